@@ -1,0 +1,318 @@
+"""The server's half of WebSocket framing (RFC 6455): bytes in, messages out, and back.
+
+No sockets, no trio, no clock, no logging, nothing else of ours: bytes and this module's own state, so that
+every rule can be tested as data. Extensions are not negotiated, so all reserved bits must be zero.
+"""
+
+from codecs import utf_8_decode
+
+__all__ = [
+    "BINARY", "CLOSE", "CONTINUATION", "PING", "PONG", "TEXT",
+    "Decoder", "Violation", "encode", "encode_close", "parse_close",
+]  # fmt: skip
+
+CONTINUATION = 0
+TEXT = 1
+BINARY = 2
+CLOSE = 8
+PING = 9
+PONG = 10
+
+_PROTOCOL_ERROR = 1002
+_NO_CODE = 1005
+_NOT_UTF8 = 1007
+_TOO_BIG = 1009
+
+_FINAL = 0x80
+_RESERVED = 0x70
+_MASKED = 0x80
+_OPCODES = frozenset((CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG))
+_FINAL_TEXT = _FINAL | TEXT
+_FINAL_BINARY = _FINAL | BINARY
+_WHOLE = frozenset((_FINAL_TEXT, _FINAL_BINARY))
+
+_SHORT = 125  # the longest payload of a control frame, and of a header without an extended length
+_TWO_BYTES = 126
+_EIGHT_BYTES = 127
+_HEADER = 2
+_MASK = 4
+
+_from_bytes = int.from_bytes
+
+
+class Violation(Exception):  # noqa: N818 - the word of the standard: the peer broke a rule, nothing failed here
+    """The peer broke a rule of the framing.
+
+    Attributes:
+        code: the close code to answer with: 1002 protocol error, 1007 text that is not UTF-8, 1009 too big.
+        reason: what was wrong, in words short enough for a close frame.
+    """
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+
+
+class _Fragments:
+    """A message of which the final fragment has not come."""
+
+    __slots__ = ("checked", "opcode", "payload")
+
+    def __init__(self, opcode: int) -> None:
+        self.opcode = opcode
+        self.payload = bytearray()
+        self.checked = 0  # bytes of the payload that are known to be UTF-8
+
+    def add(self, fragment: bytes, *, final: bool) -> None:
+        """Join one more fragment; raises Violation as soon as a text cannot become UTF-8 any more."""
+        self.payload += fragment
+        if self.opcode == TEXT:
+            # Only the end of a character cut in two is looked at twice: at most three bytes.
+            length = _utf8_length(memoryview(self.payload)[self.checked :], final=final)
+            if length is None:
+                raise Violation(_NOT_UTF8, "the text is not valid UTF-8")
+            self.checked += length
+
+
+class Decoder:
+    """Turns the bytes of one client into messages.
+
+    Between two reads it keeps at most the `limit` bytes of one message, a frame header, and a control frame
+    that came between fragments. An idle one keeps nothing but its own six slots.
+
+    Attributes:
+        violation: what the client did wrong, if it did; nothing is decoded after it.
+    """
+
+    __slots__ = ("_buffer", "_closed", "_fragments", "_limit", "_needed", "violation")
+
+    def __init__(self, *, limit: int) -> None:
+        """Make a decoder for messages of at most `limit` bytes, all fragments of a message together."""
+        self.violation: Violation | None = None
+        self._limit = limit
+        self._closed = False
+        self._fragments: _Fragments | None = None
+        self._buffer: bytearray | None = None  # the beginning of a frame
+        self._needed = 0  # the length of that buffer at which there is something more to learn from it
+
+    def feed(self, data: bytes) -> list[tuple[int, bytes]]:
+        """Take the bytes of one read; return the messages and control frames they complete, in order.
+
+        Each is (opcode, payload); the payload of a text is UTF-8, that of a CLOSE is one `parse_close` reads.
+        On a violation those before it are returned and `violation` is set. Nothing is raised. After a
+        violation or a CLOSE the bytes are ignored.
+        """
+        if self._closed:
+            return []
+        buffer = self._buffer
+        if buffer is not None:
+            if len(buffer) + len(data) < self._needed:
+                buffer += data
+                return []
+            data = b"".join((buffer, data))
+            self._buffer = None
+        messages: list[tuple[int, bytes]] = []
+        try:
+            offset = self._decode(data, messages)
+        except Violation as violation:
+            self.violation = violation.with_traceback(None)
+            self._closed = True
+        else:
+            if offset < len(data) and not self._closed:
+                self._buffer = bytearray(data[offset:])
+        if self._closed:
+            self._fragments = None
+        return messages
+
+    def _decode(self, data: bytes, messages: list[tuple[int, bytes]]) -> int:
+        """Append what `data` holds to `messages`; return the offset of the first byte not used."""
+        offset = 0
+        available = len(data)
+        limit = self._limit
+        append = messages.append
+        while offset < available:
+            # Nearly all that a relay ever gets is a short whole message: one loop without a call of our own.
+            if self._fragments is None and available - offset > _HEADER + 2 + _MASK:
+                first = data[offset]
+                length = data[offset + 1] - _MASKED
+                start = offset + _HEADER + _MASK
+                if length == _TWO_BYTES:
+                    length = data[offset + 2] << 8 | data[offset + 3]
+                    start += 2
+                    if length <= _SHORT:
+                        length = -1
+                elif length == _EIGHT_BYTES:
+                    length = -1
+                end = start + length
+                if 0 <= length <= limit and end <= available and first in _WHOLE:
+                    mask = (data[start - _MASK : start] * ((length + 3) >> 2))[:length]
+                    payload = (_from_bytes(data[start:end]) ^ _from_bytes(mask)).to_bytes(length)
+                    if first == _FINAL_BINARY:
+                        append((BINARY, payload))
+                    else:
+                        if not payload.isascii() and _utf8_length(payload) is None:
+                            raise Violation(_NOT_UTF8, "the text is not valid UTF-8")
+                        append((TEXT, payload))
+                    offset = end
+                    continue
+            end = self._decode_frame(data, offset, messages)
+            if end == offset or self._closed:
+                return offset
+            offset = end
+        return offset
+
+    def _decode_frame(self, data: bytes, offset: int, messages: list[tuple[int, bytes]]) -> int:
+        """Decode the one frame of any kind at `offset`; return where it ends, or `offset` if it is not whole.
+
+        Every rule is checked as soon as the bytes it is about are there, in their order: what is said of a
+        stream does not depend on how it was cut into reads.
+        """
+        available = len(data) - offset
+        if available < _HEADER:
+            self._needed = _HEADER
+            return offset
+        first = data[offset]
+        opcode = first & 0x0F
+        length = data[offset + 1] & 0x7F
+        self._check_header(first, data[offset + 1])
+        extended = 2 if length == _TWO_BYTES else 8 if length == _EIGHT_BYTES else 0
+        if extended:
+            if available < _HEADER + extended:
+                self._needed = _HEADER + extended
+                return offset
+            length = _extended_length(data[offset + _HEADER : offset + _HEADER + extended])
+        fragments = self._fragments
+        if opcode < CLOSE and length + (len(fragments.payload) if fragments else 0) > self._limit:
+            raise Violation(_TOO_BIG, f"a message may have {self._limit} bytes")
+        start = offset + _HEADER + extended + _MASK
+        end = start + length
+        if end > len(data):
+            self._needed = end - offset
+            return offset
+        payload = _unmask(data[start - _MASK : start], data[start:end])
+        if opcode >= CLOSE:
+            if opcode == CLOSE:
+                parse_close(payload)
+                self._closed = True
+            messages.append((opcode, payload))
+        else:
+            self._add_fragment(opcode, payload, messages, final=first >= _FINAL)
+        return end
+
+    def _check_header(self, first: int, second: int) -> None:
+        """Check all that the two bytes every header has can get wrong."""
+        opcode = first & 0x0F
+        if first & _RESERVED:
+            raise Violation(_PROTOCOL_ERROR, "a reserved bit is set and no extension was agreed on")
+        if opcode not in _OPCODES:
+            raise Violation(_PROTOCOL_ERROR, f"opcode {opcode} is reserved")
+        if opcode >= CLOSE:
+            if first < _FINAL:
+                raise Violation(_PROTOCOL_ERROR, "a control frame must not be fragmented")
+            if second & 0x7F > _SHORT:
+                raise Violation(_PROTOCOL_ERROR, f"a control frame may have {_SHORT} bytes")
+        elif opcode == CONTINUATION:
+            if self._fragments is None:
+                raise Violation(_PROTOCOL_ERROR, "a continuation frame without a message to continue")
+        elif self._fragments is not None:
+            raise Violation(_PROTOCOL_ERROR, "a new message began before the last one was finished")
+        if second < _MASKED:
+            raise Violation(_PROTOCOL_ERROR, "a client's frame must be masked")
+
+    def _add_fragment(
+        self, opcode: int, payload: bytes, messages: list[tuple[int, bytes]], *, final: bool
+    ) -> None:
+        """Add a data frame to its message, and the message to `messages` when this was the last of it."""
+        fragments = self._fragments
+        if fragments is None:
+            fragments = _Fragments(opcode)
+        fragments.add(payload, final=final)
+        if final:
+            messages.append((fragments.opcode, bytes(fragments.payload)))
+            self._fragments = None
+        else:
+            self._fragments = fragments
+
+
+def _extended_length(field: bytes) -> int:
+    """Read a length field of 2 or 8 bytes, which must be the shortest that holds the length."""
+    length = _from_bytes(field)
+    if length <= {2: _SHORT, 8: 0xFFFF}[len(field)]:
+        raise Violation(_PROTOCOL_ERROR, "a length must take as few bytes as it can")
+    if length >> 63:
+        raise Violation(_PROTOCOL_ERROR, "the top bit of a length must be zero")
+    return length
+
+
+def _unmask(mask: bytes, payload: bytes) -> bytes:
+    """Undo the masking: one XOR over all of it, which CPython does faster than anything byte by byte."""
+    length = len(payload)
+    stream = (mask * ((length + 3) >> 2))[:length]
+    return (_from_bytes(payload) ^ _from_bytes(stream)).to_bytes(length)
+
+
+def _utf8_length(data: bytes | memoryview, *, final: bool = True) -> int | None:
+    """Return how many bytes are whole UTF-8 characters; None if what there is cannot become UTF-8.
+
+    The error of the codec ends here: it holds the text, which must not get into a log by way of a traceback.
+    """
+    try:
+        return utf_8_decode(data, "strict", final)[1]
+    except UnicodeDecodeError:
+        return None
+
+
+def _may_travel(code: int) -> bool:
+    """Tell whether a close code may stand in a frame (RFC 6455 section 7.4, and IANA's list since)."""
+    return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999  # noqa: PLR2004
+
+
+def parse_close(payload: bytes) -> tuple[int, str]:
+    """Return the code and the reason of a CLOSE; (1005, "") for one that says nothing.
+
+    Raises:
+        Violation: one byte alone, a code that must not be sent, a reason that is not UTF-8.
+    """
+    if not payload:
+        return _NO_CODE, ""
+    if len(payload) == 1:
+        raise Violation(_PROTOCOL_ERROR, "a close code has two bytes")
+    code = _from_bytes(payload[:2])
+    if not _may_travel(code):
+        raise Violation(_PROTOCOL_ERROR, f"close code {code} must not be sent")
+    if _utf8_length(payload[2:]) is None:
+        raise Violation(_NOT_UTF8, "the close reason is not valid UTF-8")
+    return code, payload[2:].decode()
+
+
+def encode(opcode: int, payload: bytes) -> bytes:
+    """Return one final, unmasked frame.
+
+    Raises:
+        ValueError: a control frame of more than 125 bytes.
+    """
+    length = len(payload)
+    if length <= _SHORT:
+        return bytes((_FINAL | opcode, length)) + payload
+    if opcode >= CLOSE:
+        raise ValueError(f"a control frame may have {_SHORT} bytes, not {length}")
+    if length <= 0xFFFF:  # noqa: PLR2004
+        return bytes((_FINAL | opcode, _TWO_BYTES, length >> 8, length & 0xFF)) + payload
+    return bytes((_FINAL | opcode, _EIGHT_BYTES)) + length.to_bytes(8) + payload
+
+
+def encode_close(code: int, reason: str = "") -> bytes:
+    """Return a CLOSE frame; the reason is cut to 123 bytes, never inside a character.
+
+    1005, which `parse_close` makes of an empty CLOSE, becomes an empty CLOSE again: answering is echoing.
+
+    Raises:
+        ValueError: a code that must not be sent.
+    """
+    if code == _NO_CODE:
+        return encode(CLOSE, b"")
+    if not _may_travel(code):
+        raise ValueError(f"close code {code} must not be sent")
+    text = reason.encode(errors="replace")[: _SHORT - 2].decode(errors="ignore")
+    return encode(CLOSE, code.to_bytes(2) + text.encode())
