@@ -1,0 +1,21 @@
+"""Options of the whole test suite."""
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--fuzz-seconds",
+        type=float,
+        default=0.0,
+        help="how long each fuzz target in tests/fuzz runs after its short part (default: not at all)",
+    )
+
+
+@pytest.fixture
+def fuzz_seconds(request: pytest.FixtureRequest) -> float:
+    """Return the seconds each fuzz target should run; skips the test when none were asked for."""
+    seconds: float = request.config.getoption("--fuzz-seconds")
+    if not seconds:
+        pytest.skip("a long run: ask for it with --fuzz-seconds")
+    return seconds

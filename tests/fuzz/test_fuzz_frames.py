@@ -1,0 +1,94 @@
+"""No bytes a client can send make the frame decoder raise, grow past its limit, or depend on the cuts."""
+
+import sys
+import time
+from random import Random
+
+import pytest
+from frame_streams import any_stream, corpus, cut
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.net.frames import Decoder
+
+LIMIT = 3000
+# One message, and beside it a control frame between its fragments: header, mask and 125 bytes.
+KEPT = LIMIT + 2 + 4 + 125
+STREAMS = corpus()
+
+
+def kept(decoder: Decoder) -> int:
+    """Return the bytes a decoder holds on to between reads."""
+    return len(decoder._buffer or b"") + (len(decoder._fragments.payload) if decoder._fragments else 0)
+
+
+def allocated(decoder: Decoder) -> int:
+    """Return what these bytes cost, with the room a bytearray keeps to grow."""
+    held = [decoder._buffer, decoder._fragments, decoder._fragments and decoder._fragments.payload]
+    return sum(sys.getsizeof(part) for part in held if part is not None)
+
+
+def check(stream: bytes, reads: list[bytes]) -> tuple[object, ...]:
+    """Check all that must hold for any bytes; return what was new to see in them."""
+    decoder = Decoder(limit=LIMIT)
+    messages = []
+    for read in reads:
+        messages += decoder.feed(read)
+        assert kept(decoder) <= KEPT
+        assert allocated(decoder) <= KEPT * 9 // 8 + 300
+    whole = Decoder(limit=LIMIT)
+    assert whole.feed(stream) == messages
+    assert repr(whole.violation) == repr(decoder.violation)
+    assert kept(whole) == kept(decoder)
+    assert all(len(payload) <= LIMIT for opcode, payload in messages if opcode < 8)
+    assert sum(len(payload) for _, payload in messages) <= len(stream)
+    if decoder.violation:
+        assert decoder.violation.code in (1002, 1007, 1009)
+        assert kept(decoder) == 0
+        assert decoder.feed(stream) == []
+    return (
+        repr(decoder.violation),
+        decoder._needed,
+        decoder._fragments is None,
+        tuple(opcode for opcode, _ in messages),
+    )
+
+
+@pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS)
+def test_kept_stream(stream: bytes) -> None:
+    check(stream, [stream])
+    check(stream, [stream[i : i + 1] for i in range(len(stream))])
+
+
+@given(st.binary(max_size=300), st.randoms(use_true_random=False))
+def test_any_bytes(stream: bytes, random: Random) -> None:
+    check(stream, cut(stream, random))
+
+
+@given(st.randoms(use_true_random=False))
+def test_any_stream(random: Random) -> None:
+    stream = any_stream(list(STREAMS.values()), random, limit=LIMIT)
+    check(stream, cut(stream, random))
+
+
+def test_for_as_long_as_asked(fuzz_seconds: float) -> None:
+    seed = time.time_ns()
+    random = Random(seed)
+    pool = list(STREAMS.values())
+    seen = set()
+    tried = 0
+    end = time.monotonic() + fuzz_seconds
+    while time.monotonic() < end:
+        stream = any_stream(pool, random, limit=LIMIT)
+        reads = cut(stream, random)
+        tried += 1
+        try:
+            behaviour = check(stream, reads)
+        except Exception as failure:  # noqa: BLE001 - whatever it is, the stream that did it must be shown
+            lengths = [len(read) for read in reads]
+            pytest.fail(f"{failure!r}\nstream {stream.hex()}\nread in lengths {lengths}, seed {seed}")
+        if behaviour not in seen and len(stream) < 2000 and len(pool) < 20_000:
+            # What behaves like nothing before is worth breaking further.
+            seen.add(behaviour)
+            pool.append(stream)
+    print(f"{tried} streams, {len(seen)} behaviours, seed {seed}")
