@@ -1,0 +1,164 @@
+"""Keep the web client's third-party files and cache stamps right; touches relay/web only.
+
+    web_assets.py check      vendored files match their recorded hashes, index.html carries the right stamps
+    web_assets.py stamp      write the hash of every file of ours into index.html (no build: the files stay as they are)
+    web_assets.py refresh    fetch the pinned packages with npm, compare with the recorded integrity, copy and record
+
+The stamps are what lets a browser keep a file for ever: a changed file has another ?v=. They stand in the import
+map, so that modules import each other by their plain names.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+WEB = Path(__file__).resolve().parent.parent / "relay" / "web"
+VENDOR = WEB / "vendor"
+PACKAGES = VENDOR / "packages.json"
+
+# What the first screen needs. Everything else is loaded when it is first opened.
+PRELOAD = (
+    "app.js",
+    "intents.js",
+    "wire.js",
+    "i18n/i18n.js",
+    "model/state.js",
+    "model/timeline.js",
+    "model/text.js",
+    "views/shell.js",
+    "views/chatlist.js",
+    "views/conversation.js",
+    "views/message.js",
+    "views/composer.js",
+    "views/parts.js",
+)
+STYLES = ("styles/tokens.css", "styles/app.css")
+
+
+def sha256(path: Path) -> str:
+    """The hex SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def stamp(path: Path) -> str:
+    """The short hash that goes after ?v=."""
+    return sha256(path)[:10]
+
+
+def own_modules() -> list[Path]:
+    """Every module of ours, in a stable order. The service worker is fetched by name and never stamped."""
+    return sorted(
+        path for path in WEB.rglob("*.js") if VENDOR not in path.parents and path != WEB / "sw.js"
+    )
+
+
+def import_map() -> str:
+    """The import map: vendored names, and each of our modules with its stamp."""
+    imports: dict[str, str] = {}
+    for package in json.loads(PACKAGES.read_text()):
+        for file in package["files"]:
+            if "import" in file:
+                imports[file["import"]] = f"/vendor/{file['to']}"
+    for path in own_modules():
+        name = path.relative_to(WEB).as_posix()
+        imports[f"/{name}"] = f"/{name}?v={stamp(path)}"
+    return json.dumps({"imports": imports}, indent=1)
+
+
+def head() -> str:
+    """The stamped part of index.html."""
+    preload = [f"/vendor/{file['to']}" for package in json.loads(PACKAGES.read_text()) for file in package["files"]
+               if file.get("preload")]  # fmt: skip
+    preload += [f"/{name}?v={stamp(WEB / name)}" for name in PRELOAD]
+    lines = [f'<link rel="stylesheet" href="/{name}?v={stamp(WEB / name)}">' for name in STYLES]
+    lines += [f'<script type="importmap">{import_map()}</script>']
+    lines += [f'<link rel="modulepreload" href="{url}">' for url in preload]
+    lines += [f'<script type="module" src="/app.js?v={stamp(WEB / "app.js")}"></script>']
+    return "\n".join(lines) + "\n"
+
+
+def stamped(index: str) -> str:
+    """index.html with the part between its two markers made anew."""
+    pattern = re.compile(r"(<!-- stamped:begin -->\n).*?(<!-- stamped:end -->)", re.DOTALL)
+    return pattern.sub(lambda found: found[1] + head() + found[2], index)
+
+
+def check() -> int:
+    """Name everything that is not as recorded; 0 when all is well."""
+    wrong: list[str] = []
+    known = {"packages.json"}
+    for package in json.loads(PACKAGES.read_text()):
+        for file in package["files"]:
+            known.add(file["to"])
+            path = VENDOR / file["to"]
+            if not path.exists() or sha256(path) != file["sha256"]:
+                wrong.append(f"vendor/{file['to']} is not what {package['name']} {package['version']} holds")
+    wrong += [
+        f"vendor/{path.name} is not listed in packages.json" for path in VENDOR.iterdir() if path.name not in known
+    ]
+    index = (WEB / "index.html").read_text()
+    if stamped(index) != index:
+        wrong.append("index.html carries old stamps: run packaging/web_assets.py stamp")
+    for line in wrong:
+        print(line)
+    return 1 if wrong else 0
+
+
+def refresh() -> int:
+    """Fetch each pinned package, refuse one whose integrity differs from the recorded one, copy its files."""
+    packages = json.loads(PACKAGES.read_text())
+    kept = {"packages.json"}
+    for package in packages:
+        with tempfile.TemporaryDirectory() as folder:
+            name = f"{package['name']}@{package['version']}"
+            packed = subprocess.run(
+                ["npm", "pack", "--silent", name], cwd=folder, check=True, capture_output=True, text=True
+            )
+            archive = Path(folder) / packed.stdout.split()[-1]
+            digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
+            integrity = f"sha512-{digest}"
+            if package.setdefault("integrity", integrity) != integrity:
+                print(f"{name}: the registry now serves something else; nothing was copied")
+                return 1
+            with tarfile.open(archive) as tar:
+                for file in package["files"]:
+                    source = tar.extractfile(f"package/{file['from']}")
+                    if source is None:
+                        print(f"{name} has no {file['from']}")
+                        return 1
+                    target = VENDOR / file["to"]
+                    target.write_bytes(source.read())
+                    file["sha256"] = sha256(target)
+                    kept.add(file["to"])
+    for path in VENDOR.iterdir():
+        if path.name not in kept:
+            path.unlink()
+    PACKAGES.write_text(json.dumps(packages, indent=2) + "\n")
+    return 0
+
+
+def main() -> int:
+    """Run the one command named."""
+    command = sys.argv[1] if len(sys.argv) == 2 else ""  # noqa: PLR2004 - the program and one command
+    if command == "check":
+        return check()
+    if command == "refresh":
+        return refresh()
+    if command == "stamp":
+        index = WEB / "index.html"
+        index.write_text(stamped(index.read_text()))
+        return 0
+    print(__doc__)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+/** Starts the page: language, theme, the session, and what the browser tells about the window. */
+import { effect } from "@preact/signals";
+import { render } from "preact";
+import { active, begin, flushWhenHidden, readLocation, save, settings, state, wakeUp, watchTyping } from "./intents.js";
+import { preferredLanguage, useLanguage } from "./i18n/i18n.js";
+import { html } from "./views/parts.js";
+import { Shell } from "./views/shell.js";
+
+function watchWindow() {
+  const look = () => {
+    active.value = document.visibilityState === "visible" && document.hasFocus();
+  };
+  look();
+  addEventListener("focus", look);
+  addEventListener("blur", look);
+  document.addEventListener("visibilitychange", () => {
+    look();
+    if (document.visibilityState === "visible") wakeUp();
+    else {
+      flushWhenHidden();
+      save();
+    }
+  });
+  addEventListener("pageshow", (event) => {
+    if (event.persisted) wakeUp();
+  });
+  addEventListener("pagehide", save);
+  addEventListener("online", wakeUp);
+  addEventListener("popstate", readLocation);
+  addEventListener("hashchange", readLocation);
+  // A file dropped beside the target must not replace the page.
+  for (const name of ["dragover", "drop"]) addEventListener(name, (event) => event.preventDefault());
+}
+
+function watchTheme() {
+  effect(() => {
+    const { theme } = settings.value;
+    if (theme === "system") delete document.documentElement.dataset.theme;
+    else document.documentElement.dataset.theme = theme;
+  });
+}
+
+/** iOS lays its keyboard over the page instead of shrinking it: tell the layout how much is left. */
+function watchKeyboard() {
+  const viewport = window.visualViewport;
+  if (!viewport) return;
+  const fit = () => {
+    document.documentElement.style.setProperty("--visible-height", `${Math.round(viewport.height)}px`);
+    if (viewport.offsetTop > 0) scrollTo(0, 0);
+  };
+  viewport.addEventListener("resize", fit);
+  fit();
+}
+
+async function start() {
+  watchTheme();
+  const wanted = settings.value.language ?? preferredLanguage(navigator.languages ?? [navigator.language]);
+  await useLanguage(wanted);
+  watchWindow();
+  watchKeyboard();
+  effect(() => {
+    if (state.value?.typing) watchTyping();
+  });
+  render(html`<${Shell} />`, document.getElementById("app"));
+  await begin();
+  const idle = window.requestIdleCallback ?? ((work) => setTimeout(work, 500));
+  idle(() => import("./notify.js").then(({ watchBadge }) => watchBadge()));
+}
+
+start();

@@ -1,0 +1,134 @@
+/**
+ * The person's language: texts, plurals, dates. One file a language, loaded when chosen; `Intl` does the rest.
+ * A component that calls `t` while drawing is drawn again when the language changes.
+ */
+import { signal } from "@preact/signals";
+
+/** Languages by code, each with its name in itself. */
+export const LANGUAGES = { en: "English", de: "Deutsch", es: "Español", fr: "Français", ru: "Русский", zh: "中文" };
+
+const load = {
+  en: () => import("./en.js"),
+  de: () => import("./de.js"),
+  es: () => import("./es.js"),
+  fr: () => import("./fr.js"),
+  ru: () => import("./ru.js"),
+  zh: () => import("./zh.js"),
+};
+
+const current = signal({ code: "en", texts: {}, intl: null });
+
+/** The code of the language in use. */
+export function language() {
+  return current.value.code;
+}
+
+/** The first of the person's languages that we have. */
+export function preferredLanguage(wanted) {
+  for (const tag of wanted) {
+    const code = tag.slice(0, 2).toLowerCase();
+    if (Object.hasOwn(LANGUAGES, code)) return code;
+  }
+  return "en";
+}
+
+/** Load and use a language. */
+export async function useLanguage(code) {
+  const { default: texts } = await load[code]();
+  current.value = { code, texts, intl: formats(code) };
+  document.documentElement.lang = code;
+}
+
+/** The language with the person's own country, which decides on 14:05 or 2:05 PM. */
+function localeOf(code) {
+  return (navigator.languages ?? []).find((tag) => tag.toLowerCase().startsWith(`${code}-`)) ?? code;
+}
+
+function formats(language) {
+  const code = localeOf(language);
+  return {
+    plural: new Intl.PluralRules(code),
+    number: new Intl.NumberFormat(code),
+    time: new Intl.DateTimeFormat(code, { hour: "numeric", minute: "2-digit" }),
+    weekday: new Intl.DateTimeFormat(code, { weekday: "short" }),
+    date: new Intl.DateTimeFormat(code, { day: "numeric", month: "short" }),
+    dateYear: new Intl.DateTimeFormat(code, { day: "numeric", month: "numeric", year: "2-digit" }),
+    day: new Intl.DateTimeFormat(code, { weekday: "long", day: "numeric", month: "long" }),
+    dayYear: new Intl.DateTimeFormat(code, { day: "numeric", month: "long", year: "numeric" }),
+    full: new Intl.DateTimeFormat(code, { dateStyle: "full", timeStyle: "medium" }),
+    relative: new Intl.RelativeTimeFormat(code, { numeric: "auto" }),
+    list: new Intl.ListFormat(code, { type: "conjunction" }),
+  };
+}
+
+/**
+ * The text for a key. `{name}` is replaced by `params.name`; a text with plural forms picks by `params.count`.
+ */
+export function t(key, params = {}) {
+  const { texts, intl } = current.value;
+  let text = texts[key];
+  if (text === undefined) return key;
+  if (typeof text === "object") text = text[intl.plural.select(params.count)] ?? text.other;
+  return text.replace(/\{(\w+)\}/g, (_, name) => {
+    const value = params[name];
+    return typeof value === "number" ? intl.number.format(value) : String(value ?? "");
+  });
+}
+
+const startOfDay = (timestamp) => new Date(timestamp).setHours(0, 0, 0, 0);
+const daysAgo = (timestamp) => Math.round((startOfDay(Date.now()) - startOfDay(timestamp)) / 86_400_000);
+const capital = (text) => text.charAt(0).toLocaleUpperCase(current.value.code) + text.slice(1);
+
+/** 14:05 */
+export function formatTime(timestamp) {
+  return current.value.intl.time.format(timestamp);
+}
+
+/** Everything, for a title. */
+export function formatFull(timestamp) {
+  return current.value.intl.full.format(timestamp);
+}
+
+/** As short as it can be for the chat list: the time today, the weekday this week, else the date. */
+export function formatShort(timestamp) {
+  const { intl } = current.value;
+  const days = daysAgo(timestamp);
+  if (days <= 0) return intl.time.format(timestamp);
+  if (days < 7) return intl.weekday.format(timestamp);
+  const sameYear = new Date(timestamp).getFullYear() === new Date().getFullYear();
+  return (sameYear ? intl.date : intl.dateYear).format(timestamp);
+}
+
+/** A day separator: today, yesterday, or the date. */
+export function formatDay(timestamp) {
+  const { intl } = current.value;
+  const days = daysAgo(timestamp);
+  if (days === 0 || days === 1) return capital(intl.relative.format(-days, "day"));
+  const sameYear = new Date(timestamp).getFullYear() === new Date().getFullYear();
+  return capital((sameYear ? intl.day : intl.dayYear).format(timestamp));
+}
+
+/** "3 minutes ago", "yesterday at …": when somebody was here last. */
+export function formatAgo(timestamp) {
+  const { intl } = current.value;
+  const minutes = Math.floor((Date.now() - timestamp) / 60_000);
+  if (minutes < 60) return intl.relative.format(-Math.max(1, minutes), "minute");
+  if (minutes < 24 * 60 && daysAgo(timestamp) === 0) return intl.relative.format(-Math.floor(minutes / 60), "hour");
+  if (daysAgo(timestamp) === 1) return `${intl.relative.format(-1, "day")}, ${intl.time.format(timestamp)}`;
+  return intl.dayYear.format(timestamp);
+}
+
+/** "Anna, Ben and Carla" */
+export function formatList(items) {
+  return current.value.intl.list.format(items);
+}
+
+/** "1.4 MB" */
+export function formatSize({ value, unit }) {
+  return new Intl.NumberFormat(current.value.code, { style: "unit", unit, unitDisplay: "short" }).format(value);
+}
+
+/** A number in the language's own way. */
+export function formatNumber(value) {
+  return current.value.intl.number.format(value);
+}

@@ -1,0 +1,1001 @@
+/**
+ * What a person can do, and the signals the views read. Joins the wire, the model and the storage; every change of
+ * the model happens here, once per animation frame for what the relay sends.
+ */
+import { batch, computed, signal } from "@preact/signals";
+import * as model from "./model/state.js";
+import { createWire, RequestError } from "./wire.js";
+import { t } from "./i18n/i18n.js";
+
+/** Messages asked for when a chat is opened, and each time one scrolls to the end of what is loaded. */
+const FIRST_PAGE = 80;
+const NEXT_PAGE = 150;
+const LARGEST_PAGE = 500;
+/** A message grows no further than this; the relay's frames end at 256 KiB. */
+export const LONGEST_MESSAGE = 32_000;
+const TYPING_EVERY = 3_000;
+const SHOW_CONNECTING_AFTER = 2_000;
+const UPLOADS_AT_ONCE = 2;
+
+/** The model. */
+export const state = signal(null);
+/** Who is signed in: undefined while not known, null when nobody is. */
+export const session = signal(undefined);
+/** What the sign-in page may offer: "invite", "password", "open". */
+export const signInWays = signal([]);
+/** {name, until?} of the wire, and whether it is worth telling the person. */
+export const connection = signal({ name: "stopped" });
+export const troubled = signal(false);
+/** What is open: {chatId, panel, at?}. */
+export const route = signal({ chatId: null, panel: null });
+/** The window is visible and has the focus. */
+export const active = signal(true);
+/** {text, error?} at the foot of the page, for a few seconds. */
+export const notice = signal(null);
+/** What a screen reader should say. */
+export const announcement = signal("");
+/** The modal on top: {name, ...}, or null. */
+export const dialog = signal(null);
+/** Upload progress by clientMessageId, 0 to 1. */
+export const uploads = signal(new Map());
+/** In a chat: the message answered or edited. {chatId, kind: "reply"|"edit", message} */
+export const composing = signal(null);
+/** The message to show in the open chat: {chatId, messageId, serial}. */
+export const target = signal(null);
+/** Chats whose first page is being fetched. */
+export const loadingRooms = signal(new Set());
+export const settings = signal(loadSettings());
+
+export const chats = computed(() => (state.value ? model.sortedChats(state.value) : []));
+export const unread = computed(() => (state.value ? model.unreadTotal(state.value) : 0));
+
+let wire = null;
+let storage = null;
+let tabs = null;
+let uploadsRunning = 0;
+const inFlight = new Set();
+const verified = new Set();
+const asked = new Set();
+/** Chats of which a part far from the end is loaded. */
+const jumped = new Set();
+const blobUrls = new Map();
+const changedRooms = new Set();
+
+// ---------------------------------------------------------------- settings
+
+function loadSettings() {
+  const usual = { theme: "system", language: null, sound: true, notifications: false };
+  try {
+    return { ...usual, ...JSON.parse(localStorage.getItem("settings") ?? "{}") };
+  } catch {
+    return usual;
+  }
+}
+
+/** Change a setting of this device. */
+export function changeSetting(change) {
+  settings.value = { ...settings.value, ...change };
+  try {
+    localStorage.setItem("settings", JSON.stringify(settings.value));
+  } catch {
+    // The setting holds until the page closes.
+  }
+}
+
+// ---------------------------------------------------------------- session
+
+async function call(method, path, body) {
+  let response;
+  try {
+    response = await fetch(path, {
+      method,
+      headers: body ? { "Content-Type": "application/json" } : {},
+      body: body ? JSON.stringify(body) : undefined,
+      cache: "no-store",
+    });
+  } catch {
+    throw new RequestError("connection_lost", "The relay cannot be reached.");
+  }
+  const answer = response.status === 204 ? {} : await response.json().catch(() => ({}));
+  if (response.ok) return answer;
+  const failure = new RequestError(answer.error?.code ?? "internal", answer.error?.message, answer.error?.retryAfter);
+  failure.status = response.status;
+  failure.answer = answer;
+  throw failure;
+}
+
+function remembered() {
+  try {
+    return JSON.parse(localStorage.getItem("session") ?? "null");
+  } catch {
+    return null;
+  }
+}
+
+function remember(who) {
+  try {
+    if (who) localStorage.setItem("session", JSON.stringify(who));
+    else localStorage.removeItem("session");
+  } catch {
+    // Only the first paint is slower next time.
+  }
+}
+
+/** Who the cookie says we are; false when it says nobody. Throws when the relay cannot be reached. */
+async function askSession() {
+  try {
+    const who = await call("GET", "/session");
+    const me = { id: who.userId, name: who.name, admin: Boolean(who.admin), version: who.version };
+    remember(me);
+    return me;
+  } catch (failure) {
+    if (failure.status !== 401) throw failure;
+    signInWays.value = failure.answer.signIn ?? ["password"];
+    return null;
+  }
+}
+
+/** Find out who is here and show the page: from what this device remembers at once, else from the relay. */
+export async function begin() {
+  const known = remembered();
+  if (known) {
+    await enter(known);
+    return;
+  }
+  for (;;) {
+    try {
+      const me = await askSession();
+      if (me) await enter(me);
+      else session.value = null;
+      return;
+    } catch {
+      troubled.value = true;
+      await new Promise((resolve) => setTimeout(resolve, 2_000));
+    }
+  }
+}
+
+function deviceLabel() {
+  const agent = navigator.userAgent;
+  const browser = /Edg\//.test(agent) ? "Edge" : /OPR\//.test(agent) ? "Opera" : /Firefox\//.test(agent) ? "Firefox"
+    : /Chrome\//.test(agent) ? "Chrome" : /Safari\//.test(agent) ? "Safari" : "Browser";
+  const system = /Android/.test(agent) ? "Android" : /iPhone|iPad/.test(agent) ? "iOS" : /Windows/.test(agent)
+    ? "Windows" : /Mac OS/.test(agent) ? "macOS" : /Linux/.test(agent) ? "Linux" : "";
+  return system ? `${browser} · ${system}` : browser;
+}
+
+/** Sign in with {invite}, {userId, password} or {name}. Throws a RequestError. */
+export async function signIn(credentials) {
+  const answer = await call("POST", "/session", { ...credentials, label: deviceLabel() });
+  const me = await askSession();
+  if (!me) throw new RequestError("unauthorized", "The browser did not keep the session.");
+  troubled.value = false;
+  await enter(me);
+  if (answer.chatId) openChat(answer.chatId);
+  return answer;
+}
+
+/** Sign this device out and leave nothing behind. */
+export async function signOut() {
+  try {
+    await call("DELETE", "/session");
+  } catch (failure) {
+    if (failure.code === "connection_lost") {
+      tell(t("error.offline"), true);
+      return;
+    }
+  }
+  await leave();
+}
+
+async function leave() {
+  const again = wire;
+  wire = null;
+  again?.stop();
+  tabs?.postMessage({ kind: "signedOut" });
+  remember(null);
+  await storage?.erase();
+  storage = null;
+  batch(() => {
+    state.value = null;
+    dialog.value = null;
+    composing.value = null;
+    route.value = { chatId: null, panel: null };
+    session.value = null;
+  });
+  history.replaceState(null, "", "/");
+  try {
+    await askSession();
+  } catch {
+    signInWays.value = ["password"];
+  }
+}
+
+async function enter(me) {
+  const { openStorage } = await import("./storage.js");
+  storage = await openStorage(me.id);
+  const kept = await storage.load();
+  let first = model.initial(me);
+  if (kept.chats.length > 0) first = model.setChats(first, kept.chats);
+  first = model.learnPeople(first, kept.people);
+  for (const { chatId, text } of kept.drafts) first = model.setDraft(first, chatId, text);
+  for (const row of kept.outbox) first = model.enqueue(first, { ...row, state: row.state === "failed" ? "failed" : "queued" });
+  batch(() => {
+    state.value = first;
+    session.value = me;
+  });
+  openTabs();
+  readLocation();
+  wire = createWire({
+    open: () => new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`),
+    clock: { now: () => Date.now(), set: (fn, ms) => setTimeout(fn, ms), clear: (timer) => clearTimeout(timer) },
+    random: Math.random,
+    onEvent: queueEvent,
+    onState: onWireState,
+    stillSignedIn: () => askSession().then(Boolean, () => true),
+  });
+  wire.start();
+}
+
+let troubleTimer;
+
+function onWireState(next) {
+  connection.value = next;
+  if (next.name === "live") {
+    clearTimeout(troubleTimer);
+    troubleTimer = undefined;
+    troubled.value = false;
+    onLive();
+  } else if (next.name === "signedOut") {
+    leave().then(() => tell(t("signin.signedOut")));
+  } else if (next.name !== "stopped") {
+    if (state.value) state.value = model.disconnected(state.value);
+    troubleTimer ??= setTimeout(() => (troubled.value = true), SHOW_CONNECTING_AFTER);
+  }
+}
+
+async function onLive() {
+  verified.clear();
+  asked.clear();
+  pump();
+  refreshChats();
+  const { chatId } = route.value;
+  if (chatId) refreshRoom(chatId);
+  askSession().then((me) => {
+    if (me && state.value) {
+      session.value = me;
+      change((now) => ({ ...now, me }));
+    }
+  }, () => {});
+}
+
+async function refreshChats() {
+  try {
+    const list = await wire.request("chats", {});
+    change((now) => model.applyEvent(now, { eventType: "chats", payload: list }, Date.now()));
+    storage?.tidyRooms(new Set(state.value.chats.keys()));
+  } catch (failure) {
+    report(failure);
+  }
+}
+
+/** Back from sleep, another app or a dead network: is the socket alive? */
+export function wakeUp() {
+  wire?.probe();
+}
+
+// ---------------------------------------------------------------- events, batched
+
+let waitingFrames = [];
+let flushScheduled = false;
+
+function queueEvent(frame) {
+  waitingFrames.push(frame);
+  if (flushScheduled) return;
+  flushScheduled = true;
+  // A hidden page gets no animation frames, and must go on taking messages.
+  if (document.visibilityState === "visible") requestAnimationFrame(flush);
+  else setTimeout(flush, 0);
+}
+
+function flush() {
+  flushScheduled = false;
+  if (!state.value) return;
+  const frames = waitingFrames;
+  waitingFrames = [];
+  const now = Date.now();
+  let next = state.value;
+  for (const frame of frames) {
+    try {
+      next = model.applyEvent(next, frame, now);
+    } catch (failure) {
+      // One event that cannot be understood must not hold up the others; the next refresh brings the truth.
+      console.error(failure);
+    }
+    if (frame.payload?.chatId) changedRooms.add(frame.payload.chatId);
+  }
+  setState(next);
+  for (const frame of frames) if (frame.id !== undefined) wire?.acknowledge(frame.id);
+  for (const frame of frames) if (frame.eventType === "new") noticeNew(frame.payload);
+  if (frames.some((frame) => frame.eventType === "chats")) refreshDetails();
+}
+
+/** A frame may have been scheduled for a page that then went out of sight. */
+export function flushWhenHidden() {
+  if (flushScheduled) flush();
+}
+
+function change(step) {
+  if (state.value) setState(step(state.value));
+}
+
+let saveTimer;
+
+function setState(next) {
+  if (next === state.value) return;
+  const before = state.value;
+  state.value = next;
+  if (next.rooms !== before.rooms) {
+    for (const [chatId, room] of next.rooms) if (before.rooms.get(chatId) !== room) changedRooms.add(chatId);
+  }
+  const { chatId } = route.value;
+  if (chatId && before.chats.has(chatId) && !next.chats.has(chatId) && next.chats !== before.chats) {
+    closeChat();
+    tell(t("chat.gone"));
+  }
+  saveTimer ??= setTimeout(save, 800);
+}
+
+/** Write what changed to the disk of this device. */
+export function save() {
+  clearTimeout(saveTimer);
+  saveTimer = undefined;
+  const now = state.value;
+  if (!now || !storage) return;
+  storage.saveChats([...now.chats.values()]);
+  storage.savePeople([...now.people.values()]);
+  for (const chatId of changedRooms) {
+    const room = now.rooms.get(chatId);
+    // Only what reaches the newest message may be kept: a hole would show as lost messages next time.
+    if (room?.loaded && model.atEnd(now, chatId)) storage.saveRoom(chatId, room, now.details.get(chatId));
+  }
+  changedRooms.clear();
+}
+
+let typingTimer;
+
+/** Called each time somebody begins to type: end it when nothing more comes. */
+export function watchTyping() {
+  clearTimeout(typingTimer);
+  if (!state.value || state.value.typing.size === 0) return;
+  typingTimer = setTimeout(() => change((now) => model.expireTyping(now, Date.now())), model.TYPING_LASTS);
+}
+
+// ---------------------------------------------------------------- telling the person
+
+let noticeTimer;
+
+/** Say something at the foot of the page. */
+export function tell(text, error = false) {
+  clearTimeout(noticeTimer);
+  notice.value = { text, error };
+  noticeTimer = setTimeout(() => (notice.value = null), error ? 8_000 : 4_000);
+}
+
+/** What went wrong and what to do, in the person's language. */
+export function explain(failure) {
+  switch (failure?.code ?? failure) {
+    case "connection_lost":
+    case "unavailable":
+      return t("error.offline");
+    case "forbidden":
+      return t("error.forbidden");
+    case "not_found":
+      return t("error.notFound");
+    case "too_large":
+      return t("error.tooLarge");
+    case "storage_full":
+      return t("error.storageFull");
+    case "rate_limited":
+      return t("error.rateLimited", { count: Math.max(1, Math.ceil((failure.retryAfter ?? 5_000) / 1_000)) });
+    case "unauthorized":
+      return t("error.unauthorized");
+    case "conflict":
+      return t("error.conflict");
+    default:
+      return t("error.internal");
+  }
+}
+
+/** Show a failure where nothing closer can. */
+export function report(failure) {
+  if (failure instanceof RequestError) tell(explain(failure), true);
+  else throw failure;
+}
+
+function noticeNew(event) {
+  const now = state.value;
+  if (event.sender === now.me.id || event.status === "deleted" || event.status === "read") return;
+  const chat = now.chats.get(event.chatId);
+  const name = model.nameOf(now, event.sender ?? event.chatId);
+  const text = event.message || t("message.attachment");
+  const watching = active.value && route.value.chatId === event.chatId;
+  if (watching) announcement.value = `${name}: ${text}`;
+  // What was waiting while we were away comes in one go: a sound for each would be noise.
+  const fresh = Date.now() - (event.timestamp ?? Date.now()) < 60_000;
+  if (watching || !fresh || !(chat?.missed > 0)) return;
+  import("./notify.js").then(({ alertNew }) =>
+    alertNew({
+      title: chat.type === "dialog" ? name : `${name} · ${chat.name}`,
+      text,
+      chatId: event.chatId,
+      sound: settings.value.sound,
+      notification: settings.value.notifications && !active.value,
+      open: () => openChat(event.chatId),
+    }),
+  );
+}
+
+// ---------------------------------------------------------------- other tabs of this browser
+
+/*
+ * Tabs share one device, so the relay need not tell one what the other did. What is told here is applied by the
+ * same functions of the model; ids make a thing told twice harmless.
+ */
+function openTabs() {
+  tabs?.close();
+  if (typeof BroadcastChannel === "undefined") return;
+  tabs = new BroadcastChannel(`relay:${state.value.me.id}`);
+  tabs.onmessage = ({ data }) => {
+    if (data.kind === "sent") change((now) => model.sent(now, data.row, data.answer));
+    else if (data.kind === "queued") change((now) => (inFlight.has(data.row.clientMessageId) ? now : model.enqueue(now, data.row)));
+    else if (data.kind === "dropped") change((now) => model.dropOutbox(now, data.clientMessageId));
+    else if (data.kind === "patched") change((now) => model.patchOutbox(now, data.clientMessageId, data.change));
+    else if (data.kind === "draft") change((now) => model.setDraft(now, data.chatId, data.text));
+    else if (data.kind === "read") change((now) => model.readHere(now, data.chatId, data.messageId, data.missed));
+    else if (data.kind === "signedOut" && wire) location.reload();
+  };
+}
+
+// ---------------------------------------------------------------- where one is
+
+function hashOf({ chatId, panel }) {
+  const parts = new URLSearchParams();
+  if (chatId) parts.set("chat", chatId);
+  if (panel) parts.set("panel", panel);
+  const text = parts.toString();
+  return text ? `#${text}` : location.pathname;
+}
+
+/** Read the address: after Back, or a link. */
+export function readLocation() {
+  const parts = new URLSearchParams(location.hash.slice(1));
+  const chatId = parts.get("chat");
+  const next = { chatId, panel: parts.get("panel") };
+  if (next.chatId === route.value.chatId && next.panel === route.value.panel) return;
+  batch(() => {
+    route.value = next;
+    dialog.value = null;
+  });
+  if (chatId && state.value) ensureRoom(chatId);
+}
+
+function go(next, { replace = false } = {}) {
+  const depth = (history.state?.depth ?? 0) + (replace ? 0 : 1);
+  history[replace ? "replaceState" : "pushState"]({ depth }, "", hashOf(next));
+  route.value = next;
+}
+
+/** Back where one came from, inside the page; never out of it. */
+export function back() {
+  if ((history.state?.depth ?? 0) > 0) history.back();
+  else if (route.value.panel) go({ ...route.value, panel: null }, { replace: true });
+  else go({ chatId: null, panel: null }, { replace: true });
+}
+
+/** Open a chat, or with a person's id begin one. */
+export function openChat(chatId, { messageId } = {}) {
+  const known = route.value.chatId === chatId;
+  batch(() => {
+    dialog.value = null;
+    if (!known || route.value.panel) {
+      // Going from chat to chat is not a path one wants to walk back through.
+      go({ chatId, panel: null }, { replace: Boolean(route.value.chatId || route.value.panel) });
+    }
+    if (!known) composing.value = null;
+  });
+  ensureRoom(chatId);
+  if (messageId) showMessage(chatId, messageId);
+}
+
+/** Close the chat. */
+export function closeChat() {
+  if (!route.value.chatId) return;
+  back();
+}
+
+/** Open or close a side panel. */
+export function openPanel(panel) {
+  if (route.value.panel !== panel) go({ ...route.value, panel }, { replace: Boolean(route.value.panel) });
+}
+
+/** The chat before or after the open one. */
+export function stepChat(by) {
+  const list = chats.value;
+  const at = list.findIndex((chat) => chat.id === route.value.chatId);
+  const next = list[at < 0 ? 0 : Math.min(list.length - 1, Math.max(0, at + by))];
+  if (next) openChat(next.id);
+}
+
+// ---------------------------------------------------------------- history
+
+function setLoading(chatId, on) {
+  const next = new Set(loadingRooms.value);
+  if (on) next.add(chatId);
+  else next.delete(chatId);
+  loadingRooms.value = next;
+}
+
+async function ensureRoom(chatId) {
+  const now = state.value;
+  if (!now.rooms.get(chatId)?.loaded) {
+    const kept = await storage?.loadRoom(chatId);
+    if (kept && state.value && !state.value.rooms.get(chatId)?.loaded) {
+      change((current) => {
+        let next = current;
+        if (kept.details) next = model.setDetails(next, kept.details);
+        if (kept.messages.length === 0) return next;
+        next = model.addPage(next, chatId, kept.messages, { reachesStart: kept.first <= 1 });
+        // Ids that edits and deletions took are covered as well, and leave no message behind.
+        const room = { ...next.rooms.get(chatId), first: kept.first, last: Math.max(kept.last, kept.messages.at(-1).messageId) };
+        return { ...next, rooms: new Map(next.rooms).set(chatId, room) };
+      });
+    }
+  }
+  await refreshRoom(chatId);
+}
+
+async function refreshRoom(chatId) {
+  if (verified.has(chatId) || asked.has(chatId) || !wire) return;
+  asked.add(chatId);
+  const chat = state.value.chats.get(chatId);
+  if (!chat) {
+    // A person one has not written to yet: there is nothing to fetch.
+    change((now) => model.addPage(now, chatId, [], { reachesStart: true }));
+    asked.delete(chatId);
+    return;
+  }
+  setLoading(chatId, true);
+  try {
+    const count = Math.min(LARGEST_PAGE, FIRST_PAGE + (chat.missed ?? 0));
+    const [page, details] = await Promise.all([
+      wire.request("messages", { chatId, count }),
+      wire.request("chat", { chatId }),
+    ]);
+    batch(() => {
+      change((now) => {
+        const next = model.setDetails(now, details);
+        const room = next.rooms.get(chatId);
+        // While one reads far back, the newest page would tear the view away.
+        if (room?.loaded && jumped.has(chatId)) return next;
+        return model.addPage(next, chatId, page, { reachesStart: page.length < count });
+      });
+    });
+    verified.add(chatId);
+  } catch (failure) {
+    if (failure.code !== "not_found") report(failure);
+    else change((now) => model.addPage(now, chatId, [], { reachesStart: true }));
+  } finally {
+    asked.delete(chatId);
+    setLoading(chatId, false);
+  }
+}
+
+async function refreshDetails() {
+  const { chatId } = route.value;
+  if (!chatId || !state.value.chats.has(chatId) || !wire) return;
+  try {
+    const details = await wire.request("chat", { chatId });
+    change((now) => model.setDetails(now, details));
+  } catch (failure) {
+    if (failure.code !== "not_found") report(failure);
+  }
+}
+
+const paging = new Set();
+
+/** Fetch the page before what is loaded. */
+export async function loadOlder(chatId) {
+  const room = state.value?.rooms.get(chatId);
+  if (!room?.loaded || room.atStart || paging.has(chatId) || !room.first) return;
+  paging.add(chatId);
+  try {
+    const page = await wire.request("messages", { chatId, endId: room.first, count: NEXT_PAGE });
+    change((now) => {
+      if (now.rooms.get(chatId)?.first !== room.first) return now;
+      return model.addPage(now, chatId, page, { reachesStart: page.length < NEXT_PAGE });
+    });
+  } catch (failure) {
+    report(failure);
+  } finally {
+    paging.delete(chatId);
+  }
+}
+
+/** Fetch the page after what is loaded: one had jumped far back. */
+export async function loadNewer(chatId) {
+  const room = state.value?.rooms.get(chatId);
+  if (!room?.loaded || model.atEnd(state.value, chatId) || paging.has(chatId)) return;
+  paging.add(chatId);
+  try {
+    const page = await wire.request("messages", { chatId, startId: room.last + 1, count: NEXT_PAGE });
+    change((now) => (now.rooms.get(chatId)?.last === room.last ? model.addPage(now, chatId, page) : now));
+  } catch (failure) {
+    report(failure);
+  } finally {
+    paging.delete(chatId);
+  }
+}
+
+let targetSerial = 0;
+
+/** Show one message of a chat, loading around it when it is far away. */
+export async function showMessage(chatId, messageId) {
+  const loaded = model.find(state.value.rooms.get(chatId), messageId);
+  if (!loaded) {
+    try {
+      const page = await wire.request("messages", { chatId, startId: Math.max(1, messageId - 40), count: 100 });
+      change((now) => model.addPage(now, chatId, page, { reset: true, reachesStart: messageId <= 41 }));
+      if (!model.atEnd(state.value, chatId)) jumped.add(chatId);
+    } catch (failure) {
+      report(failure);
+      return;
+    }
+  }
+  targetSerial += 1;
+  target.value = { chatId, messageId, serial: targetSerial };
+}
+
+/** Back to the newest message. */
+export async function showNewest(chatId) {
+  jumped.delete(chatId);
+  if (!model.atEnd(state.value, chatId)) {
+    try {
+      const page = await wire.request("messages", { chatId, count: FIRST_PAGE });
+      change((now) => model.addPage(now, chatId, page, { reset: true, reachesStart: page.length < FIRST_PAGE }));
+    } catch (failure) {
+      report(failure);
+    }
+  }
+}
+
+const readSent = new Map();
+
+/** The person has seen a chat up to this message. Called only while the window is active. */
+export function markRead(chatId, messageId) {
+  const now = state.value;
+  const chat = now?.chats.get(chatId);
+  if (!chat || !(chat.missed > 0) || (readSent.get(chatId) ?? 0) >= messageId) return;
+  readSent.set(chatId, messageId);
+  change((current) => model.readHere(current, chatId, messageId));
+  wire.request("read", { chatId, messageId }).then(
+    (answer) => {
+      change((current) => model.readHere(current, chatId, messageId, answer.missed));
+      tabs?.postMessage({ kind: "read", chatId, messageId, missed: answer.missed });
+    },
+    (failure) => {
+      readSent.delete(chatId);
+      report(failure);
+    },
+  );
+}
+
+// ---------------------------------------------------------------- writing
+
+/** A random id; crypto.randomUUID is missing where the page came over plain http. */
+export function randomId() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6] & 0x0f) | 0x40;
+  bytes[8] = (bytes[8] & 0x3f) | 0x80;
+  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+}
+
+function put(row) {
+  change((now) => model.enqueue(now, row));
+  storage?.saveOutbox(row);
+  // The files themselves stay with the tab that sends them.
+  const files = row.files?.map(({ name, size, type }) => ({ name, size, type }));
+  tabs?.postMessage({ kind: "queued", row: { ...row, files } });
+  pump();
+}
+
+/** Send text, files (File[]) or both. */
+export function send(chatId, { text = "", files = [], replyTo } = {}) {
+  const message = text.trim();
+  if (!message && files.length === 0) return;
+  const quoted = replyTo && {
+    messageId: replyTo.messageId,
+    clientMessageId: replyTo.clientMessageId,
+    message: replyTo.message,
+    sender: replyTo.sender,
+    createdAt: replyTo.createdAt,
+  };
+  const row = {
+    kind: "new",
+    clientMessageId: randomId(),
+    chatId,
+    message,
+    replyTo: quoted,
+    createdAt: Date.now(),
+    state: "queued",
+  };
+  if (files.length > 0) {
+    row.files = files.map((file) => ({ blob: file, name: file.name, type: file.type, size: file.size, ...file.shape }));
+  }
+  put(row);
+}
+
+/** Change the text of one's own message. */
+export function edit(chatId, originalMessageId, message) {
+  put({ kind: "edit", clientMessageId: randomId(), chatId, originalMessageId, message: message.trim(), createdAt: Date.now(), state: "queued" });
+}
+
+/** Delete a message for everybody. */
+export function remove(chatId, originalMessageId) {
+  put({ kind: "delete", clientMessageId: randomId(), chatId, originalMessageId, createdAt: Date.now(), state: "queued" });
+}
+
+/** Try a failed row once more. */
+export function retry(clientMessageId) {
+  change((now) => model.patchOutbox(now, clientMessageId, { state: "queued", error: undefined }));
+  tabs?.postMessage({ kind: "patched", clientMessageId, change: { state: "queued", error: undefined } });
+  pump();
+}
+
+/** Give a waiting row up. */
+export function discard(clientMessageId) {
+  forget(clientMessageId);
+  change((now) => model.dropOutbox(now, clientMessageId));
+  tabs?.postMessage({ kind: "dropped", clientMessageId });
+}
+
+function forget(clientMessageId) {
+  storage?.dropOutbox(clientMessageId);
+  setProgress(clientMessageId, undefined);
+  inFlight.delete(clientMessageId);
+}
+
+function fail(row, failure) {
+  inFlight.delete(row.clientMessageId);
+  setProgress(row.clientMessageId, undefined);
+  const patch = { state: "failed", error: failure.code };
+  change((now) => model.patchOutbox(now, row.clientMessageId, patch));
+  storage?.saveOutbox({ ...row, ...patch });
+  announcement.value = `${t("message.failed")}. ${explain(failure)}`;
+}
+
+/** Send what waits. The order within a chat is the order of writing; only an upload lets others pass. */
+function pump() {
+  if (connection.value.name !== "live" || !state.value) return;
+  for (const row of state.value.outbox) {
+    if (row.state !== "queued" || inFlight.has(row.clientMessageId)) continue;
+    if (row.files && !row.attachments) {
+      if (uploadsRunning >= UPLOADS_AT_ONCE || !row.files.every((file) => file.blob)) continue;
+      inFlight.add(row.clientMessageId);
+      uploadAll(row);
+    } else {
+      inFlight.add(row.clientMessageId);
+      transmit(row);
+    }
+  }
+}
+
+function payloadOf(row) {
+  const { chatId, clientMessageId } = row;
+  if (row.kind === "delete") return { chatId, clientMessageId, originalMessageId: row.originalMessageId };
+  if (row.kind === "edit") {
+    return { chatId, clientMessageId, originalMessageId: row.originalMessageId, message: row.message };
+  }
+  const payload = { chatId, clientMessageId };
+  if (row.message) payload.message = row.message;
+  if (row.attachments) payload.attachments = row.attachments;
+  if (row.replyTo) payload.replyTo = row.replyTo.messageId;
+  return payload;
+}
+
+async function transmit(row) {
+  try {
+    const answer = await wire.request(row.kind, payloadOf(row));
+    const done = { ...row, files: undefined };
+    change((now) => model.sent(now, done, answer));
+    tabs?.postMessage({ kind: "sent", row: done, answer });
+    forget(row.clientMessageId);
+  } catch (failure) {
+    if (failure.code === "rate_limited" || failure.code === "unavailable") {
+      setTimeout(() => {
+        inFlight.delete(row.clientMessageId);
+        pump();
+      }, failure.retryAfter ?? 3_000);
+      return;
+    }
+    fail(row, failure);
+  }
+}
+
+function setProgress(clientMessageId, progress) {
+  const next = new Map(uploads.value);
+  if (progress === undefined) next.delete(clientMessageId);
+  else next.set(clientMessageId, progress);
+  uploads.value = next;
+}
+
+const running = new Map();
+
+async function uploadAll(row) {
+  uploadsRunning += 1;
+  const total = row.files.reduce((sum, file) => sum + file.size, 0) || 1;
+  let done = 0;
+  try {
+    const attachments = [];
+    for (const file of row.files) {
+      attachments.push(
+        await upload(file, (loaded) => setProgress(row.clientMessageId, (done + loaded) / total), (request) =>
+          running.set(row.clientMessageId, request),
+        ),
+      );
+      done += file.size;
+    }
+    const ready = { ...row, attachments };
+    if (!state.value.outbox.some((one) => one.clientMessageId === row.clientMessageId)) return;
+    change((now) => model.patchOutbox(now, row.clientMessageId, { attachments }));
+    storage?.saveOutbox({ ...ready, files: undefined });
+    await transmit(ready);
+  } catch (failure) {
+    if (failure.code === "aborted") return;
+    if (failure.code === "connection_lost") {
+      // Left in the queue: it goes again when there is a connection.
+      inFlight.delete(row.clientMessageId);
+      setTimeout(pump, 3_000);
+    } else {
+      fail(row, failure);
+    }
+  } finally {
+    running.delete(row.clientMessageId);
+    uploadsRunning -= 1;
+    setTimeout(pump, 0);
+  }
+}
+
+/** Stop an upload and forget its message. */
+export function cancelUpload(clientMessageId) {
+  running.get(clientMessageId)?.abort();
+  discard(clientMessageId);
+}
+
+/** One file to the relay, with progress in bytes; fetch cannot tell how far an upload is. */
+function upload(file, onProgress, onStart) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    onStart?.(request);
+    request.open("POST", "/files");
+    request.setRequestHeader("Content-Type", file.type || "application/octet-stream");
+    request.setRequestHeader("Content-Disposition", `attachment; filename*=UTF-8''${percentEncoded(file.name)}`);
+    request.responseType = "json";
+    request.upload.onprogress = (event) => onProgress(event.loaded);
+    request.onload = () => {
+      const answer = request.response;
+      if (request.status >= 200 && request.status < 300 && answer) {
+        resolve(withShape(answer, file));
+      } else {
+        const code = answer?.error?.code ?? { 413: "too_large", 507: "storage_full" }[request.status] ?? "internal";
+        reject(new RequestError(code, answer?.error?.message, answer?.error?.retryAfter));
+      }
+    };
+    request.onabort = () => reject(new RequestError("aborted", "The upload was stopped."));
+    request.onerror = () => reject(new RequestError("connection_lost", "The upload broke off."));
+    request.send(file.blob);
+  });
+}
+
+/** RFC 8187's ext-value: what encodeURIComponent leaves alone and the grammar does not. */
+function percentEncoded(name) {
+  return encodeURIComponent(name).replace(/['()*]/g, (letter) => `%${letter.charCodeAt(0).toString(16).toUpperCase()}`);
+}
+
+/** Width, height and length as the browser measured them, where the relay did not. */
+function withShape(attachment, file) {
+  if (!file.width || attachment.meta?.width) return attachment;
+  const { width, height, duration } = file;
+  const meta = { ...attachment.meta, width, height };
+  if (attachment.type === "video" && duration) meta.duration ??= duration;
+  return attachment.type === "file" ? attachment : { ...attachment, meta };
+}
+
+/** A picture for oneself or a group: uploaded, the address of it. */
+export async function uploadPhoto(file) {
+  const attachment = await upload({ blob: file, name: file.name, type: file.type, size: file.size }, () => {});
+  return attachment.url;
+}
+
+/** The address of a file that waits in the outbox, for a preview. */
+export function previewUrl(blob) {
+  if (!blobUrls.has(blob)) blobUrls.set(blob, URL.createObjectURL(blob));
+  return blobUrls.get(blob);
+}
+
+let typedAt = 0;
+let typedIn = null;
+
+/** Called at each change of the text: tells the others, now and then. */
+export function typing(chatId, hasText) {
+  const type = state.value.chats.get(chatId)?.type;
+  if (!type || type === "favorites" || type === "channel") return;
+  if (!hasText) {
+    if (typedIn === chatId) wire.notify("typing", { chatId, stop: true });
+    typedIn = null;
+    typedAt = 0;
+  } else if (typedIn !== chatId || Date.now() - typedAt > TYPING_EVERY) {
+    typedIn = chatId;
+    typedAt = Date.now();
+    wire.notify("typing", { chatId });
+  }
+}
+
+/** The message went out: the relay ends the typing itself. */
+export function typingDone() {
+  typedIn = null;
+  typedAt = 0;
+}
+
+/** Keep what is being written. */
+export function keepDraft(chatId, text) {
+  if ((state.value?.drafts.get(chatId) ?? "") === text) return;
+  change((now) => model.setDraft(now, chatId, text));
+  storage?.saveDraft(chatId, text);
+  tabs?.postMessage({ kind: "draft", chatId, text });
+}
+
+// ---------------------------------------------------------------- requests of the panels
+
+/** Ask the relay; for panels that show the answer or the failure themselves. */
+export function request(payloadType, payload, options) {
+  if (!wire) return Promise.reject(new RequestError("connection_lost", "Signed out."));
+  return wire.request(payloadType, payload, options);
+}
+
+/** People of the relay whose name matches. */
+export async function findPeople(query, after) {
+  const found = await request("users", { query: query || undefined, count: 100, after });
+  change((now) => model.learnPeople(now, found));
+  return found;
+}
+
+/** Make a group or channel and open it. */
+export async function createChat({ type, name, participants, photoUrl }) {
+  const chat = await request("createChat", { type, name, participants, photoUrl }, { repeat: false });
+  change((now) => model.setDetails(now, chat));
+  openChat(chat.chatId);
+}
+
+/** Change a group: the answer is the chat as it is now. */
+export async function changeChat(payloadType, payload) {
+  const chat = await request(payloadType, payload);
+  change((now) => model.setDetails(now, chat));
+}
+
+/** Leave or delete a chat; it is gone from the list with the `chats` event. */
+export async function endChat(payloadType, chatId) {
+  await request(payloadType, { chatId });
+  if (route.value.chatId === chatId) closeChat();
+  refreshChats();
+}
+
+/** Change one's own name or picture. */
+export async function changeProfile(changes) {
+  const profile = await request("profile", changes);
+  const me = { ...session.value, name: profile.name };
+  remember(me);
+  session.value = me;
+  change((now) => model.learnPeople({ ...now, me }, [profile]));
+}

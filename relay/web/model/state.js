@@ -1,0 +1,555 @@
+/**
+ * What is so: chats, messages, marks, presence, typing, drafts, outbox. Every function here takes a state and
+ * answers the next one, sharing what did not change, so that a view can tell by identity what to draw again.
+ *
+ * Pure: no browser, no clock, no socket. Names are the protocol's.
+ */
+
+/** Typing that is not repeated ends by itself; the relay says `stop` after 6 s, this is for a lost `stop`. */
+export const TYPING_LASTS = 8_000;
+
+/** An empty state for the person signed in: {id, name, admin}. */
+export function initial(me) {
+  return {
+    me,
+    chats: new Map(),
+    rooms: new Map(),
+    details: new Map(),
+    people: new Map([[me.id, { id: me.id, name: me.name }]]),
+    online: new Set(),
+    typing: new Map(),
+    drafts: new Map(),
+    outbox: [],
+  };
+}
+
+const emptyRoom = { messages: [], first: 0, last: 0, atStart: false, loaded: false };
+
+function withEntry(map, key, value) {
+  const copy = new Map(map);
+  if (value === undefined) copy.delete(key);
+  else copy.set(key, value);
+  return copy;
+}
+
+function withRoom(state, chatId, change) {
+  const room = { ...(state.rooms.get(chatId) ?? emptyRoom), ...change };
+  return { ...state, rooms: withEntry(state.rooms, chatId, room) };
+}
+
+function withChat(state, chatId, change) {
+  const chat = state.chats.get(chatId);
+  return chat ? { ...state, chats: withEntry(state.chats, chatId, { ...chat, ...change }) } : state;
+}
+
+/** Where message `messageId` is, or would be, in an ascending list. */
+export function indexOf(messages, messageId) {
+  let low = 0;
+  let high = messages.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (messages[middle].messageId < messageId) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** The message itself, or undefined when it is not loaded. */
+export function find(room, messageId) {
+  const message = room?.messages[indexOf(room.messages, messageId)];
+  return message?.messageId === messageId ? message : undefined;
+}
+
+// ---------------------------------------------------------------- people
+
+/** Remember names and pictures; profiles of the relay, or parts of them. */
+export function learnPeople(state, profiles) {
+  const people = new Map(state.people);
+  let changed = false;
+  for (const profile of profiles) {
+    const known = people.get(profile.id);
+    const next = { ...known, ...profile };
+    if (known && Object.keys(next).every((key) => next[key] === known[key])) continue;
+    people.set(profile.id, next);
+    changed = true;
+  }
+  return changed ? { ...state, people } : state;
+}
+
+/** The name to show for somebody. */
+export function nameOf(state, userId) {
+  const chat = state.chats.get(userId);
+  return state.people.get(userId)?.name || (chat?.type === "dialog" && chat.name) || userId;
+}
+
+// ---------------------------------------------------------------- chats
+
+/** The whole list, as `chats` brings it. What is absent is gone, and so are its messages. */
+export function setChats(state, list) {
+  const chats = new Map();
+  const people = [];
+  for (const item of list) {
+    const known = state.chats.get(item.id);
+    const topId = Math.max(item.lastMessageId, known?.topId ?? 0);
+    const next = { missed: 0, ...item, topId };
+    if (known?.attachmentType && known.lastMessageId === item.lastMessageId) {
+      next.attachmentType = known.attachmentType;
+    }
+    chats.set(item.id, known && sameItem(known, next) ? known : next);
+    if (item.type === "dialog") people.push(dialogPerson(item));
+  }
+  const gone = [...state.rooms.keys()].filter((id) => state.chats.has(id) && !chats.has(id));
+  let next = { ...state, chats };
+  if (gone.length > 0) {
+    const rooms = new Map(state.rooms);
+    const details = new Map(state.details);
+    for (const id of gone) {
+      rooms.delete(id);
+      details.delete(id);
+    }
+    next = { ...next, rooms, details, outbox: state.outbox.filter((row) => !gone.includes(row.chatId)) };
+  }
+  return learnPeople(next, people);
+}
+
+function dialogPerson(item) {
+  const person = { id: item.id, name: item.name };
+  if (item.photoUrl) person.avatarUrl = item.photoUrl;
+  if (item.lastSeen) person.lastSeen = item.lastSeen;
+  return person;
+}
+
+function sameItem(a, b) {
+  const keys = new Set([...Object.keys(a), ...Object.keys(b)]);
+  for (const key of keys) if (a[key] !== b[key]) return false;
+  return true;
+}
+
+/** Chats for the list: the latest first; a draft or a waiting message counts as recent. */
+export function sortedChats(state) {
+  const waiting = new Map();
+  for (const row of state.outbox) waiting.set(row.chatId, Math.max(waiting.get(row.chatId) ?? 0, row.createdAt));
+  const when = (chat) => Math.max(chat.lastMessageTime ?? 0, waiting.get(chat.id) ?? 0);
+  return [...state.chats.values()].sort((a, b) => when(b) - when(a) || (a.id < b.id ? -1 : 1));
+}
+
+/** Everything about a chat, as the request `chat` answers it. */
+export function setDetails(state, chat) {
+  const participants = chat.meta?.participants ?? [];
+  const next = { ...state, details: withEntry(state.details, chat.chatId, chat) };
+  return learnPeople(next, participants);
+}
+
+/** Unread messages in all chats. */
+export function unreadTotal(state) {
+  let total = 0;
+  for (const chat of state.chats.values()) total += chat.missed ?? 0;
+  return total;
+}
+
+/** Members of a group or channel other than oneself, or null while they are not known. */
+function otherMembers(state, chatId) {
+  const participants = state.details.get(chatId)?.meta?.participants;
+  return participants ? participants.map((one) => one.id).filter((id) => id !== state.me.id) : null;
+}
+
+// ---------------------------------------------------------------- messages
+
+/** Split a page into what is shown and the changes that took an id of their own. */
+function shown(messages) {
+  return messages.filter((message) => !message.type || message.type === "new");
+}
+
+/**
+ * Take a page of history in. `messages` ascends and has no gaps, edits and deletions included.
+ *
+ * @param {{reachesStart?: boolean, reset?: boolean}} options `reset` forgets what was loaded (a jump far away)
+ */
+export function addPage(state, chatId, messages, { reachesStart = false, reset = false } = {}) {
+  const room = (reset ? undefined : state.rooms.get(chatId)) ?? emptyRoom;
+  if (messages.length === 0) {
+    return withRoom(state, chatId, { ...room, loaded: true, atStart: room.atStart || reachesStart });
+  }
+  const first = messages[0].messageId;
+  const last = messages.at(-1).messageId;
+  const touches = room.messages.length > 0 && first <= room.last + 1 && last >= room.first - 1;
+  const page = shown(messages);
+  const next = {
+    loaded: true,
+    first,
+    last,
+    messages: page,
+    atStart: reachesStart || first <= 1,
+  };
+  if (touches) {
+    next.first = Math.min(first, room.first);
+    next.last = Math.max(last, room.last);
+    next.atStart = (first <= room.first ? reachesStart : false) || room.atStart || next.first <= 1;
+    next.messages = [
+      ...room.messages.slice(0, indexOf(room.messages, first)),
+      ...keepIdentity(room.messages, page),
+      ...room.messages.slice(indexOf(room.messages, last + 1)),
+    ];
+  }
+  let result = withRoom(state, chatId, next);
+  const topId = result.chats.get(chatId)?.topId ?? 0;
+  if (last > topId) result = withChat(result, chatId, { topId: last });
+  return dropDelivered(result, chatId, page);
+}
+
+/** Where a message of the page is the one already held, hold on to that one. */
+function keepIdentity(held, page) {
+  return page.map((message) => {
+    const known = held[indexOf(held, message.messageId)];
+    if (known?.messageId !== message.messageId) return message;
+    return JSON.stringify(known) === JSON.stringify(message) ? known : message;
+  });
+}
+
+/** A message that came back from the relay waits no longer. */
+function dropDelivered(state, chatId, messages) {
+  if (state.outbox.length === 0) return state;
+  const known = new Set(messages.filter((one) => one.sender === state.me.id).map((one) => one.clientMessageId));
+  const outbox = state.outbox.filter((row) => row.chatId !== chatId || !known.has(row.clientMessageId));
+  return outbox.length === state.outbox.length ? state : { ...state, outbox };
+}
+
+/** Whether the newest message of the chat is among those loaded. */
+export function atEnd(state, chatId) {
+  const room = state.rooms.get(chatId);
+  return Boolean(room?.loaded) && room.last >= (state.chats.get(chatId)?.topId ?? 0);
+}
+
+/** A message that just came to be: from an event, or one's own from its answer. */
+function insertMessage(state, chatId, message) {
+  const room = state.rooms.get(chatId);
+  const topId = state.chats.get(chatId)?.topId ?? 0;
+  let next = message.messageId > topId ? withChat(state, chatId, { topId: message.messageId }) : state;
+  if (room?.loaded) {
+    const follows = room.last + 1 >= message.messageId || room.last === topId || room.messages.length === 0;
+    if (follows && message.messageId >= room.first) {
+      const at = indexOf(room.messages, message.messageId);
+      const replaces = room.messages[at]?.messageId === message.messageId;
+      const messages = [...room.messages];
+      messages.splice(at, replaces ? 1 : 0, message);
+      next = withRoom(next, chatId, {
+        messages,
+        first: room.first || message.messageId,
+        last: Math.max(room.last, message.messageId),
+      });
+    }
+  }
+  return dropDelivered(next, chatId, [message]);
+}
+
+/** An edit or a deletion took the next id of the chat. */
+function advance(state, chatId, messageId) {
+  const chat = state.chats.get(chatId);
+  const room = state.rooms.get(chatId);
+  let next = chat && messageId > chat.topId ? withChat(state, chatId, { topId: messageId }) : state;
+  if (room?.loaded && messageId > room.last && (room.last + 1 >= messageId || room.last === chat?.topId)) {
+    next = withRoom(next, chatId, { last: messageId });
+  }
+  return next;
+}
+
+/** Change one loaded message, and the quotes of it. */
+function changeMessage(state, chatId, messageId, change) {
+  const room = state.rooms.get(chatId);
+  if (!room) return state;
+  let changed = false;
+  const messages = room.messages.map((message) => {
+    if (message.messageId === messageId) {
+      changed = true;
+      return { ...message, ...change(message) };
+    }
+    if (message.replyTo?.messageId === messageId) {
+      changed = true;
+      return { ...message, replyTo: { ...message.replyTo, message: change(message).message } };
+    }
+    return message;
+  });
+  return changed ? withRoom(state, chatId, { messages }) : state;
+}
+
+function latestShown(state, chatId) {
+  const room = state.rooms.get(chatId);
+  return room?.messages.at(-1)?.messageId ?? state.chats.get(chatId)?.lastMessageId;
+}
+
+function previewOf(message) {
+  const deleted = message.status === "deleted";
+  return {
+    lastMessageText: deleted ? "" : (message.message ?? ""),
+    attachmentType: deleted ? undefined : message.attachments?.[0]?.type,
+    lastMessageStatus: message.status,
+  };
+}
+
+// ---------------------------------------------------------------- events
+
+function onNew(state, event, now) {
+  const message = {
+    messageId: event.messageId,
+    clientMessageId: event.clientMessageId,
+    sender: event.sender ?? event.chatId,
+    message: event.message,
+    attachments: event.attachments,
+    replyTo: event.replyTo,
+    status: event.status,
+    type: "new",
+    createdAt: event.timestamp ?? now,
+  };
+  const mine = message.sender === state.me.id;
+  let next = insertMessage(state, event.chatId, message);
+  const chat = next.chats.get(event.chatId);
+  if (chat && event.messageId >= chat.lastMessageId) {
+    next = withChat(next, event.chatId, {
+      ...previewOf(message),
+      lastMessageId: event.messageId,
+      lastMessageTime: message.createdAt,
+      lastMessageAuthor: message.sender,
+      isMine: mine,
+      missed: event.missed ?? chat.missed,
+    });
+  }
+  if (event.senderName && !mine) next = learnPeople(next, [{ id: message.sender, name: event.senderName }]);
+  return stopTyping(next, event.chatId, message.sender);
+}
+
+function onEdit(state, event, now) {
+  let next = advance(state, event.chatId, event.messageId);
+  const changed = { message: event.message, updatedAt: event.timestamp ?? now };
+  if (event.attachments) changed.attachments = event.attachments;
+  if (latestShown(next, event.chatId) === event.originalMessageId) {
+    next = withChat(next, event.chatId, { lastMessageText: event.message ?? "" });
+  }
+  return changeMessage(next, event.chatId, event.originalMessageId, () => changed);
+}
+
+function onDelete(state, event, now) {
+  let next = advance(state, event.chatId, event.messageId);
+  if (latestShown(next, event.chatId) === event.originalMessageId) {
+    next = withChat(next, event.chatId, { lastMessageText: "", attachmentType: undefined, lastMessageStatus: "deleted" });
+  }
+  return changeMessage(next, event.chatId, event.originalMessageId, () => ({
+    message: undefined,
+    attachments: undefined,
+    replyTo: undefined,
+    status: "deleted",
+    deletedAt: now,
+  }));
+}
+
+const RANK = { undelivered: 0, unread: 1, read: 2 };
+
+/** `dlvrd` and `read` of somebody else on one's own messages, or `read` of one's own other device. */
+function onMark(kind) {
+  return (state, event) => {
+    const reader = event.userId ?? event.chatId;
+    if (reader === state.me.id) {
+      if (kind !== "read") return state;
+      const next = readHere(state, event.chatId, event.messageId, event.missed);
+      return next;
+    }
+    return markOwn(state, event.chatId, reader, event.messageId, kind, event.timestamp);
+  };
+}
+
+function markOwn(state, chatId, reader, messageId, kind, timestamp) {
+  const room = state.rooms.get(chatId);
+  const chat = state.chats.get(chatId);
+  const group = chat && chat.type !== "dialog";
+  const members = group ? otherMembers(state, chatId) : null;
+  let next = state;
+  if (room) {
+    let messages = null;
+    for (let at = indexOf(room.messages, messageId + 1) - 1; at >= 0; at -= 1) {
+      const message = room.messages[at];
+      if (message.sender !== state.me.id || message.status === "deleted") continue;
+      const marked = group
+        ? markInGroup(message, reader, kind, timestamp, members)
+        : markInDialog(message, kind);
+      // A mark covers all earlier ones: the first that has it already ends the walk.
+      if (marked === message) break;
+      messages ??= [...room.messages];
+      messages[at] = marked;
+    }
+    if (messages) next = withRoom(next, chatId, { messages });
+  }
+  if (chat?.isMine && chat.lastMessageId <= messageId) {
+    const last = find(next.rooms.get(chatId), chat.lastMessageId);
+    const status = last?.status ?? (group ? chat.lastMessageStatus : kind === "read" ? "read" : "unread");
+    if (RANK[status] > (RANK[chat.lastMessageStatus] ?? -1)) {
+      next = withChat(next, chatId, { lastMessageStatus: status });
+    }
+  }
+  return next;
+}
+
+function markInDialog(message, kind) {
+  const status = kind === "read" ? "read" : "unread";
+  return RANK[status] > RANK[message.status] ? { ...message, status } : message;
+}
+
+function markInGroup(message, reader, kind, timestamp, members) {
+  const delivering = message.delivering ?? [];
+  const entry = delivering.find((one) => one.userId === reader);
+  if (entry?.[kind]) return message;
+  const marked = { ...(entry ?? { userId: reader }), [kind]: timestamp };
+  if (kind === "read") marked.dlvrd ??= timestamp;
+  const next = { ...message, delivering: [...delivering.filter((one) => one.userId !== reader), marked] };
+  const expected = members ?? delivering.map((one) => one.userId);
+  const all = (mark) => expected.length > 0 && expected.every((id) => next.delivering.some((one) => one.userId === id && one[mark]));
+  const status = all("read") ? "read" : all("dlvrd") ? "unread" : "undelivered";
+  return RANK[status] > RANK[message.status] ? { ...next, status } : next;
+}
+
+function onOnline(state, event) {
+  if (state.online.has(event.userId)) return state;
+  return { ...state, online: new Set(state.online).add(event.userId) };
+}
+
+function onOffline(state, event, now) {
+  const online = new Set(state.online);
+  online.delete(event.userId);
+  let next = { ...state, online };
+  for (const chatId of state.typing.keys()) next = stopTyping(next, chatId, event.userId);
+  return learnPeople(next, [{ id: event.userId, lastSeen: now }]);
+}
+
+function onTyping(state, event, now) {
+  const chatId = event.chatId ?? event.userId;
+  if (event.stop) return stopTyping(state, chatId, event.userId);
+  const typists = new Map(state.typing.get(chatId)).set(event.userId, now + TYPING_LASTS);
+  return { ...state, typing: withEntry(state.typing, chatId, typists) };
+}
+
+function stopTyping(state, chatId, userId) {
+  const typists = state.typing.get(chatId);
+  if (!typists?.has(userId)) return state;
+  const left = withEntry(typists, userId, undefined);
+  return { ...state, typing: withEntry(state.typing, chatId, left.size > 0 ? left : undefined) };
+}
+
+/** Forget those whose `stop` got lost. */
+export function expireTyping(state, now) {
+  let next = state;
+  for (const [chatId, typists] of state.typing) {
+    for (const [userId, until] of typists) if (until <= now) next = stopTyping(next, chatId, userId);
+  }
+  return next;
+}
+
+const EVENTS = {
+  new: onNew,
+  chats: (state, list) => setChats(state, Array.isArray(list) ? list : (list.chats ?? [])),
+  edit: onEdit,
+  delete: onDelete,
+  dlvrd: onMark("dlvrd"),
+  read: onMark("read"),
+  online: onOnline,
+  offline: onOffline,
+  typing: onTyping,
+};
+
+/** The state after an event of the relay; an unknown one changes nothing. */
+export function applyEvent(state, frame, now) {
+  const handler = EVENTS[frame.eventType];
+  return handler ? handler(state, frame.payload, frame.timestamp ?? now) : state;
+}
+
+/** The connection went: who is online and who types is not known until the relay says it again. */
+export function disconnected(state) {
+  if (state.online.size === 0 && state.typing.size === 0) return state;
+  return { ...state, online: new Set(), typing: new Map() };
+}
+
+/** What one has read oneself, up to `messageId`; `missed` is what is left, when known. */
+export function readHere(state, chatId, messageId, missed) {
+  const room = state.rooms.get(chatId);
+  let next = state;
+  if (room) {
+    let messages = null;
+    let newlyRead = 0;
+    const upTo = messageId ?? Infinity;
+    for (let at = Math.min(room.messages.length, indexOf(room.messages, upTo + 1)) - 1; at >= 0; at -= 1) {
+      const message = room.messages[at];
+      if (message.sender === state.me.id || message.status === "deleted") continue;
+      if (message.status === "read") break;
+      messages ??= [...room.messages];
+      messages[at] = { ...message, status: "read" };
+      newlyRead += 1;
+    }
+    if (messages) next = withRoom(next, chatId, { messages });
+    missed ??= Math.max(0, (state.chats.get(chatId)?.missed ?? 0) - newlyRead);
+  }
+  const chat = state.chats.get(chatId);
+  if (chat && missed !== undefined && chat.missed !== missed) next = withChat(next, chatId, { missed });
+  return next;
+}
+
+// ---------------------------------------------------------------- drafts and the outbox
+
+/** Keep (or with an empty text forget) what is being written. */
+export function setDraft(state, chatId, text) {
+  if ((state.drafts.get(chatId) ?? "") === text) return state;
+  return { ...state, drafts: withEntry(state.drafts, chatId, text || undefined) };
+}
+
+/**
+ * A message, an edit or a deletion that is on its way: {kind, clientMessageId, chatId, createdAt, state} and for
+ * kind "new" message, files, replyTo; for the others originalMessageId. `state` is "queued" or "failed".
+ */
+export function enqueue(state, row) {
+  const outbox = state.outbox.filter((one) => one.clientMessageId !== row.clientMessageId);
+  return { ...state, outbox: [...outbox, row] };
+}
+
+/** Change a waiting row, e.g. {state: "failed", error: "forbidden"}. */
+export function patchOutbox(state, clientMessageId, change) {
+  const outbox = state.outbox.map((row) => (row.clientMessageId === clientMessageId ? { ...row, ...change } : row));
+  return { ...state, outbox };
+}
+
+/** The person gave it up. */
+export function dropOutbox(state, clientMessageId) {
+  return { ...state, outbox: state.outbox.filter((row) => row.clientMessageId !== clientMessageId) };
+}
+
+/** The relay answered: the row is a message, an edit or a deletion now. */
+export function sent(state, row, answer) {
+  const next = dropOutbox(state, row.clientMessageId);
+  const event = { chatId: row.chatId, messageId: answer.messageId, originalMessageId: row.originalMessageId };
+  if (row.kind === "edit") return onEdit(next, { ...event, message: row.message, timestamp: answer.timestamp });
+  if (row.kind === "delete") return onDelete(next, event, answer.timestamp);
+  const known = find(next.rooms.get(row.chatId), answer.messageId);
+  if (known) return next;
+  const message = {
+    messageId: answer.messageId,
+    clientMessageId: row.clientMessageId,
+    sender: state.me.id,
+    message: row.message || undefined,
+    attachments: row.attachments,
+    replyTo: row.replyTo,
+    status: "undelivered",
+    type: "new",
+    createdAt: answer.timestamp,
+  };
+  const withMessage = insertMessage(next, row.chatId, message);
+  const chat = withMessage.chats.get(row.chatId);
+  if (!chat || chat.lastMessageId > answer.messageId) return withMessage;
+  return withChat(withMessage, row.chatId, {
+    ...previewOf(message),
+    lastMessageId: answer.messageId,
+    lastMessageTime: answer.timestamp,
+    lastMessageAuthor: state.me.id,
+    isMine: true,
+  });
+}
+
+/** The state to show for a message of one's own: "queued" "sent" "delivered" "read" "failed". */
+export function deliveryState(message) {
+  if (message.state) return message.state;
+  return { undelivered: "sent", unread: "delivered", read: "read" }[message.status] ?? "sent";
+}

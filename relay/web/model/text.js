@@ -1,0 +1,125 @@
+/**
+ * What a message's text means: links, code, emoji. Text in, plain data out; the views make elements of it and
+ * nothing here or there ever makes markup.
+ */
+
+const LINK = /\b(?:https?:\/\/|www\.)[^\s<>"`]+|\b[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+/giu;
+const TRAILING = /[.,;:!?'"”’»…]+$/u;
+const CLOSERS = { ")": "(", "]": "[", "}": "{" };
+const EMOJI_UNIT =
+  "(?:\\p{Regional_Indicator}{2}|[0-9#*]\\uFE0F?\\u20E3|\\p{Extended_Pictographic}(?:\\uFE0F|\\p{Emoji_Modifier})?" +
+  "(?:\\u200D\\p{Extended_Pictographic}(?:\\uFE0F|\\p{Emoji_Modifier})?)*)";
+const EMOJI_ONLY = new RegExp(`^\\s*(?:${EMOJI_UNIT}\\s*)+$`, "u");
+const EMOJI = new RegExp(EMOJI_UNIT, "gu");
+/** Longer than this and it is not read as emoji only; also bounds the work of the pattern. */
+const LONGEST_EMOJI_TEXT = 80;
+
+/** The address a piece of text may lead to, or null. Only http, https and mailto ever become links. */
+export function safeHref(text) {
+  let candidate = text;
+  if (/^www\./i.test(text)) candidate = `http://${text}`;
+  else if (!text.includes("://") && text.includes("@")) candidate = `mailto:${text}`;
+  try {
+    const url = new URL(candidate);
+    return ["http:", "https:", "mailto:"].includes(url.protocol) ? url.href : null;
+  } catch {
+    return null;
+  }
+}
+
+/** A link as typed, without the sentence's own punctuation at its end. */
+function trimLink(text) {
+  let link = text;
+  for (;;) {
+    const before = link;
+    link = link.replace(TRAILING, "");
+    const opener = CLOSERS[link.at(-1)];
+    if (opener && link.split(opener).length < link.split(link.at(-1)).length) link = link.slice(0, -1);
+    if (link === before) return link;
+  }
+}
+
+function linkSpans(text) {
+  const spans = [];
+  let done = 0;
+  for (const found of text.matchAll(LINK)) {
+    const link = trimLink(found[0]);
+    const href = safeHref(link);
+    if (!href) continue;
+    if (found.index > done) spans.push({ type: "text", text: text.slice(done, found.index) });
+    spans.push({ type: "link", text: link, href });
+    done = found.index + link.length;
+  }
+  if (done < text.length) spans.push({ type: "text", text: text.slice(done) });
+  return spans;
+}
+
+function inlineSpans(text) {
+  const spans = [];
+  let done = 0;
+  for (const found of text.matchAll(/`([^`\n]+)`/g)) {
+    spans.push(...linkSpans(text.slice(done, found.index)), { type: "code", text: found[1] });
+    done = found.index + found[0].length;
+  }
+  spans.push(...linkSpans(text.slice(done)));
+  return spans;
+}
+
+/**
+ * A text as blocks: {type: "text", spans: [{type: "text"|"link"|"code", text, href?}]} and {type: "pre", text}.
+ */
+export function parse(text) {
+  const blocks = [];
+  let done = 0;
+  const addText = (part) => {
+    const trimmed = part.replace(/^\n+|\n+$/g, "");
+    if (trimmed) blocks.push({ type: "text", spans: inlineSpans(trimmed) });
+  };
+  for (const found of text.matchAll(/```(?:[\w+-]*\n)?([\s\S]*?)```/g)) {
+    if (!found[1].trim()) continue;
+    addText(text.slice(done, found.index));
+    blocks.push({ type: "pre", text: found[1].replace(/\n$/, "") });
+    done = found.index + found[0].length;
+  }
+  addText(text.slice(done));
+  return blocks;
+}
+
+/** How many emoji a text of nothing but emoji has; 0 for any other text. */
+export function emojiCount(text) {
+  if (!text || text.length > LONGEST_EMOJI_TEXT || !EMOJI_ONLY.test(text)) return 0;
+  return text.match(EMOJI).length;
+}
+
+/** One line for a list or a quote. */
+export function oneLine(text) {
+  return (text ?? "").replace(/```[\w+-]*\n?|```/g, " ").replace(/\s+/g, " ").trim();
+}
+
+/** Up to two letters for an avatar without a picture. */
+export function initials(name) {
+  const words = (name ?? "").trim().split(/[\s._-]+/u).filter((word) => /[\p{L}\p{N}]/u.test(word));
+  const first = (word) => [...word].find((letter) => /[\p{L}\p{N}]/u.test(letter)) ?? "";
+  if (words.length === 0) return "?";
+  const letters = words.length === 1 ? [first(words[0])] : [first(words[0]), first(words.at(-1))];
+  return letters.join("").toLocaleUpperCase();
+}
+
+/** A number from 0 to `count` - 1 that is always the same for the same id. */
+export function hueOf(id, count) {
+  let sum = 0;
+  for (const letter of id) sum = (sum * 31 + letter.codePointAt(0)) >>> 0;
+  return sum % count;
+}
+
+/** Bytes for people, in the number format given. */
+export function sizeParts(bytes) {
+  const units = ["byte", "kilobyte", "megabyte", "gigabyte"];
+  let size = bytes;
+  let unit = 0;
+  while (size >= 1000 && unit < units.length - 1) {
+    size /= 1000;
+    unit += 1;
+  }
+  return { value: size < 10 && unit > 0 ? Math.round(size * 10) / 10 : Math.round(size), unit: units[unit] };
+}

@@ -1,0 +1,112 @@
+/**
+ * From messages to the rows one sees: day separators, the "N new" divider, groups of one person, and what waits in
+ * the outbox at the end. Pure.
+ */
+
+/** Messages of one person within this long form a group. */
+export const GROUP_WITHIN = 5 * 60_000;
+
+function dayOf(timestamp) {
+  const date = new Date(timestamp);
+  return date.getFullYear() * 10_000 + date.getMonth() * 100 + date.getDate();
+}
+
+/** Whether two messages that follow each other belong together. */
+export function grouped(before, after) {
+  return (
+    before !== undefined &&
+    before.sender === after.sender &&
+    after.createdAt - before.createdAt < GROUP_WITHIN &&
+    dayOf(before.createdAt) === dayOf(after.createdAt)
+  );
+}
+
+/** A row waiting in the outbox, in the shape of a message. */
+export function waitingMessage(row, me) {
+  return {
+    clientMessageId: row.clientMessageId,
+    sender: me,
+    message: row.message,
+    attachments: row.attachments,
+    files: row.files,
+    replyTo: row.replyTo,
+    createdAt: row.createdAt,
+    state: row.state,
+    error: row.error,
+  };
+}
+
+/** Edits and deletions that wait in the outbox, by the message they change. */
+export function waitingChanges(outbox, chatId) {
+  const changes = new Map();
+  for (const row of outbox) {
+    if (row.chatId === chatId && row.kind !== "new") changes.set(row.originalMessageId, row);
+  }
+  return changes;
+}
+
+/** A message as it will be once what waits for it is done. */
+export function withChange(message, row) {
+  if (!row) return message;
+  const change = { changing: row.state, error: row.error, changeId: row.clientMessageId };
+  if (row.state === "failed") return { ...message, ...change };
+  if (row.kind === "delete") return { ...message, message: undefined, attachments: undefined, status: "deleted", ...change };
+  return { ...message, message: row.message, updatedAt: row.createdAt, ...change };
+}
+
+/**
+ * Rows for a slice of messages.
+ *
+ * @param {object[]} messages ascending
+ * @param {object} options
+ * @param {object=} options.before the message before the slice, for grouping
+ * @param {string} options.me own user id
+ * @param {number=} options.dividerId the first message that was new when the chat was opened
+ * @param {number=} options.dividerCount
+ * @param {Map} options.changes from waitingChanges
+ * @returns {object[]} {type: "day", key, timestamp} | {type: "new", key, count} |
+ *   {type: "message", key, message, mine, starts, ends}
+ */
+export function buildRows(messages, { before, me, dividerId, dividerCount, changes = new Map() }) {
+  const rows = [];
+  let previous = before;
+  let last = null;
+  for (const original of messages) {
+    let message = withChange(original, changes.get(original.messageId));
+    // What waits is stamped by this device's clock, which may be behind the relay's.
+    if (message.state && previous && message.createdAt < previous.createdAt) {
+      message = { ...message, createdAt: previous.createdAt };
+    }
+    const day = dayOf(message.createdAt);
+    const newDay = previous === undefined || dayOf(previous.createdAt) !== day;
+    if (newDay) rows.push({ type: "day", key: `day${day}`, timestamp: message.createdAt });
+    const divides = dividerId !== undefined && message.messageId === dividerId;
+    if (divides) rows.push({ type: "new", key: "new", count: dividerCount });
+    const starts = newDay || divides || !grouped(previous, message);
+    if (last && starts) last.ends = true;
+    last = {
+      type: "message",
+      key: `${message.sender}/${message.clientMessageId}`,
+      message,
+      mine: message.sender === me,
+      starts,
+      ends: false,
+    };
+    rows.push(last);
+    previous = message;
+  }
+  if (last) last.ends = true;
+  return rows;
+}
+
+/** The first message of somebody else that is not read yet, or undefined. */
+export function firstUnread(messages, me) {
+  let first;
+  for (let at = messages.length - 1; at >= 0; at -= 1) {
+    const message = messages[at];
+    if (message.sender === me || message.status === "deleted") continue;
+    if (message.status === "read") break;
+    first = message.messageId;
+  }
+  return first;
+}

@@ -1,0 +1,99 @@
+/**
+ * What the page keeps on this device, so that it opens with content before the socket does and loses nothing when
+ * it closes. Touches IndexedDB only. Without one (a private window, a full disk) it keeps nothing and says nothing:
+ * the relay has the messages.
+ */
+import { openDB, deleteDB } from "idb";
+
+/** Messages kept of each chat; what is older comes from the relay. */
+const KEPT_MESSAGES = 100;
+/** Chats whose messages are kept, the latest opened first. */
+const KEPT_ROOMS = 60;
+
+const nameOf = (userId) => `relay:${userId}`;
+
+/** Open the store of one user. */
+export async function openStorage(userId) {
+  let database = null;
+  try {
+    database = await openDB(nameOf(userId), 1, {
+      upgrade(db) {
+        db.createObjectStore("values");
+        db.createObjectStore("rooms", { keyPath: "chatId" });
+        db.createObjectStore("drafts", { keyPath: "chatId" });
+        db.createObjectStore("outbox", { keyPath: "clientMessageId" });
+      },
+      blocking: () => database?.close(),
+    });
+  } catch {
+    // Kept empty on purpose: see the head of this module.
+  }
+
+  async function quietly(work, otherwise) {
+    if (!database) return otherwise;
+    try {
+      return await work(database);
+    } catch {
+      return otherwise;
+    }
+  }
+
+  return {
+    /** Chats, people, drafts and the outbox as they were left. */
+    load: () =>
+      quietly(
+        async (db) => {
+          const [chats, people, drafts, outbox] = await Promise.all([
+            db.get("values", "chats"),
+            db.get("values", "people"),
+            db.getAll("drafts"),
+            db.getAll("outbox"),
+          ]);
+          outbox.sort((a, b) => a.createdAt - b.createdAt);
+          return { chats: chats ?? [], people: people ?? [], drafts, outbox };
+        },
+        { chats: [], people: [], drafts: [], outbox: [] },
+      ),
+
+    saveChats: (chats) => quietly((db) => db.put("values", chats, "chats")),
+    savePeople: (people) => quietly((db) => db.put("values", people, "people")),
+
+    /** The newest messages kept of a chat: {messages, first, last, details?}, or undefined. */
+    loadRoom: (chatId) => quietly((db) => db.get("rooms", chatId)),
+
+    saveRoom: (chatId, room, details) =>
+      quietly((db) => {
+        const messages = room.messages.slice(-KEPT_MESSAGES);
+        const cut = messages.length < room.messages.length;
+        const first = cut ? messages[0].messageId : room.first;
+        return db.put("rooms", { chatId, messages, first, last: room.last, details, savedAt: Date.now() });
+      }),
+
+    /** Forget rooms that have not been opened for longest, and those that are gone. */
+    tidyRooms: (chatIds) =>
+      quietly(async (db) => {
+        const rooms = await db.getAll("rooms");
+        rooms.sort((a, b) => b.savedAt - a.savedAt);
+        const stale = rooms.filter((room, at) => at >= KEPT_ROOMS || !chatIds.has(room.chatId));
+        await Promise.all(stale.map((room) => db.delete("rooms", room.chatId)));
+      }),
+
+    saveDraft: (chatId, text) =>
+      quietly((db) => (text ? db.put("drafts", { chatId, text }) : db.delete("drafts", chatId))),
+
+    saveOutbox: (row) => quietly((db) => db.put("outbox", row)),
+    loadOutbox: () => quietly((db) => db.getAll("outbox"), []),
+    dropOutbox: (clientMessageId) => quietly((db) => db.delete("outbox", clientMessageId)),
+
+    /** Signed out: nothing of this user stays on the device. */
+    async erase() {
+      database?.close();
+      database = null;
+      try {
+        await deleteDB(nameOf(userId));
+      } catch {
+        // Nothing to erase.
+      }
+    },
+  };
+}

@@ -1,0 +1,231 @@
+/** Where one writes: text, files, answers and edits. What is typed is the browser's until it is sent. */
+import { Component } from "preact";
+import {
+  composing, dialog, edit, keepDraft, LONGEST_MESSAGE, route, send, state, tell, typing, typingDone,
+} from "../intents.js";
+import { t } from "../i18n/i18n.js";
+import { nameOf } from "../model/state.js";
+import { oneLine } from "../model/text.js";
+import { html, Icon, IconButton, isTouch } from "./parts.js";
+
+const DRAFT_AFTER = 300;
+const MOST_FILES = 10;
+
+/** How wide, high and long a picture or video is, so that its place is kept before it loads. */
+async function shapeOf(file) {
+  const picture = /^image\//.test(file.type);
+  if (!picture && !/^video\//.test(file.type)) return {};
+  const url = URL.createObjectURL(file);
+  try {
+    return await new Promise((resolve, reject) => {
+      const element = document.createElement(picture ? "img" : "video");
+      element.onerror = reject;
+      setTimeout(reject, 3_000);
+      if (picture) {
+        element.onload = () => resolve({ width: element.naturalWidth, height: element.naturalHeight });
+      } else {
+        element.preload = "metadata";
+        element.onloadedmetadata = () =>
+          resolve({ width: element.videoWidth, height: element.videoHeight, duration: element.duration });
+      }
+      element.src = url;
+    });
+  } catch {
+    return {};
+  } finally {
+    URL.revokeObjectURL(url);
+  }
+}
+
+/** Ask what to say with these files, then send them. */
+export async function pickFiles(chatId, files) {
+  const chosen = files.filter((file) => file.size > 0 || file.type);
+  if (chosen.length === 0) return;
+  if (chosen.length > MOST_FILES) tell(t("upload.tooMany", { count: MOST_FILES }), true);
+  const kept = chosen.slice(0, MOST_FILES);
+  const shapes = await Promise.all(kept.map(shapeOf));
+  kept.forEach((file, at) => (file.shape = shapes[at]));
+  dialog.value = { name: "files", chatId, files: kept };
+}
+
+/** The last message of one's own that may be edited. */
+function lastOwn(chatId) {
+  const now = state.value;
+  const messages = now.rooms.get(chatId)?.messages ?? [];
+  for (let at = messages.length - 1; at >= 0; at -= 1) {
+    const message = messages[at];
+    if (message.sender === now.me.id && message.status !== "deleted" && message.message) return message;
+  }
+  return null;
+}
+
+export class Composer extends Component {
+  componentDidMount() {
+    this.field.value = state.value.drafts.get(this.props.chatId) ?? "";
+    this.written = this.field.value;
+    this.grow();
+    this.showSend();
+    // A keyboard that jumps up unasked covers what one came to read.
+    if (!isTouch()) this.field.focus({ preventScroll: true });
+    this.stopDrafts = state.subscribe((now) => {
+      const draft = now?.drafts.get(this.props.chatId) ?? "";
+      // Another tab wrote: take it, unless one is writing here.
+      if (draft === this.written || this.timer || this.editing) return;
+      this.written = draft;
+      this.field.value = draft;
+      this.grow();
+      this.showSend();
+    });
+    this.stopComposing = composing.subscribe((what) => this.onComposing(what));
+  }
+
+  componentWillUnmount() {
+    this.stopDrafts();
+    this.stopComposing();
+    this.saveDraft();
+  }
+
+  onComposing(what) {
+    const mine = what?.chatId === this.props.chatId ? what : null;
+    if (mine?.kind === "edit") {
+      if (this.editing !== mine.message) {
+        if (!this.editing) this.saveDraft();
+        this.editing = mine.message;
+        this.field.value = mine.message.message ?? "";
+        this.grow();
+      }
+    } else if (this.editing) {
+      this.editing = null;
+      this.field.value = this.written;
+      this.grow();
+    }
+    this.showSend();
+    if (mine) this.field.focus();
+  }
+
+  saveDraft() {
+    clearTimeout(this.timer);
+    this.timer = undefined;
+    if (this.editing) return;
+    this.written = this.field.value;
+    keepDraft(this.props.chatId, this.field.value);
+  }
+
+  grow() {
+    if (CSS.supports("field-sizing", "content")) return;
+    this.field.style.height = "auto";
+    this.field.style.height = `${this.field.scrollHeight}px`;
+  }
+
+  showSend() {
+    this.base?.classList.toggle("has-text", this.field.value.trim().length > 0);
+  }
+
+  onInput = () => {
+    this.grow();
+    this.showSend();
+    if (this.editing) return;
+    typing(this.props.chatId, this.field.value.trim().length > 0);
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.saveDraft(), DRAFT_AFTER);
+  };
+
+  submit = () => {
+    const { chatId } = this.props;
+    const text = this.field.value;
+    if (!text.trim()) return;
+    if (text.length > LONGEST_MESSAGE) {
+      tell(t("composer.tooLong", { count: LONGEST_MESSAGE }), true);
+      return;
+    }
+    const what = composing.value?.chatId === chatId ? composing.value : null;
+    if (what?.kind === "edit") {
+      if (text.trim() !== what.message.message) edit(chatId, what.message.messageId, text);
+      composing.value = null;
+      return;
+    }
+    clearTimeout(this.timer);
+    this.timer = undefined;
+    this.field.value = "";
+    this.written = "";
+    keepDraft(chatId, "");
+    typingDone();
+    composing.value = null;
+    send(chatId, { text, replyTo: what?.message });
+    this.grow();
+    this.showSend();
+    this.field.focus();
+  };
+
+  onKey = (event) => {
+    // While an input method composes a character, Enter belongs to it.
+    if (event.isComposing || event.keyCode === 229) return;
+    if (event.key === "Enter" && !event.shiftKey && !event.altKey && !isTouch()) {
+      event.preventDefault();
+      this.submit();
+    } else if (event.key === "ArrowUp" && !event.altKey && !event.shiftKey && this.field.value === "" && !this.editing) {
+      const message = lastOwn(this.props.chatId);
+      if (!message) return;
+      event.preventDefault();
+      composing.value = { chatId: this.props.chatId, kind: "edit", message };
+    }
+  };
+
+  onPaste = (event) => {
+    const files = [...(event.clipboardData?.files ?? [])];
+    if (files.length === 0) return;
+    event.preventDefault();
+    pickFiles(this.props.chatId, files);
+  };
+
+  onPick = (event) => {
+    pickFiles(this.props.chatId, [...event.currentTarget.files]);
+    event.currentTarget.value = "";
+  };
+
+  insert = (text) => {
+    this.field.setRangeText(text, this.field.selectionStart, this.field.selectionEnd, "end");
+    this.onInput();
+    if (!isTouch()) this.field.focus();
+  };
+
+  render({ chatId }) {
+    const what = composing.value?.chatId === chatId ? composing.value : null;
+    return html`<footer class="composer">
+      ${what ? html`<${What} what=${what} />` : null}
+      <div class="composer-row">
+        <${IconButton} icon="attach" label=${t("composer.attach")} onClick=${() => this.files.click()} />
+        <input type="file" multiple hidden ref=${(element) => (this.files = element ?? this.files)} onChange=${this.onPick} tabindex="-1" aria-hidden="true" />
+        <textarea
+          ref=${(element) => (this.field = element ?? this.field)}
+          rows="1"
+          dir="auto"
+          placeholder=${t("composer.placeholder")}
+          aria-label=${t("composer.placeholder")}
+          enterkeyhint=${isTouch() ? "enter" : "send"}
+          autocomplete="off"
+          onInput=${this.onInput}
+          onKeyDown=${this.onKey}
+          onPaste=${this.onPaste}
+        ></textarea>
+        <${IconButton} icon="smile" label=${t("composer.emoji")} class="not-phone" aria-haspopup="dialog"
+          onClick=${(event) => (dialog.value = { name: "emoji", anchor: event.currentTarget.getBoundingClientRect(), onPick: this.insert })} />
+        <${IconButton} icon=${what?.kind === "edit" ? "sent" : "send"} label=${what?.kind === "edit" ? t("composer.save") : t("composer.send")} class="send"
+          onPointerDown=${(event) => event.preventDefault()} onClick=${this.submit} />
+      </div>
+    </footer>`;
+  }
+}
+
+function What({ what }) {
+  const now = state.value;
+  const title = what.kind === "edit" ? t("composer.editing") : t("composer.replying", {
+    name: what.message.sender === now.me.id ? t("message.you") : nameOf(now, what.message.sender),
+  });
+  return html`<div class="what">
+    <${Icon} name=${what.kind} />
+    <span class="what-text"><span class="quote-name">${title}</span>
+      <span class="quote-text" dir="auto">${oneLine(what.message.message) || t("message.attachment")}</span></span>
+    <${IconButton} icon="close" label=${t("composer.cancel")} onClick=${() => (composing.value = null)} />
+  </div>`;
+}

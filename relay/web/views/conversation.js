@@ -1,0 +1,414 @@
+/**
+ * A chat: its header, its messages and the composer.
+ *
+ * The messages are a window onto those loaded: only so many rows are in the page, however long the chat. What one
+ * reads never moves: before each change the place of the first row in view is taken, and after it put back. At the
+ * end of a chat the view follows the end instead. Browsers' own scroll anchoring is switched off, as not all have it.
+ */
+import { Component } from "preact";
+import {
+  active, back, chats, composing, dialog, loadingRooms, loadNewer, loadOlder, markRead, openPanel, route, send,
+  showNewest, state, target, wakeUp,
+} from "../intents.js";
+import { formatAgo, formatDay, formatNumber, language, t } from "../i18n/i18n.js";
+import { atEnd, indexOf, nameOf } from "../model/state.js";
+import { buildRows, firstUnread, waitingChanges, waitingMessage } from "../model/timeline.js";
+import { chatName, typingText } from "./chatlist.js";
+import { Composer, pickFiles } from "./composer.js";
+import { MessageRow, openMenu } from "./message.js";
+import { Avatar, Bot, calm, html, Icon, IconButton } from "./parts.js";
+
+const FIRST_ROWS = 40;
+const MORE_ROWS = 30;
+const MOST_ROWS = 150;
+/** This close to the end counts as being there. */
+const AT_END = 48;
+
+/** Who is here, who types, how many are in it: the line under the name. */
+function Subtitle({ chat, chatId }) {
+  const now = state.value;
+  const typing = typingText(now, chatId);
+  if (typing) return html`<span class="is-typing">${typing}</span>`;
+  if (chat?.type === "favorites") return t("chat.favoritesHint");
+  if (chat?.type === "group" || chat?.type === "channel") {
+    const participants = now.details.get(chatId)?.meta?.participants;
+    if (!participants) return null;
+    const here = participants.filter((one) => one.id === now.me.id || now.online.has(one.id)).length;
+    const members = t("chat.members", { count: participants.length });
+    return chat.type === "group" && here > 1 ? `${members}, ${t("chat.membersOnline", { count: here })}` : members;
+  }
+  if (now.online.has(chatId)) return html`<span class="is-online">${t("presence.online")}</span>`;
+  const lastSeen = now.people.get(chatId)?.lastSeen;
+  return lastSeen ? t("presence.lastSeen", { when: formatAgo(lastSeen) }) : t("presence.offline");
+}
+
+function Header({ chat, chatId }) {
+  const now = state.value;
+  const name = chat ? chatName(chat) : nameOf(now, chatId);
+  const dialogChat = !chat || chat.type === "dialog";
+  return html`<header class="bar chat-bar">
+    <${IconButton} icon="back" label=${t("nav.back")} class="only-narrow" onClick=${back} />
+    <button type="button" class="chat-title" onClick=${() => (route.value.panel === "details" ? back() : openPanel("details"))}
+      aria-label=${t("chat.details", { name })} aria-expanded=${route.value.panel === "details"}>
+      <${Avatar} id=${chatId} name=${name} url=${chat?.photoUrl ?? now.people.get(chatId)?.avatarUrl} type=${chat?.type} size="s"
+        presence=${dialogChat ? now.online.has(chatId) : undefined} />
+      <span class="chat-title-text">
+        <span class="chat-title-name"><span dir="auto">${name}</span> <${Bot} userId=${chatId} /></span>
+        <span class="chat-title-sub"><${Subtitle} chat=${chat} chatId=${chatId} /></span>
+      </span>
+    </button>
+    ${chat ? html`<${IconButton} icon="search" label=${t("chat.search")} onClick=${() => (dialog.value = { name: "search", chatId })} />` : null}
+    <${IconButton} icon="info" label=${t("chat.details", { name })} class="not-phone" onClick=${() => (route.value.panel === "details" ? back() : openPanel("details"))} />
+  </header>`;
+}
+
+/** The messages of one chat. */
+class MessageList extends Component {
+  from = null;
+  to = Infinity;
+  follow = true;
+  holdDivider = true;
+  dividerId = undefined;
+  dividerCount = 0;
+  shownTarget = 0;
+  flashId = null;
+  state = { away: false };
+
+  componentDidMount() {
+    this.observer = new ResizeObserver(() => this.restore());
+    this.observer.observe(this.content);
+    this.observer.observe(this.scroller);
+    this.restore();
+    this.afterDraw();
+    this.stopWatching = active.subscribe(() => requestAnimationFrame(() => this.see()));
+  }
+
+  componentWillUnmount() {
+    this.observer.disconnect();
+    this.stopWatching();
+    clearTimeout(this.flashTimer);
+  }
+
+  getSnapshotBeforeUpdate() {
+    if (!this.follow) this.takeAnchor();
+    return null;
+  }
+
+  componentDidUpdate() {
+    this.restore();
+    this.afterDraw();
+  }
+
+  /** Where the first row in view is. */
+  takeAnchor() {
+    const rows = this.content.children;
+    const top = this.scroller.scrollTop;
+    let low = 0;
+    let high = rows.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (rows[middle].offsetTop + rows[middle].offsetHeight <= top) low = middle + 1;
+      else high = middle;
+    }
+    // A message holds better than a separator, which may come and go.
+    while (low < rows.length - 1 && rows[low].dataset.id === undefined) low += 1;
+    const element = rows[low];
+    this.anchor = element && { element, top: element.getBoundingClientRect().top };
+  }
+
+  /** Put the view back where it was, or to the end when it follows the end. */
+  restore() {
+    const { scroller } = this;
+    if (!scroller) return;
+    if (this.pendingTarget) {
+      this.goToTarget();
+    } else if (this.follow) {
+      const end = scroller.scrollHeight - scroller.clientHeight;
+      const divider = this.holdDivider && this.dividerId !== undefined ? this.content.querySelector(".divider-new") : null;
+      this.scrollTo(divider ? Math.min(end, divider.offsetTop - 12) : end);
+    } else if (this.anchor?.element.isConnected) {
+      const moved = this.anchor.element.getBoundingClientRect().top - this.anchor.top;
+      if (Math.abs(moved) >= 0.5) this.scrollTo(scroller.scrollTop + moved);
+    }
+  }
+
+  scrollTo(top) {
+    if (Math.abs(this.scroller.scrollTop - top) < 0.5) return;
+    this.scroller.scrollTop = top;
+    this.expected = this.scroller.scrollTop;
+  }
+
+  get distance() {
+    const { scrollHeight, clientHeight, scrollTop } = this.scroller;
+    return scrollHeight - clientHeight - scrollTop;
+  }
+
+  onScroll = () => {
+    const own = this.expected !== undefined && Math.abs(this.scroller.scrollTop - this.expected) < 1;
+    this.expected = undefined;
+    if (!own) {
+      this.holdDivider = false;
+      this.follow = this.showsEnd && this.distance <= AT_END;
+    }
+    if (!this.follow) this.takeAnchor();
+    this.afterDraw();
+  };
+
+  afterDraw() {
+    this.extend();
+    this.see();
+    const away = this.distance > 240 || !this.showsEnd;
+    if (away !== this.state.away) this.setState({ away });
+  }
+
+  /** Draw more rows, or fetch more messages, before one gets to the end of what is there. */
+  extend() {
+    const { chatId } = this.props;
+    const room = state.value?.rooms.get(chatId);
+    if (!room?.loaded || this.pendingTarget) return;
+    const { messages } = room;
+    const margin = this.scroller.clientHeight * 1.5;
+    if (this.scroller.scrollTop < margin) {
+      if (this.start > 0) {
+        const start = Math.max(0, this.start - MORE_ROWS);
+        this.from = messages[start].messageId;
+        if (!this.follow && this.end - start > MOST_ROWS) this.to = messages[start + MOST_ROWS - 1].messageId;
+        this.setState({});
+      } else {
+        loadOlder(chatId);
+      }
+    }
+    if (this.follow || this.distance > margin) return;
+    if (this.end < messages.length) {
+      const end = Math.min(messages.length, this.end + MORE_ROWS);
+      this.to = end === messages.length ? Infinity : messages[end - 1].messageId;
+      if (end - this.start > MOST_ROWS) this.from = messages[end - MOST_ROWS].messageId;
+      this.setState({});
+    } else if (!this.showsEnd) {
+      loadNewer(chatId);
+    }
+  }
+
+  /** Tell the relay how far one has read: only here, in a window that is seen and has the focus. */
+  see() {
+    const { chatId } = this.props;
+    const chat = state.value?.chats.get(chatId);
+    if (!active.value || !(chat?.missed > 0) || this.settling || !this.scroller) return;
+    const bottom = this.scroller.scrollTop + this.scroller.clientHeight;
+    const rows = this.content.children;
+    for (let at = rows.length - 1; at >= 0; at -= 1) {
+      const id = rows[at].dataset.id;
+      // The head of a message that is taller than the window is enough.
+      if (id === undefined || rows[at].offsetTop + Math.min(rows[at].offsetHeight, 40) > bottom + 4) continue;
+      markRead(chatId, Number(id));
+      return;
+    }
+  }
+
+  toEnd = () => {
+    const { chatId } = this.props;
+    this.from = null;
+    this.to = Infinity;
+    this.follow = true;
+    this.holdDivider = false;
+    showNewest(chatId);
+    this.setState({});
+  };
+
+  goToTarget() {
+    const element = this.content.querySelector(`[data-id="${this.pendingTarget}"]`);
+    if (!element) return;
+    this.pendingTarget = null;
+    const middle = element.offsetTop - Math.max(24, (this.scroller.clientHeight - element.offsetHeight) / 2);
+    this.scrollTo(Math.max(0, middle));
+    this.takeAnchor();
+    element.focus({ preventScroll: true });
+  }
+
+  takeTarget(chatId, messages) {
+    const wanted = target.value;
+    if (wanted?.chatId !== chatId || wanted.serial === this.shownTarget) return;
+    const at = indexOf(messages, wanted.messageId);
+    if (messages[at]?.messageId !== wanted.messageId) return;
+    this.shownTarget = wanted.serial;
+    this.pendingTarget = wanted.messageId;
+    this.flashId = wanted.messageId;
+    this.follow = false;
+    this.holdDivider = false;
+    if (at < this.start || at >= this.end || this.start === undefined) {
+      this.from = messages[Math.max(0, at - FIRST_ROWS / 2)].messageId;
+      const end = at + FIRST_ROWS / 2;
+      this.to = end >= messages.length - 1 ? Infinity : messages[end].messageId;
+    }
+    clearTimeout(this.flashTimer);
+    this.flashTimer = setTimeout(() => {
+      this.flashId = null;
+      this.setState({});
+    }, 1_600);
+  }
+
+  /** Which messages are drawn now: indices into those loaded. */
+  takeWindow(messages) {
+    // While one reads further up, what arrives is not drawn until one gets there.
+    if (this.to === Infinity && !this.follow && this.end !== undefined && messages.length - this.start > MOST_ROWS) {
+      this.to = messages[Math.min(messages.length, this.start + MOST_ROWS) - 1].messageId;
+    }
+    this.end = this.to === Infinity ? messages.length : indexOf(messages, this.to + 1);
+    this.start = this.from === null ? Math.max(0, this.end - FIRST_ROWS) : indexOf(messages, this.from);
+    if (this.start >= this.end && messages.length > 0) {
+      this.end = messages.length;
+      this.start = Math.max(0, this.end - FIRST_ROWS);
+      this.to = Infinity;
+    }
+    if (this.follow && this.end - this.start > MOST_ROWS) this.start = this.end - MOST_ROWS + MORE_ROWS;
+    this.from = messages[this.start]?.messageId ?? null;
+  }
+
+  takeDivider(chat, messages) {
+    // Fixed when the chat is opened; set anew by what comes while one is away.
+    if (this.dividerId !== undefined && active.value) return;
+    if (!(chat?.missed > 0) || (this.seenOnce && active.value)) return;
+    const id = firstUnread(messages, state.value.me.id);
+    if (id === undefined) return;
+    if (id !== this.dividerId) this.holdDivider = true;
+    this.dividerId = id;
+    this.dividerCount = chat.missed;
+    // All of what is new has to be in the window, as far as it can be.
+    const at = indexOf(messages, id);
+    if (this.follow && (this.from === null || this.from > id)) {
+      this.from = messages[Math.max(0, at - 10)].messageId;
+      if (messages.length - at > MOST_ROWS - 10) this.to = messages[at + MOST_ROWS - 20].messageId;
+    }
+  }
+
+  onKey = (event) => {
+    const row = event.target.closest?.(".message");
+    if (event.altKey || event.ctrlKey || event.metaKey) return;
+    if (event.key === "ArrowUp" || event.key === "ArrowDown") {
+      const rows = [...this.content.querySelectorAll(".message")];
+      const at = row ? rows.indexOf(row) + (event.key === "ArrowUp" ? -1 : 1) : rows.length - 1;
+      const next = rows[Math.max(0, Math.min(rows.length - 1, at))];
+      if (!next) return;
+      event.preventDefault();
+      next.focus({ preventScroll: true });
+      next.scrollIntoView({ block: "nearest" });
+    } else if (event.target === row && (event.key === "Enter" || event.key === " ")) {
+      const found = this.rows.find((one) => String(one.message?.messageId) === row.dataset.id);
+      if (!found) return;
+      event.preventDefault();
+      openMenu(this.props.chatId, found, row, {});
+    } else if (event.key === "End" && !row) {
+      this.toEnd();
+    }
+  };
+
+  render({ chatId }) {
+    const now = state.value;
+    const room = now.rooms.get(chatId);
+    const chat = now.chats.get(chatId);
+    const messages = room?.messages ?? [];
+    this.settling = !room?.loaded || loadingRooms.value.has(chatId);
+    this.takeTarget(chatId, messages);
+    this.takeDivider(chat, messages);
+    this.takeWindow(messages);
+    if (!this.settling && active.value) this.seenOnce = true;
+
+    const ownRows = now.outbox.filter((row) => row.chatId === chatId && row.kind === "new");
+    // Something of one's own just went out: show it, wherever one was.
+    const lastOwn = ownRows.at(-1)?.clientMessageId;
+    if (lastOwn && lastOwn !== this.lastOwn) {
+      this.lastOwn = lastOwn;
+      if (this.mounted) {
+        this.from = this.follow ? this.from : null;
+        this.to = Infinity;
+        this.follow = true;
+        this.holdDivider = false;
+        this.dividerId = undefined;
+        this.takeWindow(messages);
+        if (!atEnd(now, chatId)) showNewest(chatId);
+      }
+    }
+    this.mounted = true;
+
+    const reachesEnd = this.end === messages.length;
+    this.showsEnd = reachesEnd && (atEnd(now, chatId) || messages.length === 0);
+    const slice = messages.slice(this.start, this.end);
+    if (reachesEnd) slice.push(...ownRows.map((row) => waitingMessage(row, now.me.id)));
+    const rows = buildRows(slice, {
+      before: messages[this.start - 1],
+      me: now.me.id,
+      dividerId: this.dividerId,
+      dividerCount: this.dividerCount,
+      changes: waitingChanges(now.outbox, chatId),
+    });
+    this.rows = rows;
+    const missed = chat?.missed ?? 0;
+    const type = chat?.type ?? "dialog";
+    const code = language();
+    return html`<div class="messages">
+      <div class="scroll" ref=${(element) => (this.scroller = element ?? this.scroller)} onScroll=${this.onScroll} onKeyDown=${this.onKey}
+        tabindex="0" role="region" aria-label=${t("chat.messages")} aria-busy=${this.settling}>
+        <div class="rows" ref=${(element) => (this.content = element ?? this.content)}>
+          ${room?.loaded && room.atStart && this.start === 0 && rows.length === 0 && !loadingRooms.value.has(chatId)
+            ? html`<p key="hello" class="hello"><${Icon} name="smile" /><span>${type === "favorites" ? t("chat.favoritesEmpty") : t("chat.sayHello")}</span></p>`
+            : null}
+          ${room && !(room.atStart && this.start === 0) ? html`<p key="older" class="older"><span class="spinner"></span></p>` : null}
+          ${rows.map((row) => {
+            if (row.type === "day") return html`<div key=${row.key} class="day"><span>${formatDay(row.timestamp)}</span></div>`;
+            if (row.type === "new") return html`<div key=${row.key} class="divider-new" role="separator"><span>${t("chat.new", { count: row.count })}</span></div>`;
+            return html`<${MessageRow} key=${row.key} row=${row} chatId=${chatId} chatType=${type} language=${code}
+              name=${row.mine ? "" : nameOf(now, row.message.sender)} photo=${row.mine ? undefined : now.people.get(row.message.sender)?.avatarUrl}
+              flash=${this.flashId !== null && row.message.messageId === this.flashId} />`;
+          })}
+        </div>
+      </div>
+      ${this.state.away || (missed > 0 && !this.follow)
+        ? html`<button type="button" class="to-end" onClick=${this.toEnd} aria-label=${missed > 0 ? t("chat.toNew", { count: missed }) : t("chat.toEnd")}>
+            <${Icon} name="down" />${missed > 0 ? html`<span class="badge">${missed > 99 ? "99+" : formatNumber(missed)}</span>` : null}
+          </button>`
+        : null}
+    </div>`;
+  }
+}
+
+/** A chat from top to bottom; files dropped anywhere on it are taken. */
+export class Conversation extends Component {
+  state = { dragging: false };
+  depth = 0;
+
+  carriesFiles = (event) => event.dataTransfer?.types?.includes("Files");
+
+  onDragEnter = (event) => {
+    if (!this.carriesFiles(event)) return;
+    this.depth += 1;
+    if (this.depth === 1) this.setState({ dragging: true });
+  };
+
+  onDragLeave = (event) => {
+    if (!this.carriesFiles(event)) return;
+    this.depth -= 1;
+    if (this.depth === 0) this.setState({ dragging: false });
+  };
+
+  onDrop = (event) => {
+    if (!this.carriesFiles(event)) return;
+    event.preventDefault();
+    this.depth = 0;
+    this.setState({ dragging: false });
+    pickFiles(this.props.chatId, [...event.dataTransfer.files]);
+  };
+
+  render({ chatId }, { dragging }) {
+    const now = state.value;
+    const chat = now.chats.get(chatId);
+    const meta = now.details.get(chatId)?.meta;
+    const mayWrite = chat?.type !== "channel" || meta?.owner === now.me.id || meta?.admins?.includes(now.me.id);
+    return html`<section class="conversation" aria-label=${chat ? chatName(chat) : nameOf(now, chatId)}
+      onDragEnter=${this.onDragEnter} onDragLeave=${this.onDragLeave} onDrop=${this.onDrop}>
+      <${Header} chat=${chat} chatId=${chatId} />
+      <${MessageList} chatId=${chatId} />
+      ${mayWrite ? html`<${Composer} chatId=${chatId} chat=${chat} />` : html`<p class="read-only">${t("chat.readOnly")}</p>`}
+      ${dragging && mayWrite ? html`<div class="drop"><p>${t("upload.drop")}</p></div>` : null}
+    </section>`;
+  }
+}

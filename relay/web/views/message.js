@@ -1,0 +1,232 @@
+/** One message: text, quotes, pictures, files, its time and its state. Everything in it is text, never markup. */
+import { Component } from "preact";
+import {
+  cancelUpload, composing, dialog, discard, explain, previewUrl, retry, showMessage, state, uploads,
+} from "../intents.js";
+import { formatDay, formatFull, formatSize, formatTime, t } from "../i18n/i18n.js";
+import { deliveryState, nameOf } from "../model/state.js";
+import { emojiCount, hueOf, oneLine, parse, sizeParts } from "../model/text.js";
+import { Avatar, html, Icon, IconButton, Ticks } from "./parts.js";
+
+/** The box a picture may take; its own shape is kept inside. */
+const LARGEST = { width: 360, height: 340 };
+const UNKNOWN_SHAPE = { width: 320, height: 240 };
+
+/** Width and height a picture will have on the screen, known before it is loaded. */
+export function fit({ width, height } = {}) {
+  if (!(width > 0 && height > 0)) return UNKNOWN_SHAPE;
+  const scale = Math.min(1, LARGEST.width / width, LARGEST.height / height);
+  return { width: Math.max(48, Math.round(width * scale)), height: Math.max(48, Math.round(height * scale)) };
+}
+
+function Span({ span }) {
+  if (span.type === "link") return html`<a href=${span.href} target="_blank" rel="noopener noreferrer nofollow">${span.text}</a>`;
+  if (span.type === "code") return html`<code>${span.text}</code>`;
+  return span.text;
+}
+
+/** The text of a message. */
+export function MessageText({ text }) {
+  const emoji = emojiCount(text);
+  if (emoji > 0 && emoji <= 6) return html`<div class="text is-emoji ${emoji <= 3 ? "is-few" : ""}">${text}</div>`;
+  return html`<div class="text">
+    ${parse(text).map((block) =>
+      block.type === "pre"
+        ? html`<pre tabindex="0"><code>${block.text}</code></pre>`
+        : html`<p dir="auto">${block.spans.map((span) => html`<${Span} span=${span} />`)}</p>`,
+    )}
+  </div>`;
+}
+
+function Quote({ chatId, replyTo }) {
+  const now = state.value;
+  const name = replyTo.sender === now.me.id ? t("message.you") : nameOf(now, replyTo.sender);
+  const text = oneLine(replyTo.message);
+  return html`<button type="button" class="quote" onClick=${() => showMessage(chatId, replyTo.messageId)}>
+    <span class="quote-name">${name}</span>
+    <span class="quote-text" dir="auto">${text || html`<em>${t("message.attachment")}</em>`}</span>
+  </button>`;
+}
+
+function Picture({ attachment, chatId, message }) {
+  const { width, height } = fit(attachment.meta);
+  const box = { width: `${width}px`, aspectRatio: `${width} / ${height}` };
+  return html`<button
+    type="button"
+    class="picture"
+    style=${box}
+    aria-label=${t("message.openImage", { name: attachment.filename })}
+    onClick=${() => (dialog.value = { name: "viewer", chatId, attachment, message })}
+  >
+    <img src=${attachment.url} alt=${attachment.filename} loading="lazy" decoding="async" draggable=${false} />
+  </button>`;
+}
+
+function Video({ attachment }) {
+  const { width, height } = fit(attachment.meta);
+  const box = { width: `${width}px`, aspectRatio: `${width} / ${height}` };
+  return html`<div class="picture" style=${box}>
+    <video src=${attachment.url} controls preload="metadata" playsinline aria-label=${attachment.filename}></video>
+  </div>`;
+}
+
+function FileLink({ attachment }) {
+  const size = attachment.meta?.size;
+  return html`<a class="file" href=${attachment.url} download=${attachment.filename} title=${attachment.filename}>
+    <span class="file-icon"><${Icon} name="download" /></span>
+    <span class="file-text">
+      <span class="file-name">${attachment.filename}</span>
+      ${size === undefined ? null : html`<span class="file-size">${formatSize(sizeParts(size))}</span>`}
+    </span>
+  </a>`;
+}
+
+/** Only addresses of the relay itself; anything else would leave the origin. */
+const isOwnFile = (attachment) => typeof attachment.url === "string" && /^\/files\/[\w.~-]+$/.test(attachment.url);
+
+function Attachment(props) {
+  const { attachment } = props;
+  if (!isOwnFile(attachment)) return html`<span class="file">${attachment.filename}</span>`;
+  if (attachment.type === "image") return html`<${Picture} ...${props} />`;
+  if (attachment.type === "video") return html`<${Video} ...${props} />`;
+  return html`<${FileLink} ...${props} />`;
+}
+
+/** A file on its way: shown already, with how far it is. */
+function Waiting({ file, message }) {
+  const progress = uploads.value.get(message.clientMessageId);
+  const percent = Math.round((progress ?? 0) * 100);
+  const image = file.blob && /^image\//.test(file.type) && file.width;
+  const { width, height } = fit(file);
+  const bar = html`<progress max="100" value=${percent} aria-label=${t("upload.progress", { percent })}></progress>`;
+  const cancel = html`<${IconButton} icon="close" label=${t("upload.cancel")} onClick=${() => cancelUpload(message.clientMessageId)} />`;
+  if (image) {
+    return html`<div class="picture is-waiting" style=${{ width: `${width}px`, aspectRatio: `${width} / ${height}` }}>
+      <img src=${previewUrl(file.blob)} alt=${file.name} />${cancel}${bar}
+    </div>`;
+  }
+  return html`<div class="file is-waiting">
+    <span class="file-icon">${cancel}</span>
+    <span class="file-text"><span class="file-name">${file.name}</span>
+      <span class="file-size">${formatSize(sizeParts(file.size))}</span>${bar}</span>
+  </div>`;
+}
+
+function Failed({ message }) {
+  const id = message.changeId ?? message.clientMessageId;
+  return html`<div class="failed" role="alert">
+    <span>${explain(message.error)}</span>
+    <button type="button" class="link" onClick=${() => retry(id)}>${t("message.tryAgain")}</button>
+    <button type="button" class="link" onClick=${() => discard(id)}>${t("message.discard")}</button>
+  </div>`;
+}
+
+function Time({ at }) {
+  return html`<time class="time" title=${formatFull(at)} datetime=${new Date(at).toISOString()}>${formatTime(at)}</time>`;
+}
+
+function Meta({ message, mine, chatType, ends }) {
+  const edited = message.updatedAt && message.status !== "deleted";
+  const state_ = message.changing ?? (mine && message.status !== "deleted" ? deliveryState(message) : null);
+  if (!edited && !ends && !state_) return null;
+  return html`<span class="meta">
+    ${edited ? html`<span class="edited">${t("message.edited")}</span>` : null}
+    ${ends ? html`<${Time} at=${message.createdAt} />` : null}
+    ${state_ ? html`<${Ticks} name=${chatType === "favorites" && state_ === "delivered" ? "sent" : state_} />` : null}
+  </span>`;
+}
+
+/** Open the menu of a message at a place of the window, or beside the message when the keyboard asked. */
+export function openMenu(chatId, row, element, event) {
+  const box = element.getBoundingClientRect();
+  const byKeyboard = !event.clientX && !event.clientY;
+  dialog.value = {
+    name: "menu",
+    chatId,
+    message: row.message,
+    mine: row.mine,
+    x: byKeyboard ? box.left + 24 : event.clientX,
+    y: byKeyboard ? Math.min(box.bottom - 16, innerHeight - 40) : event.clientY,
+    from: element,
+  };
+}
+
+/** One row of a conversation. Drawn again only when something of it changed. */
+export class MessageRow extends Component {
+  shouldComponentUpdate(next, nextState) {
+    if (nextState !== this.state) return true;
+    const { row } = this.props;
+    const other = next.row;
+    return (
+      (row !== other && (row.message !== other.message || row.starts !== other.starts || row.ends !== other.ends)) ||
+      next.chatType !== this.props.chatType ||
+      next.name !== this.props.name ||
+      next.photo !== this.props.photo ||
+      next.flash !== this.props.flash ||
+      next.language !== this.props.language
+    );
+  }
+
+  onMenu = (event) => {
+    // Text that is selected, and links, keep the browser's own menu.
+    if (event.target.closest("a") || (getSelection()?.toString() && event.type === "contextmenu")) return;
+    event.preventDefault();
+    openMenu(this.props.chatId, this.props.row, this.base, event);
+  };
+
+  // iOS has no contextmenu event for a long press.
+  onTouchStart = (event) => {
+    const [touch] = event.touches;
+    this.press = setTimeout(() => {
+      openMenu(this.props.chatId, this.props.row, this.base, { clientX: touch.clientX, clientY: touch.clientY });
+    }, 550);
+  };
+
+  onTouchEnd = () => clearTimeout(this.press);
+
+  onReply = () => (composing.value = { chatId: this.props.chatId, kind: "reply", message: this.props.row.message });
+
+  render({ row, chatId, chatType, name, photo, flash }) {
+    const { message, mine, starts, ends } = row;
+    const others = chatType === "group" || chatType === "channel";
+    const deleted = message.status === "deleted";
+    const emoji = !deleted && !message.attachments && !message.files && !message.replyTo ? emojiCount(message.message) : 0;
+    const bare = emoji > 0 && emoji <= 6;
+    const failed = message.state === "failed" || message.changing === "failed";
+    const attachments = deleted ? [] : (message.attachments ?? []);
+    const label = `${mine ? t("message.you") : name}, ${formatDay(message.createdAt)}`;
+    return html`<article
+      class="message ${mine ? "is-mine" : "is-theirs"} ${starts ? "starts" : ""} ${ends ? "ends" : ""} ${flash ? "is-flash" : ""} ${others ? "in-group" : ""}"
+      data-id=${message.messageId}
+      tabindex="-1"
+      aria-label=${label}
+      onContextMenu=${this.onMenu}
+      onTouchStart=${this.onTouchStart}
+      onTouchEnd=${this.onTouchEnd}
+      onTouchMove=${this.onTouchEnd}
+      onDblClick=${message.messageId && !deleted ? this.onReply : undefined}
+    >
+      ${others && !mine ? html`<span class="message-avatar">${ends ? html`<${Avatar} id=${message.sender} name=${name} url=${photo} size="xs" />` : null}</span>` : null}
+      <div class="bubble ${bare ? "is-bare" : ""} ${attachments.some((one) => one.type !== "file") ? "has-picture" : ""}">
+        ${others && !mine && starts ? html`<div class="author hue-text-${hueOf(message.sender, 10)}" dir="auto">${name}</div>` : null}
+        ${message.replyTo && !deleted ? html`<${Quote} chatId=${chatId} replyTo=${message.replyTo} />` : null}
+        ${attachments.map((attachment) => html`<${Attachment} key=${attachment.id} attachment=${attachment} chatId=${chatId} message=${message} />`)}
+        ${attachments.length === 0 && message.files ? message.files.map((file) => html`<${Waiting} file=${file} message=${message} />`) : null}
+        ${deleted
+          ? html`<div class="text is-deleted"><p><${Icon} name="trash" /> ${t("message.deleted")}</p></div>`
+          : message.message
+            ? html`<${MessageText} text=${message.message} />`
+            : null}
+        <${Meta} message=${message} mine=${mine} chatType=${chatType} ends=${ends} />
+        ${failed ? html`<${Failed} message=${message} />` : null}
+      </div>
+      <div class="actions">
+        ${ends ? null : html`<${Time} at=${message.createdAt} />`}
+        ${deleted || !message.messageId
+          ? null
+          : html`<${IconButton} icon="reply" label=${t("menu.reply")} tabindex="-1" onClick=${this.onReply} />
+              <${IconButton} icon="more" label=${t("menu.more")} tabindex="-1" aria-haspopup="menu" onClick=${this.onMenu} />`}
+      </div>
+    </article>`;
+  }
+}

@@ -1,0 +1,100 @@
+/** The page: sign-in or the chats, side by side or one at a time, with what lies on top of them. */
+import {
+  active, announcement, back, chats, closeChat, composing, connection, dialog, notice, openChat, openPanel, route,
+  session, state, stepChat, troubled,
+} from "../intents.js";
+import { t } from "../i18n/i18n.js";
+import { ChatList } from "./chatlist.js";
+import { Conversation } from "./conversation.js";
+import { html, Icon, lazy } from "./parts.js";
+
+const SignIn = lazy(() => import("./signin.js"), "SignIn");
+const Settings = lazy(() => import("./settings.js"), "Settings");
+const NewChat = lazy(() => import("./newchat.js"), "NewChat");
+const Details = lazy(() => import("./details.js"), "Details");
+const Dialogs = lazy(() => import("./dialogs.js"), "Dialogs");
+
+/** Panels that take the place of the list; "details" stands beside the conversation. */
+const LEFT_PANELS = { settings: Settings, newchat: NewChat };
+
+function onKey(event) {
+  if (!session.value) return;
+  const command = event.ctrlKey || event.metaKey;
+  const writing = /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName);
+  if (command && !event.shiftKey && event.key.toLowerCase() === "k") {
+    event.preventDefault();
+    dialog.value = dialog.value?.name === "jump" ? null : { name: "jump" };
+  } else if (dialog.value) {
+    return;
+  } else if (event.altKey && (event.key === "ArrowUp" || event.key === "ArrowDown")) {
+    event.preventDefault();
+    stepChat(event.key === "ArrowUp" ? -1 : 1);
+  } else if (event.key === "Escape" && !event.defaultPrevented) {
+    escape(event);
+  } else if (event.key === "?" && !writing) {
+    dialog.value = { name: "keys" };
+  }
+}
+
+function escape(event) {
+  if (composing.value) composing.value = null;
+  else if (route.value.panel) back();
+  else if (event.target.value && event.target.type === "search") return;
+  else closeChat();
+}
+
+addEventListener("keydown", onKey);
+
+function ConnectionBar() {
+  if (!troubled.value) return null;
+  return html`<div class="connection" role="status"><span class="spinner"></span>${t("connection.connecting")}</div>`;
+}
+
+function Notice() {
+  const shown = notice.value;
+  return html`<div class="notices" role="status" aria-live="polite">
+    ${shown
+      ? html`<div class="notice ${shown.error ? "is-error" : ""}">
+          ${shown.error ? html`<${Icon} name="failed" />` : null}<span>${shown.text}</span>
+        </div>`
+      : null}
+  </div>`;
+}
+
+function Nothing() {
+  return html`<div class="nothing">
+    <${Icon} name="compose" />
+    <p>${chats.value.length > 0 ? t("empty.choose") : t("empty.begin")}</p>
+    <p class="hint">${t("empty.keys")}</p>
+  </div>`;
+}
+
+function Chats() {
+  const { chatId, panel } = route.value;
+  const Left = LEFT_PANELS[panel];
+  const showsDetails = panel === "details" && chatId;
+  return html`<div class="columns ${chatId ? "has-chat" : ""} ${Left ? "has-left" : ""} ${showsDetails ? "has-details" : ""}">
+    <aside class="column-list">
+      <${ConnectionBar} />
+      ${Left ? html`<${Left} />` : null}
+      <${ChatList} hidden=${Boolean(Left)} />
+    </aside>
+    <main class="column-chat">
+      ${chatId ? html`<${Conversation} key=${chatId} chatId=${chatId} />` : html`<${Nothing} />`}
+    </main>
+    ${showsDetails ? html`<aside class="column-details"><${Details} key=${chatId} chatId=${chatId} /></aside>` : null}
+  </div>`;
+}
+
+/** The whole page. */
+export function Shell() {
+  if (session.value === undefined) {
+    return html`<div class="splash"><span class="spinner"></span>${troubled.value ? html`<p role="status">${t("connection.connecting")}</p>` : null}</div>`;
+  }
+  return html`
+    ${session.value && state.value ? html`<${Chats} />` : html`<${SignIn} />`}
+    ${dialog.value ? html`<${Dialogs} />` : null}
+    <${Notice} />
+    <div class="hidden" role="log" aria-live="polite">${announcement.value}</div>
+  `;
+}

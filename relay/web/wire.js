@@ -1,0 +1,236 @@
+/**
+ * The one socket to the relay: connects, keeps itself alive, asks again what was not answered, backs off.
+ *
+ * Knows envelopes and nothing of what they mean. Touches WebSocket and timers only, both handed in, so that the
+ * tests run it on a fake socket and a fake clock.
+ */
+
+/** A frame after this much silence of our own; the relay gives up on a client after 20 s. */
+export const PING_AFTER = 8_000;
+/** A probe that is not answered within this long means the socket is dead, whatever the browser says. */
+export const ANSWER_WITHIN = 5_000;
+const CONNECT_WITHIN = 10_000;
+const FIRST_DELAY = 500;
+const LONGEST_DELAY = 30_000;
+
+/** What a request ends with when it failed; `code` is one of the protocol's error codes, or `connection_lost`. */
+export class RequestError extends Error {
+  constructor(code, message, retryAfter) {
+    super(message);
+    this.code = code;
+    this.retryAfter = retryAfter;
+  }
+}
+
+/** The wait before try number `tries` (from 0), in ms; jitter keeps a room full of clients from coming at once. */
+export function backoff(tries, random) {
+  const longest = Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** tries);
+  return Math.round(longest * (0.5 + random() / 2));
+}
+
+/**
+ * States given to `onState`: {name: "connecting"} {name: "live"} {name: "waiting", until} {name: "signedOut"}
+ * {name: "stopped"}.
+ *
+ * @param {object} options
+ * @param {() => WebSocket} options.open makes a new socket
+ * @param {{now(): number, set(fn: Function, ms: number): any, clear(timer: any): void}} options.clock
+ * @param {() => number} options.random 0 to 1
+ * @param {(frame: object) => void} options.onEvent every event of the relay, in order
+ * @param {(state: object) => void} options.onState
+ * @param {() => Promise<boolean>} options.stillSignedIn asked when the relay refused the handshake
+ */
+export function createWire({ open, clock, random, onEvent, onState, stillSignedIn }) {
+  let socket = null;
+  let state = { name: "stopped" };
+  let tries = 0;
+  let serial = 0;
+  let pingTimer, probeTimer, retryTimer, connectTimer;
+  const unanswered = new Map();
+  const seen = new Set();
+
+  function enter(next) {
+    state = next;
+    onState(next);
+  }
+
+  function clearTimers() {
+    for (const timer of [pingTimer, probeTimer, retryTimer, connectTimer]) clock.clear(timer);
+    probeTimer = undefined;
+  }
+
+  function connect() {
+    clearTimers();
+    abandon();
+    enter({ name: "connecting" });
+    const mine = open();
+    let opened = false;
+    socket = mine;
+    connectTimer = clock.set(() => lost(mine, 1006, opened), CONNECT_WITHIN);
+    mine.onopen = () => {
+      if (socket !== mine) return;
+      opened = true;
+      tries = 0;
+      clock.clear(connectTimer);
+      enter({ name: "live" });
+      for (const frame of unanswered.values()) transmit(frame.text);
+      schedulePing();
+    };
+    mine.onmessage = (message) => {
+      if (socket === mine) receive(message.data);
+    };
+    mine.onclose = (close) => lost(mine, close.code, opened);
+    mine.onerror = () => {};
+  }
+
+  /** Drop the present socket without hearing from it again. */
+  function abandon() {
+    if (!socket) return;
+    const old = socket;
+    socket = null;
+    old.onopen = old.onmessage = old.onclose = null;
+    try {
+      old.close(1000);
+    } catch {
+      // A socket that cannot be closed any more is as gone as we want it.
+    }
+  }
+
+  async function lost(mine, code, opened) {
+    if (socket !== mine) return;
+    clearTimers();
+    abandon();
+    failWhatMustNotRepeat();
+    if (code === 4401) return enter({ name: "signedOut" });
+    const delay = backoff(tries, random);
+    tries += 1;
+    enter({ name: "waiting", until: clock.now() + delay });
+    retryTimer = clock.set(connect, delay);
+    // The browser does not tell a refused handshake from an unreachable relay, so ask.
+    if (!opened && !(await stillSignedIn()) && state.name === "waiting") {
+      clearTimers();
+      enter({ name: "signedOut" });
+    }
+  }
+
+  function failWhatMustNotRepeat() {
+    for (const [id, waiting] of unanswered) {
+      if (waiting.repeat) continue;
+      unanswered.delete(id);
+      waiting.reject(new RequestError("connection_lost", "The connection broke before the answer came."));
+    }
+  }
+
+  function transmit(text) {
+    if (state.name !== "live" || !socket) return false;
+    socket.send(text);
+    return true;
+  }
+
+  /*
+   * The timer is set anew by each frame that comes in. In a hidden page a browser slows down timers that were set
+   * by timers; one set while handling a frame keeps its pace, and with it our place among those online.
+   */
+  function schedulePing() {
+    clock.clear(pingTimer);
+    pingTimer = clock.set(() => {
+      transmit("ping");
+      expectAnswer();
+    }, PING_AFTER);
+  }
+
+  function expectAnswer() {
+    if (probeTimer !== undefined) return;
+    const mine = socket;
+    probeTimer = clock.set(() => {
+      if (socket === mine) connect();
+    }, ANSWER_WITHIN);
+  }
+
+  function receive(text) {
+    clock.clear(probeTimer);
+    probeTimer = undefined;
+    schedulePing();
+    let frame;
+    try {
+      frame = JSON.parse(text);
+    } catch {
+      return;
+    }
+    if (frame.type === "response") return answer(frame);
+    if (frame.type !== "event") return;
+    if (frame.id !== undefined) {
+      // At least once: after a reconnect the relay repeats what it has no acknowledgement for.
+      if (seen.has(frame.id)) return void transmit(JSON.stringify({ type: "ack", id: frame.id }));
+      seen.add(frame.id);
+      if (seen.size > 5_000) seen.delete(seen.values().next().value);
+    }
+    onEvent(frame);
+  }
+
+  function answer(frame) {
+    const waiting = unanswered.get(frame.id);
+    if (!waiting) return;
+    unanswered.delete(frame.id);
+    if (frame.error) {
+      waiting.reject(new RequestError(frame.error.code, frame.error.message, frame.error.retryAfter));
+    } else {
+      waiting.resolve(frame.payload);
+    }
+  }
+
+  return {
+    get state() {
+      return state;
+    },
+
+    start() {
+      if (state.name === "stopped" || state.name === "signedOut") connect();
+    },
+
+    stop() {
+      clearTimers();
+      abandon();
+      enter({ name: "stopped" });
+    },
+
+    /** The page woke up: find out within 5 s whether the socket lives, and connect at once if there is none. */
+    probe() {
+      if (state.name === "live") {
+        transmit("ping");
+        expectAnswer();
+      } else if (state.name === "waiting") {
+        tries = 0;
+        connect();
+      }
+    },
+
+    /**
+     * Ask; resolves with the payload, rejects with a RequestError. A request that finds no connection waits for
+     * one. With `repeat: false` (it would happen twice) it fails instead when the connection breaks.
+     */
+    request(payloadType, payload, { repeat = true } = {}) {
+      serial += 1;
+      const id = `r${serial}`;
+      const text = JSON.stringify({ type: "request", id, timestamp: clock.now(), payloadType, payload });
+      return new Promise((resolve, reject) => {
+        if (!repeat && state.name !== "live") {
+          reject(new RequestError("connection_lost", "There is no connection."));
+          return;
+        }
+        unanswered.set(id, { text, repeat, resolve, reject });
+        transmit(text);
+      });
+    },
+
+    /** Tell without an answer (typing); lost when there is no connection. */
+    notify(eventType, payload) {
+      transmit(JSON.stringify({ type: "event", timestamp: clock.now(), eventType, payload }));
+    },
+
+    /** The model holds the event now. */
+    acknowledge(id) {
+      transmit(JSON.stringify({ type: "ack", id }));
+    },
+  };
+}
