@@ -1,11 +1,12 @@
 """Keep the web client's third-party files and cache stamps right; touches relay/web only.
 
-    web_assets.py check      vendored files match their recorded hashes, index.html carries the right stamps
-    web_assets.py stamp      write the hash of every file of ours into index.html (no build: the files stay as they are)
-    web_assets.py refresh    fetch the pinned packages with npm, compare with the recorded integrity, copy and record
+    web_assets.py check      vendored files match their hashes, index.html carries the right stamps
+    web_assets.py stamp      write the hash of every file of ours into index.html
+    web_assets.py refresh    fetch the pinned packages with npm, compare integrity, copy and record
 
-The stamps are what lets a browser keep a file for ever: a changed file has another ?v=. They stand in the import
-map, so that modules import each other by their plain names.
+The stamps are what lets a browser keep a file for ever: a changed file has another ?v=. They stand in
+the import map, so that modules import each other by their plain names. There is no build: all other
+files are served as they lie.
 """
 
 from __future__ import annotations
@@ -55,9 +56,7 @@ def stamp(path: Path) -> str:
 
 def own_modules() -> list[Path]:
     """Every module of ours, in a stable order. The service worker is fetched by name and never stamped."""
-    return sorted(
-        path for path in WEB.rglob("*.js") if VENDOR not in path.parents and path != WEB / "sw.js"
-    )
+    return sorted(path for path in WEB.rglob("*.js") if VENDOR not in path.parents and path != WEB / "sw.js")
 
 
 def import_map() -> str:
@@ -75,8 +74,9 @@ def import_map() -> str:
 
 def head() -> str:
     """The stamped part of index.html."""
-    preload = [f"/vendor/{file['to']}" for package in json.loads(PACKAGES.read_text()) for file in package["files"]
-               if file.get("preload")]  # fmt: skip
+    packages = json.loads(PACKAGES.read_text())
+    vendored = [file for package in packages for file in package["files"]]
+    preload = [f"/vendor/{file['to']}" for file in vendored if file.get("preload")]
     preload += [f"/{name}?v={stamp(WEB / name)}" for name in PRELOAD]
     lines = [f'<link rel="stylesheet" href="/{name}?v={stamp(WEB / name)}">' for name in STYLES]
     lines += [f'<script type="importmap">{import_map()}</script>']
@@ -101,9 +101,8 @@ def check() -> int:
             path = VENDOR / file["to"]
             if not path.exists() or sha256(path) != file["sha256"]:
                 wrong.append(f"vendor/{file['to']} is not what {package['name']} {package['version']} holds")
-    wrong += [
-        f"vendor/{path.name} is not listed in packages.json" for path in VENDOR.iterdir() if path.name not in known
-    ]
+    unknown = sorted(path.name for path in VENDOR.iterdir() if path.name not in known)
+    wrong += [f"vendor/{name} is not listed in packages.json" for name in unknown]
     index = (WEB / "index.html").read_text()
     if stamped(index) != index:
         wrong.append("index.html carries old stamps: run packaging/web_assets.py stamp")
