@@ -1,0 +1,116 @@
+"""`relay chat`: groups and channels, from outside."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from relay.cli.door import ask
+from relay.cli.options import Data, Json, Yes
+from relay.cli.output import as_json, table, when
+from relay.protocol import control
+from relay.settings import data_directory
+
+app = typer.Typer(help="Groups and channels.", no_args_is_help=True)
+
+ChatId = Annotated[str, typer.Argument(metavar="CHAT", help="Its id, as in the list.", show_default=False)]
+Users = Annotated[list[str], typer.Argument(metavar="USER...", help="User ids.", show_default=False)]
+
+
+@app.command("list")
+def list_(data: Data = None, json: Json = False) -> None:
+    """Show all groups and channels.
+
+    Example: relay chat list
+    """
+    chats = ask(data_directory(data), "chat.list", control.Empty())
+    if json:
+        as_json(chats)
+        return
+    table(
+        ("id", "name", "type", "owner", "people", "messages", "last"),
+        (
+            (c.id, c.name, c.type, c.owner, len(c.participants), c.messages, when(c.last_message_time))
+            for c in chats
+        ),
+        "no groups yet: relay chat create NAME --owner USER",
+    )
+
+
+def _show(chat: control.ChatInfo, json: bool) -> None:
+    if json:
+        as_json(chat)
+        return
+    print(f"{chat.id}  {chat.name}  ({chat.type}, {chat.messages} messages, since {when(chat.created_at)})")
+    print(f"owner: {chat.owner}")
+    if chat.admins:
+        print(f"admins: {', '.join(chat.admins)}")
+    print(f"people: {', '.join(chat.participants)}")
+
+
+@app.command()
+def show(chat_id: ChatId, data: Data = None, json: Json = False) -> None:
+    """Show one group or channel.
+
+    Example: relay chat show g-0123456789abcdef
+    """
+    _show(ask(data_directory(data), "chat.show", control.OneChat(id=chat_id)), json)
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="What people see.", show_default=False)],
+    users: Annotated[list[str] | None, typer.Argument(metavar="[USER...]", help="Who is in it.")] = None,
+    owner: Annotated[str, typer.Option(help="Who owns it.", show_default=False)] = ...,  # type: ignore[assignment]
+    type_: Annotated[
+        Literal["group", "channel"],
+        typer.Option("--type", help="In a channel only its owner and admins write."),
+    ] = "group",
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Make a group or channel.
+
+    Example: relay chat create Ops --owner anna ben carla
+    """
+    chat = ask(
+        data_directory(data),
+        "chat.create",
+        control.MakeChat(type=type_, name=name, owner=owner, participants=users or []),
+    )
+    if json:
+        as_json(chat)
+    else:
+        print(chat.id)
+
+
+@app.command()
+def add(chat_id: ChatId, users: Users, data: Data = None, json: Json = False) -> None:
+    """Put users into a group or channel.
+
+    Example: relay chat add g-0123456789abcdef dora
+    """
+    _show(ask(data_directory(data), "chat.add", control.ChatUsers(id=chat_id, participants=users)), json)
+
+
+@app.command()
+def remove(chat_id: ChatId, users: Users, data: Data = None, json: Json = False) -> None:
+    """Take users out of a group or channel.
+
+    Example: relay chat remove g-0123456789abcdef ben
+    """
+    _show(ask(data_directory(data), "chat.remove", control.ChatUsers(id=chat_id, participants=users)), json)
+
+
+@app.command()
+def delete(chat_id: ChatId, yes_: Yes = False, data: Data = None, json: Json = False) -> None:
+    """Delete a group or channel for all who are in it.
+
+    Example: relay chat delete g-0123456789abcdef --yes
+    """
+    if not yes_:
+        typer.confirm(f"Delete {chat_id} for everybody in it?", abort=True)
+    ask(data_directory(data), "chat.delete", control.OneChat(id=chat_id))
+    if json:
+        as_json({})
+    else:
+        print(f"{chat_id} is deleted")

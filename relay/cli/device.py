@@ -1,0 +1,76 @@
+"""`relay device`: what users sign in from."""
+
+from typing import Annotated
+
+import typer
+
+from relay.cli.door import ask
+from relay.cli.options import Data, Json
+from relay.cli.output import as_json, table, when, yes
+from relay.protocol import control
+from relay.settings import data_directory
+
+app = typer.Typer(help="What users sign in from.", no_args_is_help=True)
+
+
+@app.command()
+def add(
+    user_id: Annotated[str, typer.Argument(metavar="USER", help="Whose device.", show_default=False)],
+    label: Annotated[str, typer.Option(help="What it is, for instance 'door sensor'.")] = "",
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Add a device and print its token, this once: the relay keeps only a hash of it.
+
+    Example: relay device add alarm --label "door sensor"
+    """
+    token = ask(data_directory(data), "device.add", control.AddDevice(user_id=user_id, label=label))
+    if json:
+        as_json({"deviceId": token.device_id, "token": token.token})
+    else:
+        print(token.token)
+
+
+@app.command("list")
+def list_(
+    user_id: Annotated[
+        str | None, typer.Argument(metavar="[USER]", help="Whose; all where none is given.")
+    ] = None,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Show the devices that may sign in.
+
+    Example: relay device list anna
+    """
+    devices = ask(data_directory(data), "device.list", control.ListDevices(user_id=user_id))
+    if json:
+        as_json(devices)
+        return
+    table(
+        ("device", "user", "label", "online", "last seen", "since"),
+        (
+            (d.device_id, d.user_id, d.label, yes(d.online), when(d.last_seen), when(d.created_at))
+            for d in devices
+        ),
+        "no devices: relay device add USER",
+    )
+
+
+@app.command()
+def revoke(
+    device_id: Annotated[
+        int, typer.Argument(metavar="DEVICE", help="Its number in the list.", show_default=False)
+    ],
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Sign a device out for good; its connection ends at once.
+
+    Example: relay device revoke 7
+    """
+    device = ask(data_directory(data), "device.revoke", control.RevokeDevice(device_id=device_id))
+    if json:
+        as_json(device)
+    else:
+        print(f"device {device.device_id} of {device.user_id} may not sign in any more")

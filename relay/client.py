@@ -1,0 +1,337 @@
+"""A client of the relay for bots, scripts and tests: trio on one side, trio-websocket on the other.
+
+    async with connect("ws://relay.local:8765/ws", token) as relay:
+        await relay.send("User2", "hello")
+        async for event in relay:
+            print(event.name, event.payload)
+
+It acknowledges what it hands out, gives signs of life, connects again when the connection is lost, asks for
+what it missed and sends again, under the same `clientMessageId`, what was not answered.
+"""
+
+import random
+import time
+import uuid
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple, Self, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+import msgspec
+import trio
+import trio_websocket
+from trio_websocket import ConnectionClosed, ConnectionRejected, HandshakeError, WebSocketConnection
+
+from relay.protocol import codec, requests
+from relay.protocol.base import Wire
+from relay.protocol.envelopes import Ack, ClientEvent, Event, Request, Response
+from relay.protocol.errors import RelayError
+from relay.protocol.events import ClientTyping
+from relay.protocol.objects import Attachment
+
+SIGN_OF_LIFE = 8.0
+"""Seconds between two signs of life; the relay waits 20 (protocol.md, section 4)."""
+UNHANDLED = 4_096
+"""Events that may wait to be taken; beyond them the relay is asked again later."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 15.0
+"""Seconds between two attempts to connect: doubled each time, and jittered."""
+MESSAGE_BYTES = 64 * 2**20
+
+T = TypeVar("T")
+
+
+class SignedOut(Exception):
+    """The relay does not take this token, or takes it no more."""
+
+
+class Received(NamedTuple):
+    """One event: `id` is None for those that are never replayed; `payload` is of the type in `protocol.events`."""
+
+    id: int | None
+    timestamp: int
+    name: str
+    payload: Any
+
+
+class _Waiting(msgspec.Struct):
+    frame: bytes
+    done: trio.Event
+    response: Response | None = None
+
+
+class Client:
+    """One connection to a relay, made again as often as needed. Use `connect`."""
+
+    def __init__(self, url: str, token: str, after: int | None, *, reconnect: bool = True) -> None:
+        self._url = url
+        self._token = token
+        self._reconnect = reconnect
+        self._last = after
+        """The last event id that was taken in: where a replay goes on."""
+        self._socket: WebSocketConnection | None = None
+        self._connected = trio.Event()
+        self._waiting: dict[str, _Waiting] = {}
+        self._events: deque[Received] = deque()
+        self._news = trio.Event()
+        self._behind = False
+        self._handled: int | None = None
+        self._ended: Exception | None = None
+        self._over = False
+
+    # What one says.
+
+    async def send(
+        self,
+        chat_id: str,
+        message: str | None = None,
+        *,
+        attachments: list[Attachment] | None = None,
+        reply_to: int | None = None,
+        client_message_id: str | None = None,
+    ) -> requests.Accepted:
+        """Send a message; returns once the relay has it on disk.
+
+        Args:
+            chat_id: a user's id or a group's.
+            message: the text.
+            attachments: what `POST /files` answered.
+            reply_to: the id of the message that is answered.
+            client_message_id: the message's own id; one is made up where none is given.
+
+        Raises:
+            RelayError: the relay refused it.
+            SignedOut: the token is not good any more.
+        """
+        return await self.request(
+            "new",
+            requests.New(
+                chat_id=chat_id,
+                client_message_id=client_message_id or str(uuid.uuid4()),
+                message=message,
+                attachments=attachments,
+                reply_to=reply_to,
+            ),
+            requests.Accepted,
+        )
+
+    async def request(self, payload_type: str, payload: Wire, answer: type[T] | Any = None) -> T:
+        """Ask anything of protocol.md, section 5, and wait for the answer, over as many connections as it takes.
+
+        Args:
+            payload_type: the request's name.
+            payload: its payload.
+            answer: the type of the response's payload; that of the table where none is given.
+
+        Raises:
+            RelayError: the relay refused it.
+            SignedOut: the token is not good any more.
+        """
+        request_id = str(uuid.uuid4())
+        frame = codec.encode(
+            Request(
+                id=request_id,
+                timestamp=time.time_ns() // 1_000_000,
+                payload_type=payload_type,
+                payload=msgspec.Raw(codec.encode(payload)),
+            )
+        )
+        waiting = self._waiting[request_id] = _Waiting(frame, trio.Event())
+        try:
+            await self._say(frame)
+            await waiting.done.wait()
+        finally:
+            self._waiting.pop(request_id, None)
+        if waiting.response is None:
+            raise self._ended or SignedOut("the connection is closed")
+        if waiting.response.error is not None:
+            error = waiting.response.error
+            raise RelayError(error.code, error.message, retry_after=error.retry_after)
+        return msgspec.json.decode(
+            waiting.response.payload, type=answer or requests.REQUESTS[payload_type].response
+        )
+
+    async def typing(self, chat_id: str, *, stop: bool = False) -> None:
+        """Say that one types, or has stopped."""
+        payload = msgspec.Raw(codec.encode(ClientTyping(chat_id=chat_id, stop=stop or None)))
+        await self._say(codec.encode(ClientEvent(event_type="typing", payload=payload)))
+
+    async def background(self) -> None:
+        """Say that this device goes to the background."""
+        await self._say(codec.encode(ClientEvent(event_type="offline")))
+
+    async def _say(self, frame: bytes) -> None:
+        """Send if there is a connection; where there is none, a new one sends what still waits."""
+        if self._socket is not None:
+            try:
+                await self._socket.send_message(frame.decode())
+            except ConnectionClosed:
+                return
+
+    # What one hears.
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Received:
+        """The next event; the one before counts as handled and is acknowledged.
+
+        Raises:
+            SignedOut: the token is not good any more.
+        """
+        await self._acknowledge()
+        while not self._events:
+            if self._behind and self._socket is not None:
+                self._behind = False
+                await self._socket.aclose(1000, "asking again for what was missed")
+            if self._over:
+                if self._ended is not None:
+                    raise self._ended
+                raise StopAsyncIteration
+            self._news = trio.Event()
+            await self._news.wait()
+        event = self._events.popleft()
+        self._handled = event.id
+        return event
+
+    async def _acknowledge(self) -> None:
+        handled, self._handled = self._handled, None
+        if handled is not None:
+            await self._say(codec.encode(Ack(id=handled)))
+
+    async def connected(self) -> None:
+        """Wait until there is a connection.
+
+        Raises:
+            SignedOut: there will be none.
+        """
+        await self._connected.wait()
+        if self._ended is not None:
+            raise self._ended
+
+    # The connection.
+
+    async def run(self) -> None:
+        """Stay connected until cancelled or signed out."""
+        pause = FIRST_PAUSE
+        try:
+            while True:
+                began = trio.current_time()
+                try:
+                    await self._connect_once()
+                except SignedOut as error:
+                    self._ended = error
+                    return
+                except (OSError, HandshakeError, ConnectionClosed) as error:
+                    if not self._reconnect:
+                        self._ended = error
+                        return
+                if not self._reconnect and self._socket is None and self._connected.is_set():
+                    return
+                if trio.current_time() - began > LONGEST_PAUSE:
+                    pause = FIRST_PAUSE
+                await trio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - jitter, not a secret
+                pause = min(2 * pause, LONGEST_PAUSE)
+        finally:
+            self._over = True
+            self._connected.set()
+            self._news.set()
+            for waiting in self._waiting.values():
+                waiting.done.set()
+
+    async def _connect_once(self) -> None:
+        url = self._url
+        if self._last is not None:
+            parts = urlsplit(url)
+            url = urlunsplit(parts._replace(query=f"after={self._last}"))
+        headers = [(b"authorization", f"Bearer {self._token}".encode())]
+        try:
+            opening = trio_websocket.open_websocket_url(
+                url, extra_headers=headers, max_message_size=MESSAGE_BYTES, message_queue_size=64
+            )
+            async with opening as socket:
+                await self._converse(socket)
+        except ConnectionRejected as error:
+            if error.status_code in (401, 403):
+                raise SignedOut("the relay does not take this token") from None
+            raise
+        except BaseExceptionGroup as group:
+            _, rest = group.split((ConnectionClosed, OSError))
+            if rest is not None:
+                raise
+
+    async def _converse(self, socket: WebSocketConnection) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._live, socket)
+            self._socket = socket
+            try:
+                for waiting in list(self._waiting.values()):
+                    await socket.send_message(waiting.frame.decode())
+                self._connected.set()
+                while True:
+                    self._take(await socket.get_message())
+            except ConnectionClosed as closed:
+                if closed.reason is not None and closed.reason.code == 4401:
+                    raise SignedOut("this device may not sign in any more") from None
+            finally:
+                self._socket = None
+                nursery.cancel_scope.cancel()
+
+    async def _live(self, socket: WebSocketConnection) -> None:
+        while True:
+            await trio.sleep(SIGN_OF_LIFE)
+            try:
+                await socket.send_message("ping")
+            except ConnectionClosed:
+                return
+
+    def _take(self, message: str | bytes) -> None:
+        frame = message.encode() if isinstance(message, str) else message
+        if frame == codec.PONG:
+            return
+        decoded = codec.decode_server_frame(frame)
+        if isinstance(decoded, Response):
+            waiting = self._waiting.get(str(decoded.id))
+            if waiting is not None:
+                waiting.response = decoded
+                waiting.done.set()
+        elif isinstance(decoded, Event):
+            self._take_event(decoded)
+
+    def _take_event(self, event: Event) -> None:
+        if event.id is not None:
+            if (self._last is not None and event.id <= self._last) or self._behind:
+                return
+            if len(self._events) >= UNHANDLED:
+                self._behind = True
+                return
+            self._last = event.id
+        elif len(self._events) >= UNHANDLED:
+            return
+        self._events.append(Received(event.id, event.timestamp, event.event_type, codec.decode_event(event)))
+        self._news.set()
+
+
+@asynccontextmanager
+async def connect(
+    url: str, token: str, *, after: int | None = None, reconnect: bool = True
+) -> AsyncIterator[Client]:
+    """Connect to a relay and stay connected.
+
+    Args:
+        url: the WebSocket's address, `ws://HOST:PORT/ws`.
+        token: what `relay device add` printed.
+        after: the last event id that was handled before; without it the relay goes by what was acknowledged.
+        reconnect: whether a lost connection is made again.
+
+    Raises:
+        SignedOut: the relay does not take the token.
+    """
+    client = Client(url, token, after, reconnect=reconnect)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(client.run)
+        await client.connected()
+        try:
+            yield client
+        finally:
+            nursery.cancel_scope.cancel()

@@ -1,0 +1,121 @@
+"""Changes to chats, users and devices as the log keeps them: the `extra` of entries of kind CHATS, USER, DEVICE.
+
+Each names all that applying it needs, so that the state follows from the entries alone. Plain data.
+"""
+
+from typing import Literal
+
+import msgspec
+
+
+class Change(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, tag_field="change"):
+    """Common to all."""
+
+
+class ChatMade(Change, frozen=True, tag="chatMade", kw_only=True):
+    """A chat came to be. Members are user keys; the id is that of a group or channel."""
+
+    type: Literal["dialog", "group", "channel", "favorites"]
+    id: str | None = None
+    name: str = ""
+    photo_url: str | None = None
+    owner: int
+    members: list[int]
+
+
+class ChatUpdated(Change, frozen=True, tag="chatUpdated", kw_only=True):
+    """A group or channel has another name, picture or set of admins."""
+
+    name: str | None = None
+    photo_url: str | None = None
+    admins: list[int] | None = None
+
+
+class MembersAdded(Change, frozen=True, tag="membersAdded"):
+    """Users joined a group or channel."""
+
+    users: list[int]
+
+
+class MembersRemoved(Change, frozen=True, tag="membersRemoved", kw_only=True):
+    """Users left a group or channel or were removed; `owner` is the new owner where the old one left."""
+
+    users: list[int]
+    owner: int | None = None
+
+
+class ChatDeleted(Change, frozen=True, tag="chatDeleted"):
+    """A group or channel is gone for all who were in it."""
+
+    users: list[int]
+
+
+class ChatHidden(Change, frozen=True, tag="chatHidden"):
+    """One user cleared a dialog or their notes: what was said until `upto` is gone for them."""
+
+    user: int
+    upto: int
+
+
+class ChatShown(Change, frozen=True, tag="chatShown"):
+    """A cleared dialog is back in a user's list, since there is something new in it."""
+
+    users: list[int]
+
+
+class UserAdded(Change, frozen=True, tag="userAdded", kw_only=True):
+    """A user came to be."""
+
+    key: int
+    id: str
+    name: str
+    bot: bool = False
+    admin: bool = False
+
+
+class UserChanged(Change, frozen=True, tag="userChanged", kw_only=True):
+    """A user has another name, picture or standing; what is not named stays."""
+
+    key: int
+    name: str | None = None
+    photo_url: str | None = None
+    admin: bool | None = None
+    disabled: bool | None = None
+    removed: bool | None = None
+
+
+class DeviceAdded(Change, frozen=True, tag="deviceAdded", kw_only=True):
+    """A device may sign in: of its token only the SHA-256 is kept, in hexadecimal."""
+
+    key: int
+    user: int
+    label: str
+    token_hash: str
+
+
+class DeviceRevoked(Change, frozen=True, tag="deviceRevoked"):
+    """A device may not sign in any more."""
+
+    key: int
+
+
+AnyChange = (
+    ChatMade
+    | ChatUpdated
+    | MembersAdded
+    | MembersRemoved
+    | ChatDeleted
+    | ChatHidden
+    | ChatShown
+    | UserAdded
+    | UserChanged
+    | DeviceAdded
+    | DeviceRevoked
+)
+
+decode = msgspec.json.Decoder(AnyChange).decode
+
+
+def encode(change: Change) -> str:
+    """As kept in the log."""
+    return msgspec.json.encode(change).decode()

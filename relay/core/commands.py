@@ -1,0 +1,74 @@
+"""What may be appended to the log: a request, who makes it, when, and any id that had to be made up for it.
+
+A command holds all that the decision about it needs (design.md, "Room to grow"). Plain data.
+"""
+
+import msgspec
+
+ADMIN = 0
+"""The actor of what an admin does on the machine itself."""
+
+
+class Command(msgspec.Struct, frozen=True, gc=False):
+    """One thing somebody wants changed."""
+
+    at: int
+    """When it came in, Unix milliseconds; stamped once."""
+    user: int
+    """The key of who asks, `ADMIN` for an admin on the machine."""
+    device: int
+    """The key of the device it came from, 0 for none."""
+    request: msgspec.Struct
+    """The request's payload as on the wire, or one of the control socket's."""
+    origin: int = 0
+    """The number of the connection it came through; it decides nothing."""
+    made_up: str = ""
+    """An id that the relay gives: a group's, or a message's client id where the client gave none."""
+
+
+class LeaveChat(msgspec.Struct, frozen=True):
+    """`leaveChat`, which on the wire looks like `deleteChat`."""
+
+    chat_id: str
+
+
+class DeleteChat(msgspec.Struct, frozen=True):
+    """`deleteChat`."""
+
+    chat_id: str
+
+
+class AddParticipants(msgspec.Struct, frozen=True):
+    """`addParticipants`."""
+
+    chat_id: str
+    participants: list[str]
+
+
+class RemoveParticipants(msgspec.Struct, frozen=True):
+    """`removeParticipants`."""
+
+    chat_id: str
+    participants: list[str]
+
+
+class MarkDelivered(msgspec.Struct, frozen=True, gc=False):
+    """`dlvrd`; `message_id` None for everything so far."""
+
+    chat: int
+    message_id: int | None
+
+
+class MarkRead(msgspec.Struct, frozen=True, gc=False):
+    """`read`; `message_id` None for everything so far."""
+
+    chat: int
+    message_id: int | None
+
+
+class AddDevice(msgspec.Struct, frozen=True):
+    """A device signs in from now on; of its token the log gets the hash only."""
+
+    user: int
+    label: str
+    token_hash: str

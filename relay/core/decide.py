@@ -1,0 +1,764 @@
+"""May this happen, and what follows from it: `decide(state, commands, facts) -> Draft`.
+
+Reads no clock, no random source, no connection and no setting. What it cannot know from the state it names
+as a fact to be looked up, and is asked again with it. Nothing here changes the state: that is what the
+entries are for, once they are on disk.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import msgspec
+
+from relay.core import changes, commands
+from relay.core.commands import ADMIN, Command
+from relay.core.state import Chat, State, User
+from relay.protocol import control, requests
+from relay.protocol.errors import RelayError
+from relay.protocol.objects import ReplyTo
+from relay.store.entry import (
+    Amendment,
+    ClientKey,
+    Covered,
+    CoveredBy,
+    Entry,
+    Extra,
+    Fact,
+    Facts,
+    FirstMark,
+    Kind,
+    MessageAt,
+    Stored,
+    UnreadAfter,
+)
+
+PREVIEW = 1_000
+"""How much of a message stands in an answer to it, in characters."""
+
+
+class ChatChanged(NamedTuple):
+    """The answer to what changes a chat is the chat as it is afterwards."""
+
+    chat: int
+
+
+class UserChanged(NamedTuple):
+    """The answer to what changes a user is the user as they are afterwards."""
+
+    user: int
+
+
+class DeviceChanged(NamedTuple):
+    """The answer to what changes a device is the device as it is afterwards."""
+
+    device: int
+
+
+class Decision(NamedTuple):
+    """What one command leads to: entries, and what is answered once they are on disk."""
+
+    entries: list[Entry]
+    answer: object
+
+
+class Draft(NamedTuple):
+    """What a batch of commands leads to; one decision a command, in their order."""
+
+    decisions: list[Decision]
+    amendments: list[Amendment]
+    unknown: list[Fact]
+    """Facts that were missing: look them up and decide again."""
+
+
+class _UnknownError(Exception):
+    def __init__(self, fact: Fact) -> None:
+        self.fact = fact
+
+
+def client_key(chat: int, actor: int, client_id: str) -> int:
+    """Hash what makes a message the same one again (protocol.md, section 3) to 64 bits."""
+    digest = blake2b(b"%d %d %s" % (chat, actor, client_id.encode()), digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True)
+
+
+def stands_alone(state: State, command: Command) -> bool:
+    """Whether a command changes what others in its batch would be decided by, and so gets a batch of its own."""
+    request = command.request
+    if isinstance(request, commands.MarkDelivered | commands.MarkRead):
+        return False
+    if not isinstance(request, requests.New):
+        return True
+    key = state.chat_key(command.user, request.chat_id)
+    return key is None or any(member.hidden for member in state.members[key].values())
+
+
+def decide(state: State, batch: Sequence[Command], facts: Facts) -> Draft:
+    """Decide a batch: later commands see what earlier ones lead to."""
+    draft = _Drafting(state, facts)
+    for command in batch:
+        draft.decide(command)
+    return Draft(draft.decisions, draft.amendments, draft.unknown)
+
+
+class _Drafting:
+    """A batch in the making: the state, and what this batch adds to it."""
+
+    def __init__(self, state: State, facts: Facts) -> None:
+        self.state = state
+        self.facts = facts
+        self.seq = state.seq
+        self.at = state.at
+        self.decisions: list[Decision] = []
+        self.amendments: list[Amendment] = []
+        self.unknown: list[Fact] = []
+        self.entries: list[Entry] = []
+        self.last_ids: dict[int, int] = {}
+        self.sent: dict[int, list[tuple[int, int, str]]] = {}
+        self.client_keys: dict[int, Stored] = {}
+        self.dlvrd: dict[tuple[int, int], int] = {}
+        self.read: dict[tuple[int, int], int] = {}
+        self.coverage: dict[tuple[int, int, int], tuple[Covered, ...]] = {}
+
+    def decide(self, command: Command) -> None:
+        self.entries = []
+        self.at = max(self.at, command.at)
+        seq, amended = self.seq, len(self.amendments)
+        answer: object
+        try:
+            answer = _RULES[type(command.request)](self, command, command.request)
+        except RelayError as error:
+            answer = error
+        except _UnknownError as unknown:
+            answer = RelayError.internal()
+            self.unknown.append(unknown.fact)
+        if isinstance(answer, RelayError):
+            self.entries = []
+            self.seq = seq
+            del self.amendments[amended:]
+        self.decisions.append(Decision(self.entries, answer))
+
+    def fact(self, fact: Fact) -> Any:
+        """Give a fact that was looked up, or note that it must be."""
+        try:
+            return self.facts[fact]
+        except KeyError:
+            raise _UnknownError(fact) from None
+
+    def add(self, kind: Kind, chat: int, message_id: int, command: Command, **columns: Any) -> Entry:
+        """Add the next entry of the log."""
+        self.seq += 1
+        entry = Entry(
+            self.seq,
+            kind,
+            chat,
+            message_id,
+            command.user,
+            command.device,
+            self.at,
+            origin=command.origin,
+            **columns,
+        )
+        self.entries.append(entry)
+        return entry
+
+    def change(self, kind: Kind, chat: int, command: Command, change: changes.Change) -> None:
+        """Add an entry that changes chats, users or devices."""
+        self.add(kind, chat, 0, command, extra=changes.encode(change))
+
+    def next_id(self, chat: int) -> int:
+        """Take the chat's next message id."""
+        last = self.last_ids.get(chat)
+        if last is None:
+            known = self.state.chats.get(chat)
+            last = known.last_message_id if known else 0
+        self.last_ids[chat] = last + 1
+        return last + 1
+
+    def repeated(self, key: int) -> Stored | None:
+        """The message that this client key belongs to already."""
+        known: Stored | None = self.client_keys.get(key) or self.facts.get(ClientKey(key))
+        return known
+
+
+def _answer_repeat(
+    known: Stored, chat: int, author: int, client_id: str, kind: Kind, target: int
+) -> requests.Accepted:
+    if (known.chat, known.author, known.client_id) != (chat, author, client_id):
+        raise RelayError.conflict("clientMessageId: this one cannot be used, make another")
+    if known.kind != kind or (kind == Kind.EDIT and known.target != target):
+        raise RelayError.conflict(
+            f"clientMessageId: it belongs to message {known.message_id} already, every message needs one of its own"
+        )
+    return requests.Accepted(message_id=known.message_id, timestamp=known.at, client_message_id=client_id)
+
+
+# Who is asked about which chat.
+
+
+def _member_chat(draft: _Drafting, command: Command, chat_id: str) -> Chat:
+    """The chat that the asker calls so.
+
+    Raises:
+        RelayError: `not_found`, which does not tell whether it exists.
+    """
+    state = draft.state
+    if command.user == ADMIN:
+        key = state.group_keys.get(chat_id)
+    else:
+        key = state.chat_key(command.user, chat_id)
+    if key is None:
+        raise RelayError.no_chat(chat_id)
+    return state.chats[key]
+
+
+def _may_run(draft: _Drafting, command: Command, chat: Chat) -> bool:
+    return command.user in (ADMIN, chat.owner) or draft.state.members[chat.key][command.user].admin
+
+
+def _group(draft: _Drafting, command: Command, chat_id: str, *, owner_only: bool = False) -> Chat:
+    """A group or channel that the asker may change."""
+    chat = _member_chat(draft, command, chat_id)
+    if chat.id is None:
+        raise RelayError(
+            "bad_request", f"chatId: {chat_id!r} is no group or channel, and only those can be changed"
+        )
+    if owner_only and command.user not in (ADMIN, chat.owner):
+        raise RelayError.forbidden("only the owner may do this")
+    if not _may_run(draft, command, chat):
+        raise RelayError.forbidden("only the owner and admins may do this")
+    return chat
+
+
+def _users(draft: _Drafting, ids: Iterable[str], field: str) -> list[int]:
+    """The keys of users who may be in a chat, each once."""
+    keys: dict[int, None] = {}
+    for user_id in ids:
+        user = draft.state.user(user_id)
+        if user is None or user.removed:
+            raise RelayError("not_found", f"{field}: there is no user {user_id!r} here")
+        keys[user.key] = None
+    return list(keys)
+
+
+# Messages.
+
+
+def _new(draft: _Drafting, command: Command, request: requests.New) -> object:
+    if not request.message and not request.attachments:
+        raise RelayError.bad_field("payload.message", "a message needs text or attachments")
+    state = draft.state
+    key = state.chat_key(command.user, request.chat_id)
+    if key is None:
+        key = _open_dialog(draft, command, request.chat_id)
+        members = set[int]()
+    else:
+        chat = state.chats[key]
+        if chat.type == "channel" and not _may_run(draft, command, chat):
+            raise RelayError.forbidden("only the owner and admins write in this channel")
+        hash_ = client_key(key, command.user, request.client_message_id)
+        known = draft.repeated(hash_)
+        if known is not None:
+            return _answer_repeat(known, key, command.user, request.client_message_id, Kind.NEW, 0)
+        members = {user for user, member in state.members[key].items() if member.hidden}
+    if members:
+        draft.change(Kind.CHATS, key, command, changes.ChatShown(sorted(members)))
+    hash_ = client_key(key, command.user, request.client_message_id)
+    reply_to = None if request.reply_to is None else _reply(draft, key, request.reply_to)
+    extra = None
+    if request.attachments:
+        extra = msgspec.json.encode(Extra(attachments=request.attachments)).decode()
+    message_id = draft.next_id(key)
+    draft.add(
+        Kind.NEW,
+        key,
+        message_id,
+        command,
+        target=request.reply_to or 0,
+        client_key=hash_,
+        client_id=request.client_message_id,
+        message=request.message or None,
+        extra=extra,
+        attachments=request.attachments or None,
+        reply_to=reply_to,
+    )
+    draft.sent.setdefault(key, []).append((message_id, command.user, request.client_message_id))
+    draft.client_keys[hash_] = Stored(
+        key,
+        message_id,
+        Kind.NEW,
+        command.user,
+        request.client_message_id,
+        draft.at,
+        None,
+        False,
+        0,
+        0,
+        0,
+        None,
+    )
+    return requests.Accepted(
+        message_id=message_id, timestamp=draft.at, client_message_id=request.client_message_id
+    )
+
+
+def _open_dialog(draft: _Drafting, command: Command, chat_id: str) -> int:
+    """The first message between two users makes their dialog, one's first note to self one's notes."""
+    state = draft.state
+    peer = state.user(chat_id)
+    if peer is None or peer.disabled or peer.removed:
+        raise RelayError.no_chat(chat_id)
+    key = state.next_key(state.chats)
+    favorites = peer.key == command.user
+    draft.change(
+        Kind.CHATS,
+        key,
+        command,
+        changes.ChatMade(
+            type="favorites" if favorites else "dialog",
+            owner=command.user,
+            members=[command.user] if favorites else [command.user, peer.key],
+        ),
+    )
+    return key
+
+
+def _reply(draft: _Drafting, chat: int, message_id: int) -> ReplyTo:
+    stored: Stored | None = draft.fact(MessageAt(chat, message_id))
+    if stored is None or stored.kind != Kind.NEW:
+        raise RelayError.bad_field("payload.replyTo", f"there is no message {message_id} in this chat")
+    return ReplyTo(
+        message_id=message_id,
+        client_message_id=stored.client_id,
+        message=stored.message[:PREVIEW] if stored.message else None,
+        sender=draft.state.users[stored.author].id,
+        created_at=stored.at,
+    )
+
+
+def _original(draft: _Drafting, chat: Chat, message_id: int) -> Stored:
+    stored: Stored | None = draft.fact(MessageAt(chat.key, message_id))
+    if stored is None:
+        raise RelayError.no_message(message_id)
+    if stored.kind != Kind.NEW:
+        raise RelayError.bad_field(
+            "payload.originalMessageId", f"{message_id} is an edit or a deletion itself"
+        )
+    return stored
+
+
+def _edit(draft: _Drafting, command: Command, request: requests.Edit) -> object:
+    chat = _member_chat(draft, command, request.chat_id)
+    client_id = request.client_message_id or command.made_up
+    hash_ = None
+    if request.client_message_id:
+        hash_ = client_key(chat.key, command.user, client_id)
+        known: Stored | None = draft.fact(ClientKey(hash_))
+        if known is not None:
+            return _answer_repeat(
+                known, chat.key, command.user, client_id, Kind.EDIT, request.original_message_id
+            )
+    original = _original(draft, chat, request.original_message_id)
+    if original.author != command.user:
+        raise RelayError.forbidden("only its author may edit a message")
+    if original.deleted:
+        raise RelayError.no_message(request.original_message_id)
+    kept = msgspec.json.decode(original.extra, type=Extra) if original.extra else Extra()
+    attachments = kept.attachments if request.attachments is None else request.attachments
+    message = original.message if request.message is None else request.message or None
+    if not message and not attachments:
+        raise RelayError.bad_field(
+            "payload.message", "a message needs text or attachments; delete it instead"
+        )
+    extra = None
+    if attachments or kept.forwarded:
+        extra = msgspec.json.encode(Extra(attachments=attachments or None, forwarded=kept.forwarded)).decode()
+    message_id = draft.next_id(chat.key)
+    entry = draft.add(
+        Kind.EDIT,
+        chat.key,
+        message_id,
+        command,
+        target=original.message_id,
+        client_key=hash_,
+        client_id=client_id,
+    )
+    # The text goes into the original's row and nowhere else: what is deleted later is then gone everywhere.
+    draft.amendments.append(
+        Amendment(chat.key, original.message_id, message_id, draft.at, message, extra, deleted=False)
+    )
+    entry.message, entry.attachments = message, attachments or None
+    return requests.Accepted(message_id=message_id, timestamp=draft.at, client_message_id=client_id)
+
+
+def _delete(draft: _Drafting, command: Command, request: requests.Delete) -> object:
+    chat = _member_chat(draft, command, request.chat_id)
+    target = request.original_message_id or request.message_id
+    if target is None:
+        raise RelayError.bad_field("payload.originalMessageId", "this field is required")
+    original = _original(draft, chat, target)
+    if original.author != command.user and not (chat.id is not None and _may_run(draft, command, chat)):
+        raise RelayError.forbidden("only its author, or a group's owner and admins, may delete a message")
+    if original.deleted:
+        deletion: Stored | None = draft.fact(MessageAt(chat.key, original.changed))
+        client_id = deletion.client_id if deletion else command.made_up
+        return requests.Accepted(
+            message_id=original.changed, timestamp=original.changed_at, client_message_id=client_id
+        )
+    client_id = request.client_message_id or command.made_up
+    message_id = draft.next_id(chat.key)
+    draft.add(
+        Kind.DELETE,
+        chat.key,
+        message_id,
+        command,
+        target=target,
+        client_id=client_id,
+        extra=str(original.author),
+    )
+    draft.amendments.append(Amendment(chat.key, target, message_id, draft.at, None, None, deleted=True))
+    return requests.Accepted(message_id=message_id, timestamp=draft.at, client_message_id=client_id)
+
+
+# Marks: protocol.md, section 6.
+
+
+def _mark_delivered(draft: _Drafting, command: Command, request: commands.MarkDelivered) -> object:
+    return _mark(draft, command, request.chat, request.message_id, read=False)
+
+
+def _mark_read(draft: _Drafting, command: Command, request: commands.MarkRead) -> object:
+    return _mark(draft, command, request.chat, request.message_id, read=True)
+
+
+def _mark(draft: _Drafting, command: Command, key: int, message_id: int | None, *, read: bool) -> object:
+    state, user = draft.state, command.user
+    member = state.members[key].get(user)
+    if member is None:
+        return RelayError("not_found", "you are not in this chat")
+    chat = state.chats[key]
+    last = draft.last_ids.get(key, chat.last_message_id)
+    if message_id is not None and message_id > last:
+        raise RelayError.no_message(message_id)
+    upto = last if message_id is None else message_id
+    place = (key, user)
+    dlvrd = draft.dlvrd.get(place, member.dlvrd)
+    before = draft.read.get(place, member.read) if read else dlvrd
+    covered = _covered(draft, key, user, before, upto)
+    if not covered:
+        return _repeat_mark(draft, key, user, message_id, read=read)
+    top = max(covered, key=lambda one: one.message_id)
+    unread = _unread(draft, chat, user, top.message_id, last) if read else 0
+    draft.dlvrd[place] = max(dlvrd, top.message_id)
+    if read:
+        draft.read[place] = top.message_id
+    extra = None
+    if len(covered) > 1:
+        extra = msgspec.json.encode([(one.author, one.message_id) for one in covered]).decode()
+    draft.add(
+        Kind.READ if read else Kind.DLVRD,
+        key,
+        top.message_id,
+        command,
+        target=unread,
+        extra=extra,
+        covered=covered,
+    )
+    return requests.Marked(
+        message_id=top.message_id,
+        timestamp=draft.at,
+        client_message_id=top.client_id,
+        missed=unread if read else None,
+    )
+
+
+def _repeat_mark(draft: _Drafting, key: int, user: int, message_id: int | None, *, read: bool) -> object:
+    """A repeated mark answers with the first timestamp and changes nothing."""
+    missed = draft.state.missed(draft.state.chats[key], user) if read else None
+    first = None if message_id is None else draft.fact(FirstMark(key, user, read, message_id))
+    if first is None:
+        return requests.Marked(missed=missed)
+    return requests.Marked(
+        message_id=first.message_id, timestamp=first.at, client_message_id=first.client_id, missed=missed
+    )
+
+
+def _covered(draft: _Drafting, chat: int, user: int, after: int, upto: int) -> tuple[Covered, ...]:
+    """For each author but the user their highest message in (after, upto]."""
+    if upto <= after:
+        return ()
+    everybody = draft.coverage.get((chat, after, upto))
+    if everybody is None:
+        everybody = _covered_by_anyone(draft, chat, after, upto)
+        if everybody is None:
+            return draft.fact(CoveredBy(chat, user, after, upto))  # type: ignore[no-any-return]
+        draft.coverage[chat, after, upto] = everybody
+    return tuple(one for one in everybody if one.author != user)
+
+
+def _covered_by_anyone(draft: _Drafting, chat: int, after: int, upto: int) -> tuple[Covered, ...] | None:
+    """The highest message of each author in (after, upto], the highest first; None where the tail is too short."""
+    found: dict[int, Covered] = {}
+    committed = draft.state.chats[chat].last_message_id
+    for message_id, author, client_id in reversed(draft.sent.get(chat, ())):
+        if after < message_id <= upto and author not in found:
+            found[author] = Covered(author, message_id, client_id)
+    if after < committed:
+        tail = draft.state.tails.get(chat)
+        if tail is None or tail.since > after + 1:
+            # What is deleted is in no tail, so the first message kept may come later than `since` says.
+            return None
+        messages = tail.messages
+        for message_id in range(min(upto, committed), after, -1):
+            message = messages.get(message_id)
+            if message is not None and message[0] not in found:
+                found[message[0]] = Covered(message[0], message_id, message[1])
+    return tuple(found.values())
+
+
+def _unread(draft: _Drafting, chat: Chat, user: int, after: int, last: int) -> int:
+    """How many messages of others follow `after`."""
+    if after >= last:
+        return 0
+    sent = sum(
+        1 for message_id, author, _ in draft.sent.get(chat.key, ()) if message_id > after and author != user
+    )
+    committed = chat.last_message_id
+    if after >= committed:
+        return sent
+    tail = draft.state.tails.get(chat.key)
+    if tail is not None and tail.since <= after + 1:
+        kept = tail.messages
+        return sent + sum(1 for i in range(after + 1, committed + 1) if i in kept and kept[i][0] != user)
+    return sent + int(draft.fact(UnreadAfter(chat.key, user, after)))
+
+
+# Groups and channels.
+
+
+def _create_chat(draft: _Drafting, command: Command, request: requests.CreateChat) -> object:
+    members = _users(draft, request.participants, "payload.participants")
+    return _make(draft, command, request.type, request.name, request.photo_url, command.user, members)
+
+
+def _make_chat(draft: _Drafting, command: Command, request: control.MakeChat) -> object:
+    (owner,) = _users(draft, [request.owner], "owner")
+    members = _users(draft, request.participants, "participants")
+    return _make(draft, command, request.type, request.name, None, owner, members)
+
+
+def _make(
+    draft: _Drafting,
+    command: Command,
+    type_: Any,
+    name: str,
+    photo_url: str | None,
+    owner: int,
+    members: list[int],
+) -> ChatChanged:
+    state = draft.state
+    if command.made_up in state.group_keys or command.made_up in state.user_keys:
+        raise RelayError.conflict("this id is taken, try again")
+    key = state.next_key(state.chats)
+    draft.change(
+        Kind.CHATS,
+        key,
+        command,
+        changes.ChatMade(
+            type=type_,
+            id=command.made_up,
+            name=name,
+            photo_url=photo_url or None,
+            owner=owner,
+            members=list(dict.fromkeys([owner, *members])),
+        ),
+    )
+    return ChatChanged(key)
+
+
+def _update_chat(draft: _Drafting, command: Command, request: requests.UpdateChat) -> object:
+    chat = _group(draft, command, request.chat_id, owner_only=request.admins is not None)
+    admins = None
+    if request.admins is not None:
+        admins = _users(draft, request.admins, "payload.admins")
+        for user in admins:
+            if user not in draft.state.members[chat.key]:
+                raise RelayError.bad_field(
+                    "payload.admins", f"{draft.state.users[user].id!r} is not in this chat, add them first"
+                )
+    if request.name is None and request.photo_url is None and admins is None:
+        return ChatChanged(chat.key)
+    draft.change(
+        Kind.CHATS,
+        chat.key,
+        command,
+        changes.ChatUpdated(name=request.name, photo_url=request.photo_url, admins=admins),
+    )
+    return ChatChanged(chat.key)
+
+
+def _add_participants(draft: _Drafting, command: Command, request: commands.AddParticipants) -> object:
+    chat = _group(draft, command, request.chat_id)
+    members = draft.state.members[chat.key]
+    users = [u for u in _users(draft, request.participants, "payload.participants") if u not in members]
+    if users:
+        draft.change(Kind.CHATS, chat.key, command, changes.MembersAdded(users))
+    return ChatChanged(chat.key)
+
+
+def _remove_participants(draft: _Drafting, command: Command, request: commands.RemoveParticipants) -> object:
+    chat = _group(draft, command, request.chat_id)
+    members = draft.state.members[chat.key]
+    users = [u for u in _users(draft, request.participants, "payload.participants") if u in members]
+    if chat.owner in users:
+        raise RelayError.forbidden("the owner cannot be removed: they leave, or delete the chat")
+    if any(members[u].admin for u in users) and command.user not in (ADMIN, chat.owner):
+        raise RelayError.forbidden("only the owner may remove an admin")
+    if users:
+        draft.change(Kind.CHATS, chat.key, command, changes.MembersRemoved(users=users))
+    return ChatChanged(chat.key)
+
+
+def _leave_chat(draft: _Drafting, command: Command, request: commands.LeaveChat) -> object:
+    chat = _member_chat(draft, command, request.chat_id)
+    if chat.id is None:
+        raise RelayError("bad_request", "chatId: a dialog cannot be left, only cleared (deleteChat)")
+    _remove_member(draft, command, chat, command.user)
+    return requests.Nothing()
+
+
+def _remove_member(draft: _Drafting, command: Command, chat: Chat, user: int) -> None:
+    """Take one out of a chat. An owner who goes hands it to an admin, else to who is longest in it."""
+    members = draft.state.members[chat.key]
+    others = [key for key in members if key != user]
+    if not others:
+        draft.change(Kind.CHATS, chat.key, command, changes.ChatDeleted([user]))
+        return
+    heir = None
+    if chat.owner == user:
+        heir = next((key for key in others if members[key].admin), others[0])
+    draft.change(Kind.CHATS, chat.key, command, changes.MembersRemoved(users=[user], owner=heir))
+
+
+def _delete_chat(draft: _Drafting, command: Command, request: commands.DeleteChat) -> object:
+    chat = _member_chat(draft, command, request.chat_id)
+    if chat.id is None:
+        draft.change(
+            Kind.CHATS,
+            chat.key,
+            command,
+            changes.ChatHidden(command.user, draft.state.chats[chat.key].last_message_id),
+        )
+        return requests.Nothing()
+    _group(draft, command, request.chat_id, owner_only=True)
+    draft.change(Kind.CHATS, chat.key, command, changes.ChatDeleted(list(draft.state.members[chat.key])))
+    return requests.Nothing()
+
+
+# Users and devices.
+
+
+def _profile(draft: _Drafting, command: Command, request: requests.ProfileRequest) -> object:
+    if request.name is not None or request.photo_url is not None:
+        draft.change(
+            Kind.USER,
+            0,
+            command,
+            changes.UserChanged(key=command.user, name=request.name, photo_url=request.photo_url),
+        )
+    return UserChanged(command.user)
+
+
+def _add_user(draft: _Drafting, command: Command, request: control.AddUser) -> object:
+    state = draft.state
+    if request.id in state.user_keys or request.id in state.group_keys:
+        raise RelayError.conflict(f"the id {request.id!r} is taken")
+    key = state.next_key(state.users)
+    draft.change(
+        Kind.USER,
+        0,
+        command,
+        changes.UserAdded(
+            key=key, id=request.id, name=request.name or request.id, bot=request.bot, admin=request.admin
+        ),
+    )
+    return UserChanged(key)
+
+
+def _known_user(draft: _Drafting, user_id: str) -> User:
+    user = draft.state.user(user_id)
+    if user is None or user.removed:
+        raise RelayError.no_user(user_id)
+    return user
+
+
+def _change_user(draft: _Drafting, command: Command, request: control.ChangeUser) -> object:
+    user = _known_user(draft, request.id)
+    if request.removed:
+        for device in draft.state.devices.values():
+            if device.user == user.key and not device.revoked_at:
+                draft.change(Kind.DEVICE, 0, command, changes.DeviceRevoked(device.key))
+        for key in sorted(draft.state.chats_of[user.key]):
+            chat = draft.state.chats[key]
+            if chat.id is not None:
+                _remove_member(draft, command, chat, user.key)
+    draft.change(
+        Kind.USER,
+        0,
+        command,
+        changes.UserChanged(
+            key=user.key,
+            name=request.name,
+            photo_url=request.photo_url,
+            admin=request.admin,
+            disabled=request.disabled,
+            removed=request.removed,
+        ),
+    )
+    return UserChanged(user.key)
+
+
+def _add_device(draft: _Drafting, command: Command, request: commands.AddDevice) -> object:
+    state = draft.state
+    user = state.users[request.user]
+    if user.disabled or user.removed:
+        raise RelayError.forbidden(f"{user.id!r} is disabled: `relay user enable {user.id}` first")
+    key = state.next_key(state.devices)
+    draft.change(
+        Kind.DEVICE,
+        0,
+        command,
+        changes.DeviceAdded(key=key, user=request.user, label=request.label, token_hash=request.token_hash),
+    )
+    return DeviceChanged(key)
+
+
+def _revoke_device(draft: _Drafting, command: Command, request: control.RevokeDevice) -> object:
+    device = draft.state.devices.get(request.device_id)
+    if device is None or command.user not in (ADMIN, device.user):
+        raise RelayError("not_found", f"deviceId: there is no device {request.device_id}")
+    if not device.revoked_at:
+        draft.change(Kind.DEVICE, 0, command, changes.DeviceRevoked(device.key))
+    return DeviceChanged(device.key)
+
+
+_RULES: dict[type, Callable[[_Drafting, Command, Any], object]] = {
+    requests.New: _new,
+    requests.Edit: _edit,
+    requests.Delete: _delete,
+    commands.MarkDelivered: _mark_delivered,
+    commands.MarkRead: _mark_read,
+    requests.CreateChat: _create_chat,
+    control.MakeChat: _make_chat,
+    requests.UpdateChat: _update_chat,
+    commands.AddParticipants: _add_participants,
+    commands.RemoveParticipants: _remove_participants,
+    commands.LeaveChat: _leave_chat,
+    commands.DeleteChat: _delete_chat,
+    requests.ProfileRequest: _profile,
+    control.AddUser: _add_user,
+    control.ChangeUser: _change_user,
+    commands.AddDevice: _add_device,
+    control.RevokeDevice: _revoke_device,
+}
+"""Who decides what: the type of a command's request to its rule."""

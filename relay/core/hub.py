@@ -1,0 +1,292 @@
+"""Who is where, and telling them: entries that are on disk, presence, typing.
+
+Its promise of order: a live subscriber gets the events of entries in the order of the log, each once. One
+that cannot keep up falls behind and is brought back by whoever reads the log for it (`rejoin`).
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from itertools import islice
+
+from relay.core import render
+from relay.core.clock import Clock
+from relay.core.presence import Presence
+from relay.core.state import State
+from relay.core.subscriber import Outlet, Receipt, Subscriber
+from relay.core.typing import Typing
+from relay.protocol import codec, events
+from relay.store.entry import Entry, Kind
+
+RECENT = 4_096
+"""Entries kept in memory, so that a replay meets what goes on meanwhile."""
+RECENT_SIZE = 4_000_000
+"""Characters of text they may hold together."""
+
+Frame = Callable[[bytes], bytes]
+"""Makes a frame of a message, once for all who get it."""
+
+
+class Hub:
+    """All connections, and what they are to be told."""
+
+    def __init__(self, state: State, clock: Clock, frame: Frame) -> None:
+        self.state = state
+        self.clock = clock
+        self.frame = frame
+        self.presence = Presence()
+        self.typing = Typing()
+        self.recent: deque[Entry] = deque()
+        self._recent_size = 0
+        self.delivered = 0
+        """Durable events handed to live subscribers since the start."""
+        self._dirty: list[Outlet] = []
+        self._numbers = 0
+
+    # Frames out.
+
+    def send(self, outlet: Outlet, payload: bytes) -> None:
+        """Queue one message for one connection; it goes out at the next `flush`."""
+        outlet.put(self.frame(payload))
+        self._dirty.append(outlet)
+
+    def flush(self) -> None:
+        """Send what this turn had to say: one write a connection, however much it is."""
+        dirty = self._dirty
+        if dirty:
+            self._dirty = []
+            for outlet in dirty:
+                outlet.flush()
+
+    # Coming and going.
+
+    def next_number(self) -> int:
+        """Number a connection."""
+        self._numbers += 1
+        return self._numbers
+
+    def arrive(self, subscriber: Subscriber) -> None:
+        """A device connects: its user may come online, and it learns who is."""
+        if self.presence.arrive(subscriber):
+            self._announce(subscriber.user, "online", events.Online(user_id=self._id(subscriber.user)))
+        now = self.clock()
+        for user in self.state.contacts(subscriber.user):
+            if self.presence.online(user):
+                self.send(
+                    subscriber.outlet, codec.event("online", now, events.Online(user_id=self._id(user)))
+                )
+
+    def leave(self, subscriber: Subscriber) -> None:
+        """A device is gone: it types no more, and its user may be offline now."""
+        if self.presence.leave(subscriber, self.clock()):
+            self._went_offline(subscriber.user)
+
+    def background(self, subscriber: Subscriber) -> None:
+        """A device goes to the background (client event `offline`)."""
+        if self.presence.background(subscriber, self.clock()):
+            self._went_offline(subscriber.user)
+
+    def foreground(self, subscriber: Subscriber) -> None:
+        """A device that was in the background said something."""
+        if self.presence.foreground(subscriber):
+            self._announce(subscriber.user, "online", events.Online(user_id=self._id(subscriber.user)))
+
+    def _went_offline(self, user: int) -> None:
+        for chat in self.typing.chats_of(user):
+            self.stop_typing(chat, user)
+        self._announce(user, "offline", events.Offline(user_id=self._id(user)))
+
+    def _announce(self, user: int, name: str, payload: object) -> None:
+        frame = self.frame(codec.event(name, self.clock(), payload))
+        for contact in self.state.contacts(user):
+            self._whisper(contact, frame)
+
+    def _whisper(self, user: int, frame: bytes) -> None:
+        """Tell what is worth nothing later: whoever cannot take it now never gets it."""
+        for subscriber in self.presence.subscribers.get(user, ()):
+            if not subscriber.outlet.full:
+                subscriber.outlet.put(frame)
+                self._dirty.append(subscriber.outlet)
+
+    def _id(self, user: int) -> str:
+        return self.state.users[user].id
+
+    # Typing.
+
+    def start_typing(self, chat: int, user: int, now: float) -> None:
+        """A user types; `now` is trio's time."""
+        self.typing.start(chat, user, now)
+        self._tell_typing(chat, user, stop=None)
+
+    def stop_typing(self, chat: int, user: int) -> None:
+        """A user has stopped typing, if they did."""
+        if self.typing.stop(chat, user):
+            self._tell_typing(chat, user, stop=True)
+
+    def silence(self, now: float) -> None:
+        """Let those who have not typed for long enough stop."""
+        for chat, user in self.typing.fallen_silent(now):
+            self._tell_typing(chat, user, stop=True)
+
+    def _tell_typing(self, key: int, user: int, *, stop: bool | None) -> None:
+        chat = self.state.chats[key]
+        now = self.clock()
+        for member in self.state.members[key]:
+            if member != user and member in self.presence.subscribers:
+                payload = events.Typing(
+                    user_id=self._id(user), chat_id=self.state.chat_id(chat, member), stop=stop
+                )
+                self._whisper(member, self.frame(codec.event("typing", now, payload)))
+
+    # Entries.
+
+    def tell(self, entry: Entry) -> None:
+        """Tell all whom an entry concerns and who are live; it is on disk and the state has it already."""
+        self._remember(entry)
+        kind = entry.kind
+        if kind == Kind.NEW:
+            if self.typing:
+                self.stop_typing(entry.chat, entry.actor)
+            self._tell_messages(entry)
+        elif kind in (Kind.EDIT, Kind.DELETE):
+            self._tell_messages(entry)
+        elif kind in (Kind.DLVRD, Kind.READ):
+            self._tell_marks(entry)
+        elif kind in (Kind.CHATS, Kind.USER):
+            self._tell_chats(entry)
+        elif kind == Kind.DEVICE:
+            self._dismiss(entry)
+
+    def _remember(self, entry: Entry) -> None:
+        recent = self.recent
+        recent.append(entry)
+        self._recent_size += len(entry.message or "")
+        while len(recent) > RECENT or self._recent_size > RECENT_SIZE:
+            self._recent_size -= len(recent.popleft().message or "")
+
+    def _tell_messages(self, entry: Entry) -> None:
+        subscribers = self.presence.subscribers
+        chat = self.state.chats[entry.chat]
+        receipt = Receipt(entry.seq, entry.chat, entry.message_id if entry.kind == Kind.NEW else 0)
+        shared: dict[int, bytes] = {}
+        dirty = self._dirty
+        count, actor, origin = chat.count, entry.actor, entry.origin
+        for user, member in self.state.members[entry.chat].items():
+            there = subscribers.get(user)
+            if there is None:
+                continue
+            # In a group members differ in their unread count only, and its author sees the status otherwise.
+            alike = -1 if user == actor or chat.id is None else count - member.seen
+            frame = shared.get(alike) if alike >= 0 else None
+            for subscriber in there:
+                if not subscriber.live or subscriber.number == origin:
+                    continue
+                if frame is None:
+                    frame = self._event_frame(entry, user)
+                    if alike >= 0:
+                        shared[alike] = frame
+                subscriber.event(frame, receipt)
+                dirty.append(subscriber.outlet)
+                self.delivered += 1
+
+    def _tell_marks(self, entry: Entry) -> None:
+        receipt = Receipt(entry.seq, entry.chat, 0)
+        told = {one.author for one in entry.covered}
+        if entry.kind == Kind.READ:
+            told.add(entry.actor)
+        for user in told:
+            there = self.presence.subscribers.get(user)
+            if there is None or user not in self.state.members[entry.chat]:
+                continue
+            frame = None
+            for subscriber in there:
+                if subscriber.live and subscriber.number != entry.origin:
+                    frame = frame or self._event_frame(entry, user)
+                    subscriber.event(frame, receipt)
+                    self._dirty.append(subscriber.outlet)
+                    self.delivered += 1
+
+    def _tell_chats(self, entry: Entry) -> None:
+        """A chat list is made from texts in the log: those who need one get it from there, in its place."""
+        for user in render.chat_list_readers(self.state, entry):
+            for subscriber in self.presence.subscribers.get(user, ()):
+                if subscriber.live:
+                    subscriber.fall_behind(entry.seq - 1)
+                    self._dirty.append(subscriber.outlet)
+        self._dismiss(entry)
+
+    def _dismiss(self, entry: Entry) -> None:
+        """End the connections of devices and users that may not be here any more."""
+        if entry.kind == Kind.CHATS:
+            return
+        leaving = [
+            subscriber
+            for there in self.presence.subscribers.values()
+            for subscriber in there
+            if self._unwelcome(subscriber)
+        ]
+        for subscriber in leaving:
+            subscriber.live = False
+            subscriber.outlet.close(4401, "this device may not sign in any more")
+
+    def _unwelcome(self, subscriber: Subscriber) -> bool:
+        user = self.state.users[subscriber.user]
+        device = self.state.devices.get(subscriber.device)
+        return user.disabled or user.removed or (device is not None and device.revoked_at > 0)
+
+    def _event_frame(self, entry: Entry, user: int) -> bytes:
+        name, payload = render.event(self.state, entry, user)
+        return self.frame(codec.event(name, entry.at, payload, entry.seq))
+
+    # Replay.
+
+    def replay(self, subscriber: Subscriber, entries: Iterable[Entry]) -> Iterable[Entry]:
+        """Send what of these entries concerns a subscriber; stop at each that changes their chat list.
+
+        Yields the entries whose place a chat list takes: the caller sends it before it goes on.
+        """
+        state = self.state
+        user = subscriber.user
+        for entry in entries:
+            if entry.kind in (Kind.CHATS, Kind.USER):
+                if entry.seq > subscriber.chats_as_of and user in render.chat_list_readers(state, entry):
+                    yield entry
+            elif entry.kind != Kind.DEVICE:
+                self._replay_one(subscriber, entry)
+            subscriber.position = entry.seq
+
+    def _replay_one(self, subscriber: Subscriber, entry: Entry) -> None:
+        user = subscriber.user
+        member = self.state.members[entry.chat].get(user)
+        if member is None or not render.concerns(entry, self.state.chats[entry.chat], member, user):
+            return
+        # An entry that was read from the log knows no connection any more, only the device; a lent token has none.
+        own = entry.origin == subscriber.number if entry.origin else 0 < entry.device == subscriber.device
+        if own and entry.kind not in (Kind.DLVRD, Kind.READ):
+            return
+        if own and entry.kind == Kind.READ and entry.actor == user:
+            return
+        self.replayed(subscriber, self._event_frame(entry, user), entry)
+
+    def replayed(self, subscriber: Subscriber, frame: bytes, entry: Entry) -> None:
+        """Hand a replayed event over, whatever waits already: whoever replays looks after that."""
+        subscriber.replayed(
+            frame, Receipt(entry.seq, entry.chat, entry.message_id if entry.kind == Kind.NEW else 0)
+        )
+        self._dirty.append(subscriber.outlet)
+
+    def rejoin(self, subscriber: Subscriber) -> bool:
+        """Go on live where the replay stopped, if what happened since is still in memory; without a gap.
+
+        Nothing can happen between the last entry taken from memory and the first live one: there is no
+        waiting in here.
+        """
+        recent = self.recent
+        if subscriber.position < self.state.seq:
+            if not recent or recent[0].seq > subscriber.position + 1:
+                return False
+            first = subscriber.position + 1 - recent[0].seq
+            for _ in self.replay(subscriber, list(islice(recent, first, None))):
+                return False
+        subscriber.position = self.state.seq
+        subscriber.live = True
+        return True

@@ -1,0 +1,93 @@
+"""The relay without its network: opened on a data directory, with the state as the log has it.
+
+`relay serve` puts connections in front of it; the command line uses it as it is while no relay runs.
+"""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+
+from relay.core import snapshot
+from relay.core.admin import Admin
+from relay.core.clock import Clock, wall_clock
+from relay.core.hub import Frame, Hub
+from relay.core.rules import Rules
+from relay.core.service import Service
+from relay.core.state import State
+from relay.store import database, queries
+from relay.store.lock import locked
+from relay.store.log import Log
+
+logger = logging.getLogger(__name__)
+
+FOLD = 10_000
+"""Entries read at a time when the state is brought up to the end of the log."""
+
+
+class Relay:
+    """All that is open while a data directory is."""
+
+    def __init__(
+        self,
+        data: Path,
+        state: State,
+        log: Log,
+        hub: Hub,
+        reading: database.Connection,
+        clock: Clock,
+    ) -> None:
+        self.data = data
+        self.state = state
+        self.log = log
+        self.hub = hub
+        self.reading = reading
+        self.clock = clock
+        self.service = Service(state, log, hub, reading, clock)
+        self.admin = Admin(state, log, hub.presence, clock, self.service.lend)
+
+
+@asynccontextmanager
+async def open_relay(data: Path, *, clock: Clock = wall_clock, frame: Frame = bytes) -> AsyncIterator[Relay]:
+    """Open a data directory under its lock, make its file if there is none, and run the log's writer.
+
+    On the way out all that waits is written. Args:
+        data: the directory; it must exist.
+        clock: gives the time, Unix milliseconds.
+        frame: makes a frame of a message, for whoever connects.
+
+    Raises:
+        Locked: another process has it open.
+        NewerStore: a newer relay wrote the file.
+        sqlite3.Error: the file cannot be opened, or is damaged.
+    """
+    with locked(data):
+        path = data / "relay.db"
+        async with (
+            database.loop(),
+            database.connect(path, writing=True) as writing,
+        ):
+            await database.migrate(writing)
+            async with database.connect(path, writing=False) as reading:
+                state = snapshot.load(await queries.snapshot(reading))
+                hub = Hub(state, clock, frame)
+                rules = Rules(state, hub)
+                await _fold(reading, state, rules)
+                log = Log(writing, reading, rules, await queries.cursors(reading))
+                relay = Relay(data, state, log, hub, reading, clock)
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(log.run)
+                    try:
+                        yield relay
+                    finally:
+                        log.stop()
+
+
+async def _fold(reading: database.Connection, state: State, rules: Rules) -> None:
+    """Let what the log has beyond the snapshot take effect."""
+    while entries := await queries.entries(reading, state.seq, FOLD):
+        for entry in entries:
+            state.apply(entry)
+            rules.note(entry)

@@ -1,0 +1,311 @@
+"""What a user sees of an entry, a message or a chat: one function each, for what is live and what is replayed.
+
+Reads the state and what it is given; no I/O.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from relay.core import changes
+from relay.core.presence import Presence
+from relay.core.state import Chat, Member, State, User
+from relay.protocol import events, objects
+from relay.store.entry import Entry, Extra, Kind
+from relay.store.queries import ChatTexts, HistoryRow
+
+PREVIEW = 256
+"""How much of the last message stands in the chat list, in characters."""
+
+_extra = msgspec.json.Decoder(Extra).decode
+
+
+def status_for_author(state: State, chat: int, author: int, message_id: int) -> objects.MessageStatus:
+    """How far one's own message has come (protocol.md, section 6)."""
+    status: objects.MessageStatus = "read"
+    for user, member in state.members[chat].items():
+        if user == author or member.joined >= message_id:
+            continue
+        if member.dlvrd < message_id:
+            return "undelivered"
+        if member.read < message_id:
+            status = "unread"
+    return status
+
+
+def status_for(
+    state: State, chat: int, user: int, author: int, message_id: int, *, deleted: bool
+) -> objects.MessageStatus:
+    """A message's status as one member sees it."""
+    if deleted:
+        return "deleted"
+    if user == author:
+        return status_for_author(state, chat, author, message_id)
+    member = state.members[chat].get(user)
+    return "read" if member is not None and member.read >= message_id else "unread"
+
+
+def concerns(entry: Entry, chat: Chat, member: Member, user: int) -> bool:
+    """Whether a member is told of an entry of their chat: it came after they did, and they have not cleared it."""
+    if entry.kind in (Kind.DLVRD, Kind.READ):
+        return any(one.author == user for one in entry.covered) or (
+            entry.kind == Kind.READ and entry.actor == user
+        )
+    return entry.seq > member.joined_seq and entry.message_id > member.cleared and not chat.gone
+
+
+def event(state: State, entry: Entry, user: int) -> tuple[str, msgspec.Struct]:
+    """The event that an entry is for one of those whom it concerns: its type and payload.
+
+    Entries that change the chat list are not made here: their payload is the list.
+    """
+    chat = state.chats[entry.chat]
+    chat_id = state.chat_id(chat, user)
+    if entry.kind == Kind.NEW:
+        sender = state.users[entry.actor]
+        gone = entry.deleted
+        return "new", events.New(
+            chat_id=chat_id,
+            sender=sender.id,
+            sender_name=sender.name,
+            message_id=entry.message_id,
+            client_message_id=entry.client_id or "",
+            message=None if gone else entry.message,
+            attachments=None if gone else entry.attachments,
+            reply_to=None if gone else entry.reply_to,
+            timestamp=entry.at,
+            missed=state.missed(chat, user),
+            status=status_for(state, entry.chat, user, entry.actor, entry.message_id, deleted=gone),
+        )
+    if entry.kind == Kind.EDIT:
+        return "edit", events.Edit(
+            chat_id=chat_id,
+            message_id=entry.message_id,
+            original_message_id=entry.target,
+            client_message_id=entry.client_id or "",
+            message=entry.message,
+            attachments=entry.attachments,
+            timestamp=entry.at,
+        )
+    if entry.kind == Kind.DELETE:
+        return "delete", events.Delete(
+            chat_id=chat_id, message_id=entry.message_id, original_message_id=entry.target
+        )
+    reader = state.users[entry.actor].id
+    if entry.kind == Kind.READ and user == entry.actor:
+        return "read", events.Read(
+            chat_id=chat_id,
+            user_id=reader,
+            message_id=entry.message_id,
+            client_message_id=entry.covered[0].client_id if entry.covered else "-",
+            timestamp=entry.at,
+            missed=state.missed(chat, user),
+        )
+    mine = next(one for one in entry.covered if one.author == user)
+    kind = events.Read if entry.kind == Kind.READ else events.Delivered
+    return ("read" if entry.kind == Kind.READ else "dlvrd"), kind(
+        chat_id=chat_id,
+        user_id=reader,
+        message_id=mine.message_id,
+        client_message_id=mine.client_id,
+        timestamp=entry.at,
+    )
+
+
+def chat_list_readers(state: State, entry: Entry) -> Iterable[int]:
+    """Whose chat list an entry of kind CHATS or USER changes."""
+    assert entry.extra is not None
+    change = changes.decode(entry.extra)
+    match change:
+        case changes.ChatMade() | changes.ChatUpdated() | changes.MembersAdded():
+            return list(state.members.get(entry.chat, ()))
+        case changes.MembersRemoved():
+            return [*state.members.get(entry.chat, ()), *change.users]
+        case changes.ChatDeleted() | changes.ChatShown():
+            return change.users
+        case changes.ChatHidden():
+            return [change.user]
+        case changes.UserChanged() if change.name is not None or change.photo_url is not None:
+            dialogs = [c for c in state.chats_of[change.key] if state.chats[c].id is None]
+            return {user for c in dialogs for user in state.members[c]} | {change.key}
+    return ()
+
+
+def profile(user: User, last_seen: int | None = None) -> objects.Profile:
+    """A user as others see them."""
+    return objects.Profile(
+        id=user.id,
+        name=user.name,
+        avatar_url=user.photo_url or None,
+        last_seen=last_seen,
+        bot=user.bot or None,
+    )
+
+
+def _title(state: State, chat: Chat, user: int) -> tuple[str, str | None]:
+    if chat.id is not None:
+        return chat.name, chat.photo_url or None
+    peer = state.users[state.peer(chat, user)]
+    return peer.name, peer.photo_url or None
+
+
+def wanted_texts(state: State, user: int) -> list[tuple[int, int, int]]:
+    """Which texts the user's chat list needs, as `queries.chat_texts` takes them."""
+    return [
+        (chat.key, chat.newest, member.read if state.missed(chat, user) else -1)
+        for chat, member in state.listed(user)
+    ]
+
+
+def chat_list(
+    state: State, user: int, texts: dict[int, ChatTexts], presence: Presence
+) -> list[objects.ChatListItem]:
+    """A user's chat list, the latest first."""
+    listed = sorted(
+        state.listed(user), key=lambda one: (one[0].newest_at or one[0].created_at, one[0].key), reverse=True
+    )
+    return [_list_item(state, user, chat, member, texts.get(chat.key), presence) for chat, member in listed]
+
+
+def _list_item(
+    state: State, user: int, chat: Chat, member: Member, texts: ChatTexts | None, presence: Presence
+) -> objects.ChatListItem:
+    name, photo_url = _title(state, chat, user)
+    missed = state.missed(chat, user)
+    shown = chat.newest > member.cleared
+    text = (texts.message if texts and shown else None) or ""
+    if not text and texts and texts.extra and shown:
+        attachments = _extra(texts.extra).attachments or []
+        text = ", ".join(attachment.filename for attachment in attachments)
+    return objects.ChatListItem(
+        type=chat.type,
+        id=state.chat_id(chat, user),
+        name=name,
+        photo_url=photo_url,
+        last_message_text=text[:PREVIEW],
+        last_message_time=chat.newest_at if shown else chat.created_at,
+        last_message_author=state.users[chat.newest_by].id if shown else None,
+        last_message_status=(
+            status_for(state, chat.key, user, chat.newest_by, chat.newest, deleted=chat.newest_deleted)
+            if shown
+            else "read"
+        ),
+        last_message_id=chat.newest if shown else 0,
+        missed=missed or None,
+        first_missed=texts.first_missed if texts else None,
+        is_mine=shown and chat.newest_by == user,
+        last_seen=presence.last(state.peer(chat, user)) if chat.type == "dialog" else None,
+    )
+
+
+def chat(state: State, user: int, chat: Chat, first_missed: str | None, presence: Presence) -> objects.Chat:
+    """One chat in full, as a member sees it."""
+    name, photo_url = _title(state, chat, user)
+    if chat.id is None:
+        meta = objects.ChatMeta(
+            first_name=name, last_seen=presence.last(state.peer(chat, user)), created_at=chat.created_at
+        )
+    else:
+        members = state.members[chat.key]
+        meta = objects.ChatMeta(
+            owner=state.users[chat.owner].id,
+            admins=[state.users[key].id for key, member in members.items() if member.admin],
+            participants=[profile(state.users[key], presence.last(key)) for key in members],
+            created_at=chat.created_at,
+        )
+    return objects.Chat(
+        chat_id=state.chat_id(chat, user),
+        type=chat.type,
+        name=name,
+        photo_url=photo_url,
+        last_message_id=chat.last_message_id or None,
+        missed=state.missed(chat, user),
+        first_missed=first_missed,
+        meta=meta,
+    )
+
+
+def messages(
+    state: State,
+    user: int,
+    chat: Chat,
+    rows: Sequence[HistoryRow],
+    marks: Sequence[tuple[int, int, int, int]],
+    *,
+    with_chat_id: bool = False,
+) -> list[objects.Message]:
+    """A page of history, as a member sees it.
+
+    Args:
+        state: the state.
+        user: the member.
+        chat: the chat.
+        rows: the page, ascending.
+        marks: the chat's marks from the page's first message on, oldest first; of groups only.
+        with_chat_id: whether each message names its chat, as in the results of a search.
+    """
+    return [_message(state, user, chat, row, marks, with_chat_id=with_chat_id) for row in rows]
+
+
+def _message(
+    state: State,
+    user: int,
+    chat: Chat,
+    row: HistoryRow,
+    marks: Sequence[tuple[int, int, int, int]],
+    *,
+    with_chat_id: bool,
+) -> objects.Message:
+    deleted = bool(row.deleted)
+    kinds: dict[int, objects.MessageKind] = {Kind.NEW: "new", Kind.EDIT: "edit", Kind.DELETE: "delete"}
+    kind = kinds[row.kind]
+    extra = _extra(row.extra) if row.extra and kind == "new" and not deleted else Extra()
+    reply_to = None
+    if (
+        row.reply_client_id is not None
+        and row.reply_actor is not None
+        and row.reply_at is not None
+        and not deleted
+    ):
+        reply_to = objects.ReplyTo(
+            message_id=row.target,
+            client_message_id=row.reply_client_id,
+            message=row.reply_message,
+            sender=state.users[row.reply_actor].id,
+            created_at=row.reply_at,
+        )
+    return objects.Message(
+        message_id=row.message_id,
+        client_message_id=row.client_id,
+        chat_id=state.chat_id(chat, user) if with_chat_id else None,
+        sender=state.users[row.actor].id,
+        message=row.message,
+        attachments=extra.attachments,
+        reply_to=reply_to,
+        forwarded=extra.forwarded,
+        status=status_for(state, chat.key, user, row.actor, row.message_id, deleted=deleted),
+        type=kind,
+        payload=objects.Original(original_message_id=row.target) if kind != "new" else None,
+        created_at=row.at,
+        updated_at=row.changed_at if row.changed_at and not deleted else None,
+        deleted_at=row.changed_at if deleted else None,
+        delivering=_delivering(state, chat, row, marks) if chat.id is not None and kind == "new" else None,
+    )
+
+
+def _delivering(
+    state: State, chat: Chat, row: HistoryRow, marks: Sequence[tuple[int, int, int, int]]
+) -> list[objects.Delivering]:
+    """Who of a group has got and read a message: the first mark at or after it counts for it."""
+    dlvrd: dict[int, int] = {}
+    read: dict[int, int] = {}
+    for user, kind, message_id, at in marks:
+        if message_id >= row.message_id and user != row.actor:
+            dlvrd.setdefault(user, at)
+            if kind == Kind.READ:
+                read.setdefault(user, at)
+    return [
+        objects.Delivering(user_id=state.users[user].id, dlvrd=dlvrd.get(user), read=read.get(user))
+        for user, member in state.members[chat.key].items()
+        if user != row.actor and member.joined < row.message_id
+    ]

@@ -1,0 +1,53 @@
+"""What the log's writer is handed: decide, let take effect, tell; and keep account of the stale snapshot rows."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from relay.core import decide
+from relay.core.commands import Command
+from relay.core.hub import Hub
+from relay.core.snapshot import Stale
+from relay.core.state import State
+from relay.store.entry import Entry, Facts
+
+
+class Rules:
+    """The state, who is told of its changes, and what of it the store does not have yet."""
+
+    def __init__(self, state: State, hub: Hub) -> None:
+        self._state = state
+        self._hub = hub
+        self._stale = Stale()
+        self._being_kept = Stale()
+
+    def note(self, entry: Entry) -> None:
+        """Take in an entry that was applied when the store was opened: the snapshot lags behind it."""
+        self._stale.note(entry)
+
+    def stands_alone(self, command: Command) -> bool:
+        """See `decide.stands_alone`."""
+        return decide.stands_alone(self._state, command)
+
+    def decide(self, batch: Sequence[Command], facts: Facts) -> decide.Draft:
+        """See `decide.decide`."""
+        return decide.decide(self._state, batch, facts)
+
+    def apply(self, entry: Entry) -> None:
+        """Let an entry take effect, then tell whom it concerns."""
+        self._state.apply(entry)
+        self._stale.note(entry)
+        self._hub.tell(entry)
+
+    def told(self) -> None:
+        """Send what the batch had to say."""
+        self._hub.flush()
+
+    def snapshot(self) -> dict[str, Any]:
+        """Give the rows that are stale; entries that come from now on make them stale anew."""
+        rows = self._stale.rows(self._state)
+        self._being_kept, self._stale = self._stale, Stale()
+        return rows
+
+    def snapshot_failed(self) -> None:
+        """The rows last given were not written: they are stale still."""
+        self._stale.update(self._being_kept)

@@ -1,0 +1,415 @@
+"""May this user do this: every request and client event of a connection, from its table to its answer.
+
+What changes something becomes a command for the log and is answered when it is on disk; what only reads is
+answered from the state and a reading connection. Knows no sockets.
+"""
+
+import hashlib
+import logging
+import secrets
+import sqlite3
+import uuid
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+import msgspec
+import trio
+
+from relay.core import commands, render
+from relay.core.clock import Clock
+from relay.core.commands import Command
+from relay.core.decide import ChatChanged, UserChanged
+from relay.core.hub import Hub
+from relay.core.state import Chat, State
+from relay.core.subscriber import Subscriber
+from relay.protocol import codec, events, objects, requests
+from relay.protocol.envelopes import Ack, ClientEvent, Request
+from relay.protocol.errors import RelayError
+from relay.store import queries
+from relay.store.database import Connection
+from relay.store.entry import Entry
+from relay.store.log import Log
+
+logger = logging.getLogger(__name__)
+
+PAGE = 256
+"""Entries read from the log at a time for one who catches up."""
+
+LENT = 86_400.0
+"""Seconds that a lent token is good for."""
+NO_DEVICE = 0
+"""The device of a lent token: it has no cursor."""
+
+Reply = Callable[[object], None]
+Handler = Callable[["Service", Subscriber, Any, Reply], Awaitable[None] | None]
+
+
+def token_hash(token: str) -> str:
+    """What the store keeps of a token: its SHA-256, in hexadecimal."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def new_token() -> str:
+    """Make a token: 256 random bits."""
+    return secrets.token_urlsafe(32)
+
+
+def new_chat_id() -> str:
+    """Make the id of a group or channel: 64 random bits, told apart from user ids by its look."""
+    return f"g-{secrets.token_hex(8)}"
+
+
+class Service:
+    """What connections ask, and what comes of it."""
+
+    def __init__(self, state: State, log: Log, hub: Hub, reading: Connection, clock: Clock) -> None:
+        self.state = state
+        self.log = log
+        self.hub = hub
+        self.reading = reading
+        self.clock = clock
+        self._lent: dict[str, tuple[int, float]] = {}
+
+    # Coming in.
+
+    def sign_in(self, token: str) -> tuple[int, int] | None:
+        """Find whose token this is: the keys of user and device; None for nobody who may come in."""
+        hashed = token_hash(token)
+        key = self.state.device_keys.get(hashed)
+        if key is not None:
+            device = self.state.devices[key]
+            user = self.state.users[device.user]
+        else:
+            user_key, until = self._lent.get(hashed, (0, 0.0))
+            if until < trio.current_time():
+                return None
+            user, key = self.state.users[user_key], NO_DEVICE
+        return None if user.disabled or user.removed else (user.key, key)
+
+    def lend(self, user: int) -> str:
+        """Make a token for a command on this machine that talks as a user: it is never written anywhere."""
+        now = trio.current_time()
+        self._lent = {hashed: lent for hashed, lent in self._lent.items() if lent[1] > now}
+        token = new_token()
+        self._lent[token_hash(token)] = (user, now + LENT)
+        return token
+
+    async def first_position(self, user: int) -> int:
+        """Where a device's first connection starts: before the oldest message its user has not got, else now."""
+        state = self.state
+        now = state.seq
+        chats = [
+            (chat.key, member.dlvrd)
+            for chat, member in state.listed(user)
+            if chat.last_message_id > member.dlvrd
+        ]
+        oldest = await queries.oldest_undelivered(self.reading, user, chats) if chats else None
+        return now if oldest is None else oldest - 1
+
+    # Frames.
+
+    def take(self, subscriber: Subscriber, frame: bytes) -> Awaitable[None] | None:
+        """Handle one text message of a client's.
+
+        Returns:
+            What is still to be awaited, where the answer needs reading.
+
+        Raises:
+            RelayError: the frame is no valid envelope; it is for the caller to say so and to count.
+        """
+        if not subscriber.foreground:
+            self.hub.foreground(subscriber)
+        if codec.is_sign_of_life(frame):
+            self.hub.send(subscriber.outlet, codec.PONG)
+            return None
+        envelope = codec.decode_client_frame(frame)
+        if type(envelope) is Ack:
+            self.acknowledge(subscriber, envelope.id)
+            return None
+        if type(envelope) is Request:
+            return self._request(subscriber, envelope)
+        assert type(envelope) is ClientEvent
+        self._client_event(subscriber, envelope)
+        return None
+
+    def acknowledge(self, subscriber: Subscriber, event_id: int | str) -> None:
+        """A device has an event: its cursor may move, and a message counts as delivered (section 6)."""
+        if isinstance(event_id, str):
+            if not event_id.isascii() or not event_id.isdigit():
+                raise RelayError.bad_field("id", "the id of an event is a whole number")
+            event_id = int(event_id[:19])
+        receipt = subscriber.acknowledge(event_id)
+        if receipt is None:
+            return
+        if receipt.message_id:
+            member = self.state.members[receipt.chat].get(subscriber.user)
+            if member is not None and member.dlvrd < receipt.message_id:
+                self.log.append_late(
+                    (receipt.chat, subscriber.user),
+                    Command(
+                        self.clock(),
+                        subscriber.user,
+                        subscriber.device,
+                        commands.MarkDelivered(receipt.chat, receipt.message_id),
+                    ),
+                )
+        if subscriber.device != NO_DEVICE:
+            self.log.keep_cursor(subscriber.device, subscriber.cursor, self.clock())
+
+    def _request(self, subscriber: Subscriber, request: Request) -> Awaitable[None] | None:
+        def reply(answer: object) -> None:
+            self._respond(subscriber, request.id, answer)
+
+        try:
+            payload = codec.decode_request(request)
+            waiting = _HANDLERS[request.payload_type](self, subscriber, payload, reply)
+        except RelayError as error:
+            reply(error)
+            return None
+        return None if waiting is None else self._awaited(waiting, reply, request.payload_type)
+
+    async def _awaited(self, waiting: Awaitable[None], reply: Reply, what: str) -> None:
+        try:
+            await waiting
+        except RelayError as error:
+            reply(error)
+        except sqlite3.Error as error:
+            logger.error("%s: the store cannot be read: %s", what, error)
+            reply(RelayError.unavailable())
+
+    def _respond(self, subscriber: Subscriber, request_id: str | int, answer: object) -> None:
+        now = self.clock()
+        if isinstance(answer, RelayError):
+            payload = codec.refusal(request_id, now, answer.error)
+        else:
+            payload = codec.response(request_id, now, answer)
+        self.hub.send(subscriber.outlet, payload)
+
+    def _client_event(self, subscriber: Subscriber, event: ClientEvent) -> None:
+        name = event.event_type or event.payload_type
+        if name is None:
+            raise RelayError.bad_field("eventType", "this field is required")
+        payload = codec.decode_client_event(name, event.payload)
+        if isinstance(payload, events.ClientTyping):
+            chat = self.chat(subscriber.user, payload.chat_id)
+            if payload.stop:
+                self.hub.stop_typing(chat.key, subscriber.user)
+            else:
+                self.hub.start_typing(chat.key, subscriber.user, trio.current_time())
+        else:
+            self.hub.background(subscriber)
+
+    # Commands.
+
+    def command(
+        self, subscriber: Subscriber, request: msgspec.Struct, reply: Reply, made_up: str = ""
+    ) -> None:
+        """Append what a connection asks for."""
+        self.log.append(
+            Command(self.clock(), subscriber.user, subscriber.device, request, subscriber.number, made_up),
+            reply,
+        )
+
+    def command_on_chat(
+        self, subscriber: Subscriber, request: msgspec.Struct, reply: Reply, made_up: str = ""
+    ) -> None:
+        """Append what changes a chat; the answer is the chat as it is then."""
+
+        def answer(decided: object) -> None:
+            if isinstance(decided, ChatChanged):
+                chat = self.state.chats[decided.chat]
+                # Everything unread in a chat one has just changed is known to the client from its list.
+                decided = render.chat(self.state, subscriber.user, chat, None, self.hub.presence)
+            reply(decided)
+
+        self.command(subscriber, request, answer, made_up)
+
+    # Reading.
+
+    def chat(self, user: int, chat_id: str) -> Chat:
+        """Find the chat that a user calls so.
+
+        Raises:
+            RelayError: `not_found`; it does not tell whether the chat exists.
+        """
+        key = self.state.chat_key(user, chat_id)
+        if key is None:
+            raise RelayError.no_chat(chat_id)
+        return self.state.chats[key]
+
+    async def chat_list(self, user: int) -> list[objects.ChatListItem]:
+        """A user's chat list."""
+        texts = await queries.chat_texts(self.reading, user, render.wanted_texts(self.state, user))
+        return render.chat_list(self.state, user, texts, self.hub.presence)
+
+    async def replay_page(self, subscriber: Subscriber, upto: int) -> queries.Page:
+        """Read what may concern a subscriber between its position and `upto`."""
+        state = self.state
+        chats = [
+            chat
+            for chat in state.chats_of[subscriber.user]
+            if state.chats[chat].last_seq > subscriber.position
+        ]
+        return await queries.replay(self.reading, subscriber.position, upto, chats, PAGE, state.users)
+
+    async def send_chat_list(self, subscriber: Subscriber, entry: Entry) -> None:
+        """Send the `chats` event that stands for an entry, with the list as it is now."""
+        as_of = self.state.seq
+        payload = await self.chat_list(subscriber.user)
+        frame = self.hub.frame(codec.event("chats", entry.at, payload, entry.seq))
+        self.hub.replayed(subscriber, frame, entry)
+        subscriber.chats_as_of = as_of
+
+
+def _new(service: Service, subscriber: Subscriber, request: requests.New, reply: Reply) -> None:
+    service.command(subscriber, request, reply)
+
+
+def _edit_or_delete(
+    service: Service, subscriber: Subscriber, request: requests.Edit | requests.Delete, reply: Reply
+) -> None:
+    service.command(subscriber, request, reply, str(uuid.uuid4()))
+
+
+def _dlvrd(service: Service, subscriber: Subscriber, request: requests.Mark, reply: Reply) -> None:
+    chat = service.chat(subscriber.user, request.chat_id)
+    service.command(subscriber, commands.MarkDelivered(chat.key, request.message_id), reply)
+
+
+def _read(service: Service, subscriber: Subscriber, request: requests.Mark, reply: Reply) -> None:
+    chat = service.chat(subscriber.user, request.chat_id)
+    service.command(subscriber, commands.MarkRead(chat.key, request.message_id), reply)
+
+
+async def _messages(
+    service: Service, subscriber: Subscriber, request: requests.Messages, reply: Reply
+) -> None:
+    if request.start_id is not None and request.end_id is not None:
+        raise RelayError.bad_field("payload.endId", "give startId or endId, not both")
+    user = subscriber.user
+    chat = service.chat(user, request.chat_id)
+    cleared = service.state.members[chat.key][user].cleared
+    rows = await queries.history(
+        service.reading,
+        chat.key,
+        start=request.start_id,
+        end=request.end_id,
+        after=cleared,
+        count=request.count,
+    )
+    marks = await queries.marks(service.reading, chat.key, rows[0].message_id) if rows and chat.id else []
+    if user not in service.state.members[chat.key]:
+        raise RelayError.no_chat(request.chat_id)
+    reply(render.messages(service.state, user, chat, rows, marks))
+
+
+async def _chat(
+    service: Service, subscriber: Subscriber, request: requests.ChatRequest, reply: Reply
+) -> None:
+    user = subscriber.user
+    chat = service.chat(user, request.chat_id)
+    state = service.state
+    first_missed = None
+    if state.missed(chat, user):
+        read = state.members[chat.key][user].read
+        texts = await queries.chat_texts(service.reading, user, [(chat.key, chat.newest, read)])
+        first_missed = texts[chat.key].first_missed
+        if user not in state.members[chat.key]:
+            raise RelayError.no_chat(request.chat_id)
+    reply(render.chat(state, user, chat, first_missed, service.hub.presence))
+
+
+async def _chats(service: Service, subscriber: Subscriber, _request: requests.Nothing, reply: Reply) -> None:
+    reply(await service.chat_list(subscriber.user))
+
+
+def _users(service: Service, _subscriber: Subscriber, request: requests.UsersRequest, reply: Reply) -> None:
+    reply([*directory(service, request)])
+
+
+def directory(service: Service, request: requests.UsersRequest) -> Iterable[objects.Profile]:
+    """The users whose id or name holds the query, by id, after `after`."""
+    state = service.state
+    query = (request.query or "").casefold()
+    found = 0
+    for user_id in sorted(state.user_keys):
+        user = state.users[state.user_keys[user_id]]
+        if user.disabled or user.removed or (request.after is not None and user_id <= request.after):
+            continue
+        if query in user_id.casefold() or query in user.name.casefold():
+            yield render.profile(user, service.hub.presence.last(user.key))
+            found += 1
+            if found >= request.count:
+                return
+
+
+def _create_chat(
+    service: Service, subscriber: Subscriber, request: requests.CreateChat, reply: Reply
+) -> None:
+    service.command_on_chat(subscriber, request, reply, new_chat_id())
+
+
+def _update_chat(
+    service: Service, subscriber: Subscriber, request: requests.UpdateChat, reply: Reply
+) -> None:
+    service.command_on_chat(subscriber, request, reply)
+
+
+def _add_participants(
+    service: Service, subscriber: Subscriber, request: requests.Participants, reply: Reply
+) -> None:
+    service.command_on_chat(
+        subscriber, commands.AddParticipants(request.chat_id, request.participants), reply
+    )
+
+
+def _remove_participants(
+    service: Service, subscriber: Subscriber, request: requests.Participants, reply: Reply
+) -> None:
+    service.command_on_chat(
+        subscriber, commands.RemoveParticipants(request.chat_id, request.participants), reply
+    )
+
+
+def _leave_chat(
+    service: Service, subscriber: Subscriber, request: requests.ChatRequest, reply: Reply
+) -> None:
+    service.command(subscriber, commands.LeaveChat(request.chat_id), reply)
+
+
+def _delete_chat(
+    service: Service, subscriber: Subscriber, request: requests.ChatRequest, reply: Reply
+) -> None:
+    service.command(subscriber, commands.DeleteChat(request.chat_id), reply)
+
+
+def _profile(
+    service: Service, subscriber: Subscriber, request: requests.ProfileRequest, reply: Reply
+) -> None:
+    def answer(decided: object) -> None:
+        if isinstance(decided, UserChanged):
+            decided = render.profile(service.state.users[decided.user])
+        reply(decided)
+
+    service.command(subscriber, request, answer)
+
+
+_HANDLERS: dict[str, Handler] = {
+    "new": _new,
+    "edit": _edit_or_delete,
+    "delete": _edit_or_delete,
+    "dlvrd": _dlvrd,
+    "read": _read,
+    "messages": _messages,
+    "chat": _chat,
+    "chats": _chats,
+    "users": _users,
+    "createChat": _create_chat,
+    "updateChat": _update_chat,
+    "addParticipants": _add_participants,
+    "removeParticipants": _remove_participants,
+    "leaveChat": _leave_chat,
+    "deleteChat": _delete_chat,
+    "profile": _profile,
+}
+"""Who handles what: protocol.md, section 5."""

@@ -1,0 +1,97 @@
+"""The state as rows and back: what `State` looks like in the store's snapshot tables, and which rows are stale.
+
+Plain data in and out; the store reads and writes it.
+"""
+
+from typing import Any
+
+import msgspec
+
+from relay.core.state import Chat, Device, Member, State, User
+from relay.store.entry import Entry, Kind
+from relay.store.queries import Snapshot
+
+_user = msgspec.json.Decoder(User).decode
+_device = msgspec.json.Decoder(Device).decode
+_chat = msgspec.json.Decoder(Chat).decode
+_member = msgspec.json.Decoder(Member).decode
+
+
+def _json(value: msgspec.Struct) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def load(snapshot: Snapshot) -> State:
+    """Build the state that a snapshot holds. Entries after `snapshot.seq` are to be applied to it."""
+    state = State()
+    state.seq, state.at = snapshot.seq, snapshot.at
+    for _, value in snapshot.users:
+        state.add_user(_user(value))
+    for _, value in snapshot.devices:
+        state.add_device(_device(value))
+    members: dict[int, dict[int, Member]] = {}
+    for chat, user, value in snapshot.members:
+        members.setdefault(chat, {})[user] = _member(value)
+    for key, value in snapshot.chats:
+        state.add_chat(_chat(value), members.get(key, {}))
+    return state
+
+
+def whole(state: State) -> dict[str, Any]:
+    """All rows of a state."""
+    stale = Stale()
+    stale.users.update(state.users)
+    stale.chats.update(state.chats)
+    stale.whole_chats.update(state.chats)
+    return stale.rows(state)
+
+
+class Stale:
+    """Which rows of the last snapshot are no longer true."""
+
+    def __init__(self) -> None:
+        self.users: set[int] = set()
+        self.chats: set[int] = set()
+        self.members: set[tuple[int, int]] = set()
+        self.whole_chats: set[int] = set()
+        """Chats all of whose members are to be written again."""
+
+    def note(self, entry: Entry) -> None:
+        """Take in what an entry makes stale."""
+        kind = entry.kind
+        if kind in (Kind.USER, Kind.DEVICE):
+            # Users and devices are few and change seldom: all of them are written again.
+            self.users.add(0)
+            return
+        self.chats.add(entry.chat)
+        if kind in (Kind.NEW, Kind.DLVRD, Kind.READ):
+            self.members.add((entry.chat, entry.actor))
+        elif kind != Kind.EDIT:
+            self.whole_chats.add(entry.chat)
+
+    def update(self, other: "Stale") -> None:
+        """Take in all that another one holds."""
+        self.users |= other.users
+        self.chats |= other.chats
+        self.members |= other.members
+        self.whole_chats |= other.whole_chats
+
+    def rows(self, state: State) -> dict[str, Any]:
+        """The rows to write, as the store's `snapshot` parameter."""
+        everyone = bool(self.users)
+        members = self.members | {
+            (chat, user) for chat in self.whole_chats for user in state.members.get(chat, ())
+        }
+        return {
+            "seq": state.seq,
+            "at": state.at,
+            "users": [(key, _json(user)) for key, user in state.users.items()] if everyone else [],
+            "devices": [(key, _json(device)) for key, device in state.devices.items()] if everyone else [],
+            "chats": [(key, _json(state.chats[key])) for key in sorted(self.chats)],
+            "whole": sorted(self.whole_chats),
+            "members": [
+                (chat, user, _json(state.members[chat][user]))
+                for chat, user in sorted(members)
+                if user in state.members[chat]
+            ],
+        }

@@ -1,0 +1,346 @@
+"""What the log amounts to now: users, devices, chats, members and their counts.
+
+One function changes it, `State.apply`, and all it is given is an entry: the same entries give the same
+state, on every machine and after every start. No I/O, no clock.
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from relay.core import changes
+from relay.protocol.objects import ChatType
+from relay.store.entry import Entry, Kind
+
+TAIL_LENGTH = 256
+TAILS = 512
+
+
+class User(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
+    """A person or a program that may talk here."""
+
+    key: int
+    id: str
+    name: str
+    photo_url: str | None = None
+    bot: bool = False
+    admin: bool = False
+    disabled: bool = False
+    removed: bool = False
+    created_at: int = 0
+
+
+class Device(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
+    """One thing a user signs in from, known by the hash of its token."""
+
+    key: int
+    user: int
+    label: str
+    token_hash: str
+    created_at: int = 0
+    revoked_at: int = 0
+
+
+class Member(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
+    """One user in one chat. Message ids of 0 mean none."""
+
+    admin: bool = False
+    joined: int = 0
+    """The chat's last message id when the user joined."""
+    joined_seq: int = 0
+    dlvrd: int = 0
+    """Up to here the user's devices have everything."""
+    read: int = 0
+    """Up to here the user has read everything."""
+    seen: int = 0
+    """How many of the chat's counted messages are no news to this user: read, or their own."""
+    cleared: int = 0
+    """Up to here the user has cleared the chat for themselves."""
+    hidden: bool = False
+
+
+class Chat(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
+    """A chat and its people. What is said in it stays in the log."""
+
+    key: int
+    id: str | None = None
+    type: ChatType
+    name: str = ""
+    photo_url: str | None = None
+    owner: int
+    created_at: int = 0
+    gone: bool = False
+    last_message_id: int = 0
+    last_seq: int = 0
+    newest: int = 0
+    """The `message_id` of the latest message that is neither an edit nor a deletion."""
+    newest_at: int = 0
+    newest_by: int = 0
+    newest_deleted: bool = False
+    count: int = 0
+    """Messages sent less those deleted: a member's unread ones are this less what they have seen."""
+
+
+class Tail:
+    """The latest messages of a chat as marks see them: who wrote them, under which client id."""
+
+    __slots__ = ("messages", "since")
+
+    def __init__(self, since: int) -> None:
+        self.messages: dict[int, tuple[int, str]] = {}
+        self.since = since
+        """Every undeleted message from this id on is in `messages`."""
+
+    def add(self, message_id: int, author: int, client_id: str) -> None:
+        """Take the chat's next message."""
+        messages = self.messages
+        messages[message_id] = (author, client_id)
+        if len(messages) > TAIL_LENGTH:
+            oldest = next(iter(messages))
+            del messages[oldest]
+            self.since = oldest + 1
+
+
+class State:
+    """Everything but the texts."""
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self.at = 0
+        self.users: dict[int, User] = {}
+        self.user_keys: dict[str, int] = {}
+        self.devices: dict[int, Device] = {}
+        self.device_keys: dict[str, int] = {}
+        self.chats: dict[int, Chat] = {}
+        self.group_keys: dict[str, int] = {}
+        self.dialog_keys: dict[tuple[int, int], int] = {}
+        self.members: dict[int, dict[int, Member]] = {}
+        self.chats_of: dict[int, set[int]] = {}
+        self.tails: dict[int, Tail] = {}
+
+    # What the rules ask.
+
+    def user(self, user_id: str) -> User | None:
+        """Find a user by id."""
+        key = self.user_keys.get(user_id)
+        return None if key is None else self.users[key]
+
+    def chat_key(self, user: int, chat_id: str) -> int | None:
+        """Find the chat that a user calls `chat_id` (protocol.md, section 3), if they are in it."""
+        peer = self.user_keys.get(chat_id)
+        if peer is not None:
+            return self.dialog_keys.get((user, peer) if user < peer else (peer, user))
+        key = self.group_keys.get(chat_id)
+        return key if key is not None and user in self.members[key] else None
+
+    def chat_id(self, chat: Chat, user: int) -> str:
+        """Name a chat as one of its members sees it."""
+        return chat.id if chat.id is not None else self.users[self.peer(chat, user)].id
+
+    def peer(self, chat: Chat, user: int) -> int:
+        """The other one of a dialog; oneself in one's notes."""
+        for member in self.members[chat.key]:
+            if member != user:
+                return member
+        return user
+
+    def missed(self, chat: Chat, user: int) -> int:
+        """Count a member's unread messages."""
+        return chat.count - self.members[chat.key][user].seen
+
+    def contacts(self, user: int) -> set[int]:
+        """Everybody who shares a chat with a user, the user not included."""
+        found: set[int] = set()
+        for chat in self.chats_of.get(user, ()):
+            found.update(self.members[chat])
+        found.discard(user)
+        return found
+
+    def listed(self, user: int) -> Iterator[tuple[Chat, Member]]:
+        """The chats that stand in a user's list."""
+        for key in self.chats_of.get(user, ()):
+            member = self.members[key][user]
+            if not member.hidden:
+                yield self.chats[key], member
+
+    def next_key(self, of: dict[int, User] | dict[int, Device] | dict[int, Chat]) -> int:
+        """The next key to give: they count up and are never given again."""
+        return len(of) + 1
+
+    # What entries do.
+
+    def apply(self, entry: Entry) -> None:
+        """Let one entry take effect. Entries come in the order of the log, each once."""
+        self.seq = entry.seq
+        self.at = entry.at
+        kind = entry.kind
+        if kind == Kind.NEW:
+            self._new(entry)
+        elif kind in (Kind.DLVRD, Kind.READ):
+            self._mark(entry)
+        elif kind == Kind.EDIT:
+            chat = self.chats[entry.chat]
+            chat.last_message_id = entry.message_id
+            chat.last_seq = entry.seq
+        elif kind == Kind.DELETE:
+            self._delete(entry)
+        else:
+            assert entry.extra is not None
+            self._change(entry, changes.decode(entry.extra))
+
+    def _new(self, entry: Entry) -> None:
+        chat = self.chats[entry.chat]
+        chat.last_message_id = chat.newest = entry.message_id
+        chat.newest_at = entry.at
+        chat.newest_by = entry.actor
+        chat.newest_deleted = False
+        chat.last_seq = entry.seq
+        chat.count += 1
+        self.members[entry.chat][entry.actor].seen += 1
+        tail = self.tails.get(entry.chat)
+        if tail is None:
+            if len(self.tails) >= TAILS:
+                del self.tails[next(iter(self.tails))]
+            tail = self.tails[entry.chat] = Tail(entry.message_id)
+        assert entry.client_id is not None
+        tail.add(entry.message_id, entry.actor, entry.client_id)
+
+    def _mark(self, entry: Entry) -> None:
+        chat = self.chats[entry.chat]
+        chat.last_seq = entry.seq
+        member = self.members[entry.chat].get(entry.actor)
+        if member is None:
+            return
+        member.dlvrd = max(member.dlvrd, entry.message_id)
+        if entry.kind == Kind.READ:
+            member.read = max(member.read, entry.message_id)
+            # An entry of kind READ says in `target` how many stay unread, so that nothing need be counted here.
+            member.seen = chat.count - entry.target
+
+    def _delete(self, entry: Entry) -> None:
+        chat = self.chats[entry.chat]
+        chat.last_message_id = entry.message_id
+        chat.last_seq = entry.seq
+        if chat.newest == entry.target:
+            chat.newest_deleted = True
+        chat.count -= 1
+        # The author of the message that is gone stands in `extra`: it never was news to them.
+        author = int(entry.extra or 0)
+        for user, member in self.members[entry.chat].items():
+            if user == author or max(member.read, member.joined) >= entry.target:
+                member.seen -= 1
+        tail = self.tails.get(entry.chat)
+        if tail is not None:
+            tail.messages.pop(entry.target, None)
+
+    def _change(self, entry: Entry, change: changes.AnyChange) -> None:
+        match change:
+            case changes.ChatMade():
+                self.add_chat(
+                    Chat(
+                        key=entry.chat,
+                        id=change.id,
+                        type=change.type,
+                        name=change.name,
+                        photo_url=change.photo_url,
+                        owner=change.owner,
+                        created_at=entry.at,
+                        last_seq=entry.seq,
+                    ),
+                    {user: Member(joined_seq=entry.seq) for user in change.members},
+                )
+            case changes.ChatUpdated():
+                chat = self.chats[entry.chat]
+                chat.name = chat.name if change.name is None else change.name
+                chat.photo_url = chat.photo_url if change.photo_url is None else (change.photo_url or None)
+                if change.admins is not None:
+                    for user, member in self.members[entry.chat].items():
+                        member.admin = user in change.admins
+            case changes.MembersAdded():
+                chat = self.chats[entry.chat]
+                last = chat.last_message_id
+                for user in change.users:
+                    self.members[entry.chat][user] = Member(
+                        joined=last, joined_seq=entry.seq, dlvrd=last, read=last, seen=chat.count
+                    )
+                    self.chats_of.setdefault(user, set()).add(entry.chat)
+            case changes.MembersRemoved():
+                for user in change.users:
+                    del self.members[entry.chat][user]
+                    self.chats_of[user].discard(entry.chat)
+                if change.owner is not None:
+                    self.chats[entry.chat].owner = change.owner
+            case changes.ChatDeleted():
+                self.chats[entry.chat].gone = True
+                for user in self.members[entry.chat]:
+                    self.chats_of[user].discard(entry.chat)
+                self.members[entry.chat] = {}
+                self.tails.pop(entry.chat, None)
+            case changes.ChatHidden():
+                chat = self.chats[entry.chat]
+                member = self.members[entry.chat][change.user]
+                member.hidden = True
+                member.cleared = member.read = member.dlvrd = change.upto
+                member.seen = chat.count
+            case changes.ChatShown():
+                for user in change.users:
+                    self.members[entry.chat][user].hidden = False
+            case changes.UserAdded():
+                self.add_user(
+                    User(
+                        key=change.key,
+                        id=change.id,
+                        name=change.name,
+                        bot=change.bot,
+                        admin=change.admin,
+                        created_at=entry.at,
+                    )
+                )
+            case changes.UserChanged():
+                changed = self.users[change.key]
+                for field in ("name", "photo_url", "admin", "disabled", "removed"):
+                    value = getattr(change, field)
+                    if value is not None:
+                        setattr(changed, field, value)
+            case changes.DeviceAdded():
+                self.add_device(
+                    Device(
+                        key=change.key,
+                        user=change.user,
+                        label=change.label,
+                        token_hash=change.token_hash,
+                        created_at=entry.at,
+                    )
+                )
+            case changes.DeviceRevoked():
+                device = self.devices[change.key]
+                device.revoked_at = entry.at
+                self.device_keys.pop(device.token_hash, None)
+
+    # Indexes over it, kept in one place for entries and for a snapshot that is loaded.
+
+    def add_user(self, user: User) -> None:
+        """Take a user in."""
+        self.users[user.key] = user
+        self.user_keys[user.id] = user.key
+        self.chats_of.setdefault(user.key, set())
+
+    def add_device(self, device: Device) -> None:
+        """Take a device in; a revoked one signs nobody in."""
+        self.devices[device.key] = device
+        if not device.revoked_at:
+            self.device_keys[device.token_hash] = device.key
+
+    def add_chat(self, chat: Chat, members: dict[int, Member]) -> None:
+        """Take a chat and its members in."""
+        self.chats[chat.key] = chat
+        self.members[chat.key] = members
+        for user in members:
+            self.chats_of.setdefault(user, set()).add(chat.key)
+        if chat.gone:
+            return
+        if chat.id is not None:
+            self.group_keys[chat.id] = chat.key
+        else:
+            first, last = min(members), max(members)
+            self.dialog_keys[first, last] = chat.key

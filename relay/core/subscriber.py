@@ -1,0 +1,120 @@
+"""One connection as the hub sees it: whose it is, how far along the log it is, what it has acknowledged.
+
+No sockets: where frames go is an `Outlet`.
+"""
+
+from collections import deque
+from typing import NamedTuple, Protocol
+
+UNACKNOWLEDGED = 32_768
+"""Events whose acknowledgement is awaited; a client that never acknowledges costs no more than these."""
+
+
+class Outlet(Protocol):
+    """Where a subscriber's frames go."""
+
+    @property
+    def full(self) -> bool:
+        """Whether it is time to stop putting events in."""
+
+    def put(self, frame: bytes) -> None:
+        """Queue a frame; nothing is sent before `flush`."""
+
+    def flush(self) -> None:
+        """Send what is queued, as far as that goes without waiting."""
+
+    def behind(self) -> None:
+        """Have what was missed read from the log, once what is queued has gone out."""
+
+    def close(self, code: int, reason: str) -> None:
+        """End the connection with a close code (protocol.md, section 1)."""
+
+
+class Receipt(NamedTuple):
+    """What the acknowledgement of an event says; one for all who get it."""
+
+    seq: int
+    chat: int
+    message_id: int
+    """The message that counts as delivered then, 0 for none."""
+
+
+class Subscriber:
+    """One device's connection."""
+
+    __slots__ = (
+        "_acknowledged",
+        "_frozen",
+        "_unacknowledged",
+        "chats_as_of",
+        "cursor",
+        "device",
+        "foreground",
+        "live",
+        "number",
+        "outlet",
+        "position",
+        "user",
+    )
+
+    def __init__(self, number: int, user: int, device: int, outlet: Outlet, position: int) -> None:
+        self.number = number
+        self.user = user
+        self.device = device
+        self.outlet = outlet
+        self.position = position
+        """While it is not live: the last `seq` that was looked at for it."""
+        self.live = False
+        """Whether events come as they happen; else they are read from the log."""
+        self.foreground = True
+        self.chats_as_of = 0
+        """The `seq` that the last chat list sent was true at: older changes to it need no telling."""
+        self.cursor = position
+        """The last `seq` up to which all its events are acknowledged."""
+        self._unacknowledged: deque[Receipt] = deque()
+        self._acknowledged: set[int] = set()
+        self._frozen = False
+
+    def event(self, frame: bytes, receipt: Receipt) -> None:
+        """Send a durable event, or fall behind where too much waits already."""
+        if self.outlet.full:
+            self.fall_behind(receipt.seq - 1)
+        else:
+            self.replayed(frame, receipt)
+
+    def replayed(self, frame: bytes, receipt: Receipt) -> None:
+        """Send a durable event, whatever waits already."""
+        self.outlet.put(frame)
+        unacknowledged = self._unacknowledged
+        if len(unacknowledged) >= UNACKNOWLEDGED:
+            # Nobody can say any more what is missing before here: the cursor stays, and a replay starts from it.
+            unacknowledged.clear()
+            self._acknowledged.clear()
+            self._frozen = True
+        if not self._frozen:
+            unacknowledged.append(receipt)
+
+    def fall_behind(self, position: int) -> None:
+        """Take no more live events: what comes after `position` is read from the log."""
+        self.live = False
+        self.position = position
+        self.outlet.behind()
+
+    def acknowledge(self, seq: int) -> Receipt | None:
+        """Take an acknowledgement; give what it is the receipt of, None where nothing waits for it."""
+        waiting = self._unacknowledged
+        if waiting and waiting[0].seq == seq:
+            receipt = waiting.popleft()
+            done = self._acknowledged
+            while done and waiting and waiting[0].seq in done:
+                done.discard(waiting.popleft().seq)
+            # What follows the last acknowledged event and was no event of this user's is behind it too.
+            self.cursor = receipt.seq if not waiting else max(receipt.seq, waiting[0].seq - 1)
+            return receipt
+        if seq in self._acknowledged:
+            return None
+        for receipt in waiting:
+            if receipt.seq == seq:
+                self._acknowledged.add(seq)
+                return receipt
+        return None

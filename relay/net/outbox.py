@@ -1,0 +1,120 @@
+"""What is on its way to one connection: bounded, sent as one write a turn, waited for only while the peer is slow.
+
+Its promise of order: frames go out in the order they were put in; at most one task drains. It knows a
+transport and nothing of what the frames say.
+"""
+
+from collections.abc import Callable
+
+import trio
+
+from relay.net.transport import Transport
+
+BYTES = 262_144
+"""Bytes that may wait before events are no longer put in."""
+FRAMES = 1_024
+"""Frames that may wait likewise."""
+HARD_BYTES = 4 * BYTES
+"""Bytes from which on nothing more is read from the peer either: it asks and does not listen."""
+STUCK = 30.0
+"""Seconds without any progress after which a peer counts as stuck (protocol.md, section 7)."""
+WRITE = 131_072
+"""Bytes given to the transport at a time while draining."""
+
+
+class Outbox:
+    """The frames that wait for one connection."""
+
+    __slots__ = ("_drained", "_draining", "_frames", "_nursery", "_size", "_stuck", "_transport", "since")
+
+    def __init__(self, transport: Transport, nursery: trio.Nursery, stuck: Callable[[], None]) -> None:
+        self._transport = transport
+        self._nursery = nursery
+        self._stuck = stuck
+        self._frames: list[bytes] = []
+        self._size = 0
+        self._draining = False
+        self._drained: trio.Event | None = None
+        self.since = 0.0
+        """When draining began, trio's time."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that wait."""
+        return self._size
+
+    @property
+    def full(self) -> bool:
+        """Whether it is time to stop putting events in."""
+        return self._draining and (self._size >= BYTES or len(self._frames) >= FRAMES)
+
+    @property
+    def overflowing(self) -> bool:
+        """Whether it is time to stop reading from the peer."""
+        return self._size >= HARD_BYTES
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing waits."""
+        return not self._frames and not self._draining
+
+    def put(self, frame: bytes) -> None:
+        """Queue a frame."""
+        self._frames.append(frame)
+        self._size += len(frame)
+
+    def flush(self) -> None:
+        """Send what waits without waiting; what does not go is drained by a task."""
+        frames = self._frames
+        if self._draining or not frames:
+            return
+        data = frames[0] if len(frames) == 1 else b"".join(frames)
+        sent = self._transport.send_now(data)
+        if sent == len(data):
+            frames.clear()
+            self._size = 0
+            return
+        self._frames = [data[sent:]]
+        self._size = len(data) - sent
+        self._draining = True
+        self.since = trio.current_time()
+        self._nursery.start_soon(self._drain)
+
+    async def drained(self) -> None:
+        """Wait until all that was flushed has gone out."""
+        while self._draining:
+            if self._drained is None:
+                self._drained = trio.Event()
+            await self._drained.wait()
+
+    async def _drain(self) -> None:
+        while self._frames:
+            data = self._take()
+            while data:
+                sent = 0
+                with trio.move_on_after(STUCK) as patience:
+                    try:
+                        sent = await self._transport.send_some(data)
+                    except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+                        sent = len(data)
+                if patience.cancelled_caught:
+                    self._stuck()
+                    return
+                self._size -= sent
+                data = data[sent:]
+        self._draining = False
+        if self._drained is not None:
+            self._drained.set()
+            self._drained = None
+
+    def _take(self) -> bytes:
+        """Take frames off the front, up to a write's worth."""
+        size = count = 0
+        for frame in self._frames:
+            size += len(frame)
+            count += 1
+            if size >= WRITE:
+                break
+        data = b"".join(self._frames[:count])
+        del self._frames[:count]
+        return data

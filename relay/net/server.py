@@ -1,0 +1,204 @@
+"""Listening, and one task for each connection; starting and stopping all of it.
+
+Sockets come in here and go nowhere else but into a transport.
+"""
+
+import errno
+import logging
+import socket
+from collections.abc import Iterable
+
+import trio
+
+from relay.core.relay import Relay
+from relay.core.service import NO_DEVICE
+from relay.net import door
+from relay.net.liveness import Liveness
+from relay.net.session import BROKEN, SERVER_RESTARTING, Session
+from relay.net.transport import SocketTransport, Transport
+
+logger = logging.getLogger(__name__)
+
+BACKLOG = 1_024
+PAUSE = 0.2
+"""Seconds to wait when there are no file descriptors left."""
+STOP = 5.0
+"""Seconds within which everything is over once a stop was asked for."""
+OUT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
+
+
+def listen(host: str, port: int) -> list[socket.socket]:
+    """Open listening sockets for a host: one for each of its addresses.
+
+    Raises:
+        OSError: the address cannot be had.
+    """
+    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return [_listen(family, address) for family, address in dict.fromkeys((one[0], one[4]) for one in found)]
+
+
+def _listen(family: int, address: tuple[str | int, ...] | tuple[int, bytes]) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+class Server:
+    """The network side of one relay."""
+
+    def __init__(self, relay: Relay, *, max_connections: int = 4_000) -> None:
+        self.relay = relay
+        self.max_connections = max_connections
+        self.liveness = Liveness()
+        self.sessions: set[Session] = set()
+        self._listening = trio.CancelScope()
+        self._stopping = False
+
+    async def run(
+        self,
+        listeners: Iterable[socket.socket],
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serve until `stop` is called and over."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.liveness.run)
+            nursery.start_soon(self._silence)
+            async with trio.open_nursery() as connections:
+                with self._listening:
+                    async with trio.open_nursery() as listening:
+                        for listener in listeners:
+                            listening.start_soon(self._accept, listener, connections)
+                        task_status.started()
+                with trio.move_on_after(STOP) as patience:
+                    await self._farewell()
+                if patience.cancelled_caught:
+                    logger.warning("some connections did not close within %s s and were cut", STOP)
+                connections.cancel_scope.cancel()
+            nursery.cancel_scope.cancel()
+
+    def stop(self) -> None:
+        """Stop accepting, let what waits be written and sent, close all connections, and let `run` return."""
+        self._stopping = True
+        self._listening.cancel()
+
+    async def _farewell(self) -> None:
+        self.relay.log.stop()
+        await self.relay.log.stopped.wait()
+        self.relay.hub.flush()
+        for session in list(self.sessions):
+            session.close(SERVER_RESTARTING, "the relay restarts")
+        while self.sessions:
+            await trio.sleep(0.01)
+
+    async def _accept(self, listener: socket.socket, connections: trio.Nursery) -> None:
+        listener.setblocking(False)
+        try:
+            while True:
+                await trio.lowlevel.wait_readable(listener)
+                try:
+                    connected, _ = listener.accept()
+                except BlockingIOError:
+                    continue
+                except OSError as error:
+                    if error.errno in OUT_OF:
+                        logger.error("cannot accept connections for a moment: %s", error)
+                        await trio.sleep(PAUSE)
+                    continue
+                connections.start_soon(self._serve_socket, connected)
+        finally:
+            listener.close()
+
+    async def _serve_socket(self, connected: socket.socket) -> None:
+        try:
+            transport = SocketTransport(connected)
+        except OSError:
+            connected.close()
+            return
+        try:
+            await self.serve(transport)
+        finally:
+            transport.close()
+
+    async def serve(self, transport: Transport) -> None:
+        """Serve one connection, whatever it turns out to be. Its failure is its own."""
+        try:
+            signed_in = await self._enter(transport)
+            if signed_in is not None:
+                await self._converse(transport, *signed_in)
+        except BROKEN:
+            return
+        except Exception:
+            logger.exception("a connection failed before it was one; the relay goes on")
+
+    async def _converse(
+        self, transport: Transport, user: int, device: int, position: int, rest: bytes
+    ) -> None:
+        session = Session(transport, self.relay.service, self.liveness)
+        self.sessions.add(session)
+        try:
+            await session.run(user, device, position, rest)
+        finally:
+            self.sessions.discard(session)
+
+    async def _enter(self, transport: Transport) -> tuple[int, int, int, bytes] | None:
+        """Read the request and answer it; give who came in, where it was an upgrade."""
+        try:
+            head = await door.read_head(transport)
+            if head is None:
+                return None
+            if head.path != "/ws":
+                raise door.Refused(404, "not_found", "there is nothing here; the WebSocket is at /ws")
+            token = door.bearer(head)
+            who = self.relay.service.sign_in(token) if token else None
+            if who is None:
+                raise door.unauthorized()
+            if len(self.sessions) >= self.max_connections or self._stopping:
+                raise door.Refused(
+                    503, "unavailable", "too many connections: try again later", (b"Retry-After", b"5")
+                )
+            answer = door.accept(head)
+        except door.Refused as refused:
+            await _send(transport, door.refusal(refused))
+            transport.end()
+            return None
+        await _send(transport, answer)
+        user, device = who
+        position = await self._position(user, device, door.since(head))
+        return user, device, position, head.rest
+
+    async def _position(self, user: int, device: int, since: int | None) -> int:
+        """Where a device's events start: after what it says it has, else after its cursor (section 7)."""
+        relay = self.relay
+        if since is not None:
+            return min(since, relay.state.seq)
+        if device == NO_DEVICE:
+            return relay.state.seq
+        known = relay.log.cursors.get(device)
+        if known is not None:
+            return known[0]
+        position = await relay.service.first_position(user)
+        relay.log.keep_cursor(device, position, relay.clock())
+        return position
+
+    async def _silence(self) -> None:
+        """Let typists fall silent in time."""
+        hub = self.relay.hub
+        while True:
+            due = min(hub.typing.next_silence, trio.current_time() + 1.0)
+            await trio.sleep_until(due)
+            hub.silence(trio.current_time())
+            hub.flush()
+
+
+async def _send(transport: Transport, data: bytes) -> None:
+    while data:
+        sent = await transport.send_some(data)
+        data = data[sent:]

@@ -1,0 +1,236 @@
+"""One WebSocket connection from its handshake to its end: reads frames, hands them on, keeps it alive or ends it.
+
+Knows the transport below and the service above; the rules of the chat are not its business. What fails in
+here ends this connection only.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Awaitable
+
+import trio
+
+from relay.core.service import Service
+from relay.core.subscriber import Subscriber
+from relay.net import frames
+from relay.net.liveness import Liveness
+from relay.net.outbox import Outbox
+from relay.net.transport import Transport
+from relay.protocol import codec
+from relay.protocol.errors import RelayError
+
+logger = logging.getLogger(__name__)
+
+FRAME_BYTES = 262_144
+"""The largest message a client may send (protocol.md, section 1)."""
+ABUSE = 20
+"""Bad frames in a minute that end a connection (section 2)."""
+ABUSE_SECONDS = 60.0
+FAREWELL = 2.0
+"""Seconds that a peer has for its half of the closing handshake."""
+
+NORMAL = 1000
+NO_CODE = 1005
+ABUSED = 1008
+INTERNAL = 1011
+SERVER_RESTARTING = 1012
+SILENT = 4408
+STUCK_READER = 4409
+
+BROKEN = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
+
+
+class Session:
+    """One connection, and the `Outlet` of its subscriber."""
+
+    __slots__ = (
+        "_abuse",
+        "_catching_up",
+        "_closing",
+        "_decoder",
+        "_liveness",
+        "_nursery",
+        "_outbox",
+        "_service",
+        "_subscriber",
+        "_transport",
+        "heard",
+    )
+
+    def __init__(self, transport: Transport, service: Service, liveness: Liveness) -> None:
+        self._transport = transport
+        self._service = service
+        self._liveness = liveness
+        self._decoder = frames.Decoder(limit=FRAME_BYTES)
+        self._abuse: deque[float] | None = None
+        self._closing = False
+        self._catching_up = False
+        self.heard = trio.current_time()
+        """When bytes last came from the peer, trio's time."""
+
+    async def run(self, user: int, device: int, position: int, received: bytes) -> None:
+        """Serve the connection until it ends.
+
+        Args:
+            user: who signed in.
+            device: from which device.
+            position: the last event id that the device has.
+            received: what came after the handshake in the same read.
+        """
+        hub = self._service.hub
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            self._outbox = Outbox(self._transport, nursery, self._stuck)
+            subscriber = Subscriber(hub.next_number(), user, device, self, position)
+            self._subscriber = subscriber
+            hub.arrive(subscriber)
+            self._liveness.watch(self)
+            try:
+                self.behind()
+                hub.flush()
+                await self._read(received)
+            except BROKEN:
+                logger.debug("connection of user %d broke", user)
+            except Exception:
+                logger.exception("a connection failed and is closed; the relay goes on")
+                self.close(INTERNAL, "the relay failed; its log says why")
+            finally:
+                self._liveness.forget(self)
+                hub.leave(subscriber)
+                hub.flush()
+                nursery.cancel_scope.cancel()
+
+    # In.
+
+    async def _read(self, data: bytes) -> None:
+        hub, transport, log, outbox = self._service.hub, self._transport, self._service.log, self._outbox
+        feed = self._decoder.feed
+        while True:
+            if data:
+                for opcode, payload in feed(data):
+                    waiting = self._take(opcode, payload)
+                    if waiting is not None:
+                        hub.flush()
+                        await waiting
+                violation = self._decoder.violation
+                if violation is not None:
+                    self.close(violation.code, violation.reason)
+                hub.flush()
+                if log.full:
+                    await log.room()
+                if outbox.overflowing:
+                    await outbox.drained()
+                    self.heard = trio.current_time()
+            data = await transport.receive()
+            if not data:
+                return
+            self.heard = trio.current_time()
+
+    def _take(self, opcode: int, payload: bytes) -> Awaitable[None] | None:
+        """Handle one message; give what is still to be awaited."""
+        if self._closing:
+            if opcode == frames.CLOSE:
+                self._nursery.cancel_scope.cancel()
+            return None
+        if opcode == frames.TEXT:
+            try:
+                return self._service.take(self._subscriber, payload)
+            except RelayError as error:
+                self._bad_frame(error)
+        elif opcode == frames.PING:
+            self._put(frames.encode(frames.PONG, payload))
+        elif opcode == frames.BINARY:
+            self._bad_frame(RelayError.bad_field("frame", "messages are JSON objects in text frames"))
+        elif opcode == frames.CLOSE:
+            code, _ = frames.parse_close(payload)
+            self.close(NORMAL if code == NO_CODE else code, "")
+            self._nursery.start_soon(self._part)
+        return None
+
+    def _bad_frame(self, error: RelayError) -> None:
+        service = self._service
+        service.hub.send(self, codec.error_frame(service.clock(), error.error))
+        now = trio.current_time()
+        if self._abuse is None:
+            self._abuse = deque(maxlen=ABUSE)
+        self._abuse.append(now)
+        if len(self._abuse) == ABUSE and now - self._abuse[0] < ABUSE_SECONDS:
+            self.close(ABUSED, f"{ABUSE} bad frames within a minute")
+
+    # Out: the subscriber's outlet.
+
+    @property
+    def full(self) -> bool:
+        """See `Outlet`."""
+        return self._outbox.full
+
+    def put(self, frame: bytes) -> None:
+        """See `Outlet`."""
+        if not self._closing:
+            self._outbox.put(frame)
+
+    def _put(self, frame: bytes) -> None:
+        self.put(frame)
+        self.flush()
+
+    def flush(self) -> None:
+        """See `Outlet`."""
+        self._outbox.flush()
+
+    def close(self, code: int, reason: str) -> None:
+        """See `Outlet`. What was queued goes out first; then the peer has a moment to part."""
+        if self._closing:
+            return
+        self._outbox.put(frames.encode_close(code, reason))
+        self._closing = True
+        self._subscriber.live = False
+        self._outbox.flush()
+        self._nursery.start_soon(self._farewell)
+
+    async def _farewell(self) -> None:
+        await trio.sleep(FAREWELL)
+        self._nursery.cancel_scope.cancel()
+
+    async def _part(self) -> None:
+        """The peer has closed: once our half is out there is nothing to wait for."""
+        await self._outbox.drained()
+        self._transport.end()
+        self._nursery.cancel_scope.cancel()
+
+    def silent(self) -> None:
+        """Nothing came for too long: this ends the connection (section 4)."""
+        self.close(SILENT, "no sign of life for 20 s")
+
+    @property
+    def waited_for(self) -> bool:
+        """Whether it is us who do not read, so that silence says nothing."""
+        return self._outbox.overflowing or self._service.log.full
+
+    def _stuck(self) -> None:
+        """The peer has not taken a byte for too long."""
+        logger.info("closing %s (%d): it reads nothing", self._transport.peer, STUCK_READER)
+        self._nursery.cancel_scope.cancel()
+
+    # Catching up.
+
+    def behind(self) -> None:
+        """See `Outlet`."""
+        if not self._catching_up:
+            self._catching_up = True
+            self._nursery.start_soon(self._catch_up)
+
+    async def _catch_up(self) -> None:
+        """Read from the log what the subscriber has not seen, until it can go on live."""
+        service, subscriber, hub = self._service, self._subscriber, self._service.hub
+        while not self._closing:
+            await self._outbox.drained()
+            if hub.rejoin(subscriber):
+                break
+            hub.flush()
+            page = await service.replay_page(subscriber, service.state.seq)
+            for entry in hub.replay(subscriber, page.entries):
+                await service.send_chat_list(subscriber, entry)
+            subscriber.position = page.upto
+            hub.flush()
+        self._catching_up = False
+        hub.flush()

@@ -1,0 +1,124 @@
+"""Bytes in and bytes out, over a plain socket or over a stream of trio's (TLS, and tests).
+
+Both have the same few verbs, so that whatever stands on them knows no difference.
+"""
+
+import socket
+from typing import Protocol
+
+import trio
+
+RECEIVE = 65_536
+"""Bytes taken at one read."""
+CHUNK = 16_384
+"""Bytes given to a stream at a time: each that goes through is progress."""
+SEND_BUFFER = 262_144
+"""Bytes that the kernel may hold for one who does not read."""
+
+
+class Transport(Protocol):
+    """One connection to a peer."""
+
+    @property
+    def peer(self) -> str:
+        """The peer's address, for the log and for limits."""
+
+    async def receive(self) -> bytes:
+        """Wait for bytes; none at the end.
+
+        Raises:
+            OSError, trio.BrokenResourceError: the connection broke.
+        """
+
+    def send_now(self, data: bytes) -> int:
+        """Send what can be sent without waiting, and say how many bytes that was."""
+
+    async def send_some(self, data: bytes) -> int:
+        """Wait until at least some bytes could be sent, and say how many."""
+
+    def end(self) -> None:
+        """Say that nothing more will be sent."""
+
+    def close(self) -> None:
+        """Close at once."""
+
+
+class SocketTransport:
+    """A plain socket that does not block, used directly: no task switch where none is needed."""
+
+    __slots__ = ("_socket", "peer")
+
+    def __init__(self, connected: socket.socket) -> None:
+        connected.setblocking(False)
+        if connected.family in (socket.AF_INET, socket.AF_INET6):
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+            self.peer = str(connected.getpeername()[0]).removeprefix("::ffff:")
+        else:
+            self.peer = "local"
+        self._socket = connected
+
+    async def receive(self) -> bytes:
+        """See `Transport`."""
+        while True:
+            await trio.lowlevel.wait_readable(self._socket)
+            try:
+                return self._socket.recv(RECEIVE)
+            except BlockingIOError:
+                continue
+
+    def send_now(self, data: bytes) -> int:
+        """See `Transport`. A connection that broke takes everything: the reader learns of it."""
+        try:
+            return self._socket.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            return len(data)
+
+    async def send_some(self, data: bytes) -> int:
+        """See `Transport`."""
+        await trio.lowlevel.wait_writable(self._socket)
+        return self.send_now(data)
+
+    def end(self) -> None:
+        """See `Transport`."""
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            return
+
+    def close(self) -> None:
+        """See `Transport`."""
+        trio.lowlevel.notify_closing(self._socket)
+        self._socket.close()
+
+
+class StreamTransport:
+    """A stream of trio's: nothing goes without waiting, so all of it takes the drain task's way."""
+
+    __slots__ = ("_stream", "peer")
+
+    def __init__(self, stream: trio.abc.Stream, peer: str = "stream") -> None:
+        self._stream = stream
+        self.peer = peer
+
+    async def receive(self) -> bytes:
+        """See `Transport`."""
+        return bytes(await self._stream.receive_some(RECEIVE))
+
+    def send_now(self, data: bytes) -> int:
+        """See `Transport`."""
+        return len(data) if not data else 0
+
+    async def send_some(self, data: bytes) -> int:
+        """See `Transport`."""
+        part = data[:CHUNK]
+        await self._stream.send_all(part)
+        return len(part)
+
+    def end(self) -> None:
+        """See `Transport`: a stream is ended by closing it."""
+
+    def close(self) -> None:
+        """See `Transport`; the owner of the stream closes it with `aclose`."""

@@ -1,0 +1,38 @@
+"""What every wire Struct and field type has in common. Knows msgspec only."""
+
+from typing import Annotated
+
+import msgspec
+
+
+class Wire(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
+    """A JSON object of the protocol: camelCase on the wire, snake_case here, absent fields left out.
+
+    Unknown fields are ignored (protocol.md, section 2).
+    """
+
+
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=65_536)]
+"""The text of a message, in characters."""
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+"""What people call a user or a chat."""
+
+Url = Annotated[str, msgspec.Meta(max_length=2_048)]
+
+Id = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+"""A user id or a chat id as a client names it (section 3)."""
+
+NewId = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")]
+"""An id that is about to exist: 1 to 64 of `A-Z a-z 0-9 _ . -` (section 3)."""
+
+MessageId = Annotated[int, msgspec.Meta(ge=1)]
+"""Counts 1, 2, 3 and so on within one chat (section 3)."""
+
+ClientMessageId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+"""The sender's own id of a message, a UUID by custom (section 3)."""
+
+Timestamp = Annotated[int, msgspec.Meta(ge=0)]
+"""Unix milliseconds."""
+
+Users = Annotated[list[Id], msgspec.Meta(max_length=10_000)]

@@ -1,0 +1,156 @@
+"""Frames to bytes and back. A frame is decoded once; its payload then by the payload's own type.
+
+Knows the wire types and msgspec, nothing else.
+"""
+
+import re
+from typing import TypeVar
+
+import msgspec
+
+from relay.protocol.envelopes import ClientFrame, ErrorFrame, Event, Refusal, Request, Response, ServerFrame
+from relay.protocol.errors import Error, RelayError
+from relay.protocol.events import CLIENT_EVENTS, SERVER_EVENTS
+from relay.protocol.requests import REQUESTS
+
+T = TypeVar("T")
+
+PONG = b'{"event":"pong"}'
+"""What answers any text that is not a JSON object (section 2)."""
+
+encode = msgspec.json.Encoder().encode
+
+_client_frames: msgspec.json.Decoder[ClientFrame] = msgspec.json.Decoder(ClientFrame)
+_server_frames: msgspec.json.Decoder[ServerFrame] = msgspec.json.Decoder(ServerFrame)
+_requests: dict[str, msgspec.json.Decoder[msgspec.Struct]] = {
+    name: msgspec.json.Decoder(kind.payload) for name, kind in REQUESTS.items()
+}
+_client_events: dict[str, msgspec.json.Decoder[msgspec.Struct]] = {
+    name: msgspec.json.Decoder(kind) for name, kind in CLIENT_EVENTS.items()
+}
+_server_events: dict[str, msgspec.json.Decoder[object]] = {
+    name: msgspec.json.Decoder(kind) for name, kind in SERVER_EVENTS.items()
+}
+
+_WHERE = re.compile(r" - at `\$(?P<path>[^`]*)`$")
+_MISSING = re.compile(r"^Object missing required field `(?P<field>[^`]+)`$")
+
+
+def explain(error: msgspec.DecodeError, within: str = "") -> RelayError:
+    """Name the field that is wrong and what would be right, as `bad_request`.
+
+    Args:
+        error: what msgspec found.
+        within: where the decoded part stands in the frame, for instance `payload`.
+    """
+    text = str(error)
+    where = _WHERE.search(text)
+    path = ""
+    if where:
+        text, path = text[: where.start()], where["path"]
+    path = f"{within}{path}" if within else path.removeprefix(".")
+    missing = _MISSING.match(text)
+    if missing:
+        return RelayError.bad_field(f"{path}.{missing['field']}".removeprefix("."), "this field is required")
+    return RelayError.bad_field(path or "frame", text[:1].lower() + text[1:])
+
+
+def is_sign_of_life(frame: bytes) -> bool:
+    """Whether a text frame is not a JSON object and so only says "I am here" (section 2)."""
+    return frame[:1] != b"{" and frame.lstrip()[:1] != b"{"
+
+
+def decode_client_frame(frame: bytes) -> ClientFrame:
+    """Decode what a client sent.
+
+    Raises:
+        RelayError: `bad_request`, naming the field.
+    """
+    try:
+        return _client_frames.decode(frame)
+    except msgspec.DecodeError as error:
+        raise explain(error) from None
+    except RecursionError:
+        raise RelayError.bad_field("frame", "nested too deeply") from None
+
+
+def decode_server_frame(frame: bytes) -> ServerFrame:
+    """Decode what the relay sent; the counterpart, for clients.
+
+    Raises:
+        RelayError: `bad_request`, naming the field.
+    """
+    try:
+        return _server_frames.decode(frame)
+    except msgspec.DecodeError as error:
+        raise explain(error) from None
+
+
+def _payload(decoder: msgspec.json.Decoder[T], payload: msgspec.Raw) -> T:
+    try:
+        return decoder.decode(payload)
+    except msgspec.DecodeError as error:
+        raise explain(error, "payload") from None
+    except RecursionError:
+        raise RelayError.bad_field("payload", "nested too deeply") from None
+
+
+def decode_request(request: Request) -> msgspec.Struct:
+    """Decode a request's payload by its `payloadType`.
+
+    Raises:
+        RelayError: `unknown_request`, or `bad_request` naming the field.
+    """
+    decoder = _requests.get(request.payload_type)
+    if decoder is None:
+        known = ", ".join(sorted(_requests))
+        raise RelayError("unknown_request", f"payloadType: {request.payload_type[:64]!r} is none of {known}")
+    return _payload(decoder, request.payload)
+
+
+def decode_client_event(name: str, payload: msgspec.Raw) -> msgspec.Struct:
+    """Decode a client event's payload.
+
+    Raises:
+        RelayError: `bad_request`, naming the field.
+    """
+    decoder = _client_events.get(name)
+    if decoder is None:
+        raise RelayError.bad_field(
+            "eventType", f"{name[:64]!r} is none of {', '.join(sorted(_client_events))}"
+        )
+    return _payload(decoder, payload)
+
+
+def decode_event(event: Event) -> object:
+    """Decode the payload of an event of the relay's, by its `eventType`; for clients.
+
+    Raises:
+        RelayError: `bad_request` when the event is not of this protocol.
+    """
+    decoder = _server_events.get(event.event_type)
+    if decoder is None:
+        raise RelayError.bad_field("eventType", f"{event.event_type[:64]!r} is unknown")
+    return _payload(decoder, event.payload)
+
+
+def event(name: str, timestamp: int, payload: object, event_id: int | None = None) -> bytes:
+    """Encode an event of the relay's."""
+    return encode(
+        Event(id=event_id, timestamp=timestamp, event_type=name, payload=msgspec.Raw(encode(payload)))
+    )
+
+
+def response(request_id: str | int, timestamp: int, payload: object) -> bytes:
+    """Encode the answer to a request."""
+    return encode(Response(id=request_id, timestamp=timestamp, payload=msgspec.Raw(encode(payload))))
+
+
+def refusal(request_id: str | int, timestamp: int, error: Error) -> bytes:
+    """Encode an error as the answer to a request."""
+    return encode(Refusal(id=request_id, timestamp=timestamp, error=error))
+
+
+def error_frame(timestamp: int, error: Error) -> bytes:
+    """Encode what answers a frame that is no valid envelope."""
+    return encode(ErrorFrame(timestamp=timestamp, error=error))

@@ -1,0 +1,152 @@
+"""The payloads of requests and of their responses: the table of protocol.md, section 5."""
+
+from typing import Annotated, Any, Literal, NamedTuple
+
+import msgspec
+
+from relay.protocol.base import ClientMessageId, Id, MessageId, Name, Text, Timestamp, Url, Users, Wire
+from relay.protocol.objects import Attachments, Chat, ChatListItem, Message, Profile
+
+Count = Annotated[int, msgspec.Meta(ge=1, le=500)]
+
+
+class New(Wire, frozen=True, kw_only=True):
+    """Send a message: text or attachments must be there."""
+
+    chat_id: Id
+    client_message_id: ClientMessageId
+    message: Annotated[str, msgspec.Meta(max_length=65_536)] | None = None
+    attachments: Attachments | None = None
+    reply_to: MessageId | None = None
+
+
+class Edit(Wire, frozen=True, kw_only=True):
+    """Change one's own message."""
+
+    chat_id: Id
+    original_message_id: MessageId
+    message: Annotated[str, msgspec.Meta(max_length=65_536)] | None = None
+    attachments: Attachments | None = None
+    client_message_id: ClientMessageId | None = None
+
+
+class Delete(Wire, frozen=True, kw_only=True):
+    """Delete a message; `message_id` is accepted for `original_message_id`."""
+
+    chat_id: Id
+    original_message_id: MessageId | None = None
+    message_id: MessageId | None = None
+    client_message_id: ClientMessageId | None = None
+
+
+class Mark(Wire, frozen=True, kw_only=True):
+    """`dlvrd` and `read`: without `message_id` everything in the chat so far."""
+
+    chat_id: Id
+    message_id: MessageId | None = None
+
+
+class Messages(Wire, frozen=True, kw_only=True):
+    """A page of a chat's history; with neither id the latest."""
+
+    chat_id: Id
+    start_id: MessageId | None = None
+    end_id: MessageId | None = None
+    count: Count = 300
+
+
+class ChatRequest(Wire, frozen=True, kw_only=True):
+    """A request that names a chat and nothing else."""
+
+    chat_id: Id
+
+
+class Nothing(Wire, frozen=True, kw_only=True):
+    """An empty object."""
+
+
+class UsersRequest(Wire, frozen=True, kw_only=True):
+    """Look into the relay's directory; `after` is the last id of the page before."""
+
+    query: Annotated[str, msgspec.Meta(max_length=128)] | None = None
+    count: Count = 100
+    after: Id | None = None
+
+
+class CreateChat(Wire, frozen=True, kw_only=True):
+    """Make a group or a channel; the asker owns it."""
+
+    type: Literal["group", "channel"]
+    name: Name
+    participants: Users
+    photo_url: Url | None = None
+
+
+class UpdateChat(Wire, frozen=True, kw_only=True):
+    """Rename a group or channel, change its picture or who administers it."""
+
+    chat_id: Id
+    name: Name | None = None
+    photo_url: Url | None = None
+    admins: Users | None = None
+
+
+class Participants(Wire, frozen=True, kw_only=True):
+    """`addParticipants` and `removeParticipants`."""
+
+    chat_id: Id
+    participants: Users
+
+
+class ProfileRequest(Wire, frozen=True, kw_only=True):
+    """Change one's own profile; with no field only read it."""
+
+    name: Name | None = None
+    photo_url: Url | None = None
+
+
+class Accepted(Wire, frozen=True, kw_only=True):
+    """The response to what adds to a chat or marks it: which message, and when."""
+
+    message_id: MessageId
+    timestamp: Timestamp
+    client_message_id: ClientMessageId
+
+
+class Marked(Wire, frozen=True, kw_only=True):
+    """The response to `dlvrd` and `read`; no message where there was nothing to mark."""
+
+    message_id: MessageId | None = None
+    timestamp: Timestamp | None = None
+    client_message_id: ClientMessageId | None = None
+    missed: int | None = None
+
+
+class RequestType(NamedTuple):
+    """One line of the table: the payload's type and the response payload's."""
+
+    payload: type[Wire]
+    response: Any
+
+
+REQUESTS: dict[str, RequestType] = {
+    "new": RequestType(New, Accepted),
+    "edit": RequestType(Edit, Accepted),
+    "delete": RequestType(Delete, Accepted),
+    "dlvrd": RequestType(Mark, Marked),
+    "read": RequestType(Mark, Marked),
+    "messages": RequestType(Messages, list[Message]),
+    "chat": RequestType(ChatRequest, Chat),
+    "chats": RequestType(Nothing, list[ChatListItem]),
+    "users": RequestType(UsersRequest, list[Profile]),
+    "createChat": RequestType(CreateChat, Chat),
+    "updateChat": RequestType(UpdateChat, Chat),
+    "addParticipants": RequestType(Participants, Chat),
+    "removeParticipants": RequestType(Participants, Chat),
+    "leaveChat": RequestType(ChatRequest, Nothing),
+    "deleteChat": RequestType(ChatRequest, Nothing),
+    "profile": RequestType(ProfileRequest, Profile),
+}
+"""Every request the relay answers, by `payloadType`."""
+
+__all__ = ["REQUESTS", "Text"]

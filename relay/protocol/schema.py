@@ -1,0 +1,118 @@
+"""The protocol as an AsyncAPI 3.0 document, made from the Structs themselves so that it cannot drift from them."""
+
+from typing import Any
+
+import msgspec
+
+from relay import __version__
+from relay.protocol.envelopes import Ack, ClientEvent, ErrorFrame, Event, Request, Response
+from relay.protocol.events import CLIENT_EVENTS, DURABLE_EVENTS, SERVER_EVENTS
+from relay.protocol.requests import REQUESTS
+
+_REFERENCE = "#/components/schemas/{name}"
+
+
+def asyncapi() -> dict[str, Any]:
+    """Make the document."""
+    messages: dict[str, dict[str, Any]] = {}
+    types: list[Any] = []
+
+    def message(name: str, envelope: type, payload: Any, title: str, **fixed: str) -> None:
+        types.extend((envelope, payload))
+        messages[name] = {
+            "title": title,
+            "contentType": "application/json",
+            "fixed": fixed,
+            "types": (envelope, payload),
+        }
+
+    for name, kind in REQUESTS.items():
+        message(f"request.{name}", Request, kind.payload, f"a client asks for {name}", payloadType=name)
+        message(f"response.{name}", Response, kind.response, f"the relay answers {name}")
+    for name, payload in CLIENT_EVENTS.items():
+        message(f"client.{name}", ClientEvent, payload, f"a client says {name}", eventType=name)
+    for name, event in SERVER_EVENTS.items():
+        durable = "acknowledged and replayed" if name in DURABLE_EVENTS else "never replayed"
+        message(f"event.{name}", Event, event, f"the relay tells {name}: {durable}", eventType=name)
+    for name, envelope, title in (
+        ("ack", Ack, "a client has a durable event"),
+        ("error", ErrorFrame, "a frame could not be understood"),
+    ):
+        types.append(envelope)
+        messages[name] = {
+            "title": title,
+            "contentType": "application/json",
+            "fixed": {},
+            "types": (envelope, None),
+        }
+    schemas, components = msgspec.json.schema_components(types, ref_template=_REFERENCE)
+    by_type = {id(kind): schema for kind, schema in zip(types, schemas, strict=True)}
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "chat-relay",
+            "version": __version__,
+            "description": "What a client and the relay say to each other over the WebSocket.",
+        },
+        "defaultContentType": "application/json",
+        "servers": {
+            "lan": {
+                "host": "{host}",
+                "protocol": "ws",
+                "variables": {"host": {"default": "relay.local:8765"}},
+                "security": [{"type": "http", "scheme": "bearer"}],
+            }
+        },
+        "channels": {
+            "relay": {
+                "address": "/ws",
+                "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
+            }
+        },
+        "operations": _operations(messages),
+        "components": {
+            "messages": {name: _message(one, by_type) for name, one in messages.items()},
+            "schemas": components,
+        },
+    }
+
+
+def _message(message: dict[str, Any], by_type: dict[int, Any]) -> dict[str, Any]:
+    envelope, payload = message["types"]
+    narrowed: dict[str, Any] = {field: {"const": value} for field, value in message["fixed"].items()}
+    if payload is not None:
+        narrowed["payload"] = by_type[id(payload)]
+    parts = [by_type[id(envelope)], *([{"properties": narrowed}] if narrowed else [])]
+    return {
+        "title": message["title"],
+        "contentType": message["contentType"],
+        "payload": {"allOf": parts} if len(parts) > 1 else parts[0],
+    }
+
+
+def _operations(messages: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    channel = {"$ref": "#/channels/relay"}
+
+    def named(name: str) -> dict[str, str]:
+        return {"$ref": f"#/channels/relay/messages/{name}"}
+
+    operations: dict[str, Any] = {
+        name: {
+            "action": "receive",
+            "channel": channel,
+            "messages": [named(f"request.{name}")],
+            "reply": {"channel": channel, "messages": [named(f"response.{name}")]},
+        }
+        for name in REQUESTS
+    }
+    operations["said"] = {
+        "action": "receive",
+        "channel": channel,
+        "messages": [named(name) for name in messages if name.startswith("client.") or name == "ack"],
+    }
+    operations["told"] = {
+        "action": "send",
+        "channel": channel,
+        "messages": [named(name) for name in messages if name.startswith("event.") or name == "error"],
+    }
+    return operations

@@ -1,0 +1,129 @@
+"""`relay serve`: opens the data directory, listens, and stops in order when told to.
+
+Kept free of the command line's libraries, which a running relay need not hold in memory.
+"""
+
+import argparse
+import logging
+import signal
+import socket
+import sqlite3
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import trio
+
+from relay.core.relay import Relay, open_relay
+from relay.net import control, frames
+from relay.net.server import Server, listen
+from relay.store.database import NewerStore, NotAStore
+from relay.store.lock import Locked
+from relay.settings import Settings, control_socket, data_directory
+
+logger = logging.getLogger(__name__)
+
+SWITCH_INTERVAL = 0.0005
+"""Seconds that the store's thread waits for the interpreter while connections keep it busy."""
+
+
+class CannotServe(Exception):
+    """What is in the way, for a person."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of `relay serve`."""
+    parser = argparse.ArgumentParser(prog="relay serve", description="Run the relay.")
+    parser.add_argument(
+        "--listen", action="append", metavar="HOST:PORT", help="where to listen (may be given again)"
+    )
+    parser.add_argument("--data", type=Path, metavar="DIR", help="the data directory")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="the settings file")
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the relay until it is told to stop. Gives the exit code."""
+    options = parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    settings = Settings()
+    if options.listen:
+        settings = Settings(listen=options.listen)
+    data = data_directory(options.data)
+    try:
+        data.mkdir(mode=0o750, parents=True, exist_ok=True)
+        trio.run(serve, data, settings)
+    except (CannotServe, Locked, NewerStore, NotAStore, OSError, sqlite3.Error) as error:
+        logger.error("relay: %s", error)
+        return 1
+    return 0
+
+
+def address(text: str) -> tuple[str, int]:
+    """Take HOST:PORT apart; a host may be in brackets, or missing for all.
+
+    Raises:
+        CannotServe: it is none.
+    """
+    host, _, port = text.rpartition(":")
+    if not port.isdigit() or int(port) > 65_535:
+        raise CannotServe(f"{text!r} is no address to listen on: it should look like 0.0.0.0:8765")
+    return host.strip("[]"), int(port)
+
+
+def open_listeners(addresses: Iterable[str]) -> list[socket.socket]:
+    """Listen on all addresses.
+
+    Raises:
+        CannotServe: one of them cannot be had.
+    """
+    listeners: list[socket.socket] = []
+    for text in addresses:
+        host, port = address(text)
+        try:
+            listeners += listen(host, port)
+        except OSError as error:
+            raise CannotServe(f"cannot listen on {text}: {error.strerror or error}") from None
+    return listeners
+
+
+async def serve(data: Path, settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    listeners = open_listeners(settings.listen)
+    async with open_relay(data, frame=lambda payload: frames.encode(frames.TEXT, payload)) as relay:
+        server = Server(relay, max_connections=settings.max_connections)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(control.serve, control_socket(data), relay.admin, relay.clock)
+            nursery.start_soon(_stop_on_signal, server)
+            relay.admin.url = (
+                _urls(listeners)[0].replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+            )
+            _welcome(relay, listeners)
+            await server.run(listeners)
+            nursery.cancel_scope.cancel()
+
+
+async def _stop_on_signal(server: Server) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            logger.info("%s: stopping", signal.Signals(number).name)
+            server.stop()
+
+
+def _urls(listeners: Sequence[socket.socket]) -> list[str]:
+    """Where the listeners can be reached, as WebSocket addresses."""
+    places = [listener.getsockname()[:2] for listener in listeners]
+    return [f"ws://[{host}]:{port}/ws" if ":" in host else f"ws://{host}:{port}/ws" for host, port in places]
+
+
+def _welcome(relay: Relay, listeners: Sequence[socket.socket]) -> None:
+    for url in _urls(listeners):
+        logger.info("listening on %s", url)
+    logger.info("data in %s", relay.data)
+    if not relay.state.users:
+        logger.info(
+            "\nNobody can sign in yet. In another terminal, for each user:\n"
+            "  relay user add User1 --name 'User One'\n"
+            "  relay device add User1        (prints the token to connect with)\n"
+        )

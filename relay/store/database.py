@@ -1,0 +1,117 @@
+"""SQLite from trio: the one module that knows aiosqlite, and with it asyncio.
+
+aiosqlite runs each connection in a thread of its own and answers asyncio's futures; trio-asyncio carries
+them over. Everything else in the relay sees trio only.
+"""
+
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+import trio
+import trio_asyncio
+
+from relay.store.schema import APPLICATION_ID, MIGRATIONS
+
+Parameters = Sequence[Any]
+Rows = list[tuple[Any, ...]]
+
+_SHARED = """
+PRAGMA busy_timeout = 5000;
+PRAGMA temp_store = MEMORY;
+"""
+_WRITING = """
+PRAGMA auto_vacuum = INCREMENTAL;
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = FULL;
+PRAGMA foreign_keys = ON;
+PRAGMA secure_delete = ON;
+"""
+
+
+class NewerStore(Exception):
+    """The file was written by a newer relay than this one."""
+
+
+class NotAStore(Exception):
+    """The file is no relay's, or is damaged beyond opening."""
+
+
+class Connection:
+    """One connection to the file, and its thread."""
+
+    def __init__(self, connection: aiosqlite.Connection) -> None:
+        self._connection = connection
+        self._fetchall = trio_asyncio.aio_as_trio(connection.execute_fetchall)
+
+    async def execute(self, sql: str, parameters: Parameters = ()) -> Rows:
+        """Run one statement and return all its rows: one hop to the thread and back.
+
+        Raises:
+            sqlite3.Error: what SQLite says.
+        """
+        return await self._fetchall(sql, parameters)  # type: ignore[no-any-return]
+
+    async def script(self, sql: str) -> None:
+        """Run several statements that take no parameters."""
+        await trio_asyncio.aio_as_trio(self._connection.executescript)(sql)
+
+    async def backup(self, target: Path, pages: int = 1_000) -> None:
+        """Copy the file while it is written to (SQLite's online backup)."""
+        copy = sqlite3.connect(target, check_same_thread=False)
+        try:
+            await trio_asyncio.aio_as_trio(self._connection.backup)(copy, pages=pages)
+        finally:
+            copy.close()
+
+
+async def _start(path: Path) -> aiosqlite.Connection:
+    return await aiosqlite.connect(path, isolation_level=None, cached_statements=256)
+
+
+@asynccontextmanager
+async def connect(path: Path, *, writing: bool) -> AsyncIterator[Connection]:
+    """Open one connection; needs a `loop` around it.
+
+    A reading connection cannot write, whatever it is asked.
+    """
+
+    raw = await trio_asyncio.aio_as_trio(_start)(path)
+    try:
+        connection = Connection(raw)
+        await connection.script(_SHARED + (_WRITING if writing else "PRAGMA query_only = ON;"))
+        yield connection
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio_asyncio.aio_as_trio(raw.close)()
+
+
+def loop() -> Any:
+    """Return the context in which connections live: asyncio inside trio."""
+    return trio_asyncio.open_loop()
+
+
+async def migrate(connection: Connection) -> None:
+    """Bring the file to this relay's version, each step in a transaction of its own.
+
+    Raises:
+        NewerStore: the file has seen a newer relay.
+        NotAStore: the file belongs to another program.
+    """
+    ((version,),) = await connection.execute("PRAGMA user_version")
+    ((application,),) = await connection.execute("PRAGMA application_id")
+    ((tables,),) = await connection.execute("SELECT count(*) FROM sqlite_master")
+    if application != APPLICATION_ID and (application or tables):
+        raise NotAStore("this file belongs to another program")
+    if version > len(MIGRATIONS):
+        raise NewerStore(
+            f"this file was written by a newer relay (its version is {version}, this relay knows {len(MIGRATIONS)})"
+        )
+    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+        await connection.script(
+            f"BEGIN IMMEDIATE; {script}; PRAGMA application_id = {APPLICATION_ID};"
+            f" PRAGMA user_version = {number}; COMMIT;"
+        )

@@ -1,0 +1,157 @@
+"""What the log consists of: entries, and the few things that may change in one later.
+
+Plain data: no SQL, no I/O, no rules.
+"""
+
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+import msgspec
+
+from relay.protocol.objects import Attachment, ReplyTo
+
+
+class Kind(IntEnum):
+    """What an entry records. The first three are messages of a chat and have a dense `message_id`."""
+
+    NEW = 1
+    EDIT = 2
+    DELETE = 3
+    DLVRD = 4
+    READ = 5
+    CHATS = 6
+    USER = 7
+    DEVICE = 8
+
+
+class Covered(NamedTuple):
+    """The highest message of one author that a mark newly covers."""
+
+    author: int
+    message_id: int
+    client_id: str
+
+
+class Entry(msgspec.Struct, gc=False):
+    """One row of the log. `seq` is the event's id on the wire; keys of users, chats and devices are ours.
+
+    The fields up to `extra` are columns. Those after it are not written with the row: they are looked up,
+    when the entry is made and when it is read again, so that an event made from it shows what is true now.
+    """
+
+    seq: int
+    kind: int
+    chat: int
+    message_id: int
+    actor: int
+    device: int
+    at: int
+    """Unix milliseconds; never goes backwards along the log."""
+    target: int = 0
+    """The message that an edit or a deletion changes, or that a new one replies to; 0 for none."""
+    client_key: int | None = None
+    """64 bits of a keyed hash of (chat, actor, client id): what makes a repeat known (protocol.md, section 3)."""
+    client_id: str | None = None
+    message: str | None = None
+    extra: str | None = None
+    """JSON: a message's attachments, the authors a mark covers, a change to chats, users or devices."""
+
+    attachments: list[Attachment] | None = None
+    reply_to: ReplyTo | None = None
+    forwarded: str | None = None
+    deleted: bool = False
+    covered: tuple[Covered, ...] = ()
+    origin: int = 0
+    """The number of the connection it came through, while it is fresh: that one has the answer already."""
+
+
+class Amendment(NamedTuple):
+    """A message's row gets another text, or loses it: an edit or a deletion reached it."""
+
+    chat: int
+    message_id: int
+    changed: int
+    """The `message_id` of the edit or the deletion."""
+    at: int
+    message: str | None
+    extra: str | None
+    deleted: bool
+
+
+class Stored(NamedTuple):
+    """What the rules may ask about a message that is already in the log."""
+
+    chat: int
+    message_id: int
+    kind: int
+    author: int
+    client_id: str
+    at: int
+    message: str | None
+    deleted: bool
+    changed: int
+    """The `message_id` of the last edit or of the deletion, 0 for none."""
+    changed_at: int
+    target: int
+    extra: str | None
+
+
+class Extra(msgspec.Struct, rename="camel", omit_defaults=True):
+    """What a message holds beside its text."""
+
+    attachments: list[Attachment] | None = None
+    forwarded: str | None = None
+
+
+class MessageAt(NamedTuple):
+    """Fact: the message of that id (`Stored`, or None)."""
+
+    chat: int
+    message_id: int
+
+
+class ClientKey(NamedTuple):
+    """Fact: the message that has this client key (`Stored`, or None)."""
+
+    client_key: int
+
+
+class CoveredBy(NamedTuple):
+    """Fact: for each author but the user their highest message in (after, upto] (tuple of `Covered`)."""
+
+    chat: int
+    user: int
+    after: int
+    upto: int
+
+
+class UnreadAfter(NamedTuple):
+    """Fact: how many messages not the user's own follow that id (int)."""
+
+    chat: int
+    user: int
+    after: int
+
+
+class FirstMark(NamedTuple):
+    """Fact: the highest message up to that id that is not the user's own, and when the user first marked it.
+
+    (`Marked`, or None.)
+    """
+
+    chat: int
+    user: int
+    read: bool
+    upto: int
+
+
+class Marked(NamedTuple):
+    """When a message got its mark."""
+
+    message_id: int
+    client_id: str
+    at: int
+
+
+Fact = MessageAt | ClientKey | CoveredBy | UnreadAfter | FirstMark
+Facts = dict[Fact, Any]

@@ -1,0 +1,364 @@
+"""The log and its one writer: what waits is decided as a batch, committed in one transaction, and only then told.
+
+The promise of order: entries are applied, told and answered in the order of their `seq`, after they are on
+disk, and nothing else is in between. Knows the database and, through `Rules`, what decides; no sockets.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import trio
+
+from relay.protocol.errors import RelayError
+from relay.store import queries
+from relay.store.database import Connection
+from relay.store.entry import Amendment, Entry, Fact, Facts
+
+logger = logging.getLogger(__name__)
+
+Answer = Callable[[object], None]
+"""Takes what a command is answered with: a payload, or a `RelayError`."""
+
+ROOM = 4_096
+"""Commands that may wait; from there on whoever appends has to wait as well."""
+LATE = 0.05
+"""Seconds that a late command waits for another batch to ride on."""
+CURSORS = 5.0
+"""Seconds between two writes of cursors."""
+SNAPSHOT_ENTRIES = 20_000
+SNAPSHOT_SECONDS = 60.0
+RETRY = 1.0
+"""Seconds until late commands that could not be written are tried again."""
+LOOK_UPS = 16
+"""How often a batch may ask for more facts before it is given up."""
+
+
+class Decided(Protocol):
+    """One command's outcome."""
+
+    @property
+    def entries(self) -> list[Entry]: ...
+    @property
+    def answer(self) -> object: ...
+
+
+class Drafted(Protocol):
+    """A batch's outcome, before it is on disk."""
+
+    @property
+    def decisions(self) -> Sequence[Decided]: ...
+    @property
+    def amendments(self) -> list[Amendment]: ...
+    @property
+    def unknown(self) -> list[Fact]: ...
+
+
+class Rules(Protocol):
+    """What decides, and what takes effect afterwards."""
+
+    def stands_alone(self, command: Any) -> bool:
+        """Whether a command needs a batch of its own."""
+
+    def decide(self, batch: Sequence[Any], facts: Facts) -> Drafted:
+        """Decide a batch; changes nothing."""
+
+    def apply(self, entry: Entry) -> None:
+        """Let an entry that is on disk take effect and tell whom it concerns."""
+
+    def told(self) -> None:
+        """A batch is over: what it had to say can go out."""
+
+    def snapshot(self) -> dict[str, Any]:
+        """What changed since the last snapshot, as the `snapshot` parameter of a batch."""
+
+    def snapshot_failed(self) -> None:
+        """The snapshot last given was not written."""
+
+
+class Figures:
+    """What the writer has done since it started, for `relay status` and the metrics."""
+
+    __slots__ = ("batches", "commands", "commit_seconds", "entries", "failures", "last_batch")
+
+    def __init__(self) -> None:
+        self.batches = 0
+        self.commands = 0
+        self.entries = 0
+        self.failures = 0
+        self.commit_seconds = 0.0
+        self.last_batch = 0
+
+
+class _Waiting(NamedTuple):
+    command: Any
+    answer: Answer
+
+
+def _nobody(_answer: object) -> None:
+    """Take an answer that nobody waits for."""
+
+
+class Log:
+    """The narrow door: everything that changes goes through `append`."""
+
+    def __init__(
+        self, writing: Connection, reading: Connection, rules: Rules, cursors: dict[int, tuple[int, int]]
+    ) -> None:
+        self.figures = Figures()
+        self.cursors = cursors
+        """Of each device the last `seq` that it has acknowledged, and when it was last there (Unix milliseconds)."""
+        self.stopped = trio.Event()
+        """Set once all that waited at `stop` is written."""
+        self._writing = writing
+        self._reading = reading
+        self._rules = rules
+        self._waiting: list[_Waiting] = []
+        self._late: dict[object, Any] = {}
+        self._late_since = 0.0
+        self._stale_cursors: set[int] = set()
+        self._cursors_since = 0.0
+        self._entries_since_snapshot = 0
+        self._snapshot_since = 0.0
+        self._work = trio.Event()
+        self._room = trio.Event()
+        self._stopping = False
+        self.failing = False
+        """Whether the last write failed."""
+
+    @property
+    def full(self) -> bool:
+        """Whether whoever appends should wait for `room` first."""
+        return len(self._waiting) >= ROOM
+
+    async def room(self) -> None:
+        """Wait until not too much waits any more."""
+        while self.full:
+            await self._room.wait()
+
+    def append(self, command: Any, answer: Answer = _nobody) -> None:
+        """Have a command decided and written; its answer comes when it is on disk."""
+        if self.stopped.is_set():
+            answer(RelayError.unavailable())
+            return
+        self._waiting.append(_Waiting(command, answer))
+        self._work.set()
+
+    def append_late(self, key: object, command: Any) -> None:
+        """Have a command written a moment later, in place of an earlier one of the same key."""
+        if not self._late:
+            self._late_since = trio.current_time()
+            self._work.set()
+        self._late[key] = command
+
+    def keep_cursor(self, device: int, seq: int, seen: int) -> None:
+        """Have a device's cursor written sometime soon. It never goes back."""
+        if not self._stale_cursors:
+            self._cursors_since = trio.current_time()
+            self._work.set()
+        self._stale_cursors.add(device)
+        self.cursors[device] = (max(seq, self.cursors.get(device, (0, 0))[0]), seen)
+
+    def stop(self) -> None:
+        """Let `run` return once everything that waits is written."""
+        self._stopping = True
+        self._work.set()
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Write, until stopped."""
+        self._snapshot_since = trio.current_time()
+        task_status.started()
+        while True:
+            if not self._waiting and not self._stopping:
+                self._work = trio.Event()
+                with trio.move_on_at(self._next_errand()):
+                    await self._work.wait()
+            batch = self._take()
+            if batch or self._errands_due():
+                await self._write(batch)
+            elif self._stopping and not self._waiting:
+                self.stopped.set()
+                return
+
+    def _next_errand(self) -> float:
+        due = float("inf")
+        if self._late:
+            due = self._late_since + 2 * LATE
+        if self._stale_cursors:
+            due = min(due, self._cursors_since + CURSORS)
+        if self._entries_since_snapshot:
+            due = min(due, self._snapshot_since + SNAPSHOT_SECONDS)
+        return due
+
+    def _errands_due(self) -> bool:
+        if self._stopping:
+            return (
+                bool(self._late or self._stale_cursors or self._entries_since_snapshot) and not self.failing
+            )
+        return trio.current_time() >= self._next_errand()
+
+    def _take(self) -> list[_Waiting]:
+        """Take what waits: all of it, up to a command that needs a batch of its own."""
+        waiting = self._waiting
+        alone = self._rules.stands_alone
+        count = 0
+        for item in waiting:
+            if alone(item.command):
+                count = count or 1
+                break
+            count += 1
+        if count == len(waiting):
+            self._waiting = []
+        else:
+            self._waiting = waiting[count:]
+            del waiting[count:]
+        if not self._room.is_set() and not self.full:
+            self._room.set()
+            self._room = trio.Event()
+        if self._late and not (count and alone(waiting[0].command)):
+            if self._stopping or trio.current_time() >= self._late_since + LATE:
+                waiting.extend(
+                    _Waiting(command, self._retry(key, command)) for key, command in self._late.items()
+                )
+                self._late = {}
+        return waiting
+
+    def _retry(self, key: object, command: Any) -> Answer:
+        def answer(payload: object) -> None:
+            if isinstance(payload, RelayError) and payload.error.code in ("storage_full", "unavailable"):
+                if not self._late:
+                    self._late_since = trio.current_time() + RETRY
+                self._late.setdefault(key, command)
+
+        return answer
+
+    async def _write(self, batch: list[_Waiting]) -> None:
+        """Decide and commit one batch, then let it take effect. A batch that fails changes nothing."""
+        cursors = self._due_cursors(bool(batch))
+        snapshot = self._due_snapshot(bool(batch))
+        started = trio.current_time()
+        try:
+            with trio.CancelScope(shield=True):
+                draft = await self._commit([item.command for item in batch], cursors, snapshot)
+        except sqlite3.Error as error:
+            self._failed(batch, cursors, snapshot, error)
+            return
+        self._succeeded(len(batch), trio.current_time() - started, snapshot)
+        rules = self._rules
+        for item, decision in zip(batch, draft.decisions, strict=True):
+            for entry in decision.entries:
+                rules.apply(entry)
+            self._entries_since_snapshot += len(decision.entries)
+            self.figures.entries += len(decision.entries)
+            item.answer(decision.answer)
+        rules.told()
+
+    async def _commit(
+        self, commands: list[Any], cursors: dict[int, tuple[int, int]], snapshot: dict[str, Any] | None
+    ) -> Drafted:
+        facts: Facts = {}
+        for _ in range(LOOK_UPS):
+            draft = self._rules.decide(commands, facts)
+            if draft.unknown:
+                facts.update(await queries.look_up(self._reading, draft.unknown))
+                continue
+            entries = [entry for decision in draft.decisions for entry in decision.entries]
+            if not (entries or cursors or snapshot):
+                return draft
+            try:
+                await self._insert(entries, draft.amendments, cursors, snapshot)
+            except sqlite3.IntegrityError:
+                # The unique index is the look-up: somebody repeats a message, so see which are known.
+                keys = [entry.client_key for entry in entries if entry.client_key is not None]
+                known = await queries.client_keys(self._reading, keys)
+                if all(facts.get(key, key) == value for key, value in known.items()):
+                    raise
+                facts.update(known)
+                continue
+            return draft
+        raise sqlite3.IntegrityError("a batch asked for more facts without end")
+
+    async def _insert(
+        self,
+        entries: list[Entry],
+        amendments: list[Amendment],
+        cursors: dict[int, tuple[int, int]],
+        snapshot: dict[str, Any] | None,
+    ) -> None:
+        rows = [
+            (
+                entry.seq, entry.kind, entry.chat, entry.message_id, entry.actor, entry.device, entry.at,
+                entry.target, entry.client_key, entry.client_id if entry.kind <= 3 else None,
+                entry.message if entry.kind == 1 else None, entry.extra,
+            )
+            for entry in entries
+        ]  # fmt: skip
+        await self._writing.execute(
+            "INSERT INTO batch (entries, amendments, cursors, snapshot) VALUES (?, ?, ?, ?)",
+            (
+                queries.as_json(rows),
+                queries.as_json(amendments),
+                queries.as_json([(device, *cursor) for device, cursor in cursors.items()]),
+                queries.as_json(snapshot or {}),
+            ),
+        )
+
+    def _due_cursors(self, riding: bool) -> dict[int, tuple[int, int]]:
+        # A cursor must not be on disk before the marks that its acknowledgements made.
+        due = not self._late and trio.current_time() >= self._cursors_since + (
+            CURSORS / 5 if riding else CURSORS
+        )
+        if not self._stale_cursors or not (due or (self._stopping and not self._late)):
+            return {}
+        stale, self._stale_cursors = self._stale_cursors, set()
+        return {device: self.cursors[device] for device in stale}
+
+    def _due_snapshot(self, riding: bool) -> dict[str, Any] | None:
+        entries = self._entries_since_snapshot
+        waited = trio.current_time() - self._snapshot_since
+        if not entries or not (
+            entries >= SNAPSHOT_ENTRIES
+            or waited >= SNAPSHOT_SECONDS
+            or (self._stopping and not riding and not self._waiting)
+        ):
+            return None
+        return self._rules.snapshot()
+
+    def _succeeded(self, commands: int, seconds: float, snapshot: dict[str, Any] | None) -> None:
+        if self.failing:
+            logger.info("the store can be written again")
+        self.failing = False
+        figures = self.figures
+        figures.batches += 1
+        figures.commands += commands
+        figures.commit_seconds += seconds
+        figures.last_batch = commands
+        if snapshot is not None:
+            self._entries_since_snapshot = 0
+            self._snapshot_since = trio.current_time()
+
+    def _failed(
+        self,
+        batch: list[_Waiting],
+        cursors: dict[int, tuple[int, int]],
+        snapshot: dict[str, Any] | None,
+        error: sqlite3.Error,
+    ) -> None:
+        self.figures.failures += 1
+        if not self.failing:
+            logger.error(
+                "the store cannot be written: %s (%s)", error, getattr(error, "sqlite_errorname", "?")
+            )
+        self.failing = True
+        self._snapshot_since = trio.current_time()
+        if snapshot is not None:
+            self._rules.snapshot_failed()
+        self._stale_cursors.update(cursors)
+        if self._stale_cursors:
+            self._cursors_since = trio.current_time()
+        full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        refusal = RelayError.storage_full() if full else RelayError.unavailable()
+        for item in batch:
+            item.answer(refusal)
+        self._rules.told()

@@ -1,0 +1,351 @@
+"""What is asked of the log: facts for the rules, pages for replay and history, texts for the chat list.
+
+SQL in, entries out. Reads only.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from relay.protocol.objects import ReplyTo
+from relay.store.database import Connection
+from relay.store.entry import (
+    ClientKey,
+    Covered,
+    CoveredBy,
+    Entry,
+    Extra,
+    Fact,
+    Facts,
+    FirstMark,
+    Kind,
+    Marked,
+    MessageAt,
+    Stored,
+    UnreadAfter,
+)
+
+_STORED = "chat, message_id, kind, actor, client_id, at, message, deleted, changed, changed_at, target, extra"
+_ENTRY = (
+    "l.seq, l.kind, l.chat, l.message_id, l.actor, l.device, l.at, l.target, l.client_id,"
+    " o.message, o.extra, o.deleted, r.client_id, r.actor, r.at, r.message, l.extra, o.client_id"
+)
+# An edit shows the text of the message that it edits; an answer shows what it answers as that is now.
+_ENTRIES = f"""
+    SELECT {_ENTRY} FROM log AS l
+    LEFT JOIN log AS o ON o.kind <= 3 AND o.chat = l.chat
+        AND o.message_id = CASE WHEN l.kind IN (2, 3) THEN l.target ELSE l.message_id END
+    LEFT JOIN log AS r ON l.kind = 1 AND l.target > 0 AND r.kind <= 3 AND r.chat = l.chat AND r.message_id = l.target
+"""
+
+_extra = msgspec.json.Decoder(Extra).decode
+_covered = msgspec.json.Decoder(list[tuple[int, int]]).decode
+_json = msgspec.json.encode
+
+
+def as_json(value: object) -> str:
+    """Encode a parameter that SQLite takes apart."""
+    return _json(value).decode()
+
+
+class Page(NamedTuple):
+    """Entries in order, and up to which `seq` the log was searched for them."""
+
+    entries: list[Entry]
+    upto: int
+
+
+async def look_up(connection: Connection, facts: Iterable[Fact]) -> Facts:
+    """Find what the rules need to know."""
+    found: Facts = {}
+    for fact in facts:
+        match fact:
+            case MessageAt():
+                found[fact] = await _message(connection, fact)
+            case ClientKey():
+                found.update(await client_keys(connection, [fact.client_key]))
+            case CoveredBy():
+                found[fact] = await _covered_by(connection, fact)
+            case UnreadAfter():
+                ((found[fact],),) = await connection.execute(
+                    "SELECT count(*) FROM log WHERE kind = 1 AND chat = ? AND message_id > ?"
+                    " AND actor <> ? AND NOT deleted",
+                    (fact.chat, fact.after, fact.user),
+                )
+            case FirstMark():
+                found[fact] = await _first_mark(connection, fact)
+    return found
+
+
+async def client_keys(connection: Connection, keys: Sequence[int]) -> Facts:
+    """Find which of these client keys are in the log."""
+    rows = await connection.execute(
+        f"SELECT client_key, {_STORED} FROM log WHERE client_key IN (SELECT value FROM json_each(?))",
+        (as_json(keys),),
+    )
+    found: Facts = {ClientKey(key): None for key in keys}
+    found.update({ClientKey(key): Stored(*columns) for key, *columns in rows})
+    return found
+
+
+async def _message(connection: Connection, fact: MessageAt) -> Stored | None:
+    rows = await connection.execute(
+        f"SELECT {_STORED} FROM log WHERE kind <= 3 AND chat = ? AND message_id = ?", fact
+    )
+    return Stored(*rows[0]) if rows else None
+
+
+async def _covered_by(connection: Connection, fact: CoveredBy) -> tuple[Covered, ...]:
+    rows = await connection.execute(
+        "SELECT actor, max(message_id), client_id FROM log"
+        " WHERE kind = 1 AND chat = ? AND message_id > ? AND message_id <= ? AND actor <> ? AND NOT deleted"
+        " GROUP BY actor ORDER BY 2 DESC",
+        (fact.chat, fact.after, fact.upto, fact.user),
+    )
+    return tuple(Covered(*row) for row in rows)
+
+
+async def _first_mark(connection: Connection, fact: FirstMark) -> Marked | None:
+    rows = await connection.execute(
+        "SELECT message_id, client_id FROM log WHERE kind = 1 AND chat = ? AND message_id <= ? AND actor <> ?"
+        " AND NOT deleted ORDER BY message_id DESC LIMIT 1",
+        (fact.chat, fact.upto, fact.user),
+    )
+    if not rows:
+        return None
+    ((message_id, client_id),) = rows
+    ((at,),) = await connection.execute(
+        "SELECT min(at) FROM log WHERE kind IN (4, 5) AND kind >= ? AND chat = ? AND actor = ? AND message_id >= ?",
+        (Kind.READ if fact.read else Kind.DLVRD, fact.chat, fact.user, message_id),
+    )
+    return None if at is None else Marked(message_id, client_id, at)
+
+
+def _entry(row: Sequence[Any], user_ids: Any) -> Entry:
+    (
+        seq, kind, chat, message_id, actor, device, at, target, client_id, message, extra, deleted,
+        reply_client_id, reply_actor, reply_at, reply_message, own_extra, covered_client_id,
+    ) = row  # fmt: skip
+    entry = Entry(seq, kind, chat, message_id, actor, device, at, target, None, client_id)
+    if kind <= Kind.DELETE:
+        entry.deleted = bool(deleted)
+        entry.message = message
+        if extra is not None and kind != Kind.DELETE and not deleted:
+            more = _extra(extra)
+            entry.attachments, entry.forwarded = more.attachments, more.forwarded
+        if reply_client_id is not None:
+            entry.reply_to = ReplyTo(
+                message_id=target,
+                client_message_id=reply_client_id,
+                message=reply_message,
+                sender=user_ids[reply_actor].id,
+                created_at=reply_at,
+            )
+        if kind == Kind.DELETE:
+            entry.extra = own_extra
+    else:
+        entry.extra = own_extra
+        if kind in (Kind.DLVRD, Kind.READ):
+            entry.client_id = covered_client_id
+    return entry
+
+
+async def replay(
+    connection: Connection, after: int, upto: int, chats: Sequence[int], limit: int, user_ids: Any
+) -> Page:
+    """Read a page of what happened in these chats, and all changes to chats and users, in order.
+
+    Args:
+        connection: one that reads.
+        after: the last `seq` that is known already.
+        upto: the last `seq` of interest.
+        chats: chat keys.
+        limit: how many entries at most.
+        user_ids: users by key, for the names in answers.
+    """
+    rows = await connection.execute(
+        f"{_ENTRIES} WHERE l.seq > ? AND l.seq <= ? AND (l.kind IN (6, 7) OR"
+        " l.chat IN (SELECT value FROM json_each(?))) ORDER BY l.seq LIMIT ?",
+        (after, upto, as_json(chats), limit),
+    )
+    entries = [_entry(row, user_ids) for row in rows]
+    await _fill_covered(connection, entries)
+    return Page(entries, entries[-1].seq if len(entries) == limit else upto)
+
+
+async def _fill_covered(connection: Connection, entries: list[Entry]) -> None:
+    """Look up whose messages the marks among these entries cover."""
+    wanted: dict[tuple[int, int], tuple[int, str] | None] = {}
+    for entry in entries:
+        if entry.kind in (Kind.DLVRD, Kind.READ):
+            for _, message_id in _covered(entry.extra) if entry.extra else [(0, entry.message_id)]:
+                wanted[entry.chat, message_id] = None
+    if not wanted:
+        return
+    rows = await connection.execute(
+        "SELECT chat, message_id, actor, client_id FROM json_each(?) AS w JOIN log ON kind <= 3"
+        " AND chat = w.value->>0 AND message_id = w.value->>1",
+        (as_json(list(wanted)),),
+    )
+    wanted.update({(chat, message_id): (actor, client_id) for chat, message_id, actor, client_id in rows})
+    for entry in entries:
+        if entry.kind in (Kind.DLVRD, Kind.READ):
+            ids = [i for _, i in _covered(entry.extra)] if entry.extra else [entry.message_id]
+            found = [(wanted[entry.chat, i], i) for i in ids]
+            entry.covered = tuple(Covered(known[0], i, known[1]) for known, i in found if known is not None)
+
+
+async def oldest_undelivered(
+    connection: Connection, user: int, chats: Sequence[tuple[int, int]]
+) -> int | None:
+    """Find where a device's first connection starts: the `seq` of the oldest message its user has not got.
+
+    Args:
+        connection: one that reads.
+        user: the user's key.
+        chats: of each chat its key and up to which message the user has everything.
+    """
+    ((seq,),) = await connection.execute(
+        "SELECT min((SELECT seq FROM log WHERE kind = 1 AND chat = c.value->>0 AND message_id > c.value->>1"
+        " AND actor <> ? AND NOT deleted ORDER BY message_id LIMIT 1)) FROM json_each(?) AS c",
+        (user, as_json(chats)),
+    )
+    return seq  # type: ignore[no-any-return]
+
+
+class HistoryRow(NamedTuple):
+    """One message of a chat's history as it is now."""
+
+    seq: int
+    kind: int
+    message_id: int
+    actor: int
+    at: int
+    target: int
+    client_id: str
+    message: str | None
+    extra: str | None
+    changed_at: int
+    deleted: int
+    reply_client_id: str | None
+    reply_actor: int | None
+    reply_at: int | None
+    reply_message: str | None
+
+
+_HISTORY = """
+    SELECT l.seq, l.kind, l.message_id, l.actor, l.at, l.target, l.client_id, l.message, l.extra, l.changed_at,
+           l.deleted, r.client_id, r.actor, r.at, r.message
+    FROM log AS l LEFT JOIN log AS r
+        ON l.kind = 1 AND l.target > 0 AND r.kind <= 3 AND r.chat = l.chat AND r.message_id = l.target
+    WHERE l.kind <= 3 AND l.chat = ?
+"""
+
+
+async def history(
+    connection: Connection, chat: int, *, start: int | None, end: int | None, after: int, count: int
+) -> list[HistoryRow]:
+    """Read a page of a chat, ascending: from `start` on, or before `end`, or the latest.
+
+    Args:
+        connection: one that reads.
+        chat: its key.
+        start: the first message id.
+        end: the message id after the last.
+        after: messages up to this id are not shown.
+        count: how many at most.
+    """
+    if start is not None:
+        rows = await connection.execute(
+            f"{_HISTORY} AND l.message_id >= ? ORDER BY l.message_id LIMIT ?",
+            (chat, max(start, after + 1), count),
+        )
+    else:
+        rows = await connection.execute(
+            f"{_HISTORY} AND l.message_id < ? AND l.message_id > ? ORDER BY l.message_id DESC LIMIT ?",
+            (chat, end if end is not None else 2**62, after, count),
+        )
+        rows.reverse()
+    return [HistoryRow(*row) for row in rows]
+
+
+async def marks(connection: Connection, chat: int, since: int) -> list[tuple[int, int, int, int]]:
+    """Read the marks on messages from `since` on: (user, kind, message id, timestamp), oldest first."""
+    rows = await connection.execute(
+        "SELECT actor, kind, message_id, at FROM log WHERE kind IN (4, 5) AND chat = ? AND message_id >= ?"
+        " ORDER BY seq",
+        (chat, since),
+    )
+    return rows
+
+
+class ChatTexts(NamedTuple):
+    """What the chat list shows of a chat and only the log knows."""
+
+    message: str | None
+    extra: str | None
+    first_missed: str | None
+
+
+async def chat_texts(
+    connection: Connection, user: int, chats: Sequence[tuple[int, int, int]]
+) -> dict[int, ChatTexts]:
+    """Read the newest message and the first unread one's client id of chats.
+
+    Args:
+        connection: one that reads.
+        user: whose list it is.
+        chats: of each chat its key, its newest message's id, and up to which id the user has read it, or -1
+            where nothing is unread.
+    """
+    rows = await connection.execute(
+        "SELECT c.value->>0, l.message, l.extra, CASE WHEN c.value->>2 < 0 THEN NULL ELSE (SELECT client_id FROM log"
+        "   WHERE kind = 1 AND chat = c.value->>0 AND message_id > c.value->>2 AND actor <> ? AND NOT deleted"
+        "   ORDER BY message_id LIMIT 1) END"
+        " FROM json_each(?) AS c LEFT JOIN log AS l ON l.kind <= 3 AND l.chat = c.value->>0"
+        " AND l.message_id = c.value->>1",
+        (user, as_json(chats)),
+    )
+    return {key: ChatTexts(*texts) for key, *texts in rows}
+
+
+async def cursors(connection: Connection) -> dict[int, tuple[int, int]]:
+    """Read every device's cursor, and when it was last seen."""
+    rows = await connection.execute("SELECT device, seq, seen FROM cursor")
+    return {device: (seq, seen) for device, seq, seen in rows}
+
+
+class Snapshot(NamedTuple):
+    """What the log amounted to at `seq`; each row a key and JSON, a member's with two keys."""
+
+    seq: int
+    at: int
+    users: list[tuple[int, str]]
+    devices: list[tuple[int, str]]
+    chats: list[tuple[int, str]]
+    members: list[tuple[int, int, str]]
+
+
+async def snapshot(connection: Connection) -> Snapshot:
+    """Read the last snapshot."""
+    rows = await connection.execute("SELECT seq, at FROM snapshot")
+    seq, at = rows[0] if rows else (0, 0)
+    return Snapshot(
+        seq,
+        at,
+        await connection.execute("SELECT key, value FROM user ORDER BY key"),
+        await connection.execute("SELECT key, value FROM device ORDER BY key"),
+        await connection.execute("SELECT key, value FROM chat ORDER BY key"),
+        await connection.execute("SELECT chat, user, value FROM member ORDER BY chat, user"),
+    )
+
+
+async def entries(connection: Connection, after: int, limit: int) -> list[Entry]:
+    """Read entries as they were written, without their texts: all that applying them needs."""
+    rows = await connection.execute(
+        "SELECT seq, kind, chat, message_id, actor, device, at, target, client_key, client_id, NULL,"
+        " CASE WHEN kind <= 2 THEN NULL ELSE extra END FROM log WHERE seq > ? ORDER BY seq LIMIT ?",
+        (after, limit),
+    )
+    return [Entry(*row) for row in rows]

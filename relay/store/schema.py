@@ -1,0 +1,72 @@
+"""The tables, as numbered migrations. Only SQL text and its order; who runs it is `database`.
+
+The log is the truth. The tables `user`, `device`, `chat` and `member` are what the log amounted to at the
+entry `snapshot.seq`, kept so that a start needs not read all of it; `relay check` proves that they agree.
+"""
+
+APPLICATION_ID = 0x52454C59
+"""Marks the file as a relay's (`file` and sqlite3 show it): "RELY"."""
+
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE log (
+        seq        INTEGER PRIMARY KEY,
+        kind       INTEGER NOT NULL,
+        chat       INTEGER NOT NULL,
+        message_id INTEGER NOT NULL,
+        actor      INTEGER NOT NULL,
+        device     INTEGER NOT NULL,
+        at         INTEGER NOT NULL,
+        target     INTEGER NOT NULL,
+        client_key INTEGER,
+        client_id  TEXT,
+        message    TEXT,
+        extra      TEXT,
+        changed    INTEGER NOT NULL DEFAULT 0,
+        changed_at INTEGER NOT NULL DEFAULT 0,
+        deleted    INTEGER NOT NULL DEFAULT 0
+    ) STRICT;
+    CREATE UNIQUE INDEX log_message ON log (chat, message_id) WHERE kind <= 3;
+    CREATE UNIQUE INDEX log_client ON log (client_key) WHERE client_key IS NOT NULL;
+    CREATE INDEX log_mark ON log (chat, actor, message_id) WHERE kind IN (4, 5);
+
+    CREATE TABLE user (key INTEGER PRIMARY KEY, value TEXT NOT NULL) STRICT;
+    CREATE TABLE device (key INTEGER PRIMARY KEY, value TEXT NOT NULL) STRICT;
+    CREATE TABLE chat (key INTEGER PRIMARY KEY, value TEXT NOT NULL) STRICT;
+    CREATE TABLE member (
+        chat  INTEGER NOT NULL,
+        user  INTEGER NOT NULL,
+        value TEXT NOT NULL,
+        PRIMARY KEY (chat, user)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE snapshot (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL, at INTEGER NOT NULL) STRICT;
+
+    CREATE TABLE cursor (device INTEGER PRIMARY KEY, seq INTEGER NOT NULL, seen INTEGER NOT NULL) STRICT;
+
+    -- One statement, and so one thread hop and one transaction, writes a whole batch: JSON arrays go in here.
+    CREATE VIEW batch AS SELECT '' AS entries, '' AS amendments, '' AS cursors, '' AS snapshot;
+    CREATE TRIGGER batch_written INSTEAD OF INSERT ON batch BEGIN
+        INSERT INTO log (seq, kind, chat, message_id, actor, device, at, target, client_key, client_id, message, extra)
+            SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7,
+                   value->>8, value->>9, value->>10, value->>11
+            FROM json_each(NEW.entries);
+        UPDATE log SET changed = a.value->>2, changed_at = a.value->>3, message = a.value->>4,
+                       extra = a.value->>5, deleted = a.value->>6
+            FROM json_each(NEW.amendments) AS a
+            WHERE log.chat = a.value->>0 AND log.message_id = a.value->>1 AND log.kind <= 3;
+        INSERT OR REPLACE INTO cursor (device, seq, seen)
+            SELECT value->>0, value->>1, value->>2 FROM json_each(NEW.cursors);
+        INSERT OR REPLACE INTO user (key, value)
+            SELECT value->>0, value->>1 FROM json_each(NEW.snapshot, '$.users');
+        INSERT OR REPLACE INTO device (key, value)
+            SELECT value->>0, value->>1 FROM json_each(NEW.snapshot, '$.devices');
+        INSERT OR REPLACE INTO chat (key, value)
+            SELECT value->>0, value->>1 FROM json_each(NEW.snapshot, '$.chats');
+        DELETE FROM member WHERE chat IN (SELECT value FROM json_each(NEW.snapshot, '$.whole'));
+        INSERT OR REPLACE INTO member (chat, user, value)
+            SELECT value->>0, value->>1, value->>2 FROM json_each(NEW.snapshot, '$.members');
+        INSERT OR REPLACE INTO snapshot (one, seq, at)
+            SELECT 1, NEW.snapshot->>'$.seq', NEW.snapshot->>'$.at' WHERE NEW.snapshot->>'$.seq' IS NOT NULL;
+    END;
+    """,
+)
