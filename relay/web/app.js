@@ -1,7 +1,9 @@
 /** Starts the page: language, theme, the session, and what the browser tells about the window. */
 import { effect } from "@preact/signals";
 import { render } from "preact";
-import { active, begin, flushWhenHidden, readLocation, save, settings, state, wakeUp, watchTyping } from "./intents.js";
+import {
+  active, begin, flushWhenHidden, openChat, readLocation, save, settings, state, wakeUp, watchTyping,
+} from "./intents.js";
 import { preferredLanguage, useLanguage } from "./i18n/i18n.js";
 import { html } from "./views/parts.js";
 import { Shell } from "./views/shell.js";
@@ -52,6 +54,23 @@ function watchKeyboard() {
   fit();
 }
 
+/**
+ * The service worker makes the page installable; browsers take one over https and on localhost only. Its address is
+ * the one script address this page makes from a string, so it goes through the one policy the relay allows.
+ */
+function registerWorker() {
+  if (!isSecureContext || !navigator.serviceWorker) return;
+  try {
+    const policy = window.trustedTypes?.createPolicy("service-worker", { createScriptURL: () => "/sw.js" });
+    navigator.serviceWorker.register(policy ? policy.createScriptURL("") : "/sw.js").catch(() => {});
+  } catch {
+    // Not allowed here: the page works without.
+  }
+  navigator.serviceWorker.addEventListener("message", ({ data }) => {
+    if (data.kind === "open" && data.chatId && state.value) openChat(data.chatId);
+  });
+}
+
 async function start() {
   watchTheme();
   const wanted = settings.value.language ?? preferredLanguage(navigator.languages ?? [navigator.language]);
@@ -64,7 +83,10 @@ async function start() {
   render(html`<${Shell} />`, document.getElementById("app"));
   await begin();
   const idle = window.requestIdleCallback ?? ((work) => setTimeout(work, 500));
-  idle(() => import("./notify.js").then(({ watchBadge }) => watchBadge()));
+  idle(() => {
+    import("./notify.js").then(({ watchBadge }) => watchBadge());
+    registerWorker();
+  });
 }
 
 start();

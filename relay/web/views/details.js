@@ -1,1 +1,140 @@
-/** To come. */
+/** About a chat: who is in it, what was shared, and what one may change. */
+import { Component } from "preact";
+import {
+  back, changeChat, dialog, endChat, explain, openChat, report, session, state, tell,
+} from "../intents.js";
+import { formatAgo, t } from "../i18n/i18n.js";
+import { nameOf } from "../model/state.js";
+import { chatName } from "./chatlist.js";
+import { Avatar, Bot, html, Icon, IconButton } from "./parts.js";
+import { Directory } from "./newchat.js";
+import { NameForm, Photo } from "./settings.js";
+
+const SHOWN_MEDIA = 9;
+
+function ask(text, action, run) {
+  dialog.value = { name: "confirm", text, action, run: () => run().catch(report) };
+}
+
+/** The latest pictures of the chat, of those loaded. */
+function Media({ chatId }) {
+  const messages = state.value.rooms.get(chatId)?.messages ?? [];
+  const found = [];
+  for (let at = messages.length - 1; at >= 0 && found.length < SHOWN_MEDIA; at -= 1) {
+    for (const attachment of messages[at].attachments ?? []) {
+      if (attachment.type === "image" && found.length < SHOWN_MEDIA) found.push({ attachment, message: messages[at] });
+    }
+  }
+  if (found.length === 0) return null;
+  return html`<div class="group-box"><h3 class="section">${t("details.media")}</h3>
+    <div class="media">${found.map(({ attachment, message }) => html`<button type="button" key=${attachment.id} aria-label=${t("message.openImage", { name: attachment.filename })}
+      onClick=${() => (dialog.value = { name: "viewer", chatId, attachment, message })}><img src=${attachment.url} alt="" loading="lazy" /></button>`)}</div></div>`;
+}
+
+class AddMembers extends Component {
+  state = { chosen: new Map(), busy: false, failure: null };
+
+  toggle = (person) => {
+    const chosen = new Map(this.state.chosen);
+    if (!chosen.delete(person.id)) chosen.set(person.id, person);
+    this.setState({ chosen });
+  };
+
+  submit = async () => {
+    this.setState({ busy: true, failure: null });
+    try {
+      await changeChat("addParticipants", { chatId: this.props.chatId, participants: [...this.state.chosen.keys()] });
+      this.props.onDone();
+    } catch (failure) {
+      this.setState({ busy: false, failure });
+    }
+  };
+
+  render({ members, onDone }, { chosen, busy, failure }) {
+    return html`<section class="panel" aria-label=${t("details.add")}>
+      <header class="bar"><${IconButton} icon="back" label=${t("nav.back")} onClick=${onDone} /><h2>${t("details.add")}</h2></header>
+      <div class="scroll"><${Directory} chosen=${chosen} onChoose=${this.toggle} without=${members} /></div>
+      <div class="panel-foot">${failure ? html`<p class="form-error" role="alert">${explain(failure)}</p>` : null}
+        <button type="button" class="button is-wide" disabled=${busy || chosen.size === 0} onClick=${this.submit}>${t("details.add")}</button></div>
+    </section>`;
+  }
+}
+
+function Member({ person, chatId, meta, rules }) {
+  const now = state.value;
+  const me = session.value.id;
+  const owner = meta.owner === person.id;
+  const admin = meta.admins?.includes(person.id);
+  const mine = meta.owner === me;
+  const online = person.id === me || now.online.has(person.id);
+  const lastSeen = now.people.get(person.id)?.lastSeen;
+  const setAdmins = (admins) => changeChat("updateChat", { chatId, admins }).catch(report);
+  return html`<li class="person">
+    <button type="button" class="person-open" onClick=${() => openChat(person.id)} disabled=${person.id === me}>
+      <${Avatar} id=${person.id} name=${person.name} url=${person.avatarUrl} size="s" presence=${online} />
+      <span class="list-text"><span dir="auto">${person.id === me ? t("message.you") : person.name}</span>
+        <span class="hint">${online ? t("presence.online") : lastSeen ? t("presence.lastSeen", { when: formatAgo(lastSeen) }) : t("presence.offline")}</span></span>
+    </button>
+    <${Bot} userId=${person.id} />
+    ${owner ? html`<span class="tag">${t("details.owner")}</span>` : admin ? html`<span class="tag">${t("details.admin")}</span>` : null}
+    ${mine && !owner
+      ? html`<${IconButton} icon="crown" label=${admin ? t("details.noAdmin", { name: person.name }) : t("details.makeAdmin", { name: person.name })} aria-pressed=${Boolean(admin)} class=${admin ? "is-accent" : ""}
+          onClick=${() => setAdmins(admin ? meta.admins.filter((id) => id !== person.id) : [...(meta.admins ?? []), person.id])} />`
+      : null}
+    ${rules && !owner && person.id !== me
+      ? html`<${IconButton} icon="close" label=${t("details.remove", { name: person.name })}
+          onClick=${() => ask(t("details.confirmRemove", { name: person.name }), t("details.removeShort"), () => changeChat("removeParticipants", { chatId, participants: [person.id] }))} />`
+      : null}
+  </li>`;
+}
+
+export class Details extends Component {
+  state = { adding: false, renaming: false };
+
+  render({ chatId }, { adding, renaming }) {
+    const now = state.value;
+    const chat = now.chats.get(chatId);
+    const details = now.details.get(chatId);
+    const meta = details?.meta ?? {};
+    const name = chat ? chatName(chat) : nameOf(now, chatId);
+    const many = chat?.type === "group" || chat?.type === "channel";
+    const me = session.value.id;
+    const owns = many && meta.owner === me;
+    const rules = owns || Boolean(many && meta.admins?.includes(me));
+    const members = meta.participants ?? [];
+    const photo = chat?.photoUrl ?? now.people.get(chatId)?.avatarUrl;
+    if (adding) return html`<${AddMembers} chatId=${chatId} members=${members.map((one) => one.id)} onDone=${() => this.setState({ adding: false })} />`;
+    return html`<section class="panel" aria-label=${t("chat.details", { name })}>
+      <header class="bar"><${IconButton} icon="close" label=${t("dialog.close")} onClick=${back} /><h2>${t("details.title")}</h2></header>
+      <div class="scroll">
+        <div class="panel-head">
+          ${rules ? html`<${Photo} label=${t("profile.photo")} id=${chatId} name=${name} url=${photo} onChange=${(photoUrl) => changeChat("updateChat", { chatId, photoUrl })} />`
+            : html`<${Avatar} id=${chatId} name=${name} url=${photo} type=${chat?.type} size="l" />`}
+          <h3 dir="auto">${name} <${Bot} userId=${chatId} /></h3>
+          ${many ? html`<p class="hint">${t("chat.members", { count: members.length })}</p>` : chat?.type === "favorites" ? null : html`<p class="hint">${meta.username ? `@${meta.username}` : ""}</p>`}
+        </div>
+        ${rules && renaming
+          ? html`<${NameForm} label=${t("new.name")} value=${name} onChange=${(next) => changeChat("updateChat", { chatId, name: next })} onDone=${() => this.setState({ renaming: false })} />`
+          : null}
+        <div class="group-box">
+          ${chat ? html`<button type="button" class="list-button" onClick=${() => (dialog.value = { name: "search", chatId })}><${Icon} name="search" />${t("chat.search")}</button>` : null}
+          ${rules && !renaming ? html`<button type="button" class="list-button" onClick=${() => this.setState({ renaming: true })}><${Icon} name="edit" />${t("details.rename")}</button>` : null}
+          ${rules && session.value.admin ? html`<button type="button" class="list-button" onClick=${() => (dialog.value = { name: "invite", chatId })}><${Icon} name="invite" />${t("details.invite")}</button>` : null}
+        </div>
+        <${Media} chatId=${chatId} />
+        ${many
+          ? html`<div class="group-box"><h3 class="section">${t("details.members")}</h3>
+              ${rules ? html`<button type="button" class="list-button is-accent" onClick=${() => this.setState({ adding: true })}><${Icon} name="plus" />${t("details.add")}</button>` : null}
+              <ul>${members.map((person) => html`<${Member} key=${person.id} person=${person} chatId=${chatId} meta=${meta} rules=${rules} />`)}</ul></div>`
+          : null}
+        ${chat
+          ? html`<div class="group-box">
+              ${many && !owns ? html`<button type="button" class="list-button is-danger" onClick=${() => ask(t("details.confirmLeave", { name }), t("details.leave"), () => endChat("leaveChat", chatId))}><${Icon} name="leave" />${t("details.leave")}</button>` : null}
+              ${owns ? html`<button type="button" class="list-button is-danger" onClick=${() => ask(t("details.confirmDelete", { name }), t("details.delete"), () => endChat("deleteChat", chatId))}><${Icon} name="trash" />${t("details.delete")}</button>` : null}
+              ${many ? null : html`<button type="button" class="list-button is-danger" onClick=${() => ask(t("details.confirmClear"), t("details.clear"), () => endChat("deleteChat", chatId).then(() => tell(t("details.cleared"))))}><${Icon} name="trash" />${t("details.clear")}</button>`}
+            </div>`
+          : null}
+      </div>
+    </section>`;
+  }
+}

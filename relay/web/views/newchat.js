@@ -1,1 +1,132 @@
-/** To come. */
+/** Begin something: the directory of people, a group, a channel. */
+import { Component } from "preact";
+import { back, createChat, dialog, explain, findPeople, openChat, session, state } from "../intents.js";
+import { t } from "../i18n/i18n.js";
+import { Avatar, Bot, html, Icon, IconButton } from "./parts.js";
+import { Photo } from "./settings.js";
+
+const ASK_AFTER = 150;
+const PAGE = 100;
+
+/** People to choose from; `chosen` (a Map of profiles) adds check boxes. */
+export class Directory extends Component {
+  state = { people: null, query: "", failure: null, more: false };
+
+  componentDidMount() {
+    this.find("");
+  }
+
+  componentWillUnmount() {
+    clearTimeout(this.timer);
+  }
+
+  onInput = (event) => {
+    const query = event.currentTarget.value;
+    this.setState({ query });
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.find(query.trim()), ASK_AFTER);
+  };
+
+  async find(query, after) {
+    this.serial = (this.serial ?? 0) + 1;
+    const mine = this.serial;
+    try {
+      const found = await findPeople(query, after);
+      if (mine !== this.serial) return;
+      this.setState({
+        people: after ? [...this.state.people, ...found] : found,
+        more: found.length >= PAGE,
+        failure: null,
+      });
+    } catch (failure) {
+      if (mine === this.serial) this.setState({ failure });
+    }
+  }
+
+  render({ chosen, onChoose, without = [] }, { people, query, failure, more }) {
+    const now = state.value;
+    const shown = people?.filter((one) => one.id !== session.value.id && !without.includes(one.id));
+    return html`
+      <label class="search"><${Icon} name="search" />
+        <input type="search" value=${query} placeholder=${t("people.search")} aria-label=${t("people.search")} onInput=${this.onInput} autocomplete="off" /></label>
+      ${failure ? html`<p class="none" role="alert">${explain(failure)}</p>` : null}
+      ${shown?.length === 0 ? html`<div class="none"><p>${query ? t("search.none", { query }) : t("people.none")}</p></div>` : null}
+      <ul>${shown?.map((one) => html`<li key=${one.id}>
+        ${chosen
+          ? html`<label class="person"><${Avatar} id=${one.id} name=${one.name} url=${one.avatarUrl} size="s" presence=${now.online.has(one.id)} />
+              <span class="list-text"><span dir="auto">${one.name}</span></span><${Bot} userId=${one.id} />
+              <input type="checkbox" class="check" checked=${chosen.has(one.id)} onChange=${() => onChoose(one)} /></label>`
+          : html`<button type="button" class="person" onClick=${() => onChoose(one)}>
+              <${Avatar} id=${one.id} name=${one.name} url=${one.avatarUrl} size="s" presence=${now.online.has(one.id)} />
+              <span class="list-text"><span dir="auto">${one.name}</span>${one.username ? html`<span class="hint">@${one.username}</span>` : null}</span><${Bot} userId=${one.id} />
+            </button>`}
+      </li>`)}</ul>
+      ${more ? html`<button type="button" class="list-button is-accent" onClick=${() => this.find(query.trim(), people.at(-1).id)}>${t("people.more")}</button>` : null}`;
+  }
+}
+
+/** Name, picture and members of a group or channel to be. */
+class Making extends Component {
+  state = { chosen: new Map(), photoUrl: undefined, busy: false, failure: null };
+
+  toggle = (person) => {
+    const chosen = new Map(this.state.chosen);
+    if (!chosen.delete(person.id)) chosen.set(person.id, person);
+    this.setState({ chosen });
+  };
+
+  submit = async (event) => {
+    event.preventDefault();
+    const name = new FormData(event.target).get("name").trim();
+    if (!name) return;
+    this.setState({ busy: true, failure: null });
+    try {
+      const { chosen, photoUrl } = this.state;
+      await createChat({ type: this.props.type, name, participants: [...chosen.keys()], photoUrl });
+    } catch (failure) {
+      this.setState({ busy: false, failure });
+    }
+  };
+
+  render({ type, onBack }, { chosen, photoUrl, busy, failure }) {
+    const title = type === "group" ? t("new.group") : t("new.channel");
+    return html`<form class="panel" aria-label=${title} onSubmit=${this.submit}>
+      <header class="bar"><${IconButton} icon="back" label=${t("nav.back")} onClick=${onBack} /><h2>${title}</h2></header>
+      <div class="scroll">
+        <div class="panel-head"><${Photo} label=${t("profile.photo")} id=${type} name=${title} url=${photoUrl} onChange=${(url) => this.setState({ photoUrl: url })} /></div>
+        <div class="panel-pad">
+          <label class="field"><span>${t("new.name")}</span><input name="name" required maxlength="64" autocomplete="off" /></label>
+          ${type === "channel" ? html`<p class="hint">${t("new.channelHint")}</p>` : null}
+        </div>
+        <h3 class="section">${t("details.members")}</h3>
+        ${chosen.size > 0
+          ? html`<div class="chips">${[...chosen.values()].map((one) => html`<button type="button" class="chip" key=${one.id} aria-label=${t("new.without", { name: one.name })} onClick=${() => this.toggle(one)}>
+              <span>${one.name}</span><${Icon} name="close" /></button>`)}</div>`
+          : null}
+        <div class="panel-pad"></div>
+        <${Directory} chosen=${chosen} onChoose=${this.toggle} />
+      </div>
+      <div class="panel-foot">${failure ? html`<p class="form-error" role="alert">${explain(failure)}</p>` : null}
+        <button class="button is-wide" disabled=${busy}>${t("new.create")}</button></div>
+    </form>`;
+  }
+}
+
+export class NewChat extends Component {
+  state = { making: null };
+
+  render(_, { making }) {
+    if (making) return html`<${Making} type=${making} onBack=${() => this.setState({ making: null })} />`;
+    return html`<section class="panel" aria-label=${t("list.new")}>
+      <header class="bar"><${IconButton} icon="back" label=${t("nav.back")} onClick=${back} /><h2>${t("list.new")}</h2></header>
+      <div class="scroll">
+        <button type="button" class="list-button" onClick=${() => this.setState({ making: "group" })}><${Icon} name="group" />${t("new.group")}</button>
+        <button type="button" class="list-button" onClick=${() => this.setState({ making: "channel" })}><${Icon} name="channel" />${t("new.channel")}</button>
+        <button type="button" class="list-button" onClick=${() => openChat(session.value.id)}><${Icon} name="bookmark" />${t("chat.favorites")}</button>
+        ${session.value.admin ? html`<button type="button" class="list-button" onClick=${() => (dialog.value = { name: "invite" })}><${Icon} name="invite" />${t("empty.invite")}</button>` : null}
+        <h3 class="section">${t("people.title")}</h3>
+        <${Directory} onChoose=${(one) => openChat(one.id)} />
+      </div>
+    </section>`;
+  }
+}

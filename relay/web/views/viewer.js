@@ -1,1 +1,53 @@
-/** To come. */
+/** A picture as large as the window, with the ones before and after it. */
+import { Component } from "preact";
+import { dialog, state } from "../intents.js";
+import { formatFull, t } from "../i18n/i18n.js";
+import { nameOf } from "../model/state.js";
+import { html, Icon, IconButton } from "./parts.js";
+
+export class Viewer extends Component {
+  state = { step: 0 };
+
+  componentDidMount() {
+    this.element.showModal();
+  }
+
+  componentWillUnmount() {
+    this.element.close();
+  }
+
+  pictures() {
+    const { chatId, attachment, message } = this.props;
+    const all = (state.value.rooms.get(chatId)?.messages ?? []).flatMap((one) =>
+      (one.attachments ?? []).filter((file) => file.type === "image").map((file) => ({ attachment: file, message: one })),
+    );
+    const at = all.findIndex((one) => one.attachment.id === attachment.id);
+    return at < 0 ? { all: [{ attachment, message }], at: 0 } : { all, at };
+  }
+
+  go = (by) => this.setState({ step: this.state.step + by });
+
+  onKey = (event) => {
+    if (event.key === "ArrowLeft" && this.before) this.go(-1);
+    else if (event.key === "ArrowRight" && this.after) this.go(1);
+  };
+
+  render(_, { step }) {
+    const now = state.value;
+    const { all, at } = this.pictures();
+    const index = Math.max(0, Math.min(all.length - 1, at + step));
+    const { attachment, message } = all[index];
+    this.before = index > 0;
+    this.after = index < all.length - 1;
+    const author = message.sender === now.me.id ? t("message.you") : nameOf(now, message.sender);
+    const close = () => (dialog.value = null);
+    return html`<dialog class="viewer" aria-label=${attachment.filename} ref=${(element) => (this.element = element ?? this.element)} onClose=${close} onKeyDown=${this.onKey}>
+      <div class="viewer-bar"><span>${author} · ${formatFull(message.createdAt)}</span>
+        <a class="icon-button" href=${attachment.url} download=${attachment.filename} aria-label=${t("viewer.save")} title=${t("viewer.save")}><${Icon} name="download" /></a>
+        <${IconButton} icon="close" label=${t("dialog.close")} onClick=${close} autofocus /></div>
+      ${this.before ? html`<${IconButton} icon="back" label=${t("viewer.before")} class="prev" onClick=${() => this.go(-1)} />` : null}
+      ${this.after ? html`<${IconButton} icon="back" label=${t("viewer.after")} class="next" onClick=${() => this.go(1)} />` : null}
+      <img src=${attachment.url} alt=${attachment.filename} onClick=${close} />
+    </dialog>`;
+  }
+}

@@ -1,0 +1,75 @@
+// What is served is what was recorded: vendored files, cache stamps, and no way round the content policy.
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { gzipSync } from "node:zlib";
+
+const WEB = new URL("../../relay/web/", import.meta.url).pathname;
+const index = readFileSync(join(WEB, "index.html"), "utf8");
+const digest = (path) => createHash("sha256").update(readFileSync(path)).digest("hex");
+const files = (folder) =>
+  readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath ?? entry.path, entry.name));
+const ours = files(WEB).filter((path) => path.endsWith(".js") && !path.includes("/vendor/"));
+const map = JSON.parse(index.match(/<script type="importmap">(.*?)<\/script>/s)[1]).imports;
+
+test("vendored files are the recorded ones, each package with its licence", () => {
+  const packages = JSON.parse(readFileSync(join(WEB, "vendor/packages.json"), "utf8"));
+  const known = new Set(["packages.json"]);
+  for (const one of packages) {
+    assert.match(one.integrity, /^sha512-/);
+    assert.ok(one.files.some((file) => file.to.includes("LICENSE")), one.name);
+    for (const file of one.files) {
+      known.add(file.to);
+      assert.equal(digest(join(WEB, "vendor", file.to)), file.sha256, file.to);
+    }
+  }
+  assert.deepEqual(readdirSync(join(WEB, "vendor")).filter((name) => !known.has(name)), []);
+});
+
+test("every address with a stamp carries the hash of the file it names", () => {
+  const stamped = [...index.matchAll(/"(\/[\w./-]+)\?v=(\w+)"/g)];
+  assert.ok(stamped.length > 20);
+  for (const [, path, stamp] of stamped) assert.equal(digest(join(WEB, path)).slice(0, 10), stamp, `${path}: run packaging/web_assets.py stamp`);
+});
+
+test("every module of ours has a stamp", () => {
+  for (const path of ours) {
+    const name = path.slice(WEB.length - 1);
+    if (name !== "/sw.js") assert.ok(map[name], name);
+  }
+});
+
+test("every import leads to a file", () => {
+  for (const path of ours) {
+    for (const [, name] of readFileSync(path, "utf8").matchAll(/(?:from|import\()\s*"([^"]+)"/g)) {
+      const target = name.startsWith(".") ? new URL(name, `file://${path}`).pathname : join(WEB, map[name] ?? "missing");
+      assert.ok(existsSync(target), `${path} imports ${name}`);
+    }
+  }
+});
+
+test("nothing makes markup or code from text", () => {
+  const forbidden = /\b(innerHTML|outerHTML|insertAdjacentHTML|document\.write|dangerouslySetInnerHTML|eval\(|new Function|srcdoc|cssText)\b/;
+  for (const path of ours) assert.doesNotMatch(readFileSync(path, "utf8"), forbidden, path);
+  assert.doesNotMatch(index.replace(/<script type="importmap">.*?<\/script>/s, ""), /<script(?![^>]*\bsrc=)|<style|\bstyle=|\bon\w+=/);
+});
+
+test("nothing leads out of the origin", () => {
+  for (const path of [...ours, join(WEB, "index.html"), ...files(join(WEB, "styles"))]) {
+    const found = readFileSync(path, "utf8").match(/\b(?:https?|wss?):\/\/[\w-]+\.[^\s"'`]+/g) ?? [];
+    assert.deepEqual(found.filter((url) => !url.includes("www.w3.org")), [], path);
+  }
+});
+
+test("the first load is within 120 KB compressed and 25 requests", () => {
+  const loaded = new Set([...index.matchAll(/(?:href|src)="(\/(?:vendor|styles|app|intents|wire|model|views|i18n|storage)[\w./-]*)/g)].map(([, path]) => path));
+  // What the modules above load by themselves when one is signed in, and the session; the socket is no request more.
+  for (const path of ["/index.html", "/i18n/en.js", "/storage.js", `/vendor/${Object.values(map).find((url) => url.includes("/idb-")).slice(8)}`]) loaded.add(path);
+  const bytes = [...loaded].reduce((sum, path) => sum + gzipSync(readFileSync(join(WEB, path))).length, 0);
+  assert.ok(bytes <= 120 * 1024, `${bytes} bytes`);
+  assert.ok(loaded.size + 1 <= 25, `${loaded.size + 1} requests`);
+});

@@ -1,0 +1,57 @@
+// Every language has every key, every key is used, every used key exists, and forms and placeholders agree.
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+
+const WEB = new URL("../../relay/web/", import.meta.url).pathname;
+const CODES = ["en", "de", "es", "fr", "ru", "zh"];
+const languages = {};
+for (const code of CODES) languages[code] = (await import(join(WEB, "i18n", `${code}.js`))).default;
+
+function sources(folder) {
+  return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) return ["vendor", "i18n"].includes(entry.name) ? [] : sources(path);
+    return entry.name.endsWith(".js") ? [readFileSync(path, "utf8")] : [];
+  });
+}
+
+const used = new Set();
+for (const source of sources(WEB)) {
+  for (const [, key] of source.matchAll(/\bt\(\s*"([\w.]+)"/g)) used.add(key);
+}
+const placeholders = (text) => [...new Set([...text.matchAll(/\{(\w+)\}/g)].map(([, name]) => name))].sort();
+
+test("no key is asked for in another way than as a plain string", () => {
+  for (const source of sources(WEB)) {
+    const odd = source.match(/(?<![\w.])t\((?!\s*")[^)]*\)/g);
+    assert.equal(odd, null);
+  }
+});
+
+for (const code of CODES) {
+  test(`${code} has every key that is used`, () => {
+    assert.deepEqual([...used].filter((key) => !(key in languages[code])), []);
+  });
+
+  test(`${code} has no key that nothing uses`, () => {
+    assert.deepEqual(Object.keys(languages[code]).filter((key) => !used.has(key)), []);
+  });
+
+  test(`${code} has the plural forms of its language, and no others`, () => {
+    const needed = new Intl.PluralRules(code).resolvedOptions().pluralCategories.toSorted();
+    for (const [key, text] of Object.entries(languages[code])) {
+      if (typeof text === "object") assert.deepEqual(Object.keys(text).sort(), needed, key);
+    }
+  });
+
+  test(`${code} names the same placeholders as English`, () => {
+    for (const [key, text] of Object.entries(languages.en)) {
+      const english = placeholders(typeof text === "object" ? text.other : text);
+      const other = languages[code][key];
+      assert.equal(typeof other, typeof text, key);
+      assert.deepEqual(placeholders(typeof other === "object" ? other.other : other), english, key);
+    }
+  });
+}

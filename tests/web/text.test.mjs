@@ -1,0 +1,82 @@
+// Links, code and emoji in a message's text; names and sizes.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { emojiCount, hueOf, initials, oneLine, parse, safeHref, sizeParts } from "../../relay/web/model/text.js";
+
+const links = (text) => parse(text).flatMap((block) => block.spans ?? []).filter((span) => span.type === "link");
+
+test("an address in a sentence is a link without the sentence's punctuation", () => {
+  const cases = [
+    ["see https://example.org/a.", "https://example.org/a"],
+    ["(https://example.org/a)", "https://example.org/a"],
+    ["https://example.org/wiki/Boat_(vessel)", "https://example.org/wiki/Boat_(vessel)"],
+    ["“https://example.org/?q=1&r=2#x”,", "https://example.org/?q=1&r=2#x"],
+    ["http://192.168.1.7:8080/status!", "http://192.168.1.7:8080/status"],
+  ];
+  for (const [text, link] of cases) assert.deepEqual(links(text).map((span) => span.text), [link]);
+});
+
+test("www and mail addresses get their scheme", () => {
+  assert.equal(links("www.example.org/x")[0].href, "http://www.example.org/x");
+  assert.equal(links("write to ben.okafor@example.org.")[0].href, "mailto:ben.okafor@example.org");
+});
+
+test("nothing but http, https and mailto becomes a link", () => {
+  for (const text of ["javascript:alert(1)", "data:text/html,x", "file:///etc/passwd", "vbscript:x", "JaVaScRiPt:alert(1)"]) {
+    assert.equal(safeHref(text), null);
+    assert.deepEqual(links(text), []);
+  }
+});
+
+test("no text is lost or added by taking it apart", () => {
+  for (const text of ["a https://b.org c", "x@y.org and www.z.org", "plain", "a `b` c https://d.org."]) {
+    const joined = parse(text).flatMap((block) => block.spans).map((span) => (span.type === "code" ? `\`${span.text}\`` : span.text));
+    assert.equal(joined.join(""), text);
+  }
+});
+
+test("code is taken as it stands", () => {
+  const [first, second, third] = parse("before\n```js\nlet a = 1;\n  https://example.org\n```\nafter `x < y` end");
+  assert.deepEqual(first.spans, [{ type: "text", text: "before" }]);
+  assert.deepEqual(second, { type: "pre", text: "let a = 1;\n  https://example.org" });
+  assert.deepEqual(third.spans[1], { type: "code", text: "x < y" });
+});
+
+test("a block of code that is not closed is text", () => {
+  assert.equal(parse("```\nopen").length, 1);
+  assert.equal(parse("```\nopen")[0].type, "text");
+});
+
+test("emoji are counted as one sees them, and only when there is nothing else", () => {
+  const cases = [["👍", 1], ["👍🏽 👍🏻", 2], ["👨‍👩‍👧‍👦", 1], ["🇩🇪🇫🇷", 2], ["❤️", 1], ["1️⃣", 1], ["a👍", 0], ["123", 0], ["", 0], ["  ", 0], ["©", 1]];
+  for (const [text, count] of cases) assert.equal(emojiCount(text), count, JSON.stringify(text));
+});
+
+test("a long text that begins with emoji is told apart quickly", () => {
+  const start = performance.now();
+  emojiCount("😀".repeat(50_000) + "x");
+  parse(`https://example.org/${"(".repeat(5_000)}`);
+  parse("`".repeat(20_000));
+  parse("a@".repeat(20_000));
+  assert.ok(performance.now() - start < 500);
+});
+
+test("initials are letters of the first and the last word", () => {
+  const cases = [["Anna Lindqvist", "AL"], ["李雷", "李"], ["мария иванова", "МИ"], ["Harbour crew ⚓ – weekend", "HW"], ["", "?"], ["⚓", "?"], ["user_7", "U7"]];
+  for (const [name, letters] of cases) assert.equal(initials(name), letters);
+});
+
+test("a colour belongs to an id", () => {
+  assert.equal(hueOf("User1", 10), hueOf("User1", 10));
+  assert.ok(new Set(Array.from({ length: 200 }, (_, at) => hueOf(`User${at}`, 10))).size === 10);
+});
+
+test("a preview is one line", () => {
+  assert.equal(oneLine("a\n\nb  ```js\nc```"), "a b c");
+});
+
+test("sizes are given in the unit that reads best", () => {
+  assert.deepEqual(sizeParts(999), { value: 999, unit: "byte" });
+  assert.deepEqual(sizeParts(1_440), { value: 1.4, unit: "kilobyte" });
+  assert.deepEqual(sizeParts(25_000_000), { value: 25, unit: "megabyte" });
+});
