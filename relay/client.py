@@ -147,9 +147,7 @@ class Client:
         if waiting.response.error is not None:
             error = waiting.response.error
             raise RelayError(error.code, error.message, retry_after=error.retry_after)
-        return msgspec.json.decode(
-            waiting.response.payload, type=answer or requests.REQUESTS[payload_type].response
-        )
+        return msgspec.json.decode(waiting.response.payload, type=answer or requests.REQUESTS[payload_type].response)
 
     async def typing(self, chat_id: str, *, stop: bool = False) -> None:
         """Say that one types, or has stopped."""
@@ -313,9 +311,7 @@ class Client:
 
 
 @asynccontextmanager
-async def connect(
-    url: str, token: str, *, after: int | None = None, reconnect: bool = True
-) -> AsyncIterator[Client]:
+async def connect(url: str, token: str, *, after: int | None = None, reconnect: bool = True) -> AsyncIterator[Client]:
     """Connect to a relay and stay connected.
 
     Args:

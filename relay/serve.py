@@ -17,9 +17,9 @@ import trio
 from relay.core.relay import Relay, open_relay
 from relay.net import control, frames
 from relay.net.server import Server, listen
+from relay.settings import Settings, control_socket, data_directory
 from relay.store.database import NewerStore, NotAStore
 from relay.store.lock import Locked
-from relay.settings import Settings, control_socket, data_directory
 
 logger = logging.getLogger(__name__)
 
@@ -34,9 +34,7 @@ class CannotServe(Exception):
 def parser() -> argparse.ArgumentParser:
     """The options of `relay serve`."""
     parser = argparse.ArgumentParser(prog="relay serve", description="Run the relay.")
-    parser.add_argument(
-        "--listen", action="append", metavar="HOST:PORT", help="where to listen (may be given again)"
-    )
+    parser.add_argument("--listen", action="append", metavar="HOST:PORT", help="where to listen (may be given again)")
     parser.add_argument("--data", type=Path, metavar="DIR", help="the data directory")
     parser.add_argument("--config", type=Path, metavar="FILE", help="the settings file")
     return parser
@@ -96,9 +94,7 @@ async def serve(data: Path, settings: Settings) -> None:
         async with trio.open_nursery() as nursery:
             await nursery.start(control.serve, control_socket(data), relay.admin, relay.clock)
             nursery.start_soon(_stop_on_signal, server)
-            relay.admin.url = (
-                _urls(listeners)[0].replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
-            )
+            relay.admin.url = _urls(listeners)[0].replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
             _welcome(relay, listeners)
             await server.run(listeners)
             nursery.cancel_scope.cancel()

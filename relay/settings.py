@@ -28,8 +28,8 @@ def data_directory(chosen: Path | None = None) -> Path:
         return Path(named.split(":", maxsplit=1)[0])
     if os.geteuid() == 0 and Path("/var/lib/relay/relay.db").exists():
         return Path("/var/lib/relay")
-    home = os.environ.get("XDG_DATA_HOME") or os.path.join(os.environ.get("HOME", "."), ".local", "share")
-    return Path(home) / "chat-relay"
+    home = os.environ.get("XDG_DATA_HOME") or Path(os.environ.get("HOME", "."), ".local", "share")
+    return Path(home, "chat-relay")
 
 
 def control_socket(data: Path) -> Path:

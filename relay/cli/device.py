@@ -33,9 +33,7 @@ def add(
 
 @app.command("list")
 def list_(
-    user_id: Annotated[
-        str | None, typer.Argument(metavar="[USER]", help="Whose; all where none is given.")
-    ] = None,
+    user_id: Annotated[str | None, typer.Argument(metavar="[USER]", help="Whose; all where none is given.")] = None,
     data: Data = None,
     json: Json = False,
 ) -> None:
@@ -49,19 +47,14 @@ def list_(
         return
     table(
         ("device", "user", "label", "online", "last seen", "since"),
-        (
-            (d.device_id, d.user_id, d.label, yes(d.online), when(d.last_seen), when(d.created_at))
-            for d in devices
-        ),
+        ((d.device_id, d.user_id, d.label, yes(d.online), when(d.last_seen), when(d.created_at)) for d in devices),
         "no devices: relay device add USER",
     )
 
 
 @app.command()
 def revoke(
-    device_id: Annotated[
-        int, typer.Argument(metavar="DEVICE", help="Its number in the list.", show_default=False)
-    ],
+    device_id: Annotated[int, typer.Argument(metavar="DEVICE", help="Its number in the list.", show_default=False)],
     data: Data = None,
     json: Json = False,
 ) -> None:

@@ -66,9 +66,7 @@ def _ask_file(data: Path, line: bytes, *, make: bool) -> bytes:
 
     if not data.is_dir():
         if not make:
-            raise Failure(
-                f"there is no relay in {data}: `relay serve` makes one, or name another with --data"
-            )
+            raise Failure(f"there is no relay in {data}: `relay serve` makes one, or name another with --data")
         data.mkdir(mode=0o750, parents=True)
 
     async def once() -> bytes:
@@ -80,6 +78,4 @@ def _ask_file(data: Path, line: bytes, *, make: bool) -> bytes:
     except Locked as error:
         raise Failure(f"{error}, but its control socket does not answer") from None
     except PermissionError as error:
-        raise Failure(
-            f"you may not use {error.filename or data}: run this as the relay's user or as root"
-        ) from None
+        raise Failure(f"you may not use {error.filename or data}: run this as the relay's user or as root") from None

@@ -38,7 +38,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: str) -> 
 def when(timestamp: int | None) -> str:
     """A time for a person: local, to the minute."""
     if not timestamp:
-        return "–"
+        return "-"
     return datetime.fromtimestamp(timestamp / 1000).astimezone().strftime("%Y-%m-%d %H:%M")
 
 

@@ -26,9 +26,7 @@ def _lent(data: Path, user_id: str) -> control.Lent:
 
 
 def send(
-    chat_id: Annotated[
-        str, typer.Argument(metavar="CHAT", help="A user's id or a group's.", show_default=False)
-    ],
+    chat_id: Annotated[str, typer.Argument(metavar="CHAT", help="A user's id or a group's.", show_default=False)],
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What to say.", show_default=False)],
     as_: As = ...,  # type: ignore[assignment]
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer.")] = 30.0,
@@ -103,9 +101,7 @@ def _line(event: Received) -> str:
     payload = event.payload
     match payload:
         case events.New():
-            said = (
-                payload.message or ", ".join(one.filename for one in payload.attachments or []) or "(deleted)"
-            )
+            said = payload.message or ", ".join(one.filename for one in payload.attachments or []) or "(deleted)"
             return f"[{payload.chat_id} #{payload.message_id}] {payload.sender}: {said}"
         case events.Edit():
             return f"[{payload.chat_id} #{payload.original_message_id}] edited: {payload.message}"
@@ -116,9 +112,7 @@ def _line(event: Received) -> str:
         case events.Read():
             return f"[{payload.chat_id} #{payload.message_id}] read by {payload.user_id}"
         case events.Typing():
-            return (
-                f"[{payload.chat_id}] {payload.user_id} {'stopped typing' if payload.stop else 'is typing'}"
-            )
+            return f"[{payload.chat_id}] {payload.user_id} {'stopped typing' if payload.stop else 'is typing'}"
         case events.Online() | events.Offline():
             return f"{payload.user_id} is {event.name}"
         case _:

@@ -12,9 +12,7 @@ from relay.settings import data_directory
 
 app = typer.Typer(help="Who may talk here.", no_args_is_help=True)
 
-UserId = Annotated[
-    str, typer.Argument(metavar="ID", help="The user's id, for instance User1.", show_default=False)
-]
+UserId = Annotated[str, typer.Argument(metavar="ID", help="The user's id, for instance User1.", show_default=False)]
 
 
 def _show(user: control.UserInfo, *, json: bool, said: str) -> None:

@@ -45,9 +45,7 @@ async def decided(log: Log, command: Command) -> Any:
 class Admin:
     """Users, devices and chats as an admin handles them."""
 
-    def __init__(
-        self, state: State, log: Log, presence: Presence, clock: Clock, lend: Callable[[int], str]
-    ) -> None:
+    def __init__(self, state: State, log: Log, presence: Presence, clock: Clock, lend: Callable[[int], str]) -> None:
         self.url: str | None = None
         """Where the relay can be reached from this machine, once it listens."""
         self._lend = lend
@@ -80,9 +78,7 @@ class Admin:
     def _chat(self, chat_id: str) -> Chat:
         key = self._state.group_keys.get(chat_id)
         if key is None or self._state.chats[key].gone:
-            raise RelayError(
-                "not_found", f"there is no group or channel {chat_id!r}: `relay chat list` shows all"
-            )
+            raise RelayError("not_found", f"there is no group or channel {chat_id!r}: `relay chat list` shows all")
         return self._state.chats[key]
 
     # Users.

@@ -181,9 +181,7 @@ class _Drafting:
         return known
 
 
-def _answer_repeat(
-    known: Stored, chat: int, author: int, client_id: str, kind: Kind, target: int
-) -> requests.Accepted:
+def _answer_repeat(known: Stored, chat: int, author: int, client_id: str, kind: Kind, target: int) -> requests.Accepted:
     if (known.chat, known.author, known.client_id) != (chat, author, client_id):
         raise RelayError.conflict("clientMessageId: this one cannot be used, make another")
     if known.kind != kind or (kind == Kind.EDIT and known.target != target):
@@ -203,10 +201,7 @@ def _member_chat(draft: _Drafting, command: Command, chat_id: str) -> Chat:
         RelayError: `not_found`, which does not tell whether it exists.
     """
     state = draft.state
-    if command.user == ADMIN:
-        key = state.group_keys.get(chat_id)
-    else:
-        key = state.chat_key(command.user, chat_id)
+    key = state.group_keys.get(chat_id) if command.user == ADMIN else state.chat_key(command.user, chat_id)
     if key is None:
         raise RelayError.no_chat(chat_id)
     return state.chats[key]
@@ -220,9 +215,7 @@ def _group(draft: _Drafting, command: Command, chat_id: str, *, owner_only: bool
     """A group or channel that the asker may change."""
     chat = _member_chat(draft, command, chat_id)
     if chat.id is None:
-        raise RelayError(
-            "bad_request", f"chatId: {chat_id!r} is no group or channel, and only those can be changed"
-        )
+        raise RelayError("bad_request", f"chatId: {chat_id!r} is no group or channel, and only those can be changed")
     if owner_only and command.user not in (ADMIN, chat.owner):
         raise RelayError.forbidden("only the owner may do this")
     if not _may_run(draft, command, chat):
@@ -297,9 +290,7 @@ def _new(draft: _Drafting, command: Command, request: requests.New) -> object:
         0,
         None,
     )
-    return requests.Accepted(
-        message_id=message_id, timestamp=draft.at, client_message_id=request.client_message_id
-    )
+    return requests.Accepted(message_id=message_id, timestamp=draft.at, client_message_id=request.client_message_id)
 
 
 def _open_dialog(draft: _Drafting, command: Command, chat_id: str) -> int:
@@ -341,9 +332,7 @@ def _original(draft: _Drafting, chat: Chat, message_id: int) -> Stored:
     if stored is None:
         raise RelayError.no_message(message_id)
     if stored.kind != Kind.NEW:
-        raise RelayError.bad_field(
-            "payload.originalMessageId", f"{message_id} is an edit or a deletion itself"
-        )
+        raise RelayError.bad_field("payload.originalMessageId", f"{message_id} is an edit or a deletion itself")
     return stored
 
 
@@ -355,9 +344,7 @@ def _edit(draft: _Drafting, command: Command, request: requests.Edit) -> object:
         hash_ = client_key(chat.key, command.user, client_id)
         known: Stored | None = draft.fact(ClientKey(hash_))
         if known is not None:
-            return _answer_repeat(
-                known, chat.key, command.user, client_id, Kind.EDIT, request.original_message_id
-            )
+            return _answer_repeat(known, chat.key, command.user, client_id, Kind.EDIT, request.original_message_id)
     original = _original(draft, chat, request.original_message_id)
     if original.author != command.user:
         raise RelayError.forbidden("only its author may edit a message")
@@ -367,9 +354,7 @@ def _edit(draft: _Drafting, command: Command, request: requests.Edit) -> object:
     attachments = kept.attachments if request.attachments is None else request.attachments
     message = original.message if request.message is None else request.message or None
     if not message and not attachments:
-        raise RelayError.bad_field(
-            "payload.message", "a message needs text or attachments; delete it instead"
-        )
+        raise RelayError.bad_field("payload.message", "a message needs text or attachments; delete it instead")
     extra = None
     if attachments or kept.forwarded:
         extra = msgspec.json.encode(Extra(attachments=attachments or None, forwarded=kept.forwarded)).decode()
@@ -520,9 +505,7 @@ def _unread(draft: _Drafting, chat: Chat, user: int, after: int, last: int) -> i
     """How many messages of others follow `after`."""
     if after >= last:
         return 0
-    sent = sum(
-        1 for message_id, author, _ in draft.sent.get(chat.key, ()) if message_id > after and author != user
-    )
+    sent = sum(1 for message_id, author, _ in draft.sent.get(chat.key, ()) if message_id > after and author != user)
     committed = chat.last_message_id
     if after >= committed:
         return sent

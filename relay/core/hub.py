@@ -71,9 +71,7 @@ class Hub:
         now = self.clock()
         for user in self.state.contacts(subscriber.user):
             if self.presence.online(user):
-                self.send(
-                    subscriber.outlet, codec.event("online", now, events.Online(user_id=self._id(user)))
-                )
+                self.send(subscriber.outlet, codec.event("online", now, events.Online(user_id=self._id(user))))
 
     def leave(self, subscriber: Subscriber) -> None:
         """A device is gone: it types no more, and its user may be offline now."""
@@ -132,9 +130,7 @@ class Hub:
         now = self.clock()
         for member in self.state.members[key]:
             if member != user and member in self.presence.subscribers:
-                payload = events.Typing(
-                    user_id=self._id(user), chat_id=self.state.chat_id(chat, member), stop=stop
-                )
+                payload = events.Typing(user_id=self._id(user), chat_id=self.state.chat_id(chat, member), stop=stop)
                 self._whisper(member, self.frame(codec.event("typing", now, payload)))
 
     # Entries.
@@ -269,9 +265,7 @@ class Hub:
 
     def replayed(self, subscriber: Subscriber, frame: bytes, entry: Entry) -> None:
         """Hand a replayed event over, whatever waits already: whoever replays looks after that."""
-        subscriber.replayed(
-            frame, Receipt(entry.seq, entry.chat, entry.message_id if entry.kind == Kind.NEW else 0)
-        )
+        subscriber.replayed(frame, Receipt(entry.seq, entry.chat, entry.message_id if entry.kind == Kind.NEW else 0))
         self._dirty.append(subscriber.outlet)
 
     def rejoin(self, subscriber: Subscriber) -> bool:

@@ -48,9 +48,7 @@ def status_for(
 def concerns(entry: Entry, chat: Chat, member: Member, user: int) -> bool:
     """Whether a member is told of an entry of their chat: it came after they did, and they have not cleared it."""
     if entry.kind in (Kind.DLVRD, Kind.READ):
-        return any(one.author == user for one in entry.covered) or (
-            entry.kind == Kind.READ and entry.actor == user
-        )
+        return any(one.author == user for one in entry.covered) or (entry.kind == Kind.READ and entry.actor == user)
     return entry.seq > member.joined_seq and entry.message_id > member.cleared and not chat.gone
 
 
@@ -88,9 +86,7 @@ def event(state: State, entry: Entry, user: int) -> tuple[str, msgspec.Struct]:
             timestamp=entry.at,
         )
     if entry.kind == Kind.DELETE:
-        return "delete", events.Delete(
-            chat_id=chat_id, message_id=entry.message_id, original_message_id=entry.target
-        )
+        return "delete", events.Delete(chat_id=chat_id, message_id=entry.message_id, original_message_id=entry.target)
     reader = state.users[entry.actor].id
     if entry.kind == Kind.READ and user == entry.actor:
         return "read", events.Read(
@@ -152,14 +148,11 @@ def _title(state: State, chat: Chat, user: int) -> tuple[str, str | None]:
 def wanted_texts(state: State, user: int) -> list[tuple[int, int, int]]:
     """Which texts the user's chat list needs, as `queries.chat_texts` takes them."""
     return [
-        (chat.key, chat.newest, member.read if state.missed(chat, user) else -1)
-        for chat, member in state.listed(user)
+        (chat.key, chat.newest, member.read if state.missed(chat, user) else -1) for chat, member in state.listed(user)
     ]
 
 
-def chat_list(
-    state: State, user: int, texts: dict[int, ChatTexts], presence: Presence
-) -> list[objects.ChatListItem]:
+def chat_list(state: State, user: int, texts: dict[int, ChatTexts], presence: Presence) -> list[objects.ChatListItem]:
     """A user's chat list, the latest first."""
     listed = sorted(
         state.listed(user), key=lambda one: (one[0].newest_at or one[0].created_at, one[0].key), reverse=True
@@ -261,12 +254,7 @@ def _message(
     kind = kinds[row.kind]
     extra = _extra(row.extra) if row.extra and kind == "new" and not deleted else Extra()
     reply_to = None
-    if (
-        row.reply_client_id is not None
-        and row.reply_actor is not None
-        and row.reply_at is not None
-        and not deleted
-    ):
+    if row.reply_client_id is not None and row.reply_actor is not None and row.reply_at is not None and not deleted:
         reply_to = objects.ReplyTo(
             message_id=row.target,
             client_message_id=row.reply_client_id,

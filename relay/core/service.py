@@ -98,11 +98,7 @@ class Service:
         """Where a device's first connection starts: before the oldest message its user has not got, else now."""
         state = self.state
         now = state.seq
-        chats = [
-            (chat.key, member.dlvrd)
-            for chat, member in state.listed(user)
-            if chat.last_message_id > member.dlvrd
-        ]
+        chats = [(chat.key, member.dlvrd) for chat, member in state.listed(user) if chat.last_message_id > member.dlvrd]
         oldest = await queries.oldest_undelivered(self.reading, user, chats) if chats else None
         return now if oldest is None else oldest - 1
 
@@ -201,18 +197,14 @@ class Service:
 
     # Commands.
 
-    def command(
-        self, subscriber: Subscriber, request: msgspec.Struct, reply: Reply, made_up: str = ""
-    ) -> None:
+    def command(self, subscriber: Subscriber, request: msgspec.Struct, reply: Reply, made_up: str = "") -> None:
         """Append what a connection asks for."""
         self.log.append(
             Command(self.clock(), subscriber.user, subscriber.device, request, subscriber.number, made_up),
             reply,
         )
 
-    def command_on_chat(
-        self, subscriber: Subscriber, request: msgspec.Struct, reply: Reply, made_up: str = ""
-    ) -> None:
+    def command_on_chat(self, subscriber: Subscriber, request: msgspec.Struct, reply: Reply, made_up: str = "") -> None:
         """Append what changes a chat; the answer is the chat as it is then."""
 
         def answer(decided: object) -> None:
@@ -245,11 +237,7 @@ class Service:
     async def replay_page(self, subscriber: Subscriber, upto: int) -> queries.Page:
         """Read what may concern a subscriber between its position and `upto`."""
         state = self.state
-        chats = [
-            chat
-            for chat in state.chats_of[subscriber.user]
-            if state.chats[chat].last_seq > subscriber.position
-        ]
+        chats = [chat for chat in state.chats_of[subscriber.user] if state.chats[chat].last_seq > subscriber.position]
         return await queries.replay(self.reading, subscriber.position, upto, chats, PAGE, state.users)
 
     async def send_chat_list(self, subscriber: Subscriber, entry: Entry) -> None:
@@ -281,9 +269,7 @@ def _read(service: Service, subscriber: Subscriber, request: requests.Mark, repl
     service.command(subscriber, commands.MarkRead(chat.key, request.message_id), reply)
 
 
-async def _messages(
-    service: Service, subscriber: Subscriber, request: requests.Messages, reply: Reply
-) -> None:
+async def _messages(service: Service, subscriber: Subscriber, request: requests.Messages, reply: Reply) -> None:
     if request.start_id is not None and request.end_id is not None:
         raise RelayError.bad_field("payload.endId", "give startId or endId, not both")
     user = subscriber.user
@@ -303,9 +289,7 @@ async def _messages(
     reply(render.messages(service.state, user, chat, rows, marks))
 
 
-async def _chat(
-    service: Service, subscriber: Subscriber, request: requests.ChatRequest, reply: Reply
-) -> None:
+async def _chat(service: Service, subscriber: Subscriber, request: requests.ChatRequest, reply: Reply) -> None:
     user = subscriber.user
     chat = service.chat(user, request.chat_id)
     state = service.state
@@ -343,49 +327,33 @@ def directory(service: Service, request: requests.UsersRequest) -> Iterable[obje
                 return
 
 
-def _create_chat(
-    service: Service, subscriber: Subscriber, request: requests.CreateChat, reply: Reply
-) -> None:
+def _create_chat(service: Service, subscriber: Subscriber, request: requests.CreateChat, reply: Reply) -> None:
     service.command_on_chat(subscriber, request, reply, new_chat_id())
 
 
-def _update_chat(
-    service: Service, subscriber: Subscriber, request: requests.UpdateChat, reply: Reply
-) -> None:
+def _update_chat(service: Service, subscriber: Subscriber, request: requests.UpdateChat, reply: Reply) -> None:
     service.command_on_chat(subscriber, request, reply)
 
 
-def _add_participants(
-    service: Service, subscriber: Subscriber, request: requests.Participants, reply: Reply
-) -> None:
-    service.command_on_chat(
-        subscriber, commands.AddParticipants(request.chat_id, request.participants), reply
-    )
+def _add_participants(service: Service, subscriber: Subscriber, request: requests.Participants, reply: Reply) -> None:
+    service.command_on_chat(subscriber, commands.AddParticipants(request.chat_id, request.participants), reply)
 
 
 def _remove_participants(
     service: Service, subscriber: Subscriber, request: requests.Participants, reply: Reply
 ) -> None:
-    service.command_on_chat(
-        subscriber, commands.RemoveParticipants(request.chat_id, request.participants), reply
-    )
+    service.command_on_chat(subscriber, commands.RemoveParticipants(request.chat_id, request.participants), reply)
 
 
-def _leave_chat(
-    service: Service, subscriber: Subscriber, request: requests.ChatRequest, reply: Reply
-) -> None:
+def _leave_chat(service: Service, subscriber: Subscriber, request: requests.ChatRequest, reply: Reply) -> None:
     service.command(subscriber, commands.LeaveChat(request.chat_id), reply)
 
 
-def _delete_chat(
-    service: Service, subscriber: Subscriber, request: requests.ChatRequest, reply: Reply
-) -> None:
+def _delete_chat(service: Service, subscriber: Subscriber, request: requests.ChatRequest, reply: Reply) -> None:
     service.command(subscriber, commands.DeleteChat(request.chat_id), reply)
 
 
-def _profile(
-    service: Service, subscriber: Subscriber, request: requests.ProfileRequest, reply: Reply
-) -> None:
+def _profile(service: Service, subscriber: Subscriber, request: requests.ProfileRequest, reply: Reply) -> None:
     def answer(decided: object) -> None:
         if isinstance(decided, UserChanged):
             decided = render.profile(service.state.users[decided.user])

@@ -79,9 +79,7 @@ class Stale:
     def rows(self, state: State) -> dict[str, Any]:
         """The rows to write, as the store's `snapshot` parameter."""
         everyone = bool(self.users)
-        members = self.members | {
-            (chat, user) for chat in self.whole_chats for user in state.members.get(chat, ())
-        }
+        members = self.members | {(chat, user) for chat in self.whole_chats for user in state.members.get(chat, ())}
         return {
             "seq": state.seq,
             "at": state.at,

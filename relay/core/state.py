@@ -5,6 +5,7 @@ state, on every machine and after every start. No I/O, no clock.
 """
 
 from collections.abc import Iterator
+from functools import singledispatchmethod
 
 import msgspec
 
@@ -186,7 +187,7 @@ class State:
             self._delete(entry)
         else:
             assert entry.extra is not None
-            self._change(entry, changes.decode(entry.extra))
+            self._change(changes.decode(entry.extra), entry)
 
     def _new(self, entry: Entry) -> None:
         chat = self.chats[entry.chat]
@@ -233,89 +234,113 @@ class State:
         if tail is not None:
             tail.messages.pop(entry.target, None)
 
-    def _change(self, entry: Entry, change: changes.AnyChange) -> None:
-        match change:
-            case changes.ChatMade():
-                self.add_chat(
-                    Chat(
-                        key=entry.chat,
-                        id=change.id,
-                        type=change.type,
-                        name=change.name,
-                        photo_url=change.photo_url,
-                        owner=change.owner,
-                        created_at=entry.at,
-                        last_seq=entry.seq,
-                    ),
-                    {user: Member(joined_seq=entry.seq) for user in change.members},
-                )
-            case changes.ChatUpdated():
-                chat = self.chats[entry.chat]
-                chat.name = chat.name if change.name is None else change.name
-                chat.photo_url = chat.photo_url if change.photo_url is None else (change.photo_url or None)
-                if change.admins is not None:
-                    for user, member in self.members[entry.chat].items():
-                        member.admin = user in change.admins
-            case changes.MembersAdded():
-                chat = self.chats[entry.chat]
-                last = chat.last_message_id
-                for user in change.users:
-                    self.members[entry.chat][user] = Member(
-                        joined=last, joined_seq=entry.seq, dlvrd=last, read=last, seen=chat.count
-                    )
-                    self.chats_of.setdefault(user, set()).add(entry.chat)
-            case changes.MembersRemoved():
-                for user in change.users:
-                    del self.members[entry.chat][user]
-                    self.chats_of[user].discard(entry.chat)
-                if change.owner is not None:
-                    self.chats[entry.chat].owner = change.owner
-            case changes.ChatDeleted():
-                self.chats[entry.chat].gone = True
-                for user in self.members[entry.chat]:
-                    self.chats_of[user].discard(entry.chat)
-                self.members[entry.chat] = {}
-                self.tails.pop(entry.chat, None)
-            case changes.ChatHidden():
-                chat = self.chats[entry.chat]
-                member = self.members[entry.chat][change.user]
-                member.hidden = True
-                member.cleared = member.read = member.dlvrd = change.upto
-                member.seen = chat.count
-            case changes.ChatShown():
-                for user in change.users:
-                    self.members[entry.chat][user].hidden = False
-            case changes.UserAdded():
-                self.add_user(
-                    User(
-                        key=change.key,
-                        id=change.id,
-                        name=change.name,
-                        bot=change.bot,
-                        admin=change.admin,
-                        created_at=entry.at,
-                    )
-                )
-            case changes.UserChanged():
-                changed = self.users[change.key]
-                for field in ("name", "photo_url", "admin", "disabled", "removed"):
-                    value = getattr(change, field)
-                    if value is not None:
-                        setattr(changed, field, value)
-            case changes.DeviceAdded():
-                self.add_device(
-                    Device(
-                        key=change.key,
-                        user=change.user,
-                        label=change.label,
-                        token_hash=change.token_hash,
-                        created_at=entry.at,
-                    )
-                )
-            case changes.DeviceRevoked():
-                device = self.devices[change.key]
-                device.revoked_at = entry.at
-                self.device_keys.pop(device.token_hash, None)
+    @singledispatchmethod
+    def _change(self, change: changes.AnyChange, entry: Entry) -> None:
+        raise NotImplementedError(type(change))
+
+    @_change.register
+    def _chat_made(self, change: changes.ChatMade, entry: Entry) -> None:
+        self.add_chat(
+            Chat(
+                key=entry.chat,
+                id=change.id,
+                type=change.type,
+                name=change.name,
+                photo_url=change.photo_url,
+                owner=change.owner,
+                created_at=entry.at,
+                last_seq=entry.seq,
+            ),
+            {user: Member(joined_seq=entry.seq) for user in change.members},
+        )
+
+    @_change.register
+    def _chat_updated(self, change: changes.ChatUpdated, entry: Entry) -> None:
+        chat = self.chats[entry.chat]
+        if change.name is not None:
+            chat.name = change.name
+        if change.photo_url is not None:
+            chat.photo_url = change.photo_url or None
+        if change.admins is not None:
+            for user, member in self.members[entry.chat].items():
+                member.admin = user in change.admins
+
+    @_change.register
+    def _members_added(self, change: changes.MembersAdded, entry: Entry) -> None:
+        chat = self.chats[entry.chat]
+        last = chat.last_message_id
+        for user in change.users:
+            self.members[entry.chat][user] = Member(
+                joined=last, joined_seq=entry.seq, dlvrd=last, read=last, seen=chat.count
+            )
+            self.chats_of.setdefault(user, set()).add(entry.chat)
+
+    @_change.register
+    def _members_removed(self, change: changes.MembersRemoved, entry: Entry) -> None:
+        for user in change.users:
+            del self.members[entry.chat][user]
+            self.chats_of[user].discard(entry.chat)
+        if change.owner is not None:
+            self.chats[entry.chat].owner = change.owner
+
+    @_change.register
+    def _chat_deleted(self, _change: changes.ChatDeleted, entry: Entry) -> None:
+        self.chats[entry.chat].gone = True
+        for user in self.members[entry.chat]:
+            self.chats_of[user].discard(entry.chat)
+        self.members[entry.chat] = {}
+        self.tails.pop(entry.chat, None)
+
+    @_change.register
+    def _chat_hidden(self, change: changes.ChatHidden, entry: Entry) -> None:
+        member = self.members[entry.chat][change.user]
+        member.hidden = True
+        member.cleared = member.read = member.dlvrd = change.upto
+        member.seen = self.chats[entry.chat].count
+
+    @_change.register
+    def _chat_shown(self, change: changes.ChatShown, entry: Entry) -> None:
+        for user in change.users:
+            self.members[entry.chat][user].hidden = False
+
+    @_change.register
+    def _user_added(self, change: changes.UserAdded, entry: Entry) -> None:
+        self.add_user(
+            User(
+                key=change.key,
+                id=change.id,
+                name=change.name,
+                bot=change.bot,
+                admin=change.admin,
+                created_at=entry.at,
+            )
+        )
+
+    @_change.register
+    def _user_changed(self, change: changes.UserChanged, _entry: Entry) -> None:
+        user = self.users[change.key]
+        for field in ("name", "photo_url", "admin", "disabled", "removed"):
+            value = getattr(change, field)
+            if value is not None:
+                setattr(user, field, value)
+
+    @_change.register
+    def _device_added(self, change: changes.DeviceAdded, entry: Entry) -> None:
+        self.add_device(
+            Device(
+                key=change.key,
+                user=change.user,
+                label=change.label,
+                token_hash=change.token_hash,
+                created_at=entry.at,
+            )
+        )
+
+    @_change.register
+    def _device_revoked(self, change: changes.DeviceRevoked, entry: Entry) -> None:
+        device = self.devices[change.key]
+        device.revoked_at = entry.at
+        self.device_keys.pop(device.token_hash, None)
 
     # Indexes over it, kept in one place for entries and for a snapshot that is loaded.
 

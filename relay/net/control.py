@@ -6,7 +6,7 @@ Who may connect is decided by the socket's mode and owner. Envelopes are those o
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
@@ -35,9 +35,7 @@ async def answer(admin: Admin, clock: Clock, line: bytes) -> bytes:
         if not isinstance(request, Request):
             raise RelayError.bad_field("type", "only requests are answered here")
         request_id = request.id
-        return codec.response(
-            request_id, clock(), await admin.handle(request.payload_type, _payload(request))
-        )
+        return codec.response(request_id, clock(), await admin.handle(request.payload_type, _payload(request)))
     except RelayError as error:
         return codec.refusal(request_id, clock(), error.error)
 
@@ -83,16 +81,20 @@ async def serve(
     try:
         await trio.serve_listeners(converse, [listener], task_status=task_status)  # type: ignore[arg-type]
     finally:
-        path.unlink(missing_ok=True)
+        _remove(path)
 
 
-async def _converse(stream: trio.SocketStream, reply: "Callable[[bytes], object]") -> None:
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+async def _converse(stream: trio.SocketStream, reply: Callable[[bytes], Awaitable[bytes]]) -> None:
     buffer = bytearray()
     async for data in stream:
         buffer += data
         while (end := buffer.find(b"\n")) >= 0:
             line = bytes(buffer[:end])
             del buffer[: end + 1]
-            await stream.send_all(await reply(line) + b"\n")  # type: ignore[misc]
+            await stream.send_all(await reply(line) + b"\n")
         if len(buffer) > LINE:
             return

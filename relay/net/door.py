@@ -73,9 +73,7 @@ async def read_head(transport: Transport) -> Head | None:
             try:
                 event = connection.next_event()
             except h11.RemoteProtocolError as error:
-                raise Refused(
-                    error.error_status_hint, "bad_request", f"this is no request: {error}"
-                ) from None
+                raise Refused(error.error_status_hint, "bad_request", f"this is no request: {error}") from None
             if isinstance(event, h11.Request):
                 target = urlsplit(event.target.decode("latin-1"))
                 return Head(
@@ -114,9 +112,7 @@ def accept(head: Head) -> bytes:
     """
     handshake = H11Handshake(ConnectionType.SERVER)
     try:
-        handshake.initiate_upgrade_connection(
-            list(head.request.headers), head.request.target.decode("latin-1")
-        )
+        handshake.initiate_upgrade_connection(list(head.request.headers), head.request.target.decode("latin-1"))
     except RemoteProtocolError as error:
         raise Refused(
             426, "bad_request", f"this is the WebSocket's address: {error}", (b"Upgrade", b"websocket")

@@ -40,7 +40,7 @@ _MASK = 4
 _from_bytes = int.from_bytes
 
 
-class Violation(Exception):  # noqa: N818 - the word of the standard: the peer broke a rule, nothing failed here
+class Violation(Exception):
     """The peer broke a rule of the framing.
 
     Attributes:
@@ -220,9 +220,7 @@ class Decoder:
         if second < _MASKED:
             raise Violation(_PROTOCOL_ERROR, "a client's frame must be masked")
 
-    def _add_fragment(
-        self, opcode: int, payload: bytes, messages: list[tuple[int, bytes]], *, final: bool
-    ) -> None:
+    def _add_fragment(self, opcode: int, payload: bytes, messages: list[tuple[int, bytes]], *, final: bool) -> None:
         """Add a data frame to its message, and the message to `messages` when this was the last of it."""
         fragments = self._fragments
         if fragments is None:
@@ -265,7 +263,7 @@ def _utf8_length(data: bytes | memoryview, *, final: bool = True) -> int | None:
 
 def _may_travel(code: int) -> bool:
     """Tell whether a close code may stand in a frame (RFC 6455 section 7.4, and IANA's list since)."""
-    return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999  # noqa: PLR2004
+    return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
 
 
 def parse_close(payload: bytes) -> tuple[int, str]:
@@ -297,7 +295,7 @@ def encode(opcode: int, payload: bytes) -> bytes:
         return bytes((_FINAL | opcode, length)) + payload
     if opcode >= CLOSE:
         raise ValueError(f"a control frame may have {_SHORT} bytes, not {length}")
-    if length <= 0xFFFF:  # noqa: PLR2004
+    if length <= 0xFFFF:
         return bytes((_FINAL | opcode, _TWO_BYTES, length >> 8, length & 0xFF)) + payload
     return bytes((_FINAL | opcode, _EIGHT_BYTES)) + length.to_bytes(8) + payload
 

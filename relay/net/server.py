@@ -61,6 +61,7 @@ class Server:
         self.sessions: set[Session] = set()
         self._listening = trio.CancelScope()
         self._stopping = False
+        self._last_left = trio.Event()
 
     async def run(
         self,
@@ -95,8 +96,8 @@ class Server:
         self.relay.hub.flush()
         for session in list(self.sessions):
             session.close(SERVER_RESTARTING, "the relay restarts")
-        while self.sessions:
-            await trio.sleep(0.01)
+        if self.sessions:
+            await self._last_left.wait()
 
     async def _accept(self, listener: socket.socket, connections: trio.Nursery) -> None:
         listener.setblocking(False)
@@ -138,15 +139,15 @@ class Server:
         except Exception:
             logger.exception("a connection failed before it was one; the relay goes on")
 
-    async def _converse(
-        self, transport: Transport, user: int, device: int, position: int, rest: bytes
-    ) -> None:
+    async def _converse(self, transport: Transport, user: int, device: int, position: int, rest: bytes) -> None:
         session = Session(transport, self.relay.service, self.liveness)
         self.sessions.add(session)
         try:
             await session.run(user, device, position, rest)
         finally:
             self.sessions.discard(session)
+            if self._stopping and not self.sessions:
+                self._last_left.set()
 
     async def _enter(self, transport: Transport) -> tuple[int, int, int, bytes] | None:
         """Read the request and answer it; give who came in, where it was an upgrade."""
@@ -161,9 +162,7 @@ class Server:
             if who is None:
                 raise door.unauthorized()
             if len(self.sessions) >= self.max_connections or self._stopping:
-                raise door.Refused(
-                    503, "unavailable", "too many connections: try again later", (b"Retry-After", b"5")
-                )
+                raise door.Refused(503, "unavailable", "too many connections: try again later", (b"Retry-After", b"5"))
             answer = door.accept(head)
         except door.Refused as refused:
             await _send(transport, door.refusal(refused))

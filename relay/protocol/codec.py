@@ -116,9 +116,7 @@ def decode_client_event(name: str, payload: msgspec.Raw) -> msgspec.Struct:
     """
     decoder = _client_events.get(name)
     if decoder is None:
-        raise RelayError.bad_field(
-            "eventType", f"{name[:64]!r} is none of {', '.join(sorted(_client_events))}"
-        )
+        raise RelayError.bad_field("eventType", f"{name[:64]!r} is none of {', '.join(sorted(_client_events))}")
     return _payload(decoder, payload)
 
 
@@ -136,9 +134,7 @@ def decode_event(event: Event) -> object:
 
 def event(name: str, timestamp: int, payload: object, event_id: int | None = None) -> bytes:
     """Encode an event of the relay's."""
-    return encode(
-        Event(id=event_id, timestamp=timestamp, event_type=name, payload=msgspec.Raw(encode(payload)))
-    )
+    return encode(Event(id=event_id, timestamp=timestamp, event_type=name, payload=msgspec.Raw(encode(payload))))
 
 
 def response(request_id: str | int, timestamp: int, payload: object) -> bytes:

@@ -67,9 +67,7 @@ class RelayError(Exception):
     @classmethod
     def rate_limited(cls, retry_after: int) -> Self:
         """Too many requests; `retry_after` in milliseconds."""
-        return cls(
-            "rate_limited", f"too many requests: try again in {retry_after} ms", retry_after=retry_after
-        )
+        return cls("rate_limited", f"too many requests: try again in {retry_after} ms", retry_after=retry_after)
 
     @classmethod
     def storage_full(cls) -> Self:

@@ -78,7 +78,6 @@ async def connect(path: Path, *, writing: bool) -> AsyncIterator[Connection]:
 
     A reading connection cannot write, whatever it is asked.
     """
-
     raw = await trio_asyncio.aio_as_trio(_start)(path)
     try:
         connection = Connection(raw)

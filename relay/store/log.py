@@ -39,20 +39,28 @@ class Decided(Protocol):
     """One command's outcome."""
 
     @property
-    def entries(self) -> list[Entry]: ...
+    def entries(self) -> list[Entry]:
+        """What is to be written."""
+
     @property
-    def answer(self) -> object: ...
+    def answer(self) -> object:
+        """What is answered then."""
 
 
 class Drafted(Protocol):
     """A batch's outcome, before it is on disk."""
 
     @property
-    def decisions(self) -> Sequence[Decided]: ...
+    def decisions(self) -> Sequence[Decided]:
+        """One a command, in their order."""
+
     @property
-    def amendments(self) -> list[Amendment]: ...
+    def amendments(self) -> list[Amendment]:
+        """Messages that change."""
+
     @property
-    def unknown(self) -> list[Fact]: ...
+    def unknown(self) -> list[Fact]:
+        """What has to be looked up first."""
 
 
 class Rules(Protocol):
@@ -193,9 +201,7 @@ class Log:
 
     def _errands_due(self) -> bool:
         if self._stopping:
-            return (
-                bool(self._late or self._stale_cursors or self._entries_since_snapshot) and not self.failing
-            )
+            return bool(self._late or self._stale_cursors or self._entries_since_snapshot) and not self.failing
         return trio.current_time() >= self._next_errand()
 
     def _take(self) -> list[_Waiting]:
@@ -216,12 +222,10 @@ class Log:
         if not self._room.is_set() and not self.full:
             self._room.set()
             self._room = trio.Event()
-        if self._late and not (count and alone(waiting[0].command)):
-            if self._stopping or trio.current_time() >= self._late_since + LATE:
-                waiting.extend(
-                    _Waiting(command, self._retry(key, command)) for key, command in self._late.items()
-                )
-                self._late = {}
+        late = self._late and (self._stopping or trio.current_time() >= self._late_since + LATE)
+        if late and not (count and alone(waiting[0].command)):
+            waiting.extend(_Waiting(command, self._retry(key, command)) for key, command in self._late.items())
+            self._late = {}
         return waiting
 
     def _retry(self, key: object, command: Any) -> Answer:
@@ -306,9 +310,7 @@ class Log:
 
     def _due_cursors(self, riding: bool) -> dict[int, tuple[int, int]]:
         # A cursor must not be on disk before the marks that its acknowledgements made.
-        due = not self._late and trio.current_time() >= self._cursors_since + (
-            CURSORS / 5 if riding else CURSORS
-        )
+        due = not self._late and trio.current_time() >= self._cursors_since + (CURSORS / 5 if riding else CURSORS)
         if not self._stale_cursors or not (due or (self._stopping and not self._late)):
             return {}
         stale, self._stale_cursors = self._stale_cursors, set()
@@ -347,9 +349,7 @@ class Log:
     ) -> None:
         self.figures.failures += 1
         if not self.failing:
-            logger.error(
-                "the store cannot be written: %s (%s)", error, getattr(error, "sqlite_errorname", "?")
-            )
+            logger.error("the store cannot be written: %s (%s)", error, getattr(error, "sqlite_errorname", "?"))
         self.failing = True
         self._snapshot_since = trio.current_time()
         if snapshot is not None:

@@ -90,9 +90,7 @@ async def client_keys(connection: Connection, keys: Sequence[int]) -> Facts:
 
 
 async def _message(connection: Connection, fact: MessageAt) -> Stored | None:
-    rows = await connection.execute(
-        f"SELECT {_STORED} FROM log WHERE kind <= 3 AND chat = ? AND message_id = ?", fact
-    )
+    rows = await connection.execute(f"SELECT {_STORED} FROM log WHERE kind <= 3 AND chat = ? AND message_id = ?", fact)
     return Stored(*rows[0]) if rows else None
 
 
@@ -196,9 +194,7 @@ async def _fill_covered(connection: Connection, entries: list[Entry]) -> None:
             entry.covered = tuple(Covered(known[0], i, known[1]) for known, i in found if known is not None)
 
 
-async def oldest_undelivered(
-    connection: Connection, user: int, chats: Sequence[tuple[int, int]]
-) -> int | None:
+async def oldest_undelivered(connection: Connection, user: int, chats: Sequence[tuple[int, int]]) -> int | None:
     """Find where a device's first connection starts: the `seq` of the oldest message its user has not got.
 
     Args:
@@ -272,12 +268,11 @@ async def history(
 
 async def marks(connection: Connection, chat: int, since: int) -> list[tuple[int, int, int, int]]:
     """Read the marks on messages from `since` on: (user, kind, message id, timestamp), oldest first."""
-    rows = await connection.execute(
+    return await connection.execute(
         "SELECT actor, kind, message_id, at FROM log WHERE kind IN (4, 5) AND chat = ? AND message_id >= ?"
         " ORDER BY seq",
         (chat, since),
     )
-    return rows
 
 
 class ChatTexts(NamedTuple):
@@ -288,9 +283,7 @@ class ChatTexts(NamedTuple):
     first_missed: str | None
 
 
-async def chat_texts(
-    connection: Connection, user: int, chats: Sequence[tuple[int, int, int]]
-) -> dict[int, ChatTexts]:
+async def chat_texts(connection: Connection, user: int, chats: Sequence[tuple[int, int, int]]) -> dict[int, ChatTexts]:
     """Read the newest message and the first unread one's client id of chats.
 
     Args:
