@@ -20,6 +20,7 @@ from relay.core.clock import Clock
 from relay.core.commands import Command
 from relay.core.decide import ChatChanged, UserChanged
 from relay.core.hub import Hub
+from relay.core.limits import RateLimit
 from relay.core.state import Chat, State
 from relay.core.subscriber import Subscriber
 from relay.protocol import codec, events, objects, requests
@@ -62,12 +63,13 @@ def new_chat_id() -> str:
 class Service:
     """What connections ask, and what comes of it."""
 
-    def __init__(self, state: State, log: Log, hub: Hub, reading: Connection, clock: Clock) -> None:
+    def __init__(self, state: State, log: Log, hub: Hub, reading: Connection, clock: Clock, limit: RateLimit) -> None:
         self.state = state
         self.log = log
         self.hub = hub
         self.reading = reading
         self.clock = clock
+        self.limit = limit
         self._lent: dict[str, tuple[int, float]] = {}
 
     # Coming in.
@@ -156,6 +158,10 @@ class Service:
         def reply(answer: object) -> None:
             self._respond(subscriber, request.id, answer)
 
+        wait = self.limit.take(subscriber.user, trio.current_time())
+        if wait:
+            reply(RelayError.rate_limited(wait))
+            return None
         try:
             payload = codec.decode_request(request)
             waiting = _HANDLERS[request.payload_type](self, subscriber, payload, reply)
@@ -234,13 +240,21 @@ class Service:
         texts = await queries.chat_texts(self.reading, user, render.wanted_texts(self.state, user))
         return render.chat_list(self.state, user, texts, self.hub.presence)
 
-    async def replay_page(self, subscriber: Subscriber, upto: int) -> queries.Page:
-        """Read what may concern a subscriber between its position and `upto`."""
-        state = self.state
-        chats = [chat for chat in state.chats_of[subscriber.user] if state.chats[chat].last_seq > subscriber.position]
-        return await queries.replay(self.reading, subscriber.position, upto, chats, PAGE, state.users)
+    async def replay_page(self, subscriber: Subscriber) -> None:
+        """Read the next page of the log for a subscriber and send what of it concerns them.
 
-    async def send_chat_list(self, subscriber: Subscriber, entry: Entry) -> None:
+        Raises:
+            sqlite3.Error: the store cannot be read.
+        """
+        state = self.state
+        upto = state.seq
+        chats = [chat for chat in state.chats_of[subscriber.user] if state.chats[chat].last_seq > subscriber.position]
+        page = await queries.replay(self.reading, subscriber.position, upto, chats, PAGE, state.users)
+        for entry in self.hub.replay(subscriber, page.entries):
+            await self._send_chat_list(subscriber, entry)
+        subscriber.position = page.upto
+
+    async def _send_chat_list(self, subscriber: Subscriber, entry: Entry) -> None:
         """Send the `chats` event that stands for an entry, with the list as it is now."""
         as_of = self.state.seq
         payload = await self.chat_list(subscriber.user)

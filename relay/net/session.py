@@ -5,6 +5,7 @@ here ends this connection only.
 """
 
 import logging
+import sqlite3
 from collections import deque
 from collections.abc import Awaitable
 
@@ -34,6 +35,7 @@ NO_CODE = 1005
 ABUSED = 1008
 INTERNAL = 1011
 SERVER_RESTARTING = 1012
+TRY_AGAIN = 1013
 SILENT = 4408
 STUCK_READER = 4409
 
@@ -221,16 +223,17 @@ class Session:
 
     async def _catch_up(self) -> None:
         """Read from the log what the subscriber has not seen, until it can go on live."""
-        service, subscriber, hub = self._service, self._subscriber, self._service.hub
-        while not self._closing:
-            await self._outbox.drained()
-            if hub.rejoin(subscriber):
-                break
-            hub.flush()
-            page = await service.replay_page(subscriber, service.state.seq)
-            for entry in hub.replay(subscriber, page.entries):
-                await service.send_chat_list(subscriber, entry)
-            subscriber.position = page.upto
-            hub.flush()
+        hub, subscriber = self._service.hub, self._subscriber
+        try:
+            while not self._closing:
+                await self._outbox.drained()
+                if hub.rejoin(subscriber):
+                    break
+                hub.flush()
+                await self._service.replay_page(subscriber)
+                hub.flush()
+        except sqlite3.Error as error:
+            logger.error("cannot replay to a device: the store cannot be read: %s", error)
+            self.close(TRY_AGAIN, "the relay cannot read its store just now")
         self._catching_up = False
         hub.flush()

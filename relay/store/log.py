@@ -193,7 +193,7 @@ class Log:
         due = float("inf")
         if self._late:
             due = self._late_since + 2 * LATE
-        if self._stale_cursors:
+        if self._stale_cursors and not self._late:
             due = min(due, self._cursors_since + CURSORS)
         if self._entries_since_snapshot:
             due = min(due, self._snapshot_since + SNAPSHOT_SECONDS)
@@ -244,11 +244,12 @@ class Log:
         started = trio.current_time()
         try:
             with trio.CancelScope(shield=True):
-                draft = await self._commit([item.command for item in batch], cursors, snapshot)
+                draft, wrote = await self._commit([item.command for item in batch], cursors, snapshot)
         except sqlite3.Error as error:
             self._failed(batch, cursors, snapshot, error)
             return
-        self._succeeded(len(batch), trio.current_time() - started, snapshot)
+        if wrote:
+            self._succeeded(len(batch), trio.current_time() - started, snapshot)
         rules = self._rules
         for item, decision in zip(batch, draft.decisions, strict=True):
             for entry in decision.entries:
@@ -260,7 +261,8 @@ class Log:
 
     async def _commit(
         self, commands: list[Any], cursors: dict[int, tuple[int, int]], snapshot: dict[str, Any] | None
-    ) -> Drafted:
+    ) -> tuple[Drafted, bool]:
+        """Decide, and write what there is to write; tells whether there was anything."""
         facts: Facts = {}
         for _ in range(LOOK_UPS):
             draft = self._rules.decide(commands, facts)
@@ -269,7 +271,7 @@ class Log:
                 continue
             entries = [entry for decision in draft.decisions for entry in decision.entries]
             if not (entries or cursors or snapshot):
-                return draft
+                return draft, False
             try:
                 await self._insert(entries, draft.amendments, cursors, snapshot)
             except sqlite3.IntegrityError:
@@ -280,7 +282,7 @@ class Log:
                     raise
                 facts.update(known)
                 continue
-            return draft
+            return draft, True
         raise sqlite3.IntegrityError("a batch asked for more facts without end")
 
     async def _insert(
