@@ -14,6 +14,7 @@ from pathlib import Path
 
 import trio
 
+from relay.core.limits import RateLimit
 from relay.core.relay import Relay, open_relay
 from relay.net import control, frames
 from relay.net.server import Server, listen
@@ -89,7 +90,8 @@ def open_listeners(addresses: Iterable[str]) -> list[socket.socket]:
 async def serve(data: Path, settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
     listeners = open_listeners(settings.listen)
-    async with open_relay(data, frame=lambda payload: frames.encode(frames.TEXT, payload)) as relay:
+    limit = RateLimit(settings.requests_per_second, settings.burst)
+    async with open_relay(data, frame=lambda payload: frames.encode(frames.TEXT, payload), limit=limit) as relay:
         server = Server(relay, max_connections=settings.max_connections)
         async with trio.open_nursery() as nursery:
             await nursery.start(control.serve, control_socket(data), relay.admin, relay.clock)

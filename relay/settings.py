@@ -13,6 +13,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Where to listen, HOST:PORT each."""
     max_connections: int = 4_000
     """Connections at a time; further ones get HTTP 503."""
+    requests_per_second: float = 2_000
+    """Requests that one user may make a second, on average; 0 for no limit."""
+    burst: float = 4_000
+    """Requests that one user may make at once."""
 
 
 def data_directory(chosen: Path | None = None) -> Path:

@@ -14,6 +14,7 @@ from relay.core import snapshot
 from relay.core.admin import Admin
 from relay.core.clock import Clock, wall_clock
 from relay.core.hub import Frame, Hub
+from relay.core.limits import RateLimit
 from relay.core.rules import Rules
 from relay.core.service import Service
 from relay.core.state import State
@@ -38,6 +39,7 @@ class Relay:
         hub: Hub,
         reading: database.Connection,
         clock: Clock,
+        limit: RateLimit,
     ) -> None:
         self.data = data
         self.state = state
@@ -45,18 +47,21 @@ class Relay:
         self.hub = hub
         self.reading = reading
         self.clock = clock
-        self.service = Service(state, log, hub, reading, clock)
+        self.service = Service(state, log, hub, reading, clock, limit)
         self.admin = Admin(state, log, hub.presence, clock, self.service.lend)
 
 
 @asynccontextmanager
-async def open_relay(data: Path, *, clock: Clock = wall_clock, frame: Frame = bytes) -> AsyncIterator[Relay]:
+async def open_relay(
+    data: Path, *, clock: Clock = wall_clock, frame: Frame = bytes, limit: RateLimit | None = None
+) -> AsyncIterator[Relay]:
     """Open a data directory under its lock, make its file if there is none, and run the log's writer.
 
     On the way out all that waits is written. Args:
         data: the directory; it must exist.
         clock: gives the time, Unix milliseconds.
         frame: makes a frame of a message, for whoever connects.
+        limit: how much one user may ask; no limit where none is given.
 
     Raises:
         Locked: another process has it open.
@@ -76,7 +81,7 @@ async def open_relay(data: Path, *, clock: Clock = wall_clock, frame: Frame = by
                 rules = Rules(state, hub)
                 await _fold(reading, state, rules)
                 log = Log(writing, reading, rules, await queries.cursors(reading))
-                relay = Relay(data, state, log, hub, reading, clock)
+                relay = Relay(data, state, log, hub, reading, clock, limit or RateLimit(0, 0))
                 async with trio.open_nursery() as nursery:
                     await nursery.start(log.run)
                     try:
