@@ -146,7 +146,7 @@ def refresh() -> int:
 
 def main() -> int:
     """Run the one command named."""
-    command = sys.argv[1] if len(sys.argv) == 2 else ""  # noqa: PLR2004 - the program and one command
+    command = sys.argv[1] if len(sys.argv) == 2 else ""
     if command == "check":
         return check()
     if command == "refresh":

@@ -101,9 +101,7 @@ def any_frame(random: Random) -> bytes:
     def rarely() -> bool:
         return random.randrange(20) == 0
 
-    opcode = (
-        random.randrange(16) if rarely() else random.choice((CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG))
-    )
+    opcode = random.randrange(16) if rarely() else random.choice((CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG))
     content = payload(random)
     if opcode == CLOSE:
         content = random.choice(BAD_CODES if rarely() else CODES).to_bytes(2, "big") + content
@@ -112,9 +110,7 @@ def any_frame(random: Random) -> bytes:
     length_bytes = random.choice((2, 8)) if rarely() else None
     announced = None
     if length_bytes and random.randrange(2):
-        announced = random.choice(
-            (0, 125, 126, 65535) if length_bytes == 2 else (0, 65535, 65536, 1 << 31, 1 << 63)
-        )
+        announced = random.choice((0, 125, 126, 65535) if length_bytes == 2 else (0, 65535, 65536, 1 << 31, 1 << 63))
     return client_frame(
         opcode,
         content,
@@ -136,9 +132,7 @@ def mutated(stream: bytes, other: bytes, random: Random) -> bytes:
                 stream = stream[:at] + random.randbytes(until - at) + stream[until:]
             case 1:
                 stream = (
-                    stream[:at]
-                    + bytes(byte ^ 1 << random.randrange(8) for byte in stream[at:until])
-                    + stream[until:]
+                    stream[:at] + bytes(byte ^ 1 << random.randrange(8) for byte in stream[at:until]) + stream[until:]
                 )
             case 2:
                 stream = stream[:at] + stream[until:]

@@ -38,9 +38,7 @@ def fragments(opcode: int, *parts: bytes) -> bytes:
     """Return a message in fragments, each with a mask of its own."""
     last = len(parts) - 1
     return b"".join(
-        client_frame(
-            CONTINUATION if i else opcode, part, final=i == last, mask=bytes([i & 255, 7, ~i & 255, 128])
-        )
+        client_frame(CONTINUATION if i else opcode, part, final=i == last, mask=bytes([i & 255, 7, ~i & 255, 128]))
         for i, part in enumerate(parts)
     )
 
@@ -159,9 +157,7 @@ def control_frames() -> list[Case]:
             for opcode in (PING, PONG, CLOSE)
         ),
         *(
-            Case(
-                f"fragmented opcode {opcode}", client_frame(opcode, b"", final=False) + HELLO_FRAME, [], 1002
-            )
+            Case(f"fragmented opcode {opcode}", client_frame(opcode, b"", final=False) + HELLO_FRAME, [], 1002)
             for opcode in (PING, PONG, CLOSE)
         ),
         Case(
@@ -187,9 +183,7 @@ def fragmentation() -> list[Case]:
         Case("first fragment empty", fragments(TEXT, b"", b"abc"), [(TEXT, b"abc")]),
         Case("last fragment empty", fragments(TEXT, b"abc", b""), [(TEXT, b"abc")]),
         Case("fragments of a byte", fragments(TEXT, *(b"x" for _ in range(50))), [(TEXT, b"x" * 50)]),
-        Case(
-            "long fragments", fragments(BINARY, b"a" * 126, b"b" * 300), [(BINARY, b"a" * 126 + b"b" * 300)]
-        ),
+        Case("long fragments", fragments(BINARY, b"a" * 126, b"b" * 300), [(BINARY, b"a" * 126 + b"b" * 300)]),
         Case("two messages in fragments", fragments(TEXT, b"a", b"b") * 2, [(TEXT, b"ab")] * 2),
         Case(
             "ping between fragments",
@@ -324,9 +318,7 @@ def texts() -> list[Case]:
             Case(f"broken, long: {name}", client_frame(TEXT, b"*" * 200 + text) + HELLO_FRAME, [], 1007),
             Case(f"broken, a fragment a byte: {name}", fragments(TEXT, *parts, b"") + HELLO_FRAME, [], 1007),
             Case(f"broken, but binary: {name}", client_frame(BINARY, text), [(BINARY, text)]),
-            Case(
-                f"broken, but binary in fragments: {name}", fragments(BINARY, *parts, b""), [(BINARY, text)]
-            ),
+            Case(f"broken, but binary in fragments: {name}", fragments(BINARY, *parts, b""), [(BINARY, text)]),
             Case(f"broken, as close reason: {name}", client_frame(CLOSE, close_body(1000, text)), [], 1007),
         ]
     return cases
@@ -379,10 +371,7 @@ def closes() -> list[Case]:
             )
             for code in GOOD_CODES
         ),
-        *(
-            Case(f"close code {code}", client_frame(CLOSE, close_body(code)) * 2, [], 1002)
-            for code in BAD_CODES
-        ),
+        *(Case(f"close code {code}", client_frame(CLOSE, close_body(code)) * 2, [], 1002) for code in BAD_CODES),
     ]
 
 
@@ -406,14 +395,10 @@ def limits() -> list[Case]:
                 None,
                 limit,
             ),
-            Case(
-                f"limit {limit} passed in fragments", fragments(BINARY, fits, b"", b"*", b""), [], 1009, limit
-            ),
+            Case(f"limit {limit} passed in fragments", fragments(BINARY, fits, b"", b"*", b""), [], 1009, limit),
             Case(
                 f"limit {limit} is not for control frames",
-                client_frame(TEXT, fits, final=False)
-                + client_frame(PING, b"p" * 125)
-                + client_frame(CONTINUATION),
+                client_frame(TEXT, fits, final=False) + client_frame(PING, b"p" * 125) + client_frame(CONTINUATION),
                 [(PING, b"p" * 125), (TEXT, fits)],
                 None,
                 limit,

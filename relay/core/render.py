@@ -277,7 +277,7 @@ def _message(
         created_at=row.at,
         updated_at=row.changed_at if row.changed_at and not deleted else None,
         deleted_at=row.changed_at if deleted else None,
-        delivering=_delivering(state, chat, row, marks) if chat.id is not None and kind == "new" else None,
+        delivering=None if chat.id is None or kind != "new" or with_chat_id else _delivering(state, chat, row, marks),
     )
 
 

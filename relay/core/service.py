@@ -341,6 +341,23 @@ def directory(service: Service, request: requests.UsersRequest) -> Iterable[obje
                 return
 
 
+async def _search(service: Service, subscriber: Subscriber, request: requests.Search, reply: Reply) -> None:
+    state, user = service.state, subscriber.user
+    text = request.query.strip()
+    if not text:
+        raise RelayError.bad_field("payload.query", "what to find is missing")
+    chats = sorted(state.chats_of[user]) if request.chat_id is None else [service.chat(user, request.chat_id).key]
+    rows = await queries.search(service.reading, text, chats, before=request.before, count=request.count)
+    reply(
+        [
+            message
+            for row in rows
+            if (member := state.members[row.chat].get(user)) is not None and row.message_id > member.cleared
+            for message in render.messages(state, user, state.chats[row.chat], [row], (), with_chat_id=True)
+        ]
+    )
+
+
 def _create_chat(service: Service, subscriber: Subscriber, request: requests.CreateChat, reply: Reply) -> None:
     service.command_on_chat(subscriber, request, reply, new_chat_id())
 
@@ -386,6 +403,7 @@ _HANDLERS: dict[str, Handler] = {
     "chat": _chat,
     "chats": _chats,
     "users": _users,
+    "search": _search,
     "createChat": _create_chat,
     "updateChat": _update_chat,
     "addParticipants": _add_participants,

@@ -73,6 +73,15 @@ class UsersRequest(Wire, frozen=True, kw_only=True):
     after: Id | None = None
 
 
+class Search(Wire, frozen=True, kw_only=True):
+    """Full text in the asker's chats, or in one; `before` is a time, for the next page."""
+
+    query: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    chat_id: Id | None = None
+    before: Timestamp | None = None
+    count: Count = 50
+
+
 class CreateChat(Wire, frozen=True, kw_only=True):
     """Make a group or a channel; the asker owns it."""
 
@@ -139,6 +148,7 @@ REQUESTS: dict[str, RequestType] = {
     "chat": RequestType(ChatRequest, Chat),
     "chats": RequestType(Nothing, list[ChatListItem]),
     "users": RequestType(UsersRequest, list[Profile]),
+    "search": RequestType(Search, list[Message]),
     "createChat": RequestType(CreateChat, Chat),
     "updateChat": RequestType(UpdateChat, Chat),
     "addParticipants": RequestType(Participants, Chat),

@@ -29,6 +29,10 @@ CURSORS = 5.0
 """Seconds between two writes of cursors."""
 SNAPSHOT_ENTRIES = 20_000
 SNAPSHOT_SECONDS = 60.0
+INDEX_SECONDS = 2.0
+"""Seconds that a message may wait until it is in the full-text index."""
+INDEX_ENTRIES = 500
+"""Entries indexed at a time: so long may a commit have to wait for it."""
 RETRY = 1.0
 """Seconds until late commands that could not be written are tried again."""
 LOOK_UPS = 16
@@ -129,6 +133,9 @@ class Log:
         self._cursors_since = 0.0
         self._entries_since_snapshot = 0
         self._snapshot_since = 0.0
+        self._last_seq = 0
+        self._indexed = 0
+        self._index_since = 0.0
         self._work = trio.Event()
         self._room = trio.Event()
         self._stopping = False
@@ -176,6 +183,7 @@ class Log:
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Write, until stopped."""
         self._snapshot_since = trio.current_time()
+        self._last_seq, self._indexed = await queries.ends(self._reading)
         task_status.started()
         while True:
             if not self._waiting and not self._stopping:
@@ -185,6 +193,7 @@ class Log:
             batch = self._take()
             if batch or self._errands_due():
                 await self._write(batch)
+                await self._index(busy=bool(batch))
             elif self._stopping and not self._waiting:
                 self.stopped.set()
                 return
@@ -197,6 +206,8 @@ class Log:
             due = min(due, self._cursors_since + CURSORS)
         if self._entries_since_snapshot:
             due = min(due, self._snapshot_since + SNAPSHOT_SECONDS)
+        if self._indexed < self._last_seq:
+            due = min(due, self._index_since + INDEX_SECONDS)
         return due
 
     def _errands_due(self) -> bool:
@@ -256,8 +267,30 @@ class Log:
                 rules.apply(entry)
             self._entries_since_snapshot += len(decision.entries)
             self.figures.entries += len(decision.entries)
+            if decision.entries:
+                self._last_seq = decision.entries[-1].seq
             item.answer(decision.answer)
         rules.told()
+
+    async def _index(self, *, busy: bool) -> None:
+        """Bring the full-text index a step nearer to the end of the log, when it is time."""
+        now = trio.current_time()
+        behind = self._last_seq - self._indexed
+        if not behind or self.failing or now < self._index_since + INDEX_SECONDS:
+            return
+        if busy and behind < 20 * INDEX_ENTRIES and now < self._index_since + 5 * INDEX_SECONDS:
+            return
+        upto = min(self._indexed + INDEX_ENTRIES, self._last_seq)
+        try:
+            with trio.CancelScope(shield=True):
+                await self._writing.execute("INSERT INTO indexing (upto) VALUES (?)", (upto,))
+        except sqlite3.Error as error:
+            logger.warning("the full-text index lags behind: %s", error)
+            self._index_since = now
+            return
+        self._indexed = upto
+        if upto == self._last_seq:
+            self._index_since = trio.current_time()
 
     async def _commit(
         self, commands: list[Any], cursors: dict[int, tuple[int, int]], snapshot: dict[str, Any] | None

@@ -213,7 +213,7 @@ async def oldest_undelivered(connection: Connection, user: int, chats: Sequence[
 class HistoryRow(NamedTuple):
     """One message of a chat's history as it is now."""
 
-    seq: int
+    chat: int
     kind: int
     message_id: int
     actor: int
@@ -230,13 +230,13 @@ class HistoryRow(NamedTuple):
     reply_message: str | None
 
 
-_HISTORY = """
-    SELECT l.seq, l.kind, l.message_id, l.actor, l.at, l.target, l.client_id, l.message, l.extra, l.changed_at,
+_MESSAGES = """
+    SELECT l.chat, l.kind, l.message_id, l.actor, l.at, l.target, l.client_id, l.message, l.extra, l.changed_at,
            l.deleted, r.client_id, r.actor, r.at, r.message
     FROM log AS l LEFT JOIN log AS r
         ON l.kind = 1 AND l.target > 0 AND r.kind <= 3 AND r.chat = l.chat AND r.message_id = l.target
-    WHERE l.kind <= 3 AND l.chat = ?
 """
+_HISTORY = f"{_MESSAGES} WHERE l.kind <= 3 AND l.chat = ?"
 
 
 async def history(
@@ -264,6 +264,49 @@ async def history(
         )
         rows.reverse()
     return [HistoryRow(*row) for row in rows]
+
+
+TRIGRAM = 3
+"""The shortest text, in characters, that the index can find."""
+SCANNED = 200_000
+"""Of how many entries at most, the latest, a shorter text is looked for."""
+
+
+async def search(
+    connection: Connection, text: str, chats: Sequence[int], *, before: int | None, count: int
+) -> list[HistoryRow]:
+    """Find the latest messages that hold a text, whatever its script and case; the latest first.
+
+    Args:
+        connection: one that reads.
+        text: what to find, one character at least.
+        chats: in which chats.
+        before: only messages older than this, Unix milliseconds.
+        count: how many at most.
+    """
+    where = "l.kind = 1 AND NOT l.deleted AND l.chat IN (SELECT value FROM json_each(?)) AND l.at < ?"
+    limits = (as_json(chats), 2**62 if before is None else before)
+    if len(text) >= TRIGRAM:
+        quoted = '"' + text.replace('"', '""') + '"'
+        # The index lags a moment behind the log: what it does not hold yet is looked through.
+        rows = await connection.execute(
+            f"{_MESSAGES} WHERE l.seq IN (SELECT rowid FROM search WHERE search MATCH ? UNION ALL"
+            f" SELECT seq FROM log WHERE seq > (SELECT seq FROM indexed) AND message LIKE ? ESCAPE '!') AND {where}"
+            " ORDER BY l.seq DESC LIMIT ?",
+            (quoted, _like(text), *limits, count),
+        )
+    else:
+        rows = await connection.execute(
+            f"{_MESSAGES} WHERE l.seq > (SELECT max(seq) FROM log) - {SCANNED}"
+            f" AND l.message LIKE ? ESCAPE '!' AND {where} ORDER BY l.seq DESC LIMIT ?",
+            (_like(text), *limits, count),
+        )
+    return [HistoryRow(*row) for row in rows]
+
+
+def _like(text: str) -> str:
+    escaped = text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
+    return f"%{escaped}%"
 
 
 async def marks(connection: Connection, chat: int, since: int) -> list[tuple[int, int, int, int]]:
@@ -342,3 +385,11 @@ async def entries(connection: Connection, after: int, limit: int) -> list[Entry]
         (after, limit),
     )
     return [Entry(*row) for row in rows]
+
+
+async def ends(connection: Connection) -> tuple[int, int]:
+    """Where the log ends, and up to where the full-text index holds it."""
+    ((last, indexed),) = await connection.execute(
+        "SELECT coalesce((SELECT max(seq) FROM log), 0), (SELECT seq FROM indexed)"
+    )
+    return last, indexed

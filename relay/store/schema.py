@@ -43,6 +43,19 @@ MIGRATIONS: tuple[str, ...] = (
 
     CREATE TABLE cursor (device INTEGER PRIMARY KEY, seq INTEGER NOT NULL, seen INTEGER NOT NULL) STRICT;
 
+    -- Full text, by trigrams so that every script is found. It is filled from the log a moment later; `indexed`
+    -- says up to where. What is edited or deleted leaves it in the same transaction.
+    CREATE VIRTUAL TABLE search USING fts5 (message, content = 'log', content_rowid = 'seq', tokenize = 'trigram');
+    CREATE TABLE indexed (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL) STRICT;
+    INSERT INTO indexed (one, seq) VALUES (1, 0);
+    CREATE VIEW indexing AS SELECT 0 AS upto;
+    CREATE TRIGGER indexing_written INSTEAD OF INSERT ON indexing BEGIN
+        INSERT INTO search (rowid, message)
+            SELECT seq, message FROM log
+            WHERE seq > (SELECT seq FROM indexed) AND seq <= NEW.upto AND kind = 1 AND message IS NOT NULL;
+        UPDATE indexed SET seq = NEW.upto;
+    END;
+
     -- One statement, and so one thread hop and one transaction, writes a whole batch: JSON arrays go in here.
     CREATE VIEW batch AS SELECT '' AS entries, '' AS amendments, '' AS cursors, '' AS snapshot;
     CREATE TRIGGER batch_written INSTEAD OF INSERT ON batch BEGIN
@@ -50,10 +63,20 @@ MIGRATIONS: tuple[str, ...] = (
             SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7,
                    value->>8, value->>9, value->>10, value->>11
             FROM json_each(NEW.entries);
+        INSERT INTO search (search, rowid, message)
+            SELECT 'delete', log.seq, log.message
+            FROM json_each(NEW.amendments) AS a JOIN log
+                ON log.chat = a.value->>0 AND log.message_id = a.value->>1 AND log.kind <= 3
+            WHERE log.seq <= (SELECT seq FROM indexed) AND log.message IS NOT NULL;
         UPDATE log SET changed = a.value->>2, changed_at = a.value->>3, message = a.value->>4,
                        extra = a.value->>5, deleted = a.value->>6
             FROM json_each(NEW.amendments) AS a
             WHERE log.chat = a.value->>0 AND log.message_id = a.value->>1 AND log.kind <= 3;
+        INSERT INTO search (rowid, message)
+            SELECT log.seq, log.message
+            FROM json_each(NEW.amendments) AS a JOIN log
+                ON log.chat = a.value->>0 AND log.message_id = a.value->>1 AND log.kind <= 3
+            WHERE log.seq <= (SELECT seq FROM indexed) AND log.message IS NOT NULL;
         INSERT OR REPLACE INTO cursor (device, seq, seen)
             SELECT value->>0, value->>1, value->>2 FROM json_each(NEW.cursors);
         INSERT OR REPLACE INTO user (key, value)
