@@ -26,13 +26,16 @@ Id = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 NewId = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")]
 """An id that is about to exist: 1 to 64 of `A-Z a-z 0-9 _ . -` (section 3)."""
 
-MessageId = Annotated[int, msgspec.Meta(ge=1)]
+SAFE = 2**53 - 1
+"""The largest whole number that every JSON reader keeps exactly, and that the store has room for."""
+
+MessageId = Annotated[int, msgspec.Meta(ge=1, le=SAFE)]
 """Counts 1, 2, 3 and so on within one chat (section 3)."""
 
 ClientMessageId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 """The sender's own id of a message, a UUID by custom (section 3)."""
 
-Timestamp = Annotated[int, msgspec.Meta(ge=0)]
+Timestamp = Annotated[int, msgspec.Meta(ge=0, le=SAFE)]
 """Unix milliseconds."""
 
 Users = Annotated[list[Id], msgspec.Meta(max_length=10_000)]

@@ -33,6 +33,7 @@ _server_events: dict[str, msgspec.json.Decoder[object]] = {
 }
 
 _WHERE = re.compile(r" - at `\$(?P<path>[^`]*)`$")
+_NUL = rb"\u0000"
 _MISSING = re.compile(r"^Object missing required field `(?P<field>[^`]+)`$")
 
 
@@ -52,7 +53,9 @@ def explain(error: msgspec.DecodeError, within: str = "") -> RelayError:
     missing = _MISSING.match(text)
     if missing:
         return RelayError.bad_field(f"{path}.{missing['field']}".removeprefix("."), "this field is required")
-    return RelayError.bad_field(path or "frame", text[:1].lower() + text[1:])
+    # Only a sentence begins small after a colon; an abbreviation ("JSON") stays as it is.
+    text = text if text[:2].isupper() else text[:1].lower() + text[1:]
+    return RelayError.bad_field(path or "frame", text)
 
 
 def is_sign_of_life(frame: bytes) -> bool:
@@ -95,6 +98,25 @@ def _payload(decoder: msgspec.json.Decoder[T], payload: msgspec.Raw) -> T:
         raise RelayError.bad_field("payload", "nested too deeply") from None
 
 
+def _decode(decoder: msgspec.json.Decoder[msgspec.Struct], payload: msgspec.Raw) -> msgspec.Struct:
+    """Decode what a client says; a NUL character is refused, since SQLite would cut the text there."""
+    decoded = _payload(decoder, payload)
+    if _NUL in bytes(payload):
+        _refuse_nul(msgspec.to_builtins(decoded), "payload")
+    return decoded
+
+
+def _refuse_nul(value: object, path: str) -> None:
+    if isinstance(value, str) and "\0" in value:
+        raise RelayError.bad_field(path, "text without NUL characters (\\u0000) is expected")
+    if isinstance(value, dict):
+        for field, inner in value.items():
+            _refuse_nul(inner, f"{path}.{field}")
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            _refuse_nul(inner, f"{path}[{index}]")
+
+
 def decode_request(request: Request) -> msgspec.Struct:
     """Decode a request's payload by its `payloadType`.
 
@@ -105,7 +127,7 @@ def decode_request(request: Request) -> msgspec.Struct:
     if decoder is None:
         known = ", ".join(sorted(_requests))
         raise RelayError("unknown_request", f"payloadType: {request.payload_type[:64]!r} is none of {known}")
-    return _payload(decoder, request.payload)
+    return _decode(decoder, request.payload)
 
 
 def decode_client_event(name: str, payload: msgspec.Raw) -> msgspec.Struct:
@@ -117,7 +139,7 @@ def decode_client_event(name: str, payload: msgspec.Raw) -> msgspec.Struct:
     decoder = _client_events.get(name)
     if decoder is None:
         raise RelayError.bad_field("eventType", f"{name[:64]!r} is none of {', '.join(sorted(_client_events))}")
-    return _payload(decoder, payload)
+    return _decode(decoder, payload)
 
 
 def decode_event(event: Event) -> object:

@@ -4,12 +4,12 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from relay.protocol.base import ClientMessageId, Id, MessageId, Name, Text, Timestamp, Url, Users, Wire
+from relay.protocol.base import SAFE, ClientMessageId, Id, MessageId, Name, Text, Timestamp, Url, Users, Wire
 
 ChatType = Literal["dialog", "group", "channel", "favorites", "ai"]
 MessageStatus = Literal["read", "unread", "undelivered", "deleted"]
 MessageKind = Literal["new", "edit", "delete"]
-Size = Annotated[int, msgspec.Meta(ge=0)]
+Size = Annotated[int, msgspec.Meta(ge=0, le=SAFE)]
 """Bytes, or pixels of one side of a picture."""
 
 
