@@ -99,6 +99,30 @@ class DeviceRevoked(Change, frozen=True, tag="deviceRevoked"):
     key: int
 
 
+class PrunedChat(msgspec.Struct, frozen=True, array_like=True):
+    """What retention took out of one chat: all up to a message.
+
+    Of each member who had not read it: how many messages are left unread.
+    """
+
+    chat: int
+    upto: int
+    unread: list[tuple[int, int]]
+
+
+class HistoryPruned(Change, frozen=True, tag="historyPruned"):
+    """Retention removed what was said up to an entry."""
+
+    seq: int
+    chats: list[PrunedChat]
+
+
+class BackupRestored(Change, frozen=True, tag="backupRestored"):
+    """A backup took the place of a store; event ids go on far above those that devices have seen."""
+
+    last: int
+
+
 AnyChange = (
     ChatMade
     | ChatUpdated
@@ -111,6 +135,8 @@ AnyChange = (
     | UserChanged
     | DeviceAdded
     | DeviceRevoked
+    | HistoryPruned
+    | BackupRestored
 )
 
 decode = msgspec.json.Decoder(AnyChange).decode

@@ -66,6 +66,18 @@ class MarkRead(msgspec.Struct, frozen=True, gc=False):
     message_id: int | None
 
 
+class PruneHistory(msgspec.Struct, frozen=True):
+    """Retention removes messages and marks up to an entry."""
+
+    seq: int
+
+
+class NoteRestore(msgspec.Struct, frozen=True):
+    """A backup was put in place: event ids go on above `last`, which no device can have seen yet."""
+
+    last: int
+
+
 class AddDevice(msgspec.Struct, frozen=True):
     """A device signs in from now on; of its token the log gets the hash only."""
 

@@ -29,6 +29,7 @@ from relay.store.entry import (
     FirstMark,
     Kind,
     MessageAt,
+    Prunable,
     Stored,
     UnreadAfter,
 )
@@ -725,6 +726,34 @@ def _revoke_device(draft: _Drafting, command: Command, request: control.RevokeDe
     return DeviceChanged(device.key)
 
 
+# What an admin's housekeeping does.
+
+
+def _prune_history(draft: _Drafting, command: Command, request: commands.PruneHistory) -> object:
+    state = draft.state
+    chats = [
+        changes.PrunedChat(
+            key,
+            upto,
+            [
+                (user, sum(left.values()) - left.get(user, 0))
+                for user, member in state.members[key].items()
+                if member.read < upto
+            ],
+        )
+        for key, (upto, left) in sorted(draft.fact(Prunable(request.seq)).items())
+        if not state.chats[key].gone
+    ]
+    draft.change(Kind.NOTE, 0, command, changes.HistoryPruned(request.seq, chats))
+    return requests.Nothing()
+
+
+def _note_restore(draft: _Drafting, command: Command, request: commands.NoteRestore) -> object:
+    draft.seq = max(draft.seq, request.last)
+    draft.change(Kind.NOTE, 0, command, changes.BackupRestored(request.last))
+    return requests.Nothing()
+
+
 _RULES: dict[type, Callable[[_Drafting, Command, Any], object]] = {
     requests.New: _new,
     requests.Edit: _edit,
@@ -743,5 +772,7 @@ _RULES: dict[type, Callable[[_Drafting, Command, Any], object]] = {
     control.ChangeUser: _change_user,
     commands.AddDevice: _add_device,
     control.RevokeDevice: _revoke_device,
+    commands.PruneHistory: _prune_history,
+    commands.NoteRestore: _note_restore,
 }
 """Who decides what: the type of a command's request to its rule."""

@@ -246,7 +246,7 @@ class Hub:
             if entry.kind in (Kind.CHATS, Kind.USER):
                 if entry.seq > subscriber.chats_as_of and user in render.chat_list_readers(state, entry):
                     yield entry
-            elif entry.kind != Kind.DEVICE:
+            elif entry.kind <= Kind.READ:
                 self._replay_one(subscriber, entry)
             subscriber.position = entry.seq
 
@@ -261,11 +261,12 @@ class Hub:
             return
         if own and entry.kind == Kind.READ and entry.actor == user:
             return
-        self.replayed(subscriber, self._event_frame(entry, user), entry)
+        receipt = Receipt(entry.seq, entry.chat, entry.message_id if entry.kind == Kind.NEW else 0)
+        self.replayed(subscriber, self._event_frame(entry, user), receipt)
 
-    def replayed(self, subscriber: Subscriber, frame: bytes, entry: Entry) -> None:
+    def replayed(self, subscriber: Subscriber, frame: bytes, receipt: Receipt) -> None:
         """Hand a replayed event over, whatever waits already: whoever replays looks after that."""
-        subscriber.replayed(frame, Receipt(entry.seq, entry.chat, entry.message_id if entry.kind == Kind.NEW else 0))
+        subscriber.replayed(frame, receipt)
         self._dirty.append(subscriber.outlet)
 
     def rejoin(self, subscriber: Subscriber) -> bool:

@@ -15,6 +15,7 @@ from relay.core.admin import Admin
 from relay.core.clock import Clock, wall_clock
 from relay.core.hub import Frame, Hub
 from relay.core.limits import RateLimit
+from relay.core.retention import Retention
 from relay.core.rules import Rules
 from relay.core.service import Service
 from relay.core.state import State
@@ -47,6 +48,7 @@ class Relay:
         self.hub = hub
         self.reading = reading
         self.clock = clock
+        self.retention = Retention(state, log, reading, clock)
         self.service = Service(state, log, hub, reading, clock, limit)
         self.admin = Admin(state, log, hub.presence, clock, self.service.lend)
 

@@ -22,13 +22,12 @@ from relay.core.decide import ChatChanged, UserChanged
 from relay.core.hub import Hub
 from relay.core.limits import RateLimit
 from relay.core.state import Chat, State
-from relay.core.subscriber import Subscriber
+from relay.core.subscriber import Receipt, Subscriber
 from relay.protocol import codec, events, objects, requests
 from relay.protocol.envelopes import Ack, ClientEvent, Request
 from relay.protocol.errors import RelayError
 from relay.store import queries
 from relay.store.database import Connection
-from relay.store.entry import Entry
 from relay.store.log import Log
 
 logger = logging.getLogger(__name__)
@@ -248,18 +247,22 @@ class Service:
         """
         state = self.state
         upto = state.seq
+        if subscriber.position < state.pruned:
+            # What the device would need next is no more: it gets its chat list and goes on from what is left.
+            await self._send_chat_list(subscriber, state.pruned, state.at)
+            subscriber.position = state.pruned
         chats = [chat for chat in state.chats_of[subscriber.user] if state.chats[chat].last_seq > subscriber.position]
         page = await queries.replay(self.reading, subscriber.position, upto, chats, PAGE, state.users)
         for entry in self.hub.replay(subscriber, page.entries):
-            await self._send_chat_list(subscriber, entry)
+            await self._send_chat_list(subscriber, entry.seq, entry.at)
         subscriber.position = page.upto
 
-    async def _send_chat_list(self, subscriber: Subscriber, entry: Entry) -> None:
+    async def _send_chat_list(self, subscriber: Subscriber, seq: int, at: int) -> None:
         """Send the `chats` event that stands for an entry, with the list as it is now."""
         as_of = self.state.seq
         payload = await self.chat_list(subscriber.user)
-        frame = self.hub.frame(codec.event("chats", entry.at, payload, entry.seq))
-        self.hub.replayed(subscriber, frame, entry)
+        frame = self.hub.frame(codec.event("chats", at, payload, seq))
+        self.hub.replayed(subscriber, frame, Receipt(seq, 0, 0))
         subscriber.chats_as_of = as_of
 
 

@@ -24,7 +24,7 @@ def _json(value: msgspec.Struct) -> str:
 def load(snapshot: Snapshot) -> State:
     """Build the state that a snapshot holds. Entries after `snapshot.seq` are to be applied to it."""
     state = State()
-    state.seq, state.at = snapshot.seq, snapshot.at
+    state.seq, state.at, state.pruned = snapshot.seq, snapshot.at, snapshot.pruned
     for _, value in snapshot.users:
         state.add_user(_user(value))
     for _, value in snapshot.devices:
@@ -38,11 +38,9 @@ def load(snapshot: Snapshot) -> State:
 
 
 def whole(state: State) -> dict[str, Any]:
-    """All rows of a state."""
+    """All rows of a state, as the store's `snapshot` parameter."""
     stale = Stale()
-    stale.users.update(state.users)
-    stale.chats.update(state.chats)
-    stale.whole_chats.update(state.chats)
+    stale.everything = True
     return stale.rows(state)
 
 
@@ -50,7 +48,9 @@ class Stale:
     """Which rows of the last snapshot are no longer true."""
 
     def __init__(self) -> None:
-        self.users: set[int] = set()
+        self.everything = False
+        self.people = False
+        """Users and devices: they are few and change seldom, so all of them are written again."""
         self.chats: set[int] = set()
         self.members: set[tuple[int, int]] = set()
         self.whole_chats: set[int] = set()
@@ -60,33 +60,38 @@ class Stale:
         """Take in what an entry makes stale."""
         kind = entry.kind
         if kind in (Kind.USER, Kind.DEVICE):
-            # Users and devices are few and change seldom: all of them are written again.
-            self.users.add(0)
-            return
-        self.chats.add(entry.chat)
-        if kind in (Kind.NEW, Kind.DLVRD, Kind.READ):
-            self.members.add((entry.chat, entry.actor))
-        elif kind != Kind.EDIT:
-            self.whole_chats.add(entry.chat)
+            self.people = True
+        elif kind == Kind.NOTE:
+            self.everything = True
+        else:
+            self.chats.add(entry.chat)
+            if kind in (Kind.NEW, Kind.DLVRD, Kind.READ):
+                self.members.add((entry.chat, entry.actor))
+            elif kind != Kind.EDIT:
+                self.whole_chats.add(entry.chat)
 
     def update(self, other: "Stale") -> None:
         """Take in all that another one holds."""
-        self.users |= other.users
+        self.everything |= other.everything
+        self.people |= other.people
         self.chats |= other.chats
         self.members |= other.members
         self.whole_chats |= other.whole_chats
 
     def rows(self, state: State) -> dict[str, Any]:
         """The rows to write, as the store's `snapshot` parameter."""
-        everyone = bool(self.users)
-        members = self.members | {(chat, user) for chat in self.whole_chats for user in state.members.get(chat, ())}
+        people = self.people or self.everything
+        chats = set(state.chats) if self.everything else self.chats
+        whole_chats = set(state.chats) if self.everything else self.whole_chats
+        members = self.members | {(chat, user) for chat in whole_chats for user in state.members.get(chat, ())}
         return {
             "seq": state.seq,
             "at": state.at,
-            "users": [(key, _json(user)) for key, user in state.users.items()] if everyone else [],
-            "devices": [(key, _json(device)) for key, device in state.devices.items()] if everyone else [],
-            "chats": [(key, _json(state.chats[key])) for key in sorted(self.chats)],
-            "whole": sorted(self.whole_chats),
+            "pruned": state.pruned,
+            "users": [(key, _json(user)) for key, user in state.users.items()] if people else [],
+            "devices": [(key, _json(device)) for key, device in state.devices.items()] if people else [],
+            "chats": [(key, _json(state.chats[key])) for key in sorted(chats)],
+            "whole": sorted(whole_chats),
             "members": [
                 (chat, user, _json(state.members[chat][user]))
                 for chat, user in sorted(members)

@@ -78,6 +78,8 @@ class Chat(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
     newest_at: int = 0
     newest_by: int = 0
     newest_deleted: bool = False
+    pruned: int = 0
+    """Up to this message id history was removed."""
     count: int = 0
     """Messages sent less those deleted: a member's unread ones are this less what they have seen."""
 
@@ -108,6 +110,8 @@ class State:
     def __init__(self) -> None:
         self.seq = 0
         self.at = 0
+        self.pruned = 0
+        """Up to this `seq` history was removed."""
         self.users: dict[int, User] = {}
         self.user_keys: dict[str, int] = {}
         self.devices: dict[int, Device] = {}
@@ -285,7 +289,11 @@ class State:
 
     @_change.register
     def _chat_deleted(self, _change: changes.ChatDeleted, entry: Entry) -> None:
-        self.chats[entry.chat].gone = True
+        chat = self.chats[entry.chat]
+        chat.gone = True
+        # What was said in it is erased with it, so that nothing may be left that only those entries explain.
+        chat.last_message_id = chat.newest = chat.newest_at = chat.newest_by = chat.count = chat.pruned = 0
+        chat.newest_deleted = False
         for user in self.members[entry.chat]:
             self.chats_of[user].discard(entry.chat)
         self.members[entry.chat] = {}
@@ -341,6 +349,23 @@ class State:
         device = self.devices[change.key]
         device.revoked_at = entry.at
         self.device_keys.pop(device.token_hash, None)
+
+    @_change.register
+    def _history_pruned(self, change: changes.HistoryPruned, _entry: Entry) -> None:
+        self.pruned = change.seq
+        for pruned in change.chats:
+            chat = self.chats[pruned.chat]
+            members = self.members[pruned.chat]
+            chat.pruned = pruned.upto
+            for user, unread in pruned.unread:
+                member = members[user]
+                member.read = max(member.read, pruned.upto)
+                member.dlvrd = max(member.dlvrd, pruned.upto)
+                member.seen = chat.count - unread
+
+    @_change.register
+    def _backup_restored(self, _change: changes.BackupRestored, _entry: Entry) -> None:
+        """Nothing follows but the greater `seq`."""
 
     # Indexes over it, kept in one place for entries and for a snapshot that is loaded.
 

@@ -22,6 +22,8 @@ class Kind(IntEnum):
     CHATS = 6
     USER = 7
     DEVICE = 8
+    NOTE = 9
+    """Something the log remembers for its admin and tells no client: history was removed, a backup restored."""
 
 
 class Covered(NamedTuple):
@@ -133,6 +135,15 @@ class UnreadAfter(NamedTuple):
     after: int
 
 
+class Prunable(NamedTuple):
+    """Fact: of each chat the last message up to that `seq`, and how many messages of each author follow it.
+
+    (A dict from chat to (message id, dict from author to count).)
+    """
+
+    seq: int
+
+
 class FirstMark(NamedTuple):
     """Fact: the highest message up to that id that is not the user's own, and when the user first marked it.
 
@@ -153,5 +164,5 @@ class Marked(NamedTuple):
     at: int
 
 
-Fact = MessageAt | ClientKey | CoveredBy | UnreadAfter | FirstMark
+Fact = MessageAt | ClientKey | CoveredBy | UnreadAfter | FirstMark | Prunable
 Facts = dict[Fact, Any]

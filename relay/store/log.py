@@ -6,8 +6,8 @@ disk, and nothing else is in between. Knows the database and, through `Rules`, w
 
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import trio
 
@@ -18,6 +18,9 @@ from relay.store.entry import Amendment, Entry, Fact, Facts
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+Chore = Callable[[Connection], Awaitable[T]]
+"""Something short to be done on the writing connection."""
 Answer = Callable[[object], None]
 """Takes what a command is answered with: a payload, or a `RelayError`."""
 
@@ -136,6 +139,7 @@ class Log:
         self._last_seq = 0
         self._indexed = 0
         self._index_since = 0.0
+        self._chores: list[tuple[Chore[Any], trio.Event, list[Any]]] = []
         self._work = trio.Event()
         self._room = trio.Event()
         self._stopping = False
@@ -175,6 +179,20 @@ class Log:
         self._stale_cursors.add(device)
         self.cursors[device] = (max(seq, self.cursors.get(device, (0, 0))[0]), seen)
 
+    async def chore(self, chore: Chore[T]) -> T:
+        """Have something done on the writing connection between two batches, and wait for it.
+
+        Raises:
+            sqlite3.Error: what it failed with.
+        """
+        done, outcome = trio.Event(), list[Any]()
+        self._chores.append((chore, done, outcome))
+        self._work.set()
+        await done.wait()
+        if isinstance(outcome[0], Exception):
+            raise outcome[0]
+        return outcome[0]  # type: ignore[no-any-return]
+
     def stop(self) -> None:
         """Let `run` return once everything that waits is written."""
         self._stopping = True
@@ -186,7 +204,7 @@ class Log:
         self._last_seq, self._indexed = await queries.ends(self._reading)
         task_status.started()
         while True:
-            if not self._waiting and not self._stopping:
+            if not self._waiting and not self._chores and not self._stopping:
                 self._work = trio.Event()
                 with trio.move_on_at(self._next_errand()):
                     await self._work.wait()
@@ -194,7 +212,9 @@ class Log:
             if batch or self._errands_due():
                 await self._write(batch)
                 await self._index(busy=bool(batch))
-            elif self._stopping and not self._waiting:
+            if self._chores:
+                await self._do(*self._chores.pop(0))
+            elif self._stopping and not self._waiting and not batch and not self._errands_due():
                 self.stopped.set()
                 return
 
@@ -271,6 +291,15 @@ class Log:
                 self._last_seq = decision.entries[-1].seq
             item.answer(decision.answer)
         rules.told()
+
+    async def _do(self, chore: Chore[Any], done: trio.Event, outcome: list[Any]) -> None:
+        try:
+            with trio.CancelScope(shield=True):
+                outcome.append(await chore(self._writing))
+        except sqlite3.Error as error:
+            outcome.append(error)
+        finally:
+            done.set()
 
     async def _index(self, *, busy: bool) -> None:
         """Bring the full-text index a step nearer to the end of the log, when it is time."""

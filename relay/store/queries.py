@@ -22,6 +22,7 @@ from relay.store.entry import (
     Kind,
     Marked,
     MessageAt,
+    Prunable,
     Stored,
     UnreadAfter,
 )
@@ -73,6 +74,8 @@ async def look_up(connection: Connection, facts: Iterable[Fact]) -> Facts:
                     " AND actor <> ? AND NOT deleted",
                     (fact.chat, fact.after, fact.user),
                 )
+            case Prunable():
+                found[fact] = await _prunable(connection, fact.seq)
             case FirstMark():
                 found[fact] = await _first_mark(connection, fact)
     return found
@@ -102,6 +105,20 @@ async def _covered_by(connection: Connection, fact: CoveredBy) -> tuple[Covered,
         (fact.chat, fact.after, fact.upto, fact.user),
     )
     return tuple(Covered(*row) for row in rows)
+
+
+async def _prunable(connection: Connection, seq: int) -> dict[int, tuple[int, dict[int, int]]]:
+    upto = await connection.execute(
+        "SELECT chat, max(message_id) FROM log WHERE kind <= 3 AND seq <= ? GROUP BY chat", (seq,)
+    )
+    left = await connection.execute(
+        "SELECT chat, actor, count(*) FROM log WHERE kind = 1 AND NOT deleted AND seq > ? GROUP BY chat, actor", (seq,)
+    )
+    found: dict[int, tuple[int, dict[int, int]]] = {chat: (message_id, {}) for chat, message_id in upto}
+    for chat, author, messages in left:
+        if chat in found:
+            found[chat][1][author] = messages
+    return found
 
 
 async def _first_mark(connection: Connection, fact: FirstMark) -> Marked | None:
@@ -357,6 +374,7 @@ class Snapshot(NamedTuple):
 
     seq: int
     at: int
+    pruned: int
     users: list[tuple[int, str]]
     devices: list[tuple[int, str]]
     chats: list[tuple[int, str]]
@@ -365,11 +383,12 @@ class Snapshot(NamedTuple):
 
 async def snapshot(connection: Connection) -> Snapshot:
     """Read the last snapshot."""
-    rows = await connection.execute("SELECT seq, at FROM snapshot")
-    seq, at = rows[0] if rows else (0, 0)
+    rows = await connection.execute("SELECT seq, at, pruned FROM snapshot")
+    seq, at, pruned = rows[0] if rows else (0, 0, 0)
     return Snapshot(
         seq,
         at,
+        pruned,
         await connection.execute("SELECT key, value FROM user ORDER BY key"),
         await connection.execute("SELECT key, value FROM device ORDER BY key"),
         await connection.execute("SELECT key, value FROM chat ORDER BY key"),
@@ -393,3 +412,60 @@ async def ends(connection: Connection) -> tuple[int, int]:
         "SELECT coalesce((SELECT max(seq) FROM log), 0), (SELECT seq FROM indexed)"
     )
     return last, indexed
+
+
+class Base(msgspec.Struct, rename="camel"):
+    """The whole state where the log's history begins, as `Snapshot` has it."""
+
+    seq: int
+    at: int
+    pruned: int
+    users: list[tuple[int, str]]
+    devices: list[tuple[int, str]]
+    chats: list[tuple[int, str]]
+    members: list[tuple[int, int, str]]
+
+
+async def base(connection: Connection) -> Snapshot | None:
+    """Read where the log's history begins; None where it begins with its first entry."""
+    rows = await connection.execute("SELECT value FROM base")
+    if not rows:
+        return None
+    kept = msgspec.json.decode(rows[0][0], type=Base)
+    return Snapshot(kept.seq, kept.at, kept.pruned, kept.users, kept.devices, kept.chats, kept.members)
+
+
+async def last_before(connection: Connection, at: int) -> int:
+    """Find the last entry that is older than a time (Unix milliseconds); 0 for none."""
+    ((seq,),) = await connection.execute(
+        # Timestamps never go backwards along the log, so the first that is not older ends the search.
+        "SELECT coalesce((SELECT seq FROM log WHERE at >= ? ORDER BY seq LIMIT 1) - 1, (SELECT max(seq) FROM log), 0)",
+        (at,),
+    )
+    return seq  # type: ignore[no-any-return]
+
+
+async def first_prunable(connection: Connection) -> int:
+    """Find the oldest entry that retention may remove; 0 for none."""
+    ((seq,),) = await connection.execute(
+        "SELECT coalesce((SELECT seq FROM log WHERE kind <= 5 ORDER BY seq LIMIT 1), 0)"
+    )
+    return seq  # type: ignore[no-any-return]
+
+
+async def size(connection: Connection) -> int:
+    """How many bytes of the file are in use."""
+    ((pages,),) = await connection.execute("PRAGMA page_count")
+    ((free,),) = await connection.execute("PRAGMA freelist_count")
+    ((page,),) = await connection.execute("PRAGMA page_size")
+    return (pages - free) * page  # type: ignore[no-any-return]
+
+
+async def chats_with_entries(connection: Connection, chats: Sequence[int]) -> list[int]:
+    """Of these chats those of which messages or marks are left."""
+    rows = await connection.execute(
+        "SELECT value FROM json_each(?) WHERE EXISTS (SELECT 1 FROM log WHERE kind <= 3 AND chat = value)"
+        " OR EXISTS (SELECT 1 FROM log WHERE kind IN (4, 5) AND chat = value)",
+        (as_json(chats),),
+    )
+    return [chat for (chat,) in rows]

@@ -39,13 +39,24 @@ MIGRATIONS: tuple[str, ...] = (
         value TEXT NOT NULL,
         PRIMARY KEY (chat, user)
     ) STRICT, WITHOUT ROWID;
-    CREATE TABLE snapshot (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL, at INTEGER NOT NULL) STRICT;
+    CREATE TABLE snapshot (
+        one    INTEGER PRIMARY KEY CHECK (one = 1),
+        seq    INTEGER NOT NULL,
+        at     INTEGER NOT NULL,
+        pruned INTEGER NOT NULL
+    ) STRICT;
 
+    -- What the log amounted to where its history begins: older entries were removed.
+    CREATE TABLE base (one INTEGER PRIMARY KEY CHECK (one = 1), value TEXT NOT NULL) STRICT;
     CREATE TABLE cursor (device INTEGER PRIMARY KEY, seq INTEGER NOT NULL, seen INTEGER NOT NULL) STRICT;
 
     -- Full text, by trigrams so that every script is found. It is filled from the log a moment later; `indexed`
     -- says up to where. What is edited or deleted leaves it in the same transaction.
     CREATE VIRTUAL TABLE search USING fts5 (message, content = 'log', content_rowid = 'seq', tokenize = 'trigram');
+    CREATE TRIGGER log_removed BEFORE DELETE ON log
+        WHEN OLD.message IS NOT NULL AND OLD.seq <= (SELECT seq FROM indexed) BEGIN
+        INSERT INTO search (search, rowid, message) VALUES ('delete', OLD.seq, OLD.message);
+    END;
     CREATE TABLE indexed (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL) STRICT;
     INSERT INTO indexed (one, seq) VALUES (1, 0);
     CREATE VIEW indexing AS SELECT 0 AS upto;
@@ -88,8 +99,9 @@ MIGRATIONS: tuple[str, ...] = (
         DELETE FROM member WHERE chat IN (SELECT value FROM json_each(NEW.snapshot, '$.whole'));
         INSERT OR REPLACE INTO member (chat, user, value)
             SELECT value->>0, value->>1, value->>2 FROM json_each(NEW.snapshot, '$.members');
-        INSERT OR REPLACE INTO snapshot (one, seq, at)
-            SELECT 1, NEW.snapshot->>'$.seq', NEW.snapshot->>'$.at' WHERE NEW.snapshot->>'$.seq' IS NOT NULL;
+        INSERT OR REPLACE INTO snapshot (one, seq, at, pruned)
+            SELECT 1, NEW.snapshot->>'$.seq', NEW.snapshot->>'$.at', NEW.snapshot->>'$.pruned'
+            WHERE NEW.snapshot->>'$.seq' IS NOT NULL;
     END;
     """,
 )

@@ -1,0 +1,57 @@
+"""What the writer does between two batches: removing history and giving its space back, a little at a time.
+
+Each is one short transaction on the writing connection, so that a commit never waits long. Writes only what
+is handed in or is gone already.
+"""
+
+from typing import Any
+
+from relay.store.database import Connection
+from relay.store.queries import as_json
+
+ROWS = 1_000
+"""Entries removed in one go."""
+PAGES = 256
+"""Pages given back in one go."""
+
+
+async def keep_base(connection: Connection, state: dict[str, Any]) -> None:
+    """Keep the whole state as where the log's history begins.
+
+    Args:
+        connection: the one that writes.
+        state: all rows of the state, as the store's `snapshot` parameter.
+    """
+    await connection.execute("INSERT OR REPLACE INTO base (one, value) VALUES (1, ?)", (as_json(state),))
+
+
+async def remove_history(connection: Connection, upto: int) -> int:
+    """Remove messages and marks up to an entry, the oldest first. Gives how many were removed."""
+    rows = await connection.execute(
+        "DELETE FROM log WHERE seq IN (SELECT seq FROM log WHERE seq <= ? AND kind <= 5 ORDER BY seq LIMIT ?)"
+        " RETURNING seq",
+        (upto, ROWS),
+    )
+    return len(rows)
+
+
+async def erase_chat(connection: Connection, chat: int) -> int:
+    """Remove messages and marks of a chat that is gone. Gives how many were removed."""
+    rows = await connection.execute(
+        "DELETE FROM log WHERE seq IN (SELECT seq FROM log WHERE kind <= 3 AND chat = ? UNION ALL"
+        " SELECT seq FROM log WHERE kind IN (4, 5) AND chat = ? LIMIT ?) RETURNING seq",
+        (chat, chat, ROWS),
+    )
+    return len(rows)
+
+
+async def give_back(connection: Connection) -> bool:
+    """Give pages that nothing uses back to the file system. Tells whether there are more."""
+    await connection.execute(f"PRAGMA incremental_vacuum({PAGES})")
+    ((free,),) = await connection.execute("PRAGMA freelist_count")
+    return bool(free > PAGES)
+
+
+async def probe(connection: Connection) -> None:
+    """Write something and sync it: shows that the store can be written."""
+    await connection.execute("INSERT OR REPLACE INTO cursor (device, seq, seen) VALUES (0, 0, unixepoch() * 1000)")
