@@ -1,0 +1,343 @@
+"""Measure the relay: `python tests/bench/run.py [WORK …] [--rounds N] [--seconds S] [--against TREE]`.
+
+What each WORK is stands in README.md. With --against every round measures both trees in turn, so that what
+else the machine does falls on both.
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import generator
+from floor import Floor
+from generator import RELAY, RELAY_ANSWER
+from machine import GENERATOR_CORE, pin
+from under_load import TREE, Relay, template
+
+Figures = dict[str, Any]
+HERE = Path(__file__).resolve().parent
+
+
+def rates(what: str, figures: Figures) -> Figures:
+    """What a run of the generator comes to per second and per message."""
+    took = figures["seconds"]
+    return {
+        "work": what,
+        "rate": round(figures["complete"] / took, 1),
+        "deliveries": round(figures["delivered"] / took, 1),
+        "core": round(figures["server_cpu"] / took, 3),
+        "generator_core": round(figures["generator_cpu"] / took, 3),
+        "cpu_us_per_message": round(figures["server_cpu"] / max(1, figures["complete"]) * 1e6, 1),
+        "cpu_us_per_delivery": round(figures["server_cpu"] / max(1, figures["delivered"]) * 1e6, 2),
+    }
+
+
+class Counts:
+    """What counted_syncs.c counted."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.environment = {
+            "LD_PRELOAD": str(generator.build(HERE / "counted_syncs.c")),
+            "RELAY_BENCH_COUNTS": str(path),
+        }
+
+    def read(self) -> tuple[int, int, int]:
+        return struct.unpack("3Q", self.path.read_bytes()[:24])
+
+
+def loaded(relay: Relay, counts: Counts, what: str, profile: Path | None, **plan: Any) -> Figures:
+    """Warm up, then measure one load and add what it cost.
+
+    Args:
+        relay: a running one.
+        counts: what it writes and syncs.
+        what: a name for the figures.
+        profile: where py-spy's stacks go, if they are wanted.
+        plan: what `generator.run` takes, with connections in place of sockets.
+    """
+    assert relay.process is not None
+    seconds = plan.pop("seconds")
+    senders, receivers, templates = plan.pop("senders"), plan.pop("receivers"), plan.pop("templates")
+    everybody = [*senders, *receivers]
+    for one in everybody:
+        one.drain()
+    ports = [[one.fileno() for one in side] for side in (senders, receivers)]
+
+    def go(length: float) -> Figures:
+        return generator.run(
+            *ports, templates, protocol=RELAY, answers=RELAY_ANSWER, needs_answer=True,
+            seconds=length, server=relay.process.pid, **plan,
+        )  # fmt: skip
+
+    go(1.5)
+    for one in everybody:
+        one.drain()
+    spy = None
+    if profile is not None:
+        spy = subprocess.Popen(
+            ["py-spy", "record", "--nonblocking", "-t", "-F", "-r", "400", "-d", str(int(seconds)), "-f", "raw",
+             "-o", str(profile), "-p", str(relay.process.pid)],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        time.sleep(1)
+    before, disk = counts.read(), relay.process.written()
+    figures = go(seconds)
+    after = counts.read()
+    if spy is not None:
+        spy.wait(120)
+    complete = max(1, figures["complete"])
+    figures |= rates(what, figures) | {
+        "messages_per_sync": round(complete / max(1, after[0] - before[0]), 2),
+        "syncs": after[0] - before[0],
+        "written_per_message": round((after[2] - before[2]) / complete),
+        "disk_per_message": round((relay.process.written() - disk) / complete),
+        "rss_kib": relay.process.rss_kib(),
+    }
+    return figures
+
+
+def dialogs(
+    tree: Path, options: argparse.Namespace, what: str, *, pairs: int, window: int, rate: float = 0
+) -> Figures:
+    """Dialogs that each have somebody who sends and somebody who receives."""
+    relay, counts = _relay(tree, users=2 * pairs)
+    try:
+        relay.start()
+        peers = [f"u{2 * pair + 1}" for pair in range(pairs)]
+        senders = [relay.login(f"u{2 * pair}") for pair in range(pairs)]
+        receivers = [relay.login(peer) for peer in peers]
+        for sender, peer in zip(senders, peers, strict=True):
+            sender.wait_for("new", {"chatId": peer, "clientMessageId": "hello", "message": "hello"}, "hello")
+        time.sleep(0.3)
+        return loaded(
+            relay,
+            counts,
+            what,
+            _profile(options, what),
+            senders=senders,
+            receivers=receivers,
+            templates=[template(peer) for peer in peers],
+            window=window,
+            seconds=options.seconds,
+            rate=rate,
+        )
+    finally:
+        relay.stop()
+
+
+def w1(tree: Path, options: argparse.Namespace) -> list[Figures]:
+    """50 dialogs with 8 sends under way in each."""
+    return [dialogs(tree, options, "w1", pairs=options.dialogs, window=8)]
+
+
+def one(tree: Path, options: argparse.Namespace) -> list[Figures]:
+    """One dialog, one send under way."""
+    return [dialogs(tree, options, "one", pairs=1, window=1)]
+
+
+def open_loop(tree: Path, options: argparse.Namespace) -> list[Figures]:
+    """50 dialogs at a set rate, whatever comes back."""
+    return [dialogs(tree, options, "open", pairs=options.dialogs, window=8, rate=options.rate)]
+
+
+def w2(tree: Path, options: argparse.Namespace) -> list[Figures]:
+    """One group, one sender, with 1 and 8 sends under way."""
+    members = options.members
+    relay, counts = _relay(tree, users=members + 1, members=members)
+    found = []
+    try:
+        relay.start()
+        sender = relay.login("u0")
+        receivers = [relay.login(f"u{number + 1}") for number in range(members)]
+        time.sleep(0.5)
+        for window in (1, 8):
+            what = f"w2-{window}"
+            figures = loaded(
+                relay,
+                counts,
+                what,
+                _profile(options, what),
+                senders=[sender],
+                receivers=receivers,
+                templates=[template(relay.group)],
+                fan=True,
+                window=window,
+                seconds=options.seconds,
+            )
+            found.append(figures)
+            time.sleep(0.3)
+    finally:
+        relay.stop()
+    return found
+
+
+def floor(_tree: Path, options: argparse.Namespace) -> list[Figures]:
+    """W1 and W2 on the cheapest relay that one CPython thread can be: what the machine gives at this moment."""
+    found = []
+    for what, pairs, members in (
+        ("floor-w1", options.dialogs, 0),
+        ("floor-one", 1, 0),
+        ("floor-w2-1", 0, options.members),
+    ):
+        with Floor() as server:
+            fan = bool(members)
+            senders = [server.login(f"u{2 * pair}") for pair in range(pairs or 1)]
+            receivers = [server.login(f"u{2 * number + 1}") for number in range(pairs or members)]
+            if fan:
+                for member in receivers:
+                    server.join(member, "#hall")
+            names = ["#hall"] if fan else [f"u{2 * pair + 1}" for pair in range(pairs)]
+            plan: dict[str, Any] = {"protocol": generator.TEXT, "fan": fan, "window": 8 if pairs > 1 else 1}
+            sockets = [[one.fileno() for one in side] for side in (senders, receivers)]
+            templates = [server.template(name) for name in names]
+            generator.run(*sockets, templates, seconds=0.5, **plan)
+            figures = generator.run(
+                *sockets, templates, seconds=min(3, options.seconds), server=server.process.pid, **plan
+            )
+            found.append(figures | rates(what, figures))
+    return found
+
+
+def start(tree: Path, options: argparse.Namespace) -> list[Figures]:
+    """Time to the first login, memory at start and for each idle connection."""
+    relay, _ = _relay(tree, users=options.idle, counted=False)
+    try:
+        ready = []
+        for _ in range(5):
+            relay.start().stop()
+            ready.append(round(relay.ready_ms, 1))
+        process = relay.start()
+        time.sleep(1)
+        at_start = process.rss_kib()
+        begun = time.perf_counter()
+        connections = [relay.login(f"u{number}") for number in range(options.idle)]
+        logins = time.perf_counter() - begun
+        for connection in connections:
+            connection.drain()
+        time.sleep(1)
+        with_idle, cpu = process.rss_kib(), process.cpu()
+        time.sleep(3)
+        return [
+            {
+                "work": "start",
+                "ready_ms": statistics.median(ready),
+                "ready_ms_all": ready,
+                "rss_mib": round(at_start / 1024, 1),
+                "idle_connections": options.idle,
+                "rss_idle_mib": round(with_idle / 1024, 1),
+                "kib_per_idle": round((with_idle - at_start) / options.idle, 2),
+                "logins_per_s": round(options.idle / logins),
+                "idle_core": round((process.cpu() - cpu) / 3, 4),
+            }
+        ]
+    finally:
+        relay.stop()
+
+
+WORK: dict[str, Callable[[Path, argparse.Namespace], list[Figures]]] = {
+    "w1": w1,
+    "one": one,
+    "w2": w2,
+    "open": open_loop,
+    "start": start,
+    "floor": floor,
+}
+
+
+def _relay(tree: Path, *, users: int, members: int = 0, counted: bool = True) -> tuple[Relay, Counts]:
+    relay = Relay(tree, users=users, members=members)
+    counts = Counts(relay.data / "counts")
+    if counted:
+        relay.environment |= counts.environment
+    return relay, counts
+
+
+def _profile(options: argparse.Namespace, what: str) -> Path | None:
+    return options.profile / f"{what}.txt" if options.profile else None
+
+
+def _line(row: Figures) -> str:
+    if row["work"] == "start":
+        return (
+            f"start   ready {row['ready_ms']} ms  {row['rss_mib']} MiB, {row['rss_idle_mib']} MiB with"
+            f" {row['idle_connections']} idle ({row['kib_per_idle']} KiB each)  {row['logins_per_s']} logins/s"
+            f"  idle core {row['idle_core']}"
+        )
+    delays = "".join(
+        f"  {title} {row[name]['p50']:.2f}/{row[name]['p99']:.2f}"
+        for name, title in (("delivery", "delivered"), ("last", "last"), ("done", "done"))
+    )
+    rest = ""
+    if "disk_per_message" in row:
+        rest = f"  {row['messages_per_sync']} messages/sync  {row['disk_per_message']} B/message to disk"
+    return (
+        f"{row['work']:10} {row['rate']:>8.0f} messages/s {row['deliveries']:>8.0f} deliveries/s"
+        f"  {row['cpu_us_per_message']} µs/message{delays} ms (p50/p99)"
+        f"  core {row['core']:.2f} generator {row['generator_core']:.2f}{rest}  left {row['left']}"
+    )
+
+
+def _summary(rows: list[Figures]) -> list[str]:
+    lines = []
+    for what in dict.fromkeys(row["work"] for row in rows):
+        for tree in dict.fromkeys(row["tree"] for row in rows):
+            mine = [row for row in rows if row["work"] == what and row["tree"] == tree]
+            if not mine:
+                continue
+            key = "ready_ms" if what == "start" else "deliveries" if "w2" in what else "rate"
+            values = [row[key] for row in mine]
+            middle = min(mine, key=lambda row: abs(row[key] - statistics.median(values)))
+            lines.append(
+                f"{tree}: median of {len(values)} [{min(values):.0f} … {max(values):.0f}]: {_line(middle)}"
+            )
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("work", nargs="*", choices=[[], *WORK], default=list(WORK))
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--dialogs", type=int, default=50)
+    parser.add_argument("--members", type=int, default=200)
+    parser.add_argument("--idle", type=int, default=1_000)
+    parser.add_argument("--rate", type=float, default=1_000)
+    parser.add_argument("--tree", type=Path, default=TREE, help="the source tree to measure")
+    parser.add_argument("--against", type=Path, help="a second one, measured in turn")
+    parser.add_argument("--profile", type=Path, help="a directory for py-spy's raw stacks")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    if os.getpid() != os.getsid(0) and os.getpid() != os.getpgrp():
+        os.setsid()
+    pin(GENERATOR_CORE)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(65_536, hard), hard))
+    rows: list[Figures] = []
+    trees = [options.tree.resolve(), *([options.against.resolve()] if options.against else [])]
+    for number in range(options.rounds):
+        for what in options.work:
+            for tree in trees if number % 2 == 0 else reversed(trees):
+                for row in WORK[what](tree, options):
+                    row |= {"tree": tree.name, "load": round(os.getloadavg()[0], 2)}
+                    rows.append(row)
+                    print(f"{tree.name}: {_line(row)}", file=sys.stderr, flush=True)
+    if options.json:
+        print(json.dumps(rows))
+    else:
+        print("\n".join(_summary(rows)))
+
+
+if __name__ == "__main__":
+    main()
