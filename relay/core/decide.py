@@ -28,6 +28,7 @@ from relay.store.entry import (
     Facts,
     FirstMark,
     Kind,
+    Marked,
     MessageAt,
     Prunable,
     Stored,
@@ -119,6 +120,7 @@ class _Drafting:
         self.client_keys: dict[int, Stored] = {}
         self.dlvrd: dict[tuple[int, int], int] = {}
         self.read: dict[tuple[int, int], int] = {}
+        self.marks: dict[tuple[int, int], list[Entry]] = {}
         self.coverage: dict[tuple[int, int, int], tuple[Covered, ...]] = {}
 
     def decide(self, command: Command) -> None:
@@ -441,7 +443,7 @@ def _mark(draft: _Drafting, command: Command, key: int, message_id: int | None, 
     extra = None
     if len(covered) > 1:
         extra = msgspec.json.encode([(one.author, one.message_id) for one in covered]).decode()
-    draft.add(
+    entry = draft.add(
         Kind.READ if read else Kind.DLVRD,
         key,
         top.message_id,
@@ -450,6 +452,7 @@ def _mark(draft: _Drafting, command: Command, key: int, message_id: int | None, 
         extra=extra,
         covered=covered,
     )
+    draft.marks.setdefault(place, []).append(entry)
     return requests.Marked(
         message_id=top.message_id,
         timestamp=draft.at,
@@ -460,8 +463,8 @@ def _mark(draft: _Drafting, command: Command, key: int, message_id: int | None, 
 
 def _repeat_mark(draft: _Drafting, key: int, user: int, message_id: int | None, *, read: bool) -> object:
     """A repeated mark answers with the first timestamp and changes nothing."""
-    missed = draft.state.missed(draft.state.chats[key], user) if read else None
-    first = None if message_id is None else draft.fact(FirstMark(key, user, read, message_id))
+    missed = _missed(draft, key, user) if read else None
+    first = None if message_id is None else _first_mark(draft, key, user, message_id, read=read)
     if first is None:
         return requests.Marked(missed=missed)
     return requests.Marked(
@@ -469,26 +472,63 @@ def _repeat_mark(draft: _Drafting, key: int, user: int, message_id: int | None, 
     )
 
 
+def _first_mark(draft: _Drafting, key: int, user: int, message_id: int, *, read: bool) -> Marked | None:
+    """When the highest message up to this one was first marked: in this batch, or before it."""
+    member = draft.state.members[key][user]
+    marked_here = _covered(draft, key, user, member.read if read else member.dlvrd, message_id)
+    if not marked_here:
+        return draft.fact(FirstMark(key, user, read, message_id))  # type: ignore[no-any-return]
+    top = max(marked_here, key=lambda one: one.message_id)
+    at = next(
+        entry.at
+        for entry in draft.marks[key, user]
+        if entry.message_id >= top.message_id and (entry.kind == Kind.READ or not read)
+    )
+    return Marked(top.message_id, top.client_id, at)
+
+
+def _missed(draft: _Drafting, key: int, user: int) -> int:
+    """A member's unread messages, with what this batch has done to them so far."""
+    chat = draft.state.chats[key]
+    if (key, user) in draft.read:
+        return _unread(draft, chat, user, draft.read[key, user], draft.last_ids.get(key, chat.last_message_id))
+    return draft.state.missed(chat, user) + sum(1 for _, author, _ in draft.sent.get(key, ()) if author != user)
+
+
 def _covered(draft: _Drafting, chat: int, user: int, after: int, upto: int) -> tuple[Covered, ...]:
-    """For each author but the user their highest message in (after, upto]."""
+    """For each author but the user their highest message in (after, upto], the highest first."""
     if upto <= after:
         return ()
     everybody = draft.coverage.get((chat, after, upto))
     if everybody is None:
-        everybody = _covered_by_anyone(draft, chat, after, upto)
-        if everybody is None:
-            return draft.fact(CoveredBy(chat, user, after, upto))  # type: ignore[no-any-return]
-        draft.coverage[chat, after, upto] = everybody
+        found = _covered_by_anyone(draft, chat, after, upto)
+        if found is None:
+            return _covered_from_log(draft, chat, user, after, upto)
+        everybody = draft.coverage[chat, after, upto] = found
     return tuple(one for one in everybody if one.author != user)
+
+
+def _covered_from_log(draft: _Drafting, chat: int, user: int, after: int, upto: int) -> tuple[Covered, ...]:
+    """The same where the tail is too short: what this batch says is in no log yet."""
+    found = {one.author: one for one in _covered_by_batch(draft, chat, after, upto) if one.author != user}
+    for one in draft.fact(CoveredBy(chat, user, after, upto)):
+        found.setdefault(one.author, one)
+    return tuple(found.values())
+
+
+def _covered_by_batch(draft: _Drafting, chat: int, after: int, upto: int) -> Iterable[Covered]:
+    """The highest message of each author in (after, upto] that this batch says, the highest first."""
+    found: dict[int, Covered] = {}
+    for message_id, author, client_id in reversed(draft.sent.get(chat, ())):
+        if after < message_id <= upto:
+            found.setdefault(author, Covered(author, message_id, client_id))
+    return found.values()
 
 
 def _covered_by_anyone(draft: _Drafting, chat: int, after: int, upto: int) -> tuple[Covered, ...] | None:
     """The highest message of each author in (after, upto], the highest first; None where the tail is too short."""
-    found: dict[int, Covered] = {}
+    found = {one.author: one for one in _covered_by_batch(draft, chat, after, upto)}
     committed = draft.state.chats[chat].last_message_id
-    for message_id, author, client_id in reversed(draft.sent.get(chat, ())):
-        if after < message_id <= upto and author not in found:
-            found[author] = Covered(author, message_id, client_id)
     if after < committed:
         tail = draft.state.tails.get(chat)
         if tail is None or tail.since > after + 1:

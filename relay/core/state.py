@@ -291,6 +291,7 @@ class State:
     def _chat_deleted(self, _change: changes.ChatDeleted, entry: Entry) -> None:
         chat = self.chats[entry.chat]
         chat.gone = True
+        self.group_keys.pop(chat.id or "", None)
         # What was said in it is erased with it, so that nothing may be left that only those entries explain.
         chat.last_message_id = chat.newest = chat.newest_at = chat.newest_by = chat.count = chat.pruned = 0
         chat.newest_deleted = False

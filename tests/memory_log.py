@@ -1,0 +1,265 @@
+"""The log without a disk: commands are decided, their entries applied, and facts answered from a dict.
+
+For tests of the rules. It does what the store's writer does, batch by batch, in the fewest lines.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from relay.core import commands, decide
+from relay.core.commands import ADMIN, Command
+from relay.core.state import Chat, Member, State
+from relay.protocol import control, objects, requests
+from relay.protocol.errors import RelayError
+from relay.store.entry import (
+    ClientKey,
+    Covered,
+    CoveredBy,
+    Entry,
+    Fact,
+    Facts,
+    FirstMark,
+    Kind,
+    Marked,
+    MessageAt,
+    Stored,
+    UnreadAfter,
+)
+
+T0 = 1_767_225_600_000
+
+
+class MemoryLog:
+    """A state, the entries that made it, and the messages as they are now."""
+
+    def __init__(self, apply: Callable[[Entry], None] | None = None) -> None:
+        self.state = State()
+        self.entries: list[Entry] = []
+        self.messages: dict[tuple[int, int], Stored] = {}
+        self.batches = 0
+        self.now = T0
+        self._apply = apply or self.state.apply
+
+    # The way of a command.
+
+    def run(self, *batch: Command, alone: bool = False) -> list[Any]:
+        """Decide commands as the writer does: together, but for those that need a batch of their own.
+
+        Args:
+            batch: what waits, in its order.
+            alone: give every command a batch of its own.
+
+        Returns:
+            What each is answered with.
+        """
+        answers: list[Any] = []
+        waiting = list(batch)
+        while waiting:
+            count = 0
+            while count < len(waiting) and not decide.stands_alone(self.state, waiting[count]):
+                count += 1
+            count = 1 if alone else max(count, 1)
+            answers += self._commit(waiting[:count])
+            waiting = waiting[count:]
+        return answers
+
+    def _commit(self, batch: list[Command]) -> list[Any]:
+        facts: Facts = {}
+        for _ in range(20):
+            draft = decide.decide(self.state, batch, facts)
+            if draft.unknown:
+                facts.update({fact: self._look_up(fact) for fact in draft.unknown})
+                continue
+            entries = [entry for decision in draft.decisions for entry in decision.entries]
+            known = {entry.client_key: self._by_client_key(entry.client_key) for entry in entries if entry.client_key}
+            clashes = {ClientKey(key): stored for key, stored in known.items() if stored is not None}
+            if clashes:
+                assert not clashes.keys() <= facts.keys(), "it was decided as new though its client key is known"
+                facts.update(clashes)
+                continue
+            break
+        else:
+            raise AssertionError("a batch asked for more facts without end")
+        self.batches += 1
+        for entry in entries:
+            self._store(entry)
+        for amendment in draft.amendments:
+            place = (amendment.chat, amendment.message_id)
+            self.messages[place] = self.messages[place]._replace(
+                message=amendment.message,
+                extra=amendment.extra,
+                changed=amendment.changed,
+                changed_at=amendment.at,
+                deleted=amendment.deleted,
+            )
+        for entry in entries:
+            self.entries.append(entry)
+            self._apply(entry)
+        return [decision.answer for decision in draft.decisions]
+
+    def _store(self, entry: Entry) -> None:
+        if entry.kind <= Kind.DELETE:
+            place = (entry.chat, entry.message_id)
+            assert place not in self.messages, f"message {place} is there already"
+            self.messages[place] = Stored(
+                entry.chat,
+                entry.message_id,
+                entry.kind,
+                entry.actor,
+                entry.client_id or "",
+                entry.at,
+                entry.message if entry.kind == Kind.NEW else None,
+                deleted=False,
+                changed=0,
+                changed_at=0,
+                target=entry.target,
+                extra=entry.extra,
+            )
+
+    # Facts.
+
+    def _look_up(self, fact: Fact) -> Any:
+        match fact:
+            case MessageAt():
+                return self.messages.get((fact.chat, fact.message_id))
+            case ClientKey():
+                return self._by_client_key(fact.client_key)
+            case CoveredBy():
+                highest: dict[int, Covered] = {}
+                for one in self._said(fact.chat, fact.user, fact.after + 1, fact.upto):
+                    highest[one.author] = Covered(one.author, one.message_id, one.client_id)
+                return tuple(sorted(highest.values(), key=lambda one: -one.message_id))
+            case UnreadAfter():
+                return len(self._said(fact.chat, fact.user, fact.after + 1, 2**60))
+            case FirstMark():
+                return self._first_mark(fact)
+
+    def _said(self, chat: int, user: int, first: int, last: int) -> list[Stored]:
+        """What others said in a chat and is not deleted, ascending."""
+        found = [
+            one
+            for (key, message_id), one in self.messages.items()
+            if key == chat and first <= message_id <= last and one.kind == Kind.NEW
+        ]
+        return sorted((one for one in found if one.author != user and not one.deleted), key=lambda one: one.message_id)
+
+    def _by_client_key(self, key: int | None) -> Stored | None:
+        for entry in self.entries:
+            if entry.client_key == key:
+                return self.messages[entry.chat, entry.message_id]
+        return None
+
+    def _first_mark(self, fact: FirstMark) -> Marked | None:
+        said = self._said(fact.chat, fact.user, 1, fact.upto)
+        if not said:
+            return None
+        kinds = (Kind.READ,) if fact.read else (Kind.DLVRD, Kind.READ)
+        for entry in self.entries:
+            right = entry.kind in kinds and entry.chat == fact.chat and entry.actor == fact.user
+            if right and entry.message_id >= said[-1].message_id:
+                return Marked(said[-1].message_id, said[-1].client_id, entry.at)
+        return None
+
+    # Commands in words.
+
+    def command(self, user: str | None, request: msgspec.Struct, made_up: str = "", device: int = 0) -> Command:
+        """Make a command of a user's, or of an admin's; every one a second later than the one before."""
+        self.now += 1_000
+        key = ADMIN if user is None else self.state.user_keys[user]
+        return Command(self.now, key, device, request, made_up=made_up)
+
+    def do(self, user: str | None, request: msgspec.Struct, made_up: str = "") -> Any:
+        """Have one command decided, and give its answer."""
+        (answer,) = self.run(self.command(user, request, made_up))
+        return answer
+
+    def add_users(self, *ids: str) -> None:
+        """Make users."""
+        for user_id in ids:
+            self.do(None, control.AddUser(id=user_id))
+
+    def new(self, user: str, chat_id: str, client_id: str, text: str = "hello", reply_to: int | None = None) -> Any:
+        """Send a message."""
+        return self.do(
+            user,
+            requests.New(chat_id=chat_id, client_message_id=client_id, message=text, reply_to=reply_to),
+        )
+
+    def mark(self, user: str, chat_id: str, message_id: int | None = None, *, read: bool) -> Command:
+        """Make the command of a mark."""
+        key = self.key(user, chat_id)
+        return self.command(
+            user, commands.MarkRead(key, message_id) if read else commands.MarkDelivered(key, message_id)
+        )
+
+    def dlvrd(self, user: str, chat_id: str, message_id: int | None = None) -> Any:
+        """Mark as delivered."""
+        (answer,) = self.run(self.mark(user, chat_id, message_id, read=False))
+        return answer
+
+    def read(self, user: str, chat_id: str, message_id: int | None = None) -> Any:
+        """Mark as read."""
+        (answer,) = self.run(self.mark(user, chat_id, message_id, read=True))
+        return answer
+
+    def group(self, owner: str, *participants: str, type_: Any = "group", id_: str = "g-1") -> str:
+        """Make a group or channel."""
+        self.do(owner, requests.CreateChat(type=type_, name="Crew", participants=[*participants]), id_)
+        return id_
+
+    # What is true now.
+
+    def key(self, user: str, chat_id: str) -> int:
+        """Find a chat as a user calls it."""
+        key = self.state.chat_key(self.state.user_keys[user], chat_id)
+        assert key is not None, f"{user} has no chat {chat_id}"
+        return key
+
+    def chat(self, user: str, chat_id: str) -> Chat:
+        """A chat."""
+        return self.state.chats[self.key(user, chat_id)]
+
+    def member(self, user: str, chat_id: str) -> Member:
+        """A user in a chat."""
+        return self.state.members[self.key(user, chat_id)][self.state.user_keys[user]]
+
+    def missed(self, user: str, chat_id: str) -> int:
+        """How many unread messages a user has in a chat."""
+        return self.state.missed(self.chat(user, chat_id), self.state.user_keys[user])
+
+    def members(self, user: str, chat_id: str) -> set[str]:
+        """Who is in a chat."""
+        return {self.state.users[key].id for key in self.state.members[self.key(user, chat_id)]}
+
+    def file(self) -> objects.Attachment:
+        """Make an attachment."""
+        meta = objects.AttachmentMeta(extension="txt", size=1)
+        return objects.Attachment(type="file", id="f1", filename="a.txt", url="/files/f1", meta=meta)
+
+
+def code(answer: Any) -> str:
+    """The error code of an answer that must be an error."""
+    assert isinstance(answer, RelayError), answer
+    return answer.error.code
+
+
+def facts_of(state: State) -> Any:
+    """All of a state that must follow from the entries alone; its tails are a memory of what was read lately."""
+    return msgspec.to_builtins(
+        {
+            "seq": state.seq,
+            "at": state.at,
+            "users": state.users,
+            "user_keys": state.user_keys,
+            "devices": state.devices,
+            "device_keys": state.device_keys,
+            "chats": state.chats,
+            "group_keys": state.group_keys,
+            "dialog_keys": {f"{a} {b}": key for (a, b), key in state.dialog_keys.items()},
+            "members": {chat: sorted(members.items()) for chat, members in state.members.items()},
+            "chats_of": {user: sorted(chats) for user, chats in state.chats_of.items()},
+        },
+        str_keys=True,
+    )

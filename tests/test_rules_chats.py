@@ -1,0 +1,276 @@
+"""Groups, channels and who may do what in them; users and devices (sections 3 and 5)."""
+
+from typing import Any
+
+import pytest
+from memory_log import MemoryLog, code
+
+from relay.core import commands, render
+from relay.core.presence import Presence
+from relay.protocol import control, requests
+from relay.store.entry import Kind
+
+
+@pytest.fixture
+def log() -> MemoryLog:
+    log = MemoryLog()
+    log.add_users("User1", "User2", "User3", "User4")
+    return log
+
+
+def update(**fields: Any) -> requests.UpdateChat:
+    return requests.UpdateChat(chat_id="g-1", **fields)
+
+
+def add(*users: str) -> commands.AddParticipants:
+    return commands.AddParticipants("g-1", [*users])
+
+
+def remove(*users: str) -> commands.RemoveParticipants:
+    return commands.RemoveParticipants("g-1", [*users])
+
+
+LEAVE = commands.LeaveChat("g-1")
+DELETE = commands.DeleteChat("g-1")
+
+
+# Making.
+
+
+def test_who_makes_a_group_owns_it_and_is_in_it(log: MemoryLog) -> None:
+    log.group("User1", "User2", "User2", "User1")
+    assert log.members("User1", "g-1") == {"User1", "User2"}
+    assert log.chat("User1", "g-1").owner == log.state.user_keys["User1"]
+
+
+def test_a_group_needs_users_who_are_there(log: MemoryLog) -> None:
+    answer = log.do("User1", requests.CreateChat(type="group", name="x", participants=["Nobody"]), "g-1")
+    assert code(answer) == "not_found"
+    assert answer.error.message == "payload.participants: there is no user 'Nobody' here"
+
+
+def test_users_and_groups_share_one_name_space(log: MemoryLog) -> None:
+    log.group("User1", id_="g-1")
+    assert code(log.do(None, control.AddUser(id="g-1"))) == "conflict"
+    assert code(log.do(None, control.AddUser(id="User1"))) == "conflict"
+    assert code(log.do("User1", requests.CreateChat(type="group", name="x", participants=[]), "g-1")) == "conflict"
+    assert code(log.do("User1", requests.CreateChat(type="group", name="x", participants=[]), "User2")) == "conflict"
+
+
+# Changing: owner, admins, members.
+
+
+@pytest.mark.parametrize("request_", [update(name="Other"), add("User4"), remove("User3"), DELETE])
+def test_a_plain_member_changes_nothing(log: MemoryLog, request_: Any) -> None:
+    log.group("User1", "User2", "User3")
+    assert code(log.do("User2", request_)) == "forbidden"
+
+
+@pytest.mark.parametrize("request_", [update(name="Other"), add("User4"), remove("User3"), DELETE, LEAVE])
+def test_who_is_not_in_it_does_not_see_it(log: MemoryLog, request_: Any) -> None:
+    log.group("User1", "User2", "User3")
+    assert code(log.do("User4", request_)) == "not_found"
+
+
+def test_an_admin_runs_the_group_but_only_the_owner_makes_admins_and_deletes(log: MemoryLog) -> None:
+    log.group("User1", "User2", "User3")
+    log.do("User1", update(admins=["User2"]))
+    log.do("User2", update(name="Other", photo_url="/p"))
+    log.do("User2", add("User4"))
+    log.do("User2", remove("User3"))
+    assert log.chat("User1", "g-1").name == "Other"
+    assert log.members("User1", "g-1") == {"User1", "User2", "User4"}
+    assert code(log.do("User2", update(admins=[]))) == "forbidden"
+    assert code(log.do("User2", DELETE)) == "forbidden"
+
+
+def test_admins_are_members(log: MemoryLog) -> None:
+    log.group("User1", "User2")
+    assert code(log.do("User1", update(admins=["User3"]))) == "bad_request"
+
+
+def test_the_owner_cannot_be_removed_and_only_the_owner_removes_an_admin(log: MemoryLog) -> None:
+    log.group("User1", "User2", "User3")
+    log.do("User1", update(admins=["User2", "User3"]))
+    assert code(log.do("User2", remove("User1"))) == "forbidden"
+    assert code(log.do("User2", remove("User3"))) == "forbidden"
+    log.do("User1", remove("User3"))
+    assert log.members("User1", "g-1") == {"User1", "User2"}
+
+
+def test_what_changes_nothing_is_no_entry(log: MemoryLog) -> None:
+    log.group("User1", "User2")
+    entries = len(log.entries)
+    log.do("User1", add("User2"))
+    log.do("User1", remove("User3"))
+    log.do("User1", update())
+    assert len(log.entries) == entries
+
+
+def test_an_owner_who_leaves_hands_over_to_an_admin_first(log: MemoryLog) -> None:
+    log.group("User1", "User2", "User3")
+    log.do("User1", update(admins=["User3"]))
+    log.do("User1", LEAVE)
+    assert log.chat("User2", "g-1").owner == log.state.user_keys["User3"]
+
+
+def test_without_admins_to_who_is_longest_in_it(log: MemoryLog) -> None:
+    log.group("User1", "User4")
+    log.do("User1", add("User2"))
+    log.do("User1", LEAVE)
+    assert log.chat("User2", "g-1").owner == log.state.user_keys["User4"]
+
+
+def test_the_last_one_to_leave_ends_it(log: MemoryLog) -> None:
+    log.group("User1")
+    log.do("User1", LEAVE)
+    assert code(log.new("User1", "g-1", "c1")) == "not_found"
+    assert code(log.do(None, add("User2"))) == "not_found"
+
+
+def test_a_deleted_group_is_gone_for_all_even_for_admins_of_the_machine(log: MemoryLog) -> None:
+    log.group("User1", "User2")
+    log.do("User1", DELETE)
+    for user in ("User1", "User2"):
+        assert code(log.new(user, "g-1", "c1")) == "not_found"
+    for request in (DELETE, add("User3"), update(name="Other")):
+        assert code(log.do(None, request)) == "not_found"
+
+
+def test_a_dialog_cannot_be_left_or_changed(log: MemoryLog) -> None:
+    log.new("User1", "User2", "c1")
+    assert code(log.do("User1", commands.LeaveChat("User2"))) == "bad_request"
+    assert code(log.do("User1", requests.UpdateChat(chat_id="User2", name="x"))) == "bad_request"
+    assert code(log.do("User1", commands.AddParticipants("User2", ["User3"]))) == "bad_request"
+
+
+# Joining and leaving.
+
+
+def test_who_joins_has_nothing_unread_and_gets_what_comes(log: MemoryLog) -> None:
+    log.group("User1", "User2")
+    log.new("User1", "g-1", "c1")
+    log.do("User1", add("User3"))
+    assert log.missed("User3", "g-1") == 0
+    log.new("User1", "g-1", "c2")
+    assert (log.missed("User2", "g-1"), log.missed("User3", "g-1")) == (2, 1)
+
+
+def test_who_joined_later_is_not_waited_for(log: MemoryLog) -> None:
+    log.group("User1", "User2")
+    log.new("User1", "g-1", "c1")
+    log.do("User1", add("User3"))
+    log.read("User2", "g-1")
+    assert render.status_for_author(log.state, log.key("User1", "g-1"), 1, 1) == "read"
+
+
+def test_who_was_removed_is_out(log: MemoryLog) -> None:
+    log.group("User1", "User2")
+    log.do("User1", remove("User2"))
+    assert code(log.new("User2", "g-1", "c1")) == "not_found"
+
+
+# Channels.
+
+
+def test_only_owner_and_admins_write_in_a_channel(log: MemoryLog) -> None:
+    log.group("User1", "User2", "User3", type_="channel")
+    log.do("User1", update(admins=["User3"]))
+    assert code(log.new("User2", "g-1", "c1")) == "forbidden"
+    assert log.new("User1", "g-1", "c1").message_id == 1
+    assert log.new("User3", "g-1", "c1").message_id == 2
+    log.do("User1", update(admins=[]))
+    assert code(log.new("User3", "g-1", "c2")) == "forbidden"
+
+
+def test_all_read_a_channel(log: MemoryLog) -> None:
+    log.group("User1", "User2", type_="channel")
+    log.new("User1", "g-1", "c1")
+    assert log.missed("User2", "g-1") == 1
+    assert log.read("User2", "g-1").missed == 0
+
+
+# Clearing a dialog.
+
+
+def test_a_cleared_dialog_is_gone_for_one_and_comes_back_with_something_new(log: MemoryLog) -> None:
+    log.new("User1", "User2", "c1")
+    log.do("User2", commands.DeleteChat("User1"))
+    listed = [chat.key for chat, _ in log.state.listed(log.state.user_keys["User2"])]
+    assert listed == []
+    assert [chat.key for chat, _ in log.state.listed(log.state.user_keys["User1"])]
+    log.new("User1", "User2", "c2")
+    assert [entry.kind for entry in log.entries[-2:]] == [Kind.CHATS, Kind.NEW]
+    assert log.missed("User2", "User1") == 1
+    assert log.member("User2", "User1").cleared == 1
+
+
+def test_a_repeat_does_not_bring_a_cleared_dialog_back(log: MemoryLog) -> None:
+    first = log.new("User1", "User2", "c1")
+    log.do("User2", commands.DeleteChat("User1"))
+    entries = len(log.entries)
+    assert log.new("User1", "User2", "c1") == first
+    assert len(log.entries) == entries
+
+
+# Users and devices.
+
+
+def test_a_removed_user_leaves_all_groups_and_their_devices_sign_in_no_more(log: MemoryLog) -> None:
+    log.group("User1", "User2")
+    log.do(None, commands.AddDevice(log.state.user_keys["User1"], "phone", "hash"))
+    log.do(None, control.ChangeUser(id="User1", removed=True))
+    assert log.members("User2", "g-1") == {"User2"}
+    assert log.chat("User2", "g-1").owner == log.state.user_keys["User2"]
+    assert log.state.device_keys == {}
+    assert code(log.do(None, control.ChangeUser(id="User1", name="x"))) == "not_found"
+    assert code(log.do(None, control.AddUser(id="User1"))) == "conflict"
+
+
+def test_a_device_is_revoked_once_and_only_ones_own(log: MemoryLog) -> None:
+    device = log.do(None, commands.AddDevice(log.state.user_keys["User1"], "phone", "hash")).device
+    assert code(log.do("User2", control.RevokeDevice(device_id=device))) == "not_found"
+    log.do("User1", control.RevokeDevice(device_id=device))
+    entries = len(log.entries)
+    log.do("User1", control.RevokeDevice(device_id=device))
+    assert len(log.entries) == entries
+    assert log.state.device_keys == {}
+
+
+def test_a_profile_changes_what_others_see(log: MemoryLog) -> None:
+    log.new("User1", "User2", "c1")
+    log.do("User2", requests.ProfileRequest(name="Two", photo_url="/p"))
+    (item,) = render.chat_list(log.state, log.state.user_keys["User1"], {}, Presence())
+    assert (item.name, item.photo_url) == ("Two", "/p")
+    entries = len(log.entries)
+    log.do("User2", requests.ProfileRequest())
+    assert len(log.entries) == entries
+
+
+# The chat list.
+
+
+def test_the_chat_list_shows_each_side_its_own_view(log: MemoryLog) -> None:
+    log.new("User1", "User2", "c1")
+    lists = {
+        user: render.chat_list(log.state, log.state.user_keys[user], {}, Presence()) for user in ("User1", "User2")
+    }
+    (mine,), (theirs,) = lists["User1"], lists["User2"]
+    assert (mine.id, mine.is_mine, mine.missed, mine.last_message_status) == ("User2", True, None, "undelivered")
+    assert (theirs.id, theirs.is_mine, theirs.missed, theirs.last_message_status) == ("User1", False, 1, "unread")
+
+
+def test_a_chat_without_messages_stands_at_its_creation(log: MemoryLog) -> None:
+    log.group("User1")
+    (item,) = render.chat_list(log.state, log.state.user_keys["User1"], {}, Presence())
+    assert (item.last_message_id, item.last_message_text) == (0, "")
+    assert item.last_message_time == log.entries[-1].at
+
+
+def test_the_latest_chat_comes_first(log: MemoryLog) -> None:
+    log.new("User1", "User2", "c1")
+    log.new("User1", "User3", "c1")
+    log.group("User1")
+    log.new("User2", "User1", "c2")
+    ids = [item.id for item in render.chat_list(log.state, log.state.user_keys["User1"], {}, Presence())]
+    assert ids == ["User2", "g-1", "User3"]
