@@ -5,6 +5,7 @@ Kept free of the command line's libraries, which a running relay need not hold i
 
 import argparse
 import logging
+import os
 import signal
 import socket
 import sqlite3
@@ -46,6 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     sys.setswitchinterval(SWITCH_INTERVAL)
+    os.umask(0o027)
     settings = Settings()
     if options.listen:
         settings = Settings(listen=options.listen)
@@ -96,6 +98,7 @@ async def serve(data: Path, settings: Settings) -> None:
         async with trio.open_nursery() as nursery:
             await nursery.start(control.serve, control_socket(data), relay.admin, relay.clock)
             nursery.start_soon(_stop_on_signal, server)
+            nursery.start_soon(relay.retention.run)
             relay.admin.url = _urls(listeners)[0].replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
             _welcome(relay, listeners)
             await server.run(listeners)

@@ -6,7 +6,7 @@ import sys
 import typer
 
 from relay import __version__
-from relay.cli import chat, device, talk, user
+from relay.cli import chat, device, keep, talk, user
 from relay.cli.output import Failure
 from relay.protocol import schema as wire_schema
 
@@ -22,6 +22,10 @@ app.add_typer(device.app, name="device")
 app.add_typer(chat.app, name="chat")
 app.command()(talk.send)
 app.command()(talk.tail)
+app.command()(keep.check)
+app.command()(keep.backup)
+app.command()(keep.restore)
+app.command()(keep.prune)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})

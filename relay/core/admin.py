@@ -4,7 +4,7 @@ The same whether a relay runs or a command has the file to itself.
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import trio
@@ -42,13 +42,23 @@ async def decided(log: Log, command: Command) -> Any:
     return payload
 
 
+class Prune(Protocol):
+    """Removes old messages; see `Retention.prune`."""
+
+    async def __call__(self, *, days: int | None, max_bytes: int | None) -> int:
+        """Give how many entries were removed."""
+
+
 class Admin:
     """Users, devices and chats as an admin handles them."""
 
-    def __init__(self, state: State, log: Log, presence: Presence, clock: Clock, lend: Callable[[int], str]) -> None:
+    def __init__(
+        self, state: State, log: Log, presence: Presence, clock: Clock, lend: Callable[[int], str], prune: Prune
+    ) -> None:
         self.url: str | None = None
         """Where the relay can be reached from this machine, once it listens."""
         self._lend = lend
+        self._prune = prune
         self._state = state
         self._log = log
         self._presence = presence
@@ -156,6 +166,10 @@ class Admin:
             online=any(one.device == device.key for one in there),
         )
 
+    async def prune(self, request: control.Prune) -> object:
+        """Remove old messages."""
+        return control.Pruned(removed=await self._prune(days=request.days, max_bytes=request.max_bytes))
+
     async def lend(self, request: control.OneUser) -> object:
         """Let a command on this machine talk as a user."""
         if self.url is None:
@@ -226,5 +240,6 @@ _HANDLERS: dict[str, Callable[[Admin, Any], Awaitable[object]]] = {
     "chat.remove": Admin.remove_from_chat,
     "chat.delete": Admin.delete_chat,
     "lend": Admin.lend,
+    "prune": Admin.prune,
 }
 """Who handles what of `control.CONTROL`."""

@@ -50,7 +50,7 @@ class Relay:
         self.clock = clock
         self.retention = Retention(state, log, reading, clock)
         self.service = Service(state, log, hub, reading, clock, limit)
-        self.admin = Admin(state, log, hub.presence, clock, self.service.lend)
+        self.admin = Admin(state, log, hub.presence, clock, self.service.lend, self.retention.prune)
 
 
 @asynccontextmanager

@@ -295,6 +295,7 @@ class State:
         # What was said in it is erased with it, so that nothing may be left that only those entries explain.
         chat.last_message_id = chat.newest = chat.newest_at = chat.newest_by = chat.count = chat.pruned = 0
         chat.newest_deleted = False
+        chat.last_seq = entry.seq
         for user in self.members[entry.chat]:
             self.chats_of[user].discard(entry.chat)
         self.members[entry.chat] = {}

@@ -130,6 +130,19 @@ class Empty(Wire, frozen=True, kw_only=True):
     """A request that says it all by its name."""
 
 
+class Prune(Wire, frozen=True, kw_only=True):
+    """`relay prune`: what the settings say where nothing is given."""
+
+    days: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    max_bytes: Annotated[int, msgspec.Meta(ge=0)] | None = None
+
+
+class Pruned(Wire, frozen=True, kw_only=True):
+    """How many entries were removed."""
+
+    removed: int
+
+
 class Lent(Wire, frozen=True, kw_only=True):
     """A way for a command on this machine to talk as a user, for a day."""
 
@@ -151,6 +164,7 @@ CONTROL: dict[str, RequestType] = {
     "chat.add": RequestType(ChatUsers, ChatInfo),
     "chat.remove": RequestType(ChatUsers, ChatInfo),
     "chat.delete": RequestType(OneChat, Empty),
+    "prune": RequestType(Prune, Pruned),
     "lend": RequestType(OneUser, Lent),
 }
 """Every request of the control socket, by `payloadType`."""

@@ -16,12 +16,15 @@ PAGES = 256
 
 
 async def keep_base(connection: Connection, state: dict[str, Any]) -> None:
-    """Keep the whole state as where the log's history begins.
+    """Keep the whole state as where the log's history begins, and as the snapshot: neither may need what goes.
 
     Args:
         connection: the one that writes.
         state: all rows of the state, as the store's `snapshot` parameter.
     """
+    await connection.execute(
+        "INSERT INTO batch (entries, amendments, cursors, snapshot) VALUES ('[]', '[]', '[]', ?)", (as_json(state),)
+    )
     await connection.execute("INSERT OR REPLACE INTO base (one, value) VALUES (1, ?)", (as_json(state),))
 
 

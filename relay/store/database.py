@@ -93,8 +93,8 @@ def loop() -> Any:
     return trio_asyncio.open_loop()
 
 
-async def migrate(connection: Connection) -> None:
-    """Bring the file to this relay's version, each step in a transaction of its own.
+async def recognise(connection: Connection) -> int:
+    """Make sure that the file is a relay's that this relay knows; gives its version.
 
     Raises:
         NewerStore: the file has seen a newer relay.
@@ -109,6 +109,17 @@ async def migrate(connection: Connection) -> None:
         raise NewerStore(
             f"this file was written by a newer relay (its version is {version}, this relay knows {len(MIGRATIONS)})"
         )
+    return int(version)
+
+
+async def migrate(connection: Connection) -> None:
+    """Bring the file to this relay's version, each step in a transaction of its own.
+
+    Raises:
+        NewerStore: the file has seen a newer relay.
+        NotAStore: the file belongs to another program.
+    """
+    version = await recognise(connection)
     for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
         await connection.script(
             f"BEGIN IMMEDIATE; {script}; PRAGMA application_id = {APPLICATION_ID};"

@@ -20,7 +20,7 @@ def main(port: int, path: str) -> None:
         "CREATE TABLE message (id INTEGER PRIMARY KEY, sender TEXT, recipient TEXT, text TEXT);"
     )
     listener = socket.create_server(("127.0.0.1", port), backlog=1024)
-    listener.setblocking(False)  # noqa: FBT003 - the standard library has it so
+    listener.setblocking(False)
     epoll = select.epoll()
     epoll.register(listener, select.EPOLLIN)
     sockets: dict[int, socket.socket] = {}
@@ -34,7 +34,7 @@ def main(port: int, path: str) -> None:
         for fd, _ in epoll.poll():
             if fd == listener.fileno():
                 connected, _ = listener.accept()
-                connected.setblocking(False)  # noqa: FBT003
+                connected.setblocking(False)
                 connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 sockets[connected.fileno()], buffers[connected.fileno()] = connected, b""
                 epoll.register(connected, select.EPOLLIN)

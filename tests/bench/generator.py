@@ -60,10 +60,7 @@ class _Quantiles(c.Structure):
 class _Result(c.Structure):
     _fields_ = (
         *((name, c.c_double) for name in ("seconds", "server_cpu", "generator_cpu")),
-        *(
-            (name, c.c_uint64)
-            for name in ("sent", "delivered", "answered", "complete", "refused", "left", "bytes_in")
-        ),
+        *((name, c.c_uint64) for name in ("sent", "delivered", "answered", "complete", "refused", "left", "bytes_in")),
         *((name, _Quantiles) for name in ("delivery", "last", "done")),
         ("error", c.c_int),
         ("error_number", c.c_int),

@@ -106,9 +106,7 @@ def loaded(relay: Relay, counts: Counts, what: str, profile: Path | None, **plan
     return figures
 
 
-def dialogs(
-    tree: Path, options: argparse.Namespace, what: str, *, pairs: int, window: int, rate: float = 0
-) -> Figures:
+def dialogs(tree: Path, options: argparse.Namespace, what: str, *, pairs: int, window: int, rate: float = 0) -> Figures:
     """Dialogs that each have somebody who sends and somebody who receives."""
     relay, counts = _relay(tree, users=2 * pairs)
     try:
@@ -297,16 +295,12 @@ def _summary(rows: list[Figures]) -> list[str]:
             key = "ready_ms" if what == "start" else "deliveries" if "w2" in what else "rate"
             values = [row[key] for row in mine]
             middle = min(mine, key=lambda row: abs(row[key] - statistics.median(values)))
-            lines.append(
-                f"{tree}: median of {len(values)} [{min(values):.0f} … {max(values):.0f}]: {_line(middle)}"
-            )
+            lines.append(f"{tree}: median of {len(values)} [{min(values):.0f} … {max(values):.0f}]: {_line(middle)}")
     return lines
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", nargs="*", choices=[[], *WORK], default=list(WORK))
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=5)

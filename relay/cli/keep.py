@@ -1,0 +1,149 @@
+"""`relay check`, `backup`, `restore` and `prune`: keeping what was said, and for how long."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import trio
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from relay.cli.door import ask
+from relay.cli.options import Data, Json, Yes
+from relay.cli.output import Failure, as_json, when
+from relay.core import commands
+from relay.core.admin import decided
+from relay.core.check import Finding
+from relay.core.check import check as check_store
+from relay.core.relay import open_relay
+from relay.protocol import control
+from relay.settings import data_directory
+from relay.store import backup as backups
+from relay.store.database import NewerStore, NotAStore
+from relay.store.lock import Locked
+
+SEEN = 1_000_000
+"""How far above all that devices can have seen event ids go on after a restore."""
+
+
+def _store(data: Path) -> Path:
+    path = data / backups.STORE
+    if not path.exists():
+        raise Failure(f"there is no relay in {data}: name its directory with --data")
+    return path
+
+
+@contextmanager
+def _plain_errors(what: str) -> Iterator[None]:
+    """Say what went wrong in one line, also where nurseries put groups around it."""
+    try:
+        yield
+    except* (NewerStore, NotAStore, Locked, backups.CannotRestore, OSError, sqlite3.Error) as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise Failure(f"{what}: {error}") from None
+
+
+def check(data: Data = None, json: Json = False) -> None:
+    """Prove that the file is whole and everything in it adds up; a relay may run meanwhile.
+
+    Example: relay check
+    """
+    where = data_directory(data)
+    _store(where)
+    console = Console(stderr=True)
+    findings: list[Finding] = []
+    with (
+        _plain_errors("the store cannot be checked, restore a backup (relay restore FILE)"),
+        console.status("") as status,
+    ):
+        findings = trio.run(check_store, where, status.update)
+    if json:
+        as_json([{"what": finding.what, "ok": not finding.wrong, "wrong": finding.wrong} for finding in findings])
+    else:
+        for finding in findings:
+            print(f"{'ok   ' if not finding.wrong else 'WRONG'}  {finding.what}")
+            for fault in finding.wrong:
+                print(f"         {fault}")
+    if any(finding.wrong for finding in findings):
+        if not json:
+            print("Restore a backup (relay restore FILE), or keep the file and ask for help.")
+        raise typer.Exit(1)
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The tar file to write.", show_default=False)],
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Write everything into one file; a relay may run meanwhile.
+
+    Example: relay backup /media/usb/relay.tar
+    """
+    where = data_directory(data)
+    _store(where)
+    with _plain_errors(f"cannot write {file}"), Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("copying", total=None)
+        end = backups.back_up(where, file, lambda done, total: progress.update(task, completed=done, total=total))
+    size = file.stat().st_size
+    if json:
+        as_json({"file": str(file), "bytes": size, "lastEvent": end.seq, "lastTimestamp": end.at})
+    else:
+        print(f"{file}: {size / 1e6:.1f} MB, up to {when(end.at)}")
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What relay backup wrote.", show_default=False)],
+    force: Annotated[
+        bool, typer.Option("--force", help="Also where the present store has more than the backup.")
+    ] = False,
+    yes_: Yes = False,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Put a backup in place of the store. The relay must be stopped; what was there is kept beside it.
+
+    Example: relay restore /media/usb/relay.tar
+    """
+    where = data_directory(data)
+    if (where / backups.STORE).exists() and not yes_:
+        typer.confirm(f"Put {file} in place of the store in {where}?", abort=True)
+    with _plain_errors("nothing was restored"):
+        last = backups.restore(file, where, force=force)
+        trio.run(_note_restore, where, last + SEEN)
+    if json:
+        as_json({"data": str(where), "lastEvent": last})
+    else:
+        print(f"restored into {where}. Next: relay check, then start the relay")
+
+
+async def _note_restore(data: Path, last: int) -> None:
+    async with open_relay(data) as relay:
+        command = commands.Command(relay.clock(), commands.ADMIN, 0, commands.NoteRestore(last))
+        await decided(relay.log, command)
+
+
+def prune(
+    days: Annotated[
+        int | None, typer.Option(help="Remove what is older; the settings say where none is given.")
+    ] = None,
+    max_bytes: Annotated[int | None, typer.Option(help="Then the oldest, until the file is no larger.")] = None,
+    yes_: Yes = False,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Remove old messages for good, and give their space back.
+
+    Example: relay prune --days 365
+    """
+    if not yes_ and (days or max_bytes):
+        typer.confirm("Remove old messages for good?", abort=True)
+    pruned = ask(data_directory(data), "prune", control.Prune(days=days, max_bytes=max_bytes))
+    if json:
+        as_json(pruned)
+    else:
+        print(f"removed {pruned.removed} entries")

@@ -1,0 +1,81 @@
+"""What must hold of the file whatever was said in it: each a question whose right answer is that nothing is wrong."""
+
+from collections.abc import Awaitable, Callable
+
+from relay.store.database import Connection
+
+SHOWN = 10
+"""How many of many faults are named."""
+
+Proof = Callable[[Connection], Awaitable[list[str]]]
+
+
+async def _integrity(connection: Connection) -> list[str]:
+    rows = await connection.execute(f"PRAGMA integrity_check({SHOWN})")
+    return [row[0] for row in rows if row[0] != "ok"]
+
+
+async def _foreign_keys(connection: Connection) -> list[str]:
+    rows = await connection.execute("PRAGMA foreign_key_check")
+    return [f"table {row[0]}, row {row[1]}" for row in rows[:SHOWN]]
+
+
+async def _message_ids(connection: Connection) -> list[str]:
+    rows = await connection.execute(
+        "SELECT chat, count(*), min(message_id), max(message_id) FROM log WHERE kind <= 3 GROUP BY chat"
+        " HAVING count(*) <> max(message_id) - min(message_id) + 1"
+    )
+    return [f"chat {chat} has {count} messages between {first} and {last}" for chat, count, first, last in rows[:SHOWN]]
+
+
+async def _order(connection: Connection) -> list[str]:
+    rows = await connection.execute(
+        "SELECT seq FROM (SELECT seq, at, lag(at, 1, 0) OVER (ORDER BY seq) AS before FROM log)"
+        " WHERE at < before LIMIT ?",
+        (SHOWN,),
+    )
+    return [f"entry {seq} is older than the one before it" for (seq,) in rows]
+
+
+async def _erased(connection: Connection) -> list[str]:
+    rows = await connection.execute(
+        "SELECT seq FROM log WHERE deleted AND (message IS NOT NULL OR extra IS NOT NULL) LIMIT ?", (SHOWN,)
+    )
+    return [f"entry {seq} was deleted and still has its text" for (seq,) in rows]
+
+
+async def _changed(connection: Connection) -> list[str]:
+    rows = await connection.execute(
+        "SELECT o.seq FROM log AS o LEFT JOIN log AS c"
+        " ON c.kind <= 3 AND c.chat = o.chat AND c.message_id = o.changed"
+        " WHERE o.kind = 1 AND o.changed > 0 AND (c.seq IS NULL OR c.target <> o.message_id) LIMIT ?",
+        (SHOWN,),
+    )
+    return [f"entry {seq} was changed by no edit or deletion" for (seq,) in rows]
+
+
+async def _indexed(connection: Connection) -> list[str]:
+    left = await connection.execute(
+        "SELECT id FROM search_docsize WHERE id NOT IN (SELECT seq FROM log WHERE message IS NOT NULL) LIMIT ?",
+        (SHOWN,),
+    )
+    missing = await connection.execute(
+        "SELECT seq FROM log WHERE kind = 1 AND message IS NOT NULL AND seq <= (SELECT seq FROM indexed)"
+        " AND seq NOT IN (SELECT id FROM search_docsize) LIMIT ?",
+        (SHOWN,),
+    )
+    return [f"entry {seq} is in the full-text index and has no text" for (seq,) in left] + [
+        f"entry {seq} is missing from the full-text index" for (seq,) in missing
+    ]
+
+
+PROOFS: dict[str, Proof] = {
+    "pages and indexes": _integrity,
+    "foreign keys": _foreign_keys,
+    "message ids without gaps": _message_ids,
+    "timestamps in order": _order,
+    "edits and deletions": _changed,
+    "deleted texts are gone": _erased,
+    "full-text index": _indexed,
+}
+"""Each with the name it has in the report."""

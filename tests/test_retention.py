@@ -1,0 +1,120 @@
+"""History that is removed: unread counts follow, devices go on from what is left, and the rest still adds up."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from relay.core.admin import decided
+from relay.core.check import Finding, check
+from relay.core.commands import Command, DeleteChat, MarkRead
+from relay.core.relay import Relay, open_relay
+from relay.protocol import control, requests
+from relay.store import queries
+
+DAY = 86_400_000
+
+
+class Clock:
+    """A wall clock that is set."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000_000
+
+    def __call__(self) -> int:
+        return self.now
+
+
+def _ignore(_what: str) -> None:
+    return
+
+
+async def _faults(data: Path) -> list[Finding]:
+    return [finding for finding in await check(data, _ignore) if finding.wrong]
+
+
+async def _say(relay: Relay, user: int, chat: str, text: str) -> requests.Accepted:
+    request = requests.New(chat_id=chat, client_message_id=f"{relay.state.seq} {text}", message=text)
+    return await decided(relay.log, Command(relay.clock(), user, 0, request))
+
+
+async def _two_users(relay: Relay) -> None:
+    for user in ("a", "b"):
+        await relay.admin.handle("user.add", control.AddUser(id=user))
+
+
+async def test_what_is_too_old_goes_and_the_rest_adds_up(tmp_path: Path) -> None:
+    clock = Clock()
+    async with open_relay(tmp_path, clock=clock) as relay:
+        await _two_users(relay)
+        for number in range(10):
+            await _say(relay, 1, "b", f"old {number}")
+        await decided(relay.log, Command(clock(), 2, 0, MarkRead(1, 3)))
+        clock.now += 40 * DAY
+        for number in range(3):
+            await _say(relay, 1, "b", f"young {number}")
+        assert relay.state.missed(relay.state.chats[1], 2) == 10
+        assert await relay.retention.prune(days=30) == 11
+        # Of the ten that were unread three are left to read.
+        assert relay.state.missed(relay.state.chats[1], 2) == 3
+        rows = await queries.history(relay.reading, 1, start=None, end=None, after=0, count=100)
+        assert [(row.message_id, row.message) for row in rows] == [(11, "young 0"), (12, "young 1"), (13, "young 2")]
+        assert await queries.search(relay.reading, "old 5", [1], before=None, count=10) == []
+        assert (await _say(relay, 2, "a", "next")).message_id == 14
+        # The relay did not stop in order yet: the check must hold all the same.
+        assert await _faults(tmp_path) == []
+    assert await _faults(tmp_path) == []
+    async with open_relay(tmp_path, clock=clock) as relay:
+        assert relay.state.missed(relay.state.chats[1], 2) == 3
+        assert relay.state.pruned > 0
+
+
+async def test_a_store_that_is_too_large_loses_its_oldest(tmp_path: Path) -> None:
+    async with open_relay(tmp_path) as relay:
+        await _two_users(relay)
+        for number in range(200):
+            await _say(relay, 1, "b", f"{number} " + "x" * 2_000)
+        size = await queries.size(relay.reading)
+        await relay.retention.prune(max_bytes=size // 2)
+        assert await queries.size(relay.reading) <= size // 2
+        rows = await queries.history(relay.reading, 1, start=None, end=None, after=0, count=500)
+        assert 20 < len(rows) < 150
+        assert rows[-1].message_id == 200
+    assert await _faults(tmp_path) == []
+
+
+async def test_what_was_said_in_a_chat_that_is_gone_is_erased(tmp_path: Path) -> None:
+    async with open_relay(tmp_path) as relay:
+        await _two_users(relay)
+        chat = await relay.admin.handle("chat.create", control.MakeChat(name="Ops", owner="a", participants=["b"]))
+        assert isinstance(chat, control.ChatInfo)
+        await _say(relay, 1, chat.id, "the secret word")
+        await decided(relay.log, Command(relay.clock(), 1, 0, DeleteChat(chat.id)))
+        await relay.retention.erase_gone()
+        assert await relay.reading.execute("SELECT count(*) FROM log WHERE message IS NOT NULL") == [(0,)]
+    assert await _faults(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        ("DELETE FROM log WHERE message_id = 2 AND kind = 1", "message ids without gaps"),
+        ("UPDATE log SET at = 5 WHERE seq = 5", "timestamps in order"),
+        ("UPDATE log SET deleted = 1 WHERE kind = 1 AND message_id = 1", "deleted texts are gone"),
+        ("UPDATE member SET value = json_set(value, '$.seen', 77) WHERE user = 1", "state and log agree"),
+        ("DELETE FROM user WHERE key = 2", "state and log agree"),
+        ("UPDATE log SET changed = 99 WHERE kind = 1 AND message_id = 1", "edits and deletions"),
+        ("DELETE FROM search_docsize", "full-text index"),
+    ],
+)
+async def test_check_names_what_is_wrong(tmp_path: Path, damage: str, named: str) -> None:
+    async with open_relay(tmp_path) as relay:
+        await _two_users(relay)
+        for number in range(3):
+            await _say(relay, 1, "b", f"message {number}")
+        await relay.log.chore(lambda writing: writing.execute("INSERT INTO indexing (upto) VALUES (5)"))
+    assert await _faults(tmp_path) == []
+    with closing(sqlite3.connect(tmp_path / "relay.db", isolation_level=None)) as file:
+        file.execute(damage)
+    assert named in [finding.what for finding in await _faults(tmp_path)]
