@@ -1,6 +1,11 @@
 """Options of the whole test suite."""
 
 import pytest
+from hypothesis import settings
+
+# How long one example takes says more about who else uses the machine than about the code.
+settings.register_profile("relay", deadline=None)
+settings.load_profile("relay")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

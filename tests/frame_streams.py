@@ -12,7 +12,7 @@ from relay.net.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 
 CORPUS = Path(__file__).parent / "fuzz" / "corpus"
 
-SIZES = (0, 1, 2, 3, 4, 5, 10, 40, 124, 125, 126, 127, 128, 300, 1000)
+SIZES = (0, 1, 2, 3, 4, 5, 10, 40, 124, 125, 126, 127, 128, 300, 511, 512, 513, 1000)
 CHARACTERS = (
     "a",
     "~",

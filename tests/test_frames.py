@@ -1,5 +1,6 @@
 """What the frame codec makes of a client's bytes, as a table; the cases of the usual conformance suites."""
 
+import sys
 import time
 from dataclasses import dataclass
 
@@ -48,7 +49,7 @@ def close_body(code: int, reason: bytes = b"") -> bytes:
 
 
 def lengths() -> list[Case]:
-    sizes = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 124, 125, 126, 127, 128, 255, 256, 65535, 65536, 65537]
+    sizes = [*range(10), 124, 125, 126, 127, 128, 255, 256, *range(509, 516), 65535, 65536, 65537]
     return [
         Case(f"{name} of {size} bytes", client_frame(opcode, payload), [(opcode, payload)])
         for size in sizes
@@ -544,9 +545,26 @@ def test_empty_reads_change_nothing() -> None:
     assert decode([b"", HELLO_FRAME[:3], b"", HELLO_FRAME[3:], b""], LIMIT) == ([HELLO], None)
 
 
-def trickle(stream: bytes) -> float:
-    """Return the processor time a stream takes byte by byte, in seconds: the least of three."""
-    reads = [stream[i : i + 1] for i in range(len(stream))]
+def test_idle_decoder_is_small() -> None:
+    decoder = Decoder(limit=LIMIT)
+    long = client_frame(BINARY, b"*" * LIMIT)
+    for stream in (HELLO_FRAME, fragments(TEXT, b"a" * 999, b"b" * 999), long):
+        for read in (stream[:2], stream[2:50], stream[50:]):
+            decoder.feed(read)
+        assert decoder._buffer is None
+        assert decoder._fragments is None
+    assert not hasattr(decoder, "__dict__")
+    assert sys.getsizeof(decoder) <= 128
+
+
+def test_nothing_is_set_aside_for_what_is_only_announced() -> None:
+    decoder = Decoder(limit=1 << 40)
+    decoder.feed(client_frame(BINARY, announced=1 << 40))
+    assert sys.getsizeof(decoder._buffer) < 200
+
+
+def time_of(reads: list[bytes]) -> float:
+    """Return the processor time that decoding these reads takes, in seconds: the least of three."""
     times = []
     for _ in range(3):
         decoder = Decoder(limit=1 << 20)
@@ -558,17 +576,25 @@ def trickle(stream: bytes) -> float:
     return min(times)
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda size: client_frame(TEXT, b"*" * size),
-        lambda size: fragments(TEXT, *(b"\xc3\xa9"[i & 1 :][:1] for i in range(size // 8))),
-    ],
-    ids=["one frame", "fragments of half a character"],
-)
-def test_trickle_takes_linear_time(make) -> None:
-    # Eight times the bytes: about eight times the work, sixty-four if it were quadratic.
-    assert trickle(make(1 << 18)) < 24 * trickle(make(1 << 15))
+def trickling_frame(size: int) -> list[bytes]:
+    stream = client_frame(TEXT, b"*" * size)
+    return [stream[i : i + 1] for i in range(len(stream))]
+
+
+def trickling_fragments(count: int) -> list[bytes]:
+    halves = [client_frame(CONTINUATION, half, final=False) for half in (b"\xc3", b"\xa9")]
+    return [client_frame(TEXT, final=False), *halves * (count // 2)]
+
+
+@pytest.mark.parametrize(("reads", "size"), [(trickling_frame, 1 << 14), (trickling_fragments, 1 << 12)])
+def test_trickle_takes_linear_time(reads, size: int) -> None:
+    # Sixteen times the bytes: about sixteen times the work, or hundreds if it were quadratic.
+    assert time_of(reads(16 * size)) < 40 * time_of(reads(size))
+
+
+def test_close_of_one_byte_is_called_that() -> None:
+    with pytest.raises(Violation, match="two bytes"):
+        parse_close(b"\x03")
 
 
 CLOSE_CASES = {b"": (1005, ""), b"\x03\xe8": (1000, ""), close_body(4401, "é".encode()): (4401, "é")}

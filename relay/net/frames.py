@@ -5,6 +5,7 @@ every rule can be tested as data. Extensions are not negotiated, so all reserved
 """
 
 from codecs import utf_8_decode
+from struct import Struct
 
 __all__ = [
     "BINARY", "CLOSE", "CONTINUATION", "PING", "PONG", "TEXT",
@@ -25,19 +26,37 @@ _TOO_BIG = 1009
 
 _FINAL = 0x80
 _RESERVED = 0x70
+_OPCODE = 0x0F
 _MASKED = 0x80
+_LENGTH = 0x7F
 _OPCODES = frozenset((CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG))
-_FINAL_TEXT = _FINAL | TEXT
-_FINAL_BINARY = _FINAL | BINARY
-_WHOLE = frozenset((_FINAL_TEXT, _FINAL_BINARY))
 
 _SHORT = 125  # the longest payload of a control frame, and of a header without an extended length
-_TWO_BYTES = 126
+_TWO_BYTES = 126  # in place of a length: it follows in two bytes
 _EIGHT_BYTES = 127
+_SHORTEST = {2: _SHORT + 1, 8: 0x10000}  # the least that a length of so many bytes may say
 _HEADER = 2
 _MASK = 4
 
 _from_bytes = int.from_bytes
+_pack_short = Struct("!BB").pack
+_pack_two_bytes = Struct("!BBH").pack
+_pack_eight_bytes = Struct("!BBQ").pack
+_unpack_16_32 = Struct("!HI").unpack_from
+
+# The first two bytes of a message in one masked frame of up to 64 KiB: opcode, and length or _TWO_BYTES.
+_WHOLE = {
+    (_FINAL | opcode) << 8 | _MASKED | length: (opcode, length)
+    for opcode in (TEXT, BINARY)
+    for length in range(_TWO_BYTES + 1)
+}
+_OTHER = (CONTINUATION, -1)
+
+# A mask times _REPEAT[length], shifted right by _EXCESS[length], is the mask repeated over that many bytes.
+# Multiplying is a tenth cheaper than repeating it as bytes; beyond this the XOR itself is all that counts.
+_REPEATED = 512
+_REPEAT = [many for count in range(_REPEATED // 4 + 1) for many in [_from_bytes(b"\0\0\0\1" * count)] * 4][3:]
+_EXCESS = [-length % 4 * 8 for length in range(_REPEATED + 1)]
 
 
 class Violation(Exception):
@@ -78,8 +97,8 @@ class _Fragments:
 class Decoder:
     """Turns the bytes of one client into messages.
 
-    Between two reads it keeps at most the `limit` bytes of one message, a frame header, and a control frame
-    that came between fragments. An idle one keeps nothing but its own six slots.
+    Between two reads it keeps at most the `limit` bytes of one message and a frame header, or a control frame
+    (131 bytes at most) that came between fragments. An idle one keeps nothing but its own six slots.
 
     Attributes:
         violation: what the client did wrong, if it did; nothing is decoded after it.
@@ -126,34 +145,35 @@ class Decoder:
         return messages
 
     def _decode(self, data: bytes, messages: list[tuple[int, bytes]]) -> int:
-        """Append what `data` holds to `messages`; return the offset of the first byte not used."""
+        """Append what `data` holds to `messages`; return the offset of the first byte not used.
+
+        Nearly all that a relay gets are whole messages of some ten to hundred bytes, many in one read. They
+        are decoded here, without a call of our own; all else, and whatever is wrong, is `_decode_frame`'s.
+        """
         offset = 0
         available = len(data)
         limit = self._limit
         append = messages.append
         while offset < available:
-            # Nearly all that a relay ever gets is a short whole message: one loop without a call of our own.
-            if self._fragments is None and available - offset > _HEADER + 2 + _MASK:
-                first = data[offset]
-                length = data[offset + 1] - _MASKED
+            if available - offset >= _HEADER + 2 + _MASK and self._fragments is None:
+                head, mask = _unpack_16_32(data, offset)
+                opcode, length = _WHOLE.get(head, _OTHER)
                 start = offset + _HEADER + _MASK
                 if length == _TWO_BYTES:
-                    length = data[offset + 2] << 8 | data[offset + 3]
+                    length, mask = _unpack_16_32(data, offset + _HEADER)
                     start += 2
                     if length <= _SHORT:
                         length = -1
-                elif length == _EIGHT_BYTES:
-                    length = -1
                 end = start + length
-                if 0 <= length <= limit and end <= available and first in _WHOLE:
-                    mask = (data[start - _MASK : start] * ((length + 3) >> 2))[:length]
-                    payload = (_from_bytes(data[start:end]) ^ _from_bytes(mask)).to_bytes(length)
-                    if first == _FINAL_BINARY:
-                        append((BINARY, payload))
+                if 0 <= length <= limit and end <= available:
+                    if length <= _REPEATED:
+                        stream = mask * _REPEAT[length] >> _EXCESS[length]
+                        payload = (_from_bytes(data[start:end]) ^ stream).to_bytes(length)
                     else:
-                        if not payload.isascii() and _utf8_length(payload) is None:
-                            raise Violation(_NOT_UTF8, "the text is not valid UTF-8")
-                        append((TEXT, payload))
+                        payload = _unmask(data[start - _MASK : start], data[start:end])
+                    if opcode == TEXT and not payload.isascii() and _utf8_length(payload) is None:
+                        raise Violation(_NOT_UTF8, "the text is not valid UTF-8")
+                    append((opcode, payload))
                     offset = end
                     continue
             end = self._decode_frame(data, offset, messages)
@@ -173,8 +193,8 @@ class Decoder:
             self._needed = _HEADER
             return offset
         first = data[offset]
-        opcode = first & 0x0F
-        length = data[offset + 1] & 0x7F
+        opcode = first & _OPCODE
+        length = data[offset + 1] & _LENGTH
         self._check_header(first, data[offset + 1])
         extended = 2 if length == _TWO_BYTES else 8 if length == _EIGHT_BYTES else 0
         if extended:
@@ -202,7 +222,7 @@ class Decoder:
 
     def _check_header(self, first: int, second: int) -> None:
         """Check all that the two bytes every header has can get wrong."""
-        opcode = first & 0x0F
+        opcode = first & _OPCODE
         if first & _RESERVED:
             raise Violation(_PROTOCOL_ERROR, "a reserved bit is set and no extension was agreed on")
         if opcode not in _OPCODES:
@@ -210,7 +230,7 @@ class Decoder:
         if opcode >= CLOSE:
             if first < _FINAL:
                 raise Violation(_PROTOCOL_ERROR, "a control frame must not be fragmented")
-            if second & 0x7F > _SHORT:
+            if second & _LENGTH > _SHORT:
                 raise Violation(_PROTOCOL_ERROR, f"a control frame may have {_SHORT} bytes")
         elif opcode == CONTINUATION:
             if self._fragments is None:
@@ -236,7 +256,7 @@ class Decoder:
 def _extended_length(field: bytes) -> int:
     """Read a length field of 2 or 8 bytes, which must be the shortest that holds the length."""
     length = _from_bytes(field)
-    if length <= {2: _SHORT, 8: 0xFFFF}[len(field)]:
+    if length < _SHORTEST[len(field)]:
         raise Violation(_PROTOCOL_ERROR, "a length must take as few bytes as it can")
     if length >> 63:
         raise Violation(_PROTOCOL_ERROR, "the top bit of a length must be zero")
@@ -290,14 +310,15 @@ def encode(opcode: int, payload: bytes) -> bytes:
     Raises:
         ValueError: a control frame of more than 125 bytes.
     """
+    first = _FINAL | opcode
     length = len(payload)
     if length <= _SHORT:
-        return bytes((_FINAL | opcode, length)) + payload
+        return _pack_short(first, length) + payload
     if opcode >= CLOSE:
         raise ValueError(f"a control frame may have {_SHORT} bytes, not {length}")
-    if length <= 0xFFFF:
-        return bytes((_FINAL | opcode, _TWO_BYTES, length >> 8, length & 0xFF)) + payload
-    return bytes((_FINAL | opcode, _EIGHT_BYTES)) + length.to_bytes(8) + payload
+    if length < _SHORTEST[8]:
+        return _pack_two_bytes(first, _TWO_BYTES, length) + payload
+    return _pack_eight_bytes(first, _EIGHT_BYTES, length) + payload
 
 
 def encode_close(code: int, reason: str = "") -> bytes:
