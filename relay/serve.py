@@ -15,11 +15,10 @@ from pathlib import Path
 
 import trio
 
-from relay.core.limits import RateLimit
 from relay.core.relay import Relay, open_relay
 from relay.net import control, frames
 from relay.net.server import Server, listen
-from relay.settings import Settings, control_socket, data_directory
+from relay.settings import Loaded, WrongSettings, control_socket, data_directory
 from relay.store.database import NewerStore, NotAStore
 from relay.store.lock import Locked
 
@@ -48,14 +47,12 @@ def main(arguments: Sequence[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     sys.setswitchinterval(SWITCH_INTERVAL)
     os.umask(0o027)
-    settings = Settings()
-    if options.listen:
-        settings = Settings(listen=options.listen)
-    data = data_directory(options.data)
     try:
+        settings = Loaded(options.config, options={"listen": options.listen}, environment=os.environ)
+        data = data_directory(options.data)
         data.mkdir(mode=0o750, parents=True, exist_ok=True)
         trio.run(serve, data, settings)
-    except (CannotServe, Locked, NewerStore, NotAStore, OSError, sqlite3.Error) as error:
+    except (CannotServe, WrongSettings, Locked, NewerStore, NotAStore, OSError, sqlite3.Error) as error:
         logger.error("relay: %s", error)
         return 1
     return 0
@@ -89,15 +86,18 @@ def open_listeners(addresses: Iterable[str]) -> list[socket.socket]:
     return listeners
 
 
-async def serve(data: Path, settings: Settings) -> None:
+async def serve(data: Path, loaded: Loaded) -> None:
     """Serve until SIGTERM or SIGINT."""
+    settings = loaded.settings
     listeners = open_listeners(settings.listen)
-    limit = RateLimit(settings.requests_per_second, settings.burst)
-    async with open_relay(data, frame=lambda payload: frames.encode(frames.TEXT, payload), limit=limit) as relay:
-        server = Server(relay, max_connections=settings.max_connections)
+    async with open_relay(data, frame=lambda payload: frames.encode(frames.TEXT, payload), settings=settings) as relay:
+        server = Server(relay)
+        relay.admin.settings = loaded
         async with trio.open_nursery() as nursery:
             await nursery.start(control.serve, control_socket(data), relay.admin, relay.clock)
             nursery.start_soon(_stop_on_signal, server)
+            nursery.start_soon(_reload_on_signal, loaded)
+            nursery.start_soon(relay.meter.run)
             nursery.start_soon(relay.retention.run)
             relay.admin.url = _urls(listeners)[0].replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
             _welcome(relay, listeners)
@@ -110,6 +110,24 @@ async def _stop_on_signal(server: Server) -> None:
         async for number in signals:
             logger.info("%s: stopping", signal.Signals(number).name)
             server.stop()
+
+
+async def _reload_on_signal(loaded: Loaded) -> None:
+    with trio.open_signal_receiver(signal.SIGHUP) as signals:
+        async for _ in signals:
+            reload(loaded)
+
+
+def reload(loaded: Loaded) -> None:
+    """Put changed settings in force, and say which are and which wait."""
+    try:
+        changed, waiting = loaded.reload()
+    except WrongSettings as error:
+        logger.error("the settings stay as they were: %s", error)
+        return
+    logger.info("settings read again: %s", f"changed {', '.join(changed)}" if changed else "nothing changed")
+    if waiting:
+        logger.warning("these take effect at the next start: %s", ", ".join(waiting))
 
 
 def _urls(listeners: Sequence[socket.socket]) -> list[str]:

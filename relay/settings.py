@@ -1,22 +1,336 @@
-"""The settings: one Struct holds every name, type, unit and default. Reads files and the environment, nothing else."""
+"""The settings: one Struct holds every name, type, unit and default. Reads a file and the environment, nothing else.
 
+Whoever needs a setting keeps the section it is in and reads it when it matters, so that `Loaded.reload` can
+change it under them. A setting that is only read at the start says so (`AT_START`).
+"""
+
+import difflib
 import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
+from msgspec import Meta, inspect
+
+INSTALLED = Path("/etc/relay/relay.toml")
+"""The settings file that is read when it is there and no other is named."""
+PREFIX = "RELAY_"
+NO_SETTINGS = {"RELAY_DATA", "RELAY_CONFIG"}
+"""Variables that say where things are and are no settings."""
+
+AT_START = {"atStart": True}
+"""For a setting that takes effect at the next start only."""
+
+Count = Annotated[int, Meta(ge=1)]
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Section(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A table of the settings file."""
+
+
+class Limits(Section):
+    """How much one relay and one user may use."""
+
+    connections: Annotated[
+        int, Meta(ge=1, description="Connections at a time; further ones get HTTP 503.", extra={"unit": "connections"})
+    ] = 4_000
+    frame_bytes: Annotated[
+        int,
+        Meta(ge=1_024, description="The largest message a client may send in one frame.", extra={"unit": "bytes"}),
+    ] = 262_144
+    requests_per_second: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="Requests that one user may make, on average; 0 for no limit.",
+            extra={"unit": "requests/s"},
+        ),
+    ] = 2_000.0
+    burst: Annotated[
+        int, Meta(ge=1, description="Requests that one user may make at once.", extra={"unit": "requests"})
+    ] = 4_000
+
+
+class Retention(Section):
+    """How long what was said is kept. 0 keeps it for ever."""
+
+    days: Annotated[
+        int,
+        Meta(ge=0, description="Messages older than this are removed; 0 keeps all.", extra={"unit": "days"}),
+    ] = 0
+    max_bytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="The oldest messages go when the store is larger; 0 for any size.",
+            extra={"unit": "bytes"},
+        ),
+    ] = 0
+
+
+class Log(Section):
+    """What the relay says about itself. Never what people say, and never a token."""
+
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Meta(description="The least that is logged: debug, info, warning or error."),
+    ] = "info"
+
+
+class Settings(Section):
     """What may be set in `relay.toml`."""
 
-    listen: list[str] = msgspec.field(default_factory=lambda: ["0.0.0.0:8765"])
-    """Where to listen, HOST:PORT each."""
-    max_connections: int = 4_000
-    """Connections at a time; further ones get HTTP 503."""
-    requests_per_second: float = 2_000
-    """Requests that one user may make a second, on average; 0 for no limit."""
-    burst: float = 4_000
-    """Requests that one user may make at once."""
+    listen: Annotated[
+        list[str],
+        Meta(min_length=1, description="Where to listen, HOST:PORT each; [::]:PORT for IPv6.", extra=AT_START),
+    ] = msgspec.field(default_factory=lambda: ["0.0.0.0:8765"])
+    limits: Limits = msgspec.field(default_factory=Limits)
+    retention: Retention = msgspec.field(default_factory=Retention)
+    log: Log = msgspec.field(default_factory=Log)
+
+
+class WrongSettings(Exception):
+    """What is wrong in the settings, and where, in one line for a person."""
+
+
+class Setting(NamedTuple):
+    """One setting as the Struct declares it."""
+
+    key: str
+    """With its section: `limits.connections`."""
+    kind: inspect.Type
+    default: Any
+    description: str
+    unit: str
+    at_start: bool
+    """Whether a change takes effect at the next start only."""
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that sets it."""
+        return PREFIX + self.key.replace(".", "_").upper()
+
+
+def declared(section: type[msgspec.Struct] = Settings, within: str = "") -> Iterator[Setting]:
+    """Every setting there is, in the Struct's order."""
+    info = inspect.type_info(section)
+    assert isinstance(info, inspect.StructType)
+    for field in info.fields:
+        key = within + field.name
+        kind = field.type
+        if isinstance(kind, inspect.StructType):
+            yield from declared(kind.cls, f"{key}.")
+            continue
+        described: dict[str, Any] = {}
+        while isinstance(kind, inspect.Metadata):
+            described |= (kind.extra_json_schema or {}) | (kind.extra or {})
+            kind = kind.type
+        default: Any = field.default
+        if default is msgspec.NODEFAULT:
+            default = field.default_factory()
+        yield Setting(
+            key,
+            kind,
+            default,
+            described.get("description", ""),
+            described.get("unit", ""),
+            described.get("atStart", False),
+        )
+
+
+class Loaded:
+    """The settings in force, and where each comes from."""
+
+    def __init__(self, file: Path | None = None, *, options: Mapping[str, Any], environment: Mapping[str, str]) -> None:
+        """Read them.
+
+        Args:
+            file: the settings file; the installed one, if it is there, where None is given.
+            options: what the command line says, by key: it goes before all else.
+            environment: the process's variables: they go before the file.
+
+        Raises:
+            WrongSettings: an unknown name or a value that cannot be.
+        """
+        self._options = {key: value for key, value in options.items() if value is not None}
+        self._environment = environment
+        named = file or (Path(environment["RELAY_CONFIG"]) if environment.get("RELAY_CONFIG") else None)
+        self.file = named or (INSTALLED if INSTALLED.exists() else None)
+        self.settings, self.sources = self._read()
+
+    def reload(self) -> tuple[list[str], list[str]]:
+        """Read all again and let what may change do so, in the same Structs.
+
+        Returns:
+            The keys that changed, and those that wait for the next start.
+
+        Raises:
+            WrongSettings: nothing was changed then.
+        """
+        fresh, self.sources = self._read()
+        changed, waiting = [], []
+        for setting in declared():
+            section, name = _place(self.settings, setting.key)
+            value = getattr(_place(fresh, setting.key)[0], name)
+            if value != getattr(section, name):
+                if setting.at_start:
+                    waiting.append(setting.key)
+                else:
+                    setattr(section, name, value)
+                    changed.append(setting.key)
+        return changed, waiting
+
+    def values(self) -> Iterator[tuple[Setting, Any, str]]:
+        """Each setting, its value, and where that comes from."""
+        for setting in declared():
+            section, name = _place(self.settings, setting.key)
+            yield setting, getattr(section, name), self.sources.get(setting.key, "default")
+
+    def _read(self) -> tuple[Settings, dict[str, str]]:
+        known = {setting.key: setting for setting in declared()}
+        layers: list[tuple[dict[str, Any], Callable[[str], str]]] = [
+            (_from_file(self.file, known) if self.file else {}, self._file_name),
+            (_from_environment(self._environment, known), lambda key: known[key].variable),
+            (self._options, lambda key: f"--{key}"),
+        ]
+        tree: dict[str, Any] = {}
+        sources: dict[str, str] = {}
+        for values, name in layers:
+            for key, value in values.items():
+                sources[key] = name(key)
+                *sections, last = key.split(".")
+                node = tree
+                for section in sections:
+                    node = node.setdefault(section, {})
+                node[last] = value
+        for key, source in sources.items():
+            _check(key, tree, source, strict=source == str(self.file))
+        return msgspec.convert(tree, Settings, strict=False), sources
+
+    def _file_name(self, _key: str) -> str:
+        return str(self.file)
+
+
+def _place(settings: Settings, key: str) -> tuple[Any, str]:
+    *sections, last = key.split(".")
+    node: Any = settings
+    for section in sections:
+        node = getattr(node, section)
+    return node, last
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    tail = name.rpartition(".")[2]
+    found = difflib.get_close_matches(name, known, 1, 0.6) or [
+        key for key in known if difflib.get_close_matches(tail, [key.rpartition(".")[2]], 1, 0.8)
+    ]
+    return f": did you mean {found[0]}?" if found else "; `relay config show` names all"
+
+
+def _from_file(path: Path, known: Mapping[str, Setting]) -> dict[str, Any]:
+    import tomllib
+
+    try:
+        tree = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise WrongSettings(f"there is no settings file {path}") from None
+    except OSError as error:
+        raise WrongSettings(f"{path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise WrongSettings(f"{path} is no TOML: {error}") from None
+    found: dict[str, Any] = {}
+    _flatten(tree, "", known, found, path)
+    return found
+
+
+def _flatten(
+    tree: dict[str, Any], within: str, known: Mapping[str, Setting], found: dict[str, Any], path: Path
+) -> None:
+    for name, value in tree.items():
+        key = within + name
+        if isinstance(value, dict) and any(one.startswith(f"{key}.") for one in known):
+            _flatten(value, f"{key}.", known, found, path)
+        elif key in known:
+            found[key] = value
+        elif any(one.startswith(f"{key}.") for one in known):
+            raise WrongSettings(f"{path}: {key} is a table: write [{key}] and its settings below it")
+        else:
+            wrong = f"{key}.{next(iter(value))}" if isinstance(value, dict) and value else key
+            raise WrongSettings(f"{path}: {wrong} is unknown{_nearest(wrong, list(known))}")
+
+
+def _from_environment(environment: Mapping[str, str], known: Mapping[str, Setting]) -> dict[str, Any]:
+    variables = {setting.variable: setting for setting in known.values()}
+    found: dict[str, Any] = {}
+    for name, text in environment.items():
+        if not name.startswith(PREFIX) or name in NO_SETTINGS:
+            continue
+        setting = variables.get(name)
+        if setting is None:
+            raise WrongSettings(f"the variable {name} is unknown{_nearest(name, list(variables))}")
+        several = isinstance(setting.kind, inspect.ListType)
+        found[setting.key] = [part.strip() for part in text.split(",")] if several else text
+    return found
+
+
+def _check(key: str, tree: dict[str, Any], source: str, *, strict: bool) -> None:
+    """Convert one value by itself, so that what is wrong can be said with its place."""
+    node: Any = tree
+    *sections, last = key.split(".")
+    for section in sections:
+        node = node[section]
+    alone: Any = {last: node[last]}
+    for section in reversed(sections):
+        alone = {section: alone}
+    try:
+        msgspec.convert(alone, Settings, strict=strict)
+    except msgspec.ValidationError as error:
+        raise WrongSettings(f"{source}: {key}: {_explain(error)}, not {toml_value(node[last])}") from None
+
+
+_WORDS = {"array": "a list", "str": "a text", "int": "a whole number", "float": "a number", "bool": "true or false"}
+
+
+def _explain(error: msgspec.ValidationError) -> str:
+    what = str(error).split(" - at ")[0].split(", got ")[0]
+    if what.startswith("Invalid enum value"):
+        return "must be one of those that its description names"
+    for word, plain in _WORDS.items():
+        what = what.replace(f"`{word}`", plain)
+    return what.replace("Expected", "must be").replace("`", "")
+
+
+def default_file() -> str:
+    """A settings file that says everything there is, each at its default and commented out."""
+    lines = [
+        "# The settings of the chat relay. Everything here is at its default: remove a # to change it.",
+        "# `relay config check` tells whether the file is right, `systemctl reload relay` puts it in force.",
+        "# Each can be set as a variable too: limits.connections is RELAY_LIMITS_CONNECTIONS.",
+    ]
+    section = ""
+    for setting in declared():
+        within, _, name = setting.key.rpartition(".")
+        if within != section:
+            section = within
+            lines += ["", f"# {_section(within).__doc__}", f"[{within}]"]
+        else:
+            lines.append("")
+        notes = [setting.unit] if setting.unit else []
+        if setting.at_start:
+            notes.append("at the next start")
+        lines.append(f"# {setting.description}" + (f" ({', '.join(notes)})" if notes else ""))
+        lines.append(f"# {name} = {toml_value(setting.default)}")
+    return "\n".join(lines) + "\n"
+
+
+def _section(name: str) -> Any:
+    return type(getattr(Settings(), name))
+
+
+def toml_value(value: Any) -> str:
+    """A value as TOML has it; of numbers, texts and lists of them JSON writes the same."""
+    return msgspec.json.encode(value).decode().replace('","', '", "')
 
 
 def data_directory(chosen: Path | None = None) -> Path:
@@ -30,7 +344,7 @@ def data_directory(chosen: Path | None = None) -> Path:
     named = os.environ.get("RELAY_DATA") or os.environ.get("STATE_DIRECTORY")
     if named:
         return Path(named.split(":", maxsplit=1)[0])
-    if os.geteuid() == 0 and Path("/var/lib/relay/relay.db").exists():
+    if Path("/run/relay/relay.sock").exists() or (os.geteuid() == 0 and Path("/var/lib/relay/relay.db").exists()):
         return Path("/var/lib/relay")
     home = os.environ.get("XDG_DATA_HOME") or Path(os.environ.get("HOME", "."), ".local", "share")
     return Path(home, "chat-relay")

@@ -39,6 +39,8 @@ def _values(info: inspect.Type) -> st.SearchStrategy[Any]:
             return st.sampled_from(info.values)
         case inspect.ListType():
             return st.lists(_values(info.item_type), min_size=info.min_length or 0, max_size=3)
+        case inspect.DictType():
+            return st.dictionaries(_values(info.key_type), _values(info.value_type), max_size=3)
         case inspect.UnionType():
             return st.one_of([_values(each) for each in info.types])
         case inspect.StructType():

@@ -1,12 +1,13 @@
 """The command `relay`: all commands in one place, and how a failure is said."""
 
 import json
+import os
 import sys
 
 import typer
 
 from relay import __version__
-from relay.cli import chat, device, keep, talk, user
+from relay.cli import chat, config, device, keep, talk, user
 from relay.cli.output import Failure
 from relay.protocol import schema as wire_schema
 
@@ -20,6 +21,7 @@ app = typer.Typer(
 app.add_typer(user.app, name="user")
 app.add_typer(device.app, name="device")
 app.add_typer(chat.app, name="chat")
+app.add_typer(config.app, name="config")
 app.command()(talk.send)
 app.command()(talk.tail)
 app.command()(keep.check)
@@ -61,4 +63,8 @@ def run() -> None:
         app()
     except Failure as failure:
         print(f"relay: {failure}", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:
+        # Whoever read has read enough; the interpreter must not complain about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -1,26 +1,44 @@
 """How a command reaches the relay: through the control socket while one runs, else on the file under its lock.
 
-The commands above never know which.
+The commands above never know which. What a request takes and gives is in `protocol.control`.
 """
 
 import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import trio
 
 from relay.cli.output import Failure
-from relay.core.relay import open_relay
 from relay.protocol import codec
 from relay.protocol.base import Wire
-from relay.protocol.control import CONTROL
-from relay.protocol.envelopes import Request, Response
+from relay.protocol.control import CONTROL, ITEMS
+from relay.protocol.envelopes import Event, Request
+from relay.protocol.errors import ErrorCode
 from relay.settings import control_socket
-from relay.store.lock import Locked
+
+Items = Callable[[Any], None]
+"""Takes the items of an answer that gives many, as they come."""
+Ask = Callable[[str, Wire], Awaitable[Any]]
+
+STOPPED = "the relay stopped before it answered: try again"
 
 
-def ask(data: Path, name: str, payload: Wire, *, make: bool = False) -> Any:
+class Refused(Failure):
+    """The relay said no; `code` is for commands that know better."""
+
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def _nothing(_item: Any) -> None:
+    """Take an item that nobody wants."""
+
+
+def ask(data: Path, name: str, payload: Wire, *, make: bool = False, items: Items = _nothing) -> Any:
     """Ask for one thing and give its answer, of the type that `CONTROL` names.
 
     Args:
@@ -28,54 +46,153 @@ def ask(data: Path, name: str, payload: Wire, *, make: bool = False) -> Any:
         name: the request's `payloadType`.
         payload: its payload.
         make: whether to make a data directory where there is none.
+        items: takes what comes before the answer.
 
     Raises:
         Failure: it was refused, or neither a relay nor its file could be reached.
     """
-    request = Request(id="1", payload_type=name, payload=msgspec.Raw(codec.encode(payload)))
-    answer = _ask_running(control_socket(data), codec.encode(request))
-    if answer is None:
-        answer = _ask_file(data, codec.encode(request), make=make)
-    response = codec.decode_server_frame(answer)
-    assert isinstance(response, Response)
-    if response.error is not None:
-        raise Failure(response.error.message)
-    return msgspec.json.decode(response.payload, type=CONTROL[name].response)
+    connection = _connect(control_socket(data))
+    if connection is None:
+        return _ask_file(data, name, payload, make=make, items=items)
+    with connection:
+        return _converse(connection, name, payload, items)
 
 
-def _ask_running(path: Path, line: bytes) -> bytes | None:
-    """Ask the relay that runs; None where none does."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        try:
-            connection.connect(str(path))
-        except (FileNotFoundError, ConnectionRefusedError):
-            return None
-        except PermissionError:
-            raise Failure(f"you may not use {path}: run this as root or as a member of its group") from None
-        connection.sendall(line + b"\n")
-        with connection.makefile("rb") as answers:
-            answer = answers.readline()
-    if not answer:
-        raise Failure("the relay stopped before it answered: try again")
-    return answer
+def ask_running(data: Path, name: str, payload: Wire, *, items: Items = _nothing) -> Any | None:
+    """Ask as `ask` does, but only a relay that runs; None where none does."""
+    connection = _connect(control_socket(data))
+    if connection is None:
+        return None
+    with connection:
+        return _converse(connection, name, payload, items)
 
 
-def _ask_file(data: Path, line: bytes, *, make: bool) -> bytes:
-    """Ask the file itself, while no relay runs on it."""
-    from relay.net import control
-
-    if not data.is_dir():
-        if not make:
-            raise Failure(f"there is no relay in {data}: `relay serve` makes one, or name another with --data")
-        data.mkdir(mode=0o750, parents=True)
-
-    async def once() -> bytes:
-        async with open_relay(data) as relay:
-            return await control.answer(relay.admin, relay.clock, line)
-
+def _connect(path: Path) -> socket.socket | None:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        return trio.run(once)
-    except Locked as error:
-        raise Failure(f"{error}, but its control socket does not answer") from None
-    except PermissionError as error:
-        raise Failure(f"you may not use {error.filename or data}: run this as the relay's user or as root") from None
+        connection.connect(str(path))
+    except (FileNotFoundError, ConnectionRefusedError):
+        connection.close()
+        return None
+    except PermissionError:
+        connection.close()
+        raise Failure(f"you may not use {path}: run this as root or as a member of the group relay") from None
+    return connection
+
+
+def _request(name: str, payload: Wire) -> bytes:
+    return codec.encode(Request(id="1", payload_type=name, payload=msgspec.Raw(codec.encode(payload))))
+
+
+def _converse(connection: socket.socket, name: str, payload: Wire, items: Items) -> Any:
+    try:
+        connection.sendall(_request(name, payload) + b"\n")
+        with connection.makefile("rb") as lines:
+            for line in lines:
+                if line == b"\n":
+                    continue
+                done, value = _take(name, line)
+                if done:
+                    return value
+                items(value)
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    raise Failure(STOPPED)
+
+
+def _take(name: str, line: bytes) -> tuple[bool, Any]:
+    """Understand one line of an answer: whether it is the last, and what it says.
+
+    Raises:
+        Refused: it is a refusal.
+    """
+    frame = codec.decode_server_frame(line)
+    if isinstance(frame, Event):
+        return False, msgspec.json.decode(frame.payload, type=ITEMS[name])
+    error = getattr(frame, "error", None)
+    if error is not None:
+        raise Refused(error.code, error.message)
+    return True, msgspec.json.decode(frame.payload, type=CONTROL[name].response)  # type: ignore[union-attr]
+
+
+def _ask_file(data: Path, name: str, payload: Wire, *, make: bool, items: Items) -> Any:
+    """Ask the file itself, while no relay runs on it."""
+    import trio
+
+    async def once() -> Any:
+        async with _opened(data, make=make) as ask_file:
+            return await ask_file(name, payload, items)
+
+    return in_trio(trio.run, once)
+
+
+def in_trio(run: Callable[..., Any], main: Callable[[], Awaitable[Any]]) -> Any:
+    """Run something in trio; what ends it is said as it is, not as a group of one."""
+    try:
+        return run(main)
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None
+
+
+def _find(data: Path, *, make: bool) -> None:
+    if data.is_dir():
+        return
+    if not make:
+        raise Failure(f"there is no relay in {data}: `relay serve` makes one, or name another with --data")
+    data.mkdir(mode=0o750, parents=True)
+
+
+@asynccontextmanager
+async def _opened(data: Path, *, make: bool) -> AsyncIterator[Callable[[str, Wire, Items], Awaitable[Any]]]:
+    """Open the file of a relay that does not run, and give a way to ask it."""
+    from relay.core.relay import open_relay
+    from relay.net import control
+    from relay.store.lock import Locked
+
+    _find(data, make=make)
+    try:
+        async with open_relay(data) as relay:
+
+            async def ask_file(name: str, payload: Wire, items: Items) -> Any:
+                async def send(line: bytes) -> None:
+                    if line:
+                        items(_take(name, line)[1])
+
+                line = await control.answer(relay.admin, relay.clock, _request(name, payload), send)
+                return _take(name, line)[1]
+
+            yield ask_file
+    except* Locked as errors:
+        raise Failure(f"{errors.exceptions[0]}, but its control socket does not answer") from None
+    except* PermissionError as errors:
+        name = getattr(errors.exceptions[0], "filename", None) or data
+        raise Failure(f"you may not use {name}: run this as the relay's user or as root") from None
+
+
+@asynccontextmanager
+async def conversation(data: Path, *, make: bool = False) -> AsyncIterator[Ask]:
+    """Ask many things over one connection, or of the file opened once; for what runs in trio.
+
+    Raises:
+        Failure: as `ask`.
+    """
+    import trio
+
+    connection = _connect(control_socket(data))
+    if connection is None:
+        async with _opened(data, make=make) as ask_file:
+
+            async def ask_here(name: str, payload: Wire) -> Any:
+                return await ask_file(name, payload, _nothing)
+
+            yield ask_here
+        return
+
+    async def ask_there(name: str, payload: Wire) -> Any:
+        return await trio.to_thread.run_sync(_converse, connection, name, payload, _nothing)
+
+    with connection:
+        yield ask_there

@@ -3,22 +3,44 @@
 The same whether a relay runs or a command has the file to itself.
 """
 
-from collections.abc import Awaitable, Callable
+import os
+from collections.abc import Awaitable, Callable, Iterable
+from operator import itemgetter
 from typing import Any, Protocol
 
 import msgspec
 import trio
 
-from relay.core import commands
+from relay import __version__
+from relay.core import commands, trail
 from relay.core.clock import Clock
 from relay.core.commands import ADMIN, Command
 from relay.core.decide import ChatChanged, DeviceChanged, UserChanged
-from relay.core.presence import Presence
-from relay.core.service import new_chat_id, new_token, token_hash
+from relay.core.hub import Hub
+from relay.core.meter import Meter, memory_bytes
+from relay.core.service import NO_DEVICE, new_chat_id, new_token, token_hash
 from relay.core.state import Chat, Device, State, User
-from relay.protocol import control
+from relay.core.subscriber import Subscriber
+from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
+from relay.settings import Loaded
+from relay.store import queries
+from relay.store.database import Connection
+from relay.store.entry import Entry
 from relay.store.log import Log
+
+WATCHED = 1_000
+"""Entries that wait for one who watches; who is slower than that misses some and is told so."""
+SIGN_OF_LIFE = 10.0
+"""Seconds after which a watcher is told that nothing happened: so it is known whether they are still there."""
+SLOWEST = 5
+"""Slow readers that a status names."""
+
+Item = Callable[[object], Awaitable[None]]
+
+
+async def nobody(_item: object) -> None:
+    """Take an item that nobody wants."""
 
 
 async def decided(log: Log, command: Command) -> Any:
@@ -53,28 +75,43 @@ class Admin:
     """Users, devices and chats as an admin handles them."""
 
     def __init__(
-        self, state: State, log: Log, presence: Presence, clock: Clock, lend: Callable[[int], str], prune: Prune
+        self,
+        state: State,
+        log: Log,
+        hub: Hub,
+        reading: Connection,
+        clock: Clock,
+        meter: Meter,
+        lend: Callable[[int], str],
+        prune: Prune,
     ) -> None:
         self.url: str | None = None
         """Where the relay can be reached from this machine, once it listens."""
+        self.settings: Loaded | None = None
+        """Where the settings in force come from, while a relay runs."""
         self._lend = lend
         self._prune = prune
         self._state = state
         self._log = log
-        self._presence = presence
+        self._hub = hub
+        self._presence = hub.presence
+        self._meter = meter
+        self._reading = reading
         self._clock = clock
 
-    async def handle(self, name: str, payload: msgspec.Struct) -> object:
+    async def handle(self, name: str, payload: msgspec.Struct, item: Item = nobody) -> object:
         """Do what a request asks and give its answer.
 
         Args:
             name: its `payloadType`.
             payload: decoded by `control.CONTROL`.
+            item: takes what comes before the answer, for requests that give much.
 
         Raises:
             RelayError: what is wrong, for a person.
         """
-        return await _HANDLERS[name](self, payload)
+        many = _GIVING_MUCH.get(name)
+        return await (_HANDLERS[name](self, payload) if many is None else many(self, payload, item))
 
     async def _decided(self, request: msgspec.Struct, made_up: str = "") -> Any:
         return await decided(self._log, Command(self._clock(), ADMIN, 0, request, made_up=made_up))
@@ -85,11 +122,24 @@ class Admin:
             raise RelayError.no_user(user_id)
         return user
 
-    def _chat(self, chat_id: str) -> Chat:
-        key = self._state.group_keys.get(chat_id)
+    def _chat(self, called: str) -> Chat:
+        """A group or channel by its id, else by its name."""
+        state = self._state
+        chat_id = called
+        if called not in state.group_keys:
+            alike = [
+                chat
+                for chat in state.chats.values()
+                if chat.id and not chat.gone and chat.name.casefold() == called.casefold()
+            ]
+            chat_id = self._only(alike, called) or called
+        key = state.group_keys.get(chat_id)
         if key is None or self._state.chats[key].gone:
             raise RelayError("not_found", f"there is no group or channel {chat_id!r}: `relay chat list` shows all")
         return self._state.chats[key]
+
+    def _chat_id(self, called: str) -> str:
+        return self._chat(called).id or ""
 
     # Users.
 
@@ -176,6 +226,139 @@ class Admin:
             raise RelayError("unavailable", "the relay does not listen yet")
         return control.Lent(url=self.url, token=self._lend(self._user(request.id).key))
 
+    async def show_settings(self, _request: control.Empty) -> object:
+        """The settings in force."""
+        if self.settings is None:
+            raise RelayError("unavailable", "no relay runs, and only a running one has settings in force")
+        return settings_in_force(self.settings)
+
+    async def show_status(self, _request: control.Empty) -> object:
+        """What goes on just now."""
+        state, meter, figures = self._state, self._meter, self._log.figures
+        there = [one for several in self._presence.subscribers.values() for one in several]
+        rates = meter.rates()
+        return control.Status(
+            version=__version__,
+            pid=os.getpid(),
+            data=str(meter.data),
+            url=self.url,
+            uptime=meter.uptime,
+            connections=len(there),
+            max_connections=self.settings.settings.limits.connections if self.settings else None,
+            users=sum(not user.removed for user in state.users.values()),
+            users_online=sum(self._presence.online(user) for user in self._presence.subscribers),
+            chats=sum(not chat.gone for chat in state.chats.values()),
+            messages_per_second=rates.messages,
+            deliveries_per_second=rates.deliveries,
+            requests_per_second=rates.requests,
+            median_lag=meter.lags.percentile(0.5),
+            high_lag=meter.lags.percentile(0.99),
+            batch_size=rates.batch_size,
+            commit_ms=rates.commit,
+            write_failing=self._log.failing,
+            write_failures=figures.failures,
+            outbox_bytes=sum(one.outlet.waiting[0] for one in there),
+            slow_readers=self._slow_readers(there),
+            last_event=state.seq,
+            store_bytes=meter.store_bytes(),
+            wal_bytes=meter.wal_bytes(),
+            disk_free=meter.free_bytes(),
+            disk_seconds_left=meter.seconds_left(),
+            memory_bytes=memory_bytes(),
+            cpu=rates.cpu,
+        )
+
+    def _slow_readers(self, there: Iterable[Subscriber]) -> list[control.SlowReader]:
+        """Those for whom most waits."""
+        waiting = sorted(((*one.outlet.waiting, one) for one in there), key=itemgetter(0), reverse=True)
+        now = trio.current_time()
+        return [
+            control.SlowReader(
+                user_id=self._state.users[one.user].id, device_id=one.device, bytes=size, seconds=now - since
+            )
+            for size, since, one in waiting[:SLOWEST]
+            if size
+        ]
+
+    async def list_audit(self, request: control.Audit) -> object:
+        """The latest changes to who may be here and who is in what, newest first."""
+        actor = None
+        if request.actor is not None:
+            actor = ADMIN if request.actor == trail.ADMIN_NAME else self._user(request.actor).key
+        found: list[control.Happened] = []
+        before = request.before or self._state.seq + 1
+        while len(found) < request.count:
+            entries = await queries.changes(self._reading, before, actor, request.count)
+            found += [trail.happened(self._state, one) for one in entries if trail.belongs_in_audit(one)]
+            if len(entries) < request.count:
+                break
+            before = entries[-1].seq
+        return found[: request.count]
+
+    async def watch(self, request: control.Watch, item: Item) -> object:
+        """Tell what happens until whoever asked goes away."""
+        chat = None if request.chat is None else self._any_chat(request.chat)
+        sender, receiver = trio.open_memory_channel[Entry](WATCHED)
+        missed = 0
+
+        def take(entry: Entry) -> None:
+            nonlocal missed
+            try:
+                if chat is None or entry.chat == chat:
+                    sender.send_nowait(entry)
+            except trio.WouldBlock:
+                missed += 1
+
+        self._hub.watchers.append(take)
+        try:
+            while True:
+                with trio.move_on_after(SIGN_OF_LIFE) as quiet:
+                    entry = await receiver.receive()
+                if quiet.cancelled_caught:
+                    await item(None)
+                    continue
+                shown = trail.happened(self._state, entry, texts=request.texts)
+                if missed:
+                    shown, missed = msgspec.structs.replace(shown, missed=missed), 0
+                await item(shown)
+        finally:
+            self._hub.watchers.remove(take)
+
+    async def say(self, request: control.Say) -> object:
+        """Send a user's message from the machine itself."""
+        user = self._user(request.user_id)
+        if user.disabled:
+            raise RelayError.forbidden(f"{user.id!r} is disabled: `relay user enable {user.id}` first")
+        chat_id = self._chat_of(user, request.chat_id)
+        message = requests.New(chat_id=chat_id, client_message_id=request.client_message_id, message=request.message)
+        return await decided(self._log, Command(self._clock(), user.key, NO_DEVICE, message))
+
+    def _chat_of(self, user: User, called: str) -> str:
+        """The id of the chat that a user means: an id, else the name of one of their groups."""
+        state = self._state
+        if state.chat_key(user.key, called) is not None or state.user(called) is not None:
+            return called
+        named = [chat for chat, _ in state.listed(user.key) if chat.id and chat.name.casefold() == called.casefold()]
+        return self._only(named, called) or called
+
+    def _only(self, named: list[Chat], called: str) -> str | None:
+        if len(named) > 1:
+            ids = ", ".join(sorted(chat.id or "" for chat in named))
+            raise RelayError.conflict(f"several chats are called {called!r}: say which by its id ({ids})")
+        return named[0].id if named else None
+
+    def _any_chat(self, called: str) -> int:
+        """The key of a chat by a group's id or name, or by a dialog's two people (`anna~ben`)."""
+        state = self._state
+        first, _, second = called.partition("~")
+        one, other = state.user(first), state.user(second)
+        if one is not None and other is not None:
+            key = state.chat_key(one.key, other.id)
+            if key is None:
+                raise RelayError("not_found", f"{one.id} and {other.id} have not written to each other")
+            return key
+        return self._chat(called).key
+
     # Chats.
 
     async def make_chat(self, request: control.MakeChat) -> object:
@@ -184,15 +367,15 @@ class Admin:
 
     async def add_to_chat(self, request: control.ChatUsers) -> object:
         """Put users into a group or channel."""
-        return await self._chat_decided(commands.AddParticipants(request.id, request.participants))
+        return await self._chat_decided(commands.AddParticipants(self._chat_id(request.id), request.participants))
 
     async def remove_from_chat(self, request: control.ChatUsers) -> object:
         """Take users out of a group or channel."""
-        return await self._chat_decided(commands.RemoveParticipants(request.id, request.participants))
+        return await self._chat_decided(commands.RemoveParticipants(self._chat_id(request.id), request.participants))
 
     async def delete_chat(self, request: control.OneChat) -> object:
         """Delete a group or channel for all who are in it."""
-        await self._decided(commands.DeleteChat(request.id))
+        await self._decided(commands.DeleteChat(self._chat_id(request.id)))
         return control.Empty()
 
     async def _chat_decided(self, request: msgspec.Struct, made_up: str = "") -> object:
@@ -225,6 +408,21 @@ class Admin:
         )
 
 
+def settings_in_force(loaded: Loaded) -> list[control.SettingInfo]:
+    """Each setting, its value and where that comes from."""
+    return [
+        control.SettingInfo(
+            key=setting.key,
+            value=value,
+            source=source,
+            unit=setting.unit,
+            default=setting.default,
+            at_start=setting.at_start,
+        )
+        for setting, value, source in loaded.values()
+    ]
+
+
 _HANDLERS: dict[str, Callable[[Admin, Any], Awaitable[object]]] = {
     "user.add": Admin.add_user,
     "user.list": Admin.list_users,
@@ -239,7 +437,13 @@ _HANDLERS: dict[str, Callable[[Admin, Any], Awaitable[object]]] = {
     "chat.add": Admin.add_to_chat,
     "chat.remove": Admin.remove_from_chat,
     "chat.delete": Admin.delete_chat,
+    "config.show": Admin.show_settings,
+    "status.show": Admin.show_status,
+    "say": Admin.say,
+    "audit.list": Admin.list_audit,
     "lend": Admin.lend,
     "prune": Admin.prune,
 }
 """Who handles what of `control.CONTROL`."""
+_GIVING_MUCH: dict[str, Callable[[Admin, Any, Item], Awaitable[object]]] = {"watch": Admin.watch}
+"""Who handles those that send items first."""

@@ -39,6 +39,8 @@ class Hub:
         self._recent_size = 0
         self.delivered = 0
         """Durable events handed to live subscribers since the start."""
+        self.watchers: list[Callable[[Entry], None]] = []
+        """Who sees every entry as it is told, beside those whom it concerns."""
         self._dirty: list[Outlet] = []
         self._numbers = 0
 
@@ -138,6 +140,8 @@ class Hub:
     def tell(self, entry: Entry) -> None:
         """Tell all whom an entry concerns and who are live; it is on disk and the state has it already."""
         self._remember(entry)
+        for watch in self.watchers:
+            watch(entry)
         kind = entry.kind
         if kind == Kind.NEW:
             if self.typing:

@@ -14,11 +14,12 @@ from relay.core import snapshot
 from relay.core.admin import Admin
 from relay.core.clock import Clock, wall_clock
 from relay.core.hub import Frame, Hub
-from relay.core.limits import RateLimit
+from relay.core.meter import Lags, Meter
 from relay.core.retention import Retention
 from relay.core.rules import Rules
 from relay.core.service import Service
 from relay.core.state import State
+from relay.settings import Limits, Settings
 from relay.store import database, queries
 from relay.store.lock import locked
 from relay.store.log import Log
@@ -40,22 +41,25 @@ class Relay:
         hub: Hub,
         reading: database.Connection,
         clock: Clock,
-        limit: RateLimit,
+        settings: Settings,
+        lags: Lags,
     ) -> None:
         self.data = data
+        self.settings = settings
         self.state = state
         self.log = log
         self.hub = hub
         self.reading = reading
         self.clock = clock
-        self.retention = Retention(state, log, reading, clock)
-        self.service = Service(state, log, hub, reading, clock, limit)
-        self.admin = Admin(state, log, hub.presence, clock, self.service.lend, self.retention.prune)
+        self.retention = Retention(state, log, reading, clock, settings.retention)
+        self.service = Service(state, log, hub, reading, clock, settings)
+        self.meter = Meter(data, log, hub, lags)
+        self.admin = Admin(state, log, hub, reading, clock, self.meter, self.service.lend, self.retention.prune)
 
 
 @asynccontextmanager
 async def open_relay(
-    data: Path, *, clock: Clock = wall_clock, frame: Frame = bytes, limit: RateLimit | None = None
+    data: Path, *, clock: Clock = wall_clock, frame: Frame = bytes, settings: Settings | None = None
 ) -> AsyncIterator[Relay]:
     """Open a data directory under its lock, make its file if there is none, and run the log's writer.
 
@@ -63,7 +67,7 @@ async def open_relay(
         data: the directory; it must exist.
         clock: gives the time, Unix milliseconds.
         frame: makes a frame of a message, for whoever connects.
-        limit: how much one user may ask; no limit where none is given.
+        settings: those in force; the defaults, and no limit of requests, where None is given.
 
     Raises:
         Locked: another process has it open.
@@ -83,7 +87,8 @@ async def open_relay(
                 rules = Rules(state, hub)
                 await _fold(reading, state, rules)
                 log = Log(writing, reading, rules, await queries.cursors(reading))
-                relay = Relay(data, state, log, hub, reading, clock, limit or RateLimit(0, 0))
+                settings = settings or Settings(limits=Limits(requests_per_second=0))
+                relay = Relay(data, state, log, hub, reading, clock, settings, rules.lags)
                 async with trio.open_nursery() as nursery:
                     await nursery.start(log.run)
                     try:

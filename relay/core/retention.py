@@ -14,6 +14,7 @@ from relay.core.admin import decided
 from relay.core.clock import Clock
 from relay.core.commands import ADMIN, Command, PruneHistory
 from relay.core.state import State
+from relay.settings import Retention as Kept
 from relay.store import chores, queries
 from relay.store.database import Connection
 from relay.store.log import Log
@@ -31,15 +32,12 @@ SHARE = 20
 class Retention:
     """What is kept, and for how long."""
 
-    def __init__(self, state: State, log: Log, reading: Connection, clock: Clock) -> None:
+    def __init__(self, state: State, log: Log, reading: Connection, clock: Clock, kept: Kept) -> None:
         self._state = state
         self._log = log
         self._reading = reading
         self._clock = clock
-        self.days = 0
-        """Days after which messages go; 0 for never."""
-        self.max_bytes = 0
-        """Size from which on the oldest messages go; 0 for any."""
+        self._kept = kept
 
     async def run(self) -> None:
         """Look after it, for ever."""
@@ -71,8 +69,8 @@ class Retention:
         Raises:
             RelayError, sqlite3.Error: the store cannot be written.
         """
-        days = self.days if days is None else days
-        max_bytes = self.max_bytes if max_bytes is None else max_bytes
+        days = self._kept.days if days is None else days
+        max_bytes = self._kept.max_bytes if max_bytes is None else max_bytes
         removed = 0
         if days:
             removed += await self._remove(await queries.last_before(self._reading, self._clock() - days * DAY))

@@ -6,9 +6,10 @@ from typing import Any
 from relay.core import decide
 from relay.core.commands import Command
 from relay.core.hub import Hub
+from relay.core.meter import Lags
 from relay.core.snapshot import Stale
 from relay.core.state import State
-from relay.store.entry import Entry, Facts
+from relay.store.entry import Entry, Facts, Kind
 
 
 class Rules:
@@ -19,6 +20,8 @@ class Rules:
         self._hub = hub
         self._stale = Stale()
         self._being_kept = Stale()
+        self.lags = Lags()
+        self._first = 0
 
     def note(self, entry: Entry) -> None:
         """Take in an entry that was applied when the store was opened: the snapshot lags behind it."""
@@ -37,10 +40,16 @@ class Rules:
         self._state.apply(entry)
         self._stale.note(entry)
         self._hub.tell(entry)
+        if entry.kind == Kind.NEW:
+            self.lags.messages += 1
+            self._first = self._first or entry.at
 
     def told(self) -> None:
         """Send what the batch had to say."""
         self._hub.flush()
+        if self._first:
+            self.lags.note(max(0, self._hub.clock() - self._first))
+            self._first = 0
 
     def snapshot(self) -> dict[str, Any]:
         """Give the rows that are stale; entries that come from now on make them stale anew."""

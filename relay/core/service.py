@@ -26,6 +26,7 @@ from relay.core.subscriber import Receipt, Subscriber
 from relay.protocol import codec, events, objects, requests
 from relay.protocol.envelopes import Ack, ClientEvent, Request
 from relay.protocol.errors import RelayError
+from relay.settings import Settings
 from relay.store import queries
 from relay.store.database import Connection
 from relay.store.log import Log
@@ -62,13 +63,14 @@ def new_chat_id() -> str:
 class Service:
     """What connections ask, and what comes of it."""
 
-    def __init__(self, state: State, log: Log, hub: Hub, reading: Connection, clock: Clock, limit: RateLimit) -> None:
+    def __init__(self, state: State, log: Log, hub: Hub, reading: Connection, clock: Clock, settings: Settings) -> None:
         self.state = state
         self.log = log
         self.hub = hub
         self.reading = reading
         self.clock = clock
-        self.limit = limit
+        self.settings = settings
+        self.limit = RateLimit(settings.limits)
         self._lent: dict[str, tuple[int, float]] = {}
 
     # Coming in.

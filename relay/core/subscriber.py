@@ -17,6 +17,10 @@ class Outlet(Protocol):
     def full(self) -> bool:
         """Whether it is time to stop putting events in."""
 
+    @property
+    def waiting(self) -> tuple[int, float]:
+        """How many bytes wait, and since when the peer has not kept up (trio's time, 0.0 where it does)."""
+
     def put(self, frame: bytes) -> None:
         """Queue a frame; nothing is sent before `flush`."""
 

@@ -1,13 +1,19 @@
 """The control socket: an admin's requests, a line of JSON each, from a Unix socket to `Admin` and back.
 
-Who may connect is decided by the socket's mode and owner. Envelopes are those of the wire.
+Envelopes are those of the wire. A request that gives much sends events first, one an item, and its response
+at the end. Who may ask: root, the relay's own user, and members of the group `relay`. The socket's mode says
+so to the kernel, the peer's credentials say so again here.
 """
 
+import grp
 import logging
 import os
+import pwd
 import socket
+import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import trio
@@ -15,7 +21,7 @@ import trio
 from relay.core.admin import Admin
 from relay.core.clock import Clock
 from relay.protocol import codec
-from relay.protocol.control import CONTROL
+from relay.protocol.control import CONTROL, READING
 from relay.protocol.envelopes import Request
 from relay.protocol.errors import RelayError
 
@@ -23,19 +29,97 @@ logger = logging.getLogger(__name__)
 
 LINE = 16_000_000
 """The longest request, in bytes."""
+GROUP = "relay"
+"""The group whose members may use the socket."""
+SO_PEERGROUPS = 59
+"""Linux's option for all groups of a peer, which the socket module does not name."""
+OVERFLOW = 65_534
+"""What the kernel calls a user that this process's user namespace does not know."""
 
+Send = Callable[[bytes], Awaitable[None]]
 _payloads = {name: msgspec.json.Decoder(kind.payload) for name, kind in CONTROL.items()}
 
 
-async def answer(admin: Admin, clock: Clock, line: bytes) -> bytes:
-    """Do what one request asks, and encode its answer."""
+class Peer(NamedTuple):
+    """Who is at the other end."""
+
+    uid: int
+    groups: frozenset[int]
+
+    @property
+    def name(self) -> str:
+        """The user's name, or number where nobody has it."""
+        try:
+            return pwd.getpwuid(self.uid).pw_name
+        except KeyError:
+            return str(self.uid)
+
+
+def peer_of(connected: socket.socket | trio.socket.SocketType) -> Peer:
+    """Ask the kernel who connected."""
+    _, uid, gid = struct.unpack("3i", connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    try:
+        groups = connected.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, 4 * 1024)
+    except OSError:
+        groups = b""
+    return Peer(uid, frozenset({gid, *(one for (one,) in struct.iter_unpack("I", groups))}))
+
+
+def group_id() -> int | None:
+    """The group whose members may use the socket, where there is one."""
+    try:
+        return grp.getgrnam(GROUP).gr_gid
+    except KeyError:
+        return None
+
+
+def may_ask(peer: Peer, *, own: int, group: int | None, private_users: bool) -> bool:
+    """Whether a peer may ask.
+
+    Args:
+        peer: who it is.
+        own: the relay's own user id.
+        group: the group that may, if there is one.
+        private_users: whether this process lives in a user namespace (`PrivateUsers=` of systemd): others look
+            alike from inside, and it is the socket's mode that keeps strangers out.
+    """
+    return (
+        peer.uid in (0, own) or (group is not None and group in peer.groups) or (private_users and peer.uid == OVERFLOW)
+    )
+
+
+def _private_users() -> bool:
+    try:
+        first = Path("/proc/self/uid_map").read_text().split()
+    except OSError:
+        return False
+    return first != ["0", "0", "4294967295"]
+
+
+async def answer(admin: Admin, clock: Clock, line: bytes, send: Send, peer: Peer | None = None) -> bytes:
+    """Do what one request asks, and encode its answer.
+
+    Args:
+        admin: does it.
+        clock: for the answer's timestamp.
+        line: the request.
+        send: takes the events that come before the answer.
+        peer: who asks, for the log.
+    """
     request_id: str | int = ""
     try:
         request = codec.decode_client_frame(line)
         if not isinstance(request, Request):
             raise RelayError.bad_field("type", "only requests are answered here")
-        request_id = request.id
-        return codec.response(request_id, clock(), await admin.handle(request.payload_type, _payload(request)))
+        request_id, name = request.id, request.payload_type
+        payload = _payload(request)
+        if peer is not None and name not in READING:
+            logger.info("admin request %s", name, extra={"ADMIN": peer.name, "REQUEST": name})
+
+        async def item(value: object) -> None:
+            await send(b"" if value is None else codec.event("item", clock(), value))
+
+        return codec.response(request_id, clock(), await admin.handle(name, payload, item))
     except RelayError as error:
         return codec.refusal(request_id, clock(), error.error)
 
@@ -43,7 +127,10 @@ async def answer(admin: Admin, clock: Clock, line: bytes) -> bytes:
 def _payload(request: Request) -> msgspec.Struct:
     decoder = _payloads.get(request.payload_type)
     if decoder is None:
-        raise RelayError("unknown_request", f"payloadType: {request.payload_type[:64]!r} is unknown here")
+        raise RelayError(
+            "unknown_request",
+            f"payloadType: {request.payload_type[:64]!r} is unknown here: are command and relay of one version?",
+        )
     try:
         return decoder.decode(request.payload)
     except msgspec.DecodeError as error:
@@ -59,6 +146,12 @@ def bind(path: Path) -> socket.socket:
         listener.bind(str(path))
     finally:
         os.umask(before)
+    group = group_id()
+    if group is not None:
+        try:
+            os.chown(path, -1, group)
+        except PermissionError:
+            logger.warning("%s stays with this user's group: the relay is no member of %s", path, GROUP)
     listener.listen()
     return listener
 
@@ -68,11 +161,17 @@ async def serve(
 ) -> None:
     """Answer requests at a socket file, until cancelled."""
     listener = trio.SocketListener(trio.socket.from_stdlib_socket(bind(path)))
+    group, private_users = group_id(), _private_users()
 
     async def converse(stream: trio.SocketStream) -> None:
+        peer = peer_of(stream.socket)
         async with stream:
             try:
-                await _converse(stream, lambda line: answer(admin, clock, line))
+                if may_ask(peer, own=os.geteuid(), group=group, private_users=private_users):
+                    await _converse(stream, lambda line, send: answer(admin, clock, line, send, peer))
+                else:
+                    logger.warning("refused user %s at the control socket", peer.name)
+                    await stream.send_all(_refusal(clock, peer) + b"\n")
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return
             except Exception:
@@ -81,20 +180,26 @@ async def serve(
     try:
         await trio.serve_listeners(converse, [listener], task_status=task_status)  # type: ignore[arg-type]
     finally:
-        _remove(path)
+        os.unlink(path)  # noqa: PTH108 - one system call, not worth a thread
 
 
-def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
+def _refusal(clock: Clock, peer: Peer) -> bytes:
+    may = f"root, the relay's own user and members of the group {GROUP} may"
+    return codec.refusal("", clock(), RelayError.forbidden(f"{peer.name} may not do this: {may}").error)
 
 
-async def _converse(stream: trio.SocketStream, reply: Callable[[bytes], Awaitable[bytes]]) -> None:
+async def _converse(stream: trio.SocketStream, reply: Callable[[bytes, Send], Awaitable[bytes]]) -> None:
+    """Answer one line after the other; what is being sent to one who went away is given up."""
+
+    async def send(line: bytes) -> None:
+        await stream.send_all(line + b"\n")
+
     buffer = bytearray()
     async for data in stream:
         buffer += data
         while (end := buffer.find(b"\n")) >= 0:
             line = bytes(buffer[:end])
             del buffer[: end + 1]
-            await stream.send_all(await reply(line) + b"\n")
+            await send(await reply(line, send))
         if len(buffer) > LINE:
             return

@@ -54,9 +54,9 @@ def _listen(family: int, address: tuple[str | int, ...] | tuple[int, bytes]) -> 
 class Server:
     """The network side of one relay."""
 
-    def __init__(self, relay: Relay, *, max_connections: int = 4_000) -> None:
+    def __init__(self, relay: Relay) -> None:
         self.relay = relay
-        self.max_connections = max_connections
+        self._limits = relay.settings.limits
         self.liveness = Liveness()
         self.sessions: set[Session] = set()
         self._listening = trio.CancelScope()
@@ -161,7 +161,7 @@ class Server:
             who = self.relay.service.sign_in(token) if token else None
             if who is None:
                 raise door.unauthorized()
-            if len(self.sessions) >= self.max_connections or self._stopping:
+            if len(self.sessions) >= self._limits.connections or self._stopping:
                 raise door.Refused(503, "unavailable", "too many connections: try again later", (b"Retry-After", b"5"))
             answer = door.accept(head)
         except door.Refused as refused:

@@ -22,8 +22,6 @@ from relay.protocol.errors import RelayError
 
 logger = logging.getLogger(__name__)
 
-FRAME_BYTES = 262_144
-"""The largest message a client may send (protocol.md, section 1)."""
 ABUSE = 20
 """Bad frames in a minute that end a connection (section 2)."""
 ABUSE_SECONDS = 60.0
@@ -63,7 +61,7 @@ class Session:
         self._transport = transport
         self._service = service
         self._liveness = liveness
-        self._decoder = frames.Decoder(limit=FRAME_BYTES)
+        self._decoder = frames.Decoder(limit=service.settings.limits.frame_bytes)
         self._abuse: deque[float] | None = None
         self._closing = False
         self._catching_up = False
@@ -165,6 +163,12 @@ class Session:
     def full(self) -> bool:
         """See `Outlet`."""
         return self._outbox.full
+
+    @property
+    def waiting(self) -> tuple[int, float]:
+        """See `Outlet`."""
+        outbox = self._outbox
+        return outbox.size, outbox.since if outbox.size else 0.0
 
     def put(self, frame: bytes) -> None:
         """See `Outlet`."""

@@ -3,12 +3,15 @@
 The command line speaks these; each is one thing an admin does (design.md, "The command line").
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
-from relay.protocol.base import Id, Name, NewId, Timestamp, Users, Wire
-from relay.protocol.requests import RequestType
+from relay.protocol.base import ClientMessageId, Id, Name, NewId, Text, Timestamp, Users, Wire
+from relay.protocol.requests import Accepted, RequestType
+
+Value = bool | int | float | str | list[str]
+"""A setting's, or a detail's."""
 
 
 class UserInfo(Wire, frozen=True, kw_only=True):
@@ -143,6 +146,108 @@ class Pruned(Wire, frozen=True, kw_only=True):
     removed: int
 
 
+class SettingInfo(Wire, frozen=True, kw_only=True):
+    """A setting in force, and where its value comes from: `default`, a file, a variable or an option."""
+
+    key: str
+    value: Value
+    source: str
+    unit: str = ""
+    default: Value
+    at_start: bool = False
+
+
+class Say(Wire, frozen=True, kw_only=True):
+    """`relay send`: a message of a user's, from the machine itself. A group may be called by its name."""
+
+    user_id: Id
+    chat_id: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+    message: Text
+    client_message_id: ClientMessageId
+
+
+class Watch(Wire, frozen=True, kw_only=True):
+    """`relay tail`: what happens from now on, in one chat or in all, without what was said unless asked for."""
+
+    chat: str | None = None
+    texts: bool = False
+
+
+class Audit(Wire, frozen=True, kw_only=True):
+    """`relay audit`: the latest changes to users, devices, groups and history, newest first."""
+
+    actor: str | None = None
+    count: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 50
+    before: int | None = None
+
+
+class Happened(Wire, frozen=True, kw_only=True):
+    """An entry of the log as an admin reads it."""
+
+    id: int
+    timestamp: Timestamp
+    event_type: str
+    actor: str
+    chat: str | None = None
+    """A group's id, or a dialog's two users with a `~` between."""
+    chat_name: str | None = None
+    message_id: int | None = None
+    original_message_id: int | None = None
+    message: str | None = None
+    characters: int | None = None
+    attachments: int | None = None
+    change: str | None = None
+    details: dict[str, Value] | None = None
+    missed: int | None = None
+    """How many entries were left out before this one, since nobody read fast enough."""
+
+
+class SlowReader(Wire, frozen=True, kw_only=True):
+    """A connection that does not keep up."""
+
+    user_id: str
+    device_id: int
+    bytes: int
+    seconds: float
+
+
+class Status(Wire, frozen=True, kw_only=True, omit_defaults=False):
+    """What goes on in a relay that runs. Rates are over the last 10 seconds."""
+
+    version: str
+    pid: int
+    data: str
+    url: str | None = None
+    uptime: float
+    """Seconds."""
+    connections: int
+    max_connections: int | None = None
+    users: int
+    users_online: int
+    chats: int
+    messages_per_second: float
+    deliveries_per_second: float
+    requests_per_second: float
+    median_lag: int | None = None
+    """Milliseconds from a message's coming in to its going out: half of the latest batches took no longer."""
+    high_lag: int | None = None
+    """Likewise, but 99 of 100."""
+    batch_size: float
+    commit_ms: float
+    write_failing: bool
+    write_failures: int
+    outbox_bytes: int
+    slow_readers: list[SlowReader]
+    last_event: int
+    store_bytes: int
+    wal_bytes: int
+    disk_free: int
+    disk_seconds_left: float | None = None
+    memory_bytes: int
+    cpu: float
+    """Share of one core."""
+
+
 class Lent(Wire, frozen=True, kw_only=True):
     """A way for a command on this machine to talk as a user, for a day."""
 
@@ -165,6 +270,17 @@ CONTROL: dict[str, RequestType] = {
     "chat.remove": RequestType(ChatUsers, ChatInfo),
     "chat.delete": RequestType(OneChat, Empty),
     "prune": RequestType(Prune, Pruned),
+    "config.show": RequestType(Empty, list[SettingInfo]),
+    "status.show": RequestType(Empty, Status),
+    "say": RequestType(Say, Accepted),
+    "watch": RequestType(Watch, Empty),
+    "audit.list": RequestType(Audit, list[Happened]),
     "lend": RequestType(OneUser, Lent),
 }
 """Every request of the control socket, by `payloadType`."""
+
+ITEMS: dict[str, Any] = {"watch": Happened}
+"""Of the requests that give much: the type of the items that come before the response, an event each."""
+
+READING = {name for name in CONTROL if name.rpartition(".")[2] in ("list", "show", "lend", "say", "watch")}
+"""Those that change nothing of an admin's concern."""

@@ -469,3 +469,20 @@ async def chats_with_entries(connection: Connection, chats: Sequence[int]) -> li
         (as_json(chats),),
     )
     return [chat for (chat,) in rows]
+
+
+async def changes(connection: Connection, before: int, actor: int | None, count: int) -> list[Entry]:
+    """Read changes to users, devices, chats and history, the newest first.
+
+    Args:
+        connection: one that reads.
+        before: the `seq` that they come before.
+        actor: only this one's; everybody's where None is given.
+        count: how many at most.
+    """
+    rows = await connection.execute(
+        "SELECT seq, kind, chat, message_id, actor, device, at, target, NULL, NULL, NULL, extra FROM log"
+        " WHERE kind >= 6 AND seq < ?1 AND (?2 IS NULL OR actor = ?2) ORDER BY seq DESC LIMIT ?3",
+        (before, actor, count),
+    )
+    return [Entry(*row) for row in rows]

@@ -1,0 +1,77 @@
+"""`relay config`: what is set, where it comes from, and whether a settings file is right."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from relay.cli.door import ask_running
+from relay.cli.options import Data, Json
+from relay.cli.output import Failure, as_json, table
+from relay.protocol import control
+from relay.settings import Loaded, WrongSettings, data_directory, default_file, toml_value
+
+app = typer.Typer(help="The settings.", no_args_is_help=True)
+
+Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="A settings file.", show_default=False)]
+
+
+def _settings(loaded: Loaded) -> list[control.SettingInfo]:
+    from relay.core.admin import settings_in_force
+
+    return settings_in_force(loaded)
+
+
+def _read(file: Path | None) -> Loaded:
+    try:
+        return Loaded(file, options={}, environment=os.environ)
+    except WrongSettings as error:
+        raise Failure(str(error)) from None
+
+
+@app.command()
+def show(
+    config: Config = None,
+    default: Annotated[bool, typer.Option("--default", help="Print a settings file to begin with.")] = False,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Show every setting in force and where it comes from: the running relay's, else what one would start with.
+
+    Example: relay config show --default > relay.toml
+    """
+    if default:
+        print(default_file(), end="")
+        return
+    running = None if config else ask_running(data_directory(data), "config.show", control.Empty())
+    settings = _settings(_read(config)) if running is None else running
+    if json:
+        as_json(settings)
+        return
+    table(
+        ("setting", "value", "unit", "from"),
+        ((one.key, toml_value(one.value), one.unit, one.source) for one in settings),
+        "",
+    )
+
+
+@app.command()
+def check(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="The file; the installed one where none is given.")
+    ] = None,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Check the settings a relay would start with.
+
+    Example: relay config check /etc/relay/relay.toml
+    """
+    loaded = _read(file or config)
+    changed = [one for one in _settings(loaded) if one.source != "default"]
+    if json:
+        as_json({"file": str(loaded.file) if loaded.file else None, "changed": len(changed)})
+        return
+    name = loaded.file or "no settings file"
+    print(f"{name}: right, {len(changed)} of {len(list(loaded.values()))} settings are changed")

@@ -1,0 +1,110 @@
+"""Settings: where they come from, what goes before what, and how a wrong one is said."""
+
+from pathlib import Path
+
+import pytest
+
+from relay.settings import Loaded, WrongSettings, declared, default_file
+
+
+def load(text: str | None, tmp_path: Path, environment: dict[str, str] | None = None, **options: object) -> Loaded:
+    file = None
+    if text is not None:
+        file = tmp_path / "relay.toml"
+        file.write_text(text)
+    return Loaded(file, options=options, environment=environment or {})
+
+
+def test_an_option_goes_before_a_variable_before_the_file(tmp_path: Path) -> None:
+    text = 'listen = ["a:1"]\n[limits]\nconnections = 5\nburst = 6'
+    loaded = load(text, tmp_path, {"RELAY_LIMITS_BURST": "7", "RELAY_LISTEN": "b:1, c:2"}, listen=["d:3"])
+    values = {setting.key: (value, source) for setting, value, source in loaded.values()}
+    assert values["listen"] == (["d:3"], "--listen")
+    assert values["limits.connections"] == (5, str(tmp_path / "relay.toml"))
+    assert values["limits.burst"] == (7, "RELAY_LIMITS_BURST")
+    assert values["limits.frame_bytes"] == (262_144, "default")
+
+
+def test_a_variable_may_be_a_list(tmp_path: Path) -> None:
+    assert load(None, tmp_path, {"RELAY_LISTEN": "b:1, c:2"}).settings.listen == ["b:1", "c:2"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[limits]\nconections = 3", "limits.conections is unknown: did you mean limits.connections?"),
+        ("[limit]\nconnections = 3", "limit.connections is unknown: did you mean limits.connections?"),
+        ("connections = 3", "connections is unknown: did you mean limits.connections?"),
+        ("qqq = 3", "qqq is unknown; `relay config show` names all"),
+        ("limits = 3", "limits is a table: write [limits] and its settings below it"),
+        ('listen = "a:1"', 'listen: must be a list, not "a:1"'),
+        ("listen = [5]", "listen: must be a text, not [5]"),
+        ("[limits]\nconnections = 0", "limits.connections: must be a whole number >= 1, not 0"),
+        ('[limits]\nconnections = "5"', 'limits.connections: must be a whole number, not "5"'),
+        ('[log]\nlevel = "loud"', 'log.level: must be one of those that its description names, not "loud"'),
+        ("[limits", "is no TOML: Expected ']' at the end of a table declaration (at end of document)"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line_with_its_place(text: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(WrongSettings) as error:
+        load(text, tmp_path)
+    assert str(error.value).startswith(str(tmp_path / "relay.toml"))
+    assert str(error.value).endswith(said)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        (
+            "RELAY_LIMIT_CONNECTIONS",
+            "7",
+            "the variable RELAY_LIMIT_CONNECTIONS is unknown: did you mean RELAY_LIMITS_CONNECTIONS?",
+        ),
+        ("RELAY_LIMITS_BURST", "x", 'RELAY_LIMITS_BURST: limits.burst: must be a whole number, not "x"'),
+    ],
+)
+def test_a_wrong_variable_is_said_as_well(variable: str, value: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(WrongSettings) as error:
+        load(None, tmp_path, {variable: value})
+    assert str(error.value) == said
+
+
+def test_a_named_file_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(WrongSettings, match="there is no settings file"):
+        Loaded(tmp_path / "none.toml", options={}, environment={})
+
+
+def test_the_default_file_is_right_and_changes_nothing(tmp_path: Path) -> None:
+    loaded = load(default_file(), tmp_path)
+    assert all(source == "default" for _, _, source in loaded.values())
+
+
+def test_the_default_file_with_all_its_lines_in_force_is_right_too(tmp_path: Path) -> None:
+    lines = default_file().splitlines()
+    text = "\n".join(line.removeprefix("# ") if " = " in line else line for line in lines)
+    loaded = load(text, tmp_path)
+    for setting, value, source in loaded.values():
+        assert value == setting.default
+        assert source != "default"
+
+
+def test_every_setting_says_what_it_is_for() -> None:
+    assert [setting.key for setting in declared() if not setting.description] == []
+
+
+def test_a_reload_changes_what_may_change_and_names_what_waits(tmp_path: Path) -> None:
+    loaded = load("[limits]\nburst = 5", tmp_path)
+    limits = loaded.settings.limits
+    (tmp_path / "relay.toml").write_text('listen = ["x:1"]\n[limits]\nburst = 6')
+    assert loaded.reload() == (["limits.burst"], ["listen"])
+    assert limits.burst == 6
+    assert loaded.settings.listen == ["0.0.0.0:8765"]
+
+
+def test_a_wrong_file_at_a_reload_changes_nothing(tmp_path: Path) -> None:
+    loaded = load("[limits]\nburst = 5", tmp_path)
+    (tmp_path / "relay.toml").write_text("[limits]\nburst = 6\nfoo = 1")
+    with pytest.raises(WrongSettings):
+        loaded.reload()
+    assert loaded.settings.limits.burst == 5
