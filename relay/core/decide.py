@@ -5,6 +5,7 @@ as a fact to be looked up, and is asked again with it. Nothing here changes the 
 entries are for, once they are on disk.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -34,6 +35,8 @@ from relay.store.entry import (
     Stored,
     UnreadAfter,
 )
+
+logger = logging.getLogger(__name__)
 
 PREVIEW = 1_000
 """How much of a message stands in an answer to it, in characters."""
@@ -135,6 +138,10 @@ class _Drafting:
         except _UnknownError as unknown:
             answer = RelayError.internal()
             self.unknown.append(unknown.fact)
+        except Exception:
+            # One command that a rule cannot bear must not take the others down, nor come back for ever.
+            logger.exception("a rule failed at a %s; it is refused", type(command.request).__name__)
+            answer = RelayError.internal()
         if isinstance(answer, RelayError):
             self.entries = []
             self.seq = seq

@@ -34,8 +34,12 @@ SNAPSHOT_ENTRIES = 20_000
 SNAPSHOT_SECONDS = 60.0
 INDEX_SECONDS = 2.0
 """Seconds that a message may wait until it is in the full-text index."""
-INDEX_ENTRIES = 500
-"""Entries indexed at a time: so long may a commit have to wait for it."""
+INDEX_IDLE, INDEX_RIDING = 500, 64
+"""Entries indexed at a time: in a commit of its own, and along with others that should not wait long for it."""
+BUSY = 64
+"""Commands in a batch from which on the index waits, unless it lags too far behind."""
+INDEX_LAG = 200_000
+"""Entries that the index may lag behind while there is much to do: so many can be looked through without it."""
 RETRY = 1.0
 """Seconds until late commands that could not be written are tried again."""
 LOOK_UPS = 16
@@ -104,6 +108,17 @@ class Figures:
         self.failures = 0
         self.commit_seconds = 0.0
         self.last_batch = 0
+
+
+class Errands(NamedTuple):
+    """What rides along with a batch."""
+
+    cursors: dict[int, tuple[int, int]]
+    snapshot: dict[str, Any] | None
+    indexed: int
+
+    def __bool__(self) -> bool:
+        return bool(self.cursors or self.snapshot or self.indexed)
 
 
 class _Waiting(NamedTuple):
@@ -211,7 +226,6 @@ class Log:
             batch = self._take()
             if batch or self._errands_due():
                 await self._write(batch)
-                await self._index(busy=bool(batch))
             if self._chores:
                 await self._do(*self._chores.pop(0))
             elif self._stopping and not self._waiting and not batch and not self._errands_due():
@@ -270,17 +284,16 @@ class Log:
 
     async def _write(self, batch: list[_Waiting]) -> None:
         """Decide and commit one batch, then let it take effect. A batch that fails changes nothing."""
-        cursors = self._due_cursors(bool(batch))
-        snapshot = self._due_snapshot(bool(batch))
+        errands = Errands(self._due_cursors(bool(batch)), self._due_snapshot(bool(batch)), self._due_index(len(batch)))
         started = trio.current_time()
         try:
             with trio.CancelScope(shield=True):
-                draft, wrote = await self._commit([item.command for item in batch], cursors, snapshot)
+                draft, wrote = await self._commit([item.command for item in batch], errands)
         except sqlite3.Error as error:
-            self._failed(batch, cursors, snapshot, error)
+            self._failed(batch, errands, error)
             return
         if wrote:
-            self._succeeded(len(batch), trio.current_time() - started, snapshot)
+            self._succeeded(len(batch), trio.current_time() - started, errands)
         rules = self._rules
         for item, decision in zip(batch, draft.decisions, strict=True):
             for entry in decision.entries:
@@ -301,29 +314,7 @@ class Log:
         finally:
             done.set()
 
-    async def _index(self, *, busy: bool) -> None:
-        """Bring the full-text index a step nearer to the end of the log, when it is time."""
-        now = trio.current_time()
-        behind = self._last_seq - self._indexed
-        if not behind or self.failing or now < self._index_since + INDEX_SECONDS:
-            return
-        if busy and behind < 20 * INDEX_ENTRIES and now < self._index_since + 5 * INDEX_SECONDS:
-            return
-        upto = min(self._indexed + INDEX_ENTRIES, self._last_seq)
-        try:
-            with trio.CancelScope(shield=True):
-                await self._writing.execute("INSERT INTO indexing (upto) VALUES (?)", (upto,))
-        except sqlite3.Error as error:
-            logger.warning("the full-text index lags behind: %s", error)
-            self._index_since = now
-            return
-        self._indexed = upto
-        if upto == self._last_seq:
-            self._index_since = trio.current_time()
-
-    async def _commit(
-        self, commands: list[Any], cursors: dict[int, tuple[int, int]], snapshot: dict[str, Any] | None
-    ) -> tuple[Drafted, bool]:
+    async def _commit(self, commands: list[Any], errands: Errands) -> tuple[Drafted, bool]:
         """Decide, and write what there is to write; tells whether there was anything."""
         facts: Facts = {}
         for _ in range(LOOK_UPS):
@@ -332,10 +323,10 @@ class Log:
                 facts.update(await queries.look_up(self._reading, draft.unknown))
                 continue
             entries = [entry for decision in draft.decisions for entry in decision.entries]
-            if not (entries or cursors or snapshot):
+            if not (entries or errands):
                 return draft, False
             try:
-                await self._insert(entries, draft.amendments, cursors, snapshot)
+                await self._insert(entries, draft.amendments, errands)
             except sqlite3.IntegrityError:
                 # The unique index is the look-up: somebody repeats a message, so see which are known.
                 keys = [entry.client_key for entry in entries if entry.client_key is not None]
@@ -347,13 +338,7 @@ class Log:
             return draft, True
         raise sqlite3.IntegrityError("a batch asked for more facts without end")
 
-    async def _insert(
-        self,
-        entries: list[Entry],
-        amendments: list[Amendment],
-        cursors: dict[int, tuple[int, int]],
-        snapshot: dict[str, Any] | None,
-    ) -> None:
+    async def _insert(self, entries: list[Entry], amendments: list[Amendment], errands: Errands) -> None:
         rows = [
             (
                 entry.seq, entry.kind, entry.chat, entry.message_id, entry.actor, entry.device, entry.at,
@@ -363,12 +348,13 @@ class Log:
             for entry in entries
         ]  # fmt: skip
         await self._writing.execute(
-            "INSERT INTO batch (entries, amendments, cursors, snapshot) VALUES (?, ?, ?, ?)",
+            "INSERT INTO batch (entries, amendments, cursors, snapshot, indexed) VALUES (?, ?, ?, ?, ?)",
             (
                 queries.as_json(rows),
                 queries.as_json(amendments),
-                queries.as_json([(device, *cursor) for device, cursor in cursors.items()]),
-                queries.as_json(snapshot or {}),
+                queries.as_json([(device, *cursor) for device, cursor in errands.cursors.items()]),
+                queries.as_json(errands.snapshot or {}),
+                errands.indexed,
             ),
         )
 
@@ -391,7 +377,16 @@ class Log:
             return None
         return self._rules.snapshot()
 
-    def _succeeded(self, commands: int, seconds: float, snapshot: dict[str, Any] | None) -> None:
+    def _due_index(self, commands: int) -> int:
+        """Up to where the full-text index is to be brought with this batch; 0 for no further."""
+        behind = self._last_seq - self._indexed
+        if not behind or trio.current_time() < self._index_since + INDEX_SECONDS:
+            return 0
+        if commands >= BUSY and behind < INDEX_LAG:
+            return 0
+        return self._indexed + min(behind, INDEX_RIDING if commands else INDEX_IDLE)
+
+    def _succeeded(self, commands: int, seconds: float, errands: Errands) -> None:
         if self.failing:
             logger.info("the store can be written again")
         self.failing = False
@@ -400,25 +395,23 @@ class Log:
         figures.commands += commands
         figures.commit_seconds += seconds
         figures.last_batch = commands
-        if snapshot is not None:
+        if errands.indexed:
+            self._indexed = errands.indexed
+            if self._indexed == self._last_seq:
+                self._index_since = trio.current_time()
+        if errands.snapshot is not None:
             self._entries_since_snapshot = 0
             self._snapshot_since = trio.current_time()
 
-    def _failed(
-        self,
-        batch: list[_Waiting],
-        cursors: dict[int, tuple[int, int]],
-        snapshot: dict[str, Any] | None,
-        error: sqlite3.Error,
-    ) -> None:
+    def _failed(self, batch: list[_Waiting], errands: Errands, error: sqlite3.Error) -> None:
         self.figures.failures += 1
         if not self.failing:
             logger.error("the store cannot be written: %s (%s)", error, getattr(error, "sqlite_errorname", "?"))
         self.failing = True
-        self._snapshot_since = trio.current_time()
-        if snapshot is not None:
+        self._snapshot_since = self._index_since = trio.current_time()
+        if errands.snapshot is not None:
             self._rules.snapshot_failed()
-        self._stale_cursors.update(cursors)
+        self._stale_cursors.update(errands.cursors)
         if self._stale_cursors:
             self._cursors_since = trio.current_time()
         full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL

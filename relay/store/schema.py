@@ -59,16 +59,9 @@ MIGRATIONS: tuple[str, ...] = (
     END;
     CREATE TABLE indexed (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL) STRICT;
     INSERT INTO indexed (one, seq) VALUES (1, 0);
-    CREATE VIEW indexing AS SELECT 0 AS upto;
-    CREATE TRIGGER indexing_written INSTEAD OF INSERT ON indexing BEGIN
-        INSERT INTO search (rowid, message)
-            SELECT seq, message FROM log
-            WHERE seq > (SELECT seq FROM indexed) AND seq <= NEW.upto AND kind = 1 AND message IS NOT NULL;
-        UPDATE indexed SET seq = NEW.upto;
-    END;
 
     -- One statement, and so one thread hop and one transaction, writes a whole batch: JSON arrays go in here.
-    CREATE VIEW batch AS SELECT '' AS entries, '' AS amendments, '' AS cursors, '' AS snapshot;
+    CREATE VIEW batch AS SELECT '' AS entries, '' AS amendments, '' AS cursors, '' AS snapshot, 0 AS indexed;
     CREATE TRIGGER batch_written INSTEAD OF INSERT ON batch BEGIN
         INSERT INTO log (seq, kind, chat, message_id, actor, device, at, target, client_key, client_id, message, extra)
             SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7,
@@ -102,6 +95,10 @@ MIGRATIONS: tuple[str, ...] = (
         INSERT OR REPLACE INTO snapshot (one, seq, at, pruned)
             SELECT 1, NEW.snapshot->>'$.seq', NEW.snapshot->>'$.at', NEW.snapshot->>'$.pruned'
             WHERE NEW.snapshot->>'$.seq' IS NOT NULL;
+        INSERT INTO search (rowid, message)
+            SELECT seq, message FROM log
+            WHERE seq > (SELECT seq FROM indexed) AND seq <= NEW.indexed AND kind = 1 AND message IS NOT NULL;
+        UPDATE indexed SET seq = NEW.indexed WHERE seq < NEW.indexed;
     END;
     """,
 )
