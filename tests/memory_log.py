@@ -40,7 +40,7 @@ class MemoryLog:
         self.messages: dict[tuple[int, int], Stored] = {}
         self.batches = 0
         self.now = T0
-        self._apply = apply or self.state.apply
+        self.apply = apply or self.state.apply
 
     # The way of a command.
 
@@ -96,7 +96,7 @@ class MemoryLog:
             )
         for entry in entries:
             self.entries.append(entry)
-            self._apply(entry)
+            self.apply(entry)
         return [decision.answer for decision in draft.decisions]
 
     def _store(self, entry: Entry) -> None:

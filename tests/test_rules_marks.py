@@ -177,6 +177,12 @@ def test_a_deleted_message_is_not_marked(log: MemoryLog) -> None:
     assert log.read("User2", "User1").message_id is None
 
 
+def test_a_first_mark_on_ones_own_message_only_is_answered_with_nothing(log: MemoryLog) -> None:
+    said(log, 1)
+    assert log.dlvrd("User1", "User2", 1) == requests.Marked()
+    assert log.read("User1", "User2", 1) == requests.Marked(missed=0)
+
+
 def test_a_mark_on_an_edit_covers_the_messages_before_it(log: MemoryLog) -> None:
     said(log, 1)
     log.do("User1", requests.Edit(chat_id="User2", original_message_id=1, message="better"))

@@ -667,7 +667,8 @@ def _remove_member(draft: _Drafting, command: Command, chat: Chat, user: int) ->
         return
     heir = None
     if chat.owner == user:
-        heir = next((key for key in others if members[key].admin), others[0])
+        # By what the log says and not by the order in memory, which a start does not keep.
+        heir = min(others, key=lambda key: (not members[key].admin, members[key].joined_seq, key))
     draft.change(Kind.CHATS, chat.key, command, changes.MembersRemoved(users=[user], owner=heir))
 
 
@@ -682,7 +683,7 @@ def _delete_chat(draft: _Drafting, command: Command, request: commands.DeleteCha
         )
         return requests.Nothing()
     _group(draft, command, request.chat_id, owner_only=True)
-    draft.change(Kind.CHATS, chat.key, command, changes.ChatDeleted(list(draft.state.members[chat.key])))
+    draft.change(Kind.CHATS, chat.key, command, changes.ChatDeleted(sorted(draft.state.members[chat.key])))
     return requests.Nothing()
 
 

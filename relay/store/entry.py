@@ -105,20 +105,24 @@ class Extra(msgspec.Struct, rename="camel", omit_defaults=True):
     forwarded: str | None = None
 
 
-class MessageAt(NamedTuple):
+class Asked(msgspec.Struct, frozen=True, gc=False):
+    """Something the rules ask of the log. Two that are alike in their fields are still of different kinds."""
+
+
+class MessageAt(Asked, frozen=True):
     """Fact: the message of that id (`Stored`, or None)."""
 
     chat: int
     message_id: int
 
 
-class ClientKey(NamedTuple):
+class ClientKey(Asked, frozen=True):
     """Fact: the message that has this client key (`Stored`, or None)."""
 
     client_key: int
 
 
-class CoveredBy(NamedTuple):
+class CoveredBy(Asked, frozen=True):
     """Fact: for each author but the user their highest message in (after, upto] (tuple of `Covered`)."""
 
     chat: int
@@ -127,7 +131,7 @@ class CoveredBy(NamedTuple):
     upto: int
 
 
-class UnreadAfter(NamedTuple):
+class UnreadAfter(Asked, frozen=True):
     """Fact: how many messages not the user's own follow that id (int)."""
 
     chat: int
@@ -135,7 +139,7 @@ class UnreadAfter(NamedTuple):
     after: int
 
 
-class Prunable(NamedTuple):
+class Prunable(Asked, frozen=True):
     """Fact: of each chat the last message up to that `seq`, and how many messages of each author follow it.
 
     (A dict from chat to (message id, dict from author to count).)
@@ -144,7 +148,7 @@ class Prunable(NamedTuple):
     seq: int
 
 
-class FirstMark(NamedTuple):
+class FirstMark(Asked, frozen=True):
     """Fact: the highest message up to that id that is not the user's own, and when the user first marked it.
 
     (`Marked`, or None.)

@@ -93,7 +93,9 @@ async def client_keys(connection: Connection, keys: Sequence[int]) -> Facts:
 
 
 async def _message(connection: Connection, fact: MessageAt) -> Stored | None:
-    rows = await connection.execute(f"SELECT {_STORED} FROM log WHERE kind <= 3 AND chat = ? AND message_id = ?", fact)
+    rows = await connection.execute(
+        f"SELECT {_STORED} FROM log WHERE kind <= 3 AND chat = ? AND message_id = ?", (fact.chat, fact.message_id)
+    )
     return Stored(*rows[0]) if rows else None
 
 
