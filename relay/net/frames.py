@@ -53,7 +53,7 @@ _WHOLE = {
 _OTHER = (CONTINUATION, -1)
 
 # A mask times _REPEAT[length], shifted right by _EXCESS[length], is the mask repeated over that many bytes.
-# Multiplying is a tenth cheaper than repeating it as bytes; beyond this the XOR itself is all that counts.
+# Multiplying is cheaper than repeating it as bytes; beyond this length the XOR itself is all that counts.
 _REPEATED = 512
 _REPEAT = [many for count in range(_REPEATED // 4 + 1) for many in [_from_bytes(b"\0\0\0\1" * count)] * 4][3:]
 _EXCESS = [-length % 4 * 8 for length in range(_REPEATED + 1)]
