@@ -286,20 +286,27 @@ export function wakeUp() {
 
 // ---------------------------------------------------------------- events, batched
 
+/** In a flood of events the page is drawn this often, in ms; a single one is drawn in the next frame. */
+const FLOOD_FRAME = 60;
+
 let waitingFrames = [];
 let flushScheduled = false;
+let flushedAt = 0;
 
 function queueEvent(frame) {
   waitingFrames.push(frame);
   if (flushScheduled) return;
   flushScheduled = true;
   // A hidden page gets no animation frames, and must go on taking messages.
-  if (document.visibilityState === "visible") requestAnimationFrame(flush);
-  else setTimeout(flush, 0);
+  if (document.visibilityState !== "visible") setTimeout(flush, 0);
+  else if (performance.now() - flushedAt >= FLOOD_FRAME) requestAnimationFrame(flush);
+  else setTimeout(() => (document.visibilityState === "visible" ? requestAnimationFrame(flush) : flush()), FLOOD_FRAME);
 }
 
 function flush() {
+  if (!flushScheduled) return;
   flushScheduled = false;
+  flushedAt = performance.now();
   if (!state.value) return;
   const frames = waitingFrames;
   waitingFrames = [];
@@ -669,25 +676,38 @@ export async function showNewest(chatId) {
   }
 }
 
+/** In a flood, one mark for many messages. */
+const READ_AFTER = 150;
+
 const readSent = new Map();
+const readWaiting = new Map();
+let readTimer;
 
 /** The person has seen a chat up to this message. Called only while the window is active. */
 export function markRead(chatId, messageId) {
-  const now = state.value;
-  const chat = now?.chats.get(chatId);
-  if (!chat || !(chat.missed > 0) || (readSent.get(chatId) ?? 0) >= messageId) return;
-  readSent.set(chatId, messageId);
-  change((current) => model.readHere(current, chatId, messageId));
-  wire.request("read", { chatId, messageId }).then(
-    (answer) => {
-      change((current) => model.readHere(current, chatId, messageId, answer.missed));
-      tabs?.postMessage({ kind: "read", chatId, messageId, missed: answer.missed });
-    },
-    (failure) => {
-      readSent.delete(chatId);
-      report(failure);
-    },
-  );
+  const chat = state.value?.chats.get(chatId);
+  if (!(chat?.missed > 0) || Math.max(readSent.get(chatId) ?? 0, readWaiting.get(chatId) ?? 0) >= messageId) return;
+  readWaiting.set(chatId, messageId);
+  readTimer ??= setTimeout(sendReadMarks, READ_AFTER);
+}
+
+function sendReadMarks() {
+  readTimer = undefined;
+  for (const [chatId, messageId] of readWaiting) {
+    readSent.set(chatId, messageId);
+    change((now) => model.readHere(now, chatId, messageId));
+    wire?.request("read", { chatId, messageId }).then(
+      (answer) => {
+        change((now) => model.readHere(now, chatId, messageId, answer.missed));
+        tabs?.postMessage({ kind: "read", chatId, messageId, missed: answer.missed });
+      },
+      (failure) => {
+        readSent.delete(chatId);
+        report(failure);
+      },
+    );
+  }
+  readWaiting.clear();
 }
 
 // ---------------------------------------------------------------- writing

@@ -116,7 +116,7 @@ export function Marked({ text, words }) {
   if (escaped.length === 0) return text;
   const pattern = new RegExp(`(${escaped.join("|")})`, "giu");
   const at = text.search(pattern);
-  const shown = at > 40 ? `…${text.slice(at - 24)}` : text;
+  const shown = at > 20 ? `…${text.slice(at - 12)}` : text;
   return shown.split(pattern).map((part, index) => (index % 2 === 1 ? html`<mark>${part}</mark>` : part));
 }
 
@@ -165,7 +165,7 @@ export class ChatList extends Component {
     } else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       this.step(event, event.key === "ArrowDown" ? 1 : -1);
     } else if (event.key === "Enter" && event.target.type === "search") {
-      this.base.querySelector(".chat-row")?.click();
+      this.list.querySelector(".chat-row")?.click();
     }
   };
 
@@ -174,7 +174,7 @@ export class ChatList extends Component {
     const rows = [...this.list.querySelectorAll(".chat-row")];
     const at = rows.indexOf(document.activeElement);
     const next = at < 0 ? (by > 0 ? 0 : -1) : at + by;
-    if (next < 0) this.base.querySelector("input[type=search]").focus();
+    if (next < 0) this.field.focus();
     else rows[next]?.focus();
     event.preventDefault();
   }
@@ -194,7 +194,7 @@ export class ChatList extends Component {
         </button>
         <label class="search">
           <${Icon} name="search" />
-          <input type="search" value=${query} placeholder=${t("search.placeholder")} aria-label=${t("search.placeholder")} onInput=${this.onQuery} autocomplete="off" enterkeyhint="search" />
+          <input type="search" ref=${(element) => (this.field = element ?? this.field)} value=${query} placeholder=${t("search.placeholder")} aria-label=${t("search.placeholder")} onInput=${this.onQuery} autocomplete="off" enterkeyhint="search" />
           ${query ? html`<${IconButton} icon="close" label=${t("search.clear")} onClick=${this.clear} />` : null}
         </label>
         <${IconButton} icon="compose" label=${t("list.new")} class="is-accent" onClick=${() => openPanel("newchat")} />

@@ -118,7 +118,7 @@ export class Composer extends Component {
   }
 
   showSend() {
-    this.base?.classList.toggle("has-text", this.field.value.trim().length > 0);
+    this.element.classList.toggle("has-text", this.field.value.trim().length > 0);
   }
 
   onInput = () => {
@@ -191,7 +191,7 @@ export class Composer extends Component {
 
   render({ chatId }) {
     const what = composing.value?.chatId === chatId ? composing.value : null;
-    return html`<footer class="composer">
+    return html`<footer class="composer" ref=${(element) => (this.element = element ?? this.element)}>
       ${what ? html`<${What} what=${what} />` : null}
       <div class="composer-row">
         <${IconButton} icon="attach" label=${t("composer.attach")} onClick=${() => this.files.click()} />

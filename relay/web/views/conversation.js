@@ -18,9 +18,10 @@ import { Composer, pickFiles } from "./composer.js";
 import { MessageRow, openMenu } from "./message.js";
 import { Avatar, Bot, calm, html, Icon, IconButton } from "./parts.js";
 
-const FIRST_ROWS = 40;
-const MORE_ROWS = 30;
-const MOST_ROWS = 150;
+/** Rows drawn when a chat is opened, added in one frame, and kept at most. */
+const FIRST_ROWS = 24;
+const MORE_ROWS = 10;
+const MOST_ROWS = 90;
 /** This close to the end counts as being there. */
 const AT_END = 48;
 
@@ -70,6 +71,9 @@ class MessageList extends Component {
   holdDivider = true;
   dividerId = undefined;
   dividerCount = 0;
+  atDivider = false;
+  upwards = true;
+  lastTop = 0;
   shownTarget = 0;
   flashId = null;
   state = { away: false };
@@ -87,6 +91,7 @@ class MessageList extends Component {
     this.observer.disconnect();
     this.stopWatching();
     clearTimeout(this.flashTimer);
+    cancelAnimationFrame(this.extension);
   }
 
   getSnapshotBeforeUpdate() {
@@ -122,6 +127,11 @@ class MessageList extends Component {
     if (!scroller) return;
     if (this.pendingTarget) {
       this.goToTarget();
+    } else if (this.atDivider) {
+      this.atDivider = false;
+      const divider = this.content.querySelector(".divider-new");
+      if (divider) this.scrollTo(divider.offsetTop - 12);
+      this.takeAnchor();
     } else if (this.follow) {
       const end = scroller.scrollHeight - scroller.clientHeight;
       const divider = this.holdDivider && this.dividerId !== undefined ? this.content.querySelector(".divider-new") : null;
@@ -136,6 +146,7 @@ class MessageList extends Component {
     if (Math.abs(this.scroller.scrollTop - top) < 0.5) return;
     this.scroller.scrollTop = top;
     this.expected = this.scroller.scrollTop;
+    this.lastTop = this.expected;
   }
 
   get distance() {
@@ -144,7 +155,10 @@ class MessageList extends Component {
   }
 
   onScroll = () => {
-    const own = this.expected !== undefined && Math.abs(this.scroller.scrollTop - this.expected) < 1;
+    const top = this.scroller.scrollTop;
+    const own = this.expected !== undefined && Math.abs(top - this.expected) < 1;
+    if (!own && top !== this.lastTop) this.upwards = top < this.lastTop;
+    this.lastTop = top;
     this.expected = undefined;
     if (!own) {
       this.holdDivider = false;
@@ -161,32 +175,57 @@ class MessageList extends Component {
     if (away !== this.state.away) this.setState({ away });
   }
 
-  /** Draw more rows, or fetch more messages, before one gets to the end of what is there. */
+  /** Draw more rows, or fetch more messages, before one gets to the end of what is there: a few in each frame. */
   extend() {
+    if (this.extension) return;
+    this.extension = requestAnimationFrame(() => {
+      this.extension = 0;
+      if (!state.value || !this.scroller.isConnected) return;
+      if (this.extendUp() || this.extendDown()) this.setState({});
+    });
+  }
+
+  get margin() {
+    return this.scroller.clientHeight * 1.5;
+  }
+
+  get mostRows() {
+    return Math.max(MOST_ROWS, Math.ceil(this.scroller.clientHeight / 8));
+  }
+
+  extendUp() {
     const { chatId } = this.props;
-    const room = state.value?.rooms.get(chatId);
-    if (!room?.loaded || this.pendingTarget) return;
+    const room = state.value.rooms.get(chatId);
+    if (!room?.loaded || this.pendingTarget || this.scroller.scrollTop >= this.margin) return false;
+    // Each way only while one goes that way: else one end would undo what the other did.
+    if (!this.upwards && this.scroller.scrollHeight > this.scroller.clientHeight * 2) return false;
     const { messages } = room;
-    const margin = this.scroller.clientHeight * 1.5;
-    if (this.scroller.scrollTop < margin) {
-      if (this.start > 0) {
-        const start = Math.max(0, this.start - MORE_ROWS);
-        this.from = messages[start].messageId;
-        if (!this.follow && this.end - start > MOST_ROWS) this.to = messages[start + MOST_ROWS - 1].messageId;
-        this.setState({});
-      } else {
-        loadOlder(chatId);
-      }
+    if (this.start === 0) {
+      loadOlder(chatId);
+      return false;
     }
-    if (this.follow || this.distance > margin) return;
-    if (this.end < messages.length) {
-      const end = Math.min(messages.length, this.end + MORE_ROWS);
-      this.to = end === messages.length ? Infinity : messages[end - 1].messageId;
-      if (end - this.start > MOST_ROWS) this.from = messages[end - MOST_ROWS].messageId;
-      this.setState({});
-    } else if (!this.showsEnd) {
-      loadNewer(chatId);
+    // Small steps while there is room, larger ones when one is about to hit the end.
+    const step = this.scroller.scrollTop < this.scroller.clientHeight / 2 ? MORE_ROWS : MORE_ROWS / 2;
+    const start = Math.max(0, this.start - step);
+    this.from = messages[start].messageId;
+    if (!this.follow && this.end - start > this.mostRows) this.to = messages[start + this.mostRows - 1].messageId;
+    return true;
+  }
+
+  extendDown() {
+    const { chatId } = this.props;
+    const room = state.value.rooms.get(chatId);
+    if (!room?.loaded || this.follow || this.pendingTarget || this.distance >= this.margin) return false;
+    if (this.upwards && this.distance > this.scroller.clientHeight / 2) return false;
+    const { messages } = room;
+    if (this.end >= messages.length) {
+      if (!this.showsEnd) loadNewer(chatId);
+      return false;
     }
+    const end = Math.min(messages.length, this.end + MORE_ROWS);
+    this.to = end === messages.length ? Infinity : messages[end - 1].messageId;
+    if (end - this.start > this.mostRows) this.from = messages[end - this.mostRows].messageId;
+    return true;
   }
 
   /** Tell the relay how far one has read: only here, in a window that is seen and has the focus. */
@@ -250,8 +289,9 @@ class MessageList extends Component {
   /** Which messages are drawn now: indices into those loaded. */
   takeWindow(messages) {
     // While one reads further up, what arrives is not drawn until one gets there.
-    if (this.to === Infinity && !this.follow && this.end !== undefined && messages.length - this.start > MOST_ROWS) {
-      this.to = messages[Math.min(messages.length, this.start + MOST_ROWS) - 1].messageId;
+    const most = this.scroller ? this.mostRows : MOST_ROWS;
+    if (this.to === Infinity && !this.follow && this.end !== undefined && messages.length - this.start > most) {
+      this.to = messages[this.start + most - 1].messageId;
     }
     this.end = this.to === Infinity ? messages.length : indexOf(messages, this.to + 1);
     this.start = this.from === null ? Math.max(0, this.end - FIRST_ROWS) : indexOf(messages, this.from);
@@ -260,7 +300,7 @@ class MessageList extends Component {
       this.start = Math.max(0, this.end - FIRST_ROWS);
       this.to = Infinity;
     }
-    if (this.follow && this.end - this.start > MOST_ROWS) this.start = this.end - MOST_ROWS + MORE_ROWS;
+    if (this.follow && this.end - this.start > most) this.start = this.end - most + MORE_ROWS;
     this.from = messages[this.start]?.messageId ?? null;
   }
 
@@ -273,11 +313,15 @@ class MessageList extends Component {
     if (id !== this.dividerId) this.holdDivider = true;
     this.dividerId = id;
     this.dividerCount = chat.missed;
-    // All of what is new has to be in the window, as far as it can be.
     const at = indexOf(messages, id);
-    if (this.follow && (this.from === null || this.from > id)) {
-      this.from = messages[Math.max(0, at - 10)].messageId;
-      if (messages.length - at > MOST_ROWS - 10) this.to = messages[at + MOST_ROWS - 20].messageId;
+    if (!this.follow || (this.from !== null && this.from <= id)) return;
+    this.from = messages[Math.max(0, at - MORE_ROWS)].messageId;
+    if (messages.length - at > FIRST_ROWS) {
+      // More is new than is drawn at once: begin at the divider and go on from there.
+      this.to = messages[at + FIRST_ROWS - 1].messageId;
+      this.follow = false;
+      this.atDivider = true;
+      this.upwards = false;
     }
   }
 

@@ -153,8 +153,10 @@ export function openMenu(chatId, row, element, event) {
 
 /** One row of a conversation. Drawn again only when something of it changed. */
 export class MessageRow extends Component {
+  state = { near: false };
+
   shouldComponentUpdate(next, nextState) {
-    if (nextState !== this.state) return true;
+    if (nextState.near !== this.state.near) return true;
     const { row } = this.props;
     const other = next.row;
     return (
@@ -171,14 +173,20 @@ export class MessageRow extends Component {
     // Text that is selected, and links, keep the browser's own menu.
     if (event.target.closest("a") || (getSelection()?.toString() && event.type === "contextmenu")) return;
     event.preventDefault();
-    openMenu(this.props.chatId, this.props.row, this.base, event);
+    openMenu(this.props.chatId, this.props.row, event.currentTarget.closest(".message"), event);
+  };
+
+  // The tools beside a message are made when somebody comes near: most messages are only read.
+  onNear = () => {
+    if (!this.state.near) this.setState({ near: true });
   };
 
   // iOS has no contextmenu event for a long press.
   onTouchStart = (event) => {
     const [touch] = event.touches;
+    const element = event.currentTarget;
     this.press = setTimeout(() => {
-      openMenu(this.props.chatId, this.props.row, this.base, { clientX: touch.clientX, clientY: touch.clientY });
+      openMenu(this.props.chatId, this.props.row, element, { clientX: touch.clientX, clientY: touch.clientY });
     }, 550);
   };
 
@@ -186,7 +194,7 @@ export class MessageRow extends Component {
 
   onReply = () => (composing.value = { chatId: this.props.chatId, kind: "reply", message: this.props.row.message });
 
-  render({ row, chatId, chatType, name, photo, flash }) {
+  render({ row, chatId, chatType, name, photo, flash }, { near }) {
     const { message, mine, starts, ends } = row;
     const others = chatType === "group" || chatType === "channel";
     const deleted = message.status === "deleted";
@@ -200,6 +208,8 @@ export class MessageRow extends Component {
       data-id=${message.messageId}
       tabindex="-1"
       aria-label=${label}
+      onPointerEnter=${this.onNear}
+      onFocus=${this.onNear}
       onContextMenu=${this.onMenu}
       onTouchStart=${this.onTouchStart}
       onTouchEnd=${this.onTouchEnd}
@@ -220,13 +230,13 @@ export class MessageRow extends Component {
         <${Meta} message=${message} mine=${mine} chatType=${chatType} ends=${ends} />
         ${failed ? html`<${Failed} message=${message} />` : null}
       </div>
-      <div class="actions">
+      ${near ? html`<div class="actions">
         ${ends ? null : html`<${Time} at=${message.createdAt} />`}
         ${deleted || !message.messageId
           ? null
           : html`<${IconButton} icon="reply" label=${t("menu.reply")} tabindex="-1" onClick=${this.onReply} />
               <${IconButton} icon="more" label=${t("menu.more")} tabindex="-1" aria-haspopup="menu" onClick=${this.onMenu} />`}
-      </div>
+      </div>` : null}
     </article>`;
   }
 }

@@ -93,7 +93,7 @@ class Making extends Component {
     return html`<form class="panel" aria-label=${title} onSubmit=${this.submit}>
       <header class="bar"><${IconButton} icon="back" label=${t("nav.back")} onClick=${onBack} /><h2>${title}</h2></header>
       <div class="scroll">
-        <div class="panel-head"><${Photo} label=${t("profile.photo")} id=${type} name=${title} url=${photoUrl} onChange=${(url) => this.setState({ photoUrl: url })} /></div>
+        <div class="panel-head"><${Photo} label=${t("profile.photo")} id=${type} icon=${type} name=${title} url=${photoUrl} onChange=${(url) => this.setState({ photoUrl: url })} /></div>
         <div class="panel-pad">
           <label class="field"><span>${t("new.name")}</span><input name="name" required maxlength="64" autocomplete="off" /></label>
           ${type === "channel" ? html`<p class="hint">${t("new.channelHint")}</p>` : null}

@@ -61,9 +61,9 @@ export function IconButton({ icon, label, class: extra = "", ...rest }) {
   </button>`;
 }
 
-/** A picture, or initials on a colour of the id's own. `presence` draws the dot: true, false or undefined. */
-export function Avatar({ id, name, url, type, size = "m", presence }) {
-  const mark = { favorites: "bookmark" }[type];
+/** A picture, an icon, or initials on a colour of the id's own. `presence` draws the dot: true, false or undefined. */
+export function Avatar({ id, name, url, type, icon, size = "m", presence }) {
+  const mark = icon ?? { favorites: "bookmark" }[type];
   const inner = url
     ? html`<img src=${url} alt="" loading="lazy" decoding="async" />`
     : mark

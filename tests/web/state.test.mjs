@@ -1,0 +1,234 @@
+// The model: what each event and each answer makes of the state.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import * as model from "../../relay/web/model/state.js";
+
+const ME = { id: "User1", name: "Anna" };
+const item = (change = {}) => ({
+  type: "dialog", id: "User2", name: "Ben", lastMessageText: "", lastMessageTime: 1, lastMessageStatus: "read",
+  lastMessageId: 0, missed: 0, isMine: false, ...change,
+});
+const message = (messageId, change = {}) => ({
+  messageId, clientMessageId: `c${messageId}`, sender: "User2", message: `m${messageId}`, status: "unread", type: "new",
+  createdAt: messageId * 1_000, ...change,
+});
+const pages = (from, to, change) => Array.from({ length: to - from + 1 }, (_, at) => message(from + at, change));
+const apply = (state, eventType, payload, now = 5_000) => model.applyEvent(state, { eventType, payload }, now);
+const start = (...items) => apply(model.initial(ME), "chats", items.length > 0 ? items : [item()]);
+const ids = (state, chatId = "User2") => state.rooms.get(chatId).messages.map((one) => one.messageId);
+const incoming = (messageId, change = {}) => ({
+  chatId: "User2", sender: "User2", senderName: "Ben", messageId, clientMessageId: `c${messageId}`, message: `m${messageId}`,
+  timestamp: messageId * 1_000, missed: 1, status: "unread", ...change,
+});
+const own = (state, clientMessageId, messageId, chatId = "User2") => {
+  const row = { kind: "new", clientMessageId, chatId, message: "mine", createdAt: 9, state: "queued" };
+  return model.sent(model.enqueue(state, row), row, { messageId, timestamp: messageId * 1_000, clientMessageId });
+};
+
+test("a new message stands at the end, in the list and in the count", () => {
+  const state = apply(model.addPage(start(), "User2", pages(1, 3)), "new", incoming(4, { missed: 4 }));
+  assert.deepEqual(ids(state), [1, 2, 3, 4]);
+  const chat = state.chats.get("User2");
+  assert.equal(chat.lastMessageText, "m4");
+  assert.equal(chat.missed, 4);
+  assert.equal(model.unreadTotal(state), 4);
+});
+
+test("the same event twice is one message", () => {
+  let state = model.addPage(start(), "User2", pages(1, 3));
+  for (let times = 0; times < 2; times += 1) state = apply(state, "new", incoming(4));
+  assert.deepEqual(ids(state), [1, 2, 3, 4]);
+});
+
+test("messages that come out of order stand in order", () => {
+  let state = model.addPage(start(), "User2", pages(1, 1));
+  state = own(state, "mine", 3);
+  state = apply(state, "new", incoming(2));
+  assert.deepEqual(ids(state), [1, 2, 3]);
+  assert.equal(state.chats.get("User2").lastMessageId, 3);
+});
+
+test("a message beyond a gap is not shown before what is between them", () => {
+  const far = item({ lastMessageId: 90 });
+  let state = model.addPage(start(far), "User2", pages(10, 20));
+  state = apply(state, "new", incoming(91));
+  assert.deepEqual(ids(state).at(-1), 20);
+  assert.equal(model.atEnd(state, "User2"), false);
+  state = model.addPage(state, "User2", pages(21, 91));
+  assert.equal(model.atEnd(state, "User2"), true);
+});
+
+test("a page that does not touch what is loaded replaces it, one that does is joined to it", () => {
+  let state = model.addPage(start(), "User2", pages(1, 5));
+  state = model.addPage(state, "User2", pages(50, 60));
+  assert.deepEqual([ids(state)[0], ids(state).at(-1)], [50, 60]);
+  state = model.addPage(state, "User2", pages(40, 49));
+  state = model.addPage(state, "User2", pages(55, 65));
+  assert.equal(ids(state).length, 26);
+  assert.deepEqual(ids(state), ids(state).toSorted((a, b) => a - b));
+});
+
+test("the start is known from the first message or from a short page", () => {
+  assert.equal(model.addPage(start(), "User2", pages(1, 5)).rooms.get("User2").atStart, true);
+  assert.equal(model.addPage(start(), "User2", pages(4, 5)).rooms.get("User2").atStart, false);
+  assert.equal(model.addPage(start(), "User2", pages(4, 5), { reachesStart: true }).rooms.get("User2").atStart, true);
+});
+
+test("edits and deletions on a page take ids and show no rows", () => {
+  const page = [message(1), message(2), { ...message(3), type: "edit", payload: { originalMessageId: 1 } }];
+  const state = model.addPage(start(), "User2", page);
+  assert.deepEqual(ids(state), [1, 2]);
+  assert.equal(state.rooms.get("User2").last, 3);
+});
+
+test("a refreshed page keeps the messages that did not change, so that they are not drawn again", () => {
+  const state = model.addPage(start(), "User2", pages(1, 3));
+  const again = model.addPage(state, "User2", [message(1), message(2, { message: "other" }), message(3)]);
+  assert.equal(again.rooms.get("User2").messages[0], state.rooms.get("User2").messages[0]);
+  assert.equal(again.rooms.get("User2").messages[1].message, "other");
+});
+
+test("an edit changes the text, the quotes of it and the list", () => {
+  const page = [message(1), message(2, { replyTo: { messageId: 1, message: "m1" } })];
+  let state = model.addPage(start(item({ lastMessageId: 2 })), "User2", page);
+  state = apply(state, "edit", { chatId: "User2", messageId: 3, originalMessageId: 1, message: "new text", timestamp: 9 });
+  const [first, second] = state.rooms.get("User2").messages;
+  assert.equal(first.message, "new text");
+  assert.equal(first.updatedAt, 9);
+  assert.equal(second.replyTo.message, "new text");
+  assert.equal(state.rooms.get("User2").last, 3);
+  state = apply(state, "edit", { chatId: "User2", messageId: 4, originalMessageId: 2, message: "last", timestamp: 9 });
+  assert.equal(state.chats.get("User2").lastMessageText, "last");
+});
+
+test("a deletion leaves a mark and no content", () => {
+  let state = model.addPage(start(), "User2", [message(1, { attachments: [{ id: "f" }] })]);
+  state = apply(state, "delete", { chatId: "User2", messageId: 2, originalMessageId: 1 });
+  const [gone] = state.rooms.get("User2").messages;
+  assert.equal(gone.status, "deleted");
+  assert.equal(gone.message ?? gone.attachments, undefined);
+  assert.equal(state.chats.get("User2").lastMessageStatus, "deleted");
+});
+
+test("a mark covers all earlier messages of one's own, and never takes a better one back", () => {
+  let state = model.addPage(start(), "User2", []);
+  for (const id of [1, 2, 3]) state = own(state, `x${id}`, id);
+  state = apply(state, "read", { chatId: "User2", userId: "User2", messageId: 2, timestamp: 7 });
+  state = apply(state, "dlvrd", { chatId: "User2", userId: "User2", messageId: 3, timestamp: 8 });
+  assert.deepEqual(state.rooms.get("User2").messages.map(model.deliveryState), ["read", "read", "delivered"]);
+  assert.equal(state.chats.get("User2").lastMessageStatus, "unread");
+});
+
+test("in a group a message is read when the last member has read it", () => {
+  const group = item({ id: "g", type: "group", name: "G" });
+  let state = model.setDetails(start(group), {
+    chatId: "g", meta: { participants: ["User1", "User2", "User3"].map((id) => ({ id, name: id })) },
+  });
+  state = own(model.addPage(state, "g", []), "x", 1, "g");
+  const mark = (kind, userId) => (state = apply(state, kind, { chatId: "g", userId, messageId: 1, timestamp: 3 }));
+  const shown = () => model.deliveryState(state.rooms.get("g").messages[0]);
+  mark("dlvrd", "User2");
+  assert.equal(shown(), "sent");
+  mark("read", "User3");
+  assert.equal(shown(), "delivered");
+  mark("read", "User2");
+  assert.equal(shown(), "read");
+});
+
+test("reading on another device empties the badge here", () => {
+  let state = model.addPage(start(item({ missed: 3, lastMessageId: 3 })), "User2", pages(1, 3));
+  state = apply(state, "read", { chatId: "User2", userId: "User1", messageId: 3, missed: 0, timestamp: 3 });
+  assert.equal(model.unreadTotal(state), 0);
+  assert.ok(state.rooms.get("User2").messages.every((one) => one.status === "read"));
+});
+
+test("reading a part here leaves the rest unread until the relay says how many", () => {
+  let state = model.addPage(start(item({ missed: 3, lastMessageId: 3 })), "User2", pages(1, 3));
+  state = model.readHere(state, "User2", 2);
+  assert.equal(state.chats.get("User2").missed, 1);
+  state = model.readHere(state, "User2", 2, 5);
+  assert.equal(state.chats.get("User2").missed, 5);
+});
+
+test("a waiting message is replaced by the real one, whichever news comes first", () => {
+  const row = { kind: "new", clientMessageId: "x", chatId: "User2", message: "hi", createdAt: 9, state: "queued" };
+  const answer = { messageId: 1, timestamp: 10, clientMessageId: "x" };
+  const base = model.enqueue(model.addPage(start(), "User2", []), row);
+  const answered = model.sent(base, row, answer);
+  assert.deepEqual([answered.outbox.length, ids(answered)], [0, [1]]);
+  const told = apply(base, "new", incoming(1, { sender: "User1", clientMessageId: "x" }));
+  assert.deepEqual([told.outbox.length, ids(told)], [0, [1]]);
+  assert.deepEqual(ids(model.sent(told, row, answer)), [1]);
+  const paged = model.addPage(base, "User2", [message(1, { sender: "User1", clientMessageId: "x" })]);
+  assert.equal(paged.outbox.length, 0);
+});
+
+test("a failed row keeps its reason and can wait again", () => {
+  const row = { kind: "new", clientMessageId: "x", chatId: "User2", message: "hi", createdAt: 9, state: "queued" };
+  let state = model.patchOutbox(model.enqueue(start(), row), "x", { state: "failed", error: "forbidden" });
+  assert.equal(model.deliveryState(state.outbox[0]), "failed");
+  state = model.dropOutbox(state, "x");
+  assert.deepEqual(state.outbox, []);
+});
+
+test("a chat that is absent from the list is gone with its messages and what waits for it", () => {
+  let state = model.addPage(start(), "User2", pages(1, 2));
+  state = model.enqueue(state, { clientMessageId: "x", chatId: "User2", createdAt: 1, state: "queued" });
+  state = apply(state, "chats", []);
+  assert.equal(state.rooms.has("User2"), false);
+  assert.deepEqual(state.outbox, []);
+});
+
+test("an unchanged chat keeps its identity when the list comes again", () => {
+  const state = start(item(), item({ id: "User3", name: "Carla" }));
+  const again = apply(state, "chats", [item(), item({ id: "User3", name: "Carla", missed: 2 })]);
+  assert.equal(again.chats.get("User2"), state.chats.get("User2"));
+  assert.notEqual(again.chats.get("User3"), state.chats.get("User3"));
+});
+
+test("the list puts the latest first, and what waits to be sent counts", () => {
+  let state = start(item({ lastMessageTime: 5 }), item({ id: "User3", lastMessageTime: 9 }));
+  assert.deepEqual(model.sortedChats(state).map((one) => one.id), ["User3", "User2"]);
+  state = model.enqueue(state, { clientMessageId: "x", chatId: "User2", createdAt: 20, state: "queued" });
+  assert.deepEqual(model.sortedChats(state).map((one) => one.id), ["User2", "User3"]);
+});
+
+test("typing ends with a stop, with the message, with going offline, and by itself", () => {
+  const begin = () => apply(start(), "typing", { userId: "User2" }, 1_000);
+  assert.ok(begin().typing.get("User2").has("User2"));
+  assert.equal(apply(begin(), "typing", { userId: "User2", stop: true }).typing.size, 0);
+  assert.equal(apply(begin(), "new", incoming(1)).typing.size, 0);
+  assert.equal(apply(begin(), "offline", { userId: "User2" }).typing.size, 0);
+  assert.equal(model.expireTyping(begin(), 1_000 + model.TYPING_LASTS).typing.size, 0);
+  assert.equal(model.expireTyping(begin(), 1_001).typing.size, 1);
+});
+
+test("who is online is forgotten with the connection, and when they left is remembered", () => {
+  let state = apply(start(), "online", { userId: "User2" });
+  assert.ok(state.online.has("User2"));
+  state = apply(state, "offline", { userId: "User2" }, 77);
+  assert.equal(state.people.get("User2").lastSeen, 77);
+  state = model.disconnected(apply(state, "online", { userId: "User2" }));
+  assert.equal(state.online.size, 0);
+});
+
+test("an unknown event changes nothing", () => {
+  const state = start();
+  assert.equal(apply(state, "confetti", {}), state);
+});
+
+test("a draft is kept until it is empty", () => {
+  let state = model.setDraft(start(), "User2", "hel");
+  assert.equal(state.drafts.get("User2"), "hel");
+  assert.equal(model.setDraft(state, "User2", "hel"), state);
+  state = model.setDraft(state, "User2", "");
+  assert.equal(state.drafts.has("User2"), false);
+});
+
+test("a hundred thousand messages take another in a moment", () => {
+  let state = model.addPage(start(item({ lastMessageId: 100_000 })), "User2", pages(1, 100_000));
+  const begin = performance.now();
+  for (let id = 100_001; id <= 100_050; id += 1) state = apply(state, "new", incoming(id));
+  assert.ok(performance.now() - begin < 500);
+  assert.equal(ids(state).length, 100_050);
+});

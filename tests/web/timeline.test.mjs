@@ -1,0 +1,61 @@
+// Rows from messages: days, groups, the divider, what waits.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { buildRows, firstUnread, GROUP_WITHIN, waitingChanges, waitingMessage } from "../../relay/web/model/timeline.js";
+
+const NOON = new Date(2026, 4, 5, 12).getTime();
+const message = (messageId, at, change = {}) => ({
+  messageId, clientMessageId: `c${messageId}`, sender: "User2", message: "m", status: "unread", createdAt: NOON + at, ...change,
+});
+const rows = (messages, options = {}) => buildRows(messages, { me: "User1", ...options });
+const shape = (list) => list.map((row) => (row.type === "message" ? `${row.starts ? "[" : ""}${row.message.messageId ?? "w"}${row.ends ? "]" : ""}` : row.type));
+
+test("messages of one person within five minutes form a group", () => {
+  const list = [message(1, 0), message(2, 1_000), message(3, 2_000 + GROUP_WITHIN), message(4, 3_000 + GROUP_WITHIN, { sender: "User1" })];
+  assert.deepEqual(shape(rows(list)), ["day", "[1", "2]", "[3]", "[4]"]);
+});
+
+test("a new day has a separator and ends a group", () => {
+  const midnight = 12 * 3_600_000;
+  assert.deepEqual(shape(rows([message(1, midnight - 1_000), message(2, midnight + 1_000)])), ["day", "[1]", "day", "[2]"]);
+});
+
+test("the divider stands before the first new message and ends a group", () => {
+  const list = rows([message(1, 0), message(2, 1_000)], { dividerId: 2, dividerCount: 1 });
+  assert.deepEqual(shape(list), ["day", "[1]", "new", "[2]"]);
+  assert.equal(list[2].count, 1);
+});
+
+test("a slice goes on with the group and the day of what is before it", () => {
+  assert.deepEqual(shape(rows([message(2, 1_000)], { before: message(1, 0) })), ["2]"]);
+});
+
+test("keys are unique, and a sent message keeps the key it waited under", () => {
+  const row = { kind: "new", clientMessageId: "x", message: "hi", createdAt: NOON, state: "queued" };
+  const [, waiting] = rows([waitingMessage(row, "User1")]);
+  const [, sent] = rows([message(9, 0, { sender: "User1", clientMessageId: "x" })]);
+  assert.equal(waiting.key, sent.key);
+  assert.ok(waiting.mine);
+});
+
+test("what waits stands at the end, even when this device's clock is behind by days", () => {
+  const late = waitingMessage({ clientMessageId: "x", createdAt: NOON - 9 * 86_400_000, state: "queued" }, "User1");
+  const list = rows([message(1, 0), late]);
+  assert.deepEqual(shape(list), ["day", "[1]", "[w]"]);
+});
+
+test("a waiting edit and a waiting deletion show at once, a failed one does not pretend", () => {
+  const change = (kind, state) => ({ kind, state, chatId: "User2", clientMessageId: "e", originalMessageId: 1, message: "better", createdAt: NOON });
+  const shown = (row) => rows([message(1, 0, { sender: "User1" })], { changes: waitingChanges([row], "User2") })[1].message;
+  assert.equal(shown(change("edit", "queued")).message, "better");
+  assert.equal(shown(change("delete", "queued")).status, "deleted");
+  assert.equal(shown(change("edit", "failed")).message, "m");
+  assert.equal(shown(change("edit", "failed")).changing, "failed");
+});
+
+test("the first unread is after the last read one, and never one's own", () => {
+  const read = { status: "read" };
+  const mine = { sender: "User1", status: "undelivered" };
+  assert.equal(firstUnread([message(1, 0, read), message(2, 1), message(3, 2, mine), message(4, 3)], "User1"), 2);
+  assert.equal(firstUnread([message(1, 0, read), message(2, 1, mine)], "User1"), undefined);
+});

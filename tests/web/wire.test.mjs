@@ -1,0 +1,231 @@
+// The wire on a fake socket and a fake clock: nothing here waits for real time.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { ANSWER_WITHIN, backoff, createWire, PING_AFTER } from "../../relay/web/wire.js";
+
+class FakeClock {
+  time = 1_000_000;
+  timers = new Map();
+  serial = 0;
+  now = () => this.time;
+  set = (fn, ms) => {
+    this.serial += 1;
+    this.timers.set(this.serial, { fn, at: this.time + ms });
+    return this.serial;
+  };
+  clear = (id) => this.timers.delete(id);
+  async advance(ms) {
+    const end = this.time + ms;
+    for (;;) {
+      const [id, next] = [...this.timers].sort((a, b) => a[1].at - b[1].at)[0] ?? [];
+      if (!next || next.at > end) break;
+      this.time = next.at;
+      this.timers.delete(id);
+      next.fn();
+      await settle();
+    }
+    this.time = end;
+  }
+}
+
+const settle = () => new Promise((resolve) => setImmediate(resolve));
+
+function setUp({ signedIn = true } = {}) {
+  const clock = new FakeClock();
+  const sockets = [];
+  const events = [];
+  const states = [];
+  const wire = createWire({
+    open: () => {
+      const socket = { sent: [], send: (text) => socket.sent.push(text), close: () => (socket.closed = true) };
+      sockets.push(socket);
+      return socket;
+    },
+    clock,
+    random: () => 1,
+    onEvent: (frame) => events.push(frame),
+    onState: (state) => states.push(state.name),
+    stillSignedIn: async () => signedIn,
+  });
+  return {
+    wire, clock, sockets, events, states,
+    get socket() {
+      return sockets.at(-1);
+    },
+    live() {
+      wire.start();
+      sockets.at(-1).onopen();
+    },
+    receive: (frame) => sockets.at(-1).onmessage({ data: typeof frame === "string" ? frame : JSON.stringify(frame) }),
+    async close(code) {
+      sockets.at(-1).onclose({ code });
+      await settle();
+    },
+  };
+}
+
+const requests = (socket) => socket.sent.filter((text) => text.startsWith("{")).map((text) => JSON.parse(text));
+
+test("a request made before there is a connection goes out when there is one", async () => {
+  const it = setUp();
+  it.wire.start();
+  const answer = it.wire.request("chats", {});
+  assert.deepEqual(it.socket.sent, []);
+  it.socket.onopen();
+  const [{ id, payloadType }] = requests(it.socket);
+  assert.equal(payloadType, "chats");
+  it.receive({ type: "response", id, payload: [1] });
+  assert.deepEqual(await answer, [1]);
+});
+
+test("an unanswered request is sent again on the next connection, the same to the letter, and answered once", async () => {
+  const it = setUp();
+  it.live();
+  const answer = it.wire.request("new", { chatId: "User2", clientMessageId: "c1", message: "hi" });
+  const first = it.socket.sent[0];
+  await it.close(1006);
+  await it.clock.advance(1_000);
+  it.socket.onopen();
+  assert.equal(it.sockets.length, 2);
+  assert.deepEqual(it.socket.sent, [first]);
+  it.receive({ type: "response", id: JSON.parse(first).id, payload: { messageId: 7 } });
+  assert.deepEqual(await answer, { messageId: 7 });
+  await it.close(1012);
+  await it.clock.advance(1_000);
+  it.socket.onopen();
+  assert.deepEqual(it.socket.sent, []);
+});
+
+test("a request that would happen twice fails with the connection instead", async () => {
+  const it = setUp();
+  await assert.rejects(it.wire.request("createChat", {}, { repeat: false }), { code: "connection_lost" });
+  it.live();
+  const answer = it.wire.request("createChat", {}, { repeat: false });
+  await Promise.all([assert.rejects(answer, { code: "connection_lost" }), it.close(1006)]);
+});
+
+test("an error answer rejects with its code and the time to wait", async () => {
+  const it = setUp();
+  it.live();
+  const answer = it.wire.request("new", {});
+  it.receive({ type: "response", id: "r1", error: { code: "rate_limited", message: "slow down", retryAfter: 900 } });
+  await assert.rejects(answer, { code: "rate_limited", retryAfter: 900 });
+});
+
+test("an event is handed on once, and its repeat is only acknowledged", () => {
+  const it = setUp();
+  it.live();
+  it.receive({ type: "event", id: 5, eventType: "new", payload: {} });
+  assert.deepEqual(it.socket.sent, []);
+  it.wire.acknowledge(5);
+  it.receive({ type: "event", id: 5, eventType: "new", payload: {} });
+  it.receive({ type: "event", eventType: "online", payload: {} });
+  it.receive({ type: "event", eventType: "online", payload: {} });
+  assert.equal(it.events.length, 3);
+  assert.deepEqual(requests(it.socket), [{ type: "ack", id: 5 }, { type: "ack", id: 5 }]);
+});
+
+test("a frame that is no JSON, or of no known type, does no harm", () => {
+  const it = setUp();
+  it.live();
+  for (const frame of ["pong", "{", { event: "pong" }, { type: "error", error: {} }, { type: "response", id: "none" }]) it.receive(frame);
+  assert.equal(it.wire.state.name, "live");
+  assert.deepEqual(it.events, []);
+});
+
+test("silence is broken by a ping, and a ping without an answer by a new connection", async () => {
+  const it = setUp();
+  it.live();
+  await it.clock.advance(PING_AFTER);
+  assert.deepEqual(it.socket.sent, ["ping"]);
+  it.receive({ event: "pong" });
+  await it.clock.advance(PING_AFTER);
+  assert.deepEqual(it.socket.sent, ["ping", "ping"]);
+  await it.clock.advance(ANSWER_WITHIN);
+  assert.equal(it.sockets.length, 2);
+  assert.ok(it.sockets[0].closed);
+});
+
+test("waking up asks at once and gives up after five seconds", async () => {
+  const it = setUp();
+  it.live();
+  it.wire.probe();
+  assert.deepEqual(it.socket.sent, ["ping"]);
+  await it.clock.advance(ANSWER_WITHIN - 1);
+  assert.equal(it.sockets.length, 1);
+  await it.clock.advance(1);
+  assert.equal(it.sockets.length, 2);
+});
+
+test("waking up while waiting connects at once", async () => {
+  const it = setUp();
+  it.live();
+  await it.close(1006);
+  assert.equal(it.wire.state.name, "waiting");
+  it.wire.probe();
+  assert.equal(it.sockets.length, 2);
+});
+
+test("the wait grows, is spread, and has an end", () => {
+  assert.deepEqual([0, 1, 2].map((tries) => backoff(tries, () => 1)), [500, 1_000, 2_000]);
+  assert.equal(backoff(0, () => 0), 250);
+  assert.equal(backoff(40, () => 1), 30_000);
+});
+
+test("the wait starts small again after a connection that worked", async () => {
+  const it = setUp();
+  it.live();
+  for (let round = 0; round < 3; round += 1) {
+    await it.close(1006);
+    const { until } = it.wire.state;
+    assert.equal(until - it.clock.time, 500);
+    await it.clock.advance(500);
+    it.socket.onopen();
+  }
+});
+
+test("a revoked token ends it: no more connections", async () => {
+  const it = setUp();
+  it.live();
+  await it.close(4401);
+  await it.clock.advance(100_000);
+  assert.equal(it.states.at(-1), "signedOut");
+  assert.equal(it.sockets.length, 1);
+});
+
+test("a refused handshake is signed out only when the relay says so", async () => {
+  for (const [signedIn, state] of [[true, "waiting"], [false, "signedOut"]]) {
+    const it = setUp({ signedIn });
+    it.wire.start();
+    await it.close(1006);
+    assert.equal(it.states.at(-1), state);
+  }
+});
+
+test("a connection that never opens is given up and tried again", async () => {
+  const it = setUp();
+  it.wire.start();
+  await it.clock.advance(12_000);
+  assert.ok(it.sockets.length >= 2);
+});
+
+test("what an old socket still says is not heard", async () => {
+  const it = setUp();
+  it.live();
+  const old = it.sockets[0];
+  const { onmessage } = old;
+  it.wire.probe();
+  await it.clock.advance(ANSWER_WITHIN);
+  onmessage({ data: JSON.stringify({ type: "event", eventType: "online", payload: {} }) });
+  assert.deepEqual(it.events, []);
+  assert.equal(old.onmessage, null);
+});
+
+test("stopped means stopped", async () => {
+  const it = setUp();
+  it.live();
+  it.wire.stop();
+  await it.clock.advance(100_000);
+  assert.equal(it.sockets.length, 1);
+  assert.equal(it.clock.timers.size, 0);
+});
