@@ -7,7 +7,7 @@ import sys
 import typer
 
 from relay import __version__
-from relay.cli import chat, config, device, keep, talk, user
+from relay.cli import chat, config, device, keep, status, talk, user
 from relay.cli.output import Failure
 from relay.protocol import schema as wire_schema
 
@@ -24,6 +24,8 @@ app.add_typer(chat.app, name="chat")
 app.add_typer(config.app, name="config")
 app.command()(talk.send)
 app.command()(talk.tail)
+app.command()(status.status)
+app.command()(status.audit)
 app.command()(keep.check)
 app.command()(keep.backup)
 app.command()(keep.restore)

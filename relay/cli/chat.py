@@ -5,15 +5,20 @@ from typing import Annotated, Literal
 import typer
 
 from relay.cli.door import ask
-from relay.cli.options import Data, Json, Yes
-from relay.cli.output import as_json, table, when
+from relay.cli.options import Data, Json, Yes, complete_chat, complete_user
+from relay.cli.output import as_json, confirm, table, when
 from relay.protocol import control
 from relay.settings import data_directory
 
 app = typer.Typer(help="Groups and channels.", no_args_is_help=True)
 
-ChatId = Annotated[str, typer.Argument(metavar="CHAT", help="Its id, as in the list.", show_default=False)]
-Users = Annotated[list[str], typer.Argument(metavar="USER...", help="User ids.", show_default=False)]
+ChatId = Annotated[
+    str,
+    typer.Argument(metavar="CHAT", help="Its id, or its name.", show_default=False, autocompletion=complete_chat),
+]
+Users = Annotated[
+    list[str], typer.Argument(metavar="USER...", help="User ids.", show_default=False, autocompletion=complete_user)
+]
 
 
 @app.command("list")
@@ -104,8 +109,7 @@ def delete(chat_id: ChatId, yes_: Yes = False, data: Data = None, json: Json = F
 
     Example: relay chat delete g-0123456789abcdef --yes
     """
-    if not yes_:
-        typer.confirm(f"Delete {chat_id} for everybody in it?", abort=True)
+    confirm(f"Delete {chat_id} for everybody in it?", yes=yes_)
     ask(data_directory(data), "chat.delete", control.OneChat(id=chat_id))
     if json:
         as_json({})

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from relay.cli.door import ask
-from relay.cli.options import Data, Json
+from relay.cli.options import Data, Json, complete_user
 from relay.cli.output import as_json, table, when, yes
 from relay.protocol import control
 from relay.settings import data_directory
@@ -15,7 +15,9 @@ app = typer.Typer(help="What users sign in from.", no_args_is_help=True)
 
 @app.command()
 def add(
-    user_id: Annotated[str, typer.Argument(metavar="USER", help="Whose device.", show_default=False)],
+    user_id: Annotated[
+        str, typer.Argument(metavar="USER", help="Whose device.", show_default=False, autocompletion=complete_user)
+    ],
     label: Annotated[str, typer.Option(help="What it is, for instance 'door sensor'.")] = "",
     data: Data = None,
     json: Json = False,
@@ -33,7 +35,10 @@ def add(
 
 @app.command("list")
 def list_(
-    user_id: Annotated[str | None, typer.Argument(metavar="[USER]", help="Whose; all where none is given.")] = None,
+    user_id: Annotated[
+        str | None,
+        typer.Argument(metavar="[USER]", help="Whose; all where none is given.", autocompletion=complete_user),
+    ] = None,
     data: Data = None,
     json: Json = False,
 ) -> None:

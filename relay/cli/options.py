@@ -1,9 +1,34 @@
-"""The options that commands share."""
+"""The options that commands share, and what a shell may complete."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from relay.cli.door import ask_running
+from relay.cli.output import Failure
+from relay.protocol import control
+from relay.settings import data_directory
+
+
+def _known(name: str, incomplete: str) -> list[tuple[str, str]]:
+    """What a running relay knows of that begins so; nothing where none runs or may be asked."""
+    try:
+        known = ask_running(data_directory(), name, control.Empty()) or []
+    except Failure:
+        return []
+    return [(one.id, one.name) for one in known if one.id.startswith(incomplete)]
+
+
+def complete_user(incomplete: str) -> list[tuple[str, str]]:
+    """User ids that begin so."""
+    return _known("user.list", incomplete)
+
+
+def complete_chat(incomplete: str) -> list[tuple[str, str]]:
+    """Ids of groups that begin so."""
+    return _known("chat.list", incomplete)
+
 
 Data = Annotated[
     Path | None,

@@ -6,33 +6,64 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 
 class Failure(Exception):
     """What could not be done, in one line that says what to do."""
 
 
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before something is gone.
+
+    Raises:
+        Failure: nobody can be asked.
+        typer.Abort: the answer is no.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Failure(f"{question} Say so with --yes")
+    import typer
+
+    typer.confirm(question, abort=True)
+
+
 def as_json(value: object) -> None:
     """Print one JSON document."""
+    sys.stdout.flush()
     sys.stdout.buffer.write(msgspec.json.encode(value) + b"\n")
     sys.stdout.buffer.flush()
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: str) -> None:
-    """Print rows for a person, or the sentence that says there are none."""
-    rows = list(rows)
-    if not rows:
+    """Print rows for a person, or the sentence that says there are none.
+
+    In a terminal they fit its width; into a pipe each row is one line, whatever its length.
+    """
+    texts = [[str(cell) for cell in row] for row in rows]
+    if not texts:
         print(empty)
         return
+    if not sys.stdout.isatty():
+        _plain(columns, texts)
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in columns:
         shown.add_column(column, overflow="fold")
-    for row in rows:
-        shown.add_row(*(str(cell) for cell in row))
+    for row in texts:
+        shown.add_row(*map(Text, row))
     Console(highlight=False).print(shown)
+
+
+def _plain(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
+    for row in (columns, *rows):
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def when(timestamp: int | None) -> str:
@@ -42,6 +73,35 @@ def when(timestamp: int | None) -> str:
     return datetime.fromtimestamp(timestamp / 1000).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
+def moment(timestamp: int) -> str:
+    """A time of today for a person: local, to the second."""
+    return datetime.fromtimestamp(timestamp / 1000).astimezone().strftime("%H:%M:%S")
+
+
 def yes(value: bool) -> str:
     """A yes or nothing, for a table's cell."""
     return "yes" if value else ""
+
+
+UNITS = ("B", "KB", "MB", "GB", "TB")
+
+
+def size(count: float) -> str:
+    """Bytes for a person, in powers of 1,000."""
+    for unit in UNITS:
+        if abs(count) < 1_000 or unit == UNITS[-1]:
+            break
+        count /= 1_000
+    return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """A span of time for a person, in its two greatest units."""
+    parts: list[str] = []
+    for name, length in (("y", 31_536_000), ("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        count, seconds = divmod(seconds, length)
+        if count or (name == "s" and not parts):
+            parts.append(f"{count:.0f} {name}")
+        elif parts:
+            break
+    return " ".join(parts[:2])

@@ -1,79 +1,144 @@
-"""`relay send` and `relay tail`: talk and listen from a terminal, as any WebSocket client does."""
+"""`relay send` and `relay tail`: talk and listen from a terminal or a script."""
 
+import contextlib
+import sys
 import time
+import uuid
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-import trio
 import typer
 
-from relay.cli.door import ask
-from relay.cli.options import Data, Json
-from relay.cli.output import Failure, as_json, when
-from relay.client import Received, SignedOut, connect
+from relay.cli.door import Refused, ask, ask_running, in_trio
+from relay.cli.options import Data, Json, complete_user
+from relay.cli.output import Failure, as_json, moment
 from relay.protocol import codec, control, events
-from relay.protocol.errors import RelayError
 from relay.settings import data_directory
 
-As = Annotated[str, typer.Option("--as", metavar="USER", help="Who talks.", show_default=False)]
-
-
-def _lent(data: Path, user_id: str) -> control.Lent:
-    lent = ask(data, "lend", control.OneUser(id=user_id))
-    assert isinstance(lent, control.Lent)
-    return lent
+MAY_COME_BACK = {"unavailable", "storage_full"}
+"""Refusals that a later try may not meet."""
+PAUSE = 0.5
+"""Seconds between two tries."""
 
 
 def send(
-    chat_id: Annotated[str, typer.Argument(metavar="CHAT", help="A user's id or a group's.", show_default=False)],
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="What to say.", show_default=False)],
-    as_: As = ...,  # type: ignore[assignment]
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer.")] = 30.0,
+    chat_id: Annotated[
+        str, typer.Argument(metavar="CHAT", help="A user's id, or a group's id or name.", show_default=False)
+    ],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What to say; - reads it.", show_default=False)],
+    as_: Annotated[
+        str, typer.Option("--as", metavar="USER", help="Who talks.", show_default=False, autocompletion=complete_user)
+    ],
+    timeout: Annotated[float, typer.Option(help="Seconds to try for, while the relay cannot save it.")] = 30.0,
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """Send a message; done once the relay has it on disk.
+    """Send a message; done once it is on disk, whether a relay runs or not.
 
     Example: relay send --as alarm ops "door open"
     """
-    lent = _lent(data_directory(data), as_)
-
-    async def say() -> Any:
-        with trio.fail_after(timeout):
-            async with connect(lent.url, lent.token) as relay:
-                return await relay.send(chat_id, text)
-
-    try:
-        accepted = trio.run(say)
-    except* RelayError as errors:
-        raise Failure(_first(errors).error.message) from None
-    except* trio.TooSlowError:
-        raise Failure(f"the relay did not answer within {timeout:g} s") from None
-    except* SignedOut as errors:
-        raise Failure(str(_first(errors))) from None
+    message = control.Say(
+        user_id=as_,
+        chat_id=chat_id,
+        message=sys.stdin.read().rstrip("\n") if text == "-" else text,
+        client_message_id=str(uuid.uuid4()),
+    )
+    if not message.message:
+        raise Failure("there is nothing to say: TEXT is empty")
+    accepted = _say(data_directory(data), message, time.monotonic() + timeout)
     if json:
         as_json(accepted)
 
 
-def _first(group: BaseExceptionGroup[Any]) -> Any:
-    error: Any = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+def _say(data: Path, message: control.Say, until: float) -> Any:
+    """Try until it is saved; the same message each time, so that it cannot be there twice."""
+    while True:
+        try:
+            return ask(data, "say", message)
+        except Refused as refused:
+            if refused.code not in MAY_COME_BACK or time.monotonic() + PAUSE > until:
+                raise
+        time.sleep(PAUSE)
 
 
 def tail(
-    chat_id: Annotated[str | None, typer.Argument(metavar="[CHAT]", help="Only this chat.")] = None,
-    as_: As = ...,  # type: ignore[assignment]
+    chat: Annotated[
+        str | None,
+        typer.Argument(metavar="[CHAT]", help="Only this chat: a group's id or name, or anna~ben for a dialog."),
+    ] = None,
+    as_: Annotated[
+        str | None,
+        typer.Option(
+            "--as", metavar="USER", help="See what this user sees.", show_default=False, autocompletion=complete_user
+        ),
+    ] = None,
+    texts: Annotated[bool, typer.Option("--texts", help="Show what is said, too.")] = False,
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """Listen: print what happens from now on, until interrupted.
+    """Print what happens from now on, until interrupted. As an admin, without what is said unless asked for.
 
     Example: relay tail --as anna
     """
-    lent = _lent(data_directory(data), as_)
+    where = data_directory(data)
+    with contextlib.suppress(KeyboardInterrupt):
+        if as_ is not None:
+            _listen(where, as_, chat, json=json)
+            return
+
+        def show(item: control.Happened) -> None:
+            if json:
+                as_json(item)
+            else:
+                print(f"{moment(item.timestamp)}  {describe(item)}", flush=True)
+
+        if ask_running(where, "watch", control.Watch(chat=chat, texts=texts), items=show) is None:
+            raise Failure(f"no relay runs on {where}: `relay serve` starts one")
+
+
+def describe(item: control.Happened) -> str:
+    """What happened, in one line."""
+    where = f"[{item.chat_name or item.chat}]" if item.chat else ""
+    number = f" #{item.original_message_id or item.message_id}" if item.message_id else ""
+    match item.event_type:
+        case "new" | "edit":
+            said = item.message if item.message is not None else f"({item.characters or 0} characters)"
+            files = f" (+{item.attachments} files)" if item.attachments else ""
+            verb = "edited: " if item.event_type == "edit" else ""
+            return f"{where}{number} {item.actor}: {verb}{said}{files}"
+        case "delete":
+            return f"{where}{number} deleted by {item.actor}"
+        case "dlvrd" | "read":
+            return f"{where}{number} {'delivered to' if item.event_type == 'dlvrd' else 'read by'} {item.actor}"
+    return f"{item.actor}: {describe_change(item)}"
+
+
+def describe_change(item: control.Happened) -> str:
+    """What was changed, in one line."""
+    where = f"[{item.chat_name or item.chat}] " if item.chat else ""
+    details = ", ".join(f"{name} {_plain(value)}" for name, value in (item.details or {}).items())
+    return f"{where}{_words(item.change or item.event_type)}: {details}".removesuffix(": ")
+
+
+def _plain(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _words(change: str) -> str:
+    """`userAdded` as people write it."""
+    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in change)
+
+
+def _listen(data: Path, user_id: str, chat_id: str | None, *, json: bool) -> None:
+    """Listen as a user, as any WebSocket client does."""
+    import trio
+
+    from relay.client import SignedOut, connect
+
+    lent = ask_running(data, "lend", control.OneUser(id=user_id))
+    if lent is None:
+        raise Failure(f"no relay runs on {data}: `relay serve` starts one")
 
     async def listen() -> None:
         async with connect(lent.url, lent.token) as relay:
@@ -82,22 +147,20 @@ def tail(
                     _print(event, json=json)
 
     try:
-        trio.run(listen)
-    except* SignedOut as errors:
-        raise Failure(str(_first(errors))) from None
-    except* KeyboardInterrupt:
-        raise typer.Exit from None
+        in_trio(trio.run, listen)
+    except SignedOut as error:
+        raise Failure(str(error)) from None
 
 
-def _print(event: Received, *, json: bool) -> None:
+def _print(event: Any, *, json: bool) -> None:
     if json:
         payload = msgspec.Raw(codec.encode(event.payload))
         as_json({"id": event.id, "timestamp": event.timestamp, "eventType": event.name, "payload": payload})
         return
-    print(f"{when(event.timestamp or time.time_ns() // 1_000_000)}  {_line(event)}", flush=True)
+    print(f"{moment(event.timestamp)}  {_line(event)}", flush=True)
 
 
-def _line(event: Received) -> str:
+def _line(event: Any) -> str:
     payload = event.payload
     match payload:
         case events.New():

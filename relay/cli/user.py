@@ -1,18 +1,26 @@
 """`relay user`: who may talk here."""
 
+import csv
+import sys
+from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
-from relay.cli.door import ask
-from relay.cli.options import Data, Json, Yes
-from relay.cli.output import as_json, table, when, yes
+from relay.cli.door import Ask, Refused, ask, conversation, in_trio
+from relay.cli.options import Data, Json, Yes, complete_user
+from relay.cli.output import Failure, as_json, confirm, table, when, yes
 from relay.protocol import control
 from relay.settings import data_directory
 
 app = typer.Typer(help="Who may talk here.", no_args_is_help=True)
 
 UserId = Annotated[str, typer.Argument(metavar="ID", help="The user's id, for instance User1.", show_default=False)]
+Known = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="The user's id.", show_default=False, autocompletion=complete_user),
+]
 
 
 def _show(user: control.UserInfo, *, json: bool, said: str) -> None:
@@ -75,7 +83,7 @@ def list_(data: Data = None, json: Json = False) -> None:
 
 
 @app.command()
-def show(user_id: UserId, data: Data = None, json: Json = False) -> None:
+def show(user_id: Known, data: Data = None, json: Json = False) -> None:
     """Show one user and their devices.
 
     Example: relay user show anna
@@ -103,7 +111,7 @@ def _change(user_id: str, change: control.ChangeUser, said: str, data: Data, jso
 
 @app.command()
 def rename(
-    user_id: UserId,
+    user_id: Known,
     name: Annotated[str, typer.Argument(help="The new name.", show_default=False)],
     data: Data = None,
     json: Json = False,
@@ -116,7 +124,7 @@ def rename(
 
 
 @app.command()
-def disable(user_id: UserId, data: Data = None, json: Json = False) -> None:
+def disable(user_id: Known, data: Data = None, json: Json = False) -> None:
     """Keep a user out until they are enabled again; connections end at once.
 
     Example: relay user disable anna
@@ -131,7 +139,7 @@ def disable(user_id: UserId, data: Data = None, json: Json = False) -> None:
 
 
 @app.command()
-def enable(user_id: UserId, data: Data = None, json: Json = False) -> None:
+def enable(user_id: Known, data: Data = None, json: Json = False) -> None:
     """Let a disabled user in again.
 
     Example: relay user enable anna
@@ -140,11 +148,83 @@ def enable(user_id: UserId, data: Data = None, json: Json = False) -> None:
 
 
 @app.command()
-def remove(user_id: UserId, yes_: Yes = False, data: Data = None, json: Json = False) -> None:
+def remove(user_id: Known, yes_: Yes = False, data: Data = None, json: Json = False) -> None:
     """Remove a user: out of all groups, all devices signed out. What they said stays; the id is not given again.
 
     Example: relay user remove anna --yes
     """
-    if not yes_:
-        typer.confirm(f"Remove {user_id} for good?", abort=True)
+    confirm(f"Remove {user_id} for good?", yes=yes_)
     _change(user_id, control.ChangeUser(id=user_id, removed=True), "{id} is removed", data, json)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.csv", help="Rows of id,name; - reads them.", show_default=False)
+    ],
+    device: Annotated[
+        bool, typer.Option("--device", help="Add a device for each and print its token, this once.")
+    ] = False,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Add many users in one go. Those who are there already stay as they are.
+
+    Example: relay user import staff.csv --device --json > tokens.jsonl
+    """
+    import trio
+
+    rows = _rows(file)
+
+    async def bring_in() -> None:
+        async with conversation(data_directory(data), make=True) as ask_one:
+            for user_id, name in rows:
+                added, token = await _bring_in(ask_one, user_id, name, device=device)
+                if json:
+                    as_json({"id": user_id, "added": added} | ({"token": token} if token else {}))
+                else:
+                    print(" ".join([user_id, "added" if added else "was there already", token]).rstrip(), flush=True)
+
+    in_trio(trio.run, bring_in)
+
+
+async def _bring_in(ask_one: Ask, user_id: str, name: str | None, *, device: bool) -> tuple[bool, str]:
+    """Add one user where they are not there yet, with a device where one is wanted; give its token."""
+    added = True
+    try:
+        await ask_one("user.add", control.AddUser(id=user_id, name=name))
+    except Refused as refused:
+        if refused.code != "conflict":
+            raise
+        added = False
+    if not device:
+        return added, ""
+    token = await ask_one("device.add", control.AddDevice(user_id=user_id, label="imported"))
+    return added, token.token
+
+
+def _rows(file: Path) -> list[tuple[str, str | None]]:
+    """Read ids and names, all before anything is changed.
+
+    Raises:
+        Failure: a row is not what it must be; it names the line.
+    """
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Failure(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    rows: list[tuple[str, str | None]] = []
+    for number, row in enumerate(csv.reader(text.splitlines()), start=1):
+        cells = [cell.strip() for cell in row]
+        if not any(cells) or (number == 1 and cells[0].lower() == "id"):
+            continue
+        name = cells[1] if len(cells) > 1 and cells[1] else None
+        try:
+            msgspec.convert({"id": cells[0], "name": name}, control.AddUser)
+        except msgspec.ValidationError:
+            raise Failure(
+                f"{file}, line {number}: {cells[0][:64]!r} must be an id of 1 to 64 of A-Z a-z 0-9 _ . -,"
+                " with a comma and a name of at most 128 characters behind it"
+            ) from None
+        rows.append((cells[0], name))
+    return rows

@@ -28,7 +28,7 @@ class UserInfo(Wire, frozen=True, kw_only=True):
     created_at: Timestamp
 
 
-class DeviceInfo(Wire, frozen=True, kw_only=True):
+class DeviceInfo(Wire, frozen=True, kw_only=True, omit_defaults=False):
     """A device as an admin, or its own user, sees it."""
 
     device_id: int
@@ -40,7 +40,7 @@ class DeviceInfo(Wire, frozen=True, kw_only=True):
     online: bool = False
 
 
-class ChatInfo(Wire, frozen=True, kw_only=True):
+class ChatInfo(Wire, frozen=True, kw_only=True, omit_defaults=False):
     """A chat as an admin sees it: who is in it and how much was said, not what."""
 
     id: str
@@ -146,7 +146,7 @@ class Pruned(Wire, frozen=True, kw_only=True):
     removed: int
 
 
-class SettingInfo(Wire, frozen=True, kw_only=True):
+class SettingInfo(Wire, frozen=True, kw_only=True, omit_defaults=False):
     """A setting in force, and where its value comes from: `default`, a file, a variable or an option."""
 
     key: str

@@ -1,0 +1,197 @@
+"""`relay status` and `relay audit`: what goes on in a relay, and who changed what."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from relay.cli.door import ask, ask_running
+from relay.cli.options import Data, Json, complete_user
+from relay.cli.output import Failure, as_json, duration, size, table, when
+from relay.cli.talk import describe_change
+from relay.protocol import control
+from relay.settings import data_directory
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+SOON = 7 * 86_400
+"""Seconds that a disk should last at least."""
+HISTORY = 60
+"""Seconds that the live screen's small graphs show."""
+BARS = " ▁▂▃▄▅▆▇█"
+
+
+def status(
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it live, until interrupted.")] = False,
+    every: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks of --watch.")] = 1.0,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Show what goes on in the relay: who is there, how fast it is, how long the disk lasts.
+
+    Exits with 1 where no relay runs.
+
+    Example: relay status --watch
+    """
+    where = data_directory(data)
+    if watch:
+        _watch(where, every, json=json)
+        return
+    now = _look(where)
+    if json:
+        as_json(now)
+        return
+    for name, value in _lines(now):
+        print(f"{name:<12}{value}")
+    for warning in warnings(now):
+        print(f"! {warning}")
+
+
+def _look(data: Path) -> control.Status:
+    now = ask_running(data, "status.show", control.Empty())
+    if now is None:
+        raise Failure(f"no relay runs on {data}: `relay serve` or `systemctl start relay` starts one")
+    assert isinstance(now, control.Status)
+    return now
+
+
+def _lines(now: control.Status) -> Iterator[tuple[str, str]]:
+    """A status in words, a line each: its name and what it says."""
+    most = f" of {now.max_connections:,}" if now.max_connections else ""
+    yield "relay", f"{now.version}, process {now.pid}, up {duration(now.uptime)}"
+    yield "address", now.url or "-"
+    yield "people", f"{now.users_online:,} of {now.users:,} online, {now.connections:,}{most} connections"
+    yield "chats", f"{now.chats:,}, last event {now.last_event:,}"
+    yield "traffic", f"{now.messages_per_second:,.1f} messages/s in, {now.deliveries_per_second:,.1f} events/s out"
+    lag = "-" if now.median_lag is None else f"half within {now.median_lag} ms, 99 % within {now.high_lag} ms"
+    yield "delivery", lag
+    yield (
+        "writer",
+        (f"{now.requests_per_second:,.1f} changes/s, {now.batch_size:.1f} a commit of {now.commit_ms:.1f} ms"),
+    )
+    yield (
+        "outboxes",
+        f"{size(now.outbox_bytes)} wait"
+        + (f"; slowest: {', '.join(_reader(one) for one in now.slow_readers)}" if now.slow_readers else ""),
+    )
+    yield "store", f"{size(now.store_bytes)}, {size(now.wal_bytes)} in its log"
+    yield (
+        "disk",
+        f"{size(now.disk_free)} left"
+        + (f", {duration(now.disk_seconds_left)} at the present rate" if now.disk_seconds_left else ""),
+    )
+    yield "process", f"{size(now.memory_bytes)} of memory, {now.cpu:.0%} of a core"
+
+
+def _reader(one: control.SlowReader) -> str:
+    return f"{one.user_id} {size(one.bytes)} for {duration(one.seconds)}"
+
+
+def warnings(now: control.Status) -> Iterator[str]:
+    """What an admin should look at."""
+    if now.write_failing:
+        yield "the store cannot be written: see `journalctl -u relay`, then `relay doctor`"
+    if now.disk_seconds_left is not None and now.disk_seconds_left < SOON:
+        yield f"the disk is full in {duration(now.disk_seconds_left)}: see `relay help tuning`"
+    if now.max_connections and now.connections >= now.max_connections:
+        yield "no more connections are let in: raise limits.connections"
+
+
+def _watch(data: Path, every: float, *, json: bool) -> None:
+    try:
+        if json:
+            while True:
+                as_json(_look(data))
+                time.sleep(every)
+        _live(data, every)
+    except KeyboardInterrupt:
+        return
+
+
+def _live(data: Path, every: float) -> None:
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console()
+    past: list[control.Status] = []
+    with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
+        while True:
+            shown: Any
+            try:
+                past = [*past[1 - HISTORY :], _look(data)]
+                shown = screen(past)
+            except Failure as failure:
+                past = []
+                shown = f"{failure}\n\nwaiting for it …"
+            live.update(shown, refresh=True)
+            time.sleep(every)
+
+
+def screen(past: list[control.Status]) -> "RenderableType":
+    """The live screen, 80 columns by 24 lines: what it is now, and small graphs of the last minute."""
+    from rich import box
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    now = past[-1]
+    figures = Table(box=None, show_header=False, pad_edge=False, expand=True)
+    figures.add_column(style="bold", width=9, no_wrap=True)
+    figures.add_column(ratio=1, overflow="ellipsis", no_wrap=True)
+    for name, value in _lines(now):
+        if name != "outboxes":
+            figures.add_row(name, value)
+    graphs = Table(box=None, show_header=False, pad_edge=False, expand=True)
+    graphs.add_column(style="bold", width=9, no_wrap=True)
+    graphs.add_column(ratio=1, no_wrap=True)
+    graphs.add_column(justify="right", width=8, no_wrap=True)
+    for name, field in (
+        ("in/s", "messages_per_second"),
+        ("out/s", "deliveries_per_second"),
+        ("lag ms", "high_lag"),
+    ):
+        values = [getattr(one, field) or 0 for one in past]
+        graphs.add_row(name, Text(bars(values), style="cyan"), f"{values[-1]:,.0f}")
+    slow = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, expand=True)
+    for column in ("slow readers", "device", "waits", "for"):
+        slow.add_column(column, justify="left" if column == "slow readers" else "right")
+    for one in now.slow_readers[:3]:
+        slow.add_row(one.user_id[:24], str(one.device_id), size(one.bytes), duration(one.seconds))
+    if not now.slow_readers:
+        slow.add_row("nobody", "", "", "")
+    alarms = [Text(f"! {one}", style="bold red", overflow="ellipsis", no_wrap=True) for one in warnings(now)]
+    clock = Text(time.strftime("%H:%M:%S") + "   Ctrl-C ends", style="dim")
+    return Group(figures, "", graphs, "", slow, *alarms, clock)
+
+
+def bars(values: list[float]) -> str:
+    """A small graph of text, as high as its greatest value."""
+    most = max(values, default=0) or 1
+    return "".join(BARS[min(len(BARS) - 1, round(value / most * (len(BARS) - 1)))] for value in values)
+
+
+def audit(
+    actor: Annotated[
+        str | None,
+        typer.Option("--by", metavar="USER", help="Only by this user, or (admin).", autocompletion=complete_user),
+    ] = None,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, max=10_000, help="How many.")] = 50,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Show who changed what: users, devices, groups, history. The latest comes first; texts are not in it.
+
+    Example: relay audit --by "(admin)"
+    """
+    done = ask(data_directory(data), "audit.list", control.Audit(actor=actor, count=count))
+    if json:
+        as_json(done)
+        return
+    table(
+        ("when", "who", "what"),
+        ((when(one.timestamp), one.actor, describe_change(one)) for one in done),
+        "nothing was changed yet",
+    )

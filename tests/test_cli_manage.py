@@ -1,0 +1,148 @@
+"""Users, devices and chats from the command line: the same against a relay that runs and one that does not."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.command_line import done, run, running
+
+
+@pytest.fixture(scope="module", params=["running", "stopped"])
+def data(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    where: Path = tmp_path_factory.mktemp(request.param) / "data"
+    if request.param == "stopped":
+        yield where
+        return
+    with running(where) as relay:
+        yield relay.data
+
+
+USER = {"id", "name", "bot", "admin", "disabled", "online", "devices", "chats", "createdAt"}
+DEVICE = {"deviceId", "userId", "label", "createdAt", "revokedAt", "lastSeen", "online"}
+CHAT = {"id", "type", "name", "owner", "admins", "participants", "messages", "createdAt", "lastMessageTime"}
+
+
+def test_a_user_is_added_renamed_disabled_enabled_and_removed(data: Path) -> None:
+    added = done("user", "add", "tom", "--name", "Tom Thumb", "--json", data=data).json
+    assert set(added) == USER
+    assert (added["id"], added["name"], added["bot"]) == ("tom", "Tom Thumb", False)
+    assert done("user", "rename", "tom", "Tom", "--json", data=data).json["name"] == "Tom"
+    assert done("user", "disable", "tom", "--json", data=data).json["disabled"] is True
+    assert done("user", "enable", "tom", "--json", data=data).json["disabled"] is False
+    assert "tom  Tom" in done("user", "show", "tom", data=data).out
+    assert any(user["id"] == "tom" for user in done("user", "list", "--json", data=data).json)
+    done("user", "remove", "tom", "--yes", data=data)
+    assert run("user", "show", "tom", data=data) == (1, "", "relay: there is no user 'tom' here\n")
+
+
+def test_a_device_is_added_listed_and_revoked(data: Path) -> None:
+    done("user", "add", "dora", data=data)
+    token = done("device", "add", "dora", "--label", "phone", "--json", data=data).json
+    assert set(token) == {"deviceId", "token"}
+    (device,) = done("device", "list", "dora", "--json", data=data).json
+    assert set(device) == DEVICE
+    assert (device["deviceId"], device["label"]) == (token["deviceId"], "phone")
+    assert "phone" in done("user", "show", "dora", data=data).out
+    done("device", "revoke", token["deviceId"], data=data)
+    assert done("device", "list", "dora", "--json", data=data).json == []
+    plain = done("device", "add", "dora", data=data).out
+    assert len(plain.strip()) >= 43
+    assert plain.count("\n") == 1
+
+
+def test_a_chat_is_made_filled_emptied_and_deleted(data: Path) -> None:
+    for user in ("ann", "bob", "cleo"):
+        done("user", "add", user, data=data)
+    chat = done("chat", "create", "Crew", "bob", "--owner", "ann", "--json", data=data).json
+    assert set(chat) == CHAT
+    assert chat["participants"] == ["ann", "bob"]
+    assert done("chat", "add", "crew", "cleo", "--json", data=data).json["participants"] == ["ann", "bob", "cleo"]
+    assert done("chat", "remove", chat["id"], "bob", "--json", data=data).json["participants"] == ["ann", "cleo"]
+    assert done("chat", "show", "Crew", "--json", data=data).json["id"] == chat["id"]
+    assert "Crew" in done("chat", "list", data=data).out
+    done("chat", "delete", "Crew", "--yes", data=data)
+    assert "Crew" not in done("chat", "list", data=data).out
+
+
+def test_a_message_is_on_disk_when_send_is_done_and_a_group_may_be_called_by_its_name(data: Path) -> None:
+    done("user", "add", "alarm", "--bot", data=data)
+    done("user", "add", "eve", data=data)
+    chat = done("chat", "create", "ops", "eve", "--owner", "alarm", "--json", data=data).json
+    answer = done("send", "--as", "alarm", "ops", "door open", "--json", data=data).json
+    assert set(answer) == {"messageId", "timestamp", "clientMessageId"}
+    assert answer["messageId"] == 1
+    done("send", "--as", "alarm", "ops", "-", data=data, stdin="door\nclosed\n")
+    done("send", "--as", "eve", "alarm", "thanks", data=data)
+    assert done("chat", "show", chat["id"], "--json", data=data).json["messages"] == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("user", "add", "no/good"), "payload.id"),
+        (("user", "show", "nobody"), "there is no user 'nobody' here"),
+        (("device", "revoke", "9999"), "deviceId: there is no device 9999"),
+        (("chat", "show", "nowhere"), "there is no group or channel 'nowhere': `relay chat list` shows all"),
+        (("send", "--as", "nobody", "eve", "x"), "there is no user 'nobody' here"),
+        (("send", "--as", "eve", "nowhere", "x"), "chatId: there is no chat 'nowhere' for you here"),
+        (("user", "remove", "eve"), "Say so with --yes"),
+        (("chat", "delete", "ops"), "Say so with --yes"),
+        (("audit", "--by", "nobody"), "there is no user 'nobody' here"),
+    ],
+)
+def test_what_fails_is_said_in_one_line_and_exits_with_1(command: tuple[str, ...], said: str, data: Path) -> None:
+    done("user", "list", data=data)
+    ran = run(*command, data=data)
+    assert ran.code == 1
+    assert ran.out == ""
+    assert ran.err.startswith("relay: ")
+    assert ran.err.count("\n") == 1
+    assert said in ran.err
+
+
+@pytest.mark.parametrize("command", [("user", "add"), ("user", "frobnicate"), ("send", "a", "b"), ("--frob",)])
+def test_wrong_use_exits_with_2(command: tuple[str, ...], data: Path) -> None:
+    assert run(*command).code == 2
+
+
+def test_users_come_in_from_a_file_in_one_go(data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "staff.csv"
+    file.write_text('\ufeffid,name\nu1,Ursula One\nu2\n\nu3,"Three, Ursula"\n', "utf-8")
+    first = done("user", "import", file, "--device", "--json", data=data).out.splitlines()
+    assert len(first) == 3
+    assert all('"added":true' in line and '"token":"' in line for line in first)
+    assert done("user", "show", "u3", "--json", data=data).json["name"] == "Three, Ursula"
+    assert done("user", "show", "u2", "--json", data=data).json["name"] == "u2"
+    again = done("user", "import", file, data=data).out
+    assert again == "u1 was there already\nu2 was there already\nu3 was there already\n"
+
+
+def test_a_wrong_row_is_named_before_anything_is_changed(data: Path) -> None:
+    ran = run("user", "import", "-", data=data, stdin="fine,Fine\nnot good,X\n")
+    assert ran.code == 1
+    assert ran.err.startswith("relay: -, line 2: 'not good' must be an id")
+    assert run("user", "show", "fine", data=data).code == 1
+
+
+def test_the_audit_names_who_changed_what_and_no_token(data: Path) -> None:
+    done("user", "add", "zoe", "--name", "Zoe", data=data)
+    token = done("device", "add", "zoe", "--json", data=data).json["token"]
+    done("user", "disable", "zoe", data=data)
+    out = done("audit", "--json", "-n", "3", data=data)
+    disabled, device, added = out.json
+    assert disabled["change"] == "userChanged"
+    assert disabled["details"] == {"user": "zoe", "disabled": True}
+    assert device["details"]["user"] == "zoe"
+    assert (added["actor"], added["details"]["user"], added["details"]["name"]) == ("(admin)", "zoe", "Zoe")
+    assert token not in out.out
+    assert "tokenHash" not in out.out
+    assert "(admin)" in done("audit", "--by", "(admin)", data=data).out
+    assert done("audit", "--by", "zoe", data=data).out == "nothing was changed yet\n"
+
+
+def test_an_audit_does_not_tell_who_writes_to_whom(data: Path) -> None:
+    done("user", "add", "quiet1", data=data)
+    done("user", "add", "quiet2", data=data)
+    done("send", "--as", "quiet1", "quiet2", "psst", data=data)
+    assert "quiet1~quiet2" not in done("audit", "--json", data=data).out
