@@ -166,7 +166,7 @@ class Hub:
     def _tell_messages(self, entry: Entry) -> None:
         subscribers = self.presence.subscribers
         chat = self.state.chats[entry.chat]
-        receipt = Receipt(entry.seq, entry.chat, entry.message_id if entry.kind == Kind.NEW else 0)
+        others, mine = Receipt.of(entry, to_author=False), Receipt.of(entry, to_author=True)
         shared: dict[int, bytes] = {}
         dirty = self._dirty
         count, actor, origin = chat.count, entry.actor, entry.origin
@@ -184,7 +184,7 @@ class Hub:
                     frame = self._event_frame(entry, user)
                     if alike >= 0:
                         shared[alike] = frame
-                subscriber.event(frame, receipt)
+                subscriber.event(frame, mine if user == actor else others)
                 dirty.append(subscriber.outlet)
                 self.delivered += 1
 
@@ -265,7 +265,7 @@ class Hub:
             return
         if own and entry.kind == Kind.READ and entry.actor == user:
             return
-        receipt = Receipt(entry.seq, entry.chat, entry.message_id if entry.kind == Kind.NEW else 0)
+        receipt = Receipt.of(entry, to_author=user == entry.actor)
         self.replayed(subscriber, self._event_frame(entry, user), receipt)
 
     def replayed(self, subscriber: Subscriber, frame: bytes, receipt: Receipt) -> None:

@@ -145,6 +145,7 @@ class Service:
             if member is not None and member.dlvrd < receipt.message_id:
                 self.log.append_late(
                     (receipt.chat, subscriber.user),
+                    receipt.message_id,
                     Command(
                         self.clock(),
                         subscriber.user,

@@ -145,7 +145,7 @@ class Log:
         self._reading = reading
         self._rules = rules
         self._waiting: list[_Waiting] = []
-        self._late: dict[object, Any] = {}
+        self._late: dict[object, tuple[int, Any]] = {}
         self._late_since = 0.0
         self._stale_cursors: set[int] = set()
         self._cursors_since = 0.0
@@ -179,12 +179,19 @@ class Log:
         self._waiting.append(_Waiting(command, answer))
         self._work.set()
 
-    def append_late(self, key: object, command: Any) -> None:
-        """Have a command written a moment later, in place of an earlier one of the same key."""
+    def append_late(self, key: object, reach: int, command: Any) -> None:
+        """Have a command written a moment later, in place of one of the same key that reaches less far.
+
+        Args:
+            key: what the command is about; of each only one waits.
+            reach: how far it reaches: acknowledgements come in any order.
+            command: the command.
+        """
         if not self._late:
             self._late_since = trio.current_time()
             self._work.set()
-        self._late[key] = command
+        if key not in self._late or self._late[key][0] < reach:
+            self._late[key] = (reach, command)
 
     def keep_cursor(self, device: int, seq: int, seen: int) -> None:
         """Have a device's cursor written sometime soon. It never goes back."""
@@ -269,16 +276,17 @@ class Log:
             self._room = trio.Event()
         late = self._late and (self._stopping or trio.current_time() >= self._late_since + LATE)
         if late and not (count and alone(waiting[0].command)):
-            waiting.extend(_Waiting(command, self._retry(key, command)) for key, command in self._late.items())
+            waiting.extend(_Waiting(late[1], self._retry(key, *late)) for key, late in self._late.items())
             self._late = {}
         return waiting
 
-    def _retry(self, key: object, command: Any) -> Answer:
+    def _retry(self, key: object, reach: int, command: Any) -> Answer:
         def answer(payload: object) -> None:
             if isinstance(payload, RelayError) and payload.error.code in ("storage_full", "unavailable"):
-                if not self._late:
+                first = not self._late
+                self.append_late(key, reach, command)
+                if first:
                     self._late_since = trio.current_time() + RETRY
-                self._late.setdefault(key, command)
 
         return answer
 
