@@ -10,13 +10,14 @@ what it missed and sends again, under the same `clientMessageId`, what was not a
 """
 
 import random
+import ssl
 import time
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Self, TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import msgspec
 import trio
@@ -37,6 +38,9 @@ UNHANDLED = 4_096
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 15.0
 """Seconds between two attempts to connect: doubled each time, and jittered."""
 MESSAGE_BYTES = 64 * 2**20
+LOST = (OSError, HandshakeError, ConnectionClosed, trio.BrokenResourceError, trio.ClosedResourceError)
+"""What ends a connection, and is answered with a new one."""
+REVOKED = 4401
 
 T = TypeVar("T")
 
@@ -63,10 +67,11 @@ class _Waiting(msgspec.Struct):
 class Client:
     """One connection to a relay, made again as often as needed. Use `connect`."""
 
-    def __init__(self, url: str, token: str, after: int | None, *, reconnect: bool = True) -> None:
+    def __init__(self, url: str, token: str, after: int | None, *, reconnect: bool, tls: ssl.SSLContext | None) -> None:
         self._url = url
         self._token = token
         self._reconnect = reconnect
+        self._tls = tls
         self._last = after
         """The last event id that was taken in: where a replay goes on."""
         self._socket: WebSocketConnection | None = None
@@ -215,16 +220,8 @@ class Client:
         try:
             while True:
                 began = trio.current_time()
-                try:
-                    await self._connect_once()
-                except SignedOut as error:
-                    self._ended = error
-                    return
-                except (OSError, HandshakeError, ConnectionClosed) as error:
-                    if not self._reconnect:
-                        self._ended = error
-                        return
-                if not self._reconnect and self._socket is None and self._connected.is_set():
+                await self._connect_once()
+                if self._ended is not None or not self._reconnect:
                     return
                 if trio.current_time() - began > LONGEST_PAUSE:
                     pause = FIRST_PAUSE
@@ -238,25 +235,41 @@ class Client:
                 waiting.done.set()
 
     async def _connect_once(self) -> None:
-        url = self._url
+        parts = urlsplit(self._url)
+        host, port = parts.hostname or "localhost", parts.port or (443 if parts.scheme == "wss" else 80)
+        target = parts.path or "/ws"
         if self._last is not None:
-            parts = urlsplit(url)
-            url = urlunsplit(parts._replace(query=f"after={self._last}"))
-        headers = [(b"authorization", f"Bearer {self._token}".encode())]
+            target += f"?after={self._last}"
         try:
-            opening = trio_websocket.open_websocket_url(
-                url, extra_headers=headers, max_message_size=MESSAGE_BYTES, message_queue_size=64
-            )
-            async with opening as socket:
+            # The stream is ours, so that it is closed whatever the handshake ends in.
+            stream = await self._open(host, port, tls=parts.scheme == "wss")
+            async with stream, trio.open_nursery() as nursery:
+                socket = await trio_websocket.wrap_client_stream(
+                    nursery,
+                    stream,
+                    parts.netloc,
+                    target,
+                    extra_headers=[(b"authorization", f"Bearer {self._token}".encode())],
+                    max_message_size=MESSAGE_BYTES,
+                    message_queue_size=64,
+                )
                 await self._converse(socket)
-        except ConnectionRejected as error:
-            if error.status_code in (401, 403):
-                raise SignedOut("the relay does not take this token") from None
-            raise
-        except BaseExceptionGroup as group:
-            _, rest = group.split((ConnectionClosed, OSError))
-            if rest is not None:
-                raise
+        except* LOST as group:
+            self._lost(group)
+
+    def _lost(self, group: BaseExceptionGroup[Exception]) -> None:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        if isinstance(error, ConnectionRejected) and error.status_code in (401, 403):
+            self._ended = SignedOut("the relay does not take this token")
+        elif not self._reconnect and isinstance(error, Exception):
+            self._ended = error
+
+    async def _open(self, host: str, port: int, *, tls: bool) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:
+        if tls:
+            return await trio.open_ssl_over_tcp_stream(host, port, ssl_context=self._tls)
+        return await trio.open_tcp_stream(host, port)
 
     async def _converse(self, socket: WebSocketConnection) -> None:
         async with trio.open_nursery() as nursery:
@@ -269,8 +282,8 @@ class Client:
                 while True:
                     self._take(await socket.get_message())
             except ConnectionClosed as closed:
-                if closed.reason is not None and closed.reason.code == 4401:
-                    raise SignedOut("this device may not sign in any more") from None
+                if closed.reason is not None and closed.reason.code == REVOKED:
+                    self._ended = SignedOut("this device may not sign in any more")
             finally:
                 self._socket = None
                 nursery.cancel_scope.cancel()
@@ -311,23 +324,36 @@ class Client:
 
 
 @asynccontextmanager
-async def connect(url: str, token: str, *, after: int | None = None, reconnect: bool = True) -> AsyncIterator[Client]:
+async def connect(
+    url: str,
+    token: str,
+    *,
+    after: int | None = None,
+    reconnect: bool = True,
+    tls: ssl.SSLContext | None = None,
+) -> AsyncIterator[Client]:
     """Connect to a relay and stay connected.
 
     Args:
-        url: the WebSocket's address, `ws://HOST:PORT/ws`.
+        url: the WebSocket's address, `ws://HOST:PORT/ws` or `wss://…`.
         token: what `relay device add` printed.
         after: the last event id that was handled before; without it the relay goes by what was acknowledged.
         reconnect: whether a lost connection is made again.
+        tls: what is trusted, for `wss`; the system's authorities where none is given.
 
     Raises:
         SignedOut: the relay does not take the token.
     """
-    client = Client(url, token, after, reconnect=reconnect)
+    client = Client(url, token, after, reconnect=reconnect, tls=tls)
+    raised: Exception | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(client.run)
-        await client.connected()
         try:
+            await client.connected()
             yield client
+        except Exception as error:  # noqa: BLE001 - handed on below, so that no group stands around it
+            raised = error
         finally:
             nursery.cancel_scope.cancel()
+    if raised is not None:
+        raise raised

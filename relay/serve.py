@@ -32,6 +32,10 @@ class CannotServe(Exception):
     """What is in the way, for a person."""
 
 
+IN_THE_WAY = (CannotServe, WrongSettings, Locked, NewerStore, NotAStore, OSError, sqlite3.Error)
+"""What a person can do something about: said in a line, not in a traceback."""
+
+
 def parser() -> argparse.ArgumentParser:
     """The options of `relay serve`."""
     parser = argparse.ArgumentParser(prog="relay serve", description="Run the relay.")
@@ -52,10 +56,31 @@ def main(arguments: Sequence[str]) -> int:
         data = data_directory(options.data)
         data.mkdir(mode=0o750, parents=True, exist_ok=True)
         trio.run(serve, data, settings)
-    except (CannotServe, WrongSettings, Locked, NewerStore, NotAStore, OSError, sqlite3.Error) as error:
-        logger.error("relay: %s", error)
+    except (*IN_THE_WAY, BaseExceptionGroup) as error:
+        cause = _only(error)
+        if not isinstance(cause, IN_THE_WAY):
+            raise
+        logger.error("relay: %s", _what_to_do(cause, options.data))
         return 1
     return 0
+
+
+def _only(error: BaseException) -> BaseException:
+    """Take the one cause out of the groups that nurseries put around it."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def _what_to_do(error: BaseException, data: Path | None) -> str:
+    if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+        return (
+            f"the store in {data_directory(data)} is damaged ({error}): `relay check` says where;"
+            " put a backup in place with `relay restore FILE`"
+        )
+    if isinstance(error, sqlite3.Error):
+        return f"the store in {data_directory(data)} cannot be opened: {error}"
+    return str(error)
 
 
 def address(text: str) -> tuple[str, int]:
