@@ -15,6 +15,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=0.0,
         help="how long each fuzz target in tests/fuzz runs after its short part (default: not at all)",
     )
+    parser.addoption(
+        "--kill-rounds", type=int, default=5, help="how often a relay under load is killed and started again"
+    )
+
+
+@pytest.fixture
+def kill_rounds(request: pytest.FixtureRequest) -> int:
+    """How often a relay under load is killed and started again."""
+    return int(request.config.getoption("--kill-rounds"))
 
 
 @pytest.fixture

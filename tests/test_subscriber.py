@@ -1,0 +1,74 @@
+"""What one connection has acknowledged: a cursor that never passes what is missing, in bounded memory."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.core import subscriber as module
+from relay.core.subscriber import Receipt, Subscriber
+
+
+class Sink:
+    """An outlet that takes everything."""
+
+    full = False
+
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+        self.behinds = 0
+
+    def put(self, frame: bytes) -> None:
+        self.frames.append(frame)
+
+    def flush(self) -> None:
+        return
+
+    def behind(self) -> None:
+        self.behinds += 1
+
+    def close(self, code: int, reason: str) -> None:
+        raise AssertionError
+
+
+def _subscriber(sink: Sink, position: int = 0) -> Subscriber:
+    subscriber = Subscriber(1, 1, 1, sink, position)
+    subscriber.live = True
+    return subscriber
+
+
+@given(data=st.data(), count=st.integers(1, 30))
+def test_the_cursor_is_right_in_whatever_order_acknowledgements_come(data: st.DataObject, count: int) -> None:
+    ids = sorted(data.draw(st.sets(st.integers(1, 100), min_size=count, max_size=count)))
+    subscriber = _subscriber(Sink())
+    for event_id in ids:
+        subscriber.event(b"", Receipt(event_id, 1, 0))
+    acknowledged: set[int] = set()
+    for event_id in data.draw(st.lists(st.sampled_from(ids), max_size=60)):
+        subscriber.acknowledge(event_id)
+        acknowledged.add(event_id)
+        missing = [one for one in ids if one not in acknowledged]
+        expected = missing[0] - 1 if missing else ids[-1]
+        # Before the first acknowledgement in order the cursor may lag; it may never pass what is missing.
+        assert subscriber.cursor <= expected
+        if ids[0] in acknowledged:
+            assert subscriber.cursor == expected
+
+
+def test_one_who_never_acknowledges_costs_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "UNACKNOWLEDGED", 10)
+    subscriber = _subscriber(Sink(), position=5)
+    for event_id in range(6, 100):
+        subscriber.event(b"", Receipt(event_id, 1, 0))
+    assert subscriber.acknowledge(6) is None
+    assert subscriber.acknowledge(99) is None
+    assert subscriber.cursor == 5, "so that all of it is replayed to the next connection"
+
+
+def test_a_full_outlet_falls_behind_before_the_event_it_could_not_take() -> None:
+    sink = Sink()
+    subscriber = _subscriber(sink)
+    subscriber.event(b"one", Receipt(7, 1, 0))
+    sink.full = True
+    subscriber.event(b"two", Receipt(9, 1, 0))
+    assert (sink.frames, sink.behinds) == ([b"one"], 1)
+    assert (subscriber.live, subscriber.position) == (False, 8)
