@@ -4,19 +4,22 @@ Kept free of the command line's libraries, which a running relay need not hold i
 """
 
 import argparse
+import faulthandler
 import logging
 import os
 import signal
 import socket
 import sqlite3
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import trio
 
+from relay import __version__
 from relay.core.relay import Relay, open_relay
-from relay.net import control, frames
+from relay.net import control, frames, systemd
 from relay.net.server import Server, listen
 from relay.settings import Loaded, WrongSettings, control_socket, data_directory
 from relay.store.database import NewerStore, NotAStore
@@ -49,6 +52,8 @@ def main(arguments: Sequence[str]) -> int:
     """Run the relay until it is told to stop. Gives the exit code."""
     options = parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    # When systemd ends a relay that shows no sign of life, the journal gets to know where it hung.
+    faulthandler.enable()
     sys.setswitchinterval(SWITCH_INTERVAL)
     os.umask(0o027)
     try:
@@ -96,13 +101,16 @@ def address(text: str) -> tuple[str, int]:
 
 
 def open_listeners(addresses: Iterable[str]) -> list[socket.socket]:
-    """Listen on all addresses.
+    """Take the sockets that systemd hands over; where it does not, listen on all addresses.
 
     Raises:
         CannotServe: one of them cannot be had.
     """
-    listeners: list[socket.socket] = []
-    for text in addresses:
+    try:
+        listeners = systemd.inherited()
+    except ValueError as error:
+        raise CannotServe(str(error)) from None
+    for text in () if listeners else addresses:
         host, port = address(text)
         try:
             listeners += listen(host, port)
@@ -125,22 +133,41 @@ async def serve(data: Path, loaded: Loaded) -> None:
             nursery.start_soon(relay.meter.run)
             nursery.start_soon(relay.retention.run)
             relay.admin.url = _urls(listeners)[0].replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
-            _welcome(relay, listeners)
-            await server.run(listeners)
+            async with trio.open_nursery() as serving:
+                await serving.start(server.run, listeners)
+                _welcome(relay, listeners)
+                systemd.notify("READY=1", f"STATUS={_summary(server)}")
+                nursery.start_soon(systemd.show_life, lambda: _prove(server))
             nursery.cancel_scope.cancel()
+
+
+async def _prove(server: Server) -> str:
+    """Wait for the writer; that this runs at all says that the loop does."""
+    # A store that cannot be written is no reason for a restart, which would not mend it: people can still read.
+    written = await server.relay.log.probe()
+    return _summary(server) if written else "the store cannot be written: see the messages before"
+
+
+def _summary(server: Server) -> str:
+    presence = server.relay.hub.presence
+    online = sum(map(presence.online, list(presence.subscribers)))
+    return f"{len(server.sessions)} connections, {online} users online, version {__version__}"
 
 
 async def _stop_on_signal(server: Server) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for number in signals:
             logger.info("%s: stopping", signal.Signals(number).name)
+            systemd.notify("STOPPING=1", "STATUS=saying good-bye")
             server.stop()
 
 
 async def _reload_on_signal(loaded: Loaded) -> None:
     with trio.open_signal_receiver(signal.SIGHUP) as signals:
         async for _ in signals:
+            systemd.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1_000}")
             reload(loaded)
+            systemd.notify("READY=1")
 
 
 def reload(loaded: Loaded) -> None:

@@ -12,7 +12,7 @@ import trio
 
 from relay.core.relay import Relay
 from relay.core.service import NO_DEVICE
-from relay.net import door
+from relay.net import door, frames
 from relay.net.liveness import Liveness
 from relay.net.session import BROKEN, SERVER_RESTARTING, Session
 from relay.net.transport import SocketTransport, Transport
@@ -24,6 +24,9 @@ PAUSE = 0.2
 """Seconds to wait when there are no file descriptors left."""
 STOP = 5.0
 """Seconds within which everything is over once a stop was asked for."""
+AT_THE_DOOR = 1.0
+"""Seconds more that an accepted connection has to say what it came for and be answered."""
+RESTARTS = "the relay restarts"
 OUT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 
 
@@ -61,6 +64,8 @@ class Server:
         self.sessions: set[Session] = set()
         self._listening = trio.CancelScope()
         self._stopping = False
+        self._at_the_door = 0
+        self._door_empty = trio.Event()
         self._last_left = trio.Event()
 
     async def run(
@@ -95,9 +100,12 @@ class Server:
         await self.relay.log.stopped.wait()
         self.relay.hub.flush()
         for session in list(self.sessions):
-            session.close(SERVER_RESTARTING, "the relay restarts")
+            session.close(SERVER_RESTARTING, RESTARTS)
         if self.sessions:
             await self._last_left.wait()
+        if self._at_the_door:
+            with trio.move_on_after(AT_THE_DOOR):
+                await self._door_empty.wait()
 
     async def _accept(self, listener: socket.socket, connections: trio.Nursery) -> None:
         listener.setblocking(False)
@@ -131,7 +139,13 @@ class Server:
     async def serve(self, transport: Transport) -> None:
         """Serve one connection, whatever it turns out to be. Its failure is its own."""
         try:
-            signed_in = await self._enter(transport)
+            self._at_the_door += 1
+            try:
+                signed_in = await self._enter(transport)
+            finally:
+                self._at_the_door -= 1
+                if self._stopping and not self._at_the_door:
+                    self._door_empty.set()
             if signed_in is not None:
                 await self._converse(transport, *signed_in)
         except BROKEN:
@@ -168,9 +182,13 @@ class Server:
             await _send(transport, door.refusal(refused))
             transport.end()
             return None
-        await _send(transport, answer)
         user, device = who
         position = await self._position(user, device, door.since(head))
+        await _send(transport, answer)
+        if self._stopping:
+            await _send(transport, frames.encode_close(SERVER_RESTARTING, RESTARTS))
+            transport.end()
+            return None
         return user, device, position, head.rest
 
     async def _position(self, user: int, device: int, since: int | None) -> int:
