@@ -95,7 +95,14 @@ def stands_alone(state: State, command: Command) -> bool:
     if not isinstance(request, requests.New):
         return True
     key = state.chat_key(command.user, request.chat_id)
-    return key is None or any(member.hidden for member in state.members[key].values())
+    return key is None or bool(_hidden_from(state, key))
+
+
+def _hidden_from(state: State, chat: int) -> list[int]:
+    """Who has cleared a dialog and not got anything in it since; of a group nobody can."""
+    if state.chats[chat].id is not None:
+        return []
+    return sorted(user for user, member in state.members[chat].items() if member.hidden)
 
 
 def decide(state: State, batch: Sequence[Command], facts: Facts) -> Draft:
@@ -254,7 +261,7 @@ def _new(draft: _Drafting, command: Command, request: requests.New) -> object:
     key = state.chat_key(command.user, request.chat_id)
     if key is None:
         key = _open_dialog(draft, command, request.chat_id)
-        members = set[int]()
+        hidden_from: list[int] = []
     else:
         chat = state.chats[key]
         if chat.type == "channel" and not _may_run(draft, command, chat):
@@ -263,9 +270,9 @@ def _new(draft: _Drafting, command: Command, request: requests.New) -> object:
         known = draft.repeated(hash_)
         if known is not None:
             return _answer_repeat(known, key, command.user, request.client_message_id, Kind.NEW, 0)
-        members = {user for user, member in state.members[key].items() if member.hidden}
-    if members:
-        draft.change(Kind.CHATS, key, command, changes.ChatShown(sorted(members)))
+        hidden_from = _hidden_from(state, key)
+    if hidden_from:
+        draft.change(Kind.CHATS, key, command, changes.ChatShown(hidden_from))
     hash_ = client_key(key, command.user, request.client_message_id)
     reply_to = None if request.reply_to is None else _reply(draft, key, request.reply_to)
     extra = None

@@ -195,9 +195,7 @@ def chat(state: State, user: int, chat: Chat, first_missed: str | None, presence
     """One chat in full, as a member sees it."""
     name, photo_url = _title(state, chat, user)
     if chat.id is None:
-        meta = objects.ChatMeta(
-            first_name=name, last_seen=presence.last(state.peer(chat, user)), created_at=chat.created_at
-        )
+        meta = objects.ChatMeta(first_name=name, last_seen=presence.last(state.peer(chat, user)))
     else:
         members = state.members[chat.key]
         meta = objects.ChatMeta(

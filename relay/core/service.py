@@ -194,6 +194,8 @@ class Service:
         if name is None:
             raise RelayError.bad_field("eventType", "this field is required")
         payload = codec.decode_client_event(name, event.payload)
+        if self.limit.take(subscriber.user, trio.current_time()):
+            return
         if isinstance(payload, events.ClientTyping):
             chat = self.chat(subscriber.user, payload.chat_id)
             if payload.stop:

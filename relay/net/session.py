@@ -190,6 +190,8 @@ class Session:
         self._outbox.put(frames.encode_close(code, reason))
         self._closing = True
         self._subscriber.live = False
+        # Whoever is told to go is gone for the others at once, whether they answer or not.
+        self._service.hub.leave(self._subscriber)
         self._outbox.flush()
         self._nursery.start_soon(self._farewell)
 
