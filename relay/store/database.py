@@ -88,9 +88,20 @@ async def connect(path: Path, *, writing: bool) -> AsyncIterator[Connection]:
             await trio_asyncio.aio_as_trio(raw.close)()
 
 
-def loop() -> Any:
-    """Return the context in which connections live: asyncio inside trio."""
-    return trio_asyncio.open_loop()
+@asynccontextmanager
+async def loop() -> AsyncIterator[None]:
+    """Hold the context in which connections live: asyncio inside trio.
+
+    What is raised within comes out as it is, and not as a group of one as nurseries have it.
+    """
+    try:
+        async with trio_asyncio.open_loop():
+            yield
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            (error,) = error.exceptions
+        raise error from error.__cause__
 
 
 async def recognise(connection: Connection) -> int:

@@ -314,6 +314,11 @@ class Log:
         except sqlite3.Error as error:
             self._failed(batch, errands, error)
             return
+        except Exception:
+            # A fault of ours, before anything was written: it must not end the writer, and with it everybody's chat.
+            logger.exception("%d requests could not be decided and are refused; the relay goes on", len(batch))
+            self._refuse(batch, errands, RelayError.internal())
+            return
         if wrote:
             self._succeeded(len(batch), trio.current_time() - started, errands)
         rules = self._rules
@@ -430,14 +435,17 @@ class Log:
         if not self.failing:
             logger.error("the store cannot be written: %s (%s)", error, getattr(error, "sqlite_errorname", "?"))
         self.failing = True
+        full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        self._refuse(batch, errands, RelayError.storage_full() if full else RelayError.unavailable())
+
+    def _refuse(self, batch: list[_Waiting], errands: Errands, refusal: RelayError) -> None:
+        """Take back what was to be written, and say so to who waits for it."""
         self._snapshot_since = self._index_since = trio.current_time()
         if errands.snapshot is not None:
             self._rules.snapshot_failed()
         self._stale_cursors.update(errands.cursors)
         if self._stale_cursors:
             self._cursors_since = trio.current_time()
-        full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-        refusal = RelayError.storage_full() if full else RelayError.unavailable()
         for item in batch:
             item.answer(refusal)
         self._rules.told()

@@ -1,0 +1,116 @@
+"""An open relay on a real file, without its network, and what tests of the store ask of both."""
+
+import random
+import sqlite3
+import struct
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import trio
+
+from relay.core import commands
+from relay.core.commands import ADMIN, Command
+from relay.core.relay import Relay
+from relay.protocol import control, requests
+
+T0 = 1_767_225_600_000
+
+
+def command(relay: Relay, user: str | None, request: msgspec.Struct, made_up: str = "") -> Command:
+    """Make a command of a user's, or of an admin's."""
+    key = ADMIN if user is None else relay.state.user_keys[user]
+    return Command(relay.clock(), key, 0, request, made_up=made_up)
+
+
+def new(relay: Relay, user: str, chat_id: str, client_id: str, text: str = "hello") -> Command:
+    """Make the command of a message."""
+    return command(relay, user, requests.New(chat_id=chat_id, client_message_id=client_id, message=text))
+
+
+async def answers(relay: Relay, *batch: Command) -> list[Any]:
+    """Append commands in one turn, and wait for what each is answered with."""
+    got: dict[int, Any] = {}
+    done = trio.Event()
+
+    def taker(number: int) -> Any:
+        def take(answer: object) -> None:
+            got[number] = answer
+            if len(got) == len(batch):
+                done.set()
+
+        return take
+
+    for number, one in enumerate(batch):
+        relay.log.append(one, taker(number))
+    await done.wait()
+    return [got[number] for number in range(len(batch))]
+
+
+async def say(relay: Relay, user: str, chat_id: str, client_id: str, text: str = "hello") -> Any:
+    """Send one message and wait for its answer."""
+    (answer,) = await answers(relay, new(relay, user, chat_id, client_id, text))
+    return answer
+
+
+async def people(relay: Relay, *ids: str) -> None:
+    """Make users, each with a device whose key is the number of the user."""
+    for user_id in ids:
+        await answers(relay, command(relay, None, control.AddUser(id=user_id)))
+        key = relay.state.user_keys[user_id]
+        await answers(relay, command(relay, None, commands.AddDevice(key, "phone", f"hash of {user_id}")))
+
+
+def commits(data: Path) -> int:
+    """How many transactions the write-ahead log holds: frames that end one say how large the file is after it.
+
+    Source: the SQLite file format, section 4.1. Only while nothing was checkpointed.
+    """
+    wal = (data / "relay.db-wal").read_bytes()
+    page_size, _, salt = struct.unpack_from(">II8s", wal, 8)
+    count = 0
+    for offset in range(32, len(wal) - 24, 24 + page_size):
+        _, size_after, frame_salt = struct.unpack_from(">II8s", wal, offset)
+        if frame_salt != salt:
+            break
+        count += size_after > 0
+    return count
+
+
+def rows(data: Path, sql: str) -> list[tuple[Any, ...]]:
+    """Read from a relay's file, as any other program could."""
+    with sqlite3.connect(data / "relay.db") as connection:
+        found = connection.execute(sql).fetchall()
+    connection.close()
+    return found
+
+
+async def talk(relay: Relay, chance: random.Random, steps: int) -> None:
+    """Do a bit of everything."""
+    users = ("User1", "User2", "User3")
+    for _ in range(steps):
+        user, other = chance.sample(users, 2)
+        key = relay.state.user_keys[user]
+        match chance.randrange(10):
+            case 0:
+                await answers(relay, command(relay, user, requests.CreateChat(
+                    type="group", name="Crew", participants=[other]), f"g-{relay.state.seq}"))  # fmt: skip
+            case 1 | 2:
+                chats = sorted(relay.state.chats_of[key])
+                if chats:
+                    mark = chance.choice((commands.MarkRead, commands.MarkDelivered))
+                    await answers(relay, command(relay, user, mark(chance.choice(chats), None)))
+            case 3:
+                original = chance.randrange(1, 9)
+                await answers(relay, command(relay, user, requests.Delete(
+                    chat_id=other, original_message_id=original)))  # fmt: skip
+            case 4:
+                await answers(relay, command(relay, user, commands.DeleteChat(other)))
+            case 5:
+                groups = [chat.id for chat in relay.state.chats.values() if chat.id]
+                if groups:
+                    await answers(relay, command(relay, user, commands.LeaveChat(chance.choice(groups))))
+            case _:
+                groups = [chat.id for chat in relay.state.chats.values() if chat.id]
+                chat_id = chance.choice([other, user, *groups])
+                await answers(relay, new(relay, user, chat_id, f"c{relay.state.seq}"))

@@ -1,0 +1,282 @@
+"""The one writer: what waits is one transaction, a transaction that fails changes nothing, a repeat is known."""
+
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from disk import T0, answers, command, commits, new, people, rows, say
+from memory_log import facts_of
+from trio.testing import MockClock
+
+from relay.core import commands
+from relay.core.relay import Relay, open_relay
+from relay.protocol import requests
+from relay.protocol.errors import RelayError
+from relay.store import log as store_log
+
+
+def failures(answers: list[Any]) -> list[str]:
+    return [answer.error.code for answer in answers if isinstance(answer, RelayError)]
+
+
+@pytest.fixture
+def clock() -> MockClock:
+    """Time goes on as it does, and may be made to jump."""
+    return MockClock(rate=1.0)
+
+
+@pytest.fixture
+async def relay(tmp_path: Path, clock: MockClock) -> AsyncIterator[Relay]:
+    async with open_relay(tmp_path, clock=lambda: T0) as opened:
+        await people(opened, "User1", "User2")
+        await say(opened, "User1", "User2", "first")
+        yield opened
+
+
+async def test_what_waits_is_written_in_one_transaction(relay: Relay) -> None:
+    before, batches = commits(relay.data), relay.log.figures.batches
+    got = await answers(relay, *(new(relay, "User1", "User2", f"c{n}") for n in range(100)))
+    assert [answer.message_id for answer in got] == list(range(2, 102))
+    assert relay.log.figures.batches == batches + 1
+    assert commits(relay.data) == before + 1
+
+
+async def test_an_answer_comes_after_its_message_is_on_disk(relay: Relay) -> None:
+    seen: list[int] = []
+    done = trio.Event()
+
+    def take(_answer: object) -> None:
+        ((count,),) = rows(relay.data, "SELECT count(*) FROM log WHERE client_id = 'c1'")
+        seen.append(count)
+        done.set()
+
+    relay.log.append(new(relay, "User1", "User2", "c1"), take)
+    await done.wait()
+    assert seen == [1]
+
+
+async def test_answers_come_in_the_order_of_the_log(relay: Relay) -> None:
+    order: list[int] = []
+    done = trio.Event()
+
+    def taker(number: int) -> Any:
+        def take(_answer: object) -> None:
+            order.append(number)
+            if len(order) == 30:
+                done.set()
+
+        return take
+
+    for number in range(30):
+        relay.log.append(new(relay, "User1", "User2", f"c{number}"), taker(number))
+        if number % 7 == 0:
+            await trio.lowlevel.checkpoint()
+    await done.wait()
+    assert order == list(range(30))
+
+
+async def test_a_transaction_that_fails_changes_nothing_and_the_next_one_works(relay: Relay) -> None:
+    writing = relay.log._writing
+    await writing.execute(
+        "CREATE TEMP TRIGGER poison BEFORE INSERT ON log WHEN NEW.message = 'poison'"
+        " BEGIN SELECT RAISE(ABORT, 'not this one'); END"
+    )
+    state, stored = facts_of(relay.state), rows(relay.data, "SELECT * FROM log")
+    batch = [new(relay, "User1", "User2", f"c{n}", "poison" if n == 3 else "fine") for n in range(5)]
+    assert failures(await answers(relay, *batch)) == ["unavailable"] * 5
+    assert facts_of(relay.state) == state
+    assert rows(relay.data, "SELECT * FROM log") == stored
+    got = await answers(relay, *(one for n, one in enumerate(batch) if n != 3))
+    assert [answer.message_id for answer in got] == [2, 3, 4, 5]
+
+
+async def test_a_full_disk_is_said_so_and_goes_by(relay: Relay, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "relay.store.log")
+    writing = relay.log._writing
+    ((pages,),) = await writing.execute("PRAGMA page_count")
+    ((most,),) = await writing.execute("PRAGMA max_page_count")
+    await writing.execute(f"PRAGMA max_page_count = {pages}")
+    large = "x" * 60_000
+    for n in range(3):
+        assert failures([await say(relay, "User1", "User2", f"c{n}", large)]) == ["storage_full"]
+    assert relay.log.failing
+    assert (await say(relay, "User1", "User2", "first")).message_id == 1, "what needs no room is still answered"
+    assert relay.log.failing, "and says nothing about the room there is"
+    await writing.execute(f"PRAGMA max_page_count = {most}")
+    assert (await say(relay, "User1", "User2", "c0", large)).message_id == 2
+    assert not relay.log.failing
+    said = [record.getMessage().partition(":")[0] for record in caplog.records]
+    assert said == ["the store cannot be written", "the store can be written again"]
+
+
+async def test_what_cannot_be_decided_ends_neither_the_writer_nor_the_relay(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_arguments: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("relay.core.decide.decide", broken)
+        assert failures([await say(relay, "User1", "User2", "c1")]) == ["internal"]
+    assert [record.exc_info is not None for record in caplog.records] == [True]
+    assert (await say(relay, "User1", "User2", "c1")).message_id == 2
+
+
+async def test_a_repeat_is_found_by_the_unique_index_alone(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up: list[int] = []
+    real = store_log.queries.client_keys
+
+    async def counting(connection: Any, keys: Any) -> Any:
+        looked_up.append(len(keys))
+        return await real(connection, keys)
+
+    monkeypatch.setattr(store_log.queries, "client_keys", counting)
+    await answers(relay, *(new(relay, "User1", "User2", f"c{n}") for n in range(10)))
+    assert looked_up == [], "what is new needs no look-up"
+    got = await answers(relay, *(new(relay, "User1", "User2", f"c{n}", "again") for n in (3, 12, 5, 3, 12)))
+    assert [answer.message_id for answer in got] == [5, 12, 7, 5, 12]
+    assert len(looked_up) == 1
+    assert rows(relay.data, "SELECT count(*) FROM log WHERE kind = 1") == [(12,)]
+
+
+async def test_two_client_ids_of_one_hash_are_told_apart(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.core.decide.client_key", lambda *_: 7)
+    assert (await say(relay, "User1", "User2", "c1")).message_id == 2
+    assert failures([await say(relay, "User1", "User2", "c2")]) == ["conflict"]
+    assert (await say(relay, "User1", "User2", "c1")).message_id == 2
+
+
+async def test_what_was_deleted_is_nowhere_in_the_file(relay: Relay) -> None:
+    await say(relay, "User1", "User2", "c1", "a-secret-to-be-deleted")
+    delete = requests.Delete(chat_id="User2", original_message_id=2)
+    await answers(relay, command(relay, "User1", delete))
+    await relay.log._writing.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert b"a-secret-to-be-deleted" not in (relay.data / "relay.db").read_bytes()
+
+
+async def test_who_appends_to_a_full_queue_waits_for_room(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_log, "ROOM", 10)
+    for n in range(10):
+        relay.log.append(new(relay, "User1", "User2", f"c{n}"))
+    assert relay.log.full
+    with trio.fail_after(5):
+        await relay.log.room()
+    assert not relay.log.full
+
+
+async def test_a_stopped_log_takes_nothing_more_but_finishes_what_it_has(tmp_path: Path, clock: MockClock) -> None:
+    got: list[Any] = []
+    async with open_relay(tmp_path, clock=lambda: T0) as relay:
+        await people(relay, "User1", "User2")
+        relay.log.append(new(relay, "User1", "User2", "c1"), got.append)
+        relay.log.stop()
+        await relay.log.stopped.wait()
+        assert got[0].message_id == 1
+        relay.log.append(new(relay, "User1", "User2", "c2"), got.append)
+        assert failures(got[1:]) == ["unavailable"]
+
+
+# Late marks and lazy cursors.
+
+
+def cursors(data: Path) -> dict[int, int]:
+    return dict(rows(data, "SELECT device, seq FROM cursor"))
+
+
+def marks(data: Path) -> list[int]:
+    return [message_id for (message_id,) in rows(data, "SELECT message_id FROM log WHERE kind = 4 ORDER BY seq")]
+
+
+def acknowledge(relay: Relay, message_id: int) -> None:
+    """What the service does with the acknowledgement of a `new` event by User2's device."""
+    chat = relay.state.chat_key(2, "User1")
+    assert chat is not None
+    mark = command(relay, "User2", commands.MarkDelivered(chat, message_id))
+    relay.log.append_late((chat, 2), message_id, mark)
+    relay.log.keep_cursor(2, relay.state.seq, T0)
+
+
+async def until(true: Any) -> None:
+    """Wait until something is true, soon."""
+    with trio.fail_after(5):
+        while not true():
+            await trio.sleep(0.005)
+
+
+async def test_marks_are_collected_for_a_moment(relay: Relay) -> None:
+    await answers(relay, *(new(relay, "User1", "User2", f"c{n}") for n in range(9)))
+    before = commits(relay.data)
+    for message_id in (2, 3, 7, 5, 4):
+        acknowledge(relay, message_id)
+        await trio.lowlevel.checkpoint()
+    await until(lambda: marks(relay.data))
+    assert marks(relay.data) == [7], "one mark for all, the one that reaches furthest"
+    assert commits(relay.data) == before + 1
+
+
+async def settled(relay: Relay, clock: MockClock) -> None:
+    """Wait until everything that may come later has been written: snapshot, index."""
+    clock.jump(120)
+    await until(lambda: not relay.log._errands_due() and relay.log._indexed == relay.log._last_seq)
+
+
+async def test_a_cursor_is_no_write_of_its_own(relay: Relay, clock: MockClock) -> None:
+    await settled(relay, clock)
+    before = commits(relay.data)
+    for seq in range(1, 50):
+        relay.log.keep_cursor(2, seq, T0)
+        await trio.lowlevel.checkpoint()
+    clock.jump(store_log.CURSORS - 1)
+    await trio.sleep(0.05)
+    assert commits(relay.data) == before
+    clock.jump(1)
+    await until(lambda: cursors(relay.data))
+    assert cursors(relay.data) == {2: 49}
+    assert commits(relay.data) == before + 1
+
+
+async def test_a_cursor_never_goes_back(relay: Relay) -> None:
+    relay.log.keep_cursor(2, 9, T0)
+    relay.log.keep_cursor(2, 4, T0)
+    assert relay.log.cursors[2][0] == 9
+
+
+async def test_a_cursor_is_never_on_disk_before_the_marks_of_its_acknowledgements(
+    relay: Relay, clock: MockClock
+) -> None:
+    writing = relay.log._writing
+    await writing.execute(
+        "CREATE TEMP TRIGGER no_marks BEFORE INSERT ON log WHEN NEW.kind = 4 BEGIN SELECT RAISE(ABORT, 'no'); END"
+    )
+    acknowledge(relay, 1)
+    for n in range(10):
+        clock.jump(3)
+        assert await say(relay, "User1", "User2", f"c{n}") is not None
+        assert cursors(relay.data) == {}
+    await writing.execute("DROP TRIGGER no_marks")
+    clock.jump(3)
+    await until(lambda: marks(relay.data))
+    clock.jump(10)
+    await until(lambda: cursors(relay.data))
+    assert marks(relay.data)[0] >= 1
+
+
+async def test_a_stop_writes_marks_and_cursors(tmp_path: Path, clock: MockClock) -> None:
+    async with open_relay(tmp_path, clock=lambda: T0) as relay:
+        await people(relay, "User1", "User2")
+        await say(relay, "User1", "User2", "c1")
+        acknowledge(relay, 1)
+    assert marks(tmp_path) == [1]
+    assert cursors(tmp_path) == {2: relay.state.seq - 1}
+
+
+async def test_an_idle_relay_writes_nothing(relay: Relay, clock: MockClock) -> None:
+    await settled(relay, clock)
+    before = commits(relay.data)
+    for _ in range(20):
+        clock.jump(60)
+        await trio.sleep(0.005)
+    assert commits(relay.data) == before
