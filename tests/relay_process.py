@@ -40,7 +40,7 @@ class RelayProcess:
         self.data = data
         self.url = ""
         self.process: trio.Process | None = None
-        self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", **environment}
+        self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", **environment}
         self._prefix = list(prefix)
         self._log = data.parent / f"{data.name}.log"
 
@@ -73,14 +73,16 @@ class RelayProcess:
             self.process = await trio.lowlevel.open_process(
                 command, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        with trio.fail_after(START):
-            while True:
+        with trio.move_on_after(START):
+            while self.process.poll() is None:
                 found = _LISTENING.search(self._log.read_bytes(), said)
                 if found:
                     self.url = found["url"].decode()
                     return
-                assert self.process.poll() is None, f"the relay did not start:\n{self.log}"
                 await trio.sleep(0.01)
+        # If it hangs, let it say where.
+        await self.stop(signal.SIGABRT)
+        raise AssertionError(f"the relay did not start:\n{self.log[-6000:]}")
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send it a signal and wait until it is gone; gives its exit code."""
