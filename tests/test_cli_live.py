@@ -1,0 +1,270 @@
+"""What only a running relay can say: status, the live screen, tail, settings; and what is said where none runs."""
+
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.command_line import Running, done, run, running
+
+
+@pytest.fixture(scope="module")
+def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    home = tmp_path_factory.mktemp("live")
+    (home / "relay.toml").write_text("[limits]\nconnections = 77\n")
+    options = ("--config", str(home / "relay.toml"))
+    with running(home / "data", *options, environment={"RELAY_LIMITS_BURST": "5000"}) as relay:
+        for user in ("anna", "ben"):
+            done("user", "add", user, data=relay.data)
+        yield relay
+
+
+def wait_for(what: Callable[[], object], seconds: float = 10.0) -> None:
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until, "it did not come"
+        time.sleep(0.05)
+
+
+STATUS = {
+    "version", "pid", "data", "url", "uptime", "connections", "maxConnections", "users", "usersOnline", "chats",
+    "messagesPerSecond", "deliveriesPerSecond", "requestsPerSecond", "medianLag", "highLag", "batchSize", "commitMs",
+    "writeFailing", "writeFailures", "outboxBytes", "slowReaders", "lastEvent", "storeBytes", "walBytes", "diskFree",
+    "diskSecondsLeft", "memoryBytes", "cpu",
+}  # fmt: skip
+
+
+def test_status_says_who_is_there_and_how_it_goes(relay: Running) -> None:
+    done("send", "--as", "anna", "ben", "hello", data=relay.data)
+    status = done("status", "--json", data=relay.data).json
+    assert set(status) == STATUS
+    assert (status["pid"], status["users"], status["maxConnections"]) == (relay.process.pid, 2, 77)
+    assert status["memoryBytes"] > 10_000_000
+    assert status["medianLag"] is not None
+    text = done("status", data=relay.data).out
+    assert "people      0 of 2 online" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_status_exits_with_1_where_no_relay_runs(tmp_path: Path) -> None:
+    ran = run("status", data=tmp_path)
+    assert ran.code == 1
+    assert ran.err.startswith(f"relay: no relay runs on {tmp_path}")
+
+
+def test_settings_in_force_are_those_of_the_running_relay(relay: Running) -> None:
+    settings = {one["key"]: one for one in done("config", "show", "--json", data=relay.data).json}
+    assert set(settings["limits.burst"]) == {"key", "value", "source", "unit", "default", "atStart"}
+    assert (settings["limits.burst"]["value"], settings["limits.burst"]["source"]) == (5000, "RELAY_LIMITS_BURST")
+    assert settings["limits.connections"]["value"] == 77
+    assert settings["listen"]["source"] == "--listen"
+    assert "RELAY_LIMITS_BURST" in done("config", "show", data=relay.data).out
+
+
+def test_a_signal_puts_changed_settings_in_force_and_says_what_waits(relay: Running) -> None:
+    file = relay.data.parent / "relay.toml"
+    file.write_text("[limits]\nconnections = 78\nframe_bytes = 2048\n")
+    relay.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: "settings read again" in relay.log.read_text())
+    assert "changed limits.connections, limits.frame_bytes" in relay.log.read_text()
+    assert done("status", "--json", data=relay.data).json["maxConnections"] == 78
+    file.write_text("[limits]\nconections = 1\n")
+    relay.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: "did you mean limits.connections?" in relay.log.read_text())
+    assert done("status", "--json", data=relay.data).json["maxConnections"] == 78
+
+
+def test_config_check_finds_what_is_wrong(tmp_path: Path) -> None:
+    file = tmp_path / "relay.toml"
+    file.write_text(done("config", "show", "--default").out)
+    assert done("config", "check", file).out.startswith(f"{file}: right, 0 of ")
+    file.write_text("[limits]\nconections = 1\n")
+    ran = run("config", "check", file)
+    assert (ran.code, ran.err) == (
+        1,
+        f"relay: {file}: limits.conections is unknown: did you mean limits.connections?\n",
+    )
+
+
+class Tail:
+    """A `relay tail` in a process of its own, and what it prints."""
+
+    def __init__(self, relay: Running, *options: str) -> None:
+        self._relay = relay
+        self._process = subprocess.Popen(
+            [sys.executable, "-u", "-m", "relay", "tail", "--data", str(relay.data), *options],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._lines: queue.Queue[str] = queue.Queue()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as lines:
+            for line in lines:
+                self._lines.put(line)
+
+    def line(self) -> str:
+        return self._lines.get(timeout=10)
+
+    def json(self) -> Any:
+        return msgspec.json.decode(self.line())
+
+    def ready(self) -> None:
+        """Make something happen until it is seen, then skip the rest of that."""
+        while self._lines.empty():
+            done("send", "--as", "anna", "ben", "ready?", data=self._relay.data)
+            time.sleep(0.2)
+        while not self._lines.empty():
+            self.line()
+            time.sleep(0.2)
+
+    def stop(self) -> int:
+        self._process.send_signal(signal.SIGINT)
+        self._reader.join(5)
+        return self._process.wait(5)
+
+
+def test_tail_shows_all_chats_without_what_is_said(relay: Running) -> None:
+    done("user", "add", "carl", data=relay.data)
+    everything, texts = Tail(relay, "--json"), Tail(relay, "--texts", "anna~ben")
+    texts.ready()
+    everything.ready()
+    texts.ready()
+    done("send", "--as", "anna", "ben", "secret plan", data=relay.data)
+    done("send", "--as", "carl", "carl", "to myself", data=relay.data)
+    done("send", "--as", "anna", "ben", "end", data=relay.data)
+    while (first := everything.json())["characters"] != len("secret plan"):
+        pass
+    lines = [first, *(everything.json() for _ in range(3))]
+    assert "anna: secret plan" in texts.line()
+    assert "anna: end" in texts.line()
+    assert (everything.stop(), texts.stop()) == (0, 0)
+    assert [line["eventType"] for line in lines] == ["new", "chats", "new", "new"]
+    assert lines[0]["chat"] == "anna~ben"
+    assert "message" not in lines[0]
+    assert lines[2]["chat"] == "carl"
+
+
+def test_tail_as_a_user_sees_what_they_see(relay: Running) -> None:
+    listening = Tail(relay, "--as", "ben", "--json")
+    wait_for(lambda: done("status", "--json", data=relay.data).json["usersOnline"] == 1)
+    done("send", "--as", "anna", "ben", "for ben", data=relay.data)
+    event = listening.json()
+    assert listening.stop() == 0
+    assert (event["eventType"], event["payload"]["message"]) == ("new", "for ben")
+
+
+def test_tail_needs_a_relay_that_runs(tmp_path: Path) -> None:
+    assert run("tail", data=tmp_path).code == 1
+    assert run("tail", "--as", "ben", data=tmp_path).code == 1
+
+
+def test_the_log_of_a_relay_holds_no_text_and_no_token(relay: Running) -> None:
+    token = done("device", "add", "anna", data=relay.data).out.strip()
+    done("send", "--as", "anna", "ben", "quite-private-words", data=relay.data)
+    log = relay.log.read_text()
+    assert "quite-private-words" not in log
+    assert token not in log
+    assert "admin request device.add" in log
+
+
+def ask_raw(relay: Running, data: bytes, answers: int) -> list[dict[str, object]]:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(relay.data / "relay.sock"))
+        connection.sendall(data)
+        with connection.makefile("rb") as lines:
+            return [msgspec.json.decode(lines.readline()) for _ in range(answers)]
+
+
+def test_the_control_socket_is_for_its_owner_and_group_only(relay: Running) -> None:
+    assert (relay.data / "relay.sock").stat().st_mode & 0o777 == 0o660
+
+
+def test_a_stranger_is_refused_by_their_credentials_even_where_the_mode_would_let_them(relay: Running) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can become somebody else")
+    path = relay.data / "relay.sock"
+    relay.data.chmod(0o755)
+    path.chmod(0o666)
+    try:
+        ran = subprocess.run(
+            [sys.executable, "-c", STRANGER, str(relay.data)], capture_output=True, text=True, check=False, timeout=10
+        )
+    finally:
+        path.chmod(0o660)
+        relay.data.chmod(0o750)
+    assert '"code":"forbidden"' in ran.stdout, ran.stderr
+    assert "members of the group relay may" in ran.stdout
+
+
+STRANGER = """
+import os, socket, sys
+connection = socket.socket(socket.AF_UNIX)
+os.chdir(sys.argv[1])
+os.setgroups([]); os.setgid(12345); os.setuid(12345)
+connection.connect("relay.sock")
+connection.sendall(b'{"type":"request","id":"1","payloadType":"user.list","payload":{}}\\n')
+print(connection.makefile().readline())
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (b'{"type":"request","id":"1","payloadType":"no.such","payload":{}}\n', "unknown_request"),
+        (b'{"type":"request","id":"1","payloadType":"user.show","payload":{}}\n', "bad_request"),
+        (b'{"type":"ack","id":1}\n', "bad_request"),
+        (b"{broken\n", "bad_request"),
+    ],
+)
+def test_the_control_socket_answers_nonsense_and_goes_on(line: bytes, code: str, relay: Running) -> None:
+    good = b'{"type":"request","id":"2","payloadType":"user.list","payload":{}}\n'
+    refused, answered = ask_raw(relay, line + good, 2)
+    assert refused["error"]["code"] == code  # type: ignore[index]
+    assert answered["id"] == "2"
+
+
+def tmux(*arguments: str) -> str:
+    return subprocess.run(["tmux", "-L", "relay-test", *arguments], capture_output=True, text=True, check=True).stdout
+
+
+def test_the_live_screen_fits_80_by_24_in_a_real_terminal(relay: Running) -> None:
+    command = f"{sys.executable} -m relay status --watch --data {relay.data}"
+    tmux("new-session", "-d", "-x", "80", "-y", "24", "-s", "live", command)
+    try:
+        wait_for(lambda: "Ctrl-C ends" in tmux("capture-pane", "-p", "-t", "live"))
+        for count in range(20):
+            done("send", "--as", "anna", "ben", f"word {count}", data=relay.data)
+        wait_for(
+            lambda: "▇" in tmux("capture-pane", "-p", "-t", "live") or "█" in tmux("capture-pane", "-p", "-t", "live")
+        )
+        shown = tmux("capture-pane", "-p", "-t", "live")
+        lines = shown.splitlines()
+        assert len(lines) <= 24
+        assert max(map(len, lines)) <= 80
+        for word in ("relay", "people", "traffic", "delivery", "writer", "disk", "in/s", "slow readers"):
+            assert word in shown
+        assert "…" not in shown
+        tmux("send-keys", "-t", "live", "C-c")
+        wait_for(
+            lambda: (
+                subprocess.run(
+                    ["tmux", "-L", "relay-test", "has-session", "-t", "live"], capture_output=True, check=False
+                ).returncode
+            )
+        )
+    finally:
+        subprocess.run(["tmux", "-L", "relay-test", "kill-session", "-t", "live"], capture_output=True, check=False)
