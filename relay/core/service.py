@@ -170,6 +170,10 @@ class Service:
         except RelayError as error:
             reply(error)
             return None
+        except Exception:
+            logger.exception("%s failed; the relay goes on", request.payload_type)
+            reply(RelayError.internal())
+            return None
         return None if waiting is None else self._awaited(waiting, reply, request.payload_type)
 
     async def _awaited(self, waiting: Awaitable[None], reply: Reply, what: str) -> None:
@@ -180,6 +184,9 @@ class Service:
         except sqlite3.Error as error:
             logger.error("%s: the store cannot be read: %s", what, error)
             reply(RelayError.unavailable())
+        except Exception:
+            logger.exception("%s failed; the relay goes on", what)
+            reply(RelayError.internal())
 
     def _respond(self, subscriber: Subscriber, request_id: str | int, answer: object) -> None:
         now = self.clock()

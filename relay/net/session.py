@@ -37,6 +37,9 @@ TRY_AGAIN = 1013
 SILENT = 4408
 STUCK_READER = 4409
 
+FAILED = "a connection failed and is closed; the relay goes on"
+FAILED_REASON = "the relay failed; its log says why"
+
 BROKEN = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 
 
@@ -48,6 +51,7 @@ class Session:
         "_catching_up",
         "_closing",
         "_decoder",
+        "_ended",
         "_liveness",
         "_nursery",
         "_outbox",
@@ -64,6 +68,7 @@ class Session:
         self._decoder = frames.Decoder(limit=service.settings.limits.frame_bytes)
         self._abuse: deque[float] | None = None
         self._closing = False
+        self._ended = False
         self._catching_up = False
         self.heard = trio.current_time()
         """When bytes last came from the peer, trio's time."""
@@ -92,12 +97,14 @@ class Session:
             except BROKEN:
                 logger.debug("connection of user %d broke", user)
             except Exception:
-                logger.exception("a connection failed and is closed; the relay goes on")
-                self.close(INTERNAL, "the relay failed; its log says why")
+                logger.exception(FAILED)
+                self.close(INTERNAL, FAILED_REASON)
+                await self._part()
             finally:
                 self._liveness.forget(self)
                 hub.leave(subscriber)
                 hub.flush()
+                self._ended = True
                 nursery.cancel_scope.cancel()
 
     # In.
@@ -172,7 +179,7 @@ class Session:
 
     def put(self, frame: bytes) -> None:
         """See `Outlet`."""
-        if not self._closing:
+        if not self._closing and not self._ended:
             self._outbox.put(frame)
 
     def _put(self, frame: bytes) -> None:
@@ -180,12 +187,13 @@ class Session:
         self.flush()
 
     def flush(self) -> None:
-        """See `Outlet`."""
-        self._outbox.flush()
+        """See `Outlet`. An answer may come when there is nobody left to take it."""
+        if not self._ended:
+            self._outbox.flush()
 
     def close(self, code: int, reason: str) -> None:
         """See `Outlet`. What was queued goes out first; then the peer has a moment to part."""
-        if self._closing:
+        if self._closing or self._ended:
             return
         self._outbox.put(frames.encode_close(code, reason))
         self._closing = True
@@ -241,5 +249,8 @@ class Session:
         except sqlite3.Error as error:
             logger.error("cannot replay to a device: the store cannot be read: %s", error)
             self.close(TRY_AGAIN, "the relay cannot read its store just now")
+        except Exception:
+            logger.exception(FAILED)
+            self.close(INTERNAL, FAILED_REASON)
         self._catching_up = False
         hub.flush()
