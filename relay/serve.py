@@ -20,6 +20,7 @@ import trio
 from relay import __version__
 from relay.core.relay import Relay, open_relay
 from relay.net import control, frames, systemd
+from relay.net.names import browser_address
 from relay.net.server import Server, listen
 from relay.settings import Loaded, WrongSettings, control_socket, data_directory
 from relay.store.database import NewerStore, NotAStore
@@ -133,6 +134,9 @@ async def serve(data: Path, loaded: Loaded) -> None:
             nursery.start_soon(relay.meter.run)
             nursery.start_soon(relay.retention.run)
             relay.admin.url = _urls(listeners)[0].replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+            relay.service.signing_in.address = browser_address(
+                settings.http.public_url, *listeners[0].getsockname()[:2]
+            )
             async with trio.open_nursery() as serving:
                 await serving.start(server.run, listeners)
                 _welcome(relay, listeners)
@@ -191,10 +195,11 @@ def _urls(listeners: Sequence[socket.socket]) -> list[str]:
 def _welcome(relay: Relay, listeners: Sequence[socket.socket]) -> None:
     for url in _urls(listeners):
         logger.info("listening on %s", url)
+    logger.info("for browsers: %s", relay.service.signing_in.address)
     logger.info("data in %s", relay.data)
-    if not relay.state.users:
+    if not relay.state.users and not relay.settings.auth.open:
         logger.info(
             "\nNobody can sign in yet. In another terminal, for each user:\n"
-            "  relay user add User1 --name 'User One'\n"
-            "  relay device add User1        (prints the token to connect with)\n"
+            "  relay invite anna --new --name Anna    (a link and its QR code for a browser)\n"
+            "  relay user add robot; relay device add robot    (a token for a program)\n"
         )

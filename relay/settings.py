@@ -52,6 +52,42 @@ class Limits(Section):
     ] = 4_000
 
 
+class Http(Section):
+    """The web page and who may reach it."""
+
+    public_url: Annotated[
+        str,
+        Meta(
+            description="Where browsers reach the relay, for links: https://chat.example.org;"
+            " empty for the machine's address.",
+            pattern=r"^$|^https?://[^/]+$",
+        ),
+    ] = ""
+    hosts: Annotated[
+        list[str],
+        Meta(
+            description="Names of this relay beside the machine's own: others are refused, since a strange page"
+            " could be behind them. *.example.org for all within, * for any.",
+            extra=AT_START,
+        ),
+    ] = msgspec.field(default_factory=list)
+    metrics_from: Annotated[
+        list[str],
+        Meta(description="Networks that may read /metrics.", extra=AT_START),
+    ] = msgspec.field(default_factory=lambda: ["127.0.0.0/8", "::1/128"])
+
+
+class Auth(Section):
+    """How people sign in."""
+
+    open: Annotated[
+        bool, Meta(description="Whether anybody who reaches the relay may pick a name and is in: for a field kit.")
+    ] = False
+    invite_hours: Annotated[
+        float, Meta(gt=0, description="How long an invite is good for.", extra={"unit": "hours"})
+    ] = 72.0
+
+
 class Retention(Section):
     """How long what was said is kept. 0 keeps it for ever."""
 
@@ -85,6 +121,8 @@ class Settings(Section):
         list[str],
         Meta(min_length=1, description="Where to listen, HOST:PORT each; [::]:PORT for IPv6.", extra=AT_START),
     ] = msgspec.field(default_factory=lambda: ["0.0.0.0:8765"])
+    http: Http = msgspec.field(default_factory=Http)
+    auth: Auth = msgspec.field(default_factory=Auth)
     limits: Limits = msgspec.field(default_factory=Limits)
     retention: Retention = msgspec.field(default_factory=Retention)
     log: Log = msgspec.field(default_factory=Log)

@@ -118,7 +118,9 @@ def restart(log: MemoryLog, lag: int) -> None:
     for entry in log.entries[: len(log.entries) - lag]:
         before.apply(entry)
     rows = msgspec.convert(msgspec.to_builtins(snapshot.whole(before)), dict[str, Any])
-    kept = {name: sorted(tuple(row) for row in rows[name]) for name in ("users", "devices", "chats", "members")}
+    kept = {
+        name: sorted(tuple(row) for row in rows[name]) for name in ("users", "devices", "invites", "chats", "members")
+    }
     state = snapshot.load(Snapshot(seq=before.seq, at=before.at, pruned=before.pruned, **kept))
     for entry in log.entries[len(log.entries) - lag :]:
         state.apply(as_read(entry))

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from relay import __version__
-from relay.cli import chat, config, device, keep, status, talk, user
+from relay.cli import chat, config, device, invite, keep, status, talk, user
 from relay.cli.output import Failure
 from relay.protocol import schema as wire_schema
 
@@ -30,6 +30,7 @@ app.command()(keep.check)
 app.command()(keep.backup)
 app.command()(keep.restore)
 app.command()(keep.prune)
+app.command()(invite.invite)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})

@@ -3,6 +3,7 @@
 The commands above never know which. What a request takes and gives is in `protocol.control`.
 """
 
+import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -150,11 +151,17 @@ async def _opened(data: Path, *, make: bool) -> AsyncIterator[Callable[[str, Wir
     """Open the file of a relay that does not run, and give a way to ask it."""
     from relay.core.relay import open_relay
     from relay.net import control
+    from relay.net.names import browser_address
+    from relay.settings import Loaded
     from relay.store.lock import Locked
 
     _find(data, make=make)
     try:
-        async with open_relay(data) as relay:
+        settings = Loaded(options={}, environment=os.environ).settings
+        async with open_relay(data, settings=settings) as relay:
+            host, _, port = settings.listen[0].rpartition(":")
+            address = browser_address(settings.http.public_url, host.strip("[]"), int(port))
+            relay.service.signing_in.address = address
 
             async def ask_file(name: str, payload: Wire, items: Items) -> Any:
                 async def send(line: bytes) -> None:

@@ -15,7 +15,7 @@ from relay.cli.door import ask
 from relay.cli.options import Data, Json, Yes
 from relay.cli.output import Failure, as_json, when
 from relay.core import commands
-from relay.core.admin import decided
+from relay.core.asking import decided
 from relay.core.check import Finding
 from relay.core.check import check as check_store
 from relay.core.relay import open_relay

@@ -4,7 +4,6 @@ The same whether a relay runs or a command has the file to itself.
 """
 
 import os
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from operator import itemgetter
 from typing import Any, Protocol
@@ -14,12 +13,14 @@ import trio
 
 from relay import __version__
 from relay.core import commands, trail
+from relay.core.asking import decided
 from relay.core.clock import Clock
 from relay.core.commands import ADMIN, Command
 from relay.core.decide import ChatChanged, DeviceChanged, UserChanged
 from relay.core.hub import Hub
 from relay.core.meter import Meter, memory_bytes
-from relay.core.service import NO_DEVICE, new_chat_id, new_token, token_hash
+from relay.core.service import NO_DEVICE, new_chat_id
+from relay.core.sign_in import SignIn, new_token, token_hash
 from relay.core.state import Chat, Device, State, User
 from relay.core.subscriber import Subscriber
 from relay.protocol import control, requests
@@ -44,27 +45,6 @@ async def nobody(_item: object) -> None:
     """Take an item that nobody wants."""
 
 
-async def decided(log: Log, command: Command) -> Any:
-    """Append a command and wait for its answer.
-
-    Raises:
-        RelayError: it was refused, or could not be written.
-    """
-    answers: list[object] = []
-    done = trio.Event()
-
-    def answer(payload: object) -> None:
-        answers.append(payload)
-        done.set()
-
-    log.append(command, answer)
-    await done.wait()
-    (payload,) = answers
-    if isinstance(payload, RelayError):
-        raise payload
-    return payload
-
-
 class Prune(Protocol):
     """Removes old messages; see `Retention.prune`."""
 
@@ -85,6 +65,7 @@ class Admin:
         meter: Meter,
         lend: Callable[[int], str],
         prune: Prune,
+        sign_in: SignIn,
     ) -> None:
         self.url: str | None = None
         """Where the relay can be reached from this machine, once it listens."""
@@ -92,6 +73,7 @@ class Admin:
         """Where the settings in force come from, while a relay runs."""
         self._lend = lend
         self._prune = prune
+        self._sign_in = sign_in
         self._state = state
         self._log = log
         self._hub = hub
@@ -160,16 +142,14 @@ class Admin:
     async def list_users(self, _request: control.Empty) -> object:
         """All users, by id."""
         users = sorted(self._state.users.values(), key=lambda user: user.id)
-        devices = Counter(device.user for device in self._state.devices.values() if not device.revoked_at)
-        return [self._user_info(user, devices[user.key]) for user in users if not user.removed]
+        return [self._user_info(user) for user in users if not user.removed]
 
     async def show_user(self, request: control.OneUser) -> object:
         """One user."""
         return self._user_info(self._user(request.id))
 
-    def _user_info(self, user: User, devices: int | None = None) -> control.UserInfo:
-        if devices is None:
-            devices = sum(one.user == user.key and not one.revoked_at for one in self._state.devices.values())
+    def _user_info(self, user: User) -> control.UserInfo:
+        devices = [d for d in self._state.devices.values() if d.user == user.key and not d.revoked_at]
         return control.UserInfo(
             id=user.id,
             name=user.name,
@@ -177,7 +157,7 @@ class Admin:
             admin=user.admin,
             disabled=user.disabled,
             online=self._presence.online(user.key),
-            devices=devices,
+            devices=len(devices),
             chats=len(self._state.chats_of[user.key]),
             created_at=user.created_at,
         )
@@ -362,6 +342,19 @@ class Admin:
             return key
         return self._chat(called).key
 
+    # Signing in.
+
+    async def invite(self, request: control.Invite) -> object:
+        """Let a user sign in once, by a link; make the user where that is asked for."""
+        if request.new and self._state.user(request.user_id) is None:
+            await self._decided(control.AddUser(id=request.user_id, name=request.name))
+        return await self._sign_in.invite(ADMIN, user_id=request.user_id, chat_id=request.chat_id)
+
+    async def set_password(self, request: control.SetPassword) -> object:
+        """Let a user sign in by a password."""
+        await self._sign_in.set_password(request.id, request.password)
+        return control.Empty()
+
     # Chats.
 
     async def make_chat(self, request: control.MakeChat) -> object:
@@ -446,6 +439,8 @@ _HANDLERS: dict[str, Callable[[Admin, Any], Awaitable[object]]] = {
     "audit.list": Admin.list_audit,
     "lend": Admin.lend,
     "prune": Admin.prune,
+    "invite": Admin.invite,
+    "user.password": Admin.set_password,
 }
 """Who handles what of `control.CONTROL`."""
 _GIVING_MUCH: dict[str, Callable[[Admin, Any, Item], Awaitable[object]]] = {"watch": Admin.watch}

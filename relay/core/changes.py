@@ -1,4 +1,4 @@
-"""Changes to chats, users and devices as the log keeps them: the `extra` of entries of kind CHATS, USER, DEVICE.
+"""Changes to chats, users and devices as the log keeps them: the `extra` of entries from kind CHATS on.
 
 Each names all that applying it needs, so that the state follows from the entries alone. Plain data.
 """
@@ -123,6 +123,33 @@ class BackupRestored(Change, frozen=True, tag="backupRestored"):
     last: int
 
 
+class InviteMade(Change, frozen=True, tag="inviteMade", kw_only=True):
+    """Somebody may sign in once: of the code only the SHA-256 is kept, in hexadecimal."""
+
+    code_hash: str
+    expires_at: int
+    """Unix milliseconds."""
+    user: int = 0
+    """Whom it is for; 0 for somebody who is not a user yet."""
+    name: str = ""
+    """What such a one is called, until they say otherwise."""
+    chat: str = ""
+    """Where they land: a group or channel, which they join, or a user to talk to."""
+
+
+class InviteUsed(Change, frozen=True, tag="inviteUsed"):
+    """An invite let its user in and lets nobody in any more."""
+
+    code_hash: str
+
+
+class PasswordSet(Change, frozen=True, tag="passwordSet"):
+    """A user signs in with this password from now on, an argon2 hash; empty for with none."""
+
+    user: int
+    hash: str
+
+
 AnyChange = (
     ChatMade
     | ChatUpdated
@@ -137,6 +164,9 @@ AnyChange = (
     | DeviceRevoked
     | HistoryPruned
     | BackupRestored
+    | InviteMade
+    | InviteUsed
+    | PasswordSet
 )
 
 decode = msgspec.json.Decoder(AnyChange).decode

@@ -78,6 +78,40 @@ class NoteRestore(msgspec.Struct, frozen=True):
     last: int
 
 
+class MakeInvite(msgspec.Struct, frozen=True, kw_only=True):
+    """Let somebody sign in once, by a code of which the log gets the hash only."""
+
+    code_hash: str
+    expires_at: int
+    """Unix milliseconds."""
+    user_id: str | None = None
+    name: str | None = None
+    chat_id: str | None = None
+
+
+class UseInvite(msgspec.Struct, frozen=True):
+    """Somebody signs in by an invite; `made_up` is the id they get where they are no user yet."""
+
+    code_hash: str
+    label: str
+    token_hash: str
+
+
+class SignUp(msgspec.Struct, frozen=True):
+    """Somebody picks a name and is in, where that is open to all; `made_up` is the id they get."""
+
+    name: str
+    label: str
+    token_hash: str
+
+
+class SetPassword(msgspec.Struct, frozen=True):
+    """A user signs in with this password from now on, an argon2 hash; empty for with none."""
+
+    user_id: str
+    hash: str
+
+
 class AddDevice(msgspec.Struct, frozen=True):
     """A device signs in from now on; of its token the log gets the hash only."""
 

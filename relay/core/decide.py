@@ -60,6 +60,14 @@ class DeviceChanged(NamedTuple):
     device: int
 
 
+class SignedIn(NamedTuple):
+    """The answer to what lets somebody in: who and from which device, and the chat where they land, if any."""
+
+    user: int
+    device: int
+    chat_id: str | None
+
+
 class Decision(NamedTuple):
     """What one command leads to: entries, and what is answered once they are on disk."""
 
@@ -762,14 +770,7 @@ def _add_device(draft: _Drafting, command: Command, request: commands.AddDevice)
     user = state.users[request.user]
     if user.disabled or user.removed:
         raise RelayError.forbidden(f"{user.id!r} is disabled: `relay user enable {user.id}` first")
-    key = state.next_key(state.devices)
-    draft.change(
-        Kind.DEVICE,
-        0,
-        command,
-        changes.DeviceAdded(key=key, user=request.user, label=request.label, token_hash=request.token_hash),
-    )
-    return DeviceChanged(key)
+    return DeviceChanged(_sign_in(draft, command, request.user, request.label, request.token_hash))
 
 
 def _revoke_device(draft: _Drafting, command: Command, request: control.RevokeDevice) -> object:
@@ -809,6 +810,101 @@ def _note_restore(draft: _Drafting, command: Command, request: commands.NoteRest
     return requests.Nothing()
 
 
+# Signing in.
+
+
+def _make_invite(draft: _Drafting, command: Command, request: commands.MakeInvite) -> object:
+    state = draft.state
+    if command.user != ADMIN and not state.users[command.user].admin:
+        raise RelayError.forbidden("only the relay's admins may invite")
+    user = 0
+    if request.user_id is not None:
+        known = _known_user(draft, request.user_id)
+        if known.disabled:
+            raise RelayError.forbidden(f"{known.id!r} is disabled: `relay user enable {known.id}` first")
+        user = known.key
+    if request.chat_id is not None and request.chat_id not in state.user_keys:
+        _group(draft, command, request.chat_id)
+    draft.change(
+        Kind.SIGN_IN,
+        0,
+        command,
+        changes.InviteMade(
+            code_hash=request.code_hash,
+            expires_at=request.expires_at,
+            user=user,
+            name=request.name or "",
+            chat=request.chat_id or "",
+        ),
+    )
+    return requests.Nothing()
+
+
+def _use_invite(draft: _Drafting, command: Command, request: commands.UseInvite) -> object:
+    invite = draft.state.invites.get(request.code_hash)
+    if invite is None:
+        raise RelayError("unauthorized", "there is no such invite: ask for another one")
+    if invite.used:
+        raise RelayError("unauthorized", "this invite was used already: ask for another one")
+    if invite.expires_at <= draft.at:
+        raise RelayError("unauthorized", "this invite has expired: ask for another one")
+    user = invite.user or _join(draft, command, invite.name or "Guest")
+    known = draft.state.users.get(user)
+    if known is not None and (known.disabled or known.removed):
+        raise RelayError("unauthorized", "this invite is for somebody who may not sign in any more")
+    chat_id = _land(draft, command, user, invite.chat)
+    draft.change(Kind.SIGN_IN, 0, command, changes.InviteUsed(request.code_hash))
+    return SignedIn(user, _sign_in(draft, command, user, request.label, request.token_hash), chat_id)
+
+
+def _land(draft: _Drafting, command: Command, user: int, chat_id: str) -> str | None:
+    """Put one who comes by an invite into its group or channel; give the chat to show."""
+    state = draft.state
+    peer = state.user(chat_id)
+    if peer is not None:
+        return None if peer.removed or peer.key == user else chat_id
+    key = state.group_keys.get(chat_id)
+    if key is None or state.chats[key].gone:
+        return None
+    if user not in state.members[key]:
+        draft.change(Kind.CHATS, key, command, changes.MembersAdded([user]))
+    return chat_id
+
+
+def _sign_up(draft: _Drafting, command: Command, request: commands.SignUp) -> object:
+    name = request.name.strip().casefold()
+    for user in draft.state.users.values():
+        if not user.removed and name in (user.name.casefold(), user.id.casefold()):
+            raise RelayError.conflict(f"name: {request.name!r} is taken, pick another one")
+    user_key = _join(draft, command, request.name.strip())
+    return SignedIn(user_key, _sign_in(draft, command, user_key, request.label, request.token_hash), None)
+
+
+def _join(draft: _Drafting, command: Command, name: str) -> int:
+    """Make a user whose id is the one made up for them, with a number where that is taken."""
+    state = draft.state
+    wanted = user_id = command.made_up
+    number = 1
+    while user_id in state.user_keys or user_id in state.group_keys:
+        number += 1
+        user_id = f"{wanted}{number}"
+    key = state.next_key(state.users)
+    draft.change(Kind.USER, 0, command, changes.UserAdded(key=key, id=user_id, name=name))
+    return key
+
+
+def _sign_in(draft: _Drafting, command: Command, user: int, label: str, token_hash: str) -> int:
+    key = draft.state.next_key(draft.state.devices)
+    draft.change(Kind.DEVICE, 0, command, changes.DeviceAdded(key=key, user=user, label=label, token_hash=token_hash))
+    return key
+
+
+def _set_password(draft: _Drafting, command: Command, request: commands.SetPassword) -> object:
+    user = _known_user(draft, request.user_id)
+    draft.change(Kind.SIGN_IN, 0, command, changes.PasswordSet(user=user.key, hash=request.hash))
+    return UserChanged(user.key)
+
+
 _RULES: dict[type, Callable[[_Drafting, Command, Any], object]] = {
     requests.New: _new,
     requests.Edit: _edit,
@@ -829,5 +925,9 @@ _RULES: dict[type, Callable[[_Drafting, Command, Any], object]] = {
     control.RevokeDevice: _revoke_device,
     commands.PruneHistory: _prune_history,
     commands.NoteRestore: _note_restore,
+    commands.MakeInvite: _make_invite,
+    commands.UseInvite: _use_invite,
+    commands.SignUp: _sign_up,
+    commands.SetPassword: _set_password,
 }
 """Who decides what: the type of a command's request to its rule."""

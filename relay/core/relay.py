@@ -4,8 +4,8 @@
 """
 
 import logging
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import trio
@@ -54,7 +54,17 @@ class Relay:
         self.retention = Retention(state, log, reading, clock, settings.retention)
         self.service = Service(state, log, hub, reading, clock, settings)
         self.meter = Meter(data, log, hub, lags)
-        self.admin = Admin(state, log, hub, reading, clock, self.meter, self.service.lend, self.retention.prune)
+        self.admin = Admin(
+            state,
+            log,
+            hub,
+            reading,
+            clock,
+            self.meter,
+            self.service.lend,
+            self.retention.prune,
+            self.service.signing_in,
+        )
 
 
 @asynccontextmanager
@@ -74,9 +84,12 @@ async def open_relay(
         NewerStore: a newer relay wrote the file.
         sqlite3.Error: the file cannot be opened, or is damaged.
     """
-    with locked(data), _ungrouped():
+    with locked(data):
         path = data / "relay.db"
-        async with database.connect(path, writing=True) as writing:
+        async with (
+            database.loop(),
+            database.connect(path, writing=True) as writing,
+        ):
             await database.migrate(writing)
             async with database.connect(path, writing=False) as reading:
                 state = snapshot.load(await queries.snapshot(reading))
@@ -92,18 +105,6 @@ async def open_relay(
                         yield relay
                     finally:
                         log.stop()
-
-
-@contextmanager
-def _ungrouped() -> Iterator[None]:
-    """Let what is raised within come out as it is, and not as a group of one as nurseries have it."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-            (error,) = error.exceptions
-        raise error from error.__cause__
 
 
 async def _fold(reading: database.Connection, state: State, rules: Rules) -> None:

@@ -10,7 +10,7 @@ from functools import partial
 import trio
 
 from relay.core import snapshot
-from relay.core.admin import decided
+from relay.core.asking import decided
 from relay.core.clock import Clock
 from relay.core.commands import ADMIN, Command, PruneHistory
 from relay.core.state import State

@@ -4,7 +4,6 @@ What changes something becomes a command for the log and is answered when it is 
 answered from the state and a reading connection. Knows no sockets.
 """
 
-import hashlib
 import logging
 import secrets
 import sqlite3
@@ -18,12 +17,13 @@ import trio
 from relay.core import commands, render
 from relay.core.clock import Clock
 from relay.core.commands import Command
-from relay.core.decide import ChatChanged, UserChanged
+from relay.core.decide import ChatChanged, DeviceChanged, UserChanged
 from relay.core.hub import Hub
 from relay.core.limits import RateLimit
+from relay.core.sign_in import SignIn, new_token, token_hash
 from relay.core.state import Chat, State
 from relay.core.subscriber import Receipt, Subscriber
-from relay.protocol import codec, events, objects, requests
+from relay.protocol import codec, control, events, objects, requests
 from relay.protocol.envelopes import Ack, ClientEvent, Request
 from relay.protocol.errors import RelayError
 from relay.settings import Settings
@@ -45,16 +45,6 @@ Reply = Callable[[object], None]
 Handler = Callable[["Service", Subscriber, Any, Reply], Awaitable[None] | None]
 
 
-def token_hash(token: str) -> str:
-    """What the store keeps of a token: its SHA-256, in hexadecimal."""
-    return hashlib.sha256(token.encode()).hexdigest()
-
-
-def new_token() -> str:
-    """Make a token: 256 random bits."""
-    return secrets.token_urlsafe(32)
-
-
 def new_chat_id() -> str:
     """Make the id of a group or channel: 64 random bits, told apart from user ids by its look."""
     return f"g-{secrets.token_hex(8)}"
@@ -71,6 +61,7 @@ class Service:
         self.clock = clock
         self.settings = settings
         self.limit = RateLimit(settings.limits)
+        self.signing_in = SignIn(state, log, clock, settings.auth)
         self._lent: dict[str, tuple[int, float]] = {}
 
     # Coming in.
@@ -408,6 +399,43 @@ def _profile(service: Service, subscriber: Subscriber, request: requests.Profile
     service.command(subscriber, request, answer)
 
 
+def _devices(service: Service, subscriber: Subscriber, _request: requests.Nothing, reply: Reply) -> None:
+    there = {one.device for one in service.hub.presence.subscribers.get(subscriber.user, ())}
+    reply(
+        [
+            requests.DeviceItem(
+                device_id=device.key,
+                label=device.label,
+                created_at=device.created_at,
+                last_seen=service.log.cursors.get(device.key, (0, 0))[1] or None,
+                current=device.key == subscriber.device,
+                online=device.key in there,
+            )
+            for device in service.state.devices.values()
+            if device.user == subscriber.user and not device.revoked_at
+        ]
+    )
+
+
+def _revoke_device(service: Service, subscriber: Subscriber, request: requests.RevokeDevice, reply: Reply) -> None:
+    def answer(decided: object) -> None:
+        reply(requests.Nothing() if isinstance(decided, DeviceChanged) else decided)
+
+    service.command(subscriber, control.RevokeDevice(device_id=request.device_id), answer)
+
+
+async def _invite(service: Service, subscriber: Subscriber, request: requests.Invite, reply: Reply) -> None:
+    reply(
+        await service.signing_in.invite(
+            subscriber.user,
+            subscriber.device,
+            user_id=request.user_id,
+            name=request.name,
+            chat_id=request.chat_id,
+        )
+    )
+
+
 _HANDLERS: dict[str, Handler] = {
     "new": _new,
     "edit": _edit_or_delete,
@@ -426,5 +454,8 @@ _HANDLERS: dict[str, Handler] = {
     "leaveChat": _leave_chat,
     "deleteChat": _delete_chat,
     "profile": _profile,
+    "devices": _devices,
+    "revokeDevice": _revoke_device,
+    "invite": _invite,
 }
 """Who handles what: protocol.md, section 5."""

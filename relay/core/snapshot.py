@@ -7,12 +7,13 @@ from typing import Any
 
 import msgspec
 
-from relay.core.state import Chat, Device, Member, State, User
+from relay.core.state import Chat, Device, Invite, Member, State, User
 from relay.store.entry import Entry, Kind
 from relay.store.queries import Snapshot
 
 _user = msgspec.json.Decoder(User).decode
 _device = msgspec.json.Decoder(Device).decode
+_invite = msgspec.json.Decoder(Invite).decode
 _chat = msgspec.json.Decoder(Chat).decode
 _member = msgspec.json.Decoder(Member).decode
 
@@ -29,6 +30,9 @@ def load(snapshot: Snapshot) -> State:
         state.add_user(_user(value))
     for _, value in snapshot.devices:
         state.add_device(_device(value))
+    for _, value in snapshot.invites:
+        invite = _invite(value)
+        state.invites[invite.code_hash] = invite
     members: dict[int, dict[int, Member]] = {}
     for chat, user, value in snapshot.members:
         members.setdefault(chat, {})[user] = _member(value)
@@ -59,7 +63,7 @@ class Stale:
     def note(self, entry: Entry) -> None:
         """Take in what an entry makes stale."""
         kind = entry.kind
-        if kind in (Kind.USER, Kind.DEVICE):
+        if kind in (Kind.USER, Kind.DEVICE, Kind.SIGN_IN):
             self.people = True
         elif kind == Kind.NOTE:
             self.everything = True
@@ -90,6 +94,7 @@ class Stale:
             "pruned": state.pruned,
             "users": [(key, _json(user)) for key, user in state.users.items()] if people else [],
             "devices": [(key, _json(device)) for key, device in state.devices.items()] if people else [],
+            "invites": [(key, _json(invite)) for key, invite in state.invites.items()] if people else None,
             "chats": [(key, _json(state.chats[key])) for key in sorted(chats)],
             "whole": sorted(whole_chats),
             "members": [

@@ -29,6 +29,19 @@ class User(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
     disabled: bool = False
     removed: bool = False
     created_at: int = 0
+    password: str = ""
+    """The argon2 hash of what they sign in with, if they do."""
+
+
+class Invite(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
+    """A way in for one, once; see `changes.InviteMade`."""
+
+    code_hash: str
+    expires_at: int
+    user: int = 0
+    name: str = ""
+    chat: str = ""
+    used: bool = False
 
 
 class Device(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
@@ -116,6 +129,8 @@ class State:
         self.user_keys: dict[str, int] = {}
         self.devices: dict[int, Device] = {}
         self.device_keys: dict[str, int] = {}
+        self.invites: dict[str, Invite] = {}
+        """By the hash of their code; one that has expired goes when the next is made."""
         self.chats: dict[int, Chat] = {}
         self.group_keys: dict[str, int] = {}
         self.dialog_keys: dict[tuple[int, int], int] = {}
@@ -368,6 +383,27 @@ class State:
     @_change.register
     def _backup_restored(self, _change: changes.BackupRestored, _entry: Entry) -> None:
         """Nothing follows but the greater `seq`."""
+
+    @_change.register
+    def _invite_made(self, change: changes.InviteMade, entry: Entry) -> None:
+        self.invites = {key: known for key, known in self.invites.items() if known.expires_at > entry.at}
+        self.invites[change.code_hash] = Invite(
+            code_hash=change.code_hash,
+            expires_at=change.expires_at,
+            user=change.user,
+            name=change.name,
+            chat=change.chat,
+        )
+
+    @_change.register
+    def _invite_used(self, change: changes.InviteUsed, _entry: Entry) -> None:
+        invite = self.invites.get(change.code_hash)
+        if invite is not None:
+            invite.used = True
+
+    @_change.register
+    def _password_set(self, change: changes.PasswordSet, _entry: Entry) -> None:
+        self.users[change.user].password = change.hash
 
     # Indexes over it, kept in one place for entries and for a snapshot that is loaded.
 

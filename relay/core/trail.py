@@ -15,7 +15,7 @@ from relay.store.entry import Entry, Kind
 
 ADMIN_NAME = "(admin)"
 """The actor of what was done on the machine itself; no user can be called so."""
-SECRET = {"tokenHash"}
+SECRET = {"tokenHash", "codeHash", "hash"}
 _USERS = {"users", "members", "admins"}
 _USER = {"user", "owner"}
 

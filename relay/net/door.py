@@ -1,110 +1,180 @@
-"""The front door: reads one request's head, and either answers it or hands an upgrade on.
+"""The front door: every connection begins here as HTTP, and is answered or handed on as a WebSocket.
 
-HTTP is h11's, the WebSocket handshake wsproto's; what is decided here is who may come in (protocol.md,
-sections 1 and 9).
+Who may come in is decided here (protocol.md, sections 1 and 9): for which host, from which page, by which
+token. What a path does is in a module of its own.
 """
 
 import logging
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
-from urllib.parse import parse_qs, urlsplit
 
-import h11
-import trio
 from wsproto.connection import ConnectionType
 from wsproto.events import AcceptConnection
 from wsproto.events import Request as Upgrade
 from wsproto.handshake import H11Handshake
 from wsproto.utilities import RemoteProtocolError
 
+from relay.core.relay import Relay
+from relay.net import names
+from relay.net.http import Answer, Connection, Gone, Headers, Lobby, Refused, Request, json_answer, refusal
+from relay.net.metrics import Metrics
+from relay.net.pages import Pages
+from relay.net.session_page import COOKIE, SessionPage
 from relay.net.transport import Transport
-from relay.protocol import codec
-from relay.protocol.errors import ErrorCode, RelayError
+from relay.net.visitor import Visitor
+from relay.protocol.errors import RelayError
 
 logger = logging.getLogger(__name__)
 
-HEAD_BYTES = 16_384
-"""The largest request head."""
-HEAD_SECONDS = 10.0
-"""How long a client may take for its request's head."""
+READING = ("GET", "HEAD")
+FIXED: Headers = (
+    (b"X-Content-Type-Options", b"nosniff"),
+    (b"Referrer-Policy", b"no-referrer"),
+    (b"Cross-Origin-Opener-Policy", b"same-origin"),
+    (b"Cross-Origin-Resource-Policy", b"same-origin"),
+)
+"""What every answer says."""
+NOTHING_MAY = (b"Content-Security-Policy", b"default-src 'none'; frame-ancestors 'none'")
+"""What an answer says that is no page."""
+
+DAYS = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
+MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")
+
+Handler = Callable[[Request, Visitor], Awaitable[Answer]]
 
 
-class Head(NamedTuple):
-    """A request's head, and what came after it in the same read."""
+class Entrance(NamedTuple):
+    """A WebSocket that may begin."""
 
-    request: h11.Request
-    headers: dict[bytes, bytes]
-    path: str
-    query: dict[str, list[str]]
+    user: int
+    device: int
+    since: int | None
+    """The last event that the client says it has."""
+    answer: bytes
+    """What is still to be sent before the first frame."""
     rest: bytes
+    """What came after the request."""
 
 
-class Refused(Exception):
-    """A request that is answered with an HTTP error."""
+class Door:
+    """What answers HTTP."""
 
-    def __init__(self, status: int, code: ErrorCode, message: str, *headers: tuple[bytes, bytes]) -> None:
-        super().__init__(message)
-        self.status = status
-        self.error = RelayError(code, message).error
-        self.headers = headers
+    def __init__(self, relay: Relay) -> None:
+        self.lobby = Lobby()
+        self._relay = relay
+        self._names = names.Names(relay.settings.http.hosts)
+        self._pages = Pages()
+        self._session = SessionPage(relay)
+        self._metrics = Metrics(relay, self.lobby)
+        self._paths: dict[str, dict[str, Handler]] = {
+            "/session": {"GET": self._session.show, "POST": self._session.sign_in, "DELETE": self._session.sign_out},
+            "/healthz": {"GET": self._health},
+            "/metrics": {"GET": self._metrics.show},
+        }
 
+    async def serve(self, transport: Transport, *, secure: bool, full: Callable[[], bool]) -> Entrance | None:
+        """Answer one connection's requests until it ends or becomes a WebSocket.
 
-def unauthorized() -> Refused:
-    """Nobody who may come in."""
-    return Refused(
-        401,
-        "unauthorized",
-        "sign in first: send `Authorization: Bearer TOKEN`",
-        (b"WWW-Authenticate", b'Bearer realm="chat-relay"'),
-    )
+        Args:
+            transport: the connection.
+            secure: whether it is TLS.
+            full: tells whether there is no room for another WebSocket.
 
-
-async def read_head(transport: Transport) -> Head | None:
-    """Read a request's head.
-
-    Returns:
-        The head; None when the peer went away or took too long.
-
-    Raises:
-        Refused: it is not HTTP.
-    """
-    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES)
-    with trio.move_on_after(HEAD_SECONDS):
-        while True:
+        Raises:
+            OSError, trio.BrokenResourceError: the connection broke.
+        """
+        connection = Connection(transport, self.lobby)
+        while connection.reusable:
+            request = None
             try:
-                event = connection.next_event()
-            except h11.RemoteProtocolError as error:
-                raise Refused(error.error_status_hint, "bad_request", f"this is no request: {error}") from None
-            if isinstance(event, h11.Request):
-                target = urlsplit(event.target.decode("latin-1"))
-                return Head(
-                    event,
-                    dict(event.headers),
-                    target.path,
-                    parse_qs(target.query),
-                    connection.trailing_data[0],
-                )
-            if event is not h11.NEED_DATA:
+                request = await connection.next_request()
+                if request is None:
+                    return None
+                visitor = self._visitor(request, secure=secure)
+                if request.path == "/ws":
+                    return self._admit(connection, request, visitor, full=full())
+                answer = await self._answer(request, visitor)
+            except Gone:
                 return None
-            data = await transport.receive()
-            if not data:
+            except Exception as error:  # noqa: BLE001 - every failure has an answer
+                answer = _failure(error)
+            try:
+                await connection.answer(request, answer, self._fixed(answer))
+            except Gone:
                 return None
-            connection.receive_data(data)
-    return None
+        return None
+
+    @staticmethod
+    def _fixed(answer: Answer) -> Headers:
+        own = {name for name, _ in answer.headers}
+        more = [] if NOTHING_MAY[0] in own else [NOTHING_MAY]
+        return [*FIXED, *more, (b"Date", _date())]
+
+    # Who comes.
+
+    def _visitor(self, request: Request, *, secure: bool) -> Visitor:
+        """Find out who asks.
+
+        Raises:
+            Refused: for a host that is not this one, or from a page that is not ours.
+        """
+        bearer = _bearer(request)
+        cookie = None if bearer is not None else _cookie(request)
+        host = request.header(b"host") or ""
+        if bearer is None and request.path != "/healthz":
+            self._check_host(host)
+        writing = request.method not in READING
+        if bearer is None and (writing or request.path == "/ws"):
+            _check_origin(request, host, secure=secure, needed=cookie is not None)
+        token = bearer or cookie
+        who = self._relay.service.sign_in(token) if token else None
+        return Visitor(who, by_cookie=cookie is not None, secure=secure)
+
+    def _check_host(self, host: str) -> None:
+        name, _ = names.split_host(host)
+        if name not in self._names:
+            raise Refused(
+                421,
+                "forbidden",
+                f"this relay does not go by the name {name[:64]!r}: its admin can add it as http.hosts",
+            )
+
+    # What they get.
+
+    async def _answer(self, request: Request, visitor: Visitor) -> Answer:
+        methods = self._paths.get(request.path)
+        if methods is None:
+            return self._page(request)
+        handler = methods.get("GET" if request.method == "HEAD" else request.method)
+        if handler is None:
+            raise _no_such_method(methods)
+        return await handler(request, visitor)
+
+    def _page(self, request: Request) -> Answer:
+        if request.method not in READING:
+            raise _no_such_method(READING)
+        return self._pages.answer(request)
+
+    async def _health(self, _request: Request, _visitor: Visitor) -> Answer:
+        if self._relay.log.failing:
+            raise Refused(503, "unavailable", "the relay cannot write to its store; its log says why")
+        return json_answer({"status": "ok"})
+
+    # WebSockets.
+
+    @staticmethod
+    def _admit(connection: Connection, request: Request, visitor: Visitor, *, full: bool) -> Entrance:
+        connection.reusable = False
+        if visitor.who is None:
+            raise visitor.stranger()
+        if full:
+            raise Refused(503, "unavailable", "too many connections: try again later", (b"Retry-After", b"5"))
+        return Entrance(*visitor.who, since(request), accept(request), connection.rest)
 
 
-def bearer(head: Head) -> str | None:
-    """The token of an `Authorization` header."""
-    scheme, _, token = head.headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" and token else None
-
-
-def since(head: Head) -> int | None:
-    """The last event id that a client says it has (`/ws?after=23`), so that it need not be told again."""
-    values = head.query.get("after")
-    return int(values[0][:18]) if values and values[0].isascii() and values[0].isdigit() else None
-
-
-def accept(head: Head) -> bytes:
+def accept(request: Request) -> bytes:
     """Answer a WebSocket upgrade.
 
     Raises:
@@ -112,7 +182,7 @@ def accept(head: Head) -> bytes:
     """
     handshake = H11Handshake(ConnectionType.SERVER)
     try:
-        handshake.initiate_upgrade_connection(list(head.request.headers), head.request.target.decode("latin-1"))
+        handshake.initiate_upgrade_connection(list(request.event.headers), request.event.target.decode("latin-1"))
     except RemoteProtocolError as error:
         raise Refused(
             426, "bad_request", f"this is the WebSocket's address: {error}", (b"Upgrade", b"websocket")
@@ -121,15 +191,70 @@ def accept(head: Head) -> bytes:
     return handshake.send(AcceptConnection())
 
 
-def refusal(refused: Refused, *, head_only: bool = False) -> bytes:
-    """Encode an HTTP error; the connection is closed after it."""
-    body = codec.encode({"error": refused.error})
-    connection = h11.Connection(h11.SERVER)
-    headers = [
-        (b"Content-Type", b"application/json"),
-        (b"Content-Length", str(len(body)).encode()),
-        (b"Connection", b"close"),
-        *refused.headers,
-    ]
-    sent = connection.send(h11.Response(status_code=refused.status, headers=headers)) or b""
-    return sent if head_only else sent + body
+def since(request: Request) -> int | None:
+    """The last event id that a client says it has (`/ws?after=23`), so that it need not be told again."""
+    values = request.query.get("after")
+    return int(values[0][:18]) if values and values[0].isascii() and values[0].isdigit() else None
+
+
+def _date() -> bytes:
+    """The time, as HTTP writes it (RFC 9110, section 5.6.7)."""
+    now = time.gmtime()
+    return b"%s, %02d %s %d %02d:%02d:%02d GMT" % (
+        DAYS[now.tm_wday],
+        now.tm_mday,
+        MONTHS[now.tm_mon - 1],
+        now.tm_year,
+        now.tm_hour,
+        now.tm_min,
+        now.tm_sec,
+    )
+
+
+def _bearer(request: Request) -> str | None:
+    """The token of an `Authorization` header."""
+    scheme, _, token = (request.header(b"authorization") or "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" and token else None
+
+
+def _cookie(request: Request) -> str | None:
+    """The token that a browser keeps for us."""
+    for pair in (request.header(b"cookie") or "").split(";"):
+        name, _, value = pair.strip().partition("=")
+        if name == COOKIE and value:
+            return value
+    return None
+
+
+def _check_origin(request: Request, host: str, *, secure: bool, needed: bool) -> None:
+    """Refuse what a strange page has a browser ask (cross-site request forgery).
+
+    A browser names the page with each request that changes something; what has no page and no cookie is a
+    program, which a strange page cannot be.
+    """
+    origin = request.header(b"origin")
+    if origin is None:
+        if needed:
+            raise Refused(403, "forbidden", "a browser's request that changes something names its Origin")
+    elif not names.same_origin(origin, host, secure=secure):
+        raise Refused(403, "forbidden", "this comes from another page than the relay's own")
+
+
+def _no_such_method(methods: "dict[str, Handler] | tuple[str, ...]") -> Refused:
+    allowed = ", ".join(["HEAD", *methods] if "HEAD" not in methods and "GET" in methods else methods)
+    return Refused(405, "bad_request", f"what can be done here: {allowed}", (b"Allow", allowed.encode()))
+
+
+def _failure(error: Exception) -> Answer:
+    """What a failed request is answered with."""
+    if isinstance(error, Refused):
+        return refusal(error)
+    if isinstance(error, RelayError):
+        return refusal(Refused.because(error))
+    if isinstance(error, sqlite3.Error):
+        logger.error("the store cannot be read: %s", error)
+        return refusal(Refused.because(RelayError.unavailable()))
+    if isinstance(error, OSError):
+        raise error
+    logger.error("a request failed; the relay goes on", exc_info=error)
+    return refusal(Refused.because(RelayError.internal()))

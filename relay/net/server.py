@@ -12,7 +12,8 @@ import trio
 
 from relay.core.relay import Relay
 from relay.core.service import NO_DEVICE
-from relay.net import door, frames
+from relay.net import frames
+from relay.net.door import Door, Entrance
 from relay.net.liveness import Liveness
 from relay.net.session import BROKEN, SERVER_RESTARTING, Session
 from relay.net.transport import SocketTransport, Transport
@@ -60,6 +61,7 @@ class Server:
     def __init__(self, relay: Relay) -> None:
         self.relay = relay
         self._limits = relay.settings.limits
+        self.door = Door(relay)
         self.liveness = Liveness()
         self.sessions: set[Session] = set()
         self._listening = trio.CancelScope()
@@ -93,6 +95,7 @@ class Server:
     def stop(self) -> None:
         """Stop accepting, let what waits be written and sent, close all connections, and let `run` return."""
         self._stopping = True
+        self.door.lobby.close()
         self._listening.cancel()
 
     async def _farewell(self) -> None:
@@ -141,55 +144,43 @@ class Server:
         try:
             self._at_the_door += 1
             try:
-                signed_in = await self._enter(transport)
+                session = await self._enter(transport)
             finally:
                 self._at_the_door -= 1
                 if self._stopping and not self._at_the_door:
                     self._door_empty.set()
-            if signed_in is not None:
-                await self._converse(transport, *signed_in)
+            if session is not None:
+                await self._converse(transport, *session)
         except BROKEN:
             return
         except Exception:
             logger.exception("a connection failed before it was one; the relay goes on")
 
-    async def _converse(self, transport: Transport, user: int, device: int, position: int, rest: bytes) -> None:
+    def _full(self) -> bool:
+        return len(self.sessions) >= self._limits.connections or self._stopping
+
+    async def _converse(self, transport: Transport, entrance: Entrance, position: int) -> None:
         session = Session(transport, self.relay.service, self.liveness)
         self.sessions.add(session)
         try:
-            await session.run(user, device, position, rest)
+            await session.run(entrance.user, entrance.device, position, entrance.rest)
         finally:
             self.sessions.discard(session)
             if self._stopping and not self.sessions:
                 self._last_left.set()
 
-    async def _enter(self, transport: Transport) -> tuple[int, int, int, bytes] | None:
-        """Read the request and answer it; give who came in, where it was an upgrade."""
-        try:
-            head = await door.read_head(transport)
-            if head is None:
-                return None
-            if head.path != "/ws":
-                raise door.Refused(404, "not_found", "there is nothing here; the WebSocket is at /ws")
-            token = door.bearer(head)
-            who = self.relay.service.sign_in(token) if token else None
-            if who is None:
-                raise door.unauthorized()
-            if len(self.sessions) >= self._limits.connections or self._stopping:
-                raise door.Refused(503, "unavailable", "too many connections: try again later", (b"Retry-After", b"5"))
-            answer = door.accept(head)
-        except door.Refused as refused:
-            await _send(transport, door.refusal(refused))
-            transport.end()
+    async def _enter(self, transport: Transport) -> tuple[Entrance, int] | None:
+        """Answer requests; give a WebSocket that may begin, and where its events start."""
+        entrance = await self.door.serve(transport, secure=False, full=self._full)
+        if entrance is None:
             return None
-        user, device = who
-        position = await self._position(user, device, door.since(head))
-        await _send(transport, answer)
+        position = await self._position(entrance.user, entrance.device, entrance.since)
+        await _send(transport, entrance.answer)
         if self._stopping:
             await _send(transport, frames.encode_close(SERVER_RESTARTING, RESTARTS))
             transport.end()
             return None
-        return user, device, position, head.rest
+        return entrance, position
 
     async def _position(self, user: int, device: int, since: int | None) -> int:
         """Where a device's events start: after what it says it has, else after its cursor (section 7)."""

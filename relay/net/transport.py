@@ -3,6 +3,7 @@
 Both have the same few verbs, so that whatever stands on them knows no difference.
 """
 
+import os
 import socket
 from typing import Protocol
 
@@ -12,6 +13,10 @@ RECEIVE = 65_536
 """Bytes taken at one read."""
 CHUNK = 16_384
 """Bytes given to a stream at a time: each that goes through is progress."""
+FILE_CHUNK = 2**20
+"""Bytes of a file given to the kernel at a time."""
+STREAM_FILE_CHUNK = 131_072
+"""Bytes of a file read and given to a stream at a time."""
 SEND_BUFFER = 262_144
 """Bytes that the kernel may hold for one who does not read."""
 
@@ -30,11 +35,18 @@ class Transport(Protocol):
             OSError, trio.BrokenResourceError: the connection broke.
         """
 
-    def send_now(self, data: bytes) -> int:
+    def send_now(self, data: bytes | memoryview) -> int:
         """Send what can be sent without waiting, and say how many bytes that was."""
 
-    async def send_some(self, data: bytes) -> int:
+    async def send_some(self, data: bytes | memoryview) -> int:
         """Wait until at least some bytes could be sent, and say how many."""
+
+    async def send_file(self, descriptor: int, offset: int, count: int) -> int:
+        """Wait until at least some of a part of a file could be sent, and say how many bytes.
+
+        Raises:
+            OSError, trio.BrokenResourceError: the connection broke, or the file cannot be read.
+        """
 
     def end(self) -> None:
         """Say that nothing more will be sent."""
@@ -67,7 +79,7 @@ class SocketTransport:
             except BlockingIOError:
                 continue
 
-    def send_now(self, data: bytes) -> int:
+    def send_now(self, data: bytes | memoryview) -> int:
         """See `Transport`. A connection that broke takes everything: the reader learns of it."""
         try:
             return self._socket.send(data)
@@ -76,10 +88,21 @@ class SocketTransport:
         except OSError:
             return len(data)
 
-    async def send_some(self, data: bytes) -> int:
+    async def send_some(self, data: bytes | memoryview) -> int:
         """See `Transport`."""
         await trio.lowlevel.wait_writable(self._socket)
         return self.send_now(data)
+
+    async def send_file(self, descriptor: int, offset: int, count: int) -> int:
+        """See `Transport`. The kernel copies it; in a thread, since the disk may take its time."""
+        while True:
+            await trio.lowlevel.wait_writable(self._socket)
+            try:
+                return await trio.to_thread.run_sync(
+                    os.sendfile, self._socket.fileno(), descriptor, offset, min(count, FILE_CHUNK)
+                )
+            except BlockingIOError:
+                continue
 
     def end(self) -> None:
         """See `Transport`."""
@@ -107,15 +130,21 @@ class StreamTransport:
         """See `Transport`."""
         return bytes(await self._stream.receive_some(RECEIVE))
 
-    def send_now(self, data: bytes) -> int:
+    def send_now(self, data: bytes | memoryview) -> int:
         """See `Transport`."""
         return len(data) if not data else 0
 
-    async def send_some(self, data: bytes) -> int:
+    async def send_some(self, data: bytes | memoryview) -> int:
         """See `Transport`."""
         part = data[:CHUNK]
         await self._stream.send_all(part)
         return len(part)
+
+    async def send_file(self, descriptor: int, offset: int, count: int) -> int:
+        """See `Transport`."""
+        data = await trio.to_thread.run_sync(os.pread, descriptor, min(count, STREAM_FILE_CHUNK), offset)
+        await self._stream.send_all(data)
+        return len(data)
 
     def end(self) -> None:
         """See `Transport`: a stream is ended by closing it."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from relay.protocol.base import ClientMessageId, Id, Name, NewId, Text, Timestamp, Users, Wire
-from relay.protocol.requests import Accepted, RequestType
+from relay.protocol.requests import Accepted, Invitation, RequestType
 
 Value = bool | int | float | str | list[str]
 """A setting's, or a detail's."""
@@ -255,6 +255,22 @@ class Lent(Wire, frozen=True, kw_only=True):
     token: str
 
 
+class Invite(Wire, frozen=True, kw_only=True):
+    """`relay invite`: `new` makes a user where there is none of that id."""
+
+    user_id: NewId
+    name: Name | None = None
+    chat_id: Id | None = None
+    new: bool = False
+
+
+class SetPassword(Wire, frozen=True, kw_only=True):
+    """`relay user password`; an empty one takes it away."""
+
+    id: Id
+    password: Annotated[str, msgspec.Meta(max_length=1_024)]
+
+
 CONTROL: dict[str, RequestType] = {
     "user.add": RequestType(AddUser, UserInfo),
     "user.list": RequestType(Empty, list[UserInfo]),
@@ -276,6 +292,8 @@ CONTROL: dict[str, RequestType] = {
     "watch": RequestType(Watch, Empty),
     "audit.list": RequestType(Audit, list[Happened]),
     "lend": RequestType(OneUser, Lent),
+    "invite": RequestType(Invite, Invitation),
+    "user.password": RequestType(SetPassword, Empty),
 }
 """Every request of the control socket, by `payloadType`."""
 

@@ -131,6 +131,40 @@ class Marked(Wire, frozen=True, kw_only=True):
     missed: int | None = None
 
 
+class RevokeDevice(Wire, frozen=True, kw_only=True):
+    """Let one of one's own devices sign in no more."""
+
+    device_id: int
+
+
+class Invite(Wire, frozen=True, kw_only=True):
+    """Let somebody sign in once; a new user where no `user_id` is given. For admins."""
+
+    name: Name | None = None
+    user_id: Id | None = None
+    chat_id: Id | None = None
+
+
+class DeviceItem(Wire, frozen=True, kw_only=True):
+    """One of one's own devices; `current` is the one that asks."""
+
+    device_id: int
+    label: str
+    created_at: Timestamp
+    last_seen: Timestamp | None = None
+    current: bool
+    online: bool
+
+
+class Invitation(Wire, frozen=True, kw_only=True):
+    """An invite's link, said this once; `qr` are rows of modules, 1 for dark, without a quiet zone."""
+
+    url: str
+    code: str
+    expires_at: Timestamp
+    qr: list[str]
+
+
 class RequestType(NamedTuple):
     """One line of the table: the payload's type and the response payload's."""
 
@@ -156,6 +190,9 @@ REQUESTS: dict[str, RequestType] = {
     "leaveChat": RequestType(ChatRequest, Nothing),
     "deleteChat": RequestType(ChatRequest, Nothing),
     "profile": RequestType(ProfileRequest, Profile),
+    "devices": RequestType(Nothing, list[DeviceItem]),
+    "revokeDevice": RequestType(RevokeDevice, Nothing),
+    "invite": RequestType(Invite, Invitation),
 }
 """Every request the relay answers, by `payloadType`."""
 

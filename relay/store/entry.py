@@ -24,6 +24,9 @@ class Kind(IntEnum):
     DEVICE = 8
     NOTE = 9
     """Something the log remembers for its admin and tells no client: history was removed, a backup restored."""
+    SIGN_IN = 10
+    """Invites and passwords."""
+    FILE = 11
 
 
 class Covered(NamedTuple):

@@ -379,6 +379,7 @@ class Snapshot(NamedTuple):
     pruned: int
     users: list[tuple[int, str]]
     devices: list[tuple[int, str]]
+    invites: list[tuple[str, str]]
     chats: list[tuple[int, str]]
     members: list[tuple[int, int, str]]
 
@@ -393,6 +394,7 @@ async def snapshot(connection: Connection) -> Snapshot:
         pruned,
         await connection.execute("SELECT key, value FROM user ORDER BY key"),
         await connection.execute("SELECT key, value FROM device ORDER BY key"),
+        await connection.execute("SELECT key, value FROM invite ORDER BY key"),
         await connection.execute("SELECT key, value FROM chat ORDER BY key"),
         await connection.execute("SELECT chat, user, value FROM member ORDER BY chat, user"),
     )
@@ -424,6 +426,7 @@ class Base(msgspec.Struct, rename="camel"):
     pruned: int
     users: list[tuple[int, str]]
     devices: list[tuple[int, str]]
+    invites: list[tuple[str, str]]
     chats: list[tuple[int, str]]
     members: list[tuple[int, int, str]]
 
@@ -434,7 +437,7 @@ async def base(connection: Connection) -> Snapshot | None:
     if not rows:
         return None
     kept = msgspec.json.decode(rows[0][0], type=Base)
-    return Snapshot(kept.seq, kept.at, kept.pruned, kept.users, kept.devices, kept.chats, kept.members)
+    return Snapshot(kept.seq, kept.at, kept.pruned, kept.users, kept.devices, kept.invites, kept.chats, kept.members)
 
 
 async def last_before(connection: Connection, at: int) -> int:

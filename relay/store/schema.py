@@ -1,6 +1,6 @@
 """The tables, as numbered migrations. Only SQL text and its order; who runs it is `database`.
 
-The log is the truth. The tables `user`, `device`, `chat` and `member` are what the log amounted to at the
+The log is the truth. The tables `user`, `device`, `invite`, `chat` and `member` are what the log amounted to at the
 entry `snapshot.seq`, kept so that a start needs not read all of it; `relay check` proves that they agree.
 """
 
@@ -32,6 +32,7 @@ MIGRATIONS: tuple[str, ...] = (
 
     CREATE TABLE user (key INTEGER PRIMARY KEY, value TEXT NOT NULL) STRICT;
     CREATE TABLE device (key INTEGER PRIMARY KEY, value TEXT NOT NULL) STRICT;
+    CREATE TABLE invite (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE chat (key INTEGER PRIMARY KEY, value TEXT NOT NULL) STRICT;
     CREATE TABLE member (
         chat  INTEGER NOT NULL,
@@ -87,6 +88,9 @@ MIGRATIONS: tuple[str, ...] = (
             SELECT value->>0, value->>1 FROM json_each(NEW.snapshot, '$.users');
         INSERT OR REPLACE INTO device (key, value)
             SELECT value->>0, value->>1 FROM json_each(NEW.snapshot, '$.devices');
+        DELETE FROM invite WHERE NEW.snapshot->>'$.invites' IS NOT NULL;
+        INSERT INTO invite (key, value)
+            SELECT value->>0, value->>1 FROM json_each(NEW.snapshot, '$.invites') WHERE type = 'array';
         INSERT OR REPLACE INTO chat (key, value)
             SELECT value->>0, value->>1 FROM json_each(NEW.snapshot, '$.chats');
         DELETE FROM member WHERE chat IN (SELECT value FROM json_each(NEW.snapshot, '$.whole'));

@@ -1,0 +1,57 @@
+"""`relay invite`: a one-time link, and its QR code in the terminal."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from relay.cli.door import ask
+from relay.cli.options import Data, Json
+from relay.cli.output import as_json, when
+from relay.protocol import control
+from relay.settings import data_directory
+
+QUIET = 2
+"""Modules of light around the code: cameras find it with less than the four of the standard."""
+
+
+def invite(
+    user_id: Annotated[str, typer.Argument(metavar="USER", help="Whom.", show_default=False)],
+    chat: Annotated[
+        str | None, typer.Option(metavar="ID", help="The group or channel they land in and join, or whom they talk to.")
+    ] = None,
+    new: Annotated[bool, typer.Option("--new", help="Make the user if there is none of that id.")] = False,
+    name: Annotated[str | None, typer.Option(help="What a new user is called.", show_default=False)] = None,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Let a user sign in once, from a browser: print a link and its QR code.
+
+    Example: relay invite anna --new --name Anna
+    """
+    request = control.Invite(user_id=user_id, name=name, chat_id=chat, new=new)
+    invitation = ask(data_directory(data), "invite", request)
+    if json:
+        as_json({"url": invitation.url, "code": invitation.code, "expiresAt": invitation.expires_at})
+        return
+    print("\n".join(drawn(invitation.qr)))
+    print(f"\n{invitation.url}\n\nGood for one sign-in until {when(invitation.expires_at)}.")
+
+
+def drawn(rows: Sequence[str]) -> list[str]:
+    """Draw a QR code with half blocks, light on dark whatever the terminal's colours are.
+
+    Args:
+        rows: its modules, 1 for dark.
+    """
+    width = len(rows[0]) + 2 * QUIET if rows else 0
+    light = "0" * width
+    framed = [light] * QUIET + [f"{'0' * QUIET}{row}{'0' * QUIET}" for row in rows] + [light] * QUIET
+    if len(framed) % 2:
+        framed.append(light)
+    # Black on white, set here and not left to the terminal: many cameras read no inverted code.
+    blocks = {"00": " ", "10": "▀", "01": "▄", "11": "█"}
+    return [
+        "\x1b[30;107m" + "".join(blocks[above + below] for above, below in zip(upper, lower, strict=True)) + "\x1b[0m"
+        for upper, lower in zip(framed[::2], framed[1::2], strict=True)
+    ]

@@ -1,0 +1,219 @@
+"""Who comes in, and by what: an invite, a password, or a name where the relay is open. Gives them a token.
+
+Of tokens and invites' codes the relay keeps hashes only. How often one may guess is limited here. No sockets.
+"""
+
+import hashlib
+import re
+import secrets
+import unicodedata
+from typing import NamedTuple
+
+import msgspec
+import trio
+
+from relay.core import commands
+from relay.core.asking import decided
+from relay.core.attempts import Attempts, network
+from relay.core.clock import Clock
+from relay.core.commands import ADMIN, Command
+from relay.core.decide import DeviceChanged, SignedIn
+from relay.core.passwords import Passwords
+from relay.core.state import State
+from relay.protocol import control
+from relay.protocol.errors import RelayError
+from relay.protocol.requests import Invitation
+from relay.settings import Auth
+from relay.store.log import Log
+
+ADDRESS_WAIT = 900.0
+"""The longest that an address has to wait after its failures, in seconds."""
+USER_WAIT = 60.0
+"""The same for the user whom somebody guesses at: a guesser must not be able to lock them out for long."""
+HOUR = 3_600_000
+
+WRONG = "the user id or the password is wrong"
+
+
+def token_hash(token: str) -> str:
+    """What the store keeps of a token or an invite's code: its SHA-256, in hexadecimal."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def new_token() -> str:
+    """Make a token: 256 random bits."""
+    return secrets.token_urlsafe(32)
+
+
+def new_code() -> str:
+    """Make an invite's code: 128 random bits, short enough for a small QR code."""
+    return secrets.token_urlsafe(16)
+
+
+def id_for(name: str) -> str:
+    """The user id that goes with a name: what of it may stand in one (protocol.md, section 3)."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9_-]+", ".", plain).strip(".")[:48] or "guest"
+
+
+class Entered(NamedTuple):
+    """Somebody is in: their token, said this once."""
+
+    token: str
+    user_id: str
+    chat_id: str | None = None
+
+
+class SignIn:
+    """The ways in."""
+
+    def __init__(self, state: State, log: Log, clock: Clock, settings: Auth) -> None:
+        self.address = ""
+        """Where a browser reaches the relay, for links: `http://192.168.1.5:8765`."""
+        self.passwords = Passwords()
+        self._state = state
+        self._log = log
+        self._clock = clock
+        self._settings = settings
+        self._by_address = Attempts(ADDRESS_WAIT)
+        self._by_user = Attempts(USER_WAIT)
+
+    def ways(self) -> list[str]:
+        """What a sign-in page may offer."""
+        ways = ["invite", "password"]
+        if self._settings.open:
+            ways.append("open")
+        return ways
+
+    async def by_invite(self, code: str, label: str, address: str) -> Entered:
+        """Let somebody in by an invite, which lets nobody in afterwards.
+
+        Args:
+            code: the invite's.
+            label: what the device is called.
+            address: where they come from.
+
+        Raises:
+            RelayError: `unauthorized`, or `rate_limited` after too many that were.
+        """
+        invite = self._state.invites.get(token_hash(code))
+        request = commands.UseInvite(token_hash(code), label, token_hash(token := new_token()))
+        made_up = id_for(invite.name) if invite is not None else ""
+        return await self._enter(address, None, request, token, made_up)
+
+    async def by_name(self, name: str, label: str, address: str) -> Entered:
+        """Make a user of somebody who picks a name, where the relay is open.
+
+        Raises:
+            RelayError: `forbidden`, the relay is not open; `conflict`, the name is taken; `rate_limited`.
+        """
+        if not self._settings.open:
+            raise RelayError.forbidden("this relay is not open: an invite is needed")
+        name = " ".join(name.split())
+        if not name:
+            raise RelayError.bad_field("name", "a name is needed")
+        request = commands.SignUp(name, label, token_hash(token := new_token()))
+        return await self._enter(address, None, request, token, id_for(name))
+
+    async def by_password(self, user_id: str, password: str, label: str, address: str) -> Entered:
+        """Let a user in by their password.
+
+        Raises:
+            RelayError: `unauthorized`, or `rate_limited` after too many that were.
+        """
+        self._wait_first(address, user_id)
+        # Counted before it is known, so that many attempts at once are not looked at all together.
+        self._failed(address, user_id)
+        user = self._state.user(user_id)
+        right = await self.passwords.check(user.password if user is not None else None, password)
+        if not right or user is None or user.disabled or user.removed:
+            raise RelayError("unauthorized", WRONG)
+        self._by_user.succeeded(user_id)
+        self._by_address.forgive(network(address))
+        token = new_token()
+        request = commands.AddDevice(user.key, label, token_hash(token))
+        await decided(self._log, Command(self._clock(), user.key, 0, request))
+        return Entered(token, user.id)
+
+    async def _enter(
+        self, address: str, user_id: str | None, request: msgspec.Struct, token: str, made_up: str
+    ) -> Entered:
+        self._wait_first(address, user_id)
+        try:
+            answer = await decided(self._log, Command(self._clock(), ADMIN, 0, request, made_up=made_up))
+        except RelayError as error:
+            if error.error.code in ("unauthorized", "conflict"):
+                self._failed(address, user_id)
+            raise
+        assert isinstance(answer, SignedIn)
+        return Entered(token, self._state.users[answer.user].id, answer.chat_id)
+
+    def _wait_first(self, address: str, user_id: str | None) -> None:
+        now = trio.current_time()
+        wait = self._by_address.wait(network(address), now)
+        if user_id is not None:
+            wait = max(wait, self._by_user.wait(user_id, now))
+        if wait > 0:
+            raise RelayError.rate_limited(int(wait * 1_000) + 1)
+
+    def _failed(self, address: str, user_id: str | None) -> None:
+        now = trio.current_time()
+        self._by_address.failed(network(address), now)
+        if user_id is not None:
+            self._by_user.failed(user_id, now)
+
+    # Invites.
+
+    async def invite(
+        self,
+        by: int,
+        device: int = 0,
+        *,
+        user_id: str | None = None,
+        name: str | None = None,
+        chat_id: str | None = None,
+    ) -> Invitation:
+        """Make an invite.
+
+        Args:
+            by: who invites, `ADMIN` for an admin on the machine.
+            device: from which device.
+            user_id: whom; somebody who is not a user yet where it is None.
+            name: what such a one is called.
+            chat_id: where they land.
+
+        Raises:
+            RelayError: they may not, or there is no such user or chat.
+        """
+        now = self._clock()
+        code = new_code()
+        expires_at = now + round(self._settings.invite_hours * HOUR)
+        request = commands.MakeInvite(
+            code_hash=token_hash(code), expires_at=expires_at, user_id=user_id, name=name, chat_id=chat_id
+        )
+        await decided(self._log, Command(now, by, device, request))
+        # In a fragment a browser sends it to nobody, so that it reaches no log.
+        url = f"{self.address}/#invite={code}"
+        return Invitation(url=url, code=code, expires_at=expires_at, qr=qr(url))
+
+    async def set_password(self, user_id: str, password: str) -> None:
+        """Let a user sign in by a password; an empty one takes it away.
+
+        Raises:
+            RelayError: there is no such user.
+        """
+        hashed = await self.passwords.hash(password) if password else ""
+        await decided(self._log, Command(self._clock(), ADMIN, 0, commands.SetPassword(user_id, hashed)))
+
+    async def sign_out(self, user: int, device: int) -> None:
+        """Let a device sign in no more; its connection ends at once."""
+        answer = await decided(self._log, Command(self._clock(), user, device, control.RevokeDevice(device_id=device)))
+        assert isinstance(answer, DeviceChanged)
+
+
+def qr(text: str) -> list[str]:
+    """A QR code as rows of modules, 1 for dark, without the quiet zone around it."""
+    import segno
+
+    code = segno.make_qr(text, error="m")
+    return ["".join("1" if module else "0" for module in row) for row in code.matrix]

@@ -1,0 +1,81 @@
+"""`/session`: signing in and out over HTTP, and who one is. The token goes into a cookie that no script reads."""
+
+from typing import Annotated
+
+import msgspec
+
+from relay import __version__
+from relay.core.relay import Relay
+from relay.core.service import NO_DEVICE
+from relay.core.sign_in import Entered
+from relay.net.http import Answer, Refused, Request, json_answer
+from relay.net.visitor import Visitor
+from relay.protocol.base import Id, Name, Wire
+
+COOKIE = "relay_session"
+COOKIE_SECONDS = 400 * 86_400
+"""How long a browser keeps it, counted from the last time it asked who it is; browsers allow no more."""
+
+
+class Credentials(Wire, frozen=True, kw_only=True):
+    """What somebody signs in by: an invite, a user id and a password, or a name where the relay is open."""
+
+    invite: Annotated[str, msgspec.Meta(max_length=256)] | None = None
+    user_id: Id | None = None
+    password: Annotated[str, msgspec.Meta(max_length=1_024)] | None = None
+    name: Name | None = None
+    label: Annotated[str, msgspec.Meta(max_length=128)] = ""
+
+
+class SessionPage:
+    """What `/session` does."""
+
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+        self._sign_in = relay.service.signing_in
+
+    async def show(self, request: Request, visitor: Visitor) -> Answer:
+        """Say who one is; a browser that asks keeps its cookie for longer."""
+        if visitor.who is None:
+            raise visitor.stranger(signIn=self._sign_in.ways())
+        user = self._relay.state.users[visitor.user]
+        who = {"userId": user.id, "name": user.name, "admin": user.admin, "version": __version__}
+        if not visitor.by_cookie:
+            return json_answer(who)
+        token = next(
+            pair.strip().partition("=")[2]
+            for pair in (request.header(b"cookie") or "").split(";")
+            if pair.strip().startswith(f"{COOKIE}=")
+        )
+        return json_answer(who, headers=[self._cookie(token, COOKIE_SECONDS, visitor)])
+
+    async def sign_in(self, request: Request, visitor: Visitor) -> Answer:
+        """Let somebody in, by what they bring."""
+        credentials = await request.json(Credentials)
+        entered = await self._enter(credentials, request.peer)
+        answer = {"token": entered.token, "userId": entered.user_id}
+        if entered.chat_id is not None:
+            answer["chatId"] = entered.chat_id
+        return json_answer(answer, headers=[self._cookie(entered.token, COOKIE_SECONDS, visitor)])
+
+    async def _enter(self, credentials: Credentials, peer: str) -> Entered:
+        label = credentials.label
+        if credentials.invite is not None:
+            return await self._sign_in.by_invite(credentials.invite, label, peer)
+        if credentials.user_id is not None and credentials.password is not None:
+            return await self._sign_in.by_password(credentials.user_id, credentials.password, label, peer)
+        if credentials.name is not None:
+            return await self._sign_in.by_name(credentials.name, label, peer)
+        raise Refused(400, "bad_request", "body: send an invite, or userId and password")
+
+    async def sign_out(self, _request: Request, visitor: Visitor) -> Answer:
+        """Let this device in no more."""
+        user, device = visitor.user, visitor.device
+        if device != NO_DEVICE:
+            await self._sign_in.sign_out(user, device)
+        return Answer(204, [self._cookie("", 0, visitor), (b"Cache-Control", b"no-store")])
+
+    def _cookie(self, token: str, seconds: int, visitor: Visitor) -> tuple[bytes, bytes]:
+        secure = visitor.secure or self._relay.settings.http.public_url.startswith("https:")
+        attributes = f"Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict" + ("; Secure" if secure else "")
+        return (b"Set-Cookie", f"{COOKIE}={token}; {attributes}".encode())

@@ -1,0 +1,183 @@
+"""What a client may cost over HTTP: bad, slow and endless requests, too many of them, and strange hosts and pages."""
+
+import json
+
+import pytest
+import trio
+from http_relay import http_relay, read_all
+
+from relay.net import http
+from relay.net.http import Lobby
+from relay.net.names import Names, same_origin
+from relay.settings import Http, Settings
+
+
+async def answer_to(relay, data: bytes) -> bytes:
+    return await read_all(await relay.raw(data))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x00\x01\x02\x03\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5, 6\r\n\r\n",
+        b"POST /session HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nA: \x00\r\n\r\n",
+        b"GET /" + b"a" * 40_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 20_000,
+    ],
+)
+async def test_what_is_no_request_is_refused_and_the_connection_ends(tmp_path, data):
+    async with http_relay(tmp_path) as relay:
+        answer = await answer_to(relay, data)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.split()[1] in (b"400", b"431", b"501", b"505"), answer[:80]
+    assert json.loads(body)["error"]["code"] == "bad_request"
+
+
+async def test_a_head_that_does_not_come_ends_the_connection(tmp_path, autojump_clock, monkeypatch):
+    lobby = Lobby()
+    with lobby.wait(http.HEAD_SECONDS) as scope:
+        await trio.sleep_forever()
+    assert scope.cancelled_caught
+    assert trio.current_time() - http.HEAD_SECONDS < 1
+    assert len(lobby) == 0
+
+
+async def test_a_slow_client_is_let_go(tmp_path, monkeypatch):
+    monkeypatch.setattr(http, "HEAD_SECONDS", 0.2)
+    async with http_relay(tmp_path) as relay:
+        stream = await relay.raw(b"GET / HTTP/1.1\r\nHo")
+        assert await read_all(stream) == b""
+
+
+async def test_many_who_say_nothing_keep_nobody_out(tmp_path):
+    async with http_relay(tmp_path) as relay:
+        relay.server.door.lobby._room = 8
+        hanging = [await relay.raw(b"GET / HT") for _ in range(40)]
+        async with relay.browser() as browser:
+            assert (await browser.get("/healthz")).status_code == 200
+        assert len(relay.server.door.lobby) <= 8
+        assert await read_all(hanging[0]) == b""
+        for stream in hanging:
+            await stream.aclose()
+
+
+async def test_a_json_body_may_be_16_kib(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        fits = await browser.post("/session", content=b'{"invite":"x"}'.ljust(16_384))
+        over = await browser.post("/session", content=b'{"invite":"x"}'.ljust(16_385))
+
+        async def chunks():
+            for _ in range(100):
+                yield b" " * 1_000
+
+        unannounced = await browser.post("/session", content=chunks())
+    assert fits.status_code == 401
+    assert over.status_code == unannounced.status_code == 413
+    assert over.json()["error"]["code"] == "too_large"
+
+
+async def test_a_body_that_stalls_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(http, "BODY_SECONDS", 0.2)
+    async with http_relay(tmp_path) as relay:
+        request = f"POST /session HTTP/1.1\r\nHost: {relay.host}\r\nContent-Length: 100\r\n\r\n{{"
+        assert (await answer_to(relay, request.encode())).startswith(b"HTTP/1.1 408")
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"invite":5}', b'{"userId":"a"}', b"[" * 9_000, b"\xff\xfe"])
+async def test_a_body_that_is_not_what_it_should_be_is_refused(tmp_path, body):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        answer = await browser.post("/session", content=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "bad_request"
+
+
+async def test_a_name_that_is_not_the_relays_is_refused(tmp_path):
+    settings = Settings(http=Http(hosts=["chat.example.org", "*.lab.example"]))
+    async with http_relay(tmp_path, settings) as relay, relay.browser() as browser:
+        statuses = {
+            host: (await browser.get("/session", headers={"Host": host})).status_code
+            for host in (
+                "evil.example",
+                "evil.example:80",
+                "127.0.0.1.evil.example",
+                "localhost.evil.example",
+                "",
+                "localhost",
+                "LOCALHOST:1",
+                "192.168.7.7",
+                "[fe80::1]:8765",
+                "chat.example.org",
+                "a.lab.example",
+                "a.b.lab.example",
+            )
+        }
+    refused = {host for host, status in statuses.items() if status == 421}
+    assert refused == {
+        "evil.example",
+        "evil.example:80",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example",
+        "",
+        "a.b.lab.example",
+    }
+    assert {status for host, status in statuses.items() if host not in refused} == {401}
+
+
+async def test_a_program_with_a_token_may_call_the_relay_what_it_likes(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        token = await relay.user("alarm")
+        headers = {"Host": "relay.internal", "Authorization": f"Bearer {token}"}
+        assert (await browser.get("/session", headers=headers)).status_code == 200
+
+
+def test_any_name_will_do_where_the_settings_say_so():
+    assert "evil.example" in Names(["*"])
+    assert "evil.example" not in Names()
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "same"),
+    [
+        ("http://relay:8765", "relay:8765", True),
+        ("http://relay", "relay", True),
+        ("https://relay", "relay", True),
+        ("http://[::1]:8765", "[::1]:8765", True),
+        ("http://relay:8766", "relay:8765", False),
+        ("http://evil:8765", "relay:8765", False),
+        ("http://relay.evil:8765", "relay:8765", False),
+        ("http://relay:99999", "relay:8765", False),
+        ("null", "relay:8765", False),
+        ("", "relay:8765", False),
+        ("file://", "relay:8765", False),
+    ],
+)
+def test_which_pages_are_the_relays_own(origin, host, same):
+    assert same_origin(origin, host, secure=False) is same
+
+
+async def test_healthz_says_whether_the_store_can_be_written(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        well = await browser.get("/healthz", headers={"Host": "anything.example"})
+        relay.relay.log.failing = True
+        ill = await browser.get("/healthz")
+        relay.relay.log.failing = False
+    assert (well.status_code, well.json()) == (200, {"status": "ok"})
+    assert ill.status_code == 503
+
+
+async def test_metrics_are_for_this_machine_only_unless_configured(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        here = await browser.get("/metrics")
+        through_a_proxy = await browser.get("/metrics", headers={"X-Forwarded-For": "10.0.0.9"})
+    nowhere = Settings(http=Http(metrics_from=[]))
+    async with http_relay(tmp_path / "2", nowhere) as relay, relay.browser() as browser:
+        refused = await browser.get("/metrics")
+    assert here.status_code == 200
+    assert "\nrelay_entries_total 0.0\n" in here.text
+    assert (through_a_proxy.status_code, refused.status_code) == (403, 403)
