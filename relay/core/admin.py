@@ -4,6 +4,7 @@ The same whether a relay runs or a command has the file to itself.
 """
 
 import os
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from operator import itemgetter
 from typing import Any, Protocol
@@ -142,14 +143,16 @@ class Admin:
     async def list_users(self, _request: control.Empty) -> object:
         """All users, by id."""
         users = sorted(self._state.users.values(), key=lambda user: user.id)
-        return [self._user_info(user) for user in users if not user.removed]
+        devices = Counter(device.user for device in self._state.devices.values() if not device.revoked_at)
+        return [self._user_info(user, devices[user.key]) for user in users if not user.removed]
 
     async def show_user(self, request: control.OneUser) -> object:
         """One user."""
         return self._user_info(self._user(request.id))
 
-    def _user_info(self, user: User) -> control.UserInfo:
-        devices = [d for d in self._state.devices.values() if d.user == user.key and not d.revoked_at]
+    def _user_info(self, user: User, devices: int | None = None) -> control.UserInfo:
+        if devices is None:
+            devices = sum(one.user == user.key and not one.revoked_at for one in self._state.devices.values())
         return control.UserInfo(
             id=user.id,
             name=user.name,
@@ -157,7 +160,7 @@ class Admin:
             admin=user.admin,
             disabled=user.disabled,
             online=self._presence.online(user.key),
-            devices=len(devices),
+            devices=devices,
             chats=len(self._state.chats_of[user.key]),
             created_at=user.created_at,
         )

@@ -49,7 +49,7 @@ async def check(data: Path, progress: Callable[[str], None]) -> list[Finding]:
 
 @asynccontextmanager
 async def _one_view(path: Path) -> AsyncIterator[database.Connection]:
-    async with database.loop(), database.connect(path, writing=False) as reading:
+    async with database.connect(path, writing=False) as reading:
         await database.recognise(reading)
         await reading.execute("BEGIN")
         yield reading

@@ -4,8 +4,8 @@
 """
 
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import trio
@@ -84,12 +84,9 @@ async def open_relay(
         NewerStore: a newer relay wrote the file.
         sqlite3.Error: the file cannot be opened, or is damaged.
     """
-    with locked(data):
+    with locked(data), _ungrouped():
         path = data / "relay.db"
-        async with (
-            database.loop(),
-            database.connect(path, writing=True) as writing,
-        ):
+        async with database.connect(path, writing=True) as writing:
             await database.migrate(writing)
             async with database.connect(path, writing=False) as reading:
                 state = snapshot.load(await queries.snapshot(reading))
@@ -105,6 +102,18 @@ async def open_relay(
                         yield relay
                     finally:
                         log.stop()
+
+
+@contextmanager
+def _ungrouped() -> Iterator[None]:
+    """Let what is raised within come out as it is, and not as a group of one as nurseries have it."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            (error,) = error.exceptions
+        raise error from error.__cause__
 
 
 async def _fold(reading: database.Connection, state: State, rules: Rules) -> None:

@@ -116,11 +116,13 @@ class Subscriber:
         waiting = self._unacknowledged
         if waiting and waiting[0].seq == seq:
             receipt = waiting.popleft()
+            last = seq
             done = self._acknowledged
             while done and waiting and waiting[0].seq in done:
-                done.discard(waiting.popleft().seq)
+                last = waiting.popleft().seq
+                done.discard(last)
             # What follows the last acknowledged event and was no event of this user's is behind it too.
-            self.cursor = receipt.seq if not waiting else max(receipt.seq, waiting[0].seq - 1)
+            self.cursor = waiting[0].seq - 1 if waiting else last
             return receipt
         if seq in self._acknowledged:
             return None

@@ -1,19 +1,19 @@
-"""SQLite from trio: the one module that knows aiosqlite, and with it asyncio.
+"""SQLite from trio: the one module that knows aiosqlite.
 
-aiosqlite runs each connection in a thread of its own and answers asyncio's futures; trio-asyncio carries
-them over. Everything else in the relay sees trio only.
+aiosqlite runs each connection in a thread of its own and answers asyncio's futures; `bridge` carries them over.
+Everything else in the relay sees trio only.
 """
 
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiosqlite
 import trio
-import trio_asyncio
 
+from relay.store.bridge import Bridge
 from relay.store.schema import APPLICATION_ID, MIGRATIONS
 
 Parameters = Sequence[Any]
@@ -43,9 +43,9 @@ class NotAStore(Exception):
 class Connection:
     """One connection to the file, and its thread."""
 
-    def __init__(self, connection: aiosqlite.Connection) -> None:
+    def __init__(self, connection: aiosqlite.Connection, bridge: Bridge) -> None:
         self._connection = connection
-        self._fetchall = trio_asyncio.aio_as_trio(connection.execute_fetchall)
+        self._run = bridge.run
 
     async def execute(self, sql: str, parameters: Parameters = ()) -> Rows:
         """Run one statement and return all its rows: one hop to the thread and back.
@@ -53,55 +53,36 @@ class Connection:
         Raises:
             sqlite3.Error: what SQLite says.
         """
-        return await self._fetchall(sql, parameters)  # type: ignore[no-any-return]
+        return cast("Rows", await self._run(self._connection.execute_fetchall(sql, parameters)))
 
     async def script(self, sql: str) -> None:
         """Run several statements that take no parameters."""
-        await trio_asyncio.aio_as_trio(self._connection.executescript)(sql)
+        await self._run(self._connection.executescript(sql))
 
     async def backup(self, target: Path, pages: int = 1_000) -> None:
         """Copy the file while it is written to (SQLite's online backup)."""
         copy = sqlite3.connect(target, check_same_thread=False)
         try:
-            await trio_asyncio.aio_as_trio(self._connection.backup)(copy, pages=pages)
+            await self._run(self._connection.backup(copy, pages=pages))
         finally:
             copy.close()
 
 
-async def _start(path: Path) -> aiosqlite.Connection:
-    return await aiosqlite.connect(path, isolation_level=None, cached_statements=256)
-
-
 @asynccontextmanager
 async def connect(path: Path, *, writing: bool) -> AsyncIterator[Connection]:
-    """Open one connection; needs a `loop` around it.
+    """Open one connection.
 
     A reading connection cannot write, whatever it is asked.
     """
-    raw = await trio_asyncio.aio_as_trio(_start)(path)
+    bridge = Bridge()
+    raw = await bridge.run(aiosqlite.connect(path, isolation_level=None, cached_statements=256))
     try:
-        connection = Connection(raw)
+        connection = Connection(raw, bridge)
         await connection.script(_SHARED + (_WRITING if writing else "PRAGMA query_only = ON;"))
         yield connection
     finally:
         with trio.CancelScope(shield=True):
-            await trio_asyncio.aio_as_trio(raw.close)()
-
-
-@asynccontextmanager
-async def loop() -> AsyncIterator[None]:
-    """Hold the context in which connections live: asyncio inside trio.
-
-    What is raised within comes out as it is, and not as a group of one as nurseries have it.
-    """
-    try:
-        async with trio_asyncio.open_loop():
-            yield
-    except BaseExceptionGroup as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-            (error,) = error.exceptions
-        raise error from error.__cause__
+            await bridge.run(raw.close())
 
 
 async def recognise(connection: Connection) -> int:

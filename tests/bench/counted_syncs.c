@@ -1,5 +1,5 @@
 /* LD_PRELOAD layer that counts sync calls and written bytes of a process, in a file others can map.
- * RELAY_BENCH_COUNTS names the file: three 64-bit numbers, syncs, write calls to files, bytes of those. */
+ * BENCH_COUNTS names the file: three 64-bit numbers, syncs, write calls to files, bytes of those. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -12,7 +12,7 @@
 static uint64_t nowhere[3], *counts = nowhere;
 
 __attribute__((constructor)) static void begin(void) {
-  const char *path = getenv("RELAY_BENCH_COUNTS");
+  const char *path = getenv("BENCH_COUNTS");
   int fd = path ? open(path, O_RDWR | O_CREAT, 0600) : -1;
   if (fd < 0) return;
   if (!ftruncate(fd, sizeof nowhere)) {

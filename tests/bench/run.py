@@ -48,7 +48,7 @@ class Counts:
         self.path = path
         self.environment = {
             "LD_PRELOAD": str(generator.build(HERE / "counted_syncs.c")),
-            "RELAY_BENCH_COUNTS": str(path),
+            "BENCH_COUNTS": str(path),
         }
 
     def read(self) -> tuple[int, int, int]:
@@ -295,7 +295,10 @@ def _summary(rows: list[Figures]) -> list[str]:
             key = "ready_ms" if what == "start" else "deliveries" if "w2" in what else "rate"
             values = [row[key] for row in mine]
             middle = min(mine, key=lambda row: abs(row[key] - statistics.median(values)))
-            lines.append(f"{tree}: median of {len(values)} [{min(values):.0f} … {max(values):.0f}]: {_line(middle)}")
+            spread = f"{len(values)} rounds, {min(values):.0f} … {max(values):.0f}"
+            if "cpu_us_per_message" in middle:
+                spread += f", least {min(row['cpu_us_per_message'] for row in mine)} µs/message"
+            lines.append(f"{tree} ({spread}): {_line(middle)}")
     return lines
 
 
