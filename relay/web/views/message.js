@@ -132,7 +132,7 @@ function Meta({ message, mine, chatType, ends }) {
   return html`<span class="meta">
     ${edited ? html`<span class="edited">${t("message.edited")}</span>` : null}
     ${ends ? html`<${Time} at=${message.createdAt} />` : null}
-    ${state_ ? html`<${Ticks} name=${chatType === "favorites" && state_ === "delivered" ? "sent" : state_} />` : null}
+    ${state_ ? html`<${Ticks} name=${chatType === "favorites" && (state_ === "delivered" || state_ === "read") ? "sent" : state_} />` : null}
   </span>`;
 }
 
