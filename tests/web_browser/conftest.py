@@ -1,0 +1,235 @@
+"""A relay on loopback, a Chromium, and people in it. Everything here is skipped without --browser.
+
+The relay is the real one, started as users start it; people sign in with tokens that its command line made.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PEOPLE = {
+    "anna": "Anna Lindqvist",
+    "ben": "Ben Okafor",
+    "carla": "Carla Schnabelreiter-Großherzogenberger",
+    "maria": "Мария Кузнецова",
+    "lei": "李雷",
+    "yusuf": "Youssef أمين",
+}
+# A page of the relay's own origin that is not the client: from it a test speaks the protocol as somebody else.
+BLANK = "/icons/icon.svg"
+SPEAK = """async ([requests, wait]) => {
+  const socket = new WebSocket(location.origin.replace('http', 'ws') + '/ws');
+  await new Promise((resolve, reject) => { socket.onopen = resolve; socket.onerror = reject; });
+  const answers = [];
+  const done = new Promise((resolve) => {
+    socket.onmessage = ({ data }) => {
+      const frame = JSON.parse(data);
+      if (frame.type !== 'response') return;
+      answers.push(frame.payload ?? { error: frame.error });
+      if (answers.length === requests.length) resolve();
+    };
+  });
+  for (const [at, [payloadType, payload]] of requests.entries()) {
+    const id = 'q' + at;
+    if (payloadType === 'new' && !payload.clientMessageId) payload.clientMessageId = id + Math.random();
+    socket.send(JSON.stringify({ type: 'request', id, timestamp: Date.now(), payloadType, payload }));
+    if (wait) await new Promise((resolve) => setTimeout(resolve, wait));
+  }
+  await done;
+  socket.close(1000);
+  return answers;
+}"""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    reason = None
+    if not config.getoption("--browser"):
+        reason = "asks for a browser: run with --browser"
+    elif CHROMIUM is None:
+        reason = "there is no chromium on this machine"
+    here = Path(__file__).parent
+    for item in items:
+        if reason and here in item.path.parents:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def run(*arguments: str, data: Path) -> str:
+    """Run the command line."""
+    command = [sys.executable, "-m", "relay", *arguments, "--data", str(data)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+class Relay:
+    """One relay of its own, that can be stopped, frozen and started again on the same port."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [
+            sys.executable,
+            "-m",
+            "relay",
+            "serve",
+            "--listen",
+            f"127.0.0.1:{self.port}",
+            "--data",
+            str(self.data),
+        ]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for _ in range(200):
+            try:
+                urllib.request.urlopen(self.url, timeout=1).close()
+            except OSError:
+                time.sleep(0.05)
+            else:
+                return
+        pytest.fail("the relay did not start")
+
+    def stop(self) -> None:
+        if self.process:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+            self.process.wait(20)
+            self.process = None
+
+    def freeze(self) -> None:
+        """Let it hang: sockets stay open and nothing answers, as when a laptop slept."""
+        assert self.process
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self.process
+        self.process.send_signal(signal.SIGCONT)
+
+    def token(self, user: str) -> str:
+        return json.loads(run("device", "add", user, "--json", data=self.data))["token"]
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a store with people in it, once."""
+    data = tmp_path_factory.mktemp("template") / "data"
+    for user, name in PEOPLE.items():
+        run("user", "add", user, "--name", name, *(["--admin"] if user == "anna" else []), data=data)
+    return data
+
+
+@pytest.fixture
+def relay(template: Path, tmp_path: Path) -> Iterator[Relay]:
+    shutil.copytree(template, tmp_path / "data")
+    started = Relay(tmp_path / "data")
+    started.start()
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Person:
+    """Somebody with a browser of their own."""
+
+    def __init__(self, relay: Relay, browser: Any, user: str | None, **options: Any) -> None:
+        self.relay = relay
+        self.user = user
+        self.problems: list[str] = []
+        self.asked: list[str] = []
+        settings = {"viewport": {"width": 1280, "height": 800}, "locale": "en-GB", **options}
+        self.context = browser.new_context(**settings)
+        if user:
+            cookie = {"name": "relay_session", "value": relay.token(user), "url": relay.url}
+            self.context.add_cookies([cookie])
+        self._voice: Any = None
+
+    def open(self, path: str = "/") -> Any:
+        """Open the client; what its console complains of ends in `problems`, what it asks for in `asked`."""
+        page = self.context.new_page()
+        page.on("console", lambda line: self.problems.append(line.text) if line.type == "error" else None)
+        page.on("pageerror", lambda error: self.problems.append(str(error)))
+        page.on("dialog", lambda box: self.problems.append(f"a dialog of the browser: {box.message}"))
+        page.on("request", lambda request: self.asked.append(request.url))
+        page.goto(self.relay.url + path)
+        return page
+
+    def chats(self) -> Any:
+        """Open the client and wait for the list."""
+        page = self.open()
+        page.wait_for_selector(".chat-list")
+        return page
+
+    def ask(self, *requests: tuple[str, dict[str, Any]], wait: int = 0) -> list[Any]:
+        """Speak the protocol itself, from this person's device."""
+        return self._speaker().evaluate(SPEAK, [[list(one) for one in requests], wait])
+
+    def _speaker(self) -> Any:
+        if self._voice is None:
+            self._voice = self.context.new_page()
+            self._voice.goto(self.relay.url + BLANK)
+        return self._voice
+
+    def say(self, chat: str, *texts: str, wait: int = 0) -> list[Any]:
+        return self.ask(*(("new", {"chatId": chat, "message": text}) for text in texts), wait=wait)
+
+    def say_meanwhile(self, chat: str, texts: list[str], *, wait: int) -> None:
+        """Begin to say something every `wait` ms, and go on without waiting for the end."""
+        requests = [["new", {"chatId": chat, "message": text}] for text in texts]
+        self._speaker().evaluate(f"(what) => void ({SPEAK})(what)", [requests, wait])
+
+
+@pytest.fixture
+def person(relay: Relay, chromium: Any) -> Iterator[Any]:
+    """Bring somebody in: person("anna"), or person(None) for one who is not signed in."""
+    people: list[Person] = []
+
+    def bring(user: str | None, **options: Any) -> Person:
+        people.append(Person(relay, chromium, user, **options))
+        return people[-1]
+
+    yield bring
+    for one in people:
+        one.context.close()
+
+
+@pytest.fixture
+def pictures(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Where pictures of screens go: a folder that is kept when --pictures names one."""
+    folder = Path(request.config.getoption("--pictures") or os.fspath(tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,579 @@
+"""What people notice, in a real browser, against a real relay: web.md's list, one behaviour a test."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+PIXEL = (
+    b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x06\x00\x00\x00\x1f\x15\xc4\x89"
+    b"\x00\x00\x00\nIDATx\x9cc\x00\x01\x00\x00\x05\x00\x01\r\n-\xb4\x00\x00\x00\x00IEND\xaeB`\x82"
+)
+IN_VIEW = """(selector) => {
+  const scroller = document.querySelector('.messages > .scroll').getBoundingClientRect();
+  return [...document.querySelectorAll(selector)].some((one) => {
+    const box = one.getBoundingClientRect();
+    return box.top >= scroller.top - 1 && box.bottom <= scroller.bottom + 1;
+  });
+}"""
+# The first message that is wholly in view, and where it is.
+PLACE = """() => {
+  const scroller = document.querySelector('.messages > .scroll').getBoundingClientRect();
+  for (const one of document.querySelectorAll('.message')) {
+    const box = one.getBoundingClientRect();
+    if (box.top >= scroller.top + 40) return [one.dataset.id, Math.round(box.top)];
+  }
+}"""
+# The window loses (or gets back) the focus, as when somebody looks at another one.
+LOOK_AWAY = """(away) => {
+  document.hasFocus = () => !away;
+  dispatchEvent(new Event(away ? 'blur' : 'focus'));
+}"""
+
+
+def open_chat(page: Any, chat: str) -> None:
+    page.click(f"[data-chat={chat}]")
+    page.wait_for_selector(".conversation")
+
+
+def texts(page: Any) -> list[str]:
+    return page.locator(".message .text").all_inner_texts()
+
+
+def write(page: Any, text: str) -> None:
+    page.fill(".composer textarea", text)
+    page.press(".composer textarea", "Enter")
+
+
+def badge(page: Any, chat: str) -> str | None:
+    shown = page.locator(f"[data-chat={chat}] .badge [aria-hidden]")
+    return shown.inner_text() if shown.count() else None
+
+
+def wheel_up(page: Any, times: int = 6) -> None:
+    page.mouse.move(800, 400)
+    for _ in range(times):
+        page.mouse.wheel(0, -400)
+        page.wait_for_timeout(40)
+    page.wait_for_timeout(200)
+
+
+# ---------------------------------------------------------------- 1, 2: opening, reading, staying
+
+
+def test_opening_a_chat_shows_the_newest_message(person: Any) -> None:
+    person("ben").say("anna", *(f"message {at}" for at in range(150)))
+    page = person("anna").chats()
+    open_chat(page, "ben")
+    page.wait_for_selector(".divider-new")
+    page.click(".to-end")
+    page.wait_for_selector("text=message 149")
+    page.reload()
+    page.wait_for_selector("text=message 149")
+    assert page.evaluate(IN_VIEW, ".message:last-child")
+
+
+def test_opening_a_chat_with_news_shows_where_they_begin(person: Any) -> None:
+    ben, anna = person("ben"), person("anna")
+    ben.say("anna", *(f"old {at}" for at in range(60)))
+    anna.ask(("read", {"chatId": "ben"}))
+    ben.say("anna", *(f"new {at}" for at in range(120)))
+    page = anna.chats()
+    assert badge(page, "ben") == "99+"
+    open_chat(page, "ben")
+    divider = page.wait_for_selector(".divider-new")
+    assert "120" in divider.inner_text()
+    assert page.evaluate(IN_VIEW, ".divider-new")
+    assert page.evaluate(IN_VIEW, ".divider-new + .message")
+    assert page.inner_text(".divider-new + .message .text") == "new 0"
+
+
+def test_older_pages_do_not_move_what_one_reads(person: Any) -> None:
+    person("ben").say("anna", *(f"line {at} " + "word " * (at % 30) for at in range(400)))
+    anna = person("anna")
+    anna.ask(("read", {"chatId": "ben"}))
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector(".message")
+    page.wait_for_timeout(400)
+    for _ in range(4):
+        wheel_up(page, 3)
+        before = page.evaluate(PLACE)
+        page.wait_for_timeout(400)
+        assert page.evaluate(PLACE) == before
+    page.keyboard.press("Escape")
+
+
+def test_news_do_not_pull_one_down_who_reads_further_up(person: Any) -> None:
+    ben, anna = person("ben"), person("anna")
+    ben.say("anna", *(f"line {at}" for at in range(100)))
+    anna.ask(("read", {"chatId": "ben"}))
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector(".message")
+    wheel_up(page)
+    before = page.evaluate(PLACE)
+    ben.say("anna", "one", "two", "three")
+    page.wait_for_function("document.querySelector('.to-end .badge')?.textContent === '3'")
+    assert page.evaluate(PLACE) == before
+    page.click(".to-end")
+    page.wait_for_selector("text=three")
+    page.wait_for_function("!document.querySelector('.to-end')")
+
+
+def test_a_growing_composer_leaves_the_end_in_view(person: Any) -> None:
+    ben, anna = person("ben"), person("anna")
+    ben.say("anna", *(f"line {at}" for at in range(60)))
+    anna.ask(("read", {"chatId": "ben"}))
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector("text=line 59")
+    page.fill(".composer textarea", "a\nb\nc\nd\ne")
+    page.wait_for_timeout(200)
+    assert page.evaluate(IN_VIEW, ".message:last-child")
+
+
+# ---------------------------------------------------------------- 3: read marks
+
+
+def test_read_marks_wait_for_a_window_that_is_looked_at(person: Any) -> None:
+    ben, anna = person("ben"), person("anna")
+    ben.say("anna", "first")
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector("text=first")
+    page.wait_for_function("!document.querySelector('[data-chat=ben] .badge')")
+    page.evaluate(LOOK_AWAY, True)
+    ben.say("anna", "second")
+    page.wait_for_selector(".text:has-text('second')")
+    page.wait_for_timeout(500)
+    assert badge(page, "ben") == "1"
+    assert ben.ask(("messages", {"chatId": "anna"}))[0][-1]["status"] == "unread"
+    page.evaluate(LOOK_AWAY, False)
+    page.wait_for_function("!document.querySelector('[data-chat=ben] .badge')")
+    page.wait_for_timeout(200)
+    assert ben.ask(("messages", {"chatId": "anna"}))[0][-1]["status"] == "read"
+
+
+# ---------------------------------------------------------------- 4: phones
+
+
+def test_on_a_phone_the_keyboard_waits_for_a_tap(person: Any) -> None:
+    person("ben").say("anna", "hello")
+    page = person("anna", **PHONE).chats()
+    open_chat(page, "ben")
+    page.wait_for_selector("text=hello")
+    page.wait_for_timeout(300)
+    assert page.evaluate("document.activeElement?.tagName") != "TEXTAREA"
+    assert page.locator(".chat-list").is_hidden()
+    page.go_back()
+    assert page.locator(".chat-list").is_visible()
+
+
+def test_on_a_phone_enter_breaks_the_line_and_the_button_sends(person: Any) -> None:
+    person("ben").say("anna", "hello")
+    page = person("anna", **PHONE).chats()
+    open_chat(page, "ben")
+    page.tap(".composer textarea")
+    page.keyboard.type("one")
+    page.keyboard.press("Enter")
+    page.keyboard.type("two")
+    assert page.input_value(".composer textarea") == "one\ntwo"
+    page.tap(".send")
+    page.wait_for_selector(".is-mine .text")
+    assert texts(page)[-1] == "one\ntwo"
+
+
+def test_nothing_is_wider_than_a_phone(person: Any) -> None:
+    person("ben").say("anna", "x" * 3_000, "https://example.org/" + "y" * 500, "```\n" + "z" * 400 + "\n```")
+    page = person("anna", **PHONE).chats()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    open_chat(page, "ben")
+    page.wait_for_selector("pre")
+    assert page.evaluate("document.querySelector('.messages > .scroll').scrollWidth") <= 390
+
+
+# ---------------------------------------------------------------- 5, 6: connections and the outbox
+
+
+def test_a_dead_connection_is_noticed_on_waking_and_said_after_two_seconds(person: Any, relay: Any) -> None:
+    ben = person("ben")
+    ben.say("anna", "hello")
+    page = person("anna").chats()
+    open_chat(page, "ben")
+    page.wait_for_selector("text=hello")
+    relay.freeze()
+    page.evaluate("dispatchEvent(new Event('online'))")
+    page.wait_for_timeout(1_500)
+    assert page.locator(".connection").count() == 0
+    page.wait_for_selector(".connection", timeout=9_000)
+    relay.thaw()
+    page.wait_for_selector(".connection", state="detached", timeout=15_000)
+    ben.say("anna", "awake again")
+    page.wait_for_selector(".text:has-text('awake again')")
+
+
+def test_what_is_written_offline_survives_the_tab_and_is_sent_once(person: Any, relay: Any) -> None:
+    ben, anna = person("ben"), person("anna")
+    ben.say("anna", "hello")
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector("text=hello")
+    relay.stop()
+    write(page, "from the tunnel")
+    page.wait_for_selector(".is-mine .ticks-queued")
+    page.wait_for_timeout(300)
+    page.close()
+    relay.start()
+    page = anna.chats()
+    page.wait_for_selector("[data-chat=ben] .ticks-sent")
+    open_chat(page, "ben")
+    page.wait_for_selector(".is-mine .ticks-sent")
+    sent = [one.get("message") for one in ben.ask(("messages", {"chatId": "anna"}))[0]]
+    assert sent.count("from the tunnel") == 1
+
+
+def test_a_page_without_a_relay_still_shows_what_it_knows(person: Any, relay: Any) -> None:
+    anna = person("anna")
+    person("ben").say("anna", "kept")
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector("text=kept")
+    page.wait_for_timeout(1_200)
+    page.evaluate("window.stayed = true")
+    relay.stop()
+    page.keyboard.press("Escape")
+    page.wait_for_selector(".nothing")
+    open_chat(page, "ben")
+    page.wait_for_selector(".text:has-text('kept')")
+    relay.start()
+    page.wait_for_selector(".connection", state="detached", timeout=15_000)
+    assert page.evaluate("window.stayed")
+
+
+def test_the_state_of_a_message_goes_from_sent_to_read(person: Any) -> None:
+    anna, ben = person("anna"), person("ben")
+    anna.say("ben", "hello")
+    page = anna.chats()
+    open_chat(page, "ben")
+    write(page, "are you there?")
+    page.wait_for_selector(".message.is-mine:last-child .ticks-sent")
+    other = ben.chats()
+    page.wait_for_selector(".message.is-mine:last-child .ticks-delivered")
+    open_chat(other, "anna")
+    page.wait_for_selector(".message.is-mine:last-child .ticks-read")
+    assert "Read" in page.locator(".message.is-mine:last-child .ticks").inner_text()
+
+
+def test_a_refused_message_says_why_and_offers_to_try_again(person: Any) -> None:
+    anna, ben = person("anna"), person("ben")
+    [channel] = ben.ask(("createChat", {"type": "channel", "name": "News", "participants": ["anna"]}))
+    ben.ask(("updateChat", {"chatId": channel["chatId"], "admins": ["anna"]}))
+    page = anna.chats()
+    open_chat(page, channel["chatId"])
+    page.wait_for_selector(".composer")
+    page.wait_for_timeout(300)
+    # Her rights end while she writes.
+    page.evaluate(
+        "window.WebSocket.prototype.send = ((send) => function (text) { "
+        'return send.call(this, text.replace(\'"message":"forbidden words"\', \'"replyTo":99,"message":"x"\')); }'
+        ")(window.WebSocket.prototype.send)"
+    )
+    write(page, "forbidden words")
+    failed = page.wait_for_selector(".failed")
+    assert "Try again" in failed.inner_text()
+    page.click(".failed button:has-text('Discard')")
+    page.wait_for_selector(".failed", state="detached")
+
+
+# ---------------------------------------------------------------- 7: several tabs
+
+
+def test_two_tabs_agree_on_messages_drafts_and_badges(person: Any) -> None:
+    ben, anna = person("ben"), person("anna")
+    ben.say("anna", "hello")
+    one = anna.chats()
+    two = anna.chats()
+    assert badge(two, "ben") == "1"
+    open_chat(one, "ben")
+    two.wait_for_function("!document.querySelector('[data-chat=ben] .badge')")
+    one.fill(".composer textarea", "half a thought")
+    two.wait_for_selector("[data-chat=ben] .is-draft")
+    write(one, "a whole one")
+    two.wait_for_selector("[data-chat=ben]:has-text('a whole one')")
+    open_chat(two, "ben")
+    two.wait_for_selector(".is-mine .text:has-text('a whole one')")
+    assert two.locator(".is-mine").count() == 1
+
+
+def test_two_devices_agree_on_badges(person: Any) -> None:
+    ben, phone, desk = person("ben"), person("anna", **PHONE), person("anna")
+    ben.say("anna", "hello")
+    on_phone, on_desk = phone.chats(), desk.chats()
+    on_phone.wait_for_selector("[data-chat=ben] .badge")
+    open_chat(on_desk, "ben")
+    on_phone.wait_for_selector("[data-chat=ben] .badge", state="detached")
+    write(on_desk, "from the desk")
+    on_phone.wait_for_selector("[data-chat=ben]:has-text('from the desk')")
+
+
+# ---------------------------------------------------------------- 8: keys
+
+
+def test_everything_is_reached_by_keys(person: Any) -> None:
+    anna = person("anna")
+    anna.say("ben", "to ben")
+    anna.say("carla", "to carla")
+    page = anna.chats()
+    page.wait_for_selector("[data-chat=carla]")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("ben")
+    page.wait_for_selector(".modal .person:has-text('Ben')")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".chat-title-name:has-text('Ben')")
+    page.keyboard.type("one")
+    page.keyboard.press("Shift+Enter")
+    page.keyboard.type("two")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".ticks-sent")
+    assert texts(page)[-1] == "one\ntwo"
+    page.wait_for_timeout(200)
+    page.keyboard.press("ArrowUp")
+    page.wait_for_selector(".what")
+    page.keyboard.press("End")
+    page.keyboard.type(" more")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".edited")
+    assert texts(page)[-1] == "one\ntwo more"
+    page.keyboard.press("Alt+ArrowDown")
+    page.wait_for_selector(".chat-title-name:has-text('Carla')")
+    page.keyboard.press("Escape")
+    page.wait_for_selector(".nothing")
+    page.locator(".nothing").click()
+    page.keyboard.press("?")
+    page.wait_for_selector(".keys")
+    page.keyboard.press("Escape")
+    page.wait_for_selector(".keys", state="detached")
+
+
+def test_a_message_is_answered_and_deleted_from_the_keyboard(person: Any) -> None:
+    anna = person("anna")
+    person("ben").say("anna", "question?")
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector("text=question?")
+    page.focus(".messages > .scroll")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("[role=menu]")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".what:has-text('Ben')")
+    page.keyboard.type("answer!")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".is-mine .quote:has-text('question?')")
+    page.wait_for_selector(".is-mine .ticks-sent")
+    page.focus(".messages > .scroll")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    page.click("[role=menuitem]:has-text('Delete')")
+    page.click(".modal .is-danger")
+    page.wait_for_selector(".is-mine .is-deleted")
+
+
+# ---------------------------------------------------------------- 9: what a message looks like
+
+
+def test_messages_group_and_text_is_only_ever_text(person: Any) -> None:
+    attack = "<img src=x onerror=\"document.title='owned'\"> javascript:alert(1) <b>bold</b>"
+    ben = person("ben")
+    ben.say("anna", "one", "two", attack, "see https://example.org/a(b).", "use `x < 1`", "👍🏽", "سلام دنیا")
+    anna = person("anna")
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector(".is-emoji")
+    assert page.locator(".day").count() == 1
+    assert page.locator(".message.starts").count() == 1
+    assert page.locator(".message.ends").count() == 1
+    assert attack in texts(page)
+    assert page.locator(".message img, .message b").count() == 0
+    link = page.locator(".text a")
+    assert link.get_attribute("href") == "https://example.org/a(b)"
+    assert "noopener" in link.get_attribute("rel")
+    assert page.locator(".text code").inner_text() == "x < 1"
+    assert page.locator(".text p[dir=auto]").count() > 0
+    assert page.evaluate("getComputedStyle([...document.querySelectorAll('.text p')].at(-1)).direction") == "rtl"
+    assert [problem for problem in anna.problems if "Trusted" not in problem] == []
+
+
+# ---------------------------------------------------------------- 10: elsewhere
+
+
+def test_the_title_counts_and_nobody_is_asked_about_notifications_unasked(person: Any) -> None:
+    ben, anna = person("ben"), person("anna")
+    anna.context.add_init_script(
+        "Notification.requestPermission = () => { window.asked = true; return Promise.resolve('denied'); }"
+    )
+    ben.say("anna", "one", "two")
+    page = anna.chats()
+    page.wait_for_function("document.title.startsWith('(2)')")
+    assert page.evaluate("document.querySelector('link[rel=icon]').href").startswith("data:image/png")
+    page.wait_for_timeout(300)
+    assert page.evaluate("window.asked") is None
+    page.click(".me")
+    page.click(".setting:has-text('Turn on notifications') input")
+    page.wait_for_function("window.asked === true")
+    page.wait_for_selector(".notice.is-error")
+
+
+# ---------------------------------------------------------------- 11: the first steps
+
+
+def test_an_empty_list_says_what_to_do(person: Any) -> None:
+    page = person("ben").chats()
+    page.wait_for_selector(".empty")
+    assert page.locator("text=Invite people").count() == 0
+    page.click("text=Write to someone")
+    page.click(".person:has-text('Anna')")
+    page.wait_for_selector(".hello")
+    page.keyboard.type("hi")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("[data-chat=anna] .ticks-sent")
+
+
+def test_an_invite_leads_in_and_asks_for_a_name(person: Any) -> None:
+    page = person("anna").chats()
+    page.click("text=Invite people")
+    page.fill(".modal input[name=name]", "Nora")
+    page.click(".modal .button:has-text('Make a link')")
+    page.wait_for_selector("svg.qr path")
+    link = page.input_value(".copy-field input")
+    guest = person(None)
+    came = guest.open("/" + link[link.index("#") :])
+    came.click("text=Join")
+    came.wait_for_selector(".modal input[name=name]")
+    assert "invite" not in came.url
+    came.fill(".modal input[name=name]", "Nora Ní Dhomhnaill")
+    came.click("text=Start chatting")
+    came.wait_for_selector(".modal", state="detached")
+    came.click("text=Write to someone")
+    came.wait_for_selector(".person:has-text('Anna')")
+    again = person(None).open("/" + link[link.index("#") :])
+    again.click("text=Join")
+    assert "Ask for a new link" in again.wait_for_selector(".form-error").inner_text()
+
+
+# ---------------------------------------------------------------- 12: groups, search, files, devices
+
+
+def test_a_group_is_made_and_managed(person: Any) -> None:
+    anna, ben = person("anna"), person("ben")
+    page = anna.chats()
+    page.click(".column-list .bar .is-accent")
+    page.click("text=New group")
+    page.fill("input[name=name]", "Harbour crew")
+    page.check(".person:has-text('Ben') input")
+    page.click("text=Create")
+    page.wait_for_selector(".chat-title-name:has-text('Harbour crew')")
+    other = ben.chats()
+    other.click(".chat-row:has-text('Harbour crew')")
+    write(page, "welcome aboard")
+    other.wait_for_selector(".author:has-text('Anna')")
+    page.wait_for_selector(".is-mine .ticks-read")
+    page.click(".chat-title")
+    page.click("text=Add members")
+    page.check(".person:has-text('Мария') input")
+    page.click(".panel-foot .button")
+    page.wait_for_selector(".person:has-text('Мария')")
+    page.click("[aria-label='Make Ben Okafor an admin']")
+    page.wait_for_selector(".person:has-text('Ben') .tag")
+    page.click("[aria-label='Remove Ben Okafor']")
+    page.click(".modal .is-danger")
+    other.wait_for_selector(".chat-row:has-text('Harbour crew')", state="detached")
+    page.click("text=Delete for everybody")
+    page.click(".modal .is-danger")
+    page.wait_for_selector(".chat-row:has-text('Harbour crew')", state="detached")
+
+
+def test_a_search_leads_to_the_message(person: Any) -> None:
+    ben, anna = person("ben"), person("anna")
+    ben.say("anna", "the needle is here", *(f"hay {at}" for at in range(350)))
+    anna.ask(("read", {"chatId": "ben"}))
+    page = anna.chats()
+    page.fill("input[type=search]", "needle")
+    page.click(".hit")
+    page.wait_for_selector(".message.is-flash:has-text('needle')")
+    assert page.evaluate(IN_VIEW, ".message.is-flash")
+    page.click(".to-end")
+    page.wait_for_selector("text=hay 349")
+
+
+def test_a_picture_goes_out_with_its_place_kept(person: Any) -> None:
+    ben, anna = person("ben"), person("anna")
+    ben.say("anna", "send it")
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.set_input_files(
+        ".composer input[type=file]", [{"name": "größe & co.png", "mimeType": "image/png", "buffer": PIXEL}]
+    )
+    page.fill(".modal textarea", "here")
+    page.click(".modal .button:has-text('Send')")
+    page.wait_for_selector(".is-mine .picture img[src^='/files/']")
+    other = ben.chats()
+    open_chat(other, "anna")
+    shown = other.wait_for_selector(".picture img")
+    assert shown.get_attribute("alt") == "größe & co.png"
+    assert other.locator(".picture").evaluate("(one) => one.getBoundingClientRect().height") >= 48
+    other.click(".picture")
+    other.wait_for_selector(".viewer img")
+    other.keyboard.press("Escape")
+    other.wait_for_selector(".viewer", state="detached")
+
+
+def test_typing_and_presence_are_seen(person: Any) -> None:
+    anna, ben = person("anna"), person("ben")
+    anna.say("ben", "hello")
+    page, other = anna.chats(), ben.chats()
+    open_chat(page, "ben")
+    open_chat(other, "anna")
+    page.wait_for_selector(".chat-title-sub .is-online")
+    other.type(".composer textarea", "hm")
+    page.wait_for_selector(".chat-title-sub .is-typing")
+    other.close()
+    page.wait_for_selector(".chat-title-sub .is-typing", state="detached")
+    page.wait_for_selector(".chat-title-sub .is-online", state="detached")
+
+
+def test_a_device_can_be_signed_out_from_another(person: Any) -> None:
+    one, two = person("ben"), person("ben")
+    page, other = one.chats(), two.chats()
+    page.click(".me")
+    page.wait_for_selector("[aria-label=Devices] .person")
+    page.locator("[aria-label=Devices] [aria-label='Sign out']").first.click()
+    page.click(".modal .is-danger")
+    other.wait_for_selector(".signin")
+    page.click(".list-button:has-text('Sign out')")
+    page.click(".modal .is-danger")
+    page.wait_for_selector(".signin")
+    assert page.evaluate("localStorage.getItem('session')") is None
+
+
+@pytest.mark.parametrize("code", ["de", "es", "fr", "ru", "zh"])
+def test_the_page_speaks_the_persons_language(person: Any, code: str) -> None:
+    page = person(None, locale=code).open()
+    page.wait_for_selector(".signin form")
+    assert page.evaluate("document.documentElement.lang") == code
+    assert not re.search(r"\b[a-z]+\.[a-zA-Z]+\b", page.inner_text(".signin"))
+
+
+def test_the_theme_can_be_switched(person: Any) -> None:
+    page = person("ben", color_scheme="light").chats()
+    page.click(".me")
+    light = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.select_option(".setting:has-text('Appearance') select", "dark")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != light
+    page.reload()
+    page.wait_for_selector(".chat-list", state="attached")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
