@@ -30,15 +30,12 @@ PRELOAD = (
     "app.js",
     "intents.js",
     "wire.js",
+    "storage.js",
     "i18n/i18n.js",
     "model/state.js",
-    "model/timeline.js",
     "model/text.js",
     "views/shell.js",
     "views/chatlist.js",
-    "views/conversation.js",
-    "views/message.js",
-    "views/composer.js",
     "views/parts.js",
 )
 STYLES = ("styles/tokens.css", "styles/app.css")

@@ -8,6 +8,9 @@ import { preferredLanguage, useLanguage } from "./i18n/i18n.js";
 import { html } from "./views/parts.js";
 import { Shell } from "./views/shell.js";
 
+/** When the page has been up this long, in ms, the rest of it is fetched. */
+const REST_AFTER = 1_500;
+
 function watchWindow() {
   const look = () => {
     active.value = document.visibilityState === "visible" && document.hasFocus();
@@ -71,22 +74,27 @@ function registerWorker() {
   });
 }
 
+/** What the list does without is fetched once it stands, so that it is there when one wants it, connected or not. */
+function fetchTheRest() {
+  import("./views/conversation.js");
+  import("./views/dialogs.js");
+  import("./notify.js").then(({ watchBadge }) => watchBadge());
+  registerWorker();
+}
+
 async function start() {
   watchTheme();
   const wanted = settings.value.language ?? preferredLanguage(navigator.languages ?? [navigator.language]);
-  await useLanguage(wanted);
+  // Both at once: who is here does not depend on the language.
+  const [entering] = [begin(), await useLanguage(wanted)];
   watchWindow();
   watchKeyboard();
   effect(() => {
     if (state.value?.typing) watchTyping();
   });
   render(html`<${Shell} />`, document.getElementById("app"));
-  await begin();
-  const idle = window.requestIdleCallback ?? ((work) => setTimeout(work, 500));
-  idle(() => {
-    import("./notify.js").then(({ watchBadge }) => watchBadge());
-    registerWorker();
-  });
+  await entering;
+  setTimeout(() => (window.requestIdleCallback ?? setTimeout)(fetchTheRest), REST_AFTER);
 }
 
 start();

@@ -121,11 +121,14 @@ function remember(who) {
   }
 }
 
-/** Who the cookie says we are; false when it says nobody. Throws when the relay cannot be reached. */
+let sessionAskedAt = 0;
+
+/** Who the cookie says we are; null when it says nobody. Throws when the relay cannot be reached. */
 async function askSession() {
   try {
     const who = await call("GET", "/session");
     const me = { id: who.userId, name: who.name, admin: Boolean(who.admin), version: who.version };
+    sessionAskedAt = Date.now();
     remember(me);
     return me;
   } catch (failure) {
@@ -137,6 +140,8 @@ async function askSession() {
 
 /** Find out who is here and show the page: from what this device remembers at once, else from the relay. */
 export async function begin() {
+  // Asked for already, so that it is there when it is known who is here.
+  import("./storage.js");
   const known = remembered();
   if (known) {
     await enter(known);
@@ -261,6 +266,7 @@ async function onLive() {
   refreshChats();
   const { chatId } = route.value;
   if (chatId) refreshRoom(chatId);
+  if (Date.now() - sessionAskedAt < 60_000) return;
   askSession().then((me) => {
     if (me && state.value) {
       session.value = me;

@@ -14,11 +14,13 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = [
@@ -86,8 +88,9 @@ def run(*arguments: str, data: Path) -> str:
 class Relay:
     """One relay of its own, that can be stopped, frozen and started again on the same port."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, tokens: dict[str, list[str]]) -> None:
         self.data = data
+        self.tokens = {user: list(some) for user, some in tokens.items()}
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -132,22 +135,28 @@ class Relay:
         self.process.send_signal(signal.SIGCONT)
 
     def token(self, user: str) -> str:
-        return json.loads(run("device", "add", user, "--json", data=self.data))["token"]
+        """Give the token of a device that nobody uses yet."""
+        return self.tokens[user].pop()
 
 
 @pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a store with people in it, once."""
+def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[str]]]:
+    """Make a store with people in it, each with devices, once."""
     data = tmp_path_factory.mktemp("template") / "data"
+    tokens: dict[str, list[str]] = {}
     for user, name in PEOPLE.items():
         run("user", "add", user, "--name", name, *(["--admin"] if user == "anna" else []), data=data)
-    return data
+        devices = 2 if user in ("anna", "ben") else 1
+        made = [run("device", "add", user, "--json", data=data) for _ in range(devices)]
+        tokens[user] = [json.loads(one)["token"] for one in made]
+    return data, tokens
 
 
 @pytest.fixture
-def relay(template: Path, tmp_path: Path) -> Iterator[Relay]:
-    shutil.copytree(template, tmp_path / "data")
-    started = Relay(tmp_path / "data")
+def relay(template: tuple[Path, dict[str, list[str]]], tmp_path: Path) -> Iterator[Relay]:
+    data, tokens = template
+    shutil.copytree(data, tmp_path / "data")
+    started = Relay(tmp_path / "data", tokens)
     started.start()
     yield started
     started.stop()
@@ -173,6 +182,7 @@ class Person:
         self.asked: list[str] = []
         settings = {"viewport": {"width": 1280, "height": 800}, "locale": "en-GB", **options}
         self.context = browser.new_context(**settings)
+        self.context.set_default_timeout(10_000)
         if user:
             cookie = {"name": "relay_session", "value": relay.token(user), "url": relay.url}
             self.context.add_cookies([cookie])

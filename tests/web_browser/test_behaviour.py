@@ -33,10 +33,32 @@ LOOK_AWAY = """(away) => {
   dispatchEvent(new Event(away ? 'blur' : 'focus'));
 }"""
 
+# The person says no when the browser asks about notifications.
+REFUSE = """Notification.requestPermission = () => {
+  window.asked = true;
+  return Promise.resolve('denied');
+};"""
+# A message that asks to answer one that is not there: the relay refuses it.
+SPOIL = """() => {
+  const send = WebSocket.prototype.send;
+  WebSocket.prototype.send = function (text) {
+    return send.call(this, text.replace('"message":"forbidden words"', '"replyTo":99,"message":"x"'));
+  };
+}"""
+
 
 def open_chat(page: Any, chat: str) -> None:
     page.click(f"[data-chat={chat}]")
     page.wait_for_selector(".conversation")
+
+
+def until(page: Any, condition: str, seconds: float = 10) -> None:
+    """Wait for a condition; the page's policy forbids the waiting that evaluates text inside it."""
+    for _ in range(int(seconds * 20)):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(50)
+    pytest.fail(f"never came true: {condition}")
 
 
 def texts(page: Any) -> list[str]:
@@ -70,9 +92,9 @@ def test_opening_a_chat_shows_the_newest_message(person: Any) -> None:
     open_chat(page, "ben")
     page.wait_for_selector(".divider-new")
     page.click(".to-end")
-    page.wait_for_selector("text=message 149")
+    page.wait_for_selector(".text:has-text('message 149')")
     page.reload()
-    page.wait_for_selector("text=message 149")
+    page.wait_for_selector(".text:has-text('message 149')")
     assert page.evaluate(IN_VIEW, ".message:last-child")
 
 
@@ -117,11 +139,11 @@ def test_news_do_not_pull_one_down_who_reads_further_up(person: Any) -> None:
     wheel_up(page)
     before = page.evaluate(PLACE)
     ben.say("anna", "one", "two", "three")
-    page.wait_for_function("document.querySelector('.to-end .badge')?.textContent === '3'")
+    until(page, "document.querySelector('.to-end .badge')?.textContent === '3'")
     assert page.evaluate(PLACE) == before
     page.click(".to-end")
-    page.wait_for_selector("text=three")
-    page.wait_for_function("!document.querySelector('.to-end')")
+    page.wait_for_selector(".text:has-text('three')")
+    until(page, "!document.querySelector('.to-end')")
 
 
 def test_a_growing_composer_leaves_the_end_in_view(person: Any) -> None:
@@ -130,7 +152,7 @@ def test_a_growing_composer_leaves_the_end_in_view(person: Any) -> None:
     anna.ask(("read", {"chatId": "ben"}))
     page = anna.chats()
     open_chat(page, "ben")
-    page.wait_for_selector("text=line 59")
+    page.wait_for_selector(".text:has-text('line 59')")
     page.fill(".composer textarea", "a\nb\nc\nd\ne")
     page.wait_for_timeout(200)
     assert page.evaluate(IN_VIEW, ".message:last-child")
@@ -144,8 +166,8 @@ def test_read_marks_wait_for_a_window_that_is_looked_at(person: Any) -> None:
     ben.say("anna", "first")
     page = anna.chats()
     open_chat(page, "ben")
-    page.wait_for_selector("text=first")
-    page.wait_for_function("!document.querySelector('[data-chat=ben] .badge')")
+    page.wait_for_selector(".text:has-text('first')")
+    until(page, "!document.querySelector('[data-chat=ben] .badge')")
     page.evaluate(LOOK_AWAY, True)
     ben.say("anna", "second")
     page.wait_for_selector(".text:has-text('second')")
@@ -153,7 +175,7 @@ def test_read_marks_wait_for_a_window_that_is_looked_at(person: Any) -> None:
     assert badge(page, "ben") == "1"
     assert ben.ask(("messages", {"chatId": "anna"}))[0][-1]["status"] == "unread"
     page.evaluate(LOOK_AWAY, False)
-    page.wait_for_function("!document.querySelector('[data-chat=ben] .badge')")
+    until(page, "!document.querySelector('[data-chat=ben] .badge')")
     page.wait_for_timeout(200)
     assert ben.ask(("messages", {"chatId": "anna"}))[0][-1]["status"] == "read"
 
@@ -165,7 +187,7 @@ def test_on_a_phone_the_keyboard_waits_for_a_tap(person: Any) -> None:
     person("ben").say("anna", "hello")
     page = person("anna", **PHONE).chats()
     open_chat(page, "ben")
-    page.wait_for_selector("text=hello")
+    page.wait_for_selector(".text:has-text('hello')")
     page.wait_for_timeout(300)
     assert page.evaluate("document.activeElement?.tagName") != "TEXTAREA"
     assert page.locator(".chat-list").is_hidden()
@@ -204,7 +226,7 @@ def test_a_dead_connection_is_noticed_on_waking_and_said_after_two_seconds(perso
     ben.say("anna", "hello")
     page = person("anna").chats()
     open_chat(page, "ben")
-    page.wait_for_selector("text=hello")
+    page.wait_for_selector(".text:has-text('hello')")
     relay.freeze()
     page.evaluate("dispatchEvent(new Event('online'))")
     page.wait_for_timeout(1_500)
@@ -221,7 +243,7 @@ def test_what_is_written_offline_survives_the_tab_and_is_sent_once(person: Any, 
     ben.say("anna", "hello")
     page = anna.chats()
     open_chat(page, "ben")
-    page.wait_for_selector("text=hello")
+    page.wait_for_selector(".text:has-text('hello')")
     relay.stop()
     write(page, "from the tunnel")
     page.wait_for_selector(".is-mine .ticks-queued")
@@ -241,7 +263,7 @@ def test_a_page_without_a_relay_still_shows_what_it_knows(person: Any, relay: An
     person("ben").say("anna", "kept")
     page = anna.chats()
     open_chat(page, "ben")
-    page.wait_for_selector("text=kept")
+    page.wait_for_selector(".text:has-text('kept')")
     page.wait_for_timeout(1_200)
     page.evaluate("window.stayed = true")
     relay.stop()
@@ -269,19 +291,12 @@ def test_the_state_of_a_message_goes_from_sent_to_read(person: Any) -> None:
 
 
 def test_a_refused_message_says_why_and_offers_to_try_again(person: Any) -> None:
-    anna, ben = person("anna"), person("ben")
-    [channel] = ben.ask(("createChat", {"type": "channel", "name": "News", "participants": ["anna"]}))
-    ben.ask(("updateChat", {"chatId": channel["chatId"], "admins": ["anna"]}))
+    anna = person("anna")
+    anna.say("ben", "hello")
     page = anna.chats()
-    open_chat(page, channel["chatId"])
-    page.wait_for_selector(".composer")
+    open_chat(page, "ben")
     page.wait_for_timeout(300)
-    # Her rights end while she writes.
-    page.evaluate(
-        "window.WebSocket.prototype.send = ((send) => function (text) { "
-        'return send.call(this, text.replace(\'"message":"forbidden words"\', \'"replyTo":99,"message":"x"\')); }'
-        ")(window.WebSocket.prototype.send)"
-    )
+    page.evaluate(SPOIL)
     write(page, "forbidden words")
     failed = page.wait_for_selector(".failed")
     assert "Try again" in failed.inner_text()
@@ -299,7 +314,7 @@ def test_two_tabs_agree_on_messages_drafts_and_badges(person: Any) -> None:
     two = anna.chats()
     assert badge(two, "ben") == "1"
     open_chat(one, "ben")
-    two.wait_for_function("!document.querySelector('[data-chat=ben] .badge')")
+    until(two, "!document.querySelector('[data-chat=ben] .badge')")
     one.fill(".composer textarea", "half a thought")
     two.wait_for_selector("[data-chat=ben] .is-draft")
     write(one, "a whole one")
@@ -364,7 +379,7 @@ def test_a_message_is_answered_and_deleted_from_the_keyboard(person: Any) -> Non
     person("ben").say("anna", "question?")
     page = anna.chats()
     open_chat(page, "ben")
-    page.wait_for_selector("text=question?")
+    page.wait_for_selector(".text:has-text('question?')")
     page.focus(".messages > .scroll")
     page.keyboard.press("ArrowUp")
     page.keyboard.press("Enter")
@@ -413,18 +428,16 @@ def test_messages_group_and_text_is_only_ever_text(person: Any) -> None:
 
 def test_the_title_counts_and_nobody_is_asked_about_notifications_unasked(person: Any) -> None:
     ben, anna = person("ben"), person("anna")
-    anna.context.add_init_script(
-        "Notification.requestPermission = () => { window.asked = true; return Promise.resolve('denied'); }"
-    )
+    anna.context.add_init_script(REFUSE)
     ben.say("anna", "one", "two")
     page = anna.chats()
-    page.wait_for_function("document.title.startsWith('(2)')")
+    until(page, "document.title.startsWith('(2)')")
     assert page.evaluate("document.querySelector('link[rel=icon]').href").startswith("data:image/png")
     page.wait_for_timeout(300)
     assert page.evaluate("window.asked") is None
     page.click(".me")
     page.click(".setting:has-text('Turn on notifications') input")
-    page.wait_for_function("window.asked === true")
+    until(page, "window.asked === true")
     page.wait_for_selector(".notice.is-error")
 
 
@@ -507,7 +520,7 @@ def test_a_search_leads_to_the_message(person: Any) -> None:
     page.wait_for_selector(".message.is-flash:has-text('needle')")
     assert page.evaluate(IN_VIEW, ".message.is-flash")
     page.click(".to-end")
-    page.wait_for_selector("text=hay 349")
+    page.wait_for_selector(".text:has-text('hay 349')")
 
 
 def test_a_picture_goes_out_with_its_place_kept(person: Any) -> None:
@@ -515,9 +528,8 @@ def test_a_picture_goes_out_with_its_place_kept(person: Any) -> None:
     ben.say("anna", "send it")
     page = anna.chats()
     open_chat(page, "ben")
-    page.set_input_files(
-        ".composer input[type=file]", [{"name": "größe & co.png", "mimeType": "image/png", "buffer": PIXEL}]
-    )
+    picture = {"name": "größe & co.png", "mimeType": "image/png", "buffer": PIXEL}
+    page.set_input_files(".composer input[type=file]", [picture])
     page.fill(".modal textarea", "here")
     page.click(".modal .button:has-text('Send')")
     page.wait_for_selector(".is-mine .picture img[src^='/files/']")

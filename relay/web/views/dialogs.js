@@ -14,6 +14,13 @@ const Emoji = lazy(() => import("./emoji.js"), "Emoji");
 
 const close = () => (dialog.value = null);
 
+/** For the close event of an element, which comes late: what has been opened meanwhile stays open. */
+function closing(mine) {
+  return () => {
+    if (dialog.value === mine) dialog.value = null;
+  };
+}
+
 /** Ask before something that cannot be undone. {text, action, run} */
 function Confirm({ text, action, run }) {
   return html`<${Modal} label=${text} onClose=${close}>
@@ -27,6 +34,8 @@ function Confirm({ text, action, run }) {
 
 /** What can be done with a message. */
 class Menu extends Component {
+  onClose = closing(dialog.value);
+
   componentDidMount() {
     this.element.showModal();
     const menu = this.element.firstElementChild;
@@ -47,6 +56,13 @@ class Menu extends Component {
     const at = items.indexOf(document.activeElement) + (event.key === "ArrowDown" ? 1 : -1);
     items[(at + items.length) % items.length].focus();
   };
+
+  /** First the focus goes back to where it was, then the choice may take it elsewhere. */
+  choose(run) {
+    this.element.close();
+    close();
+    run();
+  }
 
   items() {
     const { chatId, message, mine } = this.props;
@@ -71,10 +87,10 @@ class Menu extends Component {
 
   render() {
     return html`<dialog class="menu-veil" ref=${(element) => (this.element = element ?? this.element)} aria-label=${t("menu.more")}
-      onClose=${close} onClick=${(event) => event.target === this.element && close()} onContextMenu=${(event) => event.preventDefault()}>
+      onClose=${this.onClose} onClick=${(event) => event.target === this.element && close()} onContextMenu=${(event) => event.preventDefault()}>
       <div class="menu" role="menu" onKeyDown=${this.onKey}>
         ${this.items().map(([icon, label, run, danger]) => html`<button type="button" role="menuitem" class=${danger ? "is-danger" : ""}
-          onClick=${() => { close(); run(); }}><${Icon} name=${icon} />${label}</button>`)}
+          onClick=${() => this.choose(run)}><${Icon} name=${icon} />${label}</button>`)}
       </div>
     </dialog>`;
   }

@@ -34,7 +34,7 @@ export class Emoji extends Component {
     return html`<dialog class="menu-veil" aria-label=${t("composer.emoji")} ref=${(element) => (this.element = element ?? this.element)} onClose=${close}
       onClick=${(event) => event.target === this.element && close()}>
       <div class="menu emoji-panel" onKeyDown=${this.onKey}><div class="emoji-grid">
-        ${EMOJI.map((one) => html`<button type="button" key=${one} onClick=${() => { close(); onPick(one); }}>${one}</button>`)}
+        ${EMOJI.map((one) => html`<button type="button" key=${one} onClick=${() => { this.element.close(); close(); onPick(one); }}>${one}</button>`)}
       </div></div>
     </dialog>`;
   }

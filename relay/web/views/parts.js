@@ -3,7 +3,7 @@ import { h, Component } from "preact";
 import { signal } from "@preact/signals";
 import htm from "htm";
 import { hueOf, initials } from "../model/text.js";
-import { report, settings, state } from "../intents.js";
+import { dialog, report, settings, state } from "../intents.js";
 import { RequestError } from "../wire.js";
 import { t } from "../i18n/i18n.js";
 
@@ -124,16 +124,28 @@ export function lazy(load, name) {
 
 /** A modal: the browser keeps the focus inside and closes it on Escape. */
 export class Modal extends Component {
+  mine = dialog.value;
+
   componentDidMount() {
     this.element.showModal();
   }
 
-  render({ label, onClose, class: extra = "", children }) {
+  componentWillUnmount() {
+    // Gives the focus back to where it was.
+    this.element.close();
+  }
+
+  // The event comes late: what has been opened meanwhile stays open.
+  onClose = () => {
+    if (dialog.value === this.mine) this.props.onClose();
+  };
+
+  render({ label, class: extra = "", children }) {
     return html`<dialog
       ref=${(element) => (this.element = element ?? this.element)}
       class="modal ${extra}"
       aria-label=${label}
-      onClose=${onClose}
+      onClose=${this.onClose}
       onClick=${(event) => event.target === this.element && this.element.close()}
     >
       <div class="modal-inside">${children}</div>

@@ -5,9 +5,9 @@ import {
 } from "../intents.js";
 import { t } from "../i18n/i18n.js";
 import { ChatList } from "./chatlist.js";
-import { Conversation } from "./conversation.js";
 import { html, Icon, lazy } from "./parts.js";
 
+const Conversation = lazy(() => import("./conversation.js"), "Conversation");
 const SignIn = lazy(() => import("./signin.js"), "SignIn");
 const Settings = lazy(() => import("./settings.js"), "Settings");
 const NewChat = lazy(() => import("./newchat.js"), "NewChat");
