@@ -27,7 +27,7 @@ async def test_the_page_comes_with_its_policy_and_may_not_be_framed(tmp_path):
     assert page.headers["content-security-policy"] == (
         "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; style-src 'self'; "
         f"script-src 'self' 'sha256-{digest}'; connect-src 'self'; object-src 'none'; base-uri 'none'; "
-        "frame-ancestors 'none'; form-action 'self'; require-trusted-types-for 'script'; trusted-types 'none'"
+        "frame-ancestors 'none'; form-action 'self'; require-trusted-types-for 'script'; trusted-types service-worker"
     )
     assert page.headers["x-content-type-options"] == "nosniff"
     assert page.headers["referrer-policy"] == "no-referrer"

@@ -55,7 +55,9 @@ def policy(index: bytes) -> str:
     return (
         "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; style-src 'self'; "
         f"script-src 'self'{hashes}; connect-src 'self'; object-src 'none'; base-uri 'none'; "
-        "frame-ancestors 'none'; form-action 'self'; require-trusted-types-for 'script'; trusted-types 'none'"
+        "frame-ancestors 'none'; form-action 'self'; require-trusted-types-for 'script'; "
+        # The one policy of the client's: it lets the address of its service worker through, and no other.
+        "trusted-types service-worker"
     )
 
 
