@@ -16,6 +16,9 @@ from relay.settings import data_directory
 
 app = typer.Typer(help="Who may talk here.", no_args_is_help=True)
 
+SHORTEST_PASSWORD = 8
+"""Characters; a longer one is worth more than a stranger one (NIST SP 800-63B, section 3.1.1.2)."""
+
 UserId = Annotated[str, typer.Argument(metavar="ID", help="The user's id, for instance User1.", show_default=False)]
 Known = Annotated[
     str,
@@ -121,6 +124,32 @@ def rename(
     Example: relay user rename anna "Anna Lind"
     """
     _change(user_id, control.ChangeUser(id=user_id, name=name), "{id} is called {name} now", data, json)
+
+
+@app.command()
+def password(
+    user_id: Known,
+    none: Annotated[bool, typer.Option("--none", help="Take the password away.")] = False,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Let a user sign in with a password, asked for here or read from a pipe.
+
+    Example: relay user password anna
+    """
+    if none:
+        chosen = ""
+    elif sys.stdin.isatty():
+        chosen = typer.prompt(f"Password for {user_id}", hide_input=True, confirmation_prompt=True)
+    else:
+        chosen = sys.stdin.readline().rstrip("\n")
+    if not none and len(chosen) < SHORTEST_PASSWORD:
+        raise Failure(f"a password needs {SHORTEST_PASSWORD} characters or more")
+    ask(data_directory(data), "user.password", control.SetPassword(id=user_id, password=chosen))
+    if json:
+        as_json({"id": user_id, "password": not none})
+    else:
+        print(f"{user_id} signs in with {'no password' if none else 'this password'} from now on")
 
 
 @app.command()

@@ -40,13 +40,18 @@ class Passwords:
         return await self._in_turn(lambda: _hasher().hash(password))
 
     async def check(self, hashed: str | None, password: str) -> bool:
-        """Whether a password is the one that was hashed. It takes its time for nobody's hash too.
+        """Whether a password is the one that was hashed. It takes its time where there is no hash, too.
+
+        Args:
+            hashed: what is kept of the password; nothing where there is none.
+            password: what somebody says it is.
 
         Raises:
             RelayError: `rate_limited`, too many wait already.
         """
         known = hashed or await self._nobodys()
-        return await self._in_turn(lambda: _matches(known, password)) and hashed is not None
+        # Who has no password has the empty one neither: the hash that stands in for theirs lets nobody in.
+        return await self._in_turn(lambda: _matches(known, password)) and bool(hashed)
 
     async def _nobodys(self) -> str:
         return await self._in_turn(_nobodys_hash)

@@ -1,0 +1,142 @@
+"""Signing in by a password: it works, it is not kept, and guessing it is slow and stalls nobody."""
+
+import time
+
+import pytest
+import trio
+from http_relay import http_relay
+
+from relay.core import passwords
+from relay.core.attempts import FREE
+from relay.core.passwords import Passwords
+from relay.protocol import control
+from relay.protocol.errors import RelayError
+
+
+@pytest.fixture(autouse=True)
+def _cheap_hashes(monkeypatch):
+    monkeypatch.setattr(passwords, "MEMORY", 64)
+    monkeypatch.setattr(passwords, "PASSES", 1)
+    passwords._hasher.cache_clear()
+    passwords._nobodys_hash.cache_clear()
+    yield
+    passwords._hasher.cache_clear()
+    passwords._nobodys_hash.cache_clear()
+
+
+async def with_password(relay, user_id: str = "anna", password: str = "correct horse") -> None:  # noqa: S107
+    await relay.user(user_id)
+    await relay.ask("user.password", control.SetPassword(id=user_id, password=password))
+
+
+async def sign_in(browser, user_id: str, password: str):
+    return await browser.post("/session", json={"userId": user_id, "password": password})
+
+
+async def test_a_password_signs_in_until_it_is_taken_away(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        await with_password(relay)
+        right = await sign_in(browser, "anna", "correct horse")
+        wrong = await sign_in(browser, "anna", "wrong horse")
+        await relay.ask("user.password", control.SetPassword(id="anna", password=""))
+        taken_away = await sign_in(browser, "anna", "correct horse")
+        empty = await sign_in(browser, "anna", "")
+    assert (right.status_code, right.json()["userId"]) == (200, "anna")
+    for answer in (wrong, taken_away, empty):
+        assert (answer.status_code, answer.json()["error"]["code"]) == (401, "unauthorized")
+
+
+async def test_nobody_learns_who_exists(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        await with_password(relay)
+        await relay.user("ben")
+        answers = [await sign_in(browser, user, "guess") for user in ("anna", "ben", "nobody")]
+    assert len({(answer.status_code, answer.text) for answer in answers}) == 1
+
+
+async def test_a_password_is_not_in_the_store(tmp_path):
+    async with http_relay(tmp_path) as relay:
+        await with_password(relay)
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        assert (await sign_in(browser, "anna", "correct horse")).status_code == 200
+    stored = b"".join(path.read_bytes() for path in tmp_path.iterdir() if path.is_file())
+    assert b"argon2id" in stored
+    assert b"correct horse" not in stored
+
+
+async def test_a_disabled_user_does_not_get_in_by_password(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        await with_password(relay)
+        await relay.ask("user.change", control.ChangeUser(id="anna", disabled=True))
+        assert (await sign_in(browser, "anna", "correct horse")).status_code == 401
+
+
+async def test_guessing_waits_ever_longer_even_with_the_right_password(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        await with_password(relay)
+        for _ in range(FREE):
+            assert (await sign_in(browser, "anna", "guess")).status_code == 401
+        limited = await sign_in(browser, "anna", "correct horse")
+        relay.relay.service.signing_in._by_address.succeeded("127.0.0.1")
+        still = await sign_in(browser, "anna", "correct horse")
+        other = await sign_in(browser, "ben", "guess")
+    assert limited.status_code == still.status_code == 429
+    error = limited.json()["error"]
+    assert error["code"] == "rate_limited"
+    assert 0 < error["retryAfter"] <= 1_001
+    assert limited.headers["retry-after"] == "1"
+    assert other.status_code == 401
+
+
+async def test_an_address_that_guesses_at_many_users_waits_too(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        statuses = [(await sign_in(browser, f"user{number}", "guess")).status_code for number in range(FREE + 1)]
+        invites = await browser.post("/session", json={"invite": "made-up"})
+    assert statuses == [401] * FREE + [429]
+    assert invites.status_code == 429
+
+
+async def test_attempts_all_at_once_are_not_looked_at_all_together(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        await with_password(relay)
+        statuses = []
+
+        async def guess() -> None:
+            statuses.append((await sign_in(browser, "anna", "guess")).status_code)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(30):
+                nursery.start_soon(guess)
+    assert statuses.count(401) == FREE
+    assert statuses.count(429) == 30 - FREE
+
+
+async def test_hashing_does_not_stall_the_loop(monkeypatch):
+    def slow() -> str:
+        time.sleep(0.3)
+        return ""
+
+    hashes, ticks = Passwords(), 0
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(hashes._in_turn, slow)
+        for _ in range(20):
+            await trio.sleep(0.01)
+            ticks += 1
+        assert ticks == 20
+        assert hashes._limiter.borrowed_tokens == 1
+
+
+async def test_too_many_hashes_at_once_are_sent_away(monkeypatch):
+    monkeypatch.setattr(passwords, "WAITING", 2)
+    hashes, refused = Passwords(), []
+
+    async def one() -> None:
+        try:
+            await hashes._in_turn(lambda: time.sleep(0.05))
+        except RelayError as error:
+            refused.append(error.error.code)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(6):
+            nursery.start_soon(one)
+    assert refused == ["rate_limited"] * 3
