@@ -24,7 +24,7 @@ def _cheap_hashes(monkeypatch):
     passwords._nobodys_hash.cache_clear()
 
 
-async def with_password(relay, user_id: str = "anna", password: str = "correct horse") -> None:  # noqa: S107
+async def with_password(relay, user_id: str = "anna", password: str = "correct horse") -> None:
     await relay.user(user_id)
     await relay.ask("user.password", control.SetPassword(id=user_id, password=password))
 

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from relay.cli.door import ask
+from relay.cli.door import Refused, ask
 from relay.cli.options import Data, Json
-from relay.cli.output import as_json, when
+from relay.cli.output import Failure, as_json, when
 from relay.protocol import control
 from relay.settings import data_directory
 
@@ -30,7 +30,12 @@ def invite(
     Example: relay invite anna --new --name Anna
     """
     request = control.Invite(user_id=user_id, name=name, chat_id=chat, new=new)
-    invitation = ask(data_directory(data), "invite", request)
+    try:
+        invitation = ask(data_directory(data), "invite", request)
+    except Refused as refused:
+        if refused.code == "not_found" and not new and chat is None:
+            raise Failure(f"{refused}: `relay invite {user_id} --new` makes one") from None
+        raise
     if json:
         as_json({"url": invitation.url, "code": invitation.code, "expiresAt": invitation.expires_at})
         return
