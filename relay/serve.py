@@ -17,7 +17,7 @@ from pathlib import Path
 
 import trio
 
-from relay import __version__
+from relay import __version__, logs
 from relay.core.relay import Relay, open_relay
 from relay.net import control, frames, systemd
 from relay.net.names import browser_address
@@ -52,13 +52,14 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str]) -> int:
     """Run the relay until it is told to stop. Gives the exit code."""
     options = parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logs.set_up("info")
     # When systemd ends a relay that shows no sign of life, the journal gets to know where it hung.
     faulthandler.enable()
     sys.setswitchinterval(SWITCH_INTERVAL)
     os.umask(0o027)
     try:
         settings = Loaded(options.config, options={"listen": options.listen}, environment=os.environ)
+        logs.set_level(settings.settings.log.level)
         data = data_directory(options.data)
         data.mkdir(mode=0o750, parents=True, exist_ok=True)
         trio.run(serve, data, settings)
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
         cause = _only(error)
         if not isinstance(cause, IN_THE_WAY):
             raise
-        logger.error("relay: %s", _what_to_do(cause, options.data))
+        logger.error("%s", _what_to_do(cause, options.data))
         return 1
     return 0
 
@@ -181,6 +182,7 @@ def reload(loaded: Loaded) -> None:
     except WrongSettings as error:
         logger.error("the settings stay as they were: %s", error)
         return
+    logs.set_level(loaded.settings.log.level)
     logger.info("settings read again: %s", f"changed {', '.join(changed)}" if changed else "nothing changed")
     if waiting:
         logger.warning("these take effect at the next start: %s", ", ".join(waiting))

@@ -3,6 +3,7 @@
 The commands above never know which. What a request takes and gives is in `protocol.control`.
 """
 
+import contextlib
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -87,7 +88,9 @@ def _request(name: str, payload: Wire) -> bytes:
 
 def _converse(connection: socket.socket, name: str, payload: Wire, items: Items) -> Any:
     try:
-        connection.sendall(_request(name, payload) + b"\n")
+        with contextlib.suppress(BrokenPipeError):
+            # One who was refused at once may be answered before they asked.
+            connection.sendall(_request(name, payload) + b"\n")
         with connection.makefile("rb") as lines:
             for line in lines:
                 if line == b"\n":
@@ -96,7 +99,7 @@ def _converse(connection: socket.socket, name: str, payload: Wire, items: Items)
                 if done:
                     return value
                 items(value)
-    except (BrokenPipeError, ConnectionResetError):
+    except ConnectionResetError:
         pass
     raise Failure(STOPPED)
 

@@ -171,6 +171,7 @@ async def serve(
                     await _converse(stream, lambda line, send: answer(admin, clock, line, send, peer))
                 else:
                     logger.warning("refused user %s at the control socket", peer.name)
+                    await stream.receive_some()
                     await stream.send_all(_refusal(clock, peer) + b"\n")
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return

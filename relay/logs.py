@@ -1,0 +1,116 @@
+"""What the relay says about itself: lines for people on stderr, or records with fields in systemd's journal.
+
+Never what people say to each other, and never a token: nothing that is logged is handed either. A record's
+fields are the `extra` of the call whose names are in capitals.
+"""
+
+import logging
+import os
+import socket
+import struct
+import sys
+from collections.abc import Iterator
+
+JOURNAL = "/run/systemd/journal/socket"
+IDENTIFIER = "relay"
+PRIORITIES = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
+
+
+def set_up(level: str) -> None:
+    """Log to the journal where stderr is connected to it, else to stderr.
+
+    Args:
+        level: the least that is logged, as in `log.level`.
+    """
+    handler: logging.Handler = logging.StreamHandler()
+    handler.setFormatter(Lines())
+    if _stderr_is_the_journal():
+        try:
+            handler = Journal(JOURNAL)
+            handler.setFormatter(logging.Formatter())
+        except OSError:
+            logging.getLogger(__name__).debug("the journal takes no records, so it gets lines")
+    logging.basicConfig(handlers=[handler], force=True)
+    set_level(level)
+
+
+def set_level(level: str) -> None:
+    """Log this and what is graver."""
+    logging.getLogger().setLevel(level.upper())
+
+
+def _stderr_is_the_journal() -> bool:
+    """Whether systemd connected stderr to its journal: systemd.exec(5), JOURNAL_STREAM."""
+    device, _, inode = os.environ.get("JOURNAL_STREAM", "").partition(":")
+    try:
+        stderr = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return False
+    return (device, inode) == (str(stderr.st_dev), str(stderr.st_ino))
+
+
+def fields(record: logging.LogRecord) -> Iterator[tuple[str, object]]:
+    """What a record says beside its message."""
+    for name, value in record.__dict__.items():
+        if name.isupper():
+            yield name, value
+
+
+class Lines(logging.Formatter):
+    """A line a record: its level where it is worse than usual, the message, its fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See `logging.Formatter`."""
+        line = super().format(record)
+        if record.levelno >= logging.WARNING:
+            line = f"{record.levelname.lower()}: {line}"
+        more = ", ".join(f"{name.lower()} {value}" for name, value in fields(record))
+        return f"{line} ({more})" if more else line
+
+
+class Journal(logging.Handler):
+    """Sends records by the journal's own protocol: a datagram each, of `FIELD=value` lines.
+
+    One that the journal does not take at once is lost: people who chat do not wait for a log.
+    """
+
+    def __init__(self, address: str) -> None:
+        """Connect.
+
+        Raises:
+            OSError: there is no journal.
+        """
+        super().__init__()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+        self._socket.connect(address)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See `logging.Handler`."""
+        try:
+            self._socket.send(datagram(record, self.format(record)))
+        except OSError:
+            return
+
+    def close(self) -> None:
+        """See `logging.Handler`."""
+        self._socket.close()
+        super().close()
+
+
+def datagram(record: logging.LogRecord, message: str) -> bytes:
+    """Encode a record: a value with a line break goes with its length in front (systemd's native protocol)."""
+    parts = bytearray()
+    for name, value in (
+        ("MESSAGE", message),
+        ("PRIORITY", PRIORITIES.get(record.levelname, 6)),
+        ("SYSLOG_IDENTIFIER", IDENTIFIER),
+        ("LOGGER", record.name),
+        *((f"RELAY_{name}", value) for name, value in fields(record)),
+    ):
+        text = str(value).encode()
+        if b"\n" in text:
+            parts += name.encode() + b"\n" + struct.pack("<Q", len(text)) + text + b"\n"
+        else:
+            parts += name.encode() + b"=" + text + b"\n"
+    return bytes(parts)

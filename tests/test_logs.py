@@ -1,0 +1,117 @@
+"""Logging: lines for people, records with fields for the journal, and the choice between the two."""
+
+import logging
+import os
+import socket
+import struct
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+import pytest
+
+from relay import logs
+
+
+@pytest.fixture(autouse=True)
+def root_logger() -> Iterator[None]:
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    yield
+    for handler in root.handlers[:]:
+        if handler not in before:
+            root.removeHandler(handler)
+            handler.close()
+    root.handlers[:] = before
+    root.setLevel(level)
+
+
+def test_people_get_a_line_with_what_is_worse_than_usual_marked(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.set_up("info")
+    log = logging.getLogger("relay.test")
+    log.info("admin request %s", "user.add", extra={"ADMIN": "tom"})
+    log.warning("careful")
+    log.debug("unseen")
+    assert capsys.readouterr().err == "admin request user.add (admin tom)\nwarning: careful\n"
+
+
+def read_datagram(data: bytes) -> dict[str, str]:
+    """Take a datagram apart as journald does."""
+    found = {}
+    while data:
+        head, _, data = data.partition(b"\n")
+        if b"=" in head:
+            name, _, value = head.partition(b"=")
+        else:
+            (length,) = struct.unpack("<Q", data[:8])
+            name, value, data = head, data[8 : 8 + length], data[9 + length :]
+        found[name.decode()] = value.decode()
+    return found
+
+
+@pytest.fixture
+def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """A journal's socket; `JOURNAL_STREAM` says that stderr goes to it, and a test makes that true."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(tmp_path / "journal"))
+        listening.settimeout(5)
+        monkeypatch.setattr(logs, "JOURNAL", str(tmp_path / "journal"))
+        status = Path(os.devnull).stat()
+        monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+        yield listening
+
+
+@pytest.fixture
+def stderr() -> Iterator[TextIO]:
+    with Path(os.devnull).open("w") as nothing:
+        yield nothing
+
+
+def log_to(stream: TextIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", stream)
+    logs.set_up("info")
+
+
+def test_the_journal_gets_records_with_fields(
+    journal: socket.socket, stderr: TextIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log_to(stderr, monkeypatch)
+    logging.getLogger("relay.test").warning("one\ntwo", extra={"ADMIN": "tom"})
+    assert read_datagram(journal.recv(65_536)) == {
+        "MESSAGE": "one\ntwo",
+        "PRIORITY": "4",
+        "SYSLOG_IDENTIFIER": "relay",
+        "LOGGER": "relay.test",
+        "RELAY_ADMIN": "tom",
+    }
+
+
+def test_what_failed_goes_with_its_traceback(
+    journal: socket.socket, stderr: TextIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log_to(stderr, monkeypatch)
+    try:
+        raise ValueError("reason")
+    except ValueError:
+        logging.getLogger("relay.test").exception("it failed")
+    message = read_datagram(journal.recv(65_536))["MESSAGE"]
+    assert message.startswith("it failed\nTraceback")
+    assert message.endswith("ValueError: reason")
+
+
+def test_a_journal_that_does_not_read_stops_nobody(
+    journal: socket.socket, stderr: TextIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log_to(stderr, monkeypatch)
+    for _ in range(2_000):
+        logging.getLogger("relay.test").info("x" * 1_000)
+
+
+def test_a_stderr_that_is_not_the_journal_gets_lines(
+    journal: socket.socket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with (tmp_path / "stderr").open("w") as stderr:
+        log_to(stderr, monkeypatch)
+        logging.getLogger("relay.test").info("a line")
+    assert (tmp_path / "stderr").read_text() == "a line\n"
