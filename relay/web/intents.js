@@ -264,6 +264,7 @@ async function onLive() {
   asked.clear();
   pump();
   refreshChats();
+  wire.request("profile", {}).then((mine) => change((now) => model.learnPeople(now, [mine])), report);
   const { chatId } = route.value;
   if (chatId) refreshRoom(chatId);
   if (Date.now() - sessionAskedAt < 60_000) return;

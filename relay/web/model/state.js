@@ -230,8 +230,8 @@ function insertMessage(state, chatId, message) {
     if (follows && message.messageId >= room.first) {
       const at = indexOf(room.messages, message.messageId);
       const replaces = room.messages[at]?.messageId === message.messageId;
-      const messages = [...room.messages];
-      messages.splice(at, replaces ? 1 : 0, message);
+      const after = room.messages.slice(replaces ? at + 1 : at);
+      const messages = room.messages.slice(0, at).concat(message, after);
       next = withRoom(next, chatId, {
         messages,
         first: room.first || message.messageId,
@@ -279,8 +279,10 @@ function latestShown(state, chatId) {
 
 function previewOf(message) {
   const deleted = message.status === "deleted";
+  // Without words the names of the files stand there, as in the relay's own list.
+  const names = (message.attachments ?? []).map((attachment) => attachment.filename).join(", ");
   return {
-    lastMessageText: deleted ? "" : (message.message ?? ""),
+    lastMessageText: deleted ? "" : message.message || names,
     attachmentType: deleted ? undefined : message.attachments?.[0]?.type,
     lastMessageStatus: message.status,
   };
@@ -392,17 +394,20 @@ function markInDialog(message, kind) {
   return RANK[status] > RANK[message.status] ? { ...message, status } : message;
 }
 
+/*
+ * The list in `delivering` names everybody the message was for: the relay's does, and one made here starts with all
+ * other members. Who joined later is not waited for.
+ */
 function markInGroup(message, reader, kind, timestamp, members) {
-  const delivering = message.delivering ?? [];
-  const entry = delivering.find((one) => one.userId === reader);
-  if (entry?.[kind]) return message;
-  const marked = { ...(entry ?? { userId: reader }), [kind]: timestamp };
+  const waiting = message.delivering ?? members?.map((userId) => ({ userId }));
+  const entry = waiting?.find((one) => one.userId === reader);
+  if (!entry || entry[kind]) return message;
+  const marked = { ...entry, [kind]: timestamp };
   if (kind === "read") marked.dlvrd ??= timestamp;
-  const next = { ...message, delivering: [...delivering.filter((one) => one.userId !== reader), marked] };
-  const expected = members ?? delivering.map((one) => one.userId);
-  const all = (mark) => expected.length > 0 && expected.every((id) => next.delivering.some((one) => one.userId === id && one[mark]));
+  const delivering = waiting.map((one) => (one === entry ? marked : one));
+  const all = (mark) => delivering.every((one) => one[mark]);
   const status = all("read") ? "read" : all("dlvrd") ? "unread" : "undelivered";
-  return RANK[status] > RANK[message.status] ? { ...next, status } : next;
+  return { ...message, delivering, status: RANK[status] > RANK[message.status] ? status : message.status };
 }
 
 function onOnline(state, event) {

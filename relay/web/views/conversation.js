@@ -7,8 +7,8 @@
  */
 import { Component } from "preact";
 import {
-  active, back, chats, composing, dialog, loadingRooms, loadNewer, loadOlder, markRead, openPanel, route, send,
-  showNewest, state, target, wakeUp,
+  active, back, dialog, loadingRooms, loadNewer, loadOlder, markRead, openPanel, route,
+  showNewest, state, target, troubled,
 } from "../intents.js";
 import { formatAgo, formatDay, formatNumber, language, t } from "../i18n/i18n.js";
 import { atEnd, indexOf, nameOf } from "../model/state.js";
@@ -28,6 +28,7 @@ const AT_END = 48;
 /** Who is here, who types, how many are in it: the line under the name. */
 function Subtitle({ chat, chatId }) {
   const now = state.value;
+  if (troubled.value) return t("connection.connecting");
   const typing = typingText(now, chatId);
   if (typing) return html`<span class="is-typing">${typing}</span>`;
   if (chat?.type === "favorites") return t("chat.favoritesHint");

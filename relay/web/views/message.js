@@ -192,6 +192,12 @@ export class MessageRow extends Component {
 
   onTouchEnd = () => clearTimeout(this.press);
 
+  // A second click beside the bubble answers; on the text it selects a word, as everywhere.
+  onDoubleClick = (event) => {
+    const { message } = this.props.row;
+    if (event.target === event.currentTarget && message.messageId && message.status !== "deleted") this.onReply();
+  };
+
   onReply = () => (composing.value = { chatId: this.props.chatId, kind: "reply", message: this.props.row.message });
 
   render({ row, chatId, chatType, name, photo, flash }, { near }) {
@@ -214,7 +220,7 @@ export class MessageRow extends Component {
       onTouchStart=${this.onTouchStart}
       onTouchEnd=${this.onTouchEnd}
       onTouchMove=${this.onTouchEnd}
-      onDblClick=${message.messageId && !deleted ? this.onReply : undefined}
+      onDblClick=${this.onDoubleClick}
     >
       ${others && !mine ? html`<span class="message-avatar">${ends ? html`<${Avatar} id=${message.sender} name=${name} url=${photo} size="xs" />` : null}</span>` : null}
       <div class="bubble ${bare ? "is-bare" : ""} ${attachments.some((one) => one.type !== "file") ? "has-picture" : ""}">
