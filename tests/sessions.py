@@ -112,7 +112,7 @@ class Client:
             Refused: with the status and what was said.
         """
         headers = [] if token is None else [(b"Authorization", b"Bearer " + token.encode())]
-        await self.raw(self._protocol.send(Request(host="relay", target=path, extra_headers=headers)))
+        await self.raw(self._protocol.send(Request(host="localhost", target=path, extra_headers=headers)))
         event = await self._next()
         if isinstance(event, RejectConnection):
             body, finished = b"", False
