@@ -6,7 +6,7 @@ where a test says so.
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +248,10 @@ class House:
             await self.server.serve(StreamTransport(stream))
         finally:
             await trio.aclose_forcefully(stream)
+
+    def open_from(self, who: str, after: int) -> AbstractAsyncContextManager[Client]:
+        """Connect a device that says which event it had last."""
+        return self.device(who, path=f"/ws?after={after}")
 
     @asynccontextmanager
     async def device(self, who: str, **how: Any) -> AsyncIterator[Client]:

@@ -185,16 +185,13 @@ class Server:
     async def _position(self, user: int, device: int, since: int | None) -> int:
         """Where a device's events start: after what it says it has, else after its cursor (section 7)."""
         relay = self.relay
-        if since is not None:
-            return min(since, relay.state.seq)
         if device == NO_DEVICE:
-            return relay.state.seq
-        known = relay.log.cursors.get(device)
-        if known is not None:
-            return known[0]
-        position = await relay.service.first_position(user)
-        relay.log.keep_cursor(device, position, relay.clock())
-        return position
+            return relay.state.seq if since is None else min(since, relay.state.seq)
+        if device not in relay.log.cursors:
+            position = await relay.service.first_position(user)
+            if device not in relay.log.cursors:
+                await relay.log.first_cursor(device, position, relay.clock())
+        return relay.log.cursors[device][0] if since is None else min(since, relay.state.seq)
 
     async def _silence(self) -> None:
         """Let typists fall silent in time."""

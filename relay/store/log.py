@@ -154,6 +154,8 @@ class Log:
         self._late: dict[object, tuple[int, Any]] = {}
         self._late_since = 0.0
         self._stale_cursors: set[int] = set()
+        self._first_cursors: dict[int, tuple[int, int]] = {}
+        self._first_tried = trio.Event()
         self._cursors_since = 0.0
         self._entries_since_snapshot = 0
         self._snapshot_since = 0.0
@@ -229,6 +231,18 @@ class Log:
             return False
         return True
 
+    async def first_cursor(self, device: int, seq: int, seen: int) -> None:
+        """Have a device's first cursor written, and wait until that was tried.
+
+        It cannot wait as later ones do: after a crash the device would start at the end of the log again,
+        past what it has been sent and has not acknowledged.
+        """
+        self.cursors[device] = self._first_cursors[device] = (seq, seen)
+        if self.stopped.is_set():
+            return
+        self._work.set()
+        await self._first_tried.wait()
+
     def stop(self) -> None:
         """Let `run` return once everything that waits is written."""
         self._stopping = True
@@ -251,9 +265,12 @@ class Log:
                 await self._do(*self._chores.pop(0))
             elif self._stopping and not self._waiting and not batch and not self._errands_due():
                 self.stopped.set()
+                self._first_tried.set()
                 return
 
     def _next_errand(self) -> float:
+        if self._first_cursors:
+            return 0.0
         due = float("inf")
         if self._late:
             due = self._late_since + 2 * LATE
@@ -267,7 +284,8 @@ class Log:
 
     def _errands_due(self) -> bool:
         if self._stopping:
-            return bool(self._late or self._stale_cursors or self._entries_since_snapshot) and not self.failing
+            left = self._late or self._stale_cursors or self._first_cursors or self._entries_since_snapshot
+            return bool(left) and not self.failing
         return trio.current_time() >= self._next_errand()
 
     def _take(self) -> list[_Waiting]:
@@ -305,8 +323,19 @@ class Log:
         return answer
 
     async def _write(self, batch: list[_Waiting]) -> None:
+        """Write one batch and what rides along with it."""
+        first, tried = self._first_cursors, self._first_tried
+        self._first_cursors, self._first_tried = {}, trio.Event()
+        cursors = {**first, **self._due_cursors(bool(batch))}
+        try:
+            await self._write_batch(
+                batch, Errands(cursors, self._due_snapshot(bool(batch)), self._due_index(len(batch)))
+            )
+        finally:
+            tried.set()
+
+    async def _write_batch(self, batch: list[_Waiting], errands: Errands) -> None:
         """Decide and commit one batch, then let it take effect. A batch that fails changes nothing."""
-        errands = Errands(self._due_cursors(bool(batch)), self._due_snapshot(bool(batch)), self._due_index(len(batch)))
         started = trio.current_time()
         try:
             with trio.CancelScope(shield=True):
