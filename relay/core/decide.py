@@ -107,8 +107,8 @@ def stands_alone(state: State, command: Command) -> bool:
 
 
 def _hidden_from(state: State, chat: int) -> list[int]:
-    """Who has cleared a dialog and not got anything in it since; of a group nobody can."""
-    if state.chats[chat].id is not None:
+    """Who has cleared a dialog and not got anything in it since."""
+    if chat not in state.cleared:
         return []
     return sorted(user for user, member in state.members[chat].items() if member.hidden)
 

@@ -136,6 +136,8 @@ class State:
         self.dialog_keys: dict[tuple[int, int], int] = {}
         self.members: dict[int, dict[int, Member]] = {}
         self.chats_of: dict[int, set[int]] = {}
+        self.cleared: set[int] = set()
+        """Dialogs that are out of the list of one of their users at least."""
         self.tails: dict[int, Tail] = {}
 
     # What the rules ask.
@@ -320,6 +322,7 @@ class State:
     def _chat_hidden(self, change: changes.ChatHidden, entry: Entry) -> None:
         member = self.members[entry.chat][change.user]
         member.hidden = True
+        self.cleared.add(entry.chat)
         member.cleared = member.read = member.dlvrd = change.upto
         member.seen = self.chats[entry.chat].count
 
@@ -327,6 +330,7 @@ class State:
     def _chat_shown(self, change: changes.ChatShown, entry: Entry) -> None:
         for user in change.users:
             self.members[entry.chat][user].hidden = False
+        self.cleared.discard(entry.chat)
 
     @_change.register
     def _user_added(self, change: changes.UserAdded, entry: Entry) -> None:
@@ -423,8 +427,10 @@ class State:
         """Take a chat and its members in."""
         self.chats[chat.key] = chat
         self.members[chat.key] = members
-        for user in members:
+        for user, member in members.items():
             self.chats_of.setdefault(user, set()).add(chat.key)
+            if member.hidden:
+                self.cleared.add(chat.key)
         if chat.gone:
             return
         if chat.id is not None:
