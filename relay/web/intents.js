@@ -11,6 +11,8 @@ import { t } from "./i18n/i18n.js";
 const FIRST_PAGE = 80;
 const NEXT_PAGE = 150;
 const LARGEST_PAGE = 500;
+/** Messages of a chat that stay in memory when one comes back to its end. */
+const KEPT_IN_MEMORY = 1_000;
 /** A message grows no further than this; the relay's frames end at 256 KiB. */
 export const LONGEST_MESSAGE = 32_000;
 const TYPING_EVERY = 3_000;
@@ -518,6 +520,7 @@ export function openChat(chatId, { messageId } = {}) {
     }
     if (!known) composing.value = null;
   });
+  if (!known) change((now) => model.trim(now, chatId, KEPT_IN_MEMORY));
   ensureRoom(chatId);
   if (messageId) showMessage(chatId, messageId);
 }
@@ -673,6 +676,7 @@ export async function showMessage(chatId, messageId) {
 /** Back to the newest message. */
 export async function showNewest(chatId) {
   jumped.delete(chatId);
+  change((now) => model.trim(now, chatId, KEPT_IN_MEMORY));
   if (!model.atEnd(state.value, chatId)) {
     try {
       const page = await wire.request("messages", { chatId, count: FIRST_PAGE });

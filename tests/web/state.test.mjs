@@ -225,10 +225,18 @@ test("a draft is kept until it is empty", () => {
   assert.equal(state.drafts.has("User2"), false);
 });
 
-test("a hundred thousand messages take another in a moment", () => {
-  let state = model.addPage(start(item({ lastMessageId: 100_000 })), "User2", pages(1, 100_000));
+test("ten thousand messages take another in a moment", () => {
+  let state = model.addPage(start(item({ lastMessageId: 10_000 })), "User2", pages(1, 10_000));
   const begin = performance.now();
-  for (let id = 100_001; id <= 100_050; id += 1) state = apply(state, "new", incoming(id));
+  for (let id = 10_001; id <= 10_050; id += 1) state = apply(state, "new", incoming(id));
   assert.ok(performance.now() - begin < 500);
-  assert.equal(ids(state).length, 100_050);
+  assert.equal(ids(state).length, 10_050);
+});
+
+test("a trimmed chat keeps its end, and knows that there is more", () => {
+  const state = model.trim(model.addPage(start(), "User2", pages(1, 50)), "User2", 20);
+  assert.deepEqual([ids(state)[0], ids(state).length], [31, 20]);
+  assert.equal(state.rooms.get("User2").atStart, false);
+  assert.equal(state.rooms.get("User2").first, 31);
+  assert.ok(model.atEnd(state, "User2"));
 });

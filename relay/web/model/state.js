@@ -214,6 +214,14 @@ function dropDelivered(state, chatId, messages) {
   return outbox.length === state.outbox.length ? state : { ...state, outbox };
 }
 
+/** Forget all but the newest messages of a chat: nobody reads further up just now. */
+export function trim(state, chatId, kept) {
+  const room = state.rooms.get(chatId);
+  if (!room || room.messages.length <= kept) return state;
+  const messages = room.messages.slice(-kept);
+  return withRoom(state, chatId, { messages, first: messages[0].messageId, atStart: false });
+}
+
 /** Whether the newest message of the chat is among those loaded. */
 export function atEnd(state, chatId) {
   const room = state.rooms.get(chatId);
@@ -230,8 +238,11 @@ function insertMessage(state, chatId, message) {
     if (follows && message.messageId >= room.first) {
       const at = indexOf(room.messages, message.messageId);
       const replaces = room.messages[at]?.messageId === message.messageId;
-      const after = room.messages.slice(replaces ? at + 1 : at);
-      const messages = room.messages.slice(0, at).concat(message, after);
+      // At the end, where nearly all belong, one copy is enough.
+      const messages =
+        at === room.messages.length
+          ? room.messages.concat(message)
+          : room.messages.slice(0, at).concat(message, room.messages.slice(replaces ? at + 1 : at));
       next = withRoom(next, chatId, {
         messages,
         first: room.first || message.messageId,

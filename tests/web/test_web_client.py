@@ -1,0 +1,25 @@
+"""The web client's own tests, which node runs without a browser, as one test of the suite."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+NODE = shutil.which("node")
+
+
+@pytest.mark.skipif(NODE is None, reason="there is no node on this machine")
+def test_the_client_passes_its_own_tests() -> None:
+    assert NODE
+    files = sorted(str(path) for path in HERE.glob("*.test.mjs"))
+    done = subprocess.run([NODE, "--test", *files], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_vendored_files_and_stamps_are_the_recorded_ones() -> None:
+    script = HERE.parent.parent / "packaging" / "web_assets.py"
+    done = subprocess.run([sys.executable, str(script), "check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
