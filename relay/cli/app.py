@@ -7,7 +7,7 @@ import sys
 import typer
 
 from relay import __version__
-from relay.cli import chat, config, device, invite, keep, status, talk, user
+from relay.cli import chat, config, device, doctor, invite, keep, status, talk, user
 from relay.cli.output import Failure
 from relay.protocol import schema as wire_schema
 
@@ -26,6 +26,7 @@ app.command()(talk.send)
 app.command()(talk.tail)
 app.command()(status.status)
 app.command()(status.audit)
+app.command()(doctor.doctor)
 app.command()(keep.check)
 app.command()(keep.backup)
 app.command()(keep.restore)

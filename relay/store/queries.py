@@ -491,3 +491,9 @@ async def changes(connection: Connection, before: int, actor: int | None, count:
         (before, actor, count),
     )
     return [Entry(*row) for row in rows]
+
+
+async def damage(connection: Connection) -> str:
+    """Look quickly whether the file is whole; give the first thing that is not, nothing where all is well."""
+    ((first,),) = await connection.execute("PRAGMA quick_check(1)")
+    return "" if first == "ok" else str(first)

@@ -1,0 +1,371 @@
+"""`relay doctor`: what is wrong on this machine, and what to do about it.
+
+Each check gives findings and changes nothing. What the machine has no tool for is passed over, not guessed.
+"""
+
+import datetime as dt
+import fcntl
+import http.client
+import os
+import shutil
+import socket
+import sqlite3
+import ssl
+import stat
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+from urllib.parse import urlsplit
+
+import typer
+
+from relay.cli.door import ask_running
+from relay.cli.options import Data, Json
+from relay.cli.output import Failure, as_json, duration, size
+from relay.protocol import control
+from relay.settings import Loaded, WrongSettings, data_directory
+
+UNIT = "relay"
+PATIENCE = 5.0
+"""Seconds that a check may take."""
+LEAST_FREE = 500_000_000
+"""Bytes that a disk should have left."""
+MUCH_A_DAY = 2_000_000_000
+"""Bytes written a day that wear out a cheap SD card within few years."""
+OLDEST_SQLITE = (3, 38, 0)
+"""The first with the JSON operators that the store uses."""
+LONG_GONE = 2025
+"""A clock that shows an earlier year was never set."""
+SIOCGIFADDR = 0x8915
+
+Level = Literal["good", "note", "bad"]
+
+
+class Finding(NamedTuple):
+    """What a check found; `advice` says what to do where it is not good."""
+
+    check: str
+    level: Level
+    what: str
+    advice: str = ""
+
+
+class Patient(NamedTuple):
+    """What is looked at."""
+
+    data: Path
+    status: control.Status | None
+    settings: Loaded | None
+
+
+def doctor(data: Data = None, json: Json = False) -> None:
+    """Look for what is wrong on this machine: network, names, clock, disk, file, certificates, systemd, its journal.
+
+    Exits with 1 where something needs doing.
+
+    Example: relay doctor
+    """
+    found = list(examine(data_directory(data)))
+    if json:
+        as_json([finding._asdict() for finding in found])
+    else:
+        for finding in found:
+            print(f"{_mark(finding.level)} {finding.check:<12}{finding.what}")
+            if finding.advice:
+                print(f"{'':<15}{finding.advice}")
+    if any(finding.level == "bad" for finding in found):
+        raise typer.Exit(1)
+
+
+def _mark(level: Level) -> str:
+    mark = {"good": "ok ", "note": " ! ", "bad": "BAD"}[level]
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
+        return mark
+    return f"\x1b[{ {'good': 32, 'note': 33, 'bad': 31}[level] }m{mark}\x1b[0m"
+
+
+def examine(data: Path) -> Iterator[Finding]:
+    """Do all checks."""
+    try:
+        settings = Loaded(environment=os.environ, options={})
+    except WrongSettings as error:
+        settings = None
+        yield Finding("settings", "bad", str(error), "Mend it, then `relay config check`.")
+    try:
+        status = ask_running(data, "status.show", control.Empty())
+        yield _running(data, status)
+    except Failure as failure:
+        status = None
+        yield Finding("relay", "bad", str(failure), "Nothing more can be seen from here.")
+    patient = Patient(data, status, settings)
+    for check in CHECKS:
+        try:
+            yield from check(patient)
+        except (OSError, subprocess.SubprocessError, ValueError) as error:
+            yield Finding(check.__name__.strip("_"), "note", f"could not be looked at: {error}")
+
+
+def _running(data: Path, status: control.Status | None) -> Finding:
+    if status is None:
+        return Finding(
+            "relay", "bad", f"no relay runs on {data}", "Start it: `systemctl start relay`, or `relay serve`."
+        )
+    if status.write_failing:
+        return Finding("relay", "bad", "the store cannot be written", "`journalctl -u relay` says why.")
+    return Finding("relay", "good", f"version {status.version} runs, up {duration(status.uptime)}")
+
+
+# The network.
+
+
+def addresses() -> Iterator[str]:
+    """The IPv4 addresses of this machine's interfaces, but its own loopback's."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        for _, name in socket.if_nameindex():
+            if name == "lo":
+                continue
+            try:
+                answer = fcntl.ioctl(any_socket, SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
+            except OSError:
+                continue
+            yield socket.inet_ntoa(answer[20:24])
+
+
+def _network(patient: Patient) -> Iterator[Finding]:
+    if patient.status is None or patient.status.url is None:
+        return
+    url = urlsplit(patient.status.url)
+    here = list(addresses())
+    if not here:
+        yield Finding("network", "bad", "this machine has no address on a network", "Connect it, then look again.")
+    for address in here:
+        error = _healthy(url.scheme == "wss", address, url.port or 0)
+        where = f"{address}:{url.port}"
+        if error is None:
+            yield Finding("network", "good", f"{where} answers")
+        else:
+            yield Finding(
+                "network",
+                "bad",
+                f"{where} does not answer: {error}",
+                "Let it listen on 0.0.0.0 (`relay config show`), and open the port in the firewall.",
+            )
+
+
+def _healthy(secure: bool, host: str, port: int) -> str | None:
+    """Ask a relay whether it is well; give what is wrong, None for nothing."""
+    connection: http.client.HTTPConnection
+    if secure:
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        connection = http.client.HTTPSConnection(host, port, timeout=PATIENCE, context=context)
+    else:
+        connection = http.client.HTTPConnection(host, port, timeout=PATIENCE)
+    try:
+        connection.request("GET", "/healthz")
+        answer = connection.getresponse()
+    except (OSError, http.client.HTTPException) as error:
+        return str(error)
+    finally:
+        connection.close()
+    return None if answer.status == http.client.OK else f"it says {answer.status} {answer.reason}"
+
+
+def _names(_patient: Patient) -> Iterator[Finding]:
+    name = f"{socket.gethostname().split('.')[0]}.local"
+    resolver = shutil.which("avahi-resolve")
+    if resolver is None:
+        yield Finding(
+            "names",
+            "note",
+            f"{name} is known to nobody: there is no avahi here",
+            "For a name in place of an address: `apt install avahi-daemon avahi-utils`.",
+        )
+        return
+    answer = _run(resolver, "-4", "-n", name)
+    if answer is not None and "\t" in answer:
+        yield Finding("names", "good", f"{name} is {answer.split()[-1]}")
+    else:
+        yield Finding("names", "note", f"{name} is not found on the network", "See `systemctl status avahi-daemon`.")
+
+
+# The machine.
+
+
+def _clock(_patient: Patient) -> Iterator[Finding]:
+    now = dt.datetime.now(tz=dt.UTC)
+    has_rtc = any(Path("/sys/class/rtc").glob("rtc*"))
+    synced = _run("timedatectl", "show", "-p", "NTPSynchronized", "--value")
+    if now.year < LONG_GONE:
+        yield Finding("clock", "bad", f"it shows {now:%Y-%m-%d}", "Set it: `timedatectl set-time`, or connect to NTP.")
+    elif synced == "yes":
+        yield Finding("clock", "good", f"{now:%Y-%m-%d %H:%M} UTC, kept by NTP")
+    elif has_rtc:
+        yield Finding("clock", "good", f"{now:%Y-%m-%d %H:%M} UTC, kept by a battery (no NTP)")
+    else:
+        yield Finding(
+            "clock",
+            "note",
+            f"{now:%Y-%m-%d %H:%M} UTC, with neither battery nor NTP: after a power cut it is late",
+            "Nothing is lost by it. For right times: an RTC module, or `timedatectl set-ntp true` with a server.",
+        )
+
+
+def _disk(patient: Patient) -> Iterator[Finding]:
+    if not patient.data.exists():
+        return
+    usage = shutil.disk_usage(patient.data)
+    left = patient.status.disk_seconds_left if patient.status else None
+    text = f"{size(usage.free)} of {size(usage.total)} left"
+    if left is not None:
+        text += f", {duration(left)} at the present rate"
+    if usage.free < LEAST_FREE or (left is not None and left < 7 * 86_400):
+        yield Finding("disk", "bad", text, "Make room, or let old messages go: `relay prune`, retention.days.")
+    else:
+        yield Finding("disk", "good", text)
+    if patient.status is not None:
+        yield from _wear(patient.status)
+
+
+def _wear(status: control.Status) -> Iterator[Finding]:
+    try:
+        lines = Path(f"/proc/{status.pid}/io").read_text().splitlines()
+    except PermissionError:
+        return
+    written = next(int(line.split()[1]) for line in lines if line.startswith("write_bytes"))
+    a_day = written / max(status.uptime, 3_600) * 86_400
+    text = f"{size(a_day)} are written a day"
+    if a_day > MUCH_A_DAY:
+        yield Finding("wear", "note", text, "An SD card wears out: put the data on an SSD (`relay help moving`).")
+    else:
+        yield Finding("wear", "good", text)
+
+
+def _permissions(patient: Patient) -> Iterator[Finding]:
+    open_to_all = []
+    for path in (patient.data, patient.data / "relay.db", patient.data / "relay.sock"):
+        try:
+            mode = path.stat().st_mode
+        except OSError:
+            continue
+        if mode & stat.S_IRWXO and not (path.is_file() and not patient.data.stat().st_mode & stat.S_IXOTH):
+            open_to_all.append(str(path))
+    if open_to_all:
+        yield Finding(
+            "permissions",
+            "bad",
+            f"everybody on this machine may reach {', '.join(open_to_all)}",
+            f"chmod o= {' '.join(open_to_all)}",
+        )
+    else:
+        yield Finding("permissions", "good", "only the relay and its group reach the data")
+
+
+# The store.
+
+
+def _sqlite(patient: Patient) -> Iterator[Finding]:
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        yield Finding("sqlite", "bad", f"version {sqlite3.sqlite_version} is too old", "Upgrade the system.")
+    else:
+        yield Finding("sqlite", "good", f"version {sqlite3.sqlite_version}")
+    if not (patient.data / "relay.db").exists():
+        return
+    damage = _damage(patient.data / "relay.db")
+    if damage:
+        yield Finding("store", "bad", damage, "`relay check` says where; `relay restore` puts a backup in place.")
+    else:
+        yield Finding("store", "good", "the file is whole (a quick look; `relay check` proves all of it)")
+
+
+def _damage(path: Path) -> str:
+    import trio
+
+    from relay.store import database, queries
+
+    async def look() -> str:
+        async with database.connect(path, writing=False) as reading:
+            return await queries.damage(reading)
+
+    try:
+        return trio.run(look)
+    except (sqlite3.Error, database.NotAStore) as error:
+        return str(error)
+
+
+# Certificates and systemd.
+
+
+def _certificate(patient: Patient) -> Iterator[Finding]:
+    url = urlsplit(patient.status.url or "") if patient.status else None
+    openssl = shutil.which("openssl")
+    if url is None or url.scheme != "wss" or openssl is None:
+        return
+    pem = ssl.get_server_certificate((url.hostname or "127.0.0.1", url.port or 443), timeout=PATIENCE)
+    answer = _run(openssl, "x509", "-noout", "-enddate", stdin=pem) or ""
+    ends = dt.datetime.strptime(answer.partition("=")[2], "%b %d %H:%M:%S %Y %Z").replace(tzinfo=dt.UTC)
+    left = (ends - dt.datetime.now(tz=dt.UTC)).total_seconds()
+    if left < 0:
+        yield Finding("certificate", "bad", f"it ended on {ends:%Y-%m-%d}", "See `relay help tls`.")
+    elif left < 14 * 86_400:
+        yield Finding("certificate", "note", f"it ends on {ends:%Y-%m-%d}", "See `relay help tls`.")
+    else:
+        yield Finding("certificate", "good", f"good until {ends:%Y-%m-%d}")
+
+
+def _systemd(_patient: Patient) -> Iterator[Finding]:
+    shown = _run("systemctl", "show", UNIT, "-p", "LoadState,ActiveState,UnitFileState,NRestarts") or ""
+    unit = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+    if unit.get("LoadState") != "loaded":
+        yield Finding("systemd", "note", "there is no unit relay.service here", "The Debian package brings it.")
+        return
+    state = f"{unit.get('ActiveState')}, {unit.get('UnitFileState')}, restarted {unit.get('NRestarts', '0')} times"
+    if unit.get("ActiveState") != "active":
+        yield Finding("systemd", "bad", state, "`systemctl status relay` says why.")
+    elif unit.get("UnitFileState") not in ("enabled", "indirect", "static", "generated"):
+        yield Finding("systemd", "note", state, "To start it with the machine: `systemctl enable relay`.")
+    else:
+        yield Finding("systemd", "good", state)
+    exposure = _run("systemd-analyze", "security", "--no-pager", f"{UNIT}.service") or ""
+    last = exposure.strip().splitlines()[-1:] or [""]
+    if "exposure level" in last[0]:
+        yield Finding("hardening", "good", last[0].lstrip("→ ").strip())
+
+
+def _journal(_patient: Patient) -> Iterator[Finding]:
+    errors = _run("journalctl", "-u", UNIT, "-p", "err", "--since", "-24h", "-n", "3", "-o", "cat", "--no-pager", "-q")
+    if errors is None:
+        return
+    if errors:
+        for line in errors.splitlines()[:3]:
+            yield Finding("journal", "note", line, "All of them: `journalctl -u relay -p err`.")
+    else:
+        yield Finding("journal", "good", "no errors within a day")
+
+
+def _run(*command: str, stdin: str = "") -> str | None:
+    """Run one of the machine's tools; give what it prints, None where it is missing or fails."""
+    try:
+        ran = subprocess.run(  # noqa: S603 - fixed commands
+            command, input=stdin, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return ran.stdout.strip() if ran.returncode == 0 else None
+
+
+CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
+    _network,
+    _names,
+    _clock,
+    _disk,
+    _permissions,
+    _sqlite,
+    _certificate,
+    _systemd,
+    _journal,
+)

@@ -1,0 +1,80 @@
+"""`relay doctor`: each finding says what to do, and the exit code says whether something must be done."""
+
+import datetime as dt
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from relay.cli import doctor
+from tests.command_line import done, run, running
+
+
+def found(data: Path) -> dict[str, dict[str, str]]:
+    return {one["check"]: one for one in run("doctor", "--json", data=data).json}
+
+
+def test_a_relay_that_runs_well_is_found_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "addresses", lambda: iter(["127.0.0.1"]))
+    with running(tmp_path / "data") as relay:
+        findings = found(relay.data)
+        assert set(findings["relay"]) == {"check", "level", "what", "advice"}
+        for check in ("relay", "network", "disk", "permissions", "sqlite", "store"):
+            assert findings[check]["level"] == "good", findings[check]
+        assert all(one["advice"] for one in findings.values() if one["level"] != "good")
+        ran = run("doctor", data=relay.data)
+        assert ran.code == int(any(one["level"] == "bad" for one in findings.values()))
+        assert "\x1b" not in ran.out
+
+
+def test_a_relay_that_does_not_run_is_said_with_what_to_do(tmp_path: Path) -> None:
+    done("user", "add", "anna", data=tmp_path)
+    ran = run("doctor", data=tmp_path)
+    assert ran.code == 1
+    assert f"BAD relay       no relay runs on {tmp_path}" in ran.out
+    assert "`systemctl start relay`" in ran.out
+
+
+def test_a_port_that_does_not_answer_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "addresses", lambda: iter(["127.0.0.2"]))
+    with running(tmp_path / "data") as relay:
+        assert found(relay.data)["network"]["level"] == "bad"
+
+
+def test_a_damaged_file_is_found(tmp_path: Path) -> None:
+    for number in range(40):
+        done("user", "add", f"user{number}", data=tmp_path)
+    file = tmp_path / "relay.db"
+    content = bytearray(file.read_bytes())
+    content[8_192:12_288] = os.urandom(4_096)
+    file.write_bytes(content)
+    assert found(tmp_path)["store"]["level"] == "bad"
+
+
+def test_data_that_everybody_may_read_is_found(tmp_path: Path) -> None:
+    done("user", "add", "anna", data=tmp_path)
+    tmp_path.chmod(0o755)
+    finding = found(tmp_path)["permissions"]
+    assert finding["level"] == "bad"
+    assert finding["advice"].startswith("chmod o= ")
+
+
+def test_wrong_settings_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RELAY_LIMITS_BURSTS", "1")
+    assert found(tmp_path)["settings"]["level"] == "bad"
+
+
+def test_a_disk_that_is_nearly_full_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(10**9, 10**9 - 10**8, 10**8))
+    assert found(tmp_path)["disk"]["level"] == "bad"
+
+
+def test_a_clock_that_was_never_set_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Then(dt.datetime):
+        @classmethod
+        def now(cls, tz: dt.tzinfo | None = None) -> "Then":
+            return cls(1970, 1, 1, tzinfo=tz)
+
+    monkeypatch.setattr(doctor.dt, "datetime", Then)
+    assert found(tmp_path)["clock"]["level"] == "bad"
