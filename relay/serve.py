@@ -20,6 +20,7 @@ import trio
 from relay import __version__, logs
 from relay.core.relay import Relay, open_relay
 from relay.net import control, frames, systemd
+from relay.net.hooks import Hooks
 from relay.net.names import browser_address
 from relay.net.server import Server, listen
 from relay.settings import Loaded, WrongSettings, control_socket, data_directory
@@ -134,6 +135,7 @@ async def serve(data: Path, loaded: Loaded) -> None:
             nursery.start_soon(_reload_on_signal, loaded)
             nursery.start_soon(relay.meter.run)
             nursery.start_soon(relay.retention.run)
+            nursery.start_soon(Hooks(relay).run)
             relay.admin.url = _urls(listeners)[0].replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
             relay.service.signing_in.address = browser_address(
                 settings.http.public_url, *listeners[0].getsockname()[:2]

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from relay import __version__
-from relay.cli import chat, config, device, doctor, invite, keep, status, talk, user
+from relay.cli import chat, config, device, doctor, hook, invite, keep, status, talk, user
 from relay.cli.output import Failure
 from relay.protocol import schema as wire_schema
 
@@ -22,6 +22,7 @@ app.add_typer(user.app, name="user")
 app.add_typer(device.app, name="device")
 app.add_typer(chat.app, name="chat")
 app.add_typer(config.app, name="config")
+app.add_typer(hook.app, name="hook")
 app.command()(talk.send)
 app.command()(talk.tail)
 app.command()(status.status)

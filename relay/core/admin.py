@@ -15,12 +15,13 @@ import trio
 from relay import __version__
 from relay.core import commands, trail
 from relay.core.asking import decided
+from relay.core.changes import Hook
 from relay.core.clock import Clock
 from relay.core.commands import ADMIN, Command
 from relay.core.decide import ChatChanged, DeviceChanged, UserChanged
 from relay.core.hub import Hub
 from relay.core.meter import Meter, memory_bytes
-from relay.core.service import NO_DEVICE, new_chat_id
+from relay.core.service import NO_DEVICE, new_chat_id, new_hook_id
 from relay.core.sign_in import SignIn, new_token, token_hash
 from relay.core.state import Chat, Device, State, User
 from relay.core.subscriber import Subscriber
@@ -358,6 +359,52 @@ class Admin:
         await self._sign_in.set_password(request.id, request.password)
         return control.Empty()
 
+    # Hooks.
+
+    async def add_hook(self, request: control.AddHook) -> object:
+        """Make a hook: a device of a bot's that may only post to one chat, or is only told of one."""
+        state = self._state
+        chat = None if state.user(request.chat) is not None else self._chat(request.chat)
+        bot = await self._bot(request)
+        if chat is not None and bot.key not in state.members[chat.key]:
+            await self._decided(commands.AddParticipants(chat.id or "", [bot.id]))
+        if chat is not None and chat.type == "channel" and request.url is None:
+            admins = [state.users[key].id for key, member in state.members[chat.key].items() if member.admin]
+            await self._decided(requests.UpdateChat(chat_id=chat.id or "", admins=[*admins, bot.id]))
+        token = new_token()
+        hook = Hook(
+            chat=request.chat if chat is None else chat.id or "",
+            url=request.url or "",
+            secret=new_token() if request.url else "",
+        )
+        answer = await self._decided(commands.AddDevice(bot.key, "hook", token_hash(token), hook))
+        assert isinstance(answer, DeviceChanged)
+        info = self._hook_info(state.devices[answer.device], hook)
+        if request.url:
+            return msgspec.structs.replace(info, secret=hook.secret)
+        return msgspec.structs.replace(info, url=f"{self._sign_in.address}/hooks/{token}")
+
+    async def _bot(self, request: control.AddHook) -> User:
+        if request.user_id is not None:
+            return self._user(request.user_id)
+        made = await self._user_decided(control.AddUser(id=new_hook_id(), name=request.name, bot=True))
+        return self._state.users[made.user]
+
+    async def list_hooks(self, _request: control.Empty) -> object:
+        """All hooks that are in use."""
+        devices = [device for device in self._state.devices.values() if not device.revoked_at]
+        return [self._hook_info(device, device.hook) for device in devices if device.hook is not None]
+
+    def _hook_info(self, device: Device, hook: Hook) -> control.HookInfo:
+        return control.HookInfo(
+            device_id=device.key,
+            user_id=self._state.users[device.user].id,
+            chat=hook.chat,
+            url=hook.url or None,
+            direction="out" if hook.url else "in",
+            created_at=device.created_at,
+        )
+
     # Chats.
 
     async def make_chat(self, request: control.MakeChat) -> object:
@@ -430,6 +477,8 @@ _HANDLERS: dict[str, Callable[[Admin, Any], Awaitable[object]]] = {
     "device.add": Admin.add_device,
     "device.list": Admin.list_devices,
     "device.revoke": Admin.revoke_device,
+    "hook.add": Admin.add_hook,
+    "hook.list": Admin.list_hooks,
     "chat.create": Admin.make_chat,
     "chat.list": Admin.list_chats,
     "chat.show": Admin.show_chat,

@@ -84,6 +84,17 @@ class UserChanged(Change, frozen=True, tag="userChanged", kw_only=True):
     removed: bool | None = None
 
 
+class Hook(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
+    """What makes a device a hook of one chat: it posts there, or what happens there is posted to it."""
+
+    chat: str
+    """As the device's user calls it."""
+    url: str = ""
+    """Where events are posted to; empty for a hook that things are posted through."""
+    secret: str = ""
+    """What events are signed with."""
+
+
 class DeviceAdded(Change, frozen=True, tag="deviceAdded", kw_only=True):
     """A device may sign in: of its token only the SHA-256 is kept, in hexadecimal."""
 
@@ -91,6 +102,7 @@ class DeviceAdded(Change, frozen=True, tag="deviceAdded", kw_only=True):
     user: int
     label: str
     token_hash: str
+    hook: Hook | None = None
 
 
 class DeviceRevoked(Change, frozen=True, tag="deviceRevoked"):

@@ -5,6 +5,8 @@ A command holds all that the decision about it needs (design.md, "Room to grow")
 
 import msgspec
 
+from relay.core.changes import Hook
+
 ADMIN = 0
 """The actor of what an admin does on the machine itself."""
 
@@ -118,3 +120,4 @@ class AddDevice(msgspec.Struct, frozen=True):
     user: int
     label: str
     token_hash: str
+    hook: Hook | None = None

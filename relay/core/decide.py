@@ -770,7 +770,7 @@ def _add_device(draft: _Drafting, command: Command, request: commands.AddDevice)
     user = state.users[request.user]
     if user.disabled or user.removed:
         raise RelayError.forbidden(f"{user.id!r} is disabled: `relay user enable {user.id}` first")
-    return DeviceChanged(_sign_in(draft, command, request.user, request.label, request.token_hash))
+    return DeviceChanged(_sign_in(draft, command, request.user, request.label, request.token_hash, request.hook))
 
 
 def _revoke_device(draft: _Drafting, command: Command, request: control.RevokeDevice) -> object:
@@ -893,9 +893,12 @@ def _join(draft: _Drafting, command: Command, name: str) -> int:
     return key
 
 
-def _sign_in(draft: _Drafting, command: Command, user: int, label: str, token_hash: str) -> int:
+def _sign_in(
+    draft: _Drafting, command: Command, user: int, label: str, token_hash: str, hook: changes.Hook | None = None
+) -> int:
     key = draft.state.next_key(draft.state.devices)
-    draft.change(Kind.DEVICE, 0, command, changes.DeviceAdded(key=key, user=user, label=label, token_hash=token_hash))
+    device = changes.DeviceAdded(key=key, user=user, label=label, token_hash=token_hash, hook=hook)
+    draft.change(Kind.DEVICE, 0, command, device)
     return key
 
 

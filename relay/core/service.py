@@ -50,6 +50,11 @@ def new_chat_id() -> str:
     return f"g-{secrets.token_hex(8)}"
 
 
+def new_hook_id() -> str:
+    """Make the id of a bot that a hook posts as."""
+    return f"hook-{secrets.token_hex(4)}"
+
+
 class Service:
     """What connections ask, and what comes of it."""
 
@@ -72,6 +77,8 @@ class Service:
         key = self.state.device_keys.get(hashed)
         if key is not None:
             device = self.state.devices[key]
+            if device.hook is not None:
+                return None
             user = self.state.users[device.user]
         else:
             user_key, until = self._lent.get(hashed, (0, 0.0))

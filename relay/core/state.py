@@ -53,6 +53,8 @@ class Device(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
     token_hash: str
     created_at: int = 0
     revoked_at: int = 0
+    hook: changes.Hook | None = None
+    """What a hook is for; it may do nothing else."""
 
 
 class Member(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
@@ -362,6 +364,7 @@ class State:
                 label=change.label,
                 token_hash=change.token_hash,
                 created_at=entry.at,
+                hook=change.hook,
             )
         )
 

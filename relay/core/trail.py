@@ -16,8 +16,6 @@ from relay.store.entry import Entry, Kind
 ADMIN_NAME = "(admin)"
 """The actor of what was done on the machine itself; no user can be called so."""
 SECRET = {"tokenHash", "codeHash", "hash"}
-_USERS = {"users", "members", "admins"}
-_USER = {"user", "owner"}
 
 
 def happened(state: State, entry: Entry, *, texts: bool = False) -> Happened:
@@ -76,20 +74,24 @@ def _name(state: State, user: int) -> str:
 def _details(state: State, kind: Kind, change: dict[str, Any]) -> dict[str, Any]:
     details: dict[str, Any] = {}
     for field, value in change.items():
-        if field in SECRET or field == "change":
-            continue
-        if field == "key":
-            details["user" if kind == Kind.USER else "device"] = _name(state, value) if kind == Kind.USER else value
-        elif field in _USER:
-            details[field] = _name(state, value)
-        elif field in _USERS:
-            details[field] = [_name(state, user) for user in value]
-        elif isinstance(value, list):
-            details[field] = len(value)
-        elif value is not None:
-            details[field] = value
+        if field not in SECRET and field != "change" and value is not None:
+            details.update(_detail(state, kind, field, value))
     if kind == Kind.DEVICE and "user" not in details:
         device = state.devices.get(change.get("key", 0))
         if device is not None:
             details["user"] = _name(state, device.user)
     return details
+
+
+def _detail(state: State, kind: Kind, field: str, value: Any) -> dict[str, Any]:
+    """One field of a change, with names for keys; of long lists only how long they are."""
+    match field:
+        case "hook":
+            return {"hook": value.get("url") or "in", "chat": value["chat"]}
+        case "key":
+            return {"user": _name(state, value)} if kind == Kind.USER else {"device": value}
+        case "user" | "owner":
+            return {field: _name(state, value)}
+        case "users" | "members" | "admins":
+            return {field: [_name(state, user) for user in value]}
+    return {field: len(value) if isinstance(value, list) else value}

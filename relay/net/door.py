@@ -18,6 +18,8 @@ from wsproto.utilities import RemoteProtocolError
 
 from relay.core.relay import Relay
 from relay.net import names
+from relay.net.hook_page import PATH as HOOKS
+from relay.net.hook_page import HookPage
 from relay.net.http import Answer, Connection, Gone, Headers, Lobby, Refused, Request, json_answer, refusal
 from relay.net.metrics import Metrics
 from relay.net.pages import Pages
@@ -68,6 +70,7 @@ class Door:
         self._pages = Pages()
         self._session = SessionPage(relay)
         self._metrics = Metrics(relay, self.lobby)
+        self._hooks = HookPage(relay)
         self._paths: dict[str, dict[str, Handler]] = {
             "/session": {"GET": self._session.show, "POST": self._session.sign_in, "DELETE": self._session.sign_out},
             "/healthz": {"GET": self._health},
@@ -144,6 +147,10 @@ class Door:
     # What they get.
 
     async def _answer(self, request: Request, visitor: Visitor) -> Answer:
+        if request.path.startswith(HOOKS):
+            if request.method != "POST":
+                raise _no_such_method(("POST",))
+            return await self._hooks.post(request)
         methods = self._paths.get(request.path)
         if methods is None:
             return self._page(request)

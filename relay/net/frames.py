@@ -321,6 +321,12 @@ def encode(opcode: int, payload: bytes) -> bytes:
     return _pack_eight_bytes(first, _EIGHT_BYTES, length) + payload
 
 
+def payload_of(frame: bytes) -> bytes:
+    """Return what an unmasked frame of `encode` carries: for who is told the same without a WebSocket."""
+    length = frame[1]
+    return frame[2 if length <= _SHORT else 4 if length == _TWO_BYTES else 10 :]
+
+
 def encode_close(code: int, reason: str = "") -> bytes:
     """Return a CLOSE frame; the reason is cut to 123 bytes, never inside a character.
 

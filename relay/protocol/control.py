@@ -107,6 +107,29 @@ class RevokeDevice(Wire, frozen=True, kw_only=True):
     device_id: int
 
 
+class AddHook(Wire, frozen=True, kw_only=True):
+    """`relay hook add`: for a group, by its id or name, or for a user; without `url` one to post through."""
+
+    chat: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+    name: Name = "Hook"
+    user_id: Id | None = None
+    url: Annotated[str, msgspec.Meta(pattern="^https?://[^/]+", max_length=2_048)] | None = None
+
+
+class HookInfo(Wire, frozen=True, kw_only=True, omit_defaults=False):
+    """A hook as an admin sees it."""
+
+    device_id: int
+    user_id: str
+    chat: str
+    url: str | None = None
+    """Where events are posted to; for a new one to post through its own address, this once."""
+    secret: str | None = None
+    """What events are signed with; of a new one only."""
+    direction: Literal["in", "out"]
+    created_at: Timestamp
+
+
 class MakeChat(Wire, frozen=True, kw_only=True):
     """`relay chat create`."""
 
@@ -279,6 +302,8 @@ CONTROL: dict[str, RequestType] = {
     "device.add": RequestType(AddDevice, Token),
     "device.list": RequestType(ListDevices, list[DeviceInfo]),
     "device.revoke": RequestType(RevokeDevice, DeviceInfo),
+    "hook.add": RequestType(AddHook, HookInfo),
+    "hook.list": RequestType(Empty, list[HookInfo]),
     "chat.create": RequestType(MakeChat, ChatInfo),
     "chat.list": RequestType(Empty, list[ChatInfo]),
     "chat.show": RequestType(OneChat, ChatInfo),

@@ -1,0 +1,90 @@
+"""`relay hook`: programs that post into a chat, and programs that are told of one."""
+
+from typing import Annotated
+
+import typer
+
+from relay.cli.door import ask
+from relay.cli.options import Data, Json, complete_chat, complete_user
+from relay.cli.output import as_json, table, when
+from relay.protocol import control
+from relay.settings import data_directory
+
+app = typer.Typer(help="Programs that post into a chat, or are told of one.", no_args_is_help=True)
+
+
+@app.command()
+def add(
+    chat: Annotated[
+        str,
+        typer.Argument(
+            metavar="CHAT",
+            help="A group's id or name, or a user's id.",
+            show_default=False,
+            autocompletion=complete_chat,
+        ),
+    ],
+    to: Annotated[
+        str | None,
+        typer.Option("--to", metavar="URL", help="Post what happens in the chat there, signed.", show_default=False),
+    ] = None,
+    name: Annotated[str, typer.Option(help="What people see as the sender.")] = "Hook",
+    as_: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            metavar="USER",
+            help="A user to post as.",
+            show_default=False,
+            autocompletion=complete_user,
+        ),
+    ] = None,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Make an address that programs post to, {"text": "..."} as for Slack or plain text; or, with --to, tell one.
+
+    Example: relay hook add ops --name Grafana
+    """
+    hook = ask(data_directory(data), "hook.add", control.AddHook(chat=chat, name=name, user_id=as_, url=to))
+    if json:
+        as_json(hook)
+    elif to:
+        print(f"hook {hook.device_id} posts what happens in {hook.chat} to {hook.url}, signed with this secret:")
+        print(hook.secret)
+    else:
+        print(hook.url)
+
+
+@app.command("list")
+def list_(data: Data = None, json: Json = False) -> None:
+    """Show all hooks; their addresses to post to are not kept and not shown.
+
+    Example: relay hook list
+    """
+    hooks = ask(data_directory(data), "hook.list", control.Empty())
+    if json:
+        as_json(hooks)
+        return
+    table(
+        ("hook", "user", "chat", "direction", "to", "since"),
+        ((one.device_id, one.user_id, one.chat, one.direction, one.url or "", when(one.created_at)) for one in hooks),
+        "no hooks yet: relay hook add CHAT",
+    )
+
+
+@app.command()
+def remove(
+    hook_id: Annotated[int, typer.Argument(metavar="HOOK", help="Its number in the list.", show_default=False)],
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Remove a hook; its bot stays, with what it said.
+
+    Example: relay hook remove 7
+    """
+    device = ask(data_directory(data), "device.revoke", control.RevokeDevice(device_id=hook_id))
+    if json:
+        as_json(device)
+    else:
+        print(f"hook {hook_id} is removed")
