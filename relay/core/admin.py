@@ -364,6 +364,10 @@ class Admin:
     async def add_hook(self, request: control.AddHook) -> object:
         """Make a hook: a device of a bot's that may only post to one chat, or is only told of one."""
         state = self._state
+        if request.url is not None and not request.url.startswith(("http://", "https://")):
+            raise RelayError.bad_field(
+                "url", f"{request.url[:64]!r} is no address that begins with http:// or https://"
+            )
         chat = None if state.user(request.chat) is not None else self._chat(request.chat)
         bot = await self._bot(request)
         if chat is not None and bot.key not in state.members[chat.key]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from relay.protocol.base import ClientMessageId, Id, Name, NewId, Text, Timestamp, Users, Wire
+from relay.protocol.base import ClientMessageId, Id, Name, NewId, Text, Timestamp, Url, Users, Wire
 from relay.protocol.requests import Accepted, Invitation, RequestType
 
 Value = bool | int | float | str | list[str]
@@ -113,7 +113,7 @@ class AddHook(Wire, frozen=True, kw_only=True):
     chat: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
     name: Name = "Hook"
     user_id: Id | None = None
-    url: Annotated[str, msgspec.Meta(pattern="^https?://[^/]+", max_length=2_048)] | None = None
+    url: Url | None = None
 
 
 class HookInfo(Wire, frozen=True, kw_only=True, omit_defaults=False):
