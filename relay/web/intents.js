@@ -58,6 +58,8 @@ let uploadsRunning = 0;
 const inFlight = new Set();
 const verified = new Set();
 const asked = new Set();
+/** Chats one is leaving or deleting oneself. */
+const ending = new Set();
 /** Chats of which a part far from the end is loaded. */
 const jumped = new Set();
 const blobUrls = new Map();
@@ -357,7 +359,7 @@ function setState(next) {
   const { chatId } = route.value;
   if (chatId && before.chats.has(chatId) && !next.chats.has(chatId) && next.chats !== before.chats) {
     closeChat();
-    tell(t("chat.gone"));
+    if (!ending.has(chatId)) tell(t("chat.gone"));
   }
   saveTimer ??= setTimeout(save, 800);
 }
@@ -1015,9 +1017,14 @@ export async function changeChat(payloadType, payload) {
   change((now) => model.setDetails(now, chat));
 }
 
-/** Leave or delete a chat; it is gone from the list with the `chats` event. */
+/** Leave or delete a chat; it is gone from the list with the `chats` event, which may come before the answer. */
 export async function endChat(payloadType, chatId) {
-  await request(payloadType, { chatId });
+  ending.add(chatId);
+  try {
+    await request(payloadType, { chatId });
+  } finally {
+    ending.delete(chatId);
+  }
   if (route.value.chatId === chatId) closeChat();
   refreshChats();
 }
