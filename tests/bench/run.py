@@ -85,7 +85,7 @@ def loaded(relay: Relay, counts: Counts, what: str, profile: Path | None, **plan
     spy = None
     if profile is not None:
         spy = subprocess.Popen(
-            ["py-spy", "record", "--nonblocking", "-t", "-F", "-r", "400", "-d", str(int(seconds)), "-f", "raw",
+            ["py-spy", "record", "-t", "-F", "-r", "400", "-d", str(int(seconds)), "-f", "raw",
              "-o", str(profile), "-p", str(relay.process.pid)],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
