@@ -98,10 +98,8 @@ def client_key(chat: int, actor: int, client_id: str) -> int:
 def stands_alone(state: State, command: Command) -> bool:
     """Whether a command changes what others in its batch would be decided by, and so gets a batch of its own."""
     request = command.request
-    if isinstance(request, commands.MarkDelivered | commands.MarkRead):
-        return False
-    if not isinstance(request, requests.New):
-        return True
+    if type(request) is not requests.New:
+        return type(request) not in _MARKS
     key = state.chat_key(command.user, request.chat_id)
     return key is None or bool(_hidden_from(state, key))
 
@@ -110,7 +108,7 @@ def _hidden_from(state: State, chat: int) -> list[int]:
     """Who has cleared a dialog and not got anything in it since."""
     if chat not in state.cleared:
         return []
-    return sorted(user for user, member in state.members[chat].items() if member.hidden)
+    return [user for user, member in state.members[chat].items() if member.hidden]
 
 
 def decide(state: State, batch: Sequence[Command], facts: Facts) -> Draft:
@@ -135,7 +133,7 @@ class _Drafting:
         self.entries: list[Entry] = []
         self.last_ids: dict[int, int] = {}
         self.sent: dict[int, list[tuple[int, int, str]]] = {}
-        self.client_keys: dict[int, Stored] = {}
+        self.client_keys: dict[int, Entry] = {}
         self.dlvrd: dict[tuple[int, int], int] = {}
         self.read: dict[tuple[int, int], int] = {}
         self.marks: dict[tuple[int, int], list[Entry]] = {}
@@ -143,7 +141,8 @@ class _Drafting:
 
     def decide(self, command: Command) -> None:
         self.entries = []
-        self.at = max(self.at, command.at)
+        if command.at > self.at:
+            self.at = command.at
         seq, amended = self.seq, len(self.amendments)
         answer: object
         try:
@@ -202,8 +201,29 @@ class _Drafting:
 
     def repeated(self, key: int) -> Stored | None:
         """The message that this client key belongs to already."""
-        known: Stored | None = self.client_keys.get(key) or self.facts.get(ClientKey(key))
+        entry = self.client_keys.get(key)
+        if entry is not None:
+            return _as_stored(entry)
+        known: Stored | None = self.facts.get(ClientKey(key)) if self.facts else None
         return known
+
+
+def _as_stored(entry: Entry) -> Stored:
+    """A message of this batch as it will be found in the log."""
+    return Stored(
+        chat=entry.chat,
+        message_id=entry.message_id,
+        kind=entry.kind,
+        author=entry.actor,
+        client_id=entry.client_id or "",
+        at=entry.at,
+        message=None,
+        deleted=False,
+        changed=0,
+        changed_at=0,
+        target=0,
+        extra=None,
+    )
 
 
 def _answer_repeat(known: Stored, chat: int, author: int, client_id: str, kind: Kind, target: int) -> requests.Accepted:
@@ -267,9 +287,10 @@ def _new(draft: _Drafting, command: Command, request: requests.New) -> object:
         raise RelayError.bad_field("payload.message", "a message needs text or attachments")
     state = draft.state
     key = state.chat_key(command.user, request.chat_id)
+    hidden_from: list[int] = []
     if key is None:
         key = _open_dialog(draft, command, request.chat_id)
-        hidden_from: list[int] = []
+        hash_ = client_key(key, command.user, request.client_message_id)
     else:
         chat = state.chats[key]
         if chat.type == "channel" and not _may_run(draft, command, chat):
@@ -280,14 +301,13 @@ def _new(draft: _Drafting, command: Command, request: requests.New) -> object:
             return _answer_repeat(known, key, command.user, request.client_message_id, Kind.NEW, 0)
         hidden_from = _hidden_from(state, key)
     if hidden_from:
-        draft.change(Kind.CHATS, key, command, changes.ChatShown(hidden_from))
-    hash_ = client_key(key, command.user, request.client_message_id)
+        draft.change(Kind.CHATS, key, command, changes.ChatShown(sorted(hidden_from)))
     reply_to = None if request.reply_to is None else _reply(draft, key, request.reply_to)
     extra = None
     if request.attachments:
         extra = msgspec.json.encode(Extra(attachments=request.attachments)).decode()
     message_id = draft.next_id(key)
-    draft.add(
+    draft.client_keys[hash_] = draft.add(
         Kind.NEW,
         key,
         message_id,
@@ -301,20 +321,6 @@ def _new(draft: _Drafting, command: Command, request: requests.New) -> object:
         reply_to=reply_to,
     )
     draft.sent.setdefault(key, []).append((message_id, command.user, request.client_message_id))
-    draft.client_keys[hash_] = Stored(
-        key,
-        message_id,
-        Kind.NEW,
-        command.user,
-        request.client_message_id,
-        draft.at,
-        None,
-        False,
-        0,
-        0,
-        0,
-        None,
-    )
     return requests.Accepted(message_id=message_id, timestamp=draft.at, client_message_id=request.client_message_id)
 
 
@@ -907,6 +913,8 @@ def _set_password(draft: _Drafting, command: Command, request: commands.SetPassw
     draft.change(Kind.SIGN_IN, 0, command, changes.PasswordSet(user=user.key, hash=request.hash))
     return UserChanged(user.key)
 
+
+_MARKS = frozenset({commands.MarkDelivered, commands.MarkRead})
 
 _RULES: dict[type, Callable[[_Drafting, Command, Any], object]] = {
     requests.New: _new,

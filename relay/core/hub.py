@@ -166,7 +166,7 @@ class Hub:
     def _tell_messages(self, entry: Entry) -> None:
         subscribers = self.presence.subscribers
         chat = self.state.chats[entry.chat]
-        others, mine = Receipt.of(entry, to_author=False), Receipt.of(entry, to_author=True)
+        receipt = Receipt.of(entry, to_author=False)
         shared: dict[int, bytes] = {}
         dirty = self._dirty
         count, actor, origin = chat.count, entry.actor, entry.origin
@@ -184,7 +184,7 @@ class Hub:
                     frame = self._event_frame(entry, user)
                     if alike >= 0:
                         shared[alike] = frame
-                subscriber.event(frame, mine if user == actor else others)
+                subscriber.event(frame, receipt if user != actor else Receipt.of(entry, to_author=True))
                 dirty.append(subscriber.outlet)
                 self.delivered += 1
 

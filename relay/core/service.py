@@ -130,7 +130,10 @@ class Service:
         return None
 
     def acknowledge(self, subscriber: Subscriber, event_id: int | str) -> None:
-        """A device has an event: its cursor may move, and a message counts as delivered (section 6)."""
+        """A device has an event: its cursor may move, and a message counts as delivered (section 6).
+
+        What comes of it is seen to by `settle`, at the end of the turn.
+        """
         if isinstance(event_id, str):
             if not event_id.isascii() or not event_id.isdigit():
                 raise RelayError.bad_field("id", "the id of an event is a whole number")
@@ -138,21 +141,23 @@ class Service:
         receipt = subscriber.acknowledge(event_id)
         if receipt is None:
             return
-        if receipt.message_id:
-            member = self.state.members[receipt.chat].get(subscriber.user)
-            if member is not None and member.dlvrd < receipt.message_id:
-                self.log.append_late(
-                    (receipt.chat, subscriber.user),
-                    receipt.message_id,
-                    Command(
-                        self.clock(),
-                        subscriber.user,
-                        subscriber.device,
-                        commands.MarkDelivered(receipt.chat, receipt.message_id),
-                    ),
-                )
-        if subscriber.device != NO_DEVICE:
-            self.log.keep_cursor(subscriber.device, subscriber.cursor, self.clock())
+        subscriber.unsettled = True
+        reached = subscriber.reached
+        if receipt.message_id > reached.get(receipt.chat, 0):
+            reached[receipt.chat] = receipt.message_id
+
+    def settle(self, subscriber: Subscriber) -> None:
+        """Hand on what the acknowledgements of a turn come to, however many they were: marks, and the cursor."""
+        subscriber.unsettled = False
+        now, user, device = self.clock(), subscriber.user, subscriber.device
+        for chat, message_id in subscriber.reached.items():
+            member = self.state.members[chat].get(user)
+            if member is not None and member.dlvrd < message_id:
+                mark = commands.MarkDelivered(chat, message_id)
+                self.log.append_late((chat, user), message_id, Command(now, user, device, mark))
+        subscriber.reached.clear()
+        if device != NO_DEVICE:
+            self.log.keep_cursor(device, subscriber.cursor, now)
 
     def _request(self, subscriber: Subscriber, request: Request) -> Awaitable[None] | None:
         def reply(answer: object) -> None:

@@ -65,6 +65,8 @@ class Subscriber:
         "number",
         "outlet",
         "position",
+        "reached",
+        "unsettled",
         "user",
     )
 
@@ -82,6 +84,10 @@ class Subscriber:
         """The `seq` that the last chat list sent was true at: older changes to it need no telling."""
         self.cursor = position
         """The last `seq` up to which all its events are acknowledged."""
+        self.unsettled = False
+        """Whether there were acknowledgements since `Service.settle` last saw to what they come to."""
+        self.reached: dict[int, int] = {}
+        """Of each chat the highest message that was acknowledged since then."""
         self._unacknowledged: deque[Receipt] = deque()
         self._acknowledged: set[int] = set()
         self._frozen = False

@@ -110,7 +110,8 @@ class Session:
     # In.
 
     async def _read(self, data: bytes) -> None:
-        hub, transport, log, outbox = self._service.hub, self._transport, self._service.log, self._outbox
+        service, subscriber, transport, outbox = self._service, self._subscriber, self._transport, self._outbox
+        hub, log = service.hub, service.log
         feed = self._decoder.feed
         while True:
             if data:
@@ -119,6 +120,8 @@ class Session:
                     if waiting is not None:
                         hub.flush()
                         await waiting
+                if subscriber.unsettled:
+                    service.settle(subscriber)
                 violation = self._decoder.violation
                 if violation is not None:
                     self.close(violation.code, violation.reason)
