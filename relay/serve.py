@@ -13,6 +13,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -137,8 +138,9 @@ async def serve(data: Path, loaded: Loaded) -> None:
             nursery.start_soon(relay.retention.run)
             nursery.start_soon(Hooks(relay).run)
             relay.admin.url = _urls(listeners)[0].replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
-            relay.service.signing_in.address = browser_address(
-                settings.http.public_url, *listeners[0].getsockname()[:2]
+            # Asked for anew each time: at boot the relay is there before the network, and addresses change.
+            relay.service.signing_in.address = partial(
+                browser_address, settings.http.public_url, *listeners[0].getsockname()[:2], listener=listeners[0]
             )
             async with trio.open_nursery() as serving:
                 await serving.start(server.run, listeners)
@@ -199,7 +201,7 @@ def _urls(listeners: Sequence[socket.socket]) -> list[str]:
 def _welcome(relay: Relay, listeners: Sequence[socket.socket]) -> None:
     for url in _urls(listeners):
         logger.info("listening on %s", url)
-    logger.info("for browsers: %s", relay.service.signing_in.address)
+    logger.info("for browsers: %s", relay.service.signing_in.address())
     logger.info("data in %s", relay.data)
     if not relay.state.users and not relay.settings.auth.open:
         logger.info(

@@ -65,7 +65,7 @@ async def http_relay(data: Path, settings: Settings | None = None, **options: An
         server = Server(relay)
         (listener,) = listen("127.0.0.1", 0)
         running = HttpRelay(relay, server, listener.getsockname()[1])
-        relay.service.signing_in.address = running.url
+        relay.service.signing_in.address = lambda: running.url
         async with trio.open_nursery() as nursery:
             await nursery.start(server.run, [listener])
             yield running

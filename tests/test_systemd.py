@@ -15,7 +15,7 @@ import trio
 import trio.testing
 
 from relay.core.relay import open_relay
-from relay.net import systemd
+from relay.net import names, systemd
 from relay.net.frames import CLOSE, parse_close
 from relay.net.server import RESTARTS, STOP, Server
 from relay.protocol import control
@@ -257,6 +257,22 @@ def test_a_socket_that_does_not_listen_is_refused_by_name(tmp_path: Path) -> Non
         _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert said == "error: systemd hands over 'chat', which is no TCP socket that listens: see relay.socket\n"
+
+
+def test_a_relay_without_a_network_of_its_own_learns_its_address_from_the_socket(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ("lo", "127.0.0.1") in names.interfaces(listener)
+
+    def closed(*_arguments: object) -> object:
+        raise OSError(97, "Address family not supported by protocol")
+
+    monkeypatch.setattr(names.socket, "socket", closed)
+    monkeypatch.setattr(names, "interfaces", lambda _of: [("lo", "127.0.0.1"), ("wlan0", "192.168.1.5")])
+    assert names.browser_address("", "::", 8765, listener=listener) == "http://192.168.1.5:8765"
+    monkeypatch.setattr(names, "interfaces", lambda _of: [("lo", "127.0.0.1"), ("docker0", "172.17.0.1")])
+    monkeypatch.setattr(names, "_first_address", lambda: None)
+    assert names.browser_address("", "::", 8765, listener=listener) == "http://127.0.0.1:8765"
 
 
 # A stop.

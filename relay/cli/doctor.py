@@ -16,6 +16,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
@@ -276,10 +277,40 @@ def _sqlite(patient: Patient) -> Iterator[Finding]:
     if not (patient.data / "relay.db").exists():
         return
     damage = _damage(patient.data / "relay.db")
+    yield from _upgrade(patient.data / "relay.db")
     if damage:
         yield Finding("store", "bad", damage, "`relay check` says where; `relay restore` puts a backup in place.")
     else:
         yield Finding("store", "good", "the file is whole (a quick look; `relay check` proves all of it)")
+
+
+def _upgrade(path: Path) -> Iterator[Finding]:
+    """Whether the file is of this relay's version; a copy beside one that is not tells that it was to be."""
+    from relay.store.schema import MIGRATIONS
+    from relay.store.upgrade import begun
+
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as store:
+        ((version,),) = store.execute("PRAGMA user_version")
+    newest = len(MIGRATIONS)
+    if version > newest:
+        yield Finding(
+            "upgrade",
+            "bad",
+            f"a newer relay wrote the file (version {version}; this one knows {newest})",
+            "Install that relay again, or restore a backup that this one made.",
+        )
+    elif version < newest and (before := begun(path, version)):
+        yield Finding(
+            "upgrade",
+            "bad",
+            f"an upgrade of the file from version {version} to {newest} did not finish; what was"
+            f" before is in {before.name}",
+            "`systemctl restart relay` goes on with it; `journalctl -u relay` says what was in the way.",
+        )
+    elif version < newest:
+        yield Finding(
+            "upgrade", "note", f"the file is of version {version}; the next start of the relay makes it {newest}"
+        )
 
 
 def _damage(path: Path) -> str:

@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -163,8 +164,9 @@ async def _opened(data: Path, *, make: bool) -> AsyncIterator[Callable[[str, Wir
         settings = Loaded(options={}, environment=os.environ).settings
         async with open_relay(data, settings=settings) as relay:
             host, _, port = settings.listen[0].rpartition(":")
-            address = browser_address(settings.http.public_url, host.strip("[]"), int(port))
-            relay.service.signing_in.address = address
+            relay.service.signing_in.address = partial(
+                browser_address, settings.http.public_url, host.strip("[]"), int(port)
+            )
 
             async def ask_file(name: str, payload: Wire, items: Items) -> Any:
                 async def send(line: bytes) -> None:

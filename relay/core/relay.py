@@ -23,6 +23,7 @@ from relay.settings import Limits, Settings
 from relay.store import database, queries
 from relay.store.lock import locked
 from relay.store.log import Log
+from relay.store.upgrade import upgrade
 
 logger = logging.getLogger(__name__)
 
@@ -82,12 +83,13 @@ async def open_relay(
     Raises:
         Locked: another process has it open.
         NewerStore: a newer relay wrote the file.
+        CannotUpgrade: an older one did, and the file cannot be brought to this one's version.
         sqlite3.Error: the file cannot be opened, or is damaged.
     """
     with locked(data), _ungrouped():
         path = data / "relay.db"
         async with database.connect(path, writing=True) as writing:
-            await database.migrate(writing)
+            await upgrade(writing, path)
             async with database.connect(path, writing=False) as reading:
                 state = snapshot.load(await queries.snapshot(reading))
                 hub = Hub(state, clock, frame)

@@ -7,6 +7,7 @@ import hashlib
 import re
 import secrets
 import unicodedata
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -64,11 +65,15 @@ class Entered(NamedTuple):
     chat_id: str | None = None
 
 
+Address = Callable[[], str]
+"""Gives an address as it is at the moment."""
+
+
 class SignIn:
     """The ways in."""
 
     def __init__(self, state: State, log: Log, clock: Clock, settings: Auth) -> None:
-        self.address = ""
+        self.address: Address = str
         """Where a browser reaches the relay, for links: `http://192.168.1.5:8765`."""
         self.passwords = Passwords()
         self._state = state
@@ -193,7 +198,7 @@ class SignIn:
         )
         await decided(self._log, Command(now, by, device, request))
         # In a fragment a browser sends it to nobody, so that it reaches no log.
-        url = f"{self.address}/#invite={code}"
+        url = f"{self.address()}/#invite={code}"
         return Invitation(url=url, code=code, expires_at=expires_at, qr=qr(url))
 
     async def set_password(self, user_id: str, password: str) -> None:

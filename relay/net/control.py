@@ -147,7 +147,7 @@ def bind(path: Path) -> socket.socket:
     finally:
         os.umask(before)
     group = group_id()
-    if group is not None:
+    if group is not None and path.stat().st_gid != group:
         try:
             os.chown(path, -1, group)
         except PermissionError:

@@ -4,11 +4,21 @@ A page of somebody else's can make its own name point here (DNS rebinding); it c
 these. An address is none of its tricks: whoever asks for an address means the machine that has it.
 """
 
+import fcntl
 import ipaddress
 import socket
-from collections.abc import Iterable
+import struct
+from array import array
+from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
 
+SIOCGIFCONF = 0x8912
+"""netdevice(7): asks for the addresses of all interfaces."""
+REQUEST = struct.Struct("16s4x4s16x")
+"""One of them: `struct ifreq` on 64-bit Linux."""
+INTERFACES = 64
+NOT_THE_NETWORK = ("lo", "docker", "br-", "veth", "virbr")
+"""Interfaces that lead to this machine only."""
 ANY = "*"
 """In the settings: any name will do."""
 
@@ -22,19 +32,38 @@ def hostnames() -> list[str]:
     return list(dict.fromkeys(["localhost", name, short, f"{short}.local", f"{short}.lan"]))
 
 
-def lan_address() -> str:
+def lan_address(listener: socket.socket | None = None) -> str:
     """The address under which others on the network reach this machine; loopback where there is no network.
 
     Nothing is sent: a datagram socket that is connected knows from where it would send.
+
+    Args:
+        listener: a socket that was handed over; it knows the network that it was made in, where this process
+            has none of its own (`PrivateNetwork=` of systemd).
     """
     for family, elsewhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            try:
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
                 probe.connect((elsewhere, 9))
-            except OSError:
-                continue
-            return str(probe.getsockname()[0])
-    return _first_address() or "127.0.0.1"
+                return str(probe.getsockname()[0])
+        except OSError:
+            continue
+    of_network = (address for name, address in interfaces(listener) if not name.startswith(NOT_THE_NETWORK))
+    return next(of_network, None) or _first_address() or "127.0.0.1"
+
+
+def interfaces(of: socket.socket | None) -> Iterator[tuple[str, str]]:
+    """Names and IPv4 addresses of the interfaces of the network that a socket was made in."""
+    if of is None:
+        return
+    found = array("B", bytes(INTERFACES * REQUEST.size))
+    request = struct.pack("iL", len(found), found.buffer_info()[0])
+    try:
+        (length,) = struct.unpack_from("i", fcntl.ioctl(of, SIOCGIFCONF, request))
+    except OSError:
+        return
+    for name, address in REQUEST.iter_unpack(found[:length]):
+        yield name.rstrip(b"\0").decode(), socket.inet_ntoa(address)
 
 
 def _first_address() -> str | None:
@@ -47,7 +76,9 @@ def _first_address() -> str | None:
     return next((address for address in addresses if not ipaddress.ip_address(address).is_loopback), None)
 
 
-def browser_address(public_url: str, host: str, port: int, *, secure: bool = False) -> str:
+def browser_address(
+    public_url: str, host: str, port: int, *, secure: bool = False, listener: socket.socket | None = None
+) -> str:
     """Where a browser on the network reaches the relay: what goes into links.
 
     Args:
@@ -55,11 +86,12 @@ def browser_address(public_url: str, host: str, port: int, *, secure: bool = Fal
         host: what is listened on.
         port: on which port.
         secure: whether it is TLS.
+        listener: see `lan_address`.
     """
     if public_url:
         return public_url.rstrip("/")
     if host in ("0.0.0.0", "::", ""):  # noqa: S104 - it is what is listened on already
-        host = lan_address()
+        host = lan_address(listener)
     scheme, usual = ("https", 443) if secure else ("http", 80)
     named = f"[{host}]" if ":" in host else host
     return f"{scheme}://{named}" if port == usual else f"{scheme}://{named}:{port}"

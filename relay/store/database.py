@@ -99,21 +99,7 @@ async def recognise(connection: Connection) -> int:
         raise NotAStore("this file belongs to another program")
     if version > len(MIGRATIONS):
         raise NewerStore(
-            f"this file was written by a newer relay (its version is {version}, this relay knows {len(MIGRATIONS)})"
+            f"this file was written by a newer relay (its version is {version}, this relay knows {len(MIGRATIONS)}):"
+            " install that relay again, or restore a backup that this one made"
         )
     return int(version)
-
-
-async def migrate(connection: Connection) -> None:
-    """Bring the file to this relay's version, each step in a transaction of its own.
-
-    Raises:
-        NewerStore: the file has seen a newer relay.
-        NotAStore: the file belongs to another program.
-    """
-    version = await recognise(connection)
-    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-        await connection.script(
-            f"BEGIN IMMEDIATE; {script}; PRAGMA application_id = {APPLICATION_ID};"
-            f" PRAGMA user_version = {number}; COMMIT;"
-        )

@@ -1,0 +1,100 @@
+"""Bringing a store to this relay's version: a copy first, then step after step, each whole or not at all.
+
+Touches the file, and beside it the copies it makes. A start that is interrupted anywhere goes on at the next.
+"""
+
+import logging
+import os
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+
+from relay.store import database
+from relay.store.schema import APPLICATION_ID, MIGRATIONS
+
+logger = logging.getLogger(__name__)
+
+
+class CannotUpgrade(sqlite3.OperationalError):
+    """What is in the way, for a person. The store is as it was."""
+
+
+def begun(store: Path, version: int) -> Path | None:
+    """The copy that an upgrade to this relay's version made before it was interrupted after a step or more.
+
+    Args:
+        store: the file.
+        version: which it has now.
+    """
+    names = (_copy_name(store, former) for former in range(1, version))
+    return next((path for path in names if path.exists()), None)
+
+
+def _copy_name(store: Path, version: int) -> Path:
+    return store.with_name(f"{store.stem}-{version}-to-{len(MIGRATIONS)}{store.suffix}")
+
+
+async def upgrade(connection: database.Connection, store: Path) -> None:
+    """Bring the file to this relay's version; a new file gets all of it.
+
+    Args:
+        connection: the one that writes.
+        store: its file.
+
+    Raises:
+        NewerStore: the file has seen a newer relay.
+        NotAStore: the file belongs to another program.
+        CannotUpgrade: there can be no copy, or a step failed.
+    """
+    version = await database.recognise(connection)
+    if version == len(MIGRATIONS):
+        return
+    before = ""
+    if version:
+        logger.info("bringing %s from version %d to %d", store, version, len(MIGRATIONS))
+        kept = begun(store, version) or await _copy(connection, store, version)
+        before = f"; what was before is in {kept}"
+        logger.info("what was before is in %s", kept)
+    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+        try:
+            await connection.script(
+                f"BEGIN IMMEDIATE; {script}; PRAGMA application_id = {APPLICATION_ID};"
+                f" PRAGMA user_version = {number}; COMMIT;"
+            )
+        except sqlite3.Error as error:
+            raise CannotUpgrade(f"{store} cannot be brought to version {number}: {error}{before}") from error
+
+
+async def _copy(connection: database.Connection, store: Path, version: int) -> Path:
+    """Keep the file as it is now, on disk before anything is changed; copies of earlier upgrades make room."""
+    target = _copy_name(store, version)
+    part = target.with_suffix(".part")
+    _remove(store.parent.glob(f"{store.stem}-*-to-*"))
+    try:
+        await connection.backup(part)
+        _settle(part, target)
+    except (sqlite3.Error, OSError) as error:
+        _remove([part])
+        raise CannotUpgrade(
+            f"{store} is not brought to version {len(MIGRATIONS)}, since no copy of it can be made first ({error}):"
+            f" it needs as much room in {store.parent} as it has itself"
+        ) from error
+    return target
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+def _settle(part: Path, target: Path) -> None:
+    """Let a copy appear under its name once it is whole and on disk."""
+    part.chmod(0o600)
+    with part.open("rb+") as file:
+        os.fsync(file.fileno())
+    part.replace(target)
+    directory = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

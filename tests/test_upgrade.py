@@ -1,0 +1,144 @@
+"""A store of an older relay is brought to this one's version after a copy; a newer relay's is left alone."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from relay.cli.doctor import Finding, _upgrade
+from relay.core.relay import open_relay
+from relay.protocol import control
+from relay.store import database, schema, upgrade
+from relay.store.database import NewerStore
+from relay.store.upgrade import CannotUpgrade
+
+STEPS = ("CREATE TABLE two (a INTEGER) STRICT", "CREATE TABLE three (a INTEGER) STRICT")
+BROKEN = "CREATE TABLE four (a INTEGER) STRICT; INSERT INTO missing VALUES (1)"
+
+
+def newer(monkeypatch: pytest.MonkeyPatch, *more: str) -> None:
+    """Let this relay know more steps than it does."""
+    migrations = (*schema.MIGRATIONS, *more)
+    for module in (database, upgrade, schema):
+        monkeypatch.setattr(module, "MIGRATIONS", migrations)
+
+
+def read(path: Path, sql: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def version(path: Path) -> object:
+    ((found,),) = read(path, "PRAGMA user_version")
+    return found
+
+
+async def used(data: Path) -> Path:
+    """A store with something in it; gives its file."""
+    async with open_relay(data) as relay:
+        await relay.admin.handle("user.add", control.AddUser(id="User1"))
+    return data / "relay.db"
+
+
+def copies(data: Path) -> list[str]:
+    return sorted(path.name for path in data.glob("relay-*"))
+
+
+NOW = len(schema.MIGRATIONS)
+
+
+async def test_a_new_store_needs_no_copy(tmp_path: Path) -> None:
+    await used(tmp_path)
+    assert copies(tmp_path) == []
+
+
+async def test_an_older_store_is_copied_and_then_upgraded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = await used(tmp_path)
+    before = read(store, "SELECT * FROM log")
+    newer(monkeypatch, *STEPS)
+    async with open_relay(tmp_path) as relay:
+        assert "User1" in {user.id for user in relay.state.users.values()}
+    assert version(store) == NOW + 2
+    (name,) = copies(tmp_path)
+    assert name == f"relay-{NOW}-to-{NOW + 2}.db"
+    assert version(tmp_path / name) == NOW
+    assert read(tmp_path / name, "SELECT * FROM log") == before
+    assert (tmp_path / name).stat().st_mode & 0o077 == 0
+
+
+async def test_a_step_that_fails_leaves_the_store_as_the_step_before_left_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await used(tmp_path)
+    with monkeypatch.context() as patched:
+        newer(patched, STEPS[0], BROKEN)
+        with pytest.raises(CannotUpgrade, match=rf"to version {NOW + 2}: no such table: missing; what was before is"):
+            async with open_relay(tmp_path):
+                pass
+        assert version(store) == NOW + 1
+        assert read(store, "SELECT name FROM sqlite_master WHERE name = 'four'") == []
+        finding = next(one for one in doctor(tmp_path) if one.check == "upgrade")
+        assert finding.level == "bad"
+        assert f"relay-{NOW}-to-{NOW + 2}.db" in finding.what
+
+    # The one that mends it goes on, and the copy stays that of before.
+    newer(monkeypatch, *STEPS)
+    async with open_relay(tmp_path):
+        pass
+    assert version(store) == NOW + 2
+    assert copies(tmp_path) == [f"relay-{NOW}-to-{NOW + 2}.db"]
+    assert version(tmp_path / f"relay-{NOW}-to-{NOW + 2}.db") == NOW
+    assert "upgrade" not in {one.check for one in doctor(tmp_path)}
+
+
+async def test_a_copy_of_a_start_that_changed_nothing_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await used(tmp_path)
+    newer(monkeypatch, STEPS[0])
+    stale = tmp_path / f"relay-{NOW}-to-{NOW + 1}.db"
+    stale.write_bytes(b"before the older relay ran once more")
+    async with open_relay(tmp_path):
+        pass
+    assert version(stale) == NOW
+
+
+async def test_only_the_copy_of_the_last_upgrade_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await used(tmp_path)
+    for count in (1, 2):
+        with monkeypatch.context() as patched:
+            newer(patched, *STEPS[:count])
+            async with open_relay(tmp_path):
+                pass
+    assert copies(tmp_path) == [f"relay-{NOW + 1}-to-{NOW + 2}.db"]
+
+
+async def test_where_there_can_be_no_copy_nothing_is_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = await used(tmp_path)
+    newer(monkeypatch, *STEPS)
+
+    async def full(*_arguments: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(database.Connection, "backup", full)
+    with pytest.raises(CannotUpgrade, match=r"no copy of it can be made first \(database or disk is full\): it needs"):
+        async with open_relay(tmp_path):
+            pass
+    assert version(store) == NOW
+    assert copies(tmp_path) == []
+
+
+async def test_a_downgrade_is_refused_and_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        newer(patched, *STEPS)
+        store = await used(tmp_path)
+    with pytest.raises(NewerStore, match="install that relay again, or restore a backup"):
+        async with open_relay(tmp_path):
+            pass
+    assert version(store) == NOW + 2
+    assert [one.level for one in doctor(tmp_path) if one.check == "upgrade"] == ["bad"]
+
+
+def doctor(data: Path) -> list[Finding]:
+    return list(_upgrade(data / "relay.db"))
