@@ -5,7 +5,11 @@
  */
 const SHELL = "shell";
 
-self.addEventListener("install", () => self.skipWaiting());
+self.addEventListener("install", (event) => {
+  self.skipWaiting();
+  // The page itself came before there was a worker. The files it names are kept by the browser for ever anyway.
+  event.waitUntil(caches.open(SHELL).then((cache) => cache.add("/")));
+});
 
 self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
 

@@ -72,7 +72,7 @@ test("a colour belongs to an id", () => {
 });
 
 test("a preview is one line", () => {
-  assert.equal(oneLine("a\n\nb  ```js\nc```"), "a b c");
+  assert.equal(oneLine("a\n\nb  ```js\nc``` `d e`"), "a b c d e");
 });
 
 test("sizes are given in the unit that reads best", () => {

@@ -276,6 +276,19 @@ def test_a_page_without_a_relay_still_shows_what_it_knows(person: Any, relay: An
     assert page.evaluate("window.stayed")
 
 
+def test_the_page_opens_without_a_network_once_it_was_there(person: Any, relay: Any) -> None:
+    anna = person("anna")
+    anna.say("ben", "written before")
+    page = anna.chats()
+    page.wait_for_selector("[data-chat=ben]")
+    until(page, "navigator.serviceWorker.getRegistration().then((one) => Boolean(one?.active))")
+    page.wait_for_timeout(1_200)
+    relay.stop()
+    page.reload()
+    page.wait_for_selector("[data-chat=ben]:has-text('written before')")
+    page.wait_for_selector(".connection")
+
+
 def test_the_state_of_a_message_goes_from_sent_to_read(person: Any) -> None:
     anna, ben = person("anna"), person("ben")
     anna.say("ben", "hello")

@@ -93,7 +93,7 @@ export function emojiCount(text) {
 
 /** One line for a list or a quote. */
 export function oneLine(text) {
-  return (text ?? "").replace(/```[\w+-]*\n?|```/g, " ").replace(/\s+/g, " ").trim();
+  return (text ?? "").replace(/```[\w+-]*\n?|```/g, " ").replace(/`([^`\n]+)`/g, "$1").replace(/\s+/g, " ").trim();
 }
 
 /** Up to two letters for an avatar without a picture. */

@@ -74,15 +74,16 @@ function Chats() {
   const Left = LEFT_PANELS[panel];
   const showsDetails = panel === "details" && chatId;
   return html`<div class="columns ${chatId ? "has-chat" : ""} ${Left ? "has-left" : ""} ${showsDetails ? "has-details" : ""}">
-    <aside class="column-list">
+    <nav class="column-list" aria-label=${t("list.title")}>
+      <h1 class="hidden">${t("list.title")}</h1>
       <${ConnectionBar} />
       ${Left ? html`<${Left} />` : null}
       <${ChatList} hidden=${Boolean(Left)} />
-    </aside>
+    </nav>
     <main class="column-chat">
       ${chatId ? html`<${Conversation} key=${chatId} chatId=${chatId} />` : html`<${Nothing} />`}
     </main>
-    ${showsDetails ? html`<aside class="column-details"><${Details} key=${chatId} chatId=${chatId} /></aside>` : null}
+    ${showsDetails ? html`<aside class="column-details" aria-label=${t("details.title")}><${Details} key=${chatId} chatId=${chatId} /></aside>` : null}
   </div>`;
 }
 
