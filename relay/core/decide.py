@@ -141,8 +141,7 @@ class _Drafting:
 
     def decide(self, command: Command) -> None:
         self.entries = []
-        if command.at > self.at:
-            self.at = command.at
+        self.at = max(self.at, command.at)
         seq, amended = self.seq, len(self.amendments)
         answer: object
         try:

@@ -16,6 +16,7 @@ from relay.store import queries
 from relay.store.database import Connection
 from relay.store.entry import Amendment, Entry, Fact, Facts
 from relay.store.schema import MIGRATIONS
+from relay.store.writing import Errands, write
 
 logger = logging.getLogger(__name__)
 
@@ -109,17 +110,6 @@ class Figures:
         self.failures = 0
         self.commit_seconds = 0.0
         self.last_batch = 0
-
-
-class Errands(NamedTuple):
-    """What rides along with a batch."""
-
-    cursors: dict[int, tuple[int, int]]
-    snapshot: dict[str, Any] | None
-    indexed: int
-
-    def __bool__(self) -> bool:
-        return bool(self.cursors or self.snapshot or self.indexed)
 
 
 class _Waiting(NamedTuple):
@@ -382,7 +372,7 @@ class Log:
             if not (entries or errands):
                 return draft, False
             try:
-                await self._insert(entries, draft.amendments, errands)
+                await write(self._writing, entries, draft.amendments, errands)
             except sqlite3.IntegrityError:
                 # The unique index is the look-up: somebody repeats a message, so see which are known.
                 keys = [entry.client_key for entry in entries if entry.client_key is not None]
@@ -393,26 +383,6 @@ class Log:
                 continue
             return draft, True
         raise sqlite3.IntegrityError("a batch asked for more facts without end")
-
-    async def _insert(self, entries: list[Entry], amendments: list[Amendment], errands: Errands) -> None:
-        rows = [
-            (
-                entry.seq, entry.kind, entry.chat, entry.message_id, entry.actor, entry.device, entry.at,
-                entry.target, entry.client_key, entry.client_id if entry.kind <= 3 else None,
-                entry.message if entry.kind == 1 else None, entry.extra,
-            )
-            for entry in entries
-        ]  # fmt: skip
-        await self._writing.execute(
-            "INSERT INTO batch (entries, amendments, cursors, snapshot, indexed) VALUES (?, ?, ?, ?, ?)",
-            (
-                queries.as_json(rows),
-                queries.as_json(amendments),
-                queries.as_json([(device, *cursor) for device, cursor in errands.cursors.items()]),
-                queries.as_json(errands.snapshot or {}),
-                errands.indexed,
-            ),
-        )
 
     def _due_cursors(self, riding: bool) -> dict[int, tuple[int, int]]:
         # A cursor must not be on disk before the marks that its acknowledgements made.
