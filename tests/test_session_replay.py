@@ -343,3 +343,18 @@ async def test_a_first_connections_start_is_on_disk_before_it_hears_anything(tmp
         relay.tokens = tokens
         async with relay.device("User1") as one:
             assert ("dlvrd", 1) in durable(await one.rest())
+
+
+async def test_a_stop_takes_nothing_new_up_answers_what_it_has_and_parts(relay: House) -> None:
+    client = await relay.open("User1")
+    await say(client, "User2", "open")
+    ids = [await client.ask("new", chatId="User2", clientMessageId=f"{n}", message="x") for n in range(20)]
+    await client.answer(ids[0])
+    relay.relay.log.stop()
+    for n in range(20):
+        await client.ask("new", chatId="User2", clientMessageId=f"too late {n}", message="x")
+    relay._nursery.start_soon(relay.server._farewell)
+    answered = [(await client.answer(request_id))["payload"]["messageId"] for request_id in ids[1:]]
+    assert answered == list(range(3, 22))
+    assert await client.closed() == 1012
+    assert relay.relay.state.chats[1].last_message_id == 21

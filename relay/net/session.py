@@ -142,6 +142,9 @@ class Session:
             if opcode == frames.CLOSE:
                 self._nursery.cancel_scope.cancel()
             return None
+        if self._service.log.stopping and opcode != frames.CLOSE:
+            # What is taken up now could not be answered any more; unanswered, it is sent again after the restart.
+            return None
         if opcode == frames.TEXT:
             try:
                 return self._service.take(self._subscriber, payload)

@@ -164,6 +164,11 @@ class Log:
         """Whether whoever appends should wait for `room` first."""
         return len(self._waiting) >= ROOM
 
+    @property
+    def stopping(self) -> bool:
+        """Whether a stop was asked for: nothing new should be taken up."""
+        return self._stopping
+
     async def room(self) -> None:
         """Wait until not too much waits any more."""
         while self.full:
