@@ -15,6 +15,7 @@ import trio
 from relay import __version__
 from relay.core import commands, trail
 from relay.core.asking import decided
+from relay.core.carry import Carry
 from relay.core.changes import Hook
 from relay.core.clock import Clock
 from relay.core.commands import ADMIN, Command
@@ -73,6 +74,7 @@ class Admin:
         """Where the relay can be reached from this machine, once it listens."""
         self.settings: Loaded | None = None
         """Where the settings in force come from, while a relay runs."""
+        self.carry = Carry(state, log, reading, clock)
         self._lend = lend
         self._prune = prune
         self._sign_in = sign_in
@@ -481,6 +483,10 @@ _HANDLERS: dict[str, Callable[[Admin, Any], Awaitable[object]]] = {
     "device.add": Admin.add_device,
     "device.list": Admin.list_devices,
     "device.revoke": Admin.revoke_device,
+    "bring.user": lambda admin, request: admin.carry.bring_user(request),
+    "bring.chat": lambda admin, request: admin.carry.bring_chat(request),
+    "bring.messages": lambda admin, request: admin.carry.bring_messages(request),
+    "bring.end": lambda admin, request: admin.carry.bring_end(request),
     "hook.add": Admin.add_hook,
     "hook.list": Admin.list_hooks,
     "chat.create": Admin.make_chat,
@@ -499,5 +505,8 @@ _HANDLERS: dict[str, Callable[[Admin, Any], Awaitable[object]]] = {
     "user.password": Admin.set_password,
 }
 """Who handles what of `control.CONTROL`."""
-_GIVING_MUCH: dict[str, Callable[[Admin, Any, Item], Awaitable[object]]] = {"watch": Admin.watch}
+_GIVING_MUCH: dict[str, Callable[[Admin, Any, Item], Awaitable[object]]] = {
+    "watch": Admin.watch,
+    "export": lambda admin, request, item: admin.carry.export(request, item),
+}
 """Who handles those that send items first."""

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from relay.protocol.base import ClientMessageId, Id, Name, NewId, Text, Timestamp, Url, Users, Wire
+from relay.protocol.base import ClientMessageId, Id, MessageId, Name, NewId, Text, Timestamp, Url, Users, Wire
+from relay.protocol.objects import Attachment, ChatType
 from relay.protocol.requests import Accepted, Invitation, RequestType
 
 Value = bool | int | float | str | list[str]
@@ -225,6 +226,102 @@ class Happened(Wire, frozen=True, kw_only=True):
     """How many entries were left out before this one, since nobody read fast enough."""
 
 
+class Record(Wire, frozen=True, kw_only=True):
+    """A line of an export. `type` says which of the fields are there; times are Unix milliseconds."""
+
+    type: Literal["relay", "user", "chat", "message"]
+    at: Timestamp
+    """When it was exported, made or sent."""
+    format: int | None = None
+    version: str | None = None
+    id: str | None = None
+    name: str | None = None
+    bot: bool = False
+    admin: bool = False
+    disabled: bool = False
+    kind: ChatType | None = None
+    owner: str | None = None
+    admins: list[str] | None = None
+    participants: list[str] | None = None
+    """Of a chat; of a message in a dialog, which has no id."""
+    chat: str | None = None
+    sender: str | None = None
+    client_message_id: str | None = None
+    text: str | None = None
+    attachments: list[Attachment] | None = None
+    edited_at: Timestamp | None = None
+    reply_to: str | None = None
+    """The client id of the message that is answered."""
+
+
+class Exported(Wire, frozen=True, kw_only=True, omit_defaults=False):
+    """How much an export holds."""
+
+    users: int
+    chats: int
+    messages: int
+
+
+class BringUser(Wire, frozen=True, kw_only=True):
+    """A user who comes from elsewhere."""
+
+    id: NewId
+    name: Name
+    at: Timestamp
+    bot: bool = False
+    admin: bool = False
+
+
+class BringChat(Wire, frozen=True, kw_only=True):
+    """A group or channel that comes from elsewhere; under its id it is known when it comes again."""
+
+    id: NewId | None = None
+    kind: Literal["group", "channel"] = "group"
+    name: Name
+    owner: Id
+    admins: list[Id] = msgspec.field(default_factory=list)
+    participants: Users = msgspec.field(default_factory=list)
+    at: Timestamp
+
+
+class Brought(Wire, frozen=True, kw_only=True):
+    """Whether it was new, and under which id it is here."""
+
+    added: bool
+    id: str | None = None
+
+
+class BringMessage(Wire, frozen=True, kw_only=True):
+    """A message that comes from elsewhere; `chat` is a group's id or the dialog's other user."""
+
+    chat: Id
+    sender: Id
+    client_message_id: ClientMessageId
+    text: Text
+    at: Timestamp
+    reply_to: MessageId | None = None
+
+
+class BringMessages(Wire, frozen=True, kw_only=True):
+    """Some of them, in the order they were sent."""
+
+    messages: Annotated[list[BringMessage], msgspec.Meta(max_length=1_000)]
+
+
+class BroughtMessage(Wire, frozen=True, kw_only=True):
+    """A message's id, or why it stays behind."""
+
+    message_id: int = 0
+    error: str = ""
+
+
+class BringEnd(Wire, frozen=True, kw_only=True):
+    """All has come: count these chats as read (by id, or by the people of a dialog), keep these users out."""
+
+    chats: list[tuple[str, list[str]]]
+    disabled: list[Id] = msgspec.field(default_factory=list)
+
+
 class SlowReader(Wire, frozen=True, kw_only=True):
     """A connection that does not keep up."""
 
@@ -304,6 +401,11 @@ CONTROL: dict[str, RequestType] = {
     "device.revoke": RequestType(RevokeDevice, DeviceInfo),
     "hook.add": RequestType(AddHook, HookInfo),
     "hook.list": RequestType(Empty, list[HookInfo]),
+    "export": RequestType(Empty, Exported),
+    "bring.user": RequestType(BringUser, Brought),
+    "bring.chat": RequestType(BringChat, Brought),
+    "bring.messages": RequestType(BringMessages, list[BroughtMessage]),
+    "bring.end": RequestType(BringEnd, Empty),
     "chat.create": RequestType(MakeChat, ChatInfo),
     "chat.list": RequestType(Empty, list[ChatInfo]),
     "chat.show": RequestType(OneChat, ChatInfo),
@@ -322,8 +424,8 @@ CONTROL: dict[str, RequestType] = {
 }
 """Every request of the control socket, by `payloadType`."""
 
-ITEMS: dict[str, Any] = {"watch": Happened}
+ITEMS: dict[str, Any] = {"watch": Happened, "export": Record}
 """Of the requests that give much: the type of the items that come before the response, an event each."""
 
-READING = {name for name in CONTROL if name.rpartition(".")[2] in ("list", "show", "lend", "say", "watch")}
+READING = {name for name in CONTROL if name.rpartition(".")[2] in ("list", "show", "lend", "say", "watch", "messages")}
 """Those that change nothing of an admin's concern."""

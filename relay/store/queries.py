@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from relay.protocol.objects import ReplyTo
+from relay.protocol.objects import Attachment, ReplyTo
 from relay.store.database import Connection
 from relay.store.entry import (
     ClientKey,
@@ -497,3 +497,39 @@ async def damage(connection: Connection) -> str:
     """Look quickly whether the file is whole; give the first thing that is not, nothing where all is well."""
     ((first,),) = await connection.execute("PRAGMA quick_check(1)")
     return "" if first == "ok" else str(first)
+
+
+class ExportRow(NamedTuple):
+    """A message as it is now, for an export."""
+
+    seq: int
+    chat: int
+    actor: int
+    at: int
+    client_id: str
+    message: str | None
+    attachments: list[Attachment] | None
+    changed_at: int
+    reply_client_id: str | None
+
+
+async def export_page(connection: Connection, after: int, upto: int, count: int) -> list[ExportRow]:
+    """Read messages that were not deleted, in the order they were sent.
+
+    Args:
+        connection: one that reads.
+        after: the last `seq` that is known already.
+        upto: the last `seq` of interest.
+        count: how many at most.
+    """
+    rows = await connection.execute(
+        "SELECT l.seq, l.chat, l.actor, l.at, l.client_id, l.message, l.extra, l.changed_at, r.client_id"
+        " FROM log AS l LEFT JOIN log AS r"
+        " ON l.target > 0 AND r.kind <= 3 AND r.chat = l.chat AND r.message_id = l.target"
+        " WHERE l.kind = 1 AND NOT l.deleted AND l.seq > ? AND l.seq <= ? ORDER BY l.seq LIMIT ?",
+        (after, upto, count),
+    )
+    return [
+        ExportRow(seq, chat, actor, at, client_id, text, _extra(extra).attachments if extra else None, changed, reply)
+        for seq, chat, actor, at, client_id, text, extra, changed, reply in rows
+    ]

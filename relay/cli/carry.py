@@ -1,0 +1,200 @@
+"""`relay export` and `relay import`: everything people said, out of a relay and into one."""
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import IO, Annotated, Any
+
+import msgspec
+import typer
+
+from relay.cli.door import Ask, Refused, ask, conversation, in_trio
+from relay.cli.options import Data, Json
+from relay.cli.output import Failure, as_json, progress
+from relay.cli.sources import TEXT, NotUnderstood, Said, Source, open_source
+from relay.protocol import control
+from relay.settings import data_directory
+
+BATCH = 200
+"""Messages that go in one request."""
+
+
+def export(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE.jsonl]", help="Where to; standard output where none is given.")
+    ] = None,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Write all users, chats and messages to a file, a JSON object a line; the relay may run meanwhile.
+
+    Example: relay export office.jsonl
+    """
+    if file is None:
+        _export(data, sys.stdout.buffer)
+        return
+    part = file.with_name(f"{file.name}.part")
+    try:
+        with part.open("wb") as target:
+            part.chmod(0o600)
+            exported = _export(data, target)
+        part.replace(file)
+    except OSError as error:
+        raise Failure(f"{file} cannot be written: {error.strerror}") from None
+    finally:
+        part.unlink(missing_ok=True)
+    if json:
+        as_json(exported)
+    else:
+        print(f"{file}: {exported.users} users, {exported.chats} chats, {exported.messages} messages")
+
+
+def _export(data: Path | None, target: IO[bytes]) -> Any:
+    with progress("exporting") as advance:
+
+        def write(record: control.Record) -> None:
+            target.write(msgspec.json.encode(record) + b"\n")
+            advance(1)
+
+        return ask(data_directory(data), "export", control.Empty(), items=write)
+
+
+def import_(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="A relay's export, a Slack export, a Mattermost bulk export.", show_default=False
+        ),
+    ],
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Bring in users, chats and messages from elsewhere; what cannot be carried over is listed.
+
+    Into a new relay messages come with their dates; in one that is in use each says its date in its text.
+    Interrupted, it goes on where it stopped when it is called again: nothing comes twice.
+
+    Example: relay import slack-export.zip
+    """
+    import trio
+
+    async def bring_in() -> Importing:
+        async with conversation(data_directory(data), make=True) as ask_one:
+            importing = Importing(ask_one, opened)
+            await importing.run()
+            return importing
+
+    try:
+        opened = open_source(source)
+        importing = in_trio(trio.run, bring_in)
+    except NotUnderstood as error:
+        raise Failure(str(error)) from None
+    except KeyboardInterrupt:
+        raise Failure("interrupted: call it again, and it goes on where it stopped") from None
+    if json:
+        as_json({"added": importing.added, "left": {what: count for what, count in importing.left.items() if count}})
+        return
+    print(", ".join(f"{count} {what}" for what, count in importing.added.items()) + " came in")
+    for what, count in importing.left.most_common():
+        if count:
+            print(f"left behind: {count} {what}")
+
+
+class Importing:
+    """One import, from its source into a relay."""
+
+    def __init__(self, ask_one: Ask, source: Source) -> None:
+        self._ask = ask_one
+        self._source = source
+        self.added: Counter[str] = Counter(users=0, chats=0, messages=0)
+        self.left = source.left
+        self._disabled: list[str] = []
+        self._participants: dict[str, set[str]] = {}
+        self._touched: dict[tuple[str, tuple[str, ...]], None] = {}
+        self._ids: dict[str, int] = {}
+        self._waiting: list[Said] = []
+        self._wanted: set[str] = set()
+
+    async def run(self) -> None:
+        """Bring everything in: people, then chats, then what they said."""
+        await self._people()
+        await self._rooms()
+        with progress("messages") as advance:
+            for said in self._source.messages():
+                if said.answers in self._wanted or len(self._waiting) >= BATCH:
+                    advance(await self._flush())
+                if said.room and said.room not in self._participants:
+                    self.left["messages of chats that are not in the export"] += 1
+                    continue
+                self._waiting.append(said)
+                self._wanted.add(said.key)
+            advance(await self._flush())
+        chats = [(room, list(people)) for room, people in self._touched]
+        await self._ask("bring.end", control.BringEnd(chats=chats, disabled=self._disabled))
+
+    async def _people(self) -> None:
+        for person in self._source.people():
+            brought = await self._ask(
+                "bring.user",
+                control.BringUser(
+                    id=person.id,
+                    name=person.name or person.id,
+                    at=self._source.start,
+                    bot=person.bot,
+                    admin=person.admin,
+                ),
+            )
+            self.added["users"] += brought.added
+            if person.disabled and brought.added:
+                self._disabled.append(person.id)
+
+    async def _rooms(self) -> None:
+        for room in self._source.rooms():
+            try:
+                brought = await self._ask(
+                    "bring.chat",
+                    control.BringChat(
+                        id=room.id,
+                        kind="channel" if room.kind == "channel" else "group",
+                        name=room.name,
+                        owner=room.owner,
+                        admins=room.admins,
+                        participants=room.participants,
+                        at=self._source.start,
+                    ),
+                )
+            except Refused as refused:
+                self.left[f"chats ({refused})"] += 1
+                continue
+            self.added["chats"] += brought.added
+            self._participants[room.id] = set(room.participants)
+
+    async def _flush(self) -> int:
+        """Hand over what waits; give how many that were."""
+        waiting, self._waiting = self._waiting, []
+        self._wanted.clear()
+        if not waiting:
+            return 0
+        messages = [self._message(said) for said in waiting]
+        answers = await self._ask("bring.messages", control.BringMessages(messages=messages))
+        for said, answer in zip(waiting, answers, strict=True):
+            if answer.error:
+                self.left[f"messages ({answer.error})"] += 1
+                continue
+            self.added["messages"] += 1
+            self._ids[said.key] = answer.message_id
+            self._touched[said.room, said.people] = None
+        return len(waiting)
+
+    def _message(self, said: Said) -> control.BringMessage:
+        peer = next((one for one in said.people if one != said.sender), said.sender)
+        if len(said.text) > TEXT - 20:
+            self.left["ends of messages that are too long"] += 1
+        return control.BringMessage(
+            chat=said.room or peer,
+            sender=said.sender,
+            client_message_id=said.key,
+            text=said.text[: TEXT - 20] or "(empty)",
+            at=said.at,
+            reply_to=self._ids.get(said.answers) or None,
+        )
