@@ -129,7 +129,7 @@ class Importing:
                 self._waiting.append(said)
                 self._wanted.add(said.key)
             advance(await self._flush())
-        chats = [(room, list(people)) for room, people in self._touched]
+        chats = [control.Place(chat=room, participants=list(people)) for room, people in self._touched]
         await self._ask("bring.end", control.BringEnd(chats=chats, disabled=self._disabled))
 
     async def _people(self) -> None:

@@ -180,8 +180,8 @@ class Carry:
         """Count all of these chats as read, and keep those out who may not sign in."""
         state = self._state
         at = state.at
-        for called, participants in request.chats:
-            key = self._key(called, participants)
+        for place in request.chats:
+            key = self._key(place.chat, place.participants)
             for user in list(state.members[key]) if key is not None else ():
                 await self._decided(at, user, commands.MarkRead(key or 0, None))
         for user_id in request.disabled:

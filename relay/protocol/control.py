@@ -315,10 +315,17 @@ class BroughtMessage(Wire, frozen=True, kw_only=True):
     error: str = ""
 
 
-class BringEnd(Wire, frozen=True, kw_only=True):
-    """All has come: count these chats as read (by id, or by the people of a dialog), keep these users out."""
+class Place(Wire, frozen=True, kw_only=True):
+    """A chat by its id, or a dialog by its people."""
 
-    chats: list[tuple[str, list[str]]]
+    chat: str = ""
+    participants: list[str] = msgspec.field(default_factory=list)
+
+
+class BringEnd(Wire, frozen=True, kw_only=True):
+    """All has come: count these chats as read, keep these users out."""
+
+    chats: list[Place]
     disabled: list[Id] = msgspec.field(default_factory=list)
 
 
