@@ -92,7 +92,9 @@ async function start() {
   effect(() => {
     if (state.value?.typing) watchTyping();
   });
-  render(html`<${Shell} />`, document.getElementById("app"));
+  const root = document.getElementById("app");
+  root.replaceChildren();
+  render(html`<${Shell} />`, root);
   await entering;
   setTimeout(() => (window.requestIdleCallback ?? setTimeout)(fetchTheRest), REST_AFTER);
 }

@@ -488,6 +488,8 @@ function hashOf({ chatId, panel }) {
 /** Read the address: after Back, or a link. */
 export function readLocation() {
   const parts = new URLSearchParams(location.hash.slice(1));
+  // An invite is for somebody who is not here yet; a code should not stay in the address.
+  if (parts.has("invite") && state.value) history.replaceState(history.state, "", location.pathname);
   const chatId = parts.get("chat");
   const next = { chatId, panel: parts.get("panel") };
   if (next.chatId === route.value.chatId && next.panel === route.value.panel) return;

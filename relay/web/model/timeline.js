@@ -11,14 +11,9 @@ function dayOf(timestamp) {
   return date.getFullYear() * 10_000 + date.getMonth() * 100 + date.getDate();
 }
 
-/** Whether two messages that follow each other belong together. */
-export function grouped(before, after) {
-  return (
-    before !== undefined &&
-    before.sender === after.sender &&
-    after.createdAt - before.createdAt < GROUP_WITHIN &&
-    dayOf(before.createdAt) === dayOf(after.createdAt)
-  );
+/** Whether two messages of one day that follow each other belong together. */
+function grouped(before, after) {
+  return before?.sender === after.sender && after.createdAt - before.createdAt < GROUP_WITHIN;
 }
 
 /** A row waiting in the outbox, in the shape of a message. */
