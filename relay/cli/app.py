@@ -7,7 +7,7 @@ import sys
 import typer
 
 from relay import __version__
-from relay.cli import carry, chat, config, device, doctor, hook, invite, keep, status, talk, user
+from relay.cli import bench, carry, chat, config, device, doctor, hook, invite, keep, status, talk, user
 from relay.cli.output import Failure
 from relay.protocol import schema as wire_schema
 
@@ -30,6 +30,7 @@ app.command()(status.audit)
 app.command()(doctor.doctor)
 app.command()(carry.export)
 app.command("import")(carry.import_)
+app.command()(bench.bench)
 app.command()(keep.check)
 app.command()(keep.backup)
 app.command()(keep.restore)

@@ -1,0 +1,194 @@
+"""One client of the load generator: a socket, its half of WebSocket, and what comes in taken apart.
+
+It trusts the relay and reads as little of each frame as counting takes, so that its own cost stays small.
+Knows sockets; nothing of what is measured.
+"""
+
+import base64
+import os
+import socket
+import ssl
+from collections.abc import Iterator
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+RECEIVE = 262_144
+PATIENCE = 30.0
+"""Seconds that a handshake may take."""
+
+_TEXT = 0x81
+_MASKED = 0x80
+_TWO_BYTES = 126
+_EIGHT_BYTES = 127
+_CLOSE = 8
+_RESPONSE = b'{"type":"response","id":'
+_EVENT = b'{"type":"event","id":'
+_NEW = b'"eventType":"new"'
+_MESSAGE = b'"message":"'
+NUMBER = 8
+"""Hexadecimal digits at the beginning of a text that number the message."""
+
+
+class Refused(Exception):
+    """The relay did not let a client in, or ended its connection; the text says how."""
+
+
+class Answered(NamedTuple):
+    """A request was answered."""
+
+    number: int
+    frame: bytes
+
+    @property
+    def failed(self) -> bool:
+        """Whether it is an error."""
+        return b'"error":' in self.frame
+
+
+class Delivered(NamedTuple):
+    """A message came."""
+
+    number: int
+
+
+def masked(payload: bytes) -> bytes:
+    """One text frame under a mask of its own, as clients send them (RFC 6455, section 5.3)."""
+    length = len(payload)
+    mask = os.urandom(4)
+    stream = (mask * ((length + 3) >> 2))[:length]
+    hidden = (int.from_bytes(payload) ^ int.from_bytes(stream)).to_bytes(length)
+    if length < _TWO_BYTES:
+        return bytes((_TEXT, _MASKED | length)) + mask + hidden
+    return bytes((_TEXT, _MASKED | _TWO_BYTES)) + length.to_bytes(2) + mask + hidden
+
+
+class Client:
+    """A signed-in connection that acknowledges every event."""
+
+    def __init__(self, url: str, token: str) -> None:
+        """Connect and sign in.
+
+        Args:
+            url: ws:// or wss://, with the path. A certificate is not checked: nothing of worth is sent.
+            token: the device's.
+
+        Raises:
+            OSError: nobody is there.
+            Refused: the relay said no.
+        """
+        parts = urlsplit(url)
+        secure = parts.scheme == "wss"
+        address = (parts.hostname or "127.0.0.1", parts.port or (443 if secure else 80))
+        self.socket = socket.create_connection(address, timeout=PATIENCE)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if secure:
+            context = ssl.create_default_context()
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            self.socket = context.wrap_socket(self.socket, server_hostname=address[0])
+        self.number = self.socket.fileno()
+        self._buffer = self._shake_hands(parts.netloc, parts.path or "/ws", token)
+        self._out: list[bytes] = []
+
+    def _shake_hands(self, host: str, path: str, token: str) -> bytes:
+        key = base64.b64encode(os.urandom(16)).decode()
+        self.socket.sendall(
+            f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+        )
+        received = b""
+        while b"\r\n\r\n" not in received:
+            data = self.socket.recv(RECEIVE)
+            if not data:
+                raise Refused("the relay closed the connection during the handshake")
+            received += data
+        head, _, rest = received.partition(b"\r\n\r\n")
+        status = head.split(b"\r\n", 1)[0].decode("latin-1")
+        if " 101 " not in status:
+            raise Refused(f"the relay said {status!r} to the handshake")
+        return rest
+
+    def put(self, payload: bytes) -> None:
+        """Queue a message; `flush` sends."""
+        self._out.append(masked(payload))
+
+    def flush(self) -> None:
+        """Send what is queued; waits while the relay takes nothing."""
+        if self._out:
+            data = b"".join(self._out)
+            self._out.clear()
+            self.socket.settimeout(PATIENCE)
+            self.socket.sendall(data)
+
+    def receive(self, patience: float = 0) -> Iterator[Answered | Delivered]:
+        """Take what one read brings, or came with the handshake. Events are acknowledged with the next `flush`.
+
+        Args:
+            patience: seconds to wait for it.
+
+        Raises:
+            Refused: the relay has ended the connection.
+        """
+        self.socket.settimeout(patience)
+        try:
+            data = self.socket.recv(RECEIVE)
+        except (BlockingIOError, TimeoutError, ssl.SSLWantReadError):
+            return
+        if not data:
+            raise Refused("the relay closed a connection")
+        yield from self._take(self._buffer + data if self._buffer else data)
+
+    def _take(self, data: bytes) -> Iterator[Answered | Delivered]:
+        start, available = 0, len(data)
+        while available - start >= 2:
+            length, body = data[start + 1], start + 2
+            if length == _TWO_BYTES:
+                length, body = int.from_bytes(data[start + 2 : start + 4]), start + 4
+            elif length == _EIGHT_BYTES:
+                length, body = int.from_bytes(data[start + 2 : start + 10]), start + 10
+            end = body + length
+            if end > available or body > available:
+                break
+            if data[start] == _TEXT:
+                found = self._understand(data[body:end])
+                if found is not None:
+                    yield found
+            elif data[start] & 15 == _CLOSE:
+                raise Refused(f"the relay closed a connection with code {int.from_bytes(data[body : body + 2])}")
+            start = end
+        self._buffer = data[start:]
+
+    def _understand(self, payload: bytes) -> Answered | Delivered | None:
+        if payload.startswith(_EVENT):
+            after = len(_EVENT)
+            self.put(b'{"type":"ack","id":%b}' % payload[after : payload.index(b",", after)])
+            if _NEW in payload:
+                at = payload.find(_MESSAGE) + len(_MESSAGE)
+                try:
+                    return Delivered(int(payload[at : at + NUMBER], 16))
+                except ValueError:
+                    return None
+        elif payload.startswith(_RESPONSE):
+            after = len(_RESPONSE)
+            number = int(payload[after : payload.index(b",", after)])
+            return Answered(number, payload)
+        return None
+
+    def ask(self, name: str, payload: str) -> bytes:
+        """Make one request and wait for its response.
+
+        Raises:
+            Refused: it is an error.
+        """
+        self.put(f'{{"type":"request","id":0,"payloadType":"{name}","payload":{payload}}}'.encode())
+        while True:
+            self.flush()
+            for found in self.receive(PATIENCE):
+                if isinstance(found, Answered) and found.number == 0:
+                    if found.failed:
+                        raise Refused(found.frame.decode())
+                    return found.frame
+
+    def close(self) -> None:
+        """Close at once."""
+        self.socket.close()

@@ -1,0 +1,248 @@
+"""The load generator's process: a plan comes in, figures go out, one JSON document a line.
+
+It has a process of its own so that what it costs is not the relay's; what it took of a core stands with every
+figure. Lines: {"now": what, "rate": per second} while it works, and `Figures`.
+"""
+
+import contextlib
+import os
+import random
+import resource
+import select
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from relay.bench import work
+from relay.bench.client import Answered, Client, Delivered, Refused
+from relay.bench.work import Conversation, Figures, Load, figures, processor
+
+WINDOW = 8
+
+
+class Plan(msgspec.Struct, kw_only=True):
+    """What is to be done."""
+
+    url: str
+    tokens: dict[str, str]
+    """Of each user the token of a device that nobody else uses."""
+    works: list[str]
+    seconds: float = 10.0
+    dialogs: int = 50
+    members: int = 200
+    rate: float = 1_000.0
+    idle: int = 500
+    messages: int = 5_000
+    """How many wait for somebody who comes back."""
+    core: int | None = None
+    """The core to stay on."""
+
+
+class Progress(msgspec.Struct):
+    """What is going on."""
+
+    now: str
+    rate: float = 0.0
+
+
+def say(line: Figures | Progress) -> None:
+    """Write one line."""
+    sys.stdout.buffer.write(msgspec.json.encode(line) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+class Generator:
+    """Carries a plan out."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._users = list(plan.tokens)
+
+    def run(self) -> None:
+        """Do all works in their order."""
+        for name in self._plan.works:
+            say(Progress(name))
+            before, begun = processor(), time.perf_counter()
+            for found in WORKS[name](self):
+                found.generator = round((processor() - before) / max(1e-6, time.perf_counter() - begun), 2)
+                say(found)
+                before, begun = processor(), time.perf_counter()
+
+    def _sign_in(self, user: str) -> Client:
+        return Client(self._plan.url, self._plan.tokens[user])
+
+    def _need(self, count: int) -> list[str]:
+        if len(self._users) < count:
+            raise Refused(f"this takes {count} users with a token each, and there are {len(self._users)}")
+        return self._users[:count]
+
+    # Dialogs and groups.
+
+    def dialogs(self) -> Iterator[Figures]:
+        """Many dialogs, eight messages under way in each."""
+        yield self._talk("dialogs", self._plan.dialogs, window=WINDOW)
+
+    def alone(self) -> Iterator[Figures]:
+        """One dialog, one message under way: what one person feels."""
+        yield self._talk("alone", 1, window=1)
+
+    def steady(self) -> Iterator[Figures]:
+        """Many dialogs at a set rate."""
+        yield self._talk("steady", self._plan.dialogs, rate=self._plan.rate)
+
+    def _talk(self, name: str, pairs: int, *, window: int = 0, rate: float = 0.0) -> Figures:
+        users = self._need(2 * pairs)
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(contextlib.closing(self._sign_in(user))) for user in users]
+            conversations = [
+                Conversation(clients[2 * pair], users[2 * pair + 1], [clients[2 * pair + 1]]) for pair in range(pairs)
+            ]
+            return self._load(name, "messages/s", conversations, clients, window=window, rate=rate)
+
+    def group(self) -> Iterator[Figures]:
+        """One group, one sender, with one and with eight messages under way."""
+        users = self._need(self._plan.members + 1)
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(contextlib.closing(self._sign_in(user))) for user in users]
+            others = msgspec.json.encode(users[1:]).decode()
+            made = clients[0].ask("createChat", f'{{"type":"group","name":"bench","participants":{others}}}')
+            chat_id = msgspec.json.decode(made)["payload"]["chatId"]
+            try:
+                conversation = Conversation(clients[0], chat_id, clients[1:])
+                for window in (1, WINDOW):
+                    name = f"group, {window} under way"
+                    yield self._load(name, "deliveries/s", [conversation], clients, window=window)
+            finally:
+                clients[0].ask("deleteChat", f'{{"chatId":"{chat_id}"}}')
+
+    def _load(
+        self,
+        name: str,
+        unit: str,
+        conversations: list[Conversation],
+        clients: list[Client],
+        *,
+        window: int = 0,
+        rate: float = 0.0,
+    ) -> Figures:
+        load = Load(conversations, clients)
+        try:
+            load.run(work.WARM_UP, window=min(window, 1), rate=rate, progress=lambda _: None)
+            load.settle()
+            times = len(conversations[0].receivers)
+            seconds = load.run(
+                self._plan.seconds, window=window, rate=rate, progress=lambda now: say(Progress(name, now * times))
+            )
+            delays = list(load.delays)
+            lost = load.settle()
+            return figures(name, unit, delays, seconds, times=times, lost=lost)
+        finally:
+            load.close()
+
+    # Coming and going.
+
+    def idle(self) -> Iterator[Figures]:
+        """Connections that say nothing; whoever has started the relay looks at its memory meanwhile."""
+        begun = time.perf_counter()
+        with contextlib.ExitStack() as stack:
+            delays, clients = [], []
+            for number in range(self._plan.idle):
+                at = time.perf_counter()
+                client = self._sign_in(self._users[number % len(self._users)])
+                clients.append(stack.enter_context(contextlib.closing(client)))
+                delays.append(time.perf_counter() - at)
+            seconds = time.perf_counter() - begun
+            self._quiet(clients, 1.0)
+            yield figures("idle", "logins/s", delays, seconds)
+
+    def storm(self) -> Iterator[Figures]:
+        """Everybody is cut off and comes back at once, as after a power cut of the switch."""
+        users = [self._users[number % len(self._users)] for number in range(self._plan.idle)]
+        clients = [self._sign_in(user) for user in users]
+        self._quiet(clients, 0.5)
+        for client in clients:
+            client.close()
+        random.shuffle(users)
+        begun = time.perf_counter()
+        delays, back = [], []
+        for user in users:
+            at = time.perf_counter()
+            back.append(self._sign_in(user))
+            delays.append(time.perf_counter() - at)
+        seconds = time.perf_counter() - begun
+        self._quiet(back, 0.2)
+        for client in back:
+            client.close()
+        yield figures("reconnect storm", "logins/s", delays, seconds)
+
+    @staticmethod
+    def _quiet(clients: list[Client], seconds: float) -> None:
+        """Take and acknowledge what comes, for a moment."""
+        poll = select.epoll()
+        of = {client.number: client for client in clients}
+        for number in of:
+            poll.register(number, select.EPOLLIN)
+        end = time.perf_counter() + seconds
+        while (left := end - time.perf_counter()) > 0:
+            for number, _ in poll.poll(left):
+                for _found in of[number].receive():
+                    continue
+                of[number].flush()
+        poll.close()
+
+    def replay(self) -> Iterator[Figures]:
+        """Somebody comes back and gets what was said meanwhile."""
+        author, reader = self._need(2)
+        with contextlib.closing(self._sign_in(reader)) as before:
+            self._quiet([before], 0.3)
+        with contextlib.closing(self._sign_in(author)) as sender:
+            load = Load([Conversation(sender, reader, [])], [sender])
+            while len(load.delays) < self._plan.messages:
+                counted = list(load.delays)
+                load.run(0.25, window=256, progress=lambda _: None)
+                load.delays[:0] = counted
+                say(Progress("replay: writing what waits", len(load.delays)))
+            load.settle()
+            load.close()
+        begun = time.perf_counter()
+        delays: list[float] = []
+        with contextlib.closing(self._sign_in(reader)) as client:
+            waited = time.perf_counter()
+            while time.perf_counter() - waited < 1:
+                for found in client.receive(0.2):
+                    waited = time.perf_counter()
+                    if isinstance(found, Delivered):
+                        delays.append(waited - begun)
+                    assert not isinstance(found, Answered)
+                client.flush()
+        yield figures("replay", "messages/s", delays, (delays[-1] if delays else 1.0))
+
+
+WORKS: dict[str, Callable[[Generator], Iterator[Figures]]] = {
+    "dialogs": Generator.dialogs,
+    "alone": Generator.alone,
+    "steady": Generator.steady,
+    "group": Generator.group,
+    "idle": Generator.idle,
+    "storm": Generator.storm,
+    "replay": Generator.replay,
+}
+"""What can be done, by name, in the order in which it is."""
+
+
+def main() -> int:
+    """Read a plan, carry it out. Gives the exit code."""
+    plan = msgspec.json.decode(sys.stdin.buffer.read(), type=Plan)
+    if plan.core is not None:
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, {plan.core})
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        Generator(plan).run()
+    except (Refused, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0

@@ -1,0 +1,134 @@
+"""A relay of its own for a benchmark: users on a scratch directory, `relay serve` on one core, and what it uses.
+
+Nothing of it stays: the directory is removed at the end.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import trio
+
+from relay.bench.client import Client, Refused
+from relay.core.relay import open_relay
+from relay.protocol import control
+
+START = 30.0
+"""Seconds within which it must be there."""
+STOP = 10.0
+_TICKS = os.sysconf("SC_CLK_TCK")
+_RUN = "import json, sys; sys.path[:0] = json.loads(sys.argv.pop(1)); from {} import main; sys.exit(main())"
+
+
+def command(module: str, *arguments: str) -> list[str]:
+    """How to run a module's `main` with this interpreter and these packages, however they were installed."""
+    return [sys.executable, "-c", _RUN.format(module), json.dumps(sys.path), *arguments]
+
+
+class Scratch:
+    """A relay that nobody else uses."""
+
+    def __init__(self, users: int, *, directory: Path | None = None, core: int | None = None) -> None:
+        """Say what it takes.
+
+        Args:
+            users: how many users, a device each.
+            directory: where the scratch directory is made: its disk is measured too. The system's place by default.
+            core: the core it stays on.
+        """
+        self._users = users
+        self._directory = directory
+        self._core = core
+
+    def __enter__(self) -> Self:
+        self.data = Path(tempfile.mkdtemp(prefix="relay-bench-", dir=self._directory))
+        try:
+            self.tokens = trio.run(_people, self.data, self._users)
+            self._start()
+        except BaseException:
+            shutil.rmtree(self.data, ignore_errors=True)
+            raise
+        return self
+
+    def _start(self) -> None:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("RELAY_")}
+        # What one user may ask is not what is measured.
+        environment["RELAY_LIMITS_REQUESTS_PER_SECOND"] = "1000000"
+        begun = time.perf_counter()
+        with (self.data / "serve.log").open("wb") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - this very program
+                command("relay.__main__", "serve", "--listen", "127.0.0.1:0", "--data", str(self.data)),
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        if self._core is not None:
+            with contextlib.suppress(OSError):
+                os.sched_setaffinity(self._process.pid, {self._core})
+        self.url = self._wait(begun + START)
+        self.ready = time.perf_counter() - begun
+        """Seconds from its start to the first login."""
+
+    def _wait(self, until: float) -> str:
+        token = next(iter(self.tokens.values()))
+        while True:
+            said = (self.data / "serve.log").read_text(errors="replace")
+            _, found, rest = said.partition("listening on ")
+            if found and "\n" in rest:
+                with contextlib.suppress(OSError, Refused):
+                    Client(url := rest.split()[0], token).close()
+                    return url
+            if time.perf_counter() > until or self._process.poll() is not None:
+                raise Refused(f"the relay to measure did not start: {said[-2000:].strip()}")
+            time.sleep(0.002)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(STOP)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        shutil.rmtree(self.data, ignore_errors=True)
+
+    def processor(self) -> float:
+        """CPU seconds that it has taken so far."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+    def memory(self) -> int:
+        """Bytes that it holds."""
+        pages = Path(f"/proc/{self._process.pid}/statm").read_text(encoding="ascii").split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+async def _people(data: Path, count: int) -> dict[str, str]:
+    tokens: dict[str, str] = {}
+    async with open_relay(data) as relay:
+
+        async def add(user_id: str) -> None:
+            await relay.admin.handle("user.add", control.AddUser(id=user_id))
+            made = await relay.admin.handle("device.add", control.AddDevice(user_id=user_id))
+            assert isinstance(made, control.Token)
+            tokens[user_id] = made.token
+
+        for number in range(count):
+            await add(f"bench{number}")
+    return tokens
+
+
+def cores() -> Sequence[int]:
+    """The cores that this process may use."""
+    return sorted(os.sched_getaffinity(0))

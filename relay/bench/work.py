@@ -1,0 +1,199 @@
+"""The kinds of load, each a function from connections and a plan to figures. Knows clients; prints nothing.
+
+A message counts when it is answered, so on disk, and everybody who should have it has it. In the closed loop
+the next one follows at once; in the open loop messages are due at a set rate whatever comes back, and delays
+count from when one was due: a stall is seen by all that were due meanwhile.
+"""
+
+import resource
+import select
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+
+from relay.bench.client import NUMBER, Answered, Client, Delivered, Refused
+
+FILL = " the printer on the second floor is out of paper again, could somebody bring a new box up here please"
+LENGTH = 120
+"""Bytes of a text."""
+WARM_UP = 1.0
+SETTLE = 3.0
+"""Seconds at the end within which what is under way may still come."""
+PING = 8.0
+"""Seconds between two signs of life."""
+
+Progress = Callable[[str, float], None]
+"""Is told a few times a second what is going on, and the rate so far."""
+
+
+class Figures(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What came of one kind of load. Delays in milliseconds, from when a message was due until it counted."""
+
+    work: str
+    per_second: float
+    unit: str
+    p50: float | None = None
+    p99: float | None = None
+    worst: float | None = None
+    sent: int = 0
+    lost: int = 0
+    """Messages that did not count by the end."""
+    seconds: float = 0.0
+    generator: float = 0.0
+    """How much of a core the generator took: near 1 it was the bottleneck, not the relay."""
+
+
+class _UnderWay:
+    __slots__ = ("due", "left", "sender")
+
+    def __init__(self, due: float, left: int, sender: int) -> None:
+        self.due = due
+        self.left = left
+        self.sender = sender
+
+
+class Conversation:
+    """Who sends to which chat, and how many others have to get it."""
+
+    def __init__(self, sender: Client, chat_id: str, receivers: Sequence[Client]) -> None:
+        self.sender = sender
+        self.chat_id = chat_id
+        self.receivers = receivers
+
+
+class Load:
+    """Conversations under load, for a while."""
+
+    def __init__(self, conversations: Sequence[Conversation], clients: Iterable[Client]) -> None:
+        self._conversations = conversations
+        self._clients = {client.number: client for client in clients}
+        self._of = {one.sender.number: index for index, one in enumerate(conversations)}
+        self._poll = select.epoll()
+        for number in self._clients:
+            self._poll.register(number, select.EPOLLIN)
+        self._under_way: dict[int, _UnderWay] = {}
+        self._number = 0
+        self._pinged = time.perf_counter()
+        self.delays: list[float] = []
+
+    def run(self, seconds: float, *, window: int = 0, rate: float = 0.0, progress: Callable[[float], None]) -> float:
+        """Send for so many seconds; gives how many it were in the end. What counted stands in `delays`.
+
+        Args:
+            seconds: how long.
+            window: messages of a conversation under way at a time, for the closed loop.
+            rate: messages per second of all, for the open loop.
+            progress: told the rate so far.
+
+        Raises:
+            Refused: the relay refused a message or ended a connection.
+        """
+        self.delays.clear()
+        begin = told = time.perf_counter()
+        due, end = begin, begin + seconds
+        turn = 0
+        if window:
+            for index in range(len(self._conversations)):
+                self._send(index, window, begin)
+        while (now := time.perf_counter()) < end:
+            if rate:
+                while due <= now:
+                    self._send(turn % len(self._conversations), 1, due)
+                    turn += 1
+                    due = begin + turn / rate
+            self._turn(min(end, due if rate else end) - now, refill=bool(window))
+            if now - told > 0.25:
+                told = now
+                progress(len(self.delays) / (now - begin))
+        return time.perf_counter() - begin
+
+    def settle(self) -> int:
+        """Wait for what is under way; gives how many messages did not come."""
+        counted = len(self.delays)
+        end = time.perf_counter() + SETTLE
+        while self._under_way and time.perf_counter() < end:
+            self._turn(0.05, refill=False)
+        # Marks of the last messages come a moment later, and want to be acknowledged.
+        self._turn(0.1, refill=False)
+        del self.delays[counted:]
+        lost = len(self._under_way)
+        self._under_way.clear()
+        return lost
+
+    def _send(self, index: int, count: int, due: float) -> None:
+        conversation = self._conversations[index]
+        sender = conversation.sender
+        for _ in range(count):
+            self._number += 1
+            text = (f"%0{NUMBER}x" % self._number + FILL)[:LENGTH].ljust(LENGTH, ".")
+            self._under_way[self._number] = _UnderWay(due, len(conversation.receivers) + 1, index)
+            sender.put(
+                f'{{"type":"request","id":{self._number},"payloadType":"new","payload":{{"chatId":"{conversation.chat_id}",'
+                f'"clientMessageId":"{uuid.uuid4()}","message":"{text}"}}}}'.encode()
+            )
+        sender.flush()
+
+    def _turn(self, patience: float, *, refill: bool) -> None:
+        again: dict[int, int] = {}
+        for number, _ in self._poll.poll(max(0.0, min(patience, 0.1))):
+            client = self._clients[number]
+            for found in client.receive():
+                index = self._take(found)
+                if index is not None:
+                    again[index] = again.get(index, 0) + 1
+            client.flush()
+        now = time.perf_counter()
+        if refill:
+            for index, count in again.items():
+                self._send(index, count, now)
+        if now - self._pinged > PING:
+            self._pinged = now
+            for client in self._clients.values():
+                client.put(b"ping")
+                client.flush()
+
+    def _take(self, found: Answered | Delivered) -> int | None:
+        """Note an answer or a delivery; gives the conversation of a message that counts with it."""
+        if isinstance(found, Answered) and found.failed:
+            raise Refused(f"the relay refused a message: {found.frame.decode()}")
+        message = self._under_way.get(found.number)
+        if message is None:
+            return None
+        message.left -= 1
+        if message.left:
+            return None
+        del self._under_way[found.number]
+        self.delays.append(time.perf_counter() - message.due)
+        return message.sender
+
+    def close(self) -> None:
+        """Forget the connections; they stay open."""
+        self._poll.close()
+
+
+def figures(work: str, unit: str, delays: Sequence[float], seconds: float, *, times: int = 1, lost: int = 0) -> Figures:
+    """What a run comes to; `times` is how many deliveries a message makes."""
+    ordered = sorted(delays)
+
+    def quantile(part: float) -> float | None:
+        return round(ordered[int(part * (len(ordered) - 1))] * 1000, 3) if ordered else None
+
+    return Figures(
+        work=work,
+        per_second=round(len(ordered) * times / seconds, 1),
+        unit=unit,
+        p50=quantile(0.5),
+        p99=quantile(0.99),
+        worst=quantile(1.0),
+        sent=len(ordered) + lost,
+        lost=lost,
+        seconds=round(seconds, 2),
+    )
+
+
+def processor() -> float:
+    """CPU seconds that this process has taken."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime

@@ -1,0 +1,156 @@
+"""`relay bench`: puts load on a relay and prints what it carries."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from relay.bench.client import Refused
+from relay.bench.generator import WORKS, Plan
+from relay.bench.scratch import Scratch, command, cores
+from relay.cli.options import Json
+from relay.cli.output import Failure, as_json, size, table
+
+BUSY = 0.85
+"""From here on it was the generator that had no more to give."""
+
+
+def bench(
+    works: Annotated[list[str] | None, typer.Argument(metavar="[WORK]…", help=f"Any of {', '.join(WORKS)}.")] = None,
+    seconds: Annotated[float, typer.Option(help="How long each is measured.")] = 5.0,
+    dialogs: Annotated[int, typer.Option(help="Dialogs at the same time.")] = 50,
+    members: Annotated[int, typer.Option(help="Members of the group.")] = 200,
+    rate: Annotated[float, typer.Option(help="Messages per second of `steady`.")] = 1_000,
+    idle: Annotated[int, typer.Option(help="Connections of `idle` and `storm`.")] = 500,
+    messages: Annotated[int, typer.Option(help="Messages that wait in `replay`.")] = 5_000,
+    url: Annotated[str | None, typer.Option(help="A running relay instead of one of its own.")] = None,
+    tokens: Annotated[
+        Path | None, typer.Option(help="For --url: what `relay user import --device --json` printed.")
+    ] = None,
+    directory: Annotated[Path | None, typer.Option("--dir", help="Where its scratch directory is made.")] = None,
+    json: Json = False,
+) -> None:
+    """Measure what this machine can carry.
+
+    Starts a relay on a scratch directory, on a core of its own, and talks to it from another process. A message
+    counts when it is answered, so on disk, and delivered; every event is acknowledged.
+
+    Example: relay bench dialogs group --seconds 20
+    """
+    chosen = works or list(WORKS)
+    unknown = [name for name in chosen if name not in WORKS]
+    if unknown:
+        raise Failure(f"there is no work {unknown[0]!r}: it is any of {', '.join(WORKS)}")
+    if (url is None) != (tokens is None):
+        raise Failure("--url and --tokens go together: who sends must be able to sign in there")
+    plan = Plan(
+        url=url or "",
+        tokens=_read(tokens) if tokens else {},
+        works=chosen,
+        seconds=seconds,
+        dialogs=dialogs,
+        members=members,
+        rate=rate,
+        idle=idle,
+        messages=messages,
+    )
+    own = None
+    if url is None:
+        places = cores()
+        plan.core = places[-1] if len(places) > 1 else None
+        users = max(2, 2 * dialogs, members + 1 if "group" in chosen else 0)
+        own = Scratch(users, directory=directory, core=places[0] if plan.core is not None else None)
+    rows: list[dict[str, Any]] = []
+    try:
+        with own or nullcontext():
+            if own is not None:
+                plan.url, plan.tokens = own.url, own.tokens
+                rows.append({"work": "start", "ready": round(own.ready * 1000), "memory": own.memory()})
+            rows += _rows(plan, own, quiet=json)
+    except (Refused, OSError) as error:
+        raise Failure(str(error)) from None
+    if json:
+        as_json(rows)
+        return
+    _show(rows)
+
+
+def _read(path: Path) -> dict[str, str]:
+    """Tokens by user, from what `relay user import --device --json` printed."""
+    try:
+        lines = [msgspec.json.decode(line) for line in path.read_bytes().splitlines() if line.strip()]
+        return {line["id"]: line["token"] for line in lines if "token" in line}
+    except (OSError, msgspec.DecodeError, KeyError, TypeError) as error:
+        raise Failure(f"{path} holds no tokens: {error}") from None
+
+
+def _rows(plan: Plan, own: Scratch | None, *, quiet: bool) -> Iterator[dict[str, Any]]:
+    """Run the generator and give what it found, with what the relay took meanwhile where it is ours."""
+    with subprocess.Popen(  # noqa: S603 - this very program
+        command("relay.bench.generator"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(msgspec.json.encode(plan))
+        process.stdin.close()
+        used, since = own.processor() if own else 0.0, time.perf_counter()
+        for line in process.stdout:
+            row = msgspec.json.decode(line)
+            if "now" in row:
+                _progress(row, quiet=quiet)
+                continue
+            if own:
+                used_now, now = own.processor(), time.perf_counter()
+                row["relay"] = round((used_now - used) / (now - since), 2)
+                row["memory"] = own.memory()
+                used, since = used_now, now
+            yield row
+        said = process.stderr.read().decode(errors="replace").strip()
+        _progress(None, quiet=quiet)
+        if process.wait():
+            raise Refused(said.splitlines()[-1] if said else "the generator ended early")
+
+
+def _progress(row: dict[str, Any] | None, *, quiet: bool) -> None:
+    if quiet or not sys.stderr.isatty():
+        return
+    text = f"{row['now']}: {row['rate']:,.0f}/s" if row else ""
+    print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def _show(rows: Sequence[dict[str, Any]]) -> None:
+    for row in rows:
+        if row["work"] == "start":
+            print(f"Started in {row['ready']} ms, holding {size(row['memory'])}.\n")
+    table(
+        ("WORK", "PER SECOND", "P50 MS", "P99 MS", "WORST MS", "RELAY'S CORE", "GENERATOR'S", "MEMORY", "LOST"),
+        (
+            (
+                row["work"],
+                f"{row['per_second']:,.0f} {row['unit'].removesuffix('/s')}",
+                _number(row.get("p50")),
+                _number(row.get("p99")),
+                _number(row.get("worst")),
+                f"{row['relay']:.0%}" if "relay" in row else "",
+                f"{row.get('generator', 0):.0%}",
+                size(row["memory"]) if "memory" in row else "",
+                row.get("lost", 0),
+            )
+            for row in rows
+            if row["work"] != "start"
+        ),
+        "Nothing was measured.",
+    )
+    if any(row.get("generator", 0) > BUSY for row in rows):
+        print("\nWhere the generator's core was full, the relay could have done more.")
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:,.2f}"

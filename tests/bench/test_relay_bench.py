@@ -1,0 +1,91 @@
+"""`relay bench` measures what it says, on a relay of its own and on one that runs already."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from relay.bench.client import Client, Delivered, masked
+from relay.bench.work import Conversation, Load, figures
+from relay.net import frames
+from tests.command_line import run
+from tests.relay_process import RelayProcess, add_users
+
+SMALL = ("--seconds", "0.4", "--dialogs", "2", "--members", "3", "--idle", "5", "--messages", "300", "--rate", "50")
+
+
+def test_every_work_comes_to_figures_and_loses_nothing() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "relay", "bench", *SMALL, "--json"], capture_output=True, timeout=120, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    rows = {row["work"]: row for row in msgspec.json.decode(ran.stdout)}
+    assert list(rows) == [
+        "start", "dialogs", "alone", "steady", "group, 1 under way", "group, 8 under way", "idle",
+        "reconnect storm", "replay",
+    ]  # fmt: skip
+    measured = [row for name, row in rows.items() if name != "start"]
+    assert all(row["per_second"] > 0 and not row.get("lost") for row in measured)
+    assert all(row["p50"] <= row["p99"] <= row["worst"] for row in measured)
+    assert rows["replay"]["sent"] >= 300
+
+
+async def test_a_running_relay_is_measured_as_it_is(tmp_path: Path) -> None:
+    tokens = await add_users(tmp_path / "data", "User1", "User2")
+    relay = RelayProcess(tmp_path / "data", {}, ())
+    await relay.start()
+    try:
+        file = tmp_path / "tokens.jsonl"
+        file.write_bytes(b"\n".join(msgspec.json.encode({"id": u, "token": t}) for u, t in tokens.items()))
+        ran = run("bench", "alone", "--seconds", "0.3", "--url", relay.url, "--tokens", file, "--json")
+        assert ran.code == 0, ran.err
+        assert ran.json[0]["work"] == "alone"
+        ran = run("bench", "group", "--url", relay.url, "--tokens", file)
+        assert ran.code == 1
+        assert "201 users" in ran.err
+    finally:
+        await relay.kill()
+
+
+def test_an_unknown_work_is_named_with_what_there_is() -> None:
+    ran = run("bench", "everything")
+    assert ran.code == 1
+    assert "'everything'" in ran.err
+    assert "dialogs, alone" in ran.err
+
+
+@pytest.mark.parametrize("length", [0, 1, 125, 126, 300])
+def test_frames_are_masked_as_the_relay_reads_them(length: int) -> None:
+    payload = b"x" * length
+    assert frames.Decoder(limit=1_000).feed(masked(payload)) == [(frames.TEXT, payload)]
+
+
+def test_a_stall_is_seen_by_all_that_were_due_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The open loop counts from when a message was due, not from when it could be sent."""
+    ours, theirs = socket.socketpair()
+    client = Client.__new__(Client)
+    client.socket, client.number, client._buffer, client._out = ours, ours.fileno(), b"", []
+    load = Load([Conversation(client, "User2", [])], [client])
+    load._send(0, 1, due=0.0)
+    sent = frames.Decoder(limit=10_000).feed(theirs.recv(10_000))
+    assert b'"chatId":"User2"' in sent[0][1]
+    theirs.send(frames.encode(frames.TEXT, b'{"type":"response","id":1,"timestamp":1,"payload":{}}'))
+    load._turn(1.0, refill=False)
+    assert load.delays[0] > 1.0
+    assert figures("w", "messages/s", load.delays, 1.0).p50 == pytest.approx(load.delays[0] * 1000, abs=0.01)
+    load.close()
+    ours.close()
+    theirs.close()
+
+
+def test_an_event_is_acknowledged_and_its_number_read() -> None:
+    client = Client.__new__(Client)
+    client._buffer, client._out = b"", []
+    event = b'{"type":"event","id":23,"timestamp":1,"eventType":"new","payload":{"message":"0000002a hello"}}'
+    whole = frames.encode(frames.TEXT, event)
+    assert list(client._take(whole[:20])) == []
+    assert list(client._take(client._buffer + whole[20:])) == [Delivered(42)]
+    assert frames.Decoder(limit=100).feed(client._out[0]) == [(frames.TEXT, b'{"type":"ack","id":23}')]
