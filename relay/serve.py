@@ -5,6 +5,7 @@ Kept free of the command line's libraries, which a running relay need not hold i
 
 import argparse
 import faulthandler
+import gc
 import logging
 import os
 import signal
@@ -30,6 +31,8 @@ from relay.store.lock import Locked
 
 logger = logging.getLogger(__name__)
 
+COLLECT_AFTER = 20_000
+"""Objects that may come to be before garbage in circles is looked for; the interpreter's own is 700."""
 SWITCH_INTERVAL = 0.0005
 """Seconds that the store's thread waits for the interpreter while connections keep it busy."""
 
@@ -128,6 +131,7 @@ async def serve(data: Path, loaded: Loaded) -> None:
     settings = loaded.settings
     listeners = open_listeners(settings.listen)
     async with open_relay(data, frame=lambda payload: frames.encode(frames.TEXT, payload), settings=settings) as relay:
+        _settle_memory()
         server = Server(relay)
         relay.admin.settings = loaded
         async with trio.open_nursery() as nursery:
@@ -161,6 +165,13 @@ def _summary(server: Server) -> str:
     presence = server.relay.hub.presence
     online = sum(map(presence.online, list(presence.subscribers)))
     return f"{len(server.sessions)} connections, {online} users online, version {__version__}"
+
+
+def _settle_memory() -> None:
+    """Keep the garbage collector from walking what stays for good, and from looking after every few messages."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER, 10, 10)
 
 
 async def _stop_on_signal(server: Server) -> None:

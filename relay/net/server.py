@@ -15,6 +15,7 @@ from relay.core.service import NO_DEVICE
 from relay.net import frames
 from relay.net.door import Door, Entrance
 from relay.net.liveness import Liveness
+from relay.net.readiness import Readiness
 from relay.net.session import BROKEN, SERVER_RESTARTING, Session
 from relay.net.transport import SocketTransport, Transport
 
@@ -62,6 +63,7 @@ class Server:
         self.relay = relay
         self._limits = relay.settings.limits
         self.door = Door(relay)
+        self.readiness = Readiness()
         self.liveness = Liveness()
         self.sessions: set[Session] = set()
         self._listening = trio.CancelScope()
@@ -77,6 +79,7 @@ class Server:
     ) -> None:
         """Serve until `stop` is called and over."""
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.readiness.run)
             nursery.start_soon(self.liveness.run)
             nursery.start_soon(self._silence)
             async with trio.open_nursery() as connections:
@@ -130,7 +133,7 @@ class Server:
 
     async def _serve_socket(self, connected: socket.socket) -> None:
         try:
-            transport = SocketTransport(connected)
+            transport = SocketTransport(connected, self.readiness)
         except OSError:
             connected.close()
             return

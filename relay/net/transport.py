@@ -9,6 +9,8 @@ from typing import Protocol
 
 import trio
 
+from relay.net.readiness import Readiness
+
 RECEIVE = 65_536
 """Bytes taken at one read."""
 CHUNK = 16_384
@@ -58,9 +60,9 @@ class Transport(Protocol):
 class SocketTransport:
     """A plain socket that does not block, used directly: no task switch where none is needed."""
 
-    __slots__ = ("_socket", "peer")
+    __slots__ = ("_over", "_parked", "_readable", "_readiness", "_socket", "peer")
 
-    def __init__(self, connected: socket.socket) -> None:
+    def __init__(self, connected: socket.socket, readiness: Readiness) -> None:
         connected.setblocking(False)
         if connected.family in (socket.AF_INET, socket.AF_INET6):
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -69,15 +71,41 @@ class SocketTransport:
         else:
             self.peer = "local"
         self._socket = connected
+        self._readiness = readiness
+        self._readable = False
+        self._over = False
+        self._parked: trio.lowlevel.Task | None = None
+        readiness.watch(connected.fileno(), self)
 
     async def receive(self) -> bytes:
         """See `Transport`."""
         while True:
-            await trio.lowlevel.wait_readable(self._socket)
+            if self._readable:
+                # Others get their turn, however much one peer sends.
+                await trio.lowlevel.checkpoint()
+            else:
+                self._parked = trio.lowlevel.current_task()
+                await trio.lowlevel.wait_task_rescheduled(self._unpark)
             try:
-                return self._socket.recv(RECEIVE)
+                data = self._socket.recv(RECEIVE)
             except BlockingIOError:
+                self._readable = False
                 continue
+            # A read that is not full has emptied the socket; the end of the stream is news that came already.
+            self._readable = self._over or len(data) == RECEIVE
+            return data
+
+    def _unpark(self, _raise_cancel: object) -> trio.lowlevel.Abort:
+        self._parked = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def readable(self, *, over: bool) -> None:
+        """See `Reader`."""
+        self._readable = True
+        self._over |= over
+        if self._parked is not None:
+            task, self._parked = self._parked, None
+            trio.lowlevel.reschedule(task)
 
     def send_now(self, data: bytes | memoryview) -> int:
         """See `Transport`. A connection that broke takes everything: the reader learns of it."""
@@ -114,6 +142,7 @@ class SocketTransport:
     def close(self) -> None:
         """See `Transport`."""
         trio.lowlevel.notify_closing(self._socket)
+        self._readiness.forget(self._socket.fileno())
         self._socket.close()
 
 
