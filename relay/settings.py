@@ -77,6 +77,21 @@ class Http(Section):
     ] = msgspec.field(default_factory=lambda: ["127.0.0.0/8", "::1/128"])
 
 
+class Files(Section):
+    """How much may be uploaded."""
+
+    file_bytes: Annotated[int, Meta(ge=0, description="The largest file.", extra={"unit": "bytes"})] = 2**30
+    user_bytes: Annotated[
+        int, Meta(ge=0, description="What one user's files may have together.", extra={"unit": "bytes"})
+    ] = 10 * 2**30
+    total_bytes: Annotated[
+        int, Meta(ge=0, description="What all files may have together.", extra={"unit": "bytes"})
+    ] = 100 * 2**30
+    free_bytes: Annotated[
+        int, Meta(ge=0, description="What uploads must leave free on the disk.", extra={"unit": "bytes"})
+    ] = 512 * 2**20
+
+
 class Auth(Section):
     """How people sign in."""
 
@@ -123,6 +138,7 @@ class Settings(Section):
     ] = msgspec.field(default_factory=lambda: ["0.0.0.0:8765"])
     http: Http = msgspec.field(default_factory=Http)
     auth: Auth = msgspec.field(default_factory=Auth)
+    files: Files = msgspec.field(default_factory=Files)
     limits: Limits = msgspec.field(default_factory=Limits)
     retention: Retention = msgspec.field(default_factory=Retention)
     log: Log = msgspec.field(default_factory=Log)

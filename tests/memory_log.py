@@ -10,6 +10,7 @@ import msgspec
 
 from relay.core import commands, decide
 from relay.core.commands import ADMIN, Command
+from relay.core.sniff import UNKNOWN
 from relay.core.state import Chat, Member, State
 from relay.protocol import control, objects, requests
 from relay.protocol.errors import RelayError
@@ -20,11 +21,13 @@ from relay.store.entry import (
     Entry,
     Fact,
     Facts,
+    FilesNamed,
     FirstMark,
     Kind,
     Marked,
     MessageAt,
     Stored,
+    StoredFile,
     UnreadAfter,
 )
 
@@ -35,6 +38,7 @@ class MemoryLog:
     """A state, the entries that made it, and the messages as they are now."""
 
     def __init__(self, apply: Callable[[Entry], None] | None = None) -> None:
+        self.files: dict[str, StoredFile] = {}
         self.state = State()
         self.entries: list[Entry] = []
         self.messages: dict[tuple[int, int], Stored] = {}
@@ -135,6 +139,8 @@ class MemoryLog:
                 return len(self._said(fact.chat, fact.user, fact.after + 1, 2**60))
             case FirstMark():
                 return self._first_mark(fact)
+            case FilesNamed():
+                return {key: file for key, file in self.files.items() if key in fact.ids}
 
     def _said(self, chat: int, user: int, first: int, last: int) -> list[Stored]:
         """What others said in a chat and is not deleted, ascending."""
@@ -234,7 +240,9 @@ class MemoryLog:
         return {self.state.users[key].id for key in self.state.members[self.key(user, chat_id)]}
 
     def file(self) -> objects.Attachment:
-        """Make an attachment."""
+        """Give an attachment that User1 has uploaded."""
+        uploader = self.state.user_keys["User1"]
+        self.files["f1"] = StoredFile("f1", "0" * 64, uploader, "a.txt", UNKNOWN, 1, None, None, 1, ())
         meta = objects.AttachmentMeta(extension="txt", size=1)
         return objects.Attachment(type="file", id="f1", filename="a.txt", url="/files/f1", meta=meta)
 

@@ -162,6 +162,35 @@ class PasswordSet(Change, frozen=True, tag="passwordSet"):
     hash: str
 
 
+class FileAdded(Change, frozen=True, tag="fileAdded", kw_only=True):
+    """A file was uploaded; see `StoredFile`."""
+
+    id: str
+    digest: str
+    user: int
+    name: str
+    mimetype: str
+    size: int
+    width: int | None = None
+    height: int | None = None
+    loose: int
+
+
+class ForgottenFile(msgspec.Struct, frozen=True, rename="camel"):
+    """A file that nothing holds any more, and whose it was."""
+
+    id: str
+    digest: str
+    user: int
+    size: int
+
+
+class FilesForgotten(Change, frozen=True, tag="filesForgotten"):
+    """Files went that nothing held any more."""
+
+    files: list[ForgottenFile]
+
+
 AnyChange = (
     ChatMade
     | ChatUpdated
@@ -179,6 +208,8 @@ AnyChange = (
     | InviteMade
     | InviteUsed
     | PasswordSet
+    | FileAdded
+    | FilesForgotten
 )
 
 decode = msgspec.json.Decoder(AnyChange).decode

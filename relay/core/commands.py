@@ -114,6 +114,26 @@ class SetPassword(msgspec.Struct, frozen=True):
     hash: str
 
 
+class AddFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file was uploaded and its content is on disk."""
+
+    id: str
+    digest: str
+    name: str
+    mimetype: str
+    size: int
+    width: int | None
+    height: int | None
+    loose: int
+    """Until when some message must hold it, Unix milliseconds."""
+
+
+class ForgetFiles(msgspec.Struct, frozen=True):
+    """Files that nothing seems to hold may go, where nothing does."""
+
+    ids: tuple[str, ...]
+
+
 class AddDevice(msgspec.Struct, frozen=True):
     """A device signs in from now on; of its token the log gets the hash only."""
 

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from relay.core import attachments as files_of
 from relay.core import changes, commands
 from relay.core.commands import ADMIN, Command
 from relay.core.state import Chat, State, User
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
-from relay.protocol.objects import ReplyTo
+from relay.protocol.objects import Attachment, ReplyTo
 from relay.store.entry import (
     Amendment,
     ClientKey,
@@ -27,12 +28,14 @@ from relay.store.entry import (
     Extra,
     Fact,
     Facts,
+    FilesNamed,
     FirstMark,
     Kind,
     Marked,
     MessageAt,
     Prunable,
     Stored,
+    StoredFile,
     UnreadAfter,
 )
 
@@ -295,16 +298,18 @@ def _new(draft: _Drafting, command: Command, request: requests.New) -> object:
         if chat.type == "channel" and not _may_run(draft, command, chat):
             raise RelayError.forbidden("only the owner and admins write in this channel")
         hash_ = client_key(key, command.user, request.client_message_id)
+        # A repeat must be known before its files are asked for: they may be gone with the message.
         known = draft.repeated(hash_)
+        if known is None and request.attachments:
+            known = draft.fact(ClientKey(hash_))
         if known is not None:
             return _answer_repeat(known, key, command.user, request.client_message_id, Kind.NEW, 0)
         hidden_from = _hidden_from(state, key)
     if hidden_from:
         draft.change(Kind.CHATS, key, command, changes.ChatShown(sorted(hidden_from)))
     reply_to = None if request.reply_to is None else _reply(draft, key, request.reply_to)
-    extra = None
-    if request.attachments:
-        extra = msgspec.json.encode(Extra(attachments=request.attachments)).decode()
+    attachments = _attachments(draft, command.user, request.attachments)
+    extra = msgspec.json.encode(Extra(attachments=attachments)).decode() if attachments else None
     message_id = draft.next_id(key)
     draft.client_keys[hash_] = draft.add(
         Kind.NEW,
@@ -316,11 +321,53 @@ def _new(draft: _Drafting, command: Command, request: requests.New) -> object:
         client_id=request.client_message_id,
         message=request.message or None,
         extra=extra,
-        attachments=request.attachments or None,
+        attachments=attachments,
         reply_to=reply_to,
     )
     draft.sent.setdefault(key, []).append((message_id, command.user, request.client_message_id))
     return requests.Accepted(message_id=message_id, timestamp=draft.at, client_message_id=request.client_message_id)
+
+
+def _attachments(
+    draft: _Drafting, user: int, claimed: Sequence[Attachment] | None, kept: Sequence[Attachment] = ()
+) -> list[Attachment] | None:
+    """What the relay knows of the files that a message is to hold; what the sender says of them is not believed.
+
+    Args:
+        draft: the batch.
+        user: who sends it.
+        claimed: the files as the sender has them.
+        kept: what the message holds already and may go on holding.
+
+    Raises:
+        RelayError: there is no such file, or the sender may not have it.
+    """
+    if not claimed:
+        return None
+    known = {one.id: one for one in kept}
+    files = draft.fact(FilesNamed(tuple(sorted({one.id for one in claimed} - known.keys()))))
+    found: dict[str, Attachment] = {}
+    for number, one in enumerate(claimed):
+        file = files.get(one.id)
+        if one.id in known:
+            found[one.id] = known[one.id]
+        elif file is not None and files_of.may_read(draft.state, user, file):
+            found[one.id] = files_of.attachment(file, one)
+        else:
+            raise RelayError(
+                "not_found", f"payload.attachments[{number}].id: there is no file {one.id!r} for you here: upload it"
+            )
+    return list(found.values())
+
+
+def _check_photo(draft: _Drafting, command: Command, url: str | None) -> None:
+    """Let nobody show as a picture what they may not see themselves."""
+    wanted = files_of.file_id(url)
+    if wanted is None or command.user == ADMIN:
+        return
+    file = draft.fact(FilesNamed((wanted,))).get(wanted)
+    if file is None or not files_of.may_read(draft.state, command.user, file):
+        raise RelayError("not_found", f"payload.photoUrl: there is no file {wanted!r} for you here: upload it")
 
 
 def _open_dialog(draft: _Drafting, command: Command, chat_id: str) -> int:
@@ -381,7 +428,9 @@ def _edit(draft: _Drafting, command: Command, request: requests.Edit) -> object:
     if original.deleted:
         raise RelayError.no_message(request.original_message_id)
     kept = msgspec.json.decode(original.extra, type=Extra) if original.extra else Extra()
-    attachments = kept.attachments if request.attachments is None else request.attachments
+    attachments = kept.attachments
+    if request.attachments is not None:
+        attachments = _attachments(draft, command.user, request.attachments, kept.attachments or ())
     message = original.message if request.message is None else request.message or None
     if not message and not attachments:
         raise RelayError.bad_field("payload.message", "a message needs text or attachments; delete it instead")
@@ -588,6 +637,7 @@ def _unread(draft: _Drafting, chat: Chat, user: int, after: int, last: int) -> i
 
 
 def _create_chat(draft: _Drafting, command: Command, request: requests.CreateChat) -> object:
+    _check_photo(draft, command, request.photo_url)
     members = _users(draft, request.participants, "payload.participants")
     return _make(draft, command, request.type, request.name, request.photo_url, command.user, members)
 
@@ -629,6 +679,7 @@ def _make(
 
 def _update_chat(draft: _Drafting, command: Command, request: requests.UpdateChat) -> object:
     chat = _group(draft, command, request.chat_id, owner_only=request.admins is not None)
+    _check_photo(draft, command, request.photo_url)
     admins = None
     if request.admins is not None:
         admins = _users(draft, request.admins, "payload.admins")
@@ -711,6 +762,7 @@ def _delete_chat(draft: _Drafting, command: Command, request: commands.DeleteCha
 
 
 def _profile(draft: _Drafting, command: Command, request: requests.ProfileRequest) -> object:
+    _check_photo(draft, command, request.photo_url)
     if request.name is not None or request.photo_url is not None:
         draft.change(
             Kind.USER,
@@ -913,6 +965,54 @@ def _set_password(draft: _Drafting, command: Command, request: commands.SetPassw
     return UserChanged(user.key)
 
 
+# Files.
+
+
+def _add_file(draft: _Drafting, command: Command, request: commands.AddFile) -> object:
+    draft.change(
+        Kind.FILE,
+        0,
+        command,
+        changes.FileAdded(
+            id=request.id,
+            digest=request.digest,
+            user=command.user,
+            name=request.name,
+            mimetype=request.mimetype,
+            size=request.size,
+            width=request.width,
+            height=request.height,
+            loose=request.loose,
+        ),
+    )
+    return files_of.attachment(
+        StoredFile(
+            request.id,
+            request.digest,
+            command.user,
+            request.name,
+            request.mimetype,
+            request.size,
+            request.width,
+            request.height,
+            request.loose,
+            (),
+        )
+    )
+
+
+def _forget_files(draft: _Drafting, command: Command, request: commands.ForgetFiles) -> object:
+    shown = set(files_of.photos(draft.state))
+    gone = [
+        changes.ForgottenFile(file.id, file.digest, file.user, file.size)
+        for file in draft.fact(FilesNamed(request.ids)).values()
+        if not file.chats and 0 < file.loose <= draft.at and file.id not in shown
+    ]
+    if gone:
+        draft.change(Kind.FILE, 0, command, changes.FilesForgotten(gone))
+    return [file.digest for file in gone]
+
+
 _MARKS = frozenset({commands.MarkDelivered, commands.MarkRead})
 
 _RULES: dict[type, Callable[[_Drafting, Command, Any], object]] = {
@@ -939,5 +1039,7 @@ _RULES: dict[type, Callable[[_Drafting, Command, Any], object]] = {
     commands.UseInvite: _use_invite,
     commands.SignUp: _sign_up,
     commands.SetPassword: _set_password,
+    commands.AddFile: _add_file,
+    commands.ForgetFiles: _forget_files,
 }
 """Who decides what: the type of a command's request to its rule."""

@@ -13,6 +13,7 @@ import trio
 from relay.core import snapshot
 from relay.core.admin import Admin
 from relay.core.clock import Clock, wall_clock
+from relay.core.files import Files
 from relay.core.hub import Frame, Hub
 from relay.core.meter import Lags, Meter
 from relay.core.retention import Retention
@@ -54,6 +55,7 @@ class Relay:
         self.clock = clock
         self.retention = Retention(state, log, reading, clock, settings.retention)
         self.service = Service(state, log, hub, reading, clock, settings)
+        self.files = Files(data / "files", state, log, reading, clock, settings.files)
         self.meter = Meter(data, log, hub, lags)
         self.admin = Admin(
             state,
@@ -98,6 +100,7 @@ async def open_relay(
                 log = Log(writing, reading, rules, await queries.cursors(reading))
                 settings = settings or Settings(limits=Limits(requests_per_second=0))
                 relay = Relay(data, state, log, hub, reading, clock, settings, rules.lags)
+                rules.loosened = relay.files.loosen
                 async with trio.open_nursery() as nursery:
                     await nursery.start(log.run)
                     try:

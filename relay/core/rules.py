@@ -1,6 +1,6 @@
 """What the log's writer is handed: decide, let take effect, tell; and keep account of the stale snapshot rows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from relay.core import decide
@@ -12,10 +12,16 @@ from relay.core.state import State
 from relay.store.entry import Entry, Facts, Kind
 
 
+def _nobody() -> None:
+    """Tell nobody."""
+
+
 class Rules:
     """The state, who is told of its changes, and what of it the store does not have yet."""
 
     def __init__(self, state: State, hub: Hub) -> None:
+        self.loosened: Callable[[], None] = _nobody
+        """Called when a message may have let go of its files."""
         self._state = state
         self._hub = hub
         self._stale = Stale()
@@ -40,6 +46,8 @@ class Rules:
         self._state.apply(entry)
         self._stale.note(entry)
         self._hub.tell(entry)
+        if entry.kind in (Kind.EDIT, Kind.DELETE):
+            self.loosened()
         if entry.kind == Kind.NEW:
             self.lags.messages += 1
             self._first = self._first or entry.at

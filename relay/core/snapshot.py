@@ -63,7 +63,7 @@ class Stale:
     def note(self, entry: Entry) -> None:
         """Take in what an entry makes stale."""
         kind = entry.kind
-        if kind in (Kind.USER, Kind.DEVICE, Kind.SIGN_IN):
+        if kind in (Kind.USER, Kind.DEVICE, Kind.SIGN_IN, Kind.FILE):
             self.people = True
         elif kind == Kind.NOTE:
             self.everything = True

@@ -29,6 +29,8 @@ class User(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
     disabled: bool = False
     removed: bool = False
     created_at: int = 0
+    stored: int = 0
+    """Bytes of the files that they have uploaded."""
     password: str = ""
     """The argon2 hash of what they sign in with, if they do."""
 
@@ -407,6 +409,15 @@ class State:
         invite = self.invites.get(change.code_hash)
         if invite is not None:
             invite.used = True
+
+    @_change.register
+    def _file_added(self, change: changes.FileAdded, _entry: Entry) -> None:
+        self.users[change.user].stored += change.size
+
+    @_change.register
+    def _files_forgotten(self, change: changes.FilesForgotten, _entry: Entry) -> None:
+        for file in change.files:
+            self.users[file.user].stored -= file.size
 
     @_change.register
     def _password_set(self, change: changes.PasswordSet, _entry: Entry) -> None:

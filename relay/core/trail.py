@@ -57,7 +57,7 @@ def chat_label(state: State, chat: Chat) -> str:
 def belongs_in_audit(entry: Entry) -> bool:
     """Whether an entry changes who may be here or who is in what, other than by people writing to each other."""
     if entry.kind != Kind.CHATS:
-        return entry.kind > Kind.READ
+        return entry.kind > Kind.READ and entry.kind != Kind.FILE
     change = changes.decode(entry.extra or "")
     if isinstance(change, changes.ChatMade):
         return change.id is not None

@@ -18,6 +18,7 @@ from wsproto.utilities import RemoteProtocolError
 
 from relay.core.relay import Relay
 from relay.net import names
+from relay.net.file_pages import FilePages
 from relay.net.hook_page import PATH as HOOKS
 from relay.net.hook_page import HookPage
 from relay.net.http import Answer, Connection, Gone, Headers, Lobby, Refused, Request, json_answer, refusal
@@ -69,10 +70,12 @@ class Door:
         self._names = names.Names(relay.settings.http.hosts)
         self._pages = Pages()
         self._session = SessionPage(relay)
+        self._files = FilePages(relay.files)
         self._metrics = Metrics(relay, self.lobby)
         self._hooks = HookPage(relay)
         self._paths: dict[str, dict[str, Handler]] = {
             "/session": {"GET": self._session.show, "POST": self._session.sign_in, "DELETE": self._session.sign_out},
+            "/files": {"POST": self._files.upload},
             "/healthz": {"GET": self._health},
             "/metrics": {"GET": self._metrics.show},
         }
@@ -152,6 +155,8 @@ class Door:
                 raise _no_such_method(("POST",))
             return await self._hooks.post(request)
         methods = self._paths.get(request.path)
+        if methods is None and request.path.startswith("/files/"):
+            methods = {"GET": self._files.download}
         if methods is None:
             return self._page(request)
         handler = methods.get("GET" if request.method == "HEAD" else request.method)

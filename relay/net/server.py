@@ -82,6 +82,7 @@ class Server:
             nursery.start_soon(self.readiness.run)
             nursery.start_soon(self.liveness.run)
             nursery.start_soon(self._silence)
+            await nursery.start(self.relay.files.run)
             async with trio.open_nursery() as connections:
                 with self._listening:
                     async with trio.open_nursery() as listening:

@@ -27,6 +27,7 @@ class Kind(IntEnum):
     SIGN_IN = 10
     """Invites and passwords."""
     FILE = 11
+    """A file was uploaded, or files went that nothing holds any more."""
 
 
 class Covered(NamedTuple):
@@ -163,6 +164,31 @@ class FirstMark(Asked, frozen=True):
     upto: int
 
 
+class FilesNamed(Asked, frozen=True):
+    """Fact: the files of these ids (a dict from id to `StoredFile`; one that is unknown is absent)."""
+
+    ids: tuple[str, ...]
+
+
+class StoredFile(NamedTuple):
+    """What the store knows of an uploaded file."""
+
+    id: str
+    digest: str
+    """The SHA-256 of its content, in hexadecimal."""
+    user: int
+    """Who uploaded it."""
+    name: str
+    mimetype: str
+    size: int
+    width: int | None
+    height: int | None
+    loose: int
+    """0 while a message holds it, else the time from which on it may go, Unix milliseconds."""
+    chats: tuple[int, ...]
+    """The chats that hold it."""
+
+
 class Marked(NamedTuple):
     """When a message got its mark."""
 
@@ -171,5 +197,5 @@ class Marked(NamedTuple):
     at: int
 
 
-Fact = MessageAt | ClientKey | CoveredBy | UnreadAfter | FirstMark | Prunable
+Fact = MessageAt | ClientKey | CoveredBy | UnreadAfter | FirstMark | Prunable | FilesNamed
 Facts = dict[Fact, Any]

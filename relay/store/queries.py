@@ -18,12 +18,14 @@ from relay.store.entry import (
     Extra,
     Fact,
     Facts,
+    FilesNamed,
     FirstMark,
     Kind,
     Marked,
     MessageAt,
     Prunable,
     Stored,
+    StoredFile,
     UnreadAfter,
 )
 
@@ -76,6 +78,8 @@ async def look_up(connection: Connection, facts: Iterable[Fact]) -> Facts:
                 )
             case Prunable():
                 found[fact] = await _prunable(connection, fact.seq)
+            case FilesNamed():
+                found[fact] = {file.id: file for file in await files(connection, fact.ids)}
             case FirstMark():
                 found[fact] = await _first_mark(connection, fact)
     return found
@@ -533,3 +537,38 @@ async def export_page(connection: Connection, after: int, upto: int, count: int)
         ExportRow(seq, chat, actor, at, client_id, text, _extra(extra).attachments if extra else None, changed, reply)
         for seq, chat, actor, at, client_id, text, extra, changed, reply in rows
     ]
+
+
+async def files(connection: Connection, ids: Sequence[str]) -> list[StoredFile]:
+    """Read what is known of files, and which chats hold them; those that are unknown are left out."""
+    rows = await connection.execute(
+        "SELECT id, digest, user, name, mimetype, size, width, height, loose,"
+        " (SELECT json_group_array(DISTINCT chat) FROM holding WHERE file = id)"
+        " FROM file WHERE id IN (SELECT value FROM json_each(?))",
+        (as_json(ids),),
+    )
+    return [StoredFile._make((*columns, tuple(msgspec.json.decode(chats, type=list[int])))) for *columns, chats in rows]
+
+
+async def loose_files(connection: Connection, now: int, but: Sequence[str], count: int) -> list[str]:
+    """Find files that nothing holds and whose time has come.
+
+    Args:
+        connection: one that reads.
+        now: Unix milliseconds.
+        but: ids that are wanted still.
+        count: how many at most.
+    """
+    rows = await connection.execute(
+        "SELECT id FROM file WHERE loose > 0 AND loose <= ? AND id NOT IN (SELECT value FROM json_each(?)) LIMIT ?",
+        (now, as_json(but), count),
+    )
+    return [file for (file,) in rows]
+
+
+async def known_digests(connection: Connection, digests: Sequence[str]) -> set[str]:
+    """Find which of these contents a file still has."""
+    rows = await connection.execute(
+        "SELECT DISTINCT digest FROM file WHERE digest IN (SELECT value FROM json_each(?))", (as_json(digests),)
+    )
+    return {digest for (digest,) in rows}

@@ -61,8 +61,42 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE indexed (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL) STRICT;
     INSERT INTO indexed (one, seq) VALUES (1, 0);
 
+    -- Uploaded files: what is known of each, and which messages hold it. `loose` is 0 while a message holds it,
+    -- else the time (Unix milliseconds) from which on it may go. Contents lie beside the store, by their digest.
+    CREATE TABLE file (
+        id       TEXT PRIMARY KEY,
+        digest   TEXT NOT NULL,
+        user     INTEGER NOT NULL,
+        name     TEXT NOT NULL,
+        mimetype TEXT NOT NULL,
+        size     INTEGER NOT NULL,
+        width    INTEGER,
+        height   INTEGER,
+        loose    INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX file_digest ON file (digest);
+    CREATE INDEX file_loose ON file (loose) WHERE loose > 0;
+    CREATE TABLE holding (
+        chat       INTEGER NOT NULL,
+        message_id INTEGER NOT NULL,
+        file       TEXT NOT NULL,
+        PRIMARY KEY (chat, message_id, file)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX holding_file ON holding (file);
+    CREATE TRIGGER holding_made AFTER INSERT ON holding BEGIN
+        UPDATE file SET loose = 0 WHERE id = NEW.file AND loose > 0;
+    END;
+    CREATE TRIGGER holding_gone AFTER DELETE ON holding BEGIN
+        UPDATE file SET loose = 1
+            WHERE id = OLD.file AND NOT EXISTS (SELECT 1 FROM holding WHERE file = OLD.file);
+    END;
+    CREATE TRIGGER log_files_gone AFTER DELETE ON log WHEN OLD.kind = 1 AND OLD.extra IS NOT NULL BEGIN
+        DELETE FROM holding WHERE chat = OLD.chat AND message_id = OLD.message_id;
+    END;
+
     -- One statement, and so one thread hop and one transaction, writes a whole batch: JSON arrays go in here.
-    CREATE VIEW batch AS SELECT '' AS entries, '' AS amendments, '' AS cursors, '' AS snapshot, 0 AS indexed;
+    CREATE VIEW batch AS SELECT '' AS entries, '' AS amendments, '' AS cursors, '' AS snapshot, 0 AS indexed,
+        '' AS holdings, '' AS files;
     CREATE TRIGGER batch_written INSTEAD OF INSERT ON batch BEGIN
         INSERT INTO log (seq, kind, chat, message_id, actor, device, at, target, client_key, client_id, message, extra)
             SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7,
@@ -82,6 +116,16 @@ MIGRATIONS: tuple[str, ...] = (
             FROM json_each(NEW.amendments) AS a JOIN log
                 ON log.chat = a.value->>0 AND log.message_id = a.value->>1 AND log.kind <= 3
             WHERE log.seq <= (SELECT seq FROM indexed) AND log.message IS NOT NULL;
+        INSERT INTO file (id, digest, user, name, mimetype, size, width, height, loose)
+            SELECT value->>'$.id', value->>'$.digest', value->>'$.user', value->>'$.name', value->>'$.mimetype',
+                   value->>'$.size', value->>'$.width', value->>'$.height', value->>'$.loose'
+            FROM json_each(NEW.files) WHERE value->>'$.change' = 'fileAdded';
+        DELETE FROM file WHERE id IN (
+            SELECT gone.value->>'$.id' FROM json_each(NEW.files) AS f, json_each(f.value, '$.files') AS gone);
+        DELETE FROM holding WHERE (chat, message_id) IN (
+            SELECT value->>0, value->>1 FROM json_each(NEW.amendments));
+        INSERT INTO holding (chat, message_id, file)
+            SELECT value->>0, value->>1, value->>2 FROM json_each(NEW.holdings);
         INSERT OR REPLACE INTO cursor (device, seq, seen)
             SELECT value->>0, value->>1, value->>2 FROM json_each(NEW.cursors);
         INSERT OR REPLACE INTO user (key, value)

@@ -8,8 +8,10 @@ from functools import cache
 from itertools import chain
 from typing import Any, NamedTuple
 
+import msgspec
+
 from relay.store.database import Connection
-from relay.store.entry import Amendment, Entry, Kind
+from relay.store.entry import Amendment, Entry, Extra, Kind
 from relay.store.queries import as_json
 
 COLUMNS = (
@@ -44,8 +46,10 @@ async def write(
         sqlite3.Error: nothing was written.
     """
     rows = [_row(entry) for entry in entries]
-    if amendments or errands or len(rows) > LARGEST:
-        await _write_with_errands(connection, rows, amendments, errands)
+    holdings = _holdings(entries, amendments)
+    files = [msgspec.Raw(entry.extra) for entry in entries if entry.kind == Kind.FILE and entry.extra]
+    if amendments or errands or holdings or files or len(rows) > LARGEST:
+        await _write_with_errands(connection, rows, amendments, errands, holdings, files)
         return
     size = 1 << (len(rows) - 1).bit_length()
     await connection.execute(_plain_statement(size), [*chain.from_iterable(rows), *_NOTHING * (size - len(rows))])
@@ -77,15 +81,40 @@ def _plain_statement(size: int) -> str:
 
 
 async def _write_with_errands(
-    connection: Connection, rows: Iterable[tuple[Any, ...]], amendments: Sequence[Amendment], errands: Errands
+    connection: Connection,
+    rows: Iterable[tuple[Any, ...]],
+    amendments: Sequence[Amendment],
+    errands: Errands,
+    holdings: Sequence[tuple[int, int, str]],
+    files: Sequence[msgspec.Raw],
 ) -> None:
     await connection.execute(
-        "INSERT INTO batch (entries, amendments, cursors, snapshot, indexed) VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO batch (entries, amendments, cursors, snapshot, indexed, holdings, files)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
         (
             as_json(list(rows)),
             as_json(amendments),
             as_json([(device, *cursor) for device, cursor in errands.cursors.items()]),
             as_json(errands.snapshot or {}),
             errands.indexed,
+            as_json(holdings),
+            as_json(files),
         ),
     )
+
+
+def _holdings(entries: Sequence[Entry], amendments: Sequence[Amendment]) -> list[tuple[int, int, str]]:
+    """Which message of which chat holds which file from now on; an amendment ends what its message held."""
+    held = [
+        (entry.chat, entry.message_id, one.id)
+        for entry in entries
+        if entry.attachments and entry.kind == Kind.NEW
+        for one in entry.attachments
+    ]
+    held += [
+        (amendment.chat, amendment.message_id, one.id)
+        for amendment in amendments
+        if amendment.extra is not None
+        for one in msgspec.json.decode(amendment.extra, type=Extra).attachments or ()
+    ]
+    return list(dict.fromkeys(held))

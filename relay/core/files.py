@@ -1,0 +1,204 @@
+"""Files: taken in within the quota, found for those who may have them, and gone once no message holds them.
+
+Knows the log and the directory of contents; whose bytes they are and how they come is the network's business.
+"""
+
+import logging
+import secrets
+import sqlite3
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import trio
+
+from relay.core import attachments, filenames, pictures, sniff
+from relay.core.asking import decided
+from relay.core.clock import Clock
+from relay.core.commands import ADMIN, AddFile, Command, ForgetFiles
+from relay.core.quota import Allowance, Quota
+from relay.core.state import State
+from relay.protocol.errors import RelayError
+from relay.protocol.objects import Attachment
+from relay.settings import Files as Limits
+from relay.store import queries
+from relay.store.contents import Contents, Incoming
+from relay.store.database import Connection
+from relay.store.entry import StoredFile
+from relay.store.log import Log
+
+logger = logging.getLogger(__name__)
+
+WRITE = 262_144
+"""Bytes gathered before a thread writes them."""
+UNSENT = 86_400_000
+"""Milliseconds within which an uploaded file must be sent in a message, else it goes."""
+EVERY = 60.0
+"""Seconds between two looks at what nothing holds; what a deletion lets go is looked at at once."""
+PAGE = 100
+
+Pieces = Callable[[], Awaitable[bytes]]
+"""Gives the next piece of an upload; nothing at its end."""
+
+
+class Files:
+    """All uploaded files."""
+
+    def __init__(
+        self, directory: Path, state: State, log: Log, reading: Connection, clock: Clock, limits: Limits
+    ) -> None:
+        self.contents = Contents(directory)
+        self.uploaded_bytes = 0
+        """Since the start, for the metrics."""
+        self._loosened = trio.Event()
+        self._state = state
+        self._log = log
+        self._reading = reading
+        self._clock = clock
+        self._quota = Quota(state, limits, self.contents.free)
+
+    # In.
+
+    async def receive(self, user: int, device: int, name: str, announced: int | None, pieces: Pieces) -> Attachment:
+        """Take a file in: it is on disk, and in the log, when this returns; nothing of it is where it raises.
+
+        Args:
+            user: who uploads it.
+            device: from where.
+            name: what they call it.
+            announced: how many bytes it is said to have; None where that was not said.
+            pieces: gives the bytes.
+
+        Raises:
+            RelayError: `too_large`, `storage_full`, `rate_limited`, `unavailable`.
+        """
+        with self._quota.upload(user, announced) as allowance:
+            try:
+                incoming = await trio.to_thread.run_sync(self.contents.begin)
+                try:
+                    head = await self._write(incoming, allowance, pieces)
+                    return await self._keep(incoming, user, device, name, head)
+                finally:
+                    with trio.CancelScope(shield=True):
+                        await trio.to_thread.run_sync(incoming.discard)
+            except OSError as error:
+                logger.error("cannot save an uploaded file: %s", error)
+                raise RelayError.storage_full() from None
+
+    async def _write(self, incoming: Incoming, allowance: Allowance, pieces: Pieces) -> bytes:
+        """Write what comes, and give the beginning of it."""
+        head = b""
+        buffer = bytearray()
+        while piece := await pieces():
+            allowance.take(len(piece))
+            buffer += piece
+            if len(buffer) >= WRITE:
+                head = head or bytes(buffer[: sniff.HEAD])
+                await trio.to_thread.run_sync(incoming.write, buffer)
+                buffer = bytearray()
+        head = head or bytes(buffer[: sniff.HEAD])
+        await trio.to_thread.run_sync(incoming.write, buffer)
+        return head
+
+    async def _keep(self, incoming: Incoming, user: int, device: int, name: str, head: bytes) -> Attachment:
+        mimetype = sniff.sniff(head)
+        size = await trio.to_thread.run_sync(_picture_size, incoming.path, mimetype)
+        if mimetype.startswith("image/") and size is None:
+            mimetype = sniff.UNKNOWN
+        width, height = size or (None, None)
+        digest = await trio.to_thread.run_sync(incoming.finish)
+        now = self._clock()
+        command = AddFile(
+            id=secrets.token_urlsafe(16),
+            digest=digest,
+            name=filenames.clean(name, mimetype),
+            mimetype=mimetype,
+            size=incoming.size,
+            width=width,
+            height=height,
+            loose=now + UNSENT,
+        )
+        try:
+            with self.contents.arrive(digest), trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(self.contents.place, incoming, digest)
+                added = await decided(self._log, Command(now, user, device, command))
+        except RelayError:
+            await self._drop([digest])
+            raise
+        self.uploaded_bytes += incoming.size
+        assert isinstance(added, Attachment)
+        return added
+
+    # Out.
+
+    async def find(self, user: int, file_id: str) -> StoredFile:
+        """Find a file for somebody who may have it.
+
+        Raises:
+            RelayError: `not_found`; it does not tell whether there is such a file.
+        """
+        found = await queries.files(self._reading, [file_id])
+        if not found or not attachments.may_read(self._state, user, found[0]):
+            raise RelayError("not_found", "there is no such file for you here")
+        return found[0]
+
+    # Away.
+
+    def loosen(self) -> None:
+        """Look soon: a message may have let go of a file."""
+        self._loosened.set()
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Remove what nothing holds any more, for ever; first what an earlier run left behind."""
+        await self._careful(self._remove_unfinished)
+        task_status.started()
+        await self._careful(self._sweep)
+        while True:
+            await self._careful(self.forget_loose)
+            with trio.move_on_after(EVERY):
+                await self._loosened.wait()
+            self._loosened = trio.Event()
+
+    async def _careful(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except (sqlite3.Error, OSError, RelayError) as error:
+            logger.warning("cannot remove unused files now: %s", error)
+
+    async def forget_loose(self) -> None:
+        """Remove the files that nothing holds and whose time has come."""
+        while True:
+            shown = list(attachments.photos(self._state))
+            loose = await queries.loose_files(self._reading, self._clock(), shown, PAGE)
+            if not loose:
+                return
+            command = Command(self._clock(), ADMIN, 0, ForgetFiles(tuple(loose)))
+            digests = await decided(self._log, command)
+            if not digests:
+                return
+            await self._drop(digests)
+
+    async def _drop(self, digests: list[str]) -> None:
+        """Remove those contents that no file has any more."""
+        known = await queries.known_digests(self._reading, digests)
+        for digest in set(digests) - known:
+            aside = self.contents.put_aside(digest)
+            if aside is not None:
+                await trio.to_thread.run_sync(aside.unlink)
+
+    async def _remove_unfinished(self) -> None:
+        """Remove what never became whole; nothing may be on its way yet."""
+        if count := await trio.to_thread.run_sync(self.contents.sweep):
+            logger.info("removed %d uploads that were never finished", count)
+
+    async def _sweep(self) -> None:
+        """Remove contents that are whole and in no log: a crash came between."""
+        directories = self.contents.digests()
+        while (digests := await trio.to_thread.run_sync(next, directories, None)) is not None:
+            await self._drop(digests)
+
+
+def _picture_size(path: Path, mimetype: str) -> pictures.Size | None:
+    if not mimetype.startswith("image/"):
+        return None
+    with path.open("rb") as file:
+        return pictures.size(file, mimetype)

@@ -1,0 +1,142 @@
+"""The contents of uploaded files: beside the store, one copy of each, named by its SHA-256.
+
+Plain blocking file work for a thread; what a content belongs to is not known here. A content that is on its
+way, or goes, is kept from being taken away, or used, meanwhile: see `Contents.arrive`.
+"""
+
+import hashlib
+import os
+import secrets
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+INCOMING = "."
+"""What the names of files begin with that are not whole yet; a backup leaves them out."""
+DIGEST = 64
+"""Characters of a content's name."""
+
+
+class Incoming:
+    """A content that is being written. Its methods block."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        self._hash = hashlib.sha256()
+        self._file: BinaryIO = path.open("xb", buffering=0)
+
+    def write(self, data: bytes | bytearray) -> None:
+        """Add to it.
+
+        Raises:
+            OSError: the disk is full, or broken.
+        """
+        view = memoryview(data)
+        while view:
+            view = view[self._file.write(view) :]
+        self._hash.update(data)
+        self.size += len(data)
+
+    def finish(self) -> str:
+        """Bring it to disk and give its digest.
+
+        Raises:
+            OSError: the disk is full, or broken.
+        """
+        os.fsync(self._file.fileno())
+        self._file.close()
+        return self._hash.hexdigest()
+
+    def discard(self) -> None:
+        """Leave nothing of it, wherever it was."""
+        self._file.close()
+        self.path.unlink(missing_ok=True)
+
+
+class Contents:
+    """The directory of contents."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._arriving: Counter[str] = Counter()
+
+    def path(self, digest: str) -> Path:
+        """Where a content is, or would be."""
+        return self.directory / digest[:2] / digest
+
+    def begin(self) -> Incoming:
+        """Begin a content.
+
+        Raises:
+            OSError: the directory cannot be written.
+        """
+        self.directory.mkdir(mode=0o750, exist_ok=True)
+        return Incoming(self.directory / f"{INCOMING}{secrets.token_hex(8)}")
+
+    @contextmanager
+    def arrive(self, digest: str) -> Iterator[None]:
+        """Keep a content from being taken away until whoever needs it is in the log."""
+        self._arriving[digest] += 1
+        try:
+            yield
+        finally:
+            self._arriving[digest] -= 1
+            if not self._arriving[digest]:
+                del self._arriving[digest]
+
+    def place(self, incoming: Incoming, digest: str) -> None:
+        """Give a finished content its name, durably; where it is there already the two are the same.
+
+        Raises:
+            OSError: the disk is full, or broken.
+        """
+        path = self.path(digest)
+        if not path.parent.is_dir():
+            path.parent.mkdir(mode=0o750, exist_ok=True)
+            _sync(self.directory)
+        incoming.path.replace(path)
+        _sync(path.parent)
+
+    def put_aside(self, digest: str) -> Path | None:
+        """Take a content that nothing needs out of the way at once; None where it is needed after all, or gone.
+
+        The rest, which may take long, is `Path.unlink` of what this gives.
+        """
+        if digest in self._arriving:
+            return None
+        aside = self.directory / f"{INCOMING}{digest}"
+        with suppress(FileNotFoundError):
+            return self.path(digest).replace(aside)
+        return None
+
+    def sweep(self) -> int:
+        """Remove what was never finished; only while nothing is being written. Gives how many there were."""
+        count = 0
+        for path in self.directory.glob(f"{INCOMING}*"):
+            path.unlink(missing_ok=True)
+            count += 1
+        return count
+
+    def digests(self) -> Iterator[list[str]]:
+        """Name the contents that are there, a directory at a time."""
+        if not self.directory.is_dir():
+            return
+        for directory in sorted(self.directory.iterdir()):
+            if directory.is_dir():
+                yield [path.name for path in directory.iterdir() if len(path.name) == DIGEST]
+
+    def free(self) -> int:
+        """Bytes that may still be written where contents are."""
+        known = os.statvfs(self.directory if self.directory.is_dir() else self.directory.parent)
+        return known.f_bavail * known.f_frsize
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
