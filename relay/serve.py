@@ -22,9 +22,11 @@ import trio
 from relay import __version__, logs
 from relay.core.relay import Relay, open_relay
 from relay.net import control, frames, systemd
+from relay.net.authority import CannotMake
 from relay.net.hooks import Hooks
 from relay.net.names import browser_address
 from relay.net.server import Server, listen
+from relay.net.tls import Certificates
 from relay.settings import Loaded, WrongSettings, control_socket, data_directory
 from relay.store.database import NewerStore, NotAStore
 from relay.store.lock import Locked
@@ -41,7 +43,7 @@ class CannotServe(Exception):
     """What is in the way, for a person."""
 
 
-IN_THE_WAY = (CannotServe, WrongSettings, Locked, NewerStore, NotAStore, OSError, sqlite3.Error)
+IN_THE_WAY = (CannotServe, CannotMake, WrongSettings, Locked, NewerStore, NotAStore, OSError, sqlite3.Error)
 """What a person can do something about: said in a line, not in a traceback."""
 
 
@@ -49,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     """The options of `relay serve`."""
     parser = argparse.ArgumentParser(prog="relay serve", description="Run the relay.")
     parser.add_argument("--listen", action="append", metavar="HOST:PORT", help="where to listen (may be given again)")
+    parser.add_argument("--tls", action="store_true", default=None, help="speak TLS (see: relay tls init)")
     parser.add_argument("--data", type=Path, metavar="DIR", help="the data directory")
     parser.add_argument("--config", type=Path, metavar="FILE", help="the settings file")
     return parser
@@ -63,7 +66,9 @@ def main(arguments: Sequence[str]) -> int:
     sys.setswitchinterval(SWITCH_INTERVAL)
     os.umask(0o027)
     try:
-        settings = Loaded(options.config, options={"listen": options.listen}, environment=os.environ)
+        settings = Loaded(
+            options.config, options={"listen": options.listen, "tls.on": options.tls}, environment=os.environ
+        )
         logs.set_level(settings.settings.log.level)
         data = data_directory(options.data)
         data.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -132,7 +137,8 @@ async def serve(data: Path, loaded: Loaded) -> None:
     listeners = open_listeners(settings.listen)
     async with open_relay(data, frame=lambda payload: frames.encode(frames.TEXT, payload), settings=settings) as relay:
         _settle_memory()
-        server = Server(relay)
+        certificates = Certificates(data, settings.tls, listeners[0]) if settings.tls.on else None
+        server = Server(relay, certificates)
         relay.admin.settings = loaded
         async with trio.open_nursery() as nursery:
             await nursery.start(control.serve, control_socket(data), relay.admin, relay.clock)
@@ -144,7 +150,11 @@ async def serve(data: Path, loaded: Loaded) -> None:
             relay.admin.url = _urls(listeners)[0].replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
             # Asked for anew each time: at boot the relay is there before the network, and addresses change.
             relay.service.signing_in.address = partial(
-                browser_address, settings.http.public_url, *listeners[0].getsockname()[:2], listener=listeners[0]
+                browser_address,
+                settings.http.public_url,
+                *listeners[0].getsockname()[:2],
+                secure=settings.tls.on,
+                listener=listeners[0],
             )
             async with trio.open_nursery() as serving:
                 await serving.start(server.run, listeners)

@@ -92,6 +92,28 @@ class Files(Section):
     ] = 512 * 2**20
 
 
+class Tls(Section):
+    """Encrypted connections."""
+
+    on: Annotated[bool, Meta(description="Whether to speak TLS.", extra=AT_START)] = False
+    certificate: Annotated[
+        str,
+        Meta(
+            description="A certificate file (PEM, with its chain); empty for that of `relay tls init`.", extra=AT_START
+        ),
+    ] = ""
+    key: Annotated[
+        str, Meta(description="Its private key; empty where that is in the certificate file.", extra=AT_START)
+    ] = ""
+    names: Annotated[
+        list[str],
+        Meta(description="Names and addresses that the relay's own certificate is for, beside the machine's."),
+    ] = msgspec.field(default_factory=list)
+    redirect: Annotated[
+        bool, Meta(description="Whether who comes without TLS is sent to https://; else they are served as they come.")
+    ] = True
+
+
 class Auth(Section):
     """How people sign in."""
 
@@ -137,6 +159,7 @@ class Settings(Section):
         Meta(min_length=1, description="Where to listen, HOST:PORT each; [::]:PORT for IPv6.", extra=AT_START),
     ] = msgspec.field(default_factory=lambda: ["0.0.0.0:8765"])
     http: Http = msgspec.field(default_factory=Http)
+    tls: Tls = msgspec.field(default_factory=Tls)
     auth: Auth = msgspec.field(default_factory=Auth)
     files: Files = msgspec.field(default_factory=Files)
     limits: Limits = msgspec.field(default_factory=Limits)

@@ -12,6 +12,7 @@ from relay.client import Client, connect
 from relay.core.relay import Relay, open_relay
 from relay.net import frames
 from relay.net.server import Server, listen
+from relay.net.tls import Certificates
 from relay.protocol import control
 from relay.settings import Settings
 
@@ -55,14 +56,16 @@ class HttpRelay:
 
 
 @asynccontextmanager
-async def http_relay(data: Path, settings: Settings | None = None, **options: Any) -> AsyncIterator[HttpRelay]:
+async def http_relay(
+    data: Path, settings: Settings | None = None, certificates: Certificates | None = None, **options: Any
+) -> AsyncIterator[HttpRelay]:
     """Run a relay on a port of its own until the block ends."""
     data.mkdir(exist_ok=True)
     chosen = settings or Settings()
     async with open_relay(
         data, frame=lambda payload: frames.encode(frames.TEXT, payload), settings=chosen, **options
     ) as relay:
-        server = Server(relay)
+        server = Server(relay, certificates)
         (listener,) = listen("127.0.0.1", 0)
         running = HttpRelay(relay, server, listener.getsockname()[1])
         relay.service.signing_in.address = lambda: running.url

@@ -12,7 +12,7 @@ from relay.core.commands import ADMIN, Command
 from relay.core.decide import decide
 from relay.core.relay import open_relay
 from relay.protocol import control
-from relay.store.log import Errands
+from relay.store.writing import Errands, write
 from tests.command_line import done, running
 
 USERS, CHATS = 1_000, 5_000
@@ -42,7 +42,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                 for entry in draft.decisions[0].entries:
                     relay.state.apply(entry)
                     entries.append(entry)
-            await relay.log._insert(entries, [], Errands({}, None, 0))
+            await write(relay.log._writing, entries, [], Errands({}, None, 0))
 
     trio.run(fill)
     with running(where):

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from relay import __version__
-from relay.cli import bench, carry, chat, config, device, doctor, hook, invite, keep, status, talk, user
+from relay.cli import bench, carry, chat, config, device, doctor, hook, invite, keep, status, talk, tls, user
 from relay.cli.output import Failure
 from relay.protocol import schema as wire_schema
 
@@ -36,6 +36,7 @@ app.command()(keep.backup)
 app.command()(keep.restore)
 app.command()(keep.prune)
 app.command()(invite.invite)
+app.add_typer(tls.app, name="tls")
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})

@@ -165,7 +165,7 @@ async def _opened(data: Path, *, make: bool) -> AsyncIterator[Callable[[str, Wir
         async with open_relay(data, settings=settings) as relay:
             host, _, port = settings.listen[0].rpartition(":")
             relay.service.signing_in.address = partial(
-                browser_address, settings.http.public_url, host.strip("[]"), int(port)
+                browser_address, settings.http.public_url, host.strip("[]"), int(port), secure=settings.tls.on
             )
 
             async def ask_file(name: str, payload: Wire, items: Items) -> Any:

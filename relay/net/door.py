@@ -18,6 +18,7 @@ from wsproto.utilities import RemoteProtocolError
 
 from relay.core.relay import Relay
 from relay.net import names
+from relay.net.authority import AUTHORITY
 from relay.net.file_pages import FilePages
 from relay.net.hook_page import PATH as HOOKS
 from relay.net.hook_page import HookPage
@@ -25,7 +26,9 @@ from relay.net.http import Answer, Connection, Gone, Headers, Lobby, Refused, Re
 from relay.net.metrics import Metrics
 from relay.net.pages import Pages
 from relay.net.session_page import COOKIE, SessionPage
+from relay.net.tls import FOLDER
 from relay.net.transport import Transport
+from relay.net.trust_page import TrustPage
 from relay.net.visitor import Visitor
 from relay.protocol.errors import RelayError
 
@@ -44,6 +47,9 @@ NOTHING_MAY = (b"Content-Security-Policy", b"default-src 'none'; frame-ancestors
 
 DAYS = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
 MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")
+
+PLAIN = ("/ca.crt", "/trust", "/healthz", "/metrics")
+"""What is served without TLS, too."""
 
 Handler = Callable[[Request, Visitor], Awaitable[Answer]]
 
@@ -71,11 +77,16 @@ class Door:
         self._pages = Pages()
         self._session = SessionPage(relay)
         self._files = FilePages(relay.files)
+        self._trust = TrustPage(relay.data / FOLDER / AUTHORITY)
+        self.secure_port: int | None = None
+        """Where TLS is spoken: who comes without it is sent there, where the settings say so."""
         self._metrics = Metrics(relay, self.lobby)
         self._hooks = HookPage(relay)
         self._paths: dict[str, dict[str, Handler]] = {
             "/session": {"GET": self._session.show, "POST": self._session.sign_in, "DELETE": self._session.sign_out},
             "/files": {"POST": self._files.upload},
+            "/trust": {"GET": self._trust.show},
+            "/ca.crt": {"GET": self._trust.hand_out},
             "/healthz": {"GET": self._health},
             "/metrics": {"GET": self._metrics.show},
         }
@@ -99,6 +110,7 @@ class Door:
                 if request is None:
                     return None
                 visitor = self._visitor(request, secure=secure)
+                self._check_secure(request, visitor)
                 if request.path == "/ws":
                     return self._admit(connection, request, visitor, full=full())
                 answer = await self._answer(request, visitor)
@@ -146,6 +158,28 @@ class Door:
                 "forbidden",
                 f"this relay does not go by the name {name[:64]!r}: its admin can add it as http.hosts",
             )
+
+    def _check_secure(self, request: Request, visitor: Visitor) -> None:
+        """Send who comes without TLS to where it is spoken.
+
+        Raises:
+            Refused: they are sent there.
+        """
+        if self.secure_port is None or visitor.secure or not self._relay.settings.tls.redirect:
+            return
+        # A program on this machine has no network in between; and one must get at the authority to trust it.
+        local = names.is_loopback(request.peer) and request.header(b"authorization") is not None
+        if local or request.path in PLAIN:
+            return
+        host, _ = names.split_host(request.header(b"host") or "")
+        base = names.browser_address(self._relay.settings.http.public_url, host, self.secure_port, secure=True)
+        if request.method not in READING or request.path == "/ws":
+            raise Refused(403, "forbidden", f"this relay is reached over TLS only: {base}")
+        target = request.event.target.decode("latin-1")
+        location = base + (target if target.startswith("/") else "/")
+        raise Refused(
+            308, "forbidden", f"this relay is reached over TLS only: {base}", (b"Location", location.encode())
+        )
 
     # What they get.
 

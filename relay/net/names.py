@@ -10,6 +10,8 @@ import socket
 import struct
 from array import array
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from urllib.parse import urlsplit
 
 SIOCGIFCONF = 0x8912
@@ -116,6 +118,14 @@ def is_address(host: str) -> bool:
     return True
 
 
+def is_loopback(address: str) -> bool:
+    """Whether an address is this machine's own, for itself."""
+    try:
+        return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
 class Names:
     """The names that a request may be for."""
 
@@ -147,3 +157,27 @@ def same_origin(origin: str, host: str, *, secure: bool) -> bool:
     # A browser leaves out the port that goes with its scheme, in both headers.
     ports = {named_port} if named_port else {"80", "443"} if not secure else {"443"}
     return bool(name) and page.hostname == name and str(port) in ports
+
+
+def addresses(listener: socket.socket | None = None) -> list[str]:
+    """All addresses of this machine that others may reach it by.
+
+    Args:
+        listener: see `lan_address`.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
+        of_network = [one for name, one in interfaces(listener or own) if not name.startswith(NOT_THE_NETWORK)]
+    found = [lan_address(listener), *of_network]
+    with suppress(OSError):
+        found += _local_ipv6(Path("/proc/net/if_inet6").read_text())
+    return [one for one in dict.fromkeys(found) if not ipaddress.ip_address(one).is_loopback]
+
+
+def _local_ipv6(table: str) -> list[str]:
+    """Read the addresses that are good beyond one link, scope 00, out of Linux's table of them."""
+    rows = [line.split() for line in table.splitlines()]
+    return [
+        str(ipaddress.IPv6Address(bytes.fromhex(row[0])))
+        for row in rows
+        if len(row) == 6 and row[3] == "00" and not row[5].startswith(NOT_THE_NETWORK)
+    ]

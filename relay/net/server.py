@@ -6,6 +6,7 @@ Sockets come in here and go nowhere else but into a transport.
 import errno
 import logging
 import socket
+import ssl
 from collections.abc import Iterable
 
 import trio
@@ -14,10 +15,12 @@ from relay.core.relay import Relay
 from relay.core.service import NO_DEVICE
 from relay.net import frames
 from relay.net.door import Door, Entrance
+from relay.net.http import HEAD_SECONDS
 from relay.net.liveness import Liveness
 from relay.net.readiness import Readiness
 from relay.net.session import BROKEN, SERVER_RESTARTING, Session
-from relay.net.transport import SocketTransport, Transport
+from relay.net.tls import CLIENT_HELLO, HANDSHAKE_SECONDS, Certificates
+from relay.net.transport import SocketTransport, StreamTransport, Transport, peer_of
 
 logger = logging.getLogger(__name__)
 
@@ -59,8 +62,9 @@ def _listen(family: int, address: tuple[str | int, ...] | tuple[int, bytes]) -> 
 class Server:
     """The network side of one relay."""
 
-    def __init__(self, relay: Relay) -> None:
+    def __init__(self, relay: Relay, certificates: Certificates | None = None) -> None:
         self.relay = relay
+        self._certificates = certificates
         self._limits = relay.settings.limits
         self.door = Door(relay)
         self.readiness = Readiness()
@@ -80,6 +84,10 @@ class Server:
         """Serve until `stop` is called and over."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.readiness.run)
+            if self._certificates is not None:
+                listeners = list(listeners)
+                self.door.secure_port = listeners[0].getsockname()[1]
+                nursery.start_soon(self._certificates.keep_fresh)
             nursery.start_soon(self.liveness.run)
             nursery.start_soon(self._silence)
             await nursery.start(self.relay.files.run)
@@ -133,6 +141,36 @@ class Server:
             listener.close()
 
     async def _serve_socket(self, connected: socket.socket) -> None:
+        """Find out what a new connection speaks, and serve it."""
+        certificates = self._certificates
+        if certificates is None:
+            await self._serve_plain(connected)
+            return
+        connected.setblocking(False)
+        try:
+            first = await self._first_byte(connected)
+            if first == CLIENT_HELLO:
+                await self._serve_tls(connected, certificates.context)
+            elif first is not None:
+                await self._serve_plain(connected)
+        finally:
+            connected.close()
+
+    async def _first_byte(self, connected: socket.socket) -> int | None:
+        """Look at a connection's first byte, and leave it there; None where none comes."""
+        with self.door.lobby.wait(HEAD_SECONDS):
+            while True:
+                await trio.lowlevel.wait_readable(connected)
+                try:
+                    first = connected.recv(1, socket.MSG_PEEK)
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    return None
+                return first[0] if first else None
+        return None
+
+    async def _serve_plain(self, connected: socket.socket) -> None:
         try:
             transport = SocketTransport(connected, self.readiness)
         except OSError:
@@ -143,12 +181,30 @@ class Server:
         finally:
             transport.close()
 
-    async def serve(self, transport: Transport) -> None:
+    async def _serve_tls(self, connected: socket.socket, context: ssl.SSLContext) -> None:
+        try:
+            peer = peer_of(connected)
+        except OSError:
+            return
+        plain = trio.SocketStream(trio.socket.from_stdlib_socket(connected))
+        stream = trio.SSLStream(plain, context, server_side=True, https_compatible=True)
+        try:
+            with self.door.lobby.wait(HANDSHAKE_SECONDS) as patience:
+                await stream.do_handshake()
+            if not patience.cancelled_caught:
+                await self.serve(StreamTransport(stream, peer), secure=True)
+        except BROKEN:
+            return
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.aclose_forcefully(stream)
+
+    async def serve(self, transport: Transport, *, secure: bool = False) -> None:
         """Serve one connection, whatever it turns out to be. Its failure is its own."""
         try:
             self._at_the_door += 1
             try:
-                session = await self._enter(transport)
+                session = await self._enter(transport, secure=secure)
             finally:
                 self._at_the_door -= 1
                 if self._stopping and not self._at_the_door:
@@ -173,9 +229,9 @@ class Server:
             if self._stopping and not self.sessions:
                 self._last_left.set()
 
-    async def _enter(self, transport: Transport) -> tuple[Entrance, int] | None:
+    async def _enter(self, transport: Transport, *, secure: bool) -> tuple[Entrance, int] | None:
         """Answer requests; give a WebSocket that may begin, and where its events start."""
-        entrance = await self.door.serve(transport, secure=False, full=self._full)
+        entrance = await self.door.serve(transport, secure=secure, full=self._full)
         if entrance is None:
             return None
         position = await self._position(entrance.user, entrance.device, entrance.since)

@@ -57,6 +57,17 @@ class Transport(Protocol):
         """Close at once."""
 
 
+def peer_of(connected: socket.socket) -> str:
+    """The address at the other end; IPv4 looks alike on every listener.
+
+    Raises:
+        OSError: it is gone already.
+    """
+    if connected.family not in (socket.AF_INET, socket.AF_INET6):
+        return "local"
+    return str(connected.getpeername()[0]).removeprefix("::ffff:")
+
+
 class SocketTransport:
     """A plain socket that does not block, used directly: no task switch where none is needed."""
 
@@ -67,9 +78,7 @@ class SocketTransport:
         if connected.family in (socket.AF_INET, socket.AF_INET6):
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-            self.peer = str(connected.getpeername()[0]).removeprefix("::ffff:")
-        else:
-            self.peer = "local"
+        self.peer = peer_of(connected)
         self._socket = connected
         self._readiness = readiness
         self._readable = False

@@ -1,0 +1,92 @@
+"""`relay tls`: a certificate authority of the relay's own, for networks without internet."""
+
+import datetime as dt
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from relay.cli.options import Data, Json
+from relay.cli.output import Failure, as_json, when
+from relay.settings import Tls, data_directory
+
+app = typer.Typer(help="A certificate of the relay's own.", no_args_is_help=True)
+
+
+@app.command()
+def init(
+    name: Annotated[
+        list[str] | None,
+        typer.Option("--name", help="A name or address beside the machine's own (may be given again)."),
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Make another authority: every device must trust it anew.")
+    ] = False,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Make an authority and a certificate for this machine's names and addresses.
+
+    Example: relay tls init --name chat.office.lan
+    """
+    from relay.net.authority import Authority, CannotMake
+    from relay.net.tls import FOLDER, all_names
+
+    directory = data_directory(data)
+    authority = Authority(directory / FOLDER)
+    now = dt.datetime.now(dt.UTC)
+    try:
+        directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+        if again or not authority.there:
+            authority.make(all_names(Tls(names=name or [])), now)
+        elif name:
+            wanted = all_names(Tls(names=name))
+            missing = sorted(set(wanted) - set(authority.permitted(wanted)))
+            if missing:
+                raise Failure(
+                    f"this authority may not vouch for {', '.join(missing)}: --again makes one that may, and every"
+                    " device must trust that one anew"
+                )
+            authority.issue(wanted, now)
+    except CannotMake as error:
+        raise Failure(str(error)) from None
+    except PermissionError as error:
+        raise Failure(f"you may not use {error.filename}: run this as the relay's user or as root") from None
+    _show(directory, json=json)
+
+
+@app.command()
+def show(data: Data = None, json: Json = False) -> None:
+    """Show the authority's fingerprint, and what the certificate is for.
+
+    Example: relay tls show
+    """
+    _show(data_directory(data), json=json)
+
+
+def _show(data: Path, *, json: bool) -> None:
+    from relay.net import authority
+    from relay.net.tls import FOLDER
+
+    known = authority.Authority(data / FOLDER)
+    if not known.there:
+        raise Failure(f"there is no certificate in {data}: `relay tls init` makes one")
+    leaf = authority.read(known.leaf)
+    fingerprint = authority.fingerprint(known.certificate)
+    if json:
+        as_json(
+            {
+                "names": leaf.names,
+                "ends": leaf.ends * 1_000,
+                "fingerprint": fingerprint,
+                "authority": str(known.certificate),
+            }
+        )
+        return
+    print(f"for       {', '.join(leaf.names)}")
+    print(f"until     {when(leaf.ends * 1_000)}; renewed by itself before that")
+    print(f"authority {known.certificate}")
+    print(f"SHA-256   {fingerprint}")
+    print(
+        "\nStart the relay with --tls. Devices trust the authority once they have it: see /trust in the relay's page."
+    )

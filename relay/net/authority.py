@@ -1,0 +1,265 @@
+"""A certificate authority of the relay's own, and the relay's certificate by it: TLS where there is no internet.
+
+Touches one directory. cryptography is loaded when something is made; checking and serving need none of it.
+"""
+
+import datetime as dt
+import ipaddress
+import os
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from relay.net.names import is_address
+
+if TYPE_CHECKING:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
+AUTHORITY_DAYS = 3_650
+DAYS = 397
+"""How long a certificate is good for: the longest that all browsers take (Apple's and the CA/Browser Forum's rule)."""
+RENEW_DAYS = 60
+"""How long before its end it is made anew."""
+EARLIEST = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
+"""No clock is believed that is behind this: a small machine without a battery starts in the past."""
+
+PRIVATE_NETWORKS = (
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "::1/128",
+    "fc00::/7",
+    "fe80::/10",
+)
+PRIVATE_DOMAINS = ("localhost", "local", "lan", "internal", "home.arpa", "test")
+"""Beside the relay's own names, all that the authority may vouch for: whoever steals it gains no bank by it."""
+
+AUTHORITY, AUTHORITY_KEY, LEAF, LEAF_KEY = "ca.crt", "ca.key", "relay.crt", "relay.key"
+
+
+class CannotMake(Exception):
+    """What is in the way, for a person."""
+
+
+class Certificate(NamedTuple):
+    """What a certificate says that matters here."""
+
+    names: list[str]
+    ends: int
+    """Unix seconds."""
+
+
+def read(path: Path) -> Certificate:
+    """Read what a certificate file says of the first certificate in it.
+
+    Raises:
+        CannotMake: it cannot be read.
+    """
+    try:
+        # The standard library's one reader of certificates in files, kept for its own tests; nothing else reads them.
+        found: dict[str, Any] = ssl._ssl._test_decode_cert(str(path))  # type: ignore[attr-defined]  # noqa: SLF001
+    except (ssl.SSLError, OSError) as error:
+        raise CannotMake(f"{path} is no certificate that can be read: {error}") from None
+    names = [name for _, name in found.get("subjectAltName", ())]
+    return Certificate(names, int(ssl.cert_time_to_seconds(found["notAfter"])))
+
+
+def fingerprint(path: Path) -> str:
+    """The SHA-256 of a certificate, as people compare it."""
+    import hashlib
+
+    digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(path.read_text())).hexdigest().upper()
+    return ":".join(digest[at : at + 2] for at in range(0, len(digest), 2))
+
+
+class Authority:
+    """The authority in one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.certificate = directory / AUTHORITY
+        self.leaf = directory / LEAF
+        self.leaf_key = directory / LEAF_KEY
+
+    @property
+    def there(self) -> bool:
+        """Whether there is one."""
+        return self.certificate.exists() and self.leaf.exists() and self.leaf_key.exists()
+
+    def make(self, names: Sequence[str], now: dt.datetime) -> None:
+        """Make an authority, and a certificate by it.
+
+        Args:
+            names: names and addresses of the relay.
+            now: the time.
+
+        Raises:
+            CannotMake: cryptography is missing, or the directory cannot be written.
+        """
+        x509, hashes, _, ec = _cryptography()
+        now = max(now, EARLIEST)
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"chat-relay authority of {names[0]}"[:64])])
+        certificate = (
+            _begun(x509, name, name, key.public_key(), now, AUTHORITY_DAYS)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_usage(x509, signs_certificates=True), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(_constraints(x509, names), critical=True)
+            .sign(key, hashes.SHA256())
+        )
+        self.directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+        _write(self.directory / AUTHORITY_KEY, _private(key), 0o600)
+        _write(self.certificate, _public(certificate), 0o644)
+        self.issue(names, now)
+
+    def issue(self, names: Sequence[str], now: dt.datetime) -> None:
+        """Make the relay's certificate anew.
+
+        Raises:
+            CannotMake: cryptography is missing, or the authority is.
+        """
+        x509, hashes, serialization, ec = _cryptography()
+        now = max(now, EARLIEST)
+        try:
+            authority = x509.load_pem_x509_certificate(self.certificate.read_bytes())
+            signing = serialization.load_pem_private_key((self.directory / AUTHORITY_KEY).read_bytes(), None)
+        except (OSError, ValueError) as error:
+            raise CannotMake(f"the authority in {self.directory} cannot be used: {error}") from None
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, names[0][:64])])
+        alternatives = [
+            x509.IPAddress(ipaddress.ip_address(one)) if is_address(one) else x509.DNSName(one) for one in names
+        ]
+        days = min(DAYS, (authority.not_valid_after_utc - now).days)
+        certificate = (
+            _begun(x509, subject, authority.subject, key.public_key(), now, days)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_usage(x509, signs_certificates=False), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key()), critical=False)
+            .sign(signing, hashes.SHA256())
+        )
+        # The key first: a crash between the two leaves a pair that does not fit, which `there` cannot see, so both
+        # are in the one file that is loaded.
+        _write(self.leaf_key, _private(key), 0o600)
+        _write(self.leaf, _public(certificate) + _public(authority), 0o644)
+
+    def permitted(self, names: Sequence[str]) -> list[str]:
+        """Those of some names that the authority may vouch for.
+
+        Raises:
+            CannotMake: cryptography is missing.
+        """
+        x509, _, _, _ = _cryptography()
+        authority = x509.load_pem_x509_certificate(self.certificate.read_bytes())
+        allowed = authority.extensions.get_extension_for_class(x509.NameConstraints).value.permitted_subtrees or []
+        domains = [one.value for one in allowed if isinstance(one, x509.DNSName)]
+        networks = [one.value for one in allowed if isinstance(one, x509.IPAddress)]
+        return [
+            name
+            for name in names
+            if (
+                any(ipaddress.ip_address(name) in network for network in networks)
+                if is_address(name)
+                else any(name == domain or name.endswith(f".{domain}") for domain in domains)
+            )
+        ]
+
+    def due(self, names: Sequence[str], now: dt.datetime) -> bool:
+        """Whether the certificate ends soon or lacks a name.
+
+        Raises:
+            CannotMake: it cannot be read.
+        """
+        known = read(self.leaf)
+        left = known.ends - max(now, EARLIEST).timestamp()
+        return left < RENEW_DAYS * 86_400 or not _canonical(names) <= _canonical(known.names)
+
+
+def _canonical(names: Sequence[str]) -> set[str]:
+    return {str(ipaddress.ip_address(one)) if is_address(one) else one.lower() for one in names}
+
+
+def _cryptography() -> Any:
+    try:
+        from cryptography import x509
+        from cryptography.hazmat.primitives import hashes, serialization
+        from cryptography.hazmat.primitives.asymmetric import ec
+    except ImportError:
+        raise CannotMake(
+            "the Python package cryptography is missing: install python3-cryptography, or chat-relay[tls]"
+        ) from None
+    return x509, hashes, serialization, ec
+
+
+def _begun(
+    x509: Any, subject: "x509.Name", issuer: "x509.Name", key: Any, now: dt.datetime, days: int
+) -> "x509.CertificateBuilder":
+    return (  # type: ignore[no-any-return]
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        # Clocks on a network without internet differ.
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=days))
+    )
+
+
+def _usage(x509: Any, *, signs_certificates: bool) -> Any:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _constraints(x509: Any, names: Sequence[str]) -> Any:
+    domains = dict.fromkeys([*PRIVATE_DOMAINS, *(name for name in names if not is_address(name))])
+    networks = [ipaddress.ip_network(one) for one in PRIVATE_NETWORKS]
+    own = [ipaddress.ip_network(name) for name in names if is_address(name)]
+    networks += [one for one in own if not any(one.version == net.version and one.subnet_of(net) for net in networks)]  # type: ignore[arg-type]
+    permitted = [x509.DNSName(one) for one in domains] + [x509.IPAddress(one) for one in networks]
+    return x509.NameConstraints(permitted_subtrees=permitted, excluded_subtrees=None)
+
+
+def _private(key: "EllipticCurvePrivateKey") -> bytes:
+    from cryptography.hazmat.primitives import serialization
+
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _public(certificate: "x509.Certificate") -> bytes:
+    from cryptography.hazmat.primitives import serialization
+
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    """Put a file in place whole, never readable by more than it should be."""
+    part = path.with_name(f".{path.name}")
+    part.unlink(missing_ok=True)
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with open(descriptor, "wb") as file:  # noqa: PTH123 - it is a descriptor
+        os.fchmod(descriptor, mode)
+        file.write(content)
+        file.flush()
+        os.fsync(descriptor)
+    part.replace(path)

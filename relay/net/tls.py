@@ -1,0 +1,113 @@
+"""TLS: which certificate, the context that connections begin with, and keeping both fresh while the relay runs."""
+
+import datetime as dt
+import logging
+import socket
+import ssl
+from pathlib import Path
+
+import trio
+
+from relay.net import authority
+from relay.net.authority import Authority, CannotMake
+from relay.net.names import addresses, hostnames
+from relay.settings import Tls
+
+logger = logging.getLogger(__name__)
+
+CLIENT_HELLO = 0x16
+"""The first byte of TLS (RFC 8446, section 5.1); no request of HTTP begins with it."""
+HANDSHAKE_SECONDS = 10.0
+EVERY = 3_600.0
+"""Seconds between two looks at whether a certificate changed or ends soon."""
+FOLDER = "tls"
+
+
+def all_names(settings: Tls, listener: socket.socket | None = None) -> list[str]:
+    """The names and addresses that the relay's certificate is for."""
+    own = (name.lower() for name in settings.names)
+    return list(dict.fromkeys([*own, *hostnames(), *addresses(listener), "127.0.0.1"]))
+
+
+class Certificates:
+    """The certificate in use."""
+
+    def __init__(self, data: Path, settings: Tls, listener: socket.socket | None = None) -> None:
+        """Load it.
+
+        Args:
+            data: the data directory.
+            settings: which certificate.
+            listener: see `names.lan_address`.
+
+        Raises:
+            CannotMake: there is none, or it cannot be used.
+        """
+        self._settings = settings
+        self._listener = listener
+        self.authority = Authority(data / FOLDER)
+        self.own = not settings.certificate
+        """Whether it is by the relay's own authority."""
+        self._paths = (
+            (self.authority.leaf, self.authority.leaf_key)
+            if self.own
+            else (Path(settings.certificate), Path(settings.key or settings.certificate))
+        )
+        if self.own and not self.authority.there:
+            raise CannotMake("there is no certificate yet: run `relay tls init` first, or name one as tls.certificate")
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self.context.set_alpn_protocols(["http/1.1"])
+        if self.own:
+            self._renew()
+        self._loaded = self._stamp()
+        self._load()
+
+    def _load(self) -> None:
+        certificate, key = self._paths
+        try:
+            self.context.load_cert_chain(certificate, key)
+        except (OSError, ssl.SSLError) as error:
+            raise CannotMake(f"the certificate {certificate} with the key {key} cannot be used: {error}") from None
+
+    def _stamp(self) -> list[tuple[int, int]]:
+        known = [path.stat() for path in self._paths if path.exists()]
+        return [(one.st_mtime_ns, one.st_ino) for one in known]
+
+    def _renew(self) -> None:
+        """Make the relay's certificate anew where it ends soon or the machine has another address."""
+        now = dt.datetime.now(dt.UTC)
+        names = all_names(self._settings, self._listener)
+        try:
+            if self.authority.due(names, now) and self.authority.due(names := self.authority.permitted(names), now):
+                self.authority.issue(names, now)
+                logger.info("made a new certificate for %s", ", ".join(names))
+        except CannotMake as error:
+            logger.warning("cannot renew the certificate: %s", error)
+
+    def refresh(self) -> None:
+        """Renew it if that is due, and load it if it changed: for connections that begin from now on.
+
+        Raises:
+            CannotMake: what is there now cannot be used; the one before stays in use.
+        """
+        if self.own:
+            self._renew()
+        stamp = self._stamp()
+        if stamp != self._loaded:
+            self._load()
+            self._loaded = stamp
+            logger.info("loaded the certificate %s", self._paths[0])
+
+    async def keep_fresh(self) -> None:
+        """Look after it, for ever."""
+        while True:
+            await trio.sleep(EVERY)
+            try:
+                await trio.to_thread.run_sync(self.refresh)
+            except (CannotMake, OSError) as error:
+                logger.warning("the certificate stays as it was: %s", error)
+
+    def ends(self) -> int:
+        """When it ends, Unix seconds."""
+        return authority.read(self._paths[0]).ends

@@ -1,0 +1,133 @@
+"""The relay's own authority: what it makes, what it may vouch for, and when it makes it anew."""
+
+import datetime as dt
+import ipaddress
+import os
+import stat
+
+import pytest
+from cryptography import x509
+
+from relay.net import authority, names
+from relay.net.authority import DAYS, EARLIEST, Authority, CannotMake
+from relay.net.tls import Certificates
+from relay.settings import Tls
+
+NOW = dt.datetime(2027, 1, 15, tzinfo=dt.UTC)
+NAMES = ["chat.office.lan", "192.168.7.7", "fd00::7", "localhost"]
+
+
+@pytest.fixture
+def made(tmp_path) -> Authority:
+    one = Authority(tmp_path / "tls")
+    one.make(NAMES, NOW)
+    return one
+
+
+def load(path) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(path.read_bytes())
+
+
+def test_private_keys_are_their_owners_only(made):
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in made.directory.iterdir()}
+    assert modes == {"ca.crt": 0o644, "ca.key": 0o600, "relay.crt": 0o644, "relay.key": 0o600}
+
+
+def test_a_umask_that_lets_all_read_changes_nothing(tmp_path):
+    before = os.umask(0)
+    try:
+        Authority(tmp_path / "tls").make(NAMES, NOW)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "tls" / "ca.key").stat().st_mode) == 0o600
+
+
+def test_the_certificate_is_for_the_names_and_no_longer_than_browsers_take(made):
+    leaf, ca = load(made.leaf), load(made.certificate)
+    leaf.verify_directly_issued_by(ca)
+    alternatives = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert alternatives.get_values_for_type(x509.DNSName) == ["chat.office.lan", "localhost"]
+    assert [str(one) for one in alternatives.get_values_for_type(x509.IPAddress)] == ["192.168.7.7", "fd00::7"]
+    assert leaf.not_valid_after_utc - NOW == dt.timedelta(days=DAYS)
+    assert leaf.not_valid_before_utc < NOW
+    assert made.leaf.read_bytes().endswith(made.certificate.read_bytes())
+
+
+def test_the_authority_vouches_for_nothing_on_the_internet(made):
+    ca = load(made.certificate)
+    assert ca.extensions.get_extension_for_class(x509.BasicConstraints).value == x509.BasicConstraints(True, 0)
+    constraints = ca.extensions.get_extension_for_class(x509.NameConstraints)
+    assert constraints.critical
+    wanted = ["chat.office.lan", "other.lan", "10.1.2.3", "fd00::1", "bank.example", "8.8.8.8", "2001:db8::1", "xlan"]
+    assert made.permitted(wanted) == ["chat.office.lan", "other.lan", "10.1.2.3", "fd00::1"]
+
+
+def test_a_public_address_that_is_asked_for_is_the_only_one(tmp_path):
+    one = Authority(tmp_path)
+    one.make(["chat.example.org", "203.0.113.9"], NOW)
+    assert one.permitted(["chat.example.org", "203.0.113.9", "203.0.113.10"]) == ["chat.example.org", "203.0.113.9"]
+
+
+def test_it_is_made_anew_before_it_ends_and_when_an_address_is_new(made):
+    assert not made.due(NAMES, NOW)
+    assert not made.due(NAMES[:2], NOW)
+    assert made.due([*NAMES, "192.168.7.8"], NOW)
+    later = NOW + dt.timedelta(days=DAYS - 30)
+    assert made.due(NAMES, later)
+    before = load(made.certificate)
+    made.issue(NAMES, later)
+    assert not made.due(NAMES, later)
+    assert load(made.certificate) == before
+    load(made.leaf).verify_directly_issued_by(before)
+
+
+def test_a_clock_that_is_years_behind_makes_no_certificate_from_the_past(tmp_path):
+    one = Authority(tmp_path)
+    one.make(NAMES, dt.datetime(1970, 1, 2, tzinfo=dt.UTC))
+    assert load(one.leaf).not_valid_before_utc >= EARLIEST - dt.timedelta(days=1)
+    assert not one.due(NAMES, dt.datetime(1970, 1, 3, tzinfo=dt.UTC))
+
+
+def test_a_missing_library_is_said_plainly(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "cryptography", None)
+    with pytest.raises(CannotMake, match="python3-cryptography"):
+        Authority(tmp_path).make(NAMES, NOW)
+
+
+def test_a_certificate_that_is_none_is_said_plainly(tmp_path):
+    (tmp_path / "x.crt").write_text("nonsense")
+    with pytest.raises(CannotMake, match=r"x\.crt"):
+        authority.read(tmp_path / "x.crt")
+    with pytest.raises(CannotMake, match="cannot be used"):
+        Certificates(tmp_path, Tls(certificate=str(tmp_path / "x.crt")))
+    with pytest.raises(CannotMake, match="relay tls init"):
+        Certificates(tmp_path, Tls())
+
+
+def test_an_admins_own_certificate_is_used_as_it_is_and_taken_up_when_it_changes(made, tmp_path):
+    settings = Tls(certificate=str(made.leaf), key=str(made.leaf_key))
+    certificates = Certificates(tmp_path / "elsewhere", settings)
+    assert not certificates.own
+    before = certificates.ends()
+    certificates.refresh()
+    made.issue(NAMES, NOW + dt.timedelta(days=100))
+    certificates.refresh()
+    assert certificates.ends() > before
+
+
+def test_what_cannot_be_loaded_leaves_the_one_before_in_use(made, tmp_path):
+    certificates = Certificates(tmp_path / "elsewhere", Tls(certificate=str(made.leaf), key=str(made.leaf_key)))
+    made.leaf_key.write_text("nonsense")
+    with pytest.raises(CannotMake):
+        certificates.refresh()
+
+
+def test_the_machines_addresses_are_read_from_the_kernel():
+    table = (
+        "00000000000000000000000000000001 01 80 10 80       lo\n"
+        "fd000000000000000000000000000007 02 40 00 80     eth0\n"
+        "fe800000000000000000000000000001 02 40 20 80     eth0\n"
+        "fd000000000000000000000000000008 03 40 00 80  docker0\n"
+    )
+    assert names._local_ipv6(table) == ["fd00::7"]
+    assert all(not ipaddress.ip_address(one).is_loopback for one in names.addresses())
