@@ -388,7 +388,7 @@ class Admin:
         info = self._hook_info(state.devices[answer.device], hook)
         if request.url:
             return msgspec.structs.replace(info, secret=hook.secret)
-        return msgspec.structs.replace(info, url=f"{self._sign_in.address}/hooks/{token}")
+        return msgspec.structs.replace(info, url=f"{self._sign_in.address()}/hooks/{token}")
 
     async def _bot(self, request: control.AddHook) -> User:
         if request.user_id is not None:
