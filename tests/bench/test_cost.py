@@ -1,0 +1,306 @@
+"""What a message costs, in counts that a busy machine does not change: a slower relay is seen before it is slow.
+
+Statements, reads, writes, syncs, bytes and allocations per message; and one ratio of processor time, against a
+loop that is timed in the same breath. The limits stand a little above what is: whoever must raise one says why.
+"""
+
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+
+from relay.bench.client import Client, masked
+from relay.bench.generator import Conversation
+from relay.bench.scratch import Scratch
+from relay.bench.work import Load
+from relay.core import hub as hub_module
+from relay.core.relay import Relay, open_relay
+from relay.net import frames
+from relay.net.server import Server
+from relay.protocol import control
+
+MEMBERS = 20
+HERE = Path(__file__).parent
+
+
+class Counting:
+    """A transport in memory that counts what goes through it."""
+
+    peer = "memory"
+
+    def __init__(self) -> None:
+        self._send, self._receive = trio.open_memory_channel[bytes](100)
+        self.reads = self.writes = 0
+        self.sent = b""
+
+    async def receive(self) -> bytes:
+        self.reads += 1
+        return await self._receive.receive()
+
+    def send_now(self, data: bytes) -> int:
+        self.writes += 1
+        self.sent += data
+        return len(data)
+
+    async def send_some(self, data: bytes) -> int:
+        return self.send_now(data)
+
+    def end(self) -> None:
+        return
+
+    def close(self) -> None:
+        return
+
+    def say(self, *payloads: bytes) -> None:
+        """Let these frames come in one read."""
+        self._send.send_nowait(b"".join(map(masked, payloads)))
+
+
+def new(number: int, chat_id: str) -> bytes:
+    payload = {"chatId": chat_id, "clientMessageId": f"c{number}-{chat_id}", "message": f"{number:08x}" + "x" * 112}
+    return msgspec.json.encode({"type": "request", "id": number, "payloadType": "new", "payload": payload})
+
+
+class Office:
+    """A relay with a group, all of whose members are connected through counting transports."""
+
+    def __init__(self, relay: Relay, group: str, lines: list[Counting]) -> None:
+        self.relay = relay
+        self.group = group
+        self.lines = lines
+        self.statements = 0
+        connection = relay.log._writing
+        execute: Callable[..., Awaitable[Any]] = connection.execute
+
+        async def counted(*arguments: Any) -> Any:
+            self.statements += 1
+            return await execute(*arguments)
+
+        connection.execute = counted  # type: ignore[method-assign]
+
+    async def until(self, met: Callable[[], bool]) -> None:
+        with trio.fail_after(20):
+            while not met():
+                await trio.sleep(0.002)
+
+    def reset(self) -> None:
+        self.statements = 0
+        for line in self.lines:
+            line.reads = line.writes = 0
+            line.sent = b""
+
+
+@asynccontextmanager
+async def office(tmp_path: Path) -> AsyncIterator[Office]:
+    async with open_relay(tmp_path, frame=lambda payload: frames.encode(frames.TEXT, payload)) as relay:
+        tokens = []
+        ids = [f"u{number}" for number in range(MEMBERS)]
+        for user in ids:
+            await relay.admin.handle("user.add", control.AddUser(id=user))
+            made = await relay.admin.handle("device.add", control.AddDevice(user_id=user))
+            assert isinstance(made, control.Token)
+            tokens.append(made.token)
+        chat = await relay.admin.handle("chat.create", control.MakeChat(name="all", owner="u0", participants=ids))
+        assert isinstance(chat, control.ChatInfo)
+        server = Server(relay)
+        async with trio.open_nursery() as nursery:
+            lines = [Counting() for _ in tokens]
+            for line, token in zip(lines, tokens, strict=True):
+                nursery.start_soon(server.serve, line)
+                line._send.send_nowait(
+                    b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
+                    b"Authorization: Bearer %b\r\n\r\n" % token.encode()
+                )
+            started = Office(relay, chat.id, lines)
+            await started.until(lambda: len(relay.hub.presence.subscribers) == MEMBERS)
+            await trio.sleep(0.1)
+            started.reset()
+            yield started
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_read_of_many_messages_is_one_batch_one_statement_and_one_write_a_member(tmp_path: Path) -> None:
+    async with office(tmp_path) as there:
+        sender, *members = there.lines
+        sender.say(*(new(number, there.group) for number in range(50)))
+        await there.until(lambda: sender.sent.count(b'"response"') == 50)
+        assert there.statements == 1
+        assert sender.writes == 1
+        assert [line.writes for line in members] == [1] * len(members)
+        assert all(line.sent.count(b'"eventType":"new"') == 50 for line in members)
+
+
+async def test_acknowledgements_of_a_turn_make_one_mark_a_member_and_no_read_of_the_log(tmp_path: Path) -> None:
+    async with office(tmp_path) as there:
+        sender, *members = there.lines
+        reading = there.relay.reading
+        looked_up = 0
+        execute = reading.execute
+
+        async def counted(*arguments: Any) -> Any:
+            nonlocal looked_up
+            looked_up += 1
+            return await execute(*arguments)
+
+        reading.execute = counted  # type: ignore[method-assign]
+        sender.say(*(new(number, there.group) for number in range(50)))
+        await there.until(lambda: sender.sent.count(b'"response"') == 50)
+        before, first = there.relay.state.seq, there.relay.state.seq - 49
+        for line in members:
+            line.say(*(b'{"type":"ack","id":%d}' % seq for seq in range(first, before + 1)))
+        await there.until(lambda: there.relay.state.seq == before + len(members))
+        await trio.sleep(0.2)
+        assert there.relay.state.seq == before + len(members)
+        assert there.statements == 2
+        assert looked_up == 0
+
+
+async def test_an_event_is_made_once_for_all_who_see_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with office(tmp_path) as there:
+        made = 0
+        event_frame = hub_module.Hub._event_frame
+
+        def counted(*arguments: Any) -> bytes:
+            nonlocal made
+            made += 1
+            return event_frame(*arguments)
+
+        monkeypatch.setattr(hub_module.Hub, "_event_frame", counted)
+        there.lines[0].say(*(new(number, there.group) for number in range(10)))
+        await there.until(lambda: there.lines[0].sent.count(b'"response"') == 10)
+        assert made == 10
+
+
+async def test_memory_does_not_grow_with_what_was_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "RECENT", 64)
+    async with office(tmp_path) as there:
+        sender, *members = there.lines
+
+        async def say(first: int, count: int) -> None:
+            answered = sender.sent.count(b'"response"') + count
+            sender.say(*(new(number, there.group) for number in range(first, first + count)))
+            await there.until(lambda: sender.sent.count(b'"response"') == answered)
+            last = there.relay.state.seq
+            for line in members:
+                line.say(*(b'{"type":"ack","id":%d}' % seq for seq in range(last - count + 1, last + 1)))
+            await there.until(lambda: there.relay.state.seq >= last + len(members))
+            there.reset()
+
+        for turn in range(6):
+            await say(turn * 100, 100)
+        before = sys.getallocatedblocks()
+        for turn in range(6, 10):
+            await say(turn * 100, 100)
+        assert (sys.getallocatedblocks() - before) / 400 < 2
+
+
+def under_load(relay: Scratch, seconds: float) -> int:
+    """Put 8 dialogs with 16 messages under way in each on a relay; gives how many messages it were."""
+    users = list(relay.tokens)
+    clients = [Client(relay.url, relay.tokens[user]) for user in users[:16]]
+    pairs = [Conversation(clients[2 * n], users[2 * n + 1], [clients[2 * n + 1]]) for n in range(8)]
+    load = Load(pairs, clients)
+    load.run(seconds, window=16, progress=lambda _: None)
+    load.settle()
+    load.close()
+    for client in clients:
+        client.close()
+    return load._number
+
+
+@pytest.mark.skipif(not shutil.which("gcc"), reason="the counting layer is built with gcc")
+def test_syncs_and_bytes_written_stay_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library, counts = tmp_path / "counted.so", tmp_path / "counts"
+    subprocess.run(
+        ["gcc", "-O2", "-shared", "-fPIC", "-o", str(library), str(HERE / "counted_syncs.c"), "-ldl"], check=True
+    )
+    monkeypatch.setenv("LD_PRELOAD", str(library))
+    monkeypatch.setenv("BENCH_COUNTS", str(counts))
+    with Scratch(16, directory=tmp_path) as relay:
+        monkeypatch.delenv("LD_PRELOAD")
+        under_load(relay, 0.5)
+        syncs, _, written = struct.unpack("3Q", counts.read_bytes()[:24])
+        messages = under_load(relay, 2.0)
+        now_syncs, _, now_written = struct.unpack("3Q", counts.read_bytes()[:24])
+    assert syncs > 0
+    assert (now_syncs - syncs) / messages < 1 / 20
+    assert (now_written - written) / messages < 8_192
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="system calls are counted with strace")
+def test_system_calls_stay_few(tmp_path: Path) -> None:
+    with Scratch(16, directory=tmp_path) as relay:
+        under_load(relay, 0.3)
+        file = tmp_path / "calls"
+        watcher = subprocess.Popen(
+            ["strace", "-f", "-c", "-o", str(file), "-p", str(relay._process.pid)], stderr=subprocess.PIPE
+        )
+        assert watcher.stderr is not None
+        if b"attached" not in watcher.stderr.readline():
+            watcher.kill()
+            watcher.wait()
+            watcher.stderr.close()
+            pytest.skip("strace may not look at processes here")
+        messages = under_load(relay, 2.0)
+        watcher.send_signal(signal.SIGINT)
+        watcher.wait(20)
+        watcher.stderr.close()
+        rows = [line.split() for line in file.read_text().splitlines()]
+    calls = {row[-1]: int(row[3]) for row in rows if len(row) >= 5 and row[3].isdigit()}
+    network = sum(calls.get(name, 0) for name in ("recvfrom", "sendto", "epoll_ctl", "epoll_wait", "epoll_pwait"))
+    assert messages > 100
+    assert network / messages < 1.5
+    assert sum(calls.values()) / messages < 10
+
+
+async def test_the_way_through_memory_costs_a_bounded_multiple_of_a_reference_loop(tmp_path: Path) -> None:
+    """Decode, decide, apply, tell and answer, without disk and sockets, against msgspec and dicts alone."""
+
+    def reference(count: int) -> float:
+        raw = new(1, "somebody")
+        kept: dict[int, Any] = {}
+        recent: deque[Any] = deque(maxlen=100)
+        begun = time.thread_time()
+        for number in range(count):
+            for part in range(10):
+                kept[number & 255] = message = msgspec.json.decode(raw)
+                recent.append((number, part, message["id"]))
+            msgspec.json.encode(message)
+        return (time.thread_time() - begun) / count
+
+    async with office(tmp_path) as there:
+        log, state, hub = there.relay.log, there.relay.state, there.relay.hub
+        (alone,) = [one for there_ in hub.presence.subscribers.values() for one in there_ if one.user == 1]
+        ratios = []
+        for turn in range(12):
+            payloads = [new(turn * 100 + number, "u1") for number in range(100)]
+            if not turn:
+                there.lines[0].say(payloads.pop())
+                await there.until(lambda: b'"response"' in there.lines[0].sent)
+                await trio.sleep(0.1)
+            floor = reference(100)
+            begun = time.thread_time()
+            for payload in payloads:
+                there.relay.service.take(alone, payload)
+            batch, log._waiting = log._waiting, []
+            draft = log._rules.decide([item.command for item in batch], {})
+            for item, decision in zip(batch, draft.decisions, strict=True):
+                for entry in decision.entries:
+                    state.apply(entry)
+                    hub.tell(entry)
+                item.answer(decision.answer)
+            hub.flush()
+            ratios.append((time.thread_time() - begun) / len(payloads) / floor)
+        assert min(ratios) < 3.0, ratios
