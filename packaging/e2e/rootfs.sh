@@ -1,0 +1,18 @@
+#!/bin/bash
+# Make the Debian tree that a test boots, unless it is there already.
+#   rootfs.sh SUITE ARCHITECTURE          prints where it is
+# Needs root, mmdebstrap and arch-test; another architecture needs qemu-user-static and some minutes.
+set -eu
+here=$(dirname "$(readlink -f "$0")")
+cache=${ROOTFS_CACHE:-$here/../../build/rootfs}
+mkdir -p "$cache"
+tar=$(readlink -f "$cache")/$1-$2.tar
+if [ ! -s "$tar" ]; then
+	wrap=
+	[ "$2" = "$(dpkg --print-architecture)" ] || wrap="python3 $here/with-arm64-binfmt.py"
+	nice $wrap mmdebstrap --quiet --variant=minbase --architectures="$2" \
+		--include=systemd,systemd-sysv,dbus,python3,iproute2,procps,init-system-helpers,udev,kmod \
+		"$1" "$tar.new" ${MIRROR:+"$MIRROR"} >&2
+	mv "$tar.new" "$tar"
+fi
+echo "$tar"

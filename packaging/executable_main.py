@@ -1,0 +1,151 @@
+"""What runs first in the single file `relay`: unpack the part that fits this machine, once, and start it.
+
+Compiled modules cannot be loaded from inside an archive, so there has to be one directory to unpack to. Old
+Pythons read this file too, to say that they are too old: nothing newer than 3.6 may be in it.
+"""
+
+import hashlib
+import mmap
+import os
+import shutil
+import sys
+import tempfile
+import zipfile
+
+OLDEST = (3, 11)
+NEWEST = (3, 14)
+MACHINES = ("x86_64", "aarch64")
+VARIABLE = "CHAT_RELAY_CACHE"
+
+
+def stop(message: str) -> None:
+    """Say what is in the way, and end."""
+    sys.stderr.write(f"relay: {message}\n")
+    sys.exit(1)
+
+
+def fitting_python() -> None:
+    """Go on with a Python of the right version, if there is one."""
+    if OLDEST <= sys.version_info[:2] <= NEWEST:
+        return
+    for minor in range(NEWEST[1], OLDEST[1] - 1, -1):
+        found = shutil.which(f"python3.{minor}")
+        if found:
+            os.execv(found, [found, *sys.argv])
+    stop(
+        f"this needs Python 3.{OLDEST[1]} to 3.{NEWEST[1]}, and python3 is {sys.version.split()[0]} here."
+        " Debian 12 and later have one that fits."
+    )
+
+
+def fitting_machine() -> str:
+    """Name this machine's architecture as the archive does."""
+    machine = os.uname().machine
+    if sys.maxsize < 2**32:
+        stop(
+            "this system is 32-bit, for which msgspec, a library of the relay, is not published."
+            " Install the 64-bit system; every Raspberry Pi from the 3 on runs it."
+        )
+    if machine not in MACHINES or not sys.platform.startswith("linux"):
+        stop(f"this file is for Linux on {' and '.join(MACHINES)}; this is {sys.platform} on {machine}.")
+    return machine
+
+
+def candidates() -> list:
+    """Directories to unpack to, the best first."""
+    chosen = os.environ.pop(VARIABLE, None)
+    if chosen:
+        return [chosen]
+    found = []
+    for variable, below in (("CACHE_DIRECTORY", ""), ("XDG_CACHE_HOME", "chat-relay"), ("HOME", ".cache/chat-relay")):
+        value = os.environ.get(variable)
+        if value:
+            found.append(os.path.join(value.split(":")[0], below))
+    for place, argument in enumerate(sys.argv):
+        if argument == "--data" and sys.argv[place + 1 :]:
+            found.append(os.path.join(sys.argv[place + 1], "program"))
+        elif argument.startswith("--data="):
+            found.append(os.path.join(argument[7:], "program"))
+    for variable in ("RELAY_DATA", "STATE_DIRECTORY"):
+        value = os.environ.get(variable)
+        if value:
+            found.append(os.path.join(value.split(":")[0], "program"))
+    return found
+
+
+def usable(directory: str) -> str:
+    """Make a directory if need be; tell why programs cannot be unpacked there, or nothing."""
+    try:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        status = os.stat(directory)
+        if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
+            return "others may write there"
+        with tempfile.TemporaryFile(dir=directory) as file:
+            file.write(b"\0" * mmap.PAGESIZE)
+            file.flush()
+            mmap.mmap(file.fileno(), mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_EXEC).close()
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def unpack(archive: zipfile.ZipFile, machine: str, target: str) -> None:
+    """Unpack what fits, beside the target; then let it appear whole."""
+    ours = f"cpython-3{sys.version_info[1]}"
+    directory = tempfile.mkdtemp(prefix=".new-", dir=os.path.dirname(target))
+    try:
+        for name in archive.namelist():
+            within, _, path = name.partition("/")
+            if within in ("all", machine) and (".cpython-" not in path or ours in path):
+                destination = os.path.join(directory, path)
+                os.makedirs(os.path.dirname(destination), exist_ok=True)
+                with open(destination, "wb") as file:
+                    file.write(archive.read(name))
+        os.rename(directory, target)
+    except OSError:
+        # Another relay may have been first.
+        shutil.rmtree(directory, ignore_errors=True)
+        if not os.path.isdir(target):
+            raise
+
+
+def library() -> str:
+    """Find the unpacked libraries, or unpack them."""
+    machine = fitting_machine()
+    with open(sys.argv[0], "rb") as file:
+        digest = hashlib.sha256(file.read()).hexdigest()[:16]
+    with zipfile.ZipFile(sys.argv[0]) as archive:
+        name = f"{archive.read('VERSION').decode()}-{digest}-py3{sys.version_info[1]}"
+        refused = []
+        for directory in candidates():
+            target = os.path.join(os.path.abspath(directory), name)
+            if os.path.isdir(target) and os.stat(target).st_uid in (0, os.geteuid()):
+                return target
+            reason = usable(directory)
+            if not reason:
+                try:
+                    unpack(archive, machine, target)
+                except OSError as error:
+                    reason = error.strerror or str(error)
+                else:
+                    return target
+            refused.append(f"{directory} ({reason})")
+    tried = ", ".join(refused) or "nothing, since HOME is not set"
+    stop(
+        "there has to be a directory to unpack 20 MB of programs to: name one that may be written to with"
+        f" {VARIABLE}=DIRECTORY. Tried: {tried}."
+    )
+    return ""
+
+
+def main() -> None:
+    """Start the relay."""
+    fitting_python()
+    sys.path[0] = library()
+    from relay.__main__ import main as relay
+
+    relay()
+
+
+if __name__ == "__main__":
+    main()
