@@ -311,9 +311,11 @@ class MessageList extends Component {
     if (!(chat?.missed > 0) || (this.seenOnce && active.value)) return;
     const id = firstUnread(messages, state.value.me.id);
     if (id === undefined) return;
-    if (id !== this.dividerId) this.holdDivider = true;
-    this.dividerId = id;
     this.dividerCount = chat.missed;
+    // Where it stands already, one may have gone on to the end.
+    if (id === this.dividerId) return;
+    this.holdDivider = true;
+    this.dividerId = id;
     const at = indexOf(messages, id);
     if (!this.follow || (this.from !== null && this.from <= id)) return;
     this.from = messages[Math.max(0, at - MORE_ROWS)].messageId;
