@@ -8,6 +8,7 @@ import typer
 
 from relay import __version__
 from relay.cli import bench, carry, chat, config, device, doctor, hook, invite, keep, status, talk, tls, user
+from relay.cli.manual import make_help
 from relay.cli.output import Failure
 from relay.protocol import schema as wire_schema
 
@@ -64,6 +65,9 @@ def schema() -> None:
 def version() -> None:
     """Print the version."""
     print(__version__)
+
+
+make_help(app)
 
 
 def run() -> None:

@@ -1,0 +1,191 @@
+"""`relay help`: the operator's guide by topic, and the man page, made of the commands themselves."""
+
+import re
+import sys
+from collections.abc import Iterator
+from importlib import resources
+from typing import Annotated, Any
+
+import typer
+
+from relay import __version__
+from relay.cli.output import Failure
+from relay.settings import declared, toml_value
+
+
+def topics() -> dict[str, str]:
+    """The guide's topics, each with its title."""
+    found = {}
+    for file in sorted(resources.files("relay").joinpath("help").iterdir(), key=lambda one: one.name):
+        if file.name.endswith(".txt"):
+            found[file.name.removesuffix(".txt")] = file.read_text("utf-8").partition("\n")[0]
+    return found
+
+
+def complete_topic(incomplete: str) -> list[tuple[str, str]]:
+    """Topics that begin so."""
+    return [(name, title) for name, title in topics().items() if name.startswith(incomplete)]
+
+
+def make_help(app: typer.Typer) -> None:
+    """Add `relay help` to the commands it tells of."""
+
+    @app.command("help")
+    def help_(
+        topic: Annotated[
+            str | None,
+            typer.Argument(
+                metavar="[TOPIC]", help="What to read about.", show_default=False, autocompletion=complete_topic
+            ),
+        ] = None,
+        man: Annotated[bool, typer.Option("--man", help="Print the man page relay(1), for man -l -.")] = False,
+    ) -> None:
+        """Read the operator's guide: backups, moving, TLS, the field kit, tuning, upgrading, hooks.
+
+        Example: relay help backup
+        """
+        if man:
+            print(page(app), end="")
+            return
+        known = topics()
+        if topic is None:
+            width = max(map(len, known))
+            print("relay COMMAND --help tells of one command. The operator's guide, relay help TOPIC:\n")
+            for name, title in known.items():
+                print(f"  {name:<{width}}  {title}")
+        elif topic in known:
+            sys.stdout.write(resources.files("relay").joinpath("help", f"{topic}.txt").read_text("utf-8"))
+        else:
+            raise Failure(f"there is no topic {topic!r}, only {', '.join(known)}")
+
+
+def page(app: typer.Typer) -> str:
+    """The man page, as roff."""
+    return "\n".join(_page(app)) + "\n"
+
+
+def _page(app: typer.Typer) -> Iterator[str]:
+    root: Any = typer.main.get_command(app)
+    yield f'.TH RELAY 1 "" "chat-relay {__version__}" "User Commands"'
+    yield ".SH NAME"
+    yield r"relay \- a chat relay for LANs and edge devices"
+    yield ".SH SYNOPSIS"
+    yield r".B relay"
+    yield r".I COMMAND"
+    yield "[OPTION]..."
+    yield ".SH DESCRIPTION"
+    yield _text(root.help)
+    yield ".PP"
+    yield _text(
+        "Commands that change something work whether the relay runs or not: through its control socket while it"
+        " does, on its file while it does not. Reading commands print JSON with --json."
+    )
+    yield ".SH COMMANDS"
+    for name, command in _commands("relay", root):
+        yield from _command(name, command)
+    yield ".SH SETTINGS"
+    yield _text("In /etc/relay/relay.toml, or the file that --config or RELAY_CONFIG names. Each is a variable, too.")
+    for setting in declared():
+        yield ".TP"
+        yield f".B {_escape(setting.key)} = {_escape(toml_value(setting.default))}"
+        notes = [setting.unit] if setting.unit else []
+        notes += ["takes effect at the next start"] if setting.at_start else []
+        yield _text(
+            f"{setting.description}{' (' + '; '.join(notes) + ')' if notes else ''} Variable: {setting.variable}."
+        )
+    yield from _list("ENVIRONMENT", ENVIRONMENT)
+    yield from _list("FILES", FILES)
+    yield from _list("SIGNALS", SIGNALS)
+    yield from _list("EXIT STATUS", EXIT)
+    yield ".SH GUIDE"
+    for name, title in topics().items():
+        yield ".TP"
+        yield f".B relay help {_escape(name)}"
+        yield _text(title)
+
+
+ENVIRONMENT = {
+    "RELAY_DATA": "The data directory, where --data does not name one.",
+    "RELAY_CONFIG": "The settings file, where --config does not name one.",
+    "NO_COLOR": "Print no colours.",
+}
+FILES = {
+    "/etc/relay/relay.toml": "Settings; it need not be there.",
+    "/var/lib/relay": "The data of the installed relay; of others ~/.local/share/chat-relay.",
+    "/run/relay/relay.sock": "The control socket; of others relay.sock in the data directory.",
+}
+SIGNALS = {
+    "SIGTERM, SIGINT": "Stop in order: what was answered is on disk, clients are told and connect again.",
+    "SIGHUP": "Read the settings again.",
+}
+NUMBERS = {"INT": "N", "INTEGER": "N", "INT RANGE": "N", "INTEGER RANGE": "N", "FLOAT RANGE": "N", "FLOAT": "N"}
+"""What types of numbers are called for people."""
+EXIT = {"0": "Done.", "1": "Failed; stderr says in one line why.", "2": "Wrong use."}
+
+
+def _list(title: str, entries: dict[str, str]) -> Iterator[str]:
+    yield f".SH {title}"
+    for name, what in entries.items():
+        yield ".TP"
+        yield f".B {_escape(name)}"
+        yield _text(what)
+
+
+def _commands(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+    """All commands below one, each with its full name."""
+    for sub_name, sub in command.commands.items():
+        if sub.hidden:
+            continue
+        if hasattr(sub, "commands"):
+            yield from _commands(f"{name} {sub_name}", sub)
+        else:
+            yield f"{name} {sub_name}", sub
+
+
+def _command(name: str, command: Any) -> Iterator[str]:
+    arguments = [one for one in command.params if one.param_type_name == "argument"]
+    options = [one for one in command.params if one.param_type_name == "option" and not one.hidden]
+    yield f".SS {_escape(' '.join([name, *(_metavar(one) for one in arguments)]))}"
+    what, _, example = (command.help or "").partition("Example:")
+    yield _text(what)
+    for one in (*arguments, *options):
+        yield ".TP"
+        yield f".B {_escape(_metavar(one) if one in arguments else _option(one))}"
+        yield _text(one.help or "")
+    if name == "relay serve":
+        yield from _serve()
+    if example:
+        yield ".PP"
+        yield f"Example: \\fB{_escape(example.strip())}\\fR"
+
+
+def _serve() -> Iterator[str]:
+    """The options of `relay serve`, which has a parser of its own."""
+    from relay.serve import parser
+
+    _, _, options = parser().format_help().partition("options:\n")
+    yield ".PP"
+    yield ".nf"
+    yield from map(_escape, options.rstrip().splitlines())
+    yield ".fi"
+
+
+def _metavar(argument: Any) -> str:
+    return str(argument.metavar or argument.name.upper())
+
+
+def _option(option: Any) -> str:
+    names = ", ".join([*option.opts, *option.secondary_opts])
+    kind = str(option.type.name).upper()
+    return names if option.is_flag else f"{names} {option.metavar or NUMBERS.get(kind, kind)}"
+
+
+def _text(text: str) -> str:
+    """A paragraph: one line, so that man breaks it."""
+    return _escape(re.sub(r"\s+", " ", text or "").strip())
+
+
+def _escape(text: str) -> str:
+    """Let roff take nothing of a text for a command."""
+    escaped = text.replace("\\", "\\e").replace("-", "\\-")
+    return f"\\&{escaped}" if escaped[:1] in (".", "'") else escaped
