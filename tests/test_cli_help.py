@@ -87,7 +87,9 @@ def test_the_man_page_has_every_command_and_is_right(tmp_path: Path) -> None:
         pytest.skip("there is no groff here")
     file = tmp_path / "relay.1"
     file.write_text(text)
-    ran = subprocess.run(["groff", "-Kutf8", "-man", "-Tutf8", "-wall", "-z", str(file)], capture_output=True, check=True)
+    ran = subprocess.run(
+        ["groff", "-Kutf8", "-man", "-Tutf8", "-wall", "-z", str(file)], capture_output=True, check=True
+    )
     assert ran.stderr == b""
 
 
