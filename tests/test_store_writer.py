@@ -143,7 +143,7 @@ async def test_a_repeat_is_found_by_the_unique_index_alone(relay: Relay, monkeyp
 
 
 async def test_two_client_ids_of_one_hash_are_told_apart(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.core.decide.client_key", lambda *_: 7)
+    monkeypatch.setattr("relay.core.decide.messages.client_key", lambda *_: 7)
     assert (await say(relay, "User1", "User2", "c1")).message_id == 2
     assert failures([await say(relay, "User1", "User2", "c2")]) == ["conflict"]
     assert (await say(relay, "User1", "User2", "c1")).message_id == 2

@@ -1,0 +1,78 @@
+"""May this happen, and what follows from it: `decide(state, commands, facts) -> Draft`.
+
+Reads no clock, no random source, no connection and no setting. What it cannot know from the state it names
+as a fact to be looked up, and is asked again with it. Nothing here changes the state: that is what the
+entries are for, once they are on disk.
+"""
+
+from collections.abc import Sequence
+
+from relay.core import commands
+from relay.core.commands import Command
+from relay.core.decide import chats, keeping, marks, messages, people
+from relay.core.decide.drafting import (
+    ChatChanged,
+    Decision,
+    DeviceChanged,
+    Draft,
+    Drafting,
+    Rule,
+    SignedIn,
+    UserChanged,
+)
+from relay.core.decide.messages import cleared_by
+from relay.core.state import State
+from relay.protocol import control, requests
+from relay.store.entry import Facts
+
+__all__ = ["ChatChanged", "Decision", "DeviceChanged", "Draft", "SignedIn", "UserChanged", "decide", "stands_alone"]
+
+
+def stands_alone(state: State, command: Command) -> bool:
+    """Whether a command changes what others in its batch would be decided by, and so gets a batch of its own."""
+    request = command.request
+    if type(request) is not requests.New:
+        return type(request) not in _MARKS
+    key = state.chat_key(command.user, request.chat_id)
+    return key is None or bool(cleared_by(state, key))
+
+
+def decide(state: State, batch: Sequence[Command], facts: Facts) -> Draft:
+    """Decide a batch: later commands see what earlier ones lead to."""
+    draft = Drafting(state, facts)
+    for command in batch:
+        draft.decide(command, _RULES[type(command.request)])
+    return Draft(draft.decisions, draft.amendments, draft.unknown)
+
+
+_MARKS = frozenset({commands.MarkDelivered, commands.MarkRead})
+
+
+_RULES: dict[type, Rule] = {
+    requests.New: messages.new,
+    requests.Edit: messages.edit,
+    requests.Delete: messages.delete,
+    commands.MarkDelivered: marks.mark_delivered,
+    commands.MarkRead: marks.mark_read,
+    requests.CreateChat: chats.create_chat,
+    control.MakeChat: chats.make_chat,
+    requests.UpdateChat: chats.update_chat,
+    commands.AddParticipants: chats.add_participants,
+    commands.RemoveParticipants: chats.remove_participants,
+    commands.LeaveChat: chats.leave_chat,
+    commands.DeleteChat: chats.delete_chat,
+    requests.ProfileRequest: people.change_profile,
+    control.AddUser: people.add_user,
+    control.ChangeUser: people.change_user,
+    commands.AddDevice: people.add_device,
+    control.RevokeDevice: people.revoke_device,
+    commands.PruneHistory: keeping.prune_history,
+    commands.NoteRestore: keeping.note_restore,
+    commands.MakeInvite: people.make_invite,
+    commands.UseInvite: people.use_invite,
+    commands.SignUp: people.sign_up,
+    commands.SetPassword: people.set_password,
+    commands.AddFile: keeping.add_file,
+    commands.ForgetFiles: keeping.forget_files,
+}
+"""Who decides what: the type of a command's request to its rule."""

@@ -1,0 +1,142 @@
+"""The rules of groups and channels: who makes, changes, joins and leaves them (protocol.md, section 5)."""
+
+from typing import Any
+
+from relay.core import changes, commands
+from relay.core.commands import ADMIN, Command
+from relay.core.decide.drafting import ChatChanged, Drafting, changeable_chat, check_photo, known_users, member_chat
+from relay.core.state import Chat
+from relay.protocol import control, requests
+from relay.protocol.errors import RelayError
+from relay.store.entry import (
+    Kind,
+)
+
+
+def create_chat(draft: Drafting, command: Command, request: requests.CreateChat) -> object:
+    """A user makes a group or channel and owns it."""
+    check_photo(draft, command, request.photo_url)
+    members = known_users(draft, request.participants, "payload.participants")
+    return _make(draft, command, request.type, request.name, request.photo_url, command.user, members)
+
+
+def make_chat(draft: Drafting, command: Command, request: control.MakeChat) -> object:
+    """An admin makes a group or channel for somebody."""
+    (owner,) = known_users(draft, [request.owner], "owner")
+    members = known_users(draft, request.participants, "participants")
+    return _make(draft, command, request.type, request.name, None, owner, members)
+
+
+def _make(
+    draft: Drafting,
+    command: Command,
+    type_: Any,
+    name: str,
+    photo_url: str | None,
+    owner: int,
+    members: list[int],
+) -> ChatChanged:
+    state = draft.state
+    if command.made_up in state.group_keys or command.made_up in state.user_keys:
+        raise RelayError.conflict("this id is taken, try again")
+    key = state.next_key(state.chats)
+    draft.change(
+        Kind.CHATS,
+        key,
+        command,
+        changes.ChatMade(
+            type=type_,
+            id=command.made_up,
+            name=name,
+            photo_url=photo_url or None,
+            owner=owner,
+            members=list(dict.fromkeys([owner, *members])),
+        ),
+    )
+    return ChatChanged(key)
+
+
+def update_chat(draft: Drafting, command: Command, request: requests.UpdateChat) -> object:
+    """Rename a group or channel, change its picture or who administers it."""
+    chat = changeable_chat(draft, command, request.chat_id, owner_only=request.admins is not None)
+    check_photo(draft, command, request.photo_url)
+    admins = None
+    if request.admins is not None:
+        admins = known_users(draft, request.admins, "payload.admins")
+        for user in admins:
+            if user not in draft.state.members[chat.key]:
+                raise RelayError.bad_field(
+                    "payload.admins", f"{draft.state.users[user].id!r} is not in this chat, add them first"
+                )
+    if request.name is None and request.photo_url is None and admins is None:
+        return ChatChanged(chat.key)
+    draft.change(
+        Kind.CHATS,
+        chat.key,
+        command,
+        changes.ChatUpdated(name=request.name, photo_url=request.photo_url, admins=admins),
+    )
+    return ChatChanged(chat.key)
+
+
+def add_participants(draft: Drafting, command: Command, request: commands.AddParticipants) -> object:
+    """Put users into a group or channel."""
+    chat = changeable_chat(draft, command, request.chat_id)
+    members = draft.state.members[chat.key]
+    users = [u for u in known_users(draft, request.participants, "payload.participants") if u not in members]
+    if users:
+        draft.change(Kind.CHATS, chat.key, command, changes.MembersAdded(users))
+    return ChatChanged(chat.key)
+
+
+def remove_participants(draft: Drafting, command: Command, request: commands.RemoveParticipants) -> object:
+    """Take users out of a group or channel."""
+    chat = changeable_chat(draft, command, request.chat_id)
+    members = draft.state.members[chat.key]
+    users = [u for u in known_users(draft, request.participants, "payload.participants") if u in members]
+    if chat.owner in users:
+        raise RelayError.forbidden("the owner cannot be removed: they leave, or delete the chat")
+    if any(members[u].admin for u in users) and command.user not in (ADMIN, chat.owner):
+        raise RelayError.forbidden("only the owner may remove an admin")
+    if users:
+        draft.change(Kind.CHATS, chat.key, command, changes.MembersRemoved(users=users))
+    return ChatChanged(chat.key)
+
+
+def leave_chat(draft: Drafting, command: Command, request: commands.LeaveChat) -> object:
+    """Leave a group or channel."""
+    chat = member_chat(draft, command, request.chat_id)
+    if chat.id is None:
+        raise RelayError("bad_request", "chatId: a dialog cannot be left, only cleared (deleteChat)")
+    remove_member(draft, command, chat, command.user)
+    return requests.Nothing()
+
+
+def remove_member(draft: Drafting, command: Command, chat: Chat, user: int) -> None:
+    """Take one out of a chat. An owner who goes hands it to an admin, else to who is longest in it."""
+    members = draft.state.members[chat.key]
+    others = [key for key in members if key != user]
+    if not others:
+        draft.change(Kind.CHATS, chat.key, command, changes.ChatDeleted([user]))
+        return
+    heir = None
+    if chat.owner == user:
+        # By what the log says and not by the order in memory, which a start does not keep.
+        heir = min(others, key=lambda key: (not members[key].admin, members[key].joined_seq, key))
+    draft.change(Kind.CHATS, chat.key, command, changes.MembersRemoved(users=[user], owner=heir))
+
+
+def delete_chat(draft: Drafting, command: Command, request: commands.DeleteChat) -> object:
+    """Delete a group or channel for all, or clear a dialog for oneself."""
+    chat = member_chat(draft, command, request.chat_id)
+    if chat.id is None:
+        draft.change(
+            Kind.CHATS,
+            chat.key,
+            command,
+            changes.ChatHidden(command.user, draft.state.chats[chat.key].last_message_id),
+        )
+        return requests.Nothing()
+    changeable_chat(draft, command, request.chat_id, owner_only=True)
+    draft.change(Kind.CHATS, chat.key, command, changes.ChatDeleted(sorted(draft.state.members[chat.key])))
+    return requests.Nothing()

@@ -1,0 +1,87 @@
+"""The rules of what the relay keeps: uploaded files, history that ends, backups put back."""
+
+from relay.core import attachments as files_of
+from relay.core import changes, commands
+from relay.core.commands import Command
+from relay.core.decide.drafting import Drafting
+from relay.protocol import requests
+from relay.store.entry import (
+    FilesNamed,
+    Kind,
+    Prunable,
+    StoredFile,
+)
+
+
+def prune_history(draft: Drafting, command: Command, request: commands.PruneHistory) -> object:
+    """Retention removes messages and marks; unread counts follow."""
+    state = draft.state
+    chats = [
+        changes.PrunedChat(
+            key,
+            upto,
+            [
+                (user, sum(left.values()) - left.get(user, 0))
+                for user, member in state.members[key].items()
+                if member.read < upto
+            ],
+        )
+        for key, (upto, left) in sorted(draft.fact(Prunable(request.seq)).items())
+        if not state.chats[key].gone
+    ]
+    draft.change(Kind.NOTE, 0, command, changes.HistoryPruned(request.seq, chats))
+    return requests.Nothing()
+
+
+def note_restore(draft: Drafting, command: Command, request: commands.NoteRestore) -> object:
+    """A backup was put in place: event ids go on above all that devices have seen."""
+    draft.seq = max(draft.seq, request.last)
+    draft.change(Kind.NOTE, 0, command, changes.BackupRestored(request.last))
+    return requests.Nothing()
+
+
+def add_file(draft: Drafting, command: Command, request: commands.AddFile) -> object:
+    """Take in a file that was uploaded."""
+    draft.change(
+        Kind.FILE,
+        0,
+        command,
+        changes.FileAdded(
+            id=request.id,
+            digest=request.digest,
+            user=command.user,
+            name=request.name,
+            mimetype=request.mimetype,
+            size=request.size,
+            width=request.width,
+            height=request.height,
+            loose=request.loose,
+        ),
+    )
+    return files_of.attachment(
+        StoredFile(
+            request.id,
+            request.digest,
+            command.user,
+            request.name,
+            request.mimetype,
+            request.size,
+            request.width,
+            request.height,
+            request.loose,
+            (),
+        )
+    )
+
+
+def forget_files(draft: Drafting, command: Command, request: commands.ForgetFiles) -> object:
+    """Forget files that no message holds."""
+    shown = set(files_of.photos(draft.state))
+    gone = [
+        changes.ForgottenFile(file.id, file.digest, file.user, file.size)
+        for file in draft.fact(FilesNamed(request.ids)).values()
+        if not file.chats and 0 < file.loose <= draft.at and file.id not in shown
+    ]
+    if gone:
+        draft.change(Kind.FILE, 0, command, changes.FilesForgotten(gone))
+    return [file.digest for file in gone]

@@ -1,0 +1,236 @@
+"""The rules of messages: sending, editing, deleting (protocol.md, sections 3 and 5)."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from relay.core import attachments as files_of
+from relay.core import changes
+from relay.core.commands import Command
+from relay.core.decide.drafting import Drafting, client_key, may_run, member_chat
+from relay.core.state import Chat, State
+from relay.protocol import requests
+from relay.protocol.errors import RelayError
+from relay.protocol.objects import Attachment, ReplyTo
+from relay.store.entry import (
+    Amendment,
+    ClientKey,
+    Extra,
+    FilesNamed,
+    Kind,
+    MessageAt,
+    Stored,
+)
+
+PREVIEW = 1_000
+"""How much of a message stands in an answer to it, in characters."""
+
+
+def cleared_by(state: State, chat: int) -> list[int]:
+    """Who has cleared a dialog and not got anything in it since."""
+    if chat not in state.cleared:
+        return []
+    return [user for user, member in state.members[chat].items() if member.hidden]
+
+
+def _answer_repeat(known: Stored, chat: int, author: int, client_id: str, kind: Kind, target: int) -> requests.Accepted:
+    if (known.chat, known.author, known.client_id) != (chat, author, client_id):
+        raise RelayError.conflict("clientMessageId: this one cannot be used, make another")
+    if known.kind != kind or (kind == Kind.EDIT and known.target != target):
+        raise RelayError.conflict(
+            f"clientMessageId: it belongs to message {known.message_id} already, every message needs one of its own"
+        )
+    return requests.Accepted(message_id=known.message_id, timestamp=known.at, client_message_id=client_id)
+
+
+def new(draft: Drafting, command: Command, request: requests.New) -> object:
+    """Send a message; the first between two users makes their dialog."""
+    if not request.message and not request.attachments:
+        raise RelayError.bad_field("payload.message", "a message needs text or attachments")
+    state = draft.state
+    key = state.chat_key(command.user, request.chat_id)
+    hidden_from: list[int] = []
+    if key is None:
+        key = _open_dialog(draft, command, request.chat_id)
+        hash_ = client_key(key, command.user, request.client_message_id)
+    else:
+        chat = state.chats[key]
+        if chat.type == "channel" and not may_run(draft, command, chat):
+            raise RelayError.forbidden("only the owner and admins write in this channel")
+        hash_ = client_key(key, command.user, request.client_message_id)
+        # A repeat must be known before its files are asked for: they may be gone with the message.
+        known = draft.repeated(hash_)
+        if known is None and request.attachments:
+            known = draft.fact(ClientKey(hash_))
+        if known is not None:
+            return _answer_repeat(known, key, command.user, request.client_message_id, Kind.NEW, 0)
+        hidden_from = cleared_by(state, key)
+    if hidden_from:
+        draft.change(Kind.CHATS, key, command, changes.ChatShown(sorted(hidden_from)))
+    reply_to = None if request.reply_to is None else _reply(draft, key, request.reply_to)
+    attachments = _attachments(draft, command.user, request.attachments)
+    extra = msgspec.json.encode(Extra(attachments=attachments)).decode() if attachments else None
+    message_id = draft.next_id(key)
+    draft.client_keys[hash_] = draft.add(
+        Kind.NEW,
+        key,
+        message_id,
+        command,
+        target=request.reply_to or 0,
+        client_key=hash_,
+        client_id=request.client_message_id,
+        message=request.message or None,
+        extra=extra,
+        attachments=attachments,
+        reply_to=reply_to,
+    )
+    draft.sent.setdefault(key, []).append((message_id, command.user, request.client_message_id))
+    return requests.Accepted(message_id=message_id, timestamp=draft.at, client_message_id=request.client_message_id)
+
+
+def _attachments(
+    draft: Drafting, user: int, claimed: Sequence[Attachment] | None, kept: Sequence[Attachment] = ()
+) -> list[Attachment] | None:
+    """What the relay knows of the files that a message is to hold; what the sender says of them is not believed.
+
+    Args:
+        draft: the batch.
+        user: who sends it.
+        claimed: the files as the sender has them.
+        kept: what the message holds already and may go on holding.
+
+    Raises:
+        RelayError: there is no such file, or the sender may not have it.
+    """
+    if not claimed:
+        return None
+    known = {one.id: one for one in kept}
+    files = draft.fact(FilesNamed(tuple(sorted({one.id for one in claimed} - known.keys()))))
+    found: dict[str, Attachment] = {}
+    for number, one in enumerate(claimed):
+        file = files.get(one.id)
+        if one.id in known:
+            found[one.id] = known[one.id]
+        elif file is not None and files_of.may_read(draft.state, user, file):
+            found[one.id] = files_of.attachment(file, one)
+        else:
+            raise RelayError(
+                "not_found", f"payload.attachments[{number}].id: there is no file {one.id!r} for you here: upload it"
+            )
+    return list(found.values())
+
+
+def _open_dialog(draft: Drafting, command: Command, chat_id: str) -> int:
+    """The first message between two users makes their dialog, one's first note to self one's notes."""
+    state = draft.state
+    peer = state.user(chat_id)
+    if peer is None or peer.disabled or peer.removed:
+        raise RelayError.no_chat(chat_id)
+    key = state.next_key(state.chats)
+    favorites = peer.key == command.user
+    draft.change(
+        Kind.CHATS,
+        key,
+        command,
+        changes.ChatMade(
+            type="favorites" if favorites else "dialog",
+            owner=command.user,
+            members=[command.user] if favorites else [command.user, peer.key],
+        ),
+    )
+    return key
+
+
+def _reply(draft: Drafting, chat: int, message_id: int) -> ReplyTo:
+    stored: Stored | None = draft.fact(MessageAt(chat, message_id))
+    if stored is None or stored.kind != Kind.NEW:
+        raise RelayError.bad_field("payload.replyTo", f"there is no message {message_id} in this chat")
+    return ReplyTo(
+        message_id=message_id,
+        client_message_id=stored.client_id,
+        message=stored.message[:PREVIEW] if stored.message else None,
+        sender=draft.state.users[stored.author].id,
+        created_at=stored.at,
+    )
+
+
+def _original(draft: Drafting, chat: Chat, message_id: int) -> Stored:
+    stored: Stored | None = draft.fact(MessageAt(chat.key, message_id))
+    if stored is None:
+        raise RelayError.no_message(message_id)
+    if stored.kind != Kind.NEW:
+        raise RelayError.bad_field("payload.originalMessageId", f"{message_id} is an edit or a deletion itself")
+    return stored
+
+
+def edit(draft: Drafting, command: Command, request: requests.Edit) -> object:
+    """Change one's own message: its text goes into the original's row and nowhere else."""
+    chat = member_chat(draft, command, request.chat_id)
+    client_id = request.client_message_id or command.made_up
+    hash_ = None
+    if request.client_message_id:
+        hash_ = client_key(chat.key, command.user, client_id)
+        known: Stored | None = draft.fact(ClientKey(hash_))
+        if known is not None:
+            return _answer_repeat(known, chat.key, command.user, client_id, Kind.EDIT, request.original_message_id)
+    original = _original(draft, chat, request.original_message_id)
+    if original.author != command.user:
+        raise RelayError.forbidden("only its author may edit a message")
+    if original.deleted:
+        raise RelayError.no_message(request.original_message_id)
+    kept = msgspec.json.decode(original.extra, type=Extra) if original.extra else Extra()
+    attachments = kept.attachments
+    if request.attachments is not None:
+        attachments = _attachments(draft, command.user, request.attachments, kept.attachments or ())
+    message = original.message if request.message is None else request.message or None
+    if not message and not attachments:
+        raise RelayError.bad_field("payload.message", "a message needs text or attachments; delete it instead")
+    extra = None
+    if attachments or kept.forwarded:
+        extra = msgspec.json.encode(Extra(attachments=attachments or None, forwarded=kept.forwarded)).decode()
+    message_id = draft.next_id(chat.key)
+    entry = draft.add(
+        Kind.EDIT,
+        chat.key,
+        message_id,
+        command,
+        target=original.message_id,
+        client_key=hash_,
+        client_id=client_id,
+    )
+    # The text goes into the original's row and nowhere else: what is deleted later is then gone everywhere.
+    draft.amendments.append(
+        Amendment(chat.key, original.message_id, message_id, draft.at, message, extra, deleted=False)
+    )
+    entry.message, entry.attachments = message, attachments or None
+    return requests.Accepted(message_id=message_id, timestamp=draft.at, client_message_id=client_id)
+
+
+def delete(draft: Drafting, command: Command, request: requests.Delete) -> object:
+    """Delete one's own message, or as who runs a group anybody's."""
+    chat = member_chat(draft, command, request.chat_id)
+    target = request.original_message_id or request.message_id
+    if target is None:
+        raise RelayError.bad_field("payload.originalMessageId", "this field is required")
+    original = _original(draft, chat, target)
+    if original.author != command.user and not (chat.id is not None and may_run(draft, command, chat)):
+        raise RelayError.forbidden("only its author, or a group's owner and admins, may delete a message")
+    if original.deleted:
+        deletion: Stored | None = draft.fact(MessageAt(chat.key, original.changed))
+        client_id = deletion.client_id if deletion else command.made_up
+        return requests.Accepted(
+            message_id=original.changed, timestamp=original.changed_at, client_message_id=client_id
+        )
+    client_id = request.client_message_id or command.made_up
+    message_id = draft.next_id(chat.key)
+    draft.add(
+        Kind.DELETE,
+        chat.key,
+        message_id,
+        command,
+        target=target,
+        client_id=client_id,
+        extra=str(original.author),
+    )
+    draft.amendments.append(Amendment(chat.key, target, message_id, draft.at, None, None, deleted=True))
+    return requests.Accepted(message_id=message_id, timestamp=draft.at, client_message_id=client_id)

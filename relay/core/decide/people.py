@@ -1,0 +1,194 @@
+"""The rules of users and devices: who is here, from what, and how they come in."""
+
+from relay.core import changes, commands
+from relay.core.commands import ADMIN, Command
+from relay.core.decide.chats import remove_member
+from relay.core.decide.drafting import DeviceChanged, Drafting, SignedIn, UserChanged, changeable_chat, check_photo
+from relay.core.state import User
+from relay.protocol import control, requests
+from relay.protocol.errors import RelayError
+from relay.store.entry import (
+    Kind,
+)
+
+
+def change_profile(draft: Drafting, command: Command, request: requests.ProfileRequest) -> object:
+    """Change one's own name or picture, or only read them."""
+    check_photo(draft, command, request.photo_url)
+    if request.name is not None or request.photo_url is not None:
+        draft.change(
+            Kind.USER,
+            0,
+            command,
+            changes.UserChanged(key=command.user, name=request.name, photo_url=request.photo_url),
+        )
+    return UserChanged(command.user)
+
+
+def add_user(draft: Drafting, command: Command, request: control.AddUser) -> object:
+    """An admin makes a user."""
+    state = draft.state
+    if request.id in state.user_keys or request.id in state.group_keys:
+        raise RelayError.conflict(f"the id {request.id!r} is taken")
+    key = state.next_key(state.users)
+    draft.change(
+        Kind.USER,
+        0,
+        command,
+        changes.UserAdded(
+            key=key, id=request.id, name=request.name or request.id, bot=request.bot, admin=request.admin
+        ),
+    )
+    return UserChanged(key)
+
+
+def _known_user(draft: Drafting, user_id: str) -> User:
+    user = draft.state.user(user_id)
+    if user is None or user.removed:
+        raise RelayError.no_user(user_id)
+    return user
+
+
+def change_user(draft: Drafting, command: Command, request: control.ChangeUser) -> object:
+    """An admin renames, disables, enables or removes a user."""
+    user = _known_user(draft, request.id)
+    if request.removed:
+        for device in draft.state.devices.values():
+            if device.user == user.key and not device.revoked_at:
+                draft.change(Kind.DEVICE, 0, command, changes.DeviceRevoked(device.key))
+        for key in sorted(draft.state.chats_of[user.key]):
+            chat = draft.state.chats[key]
+            if chat.id is not None:
+                remove_member(draft, command, chat, user.key)
+    draft.change(
+        Kind.USER,
+        0,
+        command,
+        changes.UserChanged(
+            key=user.key,
+            name=request.name,
+            photo_url=request.photo_url,
+            admin=request.admin,
+            disabled=request.disabled,
+            removed=request.removed,
+        ),
+    )
+    return UserChanged(user.key)
+
+
+def add_device(draft: Drafting, command: Command, request: commands.AddDevice) -> object:
+    """Let a device of a user sign in."""
+    state = draft.state
+    user = state.users[request.user]
+    if user.disabled or user.removed:
+        raise RelayError.forbidden(f"{user.id!r} is disabled: `relay user enable {user.id}` first")
+    return DeviceChanged(_sign_in(draft, command, request.user, request.label, request.token_hash, request.hook))
+
+
+def revoke_device(draft: Drafting, command: Command, request: control.RevokeDevice) -> object:
+    """Let a device sign in no more."""
+    device = draft.state.devices.get(request.device_id)
+    if device is None or command.user not in (ADMIN, device.user):
+        raise RelayError("not_found", f"deviceId: there is no device {request.device_id}")
+    if not device.revoked_at:
+        draft.change(Kind.DEVICE, 0, command, changes.DeviceRevoked(device.key))
+    return DeviceChanged(device.key)
+
+
+def make_invite(draft: Drafting, command: Command, request: commands.MakeInvite) -> object:
+    """Make an invite: whoever has its code may come in, once."""
+    state = draft.state
+    if command.user != ADMIN and not state.users[command.user].admin:
+        raise RelayError.forbidden("only the relay's admins may invite")
+    user = 0
+    if request.user_id is not None:
+        known = _known_user(draft, request.user_id)
+        if known.disabled:
+            raise RelayError.forbidden(f"{known.id!r} is disabled: `relay user enable {known.id}` first")
+        user = known.key
+    if request.chat_id is not None and request.chat_id not in state.user_keys:
+        changeable_chat(draft, command, request.chat_id)
+    draft.change(
+        Kind.SIGN_IN,
+        0,
+        command,
+        changes.InviteMade(
+            code_hash=request.code_hash,
+            expires_at=request.expires_at,
+            user=user,
+            name=request.name or "",
+            chat=request.chat_id or "",
+        ),
+    )
+    return requests.Nothing()
+
+
+def use_invite(draft: Drafting, command: Command, request: commands.UseInvite) -> object:
+    """Come in by an invite."""
+    invite = draft.state.invites.get(request.code_hash)
+    if invite is None:
+        raise RelayError("unauthorized", "there is no such invite: ask for another one")
+    if invite.used:
+        raise RelayError("unauthorized", "this invite was used already: ask for another one")
+    if invite.expires_at <= draft.at:
+        raise RelayError("unauthorized", "this invite has expired: ask for another one")
+    user = invite.user or _join(draft, command, invite.name or "Guest")
+    known = draft.state.users.get(user)
+    if known is not None and (known.disabled or known.removed):
+        raise RelayError("unauthorized", "this invite is for somebody who may not sign in any more")
+    chat_id = _land(draft, command, user, invite.chat)
+    draft.change(Kind.SIGN_IN, 0, command, changes.InviteUsed(request.code_hash))
+    return SignedIn(user, _sign_in(draft, command, user, request.label, request.token_hash), chat_id)
+
+
+def _land(draft: Drafting, command: Command, user: int, chat_id: str) -> str | None:
+    """Put one who comes by an invite into its group or channel; give the chat to show."""
+    state = draft.state
+    peer = state.user(chat_id)
+    if peer is not None:
+        return None if peer.removed or peer.key == user else chat_id
+    key = state.group_keys.get(chat_id)
+    if key is None or state.chats[key].gone:
+        return None
+    if user not in state.members[key]:
+        draft.change(Kind.CHATS, key, command, changes.MembersAdded([user]))
+    return chat_id
+
+
+def sign_up(draft: Drafting, command: Command, request: commands.SignUp) -> object:
+    """Come in by a name, where anybody may."""
+    name = request.name.strip().casefold()
+    for user in draft.state.users.values():
+        if not user.removed and name in (user.name.casefold(), user.id.casefold()):
+            raise RelayError.conflict(f"name: {request.name!r} is taken, pick another one")
+    user_key = _join(draft, command, request.name.strip())
+    return SignedIn(user_key, _sign_in(draft, command, user_key, request.label, request.token_hash), None)
+
+
+def _join(draft: Drafting, command: Command, name: str) -> int:
+    """Make a user whose id is the one made up for them, with a number where that is taken."""
+    state = draft.state
+    wanted = user_id = command.made_up
+    number = 1
+    while user_id in state.user_keys or user_id in state.group_keys:
+        number += 1
+        user_id = f"{wanted}{number}"
+    key = state.next_key(state.users)
+    draft.change(Kind.USER, 0, command, changes.UserAdded(key=key, id=user_id, name=name))
+    return key
+
+
+def _sign_in(
+    draft: Drafting, command: Command, user: int, label: str, token_hash: str, hook: changes.Hook | None = None
+) -> int:
+    key = draft.state.next_key(draft.state.devices)
+    device = changes.DeviceAdded(key=key, user=user, label=label, token_hash=token_hash, hook=hook)
+    draft.change(Kind.DEVICE, 0, command, device)
+    return key
+
+
+def set_password(draft: Drafting, command: Command, request: commands.SetPassword) -> object:
+    """Set a user's password, of which a hash is kept."""
+    user = _known_user(draft, request.user_id)
+    draft.change(Kind.SIGN_IN, 0, command, changes.PasswordSet(user=user.key, hash=request.hash))
+    return UserChanged(user.key)
