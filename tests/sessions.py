@@ -123,14 +123,14 @@ class Client:
             raise Refused(event.status_code, body)
         assert isinstance(event, AcceptConnection)
 
-    async def receive(self) -> dict[str, Any]:
-        """The next frame.
+    async def receive(self, *, patience: float = PATIENCE) -> dict[str, Any]:
+        """The next frame, waited for so many seconds.
 
         Raises:
             Closed: the relay closed the connection in its place.
         """
         while True:
-            event = await self._next()
+            event = await self._next(patience)
             match event:
                 case TextMessage():
                     self._text += event.data
@@ -146,11 +146,11 @@ class Client:
                 case Ping() | BytesMessage():
                     raise AssertionError(event)
 
-    async def _next(self) -> Any:
+    async def _next(self, patience: float = PATIENCE) -> Any:
         while True:
             if self._heard:
                 return self._heard.pop(0)
-            with trio.fail_after(PATIENCE):
+            with trio.fail_after(patience):
                 data = await self.stream.receive_some(65_536)
             self._protocol.receive_data(data or None)
             self._heard += self._protocol.events()
