@@ -1,6 +1,6 @@
 """`/trust` and `/ca.crt`: how each kind of device comes to trust the relay's own authority. Also over plain HTTP.
 
-What the page says works is tried in the tests; no script is on it.
+What the page says works is what Chromium does (tests/web_browser/test_tls.py); no script is on it.
 """
 
 import base64
@@ -55,7 +55,7 @@ Firefox: Settings &rsaquo; Privacy &amp; Security &rsaquo; View Certificates &rs
 <tr><th></th><th>Chat, files, search</th><th>Notifications</th><th>Install as an app</th>
 <th>Private on the network</th></tr>
 <tr><th>http://</th><td>yes</td><td>no</td><td>no</td><td>no</td></tr>
-<tr><th>https://, warning clicked away</th><td>yes</td><td>yes</td><td>no</td>
+<tr><th>https://, warning clicked away</th><td>yes</td><td>on computers</td><td>no</td>
 <td>only if nobody was in between the first time</td></tr>
 <tr><th>https://, certificate trusted</th><td>yes</td><td>yes</td><td>yes</td><td>yes</td></tr>
 </table>
