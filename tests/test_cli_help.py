@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import typer
 
-from relay.cli.app import app
+from relay.cli.app import build
 from relay.cli.manual import page, topics
 from tests.command_line import done, run, running
 
@@ -25,7 +25,7 @@ def commands(name: str, command: Any) -> Iterator[tuple[str, Any]]:
             yield f"{name} {sub_name}", sub
 
 
-COMMANDS = dict(commands("relay", typer.main.get_command(app)))
+COMMANDS = dict(commands("relay", typer.main.get_command(build())))
 FIXED = """
 serve; user add; user list; user show; user rename; user disable; user enable; user remove; user import; invite;
 device add; device list; device revoke; chat list; chat show; chat create; chat add; chat remove; chat delete; send;
@@ -78,7 +78,7 @@ def test_an_unknown_topic_is_an_error_that_names_those_there_are() -> None:
 
 
 def test_the_man_page_has_every_command_and_is_right(tmp_path: Path) -> None:
-    text = page(app)
+    text = page(build())
     for name in COMMANDS:
         assert f".SS {name.replace('-', chr(92) + '-')}" in text
     assert "limits.connections" in text
@@ -132,3 +132,21 @@ def test_a_table_on_a_terminal_has_no_colour_where_none_is_wanted(tmp_path: Path
         ).stdout
         assert "anna" in shown
         assert "\x1b[3" not in shown
+
+
+@pytest.mark.parametrize("name", sorted({name.split()[1] for name in COMMANDS}))
+def test_each_command_works_with_the_others_left_out(name: str) -> None:
+    ran = run(name, "--help")
+    assert ran.code == 0
+    assert "Usage: relay" in ran.out or name == "serve"
+
+
+def test_a_quick_command_does_not_import_what_it_does_not_need() -> None:
+    program = (
+        "import sys; sys.argv = ['relay', 'user', '--help']; from relay.cli.app import run\n"
+        "try: run()\n"
+        "finally: print(sorted(sys.modules))"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    for heavy in ("'trio'", "'rich.progress'", "'sqlite3'", "'trio_websocket'"):
+        assert heavy not in shown

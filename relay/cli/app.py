@@ -1,79 +1,90 @@
-"""The command `relay`: all commands in one place, and how a failure is said."""
+"""The command `relay`: all commands in one place, and how a failure is said.
 
-import json
+Only the module of the command that is called is imported: on a small machine the others take a second, and
+the shell calls this for each completion.
+"""
+
 import os
 import sys
+from collections.abc import Callable
+from importlib import import_module
 
 import typer
 
-from relay import __version__
-from relay.cli import bench, carry, chat, config, device, doctor, hook, invite, keep, status, talk, tls, user
-from relay.cli.manual import make_help
 from relay.cli.output import Failure
-from relay.protocol import schema as wire_schema
 
-app = typer.Typer(
-    name="relay",
-    help="A chat relay for LANs and edge devices: one process, one port, one file.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-app.add_typer(user.app, name="user")
-app.add_typer(device.app, name="device")
-app.add_typer(chat.app, name="chat")
-app.add_typer(config.app, name="config")
-app.add_typer(hook.app, name="hook")
-app.command()(talk.send)
-app.command()(talk.tail)
-app.command()(status.status)
-app.command()(status.audit)
-app.command()(doctor.doctor)
-app.command()(carry.export)
-app.command("import")(carry.import_)
-app.command()(bench.bench)
-app.command()(keep.check)
-app.command()(keep.backup)
-app.command()(keep.restore)
-app.command()(keep.prune)
-app.command()(invite.invite)
-app.add_typer(tls.app, name="tls")
+GROUPS = ("user", "device", "chat", "config", "hook", "tls")
+"""Commands with commands below them; each is the `app` of the module of its name."""
+COMMANDS = {
+    "serve": ("basic", "serve"),
+    "invite": ("invite", "invite"),
+    "send": ("talk", "send"),
+    "tail": ("talk", "tail"),
+    "status": ("status", "status"),
+    "doctor": ("doctor", "doctor"),
+    "audit": ("status", "audit"),
+    "backup": ("keep", "backup"),
+    "restore": ("keep", "restore"),
+    "check": ("keep", "check"),
+    "prune": ("keep", "prune"),
+    "export": ("carry", "export"),
+    "import": ("carry", "import_"),
+    "bench": ("bench", "bench"),
+    "schema": ("basic", "schema"),
+    "version": ("basic", "version"),
+    "help": ("manual", "help_"),
+}
+"""The other commands: the module and the function of each."""
+TAKES_ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+"""`serve` has a parser of its own."""
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
-def serve(context: typer.Context) -> None:
-    """Run the relay.
+def build(only: str | None = None) -> typer.Typer:
+    """Put the command line together.
 
-    Example: relay serve --listen 0.0.0.0:8765
+    Args:
+        only: the one command that is needed; all where it is none of them.
     """
-    from relay.serve import main
+    app = typer.Typer(
+        name="relay",
+        help="A chat relay for LANs and edge devices: one process, one port, one file.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    # One command by itself would be taken for the whole program.
+    app.callback()(_nothing)
+    everything = only not in (*GROUPS, *COMMANDS)
+    for name in GROUPS:
+        if everything or name == only:
+            app.add_typer(import_module(f"relay.cli.{name}").app, name=name)
+    for name, (module, function) in COMMANDS.items():
+        if everything or name == only:
+            settings = TAKES_ANYTHING if name == "serve" else None
+            app.command(name, context_settings=settings)(_function(module, function))
+    return app
 
-    raise typer.Exit(main(context.args))
+
+def _function(module: str, name: str) -> Callable[..., None]:
+    function: Callable[..., None] = getattr(import_module(f"relay.cli.{module}"), name)
+    return function
 
 
-@app.command()
-def schema() -> None:
-    """Print the AsyncAPI document of the protocol.
-
-    Example: relay schema > relay.asyncapi.json
-    """
-    json.dump(wire_schema.asyncapi(), sys.stdout, indent=2, ensure_ascii=False)
-    print()
+def _nothing() -> None:
+    """A chat relay for LANs and edge devices: one process, one port, one file."""
 
 
-@app.command()
-def version() -> None:
-    """Print the version."""
-    print(__version__)
-
-
-make_help(app)
+def first_word() -> str | None:
+    """The command that is called, or that is being completed."""
+    completed = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS")
+    words = completed.split() if completed else sys.argv
+    return words[1] if len(words) > 1 else None
 
 
 def run() -> None:
     """Run a command; what fails is said in one line and exits with 1."""
     try:
-        app()
+        build(first_word())()
     except Failure as failure:
         print(f"relay: {failure}", file=sys.stderr)
         sys.exit(1)

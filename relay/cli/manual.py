@@ -27,36 +27,34 @@ def complete_topic(incomplete: str) -> list[tuple[str, str]]:
     return [(name, title) for name, title in topics().items() if name.startswith(incomplete)]
 
 
-def make_help(app: typer.Typer) -> None:
-    """Add `relay help` to the commands it tells of."""
+def help_(
+    topic: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[TOPIC]", help="What to read about.", show_default=False, autocompletion=complete_topic
+        ),
+    ] = None,
+    man: Annotated[bool, typer.Option("--man", help="Print the man page relay(1), for man -l -.")] = False,
+) -> None:
+    """Read the operator's guide: backups, moving, TLS, the field kit, tuning, upgrading, hooks.
 
-    @app.command("help")
-    def help_(
-        topic: Annotated[
-            str | None,
-            typer.Argument(
-                metavar="[TOPIC]", help="What to read about.", show_default=False, autocompletion=complete_topic
-            ),
-        ] = None,
-        man: Annotated[bool, typer.Option("--man", help="Print the man page relay(1), for man -l -.")] = False,
-    ) -> None:
-        """Read the operator's guide: backups, moving, TLS, the field kit, tuning, upgrading, hooks.
+    Example: relay help backup
+    """
+    if man:
+        from relay.cli.app import build
 
-        Example: relay help backup
-        """
-        if man:
-            print(page(app), end="")
-            return
-        known = topics()
-        if topic is None:
-            width = max(map(len, known))
-            print("relay COMMAND --help tells of one command. The operator's guide, relay help TOPIC:\n")
-            for name, title in known.items():
-                print(f"  {name:<{width}}  {title}")
-        elif topic in known:
-            sys.stdout.write(resources.files("relay").joinpath("help", f"{topic}.txt").read_text("utf-8"))
-        else:
-            raise Failure(f"there is no topic {topic!r}, only {', '.join(known)}")
+        print(page(build()), end="")
+        return
+    known = topics()
+    if topic is None:
+        width = max(map(len, known))
+        print("relay COMMAND --help tells of one command. The operator's guide, relay help TOPIC:\n")
+        for name, title in known.items():
+            print(f"  {name:<{width}}  {title}")
+    elif topic in known:
+        sys.stdout.write(resources.files("relay").joinpath("help", f"{topic}.txt").read_text("utf-8"))
+    else:
+        raise Failure(f"there is no topic {topic!r}, only {', '.join(known)}")
 
 
 def page(app: typer.Typer) -> str:
