@@ -1,15 +1,21 @@
 """Export and import: what comes out goes in again, and what offices have elsewhere comes with its people and dates."""
 
+import http.client
 import json
+import tarfile
 import zipfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 import trio
 
 from relay.cli import carry
-from tests.command_line import done, run, running
+from relay.client import connect
+from relay.protocol.objects import Attachment
+from tests.command_line import Running, done, run, running
 
 DAY = 86_400_000
 FIRST = 1_700_000_000_000
@@ -228,3 +234,42 @@ def test_an_import_that_was_interrupted_goes_on_where_it_stopped(
     done("import", file, data=there)
     assert [one["text"] for one in messages(there)] == [one["text"] for one in messages(office)]
     assert trio.lowlevel.in_trio_run() is False
+
+
+def test_an_export_with_files_holds_them_and_can_be_read_again(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for user in ("anna", "ben"):
+        done("user", "add", user, data=data)
+    token = done("device", "add", "anna", data=data).out.strip()
+    with running(data) as relay:
+
+        async def upload_and_send() -> None:
+            async with connect(relay.url, token) as client:
+                await client.send("ben", "look", attachments=[attachment])
+
+        attachment = upload(relay, token, b"hello file")
+        trio.run(upload_and_send)
+        done("export", "--files", tmp_path / "out.tar", data=data)
+    with tarfile.open(tmp_path / "out.tar") as tar:
+        names = tar.getnames()
+        assert names == ["export.jsonl", f"files/{attachment.id}/note.txt"]
+        content = tar.extractfile(names[1])
+        assert content is not None
+        assert content.read() == b"hello file"
+    came = done("import", tmp_path / "out.tar", "--json", data=tmp_path / "there").json
+    assert came == {"added": {"users": 2, "chats": 0, "messages": 1}, "left": {"files": 1}}
+    assert messages(tmp_path / "there")[0]["text"] == "look\n(file: note.txt)"
+    assert run("export", "--files", data=data).code == 1
+
+
+def upload(relay: Running, token: str, content: bytes) -> Attachment:
+    connection = http.client.HTTPConnection(urlsplit(relay.url).netloc, timeout=10)
+    headers = {
+        "Authorization": f"Bearer {token}",
+        "Content-Type": "text/plain",
+        "Content-Disposition": "attachment; filename*=UTF-8''note.txt",
+    }
+    connection.request("POST", "/files", content, headers)
+    answer = connection.getresponse().read()
+    connection.close()
+    return msgspec.json.decode(answer, type=Attachment)

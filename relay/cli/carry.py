@@ -1,6 +1,9 @@
 """`relay export` and `relay import`: everything people said, out of a relay and into one."""
 
+import contextlib
 import sys
+import tarfile
+import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import IO, Annotated, Any
@@ -14,6 +17,7 @@ from relay.cli.output import Failure, as_json, progress
 from relay.cli.sources import TEXT, NotUnderstood, Said, Source, open_source
 from relay.protocol import control
 from relay.settings import data_directory
+from relay.store.contents import Contents
 
 BATCH = 200
 """Messages that go in one request."""
@@ -23,6 +27,9 @@ def export(
     file: Annotated[
         Path | None, typer.Argument(metavar="[FILE.jsonl]", help="Where to; standard output where none is given.")
     ] = None,
+    files: Annotated[
+        bool, typer.Option("--files", help="Write a tar file that holds the uploaded files, too.")
+    ] = False,
     data: Data = None,
     json: Json = False,
 ) -> None:
@@ -31,13 +38,15 @@ def export(
     Example: relay export office.jsonl
     """
     if file is None:
+        if files:
+            raise Failure("a tar file needs a name: relay export --files FILE.tar")
         _export(data, sys.stdout.buffer)
         return
     part = file.with_name(f"{file.name}.part")
     try:
         with part.open("wb") as target:
             part.chmod(0o600)
-            exported = _export(data, target)
+            exported = _export_tar(data, target) if files else _export(data, target)
         part.replace(file)
     except OSError as error:
         raise Failure(f"{file} cannot be written: {error.strerror}") from None
@@ -49,14 +58,36 @@ def export(
         print(f"{file}: {exported.users} users, {exported.chats} chats, {exported.messages} messages")
 
 
-def _export(data: Path | None, target: IO[bytes]) -> Any:
+def _export_tar(data: Path | None, target: IO[bytes]) -> Any:
+    """Write the lines as `export.jsonl`, and beside them each file as `files/ID/NAME`."""
+    contents = Contents(data_directory(data) / "files")
+    held: dict[str, control.Record] = {}
+    with tempfile.TemporaryFile() as lines, tarfile.open(fileobj=target, mode="w") as tar:
+        exported = _export(data, lines, held)
+        entry = tarfile.TarInfo("export.jsonl")
+        entry.size, entry.mode = lines.tell(), 0o600
+        lines.seek(0)
+        tar.addfile(entry, lines)
+        with progress("files") as advance:
+            for file in held.values():
+                # A file that was deleted meanwhile is not there any more, which is what was asked for.
+                with contextlib.suppress(FileNotFoundError):
+                    tar.add(contents.path(file.digest or ""), f"files/{file.id}/{Path(file.name or 'file').name}")
+                advance(1)
+    return exported
+
+
+def _export(data: Path | None, target: IO[bytes], held: dict[str, control.Record] | None = None) -> Any:
+    """Write the lines; put what is known of files into `held`, by id, where it is given."""
     with progress("exporting") as advance:
 
         def write(record: control.Record) -> None:
+            if held is not None and record.type == "file":
+                held[record.id or ""] = record
             target.write(msgspec.json.encode(record) + b"\n")
             advance(1)
 
-        return ask(data_directory(data), "export", control.Empty(), items=write)
+        return ask(data_directory(data), "export", control.Export(files=held is not None), items=write)
 
 
 def import_(

@@ -6,14 +6,16 @@ counts what it has to leave behind. Reads files; knows no relay.
 
 import heapq
 import html
+import io
 import json
 import re
+import tarfile
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, NamedTuple, Protocol
+from typing import IO, Any, NamedTuple, Protocol, cast
 
 import msgspec
 
@@ -114,9 +116,14 @@ class _Files:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._zip: zipfile.ZipFile | None = None
+        self._tar: Path | None = None
         try:
             if path.is_dir():
                 self.names = sorted(str(one.relative_to(path)) for one in path.rglob("*") if one.is_file())
+            elif tarfile.is_tarfile(path):
+                self._tar = path
+                with tarfile.open(path) as tar:
+                    self.names = sorted(tar.getnames())
             elif zipfile.is_zipfile(path):
                 self._zip = zipfile.ZipFile(path)
                 self.names = sorted(self._zip.namelist())
@@ -134,6 +141,8 @@ class _Files:
         return name in self.names
 
     def open(self, name: str) -> IO[bytes]:
+        if self._tar is not None:
+            return _Unpacked(self._tar, self._within + name)
         if self._zip is not None:
             return self._zip.open(self._within + name)
         return (self._path / self._within / name).open("rb")
@@ -155,6 +164,22 @@ class _Files:
             if name.endswith(ending):
                 return lambda: _lines(self.open(name))
         return None
+
+
+class _Unpacked(io.BufferedReader):
+    """A file in a tar file, which is closed with it."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._tar = tarfile.open(path)  # noqa: SIM115 - closed with this one
+        content = self._tar.extractfile(name)
+        if content is None:
+            raise NotUnderstood(f"{path}: {name} is no file")
+        super().__init__(cast("io.RawIOBase", content))
+
+    def close(self) -> None:
+        """See `io.BufferedReader`."""
+        super().close()
+        self._tar.close()
 
 
 def _lines(file: IO[bytes]) -> Iterator[bytes]:

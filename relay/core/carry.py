@@ -39,7 +39,7 @@ class Carry:
         self._reading = reading
         self._clock = clock
 
-    async def export(self, _request: control.Empty, item: Any) -> object:
+    async def export(self, request: control.Export, item: Any) -> object:
         """Give all users, chats and messages, a record each; the messages in the order they were sent."""
         state = self._state
         upto = state.seq
@@ -69,7 +69,15 @@ class Carry:
                 if not state.chats[row.chat].gone:
                     await item(self._message_record(row))
                     messages += 1
+                    if request.files and row.attachments:
+                        await self._files(row, item)
         return control.Exported(users=users, chats=chats, messages=messages)
+
+    async def _files(self, row: queries.ExportRow, item: Any) -> None:
+        """Say where the contents of a message's files are."""
+        ids = [one.id for one in row.attachments or ()]
+        for file in await queries.files(self._reading, ids):
+            await item(control.Record(type="file", id=file.id, name=file.name, digest=file.digest, at=row.at))
 
     def _ids(self, keys: Iterable[int]) -> list[str]:
         return [self._state.users[key].id for key in keys]

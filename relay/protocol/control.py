@@ -226,10 +226,16 @@ class Happened(Wire, frozen=True, kw_only=True):
     """How many entries were left out before this one, since nobody read fast enough."""
 
 
+class Export(Wire, frozen=True, kw_only=True):
+    """`relay export`: everything, and with `files` where the content of each file is."""
+
+    files: bool = False
+
+
 class Record(Wire, frozen=True, kw_only=True):
     """A line of an export. `type` says which of the fields are there; times are Unix milliseconds."""
 
-    type: Literal["relay", "user", "chat", "message"]
+    type: Literal["relay", "user", "chat", "message", "file"]
     at: Timestamp
     """When it was exported, made or sent."""
     format: int | None = None
@@ -252,6 +258,8 @@ class Record(Wire, frozen=True, kw_only=True):
     edited_at: Timestamp | None = None
     reply_to: str | None = None
     """The client id of the message that is answered."""
+    digest: str | None = None
+    """The SHA-256 of a file's content, in hexadecimal."""
 
 
 class Exported(Wire, frozen=True, kw_only=True, omit_defaults=False):
@@ -408,7 +416,7 @@ CONTROL: dict[str, RequestType] = {
     "device.revoke": RequestType(RevokeDevice, DeviceInfo),
     "hook.add": RequestType(AddHook, HookInfo),
     "hook.list": RequestType(Empty, list[HookInfo]),
-    "export": RequestType(Empty, Exported),
+    "export": RequestType(Export, Exported),
     "bring.user": RequestType(BringUser, Brought),
     "bring.chat": RequestType(BringChat, Brought),
     "bring.messages": RequestType(BringMessages, list[BroughtMessage]),
