@@ -136,7 +136,7 @@ def test_a_slack_export_comes_in_with_what_is_left_behind_listed(packed: bool, t
                 target.write(file, file.relative_to(source))
         source = tmp_path / "slack.zip"
     came = done("import", source, "--json", data=data).json
-    assert came["added"] == {"users": 4, "chats": 1, "messages": 6}
+    assert came["added"] == {"users": 4, "chats": 1, "messages": 6, "files": 0}
     assert came["left"] == {"notes that somebody joined, left or changed something": 1, "reactions": 1, "files": 1}
     hello, answer, direct, old, bot, file = messages(data)
     assert (hello["sender"], hello["text"], hello["at"]) == ("anna", "hello @Ben &co", FIRST)
@@ -172,14 +172,15 @@ def test_a_mattermost_export_comes_in(tmp_path: Path) -> None:
             "channel_members": ["anna", "ben"], "user": "ben", "message": "direct", "create_at": FIRST + 1_000}},
         {"type": "direct_post", "direct_post": {
             "channel_members": three, "user": "carl", "message": "all three", "create_at": FIRST + 3_000,
-            "attachments": [{"path": "x/y.png"}]}},
+            "attachments": [{"path": "x/y.png"}, {"path": "z.txt"}]}},
         {"type": "emoji", "emoji": {}},
     ]  # fmt: skip
     file, data = tmp_path / "bulk.jsonl", tmp_path / "data"
     file.write_text("\n".join(json.dumps(record) for record in records))
+    (tmp_path / "z.txt").write_text("content of z")
     came = done("import", file, "--json", data=data).json
     assert came == {
-        "added": {"users": 3, "chats": 2, "messages": 5},
+        "added": {"users": 3, "chats": 2, "messages": 5, "files": 1},
         "left": {"records of the kind emoji": 1, "files": 1},
     }
     said = messages(data)
@@ -187,6 +188,7 @@ def test_a_mattermost_export_comes_in(tmp_path: Path) -> None:
         "the day before", "hi", "direct", "hello", "all three\n(file: y.png)",
     ]  # fmt: skip
     assert said[0]["at"] == FIRST - DAY
+    assert [file["filename"] for file in said[4]["attachments"]] == ["z.txt"]
     assert said[3]["replyTo"] == said[1]["clientMessageId"]
     assert said[2]["participants"] == ["anna", "ben"]
     assert {chat["id"] for chat in done("chat", "list", "--json", data=data).json} == {"mm-t-town", "mm-anna-ben-carl"}
@@ -257,8 +259,12 @@ def test_an_export_with_files_holds_them_and_can_be_read_again(tmp_path: Path) -
         assert content is not None
         assert content.read() == b"hello file"
     came = done("import", tmp_path / "out.tar", "--json", data=tmp_path / "there").json
-    assert came == {"added": {"users": 2, "chats": 0, "messages": 1}, "left": {"files": 1}}
-    assert messages(tmp_path / "there")[0]["text"] == "look\n(file: note.txt)"
+    assert came == {"added": {"users": 2, "chats": 0, "messages": 1, "files": 1}, "left": {}}
+    (message,) = messages(tmp_path / "there")
+    assert (message["text"], message["attachments"][0]["filename"]) == ("look", "note.txt")
+    assert message["at"] == messages(data)[0]["at"]
+    contents = [file.read_bytes() for file in (tmp_path / "there" / "files").rglob("*") if file.is_file()]
+    assert contents == [b"hello file"]
     assert run("export", "--files", data=data).code == 1
 
 

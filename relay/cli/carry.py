@@ -14,13 +14,16 @@ import typer
 from relay.cli.door import Ask, Refused, ask, conversation, in_trio
 from relay.cli.options import Data, Json
 from relay.cli.output import Failure, as_json, progress
-from relay.cli.sources import TEXT, NotUnderstood, Said, Source, open_source
+from relay.cli.sources import TEXT, Enclosed, NotUnderstood, Said, Source, open_source
 from relay.protocol import control
+from relay.protocol.objects import Attachment
 from relay.settings import data_directory
 from relay.store.contents import Contents
 
 BATCH = 200
 """Messages that go in one request."""
+LARGEST = 10_000_000
+"""Bytes of a file that goes in one request."""
 
 
 def export(
@@ -137,7 +140,7 @@ class Importing:
     def __init__(self, ask_one: Ask, source: Source) -> None:
         self._ask = ask_one
         self._source = source
-        self.added: Counter[str] = Counter(users=0, chats=0, messages=0)
+        self.added: Counter[str] = Counter(users=0, chats=0, messages=0, files=0)
         self.left = source.left
         self._disabled: list[str] = []
         self._participants: dict[str, set[str]] = {}
@@ -206,7 +209,7 @@ class Importing:
         self._wanted.clear()
         if not waiting:
             return 0
-        messages = [self._message(said) for said in waiting]
+        messages = [await self._message(said) for said in waiting]
         answers = await self._ask("bring.messages", control.BringMessages(messages=messages))
         for said, answer in zip(waiting, answers, strict=True):
             if answer.error:
@@ -217,15 +220,37 @@ class Importing:
             self._touched[said.room, said.people] = None
         return len(waiting)
 
-    def _message(self, said: Said) -> control.BringMessage:
+    async def _message(self, said: Said) -> control.BringMessage:
         peer = next((one for one in said.people if one != said.sender), said.sender)
-        if len(said.text) > TEXT - 20:
+        text, attachments = said.text, []
+        for file in said.files:
+            attachment = await self._file(said, file)
+            if attachment is None:
+                text += f"\n(file: {file.name})"
+            else:
+                attachments.append(attachment)
+        if len(text) > TEXT - 20:
             self.left["ends of messages that are too long"] += 1
         return control.BringMessage(
             chat=said.room or peer,
             sender=said.sender,
             client_message_id=said.key,
-            text=said.text[: TEXT - 20] or "(empty)",
+            text=text.strip()[: TEXT - 20] or (None if attachments else "(empty)"),
+            attachments=attachments or None,
             at=said.at,
             reply_to=self._ids.get(said.answers) or None,
         )
+
+    async def _file(self, said: Said, file: Enclosed) -> Attachment | None:
+        """Hand a file over; None where it stays behind."""
+        if file.size > LARGEST:
+            self.left[f"files over {LARGEST // 1_000_000} MB"] += 1
+            return None
+        request = control.BringFile(sender=said.sender, name=file.name[:255], data=file.read(), at=said.at)
+        try:
+            attachment: Attachment = await self._ask("bring.file", request)
+        except Refused as refused:
+            self.left[f"files ({refused})"] += 1
+            return None
+        self.added["files"] += 1
+        return attachment

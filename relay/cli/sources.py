@@ -50,6 +50,14 @@ class Room(NamedTuple):
     participants: list[str]
 
 
+class Enclosed(NamedTuple):
+    """A file that a message holds."""
+
+    name: str
+    size: int
+    read: Callable[[], bytes]
+
+
 class Said(NamedTuple):
     """A message to be."""
 
@@ -65,6 +73,7 @@ class Said(NamedTuple):
     text: str
     answers: str = ""
     """The key of the message that is answered."""
+    files: tuple[Enclosed, ...] = ()
 
 
 class Source(Protocol):
@@ -104,9 +113,9 @@ def open_source(path: Path) -> Source:
     if first.get("type") == "relay":
         if first.get("format") != 1:
             raise NotUnderstood(f"{path} was exported by a newer relay: upgrade this one first")
-        return Own(bulk)
+        return Own(bulk, files)
     if first.get("type") == "version":
-        return Mattermost(bulk)
+        return Mattermost(bulk, files)
     raise NotUnderstood(f"{path}: its first line is neither a relay's nor Mattermost's")
 
 
@@ -156,6 +165,22 @@ class _Files:
         except ValueError as error:
             raise NotUnderstood(f"{name}: {error}") from None
 
+    def enclosed(self, *candidates: str) -> Enclosed | None:
+        """A file by the first of these names that is there."""
+        for name in candidates:
+            if name in self.names:
+                with self.open(name) as file:
+                    size = file.seek(0, io.SEEK_END)
+                return Enclosed(Path(name).name, size, lambda name=name: self._content(name))  # type: ignore[misc]
+            beside = self._path.parent / name
+            if not self.names and ".." not in Path(name).parts and beside.is_file():
+                return Enclosed(beside.name, beside.stat().st_size, beside.read_bytes)
+        return None
+
+    def _content(self, name: str) -> bytes:
+        with self.open(name) as file:
+            return file.read()
+
     def first_with(self, ending: str) -> Callable[[], Iterator[bytes]] | None:
         """The first file of a kind, as a way to read its lines from the beginning."""
         if not self.names and self._path.is_file():
@@ -201,8 +226,9 @@ def fit_id(name: str, taken: set[str]) -> str:
 class Own:
     """A relay's own export."""
 
-    def __init__(self, lines: Callable[[], Iterator[bytes]]) -> None:
+    def __init__(self, lines: Callable[[], Iterator[bytes]], files: _Files) -> None:
         self._lines = lines
+        self._files = files
         self.left: Counter[str] = Counter()
         self._decode = msgspec.json.Decoder(control.Record).decode
         self.start = min((record.at for record in self._records() if record.type != "relay"), default=0)
@@ -241,9 +267,14 @@ class Own:
             if record.type != "message":
                 continue
             text = record.text or ""
+            enclosed = []
             for file in record.attachments or ():
-                self.left["files"] += 1
-                text += f"\n(file: {file.filename})"
+                found = self._files.enclosed(f"files/{file.id}/{file.filename}")
+                if found is None:
+                    self.left["files"] += 1
+                    text += f"\n(file: {file.filename})"
+                else:
+                    enclosed.append(found)
             yield Said(
                 record.at,
                 record.client_message_id or "",
@@ -252,6 +283,7 @@ class Own:
                 tuple(record.participants or ()) if record.chat is None else (),
                 text.strip(),
                 record.reply_to or "",
+                tuple(enclosed),
             )
 
 
@@ -394,8 +426,9 @@ class Slack:
 class Mattermost:
     """A server's bulk export: a JSONL file, or the zip file that it is in."""
 
-    def __init__(self, lines: Callable[[], Iterator[bytes]]) -> None:
+    def __init__(self, lines: Callable[[], Iterator[bytes]], files: _Files) -> None:
         self._lines = lines
+        self._files = files
         self.left: Counter[str] = Counter()
         self._people: dict[str, Person] = {}
         self._members: dict[tuple[str, str], list[str]] = {}
@@ -519,13 +552,19 @@ class Mattermost:
             return None
         text = post.get("message") or ""
         self.left["reactions"] += len(post.get("reactions") or ())
+        enclosed = []
         for file in post.get("attachments") or ():
-            self.left["files"] += 1
-            text += f"\n(file: {Path(file.get('path', '')).name})"
-        if not text.strip():
+            path = file.get("path", "")
+            found = self._files.enclosed(path, f"data/{path}")
+            if found is None:
+                self.left["files"] += 1
+                text += f"\n(file: {Path(path).name})"
+            else:
+                enclosed.append(found)
+        if not text.strip() and not enclosed:
             self.left["messages without text"] += 1
             return None
-        return Said(post.get("create_at", 0), key, sender.id, room, people, text.strip(), answers)
+        return Said(post.get("create_at", 0), key, sender.id, room, people, text.strip(), answers, tuple(enclosed))
 
 
 def _people_of(body: dict[str, Any]) -> list[str]:

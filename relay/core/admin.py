@@ -20,6 +20,7 @@ from relay.core.changes import Hook
 from relay.core.clock import Clock
 from relay.core.commands import ADMIN, Command
 from relay.core.decide import ChatChanged, DeviceChanged, UserChanged
+from relay.core.files import Files
 from relay.core.hub import Hub
 from relay.core.meter import Meter, memory_bytes
 from relay.core.service import NO_DEVICE, new_chat_id, new_hook_id
@@ -69,12 +70,13 @@ class Admin:
         lend: Callable[[int], str],
         prune: Prune,
         sign_in: SignIn,
+        files: Files,
     ) -> None:
         self.url: str | None = None
         """Where the relay can be reached from this machine, once it listens."""
         self.settings: Loaded | None = None
         """Where the settings in force come from, while a relay runs."""
-        self.carry = Carry(state, log, reading, clock)
+        self.carry = Carry(state, log, reading, clock, files)
         self._lend = lend
         self._prune = prune
         self._sign_in = sign_in
@@ -485,6 +487,7 @@ _HANDLERS: dict[str, Callable[[Admin, Any], Awaitable[object]]] = {
     "device.revoke": Admin.revoke_device,
     "bring.user": lambda admin, request: admin.carry.bring_user(request),
     "bring.chat": lambda admin, request: admin.carry.bring_chat(request),
+    "bring.file": lambda admin, request: admin.carry.bring_file(request),
     "bring.messages": lambda admin, request: admin.carry.bring_messages(request),
     "bring.end": lambda admin, request: admin.carry.bring_end(request),
     "hook.add": Admin.add_hook,

@@ -15,6 +15,7 @@ from relay.core import commands
 from relay.core.asking import decided
 from relay.core.clock import Clock
 from relay.core.commands import ADMIN, Command
+from relay.core.files import Files
 from relay.core.service import new_chat_id
 from relay.core.state import Chat, State
 from relay.protocol import control, requests
@@ -33,7 +34,8 @@ FORMAT = 1
 class Carry:
     """Export and import."""
 
-    def __init__(self, state: State, log: Log, reading: Connection, clock: Clock) -> None:
+    def __init__(self, state: State, log: Log, reading: Connection, clock: Clock, files: Files) -> None:
+        self._uploads = files
         self._state = state
         self._log = log
         self._reading = reading
@@ -137,6 +139,18 @@ class Carry:
             await self._decided(record.at, ADMIN, requests.UpdateChat(chat_id=made_up, admins=record.admins))
         return control.Brought(added=True, id=made_up)
 
+    async def bring_file(self, request: control.BringFile) -> object:
+        """Take in a file that a message is about to hold."""
+        sender = self._state.user(request.sender)
+        if sender is None:
+            raise RelayError.no_user(request.sender)
+        content = [request.data]
+
+        async def piece() -> bytes:
+            return content.pop() if content else b""
+
+        return await self._uploads.receive(sender.key, 0, request.name, len(request.data), piece, request.at)
+
     async def bring_messages(self, request: control.BringMessages) -> object:
         """Append messages, all in one go; give each one's id, or why it stays behind."""
         answers: list[control.BroughtMessage | None] = [None] * len(request.messages)
@@ -175,11 +189,12 @@ class Carry:
             await self._decided(message.at, ADMIN, commands.AddParticipants(message.chat, [sender.id]))
         text = message.text
         if state.at > message.at + LATE:
-            text = f"[{datetime.fromtimestamp(message.at / 1_000, UTC):%Y-%m-%d %H:%M}] {text}"
+            text = f"[{datetime.fromtimestamp(message.at / 1_000, UTC):%Y-%m-%d %H:%M}] {text or ''}".rstrip()
         request = requests.New(
             chat_id=message.chat,
             client_message_id=message.client_message_id,
             message=text,
+            attachments=message.attachments,
             reply_to=message.reply_to,
         )
         return Command(message.at, sender.key, 0, request)

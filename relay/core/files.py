@@ -58,7 +58,9 @@ class Files:
 
     # In.
 
-    async def receive(self, user: int, device: int, name: str, announced: int | None, pieces: Pieces) -> Attachment:
+    async def receive(
+        self, user: int, device: int, name: str, announced: int | None, pieces: Pieces, at: int | None = None
+    ) -> Attachment:
         """Take a file in: it is on disk, and in the log, when this returns; nothing of it is where it raises.
 
         Args:
@@ -67,6 +69,7 @@ class Files:
             name: what they call it.
             announced: how many bytes it is said to have; None where that was not said.
             pieces: gives the bytes.
+            at: when it was uploaded elsewhere, Unix milliseconds; now where None is given.
 
         Raises:
             RelayError: `too_large`, `storage_full`, `rate_limited`, `unavailable`.
@@ -76,7 +79,7 @@ class Files:
                 incoming = await trio.to_thread.run_sync(self.contents.begin)
                 try:
                     head = await self._write(incoming, allowance, pieces)
-                    return await self._keep(incoming, user, device, name, head)
+                    return await self._keep(incoming, user, device, name, head, at)
                 finally:
                     with trio.CancelScope(shield=True):
                         await trio.to_thread.run_sync(incoming.discard)
@@ -99,7 +102,9 @@ class Files:
         await trio.to_thread.run_sync(incoming.write, buffer)
         return head
 
-    async def _keep(self, incoming: Incoming, user: int, device: int, name: str, head: bytes) -> Attachment:
+    async def _keep(
+        self, incoming: Incoming, user: int, device: int, name: str, head: bytes, at: int | None
+    ) -> Attachment:
         mimetype = sniff.sniff(head)
         size = await trio.to_thread.run_sync(_picture_size, incoming.path, mimetype)
         if mimetype.startswith("image/") and size is None:
@@ -120,7 +125,7 @@ class Files:
         try:
             with self.contents.arrive(digest), trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(self.contents.place, incoming, digest)
-                added = await decided(self._log, Command(now, user, device, command))
+                added = await decided(self._log, Command(now if at is None else at, user, device, command))
         except RelayError:
             await self._drop([digest])
             raise

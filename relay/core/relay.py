@@ -67,6 +67,7 @@ class Relay:
             self.service.lend,
             self.retention.prune,
             self.service.signing_in,
+            self.files,
         )
 
 

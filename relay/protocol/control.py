@@ -299,13 +299,24 @@ class Brought(Wire, frozen=True, kw_only=True):
     id: str | None = None
 
 
+class BringFile(Wire, frozen=True, kw_only=True):
+    """A file that comes from elsewhere, for a message that comes next."""
+
+    sender: Id
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+    data: bytes
+    """Its content, Base64 as JSON has it."""
+    at: Timestamp
+
+
 class BringMessage(Wire, frozen=True, kw_only=True):
     """A message that comes from elsewhere; `chat` is a group's id or the dialog's other user."""
 
     chat: Id
     sender: Id
     client_message_id: ClientMessageId
-    text: Text
+    text: Text | None = None
+    attachments: list[Attachment] | None = None
     at: Timestamp
     reply_to: MessageId | None = None
 
@@ -419,6 +430,7 @@ CONTROL: dict[str, RequestType] = {
     "export": RequestType(Export, Exported),
     "bring.user": RequestType(BringUser, Brought),
     "bring.chat": RequestType(BringChat, Brought),
+    "bring.file": RequestType(BringFile, Attachment),
     "bring.messages": RequestType(BringMessages, list[BroughtMessage]),
     "bring.end": RequestType(BringEnd, Empty),
     "chat.create": RequestType(MakeChat, ChatInfo),
