@@ -222,6 +222,7 @@ def soak(minutes: float) -> None:
             sender, reader = join(port, tokens["a"]), join(port, tokens["b"])
             began, sent, shown = time.monotonic(), 0, 0.0
             while time.monotonic() - began < 60 * minutes:
+                reader.sendall(frame(b"ping"))
                 sender.sendall(b"".join(say("b") for _ in range(100)))
                 count(sender, b'"type":"response"', 100)
                 count(reader, b'"eventType":"new"', 100)
