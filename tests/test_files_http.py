@@ -71,18 +71,17 @@ async def test_a_file_comes_back_as_it_went(tmp_path):
     assert head.headers["content-length"] == str(len(content))
 
 
-@pytest.mark.parametrize("size", [0, 1, 65_536, 262_144, 262_145])
-async def test_a_file_that_comes_in_chunks_is_whole(tmp_path, size):
-    content = os.urandom(size)
-
-    async def chunks():
-        for start in range(0, size, 10_007):
+async def test_a_file_that_comes_in_chunks_is_whole(tmp_path):
+    async def chunks(content: bytes):
+        for start in range(0, len(content), 10_007):
             yield content[start : start + 10_007]
 
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
-        attachment = await upload(relay, token, chunks())
-        assert (await fetch(relay, token, attachment)).content == content
+        for size in (0, 1, 65_536, 262_144, 262_145):
+            content = os.urandom(size)
+            attachment = await upload(relay, token, chunks(content))
+            assert (await fetch(relay, token, attachment)).content == content
 
 
 async def test_one_content_lies_on_disk_once(tmp_path):
@@ -111,25 +110,25 @@ async def test_a_picture_is_measured_and_shown(tmp_path):
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-@pytest.mark.parametrize(
-    ("content", "name"),
-    [
-        (b"<!doctype html><script>alert(1)</script>", "page.html"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>", "drawing.svg"),
-        (b"alert(1)", "code.js"),
-        (b"\x89PNG\r\n\x1a\n<script>alert(1)</script>", "half.png"),
-        (b"GIF89a\0\0\0\0<script>alert(1)</script>", "empty.gif"),
-        (b"<script>alert(1)</script>%PDF-1.4", "late.pdf"),
-    ],
-)
-async def test_what_could_run_is_saved_and_not_shown(tmp_path, content, name):
+COULD_RUN = [
+    (b"<!doctype html><script>alert(1)</script>", "page.html"),
+    (b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>", "drawing.svg"),
+    (b"alert(1)", "code.js"),
+    (b"\x89PNG\r\n\x1a\n<script>alert(1)</script>", "half.png"),
+    (b"GIF89a\0\0\0\0<script>alert(1)</script>", "empty.gif"),
+    (b"<script>alert(1)</script>%PDF-1.4", "late.pdf"),
+]
+
+
+async def test_what_could_run_is_saved_and_not_shown(tmp_path):
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
-        attachment = await upload(relay, token, content, name, **{"Content-Type": "image/png"})
-        answer = await fetch(relay, token, attachment)
-    assert attachment["type"] == "file"
-    assert answer.headers["content-type"] == "application/octet-stream"
-    assert answer.headers["content-disposition"].startswith("attachment; ")
+        for content, name in COULD_RUN:
+            attachment = await upload(relay, token, content, name, **{"Content-Type": "image/png"})
+            answer = await fetch(relay, token, attachment)
+            assert attachment["type"] == "file", name
+            assert answer.headers["content-type"] == "application/octet-stream"
+            assert answer.headers["content-disposition"].startswith("attachment; ")
 
 
 async def test_a_file_that_is_two_things_is_shown_as_the_harmless_one(tmp_path):
@@ -143,63 +142,62 @@ async def test_a_file_that_is_two_things_is_shown_as_the_harmless_one(tmp_path):
     assert attachment["filename"] == "both.html.gif"
 
 
-@pytest.mark.parametrize(
-    ("disposition", "shown"),
-    [
-        ("attachment; filename*=UTF-8''..%2F..%2Fetc%2Fpasswd", "passwd"),
-        ("attachment; filename*=UTF-8''a%00b%0D%0ASet-Cookie%3A%20x.txt", "abSet-Cookie_ x.txt"),
-        ("attachment; filename*=UTF-8''cod%E2%80%AEtxt.exe", "codtxt.exe"),
-        ('attachment; filename="C:\\\\dir\\\\x \\"y\\".txt"', "x _y_.txt"),
-        ("attachment; filename=plain.txt", "plain.txt"),
-        ("attachment; filename*=UTF-8''%FF%FE.txt", "\ufffd\ufffd.txt"),
-        ("attachment", "file"),
-        ("", "file"),
-    ],
-)
-async def test_a_name_cannot_lead_astray(tmp_path, disposition, shown):
+NAMES = [
+    ("attachment; filename*=UTF-8''..%2F..%2Fetc%2Fpasswd", "passwd"),
+    ("attachment; filename*=UTF-8''a%00b%0D%0ASet-Cookie%3A%20x.txt", "abSet-Cookie_ x.txt"),
+    ("attachment; filename*=UTF-8''cod%E2%80%AEtxt.exe", "codtxt.exe"),
+    ('attachment; filename="C:\\\\dir\\\\x \\"y\\".txt"', "x _y_.txt"),
+    ("attachment; filename=plain.txt", "plain.txt"),
+    ("attachment; filename*=UTF-8''%FF%FE.txt", "\ufffd\ufffd.txt"),
+    ("attachment", "file"),
+    ("", "file"),
+]
+
+
+async def test_a_name_cannot_lead_astray(tmp_path):
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
-        attachment = await upload(relay, token, b"x", **{"Content-Disposition": disposition})
-        answer = await fetch(relay, token, attachment)
-    assert attachment["filename"] == shown
-    assert "set-cookie" not in answer.headers
-    assert quote(shown, safe="") in answer.headers["content-disposition"]
+        for disposition, shown in NAMES:
+            attachment = await upload(relay, token, b"x", **{"Content-Disposition": disposition})
+            answer = await fetch(relay, token, attachment)
+            assert attachment["filename"] == shown
+            assert "set-cookie" not in answer.headers
+            assert quote(shown, safe="") in answer.headers["content-disposition"]
 
 
-@pytest.mark.parametrize(
-    ("wanted", "status", "part"),
-    [
-        ("bytes=0-0", 206, (0, 1)),
-        ("bytes=10-19", 206, (10, 20)),
-        ("bytes=90-", 206, (90, 100)),
-        ("bytes=-7", 206, (93, 100)),
-        ("bytes=-700", 206, (0, 100)),
-        ("bytes=50-5000", 206, (50, 100)),
-        ("bytes=100-", 416, None),
-        ("bytes=5000-6000", 416, None),
-        ("bytes=-0", 416, None),
-        ("bytes=9-8", 200, (0, 100)),
-        ("bytes=0-1,5-6", 200, (0, 100)),
-        ("bytes=-", 200, (0, 100)),
-        ("lines=1-2", 200, (0, 100)),
-        ("bytes=a-b", 200, (0, 100)),
-    ],
-)
-async def test_a_part_of_a_file(tmp_path, wanted, status, part):
+RANGES = [
+    ("bytes=0-0", 206, (0, 1)),
+    ("bytes=10-19", 206, (10, 20)),
+    ("bytes=90-", 206, (90, 100)),
+    ("bytes=-7", 206, (93, 100)),
+    ("bytes=-700", 206, (0, 100)),
+    ("bytes=50-5000", 206, (50, 100)),
+    ("bytes=100-", 416, None),
+    ("bytes=5000-6000", 416, None),
+    ("bytes=-0", 416, None),
+    ("bytes=9-8", 200, (0, 100)),
+    ("bytes=0-1,5-6", 200, (0, 100)),
+    ("bytes=-", 200, (0, 100)),
+    ("lines=1-2", 200, (0, 100)),
+    ("bytes=a-b", 200, (0, 100)),
+]
+
+
+async def test_a_part_of_a_file(tmp_path):
     content = os.urandom(100)
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
         attachment = await upload(relay, token, content)
-        answer = await fetch(relay, token, attachment, Range=wanted)
-    assert answer.status_code == status
-    if status == 206:
-        start, end = part
-        assert answer.content == content[start:end]
-        assert answer.headers["content-range"] == f"bytes {start}-{end - 1}/100"
-    elif status == 416:
-        assert answer.headers["content-range"] == "bytes */100"
-    else:
-        assert answer.content == content
+        for wanted, status, part in RANGES:
+            answer = await fetch(relay, token, attachment, Range=wanted)
+            assert answer.status_code == status, wanted
+            if status == 416:
+                assert answer.headers["content-range"] == "bytes */100", wanted
+                continue
+            start, end = part
+            assert answer.content == content[start:end], wanted
+            if status == 206:
+                assert answer.headers["content-range"] == f"bytes {start}-{end - 1}/100", wanted
 
 
 async def test_a_file_that_is_known_is_not_sent_again(tmp_path):

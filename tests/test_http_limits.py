@@ -16,27 +16,26 @@ async def answer_to(relay, data: bytes) -> bytes:
     return await read_all(await relay.raw(data))
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"\x00\x01\x02\x03\r\n\r\n",
-        b"GET\r\n\r\n",
-        b"GET / HTTP/1.1\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5, 6\r\n\r\n",
-        b"POST /session HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nA: \x00\r\n\r\n",
-        b"GET /" + b"a" * 40_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 20_000,
-    ],
-)
-async def test_what_is_no_request_is_refused_and_the_connection_ends(tmp_path, data):
+NO_REQUESTS = [
+    b"\x00\x01\x02\x03\r\n\r\n",
+    b"GET\r\n\r\n",
+    b"GET / HTTP/1.1\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5, 6\r\n\r\n",
+    b"POST /session HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: x\r\nA: \x00\r\n\r\n",
+    b"GET /" + b"a" * 40_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 20_000,
+]
+
+
+async def test_what_is_no_request_is_refused_and_the_connection_ends(tmp_path):
     async with http_relay(tmp_path) as relay:
-        answer = await answer_to(relay, data)
-    head, _, body = answer.partition(b"\r\n\r\n")
-    assert head.split()[1] in (b"400", b"431", b"501", b"505"), answer[:80]
-    assert json.loads(body)["error"]["code"] == "bad_request"
+        for data in NO_REQUESTS:
+            head, _, body = (await answer_to(relay, data)).partition(b"\r\n\r\n")
+            assert head.split()[1] in (b"400", b"431", b"501", b"505"), data[:80]
+            assert json.loads(body)["error"]["code"] == "bad_request"
 
 
 async def test_a_head_that_does_not_come_ends_the_connection(tmp_path, autojump_clock, monkeypatch):
@@ -89,12 +88,12 @@ async def test_a_body_that_stalls_is_refused(tmp_path, monkeypatch):
         assert (await answer_to(relay, request.encode())).startswith(b"HTTP/1.1 408")
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"invite":5}', b'{"userId":"a"}', b"[" * 9_000, b"\xff\xfe"])
-async def test_a_body_that_is_not_what_it_should_be_is_refused(tmp_path, body):
+async def test_a_body_that_is_not_what_it_should_be_is_refused(tmp_path):
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
-        answer = await browser.post("/session", content=body)
-    assert answer.status_code == 400
-    assert answer.json()["error"]["code"] == "bad_request"
+        for body in (b"", b"[]", b"{", b'{"invite":5}', b'{"userId":"a"}', b"[" * 9_000, b"\xff\xfe"):
+            answer = await browser.post("/session", content=body)
+            assert answer.status_code == 400, body[:20]
+            assert answer.json()["error"]["code"] == "bad_request"
 
 
 async def test_a_name_that_is_not_the_relays_is_refused(tmp_path):

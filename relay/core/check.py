@@ -13,9 +13,11 @@ import msgspec
 from relay.core import snapshot
 from relay.core.state import State
 from relay.store import database, proofs, queries
+from relay.store.contents import Contents
 
 FOLD = 10_000
 """Entries read at a time."""
+CONTENTS = "contents of files"
 AGREEMENT = "state and log agree"
 
 
@@ -44,7 +46,28 @@ async def check(data: Path, progress: Callable[[str], None]) -> list[Finding]:
             findings.append(Finding(what, await prove(reading)))
         progress(AGREEMENT)
         findings.append(Finding(AGREEMENT, await _agreement(reading)))
+    progress(CONTENTS)
+    findings.append(Finding(CONTENTS, await _contents(data)))
     return findings
+
+
+async def _contents(data: Path) -> list[str]:
+    """Find files whose content is not there, or not whole."""
+    wrong = await _wrong_contents(data)
+    # A relay that runs may have let a file go between the look at the store and the look at the disk.
+    return sorted(wrong & await _wrong_contents(data))[: proofs.SHOWN] if wrong else []
+
+
+async def _wrong_contents(data: Path) -> set[str]:
+    contents = Contents(data / "files")
+    wrong = set()
+    async with _one_view(data / "relay.db") as reading:
+        for digest, size in await queries.digests(reading):
+            path = contents.path(digest)
+            there = path.stat().st_size if path.is_file() else None
+            if there != size:
+                wrong.add(f"{path} {'is missing' if there is None else f'has {there} bytes, not {size}'}")
+    return wrong
 
 
 @asynccontextmanager

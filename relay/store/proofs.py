@@ -69,6 +69,29 @@ async def _indexed(connection: Connection) -> list[str]:
     ]
 
 
+async def _holdings(connection: Connection) -> list[str]:
+    missing = await connection.execute(
+        "SELECT l.seq FROM log AS l, json_each(l.extra, '$.attachments') AS a"
+        " WHERE l.kind = 1 AND l.extra IS NOT NULL AND NOT EXISTS (SELECT 1 FROM holding AS h"
+        " WHERE h.chat = l.chat AND h.message_id = l.message_id AND h.file = a.value->>'$.id') LIMIT ?",
+        (SHOWN,),
+    )
+    left = await connection.execute(
+        "SELECT h.file FROM holding AS h WHERE NOT EXISTS (SELECT 1 FROM log AS l, json_each(l.extra, '$.attachments')"
+        " AS a WHERE l.kind = 1 AND l.chat = h.chat AND l.message_id = h.message_id AND l.extra IS NOT NULL"
+        " AND a.value->>'$.id' = h.file) LIMIT ?",
+        (SHOWN,),
+    )
+    loose = await connection.execute(
+        "SELECT id FROM file WHERE (loose = 0) <> EXISTS (SELECT 1 FROM holding WHERE file = id) LIMIT ?", (SHOWN,)
+    )
+    return [
+        *(f"entry {seq} has a file that is not known to be held" for (seq,) in missing),
+        *(f"file {file} is known to be held by a message that does not" for (file,) in left),
+        *(f"file {file} is held by none and may not go, or the other way round" for (file,) in loose),
+    ]
+
+
 PROOFS: dict[str, Proof] = {
     "pages and indexes": _integrity,
     "foreign keys": _foreign_keys,
@@ -77,5 +100,6 @@ PROOFS: dict[str, Proof] = {
     "edits and deletions": _changed,
     "deleted texts are gone": _erased,
     "full-text index": _indexed,
+    "files and who holds them": _holdings,
 }
 """Each with the name it has in the report."""

@@ -572,3 +572,8 @@ async def known_digests(connection: Connection, digests: Sequence[str]) -> set[s
         "SELECT DISTINCT digest FROM file WHERE digest IN (SELECT value FROM json_each(?))", (as_json(digests),)
     )
     return {digest for (digest,) in rows}
+
+
+async def digests(connection: Connection) -> list[tuple[str, int]]:
+    """Read the contents that files have, and their sizes in bytes."""
+    return await connection.execute("SELECT DISTINCT digest, size FROM file")

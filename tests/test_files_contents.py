@@ -1,0 +1,65 @@
+"""The directory of contents: whole or not there, once each, and never taken away from under one who needs it."""
+
+import hashlib
+
+import pytest
+
+from relay.store.contents import Contents
+
+
+def put(contents: Contents, data: bytes) -> str:
+    incoming = contents.begin()
+    incoming.write(data)
+    digest = incoming.finish()
+    contents.place(incoming, digest)
+    incoming.discard()
+    return digest
+
+
+@pytest.fixture
+def contents(tmp_path) -> Contents:
+    return Contents(tmp_path / "files")
+
+
+def test_a_content_is_named_by_its_digest(contents):
+    digest = put(contents, b"hello")
+    assert digest == hashlib.sha256(b"hello").hexdigest()
+    assert contents.path(digest).read_bytes() == b"hello"
+    assert put(contents, b"hello") == digest
+    assert [one for some in contents.digests() for one in some] == [digest]
+
+
+def test_what_is_not_placed_leaves_nothing(contents):
+    incoming = contents.begin()
+    incoming.write(b"half")
+    incoming.discard()
+    incoming.discard()
+    assert list(contents.directory.iterdir()) == []
+
+
+def test_a_content_that_arrives_again_is_not_taken_away(contents):
+    digest = put(contents, b"x")
+    with contents.arrive(digest):
+        with contents.arrive(digest):
+            assert contents.put_aside(digest) is None
+        assert contents.put_aside(digest) is None
+    aside = contents.put_aside(digest)
+    assert aside is not None
+    assert not contents.path(digest).exists()
+    assert contents.put_aside(digest) is None
+
+
+def test_a_sweep_removes_what_is_unfinished_and_nothing_else(contents):
+    digest = put(contents, b"x")
+    unfinished = contents.begin()
+    unfinished.write(b"never finished")
+    unfinished._file.close()
+    contents.put_aside(put(contents, b"y"))
+    assert contents.sweep() == 2
+    assert [one for some in contents.digests() for one in some] == [digest]
+
+
+def test_a_directory_that_is_not_there_yet_is_empty(contents):
+    assert list(contents.digests()) == []
+    assert contents.sweep() == 0
+    assert contents.free() > 0
