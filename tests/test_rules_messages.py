@@ -82,6 +82,16 @@ def test_message_ids_count_up_in_each_chat_without_gaps(log: MemoryLog) -> None:
     assert log.new("User1", "User3", "c1").message_id == 1
 
 
+def test_messages_of_one_batch_have_ids_without_gaps(log: MemoryLog) -> None:
+    log.new("User1", "User2", "c0")
+    batch = [
+        log.command(user, requests.New(chat_id=chat_id, client_message_id=f"c{n}", message="x"))
+        for n in range(1, 4)
+        for user, chat_id in (("User1", "User2"), ("User2", "User1"))
+    ]
+    assert [answer.message_id for answer in log.run(*batch)] == [2, 3, 4, 5, 6, 7]
+
+
 def test_what_is_refused_takes_no_id(log: MemoryLog) -> None:
     log.new("User1", "User2", "c1")
     batch = [

@@ -187,6 +187,48 @@ async def test_replayed_events_show_what_is_true_now(relay: House, one: Client) 
     ]
 
 
+async def test_what_is_replayed_from_memory_shows_what_is_true_now_too(relay: House, one: Client) -> None:
+    await say(one, "User2", "open")
+    start = relay.relay.state.seq
+    await say(one, "User2", "a", "b")
+    for message_id in (2, 3):
+        answer = {"chatId": "User2", "clientMessageId": f"answer {message_id}", "message": "x", "replyTo": message_id}
+        await one.request("new", **answer)
+    await one.request("edit", chatId="User2", originalMessageId=2, message="better" * 400)
+    await one.request("delete", chatId="User2", originalMessageId=3)
+    assert relay.relay.hub.recent[0].seq <= start
+
+    def shown(frames: list[dict[str, Any]]) -> list[Any]:
+        payloads = [frame["payload"] for frame in frames if "id" in frame]
+        return [(one["messageId"], one.get("message"), one.get("status"), one.get("replyTo")) for one in payloads]
+
+    async with relay.open_from("User2", start) as two:
+        remembered = shown(await two.rest())
+    relay.relay.hub.recent.clear()
+    async with relay.open_from("User2", start) as two:
+        assert shown(await two.rest()) == remembered
+    assert [one[:3] for one in remembered] == [
+        (2, "better" * 400, "unread"),
+        (3, None, "deleted"),
+        (4, "x", "unread"),
+        (5, "x", "unread"),
+        (6, "better" * 400, None),
+        (7, None, None),
+    ]
+    assert remembered[2][3]["message"] == ("better" * 400)[:1_000]
+    assert "message" not in remembered[3][3]
+
+
+async def test_who_joins_is_not_told_of_what_was_said_before(relay: House, one: Client) -> None:
+    chat = (await one.request("createChat", type="group", name="Crew", participants=["User2"]))["chatId"]
+    await say(one, chat, "before")
+    await one.request("addParticipants", chatId=chat, participants=["User3"])
+    await say(one, chat, "after")
+    for after in (0, relay.relay.state.seq - 1):
+        async with relay.open_from("User3", after) as three:
+            assert [event for event in durable(await three.rest()) if event != "chats"] == [("new", 2)]
+
+
 async def test_live_and_replayed_events_are_the_same(relay: House, one: Client) -> None:
     await say(one, "User2", "open")
     await relay.add_device("User2", "laptop")
@@ -216,9 +258,11 @@ async def test_live_and_replayed_events_are_the_same(relay: House, one: Client) 
 # From replay to live.
 
 
+@pytest.mark.parametrize("kept", [4_096, 16])
 async def test_messages_that_pour_in_while_a_device_catches_up_come_once_and_in_order(
-    relay: House, one: Client
+    relay: House, one: Client, monkeypatch: pytest.MonkeyPatch, kept: int
 ) -> None:
+    monkeypatch.setattr("relay.core.hub.RECENT", kept)
     await say(one, "User2", "open")
     for n in range(700):
         await one.ask("new", chatId="User2", clientMessageId=f"before {n}", message="x")

@@ -245,19 +245,22 @@ async def test_a_cursor_never_goes_back(relay: Relay) -> None:
 
 
 async def test_a_cursor_is_never_on_disk_before_the_marks_of_its_acknowledgements(
-    relay: Relay, clock: MockClock
+    relay: Relay, clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(store_log, "RETRY", 100.0)
     writing = relay.log._writing
     await writing.execute(
         "CREATE TEMP TRIGGER no_marks BEFORE INSERT ON log WHEN NEW.kind = 4 BEGIN SELECT RAISE(ABORT, 'no'); END"
     )
     acknowledge(relay, 1)
+    clock.jump(3)
+    assert failures([await say(relay, "User1", "User2", "c0")]) == ["unavailable"], "the mark rode along"
     for n in range(10):
-        clock.jump(3)
-        assert await say(relay, "User1", "User2", f"c{n}") is not None
+        clock.jump(6)
+        assert (await say(relay, "User1", "User2", f"c{n}")).message_id == n + 2
         assert cursors(relay.data) == {}
     await writing.execute("DROP TRIGGER no_marks")
-    clock.jump(3)
+    clock.jump(101)
     await until(lambda: marks(relay.data))
     clock.jump(10)
     await until(lambda: cursors(relay.data))

@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import islice
 
+import msgspec
+
 from relay.core import render
 from relay.core.clock import Clock
 from relay.core.presence import Presence
@@ -15,7 +17,7 @@ from relay.core.state import State
 from relay.core.subscriber import Outlet, Receipt, Subscriber
 from relay.core.typing import Typing
 from relay.protocol import codec, events
-from relay.store.entry import Entry, Kind
+from relay.store.entry import REPLY_PREVIEW, Entry, Kind
 
 RECENT = 4_096
 """Entries kept in memory, so that a replay meets what goes on meanwhile."""
@@ -162,6 +164,22 @@ class Hub:
         self._recent_size += len(entry.message or "")
         while len(recent) > RECENT or self._recent_size > RECENT_SIZE:
             self._recent_size -= len(recent.popleft().message or "")
+        if entry.kind in (Kind.EDIT, Kind.DELETE):
+            self._amend(entry)
+
+    def _amend(self, change: Entry) -> None:
+        """What is remembered of a message is told as it is now: edited, or deleted and without its text (section 4)."""
+        target, deleted = change.target, change.kind == Kind.DELETE
+        for one in self.recent:
+            if one.chat != change.chat:
+                continue
+            if target == (one.message_id if one.kind == Kind.NEW else one.target if one.kind == Kind.EDIT else 0):
+                self._recent_size += len(change.message or "") - len(one.message or "")
+                one.message, one.attachments = change.message, change.attachments
+                one.deleted = deleted
+            elif one.reply_to is not None and one.reply_to.message_id == target:
+                text = change.message[:REPLY_PREVIEW] if change.message else None
+                one.reply_to = msgspec.structs.replace(one.reply_to, message=text)
 
     def _tell_messages(self, entry: Entry) -> None:
         subscribers = self.presence.subscribers

@@ -11,7 +11,7 @@ from relay.core import changes
 from relay.core.presence import Presence
 from relay.core.state import Chat, Member, State, User
 from relay.protocol import events, objects
-from relay.store.entry import Entry, Extra, Kind
+from relay.store.entry import REPLY_PREVIEW, Entry, Extra, Kind
 from relay.store.queries import ChatTexts, HistoryRow
 
 PREVIEW = 256
@@ -256,7 +256,7 @@ def _message(
         reply_to = objects.ReplyTo(
             message_id=row.target,
             client_message_id=row.reply_client_id,
-            message=row.reply_message,
+            message=row.reply_message[:REPLY_PREVIEW] if row.reply_message else None,
             sender=state.users[row.reply_actor].id,
             created_at=row.reply_at,
         )

@@ -10,6 +10,9 @@ import msgspec
 
 from relay.protocol.objects import Attachment, ReplyTo
 
+REPLY_PREVIEW = 1_000
+"""How much of a message stands in an answer to it, in characters."""
+
 
 class Kind(IntEnum):
     """What an entry records. The first three are messages of a chat and have a dense `message_id`."""

@@ -11,6 +11,7 @@ import msgspec
 from relay.protocol.objects import Attachment, ReplyTo
 from relay.store.database import Connection
 from relay.store.entry import (
+    REPLY_PREVIEW,
     ClientKey,
     Covered,
     CoveredBy,
@@ -159,7 +160,7 @@ def _entry(row: Sequence[Any], user_ids: Any) -> Entry:
             entry.reply_to = ReplyTo(
                 message_id=target,
                 client_message_id=reply_client_id,
-                message=reply_message,
+                message=reply_message[:REPLY_PREVIEW] if reply_message else None,
                 sender=user_ids[reply_actor].id,
                 created_at=reply_at,
             )

@@ -13,6 +13,7 @@ from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment, ReplyTo
 from relay.store.entry import (
+    REPLY_PREVIEW,
     Amendment,
     ClientKey,
     Extra,
@@ -21,9 +22,6 @@ from relay.store.entry import (
     MessageAt,
     Stored,
 )
-
-PREVIEW = 1_000
-"""How much of a message stands in an answer to it, in characters."""
 
 
 def cleared_by(state: State, chat: int) -> list[int]:
@@ -148,7 +146,7 @@ def _reply(draft: Drafting, chat: int, message_id: int) -> ReplyTo:
     return ReplyTo(
         message_id=message_id,
         client_message_id=stored.client_id,
-        message=stored.message[:PREVIEW] if stored.message else None,
+        message=stored.message[:REPLY_PREVIEW] if stored.message else None,
         sender=draft.state.users[stored.author].id,
         created_at=stored.at,
     )
