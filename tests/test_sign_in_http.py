@@ -4,6 +4,7 @@ import httpx
 import pytest
 from http_relay import close_code, http_relay, upgrade
 
+from relay.core.attempts import FREE
 from relay.protocol import control, requests
 from relay.settings import Auth, Settings
 
@@ -217,3 +218,12 @@ async def test_devices_are_listed_and_one_that_is_revoked_is_out_at_once(tmp_pat
         await browser.aclose()
     assert [one.label for one in left] == ["bot"]
     assert gone.status_code == 401
+
+
+async def test_an_open_relay_is_not_filled_with_users_by_one_address(tmp_path):
+    async with http_relay(tmp_path, Settings(auth=Auth(open=True))) as relay, relay.browser() as browser:
+        statuses = [
+            (await browser.post("/session", json={"name": f"Name {number}"})).status_code for number in range(8)
+        ]
+        assert len(relay.relay.state.users) == FREE
+    assert statuses == [200] * FREE + [429] * 3

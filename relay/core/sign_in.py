@@ -82,6 +82,8 @@ class SignIn:
         self._settings = settings
         self._by_address = Attempts(ADDRESS_WAIT)
         self._by_user = Attempts(USER_WAIT)
+        self._signed_up = Attempts(USER_WAIT)
+        """Each user that is made counts here: an open relay is no reason to be filled with them."""
 
     def ways(self) -> list[str]:
         """What a sign-in page may offer."""
@@ -117,6 +119,11 @@ class SignIn:
         name = " ".join(name.split())
         if not name:
             raise RelayError.bad_field("name", "a name is needed")
+        now = trio.current_time()
+        wait = self._signed_up.wait(network(address), now)
+        if wait > 0:
+            raise RelayError.rate_limited(int(wait * 1_000) + 1)
+        self._signed_up.failed(network(address), now)
         request = commands.SignUp(name, label, token_hash(token := new_token()))
         return await self._enter(address, None, request, token, id_for(name))
 
