@@ -23,6 +23,41 @@ def pin(core: int) -> None:
         Path("/proc/self/autogroup").write_text("-20", encoding="ascii")
 
 
+class Limits:
+    """A control group that gives a process a part of a core and so much memory; takes root.
+
+    Raises:
+        OSError: there are no control groups here, or they may not be made.
+    """
+
+    def __init__(self, cores: float, memory_mib: int) -> None:
+        root, name = Path("/sys/fs/cgroup"), f"relay-bench-{os.getpid()}"
+        quota, memory = int(cores * 100_000), memory_mib << 20
+        if (root / "cgroup.controllers").exists():
+            files = {root / name: {"cpu.max": f"{quota} 100000", "memory.max": str(memory)}}
+        else:
+            files = {
+                root / "cpu" / name: {"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": str(quota)},
+                root / "memory" / name: {"memory.limit_in_bytes": str(memory)},
+            }
+        self._groups = list(files)
+        for group, settings in files.items():
+            group.mkdir(exist_ok=True)
+            for file, value in settings.items():
+                (group / file).write_text(value, encoding="ascii")
+
+    def hold(self, pid: int) -> None:
+        """Put a process in, and what it starts from now on."""
+        for group in self._groups:
+            (group / "cgroup.procs").write_text(str(pid), encoding="ascii")
+
+    def remove(self) -> None:
+        """Remove it, once nothing runs in it."""
+        for group in self._groups:
+            with contextlib.suppress(OSError):
+                group.rmdir()
+
+
 class Process:
     """A server on its core, with all the processes it starts."""
 

@@ -20,7 +20,7 @@ from typing import Any
 import generator
 from floor import Floor
 from generator import RELAY, RELAY_ANSWER
-from machine import GENERATOR_CORE, pin
+from machine import GENERATOR_CORE, Limits, pin
 from under_load import TREE, Relay, template
 
 Figures = dict[str, Any]
@@ -106,11 +106,22 @@ def loaded(relay: Relay, counts: Counts, what: str, profile: Path | None, **plan
     return figures
 
 
-def dialogs(tree: Path, options: argparse.Namespace, what: str, *, pairs: int, window: int, rate: float = 0) -> Figures:
+def dialogs(
+    tree: Path,
+    options: argparse.Namespace,
+    what: str,
+    *,
+    pairs: int,
+    window: int,
+    rate: float = 0,
+    limits: Limits | None = None,
+) -> Figures:
     """Dialogs that each have somebody who sends and somebody who receives."""
     relay, counts = _relay(tree, users=2 * pairs)
     try:
-        relay.start()
+        process = relay.start()
+        if limits is not None:
+            limits.hold(process.pid)
         peers = [f"u{2 * pair + 1}" for pair in range(pairs)]
         senders = [relay.login(f"u{2 * pair}") for pair in range(pairs)]
         receivers = [relay.login(peer) for peer in peers]
@@ -242,6 +253,54 @@ def start(tree: Path, options: argparse.Namespace) -> list[Figures]:
         relay.stop()
 
 
+def scale(tree: Path, options: argparse.Namespace) -> list[Figures]:
+    """W1 at more and more dialogs, W2 at more and more members: what a delivery costs should stay."""
+    found = [
+        dialogs(tree, options, f"w1 at {pairs}", pairs=pairs, window=window)
+        for pairs, window in ((10, 8), (50, 8), (250, 8), (1_000, 2))
+    ]
+    for members in (50, 200, 1_000):
+        for row in w2(tree, argparse.Namespace(**{**vars(options), "members": members})):
+            found.append(row | {"work": f"{row['work']} at {members}"})
+    return found
+
+
+CARD_BYTES = 10e12
+"""What a cheap 32 GB card is taken to bear: some 300 times its size."""
+A_DAY = 100
+"""Messages that a person of an office sends."""
+
+
+def wear(tree: Path, options: argparse.Namespace) -> list[Figures]:
+    """Bytes that reach the disk for each message at a set rate, and how long a card would last."""
+    found = []
+    for rate in (1, 10, 100, 1_000):
+        row = dialogs(tree, options, f"wear {rate}/s", pairs=50, window=1, rate=rate)
+        each = max(1, row["disk_per_message"])
+        years = {
+            f"card_years_office_{people}": round(CARD_BYTES / (each * people * A_DAY * 365), 1) for people in (20, 200)
+        }
+        found.append(row | years)
+    return found
+
+
+PI = {"Pi 5": 0.45, "Pi 4": 0.2, "Pi 3": 0.1, "Pi Zero 2 W": 0.08}
+"""A core of theirs next to one of this machine, by public single-core figures: an assumption, not measured."""
+
+
+def pi(tree: Path, options: argparse.Namespace) -> list[Figures]:
+    """W1 with a quarter and a half of a core and 512 MiB, and what a Raspberry Pi would carry by that."""
+    found = []
+    for part in (0.25, 0.5):
+        limits = Limits(part, 512)
+        try:
+            row = dialogs(tree, options, f"w1 on {part} of a core", pairs=options.dialogs, window=8, limits=limits)
+        finally:
+            limits.remove()
+        found.append(row | {name: round(row["rate"] * speed / part) for name, speed in PI.items()})
+    return found
+
+
 WORK: dict[str, Callable[[Path, argparse.Namespace], list[Figures]]] = {
     "w1": w1,
     "one": one,
@@ -249,7 +308,11 @@ WORK: dict[str, Callable[[Path, argparse.Namespace], list[Figures]]] = {
     "open": open_loop,
     "start": start,
     "floor": floor,
+    "scale": scale,
+    "wear": wear,
+    "pi": pi,
 }
+USUAL = ("floor", "one", "w1", "w2", "open", "start")
 
 
 def _relay(tree: Path, *, users: int, members: int = 0, counted: bool = True) -> tuple[Relay, Counts]:
@@ -275,9 +338,9 @@ def _line(row: Figures) -> str:
         f"  {title} {row[name]['p50']:.2f}/{row[name]['p99']:.2f}"
         for name, title in (("delivery", "delivered"), ("last", "last"), ("done", "done"))
     )
-    rest = ""
+    rest = "".join(f"  {name} {row[name]}" for name in row if name.startswith(("Pi ", "card_")))
     if "disk_per_message" in row:
-        rest = f"  {row['messages_per_sync']} messages/sync  {row['disk_per_message']} B/message to disk"
+        rest += f"  {row['messages_per_sync']} messages/sync  {row['disk_per_message']} B/message to disk"
     return (
         f"{row['work']:10} {row['rate']:>8.0f} messages/s {row['deliveries']:>8.0f} deliveries/s"
         f"  {row['cpu_us_per_message']} µs/message{delays} ms (p50/p99)"
@@ -304,7 +367,7 @@ def _summary(rows: list[Figures]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("work", nargs="*", choices=[[], *WORK], default=list(WORK))
+    parser.add_argument("work", nargs="*", choices=[[], *WORK], default=list(USUAL))
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--dialogs", type=int, default=50)

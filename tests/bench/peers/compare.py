@@ -1,7 +1,7 @@
 """The relay and the servers a user would pick instead, on the same work in the same run.
 
-Usage: python tests/bench/peers/compare.py [--rounds N] [--seconds S] [--peers A,B] [--work W,…] > results.json
-Then:  python tests/bench/report.py results.json      (README.md says what the work is)
+Usage: python tests/bench/peers/compare.py [--rounds N] [--seconds S] [--peers A,B] [--work W,…] > results.jsonl
+Then:  python tests/bench/report.py results.jsonl     (README.md says what the work is)
 """
 
 import argparse
@@ -247,7 +247,6 @@ def main() -> None:
     pin(GENERATOR_CORE)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(16_384, hard), hard))
-    rows: list[dict[str, Any]] = []
     root = Path(tempfile.mkdtemp(prefix="peers-"))
     root.chmod(0o755)
     try:
@@ -257,12 +256,10 @@ def main() -> None:
                     print(f"{name} is not installed", file=sys.stderr)
                     continue
                 for row in one_round(name, root, options.work.split(","), options.seconds, first=not number):
-                    rows.append(row | {"round": number, "load": round(os.getloadavg()[0], 2)})
-                    short = {key: value for key, value in rows[-1].items() if not isinstance(value, dict)}
-                    print(json.dumps(short), file=sys.stderr, flush=True)
+                    row |= {"round": number, "load": round(os.getloadavg()[0], 2)}
+                    print(json.dumps(row), flush=True)
     finally:
         shutil.rmtree(root, ignore_errors=True)
-    print(json.dumps({"kind": "peers", "cores": os.cpu_count(), "python": sys.version.split()[0], "rows": rows}))
 
 
 if __name__ == "__main__":
