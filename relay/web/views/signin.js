@@ -21,6 +21,20 @@ function failureText(failure, invite) {
 export class SignIn extends Component {
   state = { invite: inviteCode(), failure: null, busy: false, way: null };
 
+  componentDidMount() {
+    addEventListener("hashchange", this.onLink);
+  }
+
+  componentWillUnmount() {
+    removeEventListener("hashchange", this.onLink);
+  }
+
+  // An invite link opened where the page is already: the browser changes what stands after the # and no more.
+  onLink = () => {
+    const invite = inviteCode();
+    if (invite) this.setState({ invite, failure: null });
+  };
+
   async enter(credentials, invite = false) {
     this.setState({ busy: true, failure: null });
     try {
