@@ -130,3 +130,31 @@ def test_every_screen_has_its_picture(person: Any, pictures: Path, size: str, sc
     page.wait_for_selector(".modal .person")
     take(page, "jump")
     page.keyboard.press("Escape")
+
+
+def test_the_readme_shows_two_people_talking(person: Any, pictures: Path) -> None:
+    """`chat.png` is the picture in the README, kept as packaging/pictures/chat.png."""
+    anna, ben, lei = person("anna", viewport={"width": 1100, "height": 640}), person("ben"), person("lei")
+    [crew] = anna.ask(("createChat", {"type": "group", "name": "Harbour crew", "participants": ["ben", "lei"]}))
+    lei.say("anna", "周末一起吃火锅吗?我知道一家新店。")
+    anna.say("anna", "Wi-Fi for guests: `blue-otter-42`")
+    lei.say(crew["chatId"], "The wind drops at two, says the forecast.", "I bring the ropes.")
+    ben.say("anna", "Morning! Did the boat survive the night?")
+    anna.say(
+        "ben", "It did 🎉 One fender is gone, that is all.", "But the pump is silent:\n```\nERR 17: no pressure\n```"
+    )
+    answer = {"chatId": "anna", "message": "That is the filter. I have one in the shed, give me an hour.", "replyTo": 3}
+    ben.ask(("new", answer))
+    anna.say("ben", "You are the best. Coffee is on me ☕")
+    ben.ask(("read", {"chatId": "anna"}))
+    anna.ask(("read", {"chatId": "ben"}))
+    other = ben.chats()
+    page = anna.chats()
+    page.click("[data-chat=ben]")
+    page.wait_for_selector(".chat-title-sub .is-online")
+    page.wait_for_selector(".is-mine .ticks-read")
+    other.click("[data-chat=anna]")
+    page.wait_for_timeout(350)
+    kept = pictures / "chat.png"
+    page.screenshot(path=kept)
+    assert kept.stat().st_size <= 120 * 1024
