@@ -14,7 +14,9 @@ from relay.protocol.objects import ChatType
 from relay.store.entry import Entry, Kind
 
 TAIL_LENGTH = 256
-TAILS = 512
+TAIL_MESSAGES = 65_536
+"""Messages that all tails together may hold. A number of tails would do less: with one more busy chat than
+that, each would be gone before its next mark, and every mark would be looked up in the store."""
 
 
 class User(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
@@ -111,14 +113,16 @@ class Tail:
         self.since = since
         """Every undeleted message from this id on is in `messages`."""
 
-    def add(self, message_id: int, author: int, client_id: str) -> None:
-        """Take the chat's next message."""
+    def add(self, message_id: int, author: int, client_id: str) -> bool:
+        """Take the chat's next message; give whether it is longer by it."""
         messages = self.messages
         messages[message_id] = (author, client_id)
-        if len(messages) > TAIL_LENGTH:
-            oldest = next(iter(messages))
-            del messages[oldest]
-            self.since = oldest + 1
+        if len(messages) <= TAIL_LENGTH:
+            return True
+        oldest = next(iter(messages))
+        del messages[oldest]
+        self.since = oldest + 1
+        return False
 
 
 class State:
@@ -143,6 +147,8 @@ class State:
         self.cleared: set[int] = set()
         """Dialogs that are out of the list of one of their users at least."""
         self.tails: dict[int, Tail] = {}
+        self._tailed = 0
+        """How many messages the tails hold."""
 
     # What the rules ask.
 
@@ -225,11 +231,18 @@ class State:
         self.members[entry.chat][entry.actor].seen += 1
         tail = self.tails.get(entry.chat)
         if tail is None:
-            if len(self.tails) >= TAILS:
-                del self.tails[next(iter(self.tails))]
             tail = self.tails[entry.chat] = Tail(entry.message_id)
         assert entry.client_id is not None
-        tail.add(entry.message_id, entry.actor, entry.client_id)
+        if tail.add(entry.message_id, entry.actor, entry.client_id):
+            self._tailed += 1
+            if self._tailed > TAIL_MESSAGES:
+                # The oldest tail goes; a chat that is still busy begins another one.
+                self._forget_tail(next(iter(self.tails)))
+
+    def _forget_tail(self, chat: int) -> None:
+        tail = self.tails.pop(chat, None)
+        if tail is not None:
+            self._tailed -= len(tail.messages)
 
     def _mark(self, entry: Entry) -> None:
         chat = self.chats[entry.chat]
@@ -256,8 +269,8 @@ class State:
             if user == author or max(member.read, member.joined) >= entry.target:
                 member.seen -= 1
         tail = self.tails.get(entry.chat)
-        if tail is not None:
-            tail.messages.pop(entry.target, None)
+        if tail is not None and tail.messages.pop(entry.target, None) is not None:
+            self._tailed -= 1
 
     @singledispatchmethod
     def _change(self, change: changes.AnyChange, entry: Entry) -> None:
@@ -320,7 +333,7 @@ class State:
         for user in self.members[entry.chat]:
             self.chats_of[user].discard(entry.chat)
         self.members[entry.chat] = {}
-        self.tails.pop(entry.chat, None)
+        self._forget_tail(entry.chat)
 
     @_change.register
     def _chat_hidden(self, change: changes.ChatHidden, entry: Entry) -> None:

@@ -16,8 +16,6 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 BEGIN, END = "<!-- table: made by report.py -->", "<!-- end of table -->"
 Rows = list[dict[str, Any]]
-SYNCS = {"relay", "prosody-sql", "ejabberd-sqlite"}
-"""Those whose answer is meant to survive a power cut."""
 
 
 class Results:
@@ -33,10 +31,16 @@ class Results:
         values = [of(row) for row in self._rows[peer, work]]
         return statistics.median(values) if values else None
 
+    def syncs(self, peer: str) -> bool:
+        """Whether a message that comes alone makes a server sync."""
+        return any(row["syncs"] >= row["messages"] / 2 for row in self._rows[peer, "syncs"])
+
     def spread(self, peer: str, work: str, key: str) -> str:
         values = [row[key] for row in self._rows[peer, work]]
         if not values:
             return ""
+        if not any(values):
+            return "none in time"
         middle = _short(statistics.median(values))
         return middle if len(values) == 1 else f"{middle} ({_short(min(values))} to {_short(max(values))})"
 
@@ -104,7 +108,15 @@ def plot(results: Results) -> str:
             if not value:
                 continue
             length = (WIDTH - LEFT - 90) * math.log10(max(value, 10) / 10) / math.log10(most / 10)
-            kind = "ours" if peer == "relay" else "floor" if peer == "floor" else "syncs" if peer in SYNCS else "other"
+            kind = (
+                "ours"
+                if peer == "relay"
+                else "floor"
+                if peer == "floor"
+                else "syncs"
+                if results.syncs(peer)
+                else "other"
+            )
             drawn += [
                 f'<text x="{LEFT - 8}" y="{y + 13}" text-anchor="end">{escape(peer)}</text>',
                 f'<rect x="{LEFT}" y="{y + 2}" width="{length:.1f}" height="{ROW - 5}" class="{kind}"/>',
@@ -114,7 +126,7 @@ def plot(results: Results) -> str:
         y += GAP - 10
     legend = (
         ("ours", "this relay"),
-        ("syncs", "syncs before it answers"),
+        ("syncs", "syncs each answer"),
         ("other", "does not"),
         ("floor", "floor of one CPython thread"),
     )

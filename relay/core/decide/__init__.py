@@ -34,7 +34,10 @@ def stands_alone(state: State, command: Command) -> bool:
     if type(request) is not requests.New:
         return type(request) not in _MARKS
     key = state.chat_key(command.user, request.chat_id)
-    return key is None or bool(cleared_by(state, key))
+    if key is None or cleared_by(state, key):
+        return True
+    # What it replies to has to be in the log: it may be in this very batch.
+    return request.reply_to is not None and request.reply_to > state.chats[key].last_message_id
 
 
 def decide(state: State, batch: Sequence[Command], facts: Facts) -> Draft:
