@@ -14,6 +14,7 @@ if [ -z "$built" ]; then
 fi
 
 # Another time, place and mask must not show.
+umask 022
 (umask 077 && cd / && TZ=Asia/Tokyo uv run --project "$here/.." "$here/build.py" --out "$work/second" >/dev/null)
 for one in "$built"/*; do
 	[ -f "$one" ] || continue

@@ -3,15 +3,18 @@
     chat.py say TOKEN PEER TEXT [--from ADDRESS]   one message; prints its messageId
     chat.py count TOKEN PEER                       prints how many messages that chat has
     chat.py idle TOKEN N                           N connections that do nothing, until killed
-    chat.py converse TOKEN1 TOKEN2 STOP            User1 to User2 without a pause, and newcomers knocking
-                                                   all the time, until the file STOP is there; prints what
-                                                   happened to connections and messages, as JSON
+    chat.py converse TOKEN1 TOKEN2 STOP [--messages N]
+                                                   User1 to User2 without a pause, and newcomers knocking
+                                                   all the time, until the file STOP is there or N messages
+                                                   were answered; prints what happened to connections and
+                                                   messages, as JSON
 
 Run with the relay's libraries in PYTHONPATH.
 """
 
 import argparse
 import json
+import os
 import sys
 import time
 import uuid
@@ -23,7 +26,7 @@ from typing import Any
 import trio
 import trio_websocket
 
-PORT = 8765
+PORT = int(os.environ.get("RELAY_PORT", "8765"))
 PATIENCE = 25
 PAUSE = 0.01
 
@@ -100,6 +103,7 @@ class Conversation:
     def __init__(self, options: argparse.Namespace) -> None:
         self.tokens = options.token1, options.token2
         self.stop = Path(options.stop)
+        self.enough = options.messages
         self.answered: dict[str, int] = {}
         """The messageId of each client id."""
         self.received: dict[str, int] = {}
@@ -130,6 +134,10 @@ class Conversation:
                 self.refused += 1
             await trio.sleep(PAUSE)
 
+    def over(self) -> bool:
+        """Whether they have talked enough."""
+        return self.stop.exists() or 0 < self.enough <= len(self.answered)
+
     @staticmethod
     def code(group: BaseException) -> str:
         """The close code within a group of errors."""
@@ -140,7 +148,7 @@ class Conversation:
 
     async def write(self, chat: Chat) -> None:
         """One message after the other; what was not answered is sent again under the same id."""
-        while not self.stop.exists():
+        while not self.over():
             if not self.waiting:
                 self.waiting = str(uuid.uuid4())
             began = trio.current_time()
@@ -166,7 +174,7 @@ class Conversation:
 
     async def knock(self) -> None:
         """Come in anew all the time, with a token that is not good: the answer is a short one."""
-        while not self.stop.exists():
+        while not self.over():
             began = trio.current_time()
             try:
                 async with await trio.open_tcp_stream("127.0.0.1", PORT) as stream:
@@ -224,6 +232,7 @@ def main() -> None:
     converse = commands.add_parser("converse")
     for name in ("token1", "token2", "stop"):
         converse.add_argument(name)
+    converse.add_argument("--messages", type=int, default=0)
     options = parser.parse_args()
     try:
         if options.what == "converse":

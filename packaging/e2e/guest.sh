@@ -97,6 +97,7 @@ part1() {
 	systemctl restart $unit
 	active
 	echo "# RSS at the start: $(memory); exec to READY $((($(show ActiveEnterTimestampMonotonic) - $(show ExecMainStartTimestampMonotonic)) / 1000)) ms"
+	: >$state/idle
 	chat idle "$(cat $state/token1)" 100 >$state/idle & local holding=$!
 	for _ in $(seq 50); do grep -q ready $state/idle && break; sleep 0.2; done
 	echo "# RSS with 100 idle connections: $(memory)"
