@@ -19,7 +19,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--kill-rounds", type=int, default=5, help="how often a relay under load is killed and started again"
     )
     parser.addoption(
-        "--model-examples", type=int, default=20, help="how many conversations the model test acts out (default: 20)"
+        "--model-examples",
+        type=int,
+        default=20,
+        help="how many conversations the model test acts out (default: 15; more also make a failure smaller)",
     )
     parser.addoption("--browser", action="store_true", help="run the tests of the web client in Chromium too")
     parser.addoption("--pictures", metavar="DIR", help="keep the browser tests' pictures of every screen there")
