@@ -3,6 +3,7 @@
 import email.utils
 import gzip
 import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -48,7 +49,7 @@ def build(work: Path, tree: Path, version: str, arch: str, out: Path, epoch: int
     _put(root, "etc/relay/relay.toml", SETTINGS_HEAD.encode() + _default_settings())
     _put(root, f"usr/share/doc/{PACKAGE}/copyright", licences.copyright_file(library).encode())
     _put(root, f"usr/share/doc/{PACKAGE}/changelog.gz", _squeezed(_changelog(version, epoch)))
-    _put(root, "usr/share/man/man1/relay.1.gz", _squeezed((DEBIAN / "relay.1").read_bytes()))
+    _put(root, "usr/share/man/man1/relay.1.gz", _squeezed(_manual()))
     files = sorted(path for path in root.rglob("*") if path.is_file())
     names = [str(path.relative_to(root)) for path in files]
     size = sum(-(-path.stat().st_size // 1024) for path in files)
@@ -80,6 +81,14 @@ def _put(root: Path, name: str, content: bytes, *, program: bool = False) -> Non
 
 def _squeezed(content: bytes) -> bytes:
     return gzip.compress(content, 9, mtime=0)
+
+
+def _manual() -> bytes:
+    """The man page, made of the commands themselves."""
+    command = [sys.executable, "-m", "relay", "help", "--man"]
+    # Neither the terminal's width nor its colours may show in it.
+    environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1"}
+    return subprocess.run(command, cwd=bundle.TOP, env=environment, check=True, stdout=subprocess.PIPE).stdout
 
 
 def _default_settings() -> bytes:
