@@ -26,6 +26,8 @@ def _values(info: inspect.Type) -> st.SearchStrategy[Any]:
         case inspect.StrType():
             alphabet = st.sampled_from(ID_CHARACTERS) if info.pattern else TEXT
             return st.text(alphabet, min_size=info.min_length or 0, max_size=min(info.max_length or 12, 12))
+        case inspect.BytesType():
+            return st.binary(max_size=12)
         case inspect.IntType():
             # Beyond 64 bits there is no room in the store; the types that reach it say so themselves.
             return st.integers(info.ge if info.ge is not None else -(2**53), info.le if info.le is not None else 2**53)

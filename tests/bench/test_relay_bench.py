@@ -14,7 +14,7 @@ from relay.net import frames
 from tests.command_line import run
 from tests.relay_process import RelayProcess, add_users
 
-SMALL = ("--seconds", "0.4", "--dialogs", "2", "--members", "3", "--idle", "5", "--messages", "300", "--rate", "50")
+SMALL = ("--seconds", "1", "--dialogs", "2", "--members", "3", "--idle", "5", "--messages", "300", "--rate", "50")
 
 
 def test_every_work_comes_to_figures_and_loses_nothing() -> None:
@@ -28,7 +28,7 @@ def test_every_work_comes_to_figures_and_loses_nothing() -> None:
         "reconnect storm", "replay",
     ]  # fmt: skip
     measured = [row for name, row in rows.items() if name != "start"]
-    assert all(row["per_second"] > 0 and not row.get("lost") for row in measured)
+    assert [row for row in measured if row["per_second"] <= 0 or row.get("lost")] == []
     assert all(row["p50"] <= row["p99"] <= row["worst"] for row in measured)
     assert rows["replay"]["sent"] >= 300
 
