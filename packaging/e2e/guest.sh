@@ -32,7 +32,7 @@ install() {
 }
 begin() { # a conversation, and newcomers beside it
 	rm -f $state/stop
-	patience=200 chat converse "$(cat $state/token1)" "$(cat $state/token2)" $state/stop >$state/conversation 2>&1 &
+	patience=600 chat converse "$(cat $state/token1)" "$(cat $state/token2)" $state/stop >$state/conversation 2>&1 &
 	conversation=$!
 	sleep 2
 }

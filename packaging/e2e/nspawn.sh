@@ -1,7 +1,7 @@
 #!/bin/bash
 # The life of an installation under a real systemd: PID 1 of a Debian in a container.
 #   nspawn.sh OLD.deb NEW.deb [SUITE]                 (root; systemd-container, mmdebstrap)
-# The container has no network. E2E_LIMIT: seconds for all of it, 400 where nothing is said.
+# The container has no network. E2E_LIMIT: seconds for all of it, 600 where nothing is said.
 set -eu
 here=$(dirname "$(readlink -f "$0")")
 old=$1 new=$2 suite=${3:-bookworm}
@@ -28,7 +28,7 @@ cat >"$root/etc/systemd/system/e2e.service" <<U
 After=basic.target dbus.service
 [Service]
 Type=oneshot
-TimeoutStartSec=600
+TimeoutStartSec=900
 Environment=HOME=/root
 StandardOutput=append:/opt/e2e/log
 StandardError=append:/opt/e2e/log
@@ -40,7 +40,7 @@ mkdir -p "$root/etc/systemd/system/multi-user.target.wants"
 ln -s ../e2e.service "$root/etc/systemd/system/multi-user.target.wants/e2e.service"
 touch "$root/opt/e2e/log"
 export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
-end=$((SECONDS + ${E2E_LIMIT:-400}))
+end=$((SECONDS + ${E2E_LIMIT:-600}))
 # Once to live through, and once more after a reboot.
 for _ in 1 2; do
 	systemd-nspawn -q --boot -D "$root" --register=no --keep-unit --private-network --system-call-filter=bpf \
@@ -54,7 +54,7 @@ for _ in 1 2; do
 done
 cat "$root/opt/e2e/log"
 if [ -n "$pid" ]; then
-	echo "E2E FAIL (still running after ${E2E_LIMIT:-400} s)"
+	echo "E2E FAIL (still running after ${E2E_LIMIT:-600} s)"
 	tail -n 5 "$work/console"
 	exit 1
 fi
