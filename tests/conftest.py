@@ -21,7 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--model-examples",
         type=int,
-        default=20,
+        default=15,
         help="how many conversations the model test acts out (default: 15; more also make a failure smaller)",
     )
     parser.addoption("--browser", action="store_true", help="run the tests of the web client in Chromium too")

@@ -11,6 +11,7 @@ from trio.testing import MockClock
 
 from relay.net import outbox
 from relay.store import log as store_log
+from relay.store import queries
 
 
 @pytest.fixture
@@ -217,6 +218,30 @@ async def test_what_is_replayed_from_memory_shows_what_is_true_now_too(relay: Ho
     ]
     assert remembered[2][3]["message"] == ("better" * 400)[:1_000]
     assert "message" not in remembered[3][3]
+
+
+@pytest.mark.parametrize(("request_type", "text"), [("edit", "better"), ("delete", None)])
+async def test_who_changes_a_message_while_it_is_replayed_to_them_gets_it_changed(
+    relay: House, one: Client, monkeypatch: pytest.MonkeyPatch, request_type: str, text: str | None
+) -> None:
+    """They have the answer and are told no more: the replay must not bring the old text back."""
+    await relay.add_device("User1", "laptop")
+    await say(one, "User2", "a")
+    read, go_on = trio.Event(), trio.Event()
+    real = queries.replay
+
+    async def slow(*arguments: Any) -> Any:
+        page = await real(*arguments)
+        read.set()
+        await go_on.wait()
+        return page
+
+    monkeypatch.setattr(queries, "replay", slow)
+    async with relay.open_from("User1laptop", 0) as laptop:
+        await read.wait()
+        await laptop.request(request_type, chatId="User2", originalMessageId=1, message="better")
+        go_on.set()
+        assert (await laptop.until("new"))["payload"].get("message") == text
 
 
 async def test_who_joins_is_not_told_of_what_was_said_before(relay: House, one: Client) -> None:

@@ -33,6 +33,8 @@ def _values(info: inspect.Type) -> st.SearchStrategy[Any]:
             return st.integers(info.ge if info.ge is not None else -(2**53), info.le if info.le is not None else 2**53)
         case inspect.FloatType():
             return st.floats(allow_nan=False, allow_infinity=False)
+        case inspect.BytesType():
+            return st.binary(max_size=12)
         case inspect.BoolType():
             return st.booleans()
         case inspect.NoneType():

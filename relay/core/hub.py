@@ -5,7 +5,7 @@ that cannot keep up falls behind and is brought back by whoever reads the log fo
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
 import msgspec
@@ -168,18 +168,30 @@ class Hub:
             self._amend(entry)
 
     def _amend(self, change: Entry) -> None:
-        """What is remembered of a message is told as it is now: edited, or deleted and without its text (section 4)."""
-        target, deleted = change.target, change.kind == Kind.DELETE
+        """Bring what is remembered of a message up to what is true now."""
         for one in self.recent:
-            if one.chat != change.chat:
-                continue
-            if target == (one.message_id if one.kind == Kind.NEW else one.target if one.kind == Kind.EDIT else 0):
-                self._recent_size += len(change.message or "") - len(one.message or "")
-                one.message, one.attachments = change.message, change.attachments
-                one.deleted = deleted
-            elif one.reply_to is not None and one.reply_to.message_id == target:
-                text = change.message[:REPLY_PREVIEW] if change.message else None
-                one.reply_to = msgspec.structs.replace(one.reply_to, message=text)
+            if one.chat == change.chat:
+                before = len(one.message or "")
+                _amend(one, change)
+                self._recent_size += len(one.message or "") - before
+
+    def refresh(self, entries: Sequence[Entry], since: int) -> bool:
+        """Bring entries up to what is true now that were read from a log which ended at `since`.
+
+        Whoever changed a message meanwhile has the answer and is told no more: what is sent after it must know.
+        Tells whether all that happened since is still in memory.
+        """
+        recent = self.recent
+        if self.state.seq == since:
+            return True
+        if not recent or recent[0].seq > since + 1:
+            return False
+        for change in islice(recent, since + 1 - recent[0].seq, None):
+            if change.kind in (Kind.EDIT, Kind.DELETE):
+                for one in entries:
+                    if one.chat == change.chat:
+                        _amend(one, change)
+        return True
 
     def _tell_messages(self, entry: Entry) -> None:
         subscribers = self.presence.subscribers
@@ -307,3 +319,14 @@ class Hub:
         subscriber.position = self.state.seq
         subscriber.live = True
         return True
+
+
+def _amend(one: Entry, change: Entry) -> None:
+    """Tell a message, an earlier edit of it and an answer to it as they are after an edit or a deletion (section 4)."""
+    target = change.target
+    if target == (one.message_id if one.kind == Kind.NEW else one.target if one.kind == Kind.EDIT else 0):
+        one.message, one.attachments = change.message, change.attachments
+        one.deleted = change.kind == Kind.DELETE
+    elif one.reply_to is not None and one.reply_to.message_id == target:
+        text = change.message[:REPLY_PREVIEW] if change.message else None
+        one.reply_to = msgspec.structs.replace(one.reply_to, message=text)

@@ -268,8 +268,13 @@ class Service:
             subscriber.position = state.pruned
         chats = [chat for chat in state.chats_of[subscriber.user] if state.chats[chat].last_seq > subscriber.position]
         page = await queries.replay(self.reading, subscriber.position, upto, chats, PAGE, state.users)
+        if not self.hub.refresh(page.entries, upto):
+            return
         for entry in self.hub.replay(subscriber, page.entries):
             await self._send_chat_list(subscriber, entry.seq, entry.at)
+            if not self.hub.refresh(page.entries, upto):
+                subscriber.position = entry.seq
+                return
         subscriber.position = page.upto
 
     async def _send_chat_list(self, subscriber: Subscriber, seq: int, at: int) -> None:
