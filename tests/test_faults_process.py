@@ -47,6 +47,14 @@ async def test_killed_at_any_moment_it_keeps_what_it_answered(tmp_path: Path, ki
                     if event.name == "new":
                         received.append((event.payload.message_id, event.payload.message))
 
+        sending = trio.CancelScope()
+
+        async def send_all() -> None:
+            with sending:
+                async with trio.open_nursery() as lanes:
+                    for lane in range(4):
+                        lanes.start_soon(send, lane)
+
         async def send(lane: int) -> None:
             async with connect(relay.url, tokens["User1"]) as client:
                 for number in range(1_000_000):
@@ -55,8 +63,7 @@ async def test_killed_at_any_moment_it_keeps_what_it_answered(tmp_path: Path, ki
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(receive)
-            for lane in range(4):
-                nursery.start_soon(send, lane)
+            nursery.start_soon(send_all)
             for _ in range(kill_rounds):
                 before = len(answered)
                 with trio.fail_after(60):
@@ -65,6 +72,7 @@ async def test_killed_at_any_moment_it_keeps_what_it_answered(tmp_path: Path, ki
                 await trio.sleep(dice.uniform(0, 0.06))
                 await relay.kill()
                 await relay.start()
+            sending.cancel()
             with trio.fail_after(120):
                 while not {text for _, text in received} >= set(answered):
                     await trio.sleep(0.05)
