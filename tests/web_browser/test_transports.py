@@ -103,7 +103,7 @@ def lan_context(tmp_path: Path, chromium: Any) -> Iterator[Any]:
             )
         )
         context = opened[-1].new_context(locale="en-GB", viewport={"width": 1280, "height": 800})
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(60_000)
         if relay.url.startswith("https"):
             context.grant_permissions(["notifications"], origin=relay.url)
         context.add_init_script(OVERHEAR)
