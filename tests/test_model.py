@@ -43,6 +43,7 @@ class Device:
         self.client: Client | None = None
         self.acknowledges = True
         self.unacknowledged: list[dict[str, Any]] = []
+        self.pinged = 0
         self.received = 0
         self.safe = 0
         """Up to here it has acknowledged everything: none of it may come again."""
@@ -68,6 +69,17 @@ class Device:
             if self.client is client:
                 self.client = None
             self.news.set()
+
+    async def ping(self) -> None:
+        """Say something to which there is an answer: what was said before it has been taken in by then."""
+        if self.client is not None:
+            self.pinged += 1
+            await self.client.ping()
+
+    @property
+    def unheard(self) -> bool:
+        """Whether such an answer is still to come."""
+        return self.client is not None and len(self.client.pongs) < self.pinged
 
     async def ask(self, payload_type: str, **payload: Any) -> dict[str, Any]:
         """Ask and wait for the answer."""
@@ -119,7 +131,7 @@ class World:
         before = self.house
         if crash:
             for device in self.devices.values():
-                device.safe = 0
+                device.safe = device.received = 0
             self._life.cancel()
         else:
             before.server.stop()
@@ -145,7 +157,7 @@ class World:
         if device.client is None:
             assert self.house is not None
             client = device.client = await self.house.open(name)
-            device.unacknowledged, device.answers = [], {}
+            device.unacknowledged, device.answers, device.pinged = [], {}, 0
             self.house._nursery.start_soon(device.listen, client)
         return device
 
@@ -154,8 +166,7 @@ class World:
         assert self.house is not None
         log, quiet = self.house.relay.log, 0
         for device in self.devices.values():
-            if device.client is not None:
-                await device.client.ping()
+            await device.ping()
         with trio.fail_after(60):
             while quiet < 3:
                 self.clock.jump(0.06)
@@ -163,6 +174,7 @@ class World:
                 # What is done between two batches comes after the one that is under way.
                 await log.chore(_nothing)
                 busy = bool(log._waiting or log._late) or await self._acknowledge()
+                busy = busy or any(device.unheard for device in self.devices.values())
                 quiet = 0 if busy or self._catching_up() else quiet + 1
         for device in self.devices.values():
             if device.client is not None and not device.unacknowledged:
@@ -181,12 +193,15 @@ class World:
             if device.client is None or not device.acknowledges:
                 continue
             frames, device.unacknowledged = device.unacknowledged, []
-            for frame in frames:
+            if frames:
                 some = True
+            for frame in frames:
                 await device.client.ack(frame)
                 payload = frame["payload"]
                 if frame["eventType"] == "new" and payload["sender"] != device.user:
                     self.talk(device.user, payload["chatId"]).mark(device.user, payload["messageId"], read=False)
+            if frames:
+                await device.ping()
         return some
 
     # The model.
