@@ -163,17 +163,6 @@ def test_over_plain_http_one_can_chat_and_nothing_promises_more(lan_relay: Any, 
     assert not offers_notifications(page)
 
 
-def test_past_the_warning_one_can_chat_and_be_notified_but_not_install(lan_relay: Any, lan_context: Any) -> None:
-    relay = lan_relay(secure=True)
-    page = lan_context(relay).new_page()
-    click_through(page, relay.url)
-    chat(page, relay)
-    assert page.evaluate("isSecureContext") is True
-    assert page.evaluate(REGISTERED) == "SecurityError"
-    assert offers_notifications(page)
-    assert page.evaluate(NOTIFY) == "shown"
-
-
 def test_with_the_authority_trusted_everything_works(lan_relay: Any, lan_context: Any) -> None:
     relay = lan_relay(secure=True)
     context = lan_context(relay, trust=True)
