@@ -1,6 +1,6 @@
 """`/trust` and `/ca.crt`: how each kind of device comes to trust the relay's own authority. Also over plain HTTP.
 
-What the page says works is what Chromium does (tests/web_browser/test_tls.py); no script is on it.
+What the page says works is what Chromium does (tests/web_browser/test_transports.py); no script is on it.
 """
 
 import base64

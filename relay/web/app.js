@@ -2,7 +2,7 @@
 import { effect } from "@preact/signals";
 import { render } from "preact";
 import {
-  active, begin, flushWhenHidden, openChat, readLocation, save, settings, state, wakeUp, watchTyping,
+  active, begin, flushWhenHidden, openChat, readLocation, save, sendReadMarks, settings, state, wakeUp, watchTyping,
 } from "./intents.js";
 import { preferredLanguage, useLanguage } from "./i18n/i18n.js";
 import { html } from "./views/parts.js";
@@ -23,13 +23,17 @@ function watchWindow() {
     if (document.visibilityState === "visible") wakeUp();
     else {
       flushWhenHidden();
+      sendReadMarks();
       save();
     }
   });
   addEventListener("pageshow", (event) => {
     if (event.persisted) wakeUp();
   });
-  addEventListener("pagehide", save);
+  addEventListener("pagehide", () => {
+    sendReadMarks();
+    save();
+  });
   addEventListener("online", wakeUp);
   addEventListener("popstate", readLocation);
   addEventListener("hashchange", readLocation);

@@ -58,6 +58,8 @@ let uploadsRunning = 0;
 const inFlight = new Set();
 const verified = new Set();
 const asked = new Set();
+/** Whether the relay has told which chats there are; before, a chat that is not known may exist all the same. */
+let listed = false;
 /** Chats one is leaving or deleting oneself. */
 const ending = new Set();
 /** Chats of which a part far from the end is loaded. */
@@ -202,6 +204,7 @@ async function leave() {
   wire = null;
   again?.stop();
   tabs?.postMessage({ kind: "signedOut" });
+  listed = false;
   remember(null);
   await storage?.erase();
   storage = null;
@@ -265,7 +268,6 @@ function onWireState(next) {
 
 async function onLive() {
   verified.clear();
-  asked.clear();
   pump();
   refreshChats();
   wire.request("profile", {}).then((mine) => change((now) => model.learnPeople(now, [mine])), report);
@@ -284,6 +286,7 @@ async function refreshChats() {
   try {
     const list = await wire.request("chats", {});
     change((now) => model.applyEvent(now, { eventType: "chats", payload: list }, Date.now()));
+    listed = true;
     storage?.tidyRooms(new Set(state.value.chats.keys()));
   } catch (failure) {
     report(failure);
@@ -580,7 +583,7 @@ async function refreshRoom(chatId) {
   if (verified.has(chatId) || asked.has(chatId) || !wire) return;
   asked.add(chatId);
   const chat = state.value.chats.get(chatId);
-  if (!chat) {
+  if (!chat && listed) {
     // A person one has not written to yet: there is nothing to fetch.
     change((now) => model.addPage(now, chatId, [], { reachesStart: true }));
     asked.delete(chatId);
@@ -588,7 +591,7 @@ async function refreshRoom(chatId) {
   }
   setLoading(chatId, true);
   try {
-    const count = Math.min(LARGEST_PAGE, FIRST_PAGE + (chat.missed ?? 0));
+    const count = Math.min(LARGEST_PAGE, FIRST_PAGE + (chat?.missed ?? 0));
     const [page, details] = await Promise.all([
       wire.request("messages", { chatId, count }),
       wire.request("chat", { chatId }),
@@ -691,8 +694,8 @@ export async function showNewest(chatId) {
   }
 }
 
-/** In a flood, one mark for many messages. */
-const READ_AFTER = 150;
+/** In a flood, one mark for many messages: the first at once, the next not before this many ms. */
+const READ_AGAIN = 150;
 
 const readSent = new Map();
 const readWaiting = new Map();
@@ -703,11 +706,13 @@ export function markRead(chatId, messageId) {
   const chat = state.value?.chats.get(chatId);
   if (!(chat?.missed > 0) || Math.max(readSent.get(chatId) ?? 0, readWaiting.get(chatId) ?? 0) >= messageId) return;
   readWaiting.set(chatId, messageId);
-  readTimer ??= setTimeout(sendReadMarks, READ_AFTER);
+  if (readTimer === undefined) sendReadMarks();
 }
 
-function sendReadMarks() {
-  readTimer = undefined;
+/** Send what waits for its turn. */
+export function sendReadMarks() {
+  clearTimeout(readTimer);
+  readTimer = readWaiting.size > 0 ? setTimeout(sendReadMarks, READ_AGAIN) : undefined;
   for (const [chatId, messageId] of readWaiting) {
     readSent.set(chatId, messageId);
     change((now) => model.readHere(now, chatId, messageId));

@@ -7,8 +7,7 @@ const SHELL = "shell";
 
 self.addEventListener("install", (event) => {
   self.skipWaiting();
-  // The page itself came before there was a worker. The files it names are kept by the browser for ever anyway.
-  event.waitUntil(caches.open(SHELL).then((cache) => cache.add("/")));
+  event.waitUntil(fetch("/", { cache: "no-cache" }).then(keepPage));
 });
 
 self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
@@ -18,33 +17,38 @@ function isForEver(url) {
   return url.searchParams.has("v") || url.pathname.startsWith("/vendor/");
 }
 
-async function keep(request, response) {
-  const cache = await caches.open(SHELL);
-  await cache.put(request, response);
-  const url = new URL(request.url);
-  if (!isForEver(url)) return;
-  // Another stamp of the same file is an older one.
-  for (const old of await cache.keys()) {
-    const other = new URL(old.url);
-    if (other.pathname === url.pathname && other.search !== url.search) await cache.delete(old);
+/** The files for ever that a page names, in its import map or its links: all it will ever ask for. */
+function namedBy(page) {
+  const named = new Set();
+  for (const [, address] of page.matchAll(/"(\/[^"\s]+\.(?:js|css)[^"\s]*)"/g)) {
+    if (isForEver(new URL(address, location.origin))) named.add(address);
   }
+  return named;
+}
+
+/** Keep a page with every file it names, and no other: it opens whole without a network, or the one before does. */
+async function keepPage(response) {
+  if (!response.ok) throw new Error(`the page was answered with ${response.status}`);
+  const cache = await caches.open(SHELL);
+  const named = namedBy(await response.clone().text());
+  const kept = new Set((await cache.keys()).map(({ url }) => url.slice(location.origin.length)));
+  await cache.addAll([...named].filter((address) => !kept.has(address)));
+  await cache.put("/", response);
+  for (const address of kept) if (address !== "/" && !named.has(address)) await cache.delete(address);
 }
 
 async function fromCacheFirst(request) {
-  const kept = await caches.match(request);
-  if (kept) return kept;
-  const response = await fetch(request);
-  if (response.ok) await keep(request, response.clone());
-  return response;
+  return (await caches.match(request)) ?? fetch(request);
 }
 
-async function fromNetworkFirst(request) {
+async function pageFromNetworkFirst(event) {
   try {
-    const response = await fetch(request);
-    if (response.ok) await keep(request, response.clone());
+    const response = await fetch(event.request);
+    // What could not be kept whole is not kept: the page shown last time still is.
+    if (response.ok) event.waitUntil(keepPage(response.clone()).catch(() => {}));
     return response;
   } catch (failure) {
-    const kept = await caches.match(request, { ignoreSearch: true });
+    const kept = await caches.match("/");
     if (kept) return kept;
     throw failure;
   }
@@ -54,7 +58,7 @@ self.addEventListener("fetch", (event) => {
   const url = new URL(event.request.url);
   if (event.request.method !== "GET" || url.origin !== location.origin) return;
   if (isForEver(url)) event.respondWith(fromCacheFirst(event.request));
-  else if (event.request.mode === "navigate" && url.pathname === "/") event.respondWith(fromNetworkFirst(event.request));
+  else if (event.request.mode === "navigate" && url.pathname === "/") event.respondWith(pageFromNetworkFirst(event));
 });
 
 self.addEventListener("notificationclick", (event) => {

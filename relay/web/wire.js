@@ -72,8 +72,10 @@ export function createWire({ open, clock, random, onEvent, onState, stillSignedI
       opened = true;
       tries = 0;
       clock.clear(connectTimer);
-      enter({ name: "live" });
+      // Before anybody hears of it: what is asked because of that goes out once.
+      state = { name: "live" };
       for (const frame of unanswered.values()) transmit(frame.text);
+      onState(state);
       schedulePing();
     };
     mine.onmessage = (message) => {

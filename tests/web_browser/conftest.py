@@ -106,7 +106,7 @@ class Person:
         self.asked: list[str] = []
         settings = {"viewport": {"width": 1280, "height": 800}, "locale": "en-GB", **options}
         self.context = browser.new_context(**settings)
-        self.context.set_default_timeout(60_000)
+        self.context.set_default_timeout(30_000)
         if user:
             cookie = {"name": "relay_session", "value": relay.token(user), "url": relay.url}
             self.context.add_cookies([cookie])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 WATCH = """() => {
@@ -29,12 +30,22 @@ TYPE = """async () => {
   return waits.sort((a, b) => a - b)[Math.floor(waits.length * 0.9)];
 }"""
 # What a machine that is shared with other work takes longer for is not the page's fault.
-SLACK = 3
+SLACK = 2
 
 
 def late(page: Any) -> list[int]:
     """Tell the long tasks that were too long, but for the one in which the machine was elsewhere."""
     return sorted(task for task in page.evaluate("window.long") if task > 50 * SLACK)[:-1]
+
+
+def all_came(page: Any) -> None:
+    """Open the page anew and wait until the relay has nothing more to tell."""
+    frames: list[float] = []
+    page.on("websocket", lambda socket: socket.on("framereceived", lambda _: frames.append(time.monotonic())))
+    page.reload()
+    page.wait_for_selector(".chat-list")
+    while not frames or time.monotonic() - frames[-1] < 0.8:
+        page.wait_for_timeout(200)
 
 
 def test_the_first_load_is_small_and_the_second_asks_for_next_to_nothing(person: Any) -> None:
@@ -88,7 +99,7 @@ def test_a_long_chat_opens_at_once_and_scrolls_smoothly(person: Any) -> None:
         ben.say("anna", *(f"message {at} " + "lorem ipsum " * (at % 9) for at in range(start, start + 2_000)))
     anna.ask(("read", {"chatId": "ben"}))
     page = anna.chats()
-    page.wait_for_timeout(800)
+    all_came(page)
     page.evaluate(WATCH)
     assert page.evaluate(OPEN, ["ben", 20_000]) <= 200 * SLACK
     page.mouse.move(800, 400)

@@ -103,7 +103,7 @@ def lan_context(tmp_path: Path, chromium: Any) -> Iterator[Any]:
             )
         )
         context = opened[-1].new_context(locale="en-GB", viewport={"width": 1280, "height": 800})
-        context.set_default_timeout(60_000)
+        context.set_default_timeout(30_000)
         if relay.url.startswith("https"):
             context.grant_permissions(["notifications"], origin=relay.url)
         context.add_init_script(OVERHEAR)
@@ -150,6 +150,7 @@ def click_through(page: Any, url: str) -> None:
 
     with pytest.raises(Error, match="ERR_CERT_AUTHORITY_INVALID"):
         page.goto(url)
+    page.wait_for_timeout(500)
     page.keyboard.type("thisisunsafe")
     page.wait_for_selector(".signin form")
 
@@ -161,6 +162,17 @@ def test_over_plain_http_one_can_chat_and_nothing_promises_more(lan_relay: Any, 
     assert page.evaluate("isSecureContext") is False
     assert page.evaluate("'serviceWorker' in navigator") is False
     assert not offers_notifications(page)
+
+
+def test_past_the_warning_one_can_chat_and_be_notified_but_not_install(lan_relay: Any, lan_context: Any) -> None:
+    relay = lan_relay(secure=True)
+    page = lan_context(relay).new_page()
+    click_through(page, relay.url)
+    chat(page, relay)
+    assert page.evaluate("isSecureContext") is True
+    assert page.evaluate(REGISTERED) == "SecurityError"
+    assert offers_notifications(page)
+    assert page.evaluate(NOTIFY) == "shown"
 
 
 def test_with_the_authority_trusted_everything_works(lan_relay: Any, lan_context: Any) -> None:
