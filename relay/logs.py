@@ -35,8 +35,12 @@ def set_up(level: str) -> None:
 
 
 def set_level(level: str) -> None:
-    """Log this and what is graver."""
-    logging.getLogger().setLevel(level.upper())
+    """Log this and what is graver of our own; of libraries warnings, as below that they tell what they are handed.
+
+    aiosqlite's debug lines hold every statement with its values, and so the texts of messages.
+    """
+    logging.getLogger().setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
+    logging.getLogger("relay").setLevel(level.upper())
 
 
 def _stderr_is_the_journal() -> bool:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import msgspec
+from log_secrets import TALKATIVE, check
 
 from relay.__main__ import main
 
@@ -77,13 +78,14 @@ def running(data: Path, *options: str, environment: dict[str, str] | None = None
             [sys.executable, "-m", "relay", "serve", "--listen", "127.0.0.1:0", "--data", str(data), *options],
             stderr=target,
             text=True,
-            env=os.environ | (environment or {}),
+            env=os.environ | TALKATIVE | (environment or {}),
         )
     try:
         yield Running(process, data, _wait_for_url(process, log), log)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(10)
+    check(log.read_text(), data)
 
 
 def _wait_for_url(process: subprocess.Popen[str], log: Path) -> str:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import trio
+from log_secrets import TALKATIVE, check
 
 from relay.core.relay import open_relay
 from relay.protocol import control
@@ -40,7 +41,7 @@ class RelayProcess:
         self.data = data
         self.url = ""
         self.process: trio.Process | None = None
-        self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", **environment}
+        self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", **TALKATIVE, **environment}
         self._prefix = list(prefix)
         self._log = data.parent / f"{data.name}.log"
 
@@ -109,6 +110,7 @@ async def running(
     finally:
         with trio.CancelScope(shield=True):
             await relay.kill()
+    check(relay.log, data)
 
 
 def resident(pid: int) -> int:

@@ -10,7 +10,7 @@ tar=$(readlink -f "$cache")/$1-$2.tar
 if [ ! -s "$tar" ]; then
 	wrap=
 	[ "$2" = "$(dpkg --print-architecture)" ] || wrap="python3 $here/with-arm64-binfmt.py"
-	nice $wrap mmdebstrap --quiet --variant=minbase --architectures="$2" \
+	nice $wrap mmdebstrap --quiet --format=tar --variant=minbase --architectures="$2" \
 		--include=systemd,systemd-sysv,dbus,python3,iproute2,procps,init-system-helpers,udev,kmod \
 		"$1" "$tar.new" ${MIRROR:+"$MIRROR"} >&2
 	mv "$tar.new" "$tar"

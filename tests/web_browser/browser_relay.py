@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -12,6 +13,7 @@ import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
+from log_secrets import TALKATIVE, check
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,6 +42,7 @@ class Relay:
 
     def __init__(self, data: Path, tokens: dict[str, list[str]], *options: str) -> None:
         self.data = data
+        self._log = data.parent / f"{data.name}.log"
         self.options = options
         self.tokens = {user: list(some) for user, some in tokens.items()}
         with socket.socket() as free:
@@ -60,7 +63,10 @@ class Relay:
             str(self.data),
             *self.options,
         ]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stdout=subprocess.DEVNULL, stderr=log, env={**os.environ, **TALKATIVE}
+            )
         for _ in range(200):
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=1).close()
@@ -76,6 +82,7 @@ class Relay:
             self.process.terminate()
             self.process.wait(20)
             self.process = None
+            check(self._log.read_text(), self.data)
 
     def freeze(self) -> None:
         """Let it hang: sockets stay open and nothing answers, as when a laptop slept."""

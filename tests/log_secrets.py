@@ -1,0 +1,39 @@
+"""What no log may hold: the text of a message, a token, an invite's code. Every relay that a test starts in a process
+of its own is held to it once it has stopped, at the level that says most."""
+
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+TALKATIVE = {"RELAY_LOG_LEVEL": "debug"}
+"""Has a relay say all it can say."""
+_TOKEN = re.compile(r"(?<![\w/-])[\w-]{43}(?![\w-])")
+"""What 256 random bits look like in a token."""
+_SHORTEST = 6
+"""Texts that are shorter stand in a log by chance."""
+
+
+def check(log: str, data: Path) -> None:
+    """Make sure that a log holds nothing of what was said, and nothing to sign in with."""
+    assert not _TOKEN.search(log), f"a token in the log: {_line(log, _TOKEN.search(log).start())}"
+    for text in _texts(data / "relay.db"):
+        assert text not in log, f"a message's text in the log: {_line(log, log.index(text))}"
+
+
+def _texts(store: Path) -> list[str]:
+    if not store.exists():
+        return []
+    try:
+        with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as connection:
+            rows = connection.execute(
+                "SELECT DISTINCT message FROM log WHERE length(message) >= ? LIMIT 2000", (_SHORTEST,)
+            )
+            return [text for (text,) in rows]
+    except sqlite3.Error:
+        # Some tests leave a store that nobody can read.
+        return []
+
+
+def _line(log: str, at: int) -> str:
+    return log[log.rfind("\n", 0, at) + 1 :].split("\n", 1)[0]
