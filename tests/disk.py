@@ -77,10 +77,10 @@ def commits(data: Path) -> int:
     return count
 
 
-def rows(data: Path, sql: str) -> list[tuple[Any, ...]]:
+def rows(data: Path, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
     """Read from a relay's file, as any other program could."""
     with sqlite3.connect(data / "relay.db") as connection:
-        found = connection.execute(sql).fetchall()
+        found = connection.execute(sql, parameters).fetchall()
     connection.close()
     return found
 

@@ -41,7 +41,13 @@ class RelayProcess:
         self.data = data
         self.url = ""
         self.process: trio.Process | None = None
-        self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", **TALKATIVE, **environment}
+        self._environment = {
+            **os.environ,
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONFAULTHANDLER": "1",
+            **TALKATIVE,
+            **environment,
+        }
         self._prefix = list(prefix)
         self._log = data.parent / f"{data.name}.log"
 

@@ -1,7 +1,8 @@
 """The one writer: what waits is one transaction, a transaction that fails changes nothing, a repeat is known."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from memory_log import facts_of
 from trio.testing import MockClock
 
 from relay.core import commands
+from relay.core.check import check
 from relay.core.relay import Relay, open_relay
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.store import log as store_log
+from relay.store.chores import remove_history
 
 
 def failures(answers: list[Any]) -> list[str]:
@@ -125,21 +128,48 @@ async def test_what_cannot_be_decided_ends_neither_the_writer_nor_the_relay(
     assert (await say(relay, "User1", "User2", "c1")).message_id == 2
 
 
-async def test_a_repeat_is_found_by_the_unique_index_alone(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
-    looked_up: list[int] = []
+async def test_what_is_new_needs_no_look_up(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up: list[object] = []
     real = store_log.queries.client_keys
 
-    async def counting(connection: Any, keys: Any) -> Any:
-        looked_up.append(len(keys))
-        return await real(connection, keys)
+    async def counting(connection: Any, keys: Any, recent: Any) -> Any:
+        looked_up.extend(keys)
+        return await real(connection, keys, recent)
 
     monkeypatch.setattr(store_log.queries, "client_keys", counting)
     await answers(relay, *(new(relay, "User1", "User2", f"c{n}") for n in range(10)))
-    assert looked_up == [], "what is new needs no look-up"
+    assert looked_up == []
     got = await answers(relay, *(new(relay, "User1", "User2", f"c{n}", "again") for n in (3, 12, 5, 3, 12)))
     assert [answer.message_id for answer in got] == [5, 12, 7, 5, 12]
-    assert len(looked_up) == 1
+    assert len(looked_up) == 2, "only c3 and c5 were there"
     assert rows(relay.data, "SELECT count(*) FROM log WHERE kind = 1") == [(12,)]
+
+
+async def test_a_repeat_is_found_wherever_its_client_id_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.store.client_keys.HELD", 20)
+
+    async def repeat(relay: Relay, numbers: Sequence[int]) -> list[int]:
+        got = await answers(relay, *(new(relay, "User1", "User2", f"c{n}", "again") for n in numbers))
+        return [answer.message_id for answer in got]
+
+    async with open_relay(tmp_path) as relay:
+        await people(relay, "User1", "User2")
+        first = [(await say(relay, "User1", "User2", f"c{n}")).message_id for n in range(200)]
+        ((filed,),) = rows(tmp_path, "SELECT count(*) FROM client")
+        assert 150 <= filed < 200, "most have left the memory, the latest have not"
+        assert await repeat(relay, range(200)) == first
+    async with open_relay(tmp_path) as relay:
+        assert await repeat(relay, range(200)) == first, "and after a restart"
+        assert [finding for finding in await check(tmp_path, lambda _: None) if finding.wrong] == []
+        seqs = rows(tmp_path, "SELECT seq FROM log WHERE kind = 1 ORDER BY seq")
+        for (upto,) in (seqs[49], seqs[-1]):
+            await relay.log.chore(partial(remove_history, upto=upto))
+            assert rows(tmp_path, "SELECT count(*) FROM client WHERE seq <= ?", upto) == [(0,)]
+        again = await repeat(relay, range(200))
+        assert min(again) > max(first), "what was removed is forgotten, in the table and in memory"
+        assert await repeat(relay, range(200)) == again
 
 
 async def test_two_client_ids_of_one_hash_are_told_apart(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:

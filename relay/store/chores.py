@@ -22,7 +22,7 @@ async def keep_base(connection: Connection, state: dict[str, Any]) -> None:
         connection: the one that writes.
         state: all rows of the state, as the store's `snapshot` parameter.
     """
-    await connection.execute("INSERT INTO batch VALUES ('[]', '[]', '[]', ?, 0, '[]', '[]')", (as_json(state),))
+    await connection.execute("INSERT INTO batch VALUES ('[]', '[]', '[]', ?, 0, '[]', '[]', '{}')", (as_json(state),))
     await connection.execute("INSERT OR REPLACE INTO base (one, value) VALUES (1, ?)", (as_json(state),))
 
 

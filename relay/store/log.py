@@ -13,8 +13,9 @@ import trio
 
 from relay.protocol.errors import RelayError
 from relay.store import queries
+from relay.store.client_keys import ClientKeys
 from relay.store.database import Connection
-from relay.store.entry import Amendment, Entry, Fact, Facts
+from relay.store.entry import Amendment, ClientKey, Entry, Fact, Facts
 from relay.store.schema import MIGRATIONS
 from relay.store.writing import Errands, write
 
@@ -152,6 +153,7 @@ class Log:
         self._last_seq = 0
         self._indexed = 0
         self._index_since = 0.0
+        self._client_keys = ClientKeys()
         self._chores: list[tuple[Chore[Any], trio.Event, list[Any]]] = []
         self._work = trio.Event()
         self._room = trio.Event()
@@ -247,6 +249,7 @@ class Log:
         """Write, until stopped."""
         self._snapshot_since = trio.current_time()
         self._last_seq, self._indexed = await queries.ends(self._reading)
+        self._client_keys.load(*await queries.unfiled(self._reading))
         task_status.started()
         while True:
             if not self._waiting and not self._chores and not self._stopping:
@@ -324,7 +327,13 @@ class Log:
         cursors = {**first, **self._due_cursors(bool(batch))}
         try:
             await self._write_batch(
-                batch, Errands(cursors, self._due_snapshot(bool(batch)), self._due_index(len(batch)))
+                batch,
+                Errands(
+                    cursors,
+                    self._due_snapshot(bool(batch)),
+                    self._due_index(len(batch)),
+                    self._client_keys.due() if batch else None,
+                ),
             )
         finally:
             tried.set()
@@ -347,6 +356,7 @@ class Log:
             self._succeeded(len(batch), trio.current_time() - started, errands)
         rules = self._rules
         for item, decision in zip(batch, draft.decisions, strict=True):
+            self._client_keys.note(decision.entries)
             for entry in decision.entries:
                 rules.apply(entry)
             self._entries_since_snapshot += len(decision.entries)
@@ -370,24 +380,36 @@ class Log:
         facts: Facts = {}
         for _ in range(LOOK_UPS):
             draft = self._rules.decide(commands, facts)
-            if draft.unknown:
-                facts.update(await queries.look_up(self._reading, draft.unknown))
-                continue
             entries = [entry for decision in draft.decisions for entry in decision.entries]
+            unknown = draft.unknown or self._repeated(entries, facts)
+            if unknown:
+                facts.update(await queries.look_up(self._reading, unknown, self._client_keys))
+                continue
             if not (entries or errands):
                 return draft, False
             try:
                 await write(self._writing, entries, draft.amendments, errands)
             except sqlite3.IntegrityError:
-                # The unique index is the look-up: somebody repeats a message, so see which are known.
+                # The table of client keys refuses one it has: somebody repeats a message, so see which are known.
                 keys = [entry.client_key for entry in entries if entry.client_key is not None]
-                known = await queries.client_keys(self._reading, keys)
+                known = await queries.client_keys(self._reading, keys, self._client_keys)
                 if all(facts.get(key, key) == value for key, value in known.items()):
                     raise
                 facts.update(known)
                 continue
             return draft, True
         raise sqlite3.IntegrityError("a batch asked for more facts without end")
+
+    def _repeated(self, entries: Sequence[Entry], facts: Facts) -> list[Fact]:
+        """Which client ids of a draft were used lately, and are not known to be those of messages that are gone."""
+        seq_of = self._client_keys.seq
+        return [
+            fact
+            for entry in entries
+            if (key := entry.client_key) is not None
+            and seq_of(key) is not None
+            and (fact := ClientKey(key)) not in facts
+        ]
 
     def _due_cursors(self, riding: bool) -> dict[int, tuple[int, int]]:
         # A cursor must not be on disk before the marks that its acknowledgements made.
@@ -430,6 +452,8 @@ class Log:
             self._indexed = errands.indexed
             if self._indexed == self._last_seq:
                 self._index_since = trio.current_time()
+        if errands.filing is not None:
+            self._client_keys.filed(errands.filing)
         if errands.snapshot is not None:
             self._entries_since_snapshot = 0
             self._snapshot_since = trio.current_time()

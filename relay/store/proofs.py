@@ -54,6 +54,28 @@ async def _changed(connection: Connection) -> list[str]:
     return [f"entry {seq} was changed by no edit or deletion" for (seq,) in rows]
 
 
+async def _client_ids(connection: Connection) -> list[str]:
+    missing = await connection.execute(
+        "SELECT log.seq FROM log JOIN filed ON filed.slice = log.client_key >> 60 LEFT JOIN client"
+        " ON client.key = log.client_key WHERE log.seq <= filed.seq AND client.seq IS NOT log.seq LIMIT ?",
+        (SHOWN,),
+    )
+    left = await connection.execute(
+        "SELECT client.seq FROM client LEFT JOIN log ON log.seq = client.seq WHERE log.client_key IS NOT client.key"
+        " LIMIT ?",
+        (SHOWN,),
+    )
+    twice = await connection.execute(
+        "SELECT max(seq) FROM log WHERE client_key IS NOT NULL GROUP BY client_key HAVING count(*) > 1 LIMIT ?",
+        (SHOWN,),
+    )
+    return [
+        *(f"entry {seq} cannot be found by its client id" for (seq,) in missing),
+        *(f"a client id is known that entry {seq} does not have" for (seq,) in left),
+        *(f"entry {seq} has the client id of an earlier one" for (seq,) in twice),
+    ]
+
+
 async def _indexed(connection: Connection) -> list[str]:
     left = await connection.execute(
         "SELECT id FROM search_docsize WHERE id NOT IN (SELECT seq FROM log WHERE message IS NOT NULL) LIMIT ?",
@@ -99,6 +121,7 @@ PROOFS: dict[str, Proof] = {
     "timestamps in order": _order,
     "edits and deletions": _changed,
     "deleted texts are gone": _erased,
+    "client ids": _client_ids,
     "full-text index": _indexed,
     "files and who holds them": _holdings,
 }

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from relay.protocol.objects import Attachment, ReplyTo
-from relay.store.database import Connection
+from relay.store.client_keys import ClientKeys
+from relay.store.database import Connection, Rows
 from relay.store.entry import (
     REPLY_PREVIEW,
     ClientKey,
@@ -60,7 +61,7 @@ class Page(NamedTuple):
     upto: int
 
 
-async def look_up(connection: Connection, facts: Iterable[Fact]) -> Facts:
+async def look_up(connection: Connection, facts: Iterable[Fact], recent: ClientKeys) -> Facts:
     """Find what the rules need to know."""
     found: Facts = {}
     for fact in facts:
@@ -68,7 +69,7 @@ async def look_up(connection: Connection, facts: Iterable[Fact]) -> Facts:
             case MessageAt():
                 found[fact] = await _message(connection, fact)
             case ClientKey():
-                found.update(await client_keys(connection, [fact.client_key]))
+                found.update(await client_keys(connection, [fact.client_key], recent))
             case CoveredBy():
                 found[fact] = await _covered_by(connection, fact)
             case UnreadAfter():
@@ -86,11 +87,13 @@ async def look_up(connection: Connection, facts: Iterable[Fact]) -> Facts:
     return found
 
 
-async def client_keys(connection: Connection, keys: Sequence[int]) -> Facts:
+async def client_keys(connection: Connection, keys: Sequence[int], recent: ClientKeys) -> Facts:
     """Find which of these client keys are in the log."""
+    latest = [seq for key in keys if (seq := recent.seq(key)) is not None]
     rows = await connection.execute(
-        f"SELECT client_key, {_STORED} FROM log WHERE client_key IN (SELECT value FROM json_each(?))",
-        (as_json(keys),),
+        f"SELECT client_key, {_STORED} FROM log WHERE seq IN (SELECT value FROM json_each(?)"
+        " UNION ALL SELECT seq FROM client WHERE key IN (SELECT value FROM json_each(?)))",
+        (as_json(latest), as_json(keys)),
     )
     found: Facts = {ClientKey(key): None for key in keys}
     found.update({ClientKey(key): Stored(*columns) for key, *columns in rows})
@@ -421,6 +424,15 @@ async def ends(connection: Connection) -> tuple[int, int]:
         "SELECT coalesce((SELECT max(seq) FROM log), 0), (SELECT seq FROM indexed)"
     )
     return last, indexed
+
+
+async def unfiled(connection: Connection) -> tuple[Rows, dict[int, int]]:
+    """Find client keys with their `seq`, all that are not in their table among them, and up to where each slice is."""
+    filed: dict[int, int] = dict(await connection.execute("SELECT slice, seq FROM filed"))
+    rows = await connection.execute(
+        "SELECT client_key, seq FROM log WHERE seq > ? AND client_key IS NOT NULL ORDER BY seq", (min(filed.values()),)
+    )
+    return rows, filed
 
 
 class Base(msgspec.Struct, rename="camel"):

@@ -27,8 +27,20 @@ MIGRATIONS: tuple[str, ...] = (
         deleted    INTEGER NOT NULL DEFAULT 0
     ) STRICT;
     CREATE UNIQUE INDEX log_message ON log (chat, message_id) WHERE kind <= 3;
-    CREATE UNIQUE INDEX log_client ON log (client_key) WHERE client_key IS NOT NULL;
     CREATE INDEX log_mark ON log (chat, actor, message_id) WHERE kind IN (4, 5);
+
+    -- The message of each client id, but for the latest: see `client_keys`. `filed` says up to where each slice of
+    -- the keys is in here. An entry whose key is in here is refused, so that nobody needs to ask before.
+    CREATE TABLE client (key INTEGER PRIMARY KEY, seq INTEGER NOT NULL) STRICT;
+    CREATE TABLE filed (slice INTEGER PRIMARY KEY, seq INTEGER NOT NULL) STRICT;
+    INSERT INTO filed (slice, seq) SELECT value, 0 FROM json_each('[-8,-7,-6,-5,-4,-3,-2,-1,0,1,2,3,4,5,6,7]');
+    CREATE TRIGGER log_client_known BEFORE INSERT ON log
+        WHEN EXISTS (SELECT 1 FROM client WHERE key = NEW.client_key) BEGIN
+        SELECT RAISE(ABORT, 'a client id that is known');
+    END;
+    CREATE TRIGGER log_client_gone AFTER DELETE ON log WHEN OLD.client_key IS NOT NULL BEGIN
+        DELETE FROM client WHERE key = OLD.client_key;
+    END;
 
     CREATE TABLE user (key INTEGER PRIMARY KEY, value TEXT NOT NULL) STRICT;
     CREATE TABLE device (key INTEGER PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -96,7 +108,7 @@ MIGRATIONS: tuple[str, ...] = (
 
     -- One statement, and so one thread hop and one transaction, writes a whole batch: JSON arrays go in here.
     CREATE VIEW batch AS SELECT '' AS entries, '' AS amendments, '' AS cursors, '' AS snapshot, 0 AS indexed,
-        '' AS holdings, '' AS files;
+        '' AS holdings, '' AS files, '' AS filing;
     CREATE TRIGGER batch_written INSTEAD OF INSERT ON batch BEGIN
         INSERT INTO log (seq, kind, chat, message_id, actor, device, at, target, client_key, client_id, message, extra)
             SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7,
@@ -147,6 +159,10 @@ MIGRATIONS: tuple[str, ...] = (
             SELECT seq, message FROM log
             WHERE seq > (SELECT seq FROM indexed) AND seq <= NEW.indexed AND kind = 1 AND message IS NOT NULL;
         UPDATE indexed SET seq = NEW.indexed WHERE seq < NEW.indexed;
+        INSERT INTO client (key, seq)
+            SELECT value->>0, value->>1 FROM json_each(NEW.filing, '$.keys')
+            WHERE EXISTS (SELECT 1 FROM log WHERE log.seq = value->>1);
+        UPDATE filed SET seq = NEW.filing->>'$.upto' WHERE slice = NEW.filing->>'$.slice';
     END;
     """,
 )

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from relay.store.client_keys import Filing
 from relay.store.database import Connection
 from relay.store.entry import Amendment, Entry, Extra, Kind
 from relay.store.queries import as_json
@@ -32,9 +33,11 @@ class Errands(NamedTuple):
     """Rows of the snapshot that are no longer true."""
     indexed: int
     """Up to which `seq` the full-text index is to be brought, 0 for no further."""
+    filing: Filing | None
+    """Client keys that leave memory for their table."""
 
     def __bool__(self) -> bool:
-        return bool(self.cursors or self.snapshot or self.indexed)
+        return bool(self.cursors or self.snapshot or self.indexed or self.filing)
 
 
 async def write(
@@ -89,8 +92,8 @@ async def _write_with_errands(
     files: Sequence[msgspec.Raw],
 ) -> None:
     await connection.execute(
-        "INSERT INTO batch (entries, amendments, cursors, snapshot, indexed, holdings, files)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO batch (entries, amendments, cursors, snapshot, indexed, holdings, files, filing)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
             as_json(list(rows)),
             as_json(amendments),
@@ -99,6 +102,7 @@ async def _write_with_errands(
             errands.indexed,
             as_json(holdings),
             as_json(files),
+            as_json({} if errands.filing is None else errands.filing._asdict()),
         ),
     )
 
