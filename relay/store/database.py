@@ -24,8 +24,10 @@ PRAGMA busy_timeout = 5000;
 PRAGMA temp_store = MEMORY;
 """
 _WRITING = """
+PRAGMA page_size = 1024;
 PRAGMA auto_vacuum = INCREMENTAL;
 PRAGMA journal_mode = WAL;
+PRAGMA wal_autocheckpoint = 4000;
 PRAGMA synchronous = FULL;
 PRAGMA foreign_keys = ON;
 PRAGMA secure_delete = ON;
