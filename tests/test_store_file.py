@@ -216,3 +216,22 @@ async def test_texts_are_kept_as_they_were_sent(tmp_path: Path, text: str) -> No
         assert (await say(relay, "User1", "User2", text[:128], "again")).message_id == 1
         assert relay.state.users[2].name == text[:128]
     assert rows(tmp_path, "SELECT message FROM log WHERE kind = 1") == [(text,)]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root to leave files of root's")
+async def test_what_root_makes_belongs_to_the_owner_of_the_directory(tmp_path: Path) -> None:
+    data, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    for directory in (data, elsewhere):
+        directory.mkdir()
+        (directory / "file").touch()
+    (data / "folder").symlink_to(elsewhere)
+    (data / "link").symlink_to(elsewhere / "file")
+    os.link(elsewhere / "file", data / "same")
+    os.chown(data, 65_534, 65_534)
+    async with open_relay(data) as relay:
+        await people(relay, "User1")
+    subprocess.run([sys.executable, "-m", "relay", "tls", "init", "--data", str(data)], check=True, capture_output=True)
+    made = {path.relative_to(data).as_posix(): path.lstat().st_uid for path in data.rglob("*")}
+    assert made.keys() > {"relay.db", "relay.lock", "tls/relay.key", "file"}
+    assert {name for name, owner in made.items() if owner != 65_534} == {"same"}
+    assert (elsewhere / "file").stat().st_uid == elsewhere.stat().st_uid == 0

@@ -79,6 +79,14 @@ part1() {
 	relay device add User1 --json | python3 -c 'import json,sys; print(json.load(sys.stdin)["token"])' >$state/token1
 	relay device add User2 --json | python3 -c 'import json,sys; print(json.load(sys.stdin)["token"])' >$state/token2
 	is "a WebSocket chat is answered" 1 "$(say hello)"
+	python3 - "$(cat $state/token1)" <<-'PYTHON' && ok "a file goes up and comes down" || fail "files"
+		import json, os, sys, urllib.request
+		def call(path, body=None):
+		    request = urllib.request.Request("http://127.0.0.1:8765" + path, body, {"Authorization": "Bearer " + sys.argv[1]})
+		    return urllib.request.urlopen(request, timeout=20).read()
+		sent = os.urandom(3_000_000)
+		sys.exit(call(json.loads(call("/files", sent))["url"]) != sent)
+	PYTHON
 	useradd -G relay admin1 && useradd stranger1
 	runuser -u admin1 -- relay status --json >/dev/null 2>&1 && ok "a member of the group relay may ask" || fail "a member of the group relay may not ask"
 	runuser -u stranger1 -- relay status --json >/dev/null 2>&1 && fail "a stranger may ask" || ok "a stranger may not ask"
@@ -147,6 +155,19 @@ part1() {
 	is "and ends" running "$(show SubState)"
 	is "no failed units" 0 "$(systemctl --failed --no-legend | wc -l)"
 
+	# TLS as an admin sets it up, who types as root.
+	relay tls init >/dev/null || fail "relay tls init"
+	printf '[tls]\non = true\n' >>/etc/relay/relay.toml
+	systemctl restart $unit
+	active
+	python3 - $data/tls/ca.crt <<-'PYTHON' && ok "TLS is spoken, with a certificate for this machine" || fail "TLS"
+		import ssl, sys, urllib.request
+		context = ssl.create_default_context(cafile=sys.argv[1])
+		urllib.request.urlopen("https://localhost:8765/healthz", timeout=20, context=context).read()
+	PYTHON
+	cat $state/relay.toml >/etc/relay/relay.toml
+	systemctl restart $unit
+
 	# Restarts and an upgrade with people talking.
 	active
 	local socket=$(listening)
@@ -189,7 +210,7 @@ part1() {
 	say "after the backup" >/dev/null
 	systemctl stop relay.socket $unit 2>/dev/null
 	rm -f $data/relay.db*
-	runuser -u relay -- relay restore $backups/previous.tar --data $data --yes >$state/restore 2>&1 || fail "restore: $(cat $state/restore)"
+	relay restore $backups/previous.tar --data $data --yes >$state/restore 2>&1 || fail "restore: $(cat $state/restore)"
 	systemctl start relay.socket $unit
 	active
 	is "a backup restores" "$((before + 1))" "$(say restored)"

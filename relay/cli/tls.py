@@ -31,6 +31,7 @@ def init(
     """
     from relay.net.authority import Authority, CannotMake
     from relay.net.tls import FOLDER, all_names
+    from relay.store.ownership import hand_over
 
     directory = data_directory(data)
     authority = Authority(directory / FOLDER)
@@ -48,6 +49,7 @@ def init(
                     " device must trust that one anew"
                 )
             authority.issue(wanted, now)
+        hand_over(directory)
     except CannotMake as error:
         raise Failure(str(error)) from None
     except PermissionError as error:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from relay.store.ownership import hand_over
+
 
 class Locked(Exception):
     """Another process has the data directory open."""
@@ -27,6 +29,9 @@ def locked(data: Path) -> Iterator[None]:
             raise Locked(f"process {owner} already has {data} open") from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield
+        try:
+            yield
+        finally:
+            hand_over(data)
     finally:
         os.close(descriptor)
