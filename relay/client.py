@@ -36,7 +36,7 @@ SIGN_OF_LIFE = 8.0
 UNHANDLED = 4_096
 """Events that may wait to be taken; beyond them the relay is asked again later."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 15.0
-"""Seconds between two attempts to connect: doubled each time, and jittered."""
+"""Seconds between two attempts to connect: doubled each time that nothing came of it, and jittered."""
 MESSAGE_BYTES = 64 * 2**20
 LOST = (OSError, HandshakeError, ConnectionClosed, trio.BrokenResourceError, trio.ClosedResourceError)
 """What ends a connection, and is answered with a new one."""
@@ -82,6 +82,8 @@ class Client:
         self._behind = False
         self._handled: int | None = None
         self._ended: Exception | None = None
+        self._served = False
+        """Whether the relay has said anything on this connection."""
         self._over = False
 
     # What one says.
@@ -219,11 +221,12 @@ class Client:
         pause = FIRST_PAUSE
         try:
             while True:
-                began = trio.current_time()
+                self._served = False
                 await self._connect_once()
                 if self._ended is not None or not self._reconnect:
                     return
-                if trio.current_time() - began > LONGEST_PAUSE:
+                if self._served:
+                    # A relay that works and was restarted is back soon; one that turns everybody away is left alone.
                     pause = FIRST_PAUSE
                 await trio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - jitter, not a secret
                 pause = min(2 * pause, LONGEST_PAUSE)
@@ -297,6 +300,7 @@ class Client:
                 return
 
     def _take(self, message: str | bytes) -> None:
+        self._served = True
         frame = message.encode() if isinstance(message, str) else message
         if frame == codec.PONG:
             return

@@ -15,6 +15,8 @@ from generator import TOKEN, Template, text
 from machine import Process
 
 TREE = Path(__file__).resolve().parents[2]
+START = 120
+"""Seconds for a start, also on an emulated processor."""
 MASK = b"\x00\x00\x00\x00"
 
 
@@ -133,8 +135,10 @@ class Relay:
         members: int = 0,
         environment: dict[str, str] | None = None,
         data: Path | None = None,
+        prefix: tuple[str, ...] = (),
     ) -> None:
         self.tree = tree
+        self.prefix = prefix
         self.data = data or Path(tempfile.mkdtemp(prefix="relay-bench-"))
         # The limit is counted and never reached.
         self.environment = {
@@ -167,6 +171,7 @@ class Relay:
         self.port = free_port()
         self.process = Process(
             [
+                *self.prefix,
                 sys.executable,
                 "-m",
                 "relay",
@@ -180,7 +185,7 @@ class Relay:
             directory=self.data,
             log=self.data / "serve.log",
         )
-        deadline = self.process.started + 20
+        deadline = self.process.started + START
         while True:
             try:
                 self.login("u0").close()

@@ -1,0 +1,142 @@
+"""Instructions for a message, counted by valgrind: `python tests/bench/instructions.py [--against TREE] [--features]`.
+
+A count that other work on the machine does not change, where clocks are worth little. It holds what the process itself
+runs (Python, SQLite, libc) and not the kernel. Each count is the difference of two runs that differ in how much is said
+only, so that starts and logins are not in it. With --features a copy of the tree is measured for each feature of
+FEATURES with that feature taken out, which says what it costs.
+"""
+
+import argparse
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import generator
+from generator import RELAY, RELAY_ANSWER
+from under_load import TREE, Connection, Relay, template
+
+FEW, MANY = 4, 24
+"""Messages of each sender in the two runs; of the only sender of a group ten times as many."""
+DIALOGS, MEMBERS = 50, 100
+PREFIX = ("valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null")
+
+FEATURES: dict[str, tuple[tuple[str, str, str], ...]] = {
+    "limit of requests": (
+        (
+            "relay/core/service.py",
+            "wait = self.limit.take(subscriber.user, trio.current_time())\n        if wait:",
+            "wait = 0.0\n        if wait:",
+        ),
+    ),
+    "full-text index": (("relay/store/log.py", "INDEX_SECONDS = 2.0", "INDEX_SECONDS = 1e9"),),
+    "snapshot rows and lags": (
+        ("relay/core/rules.py", "        self._stale.note(entry)\n        self._hub.tell", "        self._hub.tell"),
+    ),
+    "entries kept for replays": (("relay/core/hub.py", "        self._remember(entry)\n", ""),),
+    "typing that ends with a message": (
+        ("relay/core/hub.py", "            if self.typing:\n                self.stop", "            if 0:\n                self.stop"),
+    ),
+    "a bounded outbox": (
+        ("relay/core/subscriber.py", "        if self.outlet.full:\n", "        if False:\n"),
+    ),
+    "client ids": (
+        ("relay/store/log.py", "unknown = draft.unknown or self._repeated(entries, facts)", "unknown = draft.unknown"),
+        ("relay/store/log.py", "            self._client_keys.note(decision.entries)\n", ""),
+    ),
+    "receipts (marks)": (
+        ("relay/core/service.py", "if member is not None and member.dlvrd < message_id:", "if False:"),
+    ),
+}  # fmt: skip
+
+
+def without(tree: Path, feature: str, at: Path) -> Path:
+    """Copy a tree and take a feature out of the copy."""
+    copy = at / re.sub(r"\W+", "-", feature)
+    shutil.copytree(tree / "relay", copy / "relay", ignore=shutil.ignore_patterns("__pycache__"))
+    for name, old, new in FEATURES[feature]:
+        text = (copy / name).read_text()
+        if old not in text:
+            raise SystemExit(f"{feature}: {name} has changed, so FEATURES must")
+        (copy / name).write_text(text.replace(old, new))
+    return copy
+
+
+def count(tree: Path, *, group: bool, messages: int) -> tuple[int, int]:
+    """Let so many messages be sent; give the instructions of the whole life of the relay, and the messages."""
+    users = MEMBERS + 1 if group else 2 * DIALOGS
+    relay = Relay(tree, users=users, members=MEMBERS if group else 0, prefix=PREFIX)
+    log = relay.data / "serve.log"
+    try:
+        relay.start()
+        if group:
+            senders, receivers = [relay.login("u0")], [relay.login(f"u{n + 1}") for n in range(MEMBERS)]
+            templates = [template(relay.group)]
+        else:
+            peers = [f"u{2 * n + 1}" for n in range(DIALOGS)]
+            senders, receivers = [relay.login(f"u{2 * n}") for n in range(DIALOGS)], [relay.login(one) for one in peers]
+            templates = [template(peer) for peer in peers]
+        figures = say(senders, receivers, templates, group=group, messages=messages * (10 if group else 1))
+        assert relay.process is not None
+        relay.process.stop()
+        found = re.search(r"I\s+refs:\s+([\d,]+)", log.read_text())
+        if not found:
+            raise SystemExit(f"valgrind counted nothing:\n{log.read_text()[-2000:]}")
+        return int(found[1].replace(",", "")), figures["complete"]
+    finally:
+        relay.stop()
+
+
+def say(
+    senders: list[Connection],
+    receivers: list[Connection],
+    templates: list[generator.Template],
+    *,
+    group: bool,
+    messages: int,
+) -> dict[str, Any]:
+    """Send so many messages, and wait for the last."""
+    everybody = [*senders, *receivers]
+    for one in everybody:
+        one.drain(0.2)
+    ports = [[one.fileno() for one in side] for side in (senders, receivers)]
+    return generator.run(
+        *ports, templates, protocol=RELAY, answers=RELAY_ANSWER, needs_answer=True, fan=group, window=8,
+        seconds=600, settle=3, most=messages,
+    )  # fmt: skip
+
+
+def each(tree: Path, *, group: bool) -> float:
+    """Instructions for one message."""
+    few, some = count(tree, group=group, messages=FEW)
+    many, all_of_them = count(tree, group=group, messages=MANY)
+    return (many - few) / (all_of_them - some)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tree", type=Path, default=TREE)
+    parser.add_argument("--against", type=Path)
+    parser.add_argument("--features", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        trees = {"as it is": options.tree}
+        if options.against:
+            trees[str(options.against)] = options.against
+        if options.features:
+            trees |= {f"without {one}": without(options.tree, one, Path(scratch)) for one in FEATURES}
+        whole: dict[bool, float] = {}
+        for name, tree in trees.items():
+            for group in (False, True):
+                found = each(tree, group=group)
+                whole.setdefault(group, found)
+                what = f"group of {MEMBERS}" if group else f"{DIALOGS} dialogs"
+                print(
+                    f"{what:14} {name:40} {found / 1e3:9.1f} thousand instructions, {found / whole[group]:.3f}",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()
