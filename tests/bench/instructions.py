@@ -19,7 +19,7 @@ from under_load import TREE, Connection, Relay, template
 
 FEW, MANY = 4, 24
 """Messages of each sender in the two runs; of the only sender of a group ten times as many."""
-DIALOGS, MEMBERS = 50, 100
+DIALOGS, MEMBERS = 16, 50
 PREFIX = ("valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null")
 
 FEATURES: dict[str, tuple[tuple[str, str, str], ...]] = {
@@ -36,7 +36,7 @@ FEATURES: dict[str, tuple[tuple[str, str, str], ...]] = {
     ),
     "entries kept for replays": (("relay/core/hub.py", "        self._remember(entry)\n", ""),),
     "typing that ends with a message": (
-        ("relay/core/hub.py", "            if self.typing:\n                self.stop", "            if 0:\n                self.stop"),
+        ("relay/core/hub.py", "if self.typing:\n                self.stop", "if 0:\n                self.stop"),
     ),
     "a bounded outbox": (
         ("relay/core/subscriber.py", "        if self.outlet.full:\n", "        if False:\n"),
