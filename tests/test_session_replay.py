@@ -359,6 +359,25 @@ async def test_a_slow_reader_falls_behind_and_catches_up(
     assert subscriber.live
 
 
+async def test_a_replay_waits_for_one_who_acknowledges_and_not_for_one_who_does_not(
+    relay: House, one: Client, clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.net.session.AHEAD", 10)
+    monkeypatch.setattr("relay.core.service.PAGE", 10)
+    monkeypatch.setattr("relay.core.hub.RECENT", 10)
+    await say(one, "User2", *(f"text {number}" for number in range(100)))
+    async with relay.device("User2") as two:
+        first = [await two.receive() for _ in range(20)]
+        await two.request("chats")
+        assert await two.rest() == [], "the answer comes before the rest"
+        for frame in [one for one in first if "id" in one]:
+            await two.ack(frame)
+        more = await two.rest()
+        assert 0 < len(more) <= 30
+        clock.jump(1.5)
+        assert durable([*first, *more, *await two.rest()])[-1] == ("new", 100)
+
+
 async def test_who_reads_nothing_for_30_s_is_cut_off(
     relay: House, one: Client, clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:

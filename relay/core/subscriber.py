@@ -92,6 +92,11 @@ class Subscriber:
         self._acknowledged: set[int] = set()
         self._frozen = False
 
+    @property
+    def ahead(self) -> int:
+        """How many events are sent and not acknowledged."""
+        return len(self._unacknowledged)
+
     def event(self, frame: bytes, receipt: Receipt) -> None:
         """Send a durable event, or fall behind where too much waits already."""
         if self.outlet.full:

@@ -25,6 +25,11 @@ logger = logging.getLogger(__name__)
 ABUSE = 20
 """Bad frames in a minute that end a connection (section 2)."""
 ABUSE_SECONDS = 60.0
+AHEAD = 1_024
+"""Replayed events that one who acknowledges may have to take in before more comes: what it asks meanwhile is answered
+after no more than these."""
+ACKNOWLEDGING = 1.0
+"""Seconds without an acknowledgement after which nobody waits for them any more."""
 FAREWELL = 2.0
 """Seconds that a peer has for its half of the closing handshake."""
 
@@ -48,6 +53,8 @@ class Session:
 
     __slots__ = (
         "_abuse",
+        "_acknowledged",
+        "_acknowledges",
         "_catching_up",
         "_closing",
         "_decoder",
@@ -67,6 +74,8 @@ class Session:
         self._liveness = liveness
         self._decoder = frames.Decoder(limit=service.settings.limits.frame_bytes)
         self._abuse: deque[float] | None = None
+        self._acknowledged = trio.Event()
+        self._acknowledges = True
         self._closing = False
         self._ended = False
         self._catching_up = False
@@ -122,6 +131,7 @@ class Session:
                         await waiting
                 if subscriber.unsettled:
                     service.settle(subscriber)
+                    self._acknowledged.set()
                 violation = self._decoder.violation
                 if violation is not None:
                     self.close(violation.code, violation.reason)
@@ -252,6 +262,7 @@ class Session:
                 hub.flush()
                 await self._service.replay_page(subscriber)
                 hub.flush()
+                await self._taken_in()
         except sqlite3.Error as error:
             logger.error("cannot replay to a device: the store cannot be read: %s", error)
             self.close(TRY_AGAIN, "the relay cannot read its store just now")
@@ -260,3 +271,11 @@ class Session:
             self.close(INTERNAL, FAILED_REASON)
         self._catching_up = False
         hub.flush()
+
+    async def _taken_in(self) -> None:
+        """Let one who acknowledges take in what it was sent; who does not is sent all that it takes."""
+        while self._acknowledges and self._subscriber.ahead > AHEAD and not self._closing:
+            self._acknowledged = trio.Event()
+            with trio.move_on_after(ACKNOWLEDGING) as patience:
+                await self._acknowledged.wait()
+            self._acknowledges = not patience.cancelled_caught
