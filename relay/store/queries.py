@@ -312,21 +312,25 @@ async def search(
         count: how many at most.
     """
     where = "l.kind = 1 AND NOT l.deleted AND l.chat IN (SELECT value FROM json_each(?)) AND l.at < ?"
-    limits = (as_json(chats), 2**62 if before is None else before)
+    limits = (as_json(chats), 2**62 if before is None else before, count)
     if len(text) >= TRIGRAM:
         quoted = '"' + text.replace('"', '""') + '"'
-        # The index lags a moment behind the log: what it does not hold yet is looked through.
+        # The index lags a moment behind the log: what it does not hold yet is looked through. Both go backwards from
+        # the latest and stop at the limit, so that a word that is in every text costs no more than any other.
         rows = await connection.execute(
-            f"{_MESSAGES} WHERE l.seq IN (SELECT rowid FROM search WHERE search MATCH ? UNION ALL"
-            f" SELECT seq FROM log WHERE seq > (SELECT seq FROM indexed) AND message LIKE ? ESCAPE '!') AND {where}"
-            " ORDER BY l.seq DESC LIMIT ?",
-            (quoted, _like(text), *limits, count),
+            f"{_MESSAGES} WHERE l.seq IN ("
+            " SELECT * FROM (SELECT l.seq FROM log AS l WHERE l.seq > (SELECT seq FROM indexed)"
+            f" AND l.message LIKE ? ESCAPE '!' AND {where} ORDER BY l.seq DESC LIMIT ?)"
+            " UNION ALL SELECT * FROM (SELECT l.seq FROM search CROSS JOIN log AS l ON l.seq = search.rowid"
+            f" WHERE search MATCH ? AND {where} ORDER BY search.rowid DESC LIMIT ?)"
+            ") ORDER BY l.seq DESC LIMIT ?",
+            (_like(text), *limits, quoted, *limits, count),
         )
     else:
         rows = await connection.execute(
             f"{_MESSAGES} WHERE l.seq > (SELECT max(seq) FROM log) - {SCANNED}"
             f" AND l.message LIKE ? ESCAPE '!' AND {where} ORDER BY l.seq DESC LIMIT ?",
-            (_like(text), *limits, count),
+            (_like(text), *limits),
         )
     return [HistoryRow(*row) for row in rows]
 

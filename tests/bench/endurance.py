@@ -1,17 +1,20 @@
-"""How the relay endures: the way back after a kill, a long replay, dead readers, ten minutes under load.
+"""How the relay endures: the way back after a kill, a long replay, dead readers, ten minutes under load, a long log.
 
     python tests/bench/endurance.py restart [--messages 1000000]
     python tests/bench/endurance.py replay [--messages 100000]
     python tests/bench/endurance.py dead [--rounds 3]
     python tests/bench/endurance.py soak [--minutes 10]
+    python tests/bench/endurance.py size [--messages 5000000]
 
 Each prints what it measured, on loopback, against a relay in a process of its own.
 """
 
 import argparse
 import os
+import re
 import signal
 import socket
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -19,7 +22,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +32,7 @@ import trio
 from relay.core.commands import Command
 from relay.core.relay import Relay, open_relay
 from relay.protocol import codec, control, requests
+from relay.protocol.base import Wire
 from relay.protocol.envelopes import Request
 
 BATCH = 2_000
@@ -45,11 +49,11 @@ async def prepare(data: Path, *users: str, messages: int = 0) -> dict[str, str]:
             assert isinstance(token, control.Token)
             tokens[user] = token.token
         for start in range(0, messages, BATCH):
-            await _say(relay, users[1], min(BATCH, messages - start))
+            await _say(relay, users[1], start, min(BATCH, messages - start))
     return tokens
 
 
-async def _say(relay: Relay, to: str, count: int) -> None:
+async def _say(relay: Relay, to: str, start: int, count: int) -> None:
     done, left = trio.Event(), count
 
     def answer(_payload: object) -> None:
@@ -58,8 +62,9 @@ async def _say(relay: Relay, to: str, count: int) -> None:
         if not left:
             done.set()
 
-    for _ in range(count):
-        request = requests.New(chat_id=to, client_message_id=str(uuid.uuid4()), message=TEXT)
+    for number in range(start, start + count):
+        text = f"word{number:07} {TEXT}"[:120]
+        request = requests.New(chat_id=to, client_message_id=str(uuid.uuid4()), message=text)
         relay.log.append(Command(relay.clock(), 1, 0, request), answer)
     await done.wait()
 
@@ -167,9 +172,10 @@ def replay(messages: int) -> None:
         data, port = Path(scratch), free_port()
         tokens = trio.run(partial(prepare, data, "a", "b", messages=messages))
         with served(data, port):
+            last = _ask_file(data, "SELECT max(seq) FROM log WHERE kind = 1")
             for _ in range(3):
                 reader = join(port, tokens["b"], after=0)
-                seconds = count(reader, b'"eventType":"new"', messages)
+                seconds = _taken(reader, last)
                 print(f"{messages / seconds:,.0f} events a second ({seconds:.2f} s)")
                 reader.close()
 
@@ -234,6 +240,87 @@ def soak(minutes: float) -> None:
                     )
 
 
+EVENT_ID = re.compile(rb'"type":"event","id":(\d+)[,}]')
+ASKED = 30
+"""How often each question is asked of a store, for its median."""
+
+
+def size(messages: int) -> None:
+    """What a user waits for, with ten thousand messages in the file and with so many."""
+    found = {number: _waits(number) for number in (10_000, messages)}
+    few, many = found.values()
+    print(f"{'':24}{10_000:>12,}{messages:>12,}  ratio")
+    for what in few:
+        print(f"{what:24}{few[what]:>12,.2f}{many[what]:>12,.2f}  {many[what] / few[what]:.2f}")
+
+
+def _waits(messages: int) -> dict[str, float]:
+    """Milliseconds that each question takes, and what a hundred sends take, each answered."""
+    with tempfile.TemporaryDirectory() as scratch:
+        data, port = Path(scratch), free_port()
+        tokens = trio.run(partial(prepare, data, "a", "b", messages=messages))
+        with served(data, port):
+            _wait_for_the_index(data)
+            seq = _ask_file(data, "SELECT max(seq) FROM log")
+            asker = join(port, tokens["a"], after=2**60)
+            middle = messages // 2
+            waits = {
+                "chat list": _median(asker, "chats", requests.Nothing()),
+                "latest page": _median(asker, "messages", requests.Messages(chat_id="b", count=50)),
+                "a page far back": _median(
+                    asker, "messages", requests.Messages(chat_id="b", start_id=middle, count=50)
+                ),
+                "search, a rare word": _median(asker, "search", requests.Search(query=f"word{middle:07}")),
+                "search, in every text": _median(asker, "search", requests.Search(query="xxxxxx")),
+            }
+            replays = []
+            for _ in range(5):
+                reader = join(port, tokens["b"], after=seq - 2_000)
+                replays.append(1_000 * _taken(reader, seq))
+                reader.close()
+            waits["replay of 2,000"] = statistics.median(replays)
+            sends = [100_000 / _throughput(port, asker, "b", 2_000) for _ in range(5)]
+            waits["a hundred sends"] = statistics.median(sends)
+            return waits
+
+
+def _taken(reader: socket.socket, last: int) -> float:
+    """Take events and acknowledge them as they come, up to one; gives the seconds."""
+    began, rest, seq = time.perf_counter(), b"", 0
+    while seq < last:
+        data = rest + reader.recv(262_144)
+        ids = [int(one) for one in EVENT_ID.findall(data)]
+        rest = data[-40:]
+        reader.sendall(b"".join(frame(b'{"type":"ack","id":%d}' % one) for one in ids if one > seq))
+        seq = max([seq, *ids])
+    return time.perf_counter() - began
+
+
+def _ask_file(data: Path, sql: str) -> int:
+    with closing(sqlite3.connect(data / "relay.db")) as connection:
+        return int(connection.execute(sql).fetchone()[0])
+
+
+def _wait_for_the_index(data: Path) -> None:
+    while _ask_file(data, "SELECT (SELECT max(seq) FROM log) - seq FROM indexed"):
+        time.sleep(0.5)
+
+
+def _median(asker: socket.socket, name: str, payload: Wire) -> float:
+    request = frame(codec.encode(Request(id="1", payload_type=name, payload=msgspec.Raw(codec.encode(payload)))))
+    waits = []
+    for _ in range(ASKED):
+        asker.sendall(request)
+        waits.append(1_000 * count(asker, b'"type":"response"', 1))
+        # The rest of an answer that came in pieces is not the next one's.
+        asker.settimeout(0.05)
+        with suppress(TimeoutError):
+            while asker.recv(262_144):
+                pass
+        asker.settimeout(None)
+    return statistics.median(waits)
+
+
 def resident(pid: int) -> float:
     """A process's memory, in megabytes."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
@@ -253,6 +340,7 @@ def main() -> None:
     command("replay", replay, "messages", int, 100_000)
     command("dead", dead, "rounds", int, 3)
     command("soak", soak, "minutes", float, 10)
+    command("size", size, "messages", int, 5_000_000)
     chosen = parser.parse_args()
     chosen.run(chosen)
 
