@@ -104,6 +104,7 @@ def test_opening_a_chat_with_news_shows_where_they_begin(person: Any) -> None:
     anna.ask(("read", {"chatId": "ben"}))
     ben.say("anna", *(f"new {at}" for at in range(120)))
     page = anna.chats()
+    page.wait_for_selector("[data-chat=ben] .badge")
     assert badge(page, "ben") == "99+"
     open_chat(page, "ben")
     divider = page.wait_for_selector(".divider-new")

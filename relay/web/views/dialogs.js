@@ -158,27 +158,38 @@ function Keys() {
 
 /** A field with a list under it, walked with the arrow keys. */
 class Finder extends Component {
-  state = { query: "", items: this.props.initial ?? [], at: 0, failure: null, asked: false };
+  state = { query: this.props.typed ?? "", items: this.props.initial ?? [], at: 0, failure: null, asked: false };
 
   componentDidMount() {
-    if (this.props.immediate) this.find("");
+    if (this.state.query) this.findSoon(this.state.query);
   }
 
   onInput = (event) => {
     const query = event.currentTarget.value;
     this.setState({ query });
+    this.findSoon(query);
+  };
+
+  findSoon(query) {
+    this.searching = true;
+    this.chosen = false;
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.find(query.trim()), this.props.wait ?? 0);
-  };
+  }
 
   async find(query) {
     this.serial = (this.serial ?? 0) + 1;
     const mine = this.serial;
     try {
       const items = await this.props.find(query);
-      if (mine === this.serial) this.setState({ items, at: 0, failure: null, asked: query !== "" });
+      if (mine !== this.serial) return;
+      this.searching = false;
+      this.setState({ items, at: 0, failure: null, asked: query !== "" });
+      if (this.chosen && items[0]) this.props.onChoose(items[0]);
     } catch (failure) {
-      if (mine === this.serial) this.setState({ failure, items: [] });
+      if (mine !== this.serial) return;
+      this.searching = false;
+      this.setState({ failure, items: [] });
     }
   }
 
@@ -188,9 +199,11 @@ class Finder extends Component {
       event.preventDefault();
       const next = Math.max(0, Math.min(items.length - 1, at + (event.key === "ArrowDown" ? 1 : -1)));
       this.setState({ at: next }, () => this.list?.querySelector(".is-active")?.scrollIntoView({ block: "nearest" }));
-    } else if (event.key === "Enter" && items[at]) {
+    } else if (event.key === "Enter") {
       event.preventDefault();
-      this.props.onChoose(items[at]);
+      // What is listed may not be for what was just typed: then the first that is found for it is meant.
+      if (this.searching) this.chosen = true;
+      else if (items[at]) this.props.onChoose(items[at]);
     }
   };
 
@@ -217,7 +230,7 @@ function Jump() {
     const ids = new Set(known.map((chat) => chat.id));
     return [...known.slice(0, 30), ...people.filter((one) => !ids.has(one.id) && one.id !== session.value.id)];
   };
-  return html`<${Finder} label=${t("jump.title")} initial=${chats.value.slice(0, 30)} find=${find} onChoose=${(item) => openChat(item.id)}
+  return html`<${Finder} label=${t("jump.title")} typed=${dialog.value?.typed} initial=${chats.value.slice(0, 30)} find=${find} onChoose=${(item) => openChat(item.id)}
     row=${(item) => html`<${Avatar} id=${item.id} name=${item.type ? chatName(item) : item.name} url=${item.photoUrl ?? item.avatarUrl} type=${item.type} size="s" />
       <span class="list-text"><span dir="auto">${item.type ? chatName(item) : item.name}</span></span><${Bot} userId=${item.id} />
       ${item.missed > 0 ? html`<span class="badge">${item.missed > 99 ? "99+" : item.missed}</span>` : null}`} />`;
@@ -226,7 +239,7 @@ function Jump() {
 function SearchInChat({ chatId }) {
   const find = (query) => (query.length < 2 ? Promise.resolve([]) : request("search", { query, chatId, count: 60 }));
   const now = state.value;
-  return html`<${Finder} label=${t("chat.search")} find=${find} wait=${200} onChoose=${(hit) => openChat(chatId, { messageId: hit.messageId })}
+  return html`<${Finder} label=${t("chat.search")} typed=${dialog.value?.typed} find=${find} wait=${200} onChoose=${(hit) => openChat(chatId, { messageId: hit.messageId })}
     row=${(hit, query) => {
       const name = hit.sender === now.me.id ? t("message.you") : nameOf(now, hit.sender);
       return html`<${Avatar} id=${hit.sender} name=${nameOf(now, hit.sender)} size="s" />

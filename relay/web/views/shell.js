@@ -25,7 +25,10 @@ function onKey(event) {
     event.preventDefault();
     dialog.value = dialog.value?.name === "jump" ? null : { name: "jump" };
   } else if (dialog.value) {
-    return;
+    // Its module may still be on the way: what is typed meanwhile is meant for it.
+    if (event.key.length === 1 && !command && !document.querySelector(".modal")) {
+      dialog.value = { ...dialog.value, typed: (dialog.value.typed ?? "") + event.key };
+    }
   } else if (event.altKey && (event.key === "ArrowUp" || event.key === "ArrowDown")) {
     event.preventDefault();
     stepChat(event.key === "ArrowUp" ? -1 : 1);
