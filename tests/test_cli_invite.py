@@ -49,6 +49,7 @@ def test_somebody_unknown_is_made_where_that_is_asked_for(data: Path) -> None:
     assert "--new" in failed("invite", "anna", data=data).err
     done("invite", "anna", "--new", "--name", "Anna Berg", data=data)
     assert "Anna Berg" in done("user", "list", data=data).out
+    assert "\x1b" not in done("invite", "anna", data=data).out, "in a file there are no colours"
 
 
 def test_an_invite_to_a_chat_that_is_not_there_fails(data: Path) -> None:
@@ -58,8 +59,9 @@ def test_an_invite_to_a_chat_that_is_not_there_fails(data: Path) -> None:
 
 @pytest.mark.parametrize("size", [21, 24])
 def test_a_code_is_drawn_with_light_around_it(size: int) -> None:
-    lines = drawn(["1" * size] * size)
-    plain = [line.replace("\x1b[30;107m", "").replace("\x1b[0m", "") for line in lines]
+    lines = drawn(["1" * size] * size, coloured=True)
+    plain = drawn(["1" * size] * size, coloured=False)
+    assert [line.replace("\x1b[30;107m", "").replace("\x1b[0m", "") for line in lines] == plain
     assert {len(line) for line in plain} == {size + 4}
     assert plain[0].strip() == ""
     assert all(line.startswith("  ") and line.endswith("  ") for line in plain)

@@ -1,5 +1,6 @@
 """`relay invite`: a one-time link, and its QR code in the terminal."""
 
+import sys
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -39,24 +40,26 @@ def invite(
     if json:
         as_json({"url": invitation.url, "code": invitation.code, "expiresAt": invitation.expires_at})
         return
-    print("\n".join(drawn(invitation.qr)))
+    print("\n".join(drawn(invitation.qr, coloured=sys.stdout.isatty())))
     print(f"\n{invitation.url}\n\nGood for one sign-in until {when(invitation.expires_at)}.")
 
 
-def drawn(rows: Sequence[str]) -> list[str]:
-    """Draw a QR code with half blocks, light on dark whatever the terminal's colours are.
+def drawn(rows: Sequence[str], *, coloured: bool) -> list[str]:
+    """Draw a QR code with half blocks.
 
     Args:
         rows: its modules, 1 for dark.
+        coloured: whether to set black on white, and not to leave it to the terminal, which may be dark: many cameras
+            read no inverted code. In a file there are no colours.
     """
     width = len(rows[0]) + 2 * QUIET if rows else 0
     light = "0" * width
     framed = [light] * QUIET + [f"{'0' * QUIET}{row}{'0' * QUIET}" for row in rows] + [light] * QUIET
     if len(framed) % 2:
         framed.append(light)
-    # Black on white, set here and not left to the terminal: many cameras read no inverted code.
+    before, after = ("\x1b[30;107m", "\x1b[0m") if coloured else ("", "")
     blocks = {"00": " ", "10": "▀", "01": "▄", "11": "█"}
     return [
-        "\x1b[30;107m" + "".join(blocks[above + below] for above, below in zip(upper, lower, strict=True)) + "\x1b[0m"
+        before + "".join(blocks[above + below] for above, below in zip(upper, lower, strict=True)) + after
         for upper, lower in zip(framed[::2], framed[1::2], strict=True)
     ]
