@@ -50,6 +50,8 @@ def wheel(work: Path, version: str | None = None) -> tuple[Path, str]:
 def tree(work: Path, wheel: Path, arch: str) -> Path:
     """Install the wheel and what it needs for each Python, and lay the results on top of each other.
 
+    With what makes certificates: a machine without internet could not get it later.
+
     Raises:
         Clash: they do not fit.
     """
@@ -62,7 +64,7 @@ def tree(work: Path, wheel: Path, arch: str) -> Path:
         one = work / arch / python
         subprocess.run(
             ["uv", "pip", "install", "-q", "--target", one, "--python-platform", f"{MACHINES[arch]}-manylinux_2_28",
-             "--python-version", python, "--no-build", "--link-mode=copy", "--constraint", pins, wheel],
+             "--python-version", python, "--no-build", "--link-mode=copy", "--constraint", pins, f"{wheel}[tls]"],
             check=True,
         )  # fmt: skip
         _strip(one)

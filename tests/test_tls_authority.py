@@ -1,8 +1,10 @@
 """The relay's own authority: what it makes, what it may vouch for, and when it makes it anew."""
 
 import datetime as dt
+import errno
 import ipaddress
 import os
+import socket
 import stat
 
 import pytest
@@ -131,3 +133,15 @@ def test_the_machines_addresses_are_read_from_the_kernel():
     )
     assert names._local_ipv6(table) == ["fd00::7"]
     assert all(not ipaddress.ip_address(one).is_loopback for one in names.addresses())
+
+
+def test_a_process_that_may_make_no_socket_asks_the_one_it_was_handed(monkeypatch):
+    with socket.socket() as handed:
+        whole = names.addresses(handed)
+        monkeypatch.setattr(socket, "socket", refused)
+        monkeypatch.setattr(socket, "getaddrinfo", refused)
+        assert set(names.addresses(handed)) <= set(whole)
+
+
+def refused(*_arguments, **_options):
+    raise OSError(errno.EAFNOSUPPORT, "as RestrictAddressFamilies= of systemd has it")

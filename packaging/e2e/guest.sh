@@ -157,13 +157,13 @@ part1() {
 
 	# TLS as an admin sets it up, who types as root.
 	relay tls init >/dev/null || fail "relay tls init"
-	printf '[tls]\non = true\n' >>/etc/relay/relay.toml
+	sed -i '/^\[tls\]/,/^\[/s/^#* *on = .*/on = true/' /etc/relay/relay.toml
 	systemctl restart $unit
 	active
 	python3 - $data/tls/ca.crt <<-'PYTHON' && ok "TLS is spoken, with a certificate for this machine" || fail "TLS"
 		import ssl, sys, urllib.request
 		context = ssl.create_default_context(cafile=sys.argv[1])
-		urllib.request.urlopen("https://localhost:8765/healthz", timeout=20, context=context).read()
+		urllib.request.urlopen("https://127.0.0.1:8765/healthz", timeout=20, context=context).read()
 	PYTHON
 	cat $state/relay.toml >/etc/relay/relay.toml
 	systemctl restart $unit

@@ -50,8 +50,11 @@ def lan_address(listener: socket.socket | None = None) -> str:
                 return str(probe.getsockname()[0])
         except OSError:
             continue
-    of_network = (address for name, address in interfaces(listener) if not name.startswith(NOT_THE_NETWORK))
-    return next(of_network, None) or _first_address() or "127.0.0.1"
+    return next(iter(_of_network(listener)), None) or _first_address() or "127.0.0.1"
+
+
+def _of_network(socket_of_it: socket.socket | None) -> list[str]:
+    return [address for name, address in interfaces(socket_of_it) if not name.startswith(NOT_THE_NETWORK)]
 
 
 def interfaces(of: socket.socket | None) -> Iterator[tuple[str, str]]:
@@ -165,9 +168,13 @@ def addresses(listener: socket.socket | None = None) -> list[str]:
     Args:
         listener: see `lan_address`.
     """
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
-        of_network = [one for name, one in interfaces(listener or own) if not name.startswith(NOT_THE_NETWORK)]
-    found = [lan_address(listener), *of_network]
+    if listener is None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
+            found = _of_network(own)
+    else:
+        # A process that was handed its socket may not be allowed to make one.
+        found = _of_network(listener)
+    found.insert(0, lan_address(listener))
     with suppress(OSError):
         found += _local_ipv6(Path("/proc/net/if_inet6").read_text())
     return [one for one in dict.fromkeys(found) if not ipaddress.ip_address(one).is_loopback]
