@@ -71,6 +71,7 @@ def write(page: Any, text: str) -> None:
 
 
 def badge(page: Any, chat: str) -> str | None:
+    page.wait_for_selector(f"[data-chat={chat}]")
     shown = page.locator(f"[data-chat={chat}] .badge [aria-hidden]")
     return shown.inner_text() if shown.count() else None
 
