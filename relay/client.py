@@ -37,8 +37,17 @@ UNHANDLED = 4_096
 """Events that may wait to be taken; beyond them the relay is asked again later."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 15.0
 """Seconds between two attempts to connect: doubled each time that nothing came of it, and jittered."""
+HANDSHAKE = 10.0
+"""Seconds for a connection, and again for its handshake: trio-websocket waits for ever where the peer goes away."""
 MESSAGE_BYTES = 64 * 2**20
-LOST = (OSError, HandshakeError, ConnectionClosed, trio.BrokenResourceError, trio.ClosedResourceError)
+LOST = (
+    OSError,
+    HandshakeError,
+    ConnectionClosed,
+    trio.BrokenResourceError,
+    trio.ClosedResourceError,
+    trio.TooSlowError,
+)
 """What ends a connection, and is answered with a new one."""
 REVOKED = 4401
 
@@ -245,17 +254,19 @@ class Client:
             target += f"?after={self._last}"
         try:
             # The stream is ours, so that it is closed whatever the handshake ends in.
-            stream = await self._open(host, port, tls=parts.scheme == "wss")
+            with trio.fail_after(HANDSHAKE):
+                stream = await self._open(host, port, tls=parts.scheme == "wss")
             async with stream, trio.open_nursery() as nursery:
-                socket = await trio_websocket.wrap_client_stream(
-                    nursery,
-                    stream,
-                    parts.netloc,
-                    target,
-                    extra_headers=[(b"authorization", f"Bearer {self._token}".encode())],
-                    max_message_size=MESSAGE_BYTES,
-                    message_queue_size=64,
-                )
+                with trio.fail_after(HANDSHAKE):
+                    socket = await trio_websocket.wrap_client_stream(
+                        nursery,
+                        stream,
+                        parts.netloc,
+                        target,
+                        extra_headers=[(b"authorization", f"Bearer {self._token}".encode())],
+                        max_message_size=MESSAGE_BYTES,
+                        message_queue_size=64,
+                    )
                 await self._converse(socket)
         except* LOST as group:
             self._lost(group)

@@ -6,6 +6,7 @@ import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -286,3 +287,23 @@ async def test_an_idle_relay_stops_at_once(tmp_path: Path, number: signal.Signal
         assert "were cut" not in relay.log
         assert relay.process is not None
         assert relay.process.returncode == 0
+
+
+async def test_a_relay_that_goes_away_during_the_handshake_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.client.HANDSHAKE", 0.1)
+    asked = 0
+
+    async def hang_up(stream: trio.SocketStream) -> None:
+        nonlocal asked
+        async with stream:
+            assert await stream.receive_some()
+            asked += 1
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(partial(trio.serve_tcp, hang_up, 0, host="127.0.0.1"))
+        port = listener.socket.getsockname()[1]
+        nursery.start_soon(Client(f"ws://127.0.0.1:{port}/ws", "token", None, reconnect=True, tls=None).run)
+        with trio.fail_after(10):
+            while asked < 2:
+                await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()
