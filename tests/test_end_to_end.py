@@ -291,19 +291,17 @@ async def test_an_idle_relay_stops_at_once(tmp_path: Path, number: signal.Signal
 
 async def test_a_relay_that_goes_away_during_the_handshake_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relay.client.HANDSHAKE", 0.1)
-    asked = 0
+    asked, again = trio.Event(), trio.Event()
 
     async def hang_up(stream: trio.SocketStream) -> None:
-        nonlocal asked
         async with stream:
             assert await stream.receive_some()
-            asked += 1
+            (again if asked.is_set() else asked).set()
 
     async with trio.open_nursery() as nursery:
         (listener,) = await nursery.start(partial(trio.serve_tcp, hang_up, 0, host="127.0.0.1"))
         port = listener.socket.getsockname()[1]
         nursery.start_soon(Client(f"ws://127.0.0.1:{port}/ws", "token", None, reconnect=True, tls=None).run)
         with trio.fail_after(10):
-            while asked < 2:
-                await trio.sleep(0.01)
+            await again.wait()
         nursery.cancel_scope.cancel()

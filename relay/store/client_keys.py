@@ -44,8 +44,10 @@ class ClientKeys:
     def add(self, key: int, seq: int) -> None:
         """Take in one key."""
         # Python counts a negative index from the end, so each number of a slice has a place of its own.
-        self._slices[key >> (64 - SLICE_BITS)][key] = seq
-        self._held += 1
+        place = self._slices[key >> (64 - SLICE_BITS)]
+        # One is there already where its message was removed: it was used anew.
+        self._held += key not in place
+        place[key] = seq
         self._last = seq
 
     def load(self, keys: Iterable[tuple[int, ...]], filed: Mapping[int, int]) -> None:

@@ -332,7 +332,8 @@ class Log:
                     cursors,
                     self._due_snapshot(bool(batch)),
                     self._due_index(len(batch)),
-                    self._client_keys.due() if batch else None,
+                    # What does not fit on a full disk must not keep a message out that does.
+                    self._client_keys.due() if batch and not self.failing else None,
                 ),
             )
         finally:

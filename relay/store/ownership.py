@@ -4,6 +4,7 @@ An admin who types a command with sudo must not leave the service with files tha
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -17,6 +18,7 @@ def hand_over(directory: Path) -> None:
     # By descriptors and without following links: the owner may write here, and must be given nothing from elsewhere.
     for _, folders, files, at in os.fwalk(directory):
         for name in (*folders, *files):
-            found = os.stat(name, dir_fd=at, follow_symlinks=False)
-            if found.st_uid == 0 and (name in folders or found.st_nlink == 1):
-                os.chown(name, owner.st_uid, owner.st_gid, dir_fd=at, follow_symlinks=False)
+            with suppress(FileNotFoundError):
+                found = os.stat(name, dir_fd=at, follow_symlinks=False)
+                if found.st_uid == 0 and (name in folders or found.st_nlink == 1):
+                    os.chown(name, owner.st_uid, owner.st_gid, dir_fd=at, follow_symlinks=False)

@@ -17,6 +17,9 @@ const Dialogs = lazy(() => import("./dialogs.js"), "Dialogs");
 /** Panels that take the place of the list; "details" stands beside the conversation. */
 const LEFT_PANELS = { settings: Settings, newchat: NewChat };
 
+/** Dialogs that one types into at once. */
+const FINDERS = new Set(["jump", "search"]);
+
 function onKey(event) {
   if (!session.value) return;
   const command = event.ctrlKey || event.metaKey;
@@ -25,8 +28,9 @@ function onKey(event) {
     event.preventDefault();
     dialog.value = dialog.value?.name === "jump" ? null : { name: "jump" };
   } else if (dialog.value) {
-    // Its module may still be on the way: what is typed meanwhile is meant for it.
-    if (event.key.length === 1 && !command && !document.querySelector(".modal")) {
+    // A finder may still be on the way: what is typed meanwhile is meant for it.
+    if (FINDERS.has(dialog.value.name) && event.key.length === 1 && !command && !document.querySelector(".modal")) {
+      event.preventDefault();
       dialog.value = { ...dialog.value, typed: (dialog.value.typed ?? "") + event.key };
     }
   } else if (event.altKey && (event.key === "ArrowUp" || event.key === "ArrowDown")) {
