@@ -413,6 +413,21 @@ def test_a_message_is_answered_and_deleted_from_the_keyboard(person: Any) -> Non
     page.wait_for_selector(".is-mine .is-deleted")
 
 
+def test_a_letter_over_an_open_menu_leaves_it_closable(person: Any) -> None:
+    anna = person("anna")
+    person("ben").say("anna", "question?")
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector(".text:has-text('question?')")
+    page.focus(".messages > .scroll")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("[role=menu]")
+    page.keyboard.press("x")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("[role=menu]", state="detached")
+
+
 # ---------------------------------------------------------------- 9: what a message looks like
 
 
