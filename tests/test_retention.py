@@ -114,7 +114,7 @@ async def test_check_names_what_is_wrong(tmp_path: Path, damage: str, named: str
         for number in range(3):
             await _say(relay, 1, "b", f"message {number}")
         await relay.log.chore(
-            lambda writing: writing.execute("INSERT INTO batch VALUES ('[]', '[]', '[]', '{}', 5, '[]', '[]', '{}')")
+            lambda writing: writing.execute("INSERT INTO batch VALUES ('[]', '[]', '[]', '{}', 5, '[]', '[]')")
         )
     assert await _faults(tmp_path) == []
     with closing(sqlite3.connect(tmp_path / "relay.db", isolation_level=None)) as file:

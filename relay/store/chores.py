@@ -1,13 +1,17 @@
-"""What the writer does between two batches: removing history and giving its space back, a little at a time.
+"""What the writer does between two batches: removing history, giving its space back, filing client keys, a little each.
 
 Each is one short transaction on the writing connection, so that a commit never waits long. Writes only what
 is handed in or is gone already.
 """
 
+from functools import cache
+from itertools import chain
 from typing import Any
 
+from relay.store.client_keys import Filing
 from relay.store.database import Connection
 from relay.store.queries import as_json
+from relay.store.writing import roomy
 
 ROWS = 1_000
 """Entries removed in one go."""
@@ -22,7 +26,7 @@ async def keep_base(connection: Connection, state: dict[str, Any]) -> None:
         connection: the one that writes.
         state: all rows of the state, as the store's `snapshot` parameter.
     """
-    await connection.execute("INSERT INTO batch VALUES ('[]', '[]', '[]', ?, 0, '[]', '[]', '{}')", (as_json(state),))
+    await connection.execute("INSERT INTO batch VALUES ('[]', '[]', '[]', ?, 0, '[]', '[]')", (as_json(state),))
     await connection.execute("INSERT OR REPLACE INTO base (one, value) VALUES (1, ?)", (as_json(state),))
 
 
@@ -44,6 +48,24 @@ async def erase_chat(connection: Connection, chat: int) -> int:
         (chat, chat, ROWS),
     )
     return len(rows)
+
+
+async def file_client_keys(connection: Connection, filing: Filing) -> None:
+    """Bring a slice of the client keys into their table: of messages that are still in the log."""
+    if filing.keys:
+        size = roomy(len(filing.keys))
+        nothing = (None, None) * (size - len(filing.keys))
+        await connection.execute(_filing_statement(size), [*chain.from_iterable(filing.keys), *nothing])
+    # Only now: a relay that dies in between finds at its start that they are in memory as well, and files them again.
+    await connection.execute("UPDATE filed SET seq = ? WHERE slice = ?", (filing.upto, filing.slice))
+
+
+@cache
+def _filing_statement(size: int) -> str:
+    return (
+        f"INSERT OR IGNORE INTO client (key, seq) SELECT * FROM (VALUES {', '.join(['(?, ?)'] * size)})"
+        " WHERE column2 IN (SELECT seq FROM log)"
+    )
 
 
 async def give_back(connection: Connection) -> bool:

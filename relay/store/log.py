@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import trio
 
 from relay.protocol.errors import RelayError
-from relay.store import queries
+from relay.store import chores, queries
 from relay.store.client_keys import ClientKeys
 from relay.store.database import Connection
 from relay.store.entry import Amendment, ClientKey, Entry, Fact, Facts
@@ -44,7 +44,7 @@ BUSY = 64
 INDEX_LAG = 200_000
 """Entries that the index may lag behind while there is much to do: so many can be looked through without it."""
 RETRY = 1.0
-"""Seconds until late commands that could not be written are tried again."""
+"""Seconds until what could not be written and can wait is tried again."""
 LOOK_UPS = 16
 """How often a batch may ask for more facts before it is given up."""
 
@@ -154,6 +154,7 @@ class Log:
         self._indexed = 0
         self._index_since = 0.0
         self._client_keys = ClientKeys()
+        self._filing_from = 0.0
         self._chores: list[tuple[Chore[Any], trio.Event, list[Any]]] = []
         self._work = trio.Event()
         self._room = trio.Event()
@@ -259,6 +260,7 @@ class Log:
             batch = self._take()
             if batch or self._errands_due():
                 await self._write(batch)
+            await self._file()
             if self._chores:
                 await self._do(*self._chores.pop(0))
             elif self._stopping and not self._waiting and not batch and not self._errands_due():
@@ -332,8 +334,6 @@ class Log:
                     cursors,
                     self._due_snapshot(bool(batch)),
                     self._due_index(len(batch)),
-                    # What does not fit on a full disk must not keep a message out that does.
-                    self._client_keys.due() if batch and not self.failing else None,
                 ),
             )
         finally:
@@ -366,6 +366,21 @@ class Log:
                 self._last_seq = decision.entries[-1].seq
             item.answer(decision.answer)
         rules.told()
+
+    async def _file(self) -> None:
+        """Bring client keys from memory into their table, if it is time."""
+        filing = self._client_keys.due()
+        if filing is None or self.failing or trio.current_time() < self._filing_from:
+            return
+        try:
+            with trio.CancelScope(shield=True):
+                await chores.file_client_keys(self._writing, filing)
+        except sqlite3.Error as error:
+            # They stay in memory; the next batch finds out whether messages can be written.
+            logger.warning("client ids cannot be brought into their table: %s", error)
+            self._filing_from = trio.current_time() + RETRY
+        else:
+            self._client_keys.filed(filing)
 
     async def _do(self, chore: Chore[Any], done: trio.Event, outcome: list[Any]) -> None:
         try:
@@ -453,8 +468,6 @@ class Log:
             self._indexed = errands.indexed
             if self._indexed == self._last_seq:
                 self._index_since = trio.current_time()
-        if errands.filing is not None:
-            self._client_keys.filed(errands.filing)
         if errands.snapshot is not None:
             self._entries_since_snapshot = 0
             self._snapshot_since = trio.current_time()

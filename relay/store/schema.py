@@ -108,7 +108,7 @@ MIGRATIONS: tuple[str, ...] = (
 
     -- One statement, and so one thread hop and one transaction, writes a whole batch: JSON arrays go in here.
     CREATE VIEW batch AS SELECT '' AS entries, '' AS amendments, '' AS cursors, '' AS snapshot, 0 AS indexed,
-        '' AS holdings, '' AS files, '' AS filing;
+        '' AS holdings, '' AS files;
     CREATE TRIGGER batch_written INSTEAD OF INSERT ON batch BEGIN
         INSERT INTO log (seq, kind, chat, message_id, actor, device, at, target, client_key, client_id, message, extra)
             SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7,
@@ -159,10 +159,6 @@ MIGRATIONS: tuple[str, ...] = (
             SELECT seq, message FROM log
             WHERE seq > (SELECT seq FROM indexed) AND seq <= NEW.indexed AND kind = 1 AND message IS NOT NULL;
         UPDATE indexed SET seq = NEW.indexed WHERE seq < NEW.indexed;
-        INSERT INTO client (key, seq)
-            SELECT value->>0, value->>1 FROM json_each(NEW.filing, '$.keys')
-            WHERE EXISTS (SELECT 1 FROM log WHERE log.seq = value->>1);
-        UPDATE filed SET seq = NEW.filing->>'$.upto' WHERE slice = NEW.filing->>'$.slice';
     END;
     """,
 )

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from relay.store.client_keys import Filing
 from relay.store.database import Connection
 from relay.store.entry import Amendment, Entry, Extra, Kind
 from relay.store.queries import as_json
@@ -33,11 +32,9 @@ class Errands(NamedTuple):
     """Rows of the snapshot that are no longer true."""
     indexed: int
     """Up to which `seq` the full-text index is to be brought, 0 for no further."""
-    filing: Filing | None
-    """Client keys that leave memory for their table."""
 
     def __bool__(self) -> bool:
-        return bool(self.cursors or self.snapshot or self.indexed or self.filing)
+        return bool(self.cursors or self.snapshot or self.indexed)
 
 
 async def write(
@@ -54,8 +51,14 @@ async def write(
     if amendments or errands or holdings or files or len(rows) > LARGEST:
         await _write_with_errands(connection, rows, amendments, errands, holdings, files)
         return
-    size = 1 << (len(rows) - 1).bit_length()
+    size = roomy(len(rows))
     await connection.execute(_plain_statement(size), [*chain.from_iterable(rows), *_NOTHING * (size - len(rows))])
+
+
+def roomy(count: int) -> int:
+    """Round a number of rows up to one of few: few statements are prepared, and a fifth of one is wasted at most."""
+    step = 1 << max(0, (count - 1).bit_length() - 3)
+    return -(-count // step) * step
 
 
 def _row(entry: Entry) -> tuple[Any, ...]:
@@ -92,8 +95,8 @@ async def _write_with_errands(
     files: Sequence[msgspec.Raw],
 ) -> None:
     await connection.execute(
-        "INSERT INTO batch (entries, amendments, cursors, snapshot, indexed, holdings, files, filing)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO batch (entries, amendments, cursors, snapshot, indexed, holdings, files)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
         (
             as_json(list(rows)),
             as_json(amendments),
@@ -102,7 +105,6 @@ async def _write_with_errands(
             errands.indexed,
             as_json(holdings),
             as_json(files),
-            as_json({} if errands.filing is None else errands.filing._asdict()),
         ),
     )
 
