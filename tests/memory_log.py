@@ -14,6 +14,7 @@ from relay.core.sniff import UNKNOWN
 from relay.core.state import Chat, Member, State
 from relay.protocol import control, objects, requests
 from relay.protocol.errors import RelayError
+from relay.store import kinds
 from relay.store.entry import (
     ClientKey,
     Covered,
@@ -23,7 +24,6 @@ from relay.store.entry import (
     Facts,
     FilesNamed,
     FirstMark,
-    Kind,
     Marked,
     MessageAt,
     Stored,
@@ -104,7 +104,7 @@ class MemoryLog:
         return [decision.answer for decision in draft.decisions]
 
     def _store(self, entry: Entry) -> None:
-        if entry.kind <= Kind.DELETE:
+        if entry.kind <= kinds.DELETE:
             place = (entry.chat, entry.message_id)
             assert place not in self.messages, f"message {place} is there already"
             self.messages[place] = Stored(
@@ -114,7 +114,7 @@ class MemoryLog:
                 entry.actor,
                 entry.client_id or "",
                 entry.at,
-                entry.message if entry.kind == Kind.NEW else None,
+                entry.message if entry.kind == kinds.NEW else None,
                 deleted=False,
                 changed=0,
                 changed_at=0,
@@ -147,7 +147,7 @@ class MemoryLog:
         found = [
             one
             for (key, message_id), one in self.messages.items()
-            if key == chat and first <= message_id <= last and one.kind == Kind.NEW
+            if key == chat and first <= message_id <= last and one.kind == kinds.NEW
         ]
         return sorted((one for one in found if one.author != user and not one.deleted), key=lambda one: one.message_id)
 
@@ -161,9 +161,9 @@ class MemoryLog:
         said = self._said(fact.chat, fact.user, 1, fact.upto)
         if not said:
             return None
-        kinds = (Kind.READ,) if fact.read else (Kind.DLVRD, Kind.READ)
+        wanted = (kinds.READ,) if fact.read else (kinds.DLVRD, kinds.READ)
         for entry in self.entries:
-            right = entry.kind in kinds and entry.chat == fact.chat and entry.actor == fact.user
+            right = entry.kind in wanted and entry.chat == fact.chat and entry.actor == fact.user
             if right and entry.message_id >= said[-1].message_id:
                 return Marked(said[-1].message_id, said[-1].client_id, entry.at)
         return None

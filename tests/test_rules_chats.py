@@ -8,7 +8,7 @@ from memory_log import MemoryLog, code
 from relay.core import commands, render
 from relay.core.presence import Presence
 from relay.protocol import control, requests
-from relay.store.entry import Kind
+from relay.store import kinds
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ def test_a_cleared_dialog_is_gone_for_one_and_comes_back_with_something_new(log:
     assert listed == []
     assert [chat.key for chat, _ in log.state.listed(log.state.user_keys["User1"])]
     log.new("User1", "User2", "c2")
-    assert [entry.kind for entry in log.entries[-2:]] == [Kind.CHATS, Kind.NEW]
+    assert [entry.kind for entry in log.entries[-2:]] == [kinds.CHATS, kinds.NEW]
     assert log.missed("User2", "User1") == 1
     assert log.member("User2", "User1").cleared == 1
 

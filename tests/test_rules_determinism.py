@@ -16,7 +16,8 @@ from relay.core.commands import ADMIN, Command
 from relay.core.state import State, Tail
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
-from relay.store.entry import Entry, Kind
+from relay.store import kinds
+from relay.store.entry import Entry
 from relay.store.queries import Snapshot
 
 USERS = ("User1", "User2", "User3")
@@ -140,9 +141,9 @@ def as_read(entry: Entry) -> Entry:
         entry.at,
         entry.target,
         entry.client_key,
-        entry.client_id if entry.kind <= Kind.DELETE else None,
+        entry.client_id if entry.kind <= kinds.DELETE else None,
         None,
-        None if entry.kind <= Kind.EDIT else entry.extra,
+        None if entry.kind <= kinds.EDIT else entry.extra,
     )
 
 

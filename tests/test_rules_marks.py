@@ -6,7 +6,7 @@ from memory_log import MemoryLog, code
 from relay.core import commands, render
 from relay.core.state import Tail
 from relay.protocol import requests
-from relay.store.entry import Kind
+from relay.store import kinds
 
 
 @pytest.fixture(params=["with what was said lately in memory", "read from the log"])
@@ -55,7 +55,7 @@ def test_what_is_told_is_the_highest_newly_covered_message_of_each_author(log: M
     covered = [
         {log.state.users[one.author].id: one.message_id for one in entry.covered}
         for entry in log.entries
-        if entry.kind == Kind.READ
+        if entry.kind == kinds.READ
     ]
     assert covered == [{"User1": 2}, {"User1": 5, "User3": 4}]
 

@@ -7,7 +7,7 @@ from memory_log import T0, MemoryLog, code
 from relay.core import render
 from relay.core.commands import Command
 from relay.protocol import control, requests
-from relay.store.entry import Kind
+from relay.store import kinds
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def delete(chat_id: str, original: int) -> requests.Delete:
 def test_a_dialog_is_called_by_the_other_ones_id(log: MemoryLog) -> None:
     log.new("User1", "User2", "c1")
     assert log.key("User1", "User2") == log.key("User2", "User1")
-    (entry,) = [entry for entry in log.entries if entry.kind == Kind.NEW]
+    (entry,) = [entry for entry in log.entries if entry.kind == kinds.NEW]
     chats = [render.event(log.state, entry, log.state.user_keys[user])[1].chat_id for user in ("User1", "User2")]
     assert chats == ["User2", "User1"]
 
@@ -39,7 +39,7 @@ def test_a_dialog_is_called_by_the_other_ones_id(log: MemoryLog) -> None:
 def test_the_first_message_makes_the_dialog_before_it_is_said(log: MemoryLog) -> None:
     log.new("User1", "User2", "c1")
     log.new("User2", "User1", "c1")
-    assert [entry.kind for entry in log.entries[3:]] == [Kind.CHATS, Kind.NEW, Kind.NEW]
+    assert [entry.kind for entry in log.entries[3:]] == [kinds.CHATS, kinds.NEW, kinds.NEW]
 
 
 def test_ones_own_id_is_ones_notes(log: MemoryLog) -> None:

@@ -17,7 +17,8 @@ from relay.core.state import State
 from relay.core.subscriber import Outlet, Receipt, Subscriber
 from relay.core.typing import Typing
 from relay.protocol import codec, events
-from relay.store.entry import REPLY_PREVIEW, Entry, Kind
+from relay.store import kinds
+from relay.store.entry import REPLY_PREVIEW, Entry
 
 RECENT = 4_096
 """Entries kept in memory, so that a replay meets what goes on meanwhile."""
@@ -145,17 +146,17 @@ class Hub:
         for watch in self.watchers:
             watch(entry)
         kind = entry.kind
-        if kind == Kind.NEW:
+        if kind == kinds.NEW:
             if self.typing:
                 self.stop_typing(entry.chat, entry.actor)
             self._tell_messages(entry)
-        elif kind in (Kind.EDIT, Kind.DELETE):
+        elif kind in (kinds.EDIT, kinds.DELETE):
             self._tell_messages(entry)
-        elif kind in (Kind.DLVRD, Kind.READ):
+        elif kind in (kinds.DLVRD, kinds.READ):
             self._tell_marks(entry)
-        elif kind in (Kind.CHATS, Kind.USER):
+        elif kind in (kinds.CHATS, kinds.USER):
             self._tell_chats(entry)
-        elif kind == Kind.DEVICE:
+        elif kind == kinds.DEVICE:
             self._dismiss(entry)
 
     def _remember(self, entry: Entry) -> None:
@@ -164,7 +165,7 @@ class Hub:
         self._recent_size += len(entry.message or "")
         while len(recent) > RECENT or self._recent_size > RECENT_SIZE:
             self._recent_size -= len(recent.popleft().message or "")
-        if entry.kind in (Kind.EDIT, Kind.DELETE):
+        if entry.kind in (kinds.EDIT, kinds.DELETE):
             self._amend(entry)
 
     def _amend(self, change: Entry) -> None:
@@ -187,7 +188,7 @@ class Hub:
         if not recent or recent[0].seq > since + 1:
             return False
         for change in islice(recent, since + 1 - recent[0].seq, None):
-            if change.kind in (Kind.EDIT, Kind.DELETE):
+            if change.kind in (kinds.EDIT, kinds.DELETE):
                 for one in entries:
                     if one.chat == change.chat:
                         _amend(one, change)
@@ -221,7 +222,7 @@ class Hub:
     def _tell_marks(self, entry: Entry) -> None:
         receipt = Receipt(entry.seq, entry.chat, 0)
         told = {one.author for one in entry.covered}
-        if entry.kind == Kind.READ:
+        if entry.kind == kinds.READ:
             told.add(entry.actor)
         for user in told:
             there = self.presence.subscribers.get(user)
@@ -246,7 +247,7 @@ class Hub:
 
     def _dismiss(self, entry: Entry) -> None:
         """End the connections of devices and users that may not be here any more."""
-        if entry.kind == Kind.CHATS:
+        if entry.kind == kinds.CHATS:
             return
         leaving = [
             subscriber
@@ -277,10 +278,10 @@ class Hub:
         state = self.state
         user = subscriber.user
         for entry in entries:
-            if entry.kind in (Kind.CHATS, Kind.USER):
+            if entry.kind in (kinds.CHATS, kinds.USER):
                 if entry.seq > subscriber.chats_as_of and user in render.chat_list_readers(state, entry):
                     yield entry
-            elif entry.kind <= Kind.READ:
+            elif entry.kind <= kinds.READ:
                 self._replay_one(subscriber, entry)
             subscriber.position = entry.seq
 
@@ -291,9 +292,9 @@ class Hub:
             return
         # An entry that was read from the log knows no connection any more, only the device; a lent token has none.
         own = entry.origin == subscriber.number if entry.origin else 0 < entry.device == subscriber.device
-        if own and entry.kind not in (Kind.DLVRD, Kind.READ):
+        if own and entry.kind not in (kinds.DLVRD, kinds.READ):
             return
-        if own and entry.kind == Kind.READ and entry.actor == user:
+        if own and entry.kind == kinds.READ and entry.actor == user:
             return
         receipt = Receipt.of(entry, to_author=user == entry.actor)
         self.replayed(subscriber, self._event_frame(entry, user), receipt)
@@ -324,9 +325,9 @@ class Hub:
 def _amend(one: Entry, change: Entry) -> None:
     """Tell a message, an earlier edit of it and an answer to it as they are after an edit or a deletion (section 4)."""
     target = change.target
-    if target == (one.message_id if one.kind == Kind.NEW else one.target if one.kind == Kind.EDIT else 0):
+    if target == (one.message_id if one.kind == kinds.NEW else one.target if one.kind == kinds.EDIT else 0):
         one.message, one.attachments = change.message, change.attachments
-        one.deleted = change.kind == Kind.DELETE
+        one.deleted = change.kind == kinds.DELETE
     elif one.reply_to is not None and one.reply_to.message_id == target:
         text = change.message[:REPLY_PREVIEW] if change.message else None
         one.reply_to = msgspec.structs.replace(one.reply_to, message=text)

@@ -11,12 +11,14 @@ from relay.core import changes
 from relay.core.presence import Presence
 from relay.core.state import Chat, Member, State, User
 from relay.protocol import events, objects
-from relay.store.entry import REPLY_PREVIEW, Entry, Extra, Kind
+from relay.store import kinds
+from relay.store.entry import REPLY_PREVIEW, Entry, Extra
 from relay.store.queries import ChatTexts, HistoryRow
 
 PREVIEW = 256
 """How much of the last message stands in the chat list, in characters."""
 
+_MESSAGE_KINDS: dict[int, objects.MessageKind] = {kinds.NEW: "new", kinds.EDIT: "edit", kinds.DELETE: "delete"}
 _extra = msgspec.json.Decoder(Extra).decode
 
 
@@ -47,8 +49,8 @@ def status_for(
 
 def concerns(entry: Entry, chat: Chat, member: Member, user: int) -> bool:
     """Whether a member is told of an entry of their chat: it came after they did, and they have not cleared it."""
-    if entry.kind in (Kind.DLVRD, Kind.READ):
-        return any(one.author == user for one in entry.covered) or (entry.kind == Kind.READ and entry.actor == user)
+    if entry.kind in (kinds.DLVRD, kinds.READ):
+        return any(one.author == user for one in entry.covered) or (entry.kind == kinds.READ and entry.actor == user)
     return entry.seq > member.joined_seq and entry.message_id > member.cleared and not chat.gone
 
 
@@ -59,7 +61,7 @@ def event(state: State, entry: Entry, user: int) -> tuple[str, msgspec.Struct]:
     """
     chat = state.chats[entry.chat]
     chat_id = state.chat_id(chat, user)
-    if entry.kind == Kind.NEW:
+    if entry.kind == kinds.NEW:
         sender = state.users[entry.actor]
         gone = entry.deleted
         return "new", events.New(
@@ -75,7 +77,7 @@ def event(state: State, entry: Entry, user: int) -> tuple[str, msgspec.Struct]:
             missed=state.missed(chat, user),
             status=status_for(state, entry.chat, user, entry.actor, entry.message_id, deleted=gone),
         )
-    if entry.kind == Kind.EDIT:
+    if entry.kind == kinds.EDIT:
         return "edit", events.Edit(
             chat_id=chat_id,
             message_id=entry.message_id,
@@ -85,10 +87,10 @@ def event(state: State, entry: Entry, user: int) -> tuple[str, msgspec.Struct]:
             attachments=entry.attachments,
             timestamp=entry.at,
         )
-    if entry.kind == Kind.DELETE:
+    if entry.kind == kinds.DELETE:
         return "delete", events.Delete(chat_id=chat_id, message_id=entry.message_id, original_message_id=entry.target)
     reader = state.users[entry.actor].id
-    if entry.kind == Kind.READ and user == entry.actor:
+    if entry.kind == kinds.READ and user == entry.actor:
         return "read", events.Read(
             chat_id=chat_id,
             user_id=reader,
@@ -98,8 +100,8 @@ def event(state: State, entry: Entry, user: int) -> tuple[str, msgspec.Struct]:
             missed=state.missed(chat, user),
         )
     mine = next(one for one in entry.covered if one.author == user)
-    kind = events.Read if entry.kind == Kind.READ else events.Delivered
-    return ("read" if entry.kind == Kind.READ else "dlvrd"), kind(
+    kind = events.Read if entry.kind == kinds.READ else events.Delivered
+    return ("read" if entry.kind == kinds.READ else "dlvrd"), kind(
         chat_id=chat_id,
         user_id=reader,
         message_id=mine.message_id,
@@ -248,8 +250,7 @@ def _message(
     with_chat_id: bool,
 ) -> objects.Message:
     deleted = bool(row.deleted)
-    kinds: dict[int, objects.MessageKind] = {Kind.NEW: "new", Kind.EDIT: "edit", Kind.DELETE: "delete"}
-    kind = kinds[row.kind]
+    kind = _MESSAGE_KINDS[row.kind]
     extra = _extra(row.extra) if row.extra and kind == "new" and not deleted else Extra()
     reply_to = None
     if row.reply_client_id is not None and row.reply_actor is not None and row.reply_at is not None and not deleted:
@@ -288,7 +289,7 @@ def _delivering(
     for user, kind, message_id, at in marks:
         if message_id >= row.message_id and user != row.actor:
             dlvrd.setdefault(user, at)
-            if kind == Kind.READ:
+            if kind == kinds.READ:
                 read.setdefault(user, at)
     return [
         objects.Delivering(user_id=state.users[user].id, dlvrd=dlvrd.get(user), read=read.get(user))

@@ -9,7 +9,8 @@ from relay.core.hub import Hub
 from relay.core.meter import Lags
 from relay.core.snapshot import Stale
 from relay.core.state import State
-from relay.store.entry import Entry, Facts, Kind
+from relay.store import kinds
+from relay.store.entry import Entry, Facts
 
 
 def _nobody() -> None:
@@ -46,9 +47,9 @@ class Rules:
         self._state.apply(entry)
         self._stale.note(entry)
         self._hub.tell(entry)
-        if entry.kind in (Kind.EDIT, Kind.DELETE):
+        if entry.kind in (kinds.EDIT, kinds.DELETE):
             self.loosened()
-        if entry.kind == Kind.NEW:
+        if entry.kind == kinds.NEW:
             self.lags.messages += 1
             self._first = self._first or entry.at
 

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from relay.core.state import Chat, Device, Invite, Member, State, User
-from relay.store.entry import Entry, Kind
+from relay.store import kinds
+from relay.store.entry import Entry
 from relay.store.queries import Snapshot
 
 _user = msgspec.json.Decoder(User).decode
@@ -63,15 +64,15 @@ class Stale:
     def note(self, entry: Entry) -> None:
         """Take in what an entry makes stale."""
         kind = entry.kind
-        if kind in (Kind.USER, Kind.DEVICE, Kind.SIGN_IN, Kind.FILE):
+        if kind in (kinds.USER, kinds.DEVICE, kinds.SIGN_IN, kinds.FILE):
             self.people = True
-        elif kind == Kind.NOTE:
+        elif kind == kinds.NOTE:
             self.everything = True
         else:
             self.chats.add(entry.chat)
-            if kind in (Kind.NEW, Kind.DLVRD, Kind.READ):
+            if kind in (kinds.NEW, kinds.DLVRD, kinds.READ):
                 self.members.add((entry.chat, entry.actor))
-            elif kind != Kind.EDIT:
+            elif kind != kinds.EDIT:
                 self.whole_chats.add(entry.chat)
 
     def update(self, other: "Stale") -> None:

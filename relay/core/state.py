@@ -11,7 +11,8 @@ import msgspec
 
 from relay.core import changes
 from relay.protocol.objects import ChatType
-from relay.store.entry import Entry, Kind
+from relay.store import kinds
+from relay.store.entry import Entry
 
 TAIL_LENGTH = 256
 TAIL_MESSAGES = 65_536
@@ -206,15 +207,15 @@ class State:
         self.seq = entry.seq
         self.at = entry.at
         kind = entry.kind
-        if kind == Kind.NEW:
+        if kind == kinds.NEW:
             self._new(entry)
-        elif kind in (Kind.DLVRD, Kind.READ):
+        elif kind in (kinds.DLVRD, kinds.READ):
             self._mark(entry)
-        elif kind == Kind.EDIT:
+        elif kind == kinds.EDIT:
             chat = self.chats[entry.chat]
             chat.last_message_id = entry.message_id
             chat.last_seq = entry.seq
-        elif kind == Kind.DELETE:
+        elif kind == kinds.DELETE:
             self._delete(entry)
         else:
             assert entry.extra is not None
@@ -251,7 +252,7 @@ class State:
         if member is None:
             return
         member.dlvrd = max(member.dlvrd, entry.message_id)
-        if entry.kind == Kind.READ:
+        if entry.kind == kinds.READ:
             member.read = max(member.read, entry.message_id)
             # An entry of kind READ says in `target` how many stay unread, so that nothing need be counted here.
             member.seen = chat.count - entry.target

@@ -6,7 +6,8 @@ No sockets: where frames go is an `Outlet`.
 from collections import deque
 from typing import NamedTuple, Protocol, Self
 
-from relay.store.entry import Entry, Kind
+from relay.store import kinds
+from relay.store.entry import Entry
 
 UNACKNOWLEDGED = 32_768
 """Events whose acknowledgement is awaited; a client that never acknowledges costs no more than these."""
@@ -47,7 +48,7 @@ class Receipt(NamedTuple):
     @classmethod
     def of(cls, entry: Entry, *, to_author: bool) -> Self:
         """The receipt of an entry of a chat; one's own message is delivered to nobody by oneself (section 6)."""
-        return cls(entry.seq, entry.chat, entry.message_id if entry.kind == Kind.NEW and not to_author else 0)
+        return cls(entry.seq, entry.chat, entry.message_id if entry.kind == kinds.NEW and not to_author else 0)
 
 
 class Subscriber:

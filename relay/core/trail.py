@@ -11,7 +11,8 @@ from relay.core import changes
 from relay.core.commands import ADMIN
 from relay.core.state import Chat, State
 from relay.protocol.control import Happened
-from relay.store.entry import Entry, Kind
+from relay.store import kinds
+from relay.store.entry import Entry
 
 ADMIN_NAME = "(admin)"
 """The actor of what was done on the machine itself; no user can be called so."""
@@ -26,19 +27,19 @@ def happened(state: State, entry: Entry, *, texts: bool = False) -> Happened:
         entry: fresh, or read from the log.
         texts: whether to say what was said, too.
     """
-    kind = Kind(entry.kind)
+    kind = entry.kind
     chat = state.chats.get(entry.chat)
-    change = None if entry.extra is None or kind <= Kind.READ else msgspec.json.decode(entry.extra)
-    message = entry.message if kind in (Kind.NEW, Kind.EDIT) else None
+    change = None if entry.extra is None or kind <= kinds.READ else msgspec.json.decode(entry.extra)
+    message = entry.message if kind in (kinds.NEW, kinds.EDIT) else None
     return Happened(
         id=entry.seq,
         timestamp=entry.at,
-        event_type=kind.name.lower(),
+        event_type=kinds.NAMES[kind],
         actor=_name(state, entry.actor),
         chat=None if chat is None else chat_label(state, chat),
         chat_name=None if chat is None or chat.id is None else chat.name,
         message_id=entry.message_id or None,
-        original_message_id=entry.target or None if kind in (Kind.EDIT, Kind.DELETE) else None,
+        original_message_id=entry.target or None if kind in (kinds.EDIT, kinds.DELETE) else None,
         message=message if texts else None,
         characters=None if message is None else len(message),
         attachments=len(entry.attachments) if entry.attachments else None,
@@ -56,8 +57,8 @@ def chat_label(state: State, chat: Chat) -> str:
 
 def belongs_in_audit(entry: Entry) -> bool:
     """Whether an entry changes who may be here or who is in what, other than by people writing to each other."""
-    if entry.kind != Kind.CHATS:
-        return entry.kind > Kind.READ and entry.kind != Kind.FILE
+    if entry.kind != kinds.CHATS:
+        return entry.kind > kinds.READ and entry.kind != kinds.FILE
     change = changes.decode(entry.extra or "")
     if isinstance(change, changes.ChatMade):
         return change.id is not None
@@ -71,25 +72,25 @@ def _name(state: State, user: int) -> str:
     return known.id if known else str(user)
 
 
-def _details(state: State, kind: Kind, change: dict[str, Any]) -> dict[str, Any]:
+def _details(state: State, kind: int, change: dict[str, Any]) -> dict[str, Any]:
     details: dict[str, Any] = {}
     for field, value in change.items():
         if field not in SECRET and field != "change" and value is not None:
             details.update(_detail(state, kind, field, value))
-    if kind == Kind.DEVICE and "user" not in details:
+    if kind == kinds.DEVICE and "user" not in details:
         device = state.devices.get(change.get("key", 0))
         if device is not None:
             details["user"] = _name(state, device.user)
     return details
 
 
-def _detail(state: State, kind: Kind, field: str, value: Any) -> dict[str, Any]:
+def _detail(state: State, kind: int, field: str, value: Any) -> dict[str, Any]:
     """One field of a change, with names for keys; of long lists only how long they are."""
     match field:
         case "hook":
             return {"hook": value.get("url") or "in", "chat": value["chat"]}
         case "key":
-            return {"user": _name(state, value)} if kind == Kind.USER else {"device": value}
+            return {"user": _name(state, value)} if kind == kinds.USER else {"device": value}
         case "user" | "owner":
             return {field: _name(state, value)}
         case "users" | "members" | "admins":

@@ -23,7 +23,8 @@ from relay.core.relay import Relay
 from relay.core.state import Device
 from relay.core.subscriber import Subscriber
 from relay.net import frames
-from relay.store.entry import Entry, Kind
+from relay.store import kinds
+from relay.store.entry import Entry
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ class Hooks:
                         nursery.start_soon(self._serve, device, hook)
 
             def watch(entry: Entry) -> None:
-                if entry.kind == Kind.DEVICE:
+                if entry.kind == kinds.DEVICE:
                     start()
 
             start()

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import msgspec
 
-from relay.protocol.envelopes import ClientFrame, ErrorFrame, Event, Refusal, Request, Response, ServerFrame
+from relay.protocol.envelopes import Answer, ClientFrame, ErrorFrame, Event, Refusal, Request, ServerFrame, Told
 from relay.protocol.errors import Error, RelayError
 from relay.protocol.events import CLIENT_EVENTS, SERVER_EVENTS
 from relay.protocol.requests import REQUESTS
@@ -156,12 +156,12 @@ def decode_event(event: Event) -> object:
 
 def event(name: str, timestamp: int, payload: object, event_id: int | None = None) -> bytes:
     """Encode an event of the relay's."""
-    return encode(Event(id=event_id, timestamp=timestamp, event_type=name, payload=msgspec.Raw(encode(payload))))
+    return encode(Told(id=event_id, timestamp=timestamp, event_type=name, payload=payload))
 
 
 def response(request_id: str | int, timestamp: int, payload: object) -> bytes:
     """Encode the answer to a request."""
-    return encode(Response(id=request_id, timestamp=timestamp, payload=msgspec.Raw(encode(payload))))
+    return encode(Answer(id=request_id, timestamp=timestamp, payload=payload))
 
 
 def refusal(request_id: str | int, timestamp: int, error: Error) -> bytes:

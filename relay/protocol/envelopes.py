@@ -43,6 +43,14 @@ class Response(Wire, frozen=True, kw_only=True, tag_field="type", tag="response"
     error: Error | None = None
 
 
+class Answer(Wire, frozen=True, kw_only=True, tag_field="type", tag="response"):
+    """A response as the relay sends it: encoded in one go with its payload."""
+
+    id: str | int
+    timestamp: Timestamp
+    payload: object
+
+
 class Refusal(Wire, frozen=True, kw_only=True, tag_field="type", tag="response"):
     """A response as the relay sends it where there is an error in place of the payload."""
 
@@ -58,6 +66,15 @@ class Event(Wire, frozen=True, kw_only=True, tag_field="type", tag="event"):
     timestamp: Timestamp
     event_type: str
     payload: msgspec.Raw
+
+
+class Told(Wire, frozen=True, kw_only=True, tag_field="type", tag="event"):
+    """An event as the relay sends it: encoded in one go with its payload."""
+
+    id: int | None = None
+    timestamp: Timestamp
+    event_type: str
+    payload: object
 
 
 class ErrorFrame(Wire, frozen=True, kw_only=True, tag_field="type", tag="error"):

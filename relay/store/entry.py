@@ -3,7 +3,6 @@
 Plain data: no SQL, no I/O, no rules.
 """
 
-from enum import IntEnum
 from typing import Any, NamedTuple
 
 import msgspec
@@ -12,25 +11,6 @@ from relay.protocol.objects import Attachment, ReplyTo
 
 REPLY_PREVIEW = 1_000
 """How much of a message stands in an answer to it, in characters."""
-
-
-class Kind(IntEnum):
-    """What an entry records. The first three are messages of a chat and have a dense `message_id`."""
-
-    NEW = 1
-    EDIT = 2
-    DELETE = 3
-    DLVRD = 4
-    READ = 5
-    CHATS = 6
-    USER = 7
-    DEVICE = 8
-    NOTE = 9
-    """Something the log remembers for its admin and tells no client: history was removed, a backup restored."""
-    SIGN_IN = 10
-    """Invites and passwords."""
-    FILE = 11
-    """A file was uploaded, or files went that nothing holds any more."""
 
 
 class Covered(NamedTuple):

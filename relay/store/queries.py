@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from relay.protocol.objects import Attachment, ReplyTo
+from relay.store import kinds
 from relay.store.client_keys import ClientKeys
 from relay.store.database import Connection, Rows
 from relay.store.entry import (
@@ -22,7 +23,6 @@ from relay.store.entry import (
     Facts,
     FilesNamed,
     FirstMark,
-    Kind,
     Marked,
     MessageAt,
     Prunable,
@@ -142,7 +142,7 @@ async def _first_mark(connection: Connection, fact: FirstMark) -> Marked | None:
     ((message_id, client_id),) = rows
     ((at,),) = await connection.execute(
         "SELECT min(at) FROM log WHERE kind IN (4, 5) AND kind >= ? AND chat = ? AND actor = ? AND message_id >= ?",
-        (Kind.READ if fact.read else Kind.DLVRD, fact.chat, fact.user, message_id),
+        (kinds.READ if fact.read else kinds.DLVRD, fact.chat, fact.user, message_id),
     )
     return None if at is None else Marked(message_id, client_id, at)
 
@@ -153,10 +153,10 @@ def _entry(row: Sequence[Any], user_ids: Any) -> Entry:
         reply_client_id, reply_actor, reply_at, reply_message, own_extra, covered_client_id,
     ) = row  # fmt: skip
     entry = Entry(seq, kind, chat, message_id, actor, device, at, target, None, client_id)
-    if kind <= Kind.DELETE:
+    if kind <= kinds.DELETE:
         entry.deleted = bool(deleted)
         entry.message = message
-        if extra is not None and kind != Kind.DELETE and not deleted:
+        if extra is not None and kind != kinds.DELETE and not deleted:
             more = _extra(extra)
             entry.attachments, entry.forwarded = more.attachments, more.forwarded
         if reply_client_id is not None:
@@ -167,11 +167,11 @@ def _entry(row: Sequence[Any], user_ids: Any) -> Entry:
                 sender=user_ids[reply_actor].id,
                 created_at=reply_at,
             )
-        if kind == Kind.DELETE:
+        if kind == kinds.DELETE:
             entry.extra = own_extra
     else:
         entry.extra = own_extra
-        if kind in (Kind.DLVRD, Kind.READ):
+        if kind in (kinds.DLVRD, kinds.READ):
             entry.client_id = covered_client_id
     return entry
 
@@ -203,7 +203,7 @@ async def _fill_covered(connection: Connection, entries: list[Entry]) -> None:
     """Look up whose messages the marks among these entries cover."""
     wanted: dict[tuple[int, int], tuple[int, str] | None] = {}
     for entry in entries:
-        if entry.kind in (Kind.DLVRD, Kind.READ):
+        if entry.kind in (kinds.DLVRD, kinds.READ):
             for _, message_id in _covered(entry.extra) if entry.extra else [(0, entry.message_id)]:
                 wanted[entry.chat, message_id] = None
     if not wanted:
@@ -215,7 +215,7 @@ async def _fill_covered(connection: Connection, entries: list[Entry]) -> None:
     )
     wanted.update({(chat, message_id): (actor, client_id) for chat, message_id, actor, client_id in rows})
     for entry in entries:
-        if entry.kind in (Kind.DLVRD, Kind.READ):
+        if entry.kind in (kinds.DLVRD, kinds.READ):
             ids = [i for _, i in _covered(entry.extra)] if entry.extra else [entry.message_id]
             found = [(wanted[entry.chat, i], i) for i in ids]
             entry.covered = tuple(Covered(known[0], i, known[1]) for known, i in found if known is not None)

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from relay.store import kinds
 from relay.store.database import Connection
-from relay.store.entry import Amendment, Entry, Extra, Kind
+from relay.store.entry import Amendment, Entry, Extra
 from relay.store.queries import as_json
 
 COLUMNS = (
@@ -47,7 +48,7 @@ async def write(
     """
     rows = [_row(entry) for entry in entries]
     holdings = _holdings(entries, amendments)
-    files = [msgspec.Raw(entry.extra) for entry in entries if entry.kind == Kind.FILE and entry.extra]
+    files = [msgspec.Raw(entry.extra) for entry in entries if entry.kind == kinds.FILE and entry.extra]
     if amendments or errands or holdings or files or len(rows) > LARGEST:
         await _write_with_errands(connection, rows, amendments, errands, holdings, files)
         return
@@ -67,8 +68,8 @@ def _row(entry: Entry) -> tuple[Any, ...]:
         entry.seq, kind, entry.chat, entry.message_id, entry.actor, entry.device, entry.at, entry.target,
         entry.client_key,
         # A mark's entry holds the client id of what it covers, an edit's the text of what it edits: not theirs to keep.
-        entry.client_id if kind <= Kind.DELETE else None,
-        entry.message if kind == Kind.NEW else None,
+        entry.client_id if kind <= kinds.DELETE else None,
+        entry.message if kind == kinds.NEW else None,
         entry.extra,
     )  # fmt: skip
 
@@ -114,7 +115,7 @@ def _holdings(entries: Sequence[Entry], amendments: Sequence[Amendment]) -> list
     held = [
         (entry.chat, entry.message_id, one.id)
         for entry in entries
-        if entry.attachments and entry.kind == Kind.NEW
+        if entry.attachments and entry.kind == kinds.NEW
         for one in entry.attachments
     ]
     held += [

@@ -2,7 +2,8 @@
 
 from relay.core import state as state_module
 from relay.core.state import Chat, Member, State
-from relay.store.entry import Entry, Kind
+from relay.store import kinds
+from relay.store.entry import Entry
 
 
 def busy(chats: int, messages: int) -> State:
@@ -13,7 +14,7 @@ def busy(chats: int, messages: int) -> State:
     for message in range(1, messages + 1):
         for key in range(1, chats + 1):
             seq += 1
-            state.apply(Entry(seq, Kind.NEW, key, message, 1, 1, seq, client_id=f"c{seq}"))
+            state.apply(Entry(seq, kinds.NEW, key, message, 1, 1, seq, client_id=f"c{seq}"))
     return state
 
 
@@ -28,5 +29,5 @@ def test_tails_hold_no_more_messages_than_they_may(monkeypatch) -> None:
     assert held == state._tailed <= 100
     chat, tail = next(iter(state.tails.items()))
     message = next(iter(tail.messages))
-    state.apply(Entry(10_000, Kind.DELETE, chat, 11, 1, 1, 10_000, target=message, extra="1"))
+    state.apply(Entry(10_000, kinds.DELETE, chat, 11, 1, 1, 10_000, target=message, extra="1"))
     assert state._tailed == held - 1

@@ -8,9 +8,7 @@ from relay.core.decide.drafting import ChatChanged, Drafting, changeable_chat, c
 from relay.core.state import Chat
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
-from relay.store.entry import (
-    Kind,
-)
+from relay.store import kinds
 
 
 def create_chat(draft: Drafting, command: Command, request: requests.CreateChat) -> object:
@@ -41,7 +39,7 @@ def _make(
         raise RelayError.conflict("this id is taken, try again")
     key = state.next_key(state.chats)
     draft.change(
-        Kind.CHATS,
+        kinds.CHATS,
         key,
         command,
         changes.ChatMade(
@@ -71,7 +69,7 @@ def update_chat(draft: Drafting, command: Command, request: requests.UpdateChat)
     if request.name is None and request.photo_url is None and admins is None:
         return ChatChanged(chat.key)
     draft.change(
-        Kind.CHATS,
+        kinds.CHATS,
         chat.key,
         command,
         changes.ChatUpdated(name=request.name, photo_url=request.photo_url, admins=admins),
@@ -85,7 +83,7 @@ def add_participants(draft: Drafting, command: Command, request: commands.AddPar
     members = draft.state.members[chat.key]
     users = [u for u in known_users(draft, request.participants, "payload.participants") if u not in members]
     if users:
-        draft.change(Kind.CHATS, chat.key, command, changes.MembersAdded(users))
+        draft.change(kinds.CHATS, chat.key, command, changes.MembersAdded(users))
     return ChatChanged(chat.key)
 
 
@@ -99,7 +97,7 @@ def remove_participants(draft: Drafting, command: Command, request: commands.Rem
     if any(members[u].admin for u in users) and command.user not in (ADMIN, chat.owner):
         raise RelayError.forbidden("only the owner may remove an admin")
     if users:
-        draft.change(Kind.CHATS, chat.key, command, changes.MembersRemoved(users=users))
+        draft.change(kinds.CHATS, chat.key, command, changes.MembersRemoved(users=users))
     return ChatChanged(chat.key)
 
 
@@ -117,13 +115,13 @@ def remove_member(draft: Drafting, command: Command, chat: Chat, user: int) -> N
     members = draft.state.members[chat.key]
     others = [key for key in members if key != user]
     if not others:
-        draft.change(Kind.CHATS, chat.key, command, changes.ChatDeleted([user]))
+        draft.change(kinds.CHATS, chat.key, command, changes.ChatDeleted([user]))
         return
     heir = None
     if chat.owner == user:
         # By what the log says and not by the order in memory, which a start does not keep.
         heir = min(others, key=lambda key: (not members[key].admin, members[key].joined_seq, key))
-    draft.change(Kind.CHATS, chat.key, command, changes.MembersRemoved(users=[user], owner=heir))
+    draft.change(kinds.CHATS, chat.key, command, changes.MembersRemoved(users=[user], owner=heir))
 
 
 def delete_chat(draft: Drafting, command: Command, request: commands.DeleteChat) -> object:
@@ -131,12 +129,12 @@ def delete_chat(draft: Drafting, command: Command, request: commands.DeleteChat)
     chat = member_chat(draft, command, request.chat_id)
     if chat.id is None:
         draft.change(
-            Kind.CHATS,
+            kinds.CHATS,
             chat.key,
             command,
             changes.ChatHidden(command.user, draft.state.chats[chat.key].last_message_id),
         )
         return requests.Nothing()
     changeable_chat(draft, command, request.chat_id, owner_only=True)
-    draft.change(Kind.CHATS, chat.key, command, changes.ChatDeleted(sorted(draft.state.members[chat.key])))
+    draft.change(kinds.CHATS, chat.key, command, changes.ChatDeleted(sorted(draft.state.members[chat.key])))
     return requests.Nothing()

@@ -21,7 +21,6 @@ from relay.store.entry import (
     Fact,
     Facts,
     FilesNamed,
-    Kind,
     Stored,
 )
 
@@ -136,7 +135,7 @@ class Drafting:
         except KeyError:
             raise UnknownFact(fact) from None
 
-    def add(self, kind: Kind, chat: int, message_id: int, command: Command, **columns: Any) -> Entry:
+    def add(self, kind: int, chat: int, message_id: int, command: Command, **columns: Any) -> Entry:
         """Add the next entry of the log."""
         self.seq += 1
         entry = Entry(
@@ -153,7 +152,7 @@ class Drafting:
         self.entries.append(entry)
         return entry
 
-    def change(self, kind: Kind, chat: int, command: Command, change: changes.Change) -> None:
+    def change(self, kind: int, chat: int, command: Command, change: changes.Change) -> None:
         """Add an entry that changes chats, users or devices."""
         self.add(kind, chat, 0, command, extra=changes.encode(change))
 

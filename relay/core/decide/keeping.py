@@ -5,9 +5,9 @@ from relay.core import changes, commands
 from relay.core.commands import Command
 from relay.core.decide.drafting import Drafting
 from relay.protocol import requests
+from relay.store import kinds
 from relay.store.entry import (
     FilesNamed,
-    Kind,
     Prunable,
     StoredFile,
 )
@@ -29,21 +29,21 @@ def prune_history(draft: Drafting, command: Command, request: commands.PruneHist
         for key, (upto, left) in sorted(draft.fact(Prunable(request.seq)).items())
         if not state.chats[key].gone
     ]
-    draft.change(Kind.NOTE, 0, command, changes.HistoryPruned(request.seq, chats))
+    draft.change(kinds.NOTE, 0, command, changes.HistoryPruned(request.seq, chats))
     return requests.Nothing()
 
 
 def note_restore(draft: Drafting, command: Command, request: commands.NoteRestore) -> object:
     """A backup was put in place: event ids go on above all that devices have seen."""
     draft.seq = max(draft.seq, request.last)
-    draft.change(Kind.NOTE, 0, command, changes.BackupRestored(request.last))
+    draft.change(kinds.NOTE, 0, command, changes.BackupRestored(request.last))
     return requests.Nothing()
 
 
 def add_file(draft: Drafting, command: Command, request: commands.AddFile) -> object:
     """Take in a file that was uploaded."""
     draft.change(
-        Kind.FILE,
+        kinds.FILE,
         0,
         command,
         changes.FileAdded(
@@ -83,5 +83,5 @@ def forget_files(draft: Drafting, command: Command, request: commands.ForgetFile
         if not file.chats and 0 < file.loose <= draft.at and file.id not in shown
     ]
     if gone:
-        draft.change(Kind.FILE, 0, command, changes.FilesForgotten(gone))
+        draft.change(kinds.FILE, 0, command, changes.FilesForgotten(gone))
     return [file.digest for file in gone]

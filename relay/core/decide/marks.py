@@ -10,11 +10,11 @@ from relay.core.decide.drafting import Drafting
 from relay.core.state import Chat
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
+from relay.store import kinds
 from relay.store.entry import (
     Covered,
     CoveredBy,
     FirstMark,
-    Kind,
     Marked,
     UnreadAfter,
 )
@@ -55,7 +55,7 @@ def _mark(draft: Drafting, command: Command, key: int, message_id: int | None, *
     if len(covered) > 1:
         extra = msgspec.json.encode([(one.author, one.message_id) for one in covered]).decode()
     entry = draft.add(
-        Kind.READ if read else Kind.DLVRD,
+        kinds.READ if read else kinds.DLVRD,
         key,
         top.message_id,
         command,
@@ -93,7 +93,7 @@ def _first_mark(draft: Drafting, key: int, user: int, message_id: int, *, read: 
     at = next(
         entry.at
         for entry in draft.marks[key, user]
-        if entry.message_id >= top.message_id and (entry.kind == Kind.READ or not read)
+        if entry.message_id >= top.message_id and (entry.kind == kinds.READ or not read)
     )
     return Marked(top.message_id, top.client_id, at)
 

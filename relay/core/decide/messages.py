@@ -12,13 +12,13 @@ from relay.core.state import Chat, State
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment, ReplyTo
+from relay.store import kinds
 from relay.store.entry import (
     REPLY_PREVIEW,
     Amendment,
     ClientKey,
     Extra,
     FilesNamed,
-    Kind,
     MessageAt,
     Stored,
 )
@@ -31,10 +31,10 @@ def cleared_by(state: State, chat: int) -> list[int]:
     return [user for user, member in state.members[chat].items() if member.hidden]
 
 
-def _answer_repeat(known: Stored, chat: int, author: int, client_id: str, kind: Kind, target: int) -> requests.Accepted:
+def _answer_repeat(known: Stored, chat: int, author: int, client_id: str, kind: int, target: int) -> requests.Accepted:
     if (known.chat, known.author, known.client_id) != (chat, author, client_id):
         raise RelayError.conflict("clientMessageId: this one cannot be used, make another")
-    if known.kind != kind or (kind == Kind.EDIT and known.target != target):
+    if known.kind != kind or (kind == kinds.EDIT and known.target != target):
         raise RelayError.conflict(
             f"clientMessageId: it belongs to message {known.message_id} already, every message needs one of its own"
         )
@@ -61,16 +61,16 @@ def new(draft: Drafting, command: Command, request: requests.New) -> object:
         if known is None and request.attachments:
             known = draft.fact(ClientKey(hash_))
         if known is not None:
-            return _answer_repeat(known, key, command.user, request.client_message_id, Kind.NEW, 0)
+            return _answer_repeat(known, key, command.user, request.client_message_id, kinds.NEW, 0)
         hidden_from = cleared_by(state, key)
     if hidden_from:
-        draft.change(Kind.CHATS, key, command, changes.ChatShown(sorted(hidden_from)))
+        draft.change(kinds.CHATS, key, command, changes.ChatShown(sorted(hidden_from)))
     reply_to = None if request.reply_to is None else _reply(draft, key, request.reply_to)
     attachments = _attachments(draft, command.user, request.attachments)
     extra = msgspec.json.encode(Extra(attachments=attachments)).decode() if attachments else None
     message_id = draft.next_id(key)
     draft.client_keys[hash_] = draft.add(
-        Kind.NEW,
+        kinds.NEW,
         key,
         message_id,
         command,
@@ -127,7 +127,7 @@ def _open_dialog(draft: Drafting, command: Command, chat_id: str) -> int:
     key = state.next_key(state.chats)
     favorites = peer.key == command.user
     draft.change(
-        Kind.CHATS,
+        kinds.CHATS,
         key,
         command,
         changes.ChatMade(
@@ -141,7 +141,7 @@ def _open_dialog(draft: Drafting, command: Command, chat_id: str) -> int:
 
 def _reply(draft: Drafting, chat: int, message_id: int) -> ReplyTo:
     stored: Stored | None = draft.fact(MessageAt(chat, message_id))
-    if stored is None or stored.kind != Kind.NEW:
+    if stored is None or stored.kind != kinds.NEW:
         raise RelayError.bad_field("payload.replyTo", f"there is no message {message_id} in this chat")
     return ReplyTo(
         message_id=message_id,
@@ -156,7 +156,7 @@ def _original(draft: Drafting, chat: Chat, message_id: int) -> Stored:
     stored: Stored | None = draft.fact(MessageAt(chat.key, message_id))
     if stored is None:
         raise RelayError.no_message(message_id)
-    if stored.kind != Kind.NEW:
+    if stored.kind != kinds.NEW:
         raise RelayError.bad_field("payload.originalMessageId", f"{message_id} is an edit or a deletion itself")
     return stored
 
@@ -170,7 +170,7 @@ def edit(draft: Drafting, command: Command, request: requests.Edit) -> object:
         hash_ = client_key(chat.key, command.user, client_id)
         known: Stored | None = draft.fact(ClientKey(hash_))
         if known is not None:
-            return _answer_repeat(known, chat.key, command.user, client_id, Kind.EDIT, request.original_message_id)
+            return _answer_repeat(known, chat.key, command.user, client_id, kinds.EDIT, request.original_message_id)
     original = _original(draft, chat, request.original_message_id)
     if original.author != command.user:
         raise RelayError.forbidden("only its author may edit a message")
@@ -188,7 +188,7 @@ def edit(draft: Drafting, command: Command, request: requests.Edit) -> object:
         extra = msgspec.json.encode(Extra(attachments=attachments or None, forwarded=kept.forwarded)).decode()
     message_id = draft.next_id(chat.key)
     entry = draft.add(
-        Kind.EDIT,
+        kinds.EDIT,
         chat.key,
         message_id,
         command,
@@ -222,7 +222,7 @@ def delete(draft: Drafting, command: Command, request: requests.Delete) -> objec
     client_id = request.client_message_id or command.made_up
     message_id = draft.next_id(chat.key)
     draft.add(
-        Kind.DELETE,
+        kinds.DELETE,
         chat.key,
         message_id,
         command,

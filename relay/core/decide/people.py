@@ -7,9 +7,7 @@ from relay.core.decide.drafting import DeviceChanged, Drafting, SignedIn, UserCh
 from relay.core.state import User
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
-from relay.store.entry import (
-    Kind,
-)
+from relay.store import kinds
 
 
 def change_profile(draft: Drafting, command: Command, request: requests.ProfileRequest) -> object:
@@ -17,7 +15,7 @@ def change_profile(draft: Drafting, command: Command, request: requests.ProfileR
     check_photo(draft, command, request.photo_url)
     if request.name is not None or request.photo_url is not None:
         draft.change(
-            Kind.USER,
+            kinds.USER,
             0,
             command,
             changes.UserChanged(key=command.user, name=request.name, photo_url=request.photo_url),
@@ -32,7 +30,7 @@ def add_user(draft: Drafting, command: Command, request: control.AddUser) -> obj
         raise RelayError.conflict(f"the id {request.id!r} is taken")
     key = state.next_key(state.users)
     draft.change(
-        Kind.USER,
+        kinds.USER,
         0,
         command,
         changes.UserAdded(
@@ -55,13 +53,13 @@ def change_user(draft: Drafting, command: Command, request: control.ChangeUser) 
     if request.removed:
         for device in draft.state.devices.values():
             if device.user == user.key and not device.revoked_at:
-                draft.change(Kind.DEVICE, 0, command, changes.DeviceRevoked(device.key))
+                draft.change(kinds.DEVICE, 0, command, changes.DeviceRevoked(device.key))
         for key in sorted(draft.state.chats_of[user.key]):
             chat = draft.state.chats[key]
             if chat.id is not None:
                 remove_member(draft, command, chat, user.key)
     draft.change(
-        Kind.USER,
+        kinds.USER,
         0,
         command,
         changes.UserChanged(
@@ -91,7 +89,7 @@ def revoke_device(draft: Drafting, command: Command, request: control.RevokeDevi
     if device is None or command.user not in (ADMIN, device.user):
         raise RelayError("not_found", f"deviceId: there is no device {request.device_id}")
     if not device.revoked_at:
-        draft.change(Kind.DEVICE, 0, command, changes.DeviceRevoked(device.key))
+        draft.change(kinds.DEVICE, 0, command, changes.DeviceRevoked(device.key))
     return DeviceChanged(device.key)
 
 
@@ -109,7 +107,7 @@ def make_invite(draft: Drafting, command: Command, request: commands.MakeInvite)
     if request.chat_id is not None and request.chat_id not in state.user_keys:
         changeable_chat(draft, command, request.chat_id)
     draft.change(
-        Kind.SIGN_IN,
+        kinds.SIGN_IN,
         0,
         command,
         changes.InviteMade(
@@ -137,7 +135,7 @@ def use_invite(draft: Drafting, command: Command, request: commands.UseInvite) -
     if known is not None and (known.disabled or known.removed):
         raise RelayError("unauthorized", "this invite is for somebody who may not sign in any more")
     chat_id = _land(draft, command, user, invite.chat)
-    draft.change(Kind.SIGN_IN, 0, command, changes.InviteUsed(request.code_hash))
+    draft.change(kinds.SIGN_IN, 0, command, changes.InviteUsed(request.code_hash))
     return SignedIn(user, _sign_in(draft, command, user, request.label, request.token_hash), chat_id)
 
 
@@ -151,7 +149,7 @@ def _land(draft: Drafting, command: Command, user: int, chat_id: str) -> str | N
     if key is None or state.chats[key].gone:
         return None
     if user not in state.members[key]:
-        draft.change(Kind.CHATS, key, command, changes.MembersAdded([user]))
+        draft.change(kinds.CHATS, key, command, changes.MembersAdded([user]))
     return chat_id
 
 
@@ -174,7 +172,7 @@ def _join(draft: Drafting, command: Command, name: str) -> int:
         number += 1
         user_id = f"{wanted}{number}"
     key = state.next_key(state.users)
-    draft.change(Kind.USER, 0, command, changes.UserAdded(key=key, id=user_id, name=name))
+    draft.change(kinds.USER, 0, command, changes.UserAdded(key=key, id=user_id, name=name))
     return key
 
 
@@ -183,12 +181,12 @@ def _sign_in(
 ) -> int:
     key = draft.state.next_key(draft.state.devices)
     device = changes.DeviceAdded(key=key, user=user, label=label, token_hash=token_hash, hook=hook)
-    draft.change(Kind.DEVICE, 0, command, device)
+    draft.change(kinds.DEVICE, 0, command, device)
     return key
 
 
 def set_password(draft: Drafting, command: Command, request: commands.SetPassword) -> object:
     """Set a user's password, of which a hash is kept."""
     user = _known_user(draft, request.user_id)
-    draft.change(Kind.SIGN_IN, 0, command, changes.PasswordSet(user=user.key, hash=request.hash))
+    draft.change(kinds.SIGN_IN, 0, command, changes.PasswordSet(user=user.key, hash=request.hash))
     return UserChanged(user.key)
