@@ -135,7 +135,7 @@ async def serve(data: Path, loaded: Loaded) -> None:
     """Serve until SIGTERM or SIGINT."""
     settings = loaded.settings
     listeners = open_listeners(settings.listen)
-    async with open_relay(data, frame=lambda payload: frames.encode(frames.TEXT, payload), settings=settings) as relay:
+    async with open_relay(data, frame=frames.encode_text, settings=settings) as relay:
         _settle_memory()
         certificates = Certificates(data, settings.tls, listeners[0]) if settings.tls.on else None
         server = Server(relay, certificates)

@@ -63,7 +63,7 @@ async def http_relay(
     data.mkdir(exist_ok=True)
     chosen = settings or Settings()
     async with open_relay(
-        data, frame=lambda payload: frames.encode(frames.TEXT, payload), settings=chosen, **options
+        data, frame=frames.encode_text, settings=chosen, **options
     ) as relay:
         server = Server(relay, certificates)
         (listener,) = listen("127.0.0.1", 0)

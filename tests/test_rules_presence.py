@@ -64,7 +64,7 @@ class House:
     def arrive(self, user: str, device: int = 1) -> tuple[Subscriber, Ear]:
         ear = Ear()
         key = self.log.state.user_keys[user]
-        subscriber = Subscriber(self.hub.next_number(), key, device, ear, self.log.state.seq)
+        subscriber = Subscriber(self.hub.next_number(), key, device, ear, ear, self.log.state.seq)
         self.hub.arrive(subscriber)
         self.hub.rejoin(subscriber)
         return subscriber, ear
@@ -294,7 +294,7 @@ def test_who_may_not_sign_in_any_more_is_sent_away(house: House) -> None:
 
 
 def subscriber() -> Subscriber:
-    one = Subscriber(1, 1, 1, Ear(), 10)
+    one = Subscriber(1, 1, 1, Ear(), Ear(), 10)
     for seq in (12, 15, 17):
         one.replayed(b'{"eventType":"new","payload":{}}', Receipt(seq, 1, seq))
     return one

@@ -31,7 +31,7 @@ class Sink:
 
 
 def _subscriber(sink: Sink, position: int = 0) -> Subscriber:
-    subscriber = Subscriber(1, 1, 1, sink, position)
+    subscriber = Subscriber(1, 1, 1, sink, sink, position)
     subscriber.live = True
     return subscriber
 

@@ -197,7 +197,7 @@ class Hub:
     def _tell_messages(self, entry: Entry) -> None:
         subscribers = self.presence.subscribers
         chat = self.state.chats[entry.chat]
-        receipt = Receipt.of(entry, to_author=False)
+        receipt = _receipt(entry, to_author=False)
         shared: dict[int, bytes] = {}
         dirty = self._dirty
         count, actor, origin = chat.count, entry.actor, entry.origin
@@ -215,7 +215,7 @@ class Hub:
                     frame = self._event_frame(entry, user)
                     if alike >= 0:
                         shared[alike] = frame
-                subscriber.event(frame, receipt if user != actor else Receipt.of(entry, to_author=True))
+                subscriber.event(frame, receipt if user != actor else _receipt(entry, to_author=True))
                 dirty.append(subscriber.outlet)
                 self.delivered += 1
 
@@ -257,7 +257,7 @@ class Hub:
         ]
         for subscriber in leaving:
             subscriber.live = False
-            subscriber.outlet.close(4401, "this device may not sign in any more")
+            subscriber.connection.close(4401, "this device may not sign in any more")
 
     def _unwelcome(self, subscriber: Subscriber) -> bool:
         user = self.state.users[subscriber.user]
@@ -296,7 +296,7 @@ class Hub:
             return
         if own and entry.kind == kinds.READ and entry.actor == user:
             return
-        receipt = Receipt.of(entry, to_author=user == entry.actor)
+        receipt = _receipt(entry, to_author=user == entry.actor)
         self.replayed(subscriber, self._event_frame(entry, user), receipt)
 
     def replayed(self, subscriber: Subscriber, frame: bytes, receipt: Receipt) -> None:
@@ -320,6 +320,11 @@ class Hub:
         subscriber.position = self.state.seq
         subscriber.live = True
         return True
+
+
+def _receipt(entry: Entry, *, to_author: bool) -> Receipt:
+    """What acknowledging a message says: one's own is delivered to nobody by oneself (section 6)."""
+    return Receipt(entry.seq, entry.chat, entry.message_id if entry.kind == kinds.NEW and not to_author else 0)
 
 
 def _amend(one: Entry, change: Entry) -> None:

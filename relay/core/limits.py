@@ -5,13 +5,19 @@ Pure: the time is handed in.
 
 from relay.settings import Limits
 
+_ROUNDING = 1e-6
+"""Seconds: sums of floating point numbers miss by less."""
+
 
 class RateLimit:
-    """Token buckets by user: `requests_per_second`, `burst` of them at once, both as they are set just now."""
+    """Token buckets by user: `requests_per_second`, `burst` of them at once, both as they are set just now.
+
+    Of a bucket only the time is kept at which it will be full again.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._buckets: dict[int, tuple[float, float]] = {}
+        self._full_at: dict[int, float] = {}
 
     def take(self, user: int, now: float) -> int:
         """Take one request's token out of a user's bucket.
@@ -23,13 +29,14 @@ class RateLimit:
         Returns:
             0, or how many milliseconds to wait where the bucket is empty. A rate of 0 means no limit.
         """
-        rate, burst = self._limits.requests_per_second, self._limits.burst
+        rate = self._limits.requests_per_second
         if not rate:
             return 0
-        left, since = self._buckets.get(user, (float(burst), now))
-        left = min(burst, left + (now - since) * rate)
-        if left < 1:
-            self._buckets[user] = (left, now)
-            return max(1, round((1 - left) / rate * 1000))
-        self._buckets[user] = (left - 1, now)
+        full_at = self._full_at.get(user, now)
+        full_at = max(full_at, now)
+        full_at += 1 / rate
+        wait = full_at - now - self._limits.burst / rate
+        if wait > _ROUNDING:
+            return max(1, round(wait * 1000))
+        self._full_at[user] = full_at
         return 0

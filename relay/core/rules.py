@@ -1,6 +1,7 @@
 """What the log's writer is handed: decide, let take effect, tell; and keep account of the stale snapshot rows."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from relay.core import decide
@@ -28,15 +29,13 @@ class Rules:
         self._stale = Stale()
         self._being_kept = Stale()
         self.lags = Lags()
+        self.stands_alone = partial(decide.stands_alone, state)
+        """See `decide.stands_alone`."""
         self._first = 0
 
     def note(self, entry: Entry) -> None:
         """Take in an entry that was applied when the store was opened: the snapshot lags behind it."""
         self._stale.note(entry)
-
-    def stands_alone(self, command: Command) -> bool:
-        """See `decide.stands_alone`."""
-        return decide.stands_alone(self._state, command)
 
     def decide(self, batch: Sequence[Command], facts: Facts) -> decide.Draft:
         """See `decide.decide`."""

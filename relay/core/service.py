@@ -105,8 +105,8 @@ class Service:
 
     # Frames.
 
-    def take(self, subscriber: Subscriber, frame: bytes) -> Awaitable[None] | None:
-        """Handle one text message of a client's.
+    def take(self, subscriber: Subscriber, frame: bytes, now: float) -> Awaitable[None] | None:
+        """Handle one text message of a client's that came at `now`, trio's time.
 
         Returns:
             What is still to be awaited, where the answer needs reading.
@@ -124,9 +124,9 @@ class Service:
             self.acknowledge(subscriber, envelope.id)
             return None
         if type(envelope) is Request:
-            return self._request(subscriber, envelope)
+            return self._request(subscriber, envelope, now)
         assert type(envelope) is ClientEvent
-        self._client_event(subscriber, envelope)
+        self._client_event(subscriber, envelope, now)
         return None
 
     def acknowledge(self, subscriber: Subscriber, event_id: int | str) -> None:
@@ -159,11 +159,11 @@ class Service:
         if device != NO_DEVICE:
             self.log.keep_cursor(device, subscriber.cursor, now)
 
-    def _request(self, subscriber: Subscriber, request: Request) -> Awaitable[None] | None:
+    def _request(self, subscriber: Subscriber, request: Request, now: float) -> Awaitable[None] | None:
         def reply(answer: object) -> None:
             self._respond(subscriber, request.id, answer)
 
-        wait = self.limit.take(subscriber.user, trio.current_time())
+        wait = self.limit.take(subscriber.user, now)
         if wait:
             reply(RelayError.rate_limited(wait))
             return None
@@ -199,19 +199,19 @@ class Service:
             payload = codec.response(request_id, now, answer)
         self.hub.send(subscriber.outlet, payload)
 
-    def _client_event(self, subscriber: Subscriber, event: ClientEvent) -> None:
+    def _client_event(self, subscriber: Subscriber, event: ClientEvent, now: float) -> None:
         name = event.event_type or event.payload_type
         if name is None:
             raise RelayError.bad_field("eventType", "this field is required")
         payload = codec.decode_client_event(name, event.payload)
-        if self.limit.take(subscriber.user, trio.current_time()):
+        if self.limit.take(subscriber.user, now):
             return
         if isinstance(payload, events.ClientTyping):
             chat = self.chat(subscriber.user, payload.chat_id)
             if payload.stop:
                 self.hub.stop_typing(chat.key, subscriber.user)
             else:
-                self.hub.start_typing(chat.key, subscriber.user, trio.current_time())
+                self.hub.start_typing(chat.key, subscriber.user, now)
         else:
             self.hub.background(subscriber)
 
@@ -284,10 +284,6 @@ class Service:
         frame = self.hub.frame(codec.event("chats", at, payload, seq))
         self.hub.replayed(subscriber, frame, Receipt(seq, 0, 0))
         subscriber.chats_as_of = as_of
-
-
-def _new(service: Service, subscriber: Subscriber, request: requests.New, reply: Reply) -> None:
-    service.command(subscriber, request, reply)
 
 
 def _edit_or_delete(
@@ -454,7 +450,7 @@ async def _invite(service: Service, subscriber: Subscriber, request: requests.In
 
 
 _HANDLERS: dict[str, Handler] = {
-    "new": _new,
+    "new": Service.command,
     "edit": _edit_or_delete,
     "delete": _edit_or_delete,
     "dlvrd": _dlvrd,

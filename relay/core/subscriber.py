@@ -1,13 +1,12 @@
 """One connection as the hub sees it: whose it is, how far along the log it is, what it has acknowledged.
 
-No sockets: where frames go is an `Outlet`.
+No sockets: where frames go is an `Outlet`, whose it is a `Connection`.
 """
 
 from collections import deque
-from typing import NamedTuple, Protocol, Self
+from typing import Protocol
 
-from relay.store import kinds
-from relay.store.entry import Entry
+import msgspec
 
 UNACKNOWLEDGED = 32_768
 """Events whose acknowledgement is awaited; a client that never acknowledges costs no more than these."""
@@ -30,6 +29,10 @@ class Outlet(Protocol):
     def flush(self) -> None:
         """Send what is queued, as far as that goes without waiting."""
 
+
+class Connection(Protocol):
+    """What a subscriber hangs on."""
+
     def behind(self) -> None:
         """Have what was missed read from the log, once what is queued has gone out."""
 
@@ -37,18 +40,13 @@ class Outlet(Protocol):
         """End the connection with a close code (protocol.md, section 1)."""
 
 
-class Receipt(NamedTuple):
+class Receipt(msgspec.Struct, frozen=True, gc=False):
     """What the acknowledgement of an event says; one for all who get it."""
 
     seq: int
     chat: int
     message_id: int
     """The message that counts as delivered then, 0 for none."""
-
-    @classmethod
-    def of(cls, entry: Entry, *, to_author: bool) -> Self:
-        """The receipt of an entry of a chat; one's own message is delivered to nobody by oneself (section 6)."""
-        return cls(entry.seq, entry.chat, entry.message_id if entry.kind == kinds.NEW and not to_author else 0)
 
 
 class Subscriber:
@@ -59,6 +57,7 @@ class Subscriber:
         "_frozen",
         "_unacknowledged",
         "chats_as_of",
+        "connection",
         "cursor",
         "device",
         "foreground",
@@ -71,11 +70,14 @@ class Subscriber:
         "user",
     )
 
-    def __init__(self, number: int, user: int, device: int, outlet: Outlet, position: int) -> None:
+    def __init__(
+        self, number: int, user: int, device: int, outlet: Outlet, connection: Connection, position: int
+    ) -> None:
         self.number = number
         self.user = user
         self.device = device
         self.outlet = outlet
+        self.connection = connection
         self.position = position
         """While it is not live: the last `seq` that was looked at for it."""
         self.live = False
@@ -121,7 +123,7 @@ class Subscriber:
         """Take no more live events: what comes after `position` is read from the log."""
         self.live = False
         self.position = position
-        self.outlet.behind()
+        self.connection.behind()
 
     def acknowledge(self, seq: int) -> Receipt | None:
         """Take an acknowledgement; give what it is the receipt of, None where nothing waits for it."""

@@ -9,7 +9,7 @@ from struct import Struct
 
 __all__ = [
     "BINARY", "CLOSE", "CONTINUATION", "PING", "PONG", "TEXT",
-    "Decoder", "Violation", "encode", "encode_close", "parse_close",
+    "Decoder", "Violation", "encode", "encode_close", "encode_text", "parse_close", "payload_of",
 ]  # fmt: skip
 
 CONTINUATION = 0
@@ -319,6 +319,14 @@ def encode(opcode: int, payload: bytes) -> bytes:
     if length < _SHORTEST[8]:
         return _pack_two_bytes(first, _TWO_BYTES, length) + payload
     return _pack_eight_bytes(first, _EIGHT_BYTES, length) + payload
+
+
+def encode_text(payload: bytes) -> bytes:
+    """Return a text in one final, unmasked frame: nearly all that a relay says."""
+    length = len(payload)
+    if _SHORT < length < _SHORTEST[8]:
+        return _pack_two_bytes(_FINAL | TEXT, _TWO_BYTES, length) + payload
+    return encode(TEXT, payload)
 
 
 def payload_of(frame: bytes) -> bytes:

@@ -96,7 +96,7 @@ class Hooks:
 
 
 class Delivery:
-    """One hook's connection to the hub: the `Outlet` of a subscriber."""
+    """One hook's connection to the hub: the `Outlet` and the `Connection` of a subscriber."""
 
     def __init__(self, relay: Relay, device: Device, hook: Hook) -> None:
         self._relay = relay
@@ -115,7 +115,7 @@ class Delivery:
         known = log.cursors.get(device.key)
         position = relay.state.seq if known is None else known[0]
         log.keep_cursor(device.key, position, relay.clock())
-        subscriber = Subscriber(hub.next_number(), device.user, device.key, self, position)
+        subscriber = Subscriber(hub.next_number(), device.user, device.key, self, self, position)
         with self._scope:
             hub.arrive(subscriber)
             try:
@@ -194,11 +194,11 @@ class Delivery:
         self._wake.set()
 
     def behind(self) -> None:
-        """See `Outlet`."""
+        """See `Connection`."""
         self._wake.set()
 
     def close(self, _code: int, _reason: str) -> None:
-        """See `Outlet`."""
+        """See `Connection`."""
         self._scope.cancel()
 
 

@@ -23,9 +23,20 @@ WRITE = 131_072
 
 
 class Outbox:
-    """The frames that wait for one connection."""
+    """The frames that wait for one connection: the `Outlet` of its subscriber."""
 
-    __slots__ = ("_drained", "_draining", "_frames", "_nursery", "_size", "_stuck", "_transport", "since")
+    __slots__ = (
+        "_drained",
+        "_draining",
+        "_ended",
+        "_frames",
+        "_nursery",
+        "_shut",
+        "_since",
+        "_size",
+        "_stuck",
+        "_transport",
+    )
 
     def __init__(self, transport: Transport, nursery: trio.Nursery, stuck: Callable[[], None]) -> None:
         self._transport = transport
@@ -35,17 +46,18 @@ class Outbox:
         self._size = 0
         self._draining = False
         self._drained: trio.Event | None = None
-        self.since = 0.0
-        """When draining began, trio's time."""
+        self._since = 0.0  # when draining began, trio's time
+        self._shut = False
+        self._ended = False
 
     @property
-    def size(self) -> int:
-        """Bytes that wait."""
-        return self._size
+    def waiting(self) -> tuple[int, float]:
+        """See `Outlet`."""
+        return self._size, self._since if self._size else 0.0
 
     @property
     def full(self) -> bool:
-        """Whether it is time to stop putting events in."""
+        """See `Outlet`: whether it is time to stop putting events in."""
         return self._draining and (self._size >= BYTES or len(self._frames) >= FRAMES)
 
     @property
@@ -59,14 +71,24 @@ class Outbox:
         return not self._frames and not self._draining
 
     def put(self, frame: bytes) -> None:
-        """Queue a frame."""
-        self._frames.append(frame)
-        self._size += len(frame)
+        """Queue a frame. An answer may come when there is nobody left to take it."""
+        if not self._shut:
+            self._frames.append(frame)
+            self._size += len(frame)
+
+    def shut(self, last: bytes = b"") -> None:
+        """Queue a last frame and take no more."""
+        self.put(last)
+        self._shut = True
+
+    def end(self) -> None:
+        """Give up what waits: the connection is gone."""
+        self._shut = self._ended = True
 
     def flush(self) -> None:
         """Send what waits without waiting; what does not go is drained by a task."""
         frames = self._frames
-        if self._draining or not frames:
+        if self._draining or not frames or self._ended:
             return
         data = frames[0] if len(frames) == 1 else b"".join(frames)
         sent = self._transport.send_now(data)
@@ -77,7 +99,7 @@ class Outbox:
         self._frames = [data[sent:]]
         self._size = len(data) - sent
         self._draining = True
-        self.since = trio.current_time()
+        self._since = trio.current_time()
         self._nursery.start_soon(self._drain)
 
     async def drained(self) -> None:

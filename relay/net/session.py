@@ -49,7 +49,7 @@ BROKEN = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 class Session:
-    """One connection, and the `Outlet` of its subscriber."""
+    """One connection: the `Connection` of its subscriber."""
 
     __slots__ = (
         "_abuse",
@@ -95,7 +95,7 @@ class Session:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             self._outbox = Outbox(self._transport, nursery, self._stuck)
-            subscriber = Subscriber(hub.next_number(), user, device, self, position)
+            subscriber = Subscriber(hub.next_number(), user, device, self._outbox, self, position)
             self._subscriber = subscriber
             hub.arrive(subscriber)
             self._liveness.watch(self)
@@ -114,6 +114,7 @@ class Session:
                 hub.leave(subscriber)
                 hub.flush()
                 self._ended = True
+                self._outbox.end()
                 nursery.cancel_scope.cancel()
 
     # In.
@@ -157,7 +158,7 @@ class Session:
             return None
         if opcode == frames.TEXT:
             try:
-                return self._service.take(self._subscriber, payload)
+                return self._service.take(self._subscriber, payload, self.heard)
             except RelayError as error:
                 self._bad_frame(error)
         elif opcode == frames.PING:
@@ -172,7 +173,7 @@ class Session:
 
     def _bad_frame(self, error: RelayError) -> None:
         service = self._service
-        service.hub.send(self, codec.error_frame(service.clock(), error.error))
+        service.hub.send(self._outbox, codec.error_frame(service.clock(), error.error))
         now = trio.current_time()
         if self._abuse is None:
             self._abuse = deque(maxlen=ABUSE)
@@ -180,38 +181,17 @@ class Session:
         if len(self._abuse) == ABUSE and now - self._abuse[0] < ABUSE_SECONDS:
             self.close(ABUSED, f"{ABUSE} bad frames within a minute")
 
-    # Out: the subscriber's outlet.
-
-    @property
-    def full(self) -> bool:
-        """See `Outlet`."""
-        return self._outbox.full
-
-    @property
-    def waiting(self) -> tuple[int, float]:
-        """See `Outlet`."""
-        outbox = self._outbox
-        return outbox.size, outbox.since if outbox.size else 0.0
-
-    def put(self, frame: bytes) -> None:
-        """See `Outlet`."""
-        if not self._closing and not self._ended:
-            self._outbox.put(frame)
+    # Out.
 
     def _put(self, frame: bytes) -> None:
-        self.put(frame)
-        self.flush()
-
-    def flush(self) -> None:
-        """See `Outlet`. An answer may come when there is nobody left to take it."""
-        if not self._ended:
-            self._outbox.flush()
+        self._outbox.put(frame)
+        self._outbox.flush()
 
     def close(self, code: int, reason: str) -> None:
-        """See `Outlet`. What was queued goes out first; then the peer has a moment to part."""
+        """See `Connection`. What was queued goes out first; then the peer has a moment to part."""
         if self._closing or self._ended:
             return
-        self._outbox.put(frames.encode_close(code, reason))
+        self._outbox.shut(frames.encode_close(code, reason))
         self._closing = True
         self._subscriber.live = False
         # Whoever is told to go is gone for the others at once, whether they answer or not.
@@ -246,7 +226,7 @@ class Session:
     # Catching up.
 
     def behind(self) -> None:
-        """See `Outlet`."""
+        """See `Connection`."""
         if not self._catching_up:
             self._catching_up = True
             self._nursery.start_soon(self._catch_up)

@@ -38,8 +38,18 @@ class ClientKeys:
     def note(self, entries: Iterable[Entry]) -> None:
         """Take in entries that are on disk."""
         for entry in entries:
-            if entry.client_key is not None:
-                self.add(entry.client_key, entry.seq)
+            key = entry.client_key
+            if key is not None:
+                self.add(key, entry.seq)
+
+    def among(self, entries: Iterable[Entry]) -> list[int]:
+        """Give the client keys of entries that are those of the latest messages already."""
+        slices = self._slices
+        return [
+            key
+            for entry in entries
+            if (key := entry.client_key) is not None and key in slices[key >> (64 - SLICE_BITS)]
+        ]
 
     def add(self, key: int, seq: int) -> None:
         """Take in one key."""

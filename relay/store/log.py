@@ -7,8 +7,9 @@ disk, and nothing else is in between. Knows the database and, through `Rules`, w
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
+import msgspec
 import trio
 
 from relay.protocol.errors import RelayError
@@ -84,8 +85,9 @@ class Drafted(Protocol):
 class Rules(Protocol):
     """What decides, and what takes effect afterwards."""
 
-    def stands_alone(self, command: Any) -> bool:
-        """Whether a command needs a batch of its own."""
+    @property
+    def stands_alone(self) -> Callable[[Any], bool]:
+        """Tells whether a command needs a batch of its own."""
 
     def decide(self, batch: Sequence[Any], facts: Facts) -> Drafted:
         """Decide a batch; changes nothing."""
@@ -117,7 +119,7 @@ class Figures:
         self.last_batch = 0
 
 
-class _Waiting(NamedTuple):
+class _Waiting(msgspec.Struct, frozen=True, gc=False):
     command: Any
     answer: Answer
 
@@ -186,8 +188,10 @@ class Log:
         if self.stopped.is_set():
             answer(RelayError.unavailable())
             return
-        self._waiting.append(_Waiting(command, answer))
-        self._work.set()
+        waiting = self._waiting
+        if not waiting:
+            self._work.set()
+        waiting.append(_Waiting(command, answer))
 
     def append_late(self, key: object, reach: int, command: Any) -> None:
         """Have a command written a moment later, in place of one of the same key that reaches less far.
@@ -354,7 +358,7 @@ class Log:
         started = trio.current_time()
         try:
             with trio.CancelScope(shield=True):
-                draft, wrote = await self._commit([item.command for item in batch], errands)
+                draft, entries, wrote = await self._commit([item.command for item in batch], errands)
         except sqlite3.Error as error:
             self._failed(batch, errands, error)
             return
@@ -365,17 +369,17 @@ class Log:
             return
         if wrote:
             self._succeeded(len(batch), trio.current_time() - started, errands)
-        rules = self._rules
+        if entries:
+            self._client_keys.note(entries)
+            self._entries_since_snapshot += len(entries)
+            self.figures.entries += len(entries)
+            self._last_seq = entries[-1].seq
+        apply = self._rules.apply
         for item, decision in zip(batch, draft.decisions, strict=True):
-            self._client_keys.note(decision.entries)
             for entry in decision.entries:
-                rules.apply(entry)
-            self._entries_since_snapshot += len(decision.entries)
-            self.figures.entries += len(decision.entries)
-            if decision.entries:
-                self._last_seq = decision.entries[-1].seq
+                apply(entry)
             item.answer(decision.answer)
-        rules.told()
+        self._rules.told()
 
     async def _file(self) -> None:
         """Bring client keys from memory into their table, if it is time."""
@@ -401,8 +405,8 @@ class Log:
         finally:
             done.set()
 
-    async def _commit(self, commands: list[Any], errands: Errands) -> tuple[Drafted, bool]:
-        """Decide, and write what there is to write; tells whether there was anything."""
+    async def _commit(self, commands: list[Any], errands: Errands) -> tuple[Drafted, list[Entry], bool]:
+        """Decide, and write what there is to write; gives all entries, and whether anything was written."""
         facts: Facts = {}
         for _ in range(LOOK_UPS):
             draft = self._rules.decide(commands, facts)
@@ -412,7 +416,7 @@ class Log:
                 facts.update(await queries.look_up(self._reading, unknown, self._client_keys))
                 continue
             if not (entries or errands):
-                return draft, False
+                return draft, entries, False
             try:
                 await write(self._writing, entries, draft.amendments, errands)
             except sqlite3.IntegrityError:
@@ -423,19 +427,12 @@ class Log:
                     raise
                 facts.update(known)
                 continue
-            return draft, True
+            return draft, entries, True
         raise sqlite3.IntegrityError("a batch asked for more facts without end")
 
     def _repeated(self, entries: Sequence[Entry], facts: Facts) -> list[Fact]:
         """Which client ids of a draft were used lately, and are not known to be those of messages that are gone."""
-        seq_of = self._client_keys.seq
-        return [
-            fact
-            for entry in entries
-            if (key := entry.client_key) is not None
-            and seq_of(key) is not None
-            and (fact := ClientKey(key)) not in facts
-        ]
+        return [fact for key in self._client_keys.among(entries) if (fact := ClientKey(key)) not in facts]
 
     def _due_cursors(self, riding: bool) -> dict[int, tuple[int, int]]:
         # A cursor must not be on disk before the marks that its acknowledgements made.

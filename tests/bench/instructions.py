@@ -26,7 +26,7 @@ FEATURES: dict[str, tuple[tuple[str, str, str], ...]] = {
     "limit of requests": (
         (
             "relay/core/service.py",
-            "wait = self.limit.take(subscriber.user, trio.current_time())\n        if wait:",
+            "wait = self.limit.take(subscriber.user, now)\n        if wait:",
             "wait = 0.0\n        if wait:",
         ),
     ),

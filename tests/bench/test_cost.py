@@ -103,7 +103,7 @@ class Office:
 
 @asynccontextmanager
 async def office(tmp_path: Path) -> AsyncIterator[Office]:
-    async with open_relay(tmp_path, frame=lambda payload: frames.encode(frames.TEXT, payload)) as relay:
+    async with open_relay(tmp_path, frame=frames.encode_text) as relay:
         tokens = []
         ids = [f"u{number}" for number in range(MEMBERS)]
         for user in ids:
@@ -294,7 +294,7 @@ async def test_the_way_through_memory_costs_a_bounded_multiple_of_a_reference_lo
             floor = reference(100)
             begun = time.thread_time()
             for payload in payloads:
-                there.relay.service.take(alone, payload)
+                there.relay.service.take(alone, payload, 0.0)
             batch, log._waiting = log._waiting, []
             draft = log._rules.decide([item.command for item in batch], {})
             for item, decision in zip(batch, draft.decisions, strict=True):

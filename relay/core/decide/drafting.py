@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
+import msgspec
+
 from relay.core import attachments as files_of
 from relay.core import changes
 from relay.core.commands import ADMIN, Command
 from relay.core.state import Chat, State
 from relay.protocol.errors import RelayError
+from relay.protocol.objects import Attachment, ReplyTo
 from relay.store.entry import (
     Amendment,
     ClientKey,
@@ -56,7 +59,7 @@ class SignedIn(NamedTuple):
     chat_id: str | None
 
 
-class Decision(NamedTuple):
+class Decision(msgspec.Struct, frozen=True, gc=False):
     """What one command leads to: entries, and what is answered once they are on disk."""
 
     entries: list[Entry]
@@ -81,7 +84,7 @@ class UnknownFact(Exception):
 
 def client_key(chat: int, actor: int, client_id: str) -> int:
     """Hash what makes a message the same one again (protocol.md, section 3) to 64 bits."""
-    digest = blake2b(b"%d %d %s" % (chat, actor, client_id.encode()), digest_size=8).digest()
+    digest = blake2b(f"{chat} {actor} {client_id}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
 
 
@@ -135,19 +138,41 @@ class Drafting:
         except KeyError:
             raise UnknownFact(fact) from None
 
-    def add(self, kind: int, chat: int, message_id: int, command: Command, **columns: Any) -> Entry:
-        """Add the next entry of the log."""
-        self.seq += 1
+    def add(
+        self,
+        kind: int,
+        chat: int,
+        message_id: int,
+        command: Command,
+        *,
+        target: int = 0,
+        client_key: int | None = None,
+        client_id: str | None = None,
+        message: str | None = None,
+        extra: str | None = None,
+        attachments: list[Attachment] | None = None,
+        reply_to: ReplyTo | None = None,
+        covered: tuple[Covered, ...] = (),
+    ) -> Entry:
+        """Add the next entry of the log; see `Entry`."""
+        self.seq = seq = self.seq + 1
         entry = Entry(
-            self.seq,
+            seq,
             kind,
             chat,
             message_id,
             command.user,
             command.device,
             self.at,
+            target,
+            client_key,
+            client_id,
+            message,
+            extra,
+            attachments,
+            reply_to,
+            covered=covered,
             origin=command.origin,
-            **columns,
         )
         self.entries.append(entry)
         return entry
