@@ -1,7 +1,7 @@
 """Which plain sockets have something to read: one epoll for all of them, which trio waits for as one.
 
 A socket is registered once, when it comes, and not once a read; trio wakes one task however many sockets have
-news, and that wakes the task of each. Edge-triggered: news comes once, so whoever reads goes on until there is
+news, and that tells each reader. Edge-triggered: news comes once, so whoever reads goes on until there is
 nothing left. Knows descriptors and trio, nothing of connections.
 """
 
@@ -11,6 +11,9 @@ from typing import Protocol
 import trio
 
 _NEWS = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
+ROUND = 64
+"""Sockets told of before all other tasks have their turn."""
+
 _OVER = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
 
@@ -44,7 +47,7 @@ class Readiness:
         try:
             while True:
                 await trio.lowlevel.wait_readable(self._epoll.fileno())
-                for descriptor, events in self._epoll.poll(0):
+                for descriptor, events in self._epoll.poll(0, ROUND):
                     reader = readers.get(descriptor)
                     if reader is not None:
                         reader.readable(over=bool(events & _OVER))

@@ -7,7 +7,7 @@ here ends this connection only.
 import logging
 import sqlite3
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 
 import trio
 
@@ -119,33 +119,53 @@ class Session:
 
     # In.
 
-    async def _read(self, data: bytes) -> None:
-        service, subscriber, transport, outbox = self._service, self._subscriber, self._transport, self._outbox
-        hub, log = service.hub, service.log
-        feed = self._decoder.feed
-        while True:
-            if data:
-                for opcode, payload in feed(data):
-                    waiting = self._take(opcode, payload)
-                    if waiting is not None:
-                        hub.flush()
-                        await waiting
-                if subscriber.unsettled:
-                    service.settle(subscriber)
-                    self._acknowledged.set()
-                violation = self._decoder.violation
-                if violation is not None:
-                    self.close(violation.code, violation.reason)
-                hub.flush()
-                if log.full:
-                    await log.room()
-                if outbox.overflowing:
-                    await outbox.drained()
-                    self.heard = trio.current_time()
-            data = await transport.receive()
-            if not data:
-                return
-            self.heard = trio.current_time()
+    async def _read(self, received: bytes) -> None:
+        waiting = self._take_read(received)
+        if waiting is not None:
+            await waiting
+        await self._transport.receive_each(self._take_read)
+
+    def _take_read(self, data: bytes) -> Awaitable[None] | None:
+        """Handle all messages of a read; give what is still to be awaited."""
+        self.heard = trio.current_time()
+        messages = iter(self._decoder.feed(data))
+        for opcode, payload in messages:
+            waiting = self._take(opcode, payload)
+            if waiting is not None:
+                return self._take_rest(waiting, messages)
+        return self._end_read()
+
+    async def _take_rest(self, waiting: Awaitable[None], messages: Iterator[tuple[int, bytes]]) -> None:
+        """Go on with a read of which a message asked for something that takes its time: answers come in order."""
+        self._service.hub.flush()
+        await waiting
+        for opcode, payload in messages:
+            more = self._take(opcode, payload)
+            if more is not None:
+                self._service.hub.flush()
+                await more
+        held_back = self._end_read()
+        if held_back is not None:
+            await held_back
+
+    def _end_read(self) -> Awaitable[None] | None:
+        """Do once what all messages of a read ask for; give what is to be waited for where there is too much."""
+        service, subscriber = self._service, self._subscriber
+        if subscriber.unsettled:
+            service.settle(subscriber)
+            self._acknowledged.set()
+        violation = self._decoder.violation
+        if violation is not None:
+            self.close(violation.code, violation.reason)
+        service.hub.flush()
+        return self._hold_back() if service.log.full or self._outbox.overflowing else None
+
+    async def _hold_back(self) -> None:
+        """Read no more from the peer before there is room for it."""
+        await self._service.log.room()
+        if self._outbox.overflowing:
+            await self._outbox.drained()
+        self.heard = trio.current_time()
 
     def _take(self, opcode: int, payload: bytes) -> Awaitable[None] | None:
         """Handle one message; give what is still to be awaited."""

@@ -5,8 +5,10 @@ Both have the same few verbs, so that whatever stands on them knows no differenc
 
 import os
 import socket
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+import outcome
 import trio
 
 from relay.net.readiness import Readiness
@@ -23,6 +25,10 @@ SEND_BUFFER = 262_144
 """Bytes that the kernel may hold for one who does not read."""
 
 
+Take = Callable[[bytes], Awaitable[None] | None]
+"""Handles what one read brought, at once; what it gives is to be awaited before the next."""
+
+
 class Transport(Protocol):
     """One connection to a peer."""
 
@@ -32,6 +38,15 @@ class Transport(Protocol):
 
     async def receive(self) -> bytes:
         """Wait for bytes; none at the end.
+
+        Raises:
+            OSError, trio.BrokenResourceError: the connection broke.
+        """
+
+    async def receive_each(self, take: Take) -> None:
+        """Have each read handled as it comes, until the end of the stream.
+
+        `take` may be called in whichever task learns that there is something; what it raises is raised here.
 
         Raises:
             OSError, trio.BrokenResourceError: the connection broke.
@@ -68,10 +83,14 @@ def peer_of(connected: socket.socket) -> str:
     return str(connected.getpeername()[0]).removeprefix("::ffff:")
 
 
+Handed = outcome.Outcome[tuple[bool, Awaitable[None] | None]]
+"""What came of a read: whether the stream goes on, and what is to be awaited before the next."""
+
+
 class SocketTransport:
     """A plain socket that does not block, used directly: no task switch where none is needed."""
 
-    __slots__ = ("_over", "_parked", "_readable", "_readiness", "_socket", "peer")
+    __slots__ = ("_over", "_parked", "_readable", "_readiness", "_socket", "_take", "peer")
 
     def __init__(self, connected: socket.socket, readiness: Readiness) -> None:
         connected.setblocking(False)
@@ -84,25 +103,69 @@ class SocketTransport:
         self._readable = False
         self._over = False
         self._parked: trio.lowlevel.Task | None = None
+        self._take: Take | None = None
         readiness.watch(connected.fileno(), self)
 
     async def receive(self) -> bytes:
         """See `Transport`."""
         while True:
-            if self._readable:
-                # Others get their turn, however much one peer sends.
-                await trio.lowlevel.checkpoint()
-            else:
-                self._parked = trio.lowlevel.current_task()
-                await trio.lowlevel.wait_task_rescheduled(self._unpark)
+            await self._news()
+            data = self._receive_now()
+            if data is not None:
+                return data
+
+    async def receive_each(self, take: Take) -> None:
+        """See `Transport`. Whoever waits for all sockets calls `take`: a read costs no switch to another task.
+
+        This one is woken when there is something to await, when it is over, and when there is more than one read
+        took, which can wait until others had their turn.
+        """
+        while True:
+            self._take = take
             try:
-                data = self._socket.recv(RECEIVE)
-            except BlockingIOError:
-                self._readable = False
-                continue
-            # A read that is not full has emptied the socket; the end of the stream is news that came already.
-            self._readable = self._over or len(data) == RECEIVE
-            return data
+                done = await self._news()
+            finally:
+                self._take = None
+            done = done or self._hand_over(take)
+            if done is not None:
+                go_on, waiting = done.unwrap()
+                if not go_on:
+                    return
+                if waiting is not None:
+                    await waiting
+
+    async def _news(self) -> Handed | None:
+        """Wait until there may be something to read; gives what came of it where it was handed over already."""
+        if self._readable:
+            # Others get their turn, however much one peer sends.
+            await trio.lowlevel.checkpoint()
+            return None
+        self._parked = trio.lowlevel.current_task()
+        return await trio.lowlevel.wait_task_rescheduled(self._unpark)  # type: ignore[no-any-return]
+
+    def _receive_now(self) -> bytes | None:
+        """Read what is there; None where nothing is."""
+        try:
+            data = self._socket.recv(RECEIVE)
+        except BlockingIOError:
+            self._readable = False
+            return None
+        # A read that is not full has emptied the socket; the end of the stream is news that came already.
+        self._readable = self._over or len(data) == RECEIVE
+        return data
+
+    def _hand_over(self, take: Take) -> Handed | None:
+        """Read once, and have it handled; None where nobody has to do anything more about it."""
+        try:
+            data = self._receive_now()
+            waiting = take(data) if data else None
+        except Exception as error:  # noqa: BLE001 - whose connection it is raises it
+            return outcome.Error(error)
+        if waiting is None and data is None:
+            return None
+        if waiting is None and data and not self._readable:
+            return None
+        return outcome.Value((data != b"", waiting))
 
     def _unpark(self, _raise_cancel: object) -> trio.lowlevel.Abort:
         self._parked = None
@@ -112,9 +175,15 @@ class SocketTransport:
         """See `Reader`."""
         self._readable = True
         self._over |= over
-        if self._parked is not None:
-            task, self._parked = self._parked, None
-            trio.lowlevel.reschedule(task)
+        if self._parked is None:
+            return
+        done = None
+        if self._take is not None:
+            done = self._hand_over(self._take)
+            if done is None:
+                return
+        task, self._parked = self._parked, None
+        trio.lowlevel.reschedule(task, outcome.Value(done))
 
     def send_now(self, data: bytes | memoryview) -> int:
         """See `Transport`. A connection that broke takes everything: the reader learns of it."""
@@ -167,6 +236,13 @@ class StreamTransport:
     async def receive(self) -> bytes:
         """See `Transport`."""
         return bytes(await self._stream.receive_some(RECEIVE))
+
+    async def receive_each(self, take: Take) -> None:
+        """See `Transport`."""
+        while data := await self.receive():
+            waiting = take(data)
+            if waiting is not None:
+                await waiting
 
     def send_now(self, data: bytes | memoryview) -> int:
         """See `Transport`."""

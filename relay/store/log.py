@@ -38,12 +38,14 @@ SNAPSHOT_ENTRIES = 20_000
 SNAPSHOT_SECONDS = 60.0
 INDEX_SECONDS = 2.0
 """Seconds that a message may wait until it is in the full-text index."""
-INDEX_IDLE, INDEX_RIDING = 500, 64
-"""Entries indexed at a time: in a commit of its own, and along with others that should not wait long for it."""
-BUSY = 64
-"""Commands in a batch from which on the index waits, unless it lags too far behind."""
+INDEX_RIDING = 64
+"""Entries indexed along with a batch, which waits for it; only where these are all, or too many are behind."""
+INDEX_IDLE = 250
+"""Entries indexed at a time while all is quiet."""
+QUIET = 0.1
+"""Seconds without a batch that make it quiet: at a lively rate the index waits, since merging it takes its time."""
 INDEX_LAG = 200_000
-"""Entries that the index may lag behind while there is much to do: so many can be looked through without it."""
+"""Entries that the index may be behind for that: so many can be looked through without it."""
 RETRY = 1.0
 """Seconds until what could not be written and can wait is tried again."""
 CROWD = 8
@@ -159,6 +161,7 @@ class Log:
         self._last_seq = 0
         self._indexed = 0
         self._index_since = 0.0
+        self._batch_since = 0.0
         self._client_keys = ClientKeys()
         self._filing_from = 0.0
         self._chores: list[tuple[Chore[Any], trio.Event, list[Any]]] = []
@@ -271,6 +274,8 @@ class Log:
                 for _ in range(TURNS):
                     await trio.lowlevel.checkpoint()
             batch = self._take()
+            if batch:
+                self._batch_since = trio.current_time()
             crowded = len(batch) >= CROWD
             if batch or self._errands_due():
                 await self._write(batch)
@@ -293,7 +298,7 @@ class Log:
         if self._entries_since_snapshot:
             due = min(due, self._snapshot_since + SNAPSHOT_SECONDS)
         if self._indexed < self._last_seq:
-            due = min(due, self._index_since + INDEX_SECONDS)
+            due = min(due, max(self._index_since + INDEX_SECONDS, self._batch_since + QUIET))
         return due
 
     def _errands_due(self) -> bool:
@@ -458,7 +463,8 @@ class Log:
         behind = self._last_seq - self._indexed
         if not behind or trio.current_time() < self._index_since + INDEX_SECONDS:
             return 0
-        if commands >= BUSY and behind < INDEX_LAG:
+        quiet = not commands and trio.current_time() >= self._batch_since + QUIET
+        if not quiet and (not commands or INDEX_RIDING < behind < INDEX_LAG):
             return 0
         return self._indexed + min(behind, INDEX_RIDING if commands else INDEX_IDLE)
 
