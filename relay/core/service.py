@@ -68,6 +68,8 @@ class Service:
         self.limit = RateLimit(settings.limits)
         self.signing_in = SignIn(state, log, clock, settings.auth)
         self._lent: dict[str, tuple[int, float]] = {}
+        self._unsettled: list[Subscriber] = []
+        log.collect = self.settle
 
     # Coming in.
 
@@ -132,7 +134,7 @@ class Service:
     def acknowledge(self, subscriber: Subscriber, event_id: int | str) -> None:
         """A device has an event: its cursor may move, and a message counts as delivered (section 6).
 
-        What comes of it is seen to by `settle`, at the end of the turn.
+        What comes of it is seen to by `settle`, a moment later for all that come until then.
         """
         if isinstance(event_id, str):
             if not event_id.isascii() or not event_id.isdigit():
@@ -141,23 +143,29 @@ class Service:
         receipt = subscriber.acknowledge(event_id)
         if receipt is None:
             return
-        subscriber.unsettled = True
+        if not subscriber.unsettled:
+            subscriber.unsettled = True
+            self._unsettled.append(subscriber)
+            self.log.expect_late()
         reached = subscriber.reached
         if receipt.message_id > reached.get(receipt.chat, 0):
             reached[receipt.chat] = receipt.message_id
 
-    def settle(self, subscriber: Subscriber) -> None:
-        """Hand on what the acknowledgements of a turn come to, however many they were: marks, and the cursor."""
-        subscriber.unsettled = False
-        now, user, device = self.clock(), subscriber.user, subscriber.device
-        for chat, message_id in subscriber.reached.items():
-            member = self.state.members[chat].get(user)
-            if member is not None and member.dlvrd < message_id:
-                mark = commands.MarkDelivered(chat, message_id)
-                self.log.append_late((chat, user), message_id, Command(now, user, device, mark))
-        subscriber.reached.clear()
-        if device != NO_DEVICE:
-            self.log.keep_cursor(device, subscriber.cursor, now)
+    def settle(self) -> None:
+        """Hand on what all acknowledgements since the last time come to, however many they were: marks, and cursors."""
+        unsettled, self._unsettled = self._unsettled, []
+        now = self.clock()
+        for subscriber in unsettled:
+            subscriber.unsettled = False
+            user, device = subscriber.user, subscriber.device
+            for chat, message_id in subscriber.reached.items():
+                member = self.state.members[chat].get(user)
+                if member is not None and member.dlvrd < message_id:
+                    mark = commands.MarkDelivered(chat, message_id)
+                    self.log.append_late((chat, user), message_id, Command(now, user, device, mark))
+            subscriber.reached.clear()
+            if device != NO_DEVICE:
+                self.log.keep_cursor(device, subscriber.cursor, now)
 
     def _request(self, subscriber: Subscriber, request: Request, now: float) -> Awaitable[None] | None:
         def reply(answer: object) -> None:

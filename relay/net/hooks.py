@@ -153,7 +153,6 @@ class Delivery:
             await self._deliver(payload, event.id)
             self._since = 0.0
         self._relay.service.acknowledge(subscriber, event.id)
-        self._relay.service.settle(subscriber)
 
     async def _deliver(self, payload: bytes, event_id: int) -> None:
         pause = FIRST_PAUSE

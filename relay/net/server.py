@@ -247,6 +247,7 @@ class Server:
         relay = self.relay
         if device == NO_DEVICE:
             return relay.state.seq if since is None else min(since, relay.state.seq)
+        relay.service.settle()
         if device not in relay.log.cursors:
             position = await relay.service.first_position(user)
             if device not in relay.log.cursors:

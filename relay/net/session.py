@@ -150,9 +150,8 @@ class Session:
 
     def _end_read(self) -> Awaitable[None] | None:
         """Do once what all messages of a read ask for; give what is to be waited for where there is too much."""
-        service, subscriber = self._service, self._subscriber
-        if subscriber.unsettled:
-            service.settle(subscriber)
+        service = self._service
+        if self._catching_up and self._subscriber.unsettled:
             self._acknowledged.set()
         violation = self._decoder.violation
         if violation is not None:

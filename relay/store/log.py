@@ -135,6 +135,10 @@ def _nobody(_answer: object) -> None:
     """Take an answer that nobody waits for."""
 
 
+def _nothing() -> None:
+    """Have nothing to append."""
+
+
 class Log:
     """The narrow door: everything that changes goes through `append`."""
 
@@ -150,7 +154,10 @@ class Log:
         self._reading = reading
         self._rules = rules
         self._waiting: list[_Waiting] = []
+        self.collect: Callable[[], None] = _nothing
+        """Called when it is time for late commands, to append those that were announced by `expect_late`."""
         self._late: dict[object, tuple[int, Any]] = {}
+        self._late_expected = False
         self._late_since = 0.0
         self._stale_cursors: set[int] = set()
         self._first_cursors: dict[int, tuple[int, int]] = {}
@@ -204,11 +211,25 @@ class Log:
             reach: how far it reaches: acknowledgements come in any order.
             command: the command.
         """
-        if not self._late:
+        self._begin_late()
+        known = self._late.get(key)
+        if known is None or known[0] < reach:
+            self._late[key] = (reach, command)
+
+    def expect_late(self) -> None:
+        """Have `collect` called a moment later: what is acknowledged until then comes to one command a chat."""
+        self._begin_late()
+        self._late_expected = True
+
+    @property
+    def _later(self) -> bool:
+        """Whether there are late commands, or will be."""
+        return self._late_expected or bool(self._late)
+
+    def _begin_late(self) -> None:
+        if not self._later:
             self._late_since = trio.current_time()
             self._work.set()
-        if key not in self._late or self._late[key][0] < reach:
-            self._late[key] = (reach, command)
 
     def keep_cursor(self, device: int, seq: int, seen: int) -> None:
         """Have a device's cursor written sometime soon. It never goes back."""
@@ -216,7 +237,8 @@ class Log:
             self._cursors_since = trio.current_time()
             self._work.set()
         self._stale_cursors.add(device)
-        self.cursors[device] = (max(seq, self.cursors.get(device, (0, 0))[0]), seen)
+        known = self.cursors.get(device)
+        self.cursors[device] = (seq if known is None else max(seq, known[0]), seen)
 
     async def chore(self, chore: Chore[T]) -> T:
         """Have something done on the writing connection between two batches, and wait for it.
@@ -291,9 +313,9 @@ class Log:
         if self._first_cursors:
             return 0.0
         due = float("inf")
-        if self._late:
+        if self._later:
             due = self._late_since + 2 * LATE
-        if self._stale_cursors and not self._late:
+        if self._stale_cursors and not self._later:
             due = min(due, self._cursors_since + CURSORS)
         if self._entries_since_snapshot:
             due = min(due, self._snapshot_since + SNAPSHOT_SECONDS)
@@ -303,8 +325,8 @@ class Log:
 
     def _errands_due(self) -> bool:
         if self._stopping:
-            left = self._late or self._stale_cursors or self._first_cursors or self._entries_since_snapshot
-            return bool(left) and not self.failing
+            left = self._stale_cursors or self._first_cursors or self._entries_since_snapshot
+            return bool(self._later or left) and not self.failing
         return trio.current_time() >= self._next_errand()
 
     def _take(self) -> list[_Waiting]:
@@ -325,8 +347,11 @@ class Log:
         if not self._room.is_set() and not self.full:
             self._room.set()
             self._room = trio.Event()
-        late = self._late and (self._stopping or trio.current_time() >= self._late_since + LATE)
-        if late and not (count and alone(waiting[0].command)):
+        due = self._stopping or trio.current_time() >= self._late_since + LATE
+        if due and self._later and not (count and alone(waiting[0].command)):
+            if self._late_expected:
+                self._late_expected = False
+                self.collect()
             waiting.extend(_Waiting(late[1], self._retry(key, *late)) for key, late in self._late.items())
             self._late = {}
         return waiting
@@ -441,8 +466,8 @@ class Log:
 
     def _due_cursors(self, riding: bool) -> dict[int, tuple[int, int]]:
         # A cursor must not be on disk before the marks that its acknowledgements made.
-        due = not self._late and trio.current_time() >= self._cursors_since + (CURSORS / 5 if riding else CURSORS)
-        if not self._stale_cursors or not (due or (self._stopping and not self._late)):
+        due = not self._later and trio.current_time() >= self._cursors_since + (CURSORS / 5 if riding else CURSORS)
+        if not self._stale_cursors or not (due or (self._stopping and not self._later)):
             return {}
         stale, self._stale_cursors = self._stale_cursors, set()
         return {device: self.cursors[device] for device in stale}

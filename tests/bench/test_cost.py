@@ -28,6 +28,7 @@ from relay.core import hub as hub_module
 from relay.core.relay import Relay, open_relay
 from relay.net import frames
 from relay.net.server import Server
+from relay.net.transport import Take
 from relay.protocol import control
 
 MEMBERS = 20
@@ -47,6 +48,12 @@ class Counting:
     async def receive(self) -> bytes:
         self.reads += 1
         return await self._receive.receive()
+
+    async def receive_each(self, take: Take) -> None:
+        while data := await self.receive():
+            waiting = take(data)
+            if waiting is not None:
+                await waiting
 
     def send_now(self, data: bytes) -> int:
         self.writes += 1
