@@ -62,9 +62,7 @@ async def http_relay(
     """Run a relay on a port of its own until the block ends."""
     data.mkdir(exist_ok=True)
     chosen = settings or Settings()
-    async with open_relay(
-        data, frame=frames.encode_text, settings=chosen, **options
-    ) as relay:
+    async with open_relay(data, frame=frames.encode_text, settings=chosen, **options) as relay:
         server = Server(relay, certificates)
         (listener,) = listen("127.0.0.1", 0)
         running = HttpRelay(relay, server, listener.getsockname()[1])

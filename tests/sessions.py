@@ -271,9 +271,7 @@ class House:
 async def house(data: Path, *users: str, **limits: Any) -> AsyncIterator[House]:
     """Open a relay, run what of its server takes no sockets, and make users."""
     settings = Settings(limits=Limits(**{"requests_per_second": 0, **limits}))
-    async with open_relay(
-        data, clock=lambda: T0, frame=frames.encode_text, settings=settings
-    ) as relay:
+    async with open_relay(data, clock=lambda: T0, frame=frames.encode_text, settings=settings) as relay:
         async with trio.open_nursery() as nursery:
             server = Server(relay)
             nursery.start_soon(server.liveness.run)

@@ -169,11 +169,11 @@ class World:
             await device.ping()
         with trio.fail_after(60):
             while quiet < 3:
-                self.clock.jump(0.06)
+                self.clock.jump(0.16)
                 await trio.testing.wait_all_tasks_blocked(0.0005)
                 # What is done between two batches comes after the one that is under way.
                 await log.chore(_nothing)
-                busy = bool(log._waiting or log._late) or await self._acknowledge()
+                busy = bool(log._waiting or log.late) or await self._acknowledge()
                 busy = busy or any(device.unheard for device in self.devices.values())
                 quiet = 0 if busy or self._catching_up() else quiet + 1
         for device in self.devices.values():

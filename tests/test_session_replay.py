@@ -10,8 +10,7 @@ from sessions import Client, House, house
 from trio.testing import MockClock
 
 from relay.net import outbox
-from relay.store import log as store_log
-from relay.store import queries
+from relay.store import late, queries
 
 
 @pytest.fixture
@@ -142,7 +141,7 @@ async def test_acknowledging_ones_own_message_from_another_device_marks_nothing(
         await say(one, "User2", "a")
         await acknowledged(laptop)
         seq, batches = relay.relay.state.seq, relay.relay.log.figures.batches
-        await trio.sleep(4 * store_log.LATE)
+        await trio.sleep(4 * late.MOMENT)
         assert (relay.relay.state.seq, relay.relay.log.figures.batches) == (seq, batches)
 
 

@@ -69,7 +69,7 @@ class Service:
         self.signing_in = SignIn(state, log, clock, settings.auth)
         self._lent: dict[str, tuple[int, float]] = {}
         self._unsettled: list[Subscriber] = []
-        log.collect = self.settle
+        log.late.collect = self.settle
 
     # Coming in.
 

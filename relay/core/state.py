@@ -14,7 +14,8 @@ from relay.protocol.objects import ChatType
 from relay.store import kinds
 from relay.store.entry import Entry
 
-TAIL_LENGTH = 256
+TAIL_LENGTH = 2_048
+"""Messages of one chat: marks come some tenths of a second later, and what they cover should still be here."""
 TAIL_MESSAGES = 65_536
 """Messages that all tails together may hold. A number of tails would do less: with one more busy chat than
 that, each would be gone before its next mark, and every mark would be looked up in the store."""

@@ -7,6 +7,7 @@ disk, and nothing else is in between. Knows the database and, through `Rules`, w
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -17,6 +18,7 @@ from relay.store import chores, queries
 from relay.store.client_keys import ClientKeys
 from relay.store.database import Connection
 from relay.store.entry import Amendment, ClientKey, Entry, Fact, Facts
+from relay.store.late import Late, LateCommand
 from relay.store.schema import MIGRATIONS
 from relay.store.writing import Errands, write
 
@@ -30,8 +32,6 @@ Answer = Callable[[object], None]
 
 ROOM = 4_096
 """Commands that may wait; from there on whoever appends has to wait as well."""
-LATE = 0.05
-"""Seconds that a late command waits for another batch to ride on."""
 CURSORS = 5.0
 """Seconds between two writes of cursors."""
 SNAPSHOT_ENTRIES = 20_000
@@ -135,10 +135,6 @@ def _nobody(_answer: object) -> None:
     """Take an answer that nobody waits for."""
 
 
-def _nothing() -> None:
-    """Have nothing to append."""
-
-
 class Log:
     """The narrow door: everything that changes goes through `append`."""
 
@@ -154,11 +150,7 @@ class Log:
         self._reading = reading
         self._rules = rules
         self._waiting: list[_Waiting] = []
-        self.collect: Callable[[], None] = _nothing
-        """Called when it is time for late commands, to append those that were announced by `expect_late`."""
-        self._late: dict[object, tuple[int, Any]] = {}
-        self._late_expected = False
-        self._late_since = 0.0
+        self.late = Late()
         self._stale_cursors: set[int] = set()
         self._first_cursors: dict[int, tuple[int, int]] = {}
         self._first_tried = trio.Event()
@@ -204,32 +196,16 @@ class Log:
         waiting.append(_Waiting(command, answer))
 
     def append_late(self, key: object, reach: int, command: Any) -> None:
-        """Have a command written a moment later, in place of one of the same key that reaches less far.
-
-        Args:
-            key: what the command is about; of each only one waits.
-            reach: how far it reaches: acknowledgements come in any order.
-            command: the command.
-        """
-        self._begin_late()
-        known = self._late.get(key)
-        if known is None or known[0] < reach:
-            self._late[key] = (reach, command)
+        """Have a command written a moment later, in place of one of the same key that reaches less far."""
+        if not self.late:
+            self._work.set()
+        self.late.add(LateCommand(key, reach, command), trio.current_time())
 
     def expect_late(self) -> None:
-        """Have `collect` called a moment later: what is acknowledged until then comes to one command a chat."""
-        self._begin_late()
-        self._late_expected = True
-
-    @property
-    def _later(self) -> bool:
-        """Whether there are late commands, or will be."""
-        return self._late_expected or bool(self._late)
-
-    def _begin_late(self) -> None:
-        if not self._later:
-            self._late_since = trio.current_time()
+        """Have `late.collect` called a moment later: what is acknowledged until then comes to one command a chat."""
+        if not self.late:
             self._work.set()
+        self.late.expect(trio.current_time())
 
     def keep_cursor(self, device: int, seq: int, seen: int) -> None:
         """Have a device's cursor written sometime soon. It never goes back."""
@@ -312,10 +288,8 @@ class Log:
     def _next_errand(self) -> float:
         if self._first_cursors:
             return 0.0
-        due = float("inf")
-        if self._later:
-            due = self._late_since + 2 * LATE
-        if self._stale_cursors and not self._later:
+        due = self.late.alone_at
+        if self._stale_cursors and not self.late.held:
             due = min(due, self._cursors_since + CURSORS)
         if self._entries_since_snapshot:
             due = min(due, self._snapshot_since + SNAPSHOT_SECONDS)
@@ -326,7 +300,7 @@ class Log:
     def _errands_due(self) -> bool:
         if self._stopping:
             left = self._stale_cursors or self._first_cursors or self._entries_since_snapshot
-            return bool(self._later or left) and not self.failing
+            return bool(self.late or left) and not self.failing
         return trio.current_time() >= self._next_errand()
 
     def _take(self) -> list[_Waiting]:
@@ -347,24 +321,15 @@ class Log:
         if not self._room.is_set() and not self.full:
             self._room.set()
             self._room = trio.Event()
-        due = self._stopping or trio.current_time() >= self._late_since + LATE
-        if due and self._later and not (count and alone(waiting[0].command)):
-            if self._late_expected:
-                self._late_expected = False
-                self.collect()
-            waiting.extend(_Waiting(late[1], self._retry(key, *late)) for key, late in self._late.items())
-            self._late = {}
+        if not (count and alone(waiting[0].command)):
+            for late in self.late.take(count, trio.current_time(), hurry=self._stopping):
+                waiting.append(_Waiting(late.command, partial(self._retry, late)))
         return waiting
 
-    def _retry(self, key: object, reach: int, command: Any) -> Answer:
-        def answer(payload: object) -> None:
-            if isinstance(payload, RelayError) and payload.error.code in ("storage_full", "unavailable"):
-                first = not self._late
-                self.append_late(key, reach, command)
-                if first:
-                    self._late_since = trio.current_time() + RETRY
-
-        return answer
+    def _retry(self, late: LateCommand, answer: object) -> None:
+        """Take the answer to a late command: what could not be written is tried again."""
+        if isinstance(answer, RelayError) and answer.error.code in ("storage_full", "unavailable"):
+            self.late.add(late, trio.current_time() + RETRY)
 
     async def _write(self, batch: list[_Waiting]) -> None:
         """Write one batch and what rides along with it."""
@@ -466,8 +431,8 @@ class Log:
 
     def _due_cursors(self, riding: bool) -> dict[int, tuple[int, int]]:
         # A cursor must not be on disk before the marks that its acknowledgements made.
-        due = not self._later and trio.current_time() >= self._cursors_since + (CURSORS / 5 if riding else CURSORS)
-        if not self._stale_cursors or not (due or (self._stopping and not self._later)):
+        due = not self.late.held and trio.current_time() >= self._cursors_since + (CURSORS / 5 if riding else CURSORS)
+        if not self._stale_cursors or not (due or (self._stopping and not self.late.held)):
             return {}
         stale, self._stale_cursors = self._stale_cursors, set()
         return {device: self.cursors[device] for device in stale}
