@@ -14,7 +14,7 @@ from relay.protocol.objects import ChatType
 from relay.store import kinds
 from relay.store.entry import Entry
 
-TAIL_LENGTH = 2_048
+TAIL_LENGTH = 1_024
 """Messages of one chat: marks come some tenths of a second later, and what they cover should still be here."""
 TAIL_MESSAGES = 65_536
 """Messages that all tails together may hold. A number of tails would do less: with one more busy chat than
@@ -121,10 +121,23 @@ class Tail:
         messages[message_id] = (author, client_id)
         if len(messages) <= TAIL_LENGTH:
             return True
-        oldest = next(iter(messages))
-        del messages[oldest]
-        self.since = oldest + 1
+        self._forget_oldest()
         return False
+
+    def shorten(self) -> int:
+        """Forget the older half; gives how many messages that was."""
+        half = (len(self.messages) + 1) // 2
+        for _ in range(half):
+            self._forget_oldest()
+        return half
+
+    def _forget_oldest(self) -> None:
+        # Not the first of the dictionary: what was taken out before it would be passed over each time.
+        oldest = self.since
+        while oldest not in self.messages:
+            oldest += 1
+        del self.messages[oldest]
+        self.since = oldest + 1
 
 
 class State:
@@ -238,8 +251,15 @@ class State:
         if tail.add(entry.message_id, entry.actor, entry.client_id):
             self._tailed += 1
             if self._tailed > TAIL_MESSAGES:
-                # The oldest tail goes; a chat that is still busy begins another one.
-                self._forget_tail(next(iter(self.tails)))
+                self._shorten_oldest_tail()
+
+    def _shorten_oldest_tail(self) -> None:
+        """Make room: marks cover the latest messages, so that half of a tail does for a chat that is still busy."""
+        chat, tail = next(iter(self.tails.items()))
+        del self.tails[chat]
+        self._tailed -= tail.shorten()
+        if tail.messages:
+            self.tails[chat] = tail
 
     def _forget_tail(self, chat: int) -> None:
         tail = self.tails.pop(chat, None)
