@@ -42,7 +42,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                 for entry in draft.decisions[0].entries:
                     relay.state.apply(entry)
                     entries.append(entry)
-            await write(relay.log._writing, entries, [], Errands({}, None, 0, None))
+            await write(relay.log._writing, entries, [], Errands({}, None, 0))
 
     trio.run(fill)
     with running(where):

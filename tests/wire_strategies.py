@@ -51,6 +51,8 @@ def _values(info: inspect.Type) -> st.SearchStrategy[Any]:
             return st.builds(info.cls, **{field.name: _values(field.type) for field in info.fields})
         case inspect.RawType():
             return JSON.map(lambda value: msgspec.Raw(msgspec.json.encode(value)))
+        case inspect.AnyType():
+            return JSON
         case inspect.Metadata():
             return _values(info.type)
     raise NotImplementedError(info)

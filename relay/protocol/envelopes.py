@@ -1,5 +1,7 @@
 """The frames themselves: protocol.md, section 2. Each wraps a payload that is decoded by its own type later."""
 
+from typing import Any
+
 import msgspec
 
 from relay.protocol.base import Timestamp, Wire
@@ -48,7 +50,7 @@ class Answer(Wire, frozen=True, kw_only=True, tag_field="type", tag="response"):
 
     id: str | int
     timestamp: Timestamp
-    payload: object
+    payload: Any
 
 
 class Refusal(Wire, frozen=True, kw_only=True, tag_field="type", tag="response"):
@@ -74,7 +76,7 @@ class Told(Wire, frozen=True, kw_only=True, tag_field="type", tag="event"):
     id: int | None = None
     timestamp: Timestamp
     event_type: str
-    payload: object
+    payload: Any
 
 
 class ErrorFrame(Wire, frozen=True, kw_only=True, tag_field="type", tag="error"):

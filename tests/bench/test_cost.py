@@ -193,6 +193,7 @@ async def test_an_event_is_made_once_for_all_who_see_the_same(tmp_path: Path, mo
 async def test_memory_does_not_grow_with_what_was_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "RECENT", 64)
     monkeypatch.setattr("relay.store.client_keys.HELD", 64)
+    monkeypatch.setattr("relay.core.state.TAIL_LENGTH", 64)
     async with office(tmp_path) as there:
         sender, *members = there.lines
 
