@@ -43,7 +43,7 @@ FEATURES: dict[str, tuple[tuple[str, str, str], ...]] = {
     ),
     "client ids": (
         ("relay/store/log.py", "unknown = draft.unknown or self._repeated(entries, facts)", "unknown = draft.unknown"),
-        ("relay/store/log.py", "            self._client_keys.note(decision.entries)\n", ""),
+        ("relay/store/log.py", "            self._client_keys.note(entries)\n", ""),
     ),
     "receipts (marks)": (
         ("relay/core/service.py", "if member is not None and member.dlvrd < message_id:", "if False:"),

@@ -1,6 +1,7 @@
 """The table and the plot of a comparison, made from what compare.py wrote and from nothing else.
 
-Usage: python tests/bench/report.py results.jsonl     (writes results.svg and the table in README.md)
+Usage: python tests/bench/report.py results.jsonl…    (writes results.svg, the table in README.md beside it and the
+short one in the project's)
 """
 
 import json
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+PROJECT = HERE.parents[1]
 BEGIN, END = "<!-- table: made by report.py -->", "<!-- end of table -->"
 Rows = list[dict[str, Any]]
 
@@ -65,8 +67,6 @@ def table(results: Results) -> str:
         alone = results.median(peer, "one", lambda row: row["done"]["p50"])
         last = results.median(peer, "w2-1", lambda row: row["last"]["p50"])
         start = results._rows[peer, "start"]
-        killed = results._rows[peer, "kill"]
-        synced = results._rows[peer, "syncs"]
         cells = [
             f"**{peer}**" if peer == "relay" else f"*{peer}*" if peer == "floor" else peer,
             results.spread(peer, "w1", "rate"),
@@ -79,13 +79,38 @@ def table(results: Results) -> str:
             _short(start[0]["ready_ms"]) if start else "",
             _short(start[0]["rss_mib"]) if start else "",
             _short(start[0]["kib_per_idle"]) if start else "",
-            f"{min(row['left'] for row in killed)} of {killed[0]['answered']}" if killed else "keeps nothing",
-            f"{synced[0]['syncs'] / max(1, synced[0]['messages']):.2f}" if synced else "",
+            *_kept(results, peer),
         ]
         if peer == "floor":
             cells[-2] = ""
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def short_table(results: Results) -> str:
+    """What somebody wants to know who picks one of them."""
+    lines = [
+        "| server | 50 dialogs, messages/s | group of 200, deliveries/s | left of answered | syncs per answer |",
+        "|---|---|---|---|---|",
+    ]
+    for peer in results.peers:
+        if peer == "floor":
+            continue
+        cells = [f"**{peer}**" if peer == "relay" else peer]
+        for work, key in (("w1", "rate"), ("w2-1", "deliveries")):
+            value = results.median(peer, work, lambda row, key=key: row[key])  # type: ignore[misc]
+            ours = results.median("relay", work, lambda row, key=key: row[key])  # type: ignore[misc]
+            cells.append(f"{_short(value)} ({value / ours:.2g})" if value and ours else "none in time")
+        lines.append("| " + " | ".join([*cells, *_kept(results, peer)]) + " |")
+    return "\n".join(lines)
+
+
+def _kept(results: Results, peer: str) -> list[str]:
+    killed, synced = results._rows[peer, "kill"], results._rows[peer, "syncs"]
+    return [
+        f"{min(row['left'] for row in killed)} of {killed[0]['answered']}" if killed else "keeps nothing",
+        f"{synced[0]['syncs'] / max(1, synced[0]['messages']):.2f}" if synced else "",
+    ]
 
 
 WIDTH, ROW, LEFT, GAP = 760, 18, 140, 46
@@ -146,15 +171,14 @@ def plot(results: Results) -> str:
     )
 
 
-def main(path: Path) -> None:
-    results = Results([json.loads(line) for line in path.read_text().splitlines() if line.strip()])
+def main(paths: list[Path]) -> None:
+    results = Results([json.loads(line) for path in paths for line in path.read_text().splitlines() if line.strip()])
     (HERE / "results.svg").write_text(plot(results))
-    readme = HERE / "README.md"
-    text = readme.read_text()
-    head, _, rest = text.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    readme.write_text(f"{head}{BEGIN}\n{table(results)}\n{END}{tail}")
+    for readme, made in ((HERE / "README.md", table(results)), (PROJECT / "README.md", short_table(results))):
+        head, _, rest = readme.read_text().partition(BEGIN)
+        _, _, tail = rest.partition(END)
+        readme.write_text(f"{head}{BEGIN}\n{made}\n{END}{tail}")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main([Path(name) for name in sys.argv[1:]])
