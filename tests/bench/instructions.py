@@ -32,7 +32,11 @@ FEATURES: dict[str, tuple[tuple[str, str, str], ...]] = {
     ),
     "full-text index": (("relay/store/log.py", "INDEX_SECONDS = 2.0", "INDEX_SECONDS = 1e9"),),
     "snapshot rows and lags": (
-        ("relay/core/rules.py", "        self._stale.note(entry)\n        self._hub.tell", "        self._hub.tell"),
+        (
+            "relay/core/rules.py",
+            "        self._stale.note(entry)\n",
+            "        if entry.kind > 5:\n            self._stale.note(entry)\n",
+        ),
     ),
     "entries kept for replays": (("relay/core/hub.py", "        self._remember(entry)\n", ""),),
     "typing that ends with a message": (
