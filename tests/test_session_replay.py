@@ -135,13 +135,16 @@ async def test_an_earlier_acknowledgement_that_comes_later_takes_nothing_back(re
         assert (await one.until("dlvrd"))["payload"]["messageId"] == 3
 
 
-async def test_acknowledging_ones_own_message_from_another_device_marks_nothing(relay: House, one: Client) -> None:
+async def test_acknowledging_ones_own_message_from_another_device_marks_nothing(
+    relay: House, one: Client, clock: MockClock
+) -> None:
     await relay.add_device("User1", "laptop")
     async with relay.device("User1laptop") as laptop:
         await say(one, "User2", "a")
         await acknowledged(laptop)
         seq, batches = relay.relay.state.seq, relay.relay.log.figures.batches
-        await trio.sleep(4 * late.MOMENT)
+        clock.jump(4 * late.MOMENT)
+        assert await relay.relay.log.probe(), "the writer has had its turn"
         assert (relay.relay.state.seq, relay.relay.log.figures.batches) == (seq, batches)
 
 

@@ -15,6 +15,7 @@ from trio.testing import MockClock
 from relay.core import commands
 from relay.core.check import check
 from relay.core.relay import Relay, open_relay
+from relay.core.subscriber import Receipt, Subscriber
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.store import log as store_log
@@ -172,6 +173,31 @@ async def test_a_repeat_is_found_wherever_its_client_id_is_kept(
         assert await repeat(relay, range(200)) == again
 
 
+async def test_a_filing_that_is_cut_short_loses_no_client_id_and_is_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.store.client_keys.HELD", 20)
+    monkeypatch.setattr(store_log, "RETRY", 0.0)
+    filed = "SELECT count(*) FROM filed WHERE seq > 0"
+    async with open_relay(tmp_path) as relay:
+        await people(relay, "User1", "User2")
+        await relay.log._writing.execute(
+            "CREATE TEMP TRIGGER cut BEFORE UPDATE ON filed BEGIN SELECT RAISE(ABORT, 'as if killed here'); END"
+        )
+        first = [(await say(relay, "User1", "User2", f"c{n}")).message_id for n in range(60)]
+        assert first == list(range(1, 61)), "messages go on"
+        await relay.log.probe()
+        assert rows(tmp_path, filed) == [(0,)]
+        assert rows(tmp_path, "SELECT count(*) > 0 FROM client") == [(1,)]
+    async with open_relay(tmp_path) as relay:
+        assert [(await say(relay, "User1", "User2", f"c{n}")).message_id for n in range(60)] == first
+        for n in range(60, 80):
+            await say(relay, "User1", "User2", f"c{n}")
+        await relay.log.probe()
+        assert rows(tmp_path, filed)[0][0] > 0
+        assert [finding for finding in await check(tmp_path, lambda _: None) if finding.wrong] == []
+
+
 async def test_two_client_ids_of_one_hash_are_told_apart(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relay.core.decide.messages.client_key", lambda *_: 7)
     assert (await say(relay, "User1", "User2", "c1")).message_id == 2
@@ -304,6 +330,59 @@ async def test_a_stop_writes_marks_and_cursors(tmp_path: Path, clock: MockClock)
         acknowledge(relay, 1)
     assert marks(tmp_path) == [1]
     assert cursors(tmp_path) == {2: relay.state.seq - 1}
+
+
+class Nowhere:
+    """Where frames go that nobody reads, and what hangs on it."""
+
+    full = False
+    waiting = (0, 0.0)
+
+    def put(self, _frame: bytes) -> None:
+        return
+
+    def flush(self) -> None:
+        return
+
+    def behind(self) -> None:
+        return
+
+    def close(self, _code: int, _reason: str) -> None:
+        return
+
+
+def reader(relay: Relay, *seqs: int) -> Subscriber:
+    """User2's device, which was sent these events."""
+    there = Nowhere()
+    subscriber = Subscriber(relay.hub.next_number(), 2, 2, there, there, 0)
+    for seq in seqs:
+        subscriber.replayed(b"", Receipt(seq, 1, 1))
+    return subscriber
+
+
+async def test_what_is_acknowledged_just_before_a_stop_is_marked(tmp_path: Path, clock: MockClock) -> None:
+    async with open_relay(tmp_path, clock=lambda: T0) as relay:
+        await people(relay, "User1", "User2")
+        await say(relay, "User1", "User2", "c1")
+        relay.service.acknowledge(reader(relay, relay.state.seq), relay.state.seq)
+        assert marks(tmp_path) == []
+    assert marks(tmp_path) == [1]
+    assert cursors(tmp_path) == {2: relay.state.seq - 1}
+
+
+async def test_an_acknowledgement_that_cannot_be_seen_to_ends_neither_the_writer_nor_the_others(
+    relay: Relay, clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    seq = relay.state.seq
+    good, bad = reader(relay, seq), reader(relay, seq)
+    for one in (good, bad):
+        relay.service.acknowledge(one, seq)
+    bad.reached = {999: 1}
+    for n in range(3):
+        clock.jump(1)
+        assert (await say(relay, "User1", "User2", f"c{n}")).message_id == n + 2
+    assert marks(relay.data) == [1]
+    assert "acknowledgements could not be seen to" in caplog.text
 
 
 async def test_an_idle_relay_writes_nothing(relay: Relay, clock: MockClock) -> None:

@@ -32,9 +32,7 @@ class RateLimit:
         rate = self._limits.requests_per_second
         if not rate:
             return 0
-        full_at = self._full_at.get(user, now)
-        full_at = max(full_at, now)
-        full_at += 1 / rate
+        full_at = max(self._full_at.get(user, now), now) + 1 / rate
         wait = full_at - now - self._limits.burst / rate
         if wait > _ROUNDING:
             return max(1, round(wait * 1000))

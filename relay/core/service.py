@@ -153,9 +153,10 @@ class Service:
 
     def settle(self) -> None:
         """Hand on what all acknowledgements since the last time come to, however many they were: marks, and cursors."""
-        unsettled, self._unsettled = self._unsettled, []
         now = self.clock()
-        for subscriber in unsettled:
+        while self._unsettled:
+            # One at a time: what fails for one leaves the others here for the next time.
+            subscriber = self._unsettled.pop()
             subscriber.unsettled = False
             user, device = subscriber.user, subscriber.device
             for chat, message_id in subscriber.reached.items():

@@ -65,18 +65,13 @@ class Outbox:
         """Whether it is time to stop reading from the peer."""
         return self._size >= HARD_BYTES
 
-    @property
-    def empty(self) -> bool:
-        """Whether nothing waits."""
-        return not self._frames and not self._draining
-
     def put(self, frame: bytes) -> None:
         """Queue a frame. An answer may come when there is nobody left to take it."""
         if not self._shut:
             self._frames.append(frame)
             self._size += len(frame)
 
-    def shut(self, last: bytes = b"") -> None:
+    def shut(self, last: bytes) -> None:
         """Queue a last frame and take no more."""
         self.put(last)
         self._shut = True

@@ -11,10 +11,10 @@ from typing import Protocol
 import trio
 
 _NEWS = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
+_OVER = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+
 ROUND = 64
 """Sockets told of before all other tasks have their turn."""
-
-_OVER = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
 
 class Reader(Protocol):

@@ -141,7 +141,8 @@ class SocketTransport:
             await trio.lowlevel.checkpoint()
             return None
         self._parked = trio.lowlevel.current_task()
-        return await trio.lowlevel.wait_task_rescheduled(self._unpark)  # type: ignore[no-any-return]
+        done: Handed | None = await trio.lowlevel.wait_task_rescheduled(self._unpark)
+        return done
 
     def _receive_now(self) -> bytes | None:
         """Read what is there; None where nothing is."""

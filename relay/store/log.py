@@ -44,7 +44,7 @@ INDEX_IDLE = 250
 """Entries indexed at a time while all is quiet."""
 QUIET = 0.1
 """Seconds without a batch that make it quiet: at a lively rate the index waits, since merging it takes its time."""
-INDEX_LAG = 200_000
+INDEX_LAG = 50_000
 """Entries that the index may be behind for that: so many can be looked through without it."""
 RETRY = 1.0
 """Seconds until what could not be written and can wait is tried again."""
@@ -322,9 +322,17 @@ class Log:
             self._room.set()
             self._room = trio.Event()
         if not (count and alone(waiting[0].command)):
-            for late in self.late.take(count, trio.current_time(), hurry=self._stopping):
-                waiting.append(_Waiting(late.command, partial(self._retry, late)))
+            waiting += [_Waiting(late.command, partial(self._retry, late)) for late in self._take_late(count)]
         return waiting
+
+    def _take_late(self, count: int) -> list[LateCommand]:
+        """Take the late commands that go along with a batch of `count`."""
+        try:
+            return self.late.take(count, trio.current_time(), hurry=self._stopping)
+        except Exception:
+            # A fault of ours where they are collected: as below, it must not end the writer.
+            logger.exception("acknowledgements could not be seen to; the relay goes on")
+            return []
 
     def _retry(self, late: LateCommand, answer: object) -> None:
         """Take the answer to a late command: what could not be written is tried again."""
@@ -378,8 +386,10 @@ class Log:
 
     async def _file(self) -> None:
         """Bring client keys from memory into their table, if it is time."""
+        if self.failing or trio.current_time() < self._filing_from:
+            return
         filing = self._client_keys.due()
-        if filing is None or self.failing or trio.current_time() < self._filing_from:
+        if filing is None:
             return
         try:
             with trio.CancelScope(shield=True):

@@ -11,6 +11,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable
 from html import escape
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +99,8 @@ def short_table(results: Results) -> str:
             continue
         cells = [f"**{peer}**" if peer == "relay" else peer]
         for work, key in (("w1", "rate"), ("w2-1", "deliveries")):
-            value = results.median(peer, work, lambda row, key=key: row[key])  # type: ignore[misc]
-            ours = results.median("relay", work, lambda row, key=key: row[key])  # type: ignore[misc]
+            value = results.median(peer, work, itemgetter(key))
+            ours = results.median("relay", work, itemgetter(key))
             cells.append(f"{_short(value)} ({value / ours:.2g})" if value and ours else "none in time")
         lines.append("| " + " | ".join([*cells, *_kept(results, peer)]) + " |")
     return "\n".join(lines)
@@ -127,7 +128,7 @@ def plot(results: Results) -> str:
     for title, work, key in panels:
         drawn.append(f'<text x="8" y="{y}" class="title">{escape(title)}</text>')
         y += 10
-        values = {peer: results.median(peer, work, lambda row, key=key: row[key]) for peer in results.peers}  # type: ignore[misc]
+        values = {peer: results.median(peer, work, itemgetter(key)) for peer in results.peers}
         most = max((value for value in values.values() if value), default=1)
         for peer, value in values.items():
             if not value:
