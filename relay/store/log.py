@@ -332,6 +332,7 @@ class Log:
         except Exception:
             # A fault of ours where they are collected: as below, it must not end the writer.
             logger.exception("acknowledgements could not be seen to; the relay goes on")
+            self.late.expect(trio.current_time())
             return []
 
     def _retry(self, late: LateCommand, answer: object) -> None:
