@@ -12,7 +12,8 @@ from relay.core.commands import ADMIN, Command
 from relay.core.decide import decide
 from relay.core.relay import open_relay
 from relay.protocol import control
-from relay.store.writing import Errands, write
+from relay.store.errands import Errands
+from relay.store.writing import write
 from tests.command_line import done, running
 
 USERS, CHATS = 1_000, 5_000

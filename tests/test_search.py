@@ -12,13 +12,12 @@ from relay.core.commands import Command
 from relay.core.relay import open_relay
 from relay.protocol import control, requests
 from relay.protocol.requests import Accepted
-from relay.store import log as log_module
-from relay.store import queries
+from relay.store import errands, queries
 
 
 @pytest.fixture(autouse=True)
 def _index_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_module, "INDEX_SECONDS", 0.0)
+    monkeypatch.setattr(errands, "INDEX_SECONDS", 0.0)
 
 
 async def _indexed(relay) -> None:
@@ -76,7 +75,7 @@ async def test_every_script_is_found(tmp_path: Path, query: str, found: list[str
 
 
 async def test_what_is_not_indexed_yet_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_module, "INDEX_SECONDS", 3600.0)
+    monkeypatch.setattr(errands, "INDEX_SECONDS", 3600.0)
     async with open_relay(tmp_path) as relay:
         await _with_two_users(relay)
         await _saying(relay)("1", "just said")

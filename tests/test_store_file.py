@@ -17,8 +17,7 @@ from memory_log import facts_of
 from relay.core.relay import Relay, open_relay
 from relay.core.state import State
 from relay.protocol import control
-from relay.store import log as store_log
-from relay.store import queries
+from relay.store import errands, queries
 from relay.store.database import NewerStore, NotAStore
 from relay.store.lock import Locked, locked
 from relay.store.schema import MIGRATIONS
@@ -110,7 +109,7 @@ async def folded(relay: Relay) -> State:
 async def test_snapshot_and_fold_are_what_the_log_amounts_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    monkeypatch.setattr(store_log, "SNAPSHOT_ENTRIES", 13)
+    monkeypatch.setattr(errands, "SNAPSHOT_ENTRIES", 13)
     chance = random.Random(seed)
     async with open_relay(tmp_path, clock=lambda: T0) as relay:
         await people(relay, "User1", "User2", "User3")
@@ -128,9 +127,9 @@ CRASH = """
     from pathlib import Path
     from disk import people, talk
     from relay.core.relay import open_relay
-    from relay.store import log
+    from relay.store import errands
 
-    log.SNAPSHOT_ENTRIES = 17
+    errands.SNAPSHOT_ENTRIES = 17
 
     async def main():
         async with open_relay(Path(sys.argv[1])) as relay:

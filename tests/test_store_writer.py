@@ -18,6 +18,7 @@ from relay.core.relay import Relay, open_relay
 from relay.core.subscriber import Receipt, Subscriber
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
+from relay.store import errands
 from relay.store import log as store_log
 from relay.store.chores import remove_history
 
@@ -276,7 +277,7 @@ async def test_marks_are_collected_for_a_moment(relay: Relay) -> None:
 async def settled(relay: Relay, clock: MockClock) -> None:
     """Wait until everything that may come later has been written: snapshot, index."""
     clock.jump(120)
-    await until(lambda: not relay.log._errands_due() and relay.log._indexed == relay.log._last_seq)
+    await until(lambda: not relay.log._errands_due() and relay.log._errands.indexed)
 
 
 async def test_a_cursor_is_no_write_of_its_own(relay: Relay, clock: MockClock) -> None:
@@ -285,7 +286,7 @@ async def test_a_cursor_is_no_write_of_its_own(relay: Relay, clock: MockClock) -
     for seq in range(1, 50):
         relay.log.keep_cursor(2, seq, T0)
         await trio.lowlevel.checkpoint()
-    clock.jump(store_log.CURSORS - 1)
+    clock.jump(errands.CURSOR_SECONDS - 1)
     await trio.sleep(0.05)
     assert commits(relay.data) == before
     clock.jump(1)

@@ -73,8 +73,3 @@ async def give_back(connection: Connection) -> bool:
     await connection.execute(f"PRAGMA incremental_vacuum({PAGES})")
     ((free,),) = await connection.execute("PRAGMA freelist_count")
     return bool(free > PAGES)
-
-
-async def probe(connection: Connection) -> None:
-    """Write something and sync it: shows that the store can be written."""
-    await connection.execute("INSERT OR REPLACE INTO cursor (device, seq, seen) VALUES (0, 0, unixepoch() * 1000)")

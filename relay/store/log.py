@@ -18,9 +18,10 @@ from relay.store import chores, queries
 from relay.store.client_keys import ClientKeys
 from relay.store.database import Connection
 from relay.store.entry import Amendment, ClientKey, Entry, Fact, Facts
+from relay.store.errands import Cursors, Errands, Schedule
 from relay.store.late import Late, LateCommand
 from relay.store.schema import MIGRATIONS
-from relay.store.writing import Errands, write
+from relay.store.writing import write
 
 logger = logging.getLogger(__name__)
 
@@ -32,20 +33,6 @@ Answer = Callable[[object], None]
 
 ROOM = 4_096
 """Commands that may wait; from there on whoever appends has to wait as well."""
-CURSORS = 5.0
-"""Seconds between two writes of cursors."""
-SNAPSHOT_ENTRIES = 20_000
-SNAPSHOT_SECONDS = 60.0
-INDEX_SECONDS = 2.0
-"""Seconds that a message may wait until it is in the full-text index."""
-INDEX_RIDING = 64
-"""Entries indexed along with a batch, which waits for it; only where these are all, or too many are behind."""
-INDEX_IDLE = 250
-"""Entries indexed at a time while all is quiet."""
-QUIET = 0.1
-"""Seconds without a batch that make it quiet: at a lively rate the index waits, since merging it takes its time."""
-INDEX_LAG = 50_000
-"""Entries that the index may be behind for that: so many can be looked through without it."""
 RETRY = 1.0
 """Seconds until what could not be written and can wait is tried again."""
 CROWD = 8
@@ -138,29 +125,17 @@ def _nobody(_answer: object) -> None:
 class Log:
     """The narrow door: everything that changes goes through `append`."""
 
-    def __init__(
-        self, writing: Connection, reading: Connection, rules: Rules, cursors: dict[int, tuple[int, int]]
-    ) -> None:
+    def __init__(self, writing: Connection, reading: Connection, rules: Rules, cursors: Cursors) -> None:
         self.figures = Figures()
-        self.cursors = cursors
-        """Of each device the last `seq` that it has acknowledged, and when it was last there (Unix milliseconds)."""
+        self.late = Late()
         self.stopped = trio.Event()
         """Set once all that waited at `stop` is written."""
         self._writing = writing
         self._reading = reading
         self._rules = rules
         self._waiting: list[_Waiting] = []
-        self.late = Late()
-        self._stale_cursors: set[int] = set()
-        self._first_cursors: dict[int, tuple[int, int]] = {}
+        self._errands = Schedule(cursors)
         self._first_tried = trio.Event()
-        self._cursors_since = 0.0
-        self._entries_since_snapshot = 0
-        self._snapshot_since = 0.0
-        self._last_seq = 0
-        self._indexed = 0
-        self._index_since = 0.0
-        self._batch_since = 0.0
         self._client_keys = ClientKeys()
         self._filing_from = 0.0
         self._chores: list[tuple[Chore[Any], trio.Event, list[Any]]] = []
@@ -207,14 +182,15 @@ class Log:
             self._work.set()
         self.late.expect(trio.current_time())
 
+    @property
+    def cursors(self) -> Cursors:
+        """Every device's cursor."""
+        return self._errands.cursors
+
     def keep_cursor(self, device: int, seq: int, seen: int) -> None:
         """Have a device's cursor written sometime soon. It never goes back."""
-        if not self._stale_cursors:
-            self._cursors_since = trio.current_time()
-            self._work.set()
-        self._stale_cursors.add(device)
-        known = self.cursors.get(device)
-        self.cursors[device] = (seq if known is None else max(seq, known[0]), seen)
+        self._errands.keep_cursor(device, seq, seen, trio.current_time())
+        self._work.set()
 
     async def chore(self, chore: Chore[T]) -> T:
         """Have something done on the writing connection between two batches, and wait for it.
@@ -244,7 +220,7 @@ class Log:
         It cannot wait as later ones do: after a crash the device would start at the end of the log again,
         past what it has been sent and has not acknowledged.
         """
-        self.cursors[device] = self._first_cursors[device] = (seq, seen)
+        self._errands.keep_first_cursor(device, seq, seen)
         if self.stopped.is_set():
             return
         self._work.set()
@@ -257,8 +233,7 @@ class Log:
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Write, until stopped."""
-        self._snapshot_since = trio.current_time()
-        self._last_seq, self._indexed = await queries.ends(self._reading)
+        self._errands.begin(*await queries.ends(self._reading), trio.current_time())
         self._client_keys.load(*await queries.unfiled(self._reading))
         task_status.started()
         crowded = False
@@ -273,7 +248,7 @@ class Log:
                     await trio.lowlevel.checkpoint()
             batch = self._take()
             if batch:
-                self._batch_since = trio.current_time()
+                self._errands.started(trio.current_time())
             crowded = len(batch) >= CROWD
             if batch or self._errands_due():
                 await self._write(batch)
@@ -286,21 +261,11 @@ class Log:
                 return
 
     def _next_errand(self) -> float:
-        if self._first_cursors:
-            return 0.0
-        due = self.late.alone_at
-        if self._stale_cursors and not self.late.held:
-            due = min(due, self._cursors_since + CURSORS)
-        if self._entries_since_snapshot:
-            due = min(due, self._snapshot_since + SNAPSHOT_SECONDS)
-        if self._indexed < self._last_seq:
-            due = min(due, max(self._index_since + INDEX_SECONDS, self._batch_since + QUIET))
-        return due
+        return min(self.late.alone_at, self._errands.next_at(marks_held=self.late.held))
 
     def _errands_due(self) -> bool:
         if self._stopping:
-            left = self._stale_cursors or self._first_cursors or self._entries_since_snapshot
-            return bool(self.late or left) and not self.failing
+            return bool(self.late or self._errands.left) and not self.failing
         return trio.current_time() >= self._next_errand()
 
     def _take(self) -> list[_Waiting]:
@@ -342,18 +307,16 @@ class Log:
 
     async def _write(self, batch: list[_Waiting]) -> None:
         """Write one batch and what rides along with it."""
-        first, tried = self._first_cursors, self._first_tried
-        self._first_cursors, self._first_tried = {}, trio.Event()
-        cursors = {**first, **self._due_cursors(bool(batch))}
+        tried, self._first_tried = self._first_tried, trio.Event()
+        errands = self._errands.take(
+            len(batch),
+            trio.current_time(),
+            self._rules.snapshot,
+            marks_held=self.late.held,
+            last=self._stopping and not self._waiting,
+        )
         try:
-            await self._write_batch(
-                batch,
-                Errands(
-                    cursors,
-                    self._due_snapshot(bool(batch)),
-                    self._due_index(len(batch)),
-                ),
-            )
+            await self._write_batch(batch, errands)
         finally:
             tried.set()
 
@@ -375,9 +338,8 @@ class Log:
             self._succeeded(len(batch), trio.current_time() - started, errands)
         if entries:
             self._client_keys.note(entries)
-            self._entries_since_snapshot += len(entries)
+            self._errands.entries_written(len(entries), entries[-1].seq)
             self.figures.entries += len(entries)
-            self._last_seq = entries[-1].seq
         apply = self._rules.apply
         for item, decision in zip(batch, draft.decisions, strict=True):
             for entry in decision.entries:
@@ -440,35 +402,6 @@ class Log:
         """Which client ids of a draft were used lately, and are not known to be those of messages that are gone."""
         return [fact for key in self._client_keys.among(entries) if (fact := ClientKey(key)) not in facts]
 
-    def _due_cursors(self, riding: bool) -> dict[int, tuple[int, int]]:
-        # A cursor must not be on disk before the marks that its acknowledgements made.
-        due = not self.late.held and trio.current_time() >= self._cursors_since + (CURSORS / 5 if riding else CURSORS)
-        if not self._stale_cursors or not (due or (self._stopping and not self.late.held)):
-            return {}
-        stale, self._stale_cursors = self._stale_cursors, set()
-        return {device: self.cursors[device] for device in stale}
-
-    def _due_snapshot(self, riding: bool) -> dict[str, Any] | None:
-        entries = self._entries_since_snapshot
-        waited = trio.current_time() - self._snapshot_since
-        if not entries or not (
-            entries >= SNAPSHOT_ENTRIES
-            or waited >= SNAPSHOT_SECONDS
-            or (self._stopping and not riding and not self._waiting)
-        ):
-            return None
-        return self._rules.snapshot()
-
-    def _due_index(self, commands: int) -> int:
-        """Up to where the full-text index is to be brought with this batch; 0 for no further."""
-        behind = self._last_seq - self._indexed
-        if not behind or trio.current_time() < self._index_since + INDEX_SECONDS:
-            return 0
-        quiet = not commands and trio.current_time() >= self._batch_since + QUIET
-        if not quiet and (not commands or INDEX_RIDING < behind < INDEX_LAG):
-            return 0
-        return self._indexed + min(behind, INDEX_RIDING if commands else INDEX_IDLE)
-
     def _succeeded(self, commands: int, seconds: float, errands: Errands) -> None:
         if self.failing:
             logger.info("the store can be written again")
@@ -478,13 +411,7 @@ class Log:
         figures.commands += commands
         figures.commit_seconds += seconds
         figures.last_batch = commands
-        if errands.indexed:
-            self._indexed = errands.indexed
-            if self._indexed == self._last_seq:
-                self._index_since = trio.current_time()
-        if errands.snapshot is not None:
-            self._entries_since_snapshot = 0
-            self._snapshot_since = trio.current_time()
+        self._errands.written(errands, trio.current_time())
 
     def _failed(self, batch: list[_Waiting], errands: Errands, error: sqlite3.Error) -> None:
         self.figures.failures += 1
@@ -496,12 +423,9 @@ class Log:
 
     def _refuse(self, batch: list[_Waiting], errands: Errands, refusal: RelayError) -> None:
         """Take back what was to be written, and say so to who waits for it."""
-        self._snapshot_since = self._index_since = trio.current_time()
         if errands.snapshot is not None:
             self._rules.snapshot_failed()
-        self._stale_cursors.update(errands.cursors)
-        if self._stale_cursors:
-            self._cursors_since = trio.current_time()
+        self._errands.not_written(errands, trio.current_time())
         for item in batch:
             item.answer(refusal)
         self._rules.told()

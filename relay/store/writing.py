@@ -6,13 +6,14 @@ SQL, and nothing of when or why.
 from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from relay.store import kinds
 from relay.store.database import Connection
 from relay.store.entry import Amendment, Entry, Extra
+from relay.store.errands import Errands
 from relay.store.queries import as_json
 
 COLUMNS = (
@@ -22,20 +23,6 @@ COLUMNS = (
 LARGEST = 2_048
 """Entries that one plain statement takes: SQLite allows 32,766 parameters."""
 _NOTHING = (None,) * len(COLUMNS)
-
-
-class Errands(NamedTuple):
-    """What rides along with a batch of entries."""
-
-    cursors: dict[int, tuple[int, int]]
-    """Of each device the last `seq` that it has acknowledged, and when it was last there."""
-    snapshot: dict[str, Any] | None
-    """Rows of the snapshot that are no longer true."""
-    indexed: int
-    """Up to which `seq` the full-text index is to be brought, 0 for no further."""
-
-    def __bool__(self) -> bool:
-        return bool(self.cursors or self.snapshot or self.indexed)
 
 
 async def write(

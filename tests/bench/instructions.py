@@ -30,7 +30,7 @@ FEATURES: dict[str, tuple[tuple[str, str, str], ...]] = {
             "wait = 0.0\n        if wait:",
         ),
     ),
-    "full-text index": (("relay/store/log.py", "INDEX_SECONDS = 2.0", "INDEX_SECONDS = 1e9"),),
+    "full-text index": (("relay/store/errands.py", "INDEX_SECONDS = 2.0", "INDEX_SECONDS = 1e9"),),
     "snapshot rows and lags": (
         (
             "relay/core/rules.py",

@@ -1,0 +1,166 @@
+"""What the writer has to write beside batches, and when: cursors, the snapshot, the full-text index.
+
+None of it is hurried: each waits for its time, and rides along with a batch that comes by then. Pure: no SQL, and
+the time is handed in.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+CURSOR_SECONDS = 5.0
+"""Seconds between two writes of cursors; with a batch they ride after a fifth of it."""
+SNAPSHOT_ENTRIES = 20_000
+SNAPSHOT_SECONDS = 60.0
+INDEX_SECONDS = 2.0
+"""Seconds that a message may wait until it is in the full-text index."""
+INDEX_RIDING = 64
+"""Entries indexed along with a batch, which waits for it; only where these are all, or too many are behind."""
+INDEX_IDLE = 250
+"""Entries indexed at a time while all is quiet."""
+QUIET = 0.1
+"""Seconds without a batch that make it quiet: at a lively rate the index waits, since merging it takes its time."""
+INDEX_LAG = 50_000
+"""Entries that the index may be behind for that: so many can be looked through without it."""
+
+Cursors = dict[int, tuple[int, int]]
+"""Of each device the last `seq` that it has acknowledged, and when it was last there (Unix milliseconds)."""
+
+
+class Errands(NamedTuple):
+    """What rides along with a batch of entries."""
+
+    cursors: Cursors
+    snapshot: dict[str, Any] | None
+    """Rows of the snapshot that are no longer true."""
+    indexed: int
+    """Up to which `seq` the full-text index is to be brought, 0 for no further."""
+
+    def __bool__(self) -> bool:
+        return bool(self.cursors or self.snapshot or self.indexed)
+
+
+class Schedule:
+    """Which errands there are, and when each is due."""
+
+    def __init__(self, cursors: Cursors) -> None:
+        self.cursors = cursors
+        """The cursors as they are, on disk or not."""
+        self._stale_cursors: set[int] = set()
+        self._first_cursors: Cursors = {}
+        self._cursors_since = 0.0
+        self._entries_since_snapshot = 0
+        self._snapshot_since = 0.0
+        self._last_seq = 0
+        self._indexed = 0
+        self._index_since = 0.0
+        self._batch_since = 0.0
+
+    def begin(self, last_seq: int, indexed: int, now: float) -> None:
+        """Start from what is on disk: the last entry, and the last that the full-text index has seen."""
+        self._last_seq = last_seq
+        self._indexed = indexed
+        self._snapshot_since = now
+
+    # What is to be done.
+
+    def keep_cursor(self, device: int, seq: int, seen: int, now: float) -> None:
+        """Have a device's cursor written sometime soon. It never goes back."""
+        if not self._stale_cursors:
+            self._cursors_since = now
+        self._stale_cursors.add(device)
+        known = self.cursors.get(device)
+        self.cursors[device] = (seq if known is None else max(seq, known[0]), seen)
+
+    def keep_first_cursor(self, device: int, seq: int, seen: int) -> None:
+        """Have a device's first cursor written at once."""
+        self.cursors[device] = self._first_cursors[device] = (seq, seen)
+
+    @property
+    def left(self) -> bool:
+        """Whether a stop has to wait for some: the index can be brought further after the next start."""
+        return bool(self._stale_cursors or self._first_cursors or self._entries_since_snapshot)
+
+    @property
+    def indexed(self) -> bool:
+        """Whether the full-text index has seen every entry."""
+        return self._indexed >= self._last_seq
+
+    def next_at(self, *, marks_held: bool) -> float:
+        """When the next is due; infinity where none is. See `take` for `marks_held`."""
+        if self._first_cursors:
+            return 0.0
+        due = float("inf")
+        if self._stale_cursors and not marks_held:
+            due = min(due, self._cursors_since + CURSOR_SECONDS)
+        if self._entries_since_snapshot:
+            due = min(due, self._snapshot_since + SNAPSHOT_SECONDS)
+        if not self.indexed:
+            due = min(due, max(self._index_since + INDEX_SECONDS, self._batch_since + QUIET))
+        return due
+
+    # What is done.
+
+    def take(
+        self, commands: int, now: float, snapshot: Callable[[], dict[str, Any]], *, marks_held: bool, last: bool
+    ) -> Errands:
+        """Take what is to be written now. What is taken is `written` or `not_written` before the next.
+
+        Args:
+            commands: in the batch that is about to be written.
+            now: the time.
+            snapshot: gives what changed since the last snapshot.
+            marks_held: whether marks wait that acknowledgements made: a cursor must not be on disk before them.
+            last: whether a stop is to leave nothing over.
+        """
+        return Errands(
+            self._take_cursors(commands, now, marks_held=marks_held, last=last),
+            snapshot() if self._snapshot_due(now, last=last and not commands) else None,
+            self._index_up_to(commands, now),
+        )
+
+    def started(self, now: float) -> None:
+        """Note that a batch is about to be written: it is not quiet."""
+        self._batch_since = now
+
+    def written(self, errands: Errands, now: float) -> None:
+        """Note that they are on disk."""
+        if errands.indexed:
+            self._indexed = errands.indexed
+            if self.indexed:
+                self._index_since = now
+        if errands.snapshot is not None:
+            self._entries_since_snapshot = 0
+            self._snapshot_since = now
+
+    def not_written(self, errands: Errands, now: float) -> None:
+        """Note that they could not be written: each gets its time anew."""
+        self._snapshot_since = self._index_since = now
+        self._stale_cursors.update(errands.cursors)
+        if self._stale_cursors:
+            self._cursors_since = now
+
+    def entries_written(self, count: int, last_seq: int) -> None:
+        """Note entries that are on disk: the snapshot and the index do not know of them."""
+        self._entries_since_snapshot += count
+        self._last_seq = last_seq
+
+    def _take_cursors(self, commands: int, now: float, *, marks_held: bool, last: bool) -> Cursors:
+        taken, self._first_cursors = self._first_cursors, {}
+        patience = CURSOR_SECONDS / 5 if commands else CURSOR_SECONDS
+        if not marks_held and (last or now >= self._cursors_since + patience):
+            stale, self._stale_cursors = self._stale_cursors, set()
+            taken.update((device, self.cursors[device]) for device in stale)
+        return taken
+
+    def _snapshot_due(self, now: float, *, last: bool) -> bool:
+        entries = self._entries_since_snapshot
+        return bool(entries) and (last or entries >= SNAPSHOT_ENTRIES or now >= self._snapshot_since + SNAPSHOT_SECONDS)
+
+    def _index_up_to(self, commands: int, now: float) -> int:
+        behind = self._last_seq - self._indexed
+        if not behind or now < self._index_since + INDEX_SECONDS:
+            return 0
+        quiet = not commands and now >= self._batch_since + QUIET
+        if not quiet and (not commands or INDEX_RIDING < behind < INDEX_LAG):
+            return 0
+        return self._indexed + min(behind, INDEX_RIDING if commands else INDEX_IDLE)

@@ -1,0 +1,164 @@
+"""What the writer has to write beside batches: when each is due, and what holds it back. Nothing here writes."""
+
+import pytest
+
+from relay.store import errands
+from relay.store.errands import Errands, Schedule
+
+START = 1_000.0
+SNAPSHOT = {"seq": 1}
+FAR = float("inf")
+
+
+@pytest.fixture
+def schedule() -> Schedule:
+    """A schedule that has begun with an empty file."""
+    made = Schedule({})
+    made.begin(0, 0, START)
+    return made
+
+
+def take(schedule: Schedule, now: float, commands: int = 0, *, marks_held: bool = False, last: bool = False) -> Errands:
+    """Take what is due as the writer does."""
+    return schedule.take(commands, now, lambda: SNAPSHOT, marks_held=marks_held, last=last)
+
+
+def test_nothing_is_due_where_nothing_happened(schedule: Schedule) -> None:
+    assert schedule.next_at(marks_held=False) == FAR
+    assert not schedule.left
+    assert not take(schedule, START + 1_000, last=True)
+
+
+# Cursors.
+
+
+def test_cursors_wait_their_time_and_ride_earlier(schedule: Schedule) -> None:
+    schedule.keep_cursor(2, 7, 70, START)
+    schedule.keep_cursor(3, 8, 80, START + 1)
+    assert schedule.next_at(marks_held=False) == START + errands.CURSOR_SECONDS
+    assert not take(schedule, START + errands.CURSOR_SECONDS / 5 - 0.01, commands=1).cursors
+    assert take(schedule, START + errands.CURSOR_SECONDS / 5, commands=1).cursors == {2: (7, 70), 3: (8, 80)}
+    assert not schedule.left
+
+
+def test_a_cursor_waits_for_the_marks_of_its_acknowledgements(schedule: Schedule) -> None:
+    schedule.keep_cursor(2, 7, 70, START)
+    late = START + 2 * errands.CURSOR_SECONDS
+    assert schedule.next_at(marks_held=True) == FAR
+    assert not take(schedule, late, marks_held=True, last=True).cursors
+    assert take(schedule, late).cursors == {2: (7, 70)}
+
+
+def test_a_first_cursor_is_due_at_once_and_as_it_was(schedule: Schedule) -> None:
+    schedule.keep_first_cursor(2, 7, 70)
+    schedule.keep_cursor(2, 9, 90, START)
+    assert schedule.next_at(marks_held=True) == 0.0
+    assert take(schedule, START, marks_held=True).cursors == {2: (7, 70)}
+    assert schedule.left, "what it acknowledged since has the time that it always has"
+
+
+def test_a_stop_leaves_no_cursor_over(schedule: Schedule) -> None:
+    schedule.keep_cursor(2, 7, 70, START)
+    assert schedule.left
+    assert take(schedule, START, last=True).cursors == {2: (7, 70)}
+
+
+def test_a_cursor_that_could_not_be_written_is_written_as_it_is_then(schedule: Schedule) -> None:
+    schedule.keep_first_cursor(2, 7, 70)
+    schedule.not_written(take(schedule, START), START)
+    schedule.keep_cursor(2, 9, 90, START + 1)
+    assert schedule.next_at(marks_held=False) == START + errands.CURSOR_SECONDS
+    assert take(schedule, START + errands.CURSOR_SECONDS).cursors == {2: (9, 90)}
+
+
+# The snapshot.
+
+
+def test_a_snapshot_is_due_after_a_while(schedule: Schedule) -> None:
+    schedule.entries_written(1, 1)
+    due = START + errands.SNAPSHOT_SECONDS
+    assert take(schedule, due - 0.01, commands=1).snapshot is None
+    taken = take(schedule, due, commands=1)
+    assert taken.snapshot == SNAPSHOT
+    schedule.written(taken, due)
+    assert take(schedule, due + 2 * errands.SNAPSHOT_SECONDS, commands=1).snapshot is None, "it knows of all there is"
+
+
+def test_a_snapshot_is_due_after_many_entries(schedule: Schedule) -> None:
+    schedule.entries_written(errands.SNAPSHOT_ENTRIES - 1, errands.SNAPSHOT_ENTRIES - 1)
+    assert take(schedule, START, commands=1).snapshot is None
+    schedule.entries_written(1, errands.SNAPSHOT_ENTRIES)
+    assert take(schedule, START, commands=1).snapshot == SNAPSHOT
+
+
+def test_a_stop_makes_a_snapshot_once_nothing_else_is_to_be_written(schedule: Schedule) -> None:
+    schedule.entries_written(1, 1)
+    assert take(schedule, START, commands=1, last=True).snapshot is None
+    assert take(schedule, START, last=True).snapshot == SNAPSHOT
+
+
+def test_a_snapshot_that_could_not_be_written_is_tried_after_as_long_again(schedule: Schedule) -> None:
+    schedule.entries_written(1, 1)
+    failed = START + errands.SNAPSHOT_SECONDS
+    schedule.not_written(take(schedule, failed), failed)
+    assert take(schedule, failed + errands.SNAPSHOT_SECONDS - 0.01).snapshot is None
+    assert take(schedule, failed + errands.SNAPSHOT_SECONDS).snapshot == SNAPSHOT
+
+
+# The full-text index.
+
+
+def indexed(schedule: Schedule, now: float, commands: int = 0) -> int:
+    """Have the index brought as far as it may be now; gives up to where, 0 for no further."""
+    taken = take(schedule, now, commands)
+    schedule.written(taken, now)
+    return taken.indexed
+
+
+def test_a_few_entries_are_indexed_with_the_next_batch(schedule: Schedule) -> None:
+    schedule.entries_written(errands.INDEX_RIDING, errands.INDEX_RIDING)
+    assert indexed(schedule, START + errands.INDEX_SECONDS, commands=1) == errands.INDEX_RIDING
+    assert schedule.indexed
+
+
+def test_what_was_just_indexed_is_followed_after_a_while(schedule: Schedule) -> None:
+    first = START + errands.INDEX_SECONDS
+    schedule.entries_written(1, 1)
+    assert indexed(schedule, first, commands=1) == 1
+    schedule.entries_written(1, 2)
+    assert schedule.next_at(marks_held=False) == first + errands.INDEX_SECONDS
+    assert not indexed(schedule, first + errands.INDEX_SECONDS - 0.01, commands=1)
+    assert indexed(schedule, first + errands.INDEX_SECONDS, commands=1) == 2
+
+
+def test_many_entries_wait_until_it_is_quiet(schedule: Schedule) -> None:
+    many = errands.INDEX_RIDING + 1
+    lively = START + errands.INDEX_SECONDS
+    schedule.entries_written(many, many)
+    schedule.started(lively)
+    assert not indexed(schedule, lively, commands=1)
+    assert not indexed(schedule, lively + errands.QUIET - 0.01)
+    assert schedule.next_at(marks_held=False) == lively + errands.QUIET
+    assert indexed(schedule, lively + errands.QUIET) == many
+
+
+def test_while_it_is_quiet_so_many_are_indexed_at_a_time(schedule: Schedule) -> None:
+    schedule.entries_written(errands.INDEX_IDLE + 1, errands.INDEX_IDLE + 1)
+    quiet = START + errands.INDEX_SECONDS
+    assert indexed(schedule, quiet) == errands.INDEX_IDLE
+    assert indexed(schedule, quiet) == errands.INDEX_IDLE + 1, "what is left needs no time of its own"
+
+
+def test_too_many_entries_are_indexed_however_lively_it_is(schedule: Schedule) -> None:
+    now = START + errands.INDEX_SECONDS
+    schedule.entries_written(errands.INDEX_LAG, errands.INDEX_LAG)
+    schedule.started(now)
+    assert indexed(schedule, now, commands=1) == errands.INDEX_RIDING
+    assert not indexed(schedule, now, commands=1), "and no longer than needed"
+
+
+def test_a_start_goes_on_where_the_index_was_left() -> None:
+    schedule = Schedule({})
+    schedule.begin(10, 4, START)
+    assert not schedule.indexed
+    assert indexed(schedule, START + errands.INDEX_SECONDS) == 10
