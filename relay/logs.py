@@ -61,14 +61,15 @@ def fields(record: logging.LogRecord) -> Iterator[tuple[str, object]]:
 
 
 class Lines(logging.Formatter):
-    """A line a record: its level where it is worse than usual, the message, its fields."""
+    """A line a record: its level where it is worse than usual, the message, the fields that it does not name itself."""
 
     def format(self, record: logging.LogRecord) -> str:
         """See `logging.Formatter`."""
         line = super().format(record)
         if record.levelno >= logging.WARNING:
             line = f"{record.levelname.lower()}: {line}"
-        more = ", ".join(f"{name.lower()} {value}" for name, value in fields(record))
+        named = record.args or ()
+        more = ", ".join(f"{name.lower()} {value}" for name, value in fields(record) if value not in named)
         return f"{line} ({more})" if more else line
 
 

@@ -30,7 +30,7 @@ def root_logger() -> Iterator[None]:
 def test_people_get_a_line_with_what_is_worse_than_usual_marked(capsys: pytest.CaptureFixture[str]) -> None:
     logs.set_up("info")
     log = logging.getLogger("relay.test")
-    log.info("admin request %s", "user.add", extra={"ADMIN": "tom"})
+    log.info("admin request %s", "user.add", extra={"ADMIN": "tom", "REQUEST": "user.add"})
     log.warning("careful")
     log.debug("unseen")
     assert capsys.readouterr().err == "admin request user.add (admin tom)\nwarning: careful\n"
