@@ -202,12 +202,33 @@ def test_a_mattermost_export_comes_in(tmp_path: Path) -> None:
         ('{"type": "other"}', "its first line is neither a relay's nor Mattermost's"),
         ('{"type": "relay", "format": 2}', "was exported by a newer relay: upgrade this one first"),
         ('{"type": "relay", "format": 1, "at": 1}\n{"type": "user"}', "line 2: "),
+        ('{"type": "version"}\nhello', "line 2: "),
+        ('{"type": "version"}\n{"type": "user", "user": {}}', "line 2: Object missing required field `username`"),
+        ('{"type": "version"}\n{"type": "post", "post": {"create_at": "noon"}}', "line 2: Expected `int`"),
     ],
 )
 def test_what_is_no_export_is_said_so(content: str, said: str, tmp_path: Path) -> None:
     file = tmp_path / "file.jsonl"
     file.write_text(content)
     ran = run("import", file, data=tmp_path / "data")
+    assert ran.code == 1
+    assert said in ran.err
+    assert ran.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("users.json", "[{}]", "users.json: Object missing required field `id`"),
+        ("channels.json", "{}", "channels.json: Expected `array`"),
+        ("general/2026-01-02.json", "[{", "general/2026-01-02.json: "),
+        ("general/2026-01-02.json", '[{"type": "message", "ts": "noon"}]', "general/2026-01-02.json: "),
+    ],
+)
+def test_a_slack_export_that_is_damaged_is_said_so(name: str, content: str, said: str, tmp_path: Path) -> None:
+    source = slack(tmp_path)
+    (source / name).write_text(content)
+    ran = run("import", source, data=tmp_path / "data")
     assert ran.code == 1
     assert said in ran.err
     assert ran.err.count("\n") == 1

@@ -14,7 +14,8 @@ import typer
 from relay.cli.door import Ask, Refused, ask, conversation, in_trio
 from relay.cli.options import Data, Json
 from relay.cli.output import Failure, as_json, progress
-from relay.cli.sources import TEXT, Enclosed, NotUnderstood, Said, Source, open_source
+from relay.cli.sources.opening import open_source
+from relay.cli.sources.said import TEXT, Enclosed, NotUnderstood, Said, Source
 from relay.protocol import control
 from relay.protocol.objects import Attachment
 from relay.settings import data_directory
