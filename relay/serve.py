@@ -139,7 +139,7 @@ async def serve(data: Path, loaded: Loaded) -> None:
         _settle_memory()
         certificates = Certificates(data, settings.tls, listeners[0]) if settings.tls.on else None
         server = Server(relay, certificates)
-        relay.admin.settings = loaded
+        relay.admin.running.settings = loaded
         async with trio.open_nursery() as nursery:
             await nursery.start(control.serve, control_socket(data), relay.admin, relay.clock)
             nursery.start_soon(_stop_on_signal, server)
@@ -147,7 +147,7 @@ async def serve(data: Path, loaded: Loaded) -> None:
             nursery.start_soon(relay.meter.run)
             nursery.start_soon(relay.retention.run)
             nursery.start_soon(Hooks(relay).run)
-            relay.admin.url = _urls(listeners)[0].replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+            relay.admin.running.url = _nearest(_urls(listeners)[0])
             # Asked for anew each time: at boot the relay is there before the network, and addresses change.
             relay.service.signing_in.address = partial(
                 browser_address,
@@ -217,6 +217,11 @@ def _urls(listeners: Sequence[socket.socket]) -> list[str]:
     """Where the listeners can be reached, as WebSocket addresses."""
     places = [listener.getsockname()[:2] for listener in listeners]
     return [f"ws://[{host}]:{port}/ws" if ":" in host else f"ws://{host}:{port}/ws" for host, port in places]
+
+
+def _nearest(url: str) -> str:
+    """The address under which this machine itself reaches one."""
+    return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
 
 
 def _welcome(relay: Relay, listeners: Sequence[socket.socket]) -> None:

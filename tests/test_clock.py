@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from relay.core.admin import decided
+from relay.core.asking import decided
 from relay.core.check import check
 from relay.core.commands import Command
 from relay.core.relay import Relay, open_relay

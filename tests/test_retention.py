@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.core.admin import decided
+from relay.core.asking import decided
 from relay.core.check import Finding, check
 from relay.core.commands import Command, DeleteChat, MarkRead
 from relay.core.relay import Relay, open_relay

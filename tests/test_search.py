@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trio.testing
 
-from relay.core.admin import decided
+from relay.core.asking import decided
 from relay.core.commands import Command
 from relay.core.relay import open_relay
 from relay.protocol import control, requests

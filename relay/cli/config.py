@@ -18,7 +18,7 @@ Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="A
 
 
 def _settings(loaded: Loaded) -> list[control.SettingInfo]:
-    from relay.core.admin import settings_in_force
+    from relay.core.admin.status import settings_in_force
 
     return settings_in_force(loaded)
 

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import msgspec
 import trio
 
-from relay.core.commands import Command
+from relay.core.clock import Clock
+from relay.core.commands import ADMIN, Command
 from relay.protocol.errors import RelayError
 from relay.store.log import Log
 
@@ -28,3 +30,15 @@ async def decided(log: Log, command: Command) -> Any:
     if isinstance(payload, RelayError):
         raise payload
     return payload
+
+
+class AsAdmin:
+    """Has the log decide what the machine's admin asks for."""
+
+    def __init__(self, log: Log, clock: Clock) -> None:
+        self._log = log
+        self._clock = clock
+
+    async def __call__(self, request: msgspec.Struct, made_up: str = "") -> Any:
+        """See `decided`; `made_up` is the id that what is asked for will have."""
+        return await decided(self._log, Command(self._clock(), ADMIN, 0, request, made_up=made_up))

@@ -64,9 +64,8 @@ class Relay:
             reading,
             clock,
             self.meter,
-            self.service.lend,
+            self.service,
             self.retention.prune,
-            self.service.signing_in,
             self.files,
         )
 

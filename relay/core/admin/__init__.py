@@ -1,0 +1,123 @@
+"""What an admin may do on the machine: the control socket's requests, from their table to their answers.
+
+The same whether a relay runs or a command has the file to itself. Each module has what is about one thing.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from relay.core.admin.chats import Chats
+from relay.core.admin.hooks import Hooks
+from relay.core.admin.people import People
+from relay.core.admin.status import Running, Status
+from relay.core.admin.talking import Talking
+from relay.core.admin.watching import Item, Watching
+from relay.core.asking import AsAdmin
+from relay.core.carry import Carry
+from relay.core.clock import Clock
+from relay.core.files import Files
+from relay.core.hub import Hub
+from relay.core.meter import Meter
+from relay.core.service import Service
+from relay.core.state import State
+from relay.protocol import control
+from relay.store.database import Connection
+from relay.store.log import Log
+
+__all__ = ["Admin", "nobody"]
+
+Handler = Callable[[Any], Awaitable[object]]
+GivingMuch = Callable[[Any, Item], Awaitable[object]]
+
+
+async def nobody(_item: object) -> None:
+    """Take an item that nobody wants."""
+
+
+class Prune(Protocol):
+    """Removes old messages; see `Retention.prune`."""
+
+    async def __call__(self, *, days: int | None, max_bytes: int | None) -> int:
+        """Give how many entries were removed."""
+
+
+class Admin:
+    """Every request of the control socket."""
+
+    def __init__(
+        self,
+        state: State,
+        log: Log,
+        hub: Hub,
+        reading: Connection,
+        clock: Clock,
+        meter: Meter,
+        service: Service,
+        prune: Prune,
+        files: Files,
+    ) -> None:
+        self.running = Running()
+        self._prune = prune
+        decided = AsAdmin(log, clock)
+        signing_in = service.signing_in
+        people = People(state, decided, hub.presence, log.cursors, signing_in, service.lend, self.running)
+        hooks = Hooks(state, decided, signing_in)
+        chats = Chats(state, decided)
+        status = Status(state, log, hub.presence, meter, self.running)
+        watching = Watching(state, hub, reading)
+        carry = Carry(state, log, reading, clock, files)
+        self._handlers: dict[str, Handler] = {
+            "user.add": people.add_user,
+            "user.list": people.list_users,
+            "user.show": people.show_user,
+            "user.change": people.change_user,
+            "user.password": people.set_password,
+            "device.add": people.add_device,
+            "device.list": people.list_devices,
+            "device.revoke": people.revoke_device,
+            "invite": people.invite,
+            "lend": people.lend,
+            "chat.create": chats.make,
+            "chat.list": chats.list_all,
+            "chat.show": chats.show,
+            "chat.add": chats.add,
+            "chat.remove": chats.remove,
+            "chat.delete": chats.delete,
+            "hook.add": hooks.add,
+            "hook.list": hooks.list_all,
+            "say": Talking(state, log, clock).say,
+            "status.show": status.show,
+            "config.show": status.show_settings,
+            "audit.list": watching.list_audit,
+            "prune": self._prune_now,
+            "bring.user": carry.bring_user,
+            "bring.chat": carry.bring_chat,
+            "bring.file": carry.bring_file,
+            "bring.messages": carry.bring_messages,
+            "bring.end": carry.bring_end,
+        }
+        """Who handles what of `control.CONTROL`."""
+        self._giving_much: dict[str, GivingMuch] = {
+            "watch": watching.watch,
+            "export": carry.export,
+        }
+        """Who handles those that send items first."""
+
+    async def handle(self, name: str, payload: msgspec.Struct, item: Item = nobody) -> object:
+        """Do what a request asks and give its answer.
+
+        Args:
+            name: its `payloadType`.
+            payload: decoded by `control.CONTROL`.
+            item: takes what comes before the answer, for requests that give much.
+
+        Raises:
+            RelayError: what is wrong, for a person.
+        """
+        many = self._giving_much.get(name)
+        return await (self._handlers[name](payload) if many is None else many(payload, item))
+
+    async def _prune_now(self, request: control.Prune) -> object:
+        return control.Pruned(removed=await self._prune(days=request.days, max_bytes=request.max_bytes))

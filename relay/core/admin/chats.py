@@ -1,0 +1,66 @@
+"""An admin's handling of groups and channels."""
+
+import msgspec
+
+from relay.core import commands
+from relay.core.admin.finding import Finding
+from relay.core.asking import AsAdmin
+from relay.core.decide import ChatChanged
+from relay.core.service import new_chat_id
+from relay.core.state import Chat, State
+from relay.protocol import control
+
+
+class Chats:
+    """Groups and channels."""
+
+    def __init__(self, state: State, decided: AsAdmin) -> None:
+        self._state = state
+        self._find = Finding(state)
+        self._decided = decided
+
+    async def make(self, request: control.MakeChat) -> object:
+        """Make a group or channel."""
+        return await self._changed(request, new_chat_id())
+
+    async def add(self, request: control.ChatUsers) -> object:
+        """Put users into a group or channel."""
+        return await self._changed(commands.AddParticipants(self._find.chat_id(request.id), request.participants))
+
+    async def remove(self, request: control.ChatUsers) -> object:
+        """Take users out of a group or channel."""
+        return await self._changed(commands.RemoveParticipants(self._find.chat_id(request.id), request.participants))
+
+    async def delete(self, request: control.OneChat) -> object:
+        """Delete a group or channel for all who are in it."""
+        await self._decided(commands.DeleteChat(self._find.chat_id(request.id)))
+        return control.Empty()
+
+    async def _changed(self, request: msgspec.Struct, made_up: str = "") -> object:
+        answer = await self._decided(request, made_up)
+        assert isinstance(answer, ChatChanged)
+        return self._info(self._state.chats[answer.chat])
+
+    async def list_all(self, _request: control.Empty) -> object:
+        """All groups and channels, by name."""
+        chats = [chat for chat in self._state.chats.values() if chat.id is not None and not chat.gone]
+        return [self._info(chat) for chat in sorted(chats, key=lambda chat: (chat.name, chat.key))]
+
+    async def show(self, request: control.OneChat) -> object:
+        """One group or channel."""
+        return self._info(self._find.chat(request.id))
+
+    def _info(self, chat: Chat) -> control.ChatInfo:
+        users = self._state.users
+        members = self._state.members[chat.key]
+        return control.ChatInfo(
+            id=chat.id or "",
+            type=chat.type,
+            name=chat.name,
+            owner=users[chat.owner].id,
+            admins=[users[key].id for key, member in members.items() if member.admin],
+            participants=[users[key].id for key in members],
+            messages=chat.count,
+            created_at=chat.created_at,
+            last_message_time=chat.newest_at or None,
+        )

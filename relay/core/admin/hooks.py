@@ -1,0 +1,73 @@
+"""An admin's handling of hooks: programs that post to one chat, or are told what happens in one."""
+
+import msgspec
+
+from relay.core import commands
+from relay.core.admin.finding import Finding
+from relay.core.asking import AsAdmin
+from relay.core.changes import Hook
+from relay.core.decide import DeviceChanged, UserChanged
+from relay.core.service import new_hook_id
+from relay.core.sign_in import SignIn, new_token, token_hash
+from relay.core.state import Device, State, User
+from relay.protocol import control, requests
+from relay.protocol.errors import RelayError
+
+
+class Hooks:
+    """Hooks: devices of bots."""
+
+    def __init__(self, state: State, decided: AsAdmin, sign_in: SignIn) -> None:
+        self._state = state
+        self._find = Finding(state)
+        self._decided = decided
+        self._sign_in = sign_in
+
+    async def add(self, request: control.AddHook) -> object:
+        """Make a hook: a device of a bot's that may only post to one chat, or is only told of one."""
+        state = self._state
+        if request.url is not None and not request.url.startswith(("http://", "https://")):
+            raise RelayError.bad_field(
+                "url", f"{request.url[:64]!r} is no address that begins with http:// or https://"
+            )
+        chat = None if state.user(request.chat) is not None else self._find.chat(request.chat)
+        bot = await self._bot(request)
+        if chat is not None and bot.key not in state.members[chat.key]:
+            await self._decided(commands.AddParticipants(chat.id or "", [bot.id]))
+        if chat is not None and chat.type == "channel" and request.url is None:
+            admins = [state.users[key].id for key, member in state.members[chat.key].items() if member.admin]
+            await self._decided(requests.UpdateChat(chat_id=chat.id or "", admins=[*admins, bot.id]))
+        token = new_token()
+        hook = Hook(
+            chat=request.chat if chat is None else chat.id or "",
+            url=request.url or "",
+            secret=new_token() if request.url else "",
+        )
+        answer = await self._decided(commands.AddDevice(bot.key, "hook", token_hash(token), hook))
+        assert isinstance(answer, DeviceChanged)
+        info = self._info(state.devices[answer.device], hook)
+        if request.url:
+            return msgspec.structs.replace(info, secret=hook.secret)
+        return msgspec.structs.replace(info, url=f"{self._sign_in.address()}/hooks/{token}")
+
+    async def _bot(self, request: control.AddHook) -> User:
+        if request.user_id is not None:
+            return self._find.user(request.user_id)
+        made = await self._decided(control.AddUser(id=new_hook_id(), name=request.name, bot=True))
+        assert isinstance(made, UserChanged)
+        return self._state.users[made.user]
+
+    async def list_all(self, _request: control.Empty) -> object:
+        """All hooks that are in use."""
+        devices = [device for device in self._state.devices.values() if not device.revoked_at]
+        return [self._info(device, device.hook) for device in devices if device.hook is not None]
+
+    def _info(self, device: Device, hook: Hook) -> control.HookInfo:
+        return control.HookInfo(
+            device_id=device.key,
+            user_id=self._state.users[device.user].id,
+            chat=hook.chat,
+            url=hook.url or None,
+            direction="out" if hook.url else "in",
+            created_at=device.created_at,
+        )

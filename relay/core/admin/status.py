@@ -1,0 +1,111 @@
+"""What an admin is told of a relay: how it is, and by which settings it runs."""
+
+import os
+from collections.abc import Iterable
+from operator import itemgetter
+
+import trio
+
+from relay import __version__
+from relay.core.meter import Meter, memory_bytes
+from relay.core.presence import Presence
+from relay.core.state import State
+from relay.core.subscriber import Subscriber
+from relay.protocol import control
+from relay.protocol.errors import RelayError
+from relay.settings import Loaded
+from relay.store.log import Log
+
+SLOWEST = 5
+"""Slow readers that a status names."""
+
+
+class Running:
+    """What is known of a relay only while it runs."""
+
+    def __init__(self) -> None:
+        self.url: str | None = None
+        """Where it can be reached from this machine, once it listens."""
+        self.settings: Loaded | None = None
+        """The settings in force, and where they come from."""
+
+
+class Status:
+    """How the relay is."""
+
+    def __init__(self, state: State, log: Log, presence: Presence, meter: Meter, running: Running) -> None:
+        self._state = state
+        self._log = log
+        self._presence = presence
+        self._meter = meter
+        self._running = running
+
+    async def show_settings(self, _request: control.Empty) -> object:
+        """The settings in force."""
+        if self._running.settings is None:
+            raise RelayError("unavailable", "no relay runs, and only a running one has settings in force")
+        return settings_in_force(self._running.settings)
+
+    async def show(self, _request: control.Empty) -> object:
+        """What goes on just now."""
+        state, meter, figures = self._state, self._meter, self._log.figures
+        there = [one for several in self._presence.subscribers.values() for one in several]
+        rates = meter.rates()
+        settings = self._running.settings
+        return control.Status(
+            version=__version__,
+            pid=os.getpid(),
+            data=str(meter.data),
+            url=self._running.url,
+            uptime=meter.uptime,
+            connections=len(there),
+            max_connections=settings.settings.limits.connections if settings else None,
+            users=sum(not user.removed for user in state.users.values()),
+            users_online=sum(self._presence.online(user) for user in self._presence.subscribers),
+            chats=sum(not chat.gone for chat in state.chats.values()),
+            messages_per_second=rates.messages,
+            deliveries_per_second=rates.deliveries,
+            requests_per_second=rates.requests,
+            median_lag=meter.lags.percentile(0.5),
+            high_lag=meter.lags.percentile(0.99),
+            batch_size=rates.batch_size,
+            commit_ms=rates.commit,
+            write_failing=self._log.failing,
+            write_failures=figures.failures,
+            outbox_bytes=sum(one.outlet.waiting[0] for one in there),
+            slow_readers=self._slow_readers(there),
+            last_event=state.seq,
+            store_bytes=meter.store_bytes(),
+            wal_bytes=meter.wal_bytes(),
+            disk_free=meter.free_bytes(),
+            disk_seconds_left=meter.seconds_left(),
+            memory_bytes=memory_bytes(),
+            cpu=rates.cpu,
+        )
+
+    def _slow_readers(self, there: Iterable[Subscriber]) -> list[control.SlowReader]:
+        """Those for whom most waits."""
+        waiting = sorted(((*one.outlet.waiting, one) for one in there), key=itemgetter(0), reverse=True)
+        now = trio.current_time()
+        return [
+            control.SlowReader(
+                user_id=self._state.users[one.user].id, device_id=one.device, bytes=size, seconds=now - since
+            )
+            for size, since, one in waiting[:SLOWEST]
+            if size
+        ]
+
+
+def settings_in_force(loaded: Loaded) -> list[control.SettingInfo]:
+    """Each setting, its value and where that comes from."""
+    return [
+        control.SettingInfo(
+            key=setting.key,
+            value=value,
+            source=source,
+            unit=setting.unit,
+            default=setting.default,
+            at_start=setting.at_start,
+        )
+        for setting, value, source in loaded.values()
+    ]
