@@ -1,0 +1,419 @@
+"""Our own client, and a relay that does what a test says: who reconnects, repeats, acknowledges and gives up when."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
+from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, wrap_server_stream
+
+from relay.client import FIRST_PAUSE, LONGEST_PAUSE, SIGN_OF_LIFE, Client, SignedOut, connect
+from relay.protocol import codec, events, requests
+from relay.protocol.errors import RelayError
+
+URL = "ws://relay.test/ws"
+LONG = 60.0
+"""Seconds that are over at once where nobody has anything to do."""
+
+
+class Link:
+    """The relay's end of one connection."""
+
+    def __init__(self, request: WebSocketRequest, socket: WebSocketConnection) -> None:
+        self.path = request.path
+        self.headers = dict(request.headers)
+        self.socket = socket
+
+    async def heard(self) -> Any:
+        """What the client says next, its signs of life aside."""
+        with trio.fail_after(LONG):
+            while (text := await self.socket.get_message()) == "ping":
+                pass
+        return json.loads(text)
+
+    async def quiet(self) -> None:
+        """Make sure that the client says nothing."""
+        with trio.move_on_after(LONG):
+            raise AssertionError(await self.heard())
+
+    async def parts(self) -> None:
+        """Wait until the client closes the connection, whatever it says before."""
+        with suppress(ConnectionClosed):
+            while True:
+                await self.heard()
+
+    async def tell(self, event_id: int | None, user_id: str = "User2") -> None:
+        """Tell the client something; durable where it has an id."""
+        await self.socket.send_message(codec.event("online", 1, events.Online(user_id=user_id), event_id).decode())
+
+    async def accept(self, request: Any) -> None:
+        """Answer a message of the client's."""
+        answer = requests.Accepted(message_id=1, timestamp=1, client_message_id=request["payload"]["clientMessageId"])
+        await self.socket.send_message(codec.response(request["id"], 1, answer).decode())
+
+
+class Relay:
+    """Who the client connects to: it answers each connection where a test has it do so."""
+
+    def __init__(self) -> None:
+        self.down = False
+        """Whether nobody is there."""
+        self.asked: list[tuple[str, int, bool]] = []
+        """Host, port and whether by TLS, each time that somebody connects."""
+        self.times: list[float] = []
+        self._arrive, self._arrived = trio.open_memory_channel[trio.abc.Stream](10)
+
+    async def open(self, host: str, port: int, *, tls: bool) -> trio.abc.Stream:
+        """Be connected to, in place of a socket."""
+        self.asked.append((host, port, tls))
+        self.times.append(trio.current_time())
+        if self.down:
+            raise ConnectionRefusedError
+        theirs, ours = memory_stream_pair()
+        self._arrive.send_nowait(ours)
+        return theirs
+
+    @asynccontextmanager
+    async def asks(self) -> AsyncIterator[WebSocketRequest]:
+        """Wait for a connection, and let a test answer its handshake."""
+        with trio.fail_after(LONG):
+            stream = await self._arrived.receive()
+        try:
+            async with trio.open_nursery() as nursery:
+                yield await wrap_server_stream(nursery, stream)
+                nursery.cancel_scope.cancel()
+        finally:
+            await trio.aclose_forcefully(stream)
+
+    @asynccontextmanager
+    async def comes(self) -> AsyncIterator[Link]:
+        """Wait for a connection, take it, and break it off at the end of the block."""
+        async with self.asks() as request:
+            yield Link(request, await request.accept())
+
+
+@pytest.fixture
+def relay(monkeypatch: pytest.MonkeyPatch) -> Relay:
+    relay = Relay()
+    monkeypatch.setattr(Client, "_open", lambda _client, host, port, *, tls: relay.open(host, port, tls=tls))
+    return relay
+
+
+@asynccontextmanager
+async def client(url: str = URL, after: int | None = None, *, reconnect: bool = True) -> AsyncIterator[Client]:
+    """A client that runs, whether there is a connection or not."""
+    async with trio.open_nursery() as nursery:
+        made = Client(url, "token", after, reconnect=reconnect, tls=None)
+        nursery.start_soon(made.run)
+        yield made
+        nursery.cancel_scope.cancel()
+
+
+# Connecting.
+
+
+@pytest.mark.parametrize(
+    ("url", "where", "path"),
+    [
+        ("ws://relay.test", ("relay.test", 80, False), "/ws"),
+        ("wss://relay.test/ws", ("relay.test", 443, True), "/ws"),
+        ("ws://relay.test:8765/chat/ws", ("relay.test", 8765, False), "/chat/ws"),
+    ],
+)
+async def test_it_goes_where_the_address_says(
+    relay: Relay, autojump_clock: MockClock, url: str, where: tuple[str, int, bool], path: str
+) -> None:
+    async with client(url), relay.comes() as link:
+        assert relay.asked == [where]
+        assert link.path == path
+        assert link.headers[b"authorization"] == b"Bearer token"
+
+
+async def test_it_asks_for_what_came_after_the_last_event_it_had(relay: Relay, autojump_clock: MockClock) -> None:
+    async with client(after=7):
+        async with relay.comes() as link:
+            assert link.path == "/ws?after=7"
+            await link.tell(9)
+            await link.tell(None)
+            await wait_all_tasks_blocked()
+        async with relay.comes() as link:
+            assert link.path == "/ws?after=9"
+
+
+async def test_it_says_every_few_seconds_that_it_is_there(relay: Relay, autojump_clock: MockClock) -> None:
+    async with client() as ours, relay.comes() as link:
+        for _ in range(3):
+            before = trio.current_time()
+            assert await link.socket.get_message() == "ping"
+            assert trio.current_time() - before == pytest.approx(SIGN_OF_LIFE)
+            await link.socket.send_message(codec.PONG.decode())
+        await link.tell(1)
+        assert (await anext(ours)).id == 1, "what answers it is no event"
+
+
+async def test_it_tries_again_ever_more_seldom(
+    relay: Relay, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.client.random.uniform", lambda least, most: (least + most) / 2)
+    relay.down = True
+    async with client():
+        await trio.sleep(2 * LONG)
+    pauses = [round(later - before, 3) for before, later in zip(relay.times, relay.times[1:], strict=False)]
+    doubled = [0.75 * min(FIRST_PAUSE * 2**n, LONGEST_PAUSE) for n in range(len(pauses))]
+    assert pauses == pytest.approx(doubled)
+    assert len(pauses) > 8
+
+
+async def test_a_relay_that_answered_is_asked_again_soon_and_one_that_only_let_it_in_is_not(
+    relay: Relay, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.client.random.uniform", lambda _least, most: most)
+    pauses = []
+    async with client():
+        for says_something in (False, False, True, False):
+            async with relay.comes() as link:
+                if says_something:
+                    await link.tell(1)
+                await wait_all_tasks_blocked()
+            before = trio.current_time()
+            while len(relay.times) < len(pauses) + 2:
+                await trio.sleep(FIRST_PAUSE / 4)
+            pauses.append(relay.times[-1] - before)
+    assert pauses == pytest.approx([FIRST_PAUSE, 2 * FIRST_PAUSE, FIRST_PAUSE, 2 * FIRST_PAUSE])
+
+
+async def test_who_never_answers_the_connection_is_given_up_and_asked_again(
+    relay: Relay, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent(host: str, port: int, *, tls: bool) -> trio.abc.Stream:
+        relay.times.append(trio.current_time())
+        await trio.sleep_forever()
+        raise AssertionError
+
+    monkeypatch.setattr(relay, "open", silent)
+    async with client():
+        await trio.sleep(LONG)
+    assert len(relay.times) > 3
+
+
+# Saying.
+
+
+async def test_what_was_not_answered_is_said_again_and_what_was_is_not(relay: Relay, autojump_clock: MockClock) -> None:
+    async with client() as ours, trio.open_nursery() as nursery:
+        async with relay.comes() as link:
+            nursery.start_soon(ours.send, "User2", "answered")
+            await link.accept(await link.heard())
+            nursery.start_soon(ours.send, "User2", "not answered")
+            unanswered = await link.heard()
+        nursery.start_soon(ours.send, "User2", "said while nobody was there")
+        async with relay.comes() as link:
+            assert await link.heard() == unanswered
+            await link.accept(unanswered)
+            later = await link.heard()
+            assert later["payload"]["message"] == "said while nobody was there"
+            assert later["payload"]["clientMessageId"] != unanswered["payload"]["clientMessageId"]
+            await link.accept(later)
+            await link.quiet()
+
+
+async def test_an_answer_is_for_who_asked_and_that_of_nobody_is_let_pass(
+    relay: Relay, autojump_clock: MockClock
+) -> None:
+    async with client() as ours, relay.comes() as link:
+        got: dict[str, str] = {}
+
+        async def send(text: str) -> None:
+            got[text] = (await ours.send("User2", text, client_message_id=f"id of {text}")).client_message_id
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send, "one")
+            nursery.start_soon(send, "two")
+            said = [await link.heard(), await link.heard()]
+            await link.accept({**said[0], "id": "nobody's"})
+            await wait_all_tasks_blocked()
+            assert got == {}
+            for request in reversed(said):
+                await link.accept(request)
+        assert got == {"one": "id of one", "two": "id of two"}
+
+
+async def test_a_refusal_is_raised_with_all_that_it_says(relay: Relay, autojump_clock: MockClock) -> None:
+    async with client() as ours, relay.comes() as link, trio.open_nursery() as nursery:
+
+        async def ask() -> None:
+            with pytest.raises(RelayError, match="wait") as refused:
+                await ours.request("chats", requests.Nothing())
+            assert refused.value.error.code == "rate_limited"
+            assert refused.value.error.retry_after == 250
+
+        nursery.start_soon(ask)
+        refusal = RelayError("rate_limited", "wait", retry_after=250).error
+        await link.socket.send_message(codec.refusal((await link.heard())["id"], 1, refusal).decode())
+
+
+async def test_typing_and_going_to_the_background_are_said(relay: Relay, autojump_clock: MockClock) -> None:
+    async with client() as ours, relay.comes() as link:
+        await ours.connected()
+        await ours.typing("User2")
+        await ours.typing("User2", stop=True)
+        await ours.background()
+        said = [await link.heard() for _ in range(3)]
+    assert [(one["eventType"], one.get("payload", {})) for one in said] == [
+        ("typing", {"chatId": "User2"}),
+        ("typing", {"chatId": "User2", "stop": True}),
+        ("offline", {}),
+    ]
+
+
+async def test_what_nobody_could_hear_is_no_error(relay: Relay, autojump_clock: MockClock) -> None:
+    async with client() as ours:
+        await ours.typing("User2")
+        async with relay.comes() as link:
+            await ours.connected()
+            await link.socket.aclose()
+            await ours.typing("User2")
+
+
+# Hearing.
+
+
+async def test_an_event_is_acknowledged_once_the_next_is_asked_for(relay: Relay, autojump_clock: MockClock) -> None:
+    async with client() as ours, relay.comes() as link:
+        await link.tell(3)
+        await link.tell(None)
+        assert (await anext(ours)).id == 3
+        await link.quiet()
+        assert (await anext(ours)).id is None
+        assert await link.heard() == {"type": "ack", "id": 3}
+        await link.tell(4)
+        assert (await anext(ours)).id == 4
+        await link.quiet()
+
+
+async def test_what_came_already_is_not_heard_again(relay: Relay, autojump_clock: MockClock) -> None:
+    async with client(after=2) as ours, relay.comes() as link:
+        for event_id in (2, 1, 3, 3, None, 4):
+            await link.tell(event_id)
+        assert [(await anext(ours)).id for _ in range(3)] == [3, None, 4]
+
+
+async def test_what_it_cannot_hold_is_asked_for_again_once_it_was_taken(
+    relay: Relay, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.client.UNHANDLED", 3)
+    async with client() as ours:
+        async with relay.comes() as link:
+            for event_id in (1, 2, 3, None, 4, 5):
+                await link.tell(event_id)
+            await wait_all_tasks_blocked()
+            assert [(await anext(ours)).id for _ in range(3)] == [1, 2, 3]
+            await link.tell(6)
+            await wait_all_tasks_blocked()
+            async with trio.open_nursery() as nursery:
+                heard: list[int | None] = []
+
+                async def listen() -> None:
+                    for _ in range(2):
+                        heard.append((await anext(ours)).id)
+
+                nursery.start_soon(listen)
+                await link.parts()
+                async with relay.comes() as again:
+                    assert again.path == "/ws?after=3", "nothing is taken in that has a gap before it"
+                    await again.tell(4)
+                    await again.tell(5)
+                    await wait_all_tasks_blocked()
+                    assert heard == [4, 5]
+
+
+# The end.
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_token_that_is_not_taken_is_said_so_and_not_tried_again(
+    relay: Relay, autojump_clock: MockClock, status: int
+) -> None:
+    async with trio.open_nursery() as nursery:
+
+        async def come() -> None:
+            with pytest.raises(SignedOut):
+                async with connect(URL, "token"):
+                    raise AssertionError
+
+        nursery.start_soon(come)
+        async with relay.asks() as request:
+            await request.reject(status)
+            await wait_all_tasks_blocked()
+    await trio.sleep(LONG)
+    assert len(relay.asked) == 1
+
+
+async def test_a_relay_that_cannot_just_now_is_asked_again(relay: Relay, autojump_clock: MockClock) -> None:
+    async with client() as ours:
+        async with relay.asks() as request:
+            await request.reject(503)
+            await wait_all_tasks_blocked()
+        async with relay.comes():
+            await ours.connected()
+
+
+async def test_a_device_that_is_revoked_ends_all_that_waits(relay: Relay, autojump_clock: MockClock) -> None:
+    async with client() as ours, trio.open_nursery() as nursery:
+
+        async def ask() -> None:
+            with pytest.raises(SignedOut):
+                await ours.send("User2", "hello")
+
+        async def listen() -> None:
+            with pytest.raises(SignedOut):
+                await anext(ours)
+
+        async with relay.comes() as link:
+            nursery.start_soon(ask)
+            nursery.start_soon(listen)
+            await link.heard()
+            await link.socket.aclose(4401, "this device may not sign in any more")
+        with trio.fail_after(LONG):
+            with pytest.raises(SignedOut):
+                await ours.connected()
+    assert len(relay.asked) == 1
+
+
+async def test_without_coming_back_it_ends_with_the_connection(relay: Relay, autojump_clock: MockClock) -> None:
+    async with client(reconnect=False) as ours, trio.open_nursery() as nursery:
+
+        async def ask() -> None:
+            with pytest.raises(SignedOut, match="closed"):
+                await ours.send("User2", "hello")
+
+        async with relay.comes() as link:
+            await link.tell(1)
+            nursery.start_soon(ask)
+            await link.heard()
+            await link.socket.aclose()
+        assert [event.id async for event in ours] == [1]
+    assert len(relay.asked) == 1
+
+
+async def test_without_coming_back_it_says_what_it_failed_with(relay: Relay, autojump_clock: MockClock) -> None:
+    relay.down = True
+    with pytest.raises(ConnectionRefusedError):
+        async with connect(URL, "token", reconnect=False):
+            raise AssertionError
+
+
+async def test_what_fails_within_is_raised_as_it_is(relay: Relay, autojump_clock: MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+
+        async def come() -> None:
+            with pytest.raises(ZeroDivisionError):
+                async with connect(URL, "token"):
+                    raise ZeroDivisionError
+
+        nursery.start_soon(come)
+        async with relay.comes():
+            await wait_all_tasks_blocked()
