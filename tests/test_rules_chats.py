@@ -6,6 +6,7 @@ import pytest
 from memory_log import MemoryLog, code
 
 from relay.core import commands, render
+from relay.core.decide import ChatChanged
 from relay.core.presence import Presence
 from relay.protocol import control, requests
 from relay.store import kinds
@@ -41,6 +42,12 @@ def test_who_makes_a_group_owns_it_and_is_in_it(log: MemoryLog) -> None:
     log.group("User1", "User2", "User2", "User1")
     assert log.members("User1", "g-1") == {"User1", "User2"}
     assert log.chat("User1", "g-1").owner == log.state.user_keys["User1"]
+
+
+@pytest.mark.parametrize(("given", "shown"), [("/p", "/p"), ("", None), (None, None)])
+def test_a_group_is_made_with_its_picture(log: MemoryLog, given: str | None, shown: str | None) -> None:
+    log.do("User1", requests.CreateChat(type="group", name="x", photo_url=given, participants=[]), "g-1")
+    assert log.chat("User1", "g-1").photo_url == shown
 
 
 def test_a_group_needs_users_who_are_there(log: MemoryLog) -> None:
@@ -101,10 +108,17 @@ def test_the_owner_cannot_be_removed_and_only_the_owner_removes_an_admin(log: Me
 def test_what_changes_nothing_is_no_entry(log: MemoryLog) -> None:
     log.group("User1", "User2")
     entries = len(log.entries)
-    log.do("User1", add("User2"))
-    log.do("User1", remove("User3"))
-    log.do("User1", update())
+    answers = [log.do("User1", request) for request in (add("User2"), remove("User3"), update())]
     assert len(log.entries) == entries
+    assert answers == [ChatChanged(log.key("User1", "g-1"))] * 3, "and is answered with the chat as it is"
+
+
+def test_who_leaves_or_deletes_a_chat_is_told_no_more_of_it(log: MemoryLog) -> None:
+    log.group("User1", "User2")
+    log.new("User1", "User2", "c1")
+    answers = [log.do(user, request) for user, request in (("User2", LEAVE), ("User1", DELETE))]
+    answers.append(log.do("User1", commands.DeleteChat("User2")))
+    assert answers == [requests.Nothing()] * 3
 
 
 def test_an_owner_who_leaves_hands_over_to_an_admin_first(log: MemoryLog) -> None:
