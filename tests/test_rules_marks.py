@@ -60,6 +60,26 @@ def test_what_is_told_is_the_highest_newly_covered_message_of_each_author(log: M
     assert covered == [{"User1": 2}, {"User1": 5, "User3": 4}]
 
 
+@pytest.mark.parametrize("bound", ["TAIL_LENGTH", "TAIL_MESSAGES"])
+def test_what_is_no_longer_in_memory_counts_all_the_same(
+    log: MemoryLog, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    monkeypatch.setattr(f"relay.core.state.{bound}", 3)
+    log.group("User1", "User2", "User3")
+    for n, user in enumerate(("User1", "User3", "User3", "User3", "User3", "User3")):
+        log.new(user, "g-1", f"c{n}")
+    for upto, left in ((2, 4), (3, 3), (4, 2)):
+        assert log.read("User2", "g-1", upto).missed == left
+    log.dlvrd("User1", "g-1", 1)
+    log.read("User1", "g-1")
+    marks = [
+        {log.state.users[one.author].id: one.message_id for one in entry.covered}
+        for entry in log.entries
+        if entry.kind in (kinds.READ, kinds.DLVRD)
+    ]
+    assert marks == [{"User1": 1, "User3": 2}, {"User3": 3}, {"User3": 4}, {"User3": 6}]
+
+
 def test_the_status_goes_from_undelivered_over_unread_to_read(log: MemoryLog) -> None:
     said(log, 1)
     assert status(log, 1) == "undelivered"
