@@ -11,6 +11,7 @@ from relay.core.hub import Hub
 from relay.core.subscriber import Receipt, Subscriber
 from relay.core.typing import SILENCE, Typing
 from relay.protocol import control, requests
+from relay.store import kinds
 
 
 class Ear:
@@ -288,6 +289,41 @@ def test_who_may_not_sign_in_any_more_is_sent_away(house: House) -> None:
     assert (phone.closed, laptop.closed) == (4401, None)
     house.log.do(None, control.ChangeUser(id="User1", disabled=True))
     assert (laptop.closed, two.closed) == (4401, None)
+
+
+# What is remembered.
+
+
+def test_no_more_is_remembered_than_may_be_however_long_the_texts(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.core.hub.RECENT", 5)
+    monkeypatch.setattr("relay.core.hub.RECENT_SIZE", 30)
+    for n in range(8):
+        house.log.new("User1", "User2", f"short {n}", "x")
+    assert [entry.message_id for entry in house.hub.recent] == [5, 6, 7, 8, 9]
+    for n in range(4):
+        house.log.new("User1", "User2", f"long {n}", "x" * 10)
+    assert [entry.message_id for entry in house.hub.recent] == [11, 12, 13]
+    house.log.do("User1", requests.Edit(chat_id="User2", original_message_id=12, message="y"))
+    house.log.new("User1", "User2", "after", "x" * 9)
+    assert [entry.message_id for entry in house.hub.recent] == [12, 13, 14, 15], "an edit counts as what it left"
+
+
+def test_what_was_read_is_only_good_while_all_that_came_since_is_remembered(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    since = house.log.state.seq
+    read = [entry for entry in house.log.entries if entry.kind == kinds.NEW]
+    assert house.hub.refresh(read, since)
+    house.log.do("User1", requests.Edit(chat_id="User2", original_message_id=1, message="better"))
+    assert house.hub.refresh(read, since)
+    assert [entry.message for entry in read] == ["better"]
+    monkeypatch.setattr("relay.core.hub.RECENT", 2)
+    house.log.new("User1", "User2", "c2")
+    assert house.hub.refresh(read, since)
+    house.log.new("User1", "User2", "c3")
+    assert not house.hub.refresh(read, since)
 
 
 # Acknowledgements.
