@@ -212,3 +212,31 @@ async def test_a_revoked_token_ends_its_connections(relay: House) -> None:
         assert await other.request("profile")
         with pytest.raises(Refused, match="401"):
             await relay.open("User1phone")
+
+
+# How much one may ask.
+
+
+async def test_who_asks_too_much_is_told_when_to_ask_again_and_nobody_else_is(tmp_path: Path, clock: MockClock) -> None:
+    async with house(tmp_path, "User1", "User2", requests_per_second=0.5, burst=3) as relay:
+        async with relay.device("User1") as one, relay.device("User2") as two:
+            for _ in range(3):
+                await one.request("chats")
+            refused = await one.refused("chats")
+            assert refused["code"] == "rate_limited"
+            assert 1_000 < refused["retryAfter"] <= 2_000
+            await two.request("chats")
+            clock.jump(2)
+            await one.request("chats")
+            assert (await one.refused("chats"))["code"] == "rate_limited", "a refused request costs nothing, nor gives"
+
+
+async def test_what_is_typed_beyond_that_is_told_to_nobody(tmp_path: Path, clock: MockClock) -> None:
+    async with house(tmp_path, "User1", "User2", requests_per_second=0.5, burst=2) as relay:
+        async with relay.device("User1") as one, relay.device("User2") as two:
+            await one.request("new", chatId="User2", clientMessageId="1", message="hello")
+            for _ in range(3):
+                await one.frame(type="event", eventType="typing", payload={"chatId": "User2"})
+            await one.text("ping")
+            told = [frame for frame in await two.rest() if frame["eventType"] == "typing"]
+            assert len(told) == 1
