@@ -108,6 +108,21 @@ async def test_only_admins_invite(tmp_path):
     assert refused.value.error.code == "forbidden"
 
 
+async def test_an_admin_invites_whom_they_say_to_where_they_say(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        boss = await relay.user("boss", admin=True)
+        await relay.user("anna", name="Anna Berg")
+        async with relay.socket(boss) as socket:
+            crew = await socket.request("createChat", requests.CreateChat(type="group", name="Crew", participants=[]))
+            known = await socket.request("invite", requests.Invite(user_id="anna", chat_id=crew.chat_id))
+            unknown = await socket.request("invite", requests.Invite(name="Ben"))
+        anna = (await browser.post("/session", json={"invite": known.code})).json()
+        ben = (await browser.post("/session", json={"invite": unknown.code})).json()
+        assert [user.name for user in relay.relay.state.users.values()] == ["boss", "Anna Berg", "Ben"]
+    assert (anna["userId"], anna["chatId"]) == ("anna", crew.chat_id)
+    assert (ben["userId"], ben.get("chatId")) == ("Ben", None)
+
+
 async def test_signing_out_ends_the_cookie_and_the_connection(tmp_path):
     async with http_relay(tmp_path) as relay:
         browser = await signed_in(relay)

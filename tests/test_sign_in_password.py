@@ -88,6 +88,16 @@ async def test_guessing_waits_ever_longer_even_with_the_right_password(tmp_path)
     assert other.status_code == 401
 
 
+async def test_who_signs_in_rightly_is_no_guesser_however_often(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        await with_password(relay)
+        statuses = [(await sign_in(browser, "anna", "correct horse")).status_code for _ in range(FREE + 2)]
+        wrong = [(await sign_in(browser, "anna", "wrong horse")).status_code for _ in range(FREE + 1)]
+    assert len(set(statuses)) == 1
+    assert statuses[0] < 300
+    assert wrong == [401] * FREE + [429]
+
+
 async def test_an_address_that_guesses_at_many_users_waits_too(tmp_path):
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         statuses = [(await sign_in(browser, f"user{number}", "guess")).status_code for number in range(FREE + 1)]
