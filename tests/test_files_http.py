@@ -8,7 +8,9 @@ import picture_files as made
 import pytest
 import trio
 from http_relay import HttpRelay, http_relay
+from trio.testing import MockClock
 
+from relay.core import files
 from relay.protocol import control, objects, requests
 from relay.protocol.errors import RelayError
 
@@ -335,6 +337,33 @@ async def test_a_file_that_is_never_sent_goes_after_a_day(tmp_path):
         now += 2_000
         await relay.relay.files.forget_loose()
         assert not on_disk(relay)
+
+
+@pytest.fixture
+def clock() -> MockClock:
+    """Time goes on as it does, and may be made to jump."""
+    return MockClock(rate=1.0)
+
+
+async def test_what_nothing_holds_is_looked_for_when_one_is_let_go_and_once_a_minute(tmp_path, monkeypatch, clock):
+    looks = []
+
+    async def look() -> None:
+        looks.append(1)
+
+    async def looked(times: int) -> None:
+        await until(lambda: len(looks) >= times)
+        for _ in range(20):
+            await trio.lowlevel.checkpoint()
+        assert len(looks) == times
+
+    monkeypatch.setattr(files.Files, "forget_loose", lambda _files: look())
+    async with http_relay(tmp_path) as relay:
+        await looked(1)
+        relay.relay.files.loosen()
+        await looked(2)
+        clock.jump(files.EVERY)
+        await looked(3)
 
 
 async def test_a_file_goes_with_pruned_history(tmp_path):
