@@ -2,6 +2,7 @@
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from http_relay import HttpRelay, http_relay, read_all
 from test_files_http import as_object, bearer, fetch, on_disk, until, upload
 
 from relay.core import quota
+from relay.core.state import State, User
 from relay.protocol import requests
+from relay.protocol.errors import RelayError
 from relay.settings import Files, Settings
 
 
@@ -110,6 +113,40 @@ async def test_uploads_that_run_together_count_together(tmp_path):
         assert relay.relay.state.users[1].stored <= 250_000
     assert statuses.count(200) <= 2
     assert set(statuses) <= {200, 507}
+
+
+@pytest.mark.parametrize("limit", ["user_bytes", "total_bytes"])
+def test_an_upload_that_grows_may_take_all_that_others_leave_and_no_more(limit):
+    room, step = 3 * quota.STEP + 5, quota.STEP // 2
+    state = State()
+    for key, stored in ((1, 100), (2, 10)):
+        state.add_user(User(key=key, id=f"user{key}", name="", stored=stored))
+    most = {"user_bytes": 100 + room, "total_bytes": 110 + room}[limit]
+    counted = quota.Quota(state, Files(**{limit: most}), lambda: 2**40)
+    with counted.upload(1, 3) as other:
+        with counted.upload(1, None) as growing:
+            while growing.size < room - 3:
+                growing.take(min(step, room - 3 - growing.size))
+            with pytest.raises(RelayError) as refused:
+                growing.take(1)
+        assert refused.value.error.code == "storage_full"
+        other.take(3)
+    with counted.upload(1, room):
+        pass
+
+
+def test_an_upload_that_grows_stops_where_the_disk_is_full(monkeypatch):
+    monkeypatch.setattr(quota, "STEP", 8)
+    state = State()
+    state.add_user(User(key=1, id="user1", name=""))
+    written = 0
+    counted = quota.Quota(state, Files(free_bytes=1_000), lambda: 1_100 - written)
+    with counted.upload(1, 20), counted.upload(1, None) as growing:
+        with suppress(RelayError):
+            while written < 100:
+                growing.take(1)
+                written += 1
+    assert written == pytest.approx(80, abs=1), "what another has set aside is not taken"
 
 
 async def test_a_disk_that_is_nearly_full_is_left_alone(tmp_path, monkeypatch):
