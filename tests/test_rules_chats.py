@@ -91,6 +91,16 @@ def test_an_admin_runs_the_group_but_only_the_owner_makes_admins_and_deletes(log
     assert code(log.do("User2", DELETE)) == "forbidden"
 
 
+def test_a_change_leaves_what_it_does_not_name_and_an_empty_picture_is_none(log: MemoryLog) -> None:
+    log.group("User1", "User2")
+    shown = []
+    for change in (update(photo_url="/p"), update(name="Other"), update(admins=["User2"]), update(photo_url="")):
+        log.do("User1", change)
+        chat = log.chat("User1", "g-1")
+        shown.append((chat.name, chat.photo_url, log.member("User2", "g-1").admin))
+    assert shown == [("Crew", "/p", False), ("Other", "/p", False), ("Other", "/p", True), ("Other", None, True)]
+
+
 def test_admins_are_members(log: MemoryLog) -> None:
     log.group("User1", "User2")
     assert code(log.do("User1", update(admins=["User3"]))) == "bad_request"
@@ -279,6 +289,17 @@ def test_a_chat_without_messages_stands_at_its_creation(log: MemoryLog) -> None:
     (item,) = render.chat_list(log.state, log.state.user_keys["User1"], {}, Presence())
     assert (item.last_message_id, item.last_message_text) == (0, "")
     assert item.last_message_time == log.entries[-1].at
+
+
+def test_the_list_says_of_the_latest_message_only_that_it_was_deleted(log: MemoryLog) -> None:
+    statuses = []
+    for n in (1, 2):
+        log.new("User1", "User2", f"c{n}")
+    for original in (1, 2):
+        log.do("User1", requests.Delete(chat_id="User2", original_message_id=original))
+        (item,) = render.chat_list(log.state, log.state.user_keys["User1"], {}, Presence())
+        statuses.append((item.last_message_id, item.last_message_status))
+    assert statuses == [(2, "undelivered"), (2, "deleted")]
 
 
 def test_the_latest_chat_comes_first(log: MemoryLog) -> None:
