@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 import trio
+from client_frames import client_frame
 from sessions import Client, House, Refused, house
 from trio.testing import MockClock, memory_stream_pair
-from wsproto.events import BytesMessage, TextMessage
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import BytesMessage, Request, TextMessage
 
 from relay.core.service import Service
 from relay.net.session import ABUSE
@@ -64,6 +66,23 @@ async def test_half_a_request_and_then_nothing_is_not_waited_for(relay: House, c
     clock.jump(10.1)
     with trio.fail_after(2):
         assert await ours.receive_some() == b""
+
+
+async def test_what_comes_in_one_read_with_the_handshake_is_answered_in_its_order(relay: House) -> None:
+    ours, theirs = memory_stream_pair()
+    relay._nursery.start_soon(relay._serve, theirs)
+    asked = [f'{{"type":"request","id":{n},"payloadType":"{what}"}}' for n, what in enumerate(("chats", "users") * 2)]
+    protocol = WSConnection(ConnectionType.CLIENT)
+    headers = [(b"Authorization", b"Bearer " + relay.tokens["User1"].encode())]
+    handshake = protocol.send(Request(host="localhost", target="/ws", extra_headers=headers))
+    await ours.send_all(handshake + b"".join(client_frame(1, text.encode()) for text in asked))
+    answered: list[int] = []
+    with trio.fail_after(5):
+        while len(answered) < len(asked):
+            protocol.receive_data(await ours.receive_some())
+            answered += [json.loads(one.data)["id"] for one in protocol.events() if isinstance(one, TextMessage)]
+    assert answered == [0, 1, 2, 3]
+    await ours.aclose()
 
 
 # Requests.
