@@ -49,6 +49,15 @@ async def test_what_waits_is_written_in_one_transaction(relay: Relay) -> None:
     assert commits(relay.data) == before + 1
 
 
+async def test_what_is_written_is_counted(relay: Relay) -> None:
+    figures = relay.log.figures
+    batches, commands, entries, seconds = figures.batches, figures.commands, figures.entries, figures.commit_seconds
+    await answers(relay, *(new(relay, "User1", "User2", f"c{n}") for n in range(7)))
+    assert (figures.batches - batches, figures.commands - commands, figures.last_batch) == (1, 7, 7)
+    assert figures.entries - entries == 7
+    assert 0 < figures.commit_seconds - seconds < 5
+
+
 async def test_an_answer_comes_after_its_message_is_on_disk(relay: Relay) -> None:
     seen: list[int] = []
     done = trio.Event()
