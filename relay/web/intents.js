@@ -733,7 +733,7 @@ export function sendReadMarks() {
 // ---------------------------------------------------------------- writing
 
 /** A random id; crypto.randomUUID is missing where the page came over plain http. */
-export function randomId() {
+function randomId() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   bytes[6] = (bytes[6] & 0x0f) | 0x40;
   bytes[8] = (bytes[8] & 0x3f) | 0x80;

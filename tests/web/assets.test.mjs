@@ -52,6 +52,19 @@ test("every import leads to a file", () => {
   }
 });
 
+test("every imported name is used", () => {
+  for (const path of ours) {
+    const text = readFileSync(path, "utf8");
+    const imports = /^import\s*\{([^}]*)\}\s*from\s*"[^"]+";/gm;
+    const body = text.replace(imports, "").replace(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, "");
+    for (const [, names] of text.matchAll(imports)) {
+      for (const name of names.split(",").map((one) => one.trim().split(/\s+as\s+/).at(-1)).filter(Boolean)) {
+        assert.match(body, new RegExp(`(?<![\\w$.])${name.replace("$", "\\$")}(?![\\w$])`), `${path} imports ${name}`);
+      }
+    }
+  }
+});
+
 test("nothing makes markup or code from text", () => {
   const forbidden = /\b(innerHTML|outerHTML|insertAdjacentHTML|document\.write|dangerouslySetInnerHTML|eval\(|new Function|srcdoc|cssText)\b/;
   for (const path of ours) assert.doesNotMatch(readFileSync(path, "utf8"), forbidden, path);

@@ -41,7 +41,7 @@ export function waitingChanges(outbox, chatId) {
 }
 
 /** A message as it will be once what waits for it is done. */
-export function withChange(message, row) {
+function withChange(message, row) {
   if (!row) return message;
   const change = { changing: row.state, error: row.error, changeId: row.clientMessageId };
   if (row.state === "failed") return { ...message, ...change };

@@ -27,7 +27,7 @@ export function chatName(chat) {
 }
 
 /** What an attachment is called where there is no text. */
-export function attachmentText(type) {
+function attachmentText(type) {
   if (type === "image") return t("message.image");
   if (type === "video") return t("message.video");
   return type ? t("message.file") : t("message.attachment");

@@ -1,7 +1,7 @@
 /** Where one writes: text, files, answers and edits. What is typed is the browser's until it is sent. */
 import { Component } from "preact";
 import {
-  composing, dialog, edit, keepDraft, LONGEST_MESSAGE, route, send, state, tell, typing, typingDone,
+  composing, dialog, edit, keepDraft, LONGEST_MESSAGE, send, state, tell, typing, typingDone,
 } from "../intents.js";
 import { t } from "../i18n/i18n.js";
 import { nameOf } from "../model/state.js";

@@ -16,7 +16,7 @@ import { buildRows, firstUnread, waitingChanges, waitingMessage } from "../model
 import { chatName, typingText } from "./chatlist.js";
 import { Composer, pickFiles } from "./composer.js";
 import { MessageRow, openMenu } from "./message.js";
-import { Avatar, Bot, calm, html, Icon, IconButton } from "./parts.js";
+import { Avatar, Bot, html, Icon, IconButton } from "./parts.js";
 
 /** Rows drawn when a chat is opened, added in one frame, and kept at most. */
 const FIRST_ROWS = 24;

@@ -97,7 +97,7 @@ class Menu extends Component {
 }
 
 /** Copy; the clipboard's own interface is missing where the page came over plain http. */
-export async function copyText(text) {
+async function copyText(text) {
   try {
     await navigator.clipboard.writeText(text);
   } catch {

@@ -26,7 +26,7 @@ function Span({ span }) {
 }
 
 /** The text of a message. */
-export function MessageText({ text }) {
+function MessageText({ text }) {
   const emoji = emojiCount(text);
   if (emoji > 0 && emoji <= 6) return html`<div class="text is-emoji ${emoji <= 3 ? "is-few" : ""}">${text}</div>`;
   return html`<div class="text">

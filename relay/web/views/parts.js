@@ -75,7 +75,7 @@ export function Avatar({ id, name, url, type, icon, size = "m", presence }) {
 }
 
 /** The text of a delivery state, for screen readers and tips. */
-export function stateText(name) {
+function stateText(name) {
   switch (name) {
     case "queued":
       return t("state.queued");
@@ -159,6 +159,6 @@ export function isTouch() {
 }
 
 /** Whether motion should be left out. */
-export function calm() {
+function calm() {
   return matchMedia("(prefers-reduced-motion: reduce)").matches || settings.value.calm === true;
 }

@@ -1,7 +1,6 @@
 /** The page: sign-in or the chats, side by side or one at a time, with what lies on top of them. */
 import {
-  active, announcement, back, chats, closeChat, composing, connection, dialog, notice, openChat, openPanel, route,
-  session, state, stepChat, troubled,
+  announcement, back, chats, closeChat, composing, dialog, notice, route, session, state, stepChat, troubled,
 } from "../intents.js";
 import { t } from "../i18n/i18n.js";
 import { ChatList } from "./chatlist.js";
