@@ -147,7 +147,8 @@ async def serve(data: Path, loaded: Loaded) -> None:
             nursery.start_soon(relay.meter.run)
             nursery.start_soon(relay.retention.run)
             nursery.start_soon(Hooks(relay).run)
-            relay.admin.running.url = _nearest(_urls(listeners)[0])
+            relay.admin.running.url = _nearest(_urls(listeners, secure=settings.tls.on)[0])
+            relay.admin.running.plain_url = _nearest(_urls(listeners, secure=False)[0])
             # Asked for anew each time: at boot the relay is there before the network, and addresses change.
             relay.service.signing_in.address = partial(
                 browser_address,
@@ -158,7 +159,7 @@ async def serve(data: Path, loaded: Loaded) -> None:
             )
             async with trio.open_nursery() as serving:
                 await serving.start(server.run, listeners)
-                _welcome(relay, listeners)
+                _welcome(relay, _urls(listeners, secure=settings.tls.on))
                 systemd.notify("READY=1", f"STATUS={_summary(server)}")
                 nursery.start_soon(systemd.show_life, lambda: _prove(server))
             nursery.cancel_scope.cancel()
@@ -213,10 +214,11 @@ def reload(loaded: Loaded) -> None:
         logger.warning("these take effect at the next start: %s", ", ".join(waiting))
 
 
-def _urls(listeners: Sequence[socket.socket]) -> list[str]:
+def _urls(listeners: Sequence[socket.socket], *, secure: bool) -> list[str]:
     """Where the listeners can be reached, as WebSocket addresses."""
+    scheme = "wss" if secure else "ws"
     places = [listener.getsockname()[:2] for listener in listeners]
-    return [f"ws://[{host}]:{port}/ws" if ":" in host else f"ws://{host}:{port}/ws" for host, port in places]
+    return [f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/ws" for host, port in places]
 
 
 def _nearest(url: str) -> str:
@@ -224,8 +226,8 @@ def _nearest(url: str) -> str:
     return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
 
 
-def _welcome(relay: Relay, listeners: Sequence[socket.socket]) -> None:
-    for url in _urls(listeners):
+def _welcome(relay: Relay, urls: Sequence[str]) -> None:
+    for url in urls:
         logger.info("listening on %s", url)
     logger.info("for browsers: %s", relay.service.signing_in.address())
     logger.info("data in %s", relay.data)

@@ -28,6 +28,27 @@ def test_a_relay_that_runs_well_is_found_to(tmp_path: Path, monkeypatch: pytest.
         assert "\x1b" not in ran.out
 
 
+def test_a_certificate_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "addresses", lambda: iter(["127.0.0.1"]))
+    done("tls", "init", data=tmp_path / "data")
+    with running(tmp_path / "data", "--tls") as relay:
+        findings = found(relay.data)
+        assert findings["network"]["level"] == "good"
+        assert findings["certificate"]["level"] == "good"
+        later = dt.datetime.now(tz=dt.UTC) + dt.timedelta(days=5_000)
+        monkeypatch.setattr(doctor.dt, "datetime", _then(later))
+        assert found(relay.data)["certificate"]["level"] == "bad"
+
+
+def _then(moment: dt.datetime) -> type[dt.datetime]:
+    class Then(dt.datetime):
+        @classmethod
+        def now(cls, tz: dt.tzinfo | None = None) -> "Then":
+            return cls.fromtimestamp(moment.timestamp(), tz)
+
+    return Then
+
+
 def test_a_relay_that_does_not_run_is_said_with_what_to_do(tmp_path: Path) -> None:
     done("user", "add", "anna", data=tmp_path)
     ran = run("doctor", data=tmp_path)
@@ -71,10 +92,5 @@ def test_a_disk_that_is_nearly_full_is_found(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_clock_that_was_never_set_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Then(dt.datetime):
-        @classmethod
-        def now(cls, tz: dt.tzinfo | None = None) -> "Then":
-            return cls(1970, 1, 1, tzinfo=tz)
-
-    monkeypatch.setattr(doctor.dt, "datetime", Then)
+    monkeypatch.setattr(doctor.dt, "datetime", _then(dt.datetime(1970, 1, 1, tzinfo=dt.UTC)))
     assert found(tmp_path)["clock"]["level"] == "bad"

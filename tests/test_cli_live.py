@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 import pytest
@@ -110,6 +110,14 @@ class Tail:
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._reader.join()
+
     def _read(self) -> None:
         assert self._process.stdout is not None
         with self._process.stdout as lines:
@@ -139,19 +147,19 @@ class Tail:
 
 def test_tail_shows_all_chats_without_what_is_said(relay: Running) -> None:
     done("user", "add", "carl", data=relay.data)
-    everything, texts = Tail(relay, "--json"), Tail(relay, "--texts", "anna~ben")
-    texts.ready()
-    everything.ready()
-    texts.ready()
-    done("send", "--as", "anna", "ben", "secret plan", data=relay.data)
-    done("send", "--as", "carl", "carl", "to myself", data=relay.data)
-    done("send", "--as", "anna", "ben", "end", data=relay.data)
-    while (first := everything.json())["characters"] != len("secret plan"):
-        pass
-    lines = [first, *(everything.json() for _ in range(3))]
-    assert "anna: secret plan" in texts.line()
-    assert "anna: end" in texts.line()
-    assert (everything.stop(), texts.stop()) == (0, 0)
+    with Tail(relay, "--json") as everything, Tail(relay, "--texts", "anna~ben") as texts:
+        texts.ready()
+        everything.ready()
+        texts.ready()
+        done("send", "--as", "anna", "ben", "secret plan", data=relay.data)
+        done("send", "--as", "carl", "carl", "to myself", data=relay.data)
+        done("send", "--as", "anna", "ben", "end", data=relay.data)
+        while (first := everything.json())["characters"] != len("secret plan"):
+            pass
+        lines = [first, *(everything.json() for _ in range(3))]
+        assert "anna: secret plan" in texts.line()
+        assert "anna: end" in texts.line()
+        assert (everything.stop(), texts.stop()) == (0, 0)
     assert [line["eventType"] for line in lines] == ["new", "chats", "new", "new"]
     assert lines[0]["chat"] == "anna~ben"
     assert "message" not in lines[0]
@@ -159,12 +167,25 @@ def test_tail_shows_all_chats_without_what_is_said(relay: Running) -> None:
 
 
 def test_tail_as_a_user_sees_what_they_see(relay: Running) -> None:
-    listening = Tail(relay, "--as", "ben", "--json")
-    wait_for(lambda: done("status", "--json", data=relay.data).json["usersOnline"] == 1)
-    done("send", "--as", "anna", "ben", "for ben", data=relay.data)
-    event = listening.json()
-    assert listening.stop() == 0
+    with Tail(relay, "--as", "ben", "--json") as listening:
+        wait_for(lambda: done("status", "--json", data=relay.data).json["usersOnline"] == 1)
+        done("send", "--as", "anna", "ben", "for ben", data=relay.data)
+        event = listening.json()
+        assert listening.stop() == 0
     assert (event["eventType"], event["payload"]["message"]) == ("new", "for ben")
+
+
+def test_with_tls_addresses_say_so_and_commands_here_need_no_certificate(tmp_path: Path) -> None:
+    done("tls", "init", data=tmp_path / "data")
+    with running(tmp_path / "data", "--tls") as relay:
+        assert relay.url.startswith("wss://127.0.0.1:")
+        assert done("status", "--json", data=relay.data).json["url"] == relay.url
+        for user in ("anna", "ben"):
+            done("user", "add", user, data=relay.data)
+        with Tail(relay, "--as", "ben", "--json") as listening:
+            wait_for(lambda: done("status", "--json", data=relay.data).json["usersOnline"] == 1)
+            done("send", "--as", "anna", "ben", "for ben", data=relay.data)
+            assert [listening.json()["eventType"] for _ in range(2)] == ["chats", "new"]
 
 
 def test_tail_needs_a_relay_that_runs(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import trio
 from http_relay import HttpRelay, close_code, http_relay, read_all, upgrade
 
-from relay.net import server
+from relay.net import names, server
 from relay.net.authority import Authority
 from relay.net.tls import Certificates
 from relay.protocol import control
@@ -139,6 +139,17 @@ async def test_a_program_on_this_machine_needs_no_tls_and_a_browser_does(tmp_pat
         async with relay.socket(token) as socket:
             assert (await socket.send("robot", "note")).message_id == 1
         async with await upgrade(relay, ("Cookie", f"relay_session={token}"), ("Origin", relay.url)) as raw:
+            assert b" 403 " in await raw.receive_some()
+
+
+async def test_a_program_is_on_this_machine_too_where_the_relay_has_one_address_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(names, "is_loopback", lambda _address: False)
+    async with tls_relay(tmp_path) as relay:
+        token = await relay.user("robot")
+        async with relay.socket(token) as socket:
+            assert (await socket.send("robot", "note")).message_id == 1
+        relay.server.door.listened_on = frozenset()
+        async with await upgrade(relay, ("Authorization", f"Bearer {token}")) as raw:
             assert b" 403 " in await raw.receive_some()
 
 

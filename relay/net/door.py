@@ -80,6 +80,8 @@ class Door:
         self._trust = TrustPage(relay.data / FOLDER / AUTHORITY)
         self.secure_port: int | None = None
         """Where TLS is spoken: who comes without it is sent there, where the settings say so."""
+        self.listened_on: frozenset[str] = frozenset()
+        """Addresses of this machine: who comes from one of them has no network in between."""
         self._metrics = Metrics(relay, self.lobby)
         self._hooks = HookPage(relay)
         self._paths: dict[str, dict[str, Handler]] = {
@@ -168,8 +170,8 @@ class Door:
         if self.secure_port is None or visitor.secure or not self._relay.settings.tls.redirect:
             return
         # A program on this machine has no network in between; and one must get at the authority to trust it.
-        local = names.is_loopback(request.peer) and request.header(b"authorization") is not None
-        if local or request.path in PLAIN:
+        local = names.is_loopback(request.peer) or request.peer in self.listened_on
+        if (local and request.header(b"authorization") is not None) or request.path in PLAIN:
             return
         host, _ = names.split_host(request.header(b"host") or "")
         base = names.browser_address(self._relay.settings.http.public_url, host, self.secure_port, secure=True)

@@ -87,6 +87,7 @@ class Server:
             if self._certificates is not None:
                 listeners = list(listeners)
                 self.door.secure_port = listeners[0].getsockname()[1]
+                self.door.listened_on = frozenset(str(listener.getsockname()[0]) for listener in listeners)
                 nursery.start_soon(self._certificates.keep_fresh)
             nursery.start_soon(self.liveness.run)
             nursery.start_soon(self._silence)

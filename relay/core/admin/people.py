@@ -133,6 +133,6 @@ class People:
 
     async def lend(self, request: control.OneUser) -> object:
         """Let a command on this machine talk as a user."""
-        if self._running.url is None:
+        if self._running.plain_url is None:
             raise RelayError("unavailable", "the relay does not listen yet")
-        return control.Lent(url=self._running.url, token=self._lend(self._find.user(request.id).key))
+        return control.Lent(url=self._running.plain_url, token=self._lend(self._find.user(request.id).key))

@@ -26,6 +26,8 @@ class Running:
     def __init__(self) -> None:
         self.url: str | None = None
         """Where it can be reached from this machine, once it listens."""
+        self.plain_url: str | None = None
+        """The same without TLS, which programs on this machine need not speak."""
         self.settings: Loaded | None = None
         """The settings in force, and where they come from."""
 
