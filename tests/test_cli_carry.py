@@ -113,7 +113,13 @@ def slack(tmp_path: Path) -> Path:
         {"type": "message", "user": "U1", "ts": first, "thread_ts": first, "text": "hello <@U2> &amp;co"},
         {"type": "message", "user": "U2", "ts": second, "thread_ts": first, "text": "see <http://x.org|this>"},
         {"type": "message", "user": "U3", "ts": "1700000070.0", "text": "I was here", "reactions": [{"users": ["U1"]}]},
-        {"type": "message", "bot_id": "B1", "username": "Build Bot", "ts": "1700000080.0", "text": "green"},
+        {
+            "type": "message",
+            "bot_id": "B1",
+            "username": "Build\nBot" + 200 * "!",
+            "ts": "1700000080.0",
+            "text": "green",
+        },
         {"type": "message", "user": "U1", "ts": "1700000090.0", "text": "", "files": [{"name": "a.pdf"}]},
     ]
     direct = [{"type": "message", "user": "U2", "ts": "1700000065.0", "text": "psst"}]
@@ -148,6 +154,7 @@ def test_a_slack_export_comes_in_with_what_is_left_behind_listed(packed: bool, t
     users = {user["id"]: user for user in done("user", "list", "--json", data=data).json}
     assert users["gone"]["disabled"] is True
     assert users["Build-Bot"]["bot"] is True
+    assert users["Build-Bot"]["name"] == "Build Bot" + 119 * "!"
     (chat,) = done("chat", "list", "--json", data=data).json
     assert (chat["id"], chat["name"], chat["lastMessageTime"]) == ("slack-C1", "general", FIRST + 90_000)
     assert "left behind: 1 files" in done("import", source, data=tmp_path / "other").out

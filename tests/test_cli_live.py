@@ -153,12 +153,12 @@ def test_tail_shows_all_chats_without_what_is_said(relay: Running) -> None:
         texts.ready()
         done("send", "--as", "anna", "ben", "secret plan", data=relay.data)
         done("send", "--as", "carl", "carl", "to myself", data=relay.data)
-        done("send", "--as", "anna", "ben", "end", data=relay.data)
+        done("send", "--as", "anna", "ben", "\x1b[2Jend", data=relay.data)
         while (first := everything.json())["characters"] != len("secret plan"):
             pass
         lines = [first, *(everything.json() for _ in range(3))]
         assert "anna: secret plan" in texts.line()
-        assert "anna: end" in texts.line()
+        assert r"anna: \x1b[2Jend" in texts.line()
         assert (everything.stop(), texts.stop()) == (0, 0)
     assert [line["eventType"] for line in lines] == ["new", "chats", "new", "new"]
     assert lines[0]["chat"] == "anna~ben"

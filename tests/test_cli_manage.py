@@ -80,7 +80,6 @@ def test_a_message_is_on_disk_when_send_is_done_and_a_group_may_be_called_by_its
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        (("user", "add", "no/good"), "payload.id"),
         (("user", "show", "nobody"), "there is no user 'nobody' here"),
         (("device", "revoke", "9999"), "deviceId: there is no device 9999"),
         (("chat", "show", "nowhere"), "there is no group or channel 'nowhere': `relay chat list` shows all"),
@@ -102,8 +101,39 @@ def test_what_fails_is_said_in_one_line_and_exits_with_1(command: tuple[str, ...
 
 
 @pytest.mark.parametrize("command", [("user", "add"), ("user", "frobnicate"), ("send", "a", "b"), ("--frob",)])
-def test_wrong_use_exits_with_2(command: tuple[str, ...], data: Path) -> None:
+def test_wrong_use_exits_with_2(command: tuple[str, ...]) -> None:
     assert run(*command).code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("no/good",), "id: expected 1 to 64 of `A-Z a-z 0-9 _ . -`"),
+        (("",), "id: expected 1 to 64 of"),
+        (("frieda\n",), "id: expected 1 to 64 of"),
+        (("f" * 65,), "id: expected 1 to 64 of"),
+        (("frieda", "--name", " "), "name: expected 1 to 128 characters in one line, not only spaces"),
+        (("frieda", "--name", "two\nlines"), "name: expected 1 to 128 characters in one line"),
+        (("frieda", "--name", "\x1b[31mred"), "name: expected 1 to 128 characters in one line"),
+        (("frieda", "--name", "n" * 129), "name: expected 1 to 128 characters in one line"),
+        (("frieda", "--name", "\udcff"), "what was typed or piped in is not UTF-8 text"),
+    ],
+)
+def test_what_cannot_be_is_said_as_people_say_it_and_exits_with_2(
+    arguments: tuple[str, ...], said: str, data: Path
+) -> None:
+    ran = run("user", "add", *arguments, data=data)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith(f"relay: {said}")
+    assert ran.err.count("\n") == 1
+
+
+def test_what_others_wrote_does_nothing_to_a_terminal(data: Path) -> None:
+    done("user", "add", "gina", data=data)
+    done("device", "add", "gina", "--label", "\x1b]0;mine\x07two\nlines\u202e", data=data)
+    ran = done("device", "list", "gina", data=data)
+    assert r"\x1b]0;mine\x07two\nlines\u202e" in ran.out
+    assert len(ran.out.splitlines()) == 2
 
 
 def test_users_come_in_from_a_file_in_one_go(data: Path, tmp_path: Path) -> None:

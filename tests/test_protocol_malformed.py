@@ -114,6 +114,8 @@ NEW = {"chatId": "User2", "clientMessageId": "1", "message": "Hello"}
         ("leaveChat", {}, "chatId"),
         ("deleteChat", {}, "chatId"),
         ("profile", {"name": ""}, "name"),
+        ("profile", {"name": "\u2028"}, "name"),
+        ("profile", {"name": "a\tb"}, "name"),
         ("profile", {"photoUrl": "x" * 2049}, "photoUrl"),
     ],
 )  # fmt: skip

@@ -1,6 +1,5 @@
 """Hypothesis strategies for any wire type, made from the type itself: what the protocol allows, and no more."""
 
-import string
 from typing import Any
 
 import msgspec
@@ -8,7 +7,6 @@ from hypothesis import strategies as st
 from msgspec import inspect
 
 TEXT = st.characters(exclude_categories=("Cs",), exclude_characters="\0")
-ID_CHARACTERS = string.ascii_letters + string.digits + "_.-"
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(TEXT, max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(TEXT, max_size=4), inner, max_size=3),
@@ -24,8 +22,9 @@ def wire(type_: Any) -> st.SearchStrategy[Any]:
 def _values(info: inspect.Type) -> st.SearchStrategy[Any]:
     match info:
         case inspect.StrType():
-            alphabet = st.sampled_from(ID_CHARACTERS) if info.pattern else TEXT
-            return st.text(alphabet, min_size=info.min_length or 0, max_size=min(info.max_length or 12, 12))
+            if info.pattern:
+                return st.from_regex(info.pattern, alphabet=TEXT)
+            return st.text(TEXT, min_size=info.min_length or 0, max_size=min(info.max_length or 12, 12))
         case inspect.BytesType():
             return st.binary(max_size=12)
         case inspect.IntType():

@@ -4,6 +4,7 @@ Only the module of the command that is called is imported: on a small machine th
 the shell calls this for each completion.
 """
 
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -82,12 +83,18 @@ def first_word() -> str | None:
 
 
 def run() -> None:
-    """Run a command; what fails is said in one line and exits with 1."""
+    """Run a command; what fails is said in one line, and in the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file may have a name that is no text.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         build(first_word())()
     except Failure as failure:
         print(f"relay: {failure}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(failure.exit_code)
+    except UnicodeError:
+        print("relay: what was typed or piped in is not UTF-8 text", file=sys.stderr)
+        sys.exit(2)
     except BrokenPipeError:
         # Whoever read has read enough; the interpreter must not complain about it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

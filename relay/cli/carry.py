@@ -15,7 +15,7 @@ from relay.cli.door import Ask, Refused, ask, conversation, in_trio
 from relay.cli.options import Data, Json
 from relay.cli.output import Failure, as_json, progress
 from relay.cli.sources.opening import open_source
-from relay.cli.sources.said import TEXT, Enclosed, NotUnderstood, Said, Source
+from relay.cli.sources.said import TEXT, Enclosed, NotUnderstood, Said, Source, fit_name
 from relay.protocol import control
 from relay.protocol.objects import Attachment
 from relay.settings import data_directory
@@ -173,7 +173,7 @@ class Importing:
                 "bring.user",
                 control.BringUser(
                     id=person.id,
-                    name=person.name or person.id,
+                    name=fit_name(person.name) or person.id,
                     at=self._source.start,
                     bot=person.bot,
                     admin=person.admin,
@@ -191,7 +191,7 @@ class Importing:
                     control.BringChat(
                         id=room.id,
                         kind="channel" if room.kind == "channel" else "group",
-                        name=room.name,
+                        name=fit_name(room.name) or room.id,
                         owner=room.owner,
                         admins=room.admins,
                         participants=room.participants,

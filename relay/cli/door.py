@@ -33,8 +33,10 @@ class Refused(Failure):
     """The relay said no; `code` is for commands that know better."""
 
     def __init__(self, code: ErrorCode, message: str) -> None:
-        super().__init__(message)
+        # On the command line there are no payloads, only what was typed.
+        super().__init__(message.removeprefix("payload."))
         self.code = code
+        self.exit_code = 2 if code == "bad_request" else 1
 
 
 def _nothing(_item: Any) -> None:

@@ -1,5 +1,6 @@
 """What commands print: tables for people, JSON for programs, one line for what went wrong."""
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,9 @@ import msgspec
 
 class Failure(Exception):
     """What could not be done, in one line that says what to do."""
+
+    exit_code = 1
+    """1 failed, 2 wrong use (design.md, "The command line")."""
 
 
 def confirm(question: str, *, yes: bool) -> None:
@@ -56,7 +60,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: str) -> 
 
     In a terminal they fit its width; into a pipe each row is one line, whatever its length.
     """
-    texts = [[str(cell) for cell in row] for row in rows]
+    texts = [[visible(str(cell)) for cell in row] for row in rows]
     if not texts:
         print(empty)
         return
@@ -80,6 +84,15 @@ def _plain(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
     for row in (columns, *rows):
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""What moves the cursor, changes colours, breaks a line or turns its direction."""
+
+
+def visible(text: str) -> str:
+    """Show what somebody else wrote so that it does nothing to the terminal, and stays in its line."""
+    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def when(timestamp: int | None) -> str:

@@ -12,7 +12,7 @@ import typer
 
 from relay.cli.door import Refused, ask, ask_running, in_trio
 from relay.cli.options import Data, Json, complete_user
-from relay.cli.output import Failure, as_json, moment
+from relay.cli.output import Failure, as_json, moment, visible
 from relay.protocol import codec, control, events
 from relay.settings import data_directory
 
@@ -91,7 +91,7 @@ def tail(
             if json:
                 as_json(item)
             else:
-                print(f"{moment(item.timestamp)}  {describe(item)}", flush=True)
+                print(f"{moment(item.timestamp)}  {visible(describe(item))}", flush=True)
 
         if ask_running(where, "watch", control.Watch(chat=chat, texts=texts), items=show) is None:
             raise Failure(f"no relay runs on {where}: `relay serve` starts one")
@@ -157,7 +157,7 @@ def _print(event: Any, *, json: bool) -> None:
         payload = msgspec.Raw(codec.encode(event.payload))
         as_json({"id": event.id, "timestamp": event.timestamp, "eventType": event.name, "payload": payload})
         return
-    print(f"{moment(event.timestamp)}  {_line(event)}", flush=True)
+    print(f"{moment(event.timestamp)}  {visible(_line(event))}", flush=True)
 
 
 def _line(event: Any) -> str:

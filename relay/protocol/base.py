@@ -15,7 +15,17 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defau
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=65_536)]
 """The text of a message, in characters."""
 
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+NAME = r"^(?=.*\S)[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,128}$(?!\n)"
+NEW_ID = r"^[A-Za-z0-9_.-]{1,64}$(?!\n)"
+"""Both end as JSON Schema's patterns do; Python's `$` alone would let a line break follow."""
+
+MEANINGS = {
+    NAME: "1 to 128 characters in one line, not only spaces",
+    NEW_ID: "1 to 64 of `A-Z a-z 0-9 _ . -`",
+}
+"""What the patterns ask for, as people say it."""
+
+Name = Annotated[str, msgspec.Meta(pattern=NAME)]
 """What people call a user or a chat."""
 
 Url = Annotated[str, msgspec.Meta(max_length=2_048)]
@@ -23,8 +33,8 @@ Url = Annotated[str, msgspec.Meta(max_length=2_048)]
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 """A user id or a chat id as a client names it (section 3)."""
 
-NewId = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")]
-"""An id that is about to exist: 1 to 64 of `A-Z a-z 0-9 _ . -` (section 3)."""
+NewId = Annotated[str, msgspec.Meta(pattern=NEW_ID)]
+"""An id that is about to exist (section 3)."""
 
 SAFE = 2**53 - 1
 """The largest whole number that every JSON reader keeps exactly, and that the store has room for."""

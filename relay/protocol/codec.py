@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import msgspec
 
+from relay.protocol.base import MEANINGS
 from relay.protocol.envelopes import Answer, ClientFrame, ErrorFrame, Event, Refusal, Request, ServerFrame, Told
 from relay.protocol.errors import Error, RelayError
 from relay.protocol.events import CLIENT_EVENTS, SERVER_EVENTS
@@ -53,6 +54,8 @@ def explain(error: msgspec.DecodeError, within: str = "") -> RelayError:
     missing = _MISSING.match(text)
     if missing:
         return RelayError.bad_field(f"{path}.{missing['field']}".removeprefix("."), "this field is required")
+    for pattern, meaning in MEANINGS.items():
+        text = text.replace(f"`str` matching regex {pattern!r}", meaning)
     # Only a sentence begins small after a colon; an abbreviation ("JSON") stays as it is.
     text = text if text[:2].isupper() else text[:1].lower() + text[1:]
     return RelayError.bad_field(path or "frame", text)

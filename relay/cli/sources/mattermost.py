@@ -119,7 +119,7 @@ class Mattermost:
                 self._user(record.user, taken)
             elif record.bot is not None:
                 name = record.bot.display_name or record.bot.username
-                self._people[record.bot.username] = Person(fit_id(record.bot.username, taken), name[:128], bot=True)
+                self._people[record.bot.username] = Person(fit_id(record.bot.username, taken), name, bot=True)
             elif record.channel is not None:
                 self._channels.append(record.channel)
             elif record.direct_channel is not None:
@@ -142,7 +142,7 @@ class Mattermost:
     def _user(self, user: _User, taken: set[str]) -> None:
         person = self._people[user.username] = Person(
             fit_id(user.username, taken),
-            user.shown[:128],
+            user.shown,
             admin="system_admin" in (user.roles or ""),
             disabled=bool(user.delete_at),
         )
@@ -175,11 +175,11 @@ class Mattermost:
                 self.left["channels without people"] += 1
                 continue
             name = channel.display_name or channel.name
-            yield Room(self._room(place), name[:128], "group", (admins or members)[0], admins[1:], members)
+            yield Room(self._room(place), name, "group", (admins or members)[0], admins[1:], members)
         for group, members in self._groups.items():
             known = [self._people[one].id for one in members if one in self._people]
             if known:
-                yield Room(group, ", ".join(members)[:128], "group", known[0], [], known)
+                yield Room(group, ", ".join(members), "group", known[0], [], known)
 
     @staticmethod
     def _room(place: tuple[str, str]) -> str:

@@ -81,6 +81,11 @@ class Source(Protocol):
         """All messages, in the order they were sent."""
 
 
+def fit_name(name: str) -> str:
+    """Make of a name one that may be: in one line, and not too long. Nothing where nothing is left."""
+    return re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", name).strip()[:128]
+
+
 def fit_id(name: str, taken: set[str]) -> str:
     """Make a user id of a name: the nearest that may be one, with a number where it is taken."""
     plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")[:56] or "user"

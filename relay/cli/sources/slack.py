@@ -92,7 +92,7 @@ class Slack:
         for user in files.records("users.json", _User):
             self._people[user.id] = Person(
                 fit_id(user.name or user.id, self._taken),
-                user.shown[:128],
+                user.shown,
                 bot=bool(user.is_bot),
                 admin=bool(user.is_admin),
                 disabled=bool(user.deleted),
@@ -128,7 +128,7 @@ class Slack:
                     bot = message.bot_id
                     if bot and bot not in self._people and message.user not in self._people:
                         name = message.username or (message.bot_profile or _BotProfile()).name or bot
-                        self._people[bot] = Person(fit_id(name, self._taken), name[:128], bot=True)
+                        self._people[bot] = Person(fit_id(name, self._taken), name, bot=True)
 
     def _among(self, channel: _Channel) -> list[str]:
         return [self._people[one].id for one in channel.members or () if one in self._people]
@@ -147,7 +147,7 @@ class Slack:
                 self.left["channels without people"] += 1
                 continue
             name = channel.name or channel.id
-            yield Room(f"slack-{channel.id}", name[:128], "group", owner, [], members)
+            yield Room(f"slack-{channel.id}", name, "group", owner, [], members)
 
     def messages(self) -> Iterator[Said]:
         """See `Source`."""
