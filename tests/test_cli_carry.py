@@ -116,7 +116,7 @@ def slack(tmp_path: Path) -> Path:
         {
             "type": "message",
             "bot_id": "B1",
-            "username": "Build\nBot" + 200 * "!",
+            "username": "Build\nBot" + 150 * "!",
             "ts": "1700000080.0",
             "text": "green",
         },
