@@ -293,7 +293,7 @@ def test_an_export_with_files_holds_them_and_can_be_read_again(tmp_path: Path) -
     assert message["at"] == messages(data)[0]["at"]
     contents = [file.read_bytes() for file in (tmp_path / "there" / "files").rglob("*") if file.is_file()]
     assert contents == [b"hello file"]
-    assert run("export", "--files", data=data).code == 1
+    assert run("export", "--files", data=data).code == 2
 
 
 def upload(relay: Running, token: str, content: bytes) -> Attachment:

@@ -72,7 +72,7 @@ def test_the_guide_names_only_commands_that_are_there() -> None:
 
 def test_an_unknown_topic_is_an_error_that_names_those_there_are() -> None:
     ran = run("help", "nonsense")
-    assert ran.code == 1
+    assert ran.code == 2
     assert "backup" in ran.err
     assert "backup" in done("help").out
 

@@ -85,8 +85,6 @@ def test_a_message_is_on_disk_when_send_is_done_and_a_group_may_be_called_by_its
         (("chat", "show", "nowhere"), "there is no group or channel 'nowhere': `relay chat list` shows all"),
         (("send", "--as", "nobody", "eve", "x"), "there is no user 'nobody' here"),
         (("send", "--as", "eve", "nowhere", "x"), "chatId: there is no chat 'nowhere' for you here"),
-        (("user", "remove", "eve"), "Say so with --yes"),
-        (("chat", "delete", "ops"), "Say so with --yes"),
         (("audit", "--by", "nobody"), "there is no user 'nobody' here"),
     ],
 )
@@ -103,6 +101,25 @@ def test_what_fails_is_said_in_one_line_and_exits_with_1(command: tuple[str, ...
 @pytest.mark.parametrize("command", [("user", "add"), ("user", "frobnicate"), ("send", "a", "b"), ("--frob",)])
 def test_wrong_use_exits_with_2(command: tuple[str, ...]) -> None:
     assert run(*command).code == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("user", "remove", "eve"), "Say so with --yes"),
+        (("chat", "delete", "ops"), "Say so with --yes"),
+        (("send", "--as", "eve", "ops", ""), "TEXT is empty"),
+        (("export", "--files"), "relay export --files FILE.tar"),
+    ],
+)
+def test_wrong_use_is_said_in_one_line_that_says_what_is_right(
+    command: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    ran = run(*command, data=tmp_path)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("relay: ")
+    assert ran.err.count("\n") == 1
+    assert said in ran.err
 
 
 @pytest.mark.parametrize(

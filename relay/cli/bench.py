@@ -15,7 +15,7 @@ from relay.bench.client import Refused
 from relay.bench.generator import WORKS, Plan
 from relay.bench.scratch import Scratch, command, cores
 from relay.cli.options import Json
-from relay.cli.output import Failure, as_json, size, table
+from relay.cli.output import Failure, WrongUse, as_json, size, table
 
 BUSY = 0.85
 """From here on it was the generator that had no more to give."""
@@ -46,9 +46,9 @@ def bench(
     chosen = works or list(WORKS)
     unknown = [name for name in chosen if name not in WORKS]
     if unknown:
-        raise Failure(f"there is no work {unknown[0]!r}: it is any of {', '.join(WORKS)}")
+        raise WrongUse(f"there is no work {unknown[0]!r}: it is any of {', '.join(WORKS)}")
     if (url is None) != (tokens is None):
-        raise Failure("--url and --tokens go together: who sends must be able to sign in there")
+        raise WrongUse("--url and --tokens go together: who sends must be able to sign in there")
     plan = Plan(
         url=url or "",
         tokens=_read(tokens) if tokens else {},

@@ -13,7 +13,7 @@ import typer
 
 from relay.cli.door import Ask, Refused, ask, conversation, in_trio
 from relay.cli.options import Data, Json
-from relay.cli.output import Failure, as_json, progress
+from relay.cli.output import Failure, WrongUse, as_json, progress
 from relay.cli.sources.opening import open_source
 from relay.cli.sources.said import TEXT, Enclosed, NotUnderstood, Said, Source, fit_name
 from relay.protocol import control
@@ -43,7 +43,7 @@ def export(
     """
     if file is None:
         if files:
-            raise Failure("a tar file needs a name: relay export --files FILE.tar")
+            raise WrongUse("a tar file needs a name: relay export --files FILE.tar")
         _export(data, sys.stdout.buffer)
         return
     part = file.with_name(f"{file.name}.part")

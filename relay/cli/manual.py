@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from relay import __version__
-from relay.cli.output import Failure
+from relay.cli.output import WrongUse
 from relay.settings import declared, toml_value
 
 
@@ -54,7 +54,7 @@ def help_(
     elif topic in known:
         sys.stdout.write(resources.files("relay").joinpath("help", f"{topic}.txt").read_text("utf-8"))
     else:
-        raise Failure(f"there is no topic {topic!r}, only {', '.join(known)}")
+        raise WrongUse(f"there is no topic {topic!r}, only {', '.join(known)}")
 
 
 def page(app: typer.Typer) -> str:

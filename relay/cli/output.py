@@ -17,17 +17,23 @@ class Failure(Exception):
     """1 failed, 2 wrong use (design.md, "The command line")."""
 
 
+class WrongUse(Failure):
+    """What was typed cannot be meant, in one line that says what can."""
+
+    exit_code = 2
+
+
 def confirm(question: str, *, yes: bool) -> None:
     """Ask before something is gone.
 
     Raises:
-        Failure: nobody can be asked.
+        WrongUse: nobody can be asked.
         typer.Abort: the answer is no.
     """
     if yes:
         return
     if not sys.stdin.isatty():
-        raise Failure(f"{question} Say so with --yes")
+        raise WrongUse(f"{question} Say so with --yes")
     import typer
 
     typer.confirm(question, abort=True)

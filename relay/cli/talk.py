@@ -12,7 +12,7 @@ import typer
 
 from relay.cli.door import Refused, ask, ask_running, in_trio
 from relay.cli.options import Data, Json, complete_user
-from relay.cli.output import Failure, as_json, moment, visible
+from relay.cli.output import Failure, WrongUse, as_json, moment, visible
 from relay.protocol import codec, control, events
 from relay.settings import data_directory
 
@@ -45,7 +45,7 @@ def send(
         client_message_id=str(uuid.uuid4()),
     )
     if not message.message:
-        raise Failure("there is nothing to say: TEXT is empty")
+        raise WrongUse("there is nothing to say: TEXT is empty")
     accepted = _say(data_directory(data), message, time.monotonic() + timeout)
     if json:
         as_json(accepted)

@@ -52,9 +52,15 @@ async def test_a_running_relay_is_measured_as_it_is(tmp_path: Path) -> None:
 
 def test_an_unknown_work_is_named_with_what_there_is() -> None:
     ran = run("bench", "everything")
-    assert ran.code == 1
+    assert ran.code == 2
     assert "'everything'" in ran.err
     assert "dialogs, alone" in ran.err
+
+
+def test_a_running_relay_is_measured_only_by_who_can_sign_in_there() -> None:
+    assert run("bench", "--url", "ws://127.0.0.1:1/ws") == (
+        2, "", "relay: --url and --tokens go together: who sends must be able to sign in there\n"
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("length", [0, 1, 125, 126, 300])
