@@ -3,8 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from relay.cli.words import for_people
+from relay.protocol.control import CONTROL
 from tests.command_line import done, run, running
 
 
@@ -81,10 +84,11 @@ def test_a_message_is_on_disk_when_send_is_done_and_a_group_may_be_called_by_its
     ("command", "said"),
     [
         (("user", "show", "nobody"), "there is no user 'nobody' here"),
-        (("device", "revoke", "9999"), "deviceId: there is no device 9999"),
+        (("device", "revoke", "9999"), "device: there is no device 9999"),
+        (("hook", "remove", "9999"), "there is no hook 9999: `relay hook list` shows all"),
         (("chat", "show", "nowhere"), "there is no group or channel 'nowhere': `relay chat list` shows all"),
         (("send", "--as", "nobody", "eve", "x"), "there is no user 'nobody' here"),
-        (("send", "--as", "eve", "nowhere", "x"), "chatId: there is no chat 'nowhere' for you here"),
+        (("send", "--as", "eve", "nowhere", "x"), "chat: there is no chat 'nowhere' for you here"),
         (("audit", "--by", "nobody"), "there is no user 'nobody' here"),
     ],
 )
@@ -143,6 +147,34 @@ def test_what_cannot_be_is_said_as_people_say_it_and_exits_with_2(
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.startswith(f"relay: {said}")
     assert ran.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("prune", "--yes", "--days", "-5"), "--days: expected a whole number, 0 or more"),
+        (("prune", "--yes", "--max-bytes", "-5"), "--max-bytes: expected a whole number, 0 or more"),
+        (("send", "--as", "eve", "ops", "x" * 65_537), "text: expected at most 65536 characters"),
+        (("send", "--as", "", "ops", "x"), "user: expected a text that is not empty"),
+        (("device", "add", "eve", "--label", "x" * 129), "--label: expected at most 128 characters"),
+        (("chat", "add", "ops", "eve", ""), "user: expected a text that is not empty"),
+        (("hook", "add", "eve", "--to", "ftp://x"), "--to: 'ftp://x' is no address that begins with http://"),
+    ],
+)
+def test_what_is_refused_is_called_as_it_was_typed(command: tuple[str, ...], said: str, data: Path) -> None:
+    run("user", "add", "first", data=data)
+    ran = run(*command, data=data)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith(f"relay: {said}")
+    assert ran.err.count("\n") == 1
+
+
+def test_no_field_of_the_wire_is_shown_where_the_command_line_has_another_name() -> None:
+    # What an import hands over was not typed by anybody.
+    asked = [kind.payload for name, kind in CONTROL.items() if not name.startswith("bring.")]
+    fields = {field.encode_name for payload in asked for field in msgspec.structs.fields(payload)}
+    shown = {field: for_people(f"payload.{field}: wrong") for field in fields - {"photoUrl", "clientMessageId"}}
+    assert {field: said for field, said in shown.items() if not said.islower()} == {}
 
 
 def test_what_others_wrote_does_nothing_to_a_terminal(data: Path) -> None:

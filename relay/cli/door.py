@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from relay.cli.output import Failure
+from relay.cli.words import for_people
 from relay.protocol import codec
 from relay.protocol.base import Wire
 from relay.protocol.control import CONTROL, ITEMS
@@ -33,8 +34,7 @@ class Refused(Failure):
     """The relay said no; `code` is for commands that know better."""
 
     def __init__(self, code: ErrorCode, message: str) -> None:
-        # On the command line there are no payloads, only what was typed.
-        super().__init__(message.removeprefix("payload."))
+        super().__init__(for_people(message))
         self.code = code
         self.exit_code = 2 if code == "bad_request" else 1
 

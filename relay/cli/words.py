@@ -1,0 +1,39 @@
+"""The relay's refusals in the words of the command line: what was typed, and not the wire's fields and types."""
+
+import re
+
+FIELDS = {
+    "actor": "--by",
+    "chatId": "chat",
+    "count": "--count",
+    "days": "--days",
+    "deviceId": "device",
+    "label": "--label",
+    "maxBytes": "--max-bytes",
+    "message": "text",
+    "owner": "--owner",
+    "participants": "user",
+    "url": "--to",
+    "userId": "user",
+}
+"""What the command line calls a field of the wire; those that are left out have one name on both."""
+
+_FIELD = re.compile(r"^(?:payload\.)?(?P<name>\w+)(?:\[[^\]]*\])*(?=: )")
+_KINDS = {
+    re.compile(r"`str` of length >= 1\b"): "a text that is not empty",
+    re.compile(r"`str` of length <= (\d+)"): r"at most \1 characters",
+    re.compile(r"`array` of length <= (\d+)"): r"at most \1 of them",
+    re.compile(r"`int` >= (-?\d+)"): r"a whole number, \1 or more",
+    re.compile(r"`int` <= (-?\d+)"): r"a whole number, at most \1",
+}
+
+
+def for_people(message: str) -> str:
+    """Say what the relay refused as who typed it would.
+
+    Args:
+        message: an error's message as on the wire, which may begin with the path of a field.
+    """
+    for kind, words in _KINDS.items():
+        message = kind.sub(words, message)
+    return _FIELD.sub(lambda found: FIELDS.get(found["name"], found["name"]), message)
