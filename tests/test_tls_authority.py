@@ -106,6 +106,12 @@ def test_a_certificate_that_is_none_is_said_plainly(tmp_path):
         Certificates(tmp_path, Tls())
 
 
+def test_a_wrong_name_in_the_settings_leaves_the_certificate_as_it_is(tmp_path, caplog):
+    Authority(tmp_path / "tls").make(NAMES, NOW)
+    Certificates(tmp_path, Tls(names=["bad name ü"]))
+    assert "cannot renew the certificate: 'bad name ü' is no name or address" in caplog.text
+
+
 def test_an_admins_own_certificate_is_used_as_it_is_and_taken_up_when_it_changes(made, tmp_path):
     settings = Tls(certificate=str(made.leaf), key=str(made.leaf_key))
     certificates = Certificates(tmp_path / "elsewhere", settings)

@@ -1,13 +1,15 @@
 """`relay tls`: a certificate authority of the relay's own, for networks without internet."""
 
 import datetime as dt
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from relay.cli.options import Data, Json
-from relay.cli.output import Failure, as_json, when
+from relay.cli.output import Failure, WrongUse, as_json, when
 from relay.settings import Tls, data_directory
 
 app = typer.Typer(help="A certificate of the relay's own.", no_args_is_help=True)
@@ -29,14 +31,14 @@ def init(
 
     Example: relay tls init --name chat.office.lan
     """
-    from relay.net.authority import Authority, CannotMake
+    from relay.net.authority import Authority
     from relay.net.tls import FOLDER, all_names
     from relay.store.ownership import hand_over
 
     directory = data_directory(data)
     authority = Authority(directory / FOLDER)
     now = dt.datetime.now(dt.UTC)
-    try:
+    with _plainly():
         directory.mkdir(mode=0o750, parents=True, exist_ok=True)
         if again or not authority.there:
             authority.make(all_names(Tls(names=name or [])), now)
@@ -50,11 +52,7 @@ def init(
                 )
             authority.issue(wanted, now)
         hand_over(directory)
-    except CannotMake as error:
-        raise Failure(str(error)) from None
-    except PermissionError as error:
-        raise Failure(f"you may not use {error.filename}: run this as the relay's user or as root") from None
-    _show(directory, json=json)
+        _show(directory, json=json)
 
 
 @app.command()
@@ -63,7 +61,32 @@ def show(data: Data = None, json: Json = False) -> None:
 
     Example: relay tls show
     """
-    _show(data_directory(data), json=json)
+    with _plainly():
+        _show(data_directory(data), json=json)
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """Say what is in the way in one line, and what to do about it.
+
+    Raises:
+        Failure: a file cannot be read, written or used.
+        WrongUse: a name is none.
+    """
+    from relay.net.authority import CannotMake, Damaged, NoName
+
+    try:
+        yield
+    except NoName as error:
+        raise WrongUse(str(error)) from None
+    except Damaged as error:
+        raise Failure(
+            f"{error}. `relay tls init --again` makes another authority, which every device must trust anew"
+        ) from None
+    except CannotMake as error:
+        raise Failure(str(error)) from None
+    except PermissionError as error:
+        raise Failure(f"you may not use {error.filename}: run this as the relay's user or as root") from None
 
 
 def _show(data: Path, *, json: bool) -> None:

@@ -6,12 +6,13 @@ Touches one directory. cryptography is loaded when something is made; checking a
 import datetime as dt
 import ipaddress
 import os
+import re
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from relay.net.names import is_address
+from relay.net.names import canonical, is_address
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -39,11 +40,22 @@ PRIVATE_NETWORKS = (
 PRIVATE_DOMAINS = ("localhost", "local", "lan", "internal", "home.arpa", "test")
 """Beside the relay's own names, all that the authority may vouch for: whoever steals it gains no bank by it."""
 
+HOST_NAME = re.compile(r"(?=.{1,253}\Z)(?:\*\.)?[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*")
+"""What a certificate can name (RFC 1123, section 2.1); with the underscore, which machines have in their names."""
+
 AUTHORITY, AUTHORITY_KEY, LEAF, LEAF_KEY = "ca.crt", "ca.key", "relay.crt", "relay.key"
 
 
 class CannotMake(Exception):
     """What is in the way, for a person."""
+
+
+class Damaged(CannotMake):
+    """A file of the authority's, or a certificate, is not what it was."""
+
+
+class NoName(CannotMake):
+    """What is called a name or address of the relay is none."""
 
 
 class Certificate(NamedTuple):
@@ -63,16 +75,24 @@ def read(path: Path) -> Certificate:
     try:
         # The standard library's one reader of certificates in files, kept for its own tests; nothing else reads them.
         found: dict[str, Any] = ssl._ssl._test_decode_cert(str(path))  # type: ignore[attr-defined]  # noqa: SLF001
-    except (ssl.SSLError, OSError) as error:
-        raise CannotMake(f"{path} is no certificate that can be read: {error}") from None
-    names = [name for _, name in found.get("subjectAltName", ())]
+    except ssl.SSLError:
+        raise Damaged(f"{path} is no certificate that can be read: it is damaged") from None
+    except OSError as error:
+        raise CannotMake(f"{path} is no certificate that can be read: {error.strerror}") from None
+    names = [canonical(name.strip()) for _, name in found.get("subjectAltName", ())]
     return Certificate(names, int(ssl.cert_time_to_seconds(found["notAfter"])))
 
 
 def fingerprint(path: Path) -> str:
-    """The SHA-256 of a certificate, as people compare it."""
+    """The SHA-256 of a certificate, as people compare it.
+
+    Raises:
+        CannotMake: it cannot be read.
+    """
     import hashlib
 
+    # What is no certificate may still be Base64.
+    read(path)
     digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(path.read_text())).hexdigest().upper()
     return ":".join(digest[at : at + 2] for at in range(0, len(digest), 2))
 
@@ -99,8 +119,10 @@ class Authority:
             now: the time.
 
         Raises:
-            CannotMake: cryptography is missing, or the directory cannot be written.
+            CannotMake: cryptography is missing, or one of the names is none.
+            OSError: the directory cannot be written.
         """
+        _check(names)
         x509, hashes, _, ec = _cryptography()
         now = max(now, EARLIEST)
         key = ec.generate_private_key(ec.SECP256R1())
@@ -122,15 +144,19 @@ class Authority:
         """Make the relay's certificate anew.
 
         Raises:
-            CannotMake: cryptography is missing, or the authority is.
+            CannotMake: cryptography or the authority is missing, or one of the names is none.
+            OSError: the directory cannot be written.
         """
+        _check(names)
         x509, hashes, serialization, ec = _cryptography()
         now = max(now, EARLIEST)
         try:
             authority = x509.load_pem_x509_certificate(self.certificate.read_bytes())
             signing = serialization.load_pem_private_key((self.directory / AUTHORITY_KEY).read_bytes(), None)
-        except (OSError, ValueError) as error:
-            raise CannotMake(f"the authority in {self.directory} cannot be used: {error}") from None
+        except OSError as error:
+            raise CannotMake(f"{error.filename} cannot be read: {error.strerror}") from None
+        except ValueError:
+            raise Damaged(f"the authority in {self.directory} cannot be used: it is damaged") from None
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, names[0][:64])])
         alternatives = [
@@ -156,9 +182,11 @@ class Authority:
         """Those of some names that the authority may vouch for.
 
         Raises:
-            CannotMake: cryptography is missing.
+            CannotMake: cryptography is missing, the authority cannot be read, or one of the names is none.
         """
+        _check(names)
         x509, _, _, _ = _cryptography()
+        read(self.certificate)
         authority = x509.load_pem_x509_certificate(self.certificate.read_bytes())
         allowed = authority.extensions.get_extension_for_class(x509.NameConstraints).value.permitted_subtrees or []
         domains = [one.value for one in allowed if isinstance(one, x509.DNSName)]
@@ -181,11 +209,16 @@ class Authority:
         """
         known = read(self.leaf)
         left = known.ends - max(now, EARLIEST).timestamp()
-        return left < RENEW_DAYS * 86_400 or not _canonical(names) <= _canonical(known.names)
+        return left < RENEW_DAYS * 86_400 or not set(map(canonical, names)) <= set(known.names)
 
 
-def _canonical(names: Sequence[str]) -> set[str]:
-    return {str(ipaddress.ip_address(one)) if is_address(one) else one.lower() for one in names}
+def _check(names: Sequence[str]) -> None:
+    for one in names:
+        if not is_address(one) and not HOST_NAME.fullmatch(one):
+            raise NoName(
+                f"{one!r} is no name or address: a name has letters without accents, digits, - and dots,"
+                " as in chat.office.lan"
+            )
 
 
 def _cryptography() -> Any:
@@ -230,7 +263,7 @@ def _usage(x509: Any, *, signs_certificates: bool) -> Any:
 
 
 def _constraints(x509: Any, names: Sequence[str]) -> Any:
-    domains = dict.fromkeys([*PRIVATE_DOMAINS, *(name for name in names if not is_address(name))])
+    domains = dict.fromkeys([*PRIVATE_DOMAINS, *(name.removeprefix("*.") for name in names if not is_address(name))])
     networks = [ipaddress.ip_network(one) for one in PRIVATE_NETWORKS]
     own = [ipaddress.ip_network(name) for name in names if is_address(name)]
     networks += [one for one in own if not any(one.version == net.version and one.subnet_of(net) for net in networks)]  # type: ignore[arg-type]

@@ -121,6 +121,11 @@ def is_address(host: str) -> bool:
     return True
 
 
+def canonical(host: str) -> str:
+    """Write a name in lower case, and an address as RFC 5952 has it: without a zone, in its shortest form."""
+    return str(ipaddress.ip_address(host.partition("%")[0])) if is_address(host) else host.lower()
+
+
 def is_loopback(address: str) -> bool:
     """Whether an address is this machine's own, for itself."""
     try:

@@ -10,7 +10,7 @@ import trio
 
 from relay.net import authority
 from relay.net.authority import Authority, CannotMake
-from relay.net.names import addresses, hostnames
+from relay.net.names import addresses, canonical, hostnames
 from relay.settings import Tls
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ FOLDER = "tls"
 
 def all_names(settings: Tls, listener: socket.socket | None = None) -> list[str]:
     """The names and addresses that the relay's certificate is for."""
-    own = (name.lower() for name in settings.names)
+    own = map(canonical, settings.names)
     return list(dict.fromkeys([*own, *hostnames(), *addresses(listener), "127.0.0.1"]))
 
 
