@@ -242,7 +242,10 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
         Generator(plan).run()
-    except (Refused, OSError) as error:
+    except Refused as error:
         sys.stderr.write(f"{error}\n")
+        return 1
+    except OSError as error:
+        sys.stderr.write(f"{plan.url} cannot be used: {error.strerror or error}\n")
         return 1
     return 0

@@ -1,5 +1,6 @@
 """`relay bench`: puts load on a relay and prints what it carries."""
 
+import math
 import subprocess
 import sys
 import time
@@ -7,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import msgspec
 import typer
@@ -23,12 +25,12 @@ BUSY = 0.85
 
 def bench(
     works: Annotated[list[str] | None, typer.Argument(metavar="[WORK]…", help=f"Any of {', '.join(WORKS)}.")] = None,
-    seconds: Annotated[float, typer.Option(help="How long each is measured.")] = 5.0,
-    dialogs: Annotated[int, typer.Option(help="Dialogs at the same time.")] = 50,
-    members: Annotated[int, typer.Option(help="Members of the group.")] = 200,
-    rate: Annotated[float, typer.Option(help="Messages per second of `steady`.")] = 1_000,
-    idle: Annotated[int, typer.Option(help="Connections of `idle` and `storm`.")] = 500,
-    messages: Annotated[int, typer.Option(help="Messages that wait in `replay`.")] = 5_000,
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long each is measured.")] = 5.0,
+    dialogs: Annotated[int, typer.Option(min=1, help="Dialogs at the same time.")] = 50,
+    members: Annotated[int, typer.Option(min=1, help="Members of the group.")] = 200,
+    rate: Annotated[float, typer.Option(min=1, help="Messages per second of `steady`.")] = 1_000,
+    idle: Annotated[int, typer.Option(min=1, help="Connections of `idle` and `storm`.")] = 500,
+    messages: Annotated[int, typer.Option(min=1, help="Messages that wait in `replay`.")] = 5_000,
     url: Annotated[str | None, typer.Option(help="A running relay instead of one of its own.")] = None,
     tokens: Annotated[
         Path | None, typer.Option(help="For --url: what `relay user import --device --json` printed.")
@@ -43,15 +45,12 @@ def bench(
 
     Example: relay bench dialogs group --seconds 20
     """
+    if url is not None:
+        _check_address(url)
     chosen = works or list(WORKS)
-    unknown = [name for name in chosen if name not in WORKS]
-    if unknown:
-        raise WrongUse(f"there is no work {unknown[0]!r}: it is any of {', '.join(WORKS)}")
-    if (url is None) != (tokens is None):
-        raise WrongUse("--url and --tokens go together: who sends must be able to sign in there")
     plan = Plan(
         url=url or "",
-        tokens=_read(tokens) if tokens else {},
+        tokens={},
         works=chosen,
         seconds=seconds,
         dialogs=dialogs,
@@ -60,8 +59,11 @@ def bench(
         idle=idle,
         messages=messages,
     )
+    _check(plan, tokens, directory)
     own = None
-    if url is None:
+    if tokens is not None:
+        plan.tokens = _read(tokens)
+    else:
         places = cores()
         plan.core = places[-1] if len(places) > 1 else None
         users = max(2, 2 * dialogs, members + 1 if "group" in chosen else 0)
@@ -73,21 +75,61 @@ def bench(
                 plan.url, plan.tokens = own.url, own.tokens
                 rows.append({"work": "start", "ready": round(own.ready * 1000), "memory": own.memory()})
             rows += _rows(plan, own, quiet=json)
-    except (Refused, OSError) as error:
+    except Refused as error:
         raise Failure(str(error)) from None
+    except OSError as error:
+        raise Failure(f"{error.filename or plan.url}: {error.strerror or error}") from None
     if json:
         as_json(rows)
         return
     _show(rows)
 
 
+def _check(plan: Plan, tokens: Path | None, directory: Path | None) -> None:
+    """Take only what can be measured.
+
+    Raises:
+        WrongUse: an option cannot be meant.
+        Failure: there is no such directory.
+    """
+    unknown = [name for name in plan.works if name not in WORKS]
+    if unknown:
+        raise WrongUse(f"there is no work {unknown[0]!r}: it is any of {', '.join(WORKS)}")
+    if bool(plan.url) != (tokens is not None):
+        raise WrongUse("--url and --tokens go together: who sends must be able to sign in there")
+    if not math.isfinite(plan.seconds) or not math.isfinite(plan.rate):
+        raise WrongUse("--seconds and --rate are numbers that end")
+    if directory is not None and not directory.is_dir():
+        raise Failure(f"{directory} is no directory: make it, or name another with --dir")
+
+
+def _check_address(url: str) -> None:
+    """Take only the address of a WebSocket.
+
+    Raises:
+        WrongUse: it is none.
+    """
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in ("ws", "wss") and parts.hostname and parts.port != 0
+    except ValueError:
+        known = False
+    if not known:
+        raise WrongUse(f"--url: {url!r} is no address such as ws://127.0.0.1:8765/ws")
+
+
 def _read(path: Path) -> dict[str, str]:
     """Tokens by user, from what `relay user import --device --json` printed."""
     try:
         lines = [msgspec.json.decode(line) for line in path.read_bytes().splitlines() if line.strip()]
-        return {line["id"]: line["token"] for line in lines if "token" in line}
-    except (OSError, msgspec.DecodeError, KeyError, TypeError) as error:
-        raise Failure(f"{path} holds no tokens: {error}") from None
+        tokens = {line["id"]: line["token"] for line in lines if "token" in line}
+    except OSError as error:
+        raise Failure(f"{path} cannot be read: {error.strerror}") from None
+    except (msgspec.DecodeError, KeyError, TypeError):
+        tokens = {}
+    if not tokens:
+        raise Failure(f"{path} holds no tokens: `relay user import FILE.csv --device --json` prints some")
+    return tokens
 
 
 def _rows(plan: Plan, own: Scratch | None, *, quiet: bool) -> Iterator[dict[str, Any]]:

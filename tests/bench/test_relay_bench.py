@@ -63,6 +63,50 @@ def test_a_running_relay_is_measured_only_by_who_can_sign_in_there() -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("option", ["--dialogs", "--members", "--idle", "--messages", "--rate", "--seconds"])
+@pytest.mark.parametrize("number", ["0", "-1"])
+def test_a_number_that_measures_nothing_is_wrong_use(option: str, number: str) -> None:
+    ran = run("bench", "dialogs", option, number)
+    assert (ran.code, ran.out) == (2, "")
+    assert f"Invalid value for '{option}'" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (("--seconds", "nan"), 2, "--seconds and --rate are numbers that end"),
+        (("--rate", "inf"), 2, "--seconds and --rate are numbers that end"),
+        (("--dir", "/nope"), 1, "/nope is no directory: make it, or name another with --dir"),
+        (("--url", ""), 2, "--url: '' is no address such as"),
+        (("--url", "nonsense"), 2, "--url: 'nonsense' is no address such as ws://127.0.0.1:8765/ws"),
+        (("--url", "ws://relay:99999/ws"), 2, "--url: 'ws://relay:99999/ws' is no address such as"),
+        (("--url", "ws://127.0.0.1:1/ws"), 1, "ws://127.0.0.1:1/ws cannot be used: Connection refused"),
+    ],
+)
+def test_what_cannot_be_measured_is_said_in_a_line(
+    options: tuple[str, ...], code: int, said: str, tmp_path: Path
+) -> None:
+    tokens = tmp_path / "tokens.jsonl"
+    tokens.write_text('{"id": "User1", "token": "one"}\n{"id": "User2", "token": "two"}\n')
+    more = ("--tokens", tokens) if "--url" in options else ()
+    ran = run("bench", "alone", *options, *more)
+    assert (ran.code, ran.out) == (code, "")
+    assert ran.err.startswith(f"relay: {said}")
+    assert ran.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("content", [None, "", "nonsense", '{"id": "User1"}'])
+def test_a_file_without_tokens_is_named(content: str | None, tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens.jsonl"
+    if content is not None:
+        tokens.write_text(content)
+    ran = run("bench", "idle", "--url", "ws://127.0.0.1:1/ws", "--tokens", tokens)
+    said = "cannot be read: No such file or directory" if content is None else "holds no tokens: `relay user import"
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith(f"relay: {tokens} {said}")
+    assert ran.err.count("\n") == 1
+
+
 @pytest.mark.parametrize("length", [0, 1, 125, 126, 300])
 def test_frames_are_masked_as_the_relay_reads_them(length: int) -> None:
     payload = b"x" * length
