@@ -107,6 +107,11 @@ def test_wrong_use_exits_with_2(command: tuple[str, ...]) -> None:
     assert run(*command).code == 2
 
 
+@pytest.mark.parametrize("command", [("user", "list"), ("status",), ("doctor",), ("tls", "show"), ("backup", "x.tar")])
+def test_an_empty_directory_is_not_the_current_one(command: tuple[str, ...]) -> None:
+    assert run(*command, "--data", "") == (2, "", "relay: --data: name a directory, or leave it out\n")
+
+
 @pytest.mark.parametrize(
     ("command", "said"),
     [

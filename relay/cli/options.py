@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from relay.cli.door import ask_running
-from relay.cli.output import Failure
+from relay.cli.output import Failure, WrongUse
 from relay.protocol import control
 from relay.settings import data_directory
 
@@ -30,9 +30,27 @@ def complete_chat(incomplete: str) -> list[tuple[str, str]]:
     return _known("chat.list", incomplete)
 
 
+def _directory(text: str) -> Path:
+    """Take a directory's name, since an empty one would be the current directory.
+
+    Raises:
+        WrongUse: it is empty.
+    """
+    if not text:
+        raise WrongUse("--data: name a directory, or leave it out")
+    return Path(text)
+
+
 Data = Annotated[
     Path | None,
-    typer.Option("--data", metavar="DIR", help="The data directory.", show_default=False, rich_help_panel="Where"),
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="The data directory.",
+        show_default=False,
+        rich_help_panel="Where",
+        parser=_directory,
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
