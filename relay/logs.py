@@ -24,7 +24,7 @@ def set_up(level: str) -> None:
     """
     handler: logging.Handler = logging.StreamHandler()
     handler.setFormatter(Lines())
-    if _stderr_is_the_journal():
+    if stderr_is_the_journal():
         try:
             handler = Journal(JOURNAL)
             handler.setFormatter(logging.Formatter())
@@ -43,7 +43,7 @@ def set_level(level: str) -> None:
     logging.getLogger("relay").setLevel(level.upper())
 
 
-def _stderr_is_the_journal() -> bool:
+def stderr_is_the_journal() -> bool:
     """Whether systemd connected stderr to its journal: systemd.exec(5), JOURNAL_STREAM."""
     device, _, inode = os.environ.get("JOURNAL_STREAM", "").partition(":")
     try:

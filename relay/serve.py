@@ -4,6 +4,7 @@ Kept free of the command line's libraries, which a running relay need not hold i
 """
 
 import argparse
+import errno
 import faulthandler
 import gc
 import logging
@@ -16,6 +17,7 @@ import time
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import trio
 
@@ -47,14 +49,72 @@ IN_THE_WAY = (CannotServe, CannotMake, WrongSettings, Locked, NewerStore, NotASt
 """What a person can do something about: said in a line, not in a traceback."""
 
 
+ABOUT = """
+  Run the relay.
+
+  Example: relay serve --listen 0.0.0.0:8765
+"""
+
+
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Writes help as the other commands do."""
+
+    def add_usage(
+        self,
+        usage: str | None,
+        actions: Iterable[argparse.Action],
+        groups: Iterable[argparse._MutuallyExclusiveGroup],
+        prefix: str | None = None,
+    ) -> None:
+        """See `argparse.HelpFormatter`."""
+        super().add_usage(usage, actions, groups, prefix or "Usage: ")
+
+
+class Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong, as the other commands do."""
+
+    def error(self, message: str) -> NoReturn:
+        """See `argparse.ArgumentParser`."""
+        self.exit(2, f"relay: {message.removeprefix('argument ')}\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """The options of `relay serve`."""
-    parser = argparse.ArgumentParser(prog="relay serve", description="Run the relay.")
-    parser.add_argument("--listen", action="append", metavar="HOST:PORT", help="where to listen (may be given again)")
-    parser.add_argument("--tls", action="store_true", default=None, help="speak TLS (see: relay tls init)")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="the data directory")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="the settings file")
+    parser = Parser(
+        prog="relay serve",
+        usage="relay serve [OPTIONS]",
+        description=ABOUT,
+        formatter_class=Help,
+        add_help=False,
+    )
+    options = parser.add_argument_group("Options")
+    options.add_argument(
+        "--listen",
+        action="append",
+        type=_listened_on,
+        metavar="HOST:PORT",
+        help="Where to listen (may be given again).",
+    )
+    options.add_argument("--tls", action="store_true", default=None, help="Speak TLS (see: relay tls init).")
+    options.add_argument("--data", type=_directory, metavar="DIR", help="The data directory.")
+    options.add_argument("--config", type=Path, metavar="FILE", help="The settings file.")
+    options.add_argument("--help", action="help", help="Show this message and exit.")
+    options.add_argument("-h", action="help", help=argparse.SUPPRESS)
     return parser
+
+
+def _listened_on(text: str) -> str:
+    try:
+        address(text)
+    except CannotServe as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def _directory(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("name a directory, or leave it out")
+    return Path(text)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -71,15 +131,37 @@ def main(arguments: Sequence[str]) -> int:
         )
         logs.set_level(settings.settings.log.level)
         data = data_directory(options.data)
-        data.mkdir(mode=0o750, parents=True, exist_ok=True)
+        _make(data)
         trio.run(serve, data, settings)
     except (*IN_THE_WAY, BaseExceptionGroup) as error:
         cause = _only(error)
         if not isinstance(cause, IN_THE_WAY):
             raise
-        logger.error("%s", _what_to_do(cause, options.data))
+        _say(_what_to_do(cause, data_directory(options.data)))
         return 1
     return 0
+
+
+def _say(message: str) -> None:
+    """Say what is in the way: to the journal as a record, to people as the other commands do."""
+    if logs.stderr_is_the_journal():
+        logger.error("%s", message)
+    else:
+        print(f"relay: {message}", file=sys.stderr)  # noqa: T201 - it is a command's last word, and no log
+
+
+def _make(data: Path) -> None:
+    """Make the data directory where it is not there yet.
+
+    Raises:
+        CannotServe: there can be none.
+    """
+    try:
+        data.mkdir(mode=0o750, parents=True, exist_ok=True)
+    except FileExistsError:
+        raise CannotServe(f"{data} is no directory: name another with --data") from None
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise CannotServe(f"{data} cannot be made ({error.strerror}): name another directory with --data") from None
 
 
 def _only(error: BaseException) -> BaseException:
@@ -89,15 +171,30 @@ def _only(error: BaseException) -> BaseException:
     return error
 
 
-def _what_to_do(error: BaseException, data: Path | None) -> str:
+def _what_to_do(error: BaseException, data: Path) -> str:
     if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
         return (
-            f"the store in {data_directory(data)} is damaged ({error}): `relay check` says where;"
+            f"the store in {data} is damaged ({error}): `relay check` says where;"
             " put a backup in place with `relay restore FILE`"
         )
     if isinstance(error, sqlite3.Error):
-        return f"the store in {data_directory(data)} cannot be opened: {error}"
-    return str(error)
+        return f"the store in {data} cannot be opened ({error}): see whether its disk is full or read-only"
+    if isinstance(error, NotAStore):
+        return f"the store in {data} cannot be opened: {error}. Move it away, or name another directory with --data"
+    if isinstance(error, NewerStore):
+        return f"the store in {data} cannot be opened: {error}"
+    if isinstance(error, Locked):
+        return f"{error}: stop it first, or name another directory with --data"
+    return _about_file(error, data) if isinstance(error, OSError) else str(error)
+
+
+def _about_file(error: OSError, data: Path) -> str:
+    where, why = error.filename or data, error.strerror or error
+    if isinstance(error, PermissionError):
+        return f"you may not use {where}: run this as the relay's user or as root"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{where} cannot be written ({why}): make room there, or name another directory with --data"
+    return f"{where} cannot be used ({why}): name another directory with --data"
 
 
 def address(text: str) -> tuple[str, int]:

@@ -138,7 +138,7 @@ def test_a_table_on_a_terminal_has_no_colour_where_none_is_wanted(tmp_path: Path
 def test_each_command_works_with_the_others_left_out(name: str) -> None:
     ran = run(name, "--help")
     assert ran.code == 0
-    assert "Usage: relay" in ran.out or name == "serve"
+    assert f"Usage: relay {name}" in ran.out
 
 
 def test_a_quick_command_does_not_import_what_it_does_not_need() -> None:

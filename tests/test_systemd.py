@@ -256,7 +256,7 @@ def test_a_socket_that_does_not_listen_is_refused_by_name(tmp_path: Path) -> Non
         process = inheriting(datagrams.fileno(), "-m", "relay", "serve", "--data", str(tmp_path))
         _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
-    assert said == "error: systemd hands over 'chat', which is no TCP socket that listens: see relay.socket\n"
+    assert said == "relay: systemd hands over 'chat', which is no TCP socket that listens: see relay.socket\n"
 
 
 def test_a_relay_without_a_network_of_its_own_learns_its_address_from_the_socket(

@@ -161,7 +161,7 @@ def _serve() -> Iterator[str]:
     """The options of `relay serve`, which has a parser of its own."""
     from relay.serve import parser
 
-    _, _, options = parser().format_help().partition("options:\n")
+    _, _, options = parser().format_help().partition("Options:\n")
     yield ".PP"
     yield ".nf"
     yield from map(_escape, options.rstrip().splitlines())

@@ -1,0 +1,128 @@
+"""`relay serve` as a command: its help, what it refuses, and in whose words."""
+
+import errno
+import os
+import re
+import socket
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from relay.cli.basic import serve
+from relay.serve import CannotServe, _what_to_do
+from relay.store.database import NewerStore
+from relay.store.lock import locked
+from tests.command_line import Ran, done
+
+
+def start(*arguments: str | Path) -> Ran:
+    """Run `relay serve` where it must end by itself."""
+    command = [sys.executable, "-m", "relay", "serve", *map(str, arguments)]
+    environment = {name: value for name, value in os.environ.items() if name != "JOURNAL_STREAM"}
+    ran = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=30, check=False)
+    return Ran(ran.returncode, ran.stdout, ran.stderr)
+
+
+def refused(*arguments: str | Path, code: int = 1) -> str:
+    ran = start(*arguments)
+    assert (ran.code, ran.out) == (code, ""), ran
+    assert ran.err.startswith("relay: ")
+    assert ran.err.count("\n") == 1
+    assert "Errno" not in ran.err
+    return ran.err.removeprefix("relay: ").rstrip("\n")
+
+
+def test_its_help_is_that_of_the_other_commands() -> None:
+    shown, other = done("serve", "--help").out, done("status", "--help").out
+    shape = re.compile(
+        r"^(?:Usage: relay \w+ \[OPTIONS\]|  Example: relay .*|Options:|  --help +Show .*)$", re.MULTILINE
+    )
+    assert len(shape.findall(shown)) == len(shape.findall(other)) == 4
+    for line in filter(None, (serve.__doc__ or "").splitlines()):
+        assert line.strip() in shown
+    assert done("serve", "-h").out == shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--listen", "foo"), "--listen: 'foo' is no address to listen on: it should look like 0.0.0.0:8765"),
+        (("--listen", "127.0.0.1:99999"), "--listen: '127.0.0.1:99999' is no address to listen on"),
+        (("--data", ""), "--data: name a directory, or leave it out"),
+        (("--data",), "--data: expected one argument"),
+        (("--frob",), "unrecognized arguments: --frob"),
+    ],
+)
+def test_wrong_use_exits_with_2(arguments: tuple[str, ...], said: str) -> None:
+    assert refused(*arguments, code=2).startswith(said)
+
+
+def test_a_directory_that_cannot_be_is_said_in_words(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    assert refused("--data", file) == f"{file} is no directory: name another with --data"
+    why = "(Not a directory): name another directory with --data"
+    assert refused("--data", file / "x") == f"{file}/x cannot be made {why}"
+    why = "(No such file or directory): name another directory with --data"
+    assert refused("--data", "/proc/foo") == f"/proc/foo cannot be made {why}"
+
+
+def test_a_directory_that_another_relay_has_is_named_with_what_to_do(tmp_path: Path) -> None:
+    with locked(tmp_path):
+        said = refused("--listen", "127.0.0.1:0", "--data", tmp_path)
+    assert said == (
+        f"process {os.getpid()} already has {tmp_path} open: stop it first, or name another directory with --data"
+    )
+
+
+def test_a_file_of_another_program_is_named_with_what_to_do(tmp_path: Path) -> None:
+    store = sqlite3.connect(tmp_path / "relay.db")
+    store.executescript("PRAGMA application_id = 7; CREATE TABLE other (x);")
+    store.close()
+    said = refused("--listen", "127.0.0.1:0", "--data", tmp_path)
+    assert said.startswith(f"the store in {tmp_path} cannot be opened: ")
+    assert said.endswith("Move it away, or name another directory with --data")
+
+
+def test_a_file_that_cannot_be_used_is_said_in_words(tmp_path: Path) -> None:
+    (tmp_path / "relay.lock").mkdir()
+    said = refused("--listen", "127.0.0.1:0", "--data", tmp_path)
+    assert said == f"{tmp_path}/relay.lock cannot be used (Is a directory): name another directory with --data"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(errno.EACCES, "no", "/d/relay.lock"), "you may not use /d/relay.lock: run this as"),
+        (OSError(errno.ENOSPC, "No space left on device", "/d/x"), "/d/x cannot be written (No space left on device)"),
+        (OSError("AF_UNIX path too long"), "/d cannot be used (AF_UNIX path too long): name another directory"),
+        (sqlite3.OperationalError("disk I/O error"), "the store in /d cannot be opened (disk I/O error): see whether"),
+        (sqlite3.DatabaseError("malformed"), "the store in /d is damaged (malformed): `relay check` says where"),
+        (NewerStore("this file is newer"), "the store in /d cannot be opened: this file is newer"),
+        (CannotServe("something else"), "something else"),
+    ],
+)
+def test_what_is_in_the_way_is_said_with_what_to_do(error: Exception, said: str) -> None:
+    assert _what_to_do(error, Path("/d")).startswith(said)
+
+
+def test_the_journal_gets_a_record_as_for_all_that_is_logged(tmp_path: Path) -> None:
+    file, journal = tmp_path / "file", tmp_path / "journal"
+    file.touch()
+    program = (
+        "import os, sys; from relay import logs; from relay.serve import main; status = os.fstat(2);"
+        "os.environ['JOURNAL_STREAM'] = f'{status.st_dev}:{status.st_ino}'; logs.JOURNAL = sys.argv[1];"
+        "sys.exit(main(['--data', sys.argv[2]]))"
+    )
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(journal))
+        listening.settimeout(5)
+        command = [sys.executable, "-c", program, str(journal), str(file)]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        assert (ran.returncode, ran.stdout, ran.stderr) == (1, "", "")
+        record = listening.recv(65_536).decode().splitlines()
+    assert f"MESSAGE={file} is no directory: name another with --data" in record
+    assert "PRIORITY=3" in record
