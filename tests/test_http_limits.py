@@ -27,6 +27,7 @@ NO_REQUESTS = [
     b"GET / HTTP/1.1\r\nHost: x\r\nA: \x00\r\n\r\n",
     b"GET /" + b"a" * 40_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
     b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 20_000,
+    b"GET //[ HTTP/1.1\r\nHost: x\r\n\r\n",
 ]
 
 
@@ -36,6 +37,16 @@ async def test_what_is_no_request_is_refused_and_the_connection_ends(tmp_path):
             head, _, body = (await answer_to(relay, data)).partition(b"\r\n\r\n")
             assert head.split()[1] in (b"400", b"431", b"501", b"505"), data[:80]
             assert json.loads(body)["error"]["code"] == "bad_request"
+
+
+async def test_a_head_that_nobody_foresaw_is_answered_once(tmp_path, monkeypatch):
+    def unforeseen(_connection, _event):
+        raise LookupError
+
+    monkeypatch.setattr(http.Connection, "_begin", unforeseen)
+    async with http_relay(tmp_path) as relay:
+        answer = await answer_to(relay, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert answer.count(b"HTTP/1.1 500 ") == 1
 
 
 async def test_a_head_that_does_not_come_ends_the_connection(tmp_path, autojump_clock, monkeypatch):
@@ -107,6 +118,7 @@ async def test_a_name_that_is_not_the_relays_is_refused(tmp_path):
                 "127.0.0.1.evil.example",
                 "localhost.evil.example",
                 "",
+                "[",
                 "localhost",
                 "LOCALHOST:1",
                 "192.168.7.7",
@@ -123,6 +135,7 @@ async def test_a_name_that_is_not_the_relays_is_refused(tmp_path):
         "127.0.0.1.evil.example",
         "localhost.evil.example",
         "",
+        "[",
         "a.b.lab.example",
     }
     assert {status for host, status in statuses.items() if host not in refused} == {401}
@@ -154,6 +167,7 @@ def test_any_name_will_do_where_the_settings_say_so():
         ("null", "relay:8765", False),
         ("", "relay:8765", False),
         ("file://", "relay:8765", False),
+        ("http://[", "relay:8765", False),
     ],
 )
 def test_which_pages_are_the_relays_own(origin, host, same):

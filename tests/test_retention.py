@@ -5,12 +5,17 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import trio
 
+from relay.core import retention
 from relay.core.asking import decided
 from relay.core.check import Finding, check
 from relay.core.commands import Command, DeleteChat, MarkRead
 from relay.core.relay import Relay, open_relay
 from relay.protocol import control, requests
+from relay.protocol.errors import RelayError
+from relay.settings import Retention as Kept
+from relay.settings import Settings
 from relay.store import queries
 
 DAY = 86_400_000
@@ -82,6 +87,32 @@ async def test_a_store_that_is_too_large_loses_its_oldest(tmp_path: Path) -> Non
         assert 20 < len(rows) < 150
         assert rows[-1].message_id == 200
     assert await _faults(tmp_path) == []
+
+
+async def test_a_disk_that_is_full_does_not_end_the_relay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = 0
+
+    async def full(*_what: object) -> None:
+        nonlocal tried
+        tried += 1
+        if tried == 2:
+            again.set()
+        raise RelayError.storage_full()
+
+    again = trio.Event()
+    monkeypatch.setattr(retention, "EVERY", 0.01)
+    settings = Settings(retention=Kept(days=1))
+    clock = Clock()
+    async with open_relay(tmp_path, clock=clock, settings=settings) as relay:
+        await _two_users(relay)
+        await _say(relay, 1, "b", "old")
+        clock.now += 2 * DAY
+        monkeypatch.setattr(retention, "decided", full)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(relay.retention.run)
+            with trio.fail_after(5):
+                await again.wait()
+            nursery.cancel_scope.cancel()
 
 
 async def test_what_was_said_in_a_chat_that_is_gone_is_erased(tmp_path: Path) -> None:

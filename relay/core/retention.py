@@ -14,6 +14,7 @@ from relay.core.asking import decided
 from relay.core.clock import Clock
 from relay.core.commands import ADMIN, Command, PruneHistory
 from relay.core.state import State
+from relay.protocol.errors import RelayError
 from relay.settings import Retention as Kept
 from relay.store import chores, queries
 from relay.store.database import Connection
@@ -45,7 +46,8 @@ class Retention:
             try:
                 await self.erase_gone()
                 await self.prune()
-            except sqlite3.Error as error:
+            except (sqlite3.Error, RelayError) as error:
+                # Where the disk is full people must still be able to read.
                 logger.warning("cannot remove old messages now: %s", error)
             await trio.sleep(EVERY)
 

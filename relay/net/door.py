@@ -120,6 +120,9 @@ class Door:
                 return None
             except Exception as error:  # noqa: BLE001 - every failure has an answer
                 answer = _failure(error)
+                if request is None:
+                    # Where the next one would begin nobody knows: the same bytes would fail for ever.
+                    connection.reusable = False
             try:
                 await connection.answer(request, answer, self._fixed(answer))
             except Gone:

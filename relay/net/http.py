@@ -277,7 +277,11 @@ class Connection:
         if len(event.target) + sum(len(name) + len(value) for name, value in event.headers) > HEAD_BYTES:
             self.reusable = False
             raise Refused(431, "bad_request", f"the request's head is over {HEAD_BYTES} bytes")
-        request = Request(self, event)
+        try:
+            request = Request(self, event)
+        except ValueError as error:
+            self.reusable = False
+            raise Refused(400, "bad_request", f"this is no target: {error}") from None
         closing = b"close" in request.headers.get(b"connection", b"").lower()
         self.reusable = event.http_version >= b"1.1" and not closing
         self._body_read = 0

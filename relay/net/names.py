@@ -104,8 +104,8 @@ def browser_address(
 
 def split_host(value: str) -> tuple[str, str]:
     """Take a `Host` header apart: the name or address, and the port or nothing."""
-    host = urlsplit(f"//{value}")
     try:
+        host = urlsplit(f"//{value}")
         port = "" if host.port is None else str(host.port)
     except ValueError:
         return "", ""
@@ -154,12 +154,12 @@ def same_origin(origin: str, host: str, *, secure: bool) -> bool:
 
     The scheme is not compared: behind a proxy that ends TLS the two differ.
     """
-    page = urlsplit(origin)
-    if page.scheme not in ("http", "https"):
-        return False
     try:
+        page = urlsplit(origin)
         port = page.port or (443 if page.scheme == "https" else 80)
     except ValueError:
+        return False
+    if page.scheme not in ("http", "https"):
         return False
     name, named_port = split_host(host)
     # A browser leaves out the port that goes with its scheme, in both headers.
