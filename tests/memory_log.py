@@ -32,6 +32,8 @@ from relay.store.entry import (
 )
 
 T0 = 1_767_225_600_000
+ROUNDS = 6
+"""How often a batch may ask for facts: what one answers must not depend on many before it."""
 
 
 class MemoryLog:
@@ -71,7 +73,7 @@ class MemoryLog:
 
     def _commit(self, batch: list[Command]) -> list[Any]:
         facts: Facts = {}
-        for _ in range(20):
+        for _ in range(ROUNDS):
             draft = decide.decide(self.state, batch, facts)
             if draft.unknown:
                 facts.update({fact: self._look_up(fact) for fact in draft.unknown})

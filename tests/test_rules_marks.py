@@ -134,6 +134,23 @@ def test_repeats_in_one_batch_answer_alike(log: MemoryLog) -> None:
         assert first.message_id == 2
 
 
+@pytest.mark.parametrize("reads", [{0, 1}, {0}, {1}, set()])
+def test_many_marks_in_one_batch_are_what_they_would_be_one_by_one(log: MemoryLog, reads: set[int]) -> None:
+    one_by_one = MemoryLog()
+    one_by_one.add_users("User1", "User2", "User3")
+    for each in (log, one_by_one):
+        each.group("User1", "User2", "User3")
+        for n in range(30):
+            each.new("User2" if n % 5 == 4 else "User1" if n % 3 else "User3", "g-1", f"c{n}")
+    marks = [(n, n % 2 in reads) for n in (*range(1, 25), 7, 3, 28)]
+    together = log.run(*(log.mark("User2", "g-1", n, read=read) for n, read in marks))
+    apart = one_by_one.run(*(one_by_one.mark("User2", "g-1", n, read=read) for n, read in marks), alone=True)
+    assert together == apart
+    told, told_apart = ([entry for entry in each.entries if entry.covered] for each in (log, one_by_one))
+    assert [(one.kind, one.covered) for one in told] == [(one.kind, one.covered) for one in told_apart]
+    assert len(told) > 16
+
+
 def test_the_unread_count_is_right_within_a_batch(log: MemoryLog) -> None:
     said(log, 3)
     said_again = [

@@ -43,11 +43,12 @@ def _mark(draft: Drafting, command: Command, key: int, message_id: int | None, *
     place = (key, user)
     dlvrd = draft.dlvrd.get(place, member.dlvrd)
     before = draft.read.get(place, member.read) if read else dlvrd
-    covered = _covered(draft, key, user, before, upto)
+    covered = _covered(draft, key, user, before, upto, read=read)
     if not covered:
         return _repeat_mark(draft, key, user, message_id, read=read)
     top = max(covered, key=lambda one: one.message_id)
-    unread = _unread(draft, chat, user, top.message_id, last) if read else 0
+    # What lies between the highest covered one and `upto` is the user's own, so both leave as many unread.
+    unread = _unread(draft, chat, user, upto, last) if read else 0
     draft.dlvrd[place] = max(dlvrd, top.message_id)
     if read:
         draft.read[place] = top.message_id
@@ -86,7 +87,7 @@ def _repeat_mark(draft: Drafting, key: int, user: int, message_id: int | None, *
 def _first_mark(draft: Drafting, key: int, user: int, message_id: int, *, read: bool) -> Marked | None:
     """When the highest message up to this one was first marked: in this batch, or before it."""
     member = draft.state.members[key][user]
-    marked_here = _covered(draft, key, user, member.read if read else member.dlvrd, message_id)
+    marked_here = _covered(draft, key, user, member.read if read else member.dlvrd, message_id, read=read)
     if not marked_here:
         return draft.fact(FirstMark(key, user, read, message_id))  # type: ignore[no-any-return]
     top = max(marked_here, key=lambda one: one.message_id)
@@ -106,7 +107,7 @@ def _missed(draft: Drafting, key: int, user: int) -> int:
     return draft.state.missed(chat, user) + sum(1 for _, author, _ in draft.sent.get(key, ()) if author != user)
 
 
-def _covered(draft: Drafting, chat: int, user: int, after: int, upto: int) -> tuple[Covered, ...]:
+def _covered(draft: Drafting, chat: int, user: int, after: int, upto: int, *, read: bool) -> tuple[Covered, ...]:
     """For each author but the user their highest message in (after, upto], the highest first."""
     if upto <= after:
         return ()
@@ -114,16 +115,22 @@ def _covered(draft: Drafting, chat: int, user: int, after: int, upto: int) -> tu
     if everybody is None:
         found = _covered_by_anyone(draft, chat, after, upto)
         if found is None:
-            return _covered_from_log(draft, chat, user, after, upto)
+            return _covered_from_log(draft, chat, user, after, upto, read=read)
         everybody = draft.coverage[chat, after, upto] = found
     return tuple(one for one in everybody if one.author != user)
 
 
-def _covered_from_log(draft: Drafting, chat: int, user: int, after: int, upto: int) -> tuple[Covered, ...]:
+def _covered_from_log(
+    draft: Drafting, chat: int, user: int, after: int, upto: int, *, read: bool
+) -> tuple[Covered, ...]:
     """The same where the tail is too short: what this batch says is in no log yet."""
+    member = draft.state.members[chat][user]
+    # Not from `after`, which depends on the marks before in this batch: each would have to wait for the one before it.
+    marked = member.read if read else member.dlvrd
     found = {one.author: one for one in _covered_by_batch(draft, chat, after, upto) if one.author != user}
-    for one in draft.fact(CoveredBy(chat, user, after, upto)):
-        found.setdefault(one.author, one)
+    for one in draft.fact(CoveredBy(chat, user, marked, upto)):
+        if one.message_id > after:
+            found.setdefault(one.author, one)
     return tuple(found.values())
 
 
