@@ -81,8 +81,10 @@ class Client:
         self._token = token
         self._reconnect = reconnect
         self._tls = tls
+        self._done = after
+        """The last event id that was handled: where a replay goes on, so that those that wait can be acknowledged."""
         self._last = after
-        """The last event id that was taken in: where a replay goes on."""
+        """The last event id that was taken in: what comes again up to here is known."""
         self._socket: WebSocketConnection | None = None
         self._connected = trio.Event()
         self._waiting: dict[str, _Waiting] = {}
@@ -211,6 +213,7 @@ class Client:
     async def _acknowledge(self) -> None:
         handled, self._handled = self._handled, None
         if handled is not None:
+            self._done = handled
             await self._say(codec.encode(Ack(id=handled)))
 
     async def connected(self) -> None:
@@ -250,8 +253,8 @@ class Client:
         parts = urlsplit(self._url)
         host, port = parts.hostname or "localhost", parts.port or (443 if parts.scheme == "wss" else 80)
         target = parts.path or "/ws"
-        if self._last is not None:
-            target += f"?after={self._last}"
+        if self._done is not None:
+            target += f"?after={self._done}"
         try:
             # The stream is ours, so that it is closed whatever the handshake ends in.
             with trio.fail_after(HANDSHAKE):

@@ -132,15 +132,22 @@ async def test_it_goes_where_the_address_says(
         assert link.headers[b"authorization"] == b"Bearer token"
 
 
-async def test_it_asks_for_what_came_after_the_last_event_it_had(relay: Relay, autojump_clock: MockClock) -> None:
-    async with client(after=7):
+async def test_it_asks_for_what_came_after_the_last_event_that_was_handled(
+    relay: Relay, autojump_clock: MockClock
+) -> None:
+    async with client(after=7) as ours:
         async with relay.comes() as link:
             assert link.path == "/ws?after=7"
-            await link.tell(9)
-            await link.tell(None)
+            for event_id in (8, 9, None, 10):
+                await link.tell(event_id)
             await wait_all_tasks_blocked()
+            assert [(await anext(ours)).id for _ in range(2)] == [8, 9]
         async with relay.comes() as link:
-            assert link.path == "/ws?after=9"
+            assert link.path == "/ws?after=8", "the ninth is not handled yet, and must be told anew to be acknowledged"
+            for event_id in (9, 10, 11):
+                await link.tell(event_id)
+            assert [(await anext(ours)).id for _ in range(3)] == [None, 10, 11]
+            assert [(await link.heard())["id"] for _ in range(2)] == [9, 10]
 
 
 async def test_it_says_every_few_seconds_that_it_is_there(relay: Relay, autojump_clock: MockClock) -> None:

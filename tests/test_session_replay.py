@@ -256,6 +256,32 @@ async def test_who_joins_is_not_told_of_what_was_said_before(relay: House, one: 
             assert [event for event in durable(await three.rest()) if event != "chats"] == [("new", 2)]
 
 
+async def test_what_a_device_says_it_has_is_acknowledged(relay: House, one: Client) -> None:
+    await say(one, "User2", "open")
+    async with relay.device("User2") as two:
+        await acknowledged(two)
+    await one.rest()
+    async with relay.device("User2") as two:
+        await say(one, "User2", "its", "acknowledgement", "is lost")
+        last = [await two.until("new") for _ in range(2)][-1]
+    async with relay.open_from("User2", last["id"]) as two:
+        assert durable(await two.rest()) == [("new", 4)]
+        told = [frame["payload"]["messageId"] for frame in await one.rest() if frame.get("eventType") == "dlvrd"]
+        assert told == [3]
+    async with relay.device("User2") as two:
+        assert durable(await two.rest()) == [("new", 4)]
+
+
+async def test_an_event_that_was_never_told_is_nothing_to_go_on_from(relay: House, one: Client) -> None:
+    await say(one, "User2", "open")
+    async with relay.device("User2") as two:
+        await acknowledged(two)
+    await say(one, "User2", "waits")
+    for _ in range(2):
+        async with relay.open_from("User2", 2**40) as two:
+            assert durable(await two.rest()) == [("new", 2)]
+
+
 async def test_live_and_replayed_events_are_the_same(relay: House, one: Client) -> None:
     await say(one, "User2", "open")
     await relay.add_device("User2", "laptop")

@@ -105,6 +105,46 @@ class Service:
         oldest = await queries.oldest_undelivered(self.reading, user, chats) if chats else None
         return now if oldest is None else oldest - 1
 
+    async def position(self, user: int, device: int, since: int | None) -> int:
+        """Where the events of a device that connects start: after its cursor, or after what it says it has (section 7).
+
+        Args:
+            user: whose it is.
+            device: its key; `NO_DEVICE` has no cursor.
+            since: the last event id that it says it has. An id that was never given is no word of this log's.
+        """
+        now = self.state.seq
+        if since is not None and since > now:
+            since = None
+        if device == NO_DEVICE:
+            return now if since is None else since
+        self.settle()
+        if device not in self.log.cursors:
+            first = await self.first_position(user)
+            if device not in self.log.cursors:
+                await self.log.first_cursor(device, first, self.clock())
+        cursor = self.log.cursors[device][0]
+        if since is None:
+            return cursor
+        if since > cursor:
+            await self._has(user, device, cursor, since)
+        return since
+
+    async def _has(self, user: int, device: int, cursor: int, since: int) -> None:
+        """Take what a device has for acknowledged: it may have said so when the connection broke."""
+        now = self.clock()
+        chats = [chat.key for chat, _ in self.state.listed(user)]
+        for chat, message_id in await queries.reached(self.reading, user, chats, cursor, since):
+            self._reached(user, device, chat, message_id, now)
+        self.log.keep_cursor(device, since, now)
+
+    def _reached(self, user: int, device: int, chat: int, message_id: int, now: int) -> None:
+        """A device has a chat up to a message, which counts as delivered."""
+        member = self.state.members[chat].get(user)
+        if member is not None and member.dlvrd < message_id:
+            mark = commands.MarkDelivered(chat, message_id)
+            self.log.append_late((chat, user), message_id, Command(now, user, device, mark))
+
     # Frames.
 
     def take(self, subscriber: Subscriber, frame: bytes, now: float) -> Awaitable[None] | None:
@@ -160,10 +200,7 @@ class Service:
             subscriber.unsettled = False
             user, device = subscriber.user, subscriber.device
             for chat, message_id in subscriber.reached.items():
-                member = self.state.members[chat].get(user)
-                if member is not None and member.dlvrd < message_id:
-                    mark = commands.MarkDelivered(chat, message_id)
-                    self.log.append_late((chat, user), message_id, Command(now, user, device, mark))
+                self._reached(user, device, chat, message_id, now)
             subscriber.reached.clear()
             if device != NO_DEVICE:
                 self.log.keep_cursor(device, subscriber.cursor, now)

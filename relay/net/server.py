@@ -12,7 +12,6 @@ from collections.abc import Iterable
 import trio
 
 from relay.core.relay import Relay
-from relay.core.service import NO_DEVICE
 from relay.net import frames
 from relay.net.door import Door, Entrance
 from relay.net.http import HEAD_SECONDS
@@ -235,25 +234,13 @@ class Server:
         entrance = await self.door.serve(transport, secure=secure, full=self._full)
         if entrance is None:
             return None
-        position = await self._position(entrance.user, entrance.device, entrance.since)
+        position = await self.relay.service.position(entrance.user, entrance.device, entrance.since)
         await _send(transport, entrance.answer)
         if self._stopping:
             await _send(transport, frames.encode_close(SERVER_RESTARTING, RESTARTS))
             transport.end()
             return None
         return entrance, position
-
-    async def _position(self, user: int, device: int, since: int | None) -> int:
-        """Where a device's events start: after what it says it has, else after its cursor (section 7)."""
-        relay = self.relay
-        if device == NO_DEVICE:
-            return relay.state.seq if since is None else min(since, relay.state.seq)
-        relay.service.settle()
-        if device not in relay.log.cursors:
-            position = await relay.service.first_position(user)
-            if device not in relay.log.cursors:
-                await relay.log.first_cursor(device, position, relay.clock())
-        return relay.log.cursors[device][0] if since is None else min(since, relay.state.seq)
 
     async def _silence(self) -> None:
         """Let typists fall silent in time."""

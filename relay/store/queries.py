@@ -237,6 +237,21 @@ async def oldest_undelivered(connection: Connection, user: int, chats: Sequence[
     return seq  # type: ignore[no-any-return]
 
 
+async def reached(
+    connection: Connection, user: int, chats: Sequence[int], after: int, upto: int
+) -> Sequence[tuple[int, int]]:
+    """Find of each chat the highest message of others that was logged after one `seq` and up to another.
+
+    Returns:
+        Chat keys and message ids.
+    """
+    return await connection.execute(
+        "SELECT chat, max(message_id) FROM log WHERE seq > ? AND seq <= ? AND kind = 1 AND actor <> ?"
+        " AND chat IN (SELECT value FROM json_each(?)) GROUP BY chat",
+        (after, upto, user, as_json(chats)),
+    )
+
+
 class HistoryRow(NamedTuple):
     """One message of a chat's history as it is now."""
 
