@@ -15,7 +15,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -32,7 +32,9 @@ from relay.protocol.events import ClientTyping
 from relay.protocol.objects import Attachment
 
 SIGN_OF_LIFE = 8.0
-"""Seconds between two signs of life; the relay waits 20 (protocol.md, section 4)."""
+"""Seconds between two signs of life; the relay waits 20 (protocol.md, section 4), and answers each."""
+SILENCE = 20.0
+"""Seconds without a word of the relay's after which the connection counts as lost."""
 UNHANDLED = 4_096
 """Events that may wait to be taken; beyond them the relay is asked again later."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 15.0
@@ -49,6 +51,8 @@ LOST = (
     trio.TooSlowError,
 )
 """What ends a connection, and is answered with a new one."""
+ONCE = frozenset({"createChat", "leaveChat", "deleteChat", "revokeDevice", "invite"})
+"""Requests that are not the same when they are said again."""
 REVOKED = 4401
 
 T = TypeVar("T")
@@ -56,6 +60,10 @@ T = TypeVar("T")
 
 class SignedOut(Exception):
     """The relay does not take this token, or takes it no more."""
+
+
+class Unanswered(Exception):
+    """The connection was lost before the answer: whether the relay did it is not known."""
 
 
 class Received(NamedTuple):
@@ -68,9 +76,12 @@ class Received(NamedTuple):
 
 
 class _Waiting(msgspec.Struct):
+    payload_type: str
     frame: bytes
     done: trio.Event
+    sent: bool = False
     response: Response | None = None
+    failure: Exception | None = None
 
 
 class Client:
@@ -93,6 +104,8 @@ class Client:
         self._behind = False
         self._handled: int | None = None
         self._ended: Exception | None = None
+        self._heard = 0.0
+        """When the relay last said something on this connection, trio's time."""
         self._served = False
         """Whether the relay has said anything on this connection."""
         self._over = False
@@ -143,8 +156,14 @@ class Client:
 
         Raises:
             RelayError: the relay refused it.
+            Unanswered: the connection was lost before the answer, and it is no request to make twice.
             SignedOut: the token is not good any more.
         """
+        if self._over:
+            raise self._closed()
+        if isinstance(payload, requests.Edit) and payload.client_message_id is None:
+            # Said again it would be another edit.
+            payload = msgspec.structs.replace(payload, client_message_id=str(uuid.uuid4()))
         request_id = str(uuid.uuid4())
         frame = codec.encode(
             Request(
@@ -154,14 +173,15 @@ class Client:
                 payload=msgspec.Raw(codec.encode(payload)),
             )
         )
-        waiting = self._waiting[request_id] = _Waiting(frame, trio.Event())
+        waiting = self._waiting[request_id] = _Waiting(payload_type, frame, trio.Event())
         try:
+            waiting.sent = self._socket is not None
             await self._say(frame)
             await waiting.done.wait()
         finally:
             self._waiting.pop(request_id, None)
         if waiting.response is None:
-            raise self._ended or SignedOut("the connection is closed")
+            raise waiting.failure or self._closed()
         if waiting.response.error is not None:
             error = waiting.response.error
             raise RelayError(error.code, error.message, retry_after=error.retry_after)
@@ -175,6 +195,9 @@ class Client:
     async def background(self) -> None:
         """Say that this device goes to the background."""
         await self._say(codec.encode(ClientEvent(event_type="offline")))
+
+    def _closed(self) -> Exception:
+        return self._ended or SignedOut("the connection is closed")
 
     async def _say(self, frame: bytes) -> None:
         """Send if there is a connection; where there is none, a new one sends what still waits."""
@@ -211,10 +234,11 @@ class Client:
         return event
 
     async def _acknowledge(self) -> None:
-        handled, self._handled = self._handled, None
-        if handled is not None:
-            self._done = handled
-            await self._say(codec.encode(Ack(id=handled)))
+        if self._handled is not None:
+            self._done = self._handled
+            await self._say(codec.encode(Ack(id=self._handled)))
+            # Only now: who gives up waiting for the next event acknowledges this one the next time.
+            self._handled = None
 
     async def connected(self) -> None:
         """Wait until there is a connection.
@@ -270,7 +294,7 @@ class Client:
                         max_message_size=MESSAGE_BYTES,
                         message_queue_size=64,
                     )
-                await self._converse(socket)
+                await self._converse(socket, stream)
         except* LOST as group:
             self._lost(group)
 
@@ -288,13 +312,13 @@ class Client:
             return await trio.open_ssl_over_tcp_stream(host, port, ssl_context=self._tls)
         return await trio.open_tcp_stream(host, port)
 
-    async def _converse(self, socket: WebSocketConnection) -> None:
+    async def _converse(self, socket: WebSocketConnection, stream: trio.abc.Stream) -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._live, socket)
+            self._heard = trio.current_time()
+            nursery.start_soon(self._live, socket, stream)
             self._socket = socket
             try:
-                for waiting in list(self._waiting.values()):
-                    await socket.send_message(waiting.frame.decode())
+                await self._say_again(socket)
                 self._connected.set()
                 while True:
                     self._take(await socket.get_message())
@@ -305,16 +329,30 @@ class Client:
                 self._socket = None
                 nursery.cancel_scope.cancel()
 
-    async def _live(self, socket: WebSocketConnection) -> None:
+    async def _say_again(self, socket: WebSocketConnection) -> None:
+        """Send what waits for an answer: what was said before, too, where twice is as good as once."""
+        for waiting in list(self._waiting.values()):
+            if waiting.sent and waiting.payload_type in ONCE:
+                waiting.failure = Unanswered(f"the connection was lost before the answer to {waiting.payload_type}")
+                waiting.done.set()
+            else:
+                waiting.sent = True
+                await socket.send_message(waiting.frame.decode())
+
+    async def _live(self, socket: WebSocketConnection, stream: trio.abc.Stream) -> None:
+        """Give signs of life, and give the connection up where none come back."""
         while True:
             await trio.sleep(SIGN_OF_LIFE)
-            try:
+            with trio.move_on_after(SIGN_OF_LIFE) as patience, suppress(ConnectionClosed):
                 await socket.send_message("ping")
-            except ConnectionClosed:
+            # What was sent in part can be followed by nothing else.
+            if patience.cancelled_caught or trio.current_time() - self._heard > SILENCE:
+                await trio.aclose_forcefully(stream)
                 return
 
     def _take(self, message: str | bytes) -> None:
         self._served = True
+        self._heard = trio.current_time()
         frame = message.encode() if isinstance(message, str) else message
         if frame == codec.PONG:
             return

@@ -10,8 +10,8 @@ import trio
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, wrap_server_stream
 
-from relay.client import FIRST_PAUSE, LONGEST_PAUSE, SIGN_OF_LIFE, Client, SignedOut, connect
-from relay.protocol import codec, events, requests
+from relay.client import FIRST_PAUSE, LONGEST_PAUSE, SIGN_OF_LIFE, SILENCE, Client, SignedOut, Unanswered, connect
+from relay.protocol import codec, events, objects, requests
 from relay.protocol.errors import RelayError
 
 URL = "ws://relay.test/ws"
@@ -31,7 +31,7 @@ class Link:
         """What the client says next, its signs of life aside."""
         with trio.fail_after(LONG):
             while (text := await self.socket.get_message()) == "ping":
-                pass
+                await self.socket.send_message(codec.PONG.decode())
         return json.loads(text)
 
     async def quiet(self) -> None:
@@ -161,6 +161,15 @@ async def test_it_says_every_few_seconds_that_it_is_there(relay: Relay, autojump
         assert (await anext(ours)).id == 1, "what answers it is no event"
 
 
+async def test_a_relay_that_says_nothing_any_more_is_connected_to_anew(relay: Relay, autojump_clock: MockClock) -> None:
+    async with client() as ours, relay.comes(), trio.open_nursery() as nursery:
+        nursery.start_soon(ours.send, "User2", "into the void")
+        begun = trio.current_time()
+        async with relay.comes() as again:
+            assert SILENCE < trio.current_time() - begun < 2 * SILENCE
+            await again.accept(await again.heard())
+
+
 async def test_it_tries_again_ever_more_seldom(
     relay: Relay, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,6 +236,40 @@ async def test_what_was_not_answered_is_said_again_and_what_was_is_not(relay: Re
             await link.quiet()
 
 
+async def test_what_is_not_the_same_when_said_twice_is_said_once(relay: Relay, autojump_clock: MockClock) -> None:
+    make = requests.CreateChat(type="group", name="Crew", participants=[])
+    failed = 0
+
+    async def ask() -> None:
+        nonlocal failed
+        with pytest.raises(Unanswered, match="createChat"):
+            await ours.request("createChat", make)
+        failed += 1
+
+    async with client() as ours, trio.open_nursery() as nursery:
+        async with relay.comes() as link:
+            nursery.start_soon(ask)
+            assert (await link.heard())["payloadType"] == "createChat"
+        nursery.start_soon(ours.request, "createChat", make)
+        async with relay.comes() as link:
+            later = await link.heard()
+            assert (later["payloadType"], failed) == ("createChat", 1), "this one was not said before"
+            answer = objects.Chat(chat_id="g-1", type="group", name="Crew", missed=0, meta=objects.ChatMeta())
+            await link.socket.send_message(codec.response(later["id"], 1, answer).decode())
+            await link.quiet()
+
+
+async def test_an_edit_gets_an_id_by_which_a_repeat_is_known(relay: Relay, autojump_clock: MockClock) -> None:
+    async with client() as ours, trio.open_nursery() as nursery:
+        async with relay.comes() as link:
+            nursery.start_soon(ours.request, "edit", requests.Edit(chat_id="b", original_message_id=1, message="x"))
+            first = await link.heard()
+        async with relay.comes() as link:
+            again = await link.heard()
+            assert again == first
+            await link.accept(again)
+
+
 async def test_an_answer_is_for_who_asked_and_that_of_nobody_is_let_pass(
     relay: Relay, autojump_clock: MockClock
 ) -> None:
@@ -286,6 +329,28 @@ async def test_what_nobody_could_hear_is_no_error(relay: Relay, autojump_clock: 
 
 
 # Hearing.
+
+
+async def test_who_gives_up_waiting_acknowledges_all_the_same(
+    relay: Relay, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, slow = Client._say, True
+
+    async def say(ours: Client, frame: bytes) -> None:
+        if slow:
+            await trio.sleep(2)
+        await real(ours, frame)
+
+    monkeypatch.setattr(Client, "_say", say)
+    async with client() as ours, relay.comes() as link:
+        await link.tell(3)
+        assert (await anext(ours)).id == 3
+        with trio.move_on_after(1):
+            await anext(ours)
+        slow = False
+        with trio.move_on_after(1):
+            await anext(ours)
+        assert await link.heard() == {"type": "ack", "id": 3}
 
 
 async def test_an_event_is_acknowledged_once_the_next_is_asked_for(relay: Relay, autojump_clock: MockClock) -> None:
@@ -388,6 +453,15 @@ async def test_a_device_that_is_revoked_ends_all_that_waits(relay: Relay, autoju
             with pytest.raises(SignedOut):
                 await ours.connected()
     assert len(relay.asked) == 1
+
+
+async def test_when_it_is_over_nothing_waits_for_an_answer(relay: Relay, autojump_clock: MockClock) -> None:
+    async with client(reconnect=False) as ours:
+        async with relay.comes():
+            await ours.connected()
+        await trio.sleep(1)
+        with trio.fail_after(LONG), pytest.raises(SignedOut, match="closed"):
+            await ours.send("User2", "hello")
 
 
 async def test_without_coming_back_it_ends_with_the_connection(relay: Relay, autojump_clock: MockClock) -> None:

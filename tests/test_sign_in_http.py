@@ -51,6 +51,16 @@ async def test_an_expired_or_made_up_invite_lets_nobody_in(tmp_path):
         assert "set-cookie" not in answer.headers
 
 
+async def test_a_clock_that_was_ahead_makes_no_invite_that_has_expired(tmp_path):
+    now = 1_800_000_000_000
+    async with http_relay(tmp_path, clock=lambda: now) as relay, relay.browser() as browser:
+        now += 30 * 86_400_000
+        await relay.user("anna")
+        now -= 30 * 86_400_000
+        code = await relay.invite("anna")
+        assert (await browser.post("/session", json={"invite": code})).status_code == 200
+
+
 async def test_an_invite_survives_a_restart_and_so_does_its_use(tmp_path):
     async with http_relay(tmp_path) as relay:
         first, second = await relay.invite("anna", new=True), await relay.invite("anna")

@@ -197,7 +197,8 @@ class SignIn:
         Raises:
             RelayError: they may not, or there is no such user or chat.
         """
-        now = self._clock()
+        # By the log's time, by which it is looked at, and which does not go back when the machine's clock is set back.
+        now = max(self._clock(), self._state.at)
         code = new_code()
         expires_at = now + round(self._settings.invite_hours * HOUR)
         request = commands.MakeInvite(
