@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from memory_log import T0, MemoryLog, code
 
-from relay.core import render
+from relay.core import commands, render
 from relay.core.commands import Command
 from relay.protocol import control, requests
 from relay.store import kinds
@@ -21,8 +21,8 @@ def edit(chat_id: str, original: int, text: str | None = "better", client_id: st
     return requests.Edit(chat_id=chat_id, original_message_id=original, message=text, client_message_id=client_id)
 
 
-def delete(chat_id: str, original: int) -> requests.Delete:
-    return requests.Delete(chat_id=chat_id, original_message_id=original)
+def delete(chat_id: str, original: int, client_id: str | None = None) -> requests.Delete:
+    return requests.Delete(chat_id=chat_id, original_message_id=original, client_message_id=client_id)
 
 
 # Dialogs and favorites.
@@ -149,6 +149,31 @@ def test_a_repeat_is_known_after_the_message_was_deleted(log: MemoryLog) -> None
     assert log.new("User1", "User2", "c1") == first
 
 
+@pytest.mark.parametrize("lost", ["the right to write", "the chat"])
+def test_a_repeat_is_known_to_one_who_may_say_nothing_any_more(log: MemoryLog, lost: str) -> None:
+    log.group("User1", "User2", type_="channel")
+    log.do("User1", requests.UpdateChat(chat_id="g-1", admins=["User2"]))
+    first = log.new("User2", "g-1", "c1")
+    if lost == "the chat":
+        log.do("User1", commands.RemoveParticipants("g-1", ["User2"]))
+    else:
+        log.do("User1", requests.UpdateChat(chat_id="g-1", admins=[]))
+    entries = len(log.entries)
+    assert log.new("User2", "g-1", "c1") == first
+    assert code(log.new("User2", "g-1", "c2")) == ("not_found" if lost == "the chat" else "forbidden")
+    assert code(log.new("User3", "g-1", "c1")) == "not_found"
+    assert len(log.entries) == entries
+
+
+def test_a_repeat_does_not_bring_back_a_dialog_that_was_cleared(log: MemoryLog) -> None:
+    first = log.new("User1", "User2", "c1")
+    log.do("User1", commands.DeleteChat("User2"))
+    entries = len(log.entries)
+    said = requests.New(chat_id="User2", client_message_id="c1", message="hello", reply_to=7)
+    assert log.do("User1", said) == first
+    assert len(log.entries) == entries
+
+
 def test_a_client_id_of_a_message_cannot_be_that_of_an_edit(log: MemoryLog) -> None:
     log.new("User1", "User2", "c1")
     log.do("User1", edit("User2", 1, client_id="c2"))
@@ -169,6 +194,19 @@ def test_a_repeated_deletion_is_the_same_deletion(log: MemoryLog) -> None:
     first = log.do("User1", delete("User2", 1))
     entries = len(log.entries)
     assert log.do("User1", delete("User2", 1)) == first
+    assert len(log.entries) == entries
+
+
+def test_a_deletions_client_id_is_its_own(log: MemoryLog) -> None:
+    for client_id in ("c1", "c2"):
+        log.new("User1", "User2", client_id)
+    first = log.do("User1", delete("User2", 1, client_id="d1"))
+    entries = len(log.entries)
+    assert first.client_message_id == "d1"
+    assert log.do("User1", delete("User2", 1, client_id="d1")) == first
+    assert code(log.do("User1", delete("User2", 2, client_id="d1"))) == "conflict"
+    assert code(log.do("User1", delete("User2", 2, client_id="c2"))) == "conflict"
+    assert code(log.new("User1", "User2", "d1")) == "conflict"
     assert len(log.entries) == entries
 
 

@@ -36,6 +36,17 @@ async def lines() -> AsyncIterator[Lines]:
         nursery.cancel_scope.cancel()
 
 
+async def test_who_is_cut_off_lets_go_of_its_socket_after_whoever_told_it_of_news() -> None:
+    readiness = Readiness()
+    there = Lines(readiness)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(readiness.run)
+        await settled()
+        nursery.cancel_scope.cancel()
+    for one in (*there.ours, *there.peers):
+        one.close()
+
+
 async def settled() -> None:
     """Let everything happen that can."""
     await trio.testing.wait_all_tasks_blocked(0.02)

@@ -25,7 +25,10 @@ class Reader(Protocol):
 
 
 class Readiness:
-    """The epoll, and who reads from what."""
+    """The epoll, and who reads from what.
+
+    It is closed with the last reference to it: connections that are cut off let go of it after whoever ran it.
+    """
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -44,12 +47,9 @@ class Readiness:
     async def run(self) -> None:
         """Tell readers of news, for ever."""
         readers = self._readers
-        try:
-            while True:
-                await trio.lowlevel.wait_readable(self._epoll.fileno())
-                for descriptor, events in self._epoll.poll(0, ROUND):
-                    reader = readers.get(descriptor)
-                    if reader is not None:
-                        reader.readable(over=bool(events & _OVER))
-        finally:
-            self._epoll.close()
+        while True:
+            await trio.lowlevel.wait_readable(self._epoll.fileno())
+            for descriptor, events in self._epoll.poll(0, ROUND):
+                reader = readers.get(descriptor)
+                if reader is not None:
+                    reader.readable(over=bool(events & _OVER))

@@ -34,7 +34,7 @@ def cleared_by(state: State, chat: int) -> list[int]:
 def _answer_repeat(known: Stored, chat: int, author: int, client_id: str, kind: int, target: int) -> requests.Accepted:
     if (known.chat, known.author, known.client_id) != (chat, author, client_id):
         raise RelayError.conflict("clientMessageId: this one cannot be used, make another")
-    if known.kind != kind or (kind == kinds.EDIT and known.target != target):
+    if known.kind != kind or (kind != kinds.NEW and known.target != target):
         raise RelayError.conflict(
             f"clientMessageId: it belongs to message {known.message_id} already, every message needs one of its own"
         )
@@ -45,6 +45,29 @@ def new(draft: Drafting, command: Command, request: requests.New) -> object:
     """Send a message; the first between two users makes their dialog."""
     if not request.message and not request.attachments:
         raise RelayError.bad_field("payload.message", "a message needs text or attachments")
+    try:
+        return _send(draft, command, request)
+    except RelayError:
+        # What is refused now was not when it was said first: its file is gone since, or its author from the chat.
+        repeated = _said_before(draft, command, request)
+        if repeated is None:
+            raise
+        return repeated
+
+
+def _said_before(draft: Drafting, command: Command, request: requests.New) -> requests.Accepted | None:
+    state = draft.state
+    key = state.chat_key(command.user, request.chat_id) or state.group_keys.get(request.chat_id)
+    if key is None:
+        return None
+    hash_ = client_key(key, command.user, request.client_message_id)
+    known = draft.repeated(hash_) or draft.fact(ClientKey(hash_))
+    if known is None:
+        return None
+    return _answer_repeat(known, key, command.user, request.client_message_id, kinds.NEW, 0)
+
+
+def _send(draft: Drafting, command: Command, request: requests.New) -> requests.Accepted:
     state = draft.state
     key = state.chat_key(command.user, request.chat_id)
     hidden_from: list[int] = []
@@ -56,17 +79,14 @@ def new(draft: Drafting, command: Command, request: requests.New) -> object:
         if chat.type == "channel" and not may_run(draft, command, chat):
             raise RelayError.forbidden("only the owner and admins write in this channel")
         hash_ = client_key(key, command.user, request.client_message_id)
-        # A repeat must be known before its files are asked for: they may be gone with the message.
         known = draft.repeated(hash_)
-        if known is None and request.attachments:
-            known = draft.fact(ClientKey(hash_))
         if known is not None:
             return _answer_repeat(known, key, command.user, request.client_message_id, kinds.NEW, 0)
         hidden_from = cleared_by(state, key)
-    if hidden_from:
-        draft.change(kinds.CHATS, key, command, changes.ChatShown(sorted(hidden_from)))
     reply_to = None if request.reply_to is None else _reply(draft, key, request.reply_to)
     attachments = _attachments(draft, command.user, request.attachments)
+    if hidden_from:
+        draft.change(kinds.CHATS, key, command, changes.ChatShown(sorted(hidden_from)))
     extra = msgspec.json.encode(Extra(attachments=attachments)).decode() if attachments else None
     message_id = draft.next_id(key)
     draft.client_keys[hash_] = draft.add(
@@ -210,16 +230,23 @@ def delete(draft: Drafting, command: Command, request: requests.Delete) -> objec
     target = request.original_message_id or request.message_id
     if target is None:
         raise RelayError.bad_field("payload.originalMessageId", "this field is required")
+    client_id = request.client_message_id or command.made_up
+    hash_ = None
+    if request.client_message_id:
+        hash_ = client_key(chat.key, command.user, client_id)
+        known: Stored | None = draft.fact(ClientKey(hash_))
+        if known is not None:
+            return _answer_repeat(known, chat.key, command.user, client_id, kinds.DELETE, target)
     original = _original(draft, chat, target)
     if original.author != command.user and not (chat.id is not None and may_run(draft, command, chat)):
         raise RelayError.forbidden("only its author, or a group's owner and admins, may delete a message")
     if original.deleted:
         deletion: Stored | None = draft.fact(MessageAt(chat.key, original.changed))
-        client_id = deletion.client_id if deletion else command.made_up
         return requests.Accepted(
-            message_id=original.changed, timestamp=original.changed_at, client_message_id=client_id
+            message_id=original.changed,
+            timestamp=original.changed_at,
+            client_message_id=deletion.client_id if deletion else client_id,
         )
-    client_id = request.client_message_id or command.made_up
     message_id = draft.next_id(chat.key)
     draft.add(
         kinds.DELETE,
@@ -227,6 +254,7 @@ def delete(draft: Drafting, command: Command, request: requests.Delete) -> objec
         message_id,
         command,
         target=target,
+        client_key=hash_,
         client_id=client_id,
         extra=str(original.author),
     )
