@@ -150,6 +150,29 @@ def test_text_that_only_looks_like_a_nul_is_taken(text: str) -> None:
     codec.decode_request(request)
 
 
+@pytest.mark.parametrize(
+    ("said", "taken"),
+    [
+        (r"x\ud83d", "x\ufffd"),
+        (r"\uDE00x", "\ufffdx"),
+        (r"\ud83d\ud83d\ude00", "\ufffd\U0001f600"),
+        (r"\ude00\ud83d", "\ufffd\ufffd"),
+        (r"\\ud83d \\\ud83d", "\\ud83d \\\ufffd"),
+        (r"\ud83d\u0041", "\ufffdA"),
+    ],
+)
+def test_half_a_character_is_replaced_and_the_rest_is_taken(said: str, taken: str) -> None:
+    payload = f'{{"chatId":"a","clientMessageId":"c","message":"{said}"}}'
+    frame = f'{{"type":"request","id":"1","payloadType":"new","payload":{payload}}}'
+    decoded = codec.decode_client_frame(frame.encode())
+    assert isinstance(decoded, Request)
+    assert codec.decode_request(decoded).message == taken  # type: ignore[attr-defined]
+
+
+def test_half_a_character_in_what_is_wrong_otherwise_is_refused_once() -> None:
+    assert answer(rb'{"type":"request","id":"\ud83d"').message.startswith("frame: ")
+
+
 @pytest.mark.parametrize("frame", [b"ping", b"", b" ", b"7", b"[1]", b'"{}"', b"null", b"true", "\u2764".encode()])
 def test_what_is_no_json_object_is_a_sign_of_life(frame: bytes) -> None:
     assert codec.is_sign_of_life(frame)

@@ -282,6 +282,40 @@ async def test_an_event_that_was_never_told_is_nothing_to_go_on_from(relay: Hous
             assert durable(await two.rest()) == [("new", 2)]
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_device_that_comes_back_does_not_hear_of_what_it_did_itself(tmp_path: Path, restarted: bool) -> None:
+    async with house(tmp_path, "User1", "User2") as relay:
+        await relay.add_device("User1", "laptop")
+        tokens = relay.tokens
+        async with relay.device("User1") as one, relay.device("User1laptop") as laptop:
+            await say(one, "User2", "open")
+            await acknowledged(one)
+            await acknowledged(laptop)
+            await say(one, "User2", "a")
+            await one.request("edit", chatId="User2", originalMessageId=1, message="b")
+        if not restarted:
+            async with relay.device("User1") as one, relay.device("User1laptop") as laptop:
+                assert durable(await one.rest()) == []
+                assert durable(await laptop.rest()) == [("new", 2), ("edit", 3)]
+            return
+    async with house(tmp_path) as relay:
+        relay.tokens = tokens
+        async with relay.device("User1") as one, relay.device("User1laptop") as laptop:
+            assert durable(await one.rest()) == []
+            assert durable(await laptop.rest()) == [("new", 2), ("edit", 3)]
+
+
+async def test_a_page_that_fell_behind_hears_of_what_another_of_its_device_did(relay: House, one: Client) -> None:
+    await say(one, "User2", "open")
+    async with relay.device("User1") as other:
+        await acknowledged(other)
+        for subscriber in relay.relay.hub.presence.subscribers[1]:
+            subscriber.fall_behind(relay.relay.state.seq)
+        await say(one, "User2", "news")
+        assert durable(await other.rest()) == [("new", 2)]
+        assert durable(await one.rest()) == []
+
+
 async def test_live_and_replayed_events_are_the_same(relay: House, one: Client) -> None:
     await say(one, "User2", "open")
     await relay.add_device("User2", "laptop")

@@ -71,6 +71,7 @@ class Hub:
 
     def arrive(self, subscriber: Subscriber) -> None:
         """A device connects: its user may come online, and it learns who is."""
+        subscriber.arrived = self.state.seq
         if self.presence.arrive(subscriber):
             self._announce(subscriber.user, "online", events.Online(user_id=self._id(subscriber.user)))
         now = self.clock()
@@ -290,8 +291,7 @@ class Hub:
         member = self.state.members[entry.chat].get(user)
         if member is None or not render.concerns(entry, self.state.chats[entry.chat], member, user):
             return
-        # An entry that was read from the log knows no connection any more, only the device; a lent token has none.
-        own = entry.origin == subscriber.number if entry.origin else 0 < entry.device == subscriber.device
+        own = _said_itself(subscriber, entry)
         if own and entry.kind not in (kinds.DLVRD, kinds.READ):
             return
         if own and entry.kind == kinds.READ and entry.actor == user:
@@ -320,6 +320,18 @@ class Hub:
         subscriber.position = self.state.seq
         subscriber.live = True
         return True
+
+
+def _said_itself(subscriber: Subscriber, entry: Entry) -> bool:
+    """Whether an entry is what this very connection did, or its device over one before (section 4).
+
+    Two pages of a browser are one device: what one of them says is news to the other, that was there too.
+    """
+    if entry.origin == subscriber.number:
+        return True
+    # An entry that was read from the log knows no connection any more; a lent token has no device.
+    there = bool(entry.origin) and entry.seq > subscriber.arrived
+    return 0 < entry.device == subscriber.device and not there
 
 
 def _receipt(entry: Entry, *, to_author: bool) -> Receipt:

@@ -56,6 +56,7 @@ class Subscriber:
         "_acknowledged",
         "_frozen",
         "_unacknowledged",
+        "arrived",
         "chats_as_of",
         "connection",
         "cursor",
@@ -80,6 +81,8 @@ class Subscriber:
         self.connection = connection
         self.position = position
         """While it is not live: the last `seq` that was looked at for it."""
+        self.arrived = position
+        """The last `seq` before it was here."""
         self.live = False
         """Whether events come as they happen; else they are read from the log."""
         self.foreground = True

@@ -34,6 +34,10 @@ _server_events: dict[str, msgspec.json.Decoder[object]] = {
 }
 
 _WHERE = re.compile(r" - at `\$(?P<path>[^`]*)`$")
+_HALVES = re.compile(
+    rb"""(?P<whole>\\\\ | \\u[dD][89abAB]..\\u[dD][c-fC-F]..) | \\u[dD][89a-fA-F][0-9a-fA-F]{2}""", re.VERBOSE
+)
+"""Escaped backslashes and pairs of surrogates, which are whole; and else surrogates that are alone."""
 _NUL = rb"\u0000"
 _MISSING = re.compile(r"^Object missing required field `(?P<field>[^`]+)`$")
 
@@ -61,6 +65,14 @@ def explain(error: msgspec.DecodeError, within: str = "") -> RelayError:
     return RelayError.bad_field(path or "frame", text)
 
 
+def _mend(frame: bytes) -> bytes:
+    """Put U+FFFD in place of each half of a character: who cuts text in JavaScript says such, and JSON allows it.
+
+    (RFC 8259, section 8.2: what is made of it is for the reader to say.)
+    """
+    return _HALVES.sub(lambda found: found["whole"] or rb"\ufffd", frame)
+
+
 def is_sign_of_life(frame: bytes) -> bool:
     """Whether a text frame is not a JSON object and so only says "I am here" (section 2)."""
     return frame[:1] != b"{" and frame.lstrip()[:1] != b"{"
@@ -75,6 +87,9 @@ def decode_client_frame(frame: bytes) -> ClientFrame:
     try:
         return _client_frames.decode(frame)
     except msgspec.DecodeError as error:
+        mended = _mend(frame)
+        if mended != frame:
+            return decode_client_frame(mended)
         raise explain(error) from None
     except RecursionError:
         raise RelayError.bad_field("frame", "nested too deeply") from None
