@@ -99,6 +99,23 @@ def test_who_comes_learns_who_is_there(house: House) -> None:
     assert sorted(two.take()) == [("online", "User1"), ("online", "User3")]
 
 
+def test_who_comes_to_share_a_chat_learns_who_is_there(house: House) -> None:
+    phone, one = house.arrive("User1")
+    _, three = house.arrive("User3")
+    _, four = house.arrive("User4")
+    house.log.new("User1", "User4", "hello")
+    assert (one.take(), four.take()) == ([("online", "User4")], [("online", "User1")])
+    house.log.group("User3", "User1", "User2", id_="g-2")
+    assert (one.take(), three.take(), four.take()) == ([("online", "User3")], [("online", "User1")], [])
+    house.log.do("User1", requests.CreateChat(type="group", name="Those who know", participants=["User3"]), "g-3")
+    assert (one.take(), three.take()) == ([], [])
+    house.hub.background(phone)
+    four.take()
+    three.take()
+    house.log.do("User3", commands.AddParticipants("g-2", ["User4"]))
+    assert (one.take(), three.take(), four.take()) == ([], [("online", "User4")], [("online", "User3")])
+
+
 def test_a_user_is_online_while_one_device_is(house: House) -> None:
     _, two = house.arrive("User2")
     phone, _ = house.arrive("User1", 1)

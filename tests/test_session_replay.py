@@ -160,7 +160,7 @@ async def test_a_device_does_not_hear_of_what_it_did_itself(relay: House, one: C
 async def test_the_chat_list_comes_before_the_first_message_of_a_dialog(relay: House, one: Client) -> None:
     async with relay.device("User2") as two:
         request_id = await one.ask("new", chatId="User2", clientMessageId="a", message="a")
-        frames = [await two.event("chats"), await two.event("new")]
+        frames = [await two.until("chats"), await two.event("new")]
         assert [item["id"] for item in frames[0]["payload"]] == ["User1"]
         assert frames[0]["id"] < frames[1]["id"]
         chats = await one.until("chats")

@@ -10,7 +10,7 @@ from itertools import islice
 
 import msgspec
 
-from relay.core import render
+from relay.core import changes, render
 from relay.core.clock import Clock
 from relay.core.presence import Presence
 from relay.core.state import State
@@ -74,10 +74,10 @@ class Hub:
         subscriber.arrived = self.state.seq
         if self.presence.arrive(subscriber):
             self._announce(subscriber.user, "online", events.Online(user_id=self._id(subscriber.user)))
-        now = self.clock()
         for user in self.state.contacts(subscriber.user):
             if self.presence.online(user):
-                self.send(subscriber.outlet, codec.event("online", now, events.Online(user_id=self._id(user))))
+                subscriber.outlet.put(self._online(user))
+        self._dirty.append(subscriber.outlet)
 
     def leave(self, subscriber: Subscriber) -> None:
         """A device is gone: it types no more, and its user may be offline now."""
@@ -244,7 +244,24 @@ class Hub:
                 if subscriber.live:
                     subscriber.fall_behind(entry.seq - 1)
                     self._dirty.append(subscriber.outlet)
+        if entry.kind == kinds.CHATS and entry.chat in self.state.members:
+            self._introduce(entry)
         self._dismiss(entry)
+
+    def _introduce(self, entry: Entry) -> None:
+        """Tell those who come to share a chat, and shared none before, that the others are online."""
+        there = self.state.members[entry.chat].keys() & self.presence.subscribers.keys()
+        online = {user: self._online(user) for user in there if self.presence.online(user)}
+        for user in there.intersection(_newcomers(entry)):
+            there.discard(user)
+            for other in there - self.state.contacts(user, but=entry.chat):
+                if other in online:
+                    self._whisper(user, online[other])
+                if user in online:
+                    self._whisper(other, online[user])
+
+    def _online(self, user: int) -> bytes:
+        return self.frame(codec.event("online", self.clock(), events.Online(user_id=self._id(user))))
 
     def _dismiss(self, entry: Entry) -> None:
         """End the connections of devices and users that may not be here any more."""
@@ -320,6 +337,14 @@ class Hub:
         subscriber.position = self.state.seq
         subscriber.live = True
         return True
+
+
+def _newcomers(entry: Entry) -> list[int]:
+    """Who is in a chat by this entry and was not before."""
+    match changes.decode(entry.extra or ""):
+        case changes.ChatMade(members=users) | changes.MembersAdded(users=users):
+            return users
+    return []
 
 
 def _said_itself(subscriber: Subscriber, entry: Entry) -> bool:

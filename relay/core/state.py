@@ -195,11 +195,12 @@ class State:
         """Count a member's unread messages."""
         return chat.count - self.members[chat.key][user].seen
 
-    def contacts(self, user: int) -> set[int]:
-        """Everybody who shares a chat with a user, the user not included."""
+    def contacts(self, user: int, but: int = 0) -> set[int]:
+        """Everybody who shares a chat with a user, other than one, the user not included."""
         found: set[int] = set()
         for chat in self.chats_of.get(user, ()):
-            found.update(self.members[chat])
+            if chat != but:
+                found.update(self.members[chat])
         found.discard(user)
         return found
 
