@@ -233,6 +233,7 @@ def test_only_the_author_edits(log: MemoryLog) -> None:
 
 def test_an_edit_may_not_leave_nothing(log: MemoryLog) -> None:
     log.new("User1", "User2", "c1")
+    assert code(log.do("User1", edit("User2", 1, None))) == "bad_request"
     assert code(log.do("User1", edit("User2", 1, ""))) == "bad_request"
 
 

@@ -183,6 +183,8 @@ def _original(draft: Drafting, chat: Chat, message_id: int) -> Stored:
 
 def edit(draft: Drafting, command: Command, request: requests.Edit) -> object:
     """Change one's own message: its text goes into the original's row and nowhere else."""
+    if request.message is None and request.attachments is None:
+        raise RelayError.bad_field("payload.message", "this field is required")
     chat = member_chat(draft, command, request.chat_id)
     client_id = request.client_message_id or command.made_up
     hash_ = None
