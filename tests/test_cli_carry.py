@@ -118,7 +118,7 @@ def slack(tmp_path: Path) -> Path:
             "bot_id": "B1",
             "username": "Build\nBot" + 150 * "!",
             "ts": "1700000080.0",
-            "text": "green",
+            "text": "gr\0een",
         },
         {"type": "message", "user": "U1", "ts": "1700000090.0", "text": "", "files": [{"name": "a.pdf"}]},
     ]
@@ -145,6 +145,7 @@ def test_a_slack_export_comes_in_with_what_is_left_behind_listed(packed: bool, t
     assert came["added"] == {"users": 4, "chats": 1, "messages": 6, "files": 0}
     assert came["left"] == {"notes that somebody joined, left or changed something": 1, "reactions": 1, "files": 1}
     hello, answer, direct, old, bot, file = messages(data)
+    assert bot["text"] == "green"
     assert (hello["sender"], hello["text"], hello["at"]) == ("anna", "hello @Ben &co", FIRST)
     assert (answer["sender"], answer["text"]) == ("ben-b", "see this (http://x.org)")
     assert answer["replyTo"] == hello["clientMessageId"]

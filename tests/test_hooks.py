@@ -52,6 +52,13 @@ def test_what_is_posted_through_a_hook_is_a_message_of_its_bot(relay: Running) -
     assert done("user", "show", made["userId"], "--json", data=relay.data).json["bot"] is True
 
 
+def test_a_text_that_is_padded_with_nul_is_kept_whole(relay: Running) -> None:
+    address = done("hook", "add", "ops", "--name", "PLC", data=relay.data).out.strip()
+    assert post(relay, address, "valve 7\0open\0\0") == (200, "ok")
+    export = done("export", data=relay.data).out.splitlines()
+    assert any('"text":"valve 7open"' in line for line in export)
+
+
 def test_the_same_key_posts_once(relay: Running) -> None:
     address = done("hook", "add", "ops", data=relay.data).out.strip()
     before = messages(relay)
@@ -100,7 +107,7 @@ def test_nothing_to_post_is_refused(body: str, relay: Running) -> None:
 
 def test_a_hook_for_no_chat_is_refused(relay: Running) -> None:
     assert run("hook", "add", "nowhere", data=relay.data).code == 1
-    assert run("hook", "add", "ops", "--to", "ftp://x", data=relay.data).code == 1
+    assert run("hook", "add", "ops", "--to", "ftp://x", data=relay.data).code == 2
 
 
 @pytest.mark.parametrize(

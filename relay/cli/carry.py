@@ -223,7 +223,7 @@ class Importing:
 
     async def _message(self, said: Said) -> control.BringMessage:
         peer = next((one for one in said.people if one != said.sender), said.sender)
-        text, attachments = said.text, []
+        text, attachments = said.text.replace("\0", ""), []
         for file in said.files:
             attachment = await self._file(said, file)
             if attachment is None:

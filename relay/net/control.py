@@ -131,10 +131,7 @@ def _payload(request: Request) -> msgspec.Struct:
             "unknown_request",
             f"payloadType: {request.payload_type[:64]!r} is unknown here: are command and relay of one version?",
         )
-    try:
-        return decoder.decode(request.payload)
-    except msgspec.DecodeError as error:
-        raise codec.explain(error, "payload") from None
+    return codec.decode_payload(decoder, request.payload)
 
 
 def bind(path: Path) -> socket.socket:

@@ -107,19 +107,20 @@ def decode_server_frame(frame: bytes) -> ServerFrame:
         raise explain(error) from None
 
 
-def _payload(decoder: msgspec.json.Decoder[T], payload: msgspec.Raw) -> T:
+def decode_payload(decoder: msgspec.json.Decoder[T], payload: msgspec.Raw) -> T:
+    """Decode what somebody says, by its own type.
+
+    Raises:
+        RelayError: `bad_request`, naming the field.
+    """
     try:
-        return decoder.decode(payload)
+        decoded = decoder.decode(payload)
     except msgspec.DecodeError as error:
         raise explain(error, "payload") from None
     except RecursionError:
         raise RelayError.bad_field("payload", "nested too deeply") from None
-
-
-def _check(decoded: T, payload: msgspec.Raw) -> T:
-    """Refuse a NUL character in what a client says, since SQLite would cut the text there."""
     raw = bytes(payload)
-    # Few texts have an escape at all, and one byte is found sooner than six.
+    # SQLite would cut a text at a NUL. Few texts have an escape at all, and one byte is found sooner than six.
     if b"\\" in raw and _NUL in raw:
         _refuse_nul(msgspec.to_builtins(decoded), "payload")
     return decoded
@@ -146,7 +147,7 @@ def decode_request(request: Request) -> msgspec.Struct:
     if decoder is None:
         known = ", ".join(sorted(_requests))
         raise RelayError("unknown_request", f"payloadType: {request.payload_type[:64]!r} is none of {known}")
-    return _check(_payload(decoder, request.payload), request.payload)
+    return decode_payload(decoder, request.payload)
 
 
 def decode_client_event(name: str, payload: msgspec.Raw) -> msgspec.Struct:
@@ -158,7 +159,7 @@ def decode_client_event(name: str, payload: msgspec.Raw) -> msgspec.Struct:
     decoder = _client_events.get(name)
     if decoder is None:
         raise RelayError.bad_field("eventType", f"{name[:64]!r} is none of {', '.join(sorted(_client_events))}")
-    return _check(_payload(decoder, payload), payload)
+    return decode_payload(decoder, payload)
 
 
 def decode_event(event: Event) -> object:
@@ -170,7 +171,7 @@ def decode_event(event: Event) -> object:
     decoder = _server_events.get(event.event_type)
     if decoder is None:
         raise RelayError.bad_field("eventType", f"{event.event_type[:64]!r} is unknown")
-    return _payload(decoder, event.payload)
+    return decode_payload(decoder, event.payload)
 
 
 def event(name: str, timestamp: int, payload: object, event_id: int | None = None) -> bytes:
