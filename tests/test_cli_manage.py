@@ -80,6 +80,11 @@ def test_a_message_is_on_disk_when_send_is_done_and_a_group_may_be_called_by_its
     assert done("chat", "show", chat["id"], "--json", data=data).json["messages"] == 2
 
 
+def test_a_chat_may_be_called_by_a_name_as_long_as_names_may_be(data: Path) -> None:
+    done("chat", "create", "n" * 128, "--owner", "eve", data=data)
+    assert done("chat", "show", "N" * 128, "--json", data=data).json["name"] == "n" * 128
+
+
 def test_a_text_with_a_nul_is_refused(data: Path) -> None:
     ran = run("send", "--as", "eve", "eve", "-", data=data, stdin="a\0b")
     assert ran.code == 2

@@ -89,6 +89,13 @@ def test_a_hook_that_is_removed_takes_nothing_more_and_is_not_in_the_list(relay:
     assert made["deviceId"] not in [one["deviceId"] for one in done("hook", "list", "--json", data=relay.data).json]
 
 
+def test_a_device_is_no_hook_that_could_be_removed(relay: Running) -> None:
+    device = done("device", "add", "anna", "--json", data=relay.data).json["deviceId"]
+    ran = run("hook", "remove", str(device), data=relay.data)
+    assert (ran.code, ran.err) == (1, f"relay: there is no hook {device}: `relay hook list` shows all\n")
+    assert device in [one["deviceId"] for one in done("device", "list", "anna", "--json", data=relay.data).json]
+
+
 def test_a_hook_signs_nobody_in(relay: Running) -> None:
     token = done("hook", "add", "ops", data=relay.data).out.strip().rpartition("/")[2]
     connection = http.client.HTTPConnection(urlsplit(relay.url).netloc, timeout=10)

@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from relay.cli.door import Refused, ask
+from relay.cli.door import ask
 from relay.cli.options import Data, Json, complete_chat, complete_user
-from relay.cli.output import Failure, as_json, table, when
+from relay.cli.output import as_json, table, when
 from relay.protocol import control
 from relay.settings import data_directory
 
@@ -83,13 +83,8 @@ def remove(
 
     Example: relay hook remove 7
     """
-    try:
-        device = ask(data_directory(data), "device.revoke", control.RevokeDevice(device_id=hook_id))
-    except Refused as refused:
-        if refused.code == "not_found":
-            raise Failure(f"there is no hook {hook_id}: `relay hook list` shows all") from None
-        raise
+    removed = ask(data_directory(data), "hook.remove", control.RemoveHook(device_id=hook_id))
     if json:
-        as_json(device)
+        as_json(removed)
     else:
         print(f"hook {hook_id} is removed")

@@ -14,6 +14,9 @@ from relay.protocol.requests import Accepted, Invitation, RequestType
 Value = bool | int | float | str | list[str]
 """A setting's, or a detail's."""
 
+Called = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+"""A chat by its id or by its name, a user by their id."""
+
 
 class UserInfo(Wire, frozen=True, kw_only=True):
     """A user as an admin sees them."""
@@ -108,10 +111,16 @@ class RevokeDevice(Wire, frozen=True, kw_only=True):
     device_id: int
 
 
+class RemoveHook(Wire, frozen=True, kw_only=True):
+    """`relay hook remove`."""
+
+    device_id: int
+
+
 class AddHook(Wire, frozen=True, kw_only=True):
     """`relay hook add`: for a group, by its id or name, or for a user; without `url` one to post through."""
 
-    chat: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+    chat: Called
     name: Name = "Hook"
     user_id: Id | None = None
     url: Url | None = None
@@ -143,13 +152,13 @@ class MakeChat(Wire, frozen=True, kw_only=True):
 class OneChat(Wire, frozen=True, kw_only=True):
     """A request that names a group or channel."""
 
-    id: Id
+    id: Called
 
 
 class ChatUsers(Wire, frozen=True, kw_only=True):
     """`relay chat add` and `relay chat remove`."""
 
-    id: Id
+    id: Called
     participants: Users
 
 
@@ -185,7 +194,7 @@ class Say(Wire, frozen=True, kw_only=True):
     """`relay send`: a message of a user's, from the machine itself. A group may be called by its name."""
 
     user_id: Id
-    chat_id: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+    chat_id: Called
     message: Text
     client_message_id: ClientMessageId
 
@@ -427,6 +436,7 @@ CONTROL: dict[str, RequestType] = {
     "device.revoke": RequestType(RevokeDevice, DeviceInfo),
     "hook.add": RequestType(AddHook, HookInfo),
     "hook.list": RequestType(Empty, list[HookInfo]),
+    "hook.remove": RequestType(RemoveHook, HookInfo),
     "export": RequestType(Export, Exported),
     "bring.user": RequestType(BringUser, Brought),
     "bring.chat": RequestType(BringChat, Brought),

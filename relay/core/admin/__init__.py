@@ -87,6 +87,7 @@ class Admin:
             "chat.delete": chats.delete,
             "hook.add": hooks.add,
             "hook.list": hooks.list_all,
+            "hook.remove": hooks.remove,
             "say": Talking(state, log, clock).say,
             "status.show": status.show,
             "config.show": status.show_settings,

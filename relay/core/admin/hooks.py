@@ -62,6 +62,14 @@ class Hooks:
         devices = [device for device in self._state.devices.values() if not device.revoked_at]
         return [self._info(device, device.hook) for device in devices if device.hook is not None]
 
+    async def remove(self, request: control.RemoveHook) -> object:
+        """Remove a hook; its bot stays, with what it said. Another device's number is none of a hook."""
+        device = self._state.devices.get(request.device_id)
+        if device is None or device.hook is None or device.revoked_at:
+            raise RelayError("not_found", f"there is no hook {request.device_id}: `relay hook list` shows all")
+        await self._decided(control.RevokeDevice(device_id=device.key))
+        return self._info(device, device.hook)
+
     def _info(self, device: Device, hook: Hook) -> control.HookInfo:
         return control.HookInfo(
             device_id=device.key,
