@@ -2,11 +2,12 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 from client_frames import client_frame
-from sessions import Client, House, Refused, house
+from sessions import Client, Closed, House, Refused, house
 from trio.testing import MockClock
 
 from relay.protocol import control
@@ -212,6 +213,31 @@ async def test_a_revoked_token_ends_its_connections(relay: House) -> None:
         assert await other.request("profile")
         with pytest.raises(Refused, match="401"):
             await relay.open("User1phone")
+
+
+async def test_a_device_that_is_revoked_while_it_comes_in_is_turned_away(
+    relay: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coming, let_in = trio.Event(), trio.Event()
+    position = relay.relay.service.position
+
+    async def held_up(*who: Any) -> int:
+        coming.set()
+        await let_in.wait()
+        return await position(*who)
+
+    monkeypatch.setattr(relay.relay.service, "position", held_up)
+
+    async def come() -> None:
+        client = await relay.open("User2")
+        with pytest.raises(Closed, match="4401"):
+            await client.receive()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(come)
+        await coming.wait()
+        await relay.relay.admin.handle("device.revoke", control.RevokeDevice(device_id=2))
+        let_in.set()
 
 
 # How much one may ask.

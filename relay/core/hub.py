@@ -70,7 +70,14 @@ class Hub:
         return self._numbers
 
     def arrive(self, subscriber: Subscriber) -> None:
-        """A device connects: its user may come online, and it learns who is."""
+        """A device connects: its user may come online, and it learns who is.
+
+        It was let in a while ago: if it may not be here any more it is turned away, since whoever sent away those who
+        were here could not see it yet.
+        """
+        if self._unwelcome(subscriber):
+            self._turn_away(subscriber)
+            return
         subscriber.arrived = self.state.seq
         if self.presence.arrive(subscriber):
             self._announce(subscriber.user, "online", events.Online(user_id=self._id(subscriber.user)))
@@ -274,8 +281,12 @@ class Hub:
             if self._unwelcome(subscriber)
         ]
         for subscriber in leaving:
-            subscriber.live = False
-            subscriber.connection.close(4401, "this device may not sign in any more")
+            self._turn_away(subscriber)
+
+    @staticmethod
+    def _turn_away(subscriber: Subscriber) -> None:
+        subscriber.live = False
+        subscriber.connection.close(4401, "this device may not sign in any more")
 
     def _unwelcome(self, subscriber: Subscriber) -> bool:
         user = self.state.users[subscriber.user]
