@@ -11,6 +11,7 @@ from sessions import Client, Closed, House, Refused, house
 from trio.testing import MockClock
 
 from relay.protocol import control
+from relay.store import queries
 
 STEP = 0.05
 """Real seconds for what is due to happen."""
@@ -91,6 +92,51 @@ async def test_half_a_frame_and_then_silence_is_silence(relay: House, clock: Moc
     await say_half_a_frame(client)
     await trio.sleep(STEP)
     clock.jump(20.1)
+    assert await closed_at_once(client) == 4408
+
+
+class Search:
+    """A search that takes until it is told to end."""
+
+    def __init__(self) -> None:
+        self.begun, self.over = trio.Event(), trio.Event()
+
+    async def __call__(self, *_what: Any, **_how: Any) -> list[Any]:
+        self.begun.set()
+        await self.over.wait()
+        return []
+
+
+@pytest.fixture
+def search(monkeypatch: pytest.MonkeyPatch) -> Search:
+    search = Search()
+    monkeypatch.setattr(queries, "search", search)
+    return search
+
+
+async def test_who_waits_for_an_answer_is_not_silent(relay: House, clock: MockClock, search: Search) -> None:
+    client = await relay.open("User1")
+    asked = await client.ask("search", query="hello")
+    await search.begun.wait()
+    for _ in range(3):
+        await say_ping(client)
+        await alive(client, clock, 19)
+    search.over.set()
+    assert (await client.answer(asked))["payload"] == []
+    await alive(client, clock, 19)
+    clock.jump(1.1)
+    assert await closed_at_once(client) == 4408
+
+
+async def test_silence_counts_from_the_answer_on(relay: House, clock: MockClock, search: Search) -> None:
+    client = await relay.open("User1")
+    asked = await client.ask("search", query="hello")
+    await search.begun.wait()
+    clock.jump(19)
+    search.over.set()
+    await client.answer(asked)
+    await alive(client, clock, 19)
+    clock.jump(1.1)
     assert await closed_at_once(client) == 4408
 
 

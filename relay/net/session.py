@@ -55,6 +55,7 @@ class Session:
         "_abuse",
         "_acknowledged",
         "_acknowledges",
+        "_answering",
         "_catching_up",
         "_closing",
         "_decoder",
@@ -76,6 +77,7 @@ class Session:
         self._abuse: deque[float] | None = None
         self._acknowledged = trio.Event()
         self._acknowledges = True
+        self._answering = False
         self._closing = False
         self._ended = False
         self._catching_up = False
@@ -138,12 +140,16 @@ class Session:
     async def _take_rest(self, waiting: Awaitable[None], messages: Iterator[tuple[int, bytes]]) -> None:
         """Go on with a read of which a message asked for something that takes its time: answers come in order."""
         self._service.hub.flush()
+        self._answering = True
         await waiting
         for opcode, payload in messages:
             more = self._take(opcode, payload)
             if more is not None:
                 self._service.hub.flush()
                 await more
+        # Signs of life that came meanwhile lie in the socket still.
+        self.heard = trio.current_time()
+        self._answering = False
         held_back = self._end_read()
         if held_back is not None:
             await held_back
@@ -235,7 +241,7 @@ class Session:
     @property
     def waited_for(self) -> bool:
         """Whether it is us who do not read, so that silence says nothing."""
-        return self._outbox.overflowing or self._service.log.full
+        return self._answering or self._outbox.overflowing or self._service.log.full
 
     def _stuck(self) -> None:
         """The peer has not taken a byte for too long."""
