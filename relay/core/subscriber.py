@@ -3,7 +3,6 @@
 No sockets: where frames go is an `Outlet`, whose it is a `Connection`.
 """
 
-from collections import deque
 from typing import Protocol
 
 import msgspec
@@ -53,13 +52,12 @@ class Subscriber:
     """One device's connection."""
 
     __slots__ = (
-        "_acknowledged",
         "_frozen",
+        "_latest",
         "_unacknowledged",
         "arrived",
         "chats_as_of",
         "connection",
-        "cursor",
         "device",
         "foreground",
         "live",
@@ -88,15 +86,24 @@ class Subscriber:
         self.foreground = True
         self.chats_as_of = 0
         """The `seq` that the last chat list sent was true at: older changes to it need no telling."""
-        self.cursor = position
-        """The last `seq` up to which all its events are acknowledged."""
         self.unsettled = False
         """Whether there were acknowledgements since `Service.settle` last saw to what they come to."""
         self.reached: dict[int, int] = {}
         """Of each chat the highest message that was acknowledged since then."""
-        self._unacknowledged: deque[Receipt] = deque()
-        self._acknowledged: set[int] = set()
+        self._unacknowledged: dict[int, Receipt] = {}
+        """By `seq`, in its order."""
+        self._latest = position
+        """The highest `seq` that was acknowledged."""
         self._frozen = False
+
+    @property
+    def cursor(self) -> int:
+        """The last `seq` up to which all its events are acknowledged; what is no event of this user's counts as such.
+
+        Found when it is asked for, which is once in a moment, and not with each acknowledgement.
+        """
+        first = next(iter(self._unacknowledged), None)
+        return self._latest if first is None else first - 1
 
     @property
     def ahead(self) -> int:
@@ -116,11 +123,11 @@ class Subscriber:
         unacknowledged = self._unacknowledged
         if len(unacknowledged) >= UNACKNOWLEDGED:
             # Nobody can say any more what is missing before here: the cursor stays, and a replay starts from it.
-            unacknowledged.clear()
-            self._acknowledged.clear()
+            self._latest = self.cursor
             self._frozen = True
+            unacknowledged.clear()
         if not self._frozen:
-            unacknowledged.append(receipt)
+            unacknowledged[receipt.seq] = receipt
 
     def fall_behind(self, position: int) -> None:
         """Take no more live events: what comes after `position` is read from the log."""
@@ -130,21 +137,7 @@ class Subscriber:
 
     def acknowledge(self, seq: int) -> Receipt | None:
         """Take an acknowledgement; give what it is the receipt of, None where nothing waits for it."""
-        waiting = self._unacknowledged
-        if waiting and waiting[0].seq == seq:
-            receipt = waiting.popleft()
-            last = seq
-            done = self._acknowledged
-            while done and waiting and waiting[0].seq in done:
-                last = waiting.popleft().seq
-                done.discard(last)
-            # What follows the last acknowledged event and was no event of this user's is behind it too.
-            self.cursor = waiting[0].seq - 1 if waiting else last
-            return receipt
-        if seq in self._acknowledged:
-            return None
-        for receipt in waiting:
-            if receipt.seq == seq:
-                self._acknowledged.add(seq)
-                return receipt
-        return None
+        receipt = self._unacknowledged.pop(seq, None)
+        if receipt is not None and seq > self._latest:
+            self._latest = seq
+        return receipt
