@@ -49,6 +49,15 @@ def test_a_content_that_arrives_again_is_not_taken_away(contents):
     assert contents.put_aside(digest) is None
 
 
+def test_a_content_that_arrives_while_others_leave_stays(contents):
+    with contents.leave(["a", "b"]) as leaving, contents.leave(["a"]) as twin:
+        with contents.arrive("a"):
+            assert leaving == {"a", "b"}, "it may be taken away if it does not come to anything"
+        assert (leaving, twin) == ({"b"}, set())
+    with contents.leave(["a"]) as again:
+        assert again == {"a"}
+
+
 def test_a_sweep_removes_what_is_unfinished_and_nothing_else(contents):
     digest = put(contents, b"x")
     unfinished = contents.begin()

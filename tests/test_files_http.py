@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import threading
+from pathlib import Path
 from urllib.parse import quote
 
 import picture_files as made
@@ -13,6 +15,7 @@ from trio.testing import MockClock
 from relay.core import files
 from relay.protocol import control, objects, requests
 from relay.protocol.errors import RelayError
+from relay.store.contents import DIGEST
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -337,6 +340,33 @@ async def test_a_file_that_is_never_sent_goes_after_a_day(tmp_path):
         now += 2_000
         await relay.relay.files.forget_loose()
         assert not on_disk(relay)
+
+
+async def test_a_file_that_is_uploaded_again_while_unused_ones_go_stays(tmp_path, monkeypatch):
+    now = 1_800_000_000_000
+    going, again = trio.Event(), threading.Event()
+    unlink = Path.unlink
+
+    def slow(path: Path, **how) -> None:
+        if len(path.name) > DIGEST:
+            trio.from_thread.run_sync(going.set)
+            again.wait(5)
+        unlink(path, **how)
+
+    async with http_relay(tmp_path, clock=lambda: now) as relay:
+        token = await relay.user("anna")
+        contents = [b"one", b"two"]
+        for content in contents:
+            await upload(relay, token, content)
+        now += 2 * 86_400_000
+        monkeypatch.setattr(Path, "unlink", slow)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(relay.relay.files.forget_loose)
+            await going.wait()
+            attachments = [await upload(relay, token, content) for content in contents]
+            again.set()
+        answers = [await fetch(relay, token, attachment) for attachment in attachments]
+    assert [answer.content for answer in answers] == contents
 
 
 @pytest.fixture

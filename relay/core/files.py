@@ -184,11 +184,12 @@ class Files:
 
     async def _drop(self, digests: list[str]) -> None:
         """Remove those contents that no file has any more."""
-        known = await queries.known_digests(self._reading, digests)
-        for digest in set(digests) - known:
-            aside = self.contents.put_aside(digest)
-            if aside is not None:
-                await trio.to_thread.run_sync(aside.unlink)
+        with self.contents.leave(digests) as leaving:
+            leaving.difference_update(await queries.known_digests(self._reading, digests))
+            while leaving:
+                aside = self.contents.put_aside(leaving.pop())
+                if aside is not None:
+                    await trio.to_thread.run_sync(aside.unlink)
 
     async def _remove_unfinished(self) -> None:
         """Remove what never became whole; nothing may be on its way yet."""

@@ -8,7 +8,7 @@ import hashlib
 import os
 import secrets
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -62,6 +62,7 @@ class Contents:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._arriving: Counter[str] = Counter()
+        self._leaving: list[set[str]] = []
 
     def path(self, digest: str) -> Path:
         """Where a content is, or would be."""
@@ -86,6 +87,21 @@ class Contents:
             self._arriving[digest] -= 1
             if not self._arriving[digest]:
                 del self._arriving[digest]
+            for leaving in self._leaving:
+                leaving.discard(digest)
+
+    @contextmanager
+    def leave(self, digests: Iterable[str]) -> Iterator[set[str]]:
+        """Give the contents that may be taken away once it is known of them that nothing needs them.
+
+        One that arrives meanwhile is no longer among them: the answer may be older than its arrival.
+        """
+        leaving = set(digests)
+        self._leaving.append(leaving)
+        try:
+            yield leaving
+        finally:
+            self._leaving = [other for other in self._leaving if other is not leaving]
 
     def place(self, incoming: Incoming, digest: str) -> None:
         """Give a finished content its name, durably; where it is there already the two are the same.
