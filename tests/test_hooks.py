@@ -13,9 +13,15 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 import pytest
+import trio
+import trio.testing
+from sessions import house
 
+from relay.core.changes import Hook
+from relay.net import hooks
 from relay.net.hook_page import understand
 from relay.net.http import Refused
+from relay.protocol import control
 from tests.command_line import Running, done, run, running
 
 
@@ -235,3 +241,41 @@ def test_what_happened_while_the_relay_was_down_or_nobody_listened_is_posted_lat
         done("send", "--as", "anna", "ops", "after", data=data)
         time.sleep(0.3)
     assert receiver.texts() == ["first", "while down"]
+
+
+async def test_the_hook_of_a_disabled_user_rests_until_they_are_enabled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post, posted = trio.open_memory_channel[str](10)
+
+    async def take(_hook: Hook, payload: bytes, _event_id: int, _at: int) -> None:
+        await post.send(msgspec.json.decode(payload)["payload"]["message"])
+
+    monkeypatch.setattr(hooks, "post", take)
+    async with house(tmp_path, "anna", "bot") as relay, trio.open_nursery() as nursery:
+        ask = relay.relay.admin.handle
+        nursery.start_soon(hooks.Hooks(relay.relay).run)
+        await ask("hook.add", control.AddHook(chat="anna", url="http://bot.example/", user_id="bot"))
+        async with relay.device("anna") as anna:
+
+            async def say(text: str) -> None:
+                await anna.request("new", chatId="bot", clientMessageId=text, message=text)
+
+            async def heard() -> str:
+                with trio.fail_after(5):
+                    return await posted.receive()
+
+            await say("first")
+            assert await heard() == "first"
+            await ask("user.change", control.ChangeUser(id="bot", disabled=True))
+            await say("while disabled")
+            await relay.add_device("anna", "phone")
+            with trio.fail_after(5):
+                await trio.testing.wait_all_tasks_blocked()
+            bot = relay.relay.state.user("bot")
+            assert bot.key not in relay.relay.hub.presence.subscribers
+            for disabled in (False, True, False):
+                await ask("user.change", control.ChangeUser(id="bot", disabled=disabled))
+            await say("enabled again")
+            assert [await heard(), await heard()] == ["while disabled", "enabled again"]
+        nursery.cancel_scope.cancel()

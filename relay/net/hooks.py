@@ -11,6 +11,7 @@ import random
 import sqlite3
 import ssl
 from collections import deque
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import h11
@@ -63,28 +64,37 @@ class Hooks:
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
         self._running: set[int] = set()
+        self._news = trio.Event()
 
     async def run(self) -> None:
         """Serve the hooks there are and those that come, until cancelled."""
+        watchers = self._relay.hub.watchers
         async with trio.open_nursery() as nursery:
-
-            def start() -> None:
-                for device in self._relay.state.devices.values():
-                    hook = device.hook
-                    if hook is not None and hook.url and not device.revoked_at and device.key not in self._running:
+            watchers.append(self._watch)
+            try:
+                while True:
+                    self._news = trio.Event()
+                    for device, hook in self._resting():
                         self._running.add(device.key)
                         nursery.start_soon(self._serve, device, hook)
-
-            def watch(entry: Entry) -> None:
-                if entry.kind == kinds.DEVICE:
-                    start()
-
-            start()
-            self._relay.hub.watchers.append(watch)
-            try:
-                await trio.sleep_forever()
+                    await self._news.wait()
             finally:
-                self._relay.hub.watchers.remove(watch)
+                watchers.remove(self._watch)
+
+    def _watch(self, entry: Entry) -> None:
+        """Look again when there may be another hook, or a user whose hooks rest may be back."""
+        if entry.kind in (kinds.DEVICE, kinds.USER):
+            self._news.set()
+
+    def _resting(self) -> Iterator[tuple[Device, Hook]]:
+        """Find the hooks that are to be served and are not."""
+        state = self._relay.state
+        for device in state.devices.values():
+            hook, user = device.hook, state.users[device.user]
+            if hook is None or not hook.url or device.key in self._running:
+                continue
+            if not (device.revoked_at or user.disabled or user.removed):
+                yield device, hook
 
     async def _serve(self, device: Device, hook: Hook) -> None:
         try:
@@ -93,6 +103,8 @@ class Hooks:
             logger.exception("hook %d failed and rests until the next start", device.key)
         else:
             self._running.discard(device.key)
+            # Its user may have been enabled again before it had ended.
+            self._news.set()
 
 
 class Delivery:
@@ -112,6 +124,8 @@ class Delivery:
         """Post until the hook is removed."""
         relay, device = self._relay, self._device
         hub, log = relay.hub, relay.log
+        # What it took a moment ago, before it was stopped and begun again, is not posted once more.
+        relay.service.settle()
         known = log.cursors.get(device.key)
         position = relay.state.seq if known is None else known[0]
         log.keep_cursor(device.key, position, relay.clock())
