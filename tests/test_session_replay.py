@@ -260,15 +260,15 @@ async def test_what_a_device_says_it_has_is_acknowledged(relay: House, one: Clie
     await say(one, "User2", "open")
     async with relay.device("User2") as two:
         await acknowledged(two)
-    await one.rest()
+        await one.until("dlvrd")
     async with relay.device("User2") as two:
         await say(one, "User2", "its", "acknowledgement", "is lost")
         last = [await two.until("new") for _ in range(2)][-1]
     async with relay.open_from("User2", last["id"]) as two:
-        assert durable(await two.rest()) == [("new", 4)]
         assert (await one.until("dlvrd"))["payload"]["messageId"] == 3
+        assert (await two.until("new"))["payload"]["messageId"] == 4
     async with relay.device("User2") as two:
-        assert durable(await two.rest()) == [("new", 4)]
+        assert (await two.until("new"))["payload"]["messageId"] == 4
 
 
 async def test_an_event_that_was_never_told_is_nothing_to_go_on_from(relay: House, one: Client) -> None:
