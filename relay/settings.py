@@ -82,7 +82,12 @@ class Files(Section):
 
     file_bytes: Annotated[int, Meta(ge=0, description="The largest file.", extra={"unit": "bytes"})] = 2**30
     user_bytes: Annotated[
-        int, Meta(ge=0, description="What one user's files may have together.", extra={"unit": "bytes"})
+        int,
+        Meta(
+            ge=0,
+            description="What one user's files may have together; each counts for 4096 at least.",
+            extra={"unit": "bytes"},
+        ),
     ] = 10 * 2**30
     total_bytes: Annotated[
         int, Meta(ge=0, description="What all files may have together.", extra={"unit": "bytes"})

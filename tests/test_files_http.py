@@ -13,6 +13,7 @@ from http_relay import HttpRelay, http_relay
 from trio.testing import MockClock
 
 from relay.core import files
+from relay.core.state import BLOCK
 from relay.protocol import control, objects, requests
 from relay.protocol.errors import RelayError
 from relay.store.contents import DIGEST
@@ -289,7 +290,7 @@ async def test_a_file_goes_with_the_last_message_that_holds_it(tmp_path):
             await socket.request("delete", first)
             await trio.sleep(0.2)
             assert (await fetch(relay, anna, attachment)).status_code == 200
-            assert relay.relay.state.users[1].stored == 5
+            assert relay.relay.state.users[1].stored == BLOCK
             await socket.request("delete", second)
         await until(lambda: not on_disk(relay))
         assert (await fetch(relay, anna, attachment)).status_code == 404
@@ -311,7 +312,7 @@ async def test_a_file_that_is_edited_out_goes_and_its_twin_stays(tmp_path):
                     chat_id="ben", original_message_id=sent.message_id, message="x", attachments=[as_object(kept)]
                 ),
             )
-        await until(lambda: relay.relay.state.users[1].stored == 9)
+        await until(lambda: relay.relay.state.users[1].stored == 2 * BLOCK)
         statuses = [(await fetch(relay, anna, one)).status_code for one in (out, twin, kept)]
         assert len(on_disk(relay)) == 2
     assert statuses == [404, 200, 200]
@@ -442,7 +443,7 @@ async def test_files_and_who_holds_them_survive_a_restart(tmp_path):
     async with http_relay(tmp_path) as relay:
         await until(lambda: len(on_disk(relay)) == 1)
         assert (await fetch(relay, ben, held)).content == b"held"
-        assert relay.relay.state.users[1].stored == 4
+        assert relay.relay.state.users[1].stored == BLOCK
 
 
 async def test_a_form_is_told_to_send_the_file_itself(tmp_path):

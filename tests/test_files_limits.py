@@ -11,10 +11,10 @@ from http_relay import HttpRelay, http_relay, read_all
 from test_files_http import as_object, bearer, fetch, on_disk, until, upload
 
 from relay.core import quota
-from relay.core.state import State, User
+from relay.core.state import BLOCK, State, User
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
-from relay.settings import Files, Settings
+from relay.settings import Files, Limits, Settings
 
 
 def limited(**limits) -> Settings:
@@ -115,8 +115,14 @@ async def test_uploads_that_run_together_count_together(tmp_path):
     assert set(statuses) <= {200, 507}
 
 
+@pytest.fixture
+def to_the_byte(monkeypatch):
+    """Files count for what they have and no more."""
+    monkeypatch.setattr("relay.core.state.BLOCK", 0)
+
+
 @pytest.mark.parametrize("limit", ["user_bytes", "total_bytes"])
-def test_an_upload_that_grows_may_take_all_that_others_leave_and_no_more(limit):
+def test_an_upload_that_grows_may_take_all_that_others_leave_and_no_more(limit, to_the_byte):
     room, step = 3 * quota.STEP + 5, quota.STEP // 2
     state = State()
     for key, stored in ((1, 100), (2, 10)):
@@ -135,7 +141,7 @@ def test_an_upload_that_grows_may_take_all_that_others_leave_and_no_more(limit):
         pass
 
 
-def test_an_upload_that_grows_stops_where_the_disk_is_full(monkeypatch):
+def test_an_upload_that_grows_stops_where_the_disk_is_full(monkeypatch, to_the_byte):
     monkeypatch.setattr(quota, "STEP", 8)
     state = State()
     state.add_user(User(key=1, id="user1", name=""))
@@ -147,6 +153,37 @@ def test_an_upload_that_grows_stops_where_the_disk_is_full(monkeypatch):
                 growing.take(1)
                 written += 1
     assert written == pytest.approx(80, abs=1), "what another has set aside is not taken"
+
+
+@pytest.mark.parametrize("limits", [{"user_bytes": 3 * BLOCK}, {"total_bytes": 3 * BLOCK}])
+@pytest.mark.parametrize("content", [b"", b"x"])
+async def test_a_file_counts_for_a_block_however_little_is_in_it(tmp_path, limits, content):
+    async with http_relay(tmp_path, limited(**limits)) as relay:
+        token = await relay.user("anna")
+        answers = [await try_upload(relay, token, content) for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 507]
+
+
+async def test_the_largest_file_may_be_smaller_than_a_block(tmp_path):
+    async with http_relay(tmp_path, limited(file_bytes=10)) as relay:
+        token = await relay.user("anna")
+        statuses = [(await try_upload(relay, token, bytes(size))).status_code for size in (10, 11)]
+    assert statuses == [200, 413]
+
+
+async def test_an_upload_is_a_request_like_any_other(tmp_path):
+    limits = Limits(requests_per_second=0.01, burst=2)
+    async with http_relay(tmp_path, Settings(limits=limits)) as relay:
+        anna, ben = await relay.user("anna"), await relay.user("ben")
+        statuses = [(await try_upload(relay, anna, b"x")).status_code for _ in range(2)]
+        refused = await try_upload(relay, anna, b"x")
+        assert (await try_upload(relay, ben, b"x")).status_code == 200
+        async with relay.socket(anna) as socket:
+            with pytest.raises(RelayError, match="too many"):
+                await socket.send("ben", "hello")
+    assert statuses == [200, 200]
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limited")
+    assert int(refused.headers["retry-after"]) > 0
 
 
 async def test_a_disk_that_is_nearly_full_is_left_alone(tmp_path, monkeypatch):

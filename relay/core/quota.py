@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from relay.core.state import State
+from relay.core.state import State, counted
 from relay.protocol.errors import RelayError
 from relay.settings import Files
 
@@ -97,13 +97,14 @@ class Quota:
         limits, user = self._limits, allowance.user
         if needed > limits.file_bytes:
             raise RelayError("too_large", f"a file may have {limits.file_bytes} bytes here")
+        needed = counted(needed)
         others = self._reserved[user] - allowance.reserved
         for_user = limits.user_bytes - self._state.users[user].stored - others
         if needed > for_user:
             raise RelayError(
                 "storage_full",
-                f"you may store {limits.user_bytes} bytes here, and {max(0, for_user)} are left: delete messages"
-                " with files first",
+                f"you may store {limits.user_bytes} bytes here, of which each file takes {counted(0)} at least, and"
+                f" {max(0, for_user)} are left: delete messages with files first",
             )
         in_all = self._reserved.total() - allowance.reserved
         total = limits.total_bytes - sum(one.stored for one in self._state.users.values()) - in_all

@@ -19,6 +19,13 @@ TAIL_LENGTH = 1_024
 TAIL_MESSAGES = 65_536
 """Messages that all tails together may hold. A number of tails would do less: with one more busy chat than
 that, each would be gone before its next mark, and every mark would be looked up in the store."""
+BLOCK = 4_096
+"""Bytes that a file counts for at least: it takes that much of a disk, and an entry that stays."""
+
+
+def counted(size: int) -> int:
+    """Bytes that a file of a size counts for."""
+    return max(size, BLOCK)
 
 
 class User(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
@@ -34,7 +41,7 @@ class User(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
     removed: bool = False
     created_at: int = 0
     stored: int = 0
-    """Bytes of the files that they have uploaded."""
+    """Bytes that the files count for which they have uploaded: see `counted`."""
     password: str = ""
     """The argon2 hash of what they sign in with, if they do."""
 
@@ -448,12 +455,12 @@ class State:
 
     @_change.register
     def _file_added(self, change: changes.FileAdded, _entry: Entry) -> None:
-        self.users[change.user].stored += change.size
+        self.users[change.user].stored += counted(change.size)
 
     @_change.register
     def _files_forgotten(self, change: changes.FilesForgotten, _entry: Entry) -> None:
         for file in change.files:
-            self.users[file.user].stored -= file.size
+            self.users[file.user].stored -= counted(file.size)
 
     @_change.register
     def _password_set(self, change: changes.PasswordSet, _entry: Entry) -> None:

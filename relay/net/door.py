@@ -76,7 +76,7 @@ class Door:
         self._names = names.Names(relay.settings.http.hosts)
         self._pages = Pages()
         self._session = SessionPage(relay)
-        self._files = FilePages(relay.files)
+        self._files = FilePages(relay.files, relay.service.limit)
         self._trust = TrustPage(relay.data / FOLDER / AUTHORITY)
         self.secure_port: int | None = None
         """Where TLS is spoken: who comes without it is sent there, where the settings say so."""

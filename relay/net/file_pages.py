@@ -6,11 +6,15 @@ What a file is and who may have it is `relay.core.files`'.
 import re
 from urllib.parse import quote, unquote
 
+import trio
+
 from relay.core.files import Files
+from relay.core.limits import RateLimit
 from relay.core.sniff import EXTENSIONS, UNKNOWN
 from relay.net.http import Answer, Part, Refused, Request, json_answer
 from relay.net.pages import unchanged
 from relay.net.visitor import Visitor
+from relay.protocol.errors import RelayError
 from relay.store.entry import StoredFile
 
 SANDBOX = b"default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox"
@@ -26,12 +30,21 @@ _RANGE = re.compile(r"bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.IGNORECASE
 class FilePages:
     """What `/files` does."""
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: Files, limit: RateLimit) -> None:
         self._files = files
+        self._limit = limit
 
     async def upload(self, request: Request, visitor: Visitor) -> Answer:
-        """Take a file in: the body is the file itself."""
+        """Take a file in: the body is the file itself.
+
+        Raises:
+            Refused: they have not signed in, or send a form.
+            RelayError: see `Files.receive`; `rate_limited` also for one who asks too much.
+        """
         user, device = visitor.user, visitor.device
+        wait = self._limit.take(user, trio.current_time())
+        if wait:
+            raise RelayError.rate_limited(wait)
         if (request.header(b"content-type") or "").lower().startswith("multipart/"):
             raise Refused(415, "bad_request", "send the file itself as the body, not a form")
         name = file_name(request.header(b"content-disposition") or "")

@@ -58,7 +58,11 @@ class Metrics:
             ("relay_connections", "WebSocket connections that are open.", sum(map(len, subscribers.values()))),
             ("relay_users_online", "Users with a connection.", len(subscribers)),
             ("relay_users", "Users there are.", sum(not user.removed for user in relay.state.users.values())),
-            ("relay_stored_bytes", "Bytes of files kept.", sum(user.stored for user in relay.state.users.values())),
+            (
+                "relay_stored_bytes",
+                "Bytes of files kept, as counted.",
+                sum(user.stored for user in relay.state.users.values()),
+            ),
             ("relay_http_waiting", "Connections that wait for a request.", len(self._lobby)),
             ("relay_store_failing", "1 while the store cannot be written.", int(relay.log.failing)),
             ("relay_last_event", "The id of the last event in the log.", relay.state.seq),
