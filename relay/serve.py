@@ -124,7 +124,6 @@ def main(arguments: Sequence[str]) -> int:
     # When systemd ends a relay that shows no sign of life, the journal gets to know where it hung.
     faulthandler.enable()
     sys.setswitchinterval(SWITCH_INTERVAL)
-    os.umask(0o027)
     try:
         settings = Loaded(
             options.config, options={"listen": options.listen, "tls.on": options.tls}, environment=os.environ

@@ -39,6 +39,7 @@ def run(*arguments: str | Path, data: Path | None = None, stdin: str = "") -> Ra
     raw = io.BytesIO()
     out, err = io.TextIOWrapper(raw, write_through=True), io.StringIO()
     code: Any = 0
+    umask = os.umask(0o022)
     with (
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
@@ -50,6 +51,8 @@ def run(*arguments: str | Path, data: Path | None = None, stdin: str = "") -> Ra
             main()
         except SystemExit as end:
             code = end.code or 0
+        finally:
+            os.umask(umask)
     return Ran(code, raw.getvalue().decode(), err.getvalue())
 
 

@@ -73,6 +73,8 @@ def back_up(data: Path, target: Path, progress: Progress = lambda _done, _all: N
             _copy_store(data / STORE, copy, progress)
             added.update(_add_files(tar, data / FILES, added))
             tar.add(copy, STORE)
+        # Whoever holds it can put the relay up elsewhere.
+        part.chmod(0o600)
         _sync(part)
         finish = end(copy)
         part.replace(target)
