@@ -16,6 +16,7 @@ from relay.cli.options import Data, Json
 from relay.cli.output import Failure, WrongUse, as_json, progress
 from relay.cli.sources.opening import open_source
 from relay.cli.sources.said import TEXT, Enclosed, NotUnderstood, Said, Source, fit_name
+from relay.cli.target import cannot_write, check_target
 from relay.protocol import control
 from relay.protocol.objects import Attachment
 from relay.settings import data_directory
@@ -46,6 +47,7 @@ def export(
             raise WrongUse("a tar file needs a name: relay export --files FILE.tar")
         _export(data, sys.stdout.buffer)
         return
+    check_target(file, data_directory(data))
     part = file.with_name(f"{file.name}.part")
     try:
         with part.open("wb") as target:
@@ -53,7 +55,7 @@ def export(
             exported = _export_tar(data, target) if files else _export(data, target)
         part.replace(file)
     except OSError as error:
-        raise Failure(f"{file} cannot be written: {error.strerror}") from None
+        raise cannot_write(file, error) from None
     finally:
         part.unlink(missing_ok=True)
     if json:

@@ -14,6 +14,7 @@ from rich.progress import Progress
 from relay.cli.door import ask
 from relay.cli.options import Data, Json, Yes
 from relay.cli.output import Failure, as_json, when
+from relay.cli.target import check_target
 from relay.core import commands
 from relay.core.asking import decided
 from relay.core.check import Finding
@@ -86,6 +87,7 @@ def backup(
     """
     where = data_directory(data)
     _store(where)
+    check_target(file, where)
     with _plain_errors(f"cannot write {file}"), Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("copying", total=None)
         end = backups.back_up(where, file, lambda done, total: progress.update(task, completed=done, total=total))

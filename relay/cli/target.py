@@ -1,0 +1,47 @@
+"""The file that a command writes for its user: where it may be, and why it could not be written."""
+
+import errno
+from pathlib import Path
+
+from relay.cli.output import Failure
+
+BACKUPS = "backups"
+"""The one folder in a data directory that is not the relay's own; the Debian package's timer writes there."""
+REASONS = {
+    errno.EACCES: "you may not write there",
+    errno.EDQUOT: "your quota is used up",
+    errno.EIO: "its disk fails",
+    errno.ENOSPC: "its disk is full",
+    errno.EPERM: "you may not write there",
+    errno.EROFS: "its disk is read-only",
+}
+"""Why something could not be written, where people say it otherwise than the system does."""
+
+
+def cannot_write(what: object, error: OSError) -> Failure:
+    """Say that something could not be written, and why, without the temporary name that the system knows it by."""
+    reason = REASONS.get(error.errno or 0) or error.strerror or str(error)
+    return Failure(f"{what} cannot be written: {reason}")
+
+
+def check_target(file: Path, data: Path) -> None:
+    """Make sure that nothing is replaced but a regular file, and nothing that is the relay's own.
+
+    Args:
+        file: what is to be written.
+        data: the data directory.
+
+    Raises:
+        Failure: it may not be written.
+    """
+    try:
+        if not file.parent.is_dir():
+            raise Failure(f"{file} cannot be written: there is no folder {file.parent}")
+        folder, own = file.parent.resolve(), data.resolve()
+        other = file.is_symlink() or (file.exists() and not file.is_file())
+    except OSError as error:
+        raise cannot_write(file, error) from None
+    if folder.is_relative_to(own) and not folder.is_relative_to(own / BACKUPS):
+        raise Failure(f"{file} is in the relay's own directory: name a file elsewhere, or in {data / BACKUPS}")
+    if other:
+        raise Failure(f"{file} is no regular file, and nothing else is replaced: name another")
