@@ -86,3 +86,8 @@ def test_only_a_regular_file_is_replaced(command: str, data: Path, tmp_path: Pat
 def test_a_folder_that_is_not_there_is_named(command: str, data: Path, tmp_path: Path) -> None:
     file = tmp_path / "missing" / "backup.tar"
     assert said(run(command, file, data=data)) == f"{file} cannot be written: there is no folder {file.parent}"
+
+
+def test_nobody_is_asked_on_a_pipe(data: Path, tmp_path: Path) -> None:
+    assert "Say so with --yes" in said(run("restore", tmp_path / "backup.tar", data=data))
+    assert "Say so with --yes" in said(run("prune", "--days", "1", data=data))

@@ -13,7 +13,7 @@ from rich.progress import Progress
 
 from relay.cli.door import ask
 from relay.cli.options import Data, Json, Yes
-from relay.cli.output import Failure, as_json, when
+from relay.cli.output import Failure, as_json, confirm, when
 from relay.cli.target import check_target
 from relay.core import commands
 from relay.core.asking import decided
@@ -112,8 +112,8 @@ def restore(
     Example: relay restore /media/usb/relay.tar
     """
     where = data_directory(data)
-    if (where / backups.STORE).exists() and not yes_:
-        typer.confirm(f"Put {file} in place of the store in {where}?", abort=True)
+    if (where / backups.STORE).exists():
+        confirm(f"Put {file} in place of the store in {where}?", yes=yes_)
     with _plain_errors("nothing was restored"):
         last = backups.restore(file, where, force=force)
         trio.run(_note_restore, where, last + SEEN)
@@ -142,8 +142,8 @@ def prune(
 
     Example: relay prune --days 365
     """
-    if not yes_ and (days or max_bytes):
-        typer.confirm("Remove old messages for good?", abort=True)
+    if days or max_bytes:
+        confirm("Remove old messages for good?", yes=yes_)
     pruned = ask(data_directory(data), "prune", control.Prune(days=days, max_bytes=max_bytes))
     if json:
         as_json(pruned)
