@@ -11,7 +11,6 @@ import logging
 import os
 import signal
 import socket
-import sqlite3
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -30,8 +29,7 @@ from relay.net.names import browser_address
 from relay.net.server import Server, listen
 from relay.net.tls import Certificates
 from relay.settings import Loaded, WrongSettings, control_socket, data_directory
-from relay.store.database import NewerStore, NotAStore
-from relay.store.lock import Locked
+from relay.store.faults import FAULTS, what_to_do
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +43,7 @@ class CannotServe(Exception):
     """What is in the way, for a person."""
 
 
-IN_THE_WAY = (CannotServe, CannotMake, WrongSettings, Locked, NewerStore, NotAStore, OSError, sqlite3.Error)
+IN_THE_WAY = (*FAULTS, CannotServe, CannotMake, WrongSettings, OSError)
 """What a person can do something about: said in a line, not in a traceback."""
 
 
@@ -171,19 +169,8 @@ def _only(error: BaseException) -> BaseException:
 
 
 def _what_to_do(error: BaseException, data: Path) -> str:
-    if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
-        return (
-            f"the store in {data} is damaged ({error}): `relay check` says where;"
-            " put a backup in place with `relay restore FILE`"
-        )
-    if isinstance(error, sqlite3.Error):
-        return f"the store in {data} cannot be opened ({error}): see whether its disk is full or read-only"
-    if isinstance(error, NotAStore):
-        return f"the store in {data} cannot be opened: {error}. Move it away, or name another directory with --data"
-    if isinstance(error, NewerStore):
-        return f"the store in {data} cannot be opened: {error}"
-    if isinstance(error, Locked):
-        return f"{error}: stop it first, or name another directory with --data"
+    if isinstance(error, FAULTS):
+        return what_to_do(error, data)
     return _about_file(error, data) if isinstance(error, OSError) else str(error)
 
 

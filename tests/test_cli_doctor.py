@@ -3,6 +3,8 @@
 import datetime as dt
 import os
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,19 @@ def test_a_damaged_file_is_found(tmp_path: Path) -> None:
     content[8_192:12_288] = os.urandom(4_096)
     file.write_bytes(content)
     assert found(tmp_path)["store"]["level"] == "bad"
+
+
+@pytest.mark.parametrize("content", [b"this is no database", os.urandom(20_000)])
+def test_a_file_that_is_no_store_is_found(content: bytes, tmp_path: Path) -> None:
+    done("user", "add", "anna", data=tmp_path)
+    (tmp_path / "relay.db").write_bytes(content)
+    assert found(tmp_path)["store"]["level"] == "bad"
+
+
+def test_another_programs_file_is_found(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "relay.db")) as other:
+        other.execute("CREATE TABLE recipes (name TEXT)")
+    assert found(tmp_path)["store"]["what"] == "this file belongs to another program"
 
 
 def test_data_that_everybody_may_read_is_found(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
@@ -277,11 +277,11 @@ def _sqlite(patient: Patient) -> Iterator[Finding]:
     if not (patient.data / "relay.db").exists():
         return
     damage = _damage(patient.data / "relay.db")
-    yield from _upgrade(patient.data / "relay.db")
     if damage:
         yield Finding("store", "bad", damage, "`relay check` says where; `relay restore` puts a backup in place.")
-    else:
-        yield Finding("store", "good", "the file is whole (a quick look; `relay check` proves all of it)")
+        return
+    yield from _upgrade(patient.data / "relay.db")
+    yield Finding("store", "good", "the file is whole (a quick look; `relay check` proves all of it)")
 
 
 def _upgrade(path: Path) -> Iterator[Finding]:
@@ -320,6 +320,9 @@ def _damage(path: Path) -> str:
 
     async def look() -> str:
         async with database.connect(path, writing=False) as reading:
+            # A newer relay's file may be whole; what to do about it is said of its version.
+            with suppress(database.NewerStore):
+                await database.recognise(reading)
             return await queries.damage(reading)
 
     try:

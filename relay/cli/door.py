@@ -159,6 +159,7 @@ async def _opened(data: Path, *, make: bool) -> AsyncIterator[Callable[[str, Wir
     from relay.net import control
     from relay.net.names import browser_address
     from relay.settings import Loaded
+    from relay.store.faults import FAULTS, what_to_do
     from relay.store.lock import Locked
 
     _find(data, make=make)
@@ -181,6 +182,8 @@ async def _opened(data: Path, *, make: bool) -> AsyncIterator[Callable[[str, Wir
             yield ask_file
     except* Locked as errors:
         raise Failure(f"{errors.exceptions[0]}, but its control socket does not answer") from None
+    except* FAULTS as errors:
+        raise Failure(what_to_do(errors.exceptions[0], data)) from None
     except* PermissionError as errors:
         name = getattr(errors.exceptions[0], "filename", None) or data
         raise Failure(f"you may not use {name}: run this as the relay's user or as root") from None

@@ -97,6 +97,17 @@ async def recognise(connection: Connection) -> int:
     ((version,),) = await connection.execute("PRAGMA user_version")
     ((application,),) = await connection.execute("PRAGMA application_id")
     ((tables,),) = await connection.execute("SELECT count(*) FROM sqlite_master")
+    identify(version, application, tables)
+    return int(version)
+
+
+def identify(version: int, application: int, tables: int) -> None:
+    """Make sure that a file with these marks is a relay's that this relay knows, or empty.
+
+    Raises:
+        NewerStore: the file has seen a newer relay.
+        NotAStore: the file belongs to another program.
+    """
     if application != APPLICATION_ID and (application or tables):
         raise NotAStore("this file belongs to another program")
     if version > len(MIGRATIONS):
@@ -104,4 +115,3 @@ async def recognise(connection: Connection) -> int:
             f"this file was written by a newer relay (its version is {version}, this relay knows {len(MIGRATIONS)}):"
             " install that relay again, or restore a backup that this one made"
         )
-    return int(version)

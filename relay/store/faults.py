@@ -1,0 +1,37 @@
+"""What is in the way of a store, as a person is told it, and what helps."""
+
+import sqlite3
+from pathlib import Path
+
+from relay.store.database import NewerStore, NotAStore
+from relay.store.lock import Locked
+
+FAULTS = (Locked, NewerStore, NotAStore, sqlite3.Error)
+"""What keeps a store from being opened or read."""
+RESTORE = "put a backup in its place with `relay restore FILE` (it is kept beside it)"
+
+
+def is_damaged(error: sqlite3.Error) -> bool:
+    """Whether an error says that the file is damaged, and not that it cannot be had now."""
+    if isinstance(error, sqlite3.OperationalError):
+        # What SQLite says of a statement that does not fit the file: a table is missing.
+        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
+    return isinstance(error, sqlite3.DatabaseError)
+
+
+def what_to_do(error: Exception, data: Path) -> str:
+    """Say in one line what is in the way, and what helps.
+
+    Args:
+        error: one of `FAULTS`.
+        data: the data directory.
+    """
+    if isinstance(error, Locked):
+        return f"{error}: stop it first, or name another directory with --data"
+    if isinstance(error, NotAStore):
+        return f"the store in {data} cannot be opened: {error}. Move it away, or name another directory with --data"
+    if isinstance(error, sqlite3.Error) and is_damaged(error):
+        return f"the store in {data} is damaged ({' '.join(str(error).split())}): {RESTORE}"
+    if isinstance(error, sqlite3.Error):
+        return f"the store in {data} cannot be opened ({error}): see whether its disk is full or read-only"
+    return f"the store in {data} cannot be opened: {error}"
