@@ -12,11 +12,11 @@ import msgspec
 import typer
 
 from relay.cli.door import Ask, Refused, ask, conversation, in_trio
+from relay.cli.files import cannot_write, check_target
 from relay.cli.options import Data, Json
 from relay.cli.output import Failure, WrongUse, as_json, progress
 from relay.cli.sources.opening import open_source
 from relay.cli.sources.said import TEXT, Enclosed, NotUnderstood, Said, Source, fit_name
-from relay.cli.target import cannot_write, check_target
 from relay.protocol import control
 from relay.protocol.objects import Attachment
 from relay.settings import data_directory

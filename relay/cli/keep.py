@@ -1,7 +1,6 @@
 """`relay check`, `backup`, `restore` and `prune`: keeping what was said, and for how long."""
 
-import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -9,12 +8,11 @@ from typing import Annotated
 import trio
 import typer
 from rich.console import Console
-from rich.progress import Progress
 
 from relay.cli.door import ask
+from relay.cli.files import cannot_read, cannot_write, check_target
 from relay.cli.options import Data, Json, Yes
-from relay.cli.output import Failure, as_json, confirm, when
-from relay.cli.target import check_target
+from relay.cli.output import Failure, as_json, confirm, progress, when
 from relay.core import commands
 from relay.core.asking import decided
 from relay.core.check import Finding
@@ -23,7 +21,7 @@ from relay.core.relay import open_relay
 from relay.protocol import control
 from relay.settings import data_directory
 from relay.store import backup as backups
-from relay.store.database import NewerStore, NotAStore
+from relay.store.faults import FAULTS, what_to_do
 from relay.store.lock import Locked
 
 SEEN = 1_000_000
@@ -38,15 +36,12 @@ def _store(data: Path) -> Path:
 
 
 @contextmanager
-def _plain_errors(what: str) -> Iterator[None]:
-    """Say what went wrong in one line, also where nurseries put groups around it."""
+def _plain_faults(data: Path) -> Iterator[None]:
+    """Say in one line what is in the way of the store."""
     try:
         yield
-    except* (NewerStore, NotAStore, Locked, backups.CannotRestore, OSError, sqlite3.Error) as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        raise Failure(f"{what}: {error}") from None
+    except FAULTS as error:
+        raise Failure(what_to_do(error, data)) from None
 
 
 def check(data: Data = None, json: Json = False) -> None:
@@ -58,10 +53,7 @@ def check(data: Data = None, json: Json = False) -> None:
     _store(where)
     console = Console(stderr=True)
     findings: list[Finding] = []
-    with (
-        _plain_errors("the store cannot be checked, restore a backup (relay restore FILE)"),
-        console.status("") as status,
-    ):
+    with _plain_faults(where), console.status("") as status:
         findings = trio.run(check_store, where, status.update)
     if json:
         as_json([{"what": finding.what, "ok": not finding.wrong, "wrong": finding.wrong} for finding in findings])
@@ -88,14 +80,30 @@ def backup(
     where = data_directory(data)
     _store(where)
     check_target(file, where)
-    with _plain_errors(f"cannot write {file}"), Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("copying", total=None)
-        end = backups.back_up(where, file, lambda done, total: progress.update(task, completed=done, total=total))
+    try:
+        with _plain_faults(where), progress("copying") as advance:
+            end = backups.back_up(where, file, _pages(advance))
+    except OSError as error:
+        if error.filename and Path(error.filename).is_relative_to(where / backups.FILES):
+            raise cannot_read(error.filename, error) from None
+        raise cannot_write(file, error) from None
     size = file.stat().st_size
     if json:
         as_json({"file": str(file), "bytes": size, "lastEvent": end.seq, "lastTimestamp": end.at})
     else:
         print(f"{file}: {size / 1e6:.1f} MB, up to {when(end.at)}")
+
+
+def _pages(advance: Callable[[int], None]) -> backups.Progress:
+    """Tell how many more pages are copied, of how many there are."""
+    before = 0
+
+    def report(done: int, _all: int) -> None:
+        nonlocal before
+        advance(done - before)
+        before = done
+
+    return report
 
 
 def restore(
@@ -114,13 +122,24 @@ def restore(
     where = data_directory(data)
     if (where / backups.STORE).exists():
         confirm(f"Put {file} in place of the store in {where}?", yes=yes_)
-    with _plain_errors("nothing was restored"):
-        last = backups.restore(file, where, force=force)
-        trio.run(_note_restore, where, last + SEEN)
+    try:
+        restored = backups.restore(file, where, force=force)
+    except backups.CannotRestore as error:
+        raise Failure(f"nothing was restored: {error}") from None
+    except Locked as error:
+        raise Failure(f"nothing was restored: {error}: stop the relay first") from None
+    except OSError as error:
+        if error.filename == str(file):
+            raise cannot_read(file, error) from None
+        raise cannot_write(where, error) from None
+    with _plain_faults(where):
+        trio.run(_note_restore, where, restored.last + SEEN)
     if json:
-        as_json({"data": str(where), "lastEvent": last})
-    else:
-        print(f"restored into {where}. Next: relay check, then start the relay")
+        kept = str(restored.kept) if restored.kept else None
+        as_json({"data": str(where), "lastEvent": restored.last, "kept": kept})
+        return
+    kept = f"; the store that was there is kept in {restored.kept}" if restored.kept else ""
+    print(f"restored into {where}{kept}. Next: relay check, then start the relay")
 
 
 async def _note_restore(data: Path, last: int) -> None:

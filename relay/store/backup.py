@@ -3,18 +3,23 @@
 Made while a relay runs, by SQLite's online backup; put back only where nothing newer is lost.
 """
 
+import errno
 import os
 import shutil
 import sqlite3
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from itertools import count
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import IO, NamedTuple
+from urllib.parse import quote
 
+from relay.store.database import NewerStore, NotAStore, identify
+from relay.store.faults import is_damaged
 from relay.store.lock import locked
-from relay.store.schema import APPLICATION_ID, MIGRATIONS
 
 STORE = "relay.db"
 FILES = "files"
@@ -41,27 +46,33 @@ def end(path: Path) -> End:
     """Read where a store's log ends.
 
     Raises:
-        CannotRestore: it is no relay's store, or a newer relay's.
+        NotAStore, NewerStore: it is no relay's store, or a newer relay's.
+        sqlite3.Error: it cannot be read.
     """
-    try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as store:
-            ((application,),) = store.execute("PRAGMA application_id")
-            ((version,),) = store.execute("PRAGMA user_version")
-            if application != APPLICATION_ID:
-                raise CannotRestore(f"{path} is no relay's store")
-            if version > len(MIGRATIONS):
-                raise CannotRestore(f"{path} was written by a newer relay: install that one first")
-            ((seq, at),) = store.execute("SELECT coalesce(max(seq), 0), coalesce(max(at), 0) FROM log")
-    except sqlite3.DatabaseError as error:
-        raise CannotRestore(f"{path} cannot be read: {error}") from None
+    with closing(_read(path)) as store:
+        version = _recognise(store)
+        ((seq, at),) = store.execute("SELECT coalesce(max(seq), 0), coalesce(max(at), 0) FROM log")
     return End(seq, at, version)
+
+
+def _read(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{quote(bytes(path))}?mode=ro", uri=True)
+
+
+def _recognise(store: sqlite3.Connection) -> int:
+    ((version,),) = store.execute("PRAGMA user_version")
+    ((application,),) = store.execute("PRAGMA application_id")
+    ((tables,),) = store.execute("SELECT count(*) FROM sqlite_master")
+    identify(version, application, tables)
+    return int(version)
 
 
 def back_up(data: Path, target: Path, progress: Progress = lambda _done, _all: None) -> End:
     """Write a backup of a data directory. A relay may run meanwhile; the target appears when it is whole and synced.
 
     Raises:
-        OSError, sqlite3.Error: it could not be written.
+        NotAStore, NewerStore, sqlite3.Error: the store cannot be read.
+        OSError: the target cannot be written, or an uploaded file cannot be read, which is then named.
     """
     target = target.absolute()
     with tempfile.TemporaryDirectory(prefix=".relay-backup-", dir=target.parent) as scratch:
@@ -83,15 +94,17 @@ def back_up(data: Path, target: Path, progress: Progress = lambda _done, _all: N
 
 
 def _copy_store(source: Path, target: Path, progress: Progress) -> None:
-    with (
-        closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as store,
-        closing(sqlite3.connect(target)) as copy,
-    ):
+    with closing(_read(source)) as store, closing(sqlite3.connect(target)) as copy:
         # One view for all steps: without it SQLite begins again whenever somebody writes between two of them.
         store.execute("BEGIN")
-        store.execute("SELECT count(*) FROM sqlite_master").fetchall()
-        store.backup(copy, pages=PAGES, progress=lambda _status, left, total: progress(total - left, total))
-        copy.execute("PRAGMA journal_mode = DELETE")
+        _recognise(store)
+        try:
+            store.backup(copy, pages=PAGES, progress=lambda _status, left, total: progress(total - left, total))
+            copy.execute("PRAGMA journal_mode = DELETE")
+        except sqlite3.OperationalError as error:
+            # The store was just read: what fails now is the writing of its copy.
+            full = error.sqlite_errorcode == sqlite3.SQLITE_FULL
+            raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from None
 
 
 def _add_files(tar: tarfile.TarFile, directory: Path, have: set[str]) -> Iterator[str]:
@@ -122,17 +135,24 @@ def unpacked(backup: Path, data: Path) -> Iterator[Path]:
 
     Raises:
         CannotRestore: it is no backup.
+        OSError: it cannot be read, or there is no room for what is in it.
     """
     with tempfile.TemporaryDirectory(prefix=".relay-restore-", dir=data) as scratch:
-        try:
-            with tarfile.open(backup) as tar:
-                for member in tar:
-                    _unpack(tar, member, Path(scratch))
-        except (tarfile.TarError, OSError) as error:
-            raise CannotRestore(f"{backup} is no backup that can be read: {error}") from None
+        with backup.open("rb") as archive:
+            _unpack_all(archive, backup, Path(scratch))
         if not Path(scratch, STORE).is_file():
             raise CannotRestore(f"{backup} is no backup of a relay")
         yield Path(scratch)
+
+
+def _unpack_all(archive: IO[bytes], backup: Path, target: Path) -> None:
+    try:
+        with tarfile.open(fileobj=archive) as tar:
+            for member in tar:
+                _unpack(tar, member, target)
+    except (tarfile.TarError, EOFError, zlib.error):
+        # What tarfile says has many lines: all that the file is not either.
+        raise CannotRestore(f"{backup} is no backup of a relay, or is not all of one") from None
 
 
 def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
@@ -151,32 +171,43 @@ def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None
         shutil.copyfileobj(content, file)
 
 
-def restore(backup: Path, data: Path, *, force: bool = False) -> int:
+class Restored(NamedTuple):
+    """What a restore did."""
+
+    last: int
+    """The greatest `seq` that the backup or the store before it had: no device can have seen a later event."""
+    kept: Path | None
+    """Where the store is that was there before, if there was one."""
+
+
+def restore(backup: Path, data: Path, *, force: bool = False) -> Restored:
     """Put a backup in place. What was there is kept beside it, under a name that ends in `.before-restore`.
+
+    A store that cannot be read is kept under a name of its own that ends in `.unreadable`, which nothing removes.
 
     Args:
         backup: what `back_up` wrote.
         data: the data directory; no relay may run on it.
         force: whether a store that has more than the backup may go.
 
-    Returns:
-        The greatest `seq` that either had: no device can have seen a later event.
-
     Raises:
         Locked: a relay runs.
         CannotRestore: the backup is not good, or older than what is there.
+        OSError: the backup cannot be read, or the data directory not written.
     """
     data.mkdir(mode=0o750, parents=True, exist_ok=True)
     with locked(data), unpacked(backup, data) as scratch:
-        wanted = end(scratch / STORE)
+        wanted = _wanted(scratch / STORE, backup)
         present = data / STORE
-        found = end(present) if present.exists() else End(0, 0, 0)
-        if found.seq > wanted.seq and not force:
+        there = present.exists()
+        found = _found(present) if there else End(0, 0, 0)
+        if found is not None and found.seq > wanted.seq and not force:
             raise CannotRestore(
                 f"{data} has {found.seq - wanted.seq} entries more than the backup, and they would be gone:"
                 " use --force if that is meant (the present store is kept beside it)"
             )
-        _put_aside(data)
+        suffix = _free_suffix(data) if found is None else ".before-restore"
+        _put_aside(data, suffix)
         for path in sorted((scratch / FILES).rglob("*")):
             place = data / FILES / path.relative_to(scratch / FILES)
             if path.is_file():
@@ -185,12 +216,49 @@ def restore(backup: Path, data: Path, *, force: bool = False) -> int:
         _sync(scratch / STORE)
         (scratch / STORE).replace(present)
         _sync(data)
-    return max(found.seq, wanted.seq)
+    return Restored(max(found.seq if found else 0, wanted.seq), data / f"{STORE}{suffix}" if there else None)
 
 
-def _put_aside(data: Path) -> None:
-    for name in (STORE, f"{STORE}-wal", f"{STORE}-shm", FILES):
-        present, aside = data / name, data / f"{name}.before-restore"
+def _wanted(store: Path, backup: Path) -> End:
+    try:
+        return end(store)
+    except NotAStore:
+        raise CannotRestore(f"{backup} is no backup of a relay") from None
+    except NewerStore:
+        raise CannotRestore(f"{backup} was written by a newer relay: install that one first") from None
+    except sqlite3.Error as error:
+        raise CannotRestore(f"{backup} is damaged ({error})") from None
+
+
+def _found(store: Path) -> End | None:
+    """Read where the present store ends; None for one that is damaged, or no store at all."""
+    if not store.is_file():
+        return None
+    try:
+        return end(store)
+    except NotAStore:
+        return None
+    except NewerStore:
+        raise CannotRestore(f"{store} was written by a newer relay: install that one first") from None
+    except sqlite3.Error as error:
+        if is_damaged(error):
+            return None
+        raise CannotRestore(f"{store} cannot be read: {error}") from None
+
+
+ASIDE = (STORE, f"{STORE}-wal", f"{STORE}-shm", FILES)
+"""What a restore puts aside."""
+
+
+def _free_suffix(data: Path) -> str:
+    """The first name for an unreadable store that nothing has yet: it may be all there is, and is not replaced."""
+    suffixes = (f".unreadable{f'-{number}' if number > 1 else ''}" for number in count(1))
+    return next(one for one in suffixes if not any(os.path.lexists(data / f"{name}{one}") for name in ASIDE))
+
+
+def _put_aside(data: Path, suffix: str) -> None:
+    for name in ASIDE:
+        present, aside = data / name, data / f"{name}{suffix}"
         if aside.is_dir():
             shutil.rmtree(aside)
         else:

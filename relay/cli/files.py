@@ -1,13 +1,14 @@
-"""The file that a command writes for its user: where it may be, and why it could not be written."""
+"""The files that a user names: what may be written over, and why one could not be read or written."""
 
 import errno
+from collections.abc import Mapping
 from pathlib import Path
 
 from relay.cli.output import Failure
 
 BACKUPS = "backups"
 """The one folder in a data directory that is not the relay's own; the Debian package's timer writes there."""
-REASONS = {
+NOT_WRITTEN = {
     errno.EACCES: "you may not write there",
     errno.EDQUOT: "your quota is used up",
     errno.EIO: "its disk fails",
@@ -15,13 +16,28 @@ REASONS = {
     errno.EPERM: "you may not write there",
     errno.EROFS: "its disk is read-only",
 }
-"""Why something could not be written, where people say it otherwise than the system does."""
+NOT_READ = {
+    errno.EACCES: "you may not read it",
+    errno.EIO: "its disk fails",
+    errno.EISDIR: "it is a folder",
+    errno.ENOENT: "it is not there",
+    errno.ENOTDIR: "it is not there",
+}
+"""Why something could not be written or read, where people say it otherwise than the system does."""
 
 
 def cannot_write(what: object, error: OSError) -> Failure:
     """Say that something could not be written, and why, without the temporary name that the system knows it by."""
-    reason = REASONS.get(error.errno or 0) or error.strerror or str(error)
-    return Failure(f"{what} cannot be written: {reason}")
+    return Failure(f"{what} cannot be written: {_reason(error, NOT_WRITTEN)}")
+
+
+def cannot_read(what: object, error: OSError) -> Failure:
+    """Say that something could not be read, and why."""
+    return Failure(f"{what} cannot be read: {_reason(error, NOT_READ)}")
+
+
+def _reason(error: OSError, words: Mapping[int, str]) -> str:
+    return words.get(error.errno or 0) or error.strerror or str(error)
 
 
 def check_target(file: Path, data: Path) -> None:
