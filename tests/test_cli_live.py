@@ -15,6 +15,8 @@ from typing import Any, Self
 import msgspec
 import pytest
 
+from relay.cli import status
+from relay.cli.output import Failure
 from tests.command_line import Running, done, run, running
 
 
@@ -56,10 +58,37 @@ def test_status_says_who_is_there_and_how_it_goes(relay: Running) -> None:
     assert max(map(len, text.splitlines())) <= 80
 
 
-def test_status_exits_with_1_where_no_relay_runs(tmp_path: Path) -> None:
-    ran = run("status", data=tmp_path)
-    assert ran.code == 1
-    assert ran.err.startswith(f"relay: no relay runs on {tmp_path}")
+@pytest.mark.parametrize("options", [(), ("--watch",), ("--watch", "--json")])
+def test_status_exits_with_1_where_no_relay_runs(options: tuple[str, ...], tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "relay", "status", *options, "--data", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr.startswith(f"relay: no relay runs on {tmp_path}")
+    assert ran.stderr.count("\n") == 1
+
+
+def test_a_relay_that_goes_away_is_waited_for(relay: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    look = status._look
+    looks = 0
+
+    def sometimes(data: Path) -> Any:
+        nonlocal looks
+        looks += 1
+        if looks == 3:
+            raise Failure("no relay runs")
+        if looks == 5:
+            raise KeyboardInterrupt
+        return look(data)
+
+    monkeypatch.setattr(status, "_look", sometimes)
+    ran = done("status", "--watch", "--every", "0.2", data=relay.data)
+    assert looks == 5
+    assert "Ctrl-C ends" in ran.out
 
 
 def test_settings_in_force_are_those_of_the_running_relay(relay: Running) -> None:

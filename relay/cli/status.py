@@ -116,7 +116,8 @@ def _live(data: Path, every: float) -> None:
     from rich.live import Live
 
     console = Console()
-    past: list[control.Status] = []
+    # One that goes away is waited for; one that was never there is said at once, like without --watch.
+    past = [_look(data)]
     with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
         while True:
             shown: Any
