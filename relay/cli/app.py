@@ -4,7 +4,6 @@ Only the module of the command that is called is imported: on a small machine th
 the shell calls this for each completion.
 """
 
-import io
 import os
 import sys
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from importlib import import_module
 
 import typer
 
+from relay.cli import streams
 from relay.cli.output import Failure
 
 GROUPS = ("user", "device", "chat", "config", "hook", "tls")
@@ -84,11 +84,13 @@ def first_word() -> str | None:
 
 def run() -> None:
     """Run a command; what fails is said in one line, and in the exit code."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A file may have a name that is no text.
-        sys.stdout.reconfigure(errors="backslashreplace")
+    streams.set_up()
     try:
-        build(first_word())()
+        try:
+            build(first_word())()
+        finally:
+            # What is still to be written may be what cannot be.
+            sys.stdout.flush()
     except Failure as failure:
         print(f"relay: {failure}", file=sys.stderr)
         sys.exit(failure.exit_code)
@@ -96,6 +98,5 @@ def run() -> None:
         print("relay: what was typed or piped in is not UTF-8 text", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:
-        # Whoever read has read enough; the interpreter must not complain about it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read has read enough.
         sys.exit(1)

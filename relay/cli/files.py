@@ -10,6 +10,7 @@ BACKUPS = "backups"
 """The one folder in a data directory that is not the relay's own; the Debian package's timer writes there."""
 NOT_WRITTEN = {
     errno.EACCES: "you may not write there",
+    errno.EBADF: "it is closed",
     errno.EDQUOT: "your quota is used up",
     errno.EIO: "its disk fails",
     errno.ENOSPC: "its disk is full",
