@@ -15,6 +15,9 @@ const LARGEST_PAGE = 500;
 const KEPT_IN_MEMORY = 1_000;
 /** A message grows no further than this; the relay's frames end at 256 KiB. */
 export const LONGEST_MESSAGE = 32_000;
+/** The relay looks for no more characters than these in messages, and in names. */
+export const LONGEST_QUERY = 256;
+export const LONGEST_NAME_QUERY = 128;
 const TYPING_EVERY = 3_000;
 const SHOW_CONNECTING_AFTER = 2_000;
 const UPLOADS_AT_ONCE = 2;

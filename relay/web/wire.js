@@ -12,6 +12,10 @@ export const ANSWER_WITHIN = 5_000;
 const CONNECT_WITHIN = 10_000;
 const FIRST_DELAY = 500;
 const LONGEST_DELAY = 30_000;
+/** A frame over this many bytes makes the relay close the connection (1009). */
+export const LONGEST_FRAME = 256 * 1024;
+/** What one UTF-16 unit takes at most in UTF-8. */
+const MOST_BYTES_A_UNIT = 3;
 
 /** What a request ends with when it failed; `code` is one of the protocol's error codes, or `connection_lost`. */
 export class RequestError extends Error {
@@ -20,6 +24,12 @@ export class RequestError extends Error {
     this.code = code;
     this.retryAfter = retryAfter;
   }
+}
+
+/** Whether a text is over the relay's limit for a frame; most are so short that nothing need be encoded. */
+function isTooLarge(text) {
+  if (text.length * MOST_BYTES_A_UNIT <= LONGEST_FRAME) return false;
+  return new TextEncoder().encode(text).length > LONGEST_FRAME;
 }
 
 /** The wait before try number `tries` (from 0), in ms; jitter keeps a room full of clients from coming at once. */
@@ -103,6 +113,7 @@ export function createWire({ open, clock, random, onEvent, onState, stillSignedI
     clearTimers();
     abandon();
     failWhatMustNotRepeat();
+    if (code === 1009) failTheLargest();
     if (code === 4401) return enter({ name: "signedOut" });
     const delay = backoff(tries, random);
     tries += 1;
@@ -121,6 +132,14 @@ export function createWire({ open, clock, random, onEvent, onState, stillSignedI
       unanswered.delete(id);
       waiting.reject(new RequestError("connection_lost", "The connection broke before the answer came."));
     }
+  }
+
+  /** A relay with a smaller limit of its own says only that something was too large; it would say so for ever. */
+  function failTheLargest() {
+    const [id, waiting] = [...unanswered].sort((a, b) => b[1].text.length - a[1].text.length)[0] ?? [];
+    if (!waiting) return;
+    unanswered.delete(id);
+    waiting.reject(new RequestError("too_large", "The relay takes no frame as large as this."));
   }
 
   function transmit(text) {
@@ -209,13 +228,18 @@ export function createWire({ open, clock, random, onEvent, onState, stillSignedI
 
     /**
      * Ask; resolves with the payload, rejects with a RequestError. A request that finds no connection waits for
-     * one. With `repeat: false` (it would happen twice) it fails instead when the connection breaks.
+     * one. With `repeat: false` (it would happen twice) it fails instead when the connection breaks. One too large
+     * for a frame fails at once: sent, it would cost the connection, and the next one too.
      */
     request(payloadType, payload, { repeat = true } = {}) {
       serial += 1;
       const id = `r${serial}`;
       const text = JSON.stringify({ type: "request", id, timestamp: clock.now(), payloadType, payload });
       return new Promise((resolve, reject) => {
+        if (isTooLarge(text)) {
+          reject(new RequestError("too_large", `A request has at most ${LONGEST_FRAME} bytes.`));
+          return;
+        }
         if (!repeat && state.name !== "live") {
           reject(new RequestError("connection_lost", "There is no connection."));
           return;

@@ -1,7 +1,7 @@
 // The wire on a fake socket and a fake clock: nothing here waits for real time.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ANSWER_WITHIN, backoff, createWire, PING_AFTER } from "../../relay/web/wire.js";
+import { ANSWER_WITHIN, backoff, createWire, LONGEST_FRAME, PING_AFTER } from "../../relay/web/wire.js";
 
 class FakeClock {
   time = 1_000_000;
@@ -102,6 +102,32 @@ test("a request that would happen twice fails with the connection instead", asyn
   it.live();
   const answer = it.wire.request("createChat", {}, { repeat: false });
   await Promise.all([assert.rejects(answer, { code: "connection_lost" }), it.close(1006)]);
+});
+
+test("a request too large for a frame fails at once and is never sent, counted in bytes", async () => {
+  const it = setUp();
+  it.live();
+  // Fewer characters than the limit has bytes, and more bytes.
+  const text = "ж".repeat(LONGEST_FRAME * 0.6);
+  await assert.rejects(it.wire.request("search", { query: text }), { code: "too_large" });
+  await assert.rejects(it.wire.request("search", { query: "x".repeat(LONGEST_FRAME) }), { code: "too_large" });
+  it.wire.request("search", { query: "x".repeat(LONGEST_FRAME - 1_000) });
+  assert.equal(requests(it.socket).length, 1);
+  await it.close(1006);
+  await it.clock.advance(1_000);
+  it.socket.onopen();
+  assert.equal(requests(it.socket).length, 1);
+});
+
+test("what a relay with a smaller limit refuses is given up, and the rest goes out", async () => {
+  const it = setUp();
+  it.live();
+  const large = it.wire.request("new", { message: "x".repeat(9_000) });
+  it.wire.request("new", { message: "short" });
+  await Promise.all([assert.rejects(large, { code: "too_large" }), it.close(1009)]);
+  await it.clock.advance(1_000);
+  it.socket.onopen();
+  assert.deepEqual(requests(it.socket).map((one) => one.payload.message), ["short"]);
 });
 
 test("an error answer rejects with its code and the time to wait", async () => {

@@ -46,6 +46,19 @@ SPOIL = """() => {
   };
 }"""
 
+# A message in the outbox on disk that is over what the relay takes in a frame.
+KEEP_LARGE = """() => new Promise((resolve, reject) => {
+  const opening = indexedDB.open('relay:anna');
+  opening.onerror = reject;
+  opening.onsuccess = () => {
+    const message = 'x'.repeat(300_000);
+    const row = { kind: 'new', clientMessageId: 'large', chatId: 'ben', message, createdAt: 1, state: 'queued' };
+    const change = opening.result.transaction('outbox', 'readwrite');
+    change.objectStore('outbox').put(row);
+    change.oncomplete = resolve;
+  };
+})"""
+
 
 def open_chat(page: Any, chat: str) -> None:
     page.click(f"[data-chat={chat}]")
@@ -315,6 +328,46 @@ def test_a_refused_message_says_why_and_offers_to_try_again(person: Any) -> None
     write(page, "forbidden words")
     failed = page.wait_for_selector(".failed")
     assert "Try again" in failed.inner_text()
+    page.click(".failed button:has-text('Discard')")
+    page.wait_for_selector(".failed", state="detached")
+
+
+def test_what_is_too_long_is_said_and_holds_nothing_up(person: Any) -> None:
+    anna = person("anna")
+    anna.say("ben", "hello")
+    page = anna.chats()
+    open_chat(page, "ben")
+    for field in (".chat-list input[type=search]", ".modal input[type=search]"):
+        if "modal" in field:
+            page.click("[aria-label='Search in this chat']")
+        page.focus(field)
+        page.keyboard.insert_text("x" * 300_000)
+        assert len(page.input_value(field)) <= 256
+        page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
+    page.wait_for_selector(".modal", state="detached")
+    page.set_input_files(".composer input[type=file]", [{"name": "a.txt", "mimeType": "text/plain", "buffer": b"a"}])
+    page.fill(".modal textarea", "x" * 300_000)
+    page.click(".modal .button:has-text('Send')")
+    assert "32,000" in page.wait_for_selector(".modal .form-error").inner_text()
+    page.fill(".modal textarea", "short")
+    page.click(".modal .button:has-text('Send')")
+    page.wait_for_selector(".is-mine a.file")
+    page.wait_for_selector(".message.is-mine:last-child .ticks-sent")
+
+
+def test_a_message_kept_from_before_that_is_too_large_does_not_hold_up_the_others(person: Any) -> None:
+    anna = person("anna")
+    anna.say("ben", "hello")
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector(".text:has-text('hello')")
+    page.evaluate(KEEP_LARGE)
+    page.reload()
+    failed = page.wait_for_selector(".failed")
+    assert "too large" in failed.inner_text()
+    write(page, "after the large one")
+    page.wait_for_selector(".is-mine:has-text('after the large one') .ticks-sent")
     page.click(".failed button:has-text('Discard')")
     page.wait_for_selector(".failed", state="detached")
 

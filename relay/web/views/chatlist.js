@@ -1,6 +1,8 @@
 /** The list of chats, newest first, with the search that also finds messages. */
 import { Component } from "preact";
-import { chats, dialog, openChat, openPanel, report, request, route, session, state } from "../intents.js";
+import {
+  chats, dialog, LONGEST_QUERY, openChat, openPanel, report, request, route, session, state,
+} from "../intents.js";
 import { formatFull, formatList, formatNumber, formatShort, t } from "../i18n/i18n.js";
 import { nameOf } from "../model/state.js";
 import { deliveryState } from "../model/state.js";
@@ -194,7 +196,7 @@ export class ChatList extends Component {
         </button>
         <label class="search">
           <${Icon} name="search" />
-          <input type="search" ref=${(element) => (this.field = element ?? this.field)} value=${query} placeholder=${t("search.placeholder")} aria-label=${t("search.placeholder")} onInput=${this.onQuery} autocomplete="off" enterkeyhint="search" />
+          <input type="search" ref=${(element) => (this.field = element ?? this.field)} value=${query} maxlength=${LONGEST_QUERY} placeholder=${t("search.placeholder")} aria-label=${t("search.placeholder")} onInput=${this.onQuery} autocomplete="off" enterkeyhint="search" />
           ${query ? html`<${IconButton} icon="close" label=${t("search.clear")} onClick=${this.clear} />` : null}
         </label>
         <${IconButton} icon="compose" label=${t("list.new")} class="is-accent" onClick=${() => openPanel("newchat")} />

@@ -1,7 +1,8 @@
 /** What lies on top of the page, one at a time. Each closes on Escape and gives the focus back. */
 import { Component } from "preact";
 import {
-  chats, composing, dialog, explain, findPeople, openChat, remove, request, send, session, state, tell, changeProfile,
+  changeProfile, chats, composing, dialog, explain, findPeople, LONGEST_MESSAGE, LONGEST_NAME_QUERY, LONGEST_QUERY,
+  openChat, remove, request, send, session, state, tell,
 } from "../intents.js";
 import { formatFull, formatSize, t } from "../i18n/i18n.js";
 import { nameOf } from "../model/state.js";
@@ -207,10 +208,10 @@ class Finder extends Component {
     }
   };
 
-  render({ label, row, onChoose }, { query, items, at, failure, asked }) {
+  render({ label, row, longest = LONGEST_QUERY, onChoose }, { query, items, at, failure, asked }) {
     return html`<${Modal} label=${label} class="is-list" onClose=${close}>
       <label class="search"><${Icon} name="search" />
-        <input type="search" autofocus role="combobox" aria-expanded="true" aria-controls="found" placeholder=${label} aria-label=${label} value=${query} onInput=${this.onInput} onKeyDown=${this.onKey} autocomplete="off" />
+        <input type="search" autofocus role="combobox" aria-expanded="true" aria-controls="found" placeholder=${label} aria-label=${label} value=${query} maxlength=${longest} onInput=${this.onInput} onKeyDown=${this.onKey} autocomplete="off" />
       </label>
       <div class="scroll" id="found" ref=${(element) => (this.list = element ?? this.list)}>
         ${failure ? html`<p class="none" role="alert">${explain(failure)}</p>` : null}
@@ -230,7 +231,7 @@ function Jump() {
     const ids = new Set(known.map((chat) => chat.id));
     return [...known.slice(0, 30), ...people.filter((one) => !ids.has(one.id) && one.id !== session.value.id)];
   };
-  return html`<${Finder} label=${t("jump.title")} typed=${dialog.value?.typed} initial=${chats.value.slice(0, 30)} find=${find} onChoose=${(item) => openChat(item.id)}
+  return html`<${Finder} label=${t("jump.title")} longest=${LONGEST_NAME_QUERY} typed=${dialog.value?.typed} initial=${chats.value.slice(0, 30)} find=${find} onChoose=${(item) => openChat(item.id)}
     row=${(item) => html`<${Avatar} id=${item.id} name=${item.type ? chatName(item) : item.name} url=${item.photoUrl ?? item.avatarUrl} type=${item.type} size="s" />
       <span class="list-text"><span dir="auto">${item.type ? chatName(item) : item.name}</span></span><${Bot} userId=${item.id} />
       ${item.missed > 0 ? html`<span class="badge">${item.missed > 99 ? "99+" : item.missed}</span>` : null}`} />`;
@@ -250,6 +251,8 @@ function SearchInChat({ chatId }) {
 
 /** Files about to be sent, with a word about them. */
 class Files extends Component {
+  state = { tooLong: false };
+
   componentWillUnmount() {
     for (const url of this.urls?.values() ?? []) URL.revokeObjectURL(url);
   }
@@ -263,13 +266,16 @@ class Files extends Component {
   submit = (event) => {
     event?.preventDefault();
     const { chatId, files } = this.props;
+    const text = this.field.value;
+    this.setState({ tooLong: text.length > LONGEST_MESSAGE });
+    if (text.length > LONGEST_MESSAGE) return;
     const replyTo = composing.value?.kind === "reply" && composing.value.chatId === chatId ? composing.value.message : undefined;
     close();
     composing.value = null;
-    send(chatId, { text: this.field.value, files, replyTo });
+    send(chatId, { text, files, replyTo });
   };
 
-  render({ files }) {
+  render({ files }, { tooLong }) {
     return html`<${Modal} label=${t("upload.title", { count: files.length })} onClose=${close}>
       <h2>${t("upload.title", { count: files.length })}</h2>
       <div class="files">${files.map((file) => /^image\//.test(file.type) && file.shape?.width
@@ -279,6 +285,7 @@ class Files extends Component {
       <form class="form" onSubmit=${this.submit}>
         <textarea rows="1" dir="auto" autofocus ref=${(element) => (this.field = element ?? this.field)} placeholder=${t("upload.caption")} aria-label=${t("upload.caption")}
           onKeyDown=${(event) => event.key === "Enter" && !event.shiftKey && !event.isComposing && this.submit(event)}></textarea>
+        ${tooLong ? html`<p class="form-error" role="alert">${t("composer.tooLong", { count: LONGEST_MESSAGE })}</p>` : null}
         <div class="modal-buttons">
           <button type="button" class="button is-quiet" onClick=${close}>${t("dialog.cancel")}</button>
           <button class="button">${t("composer.send")}</button>

@@ -1,6 +1,8 @@
 /** Begin something: the directory of people, a group, a channel. */
 import { Component } from "preact";
-import { back, createChat, dialog, explain, findPeople, openChat, session, state } from "../intents.js";
+import {
+  back, createChat, dialog, explain, findPeople, LONGEST_NAME_QUERY, openChat, session, state,
+} from "../intents.js";
 import { t } from "../i18n/i18n.js";
 import { Avatar, Bot, html, Icon, IconButton } from "./parts.js";
 import { Photo } from "./settings.js";
@@ -48,7 +50,7 @@ export class Directory extends Component {
     const shown = people?.filter((one) => one.id !== session.value.id && !without.includes(one.id));
     return html`
       <label class="search"><${Icon} name="search" />
-        <input type="search" value=${query} placeholder=${t("people.search")} aria-label=${t("people.search")} onInput=${this.onInput} autocomplete="off" /></label>
+        <input type="search" value=${query} maxlength=${LONGEST_NAME_QUERY} placeholder=${t("people.search")} aria-label=${t("people.search")} onInput=${this.onInput} autocomplete="off" /></label>
       ${failure ? html`<p class="none" role="alert">${explain(failure)}</p>` : null}
       ${shown?.length === 0 ? html`<div class="none"><p>${query ? t("search.none", { query }) : t("people.none")}</p></div>` : null}
       <ul>${shown?.map((one) => html`<li key=${one.id}>
