@@ -11,6 +11,8 @@ import { t } from "./i18n/i18n.js";
 const FIRST_PAGE = 80;
 const NEXT_PAGE = 150;
 const LARGEST_PAGE = 500;
+/** Entries asked for before the one that may be the first unread, so that it is seen where it follows. */
+const READ_BEFORE = 40;
 /** Messages of a chat that stay in memory when one comes back to its end. */
 const KEPT_IN_MEMORY = 1_000;
 /** A message grows no further than this; the relay's frames end at 256 KiB. */
@@ -530,7 +532,8 @@ export function openChat(chatId, { messageId } = {}) {
     }
     if (!known) composing.value = null;
   });
-  if (!known) change((now) => model.trim(now, chatId, KEPT_IN_MEMORY));
+  // What is unread is where one begins to read, however much it is.
+  if (!known) change((now) => model.trim(now, chatId, KEPT_IN_MEMORY + (now.chats.get(chatId)?.missed ?? 0)));
   ensureRoom(chatId);
   if (messageId) showMessage(chatId, messageId);
 }
@@ -594,20 +597,26 @@ async function refreshRoom(chatId) {
   }
   setLoading(chatId, true);
   try {
-    const count = Math.min(LARGEST_PAGE, FIRST_PAGE + (chat?.missed ?? 0));
-    const [page, details] = await Promise.all([
+    const expected = FIRST_PAGE + (chat?.missed ?? 0);
+    // More than one page is asked for by its place, further down.
+    const count = expected > LARGEST_PAGE ? FIRST_PAGE : expected;
+    const [newest, details] = await Promise.all([
       wire.request("messages", { chatId, count }),
       wire.request("chat", { chatId }),
     ]);
+    // How many are unread the relay knows, and this page perhaps not yet.
+    const whole = newest.length < count || model.reachesUnread(newest, state.value.me.id, details.missed);
+    const page = whole ? newest : await fetchUnread(chatId, details);
     batch(() => {
       change((now) => {
         const next = model.setDetails(now, details);
         const room = next.rooms.get(chatId);
         // While one reads far back, the newest page would tear the view away.
         if (room?.loaded && jumped.has(chatId)) return next;
-        return model.addPage(next, chatId, page, { reachesStart: page.length < count });
+        return model.addPage(next, chatId, page, { reachesStart: whole && page.length < count });
       });
     });
+    if (!model.atEnd(state.value, chatId)) jumped.add(chatId);
     verified.add(chatId);
   } catch (failure) {
     if (failure.code !== "not_found") report(failure);
@@ -616,6 +625,19 @@ async function refreshRoom(chatId) {
     asked.delete(chatId);
     setLoading(chatId, false);
   }
+}
+
+/** Messages from before the first unread one on, as far as a page goes: one reads on from there. */
+async function fetchUnread(chatId, { lastMessageId, missed }) {
+  // One's own messages, edits and deletions take ids as well: the first unread message is here or further up.
+  const startId = Math.max(1, lastMessageId - missed + 1 - READ_BEFORE);
+  let page = await wire.request("messages", { chatId, startId, count: LARGEST_PAGE });
+  while (page.length > 0 && !model.reachesUnread(page, state.value.me.id, missed)) {
+    const before = await wire.request("messages", { chatId, endId: page[0].messageId, count: LARGEST_PAGE });
+    if (before.length === 0) break;
+    page = [...before, ...page];
+  }
+  return page;
 }
 
 async function refreshDetails() {

@@ -240,3 +240,21 @@ test("a trimmed chat keeps its end, and knows that there is more", () => {
   assert.equal(state.rooms.get("User2").first, 31);
   assert.ok(model.atEnd(state, "User2"));
 });
+
+test("the first unread is after the last read one, and never one's own", () => {
+  const read = { status: "read" };
+  const mine = { sender: "User1", status: "undelivered" };
+  const page = [message(1, read), message(2), message(3, mine), message(4)];
+  assert.deepEqual(model.unreadAmong(page, "User1"), { first: 2, count: 2, bounded: true });
+  assert.equal(model.unreadAmong([message(1, read), message(2, mine)], "User1").first, undefined);
+});
+
+test("a page holds the first unread message when a read one stands before it, or when all are on it", () => {
+  assert.equal(model.reachesUnread(pages(400, 900), "User1", 900), false);
+  assert.equal(model.reachesUnread([message(399, { status: "read" }), ...pages(400, 900)], "User1", 900), true);
+  assert.equal(model.reachesUnread(pages(400, 900), "User1", 501), true);
+  assert.equal(model.reachesUnread(pages(1, 500), "User1", 900), true);
+  // An edit is nobody's unread message, and no read one either.
+  const edit = { ...message(398, { status: "read" }), type: "edit", payload: { originalMessageId: 1 } };
+  assert.equal(model.reachesUnread([edit, ...pages(400, 900)], "User1", 900), false);
+});

@@ -1,7 +1,7 @@
 // Rows from messages: days, groups, the divider, what waits.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { buildRows, firstUnread, GROUP_WITHIN, waitingChanges, waitingMessage } from "../../relay/web/model/timeline.js";
+import { buildRows, GROUP_WITHIN, waitingChanges, waitingMessage } from "../../relay/web/model/timeline.js";
 
 const NOON = new Date(2026, 4, 5, 12).getTime();
 const message = (messageId, at, change = {}) => ({
@@ -51,11 +51,4 @@ test("a waiting edit and a waiting deletion show at once, a failed one does not 
   assert.equal(shown(change("delete", "queued")).status, "deleted");
   assert.equal(shown(change("edit", "failed")).message, "m");
   assert.equal(shown(change("edit", "failed")).changing, "failed");
-});
-
-test("the first unread is after the last read one, and never one's own", () => {
-  const read = { status: "read" };
-  const mine = { sender: "User1", status: "undelivered" };
-  assert.equal(firstUnread([message(1, 0, read), message(2, 1), message(3, 2, mine), message(4, 3)], "User1"), 2);
-  assert.equal(firstUnread([message(1, 0, read), message(2, 1, mine)], "User1"), undefined);
 });

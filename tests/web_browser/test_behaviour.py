@@ -128,6 +128,65 @@ def test_opening_a_chat_with_news_shows_where_they_begin(person: Any) -> None:
     assert page.inner_text(".divider-new + .message .text") == "new 0"
 
 
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_chat_with_more_news_than_a_page_opens_where_they_begin(person: Any, *, kept: bool) -> None:
+    ben, anna = person("ben"), person("anna")
+    ben.say("anna", *(f"old {at}" for at in range(60)))
+    anna.ask(("read", {"chatId": "ben"}))
+    path = "/"
+    if kept:
+        # The chat is on this device from before, and the page does not know how much came since.
+        page = anna.chats()
+        open_chat(page, "ben")
+        page.wait_for_selector(".text:has-text('old 59')")
+        page.wait_for_timeout(1_200)
+        page.close()
+        path = "/#chat=ben"
+    ben.say("anna", "new 0")
+    # Edits take ids as well: the first unread message is further up than the count alone says.
+    ben.ask(*(("edit", {"chatId": "anna", "originalMessageId": 61, "message": "new 0"}) for _ in range(120)))
+    ben.say("anna", *(f"new {at}" for at in range(1, 900)))
+    page = anna.open(path)
+    if not kept:
+        open_chat(page, "ben")
+    divider = page.wait_for_selector(".divider-new")
+    assert "900" in divider.inner_text()
+    until(page, f"({IN_VIEW})('.divider-new + .message')")
+    assert page.inner_text(".divider-new + .message .text") == "new 0"
+    page.wait_for_timeout(1_000)
+    [chat] = anna.ask(("chat", {"chatId": "ben"}))
+    assert 850 <= chat["missed"] < 900
+    for _ in range(10):
+        page.mouse.move(800, 400)
+        page.mouse.wheel(0, 2_000)
+        page.wait_for_timeout(60)
+    shown = [int(text.removeprefix("new ")) for text in texts(page)]
+    assert shown == list(range(shown[0], shown[0] + len(shown)))
+    page.click(".to-end")
+    page.wait_for_selector(".text:has-text('new 899')")
+    until(page, "!document.querySelector('[data-chat=ben] .badge')")
+
+
+def test_what_comes_while_one_is_away_is_not_taken_for_read(person: Any) -> None:
+    ben, anna = person("ben"), person("anna")
+    ben.say("anna", "hello")
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector(".text:has-text('hello')")
+    until(page, "!document.querySelector('[data-chat=ben] .badge')")
+    page.evaluate(LOOK_AWAY, True)
+    for start in range(0, 150, 30):
+        ben.say("anna", *(f"new {at}" for at in range(start, start + 30)))
+        page.wait_for_timeout(200)
+    until(page, "document.querySelector('[data-chat=ben] .badge')?.textContent.startsWith('99+')")
+    page.evaluate(LOOK_AWAY, False)
+    page.wait_for_timeout(1_000)
+    assert page.evaluate(IN_VIEW, ".divider-new")
+    assert page.inner_text(".divider-new + .message .text") == "new 0"
+    [chat] = anna.ask(("chat", {"chatId": "ben"}))
+    assert chat["missed"] > 100
+
+
 def test_older_pages_do_not_move_what_one_reads(person: Any) -> None:
     person("ben").say("anna", *(f"line {at} " + "word " * (at % 30) for at in range(400)))
     anna = person("anna")

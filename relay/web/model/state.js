@@ -228,6 +228,31 @@ export function atEnd(state, chatId) {
   return Boolean(room?.loaded) && room.last >= (state.chats.get(chatId)?.topId ?? 0);
 }
 
+/**
+ * What somebody else wrote and one has not read yet: {first, count}, and whether nothing unread can be further up,
+ * because a message that is read stands before it.
+ *
+ * @param {object[]} messages ascending, as loaded or as a page of the relay
+ */
+export function unreadAmong(messages, me) {
+  let first;
+  let count = 0;
+  for (let at = messages.length - 1; at >= 0; at -= 1) {
+    const message = messages[at];
+    if (message.sender === me || message.status === "deleted" || (message.type ?? "new") !== "new") continue;
+    if (message.status === "read") return { first, count, bounded: true };
+    first = message.messageId;
+    count += 1;
+  }
+  return { first, count, bounded: false };
+}
+
+/** Whether these messages hold the first unread one of the chat, when `missed` are unread in all. */
+export function reachesUnread(messages, me, missed) {
+  const { count, bounded } = unreadAmong(messages, me);
+  return bounded || count >= missed || messages[0]?.messageId === 1;
+}
+
 /** A message that just came to be: from an event, or one's own from its answer. */
 function insertMessage(state, chatId, message) {
   const room = state.rooms.get(chatId);

@@ -93,15 +93,3 @@ export function buildRows(messages, { before, me, dividerId, dividerCount, chang
   if (last) last.ends = true;
   return rows;
 }
-
-/** The first message of somebody else that is not read yet, or undefined. */
-export function firstUnread(messages, me) {
-  let first;
-  for (let at = messages.length - 1; at >= 0; at -= 1) {
-    const message = messages[at];
-    if (message.sender === me || message.status === "deleted") continue;
-    if (message.status === "read") break;
-    first = message.messageId;
-  }
-  return first;
-}

@@ -11,8 +11,8 @@ import {
   showNewest, state, target, troubled,
 } from "../intents.js";
 import { formatAgo, formatDay, formatNumber, language, t } from "../i18n/i18n.js";
-import { atEnd, indexOf, nameOf } from "../model/state.js";
-import { buildRows, firstUnread, waitingChanges, waitingMessage } from "../model/timeline.js";
+import { atEnd, indexOf, nameOf, reachesUnread, unreadAmong } from "../model/state.js";
+import { buildRows, waitingChanges, waitingMessage } from "../model/timeline.js";
 import { chatName, typingText } from "./chatlist.js";
 import { Composer, pickFiles } from "./composer.js";
 import { MessageRow, openMenu } from "./message.js";
@@ -84,6 +84,8 @@ class MessageList extends Component {
     this.observer.observe(this.content);
     this.observer.observe(this.scroller);
     this.restore();
+    // One comes back to where one had read to, and the end is not loaded.
+    if (!this.settling && !this.showsEnd) this.leaveEnd();
     this.afterDraw();
     this.stopWatching = active.subscribe(() => requestAnimationFrame(() => this.see()));
   }
@@ -301,7 +303,16 @@ class MessageList extends Component {
       this.start = Math.max(0, this.end - FIRST_ROWS);
       this.to = Infinity;
     }
-    if (this.follow && this.end - this.start > most) this.start = this.end - most + MORE_ROWS;
+    if (this.follow && this.end - this.start > most) {
+      // More came than is drawn while one was away: the view stays where one begins to read.
+      if (this.holdDivider && this.dividerId >= messages[this.start].messageId) {
+        this.end = this.start + most;
+        this.to = messages[this.end - 1].messageId;
+        this.leaveEnd();
+      } else {
+        this.start = this.end - most + MORE_ROWS;
+      }
+    }
     this.from = messages[this.start]?.messageId ?? null;
   }
 
@@ -309,23 +320,34 @@ class MessageList extends Component {
     // Fixed when the chat is opened; set anew by what comes while one is away.
     if (this.dividerId !== undefined && active.value) return;
     if (!(chat?.missed > 0) || (this.seenOnce && active.value)) return;
-    const id = firstUnread(messages, state.value.me.id);
+    const { me } = state.value;
+    // What this device has kept may begin in the midst of what is unread: the relay's page is on its way.
+    if (this.settling && !reachesUnread(messages, me.id, chat.missed)) return;
+    const { first: id } = unreadAmong(messages, me.id);
     if (id === undefined) return;
     this.dividerCount = chat.missed;
     // Where it stands already, one may have gone on to the end.
     if (id === this.dividerId) return;
     this.holdDivider = true;
     this.dividerId = id;
+    if (!this.follow) return;
     const at = indexOf(messages, id);
-    if (!this.follow || (this.from !== null && this.from <= id)) return;
+    const drawn = this.from !== null && this.from <= id ? messages.length - indexOf(messages, this.from) : Infinity;
+    const ends = atEnd(state.value, this.props.chatId);
+    if (ends && drawn <= MOST_ROWS) return;
     this.from = messages[Math.max(0, at - MORE_ROWS)].messageId;
-    if (messages.length - at > FIRST_ROWS) {
+    if (!ends || messages.length - at > FIRST_ROWS) {
       // More is new than is drawn at once: begin at the divider and go on from there.
-      this.to = messages[at + FIRST_ROWS - 1].messageId;
-      this.follow = false;
+      this.to = messages[Math.min(at + FIRST_ROWS, messages.length) - 1].messageId;
       this.atDivider = true;
-      this.upwards = false;
+      this.leaveEnd();
     }
+  }
+
+  /** The view no longer follows the end; what comes next is drawn as one goes down. */
+  leaveEnd() {
+    this.follow = false;
+    this.upwards = false;
   }
 
   onKey = (event) => {
