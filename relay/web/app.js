@@ -37,8 +37,12 @@ function watchWindow() {
   addEventListener("online", wakeUp);
   addEventListener("popstate", readLocation);
   addEventListener("hashchange", readLocation);
-  // A file dropped beside the target must not replace the page.
-  for (const name of ["dragover", "drop"]) addEventListener(name, (event) => event.preventDefault());
+  // A file dropped beside the target must not replace the page; text goes where text goes.
+  for (const name of ["dragover", "drop"]) {
+    addEventListener(name, (event) => {
+      if (event.dataTransfer?.types.includes("Files")) event.preventDefault();
+    });
+  }
 }
 
 function watchTheme() {

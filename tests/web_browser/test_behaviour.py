@@ -59,6 +59,22 @@ KEEP_LARGE = """() => new Promise((resolve, reject) => {
   };
 })"""
 
+# A file let fall on the conversation; whether the browser was left to open it.
+DROP_FILE = """() => {
+  const dataTransfer = new DataTransfer();
+  dataTransfer.items.add(new File(['x'], 'dropped.txt', { type: 'text/plain' }));
+  const event = new DragEvent('drop', { bubbles: true, cancelable: true, dataTransfer });
+  return document.querySelector('.conversation').dispatchEvent(event);
+}"""
+# What is in the clipboard is put into the composer; whether the browser was left to do it.
+PASTE = """([text, file]) => {
+  const clipboardData = new DataTransfer();
+  if (text) clipboardData.setData('text/plain', text);
+  clipboardData.items.add(new File(['x'], file, { type: 'image/png' }));
+  const event = new ClipboardEvent('paste', { bubbles: true, cancelable: true, clipboardData });
+  return document.querySelector('.composer textarea').dispatchEvent(event);
+}"""
+
 
 def open_chat(page: Any, chat: str) -> None:
     page.click(f"[data-chat={chat}]")
@@ -165,6 +181,29 @@ def test_a_chat_with_more_news_than_a_page_opens_where_they_begin(person: Any, *
     page.click(".to-end")
     page.wait_for_selector(".text:has-text('new 899')")
     until(page, "!document.querySelector('[data-chat=ben] .badge')")
+
+
+def test_a_chat_read_in_part_before_opens_where_one_stopped(person: Any) -> None:
+    ben, anna = person("ben"), person("anna")
+    ben.say("anna", *(f"new {at}" for at in range(250)))
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector(".divider-new")
+    # To the end of what is loaded and back: what this device keeps then begins in the midst of what is unread.
+    page.evaluate(LOOK_AWAY, True)
+    page.click(".to-end")
+    page.wait_for_selector(".text:has-text('new 249')")
+    page.wait_for_timeout(1_200)
+    page.close()
+    ben.say("anna", *(f"new {at}" for at in range(250, 450)))
+    page = anna.chats()
+    page.wait_for_selector("[data-chat=ben]:has-text('new 449')")
+    [chat] = anna.ask(("chat", {"chatId": "ben"}))
+    open_chat(page, "ben")
+    divider = page.wait_for_selector(".divider-new")
+    assert str(chat["missed"]) in divider.inner_text()
+    assert page.inner_text(".divider-new + .message .text") == f"new {450 - chat['missed']}"
+    until(page, f"({IN_VIEW})('.divider-new')")
 
 
 def test_what_comes_while_one_is_away_is_not_taken_for_read(person: Any) -> None:
@@ -684,6 +723,51 @@ def test_a_picture_goes_out_with_its_place_kept(person: Any) -> None:
     other.wait_for_selector(".viewer img")
     other.keyboard.press("Escape")
     other.wait_for_selector(".viewer", state="detached")
+
+
+def test_a_file_is_taken_only_where_one_may_write(person: Any) -> None:
+    anna, ben = person("anna"), person("ben")
+    [channel] = anna.ask(("createChat", {"type": "channel", "name": "Notices", "participants": ["ben"]}))
+    anna.say(channel["chatId"], "read this")
+    for someone, writes in ((ben, False), (anna, True)):
+        page = someone.chats()
+        open_chat(page, channel["chatId"])
+        page.wait_for_selector(".composer" if writes else ".read-only")
+        assert page.evaluate(DROP_FILE) is False
+        page.wait_for_timeout(300)
+        assert page.locator(".modal").count() == int(writes)
+
+
+def test_text_is_pasted_as_text_though_a_picture_of_it_comes_along(person: Any) -> None:
+    anna = person("anna")
+    anna.say("ben", "hello")
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector(".text:has-text('hello')")
+    assert page.evaluate(PASTE, ["1\t2\n3\t4", "image.png"]) is True
+    page.wait_for_timeout(200)
+    assert page.locator(".modal").count() == 0
+    # A file manager puts the name beside the file, or where it lies.
+    for text in ("", "boat.png", "/home/anna/boat.png"):
+        assert page.evaluate(PASTE, [text, "boat.png"]) is False
+        page.wait_for_selector(".modal .files")
+        page.keyboard.press("Escape")
+        page.wait_for_selector(".modal", state="detached")
+
+
+def test_text_can_be_dragged_into_the_composer(person: Any) -> None:
+    anna = person("anna")
+    anna.say("ben", "carry me over")
+    page = anna.chats()
+    open_chat(page, "ben")
+    text = page.locator(".text:has-text('carry') p").bounding_box()
+    field = page.locator(".composer textarea").bounding_box()
+    page.mouse.click(text["x"] + 30, text["y"] + 8, click_count=3)
+    page.mouse.move(text["x"] + 30, text["y"] + 8)
+    page.mouse.down()
+    page.mouse.move(field["x"] + 40, field["y"] + 8, steps=8)
+    page.mouse.up()
+    assert "carry me over" in page.input_value(".composer textarea")
 
 
 def test_typing_and_presence_are_seen(person: Any) -> None:

@@ -140,6 +140,17 @@ export function setDetails(state, chat) {
   return learnPeople(next, participants);
 }
 
+/** Whether one runs a group or channel: its owner and admins do. */
+export function rules(state, chatId) {
+  const meta = state.details.get(chatId)?.meta;
+  return meta?.owner === state.me.id || Boolean(meta?.admins?.includes(state.me.id));
+}
+
+/** Whether one may write in a chat: in a channel its owner and admins only. */
+export function mayWrite(state, chatId) {
+  return state.chats.get(chatId)?.type !== "channel" || rules(state, chatId);
+}
+
 /** Unread messages in all chats. */
 export function unreadTotal(state) {
   let total = 0;

@@ -48,6 +48,22 @@ export async function pickFiles(chatId, files) {
   dialog.value = { name: "files", chatId, files: kept };
 }
 
+/** Spreadsheets and word processors add a picture of the text; file managers the names (or paths) of the files. */
+function saysMoreThanNames(clipboard, files) {
+  const lines = clipboard.getData("text/plain").split(/[\r\n]+/).map((line) => line.trim()).filter(Boolean);
+  const isName = (line) => files.some((file) => line === file.name || /[/\\]/.test(line) && lastPart(line) === file.name);
+  return lines.some((line) => !isName(line));
+}
+
+function lastPart(path) {
+  const part = path.split(/[/\\]/).at(-1);
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
 /** The last message of one's own that may be edited. */
 function lastOwn(chatId) {
   const now = state.value;
@@ -173,7 +189,7 @@ export class Composer extends Component {
 
   onPaste = (event) => {
     const files = [...(event.clipboardData?.files ?? [])];
-    if (files.length === 0) return;
+    if (files.length === 0 || saysMoreThanNames(event.clipboardData, files)) return;
     event.preventDefault();
     pickFiles(this.props.chatId, files);
   };

@@ -11,7 +11,7 @@ import {
   showNewest, state, target, troubled,
 } from "../intents.js";
 import { formatAgo, formatDay, formatNumber, language, t } from "../i18n/i18n.js";
-import { atEnd, indexOf, nameOf, reachesUnread, unreadAmong } from "../model/state.js";
+import { atEnd, indexOf, mayWrite, nameOf, unreadAmong } from "../model/state.js";
 import { buildRows, waitingChanges, waitingMessage } from "../model/timeline.js";
 import { chatName, typingText } from "./chatlist.js";
 import { Composer, pickFiles } from "./composer.js";
@@ -319,11 +319,9 @@ class MessageList extends Component {
   takeDivider(chat, messages) {
     // Fixed when the chat is opened; set anew by what comes while one is away.
     if (this.dividerId !== undefined && active.value) return;
-    if (!(chat?.missed > 0) || (this.seenOnce && active.value)) return;
-    const { me } = state.value;
-    // What this device has kept may begin in the midst of what is unread: the relay's page is on its way.
-    if (this.settling && !reachesUnread(messages, me.id, chat.missed)) return;
-    const { first: id } = unreadAmong(messages, me.id);
+    // What this device has kept may begin or end in the midst of what is unread: the relay's page is on its way.
+    if (this.settling || !(chat?.missed > 0) || (this.seenOnce && active.value)) return;
+    const { first: id } = unreadAmong(messages, state.value.me.id);
     if (id === undefined) return;
     this.dividerCount = chat.missed;
     // Where it stands already, one may have gone on to the end.
@@ -464,20 +462,20 @@ export class Conversation extends Component {
     event.preventDefault();
     this.depth = 0;
     this.setState({ dragging: false });
+    if (!mayWrite(state.value, this.props.chatId)) return;
     pickFiles(this.props.chatId, [...event.dataTransfer.files]);
   };
 
   render({ chatId }, { dragging }) {
     const now = state.value;
     const chat = now.chats.get(chatId);
-    const meta = now.details.get(chatId)?.meta;
-    const mayWrite = chat?.type !== "channel" || meta?.owner === now.me.id || meta?.admins?.includes(now.me.id);
+    const writable = mayWrite(now, chatId);
     return html`<section class="conversation" aria-label=${chat ? chatName(chat) : nameOf(now, chatId)}
       onDragEnter=${this.onDragEnter} onDragLeave=${this.onDragLeave} onDrop=${this.onDrop}>
       <${Header} chat=${chat} chatId=${chatId} />
       <${MessageList} chatId=${chatId} />
-      ${mayWrite ? html`<${Composer} chatId=${chatId} chat=${chat} />` : html`<p class="read-only">${t("chat.readOnly")}</p>`}
-      ${dragging && mayWrite ? html`<div class="drop"><p>${t("upload.drop")}</p></div>` : null}
+      ${writable ? html`<${Composer} chatId=${chatId} chat=${chat} />` : html`<p class="read-only">${t("chat.readOnly")}</p>`}
+      ${dragging && writable ? html`<div class="drop"><p>${t("upload.drop")}</p></div>` : null}
     </section>`;
   }
 }

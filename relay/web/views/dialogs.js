@@ -5,7 +5,7 @@ import {
   openChat, remove, request, send, session, state, tell,
 } from "../intents.js";
 import { formatFull, formatSize, t } from "../i18n/i18n.js";
-import { nameOf } from "../model/state.js";
+import { mayWrite, nameOf, rules } from "../model/state.js";
 import { oneLine, sizeParts } from "../model/text.js";
 import { chatName, Marked } from "./chatlist.js";
 import { Avatar, Bot, html, Icon, IconButton, lazy, Modal } from "./parts.js";
@@ -69,16 +69,13 @@ class Menu extends Component {
     const { chatId, message, mine } = this.props;
     const now = state.value;
     const type = now.chats.get(chatId)?.type;
-    const meta = now.details.get(chatId)?.meta;
-    const rules = meta?.owner === now.me.id || Boolean(meta?.admins?.includes(now.me.id));
-    const mayWrite = type !== "channel" || rules;
     const there = Boolean(message.messageId) && message.status !== "deleted";
     const items = [];
-    if (there && mayWrite) items.push(["reply", t("menu.reply"), () => (composing.value = { chatId, kind: "reply", message })]);
+    if (there && mayWrite(now, chatId)) items.push(["reply", t("menu.reply"), () => (composing.value = { chatId, kind: "reply", message })]);
     if (there && mine && message.message) items.push(["edit", t("menu.edit"), () => (composing.value = { chatId, kind: "edit", message })]);
     if (message.message && message.status !== "deleted") items.push(["copy", t("menu.copy"), () => copyText(message.message)]);
     items.push(["info", t("menu.info"), () => (dialog.value = { name: "info", chatId, message, mine })]);
-    if (there && (mine || (rules && type !== "dialog"))) {
+    if (there && (mine || (rules(now, chatId) && type !== "dialog"))) {
       items.push(["trash", t("menu.delete"), () => (dialog.value = {
         name: "confirm", text: t("message.confirmDelete"), action: t("menu.delete"), run: () => remove(chatId, message.messageId),
       }), true]);
