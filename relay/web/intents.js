@@ -577,7 +577,8 @@ async function ensureRoom(chatId) {
         if (kept.messages.length === 0) return next;
         next = model.addPage(next, chatId, kept.messages, { reachesStart: kept.first <= 1 });
         // Ids that edits and deletions took are covered as well, and leave no message behind.
-        const room = { ...next.rooms.get(chatId), first: kept.first, last: Math.max(kept.last, kept.messages.at(-1).messageId) };
+        const last = Math.max(kept.last, kept.messages.at(-1).messageId);
+        const room = { ...next.rooms.get(chatId), first: kept.first, last, deleted: kept.deleted ?? new Set() };
         return { ...next, rooms: new Map(next.rooms).set(chatId, room) };
       });
     }

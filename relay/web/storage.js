@@ -58,7 +58,7 @@ export async function openStorage(userId) {
     saveChats: (chats) => quietly((db) => db.put("values", chats, "chats")),
     savePeople: (people) => quietly((db) => db.put("values", people, "people")),
 
-    /** The newest messages kept of a chat: {messages, first, last, details?}, or undefined. */
+    /** The newest messages kept of a chat: {messages, first, last, deleted?, details?}, or undefined. */
     loadRoom: (chatId) => quietly((db) => db.get("rooms", chatId)),
 
     saveRoom: (chatId, room, details) =>
@@ -66,7 +66,8 @@ export async function openStorage(userId) {
         const messages = room.messages.slice(-KEPT_MESSAGES);
         const cut = messages.length < room.messages.length;
         const first = cut ? messages[0].messageId : room.first;
-        return db.put("rooms", { chatId, messages, first, last: room.last, details, savedAt: Date.now() });
+        const { last, deleted } = room;
+        return db.put("rooms", { chatId, messages, first, last, deleted, details, savedAt: Date.now() });
       }),
 
     /** Forget rooms that have not been opened for longest, and those that are gone. */

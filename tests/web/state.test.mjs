@@ -258,3 +258,27 @@ test("a page holds the first unread message when a read one stands before it, or
   const edit = { ...message(398, { status: "read" }), type: "edit", payload: { originalMessageId: 1 } };
   assert.equal(model.reachesUnread([edit, ...pages(400, 900)], "User1", 900), false);
 });
+
+test("the quote of a deleted message is told from that of a picture, from whichever page the deletion comes", () => {
+  const quote = (messageId) => ({ messageId, clientMessageId: `c${messageId}`, sender: "User2", createdAt: 1 });
+  const deletion = { ...message(30, { message: undefined }), type: "delete", payload: { originalMessageId: 2 } };
+  const older = [...pages(10, 18), message(19, { replyTo: quote(2) }), message(20, { replyTo: quote(3) })];
+  const newer = [...pages(21, 29), deletion];
+  const both = (first, second) => model.addPage(model.addPage(start(), "User2", first), "User2", second);
+  for (const state of [model.addPage(start(), "User2", [...older, ...newer]), both(older, newer), both(newer, older)]) {
+    const { messages } = state.rooms.get("User2");
+    assert.equal(model.find({ messages }, 19).replyTo.status, "deleted");
+    assert.equal(model.find({ messages }, 20).replyTo.status, undefined);
+  }
+});
+
+test("a deletion that comes while an answer stands there changes its quote", () => {
+  const replyTo = { messageId: 1, clientMessageId: "c1", message: "m1", sender: "User2", createdAt: 1 };
+  let state = model.addPage(start(), "User2", [message(1), message(2, { replyTo })]);
+  state = apply(state, "edit", { chatId: "User2", messageId: 3, originalMessageId: 1, message: "better" });
+  assert.deepEqual(model.find(state.rooms.get("User2"), 2).replyTo, { ...replyTo, message: "better" });
+  state = apply(state, "delete", { chatId: "User2", messageId: 4, originalMessageId: 1 });
+  const quote = model.find(state.rooms.get("User2"), 2).replyTo;
+  assert.equal(quote.status, "deleted");
+  assert.equal(quote.message, undefined);
+});

@@ -604,6 +604,30 @@ def test_messages_group_and_text_is_only_ever_text(person: Any) -> None:
     assert [problem for problem in anna.problems if "Trusted" not in problem] == []
 
 
+def test_the_quote_of_a_deleted_message_says_so(person: Any) -> None:
+    ben, anna = person("ben"), person("anna")
+    ben.say("anna", "take that back", "keep that")
+    anna.ask(("new", {"chatId": "ben", "message": "an answer", "replyTo": 1}))
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector(".quote:has-text('take that back')")
+    ben.ask(("delete", {"chatId": "anna", "messageId": 1}))
+    page.wait_for_selector(".quote:has-text('Message deleted')")
+    page.wait_for_timeout(1_000)
+    page.reload()
+    page.wait_for_selector(".quote:has-text('Message deleted')")
+    # On a device that has nothing yet, and far from the message itself.
+    ben.say("anna", *(f"later {at}" for at in range(200)))
+    other = person("anna").open("/#chat=ben")
+    other.wait_for_selector(".message")
+    other.click(".to-end") if other.locator(".to-end").count() else None
+    for _ in range(40):
+        if other.locator(".quote").count():
+            break
+        wheel_up(other, 4)
+    assert other.inner_text(".quote .quote-text") == "Message deleted"
+
+
 # ---------------------------------------------------------------- 10: elsewhere
 
 

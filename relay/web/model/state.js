@@ -23,7 +23,8 @@ export function initial(me) {
   };
 }
 
-const emptyRoom = { messages: [], first: 0, last: 0, atStart: false, loaded: false };
+/** `deleted`: ids of messages that deletions among what is loaded name. */
+const emptyRoom = { messages: [], first: 0, last: 0, atStart: false, loaded: false, deleted: new Set() };
 
 function withEntry(map, key, value) {
   const copy = new Map(map);
@@ -171,6 +172,17 @@ function shown(messages) {
   return messages.filter((message) => !message.type || message.type === "new");
 }
 
+/** The messages that these take away. */
+function deletedBy(messages) {
+  return messages.filter((one) => one.type === "delete").map((one) => one.payload?.originalMessageId);
+}
+
+/** Say of a quote that what it quotes was deleted: the relay only leaves the text out, as it does for a picture. */
+function withQuote(message, deleted) {
+  if (!message.replyTo || message.replyTo.status === "deleted" || !deleted.has(message.replyTo.messageId)) return message;
+  return { ...message, replyTo: { ...message.replyTo, message: undefined, status: "deleted" } };
+}
+
 /**
  * Take a page of history in. `messages` ascends and has no gaps, edits and deletions included.
  *
@@ -184,9 +196,12 @@ export function addPage(state, chatId, messages, { reachesStart = false, reset =
   const first = messages[0].messageId;
   const last = messages.at(-1).messageId;
   const touches = room.messages.length > 0 && first <= room.last + 1 && last >= room.first - 1;
-  const page = shown(messages);
+  // A deletion comes after every answer to what it takes away, so it is on this page or was loaded already.
+  const deleted = new Set([...room.deleted, ...deletedBy(messages)]);
+  const page = shown(messages).map((message) => withQuote(message, deleted));
   const next = {
     loaded: true,
+    deleted,
     first,
     last,
     messages: page,
@@ -197,7 +212,7 @@ export function addPage(state, chatId, messages, { reachesStart = false, reset =
     next.last = Math.max(last, room.last);
     next.atStart = (first <= room.first ? reachesStart : false) || room.atStart || next.first <= 1;
     next.messages = [
-      ...room.messages.slice(0, indexOf(room.messages, first)),
+      ...room.messages.slice(0, indexOf(room.messages, first)).map((message) => withQuote(message, deleted)),
       ...keepIdentity(room.messages, page),
       ...room.messages.slice(indexOf(room.messages, last + 1)),
     ];
@@ -312,7 +327,10 @@ function changeMessage(state, chatId, messageId, change) {
     }
     if (message.replyTo?.messageId === messageId) {
       changed = true;
-      return { ...message, replyTo: { ...message.replyTo, message: change(message).message } };
+      const { message: text, status } = change(message);
+      const replyTo = { ...message.replyTo, message: text };
+      if (status) replyTo.status = status;
+      return { ...message, replyTo };
     }
     return message;
   });
@@ -381,6 +399,8 @@ function onDelete(state, event, now) {
   if (latestShown(next, event.chatId) === event.originalMessageId) {
     next = withChat(next, event.chatId, { lastMessageText: "", attachmentType: undefined, lastMessageStatus: "deleted" });
   }
+  const room = next.rooms.get(event.chatId);
+  if (room) next = withRoom(next, event.chatId, { deleted: new Set(room.deleted).add(event.originalMessageId) });
   return changeMessage(next, event.chatId, event.originalMessageId, () => ({
     message: undefined,
     attachments: undefined,

@@ -41,10 +41,11 @@ function MessageText({ text }) {
 function Quote({ chatId, replyTo }) {
   const now = state.value;
   const name = replyTo.sender === now.me.id ? t("message.you") : nameOf(now, replyTo.sender);
+  const missing = replyTo.status === "deleted" ? t("message.deleted") : t("message.attachment");
   const text = oneLine(replyTo.message);
   return html`<button type="button" class="quote" onClick=${() => showMessage(chatId, replyTo.messageId)}>
     <span class="quote-name">${name}</span>
-    <span class="quote-text" dir="auto">${text || html`<em>${t("message.attachment")}</em>`}</span>
+    <span class="quote-text" dir="auto">${text || html`<em>${missing}</em>`}</span>
   </button>`;
 }
 
