@@ -579,6 +579,22 @@ def test_a_letter_over_an_open_menu_leaves_it_closable(person: Any) -> None:
     page.wait_for_selector("[role=menu]", state="detached")
 
 
+def test_walking_through_messages_says_them(person: Any) -> None:
+    ben, anna = person("ben"), person("anna")
+    ben.say("anna", "is the `boat` ready?")
+    anna.say("ben", "nearly")
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector(".text:has-text('nearly')")
+    page.focus(".messages > .scroll")
+    spoken = []
+    for _ in range(2):
+        page.keyboard.press("ArrowUp")
+        spoken.append(page.evaluate("document.activeElement.ariaLabel"))
+    assert re.fullmatch(r"You, nearly, Today \d\d:\d\d, (Sent|Delivered)", spoken[0])
+    assert re.fullmatch(r"Ben Okafor, is the boat ready\?, Today \d\d:\d\d", spoken[1])
+
+
 # ---------------------------------------------------------------- 9: what a message looks like
 
 

@@ -6,11 +6,13 @@ import {
 import { formatDay, formatFull, formatSize, formatTime, t } from "../i18n/i18n.js";
 import { deliveryState, nameOf } from "../model/state.js";
 import { emojiCount, hueOf, oneLine, parse, sizeParts } from "../model/text.js";
-import { Avatar, html, Icon, IconButton, Ticks } from "./parts.js";
+import { Avatar, html, Icon, IconButton, stateText, Ticks } from "./parts.js";
 
 /** The box a picture may take; its own shape is kept inside. */
 const LARGEST = { width: 360, height: 340 };
 const UNKNOWN_SHAPE = { width: 320, height: 240 };
+/** As much of a text as is said when one walks through the messages; all of it can be read inside. */
+const LONGEST_SPOKEN = 500;
 
 /** Width and height a picture will have on the screen, known before it is loaded. */
 export function fit({ width, height } = {}) {
@@ -126,14 +128,41 @@ function Time({ at }) {
   return html`<time class="time" title=${formatFull(at)} datetime=${new Date(at).toISOString()}>${formatTime(at)}</time>`;
 }
 
+/** How far a message has come, or null where there is nothing to say. */
+function shownState(message, mine, chatType) {
+  const name = message.changing ?? (mine && message.status !== "deleted" ? deliveryState(message) : null);
+  return chatType === "favorites" && (name === "delivered" || name === "read") ? "sent" : name;
+}
+
+const isEdited = (message) => message.updatedAt && message.status !== "deleted";
+
+function spokenText(message) {
+  if (message.status === "deleted") return t("message.deleted");
+  // Files have another name for their name before they are sent.
+  const names = (message.attachments ?? message.files ?? []).map((file) => file.filename ?? file.name);
+  return [oneLine(message.message?.slice(0, LONGEST_SPOKEN)), ...names].filter(Boolean).join(", ");
+}
+
+/** All that is seen of a message, as a screen reader says it: the name of an article stands for what is in it. */
+function spoken(message, { mine, name, chatType }) {
+  const state_ = shownState(message, mine, chatType);
+  return [
+    mine ? t("message.you") : name,
+    spokenText(message),
+    isEdited(message) ? t("message.edited") : null,
+    `${formatDay(message.createdAt)} ${formatTime(message.createdAt)}`,
+    state_ ? stateText(state_) : null,
+  ].filter(Boolean).join(", ");
+}
+
 function Meta({ message, mine, chatType, ends }) {
-  const edited = message.updatedAt && message.status !== "deleted";
-  const state_ = message.changing ?? (mine && message.status !== "deleted" ? deliveryState(message) : null);
+  const edited = isEdited(message);
+  const state_ = shownState(message, mine, chatType);
   if (!edited && !ends && !state_) return null;
   return html`<span class="meta">
     ${edited ? html`<span class="edited">${t("message.edited")}</span>` : null}
     ${ends ? html`<${Time} at=${message.createdAt} />` : null}
-    ${state_ ? html`<${Ticks} name=${chatType === "favorites" && (state_ === "delivered" || state_ === "read") ? "sent" : state_} />` : null}
+    ${state_ ? html`<${Ticks} name=${state_} />` : null}
   </span>`;
 }
 
@@ -209,12 +238,11 @@ export class MessageRow extends Component {
     const bare = emoji > 0 && emoji <= 6;
     const failed = message.state === "failed" || message.changing === "failed";
     const attachments = deleted ? [] : (message.attachments ?? []);
-    const label = `${mine ? t("message.you") : name}, ${formatDay(message.createdAt)}`;
     return html`<article
       class="message ${mine ? "is-mine" : "is-theirs"} ${starts ? "starts" : ""} ${ends ? "ends" : ""} ${flash ? "is-flash" : ""} ${others ? "in-group" : ""}"
       data-id=${message.messageId}
       tabindex="-1"
-      aria-label=${label}
+      aria-label=${spoken(message, { mine, name, chatType })}
       onPointerEnter=${this.onNear}
       onFocus=${this.onNear}
       onContextMenu=${this.onMenu}

@@ -75,7 +75,7 @@ export function Avatar({ id, name, url, type, icon, size = "m", presence }) {
 }
 
 /** The text of a delivery state, for screen readers and tips. */
-function stateText(name) {
+export function stateText(name) {
   switch (name) {
     case "queued":
       return t("state.queued");
