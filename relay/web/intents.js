@@ -590,14 +590,12 @@ async function refreshRoom(chatId) {
   if (verified.has(chatId) || asked.has(chatId) || !wire) return;
   asked.add(chatId);
   const chat = state.value.chats.get(chatId);
-  if (!chat && listed) {
-    // A person one has not written to yet: there is nothing to fetch.
-    change((now) => model.addPage(now, chatId, [], { reachesStart: true }));
-    asked.delete(chatId);
-    return;
-  }
   setLoading(chatId, true);
   try {
+    if (!chat && listed) {
+      await beginChat(chatId);
+      return;
+    }
     const expected = FIRST_PAGE + (chat?.missed ?? 0);
     // More than one page is asked for by its place, further down.
     const count = expected > LARGEST_PAGE ? FIRST_PAGE : expected;
@@ -620,11 +618,23 @@ async function refreshRoom(chatId) {
     if (!model.atEnd(state.value, chatId)) jumped.add(chatId);
     verified.add(chatId);
   } catch (failure) {
-    if (failure.code !== "not_found") report(failure);
-    else change((now) => model.addPage(now, chatId, [], { reachesStart: true }));
+    // An address may hold what cannot be an id at all.
+    if (failure.code === "not_found" || failure.code === "bad_request") await beginChat(chatId).catch(report);
+    else report(failure);
   } finally {
     asked.delete(chatId);
     setLoading(chatId, false);
+  }
+}
+
+/** There is no such chat: with a person one has not written to yet it begins, any other is that of an old link. */
+async function beginChat(chatId) {
+  const isPerson = (one) => one.id === chatId;
+  if (state.value.people.has(chatId) || (await findPeople(chatId.slice(0, LONGEST_NAME_QUERY))).some(isPerson)) {
+    change((now) => model.addPage(now, chatId, [], { reachesStart: true }));
+  } else if (route.value.chatId === chatId) {
+    closeChat();
+    tell(t("chat.gone"), true);
   }
 }
 

@@ -699,6 +699,26 @@ def test_an_invite_leads_in_and_asks_for_a_name(person: Any) -> None:
     assert "Ask for a new link" in again.wait_for_selector(".form-error").inner_text()
 
 
+@pytest.mark.parametrize("chat", ["nobody", "x" * 200])
+def test_a_link_to_a_chat_that_is_not_there_says_so(person: Any, chat: str) -> None:
+    person("ben").say("anna", "hello")
+    anna = person("anna")
+    page = anna.open(f"/#chat={chat}")
+    page.wait_for_selector(".notice:has-text('not there any more')")
+    page.wait_for_selector(".nothing")
+    # The list is known now, and the page as it was.
+    page.evaluate("(chat) => { location.hash = `chat=${chat}`; }", chat)
+    until(page, "location.hash === ''")
+    page.wait_for_selector(".nothing")
+    page.wait_for_selector("[data-chat=ben]")
+    # Somebody one has not written to yet is no such chat.
+    page.goto(anna.relay.url + "/#chat=carla")
+    page.wait_for_selector(".hello")
+    page.wait_for_timeout(500)
+    write(page, "hello, Carla")
+    page.wait_for_selector(".is-mine .ticks-sent")
+
+
 # ---------------------------------------------------------------- 12: groups, search, files, devices
 
 
