@@ -439,6 +439,12 @@ export function report(failure) {
   else throw failure;
 }
 
+/** Another tab that the person looks at has this long to say so, before this one makes itself heard. */
+const ALERT_AFTER = 300;
+
+/** By chat, up to which message another tab had the person's eyes. */
+const attended = new Map();
+
 function noticeNew(event) {
   const now = state.value;
   if (event.sender === now.me.id || event.status === "deleted" || event.status === "read") return;
@@ -447,18 +453,25 @@ function noticeNew(event) {
   const text = event.message || t("message.attachment");
   const watching = active.value && route.value.chatId === event.chatId;
   if (watching) announcement.value = `${name}: ${text}`;
+  if (active.value) tabs?.postMessage({ kind: "attended", chatId: event.chatId, messageId: event.messageId });
   // What was waiting while we were away comes in one go: a sound for each would be noise.
   const fresh = Date.now() - (event.timestamp ?? Date.now()) < 60_000;
   if (watching || !fresh || !(chat?.missed > 0)) return;
+  const title = chat.type === "dialog" ? name : `${name} · ${chat.name}`;
+  if (active.value) alertNow(event, title, text);
+  else setTimeout(() => isUnattended(event) && alertNow(event, title, text), ALERT_AFTER);
+}
+
+/** Nobody has read the message meanwhile, here or elsewhere, and no other tab is looked at. */
+function isUnattended({ chatId, messageId }) {
+  return !(attended.get(chatId) >= messageId) && state.value?.chats.get(chatId)?.missed > 0;
+}
+
+function alertNow({ chatId }, title, text) {
+  const { sound, notifications } = settings.value;
+  const notification = notifications && !active.value;
   import("./notify.js").then(({ alertNew }) =>
-    alertNew({
-      title: chat.type === "dialog" ? name : `${name} · ${chat.name}`,
-      text,
-      chatId: event.chatId,
-      sound: settings.value.sound,
-      notification: settings.value.notifications && !active.value,
-      open: () => openChat(event.chatId),
-    }),
+    alertNew({ title, text, chatId, sound, notification, open: () => openChat(chatId) }),
   );
 }
 
@@ -479,6 +492,7 @@ function openTabs() {
     else if (data.kind === "patched") change((now) => model.patchOutbox(now, data.clientMessageId, data.change));
     else if (data.kind === "draft") change((now) => model.setDraft(now, data.chatId, data.text));
     else if (data.kind === "read") change((now) => model.readHere(now, data.chatId, data.messageId, data.missed));
+    else if (data.kind === "attended") attended.set(data.chatId, data.messageId);
     else if (data.kind === "signedOut" && wire) location.reload();
   };
 }

@@ -75,6 +75,13 @@ PASTE = """([text, file]) => {
   return document.querySelector('.composer textarea').dispatchEvent(event);
 }"""
 
+COUNT_SOUNDS = """window.sounds = 0;
+const make = AudioContext.prototype.createOscillator;
+AudioContext.prototype.createOscillator = function () {
+  window.sounds += 1;
+  return make.call(this);
+};"""
+
 
 def open_chat(page: Any, chat: str) -> None:
     page.click(f"[data-chat={chat}]")
@@ -488,6 +495,24 @@ def test_two_tabs_agree_on_messages_drafts_and_badges(person: Any) -> None:
     open_chat(two, "ben")
     two.wait_for_selector(".is-mine .text:has-text('a whole one')")
     assert two.locator(".is-mine").count() == 1
+
+
+def test_a_tab_is_quiet_while_the_person_looks_at_another(person: Any) -> None:
+    ben, anna = person("ben"), person("anna")
+    anna.context.add_init_script(COUNT_SOUNDS)
+    ben.say("anna", "hello")
+    one = anna.chats()
+    two = anna.chats()
+    open_chat(two, "ben")
+    two.wait_for_selector(".text:has-text('hello')")
+    one.evaluate(LOOK_AWAY, True)
+    ben.say("anna", "you see this")
+    two.wait_for_selector(".text:has-text('you see this')")
+    one.wait_for_timeout(1_500)
+    assert one.evaluate("window.sounds") == 0
+    two.evaluate(LOOK_AWAY, True)
+    ben.say("anna", "you do not see this")
+    until(one, "window.sounds > 0")
 
 
 def test_two_devices_agree_on_badges(person: Any) -> None:
