@@ -266,6 +266,24 @@ def test_news_do_not_pull_one_down_who_reads_further_up(person: Any) -> None:
     until(page, "!document.querySelector('.to-end')")
 
 
+def test_an_answer_far_back_leads_to_the_end(person: Any) -> None:
+    ben, anna = person("ben"), person("anna")
+    ben.say("anna", *(f"message {at} " + "word " * (at % 30) for at in range(1_000)))
+    anna.ask(("read", {"chatId": "ben"}))
+    page = anna.chats()
+    page.fill("input[type=search]", "message 211")
+    page.click(".hit")
+    page.wait_for_selector(".message.is-flash:has-text('message 211')")
+    write(page, "my answer")
+    page.wait_for_selector(".is-mine:has-text('my answer') .ticks-sent")
+    page.wait_for_timeout(500)
+    assert page.evaluate(IN_VIEW, ".message.is-mine")
+    ben.say("anna", "and on it goes")
+    page.wait_for_selector(".text:has-text('and on it goes')")
+    page.wait_for_timeout(300)
+    assert page.evaluate(IN_VIEW, ".message:last-child")
+
+
 def test_a_growing_composer_leaves_the_end_in_view(person: Any) -> None:
     ben, anna = person("ben"), person("anna")
     ben.say("anna", *(f"line {at}" for at in range(60)))

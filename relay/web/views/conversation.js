@@ -70,6 +70,7 @@ class MessageList extends Component {
   to = Infinity;
   follow = true;
   holdDivider = true;
+  toTheEnd = false;
   dividerId = undefined;
   dividerCount = 0;
   atDivider = false;
@@ -104,6 +105,7 @@ class MessageList extends Component {
 
   componentDidUpdate() {
     this.restore();
+    if (this.showsEnd) this.toTheEnd = false;
     this.afterDraw();
   }
 
@@ -163,13 +165,17 @@ class MessageList extends Component {
     if (!own && top !== this.lastTop) this.upwards = top < this.lastTop;
     this.lastTop = top;
     this.expected = undefined;
-    if (!own) {
+    // On the way to an end that is being fetched, what shrinks meanwhile scrolls as well.
+    if (!own && !this.toTheEnd) {
       this.holdDivider = false;
       this.follow = this.showsEnd && this.distance <= AT_END;
     }
     if (!this.follow) this.takeAnchor();
     this.afterDraw();
   };
+
+  /** The person goes elsewhere, wherever the view was on its way to. */
+  onHand = () => (this.toTheEnd = false);
 
   afterDraw() {
     this.extend();
@@ -252,6 +258,7 @@ class MessageList extends Component {
     this.from = null;
     this.to = Infinity;
     this.follow = true;
+    this.toTheEnd = true;
     this.holdDivider = false;
     showNewest(chatId);
     this.setState({});
@@ -349,6 +356,7 @@ class MessageList extends Component {
   }
 
   onKey = (event) => {
+    this.onHand();
     const row = event.target.closest?.(".message");
     if (event.altKey || event.ctrlKey || event.metaKey) return;
     if (event.key === "ArrowUp" || event.key === "ArrowDown") {
@@ -389,6 +397,7 @@ class MessageList extends Component {
         this.from = this.follow ? this.from : null;
         this.to = Infinity;
         this.follow = true;
+        this.toTheEnd = true;
         this.holdDivider = false;
         this.dividerId = undefined;
         this.takeWindow(messages);
@@ -414,6 +423,7 @@ class MessageList extends Component {
     const code = language();
     return html`<div class="messages">
       <div class="scroll" ref=${(element) => (this.scroller = element ?? this.scroller)} onScroll=${this.onScroll} onKeyDown=${this.onKey}
+        onWheel=${this.onHand} onTouchMove=${this.onHand} onPointerDown=${this.onHand}
         tabindex="0" role="region" aria-label=${t("chat.messages")} aria-busy=${this.settling}>
         <div class="rows" ref=${(element) => (this.content = element ?? this.content)}>
           ${room?.loaded && room.atStart && this.start === 0 && rows.length === 0 && !loadingRooms.value.has(chatId)
