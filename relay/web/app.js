@@ -2,7 +2,8 @@
 import { effect } from "@preact/signals";
 import { render } from "preact";
 import {
-  active, begin, flushWhenHidden, openChat, readLocation, save, sendReadMarks, settings, state, wakeUp, watchTyping,
+  active, begin, flushWhenHidden, handOver, openChat, readLocation, save, sendReadMarks, settings, state, wakeUp,
+  watchTyping,
 } from "./intents.js";
 import { preferredLanguage, useLanguage } from "./i18n/i18n.js";
 import { html } from "./views/parts.js";
@@ -33,6 +34,7 @@ function watchWindow() {
   addEventListener("pagehide", () => {
     sendReadMarks();
     save();
+    handOver();
   });
   addEventListener("online", wakeUp);
   addEventListener("popstate", readLocation);

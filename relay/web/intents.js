@@ -63,6 +63,8 @@ let uploadsRunning = 0;
 const inFlight = new Set();
 const verified = new Set();
 const asked = new Set();
+/** Chats whose messages came from the relay since the page was opened. */
+const shown = new Set();
 /** Whether the relay has told which chats there are; before, a chat that is not known may exist all the same. */
 let listed = false;
 /** Chats one is leaving or deleting oneself. */
@@ -210,6 +212,7 @@ async function leave() {
   again?.stop();
   tabs?.postMessage({ kind: "signedOut" });
   listed = false;
+  shown.clear();
   remember(null);
   await storage?.erase();
   storage = null;
@@ -277,7 +280,7 @@ async function onLive() {
   refreshChats();
   wire.request("profile", {}).then((mine) => change((now) => model.learnPeople(now, [mine])), report);
   const { chatId } = route.value;
-  if (chatId) refreshRoom(chatId);
+  if (chatId) refreshRoom(chatId, { reading: true });
   if (Date.now() - sessionAskedAt < 60_000) return;
   askSession().then((me) => {
     if (me && state.value) {
@@ -492,6 +495,7 @@ function openTabs() {
     else if (data.kind === "patched") change((now) => model.patchOutbox(now, data.clientMessageId, data.change));
     else if (data.kind === "draft") change((now) => model.setDraft(now, data.chatId, data.text));
     else if (data.kind === "read") change((now) => model.readHere(now, data.chatId, data.messageId, data.missed));
+    else if (data.kind === "closing") adoptFiles();
     else if (data.kind === "attended") attended.set(data.chatId, data.messageId);
     else if (data.kind === "signedOut" && wire) location.reload();
   };
@@ -600,7 +604,8 @@ async function ensureRoom(chatId) {
   await refreshRoom(chatId);
 }
 
-async function refreshRoom(chatId) {
+/** `reading`: the chat is open since before the connection broke, and what one reads in it must stay. */
+async function refreshRoom(chatId, { reading = false } = {}) {
   if (verified.has(chatId) || asked.has(chatId) || !wire) return;
   asked.add(chatId);
   const chat = state.value.chats.get(chatId);
@@ -618,19 +623,25 @@ async function refreshRoom(chatId) {
       wire.request("chat", { chatId }),
     ]);
     // How many are unread the relay knows, and this page perhaps not yet.
-    const whole = newest.length < count || model.reachesUnread(newest, state.value.me.id, details.missed);
-    const page = whole ? newest : await fetchUnread(chatId, details);
+    const stays = reading && shown.has(chatId);
+    const whole = stays || newest.length < count || model.reachesUnread(newest, state.value.me.id, details.missed);
+    let page = whole ? newest : await fetchUnread(chatId, details);
+    const room = state.value.rooms.get(chatId);
+    if (stays && page[0]?.messageId > room?.last + 1) {
+      page = await wire.request("messages", { chatId, startId: room.last + 1, count: LARGEST_PAGE });
+    }
     batch(() => {
       change((now) => {
         const next = model.setDetails(now, details);
         const room = next.rooms.get(chatId);
         // While one reads far back, the newest page would tear the view away.
         if (room?.loaded && jumped.has(chatId)) return next;
-        return model.addPage(next, chatId, page, { reachesStart: whole && page.length < count });
+        return model.addPage(next, chatId, page, { reachesStart: page === newest && page.length < count });
       });
     });
     if (!model.atEnd(state.value, chatId)) jumped.add(chatId);
     verified.add(chatId);
+    shown.add(chatId);
   } catch (failure) {
     // An address may hold what cannot be an id at all.
     if (failure.code === "not_found" || failure.code === "bad_request") await beginChat(chatId).catch(report);
@@ -863,6 +874,28 @@ function fail(row, failure) {
   change((now) => model.patchOutbox(now, row.clientMessageId, patch));
   storage?.saveOutbox({ ...row, ...patch });
   announcement.value = `${t("message.failed")}. ${explain(failure)}`;
+}
+
+/** Another tab closed: the files it had to send are on the disk, and go out from here. Twice the same is sent once. */
+async function adoptFiles() {
+  const kept = new Map(((await storage?.loadOutbox()) ?? []).map((row) => [row.clientMessageId, row]));
+  for (const { clientMessageId, files } of state.value?.outbox ?? []) {
+    const row = kept.get(clientMessageId);
+    if (!row || !files || files.every((file) => file.blob)) continue;
+    const { files: whole, attachments } = row;
+    change((now) => model.patchOutbox(now, clientMessageId, { files: whole ?? files, attachments }));
+  }
+  pump();
+}
+
+/** The page goes away: what it has still to send is for the other tabs. */
+export function handOver() {
+  tabs?.postMessage({ kind: "closing" });
+}
+
+/** Whether a waiting message is being sent just now. */
+export function isInFlight(clientMessageId) {
+  return inFlight.has(clientMessageId);
 }
 
 /** Send what waits. The order within a chat is the order of writing; only an upload lets others pass. */

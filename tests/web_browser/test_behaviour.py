@@ -75,6 +75,16 @@ PASTE = """([text, file]) => {
   return document.querySelector('.composer textarea').dispatchEvent(event);
 }"""
 
+# No new connection is made until `cut` is false.
+CUT = """() => {
+  window.cut = true;
+  const Real = window.WebSocket;
+  window.WebSocket = class extends Real {
+    constructor(address) {
+      super(window.cut ? address.replace('/ws', '/nowhere') : address);
+    }
+  };
+}"""
 COUNT_SOUNDS = """window.sounds = 0;
 const make = AudioContext.prototype.createOscillator;
 AudioContext.prototype.createOscillator = function () {
@@ -266,6 +276,29 @@ def test_news_do_not_pull_one_down_who_reads_further_up(person: Any) -> None:
     until(page, "!document.querySelector('.to-end')")
 
 
+def test_an_interruption_does_not_move_what_one_reads(person: Any, relay: Any) -> None:
+    ben, anna = person("ben"), person("anna")
+    ben.say("anna", *(f"line {at}" for at in range(250)))
+    anna.ask(("read", {"chatId": "ben"}))
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector(".text:has-text('line 249')")
+    page.wait_for_timeout(400)
+    wheel_up(page, 12)
+    before = page.evaluate(PLACE)
+    page.evaluate(CUT)
+    relay.stop()
+    relay.start()
+    ben.say("anna", *(f"meanwhile {at}" for at in range(700)))
+    page.evaluate("window.cut = false")
+    page.evaluate("dispatchEvent(new Event('online'))")
+    until(page, "document.querySelector('.to-end .badge')?.textContent === '99+'")
+    page.wait_for_timeout(1_000)
+    assert page.evaluate(PLACE) == before
+    page.click(".to-end")
+    page.wait_for_selector(".text:has-text('meanwhile 699')")
+
+
 def test_an_answer_far_back_leads_to_the_end(person: Any) -> None:
     ben, anna = person("ben"), person("anna")
     ben.say("anna", *(f"message {at} " + "word " * (at % 30) for at in range(1_000)))
@@ -394,6 +427,25 @@ def test_what_is_written_offline_survives_the_tab_and_is_sent_once(person: Any, 
     page.wait_for_selector(".is-mine .ticks-sent")
     sent = [one.get("message") for one in ben.ask(("messages", {"chatId": "anna"}))[0]]
     assert sent.count("from the tunnel") == 1
+
+
+def test_a_file_that_waits_goes_out_of_another_tab_when_its_own_closes(person: Any, relay: Any) -> None:
+    anna = person("anna")
+    anna.say("ben", "hello")
+    one = anna.chats()
+    two = anna.chats()
+    for page in (one, two):
+        open_chat(page, "ben")
+        page.wait_for_selector(".text:has-text('hello')")
+    relay.stop()
+    one.set_input_files(".composer input[type=file]", [{"name": "a.txt", "mimeType": "text/plain", "buffer": b"a"}])
+    one.click(".modal .button:has-text('Send')")
+    two.wait_for_selector(".is-mine .file.is-waiting")
+    one.wait_for_timeout(300)
+    one.close()
+    relay.start()
+    two.wait_for_selector(".is-mine a.file")
+    assert [len(one.get("attachments", [])) for one in anna.ask(("messages", {"chatId": "ben"}))[0]] == [0, 1]
 
 
 def test_a_page_without_a_relay_still_shows_what_it_knows(person: Any, relay: Any) -> None:
