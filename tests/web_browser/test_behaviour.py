@@ -380,6 +380,36 @@ def test_on_a_phone_enter_breaks_the_line_and_the_button_sends(person: Any) -> N
     assert texts(page)[-1] == "one\ntwo"
 
 
+def test_a_long_press_opens_a_menu_that_can_be_closed_and_opened_again(person: Any) -> None:
+    person("ben").say("anna", "one", "two")
+    page = person("anna", **PHONE).chats()
+    open_chat(page, "ben")
+    page.wait_for_selector(".text:has-text('two')")
+    fingers = page.context.new_cdp_session(page)
+
+    def press(text: str, *, menu_of_the_system: bool) -> None:
+        box = page.locator(f".bubble:has-text('{text}')").bounding_box()
+        place = {"x": box["x"] + 12, "y": box["y"] + 12}
+        fingers.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [place]})
+        page.wait_for_timeout(450)
+        if menu_of_the_system:
+            page.locator(f".bubble:has-text('{text}')").dispatch_event(
+                "contextmenu", {"clientX": place["x"], "clientY": place["y"], "cancelable": True}
+            )
+        page.wait_for_timeout(450)
+        fingers.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        page.wait_for_timeout(200)
+        assert page.locator("[role=menu]").is_visible()
+
+    for menu_of_the_system in (True, False, True):
+        press("one", menu_of_the_system=menu_of_the_system)
+        page.keyboard.press("Escape")
+        page.wait_for_selector("[role=menu]", state="detached")
+    press("two", menu_of_the_system=False)
+    page.touchscreen.tap(200, 20)
+    page.wait_for_selector("[role=menu]", state="detached")
+
+
 def test_nothing_is_wider_than_a_phone(person: Any) -> None:
     person("ben").say("anna", "x" * 3_000, "https://example.org/" + "y" * 500, "```\n" + "z" * 400 + "\n```")
     page = person("anna", **PHONE).chats()
@@ -446,6 +476,28 @@ def test_a_file_that_waits_goes_out_of_another_tab_when_its_own_closes(person: A
     relay.start()
     two.wait_for_selector(".is-mine a.file")
     assert [len(one.get("attachments", [])) for one in anna.ask(("messages", {"chatId": "ben"}))[0]] == [0, 1]
+
+
+def test_what_waits_for_a_connection_can_be_taken_back(person: Any, relay: Any) -> None:
+    anna = person("anna")
+    anna.say("ben", "hello")
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector(".text:has-text('hello')")
+    # What menus are made of has come before the connection goes.
+    page.locator(".text:has-text('hello')").click(button="right")
+    page.wait_for_selector("[role=menu]")
+    page.keyboard.press("Escape")
+    relay.stop()
+    page.wait_for_timeout(300)
+    write(page, "not meant")
+    page.locator(".is-mine:has-text('not meant')").click(button="right")
+    page.click("[role=menuitem]:has-text('Discard')")
+    page.wait_for_selector(".is-mine:has-text('not meant')", state="detached")
+    relay.start()
+    page.wait_for_selector(".connection", state="detached", timeout=15_000)
+    page.wait_for_timeout(500)
+    assert len(anna.ask(("messages", {"chatId": "ben"}))[0]) == 1
 
 
 def test_a_page_without_a_relay_still_shows_what_it_knows(person: Any, relay: Any) -> None:
@@ -633,6 +685,37 @@ def test_everything_is_reached_by_keys(person: Any) -> None:
     page.wait_for_selector(".keys")
     page.keyboard.press("Escape")
     page.wait_for_selector(".keys", state="detached")
+
+
+def test_a_file_sent_meanwhile_leaves_an_edit_as_it_is(person: Any) -> None:
+    anna = person("anna")
+    anna.say("ben", "hello")
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector(".text:has-text('hello')")
+    page.press(".composer textarea", "ArrowUp")
+    page.wait_for_selector(".what")
+    page.fill(".composer textarea", "hello again")
+    page.set_input_files(".composer input[type=file]", [{"name": "a.txt", "mimeType": "text/plain", "buffer": b"a"}])
+    page.click(".modal .button:has-text('Send')")
+    page.wait_for_selector(".is-mine a.file")
+    assert page.input_value(".composer textarea") == "hello again"
+    page.press(".composer textarea", "Enter")
+    page.wait_for_selector(".edited")
+    assert texts(page) == ["hello again"]
+
+
+def test_the_menu_of_the_keyboard_is_beside_the_message(person: Any) -> None:
+    anna = person("anna")
+    anna.say("ben", "hello")
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector(".text:has-text('hello')")
+    page.focus(".messages > .scroll")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    menu, bubble = page.wait_for_selector("[role=menu]"), page.query_selector(".bubble")
+    assert abs(menu.bounding_box()["x"] - bubble.bounding_box()["x"]) < 200
 
 
 def test_a_message_is_answered_and_deleted_from_the_keyboard(person: Any) -> None:

@@ -1,8 +1,8 @@
 /** What lies on top of the page, one at a time. Each closes on Escape and gives the focus back. */
 import { Component } from "preact";
 import {
-  changeProfile, chats, composing, dialog, explain, findPeople, LONGEST_MESSAGE, LONGEST_NAME_QUERY, LONGEST_QUERY,
-  openChat, remove, request, send, session, state, tell,
+  changeProfile, chats, composing, dialog, discard, explain, findPeople, isInFlight, LONGEST_MESSAGE,
+  LONGEST_NAME_QUERY, LONGEST_QUERY, openChat, remove, request, send, session, state, tell,
 } from "../intents.js";
 import { formatFull, formatSize, t } from "../i18n/i18n.js";
 import { mayWrite, nameOf, rules } from "../model/state.js";
@@ -14,13 +14,6 @@ const Viewer = lazy(() => import("./viewer.js"), "Viewer");
 const Emoji = lazy(() => import("./emoji.js"), "Emoji");
 
 const close = () => (dialog.value = null);
-
-/** For the close event of an element, which comes late: what has been opened meanwhile stays open. */
-function closing(mine) {
-  return () => {
-    if (dialog.value === mine) dialog.value = null;
-  };
-}
 
 /** Ask before something that cannot be undone. {text, action, run} */
 function Confirm({ text, action, run }) {
@@ -35,7 +28,17 @@ function Confirm({ text, action, run }) {
 
 /** What can be done with a message. */
 class Menu extends Component {
-  onClose = closing(dialog.value);
+  // The event comes late: what has been opened meanwhile stays open.
+  onClose = () => {
+    if (dialog.value?.name === "menu") close();
+  };
+
+  // Lifting the finger of the long press that opened the menu is a click on the veil too.
+  onPointerDown = () => (this.pressed = true);
+
+  onClick = (event) => {
+    if (event.target === this.element && this.pressed) close();
+  };
 
   componentDidMount() {
     this.element.showModal();
@@ -75,6 +78,9 @@ class Menu extends Component {
     if (there && mine && message.message) items.push(["edit", t("menu.edit"), () => (composing.value = { chatId, kind: "edit", message })]);
     if (message.message && message.status !== "deleted") items.push(["copy", t("menu.copy"), () => copyText(message.message)]);
     items.push(["info", t("menu.info"), () => (dialog.value = { name: "info", chatId, message, mine })]);
+    if (message.state && !isInFlight(message.clientMessageId)) {
+      items.push(["trash", t("message.discard"), () => discard(message.clientMessageId), true]);
+    }
     if (there && (mine || (rules(now, chatId) && type !== "dialog"))) {
       items.push(["trash", t("menu.delete"), () => (dialog.value = {
         name: "confirm", text: t("message.confirmDelete"), action: t("menu.delete"), run: () => remove(chatId, message.messageId),
@@ -85,7 +91,7 @@ class Menu extends Component {
 
   render() {
     return html`<dialog class="menu-veil" ref=${(element) => (this.element = element ?? this.element)} aria-label=${t("menu.more")}
-      onClose=${this.onClose} onClick=${(event) => event.target === this.element && close()} onContextMenu=${(event) => event.preventDefault()}>
+      onClose=${this.onClose} onPointerDown=${this.onPointerDown} onClick=${this.onClick} onContextMenu=${(event) => event.preventDefault()}>
       <div class="menu" role="menu" onKeyDown=${this.onKey}>
         ${this.items().map(([icon, label, run, danger]) => html`<button type="button" role="menuitem" class=${danger ? "is-danger" : ""}
           onClick=${() => this.choose(run)}><${Icon} name=${icon} />${label}</button>`)}
@@ -268,7 +274,8 @@ class Files extends Component {
     if (text.length > LONGEST_MESSAGE) return;
     const replyTo = composing.value?.kind === "reply" && composing.value.chatId === chatId ? composing.value.message : undefined;
     close();
-    composing.value = null;
+    // An edit goes on where it was.
+    if (replyTo) composing.value = null;
     send(chatId, { text, files, replyTo });
   };
 

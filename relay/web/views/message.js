@@ -168,7 +168,7 @@ function Meta({ message, mine, chatType, ends }) {
 
 /** Open the menu of a message at a place of the window, or beside the message when the keyboard asked. */
 export function openMenu(chatId, row, element, event) {
-  const box = element.getBoundingClientRect();
+  const box = element.querySelector(".bubble").getBoundingClientRect();
   const byKeyboard = !event.clientX && !event.clientY;
   dialog.value = {
     name: "menu",
@@ -200,6 +200,8 @@ export class MessageRow extends Component {
   }
 
   onMenu = (event) => {
+    // Android sends contextmenu for the same long press.
+    clearTimeout(this.press);
     // Text that is selected, and links, keep the browser's own menu.
     if (event.target.closest("a") || (getSelection()?.toString() && event.type === "contextmenu")) return;
     event.preventDefault();
@@ -248,6 +250,7 @@ export class MessageRow extends Component {
       onContextMenu=${this.onMenu}
       onTouchStart=${this.onTouchStart}
       onTouchEnd=${this.onTouchEnd}
+      onTouchCancel=${this.onTouchEnd}
       onTouchMove=${this.onTouchEnd}
       onDblClick=${this.onDoubleClick}
     >
