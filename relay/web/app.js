@@ -5,7 +5,7 @@ import {
   active, begin, flushWhenHidden, handOver, openChat, readLocation, save, sendReadMarks, settings, state, wakeUp,
   watchTyping,
 } from "./intents.js";
-import { preferredLanguage, useLanguage } from "./i18n/i18n.js";
+import { preferredLanguage, tick, useLanguage } from "./i18n/i18n.js";
 import { html } from "./views/parts.js";
 import { Shell } from "./views/shell.js";
 
@@ -21,8 +21,10 @@ function watchWindow() {
   addEventListener("blur", look);
   document.addEventListener("visibilitychange", () => {
     look();
-    if (document.visibilityState === "visible") wakeUp();
-    else {
+    if (document.visibilityState === "visible") {
+      tick();
+      wakeUp();
+    } else {
       flushWhenHidden();
       sendReadMarks();
       save();
@@ -36,6 +38,7 @@ function watchWindow() {
     save();
     handOver();
   });
+  setInterval(() => document.visibilityState === "visible" && tick(), 60_000);
   addEventListener("online", wakeUp);
   addEventListener("popstate", readLocation);
   addEventListener("hashchange", readLocation);

@@ -39,8 +39,8 @@ export const route = signal({ chatId: null, panel: null });
 export const active = signal(true);
 /** {text, error?} at the foot of the page, for a few seconds. */
 export const notice = signal(null);
-/** What a screen reader should say. */
-export const announcement = signal("");
+/** What a screen reader should say: the last few things, {id, text}. */
+export const announcements = signal([]);
 /** The modal on top: {name, ...}, or null. */
 export const dialog = signal(null);
 /** Upload progress by clientMessageId, 0 to 1. */
@@ -214,6 +214,7 @@ async function leave() {
   listed = false;
   shown.clear();
   remember(null);
+  takeLastWords();
   await storage?.erase();
   storage = null;
   batch(() => {
@@ -239,11 +240,14 @@ async function enter(me) {
   if (kept.chats.length > 0) first = model.setChats(first, kept.chats);
   first = model.learnPeople(first, kept.people);
   for (const { chatId, text } of kept.drafts) first = model.setDraft(first, chatId, text);
+  const words = takeLastWords();
+  if (words?.userId === me.id) first = model.setDraft(first, words.chatId, words.text);
   for (const row of kept.outbox) first = model.enqueue(first, { ...row, state: row.state === "failed" ? "failed" : "queued" });
   batch(() => {
     state.value = first;
     session.value = me;
   });
+  if (words?.userId === me.id) storage.saveDraft(words.chatId, words.text);
   openTabs();
   readLocation();
   wire = createWire({
@@ -402,6 +406,15 @@ export function watchTyping() {
 
 // ---------------------------------------------------------------- telling the person
 
+const ANNOUNCED = 10;
+let announced = 0;
+
+/** Say something to those who hear the page: each time, also when it is the same again. */
+function announce(text) {
+  announced += 1;
+  announcements.value = [...announcements.value.slice(1 - ANNOUNCED), { id: announced, text }];
+}
+
 let noticeTimer;
 
 /** Say something at the foot of the page. */
@@ -455,7 +468,7 @@ function noticeNew(event) {
   const name = model.nameOf(now, event.sender ?? event.chatId);
   const text = event.message || t("message.attachment");
   const watching = active.value && route.value.chatId === event.chatId;
-  if (watching) announcement.value = `${name}: ${text}`;
+  if (watching) announce(`${name}: ${text}`);
   if (active.value) tabs?.postMessage({ kind: "attended", chatId: event.chatId, messageId: event.messageId });
   // What was waiting while we were away comes in one go: a sound for each would be noise.
   const fresh = Date.now() - (event.timestamp ?? Date.now()) < 60_000;
@@ -515,7 +528,10 @@ function hashOf({ chatId, panel }) {
 export function readLocation() {
   const parts = new URLSearchParams(location.hash.slice(1));
   // An invite is for somebody who is not here yet; a code should not stay in the address.
-  if (parts.has("invite") && state.value) history.replaceState(history.state, "", location.pathname);
+  if (parts.has("invite") && state.value) {
+    history.replaceState(history.state, "", location.pathname);
+    tell(t("signin.already", { name: session.value.name }));
+  }
   const chatId = parts.get("chat");
   const next = { chatId, panel: parts.get("panel") };
   if (next.chatId === route.value.chatId && next.panel === route.value.panel) return;
@@ -873,7 +889,7 @@ function fail(row, failure) {
   const patch = { state: "failed", error: failure.code };
   change((now) => model.patchOutbox(now, row.clientMessageId, patch));
   storage?.saveOutbox({ ...row, ...patch });
-  announcement.value = `${t("message.failed")}. ${explain(failure)}`;
+  announce(`${t("message.failed")}. ${explain(failure)}`);
 }
 
 /** Another tab closed: the files it had to send are on the disk, and go out from here. Twice the same is sent once. */
@@ -1077,6 +1093,26 @@ export function keepDraft(chatId, text) {
   change((now) => model.setDraft(now, chatId, text));
   storage?.saveDraft(chatId, text);
   tabs?.postMessage({ kind: "draft", chatId, text });
+}
+
+/** A page that goes away has no time left for the disk: what stands in the field is put where that takes none. */
+export function keepLastWords(chatId, text) {
+  try {
+    localStorage.setItem("lastWords", JSON.stringify({ userId: session.value?.id, chatId, text }));
+  } catch {
+    // The draft of a moment before is on the disk.
+  }
+}
+
+/** What stood in the field when the page went away; it is told once. */
+function takeLastWords() {
+  try {
+    const words = JSON.parse(localStorage.getItem("lastWords") ?? "null");
+    localStorage.removeItem("lastWords");
+    return words;
+  } catch {
+    return null;
+  }
 }
 
 // ---------------------------------------------------------------- requests of the panels

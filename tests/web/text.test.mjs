@@ -1,7 +1,7 @@
 // Links, code and emoji in a message's text; names and sizes.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { emojiCount, hueOf, initials, oneLine, parse, safeHref, sizeParts } from "../../relay/web/model/text.js";
+import { emojiCount, hueOf, initials, isSearchable, oneLine, parse, safeHref, sizeParts } from "../../relay/web/model/text.js";
 
 const links = (text) => parse(text).flatMap((block) => block.spans ?? []).filter((span) => span.type === "link");
 
@@ -79,4 +79,16 @@ test("sizes are given in the unit that reads best", () => {
   assert.deepEqual(sizeParts(999), { value: 999, unit: "byte" });
   assert.deepEqual(sizeParts(1_440), { value: 1.4, unit: "kilobyte" });
   assert.deepEqual(sizeParts(25_000_000), { value: 25, unit: "megabyte" });
+});
+
+test("no text takes long to read, however odd", () => {
+  const odd = ["http://".repeat(4_500), `http://${":".repeat(31_000)}x`, `http://a${")".repeat(31_000)}`];
+  odd.push(`http://${":".repeat(2_000)}x `.repeat(15), `http://a${")".repeat(2_000)} `.repeat(15));
+  const start = performance.now();
+  for (const text of odd) parse(text);
+  assert.ok(performance.now() - start < 500);
+});
+
+test("one letter is not worth a search, one character of a language without letters is", () => {
+  assert.deepEqual(["", "a", " a ", "ab", "猫", "ね", "고", "é"].map(isSearchable), [false, false, false, true, true, true, true, false]);
 });

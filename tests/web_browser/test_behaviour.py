@@ -286,10 +286,16 @@ def test_an_interruption_does_not_move_what_one_reads(person: Any, relay: Any) -
     page.wait_for_timeout(400)
     wheel_up(page, 12)
     before = page.evaluate(PLACE)
+    # Another tab of this browser takes what comes meanwhile, so that none of it is repeated to this one.
+    other = anna.chats()
+    other.wait_for_selector("[data-chat=ben]")
     page.evaluate(CUT)
     relay.stop()
     relay.start()
     ben.say("anna", *(f"meanwhile {at}" for at in range(700)))
+    other.wait_for_selector("[data-chat=ben]:has-text('meanwhile 699')")
+    other.wait_for_timeout(500)
+    other.close()
     page.evaluate("window.cut = false")
     page.evaluate("dispatchEvent(new Event('online'))")
     until(page, "document.querySelector('.to-end .badge')?.textContent === '99+'")
@@ -602,6 +608,18 @@ def test_a_message_kept_from_before_that_is_too_large_does_not_hold_up_the_other
 # ---------------------------------------------------------------- 7: several tabs
 
 
+def test_what_was_typed_last_is_there_after_a_reload(person: Any) -> None:
+    anna = person("anna")
+    anna.say("ben", "hello")
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector(".text:has-text('hello')")
+    page.keyboard.type("half a thought")
+    page.reload()
+    page.wait_for_selector(".composer textarea")
+    assert page.input_value(".composer textarea") == "half a thought"
+
+
 def test_two_tabs_agree_on_messages_drafts_and_badges(person: Any) -> None:
     ben, anna = person("ben"), person("anna")
     ben.say("anna", "hello")
@@ -742,6 +760,25 @@ def test_a_message_is_answered_and_deleted_from_the_keyboard(person: Any) -> Non
     page.wait_for_selector(".is-mine .is-deleted")
 
 
+def test_what_the_arrows_mark_in_a_finder_is_told(person: Any) -> None:
+    anna = person("anna")
+    anna.say("ben", "to ben")
+    anna.say("carla", "to carla")
+    page = anna.chats()
+    page.wait_for_selector("[data-chat=ben]")
+    page.keyboard.press("Control+k")
+    page.wait_for_selector(".modal [role=listbox] [role=option]")
+    marked = """() => {
+      const field = document.activeElement;
+      const option = document.getElementById(field.getAttribute('aria-activedescendant'));
+      return [field.getAttribute('role'), option.getAttribute('aria-selected'), option.innerText];
+    }"""
+    assert page.evaluate(marked)[:2] == ["combobox", "true"]
+    assert "Carla" in page.evaluate(marked)[2]
+    page.keyboard.press("ArrowDown")
+    until(page, f"({marked})()[2].includes('Ben')")
+
+
 def test_a_letter_over_an_open_menu_leaves_it_closable(person: Any) -> None:
     anna = person("anna")
     person("ben").say("anna", "question?")
@@ -820,6 +857,44 @@ def test_the_quote_of_a_deleted_message_says_so(person: Any) -> None:
             break
         wheel_up(other, 4)
     assert other.inner_text(".quote .quote-text") == "Message deleted"
+
+
+def test_what_is_said_of_times_keeps_up_with_the_time(person: Any) -> None:
+    anna = person("anna")
+    anna.say("ben", "see you")
+    anna.context.clock.install()
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector(".day:has-text('Today')")
+    assert re.fullmatch(r"\d\d:\d\d", page.inner_text("[data-chat=ben] .chat-row-time"))
+    page.clock.fast_forward("48:00:00")
+    page.wait_for_selector(".day:has-text('Today')", state="detached")
+    assert re.fullmatch(r"[A-Z][a-z]{2}", page.inner_text("[data-chat=ben] .chat-row-time"))
+    assert "Today" not in page.get_attribute(".message", "aria-label")
+
+
+def test_text_grows_with_the_size_the_person_has_set(person: Any) -> None:
+    anna = person("anna")
+    anna.say("ben", "hello")
+    page = anna.chats()
+    open_chat(page, "ben")
+    size = "parseFloat(getComputedStyle(document.querySelector('.text')).fontSize)"
+    page.wait_for_selector(".text")
+    assert page.evaluate(size) == 15
+    page.evaluate("document.documentElement.style.fontSize = '32px'")
+    assert page.evaluate(size) == 30
+
+
+def test_each_message_is_announced(person: Any) -> None:
+    ben, anna = person("ben"), person("anna")
+    ben.say("anna", "hello")
+    page = anna.chats()
+    open_chat(page, "ben")
+    page.wait_for_selector(".text:has-text('hello')")
+    ben.say("anna", "one", "two", "three", "three")
+    until(page, "document.querySelectorAll('[role=log] p').length === 4")
+    said = [f"Ben Okafor: {text}" for text in ("one", "two", "three", "three")]
+    assert page.locator("[role=log] p").all_text_contents() == said
 
 
 # ---------------------------------------------------------------- 10: elsewhere
@@ -940,6 +1015,24 @@ def test_a_search_leads_to_the_message(person: Any) -> None:
     assert page.evaluate(IN_VIEW, ".message.is-flash")
     page.click(".to-end")
     page.wait_for_selector(".text:has-text('hay 349')")
+
+
+def test_one_character_is_searched_for_where_it_is_a_word(person: Any) -> None:
+    person("ben").say("anna", "我 有 猫")
+    page = person("anna").chats()
+    page.wait_for_selector("[data-chat=ben]")
+    page.fill("input[type=search]", "猫")
+    page.wait_for_selector(".hit mark:has-text('猫')")
+    # What was not asked is not said to be nowhere.
+    page.fill("input[type=search]", "q")
+    page.wait_for_selector(".hit", state="detached")
+    assert page.locator(".none").count() == 0
+
+
+def test_an_invite_opened_by_somebody_who_is_here_says_what_to_do(person: Any) -> None:
+    page = person("anna").open("/#invite=made-up")
+    page.wait_for_selector(".notice:has-text('signed in as Anna Lindqvist')")
+    assert "invite" not in page.url
 
 
 def test_a_picture_goes_out_with_its_place_kept(person: Any) -> None:

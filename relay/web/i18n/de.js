@@ -124,6 +124,7 @@ export default {
   "signin.help": "Noch kein Zugang? Bitte den Betreiber dieses Chats um einen Einladungslink.",
   "signin.badInvite": "Diese Einladung ist verbraucht oder zu alt. Bitte um einen neuen Link.",
   "signin.badPassword": "Benutzername oder Passwort stimmt nicht. Prüfe beides und versuche es nochmal.",
+  "signin.already": "Du bist schon als {name} angemeldet. Melde dich ab, um diese Einladung zu nutzen.",
   "signin.signedOut": "Dieses Gerät wurde abgemeldet",
   "settings.title": "Einstellungen",
   "settings.language": "Sprache",

@@ -124,6 +124,7 @@ export default {
   "signin.help": "No way in yet? Ask whoever runs this chat for an invite link.",
   "signin.badInvite": "This invite is used up or too old. Ask for a new link.",
   "signin.badPassword": "User name or password is wrong. Check both and try again.",
+  "signin.already": "You are signed in as {name} already. Sign out to use this invite.",
   "signin.signedOut": "This device was signed out",
   "settings.title": "Settings",
   "settings.language": "Language",

@@ -124,6 +124,7 @@ export default {
   "signin.help": "¿Aún no tienes acceso? Pide un enlace de invitación a quien lleva este chat.",
   "signin.badInvite": "Esta invitación ya se usó o caducó. Pide un enlace nuevo.",
   "signin.badPassword": "El usuario o la contraseña no son correctos. Revísalos y prueba de nuevo.",
+  "signin.already": "Ya has iniciado sesión como {name}. Ciérrala para usar esta invitación.",
   "signin.signedOut": "Se cerró la sesión de este dispositivo",
   "settings.title": "Ajustes",
   "settings.language": "Idioma",

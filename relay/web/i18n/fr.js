@@ -124,6 +124,7 @@ export default {
   "signin.help": "Pas encore d’accès ? Demandez un lien d’invitation à qui gère cette messagerie.",
   "signin.badInvite": "Cette invitation est déjà utilisée ou trop ancienne. Demandez un nouveau lien.",
   "signin.badPassword": "Identifiant ou mot de passe incorrect. Vérifiez les deux et réessayez.",
+  "signin.already": "Vous êtes déjà connecté en tant que {name}. Déconnectez-vous pour utiliser cette invitation.",
   "signin.signedOut": "Cet appareil a été déconnecté",
   "settings.title": "Réglages",
   "settings.language": "Langue",

@@ -2,7 +2,7 @@
  * The person's language: texts, plurals, dates. One file a language, loaded when chosen; `Intl` does the rest.
  * A component that calls `t` while drawing is drawn again when the language changes.
  */
-import { signal } from "@preact/signals";
+import { computed, signal } from "@preact/signals";
 
 /** Languages by code, each with its name in itself. */
 export const LANGUAGES = { en: "English", de: "Deutsch", es: "Español", fr: "Français", ru: "Русский", zh: "中文" };
@@ -76,7 +76,18 @@ export function t(key, params = {}) {
 }
 
 const startOfDay = (timestamp) => new Date(timestamp).setHours(0, 0, 0, 0);
-const daysAgo = (timestamp) => Math.round((startOfDay(Date.now()) - startOfDay(timestamp)) / 86_400_000);
+
+/** What "ago" counts from. A component that says how long ago something was is drawn again when it moves. */
+const minute = signal(Date.now());
+/** When the present day began. */
+export const today = computed(() => startOfDay(minute.value));
+
+/** Time has passed; called each minute, and when somebody comes back to the page. */
+export function tick() {
+  minute.value = Date.now();
+}
+
+const daysAgo = (timestamp) => Math.round((today.value - startOfDay(timestamp)) / 86_400_000);
 const capital = (text) => text.charAt(0).toLocaleUpperCase(current.value.code) + text.slice(1);
 
 /** 14:05 */
@@ -111,7 +122,8 @@ export function formatDay(timestamp) {
 /** "3 minutes ago", "yesterday at …": when somebody was here last. */
 export function formatAgo(timestamp) {
   const { intl } = current.value;
-  const minutes = Math.floor((Date.now() - timestamp) / 60_000);
+  // What came since the last tick is not in the future.
+  const minutes = Math.floor((Math.max(minute.value, timestamp) - timestamp) / 60_000);
   if (minutes < 60) return intl.relative.format(-Math.max(1, minutes), "minute");
   if (minutes < 24 * 60 && daysAgo(timestamp) === 0) return intl.relative.format(-Math.floor(minutes / 60), "hour");
   if (daysAgo(timestamp) === 1) return `${intl.relative.format(-1, "day")}, ${intl.time.format(timestamp)}`;

@@ -124,6 +124,7 @@ export default {
   "signin.help": "还不能登录?请向管理此聊天的人索取邀请链接。",
   "signin.badInvite": "此邀请已被使用或已过期。请索取新链接。",
   "signin.badPassword": "用户名或密码不正确。请检查后重试。",
+  "signin.already": "你已以 {name} 的身份登录。请先退出登录再使用此邀请。",
   "signin.signedOut": "此设备已退出登录",
   "settings.title": "设置",
   "settings.language": "语言",

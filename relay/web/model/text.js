@@ -4,7 +4,7 @@
  */
 
 const LINK = /\b(?:https?:\/\/|www\.)[^\s<>"`]+|\b[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+/giu;
-const TRAILING = /[.,;:!?'"”’»…]+$/u;
+const TRAILING = new Set(".,;:!?'\"”’»…");
 const CLOSERS = { ")": "(", "]": "[", "}": "{" };
 const EMOJI_UNIT =
   "(?:\\p{Regional_Indicator}{2}|[0-9#*]\\uFE0F?\\u20E3|\\p{Extended_Pictographic}(?:\\uFE0F|\\p{Emoji_Modifier})?" +
@@ -13,6 +13,8 @@ const EMOJI_ONLY = new RegExp(`^\\s*(?:${EMOJI_UNIT}\\s*)+$`, "u");
 const EMOJI = new RegExp(EMOJI_UNIT, "gu");
 /** Longer than this and it is not read as emoji only; also bounds the work of the pattern. */
 const LONGEST_EMOJI_TEXT = 80;
+/** Longer than this and it is not read as a link; also bounds the work on what only looks like one. */
+const LONGEST_LINK = 2_048;
 
 /** The address a piece of text may lead to, or null. Only http, https and mailto ever become links. */
 export function safeHref(text) {
@@ -27,15 +29,25 @@ export function safeHref(text) {
   }
 }
 
-/** A link as typed, without the sentence's own punctuation at its end. */
+/** How many more closing brackets than opening ones there are, by closing bracket. */
+function surplusOf(text) {
+  const surplus = { ")": 0, "]": 0, "}": 0 };
+  for (const letter of text) {
+    if (letter in surplus) surplus[letter] += 1;
+    for (const closer in CLOSERS) if (letter === CLOSERS[closer]) surplus[closer] -= 1;
+  }
+  return surplus;
+}
+
+/** A link as typed, without the sentence's own punctuation at its end; one look at each letter, whatever it is. */
 function trimLink(text) {
-  let link = text;
+  const surplus = surplusOf(text);
+  let end = text.length;
   for (;;) {
-    const before = link;
-    link = link.replace(TRAILING, "");
-    const opener = CLOSERS[link.at(-1)];
-    if (opener && link.split(opener).length < link.split(link.at(-1)).length) link = link.slice(0, -1);
-    if (link === before) return link;
+    const last = text[end - 1];
+    if (surplus[last] > 0) surplus[last] -= 1;
+    else if (!TRAILING.has(last)) return text.slice(0, end);
+    end -= 1;
   }
 }
 
@@ -43,6 +55,7 @@ function linkSpans(text) {
   const spans = [];
   let done = 0;
   for (const found of text.matchAll(LINK)) {
+    if (found[0].length > LONGEST_LINK) continue;
     const link = trimLink(found[0]);
     const href = safeHref(link);
     if (!href) continue;
@@ -89,6 +102,15 @@ export function parse(text) {
 export function emojiCount(text) {
   if (!text || text.length > LONGEST_EMOJI_TEXT || !EMOJI_ONLY.test(text)) return 0;
   return text.match(EMOJI).length;
+}
+
+/** Languages in which one character may be a word. */
+const WORD_OF_ONE = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}]/u;
+
+/** Whether it is worth asking which messages hold this: one letter is in nearly all of them. */
+export function isSearchable(query) {
+  const text = query.trim();
+  return text.length >= 2 || WORD_OF_ONE.test(text);
 }
 
 /** One line for a list or a quote. */

@@ -3,10 +3,10 @@ import { Component } from "preact";
 import {
   chats, dialog, LONGEST_QUERY, openChat, openPanel, report, request, route, session, state,
 } from "../intents.js";
-import { formatFull, formatList, formatNumber, formatShort, t } from "../i18n/i18n.js";
+import { formatFull, formatList, formatNumber, formatShort, t, today } from "../i18n/i18n.js";
 import { nameOf } from "../model/state.js";
 import { deliveryState } from "../model/state.js";
-import { oneLine } from "../model/text.js";
+import { isSearchable, oneLine } from "../model/text.js";
 import { Avatar, Bot, html, Icon, IconButton, Ticks } from "./parts.js";
 
 /** Rows drawn at first; more come as one scrolls. */
@@ -137,7 +137,7 @@ export class ChatList extends Component {
     const query = event.currentTarget.value;
     this.setState({ query, failed: null, hits: query.trim() ? this.state.hits : null });
     clearTimeout(this.timer);
-    if (query.trim().length < 2) return this.setState({ hits: null });
+    if (!isSearchable(query)) return this.setState({ hits: null });
     this.timer = setTimeout(() => this.search(query.trim()), SEARCH_AFTER);
   };
 
@@ -206,7 +206,7 @@ export class ChatList extends Component {
         <ul class="rows">
           ${found.slice(0, rows).map((chat) => html`<${ChatRow}
             key=${chat.id} chat=${chat} online=${now.online.has(chat.id)} typing=${typingText(now, chat.id)}
-            draft=${now.drafts.get(chat.id)} waiting=${waiting.get(chat.id)} open=${open === chat.id}
+            draft=${now.drafts.get(chat.id)} waiting=${waiting.get(chat.id)} open=${open === chat.id} today=${today.value}
             author=${chat.lastMessageAuthor ? (chat.isMine ? t("message.you") : nameOf(now, chat.lastMessageAuthor)) : ""}
           />`)}
         </ul>
@@ -214,7 +214,7 @@ export class ChatList extends Component {
           ? html`<h2 class="section">${t("search.messages")}</h2>
               <ul class="rows">${hits.map((hit) => html`<${Hit} key=${`${hit.chatId}/${hit.messageId}`} hit=${hit} words=${words} />`)}</ul>`
           : null}
-        ${wanted && found.length === 0 && (hits?.length === 0 || wanted.length < 2) ? html`<p class="none">${t("search.none", { query })}</p>` : null}
+        ${wanted && found.length === 0 && hits?.length === 0 ? html`<p class="none">${t("search.none", { query })}</p>` : null}
         ${!wanted && all.length === 0 ? html`<${Empty} />` : null}
       </div>
     </section>`;

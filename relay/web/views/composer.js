@@ -1,7 +1,7 @@
 /** Where one writes: text, files, answers and edits. What is typed is the browser's until it is sent. */
 import { Component } from "preact";
 import {
-  composing, dialog, edit, keepDraft, LONGEST_MESSAGE, send, state, tell, typing, typingDone,
+  composing, dialog, edit, keepDraft, keepLastWords, LONGEST_MESSAGE, send, state, tell, typing, typingDone,
 } from "../intents.js";
 import { t } from "../i18n/i18n.js";
 import { nameOf } from "../model/state.js";
@@ -93,13 +93,19 @@ export class Composer extends Component {
       this.showSend();
     });
     this.stopComposing = composing.subscribe((what) => this.onComposing(what));
+    addEventListener("pagehide", this.onLeave);
   }
 
   componentWillUnmount() {
     this.stopDrafts();
     this.stopComposing();
+    removeEventListener("pagehide", this.onLeave);
     this.saveDraft();
   }
+
+  onLeave = () => {
+    if (!this.editing) keepLastWords(this.props.chatId, this.field.value);
+  };
 
   onComposing(what) {
     const mine = what?.chatId === this.props.chatId ? what : null;

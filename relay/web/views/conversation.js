@@ -10,7 +10,7 @@ import {
   active, back, dialog, loadingRooms, loadNewer, loadOlder, markRead, openPanel, route,
   showNewest, state, target, troubled,
 } from "../intents.js";
-import { formatAgo, formatDay, formatNumber, language, t } from "../i18n/i18n.js";
+import { formatAgo, formatDay, formatNumber, language, t, today } from "../i18n/i18n.js";
 import { atEnd, indexOf, mayWrite, nameOf, unreadAmong } from "../model/state.js";
 import { buildRows, waitingChanges, waitingMessage } from "../model/timeline.js";
 import { chatName, typingText } from "./chatlist.js";
@@ -433,7 +433,7 @@ class MessageList extends Component {
           ${rows.map((row) => {
             if (row.type === "day") return html`<div key=${row.key} class="day"><span>${formatDay(row.timestamp)}</span></div>`;
             if (row.type === "new") return html`<div key=${row.key} class="divider-new" role="separator"><span>${t("chat.new", { count: row.count })}</span></div>`;
-            return html`<${MessageRow} key=${row.key} row=${row} chatId=${chatId} chatType=${type} language=${code}
+            return html`<${MessageRow} key=${row.key} row=${row} chatId=${chatId} chatType=${type} language=${code} today=${today.value}
               name=${row.mine ? "" : nameOf(now, row.message.sender)} photo=${row.mine ? undefined : now.people.get(row.message.sender)?.avatarUrl}
               flash=${this.flashId !== null && row.message.messageId === this.flashId} />`;
           })}

@@ -6,7 +6,7 @@ import {
 } from "../intents.js";
 import { formatFull, formatSize, t } from "../i18n/i18n.js";
 import { mayWrite, nameOf, rules } from "../model/state.js";
-import { oneLine, sizeParts } from "../model/text.js";
+import { isSearchable, oneLine, sizeParts } from "../model/text.js";
 import { chatName, Marked } from "./chatlist.js";
 import { Avatar, Bot, html, Icon, IconButton, lazy, Modal } from "./parts.js";
 
@@ -188,7 +188,7 @@ class Finder extends Component {
       const items = await this.props.find(query);
       if (mine !== this.serial) return;
       this.searching = false;
-      this.setState({ items, at: 0, failure: null, asked: query !== "" });
+      this.setState({ items, at: 0, failure: null, asked: this.props.mayAsk?.(query) ?? query !== "" });
       if (this.chosen && items[0]) this.props.onChoose(items[0]);
     } catch (failure) {
       if (mine !== this.serial) return;
@@ -214,12 +214,14 @@ class Finder extends Component {
   render({ label, row, longest = LONGEST_QUERY, onChoose }, { query, items, at, failure, asked }) {
     return html`<${Modal} label=${label} class="is-list" onClose=${close}>
       <label class="search"><${Icon} name="search" />
-        <input type="search" autofocus role="combobox" aria-expanded="true" aria-controls="found" placeholder=${label} aria-label=${label} value=${query} maxlength=${longest} onInput=${this.onInput} onKeyDown=${this.onKey} autocomplete="off" />
+        <input type="search" autofocus role="combobox" aria-expanded=${items.length > 0} aria-controls="found" aria-activedescendant=${items[at] ? `found-${at}` : undefined} placeholder=${label} aria-label=${label} value=${query} maxlength=${longest} onInput=${this.onInput} onKeyDown=${this.onKey} autocomplete="off" />
       </label>
-      <div class="scroll" id="found" ref=${(element) => (this.list = element ?? this.list)}>
+      <div class="scroll" ref=${(element) => (this.list = element ?? this.list)}>
         ${failure ? html`<p class="none" role="alert">${explain(failure)}</p>` : null}
         ${asked && items.length === 0 && !failure ? html`<p class="none">${t("search.none", { query })}</p>` : null}
-        ${items.map((item, index) => html`<button type="button" class="person ${index === at ? "is-active" : ""}" onClick=${() => onChoose(item)}>${row(item, query)}</button>`)}
+        ${items.length > 0 ? html`<div id="found" role="listbox" aria-label=${label}>
+          ${items.map((item, index) => html`<button type="button" role="option" id=${`found-${index}`} aria-selected=${index === at} class="person ${index === at ? "is-active" : ""}" onClick=${() => onChoose(item)}>${row(item, query)}</button>`)}
+        </div>` : null}
       </div>
     </${Modal}>`;
   }
@@ -241,9 +243,9 @@ function Jump() {
 }
 
 function SearchInChat({ chatId }) {
-  const find = (query) => (query.length < 2 ? Promise.resolve([]) : request("search", { query, chatId, count: 60 }));
+  const find = (query) => (!isSearchable(query) ? Promise.resolve([]) : request("search", { query, chatId, count: 60 }));
   const now = state.value;
-  return html`<${Finder} label=${t("chat.search")} typed=${dialog.value?.typed} find=${find} wait=${200} onChoose=${(hit) => openChat(chatId, { messageId: hit.messageId })}
+  return html`<${Finder} label=${t("chat.search")} typed=${dialog.value?.typed} find=${find} mayAsk=${isSearchable} wait=${200} onChoose=${(hit) => openChat(chatId, { messageId: hit.messageId })}
     row=${(hit, query) => {
       const name = hit.sender === now.me.id ? t("message.you") : nameOf(now, hit.sender);
       return html`<${Avatar} id=${hit.sender} name=${nameOf(now, hit.sender)} size="s" />

@@ -195,7 +195,8 @@ export class MessageRow extends Component {
       next.name !== this.props.name ||
       next.photo !== this.props.photo ||
       next.flash !== this.props.flash ||
-      next.language !== this.props.language
+      next.language !== this.props.language ||
+      next.today !== this.props.today
     );
   }
 

@@ -1,6 +1,6 @@
 /** The page: sign-in or the chats, side by side or one at a time, with what lies on top of them. */
 import {
-  announcement, back, chats, closeChat, composing, dialog, notice, route, session, state, stepChat, troubled,
+  announcements, back, chats, closeChat, composing, dialog, notice, route, session, state, stepChat, troubled,
 } from "../intents.js";
 import { t } from "../i18n/i18n.js";
 import { ChatList } from "./chatlist.js";
@@ -102,6 +102,6 @@ export function Shell() {
     ${session.value && state.value ? html`<${Chats} />` : html`<${SignIn} />`}
     ${dialog.value ? html`<${Dialogs} />` : null}
     <${Notice} />
-    <div class="hidden" role="log" aria-live="polite">${announcement.value}</div>
+    <div class="hidden" role="log" aria-live="polite">${announcements.value.map(({ id, text }) => html`<p key=${id}>${text}</p>`)}</div>
   `;
 }
