@@ -65,8 +65,6 @@ const verified = new Set();
 const asked = new Set();
 /** Chats whose messages came from the relay since the page was opened. */
 const shown = new Set();
-/** Whether the relay has told which chats there are; before, a chat that is not known may exist all the same. */
-let listed = false;
 /** Chats one is leaving or deleting oneself. */
 const ending = new Set();
 /** Chats of which a part far from the end is loaded. */
@@ -211,7 +209,6 @@ async function leave() {
   wire = null;
   again?.stop();
   tabs?.postMessage({ kind: "signedOut" });
-  listed = false;
   shown.clear();
   remember(null);
   takeLastWords();
@@ -298,7 +295,6 @@ async function refreshChats() {
   try {
     const list = await wire.request("chats", {});
     change((now) => model.applyEvent(now, { eventType: "chats", payload: list }, Date.now()));
-    listed = true;
     storage?.tidyRooms(new Set(state.value.chats.keys()));
   } catch (failure) {
     report(failure);
@@ -627,10 +623,6 @@ async function refreshRoom(chatId, { reading = false } = {}) {
   const chat = state.value.chats.get(chatId);
   setLoading(chatId, true);
   try {
-    if (!chat && listed) {
-      await beginChat(chatId);
-      return;
-    }
     const expected = FIRST_PAGE + (chat?.missed ?? 0);
     // More than one page is asked for by its place, further down.
     const count = expected > LARGEST_PAGE ? FIRST_PAGE : expected;
