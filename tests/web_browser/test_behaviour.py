@@ -278,11 +278,11 @@ def test_news_do_not_pull_one_down_who_reads_further_up(person: Any) -> None:
 
 def test_an_interruption_does_not_move_what_one_reads(person: Any, relay: Any) -> None:
     ben, anna = person("ben"), person("anna")
-    ben.say("anna", *(f"line {at}" for at in range(250)))
+    ben.say("anna", *(f"before {at}" for at in range(250)))
     anna.ask(("read", {"chatId": "ben"}))
     page = anna.chats()
     open_chat(page, "ben")
-    page.wait_for_selector(".text:has-text('line 249')")
+    page.wait_for_selector(".text:has-text('before 249')")
     page.wait_for_timeout(400)
     wheel_up(page, 12)
     before = page.evaluate(PLACE)
