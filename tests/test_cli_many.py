@@ -13,7 +13,7 @@ from relay.core.decide import decide
 from relay.core.relay import open_relay
 from relay.protocol import control
 from relay.store.errands import Errands
-from relay.store.writing import write
+from relay.store.writing import prepare
 from tests.command_line import done, running
 
 USERS, CHATS = 1_000, 5_000
@@ -43,7 +43,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                 for entry in draft.decisions[0].entries:
                     relay.state.apply(entry)
                     entries.append(entry)
-            await write(relay.log._writing, entries, [], Errands({}, None, 0))
+            await relay.log._writing.execute(*prepare(entries, [], Errands({}, None, 0)))
 
     trio.run(fill)
     with running(where):

@@ -273,3 +273,25 @@ async def test_a_request_that_fails_unforeseen_is_answered_so(
         assert (await client.refused(payload_type))["code"] == "internal"
     assert len([record for record in caplog.records if record.exc_info]) == 1
     assert await client.request("chats") == []
+
+
+async def test_large_messages_that_wait_hold_back_whoever_sends_more(
+    relay: House, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.store.log.ROOM_BYTES", 100_000)
+    log, may_write = relay.relay.log, trio.Event()
+
+    async def wait(_writing: object) -> None:
+        await may_write.wait()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(log.chore, wait)
+        full = []
+        for number in range(2):
+            await client.ask("new", chatId="User2", clientMessageId=f"c{number}", message="x" * 60_000)
+            await trio.sleep(0.05)
+            full.append(log.full)
+        may_write.set()
+    assert full == [False, True]
+    assert (await client.answer("req002"))["payload"]["messageId"] == 2
+    assert not log.full

@@ -12,7 +12,7 @@ from disk import T0, answers, command, commits, new, people, rows, say
 from memory_log import facts_of
 from trio.testing import MockClock
 
-from relay.core import commands
+from relay.core import commands, snapshot
 from relay.core.check import check
 from relay.core.relay import Relay, open_relay
 from relay.core.subscriber import Receipt, Subscriber
@@ -20,7 +20,7 @@ from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.store import errands
 from relay.store import log as store_log
-from relay.store.chores import remove_history
+from relay.store.chores import keep_base, remove_history
 
 
 def failures(answers: list[Any]) -> list[str]:
@@ -231,6 +231,56 @@ async def test_who_appends_to_a_full_queue_waits_for_room(relay: Relay, monkeypa
     with trio.fail_after(5):
         await relay.log.room()
     assert not relay.log.full
+
+
+async def test_what_waits_and_what_a_batch_holds_is_bounded_in_bytes_too(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_log, "ROOM_BYTES", 10_000)
+    monkeypatch.setattr(store_log, "BATCH_BYTES", 2_000)
+    batches, done = relay.log.figures.batches, trio.Event()
+    for n in range(10):
+        relay.log.note_read(1_100)
+        relay.log.append(new(relay, "User1", "User2", f"c{n}", "x" * 900), lambda _answer: None)
+    assert relay.log.full
+    relay.log.append(new(relay, "User1", "User2", "c10"), lambda _answer: done.set())
+    with trio.fail_after(5):
+        await relay.log.room()
+        await done.wait()
+    assert not relay.log.full
+    assert 5 <= relay.log.figures.batches - batches <= 10, "two at a time, and not one"
+    relay.log.note_read(9_999)
+    relay.log.note_read(9_999)
+    assert not relay.log.full, "what is read while nothing waits is no command that waits"
+
+
+async def test_statements_let_go_of_the_texts_that_they_wrote_last(relay: Relay, clock: MockClock) -> None:
+    run: list[tuple[str, object]] = []
+    real = relay.log._writing.execute
+
+    async def execute(sql: str, parameters: Any = ()) -> Any:
+        run.append((sql, parameters))
+        return await real(sql, parameters)
+
+    relay.log._writing.execute = execute  # type: ignore[method-assign]
+    await answers(relay, *(new(relay, "User1", "User2", f"c{n}") for n in range(20)))
+    edit = requests.Edit(chat_id="User2", original_message_id=1, message="y" * 900)
+    await answers(relay, command(relay, "User1", edit, "e1"))
+    await relay.log.chore(partial(keep_base, state=snapshot.whole(relay.state)))
+    await settled(relay, clock)
+    await until(lambda: not relay.log._bound)
+    last = {sql: parameters for sql, parameters in run if sql.startswith("INSERT")}
+    assert len(last) >= 4
+    assert [parameters for parameters in last.values() if any(value is not None for value in parameters)] == []  # type: ignore[attr-defined]
+
+
+async def test_statements_that_hold_much_let_go_of_it_at_once(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(errands, "QUIET", 3_600.0)
+    monkeypatch.setattr("relay.store.bound.HELD", 1_000)
+    relay.log.note_read(2_000)
+    await say(relay, "User1", "User2", "c1", "x" * 1_500)
+    await relay.log.probe()
+    assert not relay.log._bound.too_much
 
 
 async def test_a_stopped_log_takes_nothing_more_but_finishes_what_it_has(tmp_path: Path, clock: MockClock) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from relay.core import decide
 from relay.core.commands import Command
 from relay.core.hub import Hub
@@ -40,6 +42,11 @@ class Rules:
     def decide(self, batch: Sequence[Command], facts: Facts) -> decide.Draft:
         """See `decide.decide`."""
         return decide.decide(self._state, batch, facts)
+
+    @staticmethod
+    def weight(command: Command) -> int:
+        """About how many bytes a command came in."""
+        return len(msgspec.json.encode(command.request))
 
     def apply(self, entry: Entry) -> None:
         """Let an entry take effect, then tell whom it concerns."""

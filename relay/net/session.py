@@ -130,6 +130,7 @@ class Session:
     def _take_read(self, data: bytes) -> Awaitable[None] | None:
         """Handle all messages of a read; give what is still to be awaited."""
         self.heard = trio.current_time()
+        self._service.log.note_read(len(data))
         messages = iter(self._decoder.feed(data))
         for opcode, payload in messages:
             waiting = self._take(opcode, payload)

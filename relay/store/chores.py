@@ -11,12 +11,16 @@ from typing import Any
 from relay.store.client_keys import Filing
 from relay.store.database import Connection
 from relay.store.queries import as_json
-from relay.store.writing import roomy
+from relay.store.writing import forget, roomy
 
 ROWS = 1_000
 """Entries removed in one go."""
 PAGES = 256
 """Pages given back in one go."""
+_KEEP_SNAPSHOT = (
+    "INSERT INTO batch SELECT * FROM (VALUES ('[]', '[]', '[]', ?, 0, '[]', '[]')) WHERE column4 IS NOT NULL"
+)
+_KEEP_BASE = "INSERT OR REPLACE INTO base (one, value) SELECT * FROM (VALUES (1, ?)) WHERE column2 IS NOT NULL"
 
 
 async def keep_base(connection: Connection, state: dict[str, Any]) -> None:
@@ -26,8 +30,11 @@ async def keep_base(connection: Connection, state: dict[str, Any]) -> None:
         connection: the one that writes.
         state: all rows of the state, as the store's `snapshot` parameter.
     """
-    await connection.execute("INSERT INTO batch VALUES ('[]', '[]', '[]', ?, 0, '[]', '[]')", (as_json(state),))
-    await connection.execute("INSERT OR REPLACE INTO base (one, value) VALUES (1, ?)", (as_json(state),))
+    rows = as_json(state)
+    for statement in (_KEEP_SNAPSHOT, _KEEP_BASE):
+        await connection.execute(statement, (rows,))
+        # It is all that is known of everybody, and the next time is an hour away.
+        await forget(connection, statement)
 
 
 async def remove_history(connection: Connection, upto: int) -> int:

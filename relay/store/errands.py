@@ -95,7 +95,7 @@ class Schedule:
         if self._entries_since_snapshot:
             due = min(due, self._snapshot_since + SNAPSHOT_SECONDS)
         if not self.indexed:
-            due = min(due, max(self._index_since + INDEX_SECONDS, self._batch_since + QUIET))
+            due = min(due, max(self._index_since + INDEX_SECONDS, self.quiet_at))
         return due
 
     # What is done.
@@ -117,6 +117,11 @@ class Schedule:
             snapshot() if self._snapshot_due(now, last=last and not commands) else None,
             self._index_up_to(commands, now),
         )
+
+    @property
+    def quiet_at(self) -> float:
+        """From when on it is quiet, if no batch comes."""
+        return self._batch_since + QUIET
 
     def started(self, now: float) -> None:
         """Note that a batch is about to be written: it is not quiet."""
@@ -160,7 +165,7 @@ class Schedule:
         behind = self._last_seq - self._indexed
         if not behind or now < self._index_since + INDEX_SECONDS:
             return 0
-        quiet = not commands and now >= self._batch_since + QUIET
+        quiet = not commands and now >= self.quiet_at
         if not quiet and (not commands or INDEX_RIDING < behind < INDEX_LAG):
             return 0
         return self._indexed + min(behind, INDEX_RIDING if commands else INDEX_IDLE)

@@ -15,13 +15,14 @@ import trio
 
 from relay.protocol.errors import RelayError
 from relay.store import chores, queries
+from relay.store.bound import Bound
 from relay.store.client_keys import ClientKeys
 from relay.store.database import Connection
 from relay.store.entry import Amendment, ClientKey, Entry, Fact, Facts
 from relay.store.errands import Cursors, Errands, Schedule
 from relay.store.late import Late, LateCommand
 from relay.store.schema import MIGRATIONS
-from relay.store.writing import write
+from relay.store.writing import forget, prepare
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,10 @@ Answer = Callable[[object], None]
 
 ROOM = 4_096
 """Commands that may wait; from there on whoever appends has to wait as well."""
+ROOM_BYTES = 4 << 20
+"""What they may have come in, in bytes; likewise."""
+BATCH_BYTES = 1 << 20
+"""What goes into one batch, in bytes, where that is more than one command: a batch is in memory several times over."""
 RETRY = 1.0
 """Seconds until what could not be written and can wait is tried again."""
 CROWD = 8
@@ -80,6 +85,9 @@ class Rules(Protocol):
 
     def decide(self, batch: Sequence[Any], facts: Facts) -> Drafted:
         """Decide a batch; changes nothing."""
+
+    def weight(self, command: Any) -> int:
+        """About how many bytes a command came in; asked only where there is much."""
 
     def apply(self, entry: Entry) -> None:
         """Let an entry that is on disk take effect and tell whom it concerns."""
@@ -134,6 +142,9 @@ class Log:
         self._reading = reading
         self._rules = rules
         self._waiting: list[_Waiting] = []
+        self._held = 0
+        self._taken = 0
+        self._bound = Bound()
         self._errands = Schedule(cursors)
         self._first_tried = trio.Event()
         self._client_keys = ClientKeys()
@@ -148,7 +159,7 @@ class Log:
     @property
     def full(self) -> bool:
         """Whether whoever appends should wait for `room` first."""
-        return len(self._waiting) >= ROOM
+        return len(self._waiting) >= ROOM or self._held >= ROOM_BYTES
 
     @property
     def stopping(self) -> bool:
@@ -159,6 +170,13 @@ class Log:
         """Wait until not too much waits any more."""
         while self.full:
             await self._room.wait()
+
+    def note_read(self, size: int) -> None:
+        """Note that so many bytes were read from a connection: what is appended for them came in no more than that.
+
+        Once a read and not once a command, since reading them is what costs memory and is done by the read.
+        """
+        self._held = self._held + size if self._waiting else size
 
     def append(self, command: Any, answer: Answer = _nobody) -> None:
         """Have a command decided and written; its answer comes when it is on disk."""
@@ -240,7 +258,7 @@ class Log:
         while True:
             if not self._waiting and not self._chores and not self._stopping:
                 self._work = trio.Event()
-                with trio.move_on_at(self._next_errand()):
+                with trio.move_on_at(min(self._next_errand(), self._next_tidying())):
                     await self._work.wait()
             if crowded:
                 # A batch twice as large costs each of its commands less.
@@ -253,6 +271,7 @@ class Log:
             if batch or self._errands_due():
                 await self._write(batch)
             await self._file()
+            await self._tidy()
             if self._chores:
                 await self._do(*self._chores.pop(0))
             elif self._stopping and not self._waiting and not batch and not self._errands_due():
@@ -269,26 +288,37 @@ class Log:
         return trio.current_time() >= self._next_errand()
 
     def _take(self) -> list[_Waiting]:
-        """Take what waits: all of it, up to a command that needs a batch of its own."""
+        """Take what waits: all of it, up to a command that needs a batch of its own, or is too much."""
         waiting = self._waiting
-        alone = self._rules.stands_alone
-        count = 0
-        for item in waiting:
-            if alone(item.command):
-                count = count or 1
-                break
-            count += 1
+        count, held = self._next_batch(), self._held
         if count == len(waiting):
             self._waiting = []
+            self._held = 0
         else:
+            self._held = held * (len(waiting) - count) // len(waiting)
             self._waiting = waiting[count:]
             del waiting[count:]
+        self._taken = held - self._held if count else 0
         if not self._room.is_set() and not self.full:
             self._room.set()
             self._room = trio.Event()
-        if not (count and alone(waiting[0].command)):
+        if not (count and self._rules.stands_alone(waiting[0].command)):
             waiting += [_Waiting(late.command, partial(self._retry, late)) for late in self._take_late(count)]
         return waiting
+
+    def _next_batch(self) -> int:
+        """How many of those that wait make the next batch."""
+        alone, weight = self._rules.stands_alone, self._rules.weight
+        much = self._held > BATCH_BYTES
+        size = 0
+        for count, item in enumerate(self._waiting):
+            if alone(item.command):
+                return count or 1
+            if much:
+                size += weight(item.command)
+                if size > BATCH_BYTES and count:
+                    return count
+        return len(self._waiting)
 
     def _take_late(self, count: int) -> list[LateCommand]:
         """Take the late commands that go along with a batch of `count`."""
@@ -364,6 +394,23 @@ class Log:
         else:
             self._client_keys.filed(filing)
 
+    def _next_tidying(self) -> float:
+        return self._errands.quiet_at if self._bound else float("inf")
+
+    async def _tidy(self) -> None:
+        """Do a little of what waits for quiet."""
+        if self._bound and (self._bound.too_much or trio.current_time() >= self._errands.quiet_at):
+            await self._forget()
+
+    async def _forget(self) -> None:
+        """Have a statement let go of the texts that it wrote last."""
+        try:
+            with trio.CancelScope(shield=True):
+                await forget(self._writing, self._bound.largest())
+        except sqlite3.Error as error:
+            # It lets go of them when it runs the next time.
+            logger.debug("a statement keeps its texts for now: %s", error)
+
     async def _do(self, chore: Chore[Any], done: trio.Event, outcome: list[Any]) -> None:
         try:
             with trio.CancelScope(shield=True):
@@ -385,8 +432,10 @@ class Log:
                 continue
             if not (entries or errands):
                 return draft, entries, False
+            statement, parameters = prepare(entries, draft.amendments, errands)
+            self._bound.note(statement, self._taken)
             try:
-                await write(self._writing, entries, draft.amendments, errands)
+                await self._writing.execute(statement, parameters)
             except sqlite3.IntegrityError:
                 # The table of client keys refuses one it has: somebody repeats a message, so see which are known.
                 keys = [entry.client_key for entry in entries if entry.client_key is not None]

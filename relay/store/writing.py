@@ -23,24 +23,36 @@ COLUMNS = (
 LARGEST = 2_048
 """Entries that one plain statement takes: SQLite allows 32,766 parameters."""
 _NOTHING = (None,) * len(COLUMNS)
+_WITH_ERRANDS = (
+    "INSERT INTO batch (entries, amendments, cursors, snapshot, indexed, holdings, files)"
+    " SELECT * FROM (VALUES (?, ?, ?, ?, ?, ?, ?)) WHERE column1 IS NOT NULL"
+)
 
 
-async def write(
-    connection: Connection, entries: Sequence[Entry], amendments: Sequence[Amendment], errands: Errands
-) -> None:
-    """Commit entries, what they change in earlier ones, and errands: all of it or nothing.
+def prepare(
+    entries: Sequence[Entry], amendments: Sequence[Amendment], errands: Errands
+) -> tuple[str, Sequence[object]]:
+    """Make the statement that commits entries, what they change in earlier ones, and errands: all of it or nothing.
 
-    Raises:
-        sqlite3.Error: nothing was written.
+    Returns:
+        The statement, and its parameters, which it holds on to until `forget`.
     """
     rows = [_row(entry) for entry in entries]
     holdings = _holdings(entries, amendments)
     files = [msgspec.Raw(entry.extra) for entry in entries if entry.kind == kinds.FILE and entry.extra]
     if amendments or errands or holdings or files or len(rows) > LARGEST:
-        await _write_with_errands(connection, rows, amendments, errands, holdings, files)
-        return
+        return _WITH_ERRANDS, _with_errands(rows, amendments, errands, holdings, files)
     size = roomy(len(rows))
-    await connection.execute(_plain_statement(size), [*chain.from_iterable(rows), *_NOTHING * (size - len(rows))])
+    return _plain_statement(size), [*chain.from_iterable(rows), *_NOTHING * (size - len(rows))]
+
+
+async def forget(connection: Connection, statement: str) -> None:
+    """Run a statement that leaves out what is NULL with nothing else: it writes nothing, and holds no text any more.
+
+    Raises:
+        sqlite3.Error: it holds what it did.
+    """
+    await connection.execute(statement, (None,) * statement.count("?"))
 
 
 def roomy(count: int) -> int:
@@ -74,26 +86,21 @@ def _plain_statement(size: int) -> str:
     )
 
 
-async def _write_with_errands(
-    connection: Connection,
+def _with_errands(
     rows: Iterable[tuple[Any, ...]],
     amendments: Sequence[Amendment],
     errands: Errands,
     holdings: Sequence[tuple[int, int, str]],
     files: Sequence[msgspec.Raw],
-) -> None:
-    await connection.execute(
-        "INSERT INTO batch (entries, amendments, cursors, snapshot, indexed, holdings, files)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (
-            as_json(list(rows)),
-            as_json(amendments),
-            as_json([(device, *cursor) for device, cursor in errands.cursors.items()]),
-            as_json(errands.snapshot or {}),
-            errands.indexed,
-            as_json(holdings),
-            as_json(files),
-        ),
+) -> Sequence[object]:
+    return (
+        as_json(list(rows)),
+        as_json(amendments),
+        as_json([(device, *cursor) for device, cursor in errands.cursors.items()]),
+        as_json(errands.snapshot or {}),
+        errands.indexed,
+        as_json(holdings),
+        as_json(files),
     )
 
 

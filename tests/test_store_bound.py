@@ -1,0 +1,25 @@
+"""Statements that hold on to what they wrote: which is freed first, and when none may wait."""
+
+from relay.store import bound
+from relay.store.bound import Bound
+
+
+def test_a_statement_holds_what_it_wrote_last_and_nothing_from_before() -> None:
+    held = Bound()
+    assert not held
+    held.note("one", bound.HELD + 1)
+    assert held.too_much
+    held.note("one", 1)
+    assert held
+    assert not held.too_much
+
+
+def test_the_largest_goes_first_until_it_is_little() -> None:
+    held = Bound()
+    for name, size in (("small", 1), ("large", bound.HELD), ("middle", 2)):
+        held.note(name, size)
+    assert held.too_much
+    assert held.largest() == "large"
+    assert not held.too_much
+    assert [held.largest(), held.largest()] == ["middle", "small"]
+    assert not held
