@@ -1,18 +1,22 @@
 """Full text: every script is found, what is not one's own is not, and what is deleted is gone from the index."""
 
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
-import trio.testing
+import trio
 
 from relay.core.asking import decided
 from relay.core.commands import Command
 from relay.core.relay import open_relay
 from relay.protocol import control, requests
+from relay.protocol.errors import RelayError
 from relay.protocol.requests import Accepted
 from relay.store import errands, queries
+from relay.store.database import Connection, Rows, TooLong
 
 
 @pytest.fixture(autouse=True)
@@ -99,3 +103,95 @@ async def test_an_edit_and_a_deletion_reach_the_index(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "relay.db") as file:
         file.execute("INSERT INTO search (search) VALUES ('integrity-check')")
     file.close()
+
+
+# What a search costs others.
+
+ENDLESS = "WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+
+
+async def test_what_others_read_holds_up_neither_a_reply_nor_a_search(tmp_path: Path) -> None:
+    async with open_relay(tmp_path) as relay:
+        await _with_two_users(relay)
+        await _saying(relay)("1", "just said")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_for_ever, relay.reading)
+            await trio.sleep(0.01)
+            with trio.move_on_after(5) as in_time:
+                reply = requests.New(chat_id="a", client_message_id="2", message="so", reply_to=1)
+                await decided(relay.log, Command(relay.clock(), 2, 0, reply))
+                found = await relay.service.searching.find(1, "just said", [1], before=None, count=10)
+            reading_still = bool(nursery.child_tasks)
+            await relay.reading._connection.interrupt()
+    assert reading_still
+    assert not in_time.cancelled_caught
+    assert [row.message for row in found] == ["just said"]
+
+
+async def _for_ever(reading: Connection) -> None:
+    with pytest.raises(sqlite3.OperationalError, match="interrupted"):
+        await reading.execute(ENDLESS)
+
+
+async def test_one_user_has_one_search_at_a_time_and_holds_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running: list[int] = []
+    most: dict[int, int] = {}
+
+    async def search(_connection: object, user: str, *_more: object, **_limits: object) -> list[queries.HistoryRow]:
+        running.append(int(user))
+        most[int(user)] = max(most.get(int(user), 0), running.count(int(user)))
+        await trio.sleep(0.01)
+        running.remove(int(user))
+        return []
+
+    monkeypatch.setattr(queries, "search", search)
+    async with open_relay(tmp_path) as relay, trio.open_nursery() as nursery:
+        searching = relay.service.searching
+        for user in (1, 1, 1, 2, 1, 2):
+            nursery.start_soon(partial(searching.find, user, str(user), [], before=None, count=1))
+        await trio.sleep(0.005)
+        assert sorted(running) == [1, 2]
+    assert most == {1: 1, 2: 1}
+    assert not searching._turns
+
+
+async def test_what_is_usual_elsewhere_is_found_in_ones_own_chats_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def too_long(*_arguments: object, **_limits: object) -> list[queries.HistoryRow]:
+        raise TooLong
+
+    async with open_relay(tmp_path) as relay:
+        await _with_two_users(relay)
+        say, find = _saying(relay), relay.service.searching.find
+        for number, text in enumerate(["the first", "another", "The 100%", "the 1000"]):
+            await say(str(number), text)
+        await _indexed(relay)
+        monkeypatch.setattr(queries, "search", too_long)
+        rows = await find(1, "the", [1], before=None, count=2)
+        assert [row.message for row in rows] == ["the 1000", "The 100%"]
+        assert [row.message for row in await find(1, "0%", [1], before=None, count=2)] == ["The 100%"]
+        assert await find(1, "the", [], before=None, count=2) == []
+        assert await find(1, "the", [1], before=1, count=2) == []
+        monkeypatch.setattr(queries, "search_through", too_long)
+        with pytest.raises(RelayError) as refused:
+            await find(1, "the", [1], before=None, count=2)
+        assert refused.value.error.code == "unavailable"
+
+
+async def test_looking_through_a_chat_reads_no_other(tmp_path: Path) -> None:
+    async with open_relay(tmp_path) as relay:
+        asked: list[str] = []
+
+        class Explained:
+            async def execute_within(self, _seconds: float, sql: str, parameters: Sequence[Any]) -> Rows:
+                rows = await relay.reading.execute(f"EXPLAIN QUERY PLAN {sql}", parameters)
+                asked.extend(row[3] for row in rows)
+                return []
+
+        explained: Any = Explained()
+        await queries.search_through(explained, "the", [1], before=None, count=2)
+    assert "SEARCH o USING INDEX log_message (chat=?)" in asked
+    assert not [step for step in asked if step.startswith("SCAN") and "c VIRTUAL" not in step]

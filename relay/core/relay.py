@@ -18,6 +18,7 @@ from relay.core.hub import Frame, Hub
 from relay.core.meter import Lags, Meter
 from relay.core.retention import Retention
 from relay.core.rules import Rules
+from relay.core.searching import Searching
 from relay.core.service import Service
 from relay.core.state import State
 from relay.settings import Limits, Settings
@@ -28,6 +29,8 @@ from relay.store.upgrade import upgrade
 
 logger = logging.getLogger(__name__)
 
+LOOKING_CACHE = 500
+"""KiB that the connection of the writer's look-ups keeps: they are of all times, and seldom twice the same."""
 FOLD = 10_000
 """Entries read at a time when the state is brought up to the end of the log."""
 
@@ -42,6 +45,7 @@ class Relay:
         log: Log,
         hub: Hub,
         reading: database.Connection,
+        searching: Searching,
         clock: Clock,
         settings: Settings,
         lags: Lags,
@@ -54,7 +58,7 @@ class Relay:
         self.reading = reading
         self.clock = clock
         self.retention = Retention(state, log, reading, clock, settings.retention)
-        self.service = Service(state, log, hub, reading, clock, settings)
+        self.service = Service(state, log, hub, reading, searching, clock, settings)
         self.files = Files(data / "files", state, log, reading, clock, settings.files)
         self.meter = Meter(data, log, hub, lags)
         self.admin = Admin(
@@ -92,14 +96,19 @@ async def open_relay(
         path = data / "relay.db"
         async with database.connect(path, writing=True) as writing:
             await upgrade(writing, path)
-            async with database.connect(path, writing=False) as reading:
+            async with (
+                database.connect(path, writing=False) as reading,
+                # Nobody's reading may hold up the writer, and no search anybody's reading.
+                database.connect(path, writing=False, cache=LOOKING_CACHE) as looking,
+                database.connect(path, writing=False) as finding,
+            ):
                 state = snapshot.load(await queries.snapshot(reading))
                 hub = Hub(state, clock, frame)
                 rules = Rules(state, hub)
                 await _fold(reading, state, rules)
-                log = Log(writing, reading, rules, await queries.cursors(reading))
+                log = Log(writing, looking, rules, await queries.cursors(reading))
                 settings = settings or Settings(limits=Limits(requests_per_second=0))
-                relay = Relay(data, state, log, hub, reading, clock, settings, rules.lags)
+                relay = Relay(data, state, log, hub, reading, Searching(finding), clock, settings, rules.lags)
                 rules.loosened = relay.files.loosen
                 async with trio.open_nursery() as nursery:
                     await nursery.start(log.run)

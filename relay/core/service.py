@@ -20,6 +20,7 @@ from relay.core.commands import Command
 from relay.core.decide import ChatChanged, DeviceChanged, UserChanged
 from relay.core.hub import Hub
 from relay.core.limits import RateLimit
+from relay.core.searching import Searching
 from relay.core.sign_in import SignIn, new_token, token_hash
 from relay.core.state import Chat, State
 from relay.core.subscriber import Receipt, Subscriber
@@ -58,11 +59,21 @@ def new_hook_id() -> str:
 class Service:
     """What connections ask, and what comes of it."""
 
-    def __init__(self, state: State, log: Log, hub: Hub, reading: Connection, clock: Clock, settings: Settings) -> None:
+    def __init__(
+        self,
+        state: State,
+        log: Log,
+        hub: Hub,
+        reading: Connection,
+        searching: Searching,
+        clock: Clock,
+        settings: Settings,
+    ) -> None:
         self.state = state
         self.log = log
         self.hub = hub
         self.reading = reading
+        self.searching = searching
         self.clock = clock
         self.settings = settings
         self.limit = RateLimit(settings.limits)
@@ -412,7 +423,7 @@ async def _search(service: Service, subscriber: Subscriber, request: requests.Se
     if not text:
         raise RelayError.bad_field("payload.query", "what to find is missing")
     chats = sorted(state.chats_of[user]) if request.chat_id is None else [service.chat(user, request.chat_id).key]
-    rows = await queries.search(service.reading, text, chats, before=request.before, count=request.count)
+    rows = await service.searching.find(user, text, chats, before=request.before, count=request.count)
     reply(
         [
             message
