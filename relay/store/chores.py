@@ -17,6 +17,8 @@ ROWS = 1_000
 """Entries removed in one go."""
 PAGES = 256
 """Pages given back in one go."""
+MERGED = 16
+"""Pages of the full-text index merged in one go, of 4 KiB each."""
 _KEEP_SNAPSHOT = (
     "INSERT INTO batch SELECT * FROM (VALUES ('[]', '[]', '[]', ?, 0, '[]', '[]')) WHERE column4 IS NOT NULL"
 )
@@ -73,6 +75,36 @@ def _filing_statement(size: int) -> str:
         f"INSERT OR IGNORE INTO client (key, seq) SELECT * FROM (VALUES {', '.join(['(?, ?)'] * size)})"
         " WHERE column2 IN (SELECT seq FROM log)"
     )
+
+
+async def unmerged(connection: Connection) -> int:
+    """How many texts left the full-text index since all of it was merged."""
+    ((texts,),) = await connection.execute("SELECT texts FROM unmerged")
+    return texts  # type: ignore[no-any-return]
+
+
+async def merge(connection: Connection, *, begin: bool) -> bool:
+    """Merge a little of the full-text index: at the end of it no text is there that left before it was begun.
+
+    Args:
+        connection: the one that writes.
+        begin: whether everything that is there now is to be merged, or what is left of that.
+
+    Returns:
+        Whether there is more.
+    """
+    ((before,),) = await connection.execute("SELECT total_changes()")
+    # A negative number puts all segments together; a merge that is under way would be begun anew by it.
+    pages = -MERGED if begin else MERGED
+    await connection.execute("INSERT INTO search (search, rank) VALUES ('merge', ?)", (pages,))
+    ((after,),) = await connection.execute("SELECT total_changes()")
+    # The command itself counts as one.
+    return bool(after - before > 1)
+
+
+async def note_merged(connection: Connection, texts: int) -> None:
+    """Note that of those that left the full-text index so many are in none of its segments any more."""
+    await connection.execute("UPDATE unmerged SET texts = texts - ?", (texts,))
 
 
 async def give_back(connection: Connection) -> bool:

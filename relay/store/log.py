@@ -19,6 +19,7 @@ from relay.store.bound import Bound
 from relay.store.client_keys import ClientKeys
 from relay.store.database import Connection
 from relay.store.entry import Amendment, ClientKey, Entry, Fact, Facts
+from relay.store.erasing import Erasing
 from relay.store.errands import Cursors, Errands, Schedule
 from relay.store.late import Late, LateCommand
 from relay.store.schema import MIGRATIONS
@@ -145,6 +146,7 @@ class Log:
         self._held = 0
         self._taken = 0
         self._bound = Bound()
+        self._erasing = Erasing()
         self._errands = Schedule(cursors)
         self._first_tried = trio.Event()
         self._client_keys = ClientKeys()
@@ -370,6 +372,8 @@ class Log:
             self._client_keys.note(entries)
             self._errands.entries_written(len(entries), entries[-1].seq)
             self.figures.entries += len(entries)
+        if draft.amendments:
+            self._erasing.doubt()
         apply = self._rules.apply
         for item, decision in zip(batch, draft.decisions, strict=True):
             for entry in decision.entries:
@@ -395,12 +399,17 @@ class Log:
             self._client_keys.filed(filing)
 
     def _next_tidying(self) -> float:
-        return self._errands.quiet_at if self._bound else float("inf")
+        errands = self._errands
+        if self._bound:
+            return errands.quiet_at
+        return max(errands.quiet_at, self._erasing.due_at) if errands.indexed else float("inf")
 
     async def _tidy(self) -> None:
         """Do a little of what waits for quiet."""
-        if self._bound and (self._bound.too_much or trio.current_time() >= self._errands.quiet_at):
+        if self._bound.too_much:
             await self._forget()
+        elif trio.current_time() >= self._next_tidying():
+            await (self._forget() if self._bound else self._erase())
 
     async def _forget(self) -> None:
         """Have a statement let go of the texts that it wrote last."""
@@ -411,6 +420,22 @@ class Log:
             # It lets go of them when it runs the next time.
             logger.debug("a statement keeps its texts for now: %s", error)
 
+    async def _erase(self) -> None:
+        """Bring texts that left the full-text index a little further out of its segments."""
+        writing, erasing = self._writing, self._erasing
+        try:
+            with trio.CancelScope(shield=True):
+                if not erasing.texts:
+                    erasing.found(await chores.unmerged(writing))
+                elif await chores.merge(writing, begin=not erasing.steps):
+                    erasing.stepped()
+                else:
+                    await chores.note_merged(writing, erasing.texts)
+                    erasing.done(trio.current_time())
+        except sqlite3.Error as error:
+            logger.warning("the full-text index cannot be merged: %s", error)
+            erasing.failed(trio.current_time())
+
     async def _do(self, chore: Chore[Any], done: trio.Event, outcome: list[Any]) -> None:
         try:
             with trio.CancelScope(shield=True):
@@ -418,6 +443,7 @@ class Log:
         except sqlite3.Error as error:
             outcome.append(error)
         finally:
+            self._erasing.doubt()
             done.set()
 
     async def _commit(self, commands: list[Any], errands: Errands) -> tuple[Drafted, list[Entry], bool]:
