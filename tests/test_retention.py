@@ -1,22 +1,26 @@
 """History that is removed: unread counts follow, devices go on from what is left, and the rest still adds up."""
 
+import random
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
+from disk import people, talk
 
 from relay.core import retention
 from relay.core.asking import decided
 from relay.core.check import Finding, check
-from relay.core.commands import Command, DeleteChat, MarkRead
+from relay.core.commands import ADMIN, Command, DeleteChat, MarkRead, PruneHistory
 from relay.core.relay import Relay, open_relay
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.settings import Retention as Kept
 from relay.settings import Settings
-from relay.store import queries
+from relay.store import errands, queries
+from relay.store.entry import Prunable
 
 DAY = 86_400_000
 
@@ -75,7 +79,58 @@ async def test_what_is_too_old_goes_and_the_rest_adds_up(tmp_path: Path) -> None
         assert relay.state.pruned > 0
 
 
-async def test_a_store_that_is_too_large_loses_its_oldest(tmp_path: Path) -> None:
+@pytest.mark.parametrize("step", [7, 5_000])
+@pytest.mark.parametrize("seed", range(3))
+async def test_what_is_left_unread_is_what_the_log_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, step: int
+) -> None:
+    monkeypatch.setattr(retention, "STEP", step)
+    chance = random.Random(seed)
+    async with open_relay(tmp_path) as relay:
+        await people(relay, "User1", "User2", "User3")
+        for share in (3, 2):
+            await talk(relay, chance, 150)
+            await relay.retention._remove(relay.state.seq // share)
+            for chat, members in relay.state.members.items():
+                for user, member in members.items():
+                    left = await relay.reading.execute(
+                        "SELECT count(*) FROM log"
+                        " WHERE kind = 1 AND chat = ? AND message_id > ? AND actor <> ? AND NOT deleted",
+                        (chat, member.read, user),
+                    )
+                    assert (
+                        left == [(relay.state.missed(relay.state.chats[chat], user),)] or relay.state.chats[chat].gone
+                    )
+    assert await _faults(tmp_path) == []
+
+
+async def test_the_writer_reads_what_goes_a_little_at_a_time_and_nothing_of_what_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "STEP", 4)
+    asked: list[Prunable] = []
+    real = queries.look_up
+
+    async def look_up(connection: Any, facts: Any, recent: Any) -> Any:
+        asked.extend(fact for fact in facts if isinstance(fact, Prunable))
+        return await real(connection, facts, recent)
+
+    monkeypatch.setattr(queries, "look_up", look_up)
+    async with open_relay(tmp_path) as relay:
+        await _two_users(relay)
+        for number in range(30):
+            await _say(relay, 1, "b", f"message {number}")
+        await relay.retention._remove(20)
+        assert [(fact.after, fact.seq) for fact in asked][-1][1] == 20
+        assert all(0 < fact.seq - fact.after <= 8 for fact in asked)
+        assert [fact.after for fact in asked[1:]] == [fact.seq for fact in asked[:-1]]
+        await decided(relay.log, Command(relay.clock(), ADMIN, 0, PruneHistory(10)))
+        assert relay.state.pruned == 20, "what is gone stays gone"
+
+
+async def test_a_store_that_is_too_large_loses_its_oldest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The index would make the store larger again while the test looks.
+    monkeypatch.setattr(errands, "INDEX_SECONDS", 3_600.0)
     async with open_relay(tmp_path) as relay:
         await _two_users(relay)
         for number in range(200):

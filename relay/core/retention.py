@@ -26,6 +26,8 @@ DAY = 86_400_000
 """Milliseconds of a day."""
 EVERY = 3_600.0
 """Seconds between two looks at what is too old."""
+STEP = 5_000
+"""Of how many entries at a time unread counts are seen to."""
 SHARE = 20
 """Of a store that is too large the oldest of this many parts goes at a time."""
 
@@ -92,7 +94,9 @@ class Retention:
         first = await queries.first_prunable(self._reading)
         if not first or first > upto:
             return 0
-        await decided(self._log, Command(self._clock(), ADMIN, 0, PruneHistory(upto)))
+        # The writer reads what goes to see what of it was unread, and others wait for it: some at a time.
+        for step in (*range(max(self._state.pruned, first) + STEP, upto, STEP), upto):
+            await decided(self._log, Command(self._clock(), ADMIN, 0, PruneHistory(step)))
         await self._log.chore(lambda writing: chores.keep_base(writing, snapshot.whole(self._state)))
         removed = 0
         while gone := await self._log.chore(partial(chores.remove_history, upto=upto)):

@@ -127,11 +127,12 @@ class UnreadAfter(Asked, frozen=True):
 
 
 class Prunable(Asked, frozen=True):
-    """Fact: of each chat the last message up to that `seq`, and how many messages of each author follow it.
+    """Fact: what of each chat is in (after, seq]: its last message there, and those of each author, deleted ones aside.
 
-    (A dict from chat to (message id, dict from author to count).)
+    (A dict from chat to (message id, dict from author to message ids, ascending).)
     """
 
+    after: int
     seq: int
 
 

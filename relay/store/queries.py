@@ -79,7 +79,7 @@ async def look_up(connection: Connection, facts: Iterable[Fact], recent: ClientK
                     (fact.chat, fact.after, fact.user),
                 )
             case Prunable():
-                found[fact] = await _prunable(connection, fact.seq)
+                found[fact] = await _prunable(connection, fact)
             case FilesNamed():
                 found[fact] = {file.id: file for file in await files(connection, fact.ids)}
             case FirstMark():
@@ -117,18 +117,19 @@ async def _covered_by(connection: Connection, fact: CoveredBy) -> tuple[Covered,
     return tuple(Covered(*row) for row in rows)
 
 
-async def _prunable(connection: Connection, seq: int) -> dict[int, tuple[int, dict[int, int]]]:
-    upto = await connection.execute(
-        "SELECT chat, max(message_id) FROM log WHERE kind <= 3 AND seq <= ? GROUP BY chat", (seq,)
+async def _prunable(connection: Connection, fact: Prunable) -> dict[int, tuple[int, dict[int, list[int]]]]:
+    rows = await connection.execute(
+        "SELECT chat, message_id, actor, kind = 1 AND NOT deleted FROM log"
+        " WHERE seq > ? AND seq <= ? AND kind <= 3 ORDER BY seq",
+        (fact.after, fact.seq),
     )
-    left = await connection.execute(
-        "SELECT chat, actor, count(*) FROM log WHERE kind = 1 AND NOT deleted AND seq > ? GROUP BY chat, actor", (seq,)
-    )
-    found: dict[int, tuple[int, dict[int, int]]] = {chat: (message_id, {}) for chat, message_id in upto}
-    for chat, author, messages in left:
-        if chat in found:
-            found[chat][1][author] = messages
-    return found
+    last: dict[int, int] = {}
+    messages: dict[int, dict[int, list[int]]] = {}
+    for chat, message_id, author, counts in rows:
+        last[chat] = message_id
+        if counts:
+            messages.setdefault(chat, {}).setdefault(author, []).append(message_id)
+    return {chat: (message_id, messages.get(chat, {})) for chat, message_id in last.items()}
 
 
 async def _first_mark(connection: Connection, fact: FirstMark) -> Marked | None:

@@ -1,5 +1,7 @@
 """The rules of what the relay keeps: uploaded files, history that ends, backups put back."""
 
+from bisect import bisect_right
+
 from relay.core import attachments as files_of
 from relay.core import changes, commands
 from relay.core.commands import Command
@@ -14,23 +16,30 @@ from relay.store.entry import (
 
 
 def prune_history(draft: Drafting, command: Command, request: commands.PruneHistory) -> object:
-    """Retention removes messages and marks; unread counts follow."""
+    """Retention removes messages and marks; unread counts follow. Costs what goes, not what is left."""
     state = draft.state
+    if request.seq <= state.pruned:
+        return requests.Nothing()
     chats = [
         changes.PrunedChat(
             key,
             upto,
             [
-                (user, sum(left.values()) - left.get(user, 0))
+                (user, state.missed(state.chats[key], user) - _unread(gone, user, member.read))
                 for user, member in state.members[key].items()
                 if member.read < upto
             ],
         )
-        for key, (upto, left) in sorted(draft.fact(Prunable(request.seq)).items())
+        for key, (upto, gone) in sorted(draft.fact(Prunable(state.pruned, request.seq)).items())
         if not state.chats[key].gone
     ]
     draft.change(kinds.NOTE, 0, command, changes.HistoryPruned(request.seq, chats))
     return requests.Nothing()
+
+
+def _unread(messages: dict[int, list[int]], user: int, read: int) -> int:
+    """How many of these messages of each author, ascending, a member has not read who has read up to that one."""
+    return sum(len(ids) - bisect_right(ids, read) for author, ids in messages.items() if author != user)
 
 
 def note_restore(draft: Drafting, command: Command, request: commands.NoteRestore) -> object:
