@@ -26,7 +26,7 @@ DAY = 86_400_000
 """Milliseconds of a day."""
 EVERY = 3_600.0
 """Seconds between two looks at what is too old."""
-STEP = 5_000
+STEP = 2_000
 """Of how many entries at a time unread counts are seen to."""
 SHARE = 20
 """Of a store that is too large the oldest of this many parts goes at a time."""
