@@ -5,6 +5,8 @@ A relay runs for months, and what was deleted, or was large once, must not stay 
 
 HELD = 4 << 20
 """Bytes that statements may hold between them; from there on the one that holds most is freed first."""
+PATIENCE = 2.0
+"""Seconds of quiet after which they are freed anyway; where messages come now and then that is not after each."""
 
 
 class Bound:

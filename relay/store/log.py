@@ -14,7 +14,7 @@ import msgspec
 import trio
 
 from relay.protocol.errors import RelayError
-from relay.store import chores, queries
+from relay.store import bound, chores, queries
 from relay.store.bound import Bound
 from relay.store.client_keys import ClientKeys
 from relay.store.database import Connection
@@ -399,17 +399,22 @@ class Log:
             self._client_keys.filed(filing)
 
     def _next_tidying(self) -> float:
+        return min(self._next_freeing(), self._next_erasing())
+
+    def _next_freeing(self) -> float:
+        return self._errands.quiet_at + bound.PATIENCE if self._bound else float("inf")
+
+    def _next_erasing(self) -> float:
         errands = self._errands
-        if self._bound:
-            return errands.quiet_at
         return max(errands.quiet_at, self._erasing.due_at) if errands.indexed else float("inf")
 
     async def _tidy(self) -> None:
         """Do a little of what waits for quiet."""
-        if self._bound.too_much:
+        now = trio.current_time()
+        if self._bound.too_much or now >= self._next_freeing():
             await self._forget()
-        elif trio.current_time() >= self._next_tidying():
-            await (self._forget() if self._bound else self._erase())
+        elif now >= self._next_erasing():
+            await self._erase()
 
     async def _forget(self) -> None:
         """Have a statement let go of the texts that it wrote last."""
