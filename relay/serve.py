@@ -4,7 +4,6 @@ Kept free of the command line's libraries, which a running relay need not hold i
 """
 
 import argparse
-import errno
 import faulthandler
 import gc
 import logging
@@ -29,6 +28,7 @@ from relay.net.names import browser_address
 from relay.net.server import Server, listen
 from relay.net.tls import Certificates
 from relay.settings import Loaded, WrongSettings, control_socket, data_directory
+from relay.store.directory import NoDirectory, about_file, make
 from relay.store.faults import FAULTS, what_to_do
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class CannotServe(Exception):
     """What is in the way, for a person."""
 
 
-IN_THE_WAY = (*FAULTS, CannotServe, CannotMake, WrongSettings, OSError)
+IN_THE_WAY = (*FAULTS, NoDirectory, CannotServe, CannotMake, WrongSettings, OSError)
 """What a person can do something about: said in a line, not in a traceback."""
 
 
@@ -128,7 +128,7 @@ def main(arguments: Sequence[str]) -> int:
         )
         logs.set_level(settings.settings.log.level)
         data = data_directory(options.data)
-        _make(data)
+        make(data)
         trio.run(serve, data, settings)
     except (*IN_THE_WAY, BaseExceptionGroup) as error:
         cause = _only(error)
@@ -147,20 +147,6 @@ def _say(message: str) -> None:
         print(f"relay: {message}", file=sys.stderr)  # noqa: T201 - it is a command's last word, and no log
 
 
-def _make(data: Path) -> None:
-    """Make the data directory where it is not there yet.
-
-    Raises:
-        CannotServe: there can be none.
-    """
-    try:
-        data.mkdir(mode=0o750, parents=True, exist_ok=True)
-    except FileExistsError:
-        raise CannotServe(f"{data} is no directory: name another with --data") from None
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise CannotServe(f"{data} cannot be made ({error.strerror}): name another directory with --data") from None
-
-
 def _only(error: BaseException) -> BaseException:
     """Take the one cause out of the groups that nurseries put around it."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
@@ -171,16 +157,7 @@ def _only(error: BaseException) -> BaseException:
 def _what_to_do(error: BaseException, data: Path) -> str:
     if isinstance(error, FAULTS):
         return what_to_do(error, data)
-    return _about_file(error, data) if isinstance(error, OSError) else str(error)
-
-
-def _about_file(error: OSError, data: Path) -> str:
-    where, why = error.filename or data, error.strerror or error
-    if isinstance(error, PermissionError):
-        return f"you may not use {where}: run this as the relay's user or as root"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"{where} cannot be written ({why}): make room there, or name another directory with --data"
-    return f"{where} cannot be used ({why}): name another directory with --data"
+    return about_file(error, data) if isinstance(error, OSError) else str(error)
 
 
 def address(text: str) -> tuple[str, int]:

@@ -303,6 +303,7 @@ def _place(settings: Settings, key: str) -> tuple[Any, str]:
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:
+    """Name the one that was meant, as far as can be told."""
     tail = name.rpartition(".")[2]
     found = difflib.get_close_matches(name, known, 1, 0.6) or [
         key for key in known if difflib.get_close_matches(tail, [key.rpartition(".")[2]], 1, 0.8)
@@ -350,7 +351,9 @@ def _from_environment(environment: Mapping[str, str], known: Mapping[str, Settin
             continue
         setting = variables.get(name)
         if setting is None:
-            raise WrongSettings(f"the variable {name} is unknown{_nearest(name, list(variables))}")
+            # What all have in common makes none of them near.
+            near = _nearest(name.removeprefix(PREFIX), [one.removeprefix(PREFIX) for one in variables])
+            raise WrongSettings(f"the variable {name} is unknown{near.replace('mean ', f'mean {PREFIX}')}")
         several = isinstance(setting.kind, inspect.ListType)
         found[setting.key] = [part.strip() for part in text.split(",")] if several else text
     return found

@@ -8,11 +8,14 @@ import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from typing import NoReturn
 
 import typer
 
 from relay.cli import streams
 from relay.cli.output import Failure
+from relay.settings import WrongSettings
+from relay.store.directory import NoDirectory, about_file
 
 GROUPS = ("user", "device", "chat", "config", "hook", "tls")
 """Commands with commands below them; each is the `app` of the module of its name."""
@@ -100,3 +103,12 @@ def run() -> None:
     except BrokenPipeError:
         # Whoever read has read enough.
         sys.exit(1)
+    except OSError as error:
+        _fail(about_file(error))
+    except (NoDirectory, WrongSettings) as error:
+        _fail(str(error))
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"relay: {message}", file=sys.stderr)
+    sys.exit(1)

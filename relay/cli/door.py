@@ -22,6 +22,8 @@ from relay.protocol.control import CONTROL, ITEMS
 from relay.protocol.envelopes import Event, Request
 from relay.protocol.errors import ErrorCode
 from relay.settings import control_socket
+from relay.store import directory
+from relay.store.directory import about_file
 
 Items = Callable[[Any], None]
 """Takes the items of an answer that gives many, as they come."""
@@ -79,9 +81,16 @@ def _connect(path: Path) -> socket.socket | None:
     except (FileNotFoundError, ConnectionRefusedError):
         connection.close()
         return None
+    except NotADirectoryError:
+        # What is there instead is said by who opens the file.
+        connection.close()
+        return None
     except PermissionError:
         connection.close()
         raise Failure(f"you may not use {path}: run this as root or as a member of the group relay") from None
+    except OSError as error:
+        connection.close()
+        raise Failure(about_file(error, path)) from None
     return connection
 
 
@@ -147,9 +156,9 @@ def in_trio(run: Callable[..., Any], main: Callable[[], Awaitable[Any]]) -> Any:
 def _find(data: Path, *, make: bool) -> None:
     if data.is_dir():
         return
-    if not make:
+    if not make and not data.exists():
         raise Failure(f"there is no relay in {data}: `relay serve` makes one, or name another with --data")
-    data.mkdir(mode=0o750, parents=True)
+    directory.make(data)
 
 
 @asynccontextmanager
@@ -184,9 +193,6 @@ async def _opened(data: Path, *, make: bool) -> AsyncIterator[Callable[[str, Wir
         raise Failure(f"{errors.exceptions[0]}, but its control socket does not answer") from None
     except* FAULTS as errors:
         raise Failure(what_to_do(errors.exceptions[0], data)) from None
-    except* PermissionError as errors:
-        name = getattr(errors.exceptions[0], "filename", None) or data
-        raise Failure(f"you may not use {name}: run this as the relay's user or as root") from None
 
 
 @asynccontextmanager

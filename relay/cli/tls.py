@@ -11,6 +11,7 @@ import typer
 from relay.cli.options import Data, Json
 from relay.cli.output import Failure, WrongUse, as_json, when
 from relay.settings import Tls, data_directory
+from relay.store.directory import about_file, make
 
 app = typer.Typer(help="A certificate of the relay's own.", no_args_is_help=True)
 
@@ -38,8 +39,8 @@ def init(
     directory = data_directory(data)
     authority = Authority(directory / FOLDER)
     now = dt.datetime.now(dt.UTC)
-    with _plainly():
-        directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+    with _plainly(directory):
+        make(directory)
         if again or not authority.there:
             authority.make(all_names(Tls(names=name or [])), now)
         elif name:
@@ -61,12 +62,13 @@ def show(data: Data = None, json: Json = False) -> None:
 
     Example: relay tls show
     """
-    with _plainly():
-        _show(data_directory(data), json=json)
+    directory = data_directory(data)
+    with _plainly(directory):
+        _show(directory, json=json)
 
 
 @contextmanager
-def _plainly() -> Iterator[None]:
+def _plainly(data: Path) -> Iterator[None]:
     """Say what is in the way in one line, and what to do about it.
 
     Raises:
@@ -85,8 +87,8 @@ def _plainly() -> Iterator[None]:
         ) from None
     except CannotMake as error:
         raise Failure(str(error)) from None
-    except PermissionError as error:
-        raise Failure(f"you may not use {error.filename}: run this as the relay's user or as root") from None
+    except OSError as error:
+        raise Failure(about_file(error, data)) from None
 
 
 def _show(data: Path, *, json: bool) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 from urllib.parse import quote
 
+from relay.store import directory
 from relay.store.database import NewerStore, NotAStore, identify
 from relay.store.faults import is_damaged
 from relay.store.lock import locked
@@ -191,11 +192,12 @@ def restore(backup: Path, data: Path, *, force: bool = False) -> Restored:
         force: whether a store that has more than the backup may go.
 
     Raises:
+        NoDirectory: there can be no data directory.
         Locked: a relay runs.
         CannotRestore: the backup is not good, or older than what is there.
         OSError: the backup cannot be read, or the data directory not written.
     """
-    data.mkdir(mode=0o750, parents=True, exist_ok=True)
+    directory.make(data)
     with locked(data), unpacked(backup, data) as scratch:
         wanted = _wanted(scratch / STORE, backup)
         present = data / STORE

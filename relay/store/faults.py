@@ -1,9 +1,12 @@
 """What is in the way of a store, as a person is told it, and what helps."""
 
+import os
+import shutil
 import sqlite3
 from pathlib import Path
 
 from relay.store.database import NewerStore, NotAStore
+from relay.store.directory import is_read_only, may_not_use
 from relay.store.lock import Locked
 
 FAULTS = (Locked, NewerStore, NotAStore, sqlite3.Error)
@@ -33,5 +36,19 @@ def what_to_do(error: Exception, data: Path) -> str:
     if isinstance(error, sqlite3.Error) and is_damaged(error):
         return f"the store in {data} is damaged ({' '.join(str(error).split())}): {RESTORE}"
     if isinstance(error, sqlite3.Error):
-        return f"the store in {data} cannot be opened ({error}): see whether its disk is full or read-only"
+        return f"the store in {data} cannot be opened ({error}): {_what_helps(data)}"
     return f"the store in {data} cannot be opened: {error}"
+
+
+def _what_helps(data: Path) -> str:
+    """What helps where a store that may be whole cannot be had now."""
+    try:
+        if is_read_only(data):
+            return "mount its disk for writing"
+        if not shutil.disk_usage(data).free:
+            return "its disk is full, make room there"
+    except OSError:
+        return "see whether its disk is there"
+    if not os.access(data, os.W_OK | os.X_OK):
+        return may_not_use(data / "relay.db")
+    return "see whether its disk is full or read-only"

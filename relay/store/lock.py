@@ -19,16 +19,22 @@ def locked(data: Path) -> Iterator[None]:
 
     Raises:
         Locked: another relay, or a command that writes, has it; the message names its process.
+        OSError: the lock's file cannot be written.
     """
-    descriptor = os.open(data / "relay.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    path = data / "relay.lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
             raise Locked(f"process {owner} already has {data} open") from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            # By a descriptor the system does not know the name.
+            raise OSError(error.errno, error.strerror, str(path)) from None
         try:
             yield
         finally:
