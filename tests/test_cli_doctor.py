@@ -4,6 +4,7 @@ import datetime as dt
 import os
 import shutil
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -109,3 +110,49 @@ def test_a_disk_that_is_nearly_full_is_found(tmp_path: Path, monkeypatch: pytest
 def test_a_clock_that_was_never_set_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor.dt, "datetime", _then(dt.datetime(1970, 1, 1, tzinfo=dt.UTC)))
     assert found(tmp_path)["clock"]["level"] == "bad"
+
+
+@pytest.mark.parametrize("content", [None, b"", os.urandom(20_000)])
+def test_every_check_is_made_whatever_the_store_is(content: bytes | None, tmp_path: Path) -> None:
+    store = tmp_path / "relay.db"
+    if content is None:
+        store.mkdir()
+    else:
+        store.write_bytes(content)
+    ran = run("doctor", data=tmp_path)
+    assert (ran.code, ran.err) == (1, "")
+    assert "permissions" in ran.out
+
+
+def test_a_store_that_cannot_be_had_now_is_not_called_damaged(tmp_path: Path) -> None:
+    (tmp_path / "relay.db").mkdir()
+    finding = found(tmp_path)["store"]
+    assert finding["level"] == "bad"
+    assert "cannot be opened" in finding["what"]
+    assert "restore" not in finding["advice"]
+
+
+def test_a_check_that_fails_is_a_finding_and_the_others_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_patient: doctor.Patient) -> Iterator[doctor.Finding]:
+        yield doctor.Finding("first", "bad", "one\nBAD two\x1b[2J", "Do.")
+        raise sqlite3.DatabaseError("three\nfour")
+
+    def last(_patient: doctor.Patient) -> Iterator[doctor.Finding]:
+        yield doctor.Finding("last", "good", "five")
+
+    monkeypatch.setattr(doctor, "CHECKS", (fail, last))
+    lines = run("doctor", data=tmp_path).out.splitlines()
+    assert lines[-4:] == [
+        "BAD first       one BAD two\\x1b[2J",
+        "               Do.",
+        " !  fail        could not be looked at: three four",
+        "ok  last        five",
+    ]
+
+
+def test_a_disk_that_is_read_only_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "is_read_only", lambda _path: True)
+    ran = run("doctor", data=tmp_path)
+    assert f"BAD disk        {tmp_path} cannot be written" in ran.out

@@ -25,9 +25,10 @@ import typer
 
 from relay.cli.door import ask_running
 from relay.cli.options import Data, Json
-from relay.cli.output import Failure, as_json, duration, size
+from relay.cli.output import Failure, as_json, duration, size, visible
 from relay.protocol import control
 from relay.settings import Loaded, WrongSettings, data_directory
+from relay.store.directory import is_read_only
 
 UNIT = "relay"
 PATIENCE = 5.0
@@ -104,9 +105,15 @@ def examine(data: Path) -> Iterator[Finding]:
     patient = Patient(data, status, settings)
     for check in CHECKS:
         try:
-            yield from check(patient)
-        except (OSError, subprocess.SubprocessError, ValueError) as error:
-            yield Finding(check.__name__.strip("_"), "note", f"could not be looked at: {error}")
+            yield from map(_in_one_line, check(patient))
+        except Exception as error:  # noqa: BLE001 - who looks for what is wrong must see the other findings
+            name = check.__name__.strip("_")
+            yield _in_one_line(Finding(name, "note", f"could not be looked at: {error}"))
+
+
+def _in_one_line(finding: Finding) -> Finding:
+    """Keep what another program says from looking like more findings, or doing something to the terminal."""
+    return finding._replace(what=visible(" ".join(finding.what.split())))
 
 
 def _running(data: Path, status: control.Status | None) -> Finding:
@@ -219,6 +226,8 @@ def _clock(_patient: Patient) -> Iterator[Finding]:
 def _disk(patient: Patient) -> Iterator[Finding]:
     if not patient.data.exists():
         return
+    if is_read_only(patient.data):
+        yield Finding("disk", "bad", f"{patient.data} cannot be written", "Mount its disk for writing; see `dmesg`.")
     usage = shutil.disk_usage(patient.data)
     left = patient.status.disk_seconds_left if patient.status else None
     text = f"{size(usage.free)} of {size(usage.total)} left"
@@ -276,7 +285,13 @@ def _sqlite(patient: Patient) -> Iterator[Finding]:
         yield Finding("sqlite", "good", f"version {sqlite3.sqlite_version}")
     if not (patient.data / "relay.db").exists():
         return
-    damage = _damage(patient.data / "relay.db")
+    from relay.store.faults import what_to_do
+
+    try:
+        damage = _damage(patient.data / "relay.db")
+    except sqlite3.OperationalError as error:
+        yield Finding("store", "bad", what_to_do(error, patient.data), "Nothing says that it is damaged.")
+        return
     if damage:
         yield Finding("store", "bad", damage, "`relay check` says where; `relay restore` puts a backup in place.")
         return
@@ -314,9 +329,15 @@ def _upgrade(path: Path) -> Iterator[Finding]:
 
 
 def _damage(path: Path) -> str:
+    """What is wrong with the file; nothing where it is whole.
+
+    Raises:
+        sqlite3.OperationalError: it cannot be had now.
+    """
     import trio
 
     from relay.store import database, queries
+    from relay.store.faults import is_damaged
 
     async def look() -> str:
         async with database.connect(path, writing=False) as reading:
@@ -327,6 +348,10 @@ def _damage(path: Path) -> str:
 
     try:
         return trio.run(look)
+    except sqlite3.OperationalError as error:
+        if not is_damaged(error):
+            raise
+        return str(error)
     except (sqlite3.Error, database.NotAStore) as error:
         return str(error)
 
