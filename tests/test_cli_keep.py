@@ -222,6 +222,21 @@ def slack(tmp_path: Path) -> Path:
     return folder
 
 
+def test_an_empty_file_is_said_to_be_no_store(data: Path, tmp_path: Path) -> None:
+    store = data / "relay.db"
+    _empty(store)
+    for command in (("check",), ("backup", str(tmp_path / "backup.tar"))):
+        assert said(run(*command, data=data)).startswith(f"the store in {data} is damaged (relay.db is empty): ")
+    (data / "files").mkdir(exist_ok=True)
+    (data / "files" / "upload").write_bytes(b"pixels")
+    for command in (("user", "list"), ("send", "--as", "anna", "ben", "hi"), ("export",)):
+        line = said(run(*command, data=data))
+        assert line.startswith(f"the store in {data} is damaged (relay.db is empty, but there was a store: ")
+        assert "`relay restore FILE`" in line
+    assert not (tmp_path / "backup.tar").exists()
+    assert store.read_bytes() == b""
+
+
 @pytest.mark.parametrize("damage", [*DAMAGES, _empty])
 def test_a_backup_is_put_in_place_of_a_damaged_store_which_is_kept(
     damage: Callable[[Path], None], data: Path, tmp_path: Path

@@ -126,3 +126,11 @@ def test_the_journal_gets_a_record_as_for_all_that_is_logged(tmp_path: Path) -> 
         record = listening.recv(65_536).decode().splitlines()
     assert f"MESSAGE={file} is no directory: name another with --data" in record
     assert "PRIORITY=3" in record
+
+
+def test_an_empty_file_where_a_store_was_is_no_new_store(tmp_path: Path) -> None:
+    (tmp_path / "relay.db").touch()
+    (tmp_path / "backups").mkdir()
+    (tmp_path / "backups" / "monday.tar").touch()
+    said = refused("--listen", "127.0.0.1:0", "--data", tmp_path)
+    assert said.startswith(f"the store in {tmp_path} is damaged (relay.db is empty, but there was a store: backups/")

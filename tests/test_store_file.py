@@ -19,6 +19,7 @@ from relay.core.state import State
 from relay.protocol import control
 from relay.store import errands, queries
 from relay.store.database import NewerStore, NotAStore
+from relay.store.emptied import Emptied
 from relay.store.lock import Locked, locked
 from relay.store.schema import MIGRATIONS
 
@@ -234,3 +235,51 @@ async def test_what_root_makes_belongs_to_the_owner_of_the_directory(tmp_path: P
     assert made.keys() > {"relay.db", "relay.lock", "tls/relay.key", "file"}
     assert {name for name, owner in made.items() if owner != 65_534} == {"same"}
     assert (elsewhere / "file").stat().st_uid == elsewhere.stat().st_uid == 0
+
+
+# A file of no bytes.
+
+
+@pytest.mark.parametrize(
+    "trace", ["relay.db-wal", "relay-1-to-9.db", "relay.db.before-restore", "files/x", "backups/x"]
+)
+async def test_an_empty_file_is_no_new_store_where_there_was_one(trace: str, tmp_path: Path) -> None:
+    (tmp_path / "relay.db").touch()
+    (tmp_path / trace).parent.mkdir(exist_ok=True)
+    (tmp_path / trace).write_bytes(b"something")
+    with pytest.raises(Emptied, match=f"there was a store: {trace} is of it"):
+        async with open_relay(tmp_path):
+            pass
+    assert (tmp_path / "relay.db").read_bytes() == b""
+    assert (tmp_path / trace).read_bytes() == b"something"
+
+
+FIRST = """
+    import os, sys, trio
+    from pathlib import Path
+    from relay.core.relay import open_relay
+    from relay.store import database
+
+    script, data = database.Connection.script, Path(sys.argv[1])
+
+    async def die(self, sql):
+        # Those that write nothing yet: the file is there.
+        await script(self, sql.split("PRAGMA auto_vacuum")[0] + "SELECT * FROM sqlite_master;")
+        assert (data / "relay.db").stat().st_size == 0
+        os._exit(9)
+
+    async def main():
+        database.Connection.script = die
+        async with open_relay(data):
+            pass
+
+    trio.run(main)
+"""
+
+
+async def test_a_first_start_that_was_interrupted_begins_again(tmp_path: Path) -> None:
+    with child(FIRST, str(tmp_path)) as process:
+        assert process.wait(30) == 9
+    assert (tmp_path / "relay.db").read_bytes() == b""
+    async with open_relay(tmp_path) as relay:
+        await people(relay, "User1")

@@ -12,7 +12,7 @@ import msgspec
 
 from relay.core import snapshot
 from relay.core.state import State
-from relay.store import database, proofs, queries
+from relay.store import database, emptied, proofs, queries
 from relay.store.contents import Contents
 
 FOLD = 10_000
@@ -72,6 +72,7 @@ async def _wrong_contents(data: Path) -> set[str]:
 
 @asynccontextmanager
 async def _one_view(path: Path) -> AsyncIterator[database.Connection]:
+    emptied.refuse_to_read(path)
     async with database.connect(path, writing=False) as reading:
         await database.recognise(reading)
         await reading.execute("BEGIN")

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 from urllib.parse import quote
 
-from relay.store import directory
+from relay.store import directory, emptied
 from relay.store.database import NewerStore, NotAStore, identify
 from relay.store.faults import is_damaged
 from relay.store.lock import locked
@@ -50,6 +50,7 @@ def end(path: Path) -> End:
         NotAStore, NewerStore: it is no relay's store, or a newer relay's.
         sqlite3.Error: it cannot be read.
     """
+    emptied.refuse_to_read(path)
     with closing(_read(path)) as store:
         version = _recognise(store)
         ((seq, at),) = store.execute("SELECT coalesce(max(seq), 0), coalesce(max(at), 0) FROM log")
@@ -75,6 +76,7 @@ def back_up(data: Path, target: Path, progress: Progress = lambda _done, _all: N
         NotAStore, NewerStore, sqlite3.Error: the store cannot be read.
         OSError: the target cannot be written, or an uploaded file cannot be read, which is then named.
     """
+    emptied.refuse_to_read(data / STORE)
     target = target.absolute()
     with tempfile.TemporaryDirectory(prefix=".relay-backup-", dir=target.parent) as scratch:
         copy = Path(scratch, STORE)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from relay.store.database import NewerStore, NotAStore
 from relay.store.directory import is_read_only, may_not_use
+from relay.store.emptied import Emptied
 from relay.store.lock import Locked
 
 FAULTS = (Locked, NewerStore, NotAStore, sqlite3.Error)
@@ -31,6 +32,8 @@ def what_to_do(error: Exception, data: Path) -> str:
     """
     if isinstance(error, Locked):
         return f"{error}: stop it first, or name another directory with --data"
+    if isinstance(error, Emptied):
+        return f"the store in {data} is damaged ({error}): {RESTORE}"
     if isinstance(error, NotAStore):
         return f"the store in {data} cannot be opened: {error}. Move it away, or name another directory with --data"
     if isinstance(error, sqlite3.Error) and is_damaged(error):
