@@ -1,5 +1,6 @@
 """What only a running relay can say: status, the live screen, tail, settings; and what is said where none runs."""
 
+import contextlib
 import os
 import queue
 import signal
@@ -15,8 +16,9 @@ from typing import Any, Self
 import msgspec
 import pytest
 
-from relay.cli import status
+from relay.cli import door, status
 from relay.cli.output import Failure
+from relay.protocol import control
 from tests.command_line import Running, done, run, running
 
 
@@ -229,6 +231,56 @@ def test_the_log_of_a_relay_holds_no_text_and_no_token(relay: Running) -> None:
     assert "quite-private-words" not in log
     assert token not in log
     assert "admin request device.add" in log
+
+
+@pytest.fixture
+def stuck(relay: Running, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
+    monkeypatch.setattr(door, "PATIENCE", 0.3)
+    relay.process.send_signal(signal.SIGSTOP)
+    try:
+        yield relay
+    finally:
+        relay.process.send_signal(signal.SIGCONT)
+
+
+@pytest.mark.parametrize(
+    "command", [("user", "list"), ("status",), ("prune",), ("export",), ("tail",), ("user", "import", "-")]
+)
+def test_a_relay_that_does_not_answer_is_said_with_its_process(command: tuple[str, ...], stuck: Running) -> None:
+    ran = run(*command, data=stuck.data, stdin="anna,Anna\n")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith(f"relay: the relay (process {stuck.process.pid}) does not answer: `systemctl restart")
+    assert ran.err.count("\n") == 1
+
+
+def test_doctor_says_that_a_relay_does_not_answer(stuck: Running) -> None:
+    ran = run("doctor", data=stuck.data)
+    assert f"BAD relay       the relay (process {stuck.process.pid}) does not answer" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "limited"),
+    [("prune", b"", False), ("user.list", b"", True), ("user.list", b"\n", False)],
+)
+def test_only_the_first_word_of_an_answer_has_a_limit_and_long_works_have_none(
+    name: str, first: bytes, limited: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "PATIENCE", 0.2)
+    here, there = socket.socketpair()
+
+    def answer() -> None:
+        there.recv(65_536)
+        there.sendall(first)
+        time.sleep(0.5)
+        with contextlib.suppress(BrokenPipeError):
+            there.sendall(b"\n")
+        there.close()
+
+    answering = threading.Thread(target=answer)
+    answering.start()
+    with here, pytest.raises(Failure, match="does not answer" if limited else "stopped before"):
+        door._exchange(here, name, control.Empty(), lambda _item: None)
+    answering.join()
 
 
 def ask_raw(relay: Running, data: bytes, answers: int) -> list[dict[str, object]]:

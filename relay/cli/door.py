@@ -6,11 +6,13 @@ The commands above never know which. What a request takes and gives is in `proto
 import contextlib
 import os
 import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 
@@ -18,7 +20,7 @@ from relay.cli.output import Failure
 from relay.cli.words import for_people
 from relay.protocol import codec
 from relay.protocol.base import Wire
-from relay.protocol.control import CONTROL, ITEMS
+from relay.protocol.control import CONTROL, ITEMS, READING, Empty
 from relay.protocol.envelopes import Event, Request
 from relay.protocol.errors import ErrorCode
 from relay.settings import control_socket
@@ -30,6 +32,14 @@ Items = Callable[[Any], None]
 Ask = Callable[[str, Wire], Awaitable[Any]]
 
 STOPPED = "the relay stopped before it answered: try again"
+PATIENCE = 10.0
+"""Seconds that a relay may take for the first word of an answer."""
+LONG = {"watch", "export", "prune", "bring.user", "bring.chat", "bring.file", "bring.messages", "bring.end"}
+"""Requests that may take any time; whether the relay answers at all is asked before them."""
+
+
+class Stopped(Failure):
+    """The relay stopped in the middle of a request."""
 
 
 class Refused(Failure):
@@ -76,11 +86,16 @@ def ask_running(data: Path, name: str, payload: Wire, *, items: Items = _nothing
 
 def _connect(path: Path) -> socket.socket | None:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(PATIENCE)
     try:
         connection.connect(str(path))
     except (FileNotFoundError, ConnectionRefusedError):
         connection.close()
         return None
+    except (BlockingIOError, TimeoutError):
+        # Others wait already, more than it lets in.
+        connection.close()
+        raise Failure(_silent("the relay")) from None
     except NotADirectoryError:
         # What is there instead is said by who opens the file.
         connection.close()
@@ -99,13 +114,25 @@ def _request(name: str, payload: Wire) -> bytes:
 
 
 def _converse(connection: socket.socket, name: str, payload: Wire, items: Items) -> Any:
+    if name in LONG:
+        _exchange(connection, "status.show", Empty(), _nothing)
+    return _exchange(connection, name, payload, items)
+
+
+def _exchange(connection: socket.socket, name: str, payload: Wire, items: Items) -> Any:
+    """Send one request and take its answer; only the first word of one has a limit.
+
+    Raises:
+        Stopped: the relay stopped meanwhile.
+        Failure: it does not answer.
+    """
+    connection.settimeout(None if name in LONG else PATIENCE)
     try:
-        with contextlib.suppress(BrokenPipeError):
-            # One who was refused at once may be answered before they asked.
-            connection.sendall(_request(name, payload) + b"\n")
         with connection.makefile("rb") as lines:
-            for line in lines:
-                if line == b"\n":
+            first = _first_word(connection, lines, name, payload)
+            connection.settimeout(None)
+            for line in chain([first], lines):
+                if line in (b"", b"\n"):
                     continue
                 done, value = _take(name, line)
                 if done:
@@ -113,7 +140,29 @@ def _converse(connection: socket.socket, name: str, payload: Wire, items: Items)
                 items(value)
     except ConnectionResetError:
         pass
-    raise Failure(STOPPED)
+    raise Stopped(STOPPED)
+
+
+def _first_word(connection: socket.socket, lines: IO[bytes], name: str, payload: Wire) -> bytes:
+    try:
+        with contextlib.suppress(BrokenPipeError):
+            # One who was refused at once may be answered before they asked.
+            connection.sendall(_request(name, payload) + b"\n")
+        return lines.readline()
+    except TimeoutError:
+        changes = name == "say" or name not in READING
+        end = "; what was asked may be done once it does" if changes else ""
+        raise Failure(_silent(_process(connection)) + end) from None
+
+
+def _silent(who: str) -> str:
+    return f"{who} does not answer: `systemctl restart relay`, or end it and start it again"
+
+
+def _process(connection: socket.socket) -> str:
+    """The relay with the number of its process, where the kernel tells it."""
+    pid, _, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return f"the relay (process {pid})" if pid else "the relay"
 
 
 def _take(name: str, line: bytes) -> tuple[bool, Any]:
