@@ -241,3 +241,15 @@ def test_an_audit_does_not_tell_who_writes_to_whom(data: Path) -> None:
     done("user", "add", "quiet2", data=data)
     done("send", "--as", "quiet1", "quiet2", "psst", data=data)
     assert "quiet1~quiet2" not in done("audit", "--json", data=data).out
+
+
+def test_a_password_in_the_address_of_a_hook_is_not_shown(data: Path) -> None:
+    done("user", "add", "hooked", data=data)
+    address = "http://me:hidden@127.0.0.1:9/x?y=1"
+    shown = done("hook", "add", "hooked", "--to", address, data=data).out
+    shown += done("hook", "list", data=data).out + done("hook", "list", "--json", data=data).out
+    shown += done("audit", data=data).out
+    assert shown.count("http://me:***@127.0.0.1:9/x?y=1") == 4
+    assert "hidden" not in shown
+    (hook,) = (one for one in done("hook", "list", "--json", data=data).json if one["chat"] == "hooked")
+    done("hook", "remove", str(hook["deviceId"]), data=data)

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from relay.core import changes
+from relay.core.addresses import without_password
 from relay.core.commands import ADMIN
 from relay.core.state import Chat, State
 from relay.protocol.control import Happened
@@ -88,7 +89,7 @@ def _detail(state: State, kind: int, field: str, value: Any) -> dict[str, Any]:
     """One field of a change, with names for keys; of long lists only how long they are."""
     match field:
         case "hook":
-            return {"hook": value.get("url") or "in", "chat": value["chat"]}
+            return {"hook": without_password(value.get("url") or "") or "in", "chat": value["chat"]}
         case "key":
             return {"user": _name(state, value)} if kind == kinds.USER else {"device": value}
         case "user" | "owner":

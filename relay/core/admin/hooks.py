@@ -3,6 +3,7 @@
 import msgspec
 
 from relay.core import commands
+from relay.core.addresses import without_password
 from relay.core.admin.finding import Finding
 from relay.core.asking import AsAdmin
 from relay.core.changes import Hook
@@ -75,7 +76,7 @@ class Hooks:
             device_id=device.key,
             user_id=self._state.users[device.user].id,
             chat=hook.chat,
-            url=hook.url or None,
+            url=without_password(hook.url) or None,
             direction="out" if hook.url else "in",
             created_at=device.created_at,
         )

@@ -1,0 +1,16 @@
+"""Addresses of other programs, as they may be shown."""
+
+from urllib.parse import urlsplit
+
+
+def without_password(url: str) -> str:
+    """An address with stars for the password in it, if it has one."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url
+    before, at, host = parts.netloc.rpartition("@")
+    user, colon, _password = before.partition(":")
+    if not at or not colon:
+        return url
+    return parts._replace(netloc=f"{user}:***@{host}").geturl()
