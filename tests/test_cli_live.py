@@ -219,6 +219,38 @@ def test_with_tls_addresses_say_so_and_commands_here_need_no_certificate(tmp_pat
             assert [listening.json()["eventType"] for _ in range(2)] == ["chats", "new"]
 
 
+def test_tail_says_that_the_relay_stopped(tmp_path: Path) -> None:
+    with running(tmp_path / "data") as relay:
+        done("user", "add", "anna", data=relay.data)
+        command = [sys.executable, "-m", "relay", "tail", "--data", str(relay.data)]
+        tail = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert tail.stdout is not None
+        seen = threading.Thread(target=tail.stdout.readline)
+        seen.start()
+        wait_for(lambda: done("user", "rename", "anna", "Anna", data=relay.data) and not seen.is_alive())
+    _, said = tail.communicate(timeout=10)
+    assert (tail.returncode, said) == (1, "relay: the relay stopped: nothing more happens\n")
+
+
+def test_tail_as_a_user_waits_for_a_relay_that_stopped(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "relay", "tail", "--as", "anna", "--json", "--data", str(tmp_path / "data")]
+    with running(tmp_path / "data") as relay:
+        done("user", "add", "anna", data=relay.data)
+        tail = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        wait_for(lambda: done("status", "--json", data=relay.data).json["usersOnline"] == 1)
+    assert tail.stdout is not None
+    assert tail.stderr is not None
+    assert tail.stderr.readline() == "relay: the relay stopped: waiting for it\n"
+    with running(tmp_path / "data") as relay:
+        wait_for(lambda: done("status", "--json", data=relay.data).json["usersOnline"] == 1)
+        done("send", "--as", "anna", "anna", "again", data=relay.data)
+        while '"again"' not in tail.stdout.readline():
+            pass
+        tail.send_signal(signal.SIGINT)
+        assert tail.wait(10) == 0
+    tail.communicate()
+
+
 def test_tail_needs_a_relay_that_runs(tmp_path: Path) -> None:
     assert run("tail", data=tmp_path).code == 1
     assert run("tail", "--as", "ben", data=tmp_path).code == 1

@@ -4,13 +4,14 @@ import contextlib
 import sys
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import typer
 
-from relay.cli.door import Refused, ask, ask_running, in_trio
+from relay.cli.door import Refused, Stopped, ask, ask_running, in_trio
 from relay.cli.options import Data, Json, complete_user
 from relay.cli.output import Failure, WrongUse, as_json, moment, visible
 from relay.protocol import codec, control, events
@@ -93,7 +94,11 @@ def tail(
             else:
                 print(f"{moment(item.timestamp)}  {visible(describe(item))}", flush=True)
 
-        if ask_running(where, "watch", control.Watch(chat=chat, texts=texts), items=show) is None:
+        try:
+            watched = ask_running(where, "watch", control.Watch(chat=chat, texts=texts), items=show)
+        except Stopped:
+            raise Failure("the relay stopped: nothing more happens") from None
+        if watched is None:
             raise Failure(f"no relay runs on {where}: `relay serve` starts one")
 
 
@@ -131,25 +136,58 @@ def _words(change: str) -> str:
 
 
 def _listen(data: Path, user_id: str, chat_id: str | None, *, json: bool) -> None:
-    """Listen as a user, as any WebSocket client does."""
-    import trio
-
-    from relay.client import SignedOut, connect
-
+    """Listen as a user, as any WebSocket client does; a relay that stops is waited for."""
     lent = ask_running(data, "lend", control.OneUser(id=user_id))
     if lent is None:
         raise Failure(f"no relay runs on {data}: `relay serve` starts one")
+    last: int | None = None
+
+    def show(event: Any) -> None:
+        nonlocal last
+        last = event.id or last
+        if chat_id in (None, getattr(event.payload, "chat_id", None)):
+            _print(event, json=json)
+
+    while True:
+        _hear(lent, last, show)
+        lent = _wait(data, user_id)
+
+
+def _hear(lent: Any, after: int | None, show: Callable[[Any], None]) -> None:
+    """Show events until the connection is lost.
+
+    Raises:
+        Failure: the user may not sign in any more.
+    """
+    import trio
+
+    from relay.client import LOST, SignedOut, connect
 
     async def listen() -> None:
-        async with connect(lent.url, lent.token) as relay:
+        async with connect(lent.url, lent.token, after=after, reconnect=False) as relay:
             async for event in relay:
-                if chat_id in (None, getattr(event.payload, "chat_id", None)):
-                    _print(event, json=json)
+                show(event)
 
     try:
         in_trio(trio.run, listen)
     except SignedOut as error:
         raise Failure(str(error)) from None
+    except LOST:
+        return
+
+
+def _wait(data: Path, user_id: str) -> Any:
+    """Wait until a relay runs again, and say so; gives what is lent anew, since a relay that stopped forgets it."""
+    said = False
+    while True:
+        time.sleep(PAUSE)
+        with contextlib.suppress(Stopped):
+            lent = ask_running(data, "lend", control.OneUser(id=user_id))
+            if lent is not None:
+                return lent
+        if not said:
+            print("relay: the relay stopped: waiting for it", file=sys.stderr, flush=True)
+            said = True
 
 
 def _print(event: Any, *, json: bool) -> None:
