@@ -7,8 +7,19 @@ UMASK = 0o027
 """What is made in the data directory is for its owner and their group, whichever command makes it."""
 
 
+INTERRUPTED = 130
+"""The exit code of what was ended with Ctrl-C, as shells have it."""
+
+
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; Ctrl-C ends it silently, at whichever moment it comes."""
+    try:
+        _run()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def _run() -> None:
     os.umask(UMASK)
     arguments = sys.argv[1:]
     # A relay runs for months and should not carry the command line's libraries with it.
