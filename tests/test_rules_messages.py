@@ -165,6 +165,23 @@ def test_a_repeat_is_known_to_one_who_may_say_nothing_any_more(log: MemoryLog, l
     assert len(log.entries) == entries
 
 
+def test_a_repeated_change_is_known_to_one_who_may_change_nothing_any_more(log: MemoryLog) -> None:
+    log.group("User1", "User2", "User3")
+    log.new("User2", "g-1", "c1")
+    log.new("User3", "g-1", "c2")
+    log.do("User1", requests.UpdateChat(chat_id="g-1", admins=["User2"]))
+    said = [edit("g-1", 1, client_id="e1"), delete("g-1", 2, client_id="d1")]
+    first = [log.do("User2", one) for one in said]
+    log.do("User1", requests.UpdateChat(chat_id="g-1", admins=[]))
+    log.do("User1", delete("g-1", 1))
+    entries = len(log.entries)
+    assert [log.do("User2", one) for one in said] == first
+    assert len(log.entries) == entries
+    log.do("User1", commands.RemoveParticipants("g-1", ["User2"]))
+    assert [log.do("User2", one) for one in said] == first
+    assert code(log.do("User2", edit("g-1", 1, client_id="e2"))) == "not_found"
+
+
 def test_a_repeat_does_not_bring_back_a_dialog_that_was_cleared(log: MemoryLog) -> None:
     first = log.new("User1", "User2", "c1")
     log.do("User1", commands.DeleteChat("User2"))

@@ -175,6 +175,8 @@ class Drafting:
             origin=command.origin,
         )
         self.entries.append(entry)
+        if client_key is not None:
+            self.client_keys[client_key] = entry
         return entry
 
     def change(self, kind: int, chat: int, command: Command, change: changes.Change) -> None:

@@ -1,6 +1,8 @@
 """The rules of messages: sending, editing, deleting (protocol.md, sections 3 and 5)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -41,33 +43,39 @@ def _answer_repeat(known: Stored, chat: int, author: int, client_id: str, kind: 
     return requests.Accepted(message_id=known.message_id, timestamp=known.at, client_message_id=client_id)
 
 
+Say = Callable[[Drafting, Command, Any, int | None], requests.Accepted]
+"""Decides a request that is no repeat; the client key is None where there is no client id, or no chat yet."""
+
+
+def _once(draft: Drafting, command: Command, request: Any, kind: int, target: int, say: Say) -> requests.Accepted:
+    """Do what a request asks for, unless it was done: of one client id there is one message (section 3)."""
+    state, client_id = draft.state, request.client_message_id
+    # Who is in a group no more may have lost the answer only.
+    key = state.chat_key(command.user, request.chat_id) or state.group_keys.get(request.chat_id)
+    if key is None or not client_id:
+        return say(draft, command, request, None)
+    hash_ = client_key(key, command.user, client_id)
+    known = draft.repeated(hash_)
+    if known is None:
+        try:
+            # That it is new needs no look-up: the insert itself refuses a client key that is known.
+            return say(draft, command, request, hash_)
+        except RelayError:
+            # What is refused now was not when it was said first: its file or its message is gone since, or the right.
+            known = draft.fact(ClientKey(hash_))
+            if known is None:
+                raise
+    return _answer_repeat(known, key, command.user, client_id, kind, target)
+
+
 def new(draft: Drafting, command: Command, request: requests.New) -> object:
     """Send a message; the first between two users makes their dialog."""
     if not request.message and not request.attachments:
         raise RelayError.bad_field("payload.message", "a message needs text or attachments")
-    try:
-        return _send(draft, command, request)
-    except RelayError:
-        # What is refused now was not when it was said first: its file is gone since, or its author from the chat.
-        repeated = _said_before(draft, command, request)
-        if repeated is None:
-            raise
-        return repeated
+    return _once(draft, command, request, kinds.NEW, 0, _send)
 
 
-def _said_before(draft: Drafting, command: Command, request: requests.New) -> requests.Accepted | None:
-    state = draft.state
-    key = state.chat_key(command.user, request.chat_id) or state.group_keys.get(request.chat_id)
-    if key is None:
-        return None
-    hash_ = client_key(key, command.user, request.client_message_id)
-    known = draft.repeated(hash_) or draft.fact(ClientKey(hash_))
-    if known is None:
-        return None
-    return _answer_repeat(known, key, command.user, request.client_message_id, kinds.NEW, 0)
-
-
-def _send(draft: Drafting, command: Command, request: requests.New) -> requests.Accepted:
+def _send(draft: Drafting, command: Command, request: requests.New, hash_: int | None) -> requests.Accepted:
     state = draft.state
     key = state.chat_key(command.user, request.chat_id)
     hidden_from: list[int] = []
@@ -78,10 +86,6 @@ def _send(draft: Drafting, command: Command, request: requests.New) -> requests.
         chat = state.chats[key]
         if chat.type == "channel" and not may_run(draft, command, chat):
             raise RelayError.forbidden("only the owner and admins write in this channel")
-        hash_ = client_key(key, command.user, request.client_message_id)
-        known = draft.repeated(hash_)
-        if known is not None:
-            return _answer_repeat(known, key, command.user, request.client_message_id, kinds.NEW, 0)
         hidden_from = cleared_by(state, key)
     reply_to = None if request.reply_to is None else _reply(draft, key, request.reply_to)
     attachments = _attachments(draft, command.user, request.attachments)
@@ -89,7 +93,7 @@ def _send(draft: Drafting, command: Command, request: requests.New) -> requests.
         draft.change(kinds.CHATS, key, command, changes.ChatShown(sorted(hidden_from)))
     extra = msgspec.json.encode(Extra(attachments=attachments)).decode() if attachments else None
     message_id = draft.next_id(key)
-    draft.client_keys[hash_] = draft.add(
+    draft.add(
         kinds.NEW,
         key,
         message_id,
@@ -185,14 +189,12 @@ def edit(draft: Drafting, command: Command, request: requests.Edit) -> object:
     """Change one's own message: its text goes into the original's row and nowhere else."""
     if request.message is None and request.attachments is None:
         raise RelayError.bad_field("payload.message", "this field is required")
+    return _once(draft, command, request, kinds.EDIT, request.original_message_id, _edit)
+
+
+def _edit(draft: Drafting, command: Command, request: requests.Edit, hash_: int | None) -> requests.Accepted:
     chat = member_chat(draft, command, request.chat_id)
     client_id = request.client_message_id or command.made_up
-    hash_ = None
-    if request.client_message_id:
-        hash_ = client_key(chat.key, command.user, client_id)
-        known: Stored | None = draft.fact(ClientKey(hash_))
-        if known is not None:
-            return _answer_repeat(known, chat.key, command.user, client_id, kinds.EDIT, request.original_message_id)
     original = _original(draft, chat, request.original_message_id)
     if original.author != command.user:
         raise RelayError.forbidden("only its author may edit a message")
@@ -228,17 +230,17 @@ def edit(draft: Drafting, command: Command, request: requests.Edit) -> object:
 
 def delete(draft: Drafting, command: Command, request: requests.Delete) -> object:
     """Delete one's own message, or as who runs a group anybody's."""
-    chat = member_chat(draft, command, request.chat_id)
     target = request.original_message_id or request.message_id
     if target is None:
         raise RelayError.bad_field("payload.originalMessageId", "this field is required")
+    return _once(draft, command, request, kinds.DELETE, target, partial(_delete, target))
+
+
+def _delete(
+    target: int, draft: Drafting, command: Command, request: requests.Delete, hash_: int | None
+) -> requests.Accepted:
+    chat = member_chat(draft, command, request.chat_id)
     client_id = request.client_message_id or command.made_up
-    hash_ = None
-    if request.client_message_id:
-        hash_ = client_key(chat.key, command.user, client_id)
-        known: Stored | None = draft.fact(ClientKey(hash_))
-        if known is not None:
-            return _answer_repeat(known, chat.key, command.user, client_id, kinds.DELETE, target)
     original = _original(draft, chat, target)
     if original.author != command.user and not (chat.id is not None and may_run(draft, command, chat)):
         raise RelayError.forbidden("only its author, or a group's owner and admins, may delete a message")
