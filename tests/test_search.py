@@ -116,7 +116,7 @@ async def test_what_others_read_holds_up_neither_a_reply_nor_a_search(tmp_path: 
         await _saying(relay)("1", "just said")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_for_ever, relay.reading)
-            await trio.sleep(0.01)
+            await trio.testing.wait_all_tasks_blocked()
             with trio.move_on_after(5) as in_time:
                 reply = requests.New(chat_id="a", client_message_id="2", message="so", reply_to=1)
                 await decided(relay.log, Command(relay.clock(), 2, 0, reply))
@@ -138,11 +138,13 @@ async def test_one_user_has_one_search_at_a_time_and_holds_up_no_other(
 ) -> None:
     running: list[int] = []
     most: dict[int, int] = {}
+    go_on = trio.Event()
 
     async def search(_connection: object, user: str, *_more: object, **_limits: object) -> list[queries.HistoryRow]:
         running.append(int(user))
         most[int(user)] = max(most.get(int(user), 0), running.count(int(user)))
-        await trio.sleep(0.01)
+        await go_on.wait()
+        await trio.lowlevel.checkpoint()
         running.remove(int(user))
         return []
 
@@ -151,8 +153,9 @@ async def test_one_user_has_one_search_at_a_time_and_holds_up_no_other(
         searching = relay.service.searching
         for user in (1, 1, 1, 2, 1, 2):
             nursery.start_soon(partial(searching.find, user, str(user), [], before=None, count=1))
-        await trio.sleep(0.005)
+        await trio.testing.wait_all_tasks_blocked()
         assert sorted(running) == [1, 2]
+        go_on.set()
     assert most == {1: 1, 2: 1}
     assert not searching._turns
 

@@ -289,7 +289,7 @@ async def test_large_messages_that_wait_hold_back_whoever_sends_more(
         full = []
         for number in range(2):
             await client.ask("new", chatId="User2", clientMessageId=f"c{number}", message="x" * 60_000)
-            await trio.sleep(0.05)
+            await trio.testing.wait_all_tasks_blocked()
             full.append(log.full)
         may_write.set()
     assert full == [False, True]

@@ -405,8 +405,8 @@ class Log:
         return self._errands.quiet_at + bound.PATIENCE if self._bound else float("inf")
 
     def _next_erasing(self) -> float:
-        errands = self._errands
-        return max(errands.quiet_at, self._erasing.due_at) if errands.indexed else float("inf")
+        # The index is brought to the end of the log in quiet moments only, so that then it is one.
+        return self._erasing.due_at if self._errands.indexed else float("inf")
 
     async def _tidy(self) -> None:
         """Do a little of what waits for quiet."""
