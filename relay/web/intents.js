@@ -1089,6 +1089,8 @@ export function keepDraft(chatId, text) {
 
 /** A page that goes away has no time left for the disk: what stands in the field is put where that takes none. */
 export function keepLastWords(chatId, text) {
+  // Who was signed out by another tab leaves nothing behind, here either.
+  if (!remembered()) return;
   try {
     localStorage.setItem("lastWords", JSON.stringify({ userId: session.value?.id, chatId, text }));
   } catch {

@@ -1138,6 +1138,22 @@ def test_a_device_can_be_signed_out_from_another(person: Any) -> None:
     assert page.evaluate("localStorage.getItem('session')") is None
 
 
+def test_signing_out_leaves_nothing_that_was_being_written_in_another_tab(person: Any) -> None:
+    anna = person("anna")
+    anna.say("ben", "hello")
+    page, other = anna.chats(), anna.chats()
+    open_chat(other, "ben")
+    other.wait_for_selector(".text:has-text('hello')")
+    other.fill(".composer textarea", "half a thought")
+    # As when one signs out in the first tab, and the other hears of it from there before it does from the relay.
+    page.context.clear_cookies()
+    page.evaluate("localStorage.removeItem('session')")
+    page.evaluate("new BroadcastChannel('relay:anna').postMessage({ kind: 'signedOut' })")
+    for one in (other, page):
+        one.wait_for_selector(".signin")
+    assert "half a thought" not in other.evaluate("JSON.stringify(localStorage)")
+
+
 @pytest.mark.parametrize("code", ["de", "es", "fr", "ru", "zh"])
 def test_the_page_speaks_the_persons_language(person: Any, code: str) -> None:
     page = person(None, locale=code).open()
