@@ -52,6 +52,14 @@ def test_somebody_unknown_is_made_where_that_is_asked_for(data: Path) -> None:
     assert "\x1b" not in done("invite", "anna", data=data).out, "in a file there are no colours"
 
 
+def test_a_name_for_somebody_who_is_there_is_refused_and_not_forgotten(data: Path) -> None:
+    done("user", "add", "anna", data=data)
+    ran = run("invite", "anna", "--name", "Anna Berg", data=data)
+    assert (ran.code, ran.out) == (2, "")
+    assert "relay user rename anna NAME" in ran.err
+    assert "Anna Berg" not in done("user", "list", data=data).out
+
+
 def test_an_invite_to_a_chat_that_is_not_there_fails(data: Path) -> None:
     done("user", "add", "anna", data=data)
     assert "nowhere" in failed("invite", "anna", "--chat", "nowhere", data=data).err

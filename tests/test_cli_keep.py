@@ -80,6 +80,18 @@ def test_backups_may_be_kept_in_a_folder_of_their_own_below_the_data(command: st
     assert modes(data / "backups") == {"latest": "-rw-------"}
 
 
+def test_a_dash_is_no_file(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran = run("backup", "-", data=data)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == "relay: nothing is written into a pipe: name a file\n"
+    piped, usual = (done("export", *to, data=data).out.splitlines() for to in (("-",), ()))
+    # The first line says when it was written.
+    assert piped[1:] == usual[1:] != []
+    assert run("export", "--files", "-", data=data).code == 2
+    assert not (tmp_path / "-").exists()
+
+
 @WRITING
 def test_only_a_regular_file_is_replaced(command: str, data: Path, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()

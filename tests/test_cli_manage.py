@@ -220,6 +220,13 @@ def test_a_wrong_row_is_named_before_anything_is_changed(data: Path) -> None:
     assert run("user", "show", "fine", data=data).code == 1
 
 
+@pytest.mark.parametrize("text", ["", "id,name\n", "\n\n"])
+def test_a_file_with_nobody_in_it_is_said(text: str, data: Path) -> None:
+    ran = run("user", "import", "-", data=data, stdin=text)
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith("relay: there is nobody in -: each row has an id")
+
+
 def test_the_audit_names_who_changed_what_and_no_token(data: Path) -> None:
     done("user", "add", "zoe", "--name", "Zoe", data=data)
     token = done("device", "add", "zoe", "--json", data=data).json["token"]

@@ -30,7 +30,7 @@ LARGEST = 10_000_000
 
 def export(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE.jsonl]", help="Where to; standard output where none is given.")
+        Path | None, typer.Argument(metavar="[FILE.jsonl]", help="Where to; standard output where none is given, or -.")
     ] = None,
     files: Annotated[
         bool, typer.Option("--files", help="Write a tar file that holds the uploaded files, too.")
@@ -42,7 +42,7 @@ def export(
 
     Example: relay export office.jsonl
     """
-    if file is None:
+    if file is None or str(file) == "-":
         if files:
             raise WrongUse("a tar file needs a name: relay export --files FILE.tar")
         _export(data, sys.stdout.buffer)

@@ -4,7 +4,7 @@ import errno
 from collections.abc import Mapping
 from pathlib import Path
 
-from relay.cli.output import Failure
+from relay.cli.output import Failure, WrongUse
 
 BACKUPS = "backups"
 """The one folder in a data directory that is not the relay's own; the Debian package's timer writes there."""
@@ -49,8 +49,11 @@ def check_target(file: Path, data: Path) -> None:
         data: the data directory.
 
     Raises:
+        WrongUse: it is `-`, which other programs take for a pipe.
         Failure: it may not be written.
     """
+    if str(file) == "-":
+        raise WrongUse("nothing is written into a pipe: name a file")
     try:
         if not file.parent.is_dir():
             raise Failure(f"{file} cannot be written: there is no folder {file.parent}")

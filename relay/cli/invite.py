@@ -8,7 +8,7 @@ import typer
 
 from relay.cli.door import Refused, ask
 from relay.cli.options import Data, Json
-from relay.cli.output import Failure, as_json, when
+from relay.cli.output import Failure, WrongUse, as_json, when
 from relay.protocol import control
 from relay.settings import data_directory
 
@@ -30,6 +30,8 @@ def invite(
 
     Example: relay invite anna --new --name Anna
     """
+    if name is not None and not new:
+        raise WrongUse(f"--name is for a new user, with --new; to rename one: relay user rename {user_id} NAME")
     request = control.Invite(user_id=user_id, name=name, chat_id=chat, new=new)
     try:
         invitation = ask(data_directory(data), "invite", request)

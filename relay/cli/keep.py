@@ -150,9 +150,13 @@ async def _note_restore(data: Path, last: int) -> None:
 
 def prune(
     days: Annotated[
-        int | None, typer.Option(help="Remove what is older; the settings say where none is given.")
+        int | None,
+        typer.Option(help="Remove what is older; else retention.days says. 0: none for its age."),
     ] = None,
-    max_bytes: Annotated[int | None, typer.Option(help="Then the oldest, until the file is no larger.")] = None,
+    max_bytes: Annotated[
+        int | None,
+        typer.Option(help="Then the oldest, until the file is no larger; else retention.max_bytes says."),
+    ] = None,
     yes_: Yes = False,
     data: Data = None,
     json: Json = False,

@@ -192,7 +192,7 @@ def import_(
         Path, typer.Argument(metavar="FILE.csv", help="Rows of id,name; - reads them.", show_default=False)
     ],
     device: Annotated[
-        bool, typer.Option("--device", help="Add a device for each and print its token, this once.")
+        bool, typer.Option("--device", help="Add a device for each, new or not, and print its token, this once.")
     ] = False,
     data: Data = None,
     json: Json = False,
@@ -236,7 +236,7 @@ def _rows(file: Path) -> list[tuple[str, str | None]]:
     """Read ids and names, all before anything is changed.
 
     Raises:
-        Failure: a row is not what it must be; it names the line.
+        Failure: a row is not what it must be, which names its line, or there is none.
     """
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8-sig")
@@ -256,4 +256,6 @@ def _rows(file: Path) -> list[tuple[str, str | None]]:
                 " with a comma and a name of at most 128 characters behind it"
             ) from None
         rows.append((cells[0], name))
+    if not rows:
+        raise Failure(f"there is nobody in {file}: each row has an id, and a comma and a name where there is one")
     return rows
