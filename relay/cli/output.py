@@ -64,7 +64,8 @@ def as_json(value: object) -> None:
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: str) -> None:
     """Print rows for a person, or the sentence that says there are none.
 
-    In a terminal they fit its width; into a pipe each row is one line, whatever its length.
+    In a terminal they fit its width, in a narrow one below each other; into a pipe each row is one line, whatever its
+    length.
     """
     texts = [[visible(str(cell)) for cell in row] for row in rows]
     if not texts:
@@ -78,12 +79,16 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: str) -> 
     from rich.table import Table
     from rich.text import Text
 
+    console = Console(highlight=False)
+    if _least_width(columns, texts) > console.width:
+        _blocks(columns, texts)
+        return
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in columns:
         shown.add_column(column, overflow="fold")
     for row in texts:
         shown.add_row(*map(Text, row))
-    Console(highlight=False).print(shown)
+    console.print(shown)
 
 
 def _plain(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -91,6 +96,25 @@ def _plain(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in (columns, *rows):
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
+
+def _least_width(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """The width below which headings would be broken, or dates."""
+    words = ([heading, *" ".join(cells).split()] for heading, *cells in zip(columns, *rows, strict=True))
+    return sum(min(LONGEST_UNBROKEN, max(map(len, each))) + len(" | ") for each in words)
+
+
+def _blocks(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print each row below its first cell, with what there is of the others."""
+    width = max(map(len, columns))
+    for first, *rest in rows:
+        print(first)
+        for heading, cell in zip(columns[1:], rest, strict=True):
+            if cell:
+                print(f"  {heading.ljust(width)}  {cell}")
+
+
+LONGEST_UNBROKEN = 12
+"""Longer words, as ids may be, are broken in a table's cell."""
 
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """What moves the cursor, changes colours, breaks a line or turns its direction."""
