@@ -41,7 +41,6 @@ function watchWindow() {
   setInterval(() => document.visibilityState === "visible" && tick(), 60_000);
   addEventListener("online", wakeUp);
   addEventListener("popstate", readLocation);
-  addEventListener("hashchange", readLocation);
   // A file dropped beside the target must not replace the page; text goes where text goes.
   for (const name of ["dragover", "drop"]) {
     addEventListener(name, (event) => {

@@ -531,10 +531,12 @@ export function readLocation() {
   const chatId = parts.get("chat");
   const next = { chatId, panel: parts.get("panel") };
   if (next.chatId === route.value.chatId && next.panel === route.value.panel) return;
-  batch(() => {
-    route.value = next;
+  // Back closes what lies on top, and nothing below it.
+  if (dialog.value) {
     dialog.value = null;
-  });
+    return history.forward();
+  }
+  route.value = next;
   if (chatId && state.value) ensureRoom(chatId);
 }
 

@@ -1,5 +1,7 @@
 """Every main screen held to the rules of axe-core (WCAG 2, A and AA), in both themes, on a desk and on a phone.
 
+On a phone also to web.md's least size of what one presses.
+
 axe is run by the browser's debugger, which a page's policy does not bind: the page keeps the policy that people get.
 """
 
@@ -40,6 +42,15 @@ def talk(person: Any) -> str:
     return chat
 
 
+# What is pressed with a finger and is smaller than web.md asks for; a link in a text is as high as its line.
+SMALL = """() => !matchMedia('(pointer: coarse)').matches ? []
+  : [...document.querySelectorAll('button, input, select, textarea')]
+  .filter((one) => one.checkVisibility() && !one.closest('.hidden'))
+  .map((one) => [one, (one.closest('label') ?? one).getBoundingClientRect()])
+  .filter(([, { width, height }]) => width > 0 && Math.min(width, height) < 44)
+  .map(([one, { width, height }]) => `${one.className || one.tagName} ${Math.round(width)}x${Math.round(height)}`)"""
+
+
 class Judge:
     """Holds what is on the screen to the rules, and keeps what it found until all screens were seen."""
 
@@ -62,6 +73,7 @@ class Judge:
             if rule["impact"] in GRAVE
             for node in rule["nodes"]
         ]
+        self.found += [f"{screen}: too small for a finger: {one}" for one in page.evaluate(SMALL)]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

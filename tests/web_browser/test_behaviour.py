@@ -374,6 +374,27 @@ def test_on_a_phone_the_keyboard_waits_for_a_tap(person: Any) -> None:
     assert page.locator(".chat-list").is_visible()
 
 
+def test_back_closes_what_lies_on_top_and_nothing_below_it(person: Any) -> None:
+    person("ben").say("anna", "hello")
+    page = person("anna", **PHONE).chats()
+    open_chat(page, "ben")
+    page.click(".chat-title")
+    page.wait_for_selector(".column-details .panel")
+    page.click(".list-button:has-text('Search in this chat')")
+    page.wait_for_selector(".modal")
+    page.go_back()
+    page.wait_for_selector(".modal", state="detached")
+    page.wait_for_timeout(300)
+    assert page.locator(".column-details .panel").is_visible()
+    assert "panel=details" in page.url
+    page.go_back()
+    page.wait_for_selector(".column-details .panel", state="detached")
+    assert page.locator(".conversation").is_visible()
+    page.go_back()
+    page.wait_for_selector(".conversation", state="detached")
+    assert page.locator(".chat-list").is_visible()
+
+
 def test_on_a_phone_enter_breaks_the_line_and_the_button_sends(person: Any) -> None:
     person("ben").say("anna", "hello")
     page = person("anna", **PHONE).chats()
@@ -713,6 +734,38 @@ def test_everything_is_reached_by_keys(person: Any) -> None:
     page.wait_for_selector(".keys")
     page.keyboard.press("Escape")
     page.wait_for_selector(".keys", state="detached")
+
+
+def test_the_focus_goes_along_and_comes_back(person: Any) -> None:
+    person("ben").say("anna", "hello")
+    page = person("anna").chats()
+
+    def focus_is_on(selector: str) -> None:
+        until(page, f"document.activeElement.matches({selector!r})")
+
+    def press(selector: str, key: str = "Enter") -> None:
+        page.wait_for_selector(selector)
+        page.locator(selector).press(key)
+
+    press("[data-chat=ben]")
+    focus_is_on(".composer textarea")
+    press(".chat-title")
+    focus_is_on(".panel[aria-label='About Ben Okafor']")
+    press(".panel", "Escape")
+    focus_is_on(".chat-title")
+    press(".chat-title", "Escape")
+    focus_is_on("[data-chat=ben]")
+    press("[aria-label='New chat']")
+    focus_is_on(".panel[aria-label='New chat']")
+    press(".panel .list-button:has-text('New group')")
+    focus_is_on(".panel input[name=name]")
+    press(".panel input[name=name]", "Escape")
+    focus_is_on(".panel[aria-label='New chat']")
+    page.fill(".panel input[type=search]", "carla")
+    press(".panel input[type=search]", "Escape")
+    assert page.input_value(".panel input[type=search]") == ""
+    press(".panel input[type=search]", "Escape")
+    focus_is_on(".chat-list [aria-label='New chat']")
 
 
 def test_a_file_sent_meanwhile_leaves_an_edit_as_it_is(person: Any) -> None:

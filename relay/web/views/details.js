@@ -6,7 +6,7 @@ import {
 import { formatAgo, t } from "../i18n/i18n.js";
 import { nameOf } from "../model/state.js";
 import { chatName } from "./chatlist.js";
-import { Avatar, Bot, html, Icon, IconButton } from "./parts.js";
+import { Avatar, Bot, html, Icon, IconButton, Panel } from "./parts.js";
 import { Directory } from "./newchat.js";
 import { NameForm, Photo } from "./settings.js";
 
@@ -51,12 +51,11 @@ class AddMembers extends Component {
   };
 
   render({ members, onDone }, { chosen, busy, failure }) {
-    return html`<section class="panel" aria-label=${t("details.add")}>
-      <header class="bar"><${IconButton} icon="back" label=${t("nav.back")} onClick=${onDone} /><h2>${t("details.add")}</h2></header>
+    return html`<${Panel} label=${t("details.add")} onBack=${onDone}>
       <div class="scroll"><${Directory} chosen=${chosen} onChoose=${this.toggle} without=${members} /></div>
       <div class="panel-foot">${failure ? html`<p class="form-error" role="alert">${explain(failure)}</p>` : null}
         <button type="button" class="button is-wide" disabled=${busy || chosen.size === 0} onClick=${this.submit}>${t("details.add")}</button></div>
-    </section>`;
+    </${Panel}>`;
   }
 }
 
@@ -104,8 +103,7 @@ export class Details extends Component {
     const members = meta.participants ?? [];
     const photo = chat?.photoUrl ?? now.people.get(chatId)?.avatarUrl;
     if (adding) return html`<${AddMembers} chatId=${chatId} members=${members.map((one) => one.id)} onDone=${() => this.setState({ adding: false })} />`;
-    return html`<section class="panel" aria-label=${t("chat.details", { name })}>
-      <header class="bar"><${IconButton} icon="close" label=${t("dialog.close")} onClick=${back} /><h2>${t("details.title")}</h2></header>
+    return html`<${Panel} label=${t("chat.details", { name })} title=${t("details.title")} icon="close" onBack=${back}>
       <div class="scroll">
         <div class="panel-head">
           ${rules ? html`<${Photo} label=${t("profile.photo")} id=${chatId} name=${name} url=${photo} onChange=${(photoUrl) => changeChat("updateChat", { chatId, photoUrl })} />`
@@ -135,6 +133,6 @@ export class Details extends Component {
             </div>`
           : null}
       </div>
-    </section>`;
+    </${Panel}>`;
   }
 }

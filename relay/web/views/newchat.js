@@ -4,7 +4,7 @@ import {
   back, createChat, dialog, explain, findPeople, LONGEST_NAME_QUERY, openChat, session, state,
 } from "../intents.js";
 import { t } from "../i18n/i18n.js";
-import { Avatar, Bot, html, Icon, IconButton } from "./parts.js";
+import { Avatar, Bot, html, Icon, Panel } from "./parts.js";
 import { Photo } from "./settings.js";
 
 const ASK_AFTER = 150;
@@ -92,12 +92,11 @@ class Making extends Component {
 
   render({ type, onBack }, { chosen, photoUrl, busy, failure }) {
     const title = type === "group" ? t("new.group") : t("new.channel");
-    return html`<form class="panel" aria-label=${title} onSubmit=${this.submit}>
-      <header class="bar"><${IconButton} icon="back" label=${t("nav.back")} onClick=${onBack} /><h2>${title}</h2></header>
+    return html`<${Panel} as="form" label=${title} onBack=${onBack} onSubmit=${this.submit}>
       <div class="scroll">
         <div class="panel-head"><${Photo} label=${t("profile.photo")} id=${type} icon=${type} name=${title} url=${photoUrl} onChange=${(url) => this.setState({ photoUrl: url })} /></div>
         <div class="panel-pad">
-          <label class="field"><span>${t("new.name")}</span><input name="name" required maxlength="64" autocomplete="off" /></label>
+          <label class="field"><span>${t("new.name")}</span><input name="name" required maxlength="64" autocomplete="off" autofocus /></label>
           ${type === "channel" ? html`<p class="hint">${t("new.channelHint")}</p>` : null}
         </div>
         <h3 class="section">${t("details.members")}</h3>
@@ -110,7 +109,7 @@ class Making extends Component {
       </div>
       <div class="panel-foot">${failure ? html`<p class="form-error" role="alert">${explain(failure)}</p>` : null}
         <button class="button is-wide" disabled=${busy}>${t("new.create")}</button></div>
-    </form>`;
+    </${Panel}>`;
   }
 }
 
@@ -119,8 +118,7 @@ export class NewChat extends Component {
 
   render(_, { making }) {
     if (making) return html`<${Making} type=${making} onBack=${() => this.setState({ making: null })} />`;
-    return html`<section class="panel" aria-label=${t("list.new")}>
-      <header class="bar"><${IconButton} icon="back" label=${t("nav.back")} onClick=${back} /><h2>${t("list.new")}</h2></header>
+    return html`<${Panel} label=${t("list.new")} onBack=${back}>
       <div class="scroll">
         <button type="button" class="list-button" onClick=${() => this.setState({ making: "group" })}><${Icon} name="group" />${t("new.group")}</button>
         <button type="button" class="list-button" onClick=${() => this.setState({ making: "channel" })}><${Icon} name="channel" />${t("new.channel")}</button>
@@ -129,6 +127,6 @@ export class NewChat extends Component {
         <h3 class="section">${t("people.title")}</h3>
         <${Directory} onChoose=${(one) => openChat(one.id)} />
       </div>
-    </section>`;
+    </${Panel}>`;
   }
 }

@@ -153,6 +153,33 @@ export class Modal extends Component {
   }
 }
 
+/** A search field with something in it takes Escape for itself. */
+export function clearsItself({ type, value }) {
+  return type === "search" && Boolean(value);
+}
+
+/** What takes the place of the list, or stands beside the conversation. It takes the focus, and Escape leaves it. */
+export class Panel extends Component {
+  componentDidMount() {
+    const first = isTouch() ? null : this.element.querySelector("[autofocus]");
+    (first ?? this.element).focus({ preventScroll: true });
+  }
+
+  onKey = (event) => {
+    if (event.key !== "Escape" || clearsItself(event.target)) return;
+    event.preventDefault();
+    this.props.onBack();
+  };
+
+  render({ as = "section", label, title = label, icon = "back", onBack, children, ...rest }) {
+    return html`<${as} class="panel" tabindex="-1" aria-label=${label} onKeyDown=${this.onKey}
+      ref=${(element) => (this.element = element ?? this.element)} ...${rest}>
+      <header class="bar"><${IconButton} icon=${icon} label=${icon === "back" ? t("nav.back") : t("dialog.close")} onClick=${onBack} /><h2>${title}</h2></header>
+      ${children}
+    </${as}>`;
+  }
+}
+
 /** Whether the person uses a touch screen, where a keyboard covers half the page. */
 export function isTouch() {
   return matchMedia("(pointer: coarse)").matches;

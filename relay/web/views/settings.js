@@ -6,7 +6,7 @@ import {
 } from "../intents.js";
 import { formatAgo, LANGUAGES, language, t, useLanguage } from "../i18n/i18n.js";
 import { canNotify } from "../notify.js";
-import { Avatar, html, Icon, IconButton } from "./parts.js";
+import { Avatar, html, Icon, IconButton, Panel } from "./parts.js";
 
 /** A picture that can be changed: click it, choose a file. Used for oneself and for groups. */
 export class Photo extends Component {
@@ -128,8 +128,7 @@ export function Settings() {
   const now = state.value;
   const me = session.value;
   const mine = settings.value;
-  return html`<section class="panel" aria-label=${t("settings.title")}>
-    <header class="bar"><${IconButton} icon="back" label=${t("nav.back")} onClick=${back} /><h2>${t("settings.title")}</h2></header>
+  return html`<${Panel} label=${t("settings.title")} onBack=${back}>
     <div class="scroll">
       <div class="panel-head">
         <${Photo} label=${t("profile.photo")} id=${me.id} name=${me.name} url=${now.people.get(me.id)?.avatarUrl} onChange=${(photoUrl) => changeProfile({ photoUrl })} />
@@ -162,5 +161,5 @@ export function Settings() {
       </div>
       ${me.version ? html`<p class="none hint">${t("settings.version", { version: me.version })}</p>` : null}
     </div>
-  </section>`;
+  </${Panel}>`;
 }

@@ -1,10 +1,11 @@
 /** The page: sign-in or the chats, side by side or one at a time, with what lies on top of them. */
+import { Component } from "preact";
 import {
   announcements, back, chats, closeChat, composing, dialog, notice, route, session, state, stepChat, troubled,
 } from "../intents.js";
 import { t } from "../i18n/i18n.js";
 import { ChatList } from "./chatlist.js";
-import { html, Icon, lazy } from "./parts.js";
+import { clearsItself, html, Icon, lazy } from "./parts.js";
 
 const Conversation = lazy(() => import("./conversation.js"), "Conversation");
 const SignIn = lazy(() => import("./signin.js"), "SignIn");
@@ -43,9 +44,9 @@ function onKey(event) {
 }
 
 function escape(event) {
+  if (clearsItself(event.target)) return;
   if (composing.value) composing.value = null;
   else if (route.value.panel) back();
-  else if (event.target.value && event.target.type === "search") return;
   else closeChat();
 }
 
@@ -75,22 +76,38 @@ function Nothing() {
   </div>`;
 }
 
-function Chats() {
-  const { chatId, panel } = route.value;
-  const Left = LEFT_PANELS[panel];
-  const showsDetails = panel === "details" && chatId;
-  return html`<div class="columns ${chatId ? "has-chat" : ""} ${Left ? "has-left" : ""} ${showsDetails ? "has-details" : ""}">
-    <nav class="column-list" aria-label=${t("list.title")}>
-      <h1 class="hidden">${t("list.title")}</h1>
-      <${ConnectionBar} />
-      ${Left ? html`<${Left} />` : null}
-      <${ChatList} hidden=${Boolean(Left)} />
-    </nav>
-    <main class="column-chat">
-      ${chatId ? html`<${Conversation} key=${chatId} chatId=${chatId} />` : html`<${Nothing} />`}
-    </main>
-    ${showsDetails ? html`<aside class="column-details" aria-label=${t("details.title")}><${Details} key=${chatId} chatId=${chatId} /></aside>` : null}
-  </div>`;
+class Chats extends Component {
+  chatId = route.value.chatId;
+
+  onFocusIn = ({ target }) => {
+    if (!target.closest(".panel")) this.focused = target;
+  };
+
+  /** What had the focus is gone: it goes back to where it was before, or to the chat one was in. */
+  componentDidUpdate() {
+    const { chatId, panel } = route.value;
+    const left = document.querySelector(`[data-chat="${CSS.escape(this.chatId ?? "")}"]`);
+    if (!panel && document.activeElement === document.body) (this.focused?.isConnected ? this.focused : left)?.focus();
+    this.chatId = chatId;
+  }
+
+  render() {
+    const { chatId, panel } = route.value;
+    const Left = LEFT_PANELS[panel];
+    const showsDetails = panel === "details" && chatId;
+    return html`<div class="columns ${chatId ? "has-chat" : ""} ${Left ? "has-left" : ""} ${showsDetails ? "has-details" : ""}" onFocusIn=${this.onFocusIn}>
+      <nav class="column-list" aria-label=${t("list.title")}>
+        <h1 class="hidden">${t("list.title")}</h1>
+        <${ConnectionBar} />
+        ${Left ? html`<${Left} />` : null}
+        <${ChatList} hidden=${Boolean(Left)} />
+      </nav>
+      <main class="column-chat">
+        ${chatId ? html`<${Conversation} key=${chatId} chatId=${chatId} />` : html`<${Nothing} />`}
+      </main>
+      ${showsDetails ? html`<aside class="column-details" aria-label=${t("details.title")}><${Details} key=${chatId} chatId=${chatId} /></aside>` : null}
+    </div>`;
+  }
 }
 
 /** The whole page. */
