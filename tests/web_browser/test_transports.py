@@ -10,6 +10,8 @@ import json
 import re
 import shutil
 import subprocess
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,7 +19,6 @@ from browser_relay import CHROMIUM, FLAGS, Relay, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 NAME = "chat.office.lan"
 PIXEL = (
@@ -84,9 +85,11 @@ def lan_relay(template: tuple[Path, dict[str, list[str]]], tmp_path: Path) -> It
 
 
 @pytest.fixture
-def lan_context(tmp_path: Path, chromium: Any) -> Iterator[Any]:
+def lan_context(chromium: Any) -> Iterator[Any]:
     """A browser of its own, with a home of its own: what it trusts is nobody else's."""
-    home = tmp_path / "home"
+    # Not below pytest's directory: the browser makes a socket there, whose path has its limit.
+    place = tempfile.TemporaryDirectory()
+    home = Path(place.name, "home")
     opened: list[Any] = []
 
     def launch(relay: LanRelay, *, trust: bool = False) -> Any:
@@ -99,7 +102,7 @@ def lan_context(tmp_path: Path, chromium: Any) -> Iterator[Any]:
         rules = f"--host-resolver-rules=MAP {NAME} 127.0.0.1"
         opened.append(
             chromium.browser_type.launch(
-                executable_path=CHROMIUM, args=[*FLAGS, rules], env={"HOME": str(home), "TMPDIR": str(tmp_path)}
+                executable_path=CHROMIUM, args=[*FLAGS, rules], env={"HOME": str(home), "TMPDIR": place.name}
             )
         )
         context = opened[-1].new_context(locale="en-GB", viewport={"width": 1280, "height": 800})
@@ -109,9 +112,10 @@ def lan_context(tmp_path: Path, chromium: Any) -> Iterator[Any]:
         context.add_init_script(OVERHEAR)
         return context
 
-    yield launch
-    for one in opened:
-        one.close()
+    with place:
+        yield launch
+        for one in opened:
+            one.close()
 
 
 def _authority(relay: LanRelay) -> str:
