@@ -80,12 +80,13 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: str) -> 
     from rich.text import Text
 
     console = Console(highlight=False)
-    if _least_width(columns, texts) > console.width:
+    widths = _widths(columns, texts, console.width)
+    if widths is None:
         _blocks(columns, texts)
         return
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for column in columns:
-        shown.add_column(column, overflow="fold")
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    for column, width in zip(columns, widths, strict=True):
+        shown.add_column(column, overflow="fold", width=width)
     for row in texts:
         shown.add_row(*map(Text, row))
     console.print(shown)
@@ -94,13 +95,27 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: str) -> 
 def _plain(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
     for row in (columns, *rows):
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print(BETWEEN.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _least_width(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
-    """The width below which headings would be broken, or dates."""
-    words = ([heading, *" ".join(cells).split()] for heading, *cells in zip(columns, *rows, strict=True))
-    return sum(min(LONGEST_UNBROKEN, max(map(len, each))) + len(" | ") for each in words)
+def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]], room: int) -> list[int] | None:
+    """How wide each column is, so that no word of a heading is broken, and no date; None where there is no room."""
+    from rich.cells import cell_len
+
+    cells = list(zip(columns, *rows, strict=True))
+    whole = [max(map(cell_len, column)) for column in cells]
+    widths = [min(LONGEST_UNBROKEN, max(map(cell_len, " ".join(column).split()))) for column in cells]
+    spare = room - sum(widths) - len(BETWEEN) * (len(widths) - 1)
+    if spare < 0:
+        return None
+    for _ in range(spare):
+        # What there is goes to whoever lacks most.
+        lacking = [want - width for want, width in zip(whole, widths, strict=True)]
+        most = max(lacking)
+        if most <= 0:
+            break
+        widths[lacking.index(most)] += 1
+    return widths
 
 
 def _blocks(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -113,6 +128,8 @@ def _blocks(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
                 print(f"  {heading.ljust(width)}  {cell}")
 
 
+BETWEEN = "  "
+"""What is between two columns."""
 LONGEST_UNBROKEN = 12
 """Longer words, as ids may be, are broken in a table's cell."""
 
