@@ -520,6 +520,9 @@ function hashOf({ chatId, panel }) {
   return text ? `#${text}` : location.pathname;
 }
 
+/** How many steps Back leads within the page. */
+let depth = 0;
+
 /** Read the address: after Back, or a link. */
 export function readLocation() {
   const parts = new URLSearchParams(location.hash.slice(1));
@@ -528,27 +531,31 @@ export function readLocation() {
     history.replaceState(history.state, "", location.pathname);
     tell(t("signin.already", { name: session.value.name }));
   }
+  const came = history.state?.depth;
+  if (dialog.value) {
+    dialog.value = null;
+    // Back closes what lies on top, and nothing below it.
+    if (came < depth) return history.go(depth - came);
+  }
+  // An address that was typed, or the first of all.
+  if (came === undefined) history.replaceState({ depth: 0 }, "");
+  depth = came ?? 0;
   const chatId = parts.get("chat");
   const next = { chatId, panel: parts.get("panel") };
   if (next.chatId === route.value.chatId && next.panel === route.value.panel) return;
-  // Back closes what lies on top, and nothing below it.
-  if (dialog.value) {
-    dialog.value = null;
-    return history.forward();
-  }
   route.value = next;
   if (chatId && state.value) ensureRoom(chatId);
 }
 
 function go(next, { replace = false } = {}) {
-  const depth = (history.state?.depth ?? 0) + (replace ? 0 : 1);
+  if (!replace) depth += 1;
   history[replace ? "replaceState" : "pushState"]({ depth }, "", hashOf(next));
   route.value = next;
 }
 
 /** Back where one came from, inside the page; never out of it. */
 export function back() {
-  if ((history.state?.depth ?? 0) > 0) history.back();
+  if (depth > 0) history.back();
   else if (route.value.panel) go({ ...route.value, panel: null }, { replace: true });
   else go({ chatId: null, panel: null }, { replace: true });
 }

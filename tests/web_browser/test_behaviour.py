@@ -387,12 +387,34 @@ def test_back_closes_what_lies_on_top_and_nothing_below_it(person: Any) -> None:
     page.wait_for_timeout(300)
     assert page.locator(".column-details .panel").is_visible()
     assert "panel=details" in page.url
+    # An address that somebody types is where they want to go.
+    page.click(".list-button:has-text('Search in this chat')")
+    page.wait_for_selector(".modal")
+    page.evaluate("location.hash = 'panel=settings'")
+    page.wait_for_selector(".column-list .panel")
+    assert page.locator(".modal").count() == 0
+    page.go_back()
+    page.wait_for_selector(".column-details .panel")
     page.go_back()
     page.wait_for_selector(".column-details .panel", state="detached")
     assert page.locator(".conversation").is_visible()
     page.go_back()
     page.wait_for_selector(".conversation", state="detached")
     assert page.locator(".chat-list").is_visible()
+
+
+def test_on_a_phone_a_field_gets_the_focus_from_a_finger_only(person: Any) -> None:
+    person("ben").say("anna", "hello")
+    page = person("anna", **PHONE).chats()
+    open_chat(page, "ben")
+    page.tap(".composer textarea")
+    # Some browsers leave the focus where it is when a button is tapped.
+    page.evaluate("document.querySelector('.chat-title').click()")
+    page.wait_for_selector(".column-details .panel")
+    page.go_back()
+    page.wait_for_selector(".column-details .panel", state="detached")
+    page.wait_for_timeout(200)
+    assert page.evaluate("document.activeElement?.tagName") != "TEXTAREA"
 
 
 def test_on_a_phone_enter_breaks_the_line_and_the_button_sends(person: Any) -> None:
@@ -1093,7 +1115,11 @@ def test_one_character_is_searched_for_where_it_is_a_word(person: Any) -> None:
 
 
 def test_an_invite_opened_by_somebody_who_is_here_says_what_to_do(person: Any) -> None:
-    page = person("anna").chats()
+    anna = person("anna")
+    page = anna.open("/#invite=made-up")
+    page.wait_for_selector(".chat-list")
+    assert "invite" not in page.url
+    page = anna.chats()
     # Once the page is there: it is said for some seconds only.
     page.evaluate("location.hash = 'invite=made-up'")
     page.wait_for_selector(".notice:has-text('signed in as Anna Lindqvist')")

@@ -5,7 +5,7 @@ import {
 } from "../intents.js";
 import { t } from "../i18n/i18n.js";
 import { ChatList } from "./chatlist.js";
-import { clearsItself, html, Icon, lazy } from "./parts.js";
+import { clearsItself, html, Icon, isTouch, lazy } from "./parts.js";
 
 const Conversation = lazy(() => import("./conversation.js"), "Conversation");
 const SignIn = lazy(() => import("./signin.js"), "SignIn");
@@ -80,14 +80,17 @@ class Chats extends Component {
   chatId = route.value.chatId;
 
   onFocusIn = ({ target }) => {
-    if (!target.closest(".panel")) this.focused = target;
+    // On a touch screen a field that gets the focus back would bring up the keyboard.
+    if (!target.closest(".panel") && !(isTouch() && target.matches("input, textarea"))) this.focused = target;
   };
 
   /** What had the focus is gone: it goes back to where it was before, or to the chat one was in. */
   componentDidUpdate() {
     const { chatId, panel } = route.value;
-    const left = document.querySelector(`[data-chat="${CSS.escape(this.chatId ?? "")}"]`);
-    if (!panel && document.activeElement === document.body) (this.focused?.isConnected ? this.focused : left)?.focus();
+    if (!panel && document.activeElement === document.body) {
+      const left = () => document.querySelector(`[data-chat="${CSS.escape(this.chatId ?? "")}"]`);
+      (this.focused?.isConnected ? this.focused : left())?.focus();
+    }
     this.chatId = chatId;
   }
 
