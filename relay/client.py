@@ -32,7 +32,7 @@ from relay.protocol.events import ClientTyping
 from relay.protocol.objects import Attachment
 
 SIGN_OF_LIFE = 8.0
-"""Seconds between two signs of life; the relay waits 20 (protocol.md, section 4), and answers each."""
+"""Seconds between two signs of life; the relay waits 20 (PROTOCOL.md, section 4), and answers each."""
 SILENCE = 20.0
 """Seconds without a word of the relay's after which the connection counts as lost."""
 UNHANDLED = 4_096
@@ -147,7 +147,7 @@ class Client:
         )
 
     async def request(self, payload_type: str, payload: Wire, answer: type[T] | Any = None) -> T:
-        """Ask anything of protocol.md, section 5, and wait for the answer, over as many connections as it takes.
+        """Ask anything of PROTOCOL.md, section 5, and wait for the answer, over as many connections as it takes.
 
         Args:
             payload_type: the request's name.

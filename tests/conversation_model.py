@@ -1,6 +1,6 @@
 """What a relay should amount to, in the fewest lines: chats, messages, marks, and what each author was told.
 
-Plain data, written from protocol.md and not from the code.
+Plain data, written from PROTOCOL.md and not from the code.
 """
 
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Every frame of the protocol, byte for byte: the files in `golden` were written by hand from protocol.md."""
+"""Every frame of the protocol, byte for byte: the files in `golden` were written by hand from PROTOCOL.md."""
 
 from pathlib import Path
 from typing import Any

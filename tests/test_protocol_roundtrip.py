@@ -1,4 +1,4 @@
-"""Whatever the types allow comes back as it was sent, under the names of protocol.md."""
+"""Whatever the types allow comes back as it was sent, under the names of PROTOCOL.md."""
 
 import re
 from typing import Any

@@ -1,6 +1,6 @@
 """The same commands in the same order give the same log, whatever the batches, the memory and the restarts were.
 
-This is what replaying, checking and, one day, a replicated log stand on (design.md, "Room to grow").
+This is what replaying, checking and, one day, a replicated log stand on (ARCHITECTURE.md, "Room to grow").
 """
 
 from random import Random

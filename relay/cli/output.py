@@ -14,7 +14,7 @@ class Failure(Exception):
     """What could not be done, in one line that says what to do."""
 
     exit_code = 1
-    """1 failed, 2 wrong use (design.md, "The command line")."""
+    """1 failed, 2 wrong use (ARCHITECTURE.md, "The command line")."""
 
 
 class WrongUse(Failure):

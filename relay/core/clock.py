@@ -8,5 +8,5 @@ Clock = Callable[[], int]
 
 
 def wall_clock() -> int:
-    """Ask the machine. It may go backwards: the log does not follow (protocol.md, section 3)."""
+    """Ask the machine. It may go backwards: the log does not follow (PROTOCOL.md, section 3)."""
     return time.time_ns() // 1_000_000

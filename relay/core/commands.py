@@ -1,6 +1,6 @@
 """What may be appended to the log: a request, who makes it, when, and any id that had to be made up for it.
 
-A command holds all that the decision about it needs (design.md, "Room to grow"). Plain data.
+A command holds all that the decision about it needs (ARCHITECTURE.md, "Room to grow"). Plain data.
 """
 
 import msgspec

@@ -1,4 +1,4 @@
-"""How much one user may ask: a token bucket each, so that nobody starves the others (protocol.md, `rate_limited`).
+"""How much one user may ask: a token bucket each, so that nobody starves the others (PROTOCOL.md, `rate_limited`).
 
 Pure: the time is handed in.
 """

@@ -1,4 +1,4 @@
-"""Who is online: protocol.md, section 4. In memory only; never written."""
+"""Who is online: PROTOCOL.md, section 4. In memory only; never written."""
 
 from relay.core.subscriber import Subscriber
 

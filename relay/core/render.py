@@ -23,7 +23,7 @@ _extra = msgspec.json.Decoder(Extra).decode
 
 
 def status_for_author(state: State, chat: int, author: int, message_id: int) -> objects.MessageStatus:
-    """How far one's own message has come (protocol.md, section 6)."""
+    """How far one's own message has come (PROTOCOL.md, section 6)."""
     status: objects.MessageStatus = "read"
     for user, member in state.members[chat].items():
         if user == author or member.joined >= message_id:

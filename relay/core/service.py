@@ -528,4 +528,4 @@ _HANDLERS: dict[str, Handler] = {
     "revokeDevice": _revoke_device,
     "invite": _invite,
 }
-"""Who handles what: protocol.md, section 5."""
+"""Who handles what: PROTOCOL.md, section 5."""

@@ -52,7 +52,7 @@ def new_code() -> str:
 
 
 def id_for(name: str) -> str:
-    """The user id that goes with a name: what of it may stand in one (protocol.md, section 3)."""
+    """The user id that goes with a name: what of it may stand in one (PROTOCOL.md, section 3)."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     return re.sub(r"[^A-Za-z0-9_-]+", ".", plain).strip(".")[:48] or "guest"
 

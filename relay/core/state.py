@@ -180,7 +180,7 @@ class State:
         return None if key is None else self.users[key]
 
     def chat_key(self, user: int, chat_id: str) -> int | None:
-        """Find the chat that a user calls `chat_id` (protocol.md, section 3), if they are in it."""
+        """Find the chat that a user calls `chat_id` (PROTOCOL.md, section 3), if they are in it."""
         peer = self.user_keys.get(chat_id)
         if peer is not None:
             return self.dialog_keys.get((user, peer) if user < peer else (peer, user))

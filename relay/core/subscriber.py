@@ -36,7 +36,7 @@ class Connection(Protocol):
         """Have what was missed read from the log, once what is queued has gone out."""
 
     def close(self, code: int, reason: str) -> None:
-        """End the connection with a close code (protocol.md, section 1)."""
+        """End the connection with a close code (PROTOCOL.md, section 1)."""
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):

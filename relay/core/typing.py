@@ -1,4 +1,4 @@
-"""Who is typing where, and for how long that holds: protocol.md, section 4. In memory only; never written."""
+"""Who is typing where, and for how long that holds: PROTOCOL.md, section 4. In memory only; never written."""
 
 SILENCE = 6.0
 """Seconds after which a typist who says nothing more has stopped."""

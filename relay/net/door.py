@@ -1,6 +1,6 @@
 """The front door: every connection begins here as HTTP, and is answered or handed on as a WebSocket.
 
-Who may come in is decided here (protocol.md, sections 1 and 9): for which host, from which page, by which
+Who may come in is decided here (PROTOCOL.md, sections 1 and 9): for which host, from which page, by which
 token. What a path does is in a module of its own.
 """
 

@@ -1,4 +1,4 @@
-"""The 20-second rule (protocol.md, section 4): one task watches all connections, and none pays for it per frame.
+"""The 20-second rule (PROTOCOL.md, section 4): one task watches all connections, and none pays for it per frame.
 
 Each connection stands in a heap once, under the earliest time at which it could be silent for too long. Who
 was heard from since gets a new place when its time comes.

@@ -17,7 +17,7 @@ FRAMES = 1_024
 HARD_BYTES = 4 * BYTES
 """Bytes from which on nothing more is read from the peer either: it asks and does not listen."""
 STUCK = 30.0
-"""Seconds without any progress after which a peer counts as stuck (protocol.md, section 7)."""
+"""Seconds without any progress after which a peer counts as stuck (PROTOCOL.md, section 7)."""
 WRITE = 131_072
 """Bytes given to the transport at a time while draining."""
 

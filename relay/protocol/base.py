@@ -8,7 +8,7 @@ import msgspec
 class Wire(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
     """A JSON object of the protocol: camelCase on the wire, snake_case here, absent fields left out.
 
-    Unknown fields are ignored (protocol.md, section 2).
+    Unknown fields are ignored (PROTOCOL.md, section 2).
     """
 
 

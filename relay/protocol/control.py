@@ -1,6 +1,6 @@
 """What an admin may ask through the control socket: the same envelopes as on the wire, another table.
 
-The command line speaks these; each is one thing an admin does (design.md, "The command line").
+The command line speaks these; each is one thing an admin does (ARCHITECTURE.md, "The command line").
 """
 
 from typing import Annotated, Any, Literal

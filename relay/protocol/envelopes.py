@@ -1,4 +1,4 @@
-"""The frames themselves: protocol.md, section 2. Each wraps a payload that is decoded by its own type later."""
+"""The frames themselves: PROTOCOL.md, section 2. Each wraps a payload that is decoded by its own type later."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The payloads of the events: those of the relay (protocol.md, section 4) and those of a client (section 5)."""
+"""The payloads of the events: those of the relay (PROTOCOL.md, section 4) and those of a client (section 5)."""
 
 from relay.protocol.base import ClientMessageId, Id, MessageId, Timestamp, Wire
 from relay.protocol.objects import Attachments, ChatListItem, MessageStatus, ReplyTo

@@ -1,4 +1,4 @@
-"""The objects that events and responses carry: protocol.md, section 8."""
+"""The objects that events and responses carry: PROTOCOL.md, section 8."""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,4 @@
-"""The payloads of requests and of their responses: the table of protocol.md, section 5."""
+"""The payloads of requests and of their responses: the table of PROTOCOL.md, section 5."""
 
 from typing import Annotated, Any, Literal, NamedTuple
 

@@ -39,7 +39,7 @@ class Entry(msgspec.Struct, gc=False):
     target: int = 0
     """The message that an edit or a deletion changes, or that a new one replies to; 0 for none."""
     client_key: int | None = None
-    """64 bits of a keyed hash of (chat, actor, client id): what makes a repeat known (protocol.md, section 3)."""
+    """64 bits of a keyed hash of (chat, actor, client id): what makes a repeat known (PROTOCOL.md, section 3)."""
     client_id: str | None = None
     message: str | None = None
     extra: str | None = None

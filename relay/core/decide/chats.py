@@ -1,4 +1,4 @@
-"""The rules of groups and channels: who makes, changes, joins and leaves them (protocol.md, section 5)."""
+"""The rules of groups and channels: who makes, changes, joins and leaves them (PROTOCOL.md, section 5)."""
 
 from typing import Any
 

@@ -83,7 +83,7 @@ class UnknownFact(Exception):
 
 
 def client_key(chat: int, actor: int, client_id: str) -> int:
-    """Hash what makes a message the same one again (protocol.md, section 3) to 64 bits."""
+    """Hash what makes a message the same one again (PROTOCOL.md, section 3) to 64 bits."""
     digest = blake2b(f"{chat} {actor} {client_id}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
 

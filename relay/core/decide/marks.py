@@ -1,4 +1,4 @@
-"""The rules of delivered and read marks: protocol.md, section 6."""
+"""The rules of delivered and read marks: PROTOCOL.md, section 6."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""The rules of messages: sending, editing, deleting (protocol.md, sections 3 and 5)."""
+"""The rules of messages: sending, editing, deleting (PROTOCOL.md, sections 3 and 5)."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
