@@ -156,11 +156,11 @@ def refused(*_arguments, **_options):
 def test_another_authority_keeps_the_one_before(made):
     before = {path.name: path.read_bytes() for path in made.directory.iterdir()}
     kept = made.make(NAMES, NOW)
-    assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in (kept / "tls").iterdir()} == before
     assert load(made.certificate) != x509.load_pem_x509_certificate(before["ca.crt"])
     load(made.leaf).verify_directly_issued_by(load(made.certificate))
     assert kept != made.make(NAMES, NOW)
-    assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in (kept / "tls").iterdir()} == before
 
 
 def test_a_key_that_does_not_fit_its_certificate_is_mended_at_the_next_start(made, tmp_path):

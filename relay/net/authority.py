@@ -179,7 +179,8 @@ class Authority:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             replacing.finish(parent, self._plan)
-            scratch.sweep(self.directory)
+            for place in (parent, self.directory):
+                scratch.sweep(place)
             for name in (AUTHORITY, AUTHORITY_KEY, LEAF, LEAF_KEY):
                 # As earlier relays called what they were writing.
                 (self.directory / f".{name}").unlink(missing_ok=True)
