@@ -378,13 +378,14 @@ def test_a_backup_that_would_fill_the_disk_is_refused(
 
 
 def test_what_killed_backups_left_is_swept_and_a_running_ones_is_not(data: Path, tmp_path: Path) -> None:
-    for name in (".relay-backup-old1", ".relay-restore-old2"):
+    for name in (".relay-backup-ab_cdef1", ".relay-restore-0123abcd", ".relay-notes", ".relay-backup-of-mine"):
         (tmp_path / name / "files").mkdir(parents=True)
         (tmp_path / name / "part.tar").write_bytes(b"half")
     with scratch.folder(tmp_path, "backup") as running_one:
         (running_one / "part.tar").write_bytes(b"half")
         done("backup", tmp_path / "backup.tar", data=data)
-        assert [path for path in tmp_path.iterdir() if path.name.startswith(".")] == [running_one]
+        left = {path.name for path in tmp_path.iterdir() if path.name.startswith(".")}
+        assert left == {running_one.name, ".relay-notes", ".relay-backup-of-mine"}
         assert (running_one / "part.tar").exists()
 
 

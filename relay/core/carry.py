@@ -227,16 +227,16 @@ class Carry:
             for user in list(state.members[key]) if key is not None else ():
                 await self._decided(at, user, commands.MarkRead(key or 0, None))
         for user_id in request.disabled:
-            user = state.user(user_id)
-            if user is not None and not user.disabled and not self._can_sign_in(user):
+            found = state.user(user_id)
+            if found is not None and not found.disabled and not self._can_sign_in(found):
                 await self._decided(at, ADMIN, control.ChangeUser(id=user_id, disabled=True))
         return control.Empty()
 
     def _can_sign_in(self, user: User) -> bool:
         """Whether somebody was here before the import: who was stays as they are."""
         state = self._state
-        ways = (*state.devices.values(), *state.invites.values())
-        return bool(user.password) or any(way.user == user.key for way in ways)
+        owners = [*(one.user for one in state.devices.values()), *(one.user for one in state.invites.values())]
+        return bool(user.password) or user.key in owners
 
     def _key(self, called: str, participants: list[str]) -> int | None:
         state = self._state

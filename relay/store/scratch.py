@@ -6,6 +6,7 @@ process, so that whoever comes next can tell what a dead one left behind. Touche
 
 import fcntl
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from pathlib import Path
 
 PREFIX = ".relay-"
 """What the name of everything begins with that is not in place yet."""
+NAME = re.compile(r"\.relay-(?:backup|export|first|restore|tls|upgrade|write)-[0-9a-z_]{8}")
+"""Those that are swept: backups lie in folders of people's own, where nothing else may go."""
 
 
 def sync(path: Path) -> None:
@@ -79,7 +82,7 @@ def folder(directory: Path, purpose: str) -> Iterator[Path]:
 
     Args:
         directory: where it is made.
-        purpose: a word for its name, for people.
+        purpose: a word for its name, for people; one of those in `NAME`.
 
     Raises:
         OSError: it cannot be made.
@@ -119,33 +122,29 @@ def _hand_over(descriptor: int, directory: Path) -> None:
 def leftovers(directory: Path) -> list[Path]:
     """Name what dead processes left in a directory; it need not be there."""
     found = sorted(directory.glob(f"{PREFIX}*")) if directory.is_dir() else []
-    return [path for path in found if not _in_use(path)]
+    return [path for path in found if NAME.fullmatch(path.name) and _is_left(path)]
 
 
-def _in_use(path: Path) -> bool:
+def _is_left(path: Path) -> bool:
+    """Whether it is a folder that no process has locked, or one that may not be looked at."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except PermissionError:
+        return True
     except OSError:
-        # Not ours to touch, or gone.
-        return not path.exists() or os.geteuid() != 0
+        return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
-        return True
+        return False
     finally:
         os.close(descriptor)
-    return False
+    return True
 
 
 def sweep(directory: Path) -> list[Path]:
     """Remove what dead processes left in a directory; it need not be there. Gives what it removed."""
-    gone = []
-    for path in leftovers(directory):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
-        if not os.path.lexists(path):
-            gone.append(path)
-    return gone
+    found = leftovers(directory)
+    for path in found:
+        shutil.rmtree(path, ignore_errors=True)
+    return [path for path in found if not path.exists()]

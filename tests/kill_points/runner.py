@@ -4,7 +4,7 @@ Started by `test_kill_points.py` with points.c before the C library; every run a
 which has everything imported. Writes a line of JSON for each command: {"scenario", "mode", "points", "tried",
 "failures"}.
 
-    LD_PRELOAD=points.so python runner.py --scenario restore --mode kill --points 50
+    LD_PRELOAD=points.so PYTHONPATH=.:tests python tests/kill_points/runner.py --scenario restore --mode kill
 """
 
 import argparse
@@ -14,25 +14,16 @@ import os
 import random
 import shutil
 import signal
-import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-sys.path[:0] = [
-    str(Path(__file__).resolve().parents[2]),
-    str(Path(__file__).resolve().parents[1]),
-    str(Path(__file__).parent),
-]
-
 import power
-import scenarios
 from scenarios import SCENARIOS, Scenario
 
-import relay.cli.app
-import relay.net.authority
+from relay.cli import app
 
 _shim = ctypes.CDLL(None)
 MODES = ("kill", "half", "power")
@@ -166,21 +157,30 @@ def main() -> None:
     options.add_argument("--mode", action="append", choices=MODES)
     options.add_argument("--points", type=int, default=0, help="how many of each command and mode; 0 for all")
     options.add_argument("--at", type=int, default=0, help="only this one")
-    options.add_argument("--seconds", type=float, default=0.0, help="stop after so many")
+    options.add_argument("--seconds", type=float, default=0.0, help="as many points as fit into so many, spread")
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--keep", type=Path, help="leave what the first failure was seen on here")
     chosen = options.parse_args()
+    # What a command needs is loaded once, and not in every fork.
+    app.build()
     memory = Path("/dev/shm")
     base = Path(tempfile.mkdtemp(prefix="kp", dir=memory if memory.is_dir() else None))
-    end = time.monotonic() + chosen.seconds if chosen.seconds else float("inf")
+    end = time.monotonic() + chosen.seconds
+    left = len(chosen.scenario or SCENARIOS) * len(chosen.mode or MODES)
     try:
         for name in chosen.scenario or SCENARIOS:
             trial = Trial(SCENARIOS[name], base)
             for mode in chosen.mode or MODES:
                 points = trial.points(mode)
                 tried, failures, began = 0, [], time.monotonic()
-                for point in [chosen.at] if chosen.at else spread(points, chosen.points, chosen.seed):
-                    if time.monotonic() > end:
+                # Each gets the same share of the time that is left.
+                enough = began + max(0.0, end - began) / left if chosen.seconds else float("inf")
+                left -= 1
+                some = [chosen.at] if chosen.at else spread(points, chosen.points, chosen.seed)
+                if chosen.seconds:
+                    random.Random(chosen.seed).shuffle(some)
+                for point in some:
+                    if time.monotonic() > enough:
                         break
                     for share in shares(point, every=not chosen.points) if mode == "power" else (None,):
                         tried += 1
@@ -208,9 +208,6 @@ def _call(trial: Trial, point: int) -> str:
     call = trial.calls[point - 1]
     return f"{call.op} {call.path.removeprefix(str(trial.root))} {call.other.removeprefix(str(trial.root))}".rstrip()
 
-
-assert relay.cli.app, relay.net.authority
-assert scenarios
 
 if __name__ == "__main__":
     main()
