@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from relay.store import backup as backups
-from relay.store import restoring, scratch
+from relay.store import replacing, restoring, scratch
 from relay.store.lock import locked
 from tests.command_line import Ran, done, run, running
 
@@ -470,3 +470,59 @@ def test_nobody_is_asked_on_a_pipe(data: Path, tmp_path: Path) -> None:
     ):
         assert run(*command, data=data) == (2, "", f"relay: {question} Say so with --yes\n")
     assert not list(data.glob(".relay-*"))
+
+
+# A restore that was killed.
+
+
+def test_a_restore_that_was_killed_is_finished_by_the_relay_and_named_by_doctor(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup = tmp_path / "backup.tar"
+    done("backup", backup, data=data)
+    done("send", "--as", "anna", "ben", "today", data=data)
+
+    def killed(_directory: Path, _plan: replacing.Plan) -> None:
+        raise OSError(5, "killed here")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(replacing, "finish", killed)
+        assert run("restore", backup, "--yes", "--force", data=data).code == 1
+    found = {finding["what"] for finding in run("doctor", "--json", data=data).json if finding["check"] == "leftovers"}
+    assert "a restore was interrupted" in found
+    with running(data) as relay:
+        assert "finished a restore that was interrupted; what was there before is kept in" in relay.log.read_text()
+        assert "today" not in done("export", data=data).out
+    found = {finding["what"] for finding in run("doctor", "--json", data=data).json if finding["check"] == "leftovers"}
+    assert [what.partition(":")[0] for what in found] == ["stores from before a restore are kept"]
+    done("restore", "--undo", "--yes", "--force", data=data)
+    assert "today" in done("export", data=data).out
+
+
+def test_one_who_only_reads_finishes_a_restore_that_was_killed(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup = tmp_path / "backup.tar"
+    done("backup", backup, data=data)
+    for number, command in enumerate((("check",), ("backup", tmp_path / "other.tar")), 1):
+        with monkeypatch.context() as patched:
+            patched.setattr(replacing, "finish", lambda *_: None)
+            done("restore", backup, "--yes", data=data)
+        done(*command, data=data)
+        assert len(replacing.kept(data, replacing.STORE)) == number
+    with monkeypatch.context() as patched:
+        patched.setattr(replacing, "finish", lambda *_: None)
+        done("restore", backup, "--yes", data=data)
+    with locked(data):
+        for command in (("check",), ("backup", tmp_path / "third.tar")):
+            assert "already has" in said(run(*command, data=data))
+
+
+def test_what_a_killed_command_left_is_named_by_doctor_and_removed_by_the_next(data: Path) -> None:
+    for left in (data / ".relay-restore-01234567", data / "backups" / ".relay-backup-01234567"):
+        (left / "files").mkdir(parents=True)
+    whats = [one["what"] for one in run("doctor", "--json", data=data).json if one["check"] == "leftovers"]
+    assert len(whats) == 2
+    assert all("was left by a command that was killed" in what for what in whats)
+    done("user", "list", data=data)
+    assert not list(data.rglob(".relay-*"))

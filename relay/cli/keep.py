@@ -28,6 +28,8 @@ from relay.store.opening import settle_for_reading
 
 SEEN = 1_000_000
 """How far above all that devices can have seen event ids go on after a restore."""
+UNDER_SYSTEMD = " (where systemd runs it: `systemctl stop relay.socket relay.service`)"
+"""Its socket would start it again for the first who knocks."""
 
 
 def _store(data: Path) -> Path:
@@ -147,7 +149,7 @@ def restore(
     except restoring.CannotRestore as error:
         raise Failure(f"nothing was restored: {error}") from None
     except Locked as error:
-        raise Failure(f"nothing was restored: {error}: stop the relay first") from None
+        raise Failure(f"nothing was restored: {error}: stop the relay first{UNDER_SYSTEMD}") from None
     except OSError as error:
         if file is not None and error.filename == str(file):
             raise cannot_read(file, error) from None
