@@ -35,7 +35,6 @@ def use(data: Path, work: Callable[[Relay], Awaitable[Any]]) -> Any:
 
     async def main() -> Any:
         async with open_relay(data) as relay:
-            await relay.files._remove_unfinished()
             await relay.files._sweep()
             return await work(relay)
 
