@@ -55,7 +55,8 @@ def commit(directory: Path, new: Path, plan: Plan) -> Path | None:
     Raises:
         OSError: the disk fails. What was in place is still there, or `finish` goes on.
     """
-    (new / OLD).mkdir(mode=0o750)
+    # It is there where one was killed that was to bring back what this folder keeps.
+    (new / OLD).mkdir(mode=0o750, exist_ok=True)
     # Whoever goes on after a crash may be the service, which is not root.
     hand_over(directory)
     sync_tree(new)
