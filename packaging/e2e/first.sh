@@ -74,14 +74,16 @@ typed() { # in a new terminal, in the clone
 	mv "$root/opt/line" "$copy"
 	chmod 644 "$copy"
 	# Several relays may run on the machine that lends its network: the port is the one thing that is set.
+	local listen=(RELAY_LISTEN=127.0.0.1:$port)
+	[ -z "${2:-}" ] || listen=()
 	timeout "$limit" chroot "$root" "${user[@]}" env -i $settings ${FIRST_TESTS:+"PYTEST_ADDOPTS=$FIRST_TESTS"} \
 		HOME="$home" LANG=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-		RELAY_LISTEN=127.0.0.1:$port bash -e "/opt/$(basename "$copy")" </dev/null
+		"${listen[@]}" bash -e "/opt/$(basename "$copy")" </dev/null
 }
 log() { echo "$root/opt/$1.log"; }
 run() { # a block that ends by itself
 	local before=$SECONDS
-	typed "$(block "$1")" >"$(log "$1")" 2>&1 || fail "the README's $1" "$(log "$1")"
+	typed "$(block "$1")" alone >"$(log "$1")" 2>&1 || fail "the README's $1" "$(log "$1")"
 	say "ok  " "the README's $1 ($((SECONDS - before)) s)"
 }
 serve() { # a block that starts a relay; then its first screen, and a message

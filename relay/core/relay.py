@@ -22,7 +22,7 @@ from relay.core.searching import Searching
 from relay.core.service import Service
 from relay.core.state import State
 from relay.settings import Limits, Settings
-from relay.store import database, emptied, queries
+from relay.store import database, emptied, queries, writer
 from relay.store.lock import locked
 from relay.store.log import Log
 from relay.store.upgrade import upgrade
@@ -98,6 +98,7 @@ async def open_relay(
         emptied.refuse(path)
         async with database.connect(path, writing=True) as writing:
             await upgrade(writing, path)
+            await writer.sign(writing)
             async with (
                 database.connect(path, writing=False) as reading,
                 # Nobody's reading may hold up the writer, and no search anybody's reading.
