@@ -1,4 +1,4 @@
-"""Stores as released relays wrote them, and what they must still say: `tests/data/stores/VERSION.tar.xz` and `.json`.
+"""Stores as released relays wrote them, and what they must still say: `tests/data/stores/VERSION.tar.xz` and `.json.xz`.
 
     uv run python tests/kept_stores.py /path/to/that/relay
 
@@ -11,6 +11,7 @@ import base64
 import contextlib
 import hashlib
 import json
+import lzma
 import os
 import random
 import re
@@ -144,11 +145,13 @@ def fill(relay: Command, data: Path) -> dict[str, Any]:
         news = json.loads(do("chat", "create", "News", "ben", "emil", "--owner", "anna", "--type", "channel", "--json"))
         group, channel = (one.get("chatId") or one["id"] for one in (ops, news))
         with Talker(url, tokens["anna"]) as anna, Talker(url, tokens["ben"]) as ben:
-            for number in range(150):
-                (anna if number % 3 else ben).say(group, f"{number} {text}")
+            for number in range(400):
+                (anna if number % 3 else ben).say(group, f"{number} {text[: 60 + number % 90]}")
             ben.ask("read", chatId=group)
-        do("prune", "--max-bytes", str((data / "relay.db").stat().st_size * 19 // 20), "--yes")
+    # Stopped, so that the file is all there is; the older part of what was said goes.
+    do("prune", "--max-bytes", str((data / "relay.db").stat().st_size * 7 // 8), "--yes")
 
+    with serving(relay, data) as url:
         with (
             Talker(url, tokens["anna"]) as anna,
             Talker(url, tokens["ben"]) as ben,
@@ -273,7 +276,7 @@ def unpack(name: str, target: Path) -> dict[str, Any]:
     """Lay a kept store out as a data directory; gives what is known of it."""
     with tarfile.open(STORES / f"{name}.tar.xz") as archive:
         archive.extractall(target, filter="data")
-    return dict(json.loads((STORES / f"{name}.json").read_text()))
+    return dict(json.loads(lzma.decompress((STORES / f"{name}.json.xz").read_bytes())))
 
 
 def main(relay: Command) -> None:
@@ -293,7 +296,9 @@ def main(relay: Command) -> None:
         with tarfile.open(STORES / f"{version}.tar.xz", "w:xz") as archive:
             archive.add(data, ".")
         known = {"secrets": secrets, "answers": found, "events": events}
-        (STORES / f"{version}.json").write_text(json.dumps(known, ensure_ascii=False, indent=1) + "\n")
+        (STORES / f"{version}.json.xz").write_bytes(
+            lzma.compress(json.dumps(known, ensure_ascii=False, indent=1).encode())
+        )
         print(f"{STORES / version}.tar.xz: {(STORES / f'{version}.tar.xz').stat().st_size} bytes")
 
 
