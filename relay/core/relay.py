@@ -12,7 +12,8 @@ import trio
 
 from relay.core import snapshot
 from relay.core.admin import Admin
-from relay.core.clock import Clock, wall_clock
+from relay.core.clock import Clock, RelayClock
+from relay.core.clock_proof import machine_proof
 from relay.core.files import Files
 from relay.core.hub import Frame, Hub
 from relay.core.meter import Lags, Meter
@@ -46,7 +47,7 @@ class Relay:
         hub: Hub,
         reading: database.Connection,
         searching: Searching,
-        clock: Clock,
+        clock: RelayClock,
         settings: Settings,
         lags: Lags,
     ) -> None:
@@ -76,13 +77,14 @@ class Relay:
 
 @asynccontextmanager
 async def open_relay(
-    data: Path, *, clock: Clock = wall_clock, frame: Frame = bytes, settings: Settings | None = None
+    data: Path, *, clock: Clock | None = None, frame: Frame = bytes, settings: Settings | None = None
 ) -> AsyncIterator[Relay]:
     """Open a data directory under its lock, make its file if there is none, and run the log's writer.
 
     On the way out all that waits is written. Args:
         data: the directory; it must exist.
-        clock: gives the time, Unix milliseconds.
+        clock: gives the time, Unix milliseconds, and is believed; the machine's, as far as it can be, where None is
+            given (see `RelayClock`).
         frame: makes a frame of a message, for whoever connects.
         settings: those in force; the defaults, and no limit of requests, where None is given.
 
@@ -93,6 +95,8 @@ async def open_relay(
         CannotUpgrade: an older one did, and the file cannot be brought to this one's version.
         sqlite3.Error: the file cannot be opened, or is damaged.
     """
+    settings = settings or Settings(limits=Limits(requests_per_second=0))
+    time = _relay_clock(clock, settings)
     with locked(data), _ungrouped():
         path = data / "relay.db"
         emptied.refuse(path)
@@ -105,12 +109,12 @@ async def open_relay(
                 database.connect(path, writing=False) as finding,
             ):
                 state = snapshot.load(await queries.snapshot(reading))
-                hub = Hub(state, clock, frame)
+                hub = Hub(state, time, frame)
                 rules = Rules(state, hub)
                 await _fold(reading, state, rules)
                 log = Log(writing, looking, rules, await queries.cursors(reading))
-                settings = settings or Settings(limits=Limits(requests_per_second=0))
-                relay = Relay(data, state, log, hub, reading, Searching(finding), clock, settings, rules.lags)
+                time.begin(state.at)
+                relay = Relay(data, state, log, hub, reading, Searching(finding), time, settings, rules.lags)
                 rules.loosened = relay.files.loosen
                 async with trio.open_nursery() as nursery:
                     await nursery.start(log.run)
@@ -118,6 +122,14 @@ async def open_relay(
                         yield relay
                     finally:
                         log.stop()
+
+
+def _relay_clock(clock: Clock | None, settings: Settings) -> RelayClock:
+    if isinstance(clock, RelayClock):
+        return clock
+    if clock is not None:
+        return RelayClock(lambda: "whoever opened the relay", wall=clock, elapsed=lambda: 0)
+    return RelayClock(machine_proof, days=lambda: settings.clock.plausible_days)
 
 
 @contextmanager

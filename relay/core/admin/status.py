@@ -7,6 +7,7 @@ from operator import itemgetter
 import trio
 
 from relay import __version__
+from relay.core.clock import RelayClock
 from relay.core.meter import Meter, memory_bytes
 from relay.core.presence import Presence
 from relay.core.state import State
@@ -35,7 +36,10 @@ class Running:
 class Status:
     """How the relay is."""
 
-    def __init__(self, state: State, log: Log, presence: Presence, meter: Meter, running: Running) -> None:
+    def __init__(
+        self, state: State, log: Log, presence: Presence, meter: Meter, running: Running, clock: RelayClock
+    ) -> None:
+        self._clock = clock
         self._state = state
         self._log = log
         self._presence = presence
@@ -83,6 +87,8 @@ class Status:
             disk_seconds_left=meter.seconds_left(),
             memory_bytes=memory_bytes(),
             cpu=rates.cpu,
+            clock_ahead=max(0, self._clock.off()) / 1_000,
+            log_ahead=self._clock.behind(state.at) / 1_000,
         )
 
     def _slow_readers(self, there: Iterable[Subscriber]) -> list[control.SlowReader]:
