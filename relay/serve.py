@@ -206,6 +206,7 @@ async def serve(data: Path, loaded: Loaded) -> None:
             nursery.start_soon(_reload_on_signal, loaded)
             nursery.start_soon(relay.meter.run)
             nursery.start_soon(relay.retention.run)
+            nursery.start_soon(relay.room.run)
             nursery.start_soon(Hooks(relay).run)
             relay.admin.running.url = _nearest(_urls(listeners, secure=settings.tls.on)[0])
             relay.admin.running.plain_url = _nearest(_urls(listeners, secure=False)[0])

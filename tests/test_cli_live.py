@@ -45,6 +45,7 @@ STATUS = {
     "messagesPerSecond", "deliveriesPerSecond", "requestsPerSecond", "medianLag", "highLag", "batchSize", "commitMs",
     "writeFailing", "writeFailures", "outboxBytes", "slowReaders", "lastEvent", "storeBytes", "walBytes", "diskFree",
     "diskSecondsLeft", "memoryBytes", "cpu", "clockAhead", "logAhead",
+    "diskFull", "reserveBytes",
 }  # fmt: skip
 
 

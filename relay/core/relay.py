@@ -18,6 +18,7 @@ from relay.core.files import Files
 from relay.core.hub import Frame, Hub
 from relay.core.meter import Lags, Meter
 from relay.core.retention import Retention
+from relay.core.room import Room
 from relay.core.rules import Rules
 from relay.core.searching import Searching
 from relay.core.service import Service
@@ -26,6 +27,7 @@ from relay.settings import Limits, Settings
 from relay.store import database, emptied, queries
 from relay.store.lock import locked
 from relay.store.log import Log
+from relay.store.reserve import Reserve
 from relay.store.upgrade import upgrade
 
 logger = logging.getLogger(__name__)
@@ -50,6 +52,7 @@ class Relay:
         clock: RelayClock,
         settings: Settings,
         lags: Lags,
+        reserve: Reserve,
     ) -> None:
         self.data = data
         self.settings = settings
@@ -62,6 +65,8 @@ class Relay:
         self.service = Service(state, log, hub, reading, searching, clock, settings)
         self.files = Files(data / "files", state, log, reading, clock, settings.files)
         self.meter = Meter(data, log, hub, lags)
+        self.room = Room(reserve, log)
+        self.retention.freeing = self.room.freeing
         self.admin = Admin(
             state,
             log,
@@ -72,7 +77,14 @@ class Relay:
             self.service,
             self.retention.prune,
             self.files,
+            self.room,
         )
+
+    def stop(self) -> None:
+        """Take up nothing new, and let `log.run` return once everything that waits is written."""
+        if not self.log.stopping:
+            self.room.stop()
+            self.log.stop()
 
 
 @asynccontextmanager
@@ -98,6 +110,10 @@ async def open_relay(
     settings = settings or Settings(limits=Limits(requests_per_second=0))
     time = _relay_clock(clock, settings)
     with locked(data), _ungrouped():
+        reserve = Reserve(data, settings.store.reserve_bytes)
+        spent = reserve.disk_is_full
+        if spent:
+            reserve.spend()
         path = data / "relay.db"
         emptied.refuse(path)
         async with database.connect(path, writing=True) as writing:
@@ -114,14 +130,18 @@ async def open_relay(
                 await _fold(reading, state, rules)
                 log = Log(writing, looking, rules, await queries.cursors(reading))
                 time.begin(state.at)
-                relay = Relay(data, state, log, hub, reading, Searching(finding), time, settings, rules.lags)
+                relay = Relay(data, state, log, hub, reading, Searching(finding), time, settings, rules.lags, reserve)
                 rules.loosened = relay.files.loosen
                 async with trio.open_nursery() as nursery:
                     await nursery.start(log.run)
+                    relay.room.begin()
                     try:
                         yield relay
                     finally:
-                        log.stop()
+                        relay.stop()
+        if spent or reserve.short:
+            # SQLite's log is gone now, and there may be room again for the next start.
+            reserve.fill()
 
 
 def _relay_clock(clock: Clock | None, settings: Settings) -> RelayClock:

@@ -5,6 +5,8 @@ Decides when and what; the log's writer does it, a little between two batches.
 
 import logging
 import sqlite3
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 
 import trio
@@ -41,13 +43,16 @@ class Retention:
         self._reading = reading
         self._clock = clock
         self._kept = kept
+        self.freeing: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
+        """Gives what frees the disk room to work in; see `Room.freeing`."""
 
     async def run(self) -> None:
         """Look after it, for ever."""
         while True:
             try:
-                await self.erase_gone()
-                await self.prune()
+                async with self.freeing():
+                    await self.erase_gone()
+                    await self.prune()
             except (sqlite3.Error, RelayError) as error:
                 # Where the disk is full people must still be able to read.
                 logger.warning("cannot remove old messages now: %s", error)

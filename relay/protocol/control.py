@@ -401,6 +401,10 @@ class Status(Wire, frozen=True, kw_only=True, omit_defaults=False):
     memory_bytes: int
     cpu: float
     """Share of one core."""
+    disk_full: bool = False
+    """Whether people can only read, since the disk has no more room than is set aside."""
+    reserve_bytes: int = 0
+    """What is set aside on the disk."""
     clock_ahead: float = 0.0
     """Seconds that the machine's clock is ahead of the relay's time while nothing vouches for it, else 0."""
     log_ahead: float = 0.0

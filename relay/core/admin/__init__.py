@@ -21,6 +21,7 @@ from relay.core.clock import RelayClock
 from relay.core.files import Files
 from relay.core.hub import Hub
 from relay.core.meter import Meter
+from relay.core.room import FREEING, Room
 from relay.core.service import Service
 from relay.core.state import State
 from relay.protocol import control
@@ -59,16 +60,20 @@ class Admin:
         service: Service,
         prune: Prune,
         files: Files,
+        room: Room,
     ) -> None:
         self.running = Running()
         self._prune = prune
+        self.data = meter.data
+        """The data directory, as it is named to an admin."""
         self._clock = clock
+        self._room = room
         self._decided = decided = AsAdmin(log, clock)
         signing_in = service.signing_in
         people = People(state, decided, hub.presence, log.cursors, signing_in, service.lend, self.running)
         hooks = Hooks(state, decided, signing_in)
         chats = Chats(state, decided)
-        status = Status(state, log, hub.presence, meter, self.running, clock)
+        status = Status(state, log, hub.presence, meter, self.running, clock, room)
         watching = Watching(state, hub, reading)
         carry = Carry(state, log, reading, clock, files)
         self._handlers: dict[str, Handler] = {
@@ -121,6 +126,9 @@ class Admin:
         Raises:
             RelayError: what is wrong, for a person.
         """
+        if name in FREEING:
+            async with self._room.freeing():
+                return await self._handlers[name](payload)
         many = self._giving_much.get(name)
         return await (self._handlers[name](payload) if many is None else many(payload, item))
 
