@@ -8,19 +8,20 @@ import logging
 import secrets
 import sqlite3
 import uuid
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 import msgspec
 import trio
 
-from relay.core import commands, render
+from relay.core import commands, limits, render
 from relay.core.clock import Clock
 from relay.core.commands import Command
 from relay.core.decide import ChatChanged, DeviceChanged, UserChanged
 from relay.core.hub import Hub
 from relay.core.limits import RateLimit
 from relay.core.searching import Searching
+from relay.core.share import Shares
 from relay.core.sign_in import SignIn, new_token, token_hash
 from relay.core.state import Chat, State
 from relay.core.subscriber import Receipt, Subscriber
@@ -43,7 +44,9 @@ NO_DEVICE = 0
 """The device of a lent token: it has no cursor."""
 
 Reply = Callable[[object], None]
-Handler = Callable[["Service", Subscriber, Any, Reply], Awaitable[None] | None]
+Waiting = Coroutine[Any, Any, None]
+"""What is still to be awaited of an answer."""
+Handler = Callable[["Service", Subscriber, Any, Reply], Waiting | None]
 
 
 def new_chat_id() -> str:
@@ -77,6 +80,9 @@ class Service:
         self.clock = clock
         self.settings = settings
         self.limit = RateLimit(settings.limits)
+        self.pace = RateLimit(settings.limits, limits.FRAMES)
+        """Frames of any kind, whatever they say."""
+        self.shares = Shares()
         self.signing_in = SignIn(state, log, clock, settings.auth)
         self._lent: dict[str, tuple[int, float]] = {}
         self._unsettled: list[Subscriber] = []
@@ -158,7 +164,7 @@ class Service:
 
     # Frames.
 
-    def take(self, subscriber: Subscriber, frame: bytes, now: float) -> Awaitable[None] | None:
+    def take(self, subscriber: Subscriber, frame: bytes, now: float) -> Waiting | None:
         """Handle one text message of a client's that came at `now`, trio's time.
 
         Returns:
@@ -216,11 +222,15 @@ class Service:
             if device != NO_DEVICE:
                 self.log.keep_cursor(device, subscriber.cursor, now)
 
-    def _request(self, subscriber: Subscriber, request: Request, now: float) -> Awaitable[None] | None:
+    def _request(self, subscriber: Subscriber, request: Request, now: float) -> Waiting | None:
         def reply(answer: object) -> None:
             self._respond(subscriber, request.id, answer)
 
-        wait = self.limit.take(subscriber.user, now)
+        weight = limits.WEIGHTS.get(request.payload_type, 1.0)
+        size = len(request.payload)
+        if size > limits.REQUEST_BYTES:
+            weight += size / limits.REQUEST_BYTES
+        wait = self.limit.take(subscriber.user, now, weight)
         if wait:
             reply(RelayError.rate_limited(wait))
             return None
@@ -236,7 +246,7 @@ class Service:
             return None
         return None if waiting is None else self._awaited(waiting, reply, request.payload_type)
 
-    async def _awaited(self, waiting: Awaitable[None], reply: Reply, what: str) -> None:
+    async def _awaited(self, waiting: Waiting, reply: Reply, what: str) -> None:
         try:
             await waiting
         except RelayError as error:
@@ -254,6 +264,8 @@ class Service:
             payload = codec.refusal(request_id, now, answer.error)
         else:
             payload = codec.response(request_id, now, answer)
+            if len(payload) > limits.ANSWER_BYTES:
+                self.limit.charge(subscriber.user, trio.current_time(), len(payload) / limits.ANSWER_BYTES)
         self.hub.send(subscriber.outlet, payload)
 
     def _client_event(self, subscriber: Subscriber, event: ClientEvent, now: float) -> None:
