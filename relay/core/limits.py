@@ -3,6 +3,8 @@
 Pure: the time is handed in.
 """
 
+from typing import Protocol
+
 from relay.settings import Limits
 
 _ROUNDING = 1e-6
@@ -18,27 +20,71 @@ WEIGHTS = {
     "chats": 8.0,
     "users": 4.0,
     "devices": 2.0,
-    "edit": 4.0,
-    "delete": 4.0,
+    "edit": 16.0,
+    "delete": 16.0,
     "createChat": 16.0,
     "updateChat": 16.0,
     "addParticipants": 16.0,
     "removeParticipants": 16.0,
     "leaveChat": 16.0,
     "deleteChat": 16.0,
-    "profile": 4.0,
+    "profile": 16.0,
     "revokeDevice": 16.0,
     "invite": 16.0,
 }
 """Requests that a request counts as, by what it costs before its size is known; any other counts as one."""
+IN_TURN = frozenset(
+    {
+        "edit",
+        "delete",
+        "createChat",
+        "updateChat",
+        "addParticipants",
+        "removeParticipants",
+        "leaveChat",
+        "deleteChat",
+        "profile",
+        "revokeDevice",
+    }
+)
+"""Requests of which one user has one under way at a time: each is a commit of its own, and others wait for it."""
 ANSWER_BYTES = 2_048
 """Bytes of an answer that count as one request more."""
 REQUEST_BYTES = 512
 """Bytes of a request that count as one more: what is said is written, indexed and told."""
 TOLD = 8
 """Connections that are told of a message which count as one request more."""
-CONNECTING = 50.0
-"""Requests that a new connection counts as: it is told who is online, and replayed to."""
+DAY = 86_400.0
+"""Seconds."""
+
+
+class Rate(Protocol):
+    """How fast a bucket fills, and how much it holds."""
+
+    @property
+    def requests_per_second(self) -> float:
+        """Tokens that come each second; 0 for no limit."""
+
+    @property
+    def burst(self) -> float:
+        """Tokens of a full bucket."""
+
+
+class GroupsPerDay:
+    """As a rate, how many groups one user may make."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+
+    @property
+    def requests_per_second(self) -> float:
+        """See `Rate`."""
+        return self._limits.groups_per_day / DAY
+
+    @property
+    def burst(self) -> float:
+        """See `Rate`."""
+        return self._limits.groups_per_day
 
 
 class RateLimit:
@@ -47,11 +93,11 @@ class RateLimit:
     Of a bucket only the time is kept at which it will be full again, and of a full one nothing after `sweep`.
     """
 
-    def __init__(self, limits: Limits, times: float = 1.0) -> None:
+    def __init__(self, limits: Rate, times: float = 1.0) -> None:
         """Make buckets that are all full.
 
         Args:
-            limits: the settings.
+            limits: the settings, or what has the same two fields.
             times: how many tokens a bucket has for each request that the settings allow.
         """
         self._limits = limits

@@ -14,6 +14,8 @@ WAITING_BYTES = 4 * 2**20
 """Bytes that may wait for one user in all outboxes before more of their requests are taken up."""
 PIECES_BYTES = 2 * 2**20
 """Bytes of unfinished messages that one user's connections may hold together."""
+UNANSWERED = 256
+"""Commands of one user's that may wait for the log's writer: a batch is decided in one go, and others wait for it."""
 ALL_PIECES_BYTES = 32 * 2**20
 """The same for everybody's connections: beyond it, who holds most has to let go."""
 
@@ -39,12 +41,14 @@ class Share:
         self.pieces: Counter[Holder] = Counter()
         """Bytes of unfinished messages, by connection."""
         self.pieces_bytes = 0
+        self.unanswered = 0
+        """Commands that wait for the log."""
         self._progress: trio.Event | None = None
 
     @property
     def crowded(self) -> bool:
         """Whether too much waits for this user."""
-        return sum(holder.waiting_bytes for holder in self.holders) >= WAITING_BYTES
+        return self.unanswered >= UNANSWERED or sum(holder.waiting_bytes for holder in self.holders) >= WAITING_BYTES
 
     def went_out(self) -> None:
         """Something that waited has gone out, or was given up."""

@@ -14,7 +14,7 @@ from typing import Any
 import trio
 
 from relay.core.service import Service
-from relay.core.share import Share
+from relay.core.share import UNANSWERED, Share
 from relay.core.subscriber import Subscriber
 from relay.net import frames
 from relay.net.liveness import Liveness
@@ -96,7 +96,7 @@ class Session:
         self.heard = trio.current_time()
         """When bytes last came from the peer, trio's time."""
 
-    async def run(self, user: int, device: int, position: int, received: bytes) -> None:
+    async def run(self, user: int, device: int, position: int, received: bytes, version: int = 1) -> None:
         """Serve the connection until it ends.
 
         Args:
@@ -104,17 +104,18 @@ class Session:
             device: from which device.
             position: the last event id that the device has.
             received: what came after the handshake in the same read.
+            version: of the protocol, that the client speaks.
         """
         with self._service.shares.of(user, self) as share:
             self._share = share
-            await self._serve(user, device, position, received)
+            await self._serve(user, device, position, received, version)
 
-    async def _serve(self, user: int, device: int, position: int, received: bytes) -> None:
+    async def _serve(self, user: int, device: int, position: int, received: bytes, version: int) -> None:
         hub = self._service.hub
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             self._outbox = Outbox(self._transport, nursery, self._stuck, self._share.went_out)
-            subscriber = Subscriber(hub.next_number(), user, device, self._outbox, self, position)
+            subscriber = Subscriber(hub.next_number(), user, device, self._outbox, self, position, version, self._share)
             self._subscriber = subscriber
             hub.arrive(subscriber)
             self._liveness.watch(self)
@@ -147,7 +148,7 @@ class Session:
     def _take_read(self, data: bytes) -> Awaitable[None] | None:
         """Handle all messages of a read; give what is still to be awaited."""
         now = self.heard = trio.current_time()
-        service, decoder, outbox = self._service, self._decoder, self._outbox
+        service, decoder, outbox, share = self._service, self._decoder, self._outbox, self._share
         service.log.note_read(len(data))
         messages = decoder.feed(data)
         if decoder.held != self._held:
@@ -160,7 +161,7 @@ class Session:
             return self._take_rest(None, rest, pause)
         for opcode, payload in rest:
             waiting = self._take(opcode, payload)
-            if waiting is not None or outbox.overflowing:
+            if waiting is not None or outbox.overflowing or share.unanswered >= UNANSWERED:
                 return self._take_rest(waiting, rest)
         return self._end_read()
 
@@ -180,7 +181,7 @@ class Session:
         if pause:
             await trio.sleep(pause)
         for count, (opcode, payload) in enumerate(messages, 1):
-            if self._outbox.overflowing:
+            if self._outbox.overflowing or self._share.unanswered >= UNANSWERED:
                 await self._hold_back()
             more = self._take(opcode, payload)
             if more is not None:
@@ -231,7 +232,9 @@ class Session:
         if violation is not None:
             self.close(violation.code, violation.reason)
         service.hub.flush()
-        return self._hold_back() if service.log.full or self._outbox.overflowing else None
+        if service.log.full or self._outbox.overflowing or self._share.unanswered >= UNANSWERED:
+            return self._hold_back()
+        return None
 
     async def _hold_back(self) -> None:
         """Take nothing more from the peer before there is room for it."""
@@ -240,6 +243,7 @@ class Session:
         await self._service.log.room()
         if self._outbox.overflowing:
             await self._outbox.drained()
+        await self._share.room()
         self._answering = before
         self.heard = trio.current_time()
 
