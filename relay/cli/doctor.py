@@ -386,6 +386,13 @@ def _damage(path: Path) -> str:
         return str(error)
 
 
+def _leftovers(patient: Patient) -> Iterator[Finding]:
+    from relay.cli.leftovers import examine
+
+    for left in examine(patient.data):
+        yield Finding("leftovers", left.level, left.what, left.advice)
+
+
 # Certificates and systemd.
 
 
@@ -454,6 +461,7 @@ CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
     _disk,
     _permissions,
     _sqlite,
+    _leftovers,
     _certificate,
     _systemd,
     _journal,
