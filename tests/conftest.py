@@ -1,7 +1,12 @@
 """Options of the whole test suite."""
 
+import os
+
 import pytest
 from hypothesis import settings
+
+# A store of each of many tests is kept for a while: what each sets aside should be little.
+os.environ.setdefault("RELAY_STORE_RESERVE_BYTES", str(2**16))
 
 # How long one example takes says more about who else uses the machine than about the code.
 settings.register_profile("relay", deadline=None)

@@ -115,7 +115,11 @@ class Carry:
     # In.
 
     async def _decided(self, at: int, user: int, request: Any, made_up: str = "") -> Any:
-        return await decided(self._log, Command(at, user, 0, request, made_up=made_up))
+        return await decided(self._log, Command(self._past(at), user, 0, request, made_up=made_up))
+
+    def _past(self, at: int) -> int:
+        """Take no time from elsewhere that is still to come: the log's would be ahead of everybody's until then."""
+        return min(at, self._clock())
 
     async def _all_decided(self, batch: list[Command]) -> None:
         """Append commands in one turn and wait for all. Raises what the first was refused with."""
@@ -216,7 +220,7 @@ class Carry:
             attachments=message.attachments,
             reply_to=message.reply_to,
         )
-        return Command(message.at, sender.key, 0, request)
+        return Command(self._past(message.at), sender.key, 0, request)
 
     async def bring_end(self, request: control.BringEnd) -> object:
         """Count all of these chats as read, and keep those out who may not sign in."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import trio
 
+from relay.core.clock import Clock, wall_clock
 from relay.net import authority
 from relay.net.authority import Authority, CannotMake
 from relay.net.names import addresses, canonical, hostnames
@@ -32,13 +33,16 @@ def all_names(settings: Tls, listener: socket.socket | None = None) -> list[str]
 class Certificates:
     """The certificate in use."""
 
-    def __init__(self, data: Path, settings: Tls, listener: socket.socket | None = None) -> None:
+    def __init__(
+        self, data: Path, settings: Tls, listener: socket.socket | None = None, clock: Clock = wall_clock
+    ) -> None:
         """Load it.
 
         Args:
             data: the data directory.
             settings: which certificate.
             listener: see `names.lan_address`.
+            clock: gives a time that is not in the future, Unix milliseconds.
 
         Raises:
             CannotMake: there is none, or it cannot be used.
@@ -46,6 +50,7 @@ class Certificates:
         """
         self._settings = settings
         self._listener = listener
+        self._clock = clock
         self.authority = Authority(data / FOLDER)
         self.own = not settings.certificate
         """Whether it is by the relay's own authority."""
@@ -79,7 +84,7 @@ class Certificates:
 
     def _renew(self) -> None:
         """Make the relay's certificate anew where it ends soon or the machine has another address."""
-        now = dt.datetime.now(dt.UTC)
+        now = dt.datetime.fromtimestamp(self._clock() / 1_000, dt.UTC)
         names = all_names(self._settings, self._listener)
         try:
             fits = self.authority.fits

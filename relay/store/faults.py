@@ -59,7 +59,7 @@ def _what_helps(data: Path) -> str:
         if is_read_only(data):
             return "mount its disk for writing"
         if not shutil.disk_usage(data).free:
-            return "its disk is full, make room there"
+            return "its disk is full, and what was set aside is spent: move other files away from it"
     except OSError:
         return "see whether its disk is there"
     if not os.access(data, os.W_OK | os.X_OK):
