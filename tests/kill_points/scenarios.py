@@ -5,7 +5,6 @@ was started on it, and says whether the run had taken effect.
 """
 
 import hashlib
-import os
 import shutil
 import sqlite3
 import tarfile
@@ -30,8 +29,8 @@ from tests.command_line import done
 
 RESERVE = 20_000
 """Bytes set aside: as for a real disk, but quick to copy."""
-os.environ["RELAY_STORE_RESERVE_BYTES"] = str(RESERVE)
-os.environ["RELAY_CLOCK_PLAUSIBLE_DAYS"] = "3650"
+ENVIRONMENT = {"RELAY_STORE_RESERVE_BYTES": str(RESERVE), "RELAY_CLOCK_PLAUSIBLE_DAYS": "3650"}
+"""For the commands: the reserve, and old messages that may be pruned without a clock that somebody vouches for."""
 SETTINGS = Settings(store=Store(reserve_bytes=RESERVE), limits=Limits(requests_per_second=0))
 NAMES = ["chat.office.lan", "127.0.0.1"]
 
