@@ -20,6 +20,7 @@ from relay.core.clock import Clock
 from relay.core.files import Files
 from relay.core.hub import Hub
 from relay.core.meter import Meter
+from relay.core.retention import Pruned
 from relay.core.service import Service
 from relay.core.state import State
 from relay.protocol import control
@@ -39,8 +40,8 @@ async def nobody(_item: object) -> None:
 class Prune(Protocol):
     """Removes old messages; see `Retention.prune`."""
 
-    async def __call__(self, *, days: int | None, max_bytes: int | None) -> int:
-        """Give how many entries were removed."""
+    async def __call__(self, *, days: int | None, max_bytes: int | None) -> Pruned:
+        """Give what was removed and what is left."""
 
 
 class Admin:
@@ -121,4 +122,5 @@ class Admin:
         return await (self._handlers[name](payload) if many is None else many(payload, item))
 
     async def _prune_now(self, request: control.Prune) -> object:
-        return control.Pruned(removed=await self._prune(days=request.days, max_bytes=request.max_bytes))
+        pruned = await self._prune(days=request.days, max_bytes=request.max_bytes)
+        return control.Pruned(removed=pruned.removed, bytes=pruned.bytes, too_large=pruned.too_large)
