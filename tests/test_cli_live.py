@@ -43,7 +43,8 @@ def wait_for(what: Callable[[], object], seconds: float = 10.0) -> None:
 STATUS = {
     "version", "pid", "data", "url", "uptime", "connections", "maxConnections", "users", "usersOnline", "chats",
     "messagesPerSecond", "deliveriesPerSecond", "requestsPerSecond", "medianLag", "highLag", "batchSize", "commitMs",
-    "writeFailing", "longestWait", "writingFor", "writeFailures", "outboxBytes", "slowReaders", "lastEvent", "storeBytes", "walBytes", "diskFree",
+    "writeFailing", "longestWait", "writingFor",
+    "writeFailures", "outboxBytes", "slowReaders", "lastEvent", "storeBytes", "walBytes", "diskFree",
     "diskSecondsLeft", "memoryBytes", "cpu",
 }  # fmt: skip
 

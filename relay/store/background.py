@@ -102,6 +102,11 @@ class Background:
         self._asked.append(asked)
         return asked
 
+    def withdraw(self, asked: _Asked) -> None:
+        """Forget a chore that nobody waits for any more, unless it was begun."""
+        if asked in self._asked:
+            self._asked.remove(asked)
+
     def want_snapshot(self) -> trio.Event:
         """Have a round of the snapshot begin; the event is set when it is over."""
         wanted = trio.Event()

@@ -257,7 +257,10 @@ class Log:
         """
         asked = self._background.ask(chore, work, hurried=hurried)
         self._work.set()
-        await asked.done.wait()
+        try:
+            await asked.done.wait()
+        finally:
+            self._background.withdraw(asked)
         if isinstance(asked.outcome[0], Exception):
             raise asked.outcome[0]
         return asked.outcome[0]  # type: ignore[no-any-return]
