@@ -25,12 +25,12 @@ SLOW_WRITE = 5.0
 """Seconds that a write may take."""
 CAUSES = {
     "sync": "writing to the disk (sync)",
-    "checkpoint": "the write-ahead log was copied back (checkpoint)",
-    "prune": "old messages were removed (prune)",
-    "index": "the full-text index was written (index)",
+    "checkpoint": "the log was copied back (checkpoint)",
+    "prune": "messages were removed (prune)",
+    "index": "words were indexed (index)",
     "snapshot": "the state was written (snapshot)",
-    "filing": "client ids were written (filing)",
-    "loop": "the relay was busy itself (loop)",
+    "filing": "client ids were filed (filing)",
+    "loop": "the relay was busy (loop)",
 }
 """What a wait was for, in words."""
 BARS = " ▁▂▃▄▅▆▇█"
@@ -104,7 +104,7 @@ def _longest(wait: control.LongestWait | None) -> str:
     if wait is None:
         return "nobody sent anything in the last hour"
     why = CAUSES.get(wait.cause, wait.cause)
-    return f"at most {wait.ms:,.0f} ms for an answer in the last hour, {duration(wait.seconds_ago)} ago: {why}"
+    return f"{wait.ms:,.0f} ms at most in the last hour: {why}"
 
 
 def _reader(one: control.SlowReader) -> str:
