@@ -6,6 +6,7 @@ Decides when and what; the log's writer does it, a little between two batches.
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from typing import NamedTuple, TypeVar
 
@@ -13,7 +14,7 @@ import trio
 
 from relay.core import snapshot
 from relay.core.asking import decided
-from relay.core.clock import Clock
+from relay.core.clock import RelayClock
 from relay.core.commands import ADMIN, Command, PruneChats, PruneHistory
 from relay.core.state import State
 from relay.protocol.errors import RelayError
@@ -54,7 +55,7 @@ class Pruned(NamedTuple):
 class Retention:
     """What is kept, and for how long."""
 
-    def __init__(self, state: State, log: Log, reading: Connection, clock: Clock, kept: Kept) -> None:
+    def __init__(self, state: State, log: Log, reading: Connection, clock: RelayClock, kept: Kept) -> None:
         self._state = state
         self._log = log
         self._reading = reading
@@ -64,13 +65,16 @@ class Retention:
         self._rows = Portion(40, least=5, most=1_000)
         self._members = Portion(500, least=50, most=5_000)
         self._pages = Portion(128, least=16, most=4_096)
+        self.freeing: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
+        """Gives what frees the disk room to work in; see `Room.freeing`."""
 
     async def run(self) -> None:
         """Look after it, for ever."""
         while True:
             try:
-                await self.erase_gone()
-                await self.prune()
+                async with self.freeing():
+                    await self.erase_gone()
+                    await self.prune()
             except (sqlite3.Error, RelayError) as error:
                 # Where the disk is full people must still be able to read.
                 logger.warning("cannot remove old messages now: %s", error)
@@ -107,7 +111,7 @@ class Retention:
         limit, removed = self._state.seq, 0
         first = await queries.first_prunable(self._reading, 0)
         kept = False
-        upto = min(limit, await self._too_old(days)) if days else 0
+        upto = min(limit, await self._too_old(days))
         while first and first <= limit:
             if upto < first and max_bytes and await queries.size(self._reading) > max_bytes:
                 upto = first + (limit - first) // SHARE
@@ -133,8 +137,11 @@ class Retention:
         return Pruned(removed, size, too_large)
 
     async def _too_old(self, days: int) -> int:
-        """Find the last entry that is older than so many days by the wall clock."""
-        return await queries.last_before(self._reading, self._clock() - days * DAY)
+        """Find the last entry that is older than so many days, as far as the clock can be believed; 0 for none."""
+        if not days or not self._clock.credible():
+            return 0
+        now = self._clock()
+        return await queries.last_before(self._reading, now - days * DAY, now)
 
     async def _remove(self, first: int, upto: int) -> int:
         """Remove messages and marks between two entries; gives how many there were."""

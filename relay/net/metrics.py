@@ -66,13 +66,13 @@ class Metrics:
                 sum(user.stored for user in relay.state.users.values()),
             ),
             ("relay_http_waiting", "Connections that wait for a request.", len(self._lobby)),
-            ("relay_store_failing", "1 while the store cannot be written.", int(relay.log.failing)),
             ("relay_wal_bytes", "Bytes committed and not copied back into the store's file yet.", relay.log.wal.bytes),
             (
                 "relay_writing_seconds",
                 "Seconds that a write has been under way for.",
                 0.0 if relay.log.busy_since is None else trio.current_time() - relay.log.busy_since,
             ),
+            ("relay_store_failing", "1 while the store cannot be written.", int(not relay.log.writable)),
             ("relay_last_event", "The id of the last event in the log.", relay.state.seq),
         ):
             yield GaugeMetricFamily(name, meaning, value)

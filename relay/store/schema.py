@@ -176,6 +176,11 @@ MIGRATIONS: tuple[str, ...] = (
     END;
     """,
     """
+    -- Which relay wrote to this file last, by its version; nothing where that was one that did not say. See `writer`.
+    CREATE TABLE writer (one INTEGER PRIMARY KEY CHECK (one = 1), version TEXT NOT NULL) STRICT;
+    INSERT INTO writer (one, version) VALUES (1, '');
+    """,
+    """
     -- The base in parts, so that no commit has to write all of it. `base` says which round's parts it consists of;
     -- where it says none it holds all rows itself, as an older relay wrote it.
     CREATE TABLE base_part (number INTEGER PRIMARY KEY, round INTEGER NOT NULL, value TEXT NOT NULL) STRICT;
