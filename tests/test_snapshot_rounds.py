@@ -148,7 +148,7 @@ async def test_a_portion_of_many_members_is_no_longer_than_it_may_be(tmp_path: P
         relay.log._writing.execute = execute  # type: ignore[method-assign]
         await relay.log.keep_snapshot()
         assert rows(tmp_path, "SELECT count(*) FROM member") == [(1_200,)]
-        assert 30 <= most <= 80
+        assert 30 <= most <= 110, "no more than a portion, and a chat that begins in it"
 
 
 # The base.

@@ -17,7 +17,7 @@ from relay.store.client_keys import ClientKeys, Filing
 from relay.store.database import Connection
 from relay.store.erasing import Erasing
 from relay.store.errands import Schedule
-from relay.store.portion import AIM, Pace, Portion
+from relay.store.portion import Pace, Portion
 from relay.store.stalls import Stalls
 from relay.store.wal import Wal
 from relay.store.writing import forget
@@ -30,6 +30,8 @@ Chore = Callable[[Connection], Awaitable[T]]
 
 RETRY = 1.0
 """Seconds until what could not be written and can wait is tried again."""
+CROWDED = 1.0
+"""Seconds between two portions while there is much in the write-ahead log already."""
 SEGMENTS = 4
 """Segments that the full-text index may have more before it is merged; FTS5 merges no fewer on one level."""
 FAR = float("inf")
@@ -141,7 +143,8 @@ class Background:
         if self.hurried:
             return 0.0
         if self._wal.crowded:
-            return self._pace.rests_until + AIM if self._bound.too_much else FAR
+            # What somebody waits for goes on slowly, since it may be what makes room.
+            return self._pace.rests_until + (CROWDED if self.waited_for else FAR)
         return max(self._pace.rests_until, min(self._due(), self._next_erasing(), self._next_freeing()))
 
     def _due(self) -> float:

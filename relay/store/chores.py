@@ -141,7 +141,10 @@ async def note_merged(connection: Connection, texts: int) -> None:
 
 async def shrink_log(connection: Connection) -> None:
     """Bring the write-ahead log into the file and give its room back."""
+    # Those who send wait as well: a reader who is in the way is not waited for.
+    await connection.execute("PRAGMA busy_timeout = 20")
     await connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    await connection.execute("PRAGMA busy_timeout = 5000")
 
 
 async def give_back(connection: Connection, pages: int) -> bool:

@@ -107,12 +107,14 @@ class Wal:
         return min(1.0, grown / BEYOND) if grown > 0 else 0.0
 
     def _measure(self) -> None:
-        if self._file is None:
-            try:
+        try:
+            if self._file is None:
                 self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError:
-                return
-        count, size = frames(self._file)
+            count, size = frames(self._file)
+        except OSError as error:
+            # No descriptor left, or no such file yet: the next look finds out.
+            logger.debug("the write-ahead log cannot be looked at: %s", error)
+            return
         if count < self._copied:
             self._copied = 0
         self._frames, self.bytes = count, count * size
@@ -140,6 +142,7 @@ class Wal:
         finally:
             if self._file is not None:
                 os.close(self._file)
+                self._file = None
 
     async def _copy(self, pause: Pause) -> None:
         left = await self._checkpoint("PASSIVE")
