@@ -53,7 +53,7 @@ end() { # the same; "end gently" also wants that nobody was cut off
 
 # The lines of a chapter of `relay help upgrade`, typed as they stand by somebody who may do everything.
 typed() { # chapter
-	awk -v chapter="$1" '$0 == chapter {on = 1; next} /^[A-Z][A-Za-z ]*$/ {on = 0} on && /^  sudo / {print substr($0, 3)}' $state/help |
+	awk -v chapter="$1" '$0 == chapter {on = 1; next} /^[A-Z][A-Za-z ]*$/ {on = 0} on && /^  sudo / {print substr($0, 3)} on && /^What was said/ {exit}' $state/help |
 		sed "s#chat-relay_NEW_ARCH.deb#$(basename "$stick_new")#; s#chat-relay_OLD_ARCH.deb#$(basename "$stick_old")#; s#/media/usb#$stick#; s#apt install#apt-get install -y#"
 }
 follow() { # what one line of it says; doctor may find something in a container
@@ -100,13 +100,13 @@ stick() {
 		relay doctor 2>&1 | grep -q 'a newer relay wrote the file' && ok "way back: and so does relay doctor" || fail "way back: relay doctor does not say it"
 		is "way back: it leaves the store alone" "$newer" "$(store_version $data/relay.db)"
 		typed "The way back" >$state/lines
-		is "way back: the help has lines to type" 6 "$(wc -l <$state/lines)"
+		is "way back: the help has lines to type" 8 "$(wc -l <$state/lines)"
 		while read -r line; do follow "$line"; done <$state/lines
 		active
 		is "way back: the earlier version runs" "$(version $old)" "$(show StatusText | sed 's/.*version //')"
 		is "way back: with the store of before" "$earlier $((said + 1))" "$(store_version $data/relay.db) $(say "after the way back")"
 		is "way back: what was said since is put aside" yes "$([ -s $data/newer/relay.db ] && echo yes)"
-		is "way back: the store is the relay's alone" "relay" "$(stat -c %U $data/relay.db)"
+		is "way back: the store is the relay's alone" "640 relay" "$(stat -c '%a %U' $data/relay.db)"
 		relay check >/dev/null 2>&1 && ok "way back: relay check finds nothing wrong" || fail "way back: relay check: $(relay check 2>&1 | grep -v '^ok' | head -n 3)"
 		rm -r $data/newer
 	else
