@@ -197,7 +197,7 @@ async def serve(data: Path, loaded: Loaded) -> None:
     listeners = open_listeners(settings.listen)
     async with open_relay(data, frame=frames.encode_text, settings=settings) as relay:
         _settle_memory()
-        certificates = Certificates(data, settings.tls, listeners[0]) if settings.tls.on else None
+        certificates = Certificates(data, settings.tls, listeners[0], relay.clock.cautious) if settings.tls.on else None
         server = Server(relay, certificates)
         relay.admin.running.settings = loaded
         async with trio.open_nursery() as nursery:
@@ -206,6 +206,7 @@ async def serve(data: Path, loaded: Loaded) -> None:
             nursery.start_soon(_reload_on_signal, loaded)
             nursery.start_soon(relay.meter.run)
             nursery.start_soon(relay.retention.run)
+            nursery.start_soon(relay.room.run)
             nursery.start_soon(Hooks(relay).run)
             relay.admin.running.url = _nearest(_urls(listeners, secure=settings.tls.on)[0])
             relay.admin.running.plain_url = _nearest(_urls(listeners, secure=False)[0])

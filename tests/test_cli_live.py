@@ -45,7 +45,8 @@ STATUS = {
     "version", "pid", "data", "url", "uptime", "connections", "maxConnections", "users", "usersOnline", "chats",
     "messagesPerSecond", "deliveriesPerSecond", "requestsPerSecond", "medianLag", "highLag", "batchSize", "commitMs",
     "writeFailing", "writeFailures", "outboxBytes", "slowReaders", "lastEvent", "storeBytes", "walBytes", "diskFree",
-    "diskSecondsLeft", "memoryBytes", "cpu",
+    "diskSecondsLeft", "memoryBytes", "cpu", "clockAhead", "logAhead",
+    "diskFull", "reserveBytes",
 }  # fmt: skip
 
 

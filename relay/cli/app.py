@@ -17,7 +17,7 @@ from relay.cli.output import Failure
 from relay.settings import WrongSettings
 from relay.store.directory import NoDirectory, about_file
 
-GROUPS = ("user", "device", "chat", "config", "hook", "tls")
+GROUPS = ("user", "device", "chat", "config", "hook", "tls", "clock")
 """Commands with commands below them; each is the `app` of the module of its name."""
 COMMANDS = {
     "serve": ("basic", "serve"),

@@ -204,7 +204,27 @@ def _names(_patient: Patient) -> Iterator[Finding]:
 # The machine.
 
 
-def _clock(_patient: Patient) -> Iterator[Finding]:
+def _clock(patient: Patient) -> Iterator[Finding]:
+    status = patient.status
+    if status is not None and status.clock_ahead:
+        yield Finding(
+            "clock",
+            "bad",
+            f"it is {duration(status.clock_ahead)} past the log's last time, and neither NTP nor a real-time clock"
+            " vouches for it: messages are dated from the log's last time, and nothing is deleted or ends by time",
+            "Set it if it is wrong: `timedatectl set-time`. If it is right: `relay clock trust`.",
+        )
+    elif status is not None and status.log_ahead:
+        yield Finding(
+            "clock",
+            "bad",
+            f"the log's last time is {duration(status.log_ahead)} ahead of the clock, and new messages are dated so",
+            "Set the clock if it is wrong: `timedatectl set-time`. If it is right: `relay clock trust`.",
+        )
+    yield from _machine_clock()
+
+
+def _machine_clock() -> Iterator[Finding]:
     now = dt.datetime.now(tz=dt.UTC)
     has_rtc = any(Path("/sys/class/rtc").glob("rtc*"))
     synced = _run("timedatectl", "show", "-p", "NTPSynchronized", "--value")
@@ -366,6 +386,13 @@ def _damage(path: Path) -> str:
         return str(error)
 
 
+def _leftovers(patient: Patient) -> Iterator[Finding]:
+    from relay.cli.leftovers import examine
+
+    for left in examine(patient.data):
+        yield Finding("leftovers", left.level, left.what, left.advice)
+
+
 # Certificates and systemd.
 
 
@@ -434,6 +461,7 @@ CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
     _disk,
     _permissions,
     _sqlite,
+    _leftovers,
     _certificate,
     _systemd,
     _journal,
