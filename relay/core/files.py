@@ -154,7 +154,6 @@ class Files:
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Remove what nothing holds any more, for ever; first what an earlier run left behind."""
-        await self._careful(self._remove_unfinished)
         task_status.started()
         await self._careful(self._sweep)
         while True:
@@ -192,11 +191,6 @@ class Files:
                 aside = self.contents.put_aside(leaving.pop())
                 if aside is not None:
                     await trio.to_thread.run_sync(aside.unlink)
-
-    async def _remove_unfinished(self) -> None:
-        """Remove what never became whole; nothing may be on its way yet."""
-        if count := await trio.to_thread.run_sync(self.contents.sweep):
-            logger.info("removed %d uploads that were never finished", count)
 
     async def _sweep(self) -> None:
         """Remove contents that are whole and in no log: a crash came between."""

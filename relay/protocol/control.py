@@ -147,6 +147,7 @@ class MakeChat(Wire, frozen=True, kw_only=True):
     name: Name
     owner: Id
     participants: Users = msgspec.field(default_factory=list)
+    admins: Users = msgspec.field(default_factory=list)
 
 
 class OneChat(Wire, frozen=True, kw_only=True):
