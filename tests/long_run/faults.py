@@ -14,7 +14,7 @@ from long_run.world import Person, Phone, World
 
 NEWCOMERS = 24
 """People that `relay user import` brings in all in all."""
-SMALLEST = 2_000_000
+SMALLEST = 600_000
 """Bytes below which a store is not pruned."""
 LONGEST = 180.0
 """Seconds that any command may take."""
@@ -52,8 +52,11 @@ class Faults:
             kinds, weights = zip(
                 *((kind, weight) for kind, weight, kills in _KINDS if self.kills_allowed or not kills), strict=True
             )
+            kind = self.dice.choices(kinds, weights)[0]
             with trio.CancelScope(shield=True):
-                await self.dice.choices(kinds, weights)[0](self)
+                self.machine.note(kind.__name__)
+                await kind(self)
+                self.machine.note("done")
 
     # To the process.
 
@@ -123,6 +126,7 @@ class Faults:
         world.counts[f"relay {name}"] += 1
         after = self.dice.uniform(0.1, 3) if killed else LONGEST
         ran = await self.machine.command(*arguments, killed_after=after)
+        self.machine.note(f"relay {name}: {ran.code} {ran.error.strip()[-200:]}")
         if killed and ran.code == -signal.SIGKILL:
             world.counts["commands killed"] += 1
         elif "Traceback" in ran.error:

@@ -93,6 +93,13 @@ class Machine:
         """How often something was done to the relay or its disk that a command may fail of."""
         self._environment = {**os.environ, **environment}
         self._ran = 0
+        self.diary = out / "diary"
+        self._began = time.monotonic()
+
+    def note(self, what: str) -> None:
+        """Write into the diary of the run, for whoever has to find out what happened."""
+        with self.diary.open("a") as diary:
+            diary.write(f"{time.monotonic() - self._began:8.2f} {what}\n")
 
     async def watch_memory(self) -> None:
         """Take samples, for ever."""

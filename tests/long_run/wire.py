@@ -94,8 +94,8 @@ class Socket:
         self.closed = trio.Event()
         self.code = 0
         """The close code that the relay gave, 0 for none."""
-        self.deaf = False
-        """Whether it reads nothing for now, as a phone does that hangs."""
+        self.deaf_until = 0.0
+        """Until this time of trio's it reads nothing, as a phone does that hangs."""
         self._heard = heard
         self._waiting: dict[int, tuple[trio.Event, list[Frame]]] = {}
         self._next = 0
@@ -126,10 +126,10 @@ class Socket:
                     if not data:
                         raise Lost("handshake")
                     received += data
-            except trio.BrokenResourceError:
-                raise Lost("handshake") from None
-            except BaseException:
+            except BaseException as failed:
                 stream.socket.close()
+                if isinstance(failed, trio.BrokenResourceError):
+                    raise Lost("handshake") from None
                 raise
             head, _, self._in = received.partition(b"\r\n\r\n")
             status = head.split(b" ", 2)[1].decode()
@@ -149,8 +149,8 @@ class Socket:
         try:
             self._take()
             while not self.closed.is_set():
-                if self.deaf:
-                    await trio.sleep(0.2)
+                if self.deaf_until > trio.current_time():
+                    await trio.sleep(0.5)
                     continue
                 if self._out:
                     # Only where the kernel took no more: rare, so a short sleep does instead of a task of its own.

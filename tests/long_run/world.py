@@ -26,6 +26,8 @@ AWAY = 8.0
 """Seconds that a device stays away at most."""
 STAYS = 45.0
 """Seconds that a device stays on average."""
+DEAF = 25.0
+"""Seconds for which a device reads nothing at most."""
 HAS_NO_ROOM = frozenset({"storage_full", "rate_limited"})
 AGAIN = frozenset({"unavailable", "internal", *HAS_NO_ROOM})
 """Refusals after which one tries again."""
@@ -75,14 +77,14 @@ class Phone:
                 continue
             world.counts["connections"] += 1
             self.device.connected(after or 0)
-            socket.deaf = not world.quiet.is_set() and dice.random() < 0.02
+            if not world.quiet.is_set() and dice.random() < 0.03:
+                socket.deaf_until = trio.current_time() + dice.uniform(5, DEAF)
             self.socket = socket
             self._there.set()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(socket.listen)
                 with trio.move_on_after(dice.expovariate(1 / STAYS)):
                     await socket.closed.wait()
-                socket.deaf = socket.deaf and not world.quiet.is_set()
                 if world.quiet.is_set():
                     await socket.closed.wait()
                 world.counts[f"closed {socket.code}"] += 1
@@ -244,6 +246,11 @@ class World:
                 self.counts["given up"] += 1
             finally:
                 self._busy -= 1
+
+    def waiting(self) -> str:
+        """Tell who has not come to rest yet."""
+        away = [phone.user for person in self.people for phone in person.phones if phone.socket is None]
+        return f"{self._busy} wait for an answer, {len(away)} are not connected ({', '.join(away[:5])})"
 
     async def idle(self) -> None:
         """Wait until nobody waits for an answer any more."""
