@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from long_run.checker import DELETE, EDIT, NEW, Checker, Device
 from long_run.ledger import client_id, parse, text_of, word_of
 from long_run.verdict import GROWTH, History, Verdict, growth
