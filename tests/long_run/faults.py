@@ -16,7 +16,7 @@ NEWCOMERS = 24
 """People that `relay user import` brings in all in all."""
 SMALLEST = 600_000
 """Bytes below which a store is not pruned."""
-LONGEST = 180.0
+LONGEST = 90.0
 """Seconds that any command may take."""
 HOURS = 3_600
 JUMPS = (HOURS, -HOURS, 2 * 24 * HOURS, -30 * 24 * HOURS, 0)

@@ -38,7 +38,7 @@ class Disk:
     """Where the data is. `fill` takes the room away, `free` gives it back."""
 
     def __init__(self, place: Path, plan: Path, *, mounted: bool) -> None:
-        self.data = place / "data"
+        self.data = place
         self.real = mounted
         self._place = place
         self._plan = plan

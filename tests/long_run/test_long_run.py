@@ -53,7 +53,6 @@ async def test_a_long_run_of_everything_at_once_keeps_every_promise(
     checker = Checker()
     world = World(checker, dice, rate)
     with prepared(tmp_path) as (disk, clock, environment, out):
-        disk.data.mkdir()
         await _settle_people(disk.data, world)
         async with running(disk.data, environment=environment) as relay:
             machine = Machine(relay, disk, clock, environment, out)
@@ -70,10 +69,15 @@ async def test_a_long_run_of_everything_at_once_keeps_every_promise(
                 nursery.cancel_scope.cancel()
             await relay.stop(signal.SIGTERM)
             await _check_store(machine, checker, "of the run", None)
+            crash = relay.log.find("Traceback")
+            if crash >= 0:
+                checker.fail(f"the relay's log has a traceback: {relay.log[max(0, crash - 200) : crash + 3_000]}")
     if watched >= LONG_ENOUGH and grown > GROWTH:
         checker.fail(f"the relay's memory grew by {grown / 1e6:.1f} MB in {watched:.0f} s without a restart")
     with capsys.disabled():
         print(_table(world, machine, disk.real, grown, watched))
+    for failure in checker.failures:
+        machine.note(f"FAILURE {failure}")
     assert checker.failures == [], f"--long-run-seed {seed}, diary in {machine.diary}"
 
 

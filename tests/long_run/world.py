@@ -28,6 +28,7 @@ STAYS = 45.0
 """Seconds that a device stays on average."""
 DEAF = 25.0
 """Seconds for which a device reads nothing at most."""
+INTERNAL = 1011
 HAS_NO_ROOM = frozenset({"storage_full", "rate_limited"})
 AGAIN = frozenset({"unavailable", "internal", *HAS_NO_ROOM})
 """Refusals after which one tries again."""
@@ -88,6 +89,8 @@ class Phone:
                 if world.quiet.is_set():
                     await socket.closed.wait()
                 world.counts[f"closed {socket.code}"] += 1
+                if socket.code == INTERNAL:
+                    world.checker.fail(f"{self.user}: the relay closed a connection with {INTERNAL}")
                 self.socket = None
                 self._there = trio.Event()
                 socket.close()
