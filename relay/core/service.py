@@ -390,13 +390,18 @@ class Service:
         state, presence = self.state, self.hub.presence
         lines: list[bytes] = []
         size = 0
+
+        def there(chat: Chat, member: Member) -> bool:
+            """Tell whether the user is still in a chat: after each wait they may have been removed from it."""
+            return state.members[chat.key].get(user) is member
+
         async with self._listing:
-            texts = await queries.chat_texts(self.reading, user, render.wanted_texts(state, user, chats))
+            wanted = render.wanted_texts(state, user, [one for one in chats if there(*one)])
+            texts = await queries.chat_texts(self.reading, user, wanted)
             for count, (chat, member) in enumerate(chats):
                 if count % CHATS_SLICE == CHATS_SLICE - 1:
                     await trio.lowlevel.checkpoint()
-                # It may be gone since.
-                if chat.key not in state.chats_of[user] or state.members[chat.key].get(user) is not member:
+                if not there(chat, member):
                     continue
                 line = codec.encode(render.list_item(state, user, chat, member, texts.get(chat.key), presence))
                 if most is not None and lines and size + len(line) > most:
