@@ -60,8 +60,14 @@ def test_the_authority_vouches_for_nothing_on_the_internet(made):
     assert ca.extensions.get_extension_for_class(x509.BasicConstraints).value == x509.BasicConstraints(True, 0)
     constraints = ca.extensions.get_extension_for_class(x509.NameConstraints)
     assert constraints.critical
-    wanted = ["chat.office.lan", "other.lan", "10.1.2.3", "fd00::1", "bank.example", "8.8.8.8", "2001:db8::1", "xlan"]
-    assert made.permitted(wanted) == ["chat.office.lan", "other.lan", "10.1.2.3", "fd00::1"]
+    wanted = ["chat.office.lan", "bank.example", "8.8.8.8", "2001:db8::1", "xlan"]
+    assert made.permitted(wanted) == ["chat.office.lan"]
+
+
+def test_the_authority_vouches_for_the_relays_own_names_and_networks_only(made):
+    own = ["chat.office.lan", "localhost", "192.168.7.7", "192.168.7.99", "127.0.0.1", "::1", "fd00::8"]
+    others = ["nas.lan", "router.local", "office.lan", "192.168.8.7", "10.1.2.3", "172.16.0.1", "fd01::7", "127.0.0.2"]
+    assert made.permitted([*own, *others]) == own
 
 
 def test_a_public_address_that_is_asked_for_is_the_only_one(tmp_path):

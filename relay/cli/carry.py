@@ -1,6 +1,7 @@
 """`relay export` and `relay import`: everything people said, out of a relay and into one."""
 
 import contextlib
+import shutil
 import sys
 import tarfile
 import tempfile
@@ -122,7 +123,7 @@ def import_(
             return importing
 
     try:
-        opened = open_source(source)
+        opened = open_source(source, room=_free(data_directory(data)))
         importing = in_trio(trio.run, bring_in)
     except NotUnderstood as error:
         raise Failure(str(error)) from None
@@ -135,6 +136,12 @@ def import_(
     for what, count in importing.left.most_common():
         if count:
             print(f"left behind: {count} {what}")
+
+
+def _free(directory: Path) -> int:
+    """Bytes that are free where the relay's data is, or will be."""
+    there = next(one for one in (directory, *directory.absolute().parents) if one.exists())
+    return shutil.disk_usage(there).free
 
 
 class Importing:

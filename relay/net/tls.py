@@ -108,6 +108,11 @@ class Certificates:
             except (CannotMake, OSError) as error:
                 logger.warning("the certificate stays as it was: %s", error)
 
+    @property
+    def lasting(self) -> bool:
+        """Whether it is by an authority that is not the relay's own, nor by nobody but itself."""
+        return not self.own and not authority.read(self._paths[0]).self_made
+
     def ends(self) -> int:
         """When it ends, Unix seconds."""
         return authority.read(self._paths[0]).ends

@@ -9,6 +9,7 @@ import trio
 from relay import __version__
 from relay.core.meter import Meter, memory_bytes
 from relay.core.presence import Presence
+from relay.core.refusals import Refusals
 from relay.core.state import State
 from relay.core.subscriber import Subscriber
 from relay.protocol import control
@@ -35,12 +36,15 @@ class Running:
 class Status:
     """How the relay is."""
 
-    def __init__(self, state: State, log: Log, presence: Presence, meter: Meter, running: Running) -> None:
+    def __init__(
+        self, state: State, log: Log, presence: Presence, meter: Meter, running: Running, refusals: Refusals
+    ) -> None:
         self._state = state
         self._log = log
         self._presence = presence
         self._meter = meter
         self._running = running
+        self._refusals = refusals
 
     async def show_settings(self, _request: control.Empty) -> object:
         """The settings in force."""
@@ -74,6 +78,7 @@ class Status:
             commit_ms=rates.commit,
             write_failing=self._log.failing,
             write_failures=figures.failures,
+            sign_in_failures=self._refusals.total,
             outbox_bytes=sum(one.outlet.waiting[0] for one in there),
             slow_readers=self._slow_readers(there),
             last_event=state.seq,

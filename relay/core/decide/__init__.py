@@ -14,6 +14,7 @@ from relay.core.decide.drafting import (
     ChatChanged,
     Decision,
     DeviceChanged,
+    DevicesRevoked,
     Draft,
     Drafting,
     Rule,
@@ -25,7 +26,17 @@ from relay.core.state import State
 from relay.protocol import control, requests
 from relay.store.entry import Facts
 
-__all__ = ["ChatChanged", "Decision", "DeviceChanged", "Draft", "SignedIn", "UserChanged", "decide", "stands_alone"]
+__all__ = [
+    "ChatChanged",
+    "Decision",
+    "DeviceChanged",
+    "DevicesRevoked",
+    "Draft",
+    "SignedIn",
+    "UserChanged",
+    "decide",
+    "stands_alone",
+]
 
 
 def stands_alone(state: State, command: Command) -> bool:
@@ -69,6 +80,7 @@ _RULES: dict[type, Rule] = {
     control.ChangeUser: people.change_user,
     commands.AddDevice: people.add_device,
     control.RevokeDevice: people.revoke_device,
+    commands.RevokeDevices: people.revoke_devices,
     commands.PruneHistory: keeping.prune_history,
     commands.NoteRestore: keeping.note_restore,
     commands.MakeInvite: people.make_invite,

@@ -7,6 +7,7 @@ from relay.core import changes, commands
 from relay.core.commands import Command
 from relay.core.decide.drafting import Drafting
 from relay.protocol import requests
+from relay.protocol.errors import RelayError
 from relay.store import kinds
 from relay.store.entry import (
     FilesNamed,
@@ -50,7 +51,9 @@ def note_restore(draft: Drafting, command: Command, request: commands.NoteRestor
 
 
 def add_file(draft: Drafting, command: Command, request: commands.AddFile) -> object:
-    """Take in a file that was uploaded."""
+    """Take in a file that was uploaded; a device that was revoked meanwhile has uploaded nothing."""
+    if command.device and not draft.state.welcome(command.user, command.device):
+        raise RelayError("unauthorized", "this device may not sign in any more")
     draft.change(
         kinds.FILE,
         0,
