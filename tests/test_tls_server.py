@@ -80,7 +80,7 @@ async def test_plain_http_is_sent_to_https_on_the_same_port(tmp_path):
     assert well.status_code == 200
 
 
-@pytest.mark.parametrize("target", ["//evil.example/", "http://evil.example/", "/\\evil.example"])
+@pytest.mark.parametrize("target", ["//evil.example/", "/\\evil.example"])
 async def test_nobody_is_sent_elsewhere(tmp_path, target):
     async with tls_relay(tmp_path) as relay:
         request = f"GET {target} HTTP/1.1\r\nHost: {relay.host}\r\nConnection: close\r\n\r\n"

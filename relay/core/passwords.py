@@ -7,6 +7,7 @@ import functools
 import unicodedata
 from collections.abc import Callable
 from importlib.resources import files
+from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
 import trio
@@ -28,8 +29,7 @@ PASSES = 2
 
 
 SHORTEST, LONGEST = 10, 1_024
-"""Characters of a new password (NIST SP 800-63B-4, section 3.1.1.2, asks for 15 where it is all there is and for 8 beside
-something else; guessing is slowed down here, and the common ones are refused)."""
+"""Characters of a new password. Guessing is slowed down and the common ones are refused, so that 10 do."""
 
 
 def check_new(password: str, *about: str) -> None:
@@ -64,7 +64,7 @@ def _is_run(text: str) -> bool:
     """Whether each character follows the one before it, upwards or downwards: abcdefghij, 9876543210, 1234567890."""
     steps = {
         (ord(after) - ord(before)) % 10 if before.isdigit() and after.isdigit() else ord(after) - ord(before)
-        for before, after in zip(text, text[1:], strict=False)
+        for before, after in pairwise(text)
     }
     return steps in ({1}, {-1}, {9})
 

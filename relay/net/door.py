@@ -44,8 +44,7 @@ FIXED: Headers = (
     (b"Referrer-Policy", b"no-referrer"),
     (
         b"Permissions-Policy",
-        b"accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), hid=(), magnetometer=(),"
-        b" microphone=(), midi=(), payment=(), serial=(), usb=()",
+        b"camera=(), display-capture=(), geolocation=(), hid=(), microphone=(), midi=(), payment=(), serial=(), usb=()",
     ),
     (b"Cross-Origin-Opener-Policy", b"same-origin"),
     (b"Cross-Origin-Resource-Policy", b"same-origin"),

@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 HOST = re.compile(r"\[[0-9A-Fa-f:.%A-Za-z_-]+\](:\d{0,5})?|[^\s/?#@\\:\[\]]+(:\d{0,5})?")
-"""What a `Host` header may look like (RFC 9110, section 7.2): no user, no path, nothing that a URL would read into it."""
+"""What a `Host` header may look like (RFC 9110, section 7.2): no user and no path."""
 
 SIOCGIFCONF = 0x8912
 """netdevice(7): asks for the addresses of all interfaces."""

@@ -50,8 +50,7 @@ class Files:
             raise NotUnderstood(f"{path} cannot be read: {error.strerror}") from None
         if len(sizes) > MEMBERS:
             raise NotUnderstood(f"{path} holds more than {MEMBERS:,} files")
-        if self._tar is not None or self._zip is not None:
-            self.unpacked = sum(sizes.values())
+        self.unpacked = 0 if path.is_dir() else sum(sizes.values())
         self.names = sorted(sizes)
         # Some zip files have everything in one folder more.
         tops = {name.partition("/")[0] for name in self.names}

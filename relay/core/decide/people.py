@@ -35,7 +35,7 @@ def change_profile(draft: Drafting, command: Command, request: requests.ProfileR
 
 
 def _check_free(draft: Drafting, name: str, but: int = 0) -> None:
-    """Let nobody call themselves what somebody else is called: people go by names, and an admin tells two Annas apart."""
+    """Let nobody call themselves what somebody else is called; only an admin may make two Annas."""
     state = draft.state
     taken = state.called(name) - {but}
     # A name that somebody has already may stay, as it was given by an admin or before this rule.
