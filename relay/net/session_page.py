@@ -19,8 +19,9 @@ COOKIE_SECONDS = 400 * 86_400
 """How long a browser keeps it, counted from the last time it asked who it is; browsers allow no more."""
 
 
-CLEAR = (b"Clear-Site-Data", b'"cache", "storage"')
-"""What a browser forgets at a sign-out. Not the cookies: other services of the same host have theirs among them."""
+CLEAR = (b"Clear-Site-Data", b'"storage"')
+"""What a browser forgets at a sign-out. Not the cookies: other services of the same host have theirs among them. Not the
+cache either, over which Chromium takes seconds: what is in it has to be asked for again and is refused."""
 
 
 class Credentials(Wire, frozen=True, kw_only=True):
