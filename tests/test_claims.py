@@ -1,6 +1,7 @@
 """What a request says of itself switches off no check: tokens, hosts, origins, proxies, lengths, cookies."""
 
 import logging
+import socket
 
 import httpx
 import pytest
@@ -12,6 +13,7 @@ from relay.core import refusals
 from relay.net import door, http
 from relay.net.names import same_origin, split_host
 from relay.net.proxies import Networks, client_address, passed_on
+from relay.net.transport import SEND_BUFFER, STRANGER_BUFFER, SocketTransport
 from relay.protocol import control, requests
 from relay.settings import Auth, Http, Settings
 
@@ -426,3 +428,19 @@ async def test_an_unreadable_network_in_the_settings_is_said_plainly(tmp_path):
     file.write_text('[http]\ntrusted_proxies = ["10.0.0.0/33"]\n')
     with pytest.raises(WrongSettings, match=r"http.trusted_proxies: must be addresses and networks"):
         Loaded(file, options={}, environment={})
+
+
+def test_the_kernel_keeps_little_for_one_who_has_not_signed_in():
+    class Nobody:
+        def watch(self, *_what: object) -> None:
+            pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()[:2]):
+        connected, _ = listener.accept()
+        with connected:
+            transport = SocketTransport(connected, Nobody())
+            before = connected.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+            transport.widen()
+            after = connected.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+    assert before <= 2 * STRANGER_BUFFER
+    assert after >= SEND_BUFFER

@@ -20,8 +20,8 @@ COOKIE_SECONDS = 400 * 86_400
 
 
 CLEAR = (b"Clear-Site-Data", b'"storage"')
-"""What a browser forgets at a sign-out. Not the cookies: other services of the same host have theirs among them. Not the
-cache either, over which Chromium takes seconds: what is in it has to be asked for again and is refused."""
+"""What a browser forgets at a sign-out. Not the cookies: other services of the same host have theirs among them.
+Not the cache either, over which Chromium takes seconds: what is in it has to be asked for again, and is refused."""
 
 
 class Credentials(Wire, frozen=True, kw_only=True):

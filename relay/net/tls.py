@@ -45,6 +45,8 @@ class Certificates:
         """
         self._settings = settings
         self._listener = listener
+        self._missing: list[str] = []
+        """Names and addresses of the relay that its authority may not vouch for."""
         self.authority = Authority(data / FOLDER)
         self.own = not settings.certificate
         """Whether it is by the relay's own authority."""
@@ -79,9 +81,20 @@ class Certificates:
         now = dt.datetime.now(dt.UTC)
         names = all_names(self._settings, self._listener)
         try:
-            if self.authority.due(names, now) and self.authority.due(names := self.authority.permitted(names), now):
-                self.authority.issue(names, now)
-                logger.info("made a new certificate for %s", ", ".join(names))
+            if not self.authority.due(names, now):
+                return
+            permitted = self.authority.permitted(names)
+            if self.authority.due(permitted, now):
+                self.authority.issue(permitted, now)
+                logger.info("made a new certificate for %s", ", ".join(permitted))
+            missing = sorted(set(names) - set(permitted))
+            if missing and missing != self._missing:
+                logger.warning(
+                    "the certificate is not for %s: its authority may not vouch for that: use another name"
+                    " or `relay tls init --again`",
+                    ", ".join(missing),
+                )
+            self._missing = missing
         except CannotMake as error:
             logger.warning("cannot renew the certificate: %s", error)
 
