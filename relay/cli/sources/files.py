@@ -25,6 +25,8 @@ LIST_BYTES = 128 * 2**20
 """Bytes of a file that is one list in JSON, which is read at once."""
 LINE_BYTES = 32 * 2**20
 """Bytes of a line in a file that is read line by line."""
+PIECE = 2**20
+"""Bytes that are unpacked at a time."""
 BESIDE = ("data", "files")
 """Folders beside an export in one file that its own files are in: whatever else lies there is none of it."""
 
@@ -138,11 +140,16 @@ class Files:
         return None
 
     def _content(self, name: str, most: int) -> bytes:
-        with self.open(name) as file, _readable(name):
-            content = file.read(most + 1)
-        if len(content) > most:
+        if self._sizes.get(name, 0) > most:
             raise NotUnderstood(f"{name} is larger than {most:,} bytes")
-        return content
+        content = bytearray()
+        with self.open(name) as file, _readable(name):
+            # In pieces: a zip file unpacks as much at once as is asked for, whatever it says it holds.
+            while piece := file.read(PIECE):
+                content += piece
+                if len(content) > most:
+                    raise NotUnderstood(f"{name} is larger than {most:,} bytes")
+        return bytes(content)
 
     def first_with(self, ending: str) -> Callable[[], Iterator[bytes]] | None:
         """The first file of a kind, as a way to read its lines from the beginning."""
