@@ -44,7 +44,7 @@ STATUS = {
     "version", "pid", "data", "url", "uptime", "connections", "maxConnections", "users", "usersOnline", "chats",
     "messagesPerSecond", "deliveriesPerSecond", "requestsPerSecond", "medianLag", "highLag", "batchSize", "commitMs",
     "writeFailing", "writeFailures", "outboxBytes", "slowReaders", "lastEvent", "storeBytes", "walBytes", "diskFree",
-    "diskSecondsLeft", "memoryBytes", "cpu",
+    "signInFailures", "diskSecondsLeft", "memoryBytes", "cpu",
 }  # fmt: skip
 
 

@@ -26,6 +26,7 @@ async def test_one_asker_waits_while_theirs_are_taken_and_others_do_not():
         await places.wait("b")
         nursery.cancel_scope.cancel()
     assert len(places) == 0
+    assert not places._own
 
 
 async def test_a_place_that_is_left_goes_to_who_waits():

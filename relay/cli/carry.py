@@ -133,6 +133,8 @@ def import_(
         as_json({"added": importing.added, "left": {what: count for what, count in importing.left.items() if count}})
         return
     print(", ".join(f"{count} {what}" for what, count in importing.added.items()) + " came in")
+    if importing.admins:
+        print(f"admins by the export's word, who may invite others: {', '.join(importing.admins)}")
     for what, count in importing.left.most_common():
         if count:
             print(f"left behind: {count} {what}")
@@ -152,6 +154,8 @@ class Importing:
         self._source = source
         self.added: Counter[str] = Counter(users=0, chats=0, messages=0, files=0)
         self.left = source.left
+        self.admins: list[str] = []
+        """New users whom the export calls admins."""
         self._disabled: list[str] = []
         self._participants: dict[str, set[str]] = {}
         self._touched: dict[tuple[str, tuple[str, ...]], None] = {}
@@ -189,6 +193,8 @@ class Importing:
                 ),
             )
             self.added["users"] += brought.added
+            if person.admin and brought.added:
+                self.admins.append(person.id)
             if person.disabled and brought.added:
                 self._disabled.append(person.id)
 

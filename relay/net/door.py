@@ -173,12 +173,13 @@ class Door:
         else:
             places, who = self.users, str(visitor.who[0])
             connection.transport.widen()
-        with self.lobby.wait(PATIENCE) as patience:
-            await places.wait(who)
-        if patience.cancelled_caught:
-            # There is no place to say anything in: whoever takes all of theirs is not owed an answer.
-            connection.transport.discard()
-            return False
+        if not places.free(who):
+            with self.lobby.wait(PATIENCE) as patience:
+                await places.wait(who)
+            if patience.cancelled_caught:
+                # There is no place to say anything in: whoever takes all of theirs is not owed an answer.
+                connection.transport.discard()
+                return False
         async with places.take(who) as scope:
             try:
                 answer = failed or await self._made(request, visitor)

@@ -35,15 +35,24 @@ class Places:
         """How many places an asker has."""
         return len(self._held.get(who, ()))
 
+    def free(self, who: Hashable) -> bool:
+        """Whether there is a place for an asker; where there is none left but theirs to have, somebody else loses one."""
+        if self.held(who) >= self._each:
+            return False
+        return self._taken < self._room or self._make_room(who)
+
     async def wait(self, who: Hashable) -> None:
         """Wait until there is a place for an asker, who has to `take` it before anything else is awaited."""
-        while True:
-            if self.held(who) >= self._each:
-                await self._own.setdefault(who, trio.lowlevel.ParkingLot()).park()
-            elif self._taken >= self._room and not self._make_room(who):
+        while not self.free(who):
+            if self.held(who) < self._each:
                 await self._any.park()
-            else:
-                return
+                continue
+            own = self._own.setdefault(who, trio.lowlevel.ParkingLot())
+            try:
+                await own.park()
+            finally:
+                if not own and self._own.get(who) is own:
+                    del self._own[who]
 
     def _make_room(self, who: Hashable) -> bool:
         """Take the oldest place from whoever has the most, if that is more than this asker would have."""
@@ -78,6 +87,4 @@ class Places:
         own = self._own.get(who)
         if own is not None:
             own.unpark()
-            if not own and not held:
-                del self._own[who]
         self._any.unpark_all()
