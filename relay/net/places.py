@@ -36,7 +36,7 @@ class Places:
         return len(self._held.get(who, ()))
 
     def free(self, who: Hashable) -> bool:
-        """Whether there is a place for an asker; where there is none left but theirs to have, somebody else loses one."""
+        """Whether there is a place for an asker; where all are taken, whoever has the most may lose one for it."""
         if self.held(who) >= self._each:
             return False
         return self._taken < self._room or self._make_room(who)
