@@ -183,3 +183,23 @@ def test_tls_is_there_to_stay_by_an_authority_of_somebody_elses_only(made, tmp_p
         tmp_path / "x", Tls(certificate=str(made.certificate), key=str(made.directory / "ca.key"))
     )
     assert (own.lasting, theirs.lasting, selfsigned.lasting) == (False, True, False)
+
+
+def test_another_authority_keeps_the_one_before(made):
+    before = {path.name: path.read_bytes() for path in made.directory.iterdir()}
+    kept = made.make(NAMES, NOW)
+    assert {path.name: path.read_bytes() for path in (kept / "tls").iterdir()} == before
+    assert load(made.certificate) != x509.load_pem_x509_certificate(before["ca.crt"])
+    load(made.leaf).verify_directly_issued_by(load(made.certificate))
+    assert kept != made.make(NAMES, NOW)
+    assert {path.name: path.read_bytes() for path in (kept / "tls").iterdir()} == before
+
+
+def test_a_key_that_does_not_fit_its_certificate_is_mended_at_the_next_start(made, tmp_path):
+    other = Authority(tmp_path / "other")
+    other.make(NAMES, NOW)
+    made.leaf_key.write_bytes(other.leaf_key.read_bytes())
+    assert not made.fits
+    certificates = Certificates(tmp_path, Tls(names=NAMES))
+    assert certificates.own
+    assert made.fits
