@@ -401,8 +401,6 @@ async def test_a_device_that_was_away_too_long_signs_in_again(tmp_path):
         assert await status(used) == 200
         now += 20 * 86_400_000
         assert (await status(used), await status(unused)) == (200, 401)
-        now -= 20 * 86_400_000
-        assert await status(unused) == 200, "a clock that was ahead signs nobody out for good"
 
 
 async def test_that_a_device_was_there_outlives_a_restart(tmp_path):
