@@ -2,6 +2,7 @@
 
 import logging
 import socket
+import struct
 
 import httpx
 import pytest
@@ -12,6 +13,7 @@ from relay.client import connect
 from relay.core import refusals
 from relay.net import door, http
 from relay.net.names import same_origin, split_host
+from relay.net.pages import Pages
 from relay.net.proxies import Networks, client_address, passed_on
 from relay.net.transport import SEND_BUFFER, STRANGER_BUFFER, SocketTransport
 from relay.protocol import control, requests
@@ -319,6 +321,7 @@ class Trickle:
     """A transport whose other end takes a byte every ten seconds."""
 
     peer = "memory"
+    broken = False
 
     def __init__(self) -> None:
         self.discarded = False
@@ -353,6 +356,29 @@ async def test_requests_that_nobody_reads_the_answers_of_take_their_own_places_o
         for stream in streams:
             await stream.aclose()
     assert held == 4
+
+
+async def test_what_one_asked_for_who_is_gone_keeps_no_place(tmp_path, monkeypatch):
+    made = 0
+
+    def answer(pages: Pages, request: http.Request) -> http.Answer:
+        nonlocal made
+        made += 1
+        return real(pages, request)
+
+    real = Pages.answer
+    monkeypatch.setattr(Pages, "answer", answer)
+    async with http_relay(tmp_path) as relay:
+        request = f"GET /app.js HTTP/1.1\r\nHost: {relay.host}\r\n\r\n".encode()
+        stream = await relay.raw(request * 900)
+        await trio.sleep(0.3)
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await stream.aclose()
+        with trio.fail_after(3):
+            while len(relay.server.door.strangers):
+                await trio.sleep(0.02)
+        await trio.sleep(0.2)
+    assert made < 700
 
 
 # Failed sign-ins are seen.

@@ -469,7 +469,8 @@ class Connection:
             with trio.move_on_after(SEND_SECONDS) as patience:
                 sent = await self.transport.send_some(view)
             pace.count += sent
-            if patience.cancelled_caught or pace.too_slow():
+            # One that is over takes everything at once: what it asked for beyond that is owed to nobody.
+            if patience.cancelled_caught or pace.too_slow() or self.transport.broken:
                 raise self._give_up()
             view = view[sent:]
 

@@ -39,6 +39,10 @@ class Transport(Protocol):
     def peer(self) -> str:
         """The peer's address, for the log and for limits."""
 
+    @property
+    def broken(self) -> bool:
+        """Whether something could not be sent, since the connection is over."""
+
     async def receive(self) -> bytes:
         """Wait for bytes; none at the end.
 
@@ -99,7 +103,7 @@ Handed = outcome.Outcome[tuple[bool, Awaitable[None] | None]]
 class SocketTransport:
     """A plain socket that does not block, used directly: no task switch where none is needed."""
 
-    __slots__ = ("_over", "_parked", "_readable", "_readiness", "_socket", "_take", "_wide", "peer")
+    __slots__ = ("_over", "_parked", "_readable", "_readiness", "_socket", "_take", "_wide", "broken", "peer")
 
     def __init__(self, connected: socket.socket, readiness: Readiness) -> None:
         connected.setblocking(False)
@@ -111,6 +115,7 @@ class SocketTransport:
         self._readiness = readiness
         self._readable = False
         self._wide = False
+        self.broken = False
         self._over = False
         self._parked: trio.lowlevel.Task | None = None
         self._take: Take | None = None
@@ -203,6 +208,7 @@ class SocketTransport:
         except BlockingIOError:
             return 0
         except OSError:
+            self.broken = True
             return len(data)
 
     async def send_some(self, data: bytes | memoryview) -> int:
@@ -249,6 +255,8 @@ class StreamTransport:
     """A stream of trio's: nothing goes without waiting, so all of it takes the drain task's way."""
 
     __slots__ = ("_stream", "peer")
+    broken = False
+    """A stream says so by an exception."""
 
     def __init__(self, stream: trio.abc.Stream, peer: str = "stream") -> None:
         self._stream = stream

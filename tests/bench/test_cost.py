@@ -39,6 +39,7 @@ class Counting:
     """A transport in memory that counts what goes through it."""
 
     peer = "memory"
+    broken = False
 
     def __init__(self) -> None:
         self._send, self._receive = trio.open_memory_channel[bytes](100)
