@@ -46,7 +46,7 @@ STATUS = {
     "messagesPerSecond", "deliveriesPerSecond", "requestsPerSecond", "medianLag", "highLag", "batchSize", "commitMs",
     "longestWait", "writingFor",
     "writeFailing", "writeFailures", "outboxBytes", "slowReaders", "lastEvent", "storeBytes", "walBytes", "diskFree",
-    "diskSecondsLeft", "memoryBytes", "cpu", "clockAhead", "logAhead",
+    "signInFailures", "diskSecondsLeft", "memoryBytes", "cpu", "clockAhead", "logAhead",
     "diskFull", "reserveBytes",
 }  # fmt: skip
 

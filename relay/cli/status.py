@@ -76,6 +76,7 @@ def _lines(now: control.Status) -> Iterator[tuple[str, str]]:
     yield "relay", f"{now.version}, process {now.pid}, up {duration(now.uptime)}"
     yield "address", now.url or "-"
     yield "people", f"{now.users_online:,} of {now.users:,} online, {now.connections:,}{most} connections"
+    yield "sign-ins", f"{now.sign_in_failures:,} failed since the start"
     yield "chats", f"{now.chats:,}, last event {now.last_event:,}"
     yield "traffic", f"{now.messages_per_second:,.1f} messages/s in, {now.deliveries_per_second:,.1f} events/s out"
     lag = "-" if now.median_lag is None else f"half within {now.median_lag} ms, 99 % within {now.high_lag} ms"

@@ -184,8 +184,7 @@ class Subscriber:
         if receipt is not None:
             if receipt.since:
                 self._unacknowledged.pop(receipt.since, None)
-            if seq > self._latest:
-                self._latest = seq
+            self._latest = max(self._latest, seq)
         return receipt
 
     # The chat list.

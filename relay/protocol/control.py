@@ -111,6 +111,18 @@ class RevokeDevice(Wire, frozen=True, kw_only=True):
     device_id: int
 
 
+class RevokeDevices(Wire, frozen=True, kw_only=True):
+    """`relay device revoke --all`: every device of a user."""
+
+    user_id: Id
+
+
+class Revoked(Wire, frozen=True, kw_only=True, omit_defaults=False):
+    """How many devices were signed out."""
+
+    count: int
+
+
 class RemoveHook(Wire, frozen=True, kw_only=True):
     """`relay hook remove`."""
 
@@ -409,6 +421,8 @@ class Status(Wire, frozen=True, kw_only=True, omit_defaults=False):
     """Seconds that a write has been under way for, 0 where none is: more than a few means that the disk is slow."""
     write_failing: bool
     write_failures: int
+    sign_in_failures: int = 0
+    """Sign-ins that failed since the start."""
     outbox_bytes: int
     slow_readers: list[SlowReader]
     last_event: int
@@ -456,6 +470,8 @@ class SetPassword(Wire, frozen=True, kw_only=True):
 
     id: Id
     password: Annotated[str, msgspec.Meta(max_length=1_024)]
+    sign_out: bool = False
+    """Whether their devices have to sign in again."""
 
 
 CONTROL: dict[str, RequestType] = {
@@ -466,6 +482,7 @@ CONTROL: dict[str, RequestType] = {
     "device.add": RequestType(AddDevice, Token),
     "device.list": RequestType(ListDevices, list[DeviceInfo]),
     "device.revoke": RequestType(RevokeDevice, DeviceInfo),
+    "device.revokeAll": RequestType(RevokeDevices, Revoked),
     "hook.add": RequestType(AddHook, HookInfo),
     "hook.list": RequestType(Empty, list[HookInfo]),
     "hook.remove": RequestType(RemoveHook, HookInfo),
@@ -490,7 +507,7 @@ CONTROL: dict[str, RequestType] = {
     "audit.list": RequestType(Audit, list[Happened]),
     "lend": RequestType(OneUser, Lent),
     "invite": RequestType(Invite, Invitation),
-    "user.password": RequestType(SetPassword, Empty),
+    "user.password": RequestType(SetPassword, Revoked),
 }
 """Every request of the control socket, by `payloadType`."""
 

@@ -10,6 +10,7 @@ from relay import __version__
 from relay.core.clock import RelayClock
 from relay.core.meter import Meter, memory_bytes
 from relay.core.presence import Presence
+from relay.core.refusals import Refusals
 from relay.core.room import Room
 from relay.core.state import State
 from relay.core.subscriber import Subscriber
@@ -38,7 +39,15 @@ class Status:
     """How the relay is."""
 
     def __init__(
-        self, state: State, log: Log, presence: Presence, meter: Meter, running: Running, clock: RelayClock, room: Room
+        self,
+        state: State,
+        log: Log,
+        presence: Presence,
+        meter: Meter,
+        running: Running,
+        clock: RelayClock,
+        room: Room,
+        refusals: Refusals,
     ) -> None:
         self._room = room
         self._clock = clock
@@ -47,6 +56,7 @@ class Status:
         self._presence = presence
         self._meter = meter
         self._running = running
+        self._refusals = refusals
 
     async def show_settings(self, _request: control.Empty) -> object:
         """The settings in force."""
@@ -82,6 +92,7 @@ class Status:
             writing_for=0.0 if self._log.busy_since is None else trio.current_time() - self._log.busy_since,
             write_failing=not self._log.writable,
             write_failures=figures.failures,
+            sign_in_failures=self._refusals.total,
             outbox_bytes=sum(one.outlet.waiting[0] for one in there),
             slow_readers=self._slow_readers(there),
             last_event=state.seq,
