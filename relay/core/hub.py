@@ -104,7 +104,7 @@ class Hub:
         subscriber.arrived = self.state.seq
         if self.presence.arrive(subscriber):
             self._flipped(subscriber.user)
-        there = [user for user in self.state.contacts(subscriber.user) if self.presence.online(user)]
+        there = [user for user in self.state.contacts(subscriber.user) if self.presence.shown(user)]
         for user in there:
             subscriber.outlet.put(self._online(user))
         self.charge(subscriber.user, len(there))
@@ -334,7 +334,7 @@ class Hub:
     def _introduce(self, entry: Entry) -> None:
         """Tell those who come to share a chat, and shared none before, that the others are online."""
         there = self.state.members[entry.chat].keys() & self.presence.subscribers.keys()
-        online = {user: self._online(user) for user in there if self.presence.online(user)}
+        online = {user: self._online(user) for user in there if self.presence.shown(user)}
         for user in there.intersection(_newcomers(entry)):
             there.discard(user)
             for other in there - self.state.contacts(user, but=entry.chat):

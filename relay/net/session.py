@@ -8,13 +8,12 @@ import logging
 import sqlite3
 from collections import deque
 from collections.abc import Awaitable, Coroutine, Iterator
-
 from typing import Any
 
 import trio
 
 from relay.core.service import Service
-from relay.core.share import UNANSWERED, Share
+from relay.core.share import UNANSWERED
 from relay.core.subscriber import Subscriber
 from relay.net import frames
 from relay.net.liveness import Liveness
