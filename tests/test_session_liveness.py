@@ -155,6 +155,7 @@ async def test_the_last_device_to_fall_silent_takes_its_user_offline(relay: Hous
     async with relay.device("User2") as watcher:
         await relay.open("User1")
         assert (await watcher.until("online"))["payload"] == {"userId": "User1"}
+        await watcher.rest()
         clock.jump(15)
         await say_ping(watcher)
         second = await relay.open("User1")

@@ -384,9 +384,9 @@ class Hub:
         user = subscriber.user
         for entry in entries:
             if entry.kind in (kinds.CHATS, kinds.USER):
-                if entry.seq > subscriber.chats_as_of and user in render.chat_list_readers(state, entry):
-                    if self._owe(subscriber, entry):
-                        yield entry.seq, entry.at
+                news = entry.seq > subscriber.chats_as_of and user in render.chat_list_readers(state, entry)
+                if news and self._owe(subscriber, entry):
+                    yield entry.seq, entry.at
             elif entry.kind <= kinds.READ:
                 if subscriber.appeared and subscriber.position > subscriber.sent and self._is_told(subscriber, entry):
                     yield subscriber.position, entry.at

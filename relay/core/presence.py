@@ -24,7 +24,7 @@ class Presence:
         return True
 
     def shown(self, user: int) -> bool:
-        """Whether a user is online as the others were told: who comes now learns the same, and what follows with them."""
+        """Whether a user is online as the others were told: who comes now learns the same."""
         told = self._told.get(user)
         return self.online(user) if told is None else told[0]
 
