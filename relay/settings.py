@@ -164,6 +164,34 @@ class Retention(Section):
     ] = 0
 
 
+class Clock(Section):
+    """When the machine's clock is believed."""
+
+    plausible_days: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="How far from the log's last time the machine's clock is believed where neither NTP nor a"
+            " real-time clock vouches for it; beyond, nothing is deleted or ends by time (relay clock trust).",
+            extra={"unit": "days"},
+        ),
+    ] = 7
+
+
+class Store(Section):
+    """The disk that the store is on."""
+
+    reserve_bytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Set aside on the disk, an eighth of it at most, so that a full one can still be read and"
+            " pruned; 0 for nothing.",
+            extra={"unit": "bytes"} | AT_START,
+        ),
+    ] = 8 * 2**20
+
+
 class Log(Section):
     """What the relay says about itself. Never what people say, and never a token."""
 
@@ -186,6 +214,8 @@ class Settings(Section):
     files: Files = msgspec.field(default_factory=Files)
     limits: Limits = msgspec.field(default_factory=Limits)
     retention: Retention = msgspec.field(default_factory=Retention)
+    clock: Clock = msgspec.field(default_factory=Clock)
+    store: Store = msgspec.field(default_factory=Store)
     log: Log = msgspec.field(default_factory=Log)
 
 

@@ -86,6 +86,10 @@ class NoteRestore(msgspec.Struct, frozen=True):
     last: int
 
 
+class TrustClock(msgspec.Struct, frozen=True):
+    """An admin says that the machine's clock is right: the log goes on from the command's time, back too."""
+
+
 class MakeInvite(msgspec.Struct, frozen=True, kw_only=True):
     """Let somebody sign in once, by a code of which the log gets the hash only."""
 

@@ -212,7 +212,7 @@ class Door:
         return self._pages.answer(request)
 
     async def _health(self, _request: Request, _visitor: Visitor) -> Answer:
-        if self._relay.log.failing:
+        if not self._relay.log.writable:
             raise Refused(503, "unavailable", "the relay cannot write to its store; its log says why")
         return json_answer({"status": "ok"})
 

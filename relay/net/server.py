@@ -122,7 +122,7 @@ class Server:
         self._listening.cancel()
 
     async def _farewell(self) -> None:
-        self.relay.log.stop()
+        self.relay.stop()
         await self.relay.log.stopped.wait()
         self.relay.hub.flush()
         for session in list(self.sessions):

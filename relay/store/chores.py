@@ -107,6 +107,11 @@ async def note_merged(connection: Connection, texts: int) -> None:
     await connection.execute("UPDATE unmerged SET texts = texts - ?", (texts,))
 
 
+async def shrink_log(connection: Connection) -> None:
+    """Bring the write-ahead log into the file and give its room back."""
+    await connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
 async def give_back(connection: Connection) -> bool:
     """Give pages that nothing uses back to the file system. Tells whether there are more."""
     await connection.execute(f"PRAGMA incremental_vacuum({PAGES})")

@@ -514,12 +514,22 @@ async def base(connection: Connection) -> Snapshot | None:
     return Snapshot(kept.seq, kept.at, kept.pruned, kept.users, kept.devices, kept.invites, kept.chats, kept.members)
 
 
-async def last_before(connection: Connection, at: int) -> int:
-    """Find the last entry that is older than a time (Unix milliseconds); 0 for none."""
+async def last_before(connection: Connection, at: int, now: int) -> int:
+    """Find the last entry that is older than a time (Unix milliseconds); 0 for none.
+
+    Args:
+        connection: one that reads.
+        at: the time.
+        now: the present time: what is dated later was, by a clock that was wrong once, and is as old as what follows.
+    """
     ((seq,),) = await connection.execute(
-        # Timestamps never go backwards along the log, so the first that is not older ends the search.
-        "SELECT coalesce((SELECT seq FROM log WHERE at >= ? ORDER BY seq LIMIT 1) - 1, (SELECT max(seq) FROM log), 0)",
-        (at,),
+        # Else timestamps never go backwards along the log, so the first that is not older ends the search.
+        "SELECT coalesce((SELECT seq FROM log WHERE at BETWEEN ? AND ? ORDER BY seq LIMIT 1) - 1,"
+        " (SELECT max(seq) FROM log), 0)",
+        (at, now),
+    )
+    ((seq,),) = await connection.execute(
+        "SELECT coalesce((SELECT seq FROM log WHERE seq <= ? AND at < ? ORDER BY seq DESC LIMIT 1), 0)", (seq, at)
     )
     return seq  # type: ignore[no-any-return]
 

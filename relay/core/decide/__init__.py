@@ -72,6 +72,7 @@ _RULES: dict[type, Rule] = {
     control.RevokeDevice: people.revoke_device,
     commands.PruneHistory: keeping.prune_history,
     commands.NoteRestore: keeping.note_restore,
+    commands.TrustClock: keeping.trust_clock,
     commands.MakeInvite: people.make_invite,
     commands.UseInvite: people.use_invite,
     commands.SignUp: people.sign_up,
