@@ -189,6 +189,7 @@ async def test_a_device_that_comes_learns_once_who_is_online(relay: House) -> No
 async def test_the_background_is_offline_until_the_next_frame(relay: House) -> None:
     async with relay.device("User2") as watcher, relay.device("User1") as one:
         await watcher.until("online")
+        await watcher.rest()
         await one.frame(type="event", eventType="offline")
         assert (await watcher.event("offline"))["payload"] == {"userId": "User1"}
         await say_ping(one)
