@@ -284,9 +284,7 @@ def test_a_profile_changes_what_others_see(log: MemoryLog) -> None:
 
 def test_the_chat_list_shows_each_side_its_own_view(log: MemoryLog) -> None:
     log.new("User1", "User2", "c1")
-    lists = {
-        user: chat_list(log, user) for user in ("User1", "User2")
-    }
+    lists = {user: chat_list(log, user) for user in ("User1", "User2")}
     (mine,), (theirs,) = lists["User1"], lists["User2"]
     assert (mine.id, mine.is_mine, mine.missed, mine.last_message_status) == ("User2", True, None, "undelivered")
     assert (theirs.id, theirs.is_mine, theirs.missed, theirs.last_message_status) == ("User1", False, 1, "unread")
