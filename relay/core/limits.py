@@ -10,7 +10,7 @@ from relay.settings import Limits
 _ROUNDING = 1e-6
 """Seconds: sums of floating point numbers miss by less."""
 
-FRAMES = 8
+FRAMES = 4
 """Frames of any kind that a client may send for each request that it may make: acknowledgements, signs of life."""
 
 WEIGHTS = {

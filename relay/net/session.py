@@ -31,7 +31,7 @@ AHEAD = 1_024
 after no more than these."""
 ACKNOWLEDGING = 1.0
 """Seconds without an acknowledgement after which nobody waits for them any more."""
-SLICE = 256
+SLICE = 128
 """Messages of one read that are handled before others have their turn."""
 FRAME_BYTES = 256
 """Bytes of a read that count as one more frame of those that a client may send."""
