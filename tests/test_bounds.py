@@ -186,6 +186,12 @@ async def test_large_answers_count_as_many_requests(tmp_path: Path, clock: MockC
             await one.request("messages", chatId="User1")
 
 
+async def test_lent_tokens_are_so_many_at_most(relay: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "MOST_LENT", 3)
+    lent = [relay.relay.service.lend(1) for _ in range(5)]
+    assert [relay.relay.service.sign_in(token) is not None for token in lent] == [False, False, True, True, True]
+
+
 # The chat list.
 
 

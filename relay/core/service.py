@@ -51,6 +51,8 @@ LISTING = 4
 
 LENT = 86_400.0
 """Seconds that a lent token is good for."""
+MOST_LENT = 1_024
+"""Lent tokens that are good at a time; the oldest give way."""
 NO_DEVICE = 0
 """The device of a lent token: it has no cursor."""
 
@@ -126,6 +128,8 @@ class Service:
         """Make a token for a command on this machine that talks as a user: it is never written anywhere."""
         now = trio.current_time()
         self._lent = {hashed: lent for hashed, lent in self._lent.items() if lent[1] > now}
+        while len(self._lent) >= MOST_LENT:
+            del self._lent[next(iter(self._lent))]
         token = new_token()
         self._lent[token_hash(token)] = (user, now + LENT)
         return token
