@@ -21,7 +21,7 @@ from relay.core.decide import ChatChanged, DeviceChanged, UserChanged
 from relay.core.hub import Hub
 from relay.core.limits import RateLimit
 from relay.core.searching import Searching
-from relay.core.share import Shares
+from relay.core.share import Share, Shares
 from relay.core.sign_in import SignIn, new_token, token_hash
 from relay.core.state import Chat, Member, State
 from relay.core.subscriber import Receipt, Subscriber
@@ -53,6 +53,8 @@ LENT = 86_400.0
 """Seconds that a lent token is good for."""
 DAY = 86_400_000
 """Milliseconds."""
+MOST_LENT = 1_024
+"""Lent tokens that are good at a time; the oldest give way."""
 NO_DEVICE = 0
 """The device of a lent token: it has no cursor."""
 
@@ -156,6 +158,8 @@ class Service:
         """Make a token for a command on this machine that talks as a user: it is never written anywhere."""
         now = trio.current_time()
         self._lent = {hashed: lent for hashed, lent in self._lent.items() if lent[1] > now}
+        while len(self._lent) >= MOST_LENT:
+            del self._lent[next(iter(self._lent))]
         token = new_token()
         self._lent[token_hash(token)] = (user, now + LENT)
         return token
@@ -295,12 +299,15 @@ class Service:
             reply(RelayError.internal())
             return None
         if waiting is None and done is not None and not done.is_set():
-            return done.wait()
-        return None if waiting is None else self._awaited(waiting, reply, request.payload_type)
+            waiting = done.wait()
+        return None if waiting is None else self._awaited(subscriber.share, waiting, reply, request.payload_type)
 
-    async def _awaited(self, waiting: Waiting, reply: Reply, what: str) -> None:
+    async def _awaited(self, share: Share, waiting: Waiting, reply: Reply, what: str) -> None:
+        """Await an answer once no other one of this user's is being made and there is room for it."""
         try:
-            await waiting
+            async with share.turn:
+                await share.room()
+                await waiting
         except RelayError as error:
             reply(error)
         except sqlite3.Error as error:
@@ -309,6 +316,8 @@ class Service:
         except Exception:
             logger.exception("%s failed; the relay goes on", what)
             reply(RelayError.internal())
+        finally:
+            waiting.close()
 
     def _respond(self, subscriber: Subscriber, request_id: str | int, answer: object) -> None:
         now = self.clock()

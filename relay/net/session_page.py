@@ -6,11 +6,14 @@ import msgspec
 
 from relay import __version__
 from relay.core.relay import Relay
-from relay.core.service import NO_DEVICE
+from relay.core.service import CHATS_PAGE_BYTES, NO_DEVICE
 from relay.core.sign_in import Entered
 from relay.net.http import Answer, Refused, Request, json_answer
 from relay.net.visitor import Visitor
 from relay.protocol.base import Id, Name, Wire
+from relay.protocol.objects import MOST_ATTACHMENTS
+from relay.protocol.requests import MESSAGE_LENGTH, MOST_COUNT
+from relay.protocol.schema import VERSIONS
 
 COOKIE = "relay_session"
 SECURE_COOKIE = f"__Host-{COOKIE}"
@@ -46,7 +49,13 @@ class SessionPage:
         if visitor.who is None:
             raise visitor.stranger(signIn=self._sign_in.ways())
         user = self._relay.state.users[visitor.user]
-        who = {"userId": user.id, "name": user.name, "admin": user.admin, "version": __version__}
+        who: dict[str, object] = {
+            "userId": user.id,
+            "name": user.name,
+            "admin": user.admin,
+            "version": __version__,
+            "protocol": {"versions": [int(one) for one in VERSIONS], "limits": self._limits()},
+        }
         if not visitor.by_cookie:
             return json_answer(who)
         token = self.cookie(request, secure=visitor.secure) or ""
@@ -66,6 +75,22 @@ class SessionPage:
                 found.setdefault(name, value)
         names = (SECURE_COOKIE, COOKIE) if self._secure(secure=secure) else (COOKIE,)
         return next((found[name] for name in names if name in found), None)
+
+    def _limits(self) -> dict[str, object]:
+        """What a client may send and ask for, in bytes, characters and counts."""
+        limits, files = self._relay.settings.limits, self._relay.settings.files
+        return {
+            "frameBytes": limits.frame_bytes,
+            "messageCharacters": MESSAGE_LENGTH,
+            "attachments": MOST_ATTACHMENTS,
+            "count": MOST_COUNT,
+            "connectionsPerUser": limits.connections_per_user,
+            "requestsPerSecond": limits.requests_per_second,
+            "requestsAtOnce": limits.burst,
+            "groupsPerDay": limits.groups_per_day,
+            "fileBytes": files.file_bytes,
+            "chatsPageBytes": CHATS_PAGE_BYTES,
+        }
 
     async def sign_in(self, request: Request, visitor: Visitor) -> Answer:
         """Let somebody in, by what they bring."""

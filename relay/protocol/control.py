@@ -392,6 +392,13 @@ class LongestWait(Wire, frozen=True, kw_only=True):
     seconds_ago: float
 
 
+class UserConnections(Wire, frozen=True, kw_only=True):
+    """How many connections a user has."""
+
+    user_id: str
+    connections: int
+
+
 class Status(Wire, frozen=True, kw_only=True, omit_defaults=False):
     """What goes on in a relay that runs. Rates are over the last 10 seconds."""
 
@@ -403,6 +410,8 @@ class Status(Wire, frozen=True, kw_only=True, omit_defaults=False):
     """Seconds."""
     connections: int
     max_connections: int | None = None
+    most_connections: UserConnections | None = None
+    """Who has most of them, where anybody has more than one."""
     users: int
     users_online: int
     chats: int

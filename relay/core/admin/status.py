@@ -78,6 +78,7 @@ class Status:
             uptime=meter.uptime,
             connections=len(there),
             max_connections=settings.settings.limits.connections if settings else None,
+            most_connections=self._most_connections(),
             users=sum(not user.removed for user in state.users.values()),
             users_online=sum(self._presence.online(user) for user in self._presence.subscribers),
             chats=sum(not chat.gone for chat in state.chats.values()),
@@ -114,6 +115,14 @@ class Status:
         if wait is None:
             return None
         return control.LongestWait(ms=wait.seconds * 1_000, cause=wait.cause, seconds_ago=now - wait.at)
+
+    def _most_connections(self) -> control.UserConnections | None:
+        """Who has most connections."""
+        subscribers = self._presence.subscribers
+        user = max(subscribers, key=lambda one: len(subscribers[one]), default=None)
+        if user is None or len(subscribers[user]) < 2:
+            return None
+        return control.UserConnections(user_id=self._state.users[user].id, connections=len(subscribers[user]))
 
     def _slow_readers(self, there: Iterable[Subscriber]) -> list[control.SlowReader]:
         """Those for whom most waits."""
