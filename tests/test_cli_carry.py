@@ -185,9 +185,10 @@ def test_a_mattermost_export_comes_in(tmp_path: Path) -> None:
             "attachments": [{"path": "x/y.png"}, {"path": "z.txt"}]}},
         {"type": "emoji", "emoji": {}},
     ]  # fmt: skip
-    file, data = tmp_path / "bulk.jsonl", tmp_path / "data"
+    file, data = tmp_path / "bulk.jsonl", tmp_path / "relay"
     file.write_text("\n".join(json.dumps(record) for record in records))
-    (tmp_path / "z.txt").write_text("content of z")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "z.txt").write_text("content of z")
     came = done("import", file, "--json", data=data).json
     assert came == {
         "added": {"users": 3, "chats": 2, "messages": 5, "files": 1},

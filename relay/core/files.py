@@ -78,7 +78,7 @@ class Files:
             try:
                 incoming = await trio.to_thread.run_sync(self.contents.begin)
                 try:
-                    head = await self._write(incoming, allowance, pieces)
+                    head = await self._write(incoming, allowance, self._while_welcome(user, device, pieces))
                     return await self._keep(incoming, user, device, name, head, at)
                 finally:
                     with trio.CancelScope(shield=True):
@@ -86,6 +86,17 @@ class Files:
             except OSError as error:
                 logger.error("cannot save an uploaded file: %s", error)
                 raise RelayError.storage_full() from None
+
+    def _while_welcome(self, user: int, device: int, pieces: Pieces) -> Pieces:
+        """Give the pieces for as long as the device may be here; what comes from this machine itself has none."""
+
+        async def next_piece() -> bytes:
+            piece = await pieces()
+            if device and not self._state.welcome(user, device):
+                raise RelayError("unauthorized", "this device may not sign in any more")
+            return piece
+
+        return next_piece
 
     async def _write(self, incoming: Incoming, allowance: Allowance, pieces: Pieces) -> bytes:
         """Write what comes, and give the beginning of it."""
@@ -145,6 +156,10 @@ class Files:
         if not found or not attachments.may_read(self._state, user, found[0]):
             raise RelayError("not_found", "there is no such file for you here")
         return found[0]
+
+    def still(self, user: int, device: int, file: StoredFile) -> Callable[[], bool]:
+        """Tell, each time it is asked, whether somebody who is being sent a file may still have it."""
+        return lambda: self._state.welcome(user, device) and attachments.may_read(self._state, user, file)
 
     # Away.
 

@@ -127,6 +127,6 @@ class Room:
     async def _shrink_log(self) -> None:
         """Bring SQLite's log into the file, which frees what it took, where it can be done."""
         try:
-            await self._log.chore(chores.shrink_log)
+            await self._log.chore(chores.shrink_log, "checkpoint", hurried=True)
         except sqlite3.Error as error:
             logger.debug("the write-ahead log keeps its size: %s", error)
