@@ -345,7 +345,7 @@ class TlsRenew(TlsAgain):
     """The relay's certificate is made anew."""
 
     def run(self, place: Path) -> None:
-        done("tls", "init", "--name", "other.office.lan", data=place / "data")
+        done("tls", "init", "--name", NAMES[0], data=place / "data")
 
     def hold(self, place: Path, *, complete: bool) -> None:
         super().hold(place, complete=complete)
