@@ -5,9 +5,9 @@ Decides when and what; the log's writer does it, a little between two batches.
 
 import logging
 import sqlite3
-from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
+from typing import Protocol
 
 import trio
 
@@ -34,6 +34,13 @@ SHARE = 20
 """Of a store that is too large the oldest of this many parts goes at a time."""
 
 
+class Freeing(Protocol):
+    """Gives what frees the disk room to work in; see `Room.freeing`."""
+
+    def __call__(self) -> AbstractAsyncContextManager[None]:
+        """Begin to free it."""
+
+
 class Retention:
     """What is kept, and for how long."""
 
@@ -43,14 +50,14 @@ class Retention:
         self._reading = reading
         self._clock = clock
         self._kept = kept
-        self.freeing: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
-        """Gives what frees the disk room to work in; see `Room.freeing`."""
+        self.freeing: Freeing = nullcontext
+        """Where what frees the disk works: a full one has room for it in there."""
 
     async def run(self) -> None:
         """Look after it, for ever."""
         while True:
             try:
-                async with self.freeing():
+                async with self.freeing() if self._kept.days or self._kept.max_bytes else nullcontext():
                     await self.erase_gone()
                     await self.prune()
             except (sqlite3.Error, RelayError) as error:

@@ -20,7 +20,7 @@ from urllib.parse import quote
 from relay.store import directory, emptied
 from relay.store.database import NewerStore, NotAStore, identify
 from relay.store.faults import is_damaged
-from relay.store.lock import locked
+from relay.store.lock import SERVING, WAIT, holder, locked
 
 STORE = "relay.db"
 FILES = "files"
@@ -59,6 +59,15 @@ def end(path: Path) -> End:
 
 def _read(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{quote(bytes(path))}?mode=ro", uri=True)
+
+
+@contextmanager
+def _to_myself(data: Path) -> Iterator[None]:
+    """Hold a directory's lock; a command that has it is waited for, a relay is not: it does not end by itself."""
+    who = holder(data)
+    wait = 0.0 if who is None or SERVING in who else WAIT
+    with locked(data, wait=wait):
+        yield
 
 
 def _recognise(store: sqlite3.Connection) -> int:
@@ -200,7 +209,7 @@ def restore(backup: Path, data: Path, *, force: bool = False) -> Restored:
         OSError: the backup cannot be read, or the data directory not written.
     """
     directory.make(data)
-    with locked(data), unpacked(backup, data) as scratch:
+    with _to_myself(data), unpacked(backup, data) as scratch:
         wanted = _wanted(scratch / STORE, backup)
         present = data / STORE
         there = present.exists()

@@ -4,6 +4,8 @@ Each is one short transaction on the writing connection, so that a commit never 
 is handed in or is gone already.
 """
 
+import sqlite3
+from collections.abc import Callable
 from functools import cache
 from itertools import chain
 from typing import Any
@@ -41,22 +43,34 @@ async def keep_base(connection: Connection, state: dict[str, Any]) -> None:
 
 async def remove_history(connection: Connection, upto: int) -> int:
     """Remove messages and marks up to an entry, the oldest first. Gives how many were removed."""
-    rows = await connection.execute(
+    return await _as_many_as_fit(
+        connection,
         "DELETE FROM log WHERE seq IN (SELECT seq FROM log WHERE seq <= ? AND kind <= 5 ORDER BY seq LIMIT ?)"
         " RETURNING seq",
-        (upto, ROWS),
+        (upto,),
     )
-    return len(rows)
 
 
 async def erase_chat(connection: Connection, chat: int) -> int:
     """Remove messages and marks of a chat that is gone. Gives how many were removed."""
-    rows = await connection.execute(
+    return await _as_many_as_fit(
+        connection,
         "DELETE FROM log WHERE seq IN (SELECT seq FROM log WHERE kind <= 3 AND chat = ? UNION ALL"
         " SELECT seq FROM log WHERE kind IN (4, 5) AND chat = ? LIMIT ?) RETURNING seq",
-        (chat, chat, ROWS),
+        (chat, chat),
     )
-    return len(rows)
+
+
+async def _as_many_as_fit(connection: Connection, statement: str, parameters: tuple[int, ...]) -> int:
+    """Delete as many rows in one go as the disk has room for: what is erased is written once more before it is gone."""
+    rows = ROWS
+    while True:
+        try:
+            return len(await connection.execute(statement, (*parameters, rows)))
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_FULL or rows == 1:
+                raise
+            rows = max(1, rows // 8)
 
 
 async def file_client_keys(connection: Connection, filing: Filing) -> None:
@@ -107,9 +121,24 @@ async def note_merged(connection: Connection, texts: int) -> None:
     await connection.execute("UPDATE unmerged SET texts = texts - ?", (texts,))
 
 
-async def shrink_log(connection: Connection) -> None:
-    """Bring the write-ahead log into the file and give its room back."""
-    await connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+async def shrink_log(connection: Connection, fits: Callable[[int], bool]) -> None:
+    """Bring the write-ahead log into the file and give its room back.
+
+    Args:
+        connection: the one that writes.
+        fits: tells whether the file's disk has room for a file of so many bytes: what does not fit would take the
+            last room for nothing.
+    """
+    ((pages,),) = await connection.execute("PRAGMA page_count")
+    ((page,),) = await connection.execute("PRAGMA page_size")
+    if fits(pages * page):
+        await connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+async def bound_log(connection: Connection, size: int) -> None:
+    """Have the write-ahead log brought into the file whenever it has so many bytes."""
+    ((page,),) = await connection.execute("PRAGMA page_size")
+    await connection.execute(f"PRAGMA wal_autocheckpoint = {max(1, size // page)}")
 
 
 async def give_back(connection: Connection) -> bool:

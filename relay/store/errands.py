@@ -43,6 +43,8 @@ class Schedule:
     """Which errands there are, and when each is due."""
 
     def __init__(self, cursors: Cursors) -> None:
+        self.thrifty = False
+        """Whether only what is needed is written: the disk is full, and the index and the snapshot can wait."""
         self.cursors = cursors
         """The cursors as they are, on disk or not."""
         self._stale_cursors: set[int] = set()
@@ -78,7 +80,8 @@ class Schedule:
     @property
     def left(self) -> bool:
         """Whether a stop has to wait for some: the index can be brought further after the next start."""
-        return bool(self._stale_cursors or self._first_cursors or self._entries_since_snapshot)
+        snapshot = self._entries_since_snapshot and not self.thrifty
+        return bool(self._stale_cursors or self._first_cursors or snapshot)
 
     @property
     def indexed(self) -> bool:
@@ -92,6 +95,8 @@ class Schedule:
         due = float("inf")
         if self._stale_cursors and not marks_held:
             due = min(due, self._cursors_since + CURSOR_SECONDS)
+        if self.thrifty:
+            return due
         if self._entries_since_snapshot:
             due = min(due, self._snapshot_since + SNAPSHOT_SECONDS)
         if not self.indexed:
@@ -159,11 +164,15 @@ class Schedule:
 
     def _snapshot_due(self, now: float, *, last: bool) -> bool:
         entries = self._entries_since_snapshot
-        return bool(entries) and (last or entries >= SNAPSHOT_ENTRIES or now >= self._snapshot_since + SNAPSHOT_SECONDS)
+        return (
+            bool(entries)
+            and not self.thrifty
+            and (last or entries >= SNAPSHOT_ENTRIES or now >= self._snapshot_since + SNAPSHOT_SECONDS)
+        )
 
     def _index_up_to(self, commands: int, now: float) -> int:
         behind = self._last_seq - self._indexed
-        if not behind or now < self._index_since + INDEX_SECONDS:
+        if not behind or self.thrifty or now < self._index_since + INDEX_SECONDS:
             return 0
         quiet = not commands and now >= self.quiet_at
         if not quiet and (not commands or INDEX_RIDING < behind < INDEX_LAG):

@@ -159,8 +159,7 @@ class Log:
         """Whether the last write failed."""
         self.disk_full = False
         """Whether it failed because the disk is full."""
-        self.refuses: Callable[[Any], bool] | None = None
-        """While the disk lacks even the reserve: tells which commands are answered `storage_full` at once."""
+        self._refuses: Callable[[Any], bool] | None = None
 
     @property
     def full(self) -> bool:
@@ -189,7 +188,7 @@ class Log:
         if self.stopped.is_set():
             answer(RelayError.unavailable())
             return
-        if self.refuses is not None and self.refuses(command):
+        if self._refuses is not None and self._refuses(command):
             answer(RelayError.storage_full())
             return
         waiting = self._waiting
@@ -265,7 +264,22 @@ class Log:
     @property
     def writable(self) -> bool:
         """Whether what people send is taken in, as far as the last write tells."""
-        return not self.failing and self.refuses is None
+        return not self.failing and self._refuses is None
+
+    @property
+    def thrifty(self) -> bool:
+        """Whether only what is needed is written; see `spare`."""
+        return self._refuses is not None
+
+    def spare(self, refuses: Callable[[Any], bool] | None) -> None:
+        """Write only what is needed from now on, or all again.
+
+        Args:
+            refuses: tells which commands are answered `storage_full` at once; None ends it.
+        """
+        self._refuses = refuses
+        self._errands.thrifty = refuses is not None
+        self._work.set()
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Write, until stopped."""
@@ -399,7 +413,7 @@ class Log:
 
     async def _file(self) -> None:
         """Bring client keys from memory into their table, if it is time."""
-        if self.failing or trio.current_time() < self._filing_from:
+        if self.failing or self.thrifty or trio.current_time() < self._filing_from:
             return
         filing = self._client_keys.due()
         if filing is None:
@@ -415,6 +429,8 @@ class Log:
             self._client_keys.filed(filing)
 
     def _next_tidying(self) -> float:
+        if self.thrifty:
+            return float("inf")
         return min(self._next_freeing(), self._next_erasing())
 
     def _next_freeing(self) -> float:
@@ -427,6 +443,8 @@ class Log:
     async def _tidy(self) -> None:
         """Do a little of what waits for quiet."""
         now = trio.current_time()
+        if self.thrifty:
+            return
         if self._bound.too_much or now >= self._next_freeing():
             await self._forget()
         elif now >= self._next_erasing():
