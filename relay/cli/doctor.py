@@ -121,6 +121,13 @@ def _running(data: Path, status: control.Status | None) -> Finding:
         return Finding(
             "relay", "bad", f"no relay runs on {data}", "Start it: `systemctl start relay`, or `relay serve`."
         )
+    if status.disk_full:
+        return Finding(
+            "relay",
+            "bad",
+            f"the disk is full: people can only read; {size(status.reserve_bytes)} are set aside to free it with",
+            "Let old messages go (`relay prune`), or move other files away from that disk.",
+        )
     if status.write_failing:
         return Finding("relay", "bad", "the store cannot be written", "`journalctl -u relay` says why.")
     return Finding("relay", "good", f"version {status.version} runs, up {duration(status.uptime)}")

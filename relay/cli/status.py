@@ -92,7 +92,9 @@ def _reader(one: control.SlowReader) -> str:
 
 def warnings(now: control.Status) -> Iterator[str]:
     """What an admin should look at."""
-    if now.write_failing:
+    if now.disk_full:
+        yield "the disk is full: people can only read; `relay prune` has room set aside, or move other files away"
+    elif now.write_failing:
         yield "the store cannot be written: see `journalctl -u relay`, then `relay doctor`"
     if now.disk_seconds_left is not None and now.disk_seconds_left < SOON:
         yield f"the disk is full in {duration(now.disk_seconds_left)}: see `relay help tuning`"
