@@ -173,10 +173,12 @@ async def test_a_chat_is_deleted_on_a_disk_that_others_have_filled(disk: Path, m
         assert relay.log.count("the disk has room again") == 1
 
 
-async def test_a_start_without_any_room_waits_for_some(disk: Path) -> None:
+async def test_a_start_without_any_room_waits_for_some(disk: Path, tmp_path: Path) -> None:
     tokens = await add_users(disk / "data", "User1", "User2")
     ballast = fill(disk)
     relay = RelayProcess(disk / "data", {"RELAY_STORE_RESERVE_BYTES": "0"}, ())
+    relay._log = tmp_path / "relay.log"  # its own place is full, too
+    relay._log.touch()
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(relay.start)
