@@ -22,7 +22,7 @@ from typing import NoReturn
 
 import trio
 
-from relay import __version__, logs
+from relay import __version__, invoked, logs
 from relay.core.relay import Relay, open_relay
 from relay.net import control, frames, systemd
 from relay.net.authority import CannotMake
@@ -332,8 +332,13 @@ def _welcome(relay: Relay, urls: Sequence[str]) -> None:
     logger.info("for browsers: %s", relay.service.signing_in.address())
     logger.info("data in %s", relay.data)
     if not relay.state.users and not relay.settings.auth.open:
+        within = invoked.needs_directory()
         logger.info(
-            "\nNobody can sign in yet. In another terminal, for each user:\n"
-            "  relay invite anna --new --name Anna    (a link and its QR code for a browser)\n"
-            "  relay user add robot; relay device add robot    (a token for a program)\n"
+            "\nNobody can sign in yet. In another terminal%s, for each user:\n"
+            "  %s    (a link and its QR code for a browser)\n"
+            "  %s; %s    (a token for a program)\n",
+            f", in {within}" if within else "",
+            invoked.line("invite anna --new --name Anna", relay.data),
+            invoked.line("user add robot", relay.data),
+            invoked.line("device add robot", relay.data),
         )

@@ -35,6 +35,14 @@ class Limits(Section):
     connections: Annotated[
         int, Meta(ge=1, description="Connections at a time; further ones get HTTP 503.", extra={"unit": "connections"})
     ] = 4_000
+    connections_per_user: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="Connections of one user at a time; further ones get HTTP 503.",
+            extra={"unit": "connections"},
+        ),
+    ] = 32
     frame_bytes: Annotated[
         int,
         Meta(ge=1_024, description="The largest message a client may send in one frame.", extra={"unit": "bytes"}),
@@ -43,13 +51,22 @@ class Limits(Section):
         float,
         Meta(
             ge=0,
-            description="Requests that one user may make, on average; 0 for no limit.",
+            description="Requests that one user may make, on average; 0 for no limit. One that asks or causes much"
+            " counts as several.",
             extra={"unit": "requests/s"},
         ),
     ] = 2_000.0
     burst: Annotated[
         int, Meta(ge=1, description="Requests that one user may make at once.", extra={"unit": "requests"})
     ] = 4_000
+    groups_per_day: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Groups and channels that one user may make in a day; 0 for no limit.",
+            extra={"unit": "groups"},
+        ),
+    ] = 100
 
 
 class Http(Section):

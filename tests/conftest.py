@@ -24,6 +24,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--kill-rounds", type=int, default=5, help="how often a relay under load is killed and started again"
     )
     parser.addoption(
+        "--kill-points",
+        default="1",
+        metavar="N|all",
+        help="at how many of the calls that change the disk each command is killed, in each way (default: 1)",
+    )
+    parser.addoption(
+        "--kill-points-seconds",
+        type=float,
+        default=0.0,
+        help="kill at as many calls as fit into so many seconds, spread over all commands",
+    )
+    parser.addoption("--kill-points-seed", type=int, default=0, help="which calls a sample takes")
+    parser.addoption(
         "--model-examples",
         type=int,
         default=15,

@@ -328,18 +328,28 @@ def _sqlite(patient: Patient) -> Iterator[Finding]:
 
 def _upgrade(path: Path) -> Iterator[Finding]:
     """Whether the file is of this relay's version; a copy beside one that is not tells that it was to be."""
+    from relay.store import writer
     from relay.store.schema import MIGRATIONS
     from relay.store.upgrade import begun
 
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as store:
         ((version,),) = store.execute("PRAGMA user_version")
+        ((told,),) = store.execute("SELECT count(*) FROM sqlite_master WHERE name = 'writer'")
+        ((last,),) = store.execute(writer.LAST) if told else [("",)]
     newest = len(MIGRATIONS)
+    if not writer.is_release(last):
+        yield Finding(
+            "writer",
+            "note",
+            f"the file: {writer.UNRELEASED.format(version=last)}",
+            "Releases are tested with stores of releases: keep a backup of before, and install a release.",
+        )
     if version > newest:
         yield Finding(
             "upgrade",
             "bad",
-            f"a newer relay wrote the file (version {version}; this one knows {newest})",
-            "Install that relay again, or restore a backup that this one made.",
+            f"a newer relay{f' ({last})' if last else ''} wrote the file (version {version}; this one knows {newest})",
+            "Install that relay again, or go back as `relay help upgrade` says.",
         )
     elif version < newest and (before := begun(path, version)):
         yield Finding(
@@ -381,6 +391,13 @@ def _damage(path: Path) -> str:
         return str(error)
     except (sqlite3.Error, database.NotAStore) as error:
         return str(error)
+
+
+def _leftovers(patient: Patient) -> Iterator[Finding]:
+    from relay.cli.leftovers import examine
+
+    for left in examine(patient.data):
+        yield Finding("leftovers", left.level, left.what, left.advice)
 
 
 # Certificates and systemd.
@@ -451,6 +468,7 @@ CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
     _disk,
     _permissions,
     _sqlite,
+    _leftovers,
     _certificate,
     _systemd,
     _journal,

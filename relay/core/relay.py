@@ -24,11 +24,11 @@ from relay.core.searching import Searching
 from relay.core.service import Service
 from relay.core.state import State
 from relay.settings import Limits, Settings
-from relay.store import database, emptied, queries
-from relay.store.lock import locked
+from relay.store import database, emptied, queries, writer
 from relay.store.log import Log
+from relay.store.opening import opened
 from relay.store.reserve import Reserve
-from relay.store.upgrade import upgrade
+from relay.store.upgrade import begin, upgrade
 
 logger = logging.getLogger(__name__)
 
@@ -108,22 +108,25 @@ async def open_relay(
 
     Raises:
         Locked: another process has it open.
-        Emptied: the file is empty, and was not always.
+        Emptied: the file is empty or missing, and was not always.
         NewerStore: a newer relay wrote the file.
         CannotUpgrade: an older one did, and the file cannot be brought to this one's version.
         sqlite3.Error: the file cannot be opened, or is damaged.
     """
     settings = settings or Settings(limits=Limits(requests_per_second=0))
     time = _relay_clock(clock, settings)
-    with locked(data, wait=wait, waiting=_say_who), _ungrouped():
+    with opened(data, wait=wait, waiting=_say_who), _ungrouped():
         reserve = Reserve(data, settings.store.reserve_bytes)
         spent = reserve.disk_is_full
         if spent:
             reserve.spend()
         path = data / "relay.db"
         emptied.refuse(path)
+        if not path.exists():
+            await begin(path)
         async with database.connect(path, writing=True) as writing:
             await upgrade(writing, path)
+            await writer.sign(writing)
             async with (
                 database.connect(path, writing=False) as reading,
                 # Nobody's reading may hold up the writer, and no search anybody's reading.

@@ -46,6 +46,7 @@ class Certificates:
 
         Raises:
             CannotMake: there is none, or it cannot be used.
+            OSError: what one that was killed had begun cannot be finished.
         """
         self._settings = settings
         self._listener = listener
@@ -58,6 +59,8 @@ class Certificates:
             if self.own
             else (Path(settings.certificate), Path(settings.key or settings.certificate))
         )
+        if self.own:
+            self.authority.settle()
         if self.own and not self.authority.there:
             raise CannotMake("there is no certificate yet: run `relay tls init` first, or name one as tls.certificate")
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -84,8 +87,12 @@ class Certificates:
         now = dt.datetime.fromtimestamp(self._clock() / 1_000, dt.UTC)
         names = all_names(self._settings, self._listener)
         try:
-            if self.authority.due(names, now) and self.authority.due(names := self.authority.permitted(names), now):
-                self.authority.issue(names, now)
+            fits = self.authority.fits
+            if fits and not self.authority.due(names, now):
+                return
+            if self.authority.due(names := self.authority.permitted(names), now) or not fits:
+                with self.authority.alone():
+                    self.authority.issue(names, now)
                 logger.info("made a new certificate for %s", ", ".join(names))
         except CannotMake as error:
             logger.warning("cannot renew the certificate: %s", error)

@@ -4,7 +4,7 @@ Knows the wire types and msgspec, nothing else.
 """
 
 import re
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -179,8 +179,18 @@ def event(name: str, timestamp: int, payload: object, event_id: int | None = Non
     return encode(Told(id=event_id, timestamp=timestamp, event_type=name, payload=payload))
 
 
+class Page(NamedTuple):
+    """A payload that is a page of more: `next` says where the next one begins, None where this is the last."""
+
+    payload: object
+    next: str | None
+
+
 def response(request_id: str | int, timestamp: int, payload: object) -> bytes:
     """Encode the answer to a request."""
+    if type(payload) is Page:
+        more = True if payload.next is not None else None
+        return encode(Answer(id=request_id, timestamp=timestamp, payload=payload.payload, more=more, next=payload.next))
     return encode(Answer(id=request_id, timestamp=timestamp, payload=payload))
 
 

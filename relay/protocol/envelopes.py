@@ -37,11 +37,16 @@ class Ack(Wire, frozen=True, kw_only=True, tag_field="type", tag="ack"):
 
 
 class Response(Wire, frozen=True, kw_only=True, tag_field="type", tag="response"):
-    """The relay's one answer to a request: `payload`, or `error` in its place."""
+    """The relay's one answer to a request: `payload`, or `error` in its place.
+
+    `more` says that there is more than this page holds; `next` is where the next page begins.
+    """
 
     id: str | int
     timestamp: Timestamp
     payload: msgspec.Raw = msgspec.field(default_factory=_empty)
+    more: bool | None = None
+    next: str | None = None
     error: Error | None = None
 
 
@@ -51,6 +56,8 @@ class Answer(Wire, frozen=True, kw_only=True, tag_field="type", tag="response"):
     id: str | int
     timestamp: Timestamp
     payload: Any
+    more: bool | None = None
+    next: str | None = None
 
 
 class Refusal(Wire, frozen=True, kw_only=True, tag_field="type", tag="response"):

@@ -75,6 +75,11 @@ class RelayError(Exception):
         return cls("rate_limited", f"too many requests: try again in {retry_after} ms", retry_after=retry_after)
 
     @classmethod
+    def too_many_groups(cls, most: int, retry_after: int) -> Self:
+        """Somebody made as many groups as one may in a day."""
+        return cls("rate_limited", f"you may make {most} groups a day: try again later", retry_after=retry_after)
+
+    @classmethod
     def storage_full(cls) -> Self:
         """The disk has no room left. Nothing was changed."""
         return cls("storage_full", "the relay's disk is full: nothing was saved, try again later")

@@ -31,12 +31,12 @@ class Locked(Exception):
         """The process and its command: `process 12 (relay prune)`."""
 
 
-def _nobody(_holder: str) -> None:
+def nobody(_holder: str) -> None:
     """Tell nobody that one waits."""
 
 
 @contextmanager
-def locked(data: Path, *, wait: float = 0.0, waiting: Callable[[str], None] = _nobody) -> Iterator[None]:
+def locked(data: Path, *, wait: float = 0.0, waiting: Callable[[str], None] = nobody) -> Iterator[None]:
     """Hold the lock of a data directory.
 
     Args:
@@ -99,6 +99,12 @@ def holder(data: Path) -> str | None:
     finally:
         os.close(descriptor)
     return None
+
+
+def patience(data: Path) -> float:
+    """Seconds that a command waits which needs the directory to itself: a relay does not end by itself."""
+    who = holder(data)
+    return 0.0 if who is None or SERVING in who else WAIT
 
 
 def _holder(descriptor: int) -> str:

@@ -175,4 +175,9 @@ MIGRATIONS: tuple[str, ...] = (
         UPDATE unmerged SET texts = texts + 1;
     END;
     """,
+    """
+    -- Which relay wrote to this file last, by its version; nothing where that was one that did not say. See `writer`.
+    CREATE TABLE writer (one INTEGER PRIMARY KEY CHECK (one = 1), version TEXT NOT NULL) STRICT;
+    INSERT INTO writer (one, version) VALUES (1, '');
+    """,
 )

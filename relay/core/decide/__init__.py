@@ -48,7 +48,7 @@ def decide(state: State, batch: Sequence[Command], facts: Facts) -> Draft:
     return Draft(draft.decisions, draft.amendments, draft.unknown)
 
 
-_MARKS = frozenset({commands.MarkDelivered, commands.MarkRead})
+_MARKS = frozenset({commands.MarkDelivered, commands.MarkRead, commands.SayNothing})
 
 
 _RULES: dict[type, Rule] = {
@@ -57,6 +57,7 @@ _RULES: dict[type, Rule] = {
     requests.Delete: messages.delete,
     commands.MarkDelivered: marks.mark_delivered,
     commands.MarkRead: marks.mark_read,
+    commands.SayNothing: marks.say_nothing,
     requests.CreateChat: chats.create_chat,
     control.MakeChat: chats.make_chat,
     requests.UpdateChat: chats.update_chat,
