@@ -282,6 +282,22 @@ def _wear(status: control.Status) -> Iterator[Finding]:
         yield Finding("wear", "good", text)
 
 
+def _limits(patient: Patient) -> Iterator[Finding]:
+    status = patient.status
+    if status is None or status.max_connections is None or status.wanted_connections is None:
+        return
+    if status.max_connections < status.wanted_connections:
+        yield Finding(
+            "limits",
+            "note",
+            f"there can be {status.max_connections:,} connections and not {status.wanted_connections:,}"
+            " (limits.connections), since the relay may have no more descriptors",
+            "Raise LimitNOFILE= (`systemctl edit relay`), or `ulimit -n` before `relay serve`.",
+        )
+    else:
+        yield Finding("limits", "good", f"descriptors for {status.max_connections:,} connections")
+
+
 def _permissions(patient: Patient) -> Iterator[Finding]:
     open_to_all = []
     for path in (patient.data, patient.data / "relay.db", patient.data / "relay.sock"):
@@ -467,6 +483,7 @@ CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
     _clock,
     _disk,
     _permissions,
+    _limits,
     _sqlite,
     _leftovers,
     _certificate,
