@@ -45,6 +45,10 @@ COLLECT_AFTER = 20_000
 """Objects that may come to be before garbage in circles is looked for; the interpreter's own is 700."""
 SWITCH_INTERVAL = 0.0005
 """Seconds that the store's thread waits for the interpreter while connections keep it busy."""
+PROOF = 2.0
+"""Seconds that the writer has to prove that it works, before it counts what it waits for."""
+SLOW_WRITE = 300.0
+"""Seconds that one write may take before nothing is proved any more, and systemd starts the relay again."""
 
 
 class CannotServe(Exception):
@@ -266,10 +270,21 @@ def _for_want_of_room(error: Exception, data: Path) -> bool:
 
 
 async def _prove(server: Server) -> str:
-    """Wait for the writer; that this runs at all says that the loop does."""
-    # A store that cannot be written is no reason for a restart, which would not mend it: people can still read.
-    written = await server.relay.log.probe()
-    return _summary(server) if written else "the store cannot be written: see the messages before"
+    """Wait for the writer; that this runs at all says that the loop does.
+
+    A write that takes long is the disk's fault: a restart would not mend it, and would cut everybody off. So for some
+    minutes the loop alone is proof enough.
+    """
+    log = server.relay.log
+    while True:
+        with trio.move_on_after(PROOF):
+            # A store that cannot be written is no reason for a restart either: people can still read.
+            written = await log.probe()
+            return _summary(server) if written else "the store cannot be written: see the messages before"
+        since = log.busy_since
+        seconds = 0.0 if since is None else trio.current_time() - since
+        if PROOF / 2 < seconds < SLOW_WRITE:
+            return f"a write has been under way for {seconds:.0f} s: the disk is slow, and who sends waits"
 
 
 def _summary(server: Server) -> str:

@@ -189,7 +189,7 @@ class Store(Section):
             " pruned; 0 for nothing.",
             extra={"unit": "bytes"} | AT_START,
         ),
-    ] = 8 * 2**20
+    ] = 16 * 2**20
 
 
 class Log(Section):

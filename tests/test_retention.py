@@ -64,7 +64,7 @@ async def test_what_is_too_old_goes_and_the_rest_adds_up(tmp_path: Path) -> None
         for number in range(3):
             await _say(relay, 1, "b", f"young {number}")
         assert relay.state.missed(relay.state.chats[1], 2) == 10
-        assert await relay.retention.prune(days=30) == 11
+        assert (await relay.retention.prune(days=30)).removed == 11
         # Of the ten that were unread three are left to read.
         assert relay.state.missed(relay.state.chats[1], 2) == 3
         rows = await queries.history(relay.reading, 1, start=None, end=None, after=0, count=100)
@@ -90,7 +90,8 @@ async def test_what_is_left_unread_is_what_the_log_has(
         await people(relay, "User1", "User2", "User3")
         for share in (3, 2):
             await talk(relay, chance, 150)
-            await relay.retention._remove(relay.state.seq // share)
+            await relay.retention._keep()
+            await relay.retention._remove(1, relay.state.seq // share)
             for chat, members in relay.state.members.items():
                 for user, member in members.items():
                     left = await relay.reading.execute(
@@ -120,12 +121,14 @@ async def test_the_writer_reads_what_goes_a_little_at_a_time_and_nothing_of_what
         await _two_users(relay)
         for number in range(30):
             await _say(relay, 1, "b", f"message {number}")
-        await relay.retention._remove(20)
-        assert [(fact.after, fact.seq) for fact in asked][-1][1] == 20
-        assert all(0 < fact.seq - fact.after <= 8 for fact in asked)
-        assert [fact.after for fact in asked[1:]] == [fact.seq for fact in asked[:-1]]
-        await decided(relay.log, Command(relay.clock(), ADMIN, 0, PruneHistory(10)))
-        assert relay.state.pruned == 20, "what is gone stays gone"
+        await relay.retention._keep()
+        first = await queries.first_prunable(relay.reading, 0)
+        await relay.retention._remove(first, first + 17)
+        steps = [chats for fact in asked for chats in [fact.chats]]
+        assert [(after, upto) for ((_, after, upto),) in steps] == [(0, 4), (4, 8), (8, 12), (12, 16), (16, 18)]
+        assert await relay.reading.execute("SELECT count(*) FROM log WHERE kind = 1") == [(12,)]
+        await decided(relay.log, Command(relay.clock(), ADMIN, 0, PruneHistory(first + 3)))
+        assert relay.state.pruned == first + 17, "what is gone stays gone"
 
 
 async def test_a_store_that_is_too_large_loses_its_oldest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

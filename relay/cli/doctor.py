@@ -33,6 +33,10 @@ from relay.store.directory import is_read_only
 UNIT = "relay"
 PATIENCE = 5.0
 """Seconds that a check may take."""
+SLOW_WRITE = 5.0
+"""Seconds that a write may take."""
+LONG_WAIT = 1_000.0
+"""Milliseconds that a send may wait for its answer."""
 LEAST_FREE = 500_000_000
 """Bytes that a disk should have left."""
 MUCH_A_DAY = 2_000_000_000
@@ -127,6 +131,13 @@ def _running(data: Path, status: control.Status | None) -> Finding:
             "bad",
             f"the disk is full: people can only read; {size(status.reserve_bytes)} are set aside to free it with",
             "Let old messages go (`relay prune`), or move other files away from that disk.",
+        )
+    if status.writing_for > SLOW_WRITE:
+        return Finding(
+            "relay",
+            "bad",
+            f"a write has been under way for {duration(status.writing_for)}: who sends waits",
+            "The disk is slow or failing: `journalctl -k` may say so.",
         )
     if status.write_failing:
         return Finding("relay", "bad", "the store cannot be written", "`journalctl -u relay` says why.")
@@ -266,6 +277,18 @@ def _disk(patient: Patient) -> Iterator[Finding]:
         yield Finding("disk", "good", text)
     if patient.status is not None:
         yield from _wear(patient.status)
+        yield from _waits(patient.status)
+
+
+def _waits(status: control.Status) -> Iterator[Finding]:
+    wait = status.longest_wait
+    if wait is None:
+        return
+    text = f"the longest in the last hour was {wait.ms:,.0f} ms, for {wait.cause}"
+    if wait.ms > LONG_WAIT:
+        yield Finding("waits", "note", text, "`relay help tuning` says what each of these is.")
+    else:
+        yield Finding("waits", "good", text)
 
 
 def _wear(status: control.Status) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from rich.console import Console
 from relay.cli.door import ask
 from relay.cli.files import cannot_read, cannot_write, check_target
 from relay.cli.options import Data, Json, Yes
-from relay.cli.output import Failure, WrongUse, as_json, confirm, progress, when
+from relay.cli.output import Failure, WrongUse, as_json, confirm, progress, size, when
 from relay.core import commands
 from relay.core.asking import decided
 from relay.core.check import Finding
@@ -97,11 +97,11 @@ def backup(
         if error.filename and Path(error.filename).is_relative_to(where / backups.FILES):
             raise cannot_read(error.filename, error) from None
         raise cannot_write(file, error) from None
-    size = file.stat().st_size
+    written = file.stat().st_size
     if json:
-        as_json({"file": str(file), "bytes": size, "lastEvent": end.seq, "lastTimestamp": end.at})
+        as_json({"file": str(file), "bytes": written, "lastEvent": end.seq, "lastTimestamp": end.at})
     else:
-        print(f"{file}: {size / 1e6:.1f} MB, up to {when(end.at)}")
+        print(f"{file}: {written / 1e6:.1f} MB, up to {when(end.at)}")
 
 
 def _pages(advance: Callable[[int], None]) -> backups.Progress:
@@ -222,4 +222,6 @@ def prune(
     if json:
         as_json(pruned)
     else:
-        print(f"removed {pruned.removed} entries")
+        print(f"removed {pruned.removed} entries; {size(pruned.bytes)} in use")
+        if pruned.too_large:
+            print("That is more than it may be: what is left is new, or is no history but users and chats.")

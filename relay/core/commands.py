@@ -74,8 +74,15 @@ class SayNothing(msgspec.Struct, frozen=True):
     chat: int
 
 
+class PruneChats(msgspec.Struct, frozen=True):
+    """Retention takes what was said out of chats: their unread counts follow, before it is removed."""
+
+    chats: tuple[tuple[int, int], ...]
+    """Of each chat its key and the last message id that goes."""
+
+
 class PruneHistory(msgspec.Struct, frozen=True):
-    """Retention removes messages and marks up to an entry."""
+    """Retention removes messages and marks up to an entry; `PruneChats` saw to all chats before."""
 
     seq: int
 

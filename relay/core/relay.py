@@ -29,11 +29,14 @@ from relay.store.log import Log
 from relay.store.opening import opened
 from relay.store.reserve import Reserve
 from relay.store.upgrade import begin, upgrade
+from relay.store.wal import Wal
 
 logger = logging.getLogger(__name__)
 
 LOOKING_CACHE = 500
 """KiB that the connection of the writer's look-ups keeps: they are of all times, and seldom twice the same."""
+COPYING_CACHE = 100
+"""KiB that the connection keeps that copies the write-ahead log back: it reads no pages of its own."""
 FOLD = 10_000
 """Entries read at a time when the state is brought up to the end of the log."""
 
@@ -132,12 +135,15 @@ async def open_relay(
                 # Nobody's reading may hold up the writer, and no search anybody's reading.
                 database.connect(path, writing=False, cache=LOOKING_CACHE) as looking,
                 database.connect(path, writing=False) as finding,
+                database.connect(path, writing=False, cache=COPYING_CACHE) as copying,
             ):
-                state = snapshot.load(await queries.snapshot(reading))
+                kept = await queries.snapshot(reading)
+                state = snapshot.load(kept)
                 hub = Hub(state, time, frame)
                 rules = Rules(state, hub)
-                await _fold(reading, state, rules)
-                log = Log(writing, looking, rules, await queries.cursors(reading))
+                await _fold(reading, state, snapshot.Catching(state, kept), rules)
+                del kept
+                log = Log(writing, looking, Wal(copying, path), rules, await queries.cursors(reading))
                 time.begin(state.at)
                 relay = Relay(data, state, log, hub, reading, Searching(finding), time, settings, rules.lags, reserve)
                 rules.loosened = relay.files.loosen
@@ -180,9 +186,9 @@ def _ungrouped() -> Iterator[None]:
         raise error from error.__cause__
 
 
-async def _fold(reading: database.Connection, state: State, rules: Rules) -> None:
+async def _fold(reading: database.Connection, state: State, catching: snapshot.Catching, rules: Rules) -> None:
     """Let what the log has beyond the snapshot take effect."""
     while entries := await queries.entries(reading, state.seq, FOLD):
         for entry in entries:
-            state.apply(entry)
+            catching.apply(entry)
             rules.note(entry)

@@ -21,7 +21,7 @@ from relay.store.reserve import Reserve
 
 logger = logging.getLogger(__name__)
 
-SMALL = 8 << 20
+SMALL = 16 << 20
 """Bytes of a reserve that bounds SQLite's log."""
 EVERY = 5.0
 """Seconds between two looks at whether the disk has room for the reserve."""
@@ -35,6 +35,7 @@ ALWAYS: frozenset[type[msgspec.Struct]] = frozenset(
         commands.DeleteChat,
         commands.RemoveParticipants,
         commands.PruneHistory,
+        commands.PruneChats,
         commands.ForgetFiles,
         commands.NoteRestore,
         commands.TrustClock,
@@ -90,7 +91,7 @@ class Room:
         wanted = self.reserve.wanted
         if 0 < wanted < SMALL:
             # Bringing SQLite's log into the file must never need more than what is set aside.
-            await self._log.chore(partial(chores.bound_log, size=wanted // 2))
+            self._log.wal.keep_small(wanted // 2)
         if self.reserve.short:
             await self._shrink_log()
 
@@ -136,6 +137,8 @@ class Room:
     async def _shrink_log(self) -> None:
         """Bring SQLite's log into the file, which frees what it took, where it can be done."""
         try:
-            await self._log.chore(partial(chores.shrink_log, fits=self.reserve.store_may_have))
+            await self._log.chore(
+                partial(chores.shrink_log, fits=self.reserve.store_may_have), "checkpoint", hurried=True
+            )
         except (sqlite3.Error, OSError) as error:
             logger.debug("the write-ahead log keeps its size: %s", error)

@@ -7,6 +7,8 @@ import ipaddress
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import trio
+
 from relay.core.relay import Relay
 from relay.net.http import Answer, Lobby, Refused, Request
 from relay.net.visitor import Visitor
@@ -64,10 +66,34 @@ class Metrics:
                 sum(user.stored for user in relay.state.users.values()),
             ),
             ("relay_http_waiting", "Connections that wait for a request.", len(self._lobby)),
+            ("relay_wal_bytes", "Bytes committed and not copied back into the store's file yet.", relay.log.wal.bytes),
+            (
+                "relay_writing_seconds",
+                "Seconds that a write has been under way for.",
+                0.0 if relay.log.busy_since is None else trio.current_time() - relay.log.busy_since,
+            ),
             ("relay_store_failing", "1 while the store cannot be written.", int(not relay.log.writable)),
             ("relay_last_event", "The id of the last event in the log.", relay.state.seq),
         ):
             yield GaugeMetricFamily(name, meaning, value)
+        now = trio.current_time()
+        longest = GaugeMetricFamily(
+            "relay_send_longest_wait_seconds",
+            "The longest that a send waited for its answer in the last hour, by what took most of it.",
+            labels=["cause"],
+        )
+        wait = relay.log.stalls.longest(now)
+        if wait is not None:
+            longest.add_metric([wait.cause], wait.seconds)
+        yield longest
+        works = GaugeMetricFamily(
+            "relay_writer_longest_work_seconds",
+            "The longest of each of the writer's works in the last hour.",
+            labels=["work"],
+        )
+        for work, seconds in sorted(relay.log.stalls.longest_works(now).items()):
+            works.add_metric([work], seconds)
+        yield works
         for name, meaning, count in (
             ("relay_entries", "Entries written to the log.", figures.entries),
             ("relay_commands", "Commands decided.", figures.commands),

@@ -174,9 +174,13 @@ class Prune(Wire, frozen=True, kw_only=True):
 
 
 class Pruned(Wire, frozen=True, kw_only=True):
-    """How many entries were removed."""
+    """How many entries were removed, and how large the store is."""
 
     removed: int
+    bytes: int = 0
+    """What the store has in use now."""
+    too_large: bool = False
+    """Whether that is more than it may be: what is left is no history, or came since the prune began."""
 
 
 class SettingInfo(Wire, frozen=True, kw_only=True, omit_defaults=False):
@@ -366,6 +370,15 @@ class SlowReader(Wire, frozen=True, kw_only=True):
     seconds: float
 
 
+class LongestWait(Wire, frozen=True, kw_only=True):
+    """The longest that a send waited for its answer in the last hour."""
+
+    ms: float
+    cause: str
+    """What took most of it: sync, checkpoint, prune, index, snapshot, filing or loop."""
+    seconds_ago: float
+
+
 class Status(Wire, frozen=True, kw_only=True, omit_defaults=False):
     """What goes on in a relay that runs. Rates are over the last 10 seconds."""
 
@@ -391,6 +404,10 @@ class Status(Wire, frozen=True, kw_only=True, omit_defaults=False):
     """Likewise, but 99 of 100."""
     batch_size: float
     commit_ms: float
+    longest_wait: LongestWait | None = None
+    """None where nothing was sent in the last hour."""
+    writing_for: float = 0.0
+    """Seconds that a write has been under way for, 0 where none is: more than a few means that the disk is slow."""
     write_failing: bool
     write_failures: int
     outbox_bytes: int

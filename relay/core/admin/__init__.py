@@ -21,6 +21,7 @@ from relay.core.clock import RelayClock
 from relay.core.files import Files
 from relay.core.hub import Hub
 from relay.core.meter import Meter
+from relay.core.retention import Pruned
 from relay.core.room import FREEING, Room
 from relay.core.service import Service
 from relay.core.state import State
@@ -42,8 +43,8 @@ async def nobody(_item: object) -> None:
 class Prune(Protocol):
     """Removes old messages; see `Retention.prune`."""
 
-    async def __call__(self, *, days: int | None, max_bytes: int | None) -> int:
-        """Give how many entries were removed."""
+    async def __call__(self, *, days: int | None, max_bytes: int | None) -> Pruned:
+        """Give what was removed and what is left."""
 
 
 class Admin:
@@ -144,4 +145,5 @@ class Admin:
                 "how old messages are is not known, since the machine's clock is far from the log's last time:"
                 " set the clock, or say that it is right (`relay clock trust`)",
             )
-        return control.Pruned(removed=await self._prune(days=request.days, max_bytes=request.max_bytes))
+        pruned = await self._prune(days=request.days, max_bytes=request.max_bytes)
+        return control.Pruned(removed=pruned.removed, bytes=pruned.bytes, too_large=pruned.too_large)

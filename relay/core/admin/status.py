@@ -81,6 +81,8 @@ class Status:
             high_lag=meter.lags.percentile(0.99),
             batch_size=rates.batch_size,
             commit_ms=rates.commit,
+            longest_wait=self._longest_wait(),
+            writing_for=0.0 if self._log.busy_since is None else trio.current_time() - self._log.busy_since,
             write_failing=not self._log.writable,
             write_failures=figures.failures,
             outbox_bytes=sum(one.outlet.waiting[0] for one in there),
@@ -97,6 +99,13 @@ class Status:
             clock_ahead=max(0, self._clock.off()) / 1_000,
             log_ahead=self._clock.behind(state.at) / 1_000,
         )
+
+    def _longest_wait(self) -> control.LongestWait | None:
+        now = trio.current_time()
+        wait = self._log.stalls.longest(now)
+        if wait is None:
+            return None
+        return control.LongestWait(ms=wait.seconds * 1_000, cause=wait.cause, seconds_ago=now - wait.at)
 
     def _slow_readers(self, there: Iterable[Subscriber]) -> list[control.SlowReader]:
         """Those for whom most waits."""

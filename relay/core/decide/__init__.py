@@ -70,6 +70,7 @@ _RULES: dict[type, Rule] = {
     control.ChangeUser: people.change_user,
     commands.AddDevice: people.add_device,
     control.RevokeDevice: people.revoke_device,
+    commands.PruneChats: keeping.prune_chats,
     commands.PruneHistory: keeping.prune_history,
     commands.NoteRestore: keeping.note_restore,
     commands.TrustClock: keeping.trust_clock,
