@@ -22,7 +22,7 @@ from relay.store.reserve import Reserve
 from tests.command_line import run
 
 SIZE = 8 << 20
-RESERVE = {"RELAY_STORE_RESERVE_BYTES": str(2 << 20)}
+RESERVE = {"RELAY_STORE_RESERVE_BYTES": str(2 << 20), "RELAY_LIMITS_REQUESTS_PER_SECOND": "0"}
 WORDS = (
     "the",
     "relay",
