@@ -42,6 +42,7 @@ ALWAYS: frozenset[type[msgspec.Struct]] = frozenset(
         commands.AddDevice,
         commands.UseInvite,
         commands.SetPassword,
+        commands.RevokeDevices,
         control.RevokeDevice,
         control.ChangeUser,
     }

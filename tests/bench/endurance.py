@@ -29,6 +29,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 
 import msgspec
@@ -341,8 +342,8 @@ def _words() -> Callable[[int], str]:
     chance = random.Random(17)
     letters = "eeeeeeeeeeeennnnnnnnniiiiiiissssssrrrrrrraaaaaattttttdddddhhhhhuuullllcccgggmmooobbwwffkkzzpvjyxq"
     words = ["".join(chance.choices(letters, k=chance.randint(2, 9))) for _ in range(WORDS)]
-    weights = [1 / (number + 3) for number in range(WORDS)]
-    return lambda _number: " ".join(chance.choices(words, weights, k=18))[:120]
+    weights = list(accumulate(1 / (number + 3) for number in range(WORDS)))
+    return lambda _number: " ".join(chance.choices(words, cum_weights=weights, k=18))[:120]
 
 
 class Sender(threading.Thread):
