@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import trio
 from disk import people, talk
+from http_relay import Client, http_relay
 
 from relay.core import retention
 from relay.core.asking import decided
@@ -180,6 +181,33 @@ async def test_what_was_said_in_a_chat_that_is_gone_is_erased(tmp_path: Path) ->
         await relay.retention.erase_gone()
         assert await relay.reading.execute("SELECT count(*) FROM log WHERE message IS NOT NULL") == [(0,)]
     assert await _faults(tmp_path) == []
+
+
+async def test_an_edit_whose_message_was_pruned_is_not_replayed_without_its_text(tmp_path: Path) -> None:
+    """A device that still had the message took it for emptied."""
+    async with http_relay(tmp_path) as http:
+        tokens = [await http.user(user) for user in ("a", "b")]
+        async with http.socket(tokens[0]) as sender, http.socket(tokens[1]) as reader:
+            await sender.send("b", "first")
+            await _hear(reader, "new")
+        async with http.socket(tokens[0]) as sender:
+            await sender.request("edit", requests.Edit(chat_id="b", original_message_id=1, message="better"))
+            await sender.send("b", "second")
+        (seq,) = await http.relay.reading.execute("SELECT seq FROM log WHERE chat = 1 AND message_id = 1")
+        await http.relay.retention._remove(*seq)
+        async with http.socket(tokens[1]) as reader:
+            assert "edit" not in await _hear(reader, "new")
+
+
+async def _hear(client: Client, last: str) -> list[str]:
+    """Give the events that come, up to one of a type."""
+    names: list[str] = []
+    with trio.fail_after(5):
+        async for event in client:
+            names.append(event.name)
+            if event.name == last:
+                break
+    return names
 
 
 @pytest.mark.parametrize(
