@@ -119,7 +119,8 @@ def test_a_signal_puts_changed_settings_in_force_and_says_what_waits(relay: Runn
     assert done("status", "--json", data=relay.data).json["maxConnections"] == 78
 
 
-def test_config_check_finds_what_is_wrong(tmp_path: Path) -> None:
+def test_config_check_finds_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RELAY_STORE_RESERVE_BYTES", raising=False)
     file = tmp_path / "relay.toml"
     file.write_text(done("config", "show", "--default").out)
     assert done("config", "check", file).out.startswith(f"{file}: right, 0 of ")
