@@ -46,13 +46,16 @@ class Faults:
         self._made = 0
 
     async def run(self) -> None:
-        """Do one thing after another, until it is cancelled; what was begun is ended first."""
+        """Do one thing after another, until it is cancelled; what was begun is ended first.
+
+        Everything has its turn before anything comes again by chance.
+        """
+        deck = self.dice.sample(_KINDS, len(_KINDS))
         while True:
             await trio.sleep(self.dice.uniform(1, 5))
-            kinds, weights = zip(
-                *((kind, weight) for kind, weight, kills in _KINDS if self.kills_allowed or not kills), strict=True
-            )
-            kind = self.dice.choices(kinds, weights)[0]
+            allowed = [one for one in _KINDS if self.kills_allowed or not one.kills]
+            weights = [one.weight for one in allowed]
+            kind = (deck.pop() if deck else self.dice.choices(allowed, weights)[0]).does
             with trio.CancelScope(shield=True):
                 self.machine.note(kind.__name__)
                 await kind(self)
@@ -209,18 +212,26 @@ class Faults:
             await self.kill()
 
 
-Kind = Callable[[Faults], Awaitable[None]]
-_KINDS: list[tuple[Kind, float, bool]] = [
-    (Faults.kill, 6, True),
-    (Faults.kill_during, 5, True),
-    (Faults.restart, 1, True),
-    (Faults.stall, 2, False),
-    (Faults.jump, 2, False),
-    (Faults.fill, 2, False),
-    (Faults.back_up, 2, False),
-    (Faults.check, 2, False),
-    (Faults.export, 1, False),
-    (Faults.prune, 2, False),
-    (Faults.bring_in, 1, False),
+class Kind(NamedTuple):
+    """Something that may happen."""
+
+    does: Callable[[Faults], Awaitable[None]]
+    weight: float
+    """How often it happens, beside the others."""
+    kills: bool
+    """Whether the relay's process ends by it."""
+
+
+_KINDS = [
+    Kind(Faults.kill, 6, True),
+    Kind(Faults.kill_during, 5, True),
+    Kind(Faults.restart, 1, True),
+    Kind(Faults.stall, 2, False),
+    Kind(Faults.jump, 2, False),
+    Kind(Faults.fill, 2, False),
+    Kind(Faults.back_up, 2, False),
+    Kind(Faults.check, 2, False),
+    Kind(Faults.export, 1, False),
+    Kind(Faults.prune, 2, False),
+    Kind(Faults.bring_in, 1, False),
 ]
-"""What may happen, how often, and whether the relay's process ends by it."""
