@@ -42,11 +42,12 @@ def wait_for(what: Callable[[], object], seconds: float = 10.0) -> None:
 
 
 STATUS = {
-    "version", "pid", "data", "url", "uptime", "connections", "maxConnections", "users", "usersOnline", "chats",
+    "version", "pid", "data", "url", "uptime", "connections", "maxConnections", "mostConnections",
+    "users", "usersOnline", "chats",
     "messagesPerSecond", "deliveriesPerSecond", "requestsPerSecond", "medianLag", "highLag", "batchSize", "commitMs",
     "longestWait", "writingFor",
     "writeFailing", "writeFailures", "outboxBytes", "slowReaders", "lastEvent", "storeBytes", "walBytes", "diskFree",
-    "diskSecondsLeft", "memoryBytes", "cpu", "clockAhead", "logAhead",
+    "signInFailures", "diskSecondsLeft", "memoryBytes", "cpu", "clockAhead", "logAhead",
     "diskFull", "reserveBytes",
 }  # fmt: skip
 

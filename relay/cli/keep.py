@@ -19,7 +19,7 @@ from relay.core.check import Finding
 from relay.core.check import check as check_store
 from relay.core.relay import open_relay
 from relay.protocol import control
-from relay.settings import data_directory
+from relay.settings import Limits, Settings, Store, data_directory
 from relay.store import backup as backups
 from relay.store import emptied, restoring
 from relay.store.faults import FAULTS, what_to_do
@@ -192,7 +192,9 @@ def _confirm(prepared: restoring.Prepared, file: Path | None, *, force: bool, ye
 
 async def _note_restore(folder: Path, last: int, sign_out_all: bool) -> None:
     """Let event ids go on above all that devices have seen; end all sessions where that is wanted."""
-    async with open_relay(folder) as relay:
+    # It is no place to set room aside in.
+    settings = Settings(store=Store(reserve_bytes=0), limits=Limits(requests_per_second=0))
+    async with open_relay(folder, settings=settings) as relay:
         await decided(relay.log, commands.Command(relay.clock(), commands.ADMIN, 0, commands.NoteRestore(last)))
         for device in list(relay.state.devices.values()) if sign_out_all else ():
             if not device.revoked_at:

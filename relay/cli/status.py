@@ -75,7 +75,11 @@ def _lines(now: control.Status) -> Iterator[tuple[str, str]]:
     most = f" of {now.max_connections:,}" if now.max_connections else ""
     yield "relay", f"{now.version}, process {now.pid}, up {duration(now.uptime)}"
     yield "address", now.url or "-"
-    yield "people", f"{now.users_online:,} of {now.users:,} online, {now.connections:,}{most} connections"
+    yield (
+        "people",
+        f"{now.users_online:,} of {now.users:,} online, {now.connections:,}{most} connections{_greatest(now)}",
+    )
+    yield "sign-ins", f"{now.sign_in_failures:,} failed since the start"
     yield "chats", f"{now.chats:,}, last event {now.last_event:,}"
     yield "traffic", f"{now.messages_per_second:,.1f} messages/s in, {now.deliveries_per_second:,.1f} events/s out"
     lag = "-" if now.median_lag is None else f"half within {now.median_lag} ms, 99 % within {now.high_lag} ms"
@@ -105,6 +109,12 @@ def _longest(wait: control.LongestWait | None) -> str:
         return "nobody sent anything in the last hour"
     why = CAUSES.get(wait.cause, wait.cause)
     return f"{wait.ms:,.0f} ms at most in the last hour: {why}"
+
+
+def _greatest(now: control.Status) -> str:
+    """Who has most connections, in words."""
+    most = now.most_connections
+    return f", {most.connections} of them {most.user_id}'s" if most else ""
 
 
 def _reader(one: control.SlowReader) -> str:

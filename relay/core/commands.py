@@ -129,6 +129,14 @@ class SetPassword(msgspec.Struct, frozen=True):
 
     user_id: str
     hash: str
+    sign_out: bool = False
+    """Whether all devices of theirs are signed out but the one that asks."""
+
+
+class RevokeDevices(msgspec.Struct, frozen=True):
+    """All devices of a user sign in no more, but the one that asks."""
+
+    user_id: str
 
 
 class AddFile(msgspec.Struct, frozen=True, kw_only=True):

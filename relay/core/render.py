@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from relay.core import changes
+from relay.core import attachments, changes
 from relay.core.presence import Presence
 from relay.core.state import Chat, Member, State, User
 from relay.protocol import events, objects
@@ -144,7 +144,7 @@ def profile(user: User, last_seen: int | None = None) -> objects.Profile:
     return objects.Profile(
         id=user.id,
         name=user.name,
-        avatar_url=user.photo_url or None,
+        avatar_url=attachments.shown(user.photo_url),
         last_seen=last_seen,
         bot=user.bot or None,
     )
@@ -152,9 +152,9 @@ def profile(user: User, last_seen: int | None = None) -> objects.Profile:
 
 def _title(state: State, chat: Chat, user: int) -> tuple[str, str | None]:
     if chat.id is not None:
-        return chat.name, chat.photo_url or None
+        return chat.name, attachments.shown(chat.photo_url)
     peer = state.users[state.peer(chat, user)]
-    return peer.name, peer.photo_url or None
+    return peer.name, attachments.shown(peer.photo_url)
 
 
 def wanted_texts(state: State, user: int, chats: Iterable[tuple[Chat, Member]]) -> list[tuple[int, int, int]]:

@@ -3,14 +3,15 @@
 The client library is loaded when somebody asks for the first time.
 """
 
-import ipaddress
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import trio
 
 from relay.core.relay import Relay
+from relay.net import names
 from relay.net.http import Answer, Lobby, Refused, Request
+from relay.net.proxies import LOCAL, Networks, passed_on
 from relay.net.visitor import Visitor
 
 
@@ -20,13 +21,14 @@ class Metrics:
     def __init__(self, relay: Relay, lobby: Lobby) -> None:
         self._relay = relay
         self._lobby = lobby
-        self._networks = [ipaddress.ip_network(one, strict=False) for one in relay.settings.http.metrics_from]
+        self._networks = Networks([*relay.settings.http.metrics_from, LOCAL])
         self._registry: Any = None
 
     async def show(self, request: Request, _visitor: Visitor) -> Answer:
         """Answer `GET /metrics`."""
-        # A proxy on this machine asks from here for somebody elsewhere.
-        if not self._may_read(request.peer) or b"x-forwarded-for" in request.headers or b"forwarded" in request.headers:
+        # A proxy on this machine asks from here for somebody elsewhere, and one that adds no header names the host
+        # that they asked for.
+        if request.peer not in self._networks or passed_on(request.headers) or not self._meant(request):
             raise Refused(
                 403, "forbidden", "the metrics are for this machine only; its admin can allow more as http.metrics_from"
             )
@@ -39,12 +41,11 @@ class Metrics:
         headers = [(b"Content-Type", CONTENT_TYPE_LATEST.encode()), (b"Cache-Control", b"no-store")]
         return Answer(200, headers, generate_latest(self._registry))
 
-    def _may_read(self, peer: str) -> bool:
-        try:
-            address = ipaddress.ip_address(peer.partition("%")[0])
-        except ValueError:
-            return peer == "local"
-        return any(address in network for network in self._networks)
+    @staticmethod
+    def _meant(request: Request) -> bool:
+        """Whether a request from this machine asks for this machine, as a program here does."""
+        name, _ = names.split_host(request.host)
+        return not names.is_loopback(request.peer) or name == "localhost" or names.is_loopback(name)
 
     def describe(self) -> Iterable[Any]:
         """Say nothing beforehand: the names are those that `collect` gives."""
@@ -101,6 +102,11 @@ class Metrics:
             ("relay_commit_seconds", "Time spent deciding and committing.", figures.commit_seconds),
             ("relay_store_failures", "Transactions that failed.", figures.failures),
             ("relay_uploaded_bytes", "Bytes of files taken in.", relay.files.uploaded_bytes),
+            (
+                "relay_sign_in_failures",
+                "Sign-ins that failed, with those that came before their wait was over.",
+                relay.service.signing_in.refusals.total,
+            ),
             ("relay_delivered", "Durable events handed to connections.", relay.hub.delivered),
         ):
             yield CounterMetricFamily(name, meaning, count)

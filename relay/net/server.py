@@ -73,7 +73,7 @@ class Server:
         self.relay = relay
         self._certificates = certificates
         self._limits = relay.settings.limits
-        self.door = Door(relay)
+        self.door = Door(relay, lasting=certificates is not None and certificates.lasting)
         self.readiness = Readiness()
         self.liveness = Liveness()
         self.sessions: set[Session] = set()

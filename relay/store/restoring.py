@@ -113,6 +113,9 @@ def put_aside(data: Path) -> Iterator[Prepared]:
 
 
 def _prepared(data: Path, folder: Path, name: str, broken: set[str]) -> Prepared:
+    mounted = replacing.in_the_way(data, replacing.STORE)
+    if mounted is not None:
+        raise CannotRestore(f"{mounted} is a disk of its own and cannot be put aside: unmount it first")
     wanted = _wanted(folder / STORE, name)
     present = data / STORE
     found = _found(present) if present.exists() else None

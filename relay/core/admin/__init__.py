@@ -74,7 +74,7 @@ class Admin:
         people = People(state, decided, hub.presence, log.cursors, signing_in, service.lend, self.running)
         hooks = Hooks(state, decided, signing_in)
         chats = Chats(state, decided)
-        status = Status(state, log, hub.presence, meter, self.running, clock, room)
+        status = Status(state, log, hub.presence, meter, self.running, clock, room, signing_in.refusals)
         watching = Watching(state, hub, reading)
         carry = Carry(state, log, reading, clock, files)
         self._handlers: dict[str, Handler] = {
@@ -86,6 +86,7 @@ class Admin:
             "device.add": people.add_device,
             "device.list": people.list_devices,
             "device.revoke": people.revoke_device,
+            "device.revokeAll": people.revoke_devices,
             "invite": people.invite,
             "lend": people.lend,
             "chat.create": chats.make,

@@ -10,6 +10,7 @@ from relay import __version__
 from relay.core.clock import RelayClock
 from relay.core.meter import Meter, memory_bytes
 from relay.core.presence import Presence
+from relay.core.refusals import Refusals
 from relay.core.room import Room
 from relay.core.state import State
 from relay.core.subscriber import Subscriber
@@ -38,7 +39,15 @@ class Status:
     """How the relay is."""
 
     def __init__(
-        self, state: State, log: Log, presence: Presence, meter: Meter, running: Running, clock: RelayClock, room: Room
+        self,
+        state: State,
+        log: Log,
+        presence: Presence,
+        meter: Meter,
+        running: Running,
+        clock: RelayClock,
+        room: Room,
+        refusals: Refusals,
     ) -> None:
         self._room = room
         self._clock = clock
@@ -47,6 +56,7 @@ class Status:
         self._presence = presence
         self._meter = meter
         self._running = running
+        self._refusals = refusals
 
     async def show_settings(self, _request: control.Empty) -> object:
         """The settings in force."""
@@ -68,6 +78,7 @@ class Status:
             uptime=meter.uptime,
             connections=len(there),
             max_connections=settings.settings.limits.connections if settings else None,
+            most_connections=self._most_connections(),
             users=sum(not user.removed for user in state.users.values()),
             users_online=sum(self._presence.online(user) for user in self._presence.subscribers),
             chats=sum(not chat.gone for chat in state.chats.values()),
@@ -82,6 +93,7 @@ class Status:
             writing_for=0.0 if self._log.busy_since is None else trio.current_time() - self._log.busy_since,
             write_failing=not self._log.writable,
             write_failures=figures.failures,
+            sign_in_failures=self._refusals.total,
             outbox_bytes=sum(one.outlet.waiting[0] for one in there),
             slow_readers=self._slow_readers(there),
             last_event=state.seq,
@@ -103,6 +115,14 @@ class Status:
         if wait is None:
             return None
         return control.LongestWait(ms=wait.seconds * 1_000, cause=wait.cause, seconds_ago=now - wait.at)
+
+    def _most_connections(self) -> control.UserConnections | None:
+        """Who has most connections."""
+        subscribers = self._presence.subscribers
+        user = max(subscribers, key=lambda one: len(subscribers[one]), default=None)
+        if user is None or len(subscribers[user]) < 2:
+            return None
+        return control.UserConnections(user_id=self._state.users[user].id, connections=len(subscribers[user]))
 
     def _slow_readers(self, there: Iterable[Subscriber]) -> list[control.SlowReader]:
         """Those for whom most waits."""
