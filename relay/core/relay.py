@@ -149,12 +149,14 @@ async def open_relay(
                 rules.loosened = relay.files.loosen
                 async with trio.open_nursery() as nursery:
                     await nursery.start(log.run)
+                    if spent:
+                        reserve.keep_rest()
                     await relay.room.begin()
                     try:
                         yield relay
                     finally:
                         relay.stop()
-                if log.disk_full:
+                if log.disk_full and not spent:
                     # Closing the file brings SQLite's log into it, which needs room.
                     reserve.spend()
         if spent or reserve.short:

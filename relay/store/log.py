@@ -286,7 +286,7 @@ class Log:
         self._work.set()
         await wanted.wait()
         if self._background.snapshot_failed:
-            raise RelayError.unavailable()
+            raise RelayError.storage_full() if self._background.snapshot_full else RelayError.unavailable()
 
     async def probe(self) -> bool:
         """Wait until the writer, in its turn, has committed one page; give whether it could."""
