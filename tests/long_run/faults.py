@@ -10,7 +10,8 @@ import msgspec
 import trio
 
 from long_run.machine import Machine
-from long_run.world import Person, Phone, World
+from long_run.phones import Person, Phone
+from long_run.world import World
 
 NEWCOMERS = 24
 """People that `relay user import` brings in all in all."""

@@ -5,8 +5,9 @@ from typing import Any
 import trio
 
 from long_run.checker import Chat
+from long_run.phones import Person, Phone
 from long_run.wire import Lost, Refused
-from long_run.world import GROUPS, Person, Phone, World
+from long_run.world import GROUPS, World
 
 SMALLEST, LARGEST = 4, 14
 AT_REST = 1.5

@@ -24,6 +24,8 @@ SPARE = 256 * 1024
 """Bytes that are left on a disk that is about to be full."""
 EVERY = 2.0
 """Seconds between two looks at the relay's memory."""
+NOTED = 10
+"""Looks of which one is noted in the diary."""
 
 
 class Ran(NamedTuple):
@@ -113,6 +115,8 @@ class Machine:
                     continue
                 self.memory.append((time.monotonic(), held))
                 self.most_memory = max(self.most_memory, held)
+                if len(self.memory) % NOTED == 0:
+                    self.note(f"memory {held / 1e6:.1f} MB")
 
     async def kill(self) -> None:
         """End the relay between any two of its instructions."""

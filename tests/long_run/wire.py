@@ -145,7 +145,8 @@ class Socket:
     async def listen(self) -> None:
         """Take in what comes until the connection ends."""
         there = self._socket
-        assert there is not None
+        if there is None:
+            return
         try:
             self._take()
             while not self.closed.is_set():
