@@ -204,11 +204,11 @@ class Store(Section):
         int,
         Meta(
             ge=0,
-            description="Set aside on the disk, an eighth of it at most, so that a full one can still be read and"
+            description="Set aside on the disk, a quarter of it at most, so that a full one can still be read and"
             " pruned; 0 for nothing.",
             extra={"unit": "bytes"} | AT_START,
         ),
-    ] = 8 * 2**20
+    ] = 16 * 2**20
 
 
 class Log(Section):

@@ -10,7 +10,7 @@ import pytest
 import trio
 from disk import people, talk
 
-from relay.core import retention
+from relay.core import render, retention
 from relay.core.asking import decided
 from relay.core.check import Finding, check
 from relay.core.commands import ADMIN, Command, DeleteChat, MarkRead, PruneHistory
@@ -19,7 +19,7 @@ from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.settings import Retention as Kept
 from relay.settings import Settings
-from relay.store import errands, queries
+from relay.store import errands, kinds, queries
 from relay.store.entry import Prunable
 
 DAY = 86_400_000
@@ -183,6 +183,27 @@ async def test_what_was_said_in_a_chat_that_is_gone_is_erased(tmp_path: Path) ->
         await relay.retention.erase_gone()
         assert await relay.reading.execute("SELECT count(*) FROM log WHERE message IS NOT NULL") == [(0,)]
     assert await _faults(tmp_path) == []
+
+
+async def test_an_edit_whose_message_was_pruned_is_told_to_nobody_any_more(tmp_path: Path) -> None:
+    """Its text was in the message's row: an edit without one blanked what a device still had."""
+    async with open_relay(tmp_path) as relay:
+        await _two_users(relay)
+        await _say(relay, 1, "b", "first")
+        await decided(relay.log, Command(1, 1, 0, requests.Edit(chat_id="b", original_message_id=1, message="better")))
+        await _say(relay, 1, "b", "second")
+        state = relay.state
+        (edit,) = await relay.reading.execute("SELECT seq FROM log WHERE message_id = 2")
+
+        async def told() -> list[str]:
+            page = await queries.replay(relay.reading, 0, state.seq, [1], 100, state.users)
+            chat, member = state.chats[1], state.members[1][2]
+            replayed = [entry for entry in page.entries if entry.kind <= kinds.DELETE]
+            return [render.event(state, entry, 2)[0] for entry in replayed if render.concerns(entry, chat, member, 2)]
+
+        assert await told() == ["new", "edit", "new"]
+        await relay.retention._remove(edit[0] - 1)
+        assert await told() == ["new"]
 
 
 @pytest.mark.parametrize(

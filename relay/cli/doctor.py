@@ -125,6 +125,13 @@ def _running(data: Path, status: control.Status | None) -> Finding:
         return Finding(
             "relay", "bad", f"no relay runs on {data}", "Start it: `systemctl start relay`, or `relay serve`."
         )
+    if status.disk_full:
+        return Finding(
+            "relay",
+            "bad",
+            f"the disk is full: people can only read; {size(status.reserve_bytes)} are set aside to free it with",
+            "Let old messages go (`relay prune`), or move other files away from that disk.",
+        )
     if status.writing_for > SLOW_WRITE:
         return Finding(
             "relay",
@@ -296,6 +303,22 @@ def _wear(status: control.Status) -> Iterator[Finding]:
         yield Finding("wear", "note", text, "An SD card wears out: put the data on an SSD (`relay help moving`).")
     else:
         yield Finding("wear", "good", text)
+
+
+def _limits(patient: Patient) -> Iterator[Finding]:
+    status = patient.status
+    if status is None or status.max_connections is None or status.wanted_connections is None:
+        return
+    if status.max_connections < status.wanted_connections:
+        yield Finding(
+            "limits",
+            "note",
+            f"there can be {status.max_connections:,} connections and not {status.wanted_connections:,}"
+            " (limits.connections), since the relay may have no more descriptors",
+            "Raise LimitNOFILE= (`systemctl edit relay`), or `ulimit -n` before `relay serve`.",
+        )
+    else:
+        yield Finding("limits", "good", f"descriptors for {status.max_connections:,} connections")
 
 
 def _permissions(patient: Patient) -> Iterator[Finding]:
@@ -483,6 +506,7 @@ CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
     _clock,
     _disk,
     _permissions,
+    _limits,
     _sqlite,
     _leftovers,
     _certificate,

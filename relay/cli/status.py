@@ -123,7 +123,9 @@ def _reader(one: control.SlowReader) -> str:
 
 def warnings(now: control.Status) -> Iterator[str]:
     """What an admin should look at."""
-    if now.write_failing:
+    if now.disk_full:
+        yield "the disk is full: people can only read; `relay prune` has room set aside, or move other files away"
+    elif now.write_failing:
         yield "the store cannot be written: see `journalctl -u relay`, then `relay doctor`"
     if now.writing_for > SLOW_WRITE:
         yield f"a write has been under way for {duration(now.writing_for)}: the disk is slow, and who sends waits"

@@ -92,7 +92,12 @@ class Relay:
 
 @asynccontextmanager
 async def open_relay(
-    data: Path, *, clock: Clock | None = None, frame: Frame = bytes, settings: Settings | None = None
+    data: Path,
+    *,
+    clock: Clock | None = None,
+    frame: Frame = bytes,
+    settings: Settings | None = None,
+    wait: float = 0.0,
 ) -> AsyncIterator[Relay]:
     """Open a data directory under its lock, make its file if there is none, and run the log's writer.
 
@@ -102,6 +107,7 @@ async def open_relay(
             given (see `RelayClock`).
         frame: makes a frame of a message, for whoever connects.
         settings: those in force; the defaults, and no limit of requests, where None is given.
+        wait: seconds to wait for another process that has it open; the log says which.
 
     Raises:
         Locked: another process has it open.
@@ -112,7 +118,7 @@ async def open_relay(
     """
     settings = settings or Settings(limits=Limits(requests_per_second=0))
     time = _relay_clock(clock, settings)
-    with opened(data), _ungrouped():
+    with opened(data, wait=wait, waiting=_say_who), _ungrouped():
         reserve = Reserve(data, settings.store.reserve_bytes)
         spent = reserve.disk_is_full
         if spent:
@@ -143,14 +149,21 @@ async def open_relay(
                 rules.loosened = relay.files.loosen
                 async with trio.open_nursery() as nursery:
                     await nursery.start(log.run)
-                    relay.room.begin()
+                    await relay.room.begin()
                     try:
                         yield relay
                     finally:
                         relay.stop()
+                if log.disk_full:
+                    # Closing the file brings SQLite's log into it, which needs room.
+                    reserve.spend()
         if spent or reserve.short:
             # SQLite's log is gone now, and there may be room again for the next start.
             reserve.fill()
+
+
+def _say_who(holder: str) -> None:
+    logger.info("waiting for %s", holder)
 
 
 def _relay_clock(clock: Clock | None, settings: Settings) -> RelayClock:

@@ -51,6 +51,9 @@ def concerns(entry: Entry, chat: Chat, member: Member, user: int) -> bool:
     """Whether a member is told of an entry of their chat: it came after they did, and they have not cleared it."""
     if entry.kind in (kinds.DLVRD, kinds.READ):
         return any(one.author == user for one in entry.covered) or (entry.kind == kinds.READ and entry.actor == user)
+    if entry.kind == kinds.EDIT and entry.target <= chat.pruned:
+        # Its text was in the message, which is gone: an edit without one would blank what a device still has.
+        return False
     return entry.seq > member.joined_seq and entry.message_id > member.cleared and not chat.gone
 
 

@@ -72,7 +72,7 @@ class Retention:
         """Look after it, for ever."""
         while True:
             try:
-                async with self.freeing():
+                async with self.freeing() if self._kept.days or self._kept.max_bytes else nullcontext():
                     await self.erase_gone()
                     await self.prune()
             except (sqlite3.Error, RelayError) as error:
@@ -203,8 +203,15 @@ class Retention:
         """Have the writer do a portion, and learn how large the next may be."""
 
         async def timed(writing: Connection) -> T:
-            began, count = trio.current_time(), portion.size
-            done = await chore(writing, count)
+            while True:
+                began, count = trio.current_time(), portion.size
+                try:
+                    done = await chore(writing, count)
+                    break
+                except sqlite3.OperationalError as error:
+                    # What is erased is written once more before it is gone: a full disk takes less of it at a time.
+                    if error.sqlite_errorcode != sqlite3.SQLITE_FULL or not portion.shrink():
+                        raise
             portion.took(trio.current_time() - began)
             return done
 

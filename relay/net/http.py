@@ -5,7 +5,7 @@ h11 reads and frames; what a request means is not known here. Whoever stalls is 
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from http import HTTPStatus
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
@@ -112,13 +112,19 @@ def refusal(refused: Refused) -> Answer:
     return json_answer({**refused.more, "error": refused.error}, refused.status, refused.headers)
 
 
+Patience = Callable[[float], AbstractContextManager[trio.CancelScope]]
+"""Cancels what takes longer than so many seconds."""
+
+
 class Lobby:
     """Those who are connected and say nothing: there is room for so many, and the longest there goes first.
 
     So a client that opens connections and lets them hang takes nobody's place but its own.
     """
 
-    def __init__(self, room: int = WAITING) -> None:
+    def __init__(self, room: int = WAITING, patience: Patience = trio.move_on_after) -> None:
+        self.patience = patience
+        """How long is waited; see `Liveness.patience`."""
         self._room = room
         self._waiting: OrderedDict[int, trio.CancelScope] = OrderedDict()
         self._idle: set[trio.CancelScope] = set()
@@ -141,7 +147,7 @@ class Lobby:
             longest.cancel()
         self._numbers += 1
         number = self._numbers
-        with trio.move_on_after(seconds) as scope:
+        with self.patience(seconds) as scope:
             self._waiting[number] = scope
             if idle:
                 self._idle.add(scope)
@@ -413,7 +419,7 @@ class Connection:
         if self._body is not None and self._body.too_slow():
             raise _stalled()
         data = b""
-        with trio.move_on_after(BODY_SECONDS) as patience:
+        with self._lobby.patience(BODY_SECONDS) as patience:
             data = await self.transport.receive()
         if patience.cancelled_caught:
             raise _stalled()
@@ -466,7 +472,7 @@ class Connection:
         pace = Pace(SEND_SECONDS)
         while view:
             sent = 0
-            with trio.move_on_after(SEND_SECONDS) as patience:
+            with self._lobby.patience(SEND_SECONDS) as patience:
                 sent = await self.transport.send_some(view)
             pace.count += sent
             # One that is over takes everything at once: what it asked for beyond that is owed to nobody.
@@ -486,7 +492,7 @@ class Connection:
             pace = Pace(SEND_SECONDS)
             while offset < end:
                 sent = 0
-                with trio.move_on_after(SEND_SECONDS) as patience:
+                with self._lobby.patience(SEND_SECONDS) as patience:
                     sent = await self.transport.send_file(file.fileno(), offset, end - offset)
                 pace.count += sent
                 if patience.cancelled_caught or not sent or pace.too_slow() or not part.allowed():

@@ -410,6 +410,8 @@ class Status(Wire, frozen=True, kw_only=True, omit_defaults=False):
     """Seconds."""
     connections: int
     max_connections: int | None = None
+    wanted_connections: int | None = None
+    """What `limits.connections` says; more than `max_connections` where the process may have too few descriptors."""
     most_connections: UserConnections | None = None
     """Who has most of them, where anybody has more than one."""
     users: int

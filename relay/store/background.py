@@ -87,6 +87,8 @@ class Background:
         self._filing_from = 0.0
         self._snapshot_wanted: list[trio.Event] = []
         self._snapshot_awaited: list[trio.Event] = []
+        self.thrifty = False
+        """Whether only what is asked for is written: the disk is full, and the rest can wait."""
         self.snapshot_failed = False
         """Whether the last round of the snapshot could not be written."""
         self.busy_since: float | None = None
@@ -119,7 +121,7 @@ class Background:
     @property
     def unkept(self) -> bool:
         """Whether rows of the snapshot are stale, as far as one can say they can be written."""
-        return self._errands.snapshot_at < FAR and not self.snapshot_failed
+        return self._errands.snapshot_at < FAR and not self.snapshot_failed and not self.thrifty
 
     def wrote(self, *, indexed: bool, amended: bool) -> None:
         """Note what a batch did to the full-text index."""
@@ -143,10 +145,16 @@ class Background:
         """When the next is due; infinity where there is none."""
         if self.hurried:
             return 0.0
+        if self.thrifty:
+            return self._pace.rests_until if self._asked or self._snapshot_under_way else FAR
         if self._wal.crowded:
             # What somebody waits for goes on slowly, since it may be what makes room.
             return self._pace.rests_until + (CROWDED if self.waited_for else FAR)
         return max(self._pace.rests_until, min(self._due(), self._next_erasing(), self._next_freeing()))
+
+    @property
+    def _snapshot_under_way(self) -> bool:
+        return bool(self._snapshot_wanted or self._snapshot_awaited)
 
     def _due(self) -> float:
         if self._asked or self._snapshot_wanted or self._filing or self._segments >= SEGMENTS or self._bound.too_much:
@@ -183,6 +191,8 @@ class Background:
         asked = next((one for one in self._asked if one.hurried), self._asked[0] if self._asked else None)
         if asked is not None and (asked.hurried or last or not self._starved()):
             return await self._do(asked)
+        if self.thrifty:
+            return await self._snapshot(now) if self._snapshot_under_way else ""
         if self._bound.too_much or now >= self._next_freeing():
             return await self._forget()
         if self._snapshot_wanted or now >= self._errands.snapshot_at or (last and self.unkept):
@@ -199,6 +209,8 @@ class Background:
 
     def _starved(self) -> bool:
         """Whether what nobody asks for goes first: a long chain of chores must not keep segments and keys waiting."""
+        if self.thrifty:
+            return self._snapshot_under_way
         return bool(
             self._segments >= 2 * SEGMENTS
             or self._snapshot_wanted

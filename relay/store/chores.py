@@ -4,7 +4,7 @@ Each is one short transaction on the writing connection, so that a commit never 
 (`portion`). Writes only what is handed in or is gone already.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import chain
 from typing import Any
@@ -139,8 +139,18 @@ async def note_merged(connection: Connection, texts: int) -> None:
     await connection.execute("UPDATE unmerged SET texts = texts - ?", (texts,))
 
 
-async def shrink_log(connection: Connection) -> None:
-    """Bring the write-ahead log into the file and give its room back."""
+async def shrink_log(connection: Connection, fits: Callable[[int], bool]) -> None:
+    """Bring the write-ahead log into the file and give its room back.
+
+    Args:
+        connection: the one that writes.
+        fits: tells whether the file's disk has room for a file of so many bytes: what does not fit would take the
+            last room for nothing.
+    """
+    ((pages,),) = await connection.execute("PRAGMA page_count")
+    ((page,),) = await connection.execute("PRAGMA page_size")
+    if not fits(pages * page):
+        return
     # Those who send wait as well: a reader who is in the way is not waited for.
     await connection.execute("PRAGMA busy_timeout = 20")
     await connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

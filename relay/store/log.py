@@ -184,8 +184,7 @@ class Log:
         """Whether the last write failed."""
         self.disk_full = False
         """Whether it failed because the disk is full."""
-        self.refuses: Callable[[Any], bool] | None = None
-        """While the disk lacks even the reserve: tells which commands are answered `storage_full` at once."""
+        self._refuses: Callable[[Any], bool] | None = None
 
     @property
     def full(self) -> bool:
@@ -220,7 +219,7 @@ class Log:
         if self.stopped.is_set():
             answer(RelayError.unavailable())
             return
-        if self.refuses is not None and self.refuses(command):
+        if self._refuses is not None and self._refuses(command):
             answer(RelayError.storage_full())
             return
         waiting = self._waiting
@@ -322,7 +321,22 @@ class Log:
     @property
     def writable(self) -> bool:
         """Whether what people send is taken in, as far as the last write tells."""
-        return not self.failing and self.refuses is None
+        return not self.failing and self._refuses is None
+
+    @property
+    def thrifty(self) -> bool:
+        """Whether only what is needed is written; see `spare`."""
+        return self._background.thrifty
+
+    def spare(self, refuses: Callable[[Any], bool] | None) -> None:
+        """Write only what is needed from now on, or all again.
+
+        Args:
+            refuses: tells which commands are answered `storage_full` at once; None ends it.
+        """
+        self._refuses = refuses
+        self._background.thrifty = refuses is not None
+        self._work.set()
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Write, until stopped."""

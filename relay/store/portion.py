@@ -24,6 +24,12 @@ class Portion:
         elif done >= self.size and seconds < AIM / 2:
             self.size = min(self._most, self.size * 2)
 
+    def shrink(self) -> bool:
+        """Do less at a time, since so much did not fit; tells whether less is possible."""
+        fewer = max(self._least, self.size // 4)
+        smaller, self.size = fewer < self.size, fewer
+        return smaller
+
 
 class Pace:
     """When the next portion may be done."""

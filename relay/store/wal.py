@@ -38,6 +38,8 @@ LOOK = 0.05
 """Seconds between two looks at the file."""
 PATIENCE = 0.5
 """Seconds until the next try where a reader held pages back."""
+PAGE = 1_024
+"""Bytes of a page."""
 HEADER = 32
 FRAME_HEADER = 24
 
@@ -74,6 +76,7 @@ class Wal:
             connection: one of its own; it copies.
             store: the store's file.
         """
+        self._copy_from, self._again_from, self._kept = FRAMES, AGAIN, KEPT
         self._connection = connection
         self._path = store.with_name(f"{store.name}-wal")
         self._file: int | None = None
@@ -84,6 +87,12 @@ class Wal:
         self._due = trio.Event()
         self.bytes = 0
         """What of the file was in use at the last look."""
+
+    def keep_small(self, size: int) -> None:
+        """Have it copied and begun again before it has so many bytes, where the disk is small."""
+        self._again_from = min(AGAIN, size // (PAGE + FRAME_HEADER))
+        self._copy_from = self._again_from // 2
+        self._kept = min(KEPT, size // 2)
 
     @property
     def crowded(self) -> bool:
@@ -101,7 +110,7 @@ class Wal:
         self._looked = now
         before = self.bytes
         self._measure()
-        if self._frames - self._copied >= FRAMES and now - self._tried >= PATIENCE:
+        if self._frames - self._copied >= self._copy_from and now - self._tried >= PATIENCE:
             self._due.set()
         grown = self.bytes - max(before, BOUND)
         return min(1.0, grown / BEYOND) if grown > 0 else 0.0
@@ -130,7 +139,7 @@ class Wal:
             await self._connection.execute(f"PRAGMA busy_timeout = {round(PAUSE * 1_000)}")
             while True:
                 # An idle writer looks at nothing, and what it has to do may wait for room here.
-                held_back = self.crowded or self._frames - self._copied >= FRAMES
+                held_back = self.crowded or self._frames - self._copied >= self._copy_from
                 with trio.move_on_after(PATIENCE if held_back else float("inf")):
                     await self._due.wait()
                 self._due = trio.Event()
@@ -148,18 +157,19 @@ class Wal:
 
     async def _copy(self, pause: Pause) -> None:
         left = await self._checkpoint("PASSIVE")
-        if left and self._frames >= AGAIN:
+        if left and self._frames >= self._again_from:
             # What was committed meanwhile is little by now.
             left = await self._checkpoint("PASSIVE")
         if left > REMAINDER:
             self._tried = trio.current_time()
-        elif self._frames >= AGAIN:
+        elif self._frames >= self._again_from:
             await pause(self._begin_again)
-            if self.bytes:
+            self._measure()
+            if self._frames >= self._again_from:
                 self._tried = trio.current_time()
 
     async def _begin_again(self, _writing: Connection) -> None:
-        await self._checkpoint("TRUNCATE" if self._path.stat().st_size > 2 * KEPT else "RESTART")
+        await self._checkpoint("TRUNCATE" if self._path.stat().st_size > 2 * self._kept else "RESTART")
 
     async def _checkpoint(self, mode: str) -> int:
         """Copy pages; gives how many are left."""

@@ -21,7 +21,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import power
-from scenarios import ENVIRONMENT, SCENARIOS, Scenario
+from scenario import ENVIRONMENT, Scenario
+from scenarios import SCENARIOS
 
 from relay.cli import app
 

@@ -16,7 +16,7 @@ NEWCOMERS = 24
 """People that `relay user import` brings in all in all."""
 SMALLEST = 600_000
 """Bytes below which a store is not pruned."""
-LONGEST = 90.0
+LONGEST = 300.0
 """Seconds that any command may take."""
 HOURS = 3_600
 JUMPS = (HOURS, -HOURS, 2 * 24 * HOURS, -30 * 24 * HOURS, 0)
@@ -46,13 +46,16 @@ class Faults:
         self._made = 0
 
     async def run(self) -> None:
-        """Do one thing after another, until it is cancelled; what was begun is ended first."""
+        """Do one thing after another, until it is cancelled; what was begun is ended first.
+
+        Everything has its turn before anything comes again by chance.
+        """
+        deck = self.dice.sample(_KINDS, len(_KINDS))
         while True:
             await trio.sleep(self.dice.uniform(1, 5))
-            kinds, weights = zip(
-                *((kind, weight) for kind, weight, kills in _KINDS if self.kills_allowed or not kills), strict=True
-            )
-            kind = self.dice.choices(kinds, weights)[0]
+            allowed = [one for one in _KINDS if self.kills_allowed or not one.kills]
+            weights = [one.weight for one in allowed]
+            kind = (deck.pop() if deck else self.dice.choices(allowed, weights)[0]).does
             with trio.CancelScope(shield=True):
                 self.machine.note(kind.__name__)
                 await kind(self)
@@ -168,6 +171,12 @@ class Faults:
             self.pruned = True
             await self._command("prune", "--max-bytes", str(size), "--yes", killed=self._killed())
 
+    async def end_pruning(self) -> None:
+        """Prune once more, unharmed: it waits for one that is under way, and ends what a killed one began."""
+        if self.pruned:
+            size = int((self.machine.disk.data / "relay.db").stat().st_size * 0.9)
+            await self._command("prune", "--max-bytes", str(size), "--yes")
+
     async def bring_in(self) -> None:
         """Import a few users with a device each; when the command is killed, do it again."""
         if self._newcomers >= NEWCOMERS:
@@ -209,18 +218,26 @@ class Faults:
             await self.kill()
 
 
-Kind = Callable[[Faults], Awaitable[None]]
-_KINDS: list[tuple[Kind, float, bool]] = [
-    (Faults.kill, 6, True),
-    (Faults.kill_during, 5, True),
-    (Faults.restart, 1, True),
-    (Faults.stall, 2, False),
-    (Faults.jump, 2, False),
-    (Faults.fill, 2, False),
-    (Faults.back_up, 2, False),
-    (Faults.check, 2, False),
-    (Faults.export, 1, False),
-    (Faults.prune, 2, False),
-    (Faults.bring_in, 1, False),
+class Kind(NamedTuple):
+    """Something that may happen."""
+
+    does: Callable[[Faults], Awaitable[None]]
+    weight: float
+    """How often it happens, beside the others."""
+    kills: bool
+    """Whether the relay's process ends by it."""
+
+
+_KINDS = [
+    Kind(Faults.kill, 6, True),
+    Kind(Faults.kill_during, 5, True),
+    Kind(Faults.restart, 1, True),
+    Kind(Faults.stall, 2, False),
+    Kind(Faults.jump, 2, False),
+    Kind(Faults.fill, 2, False),
+    Kind(Faults.back_up, 2, False),
+    Kind(Faults.check, 2, False),
+    Kind(Faults.export, 1, False),
+    Kind(Faults.prune, 2, False),
+    Kind(Faults.bring_in, 1, False),
 ]
-"""What may happen, how often, and whether the relay's process ends by it."""

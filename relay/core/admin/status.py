@@ -1,7 +1,7 @@
 """What an admin is told of a relay: how it is, and by which settings it runs."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from operator import itemgetter
 
 import trio
@@ -31,6 +31,8 @@ class Running:
         """Where it can be reached from this machine, once it listens."""
         self.plain_url: str | None = None
         """The same without TLS, which programs on this machine need not speak."""
+        self.most_connections: Callable[[], int] | None = None
+        """How many connections there may be."""
         self.settings: Loaded | None = None
         """The settings in force, and where they come from."""
 
@@ -77,7 +79,8 @@ class Status:
             url=self._running.url,
             uptime=meter.uptime,
             connections=len(there),
-            max_connections=settings.settings.limits.connections if settings else None,
+            max_connections=self._running.most_connections() if self._running.most_connections else None,
+            wanted_connections=settings.settings.limits.connections if settings else None,
             most_connections=self._most_connections(),
             users=sum(not user.removed for user in state.users.values()),
             users_online=sum(self._presence.online(user) for user in self._presence.subscribers),
