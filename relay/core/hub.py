@@ -365,9 +365,7 @@ class Hub:
         subscriber.connection.close(4401, "this device may not sign in any more")
 
     def _unwelcome(self, subscriber: Subscriber) -> bool:
-        user = self.state.users[subscriber.user]
-        device = self.state.devices.get(subscriber.device)
-        return user.disabled or user.removed or (device is not None and device.revoked_at > 0)
+        return not self.state.welcome(subscriber.user, subscriber.device)
 
     def _event_frame(self, entry: Entry, user: int) -> bytes:
         name, payload = render.event(self.state, entry, user)

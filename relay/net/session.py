@@ -15,7 +15,7 @@ from relay.core.service import Service
 from relay.core.share import COMMANDS
 from relay.core.subscriber import Subscriber
 from relay.net import frames
-from relay.net.liveness import Liveness
+from relay.net.liveness import SILENCE, Liveness
 from relay.net.outbox import Outbox
 from relay.net.transport import Transport
 from relay.protocol import codec
@@ -57,6 +57,8 @@ BROKEN = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 
 class Session:
     """One connection: the `Connection` of its subscriber."""
+
+    patience = SILENCE
 
     __slots__ = (
         "_abuse",
@@ -114,7 +116,7 @@ class Session:
         hub = self._service.hub
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            self._outbox = Outbox(self._transport, nursery, self._stuck, self._share.went_out)
+            self._outbox = Outbox(self._transport, nursery, self._stuck, self._share.went_out, self._liveness)
             subscriber = Subscriber(hub.next_number(), user, device, self._outbox, self, position, version, self._share)
             self._subscriber = subscriber
             hub.arrive(subscriber)

@@ -148,6 +148,20 @@ class RevokeDevice(Wire, frozen=True, kw_only=True):
     device_id: int
 
 
+class Password(Wire, frozen=True, kw_only=True):
+    """Choose another password; whoever has one says it as `old`."""
+
+    old: Annotated[str, msgspec.Meta(max_length=1_024)] | None = None
+    new: Annotated[str, msgspec.Meta(max_length=1_024)]
+    sign_out_others: bool = False
+
+
+class PasswordChanged(Wire, frozen=True, kw_only=True, omit_defaults=False):
+    """How many other devices were signed out by it."""
+
+    signed_out: int
+
+
 class Invite(Wire, frozen=True, kw_only=True):
     """Let somebody sign in once; a new user where no `user_id` is given. For admins."""
 
@@ -204,6 +218,7 @@ REQUESTS: dict[str, RequestType] = {
     "devices": RequestType(Nothing, list[DeviceItem]),
     "revokeDevice": RequestType(RevokeDevice, Nothing),
     "invite": RequestType(Invite, Invitation),
+    "password": RequestType(Password, PasswordChanged),
 }
 """Every request the relay answers, by `payloadType`."""
 

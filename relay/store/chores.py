@@ -1,9 +1,10 @@
 """What the writer does between two batches: removing history, giving its space back, filing client keys, a little each.
 
-Each is one short transaction on the writing connection, so that a commit never waits long. Writes only what
-is handed in or is gone already.
+Each is one short transaction on the writing connection, so that a commit never waits long; who calls says how much
+(`portion`). Writes only what is handed in or is gone already.
 """
 
+from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import chain
 from typing import Any
@@ -13,59 +14,89 @@ from relay.store.database import Connection
 from relay.store.queries import as_json
 from relay.store.writing import forget, roomy
 
-ROWS = 1_000
-"""Entries removed in one go."""
-PAGES = 256
-"""Pages given back in one go."""
 MERGED = 16
 """Pages of the full-text index merged in one go, of 4 KiB each."""
-_KEEP_SNAPSHOT = (
-    "INSERT INTO batch SELECT * FROM (VALUES ('[]', '[]', '[]', ?, 0, '[]', '[]')) WHERE column4 IS NOT NULL"
-)
-_KEEP_BASE = "INSERT OR REPLACE INTO base (one, value) SELECT * FROM (VALUES (1, ?)) WHERE column2 IS NOT NULL"
+_KEEP = "INSERT INTO batch SELECT * FROM (VALUES ('[]', '[]', '[]', ?, 0, '[]', '[]')) WHERE column4 IS NOT NULL"
+_ADD_BASE = "INSERT INTO base_part (round, value) SELECT * FROM (VALUES (?, ?)) WHERE column2 IS NOT NULL"
 
 
-async def keep_base(connection: Connection, state: dict[str, Any]) -> None:
-    """Keep the whole state as where the log's history begins, and as the snapshot: neither may need what goes.
-
-    Args:
-        connection: the one that writes.
-        state: all rows of the state, as the store's `snapshot` parameter.
-    """
-    rows = as_json(state)
-    for statement in (_KEEP_SNAPSHOT, _KEEP_BASE):
-        await connection.execute(statement, (rows,))
-        # It is all that is known of everybody, and the next time is an hour away.
-        await forget(connection, statement)
+async def keep_rows(connection: Connection, rows: dict[str, Any]) -> None:
+    """Keep some rows of the snapshot; with `seq` in them the snapshot is as of that entry from now on."""
+    await connection.execute(_KEEP, (as_json(rows),))
+    await forget(connection, _KEEP)
 
 
-async def remove_history(connection: Connection, upto: int) -> int:
-    """Remove messages and marks up to an entry, the oldest first. Gives how many were removed."""
+async def begin_base(connection: Connection) -> int:
+    """Begin another base, beside the one that holds; gives its number."""
+    ((number,),) = await connection.execute(
+        "SELECT 1 + max(coalesce((SELECT max(round) FROM base_part), 0),"
+        " coalesce((SELECT value->>'$.round' FROM base), 0))"
+    )
+    return int(number)
+
+
+async def add_base(connection: Connection, number: int, rows: dict[str, Any]) -> None:
+    """Add some rows to a base that was begun."""
+    await connection.execute(_ADD_BASE, (number, as_json(rows)))
+    await forget(connection, _ADD_BASE)
+
+
+async def end_base(connection: Connection, number: int, start: dict[str, int]) -> None:
+    """Let a base hold from now on: it is whole."""
+    await connection.execute(
+        "INSERT OR REPLACE INTO base (one, value) VALUES (1, ?)", (as_json({**start, "round": number}),)
+    )
+
+
+async def clear_bases(connection: Connection, count: int) -> int:
+    """Remove some parts of bases that do not hold, or do no longer. Gives how many were removed."""
     rows = await connection.execute(
-        "DELETE FROM log WHERE seq IN (SELECT seq FROM log WHERE seq <= ? AND kind <= 5 ORDER BY seq LIMIT ?)"
-        " RETURNING seq",
-        (upto, ROWS),
+        "DELETE FROM base_part WHERE number IN (SELECT number FROM base_part"
+        " WHERE round <> coalesce((SELECT value->>'$.round' FROM base), 0) LIMIT ?) RETURNING number",
+        (count,),
     )
     return len(rows)
 
 
-async def erase_chat(connection: Connection, chat: int) -> int:
-    """Remove messages and marks of a chat that is gone. Gives how many were removed."""
+async def remove_history(after: int, upto: int, connection: Connection, count: int) -> list[int]:
+    """Remove some messages and marks after an entry and up to another, the oldest first. Gives the `seq` of each."""
+    rows = await connection.execute(
+        "DELETE FROM log WHERE seq IN (SELECT seq FROM log WHERE seq > ? AND seq <= ? AND kind <= 5 ORDER BY seq"
+        " LIMIT ?) RETURNING seq",
+        (after, upto, count),
+    )
+    return sorted(seq for (seq,) in rows)
+
+
+async def erase_chat(connection: Connection, chat: int, count: int) -> int:
+    """Remove some messages and marks of a chat that is gone. Gives how many were removed."""
     rows = await connection.execute(
         "DELETE FROM log WHERE seq IN (SELECT seq FROM log WHERE kind <= 3 AND chat = ? UNION ALL"
         " SELECT seq FROM log WHERE kind IN (4, 5) AND chat = ? LIMIT ?) RETURNING seq",
-        (chat, chat, ROWS),
+        (chat, chat, count),
     )
     return len(rows)
 
 
-async def file_client_keys(connection: Connection, filing: Filing) -> None:
-    """Bring a slice of the client keys into their table: of messages that are still in the log."""
-    if filing.keys:
-        size = roomy(len(filing.keys))
-        nothing = (None, None) * (size - len(filing.keys))
-        await connection.execute(_filing_statement(size), [*chain.from_iterable(filing.keys), *nothing])
-    # Only now: a relay that dies in between finds at its start that they are in memory as well, and files them again.
+async def index(connection: Connection, upto: int) -> None:
+    """Bring the full-text index up to an entry."""
+    await connection.execute("INSERT INTO batch VALUES ('[]', '[]', '[]', '{}', ?, '[]', '[]')", (upto,))
+
+
+async def file_client_keys(connection: Connection, keys: Sequence[tuple[int, int]]) -> None:
+    """Bring some client keys into their table: of messages that are still in the log."""
+    if keys:
+        size = roomy(len(keys))
+        nothing = (None, None) * (size - len(keys))
+        await connection.execute(_filing_statement(size), [*chain.from_iterable(keys), *nothing])
+
+
+async def note_filed(connection: Connection, filing: Filing) -> None:
+    """Note that all keys of a slice are in their table.
+
+    Only once they are: a relay that dies before finds at its start that they are in memory as well, and files them
+    again.
+    """
     await connection.execute("UPDATE filed SET seq = ? WHERE slice = ?", (filing.upto, filing.slice))
 
 
@@ -83,20 +114,21 @@ async def unmerged(connection: Connection) -> int:
     return texts  # type: ignore[no-any-return]
 
 
-async def merge(connection: Connection, *, begin: bool) -> bool:
+async def merge(connection: Connection, *, begin: bool = False, pages: int | None = None) -> bool:
     """Merge a little of the full-text index: at the end of it no text is there that left before it was begun.
 
     Args:
         connection: the one that writes.
         begin: whether everything that is there now is to be merged, or what is left of that.
+        pages: about how many, of 4 KiB each; `MERGED` where None is given.
 
     Returns:
         Whether there is more.
     """
     ((before,),) = await connection.execute("SELECT total_changes()")
+    pages = pages or MERGED
     # A negative number puts all segments together; a merge that is under way would be begun anew by it.
-    pages = -MERGED if begin else MERGED
-    await connection.execute("INSERT INTO search (search, rank) VALUES ('merge', ?)", (pages,))
+    await connection.execute("INSERT INTO search (search, rank) VALUES ('merge', ?)", (-pages if begin else pages,))
     ((after,),) = await connection.execute("SELECT total_changes()")
     # The command itself counts as one.
     return bool(after - before > 1)
@@ -107,13 +139,26 @@ async def note_merged(connection: Connection, texts: int) -> None:
     await connection.execute("UPDATE unmerged SET texts = texts - ?", (texts,))
 
 
-async def shrink_log(connection: Connection) -> None:
-    """Bring the write-ahead log into the file and give its room back."""
+async def shrink_log(connection: Connection, fits: Callable[[int], bool]) -> None:
+    """Bring the write-ahead log into the file and give its room back.
+
+    Args:
+        connection: the one that writes.
+        fits: tells whether the file's disk has room for a file of so many bytes: what does not fit would take the
+            last room for nothing.
+    """
+    ((pages,),) = await connection.execute("PRAGMA page_count")
+    ((page,),) = await connection.execute("PRAGMA page_size")
+    if not fits(pages * page):
+        return
+    # Those who send wait as well: a reader who is in the way is not waited for.
+    await connection.execute("PRAGMA busy_timeout = 20")
     await connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    await connection.execute("PRAGMA busy_timeout = 5000")
 
 
-async def give_back(connection: Connection) -> bool:
-    """Give pages that nothing uses back to the file system. Tells whether there are more."""
-    await connection.execute(f"PRAGMA incremental_vacuum({PAGES})")
+async def give_back(connection: Connection, pages: int) -> bool:
+    """Give some pages that nothing uses back to the file system. Tells whether there are more."""
+    await connection.execute(f"PRAGMA incremental_vacuum({pages})")
     ((free,),) = await connection.execute("PRAGMA freelist_count")
-    return bool(free > PAGES)
+    return bool(free > pages)

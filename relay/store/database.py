@@ -32,7 +32,8 @@ _WRITING = """
 PRAGMA page_size = 1024;
 PRAGMA auto_vacuum = INCREMENTAL;
 PRAGMA journal_mode = WAL;
-PRAGMA wal_autocheckpoint = 4000;
+PRAGMA wal_autocheckpoint = 0;
+PRAGMA journal_size_limit = 8388608;
 PRAGMA synchronous = FULL;
 PRAGMA foreign_keys = ON;
 PRAGMA secure_delete = ON;
@@ -108,6 +109,10 @@ class Connection:
         while True:
             await self._run(self._connection.interrupt())
             await trio.sleep(INSIST)
+
+    async def interrupt(self) -> None:
+        """Stop the statement that runs, if one does: it fails with `SQLITE_INTERRUPT`."""
+        await self._run(self._connection.interrupt())
 
     async def script(self, sql: str) -> None:
         """Run several statements that take no parameters."""

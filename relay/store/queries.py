@@ -117,19 +117,24 @@ async def _covered_by(connection: Connection, fact: CoveredBy) -> tuple[Covered,
     return tuple(Covered(*row) for row in rows)
 
 
-async def _prunable(connection: Connection, fact: Prunable) -> dict[int, tuple[int, dict[int, list[int]]]]:
+async def _prunable(connection: Connection, fact: Prunable) -> dict[int, dict[int, list[int]]]:
     rows = await connection.execute(
-        "SELECT chat, message_id, actor, kind = 1 AND NOT deleted FROM log"
-        " WHERE seq > ? AND seq <= ? AND kind <= 3 ORDER BY seq",
-        (fact.after, fact.seq),
+        "SELECT l.chat, l.message_id, l.actor FROM json_each(?) AS w CROSS JOIN log AS l ON l.kind <= 3"
+        " AND l.chat = w.value->>0 AND l.message_id > w.value->>1 AND l.message_id <= w.value->>2"
+        " WHERE l.kind = 1 AND NOT l.deleted ORDER BY w.key, l.message_id",
+        (as_json(fact.chats),),
     )
-    last: dict[int, int] = {}
-    messages: dict[int, dict[int, list[int]]] = {}
-    for chat, message_id, author, counts in rows:
-        last[chat] = message_id
-        if counts:
-            messages.setdefault(chat, {}).setdefault(author, []).append(message_id)
-    return {chat: (message_id, messages.get(chat, {})) for chat, message_id in last.items()}
+    messages: dict[int, dict[int, list[int]]] = {chat: {} for chat, _, _ in fact.chats}
+    for chat, message_id, author in rows:
+        messages[chat].setdefault(author, []).append(message_id)
+    return messages
+
+
+async def last_messages(connection: Connection, after: int, upto: int) -> list[tuple[int, int]]:
+    """Find of each chat the last message id among these entries: chat keys and message ids."""
+    return await connection.execute(
+        "SELECT chat, max(message_id) FROM log WHERE seq > ? AND seq <= ? AND kind <= 3 GROUP BY chat", (after, upto)
+    )
 
 
 async def _first_mark(connection: Connection, fact: FirstMark) -> Marked | None:
@@ -498,20 +503,48 @@ class Base(msgspec.Struct, rename="camel"):
     seq: int
     at: int
     pruned: int
+    round: int = 0
+    """Which parts it consists of; 0 where all rows are here."""
+    users: list[tuple[int, str]] = []
+    devices: list[tuple[int, str]] = []
+    invites: list[tuple[str, str]] | None = None
+    chats: list[tuple[int, str]] = []
+    members: list[tuple[int, int, str]] = []
+
+
+class _BasePart(msgspec.Struct):
     users: list[tuple[int, str]]
     devices: list[tuple[int, str]]
-    invites: list[tuple[str, str]]
+    invites: list[tuple[str, str]] | None
     chats: list[tuple[int, str]]
     members: list[tuple[int, int, str]]
 
 
 async def base(connection: Connection) -> Snapshot | None:
     """Read where the log's history begins; None where it begins with its first entry."""
-    rows = await connection.execute("SELECT value FROM base")
+    # One statement, and so one view: a base that takes its place meanwhile removes these parts.
+    rows = await connection.execute(
+        "SELECT base.value, base_part.value FROM base LEFT JOIN base_part ON base_part.round = base.value->>'$.round'"
+        " ORDER BY base_part.number"
+    )
     if not rows:
         return None
     kept = msgspec.json.decode(rows[0][0], type=Base)
-    return Snapshot(kept.seq, kept.at, kept.pruned, kept.users, kept.devices, kept.invites, kept.chats, kept.members)
+    invites = kept.invites or []
+    for _, value in rows if kept.round else ():
+        part = msgspec.json.decode(value, type=_BasePart)
+        kept.users += part.users
+        kept.devices += part.devices
+        kept.chats += part.chats
+        kept.members += part.members
+        invites = part.invites or invites
+    return Snapshot(kept.seq, kept.at, kept.pruned, kept.users, kept.devices, invites, kept.chats, kept.members)
+
+
+async def base_round(connection: Connection) -> tuple[int, int] | None:
+    """Tell which base holds: its round and its `seq`; None where there is none."""
+    rows = await connection.execute("SELECT coalesce(value->>'$.round', 0), value->>'$.seq' FROM base")
+    return (rows[0][0], rows[0][1]) if rows else None
 
 
 async def last_before(connection: Connection, at: int, now: int) -> int:
@@ -534,10 +567,10 @@ async def last_before(connection: Connection, at: int, now: int) -> int:
     return seq  # type: ignore[no-any-return]
 
 
-async def first_prunable(connection: Connection) -> int:
-    """Find the oldest entry that retention may remove; 0 for none."""
+async def first_prunable(connection: Connection, after: int) -> int:
+    """Find the oldest entry after one that retention may remove; 0 for none."""
     ((seq,),) = await connection.execute(
-        "SELECT coalesce((SELECT seq FROM log WHERE kind <= 5 ORDER BY seq LIMIT 1), 0)"
+        "SELECT coalesce((SELECT seq FROM log WHERE seq > ? AND kind <= 5 ORDER BY seq LIMIT 1), 0)", (after,)
     )
     return seq  # type: ignore[no-any-return]
 

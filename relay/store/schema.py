@@ -180,4 +180,14 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE writer (one INTEGER PRIMARY KEY CHECK (one = 1), version TEXT NOT NULL) STRICT;
     INSERT INTO writer (one, version) VALUES (1, '');
     """,
+    """
+    -- The base in parts, so that no commit has to write all of it. `base` says which round's parts it consists of;
+    -- where it says none it holds all rows itself, as an older relay wrote it.
+    CREATE TABLE base_part (number INTEGER PRIMARY KEY, round INTEGER NOT NULL, value TEXT NOT NULL) STRICT;
+    CREATE INDEX base_part_round ON base_part (round);
+    -- The relay merges the segments of the full-text index itself, a few pages at a time. Left to itself FTS5 does it
+    -- inside the commit that fills a level, however long that takes.
+    INSERT INTO search (search, rank) VALUES ('automerge', 0);
+    INSERT INTO search (search, rank) VALUES ('crisismerge', 1999);
+    """,
 )

@@ -97,7 +97,7 @@ def _with_errands(
         as_json(list(rows)),
         as_json(amendments),
         as_json([(device, *cursor) for device, cursor in errands.cursors.items()]),
-        as_json(errands.snapshot or {}),
+        "{}",
         errands.indexed,
         as_json(holdings),
         as_json(files),

@@ -5,12 +5,15 @@
     python tests/bench/endurance.py dead [--rounds 3]
     python tests/bench/endurance.py soak [--minutes 10]
     python tests/bench/endurance.py size [--messages 5000000]
+    python tests/bench/endurance.py stalls [--messages 2000000] [--store DIR] [--tree ../other] [--rate 40]
 
 Each prints what it measured, on loopback, against a relay in a process of its own.
 """
 
 import argparse
+import json
 import os
+import random
 import re
 import signal
 import socket
@@ -19,11 +22,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 
 import msgspec
@@ -39,7 +45,12 @@ BATCH = 2_000
 TEXT = "x" * 120
 
 
-async def prepare(data: Path, *users: str, messages: int = 0) -> dict[str, str]:
+def plain(number: int) -> str:
+    """A text with a word of its own."""
+    return f"word{number:07} {TEXT}"[:120]
+
+
+async def prepare(data: Path, *users: str, messages: int = 0, text: Callable[[int], str] = plain) -> dict[str, str]:
     """Make users, and let the first say so many messages to the second."""
     tokens = {}
     async with open_relay(data) as relay:
@@ -49,12 +60,12 @@ async def prepare(data: Path, *users: str, messages: int = 0) -> dict[str, str]:
             assert isinstance(token, control.Token)
             tokens[user] = token.token
         for start in range(0, messages, BATCH):
-            await _say(relay, users[1], start, min(BATCH, messages - start))
+            await _say(relay, users[1], range(start, min(start + BATCH, messages)), text)
     return tokens
 
 
-async def _say(relay: Relay, to: str, start: int, count: int) -> None:
-    done, left = trio.Event(), count
+async def _say(relay: Relay, to: str, numbers: range, text: Callable[[int], str]) -> None:
+    done, left = trio.Event(), len(numbers)
 
     def answer(_payload: object) -> None:
         nonlocal left
@@ -62,9 +73,8 @@ async def _say(relay: Relay, to: str, start: int, count: int) -> None:
         if not left:
             done.set()
 
-    for number in range(start, start + count):
-        text = f"word{number:07} {TEXT}"[:120]
-        request = requests.New(chat_id=to, client_message_id=str(uuid.uuid4()), message=text)
+    for number in numbers:
+        request = requests.New(chat_id=to, client_message_id=str(uuid.uuid4()), message=text(number))
         relay.log.append(Command(relay.clock(), 1, 0, request), answer)
     await done.wait()
 
@@ -321,6 +331,154 @@ def _median(asker: socket.socket, name: str, payload: Wire) -> float:
     return statistics.median(waits)
 
 
+WORDS = 20_000
+"""Different words of the texts: trigrams are as common as in a language."""
+CALM = 20.0
+"""Seconds that a case without a command of its own lasts; others as long as their command, at most `MOST`."""
+MOST = 180.0
+
+
+def _words() -> Callable[[int], str]:
+    chance = random.Random(17)
+    letters = "eeeeeeeeeeeennnnnnnnniiiiiiissssssrrrrrrraaaaaattttttdddddhhhhhuuullllcccgggmmooobbwwffkkzzpvjyxq"
+    words = ["".join(chance.choices(letters, k=chance.randint(2, 9))) for _ in range(WORDS)]
+    weights = list(accumulate(1 / (number + 3) for number in range(WORDS)))
+    return lambda _number: " ".join(chance.choices(words, cum_weights=weights, k=18))[:120]
+
+
+class Sender(threading.Thread):
+    """Sends at a set rate, whatever comes back, and notes how long each answer took from when its send was due."""
+
+    def __init__(self, port: int, token: str, chat: str, rate: float) -> None:
+        super().__init__(daemon=True)
+        self.waits: list[float] = []
+        self._connection = join(port, token, after=2**60)
+        self._chat = chat
+        self._rate = rate
+        self._due: deque[float] = deque()
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        """Send, until told to stop."""
+        reader = threading.Thread(target=self._read, daemon=True)
+        reader.start()
+        began, sent = time.perf_counter(), 0
+        while not self._over.is_set():
+            due = began + sent / self._rate
+            time.sleep(max(0.0, due - time.perf_counter()))
+            self._due.append(due)
+            self._connection.sendall(say(self._chat))
+            sent += 1
+        reader.join(30)
+
+    def _read(self) -> None:
+        rest = b""
+        while not (self._over.is_set() and not self._due):
+            data = rest + self._connection.recv(262_144)
+            now = time.perf_counter()
+            for _ in range(data.count(b'"type":"response"')):
+                self.waits.append(1_000 * (now - self._due.popleft()))
+            end = data.rfind(b'"type":"response"')
+            rest = data[max(end + 17, len(data) - 16) :] if end >= 0 else data[-16:]
+            self._connection.sendall(frame(b"ping"))
+
+    def stop(self) -> None:
+        """Stop, and wait for what is under way."""
+        self._over.set()
+        self.join(40)
+
+
+def _relay(tree: Path, *arguments: str) -> list[str]:
+    script = f"import runpy, sys; sys.path.insert(0, {str(tree)!r}); runpy.run_module('relay', run_name='__main__')"
+    return [sys.executable, "-c", script, *arguments]
+
+
+def stalls(messages: int, store: str, tree: str, rate: float, only: str) -> None:
+    """What sends wait for while check, backup, export, prune and the building of the index go on."""
+    with tempfile.TemporaryDirectory() as scratch:
+        data = Path(store) if store else Path(scratch, "data")
+        where = Path(tree or Path(__file__).resolve().parents[2]).resolve()
+        if not (data / "relay.db").exists():
+            data.mkdir(parents=True, exist_ok=True)
+            tokens = trio.run(partial(prepare, data, "a", "b", messages=messages, text=_words()))
+            (data / "tokens.json").write_text(json.dumps(tokens))
+        tokens = json.loads((data / "tokens.json").read_text())
+        size = int((data / "relay.db").stat().st_size)
+        cases: dict[str, tuple[str, ...]] = {
+            "index being built": (),
+            "quiet": (),
+            "check": ("check",),
+            "backup": ("backup", f"{scratch}/backup.tar"),
+            "export": ("export", f"{scratch}/export.jsonl"),
+            "prune": ("prune", "--yes", "--max-bytes", str(size // 10 * 9)),
+        }
+        print(f"{'':20}{'sends':>7}{'p50':>8}{'p99':>8}{'max':>8}{'s':>7}{'WAL MB':>8}{'RSS MB':>8}  longest, cause")
+        for what, command in cases.items():
+            if only and what not in only.split(","):
+                continue
+            if what == "quiet":
+                _index(where, data)
+            _case(where, data, tokens["a"], what, command, rate)
+
+
+def _serve(tree: Path, data: Path, port: int) -> subprocess.Popen[bytes]:
+    command = _relay(tree, "serve", "--data", str(data), "--listen", f"127.0.0.1:{port}")
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            assert process.poll() is None, "the relay did not start"
+            time.sleep(0.05)
+        else:
+            return process
+
+
+def _index(tree: Path, data: Path) -> None:
+    process = _serve(tree, data, free_port())
+    _wait_for_the_index(data)
+    process.terminate()
+    process.wait()
+
+
+def _case(tree: Path, data: Path, token: str, what: str, command: tuple[str, ...], rate: float) -> None:
+    port = free_port()
+    process = _serve(tree, data, port)
+    try:
+        time.sleep(3)
+        sender = Sender(port, token, "b", rate)
+        sender.start()
+        began, wal, memory = time.perf_counter(), 0, 0.0
+        asked = None
+        if command:
+            asked = subprocess.Popen(_relay(tree, *command, "--data", str(data)), stdout=subprocess.DEVNULL)
+        while asked.poll() is None if asked else time.perf_counter() - began < CALM:
+            if time.perf_counter() - began > MOST and asked:
+                asked.kill()
+            with suppress(OSError):
+                wal = max(wal, (data / "relay.db-wal").stat().st_size)
+            memory = max(memory, resident(process.pid))
+            time.sleep(0.05)
+        seconds = time.perf_counter() - began
+        sender.stop()
+        status = subprocess.run(
+            _relay(tree, "status", "--json", "--data", str(data)), capture_output=True, check=True, timeout=60
+        )
+        longest = json.loads(status.stdout).get("longestWait") or {}
+        waits = sorted(sender.waits)
+        p50, p99 = (waits[int(len(waits) * share)] for share in (0.5, 0.99))
+        why = f"{longest['ms']:.0f}, {longest['cause']}" if longest else ""
+        ended = "" if asked is None or not asked.returncode else f" (exit {asked.returncode})"
+        print(
+            f"{what:20}{len(waits):>7}{p50:>8.1f}{p99:>8.1f}{waits[-1]:>8.1f}{seconds:>7.1f}{wal / 1e6:>8.1f}"
+            f"{memory:>8.1f}  {why}{ended}",
+            flush=True,
+        )
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
 def resident(pid: int) -> float:
     """A process's memory, in megabytes."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
@@ -341,6 +499,13 @@ def main() -> None:
     command("dead", dead, "rounds", int, 3)
     command("soak", soak, "minutes", float, 10)
     command("size", size, "messages", int, 5_000_000)
+    one = commands.add_parser("stalls", help=stalls.__doc__)
+    one.add_argument("--messages", type=int, default=2_000_000)
+    one.add_argument("--store", default="", help="a data directory; made there if there is none")
+    one.add_argument("--tree", default="", help="the source tree whose relay is measured")
+    one.add_argument("--rate", type=float, default=40.0, help="sends a second")
+    one.add_argument("--only", default="", help="these cases, with commas between them")
+    one.set_defaults(run=lambda chosen: stalls(chosen.messages, chosen.store, chosen.tree, chosen.rate, chosen.only))
     chosen = parser.parse_args()
     chosen.run(chosen)
 
