@@ -77,6 +77,22 @@ def new_hook_id() -> str:
     return f"hook-{secrets.token_hex(4)}"
 
 
+class _Done:
+    """A reply that can be waited for."""
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+        self._given = trio.Event()
+
+    def __call__(self, answer: object) -> None:
+        self._reply(answer)
+        self._given.set()
+
+    async def wait(self) -> None:
+        """Wait until it was given."""
+        await self._given.wait()
+
+
 class Service:
     """What connections ask, and what comes of it."""
 
@@ -273,15 +289,16 @@ class Service:
                 self.log.keep_cursor(device, subscriber.cursor, now)
 
     def _request(self, subscriber: Subscriber, request: Request, now: float) -> Waiting | None:
-        done = trio.Event() if request.payload_type in limits.IN_TURN else None
-
         def reply(answer: object) -> None:
             self._respond(subscriber, request.id, answer)
-            if done is not None:
-                done.set()
 
-        weight = limits.WEIGHTS.get(request.payload_type, 1.0)
+        name = request.payload_type
+        # Those that are most of all count as one, and wait for nobody.
+        weight = limits.WEIGHTS.get(name)
+        done = _Done(reply) if weight is not None and name in limits.IN_TURN else None
         size = len(request.payload)
+        if weight is None:
+            weight = 1.0
         if size > limits.REQUEST_BYTES:
             weight += size / limits.REQUEST_BYTES
         wait = self.limit.take(subscriber.user, now, weight)
@@ -290,17 +307,17 @@ class Service:
             return None
         try:
             payload = codec.decode_request(request)
-            waiting = _HANDLERS[request.payload_type](self, subscriber, payload, reply)
+            waiting = _HANDLERS[name](self, subscriber, payload, done or reply)
         except RelayError as error:
             reply(error)
             return None
         except Exception:
-            logger.exception("%s failed; the relay goes on", request.payload_type)
+            logger.exception("%s failed; the relay goes on", name)
             reply(RelayError.internal())
             return None
-        if waiting is None and done is not None and not done.is_set():
+        if done is not None and waiting is None:
             waiting = done.wait()
-        return None if waiting is None else self._awaited(subscriber.share, waiting, reply, request.payload_type)
+        return None if waiting is None else self._awaited(subscriber.share, waiting, reply, name)
 
     async def _awaited(self, share: Share, waiting: Waiting, reply: Reply, what: str) -> None:
         """Await an answer once no other one of this user's is being made and there is room for it."""
@@ -349,17 +366,13 @@ class Service:
 
     def command(self, subscriber: Subscriber, request: msgspec.Struct, reply: Reply, made_up: str = "") -> None:
         """Append what a connection asks for."""
-        share = subscriber.share
-        share.unanswered += 1
-
-        def answer(decided: object) -> None:
-            share.unanswered -= 1
-            share.went_out()
-            reply(decided)
-
-        self.log.append(
+        share, log = subscriber.share, self.log
+        if share.batch != log.batch:
+            share.batch, share.commands = log.batch, 0
+        share.commands += 1
+        log.append(
             Command(self.clock(), subscriber.user, subscriber.device, request, subscriber.number, made_up),
-            answer,
+            reply,
         )
 
     def command_on_chat(self, subscriber: Subscriber, request: msgspec.Struct, reply: Reply, made_up: str = "") -> None:
@@ -591,7 +604,7 @@ async def _chats(service: Service, subscriber: Subscriber, request: requests.Cha
         reply(await service.chat_page(subscriber.user, request.after))
 
 
-def _users(service: Service, subscriber: Subscriber, request: requests.UsersRequest, reply: Reply) -> None:
+async def _users(service: Service, subscriber: Subscriber, request: requests.UsersRequest, reply: Reply) -> None:
     reply([*directory(service, subscriber.user, request)])
 
 
@@ -670,7 +683,7 @@ def _profile(service: Service, subscriber: Subscriber, request: requests.Profile
     service.command(subscriber, request, answer)
 
 
-def _devices(service: Service, subscriber: Subscriber, _request: requests.Nothing, reply: Reply) -> None:
+async def _devices(service: Service, subscriber: Subscriber, _request: requests.Nothing, reply: Reply) -> None:
     there = {one.device for one in service.hub.presence.subscribers.get(subscriber.user, ())}
     reply(
         [

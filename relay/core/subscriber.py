@@ -160,9 +160,6 @@ class Subscriber:
         """Send a durable event, whatever waits already."""
         self.outlet.put(frame)
         self.sent = receipt.seq
-        self._await(receipt)
-
-    def _await(self, receipt: Receipt) -> None:
         unacknowledged = self._unacknowledged
         if len(unacknowledged) >= UNACKNOWLEDGED:
             # Nobody can say any more what is missing before here: the cursor stays, and a replay starts from it.
@@ -194,7 +191,8 @@ class Subscriber:
         if not self.owed:
             self.owed_since = seq
             # Until it is told, what is acknowledged after it moves no cursor past it.
-            self._await(Receipt(seq, 0, 0))
+            if not self._frozen:
+                self._unacknowledged[seq] = Receipt(seq, 0, 0)
         self.owed[chat] = None
         if goes and chat in self.appeared:
             self.appeared.discard(chat)

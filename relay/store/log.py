@@ -179,6 +179,9 @@ class Log:
         self._busy_since: float | None = None
         self._work = trio.Event()
         self._room = trio.Event()
+        self.batch = 0
+        """The number of the batch that is collected just now."""
+        self._next = trio.Event()
         self._stopping = False
         self.failing = False
         """Whether the last write failed."""
@@ -200,6 +203,10 @@ class Log:
     def stopping(self) -> bool:
         """Whether a stop was asked for: nothing new should be taken up."""
         return self._stopping
+
+    async def next_batch(self) -> None:
+        """Wait until the batch that is collected just now is taken up."""
+        await self._next.wait()
 
     async def room(self) -> None:
         """Wait until not too much waits any more."""
@@ -405,6 +412,9 @@ class Log:
 
     def _take(self) -> list[_Waiting]:
         """Take what waits: all of it, up to a command that needs a batch of its own, or is too much."""
+        self.batch += 1
+        self._next.set()
+        self._next = trio.Event()
         waiting = self._waiting
         count, held = self._next_batch(), self._held
         self._sends = count
