@@ -11,7 +11,6 @@ from sessions import Client, Closed, House, Refused, house
 from trio.testing import MockClock
 
 from relay.protocol import control
-from relay.store import queries
 
 STEP = 0.05
 """Real seconds for what is due to happen."""
@@ -110,7 +109,7 @@ class Search:
 @pytest.fixture
 def search(monkeypatch: pytest.MonkeyPatch) -> Search:
     search = Search()
-    monkeypatch.setattr(queries, "search", search)
+    monkeypatch.setattr("relay.store.search.search", search)
     return search
 
 

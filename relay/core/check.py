@@ -14,9 +14,12 @@ from relay.core import snapshot
 from relay.core.state import State
 from relay.store import database, emptied, proofs, queries
 from relay.store.contents import Contents
+from relay.store.statements import Statement
 
 FOLD = 10_000
 """Entries read at a time."""
+_BEGIN = Statement("BEGIN")
+_COMMIT = Statement("COMMIT")
 CONTENTS = "contents of files"
 AGREEMENT = "state and log agree"
 
@@ -75,9 +78,9 @@ async def _one_view(path: Path) -> AsyncIterator[database.Connection]:
     emptied.refuse_to_read(path)
     async with database.connect(path, writing=False) as reading:
         await database.recognise(reading)
-        await reading.execute("BEGIN")
+        await reading.execute(_BEGIN)
         yield reading
-        await reading.execute("COMMIT")
+        await reading.execute(_COMMIT)
 
 
 async def _agreement(reading: database.Connection) -> list[str]:

@@ -16,6 +16,7 @@ from relay.core.clock import Clock, wall_clock
 from relay.core.files import Files
 from relay.core.hub import Frame, Hub
 from relay.core.meter import Lags, Meter
+from relay.core.replaying import Replaying
 from relay.core.retention import Retention
 from relay.core.rules import Rules
 from relay.core.searching import Searching
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 LOOKING_CACHE = 500
 """KiB that the connection of the writer's look-ups keeps: they are of all times, and seldom twice the same."""
+PATIENCE = 10.0
+"""Seconds after which a statement that reads is stopped: each is bounded, so that the disk hangs by then."""
 FOLD = 10_000
 """Entries read at a time when the state is brought up to the end of the log."""
 
@@ -41,31 +44,27 @@ class Relay:
     def __init__(
         self,
         data: Path,
-        state: State,
-        log: Log,
-        hub: Hub,
+        service: Service,
         reading: database.Connection,
-        searching: Searching,
-        clock: Clock,
-        settings: Settings,
+        carrying: database.Connection,
         lags: Lags,
     ) -> None:
         self.data = data
-        self.settings = settings
-        self.state = state
-        self.log = log
-        self.hub = hub
+        self.service = service
+        self.settings = settings = service.settings
+        self.state = state = service.state
+        self.log = log = service.log
+        self.hub = hub = service.hub
         self.reading = reading
-        self.clock = clock
-        self.retention = Retention(state, log, reading, clock, settings.retention)
-        self.service = Service(state, log, hub, reading, searching, clock, settings)
+        self.clock = clock = service.clock
+        self.retention = Retention(state, log, carrying, clock, settings.retention)
         self.files = Files(data / "files", state, log, reading, clock, settings.files)
         self.meter = Meter(data, log, hub, lags)
         self.admin = Admin(
             state,
             log,
             hub,
-            reading,
+            carrying,
             clock,
             self.meter,
             self.service,
@@ -99,10 +98,12 @@ async def open_relay(
         async with database.connect(path, writing=True) as writing:
             await upgrade(writing, path)
             async with (
-                database.connect(path, writing=False) as reading,
-                # Nobody's reading may hold up the writer, and no search anybody's reading.
+                database.connect(path, writing=False, seconds=PATIENCE) as reading,
+                # Nobody's reading may hold up the writer; no search, no replay and no export anybody's reading.
                 database.connect(path, writing=False, cache=LOOKING_CACHE) as looking,
                 database.connect(path, writing=False) as finding,
+                database.connect(path, writing=False, seconds=PATIENCE) as replaying,
+                database.connect(path, writing=False, cache=LOOKING_CACHE, seconds=PATIENCE) as carrying,
             ):
                 state = snapshot.load(await queries.snapshot(reading))
                 hub = Hub(state, clock, frame)
@@ -110,7 +111,8 @@ async def open_relay(
                 await _fold(reading, state, rules)
                 log = Log(writing, looking, rules, await queries.cursors(reading))
                 settings = settings or Settings(limits=Limits(requests_per_second=0))
-                relay = Relay(data, state, log, hub, reading, Searching(finding), clock, settings, rules.lags)
+                service = Service(state, log, hub, reading, Searching(finding), Replaying(replaying), clock, settings)
+                relay = Relay(data, service, reading, carrying, rules.lags)
                 rules.loosened = relay.files.loosen
                 async with trio.open_nursery() as nursery:
                     await nursery.start(log.run)

@@ -7,6 +7,8 @@ from typing import Protocol
 
 import msgspec
 
+from relay.core.replaying import Ahead
+
 UNACKNOWLEDGED = 32_768
 """Events whose acknowledgement is awaited; a client that never acknowledges costs no more than these."""
 
@@ -61,6 +63,7 @@ class Subscriber:
         "device",
         "foreground",
         "live",
+        "lookahead",
         "number",
         "outlet",
         "position",
@@ -81,6 +84,8 @@ class Subscriber:
         """While it is not live: the last `seq` that was looked at for it."""
         self.arrived = position
         """The last `seq` before it was here."""
+        self.lookahead = Ahead()
+        """What was read ahead of the log for it, while it catches up."""
         self.live = False
         """Whether events come as they happen; else they are read from the log."""
         self.foreground = True

@@ -179,9 +179,19 @@ def event(name: str, timestamp: int, payload: object, event_id: int | None = Non
     return encode(Told(id=event_id, timestamp=timestamp, event_type=name, payload=payload))
 
 
-def response(request_id: str | int, timestamp: int, payload: object) -> bytes:
-    """Encode the answer to a request."""
-    return encode(Answer(id=request_id, timestamp=timestamp, payload=payload))
+def response(
+    request_id: str | int, timestamp: int, payload: object, *, more: bool | None = None, after: str | None = None
+) -> bytes:
+    """Encode the answer to a request.
+
+    Args:
+        request_id: the request's own.
+        timestamp: now, Unix milliseconds.
+        payload: the answer.
+        more: true where it is a page and not the last.
+        after: what asks for the next page.
+    """
+    return encode(Answer(id=request_id, timestamp=timestamp, payload=payload, more=more, next=after))
 
 
 def refusal(request_id: str | int, timestamp: int, error: Error) -> bytes:

@@ -37,12 +37,17 @@ class Ack(Wire, frozen=True, kw_only=True, tag_field="type", tag="ack"):
 
 
 class Response(Wire, frozen=True, kw_only=True, tag_field="type", tag="response"):
-    """The relay's one answer to a request: `payload`, or `error` in its place."""
+    """The relay's one answer to a request: `payload`, or `error` in its place.
+
+    Where the payload is a page, `more` says that it is not the last; `next` asks for the one after it.
+    """
 
     id: str | int
     timestamp: Timestamp
     payload: msgspec.Raw = msgspec.field(default_factory=_empty)
     error: Error | None = None
+    more: bool | None = None
+    next: str | None = None
 
 
 class Answer(Wire, frozen=True, kw_only=True, tag_field="type", tag="response"):
@@ -51,6 +56,8 @@ class Answer(Wire, frozen=True, kw_only=True, tag_field="type", tag="response"):
     id: str | int
     timestamp: Timestamp
     payload: Any
+    more: bool | None = None
+    next: str | None = None
 
 
 class Refusal(Wire, frozen=True, kw_only=True, tag_field="type", tag="response"):

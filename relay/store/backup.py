@@ -21,6 +21,7 @@ from relay.store import directory, emptied
 from relay.store.database import NewerStore, NotAStore, identify
 from relay.store.faults import is_damaged
 from relay.store.lock import locked
+from relay.store.statements import Statement
 
 STORE = "relay.db"
 FILES = "files"
@@ -43,6 +44,10 @@ class End(NamedTuple):
     version: int
 
 
+_END = Statement("SELECT seq, at FROM log WHERE seq = (SELECT max(seq) FROM log)")
+_TABLES = Statement("SELECT count(*) FROM sqlite_master")
+
+
 def end(path: Path) -> End:
     """Read where a store's log ends.
 
@@ -53,7 +58,8 @@ def end(path: Path) -> End:
     emptied.refuse_to_read(path)
     with closing(_read(path)) as store:
         version = _recognise(store)
-        ((seq, at),) = store.execute("SELECT coalesce(max(seq), 0), coalesce(max(at), 0) FROM log")
+        last = store.execute(_END).fetchone()
+    seq, at = last or (0, 0)
     return End(seq, at, version)
 
 
@@ -64,7 +70,7 @@ def _read(path: Path) -> sqlite3.Connection:
 def _recognise(store: sqlite3.Connection) -> int:
     ((version,),) = store.execute("PRAGMA user_version")
     ((application,),) = store.execute("PRAGMA application_id")
-    ((tables,),) = store.execute("SELECT count(*) FROM sqlite_master")
+    ((tables,),) = store.execute(_TABLES)
     identify(version, application, tables)
     return int(version)
 

@@ -23,6 +23,7 @@ from relay.store.erasing import Erasing
 from relay.store.errands import Cursors, Errands, Schedule
 from relay.store.late import Late, LateCommand
 from relay.store.schema import MIGRATIONS
+from relay.store.statements import Statement
 from relay.store.writing import forget, prepare
 
 logger = logging.getLogger(__name__)
@@ -122,9 +123,12 @@ class _Waiting(msgspec.Struct, frozen=True, gc=False):
     answer: Answer
 
 
+_TOUCH = Statement(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+
 async def _touch(connection: Connection) -> None:
     # Says what the file says already, and yet is a commit: the smallest proof that the file can be written.
-    await connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+    await connection.execute(_TOUCH)
 
 
 def _nobody(_answer: object) -> None:
