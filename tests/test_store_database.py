@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from relay.store import database
-from relay.store.database import Connection, TooLong
+from relay.store.database import Bound, Connection, TooLong
 
 ENDLESS = "WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 
@@ -47,3 +47,64 @@ async def test_those_that_wait_have_their_time_from_when_it_is_their_turn(connec
         for _ in range(3):
             nursery.start_soon(run)
     assert [now - began >= 0.1 * turn for turn, now in enumerate(stopped, start=1)] == [True] * 3
+
+
+async def test_a_statement_whose_asker_is_gone_before_its_turn_does_not_run(connection: Connection) -> None:
+    async def read() -> None:
+        await connection.execute("SELECT 1")
+
+    async def hold() -> None:
+        with trio.move_on_after(0.1):
+            await connection.execute(ENDLESS)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(hold)
+        await trio.testing.wait_all_tasks_blocked()
+        before = connection.started
+        with trio.CancelScope() as gone:
+            async with trio.open_nursery() as askers:
+                for _ in range(50):
+                    askers.start_soon(read)
+                await trio.testing.wait_all_tasks_blocked()
+                gone.cancel()
+    assert connection.started == before
+    assert await connection.execute("SELECT 2") == [(2,)]
+
+
+async def test_what_is_interrupted_is_never_the_next_statement(connection: Connection) -> None:
+    """Cancelled at any moment: before it begins, while it runs, when it is over."""
+    short = "WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n LIMIT 2000) SELECT count(*) FROM n"
+    for number in range(300):
+        with trio.move_on_after(number % 30 / 10_000):
+            await connection.execute(short)
+        assert await connection.execute("SELECT ?", (number,)) == [(number,)]
+
+
+NUMBERS = "SELECT value FROM json_each('[1, 2, 3, 4, 5]')"
+
+
+@pytest.mark.parametrize(
+    ("rows", "weight", "found", "more"),
+    [
+        (5, 100, [1, 2, 3, 4, 5], False),
+        (4, 100, [1, 2, 3, 4], True),
+        (9, 3, [1, 2], True),
+        (9, 15, [1, 2, 3, 4, 5], False),
+        (9, 14, [1, 2, 3, 4], True),
+        (9, 0, [1], True),
+        (1, 0, [1], True),
+    ],
+)
+async def test_a_page_ends_before_the_row_that_has_no_room(
+    connection: Connection, rows: int, weight: int, found: list[int], more: bool
+) -> None:
+    page = await connection.page(NUMBERS, (), Bound(rows, weight, lambda row: row[0]))
+    assert page == ([(number,) for number in found], more)
+
+
+async def test_a_page_reads_nothing_beyond_its_bound(connection: Connection) -> None:
+    """The statement would never end."""
+    endless = "WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n) SELECT i FROM n"
+    with trio.fail_after(5):
+        rows, more = await connection.page(endless, (), Bound(1_000, 100, lambda _: 10))
+    assert (len(rows), more) == (10, True)
