@@ -39,6 +39,8 @@ SETTINGS_HEAD = """\
 
 def build(work: Path, tree: Path, version: str, arch: str, out: Path, epoch: int) -> Path:
     """Make the package of one architecture."""
+    # Debian takes what follows a tilde for earlier than the same without it, as a build before a release is.
+    version = version.replace(".dev", "~dev")
     root = work / arch / "root"
     library = root / LIBRARY
     for path in tree.rglob("*"):

@@ -19,7 +19,7 @@ from typing import NoReturn
 
 import trio
 
-from relay import __version__, logs
+from relay import __version__, invoked, logs
 from relay.core.relay import Relay, open_relay
 from relay.net import control, frames, systemd
 from relay.net.authority import CannotMake
@@ -197,7 +197,7 @@ async def serve(data: Path, loaded: Loaded) -> None:
     listeners = open_listeners(settings.listen)
     async with open_relay(data, frame=frames.encode_text, settings=settings) as relay:
         _settle_memory()
-        certificates = Certificates(data, settings.tls, listeners[0]) if settings.tls.on else None
+        certificates = Certificates(data, settings.tls, listeners[0], relay.clock.cautious) if settings.tls.on else None
         server = Server(relay, certificates)
         relay.admin.running.settings = loaded
         async with trio.open_nursery() as nursery:
@@ -206,6 +206,7 @@ async def serve(data: Path, loaded: Loaded) -> None:
             nursery.start_soon(_reload_on_signal, loaded)
             nursery.start_soon(relay.meter.run)
             nursery.start_soon(relay.retention.run)
+            nursery.start_soon(relay.room.run)
             nursery.start_soon(Hooks(relay).run)
             relay.admin.running.url = _nearest(_urls(listeners, secure=settings.tls.on)[0])
             relay.admin.running.plain_url = _nearest(_urls(listeners, secure=False)[0])
@@ -292,8 +293,13 @@ def _welcome(relay: Relay, urls: Sequence[str]) -> None:
     logger.info("for browsers: %s", relay.service.signing_in.address())
     logger.info("data in %s", relay.data)
     if not relay.state.users and not relay.settings.auth.open:
+        within = invoked.needs_directory()
         logger.info(
-            "\nNobody can sign in yet. In another terminal, for each user:\n"
-            "  relay invite anna --new --name Anna    (a link and its QR code for a browser)\n"
-            "  relay user add robot; relay device add robot    (a token for a program)\n"
+            "\nNobody can sign in yet. In another terminal%s, for each user:\n"
+            "  %s    (a link and its QR code for a browser)\n"
+            "  %s; %s    (a token for a program)\n",
+            f", in {within}" if within else "",
+            invoked.line("invite anna --new --name Anna", relay.data),
+            invoked.line("user add robot", relay.data),
+            invoked.line("device add robot", relay.data),
         )

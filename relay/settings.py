@@ -35,6 +35,14 @@ class Limits(Section):
     connections: Annotated[
         int, Meta(ge=1, description="Connections at a time; further ones get HTTP 503.", extra={"unit": "connections"})
     ] = 4_000
+    connections_per_user: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="Connections of one user at a time; further ones get HTTP 503.",
+            extra={"unit": "connections"},
+        ),
+    ] = 32
     frame_bytes: Annotated[
         int,
         Meta(ge=1_024, description="The largest message a client may send in one frame.", extra={"unit": "bytes"}),
@@ -43,13 +51,22 @@ class Limits(Section):
         float,
         Meta(
             ge=0,
-            description="Requests that one user may make, on average; 0 for no limit.",
+            description="Requests that one user may make, on average; 0 for no limit. One that asks or causes much"
+            " counts as several.",
             extra={"unit": "requests/s"},
         ),
     ] = 2_000.0
     burst: Annotated[
         int, Meta(ge=1, description="Requests that one user may make at once.", extra={"unit": "requests"})
     ] = 4_000
+    groups_per_day: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Groups and channels that one user may make in a day; 0 for no limit.",
+            extra={"unit": "groups"},
+        ),
+    ] = 100
 
 
 class Http(Section):
@@ -147,6 +164,34 @@ class Retention(Section):
     ] = 0
 
 
+class Clock(Section):
+    """When the machine's clock is believed."""
+
+    plausible_days: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="How far from the log's last time the machine's clock is believed where neither NTP nor a"
+            " real-time clock vouches for it; beyond, nothing is deleted or ends by time (relay clock trust).",
+            extra={"unit": "days"},
+        ),
+    ] = 7
+
+
+class Store(Section):
+    """The disk that the store is on."""
+
+    reserve_bytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Set aside on the disk, an eighth of it at most, so that a full one can still be read and"
+            " pruned; 0 for nothing.",
+            extra={"unit": "bytes"} | AT_START,
+        ),
+    ] = 8 * 2**20
+
+
 class Log(Section):
     """What the relay says about itself. Never what people say, and never a token."""
 
@@ -169,6 +214,8 @@ class Settings(Section):
     files: Files = msgspec.field(default_factory=Files)
     limits: Limits = msgspec.field(default_factory=Limits)
     retention: Retention = msgspec.field(default_factory=Retention)
+    clock: Clock = msgspec.field(default_factory=Clock)
+    store: Store = msgspec.field(default_factory=Store)
     log: Log = msgspec.field(default_factory=Log)
 
 

@@ -1,7 +1,12 @@
 """Options of the whole test suite."""
 
+import os
+
 import pytest
 from hypothesis import settings
+
+# A store of each of many tests is kept for a while: what each sets aside should be little.
+os.environ.setdefault("RELAY_STORE_RESERVE_BYTES", str(2**16))
 
 # How long one example takes says more about who else uses the machine than about the code.
 settings.register_profile("relay", deadline=None)
@@ -18,6 +23,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--kill-rounds", type=int, default=5, help="how often a relay under load is killed and started again"
     )
+    parser.addoption(
+        "--kill-points",
+        default="1",
+        metavar="N|all",
+        help="at how many of the calls that change the disk each command is killed, in each way (default: 1)",
+    )
+    parser.addoption(
+        "--kill-points-seconds",
+        type=float,
+        default=0.0,
+        help="kill at as many calls as fit into so many seconds, spread over all commands",
+    )
+    parser.addoption("--kill-points-seed", type=int, default=0, help="which calls a sample takes")
     parser.addoption(
         "--model-examples",
         type=int,

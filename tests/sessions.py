@@ -275,7 +275,7 @@ async def house(data: Path, *users: str, **limits: Any) -> AsyncIterator[House]:
         async with trio.open_nursery() as nursery:
             server = Server(relay)
             nursery.start_soon(server.liveness.run)
-            nursery.start_soon(server._silence)
+            nursery.start_soon(server._tell_later)
             opened = House(relay, server, nursery)
             for user in users:
                 await opened.add_user(user)

@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from relay.core.relay import open_relay
-from relay.store.backup import CannotRestore, back_up, restore
+from relay.store.backup import back_up
+from relay.store.restoring import CannotRestore, unpacked
+
+
+def restore(backup: Path, data: Path) -> None:
+    with unpacked(backup, data) as prepared:
+        prepared.commit()
 
 
 async def store(data: Path) -> None:
@@ -38,5 +44,5 @@ async def test_what_is_in_no_backup_is_refused_and_not_written(tmp_path: Path, n
         tar.addfile(member, io.BytesIO(b"evil"))
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(CannotRestore, match="in no backup"):
-        restore(tmp_path / "backup.tar", tmp_path / "data", force=True)
+        restore(tmp_path / "backup.tar", tmp_path / "data")
     assert sorted(tmp_path.rglob("*")) == before

@@ -2,6 +2,8 @@
 
 import io
 import os
+import re
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -14,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from relay.store import backup as backups
+from relay.store import replacing, restoring, scratch
 from relay.store.lock import locked
 from tests.command_line import Ran, done, run, running
 
@@ -258,17 +261,17 @@ def test_a_backup_is_put_in_place_of_a_damaged_store_which_is_kept(
     said_before = done("export", data=data).out
     (data / "files").mkdir(exist_ok=True)
     (data / "files" / "upload").write_bytes(b"pixels")
-    kept = []
-    for name in ("relay.db.unreadable", "relay.db.unreadable-2"):
+    kept = {}
+    for _ in range(2):
         damage(store)
         damaged = store.read_bytes() if store.is_file() else b""
-        ran = done("restore", backup, "--yes", data=data)
-        assert f"the store that was there is kept in {data / name}. " in ran.out
-        kept.append(damaged)
+        kept[Path(done("restore", backup, "--yes", "--json", data=data).json["kept"])] = damaged
         assert done("export", data=data).out.splitlines()[1:] == said_before.splitlines()[1:]
-    for name, damaged in zip(("relay.db.unreadable", "relay.db.unreadable-2"), kept, strict=True):
-        assert (data / name).is_dir() if damage is _folder else (data / name).read_bytes() == damaged
-    assert (data / "files.unreadable" / "upload").read_bytes() == b"pixels"
+    assert len(kept) == 2
+    for folder, damaged in kept.items():
+        assert folder.parent == data
+        assert (folder / "relay.db").is_dir() if damage is _folder else (folder / "relay.db").read_bytes() == damaged
+    assert (next(iter(kept)) / "files" / "upload").read_bytes() == b"pixels"
     assert done("check", data=data).code == 0
 
 
@@ -276,11 +279,140 @@ def test_a_store_that_can_be_read_is_only_replaced_by_one_that_has_all_of_it(dat
     backup = tmp_path / "backup.tar"
     done("backup", backup, data=data)
     done("send", "--as", "anna", "ben", "later", data=data)
-    assert "1 entries more than the backup" in said(run("restore", backup, "--yes", data=data))
+    done("send", "--as", "anna", "ben", "later still", data=data)
+    done("user", "add", "carl", data=data)
+    line = said(run("restore", backup, "--yes", data=data))
+    assert f"{data} has 2 messages and 1 person more than the backup, which would be gone" in line
     restored = done("restore", backup, "--yes", "--force", "--json", data=data).json
-    assert restored.keys() == {"data", "lastEvent", "kept"}
-    assert restored["kept"] == str(data / "relay.db.before-restore")
+    assert restored["lost"] == {"messages": 2, "people": 1, "changes": 0}
+    assert Path(restored["kept"]).parent == data
+    assert done("check", "--data", restored["kept"]).code == 0
+    # It is there already: what only marks the restore itself is nothing to lose.
+    again = done("restore", backup, "--yes", "--json", data=data).json
+    assert not any(again["lost"].values())
     assert done("restore", backup, "--json", data=tmp_path / "new").json["kept"] is None
+
+
+def test_a_second_restore_keeps_what_the_first_put_aside_and_both_can_be_undone(data: Path, tmp_path: Path) -> None:
+    backup = tmp_path / "backup.tar"
+    done("backup", backup, data=data)
+    done("send", "--as", "anna", "ben", "today", data=data)
+    first = done("restore", backup, "--yes", "--force", "--json", data=data).json["kept"]
+    done("send", "--as", "anna", "ben", "after it", data=data)
+    second = done("restore", backup, "--yes", "--force", "--json", data=data).json["kept"]
+    assert first != second
+    assert "today" not in done("export", data=data).out
+    done("restore", "--undo", "--yes", data=data)
+    assert "after it" in done("export", data=data).out
+    # What an undo replaces is put aside as well, so that it can be undone.
+    line = said(run("restore", "--undo", "--yes", data=data))
+    assert "1 message more than what was put aside" in line
+    done("restore", "--undo", "--yes", "--force", data=data)
+    assert "after it" not in done("export", data=data).out
+    with closing(sqlite3.connect(Path(first) / "relay.db")) as kept:
+        assert kept.execute("SELECT message FROM log WHERE message = 'today'").fetchall() == [("today",)]
+    assert done("check", data=data).code == 0
+
+
+def test_an_undo_where_nothing_was_restored_is_refused(data: Path, tmp_path: Path) -> None:
+    assert "no restore has put anything aside" in said(run("restore", "--undo", "--yes", data=data))
+    for wrong in (("restore", "--undo", tmp_path / "x.tar"), ("restore",)):
+        assert run(*wrong, data=data).code == 2
+
+
+def test_a_restore_can_end_all_sessions(data: Path, tmp_path: Path) -> None:
+    done("device", "add", "anna", data=data)
+    assert len(done("device", "list", "--json", data=data).json) == 1
+    done("backup", tmp_path / "backup.tar", data=data)
+    done("restore", tmp_path / "backup.tar", "--yes", "--sign-out-all", data=data)
+    assert done("device", "list", "--json", data=data).json == []
+
+
+def test_a_backup_that_lacks_an_uploaded_file_says_which(data: Path, tmp_path: Path) -> None:
+    backup, torn = tmp_path / "backup.tar", tmp_path / "torn.tar"
+    content = data / "files" / "ab" / ("ab" * 32)
+    content.parent.mkdir(parents=True)
+    content.write_bytes(b"not what its name says")
+    done("backup", backup, data=data)
+    ran = done("restore", backup, "--yes", data=data)
+    assert f"not whole in the backup: files/ab/{'ab' * 32}" in ran.out
+    assert not torn.exists()
+
+
+# What a backup replaces.
+
+
+def test_a_backup_replaces_a_backup_and_nothing_else(data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "office.pid"
+    file.write_text("4711\n")
+    assert said(run("backup", file, data=data)) == (
+        f"nothing was written: {file} is no backup of a relay, and nothing else is replaced: name another file"
+    )
+    assert file.read_text() == "4711\n"
+    other = tmp_path / "holiday.tar"
+    with tarfile.open(other, "w") as tar:
+        tar.add(file, "files/holiday.jpg")
+    assert "is no backup of a relay" in said(run("backup", other, data=data))
+    earlier, empty = tmp_path / "earlier.tar", tmp_path / "empty.tar"
+    with tarfile.open(earlier, "w") as tar:
+        tar.add(data / "relay.db", "relay.db")
+    empty.touch()
+    for name in (earlier, empty, earlier):
+        done("backup", name, data=data)
+        assert backups.is_backup(name)
+
+
+def test_a_backup_says_in_its_head_who_made_it_and_when(data: Path, tmp_path: Path) -> None:
+    done("backup", tmp_path / "backup.tar", data=data)
+    with tarfile.open(tmp_path / "backup.tar") as tar:
+        assert re.fullmatch(r"chat-relay backup, made by version \S+ on 20\d\d-.. ?.* UTC", tar.pax_headers["comment"])
+        assert tar.getnames() == ["relay.db"]
+
+
+def test_a_backup_that_would_fill_the_disk_is_refused(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backups.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 10_000))
+    assert "has 0.0 MB left and a backup needs" in said(run("backup", tmp_path / "backup.tar", data=data))
+    assert not (tmp_path / "backup.tar").exists()
+
+
+def test_what_killed_backups_left_is_swept_and_a_running_ones_is_not(data: Path, tmp_path: Path) -> None:
+    for name in (".relay-backup-ab_cdef1", ".relay-restore-0123abcd", ".relay-notes", ".relay-backup-of-mine"):
+        (tmp_path / name / "files").mkdir(parents=True)
+        (tmp_path / name / "part.tar").write_bytes(b"half")
+    with scratch.folder(tmp_path, "backup") as running_one:
+        (running_one / "part.tar").write_bytes(b"half")
+        done("backup", tmp_path / "backup.tar", data=data)
+        left = {path.name for path in tmp_path.iterdir() if path.name.startswith(".")}
+        assert left == {running_one.name, ".relay-notes", ".relay-backup-of-mine"}
+        assert (running_one / "part.tar").exists()
+
+
+# A directory whose store is gone.
+
+
+def test_a_store_that_is_gone_beside_what_a_restore_kept_is_not_begun_anew(data: Path, tmp_path: Path) -> None:
+    backup = tmp_path / "backup.tar"
+    done("backup", backup, data=data)
+    done("send", "--as", "anna", "ben", "today", data=data)
+    done("restore", backup, "--yes", "--force", data=data)
+    (data / "relay.db").unlink()
+    for command in (("user", "add", "dora"), ("user", "list"), ("check",), ("backup", tmp_path / "more.tar")):
+        line = said(run(*command, data=data))
+        assert "relay.db is missing, but there was a store: before-restore-1-" in line
+        assert "`relay restore --undo`" in line
+    assert not (data / "relay.db").exists()
+    done("restore", "--undo", data=data)
+    assert "today" in done("export", data=data).out
+
+
+def test_what_a_relay_of_before_left_half_restored_is_not_begun_anew(data: Path) -> None:
+    for path in list(data.iterdir()):
+        if path.name.startswith("relay.db"):
+            path.rename(data / f"{path.name}.before-restore")
+    assert "relay.db is missing, but there was a store" in said(run("user", "list", data=data))
+    assert not (data / "relay.db").exists()
 
 
 def test_a_store_that_cannot_be_had_now_is_not_taken_for_a_damaged_one(
@@ -288,14 +420,14 @@ def test_a_store_that_cannot_be_had_now_is_not_taken_for_a_damaged_one(
 ) -> None:
     backup = tmp_path / "backup.tar"
     done("backup", backup, data=data)
-    end = backups.end
+    end = restoring.end
 
     def fail(store: Path) -> backups.End:
         if store == data / "relay.db":
             raise sqlite3.OperationalError("disk I/O error")
         return end(store)
 
-    monkeypatch.setattr(backups, "end", fail)
+    monkeypatch.setattr(restoring, "end", fail)
     before = modes(data)
     line = said(run("restore", backup, "--yes", "--force", data=data))
     assert line == f"nothing was restored: {data / 'relay.db'} cannot be read: disk I/O error"
@@ -331,8 +463,66 @@ def test_what_is_no_backup_is_said_in_one_line(data: Path, tmp_path: Path) -> No
 
 
 def test_nobody_is_asked_on_a_pipe(data: Path, tmp_path: Path) -> None:
+    done("backup", tmp_path / "b.tar", data=data)
     for command, question in (
         (("restore", str(tmp_path / "b.tar")), f"Put {tmp_path / 'b.tar'} in place of the store in {data}?"),
         (("prune", "--days", "1"), "Remove old messages for good?"),
     ):
         assert run(*command, data=data) == (2, "", f"relay: {question} Say so with --yes\n")
+    assert not list(data.glob(".relay-*"))
+
+
+# A restore that was killed.
+
+
+def test_a_restore_that_was_killed_is_finished_by_the_relay_and_named_by_doctor(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup = tmp_path / "backup.tar"
+    done("backup", backup, data=data)
+    done("send", "--as", "anna", "ben", "today", data=data)
+
+    def killed(_directory: Path, _plan: replacing.Plan) -> None:
+        raise OSError(5, "killed here")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(replacing, "finish", killed)
+        assert run("restore", backup, "--yes", "--force", data=data).code == 1
+    found = {finding["what"] for finding in run("doctor", "--json", data=data).json if finding["check"] == "leftovers"}
+    assert "a restore was interrupted" in found
+    with running(data) as relay:
+        assert "finished a restore that was interrupted; what was there before is kept in" in relay.log.read_text()
+        assert "today" not in done("export", data=data).out
+    found = {finding["what"] for finding in run("doctor", "--json", data=data).json if finding["check"] == "leftovers"}
+    assert [what.partition(":")[0] for what in found] == ["stores from before a restore are kept"]
+    done("restore", "--undo", "--yes", "--force", data=data)
+    assert "today" in done("export", data=data).out
+
+
+def test_one_who_only_reads_finishes_a_restore_that_was_killed(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup = tmp_path / "backup.tar"
+    done("backup", backup, data=data)
+    for number, command in enumerate((("check",), ("backup", tmp_path / "other.tar")), 1):
+        with monkeypatch.context() as patched:
+            patched.setattr(replacing, "finish", lambda *_: None)
+            done("restore", backup, "--yes", data=data)
+        done(*command, data=data)
+        assert len(replacing.kept(data, replacing.STORE)) == number
+    with monkeypatch.context() as patched:
+        patched.setattr(replacing, "finish", lambda *_: None)
+        done("restore", backup, "--yes", data=data)
+    with locked(data):
+        for command in (("check",), ("backup", tmp_path / "third.tar")):
+            assert "already has" in said(run(*command, data=data))
+
+
+def test_what_a_killed_command_left_is_named_by_doctor_and_removed_by_the_next(data: Path) -> None:
+    for left in (data / ".relay-restore-01234567", data / "backups" / ".relay-backup-01234567"):
+        (left / "files").mkdir(parents=True)
+    whats = [one["what"] for one in run("doctor", "--json", data=data).json if one["check"] == "leftovers"]
+    assert len(whats) == 2
+    assert all("was left by a command that was killed" in what for what in whats)
+    done("user", "list", data=data)
+    assert not list(data.rglob(".relay-*"))

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import queue
+import shutil
 import signal
 import socket
 import subprocess
@@ -44,7 +45,8 @@ STATUS = {
     "version", "pid", "data", "url", "uptime", "connections", "maxConnections", "users", "usersOnline", "chats",
     "messagesPerSecond", "deliveriesPerSecond", "requestsPerSecond", "medianLag", "highLag", "batchSize", "commitMs",
     "writeFailing", "writeFailures", "outboxBytes", "slowReaders", "lastEvent", "storeBytes", "walBytes", "diskFree",
-    "diskSecondsLeft", "memoryBytes", "cpu",
+    "diskSecondsLeft", "memoryBytes", "cpu", "clockAhead", "logAhead",
+    "diskFull", "reserveBytes",
 }  # fmt: skip
 
 
@@ -375,6 +377,7 @@ def tmux(*arguments: str) -> str:
     return subprocess.run(["tmux", "-L", "relay-test", *arguments], capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.skipif(not shutil.which("tmux"), reason="there is no tmux to show it in")
 def test_the_live_screen_fits_80_by_24_in_a_real_terminal(relay: Running) -> None:
     command = f"{sys.executable} -m relay status --watch --data {relay.data}"
     tmux("new-session", "-d", "-x", "80", "-y", "24", "-s", "live", command)

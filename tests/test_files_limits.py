@@ -77,6 +77,7 @@ async def test_one_user_and_all_together_have_their_limits(tmp_path, limits, ann
         assert relay.relay.state.users[1].stored == 200_000
     assert [answer.status_code for answer in answers] == [200, 200, 507]
     assert answers[2].json()["error"]["code"] == "storage_full"
+    assert answers[2].json()["error"].get("quota") == limits.get("user_bytes"), "their own room, or the disk"
 
 
 async def test_what_one_user_may_store_another_may_still(tmp_path):

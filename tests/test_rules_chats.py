@@ -8,8 +8,16 @@ from memory_log import MemoryLog, code
 from relay.core import commands, render
 from relay.core.decide import ChatChanged
 from relay.core.presence import Presence
-from relay.protocol import control, requests
+from relay.protocol import control, objects, requests
 from relay.store import kinds
+
+
+def chat_list(log: MemoryLog, user_id: str) -> list[objects.ChatListItem]:
+    """A user's chat list, without texts."""
+    state, user = log.state, log.state.user_keys[user_id]
+    return [
+        render.list_item(state, user, chat, member, None, Presence()) for chat, member in render.listed(state, user)
+    ]
 
 
 @pytest.fixture
@@ -264,7 +272,7 @@ def test_a_device_is_revoked_once_and_only_ones_own(log: MemoryLog) -> None:
 def test_a_profile_changes_what_others_see(log: MemoryLog) -> None:
     log.new("User1", "User2", "c1")
     log.do("User2", requests.ProfileRequest(name="Two", photo_url="/p"))
-    (item,) = render.chat_list(log.state, log.state.user_keys["User1"], {}, Presence())
+    (item,) = chat_list(log, "User1")
     assert (item.name, item.photo_url) == ("Two", "/p")
     entries = len(log.entries)
     log.do("User2", requests.ProfileRequest())
@@ -276,9 +284,7 @@ def test_a_profile_changes_what_others_see(log: MemoryLog) -> None:
 
 def test_the_chat_list_shows_each_side_its_own_view(log: MemoryLog) -> None:
     log.new("User1", "User2", "c1")
-    lists = {
-        user: render.chat_list(log.state, log.state.user_keys[user], {}, Presence()) for user in ("User1", "User2")
-    }
+    lists = {user: chat_list(log, user) for user in ("User1", "User2")}
     (mine,), (theirs,) = lists["User1"], lists["User2"]
     assert (mine.id, mine.is_mine, mine.missed, mine.last_message_status) == ("User2", True, None, "undelivered")
     assert (theirs.id, theirs.is_mine, theirs.missed, theirs.last_message_status) == ("User1", False, 1, "unread")
@@ -286,7 +292,7 @@ def test_the_chat_list_shows_each_side_its_own_view(log: MemoryLog) -> None:
 
 def test_a_chat_without_messages_stands_at_its_creation(log: MemoryLog) -> None:
     log.group("User1")
-    (item,) = render.chat_list(log.state, log.state.user_keys["User1"], {}, Presence())
+    (item,) = chat_list(log, "User1")
     assert (item.last_message_id, item.last_message_text) == (0, "")
     assert item.last_message_time == log.entries[-1].at
 
@@ -297,7 +303,7 @@ def test_the_list_says_of_the_latest_message_only_that_it_was_deleted(log: Memor
         log.new("User1", "User2", f"c{n}")
     for original in (1, 2):
         log.do("User1", requests.Delete(chat_id="User2", original_message_id=original))
-        (item,) = render.chat_list(log.state, log.state.user_keys["User1"], {}, Presence())
+        (item,) = chat_list(log, "User1")
         statuses.append((item.last_message_id, item.last_message_status))
     assert statuses == [(2, "undelivered"), (2, "deleted")]
 
@@ -307,5 +313,5 @@ def test_the_latest_chat_comes_first(log: MemoryLog) -> None:
     log.new("User1", "User3", "c1")
     log.group("User1")
     log.new("User2", "User1", "c2")
-    ids = [item.id for item in render.chat_list(log.state, log.state.user_keys["User1"], {}, Presence())]
+    ids = [item.id for item in chat_list(log, "User1")]
     assert ids == ["User2", "g-1", "User3"]

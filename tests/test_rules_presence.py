@@ -9,7 +9,7 @@ from memory_log import T0, MemoryLog
 from relay.core import commands
 from relay.core.hub import Hub
 from relay.core.subscriber import Receipt, Subscriber
-from relay.core.typing import SILENCE, Typing
+from relay.core.typing import PLACES, SILENCE, Typing
 from relay.protocol import control, requests
 from relay.store import kinds
 
@@ -53,7 +53,7 @@ class House:
     def __init__(self) -> None:
         self.log = MemoryLog(self.apply)
         self.now = T0
-        self.hub = Hub(self.log.state, lambda: self.now, bytes)
+        self.hub = Hub(self.log.state, lambda: self.now, bytes, lambda: self.now / 1_000)
         self.log.add_users("User1", "User2", "User3", "User4")
         self.log.new("User1", "User2", "c1")
         self.log.group("User2", "User3")
@@ -61,6 +61,11 @@ class House:
     def apply(self, entry: Any) -> None:
         self.log.state.apply(entry)
         self.hub.tell(entry)
+
+    def later(self, seconds: float = 1.0) -> None:
+        """Let time go by, and have told what is due."""
+        self.now += round(seconds * 1_000)
+        self.hub.tick(self.now / 1_000)
 
     def arrive(self, user: str, device: int = 1) -> tuple[Subscriber, Ear]:
         ear = Ear()
@@ -85,6 +90,7 @@ def test_coming_and_going_is_told_to_all_who_share_a_chat(house: House) -> None:
     _, four = house.arrive("User4")
     two.take()
     one, _ = house.arrive("User1")
+    house.later()
     house.hub.leave(one)
     assert two.take() == [("online", "User1"), ("offline", "User1")]
     assert three.take() == [("online", "User2")]
@@ -121,6 +127,7 @@ def test_a_user_is_online_while_one_device_is(house: House) -> None:
     phone, _ = house.arrive("User1", 1)
     laptop, _ = house.arrive("User1", 2)
     assert two.take() == [("online", "User1")]
+    house.later()
     house.hub.leave(phone)
     assert two.take() == []
     house.hub.leave(laptop)
@@ -133,15 +140,18 @@ def test_a_device_in_the_background_is_not_there(house: House) -> None:
     _, two = house.arrive("User2")
     phone, ear = house.arrive("User1", 1)
     two.take()
+    house.later()
     house.hub.background(phone)
     house.hub.background(phone)
     assert two.take() == [("offline", "User1")]
+    house.later()
     ear.take()
     house.log.new("User2", "User1", "c2")
     assert ear.take() == [("new", 2)]
     two.take()
     house.hub.foreground(phone)
     assert two.take() == [("online", "User1")]
+    house.later()
     house.hub.background(phone)
     house.hub.leave(phone)
     assert two.take() == [("offline", "User1")]
@@ -197,10 +207,10 @@ def test_a_typist_falls_silent_after_six_seconds(house: House) -> None:
     house.hub.start_typing(chat, typist, 100.0)
     house.hub.start_typing(chat, typist, 104.0)
     one.take()
-    house.hub.silence(109.9)
+    house.hub.tick(109.9)
     assert one.take() == []
-    house.hub.silence(110.0)
-    house.hub.silence(120.0)
+    house.hub.tick(110.0)
+    house.hub.tick(120.0)
     assert one.take() == [("typing", ("User2", "User2", True))]
 
 
@@ -223,6 +233,7 @@ def test_a_message_elsewhere_does_not(house: House) -> None:
 def test_who_goes_offline_types_no_more(house: House) -> None:
     _, one = house.arrive("User1")
     two, _ = house.arrive("User2")
+    house.later()
     house.hub.start_typing(house.log.key("User2", "User1"), house.log.state.user_keys["User2"], 100.0)
     one.take()
     house.hub.leave(two)
@@ -239,16 +250,67 @@ def test_a_stop_is_told_once_and_only_of_who_typed(house: House) -> None:
     assert one.take() == [("typing", ("User2", "User2", False)), ("typing", ("User2", "User2", True))]
 
 
-def test_typists_fall_silent_in_the_order_they_typed_last() -> None:
+def test_typing_said_again_and_again_is_told_every_two_and_a_half_seconds(house: House) -> None:
+    _, one = house.arrive("User1")
+    one.take()
+    chat, typist = house.log.key("User2", "User1"), house.log.state.user_keys["User2"]
+    for tenth in range(1_000):
+        house.hub.start_typing(chat, typist, 100.0 + tenth / 100)
+    assert len(one.take()) == 4
+
+
+def test_typing_that_stops_and_starts_all_the_time_is_told_as_seldom(house: House) -> None:
+    _, one = house.arrive("User1")
+    one.take()
+    chat, typist = house.log.key("User2", "User1"), house.log.state.user_keys["User2"]
+    for tenth in range(1_000):
+        house.hub.start_typing(chat, typist, 100.0 + tenth / 100)
+        house.hub.stop_typing(chat, typist)
+    assert one.take() == 4 * [("typing", ("User2", "User2", False)), ("typing", ("User2", "User2", True))]
+
+
+def test_typing_that_begins_again_soon_is_told_a_little_later(house: House) -> None:
+    _, one = house.arrive("User1")
+    one.take()
+    chat, typist = house.log.key("User2", "User1"), house.log.state.user_keys["User2"]
+    house.hub.start_typing(chat, typist, 100.0)
+    house.hub.stop_typing(chat, typist)
+    one.take()
+    house.hub.start_typing(chat, typist, 101.0)
+    house.hub.tick(102.0)
+    assert one.take() == []
+    house.hub.tick(102.5)
+    assert one.take() == [("typing", ("User2", "User2", False))]
+
+
+def test_one_types_in_few_chats_at_a_time() -> None:
     typing = Typing()
-    typing.start(1, 1, 0.0)
-    typing.start(1, 2, 1.0)
-    typing.start(1, 1, 2.0)
-    assert typing.next_silence == 7.0
-    assert typing.fallen_silent(7.5) == [(1, 2)]
-    assert typing.next_silence == 8.0
-    assert typing.fallen_silent(8.0) == [(1, 1)]
+    told = [typing.start(chat, 1, chat / 1_000) for chat in range(1_000)]
+    assert told.count(True) == len(typing) == PLACES
+    assert typing.start(1, 2, 1.0), "somebody else is none of it"
+    typing.due(20.0)
     assert not typing
+
+
+def test_coming_and_going_all_the_time_is_told_once_a_second(house: House) -> None:
+    _, two = house.arrive("User2")
+    phone, _ = house.arrive("User1")
+    house.later()
+    two.take()
+    for _ in range(100):
+        for _ in range(20):
+            house.hub.background(phone)
+            house.hub.foreground(phone)
+        house.hub.background(phone)
+        house.later(0.1)
+        house.hub.foreground(phone)
+    assert 0 < len(two.take()) <= 11
+    house.later()
+    house.later()
+    assert two.take() in ([], [("online", "User1")])
+    house.hub.background(phone)
+    house.later()
+    assert two.take()[-1] == ("offline", "User1")
 
 
 # Who is told of what is on disk.

@@ -269,7 +269,7 @@ async def test_a_request_that_fails_unforeseen_is_answered_so(
 
     with monkeypatch.context() as patch:
         patch.setattr("relay.core.render.profile", broken)
-        patch.setattr("relay.core.render.chat_list", broken)
+        patch.setattr("relay.core.render.listed", broken)
         assert (await client.refused(payload_type))["code"] == "internal"
     assert len([record for record in caplog.records if record.exc_info]) == 1
     assert await client.request("chats") == []

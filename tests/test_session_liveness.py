@@ -292,14 +292,15 @@ async def test_who_asks_too_much_is_told_when_to_ask_again_and_nobody_else_is(tm
     async with house(tmp_path, "User1", "User2", requests_per_second=0.5, burst=3) as relay:
         async with relay.device("User1") as one, relay.device("User2") as two:
             for _ in range(3):
-                await one.request("chats")
-            refused = await one.refused("chats")
+                assert (await one.refused("dlvrd", chatId="User2"))["code"] == "not_found"
+            refused = await one.refused("dlvrd", chatId="User2")
             assert refused["code"] == "rate_limited"
             assert 1_000 < refused["retryAfter"] <= 2_000
             await two.request("chats")
             clock.jump(2)
-            await one.request("chats")
-            assert (await one.refused("chats"))["code"] == "rate_limited", "a refused request costs nothing, nor gives"
+            assert (await one.refused("dlvrd", chatId="User2"))["code"] == "not_found"
+            refused = await one.refused("dlvrd", chatId="User2")
+            assert refused["code"] == "rate_limited", "a refused request costs nothing, nor gives"
 
 
 async def test_what_is_typed_beyond_that_is_told_to_nobody(tmp_path: Path, clock: MockClock) -> None:

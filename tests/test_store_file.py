@@ -254,32 +254,17 @@ async def test_an_empty_file_is_no_new_store_where_there_was_one(trace: str, tmp
     assert (tmp_path / trace).read_bytes() == b"something"
 
 
-FIRST = """
-    import os, sys, trio
-    from pathlib import Path
-    from relay.core.relay import open_relay
-    from relay.store import database
-
-    script, data = database.Connection.script, Path(sys.argv[1])
-
-    async def die(self, sql):
-        # Those that write nothing yet: the file is there.
-        await script(self, sql.split("PRAGMA auto_vacuum")[0] + "SELECT * FROM sqlite_master;")
-        assert (data / "relay.db").stat().st_size == 0
-        os._exit(9)
-
-    async def main():
-        database.Connection.script = die
-        async with open_relay(data):
+@pytest.mark.parametrize("trace", ["relay.db-wal", "relay.db.before-restore", "files/x", "before-restore-1-x/relay.db"])
+async def test_a_missing_file_is_no_new_store_where_there_was_one(trace: str, tmp_path: Path) -> None:
+    (tmp_path / trace).parent.mkdir(exist_ok=True)
+    (tmp_path / trace).write_bytes(b"something")
+    with pytest.raises(Emptied, match=f"relay.db is missing, but there was a store: {trace} is of it"):
+        async with open_relay(tmp_path):
             pass
-
-    trio.run(main)
-"""
+    assert not (tmp_path / "relay.db").exists()
 
 
-async def test_a_first_start_that_was_interrupted_begins_again(tmp_path: Path) -> None:
-    with child(FIRST, str(tmp_path)) as process:
-        assert process.wait(30) == 9
-    assert (tmp_path / "relay.db").read_bytes() == b""
+async def test_an_empty_file_that_a_relay_of_before_left_at_its_first_start_is_used(tmp_path: Path) -> None:
+    (tmp_path / "relay.db").touch()
     async with open_relay(tmp_path) as relay:
         await people(relay, "User1")

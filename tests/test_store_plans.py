@@ -13,7 +13,7 @@ from relay.store.statements import Statement
 
 RELAY = Path(__file__).parent.parent / "relay"
 LISTED = Path(__file__).parent / "golden" / "plans.txt"
-FEW = {"indexed", "unmerged", "snapshot", "base", "filed", "invite", "sqlite_master"}
+FEW = {"writer", "indexed", "unmerged", "snapshot", "base", "filed", "invite", "sqlite_master"}
 """Tables of one row, of sixteen, or of open invites."""
 NAMED = re.compile(r"(?:FROM|JOIN|UPDATE|INTO|,)\s+(\w+)(?:\s+AS)?\s+(\w+)", re.IGNORECASE)
 MADE_OF = re.compile(r"\b(\w+)(?:\s*\([^)]*\))?\s+AS\s+(?:MATERIALIZED\s+)?\(", re.IGNORECASE)

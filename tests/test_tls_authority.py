@@ -151,3 +151,23 @@ def test_a_process_that_may_make_no_socket_asks_the_one_it_was_handed(monkeypatc
 
 def refused(*_arguments, **_options):
     raise OSError(errno.EAFNOSUPPORT, "as RestrictAddressFamilies= of systemd has it")
+
+
+def test_another_authority_keeps_the_one_before(made):
+    before = {path.name: path.read_bytes() for path in made.directory.iterdir()}
+    kept = made.make(NAMES, NOW)
+    assert {path.name: path.read_bytes() for path in (kept / "tls").iterdir()} == before
+    assert load(made.certificate) != x509.load_pem_x509_certificate(before["ca.crt"])
+    load(made.leaf).verify_directly_issued_by(load(made.certificate))
+    assert kept != made.make(NAMES, NOW)
+    assert {path.name: path.read_bytes() for path in (kept / "tls").iterdir()} == before
+
+
+def test_a_key_that_does_not_fit_its_certificate_is_mended_at_the_next_start(made, tmp_path):
+    other = Authority(tmp_path / "other")
+    other.make(NAMES, NOW)
+    made.leaf_key.write_bytes(other.leaf_key.read_bytes())
+    assert not made.fits
+    certificates = Certificates(tmp_path, Tls(names=NAMES))
+    assert certificates.own
+    assert made.fits

@@ -24,7 +24,7 @@ say() { chat say "$(cat $state/token1)" User2 "$@" 2>/dev/null; }
 active() { for _ in $(seq 150); do [ "$(show ActiveState)" = active ] && return 0; sleep 0.2; done; return 1; }
 # The listening socket's inode in the kernel: the same one as before means that the port was never closed.
 listening() { awk '$2 ~ /:223D$/ && $4 == "0A" {print $10}' /proc/net/tcp6 /proc/net/tcp; }
-version() { dpkg-deb -f "$1" Version; }
+version() { dpkg-deb -f "$1" Version | sed 's/~dev/.dev/'; }
 install() {
 	DEBIAN_FRONTEND=noninteractive apt-get -y -q -o Dpkg::Options::=--force-confdef \
 		-o Dpkg::Options::=--force-confold --allow-downgrades install "$1" >$state/apt.log 2>&1 ||

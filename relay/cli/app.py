@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -17,7 +17,7 @@ from relay.cli.output import Failure
 from relay.settings import WrongSettings
 from relay.store.directory import NoDirectory, about_file
 
-GROUPS = ("user", "device", "chat", "config", "hook", "tls")
+GROUPS = ("user", "device", "chat", "config", "hook", "tls", "clock")
 """Commands with commands below them; each is the `app` of the module of its name."""
 COMMANDS = {
     "serve": ("basic", "serve"),
@@ -57,7 +57,7 @@ def build(only: str | None = None) -> typer.Typer:
         rich_markup_mode=None,
     )
     # One command by itself would be taken for the whole program.
-    app.callback()(_nothing)
+    app.callback()(_options)
     everything = only not in (*GROUPS, *COMMANDS)
     for name in GROUPS:
         if everything or name == only:
@@ -74,7 +74,17 @@ def _function(module: str, name: str) -> Callable[..., None]:
     return function
 
 
-def _nothing() -> None:
+def _version(asked: bool) -> None:
+    if asked:
+        _function("basic", "version")()
+        raise typer.Exit
+
+
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
     """A chat relay for LANs and edge devices: one process, one port, one file."""
 
 
@@ -82,7 +92,8 @@ def first_word() -> str | None:
     """The command that is called, or that is being completed."""
     completed = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS")
     words = completed.split() if completed else sys.argv
-    return words[1] if len(words) > 1 else None
+    word = words[1] if len(words) > 1 else None
+    return "version" if word == "--version" else word
 
 
 def run() -> None:

@@ -20,6 +20,7 @@ from relay.cli.sources.said import TEXT, Enclosed, NotUnderstood, Said, Source, 
 from relay.protocol import control
 from relay.protocol.objects import Attachment
 from relay.settings import data_directory
+from relay.store import scratch
 from relay.store.contents import Contents
 
 BATCH = 200
@@ -48,16 +49,16 @@ def export(
         _export(data, sys.stdout.buffer)
         return
     check_target(file, data_directory(data))
-    part = file.with_name(f"{file.name}.part")
     try:
-        with part.open("wb") as target:
-            part.chmod(0o600)
-            exported = _export_tar(data, target) if files else _export(data, target)
-        part.replace(file)
+        scratch.sweep(file.absolute().parent)
+        with scratch.folder(file.absolute().parent, "export") as here:
+            part = here / file.name
+            with part.open("wb") as target:
+                part.chmod(0o600)
+                exported = _export_tar(data, target) if files else _export(data, target)
+            scratch.place(part, file.absolute())
     except OSError as error:
         raise cannot_write(file, error) from None
-    finally:
-        part.unlink(missing_ok=True)
     if json:
         as_json(exported)
     else:
@@ -182,7 +183,7 @@ class Importing:
                 ),
             )
             self.added["users"] += brought.added
-            if person.disabled and brought.added:
+            if person.disabled:
                 self._disabled.append(person.id)
 
     async def _rooms(self) -> None:

@@ -7,6 +7,7 @@ import typer
 from relay.cli.door import ask
 from relay.cli.options import Data, Json, complete_user
 from relay.cli.output import as_json, table, when, yes
+from relay.invoked import line
 from relay.protocol import control
 from relay.settings import data_directory
 
@@ -53,7 +54,7 @@ def list_(
     table(
         ("device", "user", "label", "online", "last seen", "since"),
         ((d.device_id, d.user_id, d.label, yes(d.online), when(d.last_seen), when(d.created_at)) for d in devices),
-        "no devices: relay device add USER",
+        f"no devices: {line('device add USER', data)}",
     )
 
 

@@ -204,7 +204,27 @@ def _names(_patient: Patient) -> Iterator[Finding]:
 # The machine.
 
 
-def _clock(_patient: Patient) -> Iterator[Finding]:
+def _clock(patient: Patient) -> Iterator[Finding]:
+    status = patient.status
+    if status is not None and status.clock_ahead:
+        yield Finding(
+            "clock",
+            "bad",
+            f"it is {duration(status.clock_ahead)} past the log's last time, and neither NTP nor a real-time clock"
+            " vouches for it: messages are dated from the log's last time, and nothing is deleted or ends by time",
+            "Set it if it is wrong: `timedatectl set-time`. If it is right: `relay clock trust`.",
+        )
+    elif status is not None and status.log_ahead:
+        yield Finding(
+            "clock",
+            "bad",
+            f"the log's last time is {duration(status.log_ahead)} ahead of the clock, and new messages are dated so",
+            "Set the clock if it is wrong: `timedatectl set-time`. If it is right: `relay clock trust`.",
+        )
+    yield from _machine_clock()
+
+
+def _machine_clock() -> Iterator[Finding]:
     now = dt.datetime.now(tz=dt.UTC)
     has_rtc = any(Path("/sys/class/rtc").glob("rtc*"))
     synced = _run("timedatectl", "show", "-p", "NTPSynchronized", "--value")
@@ -301,18 +321,28 @@ def _sqlite(patient: Patient) -> Iterator[Finding]:
 
 def _upgrade(path: Path) -> Iterator[Finding]:
     """Whether the file is of this relay's version; a copy beside one that is not tells that it was to be."""
+    from relay.store import writer
     from relay.store.schema import MIGRATIONS
     from relay.store.upgrade import begun
 
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as store:
         ((version,),) = store.execute("PRAGMA user_version")
+        ((told,),) = store.execute("SELECT count(*) FROM sqlite_master WHERE name = 'writer'")
+        ((last,),) = store.execute(writer.LAST) if told else [("",)]
     newest = len(MIGRATIONS)
+    if not writer.is_release(last):
+        yield Finding(
+            "writer",
+            "note",
+            f"the file: {writer.UNRELEASED.format(version=last)}",
+            "Releases are tested with stores of releases: keep a backup of before, and install a release.",
+        )
     if version > newest:
         yield Finding(
             "upgrade",
             "bad",
-            f"a newer relay wrote the file (version {version}; this one knows {newest})",
-            "Install that relay again, or restore a backup that this one made.",
+            f"a newer relay{f' ({last})' if last else ''} wrote the file (version {version}; this one knows {newest})",
+            "Install that relay again, or go back as `relay help upgrade` says.",
         )
     elif version < newest and (before := begun(path, version)):
         yield Finding(
@@ -354,6 +384,13 @@ def _damage(path: Path) -> str:
         return str(error)
     except (sqlite3.Error, database.NotAStore) as error:
         return str(error)
+
+
+def _leftovers(patient: Patient) -> Iterator[Finding]:
+    from relay.cli.leftovers import examine
+
+    for left in examine(patient.data):
+        yield Finding("leftovers", left.level, left.what, left.advice)
 
 
 # Certificates and systemd.
@@ -424,6 +461,7 @@ CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
     _disk,
     _permissions,
     _sqlite,
+    _leftovers,
     _certificate,
     _systemd,
     _journal,

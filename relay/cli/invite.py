@@ -9,6 +9,7 @@ import typer
 from relay.cli.door import Refused, ask
 from relay.cli.options import Data, Json
 from relay.cli.output import Failure, WrongUse, as_json, when
+from relay.invoked import line
 from relay.protocol import control
 from relay.settings import data_directory
 
@@ -37,7 +38,7 @@ def invite(
         invitation = ask(data_directory(data), "invite", request)
     except Refused as refused:
         if refused.code == "not_found" and not new and chat is None:
-            raise Failure(f"{refused}: `relay invite {user_id} --new` makes one") from None
+            raise Failure(f"{refused}: `{line(f'invite {user_id} --new', data)}` makes one") from None
         raise
     if json:
         as_json({"url": invitation.url, "code": invitation.code, "expiresAt": invitation.expires_at})

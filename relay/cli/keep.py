@@ -12,7 +12,7 @@ from rich.console import Console
 from relay.cli.door import ask
 from relay.cli.files import cannot_read, cannot_write, check_target
 from relay.cli.options import Data, Json, Yes
-from relay.cli.output import Failure, as_json, confirm, progress, when
+from relay.cli.output import Failure, WrongUse, as_json, confirm, progress, when
 from relay.core import commands
 from relay.core.asking import decided
 from relay.core.check import Finding
@@ -21,15 +21,23 @@ from relay.core.relay import open_relay
 from relay.protocol import control
 from relay.settings import data_directory
 from relay.store import backup as backups
+from relay.store import emptied, restoring
 from relay.store.faults import FAULTS, what_to_do
 from relay.store.lock import Locked
+from relay.store.opening import settle_for_reading
 
 SEEN = 1_000_000
 """How far above all that devices can have seen event ids go on after a restore."""
+UNDER_SYSTEMD = " (where systemd runs it: `systemctl stop relay.socket relay.service`)"
+"""Its socket would start it again for the first who knocks."""
 
 
 def _store(data: Path) -> Path:
     path = data / backups.STORE
+    if not path.exists():
+        with _plain_faults(data):
+            settle_for_reading(data)
+            emptied.refuse(path)
     if not path.exists():
         raise Failure(f"there is no relay in {data}: name its directory with --data")
     return path
@@ -83,6 +91,8 @@ def backup(
     try:
         with _plain_faults(where), progress("copying") as advance:
             end = backups.back_up(where, file, _pages(advance))
+    except (backups.NotReplaced, backups.NoRoom) as error:
+        raise Failure(f"nothing was written: {error}") from None
     except OSError as error:
         if error.filename and Path(error.filename).is_relative_to(where / backups.FILES):
             raise cannot_read(error.filename, error) from None
@@ -107,9 +117,17 @@ def _pages(advance: Callable[[int], None]) -> backups.Progress:
 
 
 def restore(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What relay backup wrote.", show_default=False)],
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="What relay backup wrote.", show_default=False)
+    ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Also where the present store has more than the backup.")
+        bool, typer.Option("--force", help="Also where the present store has more than the one to come.")
+    ] = False,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Bring back the store that the last restore put aside; no FILE then.")
+    ] = False,
+    sign_out_all: Annotated[
+        bool, typer.Option("--sign-out-all", help="End every session: also those that were revoked since come back.")
     ] = False,
     yes_: Yes = False,
     data: Data = None,
@@ -119,33 +137,66 @@ def restore(
 
     Example: relay restore /media/usb/relay.tar
     """
+    if (file is None) != undo:
+        raise WrongUse("name the backup, or say --undo to bring back what the last restore put aside")
     where = data_directory(data)
-    if (where / backups.STORE).exists():
-        confirm(f"Put {file} in place of the store in {where}?", yes=yes_)
     try:
-        restored = backups.restore(file, where, force=force)
-    except backups.CannotRestore as error:
+        with restoring.put_aside(where) if file is None else restoring.unpacked(file, where) as prepared:
+            _confirm(prepared, file, force=force, yes=yes_)
+            with _plain_faults(prepared.folder):
+                trio.run(_note_restore, prepared.folder, prepared.last + SEEN, sign_out_all)
+            kept = prepared.commit()
+    except restoring.CannotRestore as error:
         raise Failure(f"nothing was restored: {error}") from None
     except Locked as error:
-        raise Failure(f"nothing was restored: {error}: stop the relay first") from None
+        raise Failure(f"nothing was restored: {error}: stop the relay first{UNDER_SYSTEMD}") from None
     except OSError as error:
-        if error.filename == str(file):
+        if file is not None and error.filename == str(file):
             raise cannot_read(file, error) from None
         raise cannot_write(where, error) from None
-    with _plain_faults(where):
-        trio.run(_note_restore, where, restored.last + SEEN)
     if json:
-        kept = str(restored.kept) if restored.kept else None
-        as_json({"data": str(where), "lastEvent": restored.last, "kept": kept})
+        as_json(
+            {
+                "data": str(where),
+                "lastEvent": prepared.last,
+                "kept": str(kept) if kept else None,
+                "lost": prepared.loss._asdict(),
+                "incomplete": prepared.incomplete,
+            }
+        )
         return
-    kept = f"; the store that was there is kept in {restored.kept}" if restored.kept else ""
-    print(f"restored into {where}{kept}. Next: relay check, then start the relay")
+    for name in prepared.incomplete:
+        print(f"not whole in the backup: {name}")
+    beside = f"; what was there is kept in {kept} (relay restore --undo brings it back)" if kept else ""
+    print(f"restored into {where}{beside}. Next: relay check, then start the relay")
 
 
-async def _note_restore(data: Path, last: int) -> None:
-    async with open_relay(data) as relay:
-        command = commands.Command(relay.clock(), commands.ADMIN, 0, commands.NoteRestore(last))
-        await decided(relay.log, command)
+def _confirm(prepared: restoring.Prepared, file: Path | None, *, force: bool, yes: bool) -> None:
+    """Make sure that somebody means it, who was told what it costs.
+
+    Raises:
+        CannotRestore: messages or people would be gone, and nobody said that they may.
+        WrongUse: nobody can be asked.
+        typer.Abort: the answer is no.
+    """
+    other = "what was put aside" if file is None else "the backup"
+    if prepared.loss and not force:
+        raise restoring.CannotRestore(
+            f"{prepared.data} has {prepared.loss} more than {other}, which would be gone: use --force if that is meant"
+            " (the present store is kept beside it, and `relay restore --undo` brings it back)"
+        )
+    if prepared.present:
+        lost = f", without {prepared.loss}" if prepared.loss else ""
+        confirm(f"Put {file or prepared.folder} in place of the store in {prepared.data}{lost}?", yes=yes)
+
+
+async def _note_restore(folder: Path, last: int, sign_out_all: bool) -> None:
+    """Let event ids go on above all that devices have seen; end all sessions where that is wanted."""
+    async with open_relay(folder) as relay:
+        await decided(relay.log, commands.Command(relay.clock(), commands.ADMIN, 0, commands.NoteRestore(last)))
+        for device in list(relay.state.devices.values()) if sign_out_all else ():
+            if not device.revoked_at:
+                await relay.admin.handle("device.revoke", control.RevokeDevice(device_id=device.key))
 
 
 def prune(

@@ -96,8 +96,28 @@ def warnings(now: control.Status) -> Iterator[str]:
         yield "the store cannot be written: see `journalctl -u relay`, then `relay doctor`"
     if now.disk_seconds_left is not None and now.disk_seconds_left < SOON:
         yield f"the disk is full in {duration(now.disk_seconds_left)}: see `relay help tuning`"
+    if now.clock_ahead:
+        yield clock_ahead(now)
+    elif now.log_ahead:
+        yield log_ahead(now)
     if now.max_connections and now.connections >= now.max_connections:
         yield "no more connections are let in: raise limits.connections"
+
+
+def clock_ahead(now: control.Status) -> str:
+    """Say that the machine's clock is not believed."""
+    return (
+        f"the machine's clock is {duration(now.clock_ahead)} past the log's last time and nothing vouches for it:"
+        " nothing is deleted or ends by time; is it right? `relay clock trust`"
+    )
+
+
+def log_ahead(now: control.Status) -> str:
+    """Say that the log is dated ahead."""
+    return (
+        f"the log's last time is {duration(now.log_ahead)} ahead of the clock: new messages are dated so, too;"
+        " is the clock right? `relay clock trust`"
+    )
 
 
 def _watch(data: Path, every: float, *, json: bool) -> None:

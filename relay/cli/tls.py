@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -41,17 +41,21 @@ def init(
     now = dt.datetime.now(dt.UTC)
     with _plainly(directory):
         make(directory)
+        authority.settle()
         if again or not authority.there:
-            authority.make(all_names(Tls(names=name or [])), now)
-        elif name:
-            wanted = all_names(Tls(names=name))
+            kept = authority.make(all_names(Tls(names=name or [])), now)
+            if kept and not json:
+                print(f"kept      the authority that was there before, in {kept}\n")
+        elif name or not authority.fits:
+            wanted = all_names(Tls(names=name or []))
             missing = sorted(set(wanted) - set(authority.permitted(wanted)))
             if missing:
                 raise Failure(
                     f"this authority may not vouch for {', '.join(missing)}: --again makes one that may, and every"
                     " device must trust that one anew"
                 )
-            authority.issue(wanted, now)
+            with authority.alone():
+                authority.issue(wanted, now)
         hand_over(directory)
         _show(directory, json=json)
 
@@ -96,6 +100,9 @@ def _show(data: Path, *, json: bool) -> None:
     from relay.net.tls import FOLDER
 
     known = authority.Authority(data / FOLDER)
+    with suppress(OSError):
+        # One who may only read sees what is in place.
+        known.settle()
     if not known.there:
         raise Failure(f"there is no certificate in {data}: `relay tls init` makes one")
     leaf = authority.read(known.leaf)

@@ -11,6 +11,7 @@ import typer
 from relay.cli.door import Ask, Refused, ask, conversation, in_trio
 from relay.cli.options import Data, Json, Yes, complete_user
 from relay.cli.output import Failure, as_json, confirm, table, when, yes
+from relay.invoked import line
 from relay.protocol import control
 from relay.settings import data_directory
 
@@ -52,7 +53,7 @@ def add(
         control.AddUser(id=user_id, name=name, admin=admin, bot=bot),
         make=True,
     )
-    _show(user, json=json, said=f"added {user.id} ({user.name}). Next: relay device add {user.id}")
+    _show(user, json=json, said=f"added {user.id} ({user.name}). Next: {line(f'device add {user.id}', data)}")
 
 
 @app.command("list")
@@ -81,7 +82,7 @@ def list_(data: Data = None, json: Json = False) -> None:
             )
             for u in users
         ),
-        "there are no users yet: relay user add ID",
+        f"there are no users yet: {line('user add ID', data)}",
     )
 
 
@@ -103,7 +104,7 @@ def show(user_id: Known, data: Data = None, json: Json = False) -> None:
     table(
         ("device", "label", "online", "last seen", "since"),
         ((d.device_id, d.label, yes(d.online), when(d.last_seen), when(d.created_at)) for d in devices),
-        f"no devices: relay device add {user.id}",
+        f"no devices: {line(f'device add {user.id}', data)}",
     )
 
 

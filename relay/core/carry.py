@@ -17,7 +17,7 @@ from relay.core.clock import Clock
 from relay.core.commands import ADMIN, Command
 from relay.core.files import Files
 from relay.core.service import new_chat_id
-from relay.core.state import Chat, State
+from relay.core.state import Chat, State, User
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.store import queries
@@ -115,7 +115,28 @@ class Carry:
     # In.
 
     async def _decided(self, at: int, user: int, request: Any, made_up: str = "") -> Any:
-        return await decided(self._log, Command(at, user, 0, request, made_up=made_up))
+        return await decided(self._log, Command(self._past(at), user, 0, request, made_up=made_up))
+
+    def _past(self, at: int) -> int:
+        """Take no time from elsewhere that is still to come: the log's would be ahead of everybody's until then."""
+        return min(at, self._clock())
+
+    async def _all_decided(self, batch: list[Command]) -> None:
+        """Append commands in one turn and wait for all. Raises what the first was refused with."""
+        answers: list[object] = []
+        done = trio.Event()
+
+        def take(answer: object) -> None:
+            answers.append(answer)
+            if len(answers) == len(batch):
+                done.set()
+
+        for one in batch:
+            self._log.append(one, take)
+        await done.wait()
+        for answer in answers:
+            if isinstance(answer, RelayError):
+                raise answer
 
     async def bring_user(self, record: control.BringUser) -> object:
         """Make a user who is not there yet."""
@@ -131,12 +152,14 @@ class Carry:
         if record.id is not None and record.id in state.group_keys:
             return control.Brought(added=False, id=record.id)
         made_up = record.id or new_chat_id()
-        request = control.MakeChat(
+        made = control.MakeChat(
             type=record.kind, name=record.name, owner=record.owner, participants=record.participants
         )
-        await self._decided(record.at, ADMIN, request, made_up)
+        wanted: list[Any] = [made]
         if record.admins:
-            await self._decided(record.at, ADMIN, requests.UpdateChat(chat_id=made_up, admins=record.admins))
+            wanted.append(requests.UpdateChat(chat_id=made_up, admins=record.admins))
+        # Appended in one turn they are written together: a chat that is there has its admins.
+        await self._all_decided([Command(record.at, ADMIN, 0, request, made_up=made_up) for request in wanted])
         return control.Brought(added=True, id=made_up)
 
     async def bring_file(self, request: control.BringFile) -> object:
@@ -197,7 +220,7 @@ class Carry:
             attachments=message.attachments,
             reply_to=message.reply_to,
         )
-        return Command(message.at, sender.key, 0, request)
+        return Command(self._past(message.at), sender.key, 0, request)
 
     async def bring_end(self, request: control.BringEnd) -> object:
         """Count all of these chats as read, and keep those out who may not sign in."""
@@ -208,8 +231,16 @@ class Carry:
             for user in list(state.members[key]) if key is not None else ():
                 await self._decided(at, user, commands.MarkRead(key or 0, None))
         for user_id in request.disabled:
-            await self._decided(at, ADMIN, control.ChangeUser(id=user_id, disabled=True))
+            found = state.user(user_id)
+            if found is not None and not found.disabled and not self._can_sign_in(found):
+                await self._decided(at, ADMIN, control.ChangeUser(id=user_id, disabled=True))
         return control.Empty()
+
+    def _can_sign_in(self, user: User) -> bool:
+        """Whether somebody was here before the import: who was stays as they are."""
+        state = self._state
+        owners = [*(one.user for one in state.devices.values()), *(one.user for one in state.invites.values())]
+        return bool(user.password) or user.key in owners
 
     def _key(self, called: str, participants: list[str]) -> int | None:
         state = self._state

@@ -135,6 +135,13 @@ class BackupRestored(Change, frozen=True, tag="backupRestored"):
     last: int
 
 
+class ClockTrusted(Change, frozen=True, tag="clockTrusted"):
+    """An admin said that the machine's clock was right: timestamps go on from this entry's, which may be earlier."""
+
+    before: int
+    """The log's last time until then, Unix milliseconds."""
+
+
 class InviteMade(Change, frozen=True, tag="inviteMade", kw_only=True):
     """Somebody may sign in once: of the code only the SHA-256 is kept, in hexadecimal."""
 
@@ -205,6 +212,7 @@ AnyChange = (
     | DeviceRevoked
     | HistoryPruned
     | BackupRestored
+    | ClockTrusted
     | InviteMade
     | InviteUsed
     | PasswordSet

@@ -14,6 +14,7 @@ from relay.core import snapshot
 from relay.core.state import State
 from relay.store import database, emptied, proofs, queries
 from relay.store.contents import Contents
+from relay.store.opening import settle_for_reading
 from relay.store.statements import Statement
 
 FOLD = 10_000
@@ -40,9 +41,11 @@ async def check(data: Path, progress: Callable[[str], None]) -> list[Finding]:
 
     Raises:
         NotAStore: there is no relay's file.
+        Locked: it is being replaced right now.
         sqlite3.DatabaseError: the file is damaged so badly that it cannot be read at all.
     """
     findings = []
+    settle_for_reading(data)
     async with _one_view(data / "relay.db") as reading:
         for what, prove in proofs.PROOFS.items():
             progress(what)

@@ -68,6 +68,12 @@ class MarkRead(msgspec.Struct, frozen=True, gc=False):
     message_id: int | None
 
 
+class SayNothing(msgspec.Struct, frozen=True):
+    """Write an entry that means nothing in a chat: its `seq` is the event id of a chat list that was held back."""
+
+    chat: int
+
+
 class PruneHistory(msgspec.Struct, frozen=True):
     """Retention removes messages and marks up to an entry."""
 
@@ -78,6 +84,10 @@ class NoteRestore(msgspec.Struct, frozen=True):
     """A backup was put in place: event ids go on above `last`, which no device can have seen yet."""
 
     last: int
+
+
+class TrustClock(msgspec.Struct, frozen=True):
+    """An admin says that the machine's clock is right: the log goes on from the command's time, back too."""
 
 
 class MakeInvite(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ import trio
 
 from relay.core import attachments, filenames, pictures, sniff
 from relay.core.asking import decided
-from relay.core.clock import Clock
+from relay.core.clock import RelayClock
 from relay.core.commands import ADMIN, AddFile, Command, ForgetFiles
 from relay.core.quota import Allowance, Quota
 from relay.core.state import State
@@ -44,7 +44,7 @@ class Files:
     """All uploaded files."""
 
     def __init__(
-        self, directory: Path, state: State, log: Log, reading: Connection, clock: Clock, limits: Limits
+        self, directory: Path, state: State, log: Log, reading: Connection, clock: RelayClock, limits: Limits
     ) -> None:
         self.contents = Contents(directory)
         self.uploaded_bytes = 0
@@ -125,7 +125,7 @@ class Files:
         try:
             with self.contents.arrive(digest), trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(self.contents.place, incoming, digest)
-                added = await decided(self._log, Command(now if at is None else at, user, device, command))
+                added = await decided(self._log, Command(now if at is None else min(at, now), user, device, command))
         except RelayError:
             await self._drop([digest])
             raise
@@ -170,7 +170,9 @@ class Files:
             logger.warning("cannot remove unused files now: %s", error)
 
     async def forget_loose(self) -> None:
-        """Remove the files that nothing holds and whose time has come."""
+        """Remove the files that nothing holds and whose time has come, as far as the time is known."""
+        if not self._clock.credible():
+            return
         while True:
             shown = list(attachments.photos(self._state))
             loose = await queries.loose_files(self._reading, self._clock(), shown, PAGE)

@@ -5,10 +5,11 @@ that cannot keep up falls behind and is brought back by whoever reads the log fo
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 import msgspec
+import trio
 
 from relay.core import changes, render
 from relay.core.clock import Clock
@@ -25,6 +26,11 @@ RECENT = 4_096
 RECENT_SIZE = 4_000_000
 """Characters of text they may hold together."""
 
+MANY = 8
+"""Connections that may be told of a message before its author is charged for them."""
+
+Charge = Callable[[int, int], None]
+"""Takes a user and how many connections are told of what they did."""
 Frame = Callable[[bytes], bytes]
 """Makes a frame of a message, once for all who get it."""
 
@@ -32,10 +38,27 @@ Frame = Callable[[bytes], bytes]
 class Hub:
     """All connections, and what they are to be told."""
 
-    def __init__(self, state: State, clock: Clock, frame: Frame) -> None:
+    def __init__(self, state: State, clock: Clock, frame: Frame, time: Callable[[], float] = trio.current_time) -> None:
+        """Begin with nobody there.
+
+        Args:
+            state: what is told of.
+            clock: gives the time that events say, Unix milliseconds.
+            frame: makes a frame of a message.
+            time: gives seconds that never jump, for what is told later.
+        """
         self.state = state
         self.clock = clock
         self.frame = frame
+        self.time = time
+        self.charge: Charge = _nothing
+        """Called where telling of what a user did is much work."""
+        self.want_entry: Callable[[int, int], None] = _nothing
+        """Called with a user and one of their chats where a chat list waits for an event id that no event has."""
+        self.pending = trio.Event()
+        """Set while something is to be told later: `tick` tells it."""
+        self._owing: dict[Subscriber, None] = {}
+        """Who is live and owed a chat list."""
         self.presence = Presence()
         self.typing = Typing()
         self.recent: deque[Entry] = deque()
@@ -80,14 +103,16 @@ class Hub:
             return
         subscriber.arrived = self.state.seq
         if self.presence.arrive(subscriber):
-            self._announce(subscriber.user, "online", events.Online(user_id=self._id(subscriber.user)))
-        for user in self.state.contacts(subscriber.user):
-            if self.presence.online(user):
-                subscriber.outlet.put(self._online(user))
+            self._flipped(subscriber.user)
+        there = [user for user in self.state.contacts(subscriber.user) if self.presence.online(user)]
+        for user in there:
+            subscriber.outlet.put(self._online(user))
+        self.charge(subscriber.user, len(there))
         self._dirty.append(subscriber.outlet)
 
     def leave(self, subscriber: Subscriber) -> None:
         """A device is gone: it types no more, and its user may be offline now."""
+        self._owing.pop(subscriber, None)
         if self.presence.leave(subscriber, self.clock()):
             self._went_offline(subscriber.user)
 
@@ -99,15 +124,24 @@ class Hub:
     def foreground(self, subscriber: Subscriber) -> None:
         """A device that was in the background said something."""
         if self.presence.foreground(subscriber):
-            self._announce(subscriber.user, "online", events.Online(user_id=self._id(subscriber.user)))
+            self._flipped(subscriber.user)
 
     def _went_offline(self, user: int) -> None:
         for chat in self.typing.chats_of(user):
             self.stop_typing(chat, user)
-        self._announce(user, "offline", events.Offline(user_id=self._id(user)))
+        self._flipped(user)
 
-    def _announce(self, user: int, name: str, payload: object) -> None:
-        frame = self.frame(codec.event(name, self.clock(), payload))
+    def _flipped(self, user: int) -> None:
+        """Tell that a user came or went: at once, or what is true a second after the last time."""
+        self.pending.set()
+        if self.presence.tells(user, self.time()):
+            self._announce(user, online=self.presence.online(user))
+
+    def _announce(self, user: int, *, online: bool) -> None:
+        if online:
+            frame = self._online(user)
+        else:
+            frame = self.frame(codec.event("offline", self.clock(), events.Offline(user_id=self._id(user))))
         for contact in self.state.contacts(user):
             self._whisper(contact, frame)
 
@@ -125,18 +159,24 @@ class Hub:
 
     def start_typing(self, chat: int, user: int, now: float) -> None:
         """A user types; `now` is trio's time."""
-        self.typing.start(chat, user, now)
-        self._tell_typing(chat, user, stop=None)
+        self.pending.set()
+        if self.typing.start(chat, user, now):
+            self._tell_typing(chat, user, stop=None)
 
     def stop_typing(self, chat: int, user: int) -> None:
         """A user has stopped typing, if they did."""
         if self.typing.stop(chat, user):
             self._tell_typing(chat, user, stop=True)
 
-    def silence(self, now: float) -> None:
-        """Let those who have not typed for long enough stop."""
-        for chat, user in self.typing.fallen_silent(now):
-            self._tell_typing(chat, user, stop=True)
+    def tick(self, now: float) -> None:
+        """Tell what is due: who has fallen silent, who came or went, whose chat list changed a while ago."""
+        for chat, user, stopped in self.typing.due(now):
+            self._tell_typing(chat, user, stop=True if stopped else None)
+        for user, online in self.presence.due(now):
+            self._announce(user, online=online)
+        self._tell_lists(now)
+        if not (self.typing or self.presence.pending or self._owing):
+            self.pending = trio.Event()
 
     def _tell_typing(self, key: int, user: int, *, stop: bool | None) -> None:
         chat = self.state.chats[key]
@@ -209,6 +249,7 @@ class Hub:
         shared: dict[int, bytes] = {}
         dirty = self._dirty
         count, actor, origin = chat.count, entry.actor, entry.origin
+        before = self.delivered
         for user, member in self.state.members[entry.chat].items():
             there = subscribers.get(user)
             if there is None:
@@ -226,6 +267,8 @@ class Hub:
                 subscriber.event(frame, receipt if user != actor else _receipt(entry, to_author=True))
                 dirty.append(subscriber.outlet)
                 self.delivered += 1
+        if self.delivered - before > MANY:
+            self.charge(actor, self.delivered - before)
 
     def _tell_marks(self, entry: Entry) -> None:
         receipt = Receipt(entry.seq, entry.chat, 0)
@@ -245,15 +288,48 @@ class Hub:
                     self.delivered += 1
 
     def _tell_chats(self, entry: Entry) -> None:
-        """A chat list is made from texts in the log: those who need one get it from there, in its place."""
+        """A chat list is made from texts in the log: those who need one get it from there, in its place.
+
+        Who had one a moment ago gets the next a moment later, whatever else changes until then.
+        """
         for user in render.chat_list_readers(self.state, entry):
             for subscriber in self.presence.subscribers.get(user, ()):
                 if subscriber.live:
-                    subscriber.fall_behind(entry.seq - 1)
+                    if self._owe(subscriber, entry):
+                        subscriber.fall_behind(entry.seq - 1)
                     self._dirty.append(subscriber.outlet)
         if entry.kind == kinds.CHATS and entry.chat in self.state.members:
             self._introduce(entry)
         self._dismiss(entry)
+
+    def _owe(self, subscriber: Subscriber, entry: Entry) -> bool:
+        """Note that a subscriber's chat list has changed; tells whether they get it at once."""
+        chat = render.changed_chat(self.state, entry, subscriber.user)
+        change = changes.decode(entry.extra or "")
+        subscriber.owe_list(
+            entry.seq,
+            chat,
+            appears=subscriber.user in _appears_for(change),
+            goes=subscriber.user in _goes_for(change),
+        )
+        if subscriber.list_due(self.time()):
+            return True
+        self._owing[subscriber] = None
+        self.pending.set()
+        return False
+
+    def _tell_lists(self, now: float) -> None:
+        """Let those have their chat list who are owed it for long enough."""
+        seq = self.state.seq
+        for subscriber in list(self._owing):
+            if not subscriber.owed:
+                del self._owing[subscriber]
+            elif subscriber.live and subscriber.list_due(now):
+                if subscriber.sent < seq:
+                    # The id of an entry that was no event for this one: all before it has been told.
+                    subscriber.fall_behind(seq)
+                else:
+                    self.want_entry(subscriber.user, next(iter(subscriber.owed)))
 
     def _introduce(self, entry: Entry) -> None:
         """Tell those who come to share a chat, and shared none before, that the others are online."""
@@ -299,30 +375,37 @@ class Hub:
 
     # Replay.
 
-    def replay(self, subscriber: Subscriber, entries: Iterable[Entry]) -> Iterable[Entry]:
-        """Send what of these entries concerns a subscriber; stop at each that changes their chat list.
+    def replay(self, subscriber: Subscriber, entries: Iterable[Entry]) -> Iterator[tuple[int, int]]:
+        """Send what of these entries concerns a subscriber; stop where their chat list is to be sent.
 
-        Yields the entries whose place a chat list takes: the caller sends it before it goes on.
+        Yields the event id and the time of each list: the caller sends it before it goes on.
         """
         state = self.state
         user = subscriber.user
         for entry in entries:
             if entry.kind in (kinds.CHATS, kinds.USER):
                 if entry.seq > subscriber.chats_as_of and user in render.chat_list_readers(state, entry):
-                    yield entry
+                    if self._owe(subscriber, entry):
+                        yield entry.seq, entry.at
             elif entry.kind <= kinds.READ:
+                if subscriber.appeared and subscriber.position > subscriber.sent and self._is_told(subscriber, entry):
+                    yield subscriber.position, entry.at
                 self._replay_one(subscriber, entry)
             subscriber.position = entry.seq
 
-    def _replay_one(self, subscriber: Subscriber, entry: Entry) -> None:
+    def _is_told(self, subscriber: Subscriber, entry: Entry) -> bool:
+        """Whether an entry is an event for a subscriber."""
         user = subscriber.user
         member = self.state.members[entry.chat].get(user)
         if member is None or not render.concerns(entry, self.state.chats[entry.chat], member, user):
-            return
-        own = _said_itself(subscriber, entry)
-        if own and entry.kind not in (kinds.DLVRD, kinds.READ):
-            return
-        if own and entry.kind == kinds.READ and entry.actor == user:
+            return False
+        if not _said_itself(subscriber, entry):
+            return True
+        return entry.kind == kinds.DLVRD or (entry.kind == kinds.READ and entry.actor != user)
+
+    def _replay_one(self, subscriber: Subscriber, entry: Entry) -> None:
+        user = subscriber.user
+        if not self._is_told(subscriber, entry):
             return
         receipt = _receipt(entry, to_author=user == entry.actor)
         self.replayed(subscriber, self._event_frame(entry, user), receipt)
@@ -339,6 +422,8 @@ class Hub:
         waiting in here.
         """
         recent = self.recent
+        if subscriber.list_fits(self.time()):
+            return False
         if subscriber.position < self.state.seq:
             if not recent or recent[0].seq > subscriber.position + 1:
                 return False
@@ -350,11 +435,33 @@ class Hub:
         return True
 
 
+def _nothing(_user: int, _what: int) -> None:
+    """Do nothing."""
+
+
 def _newcomers(entry: Entry) -> list[int]:
     """Who is in a chat by this entry and was not before."""
     match changes.decode(entry.extra or ""):
         case changes.ChatMade(members=users) | changes.MembersAdded(users=users):
             return users
+    return []
+
+
+def _appears_for(change: changes.AnyChange) -> list[int]:
+    """Whose list has a chat by this change that it did not have before."""
+    match change:
+        case changes.ChatMade(members=users) | changes.MembersAdded(users=users) | changes.ChatShown(users=users):
+            return users
+    return []
+
+
+def _goes_for(change: changes.AnyChange) -> list[int]:
+    """Out of whose list a chat goes by this change."""
+    match change:
+        case changes.MembersRemoved(users=users) | changes.ChatDeleted(users=users):
+            return users
+        case changes.ChatHidden(user=user):
+            return [user]
     return []
 
 

@@ -4,23 +4,15 @@ Pure: no I/O. The bound is in PROTOCOL.md, section 5.
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import msgspec
 
 from relay.protocol import codec, objects
+from relay.protocol.codec import Page
 from relay.protocol.errors import RelayError
 from relay.store.history import PAGE_BYTES
 
 _SEQ = "s"
-
-
-class Page(NamedTuple):
-    """An answer, and whether and how to ask for more."""
-
-    payload: object
-    more: bool
-    next: str | None
 
 
 class PageMaker:
@@ -62,7 +54,7 @@ class PageMaker:
             upwards: whether the items came in the order that they stand in; in the opposite one else.
         """
         more = more or self.full
-        return Page(self._items if upwards else self._items[::-1], more, after if more else None)
+        return Page(self._items if upwards else self._items[::-1], after if more else None, more)
 
 
 def chat(whole: objects.Chat, after: str | None = None) -> Page | objects.Chat:
@@ -82,7 +74,7 @@ def chat(whole: objects.Chat, after: str | None = None) -> Page | objects.Chat:
     shown = people[: len(room)]
     meta = msgspec.structs.replace(whole.meta, participants=shown)
     more = len(shown) < len(people)
-    return Page(msgspec.structs.replace(whole, meta=meta), more, shown[-1].id if more else None)
+    return Page(msgspec.structs.replace(whole, meta=meta), shown[-1].id if more else None, more)
 
 
 LARGEST_PROFILE = 4_096

@@ -1,6 +1,9 @@
-"""Who is online: PROTOCOL.md, section 4. In memory only; never written."""
+"""Who is online, and how often that is told: PROTOCOL.md, section 4. In memory only; never written."""
 
 from relay.core.subscriber import Subscriber
+
+FLIP = 1.0
+"""Seconds within which it is told once of a user that they came or went; what is true at their end is told then."""
 
 
 class Presence:
@@ -10,6 +13,34 @@ class Presence:
         self.subscribers: dict[int, list[Subscriber]] = {}
         self.last_seen: dict[int, int] = {}
         """Unix milliseconds, of users who were online since the relay started and are not now."""
+        self._told: dict[int, tuple[bool, float]] = {}
+        """Of users of whom something was told in the last second: what, and when."""
+
+    def tells(self, user: int, now: float) -> bool:
+        """Whether it is to be told at once that a user came or went; else `due` tells it, if it is still true."""
+        if user in self._told:
+            return False
+        self._told[user] = (self.online(user), now)
+        return True
+
+    def due(self, now: float) -> list[tuple[int, bool]]:
+        """Take out whose presence is to be told now, and whether they are online."""
+        told = []
+        for user, (was, at) in list(self._told.items()):
+            if now - at < FLIP:
+                continue
+            is_online = self.online(user)
+            if is_online == was:
+                del self._told[user]
+            else:
+                self._told[user] = (is_online, now)
+                told.append((user, is_online))
+        return told
+
+    @property
+    def pending(self) -> bool:
+        """Whether `due` has something to look at."""
+        return bool(self._told)
 
     def online(self, user: int) -> bool:
         """Whether a user has a device that is there."""

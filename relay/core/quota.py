@@ -101,8 +101,8 @@ class Quota:
         others = self._reserved[user] - allowance.reserved
         for_user = limits.user_bytes - self._state.users[user].stored - others
         if needed > for_user:
-            raise RelayError(
-                "storage_full",
+            raise RelayError.over_quota(
+                limits.user_bytes,
                 f"you may store {limits.user_bytes} bytes here, of which each file takes {counted(0)} at least, and"
                 f" {max(0, for_user)} are left: delete messages with files first",
             )

@@ -12,21 +12,24 @@ import trio
 
 from relay.core import snapshot
 from relay.core.admin import Admin
-from relay.core.clock import Clock, wall_clock
+from relay.core.clock import Clock, RelayClock
+from relay.core.clock_proof import machine_proof
 from relay.core.files import Files
 from relay.core.hub import Frame, Hub
 from relay.core.meter import Lags, Meter
 from relay.core.replaying import Replaying
 from relay.core.retention import Retention
+from relay.core.room import Room
 from relay.core.rules import Rules
 from relay.core.searching import Searching
 from relay.core.service import Service
 from relay.core.state import State
 from relay.settings import Limits, Settings
-from relay.store import database, emptied, queries
-from relay.store.lock import locked
+from relay.store import database, emptied, queries, writer
 from relay.store.log import Log
-from relay.store.upgrade import upgrade
+from relay.store.opening import opened
+from relay.store.reserve import Reserve
+from relay.store.upgrade import begin, upgrade
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +50,9 @@ class Relay:
         service: Service,
         reading: database.Connection,
         carrying: database.Connection,
+        clock: RelayClock,
         lags: Lags,
+        reserve: Reserve,
     ) -> None:
         self.data = data
         self.service = service
@@ -56,10 +61,12 @@ class Relay:
         self.log = log = service.log
         self.hub = hub = service.hub
         self.reading = reading
-        self.clock = clock = service.clock
+        self.clock = clock
         self.retention = Retention(state, log, carrying, clock, settings.retention)
         self.files = Files(data / "files", state, log, reading, clock, settings.files)
         self.meter = Meter(data, log, hub, lags)
+        self.room = Room(reserve, log)
+        self.retention.freeing = self.room.freeing
         self.admin = Admin(
             state,
             log,
@@ -70,33 +77,50 @@ class Relay:
             self.service,
             self.retention.prune,
             self.files,
+            self.room,
         )
+
+    def stop(self) -> None:
+        """Take up nothing new, and let `log.run` return once everything that waits is written."""
+        if not self.log.stopping:
+            self.room.stop()
+            self.log.stop()
 
 
 @asynccontextmanager
 async def open_relay(
-    data: Path, *, clock: Clock = wall_clock, frame: Frame = bytes, settings: Settings | None = None
+    data: Path, *, clock: Clock | None = None, frame: Frame = bytes, settings: Settings | None = None
 ) -> AsyncIterator[Relay]:
     """Open a data directory under its lock, make its file if there is none, and run the log's writer.
 
     On the way out all that waits is written. Args:
         data: the directory; it must exist.
-        clock: gives the time, Unix milliseconds.
+        clock: gives the time, Unix milliseconds, and is believed; the machine's, as far as it can be, where None is
+            given (see `RelayClock`).
         frame: makes a frame of a message, for whoever connects.
         settings: those in force; the defaults, and no limit of requests, where None is given.
 
     Raises:
         Locked: another process has it open.
-        Emptied: the file is empty, and was not always.
+        Emptied: the file is empty or missing, and was not always.
         NewerStore: a newer relay wrote the file.
         CannotUpgrade: an older one did, and the file cannot be brought to this one's version.
         sqlite3.Error: the file cannot be opened, or is damaged.
     """
-    with locked(data), _ungrouped():
+    settings = settings or Settings(limits=Limits(requests_per_second=0))
+    time = _relay_clock(clock, settings)
+    with opened(data), _ungrouped():
+        reserve = Reserve(data, settings.store.reserve_bytes)
+        spent = reserve.disk_is_full
+        if spent:
+            reserve.spend()
         path = data / "relay.db"
         emptied.refuse(path)
+        if not path.exists():
+            await begin(path)
         async with database.connect(path, writing=True) as writing:
             await upgrade(writing, path)
+            await writer.sign(writing)
             async with (
                 database.connect(path, writing=False, seconds=PATIENCE) as reading,
                 # Nobody's reading may hold up the writer; no search, no replay and no export anybody's reading.
@@ -106,20 +130,32 @@ async def open_relay(
                 database.connect(path, writing=False, cache=LOOKING_CACHE, seconds=PATIENCE) as carrying,
             ):
                 state = snapshot.load(await queries.snapshot(reading))
-                hub = Hub(state, clock, frame)
+                hub = Hub(state, time, frame)
                 rules = Rules(state, hub)
                 await _fold(reading, state, rules)
                 log = Log(writing, looking, rules, await queries.cursors(reading))
-                settings = settings or Settings(limits=Limits(requests_per_second=0))
-                service = Service(state, log, hub, reading, Searching(finding), Replaying(replaying), clock, settings)
-                relay = Relay(data, service, reading, carrying, rules.lags)
+                time.begin(state.at)
+                service = Service(state, log, hub, reading, Searching(finding), Replaying(replaying), time, settings)
+                relay = Relay(data, service, reading, carrying, time, rules.lags, reserve)
                 rules.loosened = relay.files.loosen
                 async with trio.open_nursery() as nursery:
                     await nursery.start(log.run)
+                    relay.room.begin()
                     try:
                         yield relay
                     finally:
-                        log.stop()
+                        relay.stop()
+        if spent or reserve.short:
+            # SQLite's log is gone now, and there may be room again for the next start.
+            reserve.fill()
+
+
+def _relay_clock(clock: Clock | None, settings: Settings) -> RelayClock:
+    if isinstance(clock, RelayClock):
+        return clock
+    if clock is not None:
+        return RelayClock(lambda: "whoever opened the relay", wall=clock, elapsed=lambda: 0)
+    return RelayClock(machine_proof, days=lambda: settings.clock.plausible_days)
 
 
 @contextmanager

@@ -126,6 +126,16 @@ def chat_list_readers(state: State, entry: Entry) -> Iterable[int]:
     return ()
 
 
+def changed_chat(state: State, entry: Entry, user: int) -> int:
+    """Which chat of a user's list an entry of kind CHATS or USER changes: a renamed user's is the dialog with them."""
+    if entry.chat:
+        return entry.chat
+    change = changes.decode(entry.extra or "")
+    if not isinstance(change, changes.UserChanged):
+        return 0
+    return state.dialog_keys.get((min(user, change.key), max(user, change.key)), 0)
+
+
 def profile(user: User, last_seen: int | None = None) -> objects.Profile:
     """A user as others see them."""
     return objects.Profile(
@@ -144,24 +154,25 @@ def _title(state: State, chat: Chat, user: int) -> tuple[str, str | None]:
     return peer.name, peer.photo_url or None
 
 
-def wanted_texts(state: State, user: int) -> list[tuple[int, int, int]]:
-    """Which texts the user's chat list needs, as `history.chat_texts` takes them."""
-    return [
-        (chat.key, chat.newest, member.read if state.missed(chat, user) else -1) for chat, member in state.listed(user)
-    ]
+def wanted_texts(state: State, user: int, chats: Iterable[tuple[Chat, Member]]) -> list[tuple[int, int, int]]:
+    """Which texts these lines of the user's chat list need, as `history.chat_texts` takes them."""
+    return [(chat.key, chat.newest, member.read if state.missed(chat, user) else -1) for chat, member in chats]
 
 
-def chat_list(state: State, user: int, texts: dict[int, ChatTexts], presence: Presence) -> list[objects.ChatListItem]:
-    """A user's chat list, the latest first."""
-    listed = sorted(
-        state.listed(user), key=lambda one: (one[0].newest_at or one[0].created_at, one[0].key), reverse=True
-    )
-    return [_list_item(state, user, chat, member, texts.get(chat.key), presence) for chat, member in listed]
+def place(chat: Chat) -> tuple[int, int]:
+    """Where a chat stands in a list, the greatest first."""
+    return chat.newest_at or chat.created_at, chat.key
 
 
-def _list_item(
+def listed(state: State, user: int) -> list[tuple[Chat, Member]]:
+    """The chats of a user's list, the latest first."""
+    return sorted(state.listed(user), key=lambda one: place(one[0]), reverse=True)
+
+
+def list_item(
     state: State, user: int, chat: Chat, member: Member, texts: ChatTexts | None, presence: Presence
 ) -> objects.ChatListItem:
+    """One line of a user's chat list."""
     name, photo_url = _title(state, chat, user)
     missed = state.missed(chat, user)
     shown = chat.newest > member.cleared

@@ -5,13 +5,15 @@ Decides when and what; the log's writer does it, a little between two batches.
 
 import logging
 import sqlite3
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 
 import trio
 
 from relay.core import snapshot
 from relay.core.asking import decided
-from relay.core.clock import Clock
+from relay.core.clock import RelayClock
 from relay.core.commands import ADMIN, Command, PruneHistory
 from relay.core.state import State
 from relay.protocol.errors import RelayError
@@ -35,19 +37,22 @@ SHARE = 20
 class Retention:
     """What is kept, and for how long."""
 
-    def __init__(self, state: State, log: Log, reading: Connection, clock: Clock, kept: Kept) -> None:
+    def __init__(self, state: State, log: Log, reading: Connection, clock: RelayClock, kept: Kept) -> None:
         self._state = state
         self._log = log
         self._reading = reading
         self._clock = clock
         self._kept = kept
+        self.freeing: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
+        """Gives what frees the disk room to work in; see `Room.freeing`."""
 
     async def run(self) -> None:
         """Look after it, for ever."""
         while True:
             try:
-                await self.erase_gone()
-                await self.prune()
+                async with self.freeing():
+                    await self.erase_gone()
+                    await self.prune()
             except (sqlite3.Error, RelayError) as error:
                 # Where the disk is full people must still be able to read.
                 logger.warning("cannot remove old messages now: %s", error)
@@ -76,8 +81,9 @@ class Retention:
         days = self._kept.days if days is None else days
         max_bytes = self._kept.max_bytes if max_bytes is None else max_bytes
         removed = 0
-        if days:
-            removed += await self._remove(await queries.last_before(self._reading, self._clock() - days * DAY))
+        if days and self._clock.credible():
+            now = self._clock()
+            removed += await self._remove(await queries.last_before(self._reading, now - days * DAY, now))
         while max_bytes and await queries.size(self._reading) > max_bytes:
             first = await queries.first_prunable(self._reading)
             gone = await self._remove(first + (self._state.seq - first) // SHARE) if first else 0

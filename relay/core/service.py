@@ -8,45 +8,58 @@ import logging
 import secrets
 import sqlite3
 import uuid
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 import msgspec
 import trio
 
-from relay.core import commands, pages, render
+from relay.core import commands, limits, pages, render
 from relay.core.clock import Clock
 from relay.core.commands import Command
 from relay.core.decide import ChatChanged, DeviceChanged, UserChanged
 from relay.core.hub import Hub
 from relay.core.limits import RateLimit
-from relay.core.pages import Page, PageMaker
+from relay.core.pages import PageMaker
 from relay.core.replaying import Replaying
 from relay.core.searching import Searching
+from relay.core.share import Shares
 from relay.core.sign_in import SignIn, new_token, token_hash
-from relay.core.state import Chat, State
+from relay.core.state import Chat, Member, State
 from relay.core.subscriber import Receipt, Subscriber
 from relay.protocol import codec, control, events, objects, requests
 from relay.protocol.envelopes import Ack, ClientEvent, Request
 from relay.protocol.errors import RelayError
 from relay.settings import Settings
-from relay.store import history, queries, search
+from relay.store import history, replays, search
 from relay.store.database import Connection
 from relay.store.log import Log
-from relay.store.replays import CHANGES
 from relay.store.search import Sought
 
 logger = logging.getLogger(__name__)
 
 RECEIPTS = 4_096
 """Receipts put together between two looks at whether the answer is long enough, and others' turns."""
+CHATS_PAGE_BYTES = 262_144
+"""Bytes of a page of a chat list (version 2)."""
+CHATS_PAGE = 1_000
+"""Chats of such a page at most."""
+CHATS_SLICE = 64
+"""Chats of a list that are encoded before others have their turn."""
+CHANGES = 256
+"""Chats that may change at a time before the list is asked for again."""
+LISTING = 4
+"""Chat lists that are made at a time."""
+
 LENT = 86_400.0
 """Seconds that a lent token is good for."""
 NO_DEVICE = 0
 """The device of a lent token: it has no cursor."""
 
 Reply = Callable[[object], None]
-Handler = Callable[["Service", Subscriber, Any, Reply], Awaitable[None] | None]
+Waiting = Coroutine[Any, Any, None]
+"""What is still to be awaited of an answer."""
+Handler = Callable[["Service", Subscriber, Any, Reply], Waiting | None]
 
 
 def new_chat_id() -> str:
@@ -82,10 +95,18 @@ class Service:
         self.clock = clock
         self.settings = settings
         self.limit = RateLimit(settings.limits)
+        self.pace = RateLimit(settings.limits, limits.FRAMES)
+        """Frames of any kind, whatever they say."""
+        self.groups = RateLimit(limits.GroupsPerDay(settings.limits))
+        self.shares = Shares()
         self.signing_in = SignIn(state, log, clock, settings.auth)
         self._lent: dict[str, tuple[int, float]] = {}
         self._unsettled: list[Subscriber] = []
+        self._listing = trio.CapacityLimiter(LISTING)
+        self._wanted_at = -1
         log.late.collect = self.settle
+        hub.want_entry = self._want_entry
+        hub.charge = self._charge
 
     # Coming in.
 
@@ -164,7 +185,7 @@ class Service:
 
     # Frames.
 
-    def take(self, subscriber: Subscriber, frame: bytes, now: float) -> Awaitable[None] | None:
+    def take(self, subscriber: Subscriber, frame: bytes, now: float) -> Waiting | None:
         """Handle one text message of a client's that came at `now`, trio's time.
 
         Returns:
@@ -222,11 +243,19 @@ class Service:
             if device != NO_DEVICE:
                 self.log.keep_cursor(device, subscriber.cursor, now)
 
-    def _request(self, subscriber: Subscriber, request: Request, now: float) -> Awaitable[None] | None:
+    def _request(self, subscriber: Subscriber, request: Request, now: float) -> Waiting | None:
+        done = trio.Event() if request.payload_type in limits.IN_TURN else None
+
         def reply(answer: object) -> None:
             self._respond(subscriber, request.id, answer)
+            if done is not None:
+                done.set()
 
-        wait = self.limit.take(subscriber.user, now)
+        weight = limits.WEIGHTS.get(request.payload_type, 1.0)
+        size = len(request.payload)
+        if size > limits.REQUEST_BYTES:
+            weight += size / limits.REQUEST_BYTES
+        wait = self.limit.take(subscriber.user, now, weight)
         if wait:
             reply(RelayError.rate_limited(wait))
             return None
@@ -240,9 +269,11 @@ class Service:
             logger.exception("%s failed; the relay goes on", request.payload_type)
             reply(RelayError.internal())
             return None
+        if waiting is None and done is not None and not done.is_set():
+            return done.wait()
         return None if waiting is None else self._awaited(waiting, reply, request.payload_type)
 
-    async def _awaited(self, waiting: Awaitable[None], reply: Reply, what: str) -> None:
+    async def _awaited(self, waiting: Waiting, reply: Reply, what: str) -> None:
         try:
             await waiting
         except RelayError as error:
@@ -258,10 +289,10 @@ class Service:
         now = self.clock()
         if isinstance(answer, RelayError):
             payload = codec.refusal(request_id, now, answer.error)
-        elif isinstance(answer, Page):
-            payload = codec.response(request_id, now, answer.payload, more=answer.more or None, after=answer.next)
         else:
             payload = codec.response(request_id, now, answer)
+            if len(payload) > limits.ANSWER_BYTES:
+                self.limit.charge(subscriber.user, trio.current_time(), len(payload) / limits.ANSWER_BYTES)
         self.hub.send(subscriber.outlet, payload)
 
     def _client_event(self, subscriber: Subscriber, event: ClientEvent, now: float) -> None:
@@ -284,9 +315,17 @@ class Service:
 
     def command(self, subscriber: Subscriber, request: msgspec.Struct, reply: Reply, made_up: str = "") -> None:
         """Append what a connection asks for."""
+        share = subscriber.share
+        share.unanswered += 1
+
+        def answer(decided: object) -> None:
+            share.unanswered -= 1
+            share.went_out()
+            reply(decided)
+
         self.log.append(
             Command(self.clock(), subscriber.user, subscriber.device, request, subscriber.number, made_up),
-            reply,
+            answer,
         )
 
     def command_on_chat(self, subscriber: Subscriber, request: msgspec.Struct, reply: Reply, made_up: str = "") -> None:
@@ -314,10 +353,77 @@ class Service:
             raise RelayError.no_chat(chat_id)
         return self.state.chats[key]
 
-    async def chat_list(self, user: int) -> list[objects.ChatListItem]:
-        """A user's chat list."""
-        texts = await history.chat_texts(self.reading, user, render.wanted_texts(self.state, user))
-        return render.chat_list(self.state, user, texts, self.hub.presence)
+    async def chat_list(self, user: int) -> msgspec.Raw:
+        """A user's whole chat list, encoded."""
+        lines, _ = await self._chat_lines(user, render.listed(self.state, user))
+        return msgspec.Raw(b"[" + b",".join(lines) + b"]")
+
+    async def chat_page(self, user: int, after: str | None) -> codec.Page:
+        """A page of a user's chat list, encoded.
+
+        Args:
+            user: whose it is.
+            after: the `next` of the page before.
+
+        Raises:
+            RelayError: `after` is none.
+        """
+        chats = render.listed(self.state, user)
+        if after is not None:
+            last = _place(after)
+            chats = [one for one in chats if render.place(one[0]) < last]
+        lines, shown = await self._chat_lines(user, chats[:CHATS_PAGE], CHATS_PAGE_BYTES)
+        payload = msgspec.Raw(b"[" + b",".join(lines) + b"]")
+        if shown == len(chats):
+            return codec.Page(payload, None)
+        at, key = render.place(chats[shown - 1][0])
+        return codec.Page(payload, f"{at:x}.{key:x}")
+
+    async def _chat_lines(
+        self, user: int, chats: Sequence[tuple[Chat, Member]], most: int | None = None
+    ) -> tuple[list[bytes], int]:
+        """Encode lines of a chat list, a few at a time.
+
+        Args:
+            user: whose list it is.
+            chats: which.
+            most: bytes after which to stop, once there is one.
+
+        Returns:
+            The lines, and how many of the chats they are about.
+        """
+        state, presence = self.state, self.hub.presence
+        lines: list[bytes] = []
+        size = 0
+        async with self._listing:
+            texts = await history.chat_texts(self.reading, user, render.wanted_texts(state, user, chats))
+            for count, (chat, member) in enumerate(chats):
+                if count % CHATS_SLICE == CHATS_SLICE - 1:
+                    await trio.lowlevel.checkpoint()
+                # It may be gone since.
+                if chat.key not in state.chats_of[user] or state.members[chat.key].get(user) is not member:
+                    continue
+                line = codec.encode(render.list_item(state, user, chat, member, texts.get(chat.key), presence))
+                if most is not None and lines and size + len(line) > most:
+                    return lines, count
+                lines.append(line)
+                size += len(line) + 1
+        return lines, len(chats)
+
+    async def _chat_changes(self, user: int, changed: Sequence[int]) -> list[tuple[str, object]]:
+        """What version 2 is told of chats that changed in a user's list: events and their payloads, one at least."""
+        state = self.state
+        if len(changed) > CHANGES:
+            return [("chatsStale", events.ChatsStale())]
+        there = {chat.key: (chat, member) for chat, member in state.listed(user)}
+        lines, _ = await self._chat_lines(user, [there[key] for key in changed if key in there])
+        told: list[tuple[str, object]] = [("chat", {"item": msgspec.Raw(line)}) for line in lines]
+        told += [
+            ("chatGone", events.ChatGone(chat_id=state.chat_id(state.chats[key], user)))
+            for key in changed
+            if key in state.chats and key not in there
+        ]
+        return told or [("chatsStale", events.ChatsStale())]
 
     async def replay_page(self, subscriber: Subscriber) -> None:
         """Read the next page of the log for a subscriber and send what of it concerns them.
@@ -331,6 +437,9 @@ class Service:
             # What the device would need next is no more: it gets its chat list and goes on from what is left.
             await self._send_chat_list(subscriber, state.pruned, state.at)
             subscriber.position = state.pruned
+        if subscriber.list_fits(trio.current_time()):
+            await self._send_chat_list(subscriber, subscriber.position, state.at)
+            return
         position = subscriber.position
         ends = {
             chat: last for chat in state.chats_of[subscriber.user] if (last := state.chats[chat].last_seq) > position
@@ -340,7 +449,7 @@ class Service:
             subscriber.lookahead,
             position,
             upto,
-            {**ends, CHANGES: upto},
+            {**ends, replays.CHANGES: upto},
             subscriber.chats_as_of,
             state.users,
         )
@@ -348,20 +457,55 @@ class Service:
             subscriber.lookahead.clear()
         if not self.hub.refresh(page.entries, upto):
             return
-        for entry in self.hub.replay(subscriber, page.entries):
-            await self._send_chat_list(subscriber, entry.seq, entry.at)
+        for seq, at in self.hub.replay(subscriber, page.entries):
+            await self._send_chat_list(subscriber, seq, at)
             if not self.hub.refresh(page.entries, upto):
-                subscriber.position = entry.seq
+                # What is told already is not told again: a list that came before an entry stands for none.
+                subscriber.position = max(subscriber.position, seq)
                 return
         subscriber.position = page.upto
 
     async def _send_chat_list(self, subscriber: Subscriber, seq: int, at: int) -> None:
-        """Send the `chats` event that stands for an entry, with the list as it is now."""
-        as_of = self.state.seq
-        payload = await self.chat_list(subscriber.user)
-        frame = self.hub.frame(codec.event("chats", at, payload, seq))
-        self.hub.replayed(subscriber, frame, Receipt(seq, 0, 0))
-        subscriber.chats_as_of = as_of
+        """Send the event `seq` that stands for changes of the chat list, as it is now."""
+        changed, since = subscriber.begin_list(self.state.seq, trio.current_time())
+        since = since if since < seq else 0
+        if subscriber.version == 1:
+            frame = self.hub.frame(codec.event("chats", at, await self.chat_list(subscriber.user), seq))
+            self.hub.replayed(subscriber, frame, Receipt(seq, 0, 0, since))
+            return
+        if seq == self.state.pruned:
+            # What happened is not known any more.
+            changed = [0] * (CHANGES + 1)
+        *first, last = await self._chat_changes(subscriber.user, changed)
+        for name, payload in first:
+            # Several that are told together: the last has their id.
+            self.hub.send(subscriber.outlet, codec.event(name, at, payload))
+        frame = self.hub.frame(codec.event(last[0], at, last[1], seq))
+        self.hub.replayed(subscriber, frame, Receipt(seq, 0, 0, since))
+
+    def _want_entry(self, user: int, chat: int) -> None:
+        """Have an entry written that says nothing: a chat list waits for an event id that no event has."""
+        if self._wanted_at != self.state.seq and chat in self.state.members:
+            self._wanted_at = self.state.seq
+            self.log.append(Command(self.clock(), user, NO_DEVICE, commands.SayNothing(chat)))
+
+    def _charge(self, user: int, connections: int) -> None:
+        """Charge a user for telling others what they did."""
+        if user:
+            self.limit.charge(user, trio.current_time(), connections / limits.TOLD)
+
+
+def _place(after: str) -> tuple[int, int]:
+    """Read where a page of the chat list ended.
+
+    Raises:
+        RelayError: it says nothing of the kind.
+    """
+    at, _, key = after.partition(".")
+    try:
+        return int(at, 16), int(key, 16)
+    except ValueError:
+        raise RelayError.bad_field("payload.after", "the `next` of the page before is expected") from None
 
 
 def _edit_or_delete(
@@ -424,8 +568,11 @@ async def _chat(service: Service, subscriber: Subscriber, request: requests.OneC
     reply(pages.chat(render.chat(state, user, chat, first_missed, service.hub.presence), request.after))
 
 
-async def _chats(service: Service, subscriber: Subscriber, _request: requests.Nothing, reply: Reply) -> None:
-    reply(await service.chat_list(subscriber.user))
+async def _chats(service: Service, subscriber: Subscriber, request: requests.ChatsRequest, reply: Reply) -> None:
+    if subscriber.version == 1:
+        reply(await service.chat_list(subscriber.user))
+    else:
+        reply(await service.chat_page(subscriber.user, request.after))
 
 
 def _users(service: Service, _subscriber: Subscriber, request: requests.UsersRequest, reply: Reply) -> None:
@@ -457,13 +604,13 @@ async def _search(service: Service, subscriber: Subscriber, request: requests.Se
     if not text:
         raise RelayError.bad_field("payload.query", "what to find is missing")
     chats = sorted(state.chats_of[user]) if request.chat_id is None else [service.chat(user, request.chat_id).key]
-    before = search.END
+    before = older = search.END
     if isinstance(request.before, str):
         before = pages.seq_of(request.before)
     elif request.before is not None:
-        before = await queries.last_before(service.reading, request.before) + 1
+        older = request.before
     cleared = {chat: state.members[chat][user].cleared for chat in chats}
-    rows, more = await service.searching.find(user, Sought(text, cleared, before, request.count))
+    rows, more = await service.searching.find(user, Sought(text, cleared, before, older, request.count))
     page = PageMaker()
     last = None
     for row in rows:
@@ -478,6 +625,9 @@ async def _search(service: Service, subscriber: Subscriber, request: requests.Se
 
 
 def _create_chat(service: Service, subscriber: Subscriber, request: requests.CreateChat, reply: Reply) -> None:
+    wait = service.groups.take(subscriber.user, trio.current_time())
+    if wait:
+        raise RelayError.too_many_groups(service.settings.limits.groups_per_day, wait)
     service.command_on_chat(subscriber, request, reply, new_chat_id())
 
 

@@ -437,6 +437,18 @@ class State:
         """Nothing follows but the greater `seq`."""
 
     @_change.register
+    def _clock_trusted(self, change: changes.ClockTrusted, entry: Entry) -> None:
+        """What is dated ahead of the right time is dated now; invites keep the time that they have left."""
+        back = change.before - entry.at
+        if back <= 0:
+            return
+        for chat in self.chats.values():
+            chat.newest_at = min(chat.newest_at, entry.at)
+            chat.created_at = min(chat.created_at, entry.at)
+        for invite in self.invites.values():
+            invite.expires_at -= back
+
+    @_change.register
     def _invite_made(self, change: changes.InviteMade, entry: Entry) -> None:
         self.invites = {key: known for key, known in self.invites.items() if known.expires_at > entry.at}
         self.invites[change.code_hash] = Invite(

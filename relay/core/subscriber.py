@@ -8,9 +8,13 @@ from typing import Protocol
 import msgspec
 
 from relay.core.replaying import Ahead
+from relay.core.share import Share
 
 UNACKNOWLEDGED = 32_768
 """Events whose acknowledgement is awaited; a client that never acknowledges costs no more than these."""
+
+LIST_PACE = 1.0
+"""Seconds within which one connection is sent its chat list, or changes of it, once."""
 
 
 class Outlet(Protocol):
@@ -48,6 +52,8 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     chat: int
     message_id: int
     """The message that counts as delivered then, 0 for none."""
+    since: int = 0
+    """Of a chat list: the first change it stands for, where that is not `seq`; acknowledged with it."""
 
 
 class Subscriber:
@@ -57,23 +63,39 @@ class Subscriber:
         "_frozen",
         "_latest",
         "_unacknowledged",
+        "appeared",
         "arrived",
         "chats_as_of",
         "connection",
         "device",
         "foreground",
+        "gone",
+        "listed_at",
         "live",
         "lookahead",
         "number",
         "outlet",
+        "owed",
+        "owed_since",
         "position",
         "reached",
+        "sent",
+        "share",
         "unsettled",
         "user",
+        "version",
     )
 
     def __init__(
-        self, number: int, user: int, device: int, outlet: Outlet, connection: Connection, position: int
+        self,
+        number: int,
+        user: int,
+        device: int,
+        outlet: Outlet,
+        connection: Connection,
+        position: int,
+        version: int = 1,
+        share: Share | None = None,
     ) -> None:
         self.number = number
         self.user = user
@@ -91,6 +113,22 @@ class Subscriber:
         self.foreground = True
         self.chats_as_of = 0
         """The `seq` that the last chat list sent was true at: older changes to it need no telling."""
+        self.version = version
+        """Of the protocol: 2 is told which chats changed, 1 the whole list."""
+        self.share = share or Share()
+        """What its user holds over all their connections."""
+        self.sent = position
+        """The highest `seq` that was sent as an event, at least."""
+        self.owed: dict[int, None] = {}
+        """The chats that changed in the list since it was last sent."""
+        self.owed_since = 0
+        """The `seq` of the first of these changes."""
+        self.appeared: set[int] = set()
+        """Those of them that the device has not heard of: it does so before anything else is sent."""
+        self.gone: set[int] = set()
+        """Those of them that it thinks it has still."""
+        self.listed_at = float("-inf")
+        """When the list or changes of it were last sent."""
         self.unsettled = False
         """Whether there were acknowledgements since `Service.settle` last saw to what they come to."""
         self.reached: dict[int, int] = {}
@@ -117,7 +155,7 @@ class Subscriber:
 
     def event(self, frame: bytes, receipt: Receipt) -> None:
         """Send a durable event, or fall behind where too much waits already."""
-        if self.outlet.full:
+        if self.outlet.full or self.appeared:
             self.fall_behind(receipt.seq - 1)
         else:
             self.replayed(frame, receipt)
@@ -125,6 +163,10 @@ class Subscriber:
     def replayed(self, frame: bytes, receipt: Receipt) -> None:
         """Send a durable event, whatever waits already."""
         self.outlet.put(frame)
+        self.sent = receipt.seq
+        self._await(receipt)
+
+    def _await(self, receipt: Receipt) -> None:
         unacknowledged = self._unacknowledged
         if len(unacknowledged) >= UNACKNOWLEDGED:
             # Nobody can say any more what is missing before here: the cursor stays, and a replay starts from it.
@@ -143,6 +185,51 @@ class Subscriber:
     def acknowledge(self, seq: int) -> Receipt | None:
         """Take an acknowledgement; give what it is the receipt of, None where nothing waits for it."""
         receipt = self._unacknowledged.pop(seq, None)
-        if receipt is not None and seq > self._latest:
-            self._latest = seq
+        if receipt is not None:
+            if receipt.since:
+                self._unacknowledged.pop(receipt.since, None)
+            self._latest = max(self._latest, seq)
         return receipt
+
+    # The chat list.
+
+    def owe_list(self, seq: int, chat: int, *, appears: bool, goes: bool) -> None:
+        """Note that an entry changed a chat in this user's list, and that it was not told yet."""
+        if not self.owed:
+            self.owed_since = seq
+            # Until it is told, what is acknowledged after it moves no cursor past it.
+            self._await(Receipt(seq, 0, 0))
+        self.owed[chat] = None
+        if goes and chat in self.appeared:
+            self.appeared.discard(chat)
+        elif goes:
+            self.gone.add(chat)
+        if appears and chat in self.gone:
+            self.gone.discard(chat)
+        elif appears:
+            self.appeared.add(chat)
+
+    def list_due(self, now: float) -> bool:
+        """Whether changes of the list are owed and the last ones were sent long enough ago."""
+        return bool(self.owed) and now - self.listed_at >= LIST_PACE
+
+    def list_fits(self, now: float) -> bool:
+        """Whether the list can be sent as the event `position`, and has to: no event has that id or one after it."""
+        return self.position > self.sent and (bool(self.appeared) or self.list_due(now))
+
+    def begin_list(self, as_of: int, now: float) -> tuple[list[int], int]:
+        """Take the list for sent from here on; gives what it has to tell of, and since when that was owed.
+
+        Args:
+            as_of: the `seq` that it is true at.
+            now: the time.
+        """
+        chats, since = list(self.owed), self.owed_since
+        self.owed.clear()
+        self.appeared.clear()
+        self.gone.clear()
+        self.owed_since = 0
+        self.listed_at = now
+        if self.version == 1:
+            self.chats_as_of = as_of
+        return chats, since

@@ -1,44 +1,98 @@
-"""Who is typing where, and for how long that holds: PROTOCOL.md, section 4. In memory only; never written."""
+"""Who is typing where, how long that holds, and how often it is told: PROTOCOL.md, section 4. Never written.
+
+Pure: the time is handed in. What a user's clients say as often as they like is told seldom.
+"""
 
 SILENCE = 6.0
 """Seconds after which a typist who says nothing more has stopped."""
+TOLD = 2.5
+"""Seconds within which it is not told again that a user types in a chat."""
+PLACES = 4
+"""Chats in which one user types at a time, and of which something is told within `TOLD` seconds."""
+
+
+class _Place:
+    """One user's typing in one chat."""
+
+    __slots__ = ("shown", "told", "typing", "until")
+
+    def __init__(self) -> None:
+        self.typing = False
+        self.shown = False
+        """Whether the others have been told so."""
+        self.until = 0.0
+        """When the typist falls silent; then, until when it is remembered that something was told."""
+        self.told = -TOLD
+        """When it was last told that they type."""
+
+    def tell(self, now: float) -> bool:
+        """Whether the others are to be told now."""
+        if now - self.told < TOLD:
+            return False
+        self.told = now
+        self.shown = True
+        return True
 
 
 class Typing:
     """The typists of each chat, and when each falls silent."""
 
     def __init__(self) -> None:
-        self._until: dict[tuple[int, int], float] = {}
+        self._places: dict[int, dict[int, _Place]] = {}
+        """By user and chat: `PLACES` of each user at most."""
 
-    def start(self, chat: int, user: int, now: float) -> None:
-        """A user types in a chat: this holds for `SILENCE` seconds from now."""
-        # Moved to the end, so that the first to fall silent always stands first.
-        self._until.pop((chat, user), None)
-        self._until[chat, user] = now + SILENCE
+    def start(self, chat: int, user: int, now: float) -> bool:
+        """A user types in a chat: this holds for `SILENCE` seconds from now; tells whether that is to be told."""
+        places = self._places.setdefault(user, {})
+        place = places.get(chat)
+        if place is None:
+            if len(places) >= PLACES and not _make_room(places, now):
+                return False
+            place = places[chat] = _Place()
+        place.typing = True
+        place.until = now + SILENCE
+        return place.tell(now)
 
     def stop(self, chat: int, user: int) -> bool:
-        """A user has stopped; tells whether they were typing."""
-        return self._until.pop((chat, user), None) is not None
+        """A user has stopped; tells whether that is to be told."""
+        place = self._places.get(user, {}).get(chat)
+        if place is None or not place.typing:
+            return False
+        shown, place.shown = place.shown, False
+        place.typing = False
+        place.until = place.told + TOLD
+        return shown
 
     def chats_of(self, user: int) -> list[int]:
         """Where a user is typing now."""
-        return [chat for chat, typist in self._until if typist == user]
+        return [chat for chat, place in self._places.get(user, {}).items() if place.typing]
 
-    @property
-    def next_silence(self) -> float:
-        """When the next typist falls silent; infinity while nobody types."""
-        return next(iter(self._until.values()), float("inf"))
-
-    def fallen_silent(self, now: float) -> list[tuple[int, int]]:
-        """Take out who has said nothing for `SILENCE` seconds: (chat, user)."""
-        silent = []
-        for place, until in self._until.items():
-            if until > now:
-                break
-            silent.append(place)
-        for place in silent:
-            del self._until[place]
-        return silent
+    def due(self, now: float) -> list[tuple[int, int, bool]]:
+        """Take out what is to be told now: (chat, user, whether they stopped), and forget what is over."""
+        told = []
+        for user, places in list(self._places.items()):
+            for chat, place in list(places.items()):
+                if place.until <= now:
+                    if place.shown:
+                        told.append((chat, user, True))
+                    del places[chat]
+                elif place.typing and not place.shown and place.tell(now):
+                    told.append((chat, user, False))
+            if not places:
+                del self._places[user]
+        return told
 
     def __bool__(self) -> bool:
-        return bool(self._until)
+        return bool(self._places)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._places.values()))
+
+
+def _make_room(places: dict[int, _Place], now: float) -> bool:
+    """Forget a place where nobody types and of which nothing was told of late."""
+    for chat, place in places.items():
+        if not place.typing and place.until <= now:
+            del places[chat]
+            return True
+    return False

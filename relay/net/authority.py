@@ -1,18 +1,22 @@
 """A certificate authority of the relay's own, and the relay's certificate by it: TLS where there is no internet.
 
-Touches one directory. cryptography is loaded when something is made; checking and serving need none of it.
+Touches one directory, and beside it what replaces it and what it replaced. cryptography is loaded when something is
+made; checking and serving need none of it.
 """
 
 import datetime as dt
+import fcntl
 import ipaddress
 import os
 import re
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from relay.net.names import canonical, is_address
+from relay.store import replacing, scratch
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -111,12 +115,29 @@ class Authority:
         """Whether there is one."""
         return self.certificate.exists() and self.leaf.exists() and self.leaf_key.exists()
 
-    def make(self, names: Sequence[str], now: dt.datetime) -> None:
-        """Make an authority, and a certificate by it.
+    @property
+    def _plan(self) -> replacing.Plan:
+        name = self.directory.name
+        return replacing.Plan(f"{name}.replacing", (name,), f"{name}-before-")
+
+    @property
+    def fits(self) -> bool:
+        """Whether the key is the certificate's: they are two files, and a crash may come between them."""
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.leaf, self.leaf_key)
+        except ssl.SSLError:
+            return False
+        return True
+
+    def make(self, names: Sequence[str], now: dt.datetime) -> Path | None:
+        """Make an authority, and a certificate by it. One that was there is kept beside it.
 
         Args:
             names: names and addresses of the relay.
             now: the time.
+
+        Returns:
+            Where the former authority is kept; None where there was none.
 
         Raises:
             CannotMake: cryptography is missing, or one of the names is none.
@@ -135,10 +156,47 @@ class Authority:
             .add_extension(_constraints(x509, names), critical=True)
             .sign(key, hashes.SHA256())
         )
-        self.directory.mkdir(mode=0o750, parents=True, exist_ok=True)
-        _write(self.directory / AUTHORITY_KEY, _private(key), 0o600)
-        _write(self.certificate, _public(certificate), 0o644)
-        self.issue(names, now)
+        # All of it at once: a key that does not fit its certificate could vouch for nothing that devices trust.
+        parent = self.directory.parent
+        parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        with self.alone(), scratch.folder(parent, "tls") as here:
+            new = Authority(here / self.directory.name)
+            new.directory.mkdir(mode=0o750)
+            scratch.write(new.directory / AUTHORITY_KEY, _private(key), 0o600)
+            scratch.write(new.certificate, _public(certificate), 0o644)
+            new.issue(names, now)
+            return replacing.commit(parent, here, self._plan)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep others from making anything meanwhile, and finish what one that was killed had begun.
+
+        Raises:
+            OSError: the directory cannot be written.
+        """
+        parent = self.directory.parent
+        descriptor = os.open(parent / f"{self.directory.name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            replacing.finish(parent, self._plan)
+            for place in (parent, self.directory):
+                scratch.sweep(place)
+            for name in (AUTHORITY, AUTHORITY_KEY, LEAF, LEAF_KEY):
+                # As earlier relays called what they were writing.
+                (self.directory / f".{name}").unlink(missing_ok=True)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def settle(self) -> None:
+        """Finish what one that was killed had begun; does nothing where there is nothing to do.
+
+        Raises:
+            OSError: it cannot be finished.
+        """
+        if replacing.is_committed(self.directory.parent, self._plan) or scratch.leftovers(self.directory):
+            with self.alone():
+                pass
 
     def issue(self, names: Sequence[str], now: dt.datetime) -> None:
         """Make the relay's certificate anew.
@@ -173,10 +231,9 @@ class Authority:
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key()), critical=False)
             .sign(signing, hashes.SHA256())
         )
-        # The key first: a crash between the two leaves a pair that does not fit, which `there` cannot see, so both
-        # are in the one file that is loaded.
-        _write(self.leaf_key, _private(key), 0o600)
-        _write(self.leaf, _public(certificate) + _public(authority), 0o644)
+        # A crash between the two leaves a pair that does not fit, which `fits` sees: it is made anew then.
+        scratch.write(self.leaf_key, _private(key), 0o600)
+        scratch.write(self.leaf, _public(certificate) + _public(authority), 0o644)
 
     def permitted(self, names: Sequence[str]) -> list[str]:
         """Those of some names that the authority may vouch for.
@@ -283,16 +340,3 @@ def _public(certificate: "x509.Certificate") -> bytes:
     from cryptography.hazmat.primitives import serialization
 
     return certificate.public_bytes(serialization.Encoding.PEM)
-
-
-def _write(path: Path, content: bytes, mode: int) -> None:
-    """Put a file in place whole, never readable by more than it should be."""
-    part = path.with_name(f".{path.name}")
-    part.unlink(missing_ok=True)
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with open(descriptor, "wb") as file:  # noqa: PTH123 - it is a descriptor
-        os.fchmod(descriptor, mode)
-        file.write(content)
-        file.flush()
-        os.fsync(descriptor)
-    part.replace(path)

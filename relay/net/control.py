@@ -10,6 +10,7 @@ import logging
 import os
 import pwd
 import socket
+import sqlite3
 import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -121,7 +122,30 @@ async def answer(admin: Admin, clock: Clock, line: bytes, send: Send, peer: Peer
 
         return codec.response(request_id, clock(), await admin.handle(name, payload, item))
     except RelayError as error:
+        if error.error.code == "storage_full" and error.error.quota is None:
+            error = _full(admin)
         return codec.refusal(request_id, clock(), error.error)
+    except sqlite3.Error as error:
+        return codec.refusal(request_id, clock(), _store_failed(admin, error).error)
+
+
+def _full(admin: Admin) -> RelayError:
+    """Say to an admin what is full and what frees it."""
+    return RelayError(
+        "storage_full",
+        f"the disk of {admin.data} is full, and nothing was changed: let old messages go (`relay prune`, which has"
+        " room set aside for it), or move other files away from that disk",
+    )
+
+
+def _store_failed(admin: Admin, error: sqlite3.Error) -> RelayError:
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        return _full(admin)
+    logger.error("an admin's request failed: %s (%s)", error, getattr(error, "sqlite_errorname", "?"))
+    return RelayError(
+        "unavailable",
+        f"the store in {admin.data} cannot be read or written ({error}): `relay doctor` looks for the cause",
+    )
 
 
 def _payload(request: Request) -> msgspec.Struct:

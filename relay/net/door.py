@@ -31,6 +31,7 @@ from relay.net.transport import Transport
 from relay.net.trust_page import TrustPage
 from relay.net.visitor import Visitor
 from relay.protocol.errors import RelayError
+from relay.protocol.schema import VERSIONS
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +66,8 @@ class Entrance(NamedTuple):
     """What is still to be sent before the first frame."""
     rest: bytes
     """What came after the request."""
+    version: int = 1
+    """Of the protocol, that the client speaks."""
 
 
 class Door:
@@ -93,13 +96,13 @@ class Door:
             "/metrics": {"GET": self._metrics.show},
         }
 
-    async def serve(self, transport: Transport, *, secure: bool, full: Callable[[], bool]) -> Entrance | None:
+    async def serve(self, transport: Transport, *, secure: bool, full: Callable[[int], str | None]) -> Entrance | None:
         """Answer one connection's requests until it ends or becomes a WebSocket.
 
         Args:
             transport: the connection.
             secure: whether it is TLS.
-            full: tells whether there is no room for another WebSocket.
+            full: says why a user may have no further WebSocket just now, where that is so.
 
         Raises:
             OSError, trio.BrokenResourceError: the connection broke.
@@ -114,7 +117,7 @@ class Door:
                 visitor = self._visitor(request, secure=secure)
                 self._check_secure(request, visitor)
                 if request.path == "/ws":
-                    return self._admit(connection, request, visitor, full=full())
+                    return self._admit(connection, request, visitor, full=full)
                 answer = await self._answer(request, visitor)
             except Gone:
                 return None
@@ -209,20 +212,23 @@ class Door:
         return self._pages.answer(request)
 
     async def _health(self, _request: Request, _visitor: Visitor) -> Answer:
-        if self._relay.log.failing:
+        if not self._relay.log.writable:
             raise Refused(503, "unavailable", "the relay cannot write to its store; its log says why")
         return json_answer({"status": "ok"})
 
     # WebSockets.
 
     @staticmethod
-    def _admit(connection: Connection, request: Request, visitor: Visitor, *, full: bool) -> Entrance:
+    def _admit(
+        connection: Connection, request: Request, visitor: Visitor, *, full: Callable[[int], str | None]
+    ) -> Entrance:
         connection.reusable = False
         if visitor.who is None:
             raise visitor.stranger()
-        if full:
-            raise Refused(503, "unavailable", "too many connections: try again later", (b"Retry-After", b"5"))
-        return Entrance(*visitor.who, since(request), accept(request), connection.rest)
+        why = full(visitor.user)
+        if why is not None:
+            raise Refused(503, "unavailable", f"{why}: try again later", (b"Retry-After", b"5"))
+        return Entrance(*visitor.who, since(request), accept(request), connection.rest, version(request))
 
 
 def accept(request: Request) -> bytes:
@@ -246,6 +252,18 @@ def since(request: Request) -> int | None:
     """The last event id that a client says it has (`/ws?after=23`), so that it need not be told again."""
     values = request.query.get("after")
     return int(values[0][:18]) if values and values[0].isascii() and values[0].isdigit() else None
+
+
+def version(request: Request) -> int:
+    """The version of the protocol that a client asks for (`/ws?v=2`).
+
+    Raises:
+        Refused: there is none such.
+    """
+    asked = request.query.get("v", ["1"])[0]
+    if asked not in VERSIONS:
+        raise Refused(400, "bad_request", f"v: {asked[:16]!r} is none of the protocol's versions {', '.join(VERSIONS)}")
+    return int(asked)
 
 
 def _date() -> bytes:

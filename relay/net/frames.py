@@ -102,18 +102,32 @@ class Decoder:
 
     Attributes:
         violation: what the client did wrong, if it did; nothing is decoded after it.
+        fragments: how many frames came that were not the last of their message.
     """
 
-    __slots__ = ("_buffer", "_closed", "_fragments", "_limit", "_needed", "violation")
+    __slots__ = ("_buffer", "_closed", "_fragments", "_limit", "_needed", "fragments", "violation")
 
     def __init__(self, *, limit: int) -> None:
         """Make a decoder for messages of at most `limit` bytes, all fragments of a message together."""
         self.violation: Violation | None = None
+        self.fragments = 0
         self._limit = limit
         self._closed = False
         self._fragments: _Fragments | None = None
         self._buffer: bytearray | None = None  # the beginning of a frame
         self._needed = 0  # the length of that buffer at which there is something more to learn from it
+
+    @property
+    def held(self) -> int:
+        """How many bytes of an unfinished message are kept."""
+        buffer, fragments = self._buffer, self._fragments
+        size = 0 if buffer is None else len(buffer)
+        return size if fragments is None else size + len(fragments.payload)
+
+    def stop(self) -> None:
+        """Decode nothing more, and let go of what is kept."""
+        self._closed = True
+        self._buffer = self._fragments = None
 
     def feed(self, data: bytes) -> list[tuple[int, bytes]]:
         """Take the bytes of one read; return the messages and control frames they complete, in order.
@@ -250,6 +264,7 @@ class Decoder:
             messages.append((fragments.opcode, bytes(fragments.payload)))
             self._fragments = None
         else:
+            self.fragments += 1
             self._fragments = fragments
 
 

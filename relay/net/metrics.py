@@ -64,7 +64,7 @@ class Metrics:
                 sum(user.stored for user in relay.state.users.values()),
             ),
             ("relay_http_waiting", "Connections that wait for a request.", len(self._lobby)),
-            ("relay_store_failing", "1 while the store cannot be written.", int(relay.log.failing)),
+            ("relay_store_failing", "1 while the store cannot be written.", int(not relay.log.writable)),
             ("relay_last_event", "The id of the last event in the log.", relay.state.seq),
         ):
             yield GaugeMetricFamily(name, meaning, value)

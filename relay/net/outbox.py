@@ -14,8 +14,8 @@ BYTES = 262_144
 """Bytes that may wait before events are no longer put in."""
 FRAMES = 1_024
 """Frames that may wait likewise."""
-HARD_BYTES = 4 * BYTES
-"""Bytes from which on nothing more is read from the peer either: it asks and does not listen."""
+HARD_BYTES = BYTES
+"""Bytes from which on none of its requests is taken up either: it asks and does not listen."""
 STUCK = 30.0
 """Seconds without any progress after which a peer counts as stuck (PROTOCOL.md, section 7)."""
 WRITE = 131_072
@@ -26,6 +26,7 @@ class Outbox:
     """The frames that wait for one connection: the `Outlet` of its subscriber."""
 
     __slots__ = (
+        "_advanced",
         "_drained",
         "_draining",
         "_ended",
@@ -38,10 +39,25 @@ class Outbox:
         "_transport",
     )
 
-    def __init__(self, transport: Transport, nursery: trio.Nursery, stuck: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        nursery: trio.Nursery,
+        stuck: Callable[[], None],
+        advanced: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Begin empty.
+
+        Args:
+            transport: takes the bytes.
+            nursery: where the task runs that drains.
+            stuck: called when the peer has taken nothing for too long.
+            advanced: called when something that had to wait has gone out.
+        """
         self._transport = transport
         self._nursery = nursery
         self._stuck = stuck
+        self._advanced = advanced
         self._frames: list[bytes] = []
         self._size = 0
         self._draining = False
@@ -57,7 +73,10 @@ class Outbox:
 
     @property
     def full(self) -> bool:
-        """See `Outlet`: whether it is time to stop putting events in."""
+        """See `Outlet`: whether it is time to stop putting events in. What can go out is sent first."""
+        if self._size < BYTES and len(self._frames) < FRAMES:
+            return False
+        self.flush()
         return self._draining and (self._size >= BYTES or len(self._frames) >= FRAMES)
 
     @property
@@ -79,6 +98,8 @@ class Outbox:
     def end(self) -> None:
         """Give up what waits: the connection is gone."""
         self._shut = self._ended = True
+        self._frames.clear()
+        self._size = 0
 
     def flush(self) -> None:
         """Send what waits without waiting; what does not go is drained by a task."""
@@ -106,7 +127,7 @@ class Outbox:
 
     async def _drain(self) -> None:
         while self._frames:
-            data = self._take()
+            data = memoryview(self._take())
             while data:
                 sent = 0
                 with trio.move_on_after(STUCK) as patience:
@@ -117,8 +138,11 @@ class Outbox:
                 if patience.cancelled_caught:
                     self._stuck()
                     return
+                if self._ended:
+                    return
                 self._size -= sent
                 data = data[sent:]
+                self._advanced()
         self._draining = False
         if self._drained is not None:
             self._drained.set()

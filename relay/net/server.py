@@ -7,10 +7,13 @@ import errno
 import logging
 import socket
 import ssl
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import trio
 
+from relay.core.limits import RateLimit
 from relay.core.relay import Relay
 from relay.net import frames
 from relay.net.door import Door, Entrance
@@ -20,12 +23,17 @@ from relay.net.readiness import Readiness
 from relay.net.session import BROKEN, SERVER_RESTARTING, Session
 from relay.net.tls import CLIENT_HELLO, HANDSHAKE_SECONDS, Certificates
 from relay.net.transport import SocketTransport, StreamTransport, Transport, peer_of
+from relay.settings import Limits
 
 logger = logging.getLogger(__name__)
 
 BACKLOG = 1_024
 PAUSE = 0.2
 """Seconds to wait when there are no file descriptors left."""
+TICK = 0.2
+"""Seconds between two looks at what is to be told later."""
+CONNECTS_PER_SECOND, CONNECTS_AT_ONCE = 10.0, 64
+"""How often one user may connect: each connection is replayed to and told who is online."""
 STOP = 5.0
 """Seconds within which everything is over once a stop was asked for."""
 AT_THE_DOOR = 1.0
@@ -69,6 +77,9 @@ class Server:
         self.readiness = Readiness()
         self.liveness = Liveness()
         self.sessions: set[Session] = set()
+        self._connections: Counter[int] = Counter()
+        """WebSockets by user: those that begin, too."""
+        self._connecting = RateLimit(Limits(requests_per_second=CONNECTS_PER_SECOND, burst=CONNECTS_AT_ONCE))
         self._listening = trio.CancelScope()
         self._stopping = False
         self._at_the_door = 0
@@ -89,7 +100,7 @@ class Server:
                 self.door.listened_on = frozenset(str(listener.getsockname()[0]) for listener in listeners)
                 nursery.start_soon(self._certificates.keep_fresh)
             nursery.start_soon(self.liveness.run)
-            nursery.start_soon(self._silence)
+            nursery.start_soon(self._tell_later)
             await nursery.start(self.relay.files.run)
             async with trio.open_nursery() as connections:
                 with self._listening:
@@ -111,7 +122,7 @@ class Server:
         self._listening.cancel()
 
     async def _farewell(self) -> None:
-        self.relay.log.stop()
+        self.relay.stop()
         await self.relay.log.stopped.wait()
         self.relay.hub.flush()
         for session in list(self.sessions):
@@ -201,54 +212,73 @@ class Server:
 
     async def serve(self, transport: Transport, *, secure: bool = False) -> None:
         """Serve one connection, whatever it turns out to be. Its failure is its own."""
+        entrance = position = None
         try:
-            self._at_the_door += 1
-            try:
-                session = await self._enter(transport, secure=secure)
-            finally:
-                self._at_the_door -= 1
-                if self._stopping and not self._at_the_door:
-                    self._door_empty.set()
-            if session is not None:
-                await self._converse(transport, *session)
+            with self._at_door():
+                entrance = await self.door.serve(transport, secure=secure, full=self._full)
+                if entrance is not None:
+                    # Counted before anything is waited for, so that no others slip in meanwhile.
+                    self._connections[entrance.user] += 1
+                    position = await self._enter(transport, entrance)
+            if entrance is not None and position is not None:
+                await self._converse(transport, entrance, position)
         except BROKEN:
             return
         except Exception:
             logger.exception("a connection failed before it was one; the relay goes on")
+        finally:
+            if entrance is not None:
+                self._connections[entrance.user] -= 1
+                if not self._connections[entrance.user]:
+                    del self._connections[entrance.user]
 
-    def _full(self) -> bool:
-        return len(self.sessions) >= self._limits.connections or self._stopping
+    @contextmanager
+    def _at_door(self) -> Iterator[None]:
+        self._at_the_door += 1
+        try:
+            yield
+        finally:
+            self._at_the_door -= 1
+            if self._stopping and not self._at_the_door:
+                self._door_empty.set()
+
+    def _full(self, user: int) -> str | None:
+        """Why a user may have no further WebSocket just now, where that is so."""
+        if self._stopping or self._connections.total() >= self._limits.connections:
+            return "too many connections"
+        if self._connections[user] >= self._limits.connections_per_user:
+            return f"you have {self._connections[user]} connections already"
+        if self._limits.requests_per_second and self._connecting.take(user, trio.current_time()):
+            return "you connect too often"
+        return None
 
     async def _converse(self, transport: Transport, entrance: Entrance, position: int) -> None:
         session = Session(transport, self.relay.service, self.liveness)
         self.sessions.add(session)
         try:
-            await session.run(entrance.user, entrance.device, position, entrance.rest)
+            await session.run(entrance.user, entrance.device, position, entrance.rest, entrance.version)
         finally:
             self.sessions.discard(session)
             if self._stopping and not self.sessions:
                 self._last_left.set()
 
-    async def _enter(self, transport: Transport, *, secure: bool) -> tuple[Entrance, int] | None:
-        """Answer requests; give a WebSocket that may begin, and where its events start."""
-        entrance = await self.door.serve(transport, secure=secure, full=self._full)
-        if entrance is None:
-            return None
+    async def _enter(self, transport: Transport, entrance: Entrance) -> int | None:
+        """Let a WebSocket begin; gives where its events start, None where the relay stops."""
         position = await self.relay.service.position(entrance.user, entrance.device, entrance.since)
         await _send(transport, entrance.answer)
         if self._stopping:
             await _send(transport, frames.encode_close(SERVER_RESTARTING, RESTARTS))
             transport.end()
             return None
-        return entrance, position
+        return position
 
-    async def _silence(self) -> None:
-        """Let typists fall silent in time."""
+    async def _tell_later(self) -> None:
+        """Have told in time what the hub tells later than it happens."""
         hub = self.relay.hub
         while True:
-            due = min(hub.typing.next_silence, trio.current_time() + 1.0)
-            await trio.sleep_until(due)
-            hub.silence(trio.current_time())
+            await hub.pending.wait()
+            await trio.sleep(TICK)
+            hub.tick(trio.current_time())
             hub.flush()
 
 

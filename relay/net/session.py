@@ -7,11 +7,13 @@ here ends this connection only.
 import logging
 import sqlite3
 from collections import deque
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Coroutine, Iterator
+from typing import Any
 
 import trio
 
 from relay.core.service import Service
+from relay.core.share import UNANSWERED
 from relay.core.subscriber import Subscriber
 from relay.net import frames
 from relay.net.liveness import Liveness
@@ -30,6 +32,10 @@ AHEAD = 1_024
 after no more than these."""
 ACKNOWLEDGING = 1.0
 """Seconds without an acknowledgement after which nobody waits for them any more."""
+SLICE = 256
+"""Messages of one read that are handled before others have their turn."""
+FRAME_BYTES = 256
+"""Bytes of a read that count as one more frame of those that a client may send."""
 FAREWELL = 2.0
 """Seconds that a peer has for its half of the closing handshake."""
 
@@ -60,10 +66,13 @@ class Session:
         "_closing",
         "_decoder",
         "_ended",
+        "_fragments",
+        "_held",
         "_liveness",
         "_nursery",
         "_outbox",
         "_service",
+        "_share",
         "_subscriber",
         "_transport",
         "heard",
@@ -74,6 +83,8 @@ class Session:
         self._service = service
         self._liveness = liveness
         self._decoder = frames.Decoder(limit=service.settings.limits.frame_bytes)
+        self._fragments = 0
+        self._held = 0  # bytes of an unfinished message, as the user's share knows
         self._abuse: deque[float] | None = None
         self._acknowledged = trio.Event()
         self._acknowledges = True
@@ -84,7 +95,7 @@ class Session:
         self.heard = trio.current_time()
         """When bytes last came from the peer, trio's time."""
 
-    async def run(self, user: int, device: int, position: int, received: bytes) -> None:
+    async def run(self, user: int, device: int, position: int, received: bytes, version: int = 1) -> None:
         """Serve the connection until it ends.
 
         Args:
@@ -92,12 +103,18 @@ class Session:
             device: from which device.
             position: the last event id that the device has.
             received: what came after the handshake in the same read.
+            version: of the protocol, that the client speaks.
         """
+        with self._service.shares.of(user, self) as share:
+            self._share = share
+            await self._serve(user, device, position, received, version)
+
+    async def _serve(self, user: int, device: int, position: int, received: bytes, version: int) -> None:
         hub = self._service.hub
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            self._outbox = Outbox(self._transport, nursery, self._stuck)
-            subscriber = Subscriber(hub.next_number(), user, device, self._outbox, self, position)
+            self._outbox = Outbox(self._transport, nursery, self._stuck, self._share.went_out)
+            subscriber = Subscriber(hub.next_number(), user, device, self._outbox, self, position, version, self._share)
             self._subscriber = subscriber
             hub.arrive(subscriber)
             self._liveness.watch(self)
@@ -129,31 +146,81 @@ class Session:
 
     def _take_read(self, data: bytes) -> Awaitable[None] | None:
         """Handle all messages of a read; give what is still to be awaited."""
-        self.heard = trio.current_time()
-        self._service.log.note_read(len(data))
-        messages = iter(self._decoder.feed(data))
-        for opcode, payload in messages:
+        now = self.heard = trio.current_time()
+        service, decoder, outbox, share = self._service, self._decoder, self._outbox, self._share
+        service.log.note_read(len(data))
+        messages = decoder.feed(data)
+        if decoder.held != self._held:
+            self._hold(decoder.held)
+        count = len(messages) + decoder.fragments - self._fragments + len(data) // FRAME_BYTES
+        self._fragments = decoder.fragments
+        pause = service.pace.charge(self._subscriber.user, now, count)
+        rest = iter(messages)
+        if pause or len(messages) > SLICE:
+            return self._take_rest(None, rest, pause)
+        for opcode, payload in rest:
             waiting = self._take(opcode, payload)
-            if waiting is not None:
-                return self._take_rest(waiting, messages)
+            if waiting is not None or outbox.overflowing or share.unanswered >= UNANSWERED:
+                return self._take_rest(waiting, rest)
         return self._end_read()
 
-    async def _take_rest(self, waiting: Awaitable[None], messages: Iterator[tuple[int, bytes]]) -> None:
-        """Go on with a read of which a message asked for something that takes its time: answers come in order."""
-        self._service.hub.flush()
+    async def _take_rest(
+        self, waiting: Coroutine[Any, Any, None] | None, messages: Iterator[tuple[int, bytes]], pause: float = 0.0
+    ) -> None:
+        """Go on with a read that cannot be handled at once: answers come in order.
+
+        Args:
+            waiting: what the last message asked for, which takes its time.
+            messages: those that follow.
+            pause: seconds to wait first, since the client sends too much.
+        """
         self._answering = True
-        await waiting
-        for opcode, payload in messages:
+        if waiting is not None:
+            await self._in_turn(waiting)
+        if pause:
+            await trio.sleep(pause)
+        for count, (opcode, payload) in enumerate(messages, 1):
+            if self._outbox.overflowing or self._share.unanswered >= UNANSWERED:
+                await self._hold_back()
             more = self._take(opcode, payload)
             if more is not None:
+                await self._in_turn(more)
+            elif count % SLICE == 0:
                 self._service.hub.flush()
-                await more
+                await trio.lowlevel.checkpoint()
         # Signs of life that came meanwhile lie in the socket still.
         self.heard = trio.current_time()
         self._answering = False
         held_back = self._end_read()
         if held_back is not None:
             await held_back
+
+    async def _in_turn(self, waiting: Coroutine[Any, Any, None]) -> None:
+        """Await an answer when the user has room for it and no other one of theirs is being made."""
+        self._service.hub.flush()
+        try:
+            async with self._share.turn:
+                await self._share.room()
+                await waiting
+        finally:
+            waiting.close()
+
+    def _hold(self, size: int) -> None:
+        """Tell the user's share how much of an unfinished message is here."""
+        self._held = size
+        self._service.shares.hold(self._share, self, size)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """See `Holder`."""
+        return self._outbox.waiting[0]
+
+    def let_go(self) -> None:
+        """See `Holder`."""
+        self._held = 0
+        self._decoder.stop()
+        logger.info("closing %s (%d): it holds too much of unfinished messages", self._transport.peer, TRY_AGAIN)
+        self.close(TRY_AGAIN, "too many unfinished messages at once")
 
     def _end_read(self) -> Awaitable[None] | None:
         """Do once what all messages of a read ask for; give what is to be waited for where there is too much."""
@@ -164,16 +231,22 @@ class Session:
         if violation is not None:
             self.close(violation.code, violation.reason)
         service.hub.flush()
-        return self._hold_back() if service.log.full or self._outbox.overflowing else None
+        if service.log.full or self._outbox.overflowing or self._share.unanswered >= UNANSWERED:
+            return self._hold_back()
+        return None
 
     async def _hold_back(self) -> None:
-        """Read no more from the peer before there is room for it."""
+        """Take nothing more from the peer before there is room for it."""
+        before, self._answering = self._answering, True
+        self._service.hub.flush()
         await self._service.log.room()
         if self._outbox.overflowing:
             await self._outbox.drained()
+        await self._share.room()
+        self._answering = before
         self.heard = trio.current_time()
 
-    def _take(self, opcode: int, payload: bytes) -> Awaitable[None] | None:
+    def _take(self, opcode: int, payload: bytes) -> Coroutine[Any, Any, None] | None:
         """Handle one message; give what is still to be awaited."""
         if self._closing:
             if opcode == frames.CLOSE:
@@ -266,6 +339,7 @@ class Session:
                 if hub.rejoin(subscriber):
                     break
                 hub.flush()
+                await self._share.room()
                 await self._service.replay_page(subscriber)
                 hub.flush()
                 await self._taken_in()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import trio
 
+from relay.core.clock import Clock, wall_clock
 from relay.net import authority
 from relay.net.authority import Authority, CannotMake
 from relay.net.names import addresses, canonical, hostnames
@@ -32,19 +33,24 @@ def all_names(settings: Tls, listener: socket.socket | None = None) -> list[str]
 class Certificates:
     """The certificate in use."""
 
-    def __init__(self, data: Path, settings: Tls, listener: socket.socket | None = None) -> None:
+    def __init__(
+        self, data: Path, settings: Tls, listener: socket.socket | None = None, clock: Clock = wall_clock
+    ) -> None:
         """Load it.
 
         Args:
             data: the data directory.
             settings: which certificate.
             listener: see `names.lan_address`.
+            clock: gives a time that is not in the future, Unix milliseconds.
 
         Raises:
             CannotMake: there is none, or it cannot be used.
+            OSError: what one that was killed had begun cannot be finished.
         """
         self._settings = settings
         self._listener = listener
+        self._clock = clock
         self.authority = Authority(data / FOLDER)
         self.own = not settings.certificate
         """Whether it is by the relay's own authority."""
@@ -53,6 +59,8 @@ class Certificates:
             if self.own
             else (Path(settings.certificate), Path(settings.key or settings.certificate))
         )
+        if self.own:
+            self.authority.settle()
         if self.own and not self.authority.there:
             raise CannotMake("there is no certificate yet: run `relay tls init` first, or name one as tls.certificate")
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -76,11 +84,15 @@ class Certificates:
 
     def _renew(self) -> None:
         """Make the relay's certificate anew where it ends soon or the machine has another address."""
-        now = dt.datetime.now(dt.UTC)
+        now = dt.datetime.fromtimestamp(self._clock() / 1_000, dt.UTC)
         names = all_names(self._settings, self._listener)
         try:
-            if self.authority.due(names, now) and self.authority.due(names := self.authority.permitted(names), now):
-                self.authority.issue(names, now)
+            fits = self.authority.fits
+            if fits and not self.authority.due(names, now):
+                return
+            if self.authority.due(names := self.authority.permitted(names), now) or not fits:
+                with self.authority.alone():
+                    self.authority.issue(names, now)
                 logger.info("made a new certificate for %s", ", ".join(names))
         except CannotMake as error:
             logger.warning("cannot renew the certificate: %s", error)

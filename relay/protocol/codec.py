@@ -4,7 +4,7 @@ Knows the wire types and msgspec, nothing else.
 """
 
 import re
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -179,19 +179,23 @@ def event(name: str, timestamp: int, payload: object, event_id: int | None = Non
     return encode(Told(id=event_id, timestamp=timestamp, event_type=name, payload=payload))
 
 
-def response(
-    request_id: str | int, timestamp: int, payload: object, *, more: bool | None = None, after: str | None = None
-) -> bytes:
-    """Encode the answer to a request.
+class Page(NamedTuple):
+    """A payload that is a page: whether it is the last, and where the next one begins.
 
-    Args:
-        request_id: the request's own.
-        timestamp: now, Unix milliseconds.
-        payload: the answer.
-        more: true where it is a page and not the last.
-        after: what asks for the next page.
+    Without a `next` whoever asks knows by what the page holds.
     """
-    return encode(Answer(id=request_id, timestamp=timestamp, payload=payload, more=more, next=after))
+
+    payload: object
+    next: str | None
+    more: bool = False
+
+
+def response(request_id: str | int, timestamp: int, payload: object) -> bytes:
+    """Encode the answer to a request."""
+    if type(payload) is Page:
+        more = True if payload.more or payload.next is not None else None
+        return encode(Answer(id=request_id, timestamp=timestamp, payload=payload.payload, more=more, next=payload.next))
+    return encode(Answer(id=request_id, timestamp=timestamp, payload=payload))
 
 
 def refusal(request_id: str | int, timestamp: int, error: Error) -> bytes:

@@ -401,6 +401,20 @@ class Status(Wire, frozen=True, kw_only=True, omit_defaults=False):
     memory_bytes: int
     cpu: float
     """Share of one core."""
+    disk_full: bool = False
+    """Whether people can only read, since the disk has no more room than is set aside."""
+    reserve_bytes: int = 0
+    """What is set aside on the disk."""
+    clock_ahead: float = 0.0
+    """Seconds that the machine's clock is ahead of the relay's time while nothing vouches for it, else 0."""
+    log_ahead: float = 0.0
+    """Seconds that the log's last time is ahead of the machine's clock, where that is more than an hour, else 0."""
+
+
+class ClockTrusted(Wire, frozen=True, kw_only=True):
+    """`relay clock trust`: the log's time is the machine's, this one, from now on."""
+
+    timestamp: Timestamp
 
 
 class Lent(Wire, frozen=True, kw_only=True):
@@ -450,6 +464,7 @@ CONTROL: dict[str, RequestType] = {
     "chat.remove": RequestType(ChatUsers, ChatInfo),
     "chat.delete": RequestType(OneChat, Empty),
     "prune": RequestType(Prune, Pruned),
+    "clock.trust": RequestType(Empty, ClockTrusted),
     "config.show": RequestType(Empty, list[SettingInfo]),
     "status.show": RequestType(Empty, Status),
     "say": RequestType(Say, Accepted),

@@ -39,15 +39,15 @@ class Ack(Wire, frozen=True, kw_only=True, tag_field="type", tag="ack"):
 class Response(Wire, frozen=True, kw_only=True, tag_field="type", tag="response"):
     """The relay's one answer to a request: `payload`, or `error` in its place.
 
-    Where the payload is a page, `more` says that it is not the last; `next` asks for the one after it.
+    `more` says that there is more than this page holds; `next` is where the next page begins.
     """
 
     id: str | int
     timestamp: Timestamp
     payload: msgspec.Raw = msgspec.field(default_factory=_empty)
-    error: Error | None = None
     more: bool | None = None
     next: str | None = None
+    error: Error | None = None
 
 
 class Answer(Wire, frozen=True, kw_only=True, tag_field="type", tag="response"):

@@ -25,14 +25,19 @@ class Error(Wire, frozen=True, kw_only=True):
     code: ErrorCode
     message: str
     retry_after: int | None = None
+    quota: int | None = None
+    """With `storage_full`: the bytes that this user may store in all. It is their own room that is used up; without
+    it the relay's disk is full."""
 
 
 class RelayError(Exception):
     """What a request may be answered with in place of its payload."""
 
-    def __init__(self, code: ErrorCode, message: str, *, retry_after: int | None = None) -> None:
+    def __init__(
+        self, code: ErrorCode, message: str, *, retry_after: int | None = None, quota: int | None = None
+    ) -> None:
         super().__init__(message)
-        self.error = Error(code=code, message=message, retry_after=retry_after)
+        self.error = Error(code=code, message=message, retry_after=retry_after, quota=quota)
 
     @classmethod
     def bad_field(cls, field: str, what: str) -> Self:
@@ -70,9 +75,19 @@ class RelayError(Exception):
         return cls("rate_limited", f"too many requests: try again in {retry_after} ms", retry_after=retry_after)
 
     @classmethod
+    def too_many_groups(cls, most: int, retry_after: int) -> Self:
+        """Somebody made as many groups as one may in a day."""
+        return cls("rate_limited", f"you may make {most} groups a day: try again later", retry_after=retry_after)
+
+    @classmethod
     def storage_full(cls) -> Self:
         """The disk has no room left. Nothing was changed."""
         return cls("storage_full", "the relay's disk is full: nothing was saved, try again later")
+
+    @classmethod
+    def over_quota(cls, quota: int, what: str) -> Self:
+        """The user's own room is used up, in bytes; the disk may have plenty."""
+        return cls("storage_full", what, quota=quota)
 
     @classmethod
     def unavailable(cls) -> Self:

@@ -81,6 +81,22 @@ class Typing(Wire, frozen=True, kw_only=True):
     stop: bool | None = None
 
 
+class ChatChanged(Wire, frozen=True, kw_only=True):
+    """Version 2: a chat appeared in the recipient's list or changed there."""
+
+    item: ChatListItem
+
+
+class ChatGone(Wire, frozen=True, kw_only=True):
+    """Version 2: a chat is in the recipient's list no more."""
+
+    chat_id: Id
+
+
+class ChatsStale(Wire, frozen=True, kw_only=True):
+    """Version 2: more changed than is told one by one: the recipient asks for its list again."""
+
+
 ChatList = list[ChatListItem]
 """The payload of `chats`: the recipient's whole list, the latest first."""
 
@@ -106,10 +122,13 @@ SERVER_EVENTS: dict[str, type] = {
     "online": Online,
     "offline": Offline,
     "typing": Typing,
+    "chat": ChatChanged,
+    "chatGone": ChatGone,
+    "chatsStale": ChatsStale,
 }
 """Payload type by `eventType`."""
 
-DURABLE_EVENTS = frozenset({"new", "chats", "edit", "delete", "dlvrd", "read"})
+DURABLE_EVENTS = frozenset({"new", "chats", "edit", "delete", "dlvrd", "read", "chat", "chatGone", "chatsStale"})
 """Those that carry an id, are acknowledged and replayed (section 4)."""
 
 CLIENT_EVENTS: dict[str, type[Wire]] = {"typing": ClientTyping, "offline": ClientOffline}

@@ -74,6 +74,12 @@ class Nothing(Wire, frozen=True, kw_only=True):
     """An empty object."""
 
 
+class ChatsRequest(Wire, frozen=True, kw_only=True):
+    """The chat list; `after` is the `next` of the page before (version 2, which gets it in pages)."""
+
+    after: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+
+
 class UsersRequest(Wire, frozen=True, kw_only=True):
     """Look into the relay's directory; `after` is the last id of the page before, or its `next`."""
 
@@ -189,7 +195,7 @@ REQUESTS: dict[str, RequestType] = {
     "read": RequestType(Mark, Marked),
     "messages": RequestType(Messages, list[Message]),
     "chat": RequestType(OneChat, Chat),
-    "chats": RequestType(Nothing, list[ChatListItem]),
+    "chats": RequestType(ChatsRequest, list[ChatListItem]),
     "users": RequestType(UsersRequest, list[Profile]),
     "search": RequestType(Search, list[Message]),
     "createChat": RequestType(CreateChat, Chat),

@@ -9,6 +9,9 @@ from relay.protocol.envelopes import Ack, ClientEvent, ErrorFrame, Event, Reques
 from relay.protocol.events import CLIENT_EVENTS, DURABLE_EVENTS, SERVER_EVENTS
 from relay.protocol.requests import REQUESTS
 
+VERSIONS = ("1", "2")
+"""The protocol's versions; a client names the one it speaks when it connects (`/ws?v=2`)."""
+
 _REFERENCE = "#/components/schemas/{name}"
 
 

@@ -39,6 +39,7 @@ _TOTAL_CHANGES = Statement("SELECT total_changes()")
 _MERGE = Statement("INSERT INTO search (search, rank) VALUES ('merge', ?)")
 _MERGED = Statement("UPDATE unmerged SET texts = texts - ?")
 _VACUUM = Statement(f"PRAGMA incremental_vacuum({PAGES})")
+_SHRINK_LOG = Statement("PRAGMA wal_checkpoint(TRUNCATE)")
 _FREE = Statement("PRAGMA freelist_count")
 
 
@@ -114,6 +115,11 @@ async def merge(connection: Connection, *, begin: bool) -> bool:
 async def note_merged(connection: Connection, texts: int) -> None:
     """Note that of those that left the full-text index so many are in none of its segments any more."""
     await connection.execute(_MERGED, (texts,))
+
+
+async def shrink_log(connection: Connection) -> None:
+    """Bring the write-ahead log into the file and give its room back."""
+    await connection.execute(_SHRINK_LOG)
 
 
 async def give_back(connection: Connection) -> bool:

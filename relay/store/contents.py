@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from relay.store.scratch import sync
+
 INCOMING = "."
 """What the names of files begin with that are not whole yet; a backup leaves them out."""
 DIGEST = 64
@@ -63,6 +65,8 @@ class Contents:
         self.directory = directory
         self._arriving: Counter[str] = Counter()
         self._leaving: list[set[str]] = []
+        self._durable: set[Path] = set()
+        """Folders whose names this process has brought to disk: one that is there may be from before a crash."""
 
     def path(self, digest: str) -> Path:
         """Where a content is, or would be."""
@@ -74,7 +78,7 @@ class Contents:
         Raises:
             OSError: the directory cannot be written.
         """
-        self.directory.mkdir(mode=0o750, exist_ok=True)
+        self._make(self.directory)
         return Incoming(self.directory / f"{INCOMING}{secrets.token_hex(8)}")
 
     @contextmanager
@@ -110,11 +114,16 @@ class Contents:
             OSError: the disk is full, or broken.
         """
         path = self.path(digest)
-        if not path.parent.is_dir():
-            path.parent.mkdir(mode=0o750, exist_ok=True)
-            _sync(self.directory)
+        self._make(path.parent)
         incoming.path.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
+
+    def _make(self, folder: Path) -> None:
+        """Make a folder whose name is on disk."""
+        folder.mkdir(mode=0o750, exist_ok=True)
+        if folder not in self._durable:
+            sync(folder.parent)
+            self._durable.add(folder)
 
     def put_aside(self, digest: str) -> Path | None:
         """Take a content that nothing needs out of the way at once; None where it is needed after all, or gone.
@@ -148,11 +157,3 @@ class Contents:
         """Bytes that may still be written where contents are."""
         known = os.statvfs(self.directory if self.directory.is_dir() else self.directory.parent)
         return known.f_bavail * known.f_frsize
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

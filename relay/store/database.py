@@ -236,5 +236,5 @@ def identify(version: int, application: int, tables: int) -> None:
     if version > len(MIGRATIONS):
         raise NewerStore(
             f"this file was written by a newer relay (its version is {version}, this relay knows {len(MIGRATIONS)}):"
-            " install that relay again, or restore a backup that this one made"
+            " install that relay again, or restore a backup that this one made; `relay help upgrade` tells the way back"
         )

@@ -1,14 +1,23 @@
-"""A store of no bytes: whether a first start was interrupted, or everything that was in it is gone.
+"""A store that is missing or has no bytes: whether there was never one, or everything that was in it is gone.
 
-SQLite makes an empty file before it writes into it, so that a crash of the very first start leaves one. A
-file system that is mended after a power cut leaves one, too, and there the people must get to know of it.
+A start makes a new store only where nothing tells of another: a file system that is mended after a power cut, and a
+restore that an older relay left half done, leave a directory without a store, and people must get to know of it.
 """
 
 from pathlib import Path
 
 from relay.store.database import NotAStore
 
-TRACES = ("relay.db-wal", "relay-*-to-*", "relay.db.*", "files/*", "backups/*")
+TRACES = (
+    "relay.db-wal",
+    "relay-*-to-*",
+    "relay.db.*",
+    "relay.replacing/*",
+    "before-restore-*/*",
+    "files.*",
+    "files/*",
+    "backups/*",
+)
 """What is only there where a store was in use: its log, its copies, what people uploaded, its backups."""
 
 
@@ -22,26 +31,30 @@ def is_empty(store: Path) -> bool:
 
 
 def refuse(store: Path) -> None:
-    """Make sure that a file which may be written anew never held a store.
+    """Make sure that a file which may be made, or made anew, never held a store.
 
     Args:
         store: the file; it need not be there.
 
     Raises:
-        Emptied: it has no bytes, and what is beside it says that it had.
+        Emptied: it is missing or has no bytes, and what is beside it says that there was one.
     """
-    if not is_empty(store):
+    there = store.exists()
+    if there and not is_empty(store):
         return
     found = next((path for trace in TRACES for path in store.parent.glob(trace)), None)
     if found is not None:
-        raise Emptied(f"{store.name} is empty, but there was a store: {found.relative_to(store.parent)} is of it")
+        state = "empty" if there else "missing"
+        raise Emptied(f"{store.name} is {state}, but there was a store: {found.relative_to(store.parent)} is of it")
 
 
 def refuse_to_read(store: Path) -> None:
     """Make sure that a file which is read as a store has anything in it.
 
     Raises:
-        Emptied: it has no bytes.
+        Emptied: it has no bytes, or is missing where there was one.
     """
+    if not store.exists():
+        refuse(store)
     if is_empty(store):
         raise Emptied(f"{store.name} is empty")

@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 from pathlib import Path
 
+from relay.store import replacing
 from relay.store.database import NewerStore, NotAStore
 from relay.store.directory import is_read_only, may_not_use
 from relay.store.emptied import Emptied
@@ -33,7 +34,7 @@ def what_to_do(error: Exception, data: Path) -> str:
     if isinstance(error, Locked):
         return f"{error}: stop it first, or name another directory with --data"
     if isinstance(error, Emptied):
-        return f"the store in {data} is damaged ({error}): {RESTORE}"
+        return f"the store in {data} is damaged ({error}): {RESTORE}, or {_otherwise(data)}"
     if isinstance(error, NotAStore):
         return f"the store in {data} cannot be opened: {error}. Move it away, or name another directory with --data"
     if isinstance(error, sqlite3.Error) and is_damaged(error):
@@ -43,13 +44,20 @@ def what_to_do(error: Exception, data: Path) -> str:
     return f"the store in {data} cannot be opened: {error}"
 
 
+def _otherwise(data: Path) -> str:
+    """What helps beside a backup where the store is gone."""
+    if replacing.kept(data, replacing.STORE):
+        return "bring back the one that is kept there with `relay restore --undo`"
+    return "move all of it away to begin with an empty one"
+
+
 def _what_helps(data: Path) -> str:
     """What helps where a store that may be whole cannot be had now."""
     try:
         if is_read_only(data):
             return "mount its disk for writing"
         if not shutil.disk_usage(data).free:
-            return "its disk is full, make room there"
+            return "its disk is full, and what was set aside is spent: move other files away from it"
     except OSError:
         return "see whether its disk is there"
     if not os.access(data, os.W_OK | os.X_OK):

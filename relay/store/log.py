@@ -161,6 +161,10 @@ class Log:
         self._stopping = False
         self.failing = False
         """Whether the last write failed."""
+        self.disk_full = False
+        """Whether it failed because the disk is full."""
+        self.refuses: Callable[[Any], bool] | None = None
+        """While the disk lacks even the reserve: tells which commands are answered `storage_full` at once."""
 
     @property
     def full(self) -> bool:
@@ -188,6 +192,9 @@ class Log:
         """Have a command decided and written; its answer comes when it is on disk."""
         if self.stopped.is_set():
             answer(RelayError.unavailable())
+            return
+        if self.refuses is not None and self.refuses(command):
+            answer(RelayError.storage_full())
             return
         waiting = self._waiting
         if not waiting:
@@ -254,6 +261,15 @@ class Log:
         """Let `run` return once everything that waits is written."""
         self._stopping = True
         self._work.set()
+
+    def try_again(self) -> None:
+        """Take the store for one that can be written, until a write fails: something has changed."""
+        self.failing = False
+
+    @property
+    def writable(self) -> bool:
+        """Whether what people send is taken in, as far as the last write tells."""
+        return not self.failing and self.refuses is None
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Write, until stopped."""
@@ -489,7 +505,7 @@ class Log:
     def _succeeded(self, commands: int, seconds: float, errands: Errands) -> None:
         if self.failing:
             logger.info("the store can be written again")
-        self.failing = False
+        self.failing = self.disk_full = False
         figures = self.figures
         figures.batches += 1
         figures.commands += commands
@@ -502,8 +518,8 @@ class Log:
         if not self.failing:
             logger.error("the store cannot be written: %s (%s)", error, getattr(error, "sqlite_errorname", "?"))
         self.failing = True
-        full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-        self._refuse(batch, errands, RelayError.storage_full() if full else RelayError.unavailable())
+        self.disk_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        self._refuse(batch, errands, RelayError.storage_full() if self.disk_full else RelayError.unavailable())
 
     def _refuse(self, batch: list[_Waiting], errands: Errands, refusal: RelayError) -> None:
         """Take back what was to be written, and say so to who waits for it."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
+from relay.store import kinds
 from relay.store.database import Connection
 from relay.store.statements import Statement
 
@@ -22,8 +23,10 @@ _MESSAGE_IDS = Statement(
     " HAVING count(*) <> max(message_id) - min(message_id) + 1",
     whole=_CHECK,
 )
+# Only an admin's word that the clock is right lets time step back (PROTOCOL.md, section 3).
 _ORDER = Statement(
-    "SELECT seq FROM (SELECT seq, at, lag(at, 1, 0) OVER (ORDER BY seq) AS before FROM log) WHERE at < before LIMIT ?",
+    "SELECT seq FROM (SELECT seq, kind, extra, at, lag(at, 1, 0) OVER (ORDER BY seq) AS before FROM log)"
+    " WHERE at < before AND NOT (kind = ? AND extra ->> '$.change' IS 'clockTrusted') LIMIT ?",
     whole=_CHECK,
 )
 _ERASED = Statement(
@@ -96,7 +99,7 @@ async def _message_ids(connection: Connection) -> list[str]:
 
 
 async def _order(connection: Connection) -> list[str]:
-    rows = await connection.execute(_ORDER, (SHOWN,))
+    rows = await connection.execute(_ORDER, (kinds.NOTE, SHOWN))
     return [f"entry {seq} is older than the one before it" for (seq,) in rows]
 
 

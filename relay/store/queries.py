@@ -79,20 +79,13 @@ _UNFILED = Statement(
     "SELECT client_key, seq FROM log WHERE seq > ? AND client_key IS NOT NULL ORDER BY seq",
 )
 _BASE = Statement("SELECT value FROM base")
-# Timestamps never go backwards along the log, so halving finds the place in some twenty steps.
-_OLDER = "(SELECT at FROM log WHERE seq <= (low + high + 1) / 2 ORDER BY seq DESC LIMIT 1) < ?1"
-_LAST_BEFORE = Statement(
-    f"""
-    WITH RECURSIVE part (low, high) AS (
-        SELECT coalesce((SELECT min(seq) FROM log), 1) - 1, coalesce((SELECT max(seq) FROM log), 0)
-        UNION ALL
-        SELECT CASE WHEN {_OLDER} THEN (low + high + 1) / 2 ELSE low END,
-               CASE WHEN {_OLDER} THEN high ELSE (low + high + 1) / 2 - 1 END
-        FROM part WHERE low < high
-    )
-    SELECT low FROM part WHERE low = high AND low >= (SELECT min(seq) FROM log)
-    """
+# Else timestamps never go backwards along the log, so the first that is not older ends the search.
+_FIRST_NOT_OLDER = Statement(
+    "SELECT coalesce((SELECT seq FROM log WHERE at BETWEEN ? AND ? ORDER BY seq LIMIT 1) - 1,"
+    " (SELECT max(seq) FROM log), 0)",
+    whole="it walks along what is older, which then goes",
 )
+_LAST_OLDER = Statement("SELECT coalesce((SELECT seq FROM log WHERE seq <= ? AND at < ? ORDER BY seq DESC LIMIT 1), 0)")
 _FIRST_PRUNABLE = Statement(
     """
     WITH RECURSIVE said (chat) AS (
@@ -280,10 +273,17 @@ async def base(connection: Connection) -> Snapshot | None:
     return Snapshot(kept.seq, kept.at, kept.pruned, kept.users, kept.devices, kept.invites, kept.chats, kept.members)
 
 
-async def last_before(connection: Connection, at: int) -> int:
-    """Find the last entry that is older than a time (Unix milliseconds); 0 for none."""
-    rows = await connection.execute(_LAST_BEFORE, (at,))
-    return rows[0][0] if rows else 0
+async def last_before(connection: Connection, at: int, now: int) -> int:
+    """Find the last entry that is older than a time (Unix milliseconds); 0 for none.
+
+    Args:
+        connection: one that reads.
+        at: the time.
+        now: the present time: what is dated later was, by a clock that was wrong once, and is as old as what follows.
+    """
+    ((seq,),) = await connection.execute(_FIRST_NOT_OLDER, (at, now))
+    ((seq,),) = await connection.execute(_LAST_OLDER, (seq, at))
+    return seq  # type: ignore[no-any-return]
 
 
 async def first_prunable(connection: Connection) -> int:

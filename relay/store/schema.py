@@ -176,6 +176,11 @@ MIGRATIONS: tuple[str, ...] = (
     END;
     """,
     """
+    -- Which relay wrote to this file last, by its version; nothing where that was one that did not say. See `writer`.
+    CREATE TABLE writer (one INTEGER PRIMARY KEY CHECK (one = 1), version TEXT NOT NULL) STRICT;
+    INSERT INTO writer (one, version) VALUES (1, '');
+    """,
+    """
     -- What of a chat follows an entry: a replay reads just that, however much was said elsewhere meanwhile.
     CREATE INDEX log_chat ON log (chat) WHERE kind <= 5;
     -- What changed chats, users and devices: little beside what was said.

@@ -17,7 +17,7 @@ SEARCH_SECONDS = 1.0
 SCANNED = 200_000
 """Of how many entries at most, the latest, a shorter text is looked for."""
 END = 2**62
-"""More than any `seq`."""
+"""More than any `seq` and any time."""
 
 
 class Sought(msgspec.Struct, frozen=True):
@@ -29,13 +29,15 @@ class Sought(msgspec.Struct, frozen=True):
     """In which chats, and of each up to which message it is not shown."""
     before: int = END
     """Only messages whose `seq` is lower."""
+    older: int = END
+    """Only messages that are older, Unix milliseconds."""
     count: int = 50
     """How many at most."""
 
 
 # What a person has cleared is looked at last: few have cleared anything.
 _MINE = (
-    "l.kind = 1 AND NOT l.deleted AND l.chat IN (SELECT value FROM json_each(?1))"
+    "l.kind = 1 AND NOT l.deleted AND l.at < ?6 AND l.chat IN (SELECT value FROM json_each(?1))"
     " AND l.message_id > ifnull(?2 ->> ('$.' || l.chat), 0)"
 )
 # The index lags a moment behind the log: what it does not hold yet is looked through. Both go backwards from the
@@ -45,7 +47,7 @@ _INDEXED = Statement(
     " SELECT * FROM (SELECT l.seq FROM log AS l NOT INDEXED WHERE l.seq > (SELECT seq FROM indexed) AND l.seq < ?3"
     f" AND l.message LIKE ?4 ESCAPE '!' AND {_MINE} ORDER BY l.seq DESC LIMIT ?5)"
     " UNION ALL SELECT * FROM (SELECT l.seq FROM search CROSS JOIN log AS l ON l.seq = search.rowid"
-    f" WHERE search MATCH ?6 AND search.rowid < ?3 AND {_MINE} ORDER BY search.rowid DESC LIMIT ?5)"
+    f" WHERE search MATCH ?7 AND search.rowid < ?3 AND {_MINE} ORDER BY search.rowid DESC LIMIT ?5)"
     ") ORDER BY l.seq DESC LIMIT ?5",
 )
 _SHORT = Statement(
@@ -54,7 +56,7 @@ _SHORT = Statement(
 )
 _THROUGH = Statement(
     f"SELECT {MESSAGES} WHERE l.seq IN (SELECT o.seq FROM json_each(?1) AS c CROSS JOIN log AS o"
-    " ON o.kind <= 3 AND o.chat = c.value WHERE o.kind = 1 AND NOT o.deleted AND o.seq < ?3"
+    " ON o.kind <= 3 AND o.chat = c.value WHERE o.kind = 1 AND NOT o.deleted AND o.seq < ?3 AND o.at < ?6"
     " AND o.message_id > ifnull(?2 ->> ('$.' || o.chat), 0)"
     " AND o.message LIKE ?4 ESCAPE '!' ORDER BY o.seq DESC LIMIT ?5) ORDER BY l.seq DESC",
     sorts="up to its limit, and numbers only",
@@ -91,7 +93,15 @@ async def _page(
     cleared = {str(chat): upto for chat, upto in sought.chats.items() if upto}
     rows, left = await connection.page(
         sql,
-        (as_json(list(sought.chats)), as_json(cleared), sought.before, _like(sought.text), sought.count + 1, *more),
+        (
+            as_json(list(sought.chats)),
+            as_json(cleared),
+            sought.before,
+            _like(sought.text),
+            sought.count + 1,
+            sought.older,
+            *more,
+        ),
         Bound(sought.count, PAGE_BYTES, weight),
         seconds=seconds,
     )

@@ -1,15 +1,13 @@
-"""Bringing a store to this relay's version: a copy first, then step after step, each whole or not at all.
+"""Making a store, and bringing one to this relay's version: a copy first, then each step whole or not at all.
 
 Touches the file, and beside it the copies it makes. A start that is interrupted anywhere goes on at the next.
 """
 
 import logging
-import os
 import sqlite3
-from collections.abc import Iterable
 from pathlib import Path
 
-from relay.store import database
+from relay.store import database, scratch
 from relay.store.schema import APPLICATION_ID, MIGRATIONS
 
 logger = logging.getLogger(__name__)
@@ -34,6 +32,22 @@ def _copy_name(store: Path, version: int) -> Path:
     return store.with_name(f"{store.stem}-{version}-to-{len(MIGRATIONS)}{store.suffix}")
 
 
+async def begin(store: Path) -> None:
+    """Make an empty store, which appears under its name when it is whole and on disk.
+
+    Args:
+        store: its file, which is not there yet.
+
+    Raises:
+        OSError, sqlite3.Error: the disk is full, or fails.
+    """
+    with scratch.folder(store.parent, "first") as here:
+        part = here / store.name
+        async with database.connect(part, writing=True) as connection:
+            await upgrade(connection, part)
+        scratch.place(part, store)
+
+
 async def upgrade(connection: database.Connection, store: Path) -> None:
     """Bring the file to this relay's version; a new file gets all of it.
 
@@ -49,7 +63,7 @@ async def upgrade(connection: database.Connection, store: Path) -> None:
     version = await database.recognise(connection)
     if version == len(MIGRATIONS):
         return
-    before = ""
+    before, kept = "", None
     if version:
         logger.info("bringing %s from version %d to %d", store, version, len(MIGRATIONS))
         kept = begun(store, version) or await _copy(connection, store, version)
@@ -63,18 +77,20 @@ async def upgrade(connection: database.Connection, store: Path) -> None:
             )
         except sqlite3.Error as error:
             raise CannotUpgrade(f"{store} cannot be brought to version {number}: {error}{before}") from error
+    if kept is not None:
+        _remove_earlier(store, kept)
 
 
 async def _copy(connection: database.Connection, store: Path, version: int) -> Path:
-    """Keep the file as it is now, on disk before anything is changed; copies of earlier upgrades make room."""
+    """Keep the file as it is now, whole and on disk before anything is changed."""
     target = _copy_name(store, version)
-    part = target.with_suffix(".part")
-    _remove(store.parent.glob(f"{store.stem}-*-to-*"))
     try:
-        await connection.backup(part)
-        _settle(part, target)
+        with scratch.folder(store.parent, "upgrade") as here:
+            part = here / target.name
+            await connection.backup(part)
+            part.chmod(0o600)
+            scratch.place(part, target)
     except (sqlite3.Error, OSError) as error:
-        _remove([part])
         raise CannotUpgrade(
             f"{store} is not brought to version {len(MIGRATIONS)}, since no copy of it can be made first ({error}):"
             f" it needs as much room in {store.parent} as it has itself"
@@ -82,19 +98,8 @@ async def _copy(connection: database.Connection, store: Path, version: int) -> P
     return target
 
 
-def _remove(paths: Iterable[Path]) -> None:
-    for path in paths:
-        path.unlink(missing_ok=True)
-
-
-def _settle(part: Path, target: Path) -> None:
-    """Let a copy appear under its name once it is whole and on disk."""
-    part.chmod(0o600)
-    with part.open("rb+") as file:
-        os.fsync(file.fileno())
-    part.replace(target)
-    directory = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+def _remove_earlier(store: Path, kept: Path) -> None:
+    """Remove the copies that earlier upgrades made, and what a relay of before left of one that was interrupted."""
+    for path in store.parent.glob(f"{store.stem}-*-to-*"):
+        if path != kept:
+            path.unlink(missing_ok=True)

@@ -434,6 +434,8 @@ export function explain(failure) {
       return t("error.tooLarge");
     case "storage_full":
       return t("error.storageFull");
+    case "quota_full":
+      return t("error.quotaFull");
     case "rate_limited":
       return t("error.rateLimited", { count: Math.max(1, Math.ceil((failure.retryAfter ?? 5_000) / 1_000)) });
     case "unauthorized":
@@ -1034,7 +1036,9 @@ function upload(file, onProgress, onStart) {
       if (request.status >= 200 && request.status < 300 && answer) {
         resolve(withShape(answer, file));
       } else {
-        const code = answer?.error?.code ?? { 413: "too_large", 507: "storage_full" }[request.status] ?? "internal";
+        const said = answer?.error?.code ?? { 413: "too_large", 507: "storage_full" }[request.status] ?? "internal";
+        // One's own room is used up, and not the relay's disk (PROTOCOL.md, section 2).
+        const code = said === "storage_full" && answer?.error?.quota !== undefined ? "quota_full" : said;
         reject(new RequestError(code, answer?.error?.message, answer?.error?.retryAfter));
       }
     };

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from relay.core import commands
 from relay.core.admin.chats import Chats
 from relay.core.admin.hooks import Hooks
 from relay.core.admin.people import People
@@ -16,13 +17,15 @@ from relay.core.admin.talking import Talking
 from relay.core.admin.watching import Item, Watching
 from relay.core.asking import AsAdmin
 from relay.core.carry import Carry
-from relay.core.clock import Clock
+from relay.core.clock import RelayClock
 from relay.core.files import Files
 from relay.core.hub import Hub
 from relay.core.meter import Meter
+from relay.core.room import FREEING, Room
 from relay.core.service import Service
 from relay.core.state import State
 from relay.protocol import control
+from relay.protocol.errors import RelayError
 from relay.store.database import Connection
 from relay.store.log import Log
 
@@ -52,20 +55,25 @@ class Admin:
         log: Log,
         hub: Hub,
         reading: Connection,
-        clock: Clock,
+        clock: RelayClock,
         meter: Meter,
         service: Service,
         prune: Prune,
         files: Files,
+        room: Room,
     ) -> None:
         self.running = Running()
         self._prune = prune
-        decided = AsAdmin(log, clock)
+        self.data = meter.data
+        """The data directory, as it is named to an admin."""
+        self._clock = clock
+        self._room = room
+        self._decided = decided = AsAdmin(log, clock)
         signing_in = service.signing_in
         people = People(state, decided, hub.presence, log.cursors, signing_in, service.lend, self.running)
         hooks = Hooks(state, decided, signing_in)
         chats = Chats(state, decided)
-        status = Status(state, log, hub.presence, meter, self.running)
+        status = Status(state, log, hub.presence, meter, self.running, clock, room)
         watching = Watching(state, hub, reading)
         carry = Carry(state, log, reading, clock, files)
         self._handlers: dict[str, Handler] = {
@@ -93,6 +101,7 @@ class Admin:
             "config.show": status.show_settings,
             "audit.list": watching.list_audit,
             "prune": self._prune_now,
+            "clock.trust": self._trust_clock,
             "bring.user": carry.bring_user,
             "bring.chat": carry.bring_chat,
             "bring.file": carry.bring_file,
@@ -117,8 +126,22 @@ class Admin:
         Raises:
             RelayError: what is wrong, for a person.
         """
+        if name in FREEING:
+            async with self._room.freeing():
+                return await self._handlers[name](payload)
         many = self._giving_much.get(name)
         return await (self._handlers[name](payload) if many is None else many(payload, item))
 
+    async def _trust_clock(self, _request: control.Empty) -> object:
+        now = self._clock.trust()
+        await self._decided(commands.TrustClock())
+        return control.ClockTrusted(timestamp=now)
+
     async def _prune_now(self, request: control.Prune) -> object:
+        if request.days and not self._clock.credible():
+            raise RelayError(
+                "unavailable",
+                "how old messages are is not known, since the machine's clock is far from the log's last time:"
+                " set the clock, or say that it is right (`relay clock trust`)",
+            )
         return control.Pruned(removed=await self._prune(days=request.days, max_bytes=request.max_bytes))

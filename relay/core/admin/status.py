@@ -7,8 +7,10 @@ from operator import itemgetter
 import trio
 
 from relay import __version__
+from relay.core.clock import RelayClock
 from relay.core.meter import Meter, memory_bytes
 from relay.core.presence import Presence
+from relay.core.room import Room
 from relay.core.state import State
 from relay.core.subscriber import Subscriber
 from relay.protocol import control
@@ -35,7 +37,11 @@ class Running:
 class Status:
     """How the relay is."""
 
-    def __init__(self, state: State, log: Log, presence: Presence, meter: Meter, running: Running) -> None:
+    def __init__(
+        self, state: State, log: Log, presence: Presence, meter: Meter, running: Running, clock: RelayClock, room: Room
+    ) -> None:
+        self._room = room
+        self._clock = clock
         self._state = state
         self._log = log
         self._presence = presence
@@ -72,7 +78,7 @@ class Status:
             high_lag=meter.lags.percentile(0.99),
             batch_size=rates.batch_size,
             commit_ms=rates.commit,
-            write_failing=self._log.failing,
+            write_failing=not self._log.writable,
             write_failures=figures.failures,
             outbox_bytes=sum(one.outlet.waiting[0] for one in there),
             slow_readers=self._slow_readers(there),
@@ -83,6 +89,10 @@ class Status:
             disk_seconds_left=meter.seconds_left(),
             memory_bytes=memory_bytes(),
             cpu=rates.cpu,
+            disk_full=self._room.full,
+            reserve_bytes=self._room.reserve.size,
+            clock_ahead=max(0, self._clock.off()) / 1_000,
+            log_ahead=self._clock.behind(state.at) / 1_000,
         )
 
     def _slow_readers(self, there: Iterable[Subscriber]) -> list[control.SlowReader]:

@@ -48,7 +48,7 @@ def decide(state: State, batch: Sequence[Command], facts: Facts) -> Draft:
     return Draft(draft.decisions, draft.amendments, draft.unknown)
 
 
-_MARKS = frozenset({commands.MarkDelivered, commands.MarkRead})
+_MARKS = frozenset({commands.MarkDelivered, commands.MarkRead, commands.SayNothing})
 
 
 _RULES: dict[type, Rule] = {
@@ -57,6 +57,7 @@ _RULES: dict[type, Rule] = {
     requests.Delete: messages.delete,
     commands.MarkDelivered: marks.mark_delivered,
     commands.MarkRead: marks.mark_read,
+    commands.SayNothing: marks.say_nothing,
     requests.CreateChat: chats.create_chat,
     control.MakeChat: chats.make_chat,
     requests.UpdateChat: chats.update_chat,
@@ -71,6 +72,7 @@ _RULES: dict[type, Rule] = {
     control.RevokeDevice: people.revoke_device,
     commands.PruneHistory: keeping.prune_history,
     commands.NoteRestore: keeping.note_restore,
+    commands.TrustClock: keeping.trust_clock,
     commands.MakeInvite: people.make_invite,
     commands.UseInvite: people.use_invite,
     commands.SignUp: people.sign_up,

@@ -49,6 +49,13 @@ def note_restore(draft: Drafting, command: Command, request: commands.NoteRestor
     return requests.Nothing()
 
 
+def trust_clock(draft: Drafting, command: Command, _request: commands.TrustClock) -> object:
+    """Let the log's time step to the machine's, forwards or back: the only entry that may be earlier than the last."""
+    before, draft.at = draft.state.at, command.at
+    draft.change(kinds.NOTE, 0, command, changes.ClockTrusted(before))
+    return requests.Nothing()
+
+
 def add_file(draft: Drafting, command: Command, request: commands.AddFile) -> object:
     """Take in a file that was uploaded."""
     draft.change(

@@ -30,6 +30,12 @@ def mark_read(draft: Drafting, command: Command, request: commands.MarkRead) -> 
     return _mark(draft, command, request.chat, request.message_id, read=True)
 
 
+def say_nothing(draft: Drafting, command: Command, request: commands.SayNothing) -> object:
+    """Add a mark that covers no message: it takes the next `seq`, and nobody is told."""
+    draft.add(kinds.DLVRD, request.chat, 0, command, extra="[]")
+    return requests.Nothing()
+
+
 def _mark(draft: Drafting, command: Command, key: int, message_id: int | None, *, read: bool) -> object:
     state, user = draft.state, command.user
     member = state.members[key].get(user)

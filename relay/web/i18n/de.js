@@ -185,6 +185,7 @@ export default {
   "error.notFound": "Das gibt es nicht mehr.",
   "error.tooLarge": "Das ist zu groß für dieses Relay. Sende etwas Kleineres.",
   "error.storageFull": "Der Speicher des Relays ist voll. Sag dem Betreiber Bescheid und versuche es dann nochmal.",
+  "error.quotaFull": "Deine Dateien brauchen den ganzen Platz, den du hier hast. Lösche Nachrichten mit Dateien und versuche es dann nochmal.",
   "error.rateLimited": { one: "Zu schnell. Warte {count} Sekunde und versuche es nochmal.", other: "Zu schnell. Warte {count} Sekunden und versuche es nochmal." },
   "error.unauthorized": "Du bist abgemeldet. Melde dich wieder an.",
   "error.conflict": "Das hat inzwischen jemand geändert. Sieh nach und wiederhole es.",

@@ -185,6 +185,7 @@ export default {
   "error.notFound": "That is not there any more.",
   "error.tooLarge": "That is too large for this relay. Send something smaller.",
   "error.storageFull": "The relay's disk is full. Tell whoever runs it, then try again.",
+  "error.quotaFull": "Your files use up the space you have here. Delete messages with files, then try again.",
   "error.rateLimited": { one: "Too fast. Wait {count} second and try again.", other: "Too fast. Wait {count} seconds and try again." },
   "error.unauthorized": "You are signed out. Sign in again.",
   "error.conflict": "Somebody changed it meanwhile. Look again and repeat.",

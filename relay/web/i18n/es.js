@@ -185,6 +185,7 @@ export default {
   "error.notFound": "Eso ya no existe.",
   "error.tooLarge": "Es demasiado grande para este relay. Envía algo más pequeño.",
   "error.storageFull": "El disco del relay está lleno. Avisa a quien lo lleva y prueba de nuevo.",
+  "error.quotaFull": "Tus archivos ocupan todo el espacio que tienes aquí. Borra mensajes con archivos y prueba de nuevo.",
   "error.rateLimited": { one: "Demasiado rápido. Espera {count} segundo y prueba de nuevo.", many: "Demasiado rápido. Espera {count} segundos y prueba de nuevo.", other: "Demasiado rápido. Espera {count} segundos y prueba de nuevo." },
   "error.unauthorized": "No has iniciado sesión. Vuelve a entrar.",
   "error.conflict": "Alguien lo cambió mientras tanto. Míralo y repite.",

@@ -185,6 +185,7 @@ export default {
   "error.notFound": "Cela n’existe plus.",
   "error.tooLarge": "C’est trop gros pour ce relais. Envoyez quelque chose de plus petit.",
   "error.storageFull": "Le disque du relais est plein. Prévenez qui le gère, puis réessayez.",
+  "error.quotaFull": "Vos fichiers occupent toute la place dont vous disposez ici. Supprimez des messages avec fichiers, puis réessayez.",
   "error.rateLimited": { one: "Trop vite. Attendez {count} seconde et réessayez.", many: "Trop vite. Attendez {count} secondes et réessayez.", other: "Trop vite. Attendez {count} secondes et réessayez." },
   "error.unauthorized": "Vous êtes déconnecté. Connectez-vous de nouveau.",
   "error.conflict": "Quelqu’un l’a changé entre-temps. Regardez et recommencez.",

@@ -185,6 +185,7 @@ export default {
   "error.notFound": "它已不存在。",
   "error.tooLarge": "对此服务器来说太大了。请发送小一些的内容。",
   "error.storageFull": "服务器磁盘已满。请告知管理者,然后重试。",
+  "error.quotaFull": "你的文件已用完可用空间。请删除带文件的消息,然后重试。",
   "error.rateLimited": { other: "太快了。请等 {count} 秒后重试。" },
   "error.unauthorized": "你已退出登录。请重新登录。",
   "error.conflict": "有人刚刚更改了它。请查看后重试。",

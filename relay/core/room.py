@@ -1,0 +1,132 @@
+"""The disk's room: what may still be written when there is none, and how a full disk is freed.
+
+The last bytes of a disk are set aside (`store.reserve`). While they are not, because the disk lacks them, people
+read, and what would fill the rest is refused; what frees room goes on, and gets what was set aside first.
+"""
+
+import logging
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+import trio
+
+from relay.core import commands
+from relay.protocol import control, requests
+from relay.store import chores
+from relay.store.log import Log
+from relay.store.reserve import Reserve
+
+logger = logging.getLogger(__name__)
+
+EVERY = 5.0
+"""Seconds between two looks at whether the disk has room for the reserve."""
+
+ALWAYS: frozenset[type[msgspec.Struct]] = frozenset(
+    {
+        requests.Delete,
+        commands.MarkDelivered,
+        commands.MarkRead,
+        commands.LeaveChat,
+        commands.DeleteChat,
+        commands.RemoveParticipants,
+        commands.PruneHistory,
+        commands.ForgetFiles,
+        commands.NoteRestore,
+        commands.TrustClock,
+        commands.AddDevice,
+        commands.UseInvite,
+        commands.SetPassword,
+        control.RevokeDevice,
+        control.ChangeUser,
+    }
+)
+"""What is taken while the disk is full: what frees room, signs people in or out, and marks what they read."""
+FREEING = frozenset(
+    {
+        "prune",
+        "user.change",
+        "device.revoke",
+        "chat.remove",
+        "chat.delete",
+        "hook.remove",
+        "clock.trust",
+    }
+)
+"""The admin's requests for which the reserve is spent."""
+
+
+def _needs_room(command: commands.Command) -> bool:
+    return type(command.request) not in ALWAYS
+
+
+class Room:
+    """Keeps the reserve while a relay is open, and says when it is missing."""
+
+    def __init__(self, reserve: Reserve, log: Log) -> None:
+        self.reserve = reserve
+        self._log = log
+        self._freeing = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether the disk is full, as far as people are concerned."""
+        return self.reserve.short or self._log.disk_full
+
+    async def run(self) -> None:
+        """Set room aside as soon as there is some, for ever."""
+        while True:
+            if not self._freeing:
+                await self._fill()
+            await trio.sleep(EVERY)
+
+    def begin(self) -> None:
+        """Go by what the start found."""
+        self._note()
+
+    @asynccontextmanager
+    async def freeing(self) -> AsyncIterator[None]:
+        """Let something that frees room have what was set aside, where the disk is full."""
+        if not (self._log.disk_full or self.reserve.short or self.reserve.disk_is_full):
+            yield
+            return
+        self._freeing += 1
+        try:
+            # Refused first: what is given up must not be taken by the next message.
+            self.reserve.short = True
+            self._note()
+            await self._shrink_log()
+            await trio.to_thread.run_sync(self.reserve.spend)
+            yield
+        finally:
+            self._freeing -= 1
+            with trio.CancelScope(shield=True):
+                await self._shrink_log()
+                await self._fill()
+
+    def stop(self) -> None:
+        """Let the last that waits be written even on a full disk: called right before the log is stopped."""
+        if self._log.disk_full or self.reserve.short:
+            self.reserve.spend()
+            self._log.try_again()
+
+    async def _fill(self) -> None:
+        await trio.to_thread.run_sync(self.reserve.fill)
+        self._note()
+
+    def _note(self) -> None:
+        short = self.reserve.short
+        if short and self._log.refuses is None:
+            logger.error("the disk is full: people can read, and nothing is taken in but what frees it (relay prune)")
+            self._log.refuses = _needs_room
+        elif not short and self._log.refuses is not None:
+            logger.info("the disk has room again")
+            self._log.refuses = None
+
+    async def _shrink_log(self) -> None:
+        """Bring SQLite's log into the file, which frees what it took, where it can be done."""
+        try:
+            await self._log.chore(chores.shrink_log)
+        except sqlite3.Error as error:
+            logger.debug("the write-ahead log keeps its size: %s", error)

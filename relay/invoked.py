@@ -1,0 +1,65 @@
+"""The relay's command as the person who started this program can type it. Reads how the process was started."""
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from relay.settings import data_directory
+
+Which = Callable[[str], str | None]
+"""Finds a program on the PATH."""
+
+
+def line(words: str, data: Path | None = None) -> str:
+    """Make a line to type.
+
+    Args:
+        words: those after `relay`.
+        data: the data directory it must use; `--data` is added where the command would not find it by itself.
+    """
+    typed = f"{_program()} {words}"
+    if data is None or data.absolute() == _default_directory():
+        return typed
+    return f"{typed} --data {shlex.quote(str(data.absolute()))}"
+
+
+def needs_directory() -> Path | None:
+    """Find the directory that a shell must be in for the lines to work; None where any will do."""
+    words = shlex.split(_program())
+    relative = words[0] == "uv" or ("/" in words[0] and not words[0].startswith("/"))
+    # `python3 -m` finds what lies where it is started.
+    beside = "-m" in words and Path(__file__).resolve().parents[1] == Path.cwd()
+    return Path.cwd() if relative or beside else None
+
+
+def _program() -> str:
+    return spelled(sys.argv[0], sys.orig_argv, os.environ, shutil.which)
+
+
+def spelled(program: str, started: Sequence[str], environment: Mapping[str, str], which: Which) -> str:
+    """Spell the relay's command.
+
+    Args:
+        program: `sys.argv[0]`.
+        started: `sys.orig_argv`: the interpreter and its arguments.
+        environment: the process's.
+        which: finds a program on the PATH.
+    """
+    if "UV_RUN_RECURSION_DEPTH" in environment:
+        return "uv run relay"
+    if Path(program).name == "__main__.py":
+        return f"{_shortest(started[0], which)} -m relay"
+    return _shortest(program, which)
+
+
+def _shortest(program: str, which: Which) -> str:
+    name = Path(program).name
+    return name if which(name) == program else shlex.quote(program)
+
+
+def _default_directory() -> Path | None:
+    """Find the data directory that a command finds without `--data` in another terminal."""
+    return None if os.environ.get("RELAY_DATA") else data_directory().absolute()

@@ -1,0 +1,218 @@
+"""Putting a backup in place of a store, or bringing back the store that was put aside for one.
+
+What is to come is unpacked and proved in a scratch folder first; `replacing` then swaps it in, so that being killed
+anywhere loses nothing. Touches one data directory, under its lock.
+"""
+
+import hashlib
+import sqlite3
+import tarfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO, NamedTuple
+
+from relay.store import directory, kinds, replacing, scratch
+from relay.store.backup import FILES, STORE, End, end, read
+from relay.store.contents import DIGEST
+from relay.store.database import NewerStore, NotAStore
+from relay.store.faults import is_damaged
+from relay.store.opening import opened
+
+PIECE = 1 << 20
+"""Bytes copied at a time."""
+
+
+class CannotRestore(Exception):
+    """What is in the way, for a person."""
+
+
+class Loss(NamedTuple):
+    """What the present store has and the one that is to come has not."""
+
+    messages: int = 0
+    people: int = 0
+    changes: int = 0
+    """Of other kinds: edits, members, sign-ins, uploads. Marks of what was read are not counted."""
+
+    def __bool__(self) -> bool:
+        return any(self)
+
+    def __str__(self) -> str:
+        counts = ((self.messages, "message"), (self.people, "person"), (self.changes, "other change"))
+        words = [f"{count} {word if count == 1 else PLURAL[word]}" for count, word in counts if count]
+        return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+PLURAL = {"message": "messages", "person": "people", "other change": "other changes"}
+
+
+class Prepared(NamedTuple):
+    """A store that is proved and may take its place."""
+
+    data: Path
+    folder: Path
+    """Where it is, with its uploaded files; it may still be changed."""
+    last: int
+    """The greatest `seq` that it or the present one has: no device can have seen a later event."""
+    loss: Loss
+    present: bool
+    """Whether there is a store in its place now."""
+    incomplete: list[str]
+    """Uploaded files that it names and has not, or not whole."""
+
+    def commit(self) -> Path | None:
+        """Put it in place. Gives the folder in which what was there is kept, None where nothing was.
+
+        Raises:
+            OSError: the disk fails; the present store stays, or the next command finishes it.
+        """
+        (self.folder / FILES).mkdir(mode=0o750, exist_ok=True)
+        return replacing.commit(self.data, self.folder, replacing.STORE)
+
+
+@contextmanager
+def unpacked(backup: Path, data: Path) -> Iterator[Prepared]:
+    """Unpack a backup in the data directory, under its lock, and prove it.
+
+    Args:
+        backup: what `back_up` wrote.
+        data: the data directory; it is made where there is none.
+
+    Raises:
+        NoDirectory: there can be no data directory.
+        Locked: a relay runs.
+        CannotRestore: the backup is not good.
+        OSError: the backup cannot be read, or the data directory not written.
+    """
+    directory.make(data)
+    with opened(data), scratch.folder(data, "restore") as here:
+        with backup.open("rb") as archive:
+            broken = _unpack_all(archive, backup, here)
+        if not (here / STORE).is_file():
+            raise CannotRestore(f"{backup} is no backup of a relay")
+        yield _prepared(data, here, str(backup), broken)
+
+
+@contextmanager
+def put_aside(data: Path) -> Iterator[Prepared]:
+    """Take the store that a restore put aside last, under the data directory's lock.
+
+    Raises:
+        Locked: a relay runs.
+        CannotRestore: there is none, or it cannot be read.
+        OSError: the data directory cannot be written.
+    """
+    with opened(data):
+        kept = replacing.kept(data, replacing.STORE)
+        if not kept:
+            raise CannotRestore(f"no restore has put anything aside in {data}")
+        if not (kept[-1] / STORE).is_file():
+            raise CannotRestore(f"there is no store in {kept[-1]}")
+        yield _prepared(data, kept[-1], str(kept[-1]), set())
+
+
+def _prepared(data: Path, folder: Path, name: str, broken: set[str]) -> Prepared:
+    wanted = _wanted(folder / STORE, name)
+    present = data / STORE
+    found = _found(present) if present.exists() else None
+    return Prepared(
+        data=data,
+        folder=folder,
+        last=max(found.seq if found else 0, wanted.seq),
+        loss=_loss(present, folder / STORE) if found else Loss(),
+        present=present.exists(),
+        incomplete=sorted(broken | _missing(folder)),
+    )
+
+
+def _unpack_all(archive: IO[bytes], backup: Path, target: Path) -> set[str]:
+    """Take everything out. Gives the uploaded files that are not what their names say."""
+    try:
+        # A backup is not compressed: so nothing in it is larger than the file.
+        with tarfile.open(fileobj=archive, mode="r:") as tar:
+            return {member.name for member in tar if not _unpack(tar, member, target)}
+    except (tarfile.TarError, EOFError):
+        # What tarfile says has many lines: all that the file is not either.
+        raise CannotRestore(f"{backup} is no backup of a relay, or is not all of one") from None
+
+
+def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> bool:
+    """Take out one file, if it is one that a backup has: whoever made the archive may be anybody.
+
+    tarfile's own filters came with Python 3.11.4, and Debian 12 has 3.11.2.
+    """
+    name = PurePosixPath(member.name)
+    content = tar.extractfile(member) if member.isreg() and not member.issparse() else None
+    upload = len(name.parts) > 1 and name.parts[0] == FILES and ".." not in name.parts
+    if content is None or not (str(name) == STORE or upload):
+        raise CannotRestore(f"the archive has {member.name!r}, which is in no backup of a relay")
+    path = target / name
+    path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    with content, path.open("wb") as file:
+        while piece := content.read(PIECE):
+            digest.update(piece)
+            file.write(piece)
+    return len(name.name) != DIGEST or digest.hexdigest() == name.name
+
+
+def _wanted(store: Path, name: str) -> End:
+    try:
+        found = end(store)
+        with closing(read(store)) as connection:
+            ((first, *_),) = connection.execute("PRAGMA integrity_check(1)")
+    except NotAStore:
+        raise CannotRestore(f"{name} is no backup of a relay") from None
+    except NewerStore:
+        raise CannotRestore(f"{name} was written by a newer relay: install that one first") from None
+    except sqlite3.Error as error:
+        raise CannotRestore(f"{name} is damaged ({error})") from None
+    if first != "ok":
+        raise CannotRestore(f"{name} is damaged ({' '.join(first.split())})")
+    return found
+
+
+def _found(store: Path) -> End | None:
+    """Read where the present store ends; None for one that is damaged, or no store at all."""
+    if not store.is_file():
+        return None
+    try:
+        return end(store)
+    except NotAStore:
+        return None
+    except NewerStore:
+        raise CannotRestore(f"{store} was written by a newer relay: install that one first") from None
+    except sqlite3.Error as error:
+        if is_damaged(error):
+            return None
+        raise CannotRestore(f"{store} cannot be read: {error}") from None
+
+
+def _loss(present: Path, wanted: Path) -> Loss:
+    """Count what the present store has and the other has not. One that is damaged in the middle counts as nothing."""
+    try:
+        with closing(read(present)) as store:
+            store.execute("ATTACH ? AS wanted", (wanted.absolute().as_uri() + "?mode=ro",))
+            (counts,) = store.execute(
+                "SELECT count(*) FILTER (WHERE kind = ?1), count(*) FILTER (WHERE added), count(*) FROM ("
+                " SELECT kind, kind = ?2 AND extra->>'$.change' = 'userAdded' AS added FROM main.log AS mine"
+                "  WHERE kind NOT IN (?3, ?4, ?5) AND NOT EXISTS (SELECT 1 FROM wanted.log AS theirs"
+                "   WHERE theirs.seq = mine.seq AND theirs.kind = mine.kind AND theirs.at = mine.at"
+                "    AND theirs.chat = mine.chat AND theirs.actor = mine.actor))",
+                (kinds.NEW, kinds.USER, kinds.DLVRD, kinds.READ, kinds.NOTE),
+            )
+    except sqlite3.Error as error:
+        if is_damaged(error):
+            return Loss()
+        raise CannotRestore(f"{present} cannot be read: {error}") from None
+    messages, people, everything = counts
+    return Loss(messages, people, everything - messages - people)
+
+
+def _missing(folder: Path) -> set[str]:
+    """Name the uploaded files that a store names, and that are not beside it."""
+    with closing(read(folder / STORE)) as store:
+        digests = [digest for (digest,) in store.execute("SELECT DISTINCT digest FROM file")]
+    names = (f"{FILES}/{digest[:2]}/{digest}" for digest in digests)
+    return {name for name in names if not (folder / name).is_file()}

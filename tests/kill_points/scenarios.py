@@ -1,0 +1,537 @@
+"""What is killed: commands that replace something, each with what must hold after being killed anywhere.
+
+Each has a directory to itself. `prepare` fills it, `run` is what is killed, `hold` looks at what is left once a relay
+was started on it, and says whether the run had taken effect.
+"""
+
+import hashlib
+import shutil
+import sqlite3
+import tarfile
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import trio
+from disk import answers, command, new, people, say
+
+from relay.core.check import check
+from relay.core.relay import Relay, open_relay
+from relay.net.authority import AUTHORITY, AUTHORITY_KEY, Authority
+from relay.net.tls import Certificates
+from relay.protocol import control, requests
+from relay.settings import Tls
+from relay.store import backup as backups
+from relay.store import database, errands, replacing, schema, upgrade
+from tests.command_line import done
+
+NAMES = ["chat.office.lan", "127.0.0.1"]
+
+
+def use(data: Path, work: Callable[[Relay], Awaitable[Any]]) -> Any:
+    """Open a data directory as a relay does, and do something."""
+
+    async def main() -> Any:
+        async with open_relay(data) as relay:
+            await relay.files._remove_unfinished()
+            await relay.files._sweep()
+            return await work(relay)
+
+    return trio.run(main)
+
+
+async def upload(relay: Relay, user: str, name: str, content: bytes) -> Any:
+    """Upload a file and send it to oneself."""
+    pieces = [content]
+
+    async def piece() -> bytes:
+        return pieces.pop() if pieces else b""
+
+    key = relay.state.user_keys[user]
+    attachment = await relay.files.receive(key, 0, name, len(content), piece)
+    message = requests.New(chat_id=user, client_message_id=name, message=name, attachments=[attachment])
+    (answer,) = await answers(relay, command(relay, user, message))
+    return answer
+
+
+def said(store: Path) -> set[str]:
+    """The client ids of the messages in a store."""
+    with closing(sqlite3.connect(store)) as connection:
+        return {text for (text,) in connection.execute("SELECT client_id FROM log WHERE kind = 1 AND deleted = 0")}
+
+
+def contents(data: Path) -> dict[str, int]:
+    """The uploaded files that are where a store needs them, and what their names say."""
+    found = {}
+    for path in (data / "files").rglob("*"):
+        if path.is_file() and len(path.name) == 64 and hashlib.sha256(path.read_bytes()).hexdigest() == path.name:
+            found[path.name] = path.stat().st_size
+    return found
+
+
+def faults(data: Path) -> list[Any]:
+    """What `relay check` finds."""
+    return [finding for finding in trio.run(check, data, lambda _what: None) if finding.wrong]
+
+
+class Scenario:
+    """One command."""
+
+    again = True
+    """Whether the same command is run again afterwards."""
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__.lower()
+
+    def prepare(self, place: Path) -> None:
+        (place / "data").mkdir()
+
+    def run(self, place: Path) -> None:
+        raise NotImplementedError
+
+    def hold(self, place: Path, *, complete: bool) -> None:
+        """Look at what is left; `complete` when the run was not disturbed."""
+        raise NotImplementedError
+
+    def start(self, place: Path) -> None:
+        """Start a relay on what is left."""
+        use(place / "data", _nothing)
+
+    def after(self, place: Path) -> None:
+        """Do what people do after a crash, and see that it is right."""
+        self.start(place)
+        self.proved(place, complete=False)
+        if self.again:
+            self.run(place)
+            self.start(place)
+            self.proved(place, complete=True)
+
+    def proved(self, place: Path, *, complete: bool) -> None:
+        if (place / "data" / "relay.db").exists():
+            assert faults(place / "data") == []
+        self.hold(place, complete=complete)
+        # Elsewhere the next of the same commands removes it.
+        left = [
+            path
+            for path in (place if complete else place / "data").rglob("*")
+            if path.name.startswith((".relay-", ".ca", ".relay")) or path.name.endswith((".replacing", ".part"))
+        ]
+        left += list((place / "data" / "files").glob(".*"))
+        assert not left, left
+
+
+async def _nothing(_relay: Relay) -> None:
+    pass
+
+
+async def _fill(relay: Relay) -> None:
+    await people(relay, "User1", "User2", "User3")
+    for number in range(8):
+        await say(relay, "User1", "User2", f"early-{number}", "hello " * 5)
+    await upload(relay, "User1", "early.txt", b"early " * 3_000)
+
+
+async def _go_on(relay: Relay) -> None:
+    for number in range(8):
+        await say(relay, "User2", "User1", f"later-{number}", "hello again " * 5)
+    await upload(relay, "User2", "later.txt", b"later " * 3_000)
+
+
+class Used(Scenario):
+    """A store with something in it."""
+
+    def prepare(self, place: Path) -> None:
+        super().prepare(place)
+        use(place / "data", _fill)
+        backups.back_up(place / "data", place / "backup.tar")
+        use(place / "data", _go_on)
+
+
+EARLY = {*(f"early-{number}" for number in range(8)), "early.txt"}
+ALL = EARLY | {*(f"later-{number}" for number in range(8)), "later.txt"}
+
+
+class First(Scenario):
+    """The first start of all."""
+
+    def run(self, place: Path) -> None:
+        use(place / "data", _nothing)
+
+    def hold(self, place: Path, *, complete: bool) -> None:
+        assert said(place / "data" / "relay.db") == set()
+
+
+class Restore(Used):
+    """A backup in place of a store that has more."""
+
+    def run(self, place: Path) -> None:
+        done("restore", place / "backup.tar", "--yes", "--force", data=place / "data")
+
+    def hold(self, place: Path, *, complete: bool) -> None:
+        data = place / "data"
+        present = said(data / "relay.db")
+        assert present in (ALL, EARLY)
+        assert len(contents(data)) == (1 if present == EARLY else 2)
+        if present == EARLY:
+            assert any(
+                said(kept / "relay.db") == ALL and len(contents(kept)) == 2
+                for kept in replacing.kept(data, replacing.STORE)
+            ), "what was there is lost"
+            with closing(sqlite3.connect(data / "relay.db")) as store:
+                ((last,),) = store.execute("SELECT max(seq) FROM log")
+            assert last > 1_000_000, "ids that devices have seen are used again"
+        assert present == EARLY or not complete
+
+
+class RestoreNew(Used):
+    """A backup into a directory of its own."""
+
+    def run(self, place: Path) -> None:
+        done("restore", place / "backup.tar", "--yes", data=place / "new")
+
+    def start(self, place: Path) -> None:
+        if (place / "new").exists():
+            use(place / "new", _nothing)
+
+    def hold(self, place: Path, *, complete: bool) -> None:
+        new_one = place / "new"
+        if not (new_one / "relay.db").exists():
+            assert not complete
+            return
+        assert faults(new_one) == []
+        assert said(new_one / "relay.db") in ((EARLY,) if complete else (EARLY, set()))
+
+
+class Undo(Used):
+    """What a restore put aside comes back."""
+
+    def prepare(self, place: Path) -> None:
+        super().prepare(place)
+        done("restore", place / "backup.tar", "--yes", "--force", data=place / "data")
+
+    def run(self, place: Path) -> None:
+        done("restore", "--undo", "--yes", "--force", data=place / "data")
+
+    again = False
+
+    def hold(self, place: Path, *, complete: bool) -> None:
+        data = place / "data"
+        stores = [data, *replacing.kept(data, replacing.STORE)]
+        assert sorted(len(said(store / "relay.db")) for store in stores) == sorted((len(EARLY), len(ALL)))
+        for store in stores:
+            assert len(contents(store)) == (1 if said(store / "relay.db") == EARLY else 2)
+
+
+class Backup(Used):
+    """A backup in place of an earlier one."""
+
+    def run(self, place: Path) -> None:
+        done("backup", place / "backup.tar", data=place / "data")
+
+    def hold(self, place: Path, *, complete: bool) -> None:
+        assert said(place / "data" / "relay.db") == ALL
+        with tarfile.open(place / "backup.tar") as tar:
+            store = tar.extractfile("relay.db")
+            assert store is not None
+            (place / "look.db").write_bytes(store.read())
+            files = [name for name in tar.getnames() if name.startswith("files/")]
+        found = said(place / "look.db")
+        (place / "look.db").unlink()
+        assert found == ALL or (found == EARLY and not complete)
+        assert len(files) == (2 if found == ALL else 1)
+
+
+class Export(Used):
+    """An export in place of an earlier one."""
+
+    def prepare(self, place: Path) -> None:
+        super().prepare(place)
+        (place / "out.tar").write_bytes(b"earlier")
+
+    def run(self, place: Path) -> None:
+        done("export", "--files", place / "out.tar", data=place / "data")
+
+    def hold(self, place: Path, *, complete: bool) -> None:
+        if (place / "out.tar").read_bytes() == b"earlier":
+            assert not complete
+            return
+        with tarfile.open(place / "out.tar") as tar:
+            assert len(tar.getnames()) == 3
+
+
+class UserImport(Scenario):
+    """Many users in one go."""
+
+    def prepare(self, place: Path) -> None:
+        super().prepare(place)
+        (place / "staff.csv").write_text("".join(f"user{number},User {number}\n" for number in range(6)))
+
+    def run(self, place: Path) -> None:
+        done("user", "import", place / "staff.csv", "--device", data=place / "data")
+
+    def hold(self, place: Path, *, complete: bool) -> None:
+        async def ids(relay: Relay) -> list[str]:
+            return [user.id for user in relay.state.users.values()]
+
+        found = use(place / "data", ids)
+        assert found == [f"user{number}" for number in range(len(found))]
+        assert len(found) == 6 or not complete
+
+
+class Import(Scenario):
+    """Somebody else's history, with groups, files and people who may not sign in."""
+
+    def prepare(self, place: Path) -> None:
+        super().prepare(place)
+
+        async def fill(relay: Relay) -> None:
+            await _fill(relay)
+            await answers(
+                relay,
+                command(
+                    relay,
+                    "User1",
+                    requests.CreateChat(type="group", name="Crew", participants=["User2", "User3"]),
+                    "g-crew",
+                ),
+            )
+            await answers(relay, command(relay, "User1", requests.UpdateChat(chat_id="g-crew", admins=["User2"])))
+            await answers(relay, *(new(relay, "User2", "g-crew", f"crew-{number}") for number in range(4)))
+            await relay.admin.handle("user.change", control.ChangeUser(id="User3", disabled=True))
+
+        (place / "source").mkdir()
+        use(place / "source", fill)
+        done("export", "--files", place / "out.tar", data=place / "source")
+        shutil.rmtree(place / "source")
+
+    def run(self, place: Path) -> None:
+        done("import", place / "out.tar", data=place / "data")
+
+    def hold(self, place: Path, *, complete: bool) -> None:
+        with closing(sqlite3.connect(place / "data" / "relay.db")) as store:
+            counted = Counter(store.execute("SELECT client_id FROM log WHERE kind = 1"))
+        assert not counted or max(counted.values()) == 1, "a message came twice"
+        if not complete:
+            return
+
+        async def look(relay: Relay) -> None:
+            state = relay.state
+            assert [user.id for user in state.users.values() if user.disabled] == ["User3"]
+            crew = state.group_keys["g-crew"]
+            assert [state.users[key].id for key, member in state.members[crew].items() if member.admin] == ["User2"]
+
+        use(place / "data", look)
+        assert len(counted) == len(EARLY) + 4
+        assert len(contents(place / "data")) == 1
+
+
+class Prune(Used):
+    """Everything that is old goes."""
+
+    def prepare(self, place: Path) -> None:
+        super().prepare(place)
+
+        async def main() -> None:
+            async with open_relay(place / "old", clock=lambda: 1_767_225_600_000) as relay:
+                await _fill(relay)
+
+        (place / "old").mkdir()
+        trio.run(main)
+        shutil.rmtree(place / "data")
+        (place / "old").rename(place / "data")
+
+    def run(self, place: Path) -> None:
+        done("prune", "--days", "1", "--yes", data=place / "data")
+
+    def hold(self, place: Path, *, complete: bool) -> None:
+        found = said(place / "data" / "relay.db")
+        assert found in ((set(),) if complete else (EARLY, set()))
+
+
+class Index(Used):
+    """The full-text index is built."""
+
+    def run(self, place: Path) -> None:
+        errands.INDEX_SECONDS = errands.QUIET = 0.0
+
+        async def wait(relay: Relay) -> None:
+            with trio.fail_after(20):
+                while True:
+                    ((behind,),) = await relay.reading.execute(
+                        "SELECT (SELECT max(seq) FROM log) > (SELECT seq FROM indexed)"
+                    )
+                    if not behind:
+                        return
+                    await trio.sleep(0.005)
+
+        use(place / "data", wait)
+
+    def hold(self, place: Path, *, complete: bool) -> None:
+        assert said(place / "data" / "relay.db") == ALL
+        if complete:
+            with closing(sqlite3.connect(place / "data" / "relay.db")) as store:
+                ((hits,),) = store.execute("SELECT count(*) FROM search WHERE search MATCH '\"hello\"'")
+            assert hits == 16
+
+
+class Upgrade(Used):
+    """The store is brought to a newer relay's version."""
+
+    STEPS = (
+        "CREATE TABLE two (a INTEGER) STRICT; INSERT INTO two SELECT seq FROM log",
+        "CREATE INDEX two_a ON two (a)",
+    )
+
+    def newer(self) -> None:
+        migrations = (*schema.MIGRATIONS, *self.STEPS)
+        if len(upgrade.MIGRATIONS) < len(migrations):
+            for module in (database, upgrade):
+                module.MIGRATIONS = migrations
+
+    def run(self, place: Path) -> None:
+        self.newer()
+        use(place / "data", _nothing)
+
+    def start(self, place: Path) -> None:
+        self.run(place)
+
+    def proved(self, place: Path, *, complete: bool) -> None:
+        self.newer()
+        super().proved(place, complete=complete)
+
+    def hold(self, place: Path, *, complete: bool) -> None:
+        data, former = place / "data", len(schema.MIGRATIONS)
+        assert said(data / "relay.db") == ALL
+        with closing(sqlite3.connect(data / "relay.db")) as store:
+            assert store.execute("PRAGMA user_version").fetchone() == (former + 2,)
+            assert store.execute("SELECT count(*) FROM two").fetchone() > (0,)
+        assert said(data / f"relay-{former}-to-{former + 2}.db") == ALL
+
+
+class TlsInit(Scenario):
+    """An authority is made."""
+
+    def run(self, place: Path) -> None:
+        done("tls", "init", "--name", NAMES[0], data=place / "data")
+
+    def start(self, place: Path) -> None:
+        super().start(place)
+        authority = Authority(place / "data" / "tls")
+        authority.settle()
+        if authority.there:
+            Certificates(place / "data", Tls(names=NAMES))
+
+    def hold(self, place: Path, *, complete: bool) -> None:
+        authority = Authority(place / "data" / "tls")
+        assert authority.there or not complete
+        if authority.there:
+            assert authority.fits
+            assert _belong(authority.directory)
+
+
+def _belong(folder: Path) -> bool:
+    """Whether an authority's key is its certificate's."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    certificate = x509.load_pem_x509_certificate((folder / AUTHORITY).read_bytes())
+    key = load_pem_private_key((folder / AUTHORITY_KEY).read_bytes(), None)
+    return certificate.public_key() == key.public_key()
+
+
+class TlsAgain(TlsInit):
+    """Another authority in place of one that devices trust."""
+
+    def prepare(self, place: Path) -> None:
+        super().prepare(place)
+        done("tls", "init", "--name", NAMES[0], data=place / "data")
+        shutil.copy(place / "data" / "tls" / AUTHORITY, place / "trusted")
+
+    def run(self, place: Path) -> None:
+        done("tls", "init", "--again", "--name", NAMES[0], data=place / "data")
+
+    def hold(self, place: Path, *, complete: bool) -> None:
+        super().hold(place, complete=complete)
+        trusted = (place / "trusted").read_bytes()
+        folders = [place / "data" / "tls", *(place / "data").glob("tls-before-*/tls")]
+        assert any((one / AUTHORITY).read_bytes() == trusted and _belong(one) for one in folders)
+
+
+class TlsRenew(TlsAgain):
+    """The relay's certificate is made anew."""
+
+    def run(self, place: Path) -> None:
+        done("tls", "init", "--name", "other.office.lan", data=place / "data")
+
+    def hold(self, place: Path, *, complete: bool) -> None:
+        super().hold(place, complete=complete)
+        assert (place / "data" / "tls" / AUTHORITY).read_bytes() == (place / "trusted").read_bytes()
+
+
+class Upload(Used):
+    """A file is uploaded and sent; what was answered is noted outside."""
+
+    def run(self, place: Path) -> None:
+        async def send(relay: Relay) -> None:
+            for number in range(2):
+                answer = await upload(relay, "User1", f"new-{number}.txt", b"%d" % number * 200_000)
+                if not hasattr(answer, "error"):
+                    with (place.parent / f"{place.name}.answered").open("a") as note:
+                        note.write(f"new-{number}.txt\n")
+
+        use(place / "data", send)
+
+    def hold(self, place: Path, *, complete: bool) -> None:
+        note = place.parent / f"{place.name}.answered"
+        answered = set(note.read_text().split()) if note.exists() else set()
+        found = said(place / "data" / "relay.db")
+        assert found >= ALL | answered
+        assert len(contents(place / "data")) >= len(found - ALL) + 2
+
+
+class Erase(Used):
+    """A message with a file is deleted, and the file with it."""
+
+    def run(self, place: Path) -> None:
+        async def delete(relay: Relay) -> None:
+            await answers(relay, command(relay, "User1", requests.Delete(chat_id="User1", original_message_id=1)))
+            await relay.files.forget_loose()
+
+        use(place / "data", delete)
+
+    def start(self, place: Path) -> None:
+        async def forget(relay: Relay) -> None:
+            await relay.files.forget_loose()
+
+        use(place / "data", forget)
+
+    def hold(self, place: Path, *, complete: bool) -> None:
+        found = said(place / "data" / "relay.db")
+        assert found in ((ALL - {"early.txt"},) if complete else (ALL, ALL - {"early.txt"}))
+        assert len(contents(place / "data")) == (2 if "early.txt" in found else 1)
+
+
+SCENARIOS: dict[str, Scenario] = {
+    one.name: one
+    for one in (
+        First(),
+        Restore(),
+        RestoreNew(),
+        Undo(),
+        Backup(),
+        Export(),
+        UserImport(),
+        Import(),
+        Prune(),
+        Index(),
+        Upgrade(),
+        TlsInit(),
+        TlsAgain(),
+        TlsRenew(),
+        Upload(),
+        Erase(),
+    )
+}
