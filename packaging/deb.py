@@ -39,8 +39,7 @@ SETTINGS_HEAD = """\
 
 def build(work: Path, tree: Path, version: str, arch: str, out: Path, epoch: int) -> Path:
     """Make the package of one architecture."""
-    # Debian takes what follows a tilde for earlier than the same without it, as a build before a release is.
-    version = version.replace(".dev", "~dev")
+    version = debian_version(version)
     root = work / arch / "root"
     library = root / LIBRARY
     for path in tree.rglob("*"):
@@ -72,6 +71,11 @@ def build(work: Path, tree: Path, version: str, arch: str, out: Path, epoch: int
         ["dpkg-deb", "--root-owner-group", "-Zxz", "--build", root, target], check=True, stdout=subprocess.DEVNULL
     )
     return target
+
+
+def debian_version(version: str) -> str:
+    """Say a version as Debian orders it: a build before a release is earlier than it only with a tilde."""
+    return version.replace(".dev", "~dev")
 
 
 def _put(root: Path, name: str, content: bytes, *, program: bool = False) -> None:

@@ -35,6 +35,8 @@ SIGN_OF_LIFE = 8.0
 """Seconds between two signs of life; the relay waits 20 (PROTOCOL.md, section 4), and answers each."""
 SILENCE = 20.0
 """Seconds without a word of the relay's after which the connection counts as lost."""
+OVERSLEPT = 2.0
+"""Seconds by which this client may wake late before it takes itself for what stood still."""
 UNHANDLED = 4_096
 """Events that may wait to be taken; beyond them the relay is asked again later."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 15.0
@@ -360,7 +362,11 @@ class Client:
     async def _live(self, socket: WebSocketConnection, stream: trio.abc.Stream) -> None:
         """Give signs of life, and give the connection up where none come back."""
         while True:
+            before = trio.current_time()
             await trio.sleep(SIGN_OF_LIFE)
+            if trio.current_time() - before > SIGN_OF_LIFE + OVERSLEPT:
+                # It is this program that stood still: what the relay said meanwhile is still to be read.
+                self._heard = trio.current_time()
             with trio.move_on_after(SIGN_OF_LIFE) as patience, suppress(ConnectionClosed):
                 await socket.send_message("ping")
             # What was sent in part can be followed by nothing else.

@@ -4,15 +4,18 @@ Kept free of the command line's libraries, which a running relay need not hold i
 """
 
 import argparse
+import errno
 import faulthandler
 import gc
 import logging
 import os
 import signal
 import socket
+import sqlite3
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -27,16 +30,25 @@ from relay.net.hooks import Hooks
 from relay.net.names import browser_address
 from relay.net.server import Server, listen
 from relay.net.tls import Certificates
-from relay.settings import Loaded, WrongSettings, control_socket, data_directory
+from relay.settings import Loaded, Settings, WrongSettings, control_socket, data_directory
 from relay.store.directory import NoDirectory, about_file, make
 from relay.store.faults import FAULTS, what_to_do
+from relay.store.lock import WAIT
+from relay.store.reserve import LITTLE
+from relay.store.upgrade import CannotUpgrade
 
 logger = logging.getLogger(__name__)
 
+ROOM_EVERY = 2.0
+"""Seconds between two attempts to open a store whose disk is full."""
 COLLECT_AFTER = 20_000
 """Objects that may come to be before garbage in circles is looked for; the interpreter's own is 700."""
 SWITCH_INTERVAL = 0.0005
 """Seconds that the store's thread waits for the interpreter while connections keep it busy."""
+PROOF = 2.0
+"""Seconds that the writer has to prove that it works, before it counts what it waits for."""
+SLOW_WRITE = 300.0
+"""Seconds that one write may take before nothing is proved any more, and systemd starts the relay again."""
 
 
 class CannotServe(Exception):
@@ -195,7 +207,7 @@ async def serve(data: Path, loaded: Loaded) -> None:
     """Serve until SIGTERM or SIGINT."""
     settings = loaded.settings
     listeners = open_listeners(settings.listen)
-    async with open_relay(data, frame=frames.encode_text, settings=settings) as relay:
+    async with _opened(data, settings) as relay:
         _settle_memory()
         certificates = Certificates(data, settings.tls, listeners[0], relay.clock.cautious) if settings.tls.on else None
         server = Server(relay, certificates)
@@ -226,11 +238,53 @@ async def serve(data: Path, loaded: Loaded) -> None:
             nursery.cancel_scope.cancel()
 
 
+@asynccontextmanager
+async def _opened(data: Path, settings: Settings) -> AsyncIterator[Relay]:
+    """Open the relay; on a disk so full that this fails, wait until somebody has made room.
+
+    To end would mean to be started again every few seconds, and to fail again.
+    """
+    said = False
+    async with AsyncExitStack() as stack:
+        while True:
+            opening = open_relay(data, frame=frames.encode_text, settings=settings, wait=WAIT)
+            try:
+                relay = await stack.enter_async_context(opening)
+                break
+            except (sqlite3.OperationalError, OSError) as error:
+                if isinstance(error, CannotUpgrade) or not _for_want_of_room(error, data):
+                    raise
+                if not said:
+                    logger.error("%s; the relay starts as soon as there is room", _what_to_do(error, data))
+                    systemd.notify("STATUS=the disk is full: waiting for room")
+                    said = True
+            await trio.sleep(ROOM_EVERY)
+        yield relay
+
+
+def _for_want_of_room(error: Exception, data: Path) -> bool:
+    if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return False
+    disk = os.statvfs(data)
+    return disk.f_bavail * disk.f_frsize < LITTLE and not disk.f_flag & os.ST_RDONLY
+
+
 async def _prove(server: Server) -> str:
-    """Wait for the writer; that this runs at all says that the loop does."""
-    # A store that cannot be written is no reason for a restart, which would not mend it: people can still read.
-    written = await server.relay.log.probe()
-    return _summary(server) if written else "the store cannot be written: see the messages before"
+    """Wait for the writer; that this runs at all says that the loop does.
+
+    A write that takes long is the disk's fault: a restart would not mend it, and would cut everybody off. So for some
+    minutes the loop alone is proof enough.
+    """
+    log = server.relay.log
+    while True:
+        with trio.move_on_after(PROOF):
+            # A store that cannot be written is no reason for a restart either: people can still read.
+            written = await log.probe()
+            return _summary(server) if written else "the store cannot be written: see the messages before"
+        since = log.busy_since
+        seconds = 0.0 if since is None else trio.current_time() - since
+        if PROOF / 2 < seconds < SLOW_WRITE:
+            return f"a write has been under way for {seconds:.0f} s: the disk is slow, and who sends waits"
 
 
 def _summary(server: Server) -> str:

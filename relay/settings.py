@@ -5,6 +5,7 @@ change it under them. A setting that is only read at the start says so (`AT_STAR
 """
 
 import difflib
+import ipaddress
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,8 @@ AT_START = {"atStart": True}
 """For a setting that takes effect at the next start only."""
 
 Count = Annotated[int, Meta(ge=1)]
+NETWORKS = {"networks": True}
+"""For a list of addresses and networks."""
 
 
 class Section(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -90,8 +93,16 @@ class Http(Section):
     ] = msgspec.field(default_factory=list)
     metrics_from: Annotated[
         list[str],
-        Meta(description="Networks that may read /metrics.", extra=AT_START),
+        Meta(description="Networks that may read /metrics.", extra=AT_START | NETWORKS),
     ] = msgspec.field(default_factory=lambda: ["127.0.0.0/8", "::1/128"])
+    trusted_proxies: Annotated[
+        list[str],
+        Meta(
+            description="Addresses of reverse proxies in front of the relay: of their X-Forwarded-For the rightmost"
+            " address that is none of theirs counts as the visitor's. 127.0.0.1 for one on this machine.",
+            extra=AT_START | NETWORKS,
+        ),
+    ] = msgspec.field(default_factory=list)
 
 
 class Files(Section):
@@ -145,6 +156,14 @@ class Auth(Section):
     invite_hours: Annotated[
         float, Meta(gt=0, description="How long an invite is good for.", extra={"unit": "hours"})
     ] = 72.0
+    device_days: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="A device that was not here for so long has to sign in again; 0 for never.",
+            extra={"unit": "days"},
+        ),
+    ] = 0
 
 
 class Retention(Section):
@@ -185,11 +204,11 @@ class Store(Section):
         int,
         Meta(
             ge=0,
-            description="Set aside on the disk, an eighth of it at most, so that a full one can still be read and"
+            description="Set aside on the disk, a quarter of it at most, so that a full one can still be read and"
             " pruned; 0 for nothing.",
             extra={"unit": "bytes"} | AT_START,
         ),
-    ] = 8 * 2**20
+    ] = 16 * 2**20
 
 
 class Log(Section):
@@ -234,6 +253,8 @@ class Setting(NamedTuple):
     unit: str
     at_start: bool
     """Whether a change takes effect at the next start only."""
+    networks: bool = False
+    """Whether it lists addresses and networks."""
 
     @property
     def variable(self) -> str:
@@ -265,6 +286,7 @@ def declared(section: type[msgspec.Struct] = Settings, within: str = "") -> Iter
             described.get("description", ""),
             described.get("unit", ""),
             described.get("atStart", False),
+            described.get("networks", False),
         )
 
 
@@ -334,7 +356,9 @@ class Loaded:
                     node = node.setdefault(section, {})
                 node[last] = value
         for key, source in sources.items():
-            _check(key, tree, source, strict=source == str(self.file))
+            value = _check(key, tree, source, strict=source == str(self.file))
+            if known[key].networks:
+                _check_networks(key, value, source)
         return msgspec.convert(tree, Settings, strict=False), sources
 
     def _file_name(self, _key: str) -> str:
@@ -406,8 +430,19 @@ def _from_environment(environment: Mapping[str, str], known: Mapping[str, Settin
     return found
 
 
-def _check(key: str, tree: dict[str, Any], source: str, *, strict: bool) -> None:
-    """Convert one value by itself, so that what is wrong can be said with its place."""
+def _check_networks(key: str, networks: list[str], source: str) -> None:
+    for one in networks:
+        try:
+            ipaddress.ip_network(one, strict=False)
+        except ValueError:
+            if one != "local":
+                raise WrongSettings(
+                    f"{source}: {key}: must be addresses and networks as in 192.168.1.0/24, not {one!r}"
+                ) from None
+
+
+def _check(key: str, tree: dict[str, Any], source: str, *, strict: bool) -> Any:
+    """Convert one value by itself, so that what is wrong can be said with its place; give what it was."""
     node: Any = tree
     *sections, last = key.split(".")
     for section in sections:
@@ -419,6 +454,7 @@ def _check(key: str, tree: dict[str, Any], source: str, *, strict: bool) -> None
         msgspec.convert(alone, Settings, strict=strict)
     except msgspec.ValidationError as error:
         raise WrongSettings(f"{source}: {key}: {_explain(error)}, not {toml_value(node[last])}") from None
+    return node[last]
 
 
 _WORDS = {"array": "a list", "str": "a text", "int": "a whole number", "float": "a number", "bool": "true or false"}

@@ -42,6 +42,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=15,
         help="how many conversations the model test acts out (default: 15; more also make a failure smaller)",
     )
+    parser.addoption("--stall", action="store_true", help="stop a relay for as long as its patience lasts, and longer")
+    parser.addoption(
+        "--long-run",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="how long two hundred people use a relay to which everything happens (default: not at all)",
+    )
+    parser.addoption(
+        "--long-run-seed", type=int, default=0, help="repeat the long run of this seed, as far as that goes"
+    )
+    parser.addoption(
+        "--long-run-rate", type=float, default=60.0, help="things done per second in a long run (default: 60)"
+    )
     parser.addoption("--browser", action="store_true", help="run the tests of the web client in Chromium too")
     parser.addoption("--pictures", metavar="DIR", help="keep the browser tests' pictures of every screen there")
 

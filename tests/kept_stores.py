@@ -1,4 +1,4 @@
-"""Stores as released relays wrote them, and what they must still say: `tests/data/stores/VERSION.tar.xz` and `.json.xz`.
+"""Stores as released relays wrote them, and what they must still say: `VERSION.tar.xz` and `.json.xz` in data/stores.
 
     uv run python tests/kept_stores.py /path/to/that/relay
 

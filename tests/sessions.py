@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from trio.testing import lockstep_stream_pair, memory_stream_pair
+from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair
 from wsproto import ConnectionType, WSConnection
 from wsproto.connection import ConnectionState
 from wsproto.events import (
@@ -38,6 +38,14 @@ PATIENCE = 5.0
 """Seconds that a client waits for what must come."""
 QUIET = 0.1
 """Seconds after which nothing will come any more."""
+
+
+async def go_by(clock: MockClock, seconds: float) -> None:
+    """Let time go by in steps: a jump over more would be a stall of the relay itself."""
+    while seconds > 0:
+        clock.jump(min(1.0, seconds))
+        seconds -= 1.0
+        await trio.sleep(0.002)
 
 
 class Closed(Exception):

@@ -3,11 +3,13 @@
 python tests/statement_plans.py > tests/golden/plans.txt
 """
 
+import ast
 import importlib
 import pkgutil
 import re
 import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import relay
@@ -20,15 +22,46 @@ IN_TRIGGERS = re.compile(r"\b(?:NEW|OLD)\.\w+")
 
 
 def all_statements() -> list[Statement]:
-    """All that the relay's modules make, and those that are made for a number of rows."""
+    """All that the relay's modules make, those that are made for a number of rows, and those that stand in the code."""
     for module in pkgutil.walk_packages(relay.__path__, "relay."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     writing._plain_statement(1)
     chores._filing_statement(1)
     # Of those for a number of rows one is enough.
-    listed = [one for one in statements.ALL.values() if "?), (?" not in one]
-    return sorted(one for one in listed if not one.startswith(("PRAGMA", "BEGIN", "COMMIT")))
+    listed = {str(one): one for one in statements.ALL.values() if "?), (?" not in one}
+    for path, _, sql in texts():
+        if isinstance(sql, str):
+            listed.setdefault(sql, unlisted(sql, CHECKED.get(path.name, "")))
+    return sorted(one for one in listed.values() if not one.startswith(("PRAGMA", "BEGIN", "COMMIT", "ROLLBACK")))
+
+
+CHECKED = {"proofs.py": "`relay check` reads all there is, a part at a time", "views.py": "likewise"}
+"""Modules whose statements may read whole tables."""
+SQL = re.compile(r"\s*(SELECT|INSERT (OR \w+ )?INTO|UPDATE \w+ SET|DELETE FROM|WITH \w+|REPLACE INTO)\b", re.ASCII)
+
+
+def texts() -> Iterator[tuple[Path, int, str | None]]:
+    """SQL in the code that is no `Statement`: where, and the text; None where it is put together from parts."""
+    for path in sorted(Path(relay.__path__[0]).rglob("*.py")):
+        if path.name != "schema.py":
+            tree = ast.parse(path.read_text())
+            listed = {
+                id(part)
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Statement"
+                for part in ast.walk(node)
+            }
+            for node in ast.walk(tree):
+                if id(node) in listed:
+                    continue
+                if isinstance(node, ast.JoinedStr):
+                    listed.update(id(part) for part in node.values)
+                    first = node.values[0] if node.values else None
+                    if isinstance(first, ast.Constant) and SQL.match(str(first.value)):
+                        yield path, node.lineno, None
+                elif isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.match(node.value):
+                    yield path, node.lineno, node.value
 
 
 def empty_store() -> sqlite3.Connection:
@@ -39,10 +72,10 @@ def empty_store() -> sqlite3.Connection:
     return store
 
 
-def unlisted(sql: str) -> Statement:
-    """A statement that is none of the relay's own."""
+def unlisted(sql: str, whole: str = "") -> Statement:
+    """A statement that no module lists."""
     made = str.__new__(Statement, sql)
-    made.whole = made.sorts = ""
+    made.whole = made.sorts = whole
     return made
 
 

@@ -46,3 +46,22 @@ async def test_what_is_in_no_backup_is_refused_and_not_written(tmp_path: Path, n
     with pytest.raises(CannotRestore, match="in no backup"):
         restore(tmp_path / "backup.tar", tmp_path / "data")
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("mode", ["w:gz", "w:xz"])
+async def test_a_compressed_archive_is_no_backup(tmp_path: Path, mode: str) -> None:
+    await store(tmp_path / "data")
+    with tarfile.open(tmp_path / "backup.tar", mode) as tar:
+        tar.add(tmp_path / "data" / "relay.db", "relay.db")
+    with pytest.raises(CannotRestore, match="is no backup of a relay"):
+        restore(tmp_path / "backup.tar", tmp_path / "new")
+
+
+async def test_a_sparse_member_is_refused(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "backup.tar", "w", format=tarfile.GNU_FORMAT) as tar:
+        member = tarfile.TarInfo("relay.db")
+        member.type, member.size = tarfile.GNUTYPE_SPARSE, 0
+        tar.addfile(member)
+    with pytest.raises(CannotRestore):
+        restore(tmp_path / "backup.tar", tmp_path / "new")
+    assert not list((tmp_path / "new").glob(".relay-*"))

@@ -14,6 +14,8 @@ import trio
 
 from relay.cli import carry
 from relay.client import connect
+from relay.core.carry import Carry
+from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment
 from tests.command_line import Running, done, run, running
 
@@ -183,9 +185,10 @@ def test_a_mattermost_export_comes_in(tmp_path: Path) -> None:
             "attachments": [{"path": "x/y.png"}, {"path": "z.txt"}]}},
         {"type": "emoji", "emoji": {}},
     ]  # fmt: skip
-    file, data = tmp_path / "bulk.jsonl", tmp_path / "data"
+    file, data = tmp_path / "bulk.jsonl", tmp_path / "relay"
     file.write_text("\n".join(json.dumps(record) for record in records))
-    (tmp_path / "z.txt").write_text("content of z")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "z.txt").write_text("content of z")
     came = done("import", file, "--json", data=data).json
     assert came == {
         "added": {"users": 3, "chats": 2, "messages": 5, "files": 1},
@@ -308,3 +311,29 @@ def upload(relay: Running, token: str, content: bytes) -> Attachment:
     answer = connection.getresponse().read()
     connection.close()
     return msgspec.json.decode(answer, type=Attachment)
+
+
+def test_an_import_that_was_interrupted_still_keeps_those_out_who_may_not_sign_in(
+    office: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done("export", tmp_path / "out.jsonl", data=office)
+    there = tmp_path / "there"
+
+    async def stop(*_: object) -> object:
+        raise RelayError("unavailable", "stopped here")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Carry, "bring_end", stop)
+        assert run("import", tmp_path / "out.jsonl", data=there).code == 1
+    assert done("user", "show", "carl", "--json", data=there).json["disabled"] is False
+    done("import", tmp_path / "out.jsonl", data=there)
+    assert done("user", "show", "carl", "--json", data=there).json["disabled"] is True
+
+
+def test_an_import_keeps_nobody_out_who_can_sign_in_here(office: Path, tmp_path: Path) -> None:
+    done("export", tmp_path / "out.jsonl", data=office)
+    there = tmp_path / "there"
+    done("user", "add", "carl", data=there)
+    done("device", "add", "carl", data=there)
+    done("import", tmp_path / "out.jsonl", data=there)
+    assert done("user", "show", "carl", "--json", data=there).json["disabled"] is False

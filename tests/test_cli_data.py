@@ -107,7 +107,7 @@ def test_the_lock_is_named_where_it_cannot_be_written(tmp_path: Path, monkeypatc
 def test_what_helps_is_said_of_a_store_that_cannot_be_had_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     error = sqlite3.OperationalError("disk I/O error")
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(10, 10, 0))
-    assert faults.what_to_do(error, tmp_path).endswith(": its disk is full, make room there")
+    assert faults.what_to_do(error, tmp_path).endswith("move other files away from it")
     monkeypatch.setattr(faults, "is_read_only", lambda _path: True)
     assert faults.what_to_do(error, tmp_path).endswith(": mount its disk for writing")
 

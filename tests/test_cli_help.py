@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import typer
 
+from relay import __version__
 from relay.cli.app import build
 from relay.cli.manual import page, topics
 from tests.command_line import done, run, running
@@ -54,6 +55,10 @@ def test_every_command_takes_data_and_gives_json(name: str) -> None:
     if last not in {"serve", "schema", "help", "version", "config check", "bench"} and not last.startswith("tls"):
         assert "--data" in options
         assert "--json" in options
+
+
+def test_the_version_is_an_option_and_a_command() -> None:
+    assert done("--version").out == done("version").out == f"{__version__}\n"
 
 
 @pytest.mark.parametrize("topic", topics())

@@ -77,9 +77,23 @@ def test_a_code_is_drawn_with_light_around_it(size: int) -> None:
 
 def test_a_password_is_read_from_a_pipe_and_must_be_long(data: Path) -> None:
     done("user", "add", "anna", data=data)
-    assert "8 characters" in failed("user", "password", "anna", data=data, stdin="short\n").err
+    assert "10 to 1024 characters" in run("user", "password", "anna", data=data, stdin="short\n").err
+    assert "first that are tried" in run("user", "password", "anna", data=data, stdin="password123\n").err
     assert "this password" in done("user", "password", "anna", data=data, stdin="correct horse\n").out
     assert "no password" in done("user", "password", "anna", "--none", data=data).out
+
+
+def test_a_new_password_or_one_command_ends_all_sessions(data: Path) -> None:
+    done("user", "add", "ben", data=data)
+    for _ in range(2):
+        done("device", "add", "ben", data=data)
+    said = done("user", "password", "ben", "--sign-out", data=data, stdin="correct horse\n").out
+    assert "2 of their devices have to sign in again" in said
+    done("device", "add", "ben", data=data)
+    assert done("device", "revoke", "--all", "ben", data=data).out == "1 devices of ben may not sign in any more\n"
+    assert done("device", "list", "ben", "--json", data=data).json == []
+    assert run("device", "revoke", data=data).code == 2
+    assert run("device", "revoke", "1", "--all", "ben", data=data).code == 2
 
 
 def test_a_certificate_is_made_once_and_shown(tmp_path: Path) -> None:
@@ -95,8 +109,8 @@ def test_a_certificate_is_made_once_and_shown(tmp_path: Path) -> None:
 
 def test_a_name_is_added_where_the_authority_may_vouch_for_it(tmp_path: Path) -> None:
     first = json.loads(done("tls", "init", "--json", data=tmp_path).out)
-    added = json.loads(done("tls", "init", "--name", "other.lan", "--json", data=tmp_path).out)
-    assert "other.lan" in added["names"]
+    added = json.loads(done("tls", "init", "--name", "chat.localhost", "--json", data=tmp_path).out)
+    assert "chat.localhost" in added["names"]
     assert added["fingerprint"] == first["fingerprint"]
     assert "--again" in failed("tls", "init", "--name", "bank.example", data=tmp_path).err
     new = json.loads(done("tls", "init", "--again", "--name", "bank.example", "--json", data=tmp_path).out)

@@ -499,6 +499,18 @@ def test_a_restore_that_was_killed_is_finished_by_the_relay_and_named_by_doctor(
     assert "today" in done("export", data=data).out
 
 
+def test_a_restore_over_a_disk_that_is_mounted_in_the_data_is_refused_before_anything_is_moved(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done("backup", tmp_path / "backup.tar", data=data)
+    monkeypatch.setattr(os.path, "ismount", lambda path: Path(path).name == "files")
+    line = said(run("restore", tmp_path / "backup.tar", "--yes", data=data))
+    assert line == (
+        f"nothing was restored: {data / 'files'} is a disk of its own and cannot be put aside: unmount it first"
+    )
+    assert not [path for path in data.iterdir() if path.name.startswith((".relay", "before", "relay.replacing"))]
+
+
 def test_one_who_only_reads_finishes_a_restore_that_was_killed(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -149,7 +149,7 @@ def test_wrong_use_is_said_in_one_line_that_says_what_is_right(
         (("",), "id: expected 1 to 64 of"),
         (("frieda\n",), "id: expected 1 to 64 of"),
         (("f" * 65,), "id: expected 1 to 64 of"),
-        (("frieda", "--name", " "), "name: expected 1 to 128 characters in one line, not only spaces"),
+        (("frieda", "--name", " "), "name: expected 1 to 128 characters in one line that can be seen"),
         (("frieda", "--name", "two\nlines"), "name: expected 1 to 128 characters in one line"),
         (("frieda", "--name", "\x1b[31mred"), "name: expected 1 to 128 characters in one line"),
         (("frieda", "--name", "n" * 129), "name: expected 1 to 128 characters in one line"),

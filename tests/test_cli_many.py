@@ -50,6 +50,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield where
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize(("what", "count"), [("user", USERS), ("chat", CHATS)])
 @pytest.mark.parametrize("options", [(), ("--json",)])
 def test_all_are_listed_within_a_second(what: str, count: int, options: tuple[str, ...], data: Path) -> None:

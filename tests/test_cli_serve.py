@@ -70,12 +70,15 @@ def test_a_directory_that_cannot_be_is_said_in_words(tmp_path: Path) -> None:
     assert refused("--data", "/proc/foo") == f"/proc/foo cannot be made {why}"
 
 
-def test_a_directory_that_another_relay_has_is_named_with_what_to_do(tmp_path: Path) -> None:
+def test_a_directory_that_another_process_keeps_is_named_with_what_to_do(tmp_path: Path) -> None:
+    program = "import sys; from relay import serve; serve.WAIT = 0.2; sys.exit(serve.main(sys.argv[1:]))"
+    command = [sys.executable, "-c", program, "--listen", "127.0.0.1:0", "--data", str(tmp_path)]
     with locked(tmp_path):
-        said = refused("--listen", "127.0.0.1:0", "--data", tmp_path)
-    assert said == (
-        f"process {os.getpid()} already has {tmp_path} open: stop it first, or name another directory with --data"
-    )
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert ran.returncode == 1
+    who = f"process {os.getpid()}"
+    said = f"relay: {who} already has {tmp_path} open: stop it first, or name another directory with --data"
+    assert ran.stderr.splitlines() == [f"waiting for {who}", said]
 
 
 def test_a_file_of_another_program_is_named_with_what_to_do(tmp_path: Path) -> None:

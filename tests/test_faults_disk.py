@@ -148,6 +148,31 @@ async def test_a_failing_disk_loses_nothing_that_was_answered(
     assert await _faults(data) == []
 
 
+@pytest.mark.parametrize(
+    ("plan", "said"),
+    [
+        ("pwrite 28", "the disk of {data} is full, and nothing was changed: let old messages go (`relay prune`"),
+        ("pwrite 5", "the relay cannot save anything just now"),
+    ],
+    ids=["no space", "write error"],
+)
+async def test_an_admin_is_told_what_is_wrong_with_the_disk_and_not_that_the_relay_stopped(
+    tmp_path: Path, failing_disk: tuple[dict[str, str], Callable[[str], None]], plan: str, said: str
+) -> None:
+    environment, fail = failing_disk
+    data = tmp_path / "data"
+    async with _talking(data, environment) as (_relay_process, client):
+        for number in range(5):
+            await client.send("User2", str(number))
+        fail(plan)
+        for command in (("prune", "--max-bytes", "1", "--yes"), ("user", "disable", "User2")):
+            ran = await _relay(*command, "--data", str(data))
+            assert ran.returncode == 1
+            assert ran.stderr.decode().startswith(f"relay: {said.format(data=data)}")
+        fail("")
+        assert (await _relay("user", "disable", "User2", "--data", str(data))).returncode == 0
+
+
 async def test_another_program_that_locks_the_file_is_waited_for(tmp_path: Path) -> None:
     data = tmp_path / "data"
     async with _talking(data) as (_relay, client):

@@ -4,7 +4,7 @@ import random
 import resource
 import signal
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -26,10 +26,10 @@ async def _faults(data: Path) -> list[str]:
 
 @asynccontextmanager
 async def _talking(
-    data: Path, *users: str, prefix: Sequence[str] = ()
+    data: Path, *users: str, prefix: Sequence[str] = (), environment: Mapping[str, str] | None = None
 ) -> AsyncIterator[tuple[RelayProcess, dict[str, str]]]:
     tokens = await add_users(data, *users)
-    async with running(data, prefix=prefix) as relay:
+    async with running(data, prefix=prefix, environment=environment) as relay:
         yield relay, tokens
 
 
@@ -131,7 +131,8 @@ async def _handshake(url: str, token: str) -> trio.SocketStream:
 
 async def test_those_who_read_nothing_cost_bounded_memory_and_hold_nobody_up(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    async with _talking(data, "User1", "User2", "Dead") as (relay, tokens):
+    limits = {"RELAY_LIMITS_CONNECTIONS_PER_USER": "50", "RELAY_LIMITS_REQUESTS_PER_SECOND": "0"}
+    async with _talking(data, "User1", "User2", "Dead", environment=limits) as (relay, tokens):
         dead = [await _handshake(relay.url, tokens["Dead"]) for _ in range(50)]
         async with connect(relay.url, tokens["User1"]) as sender:
             group = await sender.request(

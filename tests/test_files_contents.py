@@ -72,3 +72,16 @@ def test_a_directory_that_is_not_there_yet_is_empty(contents):
     assert list(contents.digests()) == []
     assert contents.sweep() == 0
     assert contents.free() > 0
+
+
+def test_every_folder_that_a_content_is_in_is_on_disk_also_one_that_an_earlier_process_made(tmp_path, monkeypatch):
+    """One that was made by a process that died before it synced may be gone after a power cut, with all in it."""
+    digest = hashlib.sha256(b"hello").hexdigest()
+    (tmp_path / "files" / digest[:2]).mkdir(parents=True)
+    synced = []
+    monkeypatch.setattr("relay.store.contents.sync", synced.append)
+    contents = Contents(tmp_path / "files")
+    put(contents, b"hello")
+    assert synced == [tmp_path, contents.directory, contents.path(digest).parent]
+    put(contents, b"hello")
+    assert synced[3:] == [contents.path(digest).parent]

@@ -47,8 +47,9 @@ def _spellings(tmp_path: Path) -> dict[str, tuple[list[str], dict[str, str]]]:
     }
 
 
-@pytest.mark.parametrize("way", ["relative", "path", "module"])
-@pytest.mark.parametrize("data", [[], ["--data", "my data"]], ids=["default", "named"])
+@pytest.mark.parametrize(
+    ("way", "data"), [("relative", []), ("relative", ["--data", "my data"]), ("path", []), ("module", [])]
+)
 def test_the_lines_of_the_first_screen_work_as_typed(tmp_path: Path, way: str, data: list[str]) -> None:
     words, environment = _spellings(tmp_path)[way]
     (tmp_path / "home").mkdir()

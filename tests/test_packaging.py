@@ -3,6 +3,8 @@
 import importlib.util
 import os
 import re
+import shutil
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -151,3 +153,45 @@ def test_files_that_differ_between_pythons_stop_the_build(tmp_path: Path) -> Non
     bundle._merge(tmp_path / "3.11", tmp_path / "tree")
     with pytest.raises(bundle.Clash, match=r"module\.py"):
         bundle._merge(tmp_path / "3.12", tmp_path / "tree")
+
+
+# The README's lines.
+
+
+@pytest.fixture
+def lines() -> dict[str, str]:
+    """The README's blocks that CI tries in a bare Debian."""
+    text = (TOP / "README.md").read_text()
+    return dict(load("e2e/readme").blocks(text))
+
+
+def test_the_readme_has_each_block_that_is_tried(lines: dict[str, str]) -> None:
+    tried = (PACKAGING / "e2e" / "first.sh").read_text()
+    for name in lines:
+        assert re.search(rf"\b{name}\b", tried)
+    assert set(lines) == {"package", "file", "build", "clone", "invite", "listen", "talk", "tests"}
+
+
+@pytest.mark.parametrize("name", ["build", "clone", "tests"])
+def test_what_starts_from_nothing_is_one_line(lines: dict[str, str], name: str) -> None:
+    assert lines[name].count("\n") == 1
+
+
+def test_a_block_whose_name_is_given_twice_is_refused() -> None:
+    block = "<!-- tried: one -->\n```sh\ntrue\n```\n"
+    readme = load("e2e/readme")
+    assert readme.blocks(block) == {"one": "true\n"}
+    for wrong in (block * 2, block + "<!-- tried: two -->\nno block\n"):
+        with pytest.raises(ValueError, match="given twice"):
+            readme.blocks(wrong)
+
+
+def test_a_package_of_a_build_before_a_release_is_earlier_than_that_of_the_release(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(PACKAGING))
+    deb = load("deb")
+    assert [deb.debian_version(one) for one in ("0.2.0.dev0", "0.2.0")] == ["0.2.0~dev0", "0.2.0"]
+    if shutil.which("dpkg") is None:
+        pytest.skip("there is no dpkg here")
+    subprocess.run(["dpkg", "--compare-versions", "0.2.0~dev0", "lt", "0.2.0"], check=True)

@@ -110,6 +110,9 @@ EVENTS: dict[str, tuple[str, int | None, Any]] = {
     "event-typing-stop": ("typing", None, events.Typing(user_id="User1", chat_id="User1", stop=True)),
     "event-dlvrd": ("dlvrd", 27, events.Delivered(**MARK)),
     "event-read": ("read", 28, events.Read(**MARK)),
+    "event-chat": ("chat", 29, events.ChatChanged(item=EMPTY_GROUP)),
+    "event-chat-gone": ("chatGone", 30, events.ChatGone(chat_id="User2")),
+    "event-chats-stale": ("chatsStale", 31, events.ChatsStale()),
     "event-read-own": ("read", 28, events.Read(**{**MARK, "chat_id": "User1"}, missed=0)),
 }
 ACCEPTED = requests.Accepted(message_id=7, timestamp=NOW, client_message_id=CLIENT_ID)

@@ -10,7 +10,7 @@ import pytest
 import trio
 from disk import people, talk
 
-from relay.core import retention
+from relay.core import render, retention
 from relay.core.asking import decided
 from relay.core.check import Finding, check
 from relay.core.commands import ADMIN, Command, DeleteChat, MarkRead, PruneHistory
@@ -19,7 +19,7 @@ from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.settings import Retention as Kept
 from relay.settings import Settings
-from relay.store import errands, history, queries, search
+from relay.store import errands, history, kinds, queries, search
 from relay.store.entry import Prunable
 from relay.store.search import Sought
 
@@ -65,7 +65,7 @@ async def test_what_is_too_old_goes_and_the_rest_adds_up(tmp_path: Path) -> None
         for number in range(3):
             await _say(relay, 1, "b", f"young {number}")
         assert relay.state.missed(relay.state.chats[1], 2) == 10
-        assert await relay.retention.prune(days=30) == 11
+        assert (await relay.retention.prune(days=30)).removed == 11
         # Of the ten that were unread three are left to read.
         assert relay.state.missed(relay.state.chats[1], 2) == 3
         rows, _ = await history.messages(relay.reading, 1, start=1, end=None, after=0, count=100)
@@ -91,7 +91,8 @@ async def test_what_is_left_unread_is_what_the_log_has(
         await people(relay, "User1", "User2", "User3")
         for share in (3, 2):
             await talk(relay, chance, 150)
-            await relay.retention._remove(relay.state.seq // share)
+            await relay.retention._keep()
+            await relay.retention._remove(1, relay.state.seq // share)
             for chat, members in relay.state.members.items():
                 for user, member in members.items():
                     left = await relay.reading.execute(
@@ -121,12 +122,14 @@ async def test_the_writer_reads_what_goes_a_little_at_a_time_and_nothing_of_what
         await _two_users(relay)
         for number in range(30):
             await _say(relay, 1, "b", f"message {number}")
-        await relay.retention._remove(20)
-        assert [(fact.after, fact.seq) for fact in asked][-1][1] == 20
-        assert all(0 < fact.seq - fact.after <= 8 for fact in asked)
-        assert [fact.after for fact in asked[1:]] == [fact.seq for fact in asked[:-1]]
-        await decided(relay.log, Command(relay.clock(), ADMIN, 0, PruneHistory(10)))
-        assert relay.state.pruned == 20, "what is gone stays gone"
+        await relay.retention._keep()
+        first = await queries.first_prunable(relay.reading, 0)
+        await relay.retention._remove(first, first + 17)
+        steps = [chats for fact in asked for chats in [fact.chats]]
+        assert [(after, upto) for ((_, after, upto),) in steps] == [(0, 4), (4, 8), (8, 12), (12, 16), (16, 18)]
+        assert await relay.reading.execute("SELECT count(*) FROM log WHERE kind = 1") == [(12,)]
+        await decided(relay.log, Command(relay.clock(), ADMIN, 0, PruneHistory(first + 3)))
+        assert relay.state.pruned == first + 17, "what is gone stays gone"
 
 
 async def test_a_store_that_is_too_large_loses_its_oldest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,6 +184,27 @@ async def test_what_was_said_in_a_chat_that_is_gone_is_erased(tmp_path: Path) ->
         await relay.retention.erase_gone()
         assert await relay.reading.execute("SELECT count(*) FROM log WHERE message IS NOT NULL") == [(0,)]
     assert await _faults(tmp_path) == []
+
+
+async def test_an_edit_whose_message_was_pruned_is_told_to_nobody_any_more(tmp_path: Path) -> None:
+    """Its text was in the message's row: an edit without one blanked what a device still had."""
+    async with open_relay(tmp_path) as relay:
+        await _two_users(relay)
+        await _say(relay, 1, "b", "first")
+        await decided(relay.log, Command(1, 1, 0, requests.Edit(chat_id="b", original_message_id=1, message="better")))
+        await _say(relay, 1, "b", "second")
+        state = relay.state
+        (edit,) = await relay.reading.execute("SELECT seq FROM log WHERE message_id = 2")
+
+        async def told() -> list[str]:
+            page = await queries.replay(relay.reading, 0, state.seq, [1], 100, state.users)
+            chat, member = state.chats[1], state.members[1][2]
+            replayed = [entry for entry in page.entries if entry.kind <= kinds.DELETE]
+            return [render.event(state, entry, 2)[0] for entry in replayed if render.concerns(entry, chat, member, 2)]
+
+        assert await told() == ["new", "edit", "new"]
+        await relay.retention._remove(edit[0] - 1)
+        assert await told() == ["new"]
 
 
 @pytest.mark.parametrize(

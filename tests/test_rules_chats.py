@@ -10,6 +10,7 @@ from relay.core.decide import ChatChanged
 from relay.core.presence import Presence
 from relay.protocol import control, objects, requests
 from relay.store import kinds
+from relay.store.entry import StoredFile
 
 
 def chat_list(log: MemoryLog, user_id: str) -> list[objects.ChatListItem]:
@@ -46,14 +47,21 @@ DELETE = commands.DeleteChat("g-1")
 # Making.
 
 
+def picture_of(log: MemoryLog, user_id: str) -> None:
+    """Have a user upload the picture `/files/p`."""
+    user = log.state.user_keys[user_id]
+    log.files["p"] = StoredFile("p", "0" * 64, user, "p.png", "image/png", 1, 8, 8, 1, ())
+
+
 def test_who_makes_a_group_owns_it_and_is_in_it(log: MemoryLog) -> None:
     log.group("User1", "User2", "User2", "User1")
     assert log.members("User1", "g-1") == {"User1", "User2"}
     assert log.chat("User1", "g-1").owner == log.state.user_keys["User1"]
 
 
-@pytest.mark.parametrize(("given", "shown"), [("/p", "/p"), ("", None), (None, None)])
+@pytest.mark.parametrize(("given", "shown"), [("/files/p", "/files/p"), ("", None), (None, None)])
 def test_a_group_is_made_with_its_picture(log: MemoryLog, given: str | None, shown: str | None) -> None:
+    picture_of(log, "User1")
     log.do("User1", requests.CreateChat(type="group", name="x", photo_url=given, participants=[]), "g-1")
     assert log.chat("User1", "g-1").photo_url == shown
 
@@ -89,8 +97,9 @@ def test_who_is_not_in_it_does_not_see_it(log: MemoryLog, request_: Any) -> None
 
 def test_an_admin_runs_the_group_but_only_the_owner_makes_admins_and_deletes(log: MemoryLog) -> None:
     log.group("User1", "User2", "User3")
+    picture_of(log, "User2")
     log.do("User1", update(admins=["User2"]))
-    log.do("User2", update(name="Other", photo_url="/p"))
+    log.do("User2", update(name="Other", photo_url="/files/p"))
     log.do("User2", add("User4"))
     log.do("User2", remove("User3"))
     assert log.chat("User1", "g-1").name == "Other"
@@ -101,12 +110,18 @@ def test_an_admin_runs_the_group_but_only_the_owner_makes_admins_and_deletes(log
 
 def test_a_change_leaves_what_it_does_not_name_and_an_empty_picture_is_none(log: MemoryLog) -> None:
     log.group("User1", "User2")
+    picture_of(log, "User1")
     shown = []
-    for change in (update(photo_url="/p"), update(name="Other"), update(admins=["User2"]), update(photo_url="")):
+    for change in (update(photo_url="/files/p"), update(name="Other"), update(admins=["User2"]), update(photo_url="")):
         log.do("User1", change)
         chat = log.chat("User1", "g-1")
         shown.append((chat.name, chat.photo_url, log.member("User2", "g-1").admin))
-    assert shown == [("Crew", "/p", False), ("Other", "/p", False), ("Other", "/p", True), ("Other", None, True)]
+    assert shown == [
+        ("Crew", "/files/p", False),
+        ("Other", "/files/p", False),
+        ("Other", "/files/p", True),
+        ("Other", None, True),
+    ]
 
 
 def test_admins_are_members(log: MemoryLog) -> None:
@@ -271,9 +286,10 @@ def test_a_device_is_revoked_once_and_only_ones_own(log: MemoryLog) -> None:
 
 def test_a_profile_changes_what_others_see(log: MemoryLog) -> None:
     log.new("User1", "User2", "c1")
-    log.do("User2", requests.ProfileRequest(name="Two", photo_url="/p"))
+    picture_of(log, "User2")
+    log.do("User2", requests.ProfileRequest(name="Two", photo_url="/files/p"))
     (item,) = chat_list(log, "User1")
-    assert (item.name, item.photo_url) == ("Two", "/p")
+    assert (item.name, item.photo_url) == ("Two", "/files/p")
     entries = len(log.entries)
     log.do("User2", requests.ProfileRequest())
     assert len(log.entries) == entries

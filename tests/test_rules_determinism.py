@@ -122,9 +122,11 @@ def restart(log: MemoryLog, lag: int) -> None:
     kept = {
         name: sorted(tuple(row) for row in rows[name]) for name in ("users", "devices", "invites", "chats", "members")
     }
-    state = snapshot.load(Snapshot(seq=before.seq, at=before.at, pruned=before.pruned, **kept))
+    known = Snapshot(seq=before.seq, at=before.at, pruned=before.pruned, **kept)
+    state = snapshot.load(known)
+    catching = snapshot.Catching(state, known)
     for entry in log.entries[len(log.entries) - lag :]:
-        state.apply(as_read(entry))
+        catching.apply(as_read(entry))
     log.state = state
     log.apply = state.apply
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 from client_frames import client_frame
-from sessions import Client, House, Refused, house
+from sessions import Client, House, Refused, go_by, house
 from trio.testing import MockClock, memory_stream_pair
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import BytesMessage, Request, TextMessage
@@ -63,7 +63,7 @@ async def test_half_a_request_and_then_nothing_is_not_waited_for(relay: House, c
     relay._nursery.start_soon(relay._serve, theirs)
     await ours.send_all(b"GET /ws HTTP/1.1\r\nHost: rel")
     await trio.sleep(0.05)
-    clock.jump(10.1)
+    await go_by(clock, 10.1)
     with trio.fail_after(2):
         assert await ours.receive_some() == b""
 

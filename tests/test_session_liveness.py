@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import trio
 from client_frames import client_frame
-from sessions import Client, Closed, House, Refused, house
+from sessions import Client, Closed, House, Refused, go_by, house
 from trio.testing import MockClock
 
+from relay.core.typing import TOLD
 from relay.protocol import control
 
 STEP = 0.05
@@ -56,7 +57,7 @@ SIGNS: list[Callable[[Client], Awaitable[None]]] = [
 
 async def alive(client: Client, clock: MockClock, seconds: float) -> None:
     """Let time go by, in which the connection must stay."""
-    clock.jump(seconds)
+    await go_by(clock, seconds)
     await trio.sleep(STEP)
     await client.rest()
 
@@ -69,7 +70,7 @@ async def closed_at_once(client: Client) -> int | None:
 async def test_after_20_s_of_silence_the_connection_is_closed(relay: House, clock: MockClock) -> None:
     client = await relay.open("User1")
     await alive(client, clock, 19)
-    clock.jump(1.1)
+    await go_by(clock, 1.1)
     assert await closed_at_once(client) == 4408
 
 
@@ -82,7 +83,7 @@ async def test_any_byte_is_a_sign_of_life(
     await sign(client)
     await trio.sleep(STEP)
     await alive(client, clock, 19)
-    clock.jump(1.1)
+    await go_by(clock, 1.1)
     assert await closed_at_once(client) == 4408
 
 
@@ -90,7 +91,7 @@ async def test_half_a_frame_and_then_silence_is_silence(relay: House, clock: Moc
     client = await relay.open("User1")
     await say_half_a_frame(client)
     await trio.sleep(STEP)
-    clock.jump(20.1)
+    await go_by(clock, 20.1)
     assert await closed_at_once(client) == 4408
 
 
@@ -123,7 +124,7 @@ async def test_who_waits_for_an_answer_is_not_silent(relay: House, clock: MockCl
     search.over.set()
     assert (await client.answer(asked))["payload"] == []
     await alive(client, clock, 19)
-    clock.jump(1.1)
+    await go_by(clock, 1.1)
     assert await closed_at_once(client) == 4408
 
 
@@ -131,11 +132,11 @@ async def test_silence_counts_from_the_answer_on(relay: House, clock: MockClock,
     client = await relay.open("User1")
     asked = await client.ask("search", query="hello")
     await search.begun.wait()
-    clock.jump(19)
+    await go_by(clock, 19)
     search.over.set()
     await client.answer(asked)
     await alive(client, clock, 19)
-    clock.jump(1.1)
+    await go_by(clock, 1.1)
     assert await closed_at_once(client) == 4408
 
 
@@ -145,7 +146,7 @@ async def test_hearing_something_is_no_sign_of_life(relay: House, clock: MockClo
     async with relay.device("User1") as other:
         await other.request("new", chatId="User2", clientMessageId="2", message="still there?")
         await client.until("new")
-    clock.jump(5)
+    await go_by(clock, 5)
     assert await closed_at_once(client) == 4408
 
 
@@ -153,18 +154,19 @@ async def test_the_last_device_to_fall_silent_takes_its_user_offline(relay: Hous
     async with relay.device("User2") as watcher:
         await relay.open("User1")
         assert (await watcher.until("online"))["payload"] == {"userId": "User1"}
-        clock.jump(15)
+        await watcher.rest()
+        await go_by(clock, 15)
         await say_ping(watcher)
         second = await relay.open("User1")
         await trio.sleep(STEP)
-        clock.jump(5.1)
+        await go_by(clock, 5.1)
         await say_ping(watcher)
         await trio.sleep(STEP)
         assert [frame for frame in await watcher.rest() if "eventType" in frame] == []
-        clock.jump(15)
+        await go_by(clock, 15)
         await say_ping(watcher)
         # Watched through a second: whoever is silent for 20 s is told of by then, also if they never close.
-        clock.jump(1)
+        await go_by(clock, 1)
         assert (await watcher.until("offline"))["payload"] == {"userId": "User1"}
         assert await second.closed() == 4408
 
@@ -186,6 +188,7 @@ async def test_a_device_that_comes_learns_once_who_is_online(relay: House) -> No
 async def test_the_background_is_offline_until_the_next_frame(relay: House) -> None:
     async with relay.device("User2") as watcher, relay.device("User1") as one:
         await watcher.until("online")
+        await watcher.rest()
         await one.frame(type="event", eventType="offline")
         assert (await watcher.event("offline"))["payload"] == {"userId": "User1"}
         await say_ping(one)
@@ -206,9 +209,9 @@ async def test_typing_is_told_and_ends_after_6_s(relay: House, clock: MockClock)
         frame = await one.event("typing")
         assert frame["payload"] == {"userId": "User2", "chatId": "User2"}
         assert "id" not in frame
-        clock.jump(5.5)
+        await go_by(clock, 5.5)
         await one.quiet()
-        clock.jump(1)
+        await go_by(clock, 1)
         assert (await one.event("typing"))["payload"] == {"userId": "User2", "chatId": "User2", "stop": True}
         await one.quiet()
 
@@ -219,24 +222,26 @@ async def test_typing_on_holds_it(relay: House, clock: MockClock) -> None:
         for _ in range(3):
             await typing(two, "User1")
             assert "stop" not in (await one.event("typing"))["payload"]
-            clock.jump(5)
-        clock.jump(1.1)
+            await go_by(clock, 5)
+        await go_by(clock, 1.1)
         assert (await one.event("typing"))["payload"]["stop"] is True
 
 
-async def test_a_stop_a_message_or_going_away_ends_it(relay: House) -> None:
+async def test_a_stop_a_message_or_going_away_ends_it(relay: House, clock: MockClock) -> None:
     async with relay.device("User1") as one:
         async with relay.device("User2") as two:
             await one.rest()
             await typing(two, "User1")
             await typing(two, "User1", stop=True)
+            await one.until("typing")
+            await one.until("typing")
+            clock.jump(TOLD)
             await typing(two, "User1")
             await two.request("new", chatId="User1", clientMessageId="2", message="hello")
+            clock.jump(TOLD)
             await typing(two, "User1")
             heard = [(frame["eventType"], frame["payload"].get("stop")) for frame in await one.rest()]
             assert heard == [
-                ("typing", None),
-                ("typing", True),
                 ("typing", None),
                 ("typing", True),
                 ("new", None),
@@ -297,7 +302,7 @@ async def test_who_asks_too_much_is_told_when_to_ask_again_and_nobody_else_is(tm
             assert refused["code"] == "rate_limited"
             assert 1_000 < refused["retryAfter"] <= 2_000
             await two.request("chats")
-            clock.jump(2)
+            await go_by(clock, 2)
             assert (await one.refused("dlvrd", chatId="User2"))["code"] == "not_found"
             refused = await one.refused("dlvrd", chatId="User2")
             assert refused["code"] == "rate_limited", "a refused request costs nothing, nor gives"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import trio
-from sessions import Client, House, house
+from sessions import Client, House, go_by, house
 from trio.testing import MockClock
 
 from relay.net import outbox
@@ -449,12 +449,12 @@ async def test_who_reads_nothing_for_30_s_is_cut_off(
     await one.until("online")
     await say(one, "User2", "never read")
     for _ in range(2):
-        clock.jump(14)
+        await go_by(clock, 14)
         await one.text("ping")
         await two.ping()
         await trio.sleep(0.05)
     assert relay.relay.hub.presence.online(relay.relay.state.user_keys["User2"])
-    clock.jump(2.1)
+    await go_by(clock, 2.1)
     await one.text("ping")
     assert (await one.until("offline"))["payload"] == {"userId": "User2"}
     assert "4409" in caplog.text

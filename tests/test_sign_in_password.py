@@ -9,6 +9,7 @@ from http_relay import http_relay
 from relay.core import passwords
 from relay.core.attempts import FREE
 from relay.core.passwords import Passwords
+from relay.core.sign_in import ADDRESS_FREE
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 
@@ -77,7 +78,7 @@ async def test_guessing_waits_ever_longer_even_with_the_right_password(tmp_path)
         for _ in range(FREE):
             assert (await sign_in(browser, "anna", "guess")).status_code == 401
         limited = await sign_in(browser, "anna", "correct horse")
-        relay.relay.service.signing_in._by_address.succeeded("127.0.0.1")
+        relay.relay.service.signing_in._by_pair.succeeded("127.0.0.1 anna")
         still = await sign_in(browser, "anna", "correct horse")
         other = await sign_in(browser, "ben", "guess")
     assert limited.status_code == still.status_code == 429
@@ -100,10 +101,29 @@ async def test_who_signs_in_rightly_is_no_guesser_however_often(tmp_path):
 
 async def test_an_address_that_guesses_at_many_users_waits_too(tmp_path):
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
-        statuses = [(await sign_in(browser, f"user{number}", "guess")).status_code for number in range(FREE + 1)]
-        invites = await browser.post("/session", json={"invite": "made-up"})
-    assert statuses == [401] * FREE + [429]
-    assert invites.status_code == 429
+        await with_password(relay)
+        statuses = [
+            (await sign_in(browser, f"user{number}", "guess")).status_code for number in range(ADDRESS_FREE + 1)
+        ]
+        right = await sign_in(browser, "anna", "correct horse")
+    assert statuses == [401] * ADDRESS_FREE + [429]
+    assert right.status_code == 429
+
+
+async def test_colleagues_behind_one_address_who_mistype_keep_nobody_out(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        await with_password(relay)
+        await with_password(relay, "ben")
+        for _ in range(FREE + 1):
+            last = await sign_in(browser, "ben", "guess")
+        invites = [(await browser.post("/session", json={"invite": "made-up"})).status_code for _ in range(30)]
+        code = await relay.invite("cleo", new=True)
+        invited = await browser.post("/session", json={"invite": code})
+        right = await sign_in(browser, "anna", "correct horse")
+    assert last.status_code == 429
+    assert invites[0] == 401
+    assert invites[-1] == 429
+    assert (invited.status_code, right.status_code) == (200, 200)
 
 
 async def test_attempts_all_at_once_are_not_looked_at_all_together(tmp_path):

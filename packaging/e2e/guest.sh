@@ -51,6 +51,72 @@ end() { # the same; "end gently" also wants that nobody was cut off
 	fi
 }
 
+# The lines of a chapter of `relay help upgrade`, typed as they stand by somebody who may do everything.
+typed() { # chapter
+	awk -v chapter="$1" '$0 == chapter {on = 1; next} /^[A-Z][A-Za-z ]*$/ {on = 0} on && /^  sudo / {print substr($0, 3)} on && /^What was said/ {exit}' $state/help |
+		sed "s#chat-relay_NEW_ARCH.deb#$(basename "$stick_new")#; s#chat-relay_OLD_ARCH.deb#$(basename "$stick_old")#; s#/media/usb#$stick#; s#apt install#apt-get install -y#"
+}
+follow() { # what one line of it says; doctor may find something in a container
+	local line=$1
+	echo "#    $line"
+	case $line in *doctor*) PATH=$state/bin:$PATH sh -c "$line" >$state/doctor 2>&1; return 0 ;; esac
+	PATH=$state/bin:$PATH DEBIAN_FRONTEND=noninteractive sh -ec "$line" >$state/followed 2>&1 ||
+		fail "$line: $(tail -n 3 $state/followed)"
+}
+store_version() { python3 -c 'import sqlite3, sys; print(*sqlite3.connect(sys.argv[1]).execute("PRAGMA user_version").fetchone())' "$1"; }
+
+# An upgrade from a USB stick and the way back, as `relay help upgrade` has them. The earlier package is installed.
+stick() {
+	stick=/media/usb
+	mkdir -p $stick $state/bin
+	printf '#!/bin/sh\nexec "$@"\n' >$state/bin/sudo
+	chmod +x $state/bin/sudo
+	mount -t tmpfs -o noexec,nodev,nosuid,mode=755 usb $stick
+	stick_new=$stick/chat-relay_$(dpkg-deb -f "$new" Version)_$(dpkg --print-architecture).deb
+	stick_old=$stick/chat-relay_$(dpkg-deb -f "$old" Version)_$(dpkg --print-architecture).deb
+	cp "$new" "$stick_new"
+	cp "$old" "$stick_old"
+	dpkg-deb --fsys-tarfile "$new" | tar -xO ./usr/lib/chat-relay/relay/help/upgrade.txt >$state/help
+	local earlier=$(store_version $data/relay.db)
+	local said=$(say "before the upgrade")
+	typed Upgrading >$state/lines
+	is "stick: the help has lines to type" 3 "$(wc -l <$state/lines)"
+	while read -r line; do follow "$line"; done <$state/lines
+	active
+	is "stick: the new version runs" "$(version $new)" "$(show StatusText | sed 's/.*version //')"
+	[ -s $stick/before.tar ] && ok "stick: the backup is on it" || fail "stick: no backup"
+	local newer=$(store_version $data/relay.db)
+	if [ "$newer" != "$earlier" ]; then
+		is "stick: the copy of before is beside the store" "$earlier" "$(store_version $data/relay-$earlier-to-$newer.db)"
+	fi
+	is "stick: messages go on" $((said + 1)) "$(say "after the upgrade")"
+	relay check >/dev/null 2>&1 && ok "stick: relay check finds nothing wrong" || fail "stick: relay check: $(relay check 2>&1 | grep -v '^ok' | head -n 3)"
+
+	if [ "$newer" != "$earlier" ]; then
+		# Somebody who only installs the earlier package is told.
+		install "$old"
+		for _ in $(seq 50); do journalctl -u $unit -n 20 -o cat --no-pager | grep -q 'written by a newer relay' && break; sleep 0.2; done
+		journalctl -u $unit -n 20 -o cat --no-pager | grep -q 'written by a newer relay' && ok "way back: the earlier relay says that the store is newer" || fail "way back: the earlier relay does not say why it does not start"
+		relay doctor 2>&1 | grep -q 'a newer relay wrote the file' && ok "way back: and so does relay doctor" || fail "way back: relay doctor does not say it"
+		is "way back: it leaves the store alone" "$newer" "$(store_version $data/relay.db)"
+		typed "The way back" >$state/lines
+		is "way back: the help has lines to type" 8 "$(wc -l <$state/lines)"
+		while read -r line; do follow "$line"; done <$state/lines
+		active
+		is "way back: the earlier version runs" "$(version $old)" "$(show StatusText | sed 's/.*version //')"
+		is "way back: with the store of before" "$earlier $((said + 1))" "$(store_version $data/relay.db) $(say "after the way back")"
+		is "way back: what was said since is put aside" yes "$([ -s $data/newer/relay.db ] && echo yes)"
+		is "way back: the store is the relay's alone" "640 relay" "$(stat -c '%a %U' $data/relay.db)"
+		relay check >/dev/null 2>&1 && ok "way back: relay check finds nothing wrong" || fail "way back: relay check: $(relay check 2>&1 | grep -v '^ok' | head -n 3)"
+		rm -r $data/newer
+	else
+		echo "# both packages have the same store: there is no way back to try"
+		install "$old"
+		active
+	fi
+	umount $stick
+}
+
 part1() {
 	echo "# $(. /etc/os-release; echo "$PRETTY_NAME"), $(uname -rm), $(systemctl --version | head -n 1), $(python3 -V), in $(systemd-detect-virt)"
 	old=$PWD/old.deb new=$PWD/new.deb
@@ -87,6 +153,7 @@ part1() {
 		sent = os.urandom(3_000_000)
 		sys.exit(call(json.loads(call("/files", sent))["url"]) != sent)
 	PYTHON
+	stick
 	useradd -G relay admin1 && useradd stranger1
 	runuser -u admin1 -- relay status --json >/dev/null 2>&1 && ok "a member of the group relay may ask" || fail "a member of the group relay may not ask"
 	runuser -u stranger1 -- relay status --json >/dev/null 2>&1 && fail "a stranger may ask" || ok "a stranger may not ask"

@@ -1,6 +1,7 @@
 """`relay export` and `relay import`: everything people said, out of a relay and into one."""
 
 import contextlib
+import shutil
 import sys
 import tarfile
 import tempfile
@@ -123,7 +124,7 @@ def import_(
             return importing
 
     try:
-        opened = open_source(source)
+        opened = open_source(source, room=_free(data_directory(data)))
         importing = in_trio(trio.run, bring_in)
     except NotUnderstood as error:
         raise Failure(str(error)) from None
@@ -133,9 +134,17 @@ def import_(
         as_json({"added": importing.added, "left": {what: count for what, count in importing.left.items() if count}})
         return
     print(", ".join(f"{count} {what}" for what, count in importing.added.items()) + " came in")
+    if importing.admins:
+        print(f"admins by the export's word, who may invite others: {', '.join(importing.admins)}")
     for what, count in importing.left.most_common():
         if count:
             print(f"left behind: {count} {what}")
+
+
+def _free(directory: Path) -> int:
+    """Bytes that are free where the relay's data is, or will be."""
+    there = next(one for one in (directory, *directory.absolute().parents) if one.exists())
+    return shutil.disk_usage(there).free
 
 
 class Importing:
@@ -146,6 +155,8 @@ class Importing:
         self._source = source
         self.added: Counter[str] = Counter(users=0, chats=0, messages=0, files=0)
         self.left = source.left
+        self.admins: list[str] = []
+        """New users whom the export calls admins."""
         self._disabled: list[str] = []
         self._participants: dict[str, set[str]] = {}
         self._touched: dict[tuple[str, tuple[str, ...]], None] = {}
@@ -183,6 +194,8 @@ class Importing:
                 ),
             )
             self.added["users"] += brought.added
+            if person.admin and brought.added:
+                self.admins.append(person.id)
             if person.disabled:
                 self._disabled.append(person.id)
 

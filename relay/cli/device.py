@@ -6,7 +6,7 @@ import typer
 
 from relay.cli.door import ask
 from relay.cli.options import Data, Json, complete_user
-from relay.cli.output import as_json, table, when, yes
+from relay.cli.output import WrongUse, as_json, table, when, yes
 from relay.invoked import line
 from relay.protocol import control
 from relay.settings import data_directory
@@ -60,15 +60,32 @@ def list_(
 
 @app.command()
 def revoke(
-    device_id: Annotated[int, typer.Argument(metavar="DEVICE", help="Its number in the list.", show_default=False)],
+    device_id: Annotated[
+        int | None, typer.Argument(metavar="[DEVICE]", help="Its number in the list.", show_default=False)
+    ] = None,
+    all_of: Annotated[
+        str | None,
+        typer.Option(
+            "--all", metavar="USER", help="Every device of this user; hooks go on.", autocompletion=complete_user
+        ),
+    ] = None,
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """Sign a device out for good; its connection ends at once.
+    """Sign a device out for good, or all of a user's; their connections end at once.
 
     Example: relay device revoke 7
     """
-    device = ask(data_directory(data), "device.revoke", control.RevokeDevice(device_id=device_id))
+    if (device_id is None) == (all_of is None):
+        raise WrongUse("name one device, or --all USER: relay device list shows them")
+    if all_of is not None:
+        revoked = ask(data_directory(data), "device.revokeAll", control.RevokeDevices(user_id=all_of))
+        if json:
+            as_json(revoked)
+        else:
+            print(f"{revoked.count} devices of {all_of} may not sign in any more")
+        return
+    device = ask(data_directory(data), "device.revoke", control.RevokeDevice(device_id=device_id or 0))
     if json:
         as_json(device)
     else:

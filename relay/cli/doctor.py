@@ -33,6 +33,10 @@ from relay.store.directory import is_read_only
 UNIT = "relay"
 PATIENCE = 5.0
 """Seconds that a check may take."""
+SLOW_WRITE = 5.0
+"""Seconds that a write may take."""
+LONG_WAIT = 1_000.0
+"""Milliseconds that a send may wait for its answer."""
 LEAST_FREE = 500_000_000
 """Bytes that a disk should have left."""
 MUCH_A_DAY = 2_000_000_000
@@ -120,6 +124,20 @@ def _running(data: Path, status: control.Status | None) -> Finding:
     if status is None:
         return Finding(
             "relay", "bad", f"no relay runs on {data}", "Start it: `systemctl start relay`, or `relay serve`."
+        )
+    if status.disk_full:
+        return Finding(
+            "relay",
+            "bad",
+            f"the disk is full: people can only read; {size(status.reserve_bytes)} are set aside to free it with",
+            "Let old messages go (`relay prune`), or move other files away from that disk.",
+        )
+    if status.writing_for > SLOW_WRITE:
+        return Finding(
+            "relay",
+            "bad",
+            f"a write has been under way for {duration(status.writing_for)}: who sends waits",
+            "The disk is slow or failing: `journalctl -k` may say so.",
         )
     if status.write_failing:
         return Finding("relay", "bad", "the store cannot be written", "`journalctl -u relay` says why.")
@@ -259,6 +277,18 @@ def _disk(patient: Patient) -> Iterator[Finding]:
         yield Finding("disk", "good", text)
     if patient.status is not None:
         yield from _wear(patient.status)
+        yield from _waits(patient.status)
+
+
+def _waits(status: control.Status) -> Iterator[Finding]:
+    wait = status.longest_wait
+    if wait is None:
+        return
+    text = f"the longest in the last hour was {wait.ms:,.0f} ms, for {wait.cause}"
+    if wait.ms > LONG_WAIT:
+        yield Finding("waits", "note", text, "`relay help tuning` says what each of these is.")
+    else:
+        yield Finding("waits", "good", text)
 
 
 def _wear(status: control.Status) -> Iterator[Finding]:
@@ -273,6 +303,22 @@ def _wear(status: control.Status) -> Iterator[Finding]:
         yield Finding("wear", "note", text, "An SD card wears out: put the data on an SSD (`relay help moving`).")
     else:
         yield Finding("wear", "good", text)
+
+
+def _limits(patient: Patient) -> Iterator[Finding]:
+    status = patient.status
+    if status is None or status.max_connections is None or status.wanted_connections is None:
+        return
+    if status.max_connections < status.wanted_connections:
+        yield Finding(
+            "limits",
+            "note",
+            f"there can be {status.max_connections:,} connections and not {status.wanted_connections:,}"
+            " (limits.connections), since the relay may have no more descriptors",
+            "Raise LimitNOFILE= (`systemctl edit relay`), or `ulimit -n` before `relay serve`.",
+        )
+    else:
+        yield Finding("limits", "good", f"descriptors for {status.max_connections:,} connections")
 
 
 def _permissions(patient: Patient) -> Iterator[Finding]:
@@ -460,6 +506,7 @@ CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
     _clock,
     _disk,
     _permissions,
+    _limits,
     _sqlite,
     _leftovers,
     _certificate,

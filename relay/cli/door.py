@@ -7,8 +7,10 @@ import contextlib
 import os
 import socket
 import struct
+import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -24,7 +26,7 @@ from relay.protocol.control import CONTROL, ITEMS, READING, Empty
 from relay.protocol.envelopes import Event, Request
 from relay.protocol.errors import ErrorCode
 from relay.settings import control_socket
-from relay.store import directory
+from relay.store import directory, lock
 from relay.store.directory import about_file
 
 Items = Callable[[Any], None]
@@ -40,6 +42,35 @@ LONG = {"watch", "export", "prune", "bring.user", "bring.chat", "bring.file", "b
 
 class Stopped(Failure):
     """The relay stopped in the middle of a request."""
+
+
+class Busy(Failure):
+    """Somebody else has the directory, and answers nothing: a relay that starts or stops, another command."""
+
+    def __init__(self, data: Path, who: str) -> None:
+        super().__init__(f"{who} already has {data} open, but its control socket does not answer")
+        self.who = who
+
+
+class Waiting:
+    """The patience with whoever has the directory: said once, and of an end."""
+
+    def __init__(self) -> None:
+        self._until = time.monotonic() + lock.WAIT
+        self._said = False
+
+    def go_on(self, busy: Busy) -> None:
+        """Wait a moment.
+
+        Raises:
+            Busy: it took too long.
+        """
+        if time.monotonic() >= self._until:
+            raise busy
+        if not self._said:
+            print(f"relay: waiting for {busy.who}", file=sys.stderr, flush=True)
+            self._said = True
+        time.sleep(lock.LOOK)
 
 
 class Refused(Failure):
@@ -68,18 +99,30 @@ def ask(data: Path, name: str, payload: Wire, *, make: bool = False, items: Item
     Raises:
         Failure: it was refused, or neither a relay nor its file could be reached.
     """
-    connection = _connect(control_socket(data))
-    if connection is None:
-        return _ask_file(data, name, payload, make=make, items=items)
-    with connection:
-        return _converse(connection, name, payload, items)
+
+    def attempt() -> Any:
+        connection = _connect(control_socket(data))
+        if connection is None:
+            return _ask_file(data, name, payload, make=make, items=items)
+        with connection:
+            return _converse(connection, name, payload, items)
+
+    waiting = Waiting()
+    while True:
+        try:
+            return attempt()
+        except Busy as busy:
+            waiting.go_on(busy)
 
 
 def ask_running(data: Path, name: str, payload: Wire, *, items: Items = _nothing) -> Any | None:
-    """Ask as `ask` does, but only a relay that runs; None where none does."""
-    connection = _connect(control_socket(data))
-    if connection is None:
-        return None
+    """Ask as `ask` does, but only a relay that runs, or is about to; None where none does."""
+    waiting = Waiting()
+    while (connection := _connect(control_socket(data))) is None:
+        who = lock.holder(data)
+        if who is None or lock.SERVING not in who:
+            return None
+        waiting.go_on(Busy(data, who))
     with connection:
         return _converse(connection, name, payload, items)
 
@@ -218,7 +261,6 @@ async def _opened(data: Path, *, make: bool) -> AsyncIterator[Callable[[str, Wir
     from relay.net.names import browser_address
     from relay.settings import Loaded
     from relay.store.faults import FAULTS, what_to_do
-    from relay.store.lock import Locked
 
     _find(data, make=make)
     try:
@@ -238,10 +280,15 @@ async def _opened(data: Path, *, make: bool) -> AsyncIterator[Callable[[str, Wir
                 return _take(name, line)[1]
 
             yield ask_file
-    except* Locked as errors:
-        raise Failure(f"{errors.exceptions[0]}, but its control socket does not answer") from None
+    except* lock.Locked as errors:
+        raise Busy(data, _one(errors).holder) from None
     except* FAULTS as errors:
         raise Failure(what_to_do(errors.exceptions[0], data)) from None
+
+
+def _one(group: ExceptionGroup[lock.Locked]) -> lock.Locked:
+    error = group.exceptions[0]
+    return error if isinstance(error, lock.Locked) else _one(error)
 
 
 @asynccontextmanager
@@ -251,20 +298,33 @@ async def conversation(data: Path, *, make: bool = False) -> AsyncIterator[Ask]:
     Raises:
         Failure: as `ask`.
     """
+    async with AsyncExitStack() as stack:
+        waiting = Waiting()
+        while True:
+            try:
+                ask_one = await _reach(stack, data, make=make)
+                break
+            except Busy as busy:
+                waiting.go_on(busy)
+        yield ask_one
+
+
+async def _reach(stack: AsyncExitStack, data: Path, *, make: bool) -> Ask:
+    """Connect to the relay, or open its file, until the stack is left."""
     import trio
 
     connection = _connect(control_socket(data))
     if connection is None:
-        async with _opened(data, make=make) as ask_file:
+        ask_file = await stack.enter_async_context(_opened(data, make=make))
 
-            async def ask_here(name: str, payload: Wire) -> Any:
-                return await ask_file(name, payload, _nothing)
+        async def ask_here(name: str, payload: Wire) -> Any:
+            return await ask_file(name, payload, _nothing)
 
-            yield ask_here
-        return
+        return ask_here
+
+    stack.enter_context(connection)
 
     async def ask_there(name: str, payload: Wire) -> Any:
         return await trio.to_thread.run_sync(_converse, connection, name, payload, _nothing)
 
-    with connection:
-        yield ask_there
+    return ask_there

@@ -12,14 +12,14 @@ from rich.console import Console
 from relay.cli.door import ask
 from relay.cli.files import cannot_read, cannot_write, check_target
 from relay.cli.options import Data, Json, Yes
-from relay.cli.output import Failure, WrongUse, as_json, confirm, progress, when
+from relay.cli.output import Failure, WrongUse, as_json, confirm, progress, size, when
 from relay.core import commands
 from relay.core.asking import decided
 from relay.core.check import Finding
 from relay.core.check import check as check_store
 from relay.core.relay import open_relay
 from relay.protocol import control
-from relay.settings import data_directory
+from relay.settings import Limits, Settings, Store, data_directory
 from relay.store import backup as backups
 from relay.store import emptied, restoring
 from relay.store.faults import FAULTS, what_to_do
@@ -97,11 +97,11 @@ def backup(
         if error.filename and Path(error.filename).is_relative_to(where / backups.FILES):
             raise cannot_read(error.filename, error) from None
         raise cannot_write(file, error) from None
-    size = file.stat().st_size
+    written = file.stat().st_size
     if json:
-        as_json({"file": str(file), "bytes": size, "lastEvent": end.seq, "lastTimestamp": end.at})
+        as_json({"file": str(file), "bytes": written, "lastEvent": end.seq, "lastTimestamp": end.at})
     else:
-        print(f"{file}: {size / 1e6:.1f} MB, up to {when(end.at)}")
+        print(f"{file}: {written / 1e6:.1f} MB, up to {when(end.at)}")
 
 
 def _pages(advance: Callable[[int], None]) -> backups.Progress:
@@ -192,7 +192,9 @@ def _confirm(prepared: restoring.Prepared, file: Path | None, *, force: bool, ye
 
 async def _note_restore(folder: Path, last: int, sign_out_all: bool) -> None:
     """Let event ids go on above all that devices have seen; end all sessions where that is wanted."""
-    async with open_relay(folder) as relay:
+    # It is no place to set room aside in.
+    settings = Settings(store=Store(reserve_bytes=0), limits=Limits(requests_per_second=0))
+    async with open_relay(folder, settings=settings) as relay:
         await decided(relay.log, commands.Command(relay.clock(), commands.ADMIN, 0, commands.NoteRestore(last)))
         for device in list(relay.state.devices.values()) if sign_out_all else ():
             if not device.revoked_at:
@@ -222,4 +224,6 @@ def prune(
     if json:
         as_json(pruned)
     else:
-        print(f"removed {pruned.removed} entries")
+        print(f"removed {pruned.removed} entries; {size(pruned.bytes)} in use")
+        if pruned.too_large:
+            print("That is more than it may be: what is left is new, or is no history but users and chats.")

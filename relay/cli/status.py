@@ -21,6 +21,18 @@ SOON = 7 * 86_400
 """Seconds that a disk should last at least."""
 HISTORY = 60
 """Seconds that the live screen's small graphs show."""
+SLOW_WRITE = 5.0
+"""Seconds that a write may take."""
+CAUSES = {
+    "sync": "writing to the disk (sync)",
+    "checkpoint": "the log was copied back (checkpoint)",
+    "prune": "messages were removed (prune)",
+    "index": "words were indexed (index)",
+    "snapshot": "the state was written (snapshot)",
+    "filing": "client ids were filed (filing)",
+    "loop": "the relay was busy (loop)",
+}
+"""What a wait was for, in words."""
 BARS = " ▁▂▃▄▅▆▇█"
 
 
@@ -63,7 +75,11 @@ def _lines(now: control.Status) -> Iterator[tuple[str, str]]:
     most = f" of {now.max_connections:,}" if now.max_connections else ""
     yield "relay", f"{now.version}, process {now.pid}, up {duration(now.uptime)}"
     yield "address", now.url or "-"
-    yield "people", f"{now.users_online:,} of {now.users:,} online, {now.connections:,}{most} connections"
+    yield (
+        "people",
+        f"{now.users_online:,} of {now.users:,} online, {now.connections:,}{most} connections{_greatest(now)}",
+    )
+    yield "sign-ins", f"{now.sign_in_failures:,} failed since the start"
     yield "chats", f"{now.chats:,}, last event {now.last_event:,}"
     yield "traffic", f"{now.messages_per_second:,.1f} messages/s in, {now.deliveries_per_second:,.1f} events/s out"
     lag = "-" if now.median_lag is None else f"half within {now.median_lag} ms, 99 % within {now.high_lag} ms"
@@ -72,6 +88,7 @@ def _lines(now: control.Status) -> Iterator[tuple[str, str]]:
         "writer",
         (f"{now.requests_per_second:,.1f} changes/s, {now.batch_size:.1f} a commit of {now.commit_ms:.1f} ms"),
     )
+    yield "waits", _longest(now.longest_wait)
     yield (
         "outboxes",
         f"{size(now.outbox_bytes)} wait"
@@ -86,14 +103,32 @@ def _lines(now: control.Status) -> Iterator[tuple[str, str]]:
     yield "process", f"{size(now.memory_bytes)} of memory, {now.cpu:.0%} of a core"
 
 
+def _longest(wait: control.LongestWait | None) -> str:
+    """The longest wait in words."""
+    if wait is None:
+        return "nobody sent anything in the last hour"
+    why = CAUSES.get(wait.cause, wait.cause)
+    return f"{wait.ms:,.0f} ms at most in the last hour: {why}"
+
+
+def _greatest(now: control.Status) -> str:
+    """Who has most connections, in words."""
+    most = now.most_connections
+    return f", {most.connections} of them {most.user_id}'s" if most else ""
+
+
 def _reader(one: control.SlowReader) -> str:
     return f"{one.user_id} {size(one.bytes)} for {duration(one.seconds)}"
 
 
 def warnings(now: control.Status) -> Iterator[str]:
     """What an admin should look at."""
-    if now.write_failing:
+    if now.disk_full:
+        yield "the disk is full: people can only read; `relay prune` has room set aside, or move other files away"
+    elif now.write_failing:
         yield "the store cannot be written: see `journalctl -u relay`, then `relay doctor`"
+    if now.writing_for > SLOW_WRITE:
+        yield f"a write has been under way for {duration(now.writing_for)}: the disk is slow, and who sends waits"
     if now.disk_seconds_left is not None and now.disk_seconds_left < SOON:
         yield f"the disk is full in {duration(now.disk_seconds_left)}: see `relay help tuning`"
     if now.clock_ahead:
@@ -163,7 +198,7 @@ def screen(past: list[control.Status]) -> "RenderableType":
     figures.add_column(style="bold", width=9, no_wrap=True)
     figures.add_column(ratio=1, overflow="ellipsis", no_wrap=True)
     for name, value in _lines(now):
-        if name != "outboxes":
+        if name not in ("outboxes", "waits"):
             figures.add_row(name, value)
     graphs = Table(box=None, show_header=False, pad_edge=False, expand=True)
     graphs.add_column(style="bold", width=9, no_wrap=True)

@@ -17,9 +17,6 @@ from relay.settings import data_directory
 
 app = typer.Typer(help="Who may talk here.", no_args_is_help=True)
 
-SHORTEST_PASSWORD = 8
-"""Characters; a longer one is worth more than a stranger one (NIST SP 800-63B, section 3.1.1.2)."""
-
 UserId = Annotated[str, typer.Argument(metavar="ID", help="The user's id, for instance User1.", show_default=False)]
 Known = Annotated[
     str,
@@ -131,6 +128,9 @@ def rename(
 def password(
     user_id: Known,
     none: Annotated[bool, typer.Option("--none", help="Take the password away.")] = False,
+    sign_out: Annotated[
+        bool, typer.Option("--sign-out", help="All their devices have to sign in again; hooks go on.")
+    ] = False,
     data: Data = None,
     json: Json = False,
 ) -> None:
@@ -144,13 +144,19 @@ def password(
         chosen = typer.prompt(f"Password for {user_id}", hide_input=True, confirmation_prompt=True)
     else:
         chosen = sys.stdin.readline().rstrip("\n")
-    if not none and len(chosen) < SHORTEST_PASSWORD:
-        raise Failure(f"a password needs {SHORTEST_PASSWORD} characters or more")
-    ask(data_directory(data), "user.password", control.SetPassword(id=user_id, password=chosen))
+    if not none and not chosen:
+        raise Failure("this is no password; --none takes it away")
+    revoked = ask(
+        data_directory(data),
+        "user.password",
+        control.SetPassword(id=user_id, password=chosen, sign_out=sign_out),
+    )
     if json:
-        as_json({"id": user_id, "password": not none})
-    else:
-        print(f"{user_id} signs in with {'no password' if none else 'this password'} from now on")
+        as_json({"id": user_id, "password": not none, "signedOut": revoked.count})
+        return
+    print(f"{user_id} signs in with {'no password' if none else 'this password'} from now on")
+    if sign_out:
+        print(f"{revoked.count} of their devices have to sign in again")
 
 
 @app.command()

@@ -13,6 +13,7 @@ FIELDS = {
     "message": "text",
     "owner": "--owner",
     "participants": "user",
+    "signOut": "--sign-out",
     "url": "--to",
     "userId": "user",
 }

@@ -25,14 +25,16 @@ class _Failures(NamedTuple):
 class Attempts:
     """Failures of one kind of attempt, by whom they are counted against."""
 
-    def __init__(self, longest: float, kept: int = KEPT) -> None:
+    def __init__(self, longest: float, kept: int = KEPT, free: int = FREE) -> None:
         """Make a counter with nothing in it.
 
         Args:
             longest: the longest wait, in seconds.
             kept: whose failures are kept at a time.
+            free: how many failures cost nothing.
         """
         self._longest = longest
+        self._free = free
         self._kept = kept
         self._failures: OrderedDict[str, _Failures] = OrderedDict()
 
@@ -47,7 +49,7 @@ class Attempts:
         return max(0.0, failures.last + self._delay(failures.times) - now)
 
     def _delay(self, count: int) -> float:
-        over = count - FREE
+        over = count - self._free
         return 0.0 if over < 0 else min(self._longest, FIRST * 2.0 ** min(over, 32))
 
     def failed(self, who: str, now: float) -> None:

@@ -121,23 +121,6 @@ class Carry:
         """Take no time from elsewhere that is still to come: the log's would be ahead of everybody's until then."""
         return min(at, self._clock())
 
-    async def _all_decided(self, batch: list[Command]) -> None:
-        """Append commands in one turn and wait for all. Raises what the first was refused with."""
-        answers: list[object] = []
-        done = trio.Event()
-
-        def take(answer: object) -> None:
-            answers.append(answer)
-            if len(answers) == len(batch):
-                done.set()
-
-        for one in batch:
-            self._log.append(one, take)
-        await done.wait()
-        for answer in answers:
-            if isinstance(answer, RelayError):
-                raise answer
-
     async def bring_user(self, record: control.BringUser) -> object:
         """Make a user who is not there yet."""
         if self._state.user(record.id) is not None:
@@ -152,14 +135,14 @@ class Carry:
         if record.id is not None and record.id in state.group_keys:
             return control.Brought(added=False, id=record.id)
         made_up = record.id or new_chat_id()
-        made = control.MakeChat(
-            type=record.kind, name=record.name, owner=record.owner, participants=record.participants
+        request = control.MakeChat(
+            type=record.kind,
+            name=record.name,
+            owner=record.owner,
+            participants=record.participants,
+            admins=[one for one in record.admins if one in (record.owner, *record.participants)],
         )
-        wanted: list[Any] = [made]
-        if record.admins:
-            wanted.append(requests.UpdateChat(chat_id=made_up, admins=record.admins))
-        # Appended in one turn they are written together: a chat that is there has its admins.
-        await self._all_decided([Command(record.at, ADMIN, 0, request, made_up=made_up) for request in wanted])
+        await self._decided(record.at, ADMIN, request, made_up)
         return control.Brought(added=True, id=made_up)
 
     async def bring_file(self, request: control.BringFile) -> object:

@@ -1,26 +1,29 @@
 """`relay check`: proves that the file is whole and that everything derived from the log agrees with it.
 
-Reads one consistent view of the store; changes nothing. A relay may run meanwhile.
+Changes nothing. A relay may run meanwhile, so it reads in many short views, and what changed between two of them is
+no fault: what looks wrong is looked at again.
 """
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
+import trio
 
 from relay.core import snapshot
 from relay.core.state import State
 from relay.store import database, emptied, proofs, queries
 from relay.store.contents import Contents
 from relay.store.opening import settle_for_reading
-from relay.store.statements import Statement
+from relay.store.views import TooBusy, Views
 
 FOLD = 10_000
 """Entries read at a time."""
-_BEGIN = Statement("BEGIN")
-_COMMIT = Statement("COMMIT")
+TRIES = 5
+NOTHING = queries.Snapshot(0, 0, 0, [], [], [], [], [])
+"""What the log amounts to before its first entry."""
 CONTENTS = "contents of files"
 AGREEMENT = "state and log agree"
 
@@ -46,15 +49,25 @@ async def check(data: Path, progress: Callable[[str], None]) -> list[Finding]:
     """
     findings = []
     settle_for_reading(data)
-    async with _one_view(data / "relay.db") as reading:
+    async with _views(data / "relay.db") as (views, reading):
         for what, prove in proofs.PROOFS.items():
             progress(what)
-            findings.append(Finding(what, await prove(reading)))
+            findings.append(Finding(what, await _twice(prove, views)))
         progress(AGREEMENT)
         findings.append(Finding(AGREEMENT, await _agreement(reading)))
     progress(CONTENTS)
     findings.append(Finding(CONTENTS, await _contents(data)))
     return findings
+
+
+async def _twice(prove: proofs.Proof, views: Views) -> list[str]:
+    """Look again where something looks wrong: what was removed between two views may look so."""
+    try:
+        wrong = await prove(views)
+        again = await prove(views) if wrong else []
+    except TooBusy:
+        return ["this could not be looked at: the relay writes too much just now. Check again when it is quieter"]
+    return [one for one in wrong if one in again]
 
 
 async def _contents(data: Path) -> list[str]:
@@ -67,7 +80,7 @@ async def _contents(data: Path) -> list[str]:
 async def _wrong_contents(data: Path) -> set[str]:
     contents = Contents(data / "files")
     wrong = set()
-    async with _one_view(data / "relay.db") as reading:
+    async with _views(data / "relay.db") as (_, reading):
         for digest, size in await queries.digests(reading):
             path = contents.path(digest)
             there = path.stat().st_size if path.is_file() else None
@@ -77,34 +90,67 @@ async def _wrong_contents(data: Path) -> set[str]:
 
 
 @asynccontextmanager
-async def _one_view(path: Path) -> AsyncIterator[database.Connection]:
+async def _views(path: Path) -> AsyncIterator[tuple[Views, database.Connection]]:
     emptied.refuse_to_read(path)
     async with database.connect(path, writing=False) as reading:
         await database.recognise(reading)
-        await reading.execute(_BEGIN)
-        yield reading
-        await reading.execute(_COMMIT)
+        yield Views(reading, path), reading
+
+
+class _Moved(Exception):
+    """History was removed meanwhile, and with it entries that would be missing."""
 
 
 async def _agreement(reading: database.Connection) -> list[str]:
     """Build the state twice, from the snapshot and from the beginning of the log, and compare."""
+    for _ in range(TRIES):
+        try:
+            return await _agree(reading)
+        except _Moved:
+            continue
+    return ["this could not be looked at: history was removed meanwhile. Check again later"]
+
+
+async def _agree(reading: database.Connection) -> list[str]:
+    number = await queries.base_round(reading)
     base = await queries.base(reading)
     slow = State() if base is None else snapshot.load(base)
+    known = await _snapshot(reading)
+    ((upto,),) = await reading.execute("SELECT coalesce(max(seq), 0) FROM log")
     try:
-        quick = snapshot.load(await queries.snapshot(reading))
-        await _fold(reading, quick)
-        await _fold(reading, slow)
+        quick = snapshot.load(known)
+        await _fold(reading, snapshot.Catching(quick, known), known.seq, upto, number)
+        await _fold(reading, snapshot.Catching(slow, base or NOTHING), slow.seq, upto, number)
     except (KeyError, ValueError, msgspec.DecodeError) as error:
+        if await queries.base_round(reading) != number:
+            raise _Moved from error
         return [f"the log does not add up at entry {slow.seq + 1}: {error!r}"]
-    one, other = snapshot.whole(quick), snapshot.whole(slow)
-    return [f"{part} differ" for part in one if _comparable(one[part]) != _comparable(other[part])]
+    one, other = snapshot.facts(quick), snapshot.facts(slow)
+    return [f"{part} differ" for part in one if one[part] != other[part]]
 
 
-def _comparable(rows: Any) -> Any:
-    return sorted(rows) if isinstance(rows, list) else rows
+async def _snapshot(reading: database.Connection) -> queries.Snapshot:
+    """Read all tables of the snapshot in one view."""
+    await reading.execute("BEGIN")
+    try:
+        return await queries.snapshot(reading)
+    finally:
+        with trio.CancelScope(shield=True):
+            await reading.execute("COMMIT")
 
 
-async def _fold(reading: database.Connection, state: State) -> None:
-    while entries := await queries.entries(reading, state.seq, FOLD):
+async def _fold(
+    reading: database.Connection, catching: snapshot.Catching, after: int, upto: int, number: tuple[int, int] | None
+) -> None:
+    while after < upto:
+        entries = await queries.entries(reading, after, FOLD)
+        # A base that took this one's place comes before anything is removed.
+        if await queries.base_round(reading) != number:
+            raise _Moved
+        if not entries:
+            return
         for entry in entries:
-            state.apply(entry)
+            after = entry.seq
+            if after > upto:
+                return
+            catching.apply(entry)

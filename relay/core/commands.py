@@ -74,8 +74,15 @@ class SayNothing(msgspec.Struct, frozen=True):
     chat: int
 
 
+class PruneChats(msgspec.Struct, frozen=True):
+    """Retention takes what was said out of chats: their unread counts follow, before it is removed."""
+
+    chats: tuple[tuple[int, int], ...]
+    """Of each chat its key and the last message id that goes."""
+
+
 class PruneHistory(msgspec.Struct, frozen=True):
-    """Retention removes messages and marks up to an entry."""
+    """Retention removes messages and marks up to an entry; `PruneChats` saw to all chats before."""
 
     seq: int
 
@@ -122,6 +129,14 @@ class SetPassword(msgspec.Struct, frozen=True):
 
     user_id: str
     hash: str
+    sign_out: bool = False
+    """Whether all devices of theirs are signed out but the one that asks."""
+
+
+class RevokeDevices(msgspec.Struct, frozen=True):
+    """All devices of a user sign in no more, but the one that asks."""
+
+    user_id: str
 
 
 class AddFile(msgspec.Struct, frozen=True, kw_only=True):

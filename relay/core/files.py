@@ -78,7 +78,7 @@ class Files:
             try:
                 incoming = await trio.to_thread.run_sync(self.contents.begin)
                 try:
-                    head = await self._write(incoming, allowance, pieces)
+                    head = await self._write(incoming, allowance, self._while_welcome(user, device, pieces))
                     return await self._keep(incoming, user, device, name, head, at)
                 finally:
                     with trio.CancelScope(shield=True):
@@ -86,6 +86,17 @@ class Files:
             except OSError as error:
                 logger.error("cannot save an uploaded file: %s", error)
                 raise RelayError.storage_full() from None
+
+    def _while_welcome(self, user: int, device: int, pieces: Pieces) -> Pieces:
+        """Give the pieces for as long as the device may be here; what comes from this machine itself has none."""
+
+        async def next_piece() -> bytes:
+            piece = await pieces()
+            if device and not self._state.welcome(user, device):
+                raise RelayError("unauthorized", "this device may not sign in any more")
+            return piece
+
+        return next_piece
 
     async def _write(self, incoming: Incoming, allowance: Allowance, pieces: Pieces) -> bytes:
         """Write what comes, and give the beginning of it."""
@@ -146,6 +157,10 @@ class Files:
             raise RelayError("not_found", "there is no such file for you here")
         return found[0]
 
+    def still(self, user: int, device: int, file: StoredFile) -> Callable[[], bool]:
+        """Tell, each time it is asked, whether somebody who is being sent a file may still have it."""
+        return lambda: self._state.welcome(user, device) and attachments.may_read(self._state, user, file)
+
     # Away.
 
     def loosen(self) -> None:
@@ -154,7 +169,6 @@ class Files:
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Remove what nothing holds any more, for ever; first what an earlier run left behind."""
-        await self._careful(self._remove_unfinished)
         task_status.started()
         await self._careful(self._sweep)
         while True:
@@ -192,11 +206,6 @@ class Files:
                 aside = self.contents.put_aside(leaving.pop())
                 if aside is not None:
                     await trio.to_thread.run_sync(aside.unlink)
-
-    async def _remove_unfinished(self) -> None:
-        """Remove what never became whole; nothing may be on its way yet."""
-        if count := await trio.to_thread.run_sync(self.contents.sweep):
-            logger.info("removed %d uploads that were never finished", count)
 
     async def _sweep(self) -> None:
         """Remove contents that are whole and in no log: a crash came between."""

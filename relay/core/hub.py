@@ -24,7 +24,7 @@ from relay.store.entry import REPLY_PREVIEW, Entry
 RECENT = 4_096
 """Entries kept in memory, so that a replay meets what goes on meanwhile."""
 RECENT_SIZE = 4_000_000
-"""Characters of text they may hold together."""
+"""Characters of text they may hold together, with what they quote."""
 
 MANY = 8
 """Connections that may be told of a message before its author is charged for them."""
@@ -104,7 +104,7 @@ class Hub:
         subscriber.arrived = self.state.seq
         if self.presence.arrive(subscriber):
             self._flipped(subscriber.user)
-        there = [user for user in self.state.contacts(subscriber.user) if self.presence.online(user)]
+        there = [user for user in self.state.contacts(subscriber.user) if self.presence.shown(user)]
         for user in there:
             subscriber.outlet.put(self._online(user))
         self.charge(subscriber.user, len(there))
@@ -210,9 +210,9 @@ class Hub:
     def _remember(self, entry: Entry) -> None:
         recent = self.recent
         recent.append(entry)
-        self._recent_size += len(entry.message or "")
+        self._recent_size += _length(entry)
         while len(recent) > RECENT or self._recent_size > RECENT_SIZE:
-            self._recent_size -= len(recent.popleft().message or "")
+            self._recent_size -= _length(recent.popleft())
         if entry.kind in (kinds.EDIT, kinds.DELETE):
             self._amend(entry)
 
@@ -220,9 +220,9 @@ class Hub:
         """Bring what is remembered of a message up to what is true now."""
         for one in self.recent:
             if one.chat == change.chat:
-                before = len(one.message or "")
+                before = _length(one)
                 _amend(one, change)
-                self._recent_size += len(one.message or "") - before
+                self._recent_size += _length(one) - before
 
     def refresh(self, entries: Sequence[Entry], since: int) -> bool:
         """Bring entries up to what is true now that were read from a log which ended at `since`.
@@ -334,7 +334,7 @@ class Hub:
     def _introduce(self, entry: Entry) -> None:
         """Tell those who come to share a chat, and shared none before, that the others are online."""
         there = self.state.members[entry.chat].keys() & self.presence.subscribers.keys()
-        online = {user: self._online(user) for user in there if self.presence.online(user)}
+        online = {user: self._online(user) for user in there if self.presence.shown(user)}
         for user in there.intersection(_newcomers(entry)):
             there.discard(user)
             for other in there - self.state.contacts(user, but=entry.chat):
@@ -365,9 +365,7 @@ class Hub:
         subscriber.connection.close(4401, "this device may not sign in any more")
 
     def _unwelcome(self, subscriber: Subscriber) -> bool:
-        user = self.state.users[subscriber.user]
-        device = self.state.devices.get(subscriber.device)
-        return user.disabled or user.removed or (device is not None and device.revoked_at > 0)
+        return not self.state.welcome(subscriber.user, subscriber.device)
 
     def _event_frame(self, entry: Entry, user: int) -> bytes:
         name, payload = render.event(self.state, entry, user)
@@ -384,9 +382,9 @@ class Hub:
         user = subscriber.user
         for entry in entries:
             if entry.kind in (kinds.CHATS, kinds.USER):
-                if entry.seq > subscriber.chats_as_of and user in render.chat_list_readers(state, entry):
-                    if self._owe(subscriber, entry):
-                        yield entry.seq, entry.at
+                news = entry.seq > subscriber.chats_as_of and user in render.chat_list_readers(state, entry)
+                if news and self._owe(subscriber, entry):
+                    yield entry.seq, entry.at
             elif entry.kind <= kinds.READ:
                 if subscriber.appeared and subscriber.position > subscriber.sent and self._is_told(subscriber, entry):
                     yield subscriber.position, entry.at
@@ -480,6 +478,13 @@ def _said_itself(subscriber: Subscriber, entry: Entry) -> bool:
 def _receipt(entry: Entry, *, to_author: bool) -> Receipt:
     """What acknowledging a message says: one's own is delivered to nobody by oneself (section 6)."""
     return Receipt(entry.seq, entry.chat, entry.message_id if entry.kind == kinds.NEW and not to_author else 0)
+
+
+def _length(entry: Entry) -> int:
+    """How many characters an entry holds."""
+    size = len(entry.message) if entry.message else 0
+    quoted = entry.reply_to
+    return size + len(quoted.message) if quoted is not None and quoted.message else size
 
 
 def _amend(one: Entry, change: Entry) -> None:

@@ -10,7 +10,7 @@ from relay.settings import Limits
 _ROUNDING = 1e-6
 """Seconds: sums of floating point numbers miss by less."""
 
-FRAMES = 8
+FRAMES = 4
 """Frames of any kind that a client may send for each request that it may make: acknowledgements, signs of life."""
 
 WEIGHTS = {
@@ -90,7 +90,7 @@ class GroupsPerDay:
 class RateLimit:
     """Token buckets by user: `requests_per_second`, `burst` of them at once, both as they are set just now.
 
-    Of a bucket only the time is kept at which it will be full again, and of a full one nothing after `sweep`.
+    Of a bucket only the time is kept at which it will be full again.
     """
 
     def __init__(self, limits: Rate, times: float = 1.0) -> None:
@@ -103,9 +103,6 @@ class RateLimit:
         self._limits = limits
         self._times = times
         self._full_at: dict[int, float] = {}
-
-    def __len__(self) -> int:
-        return len(self._full_at)
 
     def take(self, user: int, now: float, weight: float = 1.0) -> int:
         """Take tokens out of a user's bucket.
@@ -142,7 +139,3 @@ class RateLimit:
             return 0.0
         full_at = self._full_at[user] = max(self._full_at.get(user, now), now) + weight / rate
         return max(0.0, full_at - now - self._limits.burst * self._times / rate)
-
-    def sweep(self, now: float) -> None:
-        """Forget the buckets that are full again."""
-        self._full_at = {user: full_at for user, full_at in self._full_at.items() if full_at > now}

@@ -4,7 +4,10 @@ argon2 is loaded with the first password; most relays never have one.
 """
 
 import functools
+import unicodedata
 from collections.abc import Callable
+from importlib.resources import files
+from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
 import trio
@@ -23,6 +26,54 @@ WAITING = 32
 MEMORY = 19_456
 """KiB for one hash, with `PASSES` the least that OWASP's password storage page recommends for argon2id."""
 PASSES = 2
+
+
+SHORTEST, LONGEST = 10, 1_024
+"""Characters of a new password. Guessing is slowed down and the common ones are refused, so that 10 do."""
+
+
+def check_new(password: str, *about: str) -> None:
+    """See that a password may become somebody's.
+
+    Args:
+        password: the new one.
+        about: what the person is called: their id and name.
+
+    Raises:
+        RelayError: `bad_request`, with what would be right.
+    """
+    if not SHORTEST <= len(password) <= LONGEST:
+        raise RelayError.bad_field("password", f"a password needs {SHORTEST} to {LONGEST} characters")
+    if "\0" in password:
+        raise RelayError.bad_field("password", "a password has no NUL character in it")
+    plain = _plain(password)
+    core = plain.strip("0123456789!?.,;:_-+*#$%&@=/ ")
+    if len(set(plain)) < 4 or _is_run(plain):
+        raise RelayError.bad_field("password", "this password is a row of characters: several words are better")
+    if plain in _common() or core in _common():
+        raise RelayError.bad_field("password", "this password is among the first that are tried: pick another one")
+    if core in {_plain(one) for one in about}:
+        raise RelayError.bad_field("password", "a password is not one's own name")
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).casefold()
+
+
+def _is_run(text: str) -> bool:
+    """Whether each character follows the one before it, upwards or downwards: abcdefghij, 9876543210, 1234567890."""
+    steps = {
+        (ord(after) - ord(before)) % 10 if before.isdigit() and after.isdigit() else ord(after) - ord(before)
+        for before, after in pairwise(text)
+    }
+    return steps in ({1}, {-1}, {9})
+
+
+@functools.cache
+def _common() -> frozenset[str]:
+    """The passwords, and the words within them, that are tried first; a line each."""
+    lines = (files("relay.core") / "common_passwords.txt").read_text("utf-8").splitlines()
+    return frozenset(_plain(line) for line in lines if line and not line.startswith("#"))
 
 
 class Passwords:

@@ -10,8 +10,9 @@ from struct import unpack
 from typing import BinaryIO
 
 Size = tuple[int, int]
-MOST_PIXELS = 2**27
-"""Pixels of a picture that is still shown as one: a few bytes can claim any number, and browsers believe them."""
+MOST_PIXELS = 2**25
+"""Pixels of a picture that is still shown as one: a few bytes can claim any number, and browsers set aside four bytes
+for each. A camera of 33 million still passes; what has more is a file."""
 SEGMENTS = 1_000
 """Segments of a file looked at before it is given up."""
 TURNED = 5

@@ -23,6 +23,11 @@ class Presence:
         self._told[user] = (self.online(user), now)
         return True
 
+    def shown(self, user: int) -> bool:
+        """Whether a user is online as the others were told: who comes now learns the same."""
+        told = self._told.get(user)
+        return self.online(user) if told is None else told[0]
+
     def due(self, now: float) -> list[tuple[int, bool]]:
         """Take out whose presence is to be told now, and whether they are online."""
         told = []

@@ -15,7 +15,7 @@ STEP = 8 * 2**20
 """Bytes set aside at a time for an upload whose size is not announced."""
 AT_ONCE = 64
 """Uploads that run at a time."""
-AT_ONCE_EACH = 32
+AT_ONCE_EACH = 8
 """Uploads of one user that run at a time."""
 
 

@@ -30,6 +30,7 @@ from relay.store.log import Log
 from relay.store.opening import opened
 from relay.store.reserve import Reserve
 from relay.store.upgrade import begin, upgrade
+from relay.store.wal import Wal
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,8 @@ LOOKING_CACHE = 500
 """KiB that the connection of the writer's look-ups keeps: they are of all times, and seldom twice the same."""
 PATIENCE = 10.0
 """Seconds after which a statement that reads is stopped: each is bounded, so that the disk hangs by then."""
+COPYING_CACHE = 100
+"""KiB that the connection keeps that copies the write-ahead log back: it reads no pages of its own."""
 FOLD = 10_000
 """Entries read at a time when the state is brought up to the end of the log."""
 
@@ -89,7 +92,12 @@ class Relay:
 
 @asynccontextmanager
 async def open_relay(
-    data: Path, *, clock: Clock | None = None, frame: Frame = bytes, settings: Settings | None = None
+    data: Path,
+    *,
+    clock: Clock | None = None,
+    frame: Frame = bytes,
+    settings: Settings | None = None,
+    wait: float = 0.0,
 ) -> AsyncIterator[Relay]:
     """Open a data directory under its lock, make its file if there is none, and run the log's writer.
 
@@ -99,6 +107,7 @@ async def open_relay(
             given (see `RelayClock`).
         frame: makes a frame of a message, for whoever connects.
         settings: those in force; the defaults, and no limit of requests, where None is given.
+        wait: seconds to wait for another process that has it open; the log says which.
 
     Raises:
         Locked: another process has it open.
@@ -109,7 +118,7 @@ async def open_relay(
     """
     settings = settings or Settings(limits=Limits(requests_per_second=0))
     time = _relay_clock(clock, settings)
-    with opened(data), _ungrouped():
+    with opened(data, wait=wait, waiting=_say_who), _ungrouped():
         reserve = Reserve(data, settings.store.reserve_bytes)
         spent = reserve.disk_is_full
         if spent:
@@ -128,26 +137,36 @@ async def open_relay(
                 database.connect(path, writing=False) as finding,
                 database.connect(path, writing=False, seconds=PATIENCE) as replaying,
                 database.connect(path, writing=False, cache=LOOKING_CACHE, seconds=PATIENCE) as carrying,
+                database.connect(path, writing=False, cache=COPYING_CACHE) as copying,
             ):
-                state = snapshot.load(await queries.snapshot(reading))
+                kept = await queries.snapshot(reading)
+                state = snapshot.load(kept)
                 hub = Hub(state, time, frame)
                 rules = Rules(state, hub)
-                await _fold(reading, state, rules)
-                log = Log(writing, looking, rules, await queries.cursors(reading))
+                await _fold(reading, state, snapshot.Catching(state, kept), rules)
+                del kept
+                log = Log(writing, looking, Wal(copying, path), rules, await queries.cursors(reading))
                 time.begin(state.at)
                 service = Service(state, log, hub, reading, Searching(finding), Replaying(replaying), time, settings)
                 relay = Relay(data, service, reading, carrying, time, rules.lags, reserve)
                 rules.loosened = relay.files.loosen
                 async with trio.open_nursery() as nursery:
                     await nursery.start(log.run)
-                    relay.room.begin()
+                    await relay.room.begin()
                     try:
                         yield relay
                     finally:
                         relay.stop()
+                if log.disk_full:
+                    # Closing the file brings SQLite's log into it, which needs room.
+                    reserve.spend()
         if spent or reserve.short:
             # SQLite's log is gone now, and there may be room again for the next start.
             reserve.fill()
+
+
+def _say_who(holder: str) -> None:
+    logger.info("waiting for %s", holder)
 
 
 def _relay_clock(clock: Clock | None, settings: Settings) -> RelayClock:
@@ -170,9 +189,9 @@ def _ungrouped() -> Iterator[None]:
         raise error from error.__cause__
 
 
-async def _fold(reading: database.Connection, state: State, rules: Rules) -> None:
+async def _fold(reading: database.Connection, state: State, catching: snapshot.Catching, rules: Rules) -> None:
     """Let what the log has beyond the snapshot take effect."""
     while entries := await queries.entries(reading, state.seq, FOLD):
         for entry in entries:
-            state.apply(entry)
+            catching.apply(entry)
             rules.note(entry)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from relay.core import changes
+from relay.core import attachments, changes
 from relay.core.presence import Presence
 from relay.core.state import Chat, Member, State, User
 from relay.protocol import events, objects
@@ -48,6 +48,9 @@ def concerns(entry: Entry, chat: Chat, member: Member, user: int) -> bool:
     """Whether a member is told of an entry of their chat: it came after they did, and they have not cleared it."""
     if entry.kind in (kinds.DLVRD, kinds.READ):
         return any(one.author == user for one in entry.covered) or (entry.kind == kinds.READ and entry.actor == user)
+    if entry.kind == kinds.EDIT and entry.target <= chat.pruned:
+        # Its text was in the message, which is gone: an edit without one would blank what a device still has.
+        return False
     return entry.seq > member.joined_seq and entry.message_id > member.cleared and not chat.gone
 
 
@@ -141,7 +144,7 @@ def profile(user: User, last_seen: int | None = None) -> objects.Profile:
     return objects.Profile(
         id=user.id,
         name=user.name,
-        avatar_url=user.photo_url or None,
+        avatar_url=attachments.shown(user.photo_url),
         last_seen=last_seen,
         bot=user.bot or None,
     )
@@ -149,9 +152,9 @@ def profile(user: User, last_seen: int | None = None) -> objects.Profile:
 
 def _title(state: State, chat: Chat, user: int) -> tuple[str, str | None]:
     if chat.id is not None:
-        return chat.name, chat.photo_url or None
+        return chat.name, attachments.shown(chat.photo_url)
     peer = state.users[state.peer(chat, user)]
-    return peer.name, peer.photo_url or None
+    return peer.name, attachments.shown(peer.photo_url)
 
 
 def wanted_texts(state: State, user: int, chats: Iterable[tuple[Chat, Member]]) -> list[tuple[int, int, int]]:

@@ -5,33 +5,51 @@ Decides when and what; the log's writer does it, a little between two batches.
 
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
+from typing import NamedTuple, TypeVar
 
 import trio
 
 from relay.core import snapshot
 from relay.core.asking import decided
 from relay.core.clock import RelayClock
-from relay.core.commands import ADMIN, Command, PruneHistory
+from relay.core.commands import ADMIN, Command, PruneChats, PruneHistory
 from relay.core.state import State
 from relay.protocol.errors import RelayError
 from relay.settings import Retention as Kept
 from relay.store import chores, queries
 from relay.store.database import Connection
 from relay.store.log import Log
+from relay.store.portion import Portion
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 DAY = 86_400_000
 """Milliseconds of a day."""
 EVERY = 3_600.0
 """Seconds between two looks at what is too old."""
-STEP = 2_000
-"""Of how many entries at a time unread counts are seen to."""
+SEEN = 20_000
+"""Entries looked through at a time for the chats that lose something."""
+STEP = 500
+"""Of how many messages and members at a time unread counts are seen to."""
 SHARE = 20
 """Of a store that is too large the oldest of this many parts goes at a time."""
+WORK = "prune"
+
+
+class Pruned(NamedTuple):
+    """What a prune did."""
+
+    removed: int
+    """Entries."""
+    bytes: int
+    """What the store has in use now."""
+    too_large: bool
+    """Whether that is more than it may be: what is left is no history, or came since the prune began."""
 
 
 class Retention:
@@ -43,6 +61,10 @@ class Retention:
         self._reading = reading
         self._clock = clock
         self._kept = kept
+        self._turn = trio.Lock()
+        self._rows = Portion(40, least=5, most=1_000)
+        self._members = Portion(500, least=50, most=5_000)
+        self._pages = Portion(128, least=16, most=4_096)
         self.freeing: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
         """Gives what frees the disk room to work in; see `Room.freeing`."""
 
@@ -50,7 +72,7 @@ class Retention:
         """Look after it, for ever."""
         while True:
             try:
-                async with self.freeing():
+                async with self.freeing() if self._kept.days or self._kept.max_bytes else nullcontext():
                     await self.erase_gone()
                     await self.prune()
             except (sqlite3.Error, RelayError) as error:
@@ -62,49 +84,135 @@ class Retention:
         """Erase what was said in chats that are gone."""
         gone = [chat.key for chat in self._state.chats.values() if chat.gone]
         for chat in await queries.chats_with_entries(self._reading, gone) if gone else ():
-            while await self._log.chore(partial(chores.erase_chat, chat=chat)):
-                pass
+            await self._erase(chat)
 
-    async def prune(self, *, days: int | None = None, max_bytes: int | None = None) -> int:
+    async def _erase(self, chat: int) -> None:
+        while await self._portion(self._rows, lambda writing, count: chores.erase_chat(writing, chat, count)):
+            pass
+
+    async def prune(self, *, days: int | None = None, max_bytes: int | None = None) -> Pruned:
         """Remove what is older than so many days, then the oldest until the store is small enough.
+
+        Of what comes after it began it removes nothing, so it ends; one at a time.
 
         Args:
             days: those of the settings where none is given; 0 for any age.
             max_bytes: likewise, in bytes.
-
-        Returns:
-            How many entries were removed.
 
         Raises:
             RelayError, sqlite3.Error: the store cannot be written.
         """
         days = self._kept.days if days is None else days
         max_bytes = self._kept.max_bytes if max_bytes is None else max_bytes
-        removed = 0
-        if days and self._clock.credible():
-            now = self._clock()
-            removed += await self._remove(await queries.last_before(self._reading, now - days * DAY, now))
-        while max_bytes and await queries.size(self._reading) > max_bytes:
-            first = await queries.first_prunable(self._reading)
-            gone = await self._remove(first + (self._state.seq - first) // SHARE) if first else 0
-            removed += gone
-            if not gone:
+        async with self._turn:
+            return await self._prune(days, max_bytes)
+
+    async def _prune(self, days: int, max_bytes: int) -> Pruned:
+        limit, removed = self._state.seq, 0
+        first = await queries.first_prunable(self._reading, 0)
+        kept = False
+        upto = min(limit, await self._too_old(days))
+        while first and first <= limit:
+            if upto < first and max_bytes and await queries.size(self._reading) > max_bytes:
+                upto = first + (limit - first) // SHARE
+            if upto < first:
                 break
+            if not kept:
+                await self._keep()
+                kept = True
+            removed += await self._remove(first, upto)
+            first = await queries.first_prunable(self._reading, upto)
         if removed:
-            while await self._log.chore(chores.give_back):
+            while await self._portion(self._pages, chores.give_back):
                 pass
             logger.info("removed %d old entries", removed)
+        size = await queries.size(self._reading)
+        too_large = bool(max_bytes) and size > max_bytes
+        if too_large:
+            logger.warning(
+                "the store has %d bytes in use and may have %d: what is left is no history that could be removed",
+                size,
+                max_bytes,
+            )
+        return Pruned(removed, size, too_large)
+
+    async def _too_old(self, days: int) -> int:
+        """Find the last entry that is older than so many days, as far as the clock can be believed; 0 for none."""
+        if not days or not self._clock.credible():
+            return 0
+        now = self._clock()
+        return await queries.last_before(self._reading, now - days * DAY, now)
+
+    async def _remove(self, first: int, upto: int) -> int:
+        """Remove messages and marks between two entries; gives how many there were."""
+        await self._see_to_unread(first, upto)
+        await decided(self._log, Command(self._clock(), ADMIN, 0, PruneHistory(upto)))
+        removed, after = 0, first - 1
+        while gone := await self._portion(self._rows, partial(chores.remove_history, after, upto)):
+            removed, after = removed + len(gone), gone[-1]
         return removed
 
-    async def _remove(self, upto: int) -> int:
-        first = await queries.first_prunable(self._reading)
-        if not first or first > upto:
-            return 0
-        # The writer reads what goes to see what of it was unread, and others wait for it: some at a time.
-        for step in (*range(max(self._state.pruned, first) + STEP, upto, STEP), upto):
-            await decided(self._log, Command(self._clock(), ADMIN, 0, PruneHistory(step)))
-        await self._log.chore(lambda writing: chores.keep_base(writing, snapshot.whole(self._state)))
-        removed = 0
-        while gone := await self._log.chore(partial(chores.remove_history, upto=upto)):
-            removed += gone
-        return removed
+    async def _see_to_unread(self, first: int, upto: int) -> None:
+        """Have unread counts follow, chat after chat: the writer looks at what goes, and others wait for it."""
+        last: dict[int, int] = {}
+        for after in range(first - 1, upto, SEEN):
+            found = await queries.last_messages(self._reading, after, min(after + SEEN, upto))
+            for chat, message_id in found:
+                last[chat] = max(message_id, last.get(chat, 0))
+        step: list[tuple[int, int]] = []
+        weight = 0
+        for chat, message_id in sorted(last.items()):
+            at, members = self._state.chats[chat].pruned, len(self._state.members[chat])
+            while at < message_id:
+                # So many messages of one chat fill a step, so that none has a chat twice.
+                part = min(message_id, at + STEP)
+                step.append((chat, part))
+                weight += part - at + members
+                at = part
+                if weight >= STEP:
+                    await self._prune_chats(step)
+                    step, weight = [], 0
+        if step:
+            await self._prune_chats(step)
+
+    async def _prune_chats(self, step: list[tuple[int, int]]) -> None:
+        began = trio.current_time()
+        await decided(self._log, Command(self._clock(), ADMIN, 0, PruneChats(tuple(step))))
+        await self._log.rest(trio.current_time() - began)
+
+    async def _keep(self) -> None:
+        """Let neither the snapshot nor the base need what was said until now."""
+        await self._log.keep_snapshot()
+        await self._keep_base()
+
+    async def _keep_base(self) -> None:
+        """Keep the whole state as where the log's history begins, a little at a time; until then the last one holds."""
+        number = await self._log.chore(chores.begin_base, WORK)
+        rounds = snapshot.Round(self._state, snapshot.Stale.everything(self._state))
+        start = rounds.start._asdict()
+        while not rounds.over:
+            # Taken in the writer's turn: what the rows say is on disk.
+            await self._portion(
+                self._members, lambda writing, count: chores.add_base(writing, number, rounds.take(count))
+            )
+        await self._log.chore(partial(chores.end_base, number=number, start=start), WORK)
+        while await self._portion(self._pages, lambda writing, count: chores.clear_bases(writing, max(1, count // 64))):
+            pass
+
+    async def _portion(self, portion: Portion, chore: Callable[[Connection, int], Awaitable[T]]) -> T:
+        """Have the writer do a portion, and learn how large the next may be."""
+
+        async def timed(writing: Connection) -> T:
+            while True:
+                began, count = trio.current_time(), portion.size
+                try:
+                    done = await chore(writing, count)
+                    break
+                except sqlite3.OperationalError as error:
+                    # What is erased is written once more before it is gone: a full disk takes less of it at a time.
+                    if error.sqlite_errorcode != sqlite3.SQLITE_FULL or not portion.shrink():
+                        raise
+            portion.took(trio.current_time() - began)
+            return done
+
+        return await self._log.chore(timed, WORK)

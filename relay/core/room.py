@@ -8,6 +8,7 @@ import logging
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import msgspec
 import trio
@@ -20,6 +21,8 @@ from relay.store.reserve import Reserve
 
 logger = logging.getLogger(__name__)
 
+SMALL = 16 << 20
+"""Bytes of a reserve that bounds SQLite's log."""
 EVERY = 5.0
 """Seconds between two looks at whether the disk has room for the reserve."""
 
@@ -32,12 +35,14 @@ ALWAYS: frozenset[type[msgspec.Struct]] = frozenset(
         commands.DeleteChat,
         commands.RemoveParticipants,
         commands.PruneHistory,
+        commands.PruneChats,
         commands.ForgetFiles,
         commands.NoteRestore,
         commands.TrustClock,
         commands.AddDevice,
         commands.UseInvite,
         commands.SetPassword,
+        commands.RevokeDevices,
         control.RevokeDevice,
         control.ChangeUser,
     }
@@ -81,9 +86,15 @@ class Room:
                 await self._fill()
             await trio.sleep(EVERY)
 
-    def begin(self) -> None:
+    async def begin(self) -> None:
         """Go by what the start found."""
         self._note()
+        wanted = self.reserve.wanted
+        if 0 < wanted < SMALL:
+            # Bringing SQLite's log into the file must never need more than what is set aside.
+            self._log.wal.keep_small(wanted // 2)
+        if self.reserve.short:
+            await self._shrink_log()
 
     @asynccontextmanager
     async def freeing(self) -> AsyncIterator[None]:
@@ -96,8 +107,8 @@ class Room:
             # Refused first: what is given up must not be taken by the next message.
             self.reserve.short = True
             self._note()
-            await self._shrink_log()
             await trio.to_thread.run_sync(self.reserve.spend)
+            await self._shrink_log()
             yield
         finally:
             self._freeing -= 1
@@ -117,16 +128,18 @@ class Room:
 
     def _note(self) -> None:
         short = self.reserve.short
-        if short and self._log.refuses is None:
+        if short and not self._log.thrifty:
             logger.error("the disk is full: people can read, and nothing is taken in but what frees it (relay prune)")
-            self._log.refuses = _needs_room
-        elif not short and self._log.refuses is not None:
+            self._log.spare(_needs_room)
+        elif not short and self._log.thrifty:
             logger.info("the disk has room again")
-            self._log.refuses = None
+            self._log.spare(None)
 
     async def _shrink_log(self) -> None:
         """Bring SQLite's log into the file, which frees what it took, where it can be done."""
         try:
-            await self._log.chore(chores.shrink_log)
-        except sqlite3.Error as error:
+            await self._log.chore(
+                partial(chores.shrink_log, fits=self.reserve.store_may_have), "checkpoint", hurried=True
+            )
+        except (sqlite3.Error, OSError) as error:
             logger.debug("the write-ahead log keeps its size: %s", error)

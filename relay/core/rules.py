@@ -10,7 +10,7 @@ from relay.core import decide
 from relay.core.commands import Command
 from relay.core.hub import Hub
 from relay.core.meter import Lags
-from relay.core.snapshot import Stale
+from relay.core.snapshot import Round, Stale
 from relay.core.state import State
 from relay.store import kinds
 from relay.store.entry import Entry, Facts
@@ -29,7 +29,7 @@ class Rules:
         self._state = state
         self._hub = hub
         self._stale = Stale()
-        self._being_kept = Stale()
+        self._round: Round | None = None
         self.lags = Lags()
         self.stands_alone = partial(decide.stands_alone, state)
         """See `decide.stands_alone`."""
@@ -66,12 +66,19 @@ class Rules:
             self.lags.note(max(0, self._hub.clock() - self._first))
             self._first = 0
 
-    def snapshot(self) -> dict[str, Any]:
-        """Give the rows that are stale; entries that come from now on make them stale anew."""
-        rows = self._stale.rows(self._state)
-        self._being_kept, self._stale = self._stale, Stale()
-        return rows
+    def snapshot(self, count: int) -> dict[str, Any]:
+        """Give about so many stale rows, of the round that is under way or begins; the last have `seq` with them.
 
-    def snapshot_failed(self) -> None:
-        """The rows last given were not written: they are stale still."""
-        self._stale.update(self._being_kept)
+        Entries that come from now on make rows stale again.
+        """
+        if self._round is None:
+            stale, self._stale = self._stale, Stale()
+            self._round = Round(self._state, stale, self._stale)
+        rows = self._round.take(count)
+        return {**rows, **self._round.start._asdict()} if self._round.over else rows
+
+    def snapshot_over(self, *, written: bool) -> None:
+        """The round is over; where rows could not be written they are stale still."""
+        if self._round is not None and not written:
+            self._stale.update(self._round.left())
+        self._round = None

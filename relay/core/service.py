@@ -23,7 +23,7 @@ from relay.core.limits import RateLimit
 from relay.core.pages import PageMaker
 from relay.core.replaying import Replaying
 from relay.core.searching import Searching
-from relay.core.share import Shares
+from relay.core.share import Share, Shares
 from relay.core.sign_in import SignIn, new_token, token_hash
 from relay.core.state import Chat, Member, State
 from relay.core.subscriber import Receipt, Subscriber
@@ -53,8 +53,15 @@ LISTING = 4
 
 LENT = 86_400.0
 """Seconds that a lent token is good for."""
+DAY = 86_400_000
+"""Milliseconds."""
+MOST_LENT = 1_024
+"""Lent tokens that are good at a time; the oldest give way."""
 NO_DEVICE = 0
 """The device of a lent token: it has no cursor."""
+
+CONNECTED = "a connection"
+"""Where guesses at one's own old password come from: the user has signed in already."""
 
 Reply = Callable[[object], None]
 Waiting = Coroutine[Any, Any, None]
@@ -101,6 +108,8 @@ class Service:
         self.shares = Shares()
         self.signing_in = SignIn(state, log, clock, settings.auth)
         self._lent: dict[str, tuple[int, float]] = {}
+        self._used: dict[int, int] = {}
+        """When each device last signed in, Unix milliseconds, since the start."""
         self._unsettled: list[Subscriber] = []
         self._listing = trio.CapacityLimiter(LISTING)
         self._wanted_at = -1
@@ -116,7 +125,7 @@ class Service:
         key = self.state.device_keys.get(hashed)
         if key is not None:
             device = self.state.devices[key]
-            if device.hook is not None:
+            if device.hook is not None or self._unused(key):
                 return None
             user = self.state.users[device.user]
         else:
@@ -124,12 +133,37 @@ class Service:
             if until < trio.current_time():
                 return None
             user, key = self.state.users[user_key], NO_DEVICE
-        return None if user.disabled or user.removed else (user.key, key)
+        if user.disabled or user.removed:
+            return None
+        if key != NO_DEVICE and self.settings.auth.device_days:
+            self._use(key)
+        return user.key, key
+
+    def _unused(self, device: int) -> bool:
+        """Whether a device was not here for so long that it has to sign in again (`auth.device_days`).
+
+        Nothing is written: a clock that was wrong for a while signs nobody out for good.
+        """
+        days = self.settings.auth.device_days
+        if not days:
+            return False
+        now = self.clock()
+        last = max(self.state.devices[device].created_at, self.log.cursors.get(device, (0, 0))[1])
+        return now - max(last, self._used.get(device, 0)) > days * DAY
+
+    def _use(self, device: int) -> None:
+        """Note that a device is here."""
+        now = self._used[device] = self.clock()
+        cursor = self.log.cursors.get(device)
+        if cursor is not None and now - cursor[1] > DAY // 24:
+            self.log.keep_cursor(device, cursor[0], now)
 
     def lend(self, user: int) -> str:
         """Make a token for a command on this machine that talks as a user: it is never written anywhere."""
         now = trio.current_time()
         self._lent = {hashed: lent for hashed, lent in self._lent.items() if lent[1] > now}
+        while len(self._lent) >= MOST_LENT:
+            del self._lent[next(iter(self._lent))]
         token = new_token()
         self._lent[token_hash(token)] = (user, now + LENT)
         return token
@@ -270,12 +304,15 @@ class Service:
             reply(RelayError.internal())
             return None
         if waiting is None and done is not None and not done.is_set():
-            return done.wait()
-        return None if waiting is None else self._awaited(waiting, reply, request.payload_type)
+            waiting = done.wait()
+        return None if waiting is None else self._awaited(subscriber.share, waiting, reply, request.payload_type)
 
-    async def _awaited(self, waiting: Waiting, reply: Reply, what: str) -> None:
+    async def _awaited(self, share: Share, waiting: Waiting, reply: Reply, what: str) -> None:
+        """Await an answer once no other one of this user's is being made and there is room for it."""
         try:
-            await waiting
+            async with share.turn:
+                await share.room()
+                await waiting
         except RelayError as error:
             reply(error)
         except sqlite3.Error as error:
@@ -284,6 +321,8 @@ class Service:
         except Exception:
             logger.exception("%s failed; the relay goes on", what)
             reply(RelayError.internal())
+        finally:
+            waiting.close()
 
     def _respond(self, subscriber: Subscriber, request_id: str | int, answer: object) -> None:
         now = self.clock()
@@ -395,13 +434,18 @@ class Service:
         state, presence = self.state, self.hub.presence
         lines: list[bytes] = []
         size = 0
+
+        def there(chat: Chat, member: Member) -> bool:
+            """Tell whether the user is still in a chat: after each wait they may have been removed from it."""
+            return state.members[chat.key].get(user) is member
+
         async with self._listing:
-            texts = await history.chat_texts(self.reading, user, render.wanted_texts(state, user, chats))
+            wanted = render.wanted_texts(state, user, [one for one in chats if there(*one)])
+            texts = await history.chat_texts(self.reading, user, wanted)
             for count, (chat, member) in enumerate(chats):
                 if count % CHATS_SLICE == CHATS_SLICE - 1:
                     await trio.lowlevel.checkpoint()
-                # It may be gone since.
-                if chat.key not in state.chats_of[user] or state.members[chat.key].get(user) is not member:
+                if not there(chat, member):
                     continue
                 line = codec.encode(render.list_item(state, user, chat, member, texts.get(chat.key), presence))
                 if most is not None and lines and size + len(line) > most:
@@ -575,10 +619,10 @@ async def _chats(service: Service, subscriber: Subscriber, request: requests.Cha
         reply(await service.chat_page(subscriber.user, request.after))
 
 
-def _users(service: Service, _subscriber: Subscriber, request: requests.UsersRequest, reply: Reply) -> None:
+def _users(service: Service, subscriber: Subscriber, request: requests.UsersRequest, reply: Reply) -> None:
     page = PageMaker()
     last, more = None, False
-    for profile in directory(service, request):
+    for profile in directory(service, subscriber.user, request):
         if len(page) >= request.count or not page.add(profile):
             more = True
             break
@@ -586,8 +630,11 @@ def _users(service: Service, _subscriber: Subscriber, request: requests.UsersReq
     reply(page.made(more=more, after=last))
 
 
-def directory(service: Service, request: requests.UsersRequest) -> Iterable[objects.Profile]:
-    """The users whose id or name holds the query, by id, after `after`."""
+def directory(service: Service, asker: int, request: requests.UsersRequest) -> Iterable[objects.Profile]:
+    """The users whose id or name holds the query, by id, after `after`.
+
+    When somebody was here last is told to those who share a chat with them, as `online` and `offline` are.
+    """
     state = service.state
     query = (request.query or "").casefold()
     for user_id in sorted(state.user_keys):
@@ -595,7 +642,8 @@ def directory(service: Service, request: requests.UsersRequest) -> Iterable[obje
         if user.disabled or user.removed or (request.after is not None and user_id <= request.after):
             continue
         if query in user_id.casefold() or query in user.name.casefold():
-            yield render.profile(user, service.hub.presence.last(user.key))
+            known = asker == user.key or state.share_chat(asker, user.key)
+            yield render.profile(user, service.hub.presence.last(user.key) if known else None)
 
 
 async def _search(service: Service, subscriber: Subscriber, request: requests.Search, reply: Reply) -> None:
@@ -687,6 +735,18 @@ def _revoke_device(service: Service, subscriber: Subscriber, request: requests.R
     service.command(subscriber, control.RevokeDevice(device_id=request.device_id), answer)
 
 
+async def _password(service: Service, subscriber: Subscriber, request: requests.Password, reply: Reply) -> None:
+    revoked = await service.signing_in.change_password(
+        subscriber.user,
+        subscriber.device,
+        request.old,
+        request.new,
+        sign_out_others=request.sign_out_others,
+        address=CONNECTED,
+    )
+    reply(requests.PasswordChanged(signed_out=revoked))
+
+
 async def _invite(service: Service, subscriber: Subscriber, request: requests.Invite, reply: Reply) -> None:
     reply(
         await service.signing_in.invite(
@@ -720,5 +780,6 @@ _HANDLERS: dict[str, Handler] = {
     "devices": _devices,
     "revokeDevice": _revoke_device,
     "invite": _invite,
+    "password": _password,
 }
 """Who handles what: PROTOCOL.md, section 5."""

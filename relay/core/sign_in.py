@@ -18,19 +18,24 @@ from relay.core.asking import decided
 from relay.core.attempts import Attempts, network
 from relay.core.clock import Clock
 from relay.core.commands import ADMIN, Command
-from relay.core.decide import DeviceChanged, SignedIn
-from relay.core.passwords import Passwords
-from relay.core.state import State
+from relay.core.decide import DeviceChanged, DevicesRevoked, SignedIn
+from relay.core.passwords import Passwords, check_new
+from relay.core.refusals import Refusals
+from relay.core.state import State, User
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from relay.protocol.requests import Invitation
 from relay.settings import Auth
 from relay.store.log import Log
 
-ADDRESS_WAIT = 900.0
-"""The longest that an address has to wait after its failures, in seconds."""
+PAIR_WAIT = 900.0
+"""The longest that an address has to wait after its failures to guess one user's password, in seconds."""
 USER_WAIT = 60.0
 """The same for the user whom somebody guesses at: a guesser must not be able to lock them out for long."""
+ADDRESS_WAIT, ADDRESS_FREE = 60.0, 50
+"""The same for an address that guesses at many users, and how many failures are free: an office may be behind it."""
+INVITE_WAIT, INVITE_FREE = 10.0, 20
+"""The same for wrong invites. They have 128 bits: nobody guesses one, and a right one never waits."""
 HOUR = 3_600_000
 
 WRONG = "the user id or the password is wrong"
@@ -80,8 +85,11 @@ class SignIn:
         self._log = log
         self._clock = clock
         self._settings = settings
-        self._by_address = Attempts(ADDRESS_WAIT)
+        self.refusals = Refusals()
+        self._by_pair = Attempts(PAIR_WAIT)
         self._by_user = Attempts(USER_WAIT)
+        self._by_address = Attempts(ADDRESS_WAIT, free=ADDRESS_FREE)
+        self._wrong_invites = Attempts(INVITE_WAIT, free=INVITE_FREE)
         self._signed_up = Attempts(USER_WAIT)
         """Each user that is made counts here: an open relay is no reason to be filled with them."""
 
@@ -104,9 +112,17 @@ class SignIn:
             RelayError: `unauthorized`, or `rate_limited` after too many that were.
         """
         invite = self._state.invites.get(token_hash(code))
+        if invite is None:
+            self._wait_first((self._wrong_invites, network(address)), address=address, user_id=None)
         request = commands.UseInvite(token_hash(code), label, token_hash(token := new_token()))
         made_up = id_for(invite.name) if invite is not None else ""
-        return await self._enter(address, None, request, token, made_up)
+        try:
+            return await self._enter(request, token, made_up)
+        except RelayError as error:
+            if error.error.code == "unauthorized":
+                self._wrong_invites.failed(network(address), trio.current_time())
+                self.refusals.note(address, "invite", None)
+            raise
 
     async def by_name(self, name: str, label: str, address: str) -> Entered:
         """Make a user of somebody who picks a name, where the relay is open.
@@ -125,7 +141,7 @@ class SignIn:
             raise RelayError.rate_limited(int(wait * 1_000) + 1)
         self._signed_up.failed(network(address), now)
         request = commands.SignUp(name, label, token_hash(token := new_token()))
-        return await self._enter(address, None, request, token, id_for(name))
+        return await self._enter(request, token, id_for(name))
 
     async def by_password(self, user_id: str, password: str, label: str, address: str) -> Entered:
         """Let a user in by their password.
@@ -133,46 +149,54 @@ class SignIn:
         Raises:
             RelayError: `unauthorized`, or `rate_limited` after too many that were.
         """
-        self._wait_first(address, user_id)
-        # Counted before it is known, so that many attempts at once are not looked at all together.
-        self._failed(address, user_id)
         user = self._state.user(user_id)
+        counted = self._count_guess(user_id, address, known=user)
         right = await self.passwords.check(user.password if user is not None else None, password)
         if not right or user is None or user.disabled or user.removed:
+            self.refusals.note(address, "password", None if user is None else user.id)
             raise RelayError("unauthorized", WRONG)
-        self._by_user.succeeded(user_id)
-        self._by_address.forgive(network(address))
+        self._forgive(counted)
         token = new_token()
         request = commands.AddDevice(user.key, label, token_hash(token))
         await decided(self._log, Command(self._clock(), user.key, 0, request))
         return Entered(token, user.id)
 
-    async def _enter(
-        self, address: str, user_id: str | None, request: msgspec.Struct, token: str, made_up: str
-    ) -> Entered:
-        self._wait_first(address, user_id)
-        try:
-            answer = await decided(self._log, Command(self._clock(), ADMIN, 0, request, made_up=made_up))
-        except RelayError as error:
-            if error.error.code in ("unauthorized", "conflict"):
-                self._failed(address, user_id)
-            raise
+    async def _enter(self, request: msgspec.Struct, token: str, made_up: str) -> Entered:
+        answer = await decided(self._log, Command(self._clock(), ADMIN, 0, request, made_up=made_up))
         assert isinstance(answer, SignedIn)
         return Entered(token, self._state.users[answer.user].id, answer.chat_id)
 
-    def _wait_first(self, address: str, user_id: str | None) -> None:
-        now = trio.current_time()
-        wait = self._by_address.wait(network(address), now)
-        if user_id is not None:
-            wait = max(wait, self._by_user.wait(user_id, now))
-        if wait > 0:
-            raise RelayError.rate_limited(int(wait * 1_000) + 1)
+    def _count_guess(self, user_id: str, address: str, known: User | None) -> "list[tuple[Attempts, str]]":
+        """Count a guess at a password before it is known whether it is one: many at once are not all looked at.
 
-    def _failed(self, address: str, user_id: str | None) -> None:
+        Raises:
+            RelayError: `rate_limited`, there were too many.
+        """
+        where = network(address)
+        counted = [
+            (self._by_pair, f"{where} {user_id}"),
+            (self._by_user, user_id),
+            (self._by_address, where),
+        ]
+        self._wait_first(*counted, address=address, user_id=None if known is None else known.id)
         now = trio.current_time()
-        self._by_address.failed(network(address), now)
-        if user_id is not None:
-            self._by_user.failed(user_id, now)
+        for attempts, who in counted:
+            attempts.failed(who, now)
+        return counted
+
+    def _forgive(self, counted: "list[tuple[Attempts, str]]") -> None:
+        """Forget the guesses of one who knows the password; of all others from the same address only this one."""
+        *own, (by_address, where) = counted
+        for attempts, who in own:
+            attempts.succeeded(who)
+        by_address.forgive(where)
+
+    def _wait_first(self, *counted: tuple[Attempts, str], address: str, user_id: str | None) -> None:
+        now = trio.current_time()
+        wait = max(attempts.wait(who, now) for attempts, who in counted)
+        if wait > 0:
+            self.refusals.note(address, "wait", user_id)
+            raise RelayError.rate_limited(int(wait * 1_000) + 1)
 
     # Invites.
 
@@ -209,14 +233,61 @@ class SignIn:
         url = f"{self.address()}/#invite={code}"
         return Invitation(url=url, code=code, expires_at=expires_at, qr=qr(url))
 
-    async def set_password(self, user_id: str, password: str) -> None:
-        """Let a user sign in by a password; an empty one takes it away.
+    async def set_password(self, user_id: str, password: str, *, sign_out: bool = False) -> int:
+        """Let a user sign in by a password, as an admin; an empty one takes it away.
+
+        Args:
+            user_id: whose.
+            password: the new one.
+            sign_out: whether their devices have to sign in again.
+
+        Returns:
+            How many devices were signed out.
 
         Raises:
-            RelayError: there is no such user.
+            RelayError: there is no such user, or the password may not be one.
         """
+        user = self._state.user(user_id)
+        if password and user is not None:
+            check_new(password, user.id, user.name)
         hashed = await self.passwords.hash(password) if password else ""
-        await decided(self._log, Command(self._clock(), ADMIN, 0, commands.SetPassword(user_id, hashed)))
+        request = commands.SetPassword(user_id, hashed, sign_out=sign_out)
+        answer = await decided(self._log, Command(self._clock(), ADMIN, 0, request))
+        assert isinstance(answer, DevicesRevoked)
+        return answer.number
+
+    async def change_password(
+        self, key: int, device: int, old: str | None, new: str, *, sign_out_others: bool, address: str
+    ) -> int:
+        """Let a user choose another password: whoever has one says it first.
+
+        Args:
+            key: whose.
+            device: from which device, which stays signed in.
+            old: the one they have.
+            new: the one they want.
+            sign_out_others: whether their other devices have to sign in again.
+            address: where they come from.
+
+        Returns:
+            How many devices were signed out.
+
+        Raises:
+            RelayError: `unauthorized`, the old one is wrong; `rate_limited` after too many that were; `bad_request`,
+                the new one may not be one.
+        """
+        user = self._state.users[key]
+        check_new(new, user.id, user.name)
+        if user.password:
+            counted = self._count_guess(user.id, address, known=user)
+            if not await self.passwords.check(user.password, old or ""):
+                self.refusals.note(address, "old", user.id)
+                raise RelayError("unauthorized", "old: this is not the password so far")
+            self._forgive(counted)
+        request = commands.SetPassword(user.id, await self.passwords.hash(new), sign_out=sign_out_others)
+        answer = await decided(self._log, Command(self._clock(), key, device, request))
+        assert isinstance(answer, DevicesRevoked)
+        return answer.number
 
     async def sign_out(self, user: int, device: int) -> None:
         """Let a device sign in no more; its connection ends at once."""

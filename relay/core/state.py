@@ -10,6 +10,7 @@ from functools import singledispatchmethod
 import msgspec
 
 from relay.core import changes
+from relay.core.likeness import likeness
 from relay.protocol.objects import ChatType
 from relay.store import kinds
 from relay.store.entry import Entry
@@ -147,6 +148,10 @@ class Tail:
         self.since = oldest + 1
 
 
+def _names_of(user: User) -> set[str]:
+    return {likeness(user.id), likeness(user.name)}
+
+
 class State:
     """Everything but the texts."""
 
@@ -157,6 +162,8 @@ class State:
         """Up to this `seq` history was removed."""
         self.users: dict[int, User] = {}
         self.user_keys: dict[str, int] = {}
+        self._called: dict[str, set[int]] = {}
+        """Who is called so, by what their ids and names look like; not those who were removed."""
         self.devices: dict[int, Device] = {}
         self.device_keys: dict[str, int] = {}
         self.invites: dict[str, Invite] = {}
@@ -178,6 +185,19 @@ class State:
         """Find a user by id."""
         key = self.user_keys.get(user_id)
         return None if key is None else self.users[key]
+
+    def called(self, name: str) -> set[int]:
+        """Find the users whose id or name people would take for this name."""
+        return set(self._called.get(likeness(name), ()))
+
+    def welcome(self, user: int, device: int) -> bool:
+        """Whether a user may be here, from a device that signed in; device 0 is none that could be revoked."""
+        known, used = self.users[user], self.devices.get(device)
+        return not (known.disabled or known.removed or (used is not None and used.revoked_at > 0))
+
+    def share_chat(self, user: int, other: int) -> bool:
+        """Whether two users are in a chat together."""
+        return not self.chats_of.get(user, set()).isdisjoint(self.chats_of.get(other, ()))
 
     def chat_key(self, user: int, chat_id: str) -> int | None:
         """Find the chat that a user calls `chat_id` (PROTOCOL.md, section 3), if they are in it."""
@@ -395,10 +415,13 @@ class State:
     @_change.register
     def _user_changed(self, change: changes.UserChanged, _entry: Entry) -> None:
         user = self.users[change.key]
+        for one in _names_of(user):
+            self._called.get(one, set()).discard(user.key)
         for field in ("name", "photo_url", "admin", "disabled", "removed"):
             value = getattr(change, field)
             if value is not None:
                 setattr(user, field, value)
+        self._call(user)
 
     @_change.register
     def _device_added(self, change: changes.DeviceAdded, entry: Entry) -> None:
@@ -485,6 +508,12 @@ class State:
         self.users[user.key] = user
         self.user_keys[user.id] = user.key
         self.chats_of.setdefault(user.key, set())
+        self._call(user)
+
+    def _call(self, user: User) -> None:
+        if not user.removed:
+            for one in _names_of(user):
+                self._called.setdefault(one, set()).add(user.key)
 
     def add_device(self, device: Device) -> None:
         """Take a device in; a revoked one signs nobody in."""

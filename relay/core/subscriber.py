@@ -215,7 +215,7 @@ class Subscriber:
 
     def list_fits(self, now: float) -> bool:
         """Whether the list can be sent as the event `position`, and has to: no event has that id or one after it."""
-        return self.position > self.sent and (bool(self.appeared) or self.list_due(now))
+        return self.sent < self.position >= self.owed_since and (bool(self.appeared) or self.list_due(now))
 
     def begin_list(self, as_of: int, now: float) -> tuple[list[int], int]:
         """Take the list for sent from here on; gives what it has to tell of, and since when that was owed.

@@ -30,19 +30,25 @@ RENEW_DAYS = 60
 EARLIEST = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
 """No clock is believed that is behind this: a small machine without a battery starts in the past."""
 
-PRIVATE_NETWORKS = (
-    "10.0.0.0/8",
-    "100.64.0.0/10",
-    "127.0.0.0/8",
-    "169.254.0.0/16",
-    "172.16.0.0/12",
-    "192.168.0.0/16",
-    "::1/128",
-    "fc00::/7",
-    "fe80::/10",
+LOCAL_NAMES = ("localhost",)
+"""Names of every machine for itself; and loopback's addresses."""
+PRIVATE_NETWORKS = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "10.0.0.0/8",
+            "100.64.0.0/10",
+            "169.254.0.0/16",
+            "172.16.0.0/12",
+            "192.168.0.0/16",
+            "fc00::/7",
+            "fe80::/10",
+        ),
+    )
 )
-PRIVATE_DOMAINS = ("localhost", "local", "lan", "internal", "home.arpa", "test")
-"""Beside the relay's own names, all that the authority may vouch for: whoever steals it gains no bank by it."""
+NETWORKS_AROUND = {4: 24, 6: 64}
+"""Of each address that the authority may vouch for how many bits are fixed: a router gives another one of the same
+network sooner or later, and then every phone would have to trust another authority."""
 
 HOST_NAME = re.compile(r"(?=.{1,253}\Z)(?:\*\.)?[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*")
 """What a certificate can name (RFC 1123, section 2.1); with the underscore, which machines have in their names."""
@@ -68,6 +74,8 @@ class Certificate(NamedTuple):
     names: list[str]
     ends: int
     """Unix seconds."""
+    self_made: bool = False
+    """Whether nobody vouches for it but itself."""
 
 
 def read(path: Path) -> Certificate:
@@ -84,7 +92,8 @@ def read(path: Path) -> Certificate:
     except OSError as error:
         raise CannotMake(f"{path} is no certificate that can be read: {error.strerror}") from None
     names = [canonical(name.strip()) for _, name in found.get("subjectAltName", ())]
-    return Certificate(names, int(ssl.cert_time_to_seconds(found["notAfter"])))
+    ends = int(ssl.cert_time_to_seconds(found["notAfter"]))
+    return Certificate(names, ends, self_made=found.get("issuer") == found.get("subject"))
 
 
 def fingerprint(path: Path) -> str:
@@ -320,12 +329,22 @@ def _usage(x509: Any, *, signs_certificates: bool) -> Any:
 
 
 def _constraints(x509: Any, names: Sequence[str]) -> Any:
-    domains = dict.fromkeys([*PRIVATE_DOMAINS, *(name.removeprefix("*.") for name in names if not is_address(name))])
-    networks = [ipaddress.ip_network(one) for one in PRIVATE_NETWORKS]
-    own = [ipaddress.ip_network(name) for name in names if is_address(name)]
-    networks += [one for one in own if not any(one.version == net.version and one.subnet_of(net) for net in networks)]  # type: ignore[arg-type]
+    """Let the authority vouch for the relay's own names and its networks: whoever steals it gains little by it."""
+    own = [name.removeprefix("*.") for name in names if not is_address(name)]
+    domains = dict.fromkeys([*LOCAL_NAMES, *own])
+    networks = dict.fromkeys(
+        [_around("127.0.0.1"), _around("::1"), *(_around(one) for one in names if is_address(one))]
+    )
     permitted = [x509.DNSName(one) for one in domains] + [x509.IPAddress(one) for one in networks]
     return x509.NameConstraints(permitted_subtrees=permitted, excluded_subtrees=None)
+
+
+def _around(address: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """The network of a private address; of any other nothing but itself."""
+    known = ipaddress.ip_address(address)
+    if not any(known in network for network in PRIVATE_NETWORKS):
+        return ipaddress.ip_network(known)
+    return ipaddress.ip_network(f"{known}/{NETWORKS_AROUND[known.version]}", strict=False)
 
 
 def _private(key: "EllipticCurvePrivateKey") -> bytes:

@@ -9,6 +9,7 @@ import grp
 import logging
 import os
 import pwd
+import select
 import socket
 import sqlite3
 import struct
@@ -32,6 +33,10 @@ LINE = 16_000_000
 """The longest request, in bytes."""
 GROUP = "relay"
 """The group whose members may use the socket."""
+GIVEN_UP = (b'"prune"',)
+"""Requests that go on for long and are given up when whoever asked has gone."""
+GONE = 0.5
+"""Seconds between two looks whether that is so."""
 SO_PEERGROUPS = 59
 """Linux's option for all groups of a peer, which the socket module does not name."""
 OVERFLOW = 65_534
@@ -210,6 +215,18 @@ def _refusal(clock: Clock, peer: Peer) -> bytes:
     return codec.refusal("", clock(), RelayError.forbidden(f"{peer.name} may not do this: {may}").error)
 
 
+async def _until_gone(connected: trio.socket.SocketType, scope: trio.CancelScope) -> None:
+    """Give up what is asked for once nobody waits for it any more."""
+    poll = select.poll()
+    # Only what hangs up altogether: one who just has nothing more to ask still waits for the answer.
+    poll.register(connected.fileno(), 0)
+    while True:
+        if any(event & select.POLLHUP for _, event in poll.poll(0)):
+            scope.cancel()
+            return
+        await trio.sleep(GONE)
+
+
 async def _converse(stream: trio.SocketStream, reply: Callable[[bytes, Send], Awaitable[bytes]]) -> None:
     """Answer one line after the other; what is being sent to one who went away is given up."""
 
@@ -222,6 +239,12 @@ async def _converse(stream: trio.SocketStream, reply: Callable[[bytes, Send], Aw
         while (end := buffer.find(b"\n")) >= 0:
             line = bytes(buffer[:end])
             del buffer[: end + 1]
-            await send(await reply(line, send))
+            async with trio.open_nursery() as nursery:
+                if any(name in line for name in GIVEN_UP):
+                    nursery.start_soon(_until_gone, stream.socket, nursery.cancel_scope)
+                await send(await reply(line, send))
+                nursery.cancel_scope.cancel()
+            if nursery.cancel_scope.cancelled_caught:
+                return
         if len(buffer) > LINE:
             return

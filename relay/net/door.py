@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from wsproto.connection import ConnectionType
 from wsproto.events import AcceptConnection
@@ -16,6 +17,7 @@ from wsproto.events import Request as Upgrade
 from wsproto.handshake import H11Handshake
 from wsproto.utilities import RemoteProtocolError
 
+from relay.core.attempts import network
 from relay.core.relay import Relay
 from relay.net import names
 from relay.net.authority import AUTHORITY
@@ -25,7 +27,9 @@ from relay.net.hook_page import HookPage
 from relay.net.http import Answer, Connection, Gone, Headers, Lobby, Refused, Request, json_answer, refusal
 from relay.net.metrics import Metrics
 from relay.net.pages import Pages
-from relay.net.session_page import COOKIE, SessionPage
+from relay.net.places import Places
+from relay.net.proxies import Networks, client_address, passed_on
+from relay.net.session_page import SessionPage
 from relay.net.tls import FOLDER
 from relay.net.transport import Transport
 from relay.net.trust_page import TrustPage
@@ -39,12 +43,28 @@ READING = ("GET", "HEAD")
 FIXED: Headers = (
     (b"X-Content-Type-Options", b"nosniff"),
     (b"Referrer-Policy", b"no-referrer"),
+    (
+        b"Permissions-Policy",
+        b"camera=(), display-capture=(), geolocation=(), hid=(), microphone=(), midi=(), payment=(), serial=(), usb=()",
+    ),
     (b"Cross-Origin-Opener-Policy", b"same-origin"),
     (b"Cross-Origin-Resource-Policy", b"same-origin"),
 )
 """What every answer says."""
 NOTHING_MAY = (b"Content-Security-Policy", b"default-src 'none'; frame-ancestors 'none'")
 """What an answer says that is no page."""
+
+LASTING = (b"Strict-Transport-Security", b"max-age=31536000")
+"""What a browser is told where TLS is there to stay. Never with the relay's own authority: whoever has not installed it
+could not come in any more."""
+
+STRANGERS, STRANGERS_EACH = 256, 64
+"""Requests of those who have not signed in that are answered at a time: in all, and from one address, behind which
+an office may be."""
+USERS, USERS_EACH = 512, 32
+"""The same for those who have: in all, and of one user."""
+PATIENCE = 5.0
+"""Seconds that a request waits for its place."""
 
 DAYS = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
 MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")
@@ -73,10 +93,20 @@ class Entrance(NamedTuple):
 class Door:
     """What answers HTTP."""
 
-    def __init__(self, relay: Relay) -> None:
+    def __init__(self, relay: Relay, *, lasting: bool = False) -> None:
+        """Make the door of a relay.
+
+        Args:
+            relay: what is behind it.
+            lasting: whether TLS is by a certificate that every browser takes, and so there to stay.
+        """
         self.lobby = Lobby()
         self._relay = relay
+        self.strangers = Places(STRANGERS, STRANGERS_EACH)
+        self.users = Places(USERS, USERS_EACH)
         self._names = names.Names(relay.settings.http.hosts)
+        self._proxies = Networks(relay.settings.http.trusted_proxies)
+        self._lasting = lasting
         self._pages = Pages()
         self._session = SessionPage(relay)
         self._files = FilePages(relay.files, relay.service.limit)
@@ -109,7 +139,7 @@ class Door:
         """
         connection = Connection(transport, self.lobby)
         while connection.reusable:
-            request = None
+            request, failed = None, None
             try:
                 request = await connection.next_request()
                 if request is None:
@@ -117,26 +147,75 @@ class Door:
                 visitor = self._visitor(request, secure=secure)
                 self._check_secure(request, visitor)
                 if request.path == "/ws":
-                    return self._admit(connection, request, visitor, full=full)
-                answer = await self._answer(request, visitor)
+                    entrance = self._admit(connection, request, visitor, full=full)
+                    transport.widen()
+                    return entrance
             except Gone:
                 return None
             except Exception as error:  # noqa: BLE001 - every failure has an answer
-                answer = _failure(error)
                 if request is None:
                     # Where the next one would begin nobody knows: the same bytes would fail for ever.
                     connection.reusable = False
-            try:
-                await connection.answer(request, answer, self._fixed(answer))
-            except Gone:
+                address = transport.peer if request is None else self._address(request)
+                failed, visitor = _failure(error), Visitor(None, by_cookie=False, secure=secure, address=address)
+            if not await self._take_turn(connection, request, visitor, failed):
                 return None
         return None
 
-    @staticmethod
-    def _fixed(answer: Answer) -> Headers:
+    async def _take_turn(
+        self, connection: Connection, request: Request | None, visitor: Visitor, failed: Answer | None
+    ) -> bool:
+        """Answer a request once there is a place for it; tells whether the connection may go on.
+
+        Args:
+            connection: whose.
+            request: what it asks; None where no request could be read.
+            visitor: who asks.
+            failed: the answer where the request was refused already.
+        """
+        if visitor.who is None:
+            places, who = self.strangers, network(visitor.address)
+        else:
+            places, who = self.users, str(visitor.who[0])
+            connection.transport.widen()
+        if not places.free(who):
+            with self.lobby.wait(PATIENCE) as patience:
+                await places.wait(who)
+            if patience.cancelled_caught:
+                # There is no place to say anything in: whoever takes all of theirs is not owed an answer.
+                connection.transport.discard()
+                return False
+        async with places.take(who) as scope:
+            try:
+                answer = failed or await self._made(request, visitor)
+                await connection.answer(request, answer, self._fixed(answer, secure=visitor.secure))
+            except Gone:
+                return False
+        if scope.cancelled_caught:
+            connection.transport.discard()
+            return False
+        return True
+
+    async def _made(self, request: Request | None, visitor: Visitor) -> Answer:
+        assert request is not None
+        try:
+            return await self._answer(request, visitor)
+        except Gone:
+            raise
+        except Exception as error:  # noqa: BLE001 - every failure has an answer
+            return _failure(error)
+
+    def _fixed(self, answer: Answer, *, secure: bool) -> Headers:
         own = {name for name, _ in answer.headers}
         more = [] if NOTHING_MAY[0] in own else [NOTHING_MAY]
+        if (secure and self._lasting) or (not secure and self._public_https):
+            more.append(LASTING)
         return [*FIXED, *more, (b"Date", _date())]
+
+    @property
+    def _public_https(self) -> bool:
+        """Whether browsers reach the relay by TLS that somebody in front of it speaks."""
+        return self._relay.settings.http.public_url.startswith("https:") and self.secure_port is None
 
     # Who comes.
 
@@ -147,16 +226,27 @@ class Door:
             Refused: for a host that is not this one, or from a page that is not ours.
         """
         bearer = _bearer(request)
-        cookie = None if bearer is not None else _cookie(request)
-        host = request.header(b"host") or ""
-        if bearer is None and request.path != "/healthz":
-            self._check_host(host)
-        writing = request.method not in READING
-        if bearer is None and (writing or request.path == "/ws"):
-            _check_origin(request, host, secure=secure, needed=cookie is not None)
+        cookie = None if bearer is not None else self._session.cookie(request, secure=secure)
         token = bearer or cookie
         who = self._relay.service.sign_in(token) if token else None
-        return Visitor(who, by_cookie=cookie is not None, secure=secure)
+        # Only somebody's token shows that it is a program: a strange page can send any other one.
+        program = bearer is not None and who is not None
+        if not program and request.path != "/healthz":
+            self._check_host(request.host)
+        writing = request.method not in READING
+        if not program and (writing or request.path == "/ws"):
+            named, _ = names.split_host(request.host)
+            by_tls = secure or (self._public_https and named == self._public_name)
+            _check_origin(request, request.host, secure=by_tls, needed=cookie is not None)
+        return Visitor(who, by_cookie=cookie is not None, secure=secure, address=self._address(request))
+
+    @property
+    def _public_name(self) -> str:
+        return urlsplit(self._relay.settings.http.public_url).hostname or ""
+
+    def _address(self, request: Request) -> str:
+        claimed = request.header(b"x-forwarded-for") or ""
+        return client_address(request.peer, claimed, self._proxies)
 
     def _check_host(self, host: str) -> None:
         name, _ = names.split_host(host)
@@ -177,9 +267,10 @@ class Door:
             return
         # A program on this machine has no network in between; and one must get at the authority to trust it.
         local = names.is_loopback(request.peer) or request.peer in self.listened_on
-        if (local and request.header(b"authorization") is not None) or request.path in PLAIN:
+        program = visitor.who is not None and not visitor.by_cookie and not passed_on(request.headers)
+        if (local and program) or request.path in PLAIN:
             return
-        host, _ = names.split_host(request.header(b"host") or "")
+        host, _ = names.split_host(request.host)
         base = names.browser_address(self._relay.settings.http.public_url, host, self.secure_port, secure=True)
         if request.method not in READING or request.path == "/ws":
             raise Refused(403, "forbidden", f"this relay is reached over TLS only: {base}")
@@ -284,15 +375,6 @@ def _bearer(request: Request) -> str | None:
     """The token of an `Authorization` header."""
     scheme, _, token = (request.header(b"authorization") or "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" and token else None
-
-
-def _cookie(request: Request) -> str | None:
-    """The token that a browser keeps for us."""
-    for pair in (request.header(b"cookie") or "").split(";"):
-        name, _, value = pair.strip().partition("=")
-        if name == COOKIE and value:
-            return value
-    return None
 
 
 def _check_origin(request: Request, host: str, *, secure: bool, needed: bool) -> None:

@@ -63,17 +63,19 @@ class FilePages:
         if unchanged(request, tag):
             return Answer(304, headers)
         headers += [(b"Accept-Ranges", b"bytes"), *safe_headers(file)]
+        still = self._files.still(visitor.user, visitor.device, file)
+        whole = Part(str(path), 0, file.size, still)
         if request.headers.get(b"if-range", tag) != tag:
-            return Answer(200, headers, Part(str(path), 0, file.size))
+            return Answer(200, headers, whole)
         wanted = byte_range(request.header(b"range"), file.size)
         if wanted is None:
-            return Answer(200, headers, Part(str(path), 0, file.size))
+            return Answer(200, headers, whole)
         start, end = wanted
         if start >= end:
             unmet = (b"Content-Range", b"bytes */%d" % file.size)
             raise Refused(416, "bad_request", f"range: the file has {file.size} bytes", unmet)
         headers.append((b"Content-Range", b"bytes %d-%d/%d" % (start, end - 1, file.size)))
-        return Answer(206, headers, Part(str(path), start, end - start))
+        return Answer(206, headers, Part(str(path), start, end - start, still))
 
 
 def safe_headers(file: StoredFile) -> list[tuple[bytes, bytes]]:

@@ -33,6 +33,8 @@ POSTED = {"new", "edit", "delete"}
 """The events that are posted."""
 WAITING = 256
 """Events that wait in memory for one hook; further ones are read from the log later."""
+WAITING_BYTES = 262_144
+"""The same in bytes."""
 SECONDS = 10.0
 """How long an address may take for its answer."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
@@ -189,7 +191,7 @@ class Delivery:
     @property
     def full(self) -> bool:
         """See `Outlet`."""
-        return len(self._queue) >= WAITING
+        return len(self._queue) >= WAITING or self._bytes >= WAITING_BYTES
 
     @property
     def waiting(self) -> tuple[int, float]:

@@ -4,8 +4,8 @@ h11 reads and frames; what a request means is not known here. Whoever stalls is 
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from http import HTTPStatus
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
@@ -29,13 +29,16 @@ BODY_SECONDS = 30.0
 BODY_PACE = 1_024
 """Bytes a second that a body must bring once it has taken longer than `BODY_SECONDS`."""
 SEND_SECONDS = 30.0
-"""How long a client may take nothing of an answer."""
+"""How long a client may take nothing of an answer; one that takes longer has to be taken at `BODY_PACE`."""
 LINGER_SECONDS, LINGER_BYTES = 2.0, 16 * 2**20
 """What is still read and thrown away of a body that was refused, so that the client gets to see the refusal."""
 JSON_BYTES = 16_384
 """The largest JSON body."""
 WAITING = 1_024
 """Connections that may wait for a request's head at a time."""
+
+ONCE = frozenset({b"authorization", b"origin"})
+"""Headers that decide who comes in: given twice, two readers could each believe another one."""
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -76,12 +79,18 @@ class Refused(Exception):
         return refused
 
 
+def _always() -> bool:
+    return True
+
+
 class Part(NamedTuple):
     """A part of a file, to be sent as a body."""
 
     path: str
     start: int
     length: int
+    allowed: Callable[[], bool] = _always
+    """Whether the client may still have it: asked again before each piece."""
 
 
 class Answer(NamedTuple):
@@ -103,13 +112,19 @@ def refusal(refused: Refused) -> Answer:
     return json_answer({**refused.more, "error": refused.error}, refused.status, refused.headers)
 
 
+Patience = Callable[[float], AbstractContextManager[trio.CancelScope]]
+"""Cancels what takes longer than so many seconds."""
+
+
 class Lobby:
     """Those who are connected and say nothing: there is room for so many, and the longest there goes first.
 
     So a client that opens connections and lets them hang takes nobody's place but its own.
     """
 
-    def __init__(self, room: int = WAITING) -> None:
+    def __init__(self, room: int = WAITING, patience: Patience = trio.move_on_after) -> None:
+        self.patience = patience
+        """How long is waited; see `Liveness.patience`."""
         self._room = room
         self._waiting: OrderedDict[int, trio.CancelScope] = OrderedDict()
         self._idle: set[trio.CancelScope] = set()
@@ -132,7 +147,7 @@ class Lobby:
             longest.cancel()
         self._numbers += 1
         number = self._numbers
-        with trio.move_on_after(seconds) as scope:
+        with self.patience(seconds) as scope:
             self._waiting[number] = scope
             if idle:
                 self._idle.add(scope)
@@ -151,17 +166,37 @@ class Lobby:
             scope.cancel()
 
 
+class Pace:
+    """Whether a transfer brings enough once it has taken long: whoever lets it trickle holds memory for nothing."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._since = trio.current_time()
+        self.count = 0
+        """Bytes so far."""
+
+    def too_slow(self) -> bool:
+        """Whether it has to end."""
+        taken = trio.current_time() - self._since
+        return taken > self._seconds and self.count < taken * BODY_PACE
+
+
 class Request:
     """One request: its head, and its body for who asks for it."""
 
     def __init__(self, connection: "Connection", event: h11.Request) -> None:
-        target = urlsplit(event.target.decode("latin-1"))
+        """Read the head.
+
+        Raises:
+            ValueError: its target or its headers can be understood in more than one way.
+        """
         self.event = event
         self.method = event.method.decode("latin-1")
-        self.path = target.path
-        self.query = parse_qs(target.query)
-        self.headers = dict(event.headers)
+        self.headers = _joined(event)
+        self.host, self.path, query = _target(event.target.decode("latin-1"), self.header(b"host") or "")
+        self.query = parse_qs(query)
         self.peer = connection.transport.peer
+        """The address at the other end of the connection, which may be a proxy's."""
         self._connection = connection
 
     def header(self, name: bytes) -> str | None:
@@ -209,6 +244,41 @@ class Request:
             raise Refused(400, "bad_request", "body: nested too deeply") from None
 
 
+def _joined(event: h11.Request) -> dict[bytes, bytes]:
+    """Give each header once; of several of a name all values, as RFC 9110, section 5.3, and RFC 6265 put them together.
+
+    Raises:
+        ValueError: what may be there once is there twice, or the body's length is said in two ways.
+    """
+    headers: dict[bytes, bytes] = {}
+    for name, value in event.headers:
+        if name not in headers:
+            headers[name] = value
+        elif name in ONCE:
+            raise ValueError(f"the header {name.decode()} is there twice")
+        else:
+            headers[name] += (b"; " if name == b"cookie" else b", ") + value
+    if b"transfer-encoding" in headers and (b"content-length" in headers or event.http_version < b"1.1"):
+        # Where a proxy goes by the one and the relay by the other, what follows is somebody else's request.
+        raise ValueError("Transfer-Encoding goes neither with Content-Length nor with HTTP/1.0")
+    return headers
+
+
+def _target(target: str, host: str) -> tuple[str, str, str]:
+    """Take a request's target apart (RFC 9112, section 3.2): whom it is for, the path, the query.
+
+    Raises:
+        ValueError: it names another host than the `Host` header, or could be taken for it.
+    """
+    if not target.startswith("/") and "://" in target:
+        absolute = urlsplit(target)
+        if absolute.netloc.lower() != host.lower():
+            raise ValueError("the target is for another host than the Host header")
+        return host, absolute.path or "/", absolute.query
+    path, _, query = target.partition("?")
+    return host, path, query
+
+
 def _too_large() -> Refused:
     return Refused(413, "too_large", f"the body is over {JSON_BYTES} bytes")
 
@@ -228,8 +298,7 @@ class Connection:
         """What came after what was read so far."""
         self._unread = 0
         """Bytes of the body that are still to come; -1 while a chunked one is not over."""
-        self._body_read = 0
-        self._body_since = 0.0
+        self._body: Pace | None = None
         self._fresh = True
         self.reusable = True
         """Whether another request may follow on this connection."""
@@ -281,10 +350,10 @@ class Connection:
             request = Request(self, event)
         except ValueError as error:
             self.reusable = False
-            raise Refused(400, "bad_request", f"this is no target: {error}") from None
+            raise Refused(400, "bad_request", f"this is no request: {error}") from None
         closing = b"close" in request.headers.get(b"connection", b"").lower()
         self.reusable = event.http_version >= b"1.1" and not closing
-        self._body_read = 0
+        self._body = None
         announced = request.announced
         if announced is None:
             self._unread = -1
@@ -306,14 +375,11 @@ class Connection:
         """See `Request.piece`."""
         if not self._unread:
             return b""
-        if self._body_read == 0:
-            self._body_since = trio.current_time()
+        if self._body is None:
+            self._body = Pace(BODY_SECONDS)
             await self._ask_for_body()
         piece = await self._chunk() if self._unread < 0 else await self._known()
-        self._body_read += len(piece)
-        taken = trio.current_time() - self._body_since
-        if taken > BODY_SECONDS and self._body_read < taken * BODY_PACE:
-            raise _stalled()
+        self._body.count += len(piece)
         return piece
 
     async def _ask_for_body(self) -> None:
@@ -349,8 +415,11 @@ class Connection:
             raise Gone
 
     async def _receive(self) -> bytes:
+        # Looked at before each read: the head of a chunk can come for ever without a byte of the body.
+        if self._body is not None and self._body.too_slow():
+            raise _stalled()
         data = b""
-        with trio.move_on_after(BODY_SECONDS) as patience:
+        with self._lobby.patience(BODY_SECONDS) as patience:
             data = await self.transport.receive()
         if patience.cancelled_caught:
             raise _stalled()
@@ -400,24 +469,34 @@ class Connection:
             Gone: the client takes nothing.
         """
         view = memoryview(data)
+        pace = Pace(SEND_SECONDS)
         while view:
             sent = 0
-            with trio.move_on_after(SEND_SECONDS) as patience:
+            with self._lobby.patience(SEND_SECONDS) as patience:
                 sent = await self.transport.send_some(view)
-            if patience.cancelled_caught:
-                raise Gone
+            pace.count += sent
+            # One that is over takes everything at once: what it asked for beyond that is owed to nobody.
+            if patience.cancelled_caught or pace.too_slow() or self.transport.broken:
+                raise self._give_up()
             view = view[sent:]
+
+    def _give_up(self) -> Gone:
+        """Let what the client did not take be thrown away: the kernel would keep it for minutes."""
+        self.transport.discard()
+        return Gone()
 
     async def _send_part(self, head: bytes, part: Part) -> None:
         with open(part.path, "rb") as file:  # noqa: ASYNC230, PTH123 - opening waits for no disk worth a thread
             await self.send(head)
             offset, end = part.start, part.start + part.length
+            pace = Pace(SEND_SECONDS)
             while offset < end:
                 sent = 0
-                with trio.move_on_after(SEND_SECONDS) as patience:
+                with self._lobby.patience(SEND_SECONDS) as patience:
                     sent = await self.transport.send_file(file.fileno(), offset, end - offset)
-                if patience.cancelled_caught or not sent:
-                    raise Gone
+                pace.count += sent
+                if patience.cancelled_caught or not sent or pace.too_slow() or not part.allowed():
+                    raise self._give_up()
                 offset += sent
 
     async def _linger(self) -> None:

@@ -1,71 +1,149 @@
-"""The 20-second rule (PROTOCOL.md, section 4): one task watches all connections, and none pays for it per frame.
+"""The relay's patience with its peers: one task watches all that may last too long, and none pays for it per frame.
 
-Each connection stands in a heap once, under the earliest time at which it could be silent for too long. Who
-was heard from since gets a new place when its time comes.
+The 20-second rule (PROTOCOL.md, section 4), a write without progress, a handshake, the head of a request. Each stands
+in a heap once, under the earliest time at which it could have taken too long; what has moved since gets a new place
+when its time comes. Only time in which the relay itself ran counts: after a stall, a stopped process or a suspended
+machine, what came meanwhile still lies in the sockets.
 """
 
-from heapq import heappop, heappush
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Protocol
 
 import trio
 
+logger = logging.getLogger(__name__)
+
 SILENCE = 20.0
 """Seconds without a byte from a client after which its connection is closed."""
+OVERSLEPT = 2.0
+"""Seconds by which the watch may wake late before it takes itself for what stood still."""
+TURN = 0.25
+"""Seconds in which what is silent is read once more: a shorter stall is none that the watch could see."""
+STALE = 1_024
+"""Places in the heap of what is watched no more, beside as many as are watched, after which it is made anew."""
 
 
 class Watched(Protocol):
-    """A connection as this module sees it."""
+    """Something that may take too long, as this module sees it."""
 
     heard: float
+    """When it last moved, trio's time."""
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which it has taken too long."""
 
     @property
     def waited_for(self) -> bool:
-        """Whether it is us who do not read."""
+        """Whether it is us who do not read, or there is nothing to wait for."""
 
     def silent(self) -> None:
-        """End it: it was silent for too long."""
+        """End it: it has taken too long."""
+
+
+class _Scope:
+    """A block of code that may take so long."""
+
+    waited_for = False
+
+    def __init__(self, scope: trio.CancelScope, patience: float) -> None:
+        self.heard = trio.current_time()
+        self.patience = patience
+        self._scope = scope
+
+    def silent(self) -> None:
+        """See `Watched`."""
+        self._scope.cancel()
 
 
 class Liveness:
-    """The watch over all connections."""
+    """The watch over all of them."""
 
     def __init__(self) -> None:
         self._due: list[tuple[float, int, Watched]] = []
         self._watched: set[Watched] = set()
+        self._last_turn: set[Watched] = set()
         self._tie = count()
         self._news = trio.Event()
 
-    def watch(self, connection: Watched) -> None:
-        """Start watching a connection."""
-        self._watched.add(connection)
-        heappush(self._due, (connection.heard + SILENCE, next(self._tie), connection))
-        if len(self._due) == 1:
+    def watch(self, watched: Watched) -> None:
+        """Start watching, unless it is watched already."""
+        if watched in self._watched:
+            return
+        self._watched.add(watched)
+        self._push(watched.heard + watched.patience, watched)
+        if self._due[0][2] is watched:
             self._news.set()
 
-    def forget(self, connection: Watched) -> None:
-        """Stop watching a connection."""
-        self._watched.discard(connection)
+    def forget(self, watched: Watched) -> None:
+        """Stop watching."""
+        self._watched.discard(watched)
+        self._last_turn.discard(watched)
+        if len(self._due) > 2 * len(self._watched) + STALE:
+            self._due = [place for place in self._due if place[2] in self._watched]
+            heapify(self._due)
+
+    @contextmanager
+    def patience(self, seconds: float) -> Iterator[trio.CancelScope]:
+        """Cancel what is done in the block once it has taken so many seconds in which the relay ran."""
+        with trio.CancelScope() as scope:
+            watched = _Scope(scope, seconds)
+            self.watch(watched)
+            try:
+                yield scope
+            finally:
+                self.forget(watched)
 
     async def run(self) -> None:
         """Watch, for ever."""
         while True:
-            if not self._due:
-                self._news = trio.Event()
+            self._news = trio.Event()
+            due = self._next()
+            with trio.move_on_at(due) as until:
                 await self._news.wait()
-            await trio.sleep_until(self._due[0][0])
+            if not until.cancelled_caught:
+                continue
             now = trio.current_time()
+            if now - due > OVERSLEPT:
+                self._stood_still(now, now - due)
             while self._due and self._due[0][0] <= now:
                 self._check(heappop(self._due)[2], now)
 
-    def _check(self, connection: Watched, now: float) -> None:
-        if connection not in self._watched:
+    def _next(self) -> float:
+        """When something could have taken too long, at the earliest."""
+        while self._due and self._due[0][2] not in self._watched:
+            heappop(self._due)
+        return self._due[0][0] if self._due else float("inf")
+
+    def _stood_still(self, now: float, seconds: float) -> None:
+        """Count everybody as heard now: whatever came while nobody read is still to be read."""
+        logger.warning("the relay stood still for %.0f s or more: nobody is sent away for that time", seconds)
+        self._last_turn.clear()
+        self._due.clear()
+        for watched in self._watched:
+            watched.heard = now
+            self._push(now + watched.patience, watched)
+
+    def _check(self, watched: Watched, now: float) -> None:
+        if watched not in self._watched:
             return
-        if connection.waited_for:
-            connection.heard = now
-        due = connection.heard + SILENCE
-        if due <= now:
-            self._watched.discard(connection)
-            connection.silent()
+        if watched.waited_for:
+            watched.heard = now
+        due = watched.heard + watched.patience
+        if due > now:
+            self._last_turn.discard(watched)
+            self._push(due, watched)
+        elif watched not in self._last_turn:
+            self._last_turn.add(watched)
+            self._push(now + TURN, watched)
         else:
-            heappush(self._due, (due, next(self._tie), connection))
+            self._last_turn.discard(watched)
+            self._watched.discard(watched)
+            watched.silent()
+
+    def _push(self, due: float, watched: Watched) -> None:
+        heappush(self._due, (due, next(self._tie), watched))

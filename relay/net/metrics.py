@@ -3,12 +3,15 @@
 The client library is loaded when somebody asks for the first time.
 """
 
-import ipaddress
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import trio
+
 from relay.core.relay import Relay
+from relay.net import names
 from relay.net.http import Answer, Lobby, Refused, Request
+from relay.net.proxies import LOCAL, Networks, passed_on
 from relay.net.visitor import Visitor
 
 
@@ -18,13 +21,14 @@ class Metrics:
     def __init__(self, relay: Relay, lobby: Lobby) -> None:
         self._relay = relay
         self._lobby = lobby
-        self._networks = [ipaddress.ip_network(one, strict=False) for one in relay.settings.http.metrics_from]
+        self._networks = Networks([*relay.settings.http.metrics_from, LOCAL])
         self._registry: Any = None
 
     async def show(self, request: Request, _visitor: Visitor) -> Answer:
         """Answer `GET /metrics`."""
-        # A proxy on this machine asks from here for somebody elsewhere.
-        if not self._may_read(request.peer) or b"x-forwarded-for" in request.headers or b"forwarded" in request.headers:
+        # A proxy on this machine asks from here for somebody elsewhere, and one that adds no header names the host
+        # that they asked for.
+        if request.peer not in self._networks or passed_on(request.headers) or not self._meant(request):
             raise Refused(
                 403, "forbidden", "the metrics are for this machine only; its admin can allow more as http.metrics_from"
             )
@@ -37,12 +41,11 @@ class Metrics:
         headers = [(b"Content-Type", CONTENT_TYPE_LATEST.encode()), (b"Cache-Control", b"no-store")]
         return Answer(200, headers, generate_latest(self._registry))
 
-    def _may_read(self, peer: str) -> bool:
-        try:
-            address = ipaddress.ip_address(peer.partition("%")[0])
-        except ValueError:
-            return peer == "local"
-        return any(address in network for network in self._networks)
+    @staticmethod
+    def _meant(request: Request) -> bool:
+        """Whether a request from this machine asks for this machine, as a program here does."""
+        name, _ = names.split_host(request.host)
+        return not names.is_loopback(request.peer) or name == "localhost" or names.is_loopback(name)
 
     def describe(self) -> Iterable[Any]:
         """Say nothing beforehand: the names are those that `collect` gives."""
@@ -64,10 +67,34 @@ class Metrics:
                 sum(user.stored for user in relay.state.users.values()),
             ),
             ("relay_http_waiting", "Connections that wait for a request.", len(self._lobby)),
+            ("relay_wal_bytes", "Bytes committed and not copied back into the store's file yet.", relay.log.wal.bytes),
+            (
+                "relay_writing_seconds",
+                "Seconds that a write has been under way for.",
+                0.0 if relay.log.busy_since is None else trio.current_time() - relay.log.busy_since,
+            ),
             ("relay_store_failing", "1 while the store cannot be written.", int(not relay.log.writable)),
             ("relay_last_event", "The id of the last event in the log.", relay.state.seq),
         ):
             yield GaugeMetricFamily(name, meaning, value)
+        now = trio.current_time()
+        longest = GaugeMetricFamily(
+            "relay_send_longest_wait_seconds",
+            "The longest that a send waited for its answer in the last hour, by what took most of it.",
+            labels=["cause"],
+        )
+        wait = relay.log.stalls.longest(now)
+        if wait is not None:
+            longest.add_metric([wait.cause], wait.seconds)
+        yield longest
+        works = GaugeMetricFamily(
+            "relay_writer_longest_work_seconds",
+            "The longest of each of the writer's works in the last hour.",
+            labels=["work"],
+        )
+        for work, seconds in sorted(relay.log.stalls.longest_works(now).items()):
+            works.add_metric([work], seconds)
+        yield works
         for name, meaning, count in (
             ("relay_entries", "Entries written to the log.", figures.entries),
             ("relay_commands", "Commands decided.", figures.commands),
@@ -75,6 +102,11 @@ class Metrics:
             ("relay_commit_seconds", "Time spent deciding and committing.", figures.commit_seconds),
             ("relay_store_failures", "Transactions that failed.", figures.failures),
             ("relay_uploaded_bytes", "Bytes of files taken in.", relay.files.uploaded_bytes),
+            (
+                "relay_sign_in_failures",
+                "Sign-ins that failed, with those that came before their wait was over.",
+                relay.service.signing_in.refusals.total,
+            ),
             ("relay_delivered", "Durable events handed to connections.", relay.hub.delivered),
         ):
             yield CounterMetricFamily(name, meaning, count)

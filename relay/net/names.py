@@ -6,6 +6,7 @@ these. An address is none of its tricks: whoever asks for an address means the m
 
 import fcntl
 import ipaddress
+import re
 import socket
 import struct
 from array import array
@@ -13,6 +14,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
+
+HOST = re.compile(r"\[[0-9A-Fa-f:.%A-Za-z_-]+\](:\d{0,5})?|[^\s/?#@\\:\[\]]+(:\d{0,5})?")
+"""What a `Host` header may look like (RFC 9110, section 7.2): no user and no path."""
 
 SIOCGIFCONF = 0x8912
 """netdevice(7): asks for the addresses of all interfaces."""
@@ -103,7 +107,9 @@ def browser_address(
 
 
 def split_host(value: str) -> tuple[str, str]:
-    """Take a `Host` header apart: the name or address, and the port or nothing."""
+    """Take a `Host` header apart: the name or address, and the port or nothing; nothing where it is more than that."""
+    if not HOST.fullmatch(value):
+        return "", ""
     try:
         host = urlsplit(f"//{value}")
         port = "" if host.port is None else str(host.port)
@@ -152,14 +158,20 @@ class Names:
 def same_origin(origin: str, host: str, *, secure: bool) -> bool:
     """Whether an `Origin` is the page that the relay itself served under this `Host`.
 
-    The scheme is not compared: behind a proxy that ends TLS the two differ.
+    Without TLS the scheme is not compared: behind a proxy that ends TLS the two differ. With it a page of plain http
+    is a strange one, which anybody between may have written.
+
+    Args:
+        origin: the header.
+        host: the `Host` header.
+        secure: whether the relay's page comes by TLS.
     """
     try:
         page = urlsplit(origin)
         port = page.port or (443 if page.scheme == "https" else 80)
     except ValueError:
         return False
-    if page.scheme not in ("http", "https"):
+    if page.scheme != "https" and (secure or page.scheme != "http"):
         return False
     name, named_port = split_host(host)
     # A browser leaves out the port that goes with its scheme, in both headers.

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import trio
 
+from relay.net.liveness import Liveness
 from relay.net.transport import Transport
 
 BYTES = 262_144
@@ -23,7 +24,9 @@ WRITE = 131_072
 
 
 class Outbox:
-    """The frames that wait for one connection: the `Outlet` of its subscriber."""
+    """The frames that wait for one connection: the `Outlet` of its subscriber, watched while they wait."""
+
+    patience = STUCK
 
     __slots__ = (
         "_advanced",
@@ -31,12 +34,15 @@ class Outbox:
         "_draining",
         "_ended",
         "_frames",
+        "_liveness",
         "_nursery",
+        "_patience",
         "_shut",
         "_since",
         "_size",
         "_stuck",
         "_transport",
+        "heard",
     )
 
     def __init__(
@@ -44,7 +50,8 @@ class Outbox:
         transport: Transport,
         nursery: trio.Nursery,
         stuck: Callable[[], None],
-        advanced: Callable[[], None] = lambda: None,
+        advanced: Callable[[], None],
+        liveness: Liveness,
     ) -> None:
         """Begin empty.
 
@@ -53,11 +60,15 @@ class Outbox:
             nursery: where the task runs that drains.
             stuck: called when the peer has taken nothing for too long.
             advanced: called when something that had to wait has gone out.
+            liveness: tells when the peer has taken nothing for too long.
         """
         self._transport = transport
         self._nursery = nursery
         self._stuck = stuck
         self._advanced = advanced
+        self._liveness = liveness
+        self._patience = trio.CancelScope()
+        self.heard = 0.0  # when the peer last took something, trio's time
         self._frames: list[bytes] = []
         self._size = 0
         self._draining = False
@@ -100,6 +111,16 @@ class Outbox:
         self._shut = self._ended = True
         self._frames.clear()
         self._size = 0
+        self._liveness.forget(self)
+
+    @property
+    def waited_for(self) -> bool:
+        """See `Watched`: whether nothing waits for the peer to take it."""
+        return not self._draining
+
+    def silent(self) -> None:
+        """See `Watched`."""
+        self._patience.cancel()
 
     def flush(self) -> None:
         """Send what waits without waiting; what does not go is drained by a task."""
@@ -126,27 +147,34 @@ class Outbox:
             await self._drained.wait()
 
     async def _drain(self) -> None:
-        while self._frames:
-            data = memoryview(self._take())
-            while data:
-                sent = 0
-                with trio.move_on_after(STUCK) as patience:
-                    try:
-                        sent = await self._transport.send_some(data)
-                    except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
-                        sent = len(data)
-                if patience.cancelled_caught:
-                    self._stuck()
-                    return
-                if self._ended:
-                    return
-                self._size -= sent
-                data = data[sent:]
-                self._advanced()
+        self.heard = trio.current_time()
+        self._liveness.watch(self)
+        with trio.CancelScope() as self._patience:
+            await self._send_waiting()
+        if self._patience.cancelled_caught:
+            self._stuck()
+            return
+        if self._ended:
+            return
         self._draining = False
         if self._drained is not None:
             self._drained.set()
             self._drained = None
+
+    async def _send_waiting(self) -> None:
+        while self._frames:
+            data = memoryview(self._take())
+            while data:
+                try:
+                    sent = await self._transport.send_some(data)
+                except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+                    sent = len(data)
+                if self._ended:
+                    return
+                self.heard = trio.current_time()
+                self._size -= sent
+                data = data[sent:]
+                self._advanced()
 
     def _take(self) -> bytes:
         """Take frames off the front, up to a write's worth."""

@@ -16,9 +16,10 @@ import trio
 from relay.core.limits import RateLimit
 from relay.core.relay import Relay
 from relay.net import frames
+from relay.net.descriptors import NONE_LEFT, Spare, allow
 from relay.net.door import Door, Entrance
 from relay.net.http import HEAD_SECONDS
-from relay.net.liveness import Liveness
+from relay.net.liveness import OVERSLEPT, Liveness
 from relay.net.readiness import Readiness
 from relay.net.session import BROKEN, SERVER_RESTARTING, Session
 from relay.net.tls import CLIENT_HELLO, HANDSHAKE_SECONDS, Certificates
@@ -30,6 +31,8 @@ logger = logging.getLogger(__name__)
 BACKLOG = 1_024
 PAUSE = 0.2
 """Seconds to wait when there are no file descriptors left."""
+ROOM_AGAIN = 10.0
+"""Seconds in which nobody had to be told that there is no room, after which there is some."""
 TICK = 0.2
 """Seconds between two looks at what is to be told later."""
 CONNECTS_PER_SECOND, CONNECTS_AT_ONCE = 10.0, 64
@@ -73,9 +76,14 @@ class Server:
         self.relay = relay
         self._certificates = certificates
         self._limits = relay.settings.limits
-        self.door = Door(relay)
+        self.door = Door(relay, lasting=certificates is not None and certificates.lasting)
         self.readiness = Readiness()
         self.liveness = Liveness()
+        self.door.lobby.patience = self.liveness.patience
+        self._spare = Spare()
+        self._turned_away = 0
+        self._turned_away_at = 0.0
+        self._allowed = (0, 0)
         self.sessions: set[Session] = set()
         self._connections: Counter[int] = Counter()
         """WebSockets by user: those that begin, too."""
@@ -92,6 +100,9 @@ class Server:
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Serve until `stop` is called and over."""
+        # Said before anybody connects.
+        self.relay.admin.running.most_connections = lambda: self.most_connections
+        logger.debug("room for %d connections", self.most_connections)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.readiness.run)
             if self._certificates is not None:
@@ -144,12 +155,48 @@ class Server:
                     continue
                 except OSError as error:
                     if error.errno in OUT_OF:
-                        logger.error("cannot accept connections for a moment: %s", error)
-                        await trio.sleep(PAUSE)
+                        await self._turn_away(listener, connections, error)
                     continue
                 connections.start_soon(self._serve_socket, connected)
         finally:
             listener.close()
+
+    async def _turn_away(self, listener: socket.socket, connections: trio.Nursery, error: OSError) -> None:
+        """Say to whoever comes while there is no room that there is none."""
+        self._turned_away_at = trio.current_time()
+        if not self._turned_away:
+            self._turned_away = 1
+            logger.error("no more connections can be accepted: %s; whoever comes is told to try again", error)
+            connections.start_soon(self._until_there_is_room)
+        if error.errno in NONE_LEFT and self._spare.turn_away(listener, plain=self._certificates is None):
+            self._turned_away += 1
+            await trio.lowlevel.checkpoint()
+        else:
+            await trio.sleep(PAUSE)
+
+    async def _until_there_is_room(self) -> None:
+        while True:
+            quiet_at = self._turned_away_at + ROOM_AGAIN
+            if quiet_at <= trio.current_time():
+                break
+            await trio.sleep_until(quiet_at)
+        logger.info("connections are accepted again; %d were told to try again", self._turned_away - 1)
+        self._turned_away = 0
+
+    @property
+    def most_connections(self) -> int:
+        """How many WebSockets there may be: as the settings say, or fewer where the process may have no more."""
+        wanted = self._limits.connections
+        if self._allowed[0] != wanted:
+            self._allowed = (wanted, allow(wanted))
+            if self._allowed[1] < wanted:
+                logger.warning(
+                    "there can be %d connections and not %d (limits.connections), since this process may have no more"
+                    " descriptors: raise LimitNOFILE= of the unit, or `ulimit -n`",
+                    self._allowed[1],
+                    wanted,
+                )
+        return self._allowed[1]
 
     async def _serve_socket(self, connected: socket.socket) -> None:
         """Find out what a new connection speaks, and serve it."""
@@ -244,7 +291,7 @@ class Server:
 
     def _full(self, user: int) -> str | None:
         """Why a user may have no further WebSocket just now, where that is so."""
-        if self._stopping or self._connections.total() >= self._limits.connections:
+        if self._stopping or self._connections.total() >= self.most_connections:
             return "too many connections"
         if self._connections[user] >= self._limits.connections_per_user:
             return f"you have {self._connections[user]} connections already"
@@ -277,7 +324,11 @@ class Server:
         hub = self.relay.hub
         while True:
             await hub.pending.wait()
+            before = trio.current_time()
             await trio.sleep(TICK)
+            if trio.current_time() - before > TICK + OVERSLEPT:
+                # The relay stood still: what typists said meanwhile is read first.
+                await trio.sleep(TICK)
             hub.tick(trio.current_time())
             hub.flush()
 

@@ -7,8 +7,7 @@ here ends this connection only.
 import logging
 import sqlite3
 from collections import deque
-from collections.abc import Awaitable, Coroutine, Iterator
-from typing import Any
+from collections.abc import Awaitable, Iterator
 
 import trio
 
@@ -16,7 +15,7 @@ from relay.core.service import Service
 from relay.core.share import UNANSWERED
 from relay.core.subscriber import Subscriber
 from relay.net import frames
-from relay.net.liveness import Liveness
+from relay.net.liveness import SILENCE, Liveness
 from relay.net.outbox import Outbox
 from relay.net.transport import Transport
 from relay.protocol import codec
@@ -32,7 +31,7 @@ AHEAD = 1_024
 after no more than these."""
 ACKNOWLEDGING = 1.0
 """Seconds without an acknowledgement after which nobody waits for them any more."""
-SLICE = 256
+SLICE = 128
 """Messages of one read that are handled before others have their turn."""
 FRAME_BYTES = 256
 """Bytes of a read that count as one more frame of those that a client may send."""
@@ -56,6 +55,8 @@ BROKEN = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 
 class Session:
     """One connection: the `Connection` of its subscriber."""
+
+    patience = SILENCE
 
     __slots__ = (
         "_abuse",
@@ -113,7 +114,7 @@ class Session:
         hub = self._service.hub
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            self._outbox = Outbox(self._transport, nursery, self._stuck, self._share.went_out)
+            self._outbox = Outbox(self._transport, nursery, self._stuck, self._share.went_out, self._liveness)
             subscriber = Subscriber(hub.next_number(), user, device, self._outbox, self, position, version, self._share)
             self._subscriber = subscriber
             hub.arrive(subscriber)
@@ -165,7 +166,7 @@ class Session:
         return self._end_read()
 
     async def _take_rest(
-        self, waiting: Coroutine[Any, Any, None] | None, messages: Iterator[tuple[int, bytes]], pause: float = 0.0
+        self, waiting: Awaitable[None] | None, messages: Iterator[tuple[int, bytes]], pause: float = 0.0
     ) -> None:
         """Go on with a read that cannot be handled at once: answers come in order.
 
@@ -176,7 +177,8 @@ class Session:
         """
         self._answering = True
         if waiting is not None:
-            await self._in_turn(waiting)
+            self._service.hub.flush()
+            await waiting
         if pause:
             await trio.sleep(pause)
         for count, (opcode, payload) in enumerate(messages, 1):
@@ -184,7 +186,8 @@ class Session:
                 await self._hold_back()
             more = self._take(opcode, payload)
             if more is not None:
-                await self._in_turn(more)
+                self._service.hub.flush()
+                await more
             elif count % SLICE == 0:
                 self._service.hub.flush()
                 await trio.lowlevel.checkpoint()
@@ -194,16 +197,6 @@ class Session:
         held_back = self._end_read()
         if held_back is not None:
             await held_back
-
-    async def _in_turn(self, waiting: Coroutine[Any, Any, None]) -> None:
-        """Await an answer when the user has room for it and no other one of theirs is being made."""
-        self._service.hub.flush()
-        try:
-            async with self._share.turn:
-                await self._share.room()
-                await waiting
-        finally:
-            waiting.close()
 
     def _hold(self, size: int) -> None:
         """Tell the user's share how much of an unfinished message is here."""
@@ -246,7 +239,7 @@ class Session:
         self._answering = before
         self.heard = trio.current_time()
 
-    def _take(self, opcode: int, payload: bytes) -> Coroutine[Any, Any, None] | None:
+    def _take(self, opcode: int, payload: bytes) -> Awaitable[None] | None:
         """Handle one message; give what is still to be awaited."""
         if self._closing:
             if opcode == frames.CLOSE:

@@ -6,15 +6,25 @@ import msgspec
 
 from relay import __version__
 from relay.core.relay import Relay
-from relay.core.service import NO_DEVICE
+from relay.core.service import CHATS_PAGE_BYTES, NO_DEVICE
 from relay.core.sign_in import Entered
 from relay.net.http import Answer, Refused, Request, json_answer
 from relay.net.visitor import Visitor
 from relay.protocol.base import Id, Name, Wire
+from relay.protocol.objects import MOST_ATTACHMENTS
+from relay.protocol.requests import MESSAGE_LENGTH, MOST_COUNT
+from relay.protocol.schema import VERSIONS
 
 COOKIE = "relay_session"
+SECURE_COOKIE = f"__Host-{COOKIE}"
+"""Under TLS: a browser takes a cookie of such a name from nobody but this host over TLS (RFC 6265bis, 4.1.3.2)."""
 COOKIE_SECONDS = 400 * 86_400
 """How long a browser keeps it, counted from the last time it asked who it is; browsers allow no more."""
+
+
+CLEAR = (b"Clear-Site-Data", b'"storage"')
+"""What a browser forgets at a sign-out. Not the cookies: other services of the same host have theirs among them.
+Not the cache either, over which Chromium takes seconds: what is in it has to be asked for again, and is refused."""
 
 
 class Credentials(Wire, frozen=True, kw_only=True):
@@ -39,33 +49,66 @@ class SessionPage:
         if visitor.who is None:
             raise visitor.stranger(signIn=self._sign_in.ways())
         user = self._relay.state.users[visitor.user]
-        who = {"userId": user.id, "name": user.name, "admin": user.admin, "version": __version__}
+        who: dict[str, object] = {
+            "userId": user.id,
+            "name": user.name,
+            "admin": user.admin,
+            "version": __version__,
+            "protocol": {"versions": [int(one) for one in VERSIONS], "limits": self._limits()},
+        }
         if not visitor.by_cookie:
             return json_answer(who)
-        token = next(
-            pair.strip().partition("=")[2]
-            for pair in (request.header(b"cookie") or "").split(";")
-            if pair.strip().startswith(f"{COOKIE}=")
-        )
-        return json_answer(who, headers=[self._cookie(token, COOKIE_SECONDS, visitor)])
+        token = self.cookie(request, secure=visitor.secure) or ""
+        return json_answer(who, headers=self._cookies(token, COOKIE_SECONDS, visitor))
+
+    def cookie(self, request: Request, *, secure: bool) -> str | None:
+        """Find the cookie that a browser keeps for us.
+
+        Under TLS the name that nobody else can set goes first, so that no page of this host without TLS can put
+        another session in its place. A cookie from before TLS counts where there is no such one, until `GET /session`
+        has exchanged it.
+        """
+        found: dict[str, str] = {}
+        for pair in (request.header(b"cookie") or "").split(";"):
+            name, _, value = pair.strip().partition("=")
+            if value and name in (COOKIE, SECURE_COOKIE):
+                found.setdefault(name, value)
+        names = (SECURE_COOKIE, COOKIE) if self._secure(secure=secure) else (COOKIE,)
+        return next((found[name] for name in names if name in found), None)
+
+    def _limits(self) -> dict[str, object]:
+        """What a client may send and ask for, in bytes, characters and counts."""
+        limits, files = self._relay.settings.limits, self._relay.settings.files
+        return {
+            "frameBytes": limits.frame_bytes,
+            "messageCharacters": MESSAGE_LENGTH,
+            "attachments": MOST_ATTACHMENTS,
+            "count": MOST_COUNT,
+            "connectionsPerUser": limits.connections_per_user,
+            "requestsPerSecond": limits.requests_per_second,
+            "requestsAtOnce": limits.burst,
+            "groupsPerDay": limits.groups_per_day,
+            "fileBytes": files.file_bytes,
+            "chatsPageBytes": CHATS_PAGE_BYTES,
+        }
 
     async def sign_in(self, request: Request, visitor: Visitor) -> Answer:
         """Let somebody in, by what they bring."""
         credentials = await request.json(Credentials)
-        entered = await self._enter(credentials, request.peer)
+        entered = await self._enter(credentials, visitor.address)
         answer = {"token": entered.token, "userId": entered.user_id}
         if entered.chat_id is not None:
             answer["chatId"] = entered.chat_id
-        return json_answer(answer, headers=[self._cookie(entered.token, COOKIE_SECONDS, visitor)])
+        return json_answer(answer, headers=self._cookies(entered.token, COOKIE_SECONDS, visitor))
 
-    async def _enter(self, credentials: Credentials, peer: str) -> Entered:
+    async def _enter(self, credentials: Credentials, address: str) -> Entered:
         label = credentials.label
         if credentials.invite is not None:
-            return await self._sign_in.by_invite(credentials.invite, label, peer)
+            return await self._sign_in.by_invite(credentials.invite, label, address)
         if credentials.user_id is not None and credentials.password is not None:
-            return await self._sign_in.by_password(credentials.user_id, credentials.password, label, peer)
+            return await self._sign_in.by_password(credentials.user_id, credentials.password, label, address)
         if credentials.name is not None:
-            return await self._sign_in.by_name(credentials.name, label, peer)
+            return await self._sign_in.by_name(credentials.name, label, address)
         raise Refused(400, "bad_request", "body: send an invite, or userId and password")
 
     async def sign_out(self, _request: Request, visitor: Visitor) -> Answer:
@@ -73,9 +116,17 @@ class SessionPage:
         user, device = visitor.user, visitor.device
         if device != NO_DEVICE:
             await self._sign_in.sign_out(user, device)
-        return Answer(204, [self._cookie("", 0, visitor), (b"Cache-Control", b"no-store")])
+        return Answer(204, [*self._cookies("", 0, visitor), CLEAR, (b"Cache-Control", b"no-store")])
 
-    def _cookie(self, token: str, seconds: int, visitor: Visitor) -> tuple[bytes, bytes]:
-        secure = visitor.secure or self._relay.settings.http.public_url.startswith("https:")
-        attributes = f"Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict" + ("; Secure" if secure else "")
-        return (b"Set-Cookie", f"{COOKIE}={token}; {attributes}".encode())
+    def _secure(self, *, secure: bool) -> bool:
+        """Whether the browser speaks TLS, to the relay or to a proxy in front of it."""
+        return secure or self._relay.settings.http.public_url.startswith("https:")
+
+    def _cookies(self, token: str, seconds: int, visitor: Visitor) -> list[tuple[bytes, bytes]]:
+        secure = self._secure(secure=visitor.secure)
+        attributes = "Path=/; HttpOnly; SameSite=Strict" + ("; Secure" if secure else "")
+        name = SECURE_COOKIE if secure else COOKIE
+        cookies = [f"{name}={token}; Max-Age={seconds}; {attributes}"]
+        if secure:
+            cookies.append(f"{COOKIE}=; Max-Age=0; {attributes}")
+        return [(b"Set-Cookie", cookie.encode()) for cookie in cookies]

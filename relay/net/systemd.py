@@ -1,13 +1,13 @@
 """What the relay and systemd tell each other: readiness, signs of life, and sockets that are handed over.
 
-Touches the environment, and one socket a datagram at a time. Where no systemd asks for it, nothing happens.
+Touches the environment, and one socket. Where no systemd asks for it, nothing happens.
 The protocols are those of sd_notify(3), sd_watchdog_enabled(3) and sd_listen_fds(3).
 """
 
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 
@@ -18,18 +18,40 @@ PATIENCE = 0.5
 """Seconds that everybody waits where systemd does not read what it is told."""
 
 
+class _Manager:
+    """Where systemd is told things: a socket that stays open, so that a sign of life needs no new descriptor."""
+
+    def __init__(self) -> None:
+        self._socket: socket.socket | None = None
+        self._deaf = False
+
+    def tell(self, address: str, assignments: Sequence[str]) -> None:
+        """Send a datagram; that it cannot be sent is logged once, and once when it can again."""
+        try:
+            if self._socket is None:
+                self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+                self._socket.settimeout(PATIENCE)
+            # An @ stands for the zero byte that begins an abstract address.
+            where = address.replace("@", "\0", 1) if address.startswith("@") else address
+            self._socket.sendto("\n".join(assignments).encode(), where)
+        except OSError as error:
+            if not self._deaf:
+                logger.warning("systemd cannot be told %s: %s", assignments[0], error)
+            self._deaf = True
+        else:
+            if self._deaf:
+                logger.info("systemd can be told again")
+            self._deaf = False
+
+
+_manager = _Manager()
+
+
 def notify(*assignments: str) -> None:
     """Tell systemd of a change, as `VARIABLE=value` each. What cannot be told is logged: chats go on without."""
     address = os.environ.get("NOTIFY_SOCKET")
     if address:
-        try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
-                datagrams.settimeout(PATIENCE)
-                # An @ stands for the zero byte that begins an abstract address.
-                datagrams.connect(address.replace("@", "\0", 1) if address.startswith("@") else address)
-                datagrams.sendall("\n".join(assignments).encode())
-        except OSError as error:
-            logger.warning("systemd cannot be told %s: %s", assignments[0], error)
+        _manager.tell(address, assignments)
 
 
 def watchdog() -> float | None:

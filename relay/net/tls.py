@@ -50,6 +50,8 @@ class Certificates:
         """
         self._settings = settings
         self._listener = listener
+        self._missing: list[str] = []
+        """Names and addresses of the relay that its authority may not vouch for."""
         self._clock = clock
         self.authority = Authority(data / FOLDER)
         self.own = not settings.certificate
@@ -90,10 +92,19 @@ class Certificates:
             fits = self.authority.fits
             if fits and not self.authority.due(names, now):
                 return
-            if self.authority.due(names := self.authority.permitted(names), now) or not fits:
+            permitted = self.authority.permitted(names)
+            if self.authority.due(permitted, now) or not fits:
                 with self.authority.alone():
-                    self.authority.issue(names, now)
-                logger.info("made a new certificate for %s", ", ".join(names))
+                    self.authority.issue(permitted, now)
+                logger.info("made a new certificate for %s", ", ".join(permitted))
+            missing = sorted(set(names) - set(permitted))
+            if missing and missing != self._missing:
+                logger.warning(
+                    "the certificate is not for %s: its authority may not vouch for that: use another name"
+                    " or `relay tls init --again`",
+                    ", ".join(missing),
+                )
+            self._missing = missing
         except CannotMake as error:
             logger.warning("cannot renew the certificate: %s", error)
 
@@ -119,6 +130,11 @@ class Certificates:
                 await trio.to_thread.run_sync(self.refresh)
             except (CannotMake, OSError) as error:
                 logger.warning("the certificate stays as it was: %s", error)
+
+    @property
+    def lasting(self) -> bool:
+        """Whether it is by an authority that is not the relay's own, nor by nobody but itself."""
+        return not self.own and not authority.read(self._paths[0]).self_made
 
     def ends(self) -> int:
         """When it ends, Unix seconds."""

@@ -5,6 +5,7 @@ Both have the same few verbs, so that whatever stands on them knows no differenc
 
 import os
 import socket
+import struct
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -23,6 +24,8 @@ STREAM_FILE_CHUNK = 131_072
 """Bytes of a file read and given to a stream at a time."""
 SEND_BUFFER = 262_144
 """Bytes that the kernel may hold for one who does not read."""
+STRANGER_BUFFER = 16_384
+"""The same for one who has not signed in; Linux doubles both."""
 
 
 Take = Callable[[bytes], Awaitable[None] | None]
@@ -35,6 +38,10 @@ class Transport(Protocol):
     @property
     def peer(self) -> str:
         """The peer's address, for the log and for limits."""
+
+    @property
+    def broken(self) -> bool:
+        """Whether something could not be sent, since the connection is over."""
 
     async def receive(self) -> bytes:
         """Wait for bytes; none at the end.
@@ -65,6 +72,12 @@ class Transport(Protocol):
             OSError, trio.BrokenResourceError: the connection broke, or the file cannot be read.
         """
 
+    def widen(self) -> None:
+        """Let more wait in the kernel, for one who has signed in."""
+
+    def discard(self) -> None:
+        """Have the close throw away what the peer did not take, instead of keeping it for minutes."""
+
     def end(self) -> None:
         """Say that nothing more will be sent."""
 
@@ -90,17 +103,19 @@ Handed = outcome.Outcome[tuple[bool, Awaitable[None] | None]]
 class SocketTransport:
     """A plain socket that does not block, used directly: no task switch where none is needed."""
 
-    __slots__ = ("_over", "_parked", "_readable", "_readiness", "_socket", "_take", "peer")
+    __slots__ = ("_over", "_parked", "_readable", "_readiness", "_socket", "_take", "_wide", "broken", "peer")
 
     def __init__(self, connected: socket.socket, readiness: Readiness) -> None:
         connected.setblocking(False)
         if connected.family in (socket.AF_INET, socket.AF_INET6):
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, STRANGER_BUFFER)
         self.peer = peer_of(connected)
         self._socket = connected
         self._readiness = readiness
         self._readable = False
+        self._wide = False
+        self.broken = False
         self._over = False
         self._parked: trio.lowlevel.Task | None = None
         self._take: Take | None = None
@@ -193,6 +208,7 @@ class SocketTransport:
         except BlockingIOError:
             return 0
         except OSError:
+            self.broken = True
             return len(data)
 
     async def send_some(self, data: bytes | memoryview) -> int:
@@ -210,6 +226,16 @@ class SocketTransport:
                 )
             except BlockingIOError:
                 continue
+
+    def widen(self) -> None:
+        """See `Transport`."""
+        if not self._wide and self._socket.family in (socket.AF_INET, socket.AF_INET6):
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        self._wide = True
+
+    def discard(self) -> None:
+        """See `Transport`."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def end(self) -> None:
         """See `Transport`."""
@@ -229,6 +255,8 @@ class StreamTransport:
     """A stream of trio's: nothing goes without waiting, so all of it takes the drain task's way."""
 
     __slots__ = ("_stream", "peer")
+    broken = False
+    """A stream says so by an exception."""
 
     def __init__(self, stream: trio.abc.Stream, peer: str = "stream") -> None:
         self._stream = stream
@@ -260,6 +288,12 @@ class StreamTransport:
         data = await trio.to_thread.run_sync(os.pread, descriptor, min(count, STREAM_FILE_CHUNK), offset)
         await self._stream.send_all(data)
         return len(data)
+
+    def widen(self) -> None:
+        """See `Transport`: a stream has no buffer that could be set."""
+
+    def discard(self) -> None:
+        """See `Transport`: a stream that is closed by force sends nothing more."""
 
     def end(self) -> None:
         """See `Transport`: a stream is ended by closing it."""

@@ -33,7 +33,7 @@ and can install the chat as an app and notify you.</p>
 <p><a class="button" href="/ca.crt">Download the certificate</a></p>
 <p>Before you trust it, compare its SHA-256 fingerprint with the one your admin reads out
 (<code>relay tls show</code>):<br><code>%(fingerprint)s</code></p>
-<p>It can vouch for names and addresses of private networks and for this relay, and for nothing on the internet.</p>
+<p>It can vouch for this relay's own names and for addresses next to its own, and for nothing else.</p>
 <h2>iPhone and iPad</h2>
 <p>Open this page in Safari and download. Then Settings &rsaquo; General &rsaquo; VPN &amp; Device Management: install
 the profile. Then Settings &rsaquo; General &rsaquo; About &rsaquo; Certificate Trust Settings: switch it on.</p>

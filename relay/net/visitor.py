@@ -13,6 +13,8 @@ class Visitor(NamedTuple):
     by_cookie: bool
     secure: bool
     """Whether the connection is TLS."""
+    address: str = ""
+    """Where they come from, as far as it is known: the peer's, or what a trusted proxy says."""
 
     @property
     def user(self) -> int:

@@ -15,12 +15,17 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defau
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=65_536)]
 """The text of a message, in characters."""
 
-NAME = r"^(?=.*\S)[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,128}$(?!\n)"
+UNSEEN = r"\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+"""What no name holds: line ends, controls of direction, and what cannot be seen but the two joiners, which are part of
+how some languages and emoji are written."""
+BLANK = r"\s\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200c\u200d\u2800\u3164\ufe00-\ufe0f\uffa0"
+"""What a name may hold, and not alone."""
+NAME = rf"^(?=.*[^{BLANK}])[^\x00-\x1f\x7f-\x9f{UNSEEN}]{{1,128}}$(?!\n)"
 NEW_ID = r"^[A-Za-z0-9_.-]{1,64}$(?!\n)"
 """Both end as JSON Schema's patterns do; Python's `$` alone would let a line break follow."""
 
 MEANINGS = {
-    NAME: "1 to 128 characters in one line, not only spaces",
+    NAME: "1 to 128 characters in one line that can be seen, without controls of the direction",
     NEW_ID: "1 to 64 of `A-Z a-z 0-9 _ . -`",
 }
 """What the patterns ask for, as people say it."""

@@ -111,6 +111,18 @@ class RevokeDevice(Wire, frozen=True, kw_only=True):
     device_id: int
 
 
+class RevokeDevices(Wire, frozen=True, kw_only=True):
+    """`relay device revoke --all`: every device of a user."""
+
+    user_id: Id
+
+
+class Revoked(Wire, frozen=True, kw_only=True, omit_defaults=False):
+    """How many devices were signed out."""
+
+    count: int
+
+
 class RemoveHook(Wire, frozen=True, kw_only=True):
     """`relay hook remove`."""
 
@@ -147,6 +159,7 @@ class MakeChat(Wire, frozen=True, kw_only=True):
     name: Name
     owner: Id
     participants: Users = msgspec.field(default_factory=list)
+    admins: Users = msgspec.field(default_factory=list)
 
 
 class OneChat(Wire, frozen=True, kw_only=True):
@@ -174,9 +187,13 @@ class Prune(Wire, frozen=True, kw_only=True):
 
 
 class Pruned(Wire, frozen=True, kw_only=True):
-    """How many entries were removed."""
+    """How many entries were removed, and how large the store is."""
 
     removed: int
+    bytes: int = 0
+    """What the store has in use now."""
+    too_large: bool = False
+    """Whether that is more than it may be: what is left is no history, or came since the prune began."""
 
 
 class SettingInfo(Wire, frozen=True, kw_only=True, omit_defaults=False):
@@ -366,6 +383,22 @@ class SlowReader(Wire, frozen=True, kw_only=True):
     seconds: float
 
 
+class LongestWait(Wire, frozen=True, kw_only=True):
+    """The longest that a send waited for its answer in the last hour."""
+
+    ms: float
+    cause: str
+    """What took most of it: sync, checkpoint, prune, index, snapshot, filing or loop."""
+    seconds_ago: float
+
+
+class UserConnections(Wire, frozen=True, kw_only=True):
+    """How many connections a user has."""
+
+    user_id: str
+    connections: int
+
+
 class Status(Wire, frozen=True, kw_only=True, omit_defaults=False):
     """What goes on in a relay that runs. Rates are over the last 10 seconds."""
 
@@ -377,6 +410,10 @@ class Status(Wire, frozen=True, kw_only=True, omit_defaults=False):
     """Seconds."""
     connections: int
     max_connections: int | None = None
+    wanted_connections: int | None = None
+    """What `limits.connections` says; more than `max_connections` where the process may have too few descriptors."""
+    most_connections: UserConnections | None = None
+    """Who has most of them, where anybody has more than one."""
     users: int
     users_online: int
     chats: int
@@ -389,8 +426,14 @@ class Status(Wire, frozen=True, kw_only=True, omit_defaults=False):
     """Likewise, but 99 of 100."""
     batch_size: float
     commit_ms: float
+    longest_wait: LongestWait | None = None
+    """None where nothing was sent in the last hour."""
+    writing_for: float = 0.0
+    """Seconds that a write has been under way for, 0 where none is: more than a few means that the disk is slow."""
     write_failing: bool
     write_failures: int
+    sign_in_failures: int = 0
+    """Sign-ins that failed since the start."""
     outbox_bytes: int
     slow_readers: list[SlowReader]
     last_event: int
@@ -438,6 +481,8 @@ class SetPassword(Wire, frozen=True, kw_only=True):
 
     id: Id
     password: Annotated[str, msgspec.Meta(max_length=1_024)]
+    sign_out: bool = False
+    """Whether their devices have to sign in again."""
 
 
 CONTROL: dict[str, RequestType] = {
@@ -448,6 +493,7 @@ CONTROL: dict[str, RequestType] = {
     "device.add": RequestType(AddDevice, Token),
     "device.list": RequestType(ListDevices, list[DeviceInfo]),
     "device.revoke": RequestType(RevokeDevice, DeviceInfo),
+    "device.revokeAll": RequestType(RevokeDevices, Revoked),
     "hook.add": RequestType(AddHook, HookInfo),
     "hook.list": RequestType(Empty, list[HookInfo]),
     "hook.remove": RequestType(RemoveHook, HookInfo),
@@ -472,7 +518,7 @@ CONTROL: dict[str, RequestType] = {
     "audit.list": RequestType(Audit, list[Happened]),
     "lend": RequestType(OneUser, Lent),
     "invite": RequestType(Invite, Invitation),
-    "user.password": RequestType(SetPassword, Empty),
+    "user.password": RequestType(SetPassword, Revoked),
 }
 """Every request of the control socket, by `payloadType`."""
 

@@ -131,5 +131,8 @@ SERVER_EVENTS: dict[str, type] = {
 DURABLE_EVENTS = frozenset({"new", "chats", "edit", "delete", "dlvrd", "read", "chat", "chatGone", "chatsStale"})
 """Those that carry an id, are acknowledged and replayed (section 4)."""
 
+VERSION_2 = frozenset({"chat", "chatGone", "chatsStale"})
+"""Those that only a device is told which speaks version 2; they take the place of `chats`."""
+
 CLIENT_EVENTS: dict[str, type[Wire]] = {"typing": ClientTyping, "offline": ClientOffline}
 """Payload type by `eventType` of what a client may say unasked."""

@@ -34,7 +34,9 @@ class Attachment(Wire, frozen=True, kw_only=True):
     meta: AttachmentMeta
 
 
-Attachments = Annotated[list[Attachment], msgspec.Meta(max_length=32)]
+MOST_ATTACHMENTS = 32
+"""Attachments that a message may have."""
+Attachments = Annotated[list[Attachment], msgspec.Meta(max_length=MOST_ATTACHMENTS)]
 
 
 class ReplyTo(Wire, frozen=True, kw_only=True):

@@ -7,9 +7,14 @@ import msgspec
 from relay.protocol.base import ClientMessageId, Id, MessageId, Name, Text, Timestamp, Url, Users, Wire
 from relay.protocol.objects import Attachments, Chat, ChatListItem, Message, Profile
 
+MESSAGE_LENGTH = 65_536
+"""Characters that a message may have."""
+MOST_COUNT = 500
+"""What may be asked for in one page."""
+
 Cursor = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 """Where a page ends: what is in it is the relay's own affair."""
-Count = Annotated[int, msgspec.Meta(ge=1, le=500)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=MOST_COUNT)]
 
 
 class New(Wire, frozen=True, kw_only=True):
@@ -17,7 +22,7 @@ class New(Wire, frozen=True, kw_only=True):
 
     chat_id: Id
     client_message_id: ClientMessageId
-    message: Annotated[str, msgspec.Meta(max_length=65_536)] | None = None
+    message: Annotated[str, msgspec.Meta(max_length=MESSAGE_LENGTH)] | None = None
     attachments: Attachments | None = None
     reply_to: MessageId | None = None
 
@@ -27,7 +32,7 @@ class Edit(Wire, frozen=True, kw_only=True):
 
     chat_id: Id
     original_message_id: MessageId
-    message: Annotated[str, msgspec.Meta(max_length=65_536)] | None = None
+    message: Annotated[str, msgspec.Meta(max_length=MESSAGE_LENGTH)] | None = None
     attachments: Attachments | None = None
     client_message_id: ClientMessageId | None = None
 
@@ -152,6 +157,20 @@ class RevokeDevice(Wire, frozen=True, kw_only=True):
     device_id: int
 
 
+class Password(Wire, frozen=True, kw_only=True):
+    """Choose another password; whoever has one says it as `old`."""
+
+    old: Annotated[str, msgspec.Meta(max_length=1_024)] | None = None
+    new: Annotated[str, msgspec.Meta(max_length=1_024)]
+    sign_out_others: bool = False
+
+
+class PasswordChanged(Wire, frozen=True, kw_only=True, omit_defaults=False):
+    """How many other devices were signed out by it."""
+
+    signed_out: int
+
+
 class Invite(Wire, frozen=True, kw_only=True):
     """Let somebody sign in once; a new user where no `user_id` is given. For admins."""
 
@@ -208,6 +227,7 @@ REQUESTS: dict[str, RequestType] = {
     "devices": RequestType(Nothing, list[DeviceItem]),
     "revokeDevice": RequestType(RevokeDevice, Nothing),
     "invite": RequestType(Invite, Invitation),
+    "password": RequestType(Password, PasswordChanged),
 }
 """Every request the relay answers, by `payloadType`."""
 

@@ -69,6 +69,17 @@ def asyncapi() -> dict[str, Any]:
         "channels": {
             "relay": {
                 "address": "/ws",
+                "bindings": {
+                    "ws": {
+                        "query": {
+                            "type": "object",
+                            "properties": {
+                                "v": {"type": "string", "enum": list(VERSIONS), "default": VERSIONS[0]},
+                                "after": {"type": "integer", "description": "the last event id that the client has"},
+                            },
+                        }
+                    }
+                },
                 "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
             }
         },

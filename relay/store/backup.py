@@ -17,15 +17,17 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from relay import __version__
-from relay.store import emptied, scratch
+from relay.store import emptied, gently, scratch
 from relay.store.database import identify
 from relay.store.opening import settle_for_reading
 from relay.store.statements import Statement
 
 STORE = "relay.db"
 FILES = "files"
-PAGES = 4_096
-"""Pages copied between two reports of progress."""
+PAGES = 1_024
+"""Pages copied between two rests and reports of progress."""
+HURRY = 32 << 20
+"""Bytes of the write-ahead log from which on nothing rests any more."""
 MARK = "chat-relay backup"
 """How the comment in a backup's head begins: who made it, and when, for people and for `is_backup`."""
 _FIRST = re.compile(rf"{re.escape(STORE)}|{FILES}/[0-9a-f]{{2}}/[0-9a-f]{{64}}")
@@ -125,7 +127,10 @@ def back_up(data: Path, target: Path, progress: Progress = lambda _done, _all: N
     with scratch.folder(target.parent, "backup") as here:
         copy, part = here / STORE, here / "part.tar"
         comment = f"{MARK}, made by version {__version__} on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-        with tarfile.open(part, "w", format=tarfile.PAX_FORMAT, pax_headers={"comment": comment}) as tar:
+        with (
+            gently.opened(part) as file,
+            tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT, pax_headers={"comment": comment}) as tar,
+        ):
             # Files first, then the store, then the files that came meanwhile: what the store names is then there.
             added = set(_add_files(tar, data / FILES, set()))
             _copy_store(data / STORE, copy, progress)
@@ -164,8 +169,18 @@ def _copy_store(source: Path, target: Path, progress: Progress) -> None:
         # One view for all steps: without it SQLite begins again whenever somebody writes between two of them.
         store.execute("BEGIN")
         _recognise(store)
+        # Synced with the archive; that it is on the disk before would cost the relay's commits their turn.
+        copy.execute("PRAGMA synchronous = OFF")
+        pace, log = gently.Pace(), source.with_name(f"{source.name}-wal")
+
+        def step(_status: int, left: int, total: int) -> None:
+            progress(total - left, total)
+            # While this view is open the write-ahead log grows: once it is large the view had better end.
+            if left and (not log.exists() or log.stat().st_size < HURRY):
+                pace.rest()
+
         try:
-            store.backup(copy, pages=PAGES, progress=lambda _status, left, total: progress(total - left, total))
+            store.backup(copy, pages=PAGES, progress=step)
             copy.execute("PRAGMA journal_mode = DELETE")
         except sqlite3.OperationalError as error:
             # The store was just read: what fails now is the writing of its copy.

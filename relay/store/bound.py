@@ -3,8 +3,6 @@
 A relay runs for months, and what was deleted, or was large once, must not stay in memory for as long. Pure: no SQL.
 """
 
-from relay.store.statements import Statement
-
 HELD = 4 << 20
 """Bytes that statements may hold between them; from there on the one that holds most is freed first."""
 PATIENCE = 2.0
@@ -15,7 +13,7 @@ class Bound:
     """What each statement wrote last, in bytes."""
 
     def __init__(self) -> None:
-        self._sizes: dict[Statement, int] = {}
+        self._sizes: dict[str, int] = {}
         self._total = 0
 
     def __bool__(self) -> bool:
@@ -26,12 +24,12 @@ class Bound:
         """Whether one is to be freed without waiting for quiet."""
         return self._total > HELD
 
-    def note(self, statement: Statement, size: int) -> None:
+    def note(self, statement: str, size: int) -> None:
         """Note that a statement ran, with about so many bytes: it has forgotten what it wrote before."""
         self._total += size - self._sizes.get(statement, 0)
         self._sizes[statement] = size
 
-    def largest(self) -> Statement:
+    def largest(self) -> str:
         """Take out the statement that holds most.
 
         Raises:

@@ -1,9 +1,10 @@
 """What the writer does between two batches: removing history, giving its space back, filing client keys, a little each.
 
-Each is one short transaction on the writing connection, so that a commit never waits long. Writes only what
-is handed in or is gone already.
+Each is one short transaction on the writing connection, so that a commit never waits long; who calls says how much
+(`portion`). Writes only what is handed in or is gone already.
 """
 
+from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import chain
 from typing import Any
@@ -11,77 +12,97 @@ from typing import Any
 from relay.store.client_keys import Filing
 from relay.store.database import Connection
 from relay.store.queries import as_json
-from relay.store.statements import Statement
 from relay.store.writing import forget, roomy
 
-ROWS = 1_000
-"""Entries removed in one go."""
-PAGES = 256
-"""Pages given back in one go."""
 MERGED = 16
 """Pages of the full-text index merged in one go, of 4 KiB each."""
-_KEEP_SNAPSHOT = Statement(
-    "INSERT INTO batch SELECT * FROM (VALUES ('[]', '[]', '[]', ?, 0, '[]', '[]')) WHERE column4 IS NOT NULL",
-)
-_KEEP_BASE = Statement(
-    "INSERT OR REPLACE INTO base (one, value) SELECT * FROM (VALUES (1, ?)) WHERE column2 IS NOT NULL"
-)
-_REMOVE_HISTORY = Statement(
-    "DELETE FROM log WHERE seq IN (SELECT seq FROM log NOT INDEXED WHERE seq <= ? AND kind <= 5 ORDER BY seq LIMIT ?)"
-    " RETURNING seq"
-)
-_ERASE_CHAT = Statement(
-    "DELETE FROM log WHERE seq IN (SELECT seq FROM log WHERE kind <= 5 AND chat = ? LIMIT ?) RETURNING seq"
-)
-_FILED = Statement("UPDATE filed SET seq = ? WHERE slice = ?")
-_UNMERGED = Statement("SELECT texts FROM unmerged")
-_TOTAL_CHANGES = Statement("SELECT total_changes()")
-_MERGE = Statement("INSERT INTO search (search, rank) VALUES ('merge', ?)")
-_MERGED = Statement("UPDATE unmerged SET texts = texts - ?")
-_VACUUM = Statement(f"PRAGMA incremental_vacuum({PAGES})")
-_SHRINK_LOG = Statement("PRAGMA wal_checkpoint(TRUNCATE)")
-_FREE = Statement("PRAGMA freelist_count")
+_KEEP = "INSERT INTO batch SELECT * FROM (VALUES ('[]', '[]', '[]', ?, 0, '[]', '[]')) WHERE column4 IS NOT NULL"
+_ADD_BASE = "INSERT INTO base_part (round, value) SELECT * FROM (VALUES (?, ?)) WHERE column2 IS NOT NULL"
 
 
-async def keep_base(connection: Connection, state: dict[str, Any]) -> None:
-    """Keep the whole state as where the log's history begins, and as the snapshot: neither may need what goes.
+async def keep_rows(connection: Connection, rows: dict[str, Any]) -> None:
+    """Keep some rows of the snapshot; with `seq` in them the snapshot is as of that entry from now on."""
+    await connection.execute(_KEEP, (as_json(rows),))
+    await forget(connection, _KEEP)
 
-    Args:
-        connection: the one that writes.
-        state: all rows of the state, as the store's `snapshot` parameter.
+
+async def begin_base(connection: Connection) -> int:
+    """Begin another base, beside the one that holds; gives its number."""
+    ((number,),) = await connection.execute(
+        "SELECT 1 + max(coalesce((SELECT max(round) FROM base_part), 0),"
+        " coalesce((SELECT value->>'$.round' FROM base), 0))"
+    )
+    return int(number)
+
+
+async def add_base(connection: Connection, number: int, rows: dict[str, Any]) -> None:
+    """Add some rows to a base that was begun."""
+    await connection.execute(_ADD_BASE, (number, as_json(rows)))
+    await forget(connection, _ADD_BASE)
+
+
+async def end_base(connection: Connection, number: int, start: dict[str, int]) -> None:
+    """Let a base hold from now on: it is whole."""
+    await connection.execute(
+        "INSERT OR REPLACE INTO base (one, value) VALUES (1, ?)", (as_json({**start, "round": number}),)
+    )
+
+
+async def clear_bases(connection: Connection, count: int) -> int:
+    """Remove some parts of bases that do not hold, or do no longer. Gives how many were removed."""
+    rows = await connection.execute(
+        "DELETE FROM base_part WHERE number IN (SELECT number FROM base_part"
+        " WHERE round <> coalesce((SELECT value->>'$.round' FROM base), 0) LIMIT ?) RETURNING number",
+        (count,),
+    )
+    return len(rows)
+
+
+async def remove_history(after: int, upto: int, connection: Connection, count: int) -> list[int]:
+    """Remove some messages and marks after an entry and up to another, the oldest first. Gives the `seq` of each."""
+    rows = await connection.execute(
+        "DELETE FROM log WHERE seq IN (SELECT seq FROM log WHERE seq > ? AND seq <= ? AND kind <= 5 ORDER BY seq"
+        " LIMIT ?) RETURNING seq",
+        (after, upto, count),
+    )
+    return sorted(seq for (seq,) in rows)
+
+
+async def erase_chat(connection: Connection, chat: int, count: int) -> int:
+    """Remove some messages and marks of a chat that is gone. Gives how many were removed."""
+    rows = await connection.execute(
+        "DELETE FROM log WHERE seq IN (SELECT seq FROM log WHERE kind <= 3 AND chat = ? UNION ALL"
+        " SELECT seq FROM log WHERE kind IN (4, 5) AND chat = ? LIMIT ?) RETURNING seq",
+        (chat, chat, count),
+    )
+    return len(rows)
+
+
+async def index(connection: Connection, upto: int) -> None:
+    """Bring the full-text index up to an entry."""
+    await connection.execute("INSERT INTO batch VALUES ('[]', '[]', '[]', '{}', ?, '[]', '[]')", (upto,))
+
+
+async def file_client_keys(connection: Connection, keys: Sequence[tuple[int, int]]) -> None:
+    """Bring some client keys into their table: of messages that are still in the log."""
+    if keys:
+        size = roomy(len(keys))
+        nothing = (None, None) * (size - len(keys))
+        await connection.execute(_filing_statement(size), [*chain.from_iterable(keys), *nothing])
+
+
+async def note_filed(connection: Connection, filing: Filing) -> None:
+    """Note that all keys of a slice are in their table.
+
+    Only once they are: a relay that dies before finds at its start that they are in memory as well, and files them
+    again.
     """
-    rows = as_json(state)
-    for statement in (_KEEP_SNAPSHOT, _KEEP_BASE):
-        await connection.execute(statement, (rows,))
-        # It is all that is known of everybody, and the next time is an hour away.
-        await forget(connection, statement)
-
-
-async def remove_history(connection: Connection, upto: int) -> int:
-    """Remove messages and marks up to an entry, the oldest first. Gives how many were removed."""
-    rows = await connection.execute(_REMOVE_HISTORY, (upto, ROWS))
-    return len(rows)
-
-
-async def erase_chat(connection: Connection, chat: int) -> int:
-    """Remove messages and marks of a chat that is gone. Gives how many were removed."""
-    rows = await connection.execute(_ERASE_CHAT, (chat, ROWS))
-    return len(rows)
-
-
-async def file_client_keys(connection: Connection, filing: Filing) -> None:
-    """Bring a slice of the client keys into their table: of messages that are still in the log."""
-    if filing.keys:
-        size = roomy(len(filing.keys))
-        nothing = (None, None) * (size - len(filing.keys))
-        await connection.execute(_filing_statement(size), [*chain.from_iterable(filing.keys), *nothing])
-    # Only now: a relay that dies in between finds at its start that they are in memory as well, and files them again.
-    await connection.execute(_FILED, (filing.upto, filing.slice))
+    await connection.execute("UPDATE filed SET seq = ? WHERE slice = ?", (filing.upto, filing.slice))
 
 
 @cache
-def _filing_statement(size: int) -> Statement:
-    return Statement(
+def _filing_statement(size: int) -> str:
+    return (
         f"INSERT OR IGNORE INTO client (key, seq) SELECT * FROM (VALUES {', '.join(['(?, ?)'] * size)})"
         " WHERE column2 IN (SELECT seq FROM log)"
     )
@@ -89,41 +110,55 @@ def _filing_statement(size: int) -> Statement:
 
 async def unmerged(connection: Connection) -> int:
     """How many texts left the full-text index since all of it was merged."""
-    ((texts,),) = await connection.execute(_UNMERGED)
+    ((texts,),) = await connection.execute("SELECT texts FROM unmerged")
     return texts  # type: ignore[no-any-return]
 
 
-async def merge(connection: Connection, *, begin: bool) -> bool:
+async def merge(connection: Connection, *, begin: bool = False, pages: int | None = None) -> bool:
     """Merge a little of the full-text index: at the end of it no text is there that left before it was begun.
 
     Args:
         connection: the one that writes.
         begin: whether everything that is there now is to be merged, or what is left of that.
+        pages: about how many, of 4 KiB each; `MERGED` where None is given.
 
     Returns:
         Whether there is more.
     """
-    ((before,),) = await connection.execute(_TOTAL_CHANGES)
+    ((before,),) = await connection.execute("SELECT total_changes()")
+    pages = pages or MERGED
     # A negative number puts all segments together; a merge that is under way would be begun anew by it.
-    pages = -MERGED if begin else MERGED
-    await connection.execute(_MERGE, (pages,))
-    ((after,),) = await connection.execute(_TOTAL_CHANGES)
+    await connection.execute("INSERT INTO search (search, rank) VALUES ('merge', ?)", (-pages if begin else pages,))
+    ((after,),) = await connection.execute("SELECT total_changes()")
     # The command itself counts as one.
     return bool(after - before > 1)
 
 
 async def note_merged(connection: Connection, texts: int) -> None:
     """Note that of those that left the full-text index so many are in none of its segments any more."""
-    await connection.execute(_MERGED, (texts,))
+    await connection.execute("UPDATE unmerged SET texts = texts - ?", (texts,))
 
 
-async def shrink_log(connection: Connection) -> None:
-    """Bring the write-ahead log into the file and give its room back."""
-    await connection.execute(_SHRINK_LOG)
+async def shrink_log(connection: Connection, fits: Callable[[int], bool]) -> None:
+    """Bring the write-ahead log into the file and give its room back.
+
+    Args:
+        connection: the one that writes.
+        fits: tells whether the file's disk has room for a file of so many bytes: what does not fit would take the
+            last room for nothing.
+    """
+    ((pages,),) = await connection.execute("PRAGMA page_count")
+    ((page,),) = await connection.execute("PRAGMA page_size")
+    if not fits(pages * page):
+        return
+    # Those who send wait as well: a reader who is in the way is not waited for.
+    await connection.execute("PRAGMA busy_timeout = 20")
+    await connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    await connection.execute("PRAGMA busy_timeout = 5000")
 
 
-async def give_back(connection: Connection) -> bool:
-    """Give pages that nothing uses back to the file system. Tells whether there are more."""
-    await connection.execute(_VACUUM)
-    ((free,),) = await connection.execute(_FREE)
-    return bool(free > PAGES)
+async def give_back(connection: Connection, pages: int) -> bool:
+    """Give some pages that nothing uses back to the file system. Tells whether there are more."""
+    await connection.execute(f"PRAGMA incremental_vacuum({pages})")
+    ((free,),) = await connection.execute("PRAGMA freelist_count")
+    return bool(free > pages)

@@ -76,15 +76,28 @@ class ClientKeys:
         """Find the message of a key, if it is one of the latest."""
         return self._slices[key >> (64 - SLICE_BITS)].get(key)
 
+    @property
+    def full(self) -> bool:
+        """Whether it is time for the next slice."""
+        return self._held >= HELD
+
+    @property
+    def overfull(self) -> bool:
+        """Whether it is high time for it."""
+        return self._held >= 2 * HELD
+
     def due(self) -> Filing | None:
         """Give the next slice once it is time for it."""
-        if self._held < HELD:
+        if not self.full:
             return None
         return Filing(self._next, self._last, sorted(self._slices[self._next].items()))
 
     def filed(self, filing: Filing) -> None:
-        """Forget what is in the table now."""
-        self._slices[filing.slice] = {}
-        self._held -= len(filing.keys)
+        """Forget what is in the table now; what came meanwhile is not."""
+        held = self._slices[filing.slice]
+        for key, seq in filing.keys:
+            if held.get(key) == seq:
+                del held[key]
+                self._held -= 1
         half = 1 << (SLICE_BITS - 1)
         self._next = (filing.slice + half + 1) % (2 * half) - half

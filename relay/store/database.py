@@ -33,7 +33,8 @@ _WRITING = """
 PRAGMA page_size = 1024;
 PRAGMA auto_vacuum = INCREMENTAL;
 PRAGMA journal_mode = WAL;
-PRAGMA wal_autocheckpoint = 4000;
+PRAGMA wal_autocheckpoint = 0;
+PRAGMA journal_size_limit = 8388608;
 PRAGMA synchronous = FULL;
 PRAGMA foreign_keys = ON;
 PRAGMA secure_delete = ON;
@@ -83,7 +84,7 @@ class Connection:
         self.started = 0
         """How many statements were handed to the thread."""
 
-    async def execute(self, sql: Statement, parameters: Parameters = (), *, seconds: float | None = None) -> Rows:
+    async def execute(self, sql: str, parameters: Parameters = (), *, seconds: float | None = None) -> Rows:
         """Run one statement and return all its rows: one hop to the thread and back.
 
         Args:
@@ -101,7 +102,7 @@ class Connection:
         return cast("Rows", await self._read(self._connection.execute_fetchall, sql, parameters, seconds=seconds))
 
     async def page(
-        self, sql: Statement, parameters: Parameters, bound: Bound, *, seconds: float | None = None
+        self, sql: str, parameters: Parameters, bound: Bound, *, seconds: float | None = None
     ) -> tuple[Rows, bool]:
         """Run one statement and read its rows up to a bound: at least one, and none that is not returned but the last.
 
@@ -113,7 +114,7 @@ class Connection:
             sqlite3.Error: what SQLite says.
         """
 
-        async def fetch(sql: Statement, parameters: Parameters) -> tuple[Rows, bool]:
+        async def fetch(sql: str, parameters: Parameters) -> tuple[Rows, bool]:
             raw: Any = self._connection
             # aiosqlite's own ways to its thread give all rows, or take a hop for each few.
             return await raw._execute(_rows_within, raw._conn, sql, parameters, bound)  # type: ignore[no-any-return]  # noqa: SLF001
@@ -122,8 +123,8 @@ class Connection:
 
     async def _read(
         self,
-        fetch: Callable[[Statement, Parameters], Awaitable[T]],
-        sql: Statement,
+        fetch: Callable[[str, Parameters], Awaitable[T]],
+        sql: str,
         parameters: Parameters,
         *,
         seconds: float | None,
@@ -148,6 +149,10 @@ class Connection:
     def _interrupt(self) -> None:
         self._connection._conn.interrupt()  # noqa: SLF001 - aiosqlite's is a coroutine that does just this
 
+    async def interrupt(self) -> None:
+        """Stop the statement that runs, if one does: it fails with `SQLITE_INTERRUPT`."""
+        await self._run(self._connection.interrupt())
+
     async def script(self, sql: str) -> None:
         """Run several statements that take no parameters."""
         await self._run(self._connection.executescript(sql))
@@ -161,9 +166,7 @@ class Connection:
             copy.close()
 
 
-def _rows_within(
-    connection: sqlite3.Connection, sql: Statement, parameters: Parameters, bound: Bound
-) -> tuple[Rows, bool]:
+def _rows_within(connection: sqlite3.Connection, sql: str, parameters: Parameters, bound: Bound) -> tuple[Rows, bool]:
     rows: Rows = []
     left = bound.weight
     with closing(connection.execute(sql, parameters)) as cursor:

@@ -128,13 +128,13 @@ class UnreadAfter(Asked, frozen=True):
 
 
 class Prunable(Asked, frozen=True):
-    """Fact: what of each chat is in (after, seq]: its last message there, and those of each author, deleted ones aside.
+    """Fact: which messages of each chat lie between two ids, deleted ones aside.
 
-    (A dict from chat to (message id, dict from author to message ids, ascending).)
+    (A dict from chat to a dict from author to message ids, ascending.)
     """
 
-    after: int
-    seq: int
+    chats: tuple[tuple[int, int, int], ...]
+    """Of each chat its key, the message id that they come after, and the last."""
 
 
 class FirstMark(Asked, frozen=True):

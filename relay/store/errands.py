@@ -1,11 +1,10 @@
 """What the writer has to write beside batches, and when: cursors, the snapshot, the full-text index.
 
-None of it is hurried: each waits for its time, and rides along with a batch that comes by then. Pure: no SQL, and
-the time is handed in.
+None of it is hurried: each waits for its time. Cursors, and a few entries for the index, ride along with a batch that
+comes by then; the rest is done between batches, see `background`. Pure: no SQL, and the time is handed in.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 CURSOR_SECONDS = 5.0
 """Seconds between two writes of cursors; with a batch they ride after a fifth of it."""
@@ -14,9 +13,7 @@ SNAPSHOT_SECONDS = 60.0
 INDEX_SECONDS = 2.0
 """Seconds that a message may wait until it is in the full-text index."""
 INDEX_RIDING = 64
-"""Entries indexed along with a batch, which waits for it; only where these are all, or too many are behind."""
-INDEX_IDLE = 250
-"""Entries indexed at a time while all is quiet."""
+"""Entries indexed along with a batch, which waits for it; only where these are all."""
 QUIET = 0.1
 """Seconds without a batch that make it quiet: at a lively rate the index waits, since merging it takes its time."""
 INDEX_LAG = 50_000
@@ -30,13 +27,11 @@ class Errands(NamedTuple):
     """What rides along with a batch of entries."""
 
     cursors: Cursors
-    snapshot: dict[str, Any] | None
-    """Rows of the snapshot that are no longer true."""
     indexed: int
     """Up to which `seq` the full-text index is to be brought, 0 for no further."""
 
     def __bool__(self) -> bool:
-        return bool(self.cursors or self.snapshot or self.indexed)
+        return bool(self.cursors or self.indexed)
 
 
 class Schedule:
@@ -50,6 +45,8 @@ class Schedule:
         self._cursors_since = 0.0
         self._entries_since_snapshot = 0
         self._snapshot_since = 0.0
+        self.snapshot_begun = False
+        """Whether a round of the snapshot is under way."""
         self._last_seq = 0
         self._indexed = 0
         self._index_since = 0.0
@@ -77,8 +74,8 @@ class Schedule:
 
     @property
     def left(self) -> bool:
-        """Whether a stop has to wait for some: the index can be brought further after the next start."""
-        return bool(self._stale_cursors or self._first_cursors or self._entries_since_snapshot)
+        """Whether a stop has to wait for cursors: the index can be brought further after the next start."""
+        return bool(self._stale_cursors or self._first_cursors)
 
     @property
     def indexed(self) -> bool:
@@ -89,33 +86,42 @@ class Schedule:
         """When the next is due; infinity where none is. See `take` for `marks_held`."""
         if self._first_cursors:
             return 0.0
-        due = float("inf")
         if self._stale_cursors and not marks_held:
-            due = min(due, self._cursors_since + CURSOR_SECONDS)
-        if self._entries_since_snapshot:
-            due = min(due, self._snapshot_since + SNAPSHOT_SECONDS)
-        if not self.indexed:
-            due = min(due, max(self._index_since + INDEX_SECONDS, self.quiet_at))
-        return due
+            return self._cursors_since + CURSOR_SECONDS
+        return float("inf")
+
+    @property
+    def snapshot_at(self) -> float:
+        """From when on rows of the snapshot are to be written; infinity where they are all true."""
+        if self.snapshot_begun or self._entries_since_snapshot >= SNAPSHOT_ENTRIES:
+            return 0.0
+        return self._snapshot_since + SNAPSHOT_SECONDS if self._entries_since_snapshot else float("inf")
+
+    @property
+    def index_at(self) -> float:
+        """From when on the index is to be brought further, between batches; infinity where it has seen every entry."""
+        if self.indexed:
+            return float("inf")
+        due = self._index_since + INDEX_SECONDS
+        return due if self._last_seq - self._indexed >= INDEX_LAG else max(due, self.quiet_at)
+
+    def index_upto(self, count: int) -> int:
+        """Up to which entry the next so many reach."""
+        return min(self._last_seq, self._indexed + count)
 
     # What is done.
 
-    def take(
-        self, commands: int, now: float, snapshot: Callable[[], dict[str, Any]], *, marks_held: bool, last: bool
-    ) -> Errands:
-        """Take what is to be written now. What is taken is `written` or `not_written` before the next.
+    def take(self, commands: int, now: float, *, marks_held: bool, last: bool) -> Errands:
+        """Take what rides along with a batch. What is taken is `written` or `not_written` before the next.
 
         Args:
             commands: in the batch that is about to be written.
             now: the time.
-            snapshot: gives what changed since the last snapshot.
             marks_held: whether marks wait that acknowledgements made: a cursor must not be on disk before them.
             last: whether a stop is to leave nothing over.
         """
         return Errands(
-            self._take_cursors(commands, now, marks_held=marks_held, last=last),
-            snapshot() if self._snapshot_due(now, last=last and not commands) else None,
-            self._index_up_to(commands, now),
+            self._take_cursors(commands, now, marks_held=marks_held, last=last), self._index_riding(commands, now)
         )
 
     @property
@@ -130,16 +136,33 @@ class Schedule:
     def written(self, errands: Errands, now: float) -> None:
         """Note that they are on disk."""
         if errands.indexed:
-            self._indexed = errands.indexed
-            if self.indexed:
-                self._index_since = now
-        if errands.snapshot is not None:
-            self._entries_since_snapshot = 0
-            self._snapshot_since = now
+            self.index_written(errands.indexed, now)
+
+    def index_written(self, upto: int, now: float) -> None:
+        """Note that the index has seen all entries up to one."""
+        self._indexed = upto
+        if self.indexed:
+            self._index_since = now
+
+    def index_failed(self, now: float) -> None:
+        """Note that the index could not be written: it gets its time again."""
+        self._index_since = now
+
+    def snapshot_begins(self) -> None:
+        """Note that a round of the snapshot begins; entries from now on are for the next."""
+        self.snapshot_begun = True
+        self._entries_since_snapshot = 0
+
+    def snapshot_ended(self, now: float, *, written: bool) -> None:
+        """Note that a round of the snapshot is over, and whether all of it could be written."""
+        self.snapshot_begun = False
+        self._snapshot_since = now
+        self._entries_since_snapshot += not written
 
     def not_written(self, errands: Errands, now: float) -> None:
-        """Note that they could not be written: each gets its time anew."""
-        self._snapshot_since = self._index_since = now
+        """Note that they could not be written: each gets its time again."""
+        if errands.indexed:
+            self._index_since = now
         self._stale_cursors.update(errands.cursors)
         if self._stale_cursors:
             self._cursors_since = now
@@ -157,15 +180,8 @@ class Schedule:
             taken.update((device, self.cursors[device]) for device in stale)
         return taken
 
-    def _snapshot_due(self, now: float, *, last: bool) -> bool:
-        entries = self._entries_since_snapshot
-        return bool(entries) and (last or entries >= SNAPSHOT_ENTRIES or now >= self._snapshot_since + SNAPSHOT_SECONDS)
-
-    def _index_up_to(self, commands: int, now: float) -> int:
+    def _index_riding(self, commands: int, now: float) -> int:
         behind = self._last_seq - self._indexed
-        if not behind or now < self._index_since + INDEX_SECONDS:
+        if not commands or not 0 < behind <= INDEX_RIDING or now < self._index_since + INDEX_SECONDS:
             return 0
-        quiet = not commands and now >= self.quiet_at
-        if not quiet and (not commands or INDEX_RIDING < behind < INDEX_LAG):
-            return 0
-        return self._indexed + min(behind, INDEX_RIDING if commands else INDEX_IDLE)
+        return self._last_seq

@@ -48,6 +48,8 @@ def _otherwise(data: Path) -> str:
     """What helps beside a backup where the store is gone."""
     if replacing.kept(data, replacing.STORE):
         return "bring back the one that is kept there with `relay restore --undo`"
+    if (data / "relay.db.before-restore").exists():
+        return "bring back what an earlier version kept by renaming all that ends in .before-restore"
     return "move all of it away to begin with an empty one"
 
 

@@ -6,7 +6,8 @@ disk, and nothing else is in between. Knows the database and, through `Rules`, w
 
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -14,23 +15,23 @@ import msgspec
 import trio
 
 from relay.protocol.errors import RelayError
-from relay.store import bound, chores, queries
+from relay.store import queries
+from relay.store.background import Background, Chore
 from relay.store.bound import Bound
 from relay.store.client_keys import ClientKeys
 from relay.store.database import Connection
 from relay.store.entry import Amendment, ClientKey, Entry, Fact, Facts
-from relay.store.erasing import Erasing
 from relay.store.errands import Cursors, Errands, Schedule
 from relay.store.late import Late, LateCommand
 from relay.store.schema import MIGRATIONS
+from relay.store.stalls import LOOP, SLOW_TURN, SYNC, Stalls
 from relay.store.statements import Statement
-from relay.store.writing import forget, prepare
+from relay.store.wal import Wal
+from relay.store.writing import prepare
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Chore = Callable[[Connection], Awaitable[T]]
-"""Something short to be done on the writing connection."""
 Answer = Callable[[object], None]
 """Takes what a command is answered with: a payload, or a `RelayError`."""
 
@@ -42,6 +43,8 @@ BATCH_BYTES = 1 << 20
 """What goes into one batch, in bytes, where that is more than one command: a batch is in memory several times over."""
 RETRY = 1.0
 """Seconds until what could not be written and can wait is tried again."""
+REST = 2.0
+"""How many times as long as a background command took its giver waits while people send."""
 CROWD = 8
 """Commands in a batch after which the next one waits for those who have something to say just now."""
 TURNS = 3
@@ -97,11 +100,11 @@ class Rules(Protocol):
     def told(self) -> None:
         """A batch is over: what it had to say can go out."""
 
-    def snapshot(self) -> dict[str, Any]:
-        """What changed since the last snapshot, as the `snapshot` parameter of a batch."""
+    def snapshot(self, count: int) -> dict[str, Any]:
+        """See `background.Keeps`."""
 
-    def snapshot_failed(self) -> None:
-        """The snapshot last given was not written."""
+    def snapshot_over(self, *, written: bool) -> None:
+        """See `background.Keeps`."""
 
 
 class Figures:
@@ -121,6 +124,25 @@ class Figures:
 class _Waiting(msgspec.Struct, frozen=True, gc=False):
     command: Any
     answer: Answer
+    since: float
+    """When it came; within one read, or while a batch is under way, the time of the first of them."""
+
+
+class _Turns(trio.abc.Instrument):
+    """Watches how long each turn of the event loop takes: meanwhile nobody else gets theirs."""
+
+    def __init__(self, stalls: Stalls) -> None:
+        self._stalls = stalls
+        self._began = time.perf_counter()
+
+    def after_io_wait(self, timeout: float) -> None:  # noqa: ARG002 - trio hands it over
+        self._began = time.perf_counter()
+
+    def before_io_wait(self, timeout: float) -> None:  # noqa: ARG002
+        seconds = time.perf_counter() - self._began
+        if seconds > SLOW_TURN:
+            now = trio.current_time()
+            self._stalls.turned(now - seconds, now)
 
 
 _TOUCH = Statement(f"PRAGMA user_version = {len(MIGRATIONS)}")
@@ -138,8 +160,10 @@ def _nobody(_answer: object) -> None:
 class Log:
     """The narrow door: everything that changes goes through `append`."""
 
-    def __init__(self, writing: Connection, reading: Connection, rules: Rules, cursors: Cursors) -> None:
+    def __init__(self, writing: Connection, reading: Connection, wal: Wal, rules: Rules, cursors: Cursors) -> None:
         self.figures = Figures()
+        self.stalls = Stalls()
+        self.wal = wal
         self.late = Late()
         self.stopped = trio.Event()
         """Set once all that waited at `stop` is written."""
@@ -150,12 +174,13 @@ class Log:
         self._held = 0
         self._taken = 0
         self._bound = Bound()
-        self._erasing = Erasing()
         self._errands = Schedule(cursors)
         self._first_tried = trio.Event()
         self._client_keys = ClientKeys()
-        self._filing_from = 0.0
-        self._chores: list[tuple[Chore[Any], trio.Event, list[Any]]] = []
+        self._background = Background(writing, rules, self._errands, self._client_keys, self._bound, self.stalls, wal)
+        self._now = 0.0
+        self._sends = 0
+        self._busy_since: float | None = None
         self._work = trio.Event()
         self._room = trio.Event()
         self._stopping = False
@@ -163,13 +188,17 @@ class Log:
         """Whether the last write failed."""
         self.disk_full = False
         """Whether it failed because the disk is full."""
-        self.refuses: Callable[[Any], bool] | None = None
-        """While the disk lacks even the reserve: tells which commands are answered `storage_full` at once."""
+        self._refuses: Callable[[Any], bool] | None = None
 
     @property
     def full(self) -> bool:
         """Whether whoever appends should wait for `room` first."""
         return len(self._waiting) >= ROOM or self._held >= ROOM_BYTES
+
+    @property
+    def busy_since(self) -> float | None:
+        """Since when the store has been at what the writer asked of it; None while the writer waits for nothing."""
+        return self._background.busy_since if self._busy_since is None else self._busy_since
 
     @property
     def stopping(self) -> bool:
@@ -187,19 +216,21 @@ class Log:
         Once a read and not once a command, since reading them is what costs memory and is done by the read.
         """
         self._held = self._held + size if self._waiting else size
+        self._now = trio.current_time()
 
     def append(self, command: Any, answer: Answer = _nobody) -> None:
         """Have a command decided and written; its answer comes when it is on disk."""
         if self.stopped.is_set():
             answer(RelayError.unavailable())
             return
-        if self.refuses is not None and self.refuses(command):
+        if self._refuses is not None and self._refuses(command):
             answer(RelayError.storage_full())
             return
         waiting = self._waiting
         if not waiting:
             self._work.set()
-        waiting.append(_Waiting(command, answer))
+            self._now = trio.current_time()
+        waiting.append(_Waiting(command, answer, self._now))
 
     def append_late(self, key: object, reach: int, command: Any) -> None:
         """Have a command written a moment later, in place of one of the same key that reaches less far."""
@@ -223,24 +254,48 @@ class Log:
         self._errands.keep_cursor(device, seq, seen, trio.current_time())
         self._work.set()
 
-    async def chore(self, chore: Chore[T]) -> T:
+    async def chore(self, chore: Chore[T], work: str = SYNC, *, hurried: bool = False) -> T:
         """Have something done on the writing connection between two batches, and wait for it.
+
+        Args:
+            chore: does it; some milliseconds long, as those who send wait meanwhile.
+            work: what it is called where somebody waited for it.
+            hurried: whether it is done in the next turn; else it keeps the pace of what is done in the background.
 
         Raises:
             sqlite3.Error: what it failed with.
         """
-        done, outcome = trio.Event(), list[Any]()
-        self._chores.append((chore, done, outcome))
+        asked = self._background.ask(chore, work, hurried=hurried)
         self._work.set()
-        await done.wait()
-        if isinstance(outcome[0], Exception):
-            raise outcome[0]
-        return outcome[0]  # type: ignore[no-any-return]
+        try:
+            await asked.done.wait()
+        finally:
+            self._background.withdraw(asked)
+        if isinstance(asked.outcome[0], Exception):
+            raise asked.outcome[0]
+        return asked.outcome[0]  # type: ignore[no-any-return]
+
+    async def rest(self, seconds: float) -> None:
+        """Wait after a command that took so many seconds of the writer's, as the background does."""
+        if trio.current_time() < self._errands.quiet_at:
+            await trio.sleep(REST * seconds)
+
+    async def keep_snapshot(self) -> None:
+        """Have the whole state written as it is now or later, a little at a time, and wait for it.
+
+        Raises:
+            RelayError: it cannot be written.
+        """
+        wanted = self._background.want_snapshot()
+        self._work.set()
+        await wanted.wait()
+        if self._background.snapshot_failed:
+            raise RelayError.unavailable()
 
     async def probe(self) -> bool:
         """Wait until the writer, in its turn, has committed one page; give whether it could."""
         try:
-            await self.chore(_touch)
+            await self.chore(_touch, hurried=True)
         except sqlite3.Error:
             return False
         return True
@@ -260,6 +315,7 @@ class Log:
     def stop(self) -> None:
         """Let `run` return once everything that waits is written."""
         self._stopping = True
+        self._background.snapshot_failed = False
         self._work.set()
 
     def try_again(self) -> None:
@@ -269,18 +325,50 @@ class Log:
     @property
     def writable(self) -> bool:
         """Whether what people send is taken in, as far as the last write tells."""
-        return not self.failing and self.refuses is None
+        return not self.failing and self._refuses is None
+
+    @property
+    def thrifty(self) -> bool:
+        """Whether only what is needed is written; see `spare`."""
+        return self._background.thrifty
+
+    def spare(self, refuses: Callable[[Any], bool] | None) -> None:
+        """Write only what is needed from now on, or all again.
+
+        Args:
+            refuses: tells which commands are answered `storage_full` at once; None ends it.
+        """
+        self._refuses = refuses
+        self._background.thrifty = refuses is not None
+        self._work.set()
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Write, until stopped."""
         self._errands.begin(*await queries.ends(self._reading), trio.current_time())
         self._client_keys.load(*await queries.unfiled(self._reading))
-        task_status.started()
+        turns = _Turns(self.stalls)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.wal.run, self._pause, self._wake)
+            trio.lowlevel.add_instrument(turns)
+            task_status.started()
+            try:
+                await self._run()
+            finally:
+                trio.lowlevel.remove_instrument(turns)
+            nursery.cancel_scope.cancel()
+
+    def _wake(self) -> None:
+        self._work.set()
+
+    async def _pause(self, chore: Chore[None]) -> None:
+        await self.chore(chore, "checkpoint", hurried=True)
+
+    async def _run(self) -> None:
         crowded = False
         while True:
-            if not self._waiting and not self._chores and not self._stopping:
+            if not self._waiting and not self._background.hurried and not self._stopping:
                 self._work = trio.Event()
-                with trio.move_on_at(min(self._next_errand(), self._next_tidying())):
+                with trio.move_on_at(min(self._next_errand(), self._background.next_at())):
                     await self._work.wait()
             if crowded:
                 # A batch twice as large costs each of its commands less.
@@ -292,27 +380,38 @@ class Log:
             crowded = len(batch) >= CROWD
             if batch or self._errands_due():
                 await self._write(batch)
-            await self._file()
-            await self._tidy()
-            if self._chores:
-                await self._do(*self._chores.pop(0))
-            elif self._stopping and not self._waiting and not batch and not self._errands_due():
+            await self._background.work(last=self._stopping)
+            await self._slow_down()
+            if self._stopping and not self._waiting and not batch and not self._left():
                 self.stopped.set()
                 self._first_tried.set()
                 return
+
+    def _left(self) -> bool:
+        """Whether a stop has to wait for something still."""
+        return self._errands_due() or self._background.waited_for
+
+    async def _slow_down(self) -> None:
+        """Keep the write-ahead log in its bounds where readers do not let it begin again."""
+        now = trio.current_time()
+        seconds = self.wal.look(now)
+        if seconds and not self._stopping:
+            await trio.sleep(seconds)
+            self.stalls.worked("checkpoint", now, trio.current_time())
 
     def _next_errand(self) -> float:
         return min(self.late.alone_at, self._errands.next_at(marks_held=self.late.held))
 
     def _errands_due(self) -> bool:
         if self._stopping:
-            return bool(self.late or self._errands.left) and not self.failing
+            return (bool(self.late or self._errands.left) and not self.failing) or self._background.unkept
         return trio.current_time() >= self._next_errand()
 
     def _take(self) -> list[_Waiting]:
         """Take what waits: all of it, up to a command that needs a batch of its own, or is too much."""
         waiting = self._waiting
         count, held = self._next_batch(), self._held
+        self._sends = count
         if count == len(waiting):
             self._waiting = []
             self._held = 0
@@ -325,7 +424,8 @@ class Log:
             self._room.set()
             self._room = trio.Event()
         if not (count and self._rules.stands_alone(waiting[0].command)):
-            waiting += [_Waiting(late.command, partial(self._retry, late)) for late in self._take_late(count)]
+            now = self._now = trio.current_time()
+            waiting += [_Waiting(late.command, partial(self._retry, late), now) for late in self._take_late(count)]
         return waiting
 
     def _next_batch(self) -> int:
@@ -363,7 +463,6 @@ class Log:
         errands = self._errands.take(
             len(batch),
             trio.current_time(),
-            self._rules.snapshot,
             marks_held=self.late.held,
             last=self._stopping and not self._waiting,
         )
@@ -374,102 +473,41 @@ class Log:
 
     async def _write_batch(self, batch: list[_Waiting], errands: Errands) -> None:
         """Decide and commit one batch, then let it take effect. A batch that fails changes nothing."""
-        started = trio.current_time()
+        started = self._busy_since = trio.current_time()
         try:
             with trio.CancelScope(shield=True):
                 draft, entries, wrote = await self._commit([item.command for item in batch], errands)
         except sqlite3.Error as error:
+            self._busy_since = None
             self._failed(batch, errands, error)
             return
         except Exception:
+            self._busy_since = None
             # A fault of ours, before anything was written: it must not end the writer, and with it everybody's chat.
             logger.exception("%d requests could not be decided and are refused; the relay goes on", len(batch))
             self._refuse(batch, errands, RelayError.internal())
             return
+        self._busy_since = None
+        written = trio.current_time()
+        self.stalls.worked(SYNC, started, written)
         if wrote:
-            self._succeeded(len(batch), trio.current_time() - started, errands)
+            self._succeeded(len(batch), written - started, errands)
         if entries:
             self._client_keys.note(entries)
             self._errands.entries_written(len(entries), entries[-1].seq)
             self.figures.entries += len(entries)
-        if draft.amendments:
-            self._erasing.doubt()
+        if wrote:
+            self._background.wrote(indexed=bool(errands.indexed), amended=bool(draft.amendments))
         apply = self._rules.apply
         for item, decision in zip(batch, draft.decisions, strict=True):
             for entry in decision.entries:
                 apply(entry)
             item.answer(decision.answer)
         self._rules.told()
-
-    async def _file(self) -> None:
-        """Bring client keys from memory into their table, if it is time."""
-        if self.failing or trio.current_time() < self._filing_from:
-            return
-        filing = self._client_keys.due()
-        if filing is None:
-            return
-        try:
-            with trio.CancelScope(shield=True):
-                await chores.file_client_keys(self._writing, filing)
-        except sqlite3.Error as error:
-            # They stay in memory; the next batch finds out whether messages can be written.
-            logger.warning("client ids cannot be brought into their table: %s", error)
-            self._filing_from = trio.current_time() + RETRY
-        else:
-            self._client_keys.filed(filing)
-
-    def _next_tidying(self) -> float:
-        return min(self._next_freeing(), self._next_erasing())
-
-    def _next_freeing(self) -> float:
-        return self._errands.quiet_at + bound.PATIENCE if self._bound else float("inf")
-
-    def _next_erasing(self) -> float:
-        # The index is brought to the end of the log in quiet moments only, so that then it is one.
-        return self._erasing.due_at if self._errands.indexed else float("inf")
-
-    async def _tidy(self) -> None:
-        """Do a little of what waits for quiet."""
-        now = trio.current_time()
-        if self._bound.too_much or now >= self._next_freeing():
-            await self._forget()
-        elif now >= self._next_erasing():
-            await self._erase()
-
-    async def _forget(self) -> None:
-        """Have a statement let go of the texts that it wrote last."""
-        try:
-            with trio.CancelScope(shield=True):
-                await forget(self._writing, self._bound.largest())
-        except sqlite3.Error as error:
-            # It lets go of them when it runs the next time.
-            logger.debug("a statement keeps its texts for now: %s", error)
-
-    async def _erase(self) -> None:
-        """Bring texts that left the full-text index a little further out of its segments."""
-        writing, erasing = self._writing, self._erasing
-        try:
-            with trio.CancelScope(shield=True):
-                if not erasing.texts:
-                    erasing.found(await chores.unmerged(writing))
-                elif await chores.merge(writing, begin=not erasing.steps):
-                    erasing.stepped()
-                else:
-                    await chores.note_merged(writing, erasing.texts)
-                    erasing.done(trio.current_time())
-        except sqlite3.Error as error:
-            logger.warning("the full-text index cannot be merged: %s", error)
-            erasing.failed(trio.current_time())
-
-    async def _do(self, chore: Chore[Any], done: trio.Event, outcome: list[Any]) -> None:
-        try:
-            with trio.CancelScope(shield=True):
-                outcome.append(await chore(self._writing))
-        except sqlite3.Error as error:
-            outcome.append(error)
-        finally:
-            self._erasing.doubt()
-            done.set()
+        if self._sends:
+            now = trio.current_time()
+            self.stalls.worked(LOOP, written, now)
+            self.stalls.waited(batch[0].since, now)
 
     async def _commit(self, commands: list[Any], errands: Errands) -> tuple[Drafted, list[Entry], bool]:
         """Decide, and write what there is to write; gives all entries, and whether anything was written."""
@@ -523,8 +561,6 @@ class Log:
 
     def _refuse(self, batch: list[_Waiting], errands: Errands, refusal: RelayError) -> None:
         """Take back what was to be written, and say so to who waits for it."""
-        if errands.snapshot is not None:
-            self._rules.snapshot_failed()
         self._errands.not_written(errands, trio.current_time())
         for item in batch:
             item.answer(refusal)

@@ -4,13 +4,13 @@ Everything that writes to a data directory goes through `opened`.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from relay.store import replacing, scratch
 from relay.store.contents import Contents
-from relay.store.lock import locked
+from relay.store.lock import locked, nobody
 
 logger = logging.getLogger(__name__)
 
@@ -19,14 +19,19 @@ SWEPT = ("", "backups")
 
 
 @contextmanager
-def opened(data: Path) -> Iterator[None]:
+def opened(data: Path, *, wait: float = 0.0, waiting: Callable[[str], None] = nobody) -> Iterator[None]:
     """Hold the lock of a data directory, where nothing is half done.
+
+    Args:
+        data: the directory.
+        wait: seconds to wait for another process that has it.
+        waiting: told once who is waited for.
 
     Raises:
         Locked: another relay, or a command that writes, has it.
         OSError: the disk fails.
     """
-    with locked(data):
+    with locked(data, wait=wait, waiting=waiting):
         settle(data)
         yield
 

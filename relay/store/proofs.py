@@ -1,145 +1,193 @@
-"""What must hold of the file whatever was said in it: each a question whose right answer is that nothing is wrong."""
+"""What must hold of the file whatever was said in it: each a question whose right answer is that nothing is wrong.
+
+Each looks at a part of the file at a time, in a view of its own, so what is asked of one part holds in that view alone.
+"""
 
 from collections.abc import Awaitable, Callable
 
 from relay.store import kinds
-from relay.store.database import Connection
-from relay.store.statements import Statement
+from relay.store.views import Views
 
 SHOWN = 10
 """How many of many faults are named."""
+SMALL = 32 << 20
+"""Bytes of a file that is looked through in one view."""
+CHATS = 64
+"""Chats looked at in one view."""
+ROWS = 20_000
+"""Rows of other tables looked at in one view."""
 
-_CHECK = "`relay check` reads all there is"
-_INTEGRITY = Statement(
-    f"PRAGMA integrity_check({SHOWN})",
-    whole=_CHECK,
-)
-_FOREIGN_KEYS = Statement(
-    "PRAGMA foreign_key_check",
-    whole=_CHECK,
-)
-_MESSAGE_IDS = Statement(
-    "SELECT chat, count(*), min(message_id), max(message_id) FROM log WHERE kind <= 3 GROUP BY chat"
-    " HAVING count(*) <> max(message_id) - min(message_id) + 1",
-    whole=_CHECK,
-)
-# Only an admin's word that the clock is right lets time step back (PROTOCOL.md, section 3).
-_ORDER = Statement(
-    "SELECT seq FROM (SELECT seq, kind, extra, at, lag(at, 1, 0) OVER (ORDER BY seq) AS before FROM log)"
-    " WHERE at < before AND NOT (kind = ? AND extra ->> '$.change' IS 'clockTrusted') LIMIT ?",
-    whole=_CHECK,
-)
-_ERASED = Statement(
-    "SELECT seq FROM log WHERE deleted AND (message IS NOT NULL OR extra IS NOT NULL) LIMIT ?",
-    whole=_CHECK,
-)
-_CHANGED = Statement(
-    "SELECT o.seq FROM log AS o LEFT JOIN log AS c"
-    " ON c.kind <= 3 AND c.chat = o.chat AND c.message_id = o.changed"
-    " WHERE o.kind = 1 AND o.changed > 0 AND (c.seq IS NULL OR c.target <> o.message_id) LIMIT ?",
-    whole=_CHECK,
-)
-_CLIENT_IDS_MISSING = Statement(
-    "SELECT log.seq FROM log JOIN filed ON filed.slice = log.client_key >> 60 LEFT JOIN client"
-    " ON client.key = log.client_key WHERE log.seq <= filed.seq AND client.seq IS NOT log.seq LIMIT ?",
-    whole=_CHECK,
-)
-_CLIENT_IDS_LEFT = Statement(
-    "SELECT client.seq FROM client LEFT JOIN log ON log.seq = client.seq WHERE log.client_key IS NOT client.key"
-    " LIMIT ?",
-    whole=_CHECK,
-)
-_CLIENT_IDS_TWICE = Statement(
-    "SELECT max(seq) FROM log WHERE client_key IS NOT NULL GROUP BY client_key HAVING count(*) > 1 LIMIT ?",
-    whole=_CHECK,
-    sorts=_CHECK,
-)
-_INDEXED_LEFT = Statement(
-    "SELECT id FROM search_docsize WHERE id NOT IN (SELECT seq FROM log WHERE message IS NOT NULL) LIMIT ?",
-    whole=_CHECK,
-)
-_INDEXED_MISSING = Statement(
-    "SELECT seq FROM log WHERE kind = 1 AND message IS NOT NULL AND seq <= (SELECT seq FROM indexed)"
-    " AND seq NOT IN (SELECT id FROM search_docsize) LIMIT ?",
-    whole=_CHECK,
-)
-_HOLDINGS_MISSING = Statement(
-    "SELECT l.seq FROM log AS l, json_each(l.extra, '$.attachments') AS a"
-    " WHERE l.kind = 1 AND l.extra IS NOT NULL AND NOT EXISTS (SELECT 1 FROM holding AS h"
-    " WHERE h.chat = l.chat AND h.message_id = l.message_id AND h.file = a.value->>'$.id') LIMIT ?",
-    whole=_CHECK,
-)
-_HOLDINGS_LEFT = Statement(
-    "SELECT h.file FROM holding AS h WHERE NOT EXISTS (SELECT 1 FROM log AS l, json_each(l.extra, '$.attachments')"
-    " AS a WHERE l.kind <= 3 AND l.kind = 1 AND l.chat = h.chat AND l.message_id = h.message_id AND l.extra IS NOT NULL"
-    " AND a.value->>'$.id' = h.file) LIMIT ?",
-    whole=_CHECK,
-)
-_HOLDINGS_LOOSE = Statement(
-    "SELECT id FROM file WHERE (loose = 0) <> EXISTS (SELECT 1 FROM holding WHERE file = id) LIMIT ?",
-    whole=_CHECK,
-)
-
-Proof = Callable[[Connection], Awaitable[list[str]]]
+Proof = Callable[[Views], Awaitable[list[str]]]
 
 
-async def _integrity(connection: Connection) -> list[str]:
-    rows = await connection.execute(_INTEGRITY)
-    return [row[0] for row in rows if row[0] != "ok"]
+async def _integrity(views: Views) -> list[str]:
+    ((pages,),) = await views.execute("PRAGMA page_count")
+    ((size,),) = await views.execute("PRAGMA page_size")
+    whole = [f"PRAGMA integrity_check({SHOWN})"]
+    if pages * size > SMALL:
+        # Pages that belong to no table are looked at only with all the others.
+        tables = await views.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage > 0")
+        whole = [f"PRAGMA integrity_check({name})" for (name,) in tables]
+    return [row[0] for sql in whole for row in await views.long(sql) if row[0] != "ok"][:SHOWN]
 
 
-async def _foreign_keys(connection: Connection) -> list[str]:
-    rows = await connection.execute(_FOREIGN_KEYS)
+async def _foreign_keys(views: Views) -> list[str]:
+    rows = await views.execute("PRAGMA foreign_key_check")
     return [f"table {row[0]}, row {row[1]}" for row in rows[:SHOWN]]
 
 
-async def _message_ids(connection: Connection) -> list[str]:
-    rows = await connection.execute(_MESSAGE_IDS)
-    return [f"chat {chat} has {count} messages between {first} and {last}" for chat, count, first, last in rows[:SHOWN]]
+async def _message_ids(views: Views) -> list[str]:
+    ((last,),) = await views.execute("SELECT coalesce((SELECT max(chat) FROM log WHERE kind <= 3), 0)")
+    wrong = []
+    for first in range(0, last + 1, CHATS):
+        wrong += await views.execute(
+            "SELECT chat, count(*), min(message_id), max(message_id) FROM log"
+            " WHERE kind <= 3 AND chat >= ? AND chat < ?"
+            " GROUP BY chat HAVING count(*) <> max(message_id) - min(message_id) + 1",
+            (first, first + CHATS),
+        )
+    return [f"chat {chat} has {count} messages between {one} and {other}" for chat, count, one, other in wrong[:SHOWN]]
 
 
-async def _order(connection: Connection) -> list[str]:
-    rows = await connection.execute(_ORDER, (kinds.NOTE, SHOWN))
-    return [f"entry {seq} is older than the one before it" for (seq,) in rows]
+async def _order(views: Views) -> list[str]:
+    wrong: list[int] = []
+    before = 0
+    async for after, upto in views.spans(await views.last()):
+        rows = await views.execute(
+            # Only an admin's word that the clock is right lets time step back (PROTOCOL.md, section 3).
+            "SELECT seq FROM (SELECT seq, kind, extra, at, lag(at, 1, ?) OVER (ORDER BY seq) AS before FROM log"
+            " WHERE seq > ? AND seq <= ?)"
+            " WHERE at < before AND NOT (kind = ? AND extra ->> '$.change' IS 'clockTrusted') LIMIT ?",
+            (before, after, upto, kinds.NOTE, SHOWN),
+        )
+        wrong += [seq for (seq,) in rows]
+        for (at,) in await views.execute("SELECT at FROM log WHERE seq <= ? ORDER BY seq DESC LIMIT 1", (upto,)):
+            before = at
+    return [f"entry {seq} is older than the one before it" for seq in wrong[:SHOWN]]
 
 
-async def _erased(connection: Connection) -> list[str]:
-    rows = await connection.execute(_ERASED, (SHOWN,))
-    return [f"entry {seq} was deleted and still has its text" for (seq,) in rows]
+async def _in_spans(views: Views, sql: str) -> list[int]:
+    """Ask for the wrong entries of each part of the log."""
+    wrong: list[int] = []
+    async for span in views.spans(await views.last()):
+        wrong += [seq for (seq,) in await views.execute(sql, (*span, SHOWN))]
+    return wrong[:SHOWN]
 
 
-async def _changed(connection: Connection) -> list[str]:
-    rows = await connection.execute(_CHANGED, (SHOWN,))
-    return [f"entry {seq} was changed by no edit or deletion" for (seq,) in rows]
+async def _erased(views: Views) -> list[str]:
+    wrong = await _in_spans(
+        views,
+        "SELECT seq FROM log WHERE seq > ? AND seq <= ? AND deleted AND (message IS NOT NULL OR extra IS NOT NULL)"
+        " LIMIT ?",
+    )
+    return [f"entry {seq} was deleted and still has its text" for seq in wrong]
 
 
-async def _client_ids(connection: Connection) -> list[str]:
-    missing = await connection.execute(_CLIENT_IDS_MISSING, (SHOWN,))
-    left = await connection.execute(_CLIENT_IDS_LEFT, (SHOWN,))
-    twice = await connection.execute(_CLIENT_IDS_TWICE, (SHOWN,))
+async def _changed(views: Views) -> list[str]:
+    wrong = await _in_spans(
+        views,
+        "SELECT o.seq FROM log AS o LEFT JOIN log AS c"
+        " ON c.kind <= 3 AND c.chat = o.chat AND c.message_id = o.changed"
+        " WHERE o.seq > ? AND o.seq <= ? AND o.kind = 1 AND o.changed > 0"
+        " AND (c.seq IS NULL OR c.target <> o.message_id) LIMIT ?",
+    )
+    return [f"entry {seq} was changed by no edit or deletion" for seq in wrong]
+
+
+async def _client_ids(views: Views) -> list[str]:
+    missing = await _in_spans(
+        views,
+        "SELECT log.seq FROM log JOIN filed ON filed.slice = log.client_key >> 60 LEFT JOIN client"
+        " ON client.key = log.client_key WHERE log.seq > ? AND log.seq <= ? AND log.seq <= filed.seq"
+        " AND client.seq IS NOT log.seq LIMIT ?",
+    )
+    left: list[int] = []
+    key = -(2**63)
+    while rows := await views.execute(
+        "SELECT client.key, client.seq, log.client_key IS NOT client.key"
+        " FROM client LEFT JOIN log ON log.seq = client.seq WHERE client.key > ? ORDER BY client.key LIMIT ?",
+        (key, ROWS),
+    ):
+        left += [seq for _, seq, wrong in rows if wrong]
+        key = rows[-1][0]
     return [
-        *(f"entry {seq} cannot be found by its client id" for (seq,) in missing),
-        *(f"a client id is known that entry {seq} does not have" for (seq,) in left),
-        *(f"entry {seq} has the client id of an earlier one" for (seq,) in twice),
+        *(f"entry {seq} cannot be found by its client id" for seq in missing),
+        *(f"a client id is known that entry {seq} does not have" for seq in left[:SHOWN]),
+        *(f"entry {seq} has the client id of an earlier one" for seq in await _twice(views)),
     ]
 
 
-async def _indexed(connection: Connection) -> list[str]:
-    left = await connection.execute(_INDEXED_LEFT, (SHOWN,))
-    missing = await connection.execute(_INDEXED_MISSING, (SHOWN,))
-    return [f"entry {seq} is in the full-text index and has no text" for (seq,) in left] + [
-        f"entry {seq} is missing from the full-text index" for (seq,) in missing
+async def _twice(views: Views) -> list[int]:
+    """Find client ids of the latest messages that were used before: of all others the table has each only once."""
+    wrong: list[int] = []
+    seen: dict[int, int] = {}
+    ((first,),) = await views.execute("SELECT min(seq) FROM filed")
+    async for after, upto in views.spans(await views.last()):
+        if upto <= first:
+            continue
+        for key, seq, known in await views.execute(
+            "SELECT log.client_key, log.seq, client.seq FROM log JOIN filed ON filed.slice = log.client_key >> 60"
+            " LEFT JOIN client ON client.key = log.client_key"
+            " WHERE log.seq > max(?, ?) AND log.seq <= ? AND log.seq > filed.seq",
+            (after, first, upto),
+        ):
+            if seen.setdefault(key, seq) != seq or known not in (None, seq):
+                wrong.append(seq)
+    return wrong[:SHOWN]
+
+
+async def _indexed(views: Views) -> list[str]:
+    left: list[int] = []
+    last = -1
+    while rows := await views.execute(
+        "SELECT d.id, l.message IS NULL FROM search_docsize AS d LEFT JOIN log AS l ON l.seq = d.id"
+        " WHERE d.id > ? ORDER BY d.id LIMIT ?",
+        (last, ROWS),
+    ):
+        left += [seq for seq, wrong in rows if wrong]
+        last = rows[-1][0]
+    missing = await _in_spans(
+        views,
+        "SELECT seq FROM log WHERE seq > ? AND seq <= ? AND kind = 1 AND message IS NOT NULL"
+        " AND seq <= (SELECT seq FROM indexed) AND NOT EXISTS (SELECT 1 FROM search_docsize WHERE id = seq) LIMIT ?",
+    )
+    return [f"entry {seq} is in the full-text index and has no text" for seq in left[:SHOWN]] + [
+        f"entry {seq} is missing from the full-text index" for seq in missing
     ]
 
 
-async def _holdings(connection: Connection) -> list[str]:
-    missing = await connection.execute(_HOLDINGS_MISSING, (SHOWN,))
-    left = await connection.execute(_HOLDINGS_LEFT, (SHOWN,))
-    loose = await connection.execute(_HOLDINGS_LOOSE, (SHOWN,))
+async def _holdings(views: Views) -> list[str]:
+    missing = await _in_spans(
+        views,
+        "SELECT l.seq FROM log AS l, json_each(l.extra, '$.attachments') AS a"
+        " WHERE l.seq > ? AND l.seq <= ? AND l.kind = 1 AND l.extra IS NOT NULL"
+        " AND NOT EXISTS (SELECT 1 FROM holding AS h"
+        " WHERE h.chat = l.chat AND h.message_id = l.message_id AND h.file = a.value->>'$.id') LIMIT ?",
+    )
+    left: list[str] = []
+    place = (-1, 0, "")
+    while rows := await views.execute(
+        "SELECT h.chat, h.message_id, h.file, EXISTS (SELECT 1 FROM log AS l, json_each(l.extra, '$.attachments') AS a"
+        " WHERE l.kind <= 3 AND l.kind = 1 AND l.chat = h.chat AND l.message_id = h.message_id AND l.extra IS NOT NULL"
+        " AND a.value->>'$.id' = h.file) FROM holding AS h WHERE (h.chat, h.message_id, h.file) > (?, ?, ?)"
+        " ORDER BY h.chat, h.message_id, h.file LIMIT ?",
+        (*place, ROWS // 10),
+    ):
+        left += [file for *_, file, held in rows if not held]
+        place = rows[-1][:3]
+    loose: list[str] = []
+    last = ""
+    while rows := await views.execute(
+        "SELECT id, (loose = 0) <> EXISTS (SELECT 1 FROM holding WHERE file = id) FROM file WHERE id > ?"
+        " ORDER BY id LIMIT ?",
+        (last, ROWS // 10),
+    ):
+        loose += [file for file, wrong in rows if wrong]
+        last = rows[-1][0]
     return [
-        *(f"entry {seq} has a file that is not known to be held" for (seq,) in missing),
-        *(f"file {file} is known to be held by a message that does not" for (file,) in left),
-        *(f"file {file} is held by none and may not go, or the other way round" for (file,) in loose),
+        *(f"entry {seq} has a file that is not known to be held" for seq in missing),
+        *(f"file {file} is known to be held by a message that does not" for file in left[:SHOWN]),
+        *(f"file {file} is held by none and may not go, or the other way round" for file in loose[:SHOWN]),
     ]
 
 

@@ -50,10 +50,6 @@ _COVERED_BY = Statement(
     " AND message_id <= ? AND actor <> ? AND NOT deleted GROUP BY actor ORDER BY 2 DESC",
     sorts="a row of each author, and each message is covered by a member's marks once",
 )
-_PRUNABLE = Statement(
-    "SELECT chat, message_id, actor, kind = 1 AND NOT deleted FROM log NOT INDEXED"
-    " WHERE seq > ? AND seq <= ? AND kind <= 3 ORDER BY seq"
-)
 _LAST_OF_OTHERS = Statement(
     "SELECT message_id, client_id FROM log WHERE kind <= 3 AND kind = 1 AND chat = ? AND message_id <= ?"
     " AND actor <> ? AND NOT deleted ORDER BY message_id DESC LIMIT 1"
@@ -78,7 +74,6 @@ _FILED = Statement("SELECT slice, seq FROM filed")
 _UNFILED = Statement(
     "SELECT client_key, seq FROM log WHERE seq > ? AND client_key IS NOT NULL ORDER BY seq",
 )
-_BASE = Statement("SELECT value FROM base")
 # Else timestamps never go backwards along the log, so the first that is not older ends the search.
 _FIRST_NOT_OLDER = Statement(
     "SELECT coalesce((SELECT seq FROM log WHERE at BETWEEN ? AND ? ORDER BY seq LIMIT 1) - 1,"
@@ -86,16 +81,6 @@ _FIRST_NOT_OLDER = Statement(
     whole="it walks along what is older, which then goes",
 )
 _LAST_OLDER = Statement("SELECT coalesce((SELECT seq FROM log WHERE seq <= ? AND at < ? ORDER BY seq DESC LIMIT 1), 0)")
-_FIRST_PRUNABLE = Statement(
-    """
-    WITH RECURSIVE said (chat) AS (
-        SELECT min(chat) FROM log WHERE kind <= 5
-        UNION ALL
-        SELECT (SELECT min(chat) FROM log WHERE kind <= 5 AND chat > said.chat) FROM said WHERE chat IS NOT NULL
-    )
-    SELECT coalesce(min((SELECT min(seq) FROM log WHERE kind <= 5 AND chat = said.chat)), 0) FROM said
-""",
-)
 _PAGES = Statement("PRAGMA page_count")
 _FREE_PAGES = Statement("PRAGMA freelist_count")
 _PAGE_SIZE = Statement("PRAGMA page_size")
@@ -176,15 +161,24 @@ async def _covered_by(connection: Connection, fact: CoveredBy) -> tuple[Covered,
     return tuple(Covered(*row) for row in rows)
 
 
-async def _prunable(connection: Connection, fact: Prunable) -> dict[int, tuple[int, dict[int, list[int]]]]:
-    rows = await connection.execute(_PRUNABLE, (fact.after, fact.seq))
-    last: dict[int, int] = {}
-    messages: dict[int, dict[int, list[int]]] = {}
-    for chat, message_id, author, counts in rows:
-        last[chat] = message_id
-        if counts:
-            messages.setdefault(chat, {}).setdefault(author, []).append(message_id)
-    return {chat: (message_id, messages.get(chat, {})) for chat, message_id in last.items()}
+async def _prunable(connection: Connection, fact: Prunable) -> dict[int, dict[int, list[int]]]:
+    rows = await connection.execute(
+        "SELECT l.chat, l.message_id, l.actor FROM json_each(?) AS w CROSS JOIN log AS l ON l.kind <= 3"
+        " AND l.chat = w.value->>0 AND l.message_id > w.value->>1 AND l.message_id <= w.value->>2"
+        " WHERE l.kind = 1 AND NOT l.deleted ORDER BY w.key, l.message_id",
+        (as_json(fact.chats),),
+    )
+    messages: dict[int, dict[int, list[int]]] = {chat: {} for chat, _, _ in fact.chats}
+    for chat, message_id, author in rows:
+        messages[chat].setdefault(author, []).append(message_id)
+    return messages
+
+
+async def last_messages(connection: Connection, after: int, upto: int) -> list[tuple[int, int]]:
+    """Find of each chat the last message id among these entries: chat keys and message ids."""
+    return await connection.execute(
+        "SELECT chat, max(message_id) FROM log WHERE seq > ? AND seq <= ? AND kind <= 3 GROUP BY chat", (after, upto)
+    )
 
 
 async def _first_mark(connection: Connection, fact: FirstMark) -> Marked | None:
@@ -257,20 +251,48 @@ class Base(msgspec.Struct, rename="camel"):
     seq: int
     at: int
     pruned: int
+    round: int = 0
+    """Which parts it consists of; 0 where all rows are here."""
+    users: list[tuple[int, str]] = []
+    devices: list[tuple[int, str]] = []
+    invites: list[tuple[str, str]] | None = None
+    chats: list[tuple[int, str]] = []
+    members: list[tuple[int, int, str]] = []
+
+
+class _BasePart(msgspec.Struct):
     users: list[tuple[int, str]]
     devices: list[tuple[int, str]]
-    invites: list[tuple[str, str]]
+    invites: list[tuple[str, str]] | None
     chats: list[tuple[int, str]]
     members: list[tuple[int, int, str]]
 
 
 async def base(connection: Connection) -> Snapshot | None:
     """Read where the log's history begins; None where it begins with its first entry."""
-    rows = await connection.execute(_BASE)
+    # One statement, and so one view: a base that takes its place meanwhile removes these parts.
+    rows = await connection.execute(
+        "SELECT base.value, base_part.value FROM base LEFT JOIN base_part ON base_part.round = base.value->>'$.round'"
+        " ORDER BY base_part.number"
+    )
     if not rows:
         return None
     kept = msgspec.json.decode(rows[0][0], type=Base)
-    return Snapshot(kept.seq, kept.at, kept.pruned, kept.users, kept.devices, kept.invites, kept.chats, kept.members)
+    invites = kept.invites or []
+    for _, value in rows if kept.round else ():
+        part = msgspec.json.decode(value, type=_BasePart)
+        kept.users += part.users
+        kept.devices += part.devices
+        kept.chats += part.chats
+        kept.members += part.members
+        invites = part.invites or invites
+    return Snapshot(kept.seq, kept.at, kept.pruned, kept.users, kept.devices, invites, kept.chats, kept.members)
+
+
+async def base_round(connection: Connection) -> tuple[int, int] | None:
+    """Tell which base holds: its round and its `seq`; None where there is none."""
+    rows = await connection.execute("SELECT coalesce(value->>'$.round', 0), value->>'$.seq' FROM base")
+    return (rows[0][0], rows[0][1]) if rows else None
 
 
 async def last_before(connection: Connection, at: int, now: int) -> int:
@@ -286,9 +308,11 @@ async def last_before(connection: Connection, at: int, now: int) -> int:
     return seq  # type: ignore[no-any-return]
 
 
-async def first_prunable(connection: Connection) -> int:
-    """Find the oldest entry that retention may remove; 0 for none."""
-    ((seq,),) = await connection.execute(_FIRST_PRUNABLE)
+async def first_prunable(connection: Connection, after: int) -> int:
+    """Find the oldest entry after one that retention may remove; 0 for none."""
+    ((seq,),) = await connection.execute(
+        "SELECT coalesce((SELECT seq FROM log WHERE seq > ? AND kind <= 5 ORDER BY seq LIMIT 1), 0)", (after,)
+    )
     return seq  # type: ignore[no-any-return]
 
 

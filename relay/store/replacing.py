@@ -5,6 +5,7 @@ ever finished, by this process or by the next that looks. What was in place goes
 is never used again. Touches one directory; whoever calls holds a lock on it.
 """
 
+import errno
 import os
 import shutil
 from collections.abc import Mapping
@@ -41,6 +42,11 @@ STORE = Plan(
 """The store with the uploaded files. The store comes last: where it is, everything is."""
 
 
+def in_the_way(directory: Path, plan: Plan) -> Path | None:
+    """Name what is in place and cannot be moved, since a disk is mounted there; None where nothing is."""
+    return next((path for item in plan.items if os.path.ismount(path := directory / item)), None)
+
+
 def commit(directory: Path, new: Path, plan: Plan) -> Path | None:
     """Put what is new in place of what is there.
 
@@ -55,7 +61,12 @@ def commit(directory: Path, new: Path, plan: Plan) -> Path | None:
     Raises:
         OSError: the disk fails. What was in place is still there, or `finish` goes on.
     """
-    (new / OLD).mkdir(mode=0o750)
+    mounted = in_the_way(directory, plan)
+    if mounted is not None:
+        # Once it is committed there is no way back.
+        raise OSError(errno.EBUSY, "a disk is mounted there", str(mounted))
+    # It is there where one was killed that was to bring back what this folder keeps.
+    (new / OLD).mkdir(mode=0o750, exist_ok=True)
     # Whoever goes on after a crash may be the service, which is not root.
     hand_over(directory)
     sync_tree(new)

@@ -12,7 +12,7 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 NAME = "relay.reserve"
-SHARE = 8
+SHARE = 4
 """Of a small disk no more than one of so many parts is set aside."""
 LITTLE = 512 * 1_024
 """Bytes that a start and a stop need: with less left, or less than the reserve's size, a disk counts as full."""
@@ -51,6 +51,11 @@ class Reserve:
             return 0
         disk = os.statvfs(self._data)
         return min(self._most, disk.f_blocks * disk.f_frsize // SHARE)
+
+    def store_may_have(self, size: int) -> bool:
+        """Whether the disk has room for a store of so many bytes."""
+        disk = os.statvfs(self._data)
+        return size - (self._data / "relay.db").stat().st_size <= disk.f_bavail * disk.f_frsize
 
     @property
     def disk_is_full(self) -> bool:

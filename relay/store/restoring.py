@@ -17,6 +17,7 @@ from relay.store.backup import FILES, STORE, End, end, read
 from relay.store.contents import DIGEST
 from relay.store.database import NewerStore, NotAStore
 from relay.store.faults import is_damaged
+from relay.store.lock import patience
 from relay.store.opening import opened
 
 PIECE = 1 << 20
@@ -86,7 +87,7 @@ def unpacked(backup: Path, data: Path) -> Iterator[Prepared]:
         OSError: the backup cannot be read, or the data directory not written.
     """
     directory.make(data)
-    with opened(data), scratch.folder(data, "restore") as here:
+    with opened(data, wait=patience(data)), scratch.folder(data, "restore") as here:
         with backup.open("rb") as archive:
             broken = _unpack_all(archive, backup, here)
         if not (here / STORE).is_file():
@@ -103,7 +104,7 @@ def put_aside(data: Path) -> Iterator[Prepared]:
         CannotRestore: there is none, or it cannot be read.
         OSError: the data directory cannot be written.
     """
-    with opened(data):
+    with opened(data, wait=patience(data)):
         kept = replacing.kept(data, replacing.STORE)
         if not kept:
             raise CannotRestore(f"no restore has put anything aside in {data}")
@@ -113,6 +114,9 @@ def put_aside(data: Path) -> Iterator[Prepared]:
 
 
 def _prepared(data: Path, folder: Path, name: str, broken: set[str]) -> Prepared:
+    mounted = replacing.in_the_way(data, replacing.STORE)
+    if mounted is not None:
+        raise CannotRestore(f"{mounted} is a disk of its own and cannot be put aside: unmount it first")
     wanted = _wanted(folder / STORE, name)
     present = data / STORE
     found = _found(present) if present.exists() else None

@@ -181,6 +181,16 @@ MIGRATIONS: tuple[str, ...] = (
     INSERT INTO writer (one, version) VALUES (1, '');
     """,
     """
+    -- The base in parts, so that no commit has to write all of it. `base` says which round's parts it consists of;
+    -- where it says none it holds all rows itself, as an older relay wrote it.
+    CREATE TABLE base_part (number INTEGER PRIMARY KEY, round INTEGER NOT NULL, value TEXT NOT NULL) STRICT;
+    CREATE INDEX base_part_round ON base_part (round);
+    -- The relay merges the segments of the full-text index itself, a few pages at a time. Left to itself FTS5 does it
+    -- inside the commit that fills a level, however long that takes.
+    INSERT INTO search (search, rank) VALUES ('automerge', 0);
+    INSERT INTO search (search, rank) VALUES ('crisismerge', 1999);
+    """,
+    """
     -- What of a chat follows an entry: a replay reads just that, however much was said elsewhere meanwhile.
     CREATE INDEX log_chat ON log (chat) WHERE kind <= 5;
     -- What changed chats, users and devices: little beside what was said.

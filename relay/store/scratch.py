@@ -17,6 +17,8 @@ PREFIX = ".relay-"
 """What the name of everything begins with that is not in place yet."""
 NAME = re.compile(r"\.relay-(?:backup|export|first|restore|tls|upgrade|write)-[0-9a-z_]{8}")
 """Those that are swept: backups lie in folders of people's own, where nothing else may go."""
+MANY = 100
+"""Files from which on it is quicker to bring everything to disk first."""
 
 
 def sync(path: Path) -> None:
@@ -38,12 +40,12 @@ def sync_tree(folder: Path) -> None:
     Raises:
         OSError: the disk fails.
     """
-    # One sweep of the kernel's first: thousands of small files then cost no sync each. It tells of no error.
-    os.sync()
-    for at, _, files in os.walk(folder):
-        for name in files:
-            sync(Path(at, name))
-        sync(Path(at))
+    paths = [path for at, _, files in os.walk(folder) for path in (*(Path(at, name) for name in files), Path(at))]
+    if len(paths) > MANY:
+        # All at once by the kernel, which tells of no error: each of thousands of small files then has little to do.
+        os.sync()
+    for path in paths:
+        sync(path)
 
 
 def place(part: Path, target: Path) -> None:
@@ -126,11 +128,9 @@ def leftovers(directory: Path) -> list[Path]:
 
 
 def _is_left(path: Path) -> bool:
-    """Whether it is a folder that no process has locked, or one that may not be looked at."""
+    """Whether it is a folder that no process has locked, as far as one may look."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except PermissionError:
-        return True
     except OSError:
         return False
     try:

@@ -1,6 +1,6 @@
-"""The SQL of the relay: a type for it, and a list of all of it, so that a test reads the plan of each statement.
+"""SQL that says why it may read a whole table or sort, and SQL that is put together from parts.
 
-A statement is made once, when its module is imported. `Connection.execute` takes nothing else.
+The plan of each is tested, as that of every other SQL text in the source: see tests/statement_plans.py.
 """
 
 from typing import Self

@@ -47,7 +47,7 @@ def prepare(
     return _plain_statement(size), [*chain.from_iterable(rows), *_NOTHING * (size - len(rows))]
 
 
-async def forget(connection: Connection, statement: Statement) -> None:
+async def forget(connection: Connection, statement: str) -> None:
     """Run a statement that leaves out what is NULL with nothing else: it writes nothing, and holds no text any more.
 
     Raises:
@@ -98,7 +98,7 @@ def _with_errands(
         as_json(list(rows)),
         as_json(amendments),
         as_json([(device, *cursor) for device, cursor in errands.cursors.items()]),
-        as_json(errands.snapshot or {}),
+        "{}",
         errands.indexed,
         as_json(holdings),
         as_json(files),

@@ -4,14 +4,17 @@
     python tests/bench/endurance.py replay [--messages 100000]
     python tests/bench/endurance.py dead [--rounds 3]
     python tests/bench/endurance.py soak [--minutes 10]
-    python tests/bench/endurance.py size [--messages 5000000] [--keep DIRECTORY]
+    python tests/bench/endurance.py size [--messages 5000000]
+    python tests/bench/endurance.py stalls [--messages 2000000] [--store DIR] [--tree ../other] [--rate 40]
 
 Each prints what it measured, on loopback, against a relay in a process of its own.
 """
 
+import argparse
+import json
 import os
+import random
 import re
-import shutil
 import signal
 import socket
 import sqlite3
@@ -19,12 +22,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 
 import msgspec
@@ -40,7 +45,12 @@ BATCH = 2_000
 TEXT = "x" * 120
 
 
-async def prepare(data: Path, *users: str, messages: int = 0) -> dict[str, str]:
+def plain(number: int) -> str:
+    """A text with a word of its own."""
+    return f"word{number:07} {TEXT}"[:120]
+
+
+async def prepare(data: Path, *users: str, messages: int = 0, text: Callable[[int], str] = plain) -> dict[str, str]:
     """Make users, and let the first say so many messages to the second."""
     tokens = {}
     async with open_relay(data) as relay:
@@ -50,12 +60,12 @@ async def prepare(data: Path, *users: str, messages: int = 0) -> dict[str, str]:
             assert isinstance(token, control.Token)
             tokens[user] = token.token
         for start in range(0, messages, BATCH):
-            await _say(relay, users[1], start, min(BATCH, messages - start))
+            await _say(relay, users[1], range(start, min(start + BATCH, messages)), text)
     return tokens
 
 
-async def _say(relay: Relay, to: str, start: int, count: int, author: int = 1) -> None:
-    done, left = trio.Event(), count
+async def _say(relay: Relay, to: str, numbers: range, text: Callable[[int], str]) -> None:
+    done, left = trio.Event(), len(numbers)
 
     def answer(_payload: object) -> None:
         nonlocal left
@@ -63,10 +73,9 @@ async def _say(relay: Relay, to: str, start: int, count: int, author: int = 1) -
         if not left:
             done.set()
 
-    for number in range(start, start + count):
-        text = f"word{number:07} {TEXT}"[:120]
-        request = requests.New(chat_id=to, client_message_id=str(uuid.uuid4()), message=text)
-        relay.log.append(Command(relay.clock(), author, 0, request), answer)
+    for number in numbers:
+        request = requests.New(chat_id=to, client_message_id=str(uuid.uuid4()), message=text(number))
+        relay.log.append(Command(relay.clock(), 1, 0, request), answer)
     await done.wait()
 
 
@@ -78,7 +87,7 @@ def served(data: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
         yield process
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(60)
+        process.wait(30)
 
 
 def start(data: Path, port: int) -> subprocess.Popen[bytes]:
@@ -246,130 +255,43 @@ ASKED = 30
 """How often each question is asked of a store, for its median."""
 
 
-SMALL_CHATS = 11
-"""Chats of somebody who has little to do with what fills the file; in each some messages wait for them."""
-SAID = 3
-"""Messages in each."""
-FIRST_LOGINS = 5
-
-
-def size(messages: int, keep: Path | None) -> None:
-    """What a user waits for, and what it costs the relay, with ten thousand messages in the file and with so many."""
-    found = {number: _waits(number, keep) for number in (10_000, messages)}
+def size(messages: int) -> None:
+    """What a user waits for, with ten thousand messages in the file and with so many."""
+    found = {number: _waits(number) for number in (10_000, messages)}
     few, many = found.values()
-    print(f"{'ms waited, ms of CPU':28}{10_000:>18,}{messages:>18,}  ratio of waits, of CPU")
+    print(f"{'':24}{10_000:>12,}{messages:>12,}  ratio")
     for what in few:
-        (wait, cpu), (longer, more) = few[what], many[what]
-        print(
-            f"{what:28}{wait:>10,.2f}{cpu:>8,.2f}{longer:>10,.2f}{more:>8,.2f}"
-            f"  {longer / wait:.2f} {more / max(cpu, 0.01):.2f}"
-        )
+        print(f"{what:24}{few[what]:>12,.2f}{many[what]:>12,.2f}  {many[what] / few[what]:.2f}")
 
 
-async def _fill(data: Path, messages: int) -> dict[str, str]:
-    """A dialog of a and b that fills the file; before it some chats of c with others, in which all is unread."""
-    others = [f"u{number}" for number in range(SMALL_CHATS)]
-    tokens = await prepare(data, "a", "b", "c", *others)
-    async with open_relay(data) as relay:
-        for number in range(FIRST_LOGINS):
-            token = await relay.admin.handle("device.add", control.AddDevice(user_id="c"))
-            assert isinstance(token, control.Token)
-            tokens[f"c{number}"] = token.token
-        for other in others:
-            await _say(relay, "c", 0, SAID, author=relay.state.user_keys[other])
-        for start in range(0, messages, BATCH):
-            await _say(relay, "b", start, min(BATCH, messages - start))
-    return tokens
-
-
-@contextmanager
-def _filled(messages: int, keep: Path | None) -> Iterator[tuple[Path, dict[str, str]]]:
-    """A store with so many messages, and tokens; kept where it is asked for, and made once then."""
+def _waits(messages: int) -> dict[str, float]:
+    """Milliseconds that each question takes, and what a hundred sends take, each answered."""
     with tempfile.TemporaryDirectory() as scratch:
-        data = Path(scratch) if keep is None else keep / str(messages)
-        known = data / "tokens.json"
-        if not known.exists():
-            data.mkdir(parents=True, exist_ok=True)
-            tokens = trio.run(_fill, data, messages)
-            with served(data, free_port()):
-                _wait_for_the_index(data)
-            known.write_bytes(msgspec.json.encode(tokens))
-        # What is measured reads and marks, so that a kept store is copied.
-        with tempfile.TemporaryDirectory(dir=keep) as copy:
-            shutil.copytree(data, copy, dirs_exist_ok=True)
-            yield Path(copy), msgspec.json.decode(known.read_bytes(), type=dict[str, str])
-
-
-class _Meter:
-    """How long something takes, and how much of the relay's time."""
-
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
-
-    def of(self, times: int, run: Callable[[], object]) -> tuple[float, float]:
-        """The median wait and the mean CPU, in milliseconds."""
-        waits, before = [], self._cpu()
-        for _ in range(times):
-            began = time.perf_counter()
-            run()
-            waits.append(1_000 * (time.perf_counter() - began))
-        return statistics.median(waits), (self._cpu() - before) / times
-
-    def _cpu(self) -> float:
-        tasks = Path(f"/proc/{self._pid}/task").iterdir()
-        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e6
-
-
-def _waits(messages: int, keep: Path | None) -> dict[str, tuple[float, float]]:
-    """Milliseconds that each question takes: waited, and of the relay's CPU."""
-    with _filled(messages, keep) as (data, tokens):
-        port = free_port()
-        # Just started, the relay remembers no chat's latest messages.
-        with served(data, port) as process:
-            meter = _Meter(process.pid)
-            found: dict[str, tuple[float, float]] = {}
+        data, port = Path(scratch), free_port()
+        tokens = trio.run(partial(prepare, data, "a", "b", messages=messages))
+        with served(data, port):
+            _wait_for_the_index(data)
             seq = _ask_file(data, "SELECT max(seq) FROM log")
-            asker, small = join(port, tokens["a"], after=2**60), join(port, tokens["c"], after=2**60)
-
-            def ask(what: str, connection: socket.socket, name: str, payload: Wire) -> None:
-                found[what] = meter.of(ASKED, lambda: _asked(connection, name, payload))
-
-            ask("chats", small, "chats", requests.Nothing())
-            ask("chat", small, "chat", requests.OneChat(chat_id="u1"))
-            ask("messages of a small chat", small, "messages", requests.Messages(chat_id="u1", count=50))
-            ask("latest page of a large one", asker, "messages", requests.Messages(chat_id="b", count=50))
+            asker = join(port, tokens["a"], after=2**60)
             middle = messages // 2
-            ask("a page far back", asker, "messages", requests.Messages(chat_id="b", start_id=middle, count=50))
-            ask("search, a rare word", asker, "search", requests.Search(query=f"word{middle:07}"))
-            ask("search, a phrase", asker, "search", requests.Search(query=f"{middle:07} xxxxxx"))
-            ask("search, in every text", asker, "search", requests.Search(query="xxxxxx"))
-            ask("search, in nobody's", asker, "search", requests.Search(query="wordwordword"))
-            logins = iter(range(FIRST_LOGINS))
-            found["first login"] = meter.of(
-                FIRST_LOGINS, lambda: join(port, tokens[f"c{next(logins)}"], after=None).close()
-            )
-            found["replay of an old cursor"] = meter.of(5, lambda: _replayed(port, tokens["c"]))
-            found["20 quick reconnects, chats"] = meter.of(3, lambda: _reconnected(port, tokens["c"], asker))
-            chats = iter(range(SMALL_CHATS))
-            found["read, the first of a chat"] = meter.of(
-                SMALL_CHATS, lambda: _asked(small, "read", requests.Mark(chat_id=f"u{next(chats)}"))
-            )
-            found["replay of 2,000"] = meter.of(5, lambda: _taken(join(port, tokens["b"], after=seq - 2_000), seq))
-            found["a hundred sends"] = meter.of(5, lambda: _throughput(port, asker, "b", 100))
-            return found
-
-
-def _replayed(port: int, token: str) -> None:
-    """All that was ever said to somebody to whom little was said."""
-    with join(port, token, after=0) as reader:
-        count(reader, b'"eventType":"new"', SMALL_CHATS * SAID)
-
-
-def _reconnected(port: int, token: str, other: socket.socket) -> None:
-    """A phone at the edge of the Wi-Fi; meanwhile somebody else wants their chats."""
-    for _ in range(20):
-        join(port, token, after=0).close()
-    _asked(other, "chats", requests.Nothing())
+            waits = {
+                "chat list": _median(asker, "chats", requests.Nothing()),
+                "latest page": _median(asker, "messages", requests.Messages(chat_id="b", count=50)),
+                "a page far back": _median(
+                    asker, "messages", requests.Messages(chat_id="b", start_id=middle, count=50)
+                ),
+                "search, a rare word": _median(asker, "search", requests.Search(query=f"word{middle:07}")),
+                "search, in every text": _median(asker, "search", requests.Search(query="xxxxxx")),
+            }
+            replays = []
+            for _ in range(5):
+                reader = join(port, tokens["b"], after=seq - 2_000)
+                replays.append(1_000 * _taken(reader, seq))
+                reader.close()
+            waits["replay of 2,000"] = statistics.median(replays)
+            sends = [100_000 / _throughput(port, asker, "b", 2_000) for _ in range(5)]
+            waits["a hundred sends"] = statistics.median(sends)
+            return waits
 
 
 def _taken(reader: socket.socket, last: int) -> float:
@@ -394,30 +316,167 @@ def _wait_for_the_index(data: Path) -> None:
         time.sleep(0.5)
 
 
-def _asked(asker: socket.socket, name: str, payload: Wire) -> None:
-    """Ask, and take the whole answer."""
+def _median(asker: socket.socket, name: str, payload: Wire) -> float:
     request = frame(codec.encode(Request(id="1", payload_type=name, payload=msgspec.Raw(codec.encode(payload)))))
-    asker.sendall(request)
-    data = b""
+    waits = []
+    for _ in range(ASKED):
+        asker.sendall(request)
+        waits.append(1_000 * count(asker, b'"type":"response"', 1))
+        # The rest of an answer that came in pieces is not the next one's.
+        asker.settimeout(0.05)
+        with suppress(TimeoutError):
+            while asker.recv(262_144):
+                pass
+        asker.settimeout(None)
+    return statistics.median(waits)
+
+
+WORDS = 20_000
+"""Different words of the texts: trigrams are as common as in a language."""
+CALM = 20.0
+"""Seconds that a case without a command of its own lasts; others as long as their command, at most `MOST`."""
+MOST = 180.0
+
+
+def _words() -> Callable[[int], str]:
+    chance = random.Random(17)
+    letters = "eeeeeeeeeeeennnnnnnnniiiiiiissssssrrrrrrraaaaaattttttdddddhhhhhuuullllcccgggmmooobbwwffkkzzpvjyxq"
+    words = ["".join(chance.choices(letters, k=chance.randint(2, 9))) for _ in range(WORDS)]
+    weights = list(accumulate(1 / (number + 3) for number in range(WORDS)))
+    return lambda _number: " ".join(chance.choices(words, cum_weights=weights, k=18))[:120]
+
+
+class Sender(threading.Thread):
+    """Sends at a set rate, whatever comes back, and notes how long each answer took from when its send was due."""
+
+    def __init__(self, port: int, token: str, chat: str, rate: float) -> None:
+        super().__init__(daemon=True)
+        self.waits: list[float] = []
+        self._connection = join(port, token, after=2**60)
+        self._chat = chat
+        self._rate = rate
+        self._due: deque[float] = deque()
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        """Send, until told to stop."""
+        reader = threading.Thread(target=self._read, daemon=True)
+        reader.start()
+        began, sent = time.perf_counter(), 0
+        while not self._over.is_set():
+            due = began + sent / self._rate
+            time.sleep(max(0.0, due - time.perf_counter()))
+            self._due.append(due)
+            self._connection.sendall(say(self._chat))
+            sent += 1
+        reader.join(30)
+
+    def _read(self) -> None:
+        rest = b""
+        while not (self._over.is_set() and not self._due):
+            data = rest + self._connection.recv(262_144)
+            now = time.perf_counter()
+            for _ in range(data.count(b'"type":"response"')):
+                self.waits.append(1_000 * (now - self._due.popleft()))
+            end = data.rfind(b'"type":"response"')
+            rest = data[max(end + 17, len(data) - 16) :] if end >= 0 else data[-16:]
+            self._connection.sendall(frame(b"ping"))
+
+    def stop(self) -> None:
+        """Stop, and wait for what is under way."""
+        self._over.set()
+        self.join(40)
+
+
+def _relay(tree: Path, *arguments: str) -> list[str]:
+    script = f"import runpy, sys; sys.path.insert(0, {str(tree)!r}); runpy.run_module('relay', run_name='__main__')"
+    return [sys.executable, "-c", script, *arguments]
+
+
+def stalls(messages: int, store: str, tree: str, rate: float, only: str) -> None:
+    """What sends wait for while check, backup, export, prune and the building of the index go on."""
+    with tempfile.TemporaryDirectory() as scratch:
+        data = Path(store) if store else Path(scratch, "data")
+        where = Path(tree or Path(__file__).resolve().parents[2]).resolve()
+        if not (data / "relay.db").exists():
+            data.mkdir(parents=True, exist_ok=True)
+            tokens = trio.run(partial(prepare, data, "a", "b", messages=messages, text=_words()))
+            (data / "tokens.json").write_text(json.dumps(tokens))
+        tokens = json.loads((data / "tokens.json").read_text())
+        size = int((data / "relay.db").stat().st_size)
+        cases: dict[str, tuple[str, ...]] = {
+            "index being built": (),
+            "quiet": (),
+            "check": ("check",),
+            "backup": ("backup", f"{scratch}/backup.tar"),
+            "export": ("export", f"{scratch}/export.jsonl"),
+            "prune": ("prune", "--yes", "--max-bytes", str(size // 10 * 9)),
+        }
+        print(f"{'':20}{'sends':>7}{'p50':>8}{'p99':>8}{'max':>8}{'s':>7}{'WAL MB':>8}{'RSS MB':>8}  longest, cause")
+        for what, command in cases.items():
+            if only and what not in only.split(","):
+                continue
+            if what == "quiet":
+                _index(where, data)
+            _case(where, data, tokens["a"], what, command, rate)
+
+
+def _serve(tree: Path, data: Path, port: int) -> subprocess.Popen[bytes]:
+    command = _relay(tree, "serve", "--data", str(data), "--listen", f"127.0.0.1:{port}")
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     while True:
-        data += asker.recv(262_144)
-        if b'"type":"response"' in data and (data[-1:] == b"}" and _whole(data)):
-            return
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            assert process.poll() is None, "the relay did not start"
+            time.sleep(0.05)
+        else:
+            return process
 
 
-def _whole(data: bytes) -> bool:
-    """Whether the last frame of what came has come to its end."""
-    start = 0
-    while start < len(data):
-        if len(data) < start + 10 and len(data) < start + 2:
-            return False
-        length, header = data[start + 1], 2
-        if length == 126:
-            length, header = int.from_bytes(data[start + 2 : start + 4], "big"), 4
-        elif length == 127:
-            length, header = int.from_bytes(data[start + 2 : start + 10], "big"), 10
-        start += header + length
-    return start == len(data)
+def _index(tree: Path, data: Path) -> None:
+    process = _serve(tree, data, free_port())
+    _wait_for_the_index(data)
+    process.terminate()
+    process.wait()
+
+
+def _case(tree: Path, data: Path, token: str, what: str, command: tuple[str, ...], rate: float) -> None:
+    port = free_port()
+    process = _serve(tree, data, port)
+    try:
+        time.sleep(3)
+        sender = Sender(port, token, "b", rate)
+        sender.start()
+        began, wal, memory = time.perf_counter(), 0, 0.0
+        asked = None
+        if command:
+            asked = subprocess.Popen(_relay(tree, *command, "--data", str(data)), stdout=subprocess.DEVNULL)
+        while asked.poll() is None if asked else time.perf_counter() - began < CALM:
+            if time.perf_counter() - began > MOST and asked:
+                asked.kill()
+            with suppress(OSError):
+                wal = max(wal, (data / "relay.db-wal").stat().st_size)
+            memory = max(memory, resident(process.pid))
+            time.sleep(0.05)
+        seconds = time.perf_counter() - began
+        sender.stop()
+        status = subprocess.run(
+            _relay(tree, "status", "--json", "--data", str(data)), capture_output=True, check=True, timeout=60
+        )
+        longest = json.loads(status.stdout).get("longestWait") or {}
+        waits = sorted(sender.waits)
+        p50, p99 = (waits[int(len(waits) * share)] for share in (0.5, 0.99))
+        why = f"{longest['ms']:.0f}, {longest['cause']}" if longest else ""
+        ended = "" if asked is None or not asked.returncode else f" (exit {asked.returncode})"
+        print(
+            f"{what:20}{len(waits):>7}{p50:>8.1f}{p99:>8.1f}{waits[-1]:>8.1f}{seconds:>7.1f}{wal / 1e6:>8.1f}"
+            f"{memory:>8.1f}  {why}{ended}",
+            flush=True,
+        )
+    finally:
+        process.terminate()
+        process.wait(60)
 
 
 def resident(pid: int) -> float:
@@ -427,22 +486,26 @@ def resident(pid: int) -> float:
 
 def main() -> None:
     """Run what is asked for."""
-    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
 
-    def command(name: str, run: Callable[..., None], option: str, kind: type, default: float) -> ArgumentParser:
+    def command(name: str, run: Callable[..., None], option: str, kind: type, default: float) -> None:
         one = commands.add_parser(name, help=run.__doc__)
         one.add_argument(f"--{option}", type=kind, default=default)
         one.set_defaults(run=lambda chosen: run(getattr(chosen, option)))
-        return one
 
     command("restart", restart, "messages", int, 1_000_000)
     command("replay", replay, "messages", int, 100_000)
     command("dead", dead, "rounds", int, 3)
     command("soak", soak, "minutes", float, 10)
-    sized = command("size", size, "messages", int, 5_000_000)
-    sized.add_argument("--keep", type=Path, help="where the stores stay, so that the next run need not make them")
-    sized.set_defaults(run=lambda chosen: size(chosen.messages, chosen.keep))
+    command("size", size, "messages", int, 5_000_000)
+    one = commands.add_parser("stalls", help=stalls.__doc__)
+    one.add_argument("--messages", type=int, default=2_000_000)
+    one.add_argument("--store", default="", help="a data directory; made there if there is none")
+    one.add_argument("--tree", default="", help="the source tree whose relay is measured")
+    one.add_argument("--rate", type=float, default=40.0, help="sends a second")
+    one.add_argument("--only", default="", help="these cases, with commas between them")
+    one.set_defaults(run=lambda chosen: stalls(chosen.messages, chosen.store, chosen.tree, chosen.rate, chosen.only))
     chosen = parser.parse_args()
     chosen.run(chosen)
 

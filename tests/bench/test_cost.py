@@ -39,6 +39,7 @@ class Counting:
     """A transport in memory that counts what goes through it."""
 
     peer = "memory"
+    broken = False
 
     def __init__(self) -> None:
         self._send, self._receive = trio.open_memory_channel[bytes](100)
@@ -62,6 +63,9 @@ class Counting:
 
     async def send_some(self, data: bytes) -> int:
         return self.send_now(data)
+
+    def widen(self) -> None:
+        return
 
     def end(self) -> None:
         return

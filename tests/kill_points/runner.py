@@ -21,7 +21,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import power
-from scenarios import SCENARIOS, Scenario
+from scenario import ENVIRONMENT, Scenario
+from scenarios import SCENARIOS
 
 from relay.cli import app
 
@@ -161,6 +162,7 @@ def main() -> None:
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--keep", type=Path, help="leave what the first failure was seen on here")
     chosen = options.parse_args()
+    os.environ.update(ENVIRONMENT)
     # What a command needs is loaded once, and not in every fork.
     app.build()
     memory = Path("/dev/shm")

@@ -4,161 +4,33 @@ Each has a directory to itself. `prepare` fills it, `run` is what is killed, `ho
 was started on it, and says whether the run had taken effect.
 """
 
-import hashlib
 import shutil
 import sqlite3
 import tarfile
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import trio
-from disk import answers, command, new, people, say
+from disk import answers, command, new
+from scenario import ALL, EARLY, SETTINGS, Scenario, Used, contents, faults, fill, nothing, said, upload, use
 
-from relay.core.check import check
 from relay.core.relay import Relay, open_relay
 from relay.net.authority import AUTHORITY, AUTHORITY_KEY, Authority
 from relay.net.tls import Certificates
 from relay.protocol import control, requests
 from relay.settings import Tls
-from relay.store import backup as backups
 from relay.store import database, errands, replacing, schema, upgrade
 from tests.command_line import done
 
 NAMES = ["chat.office.lan", "127.0.0.1"]
 
 
-def use(data: Path, work: Callable[[Relay], Awaitable[Any]]) -> Any:
-    """Open a data directory as a relay does, and do something."""
-
-    async def main() -> Any:
-        async with open_relay(data) as relay:
-            await relay.files._remove_unfinished()
-            await relay.files._sweep()
-            return await work(relay)
-
-    return trio.run(main)
-
-
-async def upload(relay: Relay, user: str, name: str, content: bytes) -> Any:
-    """Upload a file and send it to oneself."""
-    pieces = [content]
-
-    async def piece() -> bytes:
-        return pieces.pop() if pieces else b""
-
-    key = relay.state.user_keys[user]
-    attachment = await relay.files.receive(key, 0, name, len(content), piece)
-    message = requests.New(chat_id=user, client_message_id=name, message=name, attachments=[attachment])
-    (answer,) = await answers(relay, command(relay, user, message))
-    return answer
-
-
-def said(store: Path) -> set[str]:
-    """The client ids of the messages in a store."""
-    with closing(sqlite3.connect(store)) as connection:
-        return {text for (text,) in connection.execute("SELECT client_id FROM log WHERE kind = 1 AND deleted = 0")}
-
-
-def contents(data: Path) -> dict[str, int]:
-    """The uploaded files that are where a store needs them, and what their names say."""
-    found = {}
-    for path in (data / "files").rglob("*"):
-        if path.is_file() and len(path.name) == 64 and hashlib.sha256(path.read_bytes()).hexdigest() == path.name:
-            found[path.name] = path.stat().st_size
-    return found
-
-
-def faults(data: Path) -> list[Any]:
-    """What `relay check` finds."""
-    return [finding for finding in trio.run(check, data, lambda _what: None) if finding.wrong]
-
-
-class Scenario:
-    """One command."""
-
-    again = True
-    """Whether the same command is run again afterwards."""
-
-    @property
-    def name(self) -> str:
-        return type(self).__name__.lower()
-
-    def prepare(self, place: Path) -> None:
-        (place / "data").mkdir()
-
-    def run(self, place: Path) -> None:
-        raise NotImplementedError
-
-    def hold(self, place: Path, *, complete: bool) -> None:
-        """Look at what is left; `complete` when the run was not disturbed."""
-        raise NotImplementedError
-
-    def start(self, place: Path) -> None:
-        """Start a relay on what is left."""
-        use(place / "data", _nothing)
-
-    def after(self, place: Path) -> None:
-        """Do what people do after a crash, and see that it is right."""
-        self.start(place)
-        self.proved(place, complete=False)
-        if self.again:
-            self.run(place)
-            self.start(place)
-            self.proved(place, complete=True)
-
-    def proved(self, place: Path, *, complete: bool) -> None:
-        if (place / "data" / "relay.db").exists():
-            assert faults(place / "data") == []
-        self.hold(place, complete=complete)
-        # Elsewhere the next of the same commands removes it.
-        left = [
-            path
-            for path in (place if complete else place / "data").rglob("*")
-            if path.name.startswith((".relay-", ".ca", ".relay")) or path.name.endswith((".replacing", ".part"))
-        ]
-        left += list((place / "data" / "files").glob(".*"))
-        assert not left, left
-
-
-async def _nothing(_relay: Relay) -> None:
-    pass
-
-
-async def _fill(relay: Relay) -> None:
-    await people(relay, "User1", "User2", "User3")
-    for number in range(8):
-        await say(relay, "User1", "User2", f"early-{number}", "hello " * 5)
-    await upload(relay, "User1", "early.txt", b"early " * 3_000)
-
-
-async def _go_on(relay: Relay) -> None:
-    for number in range(8):
-        await say(relay, "User2", "User1", f"later-{number}", "hello again " * 5)
-    await upload(relay, "User2", "later.txt", b"later " * 3_000)
-
-
-class Used(Scenario):
-    """A store with something in it."""
-
-    def prepare(self, place: Path) -> None:
-        super().prepare(place)
-        use(place / "data", _fill)
-        backups.back_up(place / "data", place / "backup.tar")
-        use(place / "data", _go_on)
-
-
-EARLY = {*(f"early-{number}" for number in range(8)), "early.txt"}
-ALL = EARLY | {*(f"later-{number}" for number in range(8)), "later.txt"}
-
-
 class First(Scenario):
     """The first start of all."""
 
     def run(self, place: Path) -> None:
-        use(place / "data", _nothing)
+        use(place / "data", nothing)
 
     def hold(self, place: Path, *, complete: bool) -> None:
         assert said(place / "data" / "relay.db") == set()
@@ -194,7 +66,7 @@ class RestoreNew(Used):
 
     def start(self, place: Path) -> None:
         if (place / "new").exists():
-            use(place / "new", _nothing)
+            use(place / "new", nothing)
 
     def hold(self, place: Path, *, complete: bool) -> None:
         new_one = place / "new"
@@ -216,6 +88,15 @@ class Undo(Used):
         done("restore", "--undo", "--yes", "--force", data=place / "data")
 
     again = False
+    """A second one would take back the first."""
+
+    def after(self, place: Path) -> None:
+        super().after(place)
+        if said(place / "data" / "relay.db") == EARLY:
+            self.run(place)
+            self.start(place)
+            self.proved(place, complete=True)
+            assert said(place / "data" / "relay.db") == ALL
 
     def hold(self, place: Path, *, complete: bool) -> None:
         data = place / "data"
@@ -287,8 +168,8 @@ class Import(Scenario):
     def prepare(self, place: Path) -> None:
         super().prepare(place)
 
-        async def fill(relay: Relay) -> None:
-            await _fill(relay)
+        async def talk(relay: Relay) -> None:
+            await fill(relay)
             await answers(
                 relay,
                 command(
@@ -303,7 +184,7 @@ class Import(Scenario):
             await relay.admin.handle("user.change", control.ChangeUser(id="User3", disabled=True))
 
         (place / "source").mkdir()
-        use(place / "source", fill)
+        use(place / "source", talk)
         done("export", "--files", place / "out.tar", data=place / "source")
         shutil.rmtree(place / "source")
 
@@ -335,8 +216,8 @@ class Prune(Used):
         super().prepare(place)
 
         async def main() -> None:
-            async with open_relay(place / "old", clock=lambda: 1_767_225_600_000) as relay:
-                await _fill(relay)
+            async with open_relay(place / "old", clock=lambda: 1_767_225_600_000, settings=SETTINGS) as relay:
+                await fill(relay)
 
         (place / "old").mkdir()
         trio.run(main)
@@ -393,7 +274,7 @@ class Upgrade(Used):
 
     def run(self, place: Path) -> None:
         self.newer()
-        use(place / "data", _nothing)
+        use(place / "data", nothing)
 
     def start(self, place: Path) -> None:
         self.run(place)
@@ -464,7 +345,7 @@ class TlsRenew(TlsAgain):
     """The relay's certificate is made anew."""
 
     def run(self, place: Path) -> None:
-        done("tls", "init", "--name", "other.office.lan", data=place / "data")
+        done("tls", "init", "--name", NAMES[0], data=place / "data")
 
     def hold(self, place: Path, *, complete: bool) -> None:
         super().hold(place, complete=complete)

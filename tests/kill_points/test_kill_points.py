@@ -1,8 +1,8 @@
 """Each command that replaces something is killed at its calls that change the disk, and loses nothing.
 
 The rest of the package: points.c counts the calls and ends the process, power.py takes the power away instead,
-scenarios.py says which commands and what must hold, runner.py tries. By default one call for each command and way to
-end it; all of them with `--kill-points all`.
+scenario.py and scenarios.py say which commands and what must hold, runner.py tries. By default one call for each
+command and way to end it; all of them with `--kill-points all`.
 """
 
 import json

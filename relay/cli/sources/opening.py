@@ -10,13 +10,21 @@ from relay.cli.sources.said import NotUnderstood, Source
 from relay.cli.sources.slack import Slack
 
 
-def open_source(path: Path) -> Source:
+def open_source(path: Path, *, room: int) -> Source:
     """Find out what is to be imported.
 
+    Args:
+        path: a file or a folder.
+        room: bytes that are free where it goes.
+
     Raises:
-        NotUnderstood: nothing that is known here.
+        NotUnderstood: nothing that is known here, or more than there is room for.
     """
     files = Files(path)
+    if files.unpacked > room:
+        raise NotUnderstood(
+            f"{path} unpacks to {files.unpacked:,} bytes, and {room:,} are free where the relay's data is"
+        )
     if files.has("users.json") and files.has("channels.json"):
         return Slack(files)
     bulk = files.first_with(".jsonl")

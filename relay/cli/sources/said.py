@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
+from relay.protocol.base import BLANK, UNSEEN
+
 TEXT = 65_536
 """Characters of a message (`protocol.base.Text`)."""
 
@@ -82,8 +84,10 @@ class Source(Protocol):
 
 
 def fit_name(name: str) -> str:
-    """Make of a name one that may be: in one line, and not too long. Nothing where nothing is left."""
-    return re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", name).strip()[:128]
+    """Make of a name one that may be: in one line, and not too long. Nothing where nothing is left to see."""
+    in_one_line = re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", name)
+    fitting = re.sub(f"[{UNSEEN}]", "", in_one_line).strip()[:128]
+    return fitting if re.search(f"[^{BLANK}]", fitting) else ""
 
 
 def fit_id(name: str, taken: set[str]) -> str:

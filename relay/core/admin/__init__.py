@@ -21,6 +21,7 @@ from relay.core.clock import RelayClock
 from relay.core.files import Files
 from relay.core.hub import Hub
 from relay.core.meter import Meter
+from relay.core.retention import Pruned
 from relay.core.room import FREEING, Room
 from relay.core.service import Service
 from relay.core.state import State
@@ -42,8 +43,8 @@ async def nobody(_item: object) -> None:
 class Prune(Protocol):
     """Removes old messages; see `Retention.prune`."""
 
-    async def __call__(self, *, days: int | None, max_bytes: int | None) -> int:
-        """Give how many entries were removed."""
+    async def __call__(self, *, days: int | None, max_bytes: int | None) -> Pruned:
+        """Give what was removed and what is left."""
 
 
 class Admin:
@@ -73,7 +74,7 @@ class Admin:
         people = People(state, decided, hub.presence, log.cursors, signing_in, service.lend, self.running)
         hooks = Hooks(state, decided, signing_in)
         chats = Chats(state, decided)
-        status = Status(state, log, hub.presence, meter, self.running, clock, room)
+        status = Status(state, log, hub.presence, meter, self.running, clock, room, signing_in.refusals)
         watching = Watching(state, hub, reading)
         carry = Carry(state, log, reading, clock, files)
         self._handlers: dict[str, Handler] = {
@@ -85,6 +86,7 @@ class Admin:
             "device.add": people.add_device,
             "device.list": people.list_devices,
             "device.revoke": people.revoke_device,
+            "device.revokeAll": people.revoke_devices,
             "invite": people.invite,
             "lend": people.lend,
             "chat.create": chats.make,
@@ -144,4 +146,5 @@ class Admin:
                 "how old messages are is not known, since the machine's clock is far from the log's last time:"
                 " set the clock, or say that it is right (`relay clock trust`)",
             )
-        return control.Pruned(removed=await self._prune(days=request.days, max_bytes=request.max_bytes))
+        pruned = await self._prune(days=request.days, max_bytes=request.max_bytes)
+        return control.Pruned(removed=pruned.removed, bytes=pruned.bytes, too_large=pruned.too_large)

@@ -10,7 +10,7 @@ from relay.core.admin.finding import Finding
 from relay.core.admin.status import Running
 from relay.core.asking import AsAdmin
 from relay.core.commands import ADMIN
-from relay.core.decide import DeviceChanged, UserChanged
+from relay.core.decide import DeviceChanged, DevicesRevoked, UserChanged
 from relay.core.presence import Presence
 from relay.core.sign_in import SignIn, new_token, token_hash
 from relay.core.state import Device, State, User
@@ -106,6 +106,12 @@ class People:
         assert isinstance(answer, DeviceChanged)
         return self._device_info(self._state.devices[answer.device])
 
+    async def revoke_devices(self, request: control.RevokeDevices) -> object:
+        """Let no device of a user sign in any more."""
+        answer = await self._decided(commands.RevokeDevices(request.user_id))
+        assert isinstance(answer, DevicesRevoked)
+        return control.Revoked(count=answer.number)
+
     def _device_info(self, device: Device) -> control.DeviceInfo:
         there = self._presence.subscribers.get(device.user, ())
         return control.DeviceInfo(
@@ -128,8 +134,8 @@ class People:
 
     async def set_password(self, request: control.SetPassword) -> object:
         """Let a user sign in by a password."""
-        await self._sign_in.set_password(request.id, request.password)
-        return control.Empty()
+        count = await self._sign_in.set_password(request.id, request.password, sign_out=request.sign_out)
+        return control.Revoked(count=count)
 
     async def lend(self, request: control.OneUser) -> object:
         """Let a command on this machine talk as a user."""

@@ -14,6 +14,7 @@ from relay.core.decide.drafting import (
     ChatChanged,
     Decision,
     DeviceChanged,
+    DevicesRevoked,
     Draft,
     Drafting,
     Rule,
@@ -25,7 +26,17 @@ from relay.core.state import State
 from relay.protocol import control, requests
 from relay.store.entry import Facts
 
-__all__ = ["ChatChanged", "Decision", "DeviceChanged", "Draft", "SignedIn", "UserChanged", "decide", "stands_alone"]
+__all__ = [
+    "ChatChanged",
+    "Decision",
+    "DeviceChanged",
+    "DevicesRevoked",
+    "Draft",
+    "SignedIn",
+    "UserChanged",
+    "decide",
+    "stands_alone",
+]
 
 
 def stands_alone(state: State, command: Command) -> bool:
@@ -70,6 +81,8 @@ _RULES: dict[type, Rule] = {
     control.ChangeUser: people.change_user,
     commands.AddDevice: people.add_device,
     control.RevokeDevice: people.revoke_device,
+    commands.PruneChats: keeping.prune_chats,
+    commands.RevokeDevices: people.revoke_devices,
     commands.PruneHistory: keeping.prune_history,
     commands.NoteRestore: keeping.note_restore,
     commands.TrustClock: keeping.trust_clock,

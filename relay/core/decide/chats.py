@@ -22,7 +22,15 @@ def make_chat(draft: Drafting, command: Command, request: control.MakeChat) -> o
     """An admin makes a group or channel for somebody."""
     (owner,) = known_users(draft, [request.owner], "owner")
     members = known_users(draft, request.participants, "participants")
-    return _make(draft, command, request.type, request.name, None, owner, members)
+    admins = known_users(draft, request.admins, "admins")
+    for user in admins:
+        if user not in (owner, *members):
+            raise RelayError.bad_field("admins", f"{draft.state.users[user].id!r} is not among the participants")
+    made = _make(draft, command, request.type, request.name, None, owner, members)
+    if admins:
+        # With the chat or not at all: one that an interrupted import has made is not made again.
+        draft.change(kinds.CHATS, made.chat, command, changes.ChatUpdated(admins=admins))
+    return made
 
 
 def _make(

@@ -51,6 +51,12 @@ class DeviceChanged(NamedTuple):
     device: int
 
 
+class DevicesRevoked(NamedTuple):
+    """The answer to what signs devices out: how many."""
+
+    number: int
+
+
 class SignedIn(NamedTuple):
     """The answer to what lets somebody in: who and from which device, and the chat where they land, if any."""
 
@@ -261,8 +267,15 @@ def known_users(draft: Drafting, ids: Iterable[str], field: str) -> list[int]:
 
 
 def check_photo(draft: Drafting, command: Command, url: str | None) -> None:
-    """Let nobody show as a picture what they may not see themselves."""
+    """Let nobody show as a picture what they may not see themselves, nor what strangers keep.
+
+    Whoever keeps a picture elsewhere learns who looks at it, when, and from which address.
+    """
     wanted = files_of.file_id(url)
+    if url and wanted is None:
+        raise RelayError.bad_field(
+            "payload.photoUrl", f"a picture is one of the relay's own files, {files_of.FILES}ID: upload it first"
+        )
     if wanted is None or command.user == ADMIN:
         return
     file = draft.fact(FilesNamed((wanted,))).get(wanted)

@@ -7,6 +7,7 @@ from relay.core import changes, commands
 from relay.core.commands import Command
 from relay.core.decide.drafting import Drafting
 from relay.protocol import requests
+from relay.protocol.errors import RelayError
 from relay.store import kinds
 from relay.store.entry import (
     FilesNamed,
@@ -15,25 +16,37 @@ from relay.store.entry import (
 )
 
 
-def prune_history(draft: Drafting, command: Command, request: commands.PruneHistory) -> object:
-    """Retention removes messages and marks; unread counts follow. Costs what goes, not what is left."""
+def prune_chats(draft: Drafting, command: Command, request: commands.PruneChats) -> object:
+    """Retention takes messages out of chats; unread counts follow. Costs what goes, not what is left."""
     state = draft.state
-    if request.seq <= state.pruned:
+    wanted = tuple(
+        (key, state.chats[key].pruned, upto)
+        for key, upto in request.chats
+        if upto > state.chats[key].pruned and not state.chats[key].gone
+    )
+    if not wanted:
         return requests.Nothing()
+    gone = draft.fact(Prunable(wanted))
     chats = [
         changes.PrunedChat(
             key,
             upto,
             [
-                (user, state.missed(state.chats[key], user) - _unread(gone, user, member.read))
+                (user, state.missed(state.chats[key], user) - _unread(gone[key], user, member.read))
                 for user, member in state.members[key].items()
                 if member.read < upto
             ],
         )
-        for key, (upto, gone) in sorted(draft.fact(Prunable(state.pruned, request.seq)).items())
-        if not state.chats[key].gone
+        for key, _, upto in wanted
     ]
-    draft.change(kinds.NOTE, 0, command, changes.HistoryPruned(request.seq, chats))
+    draft.change(kinds.NOTE, 0, command, changes.HistoryPruned(state.pruned, chats))
+    return requests.Nothing()
+
+
+def prune_history(draft: Drafting, command: Command, request: commands.PruneHistory) -> object:
+    """Retention is about to remove what was said up to an entry."""
+    if request.seq > draft.state.pruned:
+        draft.change(kinds.NOTE, 0, command, changes.HistoryPruned(request.seq, []))
     return requests.Nothing()
 
 
@@ -57,7 +70,9 @@ def trust_clock(draft: Drafting, command: Command, _request: commands.TrustClock
 
 
 def add_file(draft: Drafting, command: Command, request: commands.AddFile) -> object:
-    """Take in a file that was uploaded."""
+    """Take in a file that was uploaded; a device that was revoked meanwhile has uploaded nothing."""
+    if command.device and not draft.state.welcome(command.user, command.device):
+        raise RelayError("unauthorized", "this device may not sign in any more")
     draft.change(
         kinds.FILE,
         0,

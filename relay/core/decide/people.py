@@ -3,7 +3,16 @@
 from relay.core import changes, commands
 from relay.core.commands import ADMIN, Command
 from relay.core.decide.chats import remove_member
-from relay.core.decide.drafting import DeviceChanged, Drafting, SignedIn, UserChanged, changeable_chat, check_photo
+from relay.core.decide.drafting import (
+    DeviceChanged,
+    DevicesRevoked,
+    Drafting,
+    SignedIn,
+    UserChanged,
+    changeable_chat,
+    check_photo,
+)
+from relay.core.likeness import likeness
 from relay.core.state import User
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
@@ -13,6 +22,8 @@ from relay.store import kinds
 def change_profile(draft: Drafting, command: Command, request: requests.ProfileRequest) -> object:
     """Change one's own name or picture, or only read them."""
     check_photo(draft, command, request.photo_url)
+    if request.name is not None:
+        _check_free(draft, request.name, but=command.user)
     if request.name is not None or request.photo_url is not None:
         draft.change(
             kinds.USER,
@@ -21,6 +32,15 @@ def change_profile(draft: Drafting, command: Command, request: requests.ProfileR
             changes.UserChanged(key=command.user, name=request.name, photo_url=request.photo_url),
         )
     return UserChanged(command.user)
+
+
+def _check_free(draft: Drafting, name: str, but: int = 0) -> None:
+    """Let nobody call themselves what somebody else is called; only an admin may make two Annas."""
+    state = draft.state
+    taken = state.called(name) - {but}
+    # A name that somebody has already may stay, as it was given by an admin or before this rule.
+    if taken and not (but and likeness(state.users[but].name) == likeness(name)):
+        raise RelayError.conflict(f"name: {name!r} is taken, pick another one")
 
 
 def add_user(draft: Drafting, command: Command, request: control.AddUser) -> object:
@@ -50,6 +70,7 @@ def _known_user(draft: Drafting, user_id: str) -> User:
 def change_user(draft: Drafting, command: Command, request: control.ChangeUser) -> object:
     """An admin renames, disables, enables or removes a user."""
     user = _known_user(draft, request.id)
+    check_photo(draft, command, request.photo_url)
     if request.removed:
         for device in draft.state.devices.values():
             if device.user == user.key and not device.revoked_at:
@@ -155,10 +176,7 @@ def _land(draft: Drafting, command: Command, user: int, chat_id: str) -> str | N
 
 def sign_up(draft: Drafting, command: Command, request: commands.SignUp) -> object:
     """Come in by a name, where anybody may."""
-    name = request.name.strip().casefold()
-    for user in draft.state.users.values():
-        if not user.removed and name in (user.name.casefold(), user.id.casefold()):
-            raise RelayError.conflict(f"name: {request.name!r} is taken, pick another one")
+    _check_free(draft, request.name)
     user_key = _join(draft, command, request.name.strip())
     return SignedIn(user_key, _sign_in(draft, command, user_key, request.label, request.token_hash), None)
 
@@ -186,7 +204,29 @@ def _sign_in(
 
 
 def set_password(draft: Drafting, command: Command, request: commands.SetPassword) -> object:
-    """Set a user's password, of which a hash is kept."""
+    """Set a user's password, of which a hash is kept; where it is asked for, other devices have to sign in again."""
     user = _known_user(draft, request.user_id)
+    if command.user not in (ADMIN, user.key):
+        raise RelayError.forbidden("only its user and the machine's admin may change a password")
     draft.change(kinds.SIGN_IN, 0, command, changes.PasswordSet(user=user.key, hash=request.hash))
-    return UserChanged(user.key)
+    return DevicesRevoked(_revoke_all(draft, command, user.key) if request.sign_out else 0)
+
+
+def revoke_devices(draft: Drafting, command: Command, request: commands.RevokeDevices) -> object:
+    """Let no device of a user sign in any more but the one that asks."""
+    user = _known_user(draft, request.user_id)
+    if command.user not in (ADMIN, user.key):
+        raise RelayError.forbidden("only their user and the machine's admin may sign devices out")
+    return DevicesRevoked(_revoke_all(draft, command, user.key))
+
+
+def _revoke_all(draft: Drafting, command: Command, user: int) -> int:
+    """Sign out all devices of a user but the one that asks; hooks are no devices of a person's and stay."""
+    devices = [
+        device.key
+        for device in draft.state.devices.values()
+        if device.user == user and not device.revoked_at and device.hook is None and device.key != command.device
+    ]
+    for device in devices:
+        draft.change(kinds.DEVICE, 0, command, changes.DeviceRevoked(device))
+    return len(devices)

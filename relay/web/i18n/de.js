@@ -165,6 +165,7 @@ export default {
   "details.rename": "Umbenennen",
   "details.invite": "Jemand Neues einladen",
   "details.add": "Mitglieder hinzufügen",
+  "details.addHistory": "Neue Mitglieder können alles lesen, was hier schon geschrieben wurde.",
   "details.remove": "{name} entfernen",
   "details.removeShort": "Entfernen",
   "details.confirmRemove": "{name} aus diesem Chat entfernen?",

@@ -165,6 +165,7 @@ export default {
   "details.rename": "Rename",
   "details.invite": "Invite somebody new",
   "details.add": "Add members",
+  "details.addHistory": "New members can read everything that was said here before.",
   "details.remove": "Remove {name}",
   "details.removeShort": "Remove",
   "details.confirmRemove": "Remove {name} from this chat?",

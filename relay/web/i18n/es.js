@@ -165,6 +165,7 @@ export default {
   "details.rename": "Cambiar el nombre",
   "details.invite": "Invitar a alguien nuevo",
   "details.add": "Añadir miembros",
+  "details.addHistory": "Los nuevos miembros pueden leer todo lo que se ha escrito aquí antes.",
   "details.remove": "Quitar a {name}",
   "details.removeShort": "Quitar",
   "details.confirmRemove": "¿Quitar a {name} de este chat?",

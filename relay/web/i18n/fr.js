@@ -165,6 +165,7 @@ export default {
   "details.rename": "Renommer",
   "details.invite": "Inviter quelqu’un de nouveau",
   "details.add": "Ajouter des membres",
+  "details.addHistory": "Les nouveaux membres peuvent lire tout ce qui a été écrit ici auparavant.",
   "details.remove": "Retirer {name}",
   "details.removeShort": "Retirer",
   "details.confirmRemove": "Retirer {name} de cette discussion ?",

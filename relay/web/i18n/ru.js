@@ -165,6 +165,7 @@ export default {
   "details.rename": "Переименовать",
   "details.invite": "Пригласить нового человека",
   "details.add": "Добавить участников",
+  "details.addHistory": "Новые участники могут прочитать всё, что было написано здесь раньше.",
   "details.remove": "Удалить: {name}",
   "details.removeShort": "Удалить",
   "details.confirmRemove": "Удалить из чата: {name}?",

@@ -165,6 +165,7 @@ export default {
   "details.rename": "重命名",
   "details.invite": "邀请新人",
   "details.add": "添加成员",
+  "details.addHistory": "新成员可以看到此前的所有消息。",
   "details.remove": "移除 {name}",
   "details.removeShort": "移除",
   "details.confirmRemove": "将 {name} 移出此聊天?",

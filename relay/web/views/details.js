@@ -53,7 +53,8 @@ class AddMembers extends Component {
   render({ members, onDone }, { chosen, busy, failure }) {
     return html`<${Panel} label=${t("details.add")} onBack=${onDone}>
       <div class="scroll"><${Directory} chosen=${chosen} onChoose=${this.toggle} without=${members} /></div>
-      <div class="panel-foot">${failure ? html`<p class="form-error" role="alert">${explain(failure)}</p>` : null}
+      <div class="panel-foot">${failure ? html`<p class="form-error" role="alert">${explain(failure)}</p>`
+          : html`<p class="hint">${t("details.addHistory")}</p>`}
         <button type="button" class="button is-wide" disabled=${busy || chosen.size === 0} onClick=${this.submit}>${t("details.add")}</button></div>
     </${Panel}>`;
   }

@@ -1,0 +1,56 @@
+"""Failed sign-ins, counted and logged: what one wants to know after somebody tried to get in. In memory, bounded.
+
+A record names the address, and the user where there is one of that id. An unknown id stays out of the log: people type
+their password into the wrong field.
+"""
+
+import logging
+
+import trio
+
+logger = logging.getLogger(__name__)
+
+RECORDS = 20
+"""Records a minute; what goes beyond is counted and told in the next one."""
+MINUTE = 60.0
+
+
+class Refusals:
+    """What did not come in."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        """Failed sign-ins since the start."""
+        self._began = float("-inf")
+        self._said = 0
+        self._unsaid = 0
+
+    def note(self, address: str, way: str, user: str | None) -> None:
+        """Count a failed sign-in and log it.
+
+        Args:
+            address: where it came from.
+            way: what was tried: `password`, `invite`, or `wait` for one that came too early.
+            user: the id of the user it was tried for; None where there is no such user.
+        """
+        self.total += 1
+        now = trio.current_time()
+        if now - self._began > MINUTE:
+            self._began, self._said = now, 0
+            if self._unsaid:
+                logger.warning("sign-in failed %d more times in the minutes before", self._unsaid)
+                self._unsaid = 0
+        if self._said >= RECORDS:
+            self._unsaid += 1
+            return
+        self._said += 1
+        whom = f"user {user}" if user is not None else "nobody who is known here"
+        logger.warning("sign-in failed from %s: %s, for %s", address, WAYS[way], whom)
+
+
+WAYS = {
+    "password": "a wrong password",
+    "old": "a wrong old password",
+    "invite": "an invite that lets nobody in",
+    "wait": "another attempt before the wait was over",
+}

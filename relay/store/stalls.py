@@ -1,0 +1,115 @@
+"""What sends waited for: the longest wait of each minute, and which of the writer's works caused it.
+
+The writer says what it does from when to when, and how long each batch waited. Pure: the time is handed in. Bounded:
+the latest works and loop turns, and one record a minute for an hour.
+"""
+
+from collections import deque
+from typing import NamedTuple
+
+HOUR = 60
+"""Minutes that are kept."""
+WORKS = 256
+"""Works that are kept to explain a wait."""
+SLOW_TURN = 0.01
+"""Seconds from which on one turn of the event loop is worth a record."""
+NEAR = 0.005
+"""Seconds within which a work that ends after a slow turn was waiting for that turn to end."""
+LOOP = "loop"
+SYNC = "sync"
+
+
+class Wait(NamedTuple):
+    """One wait of a send."""
+
+    seconds: float
+    cause: str
+    """What took the greatest part of it."""
+    at: float
+    """When it ended."""
+
+
+class _Span(NamedTuple):
+    cause: str
+    began: float
+    ended: float
+
+
+class Stalls:
+    """The writer's latest works, and the longest waits of the last hour."""
+
+    def __init__(self) -> None:
+        self._works: deque[_Span] = deque(maxlen=WORKS)
+        self._turns: deque[_Span] = deque(maxlen=WORKS)
+        self._waits: deque[tuple[int, Wait]] = deque(maxlen=HOUR)
+        self._longest_works: deque[tuple[int, dict[str, float]]] = deque(maxlen=HOUR)
+        self._minute = -1
+        self._worst = 0.0
+
+    def worked(self, cause: str, began: float, ended: float) -> None:
+        """Note a work of the writer. Works do not overlap, and come in their order."""
+        self._works.append(_Span(cause, began, ended))
+        if int(ended // 60) != self._minute:
+            self._turn_over(ended)
+        longest = self._longest_works[-1][1]
+        if ended - began > longest.get(cause, 0.0):
+            longest[cause] = ended - began
+
+    def turned(self, began: float, ended: float) -> None:
+        """Note one slow turn of the event loop."""
+        self._turns.append(_Span(LOOP, began, ended))
+
+    def waited(self, since: float, now: float) -> None:
+        """Note that the longest-waiting send of a batch came in at one time and was answered at another."""
+        if int(now // 60) != self._minute:
+            self._turn_over(now)
+        if now - since > self._worst:
+            self._worst = now - since
+            wait = Wait(now - since, self._cause(since, now), now)
+            if self._waits and self._waits[-1][0] == self._minute:
+                self._waits.pop()
+            self._waits.append((self._minute, wait))
+
+    def longest(self, now: float) -> Wait | None:
+        """The longest wait of the last hour."""
+        since = int(now // 60) - HOUR
+        return max((wait for minute, wait in self._waits if minute > since), default=None)
+
+    def longest_works(self, now: float) -> dict[str, float]:
+        """Of each work the longest of the last hour, in seconds."""
+        since = int(now // 60) - HOUR
+        found: dict[str, float] = {}
+        for minute, works in self._longest_works:
+            if minute > since:
+                for cause, seconds in works.items():
+                    found[cause] = max(seconds, found.get(cause, 0.0))
+        return found
+
+    def _turn_over(self, now: float) -> None:
+        self._minute = int(now // 60)
+        self._worst = 0.0
+        self._longest_works.append((self._minute, {}))
+
+    def _cause(self, since: float, now: float) -> str:
+        """Tell what took most of the time between two moments: a work, or the loop that let none go on."""
+        shares: dict[str, float] = {}
+        # What is not kept any more cannot be held against the loop.
+        explained = max(since, self._works[0].began) if len(self._works) == WORKS else since
+        idle = now - explained
+        for work in reversed(self._works):
+            if work.ended <= explained:
+                break
+            seconds = min(work.ended, now) - max(work.began, explained)
+            idle -= seconds
+            held = min(seconds, self._held_before(work.ended))
+            shares[work.cause] = shares.get(work.cause, 0.0) + seconds - held
+            shares[LOOP] = shares.get(LOOP, 0.0) + held
+        shares[LOOP] = shares.get(LOOP, 0.0) + idle
+        return max(shares, key=shares.__getitem__)
+
+    def _held_before(self, ended: float) -> float:
+        """How long a slow turn of the loop took after which a work could end at last."""
+        for turn in reversed(self._turns):
+            if turn.ended <= ended:
+                return turn.ended - turn.began if ended - turn.ended < NEAR else 0.0
+        return 0.0

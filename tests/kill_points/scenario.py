@@ -1,0 +1,146 @@
+"""What every killed command has in common: a directory with something in it, and how to look at what is left."""
+
+import hashlib
+import sqlite3
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import trio
+from disk import answers, command, people, say
+
+from relay.core.check import check
+from relay.core.relay import Relay, open_relay
+from relay.protocol import requests
+from relay.settings import Limits, Settings, Store
+from relay.store import backup as backups
+
+RESERVE = 20_000
+"""Bytes set aside: as for a real disk, but quick to copy."""
+ENVIRONMENT = {"RELAY_STORE_RESERVE_BYTES": str(RESERVE), "RELAY_CLOCK_PLAUSIBLE_DAYS": "3650"}
+"""For the commands: the reserve, and old messages that may be pruned without a clock that somebody vouches for."""
+SETTINGS = Settings(store=Store(reserve_bytes=RESERVE), limits=Limits(requests_per_second=0))
+
+
+def use(data: Path, work: Callable[[Relay], Awaitable[Any]]) -> Any:
+    """Open a data directory as a relay does, and do something."""
+
+    async def main() -> Any:
+        async with open_relay(data, settings=SETTINGS) as relay:
+            await relay.files._sweep()
+            return await work(relay)
+
+    return trio.run(main)
+
+
+async def upload(relay: Relay, user: str, name: str, content: bytes) -> Any:
+    """Upload a file and send it to oneself."""
+    pieces = [content]
+
+    async def piece() -> bytes:
+        return pieces.pop() if pieces else b""
+
+    key = relay.state.user_keys[user]
+    attachment = await relay.files.receive(key, 0, name, len(content), piece)
+    message = requests.New(chat_id=user, client_message_id=name, message=name, attachments=[attachment])
+    (answer,) = await answers(relay, command(relay, user, message))
+    return answer
+
+
+def said(store: Path) -> set[str]:
+    """The client ids of the messages in a store."""
+    with closing(sqlite3.connect(store)) as connection:
+        return {text for (text,) in connection.execute("SELECT client_id FROM log WHERE kind = 1 AND deleted = 0")}
+
+
+def contents(data: Path) -> dict[str, int]:
+    """The uploaded files that are where a store needs them, and what their names say."""
+    found = {}
+    for path in (data / "files").rglob("*"):
+        if path.is_file() and len(path.name) == 64 and hashlib.sha256(path.read_bytes()).hexdigest() == path.name:
+            found[path.name] = path.stat().st_size
+    return found
+
+
+def faults(data: Path) -> list[Any]:
+    """What `relay check` finds."""
+    return [finding for finding in trio.run(check, data, lambda _what: None) if finding.wrong]
+
+
+class Scenario:
+    """One command."""
+
+    again = True
+    """Whether the same command is run again afterwards."""
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__.lower()
+
+    def prepare(self, place: Path) -> None:
+        (place / "data").mkdir()
+
+    def run(self, place: Path) -> None:
+        raise NotImplementedError
+
+    def hold(self, place: Path, *, complete: bool) -> None:
+        """Look at what is left; `complete` when the run was not disturbed."""
+        raise NotImplementedError
+
+    def start(self, place: Path) -> None:
+        """Start a relay on what is left."""
+        use(place / "data", nothing)
+
+    def after(self, place: Path) -> None:
+        """Do what people do after a crash, and see that it is right."""
+        self.start(place)
+        self.proved(place, complete=False)
+        if self.again:
+            self.run(place)
+            self.start(place)
+            self.proved(place, complete=True)
+
+    def proved(self, place: Path, *, complete: bool) -> None:
+        if (place / "data" / "relay.db").exists():
+            assert faults(place / "data") == []
+        self.hold(place, complete=complete)
+        # Elsewhere the next of the same commands removes it.
+        left = [
+            path
+            for path in (place if complete else place / "data").rglob("*")
+            if path.name.startswith((".relay-", ".ca", ".relay")) or path.name.endswith((".replacing", ".part"))
+        ]
+        left += list((place / "data" / "files").glob(".*"))
+        assert not left, left
+
+
+async def nothing(_relay: Relay) -> None:
+    pass
+
+
+async def fill(relay: Relay) -> None:
+    await people(relay, "User1", "User2", "User3")
+    for number in range(8):
+        await say(relay, "User1", "User2", f"early-{number}", "hello " * 5)
+    await upload(relay, "User1", "early.txt", b"early " * 3_000)
+
+
+async def go_on(relay: Relay) -> None:
+    for number in range(8):
+        await say(relay, "User2", "User1", f"later-{number}", "hello again " * 5)
+    await upload(relay, "User2", "later.txt", b"later " * 3_000)
+
+
+class Used(Scenario):
+    """A store with something in it."""
+
+    def prepare(self, place: Path) -> None:
+        super().prepare(place)
+        use(place / "data", fill)
+        backups.back_up(place / "data", place / "backup.tar")
+        use(place / "data", go_on)
+
+
+EARLY = {*(f"early-{number}" for number in range(8)), "early.txt"}
+ALL = EARLY | {*(f"later-{number}" for number in range(8)), "later.txt"}

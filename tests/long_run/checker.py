@@ -1,0 +1,353 @@
+"""The promises as code: whatever a device hears or reads is held against what was asked and answered.
+
+Pure: no I/O, no trio, nothing of the relay's. Knows only what clients see (PROTOCOL.md, sections 3 to 7).
+`fail` collects what is broken; a check never stops a run.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from long_run.ledger import (
+    ALL,
+    ANSWERED,
+    ASKED,
+    DELETE,
+    EDIT,
+    KINDS,
+    NEW,
+    REFUSED,
+    Chat,
+    Ledger,
+    Stay,
+    number_of,
+    parse,
+    word_of,
+)
+
+SHOWN = 40
+"""Failures that are kept in words; the others are only counted."""
+ALIKE = 5
+"""Failures of one kind that are kept."""
+
+
+class Device:
+    """What one device has heard so far."""
+
+    def __init__(self, key: int, user: str) -> None:
+        self.key = key
+        self.user = user
+        self.last_id = 0
+        """The last event id of this connection."""
+        self.last_at = 0
+        self.has: dict[int, bytearray] = {}
+        """By chat: a byte per message id, 1 where it came."""
+        self.told: dict[tuple[int, str, str], int] = {}
+        """By chat, marker and kind of mark: the highest of one's own messages."""
+
+    def connected(self, after: int = 0) -> None:
+        """A new connection begins; the relay was told that the device has everything up to `after`."""
+        self.last_id = after
+        self.last_at = 0
+
+    def take(self, chat: int, message_id: int) -> None:
+        """Note that a message is here."""
+        had = self.has.setdefault(chat, bytearray())
+        if len(had) <= message_id:
+            had.extend(bytes(message_id + 64 - len(had)))
+        had[message_id] = 1
+
+    def lacks(self, chat: int, message_id: int) -> bool:
+        """Tell whether a message never came."""
+        had = self.has.get(chat, b"")
+        return message_id >= len(had) or not had[message_id]
+
+
+class Checker:
+    """Holds what comes against what may and must come."""
+
+    def __init__(self) -> None:
+        self.ledger = Ledger()
+        self.devices: list[Device] = []
+        self.users: set[str] = set()
+        self.failures: list[str] = []
+        self.counts: Counter[str] = Counter()
+        self.doubtful: set[str] = set()
+        """Names of groups whose first answer was lost: there may be two of them."""
+        self._by_id: dict[str, Chat] = {}
+        self._pairs: dict[tuple[str, str], Chat] = {}
+        self._kinds: Counter[str] = Counter()
+        self._refused_texts: set[tuple[int, int]] = set()
+
+    def fail(self, what: str) -> None:
+        """Note a broken promise."""
+        self.counts["failures"] += 1
+        # Of one kind a few say it all; what is alike in words but not in numbers is of one kind.
+        kind = re.sub(r"\d+|m[0-9a-f]+", "#", what)[-60:]
+        self._kinds[kind] += 1
+        if self._kinds[kind] <= ALIKE and len(self.failures) < SHOWN:
+            self.failures.append(what)
+
+    # Who there is.
+
+    def add_device(self, user: str) -> Device:
+        """Add a device of somebody's."""
+        device = Device(len(self.devices), user)
+        self.users.add(user)
+        self.devices.append(device)
+        return device
+
+    def pair(self, one: str, other: str) -> Chat:
+        """Give the dialog of two, or the notes of one."""
+        key = (one, other) if one <= other else (other, one)
+        found = self._pairs.get(key)
+        if found is None:
+            people = list(dict.fromkeys(key))
+            type_ = "dialog" if len(people) > 1 else "favorites"
+            found = self._pairs[key] = self.ledger.open_chat("~".join(people), type_, people)
+        return found
+
+    def group(self, name: str, type_: str, members: list[str]) -> Chat:
+        """Open a group that is about to be made: its id is known with the answer."""
+        return self.ledger.open_chat(name, type_, members)
+
+    def group_made(self, chat: Chat, chat_id: str) -> None:
+        """The group has an id."""
+        chat.id = chat_id
+        self._by_id[chat_id] = chat
+
+    def chat_of(self, user: str, chat_id: str) -> Chat | None:
+        """Find the chat that somebody calls so."""
+        return self.pair(user, chat_id) if chat_id in self.users else self._by_id.get(chat_id)
+
+    def id_for(self, user: str, chat: Chat) -> str:
+        """Name a chat as one of its members does."""
+        return chat.id or next((one for one in chat.stays if one != user), user)
+
+    # What is asked and answered.
+
+    def answered(self, number: int, payload: Mapping[str, Any]) -> None:
+        """A request that adds to a chat was answered: with which message, and when."""
+        ledger = self.ledger
+        message_id, at = payload["messageId"], payload["timestamp"]
+        what = self._name(number)
+        if payload.get("clientMessageId") and number_of(payload["clientMessageId"]) != number:
+            self.fail(f"{what}: answered with the client id {payload['clientMessageId']}")
+        if ledger.state[number] == ANSWERED and (ledger.message_id[number], ledger.at[number]) != (message_id, at):
+            self.fail(f"{what}: answered again as message {message_id} of {at}, not as before")
+        self._is(number, message_id, at, what)
+        ledger.state[number] = ANSWERED
+        self.counts["answered"] += 1
+        self.devices[ledger.device[number]].take(ledger.chat[number], message_id)
+        self._takes_effect(number, message_id)
+
+    def refused(self, number: int, code: str) -> None:
+        """A request was refused and is not made again: nothing of it may be anywhere."""
+        ledger = self.ledger
+        self.counts[f"refused {code}"] += 1
+        if ledger.state[number] == ANSWERED or ledger.message_id[number]:
+            self.fail(f"{self._name(number)}: refused as {code}, though it is in the log")
+        ledger.state[number] = REFUSED
+        if ledger.kind[number] == EDIT:
+            self._refused_texts.add((ledger.target[number], ledger.version[number]))
+
+    def _name(self, number: int) -> str:
+        ledger = self.ledger
+        chat = ledger.chats[ledger.chat[number]]
+        return f"{KINDS[ledger.kind[number]]} m{number:x} of {ledger.user[number]} in {chat.name}"
+
+    def _is(self, number: int, message_id: int, at: int | None, where: str) -> None:
+        """A request is this message of its chat, wherever one looks and how ever often it was sent."""
+        ledger = self.ledger
+        chat = ledger.chats[ledger.chat[number]]
+        known = ledger.message_id[number]
+        if ledger.state[number] == REFUSED:
+            self.fail(f"{where}: {self._name(number)} is message {message_id}, though it was refused")
+        if known and known != message_id:
+            self.fail(f"{where}: {self._name(number)} is message {message_id} and message {known}")
+            return
+        other = chat.place(message_id, number)
+        if other != number:
+            self.fail(f"{where}: message {message_id} is {self._name(number)} and {self._name(other)}")
+            return
+        ledger.message_id[number] = message_id
+        if at is not None:
+            if ledger.at[number] and ledger.at[number] != at:
+                self.fail(f"{where}: {self._name(number)} is of {at} and of {ledger.at[number]}")
+            ledger.at[number] = at
+
+    def _takes_effect(self, number: int, message_id: int) -> None:
+        ledger = self.ledger
+        target = ledger.target[number]
+        if ledger.kind[number] == EDIT:
+            ledger.last_edit[target] = max(ledger.last_edit[target], message_id)
+        elif ledger.kind[number] == DELETE:
+            ledger.deleted[target] = 1
+
+    # Membership. Messages may be under way while it changes, so that each change lies between two of them.
+
+    def joining(self, chat: Chat, user: str) -> None:
+        """Somebody is about to be added."""
+        chat.stays.setdefault(user, []).append(Stay(chat.last))
+
+    def joined(self, chat: Chat, user: str, last: int) -> None:
+        """They were added, at this message at the latest."""
+        stay = chat.stay(user)
+        assert stay is not None
+        stay.joined = max(last, chat.last)
+
+    def leaving(self, chat: Chat, user: str) -> None:
+        """Somebody is about to be removed."""
+        stay = chat.stay(user)
+        assert stay is not None
+        stay.until = chat.last
+
+    def left(self, chat: Chat, user: str, last: int) -> None:
+        """They were removed, at this message at the latest."""
+        chat.stays[user][-1].left = max(last, chat.last)
+
+    # What a device hears.
+
+    def heard(self, device: Device, name: str, event_id: int, at: int, payload: Any) -> None:
+        """A durable event came."""
+        if event_id <= device.last_id:
+            self.fail(f"{device.user}: {name} {event_id} came after event {device.last_id}")
+        if name == "chats":
+            # It tells of the list as it is when it is sent, whatever entry it stands for.
+            at = device.last_at
+        elif at < device.last_at:
+            self.fail(f"{device.user}: {name} {event_id} is of {at}, the one before it of {device.last_at}")
+        device.last_id, device.last_at = event_id, at
+        self.counts["events"] += 1
+        if name == "chats":
+            return
+        chat = self.chat_of(device.user, payload.chat_id)
+        if chat is None:
+            self.fail(f"{device.user}: {name} {event_id} of a chat {payload.chat_id} that nobody made")
+        elif name in ("read", "dlvrd"):
+            self._heard_mark(device, chat, name, payload)
+        else:
+            self._heard_message(device, chat, name, event_id, payload)
+
+    def _heard_message(self, device: Device, chat: Chat, name: str, event_id: int, payload: Any) -> None:
+        ledger = self.ledger
+        message_id = payload.message_id
+        where = f"{device.user}: {name} {event_id} in {chat.name}"
+        if not chat.may_get(device.user, message_id):
+            self.fail(f"{where}: message {message_id} is none of theirs")
+        if name == "delete":
+            original = chat.numbers[payload.original_message_id] if payload.original_message_id <= chat.last else -1
+            number = chat.targets.get(payload.original_message_id, -1)
+            if number < 0:
+                self.fail(f"{where}: nobody asked for it")
+                return
+            if original != ledger.target[number]:
+                self.fail(f"{where}: it deletes message {payload.original_message_id}")
+        else:
+            number = number_of(payload.client_message_id)
+            if not 0 <= number < len(ledger) or ledger.chats[ledger.chat[number]] is not chat:
+                self.fail(f"{where}: {payload.client_message_id} was never said there")
+                return
+        if KINDS[ledger.kind[number]] != name:
+            self.fail(f"{where}: {self._name(number)} is no {name}")
+            return
+        self._is(number, message_id, None if name == "delete" else payload.timestamp, where)
+        if ledger.seq[number] and ledger.seq[number] != event_id:
+            self.fail(f"{where}: {self._name(number)} is event {ledger.seq[number]} elsewhere")
+        ledger.seq[number] = event_id
+        if name == "new":
+            if payload.sender != ledger.user[number]:
+                self.fail(f"{where}: {self._name(number)} comes from {payload.sender}")
+            self._text(number, payload.message, payload.status == "deleted", where)
+        elif name == "edit":
+            self._text(ledger.target[number], payload.message, payload.message is None, where)
+        self._takes_effect(number, message_id)
+        device.take(chat.key, message_id)
+
+    def _text(self, number: int, text: str | None, deleted: bool, where: str) -> int:
+        """A text is one that its author gave the message. Gives which, -1 where there is none."""
+        ledger = self.ledger
+        chat = ledger.chats[ledger.chat[number]]
+        if text is None or deleted:
+            if text is not None:
+                self.fail(f"{where}: {self._name(number)} is deleted and has a text")
+            if ledger.message_id[number] not in chat.targets and not ledger.deleted[number]:
+                self.fail(f"{where}: {self._name(number)} has no text, and nobody deleted it")
+            return -1
+        found = parse(text)
+        if found is None or found[0] != number or found[1] > ledger.version[number]:
+            self.fail(f"{where}: {self._name(number)} says {text[:60]!r}, which its author never wrote")
+            return -1
+        if found in self._refused_texts:
+            self.fail(f"{where}: {self._name(number)} has the text of an edit that was refused")
+        return found[1]
+
+    def _heard_mark(self, device: Device, chat: Chat, name: str, payload: Any) -> None:
+        marker, message_id = payload.user_id, payload.message_id
+        where = f"{device.user}: {name} by {marker} of message {message_id} in {chat.name}"
+        if device.user not in chat.stays or marker not in chat.stays:
+            self.fail(f"{where}: not between these two")
+        if name == "read" and message_id > chat.read_asked.get(marker, 0):
+            self.fail(f"{where}: {marker} never read so far")
+        if marker == device.user:
+            return
+        number = chat.numbers[message_id] if message_id <= chat.last else -1
+        if number >= 0 and self.ledger.user[number] != device.user:
+            self.fail(f"{where}: the message is not theirs")
+        for kind in ("read", "dlvrd") if name == "read" else ("dlvrd",):
+            place = (chat.key, marker, kind)
+            device.told[place] = max(device.told.get(place, 0), message_id)
+
+    # What somebody asks to see.
+
+    def page(self, user: str, chat: Chat, rows: Sequence[Mapping[str, Any]]) -> None:
+        """A page of history came: dense, and of what was said."""
+        before = 0
+        for row in rows:
+            where = f"{user}: history of {chat.name}, message {row['messageId']}"
+            if before and row["messageId"] != before + 1:
+                self.fail(f"{where}: it follows message {before}")
+            before = row["messageId"]
+            self.row(chat, row, where)
+
+    def row(self, chat: Chat, row: Mapping[str, Any], where: str) -> int:
+        """A message came as part of a history or of a search. Gives whose request it is, -1 where nobody's."""
+        ledger = self.ledger
+        number = number_of(row["clientMessageId"])
+        if not 0 <= number < len(ledger) or ledger.chats[ledger.chat[number]] is not chat:
+            self.fail(f"{where}: {row['clientMessageId']} was never said there")
+            return -1
+        if row["sender"] != ledger.user[number] or row["type"] != KINDS[ledger.kind[number]]:
+            self.fail(f"{where}: {self._name(number)} is a {row['type']} of {row['sender']}")
+        self._is(number, row["messageId"], row["createdAt"], where)
+        if ledger.kind[number] == NEW:
+            self._text(number, row.get("message"), row["status"] == "deleted", where)
+        return number
+
+    def found(self, user: str, word: str, rows: Iterable[Mapping[str, Any]], places: Iterable[Chat | None]) -> None:
+        """A search came back: with what is said in the asker's chats, and holds the word."""
+        for row, chat in zip(rows, places, strict=True):
+            where = f"{user}: search for {word}"
+            if chat is None or user not in chat.stays:
+                self.fail(f"{where}: a message of {row['chatId']}, which is none of theirs")
+                continue
+            number = self.row(chat, row, where)
+            if number >= 0 and word_of(number) != word:
+                self.fail(f"{where}: {self._name(number)} does not hold it")
+
+    def marked(self, chat: Chat, user: str, message_id: int) -> None:
+        """`read` was answered: everything up to this message is read."""
+        chat.read[user] = max(chat.read.get(user, 0), message_id)
+
+    def marking(self, chat: Chat, user: str, message_id: int | None) -> None:
+        """`read` is about to be asked for."""
+        asked = ALL if message_id is None else message_id
+        chat.read_asked[user] = max(chat.read_asked.get(user, 0), asked)
+
+    def silent(self) -> Iterable[int]:
+        """Give the requests that nobody knows the end of."""
+        return (number for number, state in enumerate(self.ledger.state) if state == ASKED)
+
+
+__all__ = ["DELETE", "EDIT", "NEW", "Chat", "Checker", "Device"]

@@ -1,0 +1,114 @@
+"""What people do with groups: make them, bring others in, leave, delete them. One change of a group at a time."""
+
+from typing import Any
+
+import trio
+
+from long_run.checker import Chat
+from long_run.wire import Lost, Refused
+from long_run.world import GROUPS, Person, Phone, World
+
+SMALLEST, LARGEST = 4, 14
+AT_REST = 1.5
+"""Seconds after which a request whose answer was lost has been done, or will not be."""
+
+
+async def gather(world: World, person: Person, phone: Phone) -> None:
+    """Do one of these things."""
+    dice = world.dice
+    own = [chat for chat in world.groups if chat.owner == person.user and chat.type == "group"]
+    others = [chat for chat in world.groups if chat.type == "group" and chat.stay(person.user) is not None]
+    if len(world.groups) < GROUPS and dice.random() < 0.3:
+        await make(world, person, phone)
+    elif own and dice.random() < 0.8:
+        chat = dice.choice(own)
+        async with world.lock(chat):
+            if not chat.gone:
+                await _change(world, phone, chat)
+    elif others:
+        chat = dice.choice(others)
+        async with world.lock(chat):
+            if chat.owner != person.user and chat.stay(person.user) is not None and not chat.gone:
+                await _take_out(world, phone, chat, person.user)
+
+
+async def make(world: World, person: Person, phone: Phone, type_: str = "group") -> None:
+    """Make a group. It has a name of its own, by which it is found again if the answer is lost."""
+    dice, checker = world.dice, world.checker
+    number = world.counts["groups made"]
+    world.counts["groups made"] += 1
+    others = [one.user for one in world.people if one is not person]
+    if type_ == "group":
+        others = dice.sample(others, min(len(others), dice.randint(SMALLEST, LARGEST)))
+    chat = checker.group(f"group {number}", type_, [person.user, *others])
+    payload = {"type": type_, "name": chat.name, "participants": others}
+    while True:
+        socket = await phone.online()
+        try:
+            made = await socket.request("createChat", payload)
+        except Lost:
+            checker.doubtful.add(chat.name)
+            await trio.sleep(AT_REST)
+            listed = await world.insist(phone, "chats", {})
+            found = [item["id"] for item in listed if item["name"] == chat.name]
+            if not found:
+                continue
+            checker.group_made(chat, found[0])
+        except Refused:
+            await trio.sleep(0.5)
+            continue
+        else:
+            checker.group_made(chat, made["chatId"])
+        world.groups.append(chat)
+        return
+
+
+async def _change(world: World, phone: Phone, chat: Chat) -> None:
+    dice = world.dice
+    members = [user for user in chat.members() if user != chat.owner]
+    what = dice.choices(["add", "remove", "name", "delete"], [5, 4, 2, 1])[0]
+    if what == "add" or len(members) < SMALLEST:
+        others = [one.user for one in world.people if chat.stay(one.user) is None]
+        if others:
+            await _bring_in(world, phone, chat, dice.choice(others))
+    elif what == "remove":
+        await _take_out(world, phone, chat, dice.choice(members))
+    elif what == "name":
+        await _settle(world, phone, "updateChat", {"chatId": chat.id, "admins": dice.sample(members, 1)})
+    elif len(world.groups) > GROUPS / 2:
+        world.groups.remove(chat)
+        chat.gone = True
+        await _settle(world, phone, "deleteChat", {"chatId": chat.id})
+        world.counts["groups deleted"] += 1
+
+
+async def _settle(world: World, phone: Phone, name: str, payload: Any) -> Any:
+    """Make a change that may be made twice; what a repeat finds done is done."""
+    try:
+        return await world.insist(phone, name, payload)
+    except Refused as refused:
+        if refused.code not in ("not_found", "forbidden", "bad_request"):
+            world.checker.fail(f"{phone.user}: {name} was refused: {refused}")
+        return {}
+
+
+async def _bring_in(world: World, phone: Phone, chat: Chat, user: str) -> None:
+    world.checker.joining(chat, user)
+    answer = await _settle(world, phone, "addParticipants", {"chatId": chat.id, "participants": [user]})
+    world.checker.joined(chat, user, answer.get("lastMessageId", 0))
+    world.counts["joined"] += 1
+
+
+async def _take_out(world: World, phone: Phone, chat: Chat, user: str) -> None:
+    """Somebody leaves, or is removed."""
+    world.checker.leaving(chat, user)
+    if user == phone.user:
+        await _settle(world, phone, "leaveChat", {"chatId": chat.id})
+        # The answer does not say at which message: others see that.
+        other = next(one for one in chat.members() if one != user)
+        phone = world.by_name[other].phone(world.dice)
+        answer = await _settle(world, phone, "chat", {"chatId": chat.id})
+    else:
+        answer = await _settle(world, phone, "removeParticipants", {"chatId": chat.id, "participants": [user]})
+    world.checker.left(chat, user, answer.get("lastMessageId", 0))
+    world.counts["left"] += 1

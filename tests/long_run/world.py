@@ -1,0 +1,446 @@
+"""The people of a long run: what they do, from which devices, and how they insist on an answer.
+
+Everything they ask and hear goes to the checker. Knows the wire, not the relay's process nor its disk.
+"""
+
+import hashlib
+import random
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+import trio
+
+from long_run import wire
+from long_run.checker import DELETE, EDIT, NEW, Chat, Checker
+from long_run.ledger import ANSWERED, client_id, text_of, word_of
+from long_run.wire import Lost, Refused, Socket
+
+FRIENDS = 6
+"""People with whom one has dialogs."""
+GROUPS = 30
+"""Groups there are at a time, about."""
+AWAY = 8.0
+"""Seconds that a device stays away at most."""
+STAYS = 45.0
+"""Seconds that a device stays on average."""
+DEAF = 25.0
+"""Seconds for which a device reads nothing at most."""
+INTERNAL = 1011
+HAS_NO_ROOM = frozenset({"storage_full", "rate_limited"})
+AGAIN = frozenset({"unavailable", "internal", *HAS_NO_ROOM})
+"""Refusals after which one tries again."""
+
+
+class Upload(NamedTuple):
+    """A file that a message holds."""
+
+    number: int
+    file_id: str
+    digest: bytes
+
+
+class Phone:
+    """One device of a person, that comes and goes."""
+
+    def __init__(self, world: "World", user: str, token: str, *, says_after: bool) -> None:
+        self.user = user
+        self.token = token
+        self.device = world.checker.add_device(user)
+        self.socket: Socket | None = None
+        self._world = world
+        self._says_after = says_after
+        self._there = trio.Event()
+
+    async def online(self) -> Socket:
+        """Wait until it is connected."""
+        while self.socket is None:
+            await self._there.wait()
+        return self.socket
+
+    async def run(self) -> None:
+        """Connect, stay for a while, go, for ever."""
+        world, dice = self._world, self._world.dice
+        while True:
+            socket = Socket(self._heard)
+            after = self.device.last_id if self._says_after and self.device.last_id else None
+            try:
+                await socket.connect(world.url, self.token, after)
+            except (OSError, Lost):
+                await trio.sleep(dice.uniform(0.2, 1))
+                continue
+            except Refused as refused:
+                if refused.code != "503":
+                    world.checker.fail(f"{self.user}: the handshake was answered with {refused.code}")
+                await trio.sleep(1)
+                continue
+            world.counts["connections"] += 1
+            self.device.connected(after or 0)
+            if not world.quiet.is_set() and dice.random() < 0.03:
+                socket.deaf_until = trio.current_time() + dice.uniform(5, DEAF)
+            self.socket = socket
+            self._there.set()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(socket.listen)
+                with trio.move_on_after(dice.expovariate(1 / STAYS)):
+                    await socket.closed.wait()
+                if world.quiet.is_set():
+                    await socket.closed.wait()
+                world.counts[f"closed {socket.code}"] += 1
+                if socket.code == INTERNAL:
+                    world.checker.fail(f"{self.user}: the relay closed a connection with {INTERNAL}")
+                self.socket = None
+                self._there = trio.Event()
+                socket.close()
+            if dice.random() < 0.5:
+                with trio.move_on_after(dice.uniform(0, AWAY)):
+                    await world.quiet.wait()
+
+    def _heard(self, name: str, event_id: int, at: int, payload: Any) -> None:
+        self._world.checker.heard(self.device, name, event_id, at, payload)
+
+
+class Person:
+    """Somebody with a few devices, a few friends, and a memory of what they said last."""
+
+    def __init__(self, user: str, phones: list[Phone]) -> None:
+        self.user = user
+        self.phones = phones
+        self.friends: list[str] = []
+        self.said: deque[int] = deque(maxlen=30)
+
+    def phone(self, dice: random.Random) -> Phone:
+        """Take a device, one that is connected if there is any."""
+        return dice.choice([phone for phone in self.phones if phone.socket] or self.phones)
+
+
+class World:
+    """All of them."""
+
+    def __init__(self, checker: Checker, dice: random.Random, rate: float) -> None:
+        """Begin with nobody.
+
+        Args:
+            checker: hears of everything.
+            dice: decides everything.
+            rate: things done per second, by all together.
+        """
+        self.checker = checker
+        self.dice = dice
+        self.rate = rate
+        self.url = ""
+        self.people: list[Person] = []
+        self.quiet = trio.Event()
+        """Set at the end: nobody does anything any more, all devices come and stay."""
+        self.counts: Counter[str] = Counter()
+        self.waits: list[float] = []
+        """Seconds until an answer: a sample."""
+        self.outage = 0.0
+        self.uploads: list[Upload] = []
+        self.by_name: dict[str, Person] = {}
+        self.groups: list[Chat] = []
+        self._answered_at = 0.0
+        self._locks: dict[int, trio.Lock] = {}
+        self._busy = 0
+
+    def add_person(self, user: str, tokens: list[str]) -> Person:
+        """Add somebody who has these devices."""
+        person = Person(user, [Phone(self, user, token, says_after=n % 2 == 1) for n, token in enumerate(tokens)])
+        self.people.append(person)
+        self.by_name[user] = person
+        return person
+
+    # Asking.
+
+    async def insist(self, phone: Phone, name: str, payload: Any, *, may_give_up: bool = False) -> Any:
+        """Make a request over and over until it is answered.
+
+        Raises:
+            Refused: for good; with `may_give_up` also for want of room, where no answer was ever lost.
+        """
+        lost = False
+        asked = time.monotonic()
+        while True:
+            socket = await phone.online()
+            try:
+                answer = await socket.request(name, payload)
+            except Lost as how:
+                lost = True
+                self.counts["answers lost"] += 1
+                if str(how) == "silence":
+                    self.checker.fail(f"{phone.user}: {name} was not answered within {wire.PATIENCE:.0f} s")
+                await trio.sleep(0.05)
+                continue
+            except Refused as refused:
+                self.counts[f"error {refused.code}"] += 1
+                if refused.code == "internal":
+                    self.checker.fail(f"{phone.user}: {name} was answered with {refused}")
+                if refused.code not in AGAIN:
+                    raise
+                if may_give_up and not lost and refused.code in HAS_NO_ROOM and self.dice.random() < 0.5:
+                    raise
+                await trio.sleep(max(refused.retry_after / 1_000, 0.3))
+                continue
+            self._note(time.monotonic() - asked)
+            return answer
+
+    def _note(self, wait: float) -> None:
+        now = time.monotonic()
+        if self._answered_at and not self.quiet.is_set():
+            self.outage = max(self.outage, now - self._answered_at)
+        self._answered_at = now
+        self.counts["requests"] += 1
+        if len(self.waits) < 20_000:
+            self.waits.append(wait)
+        else:
+            self.waits[self.dice.randrange(20_000)] = wait
+
+    async def say(self, phone: Phone, kind: int, chat: Chat, target: int = -1, *, attachment: Any = None) -> int:
+        """Send, edit or delete, once and for all; gives its number, -1 where it was refused."""
+        checker, ledger = self.checker, self.checker.ledger
+        number = ledger.add(kind, chat, phone.user, phone.device.key, target)
+        payload: dict[str, Any] = {"chatId": checker.id_for(phone.user, chat), "clientMessageId": client_id(number)}
+        if kind != DELETE:
+            payload["message"] = text_of(number if kind == NEW else target, ledger.version[number])
+        if kind != NEW:
+            payload["originalMessageId"] = ledger.message_id[target]
+        if attachment is not None:
+            payload["attachments"] = [attachment]
+        name = ("new", "edit", "delete")[kind]
+        try:
+            answer = await self.insist(phone, name, payload, may_give_up=kind == NEW)
+        except Refused as refused:
+            if not chat.gone:
+                checker.refused(number, refused.code)
+            return -1
+        checker.answered(number, answer)
+        if kind == NEW and self.dice.random() < 0.03:
+            # Whoever sends again gets the same answer, and nobody gets the message again.
+            try:
+                checker.answered(number, await self.insist(phone, name, payload))
+            except Refused as refused:
+                if chat.stay(phone.user) is not None:
+                    checker.fail(f"m{number:x} was sent again and refused: {refused}")
+        return number
+
+    # What people do.
+
+    def chats_of(self, person: Person) -> list[Chat]:
+        """Give the groups somebody is in and may write to, and the dialogs they have begun."""
+        groups = [chat for chat in self.groups if chat.type == "group" and chat.stay(person.user) is not None]
+        return [*groups, *(self.checker.pair(person.user, friend) for friend in person.friends)]
+
+    async def live(self, person: Person) -> None:
+        """Do one thing after another."""
+        dice = self.dice
+        actions, weights = zip(*_ACTIONS, strict=True)
+        while not self.quiet.is_set():
+            with trio.move_on_after(dice.expovariate(self.rate / len(self.people))):
+                await self.quiet.wait()
+                return
+            action = dice.choices(actions, weights)[0]
+            self._busy += 1
+            try:
+                await action(self, person, person.phone(dice))
+            except (Lost, OSError):
+                # An upload or a look at something: nobody insists on these.
+                self.counts["given up"] += 1
+            finally:
+                self._busy -= 1
+
+    def waiting(self) -> str:
+        """Tell who has not come to rest yet."""
+        away = [phone.user for person in self.people for phone in person.phones if phone.socket is None]
+        return f"{self._busy} wait for an answer, {len(away)} are not connected ({', '.join(away[:5])})"
+
+    async def idle(self) -> None:
+        """Wait until nobody waits for an answer any more."""
+        while self._busy:
+            await trio.sleep(0.05)
+
+    async def send(self, person: Person, phone: Phone) -> None:
+        """Say something."""
+        number = await self.say(phone, NEW, self.dice.choice(self.chats_of(person)))
+        if number >= 0:
+            person.said.append(number)
+
+    async def change(self, person: Person, phone: Phone) -> None:
+        """Edit or delete something one said a moment ago."""
+        ledger = self.checker.ledger
+        if not person.said:
+            return
+        number = self.dice.choice(person.said)
+        chat = ledger.chats[ledger.chat[number]]
+        if chat.gone or chat.stay(person.user) is None or ledger.message_id[number] in chat.targets:
+            return
+        delete = self.dice.random() < 0.4
+        await self.say(phone, DELETE if delete else EDIT, chat, number)
+
+    async def read(self, person: Person, phone: Phone) -> None:
+        """Read a chat, all of it or up to a message."""
+        chat = self.dice.choice(self.chats_of(person))
+        if not chat.last:
+            return
+        await self.read_chat(phone, chat, self.dice.choice([None, chat.last, self.dice.randint(1, chat.last)]))
+
+    async def read_chat(self, phone: Phone, chat: Chat, message_id: int | None) -> None:
+        """Mark a chat as read."""
+        checker = self.checker
+        checker.marking(chat, phone.user, message_id)
+        payload: dict[str, Any] = {"chatId": checker.id_for(phone.user, chat)}
+        if message_id is not None:
+            payload["messageId"] = message_id
+        try:
+            answer = await self.insist(phone, "read", payload)
+        except Refused as refused:
+            self._explain(refused, chat, person=phone.user, what="read")
+            return
+        checker.marked(chat, phone.user, message_id or answer.get("messageId", 0))
+
+    def _explain(self, refused: Refused, chat: Chat, *, person: str, what: str) -> None:
+        """A refusal needs a reason: they are not in the chat, it is gone, or nobody has said anything in it yet."""
+        if chat.stay(person) is not None and not chat.gone and chat.last:
+            self.checker.fail(f"{person}: {what} in {chat.name} was refused: {refused}")
+
+    async def page(self, person: Person, phone: Phone) -> None:
+        """Look back in a chat."""
+        chat = self.dice.choice(self.chats_of(person))
+        payload: dict[str, Any] = {"chatId": self.checker.id_for(person.user, chat)}
+        payload["count"] = self.dice.randint(1, 300)
+        if chat.last:
+            payload[self.dice.choice(["startId", "endId"])] = self.dice.randint(1, chat.last)
+        try:
+            rows = await self.insist(phone, "messages", payload)
+        except Refused as refused:
+            self._explain(refused, chat, person=person.user, what="messages")
+            return
+        self.checker.page(person.user, chat, rows)
+
+    async def search(self, person: Person, phone: Phone) -> None:
+        """Look for a word."""
+        word = word_of(self.dice.randrange(len(self.checker.ledger) + 1))
+        rows = await self.insist(phone, "search", {"query": word, "count": 30})
+        places = [self.checker.chat_of(person.user, row["chatId"]) for row in rows]
+        self.checker.found(person.user, word, rows, places)
+
+    async def look(self, person: Person, phone: Phone) -> None:
+        """Open the list, a chat, the directory; type a little."""
+        chat = self.dice.choice(self.chats_of(person))
+        chat_id = self.checker.id_for(person.user, chat)
+        socket = await phone.online()
+        socket.say(
+            msgspec.json.encode(
+                {"type": "event", "timestamp": 0, "eventType": "typing", "payload": {"chatId": chat_id}}
+            )
+        )
+        await self.insist(phone, "chats", {})
+        await self.insist(phone, "users", {"query": person.user[:3], "count": 20})
+        try:
+            await self.insist(phone, "chat", {"chatId": chat_id})
+        except Refused as refused:
+            self._explain(refused, chat, person=person.user, what="chat")
+
+    async def upload(self, person: Person, phone: Phone) -> None:
+        """Send a file."""
+        content = self.dice.randbytes(int(min(300_000, 1_000 * self.dice.paretovariate(0.7))))
+        status, body = await wire.http(self.url, "POST", "/files", phone.token, content)
+        if status != 200:
+            code = msgspec.json.decode(body)["error"]["code"] if status in (413, 429, 503, 507) else str(status)
+            self.counts[f"upload {code}"] += 1
+            if status >= 500 and code not in AGAIN:
+                self.checker.fail(f"{person.user}: an upload was answered with {status} {code}")
+            return
+        attachment = msgspec.json.decode(body)
+        chat = self.dice.choice(self.chats_of(person))
+        number = await self.say(phone, NEW, chat, attachment=attachment)
+        if number >= 0:
+            self.counts["uploads"] += 1
+            self.uploads.append(Upload(number, attachment["id"], hashlib.sha256(content).digest()))
+
+    async def download(self, person: Person, phone: Phone) -> None:
+        """Open a file that somebody sent lately."""
+        if self.uploads:
+            upload = self.dice.choice(self.uploads[-200:])
+            chat = self.checker.ledger.chats[self.checker.ledger.chat[upload.number]]
+            if chat.stay(person.user) is not None:
+                await self.fetch(phone, upload)
+            elif person.user not in chat.stays:
+                status, _ = await wire.http(self.url, "GET", f"/files/{upload.file_id}", phone.token)
+                if status in (200, 206):
+                    self.checker.fail(f"{person.user}: got file {upload.file_id} of {chat.name}, none of theirs")
+
+    async def fetch(self, phone: Phone, upload: Upload) -> int:
+        """Get a file and compare it; gives the status."""
+        status, body = await wire.http(self.url, "GET", f"/files/{upload.file_id}", phone.token)
+        if status == 200:
+            self.counts["downloads"] += 1
+            if hashlib.sha256(body).digest() != upload.digest:
+                self.checker.fail(f"file {upload.file_id} of m{upload.number:x} is not what was uploaded")
+        return status
+
+    async def intrude(self, person: Person, phone: Phone) -> None:
+        """Try what is not allowed: read and write in a group one was never in."""
+        strange = [chat for chat in self.groups if person.user not in chat.stays]
+        if not strange:
+            return
+        chat = self.dice.choice(strange)
+        for name, more in (("messages", {}), ("read", {}), ("chat", {}), ("leaveChat", {})):
+            try:
+                await self.insist(phone, name, {"chatId": chat.id, **more})
+            except Refused as refused:
+                if refused.code == "not_found":
+                    continue
+            if person.user not in chat.stays:
+                self.checker.fail(f"{person.user}: {name} was answered in {chat.name}, where they never were")
+        if person.user not in chat.stays and await self.say(phone, NEW, chat) >= 0 and person.user not in chat.stays:
+            self.checker.fail(f"{person.user}: wrote in {chat.name}, where they never were")
+
+    async def flood(self, person: Person, phone: Phone) -> None:
+        """Say too much at once: some of it is refused."""
+        chat = self.checker.pair(person.user, person.user)
+        async with trio.open_nursery() as nursery:
+            for _ in range(150):
+                nursery.start_soon(self.say, phone, NEW, chat)
+
+    async def gather(self, person: Person, phone: Phone) -> None:
+        """Make, change, leave or delete a group."""
+        from long_run import groups
+
+        await groups.gather(self, person, phone)
+
+    def lock(self, chat: Chat) -> trio.Lock:
+        """One change of a group's people at a time, so that all know who was there when."""
+        return self._locks.setdefault(chat.key, trio.Lock())
+
+    async def signs_of_life(self) -> None:
+        """Have every device show that it lives."""
+        while True:
+            for person in self.people:
+                for phone in person.phones:
+                    if phone.socket is not None:
+                        phone.socket.say(b"ping")
+            await trio.sleep(5)
+
+    def delivered(self, number: int) -> bool:
+        """Tell whether a message was answered and stands."""
+        ledger = self.checker.ledger
+        return ledger.state[number] == ANSWERED and not ledger.deleted[number]
+
+
+Action = Callable[[World, Person, Phone], Any]
+_ACTIONS: list[tuple[Action, float]] = [
+    (World.send, 62),
+    (World.change, 8),
+    (World.read, 12),
+    (World.page, 4),
+    (World.search, 2),
+    (World.look, 3),
+    (World.upload, 2),
+    (World.download, 2),
+    (World.intrude, 1),
+    (World.gather, 2),
+    (World.flood, 0.05),
+]
+"""What people do, and how often."""

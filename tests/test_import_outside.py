@@ -1,0 +1,162 @@
+"""An export is somebody else's: what it names outside of itself is not read, and what it claims to hold is bounded."""
+
+import gzip
+import json
+import os
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from relay.cli.sources import files
+from relay.cli.sources.files import Files
+from relay.cli.sources.mattermost import Mattermost
+from relay.cli.sources.opening import open_source
+from relay.cli.sources.said import NotUnderstood, fit_name
+
+ROOM = 2**40
+
+
+def bulk(*paths: str) -> str:
+    records = [
+        {"type": "version", "version": 1},
+        {"type": "user", "user": {"username": "anna"}},
+        {"type": "direct_post", "direct_post": {
+            "channel_members": ["anna"], "user": "anna", "message": "m", "create_at": 1,
+            "attachments": [{"path": path} for path in paths]}},
+    ]  # fmt: skip
+    return "\n".join(map(json.dumps, records))
+
+
+def enclosed(source: Path) -> list[str]:
+    opened = open_source(source, room=ROOM)
+    assert isinstance(opened, Mattermost)
+    return [file.read().decode() for said in opened.messages() for file in said.files]
+
+
+@pytest.fixture
+def outside(tmp_path) -> Path:
+    secret = tmp_path / "secret.txt"
+    secret.write_text("secret")
+    return secret
+
+
+def test_a_file_beside_an_export_is_read_from_its_own_folder_only(tmp_path, outside):
+    folder = tmp_path / "export"
+    (folder / "data").mkdir(parents=True)
+    (folder / ".ssh").mkdir()
+    (folder / "data" / "mine.txt").write_text("mine")
+    for name in ("beside.txt", ".ssh/id"):
+        (folder / name).write_text("secret")
+    (folder / "data" / "link.txt").symlink_to(outside)
+    (folder / "files").symlink_to(tmp_path)
+    (folder / "bulk.jsonl").write_text(
+        bulk("mine.txt", "data/mine.txt", str(outside), "../secret.txt", "data/../../secret.txt", "beside.txt",
+             ".ssh/id", "link.txt", "data/link.txt", "files/secret.txt", "/proc/self/environ", "", ".", "..", "x\0y")
+    )  # fmt: skip
+    assert enclosed(folder / "bulk.jsonl") == ["mine", "mine"]
+
+
+def test_a_link_in_a_folder_leads_nowhere_outside(tmp_path, outside):
+    folder = tmp_path / "export"
+    (folder / "data").mkdir(parents=True)
+    (folder / "data" / "mine.txt").write_text("mine")
+    (folder / "data" / "inside.txt").symlink_to("mine.txt")
+    (folder / "data" / "out.txt").symlink_to(outside)
+    (folder / "data" / "all").symlink_to(tmp_path)
+    (folder / "data" / "loop").symlink_to("loop")
+    os.mkfifo(folder / "data" / "pipe")
+    (folder / "bulk.jsonl").write_text(
+        bulk("mine.txt", "inside.txt", "out.txt", "all/secret.txt", "loop", "pipe", "../../secret.txt")
+    )
+    assert enclosed(folder) == ["mine", "mine"]
+
+
+def test_a_link_that_is_put_there_later_is_not_followed(tmp_path, outside):
+    folder = tmp_path / "export"
+    (folder / "data").mkdir(parents=True)
+    (folder / "data" / "a.txt").write_text("mine")
+    opened = Files(folder)
+    (folder / "data" / "a.txt").unlink()
+    (folder / "data" / "a.txt").symlink_to(outside)
+    with pytest.raises(NotUnderstood):
+        opened.open("data/a.txt")
+
+
+def test_members_of_a_tar_file_that_are_no_files_are_not_there(tmp_path, outside):
+    (tmp_path / "bulk.jsonl").write_text(bulk("link.txt", "/abs.txt", "../up.txt"))
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        tar.add(tmp_path / "bulk.jsonl", "bulk.jsonl")
+        link = tarfile.TarInfo("data/link.txt")
+        link.type, link.linkname = tarfile.SYMTYPE, str(outside)
+        tar.addfile(link)
+    assert enclosed(tmp_path / "x.tar") == []
+
+
+def test_a_compressed_tar_file_is_refused_with_what_to_do(tmp_path):
+    (tmp_path / "bulk.jsonl").write_text(bulk())
+    with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "bulk.jsonl", "bulk.jsonl")
+    with pytest.raises(NotUnderstood, match="unpack it first"):
+        Files(tmp_path / "x.tar.gz")
+
+
+def test_an_archive_that_unpacks_to_more_than_there_is_room_for_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as bomb:
+        bomb.writestr("bulk.jsonl", bulk())
+        bomb.writestr("data/zeros", bytes(50_000_000))
+    assert (tmp_path / "bomb.zip").stat().st_size < 100_000
+    with pytest.raises(NotUnderstood, match=r"unpacks to 50,0.* bytes, and 1,000,000 are free"):
+        open_source(tmp_path / "bomb.zip", room=1_000_000)
+
+
+def test_a_list_and_a_line_are_read_up_to_a_bound(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "LIST_BYTES", 1_000)
+    monkeypatch.setattr(files, "LINE_BYTES", 1_000)
+    with zipfile.ZipFile(tmp_path / "slack.zip", "w", zipfile.ZIP_DEFLATED) as target:
+        target.writestr("users.json", " " * 1_001)
+        target.writestr("channels.json", "[]")
+    with pytest.raises(NotUnderstood, match=r"users\.json is larger than 1,000 bytes"):
+        open_source(tmp_path / "slack.zip", room=ROOM)
+    (tmp_path / "long.jsonl").write_text(bulk() + "\n" + " " * 2_000)
+    with pytest.raises(NotUnderstood, match=r"a line is longer than 1,000 bytes"):
+        open_source(tmp_path / "long.jsonl", room=ROOM)
+
+
+def test_too_many_members_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "MEMBERS", 10)
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        for number in range(20):
+            tar.addfile(tarfile.TarInfo(f"{number}"))
+    with pytest.raises(NotUnderstood, match="more than 10 files"):
+        Files(tmp_path / "x.tar")
+
+
+def test_a_damaged_or_encrypted_archive_is_said_plainly(tmp_path):
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
+        target.writestr("users.json", json.dumps([{"id": "u1"}] * 100))
+        target.writestr("channels.json", "[]")
+    whole = path.read_bytes()
+    at = whole.index(b"users.json") + 20
+    path.write_bytes(whole[:at] + bytes(4) + whole[at + 4 :])
+    with pytest.raises(NotUnderstood):
+        open_source(path, room=ROOM)
+    flagged = bytearray(whole)
+    for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        flagged[whole.index(mark) + offset] |= 1
+    path.write_bytes(flagged)
+    with pytest.raises(NotUnderstood, match="cannot be unpacked"):
+        open_source(path, room=ROOM)
+
+
+def test_a_gzip_of_lines_is_no_export(tmp_path):
+    (tmp_path / "x.jsonl.gz").write_bytes(gzip.compress(bulk().encode()))
+    with pytest.raises(NotUnderstood):
+        open_source(tmp_path / "x.jsonl.gz", room=ROOM)
+
+
+def test_an_imported_name_has_nothing_unseen_in_it():
+    assert fit_name("An\u202ena\u200b  B") == "Anna B"
+    assert fit_name("\u3164\u200d") == ""

@@ -1,0 +1,75 @@
+"""How many requests are answered at a time: each asker within bounds, and the greedy lose theirs first."""
+
+import trio
+import trio.testing
+
+from relay.net.places import Places
+
+
+async def hold(places: Places, who: str, ended: list[str], task_status=trio.TASK_STATUS_IGNORED) -> None:
+    await places.wait(who)
+    async with places.take(who) as scope:
+        task_status.started()
+        await trio.sleep_forever()
+    if scope.cancelled_caught:
+        ended.append(who)
+
+
+async def test_one_asker_waits_while_theirs_are_taken_and_others_do_not():
+    places, ended = Places(10, 2), []
+    async with trio.open_nursery() as nursery:
+        for _ in range(2):
+            await nursery.start(hold, places, "a", ended)
+        with trio.move_on_after(0.05) as patience:
+            await places.wait("a")
+        assert patience.cancelled_caught
+        await places.wait("b")
+        nursery.cancel_scope.cancel()
+    assert len(places) == 0
+    assert not places._own
+
+
+async def test_a_place_that_is_left_goes_to_who_waits():
+    places = Places(10, 1)
+    async with trio.open_nursery() as nursery:
+        got = trio.Event()
+
+        async def wait() -> None:
+            await places.wait("a")
+            async with places.take("a"):
+                got.set()
+
+        async with places.take("a"):
+            nursery.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked()
+            assert not got.is_set()
+        with trio.fail_after(1):
+            await got.wait()
+    assert len(places) == 0
+
+
+async def test_where_all_are_taken_who_has_most_loses_the_oldest():
+    places, ended = Places(8, 6), []
+    async with trio.open_nursery() as nursery:
+        for _ in range(6):
+            await nursery.start(hold, places, "greedy", ended)
+        for number in range(5):
+            with trio.fail_after(1):
+                await nursery.start(hold, places, f"other{number}", ended)
+        await trio.testing.wait_all_tasks_blocked()
+        assert ended == ["greedy"] * 3
+        assert len(places) == 8
+        nursery.cancel_scope.cancel()
+    assert (len(places), places.held("greedy")) == (0, 0)
+
+
+async def test_where_all_have_one_the_next_waits():
+    places, ended = Places(3, 2), []
+    async with trio.open_nursery() as nursery:
+        for who in "abc":
+            await nursery.start(hold, places, who, ended)
+        with trio.move_on_after(0.05) as patience:
+            await places.wait("d")
+        assert patience.cancelled_caught
+        nursery.cancel_scope.cancel()
+    assert ended == []
