@@ -18,7 +18,7 @@ FEW = {"writer", "indexed", "unmerged", "snapshot", "base", "filed", "invite", "
 """Tables of one row, of sixteen, or of open invites."""
 NAMED = re.compile(r"(?:FROM|JOIN|UPDATE|INTO|,)\s+(\w+)(?:\s+AS)?\s+(\w+)", re.IGNORECASE)
 MADE_OF = re.compile(r"\b(\w+)(?:\s*\([^)]*\))?\s+AS\s+(?:MATERIALIZED\s+)?\(", re.IGNORECASE)
-AT_AN_END = re.compile(r"(?:min|max)\(seq\) FROM log\)")
+AT_AN_END = re.compile(r"(?:min|max)\(seq\)(?:, \d\))? FROM log(?:\)|$)")
 """The first or the last entry, whatever it is: one look. With a condition it is a walk."""
 NO_NAMES = {"WHERE", "LEFT", "CROSS", "JOIN", "ON", "NOT", "INDEXED", "ORDER", "GROUP", "UNION", "SET", "SELECT"}
 MADE_FOR_A_NUMBER = {"_plain_statement", "_filing_statement"}
