@@ -14,6 +14,7 @@ import pytest
 import trio
 import trio.testing
 
+from relay import serve
 from relay.core.relay import open_relay
 from relay.net import names, systemd
 from relay.net.frames import CLOSE, parse_close
@@ -152,6 +153,32 @@ async def test_a_probe_of_an_idle_store_is_a_commit(tmp_path: Path) -> None:
         assert await relay.log.probe()
         assert await relay.log.probe()
         assert log.stat().st_size > before
+
+
+async def test_a_write_that_takes_long_is_no_reason_for_a_restart_for_some_minutes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve, "PROOF", 0.05)
+    monkeypatch.setattr(serve, "SLOW_WRITE", 0.4)
+    async with open_relay(tmp_path) as relay, trio.open_nursery() as nursery:
+        server = Server(relay)
+        assert "0 connections" in await serve._prove(server)
+        goes_on, arrived = trio.Event(), trio.Event()
+
+        async def slow(_writing: object) -> None:
+            arrived.set()
+            await goes_on.wait()
+
+        nursery.start_soon(relay.log.chore, slow)
+        await arrived.wait()
+        assert "a write has been under way for" in await serve._prove(server)
+        assert relay.log._background._asked == [], "no probe is left in the queue"
+        await trio.sleep(0.4)
+        with trio.move_on_after(0.3) as scope:
+            await serve._prove(server)
+        assert scope.cancelled_caught, "then nothing is proved any more"
+        goes_on.set()
+        assert "0 connections" in await serve._prove(server)
 
 
 async def test_a_probe_waits_for_a_writer_that_is_stuck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

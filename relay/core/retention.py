@@ -62,9 +62,9 @@ class Retention:
         self._clock = clock
         self._kept = kept
         self._turn = trio.Lock()
-        self._rows = Portion(40, least=5, most=1_000)
-        self._members = Portion(500, least=50, most=5_000)
-        self._pages = Portion(128, least=16, most=4_096)
+        self._rows = Portion(40, least=20, most=1_000)
+        self._members = Portion(500, least=200, most=5_000)
+        self._pages = Portion(128, least=64, most=4_096)
         self.freeing: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
         """Gives what frees the disk room to work in; see `Room.freeing`."""
 

@@ -93,10 +93,11 @@ class Background:
         """Whether the last round of the snapshot could not be written."""
         self.busy_since: float | None = None
         """Since when a portion has been under way."""
-        self._rows = Portion(500, least=50, most=5_000)
-        self._keys = Portion(128, least=16, most=1_024)
-        self._entries = Portion(32, least=4, most=1_000)
-        self._pages = Portion(chores.MERGED, least=4, most=256)
+        # Where a sync alone takes as long as a portion may, fewer than these would get nowhere.
+        self._rows = Portion(500, least=200, most=5_000)
+        self._keys = Portion(128, least=64, most=1_024)
+        self._entries = Portion(64, least=48, most=1_000)
+        self._pages = Portion(chores.MERGED, least=8, most=256)
 
     # What is asked for.
 

@@ -138,7 +138,9 @@ class Wal:
         try:
             await self._connection.execute(f"PRAGMA busy_timeout = {round(PAUSE * 1_000)}")
             while True:
-                with trio.move_on_after(PATIENCE if self._frames - self._copied >= self._copy_from else float("inf")):
+                # An idle writer looks at nothing, and what it has to do may wait for room here.
+                held_back = self.crowded or self._frames - self._copied >= self._copy_from
+                with trio.move_on_after(PATIENCE if held_back else float("inf")):
                     await self._due.wait()
                 self._due = trio.Event()
                 try:
@@ -171,10 +173,10 @@ class Wal:
 
     async def _checkpoint(self, mode: str) -> int:
         """Copy pages; gives how many are left."""
-        ((_, count, copied),) = await self._connection.execute(f"PRAGMA wal_checkpoint({mode})")
+        ((busy, count, copied),) = await self._connection.execute(f"PRAGMA wal_checkpoint({mode})")
         self._frames, self._copied = max(0, count), max(0, copied)
         left = self._frames - self._copied
-        if not left:
+        if not left and not busy:
             # The next commit begins again, unless a reader looks at an earlier view: the next look shows that.
             self.bytes = 0
         return left

@@ -1,0 +1,58 @@
+"""A prune whose asker has gone is given up; one who only has nothing more to ask still gets the answer."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from relay.core.relay import Relay, open_relay
+from relay.core.retention import Pruned
+from relay.net import control
+
+
+async def asking(relay: Relay, path: Path) -> trio.SocketStream:
+    """Connect and ask for a prune."""
+    stream = await trio.open_unix_socket(path)
+    request = {"type": "request", "id": "1", "payloadType": "prune", "payload": {"maxBytes": 1}}
+    await stream.send_all(json.dumps(request).encode() + b"\n")
+    return stream
+
+
+@pytest.mark.parametrize("gone", [True, False])
+async def test_a_prune_goes_on_only_while_somebody_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    monkeypatch.setattr(control, "GONE", 0.02)
+    began, ended = trio.Event(), trio.Event()
+    cancelled = False
+
+    async def prune(**_how: Any) -> Pruned:
+        nonlocal cancelled
+        began.set()
+        try:
+            await trio.sleep(0.3)
+        except trio.Cancelled:
+            cancelled = True
+            raise
+        finally:
+            ended.set()
+        return Pruned(7, 0, too_large=False)
+
+    async with open_relay(tmp_path) as relay, trio.open_nursery() as nursery:
+        monkeypatch.setattr(relay.admin, "_prune", prune)
+        await nursery.start(control.serve, tmp_path / "relay.sock", relay.admin, relay.clock)
+        stream = await asking(relay, tmp_path / "relay.sock")
+        await began.wait()
+        if gone:
+            await stream.aclose()
+        else:
+            await stream.send_eof()
+            answer = json.loads(await stream.receive_some())
+            assert answer["payload"]["removed"] == 7
+            await stream.aclose()
+        with trio.fail_after(5):
+            await ended.wait()
+        assert cancelled == gone
+        nursery.cancel_scope.cancel()
