@@ -50,6 +50,7 @@ class Share:
     def crowded(self) -> bool:
         """Whether too much waits for this user."""
         return sum(holder.waiting_bytes for holder in self.holders) >= WAITING_BYTES
+
     def went_out(self) -> None:
         """Something that waited has gone out, or was given up."""
         if self._progress is not None:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import msgspec
 
+from relay.core.replaying import Ahead
 from relay.core.share import Share
 
 UNACKNOWLEDGED = 32_768
@@ -71,6 +72,7 @@ class Subscriber:
         "gone",
         "listed_at",
         "live",
+        "lookahead",
         "number",
         "outlet",
         "owed",
@@ -104,6 +106,8 @@ class Subscriber:
         """While it is not live: the last `seq` that was looked at for it."""
         self.arrived = position
         """The last `seq` before it was here."""
+        self.lookahead = Ahead()
+        """What was read ahead of the log for it, while it catches up."""
         self.live = False
         """Whether events come as they happen; else they are read from the log."""
         self.foreground = True

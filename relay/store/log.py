@@ -25,6 +25,7 @@ from relay.store.errands import Cursors, Errands, Schedule
 from relay.store.late import Late, LateCommand
 from relay.store.schema import MIGRATIONS
 from relay.store.stalls import LOOP, SLOW_TURN, SYNC, Stalls
+from relay.store.statements import Statement
 from relay.store.wal import Wal
 from relay.store.writing import prepare
 
@@ -144,9 +145,12 @@ class _Turns(trio.abc.Instrument):
             self._stalls.turned(now - seconds, now)
 
 
+_TOUCH = Statement(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+
 async def _touch(connection: Connection) -> None:
     # Says what the file says already, and yet is a commit: the smallest proof that the file can be written.
-    await connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+    await connection.execute(_TOUCH)
 
 
 def _nobody(_answer: object) -> None:
