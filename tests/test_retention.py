@@ -202,7 +202,7 @@ async def test_an_edit_whose_message_was_pruned_is_told_to_nobody_any_more(tmp_p
             return [render.event(state, entry, 2)[0] for entry in replayed if render.concerns(entry, chat, member, 2)]
 
         assert await told() == ["new", "edit", "new"]
-        await relay.retention._remove(edit[0] - 1)
+        await relay.retention._remove(1, edit[0] - 1)
         assert await told() == ["new"]
 
 
