@@ -77,6 +77,15 @@ class Received(NamedTuple):
     payload: Any
 
 
+class Page(NamedTuple):
+    """An answer, whether there is more, and what to ask with for the page after it."""
+
+    payload: Any
+    more: bool
+    next: str | None
+    """For `after` of `users` and `chat`, and for `before` of `search`."""
+
+
 class _Waiting(msgspec.Struct):
     payload_type: str
     frame: bytes
@@ -161,6 +170,13 @@ class Client:
             Unanswered: the connection was lost before the answer, and it is no request to make twice.
             SignedOut: the token is not good any more.
         """
+        return (await self.page(payload_type, payload, answer)).payload  # type: ignore[no-any-return]
+
+    async def page(self, payload_type: str, payload: Wire, answer: type[T] | Any = None) -> Page:
+        """Ask as `request` does, and learn as well whether there is more than the relay gave.
+
+        Args, Raises: as there.
+        """
         if self._over:
             raise self._closed()
         if isinstance(payload, requests.Edit) and payload.client_message_id is None:
@@ -187,7 +203,9 @@ class Client:
         if waiting.response.error is not None:
             error = waiting.response.error
             raise RelayError(error.code, error.message, retry_after=error.retry_after)
-        return msgspec.json.decode(waiting.response.payload, type=answer or requests.REQUESTS[payload_type].response)
+        response = waiting.response
+        decoded = msgspec.json.decode(response.payload, type=answer or requests.REQUESTS[payload_type].response)
+        return Page(decoded, bool(response.more), response.next)
 
     async def typing(self, chat_id: str, *, stop: bool = False) -> None:
         """Say that one types, or has stopped."""

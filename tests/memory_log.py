@@ -138,7 +138,7 @@ class MemoryLog:
                     highest[one.author] = Covered(one.author, one.message_id, one.client_id)
                 return tuple(sorted(highest.values(), key=lambda one: -one.message_id))
             case UnreadAfter():
-                return len(self._said(fact.chat, fact.user, fact.after + 1, 2**60))
+                return len(self._said(fact.chat, fact.user, fact.after + 1, fact.upto))
             case FirstMark():
                 return self._first_mark(fact)
             case FilesNamed():

@@ -43,7 +43,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                 for entry in draft.decisions[0].entries:
                     relay.state.apply(entry)
                     entries.append(entry)
-            await relay.log._writing.execute(*prepare(entries, [], Errands({}, None, 0)))
+            await relay.log._writing.execute(*prepare(entries, [], Errands({}, 0)))
 
     trio.run(fill)
     with running(where):

@@ -96,9 +96,21 @@ def test_nothing_of_what_was_typed_stands_in_the_lock(data: Path) -> None:
 
 
 def test_a_relay_waits_for_a_command_and_says_for_whom(data: Path) -> None:
-    with held(data, "prune", 0.7) as holder, running(data) as relay:
-        assert f"waiting for process {holder.process.pid} (relay prune)" in relay.log.read_text()
-        assert done("user", "list", "--json", data=data).json[0]["id"] == "anna"
+    log = data.parent / f"{data.name}.log"
+
+    def let_go() -> None:
+        until = time.monotonic() + 8
+        while time.monotonic() < until and not (log.exists() and "waiting for" in log.read_text()):
+            time.sleep(0.02)
+        holder.let_go()
+
+    with held(data, "prune") as holder:
+        waiter = threading.Thread(target=let_go)
+        waiter.start()
+        with running(data) as relay:
+            said = relay.log.read_text()
+        waiter.join()
+    assert f"waiting for process {holder.process.pid} (relay prune)" in said
 
 
 def test_a_relay_that_starts_is_waited_for(data: Path) -> None:

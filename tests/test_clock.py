@@ -204,7 +204,7 @@ async def test_a_start_years_ahead_deletes_nothing_and_leaves_no_date_in_the_log
             last = await _say(relay, number)
     machine.wall += 3 * YEAR
     async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
-        assert await relay.retention.prune() == 0
+        assert (await relay.retention.prune()).removed == 0
         machine.go_on(1_000)
         assert (await _say(relay, 10)).timestamp == last.timestamp + 1_000
         with pytest.raises(RelayError, match="relay clock trust"):
@@ -228,10 +228,10 @@ async def test_a_relay_that_was_off_for_a_year_deletes_once_the_clock_is_vouched
             await _say(relay, number)
     machine.wall += YEAR
     async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
-        assert await relay.retention.prune() == 0
+        assert (await relay.retention.prune()).removed == 0
         await relay.admin.handle("clock.trust", control.Empty())
         assert (await _say(relay, 10)).timestamp == machine.wall
-        assert await relay.retention.prune() > 0
+        assert (await relay.retention.prune()).removed > 0
         assert (await _say(relay, 11)).timestamp == machine.wall
     # The word is in the log, and holds after the next start.
     async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
@@ -260,7 +260,7 @@ async def test_a_log_that_is_years_ahead_is_said_and_an_admins_word_ends_it(tmp_
         status = await relay.admin.handle("status.show", control.Empty())
         assert isinstance(status, control.Status)
         assert status.log_ahead == 3 * YEAR / 1_000
-        assert await relay.retention.prune() == 0, "by the log's time the first ten are three years old"
+        assert (await relay.retention.prune()).removed == 0, "by the log's time the first ten are three years old"
         await relay.admin.handle("clock.trust", control.Empty())
         machine.go_on(1_000)
         assert (await _say(relay, 20)).timestamp == machine.wall
@@ -269,9 +269,9 @@ async def test_a_log_that_is_years_ahead_is_said_and_an_admins_word_ends_it(tmp_
         # What is dated ahead goes when what follows it is old enough, and not before.
         machine.go_on(29 * DAY)
         await _say(relay, 21)
-        assert await relay.retention.prune() == 0
+        assert (await relay.retention.prune()).removed == 0
         machine.go_on(2 * DAY)
-        assert await relay.retention.prune() > 0
+        assert (await relay.retention.prune()).removed > 0
         assert (await _say(relay, 22)).message_id == 23
         assert relay.state.pruned < relay.state.seq
     assert await _faults(tmp_path) == []

@@ -118,6 +118,7 @@ EVENTS: dict[str, tuple[str, int | None, Any]] = {
 ACCEPTED = requests.Accepted(message_id=7, timestamp=NOW, client_message_id=CLIENT_ID)
 RESPONSES = {
     "response-new": codec.response("req001", NOW, ACCEPTED),
+    "response-page": codec.response("req001", NOW, codec.Page([requests.Nothing()], "s12", more=True)),
     "response-nothing": codec.response("req001", NOW, requests.Marked()),
     "response-error": codec.refusal("req001", NOW, RelayError.no_chat("User9").error),
     "response-rate-limited": codec.refusal("req001", NOW, RelayError.rate_limited(250).error),

@@ -19,8 +19,9 @@ from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.settings import Retention as Kept
 from relay.settings import Settings
-from relay.store import errands, kinds, queries
+from relay.store import errands, history, kinds, queries, replays, search
 from relay.store.entry import Prunable
+from relay.store.search import Sought
 
 DAY = 86_400_000
 
@@ -67,9 +68,9 @@ async def test_what_is_too_old_goes_and_the_rest_adds_up(tmp_path: Path) -> None
         assert (await relay.retention.prune(days=30)).removed == 11
         # Of the ten that were unread three are left to read.
         assert relay.state.missed(relay.state.chats[1], 2) == 3
-        rows = await queries.history(relay.reading, 1, start=None, end=None, after=0, count=100)
+        rows, _ = await history.messages(relay.reading, 1, start=1, end=None, after=0, count=100)
         assert [(row.message_id, row.message) for row in rows] == [(11, "young 0"), (12, "young 1"), (13, "young 2")]
-        assert await queries.search(relay.reading, "old 5", [1], before=None, count=10) == []
+        assert await search.search(relay.reading, Sought("old 5", {1: 0})) == ([], False)
         assert (await _say(relay, 2, "a", "next")).message_id == 14
         # The relay did not stop in order yet: the check must hold all the same.
         assert await _faults(tmp_path) == []
@@ -141,7 +142,7 @@ async def test_a_store_that_is_too_large_loses_its_oldest(tmp_path: Path, monkey
         size = await queries.size(relay.reading)
         await relay.retention.prune(max_bytes=size // 2)
         assert await queries.size(relay.reading) <= size // 2
-        rows = await queries.history(relay.reading, 1, start=None, end=None, after=0, count=500)
+        rows, _ = await history.messages(relay.reading, 1, start=1, end=None, after=0, count=500)
         assert 20 < len(rows) < 150
         assert rows[-1].message_id == 200
     assert await _faults(tmp_path) == []
@@ -196,9 +197,10 @@ async def test_an_edit_whose_message_was_pruned_is_told_to_nobody_any_more(tmp_p
         (edit,) = await relay.reading.execute("SELECT seq FROM log WHERE message_id = 2")
 
         async def told() -> list[str]:
-            page = await queries.replay(relay.reading, 0, state.seq, [1], 100, state.users)
+            rows = await relay.reading.execute("SELECT seq FROM log ORDER BY seq")
+            found, _ = await replays.entries(relay.reading, [seq for (seq,) in rows], state.users)
             chat, member = state.chats[1], state.members[1][2]
-            replayed = [entry for entry in page.entries if entry.kind <= kinds.DELETE]
+            replayed = [entry for entry in found if entry.kind <= kinds.DELETE]
             return [render.event(state, entry, 2)[0] for entry in replayed if render.concerns(entry, chat, member, 2)]
 
         assert await told() == ["new", "edit", "new"]

@@ -1,10 +1,8 @@
 """Full text: every script is found, what is not one's own is not, and what is deleted is gone from the index."""
 
 import sqlite3
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
@@ -15,8 +13,10 @@ from relay.core.relay import open_relay
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.protocol.requests import Accepted
-from relay.store import errands, queries
-from relay.store.database import Connection, Rows, TooLong
+from relay.store import errands, queries, search
+from relay.store.database import Connection, TooLong
+from relay.store.history import HistoryRow
+from relay.store.search import Sought
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +46,8 @@ async def _with_two_users(relay) -> None:
 
 
 async def _find(relay, text: str, chats: tuple[int, ...] = (1,)) -> list[str | None]:
-    return [row.message for row in await queries.search(relay.reading, text, chats, before=None, count=10)]
+    rows, _ = await search.search(relay.reading, Sought(text, dict.fromkeys(chats, 0), count=10))
+    return [row.message for row in rows]
 
 
 @pytest.mark.parametrize(
@@ -120,7 +121,7 @@ async def test_what_others_read_holds_up_neither_a_reply_nor_a_search(tmp_path: 
             with trio.move_on_after(5) as in_time:
                 reply = requests.New(chat_id="a", client_message_id="2", message="so", reply_to=1)
                 await decided(relay.log, Command(relay.clock(), 2, 0, reply))
-                found = await relay.service.searching.find(1, "just said", [1], before=None, count=10)
+                found, _ = await relay.service.searching.find(1, Sought("just said", {1: 0}))
             reading_still = bool(nursery.child_tasks)
             await relay.reading._connection.interrupt()
     assert reading_still
@@ -140,30 +141,31 @@ async def test_one_user_has_one_search_at_a_time_and_holds_up_no_other(
     most: dict[int, int] = {}
     go_on = trio.Event()
 
-    async def search(_connection: object, user: str, *_more: object, **_limits: object) -> list[queries.HistoryRow]:
+    async def find(_connection: object, sought: Sought) -> tuple[list[HistoryRow], bool]:
+        user = sought.text
         running.append(int(user))
         most[int(user)] = max(most.get(int(user), 0), running.count(int(user)))
         await go_on.wait()
         await trio.lowlevel.checkpoint()
         running.remove(int(user))
-        return []
+        return [], False
 
-    monkeypatch.setattr(queries, "search", search)
+    monkeypatch.setattr(search, "search", find)
     async with open_relay(tmp_path) as relay, trio.open_nursery() as nursery:
         searching = relay.service.searching
         for user in (1, 1, 1, 2, 1, 2):
-            nursery.start_soon(partial(searching.find, user, str(user), [], before=None, count=1))
+            nursery.start_soon(searching.find, user, Sought(str(user), {}))
         await trio.testing.wait_all_tasks_blocked()
         assert sorted(running) == [1, 2]
         go_on.set()
     assert most == {1: 1, 2: 1}
-    assert not searching._turns
+    assert not len(searching._turns)
 
 
 async def test_what_is_usual_elsewhere_is_found_in_ones_own_chats_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def too_long(*_arguments: object, **_limits: object) -> list[queries.HistoryRow]:
+    async def too_long(*_arguments: object, **_limits: object) -> tuple[list[HistoryRow], bool]:
         raise TooLong
 
     async with open_relay(tmp_path) as relay:
@@ -172,29 +174,17 @@ async def test_what_is_usual_elsewhere_is_found_in_ones_own_chats_all_the_same(
         for number, text in enumerate(["the first", "another", "The 100%", "the 1000"]):
             await say(str(number), text)
         await _indexed(relay)
-        monkeypatch.setattr(queries, "search", too_long)
-        rows = await find(1, "the", [1], before=None, count=2)
+        monkeypatch.setattr(search, "search", too_long)
+        rows, more = await find(1, Sought("the", {1: 0}, count=2))
         assert [row.message for row in rows] == ["the 1000", "The 100%"]
-        assert [row.message for row in await find(1, "0%", [1], before=None, count=2)] == ["The 100%"]
-        assert await find(1, "the", [], before=None, count=2) == []
-        assert await find(1, "the", [1], before=1, count=2) == []
-        monkeypatch.setattr(queries, "search_through", too_long)
+        assert more
+        rows, more = await find(1, Sought("the", {1: 0}, rows[-1].seq, count=2))
+        assert [row.message for row in rows] == ["another", "the first"]
+        assert not more
+        assert [row.message for row in (await find(1, Sought("0%", {1: 0})))[0]] == ["The 100%"]
+        assert await find(1, Sought("the", {})) == ([], False)
+        assert [row.message for row in (await find(1, Sought("the", {1: 3})))[0]] == ["the 1000"]
+        monkeypatch.setattr(search, "search_through", too_long)
         with pytest.raises(RelayError) as refused:
-            await find(1, "the", [1], before=None, count=2)
+            await find(1, Sought("the", {1: 0}))
         assert refused.value.error.code == "unavailable"
-
-
-async def test_looking_through_a_chat_reads_no_other(tmp_path: Path) -> None:
-    async with open_relay(tmp_path) as relay:
-        asked: list[str] = []
-
-        class Explained:
-            async def execute_within(self, _seconds: float, sql: str, parameters: Sequence[Any]) -> Rows:
-                rows = await relay.reading.execute(f"EXPLAIN QUERY PLAN {sql}", parameters)
-                asked.extend(row[3] for row in rows)
-                return []
-
-        explained: Any = Explained()
-        await queries.search_through(explained, "the", [1], before=None, count=2)
-    assert "SEARCH o USING INDEX log_message (chat=?)" in asked
-    assert not [step for step in asked if step.startswith("SCAN") and "c VIRTUAL" not in step]

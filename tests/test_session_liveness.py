@@ -12,7 +12,6 @@ from trio.testing import MockClock
 
 from relay.core.typing import TOLD
 from relay.protocol import control
-from relay.store import queries
 
 STEP = 0.05
 """Real seconds for what is due to happen."""
@@ -102,16 +101,16 @@ class Search:
     def __init__(self) -> None:
         self.begun, self.over = trio.Event(), trio.Event()
 
-    async def __call__(self, *_what: Any, **_how: Any) -> list[Any]:
+    async def __call__(self, *_what: Any, **_how: Any) -> tuple[list[Any], bool]:
         self.begun.set()
         await self.over.wait()
-        return []
+        return [], False
 
 
 @pytest.fixture
 def search(monkeypatch: pytest.MonkeyPatch) -> Search:
     search = Search()
-    monkeypatch.setattr(queries, "search", search)
+    monkeypatch.setattr("relay.store.search.search", search)
     return search
 
 

@@ -10,7 +10,7 @@ from sessions import Client, House, go_by, house
 from trio.testing import MockClock
 
 from relay.net import outbox
-from relay.store import late, queries
+from relay.store import late, replays
 
 
 @pytest.fixture
@@ -230,7 +230,7 @@ async def test_who_changes_a_message_while_it_is_replayed_to_them_gets_it_change
     await relay.add_device("User1", "laptop")
     await say(one, "User2", "a")
     read, go_on = trio.Event(), trio.Event()
-    real = queries.replay
+    real = replays.entries
 
     async def slow(*arguments: Any) -> Any:
         page = await real(*arguments)
@@ -238,7 +238,7 @@ async def test_who_changes_a_message_while_it_is_replayed_to_them_gets_it_change
         await go_on.wait()
         return page
 
-    monkeypatch.setattr(queries, "replay", slow)
+    monkeypatch.setattr(replays, "entries", slow)
     async with relay.open_from("User1laptop", 0) as laptop:
         await read.wait()
         await laptop.request(request_type, chatId="User2", originalMessageId=1, message="better")
@@ -424,7 +424,7 @@ async def test_a_replay_waits_for_one_who_acknowledges_and_not_for_one_who_does_
     relay: House, one: Client, clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("relay.net.session.AHEAD", 10)
-    monkeypatch.setattr("relay.core.service.PAGE", 10)
+    monkeypatch.setattr("relay.core.replaying.PAGE", 10)
     monkeypatch.setattr("relay.core.hub.RECENT", 10)
     await say(one, "User2", *(f"text {number}" for number in range(100)))
     async with relay.device("User2") as two:

@@ -117,15 +117,19 @@ class RateLimit:
         Returns:
             0, or how many milliseconds to wait where there are too few. A rate of 0 means no limit.
         """
-        rate = self._limits.requests_per_second * self._times
+        limits = self._limits
+        rate = limits.requests_per_second * self._times
         if not rate:
             return 0
-        full_at = max(self._full_at.get(user, now), now)
-        room = self._limits.burst * self._times / rate
-        wait = full_at - now + min(weight / rate, room) - room
-        if wait > _ROUNDING:
-            return max(1, round(wait * 1000))
-        self._full_at[user] = full_at + weight / rate
+        full_at = self._full_at.get(user, now)
+        full_at = max(full_at, now)
+        room = limits.burst * self._times / rate
+        then = full_at + weight / rate
+        wait = then - now - room
+        if wait > _ROUNDING and full_at > now + _ROUNDING:
+            # From a full bucket more may be taken than it holds.
+            return max(1, round((wait if weight / rate < room else full_at - now) * 1000))
+        self._full_at[user] = then
         return 0
 
     def charge(self, user: int, now: float, weight: float) -> float:

@@ -17,6 +17,7 @@ from relay.core.clock_proof import machine_proof
 from relay.core.files import Files
 from relay.core.hub import Frame, Hub
 from relay.core.meter import Lags, Meter
+from relay.core.replaying import Replaying
 from relay.core.retention import Retention
 from relay.core.room import Room
 from relay.core.rules import Rules
@@ -35,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 LOOKING_CACHE = 500
 """KiB that the connection of the writer's look-ups keeps: they are of all times, and seldom twice the same."""
+PATIENCE = 10.0
+"""Seconds after which a statement that reads is stopped: each is bounded, so that the disk hangs by then."""
 COPYING_CACHE = 100
 """KiB that the connection keeps that copies the write-ahead log back: it reads no pages of its own."""
 FOLD = 10_000
@@ -47,25 +50,22 @@ class Relay:
     def __init__(
         self,
         data: Path,
-        state: State,
-        log: Log,
-        hub: Hub,
+        service: Service,
         reading: database.Connection,
-        searching: Searching,
+        carrying: database.Connection,
         clock: RelayClock,
-        settings: Settings,
         lags: Lags,
         reserve: Reserve,
     ) -> None:
         self.data = data
-        self.settings = settings
-        self.state = state
-        self.log = log
-        self.hub = hub
+        self.service = service
+        self.settings = settings = service.settings
+        self.state = state = service.state
+        self.log = log = service.log
+        self.hub = hub = service.hub
         self.reading = reading
         self.clock = clock
-        self.retention = Retention(state, log, reading, clock, settings.retention)
-        self.service = Service(state, log, hub, reading, searching, clock, settings)
+        self.retention = Retention(state, log, carrying, clock, settings.retention)
         self.files = Files(data / "files", state, log, reading, clock, settings.files)
         self.meter = Meter(data, log, hub, lags)
         self.room = Room(reserve, log)
@@ -74,7 +74,7 @@ class Relay:
             state,
             log,
             hub,
-            reading,
+            carrying,
             clock,
             self.meter,
             self.service,
@@ -131,10 +131,12 @@ async def open_relay(
             await upgrade(writing, path)
             await writer.sign(writing)
             async with (
-                database.connect(path, writing=False) as reading,
-                # Nobody's reading may hold up the writer, and no search anybody's reading.
+                database.connect(path, writing=False, seconds=PATIENCE) as reading,
+                # Nobody's reading may hold up the writer; no search, no replay and no export anybody's reading.
                 database.connect(path, writing=False, cache=LOOKING_CACHE) as looking,
                 database.connect(path, writing=False) as finding,
+                database.connect(path, writing=False, seconds=PATIENCE) as replaying,
+                database.connect(path, writing=False, cache=LOOKING_CACHE, seconds=PATIENCE) as carrying,
                 database.connect(path, writing=False, cache=COPYING_CACHE) as copying,
             ):
                 kept = await queries.snapshot(reading)
@@ -145,16 +147,19 @@ async def open_relay(
                 del kept
                 log = Log(writing, looking, Wal(copying, path), rules, await queries.cursors(reading))
                 time.begin(state.at)
-                relay = Relay(data, state, log, hub, reading, Searching(finding), time, settings, rules.lags, reserve)
+                service = Service(state, log, hub, reading, Searching(finding), Replaying(replaying), time, settings)
+                relay = Relay(data, service, reading, carrying, time, rules.lags, reserve)
                 rules.loosened = relay.files.loosen
                 async with trio.open_nursery() as nursery:
                     await nursery.start(log.run)
+                    if spent:
+                        reserve.keep_rest()
                     await relay.room.begin()
                     try:
                         yield relay
                     finally:
                         relay.stop()
-                if log.disk_full:
+                if log.disk_full and not spent:
                     # Closing the file brings SQLite's log into it, which needs room.
                     reserve.spend()
         if spent or reserve.short:

@@ -3,7 +3,7 @@
 Reads the state and what it is given; no I/O.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -12,11 +12,8 @@ from relay.core.presence import Presence
 from relay.core.state import Chat, Member, State, User
 from relay.protocol import events, objects
 from relay.store import kinds
-from relay.store.entry import REPLY_PREVIEW, Entry, Extra
-from relay.store.queries import ChatTexts, HistoryRow
-
-PREVIEW = 256
-"""How much of the last message stands in the chat list, in characters."""
+from relay.store.entry import Entry, Extra
+from relay.store.history import LIST_PREVIEW, ChatTexts, HistoryRow
 
 _MESSAGE_KINDS: dict[int, objects.MessageKind] = {kinds.NEW: "new", kinds.EDIT: "edit", kinds.DELETE: "delete"}
 _extra = msgspec.json.Decoder(Extra).decode
@@ -161,7 +158,7 @@ def _title(state: State, chat: Chat, user: int) -> tuple[str, str | None]:
 
 
 def wanted_texts(state: State, user: int, chats: Iterable[tuple[Chat, Member]]) -> list[tuple[int, int, int]]:
-    """Which texts these lines of the user's chat list need, as `queries.chat_texts` takes them."""
+    """Which texts these lines of the user's chat list need, as `history.chat_texts` takes them."""
     return [(chat.key, chat.newest, member.read if state.missed(chat, user) else -1) for chat, member in chats]
 
 
@@ -191,7 +188,7 @@ def list_item(
         id=state.chat_id(chat, user),
         name=name,
         photo_url=photo_url,
-        last_message_text=text[:PREVIEW],
+        last_message_text=text[:LIST_PREVIEW],
         last_message_time=chat.newest_at if shown else chat.created_at,
         last_message_author=state.users[chat.newest_by].id if shown else None,
         last_message_status=(
@@ -240,18 +237,22 @@ def messages(
     marks: Sequence[tuple[int, int, int, int]],
     *,
     with_chat_id: bool = False,
-) -> list[objects.Message]:
-    """A page of history, as a member sees it.
+) -> Iterator[objects.Message]:
+    """Messages of a page of history, as a member sees them, in the order of the rows.
 
     Args:
         state: the state.
         user: the member.
         chat: the chat.
-        rows: the page, ascending.
-        marks: the chat's marks from the page's first message on, oldest first; of groups only.
+        rows: the page, in either order.
+        marks: the marks that cover these messages, as `history.receipts` gives them; of groups only.
         with_chat_id: whether each message names its chat, as in the results of a search.
     """
-    return [_message(state, user, chat, row, marks, with_chat_id=with_chat_id) for row in rows]
+    delivering: dict[int, list[objects.Delivering]] = {}
+    if chat.id is not None and not with_chat_id:
+        delivering = _delivering(state, chat, rows, marks)
+    for row in rows:
+        yield _message(state, user, chat, row, delivering.get(row.message_id), with_chat_id=with_chat_id)
 
 
 def _message(
@@ -259,7 +260,7 @@ def _message(
     user: int,
     chat: Chat,
     row: HistoryRow,
-    marks: Sequence[tuple[int, int, int, int]],
+    delivering: list[objects.Delivering] | None,
     *,
     with_chat_id: bool,
 ) -> objects.Message:
@@ -271,7 +272,7 @@ def _message(
         reply_to = objects.ReplyTo(
             message_id=row.target,
             client_message_id=row.reply_client_id,
-            message=row.reply_message[:REPLY_PREVIEW] if row.reply_message else None,
+            message=row.reply_message or None,
             sender=state.users[row.reply_actor].id,
             created_at=row.reply_at,
         )
@@ -290,23 +291,37 @@ def _message(
         created_at=row.at,
         updated_at=row.changed_at if row.changed_at and not deleted else None,
         deleted_at=row.changed_at if deleted else None,
-        delivering=None if chat.id is None or kind != "new" or with_chat_id else _delivering(state, chat, row, marks),
+        delivering=delivering,
     )
 
 
 def _delivering(
-    state: State, chat: Chat, row: HistoryRow, marks: Sequence[tuple[int, int, int, int]]
-) -> list[objects.Delivering]:
-    """Who of a group has got and read a message: the first mark at or after it counts for it."""
-    dlvrd: dict[int, int] = {}
+    state: State, chat: Chat, rows: Sequence[HistoryRow], marks: Sequence[tuple[int, int, int, int]]
+) -> dict[int, list[objects.Delivering]]:
+    """Who of a group has got and read each message: the first mark at or after it counts for it.
+
+    From the last message down: of each member's marks of one kind the one met last is then the first that covers it.
+    """
+    found: dict[int, list[objects.Delivering]] = {}
+    got: dict[int, int] = {}
     read: dict[int, int] = {}
-    for user, kind, message_id, at in marks:
-        if message_id >= row.message_id and user != row.actor:
-            dlvrd.setdefault(user, at)
-            if kind == kinds.READ:
-                read.setdefault(user, at)
-    return [
-        objects.Delivering(user_id=state.users[user].id, dlvrd=dlvrd.get(user), read=read.get(user))
-        for user, member in state.members[chat.key].items()
-        if user != row.actor and member.joined < row.message_id
-    ]
+    members = [(user, state.users[user].id, member.joined) for user, member in state.members[chat.key].items()]
+    left = iter(marks)
+    mark = next(left, None)
+    for row in sorted(rows, key=lambda one: -one.message_id):
+        while mark is not None and mark[2] >= row.message_id:
+            (read if mark[1] == kinds.READ else got)[mark[0]] = mark[3]
+            mark = next(left, None)
+        if row.kind == kinds.NEW:
+            found[row.message_id] = [
+                objects.Delivering(user_id=user_id, dlvrd=_earlier(got.get(user), read.get(user)), read=read.get(user))
+                for user, user_id, joined in members
+                if user != row.actor and joined < row.message_id
+            ]
+    return found
+
+
+def _earlier(one: int | None, other: int | None) -> int | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return min(one, other)

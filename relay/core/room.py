@@ -109,9 +109,12 @@ class Room:
             self._note()
             await trio.to_thread.run_sync(self.reserve.spend)
             await self._shrink_log()
+            # What is given up is for this, and SQLite's log must not outgrow it.
+            self._log.wal.held = False
             yield
         finally:
             self._freeing -= 1
+            self._log.wal.held = self._log.thrifty
             with trio.CancelScope(shield=True):
                 await self._shrink_log()
                 await self._fill()
@@ -131,9 +134,11 @@ class Room:
         if short and not self._log.thrifty:
             logger.error("the disk is full: people can read, and nothing is taken in but what frees it (relay prune)")
             self._log.spare(_needs_room)
+            self._log.wal.held = True
         elif not short and self._log.thrifty:
             logger.info("the disk has room again")
             self._log.spare(None)
+            self._log.wal.held = False
 
     async def _shrink_log(self) -> None:
         """Bring SQLite's log into the file, which frees what it took, where it can be done."""

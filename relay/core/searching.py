@@ -3,14 +3,12 @@
 What a search costs depends on all that others have said, so nobody else must wait for it.
 """
 
-from collections.abc import Sequence
-
-import trio
-
+from relay.core.turns import Turns
 from relay.protocol.errors import RelayError
-from relay.store import queries
+from relay.store import search
 from relay.store.database import Connection, TooLong
-from relay.store.queries import HistoryRow
+from relay.store.history import HistoryRow
+from relay.store.search import Sought
 
 
 class Searching:
@@ -18,40 +16,27 @@ class Searching:
 
     def __init__(self, reading: Connection) -> None:
         self._reading = reading
-        self._turns: dict[int, trio.StrictFIFOLock] = {}
+        self._turns = Turns()
 
-    async def find(
-        self, user: int, text: str, chats: Sequence[int], *, before: int | None, count: int
-    ) -> list[HistoryRow]:
-        """Find messages as `queries.search` does, once the user's other searches are over.
+    async def find(self, user: int, sought: Sought) -> tuple[list[HistoryRow], bool]:
+        """Find messages as `search.search` does, once the user's other searches are over.
 
         Args:
             user: who asks.
-            text: what to find, one character at least.
-            chats: in which chats.
-            before: only messages older than this, Unix milliseconds.
-            count: how many at most.
+            sought: what is looked for.
 
         Raises:
             RelayError: `unavailable`, it took too long.
             sqlite3.Error: the store cannot be read.
         """
-        turn = self._turns.setdefault(user, trio.StrictFIFOLock())
-        try:
-            async with turn:
-                return await self._find(text, chats, before, count)
-        finally:
-            if not turn.locked():
-                self._turns.pop(user, None)
-
-    async def _find(self, text: str, chats: Sequence[int], before: int | None, count: int) -> list[HistoryRow]:
-        try:
-            return await queries.search(self._reading, text, chats, before=before, count=count)
-        except TooLong:
-            pass
-        try:
-            return await queries.search_through(self._reading, text, chats, before=before, count=count)
-        except TooLong:
-            raise RelayError(
-                "unavailable", "this search took too long: ask for a longer text, or in one chat"
-            ) from None
+        async with self._turns.of(user):
+            try:
+                return await search.search(self._reading, sought)
+            except TooLong:
+                pass
+            try:
+                return await search.search_through(self._reading, sought)
+            except TooLong:
+                raise RelayError(
+                    "unavailable", "this search took too long: ask for a longer text, or in one chat"
+                ) from None

@@ -14,12 +14,14 @@ from typing import Any
 import msgspec
 import trio
 
-from relay.core import commands, limits, render
+from relay.core import commands, limits, pages, render
 from relay.core.clock import Clock
 from relay.core.commands import Command
 from relay.core.decide import ChatChanged, DeviceChanged, UserChanged
 from relay.core.hub import Hub
 from relay.core.limits import RateLimit
+from relay.core.pages import PageMaker
+from relay.core.replaying import Replaying
 from relay.core.searching import Searching
 from relay.core.share import Share, Shares
 from relay.core.sign_in import SignIn, new_token, token_hash
@@ -29,15 +31,15 @@ from relay.protocol import codec, control, events, objects, requests
 from relay.protocol.envelopes import Ack, ClientEvent, Request
 from relay.protocol.errors import RelayError
 from relay.settings import Settings
-from relay.store import queries
+from relay.store import history, replays, search
 from relay.store.database import Connection
 from relay.store.log import Log
+from relay.store.search import Sought
 
 logger = logging.getLogger(__name__)
 
-PAGE = 256
-"""Entries read from the log at a time for one who catches up."""
-
+RECEIPTS = 4_096
+"""Receipts put together between two looks at whether the answer is long enough, and others' turns."""
 CHATS_PAGE_BYTES = 262_144
 """Bytes of a page of a chat list (version 2)."""
 CHATS_PAGE = 1_000
@@ -77,6 +79,22 @@ def new_hook_id() -> str:
     return f"hook-{secrets.token_hex(4)}"
 
 
+class _Done:
+    """A reply that can be waited for."""
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+        self._given = trio.Event()
+
+    def __call__(self, answer: object) -> None:
+        self._reply(answer)
+        self._given.set()
+
+    async def wait(self) -> None:
+        """Wait until it was given."""
+        await self._given.wait()
+
+
 class Service:
     """What connections ask, and what comes of it."""
 
@@ -87,6 +105,7 @@ class Service:
         hub: Hub,
         reading: Connection,
         searching: Searching,
+        replaying: Replaying,
         clock: Clock,
         settings: Settings,
     ) -> None:
@@ -95,6 +114,7 @@ class Service:
         self.hub = hub
         self.reading = reading
         self.searching = searching
+        self.replaying = replaying
         self.clock = clock
         self.settings = settings
         self.limit = RateLimit(settings.limits)
@@ -168,8 +188,9 @@ class Service:
         """Where a device's first connection starts: before the oldest message its user has not got, else now."""
         state = self.state
         now = state.seq
-        chats = [(chat.key, member.dlvrd) for chat, member in state.listed(user) if chat.last_message_id > member.dlvrd]
-        oldest = await queries.oldest_undelivered(self.reading, user, chats) if chats else None
+        # What a user has not got they have not read either.
+        chats = [(chat.key, member.dlvrd) for chat, member in state.listed(user) if state.missed(chat, user)]
+        oldest = await self.replaying.oldest_undelivered(user, chats) if chats else None
         return now if oldest is None else oldest - 1
 
     async def position(self, user: int, device: int, since: int | None) -> int:
@@ -200,8 +221,8 @@ class Service:
     async def _has(self, user: int, device: int, cursor: int, since: int) -> None:
         """Take what a device has for acknowledged: it may have said so when the connection broke."""
         now = self.clock()
-        chats = [chat.key for chat, _ in self.state.listed(user)]
-        for chat, message_id in await queries.reached(self.reading, user, chats, cursor, since):
+        chats = [(chat.key, member.dlvrd) for chat, member in self.state.listed(user) if chat.last_seq > cursor]
+        for chat, message_id in await self.replaying.reached(user, chats, cursor, since):
             self._reached(user, device, chat, message_id, now)
         self.log.keep_cursor(device, since, now)
 
@@ -273,15 +294,16 @@ class Service:
                 self.log.keep_cursor(device, subscriber.cursor, now)
 
     def _request(self, subscriber: Subscriber, request: Request, now: float) -> Waiting | None:
-        done = trio.Event() if request.payload_type in limits.IN_TURN else None
-
         def reply(answer: object) -> None:
             self._respond(subscriber, request.id, answer)
-            if done is not None:
-                done.set()
 
-        weight = limits.WEIGHTS.get(request.payload_type, 1.0)
+        name = request.payload_type
+        # Those that are most of all count as one, and wait for nobody.
+        weight = limits.WEIGHTS.get(name)
+        done = _Done(reply) if weight is not None and name in limits.IN_TURN else None
         size = len(request.payload)
+        if weight is None:
+            weight = 1.0
         if size > limits.REQUEST_BYTES:
             weight += size / limits.REQUEST_BYTES
         wait = self.limit.take(subscriber.user, now, weight)
@@ -290,17 +312,17 @@ class Service:
             return None
         try:
             payload = codec.decode_request(request)
-            waiting = _HANDLERS[request.payload_type](self, subscriber, payload, reply)
+            waiting = _HANDLERS[name](self, subscriber, payload, done or reply)
         except RelayError as error:
             reply(error)
             return None
         except Exception:
-            logger.exception("%s failed; the relay goes on", request.payload_type)
+            logger.exception("%s failed; the relay goes on", name)
             reply(RelayError.internal())
             return None
-        if waiting is None and done is not None and not done.is_set():
+        if done is not None and waiting is None:
             waiting = done.wait()
-        return None if waiting is None else self._awaited(subscriber.share, waiting, reply, request.payload_type)
+        return None if waiting is None else self._awaited(subscriber.share, waiting, reply, name)
 
     async def _awaited(self, share: Share, waiting: Waiting, reply: Reply, what: str) -> None:
         """Await an answer once no other one of this user's is being made and there is room for it."""
@@ -349,17 +371,13 @@ class Service:
 
     def command(self, subscriber: Subscriber, request: msgspec.Struct, reply: Reply, made_up: str = "") -> None:
         """Append what a connection asks for."""
-        share = subscriber.share
-        share.unanswered += 1
-
-        def answer(decided: object) -> None:
-            share.unanswered -= 1
-            share.went_out()
-            reply(decided)
-
-        self.log.append(
+        share, log = subscriber.share, self.log
+        if share.batch != log.batch:
+            share.batch, share.commands = log.batch, 0
+        share.commands += 1
+        log.append(
             Command(self.clock(), subscriber.user, subscriber.device, request, subscriber.number, made_up),
-            answer,
+            reply,
         )
 
     def command_on_chat(self, subscriber: Subscriber, request: msgspec.Struct, reply: Reply, made_up: str = "") -> None:
@@ -369,7 +387,7 @@ class Service:
             if isinstance(decided, ChatChanged):
                 chat = self.state.chats[decided.chat]
                 # Everything unread in a chat one has just changed is known to the client from its list.
-                decided = render.chat(self.state, subscriber.user, chat, None, self.hub.presence)
+                decided = pages.chat(render.chat(self.state, subscriber.user, chat, None, self.hub.presence))
             reply(decided)
 
         self.command(subscriber, request, answer, made_up)
@@ -436,7 +454,7 @@ class Service:
 
         async with self._listing:
             wanted = render.wanted_texts(state, user, [one for one in chats if there(*one)])
-            texts = await queries.chat_texts(self.reading, user, wanted)
+            texts = await history.chat_texts(self.reading, user, wanted)
             for count, (chat, member) in enumerate(chats):
                 if count % CHATS_SLICE == CHATS_SLICE - 1:
                     await trio.lowlevel.checkpoint()
@@ -479,8 +497,21 @@ class Service:
         if subscriber.list_fits(trio.current_time()):
             await self._send_chat_list(subscriber, subscriber.position, state.at)
             return
-        chats = [chat for chat in state.chats_of[subscriber.user] if state.chats[chat].last_seq > subscriber.position]
-        page = await queries.replay(self.reading, subscriber.position, upto, chats, PAGE, state.users)
+        position = subscriber.position
+        ends = {
+            chat: last for chat in state.chats_of[subscriber.user] if (last := state.chats[chat].last_seq) > position
+        }
+        page = await self.replaying.page(
+            subscriber.user,
+            subscriber.lookahead,
+            position,
+            upto,
+            {**ends, replays.CHANGES: upto},
+            subscriber.chats_as_of,
+            state.users,
+        )
+        if page.upto >= upto:
+            subscriber.lookahead.clear()
         if not self.hub.refresh(page.entries, upto):
             return
         for seq, at in self.hub.replay(subscriber, page.entries):
@@ -553,35 +584,45 @@ def _read(service: Service, subscriber: Subscriber, request: requests.Mark, repl
 async def _messages(service: Service, subscriber: Subscriber, request: requests.Messages, reply: Reply) -> None:
     if request.start_id is not None and request.end_id is not None:
         raise RelayError.bad_field("payload.endId", "give startId or endId, not both")
-    user = subscriber.user
+    state, user = service.state, subscriber.user
     chat = service.chat(user, request.chat_id)
-    cleared = service.state.members[chat.key][user].cleared
-    rows = await queries.history(
+    rows, more = await history.messages(
         service.reading,
         chat.key,
         start=request.start_id,
         end=request.end_id,
-        after=cleared,
+        after=state.members[chat.key][user].cleared,
         count=request.count,
     )
-    marks = await queries.marks(service.reading, chat.key, rows[0].message_id) if rows and chat.id else []
-    if user not in service.state.members[chat.key]:
+    page = PageMaker()
+    while rows and not page.full:
+        members = state.members[chat.key]
+        some = rows[: max(1, RECEIPTS // len(members))] if chat.id is not None and members else rows
+        rows = rows[len(some) :]
+        marks = []
+        if chat.id is not None:
+            ids = [row.message_id for row in some]
+            marks = await history.receipts(service.reading, chat.key, list(members), min(ids), max(ids))
+        if user not in state.members[chat.key]:
+            raise RelayError.no_chat(request.chat_id)
+        page.add_all(render.messages(state, user, chat, some, marks))
+    if user not in state.members[chat.key]:
         raise RelayError.no_chat(request.chat_id)
-    reply(render.messages(service.state, user, chat, rows, marks))
+    reply(page.made(more=more, upwards=request.start_id is not None))
 
 
-async def _chat(service: Service, subscriber: Subscriber, request: requests.ChatRequest, reply: Reply) -> None:
+async def _chat(service: Service, subscriber: Subscriber, request: requests.OneChat, reply: Reply) -> None:
     user = subscriber.user
     chat = service.chat(user, request.chat_id)
     state = service.state
     first_missed = None
     if state.missed(chat, user):
         read = state.members[chat.key][user].read
-        texts = await queries.chat_texts(service.reading, user, [(chat.key, chat.newest, read)])
+        texts = await history.chat_texts(service.reading, user, [(chat.key, chat.newest, read)])
         first_missed = texts[chat.key].first_missed
         if user not in state.members[chat.key]:
             raise RelayError.no_chat(request.chat_id)
-    reply(render.chat(state, user, chat, first_missed, service.hub.presence))
+    reply(pages.chat(render.chat(state, user, chat, first_missed, service.hub.presence), request.after))
 
 
 async def _chats(service: Service, subscriber: Subscriber, request: requests.ChatsRequest, reply: Reply) -> None:
@@ -591,8 +632,15 @@ async def _chats(service: Service, subscriber: Subscriber, request: requests.Cha
         reply(await service.chat_page(subscriber.user, request.after))
 
 
-def _users(service: Service, subscriber: Subscriber, request: requests.UsersRequest, reply: Reply) -> None:
-    reply([*directory(service, subscriber.user, request)])
+async def _users(service: Service, subscriber: Subscriber, request: requests.UsersRequest, reply: Reply) -> None:
+    page = PageMaker()
+    last, more = None, False
+    for profile in directory(service, subscriber.user, request):
+        if len(page) >= request.count or not page.add(profile):
+            more = True
+            break
+        last = profile.id
+    reply(page.made(more=more, after=last))
 
 
 def directory(service: Service, asker: int, request: requests.UsersRequest) -> Iterable[objects.Profile]:
@@ -602,7 +650,6 @@ def directory(service: Service, asker: int, request: requests.UsersRequest) -> I
     """
     state = service.state
     query = (request.query or "").casefold()
-    found = 0
     for user_id in sorted(state.user_keys):
         user = state.users[state.user_keys[user_id]]
         if user.disabled or user.removed or (request.after is not None and user_id <= request.after):
@@ -610,9 +657,6 @@ def directory(service: Service, asker: int, request: requests.UsersRequest) -> I
         if query in user_id.casefold() or query in user.name.casefold():
             known = asker == user.key or state.share_chat(asker, user.key)
             yield render.profile(user, service.hub.presence.last(user.key) if known else None)
-            found += 1
-            if found >= request.count:
-                return
 
 
 async def _search(service: Service, subscriber: Subscriber, request: requests.Search, reply: Reply) -> None:
@@ -621,15 +665,24 @@ async def _search(service: Service, subscriber: Subscriber, request: requests.Se
     if not text:
         raise RelayError.bad_field("payload.query", "what to find is missing")
     chats = sorted(state.chats_of[user]) if request.chat_id is None else [service.chat(user, request.chat_id).key]
-    rows = await service.searching.find(user, text, chats, before=request.before, count=request.count)
-    reply(
-        [
-            message
-            for row in rows
-            if (member := state.members[row.chat].get(user)) is not None and row.message_id > member.cleared
-            for message in render.messages(state, user, state.chats[row.chat], [row], (), with_chat_id=True)
-        ]
-    )
+    before = older = search.END
+    if isinstance(request.before, str):
+        before = pages.seq_of(request.before)
+    elif request.before is not None:
+        older = request.before
+    cleared = {chat: state.members[chat][user].cleared for chat in chats}
+    rows, more = await service.searching.find(user, Sought(text, cleared, before, older, request.count))
+    page = PageMaker()
+    last = None
+    for row in rows:
+        # Who has left a chat since, or cleared it, does not see it any more.
+        member = state.members[row.chat].get(user)
+        if member is not None and row.message_id > member.cleared:
+            (message,) = render.messages(state, user, state.chats[row.chat], [row], (), with_chat_id=True)
+            if not page.add(message):
+                break
+        last = row.seq
+    reply(page.made(more=more, after=None if last is None else pages.cursor(last)))
 
 
 def _create_chat(service: Service, subscriber: Subscriber, request: requests.CreateChat, reply: Reply) -> None:
@@ -670,7 +723,7 @@ def _profile(service: Service, subscriber: Subscriber, request: requests.Profile
     service.command(subscriber, request, answer)
 
 
-def _devices(service: Service, subscriber: Subscriber, _request: requests.Nothing, reply: Reply) -> None:
+async def _devices(service: Service, subscriber: Subscriber, _request: requests.Nothing, reply: Reply) -> None:
     there = {one.device for one in service.hub.presence.subscribers.get(subscriber.user, ())}
     reply(
         [

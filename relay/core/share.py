@@ -14,8 +14,8 @@ WAITING_BYTES = 4 * 2**20
 """Bytes that may wait for one user in all outboxes before more of their requests are taken up."""
 PIECES_BYTES = 2 * 2**20
 """Bytes of unfinished messages that one user's connections may hold together."""
-UNANSWERED = 256
-"""Commands of one user's that may wait for the log's writer: a batch is decided in one go, and others wait for it."""
+COMMANDS = 256
+"""Commands of one user's that go into one batch of the log's writer, about: others wait until a batch is decided."""
 ALL_PIECES_BYTES = 32 * 2**20
 """The same for everybody's connections: beyond it, who holds most has to let go."""
 
@@ -41,14 +41,15 @@ class Share:
         self.pieces: Counter[Holder] = Counter()
         """Bytes of unfinished messages, by connection."""
         self.pieces_bytes = 0
-        self.unanswered = 0
-        """Commands that wait for the log."""
+        self.batch = 0
+        self.commands = 0
+        """Commands that were appended for the writer's batch of that number."""
         self._progress: trio.Event | None = None
 
     @property
     def crowded(self) -> bool:
         """Whether too much waits for this user."""
-        return self.unanswered >= UNANSWERED or sum(holder.waiting_bytes for holder in self.holders) >= WAITING_BYTES
+        return sum(holder.waiting_bytes for holder in self.holders) >= WAITING_BYTES
 
     def went_out(self) -> None:
         """Something that waited has gone out, or was given up."""

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import msgspec
 
+from relay.core.replaying import Ahead
 from relay.core.share import Share
 
 UNACKNOWLEDGED = 32_768
@@ -71,6 +72,7 @@ class Subscriber:
         "gone",
         "listed_at",
         "live",
+        "lookahead",
         "number",
         "outlet",
         "owed",
@@ -104,6 +106,8 @@ class Subscriber:
         """While it is not live: the last `seq` that was looked at for it."""
         self.arrived = position
         """The last `seq` before it was here."""
+        self.lookahead = Ahead()
+        """What was read ahead of the log for it, while it catches up."""
         self.live = False
         """Whether events come as they happen; else they are read from the log."""
         self.foreground = True
@@ -160,9 +164,6 @@ class Subscriber:
         """Send a durable event, whatever waits already."""
         self.outlet.put(frame)
         self.sent = receipt.seq
-        self._await(receipt)
-
-    def _await(self, receipt: Receipt) -> None:
         unacknowledged = self._unacknowledged
         if len(unacknowledged) >= UNACKNOWLEDGED:
             # Nobody can say any more what is missing before here: the cursor stays, and a replay starts from it.
@@ -194,7 +195,8 @@ class Subscriber:
         if not self.owed:
             self.owed_since = seq
             # Until it is told, what is acknowledged after it moves no cursor past it.
-            self._await(Receipt(seq, 0, 0))
+            if not self._frozen:
+                self._unacknowledged[seq] = Receipt(seq, 0, 0)
         self.owed[chat] = None
         if goes and chat in self.appeared:
             self.appeared.discard(chat)

@@ -102,32 +102,28 @@ class Decoder:
 
     Attributes:
         violation: what the client did wrong, if it did; nothing is decoded after it.
-        fragments: how many frames came that were not the last of their message.
+        fragments: how many frames came that were not the last of their message; whoever counts them sets it back.
+        held: how many bytes of an unfinished message are kept.
     """
 
-    __slots__ = ("_buffer", "_closed", "_fragments", "_limit", "_needed", "fragments", "violation")
+    __slots__ = ("_buffer", "_closed", "_fragments", "_limit", "_needed", "fragments", "held", "violation")
 
     def __init__(self, *, limit: int) -> None:
         """Make a decoder for messages of at most `limit` bytes, all fragments of a message together."""
         self.violation: Violation | None = None
         self.fragments = 0
+        self.held = 0
         self._limit = limit
         self._closed = False
         self._fragments: _Fragments | None = None
         self._buffer: bytearray | None = None  # the beginning of a frame
         self._needed = 0  # the length of that buffer at which there is something more to learn from it
 
-    @property
-    def held(self) -> int:
-        """How many bytes of an unfinished message are kept."""
-        buffer, fragments = self._buffer, self._fragments
-        size = 0 if buffer is None else len(buffer)
-        return size if fragments is None else size + len(fragments.payload)
-
     def stop(self) -> None:
         """Decode nothing more, and let go of what is kept."""
         self._closed = True
         self._buffer = self._fragments = None
+        self.held = 0
 
     def feed(self, data: bytes) -> list[tuple[int, bytes]]:
         """Take the bytes of one read; return the messages and control frames they complete, in order.
@@ -142,6 +138,7 @@ class Decoder:
         if buffer is not None:
             if len(buffer) + len(data) < self._needed:
                 buffer += data
+                self.held += len(data)
                 return []
             data = b"".join((buffer, data))
             self._buffer = None
@@ -156,7 +153,14 @@ class Decoder:
                 self._buffer = bytearray(data[offset:])
         if self._closed:
             self._fragments = None
+        if self._buffer is not None or self._fragments is not None or self.held:
+            self.held = self._count_held()
         return messages
+
+    def _count_held(self) -> int:
+        buffer, fragments = self._buffer, self._fragments
+        size = 0 if buffer is None else len(buffer)
+        return size if fragments is None else size + len(fragments.payload)
 
     def _decode(self, data: bytes, messages: list[tuple[int, bytes]]) -> int:
         """Append what `data` holds to `messages`; return the offset of the first byte not used.

@@ -85,9 +85,10 @@ class Outbox:
     @property
     def full(self) -> bool:
         """See `Outlet`: whether it is time to stop putting events in. What can go out is sent first."""
-        if self._size < BYTES and len(self._frames) < FRAMES:
-            return False
-        self.flush()
+        if not self._draining:
+            if self._size < BYTES:
+                return False
+            self.flush()
         return self._draining and (self._size >= BYTES or len(self._frames) >= FRAMES)
 
     @property

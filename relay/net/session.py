@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Iterator
 import trio
 
 from relay.core.service import Service
-from relay.core.share import UNANSWERED
+from relay.core.share import COMMANDS
 from relay.core.subscriber import Subscriber
 from relay.net import frames
 from relay.net.liveness import SILENCE, Liveness
@@ -33,8 +33,10 @@ ACKNOWLEDGING = 1.0
 """Seconds without an acknowledgement after which nobody waits for them any more."""
 SLICE = 128
 """Messages of one read that are handled before others have their turn."""
-FRAME_BYTES = 256
-"""Bytes of a read that count as one more frame of those that a client may send."""
+FRAME_BITS = 8
+"""Two to the power of this, 256, bytes of a read count as one more frame of those that a client may send."""
+COUNTED = 64
+"""Frames after which their user is charged for them."""
 FAREWELL = 2.0
 """Seconds that a peer has for its half of the closing handshake."""
 
@@ -67,7 +69,6 @@ class Session:
         "_closing",
         "_decoder",
         "_ended",
-        "_fragments",
         "_held",
         "_liveness",
         "_nursery",
@@ -76,6 +77,7 @@ class Session:
         "_share",
         "_subscriber",
         "_transport",
+        "_uncounted",
         "heard",
     )
 
@@ -84,7 +86,7 @@ class Session:
         self._service = service
         self._liveness = liveness
         self._decoder = frames.Decoder(limit=service.settings.limits.frame_bytes)
-        self._fragments = 0
+        self._uncounted = 0  # frames that the user was not charged for yet
         self._held = 0  # bytes of an unfinished message, as the user's share knows
         self._abuse: deque[float] | None = None
         self._acknowledged = trio.Event()
@@ -148,20 +150,23 @@ class Session:
     def _take_read(self, data: bytes) -> Awaitable[None] | None:
         """Handle all messages of a read; give what is still to be awaited."""
         now = self.heard = trio.current_time()
-        service, decoder, outbox, share = self._service, self._decoder, self._outbox, self._share
-        service.log.note_read(len(data))
+        decoder = self._decoder
+        self._service.log.note_read(len(data))
         messages = decoder.feed(data)
         if decoder.held != self._held:
             self._hold(decoder.held)
-        count = len(messages) + decoder.fragments - self._fragments + len(data) // FRAME_BYTES
-        self._fragments = decoder.fragments
-        pause = service.pace.charge(self._subscriber.user, now, count)
+        pause = 0.0
+        self._uncounted += len(messages) + decoder.fragments + (len(data) >> FRAME_BITS)
+        decoder.fragments = 0
+        if self._uncounted >= COUNTED:
+            pause = self._service.pace.charge(self._subscriber.user, now, self._uncounted)
+            self._uncounted = 0
         rest = iter(messages)
         if pause or len(messages) > SLICE:
             return self._take_rest(None, rest, pause)
         for opcode, payload in rest:
             waiting = self._take(opcode, payload)
-            if waiting is not None or outbox.overflowing or share.unanswered >= UNANSWERED:
+            if waiting is not None:
                 return self._take_rest(waiting, rest)
         return self._end_read()
 
@@ -182,7 +187,7 @@ class Session:
         if pause:
             await trio.sleep(pause)
         for count, (opcode, payload) in enumerate(messages, 1):
-            if self._outbox.overflowing or self._share.unanswered >= UNANSWERED:
+            if self._crowded:
                 await self._hold_back()
             more = self._take(opcode, payload)
             if more is not None:
@@ -224,15 +229,22 @@ class Session:
         if violation is not None:
             self.close(violation.code, violation.reason)
         service.hub.flush()
-        if service.log.full or self._outbox.overflowing or self._share.unanswered >= UNANSWERED:
-            return self._hold_back()
-        return None
+        return self._hold_back() if service.log.full or self._crowded else None
+
+    @property
+    def _crowded(self) -> bool:
+        """Whether this user has to wait before more is taken up, for the connection's sake or for others'."""
+        share = self._share
+        return self._outbox.overflowing or (share.commands >= COMMANDS and share.batch == self._service.log.batch)
 
     async def _hold_back(self) -> None:
         """Take nothing more from the peer before there is room for it."""
         before, self._answering = self._answering, True
         self._service.hub.flush()
-        await self._service.log.room()
+        log, share = self._service.log, self._share
+        await log.room()
+        while share.commands >= COMMANDS and share.batch == log.batch:
+            await log.next_batch()
         if self._outbox.overflowing:
             await self._outbox.drained()
         await self._share.room()

@@ -180,16 +180,20 @@ def event(name: str, timestamp: int, payload: object, event_id: int | None = Non
 
 
 class Page(NamedTuple):
-    """A payload that is a page of more: `next` says where the next one begins, None where this is the last."""
+    """A payload that is a page: whether it is the last, and where the next one begins.
+
+    Without a `next` whoever asks knows by what the page holds.
+    """
 
     payload: object
     next: str | None
+    more: bool = False
 
 
 def response(request_id: str | int, timestamp: int, payload: object) -> bytes:
     """Encode the answer to a request."""
     if type(payload) is Page:
-        more = True if payload.next is not None else None
+        more = True if payload.more or payload.next is not None else None
         return encode(Answer(id=request_id, timestamp=timestamp, payload=payload.payload, more=more, next=payload.next))
     return encode(Answer(id=request_id, timestamp=timestamp, payload=payload))
 

@@ -12,6 +12,8 @@ MESSAGE_LENGTH = 65_536
 MOST_COUNT = 500
 """What may be asked for in one page."""
 
+Cursor = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+"""Where a page ends: what is in it is the relay's own affair."""
 Count = Annotated[int, msgspec.Meta(ge=1, le=MOST_COUNT)]
 
 
@@ -66,6 +68,13 @@ class ChatRequest(Wire, frozen=True, kw_only=True):
     chat_id: Id
 
 
+class OneChat(Wire, frozen=True, kw_only=True):
+    """Look at one chat; `after` is the `next` of an answer that had no room for all participants."""
+
+    chat_id: Id
+    after: Id | None = None
+
+
 class Nothing(Wire, frozen=True, kw_only=True):
     """An empty object."""
 
@@ -77,7 +86,7 @@ class ChatsRequest(Wire, frozen=True, kw_only=True):
 
 
 class UsersRequest(Wire, frozen=True, kw_only=True):
-    """Look into the relay's directory; `after` is the last id of the page before."""
+    """Look into the relay's directory; `after` is the last id of the page before, or its `next`."""
 
     query: Annotated[str, msgspec.Meta(max_length=128)] | None = None
     count: Count = 100
@@ -85,11 +94,11 @@ class UsersRequest(Wire, frozen=True, kw_only=True):
 
 
 class Search(Wire, frozen=True, kw_only=True):
-    """Full text in the asker's chats, or in one; `before` is a time, for the next page."""
+    """Full text in the asker's chats, or in one; `before` is a time, or the `next` of the page before."""
 
     query: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
     chat_id: Id | None = None
-    before: Timestamp | None = None
+    before: Timestamp | Cursor | None = None
     count: Count = 50
 
 
@@ -204,7 +213,7 @@ REQUESTS: dict[str, RequestType] = {
     "dlvrd": RequestType(Mark, Marked),
     "read": RequestType(Mark, Marked),
     "messages": RequestType(Messages, list[Message]),
-    "chat": RequestType(ChatRequest, Chat),
+    "chat": RequestType(OneChat, Chat),
     "chats": RequestType(ChatsRequest, list[ChatListItem]),
     "users": RequestType(UsersRequest, list[Profile]),
     "search": RequestType(Search, list[Message]),

@@ -91,6 +91,8 @@ class Background:
         """Whether only what is asked for is written: the disk is full, and the rest can wait."""
         self.snapshot_failed = False
         """Whether the last round of the snapshot could not be written."""
+        self.snapshot_full = False
+        """Whether that was for want of room on the disk."""
         self.busy_since: float | None = None
         """Since when a portion has been under way."""
         # Where a sync alone takes as long as a portion may, fewer than these would get nowhere.
@@ -246,6 +248,7 @@ class Background:
             await chores.keep_rows(self._writing, rows)
         except sqlite3.Error as error:
             logger.warning("the snapshot cannot be written: %s", error)
+            self.snapshot_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
             self._snapshot_over(written=False)
         else:
             count = sum(len(part) for part in rows.values() if isinstance(part, list))

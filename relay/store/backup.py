@@ -20,6 +20,7 @@ from relay import __version__
 from relay.store import emptied, gently, scratch
 from relay.store.database import identify
 from relay.store.opening import settle_for_reading
+from relay.store.statements import Statement
 
 STORE = "relay.db"
 FILES = "files"
@@ -52,6 +53,10 @@ class End(NamedTuple):
     version: int
 
 
+_END = Statement("SELECT seq, at FROM log WHERE seq = (SELECT max(seq) FROM log)")
+_TABLES = Statement("SELECT count(*) FROM sqlite_master")
+
+
 def end(path: Path) -> End:
     """Read where a store's log ends.
 
@@ -62,7 +67,8 @@ def end(path: Path) -> End:
     emptied.refuse_to_read(path)
     with closing(read(path)) as store:
         version = _recognise(store)
-        ((seq, at),) = store.execute("SELECT coalesce(max(seq), 0), coalesce(max(at), 0) FROM log")
+        last = store.execute(_END).fetchone()
+    seq, at = last or (0, 0)
     return End(seq, at, version)
 
 
@@ -74,7 +80,7 @@ def read(path: Path) -> sqlite3.Connection:
 def _recognise(store: sqlite3.Connection) -> int:
     ((version,),) = store.execute("PRAGMA user_version")
     ((application,),) = store.execute("PRAGMA application_id")
-    ((tables,),) = store.execute("SELECT count(*) FROM sqlite_master")
+    ((tables,),) = store.execute(_TABLES)
     identify(version, application, tables)
     return int(version)
 

@@ -15,6 +15,10 @@ import trio
 T = TypeVar("T")
 
 
+INSIST = 0.02
+"""Seconds after which what was told to stop, and still runs, is told again."""
+
+
 class _Loop(asyncio.AbstractEventLoop):
     """What futures ask of a loop: to be made, and to have their callbacks called, at once or from a thread."""
 
@@ -47,10 +51,13 @@ class Bridge:
     def __init__(self) -> None:
         self._loop = _Loop()  # type: ignore[abstract]  # what is missing is never asked for
 
-    async def run(self, awaitable: Awaitable[T]) -> T:
+    async def run(self, awaitable: Awaitable[T], stop: Callable[[], None] | None = None) -> T:
         """Wait for what waits for futures only.
 
-        Cancellation takes effect at once: what the thread was given to do it still does, unheard.
+        Args:
+            awaitable: it.
+            stop: ends what the thread does for it. A cancelled task then calls this and waits until the thread is
+                done. Without it cancellation takes effect at once, and the thread goes on unheard.
         """
         steps: Any = awaitable.__await__()
         try:
@@ -59,9 +66,22 @@ class Bridge:
                     future = self._entered(steps.send, None)
                 except StopIteration as done:
                     return done.value  # type: ignore[no-any-return]
-                await self._resolved(future)
+                try:
+                    await self._resolved(future)
+                except trio.Cancelled:
+                    if stop is not None:
+                        await self._stopped(future, stop)
+                    raise
         finally:
             self._entered(steps.close)
+
+    async def _stopped(self, future: asyncio.Future[Any], stop: Callable[[], None]) -> None:
+        """Stop what runs, again and again until it ends: it may not have begun yet."""
+        with trio.CancelScope(shield=True):
+            while not future.done():
+                stop()
+                with trio.move_on_after(INSIST):
+                    await self._resolved(future)
 
     def _entered(self, step: Callable[..., Any], *arguments: Any) -> Any:
         """Call with this loop as the one that runs: that is how aiosqlite finds it."""

@@ -5,24 +5,25 @@ Everything else in the relay sees trio only.
 """
 
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import aiosqlite
 import trio
 
 from relay.store.bridge import Bridge
 from relay.store.schema import APPLICATION_ID, MIGRATIONS
+from relay.store.statements import Statement
 
+T = TypeVar("T")
 Parameters = Sequence[Any]
 Rows = list[tuple[Any, ...]]
 
 CACHE = 2_000
 """KiB of the file that a connection keeps in memory, as SQLite has it."""
-INSIST = 0.02
-"""Seconds after which a statement that was told to stop, and still runs, is told again."""
+FOR_EVER = float("inf")
 
 _SHARED = """
 PRAGMA busy_timeout = 5000;
@@ -40,6 +41,11 @@ PRAGMA secure_delete = ON;
 """
 
 
+_VERSION = Statement("PRAGMA user_version")
+_APPLICATION = Statement("PRAGMA application_id")
+_TABLES = Statement("SELECT count(*) FROM sqlite_master")
+
+
 class NewerStore(Exception):
     """The file was written by a newer relay than this one."""
 
@@ -48,67 +54,100 @@ class NotAStore(Exception):
     """The file is no relay's, or is damaged beyond opening."""
 
 
-class TooLong(Exception):
+class TooLong(sqlite3.OperationalError):
     """A statement was stopped, since it took longer than it may."""
 
 
-class Connection:
-    """One connection to the file, and its thread."""
+class Bound(NamedTuple):
+    """Where a page ends: at so many rows, or before the row whose weight is too much for it."""
 
-    def __init__(self, connection: aiosqlite.Connection, bridge: Bridge) -> None:
+    rows: int
+    weight: int
+    weigh: Callable[[tuple[Any, ...]], int]
+    """Gives the weight of a row, in bytes."""
+
+
+class Connection:
+    """One connection to the file, and its thread.
+
+    One that reads runs one statement at a time, in the order they were asked for. A statement whose asker is cancelled
+    does not run, or is stopped: so a deadline is a cancel scope, and what is stopped is never another's.
+    """
+
+    def __init__(self, connection: aiosqlite.Connection, bridge: Bridge, *, reads: bool, seconds: float) -> None:
         self._connection = connection
         self._run = bridge.run
-        self._turn = trio.StrictFIFOLock()
+        self._reads = reads
+        self._seconds = seconds
+        self._busy = False
+        self._queue = trio.lowlevel.ParkingLot()
+        self.started = 0
+        """How many statements were handed to the thread."""
 
-    async def execute(self, sql: str, parameters: Parameters = ()) -> Rows:
+    async def execute(self, sql: str, parameters: Parameters = (), *, seconds: float | None = None) -> Rows:
         """Run one statement and return all its rows: one hop to the thread and back.
 
-        Raises:
-            sqlite3.Error: what SQLite says.
-        """
-        return cast("Rows", await self._run(self._connection.execute_fetchall(sql, parameters)))
-
-    async def execute_within(self, seconds: float, sql: str, parameters: Parameters = ()) -> Rows:
-        """Run one statement as `execute` does, and stop it once it has taken too long. One at a time.
-
-        Whoever is cancelled meanwhile waits until it is over: what is stopped must be this one.
+        Args:
+            sql: the statement.
+            parameters: its parameters.
+            seconds: after how many it is stopped; those of the connection where none is given.
 
         Raises:
             TooLong: it was stopped.
             sqlite3.Error: what SQLite says.
         """
-        async with self._turn:
-            rows: Rows = []
-            try:
-                with trio.CancelScope(shield=True):
-                    rows = await self._watched(seconds, sql, parameters)
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
-                    raise TooLong from error
-                raise
-            return rows
+        if not self._reads:
+            self.started += 1
+            return cast("Rows", await self._run(self._connection.execute_fetchall(sql, parameters)))
+        return cast("Rows", await self._read(self._connection.execute_fetchall, sql, parameters, seconds=seconds))
 
-    async def _watched(self, seconds: float, sql: str, parameters: Parameters) -> Rows:
-        found: Rows = []
-        failed: list[sqlite3.Error] = []
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._stop_after, seconds)
-            try:
-                found = await self.execute(sql, parameters)
-            except sqlite3.Error as error:
-                # Raised outside, where no group wraps it.
-                failed.append(error)
-            nursery.cancel_scope.cancel()
-        if failed:
-            raise failed[0]
-        return found
+    async def page(
+        self, sql: str, parameters: Parameters, bound: Bound, *, seconds: float | None = None
+    ) -> tuple[Rows, bool]:
+        """Run one statement and read its rows up to a bound: at least one, and none that is not returned but the last.
 
-    async def _stop_after(self, seconds: float) -> None:
-        """Stop what runs, again and again until it ends: it may not have begun yet."""
-        await trio.sleep(seconds)
-        while True:
-            await self._run(self._connection.interrupt())
-            await trio.sleep(INSIST)
+        Returns:
+            The rows, and whether there are more.
+
+        Raises:
+            TooLong: it was stopped.
+            sqlite3.Error: what SQLite says.
+        """
+
+        async def fetch(sql: str, parameters: Parameters) -> tuple[Rows, bool]:
+            raw: Any = self._connection
+            # aiosqlite's own ways to its thread give all rows, or take a hop for each few.
+            return await raw._execute(_rows_within, raw._conn, sql, parameters, bound)  # type: ignore[no-any-return]  # noqa: SLF001
+
+        return await self._read(fetch, sql, parameters, seconds=seconds)
+
+    async def _read(
+        self,
+        fetch: Callable[[str, Parameters], Awaitable[T]],
+        sql: str,
+        parameters: Parameters,
+        *,
+        seconds: float | None,
+    ) -> T:
+        """Read in turn. There is no checkpoint on the way where nobody waits: each costs a turn of a busy loop."""
+        if self._busy:
+            # Whoever was before hands its turn over.
+            await self._queue.park()
+        self._busy = True
+        try:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            self.started += 1
+            with trio.move_on_after(self._seconds if seconds is None else seconds):
+                return await self._run(fetch(sql, parameters), self._interrupt)
+            raise TooLong("the statement took too long")
+        finally:
+            if self._queue:
+                self._queue.unpark()
+            else:
+                self._busy = False
+
+    def _interrupt(self) -> None:
+        self._connection._conn.interrupt()  # noqa: SLF001 - aiosqlite's is a coroutine that does just this
 
     async def interrupt(self) -> None:
         """Stop the statement that runs, if one does: it fails with `SQLITE_INTERRUPT`."""
@@ -127,8 +166,30 @@ class Connection:
             copy.close()
 
 
+def _rows_within(connection: sqlite3.Connection, sql: str, parameters: Parameters, bound: Bound) -> tuple[Rows, bool]:
+    rows: Rows = []
+    left = bound.weight
+    with closing(connection.execute(sql, parameters)) as cursor:
+        for row in cursor:
+            weight = bound.weigh(row)
+            if rows and (len(rows) >= bound.rows or weight > left):
+                return rows, True
+            rows.append(row)
+            left -= weight
+    return rows, False
+
+
+def utf8(text: str | None) -> int:
+    """How many bytes a text takes on the wire, its quotes and what JSON escapes aside."""
+    if not text:
+        return 0
+    return len(text) if text.isascii() else len(text.encode())
+
+
 @asynccontextmanager
-async def connect(path: Path, *, writing: bool, cache: int = CACHE) -> AsyncIterator[Connection]:
+async def connect(
+    path: Path, *, writing: bool, cache: int = CACHE, seconds: float = FOR_EVER
+) -> AsyncIterator[Connection]:
     """Open one connection.
 
     A reading connection cannot write, whatever it is asked.
@@ -137,11 +198,12 @@ async def connect(path: Path, *, writing: bool, cache: int = CACHE) -> AsyncIter
         path: the file.
         writing: whether it is the one that writes.
         cache: KiB of the file that it may keep in memory.
+        seconds: after how many a statement that reads is stopped.
     """
     bridge = Bridge()
     raw = await bridge.run(aiosqlite.connect(path, isolation_level=None, cached_statements=256))
     try:
-        connection = Connection(raw, bridge)
+        connection = Connection(raw, bridge, reads=not writing, seconds=seconds)
         await connection.script(
             f"{_SHARED} PRAGMA cache_size = -{cache}; {_WRITING if writing else 'PRAGMA query_only = ON;'}"
         )
@@ -158,9 +220,9 @@ async def recognise(connection: Connection) -> int:
         NewerStore: the file has seen a newer relay.
         NotAStore: the file belongs to another program.
     """
-    ((version,),) = await connection.execute("PRAGMA user_version")
-    ((application,),) = await connection.execute("PRAGMA application_id")
-    ((tables,),) = await connection.execute("SELECT count(*) FROM sqlite_master")
+    ((version,),) = await connection.execute(_VERSION)
+    ((application,),) = await connection.execute(_APPLICATION)
+    ((tables,),) = await connection.execute(_TABLES)
     identify(version, application, tables)
     return int(version)
 

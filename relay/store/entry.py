@@ -119,11 +119,12 @@ class CoveredBy(Asked, frozen=True):
 
 
 class UnreadAfter(Asked, frozen=True):
-    """Fact: how many messages not the user's own follow that id (int)."""
+    """Fact: how many messages not the user's own are in (after, upto] (int)."""
 
     chat: int
     user: int
     after: int
+    upto: int
 
 
 class Prunable(Asked, frozen=True):

@@ -25,6 +25,7 @@ from relay.store.errands import Cursors, Errands, Schedule
 from relay.store.late import Late, LateCommand
 from relay.store.schema import MIGRATIONS
 from relay.store.stalls import LOOP, SLOW_TURN, SYNC, Stalls
+from relay.store.statements import Statement
 from relay.store.wal import Wal
 from relay.store.writing import prepare
 
@@ -144,9 +145,12 @@ class _Turns(trio.abc.Instrument):
             self._stalls.turned(now - seconds, now)
 
 
+_TOUCH = Statement(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+
 async def _touch(connection: Connection) -> None:
     # Says what the file says already, and yet is a commit: the smallest proof that the file can be written.
-    await connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+    await connection.execute(_TOUCH)
 
 
 def _nobody(_answer: object) -> None:
@@ -179,6 +183,9 @@ class Log:
         self._busy_since: float | None = None
         self._work = trio.Event()
         self._room = trio.Event()
+        self.batch = 0
+        """The number of the batch that is collected just now."""
+        self._next = trio.Event()
         self._stopping = False
         self.failing = False
         """Whether the last write failed."""
@@ -200,6 +207,10 @@ class Log:
     def stopping(self) -> bool:
         """Whether a stop was asked for: nothing new should be taken up."""
         return self._stopping
+
+    async def next_batch(self) -> None:
+        """Wait until the batch that is collected just now is taken up."""
+        await self._next.wait()
 
     async def room(self) -> None:
         """Wait until not too much waits any more."""
@@ -286,7 +297,7 @@ class Log:
         self._work.set()
         await wanted.wait()
         if self._background.snapshot_failed:
-            raise RelayError.unavailable()
+            raise RelayError.storage_full() if self._background.snapshot_full else RelayError.unavailable()
 
     async def probe(self) -> bool:
         """Wait until the writer, in its turn, has committed one page; give whether it could."""
@@ -405,6 +416,9 @@ class Log:
 
     def _take(self) -> list[_Waiting]:
         """Take what waits: all of it, up to a command that needs a batch of its own, or is too much."""
+        self.batch += 1
+        self._next.set()
+        self._next = trio.Event()
         waiting = self._waiting
         count, held = self._next_batch(), self._held
         self._sends = count

@@ -7,6 +7,7 @@ blocking file work on one file beside the store.
 import errno
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -16,6 +17,8 @@ SHARE = 4
 """Of a small disk no more than one of so many parts is set aside."""
 LITTLE = 512 * 1_024
 """Bytes that a start and a stop need: with less left, or less than the reserve's size, a disk counts as full."""
+LAST = 128 * 1_024
+"""Bytes that are left to a store that was opened on a full disk: its shared index has 32 KiB."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -76,6 +79,15 @@ class Reserve:
             return
         logger.warning("the disk is full: %d bytes that were set aside are given up to free it", freed)
 
+    def keep_rest(self) -> None:
+        """Hold what is left of the room that was given up: what does not free the disk must not take it."""
+        with suppress(OSError):
+            disk = os.statvfs(self._data)
+            left = self.size + disk.f_bavail * disk.f_frsize - LAST
+            if left > self.size:
+                self._take(min(left, self.wanted))
+        self.short = True
+
     def fill(self) -> None:
         """Set the room aside where it is not, if the disk has it; note in `short` if it has not."""
         try:
@@ -94,12 +106,17 @@ class Reserve:
 
     def _take(self, wanted: int) -> None:
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        before = 0
         try:
-            os.ftruncate(descriptor, min(wanted, os.fstat(descriptor).st_size))
+            before = min(wanted, os.fstat(descriptor).st_size)
+            os.ftruncate(descriptor, before)
             # Blocks and not only a length: a hole takes up no room.
             os.posix_fallocate(descriptor, 0, wanted)
         except OSError:
-            self._path.unlink(missing_ok=True)
+            if before:
+                os.ftruncate(descriptor, before)
+            else:
+                self._path.unlink(missing_ok=True)
             raise
         finally:
             os.close(descriptor)

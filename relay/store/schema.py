@@ -190,4 +190,14 @@ MIGRATIONS: tuple[str, ...] = (
     INSERT INTO search (search, rank) VALUES ('automerge', 0);
     INSERT INTO search (search, rank) VALUES ('crisismerge', 1999);
     """,
+    """
+    -- What of a chat follows an entry: a replay reads just that, however much was said elsewhere meanwhile.
+    CREATE INDEX log_chat ON log (chat) WHERE kind <= 5;
+    -- What changed chats, users and devices: little beside what was said.
+    CREATE INDEX log_change ON log (seq, kind, actor) WHERE kind >= 6;
+    -- Of each kind, since one's marks of one kind cover ever higher messages: the first at or after a message is the
+    -- one that covers it, and is found by one look.
+    DROP INDEX log_mark;
+    CREATE INDEX log_mark ON log (chat, actor, kind, message_id) WHERE kind IN (4, 5);
+    """,
 )

@@ -85,6 +85,8 @@ class Wal:
         self._looked = 0.0
         self._tried = 0.0
         self._due = trio.Event()
+        self.held = False
+        """Whether nothing is copied: the disk is full, and the store would take the last room."""
         self.bytes = 0
         """What of the file was in use at the last look."""
 
@@ -143,6 +145,8 @@ class Wal:
                 with trio.move_on_after(PATIENCE if held_back else float("inf")):
                     await self._due.wait()
                 self._due = trio.Event()
+                if self.held:
+                    continue
                 try:
                     await self._copy(pause)
                     moved()

@@ -9,13 +9,15 @@ import sqlite3
 
 from relay import __version__
 from relay.store.database import Connection
+from relay.store.statements import Statement
 
 logger = logging.getLogger(__name__)
 
 RELEASE = re.compile(r"\d+(\.\d+)*")
 UNRELEASED = "an unreleased build, {version}, wrote to it last"
 """What is said of a store that no release left behind."""
-LAST = "SELECT version FROM writer"
+LAST = Statement("SELECT version FROM writer")
+_SIGN = Statement("UPDATE writer SET version = ?")
 
 
 def is_release(version: str) -> bool:
@@ -34,7 +36,7 @@ async def sign(connection: Connection) -> None:
         logger.info("the store: %s", UNRELEASED.format(version=last))
     if last != __version__:
         try:
-            await connection.execute("UPDATE writer SET version = ?", [__version__])
+            await connection.execute(_SIGN, [__version__])
         except sqlite3.OperationalError as error:
             # A full disk is no reason not to start.
             logger.warning("the store cannot note that relay %s writes to it: %s", __version__, error)

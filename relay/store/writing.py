@@ -15,6 +15,7 @@ from relay.store.database import Connection
 from relay.store.entry import Amendment, Entry, Extra
 from relay.store.errands import Errands
 from relay.store.queries import as_json
+from relay.store.statements import Statement
 
 COLUMNS = (
     "seq", "kind", "chat", "message_id", "actor", "device", "at", "target",
@@ -23,7 +24,7 @@ COLUMNS = (
 LARGEST = 2_048
 """Entries that one plain statement takes: SQLite allows 32,766 parameters."""
 _NOTHING = (None,) * len(COLUMNS)
-_WITH_ERRANDS = (
+_WITH_ERRANDS = Statement(
     "INSERT INTO batch (entries, amendments, cursors, snapshot, indexed, holdings, files)"
     " SELECT * FROM (VALUES (?, ?, ?, ?, ?, ?, ?)) WHERE column1 IS NOT NULL"
 )
@@ -31,7 +32,7 @@ _WITH_ERRANDS = (
 
 def prepare(
     entries: Sequence[Entry], amendments: Sequence[Amendment], errands: Errands
-) -> tuple[str, Sequence[object]]:
+) -> tuple[Statement, Sequence[object]]:
     """Make the statement that commits entries, what they change in earlier ones, and errands: all of it or nothing.
 
     Returns:
@@ -74,13 +75,13 @@ def _row(entry: Entry) -> tuple[Any, ...]:
 
 
 @cache
-def _plain_statement(size: int) -> str:
+def _plain_statement(size: int) -> Statement:
     """Insert so many entries, those that are all NULL left out: few statements, each prepared once.
 
     Parameters cost half of what the same rows cost as JSON.
     """
     row = f"({', '.join('?' * len(COLUMNS))})"
-    return (
+    return Statement(
         f"INSERT INTO log ({', '.join(COLUMNS)})"
         f" SELECT * FROM (VALUES {', '.join([row] * size)}) WHERE column1 IS NOT NULL"
     )

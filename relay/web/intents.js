@@ -643,7 +643,7 @@ async function refreshRoom(chatId, { reading = false } = {}) {
     ]);
     // How many are unread the relay knows, and this page perhaps not yet.
     const stays = reading && shown.has(chatId);
-    const whole = stays || newest.length < count || model.reachesUnread(newest, state.value.me.id, details.missed);
+    const whole = stays || !newest.more || model.reachesUnread(newest, state.value.me.id, details.missed);
     let page = whole ? newest : await fetchUnread(chatId, details);
     const room = state.value.rooms.get(chatId);
     if (stays && page[0]?.messageId > room?.last + 1) {
@@ -655,7 +655,7 @@ async function refreshRoom(chatId, { reading = false } = {}) {
         const room = next.rooms.get(chatId);
         // While one reads far back, the newest page would tear the view away.
         if (room?.loaded && jumped.has(chatId)) return next;
-        return model.addPage(next, chatId, page, { reachesStart: page === newest && page.length < count });
+        return model.addPage(next, chatId, page, { reachesStart: page === newest && !page.more });
       });
     });
     if (!model.atEnd(state.value, chatId)) jumped.add(chatId);
@@ -717,7 +717,7 @@ export async function loadOlder(chatId) {
     const page = await wire.request("messages", { chatId, endId: room.first, count: NEXT_PAGE });
     change((now) => {
       if (now.rooms.get(chatId)?.first !== room.first) return now;
-      return model.addPage(now, chatId, page, { reachesStart: page.length < NEXT_PAGE });
+      return model.addPage(now, chatId, page, { reachesStart: !page.more });
     });
   } catch (failure) {
     report(failure);
@@ -748,8 +748,14 @@ export async function showMessage(chatId, messageId) {
   const loaded = model.find(state.value.rooms.get(chatId), messageId);
   if (!loaded) {
     try {
-      const page = await wire.request("messages", { chatId, startId: Math.max(1, messageId - 40), count: 100 });
-      change((now) => model.addPage(now, chatId, page, { reset: true, reachesStart: messageId <= 41 }));
+      let startId = Math.max(1, messageId - 40);
+      let page = await wire.request("messages", { chatId, startId, count: 100 });
+      if (page.more && page.at(-1).messageId < messageId) {
+        // What comes before it fills a page already.
+        startId = messageId;
+        page = await wire.request("messages", { chatId, startId, count: 100 });
+      }
+      change((now) => model.addPage(now, chatId, page, { reset: true, reachesStart: startId === 1 }));
       if (!model.atEnd(state.value, chatId)) jumped.add(chatId);
     } catch (failure) {
       report(failure);
@@ -767,7 +773,7 @@ export async function showNewest(chatId) {
   if (!model.atEnd(state.value, chatId)) {
     try {
       const page = await wire.request("messages", { chatId, count: FIRST_PAGE });
-      change((now) => model.addPage(now, chatId, page, { reset: true, reachesStart: page.length < FIRST_PAGE }));
+      change((now) => model.addPage(now, chatId, page, { reset: true, reachesStart: !page.more }));
     } catch (failure) {
       report(failure);
     }

@@ -32,6 +32,11 @@ function isTooLarge(text) {
   return new TextEncoder().encode(text).length > LONGEST_FRAME;
 }
 
+/** A list that is a page and not the last one says so, and what asks for the one after it. */
+function asPage({ payload, more, next }) {
+  return more && Array.isArray(payload) ? Object.assign(payload, { more, next }) : payload;
+}
+
 /** The wait before try number `tries` (from 0), in ms; jitter keeps a room full of clients from coming at once. */
 export function backoff(tries, random) {
   const longest = Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** tries);
@@ -196,7 +201,7 @@ export function createWire({ open, clock, random, onEvent, onState, stillSignedI
     if (frame.error) {
       waiting.reject(new RequestError(frame.error.code, frame.error.message, frame.error.retryAfter));
     } else {
-      waiting.resolve(frame.payload);
+      waiting.resolve(asPage(frame));
     }
   }
 

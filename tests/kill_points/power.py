@@ -94,10 +94,10 @@ class Folder:
 class Disk:
     """What is below one directory."""
 
-    def __init__(self, root: Path) -> None:
-        """Take in what is there, as synced."""
+    def __init__(self, there: Path, root: Path) -> None:
+        """Take in what is there, as synced; calls name it by its root."""
         self.root = str(root)
-        self.top = _load(root)
+        self.top = _load(there)
         self._moves: list[tuple[Folder, str, Folder, str]] = []
 
     def apply(self, call: Call) -> None:

@@ -90,6 +90,7 @@ class Trial:
         _must(forked(lambda: scenario.proved(place, complete=False)))
         self.root = place
         self.calls = list(power.calls(self.trace))
+        self._disk, self._applied = power.Disk(self.template, place), 0
         shutil.rmtree(place)
 
     def _copy(self) -> Path:
@@ -123,12 +124,14 @@ class Trial:
 
     def cut(self, point: int, share: float, seed: int) -> str:
         """Take the power away after so many calls. Gives what is wrong then."""
+        if self._applied >= point:
+            self._disk, self._applied = power.Disk(self.template, self.root), 0
+        for call in self.calls[self._applied : point - 1]:
+            self._disk.apply(call)
+        self._applied = point - 1
         place = self._copy()
-        disk = power.Disk(place)
-        for call in self.calls[: point - 1]:
-            disk.apply(call)
         shutil.rmtree(place)
-        disk.lay_out(place, random.Random(seed), share)
+        self._disk.lay_out(place, random.Random(seed), share)
         return forked(lambda: self.scenario.after(place))[1]
 
 

@@ -74,7 +74,7 @@ def _disk(tmp_path: Path, *calls: tuple[str, str, str, bytes]) -> power.Disk:
     root = tmp_path / "root"
     root.mkdir()
     (root / "old").write_bytes(b"old")
-    disk = power.Disk(root)
+    disk = power.Disk(root, root)
     for op, path, other, data in calls:
         full = str(root / other) if other else ""
         disk.apply(power.Call(op, str(root / path), full, 0, data, len(data)))

@@ -78,6 +78,16 @@ test("a request made before there is a connection goes out when there is one", a
   assert.deepEqual(await answer, [1]);
 });
 
+test("a page that is not the last says so, and what asks for the next one", async () => {
+  const it = setUp();
+  it.live();
+  const answer = it.wire.request("search", { query: "word" });
+  const [{ id }] = requests(it.socket);
+  it.receive({ type: "response", id, payload: [{ messageId: 1 }], more: true, next: "s12" });
+  const page = await answer;
+  assert.deepEqual([page.length, page.more, page.next], [1, true, "s12"]);
+});
+
 test("an unanswered request is sent again on the next connection, the same to the letter, and answered once", async () => {
   const it = setUp();
   it.live();

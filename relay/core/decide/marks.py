@@ -178,4 +178,8 @@ def _unread(draft: Drafting, chat: Chat, user: int, after: int, last: int) -> in
     if tail is not None and tail.since <= after + 1:
         kept = tail.messages
         return sent + sum(1 for i in range(after + 1, committed + 1) if i in kept and kept[i][0] != user)
-    return sent + int(draft.fact(UnreadAfter(chat.key, user, after)))
+    # Counted from the nearer end: each message is read once, and so is counted once, however many are left.
+    member = draft.state.members[chat.key][user]
+    if after - member.read < committed - after:
+        return sent + draft.state.missed(chat, user) - int(draft.fact(UnreadAfter(chat.key, user, member.read, after)))
+    return sent + int(draft.fact(UnreadAfter(chat.key, user, after, committed)))

@@ -8,7 +8,6 @@ import { Avatar, Bot, html, Icon, Panel } from "./parts.js";
 import { Photo } from "./settings.js";
 
 const ASK_AFTER = 150;
-const PAGE = 100;
 
 /** People to choose from; `chosen` (a Map of profiles) adds check boxes. */
 export class Directory extends Component {
@@ -37,7 +36,8 @@ export class Directory extends Component {
       if (mine !== this.serial) return;
       this.setState({
         people: after ? [...this.state.people, ...found] : found,
-        more: found.length >= PAGE,
+        more: found.more,
+        next: found.next,
         failure: null,
       });
     } catch (failure) {
@@ -45,7 +45,7 @@ export class Directory extends Component {
     }
   }
 
-  render({ chosen, onChoose, without = [] }, { people, query, failure, more }) {
+  render({ chosen, onChoose, without = [] }, { people, query, failure, more, next }) {
     const now = state.value;
     const shown = people?.filter((one) => one.id !== session.value.id && !without.includes(one.id));
     return html`
@@ -63,7 +63,7 @@ export class Directory extends Component {
               <span class="list-text"><span dir="auto">${one.name}</span>${one.username ? html`<span class="hint">@${one.username}</span>` : null}</span><${Bot} userId=${one.id} />
             </button>`}
       </li>`)}</ul>
-      ${more ? html`<button type="button" class="list-button is-accent" onClick=${() => this.find(query.trim(), people.at(-1).id)}>${t("people.more")}</button>` : null}`;
+      ${more ? html`<button type="button" class="list-button is-accent" onClick=${() => this.find(query.trim(), next)}>${t("people.more")}</button>` : null}`;
   }
 }
 
