@@ -56,7 +56,10 @@ class Faults:
             await trio.sleep(self.dice.uniform(1, 5))
             allowed = [one for one in _KINDS if self.kills_allowed or not one.kills]
             weights = [one.weight for one in allowed]
-            kind = (deck.pop() if deck else self.dice.choices(allowed, weights)[0]).does
+            turn = next((one for one in deck if one in allowed), None) or self.dice.choices(allowed, weights)[0]
+            if turn in deck:
+                deck.remove(turn)
+            kind = turn.does
             with trio.CancelScope(shield=True):
                 self.machine.note(kind.__name__)
                 await kind(self)

@@ -13,7 +13,7 @@ from long_run.ledger import ANSWERED, NEW, REFUSED, Chat, number_of, parse
 
 WARM_UP = 0.25
 """Of a series of memory samples this part is left out: caches fill in it."""
-GROWTH = 8_000_000
+GROWTH = 12_000_000
 """Bytes that a process may have grown by in what is left of the series."""
 
 
