@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 SMALL = 16 << 20
 """Bytes of a reserve that bounds SQLite's log."""
+COPY_EACH = 256
+"""Pages after which SQLite itself brings its log into the file while a full disk is freed."""
 EVERY = 5.0
 """Seconds between two looks at whether the disk has room for the reserve."""
 
@@ -111,11 +113,13 @@ class Room:
             await self._shrink_log()
             # What is given up is for this, and SQLite's log must not outgrow it.
             self._log.wal.held = False
+            await self._log.chore(partial(chores.copy_each, pages=COPY_EACH), "checkpoint", hurried=True)
             yield
         finally:
             self._freeing -= 1
             self._log.wal.held = self._log.thrifty
             with trio.CancelScope(shield=True):
+                await self._log.chore(partial(chores.copy_each, pages=0), "checkpoint", hurried=True)
                 await self._shrink_log()
                 await self._fill()
 

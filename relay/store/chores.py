@@ -157,6 +157,11 @@ async def shrink_log(connection: Connection, fits: Callable[[int], bool]) -> Non
     await connection.execute("PRAGMA busy_timeout = 5000")
 
 
+async def copy_each(connection: Connection, pages: int) -> None:
+    """Have SQLite bring its log into the file at each commit that makes it so many pages long; 0 for never."""
+    await connection.execute(f"PRAGMA wal_autocheckpoint = {pages}")
+
+
 async def give_back(connection: Connection, pages: int) -> bool:
     """Give some pages that nothing uses back to the file system. Tells whether there are more."""
     await connection.execute(f"PRAGMA incremental_vacuum({pages})")
