@@ -188,3 +188,19 @@ async def test_a_checkpoint_that_fails_ends_nothing(tmp_path: Path, monkeypatch:
         with trio.fail_after(5):
             await failed.wait()
         assert (await say(relay, "User1", "User2", "c1")).message_id == 1
+
+
+@pytest.mark.usefixtures("small")
+async def test_what_fills_up_soon_after_a_try_is_copied_though_nobody_writes_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wal, "PATIENCE", 1.0)
+    monkeypatch.setattr(wal, "KEPT", wal.CROWDED // 2)
+    async with open_relay(tmp_path) as relay:
+        await people(relay, "User1", "User2")
+        relay.log.wal._tried = trio.current_time()
+        await many(relay, 30)
+        assert relay.log.wal.crowded, "so that work which can wait writes nothing, and looks at nothing"
+        with trio.fail_after(5):
+            while relay.log.wal.crowded:
+                await trio.sleep(0.02)

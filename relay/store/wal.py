@@ -27,7 +27,8 @@ REMAINDER = 1_000
 PAUSE = 0.02
 """Seconds that readers are waited for then."""
 CROWDED = 16 << 20
-"""Bytes in the log from which on all work that can wait does wait."""
+"""Bytes in the log from which on all work that can wait does wait. At least twice `KEPT`: a longer file is cut, and so
+is seen to be empty before somebody writes."""
 BOUND = 64 << 20
 """Bytes in the log from which on the writer slows down. Only a reader of a long view makes it grow so far."""
 BEYOND = 1 << 20
@@ -83,7 +84,7 @@ class Wal:
         self._frames = 0
         self._copied = 0
         self._looked = 0.0
-        self._tried = 0.0
+        self._tried = float("-inf")
         self._due = trio.Event()
         self.held = False
         """Whether nothing is copied: the disk is full, and the store would take the last room."""
@@ -101,6 +102,11 @@ class Wal:
         """Whether what can wait should wait."""
         return self.bytes > CROWDED
 
+    @property
+    def _held_back(self) -> bool:
+        """Whether there is something to copy, or work waits for room."""
+        return self.crowded or self._frames - self._copied >= self._copy_from
+
     def look(self, now: float) -> float:
         """Look how much is in use, after something was committed; at most so often.
 
@@ -112,7 +118,7 @@ class Wal:
         self._looked = now
         before = self.bytes
         self._measure()
-        if self._frames - self._copied >= self._copy_from and now - self._tried >= PATIENCE:
+        if self._held_back:
             self._due.set()
         grown = self.bytes - max(before, BOUND)
         return min(1.0, grown / BEYOND) if grown > 0 else 0.0
@@ -140,12 +146,14 @@ class Wal:
         try:
             await self._connection.execute(f"PRAGMA busy_timeout = {round(PAUSE * 1_000)}")
             while True:
-                # An idle writer looks at nothing, and what it has to do may wait for room here.
-                held_back = self.crowded or self._frames - self._copied >= self._copy_from
-                with trio.move_on_after(PATIENCE if held_back else float("inf")):
+                # An idle writer looks at nothing, and what it has to do may wait for room here: whatever the last look
+                # found is seen to, however soon after the last try that was.
+                if not self._held_back:
+                    self._due = trio.Event()
                     await self._due.wait()
-                self._due = trio.Event()
+                await trio.sleep_until(self._tried + PATIENCE)
                 if self.held:
+                    self._tried = trio.current_time()
                     continue
                 try:
                     await self._copy(pause)
@@ -153,6 +161,8 @@ class Wal:
                 except sqlite3.Error as error:
                     # Commits go on; where the disk is full they say so themselves.
                     logger.warning("the write-ahead log cannot be copied back now: %s", error)
+                    self._tried = trio.current_time()
+                if self._held_back:
                     self._tried = trio.current_time()
         finally:
             if self._file is not None:
