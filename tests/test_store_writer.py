@@ -457,3 +457,16 @@ async def test_an_idle_relay_writes_nothing(relay: Relay, clock: MockClock) -> N
         clock.jump(60)
         await trio.sleep(0.005)
     assert commits(relay.data) == before
+
+
+async def test_client_keys_are_filed_without_rest_once_they_are_many(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(errands, "QUIET", 3_600.0)
+    monkeypatch.setattr("relay.store.portion.REST", 1e6)
+    monkeypatch.setattr("relay.store.client_keys.HELD", 4)
+    keys = relay.log._client_keys
+    await answers(relay, *(new(relay, "User1", "User2", f"key {n}") for n in range(200)))
+    with trio.fail_after(5):
+        while keys.overflowing:
+            await trio.sleep(0.02)

@@ -151,7 +151,7 @@ class Background:
             return self._pace.rests_until if self._asked or self._snapshot_under_way else FAR
         if self._wal.crowded:
             # What somebody waits for goes on slowly, since it may be what makes room.
-            return self._pace.rests_until + (CROWDED if self.waited_for else FAR)
+            return self._pace.rests_until + (CROWDED if self.waited_for or self._client_keys.overflowing else FAR)
         return max(self._pace.rests_until, min(self._due(), self._next_erasing(), self._next_freeing()))
 
     @property
@@ -186,7 +186,8 @@ class Background:
         if work:
             ended = trio.current_time()
             self._stalls.worked(work, now, ended)
-            self._pace.worked(now, ended, lively=not last and now < self._errands.quiet_at)
+            lively = not last and now < self._errands.quiet_at and not self._client_keys.overflowing
+            self._pace.worked(now, ended, lively=lively)
 
     async def _portion(self, now: float, *, last: bool) -> str:
         """Do one; gives what it was."""

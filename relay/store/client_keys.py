@@ -86,6 +86,11 @@ class ClientKeys:
         """Whether it is high time for it."""
         return self._held >= 2 * HELD
 
+    @property
+    def overflowing(self) -> bool:
+        """Whether filing them goes before all rest, so that memory does not grow with what is said."""
+        return self._held >= 8 * HELD
+
     def due(self) -> Filing | None:
         """Give the next slice once it is time for it."""
         if not self.full:
