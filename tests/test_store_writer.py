@@ -240,7 +240,7 @@ async def test_what_waits_and_what_a_batch_holds_is_bounded_in_bytes_too(
     monkeypatch.setattr(store_log, "BATCH_BYTES", 2_000)
     batches, done = relay.log.figures.batches, trio.Event()
     for n in range(10):
-        relay.log.note_read(1_100)
+        relay.log.note_read(1_100, trio.current_time())
         relay.log.append(new(relay, "User1", "User2", f"c{n}", "x" * 900), lambda _answer: None)
     assert relay.log.full
     relay.log.append(new(relay, "User1", "User2", "c10"), lambda _answer: done.set())
@@ -249,8 +249,8 @@ async def test_what_waits_and_what_a_batch_holds_is_bounded_in_bytes_too(
         await done.wait()
     assert not relay.log.full
     assert 5 <= relay.log.figures.batches - batches <= 10, "two at a time, and not one"
-    relay.log.note_read(9_999)
-    relay.log.note_read(9_999)
+    relay.log.note_read(9_999, trio.current_time())
+    relay.log.note_read(9_999, trio.current_time())
     assert not relay.log.full, "what is read while nothing waits is no command that waits"
 
 
@@ -277,7 +277,7 @@ async def test_statements_let_go_of_the_texts_that_they_wrote_last(relay: Relay,
 async def test_statements_that_hold_much_let_go_of_it_at_once(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(errands, "QUIET", 3_600.0)
     monkeypatch.setattr("relay.store.bound.HELD", 1_000)
-    relay.log.note_read(2_000)
+    relay.log.note_read(2_000, trio.current_time())
     await say(relay, "User1", "User2", "c1", "x" * 1_500)
     await relay.log.probe()
     assert not relay.log._bound.too_much

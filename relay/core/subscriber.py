@@ -182,10 +182,10 @@ class Subscriber:
     def acknowledge(self, seq: int) -> Receipt | None:
         """Take an acknowledgement; give what it is the receipt of, None where nothing waits for it."""
         receipt = self._unacknowledged.pop(seq, None)
-        if receipt is not None:
-            if receipt.since:
-                self._unacknowledged.pop(receipt.since, None)
-            self._latest = max(self._latest, seq)
+        if receipt is not None and receipt.since:
+            self._unacknowledged.pop(receipt.since, None)
+        if receipt is not None and seq > self._latest:
+            self._latest = seq
         return receipt
 
     # The chat list.

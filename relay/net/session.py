@@ -151,19 +151,24 @@ class Session:
         """Handle all messages of a read; give what is still to be awaited."""
         now = self.heard = trio.current_time()
         decoder = self._decoder
-        self._service.log.note_read(len(data))
+        size = len(data)
+        self._service.log.note_read(size, now)
         messages = decoder.feed(data)
         if decoder.held != self._held:
             self._hold(decoder.held)
-        pause = 0.0
-        self._uncounted += len(messages) + decoder.fragments + (len(data) >> FRAME_BITS)
-        decoder.fragments = 0
-        if self._uncounted >= COUNTED:
-            pause = self._service.pace.charge(self._subscriber.user, now, self._uncounted)
-            self._uncounted = 0
+        count = len(messages)
+        uncounted = self._uncounted + count + (size >> FRAME_BITS)
+        if decoder.fragments:
+            uncounted += decoder.fragments
+            decoder.fragments = 0
         rest = iter(messages)
-        if pause or len(messages) > SLICE:
-            return self._take_rest(None, rest, pause)
+        if uncounted < COUNTED:
+            self._uncounted = uncounted
+        else:
+            self._uncounted = 0
+            pause = self._service.pace.charge(self._subscriber.user, now, uncounted)
+            if pause or count > SLICE:
+                return self._take_rest(None, rest, pause)
         for opcode, payload in rest:
             waiting = self._take(opcode, payload)
             if waiting is not None:
@@ -229,7 +234,10 @@ class Session:
         if violation is not None:
             self.close(violation.code, violation.reason)
         service.hub.flush()
-        return self._hold_back() if service.log.full or self._crowded else None
+        # Once a read of each member of a group: without a further call where there is nothing to wait for.
+        if service.log.full or self._share.commands >= COMMANDS or self._outbox.overflowing:
+            return self._hold_back() if service.log.full or self._crowded else None
+        return None
 
     @property
     def _crowded(self) -> bool:

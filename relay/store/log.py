@@ -217,13 +217,13 @@ class Log:
         while self.full:
             await self._room.wait()
 
-    def note_read(self, size: int) -> None:
+    def note_read(self, size: int, now: float) -> None:
         """Note that so many bytes were read from a connection: what is appended for them came in no more than that.
 
         Once a read and not once a command, since reading them is what costs memory and is done by the read.
         """
         self._held = self._held + size if self._waiting else size
-        self._now = trio.current_time()
+        self._now = now
 
     def append(self, command: Any, answer: Answer = _nobody) -> None:
         """Have a command decided and written; its answer comes when it is on disk."""
