@@ -242,7 +242,7 @@ async def test_running_out_of_descriptors_pauses_and_recovers(tmp_path: Path) ->
             connection = socket.create_connection((host, int(port)))
             waiting.append(connection)
         with trio.fail_after(10):
-            while "cannot accept" not in relay.log:
+            while "no more connections can be accepted" not in relay.log:
                 await trio.sleep(0.05)
         for connection in waiting:
             connection.close()
