@@ -157,7 +157,9 @@ async def test_those_who_read_nothing_cost_bounded_memory_and_hold_nobody_up(tmp
 
 async def test_a_slow_reader_gets_everything_in_order(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    async with _talking(data, "User1", "User2") as (relay, tokens):
+    # How fast the machine is decides how much is sent in a second.
+    unlimited = {"RELAY_LIMITS_REQUESTS_PER_SECOND": "0"}
+    async with _talking(data, "User1", "User2", environment=unlimited) as (relay, tokens):
         async with connect(relay.url, tokens["User1"]) as sender, connect(relay.url, tokens["User2"]) as reader:
             await sender.send("User2", "first")
             text = "x" * 2_000
