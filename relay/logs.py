@@ -6,13 +6,17 @@ fields are the `extra` of the call whose names are in capitals.
 
 import logging
 import os
+import select
 import socket
 import struct
 import sys
 from collections.abc import Iterator
+from typing import TextIO
 
 JOURNAL = "/run/systemd/journal/socket"
 IDENTIFIER = "relay"
+PIECE = select.PIPE_BUF // 4
+"""Characters written at a time: a pipe that takes any bytes takes four for each of these."""
 PRIORITIES = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
 
 
@@ -22,7 +26,7 @@ def set_up(level: str) -> None:
     Args:
         level: the least that is logged, as in `log.level`.
     """
-    handler: logging.Handler = logging.StreamHandler()
+    handler: logging.Handler = logging.StreamHandler(AtOnce(sys.stderr))
     handler.setFormatter(Lines())
     if stderr_is_the_journal():
         try:
@@ -71,6 +75,45 @@ class Lines(logging.Formatter):
         named = record.args or ()
         more = ", ".join(f"{name.lower()} {value}" for name, value in fields(record) if value not in named)
         return f"{line} ({more})" if more else line
+
+
+class AtOnce:
+    """A stream that is written to as far as it takes text at once: people who chat do not wait for a log.
+
+    A pipe that nobody reads, or a terminal that is held (Ctrl-S), takes none. How much was lost is said afterwards.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        """Write to a stream.
+
+        Args:
+            stream: one of a file, or a test's of none, which is always ready.
+        """
+        self._stream = stream
+        self._lost = 0
+
+    def write(self, text: str) -> None:
+        """Write a record, or note that it was lost, all or its end."""
+        if self._lost:
+            text = f"({self._lost} records of the log were lost here: nobody took them)\n{text}"
+        for start in range(0, len(text), PIECE):
+            if not self._takes():
+                self._lost += 1
+                return
+            self._stream.write(text[start : start + PIECE])
+            self._stream.flush()
+        self._lost = 0
+
+    def flush(self) -> None:
+        """Do nothing: all that is written is flushed."""
+
+    def _takes(self) -> bool:
+        try:
+            poll = select.poll()
+            poll.register(self._stream.fileno(), select.POLLOUT)
+        except (OSError, ValueError):
+            return True
+        return bool(poll.poll(0))
 
 
 class Journal(logging.Handler):

@@ -292,9 +292,11 @@ async def test_version_2_is_told_which_chats_changed(relay: House, clock: MockCl
 
 async def test_changes_that_version_2_is_told_together_have_one_id(relay: House, clock: MockClock) -> None:
     async with relay.device("User1") as one, relay.device("User2", path="/ws?v=2") as two:
-        for number in range(4):
-            await one.request("createChat", type="group", name=str(number), participants=["User2"])
+        await one.request("createChat", type="group", name="0", participants=["User2"])
+        # Told by itself: those that follow wait for a second.
         await two.until("chat")
+        for number in range(1, 4):
+            await one.request("createChat", type="group", name=str(number), participants=["User2"])
         clock.jump(LIST_PACE)
         told = [frame for frame in await two.rest() if frame.get("eventType") == "chat"]
         assert sorted(frame["payload"]["item"]["name"] for frame in told) == ["1", "2", "3"]
@@ -328,3 +330,26 @@ async def test_an_unknown_version_is_refused(relay: House) -> None:
     with pytest.raises(Refused) as refused:
         await relay.open("User1", path="/ws?v=9")
     assert refused.value.status == 400
+
+
+async def test_one_whose_messages_are_refused_on_a_full_disk_gets_every_answer(relay: House) -> None:
+    async with relay.device("User1") as one:
+        relay.relay.log.spare(lambda _command: True)
+        for number in range(3 * share.COMMANDS):
+            await one.ask("new", chatId="User2", clientMessageId=str(number), message="x")
+        for _ in range(3 * share.COMMANDS):
+            assert (await one.receive())["error"]["code"] == "storage_full"
+
+
+async def test_a_chat_list_that_a_full_disk_held_up_is_told_once_there_is_room(relay: House, clock: MockClock) -> None:
+    async with relay.device("User1") as one, relay.device("User2") as two:
+        chat = (await one.request("createChat", type="group", name="Crew", participants=["User2"]))["chatId"]
+        await two.until("chats")
+        await rename(one, chat, 3)
+        await one.request("new", chatId=chat, clientMessageId="1", message="at once")
+        await two.event("new")
+        relay.relay.log.spare(lambda _command: True)
+        clock.jump(LIST_PACE)
+        await two.quiet()
+        relay.relay.log.spare(None)
+        assert (await two.until("chats"))["payload"][0]["name"] == "name 2"

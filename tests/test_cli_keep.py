@@ -229,6 +229,21 @@ def test_a_damaged_store_is_said_in_one_line_with_what_to_do(
     assert not (tmp_path / "backup.tar").exists()
 
 
+def test_a_backup_of_a_store_that_is_damaged_inside_replaces_no_good_one(data: Path, tmp_path: Path) -> None:
+    backup = tmp_path / "backup.tar"
+    done("backup", backup, data=data)
+    good = backup.read_bytes()
+    with closing(sqlite3.connect(data / "relay.db")) as store:
+        ((page,),) = store.execute("SELECT rootpage FROM sqlite_master WHERE name = 'log_message'")
+        ((size,),) = store.execute("PRAGMA page_size")
+    with (data / "relay.db").open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+    assert said(run("backup", backup, data=data)).startswith(f"the store in {data} is damaged (")
+    assert backup.read_bytes() == good
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
 def slack(tmp_path: Path) -> Path:
     folder = tmp_path / "slack"
     folder.mkdir()

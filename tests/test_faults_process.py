@@ -1,13 +1,16 @@
 """The process is killed, starved of descriptors, rushed by a thousand at once, or faced with those who never read."""
 
+import os
 import random
 import resource
+import shutil
 import signal
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 import trio
 from relay_process import RelayProcess, add_users, resident, running
 
@@ -154,7 +157,9 @@ async def test_those_who_read_nothing_cost_bounded_memory_and_hold_nobody_up(tmp
 
 async def test_a_slow_reader_gets_everything_in_order(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    async with _talking(data, "User1", "User2") as (relay, tokens):
+    # How fast the machine is decides how much is sent in a second.
+    unlimited = {"RELAY_LIMITS_REQUESTS_PER_SECOND": "0"}
+    async with _talking(data, "User1", "User2", environment=unlimited) as (relay, tokens):
         async with connect(relay.url, tokens["User1"]) as sender, connect(relay.url, tokens["User2"]) as reader:
             await sender.send("User2", "first")
             text = "x" * 2_000
@@ -240,7 +245,7 @@ async def test_running_out_of_descriptors_pauses_and_recovers(tmp_path: Path) ->
             connection = socket.create_connection((host, int(port)))
             waiting.append(connection)
         with trio.fail_after(10):
-            while "cannot accept" not in relay.log:
+            while "no more connections can be accepted" not in relay.log:
                 await trio.sleep(0.05)
         for connection in waiting:
             connection.close()
@@ -266,3 +271,31 @@ async def test_half_a_frame_and_then_nothing_costs_nobody_anything(tmp_path: Pat
             with trio.fail_after(5):
                 await client.send("User1", "hello")
         await half.aclose()
+
+
+@pytest.mark.parametrize("how", ["store removed", "store replaced", "store emptied", "log removed", "directory moved"])
+async def test_nothing_is_answered_into_a_store_that_was_taken_away(how: str, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    tokens = await add_users(data, "User1", "User2")
+    async with running(data) as process, connect(process.url, tokens["User1"]) as relay:
+        await relay.send("User2", "before")
+        store = data / "relay.db"
+        if how == "store removed":
+            store.rename(tmp_path / "away")
+        elif how == "store replaced":
+            shutil.copy(store, tmp_path / "copy")
+            (tmp_path / "copy").rename(store)
+        elif how == "store emptied":
+            os.truncate(store, 0)
+        elif how == "log removed":
+            (data / "relay.db-wal").unlink()
+        else:
+            data.rename(tmp_path / "moved")
+        with pytest.raises(RelayError) as refused:
+            await relay.send("User2", "lost if it were answered")
+        assert refused.value.error.code == "unavailable"
+        assert "was moved, removed or replaced while it was in use" in process.log
+        if how in ("store removed", "directory moved"):
+            (tmp_path / "away").rename(store) if how == "store removed" else (tmp_path / "moved").rename(data)
+            with trio.fail_after(10):
+                await relay.send("User2", "after")

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import socket
 import struct
 import sys
@@ -115,3 +116,25 @@ def test_a_stderr_that_is_not_the_journal_gets_lines(
         log_to(stderr, monkeypatch)
         logging.getLogger("relay.test").info("a line")
     assert (tmp_path / "stderr").read_text() == "a line\n"
+
+
+def test_a_log_that_nobody_reads_holds_nobody_up_and_says_what_was_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, write = os.pipe()
+    with open(read, "rb") as reader, open(write, "w", encoding="utf-8") as writer:  # noqa: PTH123 - of descriptors
+        monkeypatch.setattr(sys, "stderr", writer)
+        # Where writing waits for a reader this test fails by its own alarm, and does not hang.
+        signal.signal(signal.SIGALRM, lambda *_: pytest.fail("the log waited for a reader"))
+        signal.alarm(10)
+        try:
+            logs.set_up("info")
+            log = logging.getLogger("relay.test")
+            for _ in range(400):
+                log.info("ж" * 1_000)
+            reader.read1(1 << 20)
+            log.info("heard")
+            assert (
+                reader.read1(1 << 20).decode().endswith("records of the log were lost here: nobody took them)\nheard\n")
+            )
+        finally:
+            signal.alarm(0)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)

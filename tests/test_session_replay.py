@@ -369,6 +369,33 @@ async def test_messages_that_pour_in_while_a_device_catches_up_come_once_and_in_
     assert got == list(range(1, 1002))
 
 
+async def test_a_page_that_had_to_wait_for_its_turn_is_told_whatever_happened_meanwhile(
+    relay: House, one: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.core.hub.RECENT", 16)
+    await say(one, "User2", *(f"before {n}" for n in range(20)))
+    replaying = relay.relay.service.replaying
+    pages = 0
+    read = replaying.page
+
+    async def counted(*arguments: Any) -> Any:
+        nonlocal pages
+        pages += 1
+        return await read(*arguments)
+
+    user = relay.relay.state.user_keys["User2"]
+    await (await relay.open("User2")).until("new")
+    monkeypatch.setattr(replaying, "page", counted)
+    async with replaying.turn(user):
+        two = await relay.open("User2")
+        await trio.sleep(0.05)
+        await say(one, "User2", *(f"meanwhile {n}" for n in range(40)))
+    got = [(await two.until("new"))["payload"]["messageId"] for _ in range(60)]
+    assert got == list(range(1, 61))
+    # None was read in vain.
+    assert pages == 1
+
+
 async def test_many_devices_come_while_messages_pour_in(relay: House, one: Client) -> None:
     await say(one, "User2", "open")
     count = 150

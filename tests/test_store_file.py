@@ -241,7 +241,7 @@ async def test_what_root_makes_belongs_to_the_owner_of_the_directory(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "trace", ["relay.db-wal", "relay-1-to-9.db", "relay.db.before-restore", "files/x", "backups/x"]
+    "trace", ["relay.db-wal", "relay-1-to-9.db", "relay.db.before-restore", "files/x", "backups/x", "relay.reserve"]
 )
 async def test_an_empty_file_is_no_new_store_where_there_was_one(trace: str, tmp_path: Path) -> None:
     (tmp_path / "relay.db").touch()
@@ -254,7 +254,9 @@ async def test_an_empty_file_is_no_new_store_where_there_was_one(trace: str, tmp
     assert (tmp_path / trace).read_bytes() == b"something"
 
 
-@pytest.mark.parametrize("trace", ["relay.db-wal", "relay.db.before-restore", "files/x", "before-restore-1-x/relay.db"])
+@pytest.mark.parametrize(
+    "trace", ["relay.db-wal", "relay.db.before-restore", "files/x", "before-restore-1-x/relay.db", "relay.reserve"]
+)
 async def test_a_missing_file_is_no_new_store_where_there_was_one(trace: str, tmp_path: Path) -> None:
     (tmp_path / trace).parent.mkdir(exist_ok=True)
     (tmp_path / trace).write_bytes(b"something")

@@ -1,6 +1,7 @@
 """The one writer: what waits is one transaction, a transaction that fails changes nothing, a repeat is known."""
 
 import logging
+import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.store import background, errands
 from relay.store import log as store_log
-from relay.store.chores import add_base, remove_history
+from relay.store.chores import add_base, merge, remove_history
 
 
 def failures(answers: list[Any]) -> list[str]:
@@ -470,3 +471,21 @@ async def test_client_keys_are_filed_without_rest_once_they_are_many(
     with trio.fail_after(5):
         while keys.overflowing:
             await trio.sleep(0.02)
+
+
+async def test_what_is_asked_of_a_writer_that_has_stopped_fails_at_once(relay: Relay) -> None:
+    relay.stop()
+    await relay.log.stopped.wait()
+    with trio.fail_after(1):
+        with pytest.raises(sqlite3.OperationalError):
+            await relay.log.chore(merge)
+        with pytest.raises(RelayError):
+            await relay.log.keep_snapshot()
+
+
+async def test_a_stop_while_a_full_disk_is_freed_waits_for_nobody(relay: Relay) -> None:
+    relay.room.reserve.short = True
+    with trio.fail_after(5):
+        async with relay.room.freeing():
+            relay.stop()
+            await relay.log.stopped.wait()

@@ -133,6 +133,28 @@ async def test_the_copy_of_an_earlier_upgrade_stays_until_the_next_is_done(
         assert copies(tmp_path) == sorted(left)
 
 
+async def test_a_copy_of_a_store_that_was_written_to_since_is_not_taken_for_that_of_this_upgrade(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await used(tmp_path)
+    with monkeypatch.context() as patched:
+        newer(patched, STEPS[0], BROKEN)
+        with pytest.raises(CannotUpgrade):
+            async with open_relay(tmp_path):
+                pass
+    with monkeypatch.context() as patched:
+        # The relay of the version in between goes on with the store.
+        newer(patched, STEPS[0])
+        async with open_relay(tmp_path) as relay:
+            await relay.admin.handle("user.add", control.AddUser(id="User2"))
+    before = read(store, "SELECT * FROM log")
+    newer(monkeypatch, *STEPS)
+    async with open_relay(tmp_path):
+        pass
+    (name,) = copies(tmp_path)
+    assert read(tmp_path / name, "SELECT * FROM log") == before
+
+
 async def test_where_there_can_be_no_copy_nothing_is_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = await used(tmp_path)
     newer(monkeypatch, *STEPS)

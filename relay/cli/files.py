@@ -12,6 +12,7 @@ NOT_WRITTEN = {
     errno.EACCES: "you may not write there",
     errno.EBADF: "it is closed",
     errno.EDQUOT: "your quota is used up",
+    errno.EFBIG: "its disk, or a limit, allows no file so large (FAT: 4 GB)",
     errno.EIO: "its disk fails",
     errno.ENOSPC: "its disk is full",
     errno.EPERM: "you may not write there",

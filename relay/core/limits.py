@@ -50,7 +50,7 @@ IN_TURN = frozenset(
 """Requests of which one user has one under way at a time: each is a commit of its own, and others wait for it."""
 ANSWER_BYTES = 2_048
 """Bytes of an answer that count as one request more."""
-REQUEST_BYTES = 512
+REQUEST_BYTES = 2_048
 """Bytes of a request that count as one more: what is said is written, indexed and told."""
 TOLD = 8
 """Connections that are told of a message which count as one request more."""

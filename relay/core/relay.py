@@ -130,6 +130,7 @@ async def open_relay(
         async with database.connect(path, writing=True) as writing:
             await upgrade(writing, path)
             await writer.sign(writing)
+            writing.stay_at(path)
             async with (
                 database.connect(path, writing=False, seconds=PATIENCE) as reading,
                 # Nobody's reading may hold up the writer; no search, no replay and no export anybody's reading.

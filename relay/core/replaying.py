@@ -5,10 +5,13 @@ meanwhile costs nothing.
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from heapq import merge
 from itertools import islice
 from typing import Any, NamedTuple
+
+import trio
 
 from relay.core.turns import Turns
 from relay.store import replays
@@ -102,10 +105,16 @@ class Replaying:
     def __init__(self, reading: Connection) -> None:
         self._reading = reading
         self._turns = Turns()
+        self._next = trio.StrictFIFOLock()
+
+    @asynccontextmanager
+    async def turn(self, user: int) -> AsyncIterator[None]:
+        """Wait until the connection is free, after the user's other devices: a page is read at once from then on."""
+        async with self._turns.of(user), self._next:
+            yield
 
     async def page(
         self,
-        user: int,
         ahead: Ahead,
         position: int,
         upto: int,
@@ -113,10 +122,9 @@ class Replaying:
         listed: int,
         user_ids: Any,
     ) -> Page:
-        """Read the next page, once the user's other devices have theirs.
+        """Read the next page, in the user's `turn`.
 
         Args:
-            user: who catches up.
             ahead: what was read ahead for this device.
             position: the last `seq` that is known already.
             upto: the last `seq` of interest.
@@ -127,21 +135,20 @@ class Replaying:
         Raises:
             sqlite3.Error: the store cannot be read.
         """
-        async with self._turns.of(user):
-            seqs, end = await ahead.page(self._reading, position, upto, ends, listed)
-            if not seqs:
-                return Page([], end)
-            entries, more = await replays.entries(self._reading, seqs, user_ids)
-            return Page(entries, entries[-1].seq if more else end)
+        seqs, end = await ahead.page(self._reading, position, upto, ends, listed)
+        if not seqs:
+            return Page([], end)
+        entries, more = await replays.entries(self._reading, seqs, user_ids)
+        return Page(entries, entries[-1].seq if more else end)
 
     async def oldest_undelivered(self, user: int, chats: Sequence[tuple[int, int]]) -> int | None:
         """See `replays.oldest_undelivered`."""
-        async with self._turns.of(user):
+        async with self.turn(user):
             return await replays.oldest_undelivered(self._reading, user, chats)
 
     async def reached(
         self, user: int, chats: Sequence[tuple[int, int]], after: int, upto: int
     ) -> Sequence[tuple[int, int]]:
         """See `replays.reached`."""
-        async with self._turns.of(user):
+        async with self.turn(user):
             return await replays.reached(self._reading, user, chats, after, upto)

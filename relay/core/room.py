@@ -7,7 +7,7 @@ read, and what would fill the rest is refused; what frees room goes on, and gets
 import logging
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 import msgspec
@@ -119,7 +119,9 @@ class Room:
             self._freeing -= 1
             self._log.wal.held = self._log.thrifty
             with trio.CancelScope(shield=True):
-                await self._log.chore(partial(chores.copy_each, pages=0), "checkpoint", hurried=True)
+                with suppress(sqlite3.Error):
+                    # Where the writer has stopped, or the disk fails, this connection ends soon.
+                    await self._log.chore(partial(chores.copy_each, pages=0), "checkpoint", hurried=True)
                 await self._shrink_log()
                 await self._fill()
 

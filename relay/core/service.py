@@ -372,13 +372,13 @@ class Service:
     def command(self, subscriber: Subscriber, request: msgspec.Struct, reply: Reply, made_up: str = "") -> None:
         """Append what a connection asks for."""
         share, log = subscriber.share, self.log
+        command = Command(self.clock(), subscriber.user, subscriber.device, request, subscriber.number, made_up)
+        if not log.append(command, reply):
+            # It is in no batch, so its user need not wait for one.
+            return
         if share.batch != log.batch:
             share.batch, share.commands = log.batch, 0
         share.commands += 1
-        log.append(
-            Command(self.clock(), subscriber.user, subscriber.device, request, subscriber.number, made_up),
-            reply,
-        )
 
     def command_on_chat(self, subscriber: Subscriber, request: msgspec.Struct, reply: Reply, made_up: str = "") -> None:
         """Append what changes a chat; the answer is the chat as it is then."""
@@ -489,7 +489,6 @@ class Service:
             sqlite3.Error: the store cannot be read.
         """
         state = self.state
-        upto = state.seq
         if subscriber.position < state.pruned:
             # What the device would need next is no more: it gets its chat list and goes on from what is left.
             await self._send_chat_list(subscriber, state.pruned, state.at)
@@ -497,19 +496,22 @@ class Service:
         if subscriber.list_fits(trio.current_time()):
             await self._send_chat_list(subscriber, subscriber.position, state.at)
             return
-        position = subscriber.position
-        ends = {
-            chat: last for chat in state.chats_of[subscriber.user] if (last := state.chats[chat].last_seq) > position
-        }
-        page = await self.replaying.page(
-            subscriber.user,
-            subscriber.lookahead,
-            position,
-            upto,
-            {**ends, replays.CHANGES: upto},
-            subscriber.chats_as_of,
-            state.users,
-        )
+        async with self.replaying.turn(subscriber.user):
+            # Known only now: what happened while others had their turn need not be in memory afterwards.
+            position, upto = subscriber.position, state.seq
+            ends = {
+                chat: last
+                for chat in state.chats_of[subscriber.user]
+                if (last := state.chats[chat].last_seq) > position
+            }
+            page = await self.replaying.page(
+                subscriber.lookahead,
+                position,
+                upto,
+                {**ends, replays.CHANGES: upto},
+                subscriber.chats_as_of,
+                state.users,
+            )
         if page.upto >= upto:
             subscriber.lookahead.clear()
         if not self.hub.refresh(page.entries, upto):
@@ -544,7 +546,12 @@ class Service:
         """Have an entry written that says nothing: a chat list waits for an event id that no event has."""
         if self._wanted_at != self.state.seq and chat in self.state.members:
             self._wanted_at = self.state.seq
-            self.log.append(Command(self.clock(), user, NO_DEVICE, commands.SayNothing(chat)))
+            self.log.append(Command(self.clock(), user, NO_DEVICE, commands.SayNothing(chat)), self._entry_decided)
+
+    def _entry_decided(self, answer: object) -> None:
+        """Take the answer to such an entry: where the disk was full it is asked for again."""
+        if isinstance(answer, RelayError):
+            self._wanted_at = -1
 
     def _charge(self, user: int, connections: int) -> None:
         """Charge a user for telling others what they did."""

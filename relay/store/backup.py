@@ -85,6 +85,18 @@ def _recognise(store: sqlite3.Connection) -> int:
     return int(version)
 
 
+def prove(path: Path) -> None:
+    """Make sure that a store is whole: what is damaged is not restored, and replaces no backup that is good.
+
+    Raises:
+        sqlite3.Error: it is damaged, or cannot be read.
+    """
+    with closing(read(path)) as store:
+        ((first, *_),) = store.execute("PRAGMA integrity_check(1)")
+    if first != "ok":
+        raise sqlite3.DatabaseError(" ".join(first.split()))
+
+
 def is_backup(path: Path) -> bool:
     """Whether a file is what `back_up` wrote, by its head.
 
@@ -113,7 +125,7 @@ def back_up(data: Path, target: Path, progress: Progress = lambda _done, _all: N
         NotReplaced: another file is there.
         NoRoom: it would fill the disk.
         Locked: a restore is under way.
-        NotAStore, NewerStore, sqlite3.Error: the store cannot be read.
+        NotAStore, NewerStore, sqlite3.Error: the store cannot be read, or is damaged: an earlier backup then stays.
         OSError: the target cannot be written, or an uploaded file cannot be read, which is then named.
     """
     settle_for_reading(data)
@@ -134,6 +146,7 @@ def back_up(data: Path, target: Path, progress: Progress = lambda _done, _all: N
             # Files first, then the store, then the files that came meanwhile: what the store names is then there.
             added = set(_add_files(tar, data / FILES, set()))
             _copy_store(data / STORE, copy, progress)
+            prove(copy)
             added.update(_add_files(tar, data / FILES, added))
             tar.add(copy, STORE)
         # Whoever holds it can put the relay up elsewhere.

@@ -14,6 +14,7 @@ import aiosqlite
 import trio
 
 from relay.store.bridge import Bridge
+from relay.store.place import Place
 from relay.store.schema import APPLICATION_ID, MIGRATIONS
 from relay.store.statements import Statement
 
@@ -81,8 +82,20 @@ class Connection:
         self._seconds = seconds
         self._busy = False
         self._queue = trio.lowlevel.ParkingLot()
+        self._place: Place | None = None
         self.started = 0
         """How many statements were handed to the thread."""
+
+    def stay_at(self, path: Path) -> None:
+        """Refuse whatever is to be written once the file is not what stands there any more.
+
+        Args:
+            path: the file.
+
+        Raises:
+            OSError: it is not there.
+        """
+        self._place = Place(path)
 
     async def execute(self, sql: str, parameters: Parameters = (), *, seconds: float | None = None) -> Rows:
         """Run one statement and return all its rows: one hop to the thread and back.
@@ -94,9 +107,12 @@ class Connection:
 
         Raises:
             TooLong: it was stopped.
+            Displaced: see `stay_at`.
             sqlite3.Error: what SQLite says.
         """
         if not self._reads:
+            if self._place is not None:
+                self._place.check()
             self.started += 1
             return cast("Rows", await self._run(self._connection.execute_fetchall(sql, parameters)))
         return cast("Rows", await self._read(self._connection.execute_fetchall, sql, parameters, seconds=seconds))

@@ -17,8 +17,9 @@ TRACES = (
     "files.*",
     "files/*",
     "backups/*",
+    "relay.reserve",
 )
-"""What is only there where a store was in use: its log, its copies, what people uploaded, its backups."""
+"""What is only there where a store was in use: its log, its copies, what people uploaded, its backups, its reserve."""
 
 
 class Emptied(NotAStore):

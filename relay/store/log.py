@@ -225,19 +225,24 @@ class Log:
         self._held = self._held + size if self._waiting else size
         self._now = now
 
-    def append(self, command: Any, answer: Answer = _nobody) -> None:
-        """Have a command decided and written; its answer comes when it is on disk."""
+    def append(self, command: Any, answer: Answer = _nobody) -> bool:
+        """Have a command decided and written; its answer comes when it is on disk.
+
+        Returns:
+            Whether it waits for the next batch; one that is refused was answered at once.
+        """
         if self.stopped.is_set():
             answer(RelayError.unavailable())
-            return
+            return False
         if self._refuses is not None and self._refuses(command):
             answer(RelayError.storage_full())
-            return
+            return False
         waiting = self._waiting
         if not waiting:
             self._work.set()
             self._now = trio.current_time()
         waiting.append(_Waiting(command, answer, self._now))
+        return True
 
     def append_late(self, key: object, reach: int, command: Any) -> None:
         """Have a command written a moment later, in place of one of the same key that reaches less far."""
@@ -270,8 +275,11 @@ class Log:
             hurried: whether it is done in the next turn; else it keeps the pace of what is done in the background.
 
         Raises:
-            sqlite3.Error: what it failed with.
+            sqlite3.Error: what it failed with, or the writer has stopped.
         """
+        if self.stopped.is_set():
+            # Nobody would ever do it.
+            raise sqlite3.OperationalError("the relay has stopped")
         asked = self._background.ask(chore, work, hurried=hurried)
         self._work.set()
         try:
@@ -291,8 +299,10 @@ class Log:
         """Have the whole state written as it is now or later, a little at a time, and wait for it.
 
         Raises:
-            RelayError: it cannot be written.
+            RelayError: it cannot be written, or the writer has stopped.
         """
+        if self.stopped.is_set():
+            raise RelayError.unavailable()
         wanted = self._background.want_snapshot()
         self._work.set()
         await wanted.wait()

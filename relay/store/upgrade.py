@@ -5,6 +5,7 @@ Touches the file, and beside it the copies it makes. A start that is interrupted
 
 import logging
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from relay.store import database, scratch
@@ -20,12 +21,28 @@ class CannotUpgrade(sqlite3.OperationalError):
 def begun(store: Path, version: int) -> Path | None:
     """The copy that an upgrade to this relay's version made before it was interrupted after a step or more.
 
+    A step adds no entries. So a copy that ends elsewhere was made of what was here before somebody restored a backup,
+    or let the relay of a version in between write.
+
     Args:
         store: the file.
         version: which it has now.
     """
-    names = (_copy_name(store, former) for former in range(1, version))
-    return next((path for path in names if path.exists()), None)
+    copies = (_copy_name(store, former) for former in range(1, version))
+    found = [path for path in copies if path.exists()]
+    ends = [_end(store, "mode=ro")] if found else []
+    return next((path for path in found if _end(path, "immutable=1") in ends), None)
+
+
+def _end(store: Path, how: str) -> tuple[object, ...] | None:
+    """Read the last entry of a store, with what tells two of one number apart; None where it cannot be read."""
+    try:
+        with closing(sqlite3.connect(f"{store.absolute().as_uri()}?{how}", uri=True)) as connection:
+            return tuple(
+                connection.execute("SELECT seq, at, actor, kind FROM log ORDER BY seq DESC LIMIT 1").fetchall()
+            )
+    except sqlite3.Error:
+        return None
 
 
 def _copy_name(store: Path, version: int) -> Path:

@@ -1,0 +1,72 @@
+"""Whether the store's file is still where it was opened: a commit to one that was moved or removed is lost.
+
+SQLite goes on writing to a file that has no name any more. Looks at two names in the data directory.
+"""
+
+import os
+import sqlite3
+from pathlib import Path
+
+
+class Displaced(sqlite3.OperationalError):
+    """The store's file, or its write-ahead log, was removed, replaced or emptied while it was open."""
+
+    def __init__(self, path: Path) -> None:
+        """Say which file.
+
+        Args:
+            path: where it was.
+        """
+        super().__init__(
+            f"{path.name} in {path.parent} was moved, removed or replaced while it was in use: put it back"
+            " where it was, or stop the relay and see `relay check`"
+        )
+        self.sqlite_errorcode = sqlite3.SQLITE_READONLY_DBMOVED
+        self.sqlite_errorname = "SQLITE_READONLY_DBMOVED"
+
+
+class Place:
+    """The names of an open store, and the files that they stood for when it was opened."""
+
+    def __init__(self, path: Path) -> None:
+        """Note which file it is now.
+
+        Args:
+            path: the store's file, which is open.
+
+        Raises:
+            OSError: it is not there.
+        """
+        self._path = path
+        self._log = path.with_name(f"{path.name}-wal")
+        self._store_is = _identity(path)
+        self._log_is: tuple[int, int] | None = None
+
+    def check(self) -> None:
+        """Make sure that both names still stand for the same files.
+
+        Raises:
+            Displaced: one does not.
+        """
+        try:
+            if _identity(self._path, least=1) != self._store_is:
+                raise Displaced(self._path)
+        except OSError:
+            raise Displaced(self._path) from None
+        try:
+            log = _identity(self._log)
+        except OSError:
+            # SQLite makes it at the first commit, and removes it when the store is closed.
+            if self._log_is is not None:
+                raise Displaced(self._log) from None
+            return
+        if self._log_is is None:
+            self._log_is = log
+        elif log != self._log_is:
+            raise Displaced(self._log)
+
+
+def _identity(path: Path, least: int = 0) -> tuple[int, int] | None:
+    """Name a file as the system does; None for one with fewer bytes than it has at least."""
+    found = os.stat(path)  # noqa: PTH116 - twice a commit, and a third faster than pathlib's
+    return (found.st_dev, found.st_ino) if found.st_size >= least else None
