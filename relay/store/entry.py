@@ -116,6 +116,8 @@ class CoveredBy(Asked, frozen=True):
     user: int
     after: int
     upto: int
+    dialog: bool = False
+    """Whether there is one other author at most."""
 
 
 class UnreadAfter(Asked, frozen=True):

@@ -50,6 +50,10 @@ _COVERED_BY = Statement(
     " AND message_id <= ? AND actor <> ? AND NOT deleted GROUP BY actor ORDER BY 2 DESC",
     sorts="a row of each author, and each message is covered by a member's marks once",
 )
+_COVERED_IN_DIALOG = Statement(
+    "SELECT actor, message_id, client_id FROM log WHERE kind <= 3 AND kind = 1 AND chat = ? AND message_id > ?"
+    " AND message_id <= ? AND actor <> ? AND NOT deleted ORDER BY message_id DESC LIMIT 1"
+)
 _LAST_OF_OTHERS = Statement(
     "SELECT message_id, client_id FROM log WHERE kind <= 3 AND kind = 1 AND chat = ? AND message_id <= ?"
     " AND actor <> ? AND NOT deleted ORDER BY message_id DESC LIMIT 1"
@@ -157,7 +161,9 @@ async def _message(connection: Connection, fact: MessageAt) -> Stored | None:
 
 
 async def _covered_by(connection: Connection, fact: CoveredBy) -> tuple[Covered, ...]:
-    rows = await connection.execute(_COVERED_BY, (fact.chat, fact.after, fact.upto, fact.user))
+    # Somebody's first mark of a long dialog covers all of it, and the writer waits: its last message is enough.
+    statement = _COVERED_IN_DIALOG if fact.dialog else _COVERED_BY
+    rows = await connection.execute(statement, (fact.chat, fact.after, fact.upto, fact.user))
     return tuple(Covered(*row) for row in rows)
 
 

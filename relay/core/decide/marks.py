@@ -134,7 +134,7 @@ def _covered_from_log(
     # Not from `after`, which depends on the marks before in this batch: each would have to wait for the one before it.
     marked = member.read if read else member.dlvrd
     found = {one.author: one for one in _covered_by_batch(draft, chat, after, upto) if one.author != user}
-    for one in draft.fact(CoveredBy(chat, user, marked, upto)):
+    for one in draft.fact(CoveredBy(chat, user, marked, upto, dialog=draft.state.chats[chat].id is None)):
         if one.message_id > after:
             found.setdefault(one.author, one)
     return tuple(found.values())
