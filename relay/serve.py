@@ -199,8 +199,19 @@ def open_listeners(addresses: Iterable[str]) -> list[socket.socket]:
         try:
             listeners += listen(host, port)
         except OSError as error:
-            raise CannotServe(f"cannot listen on {text}: {error.strerror or error}") from None
+            raise CannotServe(f"cannot listen on {text}: {error.strerror or error}{_otherwise(error, port)}") from None
     return listeners
+
+
+def _otherwise(error: OSError, port: int) -> str:
+    """What helps where an address cannot be had."""
+    if error.errno == errno.EADDRINUSE:
+        return f". Another program has port {port} (`ss -ltnp` names it): stop it, or take another one with --listen"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return ". This machine has no such address (`ip address` shows those it has)"
+    if error.errno == errno.EACCES:
+        return ". Ports below 1024 are for root: take another one with --listen"
+    return ""
 
 
 async def serve(data: Path, loaded: Loaded) -> None:

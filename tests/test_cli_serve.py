@@ -137,3 +137,14 @@ def test_an_empty_file_where_a_store_was_is_no_new_store(tmp_path: Path) -> None
     (tmp_path / "backups" / "monday.tar").touch()
     said = refused("--listen", "127.0.0.1:0", "--data", tmp_path)
     assert said.startswith(f"the store in {tmp_path} is damaged (relay.db is empty, but there was a store: backups/")
+
+
+def test_a_port_that_is_taken_is_refused_with_what_helps(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        said = refused("--listen", f"127.0.0.1:{port}", "--data", tmp_path)
+    assert said.startswith(f"cannot listen on 127.0.0.1:{port}")
+    assert f"Another program has port {port}" in said
+    assert "--listen" in said

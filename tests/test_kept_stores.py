@@ -168,6 +168,23 @@ def test_an_upgrade_that_is_killed_goes_on_at_the_next_start(version: str, tmp_p
     assert killed >= len(chosen) - 2, f"{killed} of {len(chosen)} were killed"
 
 
+def test_check_of_a_store_that_is_not_upgraded_yet_asks_for_a_start_and_calls_nothing_damaged(
+    kept: tuple[Path, dict[str, Any]],
+) -> None:
+    data, _ = kept
+    before = (data / "relay.db").read_bytes()
+    with closing(sqlite3.connect(data / "relay.db")) as store:
+        ((version,),) = store.execute("PRAGMA user_version")
+    ran = run("check", data=data)
+    if version == len(MIGRATIONS):
+        assert ran.code == 0
+    else:
+        assert ran.code == 1
+        assert "start the relay once" in ran.err
+        assert "damaged" not in ran.err
+        assert (data / "relay.db").read_bytes() == before
+
+
 def test_the_steps_of_a_store_never_change() -> None:
     """A store of an earlier relay is brought on by the steps that follow its own: those it has must be the same."""
     known = (STORES / "steps.txt").read_text().split()

@@ -44,6 +44,7 @@ async def check(data: Path, progress: Callable[[str], None]) -> list[Finding]:
 
     Raises:
         NotAStore: there is no relay's file.
+        OlderStore: a start of this relay has to upgrade it first.
         Locked: it is being replaced right now.
         sqlite3.DatabaseError: the file is damaged so badly that it cannot be read at all.
     """
@@ -93,7 +94,7 @@ async def _wrong_contents(data: Path) -> set[str]:
 async def _views(path: Path) -> AsyncIterator[tuple[Views, database.Connection]]:
     emptied.refuse_to_read(path)
     async with database.connect(path, writing=False) as reading:
-        await database.recognise(reading)
+        await database.recognise_current(reading)
         yield Views(reading, path), reading
 
 

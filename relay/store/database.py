@@ -51,6 +51,10 @@ class NewerStore(Exception):
     """The file was written by a newer relay than this one."""
 
 
+class OlderStore(Exception):
+    """The file was written by an earlier relay, and is read only once it is brought to this relay's version."""
+
+
 class NotAStore(Exception):
     """The file is no relay's, or is damaged beyond opening."""
 
@@ -227,6 +231,21 @@ async def connect(
     finally:
         with trio.CancelScope(shield=True):
             await bridge.run(raw.close())
+
+
+async def recognise_current(connection: Connection) -> None:
+    """Make sure that the file is a relay's and has this relay's version, for one who reads all of it.
+
+    Raises:
+        OlderStore: it has to be upgraded first.
+        NewerStore: the file has seen a newer relay.
+        NotAStore: the file belongs to another program.
+    """
+    version = await recognise(connection)
+    if version < len(MIGRATIONS):
+        raise OlderStore(
+            f"an earlier relay wrote to it last (its version is {version}, this relay's is {len(MIGRATIONS)})"
+        )
 
 
 async def recognise(connection: Connection) -> int:

@@ -6,12 +6,12 @@ import sqlite3
 from pathlib import Path
 
 from relay.store import replacing
-from relay.store.database import NewerStore, NotAStore
+from relay.store.database import NewerStore, NotAStore, OlderStore
 from relay.store.directory import is_read_only, may_not_use
 from relay.store.emptied import Emptied
 from relay.store.lock import Locked
 
-FAULTS = (Locked, NewerStore, NotAStore, sqlite3.Error)
+FAULTS = (Locked, NewerStore, NotAStore, OlderStore, sqlite3.Error)
 """What keeps a store from being opened or read."""
 RESTORE = "put a backup in its place with `relay restore FILE` (it is kept beside it)"
 
@@ -37,6 +37,8 @@ def what_to_do(error: Exception, data: Path) -> str:
         return f"the store in {data} is damaged ({error}): {RESTORE}, or {_otherwise(data)}"
     if isinstance(error, NotAStore):
         return f"the store in {data} cannot be opened: {error}. Move it away, or name another directory with --data"
+    if isinstance(error, OlderStore):
+        return f"the store in {data} is not read: {error}: start the relay once, which upgrades it, and try again"
     if isinstance(error, sqlite3.Error) and is_damaged(error):
         return f"the store in {data} is damaged ({' '.join(str(error).split())}): {RESTORE}"
     if isinstance(error, sqlite3.Error):
