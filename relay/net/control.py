@@ -199,15 +199,21 @@ async def serve(
                     logger.warning("refused user %s at the control socket", peer.name)
                     await stream.receive_some()
                     await stream.send_all(_refusal(clock, peer) + b"\n")
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                return
-            except Exception:
-                logger.exception("a control connection failed; the relay goes on")
+            except Exception as error:
+                if not _hung_up(error):
+                    logger.exception("a control connection failed; the relay goes on")
 
     try:
         await trio.serve_listeners(converse, [listener], task_status=task_status)  # type: ignore[arg-type]
     finally:
         os.unlink(path)  # noqa: PTH108 - one system call, not worth a thread
+
+
+def _hung_up(error: Exception) -> bool:
+    """Tell whether all that went wrong is that the client went away; nurseries put it into groups."""
+    if isinstance(error, ExceptionGroup):
+        return all(map(_hung_up, error.exceptions))
+    return isinstance(error, trio.BrokenResourceError | trio.ClosedResourceError)
 
 
 def _refusal(clock: Clock, peer: Peer) -> bytes:

@@ -39,7 +39,9 @@ def _end(store: Path, how: str) -> tuple[object, ...] | None:
     try:
         with closing(sqlite3.connect(f"{store.absolute().as_uri()}?{how}", uri=True)) as connection:
             return tuple(
-                connection.execute("SELECT seq, at, actor, kind FROM log ORDER BY seq DESC LIMIT 1").fetchall()
+                connection.execute(
+                    "SELECT seq, at, actor, kind FROM log WHERE seq = (SELECT max(seq) FROM log)"
+                ).fetchall()
             )
     except sqlite3.Error:
         return None

@@ -173,11 +173,13 @@ class Faults:
         size = int(store.stat().st_size * self.dice.uniform(0.5, 0.9))
         if size > SMALLEST:
             self.pruned = True
+            self.world.prunes += 1
             await self._command("prune", "--max-bytes", str(size), "--yes", killed=self._killed())
 
     async def end_pruning(self) -> None:
         """Prune once more, unharmed: it waits for one that is under way, and ends what a killed one began."""
         if self.pruned:
+            self.world.prunes += 1
             size = int((self.machine.disk.data / "relay.db").stat().st_size * 0.9)
             await self._command("prune", "--max-bytes", str(size), "--yes")
 

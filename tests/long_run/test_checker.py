@@ -305,7 +305,7 @@ def test_texts_say_what_they_are() -> None:
 def test_memory_that_grows_is_told_from_memory_that_jumps() -> None:
     level = [(2.0 * n, 50_000_000 + (20_000_000 if n % 17 == 0 else n % 7 * 100_000)) for n in range(120)]
     assert growth(level) < GROWTH / 4
-    leaks = [(at, held + int(100_000 * at)) for at, held in level]
+    leaks = [(at, held + int(200_000 * at)) for at, held in level]
     assert growth(leaks) > GROWTH
     filling = [(at, 50_000_000 - max(0, 50 - int(at)) * 1_000_000) for at, _ in level]
     assert growth(filling) < GROWTH / 4

@@ -13,8 +13,8 @@ from long_run.ledger import ANSWERED, NEW, REFUSED, Chat, number_of, parse
 
 WARM_UP = 0.25
 """Of a series of memory samples this part is left out: caches fill in it."""
-GROWTH = 12_000_000
-"""Bytes that a process may have grown by in what is left of the series."""
+GROWTH = 24_000_000
+"""Bytes that a process may have grown by in what is left of the series: caches of the latest 65,536 messages fill."""
 
 
 class History:

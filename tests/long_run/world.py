@@ -28,6 +28,10 @@ AGAIN = frozenset({"unavailable", "internal", *HAS_NO_ROOM})
 """Refusals after which one tries again."""
 
 
+class Unknown(Exception):
+    """Whether a request was done cannot be told any more."""
+
+
 class Upload(NamedTuple):
     """A file that a message holds."""
 
@@ -58,6 +62,8 @@ class World:
         self.waits: list[float] = []
         """Seconds until an answer: a sample."""
         self.outage = 0.0
+        self.prunes = 0
+        """How often removing messages was begun."""
         self.uploads: list[Upload] = []
         self.by_name: dict[str, Person] = {}
         self.groups: list[Chat] = []
@@ -74,16 +80,30 @@ class World:
 
     # Asking.
 
-    async def insist(self, phone: Phone, name: str, payload: Any, *, may_give_up: bool = False) -> Any:
+    async def insist(
+        self, phone: Phone, name: str, payload: Any, *, may_give_up: bool = False, once: bool = False
+    ) -> Any:
         """Make a request over and over until it is answered.
+
+        Args:
+            phone: who asks.
+            name: the request.
+            payload: its payload.
+            may_give_up: whether it may stay unsaid where the relay has no room.
+            once: whether it must not be done twice. A repeat is known for as long as the message is kept
+                (PROTOCOL.md, section 3), so none is sent once something was pruned.
 
         Raises:
             Refused: for good; with `may_give_up` also for want of room, where no answer was ever lost.
+            Unknown: with `once`, nobody can tell any more whether it was done.
         """
-        lost = False
+        lost, prunes = False, self.prunes
         asked = time.monotonic()
         while True:
             socket = await phone.online()
+            if once and lost and self.prunes != prunes:
+                self.counts["repeats given up"] += 1
+                raise Unknown
             try:
                 answer = await socket.request(name, payload)
             except Lost as how:
@@ -128,15 +148,17 @@ class World:
             payload["originalMessageId"] = ledger.message_id[target]
         if attachment is not None:
             payload["attachments"] = [attachment]
-        name = ("new", "edit", "delete")[kind]
+        name, prunes = ("new", "edit", "delete")[kind], self.prunes
         try:
-            answer = await self.insist(phone, name, payload, may_give_up=kind == NEW)
+            answer = await self.insist(phone, name, payload, may_give_up=kind == NEW, once=True)
+        except Unknown:
+            return -1
         except Refused as refused:
             if not chat.gone:
                 checker.refused(number, refused.code)
             return -1
         checker.answered(number, answer)
-        if kind == NEW and self.dice.random() < 0.03:
+        if kind == NEW and self.prunes == prunes and self.dice.random() < 0.03:
             # Whoever sends again gets the same answer, and nobody gets the message again.
             try:
                 checker.answered(number, await self.insist(phone, name, payload))

@@ -111,6 +111,9 @@ def test_every_screen_has_its_picture(person: Any, pictures: Path, size: str, sc
     page.wait_for_selector("[role=menu]")
     take(page, "menu")
     page.keyboard.press("Escape")
+    # The browser takes one step back at a time: two at once are one.
+    page.wait_for_selector("[role=menu]", state="detached")
+    page.wait_for_timeout(150)
     leave(page)
     page.click(".me")
     page.wait_for_selector("[aria-label] .photo")
