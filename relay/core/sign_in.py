@@ -282,7 +282,7 @@ class SignIn:
             counted = self._count_guess(user.id, address, known=user)
             if not await self.passwords.check(user.password, old or ""):
                 self.refusals.note(address, "old", user.id)
-                raise RelayError("unauthorized", "old: this is not the password so far")
+                raise RelayError("unauthorized", "old: this is not the current password")
             self._forgive(counted)
         request = commands.SetPassword(user.id, await self.passwords.hash(new), sign_out=sign_out_others)
         answer = await decided(self._log, Command(self._clock(), key, device, request))
