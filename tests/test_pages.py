@@ -4,13 +4,14 @@ import json
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
 from sessions import Client, House, house
 
 from relay.core.pages import PageMaker
+from relay.core.replaying import Replaying
 from relay.protocol.objects import Profile
 from relay.store import history, replays
 
@@ -320,30 +321,22 @@ async def test_reconnects_that_are_over_cost_no_statement_and_hold_up_nobody(rel
     assert not len(relay.relay.service.replaying._turns)
 
 
-async def test_one_user_has_one_replay_page_at_a_time_and_others_have_theirs(
-    relay: House, one: Client, monkeypatch: pytest.MonkeyPatch
+async def test_a_user_with_two_replays_lets_another_user_read_between_them(
+    autojump_clock: trio.testing.MockClock,
 ) -> None:
-    running: list[int] = []
-    go_on = trio.Event()
+    replaying = Replaying(cast("Any", None))
+    order: list[str] = []
 
-    async def ahead(_connection: Any, chats: Any, _upto: int, _limit: int) -> dict[int, list[int]]:
-        running.append(len(chats))
-        await go_on.wait()
-        return {key: [] for key, _ in chats}
+    async def read(user: int, name: str) -> None:
+        async with replaying.turn(user):
+            order.append(name)
+            await trio.sleep(1)
 
-    monkeypatch.setattr(replays, "ahead", ahead)
-    await say(one, "User2", "a")
-    await say(one, "User3", "a")
-    await one.rest()
-    assert await one.request("chats")
-    relay.relay.hub.recent.clear()
-    clients = [await relay.open(who, path="/ws?after=0") for who in ("User2", "User2", "User2", "User3")]
-    await trio.testing.wait_all_tasks_blocked(0.01)
-    # User1, whose memory is gone as well, may read along: two devices of User2 wait for their first.
-    assert 2 <= len(running) <= 3
-    go_on.set()
-    for client in clients:
-        await trio.aclose_forcefully(client.stream)
+    async with trio.open_nursery() as nursery:
+        for user, name in ((2, "first of 2"), (2, "second of 2"), (3, "first of 3")):
+            nursery.start_soon(read, user, name)
+            await trio.testing.wait_all_tasks_blocked()
+    assert order == ["first of 2", "first of 3", "second of 2"]
 
 
 def test_a_profile_is_never_larger_than_is_reckoned() -> None:

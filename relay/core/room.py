@@ -6,25 +6,31 @@ read, and what would fill the rest is refused; what frees room goes on, and gets
 
 import logging
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from typing import TypeVar
 
 import msgspec
 import trio
 
 from relay.core import commands
 from relay.protocol import control, requests
+from relay.protocol.errors import RelayError
 from relay.store import chores
 from relay.store.log import Log
 from relay.store.reserve import Reserve
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 SMALL = 16 << 20
 """Bytes of a reserve that bounds SQLite's log."""
 COPY_EACH = 256
 """Pages after which SQLite itself brings its log into the file while a full disk is freed."""
+PAUSES = (0.2, 0.5, 1.0, 2.0)
+"""Seconds until work that frees room, and had none itself, is tried again."""
 EVERY = 5.0
 """Seconds between two looks at whether the disk has room for the reserve."""
 
@@ -75,6 +81,7 @@ class Room:
         self.reserve = reserve
         self._log = log
         self._freeing = 0
+        self._copy_each = 0
 
     @property
     def full(self) -> bool:
@@ -95,6 +102,9 @@ class Room:
         if 0 < wanted < SMALL:
             # Bringing SQLite's log into the file must never need more than what is set aside.
             self._log.wal.keep_small(wanted // 2)
+            # A copy beside the commits may come too late; here each commit keeps the log small.
+            self._copy_each = COPY_EACH
+            await self._log.chore(partial(chores.copy_each, pages=COPY_EACH), "checkpoint", hurried=True)
         if self.reserve.short:
             await self._shrink_log()
 
@@ -121,9 +131,32 @@ class Room:
             with trio.CancelScope(shield=True):
                 with suppress(sqlite3.Error):
                     # Where the writer has stopped, or the disk fails, this connection ends soon.
-                    await self._log.chore(partial(chores.copy_each, pages=0), "checkpoint", hurried=True)
+                    await self._log.chore(partial(chores.copy_each, pages=self._copy_each), "checkpoint", hurried=True)
                 await self._shrink_log()
                 await self._fill()
+
+    async def free(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do something that frees room, on a full disk with what was set aside.
+
+        A reader may keep SQLite's log from giving its room back for a moment, so work for which there is no room is
+        tried again. It changed nothing, or can go on where it stopped.
+
+        Raises:
+            RelayError, sqlite3.Error: what the work raises.
+        """
+        async with self.freeing():
+            for pause in PAUSES:
+                try:
+                    return await work()
+                except RelayError as error:
+                    if error.error.code != "storage_full":
+                        raise
+                except sqlite3.Error as error:
+                    if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_FULL:
+                        raise
+                await trio.sleep(pause)
+                await self._shrink_log()
+            return await work()
 
     def stop(self) -> None:
         """Let the last that waits be written even on a full disk: called right before the log is stopped."""

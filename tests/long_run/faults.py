@@ -175,6 +175,8 @@ class Faults:
             self.pruned = True
             self.world.prunes += 1
             await self._command("prune", "--max-bytes", str(size), "--yes", killed=self._killed())
+            # What was said while the command started may be gone as well.
+            self.world.prunes += 1
 
     async def end_pruning(self) -> None:
         """Prune once more, unharmed: it waits for one that is under way, and ends what a killed one began."""

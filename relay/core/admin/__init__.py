@@ -129,8 +129,7 @@ class Admin:
             RelayError: what is wrong, for a person.
         """
         if name in FREEING:
-            async with self._room.freeing():
-                return await self._handlers[name](payload)
+            return await self._room.free(lambda: self._handlers[name](payload))
         many = self._giving_much.get(name)
         return await (self._handlers[name](payload) if many is None else many(payload, item))
 
