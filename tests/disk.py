@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import trio
 
+from relay.client import Client
 from relay.core import commands
 from relay.core.commands import ADMIN, Command
 from relay.core.relay import Relay
@@ -114,3 +115,16 @@ async def talk(relay: Relay, chance: random.Random, steps: int) -> None:
                 groups = [chat.id for chat in relay.state.chats.values() if chat.id]
                 chat_id = chance.choice([other, user, *groups])
                 await answers(relay, new(relay, user, chat_id, f"c{relay.state.seq}"))
+
+
+async def history(client: Client) -> list[str | None]:
+    """Read all of a dialog with User2, in pages: one answer is bounded."""
+    found: list[str | None] = []
+    start = 1
+    while True:
+        request = requests.Messages(chat_id="User2", start_id=start, count=20)
+        page = await client.request("messages", request)
+        if not page:
+            return found
+        found += [message.message for message in page]
+        start = page[-1].message_id + 1

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 import trio
+from disk import history
 from relay_process import RelayProcess, add_users, running
 
 from relay.client import Client, connect
 from relay.core.check import check
-from relay.protocol import requests
 from relay.protocol.errors import RelayError
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
@@ -24,11 +24,6 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 
 async def _faults(data: Path) -> list[str]:
     return [finding.what for finding in await check(data, lambda _what: None) if finding.wrong]
-
-
-async def _history(relay: Client) -> list[str | None]:
-    messages = await relay.request("messages", requests.Messages(chat_id="User2", count=500))
-    return [message.message for message in messages]
 
 
 async def _send_until(relay: Client, code: str, text: str = "x") -> list[str]:
@@ -107,11 +102,11 @@ async def test_a_full_disk_refuses_what_it_cannot_keep_and_recovers(small_disk: 
         accepted = await _send_until(client, "storage_full", "y" * 4_000)
         assert accepted
         # Reading and presence go on.
-        assert await _history(client) == accepted
+        assert await history(client) == accepted
         await client.typing("User2")
         ballast.unlink()
         await _send_when_possible(client, "there is room again")
-        assert await _history(client) == [*accepted, "there is room again"]
+        assert await history(client) == [*accepted, "there is room again"]
         assert "cannot be written" in relay.log
         assert "can be written again" in relay.log
     assert await _faults(data) == []
@@ -138,13 +133,13 @@ async def test_a_failing_disk_loses_nothing_that_was_answered(
             await client.send("User2", text)
         fail(plan)
         assert await _send_until(client, code) == []
-        assert await _history(client) == before
+        assert await history(client) == before
         fail("")
         await _send_when_possible(client, "well again")
-        assert await _history(client) == [*before, "well again"]
+        assert await history(client) == [*before, "well again"]
         await relay.kill()
         await relay.start()
-        assert await _history(client) == [*before, "well again"]
+        assert await history(client) == [*before, "well again"]
     assert await _faults(data) == []
 
 
@@ -182,9 +177,9 @@ async def test_another_program_that_locks_the_file_is_waited_for(tmp_path: Path)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(client.send, "User2", "waiting")
                 await trio.sleep(0.3)
-                assert await _history(client) == ["before"]
+                assert await history(client) == ["before"]
                 other.execute("ROLLBACK")
-        assert await _history(client) == ["before", "waiting"]
+        assert await history(client) == ["before", "waiting"]
 
 
 async def test_another_program_that_keeps_the_file_locked_is_named_a_failure(tmp_path: Path) -> None:
@@ -196,7 +191,7 @@ async def test_another_program_that_keeps_the_file_locked_is_named_a_failure(tmp
                 await client.send("User2", "in vain")
             other.execute("ROLLBACK")
         await client.send("User2", "at last")
-        assert await _history(client) == ["at last"]
+        assert await history(client) == ["at last"]
 
 
 async def test_a_torn_end_of_the_journal_is_left_out(tmp_path: Path) -> None:
@@ -211,9 +206,9 @@ async def test_a_torn_end_of_the_journal_is_left_out(tmp_path: Path) -> None:
         with journal.open("ab") as file:
             file.write(os.urandom(2_000))
         await relay.start()
-        assert await _history(client) == texts
+        assert await history(client) == texts
         await client.send("User2", "after")
-        assert await _history(client) == [*texts, "after"]
+        assert await history(client) == [*texts, "after"]
     assert await _faults(data) == []
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from disk import history
 from relay_process import RelayProcess, add_users
 from relay_process import running as relay_running
 
@@ -87,19 +88,6 @@ async def _send_until_full(client: Client, accepted: list[str]) -> None:
             accepted.append(text)
 
 
-async def _history(client: Client) -> list[str | None]:
-    # In pages: what one answer may hold has a bound of its own.
-    found: list[str | None] = []
-    start = 1
-    while True:
-        request = requests.Messages(chat_id="User2", start_id=start, count=20)
-        page = await client.request("messages", request)
-        if not page:
-            return found
-        found += [message.message for message in page]
-        start = page[-1].message_id + 1
-
-
 async def _command(relay: RelayProcess, *arguments: str) -> tuple[int, str, str]:
     ran = await trio.to_thread.run_sync(lambda: run(*arguments, data=relay.data))
     return ran.code, ran.out, ran.err
@@ -115,7 +103,7 @@ async def test_a_full_disk_is_read_and_freed_by_prune_whatever_became_of_the_rel
     async with relay_running(disk / "data", environment=RESERVE) as relay:
         async with connect(relay.url, tokens["User1"]) as client:
             await _send_until_full(client, accepted)
-            assert await _history(client) == accepted
+            assert await history(client) == accepted
         assert (relay.data / reserve.NAME).stat().st_size == 2 << 20, "no message may have it"
         if after == "goes on":
             code, out, _ = await _command(relay, "status")
@@ -128,12 +116,12 @@ async def test_a_full_disk_is_read_and_freed_by_prune_whatever_became_of_the_rel
             assert "User2" in out
             await relay.start()
         async with connect(relay.url, tokens["User1"]) as client:
-            assert await _history(client) == accepted
+            assert await history(client) == accepted
             code, out, err = await _command(relay, "prune", "--max-bytes", "1500000", "--yes")
             assert (code, err) == (0, "")
             assert out.startswith("removed ")
             await client.send("User2", "there is room again")
-            assert (await _history(client))[-1] == "there is room again"
+            assert (await history(client))[-1] == "there is room again"
         assert (relay.data / reserve.NAME).stat().st_size == 2 << 20
     assert [finding.what for finding in await check(disk / "data", lambda _what: None) if finding.wrong] == []
 
