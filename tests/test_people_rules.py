@@ -131,6 +131,33 @@ def test_a_password_that_is_tried_first_is_refused(password):
 
 
 @pytest.mark.parametrize(
+    ("user_id", "name", "password"),
+    [
+        ("User1", "User1", "User1User1"), ("User1", "User1", "user1-USER1"), ("User1", "User1", "User1user1user1!"),
+        ("User1", "Ada", "adaUSER1ada"), ("anna", "Anna Berg", "bergannaberg"), ("anna", "Anna Berg", "anna.berg.2026"),
+        ("anna", "Anna Berg", "12anna34berg56"), ("anna", "Anna Berg", "anna19840512x"),
+        ("müller", "Jürgen", "JÜRGENMÜLLER"),
+        ("müller", "Jürgen", "ju\u0308rgen-2026"), ("bartholomäus", "Maximilian Mustermann", "an-mustermann"),
+        ("mustermannsson", "M", "mustermann"),
+    ],
+)  # fmt: skip
+def test_a_password_of_ones_own_names_is_refused_however_they_are_put_together(user_id, name, password):
+    with pytest.raises(RelayError, match="own name"):
+        check_new(password, user_id, name)
+
+
+@pytest.mark.parametrize(
+    ("user_id", "name", "password"),
+    [
+        ("User1", "User1", "User1 likes tea"), ("a", "Al", "a balalaika"), ("lin", "Lin", "violin and cello"),
+        ("anna", "Anna Berg", "2749 5810 33"), ("anna", "", "correct horse"),
+    ],
+)  # fmt: skip
+def test_a_password_that_says_more_than_ones_own_name_is_taken(user_id, name, password):
+    check_new(password, user_id, name)
+
+
+@pytest.mark.parametrize(
     "password", ["correct horse", "kaffee um vier", "x7Kq2-pWv9z", "пять слов подряд", "一二三四五六七八九十"]
 )
 def test_a_password_of_a_few_words_or_signs_is_taken(password):
