@@ -10,7 +10,7 @@ import typer
 
 from relay.cli.door import Ask, Refused, ask, conversation, in_trio
 from relay.cli.options import Data, Json, Yes, complete_user
-from relay.cli.output import Failure, as_json, confirm, table, when, yes
+from relay.cli.output import Failure, WrongUse, as_json, confirm, table, when, yes
 from relay.invoked import line
 from relay.protocol import control
 from relay.settings import data_directory
@@ -145,7 +145,10 @@ def password(
     else:
         chosen = sys.stdin.readline().rstrip("\n")
     if not none and not chosen:
-        raise Failure("this is no password; --none takes it away")
+        raise WrongUse(
+            f"no password came in, and nothing was changed: type one, or pipe one in. --none takes {user_id}'s away;"
+            f" {line(f'device revoke --all {user_id}', data)} signs {user_id} out and leaves it"
+        )
     revoked = ask(
         data_directory(data),
         "user.password",
