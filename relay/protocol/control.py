@@ -406,6 +406,10 @@ class Status(Wire, frozen=True, kw_only=True, omit_defaults=False):
     pid: int
     data: str
     url: str | None = None
+    listening: tuple[str, ...] = ()
+    """Each address where it listens, HOST:PORT; 0.0.0.0 and [::] stand for all of the machine's."""
+    public_url: str = ""
+    trusted_proxies: tuple[str, ...] = ()
     uptime: float
     """Seconds."""
     connections: int
