@@ -152,8 +152,8 @@ def _clock(patient: Patient) -> Iterator[Finding]:
             "bad",
             f"it is {duration(status.clock_ahead)} past the log's last time, and neither NTP nor a real-time clock"
             " vouches for it: messages are dated from the log's last time, and nothing is deleted or ends by time",
-            "Set it if it is wrong: `timedatectl set-time`. If it is right: `relay clock trust`. With NTP it needs neither"
-            " (`relay help tuning`).",
+            "Set it if it is wrong: `timedatectl set-time`. If it is right: `relay clock trust`. Where NTP keeps it,"
+            " neither is needed (`relay help tuning`).",
         )
     elif status is not None and status.log_ahead:
         yield Finding(

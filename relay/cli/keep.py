@@ -1,5 +1,6 @@
 """`relay check`, `backup`, `restore` and `prune`: keeping what was said, and for how long."""
 
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from relay.core.check import Finding
 from relay.core.check import check as check_store
 from relay.core.relay import open_relay
 from relay.protocol import control
+from relay.protocol.errors import RelayError
 from relay.settings import Limits, Settings, Store, data_directory
 from relay.store import backup as backups
 from relay.store import emptied, restoring
@@ -143,13 +145,18 @@ def restore(
     try:
         with restoring.put_aside(where) if file is None else restoring.unpacked(file, where) as prepared:
             _confirm(prepared, file, force=force, yes=yes_)
-            with _plain_faults(prepared.folder):
+            with _plain_faults(where):
                 trio.run(_note_restore, prepared.folder, prepared.last + SEEN, sign_out_all)
-            kept = prepared.commit()
+                kept = prepared.commit()
     except restoring.CannotRestore as error:
         raise Failure(f"nothing was restored: {error}") from None
     except Locked as error:
         raise Failure(f"nothing was restored: {error}: stop the relay first{UNDER_SYSTEMD}") from None
+    except RelayError as error:
+        # The present store was not touched yet.
+        if error.error.code == "storage_full":
+            raise cannot_write(where, OSError(errno.ENOSPC, "")) from None
+        raise Failure(f"nothing was restored: {error.error.message}") from None
     except OSError as error:
         if file is not None and error.filename == str(file):
             raise cannot_read(file, error) from None
