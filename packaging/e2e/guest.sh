@@ -171,7 +171,6 @@ part1() {
 		sent = os.urandom(3_000_000)
 		sys.exit(call(json.loads(call("/files", sent))["url"]) != sent)
 	PYTHON
-	is "the unit may ask whether NTP keeps the clock, and may not set it" "asked denied" "$(in_the_unit clock)"
 	stick
 	useradd -G relay admin1 && useradd stranger1
 	runuser -u admin1 -- relay status --json >/dev/null 2>&1 && ok "a member of the group relay may ask" || fail "a member of the group relay may not ask"
@@ -271,6 +270,7 @@ part1() {
 	is "upgrade: the socket was never closed" "$socket" "$(listening)"
 	is "upgrade: the new version runs" "$(version $new)" "$(show StatusText | sed 's/.*version //')"
 	[ "$(say after)" -gt "$before" ] && ok "upgrade: data is kept" || fail "upgrade: data is lost"
+	is "the unit may ask whether NTP keeps the clock, and may not set it" "asked denied" "$(in_the_unit clock)"
 	is "upgrade: edited settings are kept" 1 "$(grep -c 'edited by the admin' /etc/relay/relay.toml)"
 	is "upgrade: its settings are still right" 0 "$(relay config check >/dev/null 2>&1; echo $?)"
 	systemctl disable -q $unit relay-backup.timer
