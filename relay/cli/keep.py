@@ -120,16 +120,17 @@ def _pages(advance: Callable[[int], None]) -> backups.Progress:
 
 def restore(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="What relay backup wrote.", show_default=False)
+        Path | None, typer.Argument(metavar="[FILE]", help="A file that relay backup wrote.", show_default=False)
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Also where the present store has more than the one to come.")
+        bool, typer.Option("--force", help="Restore although the present store has messages that the backup lacks.")
     ] = False,
     undo: Annotated[
         bool, typer.Option("--undo", help="Bring back the store that the last restore put aside; no FILE then.")
     ] = False,
     sign_out_all: Annotated[
-        bool, typer.Option("--sign-out-all", help="End every session: also those that were revoked since come back.")
+        bool,
+        typer.Option("--sign-out-all", help="Sign out all devices; those revoked since the backup would work again."),
     ] = False,
     yes_: Yes = False,
     data: Data = None,
@@ -211,11 +212,11 @@ async def _note_restore(folder: Path, last: int, sign_out_all: bool) -> None:
 def prune(
     days: Annotated[
         int | None,
-        typer.Option(help="Remove what is older; else retention.days says. 0: none for its age."),
+        typer.Option(help="Remove messages older than so many days; 0 for none. Default: retention.days."),
     ] = None,
     max_bytes: Annotated[
         int | None,
-        typer.Option(help="Then the oldest, until the file is no larger; else retention.max_bytes says."),
+        typer.Option(help="Then remove the oldest until the store is no larger. Default: retention.max_bytes."),
     ] = None,
     yes_: Yes = False,
     data: Data = None,

@@ -15,7 +15,7 @@ from relay.invoked import line
 from relay.protocol import control
 from relay.settings import data_directory
 
-app = typer.Typer(help="Who may talk here.", no_args_is_help=True)
+app = typer.Typer(help="Users, who may sign in.", no_args_is_help=True)
 
 UserId = Annotated[str, typer.Argument(metavar="ID", help="The user's id, for instance User1.", show_default=False)]
 Known = Annotated[
@@ -199,7 +199,7 @@ def remove(user_id: Known, yes_: Yes = False, data: Data = None, json: Json = Fa
 @app.command("import")
 def import_(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE.csv", help="Rows of id,name; - reads them.", show_default=False)
+        Path, typer.Argument(metavar="FILE.csv", help="Rows of id,name; - reads standard input.", show_default=False)
     ],
     device: Annotated[
         bool, typer.Option("--device", help="Add a device for each, new or not, and print its token, this once.")
