@@ -65,7 +65,7 @@ def test_a_relay_that_does_not_run_is_said_with_what_to_do(tmp_path: Path) -> No
 
 def status(*listening: str, **more: object) -> control.Status:
     fields = {name: 0 for name in control.Status.__struct_fields__ if name not in ("url", "listening", "public_url")}
-    known = {"url": "ws://127.0.0.1:1/ws", "listening": listening, "trusted_proxies": ()}
+    known = {"url": "ws://127.0.0.1:1/ws", "listening": list(listening), "trusted_proxies": []}
     return control.Status(**(fields | known | more))  # type: ignore[arg-type]
 
 

@@ -216,3 +216,25 @@ async def test_an_admin_ends_all_sessions_with_a_new_password(tmp_path):
         )
         gone = await browser.get("/session", headers={"Authorization": f"Bearer {token}"})
     assert (answer.count, gone.status_code) == (1, 401)
+
+
+# A new sign-in.
+
+
+async def test_a_new_sign_in_is_told_to_the_users_other_devices_that_speak_version_2(tmp_path):
+    async with house(tmp_path, "anna", "ben") as here:
+        async with (
+            here.device("anna", path="/ws?v=2") as phone,
+            here.device("anna") as old,
+            here.device("ben", path="/ws?v=2") as other,
+        ):
+            for one in (phone, old, other):
+                await one.rest()
+            added = await here.relay.admin.handle("device.add", control.AddDevice(user_id="anna", label="stolen"))
+            await here.relay.admin.handle("hook.add", control.AddHook(chat="anna", user_id="anna"))
+            told = [frame for frame in await phone.rest() if frame.get("eventType") == "device"]
+            assert [frame["payload"]["label"] for frame in told] == ["stolen"]
+            assert told[0]["payload"]["deviceId"] == added.device_id
+            assert "id" not in told[0]
+            for one in (old, other):
+                assert "device" not in [frame.get("eventType") for frame in await one.rest()]
