@@ -19,6 +19,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import urlsplit
 
 import trio
 
@@ -232,6 +233,7 @@ async def serve(data: Path, loaded: Loaded) -> None:
             nursery.start_soon(relay.room.run)
             nursery.start_soon(Hooks(relay).run)
             relay.admin.running.url = _nearest(_urls(listeners, secure=settings.tls.on)[0])
+            relay.admin.running.listening = [urlsplit(url).netloc for url in _urls(listeners, secure=False)]
             relay.admin.running.plain_url = _nearest(_urls(listeners, secure=False)[0])
             # Asked for anew each time: at boot the relay is there before the network, and addresses change.
             relay.service.signing_in.address = partial(

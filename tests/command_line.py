@@ -31,6 +31,14 @@ class Ran(NamedTuple):
         return msgspec.json.decode(self.out)
 
 
+class Undone(AssertionError):
+    """A command that had to go well and did not."""
+
+    def __init__(self, ran: Ran) -> None:
+        super().__init__(ran)
+        self.ran = ran
+
+
 def run(*arguments: str | Path, data: Path | None = None, stdin: str = "") -> Ran:
     """Run `relay ARGUMENTS`."""
     argv = ["relay", *map(str, arguments)]
@@ -59,7 +67,8 @@ def run(*arguments: str | Path, data: Path | None = None, stdin: str = "") -> Ra
 def done(*arguments: str | Path, data: Path | None = None, stdin: str = "") -> Ran:
     """Run a command that must go well."""
     ran = run(*arguments, data=data, stdin=stdin)
-    assert ran.code == 0, ran
+    if ran.code:
+        raise Undone(ran)
     return ran
 
 

@@ -59,6 +59,8 @@ def test_a_backup_is_for_its_owner_only(data: Path, tmp_path: Path) -> None:
 
 # What may be replaced.
 
+AGAIN = ": make room there, and type the same again"
+UNSURE = "see whether its disk is full or read-only, make room there, and try again"
 WRITING = pytest.mark.parametrize("command", ["backup", "export"])
 
 
@@ -121,7 +123,7 @@ def test_why_a_file_cannot_be_written_is_said_without_temporary_names(
 
     file = tmp_path / "backup.tar"
     monkeypatch.setattr(Path, "replace", fail)
-    assert said(run(command, file, data=data)) == f"{file} cannot be written: its disk is full"
+    assert said(run(command, file, data=data)) == f"{file} cannot be written: its disk is full{AGAIN}"
 
 
 def test_a_full_disk_under_the_copy_of_the_store_is_the_targets(
@@ -136,7 +138,7 @@ def test_a_full_disk_under_the_copy_of_the_store_is_the_targets(
 
     monkeypatch.setattr(backups.sqlite3, "connect", small)
     file = tmp_path / "backup.tar"
-    assert said(run("backup", file, data=data)) == f"{file} cannot be written: its disk is full"
+    assert said(run("backup", file, data=data)) == f"{file} cannot be written: its disk is full{AGAIN}"
 
 
 def test_an_uploaded_file_that_cannot_be_read_is_named(
@@ -445,7 +447,7 @@ def test_a_store_that_cannot_be_had_now_is_not_taken_for_a_damaged_one(
     monkeypatch.setattr(restoring, "end", fail)
     before = modes(data)
     line = said(run("restore", backup, "--yes", "--force", data=data))
-    assert line == f"nothing was restored: {data / 'relay.db'} cannot be read: disk I/O error"
+    assert line == f"nothing was restored: {data / 'relay.db'} cannot be read (disk I/O error): {UNSURE}"
     assert modes(data) == before
 
 
@@ -553,3 +555,25 @@ def test_what_a_killed_command_left_is_named_by_doctor_and_removed_by_the_next(d
     assert all("was left by a command that was killed" in what for what in whats)
     done("user", "list", data=data)
     assert not list(data.rglob(".relay-*"))
+
+
+@pytest.mark.parametrize("part", ["the copy of the store", "the archive"])
+def test_a_backup_that_may_not_be_so_large_says_so_and_leaves_nothing(part: str, data: Path, tmp_path: Path) -> None:
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    done("backup", stick / "b.tar", data=data)
+    # Less than the -shm file has, the store itself could not be read with.
+    largest = (
+        (data / "relay.db").stat().st_size if part == "the copy of the store" else (stick / "b.tar").stat().st_size
+    )
+    blocks = max(32, largest // 1_024 - 4)
+    (stick / "b.tar").unlink()
+    limited = ["bash", "-c", f'ulimit -f {blocks}; exec "$@"', "-", sys.executable, "-m", "relay"]
+    ran = subprocess.run(
+        [*limited, "backup", str(stick / "b.tar"), "--data", str(data)], capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr.startswith(f"relay: {stick / 'b.tar'} cannot be written: no file may be so large there: FAT32")
+    assert ran.stderr.count("\n") == 1
+    assert list(stick.iterdir()) == []
+    done("backup", stick / "b.tar", data=data)

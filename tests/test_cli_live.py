@@ -42,6 +42,7 @@ def wait_for(what: Callable[[], object], seconds: float = 10.0) -> None:
 
 
 STATUS = {
+    "listening", "publicUrl", "trustedProxies",
     "version", "pid", "data", "url", "uptime", "connections", "maxConnections", "mostConnections", "wantedConnections",
     "users", "usersOnline", "chats",
     "messagesPerSecond", "deliveriesPerSecond", "requestsPerSecond", "medianLag", "highLag", "batchSize", "commitMs",

@@ -1,5 +1,6 @@
 """`relay check`, `backup`, `restore` and `prune`: keeping what was said, and for how long."""
 
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from relay.core.check import Finding
 from relay.core.check import check as check_store
 from relay.core.relay import open_relay
 from relay.protocol import control
+from relay.protocol.errors import RelayError
 from relay.settings import Limits, Settings, Store, data_directory
 from relay.store import backup as backups
 from relay.store import emptied, restoring
@@ -118,16 +120,17 @@ def _pages(advance: Callable[[int], None]) -> backups.Progress:
 
 def restore(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="What relay backup wrote.", show_default=False)
+        Path | None, typer.Argument(metavar="[FILE]", help="A file that relay backup wrote.", show_default=False)
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Also where the present store has more than the one to come.")
+        bool, typer.Option("--force", help="Restore although the present store has messages that the backup lacks.")
     ] = False,
     undo: Annotated[
         bool, typer.Option("--undo", help="Bring back the store that the last restore put aside; no FILE then.")
     ] = False,
     sign_out_all: Annotated[
-        bool, typer.Option("--sign-out-all", help="End every session: also those that were revoked since come back.")
+        bool,
+        typer.Option("--sign-out-all", help="Sign out all devices; those revoked since the backup would work again."),
     ] = False,
     yes_: Yes = False,
     data: Data = None,
@@ -143,13 +146,18 @@ def restore(
     try:
         with restoring.put_aside(where) if file is None else restoring.unpacked(file, where) as prepared:
             _confirm(prepared, file, force=force, yes=yes_)
-            with _plain_faults(prepared.folder):
+            with _plain_faults(where):
                 trio.run(_note_restore, prepared.folder, prepared.last + SEEN, sign_out_all)
-            kept = prepared.commit()
+                kept = prepared.commit()
     except restoring.CannotRestore as error:
         raise Failure(f"nothing was restored: {error}") from None
     except Locked as error:
         raise Failure(f"nothing was restored: {error}: stop the relay first{UNDER_SYSTEMD}") from None
+    except RelayError as error:
+        # The present store was not touched yet.
+        if error.error.code == "storage_full":
+            raise cannot_write(where, OSError(errno.ENOSPC, "")) from None
+        raise Failure(f"nothing was restored: {error.error.message}") from None
     except OSError as error:
         if file is not None and error.filename == str(file):
             raise cannot_read(file, error) from None
@@ -204,11 +212,11 @@ async def _note_restore(folder: Path, last: int, sign_out_all: bool) -> None:
 def prune(
     days: Annotated[
         int | None,
-        typer.Option(help="Remove what is older; else retention.days says. 0: none for its age."),
+        typer.Option(help="Remove messages older than so many days; 0 for none. Default: retention.days."),
     ] = None,
     max_bytes: Annotated[
         int | None,
-        typer.Option(help="Then the oldest, until the file is no larger; else retention.max_bytes says."),
+        typer.Option(help="Then remove the oldest until the store is no larger. Default: retention.max_bytes."),
     ] = None,
     yes_: Yes = False,
     data: Data = None,

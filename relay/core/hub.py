@@ -145,10 +145,16 @@ class Hub:
         for contact in self.state.contacts(user):
             self._whisper(contact, frame)
 
-    def _whisper(self, user: int, frame: bytes) -> None:
-        """Tell what is worth nothing later: whoever cannot take it now never gets it."""
+    def _whisper(self, user: int, frame: bytes, *, least: int = 1) -> None:
+        """Tell what is worth nothing later: whoever cannot take it now never gets it.
+
+        Args:
+            user: whose devices are told.
+            frame: what they are told.
+            least: the version of the protocol that a device must speak.
+        """
         for subscriber in self.presence.subscribers.get(user, ()):
-            if not subscriber.outlet.full:
+            if subscriber.version >= least and not subscriber.outlet.full:
                 subscriber.outlet.put(frame)
                 self._dirty.append(subscriber.outlet)
 
@@ -205,6 +211,7 @@ class Hub:
         elif kind in (kinds.CHATS, kinds.USER):
             self._tell_chats(entry)
         elif kind == kinds.DEVICE:
+            self._tell_device(entry)
             self._dismiss(entry)
 
     def _remember(self, entry: Entry) -> None:
@@ -345,6 +352,14 @@ class Hub:
 
     def _online(self, user: int) -> bytes:
         return self.frame(codec.event("online", self.clock(), events.Online(user_id=self._id(user))))
+
+    def _tell_device(self, entry: Entry) -> None:
+        """Tell a user's other devices that one more may sign in: whoever stole an invite or a password is seen."""
+        change = changes.decode(entry.extra or "")
+        if not isinstance(change, changes.DeviceAdded) or change.hook is not None:
+            return
+        payload = events.DeviceSignedIn(device_id=change.key, label=change.label, timestamp=entry.at)
+        self._whisper(change.user, self.frame(codec.event("device", entry.at, payload)), least=2)
 
     def _dismiss(self, entry: Entry) -> None:
         """End the connections of devices and users that may not be here any more."""

@@ -406,6 +406,10 @@ class Status(Wire, frozen=True, kw_only=True, omit_defaults=False):
     pid: int
     data: str
     url: str | None = None
+    listening: list[str] = msgspec.field(default_factory=list)
+    """Each address where it listens, HOST:PORT; 0.0.0.0 and [::] stand for all of the machine's."""
+    public_url: str = ""
+    trusted_proxies: list[str] = msgspec.field(default_factory=list)
     uptime: float
     """Seconds."""
     connections: int

@@ -3,7 +3,6 @@
 Made while a relay runs, by SQLite's online backup. Reads a data directory; writes beside the target, and the target.
 """
 
-import errno
 import os
 import re
 import shutil
@@ -19,6 +18,7 @@ from urllib.parse import quote
 from relay import __version__
 from relay.store import emptied, gently, scratch
 from relay.store.database import identify
+from relay.store.faults import reason
 from relay.store.opening import settle_for_reading
 from relay.store.statements import Statement
 
@@ -197,8 +197,7 @@ def _copy_store(source: Path, target: Path, progress: Progress) -> None:
             copy.execute("PRAGMA journal_mode = DELETE")
         except sqlite3.OperationalError as error:
             # The store was just read: what fails now is the writing of its copy.
-            full = error.sqlite_errorcode == sqlite3.SQLITE_FULL
-            raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from None
+            raise reason(error, target, source.stat().st_size) from None
 
 
 def _files(directory: Path) -> Iterator[Path]:

@@ -12,11 +12,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
-from relay.store import directory, kinds, replacing, scratch
+from relay.store import closed, directory, kinds, replacing, scratch
 from relay.store.backup import FILES, STORE, End, end, prove, read
 from relay.store.contents import DIGEST
 from relay.store.database import NewerStore, NotAStore
-from relay.store.faults import is_damaged
+from relay.store.faults import is_damaged, what_helps
 from relay.store.lock import patience
 from relay.store.opening import opened
 
@@ -66,8 +66,9 @@ class Prepared(NamedTuple):
         """Put it in place. Gives the folder in which what was there is kept, None where nothing was.
 
         Raises:
-            OSError: the disk fails; the present store stays, or the next command finishes it.
+            OSError, sqlite3.Error: the disk fails; the present store stays, or the next command finishes it.
         """
+        closed.make_sure(self.folder / STORE)
         (self.folder / FILES).mkdir(mode=0o750, exist_ok=True)
         return replacing.commit(self.data, self.folder, replacing.STORE)
 
@@ -120,13 +121,17 @@ def _prepared(data: Path, folder: Path, name: str, broken: set[str]) -> Prepared
     wanted = _wanted(folder / STORE, name)
     present = data / STORE
     found = _found(present) if present.exists() else None
+    try:
+        missing = _missing(folder)
+    except sqlite3.Error as error:
+        raise _cannot_read(name, error, data) from None
     return Prepared(
         data=data,
         folder=folder,
         last=max(found.seq if found else 0, wanted.seq),
         loss=_loss(present, folder / STORE) if found else Loss(),
         present=present.exists(),
-        incomplete=sorted(broken | _missing(folder)),
+        incomplete=sorted(broken | missing),
     )
 
 
@@ -170,8 +175,14 @@ def _wanted(store: Path, name: str) -> End:
     except NewerStore:
         raise CannotRestore(f"{name} was written by a newer relay: install that one first") from None
     except sqlite3.Error as error:
-        raise CannotRestore(f"{name} is damaged ({error})") from None
+        if is_damaged(error):
+            raise CannotRestore(f"{name} is damaged ({error})") from None
+        raise _cannot_read(name, error, store.parent) from None
     return found
+
+
+def _cannot_read(what: object, error: sqlite3.Error, folder: Path) -> CannotRestore:
+    return CannotRestore(f"{what} cannot be read ({error}): {what_helps(error, folder)}")
 
 
 def _found(store: Path) -> End | None:
@@ -187,7 +198,7 @@ def _found(store: Path) -> End | None:
     except sqlite3.Error as error:
         if is_damaged(error):
             return None
-        raise CannotRestore(f"{store} cannot be read: {error}") from None
+        raise _cannot_read(store, error, store.parent) from None
 
 
 def _loss(present: Path, wanted: Path) -> Loss:
@@ -206,7 +217,7 @@ def _loss(present: Path, wanted: Path) -> Loss:
     except sqlite3.Error as error:
         if is_damaged(error):
             return Loss()
-        raise CannotRestore(f"{present} cannot be read: {error}") from None
+        raise _cannot_read(present, error, present.parent) from None
     messages, people, everything = counts
     return Loss(messages, people, everything - messages - people)
 
