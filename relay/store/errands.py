@@ -82,6 +82,16 @@ class Schedule:
         """Whether the full-text index has seen every entry."""
         return self._indexed >= self._last_seq
 
+    @property
+    def index_begins(self) -> bool:
+        """Whether the full-text index has seen nothing: it is new, or was lost."""
+        return not self._indexed
+
+    @property
+    def index_behind(self) -> int:
+        """How many entries the full-text index has not seen."""
+        return max(0, self._last_seq - self._indexed)
+
     def next_at(self, *, marks_held: bool) -> float:
         """When the next is due; infinity where none is. See `take` for `marks_held`."""
         if self._first_cursors:
@@ -144,6 +154,10 @@ class Schedule:
         if self.indexed:
             self._index_since = now
 
+    def index_lost(self) -> None:
+        """Note that the index has to be made from the beginning."""
+        self._indexed = 0
+
     def index_failed(self, now: float) -> None:
         """Note that the index could not be written: it gets its time again."""
         self._index_since = now
@@ -182,6 +196,6 @@ class Schedule:
 
     def _index_riding(self, commands: int, now: float) -> int:
         behind = self._last_seq - self._indexed
-        if not commands or not 0 < behind <= INDEX_RIDING or now < self._index_since + INDEX_SECONDS:
+        if self.index_begins or not commands or not 0 < behind <= INDEX_RIDING or now < self._index_since + INDEX_SECONDS:
             return 0
         return self._last_seq

@@ -34,6 +34,9 @@ from relay.store.statements import Statement
 EXPORT_BYTES = 1_000_000
 """Text read at a time for an export, in bytes."""
 
+COVERED = 10_000
+"""Messages, the latest, whose authors are told of one mark: somebody's first mark of a long group covers all of it."""
+
 _STORED = "chat, message_id, kind, actor, client_id, at, message, deleted, changed, changed_at, target, extra"
 _CLIENT_KEYS = Statement(
     f"SELECT client_key, {_STORED} FROM log WHERE seq IN (SELECT value FROM json_each(?)"
@@ -46,9 +49,10 @@ _UNREAD = Statement(
     " AND actor <> ? AND NOT deleted"
 )
 _COVERED_BY = Statement(
-    "SELECT actor, max(message_id), client_id FROM log WHERE kind <= 3 AND kind = 1 AND chat = ? AND message_id > ?"
-    " AND message_id <= ? AND actor <> ? AND NOT deleted GROUP BY actor ORDER BY 2 DESC",
-    sorts="a row of each author, and each message is covered by a member's marks once",
+    "SELECT actor, max(message_id), client_id FROM (SELECT actor, message_id, client_id FROM log WHERE kind <= 3"
+    " AND kind = 1 AND chat = ? AND message_id > ? AND message_id <= ? AND actor <> ? AND NOT deleted"
+    f" ORDER BY message_id DESC LIMIT {COVERED}) GROUP BY actor ORDER BY 2 DESC",
+    sorts=f"{COVERED} messages at most",
 )
 _COVERED_IN_DIALOG = Statement(
     "SELECT actor, message_id, client_id FROM log WHERE kind <= 3 AND kind = 1 AND chat = ? AND message_id > ?"
