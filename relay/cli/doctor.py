@@ -26,6 +26,7 @@ import typer
 from relay.cli.door import ask_running
 from relay.cli.options import Data, Json
 from relay.cli.output import Failure, as_json, duration, size, visible
+from relay.cli.status import index_remade
 from relay.protocol import control
 from relay.settings import Loaded, WrongSettings, data_directory
 from relay.store.directory import is_read_only
@@ -259,6 +260,12 @@ def _machine_clock() -> Iterator[Finding]:
             f"{now:%Y-%m-%d %H:%M} UTC, with neither battery nor NTP: after a power cut it is late",
             "Nothing is lost by it. For right times: an RTC module, or `timedatectl set-ntp true` with a server.",
         )
+
+
+def _search(patient: Patient) -> Iterator[Finding]:
+    status = patient.status
+    if status is not None and status.index_remade and status.index_behind:
+        yield Finding("search", "note", index_remade(status))
 
 
 def _disk(patient: Patient) -> Iterator[Finding]:
@@ -504,6 +511,7 @@ CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
     _network,
     _names,
     _clock,
+    _search,
     _disk,
     _permissions,
     _limits,

@@ -148,7 +148,9 @@ async def open_relay(
                 del kept
                 log = Log(writing, looking, Wal(copying, path), rules, await queries.cursors(reading))
                 time.begin(state.at)
-                service = Service(state, log, hub, reading, Searching(finding, log), Replaying(replaying), time, settings)
+                service = Service(
+                    state, log, hub, reading, Searching(finding, log), Replaying(replaying), time, settings
+                )
                 relay = Relay(data, service, reading, carrying, time, rules.lags, reserve)
                 rules.loosened = relay.files.loosen
                 async with trio.open_nursery() as nursery:

@@ -450,6 +450,10 @@ class Status(Wire, frozen=True, kw_only=True, omit_defaults=False):
     """What is set aside on the disk."""
     clock_ahead: float = 0.0
     """Seconds that the machine's clock is ahead of the relay's time while nothing vouches for it, else 0."""
+    index_behind: int = 0
+    """Entries that are not in the full-text index yet."""
+    index_remade: int = 0
+    """How often since the start the full-text index was found damaged, or was to be made once more."""
     log_ahead: float = 0.0
     """Seconds that the log's last time is ahead of the machine's clock, where that is more than an hour, else 0."""
 
@@ -511,6 +515,7 @@ CONTROL: dict[str, RequestType] = {
     "chat.delete": RequestType(OneChat, Empty),
     "prune": RequestType(Prune, Pruned),
     "clock.trust": RequestType(Empty, ClockTrusted),
+    "reindex": RequestType(Empty, Empty),
     "config.show": RequestType(Empty, list[SettingInfo]),
     "status.show": RequestType(Empty, Status),
     "say": RequestType(Say, Accepted),

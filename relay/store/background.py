@@ -170,16 +170,20 @@ class Background:
         self._index_doubted = False
         if self._errands.index_begins:
             return
-        await chores.lose_index(self._writing)
-        self._errands.index_lost()
-        self._index_emptied = False
-        self._segments = 0
-        self.index_losses += 1
+        await self.begin_index()
         logger.error(
             "the full-text index is damaged (%s) and is made once more from the log: no message is lost, searches"
             " may be slower meanwhile",
             error,
         )
+
+    async def begin_index(self) -> None:
+        """Have the full-text index made from the beginning, in the writer's turn."""
+        await chores.lose_index(self._writing)
+        self._errands.index_lost()
+        self._index_emptied = False
+        self._segments = 0
+        self.index_losses += 1
 
     # When.
 

@@ -196,6 +196,11 @@ class Schedule:
 
     def _index_riding(self, commands: int, now: float) -> int:
         behind = self._last_seq - self._indexed
-        if self.index_begins or not commands or not 0 < behind <= INDEX_RIDING or now < self._index_since + INDEX_SECONDS:
+        if (
+            self.index_begins
+            or not commands
+            or not 0 < behind <= INDEX_RIDING
+            or now < self._index_since + INDEX_SECONDS
+        ):
             return 0
         return self._last_seq

@@ -345,6 +345,14 @@ class Log:
         """How often the full-text index was found damaged since the start."""
         return self._background.index_losses
 
+    async def begin_index(self) -> None:
+        """Have the full-text index made once more from the messages, a portion at a time.
+
+        Raises:
+            sqlite3.Error: the store cannot be written.
+        """
+        await self.chore(lambda _writing: self._background.begin_index(), "index", hurried=True)
+
     def doubt_index(self, error: sqlite3.Error) -> None:
         """Have the full-text index made from the beginning: somebody who read it found it damaged."""
         self._background.doubt_index(error)

@@ -136,7 +136,7 @@ class _Search:
 
     async def run(self, indexed: int, last: int) -> tuple[list[HistoryRow], bool]:
         try:
-            more = await self._unindexed(indexed, last) or await self._indexed(indexed)
+            more = await self._unindexed(indexed, last) or await self._indexed(indexed, last)
         except TooLong:
             if not self._rows:
                 raise
@@ -156,9 +156,9 @@ class _Search:
             before = after + 1
         return False
 
-    async def _indexed(self, indexed: int) -> bool:
+    async def _indexed(self, indexed: int, entries: int) -> bool:
         try:
-            asked = self._usual.rarest(self._sought.text)
+            asked = self._usual.rarest(self._sought.text, entries)
         except ValueError:
             return False
         before = min(self._sought.before, indexed + 1)

@@ -11,8 +11,8 @@ TRIGRAM = 3
 """The shortest text, in characters, that the index can find."""
 ASKED = 6
 """Trigrams that the index is asked for at most."""
-USUAL = 0.5
-"""A trigram that a larger share of texts has narrows little down, and its list is long."""
+WALKED = 150
+"""Places in the list of one more trigram that cost as much as to look at one candidate more."""
 LEAST = 16
 """Texts below which a sample says nothing."""
 KEPT = 2
@@ -39,6 +39,8 @@ class Usual:
 
     def __init__(self) -> None:
         self._shares: dict[str, float] = {}
+        self._rare = 0.0
+        """The share taken for that of a trigram which the sample has not, or hardly."""
 
     def learn(self, texts: Sequence[str]) -> bool:
         """Learn from a sample, in place of the one before; gives whether it is large enough to say anything."""
@@ -47,10 +49,15 @@ class Usual:
             counts.update(_trigrams(fold(text)))
         enough = len(texts) >= LEAST
         self._shares = {one: count / len(texts) for one, count in counts.items() if enough and count >= KEPT}
+        self._rare = 0.5 / len(texts) if enough else 0.0
         return enough
 
-    def rarest(self, text: str) -> list[str]:
-        """Choose the trigrams of a text that narrow it down most, the rarest first: one at least.
+    def rarest(self, text: str, entries: int) -> list[str]:
+        """Choose the trigrams that find a text at the least cost, the rarest first: one at least.
+
+        Args:
+            text: what is looked for.
+            entries: how many there are to look in.
 
         Raises:
             ValueError: it has none that can be asked for.
@@ -59,8 +66,15 @@ class Usual:
         found = {fold(one): one for one in _trigrams(text) if "\0" not in one}
         if not found:
             raise ValueError("a text without a trigram")
-        shares = sorted((self._shares.get(one, 0.0), one) for one in found)[:ASKED]
-        return [found[one] for number, (share, one) in enumerate(shares) if not number or share < USUAL]
+        (share, rarest), *others = sorted((self._shares.get(one, self._rare), one) for one in found)[:ASKED]
+        asked = [found[rarest]]
+        candidates = share * entries
+        for share, one in others:
+            if share * entries > WALKED * candidates * (1 - share):
+                break
+            asked.append(found[one])
+            candidates *= share
+        return asked
 
 
 def _trigrams(text: str) -> set[str]:

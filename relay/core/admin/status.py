@@ -109,6 +109,8 @@ class Status:
             disk_full=self._room.full,
             reserve_bytes=self._room.reserve.size,
             clock_ahead=max(0, self._clock.off()) / 1_000,
+            index_behind=self._log.index_behind,
+            index_remade=self._log.index_losses,
             log_ahead=self._clock.behind(state.at) / 1_000,
         )
 
