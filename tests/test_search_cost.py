@@ -1,4 +1,4 @@
-"""What a search looks at: few candidates for a rare phrase, each match once over the pages, and no longer than asked."""
+"""What a search looks at: few candidates for a rare phrase, each match once over the pages, for a bounded time."""
 
 import random
 import sqlite3
