@@ -10,6 +10,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from relay.core import snapshot
 from relay.core.asking import decided
 from relay.core.check import check
 from relay.core.commands import Command
@@ -175,3 +176,30 @@ async def test_an_index_is_emptied_in_portions(tmp_path: Path) -> None:
         assert portions > SAID / 50
         ((left,),) = await relay.reading.execute("SELECT count(*) FROM search_docsize")
         assert not left
+
+
+# Other things that are derived from the log.
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE user SET value = '{'",
+        "UPDATE chat SET value = substr(value, 1, 9)",
+        "DELETE FROM user",
+    ],
+)
+async def test_a_start_with_a_damaged_snapshot_takes_the_state_from_the_log(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with _with_messages(tmp_path) as relay:
+        before = snapshot.facts(relay.state)
+    _damage(tmp_path, damage)
+    async with open_relay(tmp_path) as relay:
+        assert snapshot.facts(relay.state) == before
+        await _say(relay, SAID, "one more")
+    assert "made once more from the log" in caplog.text
+    caplog.clear()
+    assert not [finding for finding in await check(tmp_path, lambda _what: None) if finding.wrong]
+    async with open_relay(tmp_path):
+        assert not caplog.text

@@ -47,7 +47,7 @@ class Sought(msgspec.Struct, frozen=True):
 # What a person has cleared is looked at last: few have cleared anything.
 _MINE = (
     "l.kind = 1 AND NOT l.deleted AND l.at < ?6 AND l.chat IN (SELECT value FROM json_each(?1))"
-    " AND l.message_id > ifnull(?2 ->> ('$.' || l.chat), 0)"
+    " AND (?2 = '{}' OR l.message_id > ifnull(?2 ->> ('$.' || l.chat), 0))"
 )
 # All go backwards from the latest, and whoever reads them stops at a page: so a word that is in every text costs no
 # more than any other.
