@@ -10,6 +10,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from relay.cli.status import warnings
 from relay.core import snapshot
 from relay.core.asking import decided
 from relay.core.check import check
@@ -18,6 +19,7 @@ from relay.core.relay import Relay, open_relay
 from relay.protocol import control, requests
 from relay.store import chores, errands, queries, search
 from relay.store.search import Sought
+from tests.command_line import done, run
 
 SAID = 300
 INDEX = "full-text index"
@@ -28,9 +30,13 @@ def _index_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(errands, "INDEX_SECONDS", 0.0)
 
 
-async def _say(relay: Relay, number: int, text: str) -> None:
+def _new(relay: Relay, number: int, text: str) -> Command:
     request = requests.New(chat_id="b", client_message_id=f"c{number}", message=text)
-    await decided(relay.log, Command(relay.clock(), 1, 0, request))
+    return Command(relay.clock(), 1, 0, request)
+
+
+async def _say(relay: Relay, number: int, text: str) -> None:
+    await decided(relay.log, _new(relay, number, text))
 
 
 async def _indexed(relay: Relay) -> None:
@@ -48,8 +54,9 @@ async def _with_messages(data: Path) -> AsyncIterator[Relay]:
         if len(relay.state.users) < 2:
             for user in ("a", "b"):
                 await relay.admin.handle("user.add", control.AddUser(id=user))
-            for number in range(SAID):
-                await _say(relay, number, f"message {number:04} of some length")
+            for number in range(SAID - 1):
+                relay.log.append(_new(relay, number, f"message {number:04} of some length"))
+            await _say(relay, SAID - 1, f"message {SAID - 1:04} of some length")
             await _indexed(relay)
         yield relay
 
@@ -131,6 +138,39 @@ async def test_an_edit_or_deletion_that_meets_a_damaged_index_is_written_all_the
         assert await _find(relay, "another") == (["another text"] if request_ == "edit" else [])
         assert await _find(relay, "message 0005") == ["message 0005 of some length"]
     _whole(tmp_path)
+
+
+def test_check_names_the_command_that_makes_the_index_once_more(tmp_path: Path) -> None:
+    async def use(found: list[str | None]) -> None:
+        async with _with_messages(tmp_path) as relay:
+            await _indexed(relay)
+            found += await _find(relay, "message 0123")
+
+    trio.run(use, [])
+    # Nothing that reads this index would notice: it has no segment at all.
+    _damage(tmp_path, DAMAGES["segments missing"])
+    checked = run("check", data=tmp_path)
+    assert checked.code == 1
+    assert "WRONG  full-text index" in checked.out
+    assert "relay reindex" in checked.out
+    assert "restore" not in checked.out.lower()
+    assert "once more" in done("reindex", data=tmp_path).out
+    found: list[str | None] = []
+    trio.run(use, found)
+    assert found == ["message 0123 of some length"]
+    assert done("check", data=tmp_path)
+
+
+async def test_status_says_that_the_index_is_made_once_more(tmp_path: Path) -> None:
+    async with _with_messages(tmp_path) as relay:
+        await relay.admin.handle("reindex", control.Empty())
+        shown = await relay.admin.handle("status.show", control.Empty())
+        assert isinstance(shown, control.Status)
+        assert any(f"{shown.index_behind:,} entries are left" in one for one in warnings(shown))
+        await _indexed(relay)
+        shown = await relay.admin.handle("status.show", control.Empty())
+        assert isinstance(shown, control.Status)
+        assert not list(warnings(shown))
 
 
 async def test_a_rebuild_that_is_interrupted_goes_on_after_the_next_start(tmp_path: Path) -> None:
