@@ -17,7 +17,7 @@ from relay.core.check import check
 from relay.core.commands import Command
 from relay.core.relay import Relay, open_relay
 from relay.protocol import control, requests
-from relay.store import chores, errands, queries, search
+from relay.store import chores, database, errands, queries, search
 from relay.store.search import Sought
 from tests.command_line import done, run
 
@@ -168,6 +168,10 @@ async def test_status_says_that_the_index_is_made_once_more(tmp_path: Path) -> N
         assert isinstance(shown, control.Status)
         assert any(f"{shown.index_behind:,} entries are left" in one for one in warnings(shown))
         await _indexed(relay)
+        # The file is ahead of what the writer has noted.
+        with trio.fail_after(5):
+            while relay.log.index_remaking:
+                await trio.sleep(0.01)
         shown = await relay.admin.handle("status.show", control.Empty())
         assert isinstance(shown, control.Status)
         assert not list(warnings(shown))
@@ -204,18 +208,18 @@ async def test_a_damaged_log_is_not_taken_for_a_damaged_index(tmp_path: Path, mo
 
 
 async def test_an_index_is_emptied_in_portions(tmp_path: Path) -> None:
-    async with _with_messages(tmp_path) as relay:
+    async with _with_messages(tmp_path):
+        pass
+    async with database.connect(tmp_path / "relay.db", writing=True) as writing:
+        await chores.lose_index(writing)
         portions = 0
-
-        async def empty(writing: object) -> bool:
-            return await chores.empty_index(writing, 50)  # type: ignore[arg-type]
-
-        await relay.log.chore(chores.lose_index)
-        while await relay.log.chore(empty):
+        while await queries.index_left_over(writing):
+            before = await writing.execute("SELECT count(*) FROM search_docsize")
+            await chores.empty_index(writing, 50)
             portions += 1
-        assert portions > SAID / 50
-        ((left,),) = await relay.reading.execute("SELECT count(*) FROM search_docsize")
-        assert not left
+            after = await writing.execute("SELECT count(*) FROM search_docsize")
+            assert before[0][0] - after[0][0] <= 50
+    assert portions > SAID / 50
 
 
 # Other things that are derived from the log.

@@ -117,30 +117,31 @@ def indexed(schedule: Schedule, now: float, commands: int = 0) -> int:
 
 
 def test_a_few_entries_are_indexed_with_the_next_batch(schedule: Schedule) -> None:
-    schedule.begin(1, 1, START)
-    schedule.entries_written(errands.INDEX_RIDING, errands.INDEX_RIDING + 1)
-    assert indexed(schedule, START + errands.INDEX_SECONDS, commands=1) == errands.INDEX_RIDING + 1
+    schedule.entries_written(errands.INDEX_RIDING, errands.INDEX_RIDING)
+    assert indexed(schedule, START + errands.INDEX_SECONDS, commands=1) == errands.INDEX_RIDING
     assert schedule.indexed
 
 
-def test_an_index_that_begins_does_not_ride_along_with_a_batch(schedule: Schedule) -> None:
+def test_a_lost_index_does_not_ride_along_before_it_is_emptied(schedule: Schedule) -> None:
     schedule.begin(2, 2, START)
     schedule.index_lost()
     assert schedule.index_begins
     assert schedule.index_behind == 2
-    assert not indexed(schedule, START + errands.INDEX_SECONDS, commands=1)
-    assert schedule.index_at <= START + errands.INDEX_SECONDS
+    due = START + errands.INDEX_SECONDS
+    assert not indexed(schedule, due, commands=1)
+    assert schedule.index_at <= due
+    schedule.index_left_over = False
+    assert indexed(schedule, due + errands.INDEX_SECONDS, commands=1) == 2
 
 
 def test_what_was_just_indexed_is_followed_after_a_while(schedule: Schedule) -> None:
     first = START + errands.INDEX_SECONDS
-    schedule.begin(1, 1, START)
+    schedule.entries_written(1, 1)
+    assert indexed(schedule, first, commands=1) == 1
     schedule.entries_written(1, 2)
-    assert indexed(schedule, first, commands=1) == 2
-    schedule.entries_written(1, 3)
     assert schedule.index_at == first + errands.INDEX_SECONDS
     assert not indexed(schedule, first + errands.INDEX_SECONDS - 0.01, commands=1)
-    assert indexed(schedule, first + errands.INDEX_SECONDS, commands=1) == 3
+    assert indexed(schedule, first + errands.INDEX_SECONDS, commands=1) == 2
 
 
 def test_many_entries_wait_until_it_is_quiet(schedule: Schedule) -> None:

@@ -26,7 +26,7 @@ import typer
 from relay.cli.door import ask_running
 from relay.cli.options import Data, Json
 from relay.cli.output import Failure, as_json, duration, size, visible
-from relay.cli.status import index_remade
+from relay.cli.status import index_remaking
 from relay.protocol import control
 from relay.settings import Loaded, WrongSettings, data_directory
 from relay.store.directory import is_read_only
@@ -264,8 +264,8 @@ def _machine_clock() -> Iterator[Finding]:
 
 def _search(patient: Patient) -> Iterator[Finding]:
     status = patient.status
-    if status is not None and status.index_remade and status.index_behind:
-        yield Finding("search", "note", index_remade(status))
+    if status is not None and status.index_remaking:
+        yield Finding("search", "note", index_remaking(status))
 
 
 def _disk(patient: Patient) -> Iterator[Finding]:

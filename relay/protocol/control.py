@@ -452,8 +452,8 @@ class Status(Wire, frozen=True, kw_only=True, omit_defaults=False):
     """Seconds that the machine's clock is ahead of the relay's time while nothing vouches for it, else 0."""
     index_behind: int = 0
     """Entries that are not in the full-text index yet."""
-    index_remade: int = 0
-    """How often since the start the full-text index was found damaged, or was to be made once more."""
+    index_remaking: bool = False
+    """Whether the full-text index is being made once more, since it was damaged or an admin asked for it."""
     log_ahead: float = 0.0
     """Seconds that the log's last time is ahead of the machine's clock, where that is more than an hour, else 0."""
 

@@ -84,8 +84,9 @@ class Background:
         self._segments = 0
         self.index_losses = 0
         """How often the full-text index was found damaged since the start."""
+        self.index_remaking = False
+        """Whether it is being made once more."""
         self._index_doubted = False
-        self._index_emptied = False
         self._filing: Filing | None = None
         self._filing_at = 0
         self._filing_from = 0.0
@@ -133,6 +134,7 @@ class Background:
     def wrote(self, *, indexed: bool, amended: bool) -> None:
         """Note what a batch did to the full-text index."""
         self._segments += indexed or amended
+        self._look_whether_whole()
         if amended:
             self._erasing.doubt()
 
@@ -181,9 +183,14 @@ class Background:
         """Have the full-text index made from the beginning, in the writer's turn."""
         await chores.lose_index(self._writing)
         self._errands.index_lost()
-        self._index_emptied = False
         self._segments = 0
         self.index_losses += 1
+        self.index_remaking = True
+
+    def _look_whether_whole(self) -> None:
+        if self.index_remaking and self._errands.indexed:
+            self.index_remaking = False
+            logger.info("the full-text index is whole again")
 
     # When.
 
@@ -345,7 +352,7 @@ class Background:
 
     async def _index(self, now: float) -> str:
         """Bring the full-text index a little further. One that begins begins empty, whatever was left over."""
-        if self._errands.index_begins and not self._index_emptied:
+        if self._errands.index_left_over:
             return await self._empty_index(now)
         upto = self._errands.index_upto(self._entries.size)
         try:
@@ -357,14 +364,12 @@ class Background:
             self._errands.index_written(upto, ended)
             self._entries.took(ended - now)
             self._segments += 1
-            if self.index_losses and self._errands.indexed and self._index_emptied:
-                self._index_emptied = False
-                logger.info("the full-text index is whole again")
+            self._look_whether_whole()
         return "index"
 
     async def _empty_index(self, now: float) -> str:
         try:
-            self._index_emptied = not await chores.empty_index(self._writing, self._blocks.size)
+            self._errands.index_left_over = await chores.empty_index(self._writing, self._blocks.size)
         except sqlite3.Error as error:
             logger.warning("the full-text index cannot be emptied, and searches look through the log: %s", error)
             self._errands.index_failed(now)

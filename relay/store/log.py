@@ -341,6 +341,11 @@ class Log:
         return self._background.index_behind
 
     @property
+    def index_remaking(self) -> bool:
+        """Whether the full-text index is being made once more."""
+        return self._background.index_remaking
+
+    @property
     def index_losses(self) -> int:
         """How often the full-text index was found damaged since the start."""
         return self._background.index_losses
@@ -384,7 +389,9 @@ class Log:
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Write, until stopped."""
-        self._errands.begin(*await queries.ends(self._reading), trio.current_time())
+        last, indexed = await queries.ends(self._reading)
+        left_over = not indexed and await queries.index_left_over(self._reading)
+        self._errands.begin(last, indexed, trio.current_time(), left_over=left_over)
         self._client_keys.load(*await queries.unfiled(self._reading))
         turns = _Turns(self.stalls)
         async with trio.open_nursery() as nursery:

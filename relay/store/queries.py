@@ -78,6 +78,12 @@ _BARE_ENTRIES = Statement(
     " CASE WHEN kind <= 2 THEN NULL ELSE extra END FROM log WHERE seq > ? ORDER BY seq LIMIT ?"
 )
 _ENDS = Statement("SELECT coalesce((SELECT max(seq) FROM log), 0), (SELECT seq FROM indexed)")
+_INDEX_LEFT_OVER = Statement(
+    "SELECT EXISTS (SELECT 1 FROM search_docsize) OR EXISTS (SELECT 1 FROM search_data WHERE id > 10)"
+    # FTS5's list of segments: four bytes and three numbers where there is none.
+    " OR coalesce((SELECT length(block) FROM search_data WHERE id = 10), 0) <> 7",
+    whole="the first row is enough",
+)
 _FILED = Statement("SELECT slice, seq FROM filed")
 _UNFILED = Statement(
     "SELECT client_key, seq FROM log WHERE seq > ? AND client_key IS NOT NULL ORDER BY seq",
@@ -148,6 +154,12 @@ async def look_up(connection: Connection, facts: Iterable[Fact], recent: ClientK
             case FirstMark():
                 found[fact] = await _first_mark(connection, fact)
     return found
+
+
+async def index_left_over(connection: Connection) -> bool:
+    """Tell whether the full-text index holds something, or its list of segments does."""
+    ((left,),) = await connection.execute(_INDEX_LEFT_OVER)
+    return bool(left)
 
 
 async def client_keys(connection: Connection, keys: Sequence[int], recent: ClientKeys) -> Facts:
