@@ -48,7 +48,9 @@ STATUS = {
     "messagesPerSecond", "deliveriesPerSecond", "requestsPerSecond", "medianLag", "highLag", "batchSize", "commitMs",
     "longestWait", "writingFor",
     "writeFailing", "writeFailures", "outboxBytes", "slowReaders", "lastEvent", "storeBytes", "walBytes", "diskFree",
-    "signInFailures", "diskSecondsLeft", "memoryBytes", "cpu", "clockAhead", "logAhead",
+    "signInFailures", "diskSecondsLeft", "memoryBytes", "cpu", "clockAhead", "indexBehind",
+    "indexRemaking",
+    "logAhead",
     "diskFull", "reserveBytes",
 }  # fmt: skip
 

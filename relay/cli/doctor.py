@@ -24,6 +24,7 @@ from relay.cli.door import ask_running
 from relay.cli.finding import PATIENCE, Finding, Level, Patient
 from relay.cli.options import Data, Json
 from relay.cli.output import Failure, as_json, duration, size, visible
+from relay.cli.status import index_remaking
 from relay.protocol import control
 from relay.settings import Loaded, WrongSettings, data_directory
 from relay.store.directory import is_read_only
@@ -182,6 +183,12 @@ def _machine_clock() -> Iterator[Finding]:
             f"{now:%Y-%m-%d %H:%M} UTC, with neither battery nor NTP: after a power cut it is late",
             "Nothing is lost by it. For right times: an RTC module, or `timedatectl set-ntp true` with a server.",
         )
+
+
+def _search(patient: Patient) -> Iterator[Finding]:
+    status = patient.status
+    if status is not None and status.index_remaking:
+        yield Finding("search", "note", index_remaking(status))
 
 
 def _disk(patient: Patient) -> Iterator[Finding]:
@@ -427,6 +434,7 @@ CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
     reach.network,
     _names,
     _clock,
+    _search,
     _disk,
     _permissions,
     _limits,

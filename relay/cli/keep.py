@@ -1,4 +1,4 @@
-"""`relay check`, `backup`, `restore` and `prune`: keeping what was said, and for how long."""
+"""`relay check`, `reindex`, `backup`, `restore` and `prune`: keeping what was said, and for how long."""
 
 import errno
 from collections.abc import Callable, Iterator
@@ -27,11 +27,15 @@ from relay.store import emptied, restoring
 from relay.store.faults import FAULTS, what_to_do
 from relay.store.lock import Locked
 from relay.store.opening import settle_for_reading
+from relay.store.proofs import INDEX
 
 SEEN = 1_000_000
 """How far above all that devices can have seen event ids go on after a restore."""
 UNDER_SYSTEMD = " (where systemd runs it: `systemctl stop relay.socket relay.service`)"
 """Its socket would start it again for the first who knocks."""
+
+RESTORE = "Restore a backup (relay restore FILE), or keep the file and ask for help."
+REMAKE = "No message is lost: the index is made from the messages. Have it made once more: relay reindex"
 
 
 def _store(data: Path) -> Path:
@@ -72,10 +76,25 @@ def check(data: Data = None, json: Json = False) -> None:
             print(f"{'ok   ' if not finding.wrong else 'WRONG'}  {finding.what}")
             for fault in finding.wrong:
                 print(f"         {fault}")
-    if any(finding.wrong for finding in findings):
+    wrong = {finding.what for finding in findings if finding.wrong}
+    if wrong:
         if not json:
-            print("Restore a backup (relay restore FILE), or keep the file and ask for help.")
+            print(REMAKE if wrong == {INDEX} else RESTORE)
         raise typer.Exit(1)
+
+
+def reindex(data: Data = None, json: Json = False) -> None:
+    """Make the full-text index once more from the messages, where `relay check` finds it damaged.
+
+    The relay does it in the background, and searches look through the messages until it is done.
+
+    Example: relay reindex
+    """
+    done = ask(data_directory(data), "reindex", control.Empty())
+    if json:
+        as_json(done)
+    else:
+        print("the full-text index is made once more; `relay status` tells how much is left")
 
 
 def backup(

@@ -335,6 +335,34 @@ class Log:
         self._background.snapshot_failed = False
         self._work.set()
 
+    @property
+    def index_behind(self) -> int:
+        """How many entries are not in the full-text index."""
+        return self._background.index_behind
+
+    @property
+    def index_remaking(self) -> bool:
+        """Whether the full-text index is being made once more."""
+        return self._background.index_remaking
+
+    @property
+    def index_losses(self) -> int:
+        """How often the full-text index was found damaged since the start."""
+        return self._background.index_losses
+
+    async def begin_index(self) -> None:
+        """Have the full-text index made once more from the messages, a portion at a time.
+
+        Raises:
+            sqlite3.Error: the store cannot be written.
+        """
+        await self.chore(lambda _writing: self._background.begin_index(), "index", hurried=True)
+
+    def doubt_index(self, error: sqlite3.Error) -> None:
+        """Have the full-text index made from the beginning: somebody who read it found it damaged."""
+        self._background.doubt_index(error)
+        self._work.set()
+
     def try_again(self) -> None:
         """Take the store for one that can be written, until a write fails: something has changed."""
         self.failing = False
@@ -361,7 +389,9 @@ class Log:
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Write, until stopped."""
-        self._errands.begin(*await queries.ends(self._reading), trio.current_time())
+        last, indexed = await queries.ends(self._reading)
+        left_over = not indexed and await queries.index_left_over(self._reading)
+        self._errands.begin(last, indexed, trio.current_time(), left_over=left_over)
         self._client_keys.load(*await queries.unfiled(self._reading))
         turns = _Turns(self.stalls)
         async with trio.open_nursery() as nursery:
@@ -496,7 +526,7 @@ class Log:
         started = self._busy_since = trio.current_time()
         try:
             with trio.CancelScope(shield=True):
-                draft, entries, wrote = await self._commit([item.command for item in batch], errands)
+                draft, entries, wrote, errands = await self._commit([item.command for item in batch], errands)
         except sqlite3.Error as error:
             self._busy_since = None
             self._failed(batch, errands, error)
@@ -529,8 +559,18 @@ class Log:
             self.stalls.worked(LOOP, written, now)
             self.stalls.waited(batch[0].since, now)
 
-    async def _commit(self, commands: list[Any], errands: Errands) -> tuple[Drafted, list[Entry], bool]:
-        """Decide, and write what there is to write; gives all entries, and whether anything was written."""
+    async def _commit(self, commands: list[Any], errands: Errands) -> tuple[Drafted, list[Entry], bool, Errands]:
+        """Decide, and write what there is to write; gives all entries, whether anything was written, and what rode."""
+        losses = self._background.index_losses
+
+        async def commit() -> tuple[Drafted, list[Entry], bool, Errands]:
+            # A batch that brings a lost index further would have to bring all of it.
+            rides = errands if self._background.index_losses == losses else errands._replace(indexed=0)
+            return *await self._decide_and_write(commands, rides), rides
+
+        return await self._background.despite_index(commit)
+
+    async def _decide_and_write(self, commands: list[Any], errands: Errands) -> tuple[Drafted, list[Entry], bool]:
         facts: Facts = {}
         for _ in range(LOOK_UPS):
             draft = self._rules.decide(commands, facts)

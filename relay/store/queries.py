@@ -34,6 +34,9 @@ from relay.store.statements import Statement
 EXPORT_BYTES = 1_000_000
 """Text read at a time for an export, in bytes."""
 
+COVERED = 10_000
+"""Messages, the latest, whose authors are told of one mark: somebody's first mark of a long group covers all of it."""
+
 _STORED = "chat, message_id, kind, actor, client_id, at, message, deleted, changed, changed_at, target, extra"
 _CLIENT_KEYS = Statement(
     f"SELECT client_key, {_STORED} FROM log WHERE seq IN (SELECT value FROM json_each(?)"
@@ -46,9 +49,10 @@ _UNREAD = Statement(
     " AND actor <> ? AND NOT deleted"
 )
 _COVERED_BY = Statement(
-    "SELECT actor, max(message_id), client_id FROM log WHERE kind <= 3 AND kind = 1 AND chat = ? AND message_id > ?"
-    " AND message_id <= ? AND actor <> ? AND NOT deleted GROUP BY actor ORDER BY 2 DESC",
-    sorts="a row of each author, and each message is covered by a member's marks once",
+    "SELECT actor, max(message_id), client_id FROM (SELECT actor, message_id, client_id FROM log WHERE kind <= 3"
+    " AND kind = 1 AND chat = ? AND message_id > ? AND message_id <= ? AND actor <> ? AND NOT deleted"
+    f" ORDER BY message_id DESC LIMIT {COVERED}) GROUP BY actor ORDER BY 2 DESC",
+    sorts=f"{COVERED} messages at most",
 )
 _COVERED_IN_DIALOG = Statement(
     "SELECT actor, message_id, client_id FROM log WHERE kind <= 3 AND kind = 1 AND chat = ? AND message_id > ?"
@@ -74,6 +78,12 @@ _BARE_ENTRIES = Statement(
     " CASE WHEN kind <= 2 THEN NULL ELSE extra END FROM log WHERE seq > ? ORDER BY seq LIMIT ?"
 )
 _ENDS = Statement("SELECT coalesce((SELECT max(seq) FROM log), 0), (SELECT seq FROM indexed)")
+_INDEX_LEFT_OVER = Statement(
+    "SELECT EXISTS (SELECT 1 FROM search_docsize) OR EXISTS (SELECT 1 FROM search_data WHERE id > 10)"
+    # FTS5's list of segments: four bytes and three numbers where there is none.
+    " OR coalesce((SELECT length(block) FROM search_data WHERE id = 10), 0) <> 7",
+    whole="the first row is enough",
+)
 _FILED = Statement("SELECT slice, seq FROM filed")
 _UNFILED = Statement(
     "SELECT client_key, seq FROM log WHERE seq > ? AND client_key IS NOT NULL ORDER BY seq",
@@ -144,6 +154,12 @@ async def look_up(connection: Connection, facts: Iterable[Fact], recent: ClientK
             case FirstMark():
                 found[fact] = await _first_mark(connection, fact)
     return found
+
+
+async def index_left_over(connection: Connection) -> bool:
+    """Tell whether the full-text index holds something, or its list of segments does."""
+    ((left,),) = await connection.execute(_INDEX_LEFT_OVER)
+    return bool(left)
 
 
 async def client_keys(connection: Connection, keys: Sequence[int], recent: ClientKeys) -> Facts:

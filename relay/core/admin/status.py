@@ -114,6 +114,8 @@ class Status:
             disk_full=self._room.full,
             reserve_bytes=self._room.reserve.size,
             clock_ahead=max(0, self._clock.off()) / 1_000,
+            index_behind=self._log.index_behind,
+            index_remaking=self._log.index_remaking,
             log_ahead=self._clock.behind(state.at) / 1_000,
         )
 
