@@ -43,8 +43,7 @@ ROOM_EVERY = 2.0
 """Seconds between two attempts to open a store whose disk is full."""
 COLLECT_AFTER = (20_000, 4, 2)
 """Objects that may come to be before garbage in circles is looked for among the young ones (the interpreter's own is
-700), and how often that is done before it is looked for among older ones: what is in circles is 160,000 objects at most.
-"""
+700), and how often that is done before it is looked for among older ones: garbage is 160,000 objects at most."""
 SWITCH_INTERVAL = 0.0005
 """Seconds that the store's thread waits for the interpreter while connections keep it busy."""
 PROOF = 2.0
