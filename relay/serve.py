@@ -42,8 +42,9 @@ logger = logging.getLogger(__name__)
 
 ROOM_EVERY = 2.0
 """Seconds between two attempts to open a store whose disk is full."""
-COLLECT_AFTER = 20_000
-"""Objects that may come to be before garbage in circles is looked for; the interpreter's own is 700."""
+COLLECT_AFTER = (20_000, 4, 2)
+"""Objects that may come to be before garbage in circles is looked for among the young ones (the interpreter's own is
+700), and how often that is done before it is looked for among older ones: garbage is 160,000 objects at most."""
 SWITCH_INTERVAL = 0.0005
 """Seconds that the store's thread waits for the interpreter while connections keep it busy."""
 PROOF = 2.0
@@ -310,7 +311,7 @@ def _settle_memory() -> None:
     """Keep the garbage collector from walking what stays for good, and from looking after every few messages."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(COLLECT_AFTER, 10, 10)
+    gc.set_threshold(*COLLECT_AFTER)
 
 
 async def _stop_on_signal(server: Server) -> None:

@@ -424,12 +424,57 @@ def test_a_store_that_is_gone_beside_what_a_restore_kept_is_not_begun_anew(data:
     assert "today" in done("export", data=data).out
 
 
-def test_what_a_relay_of_before_left_half_restored_is_not_begun_anew(data: Path) -> None:
-    for path in list(data.iterdir()):
-        if path.name.startswith("relay.db"):
-            path.rename(data / f"{path.name}.before-restore")
-    assert "relay.db is missing, but there was a store" in said(run("user", "list", data=data))
-    assert not (data / "relay.db").exists()
+def restored_by_0_1_0(data: Path, steps: int) -> None:
+    """Do what a restore of relay 0.1.0 did, up to where it was killed."""
+    aside = ".before-restore"
+    for name in ("relay.db", "relay.db-wal", "relay.db-shm", "files")[:steps]:
+        if (data / name).exists():
+            (data / name).rename(data / f"{name}{aside}")
+    if steps > 4:
+        (data / "files" / "cd").mkdir(parents=True)
+        (data / "files" / "cd" / ("cd" * 32)).write_bytes(b"of the backup")
+    (data / ".relay-restore-ab_cdef1").mkdir()
+    (data / ".relay-restore-ab_cdef1" / "relay.db").write_bytes(b"of the backup")
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5])
+def test_what_relay_0_1_0_left_half_restored_is_not_begun_anew_and_comes_back(
+    data: Path, tmp_path: Path, steps: int
+) -> None:
+    upload = data / "files" / "ab" / ("ab" * 32)
+    upload.parent.mkdir(parents=True, exist_ok=True)
+    upload.write_bytes(b"pixels")
+    with closing(sqlite3.connect(data / "relay.db")) as reader:
+        # While somebody reads, the log stays when the relay ends.
+        reader.execute("SELECT count(*) FROM log").fetchall()
+        done("send", "--as", "anna", "ben", "today", data=data)
+        assert (data / "relay.db-wal").stat().st_size > 0
+        left = tmp_path / "left"
+        shutil.copytree(data, left)
+    restored_by_0_1_0(left, steps)
+    line = said(run("user", "list", data=left))
+    assert "relay.db is missing, but there was a store" in line
+    assert "`relay restore --undo`" in line
+    assert not (left / "relay.db").exists()
+    done("restore", "--undo", data=left)
+    assert "today" in done("export", data=left).out
+    assert (left / "files" / "ab" / ("ab" * 32)).read_bytes() == b"pixels"
+    assert not (left / ".relay-restore-ab_cdef1").exists()
+
+
+def test_the_store_that_a_restore_of_relay_0_1_0_put_aside_comes_back(data: Path, tmp_path: Path) -> None:
+    backup = tmp_path / "backup.tar"
+    done("backup", backup, data=data)
+    done("send", "--as", "anna", "ben", "today", data=data)
+    restored_by_0_1_0(data, 4)
+    done("restore", "--undo", data=data)
+    assert "today" in done("export", data=data).out
+    assert (data / "relay.db.before-restore").exists(), "it is a copy that came back"
+    (data / "relay.db").unlink()
+    with tarfile.open(backup) as tar:
+        (data / "relay.db").write_bytes(tar.extractfile("relay.db").read())
+    done("restore", "--undo", "--yes", data=data)
+    assert "today" in done("export", data=data).out
 
 
 def test_a_store_that_cannot_be_had_now_is_not_taken_for_a_damaged_one(

@@ -25,11 +25,12 @@ def _index_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def _indexed(relay) -> None:
-    while True:
-        last, indexed = await queries.ends(relay.reading)
-        if last == indexed:
-            return
-        await trio.sleep(0.01)
+    with trio.fail_after(30):
+        while True:
+            last, indexed = await queries.ends(relay.reading)
+            if last == indexed:
+                return
+            await trio.sleep(0.01)
 
 
 def _saying(relay) -> Callable[[str, str], Awaitable[Accepted]]:

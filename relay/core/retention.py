@@ -30,6 +30,10 @@ T = TypeVar("T")
 
 DAY = 86_400_000
 """Milliseconds of a day."""
+KNOWN = 7 * DAY
+"""How old a removed message is at most whose client id is still known (`removed` in the store's schema)."""
+FORGOTTEN = 500
+"""Client ids forgotten at a time, of such messages that are older."""
 EVERY = 3_600.0
 """Seconds between two looks at what is too old."""
 SEEN = 20_000
@@ -75,10 +79,21 @@ class Retention:
                 async with self.freeing() if self._kept.days or self._kept.max_bytes else nullcontext():
                     await self.erase_gone()
                     await self.prune()
+                await self.forget_removed()
             except (sqlite3.Error, RelayError) as error:
                 # Where the disk is full people must still be able to read.
                 logger.warning("cannot remove old messages now: %s", error)
             await trio.sleep(EVERY)
+
+    async def forget_removed(self) -> None:
+        """Forget the client ids of removed messages once nobody can be about to send them again."""
+        if not self._clock.credible():
+            return
+        before = self._clock() - KNOWN
+        places = await queries.removed_before(self._reading, before)
+        for at in range(0, len(places), FORGOTTEN):
+            some = places[at : at + FORGOTTEN]
+            await self._log.chore(partial(chores.forget_removed, places=some, before=before), WORK)
 
     async def erase_gone(self) -> None:
         """Erase what was said in chats that are gone."""

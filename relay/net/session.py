@@ -110,7 +110,16 @@ class Session:
         """
         with self._service.shares.of(user, self) as share:
             self._share = share
-            await self._serve(user, device, position, received, version)
+            try:
+                await self._serve(user, device, position, received, version)
+            finally:
+                self._come_apart()
+
+    def _come_apart(self) -> None:
+        """Let go of what knows this session in turn: a dead connection must not wait for the garbage collector."""
+        # Whoever still calls `behind` gets nothing more.
+        self._catching_up = True
+        del self._nursery, self._outbox, self._subscriber
 
     async def _serve(self, user: int, device: int, position: int, received: bytes, version: int) -> None:
         hub = self._service.hub

@@ -82,6 +82,13 @@ async def remove_history(after: int, upto: int, connection: Connection, count: i
     return sorted(seq for (seq,) in rows)
 
 
+async def forget_removed(connection: Connection, places: Sequence[int], before: int) -> None:
+    """Forget the client keys of some removed messages, where they are that old."""
+    await connection.execute(
+        "DELETE FROM removed WHERE place IN (SELECT value FROM json_each(?)) AND at < ?", (as_json(places), before)
+    )
+
+
 async def erase_chat(connection: Connection, chat: int, count: int) -> int:
     """Remove some messages and marks of a chat that is gone. Gives how many were removed."""
     rows = await connection.execute(

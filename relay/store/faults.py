@@ -79,10 +79,8 @@ def what_to_do(error: Exception, data: Path) -> str:
 
 def _otherwise(data: Path) -> str:
     """What helps beside a backup where the store is gone."""
-    if replacing.kept(data, replacing.STORE):
+    if replacing.kept(data, replacing.STORE) or (data / "relay.db.before-restore").exists():
         return "bring back the one that is kept there with `relay restore --undo`"
-    if (data / "relay.db.before-restore").exists():
-        return "bring back what an earlier version kept by renaming all that ends in .before-restore"
     return "move all of it away to begin with an empty one"
 
 

@@ -171,6 +171,8 @@ class Log:
         self._reading = reading
         self._rules = rules
         self._waiting: list[_Waiting] = []
+        self._barred: list[_Waiting] = []
+        """Commands that may write nothing just now: see `spare`."""
         self._held = 0
         self._taken = 0
         self._bound = Bound()
@@ -196,7 +198,7 @@ class Log:
     @property
     def full(self) -> bool:
         """Whether whoever appends should wait for `room` first."""
-        return len(self._waiting) >= ROOM or self._held >= ROOM_BYTES
+        return len(self._waiting) + len(self._barred) >= ROOM or self._held >= ROOM_BYTES
 
     @property
     def busy_since(self) -> float | None:
@@ -222,22 +224,20 @@ class Log:
 
         Once a read and not once a command, since reading them is what costs memory and is done by the read.
         """
-        self._held = self._held + size if self._waiting else size
+        self._held = self._held + size if self._waiting or self._barred else size
         self._now = now
 
     def append(self, command: Any, answer: Answer = _nobody) -> bool:
         """Have a command decided and written; its answer comes when it is on disk.
 
         Returns:
-            Whether it waits for the next batch; one that is refused was answered at once.
+            Whether it waits for the next batch; one that comes after the stop was answered at once.
         """
         if self.stopped.is_set():
             answer(RelayError.unavailable())
             return False
-        if self._refuses is not None and self._refuses(command):
-            answer(RelayError.storage_full())
-            return False
-        waiting = self._waiting
+        barred = self._refuses is not None and self._refuses(command)
+        waiting = self._barred if barred else self._waiting
         if not waiting:
             self._work.set()
             self._now = trio.current_time()
@@ -381,7 +381,8 @@ class Log:
         """Write only what is needed from now on, or all again.
 
         Args:
-            refuses: tells which commands are answered `storage_full` at once; None ends it.
+            refuses: tells which commands are answered `storage_full`, unless nothing has to be written for their
+                answer: what was done already was promised the same answer. None ends it.
         """
         self._refuses = refuses
         self._background.thrifty = refuses is not None
@@ -413,7 +414,7 @@ class Log:
     async def _run(self) -> None:
         crowded = False
         while True:
-            if not self._waiting and not self._background.hurried and not self._stopping:
+            if not (self._waiting or self._barred or self._background.hurried or self._stopping):
                 self._work = trio.Event()
                 with trio.move_on_at(min(self._next_errand(), self._background.next_at())):
                     await self._work.wait()
@@ -421,6 +422,8 @@ class Log:
                 # A batch twice as large costs each of its commands less.
                 for _ in range(TURNS):
                     await trio.lowlevel.checkpoint()
+            if self._barred:
+                await self._answer_barred()
             batch = self._take()
             if batch:
                 self._errands.started(trio.current_time())
@@ -429,7 +432,7 @@ class Log:
                 await self._write(batch)
             await self._background.work(last=self._stopping)
             await self._slow_down()
-            if self._stopping and not self._waiting and not batch and not self._left():
+            if self._stopping and not (self._waiting or self._barred or batch or self._left()):
                 self.stopped.set()
                 self._first_tried.set()
                 return
@@ -529,7 +532,7 @@ class Log:
                 draft, entries, wrote, errands = await self._commit([item.command for item in batch], errands)
         except sqlite3.Error as error:
             self._busy_since = None
-            self._failed(batch, errands, error)
+            await self._failed(batch, errands, error)
             return
         except Exception:
             self._busy_since = None
@@ -611,13 +614,60 @@ class Log:
         figures.last_batch = commands
         self._errands.written(errands, trio.current_time())
 
-    def _failed(self, batch: list[_Waiting], errands: Errands, error: sqlite3.Error) -> None:
+    async def _failed(self, batch: list[_Waiting], errands: Errands, error: sqlite3.Error) -> None:
         self.figures.failures += 1
         if not self.failing:
             logger.error("the store cannot be written: %s (%s)", error, getattr(error, "sqlite_errorname", "?"))
         self.failing = True
         self.disk_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-        self._refuse(batch, errands, RelayError.storage_full() if self.disk_full else RelayError.unavailable())
+        self._errands.not_written(errands, trio.current_time())
+        await self._answer_unwritten(batch, RelayError.storage_full() if self.disk_full else RelayError.unavailable())
+
+    async def _answer_barred(self) -> None:
+        """Answer commands that may write nothing just now."""
+        barred, self._barred = self._barred, []
+        if not self._waiting:
+            self._held = 0
+        if not self._room.is_set() and not self.full:
+            self._room.set()
+            self._room = trio.Event()
+        await self._answer_unwritten(barred, RelayError.storage_full())
+
+    async def _answer_unwritten(self, batch: list[_Waiting], refusal: RelayError) -> None:
+        """Refuse commands for which something has to be written, and answer the others: repeats of what was done."""
+        answers: list[object] = [refusal] * len(batch)
+        try:
+            with trio.CancelScope(shield=True):
+                answers = await self._decide_unwritten([item.command for item in batch], refusal)
+        except sqlite3.Error as error:
+            logger.warning("the store cannot be read: %s", error)
+        except Exception:
+            logger.exception("%d requests could not be decided and are refused; the relay goes on", len(batch))
+        for item, answer in zip(batch, answers, strict=True):
+            item.answer(answer)
+        self._rules.told()
+
+    async def _decide_unwritten(self, commands: list[Any], refusal: RelayError) -> list[object]:
+        facts: Facts = {}
+        for _ in range(LOOK_UPS):
+            # Each by itself: nothing that another one would have led to may count.
+            drafts = [self._rules.decide([command], facts) for command in commands]
+            unknown = [fact for draft in drafts for fact in draft.unknown or self._unsure(draft, facts)]
+            if not unknown:
+                return [
+                    refusal if decision.entries else decision.answer for draft in drafts for decision in draft.decisions
+                ]
+            facts.update(await queries.look_up(self._reading, unknown, self._client_keys))
+        return [refusal] * len(commands)
+
+    def _unsure(self, draft: Drafted, facts: Facts) -> list[Fact]:
+        """Which client ids of a draft are not known to be new: here no insert refuses those that are not."""
+        return [
+            fact
+            for decision in draft.decisions
+            for entry in decision.entries
+            if entry.client_key is not None and (fact := ClientKey(entry.client_key)) not in facts
+        ]
 
     def _refuse(self, batch: list[_Waiting], errands: Errands, refusal: RelayError) -> None:
         """Take back what was to be written, and say so to who waits for it."""

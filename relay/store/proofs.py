@@ -113,14 +113,22 @@ async def _client_ids(views: Views) -> list[str]:
     left: list[int] = []
     key = -(2**63)
     while rows := await views.execute(
-        "SELECT client.key, client.seq, log.client_key IS NOT client.key"
-        " FROM client LEFT JOIN log ON log.seq = client.seq WHERE client.key > ? ORDER BY client.key LIMIT ?",
+        "SELECT client.key, client.seq, coalesce(log.client_key, removed.key) IS NOT client.key"
+        " FROM client LEFT JOIN log ON log.seq = client.seq"
+        " LEFT JOIN removed ON removed.place = client.seq % 65536 AND removed.seq = client.seq"
+        " WHERE client.key > ? ORDER BY client.key LIMIT ?",
         (key, ROWS),
     ):
         left += [seq for _, seq, wrong in rows if wrong]
         key = rows[-1][0]
+    gone = await views.execute(
+        "SELECT removed.seq FROM removed LEFT JOIN client ON client.key = removed.key"
+        " WHERE client.seq IS NOT removed.seq OR EXISTS (SELECT 1 FROM log WHERE log.seq = removed.seq) LIMIT ?",
+        (SHOWN,),
+    )
     return [
         *(f"entry {seq} cannot be found by its client id" for seq in missing),
+        *(f"the client id of entry {seq}, which was removed, is not known as it should be" for (seq,) in gone),
         *(f"a client id is known that entry {seq} does not have" for seq in left[:SHOWN]),
         *(f"entry {seq} has the client id of an earlier one" for seq in await _twice(views)),
     ]

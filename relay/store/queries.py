@@ -39,8 +39,14 @@ COVERED = 10_000
 
 _STORED = "chat, message_id, kind, actor, client_id, at, message, deleted, changed, changed_at, target, extra"
 _CLIENT_KEYS = Statement(
-    f"SELECT client_key, {_STORED} FROM log WHERE seq IN (SELECT value FROM json_each(?)"
-    " UNION ALL SELECT seq FROM client WHERE key IN (SELECT value FROM json_each(?)))"
+    f"SELECT client_key, {_STORED} FROM log WHERE seq IN (SELECT value FROM json_each(?1)"
+    " UNION ALL SELECT seq FROM client WHERE key IN (SELECT value FROM json_each(?2)))"
+    " UNION ALL SELECT r.key, r.chat, r.message_id, r.kind, r.actor, '', r.at, NULL, 0, 0, 0, r.target, NULL"
+    " FROM client AS c CROSS JOIN removed AS r ON r.place = c.seq % 65536 AND r.seq = c.seq"
+    " WHERE c.key IN (SELECT value FROM json_each(?2))"
+)
+_REMOVED_BEFORE = Statement(
+    "SELECT place FROM removed WHERE at < ? ORDER BY place", whole="once an hour, 65,536 short rows at most"
 )
 _MESSAGE = Statement(f"SELECT {_STORED} FROM log WHERE kind <= 3 AND chat = ? AND message_id = ?")
 # `kind <= 3` beside `kind = 1`: SQLite takes a partial index only where its very term is said.
@@ -163,12 +169,17 @@ async def index_left_over(connection: Connection) -> bool:
 
 
 async def client_keys(connection: Connection, keys: Sequence[int], recent: ClientKeys) -> Facts:
-    """Find which of these client keys are in the log."""
+    """Find which of these client keys are in the log, or were when retention removed their messages."""
     latest = [seq for key in keys if (seq := recent.seq(key)) is not None]
     rows = await connection.execute(_CLIENT_KEYS, (as_json(latest), as_json(keys)))
     found: Facts = {ClientKey(key): None for key in keys}
     found.update({ClientKey(key): Stored(*columns) for key, *columns in rows})
     return found
+
+
+async def removed_before(connection: Connection, at: int) -> list[int]:
+    """Find the removed messages that are older and whose client keys are still known: their places."""
+    return [place for (place,) in await connection.execute(_REMOVED_BEFORE, (at,))]
 
 
 async def _message(connection: Connection, fact: MessageAt) -> Stored | None:

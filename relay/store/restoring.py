@@ -5,6 +5,7 @@ anywhere loses nothing. Touches one data directory, under its lock.
 """
 
 import hashlib
+import shutil
 import sqlite3
 import tarfile
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ from relay.store.opening import opened
 
 PIECE = 1 << 20
 """Bytes copied at a time."""
+ASIDE = ".before-restore"
+"""How the names end of what a restore of relay 0.1.0 put aside."""
 
 
 class CannotRestore(Exception):
@@ -107,11 +110,48 @@ def put_aside(data: Path) -> Iterator[Prepared]:
     """
     with opened(data, wait=patience(data)):
         kept = replacing.kept(data, replacing.STORE)
+        if not kept and (data / f"{STORE}{ASIDE}").is_file():
+            with scratch.folder(data, "restore") as here:
+                _take_aside(data, here)
+                yield _prepared(data, here, str(data / f"{STORE}{ASIDE}"), set())
+            return
         if not kept:
             raise CannotRestore(f"no restore has put anything aside in {data}")
         if not (kept[-1] / STORE).is_file():
             raise CannotRestore(f"there is no store in {kept[-1]}")
         yield _prepared(data, kept[-1], str(kept[-1]), set())
+
+
+def _take_aside(data: Path, target: Path) -> None:
+    """Copy the store that a restore of relay 0.1.0 put aside, which may have been killed half way.
+
+    It renamed the store first, then the store's log, then the uploads, and then moved those of the backup in. So while
+    there is no store, a log is the old one's, and uploads may be either's: what is not needed is swept at the start.
+    """
+    gone = not (data / STORE).exists()
+    shutil.copyfile(data / f"{STORE}{ASIDE}", target / STORE)
+    log = data / f"{STORE}-wal"
+    if not (gone and log.is_file()):
+        log = data / f"{STORE}-wal{ASIDE}"
+    if log.is_file():
+        shutil.copyfile(log, target / f"{STORE}-wal")
+    for uploads in (data / f"{FILES}{ASIDE}", data / FILES):
+        if uploads.name != FILES or gone:
+            _share_uploads(uploads, target / FILES)
+
+
+def _share_uploads(uploads: Path, target: Path) -> None:
+    """Let uploads be in another folder as well; their contents never change."""
+    for path in uploads.glob("??/*"):
+        place = target / path.parent.name / path.name
+        if len(path.name) != DIGEST or not path.is_file() or place.exists():
+            continue
+        place.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        try:
+            place.hardlink_to(path)
+        except OSError:
+            # Not every file system has links.
+            shutil.copyfile(path, place)
 
 
 def _prepared(data: Path, folder: Path, name: str, broken: set[str]) -> Prepared:
