@@ -31,18 +31,24 @@ SPEAK = """async ([requests, wait]) => {
   const socket = new WebSocket(location.origin.replace('http', 'ws') + '/ws');
   await new Promise((resolve, reject) => { socket.onopen = resolve; socket.onerror = reject; });
   const answers = [];
-  const done = new Promise((resolve) => {
+  const ask = (at) => {
+    const [payloadType, payload] = requests[at];
+    if (payloadType === 'new') payload.clientMessageId ??= 'q' + at + Math.random();
+    socket.send(JSON.stringify({ type: 'request', id: String(at), timestamp: Date.now(), payloadType, payload }));
+  };
+  const done = new Promise((resolve, reject) => {
+    socket.onclose = ({ code, reason }) => reject(new Error(`closed: ${code} ${reason}`));
     socket.onmessage = ({ data }) => {
       const frame = JSON.parse(data);
       if (frame.type !== 'response') return;
+      const { retryAfter } = frame.error ?? {};
+      if (retryAfter) return void setTimeout(ask, retryAfter, Number(frame.id));
       answers.push(frame.payload ?? { error: frame.error });
       if (answers.length === requests.length) resolve();
     };
   });
-  for (const [at, [payloadType, payload]] of requests.entries()) {
-    const id = 'q' + at;
-    if (payloadType === 'new' && !payload.clientMessageId) payload.clientMessageId = id + Math.random();
-    socket.send(JSON.stringify({ type: 'request', id, timestamp: Date.now(), payloadType, payload }));
+  for (const at of requests.keys()) {
+    ask(at);
     if (wait) await new Promise((resolve) => setTimeout(resolve, wait));
   }
   await done;
@@ -139,7 +145,9 @@ class Person:
         return self._voice
 
     def say(self, chat: str, *texts: str, wait: int = 0) -> list[Any]:
-        return self.ask(*(("new", {"chatId": chat, "message": text}) for text in texts), wait=wait)
+        said = self.ask(*(("new", {"chatId": chat, "message": text}) for text in texts), wait=wait)
+        assert not any("error" in one for one in said), said
+        return said
 
     def say_meanwhile(self, chat: str, texts: list[str], *, wait: int) -> None:
         """Begin to say something every `wait` ms, and go on without waiting for the end."""

@@ -18,7 +18,10 @@ WATCH = """() => {
 OPEN = """async ([chat, last]) => {
   const start = performance.now();
   document.querySelector(`[data-chat="${chat}"]`).click();
-  while (!document.querySelector(`.message[data-id="${last}"]`)) await new Promise(requestAnimationFrame);
+  while (!document.querySelector(`.message[data-id="${last}"]`)) {
+    if (performance.now() - start > 10_000) throw new Error(`message ${last} is not shown`);
+    await new Promise(requestAnimationFrame);
+  }
   return performance.now() - start;
 }"""
 TYPE = """async () => {
@@ -48,8 +51,11 @@ def all_came(page: Any) -> None:
     page.on("websocket", lambda socket: socket.on("framereceived", lambda _: frames.append(time.monotonic())))
     page.reload()
     page.wait_for_selector(".chat-list")
-    while not frames or time.monotonic() - frames[-1] < 0.8:
+    for _ in range(300):
         page.wait_for_timeout(200)
+        if frames and time.monotonic() - frames[-1] >= 0.8:
+            return
+    pytest.fail("the relay has been telling for a minute")
 
 
 def test_the_first_load_is_small_and_the_second_asks_for_next_to_nothing(person: Any) -> None:
@@ -105,8 +111,8 @@ def test_it_is_usable_within_a_second_on_a_slow_phone(person: Any) -> None:
 
 def test_a_long_chat_opens_at_once_and_scrolls_smoothly(person: Any) -> None:
     ben, anna = person("ben"), person("anna")
-    for start in range(0, 20_000, 2_000):
-        ben.say("anna", *(f"message {at} " + "lorem ipsum " * (at % 9) for at in range(start, start + 2_000)))
+    for start in range(0, 20_000, 1_000):
+        ben.say("anna", *(f"message {at} " + "lorem ipsum " * (at % 9) for at in range(start, start + 1_000)))
     anna.ask(("read", {"chatId": "ben"}))
     page = anna.chats()
     all_came(page)
