@@ -104,6 +104,7 @@ async def test_an_export_whose_asker_hangs_up_ends_and_is_no_fault(
             return await page(*how)
 
         with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("relay.core.carry.PAGE", 100)
             patch.setattr(queries, "export_page", export_page)
             stream = await trio.open_unix_socket(tmp_path / "relay.sock")
             await stream.send_all(b'{"type":"request","id":"1","payloadType":"export","payload":{}}\n')

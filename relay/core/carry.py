@@ -24,8 +24,8 @@ from relay.store import queries
 from relay.store.database import Connection
 from relay.store.log import Log
 
-PAGE = 100
-"""Messages read at a time: some milliseconds of the event loop, after which an export rests while people send."""
+PAGE = 500
+"""Messages read at a time, after which an export rests while people send."""
 LATE = 60_000
 """Milliseconds by which a message may come later than it was sent without saying so."""
 FORMAT = 1
