@@ -23,7 +23,7 @@ from relay.protocol import control
 from relay.protocol.errors import RelayError
 from relay.settings import Limits, Settings, Store, data_directory
 from relay.store import backup as backups
-from relay.store import emptied, restoring
+from relay.store import emptied, gently, restoring
 from relay.store.faults import FAULTS, what_to_do
 from relay.store.lock import Locked
 from relay.store.opening import settle_for_reading
@@ -67,7 +67,7 @@ def check(data: Data = None, json: Json = False) -> None:
     _store(where)
     console = Console(stderr=True)
     findings: list[Finding] = []
-    with _plain_faults(where), console.status("") as status:
+    with gently.beside(), _plain_faults(where), console.status("") as status:
         findings = trio.run(check_store, where, status.update)
     if json:
         as_json([{"what": finding.what, "ok": not finding.wrong, "wrong": finding.wrong} for finding in findings])
@@ -110,7 +110,7 @@ def backup(
     _store(where)
     check_target(file, where)
     try:
-        with _plain_faults(where), progress("copying") as advance:
+        with gently.beside(), _plain_faults(where), progress("copying") as advance:
             end = backups.back_up(where, file, _pages(advance))
     except (backups.NotReplaced, backups.NoRoom) as error:
         raise Failure(f"nothing was written: {error}") from None

@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -178,16 +178,21 @@ def _check_room(data: Path, place: Path) -> None:
 
 
 def _copy_store(source: Path, target: Path, progress: Progress) -> None:
-    with closing(read(source)) as store, closing(sqlite3.connect(target)) as copy:
+    with ExitStack() as steps:
+        # Closed last: that lets go of SQLite's locks on the copy.
+        written = steps.enter_context(target.open("ab"))
+        copy = steps.enter_context(closing(sqlite3.connect(target)))
+        store = steps.enter_context(closing(read(source)))
         # One view for all steps: without it SQLite begins again whenever somebody writes between two of them.
         store.execute("BEGIN")
         _recognise(store)
-        # Synced with the archive; that it is on the disk before would cost the relay's commits their turn.
+        # Needs no safety of its own; each step is brought to the disk so that not all of it waits there at once.
         copy.execute("PRAGMA synchronous = OFF")
         pace, log = gently.Pace(), source.with_name(f"{source.name}-wal")
 
         def step(_status: int, left: int, total: int) -> None:
             progress(total - left, total)
+            os.fdatasync(written.fileno())
             # While this view is open the write-ahead log grows: once it is large the view had better end.
             if left and (not log.exists() or log.stat().st_size < HURRY):
                 pace.rest()

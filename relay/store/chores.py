@@ -208,8 +208,25 @@ async def copy_each(connection: Connection, pages: int) -> None:
     await connection.execute(f"PRAGMA wal_autocheckpoint = {pages}")
 
 
-async def give_back(connection: Connection, pages: int) -> bool:
-    """Give some pages that nothing uses back to the file system. Tells whether there are more."""
-    await connection.execute(f"PRAGMA incremental_vacuum({pages})")
+async def give_back(connection: Connection, pages: int, spare: int = 0) -> bool:
+    """Give some pages that nothing uses back to the file system.
+
+    Args:
+        connection: the one that writes.
+        pages: how many at most.
+        spare: how many of those that nothing uses stay in the file.
+
+    Returns:
+        Whether there are more to give back.
+    """
+    free = await _free_pages(connection) - spare
+    if free <= 0:
+        return False
+    # As a script: SQLite gives back one page a step, and a statement without columns is stepped only once.
+    await connection.script(f"PRAGMA incremental_vacuum({min(pages, free)})")
+    return free > pages
+
+
+async def _free_pages(connection: Connection) -> int:
     ((free,),) = await connection.execute("PRAGMA freelist_count")
-    return bool(free > pages)
+    return int(free)

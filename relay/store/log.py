@@ -23,6 +23,7 @@ from relay.store.database import Connection
 from relay.store.entry import Amendment, ClientKey, Entry, Fact, Facts
 from relay.store.errands import Cursors, Errands, Schedule
 from relay.store.late import Late, LateCommand
+from relay.store.portion import rest_after
 from relay.store.schema import MIGRATIONS
 from relay.store.stalls import LOOP, SLOW_TURN, SYNC, Stalls
 from relay.store.statements import Statement
@@ -43,8 +44,6 @@ BATCH_BYTES = 1 << 20
 """What goes into one batch, in bytes, where that is more than one command: a batch is in memory several times over."""
 RETRY = 1.0
 """Seconds until what could not be written and can wait is tried again."""
-REST = 2.0
-"""How many times as long as a background command took its giver waits while people send."""
 CROWD = 8
 """Commands in a batch after which the next one waits for those who have something to say just now."""
 TURNS = 3
@@ -291,9 +290,9 @@ class Log:
         return asked.outcome[0]  # type: ignore[no-any-return]
 
     async def rest(self, seconds: float) -> None:
-        """Wait after a command that took so many seconds of the writer's, as the background does."""
+        """Wait after a portion of long work that took so many seconds, as the background does."""
         if trio.current_time() < self._errands.quiet_at:
-            await trio.sleep(REST * seconds)
+            await trio.sleep(rest_after(seconds))
 
     async def keep_snapshot(self) -> None:
         """Have the whole state written as it is now or later, a little at a time, and wait for it.

@@ -351,10 +351,16 @@ async def first_prunable(connection: Connection, after: int) -> int:
 
 async def size(connection: Connection) -> int:
     """How many bytes of the file are in use."""
+    free = await free_pages(connection)
     ((pages,),) = await connection.execute(_PAGES)
-    ((free,),) = await connection.execute(_FREE_PAGES)
     ((page,),) = await connection.execute(_PAGE_SIZE)
     return (pages - free) * page  # type: ignore[no-any-return]
+
+
+async def free_pages(connection: Connection) -> int:
+    """Count the pages of the file that nothing uses."""
+    ((free,),) = await connection.execute(_FREE_PAGES)
+    return free  # type: ignore[no-any-return]
 
 
 async def chats_with_entries(connection: Connection, chats: Sequence[int]) -> list[int]:
