@@ -246,7 +246,8 @@ class Service:
         """
         if not subscriber.foreground:
             self.hub.foreground(subscriber)
-        if codec.is_sign_of_life(frame):
+        # An object begins so, nearly always: without a call for each acknowledgement.
+        if frame[:1] != b"{" and codec.is_sign_of_life(frame):
             self.hub.send(subscriber.outlet, codec.PONG)
             return None
         envelope = codec.decode_client_frame(frame)
