@@ -51,7 +51,7 @@ IN_TURN = frozenset(
 ANSWER_BYTES = 2_048
 """Bytes of an answer that count as one request more."""
 REQUEST_BYTES = 2_048
-"""Bytes of a request that count as one more, in whole steps: a smaller one counts as it is, so that `burst` means it."""
+"""Bytes of a request that count as one more, in whole steps: smaller ones count as one, so `burst` means it."""
 TOLD = 8
 """Connections that are told of a message which count as one request more."""
 DAY = 86_400.0
