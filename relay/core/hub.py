@@ -67,7 +67,8 @@ class Hub:
         """Durable events handed to live subscribers since the start."""
         self.watchers: list[Callable[[Entry], None]] = []
         """Who sees every entry as it is told, beside those whom it concerns."""
-        self._dirty: list[Outlet] = []
+        self.dirty: dict[Outlet, None] = {}
+        """Where something was put that goes out at the next `flush`; each once, however much it is."""
         self._numbers = 0
 
     # Frames out.
@@ -75,13 +76,13 @@ class Hub:
     def send(self, outlet: Outlet, payload: bytes) -> None:
         """Queue one message for one connection; it goes out at the next `flush`."""
         outlet.put(self.frame(payload))
-        self._dirty.append(outlet)
+        self.dirty[outlet] = None
 
     def flush(self) -> None:
         """Send what this turn had to say: one write a connection, however much it is."""
-        dirty = self._dirty
+        dirty = self.dirty
         if dirty:
-            self._dirty = []
+            self.dirty = {}
             for outlet in dirty:
                 outlet.flush()
 
@@ -108,7 +109,7 @@ class Hub:
         for user in there:
             subscriber.outlet.put(self._online(user))
         self.charge(subscriber.user, len(there))
-        self._dirty.append(subscriber.outlet)
+        self.dirty[subscriber.outlet] = None
 
     def leave(self, subscriber: Subscriber) -> None:
         """A device is gone: it types no more, and its user may be offline now."""
@@ -156,7 +157,7 @@ class Hub:
         for subscriber in self.presence.subscribers.get(user, ()):
             if subscriber.version >= least and not subscriber.outlet.full:
                 subscriber.outlet.put(frame)
-                self._dirty.append(subscriber.outlet)
+                self.dirty[subscriber.outlet] = None
 
     def _id(self, user: int) -> str:
         return self.state.users[user].id
@@ -254,9 +255,9 @@ class Hub:
         chat = self.state.chats[entry.chat]
         receipt = _receipt(entry, to_author=False)
         shared: dict[int, bytes] = {}
-        dirty = self._dirty
+        dirty = self.dirty
         count, actor, origin = chat.count, entry.actor, entry.origin
-        before = self.delivered
+        told = 0
         for user, member in self.state.members[entry.chat].items():
             there = subscribers.get(user)
             if there is None:
@@ -272,10 +273,11 @@ class Hub:
                     if alike >= 0:
                         shared[alike] = frame
                 subscriber.event(frame, receipt if user != actor else _receipt(entry, to_author=True))
-                dirty.append(subscriber.outlet)
-                self.delivered += 1
-        if self.delivered - before > MANY:
-            self.charge(actor, self.delivered - before)
+                dirty[subscriber.outlet] = None
+                told += 1
+        self.delivered += told
+        if told > MANY:
+            self.charge(actor, told)
 
     def _tell_marks(self, entry: Entry) -> None:
         receipt = Receipt(entry.seq, entry.chat, 0)
@@ -291,7 +293,7 @@ class Hub:
                 if subscriber.live and subscriber.number != entry.origin:
                     frame = frame or self._event_frame(entry, user)
                     subscriber.event(frame, receipt)
-                    self._dirty.append(subscriber.outlet)
+                    self.dirty[subscriber.outlet] = None
                     self.delivered += 1
 
     def _tell_chats(self, entry: Entry) -> None:
@@ -304,7 +306,7 @@ class Hub:
                 if subscriber.live:
                     if self._owe(subscriber, entry):
                         subscriber.fall_behind(entry.seq - 1)
-                    self._dirty.append(subscriber.outlet)
+                    self.dirty[subscriber.outlet] = None
         if entry.kind == kinds.CHATS and entry.chat in self.state.members:
             self._introduce(entry)
         self._dismiss(entry)
@@ -426,7 +428,7 @@ class Hub:
     def replayed(self, subscriber: Subscriber, frame: bytes, receipt: Receipt) -> None:
         """Hand a replayed event over, whatever waits already: whoever replays looks after that."""
         subscriber.replayed(frame, receipt)
-        self._dirty.append(subscriber.outlet)
+        self.dirty[subscriber.outlet] = None
 
     def rejoin(self, subscriber: Subscriber) -> bool:
         """Go on live where the replay stopped, if what happened since is still in memory; without a gap.

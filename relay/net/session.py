@@ -242,10 +242,12 @@ class Session:
         violation = self._decoder.violation
         if violation is not None:
             self.close(violation.code, violation.reason)
-        service.hub.flush()
-        # Once a read of each member of a group: without a further call where there is nothing to wait for.
-        if service.log.full or self._share.commands >= COMMANDS or self._outbox.overflowing:
-            return self._hold_back() if service.log.full or self._crowded else None
+        # Once a read of each member of a group: without a further call where there is nothing to send or to wait for.
+        if service.hub.dirty:
+            service.hub.flush()
+        full = service.log.full
+        if full or self._share.commands >= COMMANDS or self._outbox.overflowing:
+            return self._hold_back() if full or self._crowded else None
         return None
 
     @property
