@@ -115,7 +115,8 @@ class Carry:
     # In.
 
     async def _decided(self, at: int, user: int, request: Any, made_up: str = "") -> Any:
-        return await decided(self._log, Command(self._past(at), user, 0, request, made_up=made_up))
+        command = Command(self._past(at), user, 0, request, made_up=made_up, imported=user != ADMIN)
+        return await decided(self._log, command)
 
     def _past(self, at: int) -> int:
         """Take no time from elsewhere that is still to come: the log's would be ahead of everybody's until then."""
@@ -203,7 +204,7 @@ class Carry:
             attachments=message.attachments,
             reply_to=message.reply_to,
         )
-        return Command(self._past(message.at), sender.key, 0, request)
+        return Command(self._past(message.at), sender.key, 0, request, imported=True)
 
     async def bring_end(self, request: control.BringEnd) -> object:
         """Count all of these chats as read, and keep those out who may not sign in."""

@@ -11,7 +11,7 @@ from itertools import islice
 import msgspec
 import trio
 
-from relay.core import changes, render
+from relay.core import changes, render, visibility
 from relay.core.clock import Clock
 from relay.core.presence import Presence
 from relay.core.state import State
@@ -252,7 +252,8 @@ class Hub:
         before = self.delivered
         for user, member in self.state.members[entry.chat].items():
             there = subscribers.get(user)
-            if there is None:
+            # What is new is seen by every member: nobody can have cleared it.
+            if there is None or (entry.kind != kinds.NEW and not visibility.is_told(self.state, entry, user)):
                 continue
             # In a group members differ in their unread count only, and its author sees the status otherwise.
             alike = -1 if user == actor or chat.id is None else count - member.seen
@@ -277,7 +278,7 @@ class Hub:
             told.add(entry.actor)
         for user in told:
             there = self.presence.subscribers.get(user)
-            if there is None or user not in self.state.members[entry.chat]:
+            if there is None or not visibility.is_told(self.state, entry, user):
                 continue
             frame = None
             for subscriber in there:
@@ -394,8 +395,7 @@ class Hub:
     def _is_told(self, subscriber: Subscriber, entry: Entry) -> bool:
         """Whether an entry is an event for a subscriber."""
         user = subscriber.user
-        member = self.state.members[entry.chat].get(user)
-        if member is None or not render.concerns(entry, self.state.chats[entry.chat], member, user):
+        if not visibility.is_told(self.state, entry, user):
             return False
         if not _said_itself(subscriber, entry):
             return True

@@ -14,13 +14,14 @@ from typing import Any
 import msgspec
 import trio
 
-from relay.core import commands, limits, pages, render
+from relay.core import commands, limits, pages, permissions, render, visibility
 from relay.core.clock import Clock
 from relay.core.commands import Command
 from relay.core.decide import ChatChanged, DeviceChanged, UserChanged
 from relay.core.hub import Hub
 from relay.core.limits import RateLimit
 from relay.core.pages import PageMaker
+from relay.core.permissions import Action
 from relay.core.replaying import Replaying
 from relay.core.searching import Searching
 from relay.core.share import Share, Shares
@@ -189,7 +190,7 @@ class Service:
         state = self.state
         now = state.seq
         # What a user has not got they have not read either.
-        chats = [(chat.key, member.dlvrd) for chat, member in state.listed(user) if state.missed(chat, user)]
+        chats = [(chat.key, member.dlvrd_upto) for chat, member in state.listed(user) if state.missed(chat, user)]
         oldest = await self.replaying.oldest_undelivered(user, chats) if chats else None
         return now if oldest is None else oldest - 1
 
@@ -221,7 +222,7 @@ class Service:
     async def _has(self, user: int, device: int, cursor: int, since: int) -> None:
         """Take what a device has for acknowledged: it may have said so when the connection broke."""
         now = self.clock()
-        chats = [(chat.key, member.dlvrd) for chat, member in self.state.listed(user) if chat.last_seq > cursor]
+        chats = [(chat.key, member.dlvrd_upto) for chat, member in self.state.listed(user) if chat.last_seq > cursor]
         for chat, message_id in await self.replaying.reached(user, chats, cursor, since):
             self._reached(user, device, chat, message_id, now)
         self.log.keep_cursor(device, since, now)
@@ -229,7 +230,7 @@ class Service:
     def _reached(self, user: int, device: int, chat: int, message_id: int, now: int) -> None:
         """A device has a chat up to a message, which counts as delivered."""
         member = self.state.members[chat].get(user)
-        if member is not None and member.dlvrd < message_id:
+        if member is not None and member.dlvrd_upto < message_id:
             mark = commands.MarkDelivered(chat, message_id)
             self.log.append_late((chat, user), message_id, Command(now, user, device, mark))
 
@@ -360,6 +361,7 @@ class Service:
             return
         if isinstance(payload, events.ClientTyping):
             chat = self.chat(subscriber.user, payload.chat_id)
+            permissions.check(self.state, chat, subscriber.user, Action.TYPE)
             if payload.stop:
                 self.hub.stop_typing(chat.key, subscriber.user)
             else:
@@ -598,7 +600,7 @@ async def _messages(service: Service, subscriber: Subscriber, request: requests.
         chat.key,
         start=request.start_id,
         end=request.end_id,
-        after=state.members[chat.key][user].cleared,
+        after=visibility.since(chat, state.members[chat.key][user]),
         count=request.count,
     )
     page = PageMaker()
@@ -624,7 +626,7 @@ async def _chat(service: Service, subscriber: Subscriber, request: requests.OneC
     state = service.state
     first_missed = None
     if state.missed(chat, user):
-        read = state.members[chat.key][user].read
+        read = state.members[chat.key][user].read_upto
         texts = await history.chat_texts(service.reading, user, [(chat.key, chat.newest, read)])
         first_missed = texts[chat.key].first_missed
         if user not in state.members[chat.key]:
@@ -677,14 +679,13 @@ async def _search(service: Service, subscriber: Subscriber, request: requests.Se
         before = pages.seq_of(request.before)
     elif request.before is not None:
         older = request.before
-    cleared = {chat: state.members[chat][user].cleared for chat in chats}
-    rows, more = await service.searching.find(user, Sought(text, cleared, before, older, request.count))
+    unseen = {chat: visibility.since(state.chats[chat], state.members[chat][user]) for chat in chats}
+    rows, more = await service.searching.find(user, Sought(text, unseen, before, older, request.count))
     page = PageMaker()
     last = None
     for row in rows:
         # Who has left a chat since, or cleared it, does not see it any more.
-        member = state.members[row.chat].get(user)
-        if member is not None and row.message_id > member.cleared:
+        if visibility.sees(state.chats[row.chat], state.members[row.chat].get(user), row.message_id):
             (message,) = render.messages(state, user, state.chats[row.chat], [row], (), with_chat_id=True)
             if not page.add(message):
                 break
