@@ -169,6 +169,11 @@ def place_of(state: State, chat: Chat, user: int) -> Place:
 _PLACES = {"favorites": Place.NOTES, "group": Place.GROUP, "channel": Place.CHANNEL}
 
 
+def may(state: State, chat: Chat, user: int, action: Action) -> bool:
+    """Tell whether a user may do something in a chat."""
+    return role_of(state, chat, user) in TABLE[action][place_of(state, chat, user)].roles
+
+
 def check(state: State, chat: Chat, user: int, action: Action, *, imported: bool = False) -> None:
     """Refuse what a user may not do in a chat.
 

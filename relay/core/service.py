@@ -361,10 +361,10 @@ class Service:
             return
         if isinstance(payload, events.ClientTyping):
             chat = self.chat(subscriber.user, payload.chat_id)
-            permissions.check(self.state, chat, subscriber.user, Action.TYPE)
             if payload.stop:
                 self.hub.stop_typing(chat.key, subscriber.user)
-            else:
+            elif permissions.may(self.state, chat, subscriber.user, Action.TYPE):
+                # Who may not write there is not shown, and need not be told: it is worth nothing a moment later.
                 self.hub.start_typing(chat.key, subscriber.user, now)
         else:
             self.hub.background(subscriber)
