@@ -5,7 +5,7 @@ from typing import Any
 
 from relay.core import changes, commands, counting, permissions
 from relay.core.commands import Command
-from relay.core.decide.drafting import ChatChanged, Drafting, chat_for, check_photo, known_users
+from relay.core.decide.drafting import ChatChanged, Drafting, chat_for, check_photo, joining_users, known_users
 from relay.core.permissions import Action
 from relay.core.state import Chat
 from relay.protocol import control, requests
@@ -16,15 +16,15 @@ from relay.store import kinds
 def create_chat(draft: Drafting, command: Command, request: requests.CreateChat) -> object:
     """A user makes a group or channel and owns it."""
     check_photo(draft, command, request.photo_url)
-    members = known_users(draft, command, request.participants, "payload.participants")
+    members = joining_users(draft, command, request.participants)
     return _make(draft, command, request.type, request.name, request.photo_url, command.user, members)
 
 
 def make_chat(draft: Drafting, command: Command, request: control.MakeChat) -> object:
     """An admin makes a group or channel for somebody."""
-    (owner,) = known_users(draft, command, [request.owner], "owner")
-    members = known_users(draft, command, request.participants, "participants")
-    admins = known_users(draft, command, request.admins, "admins")
+    (owner,) = known_users(draft, [request.owner], "owner")
+    members = known_users(draft, request.participants, "participants")
+    admins = known_users(draft, request.admins, "admins")
     for user in admins:
         if user not in (owner, *members):
             raise RelayError.bad_field("admins", f"{draft.state.users[user].id!r} is not among the participants")
@@ -71,7 +71,7 @@ def update_chat(draft: Drafting, command: Command, request: requests.UpdateChat)
     check_photo(draft, command, request.photo_url)
     admins = None
     if request.admins is not None:
-        admins = known_users(draft, command, request.admins, "payload.admins")
+        admins = known_users(draft, request.admins, "payload.admins")
         for user in admins:
             if user not in draft.state.members[chat.key]:
                 raise RelayError.bad_field(
@@ -92,7 +92,7 @@ def add_participants(draft: Drafting, command: Command, request: commands.AddPar
     """Put users into a group or channel."""
     chat = chat_for(draft, command, request.chat_id, Action.ADD)
     members = draft.state.members[chat.key]
-    users = [u for u in known_users(draft, command, request.participants, "payload.participants") if u not in members]
+    users = [u for u in joining_users(draft, command, request.participants) if u not in members]
     if users:
         draft.change(kinds.CHATS, chat.key, command, changes.MembersAdded(users))
     return ChatChanged(chat.key)

@@ -257,21 +257,33 @@ def chat_for(draft: Drafting, command: Command, chat_id: str, *actions: Action) 
     return chat
 
 
-def known_users(draft: Drafting, command: Command, ids: Iterable[str], field: str) -> list[int]:
+def known_users(draft: Drafting, ids: Iterable[str], field: str) -> list[int]:
     """The keys of users who may be in a chat, each once.
 
     Raises:
-        RelayError: there is no such user, or their account is switched off; only an admin on the machine puts them in.
+        RelayError: there is no such user.
     """
     keys: dict[int, None] = {}
     for user_id in ids:
         user = draft.state.user(user_id)
         if user is None or user.removed:
             raise RelayError("not_found", f"{field}: there is no user {user_id!r} here")
-        if user.disabled and command.user != ADMIN:
-            raise RelayError.forbidden(f"{field}: {user_id!r} cannot be here: their account is switched off")
         keys[user.key] = None
     return list(keys)
+
+
+def joining_users(draft: Drafting, command: Command, ids: Iterable[str]) -> list[int]:
+    """The keys of users who are to come into a chat, each once.
+
+    Raises:
+        RelayError: there is no such user, or their account is switched off; only an admin on the machine puts them in.
+    """
+    field = "payload.participants"
+    keys = known_users(draft, ids, field)
+    for user in map(draft.state.users.__getitem__, keys):
+        if user.disabled and command.user != ADMIN:
+            raise RelayError.forbidden(f"{field}: {user.id!r} cannot come in: their account is switched off")
+    return keys
 
 
 def check_photo(draft: Drafting, command: Command, url: str | None) -> None:
