@@ -23,7 +23,7 @@ from relay.protocol import control
 from relay.protocol.errors import RelayError
 from rulebook.model import OK, Chat, Item, Model
 
-PEOPLE = ["ann", "ben", "cem", "dee"]
+PEOPLE = ["ann", "ben", "cem"]
 BOT = "robot"
 WORDS = ["apple", "pear", "plum"]
 T0 = 1_767_225_600_000
