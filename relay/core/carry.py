@@ -77,7 +77,7 @@ class Carry:
 
     async def _files(self, row: queries.ExportRow, item: Any) -> None:
         """Say where the contents of a message's files are."""
-        ids = [one.id for one in row.attachments or ()]
+        ids = [one.id for one in row.attachments or () if not one.is_elsewhere]
         for file in await queries.files(self._reading, ids):
             await item(control.Record(type="file", id=file.id, name=file.name, digest=file.digest, at=row.at))
 

@@ -574,9 +574,21 @@ def _place(after: str) -> tuple[int, int]:
         raise RelayError.bad_field("payload.after", "the `next` of the page before is expected") from None
 
 
+def _new(service: Service, subscriber: Subscriber, request: requests.New, reply: Reply) -> None:
+    _check_attachments(service, request.attachments)
+    service.command(subscriber, request, reply)
+
+
+def _check_attachments(service: Service, attachments: Sequence[objects.Attachment] | None) -> None:
+    if attachments and not service.settings.files.elsewhere and any(one.is_elsewhere for one in attachments):
+        raise RelayError.forbidden("payload.attachments: this relay takes no files that lie elsewhere: upload them")
+
+
 def _edit_or_delete(
     service: Service, subscriber: Subscriber, request: requests.Edit | requests.Delete, reply: Reply
 ) -> None:
+    if isinstance(request, requests.Edit):
+        _check_attachments(service, request.attachments)
     service.command(subscriber, request, reply, str(uuid.uuid4()))
 
 
@@ -781,7 +793,7 @@ async def _invite(service: Service, subscriber: Subscriber, request: requests.In
 
 
 _HANDLERS: dict[str, Handler] = {
-    "new": Service.command,
+    "new": _new,
     "edit": _edit_or_delete,
     "delete": _edit_or_delete,
     "dlvrd": _dlvrd,

@@ -134,6 +134,8 @@ def _attachments(
             found[one.id] = known[one.id]
         elif file is not None and files_of.may_read(draft.state, user, file):
             found[one.id] = files_of.attachment(file, one)
+        elif one.is_elsewhere:
+            found[one.id] = one
         else:
             raise RelayError(
                 "not_found", f"payload.attachments[{number}].id: there is no file {one.id!r} for you here: upload it"
