@@ -3,7 +3,14 @@
 from dataclasses import dataclass, field
 from itertools import count
 
-OK = "ok"
+
+class Refused(Exception):
+    """Something may not be done, by the code of its error."""
+
+
+def _refuse(code: str, why: object) -> None:
+    if why:
+        raise Refused(code)
 
 
 @dataclass
@@ -16,7 +23,7 @@ class Item:
     text: str | None = None
     target: int = 0
     quoted: int = 0
-    file: str | None = None
+    file: str = ""
     deleted: bool = False
     order: int = 0
 
@@ -42,7 +49,6 @@ class Chat:
     id: str | frozenset[str]
     kind: str
     owner: str
-    name: str = ""
     members: dict[str, Member] = field(default_factory=dict)
     items: dict[int, Item] = field(default_factory=dict)
     pruned: int = 0
@@ -102,12 +108,14 @@ class Model:
     def listed(self, user: str) -> dict[str, Chat]:
         return {self.called(chat, user): chat for chat in self.of(user) if not chat.members[user].hidden}
 
+    def cannot(self, user: str) -> bool:
+        return user in self.off or user in self.bots
+
     def waits_for(self, chat: Chat, user: str, item: Item) -> bool:
         if user == item.author:
             return False
         member = chat.members[user]
-        can_act = user not in self.off and user not in self.bots
-        return max(member.joined, member.counts_from) < item.id and (can_act or not chat.is_group)
+        return max(member.joined, member.counts_from) < item.id and not (chat.is_group and self.cannot(user))
 
     def status(self, chat: Chat, user: str, item: Item) -> str:
         if item.deleted:
@@ -124,32 +132,35 @@ class Model:
         return self.files[file] == user or bool(held)
 
     def found(self, user: str, word: str) -> list[Item]:
-        hits = [
-            one
-            for chat in self.of(user)
-            for one in chat.said(user)
-            if not one.deleted and one.text and word in one.text
-        ]
-        return sorted(hits, key=lambda one: -one.order)
+        said = [one for chat in self.of(user) for one in chat.said(user)]
+        return sorted((one for one in said if one.text and word in one.text), key=lambda one: -one.order)
 
-    # What may be done: OK, or the code of the refusal.
+    # What may be done. What may not raises the code of its refusal.
 
-    def may_say(self, user: str, chat: Chat) -> str:
-        if chat.is_group:
-            return OK if chat.kind == "group" or chat.runs(user) else "forbidden"
-        return "forbidden" if (frozenset(chat.members) - {user}) & self.off else OK
-
-    def send(self, user: str, chat_id: str, text: str, quoted: int, file: str | None, *, imported: bool = False) -> str:
+    def _in(self, user: str, chat_id: str) -> Chat:
         chat = self.find(user, chat_id)
-        if chat is None and (chat_id not in self.people or chat_id in self.off):
-            return "not_found"
-        refused = OK if chat is None or imported else self.may_say(user, chat)
-        if refused != OK:
-            return refused
-        if quoted and (chat is None or quoted not in [one.id for one in chat.said(user)]):
-            return "bad_request"
-        if file is not None and not self.has_file(user, file):
-            return "not_found"
+        if chat is None:
+            raise Refused("not_found")
+        return chat
+
+    def _group(self, user: str, chat_id: str, *, by_owner: bool = False) -> Chat:
+        chat = self._in(user, chat_id)
+        _refuse("bad_request", not chat.is_group)
+        _refuse("forbidden", not chat.runs(user) or (by_owner and user != chat.owner))
+        return chat
+
+    def _check_says(self, user: str, chat: Chat) -> None:
+        _refuse("forbidden", not chat.is_group and (chat.members.keys() - {user}) & self.off)
+        _refuse("forbidden", chat.kind == "channel" and not chat.runs(user))
+
+    def send(self, user: str, chat_id: str, text: str, quoted: int = 0, file: str = "", *, past: bool = False) -> None:
+        chat = self.find(user, chat_id)
+        if chat is None:
+            _refuse("not_found", chat_id not in self.people or chat_id in self.off)
+        elif not past:
+            self._check_says(user, chat)
+        _refuse("bad_request", quoted and (chat is None or quoted not in [one.id for one in chat.said(user)]))
+        _refuse("not_found", file and not self.has_file(user, file))
         if chat is None:
             sides = frozenset((user, chat_id))
             kind = "favorites" if len(sides) == 1 else "dialog"
@@ -157,120 +168,78 @@ class Model:
         for member in chat.members.values():
             member.hidden = False
         self._add(chat, Item(chat.last + 1, "new", user, text, quoted=quoted, file=file))
-        return OK
 
     def _add(self, chat: Chat, item: Item) -> None:
         item.order = next(self._order)
         chat.items[item.id] = item
 
-    def change(self, user: str, chat_id: str, target: int, text: str | None) -> str:
+    def change(self, user: str, chat_id: str, target: int, text: str | None) -> None:
         """Edit a message, or delete it where there is no text."""
-        chat = self.find(user, chat_id)
-        if chat is None:
-            return "not_found"
-        if text is not None and self.may_say(user, chat) != OK:
-            return self.may_say(user, chat)
-        item = next((one for one in chat.shown(user) if one.id == target), None)
-        if item is None:
-            return "not_found"
-        if item.kind != "new":
-            return "bad_request"
-        if item.author != user and (text is not None or not chat.is_group or not chat.runs(user)):
-            return "forbidden"
-        if item.deleted:
-            return OK if text is None else "not_found"
-        item.text = text
-        item.deleted = text is None
-        self._add(chat, Item(chat.last + 1, "edit" if text is not None else "delete", user, target=target))
-        return OK
+        chat = self._in(user, chat_id)
+        if text is not None:
+            self._check_says(user, chat)
+        (item,) = [one for one in chat.shown(user) if one.id == target] or [Item(0, "none", user)]
+        _refuse("not_found", item.kind == "none")
+        _refuse("bad_request", item.kind != "new")
+        helps = text is None and chat.is_group and chat.runs(user)
+        _refuse("forbidden", item.author != user and not helps)
+        _refuse("not_found", item.deleted and text is not None)
+        if not item.deleted:
+            item.text, item.deleted = text, text is None
+            self._add(chat, Item(chat.last + 1, "delete" if text is None else "edit", user, target=target))
 
     def mark(self, chat: Chat, user: str, upto: int, *, read: bool) -> None:
         """A mark covers what others wrote: it stands at the last of these."""
         member = chat.members[user]
         floor = max(member.cleared, member.read if read else member.got)
-        covered = [one.id for one in chat.items.values() if floor < one.id <= upto and self._is_news(one, user)]
-        if covered:
-            member.got = max(member.got, *covered)
-            member.read = max(member.read, *covered) if read else member.read
+        news = [one.id for one in chat.items.values() if one.kind == "new" and one.author != user and not one.deleted]
+        top = max((one for one in news if floor < one <= upto), default=0)
+        member.got = max(member.got, top)
+        member.read = max(member.read, top) if read else member.read
 
-    @staticmethod
-    def _is_news(item: Item, user: str) -> bool:
-        return item.kind == "new" and item.author != user and not item.deleted
-
-    def make(self, user: str, chat_id: str, kind: str, others: list[str]) -> str:
-        if set(others) & self.off:
-            return "forbidden"
+    def make(self, user: str, chat_id: str, kind: str, others: list[str]) -> None:
+        _refuse("forbidden", set(others) & self.off)
         members = {one: Member(place=at) for at, one in enumerate(dict.fromkeys([user, *others]))}
         self.chats[chat_id] = Chat(chat_id, kind, user, members=members)
-        return OK
 
-    def _group(self, user: str, chat_id: str) -> tuple[Chat | None, str]:
-        chat = self.find(user, chat_id)
-        if chat is None:
-            return None, "not_found"
-        if not chat.is_group:
-            return None, "bad_request"
-        return chat, OK if chat.runs(user) else "forbidden"
-
-    def add(self, user: str, chat_id: str, other: str) -> str:
-        chat, code = self._group(user, chat_id)
-        if chat is None or code != OK:
-            return code
-        if other in self.off:
-            return "forbidden"
+    def add(self, user: str, chat_id: str, other: str) -> None:
+        chat = self._group(user, chat_id)
+        _refuse("forbidden", other in self.off)
         if other not in chat.members:
             last = chat.last
             chat.members[other] = Member(joined=last, read=last, got=last, place=next(self._order) + 100)
-        return OK
 
-    def remove(self, user: str, chat_id: str, other: str) -> str:
-        chat, code = self._group(user, chat_id)
-        if chat is None or code != OK or other not in chat.members:
-            return code
-        if other == chat.owner or (chat.members[other].admin and user != chat.owner):
-            return "forbidden"
-        del chat.members[other]
-        return OK
+    def remove(self, user: str, chat_id: str, other: str) -> None:
+        chat = self._group(user, chat_id)
+        if other in chat.members:
+            _refuse("forbidden", other == chat.owner or (chat.members[other].admin and user != chat.owner))
+            del chat.members[other]
 
-    def leave(self, user: str, chat_id: str) -> str:
-        chat = self.find(user, chat_id)
-        if chat is None or not chat.is_group:
-            return "not_found" if chat is None else "bad_request"
+    def leave(self, user: str, chat_id: str) -> None:
+        chat = self._in(user, chat_id)
+        _refuse("bad_request", not chat.is_group)
         if user == chat.owner:
             others = [one for one in chat.members if one != user and one not in self.bots]
             able = [one for one in others if one not in self.off] or others
             if not able:
                 del self.chats[chat.id]
-                return OK
+                return
             chat.owner = min(able, key=lambda one: (not chat.members[one].admin, chat.members[one].place))
         del chat.members[user]
-        return OK
 
-    def clear(self, user: str, chat_id: str) -> str:
-        chat = self.find(user, chat_id)
-        if chat is None:
-            return "not_found"
-        if not chat.is_group:
-            member = chat.members[user]
-            member.cleared, member.hidden = chat.last, True
-            return OK
-        if user != chat.owner:
-            return "forbidden"
-        del self.chats[chat.id]
-        return OK
+    def clear(self, user: str, chat_id: str) -> None:
+        chat = self._in(user, chat_id)
+        if chat.is_group:
+            _refuse("forbidden", user != chat.owner)
+            del self.chats[chat.id]
+        else:
+            chat.members[user].cleared, chat.members[user].hidden = chat.last, True
 
-    def update(self, user: str, chat_id: str, name: str | None, admins: list[str] | None) -> str:
-        chat, code = self._group(user, chat_id)
-        if chat is None:
-            return code
-        if admins is not None and user != chat.owner:
-            return "forbidden"
-        if code != OK or (admins is not None and set(admins) - chat.members.keys()):
-            return code if code != OK else "bad_request"
-        chat.name = name or chat.name
+    def update(self, user: str, chat_id: str, admins: list[str] | None = None) -> None:
+        chat = self._group(user, chat_id, by_owner=admins is not None)
+        _refuse("bad_request", admins is not None and set(admins) - chat.members.keys())
         for one, member in chat.members.items():
             member.admin = one in admins if admins is not None else member.admin
-        return OK
 
     def switch(self, user: str, *, off: bool) -> None:
         if off:
