@@ -117,6 +117,10 @@ class Files(Section):
             extra={"unit": "bytes"},
         ),
     ] = 10 * 2**30
+    elsewhere: Annotated[
+        bool,
+        Meta(description="Whether a message may name a file that lies elsewhere, by its http(s) address."),
+    ] = True
     total_bytes: Annotated[
         int, Meta(ge=0, description="What all files may have together.", extra={"unit": "bytes"})
     ] = 100 * 2**30

@@ -42,6 +42,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=15,
         help="how many conversations the model test acts out (default: 15; more also make a failure smaller)",
     )
+    parser.addoption(
+        "--rulebook-steps",
+        type=int,
+        default=300,
+        help="how many steps random people take while their windows are compared with the rulebook's model",
+    )
     parser.addoption("--stall", action="store_true", help="stop a relay for as long as its patience lasts, and longer")
     parser.addoption(
         "--long-run",
@@ -67,7 +73,8 @@ LONG = ("fuzz_seconds", "kill_points_seconds", "long_run", "stall")
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Take the time limit away where an option asks for more: CI bounds each of its steps itself."""
     option = config.option
-    if any(getattr(option, name) for name in LONG) or option.kill_rounds > 5 or option.kill_points != "1":
+    more = option.kill_rounds > 5 or option.kill_points != "1" or option.rulebook_steps > 300
+    if more or any(getattr(option, name) for name in LONG):
         for item in items:
             item.add_marker(pytest.mark.timeout(0))
 

@@ -81,18 +81,19 @@ def test_a_path_that_is_too_long_for_a_socket_is_said(command: tuple[str, ...], 
 
 
 @pytest.mark.parametrize(
-    ("number", "help_"), [(errno.EROFS, "mount its disk for writing"), (errno.ENOSPC, "make room there")]
+    ("number", "why", "help_"),
+    [(errno.EROFS, "", "mount its disk for writing"), (errno.ENOSPC, ": its disk is full", "make room there")],
 )
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_directory_that_cannot_be_written_is_said(
-    command: tuple[str, ...], number: int, help_: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: tuple[str, ...], number: int, why: str, help_: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_arguments: object) -> int:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "ftruncate", fail)
     line = said(*command, data=tmp_path)
-    assert line.startswith(f"{tmp_path}/relay.lock cannot be written ({os.strerror(number)}): {help_}")
+    assert line.startswith(f"{tmp_path}/relay.lock cannot be written{why} ({os.strerror(number)}): {help_}")
 
 
 def test_the_lock_is_named_where_it_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +108,7 @@ def test_the_lock_is_named_where_it_cannot_be_written(tmp_path: Path, monkeypatc
 def test_what_helps_is_said_of_a_store_that_cannot_be_had_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     error = sqlite3.OperationalError("disk I/O error")
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(10, 10, 0))
-    assert faults.what_to_do(error, tmp_path).endswith("move other files away from it")
+    assert faults.what_to_do(error, tmp_path).endswith("make room there by moving other files away")
     monkeypatch.setattr(faults, "is_read_only", lambda _path: True)
     assert faults.what_to_do(error, tmp_path).endswith(": mount its disk for writing")
 

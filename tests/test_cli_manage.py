@@ -71,7 +71,7 @@ def test_a_chat_is_made_filled_emptied_and_deleted(data: Path) -> None:
 def test_a_message_is_on_disk_when_send_is_done_and_a_group_may_be_called_by_its_name(data: Path) -> None:
     done("user", "add", "alarm", "--bot", data=data)
     done("user", "add", "eve", data=data)
-    chat = done("chat", "create", "ops", "eve", "--owner", "alarm", "--json", data=data).json
+    chat = done("chat", "create", "ops", "alarm", "eve", "--json", data=data).json
     answer = done("send", "--as", "alarm", "ops", "door open", "--json", data=data).json
     assert set(answer) == {"messageId", "timestamp", "clientMessageId"}
     assert answer["messageId"] == 1

@@ -151,5 +151,6 @@ async def test_another_method_is_told_what_can_be_done(tmp_path):
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         page = await browser.post("/app.js")
         session = await browser.put("/session")
-    assert (page.status_code, session.status_code) == (405, 405)
+        socket = await browser.post("/ws", headers={"Origin": f"http://{relay.host}"})
+    assert (page.status_code, session.status_code, socket.status_code) == (405, 405, 405)
     assert set(session.headers["allow"].split(", ")) == {"HEAD", "GET", "POST", "DELETE"}

@@ -10,7 +10,7 @@ import pytest
 import trio
 from disk import people, talk
 
-from relay.core import render, retention
+from relay.core import render, retention, visibility
 from relay.core.asking import decided
 from relay.core.check import Finding, check
 from relay.core.commands import ADMIN, Command, DeleteChat, MarkRead, PruneHistory
@@ -98,7 +98,7 @@ async def test_what_is_left_unread_is_what_the_log_has(
                     left = await relay.reading.execute(
                         "SELECT count(*) FROM log"
                         " WHERE kind = 1 AND chat = ? AND message_id > ? AND actor <> ? AND NOT deleted",
-                        (chat, member.read, user),
+                        (chat, member.read_upto, user),
                     )
                     assert (
                         left == [(relay.state.missed(relay.state.chats[chat], user),)] or relay.state.chats[chat].gone
@@ -199,9 +199,8 @@ async def test_an_edit_whose_message_was_pruned_is_told_to_nobody_any_more(tmp_p
         async def told() -> list[str]:
             rows = await relay.reading.execute("SELECT seq FROM log ORDER BY seq")
             found, _ = await replays.entries(relay.reading, [seq for (seq,) in rows], state.users)
-            chat, member = state.chats[1], state.members[1][2]
             replayed = [entry for entry in found if entry.kind <= kinds.DELETE]
-            return [render.event(state, entry, 2)[0] for entry in replayed if render.concerns(entry, chat, member, 2)]
+            return [render.event(state, entry, 2)[0] for entry in replayed if visibility.is_told(state, entry, 2)]
 
         assert await told() == ["new", "edit", "new"]
         await relay.retention._remove(1, edit[0] - 1)

@@ -443,3 +443,22 @@ def test_who_never_acknowledges_costs_no_more_than_so_much(monkeypatch: pytest.M
     for seq in (12, 15, 17, 20):
         one.acknowledge(seq)
     assert one.cursor == 11
+
+
+def test_those_who_share_no_chat_any_more_are_offline_to_each_other(house: House) -> None:
+    """Else somebody who went away meanwhile was online for good to those they come back to."""
+    (_, two), (_, three) = house.arrive("User2"), house.arrive("User3")
+    two.take()
+    three.take()
+    house.log.do("User2", commands.RemoveParticipants("g-1", ["User3"]))
+    assert ("offline", "User3") in two.take()
+    assert ("offline", "User2") in three.take()
+
+
+def test_those_who_share_another_chat_stay_online_to_each_other(house: House) -> None:
+    house.log.new("User3", "User2", "d1")
+    (_, two), (_, three) = house.arrive("User2"), house.arrive("User3")
+    two.take()
+    three.take()
+    house.log.do("User2", commands.DeleteChat("g-1"))
+    assert not [one for one in (*two.take(), *three.take()) if one[0] == "offline"]

@@ -34,7 +34,7 @@ def list_(data: Data = None, json: Json = False) -> None:
     table(
         ("id", "name", "type", "owner", "people", "messages", "last"),
         ((c.id, c.name, c.type, c.owner, len(c.participants), c.messages, when(c.last_message_time)) for c in chats),
-        "no groups yet: relay chat create NAME --owner USER",
+        "no groups yet: relay chat create NAME USER...",
     )
 
 
@@ -62,7 +62,9 @@ def show(chat_id: ChatId, data: Data = None, json: Json = False) -> None:
 def create(
     name: Annotated[str, typer.Argument(help="What people see.", show_default=False)],
     users: Annotated[list[str] | None, typer.Argument(metavar="[USER...]", help="Who is in it.")] = None,
-    owner: Annotated[str, typer.Option(help="Who owns it.", show_default=False)] = ...,  # type: ignore[assignment]
+    owner: Annotated[
+        str | None, typer.Option(help="Who owns it; the first user where none is named.", show_default=False)
+    ] = None,
     type_: Annotated[
         Literal["group", "channel"],
         typer.Option("--type", help="In a channel only its owner and admins write."),
@@ -72,12 +74,15 @@ def create(
 ) -> None:
     """Make a group or channel.
 
-    Example: relay chat create Ops --owner anna ben carla
+    Example: relay chat create Ops anna ben carla
     """
+    if owner is None and not users:
+        raise typer.BadParameter("name who is in it: the first owns it", param_hint="[USER...]")
+    members = users or []
     chat = ask(
         data_directory(data),
         "chat.create",
-        control.MakeChat(type=type_, name=name, owner=owner, participants=users or []),
+        control.MakeChat(type=type_, name=name, owner=owner or members[0], participants=members),
     )
     if json:
         as_json(chat)

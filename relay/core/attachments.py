@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from relay.core import visibility
 from relay.core.state import State
 from relay.protocol.objects import Attachment, AttachmentMeta
 from relay.store.entry import StoredFile
@@ -31,7 +32,9 @@ def photos(state: State) -> Iterable[str]:
 
 def may_read(state: State, user: int, file: StoredFile) -> bool:
     """Whether a user may have a file: who uploaded it, who is in a chat that holds it, who sees the picture."""
-    if file.user == user or any(user in state.members[chat] for chat in file.chats):
+    if file.user == user or any(
+        visibility.sees(state.chats[chat], state.members[chat].get(user), last) for chat, last in file.holders
+    ):
         return True
     url = FILES + file.id
     if any(other.photo_url == url and not other.removed for other in state.users.values()):

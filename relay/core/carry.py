@@ -79,7 +79,7 @@ class Carry:
 
     async def _files(self, row: queries.ExportRow, item: Any) -> None:
         """Say where the contents of a message's files are."""
-        ids = [one.id for one in row.attachments or ()]
+        ids = [one.id for one in row.attachments or () if not one.is_elsewhere]
         for file in await queries.files(self._reading, ids):
             await item(control.Record(type="file", id=file.id, name=file.name, digest=file.digest, at=row.at))
 
@@ -117,7 +117,8 @@ class Carry:
     # In.
 
     async def _decided(self, at: int, user: int, request: Any, made_up: str = "") -> Any:
-        return await decided(self._log, Command(self._past(at), user, 0, request, made_up=made_up))
+        command = Command(self._past(at), user, 0, request, made_up=made_up, imported=user != ADMIN)
+        return await decided(self._log, command)
 
     def _past(self, at: int) -> int:
         """Take no time from elsewhere that is still to come: the log's would be ahead of everybody's until then."""
@@ -205,7 +206,7 @@ class Carry:
             attachments=message.attachments,
             reply_to=message.reply_to,
         )
-        return Command(self._past(message.at), sender.key, 0, request)
+        return Command(self._past(message.at), sender.key, 0, request, imported=True)
 
     async def bring_end(self, request: control.BringEnd) -> object:
         """Count all of these chats as read, and keep those out who may not sign in."""

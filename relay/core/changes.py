@@ -55,6 +55,8 @@ class ChatHidden(Change, frozen=True, tag="chatHidden"):
 
     user: int
     upto: int
+    marks_kept: bool = False
+    """Whether their marks stay where they were. Older relays moved them up to here, as if all had been read."""
 
 
 class ChatShown(Change, frozen=True, tag="chatShown"):
@@ -82,6 +84,8 @@ class UserChanged(Change, frozen=True, tag="userChanged", kw_only=True):
     admin: bool | None = None
     disabled: bool | None = None
     removed: bool | None = None
+    counts_from: list[tuple[int, int]] = []
+    """Of each chat of somebody who is enabled again, its key and last message id: later ones wait for their marks."""
 
 
 class Hook(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):

@@ -26,6 +26,8 @@ class Command(msgspec.Struct, frozen=True, gc=False):
     """The number of the connection it came through; it decides nothing."""
     made_up: str = ""
     """An id that the relay gives: a group's, or a message's client id where the client gave none."""
+    imported: bool = False
+    """Whether an import says that its user did this elsewhere."""
 
 
 class LeaveChat(msgspec.Struct, frozen=True):

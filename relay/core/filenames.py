@@ -9,6 +9,8 @@ LONGEST = 160
 """Characters; with UTF-8 and an ending they still fit into the 255 bytes that file systems allow, mostly."""
 LONGEST_BYTES = 230
 
+JOINERS = "\u200c\u200d"
+
 _FORBIDDEN = re.compile(r'[<>:"|?*]')
 """What Windows takes in no name."""
 _DEVICES = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
@@ -24,8 +26,13 @@ def clean(name: str, mimetype: str) -> str:
             as a page.
     """
     last = re.split(r"[/\\]", name)[-1]
-    # Cc, Cf, Cs, Co, Cn: controls, overrides of direction and other invisible things, and what is no character.
-    visible = "".join(letter for letter in unicodedata.normalize("NFC", last) if unicodedata.category(letter)[0] != "C")
+    # Cc, Cf, Cs, Co, Cn: controls, overrides of direction and other invisible things, and what is no character. The
+    # joiners stay: words of Persian and Hindi, and emoji, are written with them.
+    visible = "".join(
+        letter
+        for letter in unicodedata.normalize("NFC", last)
+        if letter in JOINERS or unicodedata.category(letter)[0] != "C"
+    ).strip(JOINERS)
     plain = _FORBIDDEN.sub("_", " ".join(visible.split())).strip(". ")
     if _DEVICES.match(plain):
         plain = f"_{plain}"

@@ -11,7 +11,7 @@ from itertools import islice
 import msgspec
 import trio
 
-from relay.core import changes, render
+from relay.core import changes, render, visibility
 from relay.core.clock import Clock
 from relay.core.presence import Presence
 from relay.core.state import State
@@ -28,6 +28,10 @@ RECENT_SIZE = 4_000_000
 
 MANY = 8
 """Connections that may be told of a message before its author is charged for them."""
+
+INTRODUCED = 512
+"""People of one chat who are there and are told of each other when somebody joins or leaves it: each pair is looked
+at, and where there are more their clients learn it from the next list or when they connect."""
 
 Charge = Callable[[int, int], None]
 """Takes a user and how many connections are told of what they did."""
@@ -139,10 +143,7 @@ class Hub:
             self._announce(user, online=self.presence.online(user))
 
     def _announce(self, user: int, *, online: bool) -> None:
-        if online:
-            frame = self._online(user)
-        else:
-            frame = self.frame(codec.event("offline", self.clock(), events.Offline(user_id=self._id(user))))
+        frame = self._online(user) if online else self._offline(user)
         for contact in self.state.contacts(user):
             self._whisper(contact, frame)
 
@@ -260,7 +261,8 @@ class Hub:
         told = 0
         for user, member in self.state.members[entry.chat].items():
             there = subscribers.get(user)
-            if there is None:
+            # What is new is seen by every member: nobody can have cleared it.
+            if there is None or (entry.kind != kinds.NEW and not visibility.is_told(self.state, entry, user)):
                 continue
             # In a group members differ in their unread count only, and its author sees the status otherwise.
             alike = -1 if user == actor or chat.id is None else count - member.seen
@@ -286,7 +288,7 @@ class Hub:
             told.add(entry.actor)
         for user in told:
             there = self.presence.subscribers.get(user)
-            if there is None or user not in self.state.members[entry.chat]:
+            if there is None or not visibility.is_told(self.state, entry, user):
                 continue
             frame = None
             for subscriber in there:
@@ -307,8 +309,9 @@ class Hub:
                     if self._owe(subscriber, entry):
                         subscriber.fall_behind(entry.seq - 1)
                     self.dirty[subscriber.outlet] = None
-        if entry.kind == kinds.CHATS and entry.chat in self.state.members:
+        if entry.kind == kinds.CHATS:
             self._introduce(entry)
+            self._part(entry)
         self._dismiss(entry)
 
     def _owe(self, subscriber: Subscriber, entry: Entry) -> bool:
@@ -343,6 +346,8 @@ class Hub:
     def _introduce(self, entry: Entry) -> None:
         """Tell those who come to share a chat, and shared none before, that the others are online."""
         there = self.state.members[entry.chat].keys() & self.presence.subscribers.keys()
+        if len(there) > INTRODUCED:
+            return
         online = {user: self._online(user) for user in there if self.presence.shown(user)}
         for user in there.intersection(_newcomers(entry)):
             there.discard(user)
@@ -351,6 +356,25 @@ class Hub:
                     self._whisper(user, online[other])
                 if user in online:
                     self._whisper(other, online[user])
+
+    def _part(self, entry: Entry) -> None:
+        """Tell those who share no chat any more that the others are offline: they hear no more of each other."""
+        gone = _goes_for(changes.decode(entry.extra or ""))
+        shown = self.presence.shown
+        there = {user for user in [*gone, *self.state.members[entry.chat]] if user in self.presence.subscribers}
+        if len(there) > INTRODUCED:
+            return
+        for user in there.intersection(gone):
+            there.discard(user)
+            for other in there:
+                if not self.state.share_chat(user, other):
+                    if shown(other):
+                        self._whisper(user, self._offline(other))
+                    if shown(user):
+                        self._whisper(other, self._offline(user))
+
+    def _offline(self, user: int) -> bytes:
+        return self.frame(codec.event("offline", self.clock(), events.Offline(user_id=self._id(user))))
 
     def _online(self, user: int) -> bytes:
         return self.frame(codec.event("online", self.clock(), events.Online(user_id=self._id(user))))
@@ -411,8 +435,7 @@ class Hub:
     def _is_told(self, subscriber: Subscriber, entry: Entry) -> bool:
         """Whether an entry is an event for a subscriber."""
         user = subscriber.user
-        member = self.state.members[entry.chat].get(user)
-        if member is None or not render.concerns(entry, self.state.chats[entry.chat], member, user):
+        if not visibility.is_told(self.state, entry, user):
             return False
         if not _said_itself(subscriber, entry):
             return True

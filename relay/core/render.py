@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from relay.core import attachments, changes
+from relay.core import attachments, changes, visibility
+from relay.core.counting import waited_for
 from relay.core.presence import Presence
 from relay.core.state import Chat, Member, State, User
 from relay.protocol import events, objects
@@ -22,8 +23,9 @@ _extra = msgspec.json.Decoder(Extra).decode
 def status_for_author(state: State, chat: int, author: int, message_id: int) -> objects.MessageStatus:
     """How far one's own message has come (PROTOCOL.md, section 6)."""
     status: objects.MessageStatus = "read"
+    where = state.chats[chat]
     for user, member in state.members[chat].items():
-        if user == author or member.joined >= message_id:
+        if not waited_for(state, where, user, member, author, message_id):
             continue
         if member.dlvrd < message_id:
             return "undelivered"
@@ -44,16 +46,6 @@ def status_for(
     return "read" if member is not None and member.read >= message_id else "unread"
 
 
-def concerns(entry: Entry, chat: Chat, member: Member, user: int) -> bool:
-    """Whether a member is told of an entry of their chat: it came after they did, and they have not cleared it."""
-    if entry.kind in (kinds.DLVRD, kinds.READ):
-        return any(one.author == user for one in entry.covered) or (entry.kind == kinds.READ and entry.actor == user)
-    if entry.kind == kinds.EDIT and entry.target <= chat.pruned:
-        # Its text was in the message, which is gone: an edit without one would blank what a device still has.
-        return False
-    return entry.seq > member.joined_seq and entry.message_id > member.cleared and not chat.gone
-
-
 def event(state: State, entry: Entry, user: int) -> tuple[str, msgspec.Struct]:
     """The event that an entry is for one of those whom it concerns: its type and payload.
 
@@ -72,7 +64,7 @@ def event(state: State, entry: Entry, user: int) -> tuple[str, msgspec.Struct]:
             client_message_id=entry.client_id or "",
             message=None if gone else entry.message,
             attachments=None if gone else entry.attachments,
-            reply_to=None if gone else entry.reply_to,
+            reply_to=None if gone else _quote(state, chat, user, entry.reply_to),
             timestamp=entry.at,
             missed=state.missed(chat, user),
             status=status_for(state, entry.chat, user, entry.actor, entry.message_id, deleted=gone),
@@ -108,6 +100,13 @@ def event(state: State, entry: Entry, user: int) -> tuple[str, msgspec.Struct]:
         client_message_id=mine.client_id,
         timestamp=entry.at,
     )
+
+
+def _quote(state: State, chat: Chat, user: int, quoted: objects.ReplyTo | None) -> objects.ReplyTo | None:
+    """What a member sees of the message that is answered: of one they do not see no text."""
+    if quoted is None or visibility.sees(chat, state.members[chat.key].get(user), quoted.message_id):
+        return quoted
+    return msgspec.structs.replace(quoted, message=None)
 
 
 def chat_list_readers(state: State, entry: Entry) -> Iterable[int]:
@@ -159,7 +158,7 @@ def _title(state: State, chat: Chat, user: int) -> tuple[str, str | None]:
 
 def wanted_texts(state: State, user: int, chats: Iterable[tuple[Chat, Member]]) -> list[tuple[int, int, int]]:
     """Which texts these lines of the user's chat list need, as `history.chat_texts` takes them."""
-    return [(chat.key, chat.newest, member.read if state.missed(chat, user) else -1) for chat, member in chats]
+    return [(chat.key, chat.newest, member.read_upto if state.missed(chat, user) else -1) for chat, member in chats]
 
 
 def place(chat: Chat) -> tuple[int, int]:
@@ -178,7 +177,7 @@ def list_item(
     """One line of a user's chat list."""
     name, photo_url = _title(state, chat, user)
     missed = state.missed(chat, user)
-    shown = chat.newest > member.cleared
+    shown = visibility.sees(chat, member, chat.newest)
     text = (texts.message if texts and shown else None) or ""
     if not text and texts and texts.extra and shown:
         attachments = _extra(texts.extra).attachments or []
@@ -283,7 +282,7 @@ def _message(
         sender=state.users[row.actor].id,
         message=row.message,
         attachments=extra.attachments,
-        reply_to=reply_to,
+        reply_to=_quote(state, chat, user, reply_to),
         forwarded=extra.forwarded,
         status=status_for(state, chat.key, user, row.actor, row.message_id, deleted=deleted),
         type=kind,
@@ -305,7 +304,7 @@ def _delivering(
     found: dict[int, list[objects.Delivering]] = {}
     got: dict[int, int] = {}
     read: dict[int, int] = {}
-    members = [(user, state.users[user].id, member.joined) for user, member in state.members[chat.key].items()]
+    members = list(state.members[chat.key].items())
     left = iter(marks)
     mark = next(left, None)
     for row in sorted(rows, key=lambda one: -one.message_id):
@@ -314,9 +313,11 @@ def _delivering(
             mark = next(left, None)
         if row.kind == kinds.NEW:
             found[row.message_id] = [
-                objects.Delivering(user_id=user_id, dlvrd=_earlier(got.get(user), read.get(user)), read=read.get(user))
-                for user, user_id, joined in members
-                if user != row.actor and joined < row.message_id
+                objects.Delivering(
+                    user_id=state.users[user].id, dlvrd=_earlier(got.get(user), read.get(user)), read=read.get(user)
+                )
+                for user, member in members
+                if waited_for(state, chat, user, member, row.actor, row.message_id)
             ]
     return found
 

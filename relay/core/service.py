@@ -14,13 +14,14 @@ from typing import Any
 import msgspec
 import trio
 
-from relay.core import commands, limits, pages, render
+from relay.core import commands, limits, pages, permissions, render, visibility
 from relay.core.clock import Clock
 from relay.core.commands import Command
 from relay.core.decide import ChatChanged, DeviceChanged, UserChanged
 from relay.core.hub import Hub
 from relay.core.limits import RateLimit
 from relay.core.pages import PageMaker
+from relay.core.permissions import Action
 from relay.core.replaying import Replaying
 from relay.core.searching import Searching
 from relay.core.share import Share, Shares
@@ -191,7 +192,7 @@ class Service:
         state = self.state
         now = state.seq
         # What a user has not got they have not read either.
-        chats = [(chat.key, member.dlvrd) for chat, member in state.listed(user) if state.missed(chat, user)]
+        chats = [(chat.key, member.dlvrd_upto) for chat, member in state.listed(user) if state.missed(chat, user)]
         oldest = await self.replaying.oldest_undelivered(user, chats) if chats else None
         return now if oldest is None else oldest - 1
 
@@ -223,7 +224,7 @@ class Service:
     async def _has(self, user: int, device: int, cursor: int, since: int) -> None:
         """Take what a device has for acknowledged: it may have said so when the connection broke."""
         now = self.clock()
-        chats = [(chat.key, member.dlvrd) for chat, member in self.state.listed(user) if chat.last_seq > cursor]
+        chats = [(chat.key, member.dlvrd_upto) for chat, member in self.state.listed(user) if chat.last_seq > cursor]
         for chat, message_id in await self.replaying.reached(user, chats, cursor, since):
             self._reached(user, device, chat, message_id, now)
         self.log.keep_cursor(device, since, now)
@@ -231,7 +232,7 @@ class Service:
     def _reached(self, user: int, device: int, chat: int, message_id: int, now: int) -> None:
         """A device has a chat up to a message, which counts as delivered."""
         member = self.state.members[chat].get(user)
-        if member is not None and member.dlvrd < message_id:
+        if member is not None and member.dlvrd_upto < message_id:
             mark = commands.MarkDelivered(chat, message_id)
             self.log.append_late((chat, user), message_id, Command(now, user, device, mark))
 
@@ -365,7 +366,8 @@ class Service:
             chat = self.chat(subscriber.user, payload.chat_id)
             if payload.stop:
                 self.hub.stop_typing(chat.key, subscriber.user)
-            else:
+            elif permissions.may(self.state, chat, subscriber.user, Action.TYPE):
+                # Who may not write there is not shown, and need not be told: it is worth nothing a moment later.
                 self.hub.start_typing(chat.key, subscriber.user, now)
         else:
             self.hub.background(subscriber)
@@ -594,9 +596,21 @@ def _place(after: str) -> tuple[int, int]:
         raise RelayError.bad_field("payload.after", "the `next` of the page before is expected") from None
 
 
+def _new(service: Service, subscriber: Subscriber, request: requests.New, reply: Reply) -> None:
+    _check_attachments(service, request.attachments)
+    service.command(subscriber, request, reply)
+
+
+def _check_attachments(service: Service, attachments: Sequence[objects.Attachment] | None) -> None:
+    if attachments and not service.settings.files.elsewhere and any(one.is_elsewhere for one in attachments):
+        raise RelayError.forbidden("payload.attachments: this relay takes no files that lie elsewhere: upload them")
+
+
 def _edit_or_delete(
     service: Service, subscriber: Subscriber, request: requests.Edit | requests.Delete, reply: Reply
 ) -> None:
+    if isinstance(request, requests.Edit):
+        _check_attachments(service, request.attachments)
     service.command(subscriber, request, reply, str(uuid.uuid4()))
 
 
@@ -620,7 +634,7 @@ async def _messages(service: Service, subscriber: Subscriber, request: requests.
         chat.key,
         start=request.start_id,
         end=request.end_id,
-        after=state.members[chat.key][user].cleared,
+        after=visibility.since(chat, state.members[chat.key][user]),
         count=request.count,
     )
     page = PageMaker()
@@ -646,7 +660,7 @@ async def _chat(service: Service, subscriber: Subscriber, request: requests.OneC
     state = service.state
     first_missed = None
     if state.missed(chat, user):
-        read = state.members[chat.key][user].read
+        read = state.members[chat.key][user].read_upto
         texts = await history.chat_texts(service.reading, user, [(chat.key, chat.newest, read)])
         first_missed = texts[chat.key].first_missed
         if user not in state.members[chat.key]:
@@ -699,14 +713,13 @@ async def _search(service: Service, subscriber: Subscriber, request: requests.Se
         before = pages.seq_of(request.before)
     elif request.before is not None:
         older = request.before
-    cleared = {chat: state.members[chat][user].cleared for chat in chats}
-    rows, more = await service.searching.find(user, Sought(text, cleared, before, older, request.count))
+    unseen = {chat: visibility.since(state.chats[chat], state.members[chat][user]) for chat in chats}
+    rows, more = await service.searching.find(user, Sought(text, unseen, before, older, request.count))
     page = PageMaker()
     last = None
     for row in rows:
         # Who has left a chat since, or cleared it, does not see it any more.
-        member = state.members[row.chat].get(user)
-        if member is not None and row.message_id > member.cleared:
+        if visibility.sees(state.chats[row.chat], state.members[row.chat].get(user), row.message_id):
             (message,) = render.messages(state, user, state.chats[row.chat], [row], (), with_chat_id=True)
             if not page.add(message):
                 break
@@ -802,7 +815,7 @@ async def _invite(service: Service, subscriber: Subscriber, request: requests.In
 
 
 _HANDLERS: dict[str, Handler] = {
-    "new": Service.command,
+    "new": _new,
     "edit": _edit_or_delete,
     "delete": _edit_or_delete,
     "dlvrd": _dlvrd,

@@ -104,8 +104,13 @@ class Catching:
             case changes.FilesForgotten():
                 files = [one for one in change.files if self._users.get(one.user, 0) < seq]
                 return _with(entry, changes.FilesForgotten(files))
-            case changes.UserAdded() | changes.UserChanged():
+            case changes.UserAdded():
                 return entry if self._users.get(change.key, 0) < seq else None
+            case changes.UserChanged():
+                counts_from = [one for one in change.counts_from if self._chats.get(one[0], 0) < seq]
+                if self._users.get(change.key, 0) < seq:
+                    return _with(entry, msgspec.structs.replace(change, counts_from=counts_from))
+                return _with(entry, changes.UserChanged(key=change.key, counts_from=counts_from))
             case changes.PasswordSet() | changes.FileAdded():
                 return entry if self._users.get(change.user, 0) < seq else None
         # Devices and invites: each entry sets what it names, so applying them again ends where it ended before.
@@ -173,8 +178,12 @@ class Stale:
 
     def _note_change(self, change: changes.Change) -> None:
         match change:
-            case changes.UserAdded() | changes.UserChanged():
+            case changes.UserAdded():
                 self.users.add(change.key)
+            case changes.UserChanged():
+                self.users.add(change.key)
+                for chat, _ in change.counts_from:
+                    self._add(chat, {change.key})
             case changes.PasswordSet() | changes.FileAdded():
                 self.users.add(change.user)
             case changes.FilesForgotten():

@@ -87,6 +87,18 @@ class Member(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
     cleared: int = 0
     """Up to here the user has cleared the chat for themselves."""
     hidden: bool = False
+    counts_from: int = 0
+    """The chat's last message id when the user was enabled again."""
+
+    @property
+    def read_upto(self) -> int:
+        """Up to here nothing is unread to this user: read, or cleared."""
+        return max(self.read, self.cleared)
+
+    @property
+    def dlvrd_upto(self) -> int:
+        """Up to here nothing is to be delivered to this user: their devices have it, or it was cleared."""
+        return max(self.dlvrd, self.cleared)
 
 
 class Chat(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
@@ -316,7 +328,7 @@ class State:
         # The author of the message that is gone stands in `extra`: it never was news to them.
         author = int(entry.extra or 0)
         for user, member in self.members[entry.chat].items():
-            if user == author or max(member.read, member.joined) >= entry.target:
+            if user == author or max(member.read_upto, member.joined) >= entry.target:
                 member.seen -= 1
         tail = self.tails.get(entry.chat)
         if tail is not None and tail.messages.pop(entry.target, None) is not None:
@@ -390,7 +402,9 @@ class State:
         member = self.members[entry.chat][change.user]
         member.hidden = True
         self.cleared.add(entry.chat)
-        member.cleared = member.read = member.dlvrd = change.upto
+        member.cleared = change.upto
+        if not change.marks_kept:
+            member.read = member.dlvrd = change.upto
         member.seen = self.chats[entry.chat].count
 
     @_change.register
@@ -422,6 +436,10 @@ class State:
             if value is not None:
                 setattr(user, field, value)
         self._call(user)
+        for chat, last in change.counts_from:
+            member = self.members[chat].get(user.key)
+            if member is not None:
+                member.counts_from = last
 
     @_change.register
     def _device_added(self, change: changes.DeviceAdded, entry: Entry) -> None:

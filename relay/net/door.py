@@ -147,6 +147,8 @@ class Door:
                 visitor = self._visitor(request, secure=secure)
                 self._check_secure(request, visitor)
                 if request.path == "/ws":
+                    if request.method != "GET":
+                        raise _no_such_method(("GET",))
                     entrance = self._admit(connection, request, visitor, full=full)
                     transport.widen()
                     return entrance

@@ -33,6 +33,11 @@ class Attachment(Wire, frozen=True, kw_only=True):
     url: Url
     meta: AttachmentMeta
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether it lies elsewhere, by its address: the relay passes it on as it came."""
+        return self.url.startswith(("http://", "https://"))
+
 
 MOST_ATTACHMENTS = 32
 """Attachments that a message may have."""

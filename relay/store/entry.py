@@ -173,8 +173,8 @@ class StoredFile(NamedTuple):
     height: int | None
     loose: int
     """0 while a message holds it, else the time from which on it may go, Unix milliseconds."""
-    chats: tuple[int, ...]
-    """The chats that hold it."""
+    holders: tuple[tuple[int, int], ...]
+    """The chats that hold it, and of each the last message that does."""
 
 
 class Marked(NamedTuple):

@@ -54,12 +54,15 @@ REPLIED_TO = """
         ON l.kind = 1 AND l.target > 0 AND r.kind <= 3 AND r.chat = l.chat AND r.message_id = l.target
 """
 MESSAGES = f"{COLUMNS} FROM log AS l {REPLIED_TO}"
+# What changes a message that is not shown is not shown either: there are at most as many as messages.
+_SEEN = "(l.kind = 1 OR l.target > ?3)"
 _UPWARDS = Statement(
-    f"SELECT {MESSAGES} WHERE l.kind <= 3 AND l.chat = ? AND l.message_id >= ? ORDER BY l.message_id LIMIT ?"
+    f"SELECT {MESSAGES} WHERE l.kind <= 3 AND l.chat = ?1 AND l.message_id >= ?2 AND {_SEEN}"
+    " ORDER BY l.message_id LIMIT ?4"
 )
 _DOWNWARDS = Statement(
-    f"SELECT {MESSAGES} WHERE l.kind <= 3 AND l.chat = ? AND l.message_id < ? AND l.message_id > ?"
-    " ORDER BY l.message_id DESC LIMIT ?"
+    f"SELECT {MESSAGES} WHERE l.kind <= 3 AND l.chat = ?1 AND l.message_id < ?2 AND l.message_id > ?3 AND {_SEEN}"
+    " ORDER BY l.message_id DESC LIMIT ?4"
 )
 # A member's marks on these messages, and of each kind the first on a later one, which covers these too.
 _RECEIPTS = Statement("""
@@ -96,7 +99,7 @@ async def messages(
         chat: its key.
         start: the first message id.
         end: the message id after the last.
-        after: messages up to this id are not shown.
+        after: messages up to this id are not shown, nor what changes them.
         count: how many at most.
 
     Returns:
@@ -104,7 +107,7 @@ async def messages(
     """
     bound = Bound(count, PAGE_BYTES, weight)
     if start is not None:
-        rows, more = await connection.page(_UPWARDS, (chat, max(start, after + 1), count + 1), bound)
+        rows, more = await connection.page(_UPWARDS, (chat, max(start, after + 1), after, count + 1), bound)
     else:
         below = end if end is not None else 2**62
         rows, more = await connection.page(_DOWNWARDS, (chat, below, after, count + 1), bound)

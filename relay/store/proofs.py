@@ -215,7 +215,7 @@ async def _holdings(views: Views) -> list[str]:
         views,
         "SELECT l.seq FROM log AS l, json_each(l.extra, '$.attachments') AS a"
         " WHERE l.seq > ? AND l.seq <= ? AND l.kind = 1 AND l.extra IS NOT NULL"
-        " AND NOT EXISTS (SELECT 1 FROM holding AS h"
+        " AND a.value->>'$.url' NOT LIKE 'http%' AND NOT EXISTS (SELECT 1 FROM holding AS h"
         " WHERE h.chat = l.chat AND h.message_id = l.message_id AND h.file = a.value->>'$.id') LIMIT ?",
     )
     left: list[str] = []

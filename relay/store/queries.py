@@ -120,7 +120,8 @@ _EXPORT = Statement(
 )
 _FILES = Statement(
     "SELECT id, digest, user, name, mimetype, size, width, height, loose,"
-    " (SELECT json_group_array(DISTINCT chat) FROM holding WHERE file = id)"
+    " (SELECT json_group_array(json_array(chat, message_id)) FROM"
+    " (SELECT chat, max(message_id) AS message_id FROM holding WHERE file = id GROUP BY chat))"
     " FROM file WHERE id IN (SELECT value FROM json_each(?))",
 )
 _LOOSE_FILES = Statement(
@@ -132,6 +133,7 @@ _DIGESTS = Statement(
 )
 
 _extra = msgspec.json.Decoder(Extra).decode
+_holders = msgspec.json.Decoder(tuple[tuple[int, int], ...]).decode
 _json = msgspec.json.encode
 
 
@@ -422,7 +424,7 @@ async def export_page(connection: Connection, after: int, upto: int, count: int)
 async def files(connection: Connection, ids: Sequence[str]) -> list[StoredFile]:
     """Read what is known of files, and which chats hold them; those that are unknown are left out."""
     rows = await connection.execute(_FILES, (as_json(ids),))
-    return [StoredFile._make((*columns, tuple(msgspec.json.decode(chats, type=list[int])))) for *columns, chats in rows]
+    return [StoredFile._make((*columns, _holders(held))) for *columns, held in rows]
 
 
 async def loose_files(connection: Connection, now: int, but: Sequence[str], count: int) -> list[str]:

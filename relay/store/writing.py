@@ -112,11 +112,13 @@ def _holdings(entries: Sequence[Entry], amendments: Sequence[Amendment]) -> list
         for entry in entries
         if entry.attachments and entry.kind == kinds.NEW
         for one in entry.attachments
+        if not one.is_elsewhere
     ]
     held += [
         (amendment.chat, amendment.message_id, one.id)
         for amendment in amendments
         if amendment.extra is not None
         for one in msgspec.json.decode(amendment.extra, type=Extra).attachments or ()
+        if not one.is_elsewhere
     ]
     return list(dict.fromkeys(held))

@@ -127,3 +127,21 @@ def test_a_files_name_can_neither_mislead_nor_mark_up(person: Any) -> None:
         assert not {"\u202e", "/", "\u0007"} & set("".join(names))
     harmless(page, anna)
     harmless(other, ben)
+
+
+def test_a_file_that_lies_elsewhere_is_a_link_that_says_where_it_leads_and_is_not_loaded(person: Any) -> None:
+    anna, ben = person("anna"), person("ben")
+    url = "https://evil.example/pixel.png"
+    meta = {"mimetype": "image/png", "width": 80, "height": 80, "size": 7}
+    file = {"type": "image", "id": "p", "filename": "pixel.png", "url": url, "meta": meta}
+    (sent,) = ben.ask(("new", {"chatId": "anna", "message": "look", "attachments": [file]}))
+    assert "error" not in sent
+    page = anna.chats()
+    page.click("[data-chat=ben]")
+    link = page.locator(".message a.file")
+    link.wait_for()
+    assert link.get_attribute("href") == url
+    assert "evil.example" in link.inner_text()
+    page.click(".chat-title")
+    page.wait_for_selector(".panel-head")
+    harmless(page, anna)

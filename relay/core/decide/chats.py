@@ -1,10 +1,12 @@
 """The rules of groups and channels: who makes, changes, joins and leaves them (PROTOCOL.md, section 5)."""
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from relay.core import changes, commands
-from relay.core.commands import ADMIN, Command
-from relay.core.decide.drafting import ChatChanged, Drafting, changeable_chat, check_photo, known_users, member_chat
+from relay.core import changes, commands, counting, permissions
+from relay.core.commands import Command
+from relay.core.decide.drafting import ChatChanged, Drafting, chat_for, check_photo, joining_users, known_users
+from relay.core.permissions import Action
 from relay.core.state import Chat
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
@@ -14,7 +16,7 @@ from relay.store import kinds
 def create_chat(draft: Drafting, command: Command, request: requests.CreateChat) -> object:
     """A user makes a group or channel and owns it."""
     check_photo(draft, command, request.photo_url)
-    members = known_users(draft, request.participants, "payload.participants")
+    members = joining_users(draft, command, request.participants)
     return _make(draft, command, request.type, request.name, request.photo_url, command.user, members)
 
 
@@ -64,7 +66,8 @@ def _make(
 
 def update_chat(draft: Drafting, command: Command, request: requests.UpdateChat) -> object:
     """Rename a group or channel, change its picture or who administers it."""
-    chat = changeable_chat(draft, command, request.chat_id, owner_only=request.admins is not None)
+    wanted = [Action.CHANGE] if request.admins is None else [Action.SET_ADMINS, Action.CHANGE]
+    chat = chat_for(draft, command, request.chat_id, *wanted)
     check_photo(draft, command, request.photo_url)
     admins = None
     if request.admins is not None:
@@ -87,9 +90,9 @@ def update_chat(draft: Drafting, command: Command, request: requests.UpdateChat)
 
 def add_participants(draft: Drafting, command: Command, request: commands.AddParticipants) -> object:
     """Put users into a group or channel."""
-    chat = changeable_chat(draft, command, request.chat_id)
+    chat = chat_for(draft, command, request.chat_id, Action.ADD)
     members = draft.state.members[chat.key]
-    users = [u for u in known_users(draft, request.participants, "payload.participants") if u not in members]
+    users = [u for u in joining_users(draft, command, request.participants) if u not in members]
     if users:
         draft.change(kinds.CHATS, chat.key, command, changes.MembersAdded(users))
     return ChatChanged(chat.key)
@@ -97,52 +100,57 @@ def add_participants(draft: Drafting, command: Command, request: commands.AddPar
 
 def remove_participants(draft: Drafting, command: Command, request: commands.RemoveParticipants) -> object:
     """Take users out of a group or channel."""
-    chat = changeable_chat(draft, command, request.chat_id)
+    chat = chat_for(draft, command, request.chat_id, Action.REMOVE)
     members = draft.state.members[chat.key]
-    users = [u for u in known_users(draft, request.participants, "payload.participants") if u in members]
+    users = [user for user in _users(draft, request.participants) if user in members]
     if chat.owner in users:
-        raise RelayError.forbidden("the owner cannot be removed: they leave, or delete the chat")
-    if any(members[u].admin for u in users) and command.user not in (ADMIN, chat.owner):
-        raise RelayError.forbidden("only the owner may remove an admin")
+        chat_for(draft, command, request.chat_id, Action.REMOVE_OWNER)
+    if any(members[user].admin for user in users):
+        chat_for(draft, command, request.chat_id, Action.REMOVE_ADMIN)
     if users:
         draft.change(kinds.CHATS, chat.key, command, changes.MembersRemoved(users=users))
     return ChatChanged(chat.key)
 
 
+def _users(draft: Drafting, ids: Iterable[str]) -> Iterator[int]:
+    """Find the users who are to go; also those who cannot sign in any more."""
+    for user_id in ids:
+        user = draft.state.user(user_id)
+        if user is None:
+            raise RelayError("not_found", f"payload.participants: there is no user {user_id!r} here")
+        yield user.key
+
+
 def leave_chat(draft: Drafting, command: Command, request: commands.LeaveChat) -> object:
     """Leave a group or channel."""
-    chat = member_chat(draft, command, request.chat_id)
-    if chat.id is None:
-        raise RelayError("bad_request", "chatId: a dialog cannot be left, only cleared (deleteChat)")
+    chat = chat_for(draft, command, request.chat_id, Action.LEAVE)
     remove_member(draft, command, chat, command.user)
     return requests.Nothing()
 
 
 def remove_member(draft: Drafting, command: Command, chat: Chat, user: int) -> None:
-    """Take one out of a chat. An owner who goes hands it to an admin, else to who is longest in it."""
-    members = draft.state.members[chat.key]
-    others = [key for key in members if key != user]
-    if not others:
-        draft.change(kinds.CHATS, chat.key, command, changes.ChatDeleted([user]))
+    """Take one out of a chat; an owner who goes hands it to another, and where there is none it goes with them."""
+    if chat.owner != user:
+        draft.change(kinds.CHATS, chat.key, command, changes.MembersRemoved(users=[user]))
         return
-    heir = None
-    if chat.owner == user:
-        # By what the log says and not by the order in memory, which a start does not keep.
-        heir = min(others, key=lambda key: (not members[key].admin, members[key].joined_seq, key))
-    draft.change(kinds.CHATS, chat.key, command, changes.MembersRemoved(users=[user], owner=heir))
+    heir = counting.heir(draft.state, chat, user)
+    if heir is None:
+        draft.change(kinds.CHATS, chat.key, command, changes.ChatDeleted(sorted(draft.state.members[chat.key])))
+    else:
+        draft.change(kinds.CHATS, chat.key, command, changes.MembersRemoved(users=[user], owner=heir))
 
 
 def delete_chat(draft: Drafting, command: Command, request: commands.DeleteChat) -> object:
     """Delete a group or channel for all, or clear a dialog for oneself."""
-    chat = member_chat(draft, command, request.chat_id)
+    chat = chat_for(draft, command, request.chat_id, Action.CLEAR)
     if chat.id is None:
         draft.change(
             kinds.CHATS,
             chat.key,
             command,
-            changes.ChatHidden(command.user, draft.state.chats[chat.key].last_message_id),
+            changes.ChatHidden(command.user, draft.state.chats[chat.key].last_message_id, marks_kept=True),
         )
         return requests.Nothing()
-    changeable_chat(draft, command, request.chat_id, owner_only=True)
+    permissions.check(draft.state, chat, command.user, Action.DELETE_CHAT)
     draft.change(kinds.CHATS, chat.key, command, changes.ChatDeleted(sorted(draft.state.members[chat.key])))
     return requests.Nothing()

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from relay.core import attachments as files_of
-from relay.core import changes
+from relay.core import changes, permissions
 from relay.core.commands import ADMIN, Command
+from relay.core.permissions import Action
 from relay.core.state import Chat, State
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment, ReplyTo
@@ -121,6 +122,7 @@ class Drafting:
         seq, amended = self.seq, len(self.amendments)
         answer: object
         try:
+            self._admit(command)
             answer = rule(self, command, command.request)
         except RelayError as error:
             answer = error
@@ -136,6 +138,11 @@ class Drafting:
             self.seq = seq
             del self.amendments[amended:]
         self.decisions.append(Decision(self.entries, answer))
+
+    def _admit(self, command: Command) -> None:
+        """Refuse what somebody asked for who was switched off, or whose device was signed out, while it waited."""
+        if command.device and not self.state.welcome(command.user, command.device):
+            raise RelayError("unauthorized", "this device may not sign in any more")
 
     def fact(self, fact: Fact) -> Any:
         """Give a fact that was looked up, or note that it must be."""
@@ -238,25 +245,24 @@ def member_chat(draft: Drafting, command: Command, chat_id: str) -> Chat:
     return state.chats[key]
 
 
-def may_run(draft: Drafting, command: Command, chat: Chat) -> bool:
-    """Whether the asker owns or administers a group."""
-    return command.user in (ADMIN, chat.owner) or draft.state.members[chat.key][command.user].admin
+def chat_for(draft: Drafting, command: Command, chat_id: str, *actions: Action) -> Chat:
+    """The chat that the asker calls so, where they may do all this in it.
 
-
-def changeable_chat(draft: Drafting, command: Command, chat_id: str, *, owner_only: bool = False) -> Chat:
-    """A group or channel that the asker may change."""
+    Raises:
+        RelayError: see `member_chat` and `permissions.check`.
+    """
     chat = member_chat(draft, command, chat_id)
-    if chat.id is None:
-        raise RelayError("bad_request", f"chatId: {chat_id!r} is no group or channel, and only those can be changed")
-    if owner_only and command.user not in (ADMIN, chat.owner):
-        raise RelayError.forbidden("only the owner may do this")
-    if not may_run(draft, command, chat):
-        raise RelayError.forbidden("only the owner and admins may do this")
+    for action in actions:
+        permissions.check(draft.state, chat, command.user, action)
     return chat
 
 
 def known_users(draft: Drafting, ids: Iterable[str], field: str) -> list[int]:
-    """The keys of users who may be in a chat, each once."""
+    """The keys of users who may be in a chat, each once.
+
+    Raises:
+        RelayError: there is no such user.
+    """
     keys: dict[int, None] = {}
     for user_id in ids:
         user = draft.state.user(user_id)
@@ -264,6 +270,20 @@ def known_users(draft: Drafting, ids: Iterable[str], field: str) -> list[int]:
             raise RelayError("not_found", f"{field}: there is no user {user_id!r} here")
         keys[user.key] = None
     return list(keys)
+
+
+def joining_users(draft: Drafting, command: Command, ids: Iterable[str]) -> list[int]:
+    """The keys of users who are to come into a chat, each once.
+
+    Raises:
+        RelayError: there is no such user, or their account is switched off; only an admin on the machine puts them in.
+    """
+    field = "payload.participants"
+    keys = known_users(draft, ids, field)
+    for user in map(draft.state.users.__getitem__, keys):
+        if user.disabled and command.user != ADMIN:
+            raise RelayError.forbidden(f"{field}: {user.id!r} cannot come in: their account is switched off")
+    return keys
 
 
 def check_photo(draft: Drafting, command: Command, url: str | None) -> None:

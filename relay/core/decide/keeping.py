@@ -32,9 +32,9 @@ def prune_chats(draft: Drafting, command: Command, request: commands.PruneChats)
             key,
             upto,
             [
-                (user, state.missed(state.chats[key], user) - _unread(gone[key], user, member.read))
+                (user, state.missed(state.chats[key], user) - _unread(gone[key], user, member.read_upto))
                 for user, member in state.members[key].items()
-                if member.read < upto
+                if member.read_upto < upto
             ],
         )
         for key, _, upto in wanted
@@ -111,7 +111,7 @@ def forget_files(draft: Drafting, command: Command, request: commands.ForgetFile
     gone = [
         changes.ForgottenFile(file.id, file.digest, file.user, file.size)
         for file in draft.fact(FilesNamed(request.ids)).values()
-        if not file.chats and 0 < file.loose <= draft.at and file.id not in shown
+        if not file.holders and 0 < file.loose <= draft.at and file.id not in shown
     ]
     if gone:
         draft.change(kinds.FILE, 0, command, changes.FilesForgotten(gone))

@@ -4,9 +4,10 @@ from collections.abc import Iterable
 
 import msgspec
 
-from relay.core import commands
+from relay.core import commands, permissions
 from relay.core.commands import Command
 from relay.core.decide.drafting import Drafting
+from relay.core.permissions import Action
 from relay.core.state import Chat
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
@@ -41,17 +42,18 @@ def say_nothing(draft: Drafting, command: Command, request: commands.SayNothing)
 
 def _mark(draft: Drafting, command: Command, key: int, message_id: int | None, *, read: bool) -> object:
     state, user = draft.state, command.user
+    chat = state.chats[key]
     member = state.members[key].get(user)
     if member is None:
         return RelayError("not_found", "you are not in this chat")
-    chat = state.chats[key]
+    permissions.check(state, chat, user, Action.READ, imported=command.imported)
     last = draft.last_ids.get(key, chat.last_message_id)
     if message_id is not None and message_id > last:
         raise RelayError.no_message(message_id)
     upto = last if message_id is None else message_id
     place = (key, user)
-    dlvrd = draft.dlvrd.get(place, member.dlvrd)
-    before = draft.read.get(place, member.read) if read else dlvrd
+    dlvrd = draft.dlvrd.get(place, member.dlvrd_upto)
+    before = draft.read.get(place, member.read_upto) if read else dlvrd
     covered = _covered(draft, key, user, before, upto, read=read)
     if not covered:
         return _repeat_mark(draft, key, user, message_id, read=read)
@@ -96,7 +98,7 @@ def _repeat_mark(draft: Drafting, key: int, user: int, message_id: int | None, *
 def _first_mark(draft: Drafting, key: int, user: int, message_id: int, *, read: bool) -> Marked | None:
     """When the highest message up to this one was first marked: in this batch, or before it."""
     member = draft.state.members[key][user]
-    marked_here = _covered(draft, key, user, member.read if read else member.dlvrd, message_id, read=read)
+    marked_here = _covered(draft, key, user, member.read_upto if read else member.dlvrd_upto, message_id, read=read)
     if not marked_here:
         return draft.fact(FirstMark(key, user, read, message_id))  # type: ignore[no-any-return]
     top = max(marked_here, key=lambda one: one.message_id)
@@ -135,7 +137,7 @@ def _covered_from_log(
     """The same where the tail is too short: what this batch says is in no log yet."""
     member = draft.state.members[chat][user]
     # Not from `after`, which depends on the marks before in this batch: each would have to wait for the one before it.
-    marked = member.read if read else member.dlvrd
+    marked = member.read_upto if read else member.dlvrd_upto
     found = {one.author: one for one in _covered_by_batch(draft, chat, after, upto) if one.author != user}
     for one in draft.fact(CoveredBy(chat, user, marked, upto, dialog=draft.state.chats[chat].id is None)):
         if one.message_id > after:
@@ -183,9 +185,10 @@ def _unread(draft: Drafting, chat: Chat, user: int, after: int, last: int) -> in
         return sent + sum(1 for i in range(after + 1, committed + 1) if i in kept and kept[i][0] != user)
     # Counted from the nearer end: each message is read once, and so is counted once, however many are left.
     member = draft.state.members[chat.key][user]
-    if min(after - member.read, committed - after) > COUNTED:
+    read = member.read_upto
+    if min(after - read, committed - after) > COUNTED:
         # The writer waits while they are counted, and everybody with it. Either number is no less than what is left.
         return sent + min(draft.state.missed(chat, user), committed - after)
-    if after - member.read < committed - after:
-        return sent + draft.state.missed(chat, user) - int(draft.fact(UnreadAfter(chat.key, user, member.read, after)))
+    if after - read < committed - after:
+        return sent + draft.state.missed(chat, user) - int(draft.fact(UnreadAfter(chat.key, user, read, after)))
     return sent + int(draft.fact(UnreadAfter(chat.key, user, after, committed)))

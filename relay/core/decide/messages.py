@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 
 from relay.core import attachments as files_of
-from relay.core import changes
-from relay.core.commands import Command
-from relay.core.decide.drafting import Drafting, client_key, may_run, member_chat
+from relay.core import changes, permissions, visibility
+from relay.core.commands import ADMIN, Command
+from relay.core.decide.drafting import Drafting, chat_for, client_key, member_chat
+from relay.core.permissions import Action
 from relay.core.state import Chat, State
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
@@ -84,11 +85,9 @@ def _send(draft: Drafting, command: Command, request: requests.New, hash_: int |
         key = _open_dialog(draft, command, request.chat_id)
         hash_ = client_key(key, command.user, request.client_message_id)
     else:
-        chat = state.chats[key]
-        if chat.type == "channel" and not may_run(draft, command, chat):
-            raise RelayError.forbidden("only the owner and admins write in this channel")
+        permissions.check(state, state.chats[key], command.user, Action.WRITE, imported=command.imported)
         hidden_from = cleared_by(state, key)
-    reply_to = None if request.reply_to is None else _reply(draft, key, request.reply_to)
+    reply_to = None if request.reply_to is None else _reply(draft, command, key, request.reply_to)
     attachments = _attachments(draft, command.user, request.attachments)
     if hidden_from:
         draft.change(kinds.CHATS, key, command, changes.ChatShown(sorted(hidden_from)))
@@ -136,6 +135,8 @@ def _attachments(
             found[one.id] = known[one.id]
         elif file is not None and files_of.may_read(draft.state, user, file):
             found[one.id] = files_of.attachment(file, one)
+        elif one.is_elsewhere:
+            found[one.id] = one
         else:
             raise RelayError(
                 "not_found", f"payload.attachments[{number}].id: there is no file {one.id!r} for you here: upload it"
@@ -164,9 +165,18 @@ def _open_dialog(draft: Drafting, command: Command, chat_id: str) -> int:
     return key
 
 
-def _reply(draft: Drafting, chat: int, message_id: int) -> ReplyTo:
+def _sees(draft: Drafting, command: Command, chat: int, message_id: int) -> bool:
+    """Whether who asks sees a message; of a chat that this very batch makes there is none."""
+    state = draft.state
+    known = state.chats.get(chat)
+    if known is None or command.user == ADMIN:
+        return True
+    return visibility.sees(known, state.members[chat].get(command.user), message_id)
+
+
+def _reply(draft: Drafting, command: Command, chat: int, message_id: int) -> ReplyTo:
     stored: Stored | None = draft.fact(MessageAt(chat, message_id))
-    if stored is None or stored.kind != kinds.NEW:
+    if stored is None or stored.kind != kinds.NEW or not _sees(draft, command, chat, message_id):
         raise RelayError.bad_field("payload.replyTo", f"there is no message {message_id} in this chat")
     return ReplyTo(
         message_id=message_id,
@@ -177,9 +187,9 @@ def _reply(draft: Drafting, chat: int, message_id: int) -> ReplyTo:
     )
 
 
-def _original(draft: Drafting, chat: Chat, message_id: int) -> Stored:
+def _original(draft: Drafting, command: Command, chat: Chat, message_id: int) -> Stored:
     stored: Stored | None = draft.fact(MessageAt(chat.key, message_id))
-    if stored is None:
+    if stored is None or not _sees(draft, command, chat.key, message_id):
         raise RelayError.no_message(message_id)
     if stored.kind != kinds.NEW:
         raise RelayError.bad_field("payload.originalMessageId", f"{message_id} is an edit or a deletion itself")
@@ -194,11 +204,11 @@ def edit(draft: Drafting, command: Command, request: requests.Edit) -> object:
 
 
 def _edit(draft: Drafting, command: Command, request: requests.Edit, hash_: int | None) -> requests.Accepted:
-    chat = member_chat(draft, command, request.chat_id)
+    chat = chat_for(draft, command, request.chat_id, Action.EDIT)
     client_id = request.client_message_id or command.made_up
-    original = _original(draft, chat, request.original_message_id)
+    original = _original(draft, command, chat, request.original_message_id)
     if original.author != command.user:
-        raise RelayError.forbidden("only its author may edit a message")
+        permissions.check(draft.state, chat, command.user, Action.EDIT_OTHERS)
     if original.deleted:
         raise RelayError.no_message(request.original_message_id)
     kept = msgspec.json.decode(original.extra, type=Extra) if original.extra else Extra()
@@ -242,9 +252,10 @@ def _delete(
 ) -> requests.Accepted:
     chat = member_chat(draft, command, request.chat_id)
     client_id = request.client_message_id or command.made_up
-    original = _original(draft, chat, target)
-    if original.author != command.user and not (chat.id is not None and may_run(draft, command, chat)):
-        raise RelayError.forbidden("only its author, or a group's owner and admins, may delete a message")
+    original = _original(draft, command, chat, target)
+    permissions.check(
+        draft.state, chat, command.user, Action.DELETE if original.author == command.user else Action.DELETE_OTHERS
+    )
     if original.deleted:
         deletion: Stored | None = draft.fact(MessageAt(chat.key, original.changed))
         return requests.Accepted(

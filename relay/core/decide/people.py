@@ -9,10 +9,11 @@ from relay.core.decide.drafting import (
     Drafting,
     SignedIn,
     UserChanged,
-    changeable_chat,
+    chat_for,
     check_photo,
 )
 from relay.core.likeness import likeness
+from relay.core.permissions import Action
 from relay.core.state import User
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
@@ -90,9 +91,16 @@ def change_user(draft: Drafting, command: Command, request: control.ChangeUser) 
             admin=request.admin,
             disabled=request.disabled,
             removed=request.removed,
+            counts_from=_counts_from(draft, user) if request.disabled is False and user.disabled else [],
         ),
     )
     return UserChanged(user.key)
+
+
+def _counts_from(draft: Drafting, user: User) -> list[tuple[int, int]]:
+    """What was said while somebody was disabled waits for their marks in no chat."""
+    state = draft.state
+    return [(key, state.chats[key].last_message_id) for key in sorted(state.chats_of[user.key])]
 
 
 def add_device(draft: Drafting, command: Command, request: commands.AddDevice) -> object:
@@ -126,7 +134,7 @@ def make_invite(draft: Drafting, command: Command, request: commands.MakeInvite)
             raise RelayError.forbidden(f"{known.id!r} is disabled: `relay user enable {known.id}` first")
         user = known.key
     if request.chat_id is not None and request.chat_id not in state.user_keys:
-        changeable_chat(draft, command, request.chat_id)
+        chat_for(draft, command, request.chat_id, Action.INVITE)
     draft.change(
         kinds.SIGN_IN,
         0,

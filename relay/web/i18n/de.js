@@ -178,6 +178,7 @@ export default {
   "details.clear": "Chat für mich löschen",
   "details.confirmClear": "Diesen Chat für dich löschen? Die andere Person behält ihren.",
   "details.cleared": "Chat gelöscht",
+  "file.elsewhere": "bei {host}",
   "viewer.save": "Speichern",
   "viewer.before": "Bild davor",
   "viewer.after": "Bild danach",

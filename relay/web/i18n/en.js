@@ -178,6 +178,7 @@ export default {
   "details.clear": "Delete chat for me",
   "details.confirmClear": "Delete this chat for you? The other person keeps theirs.",
   "details.cleared": "Chat deleted",
+  "file.elsewhere": "at {host}",
   "viewer.save": "Save",
   "viewer.before": "Picture before",
   "viewer.after": "Picture after",

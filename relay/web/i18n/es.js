@@ -178,6 +178,7 @@ export default {
   "details.clear": "Borrar el chat para mí",
   "details.confirmClear": "¿Borrar este chat para ti? La otra persona conserva el suyo.",
   "details.cleared": "Chat borrado",
+  "file.elsewhere": "en {host}",
   "viewer.save": "Guardar",
   "viewer.before": "Imagen anterior",
   "viewer.after": "Imagen siguiente",

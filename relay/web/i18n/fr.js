@@ -178,6 +178,7 @@ export default {
   "details.clear": "Supprimer la discussion pour moi",
   "details.confirmClear": "Supprimer cette discussion pour vous ? L’autre personne garde la sienne.",
   "details.cleared": "Discussion supprimée",
+  "file.elsewhere": "sur {host}",
   "viewer.save": "Enregistrer",
   "viewer.before": "Image précédente",
   "viewer.after": "Image suivante",

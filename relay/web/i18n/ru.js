@@ -178,6 +178,7 @@ export default {
   "details.clear": "Удалить чат у меня",
   "details.confirmClear": "Удалить этот чат у вас? У собеседника он останется.",
   "details.cleared": "Чат удалён",
+  "file.elsewhere": "на {host}",
   "viewer.save": "Сохранить",
   "viewer.before": "Предыдущее изображение",
   "viewer.after": "Следующее изображение",

@@ -178,6 +178,7 @@ export default {
   "details.clear": "为我删除聊天",
   "details.confirmClear": "为你删除此聊天?对方仍会保留。",
   "details.cleared": "聊天已删除",
+  "file.elsewhere": "位于 {host}",
   "viewer.save": "保存",
   "viewer.before": "上一张图片",
   "viewer.after": "下一张图片",

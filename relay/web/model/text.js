@@ -29,6 +29,15 @@ export function safeHref(text) {
   }
 }
 
+/** Whether a file is the relay's own. What lies elsewhere is never loaded by the page itself: its keeper would learn who looks. */
+export const isOwnFile = (attachment) => typeof attachment.url === "string" && /^\/files\/[\w.~-]+$/.test(attachment.url);
+
+/** Where a file elsewhere lies, in words, and the address to open; null where there is none to open. */
+export function elsewhere(attachment) {
+  const href = /^https?:/i.test(attachment.url ?? "") ? safeHref(attachment.url) : null;
+  return href && { href, host: new URL(href).host };
+}
+
 /** How many more closing brackets than opening ones there are, by closing bracket. */
 function surplusOf(text) {
   const surplus = { ")": 0, "]": 0, "}": 0 };

@@ -5,6 +5,7 @@ import {
 } from "../intents.js";
 import { formatAgo, t } from "../i18n/i18n.js";
 import { nameOf } from "../model/state.js";
+import { isOwnFile } from "../model/text.js";
 import { chatName } from "./chatlist.js";
 import { Avatar, Bot, html, Icon, IconButton, Panel } from "./parts.js";
 import { Directory } from "./newchat.js";
@@ -22,7 +23,7 @@ function Media({ chatId }) {
   const found = [];
   for (let at = messages.length - 1; at >= 0 && found.length < SHOWN_MEDIA; at -= 1) {
     for (const attachment of messages[at].attachments ?? []) {
-      if (attachment.type === "image" && found.length < SHOWN_MEDIA) found.push({ attachment, message: messages[at] });
+      if (attachment.type === "image" && isOwnFile(attachment) && found.length < SHOWN_MEDIA) found.push({ attachment, message: messages[at] });
     }
   }
   if (found.length === 0) return null;

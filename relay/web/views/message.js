@@ -5,7 +5,7 @@ import {
 } from "../intents.js";
 import { formatDay, formatFull, formatSize, formatTime, t } from "../i18n/i18n.js";
 import { deliveryState, nameOf } from "../model/state.js";
-import { emojiCount, hueOf, oneLine, parse, sizeParts } from "../model/text.js";
+import { elsewhere, emojiCount, hueOf, isOwnFile, oneLine, parse, sizeParts } from "../model/text.js";
 import { Avatar, html, Icon, IconButton, stateText, Ticks } from "./parts.js";
 
 /** The box a picture may take; its own shape is kept inside. */
@@ -84,12 +84,22 @@ function FileLink({ attachment }) {
   </a>`;
 }
 
-/** Only addresses of the relay itself; anything else would leave the origin. */
-const isOwnFile = (attachment) => typeof attachment.url === "string" && /^\/files\/[\w.~-]+$/.test(attachment.url);
+/** A file that lies elsewhere: a link that says where it leads, and nothing that is loaded. */
+function Elsewhere({ attachment }) {
+  const place = elsewhere(attachment);
+  if (!place) return html`<span class="file">${attachment.filename}</span>`;
+  return html`<a class="file" href=${place.href} target="_blank" rel="noopener noreferrer nofollow" title=${place.href}>
+    <span class="file-icon"><${Icon} name="forward" /></span>
+    <span class="file-text">
+      <span class="file-name">${attachment.filename}</span>
+      <span class="file-size">${t("file.elsewhere", { host: place.host })}</span>
+    </span>
+  </a>`;
+}
 
 function Attachment(props) {
   const { attachment } = props;
-  if (!isOwnFile(attachment)) return html`<span class="file">${attachment.filename}</span>`;
+  if (!isOwnFile(attachment)) return html`<${Elsewhere} ...${props} />`;
   if (attachment.type === "image") return html`<${Picture} ...${props} />`;
   if (attachment.type === "video") return html`<${Video} ...${props} />`;
   return html`<${FileLink} ...${props} />`;

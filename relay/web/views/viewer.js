@@ -2,6 +2,7 @@
 import { Component } from "preact";
 import { dialog, state } from "../intents.js";
 import { formatFull, t } from "../i18n/i18n.js";
+import { isOwnFile } from "../model/text.js";
 import { nameOf } from "../model/state.js";
 import { html, Icon, IconButton } from "./parts.js";
 
@@ -19,7 +20,7 @@ export class Viewer extends Component {
   pictures() {
     const { chatId, attachment, message } = this.props;
     const all = (state.value.rooms.get(chatId)?.messages ?? []).flatMap((one) =>
-      (one.attachments ?? []).filter((file) => file.type === "image").map((file) => ({ attachment: file, message: one })),
+      (one.attachments ?? []).filter((file) => file.type === "image" && isOwnFile(file)).map((file) => ({ attachment: file, message: one })),
     );
     const at = all.findIndex((one) => one.attachment.id === attachment.id);
     return at < 0 ? { all: [{ attachment, message }], at: 0 } : { all, at };

@@ -1,0 +1,48 @@
+"""Who counts: for whose marks a message waits, and who may follow an owner. Pure.
+
+Somebody who can never read or answer is neither waited for nor chosen: bots, and people who are disabled or removed.
+"""
+
+from collections.abc import Mapping
+
+from relay.core.state import Chat, Member, State, User
+
+
+def can_act(user: User) -> bool:
+    """Tell whether somebody is a person who can sign in."""
+    return not (user.bot or user.disabled or user.removed)
+
+
+def counts(state: State, chat: Chat, user: int) -> bool:
+    """Tell whether a member's marks matter to a message's status: in a dialog the other one's do, also a bot's."""
+    return chat.id is None or can_act(state.users[user])
+
+
+def waited_for(state: State, chat: Chat, user: int, member: Member, author: int, message_id: int) -> bool:
+    """Tell whether a message waits for a member's marks: they count, and did when it was sent."""
+    return user != author and max(member.joined, member.counts_from) < message_id and counts(state, chat, user)
+
+
+def heir(state: State, chat: Chat, leaving: int) -> int | None:
+    """Choose who owns a chat when its owner goes.
+
+    Args:
+        state: the state.
+        chat: a group or channel.
+        leaving: the owner who goes.
+
+    Returns:
+        An admin before others, who is longest in it before others, and of people who can sign in only; where there
+        are none, of people who may be enabled again. None where only bots and removed people are left.
+    """
+    members = {user: member for user, member in state.members[chat.key].items() if user != leaving}
+    users = state.users
+    able = [user for user in members if can_act(users[user])]
+    later = able or [user for user in members if not (users[user].bot or users[user].removed)]
+    return min(later, key=lambda user: _rank(members, user), default=None)
+
+
+def _rank(members: Mapping[int, Member], user: int) -> tuple[bool, int, int]:
+    # By what the log says and not by the order in memory, which a start does not keep.
+    member = members[user]
+    return not member.admin, member.joined_seq, user
