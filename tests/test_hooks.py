@@ -19,7 +19,7 @@ from sessions import house
 
 from relay.core.changes import Hook
 from relay.net import hooks
-from relay.net.hook_page import understand
+from relay.net.hook_body import understand
 from relay.net.http import Refused
 from relay.protocol import control
 from tests.command_line import Running, done, run, running
@@ -248,7 +248,7 @@ async def test_the_hook_of_a_disabled_user_rests_until_they_are_enabled(
 ) -> None:
     post, posted = trio.open_memory_channel[str](10)
 
-    async def take(_hook: Hook, payload: bytes, _event_id: int, _at: int) -> None:
+    async def take(_hook: Hook, payload: bytes, _event_id: int, _at: int, _skipped: int) -> None:
         await post.send(msgspec.json.decode(payload)["payload"]["message"])
 
     monkeypatch.setattr(hooks, "post", take)

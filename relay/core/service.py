@@ -20,6 +20,7 @@ from relay.core.commands import Command
 from relay.core.decide import ChatChanged, DeviceChanged, UserChanged
 from relay.core.hub import Hub
 from relay.core.limits import RateLimit
+from relay.core.loops import Answering
 from relay.core.pages import PageMaker
 from relay.core.replaying import Replaying
 from relay.core.searching import Searching
@@ -121,6 +122,7 @@ class Service:
         self.pace = RateLimit(settings.limits, limits.FRAMES)
         """Frames of any kind, whatever they say."""
         self.groups = RateLimit(limits.GroupsPerDay(settings.limits))
+        self.answering = Answering(state)
         self.shares = Shares()
         self.signing_in = SignIn(state, log, clock, settings.auth)
         self._lent: dict[str, tuple[int, float]] = {}
@@ -572,6 +574,12 @@ def _place(after: str) -> tuple[int, int]:
         raise RelayError.bad_field("payload.after", "the `next` of the page before is expected") from None
 
 
+def _new(service: Service, subscriber: Subscriber, request: requests.New, reply: Reply) -> None:
+    if service.state.users[subscriber.user].bot:
+        service.answering.check(subscriber.user, request.chat_id, trio.current_time())
+    service.command(subscriber, request, reply)
+
+
 def _edit_or_delete(
     service: Service, subscriber: Subscriber, request: requests.Edit | requests.Delete, reply: Reply
 ) -> None:
@@ -780,7 +788,7 @@ async def _invite(service: Service, subscriber: Subscriber, request: requests.In
 
 
 _HANDLERS: dict[str, Handler] = {
-    "new": Service.command,
+    "new": _new,
     "edit": _edit_or_delete,
     "delete": _edit_or_delete,
     "dlvrd": _dlvrd,
