@@ -41,10 +41,12 @@ def plain(text: str, name_of: NameOf = _unknown) -> str:
 
 
 def link(address: str, label: str) -> str:
-    """Say a link: its label, and where it leads."""
-    if not address or not label or label in address:
-        return address.removeprefix("mailto:") or label
-    return label if address in label else f"{label} ({address})"
+    """Say a link: its label, and where it leads. A label that is the address itself comes once."""
+    shown = address.removeprefix("mailto:")
+    bare = shown.partition("://")[2] or shown
+    if not shown or not label or label.rstrip("/") in (shown.rstrip("/"), bare.rstrip("/")):
+        return shown or label
+    return label if shown in label else f"{label} ({address})"
 
 
 def date(timestamp: object, fallback: str) -> str:

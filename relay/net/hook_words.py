@@ -54,7 +54,7 @@ def _lines(parts: Iterable[str]) -> str:
 
 def _wrong(field: str, value: object, right: str) -> Refused:
     name = {dict: "an object", list: "a list", str: "words", type(None): "null", bool: "true or false"}
-    return Refused(400, "bad_request", f"{field}: {right} is expected, not {name.get(type(value), 'a number')}")
+    return Refused(400, "bad_request", f"{field}: expected {right}, got {name.get(type(value), 'a number')}")
 
 
 def _say(value: object, field: str) -> str:
@@ -119,21 +119,25 @@ def _attachment(one: object, where: str) -> str:
 
 
 def _fields(value: object, where: str) -> Iterator[str]:
-    if isinstance(value, dict) and not ({"title", "value", "name"} & value.keys()):
-        value = [{"title": key, "value": one} for key, one in value.items()]
     for number, field in enumerate(_listed(value, where)):
+        place = f"{where}[{number}]"
         if not isinstance(field, dict):
-            yield _say(field, f"{where}[{number}]")
-            continue
-        title = _say(field.get("title") or field.get("name"), f"{where}[{number}].title")
-        content = field.get("value")
-        if isinstance(content, (dict, list)):
-            content = json.dumps(content, ensure_ascii=False)
-        said = _say(content, f"{where}[{number}].value")
-        if title:
-            yield f"{title}:\n{said}" if "\n" in said else f"{title}: {said or '-'}"
+            yield _say(field, place)
+        elif field.keys() & {"title", "value", "name"}:
+            yield _field(_say(field.get("title") or field.get("name"), f"{place}.title"), field.get("value"), place)
         else:
-            yield said
+            # Some senders make an object of their fields.
+            for title, content in field.items():
+                yield _field(title, content, place)
+
+
+def _field(title: str, content: object, place: str) -> str:
+    if isinstance(content, (dict, list)):
+        content = json.dumps(content, ensure_ascii=False)
+    said = _say(content, f"{place}.value")
+    if not title:
+        return said
+    return f"{title}:\n{said}" if "\n" in said else f"{title}: {said or '-'}"
 
 
 def _buttons(value: object, where: str) -> Iterator[str]:
