@@ -230,9 +230,9 @@ def test_what_happened_while_the_relay_was_down_or_nobody_listened_is_posted_lat
     for user in ("anna", "ben"):
         done("user", "add", user, data=data)
     done("chat", "create", "ops", "ben", "--owner", "anna", data=data)
+    hook = done("hook", "add", "ops", "--to", receiver.url, "--json", data=data).json
+    done("send", "--as", "anna", "ops", "first", data=data)
     with running(data):
-        hook = done("hook", "add", "ops", "--to", receiver.url, "--json", data=data).json
-        done("send", "--as", "anna", "ops", "first", data=data)
         wait_for(lambda: receiver.texts() == ["first"])
     done("send", "--as", "anna", "ops", "while down", data=data)
     with running(data):

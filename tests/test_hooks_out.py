@@ -22,6 +22,8 @@ from relay.net import hook_post, hooks
 from relay.net.hook_post import Posting
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
+from relay.store import kinds
+from relay.store.entry import Entry
 
 HOUR = 3_600.0
 
@@ -184,15 +186,29 @@ async def test_the_first_message_of_a_dialog_that_begins_after_the_hook_is_poste
     await until(lambda: address.texts == ["first", "second"])
 
 
-async def test_what_is_said_right_after_the_hook_was_added_is_posted(place: Place, address: Address) -> None:
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(place.hook)
-        # In the very moment in which the log has the hook, and its task has not begun.
-        place.relay.hub.watchers.append(lambda entry: said.append(entry.seq))
-        said: list[int] = []
-        await until(lambda: said and any(d.hook for d in place.relay.state.devices.values()))
-        await place.say("anna", place.ops, "at once")
-    await until(lambda: address.texts == ["at once"])
+async def test_what_is_said_right_after_the_hook_was_added_is_posted(place: Place) -> None:
+    state, cursors = place.relay.state, place.relay.log.cursors
+    begins: list[int | None] = []
+
+    def watch(entry: Entry) -> None:
+        if entry.kind == kinds.DEVICE:
+            key = max(state.devices)
+            begins.append(entry.seq - cursors[key][0] if key in cursors else None)
+
+    # It is known where it begins in the very moment in which the hook is there, before its task is.
+    place.relay.hub.watchers.append(watch)
+    await place.hook()
+    assert begins == [0]
+
+
+async def test_a_message_that_comes_while_a_dialog_is_looked_up_is_not_passed_over(place: Place) -> None:
+    made = await place.hook("anna")
+    delivery = hooks.Delivery(place.relay, place.relay.state.devices[made.device_id])
+    delivery._idle = True
+    before = place.relay.log.cursors[made.device_id]
+    delivery.look()
+    delivery.wake(Entry(1_000, kinds.NEW, 1, 1, 1, 0, T0))
+    assert place.relay.log.cursors[made.device_id] == before
 
 
 # Loops.

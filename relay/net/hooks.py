@@ -70,11 +70,16 @@ class Hooks:
             for delivery in self._of_chat.get(entry.chat, ()):
                 delivery.wake(entry)
         elif entry.kind in RIGHTS:
-            for device in self._in_use():
-                # What is said from here on is posted, though the task begins a moment later.
-                if device.key not in self._relay.log.cursors:
-                    self._relay.log.keep_cursor(device.key, entry.seq, self._relay.clock())
+            if entry.kind == kinds.DEVICE:
+                self._begin(entry.seq)
             self._news.set()
+
+    def _begin(self, seq: int) -> None:
+        """Note for a new hook that what is said from here on is posted, though its task begins a moment later."""
+        log = self._relay.log
+        for device in self._in_use():
+            if device.key not in log.cursors:
+                log.keep_cursor(device.key, seq, self._relay.clock())
 
     def _in_use(self) -> list[Device]:
         """Find the hooks that may act."""

@@ -7,19 +7,23 @@ from relay.core.addresses import without_password
 from relay.core.admin.finding import Finding
 from relay.core.asking import AsAdmin
 from relay.core.changes import Hook
+from relay.core.clock import Clock
 from relay.core.decide import DeviceChanged, UserChanged
 from relay.core.service import new_hook_id
 from relay.core.sign_in import SignIn, new_token, token_hash
 from relay.core.state import Device, State, User
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
+from relay.store.log import Log
 
 
 class Hooks:
     """Hooks: devices of bots."""
 
-    def __init__(self, state: State, decided: AsAdmin, sign_in: SignIn) -> None:
+    def __init__(self, state: State, decided: AsAdmin, sign_in: SignIn, log: Log, clock: Clock) -> None:
         self._state = state
+        self._log = log
+        self._clock = clock
         self._find = Finding(state)
         self._decided = decided
         self._sign_in = sign_in
@@ -44,8 +48,12 @@ class Hooks:
             url=request.url or "",
             secret=new_token() if request.url else "",
         )
+        since = state.seq
         answer = await self._decided(commands.AddDevice(bot.key, "hook", token_hash(token), hook))
         assert isinstance(answer, DeviceChanged)
+        if request.url:
+            # What is said from now on is posted, also where no relay runs yet.
+            self._log.keep_cursor(answer.device, since, self._clock())
         info = self._info(state.devices[answer.device], hook)
         if request.url:
             return msgspec.structs.replace(info, secret=hook.secret)
