@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import http.client
 import http.server
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -141,6 +142,69 @@ def test_what_tools_post_is_understood(body: str, content_type: str, said: str) 
     assert understand(body.encode(), content_type) == said
 
 
+def test_keys_that_differ_at_their_end_are_two(relay: Running) -> None:
+    address = done("hook", "add", "ops", data=relay.data).out.strip()
+    before = messages(relay)
+    for key in ("k" * 200 + "1", "k" * 200 + "2", "k" * 200 + "2"):
+        assert post(relay, address, "long key", **{"Idempotency-Key": key})[0] == 200
+    assert messages(relay) == before + 2
+
+
+def test_a_text_that_is_too_long_lands_cut_and_says_so(relay: Running) -> None:
+    address = done("hook", "add", "ops", data=relay.data).out.strip()
+    body = ("ü" * 70_000).encode()
+    assert post(relay, address, body, **{"Content-Type": "text/plain; charset=utf-8"}) == (200, "ok")
+    assert "üü\\n… (cut here: 70,000 characters came" in done("export", data=relay.data).out
+
+
+def test_what_is_not_understood_is_refused_with_words_and_posts_nothing(relay: Running) -> None:
+    address = done("hook", "add", "ops", data=relay.data).out.strip()
+    before = messages(relay)
+    status, said = post(relay, address, b"\x1f\x8b", **{"Content-Encoding": "gzip"})
+    assert (status, "send the body as it is" in said) == (415, True)
+    status, said = post(relay, address, b"\x89PNG", **{"Content-Type": "image/png"})
+    assert (status, "send JSON, a form" in said) == (415, True)
+    assert messages(relay) == before
+
+
+def test_an_address_with_a_slash_at_its_end_is_the_same(relay: Running) -> None:
+    address = done("hook", "add", "ops", data=relay.data).out.strip()
+    assert post(relay, f"{address}/", "slashed") == (200, "ok")
+
+
+ENDS = {
+    "removed": ("hook remove {device}",),
+    "its bot disabled": ("user disable {bot}",),
+    "its bot removed": ("user remove {bot} --yes",),
+    "its chat deleted": ("chat delete {chat} --yes",),
+    "its bot taken out of the chat": ("chat remove {chat} {bot}",),
+}
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_a_post_under_way_ends_within_a_second_when_its_hook_loses_its_right(
+    relay: Running, end: tuple[str, ...], request: pytest.FixtureRequest
+) -> None:
+    name = f"room-{request.node.callspec.id.replace(' ', '-')}"
+    done("chat", "create", name, "ben", "--owner", "anna", data=relay.data)
+    made = done("hook", "add", name, "--json", data=relay.data).json
+    before = messages(relay, name)
+    url = urlsplit(relay.url)
+    with socket.create_connection((url.hostname, url.port), timeout=8) as connection:
+        head = f"POST {urlsplit(made['url']).path} HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Length: 100\r\n\r\n"
+        connection.sendall(head.encode() + b"half of it")
+        time.sleep(0.1)
+        for line in end:
+            done(*line.format(device=made["deviceId"], bot=made["userId"], chat=name).split(), data=relay.data)
+        ended = time.monotonic()
+        answer = connection.recv(65_536)
+        assert time.monotonic() - ended < 1.0
+    assert b" 404 " in answer.split(b"\r\n")[0]
+    assert post(relay, made["url"], "afterwards")[0] == 404
+    if "chat delete" not in end[0]:
+        assert messages(relay, name) == before
+
+
 def test_broken_json_is_refused() -> None:
     with pytest.raises(Refused):
         understand(b"{", "application/json")
@@ -201,9 +265,9 @@ def test_what_happens_is_posted_in_order_signed_and_again_where_it_was_not_taken
     assert len(hook["secret"]) >= 43
     receiver.refusals = [503]
     for number in range(5):
-        done("send", "--as", "anna", "ops", f"event {number}", data=relay.data)
+        done("send", "--as", "anna", "ops", f"the {number}th to come", data=relay.data)
     wait_for(lambda: len(receiver.taken) >= 5)
-    assert receiver.texts() == [f"event {number}" for number in range(5)]
+    assert receiver.texts() == [f"the {number}th to come" for number in range(5)]
     headers, body = receiver.taken[0]
     event = msgspec.json.decode(body)
     assert (event["type"], event["eventType"], event["payload"]["sender"]) == ("event", "new", "anna")

@@ -72,11 +72,19 @@ async def post(hook: Hook, payload: bytes, event_id: int, timestamp: int, skippe
     except trio.TooSlowError:
         raise Posting(f"no answer within {SECONDS:.0f} s") from None
     except (OSError, trio.BrokenResourceError, h11.RemoteProtocolError) as error:
-        raise Posting(f"cannot be reached: {error.__cause__ or error}") from None
+        raise Posting(f"cannot be reached: {_cause(error)}") from None
     status = answer.status_code
     if not 200 <= status < 300:
         final = 400 <= status < 500 and status not in ADDRESS_WRONG
         raise Posting(f"the answer is {status}", final=final, after=_retry_after(answer))
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Find what is behind an error: a connection is tried at each of a name's addresses."""
+    cause = error.__cause__ or error
+    while isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    return cause
 
 
 def _retry_after(answer: h11.Response) -> float:
