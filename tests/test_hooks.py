@@ -1,5 +1,6 @@
 """Hooks: what is posted through them lands in their chat, and what happens in a chat is posted, signed, till taken."""
 
+import base64
 import hashlib
 import hmac
 import http.client
@@ -52,7 +53,7 @@ def messages(relay: Running, chat: str = "ops") -> int:
 def test_what_is_posted_through_a_hook_is_a_message_of_its_bot(relay: Running) -> None:
     before = messages(relay)
     made = done("hook", "add", "ops", "--name", "Grafana", "--json", data=relay.data).json
-    assert set(made) == {"deviceId", "userId", "chat", "url", "secret", "direction", "createdAt"}
+    assert set(made) == {"deviceId", "userId", "chat", "url", "secret", "direction", "createdAt", "problem"}
     assert post(relay, made["url"], '{"text": "disk full"}', **{"Content-Type": "application/json"}) == (200, "ok")
     assert post(relay, made["url"], "plain words", **{"Content-Type": "text/plain"}) == (200, "ok")
     assert messages(relay) == before + 2
@@ -122,6 +123,14 @@ def test_nothing_to_post_is_refused(body: str, relay: Running) -> None:
 def test_a_hook_for_no_chat_is_refused(relay: Running) -> None:
     assert run("hook", "add", "nowhere", data=relay.data).code == 1
     assert run("hook", "add", "ops", "--to", "ftp://x", data=relay.data).code == 2
+
+
+@pytest.mark.parametrize(
+    "address", ["http://", "http://a:99999/", "http://b cher/", "http://bücher.example/", "http://[::1/"]
+)
+def test_an_address_that_nothing_can_be_posted_to_is_refused(address: str, relay: Running) -> None:
+    ran = run("hook", "add", "ops", "--to", address, data=relay.data)
+    assert (ran.code, "cannot be posted to: a host, a port" in ran.err) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -277,6 +286,35 @@ def test_what_happens_is_posted_in_order_signed_and_again_where_it_was_not_taken
     assert headers["X-Relay-Signature"] == f"sha256={expected}"
     assert hook["secret"] not in relay.log.read_text()
     assert hook["secret"] not in done("audit", "--json", data=relay.data).out
+
+
+def test_a_name_and_a_password_in_the_address_are_sent_as_such(relay: Running, receiver: Receiver) -> None:
+    address = receiver.url.replace("http://", "http://me:p%40ss@")
+    made = done("hook", "add", "ops", "--to", address, "--json", data=relay.data).json
+    done("send", "--as", "anna", "ops", "with a password", data=relay.data)
+    wait_for(lambda: receiver.taken)
+    headers, _ = receiver.taken[0]
+    assert headers["Authorization"] == "Basic " + base64.b64encode(b"me:p@ss").decode()
+    assert "me" not in headers["Host"]
+    done("hook", "remove", made["deviceId"], data=relay.data)
+
+
+def test_the_list_says_what_keeps_a_hook_from_working(relay: Running, receiver: Receiver) -> None:
+    def problem(made: Any) -> str:
+        listed = done("hook", "list", "--json", data=relay.data).json
+        return str(next(one["problem"] for one in listed if one["deviceId"] == made["deviceId"]))
+
+    made = done("hook", "add", "ops", "--to", receiver.url, "--json", data=relay.data).json
+    assert problem(made) == "None"
+    receiver.refusals = [500]
+    done("send", "--as", "anna", "ops", "with trouble", data=relay.data)
+    wait_for(lambda: problem(made).startswith("the answer is 500; tried 1 times, event "))
+    wait_for(lambda: problem(made) == "None")
+    done("chat", "remove", "ops", made["userId"], data=relay.data)
+    assert problem(made) == f"{made['userId']} is not in the chat, or it is gone"
+    done("user", "disable", made["userId"], data=relay.data)
+    assert problem(made) == f"{made['userId']} is disabled"
+    assert "problem" in done("hook", "list", data=relay.data).out
 
 
 def test_an_event_that_is_refused_for_good_holds_nothing_up(relay: Running, receiver: Receiver) -> None:

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import trio
 
-from relay.core import render
-from relay.core.hook_rights import RIGHTS, chat_of, may_act, while_allowed
+from relay.core import changes, render
+from relay.core.hook_rights import RIGHTS, chat_of, may_act
 from relay.core.loops import IN_A_ROW, InARow
 from relay.core.relay import Relay
 from relay.core.replaying import Ahead
@@ -42,6 +42,8 @@ class Hooks:
 
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
+        self._known = {one.key: one for one in relay.state.devices.values() if _posts(one)}
+        """Those that are not removed."""
         self._running: dict[int, Delivery] = {}
         self._of_chat: dict[int, list[Delivery]] = {}
         self._failed: set[int] = set()
@@ -55,8 +57,9 @@ class Hooks:
             try:
                 while True:
                     self._news = trio.Event()
-                    for device in self._in_use():
-                        if device.key not in self._running and device.key not in self._failed:
+                    for device in self._known.values():
+                        resting = device.key not in self._running and device.key not in self._failed
+                        if resting and may_act(self._relay.state, device):
                             self._running[device.key] = delivery = Delivery(self._relay, device)
                             nursery.start_soon(self._serve, delivery)
                     self._sort()
@@ -65,26 +68,31 @@ class Hooks:
                 watchers.remove(self._watch)
 
     def _watch(self, entry: Entry) -> None:
-        """Wake the hooks of a chat; look again where there may be another hook, or one that rested may act again."""
+        """Wake the hooks of a chat; look who may act where somebody may have lost a right, or got one."""
         if entry.kind in POSTED:
             for delivery in self._of_chat.get(entry.chat, ()):
                 delivery.wake(entry)
         elif entry.kind in RIGHTS:
             if entry.kind == kinds.DEVICE:
-                self._begin(entry.seq)
-            self._news.set()
+                self._note(entry)
+            for delivery in self._running.values():
+                if not may_act(self._relay.state, delivery.device):
+                    delivery.stop()
+            if self._known:
+                self._news.set()
 
-    def _begin(self, seq: int) -> None:
-        """Note for a new hook that what is said from here on is posted, though its task begins a moment later."""
-        log = self._relay.log
-        for device in self._in_use():
-            if device.key not in log.cursors:
-                log.keep_cursor(device.key, seq, self._relay.clock())
-
-    def _in_use(self) -> list[Device]:
-        """Find the hooks that may act."""
-        devices = self._relay.state.devices.values()
-        return [one for one in devices if one.hook is not None and one.hook.url and may_act(self._relay.state, one)]
+    def _note(self, entry: Entry) -> None:
+        """Take a new hook in, and let one that is removed go."""
+        change = changes.decode(entry.extra or "")
+        if isinstance(change, changes.DeviceRevoked):
+            self._known.pop(change.key, None)
+            self._relay.admin.running.hooks.pop(change.key, None)
+        elif isinstance(change, changes.DeviceAdded):
+            device = self._relay.state.devices[change.key]
+            if _posts(device):
+                self._known[device.key] = device
+                # What is said from here on is posted, though its task begins a moment later.
+                self._relay.log.keep_cursor(device.key, entry.seq, self._relay.clock())
 
     def _sort(self) -> None:
         """Note which chat each hook waits for: a dialog may have begun."""
@@ -104,10 +112,15 @@ class Hooks:
         except Exception:
             logger.exception("hook %d failed and rests until the next start", device.key)
             self._failed.add(device.key)
+            self._relay.admin.running.hooks[device.key] = "failed, the log says how; it rests until the next start"
         finally:
             del self._running[device.key]
-            # Its user may have been enabled again before it had ended.
+            # It may have got its right back before it had ended.
             self._news.set()
+
+
+def _posts(device: Device) -> bool:
+    return device.hook is not None and bool(device.hook.url) and not device.revoked_at
 
 
 class _Tried(NamedTuple):
@@ -128,6 +141,7 @@ class Delivery:
         self._relay = relay
         self.device = device
         self._hook = device.hook
+        self._scope = trio.CancelScope()
         self._wake = trio.Event()
         self._idle = False
         self._position = 0
@@ -139,16 +153,20 @@ class Delivery:
         self._tried = _Tried(0, 0.0, 0, 0.0)
 
     async def run(self) -> None:
-        """Post until the hook may not act any more: what is under way is cut off then."""
+        """Post until it is stopped."""
         relay, device = self._relay, self.device
         known = relay.log.cursors.get(device.key)
         self._keep(relay.state.seq if known is None else known[0])
-        with while_allowed(relay.hub.watchers, lambda: may_act(relay.state, device)):
-            while may_act(relay.state, device):
+        with self._scope:
+            while True:
                 self._wake = trio.Event()
                 self._idle = await self._catch_up()
                 if self._idle:
                     await self._wake.wait()
+
+    def stop(self) -> None:
+        """End it, with what is under way."""
+        self._scope.cancel()
 
     def wake(self, entry: Entry) -> None:
         """Take note that something was said in its chat."""
@@ -206,9 +224,13 @@ class Delivery:
             entry: it.
             read_at: the last `seq` when it was read.
         """
-        if entry.kind not in POSTED or not self._is_told(entry) or not self._passes(entry):
+        if entry.kind not in POSTED or not self._passes(entry):
             return True
-        while self._relay.hub.refresh([entry], read_at):
+        # After each pause it is looked at again: it may be changed, deleted or cleared, or be nothing for it any more.
+        while self._is_told(entry):
+            if not self._relay.hub.refresh([entry], read_at):
+                # So much happened meanwhile that it has to be read again to be told as it is now.
+                return False
             name, payload = render.event(self._relay.state, entry, self.device.user)
             try:
                 await post(
@@ -227,8 +249,7 @@ class Delivery:
             else:
                 self._taken(entry)
                 return True
-        # So much happened meanwhile that it has to be read again to be told as it is now.
-        return False
+        return True
 
     def _is_told(self, entry: Entry) -> bool:
         state, user = self._relay.state, self.device.user
@@ -270,13 +291,15 @@ class Delivery:
             since = f" for {(now - tried.since) / 3_600:.0f} h" if tried.times else ""
             logger.warning("hook %d: %s%s; it is tried again", self.device.key, error, since)
             tried = tried._replace(told=now)
-        self._tried = tried._replace(times=tried.times + 1)
+        self._tried = tried = tried._replace(times=tried.times + 1)
+        self._relay.admin.running.hooks[self.device.key] = f"{error}; tried {tried.times} times, event {entry.seq}"
         return now - tried.since >= GIVE_UP
 
     def _taken(self, entry: Entry) -> None:
         if self._skipped:
             logger.warning("hook %d: %d things that programs said were held back", self.device.key, self._skipped)
             self._skipped = 0
+        self._relay.admin.running.hooks.pop(self.device.key, None)
         if self._tried.seq == entry.seq:
             logger.info("hook %d: events are taken again, after %d tries", self.device.key, self._tried.times)
             self._tried = _Tried(0, 0.0, 0, 0.0)
