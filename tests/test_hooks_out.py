@@ -6,20 +6,23 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import h11
 import msgspec
 import pytest
 import trio
 from sessions import T0, House, house
-from trio.testing import MockClock, wait_all_tasks_blocked
+from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
+from relay.core import loops
 from relay.core.asking import decided
 from relay.core.changes import Hook
 from relay.core.commands import Command
 from relay.core.loops import ANSWERS, IN_A_ROW, PACE, Answering, InARow
 from relay.net import hook_post, hooks
 from relay.net.hook_post import Posting
+from relay.net.transport import StreamTransport
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.store import kinds
@@ -290,24 +293,56 @@ async def test_bots_that_answer_each_other_are_slowed_down_and_a_storm_of_one_is
         assert "payload" in await say(ping, 5_000)
 
 
-async def test_answers_at_the_pace_go_on_for_ever(place: Place) -> None:
+async def test_programs_that_wait_as_they_are_told_answer_once_a_second(place: Place) -> None:
     answering, state = Answering(place.relay.state), place.relay.state
     anna, ben = state.user("anna"), state.user("ben")
     assert anna is not None
     assert ben is not None
-    now = 0.0
-    refused = 0
     chat = state.chats[state.group_keys[place.ops]]
-    for number in range(5_000):
-        one, other = (anna, ben) if number % 2 else (ben, anna)
-        chat.newest_by = other.key
-        now += 0.5
+    now, taken = 0.0, 0
+    speaker, listener = anna, ben
+    while now < 1_000:
         try:
-            answering.check(one.key, place.ops, now)
-        except RelayError:
-            refused += 1
-    # Two a second are tried, one is taken, and the first few hundred are free.
-    assert 2_500 - ANSWERS - 10 <= refused <= 2_500
+            answering.check(speaker.key, place.ops, now)
+        except RelayError as error:
+            now += (error.error.retry_after or 0) / 1_000
+        else:
+            taken += 1
+            chat.newest_by = speaker.key
+            speaker, listener = listener, speaker
+    assert ANSWERS + 990 <= taken <= ANSWERS + 1_010
+
+
+async def post(place: Place, url: str, text: str) -> bytes:
+    """Post to an incoming hook over a connection in memory; gives the answer's head."""
+    ours, theirs = memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(place.house.server.serve, StreamTransport(theirs))
+        head = f"POST {urlsplit(url).path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(text)}\r\n\r\n"
+        await ours.send_all(f"{head}{text}".encode())
+        answer = bytes(await ours.receive_some(65_536))
+        await ours.aclose()
+        nursery.cancel_scope.cancel()
+    return answer.partition(b"\r\n\r\n")[0]
+
+
+async def test_hooks_that_answer_each_other_get_429(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loops._Answers, "burst", 3.0)
+    one, other = await place.hook_in(), await place.hook_in(user_id="ben")
+    answers = [await post(place, made.url, "ball") for made in (one, other) * 4]
+    # Who is not answered goes on alone: that is no loop.
+    assert [answer[9:12] for answer in answers] == [b"200"] * 4 + [b"429", b"200"] * 2
+    assert b"retry-after: 1" in answers[4].lower()
+
+
+async def test_what_a_hook_posts_for_a_person_is_not_missing_for_the_person(place: Place) -> None:
+    made = await place.hook_in(user_id="ben")
+    limits = place.relay.settings.limits
+    limits.requests_per_second, limits.burst = 0.01, 3
+    answers = [await post(place, made.url, "flood") for _ in range(4)]
+    assert [answer[9:12] for answer in answers] == [b"200", b"200", b"200", b"429"]
+    async with place.house.device("ben") as ben:
+        await ben.request("new", chatId=place.ops, clientMessageId="1", message="I may")
 
 
 # Outages.

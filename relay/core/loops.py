@@ -51,11 +51,11 @@ class Answering:
         if key is None:
             return
         last, newest = self._last.get(key, user), self._state.chats[key].newest_by
-        self._last[key] = user
         # Whoever sends several at once answers once: what the chat's newest message is follows a moment later.
         answers = last != user and (newest == last or self._state.users[newest].bot)
         wait = self._limit.take(key, now) if answers else 0
         if not wait:
+            self._last[key] = user
             return
         if now - self._told.get(key, float("-inf")) >= TOLD_EVERY:
             self._told[key] = now
