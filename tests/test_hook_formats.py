@@ -7,6 +7,8 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from relay.core import slack_markup
 from relay.net.hook_body import TEXT, cut, understand
@@ -552,3 +554,29 @@ def test_no_body_takes_long(body: bytes) -> None:
         understand(body, FORM)
     # It is some hundredths of a second; what is not linear takes minutes.
     assert time.process_time() - began < 2.0
+
+
+WORDS = """text message title blocks attachments fields value type elements url alerts labels annotations rows
+accessory description style indent offset unicode timestamp fallback image_url actions author_name footer"""
+KINDS_OF_BLOCKS = """section header context rich_text rich_text_list rich_text_quote rich_text_section table actions
+image link emoji date"""
+NAMES = st.sampled_from(WORDS.split())
+KINDS = st.sampled_from(KINDS_OF_BLOCKS.split())
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | KINDS
+JSONS = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=5), max_leaves=30
+)
+
+
+@given(st.dictionaries(NAMES, JSONS, max_size=6) | JSONS)
+def test_any_json_is_shown_or_refused_with_words(body: object) -> None:
+    with contextlib.suppress(Refused):
+        said = understand(json.dumps(body).encode(), JSON)
+        assert said.strip()
+        said.encode()
+
+
+@given(st.binary(max_size=200), st.text(max_size=60), st.sampled_from(["", JSON, FORM, PARTS, "text/plain"]))
+def test_any_bytes_are_shown_or_refused_with_words(body: bytes, more: str, kind: str) -> None:
+    with contextlib.suppress(Refused):
+        assert understand(body, f"{kind}; {more}" if more else kind).strip()

@@ -159,7 +159,7 @@ def _blocks(value: object, where: str) -> Iterator[str]:
 
 
 def _block(block: dict[str, Any], where: str) -> str:
-    kind = block.get("type")
+    kind = str(block.get("type"))
     if kind == "rich_text":
         return _lines(_rich(one) for one in _listed(block.get("elements"), f"{where}.elements"))
     if kind == "context":
@@ -179,7 +179,7 @@ def _block(block: dict[str, Any], where: str) -> str:
             *_accessory(block.get("accessory"), f"{where}.accessory"),
         ]
     )
-    return said or ("" if kind in _KNOWN else f"(a block of the kind {str(kind)[:64]!r} cannot be shown here)")
+    return said or ("" if kind in _KNOWN else f"(a block of the kind {kind[:64]!r} cannot be shown here)")
 
 
 def _image(block: dict[str, Any], where: str) -> str:
