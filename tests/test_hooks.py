@@ -357,11 +357,13 @@ async def test_the_hook_of_a_disabled_user_rests_until_they_are_enabled(
     async with house(tmp_path, "anna", "bot") as relay, trio.open_nursery() as nursery:
         ask = relay.relay.admin.handle
         nursery.start_soon(hooks.Hooks(relay.relay).run)
-        await ask("hook.add", control.AddHook(chat="anna", url="http://bot.example/", user_id="bot"))
+        room = await ask("chat.create", control.MakeChat(name="ops", owner="anna", participants=["bot"]))
+        assert isinstance(room, control.ChatInfo)
+        await ask("hook.add", control.AddHook(chat="ops", url="http://bot.example/", user_id="bot"))
         async with relay.device("anna") as anna:
 
             async def say(text: str) -> None:
-                await anna.request("new", chatId="bot", clientMessageId=text, message=text)
+                await anna.request("new", chatId=room.id, clientMessageId=text, message=text)
 
             async def heard() -> str:
                 with trio.fail_after(5):
