@@ -228,8 +228,8 @@ class Delivery:
             return True
         # After each pause it is looked at again: it may be changed, deleted or cleared, or be nothing for it any more.
         while self._is_told(entry):
-            if not self._relay.hub.refresh([entry], read_at):
-                # So much happened meanwhile that it has to be read again to be told as it is now.
+            if entry.seq <= self._relay.state.pruned or not self._relay.hub.refresh([entry], read_at):
+                # It is removed, or so much happened that it has to be read again to be told as it is now.
                 return False
             name, payload = render.event(self._relay.state, entry, self.device.user)
             try:
