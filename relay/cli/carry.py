@@ -21,7 +21,7 @@ from relay.cli.sources.said import TEXT, Enclosed, NotUnderstood, Said, Source, 
 from relay.protocol import control
 from relay.protocol.objects import Attachment
 from relay.settings import data_directory
-from relay.store import scratch
+from relay.store import gently, scratch
 from relay.store.contents import Contents
 
 BATCH = 200
@@ -52,9 +52,9 @@ def export(
     check_target(file, data_directory(data))
     try:
         scratch.sweep(file.absolute().parent)
-        with scratch.folder(file.absolute().parent, "export") as here:
+        with gently.beside(), scratch.folder(file.absolute().parent, "export") as here:
             part = here / file.name
-            with part.open("wb") as target:
+            with gently.opened(part) as target:
                 part.chmod(0o600)
                 exported = _export_tar(data, target) if files else _export(data, target)
             scratch.place(part, file.absolute())

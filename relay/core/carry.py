@@ -25,7 +25,7 @@ from relay.store.database import Connection
 from relay.store.log import Log
 
 PAGE = 500
-"""Messages read at a time."""
+"""Messages read at a time, after which an export rests while people send."""
 LATE = 60_000
 """Milliseconds by which a message may come later than it was sent without saying so."""
 FORMAT = 1
@@ -64,7 +64,7 @@ class Carry:
             if not chat.gone:
                 await item(self._chat_record(chat))
                 chats += 1
-        after = 0
+        after, began = 0, trio.current_time()
         while rows := await queries.export_page(self._reading, after, upto, PAGE):
             for row in rows:
                 after = row.seq
@@ -73,6 +73,8 @@ class Carry:
                     messages += 1
                     if request.files and row.attachments:
                         await self._files(row, item)
+            await self._log.rest(trio.current_time() - began)
+            began = trio.current_time()
         return control.Exported(users=users, chats=chats, messages=messages)
 
     async def _files(self, row: queries.ExportRow, item: Any) -> None:

@@ -69,6 +69,7 @@ class Admin:
         """The data directory, as it is named to an admin."""
         self._clock = clock
         self._room = room
+        self._log = log
         self._decided = decided = AsAdmin(log, clock)
         signing_in = service.signing_in
         people = People(state, decided, hub.presence, log.cursors, signing_in, service.lend, self.running)
@@ -104,6 +105,7 @@ class Admin:
             "audit.list": watching.list_audit,
             "prune": self._prune_now,
             "clock.trust": self._trust_clock,
+            "reindex": self._reindex,
             "bring.user": carry.bring_user,
             "bring.chat": carry.bring_chat,
             "bring.file": carry.bring_file,
@@ -137,6 +139,10 @@ class Admin:
         now = self._clock.trust()
         await self._decided(commands.TrustClock())
         return control.ClockTrusted(timestamp=now)
+
+    async def _reindex(self, _request: control.Empty) -> object:
+        await self._log.begin_index()
+        return control.Empty()
 
     async def _prune_now(self, request: control.Prune) -> object:
         if request.days and not self._clock.credible():
