@@ -1,9 +1,11 @@
 """Hooks: what is posted through them lands in their chat, and what happens in a chat is posted, signed, till taken."""
 
+import base64
 import hashlib
 import hmac
 import http.client
 import http.server
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +21,7 @@ from sessions import house
 
 from relay.core.changes import Hook
 from relay.net import hooks
-from relay.net.hook_page import understand
+from relay.net.hook_body import understand
 from relay.net.http import Refused
 from relay.protocol import control
 from tests.command_line import Running, done, run, running
@@ -51,7 +53,7 @@ def messages(relay: Running, chat: str = "ops") -> int:
 def test_what_is_posted_through_a_hook_is_a_message_of_its_bot(relay: Running) -> None:
     before = messages(relay)
     made = done("hook", "add", "ops", "--name", "Grafana", "--json", data=relay.data).json
-    assert set(made) == {"deviceId", "userId", "chat", "url", "secret", "direction", "createdAt"}
+    assert set(made) == {"deviceId", "userId", "chat", "url", "secret", "direction", "createdAt", "problem"}
     assert post(relay, made["url"], '{"text": "disk full"}', **{"Content-Type": "application/json"}) == (200, "ok")
     assert post(relay, made["url"], "plain words", **{"Content-Type": "text/plain"}) == (200, "ok")
     assert messages(relay) == before + 2
@@ -124,6 +126,14 @@ def test_a_hook_for_no_chat_is_refused(relay: Running) -> None:
 
 
 @pytest.mark.parametrize(
+    "address", ["http://", "http://a:99999/", "http://b cher/", "http://bücher.example/", "http://[::1/"]
+)
+def test_an_address_that_nothing_can_be_posted_to_is_refused(address: str, relay: Running) -> None:
+    ran = run("hook", "add", "ops", "--to", address, data=relay.data)
+    assert (ran.code, "cannot be posted to: a host, a port" in ran.err) == (2, True)
+
+
+@pytest.mark.parametrize(
     ("body", "content_type", "said"),
     [
         ('{"text": "a"}', "application/json", "a"),
@@ -139,6 +149,69 @@ def test_a_hook_for_no_chat_is_refused(relay: Running) -> None:
 )
 def test_what_tools_post_is_understood(body: str, content_type: str, said: str) -> None:
     assert understand(body.encode(), content_type) == said
+
+
+def test_keys_that_differ_at_their_end_are_two(relay: Running) -> None:
+    address = done("hook", "add", "ops", data=relay.data).out.strip()
+    before = messages(relay)
+    for key in ("k" * 200 + "1", "k" * 200 + "2", "k" * 200 + "2"):
+        assert post(relay, address, "long key", **{"Idempotency-Key": key})[0] == 200
+    assert messages(relay) == before + 2
+
+
+def test_a_text_that_is_too_long_lands_cut_and_says_so(relay: Running) -> None:
+    address = done("hook", "add", "ops", data=relay.data).out.strip()
+    body = ("ü" * 70_000).encode()
+    assert post(relay, address, body, **{"Content-Type": "text/plain; charset=utf-8"}) == (200, "ok")
+    assert "üü\\n… (cut here: 70,000 characters came" in done("export", data=relay.data).out
+
+
+def test_what_is_not_understood_is_refused_with_words_and_posts_nothing(relay: Running) -> None:
+    address = done("hook", "add", "ops", data=relay.data).out.strip()
+    before = messages(relay)
+    status, said = post(relay, address, b"\x1f\x8b", **{"Content-Encoding": "gzip"})
+    assert (status, "send the body as it is" in said) == (415, True)
+    status, said = post(relay, address, b"\x89PNG", **{"Content-Type": "image/png"})
+    assert (status, "send JSON, a form" in said) == (415, True)
+    assert messages(relay) == before
+
+
+def test_an_address_with_a_slash_at_its_end_is_the_same(relay: Running) -> None:
+    address = done("hook", "add", "ops", data=relay.data).out.strip()
+    assert post(relay, f"{address}/", "slashed") == (200, "ok")
+
+
+ENDS = {
+    "removed": ("hook remove {device}",),
+    "its bot disabled": ("user disable {bot}",),
+    "its bot removed": ("user remove {bot} --yes",),
+    "its chat deleted": ("chat delete {chat} --yes",),
+    "its bot taken out of the chat": ("chat remove {chat} {bot}",),
+}
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_a_post_under_way_ends_within_a_second_when_its_hook_loses_its_right(
+    relay: Running, end: tuple[str, ...], request: pytest.FixtureRequest
+) -> None:
+    name = f"room-{request.node.callspec.id.replace(' ', '-')}"
+    done("chat", "create", name, "ben", "--owner", "anna", data=relay.data)
+    made = done("hook", "add", name, "--json", data=relay.data).json
+    before = messages(relay, name)
+    url = urlsplit(relay.url)
+    with socket.create_connection((url.hostname, url.port), timeout=8) as connection:
+        head = f"POST {urlsplit(made['url']).path} HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Length: 100\r\n\r\n"
+        connection.sendall(head.encode() + b"half of it")
+        time.sleep(0.1)
+        for line in end:
+            done(*line.format(device=made["deviceId"], bot=made["userId"], chat=name).split(), data=relay.data)
+        ended = time.monotonic()
+        answer = connection.recv(65_536)
+        assert time.monotonic() - ended < 1.0
+    assert b" 404 " in answer.split(b"\r\n")[0]
+    assert post(relay, made["url"], "afterwards")[0] == 404
+    if "chat delete" not in end[0]:
+        assert messages(relay, name) == before
 
 
 def test_broken_json_is_refused() -> None:
@@ -201,9 +274,9 @@ def test_what_happens_is_posted_in_order_signed_and_again_where_it_was_not_taken
     assert len(hook["secret"]) >= 43
     receiver.refusals = [503]
     for number in range(5):
-        done("send", "--as", "anna", "ops", f"event {number}", data=relay.data)
+        done("send", "--as", "anna", "ops", f"the {number}th to come", data=relay.data)
     wait_for(lambda: len(receiver.taken) >= 5)
-    assert receiver.texts() == [f"event {number}" for number in range(5)]
+    assert receiver.texts() == [f"the {number}th to come" for number in range(5)]
     headers, body = receiver.taken[0]
     event = msgspec.json.decode(body)
     assert (event["type"], event["eventType"], event["payload"]["sender"]) == ("event", "new", "anna")
@@ -213,6 +286,35 @@ def test_what_happens_is_posted_in_order_signed_and_again_where_it_was_not_taken
     assert headers["X-Relay-Signature"] == f"sha256={expected}"
     assert hook["secret"] not in relay.log.read_text()
     assert hook["secret"] not in done("audit", "--json", data=relay.data).out
+
+
+def test_a_name_and_a_password_in_the_address_are_sent_as_such(relay: Running, receiver: Receiver) -> None:
+    address = receiver.url.replace("http://", "http://me:p%40ss@")
+    made = done("hook", "add", "ops", "--to", address, "--json", data=relay.data).json
+    done("send", "--as", "anna", "ops", "with a password", data=relay.data)
+    wait_for(lambda: receiver.taken)
+    headers, _ = receiver.taken[0]
+    assert headers["Authorization"] == "Basic " + base64.b64encode(b"me:p@ss").decode()
+    assert "me" not in headers["Host"]
+    done("hook", "remove", made["deviceId"], data=relay.data)
+
+
+def test_the_list_says_what_keeps_a_hook_from_working(relay: Running, receiver: Receiver) -> None:
+    def problem(made: Any) -> str:
+        listed = done("hook", "list", "--json", data=relay.data).json
+        return str(next(one["problem"] for one in listed if one["deviceId"] == made["deviceId"]))
+
+    made = done("hook", "add", "ops", "--to", receiver.url, "--json", data=relay.data).json
+    assert problem(made) == "None"
+    receiver.refusals = [500]
+    done("send", "--as", "anna", "ops", "with trouble", data=relay.data)
+    wait_for(lambda: problem(made).startswith("the answer is 500; tried 1 times, event "))
+    wait_for(lambda: problem(made) == "None")
+    done("chat", "remove", "ops", made["userId"], data=relay.data)
+    assert problem(made) == f"{made['userId']} is not in the chat, or it is gone"
+    done("user", "disable", made["userId"], data=relay.data)
+    assert problem(made) == f"{made['userId']} is disabled"
+    assert "problem" in done("hook", "list", data=relay.data).out
 
 
 def test_an_event_that_is_refused_for_good_holds_nothing_up(relay: Running, receiver: Receiver) -> None:
@@ -230,9 +332,9 @@ def test_what_happened_while_the_relay_was_down_or_nobody_listened_is_posted_lat
     for user in ("anna", "ben"):
         done("user", "add", user, data=data)
     done("chat", "create", "ops", "ben", "--owner", "anna", data=data)
+    hook = done("hook", "add", "ops", "--to", receiver.url, "--json", data=data).json
+    done("send", "--as", "anna", "ops", "first", data=data)
     with running(data):
-        hook = done("hook", "add", "ops", "--to", receiver.url, "--json", data=data).json
-        done("send", "--as", "anna", "ops", "first", data=data)
         wait_for(lambda: receiver.texts() == ["first"])
     done("send", "--as", "anna", "ops", "while down", data=data)
     with running(data):
@@ -248,18 +350,20 @@ async def test_the_hook_of_a_disabled_user_rests_until_they_are_enabled(
 ) -> None:
     post, posted = trio.open_memory_channel[str](10)
 
-    async def take(_hook: Hook, payload: bytes, _event_id: int, _at: int) -> None:
+    async def take(_hook: Hook, payload: bytes, _event_id: int, _at: int, _skipped: int) -> None:
         await post.send(msgspec.json.decode(payload)["payload"]["message"])
 
     monkeypatch.setattr(hooks, "post", take)
     async with house(tmp_path, "anna", "bot") as relay, trio.open_nursery() as nursery:
         ask = relay.relay.admin.handle
         nursery.start_soon(hooks.Hooks(relay.relay).run)
-        await ask("hook.add", control.AddHook(chat="anna", url="http://bot.example/", user_id="bot"))
+        room = await ask("chat.create", control.MakeChat(name="ops", owner="anna", participants=["bot"]))
+        assert isinstance(room, control.ChatInfo)
+        await ask("hook.add", control.AddHook(chat="ops", url="http://bot.example/", user_id="bot"))
         async with relay.device("anna") as anna:
 
             async def say(text: str) -> None:
-                await anna.request("new", chatId="bot", clientMessageId=text, message=text)
+                await anna.request("new", chatId=room.id, clientMessageId=text, message=text)
 
             async def heard() -> str:
                 with trio.fail_after(5):

@@ -58,7 +58,7 @@ def add(
 
 @app.command("list")
 def list_(data: Data = None, json: Json = False) -> None:
-    """Show all hooks; their addresses to post to are not kept and not shown.
+    """Show all hooks, and what keeps one from working; addresses to post to are not kept and not shown.
 
     Example: relay hook list
     """
@@ -67,8 +67,19 @@ def list_(data: Data = None, json: Json = False) -> None:
         as_json(hooks)
         return
     table(
-        ("hook", "user", "chat", "direction", "to", "since"),
-        ((one.device_id, one.user_id, one.chat, one.direction, one.url or "", when(one.created_at)) for one in hooks),
+        ("hook", "user", "chat", "direction", "to", "since", "problem"),
+        (
+            (
+                one.device_id,
+                one.user_id,
+                one.chat,
+                one.direction,
+                one.url or "",
+                when(one.created_at),
+                one.problem or "",
+            )
+            for one in hooks
+        ),
         "no hooks yet: relay hook add CHAT",
     )
 

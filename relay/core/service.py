@@ -20,6 +20,7 @@ from relay.core.commands import Command
 from relay.core.decide import ChatChanged, DeviceChanged, UserChanged
 from relay.core.hub import Hub
 from relay.core.limits import RateLimit
+from relay.core.loops import Answering
 from relay.core.pages import PageMaker
 from relay.core.permissions import Action
 from relay.core.replaying import Replaying
@@ -122,6 +123,7 @@ class Service:
         self.pace = RateLimit(settings.limits, limits.FRAMES)
         """Frames of any kind, whatever they say."""
         self.groups = RateLimit(limits.GroupsPerDay(settings.limits))
+        self.answering = Answering(state)
         self.lists = RateLimit(limits.ListBytes())
         """Bytes of chat lists that are sent as events."""
         self.shares = Shares()
@@ -598,6 +600,8 @@ def _place(after: str) -> tuple[int, int]:
 
 def _new(service: Service, subscriber: Subscriber, request: requests.New, reply: Reply) -> None:
     _check_attachments(service, request.attachments)
+    if service.state.users[subscriber.user].bot:
+        service.answering.check(subscriber.user, request.chat_id, trio.current_time())
     service.command(subscriber, request, reply)
 
 

@@ -3,18 +3,19 @@
 The address is the secret here, since the tools that post know nothing else; it is never logged.
 """
 
+import hashlib
 import uuid
-from typing import Any
-from urllib.parse import parse_qs
 
-import msgspec
 import trio
 
 from relay.core.asking import decided
 from relay.core.commands import Command
+from relay.core.hook_rights import may_act, while_allowed
+from relay.core.limits import RateLimit
 from relay.core.relay import Relay
 from relay.core.sign_in import token_hash
 from relay.core.state import Device
+from relay.net.hook_body import cut, understand
 from relay.net.http import Answer, Refused, Request
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
@@ -22,33 +23,8 @@ from relay.protocol.errors import RelayError
 PATH = "/hooks/"
 BODY_BYTES = 262_144
 BODY_SECONDS = 10.0
-TEXT = 65_536
-"""Characters of a message (`protocol.base.Text`)."""
-
-
-class Attached(msgspec.Struct):
-    """What Slack calls an attachment; of it only what can be said in words."""
-
-    fallback: str | None = None
-    pretext: str | None = None
-    title: str | None = None
-    text: str | None = None
-
-    def words(self) -> str:
-        """What it says."""
-        said = [part for part in (self.pretext, self.title, self.text) if part]
-        return "\n".join(said) or self.fallback or ""
-
-
-class Posted(msgspec.Struct):
-    """What is posted; the rest of what Slack knows is left aside."""
-
-    text: str | None = None
-    attachments: list[Attached] = msgspec.field(default_factory=list)
-
-    def words(self) -> str:
-        """What it says."""
-        return "\n".join(part for part in (self.text, *(one.words() for one in self.attachments)) if part)
+KEY = 128
+"""Characters of a client message id (`protocol.base.ClientId`)."""
 
 
 class HookPage:
@@ -56,6 +32,8 @@ class HookPage:
 
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
+        self._limit = RateLimit(relay.settings.limits)
+        """By hook: what one that posts for a person takes is not missing for the person."""
 
     async def post(self, request: Request) -> Answer:
         """Post a message; answered when it is on disk.
@@ -65,20 +43,24 @@ class HookPage:
             RelayError: the chat does not take it.
         """
         relay = self._relay
-        device = self._device(request.path.removeprefix(PATH))
-        wait = relay.service.limit.take(device.user, trio.current_time())
+        device = self._device(request.path.removeprefix(PATH).rstrip("/"))
+        assert device.hook is not None
+        wait = self._limit.take(device.key, trio.current_time())
         if wait:
             raise RelayError.rate_limited(wait)
-        said = understand(await _read(request), request.header(b"content-type") or "")
-        # A machine that pads its texts with NUL is to be read all the same.
-        text = said.replace("\0", "").strip()
-        if not text:
-            raise Refused(400, "bad_request", 'body: send {"text": "..."} or plain text')
-        assert device.hook is not None
+        body = b""
+        with while_allowed(relay.hub.watchers, lambda: may_act(relay.state, device)):
+            body = await _read(request)
+        # Nothing is waited for between here and the log.
+        self._check(device)
+        said = understand(
+            body, request.header(b"content-type") or "", encoding=request.header(b"content-encoding") or ""
+        )
+        relay.service.answering.check(device.user, device.hook.chat, trio.current_time())
         message = requests.New(
             chat_id=device.hook.chat,
-            client_message_id=(request.header(b"idempotency-key") or str(uuid.uuid4()))[:128],
-            message=text[:TEXT],
+            client_message_id=_key(request.header(b"idempotency-key")),
+            message=cut(said),
         )
         await decided(relay.log, Command(relay.clock(), device.user, device.key, message))
         # Some tools take nothing but this for a success.
@@ -88,9 +70,33 @@ class HookPage:
         state = self._relay.state
         key = state.device_keys.get(token_hash(token))
         device = None if key is None else state.devices[key]
-        if device is None or device.hook is None or device.hook.url or state.users[device.user].disabled:
-            raise Refused(404, "not_found", "there is no such hook: `relay hook add CHAT` makes one")
+        if device is None or device.hook is None or device.hook.url:
+            raise _no_hook()
+        self._check(device)
         return device
+
+    def _check(self, device: Device) -> None:
+        """Let only a hook post that is in use.
+
+        Raises:
+            Refused: it is not.
+        """
+        state = self._relay.state
+        if not state.welcome(device.user, device.key):
+            raise _no_hook()
+        if not may_act(state, device):
+            raise Refused(404, "not_found", "this hook's chat is gone, or its user was taken out of it")
+
+
+def _no_hook() -> Refused:
+    return Refused(404, "not_found", "there is no such hook: `relay hook add CHAT` makes one")
+
+
+def _key(given: str | None) -> str:
+    """Take the sender's key for the message's client id; one that is too long by its hash, never by its beginning."""
+    if not given:
+        return str(uuid.uuid4())
+    return given if len(given) <= KEY else hashlib.sha256(given.encode()).hexdigest()
 
 
 async def _read(request: Request) -> bytes:
@@ -103,33 +109,3 @@ async def _read(request: Request) -> bytes:
     if patience.cancelled_caught:
         raise Refused(408, "bad_request", f"the body did not come within {BODY_SECONDS:.0f} s")
     return bytes(body)
-
-
-def understand(body: bytes, content_type: str) -> str:
-    """Find what a body says: JSON, a form with JSON in it, or plain text.
-
-    Raises:
-        Refused: it says it is JSON and is not.
-    """
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind == "application/x-www-form-urlencoded":
-        form: dict[str, Any] = parse_qs(body.decode("utf-8", "replace"))
-        if "payload" not in form:
-            # What `curl -d` sends says it is a form, whatever it is.
-            return _json_or_text(body)
-        body, kind = form["payload"][0].encode(), "application/json"
-    if kind == "application/json" or kind.endswith("+json"):
-        try:
-            return msgspec.json.decode(body, type=Posted).words()
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise Refused(400, "bad_request", f"body: {error}") from None
-    return _json_or_text(body)
-
-
-def _json_or_text(body: bytes) -> str:
-    if body.lstrip()[:1] == b"{":
-        try:
-            return msgspec.json.decode(body, type=Posted).words()
-        except (msgspec.DecodeError, RecursionError):
-            pass
-    return body.decode("utf-8", "replace")

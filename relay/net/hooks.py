@@ -1,71 +1,52 @@
-"""Outgoing hooks: what happens in a chat is posted to an address, each event once it is on disk.
+"""Outgoing hooks: what is said in one chat is posted to an address, each event once it is on disk.
 
-A hook is a device of a bot's, and is told as any device is: from its cursor on, in order, at least once. What
-it has not taken waits in the log, not in memory; where nobody answers it is tried again, ever more seldom.
+A hook reads the log from its cursor on: in order, at least once, one event at a time. What it has not posted waits in
+the log, not in memory; where nobody takes it, it is tried again, ever more seldom. It is nobody's device: it makes
+nobody online and acknowledges nothing.
 """
 
-import hashlib
-import hmac
 import logging
 import random
 import sqlite3
-import ssl
-from collections import deque
-from collections.abc import Iterator
-from urllib.parse import urlsplit
+from collections import defaultdict
+from typing import NamedTuple
 
-import h11
-import msgspec
 import trio
 
-from relay import __version__
-from relay.core.changes import Hook
+from relay.core import changes, render, visibility
+from relay.core.hook_rights import RIGHTS, chat_of, may_act
+from relay.core.loops import IN_A_ROW, InARow
 from relay.core.relay import Relay
+from relay.core.replaying import Ahead
 from relay.core.state import Device
-from relay.core.subscriber import Subscriber
-from relay.net import frames
+from relay.net.hook_post import Posting, post
+from relay.protocol import codec
 from relay.store import kinds
 from relay.store.entry import Entry
+from relay.store.replays import CHANGES
 
 logger = logging.getLogger(__name__)
 
-POSTED = {"new", "edit", "delete"}
-"""The events that are posted."""
-WAITING = 256
-"""Events that wait in memory for one hook; further ones are read from the log later."""
-WAITING_BYTES = 262_144
-"""The same in bytes."""
-SECONDS = 10.0
-"""How long an address may take for its answer."""
+POSTED = frozenset({kinds.NEW, kinds.EDIT, kinds.DELETE})
+"""The entries that are posted."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
 """Seconds between two tries: doubled each time, and jittered."""
-ANSWER_BYTES = 65_536
-TRY_AGAIN = {408, 425, 429}
-"""Refusals that mean later and not never."""
-
-
-class Posting(Exception):
-    """An event could not be posted; `final` says that trying again is of no use."""
-
-    def __init__(self, what: str, *, final: bool = False) -> None:
-        super().__init__(what)
-        self.final = final
-
-
-class _Event(msgspec.Struct, rename="camel"):
-    event_type: str
-    id: int | None = None
-
-
-_event = msgspec.json.Decoder(_Event).decode
+GIVE_UP = 3 * 86_400.0
+"""Seconds for which one event is tried; then the next one has its turn."""
+REMINDER = 3_600.0
+"""Seconds between two log records of an address that takes nothing."""
 
 
 class Hooks:
-    """All outgoing hooks of a relay; each has a task while it is in use."""
+    """All outgoing hooks of a relay; each has a task while it may act."""
 
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
-        self._running: set[int] = set()
+        self._known = {one.key: one for one in relay.state.devices.values() if _posts(one)}
+        """Those that are not removed."""
+        self._running: dict[int, Delivery] = {}
+        self._of_chat: dict[int, list[Delivery]] = {}
+        self._failed: set[int] = set()
         self._news = trio.Event()
 
     async def run(self) -> None:
@@ -76,207 +57,247 @@ class Hooks:
             try:
                 while True:
                     self._news = trio.Event()
-                    for device, hook in self._resting():
-                        self._running.add(device.key)
-                        nursery.start_soon(self._serve, device, hook)
+                    for device in self._known.values():
+                        resting = device.key not in self._running and device.key not in self._failed
+                        if resting and may_act(self._relay.state, device):
+                            self._running[device.key] = delivery = Delivery(self._relay, device)
+                            nursery.start_soon(self._serve, delivery)
+                    self._sort()
                     await self._news.wait()
             finally:
                 watchers.remove(self._watch)
 
     def _watch(self, entry: Entry) -> None:
-        """Look again when there may be another hook, or a user whose hooks rest may be back."""
-        if entry.kind in (kinds.DEVICE, kinds.USER):
-            self._news.set()
+        """Wake the hooks of a chat; look who may act where somebody may have lost a right, or got one."""
+        if entry.kind in POSTED:
+            for delivery in self._of_chat.get(entry.chat, ()):
+                delivery.wake(entry)
+        elif entry.kind in RIGHTS:
+            if entry.kind == kinds.DEVICE:
+                self._note(entry)
+            for delivery in self._running.values():
+                if not may_act(self._relay.state, delivery.device):
+                    delivery.stop()
+            if self._known:
+                self._news.set()
 
-    def _resting(self) -> Iterator[tuple[Device, Hook]]:
-        """Find the hooks that are to be served and are not."""
-        state = self._relay.state
-        for device in state.devices.values():
-            hook, user = device.hook, state.users[device.user]
-            if hook is None or not hook.url or device.key in self._running:
-                continue
-            if not (device.revoked_at or user.disabled or user.removed):
-                yield device, hook
+    def _note(self, entry: Entry) -> None:
+        """Take a new hook in, and let one that is removed go."""
+        change = changes.decode(entry.extra or "")
+        if isinstance(change, changes.DeviceRevoked):
+            self._known.pop(change.key, None)
+            self._relay.admin.running.hooks.pop(change.key, None)
+        elif isinstance(change, changes.DeviceAdded):
+            device = self._relay.state.devices[change.key]
+            if _posts(device):
+                self._known[device.key] = device
+                # What is said from here on is posted, though its task begins a moment later.
+                self._relay.log.keep_cursor(device.key, entry.seq, self._relay.clock())
 
-    async def _serve(self, device: Device, hook: Hook) -> None:
+    def _sort(self) -> None:
+        """Note which chat each hook waits for: a dialog may have begun."""
+        found: defaultdict[int, list[Delivery]] = defaultdict(list)
+        for delivery in self._running.values():
+            chat = chat_of(self._relay.state, delivery.device)
+            if chat is not None:
+                found[chat].append(delivery)
+        self._of_chat = dict(found)
+        for delivery in self._running.values():
+            delivery.look()
+
+    async def _serve(self, delivery: "Delivery") -> None:
+        device = delivery.device
         try:
-            await Delivery(self._relay, device, hook).run()
+            await delivery.run()
         except Exception:
             logger.exception("hook %d failed and rests until the next start", device.key)
-        else:
-            self._running.discard(device.key)
-            # Its user may have been enabled again before it had ended.
+            self._failed.add(device.key)
+            self._relay.admin.running.hooks[device.key] = "failed, the log says how; it rests until the next start"
+        finally:
+            del self._running[device.key]
+            # It may have got its right back before it had ended.
             self._news.set()
+
+
+def _posts(device: Device) -> bool:
+    return device.hook is not None and bool(device.hook.url) and not device.revoked_at
+
+
+class _Tried(NamedTuple):
+    """An event that was not taken."""
+
+    seq: int
+    since: float
+    times: int
+    told: float
+    """When the log was told last."""
 
 
 class Delivery:
-    """One hook's connection to the hub: the `Outlet` and the `Connection` of a subscriber."""
+    """One hook, from its cursor on."""
 
-    def __init__(self, relay: Relay, device: Device, hook: Hook) -> None:
+    def __init__(self, relay: Relay, device: Device) -> None:
+        assert device.hook is not None
         self._relay = relay
-        self._device = device
-        self._hook = hook
-        self._queue: deque[bytes] = deque()
-        self._wake = trio.Event()
+        self.device = device
+        self._hook = device.hook
         self._scope = trio.CancelScope()
-        self._bytes = 0
-        self._since = 0.0
+        self._wake = trio.Event()
+        self._idle = False
+        self._position = 0
+        self._ahead = Ahead()
+        self._row = InARow()
+        self._weighed = 0
+        """Up to this `seq` it is known what is held back."""
+        self._skipped = 0
+        self._tried = _Tried(0, 0.0, 0, 0.0)
 
     async def run(self) -> None:
-        """Post until the hook is removed."""
-        relay, device = self._relay, self._device
-        hub, log = relay.hub, relay.log
-        # What it took a moment ago, before it was stopped and begun again, is not posted once more.
-        relay.service.settle()
-        known = log.cursors.get(device.key)
-        position = relay.state.seq if known is None else known[0]
-        log.keep_cursor(device.key, position, relay.clock())
-        subscriber = Subscriber(hub.next_number(), device.user, device.key, self, self, position)
+        """Post until it is stopped."""
+        relay, device = self._relay, self.device
+        known = relay.log.cursors.get(device.key)
+        self._keep(relay.state.seq if known is None else known[0])
         with self._scope:
-            hub.arrive(subscriber)
-            try:
-                while True:
-                    await self._turn(subscriber)
-            finally:
-                hub.leave(subscriber)
-                hub.flush()
+            while True:
+                self._wake = trio.Event()
+                self._idle = await self._catch_up()
+                if self._idle:
+                    await self._wake.wait()
 
-    async def _turn(self, subscriber: Subscriber) -> None:
-        """Post what waits; then read on in the log, or wait for news."""
-        hub = self._relay.hub
-        while self._queue:
-            await self._take(subscriber, self._queue.popleft())
-        if not subscriber.live:
-            try:
-                if not hub.rejoin(subscriber):
-                    await self._relay.service.replay_page(subscriber)
-            except sqlite3.Error as error:
-                logger.error("hook %d waits: the store cannot be read: %s", self._device.key, error)
-                await trio.sleep(FIRST_PAUSE)
-            hub.flush()
-            if self._queue or not subscriber.live:
-                return
-        self._wake = trio.Event()
-        await self._wake.wait()
-
-    async def _take(self, subscriber: Subscriber, payload: bytes) -> None:
-        self._bytes -= len(payload)
-        event = _event(payload)
-        if event.id is None:
-            return
-        if event.event_type in POSTED:
-            self._since = trio.current_time()
-            await self._deliver(payload, event.id)
-            self._since = 0.0
-        self._relay.service.acknowledge(subscriber, event.id)
-
-    async def _deliver(self, payload: bytes, event_id: int) -> None:
-        pause = FIRST_PAUSE
-        while True:
-            try:
-                await post(self._hook, payload, event_id, self._relay.clock())
-            except Posting as error:
-                if error.final:
-                    logger.warning("hook %d: event %d is given up: %s", self._device.key, event_id, error)
-                    return
-                if pause == FIRST_PAUSE:
-                    logger.warning("hook %d: %s; it is tried again", self._device.key, error)
-            else:
-                return
-            await trio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - jitter, not a secret
-            pause = min(2 * pause, LONGEST_PAUSE)
-
-    # The outlet.
-
-    @property
-    def full(self) -> bool:
-        """See `Outlet`."""
-        return len(self._queue) >= WAITING or self._bytes >= WAITING_BYTES
-
-    @property
-    def waiting(self) -> tuple[int, float]:
-        """See `Outlet`."""
-        return self._bytes, self._since
-
-    def put(self, frame: bytes) -> None:
-        """See `Outlet`."""
-        payload = frames.payload_of(frame)
-        self._bytes += len(payload)
-        self._queue.append(payload)
-
-    def flush(self) -> None:
-        """See `Outlet`."""
-        self._wake.set()
-
-    def behind(self) -> None:
-        """See `Connection`."""
-        self._wake.set()
-
-    def close(self, _code: int, _reason: str) -> None:
-        """See `Connection`."""
+    def stop(self) -> None:
+        """End it, with what is under way."""
         self._scope.cancel()
 
+    def wake(self, entry: Entry) -> None:
+        """Take note that something was said in its chat."""
+        if self._idle:
+            # All before it is posted: that much of the log may be removed meanwhile.
+            self._keep(entry.seq - 1)
+            self._idle = False
+        self._wake.set()
 
-def signature(secret: str, timestamp: int, payload: bytes) -> str:
-    """Sign an event: HMAC-SHA256 over the time, a full stop and the body, in hexadecimal."""
-    return hmac.new(secret.encode(), b"%d." % timestamp + payload, hashlib.sha256).hexdigest()
+    def look(self) -> None:
+        """Look whether there is something to post."""
+        self._idle = False
+        self._wake.set()
 
+    def _keep(self, position: int) -> None:
+        self._position = position
+        self._relay.log.keep_cursor(self.device.key, position, self._relay.clock())
 
-async def post(hook: Hook, payload: bytes, event_id: int, timestamp: int) -> None:
-    """Post one event to a hook's address.
+    async def _catch_up(self) -> bool:
+        """Post what the log has; tells whether that was all."""
+        relay, state = self._relay, self._relay.state
+        chat = chat_of(state, self.device)
+        if chat is None or state.chats[chat].last_seq <= self._position:
+            return True
+        if self._position < state.pruned:
+            logger.warning(
+                "hook %d: what was said up to event %d is removed (retention); it goes on after it",
+                self.device.key,
+                state.pruned,
+            )
+            self._keep(state.pruned)
+        try:
+            async with relay.service.replaying.turn(self.device.user):
+                upto = state.seq
+                ends = {chat: state.chats[chat].last_seq, CHANGES: upto}
+                page = await relay.service.replaying.page(self._ahead, self._position, upto, ends, upto, state.users)
+        except sqlite3.Error as error:
+            logger.error("hook %d waits: the store cannot be read: %s", self.device.key, error)
+            await trio.sleep(FIRST_PAUSE)
+            return False
+        for entry in page.entries:
+            if not await self._take(entry, upto):
+                self._ahead.clear()
+                return False
+            self._keep(entry.seq)
+        self._keep(page.upto)
+        if page.upto >= upto:
+            self._ahead.clear()
+        return page.upto >= state.chats[chat].last_seq
 
-    Args:
-        hook: where to, and what to sign with.
-        payload: the event as on the wire.
-        event_id: its id.
-        timestamp: Unix milliseconds; it is signed, too, so that nobody can post it again later.
+    async def _take(self, entry: Entry, read_at: int) -> bool:
+        """Post one entry of the chat, if it is to be posted; tells whether the next one has its turn.
 
-    Raises:
-        Posting: nobody took it.
-    """
-    url = urlsplit(hook.url)
-    target = (url.path or "/") + (f"?{url.query}" if url.query else "")
-    request = h11.Request(
-        method="POST",
-        target=target,
-        headers=[
-            ("Host", url.netloc.rpartition("@")[2]),
-            ("Content-Type", "application/json"),
-            ("Content-Length", str(len(payload))),
-            ("User-Agent", f"chat-relay/{__version__}"),
-            ("X-Relay-Event-Id", str(event_id)),
-            ("X-Relay-Timestamp", str(timestamp)),
-            ("X-Relay-Signature", f"sha256={signature(hook.secret, timestamp, payload)}"),
-            ("Connection", "close"),
-        ],
-    )
-    try:
-        with trio.fail_after(SECONDS):
-            status = await _exchange(url.scheme == "https", url.hostname or "", url.port, request, payload)
-    except trio.TooSlowError:
-        raise Posting(f"no answer within {SECONDS:.0f} s") from None
-    except (OSError, trio.BrokenResourceError, h11.RemoteProtocolError) as error:
-        raise Posting(f"cannot be reached: {error.__cause__ or error}") from None
-    if not 200 <= status < 300:
-        raise Posting(f"the answer is {status}", final=status < 500 and status not in TRY_AGAIN)
+        Args:
+            entry: it.
+            read_at: the last `seq` when it was read.
+        """
+        if entry.kind not in POSTED or not self._passes(entry):
+            return True
+        # After each pause it is looked at again: it may be changed, deleted or cleared, or be nothing for it any more.
+        while self._is_told(entry):
+            if entry.seq <= self._relay.state.pruned or not self._relay.hub.refresh([entry], read_at):
+                # It is removed, or so much happened that it has to be read again to be told as it is now.
+                return False
+            name, payload = render.event(self._relay.state, entry, self.device.user)
+            try:
+                await post(
+                    self._hook,
+                    codec.event(name, entry.at, payload, entry.seq),
+                    entry.seq,
+                    self._relay.clock(),
+                    self._skipped,
+                )
+            except Posting as error:
+                if error.final or self._given_up(entry, error):
+                    logger.warning("hook %d: event %d is given up: %s", self.device.key, entry.seq, error)
+                    return True
+                pause = min(FIRST_PAUSE * 2.0 ** (min(self._tried.times, 16) - 1), LONGEST_PAUSE)
+                await trio.sleep(max(error.after, random.uniform(pause / 2, pause)))  # noqa: S311 - jitter, no secret
+            else:
+                self._taken(entry)
+                return True
+        return True
 
+    def _is_told(self, entry: Entry) -> bool:
+        return visibility.is_told(self._relay.state, entry, self.device.user)
 
-async def _exchange(secure: bool, host: str, port: int | None, request: h11.Request, payload: bytes) -> int:
-    """Send a request and read the head of its answer; give the status."""
-    tcp = await trio.open_tcp_stream(host, port or (443 if secure else 80))
-    stream: trio.abc.Stream = tcp
-    if secure:
-        stream = trio.SSLStream(tcp, ssl.create_default_context(), server_hostname=host, https_compatible=True)
-    async with stream:
-        connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=ANSWER_BYTES)
-        head = connection.send(request) or b""
-        await stream.send_all(head + (connection.send(h11.Data(data=payload)) or b""))
-        connection.send(h11.EndOfMessage())
-        while True:
-            event = connection.next_event()
-            if isinstance(event, h11.Response):
-                return event.status_code
-            if event is h11.NEED_DATA:
-                connection.receive_data(bytes(await stream.receive_some(ANSWER_BYTES)))
-            elif isinstance(event, h11.ConnectionClosed):
-                raise h11.RemoteProtocolError("the connection closed before an answer")
+    def _passes(self, entry: Entry) -> bool:
+        """Tell whether an entry is no echo, and no part of a loop."""
+        state = self._relay.state
+        device = state.devices.get(entry.device)
+        by_hook = device is not None and device.hook is not None
+        if by_hook and entry.actor == self.device.user:
+            return False
+        if entry.seq <= self._weighed:
+            return True
+        self._weighed = entry.seq
+        if not by_hook and not state.users[entry.actor].bot:
+            self._row.person()
+            return True
+        if self._row.passes(entry.at):
+            return True
+        if not self._skipped:
+            logger.warning(
+                "hook %d: programs said more than %d things in a row in %s: some of it is held back from here on, "
+                "in case they answer each other",
+                self.device.key,
+                IN_A_ROW,
+                self._hook.chat,
+            )
+        self._skipped += 1
+        return False
+
+    def _given_up(self, entry: Entry, error: Posting) -> bool:
+        """Note that an event was not taken; tells whether it was tried for long enough."""
+        now, tried = trio.current_time(), self._tried
+        if tried.seq != entry.seq:
+            tried = _Tried(entry.seq, now, 0, float("-inf"))
+        if now - tried.told >= REMINDER:
+            since = f" for {(now - tried.since) / 3_600:.0f} h" if tried.times else ""
+            logger.warning("hook %d: %s%s; it is tried again", self.device.key, error, since)
+            tried = tried._replace(told=now)
+        self._tried = tried = tried._replace(times=tried.times + 1)
+        self._relay.admin.running.hooks[self.device.key] = f"{error}; tried {tried.times} times, event {entry.seq}"
+        return now - tried.since >= GIVE_UP
+
+    def _taken(self, entry: Entry) -> None:
+        if self._skipped:
+            logger.warning("hook %d: %d things that programs said were held back", self.device.key, self._skipped)
+            self._skipped = 0
+        self._relay.admin.running.hooks.pop(self.device.key, None)
+        if self._tried.seq == entry.seq:
+            logger.info("hook %d: events are taken again, after %d tries", self.device.key, self._tried.times)
+            self._tried = _Tried(0, 0.0, 0, 0.0)

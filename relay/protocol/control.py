@@ -150,6 +150,8 @@ class HookInfo(Wire, frozen=True, kw_only=True, omit_defaults=False):
     """What events are signed with; of a new one only."""
     direction: Literal["in", "out"]
     created_at: Timestamp
+    problem: str | None = None
+    """Why nothing goes through it just now."""
 
 
 class MakeChat(Wire, frozen=True, kw_only=True):

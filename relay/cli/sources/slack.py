@@ -1,7 +1,6 @@
 """Reads a Slack workspace's export: lists of users and channels, and of each channel a file of messages a day."""
 
 import heapq
-import html
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ import msgspec
 
 from relay.cli.sources.files import Files
 from relay.cli.sources.said import Person, Room, Said, fit_id
+from relay.core import slack_markup
 
 
 class _Profile(msgspec.Struct):
@@ -198,17 +198,8 @@ class Slack:
         )
 
     def _plain(self, text: str) -> str:
-        """Slack's markup in plain words: people, channels and links by their names."""
+        return slack_markup.plain(text, self._name)
 
-        def name(found: re.Match[str]) -> str:
-            target, _, label = found[1].partition("|")
-            if target.startswith("@"):
-                person = self._people.get(target[1:])
-                return f"@{person.name if person else label or target[1:]}"
-            if target.startswith("#"):
-                return f"#{label or target[1:]}"
-            if target.startswith("!"):
-                return f"@{label or target[1:].partition('^')[0]}"
-            return f"{label} ({target})" if label and label not in target else target.removeprefix("mailto:")
-
-        return html.unescape(re.sub(r"<([^<>\n]+)>", name, text))
+    def _name(self, slack_id: str) -> str | None:
+        person = self._people.get(slack_id)
+        return None if person is None else person.name

@@ -73,7 +73,7 @@ class Admin:
         self._decided = decided = AsAdmin(log, clock)
         signing_in = service.signing_in
         people = People(state, decided, hub.presence, log.cursors, signing_in, service.lend, self.running)
-        hooks = Hooks(state, decided, signing_in)
+        hooks = Hooks(state, decided, signing_in, log, clock, self.running)
         chats = Chats(state, decided)
         status = Status(state, log, hub.presence, meter, self.running, clock, room, signing_in.refusals)
         watching = Watching(state, hub, reading)

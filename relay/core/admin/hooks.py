@@ -1,25 +1,36 @@
 """An admin's handling of hooks: programs that post to one chat, or are told what happens in one."""
 
+from urllib.parse import urlsplit
+
 import msgspec
 
 from relay.core import commands
 from relay.core.addresses import without_password
 from relay.core.admin.finding import Finding
+from relay.core.admin.status import Running
 from relay.core.asking import AsAdmin
 from relay.core.changes import Hook
+from relay.core.clock import Clock
 from relay.core.decide import DeviceChanged, UserChanged
+from relay.core.hook_rights import may_act
 from relay.core.service import new_hook_id
 from relay.core.sign_in import SignIn, new_token, token_hash
 from relay.core.state import Device, State, User
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
+from relay.store.log import Log
 
 
 class Hooks:
     """Hooks: devices of bots."""
 
-    def __init__(self, state: State, decided: AsAdmin, sign_in: SignIn) -> None:
+    def __init__(
+        self, state: State, decided: AsAdmin, sign_in: SignIn, log: Log, clock: Clock, running: Running
+    ) -> None:
         self._state = state
+        self._log = log
+        self._clock = clock
+        self._running = running
         self._find = Finding(state)
         self._decided = decided
         self._sign_in = sign_in
@@ -27,10 +38,8 @@ class Hooks:
     async def add(self, request: control.AddHook) -> object:
         """Make a hook: a device of a bot's that may only post to one chat, or is only told of one."""
         state = self._state
-        if request.url is not None and not request.url.startswith(("http://", "https://")):
-            raise RelayError.bad_field(
-                "url", f"{request.url[:64]!r} is no address that begins with http:// or https://"
-            )
+        if request.url is not None:
+            _check_address(request.url)
         chat = None if state.user(request.chat) is not None else self._find.chat(request.chat)
         bot = await self._bot(request)
         if chat is not None and bot.key not in state.members[chat.key]:
@@ -44,8 +53,12 @@ class Hooks:
             url=request.url or "",
             secret=new_token() if request.url else "",
         )
+        since = state.seq
         answer = await self._decided(commands.AddDevice(bot.key, "hook", token_hash(token), hook))
         assert isinstance(answer, DeviceChanged)
+        if request.url:
+            # What is said from now on is posted, also where no relay runs yet.
+            self._log.keep_cursor(answer.device, since, self._clock())
         info = self._info(state.devices[answer.device], hook)
         if request.url:
             return msgspec.structs.replace(info, secret=hook.secret)
@@ -79,4 +92,34 @@ class Hooks:
             url=without_password(hook.url) or None,
             direction="out" if hook.url else "in",
             created_at=device.created_at,
+            problem=self._problem(device),
+        )
+
+    def _problem(self, device: Device) -> str | None:
+        user = self._state.users[device.user]
+        if user.disabled or user.removed:
+            return f"{user.id} is disabled"
+        if not may_act(self._state, device) and not device.revoked_at:
+            return f"{user.id} is not in the chat, or it is gone"
+        return self._running.hooks.get(device.key)
+
+
+def _check_address(url: str) -> None:
+    """Refuse what nothing can be posted to.
+
+    Raises:
+        RelayError: it is no address.
+    """
+    if not url.startswith(("http://", "https://")):
+        raise RelayError.bad_field("url", f"{url[:64]!r} is no address that begins with http:// or https://")
+    try:
+        parts = urlsplit(url)
+        usable = bool(parts.hostname) and parts.port != 0 and url.isascii() and url.isprintable() and " " not in url
+    except ValueError:
+        usable = False
+    if not usable:
+        raise RelayError.bad_field(
+            "url",
+            f"{without_password(url)[:64]!r} cannot be posted to: a host, a port up to 65535 and plain letters are "
+            "expected, others as in xn--bcher-kva.example and %20",
         )

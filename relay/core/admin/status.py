@@ -37,6 +37,8 @@ class Running:
         """How many connections there may be."""
         self.settings: Loaded | None = None
         """The settings in force, and where they come from."""
+        self.hooks: dict[int, str] = {}
+        """Of outgoing hooks, by device, why what they post is not taken just now."""
 
 
 class Status:
