@@ -172,7 +172,7 @@ def _reply(draft: Drafting, chat: int, message_id: int) -> ReplyTo:
         client_message_id=stored.client_id,
         message=stored.message[:REPLY_PREVIEW] if stored.message else None,
         sender=draft.state.users[stored.author].id,
-        created_at=stored.at,
+        created_at=(msgspec.json.decode(stored.extra, type=Extra).said_at if stored.extra else 0) or stored.at,
     )
 
 
@@ -208,8 +208,9 @@ def _edit(draft: Drafting, command: Command, request: requests.Edit, hash_: int 
     if not message and not attachments:
         raise RelayError.bad_field("payload.message", "a message needs text or attachments; delete it instead")
     extra = None
-    if attachments or kept.forwarded:
-        extra = msgspec.json.encode(Extra(attachments=attachments or None, forwarded=kept.forwarded)).decode()
+    if attachments or kept.forwarded or kept.said_at:
+        kept.attachments = attachments or None
+        extra = msgspec.json.encode(kept).decode()
     message_id = draft.next_id(chat.key)
     entry = draft.add(
         kinds.EDIT,
