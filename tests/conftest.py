@@ -42,6 +42,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=15,
         help="how many conversations the model test acts out (default: 15; more also make a failure smaller)",
     )
+    parser.addoption(
+        "--carry-examples",
+        type=int,
+        default=2,
+        help="how many random stores are exported, imported and exported again (default: 2)",
+    )
     parser.addoption("--stall", action="store_true", help="stop a relay for as long as its patience lasts, and longer")
     parser.addoption(
         "--long-run",

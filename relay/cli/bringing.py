@@ -166,7 +166,7 @@ class Importing:
         known = await self._here(waiting)
         for said in waiting:
             if known[id(said)].added and said.kind == "new":
-                await self._content(said)
+                await self._content(said, said.at)
         return [known[id(said)] for said in waiting]
 
     async def _here(self, waiting: list[Said]) -> dict[int, control.BroughtMessage]:
@@ -183,11 +183,13 @@ class Importing:
         # Files come before the message that holds them, so those of messages that are here already would come twice.
         known = await self._here([said for said in waiting if said.files])
         messages = []
+        # Files come before all messages of their batch, and must not take the log's time past them.
+        first = min(said.at for said in waiting)
         for said in waiting:
             text: str | None = None
             attachments: list[Attachment] = []
             if said.kind == "new" and (not said.files or known[id(said)].added):
-                text, attachments = await self._content(said)
+                text, attachments = await self._content(said, first)
             messages.append(self._message(said, text, attachments))
         try:
             answers: list[control.BroughtMessage] = await self._ask(
@@ -212,7 +214,7 @@ class Importing:
             original=_named(said.original),
         )
 
-    async def _content(self, said: Said) -> tuple[str | None, list[Attachment]]:
+    async def _content(self, said: Said, at: int) -> tuple[str | None, list[Attachment]]:
         """A message's text and files as the relay takes them; what does not fit is counted."""
         text = said.text.replace("\0", "")
         attachments: list[Attachment] = []
@@ -221,7 +223,7 @@ class Importing:
             if number >= MOST_ATTACHMENTS:
                 self.left[f"files beyond the {MOST_ATTACHMENTS} that a message may have"] += 1
             else:
-                attachment = await self._file(file, said.sender, said.at)
+                attachment = await self._file(file, said.sender, at)
             if attachment is not None:
                 attachments.append(attachment)
             elif not self._dry:

@@ -48,14 +48,9 @@ class Carry:
                 await item(self._chat_record(chat))
                 chats += 1
         if request.files:
-            await self._files(attachments.photos(state), item)
+            await _give_files(state, self._reading, attachments.photos(state), item)
         messages = await _Messages(state, self._reading, item, files=request.files).give(upto)
         return control.Exported(users=users, chats=chats, messages=messages)
-
-    async def _files(self, ids: Iterable[str], item: Any) -> None:
-        """Say where the contents of files are."""
-        for file in await queries.files(self._reading, list(ids)):
-            await item(_file_record(self._state, file))
 
     def _user_record(self, user: User) -> control.Record:
         return control.Record(
@@ -90,11 +85,16 @@ def _ids(state: State, keys: Iterable[int]) -> list[str]:
     return [state.users[key].id for key in keys]
 
 
-def _file_record(state: State, file: Any) -> control.Record:
-    sender = state.users[file.user].id
-    return control.Record(
-        type="file", id=file.id, name=file.name, digest=file.digest, size=file.size, sender=sender, at=0
-    )
+async def _give_files(state: State, reading: Connection, ids: Iterable[str], item: Any) -> None:
+    """Say where the contents of files are, and whose they are."""
+    wanted = list(dict.fromkeys(ids))
+    known = {file.id: file for file in await queries.files(reading, wanted)}
+    for file in (known[one] for one in wanted if one in known):
+        sender = state.users[file.user].id
+        record = control.Record(
+            type="file", id=file.id, name=file.name, digest=file.digest, size=file.size, sender=sender, at=0
+        )
+        await item(record)
 
 
 class _Messages:
@@ -147,8 +147,7 @@ class _Messages:
         elif row.deleted:
             self._open.add(place)
         if self._with_files and row.attachments:
-            for file in await queries.files(self._reading, [one.id for one in row.attachments]):
-                await self._item(_file_record(self._state, file))
+            await _give_files(self._state, self._reading, (one.id for one in row.attachments), self._item)
         await self._item(self._record(row))
         return row.kind == kinds.NEW and not row.deleted
 

@@ -290,6 +290,9 @@ class Import:
         touched, self._touched = self._touched, {}
         for key, one in touched.items():
             await self._mark(key, one)
+        if touched:
+            # The log's last time would be that of old messages, and a right clock far ahead of it.
+            await self._all([Command(self._clock(), ADMIN, 0, commands.SayNothing(next(iter(touched))))])
         return control.Empty()
 
 
