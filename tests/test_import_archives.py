@@ -2,6 +2,7 @@
 
 import json
 import struct
+import tracemalloc
 import unicodedata
 import zipfile
 from collections.abc import Callable
@@ -12,7 +13,10 @@ import pytest
 import trio
 from command_line import done, run, running
 
+from relay.cli.bringing import Importing
+from relay.cli.carry import _ask_nobody
 from relay.cli.sources.dates import moment
+from relay.cli.sources.opening import open_source
 from relay.client import connect
 
 T0 = 1_700_000_000
@@ -408,6 +412,74 @@ def seen(data: Path, user: str, chat: str) -> dict[str, tuple[int | None, str]]:
 
         found = trio.run(ask)
     return {one.message: (one.created_at // 1_000 if one.created_at < 1.75e12 else None, one.status) for one in found}
+
+
+def test_dates_are_as_said_wherever_they_are_shown(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    done("user", "add", "anna", data=data)
+    done("send", "--as", "anna", "anna", "in use", data=data)
+    root = f"{T0:.6f}"
+    day = [message("U1", "root"), message("U2", "reply", 1, thread_ts=root)]
+    token = done("device", "add", "anna", data=data).out.strip()
+    with running(data) as relay:
+
+        async def ask() -> Any:
+            async with connect(relay.url, token) as client:
+                source = folder(tmp_path / "slack", workspace(**{f"general/{DAY}": day}))
+                await trio.to_thread.run_sync(brought, source, data)
+                messages = await client.request("messages", {"chatId": "slack-C1"})
+                chats = await client.request("chats", {})
+                return messages, chats
+
+        messages, chats = trio.run(ask)
+    (chat,) = (one for one in chats if one.id == "slack-C1")
+    assert [one.created_at for one in messages] == [T0 * 1_000, T0 * 1_000 + 1_000]
+    assert messages[1].reply_to.created_at == T0 * 1_000
+    assert chat.last_message_time == T0 * 1_000 + 1_000
+    assert chat.missed is None
+
+
+def test_who_was_thrown_out_or_left_stays_out_and_keeps_what_they_said(tmp_path: Path) -> None:
+    # The relay's own export, of rules.md: bob could read what was said after he was thrown out.
+    data, there = tmp_path / "data", tmp_path / "there"
+    for user in ("alice", "bob", "carol"):
+        done("user", "add", user, data=data)
+    done("chat", "create", "secret", "bob", "carol", "--owner", "alice", data=data)
+    for user in ("bob", "carol"):
+        done("send", "--as", user, "secret", f"by {user}", data=data)
+        done("chat", "remove", "secret", user, data=data)
+    done("send", "--as", "alice", "secret", "after bob was thrown out", data=data)
+    (tmp_path / "out.jsonl").write_text(done("export", data=data).out)
+    brought(tmp_path / "out.jsonl", there)
+    assert group(there)["participants"] == ["alice"]
+    assert [one["sender"] for one in records(there, "message")] == ["bob", "carol", "alice"]
+
+
+def test_memory_does_not_grow_with_what_was_said(tmp_path: Path) -> None:
+    head = [
+        {"type": "relay", "at": T0, "format": 2, "version": "0"},
+        {"type": "user", "at": T0, "id": "anna", "name": "Anna"},
+        {"type": "chat", "at": T0, "kind": "favorites", "owner": "anna", "participants": ["anna"]},
+    ]
+
+    def peak(count: int) -> int:
+        said = (
+            {"type": "message", "participants": ["anna"], "at": T0 + number, "sender": "anna",
+             "clientMessageId": f"m{number}", "text": 200 * "x"}
+            for number in range(count)
+        )  # fmt: skip
+        file = tmp_path / f"{count}.jsonl"
+        file.write_text("\n".join(json.dumps(one) for one in (*head, *said)))
+        tracemalloc.start()
+        importing = Importing(_ask_nobody, open_source(file, room=2**40), T0)
+        trio.run(importing.run)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert importing.added["messages"] == count
+        return most
+
+    peak(200)
+    assert peak(8_000) < 1.5 * peak(800)
 
 
 # Mattermost.

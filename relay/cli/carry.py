@@ -66,7 +66,8 @@ def _export_tar(data: Path | None, target: IO[bytes]) -> Any:
     """Write the lines as `export.jsonl`, and beside them each file as `files/ID/NAME`."""
     contents = Contents(data_directory(data) / "files")
     held: dict[str, control.Record] = {}
-    with tempfile.TemporaryFile() as lines, tarfile.open(fileobj=target, mode="w") as tar:
+    # Beside the target, which has room for it: /tmp may be memory.
+    with tempfile.TemporaryFile(dir=Path(target.name).parent) as lines, tarfile.open(fileobj=target, mode="w") as tar:
         exported = _export(data, lines, held)
         entry = tarfile.TarInfo("export.jsonl")
         entry.size, entry.mode = lines.tell(), 0o600
@@ -77,6 +78,8 @@ def _export_tar(data: Path | None, target: IO[bytes]) -> Any:
                 # A file that was deleted meanwhile is not there any more, which is what was asked for.
                 with contextlib.suppress(FileNotFoundError):
                     tar.add(contents.path(file.digest or ""), f"files/{file.id}/{Path(file.name or 'file').name}")
+                # What was written is not needed again, and tarfile would keep it.
+                tar.members = []  # type: ignore[attr-defined]
                 advance(1)
     return exported
 

@@ -60,7 +60,7 @@ class Carry:
             at=user.created_at,
             bot=user.bot,
             admin=user.admin,
-            disabled=user.disabled,
+            disabled=user.disabled or user.removed,
             removed=user.removed,
             picture=None if user.removed else attachments.file_id(user.photo_url),
         )

@@ -160,20 +160,27 @@ class Slack:
 
     def _look(self, channel: str, folder: str) -> int | None:
         """Look through a chat: who wrote in it and is in no list, what threads there are, and when it began."""
-        first = None
-        for day in self._days.get(folder, ()):
-            try:
-                messages = self._day(folder, day)
-            except NotUnderstood as error:
-                self._damaged[folder] = str(error)
-                return None
-            for message in messages:
+        dates = []
+        roots: set[str] = set()
+        try:
+            for message in self._all(folder):
                 if message.at is not None:
-                    first = message.at if first is None else min(first, message.at)
+                    dates = [min([message.at, *dates])]
+                self._author(message)
+                if message.thread_ts is not None and message.thread_ts != message.ts:
+                    roots.add(str(message.thread_ts))
+            for message in self._all(folder) if roots else ():
                 author = self._author(message)
-                if author is not None and message.thread_ts is not None and message.thread_ts == message.ts:
+                if author is not None and str(message.ts) in roots:
                     self._threads[channel, str(message.ts)] = author.id
-        return first
+        except NotUnderstood as error:
+            self._damaged[folder] = str(error)
+            return None
+        return dates[0] if dates else None
+
+    def _all(self, folder: str) -> Iterator[_Message]:
+        for day in self._days.get(folder, ()):
+            yield from self._day(folder, day)
 
     def _author(self, message: _Message) -> Person | None:
         """Who wrote a message: programs, people of other workspaces and those who were deleted are in no list."""
@@ -252,12 +259,11 @@ class Slack:
         if folder in self._damaged:
             return
         before = self.start
-        for day in self._days.get(folder, ()):
-            for message in self._day(folder, day):
-                said = self._message(room, channel.id, message, before)
-                if said is not None:
-                    before = said.at
-                    yield said
+        for message in self._all(folder):
+            said = self._message(room, channel.id, message, before)
+            if said is not None:
+                before = said.at
+                yield said
 
     def _message(self, room: str, channel: str, message: _Message, before: int) -> Said | None:
         if self._is_note(message):
