@@ -195,6 +195,7 @@ def test_a_mattermost_export_comes_in(tmp_path: Path) -> None:
         "added": {"users": 3, "chats": 3, "messages": 5, "files": 1},
         "here": {"users": 0, "chats": 0, "messages": 0},
         "left": {"records of the kind emoji": 1, "files": 1},
+        "admins": ["anna"],
     }
     said = messages(data)
     assert [one["text"] for one in said] == [

@@ -134,7 +134,8 @@ def import_(
         raise Failure("interrupted: call it again, and it goes on where it stopped") from None
     left = {what: count for what, count in importing.left.items() if count}
     if json:
-        as_json({"dryRun": dry_run, "added": importing.added, "here": importing.here, "left": left})
+        counts = {"added": importing.added, "here": importing.here, "left": left}
+        as_json({"dryRun": dry_run, **counts, "admins": importing.admins})
         return
     print(_counted(importing.added) + (" would come in" if dry_run else " came in"))
     if importing.here.total():

@@ -283,7 +283,8 @@ class Import:
         at = self._state.at
         users = [user for user in touched.caught_up if user in members]
         if touched.last:
-            await self._all([Command(at, user, 0, commands.MarkRead(key, touched.last)) for user in users])
+            mark = commands.MarkRead(key, touched.last)
+            await self._all([self._command(at, user, mark) for user in users])
 
     async def bring_end(self, _request: control.Empty) -> object:
         """Count what came in as read by those who had nothing unread before."""
@@ -292,7 +293,7 @@ class Import:
             await self._mark(key, one)
         if touched:
             # The log's last time would be that of old messages, and a right clock far ahead of it.
-            await self._all([Command(self._clock(), ADMIN, 0, commands.SayNothing(next(iter(touched))))])
+            await self._all([self._command(self._clock(), ADMIN, commands.SayNothing(next(iter(touched))))])
         return control.Empty()
 
 

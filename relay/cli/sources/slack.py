@@ -160,7 +160,7 @@ class Slack:
 
     def _look(self, channel: str, folder: str) -> int | None:
         """Look through a chat: who wrote in it and is in no list, what threads there are, and when it began."""
-        dates = []
+        dates: list[int] = []
         roots: set[str] = set()
         try:
             for message in self._all(folder):
