@@ -161,10 +161,12 @@ def import_change(draft: Drafting, command: Command, request: commands.ImportCha
     if known is not None:
         return Imported(known.message_id, added=False)
     original = _find(draft, chat, request.original)
-    if original is None or original.kind != kinds.NEW:
-        raise RelayError("not_found", "the message that it changes is not here")
-    if original.deleted:
-        raise RelayError("not_found", "the message that it changes was deleted here")
+    if original is None or original.kind != kinds.NEW or original.deleted:
+        # It may have come in before, and the deletion after it.
+        if draft.fact(ClientKey(hash_)) is not None:
+            return Imported(0, added=False)
+        gone = "was deleted here" if original is not None and original.deleted else "is not here"
+        raise RelayError("not_found", f"the message that it changes {gone}")
     message, extra = original.message, original.extra
     in_batch = draft.client_keys.get(client_key(chat.key, request.original.author, request.original.client_id))
     if in_batch is not None:
