@@ -550,7 +550,33 @@ def test_a_file_larger_than_one_request_comes_whole(tmp_path: Path) -> None:
     assert came["added"]["files"] == 0
 
 
+def test_what_an_export_lists_twice_is_counted_once(tmp_path: Path) -> None:
+    entries = workspace(**{"general/2023-11-15.json": [message("U2", "two", 1), message("U1", "three", 2)]})
+    entries["groups.json"] = entries["channels.json"]
+    came = brought(folder(tmp_path / "slack", entries), tmp_path / "data")
+    assert (came["added"]["chats"], came["added"]["messages"], came["here"]["messages"]) == (1, 3, 1)
+
+
 # Our own, of an older relay.
+
+
+def test_an_edit_whose_message_was_deleted_later_is_known_when_it_comes_again(tmp_path: Path) -> None:
+    place = {"participants": ["anna"], "sender": "anna", "originalSender": "anna", "original": "1"}
+    found = [
+        {"type": "relay", "at": T0, "format": 2, "version": "0"},
+        {"type": "user", "at": T0, "id": "anna", "name": "Anna"},
+        {"type": "chat", "at": T0, "kind": "favorites", "owner": "anna", "participants": ["anna"]},
+        {"type": "message", "participants": ["anna"], "sender": "anna", "at": T0, "clientMessageId": "1",
+         "deleted": True},
+        {"type": "edit", **place, "at": T0 + 1, "clientMessageId": "2"},
+        {"type": "edit", **place, "at": T0 + 2, "clientMessageId": "3"},
+        {"type": "delete", **place, "at": T0 + 3, "clientMessageId": "4"},
+    ]  # fmt: skip
+    for _ in range(2):
+        assert brought(lines(tmp_path, found), tmp_path / "data")["left"] == {}
+    kinds = ("message", "edit", "delete")
+    assert [len(records(tmp_path / "data", kind)) for kind in kinds] == [1, 2, 1]
+    assert run("check", data=tmp_path / "data").code == 0
 
 
 def test_an_export_of_an_older_relay_comes_in_without_those_who_were_thrown_out(tmp_path: Path) -> None:

@@ -57,6 +57,8 @@ class Importing:
         self._characters = 0
         self._shared: OrderedDict[str, Attachment | None] = OrderedDict()
         self._before: Counter[str] = Counter()
+        self._told: set[tuple[str, str, str]] = set()
+        """With a dry run: the messages of the last batch."""
 
     async def run(self) -> None:
         """Bring everything in: people, then chats, then what they said."""
@@ -101,6 +103,9 @@ class Importing:
             await self._picture(person.picture, person.id, user=person.id)
 
     async def _room(self, room: Room) -> None:
+        if room.key in self._rooms:
+            # Some exports list a channel twice.
+            return
         group = room.kind in ("group", "channel")
         request = control.BringChat(
             id=room.id or None,
@@ -164,7 +169,13 @@ class Importing:
     async def _known(self, waiting: list[Said]) -> list[control.BroughtMessage]:
         """Account for what would come in."""
         known = await self._here(waiting)
+        told = self._told
+        self._told = {(said.room, said.sender, said.key) for said in waiting}
         for said in waiting:
+            # Two days of an export may hold the same message: the second time it would be here already.
+            if (said.room, said.sender, said.key) in told:
+                known[id(said)] = control.BroughtMessage()
+            told.add((said.room, said.sender, said.key))
             if known[id(said)].added and said.kind == "new":
                 await self._content(said, said.at)
         return [known[id(said)] for said in waiting]

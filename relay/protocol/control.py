@@ -336,7 +336,7 @@ class BringChat(Wire, frozen=True, kw_only=True):
     owner: Id | None = None
     founder: Id | None = None
     admins: list[Id] = msgspec.field(default_factory=list)
-    participants: Users = msgspec.field(default_factory=list)
+    participants: list[Id] = msgspec.field(default_factory=list)
     able: list[Id] = msgspec.field(default_factory=list)
     """With `dry`: which of them could sign in, by what the source says."""
     at: Timestamp

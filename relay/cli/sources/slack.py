@@ -120,7 +120,9 @@ class Slack:
             for name in ("channels.json", "groups.json", "mpims.json")
             for channel in files.records(name, _Channel)
         ]
-        self._dialogs = files.records("dms.json", _Channel)
+        # Some lists name a channel twice.
+        self._channels = list({one.id: one for one in self._channels}.values())
+        self._dialogs = list({one.id: one for one in files.records("dms.json", _Channel)}.values())
         self._renamed: dict[str, str] = {}
         """The folders whose names had to be guessed."""
         self._days = self._find_days()
