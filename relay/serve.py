@@ -19,6 +19,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import urlsplit
 
 import trio
 
@@ -41,8 +42,9 @@ logger = logging.getLogger(__name__)
 
 ROOM_EVERY = 2.0
 """Seconds between two attempts to open a store whose disk is full."""
-COLLECT_AFTER = 20_000
-"""Objects that may come to be before garbage in circles is looked for; the interpreter's own is 700."""
+COLLECT_AFTER = (20_000, 4, 2)
+"""Objects that may come to be before garbage in circles is looked for among the young ones (the interpreter's own is
+700), and how often that is done before it is looked for among older ones: garbage is 160,000 objects at most."""
 SWITCH_INTERVAL = 0.0005
 """Seconds that the store's thread waits for the interpreter while connections keep it busy."""
 PROOF = 2.0
@@ -232,6 +234,7 @@ async def serve(data: Path, loaded: Loaded) -> None:
             nursery.start_soon(relay.room.run)
             nursery.start_soon(Hooks(relay).run)
             relay.admin.running.url = _nearest(_urls(listeners, secure=settings.tls.on)[0])
+            relay.admin.running.listening = [urlsplit(url).netloc for url in _urls(listeners, secure=False)]
             relay.admin.running.plain_url = _nearest(_urls(listeners, secure=False)[0])
             # Asked for anew each time: at boot the relay is there before the network, and addresses change.
             relay.service.signing_in.address = partial(
@@ -308,7 +311,7 @@ def _settle_memory() -> None:
     """Keep the garbage collector from walking what stays for good, and from looking after every few messages."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(COLLECT_AFTER, 10, 10)
+    gc.set_threshold(*COLLECT_AFTER)
 
 
 async def _stop_on_signal(server: Server) -> None:

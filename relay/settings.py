@@ -7,7 +7,7 @@ change it under them. A setting that is only read at the start says so (`AT_STAR
 import difflib
 import ipaddress
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -373,13 +373,47 @@ def _place(settings: Settings, key: str) -> tuple[Any, str]:
     return node, last
 
 
-def _nearest(name: str, known: Sequence[str]) -> str:
-    """Name the one that was meant, as far as can be told."""
-    tail = name.rpartition(".")[2]
-    found = difflib.get_close_matches(name, known, 1, 0.6) or [
-        key for key in known if difflib.get_close_matches(tail, [key.rpartition(".")[2]], 1, 0.8)
-    ]
-    return f": did you mean {found[0]}?" if found else "; `relay config show` names all"
+LIKE = 0.6
+"""How much a name must have in common with the one that was meant (difflib's ratio)."""
+VERY_LIKE = 0.8
+"""The same, where the section is another one."""
+PART = 3
+"""Characters from which on a part of a name stands for it."""
+
+
+def _nearest(key: str, known: Iterable[str]) -> str:
+    """Name the setting, or at least the section, that was meant; empty where it cannot be told.
+
+    The section decides first: what keys have in common with their section would make any of them near.
+    """
+    sections: dict[str, list[str]] = {}
+    for one in known:
+        section, _, name = one.rpartition(".")
+        sections.setdefault(section, []).append(name)
+    section, _, name = key.rpartition(".")
+    meant = section if section in sections else _closest(section, sections, LIKE)
+    if meant is not None:
+        names = sections[meant]
+        found = _closest(name, names, LIKE) or next((one for one in names if _is_part(name, one)), None)
+        if found is not None:
+            return f"{meant}.{found}".lstrip(".")
+    for other, names in sections.items():
+        if (found := _closest(name, names, VERY_LIKE)) is not None:
+            return f"{other}.{found}".lstrip(".")
+    table = _closest(key, sections, LIKE) if not section else meant if meant != section else None
+    return f"[{table}]" if table else ""
+
+
+def _closest(name: str, names: Iterable[str], least: float) -> str | None:
+    return next(iter(difflib.get_close_matches(name, [one for one in names if one], 1, least)), None)
+
+
+def _is_part(name: str, other: str) -> bool:
+    return min(len(name), len(other)) >= PART and (name in other or other in name)
+
+
+def _hint(meant: str) -> str:
+    return f": did you mean {meant}?" if meant else "; `relay config show` names all"
 
 
 def _from_file(path: Path, known: Mapping[str, Setting]) -> dict[str, Any]:
@@ -411,7 +445,7 @@ def _flatten(
             raise WrongSettings(f"{path}: {key} is a table: write [{key}] and its settings below it")
         else:
             wrong = f"{key}.{next(iter(value))}" if isinstance(value, dict) and value else key
-            raise WrongSettings(f"{path}: {wrong} is unknown{_nearest(wrong, list(known))}")
+            raise WrongSettings(f"{path}: {wrong} is unknown{_hint(_nearest(wrong, known))}")
 
 
 def _from_environment(environment: Mapping[str, str], known: Mapping[str, Setting]) -> dict[str, Any]:
@@ -422,9 +456,10 @@ def _from_environment(environment: Mapping[str, str], known: Mapping[str, Settin
             continue
         setting = variables.get(name)
         if setting is None:
-            # What all have in common makes none of them near.
-            near = _nearest(name.removeprefix(PREFIX), [one.removeprefix(PREFIX) for one in variables])
-            raise WrongSettings(f"the variable {name} is unknown{near.replace('mean ', f'mean {PREFIX}')}")
+            # The first word is the section: none has two.
+            meant = _nearest(name.removeprefix(PREFIX).lower().replace("_", ".", 1), known)
+            variable = known[meant].variable if meant in known else meant and PREFIX + meant.strip("[]").upper() + "_…"
+            raise WrongSettings(f"the variable {name} is unknown{_hint(variable)}")
         several = isinstance(setting.kind, inspect.ListType)
         found[setting.key] = [part.strip() for part in text.split(",")] if several else text
     return found

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,9 @@ import msgspec
 from log_secrets import TALKATIVE, check
 
 from relay.__main__ import main
+
+PATIENCE = 60.0
+"""Seconds that a relay has to start."""
 
 
 class Ran(NamedTuple):
@@ -29,6 +33,14 @@ class Ran(NamedTuple):
     def json(self) -> Any:
         """Its output as one JSON document."""
         return msgspec.json.decode(self.out)
+
+
+class Undone(AssertionError):
+    """A command that had to go well and did not."""
+
+    def __init__(self, ran: Ran) -> None:
+        super().__init__(ran)
+        self.ran = ran
 
 
 def run(*arguments: str | Path, data: Path | None = None, stdin: str = "") -> Ran:
@@ -59,7 +71,8 @@ def run(*arguments: str | Path, data: Path | None = None, stdin: str = "") -> Ra
 def done(*arguments: str | Path, data: Path | None = None, stdin: str = "") -> Ran:
     """Run a command that must go well."""
     ran = run(*arguments, data=data, stdin=stdin)
-    assert ran.code == 0, ran
+    if ran.code:
+        raise Undone(ran)
     return ran
 
 
@@ -92,7 +105,8 @@ def running(data: Path, *options: str, environment: dict[str, str] | None = None
 
 
 def _wait_for_url(process: subprocess.Popen[str], log: Path) -> str:
-    while process.poll() is None:
+    until = time.monotonic() + PATIENCE
+    while process.poll() is None and time.monotonic() < until:
         found = re.search(r"listening on (\S+)\n(?:.*\n)*data in", log.read_text())
         if found:
             return found[1]

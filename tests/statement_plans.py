@@ -16,6 +16,7 @@ import relay
 from relay.store import chores, statements, writing
 from relay.store.schema import MIGRATIONS
 from relay.store.statements import Statement
+from relay.store.views import VOCABULARY
 
 BINDINGS = re.compile(r"uses (\d+)")
 IN_TRIGGERS = re.compile(r"\b(?:NEW|OLD)\.\w+")
@@ -81,6 +82,7 @@ def empty_store() -> sqlite3.Connection:
     store = sqlite3.connect(":memory:", isolation_level=None)
     for script in MIGRATIONS:
         store.executescript(script)
+    store.execute(VOCABULARY)
     return store
 
 

@@ -10,7 +10,7 @@ from client_frames import client_frame
 from sessions import House, Refused, house
 from trio.testing import MockClock
 
-from relay.core import service, share
+from relay.core import limits, service, share
 from relay.core.subscriber import LIST_PACE
 from relay.net import outbox
 from relay.net.frames import TEXT
@@ -186,6 +186,22 @@ async def test_large_answers_count_as_many_requests(tmp_path: Path, clock: MockC
             await one.request("messages", chatId="User1")
 
 
+async def test_messages_below_a_step_of_bytes_count_as_one_up_to_the_burst(tmp_path: Path, clock: MockClock) -> None:
+    async with (
+        house(tmp_path, "User1", requests_per_second=0.01, burst=200) as relay,
+        relay.device("User1") as one,
+    ):
+        for number in range(199):
+            text = "x" * (100 if number % 10 else 1_900)
+            await one.request("new", chatId="User1", clientMessageId=str(number), message=text)
+        long = "x" * limits.REQUEST_BYTES
+        assert (await one.refused("new", chatId="User1", clientMessageId="long", message=long))[
+            "code"
+        ] == "rate_limited"
+        await one.request("new", chatId="User1", clientMessageId="last", message="x")
+        assert (await one.refused("new", chatId="User1", clientMessageId="more", message="x"))["code"] == "rate_limited"
+
+
 async def test_lent_tokens_are_so_many_at_most(relay: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "MOST_LENT", 3)
     lent = [relay.relay.service.lend(1) for _ in range(5)]
@@ -265,6 +281,63 @@ async def test_a_chat_that_comes_and_goes_costs_a_list_a_second_at_most(relay: H
         names = [frame["eventType"] for frame in await two.rest() if "id" in frame]
         assert names.count("chats") <= 2, names
         assert names.count("new") == 10
+
+
+@pytest.fixture
+def lists(relay: House, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many of User1's chat lists were under way whenever one was begun."""
+    begun: list[int] = []
+    under_way = 0
+    real = service.Service.chat_list
+
+    async def counted(self: service.Service, user: int) -> Any:
+        nonlocal under_way
+        if user != relay.relay.state.user_keys["User1"]:
+            return await real(self, user)
+        under_way += 1
+        begun.append(under_way)
+        try:
+            await trio.sleep(0.01)
+            return await real(self, user)
+        finally:
+            under_way -= 1
+
+    monkeypatch.setattr(service.Service, "chat_list", counted)
+    return begun
+
+
+async def test_chat_lists_of_one_users_devices_are_made_one_after_the_other_and_so_many_bytes_a_second(
+    relay: House, clock: MockClock, lists: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits.ListBytes, "burst", 1.0)
+    monkeypatch.setattr(limits.ListBytes, "requests_per_second", 10.0)
+    async with relay.device("User2") as other:
+        devices = [await relay.open("User1") for _ in range(8)]
+        await other.request("createChat", type="group", name="x" * 60, participants=["User1"])
+        await trio.sleep(0.2)
+        assert len(lists) <= 2, "one is over the rate already, and it takes seconds until the next one is granted"
+        clock.jump(500)
+        for device in devices[:3]:
+            await device.text("ping")
+        await trio.sleep(0.2)
+        assert set(lists) == {1}
+
+
+async def test_chat_lists_for_devices_that_read_nothing_wait_for_room(
+    relay: House, lists: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(share, "WAITING_BYTES", 2_500)
+    key = relay.relay.state.user_keys["User1"]
+    async with relay.device("User1") as other:
+        for _ in range(12):
+            await relay.open("User1", lockstep=True)
+        for number in range(3):
+            await other.request("createChat", type="group", name=f"{number}" * 60, participants=[])
+        await trio.sleep(0.5)
+        waiting = sum(one.outlet.waiting[0] for one in relay.relay.hub.presence.subscribers[key])
+        assert lists
+        assert len(lists) < 12
+        assert 2_500 <= waiting < 5_000
 
 
 # Version 2.

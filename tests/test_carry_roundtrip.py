@@ -293,7 +293,7 @@ def in_use(here: Path, first: list[dict[str, Any]]) -> None:
     assert [one for one in told(copy) if '"local"' not in one] == told(first)
 
 
-@pytest.mark.parametrize(("seed", "steps"), [(0, 60), (857, 98), (345, 80)])
+@pytest.mark.parametrize(("seed", "steps"), [(0, 60), (857, 98), (103, 42)])
 def test_what_a_relay_exports_comes_back_identical(seed: int, steps: int) -> None:
     there_and_back(seed, steps)
 

@@ -10,17 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from relay.cli import doctor
+from relay.cli import doctor, reach
+from relay.cli.finding import Patient
+from relay.protocol import control
 from tests.command_line import done, run, running
+
+BEHIND_A_PROXY = {"RELAY_HTTP_TRUSTED_PROXIES": "127.0.0.1"}
+"""For a relay that listens on loopback only, as in tests."""
 
 
 def found(data: Path) -> dict[str, dict[str, str]]:
     return {one["check"]: one for one in run("doctor", "--json", data=data).json}
 
 
-def test_a_relay_that_runs_well_is_found_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "addresses", lambda: iter(["127.0.0.1"]))
-    with running(tmp_path / "data") as relay:
+def test_a_relay_that_runs_well_is_found_to(tmp_path: Path) -> None:
+    with running(tmp_path / "data", environment=BEHIND_A_PROXY) as relay:
         findings = found(relay.data)
         assert set(findings["relay"]) == {"check", "level", "what", "advice"}
         for check in ("relay", "network", "disk", "permissions", "sqlite", "store"):
@@ -32,9 +36,8 @@ def test_a_relay_that_runs_well_is_found_to(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_certificate_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "addresses", lambda: iter(["127.0.0.1"]))
     done("tls", "init", data=tmp_path / "data")
-    with running(tmp_path / "data", "--tls") as relay:
+    with running(tmp_path / "data", "--tls", environment=BEHIND_A_PROXY) as relay:
         findings = found(relay.data)
         assert findings["network"]["level"] == "good"
         assert findings["certificate"]["level"] == "good"
@@ -60,10 +63,75 @@ def test_a_relay_that_does_not_run_is_said_with_what_to_do(tmp_path: Path) -> No
     assert "`systemctl start relay`" in ran.out
 
 
-def test_a_port_that_does_not_answer_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "addresses", lambda: iter(["127.0.0.2"]))
-    with running(tmp_path / "data") as relay:
-        assert found(relay.data)["network"]["level"] == "bad"
+def status(*listening: str, **more: object) -> control.Status:
+    fields = {name: 0 for name in control.Status.__struct_fields__ if name not in ("url", "listening", "public_url")}
+    known = {"url": "ws://127.0.0.1:1/ws", "listening": list(listening), "trusted_proxies": []}
+    return control.Status(**(fields | known | more))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("listening", "more", "answering", "said"),
+    [
+        (["0.0.0.0:1"], {}, {"192.0.2.7"}, ["good 192.0.2.7:1 answers"]),
+        (["0.0.0.0:1", "[::]:1"], {}, {"192.0.2.7"}, ["good 192.0.2.7:1 answers"]),
+        (["0.0.0.0:1"], {}, set(), ["bad 192.0.2.7:1 does not answer: refused"]),
+        # Of several networks it listens on one: that is not a fault.
+        (["192.0.2.9:1"], {}, {"192.0.2.9"}, ["good 192.0.2.9:1 answers"]),
+        (["127.0.0.1:1", "192.0.2.9:1"], {}, {"192.0.2.9"}, ["good 192.0.2.9:1 answers"]),
+        (
+            ["127.0.0.1:1"], {}, {"127.0.0.1"},
+            ["bad it listens on 127.0.0.1:1 only, where nobody but this machine reaches it"],
+        ),
+        (
+            ["127.0.0.1:1"], {"public_url": "https://chat.example.org", "trusted_proxies": ["127.0.0.1"]},
+            {"127.0.0.1", "chat.example.org"},
+            ["good 127.0.0.1:1 answers, for a proxy on this machine", "good https://chat.example.org answers"],
+        ),
+        (
+            ["[::1]:1"], {"public_url": "http://chat.example.org", "trusted_proxies": ["::1"]}, {"::1"},
+            [
+                "good [::1]:1 answers, for a proxy on this machine",
+                "note http://chat.example.org does not answer from here: refused",
+            ],
+        ),
+        (
+            ["127.0.0.1:1"], {"public_url": "https://chat.example.org"}, {"127.0.0.1", "chat.example.org"},
+            [
+                "good 127.0.0.1:1 answers, for a proxy on this machine",
+                "note to the relay everybody has the proxy's address: one who guesses passwords makes all others wait",
+                "good https://chat.example.org answers",
+            ],
+        ),
+        (
+            ["127.0.0.1:1"], {"trusted_proxies": ["127.0.0.1"]}, {"127.0.0.1"},
+            [
+                "good 127.0.0.1:1 answers, for a proxy on this machine",
+                "note links and QR codes cannot name the proxy's address",
+            ],
+        ),
+    ],
+)  # fmt: skip
+def test_the_addresses_where_people_reach_the_relay_are_tried_and_no_others(
+    listening: list[str],
+    more: dict[str, object],
+    answering: set[str],
+    said: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reach, "addresses", lambda: iter(["192.0.2.7"]))
+    monkeypatch.setattr(reach, "_healthy", lambda _secure, host, _port: None if host in answering else "refused")
+    findings = list(reach.network(Patient(tmp_path, status(*listening, **more), None)))
+    assert [f"{one.level} {one.what}" for one in findings] == said
+    assert all(one.advice for one in findings if one.level != "good")
+
+
+def test_a_relay_behind_a_proxy_on_this_machine_is_well(tmp_path: Path) -> None:
+    environment = BEHIND_A_PROXY | {"RELAY_HTTP_PUBLIC_URL": "http://127.0.0.1:1"}
+    with running(tmp_path / "data", environment=environment) as relay:
+        findings = found(relay.data)
+        assert findings["network"]["level"] == "good"
+        assert findings["proxy"]["level"] == "note", "nothing listens there"
 
 
 def test_a_damaged_file_is_found(tmp_path: Path) -> None:

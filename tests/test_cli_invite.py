@@ -83,6 +83,18 @@ def test_a_password_is_read_from_a_pipe_and_must_be_long(data: Path) -> None:
     assert "no password" in done("user", "password", "anna", "--none", data=data).out
 
 
+def test_no_password_changes_nothing_and_ends_no_session(data: Path) -> None:
+    done("user", "add", "anna", data=data)
+    done("user", "password", "anna", data=data, stdin="correct horse\n")
+    done("device", "add", "anna", data=data)
+    for stdin in ("", "\n"):
+        ran = run("user", "password", "anna", "--sign-out", data=data, stdin=stdin)
+        assert (ran.code, ran.out) == (2, "")
+        assert ran.err.startswith("relay: no password came in, and nothing was changed: type one, or pipe one in.")
+        assert "device revoke --all anna" in ran.err
+    assert len(done("device", "list", "anna", "--json", data=data).json) == 1
+
+
 def test_a_new_password_or_one_command_ends_all_sessions(data: Path) -> None:
     done("user", "add", "ben", data=data)
     for _ in range(2):

@@ -59,6 +59,8 @@ def test_a_backup_is_for_its_owner_only(data: Path, tmp_path: Path) -> None:
 
 # What may be replaced.
 
+AGAIN = ": make room there, and type the same again"
+UNSURE = "see whether its disk is full or read-only, make room there, and try again"
 WRITING = pytest.mark.parametrize("command", ["backup", "export"])
 
 
@@ -121,7 +123,7 @@ def test_why_a_file_cannot_be_written_is_said_without_temporary_names(
 
     file = tmp_path / "backup.tar"
     monkeypatch.setattr(Path, "replace", fail)
-    assert said(run(command, file, data=data)) == f"{file} cannot be written: its disk is full"
+    assert said(run(command, file, data=data)) == f"{file} cannot be written: its disk is full{AGAIN}"
 
 
 def test_a_full_disk_under_the_copy_of_the_store_is_the_targets(
@@ -136,7 +138,7 @@ def test_a_full_disk_under_the_copy_of_the_store_is_the_targets(
 
     monkeypatch.setattr(backups.sqlite3, "connect", small)
     file = tmp_path / "backup.tar"
-    assert said(run("backup", file, data=data)) == f"{file} cannot be written: its disk is full"
+    assert said(run("backup", file, data=data)) == f"{file} cannot be written: its disk is full{AGAIN}"
 
 
 def test_an_uploaded_file_that_cannot_be_read_is_named(
@@ -422,12 +424,57 @@ def test_a_store_that_is_gone_beside_what_a_restore_kept_is_not_begun_anew(data:
     assert "today" in done("export", data=data).out
 
 
-def test_what_a_relay_of_before_left_half_restored_is_not_begun_anew(data: Path) -> None:
-    for path in list(data.iterdir()):
-        if path.name.startswith("relay.db"):
-            path.rename(data / f"{path.name}.before-restore")
-    assert "relay.db is missing, but there was a store" in said(run("user", "list", data=data))
-    assert not (data / "relay.db").exists()
+def restored_by_0_1_0(data: Path, steps: int) -> None:
+    """Do what a restore of relay 0.1.0 did, up to where it was killed."""
+    aside = ".before-restore"
+    for name in ("relay.db", "relay.db-wal", "relay.db-shm", "files")[:steps]:
+        if (data / name).exists():
+            (data / name).rename(data / f"{name}{aside}")
+    if steps > 4:
+        (data / "files" / "cd").mkdir(parents=True)
+        (data / "files" / "cd" / ("cd" * 32)).write_bytes(b"of the backup")
+    (data / ".relay-restore-ab_cdef1").mkdir()
+    (data / ".relay-restore-ab_cdef1" / "relay.db").write_bytes(b"of the backup")
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5])
+def test_what_relay_0_1_0_left_half_restored_is_not_begun_anew_and_comes_back(
+    data: Path, tmp_path: Path, steps: int
+) -> None:
+    upload = data / "files" / "ab" / ("ab" * 32)
+    upload.parent.mkdir(parents=True, exist_ok=True)
+    upload.write_bytes(b"pixels")
+    with closing(sqlite3.connect(data / "relay.db")) as reader:
+        # While somebody reads, the log stays when the relay ends.
+        reader.execute("SELECT count(*) FROM log").fetchall()
+        done("send", "--as", "anna", "ben", "today", data=data)
+        assert (data / "relay.db-wal").stat().st_size > 0
+        left = tmp_path / "left"
+        shutil.copytree(data, left)
+    restored_by_0_1_0(left, steps)
+    line = said(run("user", "list", data=left))
+    assert "relay.db is missing, but there was a store" in line
+    assert "`relay restore --undo`" in line
+    assert not (left / "relay.db").exists()
+    done("restore", "--undo", data=left)
+    assert "today" in done("export", data=left).out
+    assert (left / "files" / "ab" / ("ab" * 32)).read_bytes() == b"pixels"
+    assert not (left / ".relay-restore-ab_cdef1").exists()
+
+
+def test_the_store_that_a_restore_of_relay_0_1_0_put_aside_comes_back(data: Path, tmp_path: Path) -> None:
+    backup = tmp_path / "backup.tar"
+    done("backup", backup, data=data)
+    done("send", "--as", "anna", "ben", "today", data=data)
+    restored_by_0_1_0(data, 4)
+    done("restore", "--undo", data=data)
+    assert "today" in done("export", data=data).out
+    assert (data / "relay.db.before-restore").exists(), "it is a copy that came back"
+    (data / "relay.db").unlink()
+    with tarfile.open(backup) as tar:
+        (data / "relay.db").write_bytes(tar.extractfile("relay.db").read())
+    done("restore", "--undo", "--yes", data=data)
+    assert "today" in done("export", data=data).out
 
 
 def test_a_store_that_cannot_be_had_now_is_not_taken_for_a_damaged_one(
@@ -445,7 +492,7 @@ def test_a_store_that_cannot_be_had_now_is_not_taken_for_a_damaged_one(
     monkeypatch.setattr(restoring, "end", fail)
     before = modes(data)
     line = said(run("restore", backup, "--yes", "--force", data=data))
-    assert line == f"nothing was restored: {data / 'relay.db'} cannot be read: disk I/O error"
+    assert line == f"nothing was restored: {data / 'relay.db'} cannot be read (disk I/O error): {UNSURE}"
     assert modes(data) == before
 
 
@@ -553,3 +600,25 @@ def test_what_a_killed_command_left_is_named_by_doctor_and_removed_by_the_next(d
     assert all("was left by a command that was killed" in what for what in whats)
     done("user", "list", data=data)
     assert not list(data.rglob(".relay-*"))
+
+
+@pytest.mark.parametrize("part", ["the copy of the store", "the archive"])
+def test_a_backup_that_may_not_be_so_large_says_so_and_leaves_nothing(part: str, data: Path, tmp_path: Path) -> None:
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    done("backup", stick / "b.tar", data=data)
+    # Less than the -shm file has, the store itself could not be read with.
+    largest = (
+        (data / "relay.db").stat().st_size if part == "the copy of the store" else (stick / "b.tar").stat().st_size
+    )
+    blocks = max(32, largest // 1_024 - 4)
+    (stick / "b.tar").unlink()
+    limited = ["bash", "-c", f'ulimit -f {blocks}; exec "$@"', "-", sys.executable, "-m", "relay"]
+    ran = subprocess.run(
+        [*limited, "backup", str(stick / "b.tar"), "--data", str(data)], capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr.startswith(f"relay: {stick / 'b.tar'} cannot be written: no file may be so large there: FAT32")
+    assert ran.stderr.count("\n") == 1
+    assert list(stick.iterdir()) == []
+    done("backup", stick / "b.tar", data=data)

@@ -42,12 +42,15 @@ def wait_for(what: Callable[[], object], seconds: float = 10.0) -> None:
 
 
 STATUS = {
+    "listening", "publicUrl", "trustedProxies",
     "version", "pid", "data", "url", "uptime", "connections", "maxConnections", "mostConnections", "wantedConnections",
     "users", "usersOnline", "chats",
     "messagesPerSecond", "deliveriesPerSecond", "requestsPerSecond", "medianLag", "highLag", "batchSize", "commitMs",
     "longestWait", "writingFor",
     "writeFailing", "writeFailures", "outboxBytes", "slowReaders", "lastEvent", "storeBytes", "walBytes", "diskFree",
-    "signInFailures", "diskSecondsLeft", "memoryBytes", "cpu", "clockAhead", "logAhead",
+    "signInFailures", "diskSecondsLeft", "memoryBytes", "cpu", "clockAhead", "indexBehind",
+    "indexRemaking",
+    "logAhead",
     "diskFull", "reserveBytes",
 }  # fmt: skip
 
@@ -168,7 +171,9 @@ class Tail:
 
     def ready(self) -> None:
         """Make something happen until it is seen, then skip the rest of that."""
+        until = time.monotonic() + 30
         while self._lines.empty():
+            assert time.monotonic() < until, "nothing is seen"
             done("send", "--as", "anna", "ben", "ready?", data=self._relay.data)
             time.sleep(0.2)
         while not self._lines.empty():
@@ -249,8 +254,8 @@ def test_tail_as_a_user_waits_for_a_relay_that_stopped(tmp_path: Path) -> None:
     with running(tmp_path / "data") as relay:
         wait_for(lambda: done("status", "--json", data=relay.data).json["usersOnline"] == 1)
         done("send", "--as", "anna", "anna", "again", data=relay.data)
-        while '"again"' not in tail.stdout.readline():
-            pass
+        while '"again"' not in (line := tail.stdout.readline()):
+            assert line, "it ended"
         tail.send_signal(signal.SIGINT)
         assert tail.wait(10) == 0
     tail.communicate()

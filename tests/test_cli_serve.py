@@ -100,7 +100,7 @@ def test_a_file_that_cannot_be_used_is_said_in_words(tmp_path: Path) -> None:
     ("error", "said"),
     [
         (PermissionError(errno.EACCES, "no", "/d/relay.lock"), "you may not use /d/relay.lock: run this as"),
-        (OSError(errno.ENOSPC, "No space left on device", "/d/x"), "/d/x cannot be written (No space left on device)"),
+        (OSError(errno.ENOSPC, "No space left on device", "/d/x"), "/d/x cannot be written: its disk is full"),
         (OSError("AF_UNIX path too long"), "/d cannot be used (AF_UNIX path too long): name another directory"),
         (sqlite3.OperationalError("disk I/O error"), "the store in /d cannot be opened (disk I/O error): see whether"),
         (sqlite3.DatabaseError("malformed"), "the store in /d is damaged (malformed): put a backup in its place"),

@@ -121,7 +121,9 @@ def test_a_relay_that_starts_is_waited_for(data: Path) -> None:
         env=os.environ,
     )
     try:
+        until = time.monotonic() + 30
         while lock.holder(data) is None:
+            assert time.monotonic() < until, "it does not start"
             time.sleep(0.001)
         assert done("status", "--json", data=data).json["pid"] == starting.pid
         assert done("user", "show", "anna", "--json", data=data).json["id"] == "anna"

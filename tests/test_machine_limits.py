@@ -63,7 +63,9 @@ def test_a_low_hard_limit_leaves_fewer_connections_and_says_so(tmp_path: Path) -
         assert relay.stderr is not None
         said = ""
         while "listening" not in said:
-            said += relay.stderr.readline()
+            line = relay.stderr.readline()
+            assert line, f"it ended: {said}"
+            said += line
         assert f"there can be {LIMIT - LIMIT // 4} connections and not 4000" in said
         status = done("status", "--json", data=data).json
         assert (status["maxConnections"], status["wantedConnections"]) == (LIMIT - LIMIT // 4, 4_000)

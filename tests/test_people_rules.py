@@ -131,6 +131,33 @@ def test_a_password_that_is_tried_first_is_refused(password):
 
 
 @pytest.mark.parametrize(
+    ("user_id", "name", "password"),
+    [
+        ("User1", "User1", "User1User1"), ("User1", "User1", "user1-USER1"), ("User1", "User1", "User1user1user1!"),
+        ("User1", "Ada", "adaUSER1ada"), ("anna", "Anna Berg", "bergannaberg"), ("anna", "Anna Berg", "anna.berg.2026"),
+        ("anna", "Anna Berg", "12anna34berg56"), ("anna", "Anna Berg", "anna19840512x"),
+        ("müller", "Jürgen", "JÜRGENMÜLLER"),
+        ("müller", "Jürgen", "ju\u0308rgen-2026"), ("bartholomäus", "Maximilian Mustermann", "an-mustermann"),
+        ("mustermannsson", "M", "mustermann"),
+    ],
+)  # fmt: skip
+def test_a_password_of_ones_own_names_is_refused_however_they_are_put_together(user_id, name, password):
+    with pytest.raises(RelayError, match="own name"):
+        check_new(password, user_id, name)
+
+
+@pytest.mark.parametrize(
+    ("user_id", "name", "password"),
+    [
+        ("User1", "User1", "User1 likes tea"), ("a", "Al", "a balalaika"), ("lin", "Lin", "violin and cello"),
+        ("anna", "Anna Berg", "2749 5810 33"), ("anna", "", "correct horse"),
+    ],
+)  # fmt: skip
+def test_a_password_that_says_more_than_ones_own_name_is_taken(user_id, name, password):
+    check_new(password, user_id, name)
+
+
+@pytest.mark.parametrize(
     "password", ["correct horse", "kaffee um vier", "x7Kq2-pWv9z", "пять слов подряд", "一二三四五六七八九十"]
 )
 def test_a_password_of_a_few_words_or_signs_is_taken(password):
@@ -189,3 +216,25 @@ async def test_an_admin_ends_all_sessions_with_a_new_password(tmp_path):
         )
         gone = await browser.get("/session", headers={"Authorization": f"Bearer {token}"})
     assert (answer.count, gone.status_code) == (1, 401)
+
+
+# A new sign-in.
+
+
+async def test_a_new_sign_in_is_told_to_the_users_other_devices_that_speak_version_2(tmp_path):
+    async with house(tmp_path, "anna", "ben") as here:
+        async with (
+            here.device("anna", path="/ws?v=2") as phone,
+            here.device("anna") as old,
+            here.device("ben", path="/ws?v=2") as other,
+        ):
+            for one in (phone, old, other):
+                await one.rest()
+            added = await here.relay.admin.handle("device.add", control.AddDevice(user_id="anna", label="stolen"))
+            await here.relay.admin.handle("hook.add", control.AddHook(chat="anna", user_id="anna"))
+            told = [frame for frame in await phone.rest() if frame.get("eventType") == "device"]
+            assert [frame["payload"]["label"] for frame in told] == ["stolen"]
+            assert told[0]["payload"]["deviceId"] == added.device_id
+            assert "id" not in told[0]
+            for one in (old, other):
+                assert "device" not in [frame.get("eventType") for frame in await one.rest()]

@@ -113,6 +113,11 @@ EVENTS: dict[str, tuple[str, int | None, Any]] = {
     "event-chat": ("chat", 29, events.ChatChanged(item=EMPTY_GROUP)),
     "event-chat-gone": ("chatGone", 30, events.ChatGone(chat_id="User2")),
     "event-chats-stale": ("chatsStale", 31, events.ChatsStale()),
+    "event-device": (
+        "device",
+        None,
+        events.DeviceSignedIn(device_id=7, label="Firefox on Linux", timestamp=NOW),
+    ),
     "event-read-own": ("read", 28, events.Read(**{**MARK, "chat_id": "User1"}, missed=0)),
 }
 ACCEPTED = requests.Accepted(message_id=7, timestamp=NOW, client_message_id=CLIENT_ID)

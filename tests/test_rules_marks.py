@@ -4,6 +4,7 @@ import pytest
 from memory_log import MemoryLog, code
 
 from relay.core import commands, render
+from relay.core.decide import marks
 from relay.core.state import Tail
 from relay.protocol import requests
 from relay.store import kinds
@@ -295,3 +296,17 @@ def test_missed_is_never_negative_after_leaving_and_coming_back(log: MemoryLog) 
     assert log.missed("User2", "g-1") == 0
     said(log, 1, "g-1")
     assert log.missed("User2", "g-1") == 1
+
+
+def test_a_mark_far_from_both_ends_takes_what_may_be_unread_for_unread(
+    log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(marks, "COUNTED", 2)
+    said(log, 10)
+    delete(log, 9)
+    exact = log.state.tails.get(1) is not None
+    # Unread are 6, 7, 8 and 10; message 11 is the deletion.
+    assert log.read("User2", "User1", 5).missed == (4 if exact else 6)
+    assert log.missed("User2", "User1") == (4 if exact else 6)
+    assert log.read("User2", "User1", 9).missed == 1
+    assert log.read("User2", "User1").missed == 0

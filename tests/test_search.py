@@ -25,11 +25,12 @@ def _index_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def _indexed(relay) -> None:
-    while True:
-        last, indexed = await queries.ends(relay.reading)
-        if last == indexed:
-            return
-        await trio.sleep(0.01)
+    with trio.fail_after(30):
+        while True:
+            last, indexed = await queries.ends(relay.reading)
+            if last == indexed:
+                return
+            await trio.sleep(0.01)
 
 
 def _saying(relay) -> Callable[[str, str], Awaitable[Accepted]]:
@@ -141,7 +142,9 @@ async def test_one_user_has_one_search_at_a_time_and_holds_up_no_other(
     most: dict[int, int] = {}
     go_on = trio.Event()
 
-    async def find(_connection: object, sought: Sought) -> tuple[list[HistoryRow], bool]:
+    async def find(
+        _connection: object, sought: Sought, *_arguments: object, **_limits: object
+    ) -> tuple[list[HistoryRow], bool]:
         user = sought.text
         running.append(int(user))
         most[int(user)] = max(most.get(int(user), 0), running.count(int(user)))
@@ -155,6 +158,9 @@ async def test_one_user_has_one_search_at_a_time_and_holds_up_no_other(
         searching = relay.service.searching
         for user in (1, 1, 1, 2, 1, 2):
             nursery.start_soon(searching.find, user, Sought(str(user), {}))
+        with trio.fail_after(5):
+            while len(running) < 2:
+                await trio.sleep(0.01)
         await trio.testing.wait_all_tasks_blocked()
         assert sorted(running) == [1, 2]
         go_on.set()

@@ -34,6 +34,15 @@ def test_a_variable_may_be_a_list(tmp_path: Path) -> None:
     [
         ("[limits]\nconections = 3", "limits.conections is unknown: did you mean limits.connections?"),
         ("[limit]\nconnections = 3", "limit.connections is unknown: did you mean limits.connections?"),
+        ("[limit]\nrequests = 3", "limit.requests is unknown: did you mean limits.requests_per_second?"),
+        ("[limit]\nx = 3", "limit.x is unknown: did you mean [limits]?"),
+        ("[limit]", "limit is unknown: did you mean [limits]?"),
+        ("[limits]\nrate = 3", "limits.rate is unknown; `relay config show` names all"),
+        ("[limit]\nopen = true", "limit.open is unknown: did you mean auth.open?"),
+        ("[file]\nuser = 3", "file.user is unknown: did you mean files.user_bytes?"),
+        ("[retension]\nday = 3", "retension.day is unknown: did you mean retention.days?"),
+        ('[server]\nlisten = "a:1"', "server.listen is unknown: did you mean listen?"),
+        ('lisen = "a:1"', "lisen is unknown: did you mean listen?"),
         ("connections = 3", "connections is unknown: did you mean limits.connections?"),
         ("qqq = 3", "qqq is unknown; `relay config show` names all"),
         ("limits = 3", "limits is a table: write [limits] and its settings below it"),
@@ -61,6 +70,9 @@ def test_what_is_wrong_is_said_in_one_line_with_its_place(text: str, said: str, 
             "7",
             "the variable RELAY_LIMIT_CONNECTIONS is unknown: did you mean RELAY_LIMITS_CONNECTIONS?",
         ),
+        ("RELAY_LIMIT_X", "7", "the variable RELAY_LIMIT_X is unknown: did you mean RELAY_LIMITS_…?"),
+        ("RELAY_LISTENS", "a:1", "the variable RELAY_LISTENS is unknown: did you mean RELAY_LISTEN?"),
+        ("RELAY_QQQ", "1", "the variable RELAY_QQQ is unknown; `relay config show` names all"),
         ("RELAY_LIMITS_BURST", "x", 'RELAY_LIMITS_BURST: limits.burst: must be a whole number, not "x"'),
     ],
 )
@@ -108,3 +120,12 @@ def test_a_wrong_file_at_a_reload_changes_nothing(tmp_path: Path) -> None:
     with pytest.raises(WrongSettings):
         loaded.reload()
     assert loaded.settings.limits.burst == 5
+
+
+@pytest.mark.parametrize("key", [setting.key for setting in declared()])
+def test_a_section_that_misses_a_letter_gets_the_hint_of_the_same_setting(key: str, tmp_path: Path) -> None:
+    section, _, name = key.rpartition(".")
+    if not section:
+        return
+    with pytest.raises(WrongSettings, match=f"did you mean {key}\\?"):
+        load(f"[{section[:-1]}]\n{name} = 1", tmp_path)

@@ -122,6 +122,18 @@ def test_a_few_entries_are_indexed_with_the_next_batch(schedule: Schedule) -> No
     assert schedule.indexed
 
 
+def test_a_lost_index_does_not_ride_along_before_it_is_emptied(schedule: Schedule) -> None:
+    schedule.begin(2, 2, START)
+    schedule.index_lost()
+    assert schedule.index_begins
+    assert schedule.index_behind == 2
+    due = START + errands.INDEX_SECONDS
+    assert not indexed(schedule, due, commands=1)
+    assert schedule.index_at <= due
+    schedule.index_left_over = False
+    assert indexed(schedule, due + errands.INDEX_SECONDS, commands=1) == 2
+
+
 def test_what_was_just_indexed_is_followed_after_a_while(schedule: Schedule) -> None:
     first = START + errands.INDEX_SECONDS
     schedule.entries_written(1, 1)

@@ -117,6 +117,24 @@ stick() {
 	umount $stick
 }
 
+# What a line of Python says within the sandbox of the relay's unit.
+in_the_unit() {
+	cat >/opt/e2e/clock.py <<-'PYTHON'
+		import ctypes, struct
+		call = ctypes.CDLL(None, use_errno=True).adjtimex
+		asked = call(ctypes.create_string_buffer(512)) >= 0
+		tick = 0x4000
+		set_it = call(ctypes.create_string_buffer(struct.pack("I", tick), 512)) >= 0
+		print("asked" if asked else "not asked", "set" if set_it else "denied")
+	PYTHON
+	systemctl cat $unit | sed -e 's/^Type=.*/Type=oneshot/' -e '/^Restart/d' -e '/^Sockets=/d' -e '/^Watchdog/d' -e '/^Exec/d' \
+		-e '/^RuntimeDirectory/d' -e '/^Requires=/d' >/run/systemd/system/$1-probe.service
+	printf '[Service]\nExecStart=/usr/bin/python3 /opt/e2e/%s.py\nStandardOutput=file:/run/%s-probe\n' $1 $1 >>/run/systemd/system/$1-probe.service
+	systemctl daemon-reload
+	systemctl start $1-probe.service
+	cat /run/$1-probe
+}
+
 part1() {
 	echo "# $(. /etc/os-release; echo "$PRETTY_NAME"), $(uname -rm), $(systemctl --version | head -n 1), $(python3 -V), in $(systemd-detect-virt)"
 	old=$PWD/old.deb new=$PWD/new.deb
@@ -252,6 +270,7 @@ part1() {
 	is "upgrade: the socket was never closed" "$socket" "$(listening)"
 	is "upgrade: the new version runs" "$(version $new)" "$(show StatusText | sed 's/.*version //')"
 	[ "$(say after)" -gt "$before" ] && ok "upgrade: data is kept" || fail "upgrade: data is lost"
+	is "the unit may ask whether NTP keeps the clock, and may not set it" "asked denied" "$(in_the_unit clock)"
 	is "upgrade: edited settings are kept" 1 "$(grep -c 'edited by the admin' /etc/relay/relay.toml)"
 	is "upgrade: its settings are still right" 0 "$(relay config check >/dev/null 2>&1; echo $?)"
 	systemctl disable -q $unit relay-backup.timer

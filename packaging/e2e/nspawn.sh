@@ -43,8 +43,8 @@ export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
 end=$((SECONDS + ${E2E_LIMIT:-600}))
 # Once to live through, and once more after a reboot.
 for _ in 1 2; do
-	systemd-nspawn -q --boot -D "$root" --register=no --keep-unit --private-network --system-call-filter=bpf \
-		--console=pipe </dev/null >>"$work/console" 2>&1 &
+	systemd-nspawn -q --boot -D "$root" --register=no --keep-unit --private-network \
+		--system-call-filter="bpf adjtimex clock_adjtime" --console=pipe </dev/null >>"$work/console" 2>&1 &
 	pid=$!
 	while kill -0 $pid 2>/dev/null && [ $SECONDS -lt $end ]; do sleep 0.5; done
 	if kill -0 $pid 2>/dev/null; then break; fi

@@ -31,6 +31,7 @@ COMMANDS = {
     "restore": ("keep", "restore"),
     "check": ("keep", "check"),
     "prune": ("keep", "prune"),
+    "reindex": ("keep", "reindex"),
     "export": ("carry", "export"),
     "import": ("carry", "import_"),
     "bench": ("bench", "bench"),

@@ -22,7 +22,7 @@ from relay.cli.sources.opening import open_source
 from relay.cli.sources.said import NotUnderstood
 from relay.protocol import control
 from relay.settings import data_directory
-from relay.store import scratch
+from relay.store import gently, scratch
 from relay.store.contents import Contents
 
 
@@ -48,11 +48,11 @@ def export(
     check_target(file, data_directory(data))
     try:
         scratch.sweep(file.absolute().parent)
-        with scratch.folder(file.absolute().parent, "export") as here:
+        with gently.beside(), scratch.folder(file.absolute().parent, "export") as here:
             part = here / file.name
-            with part.open("wb") as target:
+            with gently.opened(part) as target:
                 part.chmod(0o600)
-                exported = _export_tar(data, target) if files else _export(data, target)
+                exported = _export_tar(data, target, here) if files else _export(data, target)
             scratch.place(part, file.absolute())
     except OSError as error:
         raise cannot_write(file, error) from None
@@ -62,12 +62,12 @@ def export(
         print(f"{file}: {exported.users} users, {exported.chats} chats, {exported.messages} messages")
 
 
-def _export_tar(data: Path | None, target: IO[bytes]) -> Any:
+def _export_tar(data: Path | None, target: IO[bytes], here: Path) -> Any:
     """Write the lines as `export.jsonl`, and beside them each file as `files/ID/NAME`."""
     contents = Contents(data_directory(data) / "files")
     held: dict[str, control.Record] = {}
     # Beside the target, which has room for it: /tmp may be memory.
-    with tempfile.TemporaryFile(dir=Path(target.name).parent) as lines, tarfile.open(fileobj=target, mode="w") as tar:
+    with tempfile.TemporaryFile(dir=here) as lines, tarfile.open(fileobj=target, mode="w") as tar:
         exported = _export(data, lines, held)
         entry = tarfile.TarInfo("export.jsonl")
         entry.size, entry.mode = lines.tell(), 0o600

@@ -11,7 +11,7 @@ from relay.invoked import line
 from relay.protocol import control
 from relay.settings import data_directory
 
-app = typer.Typer(help="What users sign in from.", no_args_is_help=True)
+app = typer.Typer(help="Devices, which users are signed in on.", no_args_is_help=True)
 
 
 @app.command()

@@ -4,35 +4,32 @@ Each check gives findings and changes nothing. What the machine has no tool for 
 """
 
 import datetime as dt
-import fcntl
-import http.client
 import os
 import shutil
 import socket
 import sqlite3
 import ssl
 import stat
-import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import typer
 
+from relay.cli import reach
 from relay.cli.door import ask_running
+from relay.cli.finding import PATIENCE, Finding, Level, Patient
 from relay.cli.options import Data, Json
 from relay.cli.output import Failure, as_json, duration, size, visible
+from relay.cli.status import index_remaking
 from relay.protocol import control
 from relay.settings import Loaded, WrongSettings, data_directory
 from relay.store.directory import is_read_only
 
 UNIT = "relay"
-PATIENCE = 5.0
-"""Seconds that a check may take."""
 SLOW_WRITE = 5.0
 """Seconds that a write may take."""
 LONG_WAIT = 1_000.0
@@ -45,26 +42,6 @@ OLDEST_SQLITE = (3, 38, 0)
 """The first with the JSON operators that the store uses."""
 LONG_GONE = 2025
 """A clock that shows an earlier year was never set."""
-SIOCGIFADDR = 0x8915
-
-Level = Literal["good", "note", "bad"]
-
-
-class Finding(NamedTuple):
-    """What a check found; `advice` says what to do where it is not good."""
-
-    check: str
-    level: Level
-    what: str
-    advice: str = ""
-
-
-class Patient(NamedTuple):
-    """What is looked at."""
-
-    data: Path
-    status: control.Status | None
-    settings: Loaded | None
 
 
 def doctor(data: Data = None, json: Json = False) -> None:
@@ -147,60 +124,6 @@ def _running(data: Path, status: control.Status | None) -> Finding:
 # The network.
 
 
-def addresses() -> Iterator[str]:
-    """The IPv4 addresses of this machine's interfaces, but its own loopback's."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        for _, name in socket.if_nameindex():
-            if name == "lo":
-                continue
-            try:
-                answer = fcntl.ioctl(any_socket, SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
-            except OSError:
-                continue
-            yield socket.inet_ntoa(answer[20:24])
-
-
-def _network(patient: Patient) -> Iterator[Finding]:
-    if patient.status is None or patient.status.url is None:
-        return
-    url = urlsplit(patient.status.url)
-    here = list(addresses())
-    if not here:
-        yield Finding("network", "bad", "this machine has no address on a network", "Connect it, then look again.")
-    for address in here:
-        error = _healthy(url.scheme == "wss", address, url.port or 0)
-        where = f"{address}:{url.port}"
-        if error is None:
-            yield Finding("network", "good", f"{where} answers")
-        else:
-            yield Finding(
-                "network",
-                "bad",
-                f"{where} does not answer: {error}",
-                "Let it listen on 0.0.0.0 (`relay config show`), and open the port in the firewall.",
-            )
-
-
-def _healthy(secure: bool, host: str, port: int) -> str | None:
-    """Ask a relay whether it is well; give what is wrong, None for nothing."""
-    connection: http.client.HTTPConnection
-    if secure:
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        connection = http.client.HTTPSConnection(host, port, timeout=PATIENCE, context=context)
-    else:
-        connection = http.client.HTTPConnection(host, port, timeout=PATIENCE)
-    try:
-        connection.request("GET", "/healthz")
-        answer = connection.getresponse()
-    except (OSError, http.client.HTTPException) as error:
-        return str(error)
-    finally:
-        connection.close()
-    return None if answer.status == http.client.OK else f"it says {answer.status} {answer.reason}"
-
-
 def _names(_patient: Patient) -> Iterator[Finding]:
     name = f"{socket.gethostname().split('.')[0]}.local"
     resolver = shutil.which("avahi-resolve")
@@ -230,7 +153,8 @@ def _clock(patient: Patient) -> Iterator[Finding]:
             "bad",
             f"it is {duration(status.clock_ahead)} past the log's last time, and neither NTP nor a real-time clock"
             " vouches for it: messages are dated from the log's last time, and nothing is deleted or ends by time",
-            "Set it if it is wrong: `timedatectl set-time`. If it is right: `relay clock trust`.",
+            "Set it if it is wrong: `timedatectl set-time`. If it is right: `relay clock trust`. Where NTP keeps it,"
+            " neither is needed (`relay help tuning`).",
         )
     elif status is not None and status.log_ahead:
         yield Finding(
@@ -259,6 +183,12 @@ def _machine_clock() -> Iterator[Finding]:
             f"{now:%Y-%m-%d %H:%M} UTC, with neither battery nor NTP: after a power cut it is late",
             "Nothing is lost by it. For right times: an RTC module, or `timedatectl set-ntp true` with a server.",
         )
+
+
+def _search(patient: Patient) -> Iterator[Finding]:
+    status = patient.status
+    if status is not None and status.index_remaking:
+        yield Finding("search", "note", index_remaking(status))
 
 
 def _disk(patient: Patient) -> Iterator[Finding]:
@@ -501,9 +431,10 @@ def _run(*command: str, stdin: str = "") -> str | None:
 
 
 CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
-    _network,
+    reach.network,
     _names,
     _clock,
+    _search,
     _disk,
     _permissions,
     _limits,

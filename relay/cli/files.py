@@ -8,11 +8,12 @@ from relay.cli.output import Failure, WrongUse
 
 BACKUPS = "backups"
 """The one folder in a data directory that is not the relay's own; the Debian package's timer writes there."""
+AGAIN = ": make room there, and type the same again"
 NOT_WRITTEN = {
     errno.EACCES: "you may not write there",
     errno.EBADF: "it is closed",
     errno.EDQUOT: "your quota is used up",
-    errno.EFBIG: "its disk, or a limit, allows no file so large (FAT: 4 GB)",
+    errno.EFBIG: "no file may be so large there: FAT32 ends at 4 GB (exFAT and ext4 do not), or `ulimit -f` does",
     errno.EIO: "its disk fails",
     errno.ENOSPC: "its disk is full",
     errno.EPERM: "you may not write there",
@@ -28,9 +29,16 @@ NOT_READ = {
 """Why something could not be written or read, where people say it otherwise than the system does."""
 
 
-def cannot_write(what: object, error: OSError) -> Failure:
-    """Say that something could not be written, and why, without the temporary name that the system knows it by."""
-    return Failure(f"{what} cannot be written: {_reason(error, NOT_WRITTEN)}")
+def cannot_write(what: object, error: OSError, *, again: bool = True) -> Failure:
+    """Say that something could not be written, and why, without the temporary name that the system knows it by.
+
+    Args:
+        what: as the person calls it.
+        error: what the system says.
+        again: whether the same command may be typed again: nothing was changed.
+    """
+    helps = AGAIN if again and error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    return Failure(f"{what} cannot be written: {_reason(error, NOT_WRITTEN)}{helps}")
 
 
 def cannot_read(what: object, error: OSError) -> Failure:

@@ -18,12 +18,13 @@ QUIET = 2
 
 
 def invite(
-    user_id: Annotated[str, typer.Argument(metavar="USER", help="Whom.", show_default=False)],
+    user_id: Annotated[str, typer.Argument(metavar="USER", help="The user's id.", show_default=False)],
     chat: Annotated[
-        str | None, typer.Option(metavar="ID", help="The group or channel they land in and join, or whom they talk to.")
+        str | None,
+        typer.Option(metavar="ID", help="The chat that opens then: a group or channel, which they join, or a user."),
     ] = None,
     new: Annotated[bool, typer.Option("--new", help="Make the user if there is none of that id.")] = False,
-    name: Annotated[str | None, typer.Option(help="What a new user is called.", show_default=False)] = None,
+    name: Annotated[str | None, typer.Option(help="A new user's name.", show_default=False)] = None,
     data: Data = None,
     json: Json = False,
 ) -> None:

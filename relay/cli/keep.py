@@ -1,5 +1,6 @@
-"""`relay check`, `backup`, `restore` and `prune`: keeping what was said, and for how long."""
+"""`relay check`, `reindex`, `backup`, `restore` and `prune`: keeping what was said, and for how long."""
 
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,17 +20,22 @@ from relay.core.check import Finding
 from relay.core.check import check as check_store
 from relay.core.relay import open_relay
 from relay.protocol import control
+from relay.protocol.errors import RelayError
 from relay.settings import Limits, Settings, Store, data_directory
 from relay.store import backup as backups
-from relay.store import emptied, restoring
+from relay.store import emptied, gently, restoring
 from relay.store.faults import FAULTS, what_to_do
 from relay.store.lock import Locked
 from relay.store.opening import settle_for_reading
+from relay.store.proofs import INDEX
 
 SEEN = 1_000_000
 """How far above all that devices can have seen event ids go on after a restore."""
 UNDER_SYSTEMD = " (where systemd runs it: `systemctl stop relay.socket relay.service`)"
 """Its socket would start it again for the first who knocks."""
+
+RESTORE = "Restore a backup (relay restore FILE), or keep the file and ask for help."
+REMAKE = "No message is lost: the index is made from the messages. Have it made once more: relay reindex"
 
 
 def _store(data: Path) -> Path:
@@ -61,7 +67,7 @@ def check(data: Data = None, json: Json = False) -> None:
     _store(where)
     console = Console(stderr=True)
     findings: list[Finding] = []
-    with _plain_faults(where), console.status("") as status:
+    with gently.beside(), _plain_faults(where), console.status("") as status:
         findings = trio.run(check_store, where, status.update)
     if json:
         as_json([{"what": finding.what, "ok": not finding.wrong, "wrong": finding.wrong} for finding in findings])
@@ -70,10 +76,25 @@ def check(data: Data = None, json: Json = False) -> None:
             print(f"{'ok   ' if not finding.wrong else 'WRONG'}  {finding.what}")
             for fault in finding.wrong:
                 print(f"         {fault}")
-    if any(finding.wrong for finding in findings):
+    wrong = {finding.what for finding in findings if finding.wrong}
+    if wrong:
         if not json:
-            print("Restore a backup (relay restore FILE), or keep the file and ask for help.")
+            print(REMAKE if wrong == {INDEX} else RESTORE)
         raise typer.Exit(1)
+
+
+def reindex(data: Data = None, json: Json = False) -> None:
+    """Make the full-text index once more from the messages, where `relay check` finds it damaged.
+
+    The relay does it in the background, and searches look through the messages until it is done.
+
+    Example: relay reindex
+    """
+    done = ask(data_directory(data), "reindex", control.Empty())
+    if json:
+        as_json(done)
+    else:
+        print("the full-text index is made once more; `relay status` tells how much is left")
 
 
 def backup(
@@ -89,7 +110,7 @@ def backup(
     _store(where)
     check_target(file, where)
     try:
-        with _plain_faults(where), progress("copying") as advance:
+        with gently.beside(), _plain_faults(where), progress("copying") as advance:
             end = backups.back_up(where, file, _pages(advance))
     except (backups.NotReplaced, backups.NoRoom) as error:
         raise Failure(f"nothing was written: {error}") from None
@@ -118,16 +139,17 @@ def _pages(advance: Callable[[int], None]) -> backups.Progress:
 
 def restore(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="What relay backup wrote.", show_default=False)
+        Path | None, typer.Argument(metavar="[FILE]", help="A file that relay backup wrote.", show_default=False)
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Also where the present store has more than the one to come.")
+        bool, typer.Option("--force", help="Restore although the present store has messages that the backup lacks.")
     ] = False,
     undo: Annotated[
         bool, typer.Option("--undo", help="Bring back the store that the last restore put aside; no FILE then.")
     ] = False,
     sign_out_all: Annotated[
-        bool, typer.Option("--sign-out-all", help="End every session: also those that were revoked since come back.")
+        bool,
+        typer.Option("--sign-out-all", help="Sign out all devices; those revoked since the backup would work again."),
     ] = False,
     yes_: Yes = False,
     data: Data = None,
@@ -143,13 +165,18 @@ def restore(
     try:
         with restoring.put_aside(where) if file is None else restoring.unpacked(file, where) as prepared:
             _confirm(prepared, file, force=force, yes=yes_)
-            with _plain_faults(prepared.folder):
+            with _plain_faults(where):
                 trio.run(_note_restore, prepared.folder, prepared.last + SEEN, sign_out_all)
-            kept = prepared.commit()
+                kept = prepared.commit()
     except restoring.CannotRestore as error:
         raise Failure(f"nothing was restored: {error}") from None
     except Locked as error:
         raise Failure(f"nothing was restored: {error}: stop the relay first{UNDER_SYSTEMD}") from None
+    except RelayError as error:
+        # The present store was not touched yet.
+        if error.error.code == "storage_full":
+            raise cannot_write(where, OSError(errno.ENOSPC, "")) from None
+        raise Failure(f"nothing was restored: {error.error.message}") from None
     except OSError as error:
         if file is not None and error.filename == str(file):
             raise cannot_read(file, error) from None
@@ -204,11 +231,11 @@ async def _note_restore(folder: Path, last: int, sign_out_all: bool) -> None:
 def prune(
     days: Annotated[
         int | None,
-        typer.Option(help="Remove what is older; else retention.days says. 0: none for its age."),
+        typer.Option(help="Remove messages older than so many days; 0 for none. Default: retention.days."),
     ] = None,
     max_bytes: Annotated[
         int | None,
-        typer.Option(help="Then the oldest, until the file is no larger; else retention.max_bytes says."),
+        typer.Option(help="Then remove the oldest until the store is no larger. Default: retention.max_bytes."),
     ] = None,
     yes_: Yes = False,
     data: Data = None,

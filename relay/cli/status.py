@@ -131,12 +131,22 @@ def warnings(now: control.Status) -> Iterator[str]:
         yield f"a write has been under way for {duration(now.writing_for)}: the disk is slow, and who sends waits"
     if now.disk_seconds_left is not None and now.disk_seconds_left < SOON:
         yield f"the disk is full in {duration(now.disk_seconds_left)}: see `relay help tuning`"
+    if now.index_remaking:
+        yield index_remaking(now)
     if now.clock_ahead:
         yield clock_ahead(now)
     elif now.log_ahead:
         yield log_ahead(now)
     if now.max_connections and now.connections >= now.max_connections:
         yield "no more connections are let in: raise limits.connections"
+
+
+def index_remaking(now: control.Status) -> str:
+    """Say that the full-text index is being made once more."""
+    return (
+        f"the full-text index is made once more from the messages, {now.index_behind:,} entries are left:"
+        " nothing is lost, searches may be slower until then"
+    )
 
 
 def clock_ahead(now: control.Status) -> str:

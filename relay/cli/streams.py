@@ -35,7 +35,7 @@ class _Output(io.FileIO):
             self._failed = True
             if isinstance(error, BrokenPipeError):
                 raise
-            raise Failure(f"{cannot_write('the output', error)}; what was changed stays changed") from None
+            raise Failure(f"{cannot_write('the output', error, again=False)}; what was changed stays changed") from None
 
 
 class _NoInput(io.RawIOBase):

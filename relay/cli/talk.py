@@ -27,9 +27,14 @@ def send(
     chat_id: Annotated[
         str, typer.Argument(metavar="CHAT", help="A user's id, or a group's id or name.", show_default=False)
     ],
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="What to say; - reads it.", show_default=False)],
+    text: Annotated[
+        str, typer.Argument(metavar="TEXT", help="The message; - reads it from standard input.", show_default=False)
+    ],
     as_: Annotated[
-        str, typer.Option("--as", metavar="USER", help="Who talks.", show_default=False, autocompletion=complete_user)
+        str,
+        typer.Option(
+            "--as", metavar="USER", help="The user who sends it.", show_default=False, autocompletion=complete_user
+        ),
     ],
     timeout: Annotated[float, typer.Option(help="Seconds to try for, while the relay cannot save it.")] = 30.0,
     data: Data = None,
@@ -78,7 +83,7 @@ def tail(
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """Print what happens from now on, until interrupted. As an admin, without what is said unless asked for.
+    """Print what happens from now on, until interrupted. Without --as, of all chats and without their texts.
 
     Example: relay tail --as anna
     """

@@ -10,12 +10,12 @@ import typer
 
 from relay.cli.door import Ask, Refused, ask, conversation, in_trio
 from relay.cli.options import Data, Json, Yes, complete_user
-from relay.cli.output import Failure, as_json, confirm, table, when, yes
+from relay.cli.output import Failure, WrongUse, as_json, confirm, table, when, yes
 from relay.invoked import line
 from relay.protocol import control
 from relay.settings import data_directory
 
-app = typer.Typer(help="Who may talk here.", no_args_is_help=True)
+app = typer.Typer(help="Users, who may sign in.", no_args_is_help=True)
 
 UserId = Annotated[str, typer.Argument(metavar="ID", help="The user's id, for instance User1.", show_default=False)]
 Known = Annotated[
@@ -145,7 +145,10 @@ def password(
     else:
         chosen = sys.stdin.readline().rstrip("\n")
     if not none and not chosen:
-        raise Failure("this is no password; --none takes it away")
+        raise WrongUse(
+            f"no password came in, and nothing was changed: type one, or pipe one in. --none takes {user_id}'s away;"
+            f" {line(f'device revoke --all {user_id}', data)} signs {user_id} out and leaves it"
+        )
     revoked = ask(
         data_directory(data),
         "user.password",
@@ -196,7 +199,7 @@ def remove(user_id: Known, yes_: Yes = False, data: Data = None, json: Json = Fa
 @app.command("import")
 def import_(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE.csv", help="Rows of id,name; - reads them.", show_default=False)
+        Path, typer.Argument(metavar="FILE.csv", help="Rows of id,name; - reads standard input.", show_default=False)
     ],
     device: Annotated[
         bool, typer.Option("--device", help="Add a device for each, new or not, and print its token, this once.")

@@ -7,6 +7,8 @@ and who has read what.
 from collections.abc import Iterable
 from typing import Any, Literal
 
+import trio
+
 from relay import __version__
 from relay.core import attachments
 from relay.core.clock import Clock
@@ -14,9 +16,10 @@ from relay.core.state import Chat, State, User
 from relay.protocol import control
 from relay.store import kinds, queries
 from relay.store.database import Connection
+from relay.store.log import Log
 
 PAGE = 500
-"""Messages read at a time."""
+"""Messages read at a time, after which an export rests while people send."""
 FORMAT = 2
 """1 had no edits, deletions, clearings and pictures, and named an answered message by its client id alone."""
 _KINDS: dict[int, Literal["message", "edit", "delete"]] = {
@@ -29,8 +32,9 @@ _KINDS: dict[int, Literal["message", "edit", "delete"]] = {
 class Carry:
     """Export."""
 
-    def __init__(self, state: State, reading: Connection, clock: Clock) -> None:
+    def __init__(self, state: State, log: Log, reading: Connection, clock: Clock) -> None:
         self._state = state
+        self._log = log
         self._reading = reading
         self._clock = clock
 
@@ -49,7 +53,7 @@ class Carry:
                 chats += 1
         if request.files:
             await _give_files(state, self._reading, attachments.photos(state), item)
-        messages = await _Messages(state, self._reading, item, files=request.files).give(upto)
+        messages = await _Messages(state, self._log, self._reading, item, files=request.files).give(upto)
         return control.Exported(users=users, chats=chats, messages=messages)
 
     def _user_record(self, user: User) -> control.Record:
@@ -100,8 +104,9 @@ async def _give_files(state: State, reading: Connection, ids: Iterable[str], ite
 class _Messages:
     """What was said, as records, in the order of the log."""
 
-    def __init__(self, state: State, reading: Connection, item: Any, *, files: bool) -> None:
+    def __init__(self, state: State, log: Log, reading: Connection, item: Any, *, files: bool) -> None:
         self._state = state
+        self._log = log
         self._reading = reading
         self._item = item
         self._with_files = files
@@ -113,15 +118,20 @@ class _Messages:
             if chat.id is None and not chat.gone
         }
         self._cleared = {key: clearings for key, clearings in self._cleared.items() if clearings}
+        self._last: dict[int, control.Named] = {}
+        """Of a chat that somebody cleared the message that came last."""
 
     async def give(self, upto: int) -> int:
         """Give all up to an entry, and of what came later the deletions of what is among them; count the messages."""
         count = after = 0
+        began = trio.current_time()
         while rows := await queries.export_page(self._reading, after, upto, PAGE):
             for row in rows:
                 after = row.seq
                 if not self._state.chats[row.chat].gone:
                     count += await self._row(row)
+            await self._log.rest(trio.current_time() - began)
+            began = trio.current_time()
         while self._open and after < self._state.seq:
             # Deleted while this went on: the message is without its text here, so that its deletion belongs to it.
             rows = await queries.export_page(self._reading, after, self._state.seq, PAGE)
@@ -149,15 +159,29 @@ class _Messages:
         if self._with_files and row.attachments:
             await _give_files(self._state, self._reading, (one.id for one in row.attachments), self._item)
         await self._item(self._record(row))
+        if row.chat in self._cleared:
+            sender = self._state.users[row.actor].id
+            self._last[row.chat] = control.Named(sender=sender, client_message_id=row.client_id)
         return row.kind == kinds.NEW and not row.deleted
 
     async def _clear(self, chat: int, before: int | None) -> None:
         """Say who cleared a dialog up to where the log is now: before the message of that id."""
         due = [one for one in self._cleared[chat] if before is None or one[0] < before]
         left = [one for one in self._cleared[chat] if one not in due]
+        last = self._last.get(chat)
         for _, user in due:
-            place = self._place(chat)
-            await self._item(control.Record(type="clear", sender=self._state.users[user].id, at=0, **place))
+            if last is None:
+                # All that they cleared was removed by retention.
+                continue
+            record = control.Record(
+                type="clear",
+                sender=self._state.users[user].id,
+                at=0,
+                original=last.client_message_id,
+                original_sender=last.sender,
+                **self._place(chat),
+            )
+            await self._item(record)
         if left:
             self._cleared[chat] = left
         else:

@@ -13,6 +13,7 @@ import msgspec
 import trio
 
 from relay.core import snapshot
+from relay.core.recalling import NOTHING
 from relay.core.state import State
 from relay.store import database, emptied, proofs, queries
 from relay.store.contents import Contents
@@ -22,8 +23,6 @@ from relay.store.views import TooBusy, Views
 FOLD = 10_000
 """Entries read at a time."""
 TRIES = 5
-NOTHING = queries.Snapshot(0, 0, 0, [], [], [], [], [])
-"""What the log amounts to before its first entry."""
 CONTENTS = "contents of files"
 AGREEMENT = "state and log agree"
 

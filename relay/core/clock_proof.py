@@ -27,7 +27,7 @@ def machine_proof() -> str | None:
 
 
 def kernel_is_synchronised() -> bool:
-    """Whether the kernel says that its clock is kept right: adjtimex(2), which the unit's sandbox does not let pass."""
+    """Whether the kernel says that its clock is kept right: adjtimex(2), which the unit lets pass for this."""
     import ctypes
 
     try:

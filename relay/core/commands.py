@@ -229,7 +229,7 @@ class ImportChange(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class ImportClearing(msgspec.Struct, frozen=True):
-    """Somebody has cleared a dialog elsewhere, up to the message that came last."""
+    """The user has cleared a dialog elsewhere, up to a message."""
 
     chat: int
-    user: int
+    upto: Original

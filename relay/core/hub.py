@@ -67,7 +67,8 @@ class Hub:
         """Durable events handed to live subscribers since the start."""
         self.watchers: list[Callable[[Entry], None]] = []
         """Who sees every entry as it is told, beside those whom it concerns."""
-        self._dirty: list[Outlet] = []
+        self.dirty: dict[Outlet, None] = {}
+        """Where something was put that goes out at the next `flush`; each once, however much it is."""
         self._numbers = 0
 
     # Frames out.
@@ -75,13 +76,13 @@ class Hub:
     def send(self, outlet: Outlet, payload: bytes) -> None:
         """Queue one message for one connection; it goes out at the next `flush`."""
         outlet.put(self.frame(payload))
-        self._dirty.append(outlet)
+        self.dirty[outlet] = None
 
     def flush(self) -> None:
         """Send what this turn had to say: one write a connection, however much it is."""
-        dirty = self._dirty
+        dirty = self.dirty
         if dirty:
-            self._dirty = []
+            self.dirty = {}
             for outlet in dirty:
                 outlet.flush()
 
@@ -108,7 +109,7 @@ class Hub:
         for user in there:
             subscriber.outlet.put(self._online(user))
         self.charge(subscriber.user, len(there))
-        self._dirty.append(subscriber.outlet)
+        self.dirty[subscriber.outlet] = None
 
     def leave(self, subscriber: Subscriber) -> None:
         """A device is gone: it types no more, and its user may be offline now."""
@@ -145,12 +146,18 @@ class Hub:
         for contact in self.state.contacts(user):
             self._whisper(contact, frame)
 
-    def _whisper(self, user: int, frame: bytes) -> None:
-        """Tell what is worth nothing later: whoever cannot take it now never gets it."""
+    def _whisper(self, user: int, frame: bytes, *, least: int = 1) -> None:
+        """Tell what is worth nothing later: whoever cannot take it now never gets it.
+
+        Args:
+            user: whose devices are told.
+            frame: what they are told.
+            least: the version of the protocol that a device must speak.
+        """
         for subscriber in self.presence.subscribers.get(user, ()):
-            if not subscriber.outlet.full:
+            if subscriber.version >= least and not subscriber.outlet.full:
                 subscriber.outlet.put(frame)
-                self._dirty.append(subscriber.outlet)
+                self.dirty[subscriber.outlet] = None
 
     def _id(self, user: int) -> str:
         return self.state.users[user].id
@@ -205,6 +212,7 @@ class Hub:
         elif kind in (kinds.CHATS, kinds.USER):
             self._tell_chats(entry)
         elif kind == kinds.DEVICE:
+            self._tell_device(entry)
             self._dismiss(entry)
 
     def _remember(self, entry: Entry) -> None:
@@ -247,9 +255,9 @@ class Hub:
         chat = self.state.chats[entry.chat]
         receipt = _receipt(entry, to_author=False)
         shared: dict[int, bytes] = {}
-        dirty = self._dirty
+        dirty = self.dirty
         count, actor, origin = chat.count, entry.actor, entry.origin
-        before = self.delivered
+        told = 0
         for user, member in self.state.members[entry.chat].items():
             there = subscribers.get(user)
             if there is None:
@@ -265,10 +273,11 @@ class Hub:
                     if alike >= 0:
                         shared[alike] = frame
                 subscriber.event(frame, receipt if user != actor else _receipt(entry, to_author=True))
-                dirty.append(subscriber.outlet)
-                self.delivered += 1
-        if self.delivered - before > MANY:
-            self.charge(actor, self.delivered - before)
+                dirty[subscriber.outlet] = None
+                told += 1
+        self.delivered += told
+        if told > MANY:
+            self.charge(actor, told)
 
     def _tell_marks(self, entry: Entry) -> None:
         receipt = Receipt(entry.seq, entry.chat, 0)
@@ -284,7 +293,7 @@ class Hub:
                 if subscriber.live and subscriber.number != entry.origin:
                     frame = frame or self._event_frame(entry, user)
                     subscriber.event(frame, receipt)
-                    self._dirty.append(subscriber.outlet)
+                    self.dirty[subscriber.outlet] = None
                     self.delivered += 1
 
     def _tell_chats(self, entry: Entry) -> None:
@@ -297,7 +306,7 @@ class Hub:
                 if subscriber.live:
                     if self._owe(subscriber, entry):
                         subscriber.fall_behind(entry.seq - 1)
-                    self._dirty.append(subscriber.outlet)
+                    self.dirty[subscriber.outlet] = None
         if entry.kind == kinds.CHATS and entry.chat in self.state.members:
             self._introduce(entry)
         self._dismiss(entry)
@@ -345,6 +354,14 @@ class Hub:
 
     def _online(self, user: int) -> bytes:
         return self.frame(codec.event("online", self.clock(), events.Online(user_id=self._id(user))))
+
+    def _tell_device(self, entry: Entry) -> None:
+        """Tell a user's other devices that one more may sign in: whoever stole an invite or a password is seen."""
+        change = changes.decode(entry.extra or "")
+        if not isinstance(change, changes.DeviceAdded) or change.hook is not None:
+            return
+        payload = events.DeviceSignedIn(device_id=change.key, label=change.label, timestamp=entry.at)
+        self._whisper(change.user, self.frame(codec.event("device", entry.at, payload)), least=2)
 
     def _dismiss(self, entry: Entry) -> None:
         """End the connections of devices and users that may not be here any more."""
@@ -411,7 +428,7 @@ class Hub:
     def replayed(self, subscriber: Subscriber, frame: bytes, receipt: Receipt) -> None:
         """Hand a replayed event over, whatever waits already: whoever replays looks after that."""
         subscriber.replayed(frame, receipt)
-        self._dirty.append(subscriber.outlet)
+        self.dirty[subscriber.outlet] = None
 
     def rejoin(self, subscriber: Subscriber) -> bool:
         """Go on live where the replay stopped, if what happened since is still in memory; without a gap.

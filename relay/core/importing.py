@@ -212,12 +212,12 @@ class Import:
                     attachments=message.attachments,
                     reply_to=self._named(message.reply_to),
                 )
-            case "clear":
-                request = commands.ImportClearing(chat.key, sender.key)
             case _:
                 original = self._named(message.original)
                 if original is None:
                     raise RelayError("not_found", "the message that it changes is not here")
+                if message.kind == "clear":
+                    return self._command(self._state.at, sender.key, commands.ImportClearing(chat.key, original))
                 request = commands.ImportChange(
                     chat=chat.key,
                     client_id=message.client_message_id,

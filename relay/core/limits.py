@@ -51,11 +51,15 @@ IN_TURN = frozenset(
 ANSWER_BYTES = 2_048
 """Bytes of an answer that count as one request more."""
 REQUEST_BYTES = 2_048
-"""Bytes of a request that count as one more: what is said is written, indexed and told."""
+"""Bytes of a request that count as one more, in whole steps: smaller ones count as one, so `burst` means it."""
 TOLD = 8
 """Connections that are told of a message which count as one request more."""
 DAY = 86_400.0
 """Seconds."""
+LIST_BYTES = 512 * 2**10
+"""Bytes of chat lists, and of changes of them, that one user is sent each second as events, over all connections."""
+LIST_BURST = 8 * 2**20
+"""The same at once. Nobody is refused for it, as others change these lists: the next ones wait."""
 
 
 class Rate(Protocol):
@@ -85,6 +89,15 @@ class GroupsPerDay:
     def burst(self) -> float:
         """See `Rate`."""
         return self._limits.groups_per_day
+
+
+class ListBytes:
+    """As a rate, how many bytes of chat lists are sent to one user as events."""
+
+    requests_per_second = float(LIST_BYTES)
+    """See `Rate`."""
+    burst = float(LIST_BURST)
+    """See `Rate`."""
 
 
 class RateLimit:

@@ -4,8 +4,9 @@ argon2 is loaded with the first password; most relays never have one.
 """
 
 import functools
+import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.resources import files
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
@@ -31,6 +32,11 @@ PASSES = 2
 SHORTEST, LONGEST = 10, 1_024
 """Characters of a new password. Guessing is slowed down and the common ones are refused, so that 10 do."""
 
+NAME_PART = 3
+"""Characters from which on a word of a name counts as one: shorter ones are in any password."""
+BESIDE_NAME = 4
+"""Letters that a password with one's own name in it must have beside it: digits and signs are tried with each name."""
+
 
 def check_new(password: str, *about: str) -> None:
     """See that a password may become somebody's.
@@ -52,12 +58,29 @@ def check_new(password: str, *about: str) -> None:
         raise RelayError.bad_field("password", "this password is a row of characters: several words are better")
     if plain in _common() or core in _common():
         raise RelayError.bad_field("password", "this password is among the first that are tried: pick another one")
-    if core in {_plain(one) for one in about}:
-        raise RelayError.bad_field("password", "a password is not one's own name")
+    if _is_own_name(plain, core, about):
+        raise RelayError.bad_field("password", "a password is not one's own name, with or without something behind it")
 
 
 def _plain(text: str) -> str:
     return unicodedata.normalize("NFKC", text).casefold()
+
+
+def _is_own_name(plain: str, core: str, about: Iterable[str]) -> bool:
+    """Whether a folded password says little but the person's names and their words, in any order and number.
+
+    Args:
+        plain: the password.
+        core: what is left of it without digits and signs around it.
+        about: what the person is called.
+    """
+    called = {_plain(one) for one in about}
+    words = {word for one in called for word in (one, *re.split(r"[\W_]+", one)) if len(word) >= NAME_PART}
+    rest = plain
+    for word in sorted(words, key=lambda word: (-len(word), word)):
+        rest = rest.replace(word, "")
+    said = sum(character.isalpha() for character in rest)
+    return (rest != plain and said < BESIDE_NAME) or (bool(core) and any(core in one for one in called))
 
 
 def _is_run(text: str) -> bool:

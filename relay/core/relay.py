@@ -10,20 +10,19 @@ from pathlib import Path
 
 import trio
 
-from relay.core import snapshot
 from relay.core.admin import Admin
 from relay.core.clock import Clock, RelayClock
 from relay.core.clock_proof import machine_proof
 from relay.core.files import Files
 from relay.core.hub import Frame, Hub
 from relay.core.meter import Lags, Meter
+from relay.core.recalling import recall
 from relay.core.replaying import Replaying
 from relay.core.retention import Retention
 from relay.core.room import Room
 from relay.core.rules import Rules
 from relay.core.searching import Searching
 from relay.core.service import Service
-from relay.core.state import State
 from relay.settings import Limits, Settings
 from relay.store import database, emptied, queries, writer
 from relay.store.log import Log
@@ -40,8 +39,6 @@ PATIENCE = 10.0
 """Seconds after which a statement that reads is stopped: each is bounded, so that the disk hangs by then."""
 COPYING_CACHE = 100
 """KiB that the connection keeps that copies the write-ahead log back: it reads no pages of its own."""
-FOLD = 10_000
-"""Entries read at a time when the state is brought up to the end of the log."""
 
 
 class Relay:
@@ -140,15 +137,14 @@ async def open_relay(
                 database.connect(path, writing=False, cache=LOOKING_CACHE, seconds=PATIENCE) as carrying,
                 database.connect(path, writing=False, cache=COPYING_CACHE) as copying,
             ):
-                kept = await queries.snapshot(reading)
-                state = snapshot.load(kept)
+                state, stale = await recall(reading)
                 hub = Hub(state, time, frame)
-                rules = Rules(state, hub)
-                await _fold(reading, state, snapshot.Catching(state, kept), rules)
-                del kept
+                rules = Rules(state, hub, stale)
                 log = Log(writing, looking, Wal(copying, path), rules, await queries.cursors(reading))
                 time.begin(state.at)
-                service = Service(state, log, hub, reading, Searching(finding), Replaying(replaying), time, settings)
+                service = Service(
+                    state, log, hub, reading, Searching(finding, log), Replaying(replaying), time, settings
+                )
                 relay = Relay(data, service, reading, carrying, time, rules.lags, reserve)
                 rules.loosened = relay.files.loosen
                 async with trio.open_nursery() as nursery:
@@ -190,11 +186,3 @@ def _ungrouped() -> Iterator[None]:
         while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
             (error,) = error.exceptions
         raise error from error.__cause__
-
-
-async def _fold(reading: database.Connection, state: State, catching: snapshot.Catching, rules: Rules) -> None:
-    """Let what the log has beyond the snapshot take effect."""
-    while entries := await queries.entries(reading, state.seq, FOLD):
-        for entry in entries:
-            catching.apply(entry)
-            rules.note(entry)

@@ -30,6 +30,10 @@ T = TypeVar("T")
 
 DAY = 86_400_000
 """Milliseconds of a day."""
+KNOWN = 7 * DAY
+"""How old a removed message is at most whose client id is still known (`removed` in the store's schema)."""
+FORGOTTEN = 500
+"""Client ids forgotten at a time, of such messages that are older."""
 EVERY = 3_600.0
 """Seconds between two looks at what is too old."""
 SEEN = 20_000
@@ -38,7 +42,15 @@ STEP = 500
 """Of how many messages and members at a time unread counts are seen to."""
 SHARE = 20
 """Of a store that is too large the oldest of this many parts goes at a time."""
+SPARE = 4_096
+"""Pages without use that may gather while a prune goes on: SQLite walks through the list of all of them to take one
+off the end of the file, so a prune that gave everything back at its end would take a time that grows with the square.
+"""
 WORK = "prune"
+
+
+async def _give_back(spare: int, writing: Connection, count: int) -> bool:
+    return await chores.give_back(writing, count, spare)
 
 
 class Pruned(NamedTuple):
@@ -64,7 +76,7 @@ class Retention:
         self._turn = trio.Lock()
         self._rows = Portion(40, least=20, most=1_000)
         self._members = Portion(500, least=200, most=5_000)
-        self._pages = Portion(128, least=64, most=4_096)
+        self._pages = Portion(64, least=16, most=4_096)
         self.freeing: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
         """Gives what frees the disk room to work in; see `Room.freeing`."""
 
@@ -75,10 +87,21 @@ class Retention:
                 async with self.freeing() if self._kept.days or self._kept.max_bytes else nullcontext():
                     await self.erase_gone()
                     await self.prune()
+                await self.forget_removed()
             except (sqlite3.Error, RelayError) as error:
                 # Where the disk is full people must still be able to read.
                 logger.warning("cannot remove old messages now: %s", error)
             await trio.sleep(EVERY)
+
+    async def forget_removed(self) -> None:
+        """Forget the client ids of removed messages once nobody can be about to send them again."""
+        if not self._clock.credible():
+            return
+        before = self._clock() - KNOWN
+        places = await queries.removed_before(self._reading, before)
+        for at in range(0, len(places), FORGOTTEN):
+            some = places[at : at + FORGOTTEN]
+            await self._log.chore(partial(chores.forget_removed, places=some, before=before), WORK)
 
     async def erase_gone(self) -> None:
         """Erase what was said in chats that are gone."""
@@ -123,8 +146,7 @@ class Retention:
             removed += await self._remove(first, upto)
             first = await queries.first_prunable(self._reading, upto)
         if removed:
-            while await self._portion(self._pages, chores.give_back):
-                pass
+            await self._give_back(0)
             logger.info("removed %d old entries", removed)
         size = await queries.size(self._reading)
         too_large = bool(max_bytes) and size > max_bytes
@@ -150,7 +172,14 @@ class Retention:
         removed, after = 0, first - 1
         while gone := await self._portion(self._rows, partial(chores.remove_history, after, upto)):
             removed, after = removed + len(gone), gone[-1]
+            await self._give_back(SPARE)
         return removed
+
+    async def _give_back(self, spare: int) -> None:
+        """Give pages without use back to the file system, all but so many."""
+        if await queries.free_pages(self._reading) > spare:
+            while await self._portion(self._pages, partial(_give_back, spare)):
+                pass
 
     async def _see_to_unread(self, first: int, upto: int) -> None:
         """Have unread counts follow, chat after chat: the writer looks at what goes, and others wait for it."""

@@ -23,21 +23,17 @@ def _nobody() -> None:
 class Rules:
     """The state, who is told of its changes, and what of it the store does not have yet."""
 
-    def __init__(self, state: State, hub: Hub) -> None:
+    def __init__(self, state: State, hub: Hub, stale: Stale) -> None:
         self.loosened: Callable[[], None] = _nobody
         """Called when a message may have let go of its files."""
         self._state = state
         self._hub = hub
-        self._stale = Stale()
+        self._stale = stale
         self._round: Round | None = None
         self.lags = Lags()
         self.stands_alone = partial(decide.stands_alone, state)
         """See `decide.stands_alone`."""
         self._first = 0
-
-    def note(self, entry: Entry) -> None:
-        """Take in an entry that was applied when the store was opened: the snapshot lags behind it."""
-        self._stale.note(entry)
 
     def decide(self, batch: Sequence[Command], facts: Facts) -> decide.Draft:
         """See `decide.decide`."""

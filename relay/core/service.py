@@ -121,6 +121,8 @@ class Service:
         self.pace = RateLimit(settings.limits, limits.FRAMES)
         """Frames of any kind, whatever they say."""
         self.groups = RateLimit(limits.GroupsPerDay(settings.limits))
+        self.lists = RateLimit(limits.ListBytes())
+        """Bytes of chat lists that are sent as events."""
         self.shares = Shares()
         self.signing_in = SignIn(state, log, clock, settings.auth)
         self._lent: dict[str, tuple[int, float]] = {}
@@ -246,7 +248,8 @@ class Service:
         """
         if not subscriber.foreground:
             self.hub.foreground(subscriber)
-        if codec.is_sign_of_life(frame):
+        # An object begins so, nearly always: without a call for each acknowledgement.
+        if frame[:1] != b"{" and codec.is_sign_of_life(frame):
             self.hub.send(subscriber.outlet, codec.PONG)
             return None
         envelope = codec.decode_client_frame(frame)
@@ -304,8 +307,8 @@ class Service:
         size = len(request.payload)
         if weight is None:
             weight = 1.0
-        if size > limits.REQUEST_BYTES:
-            weight += size / limits.REQUEST_BYTES
+        if size >= limits.REQUEST_BYTES:
+            weight += size // limits.REQUEST_BYTES
         wait = self.limit.take(subscriber.user, now, weight)
         if wait:
             reply(RelayError.rate_limited(wait))
@@ -347,8 +350,8 @@ class Service:
             payload = codec.refusal(request_id, now, answer.error)
         else:
             payload = codec.response(request_id, now, answer)
-            if len(payload) > limits.ANSWER_BYTES:
-                self.limit.charge(subscriber.user, trio.current_time(), len(payload) / limits.ANSWER_BYTES)
+            if len(payload) >= limits.ANSWER_BYTES:
+                self.limit.charge(subscriber.user, trio.current_time(), len(payload) // limits.ANSWER_BYTES)
         self.hub.send(subscriber.outlet, payload)
 
     def _client_event(self, subscriber: Subscriber, event: ClientEvent, now: float) -> None:
@@ -491,8 +494,9 @@ class Service:
         state = self.state
         if subscriber.position < state.pruned:
             # What the device would need next is no more: it gets its chat list and goes on from what is left.
-            await self._send_chat_list(subscriber, state.pruned, state.at)
-            subscriber.position = state.pruned
+            pruned = state.pruned
+            await self._send_chat_list(subscriber, pruned, state.at)
+            subscriber.position = pruned
         if subscriber.list_fits(trio.current_time()):
             await self._send_chat_list(subscriber, subscriber.position, state.at)
             return
@@ -525,22 +529,40 @@ class Service:
         subscriber.position = page.upto
 
     async def _send_chat_list(self, subscriber: Subscriber, seq: int, at: int) -> None:
-        """Send the event `seq` that stands for changes of the chat list, as it is now."""
+        """Send the event `seq` that stands for changes of the chat list, as it is now.
+
+        One list of a user is made at a time, once there is room for it and earlier ones are paid off.
+        """
+        share, user = subscriber.share, subscriber.user
+        # At the end of what was removed nobody knows what had changed. Looked at now: the log may be pruned meanwhile.
+        unknown = seq == self.state.pruned
+        async with share.listing:
+            await share.room()
+            await trio.sleep(self.lists.charge(user, trio.current_time(), 0))
+            size = await self._make_chat_list(subscriber, seq, at, unknown=unknown)
+            self.lists.charge(user, trio.current_time(), size)
+            # It waits in the outbox of this connection before the next one looks whether there is room.
+            self.hub.flush()
+
+    async def _make_chat_list(self, subscriber: Subscriber, seq: int, at: int, *, unknown: bool) -> int:
+        """Make that event and put it into the outbox; gives its bytes."""
         changed, since = subscriber.begin_list(self.state.seq, trio.current_time())
         since = since if since < seq else 0
+        size = 0
         if subscriber.version == 1:
-            frame = self.hub.frame(codec.event("chats", at, await self.chat_list(subscriber.user), seq))
-            self.hub.replayed(subscriber, frame, Receipt(seq, 0, 0, since))
-            return
-        if seq == self.state.pruned:
-            # What happened is not known any more.
-            changed = [0] * (CHANGES + 1)
-        *first, last = await self._chat_changes(subscriber.user, changed)
-        for name, payload in first:
-            # Several that are told together: the last has their id.
-            self.hub.send(subscriber.outlet, codec.event(name, at, payload))
+            last: tuple[str, object] = ("chats", await self.chat_list(subscriber.user))
+        else:
+            if unknown:
+                changed = [0] * (CHANGES + 1)
+            *first, last = await self._chat_changes(subscriber.user, changed)
+            for name, payload in first:
+                # Several that are told together: the last has their id.
+                event = codec.event(name, at, payload)
+                size += len(event)
+                self.hub.send(subscriber.outlet, event)
         frame = self.hub.frame(codec.event(last[0], at, last[1], seq))
         self.hub.replayed(subscriber, frame, Receipt(seq, 0, 0, since))
+        return size + len(frame)
 
     def _want_entry(self, user: int, chat: int) -> None:
         """Have an entry written that says nothing: a chat list waits for an event id that no event has."""

@@ -37,6 +37,8 @@ class Share:
     def __init__(self) -> None:
         self.turn = trio.Lock()
         """Held while something is read for this user: one reads at a time, so that others wait for one at most."""
+        self.listing = trio.Lock()
+        """Held while a chat list is made as an event for this user: one at a time, however many devices wait."""
         self.holders: set[Holder] = set()
         self.pieces: Counter[Holder] = Counter()
         """Bytes of unfinished messages, by connection."""

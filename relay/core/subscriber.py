@@ -155,15 +155,25 @@ class Subscriber:
 
     def event(self, frame: bytes, receipt: Receipt) -> None:
         """Send a durable event, or fall behind where too much waits already."""
-        if self.outlet.full or self.appeared:
+        outlet = self.outlet
+        if outlet.full or self.appeared:
             self.fall_behind(receipt.seq - 1)
+            return
+        outlet.put(frame)
+        # Once for each member of a group: without a further call while few acknowledgements are awaited.
+        seq = self.sent = receipt.seq
+        if self._frozen or len(self._unacknowledged) >= UNACKNOWLEDGED:
+            self._await(receipt)
         else:
-            self.replayed(frame, receipt)
+            self._unacknowledged[seq] = receipt
 
     def replayed(self, frame: bytes, receipt: Receipt) -> None:
         """Send a durable event, whatever waits already."""
         self.outlet.put(frame)
         self.sent = receipt.seq
+        self._await(receipt)
+
+    def _await(self, receipt: Receipt) -> None:
         unacknowledged = self._unacknowledged
         if len(unacknowledged) >= UNACKNOWLEDGED:
             # Nobody can say any more what is missing before here: the cursor stays, and a replay starts from it.

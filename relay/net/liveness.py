@@ -60,12 +60,26 @@ class _Scope:
         self._scope.cancel()
 
 
+class _Place:
+    """A place in the heap. What is watched no more is let go at once; its place stays until its time comes."""
+
+    __slots__ = ("due", "tie", "watched")
+
+    def __init__(self, due: float, tie: int, watched: Watched) -> None:
+        self.due = due
+        self.tie = tie
+        self.watched: Watched | None = watched
+
+    def __lt__(self, other: "_Place") -> bool:
+        return (self.due, self.tie) < (other.due, other.tie)
+
+
 class Liveness:
     """The watch over all of them."""
 
     def __init__(self) -> None:
-        self._due: list[tuple[float, int, Watched]] = []
-        self._watched: set[Watched] = set()
+        self._due: list[_Place] = []
+        self._watched: dict[Watched, _Place] = {}
         self._last_turn: set[Watched] = set()
         self._tie = count()
         self._news = trio.Event()
@@ -74,17 +88,18 @@ class Liveness:
         """Start watching, unless it is watched already."""
         if watched in self._watched:
             return
-        self._watched.add(watched)
         self._push(watched.heard + watched.patience, watched)
-        if self._due[0][2] is watched:
+        if self._due[0].watched is watched:
             self._news.set()
 
     def forget(self, watched: Watched) -> None:
         """Stop watching."""
-        self._watched.discard(watched)
+        place = self._watched.pop(watched, None)
+        if place is not None:
+            place.watched = None
         self._last_turn.discard(watched)
         if len(self._due) > 2 * len(self._watched) + STALE:
-            self._due = [place for place in self._due if place[2] in self._watched]
+            self._due = [place for place in self._due if place.watched is not None]
             heapify(self._due)
 
     @contextmanager
@@ -110,14 +125,16 @@ class Liveness:
             now = trio.current_time()
             if now - due > OVERSLEPT:
                 self._stood_still(now, now - due)
-            while self._due and self._due[0][0] <= now:
-                self._check(heappop(self._due)[2], now)
+            while self._due and self._due[0].due <= now:
+                watched = heappop(self._due).watched
+                if watched is not None:
+                    self._check(watched, now)
 
     def _next(self) -> float:
         """When something could have taken too long, at the earliest."""
-        while self._due and self._due[0][2] not in self._watched:
+        while self._due and self._due[0].watched is None:
             heappop(self._due)
-        return self._due[0][0] if self._due else float("inf")
+        return self._due[0].due if self._due else float("inf")
 
     def _stood_still(self, now: float, seconds: float) -> None:
         """Count everybody as heard now: whatever came while nobody read is still to be read."""
@@ -129,8 +146,6 @@ class Liveness:
             self._push(now + watched.patience, watched)
 
     def _check(self, watched: Watched, now: float) -> None:
-        if watched not in self._watched:
-            return
         if watched.waited_for:
             watched.heard = now
         due = watched.heard + watched.patience
@@ -142,8 +157,9 @@ class Liveness:
             self._push(now + TURN, watched)
         else:
             self._last_turn.discard(watched)
-            self._watched.discard(watched)
+            del self._watched[watched]
             watched.silent()
 
     def _push(self, due: float, watched: Watched) -> None:
-        heappush(self._due, (due, next(self._tie), watched))
+        place = self._watched[watched] = _Place(due, next(self._tie), watched)
+        heappush(self._due, place)

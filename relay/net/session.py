@@ -110,7 +110,16 @@ class Session:
         """
         with self._service.shares.of(user, self) as share:
             self._share = share
-            await self._serve(user, device, position, received, version)
+            try:
+                await self._serve(user, device, position, received, version)
+            finally:
+                self._come_apart()
+
+    def _come_apart(self) -> None:
+        """Let go of what knows this session in turn: a dead connection must not wait for the garbage collector."""
+        # Whoever still calls `behind` gets nothing more.
+        self._catching_up = True
+        del self._nursery, self._outbox, self._subscriber
 
     async def _serve(self, user: int, device: int, position: int, received: bytes, version: int) -> None:
         hub = self._service.hub
@@ -233,10 +242,12 @@ class Session:
         violation = self._decoder.violation
         if violation is not None:
             self.close(violation.code, violation.reason)
-        service.hub.flush()
-        # Once a read of each member of a group: without a further call where there is nothing to wait for.
-        if service.log.full or self._share.commands >= COMMANDS or self._outbox.overflowing:
-            return self._hold_back() if service.log.full or self._crowded else None
+        # Once a read of each member of a group: without a further call where there is nothing to send or to wait for.
+        if service.hub.dirty:
+            service.hub.flush()
+        full = service.log.full
+        if full or self._share.commands >= COMMANDS or self._outbox.overflowing:
+            return self._hold_back() if full or self._crowded else None
         return None
 
     @property

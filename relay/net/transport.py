@@ -143,7 +143,11 @@ class SocketTransport:
                 self._take = None
             done = done or self._hand_over(take)
             if done is not None:
-                go_on, waiting = done.unwrap()
+                try:
+                    go_on, waiting = done.unwrap()
+                finally:
+                    # An exception holds this frame: it must not hold the exception, or a dead connection stays.
+                    del done
                 if not go_on:
                     return
                 if waiting is not None:
@@ -200,6 +204,8 @@ class SocketTransport:
                 return
         task, self._parked = self._parked, None
         trio.lowlevel.reschedule(task, outcome.Value(done))
+        # As in `receive_each`: the traceback of an exception has this frame.
+        del done
 
     def send_now(self, data: bytes | memoryview) -> int:
         """See `Transport`. A connection that broke takes everything: the reader learns of it."""

@@ -462,6 +462,10 @@ class Status(Wire, frozen=True, kw_only=True, omit_defaults=False):
     pid: int
     data: str
     url: str | None = None
+    listening: list[str] = msgspec.field(default_factory=list)
+    """Each address where it listens, HOST:PORT; 0.0.0.0 and [::] stand for all of the machine's."""
+    public_url: str = ""
+    trusted_proxies: list[str] = msgspec.field(default_factory=list)
     uptime: float
     """Seconds."""
     connections: int
@@ -506,6 +510,10 @@ class Status(Wire, frozen=True, kw_only=True, omit_defaults=False):
     """What is set aside on the disk."""
     clock_ahead: float = 0.0
     """Seconds that the machine's clock is ahead of the relay's time while nothing vouches for it, else 0."""
+    index_behind: int = 0
+    """Entries that are not in the full-text index yet."""
+    index_remaking: bool = False
+    """Whether the full-text index is being made once more, since it was damaged or an admin asked for it."""
     log_ahead: float = 0.0
     """Seconds that the log's last time is ahead of the machine's clock, where that is more than an hour, else 0."""
 
@@ -568,6 +576,7 @@ CONTROL: dict[str, RequestType] = {
     "chat.delete": RequestType(OneChat, Empty),
     "prune": RequestType(Prune, Pruned),
     "clock.trust": RequestType(Empty, ClockTrusted),
+    "reindex": RequestType(Empty, Empty),
     "config.show": RequestType(Empty, list[SettingInfo]),
     "status.show": RequestType(Empty, Status),
     "say": RequestType(Say, Accepted),

@@ -97,6 +97,14 @@ class ChatsStale(Wire, frozen=True, kw_only=True):
     """Version 2: more changed than is told one by one: the recipient asks for its list again."""
 
 
+class DeviceSignedIn(Wire, frozen=True, kw_only=True):
+    """Version 2: another device of the recipient may sign in from now on."""
+
+    device_id: int
+    label: str
+    timestamp: Timestamp
+
+
 ChatList = list[ChatListItem]
 """The payload of `chats`: the recipient's whole list, the latest first."""
 
@@ -125,14 +133,15 @@ SERVER_EVENTS: dict[str, type] = {
     "chat": ChatChanged,
     "chatGone": ChatGone,
     "chatsStale": ChatsStale,
+    "device": DeviceSignedIn,
 }
 """Payload type by `eventType`."""
 
 DURABLE_EVENTS = frozenset({"new", "chats", "edit", "delete", "dlvrd", "read", "chat", "chatGone", "chatsStale"})
 """Those that carry an id, are acknowledged and replayed (section 4)."""
 
-VERSION_2 = frozenset({"chat", "chatGone", "chatsStale"})
-"""Those that only a device is told which speaks version 2; they take the place of `chats`."""
+VERSION_2 = frozenset({"chat", "chatGone", "chatsStale", "device"})
+"""Those that only a device is told which speaks version 2; all but `device` take the place of `chats`."""
 
 CLIENT_EVENTS: dict[str, type[Wire]] = {"typing": ClientTyping, "offline": ClientOffline}
 """Payload type by `eventType` of what a client may say unasked."""

@@ -82,6 +82,11 @@ class Background:
         self._asked: list[_Asked] = []
         self._erasing = Erasing()
         self._segments = 0
+        self.index_losses = 0
+        """How often the full-text index was found damaged since the start."""
+        self.index_remaking = False
+        """Whether it is being made once more."""
+        self._index_doubted = False
         self._filing: Filing | None = None
         self._filing_at = 0
         self._filing_from = 0.0
@@ -98,6 +103,7 @@ class Background:
         # Where a sync alone takes as long as a portion may, fewer than these would get nowhere.
         self._rows = Portion(500, least=200, most=5_000)
         self._keys = Portion(128, least=64, most=1_024)
+        self._blocks = Portion(64, least=8, most=2_000)
         self._entries = Portion(64, least=48, most=1_000)
         self._pages = Portion(chores.MERGED, least=8, most=256)
 
@@ -128,8 +134,63 @@ class Background:
     def wrote(self, *, indexed: bool, amended: bool) -> None:
         """Note what a batch did to the full-text index."""
         self._segments += indexed or amended
+        self._look_whether_whole()
         if amended:
             self._erasing.doubt()
+
+    # The full-text index is made from the log: where it is damaged it is made once more.
+
+    @property
+    def index_behind(self) -> int:
+        """How many entries are not in the full-text index."""
+        return self._errands.index_behind
+
+    def doubt_index(self, error: sqlite3.Error) -> None:
+        """Have the full-text index made from the beginning: somebody who read it found it damaged."""
+        if not self._index_doubted and not self._errands.index_begins:
+            self._index_doubted = True
+            self.ask(lambda _writing: self._lose_index(error), "index", hurried=True)
+
+    async def despite_index(self, run: Callable[[], Awaitable[T]]) -> T:
+        """Run what may meet a damaged full-text index: where it does the index is lost, and it runs once more.
+
+        Args:
+            run: one transaction, on the writing connection and in the writer's turn.
+
+        Raises:
+            sqlite3.Error: what it fails with for other reasons.
+        """
+        try:
+            return await run()
+        except sqlite3.DatabaseError as error:
+            if not chores.is_damage(error) or self._errands.index_begins:
+                raise
+            await self._lose_index(error)
+        return await run()
+
+    async def _lose_index(self, error: sqlite3.Error) -> None:
+        self._index_doubted = False
+        if self._errands.index_begins:
+            return
+        await self.begin_index()
+        logger.error(
+            "the full-text index is damaged (%s) and is made once more from the log: no message is lost, searches"
+            " may be slower meanwhile",
+            error,
+        )
+
+    async def begin_index(self) -> None:
+        """Have the full-text index made from the beginning, in the writer's turn."""
+        await chores.lose_index(self._writing)
+        self._errands.index_lost()
+        self._segments = 0
+        self.index_losses += 1
+        self.index_remaking = True
+
+    def _look_whether_whole(self) -> None:
+        if self.index_remaking and self._errands.indexed:
+            self.index_remaking = False
+            logger.info("the full-text index is whole again")
 
     # When.
 
@@ -224,7 +285,7 @@ class Background:
     async def _do(self, asked: _Asked) -> str:
         self._asked.remove(asked)
         try:
-            asked.outcome.append(await asked.chore(self._writing))
+            asked.outcome.append(await self.despite_index(lambda: asked.chore(self._writing)))
         except sqlite3.Error as error:
             asked.outcome.append(error)
         except Exception as error:
@@ -290,19 +351,43 @@ class Background:
         return "filing"
 
     async def _index(self, now: float) -> str:
-        """Bring the full-text index a little further."""
+        """Bring the full-text index a little further. One that begins begins empty, whatever was left over."""
+        if self._errands.index_left_over:
+            return await self._empty_index(now)
         upto = self._errands.index_upto(self._entries.size)
         try:
             await chores.index(self._writing, upto)
         except sqlite3.Error as error:
-            logger.warning("the full-text index cannot be written: %s", error)
-            self._errands.index_failed(now)
+            await self._index_failed(error, now)
         else:
             ended = trio.current_time()
             self._errands.index_written(upto, ended)
             self._entries.took(ended - now)
             self._segments += 1
+            self._look_whether_whole()
         return "index"
+
+    async def _empty_index(self, now: float) -> str:
+        try:
+            self._errands.index_left_over = await chores.empty_index(self._writing, self._blocks.size)
+        except sqlite3.Error as error:
+            logger.warning("the full-text index cannot be emptied, and searches look through the log: %s", error)
+            self._errands.index_failed(now)
+        else:
+            self._blocks.took(trio.current_time() - now)
+        return "index"
+
+    async def _index_failed(self, error: sqlite3.Error, now: float) -> None:
+        """See what to do about an index that could not be written: it is lost, or gets its time again."""
+        if chores.is_damage(error):
+            try:
+                await self._lose_index(error)
+            except sqlite3.Error as other:
+                error = other
+            else:
+                return
+        logger.warning("the full-text index cannot be written: %s", error)
+        self._errands.index_failed(now)
 
     async def _merge(self) -> str:
         """Put segments of the full-text index together a little further, so that searches have few to look at."""
@@ -311,8 +396,8 @@ class Background:
             if not await chores.merge(self._writing, pages=self._pages.size):
                 self._segments = 0
         except sqlite3.Error as error:
-            logger.warning("the full-text index cannot be merged: %s", error)
             self._segments = 0
+            await self._index_failed(error, now)
         else:
             self._pages.took(trio.current_time() - now)
         return "index"
@@ -338,6 +423,6 @@ class Background:
                 await chores.note_merged(writing, erasing.texts)
                 erasing.done(trio.current_time())
         except sqlite3.Error as error:
-            logger.warning("the full-text index cannot be merged: %s", error)
             erasing.failed(trio.current_time())
+            await self._index_failed(error, trio.current_time())
         return "index"

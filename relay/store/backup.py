@@ -3,14 +3,13 @@
 Made while a relay runs, by SQLite's online backup. Reads a data directory; writes beside the target, and the target.
 """
 
-import errno
 import os
 import re
 import shutil
 import sqlite3
 import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +18,7 @@ from urllib.parse import quote
 from relay import __version__
 from relay.store import emptied, gently, scratch
 from relay.store.database import identify
+from relay.store.faults import reason
 from relay.store.opening import settle_for_reading
 from relay.store.statements import Statement
 
@@ -178,16 +178,21 @@ def _check_room(data: Path, place: Path) -> None:
 
 
 def _copy_store(source: Path, target: Path, progress: Progress) -> None:
-    with closing(read(source)) as store, closing(sqlite3.connect(target)) as copy:
+    with ExitStack() as steps:
+        # Closed last: that lets go of SQLite's locks on the copy.
+        written = steps.enter_context(target.open("ab"))
+        copy = steps.enter_context(closing(sqlite3.connect(target)))
+        store = steps.enter_context(closing(read(source)))
         # One view for all steps: without it SQLite begins again whenever somebody writes between two of them.
         store.execute("BEGIN")
         _recognise(store)
-        # Synced with the archive; that it is on the disk before would cost the relay's commits their turn.
+        # Needs no safety of its own; each step is brought to the disk so that not all of it waits there at once.
         copy.execute("PRAGMA synchronous = OFF")
         pace, log = gently.Pace(), source.with_name(f"{source.name}-wal")
 
         def step(_status: int, left: int, total: int) -> None:
             progress(total - left, total)
+            os.fdatasync(written.fileno())
             # While this view is open the write-ahead log grows: once it is large the view had better end.
             if left and (not log.exists() or log.stat().st_size < HURRY):
                 pace.rest()
@@ -197,8 +202,7 @@ def _copy_store(source: Path, target: Path, progress: Progress) -> None:
             copy.execute("PRAGMA journal_mode = DELETE")
         except sqlite3.OperationalError as error:
             # The store was just read: what fails now is the writing of its copy.
-            full = error.sqlite_errorcode == sqlite3.SQLITE_FULL
-            raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from None
+            raise reason(error, target, source.stat().st_size) from None
 
 
 def _files(directory: Path) -> Iterator[Path]:

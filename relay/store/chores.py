@@ -4,6 +4,7 @@ Each is one short transaction on the writing connection, so that a commit never 
 (`portion`). Writes only what is handed in or is gone already.
 """
 
+import sqlite3
 from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import chain
@@ -12,11 +13,24 @@ from typing import Any
 from relay.store.client_keys import Filing
 from relay.store.database import Connection
 from relay.store.queries import as_json
+from relay.store.statements import Statement
 from relay.store.writing import forget, roomy
 
 MERGED = 16
 """Pages of the full-text index merged in one go, of 4 KiB each."""
 _KEEP = "INSERT INTO batch SELECT * FROM (VALUES ('[]', '[]', '[]', ?, 0, '[]', '[]')) WHERE column4 IS NOT NULL"
+_EMPTY_INDEX = (
+    # 1 and 10 are FTS5's totals and list of segments.
+    Statement("DELETE FROM search_data WHERE id IN (SELECT id FROM search_data WHERE id > 10 LIMIT ?) RETURNING id"),
+    Statement(
+        "DELETE FROM search_idx WHERE (segid, term) IN (SELECT segid, term FROM search_idx LIMIT ?) RETURNING segid",
+        whole="up to its limit",
+    ),
+    Statement(
+        "DELETE FROM search_docsize WHERE id IN (SELECT id FROM search_docsize LIMIT ?) RETURNING id",
+        whole="up to its limit",
+    ),
+)
 _ADD_BASE = "INSERT INTO base_part (round, value) SELECT * FROM (VALUES (?, ?)) WHERE column2 IS NOT NULL"
 
 
@@ -68,6 +82,13 @@ async def remove_history(after: int, upto: int, connection: Connection, count: i
     return sorted(seq for (seq,) in rows)
 
 
+async def forget_removed(connection: Connection, places: Sequence[int], before: int) -> None:
+    """Forget the client keys of some removed messages, where they are that old."""
+    await connection.execute(
+        "DELETE FROM removed WHERE place IN (SELECT value FROM json_each(?)) AND at < ?", (as_json(places), before)
+    )
+
+
 async def erase_chat(connection: Connection, chat: int, count: int) -> int:
     """Remove some messages and marks of a chat that is gone. Gives how many were removed."""
     rows = await connection.execute(
@@ -81,6 +102,31 @@ async def erase_chat(connection: Connection, chat: int, count: int) -> int:
 async def index(connection: Connection, upto: int) -> None:
     """Bring the full-text index up to an entry."""
     await connection.execute("INSERT INTO batch VALUES ('[]', '[]', '[]', '{}', ?, '[]', '[]')", (upto,))
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether an error may come from a damaged full-text index: FTS5 says so of its own tables, SQLite of any."""
+    return (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF == sqlite3.SQLITE_CORRUPT
+
+
+async def lose_index(connection: Connection) -> None:
+    """Use the full-text index for nothing from now on, and keep nothing up to date in it: it begins at the first entry.
+
+    Triggers look at `indexed` as well, so that edits and deletions do not meet what is damaged.
+    """
+    await connection.execute("UPDATE indexed SET seq = 0")
+
+
+async def empty_index(connection: Connection, count: int) -> bool:
+    """Remove a portion of a full-text index that is used for nothing; gives whether there is more.
+
+    Its tables are emptied as what they are: FTS5 does all of it in one transaction, and may not be able to read it.
+    """
+    for remove in _EMPTY_INDEX:
+        if await connection.execute(remove, (count,)):
+            return True
+    await connection.execute("INSERT INTO search (search) VALUES ('delete-all')")
+    return False
 
 
 async def file_client_keys(connection: Connection, keys: Sequence[tuple[int, int]]) -> None:
@@ -162,8 +208,25 @@ async def copy_each(connection: Connection, pages: int) -> None:
     await connection.execute(f"PRAGMA wal_autocheckpoint = {pages}")
 
 
-async def give_back(connection: Connection, pages: int) -> bool:
-    """Give some pages that nothing uses back to the file system. Tells whether there are more."""
-    await connection.execute(f"PRAGMA incremental_vacuum({pages})")
+async def give_back(connection: Connection, pages: int, spare: int = 0) -> bool:
+    """Give some pages that nothing uses back to the file system.
+
+    Args:
+        connection: the one that writes.
+        pages: how many at most.
+        spare: how many of those that nothing uses stay in the file.
+
+    Returns:
+        Whether there are more to give back.
+    """
+    free = await _free_pages(connection) - spare
+    if free <= 0:
+        return False
+    # As a script: SQLite gives back one page a step, and a statement without columns is stepped only once.
+    await connection.script(f"PRAGMA incremental_vacuum({min(pages, free)})")
+    return free > pages
+
+
+async def _free_pages(connection: Connection) -> int:
     ((free,),) = await connection.execute("PRAGMA freelist_count")
-    return bool(free > pages)
+    return int(free)

@@ -63,6 +63,11 @@ class TooLong(sqlite3.OperationalError):
     """A statement was stopped, since it took longer than it may."""
 
 
+def _any(_row: tuple[Any, ...]) -> bool:
+    """Take every row."""
+    return True
+
+
 class Bound(NamedTuple):
     """Where a page ends: at so many rows, or before the row whose weight is too much for it."""
 
@@ -70,6 +75,8 @@ class Bound(NamedTuple):
     weight: int
     weigh: Callable[[tuple[Any, ...]], int]
     """Gives the weight of a row, in bytes."""
+    wanted: Callable[[tuple[Any, ...]], bool] = _any
+    """Tells whether a row counts at all; asked in the connection's thread."""
 
 
 class Connection:
@@ -122,9 +129,16 @@ class Connection:
         return cast("Rows", await self._read(self._connection.execute_fetchall, sql, parameters, seconds=seconds))
 
     async def page(
-        self, sql: str, parameters: Parameters, bound: Bound, *, seconds: float | None = None
+        self, sql: str, parameters: Parameters, bound: Bound, *, seconds: float | None = None, partly: bool = False
     ) -> tuple[Rows, bool]:
         """Run one statement and read its rows up to a bound: at least one, and none that is not returned but the last.
+
+        Args:
+            sql: the statement.
+            parameters: its parameters.
+            bound: where the page ends.
+            seconds: see `execute`.
+            partly: whether the rows found before it was stopped are returned, where there are some.
 
         Returns:
             The rows, and whether there are more.
@@ -133,13 +147,19 @@ class Connection:
             TooLong: it was stopped.
             sqlite3.Error: what SQLite says.
         """
+        rows: Rows = []
 
-        async def fetch(sql: str, parameters: Parameters) -> tuple[Rows, bool]:
+        async def fetch(sql: str, parameters: Parameters) -> bool:
             raw: Any = self._connection
             # aiosqlite's own ways to its thread give all rows, or take a hop for each few.
-            return await raw._execute(_rows_within, raw._conn, sql, parameters, bound)  # type: ignore[no-any-return]  # noqa: SLF001
+            return await raw._execute(_take, raw._conn, sql, parameters, bound, rows)  # type: ignore[no-any-return]  # noqa: SLF001
 
-        return await self._read(fetch, sql, parameters, seconds=seconds)
+        try:
+            return rows, await self._read(fetch, sql, parameters, seconds=seconds)
+        except TooLong:
+            if partly and rows:
+                return rows, True
+            raise
 
     async def _read(
         self,
@@ -186,17 +206,19 @@ class Connection:
             copy.close()
 
 
-def _rows_within(connection: sqlite3.Connection, sql: str, parameters: Parameters, bound: Bound) -> tuple[Rows, bool]:
-    rows: Rows = []
+def _take(connection: sqlite3.Connection, sql: str, parameters: Parameters, bound: Bound, rows: Rows) -> bool:
+    """Read rows into a list, and tell whether there are more than the bound lets in."""
     left = bound.weight
     with closing(connection.execute(sql, parameters)) as cursor:
         for row in cursor:
+            if not bound.wanted(row):
+                continue
             weight = bound.weigh(row)
             if rows and (len(rows) >= bound.rows or weight > left):
-                return rows, True
+                return True
             rows.append(row)
             left -= weight
-    return rows, False
+    return False
 
 
 def utf8(text: str | None) -> int:

@@ -4,6 +4,8 @@ import errno
 import os
 from pathlib import Path
 
+from relay.store import scratch
+
 
 class NoDirectory(Exception):
     """There is no data directory and can be none, in one line that says what to do."""
@@ -31,11 +33,12 @@ def about_file(error: OSError, data: Path | None = None) -> str:
         error: what the system says.
         data: what is named where the error names no file.
     """
-    where, why = error.filename or data or "a file", error.strerror or error
+    where = scratch.outside(error.filename) if error.filename else data or "a file"
+    why = error.strerror or error
     if isinstance(error, PermissionError):
         return may_not_use(where)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"{where} cannot be written ({why}): make room there, or name another directory with --data"
+        return f"{where} cannot be written: its disk is full ({why}): make room there, or name another with --data"
     if error.errno == errno.EROFS:
         return f"{where} cannot be written ({why}): mount its disk for writing, or name another directory with --data"
     if error.errno == errno.EIO:

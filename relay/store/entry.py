@@ -77,6 +77,7 @@ class Stored(NamedTuple):
     kind: int
     author: int
     client_id: str
+    """Empty where retention removed the message: only its hash is kept."""
     at: int
     message: str | None
     deleted: bool
@@ -108,7 +109,7 @@ class MessageAt(Asked, frozen=True):
 
 
 class ClientKey(Asked, frozen=True):
-    """Fact: the message that has this client key (`Stored`, or None)."""
+    """Fact: the message that has this client key (`Stored`, or None), even if retention removed it lately."""
 
     client_key: int
 

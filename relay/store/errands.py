@@ -50,10 +50,16 @@ class Schedule:
         self._last_seq = 0
         self._indexed = 0
         self._index_since = 0.0
+        self.index_left_over = False
+        """Whether something of an index that was lost has to be removed before another is begun."""
         self._batch_since = 0.0
 
-    def begin(self, last_seq: int, indexed: int, now: float) -> None:
-        """Start from what is on disk: the last entry, and the last that the full-text index has seen."""
+    def begin(self, last_seq: int, indexed: int, now: float, *, left_over: bool = False) -> None:
+        """Start from what is on disk: the last entry, and the last that the full-text index has seen.
+
+        With `left_over` there is an index beside that which is used for nothing.
+        """
+        self.index_left_over = left_over
         self._last_seq = last_seq
         self._indexed = indexed
         self._snapshot_since = now
@@ -81,6 +87,16 @@ class Schedule:
     def indexed(self) -> bool:
         """Whether the full-text index has seen every entry."""
         return self._indexed >= self._last_seq
+
+    @property
+    def index_begins(self) -> bool:
+        """Whether the full-text index has seen nothing: it is new, or was lost."""
+        return not self._indexed
+
+    @property
+    def index_behind(self) -> int:
+        """How many entries the full-text index has not seen."""
+        return max(0, self._last_seq - self._indexed)
 
     def next_at(self, *, marks_held: bool) -> float:
         """When the next is due; infinity where none is. See `take` for `marks_held`."""
@@ -144,6 +160,11 @@ class Schedule:
         if self.indexed:
             self._index_since = now
 
+    def index_lost(self) -> None:
+        """Note that the index has to be made from the beginning."""
+        self._indexed = 0
+        self.index_left_over = True
+
     def index_failed(self, now: float) -> None:
         """Note that the index could not be written: it gets its time again."""
         self._index_since = now
@@ -182,6 +203,11 @@ class Schedule:
 
     def _index_riding(self, commands: int, now: float) -> int:
         behind = self._last_seq - self._indexed
-        if not commands or not 0 < behind <= INDEX_RIDING or now < self._index_since + INDEX_SECONDS:
+        if (
+            self.index_left_over
+            or not commands
+            or not 0 < behind <= INDEX_RIDING
+            or now < self._index_since + INDEX_SECONDS
+        ):
             return 0
         return self._last_seq

@@ -1,31 +1,47 @@
-"""Writing much beside a relay that syncs small commits: a disk that has half a gigabyte to write lets those wait.
+"""Work of a process beside the relay's: it leaves the relay the processor, and the disk between its own short syncs.
 
-So what was written goes to the disk every few megabytes, and whoever writes rests for as long as that took. Touches the
-files that it is given.
+A disk that has half a gigabyte to write lets the relay's small commits wait. So all that is written goes to the disk
+after each megabyte, and a rest follows, at the pace of all background work (`portion`). Touches the files that it is
+given, and how nice this process is.
 """
 
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, cast
 
-EVERY = 4 << 20
-"""Bytes between two syncs."""
-LONGEST = 0.25
-"""Seconds of one rest at most."""
+from relay.store.portion import rest_after
+
+EVERY = 1 << 20
+"""Bytes between two syncs: a commit of the relay's waits until so much is on the disk."""
+NICE = 10
+"""How much nicer than the relay a process beside it is, as in relay-backup.service."""
+
+
+@contextmanager
+def beside() -> Iterator[None]:
+    """Let the relay have the processor first, until the end of the block where this process may take it back."""
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    os.setpriority(os.PRIO_PROCESS, 0, max(before, NICE))
+    try:
+        yield
+    finally:
+        # Only root takes back what it gave up; else the process ends soon, and has nothing urgent left.
+        with suppress(PermissionError):
+            os.setpriority(os.PRIO_PROCESS, 0, before)
 
 
 class Pace:
-    """Rests after work, for as long as the work took."""
+    """Rests after work, as long as `portion` says."""
 
     def __init__(self) -> None:
         self._since = time.monotonic()
 
     def rest(self) -> None:
         """Rest."""
-        time.sleep(min(LONGEST, time.monotonic() - self._since))
+        time.sleep(rest_after(time.monotonic() - self._since))
         self._since = time.monotonic()
 
 

@@ -45,13 +45,16 @@ class HistoryRow(NamedTuple):
     """How long the whole is, which was read for it."""
 
 
-MESSAGES = f"""
+COLUMNS = f"""
     l.seq, l.chat, l.kind, l.message_id, l.actor, l.at, l.target, l.client_id, l.message, l.extra, l.changed_at,
            l.deleted, r.client_id, r.actor, ifnull(r.extra ->> '$.saidAt', r.at),
            substr(r.message, 1, {REPLY_PREVIEW}), length(r.message)
-    FROM log AS l LEFT JOIN log AS r
+"""
+REPLIED_TO = """
+    LEFT JOIN log AS r
         ON l.kind = 1 AND l.target > 0 AND r.kind <= 3 AND r.chat = l.chat AND r.message_id = l.target
 """
+MESSAGES = f"{COLUMNS} FROM log AS l {REPLIED_TO}"
 _UPWARDS = Statement(
     f"SELECT {MESSAGES} WHERE l.kind <= 3 AND l.chat = ? AND l.message_id >= ? ORDER BY l.message_id LIMIT ?"
 )

@@ -23,6 +23,7 @@ from relay.store.database import Connection
 from relay.store.entry import Amendment, ClientKey, Entry, Fact, Facts
 from relay.store.errands import Cursors, Errands, Schedule
 from relay.store.late import Late, LateCommand
+from relay.store.portion import rest_after
 from relay.store.schema import MIGRATIONS
 from relay.store.stalls import LOOP, SLOW_TURN, SYNC, Stalls
 from relay.store.statements import Statement
@@ -43,8 +44,6 @@ BATCH_BYTES = 1 << 20
 """What goes into one batch, in bytes, where that is more than one command: a batch is in memory several times over."""
 RETRY = 1.0
 """Seconds until what could not be written and can wait is tried again."""
-REST = 2.0
-"""How many times as long as a background command took its giver waits while people send."""
 CROWD = 8
 """Commands in a batch after which the next one waits for those who have something to say just now."""
 TURNS = 3
@@ -171,6 +170,8 @@ class Log:
         self._reading = reading
         self._rules = rules
         self._waiting: list[_Waiting] = []
+        self._barred: list[_Waiting] = []
+        """Commands that may write nothing just now: see `spare`."""
         self._held = 0
         self._taken = 0
         self._bound = Bound()
@@ -196,7 +197,7 @@ class Log:
     @property
     def full(self) -> bool:
         """Whether whoever appends should wait for `room` first."""
-        return len(self._waiting) >= ROOM or self._held >= ROOM_BYTES
+        return len(self._waiting) + len(self._barred) >= ROOM or self._held >= ROOM_BYTES
 
     @property
     def busy_since(self) -> float | None:
@@ -222,22 +223,20 @@ class Log:
 
         Once a read and not once a command, since reading them is what costs memory and is done by the read.
         """
-        self._held = self._held + size if self._waiting else size
+        self._held = self._held + size if self._waiting or self._barred else size
         self._now = now
 
     def append(self, command: Any, answer: Answer = _nobody) -> bool:
         """Have a command decided and written; its answer comes when it is on disk.
 
         Returns:
-            Whether it waits for the next batch; one that is refused was answered at once.
+            Whether it waits for the next batch; one that comes after the stop was answered at once.
         """
         if self.stopped.is_set():
             answer(RelayError.unavailable())
             return False
-        if self._refuses is not None and self._refuses(command):
-            answer(RelayError.storage_full())
-            return False
-        waiting = self._waiting
+        barred = self._refuses is not None and self._refuses(command)
+        waiting = self._barred if barred else self._waiting
         if not waiting:
             self._work.set()
             self._now = trio.current_time()
@@ -291,9 +290,9 @@ class Log:
         return asked.outcome[0]  # type: ignore[no-any-return]
 
     async def rest(self, seconds: float) -> None:
-        """Wait after a command that took so many seconds of the writer's, as the background does."""
+        """Wait after a portion of long work that took so many seconds, as the background does."""
         if trio.current_time() < self._errands.quiet_at:
-            await trio.sleep(REST * seconds)
+            await trio.sleep(rest_after(seconds))
 
     async def keep_snapshot(self) -> None:
         """Have the whole state written as it is now or later, a little at a time, and wait for it.
@@ -339,6 +338,34 @@ class Log:
         self._background.snapshot_failed = False
         self._work.set()
 
+    @property
+    def index_behind(self) -> int:
+        """How many entries are not in the full-text index."""
+        return self._background.index_behind
+
+    @property
+    def index_remaking(self) -> bool:
+        """Whether the full-text index is being made once more."""
+        return self._background.index_remaking
+
+    @property
+    def index_losses(self) -> int:
+        """How often the full-text index was found damaged since the start."""
+        return self._background.index_losses
+
+    async def begin_index(self) -> None:
+        """Have the full-text index made once more from the messages, a portion at a time.
+
+        Raises:
+            sqlite3.Error: the store cannot be written.
+        """
+        await self.chore(lambda _writing: self._background.begin_index(), "index", hurried=True)
+
+    def doubt_index(self, error: sqlite3.Error) -> None:
+        """Have the full-text index made from the beginning: somebody who read it found it damaged."""
+        self._background.doubt_index(error)
+        self._work.set()
+
     def try_again(self) -> None:
         """Take the store for one that can be written, until a write fails: something has changed."""
         self.failing = False
@@ -357,7 +384,8 @@ class Log:
         """Write only what is needed from now on, or all again.
 
         Args:
-            refuses: tells which commands are answered `storage_full` at once; None ends it.
+            refuses: tells which commands are answered `storage_full`, unless nothing has to be written for their
+                answer: what was done already was promised the same answer. None ends it.
         """
         self._refuses = refuses
         self._background.thrifty = refuses is not None
@@ -365,7 +393,9 @@ class Log:
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Write, until stopped."""
-        self._errands.begin(*await queries.ends(self._reading), trio.current_time())
+        last, indexed = await queries.ends(self._reading)
+        left_over = not indexed and await queries.index_left_over(self._reading)
+        self._errands.begin(last, indexed, trio.current_time(), left_over=left_over)
         self._client_keys.load(*await queries.unfiled(self._reading))
         turns = _Turns(self.stalls)
         async with trio.open_nursery() as nursery:
@@ -387,7 +417,7 @@ class Log:
     async def _run(self) -> None:
         crowded = False
         while True:
-            if not self._waiting and not self._background.hurried and not self._stopping:
+            if not (self._waiting or self._barred or self._background.hurried or self._stopping):
                 self._work = trio.Event()
                 with trio.move_on_at(min(self._next_errand(), self._background.next_at())):
                     await self._work.wait()
@@ -395,6 +425,8 @@ class Log:
                 # A batch twice as large costs each of its commands less.
                 for _ in range(TURNS):
                     await trio.lowlevel.checkpoint()
+            if self._barred:
+                await self._answer_barred()
             batch = self._take()
             if batch:
                 self._errands.started(trio.current_time())
@@ -403,7 +435,7 @@ class Log:
                 await self._write(batch)
             await self._background.work(last=self._stopping)
             await self._slow_down()
-            if self._stopping and not self._waiting and not batch and not self._left():
+            if self._stopping and not (self._waiting or self._barred or batch or self._left()):
                 self.stopped.set()
                 self._first_tried.set()
                 return
@@ -500,10 +532,10 @@ class Log:
         started = self._busy_since = trio.current_time()
         try:
             with trio.CancelScope(shield=True):
-                draft, entries, wrote = await self._commit([item.command for item in batch], errands)
+                draft, entries, wrote, errands = await self._commit([item.command for item in batch], errands)
         except sqlite3.Error as error:
             self._busy_since = None
-            self._failed(batch, errands, error)
+            await self._failed(batch, errands, error)
             return
         except Exception:
             self._busy_since = None
@@ -533,8 +565,18 @@ class Log:
             self.stalls.worked(LOOP, written, now)
             self.stalls.waited(batch[0].since, now)
 
-    async def _commit(self, commands: list[Any], errands: Errands) -> tuple[Drafted, list[Entry], bool]:
-        """Decide, and write what there is to write; gives all entries, and whether anything was written."""
+    async def _commit(self, commands: list[Any], errands: Errands) -> tuple[Drafted, list[Entry], bool, Errands]:
+        """Decide, and write what there is to write; gives all entries, whether anything was written, and what rode."""
+        losses = self._background.index_losses
+
+        async def commit() -> tuple[Drafted, list[Entry], bool, Errands]:
+            # A batch that brings a lost index further would have to bring all of it.
+            rides = errands if self._background.index_losses == losses else errands._replace(indexed=0)
+            return *await self._decide_and_write(commands, rides), rides
+
+        return await self._background.despite_index(commit)
+
+    async def _decide_and_write(self, commands: list[Any], errands: Errands) -> tuple[Drafted, list[Entry], bool]:
         facts: Facts = {}
         for _ in range(LOOK_UPS):
             draft = self._rules.decide(commands, facts)
@@ -575,13 +617,60 @@ class Log:
         figures.last_batch = commands
         self._errands.written(errands, trio.current_time())
 
-    def _failed(self, batch: list[_Waiting], errands: Errands, error: sqlite3.Error) -> None:
+    async def _failed(self, batch: list[_Waiting], errands: Errands, error: sqlite3.Error) -> None:
         self.figures.failures += 1
         if not self.failing:
             logger.error("the store cannot be written: %s (%s)", error, getattr(error, "sqlite_errorname", "?"))
         self.failing = True
         self.disk_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-        self._refuse(batch, errands, RelayError.storage_full() if self.disk_full else RelayError.unavailable())
+        self._errands.not_written(errands, trio.current_time())
+        await self._answer_unwritten(batch, RelayError.storage_full() if self.disk_full else RelayError.unavailable())
+
+    async def _answer_barred(self) -> None:
+        """Answer commands that may write nothing just now."""
+        barred, self._barred = self._barred, []
+        if not self._waiting:
+            self._held = 0
+        if not self._room.is_set() and not self.full:
+            self._room.set()
+            self._room = trio.Event()
+        await self._answer_unwritten(barred, RelayError.storage_full())
+
+    async def _answer_unwritten(self, batch: list[_Waiting], refusal: RelayError) -> None:
+        """Refuse commands for which something has to be written, and answer the others: repeats of what was done."""
+        answers: list[object] = [refusal] * len(batch)
+        try:
+            with trio.CancelScope(shield=True):
+                answers = await self._decide_unwritten([item.command for item in batch], refusal)
+        except sqlite3.Error as error:
+            logger.warning("the store cannot be read: %s", error)
+        except Exception:
+            logger.exception("%d requests could not be decided and are refused; the relay goes on", len(batch))
+        for item, answer in zip(batch, answers, strict=True):
+            item.answer(answer)
+        self._rules.told()
+
+    async def _decide_unwritten(self, commands: list[Any], refusal: RelayError) -> list[object]:
+        facts: Facts = {}
+        for _ in range(LOOK_UPS):
+            # Each by itself: nothing that another one would have led to may count.
+            drafts = [self._rules.decide([command], facts) for command in commands]
+            unknown = [fact for draft in drafts for fact in draft.unknown or self._unsure(draft, facts)]
+            if not unknown:
+                return [
+                    refusal if decision.entries else decision.answer for draft in drafts for decision in draft.decisions
+                ]
+            facts.update(await queries.look_up(self._reading, unknown, self._client_keys))
+        return [refusal] * len(commands)
+
+    def _unsure(self, draft: Drafted, facts: Facts) -> list[Fact]:
+        """Which client ids of a draft are not known to be new: here no insert refuses those that are not."""
+        return [
+            fact
+            for decision in draft.decisions
+            for entry in decision.entries
+            if entry.client_key is not None and (fact := ClientKey(entry.client_key)) not in facts
+        ]
 
     def _refuse(self, batch: list[_Waiting], errands: Errands, refusal: RelayError) -> None:
         """Take back what was to be written, and say so to who waits for it."""

@@ -1,9 +1,20 @@
-"""How much of a long work is done at a time, and how long the writer rests then. Pure: the time is handed in."""
+"""How much of a long work is done at a time, and how long it rests then. Pure: the time is handed in.
+
+All background work keeps this pace: the writer's own between two batches, prune and export in the event loop, and the
+processes that check and back up beside the relay (`gently`).
+"""
 
 AIM = 0.008
 """Seconds that one portion should take: a send that comes meanwhile waits for it."""
-REST = 4.0
+REST = 2.0
 """How many times as long as a portion took the writer rests after it while people send."""
+LONGEST_REST = 0.25
+"""Seconds of one rest at most: a disk that was slow once, or a reader who took his time, does not end a long work."""
+
+
+def rest_after(seconds: float) -> float:
+    """Tell how many seconds to rest after a portion that took so many."""
+    return min(LONGEST_REST, REST * seconds)
 
 
 class Portion:
@@ -39,4 +50,4 @@ class Pace:
 
     def worked(self, began: float, now: float, *, lively: bool) -> None:
         """Note that a portion was done; while people send, a rest follows."""
-        self.rests_until = now + REST * (now - began) if lively else now
+        self.rests_until = now + rest_after(now - began) if lively else now

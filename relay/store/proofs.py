@@ -3,9 +3,12 @@
 Each looks at a part of the file at a time, in a view of its own, so what is asked of one part holds in that view alone.
 """
 
+import sqlite3
 from collections.abc import Awaitable, Callable
 
-from relay.store import kinds
+from relay.store import chores, kinds
+from relay.store.queries import as_json
+from relay.store.trigrams import TRIGRAM
 from relay.store.views import Views
 
 SHOWN = 10
@@ -16,6 +19,12 @@ CHATS = 64
 """Chats looked at in one view."""
 ROWS = 20_000
 """Rows of other tables looked at in one view."""
+TERMS = 64
+"""Trigrams whose lists are read in one view."""
+PROBED = 256
+"""Messages that are looked for in the full-text index."""
+INDEX = "full-text index"
+REINDEX = "`relay reindex` makes it once more from the messages"
 
 Proof = Callable[[Views], Awaitable[list[str]]]
 
@@ -104,14 +113,22 @@ async def _client_ids(views: Views) -> list[str]:
     left: list[int] = []
     key = -(2**63)
     while rows := await views.execute(
-        "SELECT client.key, client.seq, log.client_key IS NOT client.key"
-        " FROM client LEFT JOIN log ON log.seq = client.seq WHERE client.key > ? ORDER BY client.key LIMIT ?",
+        "SELECT client.key, client.seq, coalesce(log.client_key, removed.key) IS NOT client.key"
+        " FROM client LEFT JOIN log ON log.seq = client.seq"
+        " LEFT JOIN removed ON removed.place = client.seq % 65536 AND removed.seq = client.seq"
+        " WHERE client.key > ? ORDER BY client.key LIMIT ?",
         (key, ROWS),
     ):
         left += [seq for _, seq, wrong in rows if wrong]
         key = rows[-1][0]
+    gone = await views.execute(
+        "SELECT removed.seq FROM removed LEFT JOIN client ON client.key = removed.key"
+        " WHERE client.seq IS NOT removed.seq OR EXISTS (SELECT 1 FROM log WHERE log.seq = removed.seq) LIMIT ?",
+        (SHOWN,),
+    )
     return [
         *(f"entry {seq} cannot be found by its client id" for seq in missing),
+        *(f"the client id of entry {seq}, which was removed, is not known as it should be" for (seq,) in gone),
         *(f"a client id is known that entry {seq} does not have" for seq in left[:SHOWN]),
         *(f"entry {seq} has the client id of an earlier one" for seq in await _twice(views)),
     ]
@@ -137,6 +154,43 @@ async def _twice(views: Views) -> list[int]:
 
 
 async def _indexed(views: Views) -> list[str]:
+    """Look whether the full-text index can be read, and has the messages that it should.
+
+    FTS5's own check locks the store against writing for as long as it takes.
+    """
+    try:
+        await views.vocabulary()
+        term = ""
+        while rows := await views.long("SELECT term FROM vocab WHERE term > ? ORDER BY term LIMIT ?", (term, TERMS)):
+            term = rows[-1][0]
+        return await _indexed_messages(views) or await _unfound(views)
+    except sqlite3.DatabaseError as error:
+        if not chores.is_damage(error):
+            raise
+        return [f"it cannot be read ({error}); {REINDEX}"]
+
+
+async def _unfound(views: Views) -> list[str]:
+    """Look for some messages, spread over the log, in the index."""
+    ((upto,),) = await views.execute("SELECT seq FROM indexed")
+    spread = sorted({upto * number // PROBED for number in range(1, PROBED + 1)})
+    rows = await views.execute(
+        "SELECT seq, message FROM log WHERE seq IN (SELECT value FROM json_each(?)) AND kind = 1"
+        " AND length(message) >= ? AND instr(message, char(0)) = 0",
+        (as_json(spread), TRIGRAM),
+    )
+    wrong = []
+    for seq, message in rows:
+        middle = (len(message) - TRIGRAM) // 2
+        quoted = message[middle : middle + TRIGRAM].replace('"', '""')
+        if not await views.execute(
+            "SELECT rowid FROM search WHERE search MATCH ? AND rowid = ?", (f'"{quoted}"', seq)
+        ) and await views.execute("SELECT seq FROM log WHERE seq = ? AND message = ?", (seq, message)):
+            wrong.append(seq)
+    return [f"entry {seq} cannot be found by its text; {REINDEX}" for seq in wrong[:SHOWN]]
+
+
+async def _indexed_messages(views: Views) -> list[str]:
     left: list[int] = []
     last = -1
     while rows := await views.execute(
@@ -199,7 +253,7 @@ PROOFS: dict[str, Proof] = {
     "edits and deletions": _changed,
     "deleted texts are gone": _erased,
     "client ids": _client_ids,
-    "full-text index": _indexed,
+    INDEX: _indexed,
     "files and who holds them": _holdings,
 }
 """Each with the name it has in the report."""

@@ -34,10 +34,19 @@ from relay.store.statements import Statement
 EXPORT_BYTES = 1_000_000
 """Text read at a time for an export, in bytes."""
 
+COVERED = 10_000
+"""Messages, the latest, whose authors are told of one mark: somebody's first mark of a long group covers all of it."""
+
 _STORED = "chat, message_id, kind, actor, client_id, at, message, deleted, changed, changed_at, target, extra"
 _CLIENT_KEYS = Statement(
-    f"SELECT client_key, {_STORED} FROM log WHERE seq IN (SELECT value FROM json_each(?)"
-    " UNION ALL SELECT seq FROM client WHERE key IN (SELECT value FROM json_each(?)))"
+    f"SELECT client_key, {_STORED} FROM log WHERE seq IN (SELECT value FROM json_each(?1)"
+    " UNION ALL SELECT seq FROM client WHERE key IN (SELECT value FROM json_each(?2)))"
+    " UNION ALL SELECT r.key, r.chat, r.message_id, r.kind, r.actor, '', r.at, NULL, 0, 0, 0, r.target, NULL"
+    " FROM client AS c CROSS JOIN removed AS r ON r.place = c.seq % 65536 AND r.seq = c.seq"
+    " WHERE c.key IN (SELECT value FROM json_each(?2))"
+)
+_REMOVED_BEFORE = Statement(
+    "SELECT place FROM removed WHERE at < ? ORDER BY place", whole="once an hour, 65,536 short rows at most"
 )
 _MESSAGE = Statement(f"SELECT {_STORED} FROM log WHERE kind <= 3 AND chat = ? AND message_id = ?")
 # `kind <= 3` beside `kind = 1`: SQLite takes a partial index only where its very term is said.
@@ -46,9 +55,10 @@ _UNREAD = Statement(
     " AND actor <> ? AND NOT deleted"
 )
 _COVERED_BY = Statement(
-    "SELECT actor, max(message_id), client_id FROM log WHERE kind <= 3 AND kind = 1 AND chat = ? AND message_id > ?"
-    " AND message_id <= ? AND actor <> ? AND NOT deleted GROUP BY actor ORDER BY 2 DESC",
-    sorts="a row of each author, and each message is covered by a member's marks once",
+    "SELECT actor, max(message_id), client_id FROM (SELECT actor, message_id, client_id FROM log WHERE kind <= 3"
+    " AND kind = 1 AND chat = ? AND message_id > ? AND message_id <= ? AND actor <> ? AND NOT deleted"
+    f" ORDER BY message_id DESC LIMIT {COVERED}) GROUP BY actor ORDER BY 2 DESC",
+    sorts=f"{COVERED} messages at most",
 )
 _COVERED_IN_DIALOG = Statement(
     "SELECT actor, message_id, client_id FROM log WHERE kind <= 3 AND kind = 1 AND chat = ? AND message_id > ?"
@@ -74,6 +84,12 @@ _BARE_ENTRIES = Statement(
     " CASE WHEN kind <= 2 THEN NULL ELSE extra END FROM log WHERE seq > ? ORDER BY seq LIMIT ?"
 )
 _ENDS = Statement("SELECT coalesce((SELECT max(seq) FROM log), 0), (SELECT seq FROM indexed)")
+_INDEX_LEFT_OVER = Statement(
+    "SELECT EXISTS (SELECT 1 FROM search_docsize) OR EXISTS (SELECT 1 FROM search_data WHERE id > 10)"
+    # FTS5's list of segments: four bytes and three numbers where there is none.
+    " OR coalesce((SELECT length(block) FROM search_data WHERE id = 10), 0) <> 7",
+    whole="the first row is enough",
+)
 _FILED = Statement("SELECT slice, seq FROM filed")
 _UNFILED = Statement(
     "SELECT client_key, seq FROM log WHERE seq > ? AND client_key IS NOT NULL ORDER BY seq",
@@ -146,13 +162,24 @@ async def look_up(connection: Connection, facts: Iterable[Fact], recent: ClientK
     return found
 
 
+async def index_left_over(connection: Connection) -> bool:
+    """Tell whether the full-text index holds something, or its list of segments does."""
+    ((left,),) = await connection.execute(_INDEX_LEFT_OVER)
+    return bool(left)
+
+
 async def client_keys(connection: Connection, keys: Sequence[int], recent: ClientKeys) -> Facts:
-    """Find which of these client keys are in the log."""
+    """Find which of these client keys are in the log, or were when retention removed their messages."""
     latest = [seq for key in keys if (seq := recent.seq(key)) is not None]
     rows = await connection.execute(_CLIENT_KEYS, (as_json(latest), as_json(keys)))
     found: Facts = {ClientKey(key): None for key in keys}
     found.update({ClientKey(key): Stored(*columns) for key, *columns in rows})
     return found
+
+
+async def removed_before(connection: Connection, at: int) -> list[int]:
+    """Find the removed messages that are older and whose client keys are still known: their places."""
+    return [place for (place,) in await connection.execute(_REMOVED_BEFORE, (at,))]
 
 
 async def _message(connection: Connection, fact: MessageAt) -> Stored | None:
@@ -324,10 +351,16 @@ async def first_prunable(connection: Connection, after: int) -> int:
 
 async def size(connection: Connection) -> int:
     """How many bytes of the file are in use."""
+    free = await free_pages(connection)
     ((pages,),) = await connection.execute(_PAGES)
-    ((free,),) = await connection.execute(_FREE_PAGES)
     ((page,),) = await connection.execute(_PAGE_SIZE)
     return (pages - free) * page  # type: ignore[no-any-return]
+
+
+async def free_pages(connection: Connection) -> int:
+    """Count the pages of the file that nothing uses."""
+    ((free,),) = await connection.execute(_FREE_PAGES)
+    return free  # type: ignore[no-any-return]
 
 
 async def chats_with_entries(connection: Connection, chats: Sequence[int]) -> list[int]:

@@ -109,7 +109,9 @@ def finish(directory: Path, plan: Plan) -> Path | None:
     if old.is_dir() and any(old.iterdir()):
         kept = free_name(directory, plan.kept)
         old.rename(kept)
-        sync(directory)
+    # Once more, for whoever was killed before: what they moved may not be on disk, and this folder goes.
+    sync(directory)
+    sync(committed)
     shutil.rmtree(committed)
     sync(directory)
     return kept

@@ -5,6 +5,7 @@ anywhere loses nothing. Touches one data directory, under its lock.
 """
 
 import hashlib
+import shutil
 import sqlite3
 import tarfile
 from collections.abc import Iterator
@@ -12,16 +13,18 @@ from contextlib import closing, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
-from relay.store import directory, kinds, replacing, scratch
+from relay.store import closed, directory, kinds, replacing, scratch
 from relay.store.backup import FILES, STORE, End, end, prove, read
 from relay.store.contents import DIGEST
 from relay.store.database import NewerStore, NotAStore
-from relay.store.faults import is_damaged
+from relay.store.faults import is_damaged, what_helps
 from relay.store.lock import patience
 from relay.store.opening import opened
 
 PIECE = 1 << 20
 """Bytes copied at a time."""
+ASIDE = ".before-restore"
+"""How the names end of what a restore of relay 0.1.0 put aside."""
 
 
 class CannotRestore(Exception):
@@ -66,8 +69,9 @@ class Prepared(NamedTuple):
         """Put it in place. Gives the folder in which what was there is kept, None where nothing was.
 
         Raises:
-            OSError: the disk fails; the present store stays, or the next command finishes it.
+            OSError, sqlite3.Error: the disk fails; the present store stays, or the next command finishes it.
         """
+        closed.make_sure(self.folder / STORE)
         (self.folder / FILES).mkdir(mode=0o750, exist_ok=True)
         return replacing.commit(self.data, self.folder, replacing.STORE)
 
@@ -106,11 +110,48 @@ def put_aside(data: Path) -> Iterator[Prepared]:
     """
     with opened(data, wait=patience(data)):
         kept = replacing.kept(data, replacing.STORE)
+        if not kept and (data / f"{STORE}{ASIDE}").is_file():
+            with scratch.folder(data, "restore") as here:
+                _take_aside(data, here)
+                yield _prepared(data, here, str(data / f"{STORE}{ASIDE}"), set())
+            return
         if not kept:
             raise CannotRestore(f"no restore has put anything aside in {data}")
         if not (kept[-1] / STORE).is_file():
             raise CannotRestore(f"there is no store in {kept[-1]}")
         yield _prepared(data, kept[-1], str(kept[-1]), set())
+
+
+def _take_aside(data: Path, target: Path) -> None:
+    """Copy the store that a restore of relay 0.1.0 put aside, which may have been killed half way.
+
+    It renamed the store first, then the store's log, then the uploads, and then moved those of the backup in. So while
+    there is no store, a log is the old one's, and uploads may be either's: what is not needed is swept at the start.
+    """
+    gone = not (data / STORE).exists()
+    shutil.copyfile(data / f"{STORE}{ASIDE}", target / STORE)
+    log = data / f"{STORE}-wal"
+    if not (gone and log.is_file()):
+        log = data / f"{STORE}-wal{ASIDE}"
+    if log.is_file():
+        shutil.copyfile(log, target / f"{STORE}-wal")
+    for uploads in (data / f"{FILES}{ASIDE}", data / FILES):
+        if uploads.name != FILES or gone:
+            _share_uploads(uploads, target / FILES)
+
+
+def _share_uploads(uploads: Path, target: Path) -> None:
+    """Let uploads be in another folder as well; their contents never change."""
+    for path in uploads.glob("??/*"):
+        place = target / path.parent.name / path.name
+        if len(path.name) != DIGEST or not path.is_file() or place.exists():
+            continue
+        place.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        try:
+            place.hardlink_to(path)
+        except OSError:
+            # Not every file system has links.
+            shutil.copyfile(path, place)
 
 
 def _prepared(data: Path, folder: Path, name: str, broken: set[str]) -> Prepared:
@@ -120,13 +161,17 @@ def _prepared(data: Path, folder: Path, name: str, broken: set[str]) -> Prepared
     wanted = _wanted(folder / STORE, name)
     present = data / STORE
     found = _found(present) if present.exists() else None
+    try:
+        missing = _missing(folder)
+    except sqlite3.Error as error:
+        raise _cannot_read(name, error, data) from None
     return Prepared(
         data=data,
         folder=folder,
         last=max(found.seq if found else 0, wanted.seq),
         loss=_loss(present, folder / STORE) if found else Loss(),
         present=present.exists(),
-        incomplete=sorted(broken | _missing(folder)),
+        incomplete=sorted(broken | missing),
     )
 
 
@@ -170,8 +215,14 @@ def _wanted(store: Path, name: str) -> End:
     except NewerStore:
         raise CannotRestore(f"{name} was written by a newer relay: install that one first") from None
     except sqlite3.Error as error:
-        raise CannotRestore(f"{name} is damaged ({error})") from None
+        if is_damaged(error):
+            raise CannotRestore(f"{name} is damaged ({error})") from None
+        raise _cannot_read(name, error, store.parent) from None
     return found
+
+
+def _cannot_read(what: object, error: sqlite3.Error, folder: Path) -> CannotRestore:
+    return CannotRestore(f"{what} cannot be read ({error}): {what_helps(error, folder)}")
 
 
 def _found(store: Path) -> End | None:
@@ -187,7 +238,7 @@ def _found(store: Path) -> End | None:
     except sqlite3.Error as error:
         if is_damaged(error):
             return None
-        raise CannotRestore(f"{store} cannot be read: {error}") from None
+        raise _cannot_read(store, error, store.parent) from None
 
 
 def _loss(present: Path, wanted: Path) -> Loss:
@@ -206,7 +257,7 @@ def _loss(present: Path, wanted: Path) -> Loss:
     except sqlite3.Error as error:
         if is_damaged(error):
             return Loss()
-        raise CannotRestore(f"{present} cannot be read: {error}") from None
+        raise _cannot_read(present, error, present.parent) from None
     messages, people, everything = counts
     return Loss(messages, people, everything - messages - people)
 

@@ -200,4 +200,34 @@ MIGRATIONS: tuple[str, ...] = (
     DROP INDEX log_mark;
     CREATE INDEX log_mark ON log (chat, actor, kind, message_id) WHERE kind IN (4, 5);
     """,
+    """
+    -- Client ids of messages that retention removed, so that a resend is still known: those of a week before the last
+    -- entry, in 65,536 places that the latest take in turn. No texts, and not the ids themselves: only their hashes.
+    CREATE TABLE removed (
+        place      INTEGER PRIMARY KEY,
+        seq        INTEGER NOT NULL,
+        key        INTEGER NOT NULL,
+        chat       INTEGER NOT NULL,
+        message_id INTEGER NOT NULL,
+        kind       INTEGER NOT NULL,
+        actor      INTEGER NOT NULL,
+        at         INTEGER NOT NULL,
+        target     INTEGER NOT NULL
+    ) STRICT;
+    CREATE TRIGGER removed_forgotten AFTER DELETE ON removed BEGIN
+        DELETE FROM client WHERE key = OLD.key AND seq = OLD.seq;
+    END;
+    DROP TRIGGER log_client_gone;
+    CREATE TRIGGER log_client_gone AFTER DELETE ON log WHEN OLD.client_key IS NOT NULL
+        AND OLD.at < (SELECT at FROM log ORDER BY seq DESC LIMIT 1) - 604800000 BEGIN
+        DELETE FROM client WHERE key = OLD.client_key;
+    END;
+    CREATE TRIGGER log_client_kept AFTER DELETE ON log WHEN OLD.client_key IS NOT NULL
+        AND OLD.at >= (SELECT at FROM log ORDER BY seq DESC LIMIT 1) - 604800000 BEGIN
+        DELETE FROM removed WHERE place = OLD.seq % 65536;
+        INSERT INTO removed (place, seq, key, chat, message_id, kind, actor, at, target) VALUES (OLD.seq % 65536,
+            OLD.seq, OLD.client_key, OLD.chat, OLD.message_id, OLD.kind, OLD.actor, OLD.at, OLD.target);
+        INSERT OR REPLACE INTO client (key, seq) VALUES (OLD.client_key, OLD.seq);
+    END;
+    """,
 )

@@ -21,6 +21,12 @@ MANY = 100
 """Files from which on it is quicker to bring everything to disk first."""
 
 
+def outside(path: str | Path) -> Path:
+    """Name what people know of a file: of one in a scratch folder, the directory that this is in."""
+    path = Path(path)
+    return next((one.parent for one in (*reversed(path.parents), path) if NAME.fullmatch(one.name)), path)
+
+
 def sync(path: Path) -> None:
     """Bring a file, or the names in a directory, to disk.
 

@@ -3,21 +3,30 @@
 SQL in, rows out. Reads only.
 """
 
+import time
+
 import msgspec
 
-from relay.store.database import Bound, Connection
-from relay.store.history import MESSAGES, PAGE_BYTES, HistoryRow, weight
+from relay.store.database import Bound, Connection, Rows, TooLong
+from relay.store.history import COLUMNS, MESSAGES, PAGE_BYTES, REPLIED_TO, HistoryRow, weight
 from relay.store.queries import as_json
 from relay.store.statements import Statement
+from relay.store.trigrams import TRIGRAM, Usual, fold
 
-TRIGRAM = 3
-"""The shortest text, in characters, that the index can find."""
 SEARCH_SECONDS = 1.0
 """How long a search may take; the cheaper way as long again."""
 SCANNED = 200_000
 """Of how many entries at most, the latest, a shorter text is looked for."""
+SPAN = 20_000
+"""Entries that one statement looks through which are not in the index yet: others have their turn in between."""
+SAMPLED = 256
+"""Entries, spread over the log, that say which trigrams are usual."""
+SAMPLED_LENGTH = 256
+"""Characters of each."""
 END = 2**62
 """More than any `seq` and any time."""
+MESSAGE = 8
+"""Where the text stands in a row."""
 
 
 class Sought(msgspec.Struct, frozen=True):
@@ -38,17 +47,18 @@ class Sought(msgspec.Struct, frozen=True):
 # What a person has cleared is looked at last: few have cleared anything.
 _MINE = (
     "l.kind = 1 AND NOT l.deleted AND l.at < ?6 AND l.chat IN (SELECT value FROM json_each(?1))"
-    " AND l.message_id > ifnull(?2 ->> ('$.' || l.chat), 0)"
+    " AND (?2 = '{}' OR l.message_id > ifnull(?2 ->> ('$.' || l.chat), 0))"
 )
-# The index lags a moment behind the log: what it does not hold yet is looked through. Both go backwards from the
-# latest and stop at the limit, so that a word that is in every text costs no more than any other.
+# All go backwards from the latest, and whoever reads them stops at a page: so a word that is in every text costs no
+# more than any other.
+_ENDS = Statement("SELECT (SELECT seq FROM indexed), coalesce((SELECT max(seq) FROM log), 0)")
+_UNINDEXED = Statement(
+    f"SELECT {MESSAGES} WHERE l.seq > ?7 AND l.seq < ?3 AND l.message LIKE ?4 ESCAPE '!' AND {_MINE}"
+    " ORDER BY l.seq DESC LIMIT ?5"
+)
 _INDEXED = Statement(
-    f"SELECT {MESSAGES} WHERE l.seq IN ("
-    " SELECT * FROM (SELECT l.seq FROM log AS l NOT INDEXED WHERE l.seq > (SELECT seq FROM indexed) AND l.seq < ?3"
-    f" AND l.message LIKE ?4 ESCAPE '!' AND {_MINE} ORDER BY l.seq DESC LIMIT ?5)"
-    " UNION ALL SELECT * FROM (SELECT l.seq FROM search CROSS JOIN log AS l ON l.seq = search.rowid"
-    f" WHERE search MATCH ?7 AND search.rowid < ?3 AND {_MINE} ORDER BY search.rowid DESC LIMIT ?5)"
-    ") ORDER BY l.seq DESC LIMIT ?5",
+    f"SELECT {COLUMNS} FROM search CROSS JOIN log AS l ON l.seq = search.rowid {REPLIED_TO}"
+    f" WHERE search MATCH ?4 AND search.rowid < ?3 AND {_MINE} ORDER BY search.rowid DESC LIMIT ?5"
 )
 _SHORT = Statement(
     f"SELECT {MESSAGES} WHERE l.seq > (SELECT max(seq) FROM log) - {SCANNED} AND l.seq < ?3"
@@ -61,20 +71,118 @@ _THROUGH = Statement(
     " AND o.message LIKE ?4 ESCAPE '!' ORDER BY o.seq DESC LIMIT ?5) ORDER BY l.seq DESC",
     sorts="up to its limit, and numbers only",
 )
+_SAMPLE = Statement(
+    f"SELECT substr(message, 1, {SAMPLED_LENGTH}) FROM log WHERE seq IN (SELECT value FROM json_each(?))"
+    " AND kind = 1 AND message IS NOT NULL"
+)
+
+
+async def learn(connection: Connection, usual: Usual) -> bool:
+    """Learn which trigrams are usual from entries spread over the log; gives whether there were enough.
+
+    Raises:
+        TooLong: it took longer than a search may.
+    """
+    _, last = await ends(connection)
+    spread = sorted({last * number // SAMPLED for number in range(1, SAMPLED + 1)})
+    rows = await connection.execute(_SAMPLE, (as_json(spread),), seconds=SEARCH_SECONDS)
+    return usual.learn([text for (text,) in rows])
+
+
+async def ends(connection: Connection) -> tuple[int, int]:
+    """Up to which entry the full-text index is, and which is the last."""
+    ((indexed, last),) = await connection.execute(_ENDS, seconds=SEARCH_SECONDS)
+    return indexed, last
 
 
 async def search(
-    connection: Connection, sought: Sought, *, seconds: float = SEARCH_SECONDS
+    connection: Connection,
+    sought: Sought,
+    usual: Usual | None = None,
+    *,
+    indexed: int | None = None,
+    seconds: float = SEARCH_SECONDS,
 ) -> tuple[list[HistoryRow], bool]:
     """Find messages, the latest first; give them, and whether there are more.
 
+    Args:
+        connection: reads.
+        sought: what is looked for.
+        usual: which trigrams are usual.
+        indexed: up to which entry the index is used; as far as it is where None is given.
+        seconds: after how many it stops, with what it found by then.
+
     Raises:
-        TooLong: it took longer than so many seconds.
+        TooLong: it took longer than that and nothing was found.
+        sqlite3.DatabaseError: what SQLite says; where the index is damaged, with its code.
     """
     if len(sought.text) < TRIGRAM:
         return await _page(connection, _SHORT, sought, seconds)
-    quoted = '"' + sought.text.replace('"', '""') + '"'
-    return await _page(connection, _INDEXED, sought, seconds, quoted)
+    upto, last = await ends(connection)
+    return await _Search(connection, sought, usual or Usual(), seconds).run(upto if indexed is None else indexed, last)
+
+
+class _Search:
+    """One search, in steps that go backwards: what is not in the index yet a span at a time, then the index."""
+
+    def __init__(self, connection: Connection, sought: Sought, usual: Usual, seconds: float) -> None:
+        self._connection = connection
+        self._sought = sought
+        self._usual = usual
+        self._until = time.monotonic() + seconds
+        self._rows: Rows = []
+        self._left = PAGE_BYTES
+        self._folded = fold(sought.text)
+
+    async def run(self, indexed: int, last: int) -> tuple[list[HistoryRow], bool]:
+        try:
+            more = await self._unindexed(indexed, last) or await self._indexed(indexed, last)
+        except TooLong:
+            if not self._rows:
+                raise
+            more = True
+        # One more than a page was looked for, to know whether there is one.
+        count = self._sought.count
+        return [HistoryRow(*row) for row in self._rows[:count]], more or len(self._rows) > count
+
+    async def _unindexed(self, indexed: int, last: int) -> bool:
+        """Look through what the index does not hold; gives whether the page is full."""
+        text = _like(self._sought.text) if self._sought.text.isascii() else _like_any_case(self._sought.text)
+        before = min(self._sought.before, last + 1)
+        while before > indexed + 1:
+            after = max(indexed, before - 1 - SPAN)
+            if await self._step(_UNINDEXED, before, text, after):
+                return True
+            before = after + 1
+        return False
+
+    async def _indexed(self, indexed: int, entries: int) -> bool:
+        try:
+            asked = self._usual.rarest(self._sought.text, entries)
+        except ValueError:
+            return False
+        before = min(self._sought.before, indexed + 1)
+        match = " AND ".join('"' + one.replace('"', '""') + '"' for one in asked)
+        return before > 1 and await self._step(_INDEXED, before, match)
+
+    async def _step(self, sql: Statement, before: int, text: str, *more: int) -> bool:
+        """Run one statement; gives whether the page is full."""
+        rows, full = await self._connection.page(
+            sql,
+            _parameters(self._sought, before, text, -1, *more),
+            Bound(max(1, self._sought.count - len(self._rows)), self._left, weight, self._wanted),
+            seconds=max(0.0, self._until - time.monotonic()),
+            partly=True,
+        )
+        self._left -= sum(map(weight, rows))
+        if self._left < 0 and self._rows:
+            return True
+        self._rows += rows
+        return full or len(self._rows) > self._sought.count
+
+    def _wanted(self, row: tuple[object, ...]) -> bool:
+        text = row[MESSAGE]
+        return isinstance(text, str) and self._folded in fold(text)
 
 
 async def search_through(
@@ -88,26 +196,27 @@ async def search_through(
 
 
 async def _page(
-    connection: Connection, sql: Statement, sought: Sought, seconds: float, *more: str
+    connection: Connection, sql: Statement, sought: Sought, seconds: float
 ) -> tuple[list[HistoryRow], bool]:
-    cleared = {str(chat): upto for chat, upto in sought.chats.items() if upto}
     rows, left = await connection.page(
         sql,
-        (
-            as_json(list(sought.chats)),
-            as_json(cleared),
-            sought.before,
-            _like(sought.text),
-            sought.count + 1,
-            sought.older,
-            *more,
-        ),
+        _parameters(sought, sought.before, _like(sought.text), sought.count + 1),
         Bound(sought.count, PAGE_BYTES, weight),
         seconds=seconds,
     )
     return [HistoryRow(*row) for row in rows], left
 
 
+def _parameters(sought: Sought, before: int, text: str, count: int, *more: int) -> tuple[str | int, ...]:
+    cleared = {str(chat): upto for chat, upto in sought.chats.items() if upto}
+    return (as_json(list(sought.chats)), as_json(cleared), before, text, count, sought.older, *more)
+
+
 def _like(text: str) -> str:
     escaped = text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
     return f"%{escaped}%"
+
+
+def _like_any_case(text: str) -> str:
+    """What LIKE finds of a text: it knows the case of ASCII only, and takes any character for any other."""
+    return "%" + "".join(_like(one)[1:-1] if one.isascii() else "_" for one in text) + "%"

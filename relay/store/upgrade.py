@@ -8,7 +8,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from relay.store import database, scratch
+from relay.store import closed, database, scratch
 from relay.store.schema import APPLICATION_ID, MIGRATIONS
 
 logger = logging.getLogger(__name__)
@@ -64,6 +64,7 @@ async def begin(store: Path) -> None:
         part = here / store.name
         async with database.connect(part, writing=True) as connection:
             await upgrade(connection, part)
+        closed.make_sure(part)
         scratch.place(part, store)
 
 
@@ -95,7 +96,8 @@ async def upgrade(connection: database.Connection, store: Path) -> None:
                 f" PRAGMA user_version = {number}; COMMIT;"
             )
         except sqlite3.Error as error:
-            raise CannotUpgrade(f"{store} cannot be brought to version {number}: {error}{before}") from error
+            what = f"be brought to version {number}" if version else "be made"
+            raise CannotUpgrade(f"it cannot {what}: {error}{before}") from error
     if kept is not None:
         _remove_earlier(store, kept)
 
@@ -108,11 +110,12 @@ async def _copy(connection: database.Connection, store: Path, version: int) -> P
             part = here / target.name
             await connection.backup(part)
             part.chmod(0o600)
+            closed.make_sure(part)
             scratch.place(part, target)
     except (sqlite3.Error, OSError) as error:
         raise CannotUpgrade(
-            f"{store} is not brought to version {len(MIGRATIONS)}, since no copy of it can be made first ({error}):"
-            f" it needs as much room in {store.parent} as it has itself"
+            f"it is not brought to version {len(MIGRATIONS)}, since no copy of it can be made first"
+            f" ({getattr(error, 'strerror', None) or error}): it needs as much room in {store.parent} as it has itself"
         ) from error
     return target
 

@@ -22,6 +22,7 @@ LOOK = 0.2
 WAIT = 2.0
 """Seconds that a statement that gave way waits."""
 TRIES = 5
+VOCABULARY = "CREATE VIRTUAL TABLE IF NOT EXISTS temp.vocab USING fts5vocab(main, search, row)"
 
 
 class TooBusy(Exception):
@@ -50,7 +51,13 @@ class Views:
         ((seq,),) = await self.execute("SELECT coalesce(max(seq), 0) FROM log")
         return int(seq)
 
-    async def long(self, sql: str) -> Rows:
+    async def vocabulary(self) -> None:
+        """Make the terms of the full-text index a table of this connection, `vocab`; the store is not written to."""
+        await self._connection.execute("PRAGMA query_only = OFF")
+        await self._connection.execute(VOCABULARY)
+        await self._connection.execute("PRAGMA query_only = ON")
+
+    async def long(self, sql: str, parameters: Parameters = ()) -> Rows:
         """Run one statement that may take many seconds. Whoever is cancelled meanwhile stops it.
 
         Raises:
@@ -58,14 +65,14 @@ class Views:
         """
         for _ in range(TRIES):
             try:
-                return await self._watched(sql)
+                return await self._watched(sql, parameters)
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
                     raise
             await trio.sleep(WAIT)
         raise TooBusy
 
-    async def _watched(self, sql: str) -> Rows:
+    async def _watched(self, sql: str, parameters: Parameters) -> Rows:
         failed: list[sqlite3.Error] = []
         rows: Rows = []
         over = trio.Event()
@@ -75,7 +82,7 @@ class Views:
             # Not left behind where somebody is cancelled: it is stopped, and the connection can be closed.
             with trio.CancelScope(shield=True):
                 try:
-                    rows = await self._connection.execute(sql)
+                    rows = await self._connection.execute(sql, parameters)
                 except sqlite3.Error as error:
                     failed.append(error)
             over.set()

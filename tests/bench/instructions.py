@@ -43,7 +43,7 @@ FEATURES: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("relay/core/hub.py", "if self.typing:\n                self.stop", "if 0:\n                self.stop"),
     ),
     "a bounded outbox": (
-        ("relay/core/subscriber.py", "        if self.outlet.full:\n", "        if False:\n"),
+        ("relay/core/subscriber.py", "        if outlet.full or self.appeared:\n", "        if self.appeared:\n"),
     ),
     "client ids": (
         ("relay/store/log.py", "unknown = draft.unknown or self._repeated(entries, facts)", "unknown = draft.unknown"),

@@ -5,6 +5,7 @@
 Prints waits and the relay's CPU with ten thousand messages and with so many, on loopback, and their ratios.
 """
 
+import os
 import shutil
 import socket
 import statistics
@@ -92,6 +93,8 @@ def _filled(messages: int, keep: Path | None) -> Iterator[tuple[Path, dict[str, 
         # What is measured reads and marks, so that a kept store is copied.
         with tempfile.TemporaryDirectory(dir=keep) as copy:
             shutil.copytree(data, copy, dirs_exist_ok=True)
+            # What is measured syncs, and would wait for the copy as well.
+            os.sync()
             yield Path(copy), msgspec.json.decode(known.read_bytes(), type=dict[str, str])
 
 

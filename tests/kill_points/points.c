@@ -3,6 +3,8 @@
  * `points_arm(root, kill_at, half, trace)` begins to count: at the call number `kill_at` the process ends as by
  * SIGKILL, before the call, or, with `half`, after half of what it writes. Where `trace` names a file, each call that
  * succeeded is written there for `power_cut.py`: op, lengths of two paths, offset, length of data, then all three.
+ * `points_fill(root, at)` fills the disk instead: from that call on each that needs room fails with ENOSPC, after half
+ * of what the first one writes. What is written over needs none.
  * Writes to mapped memory (SQLite's -shm) are not seen: nothing may depend on them. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -23,7 +25,7 @@
 static char root[4096];
 static size_t root_length;
 static long count, kill_at;
-static int half, trace = -1;
+static int half, trace = -1, filling, full;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 #define REAL(type, name, ...) static type (*real)(__VA_ARGS__); if (!real) real = dlsym(RTLD_NEXT, name)
@@ -33,12 +35,17 @@ long points_count(void) { return count; }
 void points_arm(const char *where, long at, int half_write, const char *trace_path) {
   REAL(int, "open", const char *, int, ...);
   trace = *trace_path ? real(trace_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) : -1;
-  count = 0; kill_at = at; half = half_write;
+  count = 0; kill_at = at; half = half_write; filling = full = 0;
   snprintf(root, sizeof root, "%s", where);
   root_length = strlen(root);
 }
 
-void points_disarm(void) { root_length = 0; }
+void points_fill(const char *where, long at) {
+  points_arm(where, at, 0, "");
+  filling = 1;
+}
+
+void points_disarm(void) { root_length = 0; full = 0; }
 
 static int inside(const char *path) {
   return root_length && !strncmp(path, root, root_length) && (path[root_length] == '/' || !path[root_length]);
@@ -76,8 +83,30 @@ static void die(void) { kill(getpid(), SIGKILL); for (;;) pause(); }
 
 static int begin(int writes) { /* counts; tells whether half is to be written before the end */
   pthread_mutex_lock(&lock);
-  if (++count == kill_at) { if (half && writes) return 1; die(); }
+  if (++count == kill_at) {
+    if (filling) { full = 1; return writes ? 1 : 0; }
+    if (half && writes) return 1;
+    die();
+  }
   return 0;
+}
+
+static int refused(void) { /* after begin(): whether the disk has no room for it; lets the next one in then */
+  if (!full) return 0;
+  pthread_mutex_unlock(&lock);
+  errno = ENOSPC;
+  return 1;
+}
+
+static int grows(int fd, off64_t offset, size_t size) {
+  struct stat64 known;
+  return !fstat64(fd, &known) && offset + (off64_t)size > known.st_size;
+}
+
+static ssize_t short_write(ssize_t r) { /* half of it, which the disk had room for; or the end */
+  if (!filling) die();
+  pthread_mutex_unlock(&lock);
+  return r;
 }
 
 static void end(int ok, char op, const char *a, const char *b, uint64_t offset, const void *data, uint64_t size) {
@@ -105,6 +134,7 @@ static int opened(int at, const char *path, int flags, mode_t mode) {
     && ((flags & O_CREAT && !there) || (flags & O_TRUNC && there));
   if (!changes) return real(at, path, flags, mode);
   begin(0);
+  if (!there && refused()) return -1;
   int r = real(at, path, flags, mode);
   int e = errno;
   if (there) end(r >= 0, 'T', p, NULL, 0, NULL, 0); else end(r >= 0, 'C', p, NULL, 0, NULL, 0);
@@ -126,7 +156,8 @@ ssize_t pwrite64(int fd, const void *data, size_t size, off64_t offset) {
   REAL(ssize_t, "pwrite64", int, const void *, size_t, off64_t);
   FD1(fd);
   if (!in) return real(fd, data, size, offset);
-  if (begin(1)) { real(fd, data, size / 2, offset); die(); }
+  if (begin(1) && size > 1) return short_write(real(fd, data, size / 2, offset));
+  if (grows(fd, offset, size) && refused()) return -1;
   ssize_t r = real(fd, data, size, offset);
   int e = errno;
   end(r > 0, 'W', p, NULL, offset, data, r > 0 ? r : 0);
@@ -139,7 +170,8 @@ ssize_t write(int fd, const void *data, size_t size) {
   REAL(ssize_t, "write", int, const void *, size_t);
   FD1(fd);
   if (!in) return real(fd, data, size);
-  if (begin(1)) { real(fd, data, size / 2); die(); }
+  if (begin(1) && size > 1) return short_write(real(fd, data, size / 2));
+  if (grows(fd, lseek64(fd, 0, SEEK_CUR), size) && refused()) return -1;
   ssize_t r = real(fd, data, size);
   int e = errno;
   end(r > 0, 'W', p, NULL, r > 0 ? lseek64(fd, 0, SEEK_CUR) - r : 0, data, r > 0 ? r : 0);
@@ -191,10 +223,20 @@ int ftruncate(int fd, off_t size) { return ftruncate64(fd, size); }
 int posix_fallocate64(int fd, off64_t offset, off64_t size) {
   REAL(int, "posix_fallocate64", int, off64_t, off64_t);
   FD1(fd);
-  if (in) { struct stat known; if (!fstat(fd, &known) && known.st_size < offset + size) return ftruncate64(fd, offset + size); return 0; }
+  if (in) { struct stat known; if (!fstat(fd, &known) && known.st_size < offset + size) return full ? ENOSPC : ftruncate64(fd, offset + size); return 0; }
   return real(fd, offset, size);
 }
 int posix_fallocate(int fd, off_t offset, off_t size) { return posix_fallocate64(fd, offset, size); }
+
+#include <sys/statvfs.h>
+int statvfs64(const char *path, struct statvfs64 *found) {
+  REAL(int, "statvfs64", const char *, struct statvfs64 *);
+  PATH1(AT_FDCWD, path);
+  int r = real(path, found);
+  if (!r && in && full) found->f_bavail = found->f_bfree = 0;
+  return r;
+}
+int statvfs(const char *path, struct statvfs *found) { return statvfs64(path, (struct statvfs64 *)found); }
 
 /* Names. */
 
@@ -204,6 +246,7 @@ int posix_fallocate(int fd, off_t offset, off_t size) { return posix_fallocate64
     PATH1(at, path); \
     if (!in) return real call; \
     begin(0); \
+    if (op == 'D' && refused()) return -1; \
     int r = real call, e = errno; \
     end(!r, op, p, NULL, offset, NULL, 0); \
     errno = e; \

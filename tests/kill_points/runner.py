@@ -21,13 +21,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import power
-from scenario import ENVIRONMENT, Scenario
+from scenario import ENVIRONMENT, Scenario, scratch
 from scenarios import SCENARIOS
 
 from relay.cli import app
+from tests.command_line import Undone
 
 _shim = ctypes.CDLL(None)
-MODES = ("kill", "half", "power")
+MODES = ("kill", "half", "power", "full")
 PATIENCE = 60
 """Seconds that a run or a look may take."""
 
@@ -103,6 +104,10 @@ class Trial:
 
     def points(self, mode: str) -> list[int]:
         """The points at which a mode can end it."""
+        if mode == "full":
+            # Those that need room. The others of the same command are tried by the next of these.
+            needy = [number for number, call in enumerate(self.calls, 1) if call.op in "WCD"]
+            return needy if self.scenario.fills else []
         if mode == "half":
             return [number for number, call in enumerate(self.calls, 1) if call.op == "W" and call.size > 1]
         return list(range(1, len(self.calls) + 2))
@@ -121,6 +126,29 @@ class Trial:
             return f"it failed by itself: {wrong}"
         del number
         return forked(lambda: self.scenario.after(place))[1]
+
+    def fill(self, point: int) -> str:
+        """Let the disk be full from a call on, until the command has ended. Gives what is wrong then."""
+        place = self._copy()
+
+        def run() -> None:
+            _shim.points_fill(str(place).encode(), ctypes.c_long(point))
+            try:
+                self.scenario.command(place)
+            except Undone as undone:
+                ran = undone.ran
+                assert ran.code == 1, ran
+                *logged, said = ran.err.splitlines()
+                assert said.startswith("relay: "), ran
+                assert " full" in said, ran
+                assert " room" in said, ran
+                assert ".relay-" not in said, ran
+                assert all(" full" in line for line in logged), ran
+            _shim.points_disarm()
+            assert not scratch(place), scratch(place)
+
+        _, wrong = forked(run)
+        return wrong or forked(lambda: self.scenario.after(place))[1]
 
     def cut(self, point: int, share: float, seed: int) -> str:
         """Take the power away after so many calls. Gives what is wrong then."""
@@ -189,7 +217,9 @@ def main() -> None:
                         break
                     for share in shares(point, every=not chosen.points) if mode == "power" else (None,):
                         tried += 1
-                        if share is None:
+                        if mode == "full":
+                            wrong = trial.fill(point)
+                        elif share is None:
                             wrong = trial.kill(point, half=mode == "half")
                         else:
                             wrong = trial.cut(point, share, chosen.seed + point)

@@ -68,11 +68,21 @@ def faults(data: Path) -> list[Any]:
     return [finding for finding in trio.run(check, data, lambda _what: None) if finding.wrong]
 
 
+def scratch(place: Path) -> list[Path]:
+    """What is on its way, or was left there."""
+    begins, ends = (".relay-", ".ca", ".relay"), (".replacing", ".part")
+    left = [path for path in place.rglob("*") if path.name.startswith(begins) or path.name.endswith(ends)]
+    return left + list((place / "data" / "files").glob(".*"))
+
+
 class Scenario:
     """One command."""
 
     again = True
     """Whether the same command is run again afterwards."""
+
+    fills = True
+    """Whether it is tried on a disk that becomes full."""
 
     @property
     def name(self) -> str:
@@ -83,6 +93,10 @@ class Scenario:
 
     def run(self, place: Path) -> None:
         raise NotImplementedError
+
+    def command(self, place: Path) -> None:
+        """Do what `run` does by a command that a person types."""
+        self.run(place)
 
     def hold(self, place: Path, *, complete: bool) -> None:
         """Look at what is left; `complete` when the run was not disturbed."""
@@ -106,12 +120,7 @@ class Scenario:
             assert faults(place / "data") == []
         self.hold(place, complete=complete)
         # Elsewhere the next of the same commands removes it.
-        left = [
-            path
-            for path in (place if complete else place / "data").rglob("*")
-            if path.name.startswith((".relay-", ".ca", ".relay")) or path.name.endswith((".replacing", ".part"))
-        ]
-        left += list((place / "data" / "files").glob(".*"))
+        left = scratch(place if complete else place / "data")
         assert not left, left
 
 

@@ -32,6 +32,9 @@ class First(Scenario):
     def run(self, place: Path) -> None:
         use(place / "data", nothing)
 
+    def command(self, place: Path) -> None:
+        done("user", "list", data=place / "data")
+
     def hold(self, place: Path, *, complete: bool) -> None:
         assert said(place / "data" / "relay.db") == set()
 
@@ -212,6 +215,8 @@ class Import(Scenario):
 class Prune(Used):
     """Everything that is old goes."""
 
+    fills = False
+
     def prepare(self, place: Path) -> None:
         super().prepare(place)
 
@@ -234,6 +239,8 @@ class Prune(Used):
 
 class Index(Used):
     """The full-text index is built."""
+
+    fills = False
 
     def run(self, place: Path) -> None:
         errands.INDEX_SECONDS = errands.QUIET = 0.0
@@ -275,6 +282,10 @@ class Upgrade(Used):
     def run(self, place: Path) -> None:
         self.newer()
         use(place / "data", nothing)
+
+    def command(self, place: Path) -> None:
+        self.newer()
+        done("user", "list", data=place / "data")
 
     def start(self, place: Path) -> None:
         self.run(place)
@@ -355,6 +366,8 @@ class TlsRenew(TlsAgain):
 class Upload(Used):
     """A file is uploaded and sent; what was answered is noted outside."""
 
+    fills = False
+
     def run(self, place: Path) -> None:
         async def send(relay: Relay) -> None:
             for number in range(2):
@@ -375,6 +388,8 @@ class Upload(Used):
 
 class Erase(Used):
     """A message with a file is deleted, and the file with it."""
+
+    fills = False
 
     def run(self, place: Path) -> None:
         async def delete(relay: Relay) -> None:

@@ -23,13 +23,11 @@ FRIENDS = 6
 """People with whom one has dialogs."""
 GROUPS = 30
 """Groups there are at a time, about."""
+REMEMBERED = 200
+"""Answered messages of which one is sent again now and then."""
 HAS_NO_ROOM = frozenset({"storage_full", "rate_limited"})
 AGAIN = frozenset({"unavailable", "internal", *HAS_NO_ROOM})
 """Refusals after which one tries again."""
-
-
-class Unknown(Exception):
-    """Whether a request was done cannot be told any more."""
 
 
 class Upload(NamedTuple):
@@ -69,6 +67,7 @@ class World:
         self.groups: list[Chat] = []
         self._answered_at = 0.0
         self._locks: dict[int, trio.Lock] = {}
+        self._to_repeat: list[tuple[Phone, int, str, Any]] = []
         self._busy = 0
 
     def add_person(self, user: str, tokens: list[str]) -> Person:
@@ -80,9 +79,7 @@ class World:
 
     # Asking.
 
-    async def insist(
-        self, phone: Phone, name: str, payload: Any, *, may_give_up: bool = False, once: bool = False
-    ) -> Any:
+    async def insist(self, phone: Phone, name: str, payload: Any, *, may_give_up: bool = False) -> Any:
         """Make a request over and over until it is answered.
 
         Args:
@@ -90,20 +87,16 @@ class World:
             name: the request.
             payload: its payload.
             may_give_up: whether it may stay unsaid where the relay has no room.
-            once: whether it must not be done twice. A repeat is known for as long as the message is kept
-                (PROTOCOL.md, section 3), so none is sent once something was pruned.
 
         Raises:
             Refused: for good; with `may_give_up` also for want of room, where no answer was ever lost.
-            Unknown: with `once`, nobody can tell any more whether it was done.
         """
         lost, prunes = False, self.prunes
         asked = time.monotonic()
         while True:
             socket = await phone.online()
-            if once and lost and self.prunes != prunes:
-                self.counts["repeats given up"] += 1
-                raise Unknown
+            if lost and self.prunes != prunes:
+                self.counts["repeats after a prune"] += 1
             try:
                 answer = await socket.request(name, payload)
             except Lost as how:
@@ -148,24 +141,29 @@ class World:
             payload["originalMessageId"] = ledger.message_id[target]
         if attachment is not None:
             payload["attachments"] = [attachment]
-        name, prunes = ("new", "edit", "delete")[kind], self.prunes
+        name = ("new", "edit", "delete")[kind]
         try:
-            answer = await self.insist(phone, name, payload, may_give_up=kind == NEW, once=True)
-        except Unknown:
-            return -1
+            answer = await self.insist(phone, name, payload, may_give_up=kind == NEW)
         except Refused as refused:
             if not chat.gone:
                 checker.refused(number, refused.code)
             return -1
         checker.answered(number, answer)
-        if kind == NEW and self.prunes == prunes and self.dice.random() < 0.03:
-            # Whoever sends again gets the same answer, and nobody gets the message again.
-            try:
-                checker.answered(number, await self.insist(phone, name, payload))
-            except Refused as refused:
-                if chat.stay(phone.user) is not None:
-                    checker.fail(f"m{number:x} was sent again and refused: {refused}")
+        if kind == NEW and self.dice.random() < 0.03:
+            self._to_repeat.append((phone, number, name, payload))
+        if len(self._to_repeat) > REMEMBERED:
+            await self._say_again(*self._to_repeat.pop(self.dice.randrange(REMEMBERED)))
         return number
+
+    async def _say_again(self, phone: Phone, number: int, name: str, payload: Any) -> None:
+        """Whoever sends again, a moment later or after a prune, gets the same answer, and nobody the message again."""
+        checker, chat = self.checker, self.checker.ledger.chats[self.checker.ledger.chat[number]]
+        try:
+            checker.answered(number, await self.insist(phone, name, payload))
+        except Refused as refused:
+            if chat.stay(phone.user) is not None and not chat.gone:
+                checker.fail(f"m{number:x} was sent again and refused: {refused}")
+        self.counts["sent again"] += 1
 
     # What people do.
 

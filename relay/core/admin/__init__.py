@@ -70,6 +70,7 @@ class Admin:
         """The data directory, as it is named to an admin."""
         self._clock = clock
         self._room = room
+        self._log = log
         self._decided = decided = AsAdmin(log, clock)
         signing_in = service.signing_in
         people = People(state, decided, hub.presence, log.cursors, signing_in, service.lend, self.running)
@@ -77,7 +78,7 @@ class Admin:
         chats = Chats(state, decided)
         status = Status(state, log, hub.presence, meter, self.running, clock, room, signing_in.refusals)
         watching = Watching(state, hub, reading)
-        carry = Carry(state, reading, clock)
+        carry = Carry(state, log, reading, clock)
         imports = Import(state, log, clock, files)
         self._handlers: dict[str, Handler] = {
             "user.add": people.add_user,
@@ -106,6 +107,7 @@ class Admin:
             "audit.list": watching.list_audit,
             "prune": self._prune_now,
             "clock.trust": self._trust_clock,
+            "reindex": self._reindex,
             "bring.user": imports.bring_user,
             "bring.chat": imports.bring_chat,
             "bring.file": imports.bring_file,
@@ -140,6 +142,10 @@ class Admin:
         now = self._clock.trust()
         await self._decided(commands.TrustClock())
         return control.ClockTrusted(timestamp=now)
+
+    async def _reindex(self, _request: control.Empty) -> object:
+        await self._log.begin_index()
+        return control.Empty()
 
     async def _prune_now(self, request: control.Prune) -> object:
         if request.days and not self._clock.credible():

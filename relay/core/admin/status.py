@@ -29,6 +29,8 @@ class Running:
     def __init__(self) -> None:
         self.url: str | None = None
         """Where it can be reached from this machine, once it listens."""
+        self.listening: list[str] = []
+        """Each address where it listens, HOST:PORT."""
         self.plain_url: str | None = None
         """The same without TLS, which programs on this machine need not speak."""
         self.most_connections: Callable[[], int] | None = None
@@ -77,6 +79,9 @@ class Status:
             pid=os.getpid(),
             data=str(meter.data),
             url=self._running.url,
+            listening=self._running.listening,
+            public_url=settings.settings.http.public_url if settings else "",
+            trusted_proxies=settings.settings.http.trusted_proxies if settings else [],
             uptime=meter.uptime,
             connections=len(there),
             max_connections=self._running.most_connections() if self._running.most_connections else None,
@@ -109,6 +114,8 @@ class Status:
             disk_full=self._room.full,
             reserve_bytes=self._room.reserve.size,
             clock_ahead=max(0, self._clock.off()) / 1_000,
+            index_behind=self._log.index_behind,
+            index_remaking=self._log.index_remaking,
             log_ahead=self._clock.behind(state.at) / 1_000,
         )
 

@@ -202,11 +202,14 @@ def _amend(draft: Drafting, amendment: Amendment) -> None:
 
 
 def import_clearing(draft: Drafting, command: Command, request: commands.ImportClearing) -> object:
-    """Clear a dialog for one of its people, as it is elsewhere."""
+    """Clear a dialog for one of its people, as it is elsewhere; not what was said since, nor a second time."""
     chat = _chat(draft, request.chat)
-    member = draft.state.members[chat.key].get(request.user)
-    if chat.id is None and member is not None and member.cleared < chat.last_message_id:
-        draft.change(kinds.CHATS, chat.key, command, changes.ChatHidden(request.user, chat.last_message_id))
+    member = draft.state.members[chat.key].get(command.user)
+    upto = _find(draft, chat, request.upto)
+    if chat.id is not None or member is None or upto is None or upto.message_id != chat.last_message_id:
+        return requests.Nothing()
+    if member.cleared < upto.message_id:
+        draft.change(kinds.CHATS, chat.key, command, changes.ChatHidden(command.user, upto.message_id))
     return requests.Nothing()
 
 

@@ -19,6 +19,9 @@ from relay.store.entry import (
     UnreadAfter,
 )
 
+COUNTED = 10_000
+"""Messages counted for one mark at most; where both ends are further away the unread count may be too high."""
+
 
 def mark_delivered(draft: Drafting, command: Command, request: commands.MarkDelivered) -> object:
     """A user's devices have a chat up to a message."""
@@ -180,6 +183,9 @@ def _unread(draft: Drafting, chat: Chat, user: int, after: int, last: int) -> in
         return sent + sum(1 for i in range(after + 1, committed + 1) if i in kept and kept[i][0] != user)
     # Counted from the nearer end: each message is read once, and so is counted once, however many are left.
     member = draft.state.members[chat.key][user]
+    if min(after - member.read, committed - after) > COUNTED:
+        # The writer waits while they are counted, and everybody with it. Either number is no less than what is left.
+        return sent + min(draft.state.missed(chat, user), committed - after)
     if after - member.read < committed - after:
         return sent + draft.state.missed(chat, user) - int(draft.fact(UnreadAfter(chat.key, user, member.read, after)))
     return sent + int(draft.fact(UnreadAfter(chat.key, user, after, committed)))

@@ -1,0 +1,83 @@
+"""Somebody's first mark of a long dialog: the writer looks at its last message, however much there is before it."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from relay.core.asking import decided
+from relay.core.commands import Command, MarkRead
+from relay.core.relay import Relay, open_relay
+from relay.protocol import control, requests
+
+
+async def _dialog(data: Path, messages: int) -> None:
+    async with open_relay(data) as relay:
+        for user in ("a", "b"):
+            await relay.admin.handle("user.add", control.AddUser(id=user))
+        left = messages
+        done = trio.Event()
+
+        def answered(_answer: object) -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                done.set()
+
+        for number in range(messages):
+            request = requests.New(chat_id="b", client_message_id=f"c{number}", message="hello")
+            relay.log.append(Command(relay.clock(), 1, 0, request), answered)
+            if number == 0:
+                await trio.testing.wait_all_tasks_blocked(0.01)
+        await done.wait()
+
+
+async def _asked_by_first_mark(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
+    asked: list[tuple[str, Any]] = []
+    real = relay.log._reading.execute
+
+    async def noting(sql: str, parameters: Any = ()) -> Any:
+        asked.append((sql, parameters))
+        return await real(sql, parameters)
+
+    monkeypatch.setattr(relay.log._reading, "execute", noting)
+    await decided(relay.log, Command(relay.clock(), 2, 0, MarkRead(1, None)))
+    monkeypatch.undo()
+    return [(sql, parameters) for sql, parameters in asked if "FROM log" in sql]
+
+
+def _work(store: Path, asked: list[tuple[str, Any]]) -> int:
+    """How many steps of SQLite's machine some statements take."""
+    steps = 0
+
+    def step() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    with closing(sqlite3.connect(store)) as connection:
+        connection.set_progress_handler(step, 1)
+        for sql, parameters in asked:
+            connection.execute(sql, parameters).fetchall()
+    return steps
+
+
+async def test_the_first_mark_of_a_long_dialog_looks_at_its_last_message_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = []
+    for messages in (20, 3_000):
+        data = tmp_path / str(messages)
+        data.mkdir()
+        await _dialog(data, messages)
+        async with open_relay(data) as relay:
+            # As after a long run: nothing of the dialog is in memory.
+            relay.state.tails.clear()
+            asked = await _asked_by_first_mark(relay, monkeypatch)
+            assert asked, "it was looked up"
+            assert relay.state.missed(relay.state.chats[1], 2) == 0
+        work.append(_work(data / "relay.db", asked))
+    assert work[1] < work[0] + 100

@@ -1,0 +1,85 @@
+"""A replacement that is killed between any two calls is finished by the next, with everything synced that was moved."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay.store import replacing
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+class Disk:
+    """Notes in which directories names were changed and not synced, and ends the process at a call."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.unsynced: set[Path] = set()
+        self.calls = 0
+        self.kill_at = -1
+        self.removed_unsynced: list[set[Path]] = []
+        rename, sync, rmtree = Path.rename, replacing.sync, shutil.rmtree
+
+        def renaming(path: Path, target: Path) -> Any:
+            self._call()
+            moved = rename(path, target)
+            self.unsynced |= {path.parent, Path(target).parent}
+            return moved
+
+        def syncing(path: Path) -> None:
+            self._call()
+            sync(path)
+            self.unsynced.discard(path)
+
+        def removing(path: Path) -> None:
+            self._call()
+            self.removed_unsynced.append(set(self.unsynced))
+            rmtree(path)
+
+        monkeypatch.setattr(Path, "rename", renaming)
+        monkeypatch.setattr(replacing, "sync", syncing)
+        monkeypatch.setattr(replacing.shutil, "rmtree", removing)
+
+    def _call(self) -> None:
+        if self.calls == self.kill_at:
+            raise Killed
+        self.calls += 1
+
+
+@pytest.mark.parametrize("present", [True, False])
+def test_nothing_is_removed_before_what_a_killed_restore_moved_is_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, present: bool
+) -> None:
+    disk = Disk(monkeypatch)
+    kill_at = 0
+    finished = False
+    while not finished:
+        data = tmp_path / str(kill_at)
+        new = data / "new"
+        (new / "files").mkdir(parents=True)
+        (new / "relay.db").write_text("new")
+        if present:
+            (data / "files").mkdir()
+            (data / "relay.db").write_text("old")
+        disk.unsynced.clear()
+        disk.removed_unsynced.clear()
+        disk.calls, disk.kill_at = 0, kill_at
+        try:
+            replacing.commit(data, new, replacing.STORE)
+            finished = True
+        except Killed:
+            disk.kill_at = -1
+            replacing.finish(data, replacing.STORE)
+        committed = not new.exists()
+        assert committed or kill_at < 8, "it is committed by its first calls"
+        if committed:
+            assert (data / "relay.db").read_text() == "new"
+            kept = replacing.kept(data, replacing.STORE)
+            assert [(one / "relay.db").read_text() for one in kept] == ["old"] * present
+            folders = {data, data / replacing.STORE.committed}
+            assert [unsynced & folders for unsynced in disk.removed_unsynced] == [set()], f"killed at call {kill_at}"
+        kill_at += 1
+    assert kill_at > 8
