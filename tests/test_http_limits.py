@@ -54,6 +54,30 @@ async def test_a_head_that_nobody_foresaw_is_answered_once(tmp_path, monkeypatch
     assert answer.count(b"HTTP/1.1 500 ") == 1
 
 
+async def test_one_request_is_read_between_two_turns_of_everybody_else(tmp_path, monkeypatch):
+    """However many strangers send however much at once: a message waited 0.8 s for all that lay there."""
+    read = 0
+    begin = http.Connection._begin
+
+    def counted(connection, event):
+        nonlocal read
+        read += 1
+        return begin(connection, event)
+
+    monkeypatch.setattr(http.Connection, "_begin", counted)
+    request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    async with http_relay(tmp_path) as relay:
+        streams = [await relay.raw(request * 50) for _ in range(20)]
+        rounds, before = [], read
+        while read < 200:
+            await trio.lowlevel.checkpoint()
+            rounds.append(read - before)
+            before = read
+        for stream in streams:
+            await stream.aclose()
+    assert max(rounds) <= 2
+
+
 async def test_a_head_that_does_not_come_ends_the_connection(tmp_path, autojump_clock, monkeypatch):
     lobby = Lobby()
     with lobby.wait(http.HEAD_SECONDS) as scope:

@@ -130,6 +130,7 @@ class Lobby:
         self._idle: set[trio.CancelScope] = set()
         self._numbers = 0
         self._closed = False
+        self._turns = trio.StrictFIFOLock()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -158,6 +159,14 @@ class Lobby:
             finally:
                 self._waiting.pop(number, None)
                 self._idle.discard(scope)
+
+    async def turn(self) -> None:
+        """Wait for one's turn to have a request read: one is between two rounds of all else that there is to do.
+
+        Strangers may send as much at once as they like: messages wait for one request of theirs, and not for all.
+        """
+        async with self._turns:
+            pass
 
     def close(self) -> None:
         """Let those go who have been answered: no request of theirs is lost."""
@@ -327,6 +336,7 @@ class Connection:
         reader = self._h11
         data = self._rest
         while True:
+            await self._lobby.turn()
             try:
                 reader.receive_data(data)
                 event = reader.next_event()
