@@ -455,6 +455,20 @@ def test_who_was_thrown_out_or_left_stays_out_and_keeps_what_they_said(tmp_path:
     assert [one["sender"] for one in records(there, "message")] == ["bob", "carol", "alice"]
 
 
+def test_who_is_longest_in_a_group_is_the_same_after_an_import(tmp_path: Path) -> None:
+    data, there = tmp_path / "data", tmp_path / "there"
+    for user in ("alice", "bob", "carol"):
+        done("user", "add", user, data=data)
+    done("chat", "create", "ops", "carol", "--owner", "alice", data=data)
+    done("chat", "add", "ops", "bob", data=data)
+    (tmp_path / "out.jsonl").write_text(done("export", data=data).out)
+    done("import", tmp_path / "out.jsonl", data=there)
+    for where in (data, there):
+        assert group(where)["participants"] == ["alice", "carol", "bob"]
+        done("user", "remove", "alice", "--yes", data=where)
+        assert group(where)["owner"] == "carol"
+
+
 def test_memory_does_not_grow_with_what_was_said(tmp_path: Path) -> None:
     head = [
         {"type": "relay", "at": T0, "format": 2, "version": "0"},
