@@ -48,6 +48,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=300,
         help="how many steps random people take while their windows are compared with the rulebook's model",
     )
+    parser.addoption(
+        "--carry-examples",
+        type=int,
+        default=2,
+        help="how many random stores are exported, imported and exported again (default: 2)",
+    )
     parser.addoption("--stall", action="store_true", help="stop a relay for as long as its patience lasts, and longer")
     parser.addoption(
         "--long-run",
@@ -73,7 +79,9 @@ LONG = ("fuzz_seconds", "kill_points_seconds", "long_run", "stall")
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Take the time limit away where an option asks for more: CI bounds each of its steps itself."""
     option = config.option
-    more = option.kill_rounds > 5 or option.kill_points != "1" or option.rulebook_steps > 300
+    more = (
+        option.kill_rounds > 5 or option.kill_points != "1" or option.rulebook_steps > 300 or option.carry_examples > 2
+    )
     if more or any(getattr(option, name) for name in LONG):
         for item in items:
             item.add_marker(pytest.mark.timeout(0))

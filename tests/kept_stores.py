@@ -215,7 +215,11 @@ def answers(relay: Command, data: Path, secrets: dict[str, Any]) -> dict[str, An
         for name in ("user", "device", "chat", "hook"):
             found[f"{name} list"] = json.loads(command(relay, data, name, "list", "--json"))
         found["audit"] = json.loads(command(relay, data, "audit", "--count", "1000", "--json"))
-        found["export"] = [json.loads(line) for line in command(relay, data, "export").splitlines()[1:]]
+        exported = [json.loads(line) for line in command(relay, data, "export").splitlines()[1:]]
+        # What every format has: edits, deletions and what was deleted are in newer ones only.
+        found["export"] = [
+            one for one in exported if one["type"] in ("user", "chat", "message") and not one.get("deleted")
+        ]
         for user, token in secrets["tokens"].items():
             with Talker(url, token) as talker:
                 chats = talker.ask("chats")

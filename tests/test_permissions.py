@@ -126,7 +126,7 @@ class Scene:
         if action is Action.READ:
             key = next(iter(log.state.chats))
             requests_[action] = commands.MarkRead(key, None)
-        request = msgspec.structs.replace(log.command(self.me, requests_[action]), imported=self.imported)
+        request = msgspec.structs.replace(log.command(self.me, requests_[action]), importer=self.imported)
         (answer,) = log.run(request)
         return answer
 

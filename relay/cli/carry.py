@@ -5,29 +5,25 @@ import shutil
 import sys
 import tarfile
 import tempfile
-from collections import Counter
+import time
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import IO, Annotated, Any
 
 import msgspec
 import typer
 
+from relay.cli.bringing import Importing
 from relay.cli.door import Ask, Refused, ask, conversation, in_trio
 from relay.cli.files import cannot_write, check_target
 from relay.cli.options import Data, Json
-from relay.cli.output import Failure, WrongUse, as_json, progress
+from relay.cli.output import Failure, WrongUse, as_json, progress, visible
 from relay.cli.sources.opening import open_source
-from relay.cli.sources.said import TEXT, Enclosed, NotUnderstood, Said, Source, fit_name
+from relay.cli.sources.said import NotUnderstood
 from relay.protocol import control
-from relay.protocol.objects import Attachment
 from relay.settings import data_directory
 from relay.store import gently, scratch
 from relay.store.contents import Contents
-
-BATCH = 200
-"""Messages that go in one request."""
-LARGEST = 10_000_000
-"""Bytes of a file that goes in one request."""
 
 
 def export(
@@ -56,7 +52,7 @@ def export(
             part = here / file.name
             with gently.opened(part) as target:
                 part.chmod(0o600)
-                exported = _export_tar(data, target) if files else _export(data, target)
+                exported = _export_tar(data, target, here) if files else _export(data, target)
             scratch.place(part, file.absolute())
     except OSError as error:
         raise cannot_write(file, error) from None
@@ -66,11 +62,12 @@ def export(
         print(f"{file}: {exported.users} users, {exported.chats} chats, {exported.messages} messages")
 
 
-def _export_tar(data: Path | None, target: IO[bytes]) -> Any:
+def _export_tar(data: Path | None, target: IO[bytes], here: Path) -> Any:
     """Write the lines as `export.jsonl`, and beside them each file as `files/ID/NAME`."""
     contents = Contents(data_directory(data) / "files")
     held: dict[str, control.Record] = {}
-    with tempfile.TemporaryFile() as lines, tarfile.open(fileobj=target, mode="w") as tar:
+    # Beside the target, which has room for it: /tmp may be memory.
+    with tempfile.TemporaryFile(dir=here) as lines, tarfile.open(fileobj=target, mode="w") as tar:
         exported = _export(data, lines, held)
         entry = tarfile.TarInfo("export.jsonl")
         entry.size, entry.mode = lines.tell(), 0o600
@@ -81,6 +78,8 @@ def _export_tar(data: Path | None, target: IO[bytes]) -> Any:
                 # A file that was deleted meanwhile is not there any more, which is what was asked for.
                 with contextlib.suppress(FileNotFoundError):
                     tar.add(contents.path(file.digest or ""), f"files/{file.id}/{Path(file.name or 'file').name}")
+                # What was written is not needed again, and tarfile would keep it.
+                tar.members = []  # type: ignore[attr-defined]
                 advance(1)
     return exported
 
@@ -105,169 +104,80 @@ def import_(
             metavar="FILE", help="A relay's export, a Slack export, a Mattermost bulk export.", show_default=False
         ),
     ],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would come in, and change nothing.")] = False,
     data: Data = None,
     json: Json = False,
 ) -> None:
     """Bring in users, chats and messages from elsewhere; what cannot be carried over is listed.
 
-    Into a new relay messages come with their dates; in one that is in use each says its date in its text.
-    Interrupted, it goes on where it stopped when it is called again: nothing comes twice.
+    Messages keep their dates; in a relay that is in use they stand where they arrived. A chat that is here already
+    keeps its people. Interrupted, it goes on where it stopped when it is called again: nothing comes twice.
 
     Example: relay import slack-export.zip
     """
     import trio
 
+    directory = data_directory(data)
+
     async def bring_in() -> Importing:
-        async with conversation(data_directory(data), make=True) as ask_one:
-            importing = Importing(ask_one, opened)
+        async with _relay(directory, dry=dry_run) as ask_one:
+            importing = Importing(ask_one, opened, int(time.time() * 1_000), dry=dry_run)
             await importing.run()
             return importing
 
     try:
-        opened = open_source(source, room=_free(data_directory(data)))
+        opened = open_source(source, room=_free(directory))
         importing = in_trio(trio.run, bring_in)
     except NotUnderstood as error:
         raise Failure(str(error)) from None
     except KeyboardInterrupt:
         raise Failure("interrupted: call it again, and it goes on where it stopped") from None
+    left = {what: count for what, count in importing.left.items() if count}
     if json:
-        as_json({"added": importing.added, "left": {what: count for what, count in importing.left.items() if count}})
+        counts = {"added": importing.added, "here": importing.here, "left": left}
+        as_json({"dryRun": dry_run, **counts, "admins": importing.admins})
         return
-    print(", ".join(f"{count} {what}" for what, count in importing.added.items()) + " came in")
+    print(_counted(importing.added) + (" would come in" if dry_run else " came in"))
+    if importing.here.total():
+        print(f"already here: {_counted(importing.here)}")
     if importing.admins:
         print(f"admins by the export's word, who may invite others: {', '.join(importing.admins)}")
-    for what, count in importing.left.most_common():
-        if count:
-            print(f"left behind: {count} {what}")
+    for what, count in sorted(left.items(), key=lambda one: -one[1]):
+        print(f"left behind: {count} {visible(what)}")
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in counts.items())
+
+
+@contextlib.asynccontextmanager
+async def _relay(data: Path, *, dry: bool) -> AsyncIterator[Ask]:
+    """Reach the relay, or make one; a dry run makes none, and asks one that is empty."""
+    if dry and not _exists(data):
+        yield _ask_nobody
+        return
+    async with conversation(data, make=not dry) as ask_one:
+        yield ask_one
+
+
+def _exists(data: Path) -> bool:
+    """Whether there is a relay's data, or something that its commands have to speak of."""
+    return data.exists() and (not data.is_dir() or any(data.iterdir()))
+
+
+async def _ask_nobody(name: str, payload: Any) -> Any:
+    """Answer as a relay would in which there is nothing yet."""
+    match name:
+        case "bring.file":
+            return control.BroughtFile()
+        case "bring.messages":
+            return [control.BroughtMessage(added=True) for _ in payload.messages]
+    if name == "bring.chat" and payload.owner is None and not payload.able:
+        raise Refused("forbidden", "nobody who is in it can sign in, so nobody could run it")
+    return control.Brought(added=True)
 
 
 def _free(directory: Path) -> int:
     """Bytes that are free where the relay's data is, or will be."""
     there = next(one for one in (directory, *directory.absolute().parents) if one.exists())
     return shutil.disk_usage(there).free
-
-
-class Importing:
-    """One import, from its source into a relay."""
-
-    def __init__(self, ask_one: Ask, source: Source) -> None:
-        self._ask = ask_one
-        self._source = source
-        self.added: Counter[str] = Counter(users=0, chats=0, messages=0, files=0)
-        self.left = source.left
-        self.admins: list[str] = []
-        """New users whom the export calls admins."""
-        self._disabled: list[str] = []
-        self._participants: dict[str, set[str]] = {}
-        self._touched: dict[tuple[str, tuple[str, ...]], None] = {}
-        self._ids: dict[str, int] = {}
-        self._waiting: list[Said] = []
-        self._wanted: set[str] = set()
-
-    async def run(self) -> None:
-        """Bring everything in: people, then chats, then what they said."""
-        await self._people()
-        await self._rooms()
-        with progress("messages") as advance:
-            for said in self._source.messages():
-                if said.answers in self._wanted or len(self._waiting) >= BATCH:
-                    advance(await self._flush())
-                if said.room and said.room not in self._participants:
-                    self.left["messages of chats that are not in the export"] += 1
-                    continue
-                self._waiting.append(said)
-                self._wanted.add(said.key)
-            advance(await self._flush())
-        chats = [control.Place(chat=room, participants=list(people)) for room, people in self._touched]
-        await self._ask("bring.end", control.BringEnd(chats=chats, disabled=self._disabled))
-
-    async def _people(self) -> None:
-        for person in self._source.people():
-            brought = await self._ask(
-                "bring.user",
-                control.BringUser(
-                    id=person.id,
-                    name=fit_name(person.name) or person.id,
-                    at=self._source.start,
-                    bot=person.bot,
-                    admin=person.admin,
-                ),
-            )
-            self.added["users"] += brought.added
-            if person.admin and brought.added:
-                self.admins.append(person.id)
-            if person.disabled:
-                self._disabled.append(person.id)
-
-    async def _rooms(self) -> None:
-        for room in self._source.rooms():
-            try:
-                brought = await self._ask(
-                    "bring.chat",
-                    control.BringChat(
-                        id=room.id,
-                        kind="channel" if room.kind == "channel" else "group",
-                        name=fit_name(room.name) or room.id,
-                        owner=room.owner,
-                        admins=room.admins,
-                        participants=room.participants,
-                        at=self._source.start,
-                    ),
-                )
-            except Refused as refused:
-                self.left[f"chats ({refused})"] += 1
-                continue
-            self.added["chats"] += brought.added
-            self._participants[room.id] = set(room.participants)
-
-    async def _flush(self) -> int:
-        """Hand over what waits; give how many that were."""
-        waiting, self._waiting = self._waiting, []
-        self._wanted.clear()
-        if not waiting:
-            return 0
-        messages = [await self._message(said) for said in waiting]
-        answers = await self._ask("bring.messages", control.BringMessages(messages=messages))
-        for said, answer in zip(waiting, answers, strict=True):
-            if answer.error:
-                self.left[f"messages ({answer.error})"] += 1
-                continue
-            self.added["messages"] += 1
-            self._ids[said.key] = answer.message_id
-            self._touched[said.room, said.people] = None
-        return len(waiting)
-
-    async def _message(self, said: Said) -> control.BringMessage:
-        peer = next((one for one in said.people if one != said.sender), said.sender)
-        text, attachments = said.text.replace("\0", ""), []
-        for file in said.files:
-            attachment = await self._file(said, file)
-            if attachment is None:
-                text += f"\n(file: {file.name})"
-            else:
-                attachments.append(attachment)
-        if len(text) > TEXT - 20:
-            self.left["ends of messages that are too long"] += 1
-        return control.BringMessage(
-            chat=said.room or peer,
-            sender=said.sender,
-            client_message_id=said.key,
-            text=text.strip()[: TEXT - 20] or (None if attachments else "(empty)"),
-            attachments=attachments or None,
-            at=said.at,
-            reply_to=self._ids.get(said.answers) or None,
-        )
-
-    async def _file(self, said: Said, file: Enclosed) -> Attachment | None:
-        """Hand a file over; None where it stays behind."""
-        if file.size > LARGEST:
-            self.left[f"files over {LARGEST // 1_000_000} MB"] += 1
-            return None
-        request = control.BringFile(sender=said.sender, name=file.name[:255], data=file.read(), at=said.at)
-        try:
-            attachment: Attachment = await self._ask("bring.file", request)
-        except Refused as refused:
-            self.left[f"files ({refused})"] += 1
-            return None
-        self.added["files"] += 1
-        return attachment

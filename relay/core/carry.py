@@ -1,41 +1,39 @@
-"""Carrying history out of a relay and into one: export, and what import asks for.
+"""Carrying everything out of a relay: its people, chats, messages and files, as `relay import` takes them in elsewhere.
 
-What comes in goes through the log like everything else, as its people would have said it, at the time they
-did. The log's time never goes backwards: in a relay that is in use already, old messages say their date.
+Reads only, a page at a time. Of what is here it leaves out what is nobody else's: passwords, devices, invites, hooks,
+and who has read what.
 """
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import trio
 
 from relay import __version__
-from relay.core import commands
-from relay.core.asking import decided
+from relay.core import attachments
 from relay.core.clock import Clock
-from relay.core.commands import ADMIN, Command
-from relay.core.files import Files
-from relay.core.service import new_chat_id
 from relay.core.state import Chat, State, User
-from relay.protocol import control, requests
-from relay.protocol.errors import RelayError
-from relay.store import queries
+from relay.protocol import control
+from relay.protocol.objects import Attachment
+from relay.store import kinds, queries
 from relay.store.database import Connection
 from relay.store.log import Log
 
 PAGE = 500
 """Messages read at a time, after which an export rests while people send."""
-LATE = 60_000
-"""Milliseconds by which a message may come later than it was sent without saying so."""
-FORMAT = 1
+FORMAT = 2
+"""1 had no edits, deletions, clearings and pictures, and named an answered message by its client id alone."""
+_KINDS: dict[int, Literal["message", "edit", "delete"]] = {
+    kinds.NEW: "message",
+    kinds.EDIT: "edit",
+    kinds.DELETE: "delete",
+}
 
 
 class Carry:
-    """Export and import."""
+    """Export."""
 
-    def __init__(self, state: State, log: Log, reading: Connection, clock: Clock, files: Files) -> None:
-        self._uploads = files
+    def __init__(self, state: State, log: Log, reading: Connection, clock: Clock) -> None:
         self._state = state
         self._log = log
         self._reading = reading
@@ -46,48 +44,35 @@ class Carry:
         state = self._state
         upto = state.seq
         await item(control.Record(type="relay", format=FORMAT, version=__version__, at=self._clock()))
-        users = chats = messages = 0
+        users = chats = 0
         for user in list(state.users.values()):
-            await item(
-                control.Record(
-                    type="user",
-                    id=user.id,
-                    name=user.name,
-                    at=user.created_at,
-                    bot=user.bot,
-                    admin=user.admin,
-                    disabled=user.disabled or user.removed,
-                )
-            )
+            await item(self._user_record(user))
             users += 1
         for chat in list(state.chats.values()):
             if not chat.gone:
                 await item(self._chat_record(chat))
                 chats += 1
-        after, began = 0, trio.current_time()
-        while rows := await queries.export_page(self._reading, after, upto, PAGE):
-            for row in rows:
-                after = row.seq
-                if not state.chats[row.chat].gone:
-                    await item(self._message_record(row))
-                    messages += 1
-                    if request.files and row.attachments:
-                        await self._files(row, item)
-            await self._log.rest(trio.current_time() - began)
-            began = trio.current_time()
+        if request.files:
+            await _give_files(state, self._reading, attachments.photos(state), item)
+        messages = await _Messages(state, self._log, self._reading, item, files=request.files).give(upto)
         return control.Exported(users=users, chats=chats, messages=messages)
 
-    async def _files(self, row: queries.ExportRow, item: Any) -> None:
-        """Say where the contents of a message's files are."""
-        ids = [one.id for one in row.attachments or () if not one.is_elsewhere]
-        for file in await queries.files(self._reading, ids):
-            await item(control.Record(type="file", id=file.id, name=file.name, digest=file.digest, at=row.at))
-
-    def _ids(self, keys: Iterable[int]) -> list[str]:
-        return [self._state.users[key].id for key in keys]
+    def _user_record(self, user: User) -> control.Record:
+        return control.Record(
+            type="user",
+            id=user.id,
+            name=user.name,
+            at=user.created_at,
+            bot=user.bot,
+            admin=user.admin,
+            disabled=user.disabled or user.removed,
+            removed=user.removed,
+            picture=None if user.removed else attachments.file_id(user.photo_url),
+        )
 
     def _chat_record(self, chat: Chat) -> control.Record:
-        members = self._state.members[chat.key]
+        # In the order in which they came, for the longest may inherit the chat.
+        members = sorted(self._state.members[chat.key].items(), key=lambda one: (one[1].joined_seq, one[0]))
         return control.Record(
             type="chat",
             kind=chat.type,
@@ -95,142 +80,143 @@ class Carry:
             name=chat.name or None,
             at=chat.created_at,
             owner=self._state.users[chat.owner].id,
-            admins=self._ids(key for key, member in members.items() if member.admin) or None,
-            participants=self._ids(members),
+            admins=_ids(self._state, (key for key, member in members if member.admin)) or None,
+            participants=_ids(self._state, (key for key, _ in members)),
+            picture=attachments.file_id(chat.photo_url),
         )
 
-    def _message_record(self, row: queries.ExportRow) -> control.Record:
-        chat = self._state.chats[row.chat]
+
+def _ids(state: State, keys: Iterable[int]) -> list[str]:
+    return [state.users[key].id for key in keys]
+
+
+def _own(held: Iterable[Attachment]) -> Iterable[str]:
+    """The ids of those files that lie here."""
+    return (one.id for one in held if not one.is_elsewhere)
+
+
+async def _give_files(state: State, reading: Connection, ids: Iterable[str], item: Any) -> None:
+    """Say where the contents of files are, and whose they are."""
+    wanted = list(dict.fromkeys(ids))
+    known = {file.id: file for file in await queries.files(reading, wanted)}
+    for file in (known[one] for one in wanted if one in known):
+        sender = state.users[file.user].id
+        record = control.Record(
+            type="file", id=file.id, name=file.name, digest=file.digest, size=file.size, sender=sender, at=0
+        )
+        await item(record)
+
+
+class _Messages:
+    """What was said, as records, in the order of the log."""
+
+    def __init__(self, state: State, log: Log, reading: Connection, item: Any, *, files: bool) -> None:
+        self._state = state
+        self._log = log
+        self._reading = reading
+        self._item = item
+        self._with_files = files
+        self._open: set[tuple[int, int]] = set()
+        """Deleted messages whose deletion has not come yet."""
+        self._cleared = {
+            key: sorted((member.cleared, user) for user, member in state.members[key].items() if member.cleared)
+            for key, chat in state.chats.items()
+            if chat.id is None and not chat.gone
+        }
+        self._cleared = {key: clearings for key, clearings in self._cleared.items() if clearings}
+        self._last: dict[int, control.Named] = {}
+        """Of a chat that somebody cleared the message that came last."""
+
+    async def give(self, upto: int) -> int:
+        """Give all up to an entry, and of what came later the deletions of what is among them; count the messages."""
+        count = after = 0
+        began = trio.current_time()
+        while rows := await queries.export_page(self._reading, after, upto, PAGE):
+            for row in rows:
+                after = row.seq
+                if not self._state.chats[row.chat].gone:
+                    count += await self._row(row)
+            await self._log.rest(trio.current_time() - began)
+            began = trio.current_time()
+        while self._open and after < self._state.seq:
+            # Deleted while this went on: the message is without its text here, so that its deletion belongs to it.
+            rows = await queries.export_page(self._reading, after, self._state.seq, PAGE)
+            for row in rows:
+                after = row.seq
+                if row.kind == kinds.DELETE and (row.chat, row.target) in self._open:
+                    await self._row(row)
+            if not rows:
+                break
+        for chat in list(self._cleared):
+            await self._clear(chat, None)
+        return count
+
+    async def _row(self, row: queries.ExportRow) -> int:
+        if row.chat in self._cleared:
+            await self._clear(row.chat, row.message_id)
+        if row.kind != kinds.NEW and row.target_client_id is None:
+            # What it changed was removed by retention.
+            return 0
+        place = (row.chat, row.target if row.kind == kinds.DELETE else row.message_id)
+        if row.kind == kinds.DELETE:
+            self._open.discard(place)
+        elif row.deleted:
+            self._open.add(place)
+        if self._with_files and row.attachments:
+            await _give_files(self._state, self._reading, _own(row.attachments), self._item)
+        await self._item(self._record(row))
+        if row.chat in self._cleared:
+            sender = self._state.users[row.actor].id
+            self._last[row.chat] = control.Named(sender=sender, client_message_id=row.client_id)
+        return row.kind == kinds.NEW and not row.deleted
+
+    async def _clear(self, chat: int, before: int | None) -> None:
+        """Say who cleared a dialog up to where the log is now: before the message of that id."""
+        due = [one for one in self._cleared[chat] if before is None or one[0] < before]
+        left = [one for one in self._cleared[chat] if one not in due]
+        last = self._last.get(chat)
+        for _, user in due:
+            if last is None:
+                # All that they cleared was removed by retention.
+                continue
+            record = control.Record(
+                type="clear",
+                sender=self._state.users[user].id,
+                at=0,
+                original=last.client_message_id,
+                original_sender=last.sender,
+                **self._place(chat),
+            )
+            await self._item(record)
+        if left:
+            self._cleared[chat] = left
+        else:
+            del self._cleared[chat]
+
+    def _place(self, key: int) -> dict[str, Any]:
+        chat = self._state.chats[key]
+        if chat.id is not None:
+            return {"chat": chat.id}
+        return {"participants": sorted(_ids(self._state, self._state.members[key]))}
+
+    def _record(self, row: queries.ExportRow) -> control.Record:
+        users = self._state.users
+        target = (row.target_client_id, users[row.target_author].id if row.target_author else None)
+        new = row.kind == kinds.NEW
+        changes = (None, None) if new else target
+        answers = target if new else (None, None)
         return control.Record(
-            type="message",
-            chat=chat.id,
-            participants=None if chat.id is not None else sorted(self._ids(self._state.members[chat.key])),
-            sender=self._state.users[row.actor].id,
+            type=_KINDS[row.kind],
+            sender=users[row.actor].id,
             client_message_id=row.client_id,
             text=row.message,
             attachments=row.attachments,
             at=row.at,
-            edited_at=row.changed_at or None,
-            reply_to=row.reply_client_id,
+            edited_at=row.changed_at or None if new and not row.deleted else None,
+            deleted=row.deleted,
+            reply_to=answers[0],
+            reply_sender=answers[1],
+            original=changes[0],
+            original_sender=changes[1],
+            **self._place(row.chat),
         )
-
-    # In.
-
-    async def _decided(self, at: int, user: int, request: Any, made_up: str = "") -> Any:
-        command = Command(self._past(at), user, 0, request, made_up=made_up, imported=user != ADMIN)
-        return await decided(self._log, command)
-
-    def _past(self, at: int) -> int:
-        """Take no time from elsewhere that is still to come: the log's would be ahead of everybody's until then."""
-        return min(at, self._clock())
-
-    async def bring_user(self, record: control.BringUser) -> object:
-        """Make a user who is not there yet."""
-        if self._state.user(record.id) is not None:
-            return control.Brought(added=False)
-        request = control.AddUser(id=record.id, name=record.name, bot=record.bot, admin=record.admin)
-        await self._decided(record.at, ADMIN, request)
-        return control.Brought(added=True)
-
-    async def bring_chat(self, record: control.BringChat) -> object:
-        """Make a group or channel that is not there yet."""
-        state = self._state
-        if record.id is not None and record.id in state.group_keys:
-            return control.Brought(added=False, id=record.id)
-        made_up = record.id or new_chat_id()
-        request = control.MakeChat(
-            type=record.kind,
-            name=record.name,
-            owner=record.owner,
-            participants=record.participants,
-            admins=[one for one in record.admins if one in (record.owner, *record.participants)],
-        )
-        await self._decided(record.at, ADMIN, request, made_up)
-        return control.Brought(added=True, id=made_up)
-
-    async def bring_file(self, request: control.BringFile) -> object:
-        """Take in a file that a message is about to hold."""
-        sender = self._state.user(request.sender)
-        if sender is None:
-            raise RelayError.no_user(request.sender)
-        content = [request.data]
-
-        async def piece() -> bytes:
-            return content.pop() if content else b""
-
-        return await self._uploads.receive(sender.key, 0, request.name, len(request.data), piece, request.at)
-
-    async def bring_messages(self, request: control.BringMessages) -> object:
-        """Append messages, all in one go; give each one's id, or why it stays behind."""
-        answers: list[control.BroughtMessage | None] = [None] * len(request.messages)
-        left = len(answers)
-        done = trio.Event()
-        for index, message in enumerate(request.messages):
-
-            def take(answer: object, index: int = index) -> None:
-                nonlocal left
-                if isinstance(answer, RelayError):
-                    answers[index] = control.BroughtMessage(error=answer.error.message)
-                else:
-                    assert isinstance(answer, requests.Accepted)
-                    answers[index] = control.BroughtMessage(message_id=answer.message_id)
-                left -= 1
-                if not left:
-                    done.set()
-
-            try:
-                command = await self._command(message)
-            except RelayError as error:
-                take(error)
-            else:
-                self._log.append(command, take)
-        if left:
-            await done.wait()
-        return answers
-
-    async def _command(self, message: control.BringMessage) -> Command:
-        state = self._state
-        sender = state.user(message.sender)
-        if sender is None:
-            raise RelayError.no_user(message.sender)
-        key = state.group_keys.get(message.chat)
-        if key is not None and sender.key not in state.members[key]:
-            await self._decided(message.at, ADMIN, commands.AddParticipants(message.chat, [sender.id]))
-        text = message.text
-        if state.at > message.at + LATE:
-            text = f"[{datetime.fromtimestamp(message.at / 1_000, UTC):%Y-%m-%d %H:%M}] {text or ''}".rstrip()
-        request = requests.New(
-            chat_id=message.chat,
-            client_message_id=message.client_message_id,
-            message=text,
-            attachments=message.attachments,
-            reply_to=message.reply_to,
-        )
-        return Command(self._past(message.at), sender.key, 0, request, imported=True)
-
-    async def bring_end(self, request: control.BringEnd) -> object:
-        """Count all of these chats as read, and keep those out who may not sign in."""
-        state = self._state
-        at = state.at
-        for place in request.chats:
-            key = self._key(place.chat, place.participants)
-            for user in list(state.members[key]) if key is not None else ():
-                await self._decided(at, user, commands.MarkRead(key or 0, None))
-        for user_id in request.disabled:
-            found = state.user(user_id)
-            if found is not None and not found.disabled and not self._can_sign_in(found):
-                await self._decided(at, ADMIN, control.ChangeUser(id=user_id, disabled=True))
-        return control.Empty()
-
-    def _can_sign_in(self, user: User) -> bool:
-        """Whether somebody was here before the import: who was stays as they are."""
-        state = self._state
-        owners = [*(one.user for one in state.devices.values()), *(one.user for one in state.invites.values())]
-        return bool(user.password) or user.key in owners
-
-    def _key(self, called: str, participants: list[str]) -> int | None:
-        state = self._state
-        if called:
-            return state.group_keys.get(called)
-        known = [user.key for user in map(state.user, participants) if user is not None]
-        return state.dialog_keys.get((min(known), max(known))) if known else None

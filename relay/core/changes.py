@@ -21,6 +21,8 @@ class ChatMade(Change, frozen=True, tag="chatMade", kw_only=True):
     photo_url: str | None = None
     owner: int
     members: list[int]
+    created_at: int = 0
+    """When it came to be elsewhere, Unix milliseconds; 0 for now."""
 
 
 class ChatUpdated(Change, frozen=True, tag="chatUpdated", kw_only=True):
@@ -73,6 +75,8 @@ class UserAdded(Change, frozen=True, tag="userAdded", kw_only=True):
     name: str
     bot: bool = False
     admin: bool = False
+    created_at: int = 0
+    """When they came to be elsewhere, Unix milliseconds; 0 for now."""
 
 
 class UserChanged(Change, frozen=True, tag="userChanged", kw_only=True):

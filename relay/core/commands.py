@@ -6,6 +6,7 @@ A command holds all that the decision about it needs (ARCHITECTURE.md, "Room to 
 import msgspec
 
 from relay.core.changes import Hook
+from relay.protocol.objects import Attachment, ChatType
 
 ADMIN = 0
 """The actor of what an admin does on the machine itself."""
@@ -26,8 +27,8 @@ class Command(msgspec.Struct, frozen=True, gc=False):
     """The number of the connection it came through; it decides nothing."""
     made_up: str = ""
     """An id that the relay gives: a group's, or a message's client id where the client gave none."""
-    imported: bool = False
-    """Whether an import says that its user did this elsewhere."""
+    importer: bool = False
+    """Whether an import says it, on behalf of `user`: the role that permissions ask for. Nothing else may set it."""
 
 
 class LeaveChat(msgspec.Struct, frozen=True):
@@ -168,3 +169,67 @@ class AddDevice(msgspec.Struct, frozen=True):
     label: str
     token_hash: str
     hook: Hook | None = None
+
+
+class ImportUser(msgspec.Struct, frozen=True, kw_only=True):
+    """A user comes from elsewhere, as they are there: one who is disabled there never signs in here."""
+
+    id: str
+    name: str
+    created_at: int
+    """When they came to be there, Unix milliseconds."""
+    bot: bool = False
+    admin: bool = False
+    disabled: bool = False
+    removed: bool = False
+
+
+class ImportChat(msgspec.Struct, frozen=True, kw_only=True):
+    """A chat comes from elsewhere with the people that it has there; `made_up` is the id of a group or channel."""
+
+    type: ChatType
+    name: str
+    owner: str | None
+    """Who owns it, as a relay's export says."""
+    founder: str | None
+    """Who made it, where an export says no more: they own it if they can run it."""
+    admins: list[str]
+    participants: list[str]
+    """Who is in it; the longest first, for one of them may inherit it."""
+    created_at: int
+
+
+class Original(msgspec.Struct, frozen=True, gc=False):
+    """A message that came from elsewhere, by what it is known by: its author's key and its client id."""
+
+    author: int
+    client_id: str
+
+
+class ImportMessage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A message comes from elsewhere. Its author need not be a member, nor able to write there now."""
+
+    chat: int
+    client_id: str
+    said_at: int
+    """When it was said there, Unix milliseconds; the log's own time may be later."""
+    text: str | None = None
+    attachments: list[Attachment] | None = None
+    reply_to: Original | None = None
+
+
+class ImportChange(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An edit or a deletion comes from elsewhere; the message has its newest text already."""
+
+    chat: int
+    client_id: str
+    said_at: int
+    original: Original
+    deleted: bool
+
+
+class ImportClearing(msgspec.Struct, frozen=True):
+    """The user has cleared a dialog elsewhere, up to a message."""
+
+    chat: int
+    upto: Original

@@ -7,6 +7,7 @@ import logging
 import secrets
 import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import trio
@@ -79,13 +80,43 @@ class Files:
                 incoming = await trio.to_thread.run_sync(self.contents.begin)
                 try:
                     head = await self._write(incoming, allowance, self._while_welcome(user, device, pieces))
-                    return await self._keep(incoming, user, device, name, head, at)
+                    return await self.keep(incoming, user, device, name, head, at)
                 finally:
                     with trio.CancelScope(shield=True):
                         await trio.to_thread.run_sync(incoming.discard)
             except OSError as error:
                 logger.error("cannot save an uploaded file: %s", error)
                 raise RelayError.storage_full() from None
+
+    async def begin(self, user: int, announced: int) -> "Piecewise":
+        """Begin to take a file in piece by piece, over several requests of an import.
+
+        Raises:
+            RelayError: as `receive`.
+        """
+        held = ExitStack()
+        try:
+            allowance = held.enter_context(self._quota.upload(user, announced))
+            return Piecewise(self, await trio.to_thread.run_sync(self.contents.begin), allowance, held)
+        except BaseException as error:
+            held.close()
+            if isinstance(error, OSError):
+                logger.error("cannot save an imported file: %s", error)
+                raise RelayError.storage_full() from None
+            raise
+
+    def check(self, user: int | None, size: int, before: int) -> None:
+        """Tell beforehand whether a file would be taken in.
+
+        Args:
+            user: whose; None for somebody who is not here yet.
+            size: its bytes.
+            before: bytes, as they count, of the files of theirs that would come before it.
+
+        Raises:
+            RelayError: `too_large` or `storage_full`, it would not.
+        """
+        self._quota.check(user, size, before)
 
     def _while_welcome(self, user: int, device: int, pieces: Pieces) -> Pieces:
         """Give the pieces for as long as the device may be here; what comes from this machine itself has none."""
@@ -113,9 +144,10 @@ class Files:
         await trio.to_thread.run_sync(incoming.write, buffer)
         return head
 
-    async def _keep(
+    async def keep(
         self, incoming: Incoming, user: int, device: int, name: str, head: bytes, at: int | None
     ) -> Attachment:
+        """Put a file that has come whole in its place and into the log."""
         mimetype = sniff.sniff(head)
         size = await trio.to_thread.run_sync(_picture_size, incoming.path, mimetype)
         if mimetype.startswith("image/") and size is None:
@@ -136,7 +168,8 @@ class Files:
         try:
             with self.contents.arrive(digest), trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(self.contents.place, incoming, digest)
-                added = await decided(self._log, Command(now if at is None else min(at, now), user, device, command))
+                upload = Command(now if at is None else min(at, now), user, device, command, importer=at is not None)
+                added = await decided(self._log, upload)
         except RelayError:
             await self._drop([digest])
             raise
@@ -212,6 +245,54 @@ class Files:
         directories = self.contents.digests()
         while (digests := await trio.to_thread.run_sync(next, directories, None)) is not None:
             await self._drop(digests)
+
+
+class Piecewise:
+    """A file of an import that comes over several requests; whoever began it keeps it or discards it."""
+
+    def __init__(self, files: Files, incoming: Incoming, allowance: Allowance, held: ExitStack) -> None:
+        self._files = files
+        self._incoming = incoming
+        self._allowance = allowance
+        self._held = held
+        self._head = b""
+
+    async def write(self, data: bytes) -> None:
+        """Add a piece.
+
+        Raises:
+            RelayError: `too_large`, `storage_full`.
+        """
+        self._allowance.take(len(data))
+        self._head = self._head or data[: sniff.HEAD]
+        try:
+            await trio.to_thread.run_sync(self._incoming.write, data)
+        except OSError as error:
+            logger.error("cannot save an imported file: %s", error)
+            raise RelayError.storage_full() from None
+
+    async def keep(self, user: int, name: str, at: int) -> Attachment:
+        """Put it in its place and into the log.
+
+        Args:
+            user: whose it is.
+            name: what they call it.
+            at: when it was uploaded elsewhere, Unix milliseconds.
+
+        Raises:
+            RelayError: `storage_full`, `unavailable`.
+        """
+        try:
+            return await self._files.keep(self._incoming, user, 0, name, self._head, at)
+        except OSError as error:
+            logger.error("cannot save an imported file: %s", error)
+            raise RelayError.storage_full() from None
+
+    async def discard(self) -> None:
+        """Leave nothing of it but what was kept, and no room set aside for it."""
+        self._held.close()
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(self._incoming.discard)
 
 
 def _picture_size(path: Path, mimetype: str) -> pictures.Size | None:

@@ -88,6 +88,24 @@ class Quota:
                 if not counter[user]:
                     del counter[user]
 
+    def check(self, user: int | None, size: int, before: int) -> None:
+        """Tell beforehand whether an upload would be let in.
+
+        Args:
+            user: whose; None for one who is not here yet.
+            size: its bytes.
+            before: bytes, as they count, that the same user would have stored before it.
+
+        Raises:
+            RelayError: it would not.
+        """
+        limits = self._limits
+        if size > limits.file_bytes:
+            raise RelayError("too_large", f"a file may have {limits.file_bytes} bytes here")
+        stored = before + (self._state.users[user].stored if user is not None else 0)
+        if counted(size) + stored > limits.user_bytes:
+            raise RelayError.over_quota(limits.user_bytes, f"one user may store {limits.user_bytes} bytes here")
+
     def reserve(self, allowance: Allowance, wanted: int, *, needed: int) -> None:
         """Set aside as many bytes as are wanted, or fewer where no more may be, but those that are needed.
 

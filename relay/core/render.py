@@ -65,7 +65,7 @@ def event(state: State, entry: Entry, user: int) -> tuple[str, msgspec.Struct]:
             message=None if gone else entry.message,
             attachments=None if gone else entry.attachments,
             reply_to=None if gone else _quote(state, chat, user, entry.reply_to),
-            timestamp=entry.at,
+            timestamp=entry.said_at or entry.at,
             missed=state.missed(chat, user),
             status=status_for(state, entry.chat, user, entry.actor, entry.message_id, deleted=gone),
         )
@@ -188,7 +188,7 @@ def list_item(
         name=name,
         photo_url=photo_url,
         last_message_text=text[:LIST_PREVIEW],
-        last_message_time=chat.newest_at if shown else chat.created_at,
+        last_message_time=(texts.said_at if texts else None) or chat.newest_at if shown else chat.created_at,
         last_message_author=state.users[chat.newest_by].id if shown else None,
         last_message_status=(
             status_for(state, chat.key, user, chat.newest_by, chat.newest, deleted=chat.newest_deleted)
@@ -287,7 +287,7 @@ def _message(
         status=status_for(state, chat.key, user, row.actor, row.message_id, deleted=deleted),
         type=kind,
         payload=objects.Original(original_message_id=row.target) if kind != "new" else None,
-        created_at=row.at,
+        created_at=extra.said_at or row.at,
         updated_at=row.changed_at if row.changed_at and not deleted else None,
         deleted_at=row.changed_at if deleted else None,
         delivering=delivering,

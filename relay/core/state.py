@@ -182,6 +182,8 @@ class State:
         """By the hash of their code; one that has expired goes when the next is made."""
         self.chats: dict[int, Chat] = {}
         self.group_keys: dict[str, int] = {}
+        self.gone_ids: set[str] = set()
+        """The ids of groups and channels that were deleted: an import does not bring them back."""
         self.dialog_keys: dict[tuple[int, int], int] = {}
         self.members: dict[int, dict[int, Member]] = {}
         self.chats_of: dict[int, set[int]] = {}
@@ -283,7 +285,10 @@ class State:
         chat.newest_deleted = False
         chat.last_seq = entry.seq
         chat.count += 1
-        self.members[entry.chat][entry.actor].seen += 1
+        member = self.members[entry.chat].get(entry.actor)
+        if member is not None:
+            # An import brings what people said who are in the chat no more.
+            member.seen += 1
         tail = self.tails.get(entry.chat)
         if tail is None:
             tail = self.tails[entry.chat] = Tail(entry.message_id)
@@ -348,7 +353,7 @@ class State:
                 name=change.name,
                 photo_url=change.photo_url,
                 owner=change.owner,
-                created_at=entry.at,
+                created_at=change.created_at or entry.at,
                 last_seq=entry.seq,
             ),
             {user: Member(joined_seq=entry.seq) for user in change.members},
@@ -388,6 +393,7 @@ class State:
         chat = self.chats[entry.chat]
         chat.gone = True
         self.group_keys.pop(chat.id or "", None)
+        self.gone_ids.add(chat.id or "")
         # What was said in it is erased with it, so that nothing may be left that only those entries explain.
         chat.last_message_id = chat.newest = chat.newest_at = chat.newest_by = chat.count = chat.pruned = 0
         chat.newest_deleted = False
@@ -422,7 +428,7 @@ class State:
                 name=change.name,
                 bot=change.bot,
                 admin=change.admin,
-                created_at=entry.at,
+                created_at=change.created_at or entry.at,
             )
         )
 
@@ -548,6 +554,7 @@ class State:
             if member.hidden:
                 self.cleared.add(chat.key)
         if chat.gone:
+            self.gone_ids.add(chat.id or "")
             return
         if chat.id is not None:
             self.group_keys[chat.id] = chat.key

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from relay.protocol.base import ClientMessageId, Id, MessageId, Name, NewId, Text, Timestamp, Url, Users, Wire
+from relay.protocol.base import ClientMessageId, Id, Name, NewId, Text, Timestamp, Url, Users, Wire
 from relay.protocol.objects import Attachment, ChatType
 from relay.protocol.requests import Accepted, Invitation, RequestType
 
@@ -263,7 +263,7 @@ class Export(Wire, frozen=True, kw_only=True):
 class Record(Wire, frozen=True, kw_only=True):
     """A line of an export. `type` says which of the fields are there; times are Unix milliseconds."""
 
-    type: Literal["relay", "user", "chat", "message", "file"]
+    type: Literal["relay", "user", "chat", "message", "file", "edit", "delete", "clear"]
     at: Timestamp
     """When it was exported, made or sent."""
     format: int | None = None
@@ -273,6 +273,9 @@ class Record(Wire, frozen=True, kw_only=True):
     bot: bool = False
     admin: bool = False
     disabled: bool = False
+    removed: bool = False
+    picture: str | None = None
+    """The id of a user's, or a group's, picture: a `file` record says more of it."""
     kind: ChatType | None = None
     owner: str | None = None
     admins: list[str] | None = None
@@ -284,8 +287,17 @@ class Record(Wire, frozen=True, kw_only=True):
     text: str | None = None
     attachments: list[Attachment] | None = None
     edited_at: Timestamp | None = None
+    deleted: bool = False
+    """Whether a message was deleted: a `delete` record follows."""
     reply_to: str | None = None
     """The client id of the message that is answered."""
+    reply_sender: str | None = None
+    """Who wrote that."""
+    original: str | None = None
+    """The client id of the message that an `edit` or a `delete` changed."""
+    original_sender: str | None = None
+    size: int | None = None
+    """Of a file, in bytes."""
     digest: str | None = None
     """The SHA-256 of a file's content, in hexadecimal."""
 
@@ -299,25 +311,39 @@ class Exported(Wire, frozen=True, kw_only=True, omit_defaults=False):
 
 
 class BringUser(Wire, frozen=True, kw_only=True):
-    """A user who comes from elsewhere."""
+    """A user who comes from elsewhere; with `dry` nothing changes, the answer tells what would."""
 
     id: NewId
     name: Name
     at: Timestamp
+    """The time that the log gets for it, if that is not over already."""
+    created_at: Timestamp | None = None
+    """When they came to be there; `at` where nobody knows."""
     bot: bool = False
     admin: bool = False
+    disabled: bool = False
+    removed: bool = False
+    dry: bool = False
 
 
 class BringChat(Wire, frozen=True, kw_only=True):
-    """A group or channel that comes from elsewhere; under its id it is known when it comes again."""
+    """A chat that comes from elsewhere: a group or channel is known by its id when it comes again, a dialog by its two.
+
+    `owner` is who owns it there, `founder` who made it where no owner is known.
+    """
 
     id: NewId | None = None
-    kind: Literal["group", "channel"] = "group"
-    name: Name
-    owner: Id
+    kind: ChatType = "group"
+    name: Name | None = None
+    owner: Id | None = None
+    founder: Id | None = None
     admins: list[Id] = msgspec.field(default_factory=list)
-    participants: Users = msgspec.field(default_factory=list)
+    participants: list[Id] = msgspec.field(default_factory=list)
+    able: list[Id] = msgspec.field(default_factory=list)
+    """With `dry`: which of them could sign in, by what the source says."""
     at: Timestamp
+    created_at: Timestamp | None = None
+    dry: bool = False
 
 
 class Brought(Wire, frozen=True, kw_only=True):
@@ -325,55 +351,85 @@ class Brought(Wire, frozen=True, kw_only=True):
 
     added: bool
     id: str | None = None
+    gone: bool = False
+    """Whether it was here, and was deleted."""
+    absent: int = 0
+    """How many of its people are not in the chat that is here already, and stay out of it."""
 
 
 class BringFile(Wire, frozen=True, kw_only=True):
-    """A file that comes from elsewhere, for a message that comes next."""
+    """A piece of a file that comes from elsewhere, for a message that comes next."""
 
     sender: Id
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
-    data: bytes
-    """Its content, Base64 as JSON has it."""
+    size: Annotated[int, msgspec.Meta(ge=0)]
+    """Bytes of the whole."""
+    data: bytes = b""
+    """The next piece, Base64 as JSON has it."""
+    first: bool = True
+    more: bool = False
+    """Whether other pieces follow."""
     at: Timestamp
+    dry: bool = False
+    before: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """With `dry`: bytes of the sender's that would come before it."""
+
+
+class BroughtFile(Wire, frozen=True, kw_only=True):
+    """The file as a message holds it, once it is whole."""
+
+    attachment: Attachment | None = None
+
+
+class BringPicture(Wire, frozen=True, kw_only=True):
+    """The picture of a user or of a group, a file that has come in."""
+
+    user: str = ""
+    chat: str = ""
+    url: Url
+
+
+class Named(Wire, frozen=True, kw_only=True):
+    """A message by its author and its client id."""
+
+    sender: Id
+    client_message_id: ClientMessageId
 
 
 class BringMessage(Wire, frozen=True, kw_only=True):
-    """A message that comes from elsewhere; `chat` is a group's id or the dialog's other user."""
+    """What was said elsewhere, or edited, deleted or cleared.
 
-    chat: Id
+    `chat` is a group's id; a dialog is named by its `participants`.
+    """
+
+    kind: Literal["new", "edit", "delete", "clear"] = "new"
+    chat: str = ""
+    participants: list[Id] = msgspec.field(default_factory=list)
     sender: Id
-    client_message_id: ClientMessageId
+    client_message_id: ClientMessageId = "-"
     text: Text | None = None
     attachments: list[Attachment] | None = None
     at: Timestamp
-    reply_to: MessageId | None = None
+    reply_to: Named | None = None
+    original: Named | None = None
+    """What an edit or a deletion changes."""
 
 
 class BringMessages(Wire, frozen=True, kw_only=True):
-    """Some of them, in the order they were sent."""
+    """Some of them, in the order they were sent; with `dry` the answer tells which are here already."""
 
     messages: Annotated[list[BringMessage], msgspec.Meta(max_length=1_000)]
+    dry: bool = False
 
 
 class BroughtMessage(Wire, frozen=True, kw_only=True):
-    """A message's id, or why it stays behind."""
+    """A message's id and whether it is new, or why it stays behind."""
 
     message_id: int = 0
+    added: bool = False
+    reply_lost: bool = False
+    """Whether it answers a message that is not here, and came in as one that answers none."""
     error: str = ""
-
-
-class Place(Wire, frozen=True, kw_only=True):
-    """A chat by its id, or a dialog by its people."""
-
-    chat: str = ""
-    participants: list[str] = msgspec.field(default_factory=list)
-
-
-class BringEnd(Wire, frozen=True, kw_only=True):
-    """All has come: count these chats as read, keep these users out."""
-
-    chats: list[Place]
-    disabled: list[Id] = msgspec.field(default_factory=list)
 
 
 class SlowReader(Wire, frozen=True, kw_only=True):
@@ -510,9 +566,10 @@ CONTROL: dict[str, RequestType] = {
     "export": RequestType(Export, Exported),
     "bring.user": RequestType(BringUser, Brought),
     "bring.chat": RequestType(BringChat, Brought),
-    "bring.file": RequestType(BringFile, Attachment),
+    "bring.file": RequestType(BringFile, BroughtFile),
+    "bring.picture": RequestType(BringPicture, Empty),
     "bring.messages": RequestType(BringMessages, list[BroughtMessage]),
-    "bring.end": RequestType(BringEnd, Empty),
+    "bring.end": RequestType(Empty, Empty),
     "chat.create": RequestType(MakeChat, ChatInfo),
     "chat.list": RequestType(Empty, list[ChatInfo]),
     "chat.show": RequestType(OneChat, ChatInfo),

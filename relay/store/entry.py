@@ -48,6 +48,8 @@ class Entry(msgspec.Struct, gc=False):
     attachments: list[Attachment] | None = None
     reply_to: ReplyTo | None = None
     forwarded: str | None = None
+    said_at: int = 0
+    """When an imported message was said, Unix milliseconds, where that is not `at`; else 0."""
     deleted: bool = False
     covered: tuple[Covered, ...] = ()
     origin: int = 0
@@ -91,6 +93,8 @@ class Extra(msgspec.Struct, rename="camel", omit_defaults=True):
 
     attachments: list[Attachment] | None = None
     forwarded: str | None = None
+    said_at: int = 0
+    """When an imported message was said, Unix milliseconds, where the log's time is another; else 0."""
 
 
 class Asked(msgspec.Struct, frozen=True, gc=False):

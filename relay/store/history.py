@@ -47,7 +47,8 @@ class HistoryRow(NamedTuple):
 
 COLUMNS = f"""
     l.seq, l.chat, l.kind, l.message_id, l.actor, l.at, l.target, l.client_id, l.message, l.extra, l.changed_at,
-           l.deleted, r.client_id, r.actor, r.at, substr(r.message, 1, {REPLY_PREVIEW}), length(r.message)
+           l.deleted, r.client_id, r.actor, ifnull(r.extra ->> '$.saidAt', r.at),
+           substr(r.message, 1, {REPLY_PREVIEW}), length(r.message)
 """
 REPLIED_TO = """
     LEFT JOIN log AS r
@@ -76,6 +77,7 @@ _RECEIPTS = Statement("""
 """)
 _CHAT_TEXTS = Statement(f"""
     SELECT c.value->>0, substr(l.message, 1, {LIST_PREVIEW}), CASE WHEN l.message > '' THEN NULL ELSE l.extra END,
+        l.extra ->> '$.saidAt',
         CASE WHEN c.value->>2 < 0 THEN NULL ELSE (SELECT client_id FROM log
             WHERE kind <= 3 AND kind = 1 AND chat = c.value->>0 AND message_id > c.value->>2 AND actor <> ?1
             AND NOT deleted ORDER BY message_id LIMIT 1) END
@@ -136,6 +138,8 @@ class ChatTexts(NamedTuple):
     """Its beginning, as the list shows it."""
     extra: str | None
     """What it holds beside a text, where it has none."""
+    said_at: int | None
+    """When it was said, where it came from elsewhere and that is not when it came."""
     first_missed: str | None
 
 

@@ -308,6 +308,10 @@ class Log:
         if self._background.snapshot_failed:
             raise RelayError.storage_full() if self._background.snapshot_full else RelayError.unavailable()
 
+    async def client_keys(self, keys: Sequence[int]) -> Facts:
+        """Find which messages have these client keys (facts of the kind `ClientKey`)."""
+        return await queries.client_keys(self._reading, keys, self._client_keys)
+
     async def probe(self) -> bool:
         """Wait until the writer, in its turn, has committed one page; give whether it could."""
         try:

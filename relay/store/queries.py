@@ -4,7 +4,7 @@ SQL in, entries out. Reads only.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -113,10 +113,10 @@ _CHANGES = Statement(
 )
 _DAMAGE = Statement("PRAGMA quick_check(1)")
 _EXPORT = Statement(
-    "SELECT l.seq, l.chat, l.actor, l.at, l.client_id, l.message, l.extra, l.changed_at, r.client_id"
-    " FROM log AS l NOT INDEXED LEFT JOIN log AS r"
+    "SELECT l.seq, l.kind, l.chat, l.message_id, l.actor, l.at, l.client_id, l.message, l.extra, l.deleted,"
+    " l.changed_at, l.target, r.client_id, r.actor FROM log AS l NOT INDEXED LEFT JOIN log AS r"
     " ON l.target > 0 AND r.kind <= 3 AND r.chat = l.chat AND r.message_id = l.target"
-    " WHERE l.kind = 1 AND NOT l.deleted AND l.seq > ? AND l.seq <= ? ORDER BY l.seq LIMIT ?"
+    " WHERE l.kind <= 3 AND l.seq > ? AND l.seq <= ? ORDER BY l.seq LIMIT ?"
 )
 _FILES = Statement(
     "SELECT id, digest, user, name, mimetype, size, width, height, loose,"
@@ -391,21 +391,28 @@ async def damage(connection: Connection) -> str:
 
 
 class ExportRow(NamedTuple):
-    """A message as it is now, for an export."""
+    """A message as it is now, or an edit or a deletion, for an export."""
 
     seq: int
+    kind: int
     chat: int
+    message_id: int
     actor: int
     at: int
+    """When it was said: an imported one says it itself."""
     client_id: str
     message: str | None
     attachments: list[Attachment] | None
+    deleted: bool
     changed_at: int
-    reply_client_id: str | None
+    target: int
+    target_client_id: str | None
+    """Of what it answers or changes; None where that is not there any more."""
+    target_author: int | None
 
 
 async def export_page(connection: Connection, after: int, upto: int, count: int) -> list[ExportRow]:
-    """Read messages that were not deleted, in the order they were sent: one at least, while there are any.
+    """Read messages, edits and deletions in the order they were sent: one at least, while there are any.
 
     Args:
         connection: one that reads.
@@ -413,12 +420,30 @@ async def export_page(connection: Connection, after: int, upto: int, count: int)
         upto: the last `seq` of interest.
         count: how many at most.
     """
-    bound = Bound(count, EXPORT_BYTES, lambda row: utf8(row[5]) + utf8(row[6]))
+    bound = Bound(count, EXPORT_BYTES, lambda row: utf8(row[7]) + utf8(row[8]))
     rows, _ = await connection.page(_EXPORT, (after, upto, count), bound)
-    return [
-        ExportRow(seq, chat, actor, at, client_id, text, _extra(extra).attachments if extra else None, changed, reply)
-        for seq, chat, actor, at, client_id, text, extra, changed, reply in rows
-    ]
+    return [_export_row(*row) for row in rows]
+
+
+def _export_row(
+    seq: int,
+    kind: int,
+    chat: int,
+    message_id: int,
+    actor: int,
+    at: int,
+    client_id: str,
+    text: str | None,
+    extra: str | None,
+    deleted: int,
+    *rest: Any,
+) -> ExportRow:
+    # A deletion's `extra` is no message's.
+    more = _extra(extra) if extra and kind == kinds.NEW and not deleted else Extra()
+    said_at = more.said_at or at
+    return ExportRow(
+        seq, kind, chat, message_id, actor, said_at, client_id, text, more.attachments, bool(deleted), *rest
+    )
 
 
 async def files(connection: Connection, ids: Sequence[str]) -> list[StoredFile]:

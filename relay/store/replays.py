@@ -39,7 +39,8 @@ _CHANGES_AHEAD = Statement("""
 _ENTRIES = Statement(f"""
     SELECT l.seq, l.kind, l.chat, l.message_id, l.actor, l.device, l.at, l.target, l.client_id,
         CASE WHEN l.kind <= 3 THEN o.message END, CASE WHEN l.kind <= 3 THEN o.extra END, o.deleted,
-        r.client_id, r.actor, r.at, substr(r.message, 1, {REPLY_PREVIEW}), CASE WHEN l.kind > 2 THEN l.extra END,
+        r.client_id, r.actor, ifnull(r.extra ->> '$.saidAt', r.at), substr(r.message, 1, {REPLY_PREVIEW}),
+        CASE WHEN l.kind > 2 THEN l.extra END,
         o.client_id, length(r.message)
     FROM log AS l
     LEFT JOIN log AS o ON o.kind <= 3 AND o.chat = l.chat
@@ -134,6 +135,8 @@ def _entry(row: Sequence[Any], user_ids: Any) -> Entry:
         if extra is not None and kind != kinds.DELETE and not deleted:
             more = _extra(extra)
             entry.attachments, entry.forwarded = more.attachments, more.forwarded
+            if kind == kinds.NEW:
+                entry.said_at = more.said_at
         if reply_client_id is not None:
             entry.reply_to = ReplyTo(
                 message_id=target,

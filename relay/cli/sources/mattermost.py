@@ -2,12 +2,18 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from hashlib import blake2b
 from pathlib import Path
 
 import msgspec
 
+from relay.cli.sources.dates import moment
 from relay.cli.sources.files import Files
-from relay.cli.sources.said import NotUnderstood, Person, Room, Said, fit_id
+from relay.cli.sources.order import in_order
+from relay.cli.sources.said import NotUnderstood, Person, Room, Said, dialog_kind, fit_id
+
+LONGEST_NAMES = 50
+"""Characters of the names of a group's people that its id has room for."""
 
 
 class _Membership(msgspec.Struct):
@@ -28,7 +34,7 @@ class _User(msgspec.Struct):
     last_name: str | None = None
     nickname: str | None = None
     roles: str | None = None
-    delete_at: int | None = None
+    delete_at: int | float | str | None = None
     teams: list[_Team] | None = None
 
     @property
@@ -68,11 +74,11 @@ class _Said(msgspec.Struct):
     """What somebody wrote: a post, or a reply to one."""
 
     user: str = ""
-    create_at: int = 0
+    create_at: int | float | str | None = None
     message: str | None = None
     type: str | None = None
     reactions: list[msgspec.Raw] | None = None
-    attachments: list[_File] | None = None
+    attachments: list[_File | None] | None = None
 
 
 class _Post(_Said):
@@ -100,8 +106,24 @@ class _Record(msgspec.Struct):
     direct_post: _DirectPost | None = None
 
 
+class _Kept(msgspec.Struct, array_like=True):
+    """A message on its way: on disk while all are brought into the order in which they were sent."""
+
+    at: int
+    number: int
+    key: str
+    sender: str
+    room: str
+    text: str
+    answers: tuple[str, str] | None
+    paths: list[str]
+
+
+UNDATED = "dates that are none: these messages have the date of the one before them"
+
+
 class Mattermost:
-    """A server's bulk export: a JSONL file, or the zip file that it is in."""
+    """A server's bulk export: a JSONL file, or the zip file that it is in. Read twice, and sorted on disk."""
 
     def __init__(self, lines: Callable[[], Iterator[bytes]], files: Files) -> None:
         self._lines = lines
@@ -112,54 +134,77 @@ class Mattermost:
         self._admins: dict[tuple[str, str], list[str]] = {}
         self._channels: list[_Channel] = []
         self._groups: dict[str, list[str]] = {}
-        self._posts: list[tuple[int, int]] = []
-        taken: set[str] = set()
-        for number, record in enumerate(self._records()):
-            if record.user is not None:
-                self._user(record.user, taken)
-            elif record.bot is not None:
-                name = record.bot.display_name or record.bot.username
-                self._people[record.bot.username] = Person(fit_id(record.bot.username, taken), name, bot=True)
-            elif record.channel is not None:
-                self._channels.append(record.channel)
-            elif record.direct_channel is not None:
-                self._group(_people_of(record.direct_channel))
-            elif (post := record.post or record.direct_post) is not None:
-                self._posts.append((post.create_at, number))
-            elif record.type not in ("version", "team"):
-                self.left[f"records of the kind {record.type}"] += 1
-        self._posts.sort()
-        self.start = self._posts[0][0] if self._posts else 0
+        self._dialogs: dict[str, list[str]] = {}
+        self._taken: set[str] = set()
+        self._authors: dict[str, None] = {}
+        self.start = 0
+        for record in self._records():
+            self._look(record)
+        for author in self._authors:
+            if author and author not in self._people:
+                # Whoever was deleted there is in no list; what they said is theirs still.
+                self._people[author] = Person(fit_id(author, self._taken), author, disabled=True)
+
+    def _look(self, record: _Record) -> None:
+        """Take in who and what there is; of what was said only by whom and when."""
+        if record.user is not None:
+            self._user(record.user)
+        elif record.bot is not None:
+            name = record.bot.display_name or record.bot.username
+            person = Person(fit_id(record.bot.username, self._taken), name, bot=True)
+            self._people[record.bot.username] = person
+        elif record.channel is not None:
+            self._channels.append(record.channel)
+        elif record.direct_channel is not None:
+            self._conversation(_people_of(record.direct_channel), said=False)
+        elif (post := record.post or record.direct_post) is not None:
+            if record.direct_post is not None:
+                self._conversation(_people_of(record.direct_post), said=True)
+            for said in (post, *(post.replies or ())):
+                self._authors[said.user] = None
+                at = moment(said.create_at)
+                self.start = min(self.start or at, at) if at is not None else self.start
+        elif record.type not in ("version", "team"):
+            self.left[f"records of the kind {record.type}"] += 1
 
     def _records(self) -> Iterator[_Record]:
         decode = msgspec.json.Decoder(_Record).decode
         for number, line in enumerate(self._lines(), start=1):
+            if not line.strip():
+                continue
             try:
                 yield decode(line)
             except ValueError as error:
                 raise NotUnderstood(f"line {number}: {error}") from None
 
-    def _user(self, user: _User, taken: set[str]) -> None:
+    def _user(self, user: _User) -> None:
         person = self._people[user.username] = Person(
-            fit_id(user.username, taken),
+            fit_id(user.username, self._taken),
             user.shown,
-            admin="system_admin" in (user.roles or ""),
-            disabled=bool(user.delete_at),
+            admin="system_admin" in (user.roles or "").split(),
+            disabled=moment(user.delete_at) is not None,
         )
         for team in user.teams or ():
             for channel in team.channels or ():
                 place = (team.name, channel.name)
                 self._members.setdefault(place, []).append(person.id)
-                if "channel_admin" in (channel.roles or ""):
+                if "channel_admin" in (channel.roles or "").split():
                     self._admins.setdefault(place, []).append(person.id)
 
-    def _group(self, members: list[str]) -> str:
-        """The id of a group that more than two people have among themselves; empty for a dialog."""
-        if len(members) <= 2:
-            return ""
-        group = fit_id("mm-" + "-".join(sorted(members)), set())
-        self._groups[group] = members
-        return group
+    def _conversation(self, members: list[str], *, said: bool) -> str:
+        """What the conversation of a few people is called; more than two of them are a group."""
+        people = sorted(set(members))
+        if len(people) > 2:
+            key = fit_id("mm-" + "-".join(people), set())
+            if len("-".join(people)) > LONGEST_NAMES:
+                # A name is cut: two groups that begin alike must not become one.
+                key = f"{key[:40]}-{blake2b(' '.join(people).encode(), digest_size=6).hexdigest()}"
+            self._groups.setdefault(key, members)
+            return key
+        key = "~".join(people)
+        if said:
+            self._dialogs.setdefault(key, people)
+        return key
 
     def people(self) -> Iterator[Person]:
         """See `Source`."""
@@ -169,17 +214,23 @@ class Mattermost:
         """See `Source`."""
         for channel in self._channels:
             place = (channel.team, channel.name)
-            members = self._members.get(place, [])
-            admins = self._admins.get(place, [])
+            members = list(dict.fromkeys(self._members.get(place, ())))
             if not members:
                 self.left["channels without people"] += 1
                 continue
             name = channel.display_name or channel.name
-            yield Room(self._room(place), name, "group", (admins or members)[0], admins[1:], members)
-        for group, members in self._groups.items():
-            known = [self._people[one].id for one in members if one in self._people]
+            room = self._room(place)
+            yield Room(room, room, name, "group", None, None, self._admins.get(place, []), members)
+        for group, names in self._groups.items():
+            known = [self._people[one].id for one in names if one in self._people]
             if known:
-                yield Room(group, ", ".join(members), "group", known[0], [], known)
+                yield Room(group, group, ", ".join(names), "group", None, None, [], known)
+        for key, names in self._dialogs.items():
+            known = [self._people[one].id for one in names if one in self._people]
+            if not known or len(known) < len(names):
+                self.left["dialogs with people who are not in the export"] += 1
+                continue
+            yield Room(key, "", "", dialog_kind(known), known[0], None, [], known)
 
     @staticmethod
     def _room(place: tuple[str, str]) -> str:
@@ -187,60 +238,72 @@ class Mattermost:
 
     def messages(self) -> Iterator[Said]:
         """See `Source`."""
-        wanted = {number: None for _, number in self._posts}
-        kept = {number: record for number, record in enumerate(self._records()) if number in wanted}
-        said = [one for _, number in self._posts for one in self._thread(kept.pop(number), number)]
-        said.sort(key=lambda one: one.at)
-        yield from said
+        for one in in_order(self._kept(), _Kept, lambda kept: (kept.at, kept.number)):
+            enclosed = []
+            for path in one.paths:
+                found = self._files.enclosed(path, f"data/{path}")
+                if found is not None:
+                    enclosed.append(found)
+            yield Said(one.at, one.key, one.sender, one.room, one.text, one.answers, tuple(enclosed))
 
-    def _thread(self, record: _Record, number: int) -> Iterator[Said]:
+    def _kept(self) -> Iterator[_Kept]:
+        """All messages, in the order of the file."""
+        before = self.start
+        number = 0
+        for line, record in enumerate(self._records()):
+            for one in self._thread(record, line, before):
+                number += 1
+                before = one.at if one.answers is None else before
+                yield msgspec.structs.replace(one, number=number)
+
+    def _thread(self, record: _Record, line: int, before: int) -> Iterator[_Kept]:
         """A post and the replies to it."""
-        people: tuple[str, ...] = ()
         post: _Post | _DirectPost
         if record.post is not None:
             post = record.post
             room = self._room((post.team, post.channel))
-        else:
-            assert record.direct_post is not None
+        elif record.direct_post is not None:
             post = record.direct_post
-            names = _people_of(post)
-            room = self._group(names)
-            if not room:
-                people = tuple(self._people[one].id for one in names if one in self._people)
-                if not people:
-                    self.left["messages of people who are not in the export"] += 1
-                    return
-        key = f"mm-{post.create_at}-{post.user}-{number}"[:100]
-        first = self._said(post, key, room, people, "")
+            room = self._conversation(_people_of(post), said=True)
+        else:
+            return
+        key = f"mm-{post.create_at}-{post.user}-{line}"[:100]
+        first = self._said(post, key, room, None, before)
         if first is not None:
             yield first
+            before = first.at
         for index, reply in enumerate(post.replies or ()):
-            answer = self._said(reply, f"{key}-{index}", room, people, key if first else "")
+            answers = (first.sender, key) if first is not None else None
+            # A reply that is dated before what it answers comes after it all the same.
+            answer = self._said(reply, f"{key}-{index}", room, answers, before)
             if answer is not None:
-                yield answer
+                yield msgspec.structs.replace(answer, at=max(answer.at, before))
 
-    def _said(self, post: _Said, key: str, room: str, people: tuple[str, ...], answers: str) -> Said | None:
+    def _said(self, post: _Said, key: str, room: str, answers: tuple[str, str] | None, before: int) -> _Kept | None:
         sender = self._people.get(post.user)
         if sender is None:
-            self.left["messages of people who are not in the export"] += 1
+            self.left["messages without an author"] += 1
             return None
         if (post.type or "").startswith("system_"):
             self.left["notes that somebody joined, left or changed something"] += 1
             return None
         text = post.message or ""
         self.left["reactions"] += len(post.reactions or ())
-        enclosed = []
+        paths = []
         for file in post.attachments or ():
-            found = self._files.enclosed(file.path, f"data/{file.path}")
-            if found is None:
+            path = file.path if file is not None else ""
+            if self._files.enclosed(path, f"data/{path}") is None:
                 self.left["files"] += 1
-                text += f"\n(file: {Path(file.path).name})"
+                text += f"\n(file: {Path(path).name})"
             else:
-                enclosed.append(found)
-        if not text.strip() and not enclosed:
+                paths.append(path)
+        if not text.strip() and not paths:
             self.left["messages without text"] += 1
             return None
-        return Said(post.create_at, key, sender.id, room, people, text.strip(), answers, tuple(enclosed))
+        at = moment(post.create_at)
+        if at is None:
+            self.left[UNDATED] += 1
+        return _Kept(at if at is not None else before, 0, key, sender.id, room, text.strip(), answers, paths)
 
 
 def _people_of(conversation: _Direct | _DirectPost) -> list[str]:

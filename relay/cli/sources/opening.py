@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from relay.cli.sources.files import Files
+from relay.cli.sources.files import LISTS, Files
 from relay.cli.sources.mattermost import Mattermost
-from relay.cli.sources.own import Own
+from relay.cli.sources.own import FORMATS, Own
 from relay.cli.sources.said import NotUnderstood, Source
 from relay.cli.sources.slack import Slack
 
@@ -25,17 +25,23 @@ def open_source(path: Path, *, room: int) -> Source:
         raise NotUnderstood(
             f"{path} unpacks to {files.unpacked:,} bytes, and {room:,} are free where the relay's data is"
         )
-    if files.has("users.json") and files.has("channels.json"):
+    lists = [name for name in LISTS if files.has(name)]
+    if "users.json" in lists and len(lists) > 1:
         return Slack(files)
+    if lists and files.first_with(".jsonl") is None:
+        missing = "users.json" if "users.json" not in lists else "a list of channels (channels.json)"
+        raise NotUnderstood(f"{path} looks like a Slack export, but {missing} is missing in it")
     bulk = files.first_with(".jsonl")
     if bulk is None:
         raise NotUnderstood(f"{path} is neither a relay's export nor one of Slack or Mattermost")
     try:
-        first = json.loads(next(bulk()))
+        first = json.loads(next(line for line in bulk() if line.strip()))
     except (StopIteration, ValueError):
         raise NotUnderstood(f"{path}: its first line is no JSON object") from None
+    if not isinstance(first, dict):
+        raise NotUnderstood(f"{path}: its first line is no JSON object")
     if first.get("type") == "relay":
-        if first.get("format") != 1:
+        if first.get("format") not in FORMATS:
             raise NotUnderstood(f"{path} was exported by a newer relay: upgrade this one first")
         return Own(bulk, files)
     if first.get("type") == "version":

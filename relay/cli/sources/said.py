@@ -5,17 +5,40 @@ Each counts what it has to leave behind. No files, and no relay.
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from hashlib import blake2b
+from typing import Literal, NamedTuple, Protocol
 
 from relay.protocol.base import BLANK, UNSEEN
+from relay.protocol.objects import Attachment, ChatType
 
+LONGEST_KEY = 128
+"""Characters of a message's client id (`protocol.base.ClientMessageId`)."""
 TEXT = 65_536
 """Characters of a message (`protocol.base.Text`)."""
 
 
 class NotUnderstood(Exception):
     """What is wrong with what is to be imported."""
+
+
+class Enclosed(NamedTuple):
+    """A file that a message holds, or that is a picture."""
+
+    name: str
+    size: int
+    pieces: Callable[[], Iterator[bytes]]
+    """Its content, from the beginning; raises `NotUnderstood` where that is damaged."""
+    key: str = ""
+    """What it is known by in the source, where several messages may hold it."""
+    sender: str = ""
+    """Who uploaded it, where that is not who wrote the message."""
+    known: Attachment | None = None
+    """What the message says of it, in a relay's export."""
+
+    def read(self) -> bytes:
+        """Give all of its content."""
+        return b"".join(self.pieces())
 
 
 class Person(NamedTuple):
@@ -26,29 +49,37 @@ class Person(NamedTuple):
     bot: bool = False
     admin: bool = False
     disabled: bool = False
+    removed: bool = False
+    at: int | None = None
+    """When they came to be, Unix milliseconds; None where the source does not say."""
+    picture: Enclosed | None = None
 
 
 class Room(NamedTuple):
-    """A group or channel to be."""
+    """A chat to be."""
 
+    key: str
+    """What its messages call it."""
     id: str
+    """A group's or channel's id here; empty for a dialog, which its people name."""
     name: str
-    kind: str
-    owner: str
+    kind: ChatType
+    owner: str | None
+    """Who owns it, where the source says so."""
+    founder: str | None
+    """Who made it, where it says no more."""
     admins: list[str]
     participants: list[str]
+    at: int | None = None
+    picture: Enclosed | None = None
 
 
-class Enclosed(NamedTuple):
-    """A file that a message holds."""
-
-    name: str
-    size: int
-    read: Callable[[], bytes]
+Named = tuple[str, str]
+"""A message by its author and its key."""
 
 
 class Said(NamedTuple):
-    """A message to be."""
+    """A message to be, or what became of one."""
 
     at: int
     """Unix milliseconds."""
@@ -56,13 +87,15 @@ class Said(NamedTuple):
     """Its client id: the same whenever it is imported."""
     sender: str
     room: str
-    """A group's id; empty in a dialog."""
-    people: tuple[str, ...]
-    """The two people of a dialog, or one of notes to self."""
+    """Its chat's key."""
     text: str
-    answers: str = ""
-    """The key of the message that is answered."""
+    answers: Named | None = None
     files: tuple[Enclosed, ...] = ()
+    kind: Literal["new", "edit", "delete", "clear"] = "new"
+    original: Named | None = None
+    """What an edit or a deletion changes."""
+    deleted: bool = False
+    """Whether it has no content since it was deleted."""
 
 
 class Source(Protocol):
@@ -77,7 +110,7 @@ class Source(Protocol):
         """All users."""
 
     def rooms(self) -> Iterator[Room]:
-        """All groups and channels."""
+        """All chats that can come in; what cannot is counted in `left`, with its messages."""
 
     def messages(self) -> Iterator[Said]:
         """All messages, in the order they were sent."""
@@ -99,3 +132,15 @@ def fit_id(name: str, taken: set[str]) -> str:
         user_id = f"{plain}-{number}"
     taken.add(user_id)
     return user_id
+
+
+def fit_key(key: str) -> str:
+    """Make a client id of what a source knows a message by: a long one keeps its beginning and a hash of all."""
+    if len(key) <= LONGEST_KEY:
+        return key
+    return f"{key[: LONGEST_KEY - 33]}-{blake2b(key.encode(), digest_size=16).hexdigest()}"
+
+
+def dialog_kind(people: Sequence[str]) -> ChatType:
+    """What a conversation of two people is, or of one."""
+    return "dialog" if len(people) == 2 else "favorites"

@@ -20,6 +20,7 @@ from relay.core.carry import Carry
 from relay.core.clock import RelayClock
 from relay.core.files import Files
 from relay.core.hub import Hub
+from relay.core.importing import Import
 from relay.core.meter import Meter
 from relay.core.retention import Pruned
 from relay.core.room import FREEING, Room
@@ -77,7 +78,8 @@ class Admin:
         chats = Chats(state, decided)
         status = Status(state, log, hub.presence, meter, self.running, clock, room, signing_in.refusals)
         watching = Watching(state, hub, reading)
-        carry = Carry(state, log, reading, clock, files)
+        carry = Carry(state, log, reading, clock)
+        imports = Import(state, log, clock, files)
         self._handlers: dict[str, Handler] = {
             "user.add": people.add_user,
             "user.list": people.list_users,
@@ -106,11 +108,12 @@ class Admin:
             "prune": self._prune_now,
             "clock.trust": self._trust_clock,
             "reindex": self._reindex,
-            "bring.user": carry.bring_user,
-            "bring.chat": carry.bring_chat,
-            "bring.file": carry.bring_file,
-            "bring.messages": carry.bring_messages,
-            "bring.end": carry.bring_end,
+            "bring.user": imports.bring_user,
+            "bring.chat": imports.bring_chat,
+            "bring.file": imports.bring_file,
+            "bring.picture": imports.bring_picture,
+            "bring.messages": imports.bring_messages,
+            "bring.end": imports.bring_end,
         }
         """Who handles what of `control.CONTROL`."""
         self._giving_much: dict[str, GivingMuch] = {

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from relay.core import commands
 from relay.core.commands import Command
-from relay.core.decide import chats, keeping, marks, messages, people
+from relay.core.decide import chats, importing, keeping, marks, messages, people
 from relay.core.decide.drafting import (
     ChatChanged,
     Decision,
@@ -42,8 +42,10 @@ __all__ = [
 def stands_alone(state: State, command: Command) -> bool:
     """Whether a command changes what others in its batch would be decided by, and so gets a batch of its own."""
     request = command.request
+    if type(request) is commands.ImportMessage:
+        return bool(cleared_by(state, request.chat))
     if type(request) is not requests.New:
-        return type(request) not in _MARKS
+        return type(request) not in _TOGETHER
     key = state.chat_key(command.user, request.chat_id)
     if key is None or cleared_by(state, key):
         return True
@@ -59,7 +61,7 @@ def decide(state: State, batch: Sequence[Command], facts: Facts) -> Draft:
     return Draft(draft.decisions, draft.amendments, draft.unknown)
 
 
-_MARKS = frozenset({commands.MarkDelivered, commands.MarkRead, commands.SayNothing})
+_TOGETHER = frozenset({commands.MarkDelivered, commands.MarkRead, commands.SayNothing, commands.ImportChange})
 
 
 _RULES: dict[type, Rule] = {
@@ -92,5 +94,10 @@ _RULES: dict[type, Rule] = {
     commands.SetPassword: people.set_password,
     commands.AddFile: keeping.add_file,
     commands.ForgetFiles: keeping.forget_files,
+    commands.ImportUser: importing.import_user,
+    commands.ImportChat: importing.import_chat,
+    commands.ImportMessage: importing.import_message,
+    commands.ImportChange: importing.import_change,
+    commands.ImportClearing: importing.import_clearing,
 }
 """Who decides what: the type of a command's request to its rule."""

@@ -46,7 +46,7 @@ def _mark(draft: Drafting, command: Command, key: int, message_id: int | None, *
     member = state.members[key].get(user)
     if member is None:
         return RelayError("not_found", "you are not in this chat")
-    permissions.check(state, chat, user, Action.READ, imported=command.imported)
+    permissions.check(state, chat, user, Action.READ, imported=command.importer)
     last = draft.last_ids.get(key, chat.last_message_id)
     if message_id is not None and message_id > last:
         raise RelayError.no_message(message_id)

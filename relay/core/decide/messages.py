@@ -85,7 +85,7 @@ def _send(draft: Drafting, command: Command, request: requests.New, hash_: int |
         key = _open_dialog(draft, command, request.chat_id)
         hash_ = client_key(key, command.user, request.client_message_id)
     else:
-        permissions.check(state, state.chats[key], command.user, Action.WRITE, imported=command.imported)
+        permissions.check(state, state.chats[key], command.user, Action.WRITE, imported=command.importer)
         hidden_from = cleared_by(state, key)
     reply_to = None if request.reply_to is None else _reply(draft, command, key, request.reply_to)
     attachments = _attachments(draft, command.user, request.attachments)
@@ -183,7 +183,7 @@ def _reply(draft: Drafting, command: Command, chat: int, message_id: int) -> Rep
         client_message_id=stored.client_id,
         message=stored.message[:REPLY_PREVIEW] if stored.message else None,
         sender=draft.state.users[stored.author].id,
-        created_at=stored.at,
+        created_at=(msgspec.json.decode(stored.extra, type=Extra).said_at if stored.extra else 0) or stored.at,
     )
 
 
@@ -219,8 +219,9 @@ def _edit(draft: Drafting, command: Command, request: requests.Edit, hash_: int 
     if not message and not attachments:
         raise RelayError.bad_field("payload.message", "a message needs text or attachments; delete it instead")
     extra = None
-    if attachments or kept.forwarded:
-        extra = msgspec.json.encode(Extra(attachments=attachments or None, forwarded=kept.forwarded)).decode()
+    if attachments or kept.forwarded or kept.said_at:
+        kept.attachments = attachments or None
+        extra = msgspec.json.encode(kept).decode()
     message_id = draft.next_id(chat.key)
     entry = draft.add(
         kinds.EDIT,
