@@ -1,14 +1,8 @@
-"""Text of the world: what is the same text however it was typed. Pure; by Unicode's own tables, as Python has them.
-
-The full-text index holds folded text, so what `fold` gives may only change together with `FOLDING`.
-"""
+"""Text of the world: what is the same text however it was typed. Pure; by Unicode's own tables, as Python has them."""
 
 import functools
 import sys
 import unicodedata
-
-FOLDING = f"1/{unicodedata.unidata_version}"
-"""Which folding this is: an index that was made by another one is made again."""
 
 # Marks over letters of Latin, Greek and Cyrillic, and vowel signs of Arabic and Hebrew: people leave them out when they
 # type in a hurry, and mean the same word. Other scripts' marks are letters of their own.

@@ -238,3 +238,14 @@ async def test_a_new_sign_in_is_told_to_the_users_other_devices_that_speak_versi
             assert "id" not in told[0]
             for one in (old, other):
                 assert "device" not in [frame.get("eventType") for frame in await one.rest()]
+
+
+@pytest.mark.parametrize(
+    ("name", "typed"),
+    [("Jos\u00e9", "JOSE"), ("Jose\u0301", "jos\u00e9"), ("\uff21nna", "anna"), ("Ёжик", "ежик"), ("مُحَمَّد", "محمد")],
+)
+async def test_somebody_is_found_in_the_directory_however_their_name_was_typed(tmp_path, name, typed):
+    async with house(tmp_path, "alice") as made, made.device("alice") as alice:
+        await made.relay.admin.handle("user.add", control.AddUser(id="x", name=name))
+        assert [one["id"] for one in await alice.request("users", query=typed)] == ["x"]
+        assert await alice.request("users", query="nobody") == []

@@ -37,6 +37,7 @@ from relay.store import history, replays, search
 from relay.store.database import Connection
 from relay.store.log import Log
 from relay.store.search import Sought
+from relay.text import fold
 
 logger = logging.getLogger(__name__)
 
@@ -696,12 +697,12 @@ def directory(service: Service, asker: int, request: requests.UsersRequest) -> I
     When somebody was here last is told to those who share a chat with them, as `online` and `offline` are.
     """
     state = service.state
-    query = (request.query or "").casefold()
+    query = fold(request.query or "")
     for user_id in sorted(state.user_keys):
         user = state.users[state.user_keys[user_id]]
         if user.disabled or user.removed or (request.after is not None and user_id <= request.after):
             continue
-        if query in user_id.casefold() or query in user.name.casefold():
+        if query in fold(user_id) or query in fold(user.name):
             known = asker == user.key or state.share_chat(asker, user.key)
             yield render.profile(user, service.hub.presence.last(user.key) if known else None)
 
