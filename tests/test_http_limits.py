@@ -6,7 +6,7 @@ import pytest
 import trio
 from http_relay import http_relay, read_all
 
-from relay.net import http
+from relay.net import http, pace
 from relay.net.http import Lobby
 from relay.net.names import Names, same_origin
 from relay.settings import Http, Settings
@@ -76,6 +76,34 @@ async def test_one_request_is_read_between_two_turns_of_everybody_else(tmp_path,
         for stream in streams:
             await stream.aclose()
     assert max(rounds) <= 2
+
+
+def test_an_address_waits_for_what_it_asks_beyond_its_rate_and_others_do_not():
+    address = pace.AddressPace()
+    waits = [address.take("a", 10.0) for _ in range(int(pace.BURST) + 100)]
+    assert waits[: int(pace.BURST)] == pytest.approx([0.0] * int(pace.BURST))
+    assert waits[-1] == pytest.approx(100 / pace.RATE)
+    assert address.take("b", 10.0) == 0.0
+    assert address.take("a", 20.0) == 0.0, "and it is forgotten with time"
+
+
+def test_no_more_addresses_are_remembered_than_there_is_room_for():
+    address = pace.AddressPace()
+    for number in range(pace.KNOWN + 100):
+        address.take(number, 1.0)
+    assert len(address) == pace.KNOWN
+
+
+async def test_a_stranger_who_asks_too_much_is_answered_later(tmp_path, monkeypatch):
+    monkeypatch.setattr(pace, "BURST", 3.0)
+    monkeypatch.setattr(pace, "RATE", 20.0)
+    request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    last = request.replace(b"localhost", b"localhost\r\nConnection: close")
+    async with http_relay(tmp_path) as relay:
+        began = trio.current_time()
+        answers = await read_all(await relay.raw(request * 5 + last))
+    assert answers.count(b"HTTP/1.1 200") == 6
+    assert trio.current_time() - began >= 0.14
 
 
 async def test_a_head_that_does_not_come_ends_the_connection(tmp_path, autojump_clock, monkeypatch):

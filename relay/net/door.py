@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+import trio
 from wsproto.connection import ConnectionType
 from wsproto.events import AcceptConnection
 from wsproto.events import Request as Upgrade
@@ -26,6 +27,7 @@ from relay.net.hook_page import PATH as HOOKS
 from relay.net.hook_page import HookPage
 from relay.net.http import Answer, Connection, Gone, Headers, Lobby, Refused, Request, json_answer, refusal
 from relay.net.metrics import Metrics
+from relay.net.pace import AddressPace
 from relay.net.pages import Pages
 from relay.net.places import Places
 from relay.net.proxies import Networks, client_address, passed_on
@@ -104,6 +106,7 @@ class Door:
         self._relay = relay
         self.strangers = Places(STRANGERS, STRANGERS_EACH)
         self.users = Places(USERS, USERS_EACH)
+        self._pace = AddressPace()
         self._names = names.Names(relay.settings.http.hosts)
         self._proxies = Networks(relay.settings.http.trusted_proxies)
         self._lasting = lasting
@@ -180,8 +183,10 @@ class Door:
         else:
             places, who = self.users, str(visitor.who[0])
             connection.transport.widen()
-        if not places.free(who):
-            with self.lobby.wait(PATIENCE) as patience:
+        wait = self._pace.take(who, trio.current_time()) if visitor.who is None else 0.0
+        if wait or not places.free(who):
+            with self.lobby.wait(wait + PATIENCE) as patience:
+                await trio.sleep(wait)
                 await places.wait(who)
             if patience.cancelled_caught:
                 # There is no place to say anything in: whoever takes all of theirs is not owed an answer.
