@@ -138,6 +138,12 @@ def test_the_owner_cannot_be_removed_and_only_the_owner_removes_an_admin(log: Me
     assert log.members("User1", "g-1") == {"User1", "User2"}
 
 
+def test_somebody_who_is_named_twice_is_removed_once(log: MemoryLog) -> None:
+    log.group("User1", "User2")
+    log.do("User1", remove("User2", "User2"))
+    assert log.members("User1", "g-1") == {"User1"}
+
+
 def test_what_changes_nothing_is_no_entry(log: MemoryLog) -> None:
     log.group("User1", "User2")
     entries = len(log.entries)

@@ -3,6 +3,7 @@
 Knows the log and the directory of contents; whose bytes they are and how they come is the network's business.
 """
 
+import errno
 import logging
 import secrets
 import sqlite3
@@ -85,7 +86,7 @@ class Files:
                     with trio.CancelScope(shield=True):
                         await trio.to_thread.run_sync(incoming.discard)
             except OSError as error:
-                logger.error("cannot save an uploaded file: %s", error)
+                logger.error("an uploaded file cannot be saved: %s", _why(error))
                 raise RelayError.storage_full() from None
 
     async def begin(self, user: int, announced: int) -> "Piecewise":
@@ -101,7 +102,7 @@ class Files:
         except BaseException as error:
             held.close()
             if isinstance(error, OSError):
-                logger.error("cannot save an imported file: %s", error)
+                logger.error("an imported file cannot be saved: %s", _why(error))
                 raise RelayError.storage_full() from None
             raise
 
@@ -268,7 +269,7 @@ class Piecewise:
         try:
             await trio.to_thread.run_sync(self._incoming.write, data)
         except OSError as error:
-            logger.error("cannot save an imported file: %s", error)
+            logger.error("an imported file cannot be saved: %s", _why(error))
             raise RelayError.storage_full() from None
 
     async def keep(self, user: int, name: str, at: int) -> Attachment:
@@ -285,7 +286,7 @@ class Piecewise:
         try:
             return await self._files.keep(self._incoming, user, 0, name, self._head, at)
         except OSError as error:
-            logger.error("cannot save an imported file: %s", error)
+            logger.error("an imported file cannot be saved: %s", _why(error))
             raise RelayError.storage_full() from None
 
     async def discard(self) -> None:
@@ -293,6 +294,11 @@ class Piecewise:
         self._held.close()
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(self._incoming.discard)
+
+
+def _why(error: OSError) -> str:
+    """Say why a file could not be written; where it was about to lie is of no use to anybody."""
+    return "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
 
 
 def _picture_size(path: Path, mimetype: str) -> pictures.Size | None:

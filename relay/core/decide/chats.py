@@ -102,7 +102,7 @@ def remove_participants(draft: Drafting, command: Command, request: commands.Rem
     """Take users out of a group or channel."""
     chat = chat_for(draft, command, request.chat_id, Action.REMOVE)
     members = draft.state.members[chat.key]
-    users = [user for user in _users(draft, request.participants) if user in members]
+    users = [user for user in dict.fromkeys(_users(draft, request.participants)) if user in members]
     if chat.owner in users:
         chat_for(draft, command, request.chat_id, Action.REMOVE_OWNER)
     if any(members[user].admin for user in users):
