@@ -208,7 +208,7 @@ async def test_a_disk_that_fails_leaves_nothing_and_says_so(tmp_path, monkeypatc
         assert not on_disk(relay)
         assert (await try_upload(relay, token, b"x")).status_code == 200
     assert (answer.status_code, answer.json()["error"]["code"]) == (507, "storage_full")
-    assert "No space left" in caplog.text
+    assert "the disk is full" in caplog.text
 
 
 @pytest.mark.parametrize("framing", ["Content-Length: 1000000", "Transfer-Encoding: chunked"])

@@ -157,6 +157,9 @@ class Door:
                     return entrance
             except Gone:
                 return None
+            except OSError:
+                # The connection broke. Raised here and not in `_failure`, whose frame would hold it in a circle.
+                raise
             except Exception as error:  # noqa: BLE001 - every failure has an answer
                 if request is None:
                     # Where the next one would begin nobody knows: the same bytes would fail for ever.
@@ -207,7 +210,7 @@ class Door:
         assert request is not None
         try:
             return await self._answer(request, visitor)
-        except Gone:
+        except (Gone, OSError):
             raise
         except Exception as error:  # noqa: BLE001 - every failure has an answer
             return _failure(error)
@@ -412,7 +415,5 @@ def _failure(error: Exception) -> Answer:
     if isinstance(error, sqlite3.Error):
         logger.error("the store cannot be read: %s", error)
         return refusal(Refused.because(RelayError.unavailable()))
-    if isinstance(error, OSError):
-        raise error
     logger.error("a request failed; the relay goes on", exc_info=error)
     return refusal(Refused.because(RelayError.internal()))
