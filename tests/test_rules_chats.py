@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from memory_log import MemoryLog, code
 
-from relay.core import commands, render
+from relay.core import changes, commands, render
 from relay.core.decide import ChatChanged
 from relay.core.presence import Presence
 from relay.protocol import control, objects, requests
@@ -215,6 +216,20 @@ def test_who_joined_later_is_not_waited_for(log: MemoryLog) -> None:
     log.do("User1", add("User3"))
     log.read("User2", "g-1")
     assert render.status_for_author(log.state, log.key("User1", "g-1"), 1, 1) == "read"
+
+
+def test_who_is_named_twice_is_removed_once(log: MemoryLog) -> None:
+    log.group("User1", "User2")
+    log.do("User1", commands.RemoveParticipants("g-1", ["User2", "User2"]))
+    assert changes.decode(log.entries[-1].extra or "") == changes.MembersRemoved(users=[log.state.user_keys["User2"]])
+
+
+def test_a_log_in_which_somebody_was_removed_twice_at_once_still_opens(log: MemoryLog) -> None:
+    log.group("User1", "User2")
+    user = log.state.user_keys["User2"]
+    twice = changes.encode(changes.MembersRemoved(users=[user, user]))
+    log.state.apply(msgspec.structs.replace(log.entries[-1], seq=log.state.seq + 1, extra=twice))
+    assert user not in log.state.members[log.key("User1", "g-1")]
 
 
 def test_who_was_removed_is_out(log: MemoryLog) -> None:

@@ -383,7 +383,8 @@ class State:
     @_change.register
     def _members_removed(self, change: changes.MembersRemoved, entry: Entry) -> None:
         for user in change.users:
-            del self.members[entry.chat][user]
+            # An entry may name somebody twice: earlier versions took that from a request as it came.
+            self.members[entry.chat].pop(user, None)
             self.chats_of[user].discard(entry.chat)
         if change.owner is not None:
             self.chats[entry.chat].owner = change.owner

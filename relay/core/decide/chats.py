@@ -113,8 +113,8 @@ def remove_participants(draft: Drafting, command: Command, request: commands.Rem
 
 
 def _users(draft: Drafting, ids: Iterable[str]) -> Iterator[int]:
-    """Find the users who are to go; also those who cannot sign in any more."""
-    for user_id in ids:
+    """Find the users who are to go, each once; also those who cannot sign in any more."""
+    for user_id in dict.fromkeys(ids):
         user = draft.state.user(user_id)
         if user is None:
             raise RelayError("not_found", f"payload.participants: there is no user {user_id!r} here")
