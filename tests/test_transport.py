@@ -3,6 +3,7 @@
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import trio
@@ -142,3 +143,31 @@ async def test_after_a_cancellation_nothing_is_taken_any_more() -> None:
         await settled()
         assert got == []
         assert await there.ours[0].receive() == b"late"
+
+
+@pytest.mark.parametrize("what", ["nothing", "an error", "something to await"])
+async def test_a_read_that_has_its_own_connection_cut_off_leaves_the_others_theirs(what: str) -> None:
+    async with lines() as there, trio.open_nursery() as nursery:
+        scope = trio.CancelScope()
+        got: list[bytes] = []
+
+        def take(_data: bytes) -> Any:
+            scope.cancel()
+            if what == "an error":
+                raise ValueError
+            return trio.lowlevel.checkpoint() if what == "something to await" else None  # noqa: ASYNC105 - handed on
+
+        async def read() -> None:
+            with scope:
+                await there.ours[0].receive_each(take)
+
+        nursery.start_soon(read)
+        nursery.start_soon(there.ours[1].receive_each, got.append)
+        await settled()
+        there.peers[0].send(b"the last one")
+        await settled()
+        there.peers[1].send(b"goes on")
+        await settled()
+        assert scope.cancelled_caught
+        assert got == [b"goes on"]
+        nursery.cancel_scope.cancel()

@@ -203,6 +203,10 @@ class SocketTransport:
             if done is None:
                 return
         task, self._parked = self._parked, None
+        if task is None:
+            # What was read had the connection cut off: its task is on its way out, and takes nothing more.
+            _give_up(done)
+            return
         trio.lowlevel.reschedule(task, outcome.Value(done))
         # As in `receive_each`: the traceback of an exception has this frame.
         del done
@@ -255,6 +259,13 @@ class SocketTransport:
         trio.lowlevel.notify_closing(self._socket)
         self._readiness.forget(self._socket.fileno())
         self._socket.close()
+
+
+def _give_up(done: Handed | None) -> None:
+    """Let go of what was still to be awaited, where nobody will."""
+    waiting = done.value[1] if isinstance(done, outcome.Value) else None
+    if waiting is not None:
+        waiting.close()
 
 
 class StreamTransport:
