@@ -52,7 +52,8 @@ class Answering:
             return
         last, newest = self._last.get(key, user), self._state.chats[key].newest_by
         # Whoever sends several at once answers once: what the chat's newest message is follows a moment later.
-        answers = last != user and (newest == last or self._state.users[newest].bot)
+        # Nothing may be said yet: who was the last may have been refused, or it is on its way to the disk.
+        answers = last != user and (newest in (0, last) or self._state.users[newest].bot)
         wait = self._limit.take(key, now) if answers else 0
         if not wait:
             self._last[key] = user
