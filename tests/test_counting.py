@@ -53,6 +53,14 @@ def test_somebody_who_is_enabled_again_counts_for_what_comes_then(log: MemoryLog
     assert status(log, 2) == "read"
 
 
+def test_what_nobody_read_in_a_dialog_is_unread_also_once_the_other_is_enabled_again(log: MemoryLog) -> None:
+    log.new("alice", "bob", "c1")
+    switch(log, "bob", disabled=True)
+    switch(log, "bob", disabled=False)
+    key = log.key("alice", "bob")
+    assert render.status_for_author(log.state, key, log.state.user_keys["alice"], 1) == "undelivered"
+
+
 def test_enabling_makes_the_member_rows_of_the_snapshot_stale(log: MemoryLog) -> None:
     log.group("alice", "bob")
     log.new("alice", "g-1", "c1")

@@ -19,8 +19,12 @@ def counts(state: State, chat: Chat, user: int) -> bool:
 
 
 def waited_for(state: State, chat: Chat, user: int, member: Member, author: int, message_id: int) -> bool:
-    """Tell whether a message waits for a member's marks: they count, and did when it was sent."""
-    return user != author and max(member.joined, member.counts_from) < message_id and counts(state, chat, user)
+    """Tell whether a message waits for a member's marks: they count, and did when it was sent.
+
+    In a dialog the other one's marks always count: what they have not read nobody has.
+    """
+    since = member.joined if chat.id is None else max(member.joined, member.counts_from)
+    return user != author and since < message_id and counts(state, chat, user)
 
 
 def heir(state: State, chat: Chat, leaving: int) -> int | None:
