@@ -184,7 +184,9 @@ async def test_a_rebuild_that_is_interrupted_goes_on_after_the_next_start(tmp_pa
     with closing(sqlite3.connect(tmp_path / "relay.db", isolation_level=None)) as file:
         # What a relay had done when it was killed: the index is used for nothing, and half emptied.
         file.execute("UPDATE indexed SET seq = 0")
+        file.execute("DELETE FROM search_data WHERE id > 10")
         file.execute("DELETE FROM search_docsize WHERE id < 100")
+    assert not [finding for finding in await check(tmp_path, lambda _what: None) if finding.wrong]
     async with _with_messages(tmp_path) as relay:
         await _say(relay, SAID, "one more")
         await _indexed(relay)

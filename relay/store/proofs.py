@@ -156,8 +156,12 @@ async def _twice(views: Views) -> list[int]:
 async def _indexed(views: Views) -> list[str]:
     """Look whether the full-text index can be read, and has the messages that it should.
 
-    FTS5's own check locks the store against writing for as long as it takes.
+    FTS5's own check locks the store against writing for as long as it takes. Before its first entry the index is used
+    for nothing: what one that is made once more held before is removed a portion at a time, also by the next start.
     """
+    ((upto,),) = await views.execute("SELECT seq FROM indexed")
+    if not upto:
+        return []
     try:
         await views.vocabulary()
         term = ""
