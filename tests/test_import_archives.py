@@ -469,6 +469,41 @@ def test_who_is_longest_in_a_group_is_the_same_after_an_import(tmp_path: Path) -
         assert group(where)["owner"] == "carol"
 
 
+def two_people_talk(tmp_path: Path, kind: str, first: str, second: str) -> Path:
+    """An export of a dialog, in which the source names the first one first."""
+    if kind == "slack":
+        people = [{"id": f"U{one}", "name": one} for one in ("anna", "ben")]
+        dialog = {"id": "D1", "members": [f"U{first}", f"U{second}"]}
+        entries = {"users.json": people, "channels.json": [], "dms.json": [dialog]}
+        return folder(tmp_path / "slack", {**entries, f"D1/{DAY}": [message(f"U{first}", "between us")]})
+    if kind == "mattermost":
+        post = {"channel_members": [first, second], "user": first, "message": "between us", "create_at": T0}
+        return lines(tmp_path, [*bulk(users=("anna", "ben")), {"type": "direct_post", "direct_post": post}])
+    source = tmp_path / "source"
+    for user in (first, second):
+        done("user", "add", user, data=source)
+    done("send", "--as", first, second, "between us", data=source)
+    (tmp_path / "out.jsonl").write_text(done("export", data=source).out)
+    return tmp_path / "out.jsonl"
+
+
+@pytest.mark.parametrize("kind", ["slack", "mattermost", "relay"])
+@pytest.mark.parametrize("people", [("anna", "ben"), ("ben", "anna")])
+@pytest.mark.parametrize("here", [("anna", "ben"), ("ben", "anna")])
+def test_a_dialog_is_one_in_whichever_order_its_people_came(
+    kind: str, people: tuple[str, str], here: tuple[str, str], tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    for user in here:
+        done("user", "add", user, data=data)
+    found = two_people_talk(tmp_path, kind, *people)
+    assert brought(found, data)["added"]["messages"] == 1
+    assert brought(found, data)["added"]["chats"] == 0
+    (said,) = records(data, "message")
+    assert sorted(said["participants"]) == ["anna", "ben"]
+    assert run("check", data=data).code == 0
+
+
 def test_memory_does_not_grow_with_what_was_said(tmp_path: Path) -> None:
     head = [
         {"type": "relay", "at": T0, "format": 2, "version": "0"},

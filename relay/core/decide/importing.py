@@ -80,7 +80,8 @@ def import_chat(draft: Drafting, command: Command, request: commands.ImportChat)
     admins = [user.key for user in map(state.user, request.admins) if user is not None and user.key in keys]
     owner = _owner(draft, request, members, admins)
     chat = state.next_key(state.chats)
-    first, *later = _joined(keys)
+    # The two of a dialog are in it from its first entry on, by which it is found; who came first says nothing there.
+    first, *later = _joined(keys) if command.made_up else [sorted(keys)]
     made = changes.ChatMade(
         type=request.type,  # type: ignore[arg-type]
         id=command.made_up or None,
