@@ -469,6 +469,52 @@ def test_who_is_longest_in_a_group_is_the_same_after_an_import(tmp_path: Path) -
         assert group(where)["owner"] == "carol"
 
 
+# What programs posted (RocketChat/Rocket.Chat.iOS#314, discourse/discourse-chat#291).
+PROGRAMS = [
+    pytest.param({"attachments": [{"fields": [{"title": "Build", "value": "red &amp; late"}]}]}, "Build: red & late"),
+    pytest.param({"attachments": [{"title": "Run 7", "title_link": "https://ci/7"}]}, "Run 7 (https://ci/7)"),
+    pytest.param({"attachments": [{"fallback": "only this"}, None]}, "only this"),
+]
+BLOCKS = [
+    pytest.param(
+        {"text": "Red", "blocks": [{"type": "section", "text": {"type": "mrkdwn", "text": "Red since <@U2> left"}}]},
+        "Red since @ben left",
+    ),
+    pytest.param(
+        {"blocks": [{"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": [
+            {"type": "user", "user_id": "U1"}, {"type": "text", "text": " broke it"}]}]}]},
+        "@anna broke it",
+    ),
+    pytest.param({"text": "kept", "attachments": 5}, "kept"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("posted", "said"), [*PROGRAMS, *BLOCKS])
+def test_what_a_program_posted_comes_in_with_all_its_words(posted: Entries, said: str, tmp_path: Path) -> None:
+    posted = {**message(None, "", 9), "subtype": "bot_message", "bot_id": "B1", "username": "CI", **posted}
+    entries = workspace(**{"general/2023-11-15.json": [posted]})
+    came = brought(folder(tmp_path / "slack", entries), tmp_path / "data")
+    assert texts(tmp_path / "data")[-1] == said
+    assert sum(came["left"].values()) == ("kept" in said)
+
+
+@pytest.mark.parametrize(("posted", "said"), PROGRAMS)
+def test_what_a_program_posted_to_mattermost_comes_in(posted: Entries, said: str, tmp_path: Path) -> None:
+    for text, whole in (("", said), ("see", f"see\n{said}")):
+        found = bulk(post(text, "ben", props={"from_webhook": "true", **posted}))
+        came = brought(lines(tmp_path, found), tmp_path / f"data{text}")
+        assert (texts(tmp_path / f"data{text}"), came["left"]) == ([whole], {})
+
+
+def test_what_a_person_wrote_does_not_come_twice(tmp_path: Path) -> None:
+    words = [{"type": "text", "text": "bold", "style": {"bold": True}}]
+    blocks = [{"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": words}]}]
+    page = [{"from_url": "https://x.org", "title": "X", "text": "about x", "footer": "x.org", "image_url": "https://i"}]
+    day = [message("U1", "*bold*", 9, blocks=blocks), message("U2", "<https://x.org>", 10, attachments=page)]
+    brought(folder(tmp_path / "slack", workspace(**{"general/2023-11-15.json": day})), tmp_path / "data")
+    assert texts(tmp_path / "data")[-2:] == ["*bold*", "https://x.org\nabout x"]
+
+
 def two_people_talk(tmp_path: Path, kind: str, first: str, second: str) -> Path:
     """An export of a dialog, in which the source names the first one first."""
     if kind == "slack":

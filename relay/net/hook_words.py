@@ -31,12 +31,12 @@ def words(body: object) -> str:
         return body
     if not isinstance(body, dict):
         raise _wrong("body", body, "an object")
-    blocks = _lines(_blocks(body.get("blocks"), "blocks"))
+    blocks = block_words(body.get("blocks"))
     text = next((said for key in TEXTS if (said := _say(body.get(key), key))), "")
     title = next((said for key in _TITLES if (said := _say(body.get(key), key))), "")
     # Beside blocks the text is what a notification shows: mostly the same words.
     first = [part for part in (title, text) if part not in blocks]
-    said = _lines([*first, blocks, *_attachments(body.get("attachments"))])
+    said = _lines([*first, blocks, attachment_words(body.get("attachments"))])
     said = said or _lines(_alerts(body.get("alerts")))
     if not said.strip():
         known = ", ".join(sorted(map(str, body))[:12])[:200]
@@ -46,6 +46,24 @@ def words(body: object) -> str:
             f'body: there is nothing to show in {{{known}}}: send {{"text": "..."}}, attachments, blocks or plain text',
         )
     return said
+
+
+def block_words(value: object) -> str:
+    """Say blocks; nothing where there are none.
+
+    Raises:
+        Refused: something in them is not what it must be.
+    """
+    return _lines(_blocks(value, "blocks"))
+
+
+def attachment_words(value: object) -> str:
+    """Say attachments; nothing where there are none.
+
+    Raises:
+        Refused: something in them is not what it must be.
+    """
+    return _lines(_attachments(value))
 
 
 def _lines(parts: Iterable[str]) -> str:

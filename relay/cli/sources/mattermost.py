@@ -4,12 +4,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from relay.cli.sources.dates import moment
 from relay.cli.sources.files import Files
 from relay.cli.sources.order import in_order
+from relay.cli.sources.programs import NOT_UNDERSTOOD, all_words
 from relay.cli.sources.said import NotUnderstood, Person, Room, Said, dialog_kind, fit_id
 
 LONGEST_NAMES = 50
@@ -79,6 +81,8 @@ class _Said(msgspec.Struct):
     type: str | None = None
     reactions: list[msgspec.Raw] | None = None
     attachments: list[_File | None] | None = None
+    props: Any = None
+    """What a program says beside or in place of the text stands here."""
 
 
 class _Post(_Said):
@@ -288,6 +292,10 @@ class Mattermost:
             self.left["notes that somebody joined, left or changed something"] += 1
             return None
         text = post.message or ""
+        posted = post.props.get("attachments") if isinstance(post.props, dict) else None
+        whole = all_words(text, None, posted, {}, program=True)
+        self.left[NOT_UNDERSTOOD] += whole is None
+        text = text if whole is None else whole
         self.left["reactions"] += len(post.reactions or ())
         paths = []
         for file in post.attachments or ():

@@ -4,12 +4,14 @@ import heapq
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import msgspec
 
 from relay.cli.sources.dates import moment
 from relay.cli.sources.files import Files
 from relay.cli.sources.names import guess_name, shown_name
+from relay.cli.sources.programs import NOT_UNDERSTOOD, all_words
 from relay.cli.sources.said import NotUnderstood, Person, Room, Said, dialog_kind, fit_id, fit_key
 from relay.core import slack_markup
 
@@ -54,11 +56,6 @@ class _File(msgspec.Struct):
     name: str | None = None
 
 
-class _Attachment(msgspec.Struct):
-    text: str | None = None
-    fallback: str | None = None
-
-
 class _Reaction(msgspec.Struct):
     users: list[str] | None = None
 
@@ -82,7 +79,8 @@ class _Message(msgspec.Struct):
     username: str | None = None
     bot_profile: _BotProfile | None = None
     text: str | None = None
-    attachments: list[_Attachment | None] | None = None
+    blocks: Any = None
+    attachments: Any = None
     files: list[_File | None] | None = None
     reactions: list[_Reaction | None] | None = None
     thread_ts: str | float | None = None
@@ -276,7 +274,9 @@ class Slack:
             self.left["messages without an author"] += 1
             return None
         text = plain(message.text or "", self._people)
-        text += "".join(f"\n{one.text or one.fallback or ''}" for one in message.attachments or () if one is not None)
+        whole = all_words(text, message.blocks, message.attachments, self._people, program=sender.bot)
+        self.left[NOT_UNDERSTOOD] += whole is None
+        text = text if whole is None else whole
         for file in message.files or ():
             self.left["files"] += 1
             text += f"\n(file: {(file.name or file.id) if file is not None else '?'})"
