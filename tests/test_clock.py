@@ -302,6 +302,21 @@ async def test_invites_made_while_the_log_is_ahead_are_good_for_their_hours(tmp_
                 await signing_in.by_invite(late.code, "phone", "10.0.0.4")
 
 
+async def test_what_a_step_back_changes_is_the_same_after_each_start(tmp_path: Path) -> None:
+    machine = Machine()
+    await _jumped(tmp_path, machine)
+    async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
+        invite = await relay.service.signing_in.invite(ADMIN, user_id="a")
+        await relay.log.keep_snapshot()
+        await relay.admin.handle("clock.trust", control.Empty())
+    assert await _faults(tmp_path) == []
+    machine.go_on(73 * HOUR)
+    async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
+        assert {chat.newest_at > machine.wall for chat in relay.state.chats.values()} == {False}
+        with pytest.raises(RelayError, match="expired"):
+            await relay.service.signing_in.by_invite(invite.code, "phone", "10.0.0.1")
+
+
 async def test_unused_uploads_stay_while_the_clock_is_not_believed(tmp_path: Path) -> None:
     machine = Machine()
     async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:

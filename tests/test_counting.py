@@ -67,7 +67,7 @@ def test_enabling_makes_the_member_rows_of_the_snapshot_stale(log: MemoryLog) ->
     switch(log, "bob", disabled=True)
     switch(log, "bob", disabled=False)
     stale = Stale()
-    stale.note(log.entries[-1])
+    stale.note(log.entries[-1], log.state)
     assert stale.chats == {log.key("alice", "g-1"): {log.state.user_keys["bob"]}}
 
 

@@ -7,6 +7,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 import trio.lowlevel
@@ -49,7 +50,7 @@ async def more(relay: Relay, chance: random.Random) -> None:
     """Do what no conversation does: admins, people who come and go, deletions, passwords."""
     group = next((chat.id for chat in relay.state.chats.values() if chat.id and not chat.gone), None)
     user = chance.choice(("User1", "User2", "User3"))
-    match chance.randrange(6):
+    match chance.randrange(8):
         case 0 if group:
             await answers(relay, command(relay, None, requests.UpdateChat(chat_id=group, admins=[user])))
         case 1 if group:
@@ -60,6 +61,12 @@ async def more(relay: Relay, chance: random.Random) -> None:
             await answers(relay, command(relay, None, control.ChangeUser(id=user, name=f"n{relay.state.seq}")))
         case 4:
             await people(relay, f"New{relay.state.seq}")
+        case 5:
+            code, ends = f"hash{relay.state.seq}", relay.clock() + 86_400_000
+            await answers(relay, command(relay, None, commands.MakeInvite(code_hash=code, expires_at=ends)))
+        case 6:
+            trust = command(relay, None, commands.TrustClock())
+            await answers(relay, msgspec.structs.replace(trust, at=relay.state.at - 3_600_000))
         case _:
             await say(relay, user, "User1", f"m{relay.state.seq}")
 

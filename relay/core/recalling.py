@@ -51,7 +51,7 @@ async def _caught_up(reading: Connection, kept: queries.Snapshot) -> tuple[State
     while entries := await queries.entries(reading, state.seq, FOLD):
         for entry in entries:
             catching.apply(entry)
-            stale.note(entry)
+            stale.note(entry, state)
     # Not before: a chat's row may be ahead of the row of somebody who has just come.
     _look_for_gaps(state, kept)
     return state, stale

@@ -47,7 +47,7 @@ class Rules:
     def apply(self, entry: Entry) -> None:
         """Let an entry take effect, then tell whom it concerns."""
         self._state.apply(entry)
-        self._stale.note(entry)
+        self._stale.note(entry, self._state)
         self._hub.tell(entry)
         if entry.kind in (kinds.EDIT, kinds.DELETE):
             self.loosened()

@@ -1,8 +1,8 @@
 """The state as rows and back: what `State` looks like in the store's snapshot tables, and which rows are stale.
 
 A round writes the stale rows a few at a time while entries go on taking effect, so rows may be ahead of the
-snapshot's `seq`. Each chat and each user says how far it is (`kept`), and `Catching` leaves out of what follows what it
-has already.
+snapshot's `seq`. Each chat, user and invite says how far it is (`kept`), and `Catching` leaves out of what follows
+what it has already.
 Plain data in and out; the store reads and writes it.
 """
 
@@ -27,6 +27,10 @@ class _KeptUser(User, rename="camel", omit_defaults=True, kw_only=True):
     kept: int = 0
 
 
+class _KeptInvite(Invite, rename="camel", omit_defaults=True, kw_only=True):
+    kept: int = 0
+
+
 _user = msgspec.json.Decoder(User).decode
 _device = msgspec.json.Decoder(Device).decode
 _invite = msgspec.json.Decoder(Invite).decode
@@ -41,6 +45,7 @@ class _Kept(msgspec.Struct):
 _kept = msgspec.json.Decoder(_Kept).decode
 _CHAT = Chat.__struct_fields__
 _USER = User.__struct_fields__
+_INVITE = Invite.__struct_fields__
 
 
 def _json(value: msgspec.Struct) -> str:
@@ -53,6 +58,10 @@ def _chat_json(chat: Chat, kept: int) -> str:
 
 def _user_json(user: User, kept: int) -> str:
     return _json(_KeptUser(kept=kept, **{field: getattr(user, field) for field in _USER}))
+
+
+def _invite_json(invite: Invite, kept: int) -> str:
+    return _json(_KeptInvite(kept=kept, **{field: getattr(invite, field) for field in _INVITE}))
 
 
 def load(snapshot: Snapshot) -> State:
@@ -81,7 +90,9 @@ class Catching:
         self._state = state
         self._chats = _ahead(snapshot.chats, snapshot.seq)
         self._users = _ahead(snapshot.users, snapshot.seq)
-        self._last = max([*self._chats.values(), *self._users.values()], default=0)
+        self._invites = max(_ahead(snapshot.invites, snapshot.seq).values(), default=0)
+        """They are written together, so they are equally far."""
+        self._last = max([*self._chats.values(), *self._users.values(), self._invites], default=0)
 
     def apply(self, entry: Entry) -> None:
         """Let an entry take effect on what does not have it yet."""
@@ -113,7 +124,13 @@ class Catching:
                 return _with(entry, changes.UserChanged(key=change.key, counts_from=counts_from))
             case changes.PasswordSet() | changes.FileAdded():
                 return entry if self._users.get(change.user, 0) < seq else None
-        # Devices and invites: each entry sets what it names, so applying them again ends where it ended before.
+            case changes.InviteMade() | changes.InviteUsed():
+                return entry if self._invites < seq else None
+            case changes.ClockTrusted():
+                late = (chat for key, chat in self._state.chats.items() if self._chats.get(key, 0) < seq)
+                self._state.step_back(change.before, entry.at, late, invites=self._invites < seq)
+                return None
+        # Devices: each entry sets what it names, so applying them again ends where it ended before.
         return entry
 
 
@@ -121,7 +138,7 @@ def _with(entry: Entry, change: changes.Change) -> Entry:
     return msgspec.structs.replace(entry, extra=changes.encode(change))
 
 
-def _ahead(rows: Iterable[tuple[int, str]], seq: int) -> dict[int, int]:
+def _ahead(rows: Iterable[tuple[Any, str]], seq: int) -> dict[Any, int]:
     return {key: kept for key, value in rows if '"kept"' in value and (kept := _kept(value).kept) > seq}
 
 
@@ -146,8 +163,8 @@ class Stale:
     def __bool__(self) -> bool:
         return bool(self.users or self.devices or self.invites or self.chats)
 
-    def note(self, entry: Entry) -> None:
-        """Take in what an entry makes stale."""
+    def note(self, entry: Entry, state: State) -> None:
+        """Take in what an entry makes stale, of the state that it took effect on."""
         kind = entry.kind
         if kind in (kinds.NEW, kinds.DLVRD, kinds.READ):
             members = self.chats.get(entry.chat, self)
@@ -166,6 +183,10 @@ class Stale:
                 self._note_chat(change, entry.chat)
             else:
                 self._note_change(change)
+                if isinstance(change, changes.ClockTrusted):
+                    # It may change the dates of all of them.
+                    for chat in state.chats:
+                        self._add(chat, set())
 
     def _note_chat(self, change: changes.Change, chat: int) -> None:
         match change:
@@ -190,7 +211,7 @@ class Stale:
                 self.users.update(one.user for one in change.files)
             case changes.DeviceAdded() | changes.DeviceRevoked():
                 self.devices.add(change.key)
-            case changes.InviteMade() | changes.InviteUsed():
+            case changes.InviteMade() | changes.InviteUsed() | changes.ClockTrusted():
                 self.invites = True
             case changes.HistoryPruned():
                 for one in change.chats:
@@ -261,7 +282,7 @@ class Round:
         if stale.invites:
             stale.invites = self._since.invites = False
             self._taken.invites = True
-            rows["invites"] = [(key, _json(invite)) for key, invite in state.invites.items()]
+            rows["invites"] = [(key, _invite_json(invite, kept)) for key, invite in state.invites.items()]
             count -= len(rows["invites"])
         while stale.users and count > 0:
             key = stale.users.pop()

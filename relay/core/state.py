@@ -4,7 +4,7 @@ One function changes it, `State.apply`, and all it is given is an entry: the sam
 state, on every machine and after every start. No I/O, no clock.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import singledispatchmethod
 
 import msgspec
@@ -486,14 +486,17 @@ class State:
 
     @_change.register
     def _clock_trusted(self, change: changes.ClockTrusted, entry: Entry) -> None:
+        self.step_back(change.before, entry.at, self.chats.values(), invites=True)
+
+    def step_back(self, before: int, at: int, chats: Iterable[Chat], *, invites: bool) -> None:
         """What is dated ahead of the right time is dated now; invites keep the time that they have left."""
-        back = change.before - entry.at
+        back = before - at
         if back <= 0:
             return
-        for chat in self.chats.values():
-            chat.newest_at = min(chat.newest_at, entry.at)
-            chat.created_at = min(chat.created_at, entry.at)
-        for invite in self.invites.values():
+        for chat in chats:
+            chat.newest_at = min(chat.newest_at, at)
+            chat.created_at = min(chat.created_at, at)
+        for invite in self.invites.values() if invites else ():
             invite.expires_at -= back
 
     @_change.register

@@ -34,8 +34,8 @@ FEATURES: dict[str, tuple[tuple[str, str, str], ...]] = {
     "snapshot rows and lags": (
         (
             "relay/core/rules.py",
-            "        self._stale.note(entry)\n",
-            "        if entry.kind > 5:\n            self._stale.note(entry)\n",
+            "        self._stale.note(entry, self._state)\n",
+            "        if entry.kind > 5:\n            self._stale.note(entry, self._state)\n",
         ),
     ),
     "entries kept for replays": (("relay/core/hub.py", "        self._remember(entry)\n", ""),),
