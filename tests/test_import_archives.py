@@ -469,6 +469,15 @@ def test_who_is_longest_in_a_group_is_the_same_after_an_import(tmp_path: Path) -
         assert group(where)["owner"] == "carol"
 
 
+def test_what_retention_removed_lately_is_known_when_it_comes_again(tmp_path: Path) -> None:
+    found, data = two_people_talk(tmp_path, "relay", "anna", "ben"), tmp_path / "data"
+    brought(found, data)
+    done("prune", "--max-bytes", "1", "--yes", data=data)
+    assert texts(data) == []
+    came = brought(found, data)
+    assert (came["here"]["messages"], came["left"], texts(data)) == (1, {}, [])
+
+
 # What programs posted (RocketChat/Rocket.Chat.iOS#314, discourse/discourse-chat#291).
 PROGRAMS = [
     pytest.param({"attachments": [{"fields": [{"title": "Build", "value": "red &amp; late"}]}]}, "Build: red & late"),

@@ -225,12 +225,11 @@ def _chat(draft: Drafting, key: int) -> Chat:
 def _known(draft: Drafting, hash_: int, chat: Chat, author: int, client_id: str, kind: int) -> Stored | None:
     """What came in before under this client id; that there is nothing needs no look-up, the insert itself finds it."""
     known = draft.repeated(hash_)
-    if known is not None and (known.chat, known.author, known.client_id, known.kind) != (
-        chat.key,
-        author,
-        client_id,
-        kind,
-    ):
+    if known is None:
+        return None
+    # Of a message that retention removed the hash alone is kept, which is enough to know it by.
+    found = (known.chat, known.author, known.client_id or client_id, known.kind)
+    if found != (chat.key, author, client_id, kind):
         raise RelayError.conflict("another message has its client id")
     return known
 
