@@ -200,3 +200,15 @@ async def test_a_backup_leaves_little_unsynced_at_any_time(tmp_path: Path, monke
     assert synced >= written // (1 << 20) - 2
     with closing(backup.read(tmp_path / "data" / "relay.db")) as store:
         assert store.execute("SELECT count(*) FROM log WHERE kind = 1").fetchone() == (4_000,)
+
+
+def test_work_beside_the_relay_goes_on_where_it_may_not_be_nicer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The unit of the backup lets nobody set priorities: every backup of the service failed."""
+
+    def refuse(*_what: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "setpriority", refuse)
+    with gently.beside():
+        done = True
+    assert done

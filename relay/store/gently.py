@@ -24,13 +24,18 @@ NICE = 10
 def beside() -> Iterator[None]:
     """Let the relay have the processor first, until the end of the block where this process may take it back."""
     before = os.getpriority(os.PRIO_PROCESS, 0)
-    os.setpriority(os.PRIO_PROCESS, 0, max(before, NICE))
+    _be_nice(max(before, NICE))
     try:
         yield
     finally:
         # Only root takes back what it gave up; else the process ends soon, and has nothing urgent left.
-        with suppress(PermissionError):
-            os.setpriority(os.PRIO_PROCESS, 0, before)
+        _be_nice(before)
+
+
+def _be_nice(to: int) -> None:
+    """Ask for it, where this process may: in a service's sandbox it may not, and its unit has said how nice it is."""
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, to)
 
 
 class Pace:
