@@ -61,6 +61,7 @@ class House:
     def apply(self, entry: Any) -> None:
         self.log.state.apply(entry)
         self.hub.tell(entry)
+        self.hub.flush()
 
     def later(self, seconds: float = 1.0) -> None:
         """Let time go by, and have told what is due."""

@@ -295,3 +295,11 @@ async def test_large_messages_that_wait_hold_back_whoever_sends_more(
     assert full == [False, True]
     assert (await client.answer("req002"))["payload"]["messageId"] == 2
     assert not log.full
+
+
+async def test_who_signs_their_own_device_out_is_answered_and_then_sent_away(tmp_path: Path) -> None:
+    async with house(tmp_path, "alice") as made:
+        client = await made.open("alice")
+        (own,) = [one for one in await client.request("devices") if one["current"]]
+        assert await client.request("revokeDevice", deviceId=own["deviceId"]) == {}
+        assert await client.closed() == 4401

@@ -74,6 +74,8 @@ class Hub:
         self.dirty: dict[Outlet, None] = {}
         """Where something was put that goes out at the next `flush`; each once, however much it is."""
         self._numbers = 0
+        self._leaving: list[Subscriber] = []
+        """Who is to be sent away once what this turn had to say is said."""
 
     # Frames out.
 
@@ -89,6 +91,9 @@ class Hub:
             self.dirty = {}
             for outlet in dirty:
                 outlet.flush()
+        while self._leaving:
+            # Only now: who signed their own device out is answered first.
+            self._turn_away(self._leaving.pop())
 
     # Coming and going.
 
@@ -398,7 +403,8 @@ class Hub:
             if self._unwelcome(subscriber)
         ]
         for subscriber in leaving:
-            self._turn_away(subscriber)
+            subscriber.live = False
+        self._leaving += leaving
 
     @staticmethod
     def _turn_away(subscriber: Subscriber) -> None:
