@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import trio
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
@@ -520,6 +520,10 @@ number = st.integers(0, 59)
 stories = st.lists(st.tuples(number, number, number, number, number), min_size=STEPS, max_size=STEPS)
 
 
+PRUNED: Story = [(0, 1, 1, 0, 0), *[(0, 0, 0, 0, 0)] * 12, (8, 1, 1, 0, 0), (58, 0, 0, 0, 0), (8, 1, 1, 1, 0)]
+"""Of a message that was removed its edit is left, and is edited."""
+
+
 async def play(template: Template, story: Story, clock: MockClock) -> None:
     async with world(template, clock) as made:
         for name in made.devices:
@@ -536,6 +540,7 @@ def test_every_window_of_everybody_shows_what_the_model_says(tmp_path: Path, req
     trio.run(template.make, tmp_path / "template")
     steps = int(request.config.getoption("--rulebook-steps"))
 
+    @example(story=PRUNED)
     @settings(
         max_examples=max(1, steps // STEPS),
         deadline=None,

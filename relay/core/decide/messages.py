@@ -189,7 +189,9 @@ def _reply(draft: Drafting, command: Command, chat: int, message_id: int) -> Rep
 
 def _original(draft: Drafting, command: Command, chat: Chat, message_id: int) -> Stored:
     stored: Stored | None = draft.fact(MessageAt(chat.key, message_id))
-    if stored is None or not _sees(draft, command, chat.key, message_id):
+    # An edit or a deletion is seen where the message is that it changes.
+    subject = stored.target if stored is not None and stored.kind != kinds.NEW else message_id
+    if stored is None or not _sees(draft, command, chat.key, subject):
         raise RelayError.no_message(message_id)
     if stored.kind != kinds.NEW:
         raise RelayError.bad_field("payload.originalMessageId", f"{message_id} is an edit or a deletion itself")
