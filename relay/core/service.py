@@ -640,6 +640,7 @@ async def _messages(service: Service, subscriber: Subscriber, request: requests.
         start=request.start_id,
         end=request.end_id,
         after=visibility.since(chat, state.members[chat.key][user]),
+        cleared=state.members[chat.key][user].cleared,
         count=request.count,
     )
     page = PageMaker()

@@ -26,6 +26,14 @@ def sees(chat: Chat, member: Member | None, message_id: int) -> bool:
     return member is not None and not chat.gone and message_id > since(chat, member)
 
 
+def lists(chat: Chat, member: Member | None, message_id: int, subject: int) -> bool:
+    """Tell whether an id stands in somebody's history: of a change, where they have not cleared what it changes.
+
+    A change of what retention removed stands there without a text, so that ids go on without gaps.
+    """
+    return sees(chat, member, message_id) and member is not None and subject > member.cleared
+
+
 def subject(entry: Entry) -> int:
     """Give the message that an entry is about: what an edit or a deletion changes, else its own id."""
     return entry.target if entry.kind in (kinds.EDIT, kinds.DELETE) else entry.message_id

@@ -55,8 +55,8 @@ REPLIED_TO = """
         ON l.kind = 1 AND l.target > 0 AND r.kind <= 3 AND r.chat = l.chat AND r.message_id = l.target
 """
 MESSAGES = f"{COLUMNS} FROM log AS l {REPLIED_TO}"
-# What changes a message that is not shown is not shown either: there are at most as many as messages.
-_SEEN = "(l.kind = 1 OR l.target > ?3)"
+# What changes a message that was cleared is not shown either: there are at most as many as messages.
+_SEEN = "(l.kind = 1 OR l.target > ?5)"
 _UPWARDS = Statement(
     f"SELECT {MESSAGES} WHERE l.kind <= 3 AND l.chat = ?1 AND l.message_id >= ?2 AND {_SEEN}"
     " ORDER BY l.message_id LIMIT ?4"
@@ -92,7 +92,7 @@ def weight(row: tuple[Any, ...]) -> int:
 
 
 async def messages(
-    connection: Connection, chat: int, *, start: int | None, end: int | None, after: int, count: int
+    connection: Connection, chat: int, *, start: int | None, end: int | None, after: int, cleared: int = 0, count: int
 ) -> tuple[list[HistoryRow], bool]:
     """Read a page of a chat: from `start` on, ascending; or before `end`, or the latest, descending.
 
@@ -101,7 +101,8 @@ async def messages(
         chat: its key.
         start: the first message id.
         end: the message id after the last.
-        after: messages up to this id are not shown, nor what changes them.
+        after: messages up to this id are not shown.
+        cleared: nor what changes messages up to this id.
         count: how many at most.
 
     Returns:
@@ -109,10 +110,10 @@ async def messages(
     """
     bound = Bound(count, PAGE_BYTES, weight)
     if start is not None:
-        rows, more = await connection.page(_UPWARDS, (chat, max(start, after + 1), after, count + 1), bound)
+        rows, more = await connection.page(_UPWARDS, (chat, max(start, after + 1), after, count + 1, cleared), bound)
     else:
         below = end if end is not None else 2**62
-        rows, more = await connection.page(_DOWNWARDS, (chat, below, after, count + 1), bound)
+        rows, more = await connection.page(_DOWNWARDS, (chat, below, after, count + 1, cleared), bound)
     return [HistoryRow(*row) for row in rows], more
 
 

@@ -65,9 +65,10 @@ class Chat:
         return max(self.members[user].cleared, self.pruned)
 
     def shown(self, user: str) -> list[Item]:
-        """Section 5, who sees what: changes of what is not shown are not shown either."""
+        """Section 5, who sees what: changes of what was cleared are not shown either."""
         since = self.since(user)
-        return [one for one in self.items.values() if one.id > since and (one.kind == "new" or one.target > since)]
+        cleared = self.members[user].cleared
+        return [one for one in self.items.values() if one.id > since and (one.kind == "new" or one.target > cleared)]
 
     def said(self, user: str) -> list[Item]:
         return [one for one in self.shown(user) if one.kind == "new"]
@@ -247,7 +248,7 @@ class Model:
         elif user in self.off:
             self.off.discard(user)
             for chat in self.of(user):
-                chat.members[user].counts_from = chat.last
+                chat.members[user].counts_from = chat.last if chat.is_group else 0
 
     def prune(self, order: int) -> None:
         """Retention removes what came up to some item."""

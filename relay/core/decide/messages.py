@@ -165,18 +165,19 @@ def _open_dialog(draft: Drafting, command: Command, chat_id: str) -> int:
     return key
 
 
-def _sees(draft: Drafting, command: Command, chat: int, message_id: int) -> bool:
-    """Whether who asks sees a message; of a chat that this very batch makes there is none."""
+def _sees(draft: Drafting, command: Command, chat: int, stored: Stored) -> bool:
+    """Whether who asks sees a message, or a change of one; of a chat that this very batch makes there is none."""
     state = draft.state
     known = state.chats.get(chat)
     if known is None or command.user == ADMIN:
         return True
-    return visibility.sees(known, state.members[chat].get(command.user), message_id)
+    subject = stored.message_id if stored.kind == kinds.NEW else stored.target
+    return visibility.lists(known, state.members[chat].get(command.user), stored.message_id, subject)
 
 
 def _reply(draft: Drafting, command: Command, chat: int, message_id: int) -> ReplyTo:
     stored: Stored | None = draft.fact(MessageAt(chat, message_id))
-    if stored is None or stored.kind != kinds.NEW or not _sees(draft, command, chat, message_id):
+    if stored is None or stored.kind != kinds.NEW or not _sees(draft, command, chat, stored):
         raise RelayError.bad_field("payload.replyTo", f"there is no message {message_id} in this chat")
     return ReplyTo(
         message_id=message_id,
@@ -189,9 +190,7 @@ def _reply(draft: Drafting, command: Command, chat: int, message_id: int) -> Rep
 
 def _original(draft: Drafting, command: Command, chat: Chat, message_id: int) -> Stored:
     stored: Stored | None = draft.fact(MessageAt(chat.key, message_id))
-    # An edit or a deletion is seen where the message is that it changes.
-    subject = stored.target if stored is not None and stored.kind != kinds.NEW else message_id
-    if stored is None or not _sees(draft, command, chat.key, subject):
+    if stored is None or not _sees(draft, command, chat.key, stored):
         raise RelayError.no_message(message_id)
     if stored.kind != kinds.NEW:
         raise RelayError.bad_field("payload.originalMessageId", f"{message_id} is an edit or a deletion itself")
