@@ -1,7 +1,7 @@
 """How much of a long work is done at a time, and how long it rests then. Pure: the time is handed in.
 
-All background work keeps this pace: the writer's own between two batches, prune and export in the event loop, and the
-processes that check and back up beside the relay (`gently`).
+Background work keeps this pace: the writer's own between two batches, prune and export in the event loop, and the
+process that backs up beside the relay (`gently`).
 """
 
 AIM = 0.008
