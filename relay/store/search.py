@@ -1,8 +1,9 @@
-"""Full text: the latest messages that hold a text, whatever its script and case.
+"""Full text: the latest messages that hold a text, however it was typed (PROTOCOL.md, section 5, "Found").
 
 SQL in, rows out. Reads only.
 """
 
+import sys
 import time
 
 import msgspec
@@ -11,14 +12,19 @@ from relay.store.database import Bound, Connection, Rows, TooLong
 from relay.store.history import COLUMNS, MESSAGES, PAGE_BYTES, REPLIED_TO, HistoryRow, weight
 from relay.store.queries import as_json
 from relay.store.statements import Statement
-from relay.store.trigrams import TRIGRAM, Usual, fold
+from relay.store.trigrams import TRIGRAM, Usual
+from relay.text import fold
 
 SEARCH_SECONDS = 1.0
 """How long a search may take; the cheaper way as long again."""
 SCANNED = 200_000
-"""Of how many entries at most, the latest, a shorter text is looked for."""
+"""How many entries at most, the latest, are looked through for a text that the index is no use for."""
 SPAN = 20_000
-"""Entries that one statement looks through which are not in the index yet: others have their turn in between."""
+"""Entries that one statement looks through: others have their turn in between."""
+ENDINGS = 500
+"""Trigrams that a text of fewer characters may begin; with more the index is no use for it."""
+ENDINGS_SECONDS = 0.25
+"""How long it may take to find them: of a usual letter they are in every text."""
 SAMPLED = 256
 """Entries, spread over the log, that say which trigrams are usual."""
 SAMPLED_LENGTH = 256
@@ -33,7 +39,7 @@ class Sought(msgspec.Struct, frozen=True):
     """What is looked for, and where."""
 
     text: str
-    """One character at least."""
+    """As it was typed."""
     chats: dict[int, int]
     """In which chats, and of each up to which message it is not shown."""
     before: int = END
@@ -42,6 +48,19 @@ class Sought(msgspec.Struct, frozen=True):
     """Only messages that are older, Unix milliseconds."""
     count: int = 50
     """How many at most."""
+
+    @property
+    def folded(self) -> str:
+        """The text as it is compared; empty where there is nothing to look for."""
+        return fold(self.text).strip()
+
+
+def _holds(row: str) -> str:
+    """The condition that a message holds the text, folded: Python is asked only where it is not all ASCII."""
+    return (
+        f"(instr(lower({row}.message), ?4) OR (length({row}.message) <> length(CAST({row}.message AS BLOB))"
+        f" AND instr(fold({row}.message), ?4)))"
+    )
 
 
 # What a person has cleared is looked at last: few have cleared anything.
@@ -52,23 +71,19 @@ _MINE = (
 # All go backwards from the latest, and whoever reads them stops at a page: so a word that is in every text costs no
 # more than any other.
 _ENDS = Statement("SELECT (SELECT seq FROM indexed), coalesce((SELECT max(seq) FROM log), 0)")
-_UNINDEXED = Statement(
-    f"SELECT {MESSAGES} WHERE l.seq > ?7 AND l.seq < ?3 AND l.message LIKE ?4 ESCAPE '!' AND {_MINE}"
-    " ORDER BY l.seq DESC LIMIT ?5"
+_ENDINGS = Statement(f"SELECT term FROM vocab WHERE term >= ?1 AND term < ?2 ORDER BY term LIMIT {ENDINGS + 1}")
+_THERE = Statement(
+    f"SELECT {MESSAGES} WHERE l.seq > ?7 AND l.seq < ?3 AND {_MINE} AND {_holds('l')} ORDER BY l.seq DESC LIMIT ?5"
 )
 _INDEXED = Statement(
     f"SELECT {COLUMNS} FROM search CROSS JOIN log AS l ON l.seq = search.rowid {REPLIED_TO}"
     f" WHERE search MATCH ?4 AND search.rowid < ?3 AND {_MINE} ORDER BY search.rowid DESC LIMIT ?5"
 )
-_SHORT = Statement(
-    f"SELECT {MESSAGES} WHERE l.seq > (SELECT max(seq) FROM log) - {SCANNED} AND l.seq < ?3"
-    f" AND l.message LIKE ?4 ESCAPE '!' AND {_MINE} ORDER BY l.seq DESC LIMIT ?5"
-)
 _THROUGH = Statement(
     f"SELECT {MESSAGES} WHERE l.seq IN (SELECT o.seq FROM json_each(?1) AS c CROSS JOIN log AS o"
     " ON o.kind <= 3 AND o.chat = c.value WHERE o.kind = 1 AND NOT o.deleted AND o.seq < ?3 AND o.at < ?6"
     " AND o.message_id > ifnull(?2 ->> ('$.' || o.chat), 0)"
-    " AND o.message LIKE ?4 ESCAPE '!' ORDER BY o.seq DESC LIMIT ?5) ORDER BY l.seq DESC",
+    f" AND {_holds('o')} ORDER BY o.seq DESC LIMIT ?5) ORDER BY l.seq DESC",
     sorts="up to its limit, and numbers only",
 )
 _SAMPLE = Statement(
@@ -116,14 +131,16 @@ async def search(
         TooLong: it took longer than that and nothing was found.
         sqlite3.DatabaseError: what SQLite says; where the index is damaged, with its code.
     """
-    if len(sought.text) < TRIGRAM:
-        return await _page(connection, _SHORT, sought, seconds)
     upto, last = await ends(connection)
     return await _Search(connection, sought, usual or Usual(), seconds).run(upto if indexed is None else indexed, last)
 
 
 class _Search:
-    """One search, in steps that go backwards: what is not in the index yet a span at a time, then the index."""
+    """One search, in steps that go backwards: what is not in the index yet a span at a time, then the index.
+
+    A text shorter than a trigram is found by the trigrams that begin with it, where they are few: a rare sign is. A
+    usual letter is in the latest entries, which are looked through first.
+    """
 
     def __init__(self, connection: Connection, sought: Sought, usual: Usual, seconds: float) -> None:
         self._connection = connection
@@ -132,11 +149,12 @@ class _Search:
         self._until = time.monotonic() + seconds
         self._rows: Rows = []
         self._left = PAGE_BYTES
-        self._folded = fold(sought.text)
+        self._text = sought.folded
+        self._short = len(self._text) < TRIGRAM
 
     async def run(self, indexed: int, last: int) -> tuple[list[HistoryRow], bool]:
         try:
-            more = await self._unindexed(indexed, last) or await self._indexed(indexed, last)
+            more = await self._run(indexed, last)
         except TooLong:
             if not self._rows:
                 raise
@@ -145,25 +163,47 @@ class _Search:
         count = self._sought.count
         return [HistoryRow(*row) for row in self._rows[:count]], more or len(self._rows) > count
 
-    async def _unindexed(self, indexed: int, last: int) -> bool:
-        """Look through what the index does not hold; gives whether the page is full."""
-        text = _like(self._sought.text) if self._sought.text.isascii() else _like_any_case(self._sought.text)
-        before = min(self._sought.before, last + 1)
-        while before > indexed + 1:
-            after = max(indexed, before - 1 - SPAN)
-            if await self._step(_UNINDEXED, before, text, after):
+    async def _run(self, indexed: int, last: int) -> bool:
+        if not self._short:
+            asked = self._usual.rarest(self._text, last)
+            return await self._through(indexed, last) or await self._indexed(indexed, asked, " AND ")
+        indexed = min(indexed, max(0, last - SPAN))
+        if await self._through(indexed, last):
+            return True
+        endings = await self._endings()
+        if len(endings) <= ENDINGS:
+            return await self._indexed(indexed, endings, " OR ")
+        if await self._through(max(0, last - SCANNED), indexed):
+            return True
+        raise TooLong("a text that is too usual")
+
+    async def _through(self, after: int, upto: int) -> bool:
+        """Look through the log after an entry and up to another, backwards; gives whether the page is full."""
+        before = min(self._sought.before, upto + 1)
+        while before > after + 1:
+            begin = max(after, before - 1 - SPAN)
+            if await self._step(_THERE, before, self._text, begin):
                 return True
-            before = after + 1
+            before = begin + 1
         return False
 
-    async def _indexed(self, indexed: int, entries: int) -> bool:
+    async def _endings(self) -> list[str]:
+        """Find the trigrams that begin with the text; too many where it takes too long."""
+        text = self._text
+        left = self._until - time.monotonic()
         try:
-            asked = self._usual.rarest(self._sought.text, entries)
-        except ValueError:
-            return False
+            rows = await self._connection.execute(
+                _ENDINGS, (text, f"{text}{chr(sys.maxunicode)}"), seconds=max(0.0, min(left, ENDINGS_SECONDS))
+            )
+        except TooLong:
+            return [text] * (ENDINGS + 1)
+        return [term for (term,) in rows]
+
+    async def _indexed(self, indexed: int, asked: list[str], how: str) -> bool:
+        """Ask the index for trigrams, for all of them or for any; gives whether the page is full."""
         before = min(self._sought.before, indexed + 1)
-        match = " AND ".join('"' + one.replace('"', '""') + '"' for one in asked)
-        return before > 1 and await self._step(_INDEXED, before, match)
+        match = how.join('"' + one.replace('"', '""') + '"' for one in asked)
+        return before > 1 and bool(match) and await self._step(_INDEXED, before, match)
 
     async def _step(self, sql: Statement, before: int, text: str, *more: int) -> bool:
         """Run one statement; gives whether the page is full."""
@@ -182,7 +222,7 @@ class _Search:
 
     def _wanted(self, row: tuple[object, ...]) -> bool:
         text = row[MESSAGE]
-        return isinstance(text, str) and self._folded in fold(text)
+        return isinstance(text, str) and self._text in fold(text)
 
 
 async def search_through(
@@ -200,7 +240,7 @@ async def _page(
 ) -> tuple[list[HistoryRow], bool]:
     rows, left = await connection.page(
         sql,
-        _parameters(sought, sought.before, _like(sought.text), sought.count + 1),
+        _parameters(sought, sought.before, sought.folded, sought.count + 1),
         Bound(sought.count, PAGE_BYTES, weight),
         seconds=seconds,
     )
@@ -210,13 +250,3 @@ async def _page(
 def _parameters(sought: Sought, before: int, text: str, count: int, *more: int) -> tuple[str | int, ...]:
     cleared = {str(chat): upto for chat, upto in sought.chats.items() if upto}
     return (as_json(list(sought.chats)), as_json(cleared), before, text, count, sought.older, *more)
-
-
-def _like(text: str) -> str:
-    escaped = text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
-    return f"%{escaped}%"
-
-
-def _like_any_case(text: str) -> str:
-    """What LIKE finds of a text: it knows the case of ASCII only, and takes any character for any other."""
-    return "%" + "".join(_like(one)[1:-1] if one.isascii() else "_" for one in text) + "%"
