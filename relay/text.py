@@ -37,7 +37,6 @@ _UNSEEN = (
 )
 """What changes how a character looks, and no formatting character (Cf)."""
 _ALIKE = {
-    "\0": "",  # where SQLite's tokenizer would take the text for its end
     "\u0131": "i",  # dotless
     "æ": "ae",
     "œ": "oe",
@@ -45,6 +44,9 @@ _ALIKE = {
     "þ": "th",
     "ĸ": "q",
     "ŋ": "n",
+    "й": "й",  # nobody leaves these marks out
+    "ї": "ї",
+    "ў": "ў",
     "\u0640": "",  # tatweel, which only stretches
     "\u0649": "\u064a",  # alef maksura, and yeh as Farsi and Urdu have it
     "\u06cc": "\u064a",
@@ -90,8 +92,9 @@ class _Table(dict[int, str]):
 
 
 def _folded(character: str) -> str:
-    if character in _ALIKE:
-        return _ALIKE[character]
+    lower = character.casefold()
+    if lower in _ALIKE:
+        return _ALIKE[lower]
     plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", character).casefold())
     return unicodedata.normalize("NFC", "".join(map(_plain, plain)))
 
@@ -126,6 +129,6 @@ def fold(text: str) -> str:
         The folded text, of another length perhaps; empty where there was nothing but marks.
     """
     if text.isascii():
-        return text.lower() if "\0" not in text else text.lower().replace("\0", "")
+        return text.lower()
     # Character by character, so that a part of a text folds to a part of what the whole folds to.
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).translate(_TABLE))
