@@ -32,7 +32,6 @@ PRELOAD = (
     "wire.js",
     "storage.js",
     "i18n/i18n.js",
-    "model/fold.js",
     "model/state.js",
     "model/text.js",
     "views/shell.js",

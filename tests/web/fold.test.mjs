@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { fold, likeness, lookAlikes, partsFound } from "../../relay/web/model/fold.js";
+import { fold, likeness, lookAlikes, partsFound } from "../../relay/web/model/text.js";
 import { initial, learnPeople, nameOf, tellOf } from "../../relay/web/model/state.js";
 
 const { pairs, short, different } = JSON.parse(readFileSync(new URL("../data/found.json", import.meta.url)));

@@ -5,7 +5,7 @@
  * Pure: no browser, no clock, no socket. Names are the protocol's.
  */
 
-import { lookAlikes } from "./fold.js";
+import { lookAlikes } from "./text.js";
 
 /** Typing that is not repeated ends by itself; the relay says `stop` after 6 s, this is for a lost `stop`. */
 export const TYPING_LASTS = 8_000;

@@ -4,9 +4,8 @@ import {
   chats, dialog, LONGEST_QUERY, openChat, openPanel, report, request, route, session, state,
 } from "../intents.js";
 import { formatFull, formatList, formatNumber, formatShort, t, today } from "../i18n/i18n.js";
-import { fold, partsFound } from "../model/fold.js";
 import { deliveryState, tellOf } from "../model/state.js";
-import { isSearchable, oneLine } from "../model/text.js";
+import { fold, isSearchable, oneLine, partsFound } from "../model/text.js";
 import { Avatar, Bot, html, Icon, IconButton, Ticks } from "./parts.js";
 
 /** Rows drawn at first; more come as one scrolls. */

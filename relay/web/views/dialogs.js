@@ -6,8 +6,7 @@ import {
 } from "../intents.js";
 import { formatFull, formatSize, t } from "../i18n/i18n.js";
 import { mayWrite, nameOf, rules, tellOf } from "../model/state.js";
-import { fold } from "../model/fold.js";
-import { isSearchable, oneLine, sizeParts } from "../model/text.js";
+import { fold, isSearchable, oneLine, sizeParts } from "../model/text.js";
 import { chatLabel, chatName, Marked } from "./chatlist.js";
 import { Avatar, Bot, html, Icon, IconButton, lazy, Modal } from "./parts.js";
 
