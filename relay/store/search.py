@@ -21,8 +21,10 @@ SCANNED = 200_000
 """How many entries at most, the latest, are looked through for a text that the index is no use for."""
 SPAN = 20_000
 """Entries that one statement looks through: others have their turn in between."""
+LATEST = 2_000
+"""Entries that are looked through first for a text shorter than a trigram: a usual letter fills a page there."""
 ENDINGS = 500
-"""Trigrams that a text of fewer characters may begin; with more the index is no use for it."""
+"""Trigrams that such a text may begin; with more of them the index is no use for it."""
 ENDINGS_SECONDS = 0.25
 """How long it may take to find them: of a usual letter they are in every text."""
 SAMPLED = 256
@@ -167,7 +169,7 @@ class _Search:
         if not self._short:
             asked = self._usual.rarest(self._text, last)
             return await self._through(indexed, last) or await self._indexed(indexed, asked, " AND ")
-        indexed = min(indexed, max(0, last - SPAN))
+        indexed = min(indexed, max(0, last - LATEST))
         if await self._through(indexed, last):
             return True
         endings = await self._endings()
