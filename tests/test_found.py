@@ -266,14 +266,19 @@ async def test_an_index_of_another_folding_is_filled_again(tmp_path: Path, caplo
     with caplog.at_level(logging.INFO):
         async with open_relay(tmp_path) as relay:
             assert "the full-text index is filled again" in caplog.text
+            assert relay.log.index_remaking
             for found in await _ways(relay, "strasse"):
                 assert "Die Straße nach Köln" in found
             await _indexed(relay)
             for found in await _ways(relay, "strasse"):
                 assert "Die Straße nach Köln" in found
             assert (await relay.reading.execute(folding.KNOWN))[0][0] == FOLDING
+            with trio.fail_after(5):
+                while relay.log.index_remaking:
+                    await trio.sleep(0.01)
     caplog.clear()
-    async with open_relay(tmp_path):
+    async with open_relay(tmp_path) as relay:
+        assert not relay.log.index_remaking
         assert "filled again" not in caplog.text
 
 
