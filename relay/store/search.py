@@ -172,8 +172,11 @@ class _Search:
         indexed = min(indexed, max(0, last - LATEST))
         if await self._through(indexed, last):
             return True
+        if not indexed:
+            # That was all of the log; an index that is damaged or not there is not asked.
+            return False
         endings = await self._endings()
-        if len(endings) <= ENDINGS:
+        if endings is not None:
             return await self._indexed(indexed, endings, " OR ")
         if await self._through(max(0, last - SCANNED), indexed):
             return True
@@ -189,8 +192,8 @@ class _Search:
             before = begin + 1
         return False
 
-    async def _endings(self) -> list[str]:
-        """Find the trigrams that begin with the text; too many where it takes too long."""
+    async def _endings(self) -> list[str] | None:
+        """Find the trigrams that begin with the text; None where they are too many, or it takes too long."""
         text = self._text
         left = self._until - time.monotonic()
         try:
@@ -198,8 +201,8 @@ class _Search:
                 _ENDINGS, (text, f"{text}{chr(sys.maxunicode)}"), seconds=max(0.0, min(left, ENDINGS_SECONDS))
             )
         except TooLong:
-            return [text] * (ENDINGS + 1)
-        return [term for (term,) in rows]
+            return None
+        return [term for (term,) in rows] if len(rows) <= ENDINGS else None
 
     async def _indexed(self, indexed: int, asked: list[str], how: str) -> bool:
         """Ask the index for trigrams, for all of them or for any; gives whether the page is full."""
