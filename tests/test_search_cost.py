@@ -18,7 +18,7 @@ from relay.protocol import control, requests
 from relay.store import database, errands, queries, search, trigrams
 from relay.store.database import Bound, TooLong
 from relay.store.search import Sought
-from relay.store.trigrams import Usual, fold
+from relay.store.trigrams import Choice, Usual, fold
 
 SAID = 400
 WORDS = ("the", "thing", "is", "THAT", "nothing", "Ärger", "ärger", "straße", "世界朋友", "МИР", "мир", "100%", 'a "b"')
@@ -74,13 +74,17 @@ async def test_a_rare_phrase_of_usual_trigrams_has_few_candidates(tmp_path: Path
 
 async def test_only_trigrams_that_narrow_it_down_are_asked_for() -> None:
     usual = Usual()
-    assert usual.rarest("abcdef", 1_000)[0] in {"abc", "bcd", "cde", "def"}
+
+    def asked(text: str, entries: int) -> list[str]:
+        return Choice(usual, text, entries).asked
+
+    assert asked("abcdef", 1_000)[0] in {"abc", "bcd", "cde", "def"}
     assert usual.learn([f"{number:03} xxxx" for number in range(100)])
-    assert "xxx" not in usual.rarest("017 xxxx", 5_000_000)
-    assert usual.rarest("XXXX", 5_000_000) == ["XXX"]
-    assert len(usual.rarest("one and two and three and four", 5_000_000)) <= trigrams.ASKED
+    assert "xxx" not in asked("017 xxxx", 5_000_000)
+    assert asked("XXXX", 5_000_000) == ["XXX"]
+    assert len(asked("one and two and three and four", 5_000_000)) <= trigrams.ASKED
     with pytest.raises(ValueError, match="trigram"):
-        usual.rarest("\0\0\0\0", 10)
+        asked("\0\0\0\0", 10)
     assert not usual.learn(["xxx"])
 
 

@@ -720,7 +720,8 @@ async def _search(service: Service, subscriber: Subscriber, request: requests.Se
     elif request.before is not None:
         older = request.before
     unseen = {chat: visibility.since(state.chats[chat], state.members[chat][user]) for chat in chats}
-    rows, more = await service.searching.find(user, Sought(text, unseen, before, older, request.count))
+    said = sum(state.chats[chat].last_message_id - upto for chat, upto in unseen.items())
+    rows, more = await service.searching.find(user, Sought(text, unseen, before, older, request.count, said))
     page = PageMaker()
     last = None
     for row in rows:

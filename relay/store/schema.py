@@ -232,13 +232,15 @@ MIGRATIONS: tuple[str, ...] = (
     """,
     """
     -- The full-text index finds candidates, and each is compared as a whole: the index need not know where in a text a
-    -- trigram stands. Without that it is a third as large, and so is what a search reads and a merge writes. It is
-    -- filled from the log, as that of a new store is.
+    -- trigram stands. Without that it is a third as large, and so is what a search reads and a merge writes. Its pages
+    -- are such as fit into one of the file's: a rare word reads one of each segment. It is filled from the log, as that
+    -- of a new store is.
     DROP TABLE search;
     CREATE VIRTUAL TABLE search USING fts5 (
         message, content = 'log', content_rowid = 'seq', tokenize = 'trigram', detail = none);
     INSERT INTO search (search, rank) VALUES ('automerge', 0);
     INSERT INTO search (search, rank) VALUES ('crisismerge', 1999);
+    INSERT INTO search (search, rank) VALUES ('pgsz', 980);
     UPDATE indexed SET seq = 0;
     UPDATE unmerged SET texts = 0;
     """,

@@ -4,6 +4,7 @@ SQL in, rows out. Reads only.
 """
 
 import time
+from typing import cast
 
 import msgspec
 
@@ -11,7 +12,7 @@ from relay.store.database import Bound, Connection, Rows, TooLong
 from relay.store.history import COLUMNS, MESSAGES, PAGE_BYTES, REPLIED_TO, HistoryRow, weight
 from relay.store.queries import as_json
 from relay.store.statements import Statement
-from relay.store.trigrams import TRIGRAM, Usual, fold
+from relay.store.trigrams import TRIGRAM, Choice, Usual, fold
 
 SEARCH_SECONDS = 1.0
 """How long a search may take; the cheaper way as long again."""
@@ -27,6 +28,9 @@ END = 2**62
 """More than any `seq` and any time."""
 MESSAGE = 8
 """Where the text stands in a row."""
+LOOKED = 32
+"""Candidates after which it is asked whether looking at them is the way: where most were for nothing, less is found by
+one more trigram."""
 
 
 class Sought(msgspec.Struct, frozen=True):
@@ -42,6 +46,8 @@ class Sought(msgspec.Struct, frozen=True):
     """Only messages that are older, Unix milliseconds."""
     count: int = 50
     """How many at most."""
+    said: int = END
+    """How many messages there are in these chats at most."""
 
 
 # What a person has cleared is looked at last: few have cleared anything.
@@ -56,9 +62,11 @@ _UNINDEXED = Statement(
     f"SELECT {MESSAGES} WHERE l.seq > ?7 AND l.seq < ?3 AND l.message LIKE ?4 ESCAPE '!' AND {_MINE}"
     " ORDER BY l.seq DESC LIMIT ?5"
 )
+# A row for each candidate, also for one that is not shown, so that one can tell how many there were. They come in the
+# order of the subquery: it is the outer loop.
 _INDEXED = Statement(
-    f"SELECT {COLUMNS} FROM search CROSS JOIN log AS l ON l.seq = search.rowid {REPLIED_TO}"
-    f" WHERE search MATCH ?4 AND search.rowid < ?3 AND {_MINE} ORDER BY search.rowid DESC LIMIT ?5"
+    f"SELECT {COLUMNS.replace('l.seq', 's.seq', 1)} FROM (SELECT rowid AS seq FROM search WHERE search MATCH ?4"
+    f" AND rowid < ?3 ORDER BY rowid DESC LIMIT ?5) AS s LEFT JOIN log AS l ON l.seq = s.seq AND {_MINE} {REPLIED_TO}"
 )
 _SHORT = Statement(
     f"SELECT {MESSAGES} WHERE l.seq > (SELECT max(seq) FROM log) - {SCANNED} AND l.seq < ?3"
@@ -69,7 +77,7 @@ _THROUGH = Statement(
     " ON o.kind <= 3 AND o.chat = c.value WHERE o.kind = 1 AND NOT o.deleted AND o.seq < ?3 AND o.at < ?6"
     " AND o.message_id > ifnull(?2 ->> ('$.' || o.chat), 0)"
     " AND o.message LIKE ?4 ESCAPE '!' ORDER BY o.seq DESC LIMIT ?5) ORDER BY l.seq DESC",
-    sorts="up to its limit, and numbers only",
+    sorts="numbers only, up to its limit or where little was said",
 )
 _SAMPLE = Statement(
     f"SELECT substr(message, 1, {SAMPLED_LENGTH}) FROM log WHERE seq IN (SELECT value FROM json_each(?))"
@@ -133,6 +141,11 @@ class _Search:
         self._rows: Rows = []
         self._left = PAGE_BYTES
         self._folded = fold(sought.text)
+        self._pattern = _like(sought.text) if sought.text.isascii() else _like_any_case(sought.text)
+        self._looked = self._found = 0
+        """Candidates of one statement, and those of them that were sought."""
+        self._last = END
+        """The last of them."""
 
     async def run(self, indexed: int, last: int) -> tuple[list[HistoryRow], bool]:
         try:
@@ -147,29 +160,42 @@ class _Search:
 
     async def _unindexed(self, indexed: int, last: int) -> bool:
         """Look through what the index does not hold; gives whether the page is full."""
-        text = _like(self._sought.text) if self._sought.text.isascii() else _like_any_case(self._sought.text)
         before = min(self._sought.before, last + 1)
         while before > indexed + 1:
             after = max(indexed, before - 1 - SPAN)
-            if await self._step(_UNINDEXED, before, text, after):
+            if await self._step(_UNINDEXED, before, self._pattern, after):
                 return True
             before = after + 1
         return False
 
     async def _indexed(self, indexed: int, entries: int) -> bool:
+        """Look at what the index finds, some candidates and then the rest; gives whether the page is full."""
         try:
-            asked = self._usual.rarest(self._sought.text, entries)
+            choice = Choice(self._usual, self._sought.text, entries)
         except ValueError:
             return False
         before = min(self._sought.before, indexed + 1)
-        match = " AND ".join('"' + one.replace('"', '""') + '"' for one in asked)
-        return before > 1 and await self._step(_INDEXED, before, match)
+        limit = LOOKED
+        while before > 1:
+            match = " AND ".join('"' + one.replace('"', '""') + '"' for one in choice.asked)
+            self._looked = self._found = 0
+            if await self._step(_INDEXED, before, match, limit=limit):
+                return True
+            if self._looked != limit:
+                return False
+            left = self._looked / (before - self._last) * self._last
+            before = self._last
+            if self._sought.said < min(left, self._sought.count * LOOKED / max(self._found, 1)):
+                return await self._step(_THROUGH, before, self._pattern)
+            if 2 * self._found >= LOOKED or not choice.narrow(left):
+                limit = -1
+        return False
 
-    async def _step(self, sql: Statement, before: int, text: str, *more: int) -> bool:
+    async def _step(self, sql: Statement, before: int, text: str, *more: int, limit: int = -1) -> bool:
         """Run one statement; gives whether the page is full."""
         rows, full = await self._connection.page(
             sql,
-            _parameters(self._sought, before, text, -1, *more),
+            _parameters(self._sought, before, text, limit, *more),
             Bound(max(1, self._sought.count - len(self._rows)), self._left, weight, self._wanted),
             seconds=max(0.0, self._until - time.monotonic()),
             partly=True,
@@ -181,8 +207,12 @@ class _Search:
         return full or len(self._rows) > self._sought.count
 
     def _wanted(self, row: tuple[object, ...]) -> bool:
+        self._looked += 1
+        self._last = cast("int", row[0])
         text = row[MESSAGE]
-        return isinstance(text, str) and self._folded in fold(text)
+        found = isinstance(text, str) and self._folded in fold(text)
+        self._found += found
+        return found
 
 
 async def search_through(
