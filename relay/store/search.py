@@ -63,10 +63,11 @@ _UNINDEXED = Statement(
     " ORDER BY l.seq DESC LIMIT ?5"
 )
 # A row for each candidate, also for one that is not shown, so that one can tell how many there were. They come in the
-# order of the subquery: it is the outer loop.
+# order of `s`, which is the outer loop.
 _INDEXED = Statement(
-    f"SELECT {COLUMNS.replace('l.seq', 's.seq', 1)} FROM (SELECT rowid AS seq FROM search WHERE search MATCH ?4"
-    f" AND rowid < ?3 ORDER BY rowid DESC LIMIT ?5) AS s LEFT JOIN log AS l ON l.seq = s.seq AND {_MINE} {REPLIED_TO}"
+    "WITH s (seq) AS (SELECT rowid FROM search WHERE search MATCH ?4 AND rowid < ?3 ORDER BY rowid DESC LIMIT ?5)"
+    f" SELECT {COLUMNS.replace('l.seq', 's.seq', 1)} FROM s LEFT JOIN log AS l ON l.seq = s.seq AND {_MINE}"
+    f" {REPLIED_TO}"
 )
 _SHORT = Statement(
     f"SELECT {MESSAGES} WHERE l.seq > (SELECT max(seq) FROM log) - {SCANNED} AND l.seq < ?3"

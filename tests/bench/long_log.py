@@ -235,18 +235,21 @@ def _compare(what: str, sides: tuple[Side, Side], rounds: int, *, cold: bool) ->
     cells = [what]
     for kind in range(3):
         few, many = ([cost[kind] for cost in costs] for costs in found)
-        cells += [_spread(few), _spread(many), _ratio(few, many)]
+        cells += [_spread(few), _spread(many)]
+        cells += [_ratio(few, many)] if kind < 2 else []
     print("| " + " | ".join(cells) + " |", flush=True)
 
 
 def _spread(values: list[float]) -> str:
-    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
-    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+    low, middle, high = (
+        f"{value:.2f}" if value < 10 else f"{value:.0f}" for value in statistics.quantiles(values, n=4)
+    )
+    return f"{middle} ({low} to {high})"
 
 
 def _ratio(few: list[float], many: list[float]) -> str:
-    low, _, high = statistics.quantiles([more / max(less, 1e-9) for less, more in zip(few, many, strict=True)], n=4)
-    return f"**{statistics.median(many) / max(statistics.median(few), 1e-9):.2f}** ({low:.2f} to {high:.2f})"
+    low, _, high = statistics.quantiles([more / less for less, more in zip(few, many, strict=True)], n=4)
+    return f"**{statistics.median(many) / statistics.median(few):.2f}** ({low:.2f} to {high:.2f})"
 
 
 def _others_wait(side: Side, seconds: float, *, storm: bool) -> list[float]:
@@ -291,9 +294,13 @@ def measure(messages: int, rounds: int, only: str, keep: Path | None, *, cold: b
     with ExitStack() as stack:
         few, many = (stack.enter_context(_side(number, keep)) for number in (FEW, messages))
         sides = (few, many)
-        heads = [f"{what}, {number:,}" for what in ("ms of CPU", "ms waited", "KiB read") for number in (FEW, messages)]
-        cells = [cell for number in range(0, 6, 2) for cell in (*heads[number : number + 2], "ratio")]
-        print(f"| | {' | '.join(cells)} |\n|{'---|' * 10}")
+        heads = [
+            *(f"{what}{rest}" for what in ("ms of CPU", "ms waited") for rest in (f", {FEW:,}", f", {messages:,}", "")),
+            f"KiB read, {FEW:,}",
+            f"{messages:,}",
+        ]
+        heads[2] = heads[5] = "ratio"
+        print(f"| | {' | '.join(heads)} |\n|{'---|' * 9}")
         for what in QUESTIONS:
             if only in what:
                 _compare(what, sides, rounds, cold=cold)

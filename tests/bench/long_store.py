@@ -106,7 +106,7 @@ async def _begin(data: Path) -> dict[str, str]:
 async def _fill(data: Path, messages: int) -> None:
     async with open_relay(data) as relay:
         author = relay.state.user_keys["a"]
-        said = max(relay.state.chats[chat].last_message_id for chat in relay.state.chats_of[author])
+        said = max((relay.state.chats[chat].last_message_id for chat in relay.state.chats_of[author]), default=0)
         for start in range(said, messages, BATCH):
             await _say(relay, "b", author, range(start, min(start + BATCH, messages)), text)
 
