@@ -1,60 +1,134 @@
 """Text of the world: what is the same text however it was typed. Pure; by Unicode's own tables, as Python has them."""
 
-import functools
-import sys
+import re
 import unicodedata
 
-# Marks over letters of Latin, Greek and Cyrillic, and vowel signs of Arabic and Hebrew: people leave them out when they
-# type in a hurry, and mean the same word. Other scripts' marks are letters of their own.
+FOLDING = f"1/{unicodedata.unidata_version}"
+"""Names what `fold` does: its own number, raised with every change here, and the version of Unicode's tables."""
+REMEMBERED = 20_000
+"""Characters whose folded form is kept in memory."""
+
+# Marks over letters of Latin, Greek and Cyrillic, and vowel signs of Arabic, Hebrew and Syriac: people leave them out
+# when they type in a hurry, and mean the same word. Other scripts' marks are letters of their own.
 _MARKS = (
-    range(0x0300, 0x0370),
+    range(0x0300, 0x0345),
+    range(0x0346, 0x0370),  # without the Greek iota below, which is a letter in capitals
     range(0x0483, 0x0488),
     range(0x0591, 0x05C8),
     range(0x0610, 0x061B),
     range(0x064B, 0x0660),
     range(0x0670, 0x0671),
     range(0x06D6, 0x06EE),
+    range(0x0711, 0x0712),
+    range(0x0730, 0x074B),
+    range(0x0897, 0x08A0),
     range(0x08CA, 0x0900),
     range(0x1AB0, 0x1B00),
     range(0x1DC0, 0x1E00),
     range(0x20D0, 0x20F1),
+    range(0xFB1E, 0xFB1F),
 )
+_UNSEEN = (
+    range(0x115F, 0x1161),  # fillers of Hangul
+    range(0x180B, 0x1810),  # variation selectors: how a character is drawn
+    range(0xFE00, 0xFE10),
+    range(0xE0100, 0xE01F0),
+    range(0x1F3FB, 0x1F400),  # colours of skin
+)
+"""What changes how a character looks, and no formatting character (Cf)."""
 _ALIKE = {
     "\u0131": "i",  # dotless
+    "æ": "ae",
+    "œ": "oe",
+    "ð": "d",
+    "þ": "th",
+    "ĸ": "q",
+    "ŋ": "n",
+    "й": "й",  # nobody leaves these marks out
+    "ї": "ї",
+    "ў": "ў",
     "\u0640": "",  # tatweel, which only stretches
-    "\u0649": "\u064a",  # alef maksura, and the Farsi forms of yeh and kaf
+    "\u0649": "\u064a",  # alef maksura, and yeh as Farsi and Urdu have it
     "\u06cc": "\u064a",
-    "\u06a9": "\u0643",
-    "\u0629": "\u0647",  # teh marbuta
-    "\u2019": "'",
-    "\u2018": "'",
-    "\u201c": '"',
-    "\u201d": '"',
+    "\u06d2": "\u064a",
+    "\u06a9": "\u0643",  # their kaf
+    "\u0629": "\u0647",  # teh marbuta, and their heh
+    "\u06c1": "\u0647",
+    "\u06d5": "\u0647",
+    "\u0671": "\u0627",  # alef wasla
+    "\u05be": "-",  # maqaf
+    "\u05f0": "\u05d5\u05d5",  # letters of Yiddish that are typed as two
+    "\u05f1": "\u05d5\u05d9",
+    "\u05f2": "\u05d9\u05d9",
+    "\u09ce": "\u09a4\u09cd",  # letters that were typed with a joiner before they had a code of their own
+    "\u0d7a": "\u0d23\u0d4d",
+    "\u0d7b": "\u0d28\u0d4d",
+    "\u0d7c": "\u0d30\u0d4d",
+    "\u0d7d": "\u0d32\u0d4d",
+    "\u0d7e": "\u0d33\u0d4d",
+    "\u0d7f": "\u0d15\u0d4d",
+    "\u309b": "\u3099",  # voicing marks of kana, typed apart
+    "\u309c": "\u309a",
+    "\u301c": "~",  # the wave dash, which Windows takes for a wide tilde
+    "\u2044": "/",
+    # What programs make of quotes and dashes while somebody types.
+    **dict.fromkeys("\u00b4\u02b9\u02bb\u02bc\u02bd\u055a\u05f3\u2018\u2019\u201a\u201b\u2032\u2039\u203a", "'"),
+    **dict.fromkeys("\u00ab\u00bb\u05f4\u201c\u201d\u201e\u201f", '"'),
+    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"),
 }
-_IGNORED = (range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))
-"""Variation selectors: how a character is drawn."""
+_VARIANT = re.compile("LATIN SMALL LETTER ([A-Z]) WITH ")
+"""The name of a letter that has no decomposition: a stroke or a hook is a part of it. People type the plain one."""
 
 
-@functools.cache
-def _table() -> dict[int, str | None]:
-    """Make the table of what is left out or stands for something else."""
-    table: dict[int, str | None] = {ord(one): other for one, other in _ALIKE.items()}
-    for marks in _MARKS:
-        table.update({code: None for code in marks if unicodedata.category(chr(code)) == "Mn"})
-    for ignored in _IGNORED:
-        table.update(dict.fromkeys(ignored))
-    # What cannot be seen: joiners, soft hyphens, controls of direction.
-    table.update({code: None for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)) == "Cf"})
-    return table
+class _Table(dict[int, str]):
+    """What stands for a character, by its code; made when it is first asked for."""
+
+    def __missing__(self, code: int) -> str:
+        if len(self) >= REMEMBERED:
+            # Whoever sends a hundred thousand different characters gets no memory for it.
+            self.clear()
+        self[code] = folded = _folded(chr(code))
+        return folded
+
+
+def _folded(character: str) -> str:
+    lower = character.casefold()
+    if lower in _ALIKE:
+        return _ALIKE[lower]
+    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", character).casefold())
+    return unicodedata.normalize("NFC", "".join(map(_plain, plain)))
+
+
+def _plain(character: str) -> str:
+    """Give what people type for a character that is decomposed and of lower case."""
+    code = ord(character)
+    if character in _ALIKE:
+        return _ALIKE[character]
+    category = unicodedata.category(character)
+    if category == "Cf" or any(code in unseen for unseen in _UNSEEN):
+        return ""
+    if category == "Mn" and any(code in marks for marks in _MARKS):
+        return ""
+    if category == "Nd":
+        return str(unicodedata.decimal(character))
+    variant = _VARIANT.match(unicodedata.name(character, "")) if category == "Ll" else None
+    return variant[1].lower() if variant else character
+
+
+_TABLE = _Table()
 
 
 def fold(text: str) -> str:
     """Give the form by which texts are compared: two that people take for the same text fold alike.
 
     Case of any script (Unicode's full case folding), composed and decomposed letters, half and full width, ligatures
-    and other compatibility forms (NFKC), marks that people leave out, and what cannot be seen make no difference.
+    and other compatibility forms (NFKC), digits of any script, marks that people leave out, quotes and dashes that
+    programs put in, and what cannot be seen make no difference (PROTOCOL.md, section 5, "Found").
+
+    Returns:
+        The folded text, of another length perhaps; empty where there was nothing but marks.
     """
     if text.isascii():
         return text.lower()
-    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
-    return unicodedata.normalize("NFC", decomposed.translate(_table()))
+    # Character by character, so that a part of a text folds to a part of what the whole folds to.
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).translate(_TABLE))

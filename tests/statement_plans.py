@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 import relay
 from relay.store import chores, statements, writing
+from relay.store.database import VOCABULARY
 from relay.store.schema import MIGRATIONS
 from relay.store.statements import Statement
-from relay.store.views import VOCABULARY
+from relay.text import fold
 
 BINDINGS = re.compile(r"uses (\d+)")
 IN_TRIGGERS = re.compile(r"\b(?:NEW|OLD)\.\w+")
@@ -80,6 +81,7 @@ def texts() -> Iterator[tuple[Path, int, str | None]]:
 def empty_store() -> sqlite3.Connection:
     """A store in memory with all tables, indexes and triggers."""
     store = sqlite3.connect(":memory:", isolation_level=None)
+    store.create_function("fold", 1, fold, deterministic=True)
     for script in MIGRATIONS:
         store.executescript(script)
     store.execute(VOCABULARY)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import trio
 import trio.lowlevel
+from raw_store import opened
 
 from relay.core import room
 from relay.core.asking import decided
@@ -115,8 +116,9 @@ async def test_client_ids_of_removed_messages_have_so_many_places(tmp_path: Path
         "INSERT INTO log (seq, kind, chat, message_id, actor, device, at, target, client_key)"
         " VALUES (?, 1, 1, ?, 1, 0, 1000, 0, ?)"
     )
-    with closing(sqlite3.connect(tmp_path / "relay.db")) as store:
+    with opened(tmp_path / "relay.db") as store:
         last = PLACES + 500
+        store.execute("BEGIN")
         store.executemany(insert, [(seq, seq, -seq) for seq in range(100, last + 1)])
         store.execute("DELETE FROM log WHERE seq > 99 AND seq < ?", (last,))
         store.commit()

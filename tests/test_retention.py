@@ -1,14 +1,13 @@
 """History that is removed: unread counts follow, devices go on from what is left, and the rest still adds up."""
 
 import random
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 from disk import people, talk
+from raw_store import opened
 
 from relay.core import render, retention, visibility
 from relay.core.asking import decided
@@ -244,6 +243,6 @@ async def test_check_names_what_is_wrong(tmp_path: Path, damage: str, named: str
             lambda writing: writing.execute("INSERT INTO batch VALUES ('[]', '[]', '[]', '{}', 5, '[]', '[]')")
         )
     assert await _faults(tmp_path) == []
-    with closing(sqlite3.connect(tmp_path / "relay.db", isolation_level=None)) as file:
+    with opened(tmp_path / "relay.db") as file:
         file.execute(damage)
     assert named in [finding.what for finding in await _faults(tmp_path)]

@@ -1,9 +1,8 @@
 """The snapshot and the base in portions: whatever is written between two of them, a start finds what the log says."""
 
 import random
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import trio
 import trio.lowlevel
 from disk import answers, command, people, rows, say, talk
 from memory_log import facts_of
+from raw_store import opened
 
 from relay.core import commands, snapshot
 from relay.core.check import Finding, check
@@ -230,7 +230,7 @@ async def test_a_store_whose_base_an_older_relay_wrote_is_read_and_pruned(tmp_pa
         await talk(relay, random.Random(5), 60)
         whole = snapshot.whole(relay.state)
         whole = {name: [] if value is None else value for name, value in whole.items() if name != "whole"}
-    with closing(sqlite3.connect(tmp_path / "relay.db", isolation_level=None)) as file:
+    with opened(tmp_path / "relay.db") as file:
         file.execute("INSERT INTO base (one, value) VALUES (1, ?)", (queries.as_json(whole),))
         file.execute("DELETE FROM log WHERE kind <= 5")
         file.execute("DELETE FROM client")

@@ -3,8 +3,6 @@
 import unicodedata
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from relay.text import fold
 
@@ -46,11 +44,3 @@ def test_two_ways_to_type_a_text_fold_alike(said: str, typed: str) -> None:
 )
 def test_different_texts_do_not_fold_alike(one: str, other: str) -> None:
     assert fold(one) != fold(other)
-
-
-@given(st.text())
-def test_folding_twice_is_folding_once_and_normal_forms_make_no_difference(text: str) -> None:
-    folded = fold(text)
-    assert fold(folded) == folded
-    for form in ("NFC", "NFD", "NFKC", "NFKD"):
-        assert fold(unicodedata.normalize(form, text)) == folded  # type: ignore[arg-type]

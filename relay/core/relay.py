@@ -24,7 +24,7 @@ from relay.core.rules import Rules
 from relay.core.searching import Searching
 from relay.core.service import Service
 from relay.settings import Limits, Settings
-from relay.store import database, emptied, queries, writer
+from relay.store import database, emptied, folding, queries, writer
 from relay.store.log import Log
 from relay.store.opening import opened
 from relay.store.reserve import Reserve
@@ -127,6 +127,7 @@ async def open_relay(
         async with database.connect(path, writing=True) as writing:
             await upgrade(writing, path)
             await writer.sign(writing)
+            await folding.ensure(writing)
             writing.stay_at(path)
             async with (
                 database.connect(path, writing=False, seconds=PATIENCE) as reading,

@@ -710,9 +710,8 @@ def directory(service: Service, asker: int, request: requests.UsersRequest) -> I
 
 async def _search(service: Service, subscriber: Subscriber, request: requests.Search, reply: Reply) -> None:
     state, user = service.state, subscriber.user
-    text = request.query.strip()
-    if not text:
-        raise RelayError.bad_field("payload.query", "what to find is missing")
+    if not Sought(request.query, {}).folded:
+        raise RelayError.bad_field("payload.query", "what to find is missing: a letter, a digit or a sign")
     chats = sorted(state.chats_of[user]) if request.chat_id is None else [service.chat(user, request.chat_id).key]
     before = older = search.END
     if isinstance(request.before, str):
@@ -721,7 +720,8 @@ async def _search(service: Service, subscriber: Subscriber, request: requests.Se
         older = request.before
     unseen = {chat: visibility.since(state.chats[chat], state.members[chat][user]) for chat in chats}
     said = sum(state.chats[chat].last_message_id - upto for chat, upto in unseen.items())
-    rows, more = await service.searching.find(user, Sought(text, unseen, before, older, request.count, said))
+    sought = Sought(request.query, unseen, before, older, request.count, said)
+    rows, more = await service.searching.find(user, sought)
     page = PageMaker()
     last = None
     for row in rows:

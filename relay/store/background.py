@@ -223,11 +223,16 @@ class Background:
         return bool(self._snapshot_wanted or self._snapshot_awaited)
 
     def _due(self) -> float:
-        if self._asked or self._snapshot_wanted or self._filing or self._segments >= SEGMENTS or self._bound.too_much:
+        if self._asked or self._snapshot_wanted or self._filing or self._many_segments or self._bound.too_much:
             return 0.0
         return min(
             self._errands.snapshot_at, self._errands.index_at, self._filing_from if self._client_keys.full else FAR
         )
+
+    @property
+    def _many_segments(self) -> bool:
+        # What is left over of an index is in none: it is removed, not merged.
+        return self._segments >= SEGMENTS and not self._errands.index_left_over
 
     def _next_freeing(self) -> float:
         return self._errands.quiet_at + bound.PATIENCE if self._bound else FAR
@@ -266,7 +271,7 @@ class Background:
             return await self._forget()
         if self._snapshot_wanted or now >= self._errands.snapshot_at or (last and self.unkept):
             return await self._snapshot(now)
-        if self._segments >= SEGMENTS:
+        if self._many_segments:
             return await self._merge()
         if self._filing or (self._client_keys.full and now >= self._filing_from):
             return await self._file(now)
@@ -281,7 +286,7 @@ class Background:
         if self.thrifty:
             return self._snapshot_under_way
         return bool(
-            self._segments >= 2 * SEGMENTS
+            (self._segments >= 2 * SEGMENTS and self._many_segments)
             or self._snapshot_wanted
             or self._snapshot_awaited
             or self._client_keys.overfull

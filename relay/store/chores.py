@@ -20,7 +20,12 @@ MERGED = 64
 """Pages of the full-text index merged in one go, of 1 KiB each."""
 _KEEP = "INSERT INTO batch SELECT * FROM (VALUES ('[]', '[]', '[]', ?, 0, '[]', '[]')) WHERE column4 IS NOT NULL"
 _EMPTY_INDEX = (
-    # 1 and 10 are FTS5's totals and list of segments.
+    # 1 and 10 are FTS5's totals and list of segments. First the list, so that what is half empty is no damage to
+    # SQLite's own check, and a backup that is made meanwhile is good.
+    Statement(
+        "UPDATE search_data SET block = x'00000000000000' WHERE id IN (SELECT id FROM search_data WHERE id = 10"
+        " AND length(block) <> 7 LIMIT ?) RETURNING id"
+    ),
     Statement("DELETE FROM search_data WHERE id IN (SELECT id FROM search_data WHERE id > 10 LIMIT ?) RETURNING id"),
     Statement(
         "DELETE FROM search_idx WHERE (segid, term) IN (SELECT segid, term FROM search_idx LIMIT ?) RETURNING segid",

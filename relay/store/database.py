@@ -17,6 +17,7 @@ from relay.store.bridge import Bridge
 from relay.store.place import Place
 from relay.store.schema import APPLICATION_ID, MIGRATIONS
 from relay.store.statements import Statement
+from relay.text import fold
 
 T = TypeVar("T")
 Parameters = Sequence[Any]
@@ -41,7 +42,9 @@ PRAGMA foreign_keys = ON;
 PRAGMA secure_delete = ON;
 """
 
-
+VOCABULARY = "CREATE VIRTUAL TABLE temp.vocab USING fts5vocab(main, search, row)"
+"""The terms of the full-text index as a table of a reading connection; the store is not written to."""
+_READING = f"{VOCABULARY}; PRAGMA query_only = ON;"
 _VERSION = Statement("PRAGMA user_version")
 _APPLICATION = Statement("PRAGMA application_id")
 _TABLES = Statement("SELECT count(*) FROM sqlite_master")
@@ -245,10 +248,10 @@ async def connect(
     bridge = Bridge()
     raw = await bridge.run(aiosqlite.connect(path, isolation_level=None, cached_statements=256))
     try:
+        # Triggers and searches fold texts by it.
+        await bridge.run(raw.create_function("fold", 1, fold, deterministic=True))
         connection = Connection(raw, bridge, reads=not writing, seconds=seconds)
-        await connection.script(
-            f"{_SHARED} PRAGMA cache_size = -{cache}; {_WRITING if writing else 'PRAGMA query_only = ON;'}"
-        )
+        await connection.script(f"{_SHARED} PRAGMA cache_size = -{cache}; {_WRITING if writing else _READING}")
         yield connection
     finally:
         with trio.CancelScope(shield=True):

@@ -7,9 +7,11 @@ import sqlite3
 from collections.abc import Awaitable, Callable
 
 from relay.store import chores, kinds
+from relay.store.folding import KNOWN
 from relay.store.queries import as_json
 from relay.store.trigrams import TRIGRAM
 from relay.store.views import Views
+from relay.text import FOLDING, fold
 
 SHOWN = 10
 """How many of many faults are named."""
@@ -163,7 +165,6 @@ async def _indexed(views: Views) -> list[str]:
     if not upto:
         return []
     try:
-        await views.vocabulary()
         term = ""
         while rows := await views.long("SELECT term FROM vocab WHERE term > ? ORDER BY term LIMIT ?", (term, TERMS)):
             term = rows[-1][0]
@@ -176,17 +177,23 @@ async def _indexed(views: Views) -> list[str]:
 
 async def _unfound(views: Views) -> list[str]:
     """Look for some messages, spread over the log, in the index."""
-    ((upto,),) = await views.execute("SELECT seq FROM indexed")
+    ((folding, upto),) = await views.execute(KNOWN)
+    if folding != FOLDING:
+        # Another Python's relay filled it: by its tables these may well be found.
+        return []
     spread = sorted({upto * number // PROBED for number in range(1, PROBED + 1)})
     rows = await views.execute(
         "SELECT seq, message FROM log WHERE seq IN (SELECT value FROM json_each(?)) AND kind = 1"
-        " AND length(message) >= ? AND instr(message, char(0)) = 0",
-        (as_json(spread), TRIGRAM),
+        " AND message IS NOT NULL",
+        (as_json(spread),),
     )
     wrong = []
     for seq, message in rows:
-        middle = (len(message) - TRIGRAM) // 2
-        quoted = message[middle : middle + TRIGRAM].replace('"', '""')
+        folded = fold(message)
+        if len(folded) < TRIGRAM:
+            continue
+        middle = (len(folded) - TRIGRAM) // 2
+        quoted = folded[middle : middle + TRIGRAM].replace('"', '""')
         if not await views.execute(
             "SELECT rowid FROM search WHERE search MATCH ? AND rowid = ?", (f'"{quoted}"', seq)
         ) and await views.execute("SELECT seq FROM log WHERE seq = ? AND message = ?", (seq, message)):

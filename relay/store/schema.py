@@ -231,17 +231,89 @@ MIGRATIONS: tuple[str, ...] = (
     END;
     """,
     """
-    -- The full-text index finds candidates, and each is compared as a whole: the index need not know where in a text a
-    -- trigram stands. Without that it is a third as large, and so is what a search reads and a merge writes. Its pages
-    -- are such as fit into one of the file's: a rare word reads one of each segment. It is filled from the log, as that
-    -- of a new store is.
-    DROP TABLE search;
-    CREATE VIRTUAL TABLE search USING fts5 (
-        message, content = 'log', content_rowid = 'seq', tokenize = 'trigram', detail = none);
-    INSERT INTO search (search, rank) VALUES ('automerge', 0);
-    INSERT INTO search (search, rank) VALUES ('crisismerge', 1999);
-    INSERT INTO search (search, rank) VALUES ('pgsz', 980);
+    -- The full-text index holds texts folded (`relay.text.fold`), each with two marks at its end so that a trigram
+    -- begins at every character. A text of ASCII letters is folded without Python. `folding` names what folded them.
+    -- It keeps no places of trigrams in a text any more: what it finds is compared as a whole.
+    --
+    -- To drop an index of gigabytes would hold up the start. So the table becomes the other one where it stands, and
+    -- is empty by its own list of segments (10) and totals (1). Rows that are left over are removed in portions before
+    -- it is filled, like those of an index that was lost: see `chores.empty_index`.
+    DROP TRIGGER log_removed;
+    DROP TRIGGER batch_written;
     UPDATE indexed SET seq = 0;
     UPDATE unmerged SET texts = 0;
+    ALTER TABLE indexed ADD COLUMN folding TEXT NOT NULL DEFAULT '';
+    UPDATE search_data SET block = x'00000000000000' WHERE id = 10;
+    UPDATE search_data SET block = x'' WHERE id = 1;
+    PRAGMA writable_schema = ON;
+    UPDATE sqlite_master SET sql = 'CREATE VIRTUAL TABLE search USING fts5 (message, content = '''', detail = none,'
+        || ' tokenize = ''trigram case_sensitive 1'')' WHERE type = 'table' AND name = 'search';
+    PRAGMA writable_schema = RESET;
+    CREATE TRIGGER log_removed BEFORE DELETE ON log
+        WHEN OLD.message IS NOT NULL AND OLD.seq <= (SELECT seq FROM indexed) BEGIN
+        INSERT INTO search (search, rowid, message) VALUES ('delete', OLD.seq,
+            CASE WHEN length(OLD.message) = length(CAST(OLD.message AS BLOB))
+            THEN lower(OLD.message) ELSE fold(OLD.message) END || char(2, 2));
+    END;
+    CREATE TRIGGER batch_written INSTEAD OF INSERT ON batch BEGIN
+        INSERT INTO log (seq, kind, chat, message_id, actor, device, at, target, client_key, client_id, message, extra)
+            SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7,
+                   value->>8, value->>9, value->>10, value->>11
+            FROM json_each(NEW.entries);
+        INSERT INTO search (search, rowid, message)
+            SELECT 'delete', log.seq, CASE WHEN length(log.message) = length(CAST(log.message AS BLOB))
+                   THEN lower(log.message) ELSE fold(log.message) END || char(2, 2)
+            FROM json_each(NEW.amendments) AS a JOIN log
+                ON log.chat = a.value->>0 AND log.message_id = a.value->>1 AND log.kind <= 3
+            WHERE log.seq <= (SELECT seq FROM indexed) AND log.message IS NOT NULL;
+        UPDATE log SET changed = a.value->>2, changed_at = a.value->>3, message = a.value->>4,
+                       extra = a.value->>5, deleted = a.value->>6
+            FROM json_each(NEW.amendments) AS a
+            WHERE log.chat = a.value->>0 AND log.message_id = a.value->>1 AND log.kind <= 3;
+        INSERT INTO search (rowid, message)
+            SELECT log.seq, CASE WHEN length(log.message) = length(CAST(log.message AS BLOB))
+                   THEN lower(log.message) ELSE fold(log.message) END || char(2, 2)
+            FROM json_each(NEW.amendments) AS a JOIN log
+                ON log.chat = a.value->>0 AND log.message_id = a.value->>1 AND log.kind <= 3
+            WHERE log.seq <= (SELECT seq FROM indexed) AND log.message IS NOT NULL;
+        INSERT INTO file (id, digest, user, name, mimetype, size, width, height, loose)
+            SELECT value->>'$.id', value->>'$.digest', value->>'$.user', value->>'$.name', value->>'$.mimetype',
+                   value->>'$.size', value->>'$.width', value->>'$.height', value->>'$.loose'
+            FROM json_each(NEW.files) WHERE value->>'$.change' = 'fileAdded';
+        DELETE FROM file WHERE id IN (
+            SELECT gone.value->>'$.id' FROM json_each(NEW.files) AS f, json_each(f.value, '$.files') AS gone);
+        DELETE FROM holding WHERE (chat, message_id) IN (
+            SELECT value->>0, value->>1 FROM json_each(NEW.amendments));
+        INSERT INTO holding (chat, message_id, file)
+            SELECT value->>0, value->>1, value->>2 FROM json_each(NEW.holdings);
+        INSERT OR REPLACE INTO cursor (device, seq, seen)
+            SELECT value->>0, value->>1, value->>2 FROM json_each(NEW.cursors);
+        INSERT OR REPLACE INTO user (key, value)
+            SELECT value->>0, value->>1 FROM json_each(NEW.snapshot, '$.users');
+        INSERT OR REPLACE INTO device (key, value)
+            SELECT value->>0, value->>1 FROM json_each(NEW.snapshot, '$.devices');
+        DELETE FROM invite WHERE NEW.snapshot->>'$.invites' IS NOT NULL;
+        INSERT INTO invite (key, value)
+            SELECT value->>0, value->>1 FROM json_each(NEW.snapshot, '$.invites') WHERE type = 'array';
+        INSERT OR REPLACE INTO chat (key, value)
+            SELECT value->>0, value->>1 FROM json_each(NEW.snapshot, '$.chats');
+        DELETE FROM member WHERE chat IN (SELECT value FROM json_each(NEW.snapshot, '$.whole'));
+        INSERT OR REPLACE INTO member (chat, user, value)
+            SELECT value->>0, value->>1, value->>2 FROM json_each(NEW.snapshot, '$.members');
+        INSERT OR REPLACE INTO snapshot (one, seq, at, pruned)
+            SELECT 1, NEW.snapshot->>'$.seq', NEW.snapshot->>'$.at', NEW.snapshot->>'$.pruned'
+            WHERE NEW.snapshot->>'$.seq' IS NOT NULL;
+        INSERT INTO search (rowid, message)
+            SELECT seq, CASE WHEN length(message) = length(CAST(message AS BLOB))
+                   THEN lower(message) ELSE fold(message) END || char(2, 2)
+            FROM log
+            WHERE seq > (SELECT seq FROM indexed) AND seq <= NEW.indexed AND kind = 1 AND message IS NOT NULL;
+        UPDATE indexed SET seq = NEW.indexed WHERE seq < NEW.indexed;
+    END;
+    """,
+    """
+    -- Pages of the full-text index that fit into one of the file's with their row's head: to look for a rare word reads
+    -- one of each segment, not five.
+    INSERT INTO search (search, rank) VALUES ('pgsz', 980);
     """,
 )

@@ -1,8 +1,9 @@
-"""Full text: the latest messages that hold a text, whatever its script and case.
+"""Full text: the latest messages that hold a text, however it was typed (PROTOCOL.md, section 5, "Found").
 
 SQL in, rows out. Reads only.
 """
 
+import sys
 import time
 from typing import cast
 
@@ -12,14 +13,19 @@ from relay.store.database import Bound, Connection, Rows, TooLong
 from relay.store.history import COLUMNS, MESSAGES, PAGE_BYTES, REPLIED_TO, HistoryRow, weight
 from relay.store.queries import as_json
 from relay.store.statements import Statement
-from relay.store.trigrams import TRIGRAM, Choice, Usual, fold
+from relay.store.trigrams import TRIGRAM, Choice, Usual
+from relay.text import fold
 
 SEARCH_SECONDS = 1.0
 """How long a search may take; the cheaper way as long again."""
 SCANNED = 200_000
-"""Of how many entries at most, the latest, a shorter text is looked for."""
+"""How many entries at most, the latest, are looked through for a text that the index is no use for."""
 SPAN = 20_000
-"""Entries that one statement looks through which are not in the index yet: others have their turn in between."""
+"""Entries that one statement looks through: others have their turn in between."""
+ENDINGS = 500
+"""Trigrams that a text of fewer characters may begin; with more the index is no use for it."""
+ENDINGS_SECONDS = 0.25
+"""How long it may take to find them: of a usual letter they are in every text."""
 SAMPLED = 256
 """Entries, spread over the log, that say which trigrams are usual."""
 SAMPLED_LENGTH = 256
@@ -37,7 +43,7 @@ class Sought(msgspec.Struct, frozen=True):
     """What is looked for, and where."""
 
     text: str
-    """One character at least."""
+    """As it was typed."""
     chats: dict[int, int]
     """In which chats, and of each up to which message it is not shown."""
     before: int = END
@@ -49,6 +55,19 @@ class Sought(msgspec.Struct, frozen=True):
     said: int = END
     """How many messages there are in these chats at most."""
 
+    @property
+    def folded(self) -> str:
+        """The text as it is compared; empty where there is nothing to look for."""
+        return fold(self.text).strip()
+
+
+def _holds(row: str) -> str:
+    """The condition that a message holds the text, folded: Python is asked only where it is not all ASCII."""
+    return (
+        f"(instr(lower({row}.message), ?4) OR (length({row}.message) <> length(CAST({row}.message AS BLOB))"
+        f" AND instr(fold({row}.message), ?4)))"
+    )
+
 
 # What a person has cleared is looked at last: few have cleared anything.
 _MINE = (
@@ -58,9 +77,9 @@ _MINE = (
 # All go backwards from the latest, and whoever reads them stops at a page: so a word that is in every text costs no
 # more than any other.
 _ENDS = Statement("SELECT (SELECT seq FROM indexed), coalesce((SELECT max(seq) FROM log), 0)")
-_UNINDEXED = Statement(
-    f"SELECT {MESSAGES} WHERE l.seq > ?7 AND l.seq < ?3 AND l.message LIKE ?4 ESCAPE '!' AND {_MINE}"
-    " ORDER BY l.seq DESC LIMIT ?5"
+_ENDINGS = Statement(f"SELECT term FROM vocab WHERE term >= ?1 AND term < ?2 ORDER BY term LIMIT {ENDINGS + 1}")
+_THERE = Statement(
+    f"SELECT {MESSAGES} WHERE l.seq > ?7 AND l.seq < ?3 AND {_MINE} AND {_holds('l')} ORDER BY l.seq DESC LIMIT ?5"
 )
 # A row for each candidate, also for one that is not shown, so that one can tell how many there were. They come in the
 # order of `s`, which is the outer loop.
@@ -69,15 +88,11 @@ _INDEXED = Statement(
     f" SELECT {COLUMNS.replace('l.seq', 's.seq', 1)} FROM s LEFT JOIN log AS l ON l.seq = s.seq AND {_MINE}"
     f" {REPLIED_TO}"
 )
-_SHORT = Statement(
-    f"SELECT {MESSAGES} WHERE l.seq > (SELECT max(seq) FROM log) - {SCANNED} AND l.seq < ?3"
-    f" AND l.message LIKE ?4 ESCAPE '!' AND {_MINE} ORDER BY l.seq DESC LIMIT ?5"
-)
 _THROUGH = Statement(
     f"SELECT {MESSAGES} WHERE l.seq IN (SELECT o.seq FROM json_each(?1) AS c CROSS JOIN log AS o"
     " ON o.kind <= 3 AND o.chat = c.value WHERE o.kind = 1 AND NOT o.deleted AND o.seq < ?3 AND o.at < ?6"
     " AND o.message_id > ifnull(?2 ->> ('$.' || o.chat), 0)"
-    " AND o.message LIKE ?4 ESCAPE '!' ORDER BY o.seq DESC LIMIT ?5) ORDER BY l.seq DESC",
+    f" AND {_holds('o')} ORDER BY o.seq DESC LIMIT ?5) ORDER BY l.seq DESC",
     sorts="numbers only, up to its limit or where little was said",
 )
 _SAMPLE = Statement(
@@ -125,14 +140,16 @@ async def search(
         TooLong: it took longer than that and nothing was found.
         sqlite3.DatabaseError: what SQLite says; where the index is damaged, with its code.
     """
-    if len(sought.text) < TRIGRAM:
-        return await _page(connection, _SHORT, sought, seconds)
     upto, last = await ends(connection)
     return await _Search(connection, sought, usual or Usual(), seconds).run(upto if indexed is None else indexed, last)
 
 
 class _Search:
-    """One search, in steps that go backwards: what is not in the index yet a span at a time, then the index."""
+    """One search, in steps that go backwards: what is not in the index yet a span at a time, then the index.
+
+    A text shorter than a trigram is found by the trigrams that begin with it, where they are few: a rare sign is. A
+    usual letter is in the latest entries, which are looked through first.
+    """
 
     def __init__(self, connection: Connection, sought: Sought, usual: Usual, seconds: float) -> None:
         self._connection = connection
@@ -141,8 +158,8 @@ class _Search:
         self._until = time.monotonic() + seconds
         self._rows: Rows = []
         self._left = PAGE_BYTES
-        self._folded = fold(sought.text)
-        self._pattern = _like(sought.text) if sought.text.isascii() else _like_any_case(sought.text)
+        self._text = sought.folded
+        self._short = len(self._text) < TRIGRAM
         self._looked = self._found = 0
         """Candidates of one statement, and those of them that were sought."""
         self._last = END
@@ -150,7 +167,7 @@ class _Search:
 
     async def run(self, indexed: int, last: int) -> tuple[list[HistoryRow], bool]:
         try:
-            more = await self._unindexed(indexed, last) or await self._indexed(indexed, last)
+            more = await self._run(indexed, last)
         except TooLong:
             if not self._rows:
                 raise
@@ -159,35 +176,57 @@ class _Search:
         count = self._sought.count
         return [HistoryRow(*row) for row in self._rows[:count]], more or len(self._rows) > count
 
-    async def _unindexed(self, indexed: int, last: int) -> bool:
-        """Look through what the index does not hold; gives whether the page is full."""
-        before = min(self._sought.before, last + 1)
-        while before > indexed + 1:
-            after = max(indexed, before - 1 - SPAN)
-            if await self._step(_UNINDEXED, before, self._pattern, after):
+    async def _run(self, indexed: int, last: int) -> bool:
+        if not self._short:
+            return await self._through(indexed, last) or await self._indexed(indexed, last)
+        indexed = min(indexed, max(0, last - SPAN))
+        if await self._through(indexed, last):
+            return True
+        endings = await self._endings()
+        if len(endings) <= ENDINGS:
+            before = min(self._sought.before, indexed + 1)
+            return bool(endings) and await self._step(_INDEXED, before, _match(endings, " OR "))
+        if await self._through(max(0, last - SCANNED), indexed):
+            return True
+        raise TooLong("a text that is too usual")
+
+    async def _through(self, after: int, upto: int) -> bool:
+        """Look through the log after an entry and up to another, backwards; gives whether the page is full."""
+        before = min(self._sought.before, upto + 1)
+        while before > after + 1:
+            begin = max(after, before - 1 - SPAN)
+            if await self._step(_THERE, before, self._text, begin):
                 return True
-            before = after + 1
+            before = begin + 1
         return False
+
+    async def _endings(self) -> list[str]:
+        """Find the trigrams that begin with the text; too many where it takes too long."""
+        text = self._text
+        left = self._until - time.monotonic()
+        try:
+            rows = await self._connection.execute(
+                _ENDINGS, (text, f"{text}{chr(sys.maxunicode)}"), seconds=max(0.0, min(left, ENDINGS_SECONDS))
+            )
+        except TooLong:
+            return [text] * (ENDINGS + 1)
+        return [term for (term,) in rows]
 
     async def _indexed(self, indexed: int, entries: int) -> bool:
         """Look at what the index finds, some candidates and then the rest; gives whether the page is full."""
-        try:
-            choice = Choice(self._usual, self._sought.text, entries)
-        except ValueError:
-            return False
+        choice = Choice(self._usual, self._text, entries)
         before = min(self._sought.before, indexed + 1)
         limit = LOOKED
         while before > 1:
-            match = " AND ".join('"' + one.replace('"', '""') + '"' for one in choice.asked)
             self._looked = self._found = 0
-            if await self._step(_INDEXED, before, match, limit=limit):
+            if await self._step(_INDEXED, before, _match(choice.asked, " AND "), limit=limit):
                 return True
             if self._looked != limit:
                 return False
             left = self._looked / (before - self._last) * self._last
             before = self._last
             if self._sought.said < min(left, self._sought.count * LOOKED / max(self._found, 1)):
-                return await self._step(_THROUGH, before, self._pattern)
+                return await self._step(_THROUGH, before, self._text)
             if 2 * self._found >= LOOKED or not choice.narrow(left):
                 limit = -1
         return False
@@ -211,9 +250,13 @@ class _Search:
         self._looked += 1
         self._last = cast("int", row[0])
         text = row[MESSAGE]
-        found = isinstance(text, str) and self._folded in fold(text)
+        found = isinstance(text, str) and self._text in fold(text)
         self._found += found
         return found
+
+
+def _match(trigrams: list[str], how: str) -> str:
+    return how.join('"' + one.replace('"', '""') + '"' for one in trigrams)
 
 
 async def search_through(
@@ -231,7 +274,7 @@ async def _page(
 ) -> tuple[list[HistoryRow], bool]:
     rows, left = await connection.page(
         sql,
-        _parameters(sought, sought.before, _like(sought.text), sought.count + 1),
+        _parameters(sought, sought.before, sought.folded, sought.count + 1),
         Bound(sought.count, PAGE_BYTES, weight),
         seconds=seconds,
     )
@@ -241,13 +284,3 @@ async def _page(
 def _parameters(sought: Sought, before: int, text: str, count: int, *more: int) -> tuple[str | int, ...]:
     cleared = {str(chat): upto for chat, upto in sought.chats.items() if upto}
     return (as_json(list(sought.chats)), as_json(cleared), before, text, count, sought.older, *more)
-
-
-def _like(text: str) -> str:
-    escaped = text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
-    return f"%{escaped}%"
-
-
-def _like_any_case(text: str) -> str:
-    """What LIKE finds of a text: it knows the case of ASCII only, and takes any character for any other."""
-    return "%" + "".join(_like(one)[1:-1] if one.isascii() else "_" for one in text) + "%"

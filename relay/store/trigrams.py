@@ -1,13 +1,15 @@
-"""Which trigrams of a text to ask the full-text index for, and whether a text holds another. Pure.
+"""Which trigrams of a text to ask the full-text index for. Pure; texts are folded (`relay.text.fold`).
 
 FTS5 walks the list of every trigram of a phrase, so that one usual trigram makes a rare phrase dear. The rarest few
 are enough to find candidates; each is then compared as a whole. What is usual is learned from a sample of the log.
-Trigrams of one word come together, so that a few of them may find far more than their shares promise: whoever sees
+Trigrams of one word come together, so that a few of them may find far more than their shares promise: one who sees
 that asks for one more.
 """
 
 from collections import Counter
 from collections.abc import Sequence
+
+from relay.text import fold
 
 TRIGRAM = 3
 """The shortest text, in characters, that the index can find."""
@@ -21,21 +23,6 @@ KEPT = 2
 """In how many texts of the sample a trigram is at least that is remembered."""
 
 
-def fold(text: str) -> str:
-    """Make texts equal that differ in case only: by one character at a time, as the index does."""
-    if text.isascii():
-        return text.lower()
-    folded = text.casefold()
-    return folded if len(folded) == len(text) else "".join(map(_fold_one, text))
-
-
-def _fold_one(character: str) -> str:
-    for folded in (character.casefold(), character.lower()):
-        if len(folded) == 1:
-            return folded
-    return character
-
-
 class Usual:
     """How large a share of texts has each of the usual trigrams. Holds no text."""
 
@@ -45,7 +32,11 @@ class Usual:
         """The share taken for that of a trigram which the sample has not, or hardly."""
 
     def learn(self, texts: Sequence[str]) -> bool:
-        """Learn from a sample, in place of the one before; gives whether it is large enough to say anything."""
+        """Learn from a sample of texts as they came, in place of the one before.
+
+        Returns:
+            Whether it is large enough to say anything.
+        """
         counts: Counter[str] = Counter()
         for text in texts:
             counts.update(_trigrams(fold(text)))
@@ -55,37 +46,33 @@ class Usual:
         return enough
 
     def share(self, trigram: str) -> float:
-        """Give how large a share of texts has a trigram, about. Folded."""
+        """Give how large a share of texts has a trigram, about."""
         return self._shares.get(trigram, self._rare)
 
 
 class Choice:
-    """The trigrams that find a text at the least cost, as they stand in it: the index folds them itself."""
+    """The trigrams that find a text at the least cost."""
 
     def __init__(self, usual: Usual, text: str, entries: int) -> None:
         """Choose the first: as many as it takes until hardly anything else should be found.
 
         Args:
             usual: which trigrams are usual.
-            text: what is looked for.
+            text: what is looked for, folded.
             entries: how many there are to look in.
 
         Raises:
-            ValueError: it has no trigram that can be asked for.
+            ValueError: it has no trigram.
         """
         self.asked: list[str] = []
         self._places: list[int] = []
-        self._usual = usual
-        self._text = text
         self._entries = entries
         places: dict[str, int] = {}
         for place in range(len(text) - TRIGRAM + 1):
-            # It takes a NUL for the end of what is asked.
-            if "\0" not in text[place : place + TRIGRAM]:
-                places.setdefault(fold(text[place : place + TRIGRAM]), place)
-        self._left = sorted((usual.share(one), place) for one, place in places.items())
-        if not self._left:
+            places.setdefault(text[place : place + TRIGRAM], place)
+        if not places:
             raise ValueError("a text without a trigram")
+        self._left = sorted((usual.share(one), place, one) for one, place in places.items())
         self.candidates = float(entries)
         """How many entries should have all that are asked for."""
         while self.narrow():
@@ -104,13 +91,13 @@ class Choice:
             self.candidates = candidates
         if len(self.asked) >= ASKED:
             return False
-        for share, place in sorted(self._left, key=lambda one: self._overlaps(one[1])):
+        for share, place, one in sorted(self._left, key=lambda left: self._overlaps(left[1])):
             if not self.asked or share * self._entries <= WALKED * self.candidates * (1 - share):
                 # Where two overlap the second says little that the first did not.
                 self.candidates *= share**0.5 if self._overlaps(place) else share
-                self.asked.append(self._text[place : place + TRIGRAM])
+                self.asked.append(one)
                 self._places.append(place)
-                self._left.remove((share, place))
+                self._left.remove((share, place, one))
                 return True
         return False
 

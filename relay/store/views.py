@@ -22,7 +22,6 @@ LOOK = 0.2
 WAIT = 2.0
 """Seconds that a statement that gave way waits."""
 TRIES = 5
-VOCABULARY = "CREATE VIRTUAL TABLE IF NOT EXISTS temp.vocab USING fts5vocab(main, search, row)"
 
 
 class TooBusy(Exception):
@@ -50,12 +49,6 @@ class Views:
         """The log's last entry."""
         ((seq,),) = await self.execute("SELECT coalesce(max(seq), 0) FROM log")
         return int(seq)
-
-    async def vocabulary(self) -> None:
-        """Make the terms of the full-text index a table of this connection, `vocab`; the store is not written to."""
-        await self._connection.execute("PRAGMA query_only = OFF")
-        await self._connection.execute(VOCABULARY)
-        await self._connection.execute("PRAGMA query_only = ON")
 
     async def long(self, sql: str, parameters: Parameters = ()) -> Rows:
         """Run one statement that may take many seconds. Whoever is cancelled meanwhile stops it.

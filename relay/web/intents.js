@@ -463,7 +463,7 @@ function noticeNew(event) {
   const now = state.value;
   if (event.sender === now.me.id || event.status === "deleted" || event.status === "read") return;
   const chat = now.chats.get(event.chatId);
-  const name = model.nameOf(now, event.sender ?? event.chatId);
+  const name = model.tellOf(now, event.sender ?? event.chatId);
   const text = event.message || t("message.attachment");
   const watching = active.value && route.value.chatId === event.chatId;
   if (watching) announce(`${name}: ${text}`);

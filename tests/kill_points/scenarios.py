@@ -261,7 +261,7 @@ class Index(Used):
         assert said(place / "data" / "relay.db") == ALL
         if complete:
             with closing(sqlite3.connect(place / "data" / "relay.db")) as store:
-                ((hits,),) = store.execute("SELECT count(*) FROM search WHERE search MATCH '\"hello\"'")
+                ((hits,),) = store.execute("SELECT count(*) FROM search WHERE search MATCH 'hel AND llo'")
             assert hits == 16
 
 

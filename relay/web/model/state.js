@@ -5,6 +5,8 @@
  * Pure: no browser, no clock, no socket. Names are the protocol's.
  */
 
+import { lookAlikes } from "./text.js";
+
 /** Typing that is not repeated ends by itself; the relay says `stop` after 6 s, this is for a lost `stop`. */
 export const TYPING_LASTS = 8_000;
 
@@ -77,7 +79,13 @@ export function learnPeople(state, profiles) {
   return changed ? { ...state, people } : state;
 }
 
-/** The name to show for somebody. */
+/** The name to show for somebody where another with a name like it may stand: theirs, and then their id. */
+export function tellOf(state, userId) {
+  const name = nameOf(state, userId);
+  return lookAlikes(state.people).has(userId) ? `${name} @${userId}` : name;
+}
+
+/** The name of somebody. */
 export function nameOf(state, userId) {
   const chat = state.chats.get(userId);
   return state.people.get(userId)?.name || (chat?.type === "dialog" && chat.name) || userId;

@@ -1,6 +1,7 @@
 /**
- * What a message's text means: links, code, emoji. Text in, plain data out; the views make elements of it and
- * nothing here or there ever makes markup.
+ * What a text means: links, code, emoji; what is the same text however it was typed, as the relay's search has it
+ * (PROTOCOL.md, section 5); which names look alike. Text in, plain data out; the views make elements of it and nothing
+ * here or there ever makes markup.
  */
 
 const LINK = /\b(?:https?:\/\/|www\.)[^\s<>"`]+|\b[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+/giu;
@@ -153,4 +154,124 @@ export function sizeParts(bytes) {
     unit += 1;
   }
   return { value: size < 10 && unit > 0 ? Math.round(size * 10) / 10 : Math.round(size), unit: units[unit] };
+}
+
+// ---------------------------------------------------------------- the same text, however it was typed
+
+const MARKS =
+  /[\u0300-\u0344\u0346-\u036f\u0483-\u0487\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed\u0711\u0730-\u074a\u0897-\u089f\u08ca-\u08ff\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20f0\ufb1e]|\p{Cf}|[\u115f\u1160\u180b-\u180f\ufe00-\ufe0f\u{e0100}-\u{e01ef}\u{1f3fb}-\u{1f3ff}]/gu;
+const DIGIT = /\p{Nd}/u;
+const MARK = /\p{M}/u;
+/** Pairs: what stands for what. */
+const ALIKE = new Map([
+  ["\u0131", "i"], ["\u0345", "ι"], ["ß", "ss"], ["ς", "σ"],
+  ["æ", "ae"], ["œ", "oe"], ["ð", "d"], ["þ", "th"], ["ĸ", "q"], ["ŋ", "n"],
+  ["ø", "o"], ["đ", "d"], ["ł", "l"], ["ħ", "h"], ["ŧ", "t"], ["ƀ", "b"], ["ɓ", "b"], ["ɖ", "d"], ["ɗ", "d"], ["ƙ", "k"],
+  ["ɨ", "i"], ["ɵ", "o"], ["ʉ", "u"], ["ƴ", "y"], ["ƶ", "z"],
+  ["й", "й"], ["ї", "ї"], ["ў", "ў"],
+  ["\u0640", ""], ["\u0649", "\u064a"], ["\u06cc", "\u064a"], ["\u06d2", "\u064a"], ["\u06a9", "\u0643"],
+  ["\u0629", "\u0647"], ["\u06c1", "\u0647"], ["\u06d5", "\u0647"], ["\u0671", "\u0627"],
+  ["\u05be", "-"], ["\u05f0", "\u05d5\u05d5"], ["\u05f1", "\u05d5\u05d9"], ["\u05f2", "\u05d9\u05d9"],
+  ["\u09ce", "\u09a4\u09cd"], ["\u0d7a", "\u0d23\u0d4d"], ["\u0d7b", "\u0d28\u0d4d"], ["\u0d7c", "\u0d30\u0d4d"],
+  ["\u0d7d", "\u0d32\u0d4d"], ["\u0d7e", "\u0d33\u0d4d"], ["\u0d7f", "\u0d15\u0d4d"],
+  ["\u309b", "\u3099"], ["\u309c", "\u309a"], ["\u301c", "~"], ["\u2044", "/"],
+  ...[..."\u00b4\u02b9\u02bb\u02bc\u02bd\u055a\u05f3\u2018\u2019\u201a\u201b\u2032\u2039\u203a"].map((one) => [one, "'"]),
+  ...[..."\u00ab\u00bb\u05f4\u201c\u201d\u201e\u201f"].map((one) => [one, '"']),
+  ...[..."\u2010\u2011\u2012\u2013\u2014\u2015\u2212"].map((one) => [one, "-"]),
+]);
+/** Characters whose folded form is kept. */
+const REMEMBERED = 5_000;
+const remembered = new Map();
+
+function digit(letter) {
+  const code = letter.codePointAt(0);
+  const low = code & 15;
+  // A script's ten digits begin at a multiple of 16, or at 6 above one.
+  return String(DIGIT.test(String.fromCodePoint(code - low)) ? low : low - 6);
+}
+
+function plain(letter) {
+  if (ALIKE.has(letter)) return ALIKE.get(letter);
+  return letter > "\x7f" && DIGIT.test(letter) ? digit(letter) : letter;
+}
+
+/** One character folded; its marks stand apart. */
+function foldOne(letter) {
+  const known = remembered.get(letter);
+  if (known !== undefined) return known;
+  const lower = letter.toLowerCase();
+  const decomposed = ALIKE.get(letter) ?? ALIKE.get(lower) ?? [...lower.normalize("NFKD").toLowerCase().normalize("NFKD")].map(plain).join("");
+  const folded = decomposed.replace(MARKS, "");
+  if (remembered.size >= REMEMBERED) remembered.clear();
+  remembered.set(letter, folded);
+  return folded;
+}
+
+/** The form by which texts are compared. */
+export const fold = (text) => [...text.normalize("NFC")].map(foldOne).join("").normalize("NFC");
+
+/** A folded text with its marks apart, so that each can be counted; syllables of Hangul are whole. */
+const apart = (text) => text.normalize("NFC").replace(/[^\uac00-\ud7a3]+/gu, (part) => part.normalize("NFD"));
+
+/**
+ * A text in parts of which every second one was looked for: the first may be empty.
+ *
+ * `words` are as they were typed.
+ */
+export function partsFound(text, words) {
+  const letters = [...text.normalize("NFC")];
+  const from = [];
+  let folded = "";
+  letters.forEach((letter, index) => {
+    const one = apart(foldOne(letter));
+    folded += one;
+    for (let count = one.length; count > 0; count -= 1) from.push(index);
+  });
+  const found = new Array(letters.length).fill(false);
+  for (const word of words) {
+    const wanted = apart(fold(word));
+    if (!wanted) continue;
+    for (let at = folded.indexOf(wanted); at >= 0; at = folded.indexOf(wanted, at + 1)) {
+      const end = at + wanted.length;
+      // Followed by a mark that counts it is another letter.
+      if (end < folded.length && MARK.test(folded[end])) continue;
+      const last = end < from.length ? Math.max(from[end], from[end - 1] + 1) : letters.length;
+      found.fill(true, from[at], last);
+    }
+  }
+  const parts = [""];
+  letters.forEach((letter, index) => {
+    if (found[index] !== (parts.length % 2 === 0)) parts.push("");
+    parts[parts.length - 1] += letter;
+  });
+  return parts;
+}
+
+/** Letters of Cyrillic and of Greek and the Latin ones that they look like; one stroke and one ring. */
+const LOOKS_LIKE = new Map(
+  [..."\u0430\u0441\u0435\u043e\u0440\u0456\u0458\u0455\u0445\u0443\u043a\u0501\u051b\u051d\u044c\u04cf\u0432\u043d\u043c\u0442\u04af\u04bb\u03b1\u03bf\u03c1\u03c5\u03bd\u03b9\u03ba\u03c4\u03c7\u03b5\u03b7i\u0131|10"].map(
+    (one, index) => [one, "aceopljsxykdqwblbhmtyhaopuvlktxenllllo"[index]],
+  ),
+);
+
+/** What a name looks like, as the relay has it: two with the same are taken for each other. */
+export function likeness(name) {
+  const folded = [...name.normalize("NFKC").toLowerCase()].map((one) => LOOKS_LIKE.get(one) ?? one);
+  return folded.join("").replaceAll(/[\p{Cf}\p{Cc}\u034f\ufe00-\ufe0f]/gu, "").split(/\s+/u).filter(Boolean).join(" ").replaceAll("rn", "m");
+}
+
+const known = new WeakMap();
+
+/** Of people (a Map of profiles by id), the ids of those whose name looks like somebody else's name or id. */
+export function lookAlikes(people) {
+  const before = known.get(people);
+  if (before) return before;
+  const called = new Map();
+  for (const { id, name } of people.values()) {
+    for (const look of [likeness(name ?? id), likeness(id)]) called.set(look, (called.get(look) ?? new Set()).add(id));
+  }
+  const alike = new Set();
+  for (const { id, name } of people.values()) if (called.get(likeness(name ?? id)).size > 1) alike.add(id);
+  known.set(people, alike);
+  return alike;
 }

@@ -4,9 +4,8 @@ import {
   chats, dialog, LONGEST_QUERY, openChat, openPanel, report, request, route, session, state,
 } from "../intents.js";
 import { formatFull, formatList, formatNumber, formatShort, t, today } from "../i18n/i18n.js";
-import { nameOf } from "../model/state.js";
-import { deliveryState } from "../model/state.js";
-import { isSearchable, oneLine } from "../model/text.js";
+import { deliveryState, tellOf } from "../model/state.js";
+import { fold, isSearchable, oneLine, partsFound } from "../model/text.js";
 import { Avatar, Bot, html, Icon, IconButton, Ticks } from "./parts.js";
 
 /** Rows drawn at first; more come as one scrolls. */
@@ -19,13 +18,18 @@ export function typingText(now, chatId) {
   const typists = now.typing.get(chatId);
   if (!typists) return null;
   if (now.chats.get(chatId)?.type === "dialog") return t("typing.one");
-  const names = [...typists.keys()].map((id) => nameOf(now, id));
+  const names = [...typists.keys()].map((id) => tellOf(now, id));
   return t("typing.many", { names: formatList(names.slice(0, 3)), count: names.length });
 }
 
 /** A chat's name as shown: one's own notes have no name of their own. */
 export function chatName(chat) {
   return chat.type === "favorites" ? t("chat.favorites") : chat.name;
+}
+
+/** The same where another chat with somebody of a name like it may stand. */
+export function chatLabel(now, chat) {
+  return chat.type === "dialog" ? tellOf(now, chat.id) : chatName(chat);
 }
 
 /** What an attachment is called where there is no text. */
@@ -41,7 +45,7 @@ class ChatRow extends Component {
     return false;
   }
 
-  render({ chat, online, typing, draft, waiting, open, author }) {
+  render({ chat, label, online, typing, draft, waiting, open, author }) {
     const name = chatName(chat);
     const time = waiting?.createdAt ?? (chat.lastMessageId > 0 ? chat.lastMessageTime : 0);
     return html`<li>
@@ -60,7 +64,7 @@ class ChatRow extends Component {
         <span class="chat-row-text">
           <span class="chat-row-top">
             ${chat.type === "group" || chat.type === "channel" ? html`<${Icon} name=${chat.type} />` : null}
-            <span class="chat-row-name" dir="auto">${name}</span>
+            <span class="chat-row-name" dir="auto">${label}</span>
             <${Bot} userId=${chat.id} />
             ${chat.isMine && !waiting && chat.lastMessageStatus !== "deleted" && chat.type !== "favorites" && chat.lastMessageId > 0
               ? html`<${Ticks} name=${deliveryState({ status: chat.lastMessageStatus })} />`
@@ -98,12 +102,12 @@ function Hit({ hit, words }) {
   const now = state.value;
   const chat = now.chats.get(hit.chatId);
   const name = chat ? chatName(chat) : hit.chatId;
-  const author = hit.sender === now.me.id ? t("message.you") : nameOf(now, hit.sender);
+  const author = hit.sender === now.me.id ? t("message.you") : tellOf(now, hit.sender);
   return html`<li>
     <button type="button" class="chat-row hit" onClick=${() => openChat(hit.chatId, { messageId: hit.messageId })}>
       <${Avatar} id=${hit.chatId} name=${name} url=${chat?.photoUrl} type=${chat?.type} />
       <span class="chat-row-text">
-        <span class="chat-row-top"><span class="chat-row-name" dir="auto">${name}</span>
+        <span class="chat-row-top"><span class="chat-row-name" dir="auto">${chat ? chatLabel(now, chat) : name}</span>
           <time class="chat-row-time" title=${formatFull(hit.createdAt)}>${formatShort(hit.createdAt)}</time></span>
         <span class="chat-row-bottom"><span class="chat-row-last" dir="auto">
           <span class="chat-row-author">${author}:</span> <${Marked} text=${oneLine(hit.message)} words=${words} /></span></span>
@@ -114,12 +118,9 @@ function Hit({ hit, words }) {
 
 /** A text with the words looked for marked; starts near the first of them. */
 export function Marked({ text, words }) {
-  const escaped = words.map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
-  if (escaped.length === 0) return text;
-  const pattern = new RegExp(`(${escaped.join("|")})`, "giu");
-  const at = text.search(pattern);
-  const shown = at > 20 ? `…${text.slice(at - 12)}` : text;
-  return shown.split(pattern).map((part, index) => (index % 2 === 1 ? html`<mark>${part}</mark>` : part));
+  const [first, ...others] = partsFound(text, words);
+  const shown = others.length > 0 && first.length > 20 ? `…${first.slice(-12)}` : first;
+  return [shown, ...others].map((part, index) => (index % 2 === 1 ? html`<mark>${part}</mark>` : part));
 }
 
 /** The column of chats. */
@@ -184,10 +185,10 @@ export class ChatList extends Component {
   render({ hidden }, { rows, query, hits }) {
     const now = state.value;
     const open = route.value.chatId;
-    const wanted = query.trim().toLocaleLowerCase();
+    const wanted = fold(query).trim();
     const words = query.trim().split(/\s+/).filter(Boolean);
     const all = chats.value;
-    const found = wanted ? all.filter((chat) => chatName(chat).toLocaleLowerCase().includes(wanted)) : all;
+    const found = wanted ? all.filter((chat) => fold(chatName(chat)).includes(wanted)) : all;
     const waiting = new Map(now.outbox.filter((row) => row.kind === "new").map((row) => [row.chatId, row]));
     return html`<section class="chat-list" hidden=${hidden} aria-label=${t("list.title")} onKeyDown=${this.onKey}>
       <header class="bar">
@@ -205,9 +206,9 @@ export class ChatList extends Component {
         ${wanted && found.length > 0 ? html`<h2 class="section">${t("search.chats")}</h2>` : null}
         <ul class="rows">
           ${found.slice(0, rows).map((chat) => html`<${ChatRow}
-            key=${chat.id} chat=${chat} online=${now.online.has(chat.id)} typing=${typingText(now, chat.id)}
+            key=${chat.id} chat=${chat} label=${chatLabel(now, chat)} online=${now.online.has(chat.id)} typing=${typingText(now, chat.id)}
             draft=${now.drafts.get(chat.id)} waiting=${waiting.get(chat.id)} open=${open === chat.id} today=${today.value}
-            author=${chat.lastMessageAuthor ? (chat.isMine ? t("message.you") : nameOf(now, chat.lastMessageAuthor)) : ""}
+            author=${chat.lastMessageAuthor ? (chat.isMine ? t("message.you") : tellOf(now, chat.lastMessageAuthor)) : ""}
           />`)}
         </ul>
         ${hits?.length > 0

@@ -4,7 +4,7 @@ import {
   composing, dialog, edit, keepDraft, keepLastWords, LONGEST_MESSAGE, send, state, tell, typing, typingDone,
 } from "../intents.js";
 import { t } from "../i18n/i18n.js";
-import { nameOf } from "../model/state.js";
+import { tellOf } from "../model/state.js";
 import { oneLine } from "../model/text.js";
 import { html, Icon, IconButton, isTouch } from "./parts.js";
 
@@ -242,7 +242,7 @@ export class Composer extends Component {
 function What({ what }) {
   const now = state.value;
   const title = what.kind === "edit" ? t("composer.editing") : t("composer.replying", {
-    name: what.message.sender === now.me.id ? t("message.you") : nameOf(now, what.message.sender),
+    name: what.message.sender === now.me.id ? t("message.you") : tellOf(now, what.message.sender),
   });
   return html`<div class="what">
     <${Icon} name=${what.kind} />

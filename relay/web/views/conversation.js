@@ -11,7 +11,7 @@ import {
   showNewest, state, target, troubled,
 } from "../intents.js";
 import { formatAgo, formatDay, formatNumber, language, t, today } from "../i18n/i18n.js";
-import { atEnd, indexOf, mayWrite, nameOf, unreadAmong } from "../model/state.js";
+import { atEnd, indexOf, mayWrite, nameOf, tellOf, unreadAmong } from "../model/state.js";
 import { buildRows, waitingChanges, waitingMessage } from "../model/timeline.js";
 import { chatName, typingText } from "./chatlist.js";
 import { Composer, pickFiles } from "./composer.js";
@@ -55,7 +55,7 @@ function Header({ chat, chatId }) {
       <${Avatar} id=${chatId} name=${name} url=${chat?.photoUrl ?? now.people.get(chatId)?.avatarUrl} type=${chat?.type} size="s"
         presence=${dialogChat ? now.online.has(chatId) : undefined} />
       <span class="chat-title-text">
-        <span class="chat-title-name"><span dir="auto">${name}</span> <${Bot} userId=${chatId} /></span>
+        <span class="chat-title-name"><span dir="auto">${dialogChat ? tellOf(now, chatId) : name}</span> <${Bot} userId=${chatId} /></span>
         <span class="chat-title-sub"><${Subtitle} chat=${chat} chatId=${chatId} /></span>
       </span>
     </button>
@@ -434,7 +434,7 @@ class MessageList extends Component {
             if (row.type === "day") return html`<div key=${row.key} class="day"><span>${formatDay(row.timestamp)}</span></div>`;
             if (row.type === "new") return html`<div key=${row.key} class="divider-new" role="separator"><span>${t("chat.new", { count: row.count })}</span></div>`;
             return html`<${MessageRow} key=${row.key} row=${row} chatId=${chatId} chatType=${type} language=${code} today=${today.value}
-              name=${row.mine ? "" : nameOf(now, row.message.sender)} photo=${row.mine ? undefined : now.people.get(row.message.sender)?.avatarUrl}
+              name=${row.mine ? "" : nameOf(now, row.message.sender)} label=${row.mine ? "" : tellOf(now, row.message.sender)} photo=${row.mine ? undefined : now.people.get(row.message.sender)?.avatarUrl}
               flash=${this.flashId !== null && row.message.messageId === this.flashId} />`;
           })}
         </div>

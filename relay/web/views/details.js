@@ -4,7 +4,7 @@ import {
   back, changeChat, dialog, endChat, explain, openChat, report, session, state, tell,
 } from "../intents.js";
 import { formatAgo, t } from "../i18n/i18n.js";
-import { nameOf } from "../model/state.js";
+import { nameOf, tellOf } from "../model/state.js";
 import { isOwnFile } from "../model/text.js";
 import { chatName } from "./chatlist.js";
 import { Avatar, Bot, html, Icon, IconButton, Panel } from "./parts.js";
@@ -69,22 +69,23 @@ function Member({ person, chatId, meta, rules }) {
   const mine = meta.owner === me;
   const online = person.id === me || now.online.has(person.id);
   const lastSeen = now.people.get(person.id)?.lastSeen;
+  const name = tellOf(now, person.id);
   const setAdmins = (admins) => changeChat("updateChat", { chatId, admins }).catch(report);
   return html`<li class="person">
     <button type="button" class="person-open" onClick=${() => openChat(person.id)} disabled=${person.id === me}>
       <${Avatar} id=${person.id} name=${person.name} url=${person.avatarUrl} size="s" presence=${online} />
-      <span class="list-text"><span dir="auto">${person.id === me ? t("message.you") : person.name}</span>
+      <span class="list-text"><span dir="auto">${person.id === me ? t("message.you") : name}</span>
         <span class="hint">${online ? t("presence.online") : lastSeen ? t("presence.lastSeen", { when: formatAgo(lastSeen) }) : t("presence.offline")}</span></span>
     </button>
     <${Bot} userId=${person.id} />
     ${owner ? html`<span class="tag">${t("details.owner")}</span>` : admin ? html`<span class="tag">${t("details.admin")}</span>` : null}
     ${mine && !owner
-      ? html`<${IconButton} icon="crown" label=${admin ? t("details.noAdmin", { name: person.name }) : t("details.makeAdmin", { name: person.name })} aria-pressed=${Boolean(admin)} class=${admin ? "is-accent" : ""}
+      ? html`<${IconButton} icon="crown" label=${admin ? t("details.noAdmin", { name }) : t("details.makeAdmin", { name })} aria-pressed=${Boolean(admin)} class=${admin ? "is-accent" : ""}
           onClick=${() => setAdmins(admin ? meta.admins.filter((id) => id !== person.id) : [...(meta.admins ?? []), person.id])} />`
       : null}
     ${rules && !owner && person.id !== me
-      ? html`<${IconButton} icon="close" label=${t("details.remove", { name: person.name })}
-          onClick=${() => ask(t("details.confirmRemove", { name: person.name }), t("details.removeShort"), () => changeChat("removeParticipants", { chatId, participants: [person.id] }))} />`
+      ? html`<${IconButton} icon="close" label=${t("details.remove", { name })}
+          onClick=${() => ask(t("details.confirmRemove", { name }), t("details.removeShort"), () => changeChat("removeParticipants", { chatId, participants: [person.id] }))} />`
       : null}
   </li>`;
 }
@@ -110,7 +111,7 @@ export class Details extends Component {
         <div class="panel-head">
           ${rules ? html`<${Photo} label=${t("profile.photo")} id=${chatId} name=${name} url=${photo} onChange=${(photoUrl) => changeChat("updateChat", { chatId, photoUrl })} />`
             : html`<${Avatar} id=${chatId} name=${name} url=${photo} type=${chat?.type} size="l" />`}
-          <h3 dir="auto">${name} <${Bot} userId=${chatId} /></h3>
+          <h3 dir="auto">${many || chat?.type === "favorites" ? name : tellOf(now, chatId)} <${Bot} userId=${chatId} /></h3>
           ${many ? html`<p class="hint">${t("chat.members", { count: members.length })}</p>` : chat?.type === "favorites" ? null : html`<p class="hint">${meta.username ? `@${meta.username}` : ""}</p>`}
         </div>
         ${rules && renaming

@@ -5,9 +5,9 @@ import {
   LONGEST_NAME_QUERY, LONGEST_QUERY, openChat, remove, request, send, session, state, tell,
 } from "../intents.js";
 import { formatFull, formatSize, t } from "../i18n/i18n.js";
-import { mayWrite, nameOf, rules } from "../model/state.js";
-import { isSearchable, oneLine, sizeParts } from "../model/text.js";
-import { chatName, Marked } from "./chatlist.js";
+import { mayWrite, nameOf, rules, tellOf } from "../model/state.js";
+import { fold, isSearchable, oneLine, sizeParts } from "../model/text.js";
+import { chatLabel, chatName, Marked } from "./chatlist.js";
 import { Avatar, Bot, html, Icon, IconButton, lazy, Modal } from "./parts.js";
 
 const Viewer = lazy(() => import("./viewer.js"), "Viewer");
@@ -132,7 +132,7 @@ function Info({ chatId, message, mine }) {
           const mark = marks.get(one.id);
           const text = mark?.read ? t("info.read", { when: formatFull(mark.read) }) : mark?.dlvrd ? t("info.delivered", { when: formatFull(mark.dlvrd) }) : t("info.notYet");
           return html`<li class="person" key=${one.id}><${Avatar} id=${one.id} name=${one.name} url=${one.avatarUrl} size="xs" />
-            <span class="list-text"><span dir="auto">${one.name}</span><span class="hint">${text}</span></span></li>`;
+            <span class="list-text"><span dir="auto">${tellOf(now, one.id)}</span><span class="hint">${text}</span></span></li>`;
         })}</ul>`
       : null}
     <div class="modal-buttons"><button type="button" class="button is-quiet" onClick=${close}>${t("dialog.close")}</button></div>
@@ -229,8 +229,8 @@ class Finder extends Component {
 
 function Jump() {
   const find = async (query) => {
-    const wanted = query.toLocaleLowerCase();
-    const known = chats.value.filter((chat) => chatName(chat).toLocaleLowerCase().includes(wanted));
+    const wanted = fold(query);
+    const known = chats.value.filter((chat) => fold(chatName(chat)).includes(wanted));
     if (!wanted) return known.slice(0, 30);
     const people = await findPeople(query).catch(() => []);
     const ids = new Set(known.map((chat) => chat.id));
@@ -238,7 +238,7 @@ function Jump() {
   };
   return html`<${Finder} label=${t("jump.title")} longest=${LONGEST_NAME_QUERY} typed=${dialog.value?.typed} initial=${chats.value.slice(0, 30)} find=${find} onChoose=${(item) => openChat(item.id)}
     row=${(item) => html`<${Avatar} id=${item.id} name=${item.type ? chatName(item) : item.name} url=${item.photoUrl ?? item.avatarUrl} type=${item.type} size="s" />
-      <span class="list-text"><span dir="auto">${item.type ? chatName(item) : item.name}</span></span><${Bot} userId=${item.id} />
+      <span class="list-text"><span dir="auto">${item.type ? chatLabel(state.value, item) : tellOf(state.value, item.id)}</span></span><${Bot} userId=${item.id} />
       ${item.missed > 0 ? html`<span class="badge">${item.missed > 99 ? "99+" : item.missed}</span>` : null}`} />`;
 }
 
@@ -247,7 +247,7 @@ function SearchInChat({ chatId }) {
   const now = state.value;
   return html`<${Finder} label=${t("chat.search")} typed=${dialog.value?.typed} find=${find} mayAsk=${isSearchable} wait=${200} onChoose=${(hit) => openChat(chatId, { messageId: hit.messageId })}
     row=${(hit, query) => {
-      const name = hit.sender === now.me.id ? t("message.you") : nameOf(now, hit.sender);
+      const name = hit.sender === now.me.id ? t("message.you") : tellOf(now, hit.sender);
       return html`<${Avatar} id=${hit.sender} name=${nameOf(now, hit.sender)} size="s" />
         <span class="list-text"><span><b>${name}</b> <span class="hint">${formatFull(hit.createdAt)}</span></span>
           <span class="hint" dir="auto"><${Marked} text=${oneLine(hit.message)} words=${query.trim().split(/\s+/).filter(Boolean)} /></span></span>`;

@@ -4,7 +4,7 @@ import {
   cancelUpload, composing, dialog, discard, explain, previewUrl, retry, showMessage, state, uploads,
 } from "../intents.js";
 import { formatDay, formatFull, formatSize, formatTime, t } from "../i18n/i18n.js";
-import { deliveryState, nameOf } from "../model/state.js";
+import { deliveryState, tellOf } from "../model/state.js";
 import { elsewhere, emojiCount, hueOf, isOwnFile, oneLine, parse, sizeParts } from "../model/text.js";
 import { Avatar, html, Icon, IconButton, stateText, Ticks } from "./parts.js";
 
@@ -42,7 +42,7 @@ function MessageText({ text }) {
 
 function Quote({ chatId, replyTo }) {
   const now = state.value;
-  const name = replyTo.sender === now.me.id ? t("message.you") : nameOf(now, replyTo.sender);
+  const name = replyTo.sender === now.me.id ? t("message.you") : tellOf(now, replyTo.sender);
   const missing = replyTo.status === "deleted" ? t("message.deleted") : t("message.attachment");
   const text = oneLine(replyTo.message);
   return html`<button type="button" class="quote" onClick=${() => showMessage(chatId, replyTo.messageId)}>
@@ -203,6 +203,7 @@ export class MessageRow extends Component {
       (row !== other && (row.message !== other.message || row.starts !== other.starts || row.ends !== other.ends)) ||
       next.chatType !== this.props.chatType ||
       next.name !== this.props.name ||
+      next.label !== this.props.label ||
       next.photo !== this.props.photo ||
       next.flash !== this.props.flash ||
       next.language !== this.props.language ||
@@ -243,7 +244,7 @@ export class MessageRow extends Component {
 
   onReply = () => (composing.value = { chatId: this.props.chatId, kind: "reply", message: this.props.row.message });
 
-  render({ row, chatId, chatType, name, photo, flash }, { near }) {
+  render({ row, chatId, chatType, name, label, photo, flash }, { near }) {
     const { message, mine, starts, ends } = row;
     const others = chatType === "group" || chatType === "channel";
     const deleted = message.status === "deleted";
@@ -255,7 +256,7 @@ export class MessageRow extends Component {
       class="message ${mine ? "is-mine" : "is-theirs"} ${starts ? "starts" : ""} ${ends ? "ends" : ""} ${flash ? "is-flash" : ""} ${others ? "in-group" : ""}"
       data-id=${message.messageId}
       tabindex="-1"
-      aria-label=${spoken(message, { mine, name, chatType })}
+      aria-label=${spoken(message, { mine, name: label, chatType })}
       onPointerEnter=${this.onNear}
       onFocus=${this.onNear}
       onContextMenu=${this.onMenu}
@@ -267,7 +268,7 @@ export class MessageRow extends Component {
     >
       ${others && !mine ? html`<span class="message-avatar">${ends ? html`<${Avatar} id=${message.sender} name=${name} url=${photo} size="xs" />` : null}</span>` : null}
       <div class="bubble ${bare ? "is-bare" : ""} ${attachments.some((one) => one.type !== "file") ? "has-picture" : ""}">
-        ${others && !mine && starts ? html`<div class="author hue-text-${hueOf(message.sender, 10)}" dir="auto">${name}</div>` : null}
+        ${others && !mine && starts ? html`<div class="author hue-text-${hueOf(message.sender, 10)}" dir="auto">${label}</div>` : null}
         ${message.replyTo && !deleted ? html`<${Quote} chatId=${chatId} replyTo=${message.replyTo} />` : null}
         ${attachments.map((attachment) => html`<${Attachment} key=${attachment.id} attachment=${attachment} chatId=${chatId} message=${message} />`)}
         ${attachments.length === 0 && message.files ? message.files.map((file) => html`<${Waiting} file=${file} message=${message} />`) : null}

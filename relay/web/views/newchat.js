@@ -3,6 +3,7 @@ import { Component } from "preact";
 import {
   back, createChat, dialog, explain, findPeople, LONGEST_NAME_QUERY, openChat, session, state,
 } from "../intents.js";
+import { tellOf } from "../model/state.js";
 import { t } from "../i18n/i18n.js";
 import { Avatar, Bot, html, Icon, Panel } from "./parts.js";
 import { Photo } from "./settings.js";
@@ -56,11 +57,11 @@ export class Directory extends Component {
       <ul>${shown?.map((one) => html`<li key=${one.id}>
         ${chosen
           ? html`<label class="person"><${Avatar} id=${one.id} name=${one.name} url=${one.avatarUrl} size="s" presence=${now.online.has(one.id)} />
-              <span class="list-text"><span dir="auto">${one.name}</span></span><${Bot} userId=${one.id} />
+              <span class="list-text"><span dir="auto">${tellOf(now, one.id)}</span></span><${Bot} userId=${one.id} />
               <input type="checkbox" class="check" checked=${chosen.has(one.id)} onChange=${() => onChoose(one)} /></label>`
           : html`<button type="button" class="person" onClick=${() => onChoose(one)}>
               <${Avatar} id=${one.id} name=${one.name} url=${one.avatarUrl} size="s" presence=${now.online.has(one.id)} />
-              <span class="list-text"><span dir="auto">${one.name}</span>${one.username ? html`<span class="hint">@${one.username}</span>` : null}</span><${Bot} userId=${one.id} />
+              <span class="list-text"><span dir="auto">${tellOf(now, one.id)}</span>${one.username ? html`<span class="hint">@${one.username}</span>` : null}</span><${Bot} userId=${one.id} />
             </button>`}
       </li>`)}</ul>
       ${more ? html`<button type="button" class="list-button is-accent" onClick=${() => this.find(query.trim(), next)}>${t("people.more")}</button>` : null}`;
@@ -101,8 +102,8 @@ class Making extends Component {
         </div>
         <h3 class="section">${t("details.members")}</h3>
         ${chosen.size > 0
-          ? html`<div class="chips">${[...chosen.values()].map((one) => html`<button type="button" class="chip" key=${one.id} aria-label=${t("new.without", { name: one.name })} onClick=${() => this.toggle(one)}>
-              <span>${one.name}</span><${Icon} name="close" /></button>`)}</div>`
+          ? html`<div class="chips">${[...chosen.values()].map((one) => html`<button type="button" class="chip" key=${one.id} aria-label=${t("new.without", { name: tellOf(state.value, one.id) })} onClick=${() => this.toggle(one)}>
+              <span>${tellOf(state.value, one.id)}</span><${Icon} name="close" /></button>`)}</div>`
           : null}
         <div class="panel-pad"></div>
         <${Directory} chosen=${chosen} onChoose=${this.toggle} />

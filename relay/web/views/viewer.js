@@ -3,7 +3,7 @@ import { Component } from "preact";
 import { dialog, state } from "../intents.js";
 import { formatFull, t } from "../i18n/i18n.js";
 import { isOwnFile } from "../model/text.js";
-import { nameOf } from "../model/state.js";
+import { tellOf } from "../model/state.js";
 import { html, Icon, IconButton } from "./parts.js";
 
 export class Viewer extends Component {
@@ -40,7 +40,7 @@ export class Viewer extends Component {
     const { attachment, message } = all[index];
     this.before = index > 0;
     this.after = index < all.length - 1;
-    const author = message.sender === now.me.id ? t("message.you") : nameOf(now, message.sender);
+    const author = message.sender === now.me.id ? t("message.you") : tellOf(now, message.sender);
     const close = () => (dialog.value = null);
     return html`<dialog class="viewer" aria-label=${attachment.filename} ref=${(element) => (this.element = element ?? this.element)} onClose=${close} onKeyDown=${this.onKey}>
       <div class="viewer-bar"><span>${author} · ${formatFull(message.createdAt)}</span>

@@ -1,0 +1,16 @@
+"""A store as a program opens it that is no relay: whatever is written by hand goes through the same triggers."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from relay.text import fold
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open a store's file; each statement is a transaction of its own."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.create_function("fold", 1, fold, deterministic=True)
+        yield connection

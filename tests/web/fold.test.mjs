@@ -1,0 +1,49 @@
+// The same text however it was typed: what the relay finds is what the page marks. And names that look alike.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import { fold, likeness, lookAlikes, partsFound } from "../../relay/web/model/text.js";
+import { initial, learnPeople, nameOf, tellOf } from "../../relay/web/model/state.js";
+
+const { pairs, short, different } = JSON.parse(readFileSync(new URL("../data/found.json", import.meta.url)));
+
+const marked = (text, ...words) => partsFound(text, words).filter((_, index) => index % 2 === 1);
+
+test("what the relay finds is marked", () => {
+  for (const [said, typed] of [...pairs, ...short.map(([query, text]) => [text, query])]) {
+    assert.ok(fold(said).includes(fold(typed)), `${said} ${typed}`);
+    assert.ok(marked(said, typed).length > 0, `${said} ${typed}`);
+    assert.equal(partsFound(said, [typed]).join(""), said.normalize("NFC"));
+  }
+});
+
+test("what is another letter is not marked", () => {
+  for (const [said, typed] of different) assert.deepEqual(marked(said, typed), [], `${said} ${typed}`);
+});
+
+test("each word is marked wherever it stands, with its marks", () => {
+  assert.deepEqual(partsFound("Cafe\u0301 und CAFÉ", ["cafe"]), ["", "Café", " und ", "CAFÉ"]);
+  assert.deepEqual(partsFound("o\ufb03ce", ["fi"]), ["o", "\ufb03", "ce"]);
+  assert.deepEqual(partsFound("قال مُحَمَّدٌ نعم", ["محمد"]), ["قال ", "مُحَمَّدٌ", " نعم"]);
+  assert.deepEqual(partsFound("one two three", ["two", "three"]), ["one ", "two", " ", "three"]);
+  assert.deepEqual(partsFound("anana", ["ana"]), ["", "anana"]);
+  assert.deepEqual(partsFound("text", []), ["text"]);
+  assert.deepEqual(partsFound("text", ["\u200b"]), ["text"]);
+  assert.deepEqual(partsFound("", ["x"]), [""]);
+});
+
+test("people whose names look alike are told apart by their ids, and others are not", () => {
+  const people = [
+    ["anna", "Anna Berg"], ["anna2", "\u0410nna  berg"], ["ben", "Ben"], ["carl", "Car1"], ["cari", "Carl"],
+    ["dora", "ben"], ["emma", "Emma"], ["ernma", "Other"], ["paul", "Paul"],
+  ].map(([id, name]) => ({ id, name }));
+  const state = learnPeople(initial({ id: "me", name: "Me" }), people);
+  const told = Object.fromEntries(people.map(({ id }) => [id, tellOf(state, id)]));
+  assert.deepEqual(told, {
+    anna: "Anna Berg @anna", anna2: "\u0410nna  berg @anna2", ben: "Ben @ben", carl: "Car1 @carl", cari: "Carl @cari",
+    dora: "ben @dora", emma: "Emma @emma", ernma: "Other", paul: "Paul",
+  });
+  assert.equal(nameOf(state, "ben"), "Ben");
+  assert.equal(lookAlikes(state.people), lookAlikes(state.people));
+  assert.equal(likeness("ADMlN"), likeness("admin"));
+});
