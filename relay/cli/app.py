@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from relay.cli import streams
-from relay.cli.output import Failure
+from relay.cli.output import Failure, say
 from relay.settings import WrongSettings
 from relay.store.directory import NoDirectory, about_file
 
@@ -107,7 +107,7 @@ def run() -> None:
             # What is still to be written may be what cannot be.
             sys.stdout.flush()
     except Failure as failure:
-        print(f"relay: {failure}", file=sys.stderr)
+        say(f"relay: {failure}", error=True)
         sys.exit(failure.exit_code)
     except UnicodeError:
         print("relay: what was typed or piped in is not UTF-8 text", file=sys.stderr)
@@ -122,5 +122,5 @@ def run() -> None:
 
 
 def _fail(message: str) -> NoReturn:
-    print(f"relay: {message}", file=sys.stderr)
+    say(f"relay: {message}", error=True)
     sys.exit(1)

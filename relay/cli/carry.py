@@ -17,7 +17,7 @@ from relay.cli.bringing import Importing
 from relay.cli.door import Ask, Refused, ask, conversation, in_trio
 from relay.cli.files import cannot_write, check_target
 from relay.cli.options import Data, Json
-from relay.cli.output import Failure, WrongUse, as_json, progress, visible
+from relay.cli.output import Failure, WrongUse, as_json, progress, say
 from relay.cli.sources.opening import open_source
 from relay.cli.sources.said import NotUnderstood
 from relay.protocol import control
@@ -59,7 +59,7 @@ def export(
     if json:
         as_json(exported)
     else:
-        print(f"{file}: {exported.users} users, {exported.chats} chats, {exported.messages} messages")
+        say(f"{file}: {exported.users} users, {exported.chats} chats, {exported.messages} messages")
 
 
 def _export_tar(data: Path | None, target: IO[bytes], here: Path) -> Any:
@@ -139,11 +139,11 @@ def import_(
         return
     print(_counted(importing.added) + (" would come in" if dry_run else " came in"))
     if importing.here.total():
-        print(f"already here: {_counted(importing.here)}")
+        say(f"already here: {_counted(importing.here)}")
     if importing.admins:
-        print(f"admins by the export's word, who may invite others: {', '.join(importing.admins)}")
+        say(f"admins by the export's word, who may invite others: {', '.join(importing.admins)}")
     for what, count in sorted(left.items(), key=lambda one: -one[1]):
-        print(f"left behind: {count} {visible(what)}")
+        say(f"left behind: {count} {what}")
 
 
 def _counted(counts: Mapping[str, int]) -> str:

@@ -6,7 +6,7 @@ import typer
 
 from relay.cli.door import ask
 from relay.cli.options import Data, Json, Yes, complete_chat, complete_user
-from relay.cli.output import as_json, confirm, table, when
+from relay.cli.output import as_json, confirm, say, table, when
 from relay.protocol import control
 from relay.settings import data_directory
 
@@ -42,11 +42,11 @@ def _show(chat: control.ChatInfo, json: bool) -> None:
     if json:
         as_json(chat)
         return
-    print(f"{chat.id}  {chat.name}  ({chat.type}, {chat.messages} messages, since {when(chat.created_at)})")
-    print(f"owner: {chat.owner}")
+    say(f"{chat.id}  {chat.name}  ({chat.type}, {chat.messages} messages, since {when(chat.created_at)})")
+    say(f"owner: {chat.owner}")
     if chat.admins:
-        print(f"admins: {', '.join(chat.admins)}")
-    print(f"people: {', '.join(chat.participants)}")
+        say(f"admins: {', '.join(chat.admins)}")
+    say(f"people: {', '.join(chat.participants)}")
 
 
 @app.command()
@@ -119,4 +119,4 @@ def delete(chat_id: ChatId, yes_: Yes = False, data: Data = None, json: Json = F
     if json:
         as_json({})
     else:
-        print(f"{chat_id} is deleted")
+        say(f"{chat_id} is deleted")

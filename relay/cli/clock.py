@@ -4,7 +4,7 @@ import typer
 
 from relay.cli.door import ask
 from relay.cli.options import Data, Json
-from relay.cli.output import as_json, when
+from relay.cli.output import as_json, say, when
 from relay.protocol import control
 from relay.settings import data_directory
 
@@ -25,4 +25,4 @@ def trust(data: Data = None, json: Json = False) -> None:
     if json:
         as_json(trusted)
     else:
-        print(f"the relay goes by the machine's clock: {when(trusted.timestamp)}")
+        say(f"the relay goes by the machine's clock: {when(trusted.timestamp)}")

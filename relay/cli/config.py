@@ -8,7 +8,7 @@ import typer
 
 from relay.cli.door import ask_running
 from relay.cli.options import Data, Json
-from relay.cli.output import Failure, as_json, table
+from relay.cli.output import Failure, as_json, say, table
 from relay.protocol import control
 from relay.settings import Loaded, WrongSettings, data_directory, default_file, toml_value
 
@@ -74,4 +74,4 @@ def check(
         as_json({"file": str(loaded.file) if loaded.file else None, "changed": len(changed)})
         return
     name = loaded.file or "no settings file"
-    print(f"{name}: right, {len(changed)} of {len(list(loaded.values()))} settings are changed")
+    say(f"{name}: right, {len(changed)} of {len(list(loaded.values()))} settings are changed")

@@ -6,7 +6,7 @@ import typer
 
 from relay.cli.door import ask
 from relay.cli.options import Data, Json, complete_user
-from relay.cli.output import WrongUse, as_json, table, when, yes
+from relay.cli.output import WrongUse, as_json, say, table, when, yes
 from relay.invoked import line
 from relay.protocol import control
 from relay.settings import data_directory
@@ -83,10 +83,10 @@ def revoke(
         if json:
             as_json(revoked)
         else:
-            print(f"{revoked.count} devices of {all_of} may not sign in any more")
+            say(f"{revoked.count} devices of {all_of} may not sign in any more")
         return
     device = ask(data_directory(data), "device.revoke", control.RevokeDevice(device_id=device_id or 0))
     if json:
         as_json(device)
     else:
-        print(f"device {device.device_id} of {device.user_id} may not sign in any more")
+        say(f"device {device.device_id} of {device.user_id} may not sign in any more")

@@ -7,7 +7,6 @@ import contextlib
 import os
 import socket
 import struct
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,7 +17,7 @@ from typing import IO, Any
 
 import msgspec
 
-from relay.cli.output import Failure
+from relay.cli.output import Failure, say
 from relay.cli.words import for_people
 from relay.protocol import codec
 from relay.protocol.base import Wire
@@ -70,7 +69,7 @@ class Waiting:
         if time.monotonic() >= self._until:
             raise busy
         if not self._said:
-            print(f"relay: waiting for {busy.who}", file=sys.stderr, flush=True)
+            say(f"relay: waiting for {busy.who}", error=True)
             self._said = True
         time.sleep(lock.LOOK)
 

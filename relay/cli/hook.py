@@ -6,7 +6,7 @@ import typer
 
 from relay.cli.door import ask
 from relay.cli.options import Data, Json, complete_chat, complete_user
-from relay.cli.output import as_json, table, when
+from relay.cli.output import as_json, say, table, when
 from relay.protocol import control
 from relay.settings import data_directory
 
@@ -50,7 +50,7 @@ def add(
     if json:
         as_json(hook)
     elif to:
-        print(f"hook {hook.device_id} posts what happens in {hook.chat} to {hook.url}, signed with this secret:")
+        say(f"hook {hook.device_id} posts what happens in {hook.chat} to {hook.url}, signed with this secret:")
         print(hook.secret)
     else:
         print(hook.url)
@@ -98,4 +98,4 @@ def remove(
     if json:
         as_json(removed)
     else:
-        print(f"hook {hook_id} is removed")
+        say(f"hook {hook_id} is removed")

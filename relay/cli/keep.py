@@ -13,7 +13,7 @@ from rich.console import Console
 from relay.cli.door import ask
 from relay.cli.files import cannot_read, cannot_write, check_target
 from relay.cli.options import Data, Json, Yes
-from relay.cli.output import Failure, WrongUse, as_json, confirm, progress, size, when
+from relay.cli.output import Failure, WrongUse, as_json, confirm, progress, say, size, when
 from relay.core import commands
 from relay.core.asking import decided
 from relay.core.check import Finding
@@ -73,9 +73,9 @@ def check(data: Data = None, json: Json = False) -> None:
         as_json([{"what": finding.what, "ok": not finding.wrong, "wrong": finding.wrong} for finding in findings])
     else:
         for finding in findings:
-            print(f"{'ok   ' if not finding.wrong else 'WRONG'}  {finding.what}")
+            say(f"{'ok   ' if not finding.wrong else 'WRONG'}  {finding.what}")
             for fault in finding.wrong:
-                print(f"         {fault}")
+                say(f"         {fault}")
     wrong = {finding.what for finding in findings if finding.wrong}
     if wrong:
         if not json:
@@ -122,7 +122,7 @@ def backup(
     if json:
         as_json({"file": str(file), "bytes": written, "lastEvent": end.seq, "lastTimestamp": end.at})
     else:
-        print(f"{file}: {written / 1e6:.1f} MB, up to {when(end.at)}")
+        say(f"{file}: {written / 1e6:.1f} MB, up to {when(end.at)}")
 
 
 def _pages(advance: Callable[[int], None]) -> backups.Progress:
@@ -193,9 +193,9 @@ def restore(
         )
         return
     for name in prepared.incomplete:
-        print(f"not whole in the backup: {name}")
+        say(f"not whole in the backup: {name}")
     beside = f"; what was there is kept in {kept} (relay restore --undo brings it back)" if kept else ""
-    print(f"restored into {where}{beside}. Next: relay check, then start the relay")
+    say(f"restored into {where}{beside}. Next: relay check, then start the relay")
 
 
 def _confirm(prepared: restoring.Prepared, file: Path | None, *, force: bool, yes: bool) -> None:
@@ -251,6 +251,6 @@ def prune(
     if json:
         as_json(pruned)
     else:
-        print(f"removed {pruned.removed} entries; {size(pruned.bytes)} in use")
+        say(f"removed {pruned.removed} entries; {size(pruned.bytes)} in use")
         if pruned.too_large:
             print("That is more than it may be: what is left is new, or is no history but users and chats.")

@@ -133,8 +133,13 @@ BETWEEN = "  "
 LONGEST_UNBROKEN = 12
 """Longer words, as ids may be, are broken in a table's cell."""
 
-CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-"""What moves the cursor, changes colours, breaks a line or turns its direction."""
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""What moves the cursor, changes colours, breaks a line or turns its direction (Unicode's Bidi_Control)."""
+
+
+def say(line: str, *, error: bool = False) -> None:
+    """Print one line for a person, whatever others wrote that stands in it; with `error` on stderr."""
+    print(visible(line), file=sys.stderr if error else sys.stdout, flush=error)
 
 
 def visible(text: str) -> str:

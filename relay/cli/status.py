@@ -9,7 +9,7 @@ import typer
 
 from relay.cli.door import ask, ask_running
 from relay.cli.options import Data, Json, complete_user
-from relay.cli.output import Failure, as_json, duration, size, table, when
+from relay.cli.output import Failure, as_json, duration, say, size, table, when
 from relay.cli.talk import describe_change
 from relay.protocol import control
 from relay.settings import data_directory
@@ -57,9 +57,9 @@ def status(
         as_json(now)
         return
     for name, value in _lines(now):
-        print(f"{name:<12}{value}")
+        say(f"{name:<12}{value}")
     for warning in warnings(now):
-        print(f"! {warning}")
+        say(f"! {warning}")
 
 
 def _look(data: Path) -> control.Status:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from relay.cli.options import Data, Json
-from relay.cli.output import Failure, WrongUse, as_json, when
+from relay.cli.output import Failure, WrongUse, as_json, say, when
 from relay.settings import Tls, data_directory
 from relay.store.directory import about_file, make
 
@@ -117,10 +117,10 @@ def _show(data: Path, *, json: bool) -> None:
             }
         )
         return
-    print(f"for       {', '.join(leaf.names)}")
-    print(f"until     {when(leaf.ends * 1_000)}; renewed by itself before that")
-    print(f"authority {known.certificate}")
-    print(f"SHA-256   {fingerprint}")
+    say(f"for       {', '.join(leaf.names)}")
+    say(f"until     {when(leaf.ends * 1_000)}; renewed by itself before that")
+    say(f"authority {known.certificate}")
+    say(f"SHA-256   {fingerprint}")
     print(
         "\nStart the relay with --tls. Devices trust the authority once they have it: see /trust in the relay's page."
     )

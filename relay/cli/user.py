@@ -10,7 +10,7 @@ import typer
 
 from relay.cli.door import Ask, Refused, ask, conversation, in_trio
 from relay.cli.options import Data, Json, Yes, complete_user
-from relay.cli.output import Failure, WrongUse, as_json, confirm, table, when, yes
+from relay.cli.output import Failure, WrongUse, as_json, confirm, say, table, when, yes
 from relay.invoked import line
 from relay.protocol import control
 from relay.settings import data_directory
@@ -96,7 +96,7 @@ def show(user_id: Known, data: Data = None, json: Json = False) -> None:
         return
     state = "disabled" if user.disabled else "online" if user.online else "offline"
     kind = "bot" if user.bot else "admin" if user.admin else "user"
-    print(f"{user.id}  {user.name}  ({kind}, {state}, since {when(user.created_at)}, in {user.chats} chats)")
+    say(f"{user.id}  {user.name}  ({kind}, {state}, since {when(user.created_at)}, in {user.chats} chats)")
     devices = ask(where, "device.list", control.ListDevices(user_id=user_id))
     table(
         ("device", "label", "online", "last seen", "since"),
@@ -157,9 +157,9 @@ def password(
     if json:
         as_json({"id": user_id, "password": not none, "signedOut": revoked.count})
         return
-    print(f"{user_id} signs in with {'no password' if none else 'this password'} from now on")
+    say(f"{user_id} signs in with {'no password' if none else 'this password'} from now on")
     if sign_out:
-        print(f"{revoked.count} of their devices have to sign in again")
+        say(f"{revoked.count} of their devices have to sign in again")
 
 
 @app.command()
