@@ -72,7 +72,7 @@ def _text(number: int) -> str:
     return " ".join(words)
 
 
-async def _fill(data: Path, messages: int) -> None:
+async def _fill(data: Path, messages: int, *, merged: bool = True) -> None:
     async with open_relay(data) as relay:
         for user in ("a", "b", LONE):
             await relay.admin.handle("user.add", control.AddUser(id=user))
@@ -84,7 +84,7 @@ async def _fill(data: Path, messages: int) -> None:
     async with database.connect(data / "relay.db", writing=True) as writing:
         for upto in range(PORTION, last + PORTION, PORTION):
             await chores.index(writing, min(last, upto))
-            while upto % (SEGMENTS * PORTION) == 0 and await chores.merge(writing):
+            while merged and upto % (SEGMENTS * PORTION) == 0 and await chores.merge(writing):
                 pass
 
 
@@ -197,3 +197,19 @@ async def test_a_usual_word_is_found_in_a_small_chat_without_looking_at_others(
         sought = Sought(usual, ALONE, said=SAID)
         assert (await meter.cost(sought)).candidates <= LOOKED + SAID
         assert await meter.find(sought) == [_text(0)]
+
+
+async def test_a_relay_that_starts_merges_the_segments_that_the_one_before_left(tmp_path: Path) -> None:
+    await _fill(tmp_path, 4 * BATCH, merged=False)
+
+    async def segments(connection: Connection) -> int:
+        ((count,),) = await connection.execute("SELECT count(DISTINCT segid) FROM search_idx")
+        return int(count)
+
+    async with database.connect(tmp_path / "relay.db", writing=False) as connection:
+        left = await segments(connection)
+        assert left > 4 * BATCH // PORTION
+        async with open_relay(tmp_path):
+            with trio.fail_after(20):
+                while await segments(connection) > SEGMENTS:
+                    await trio.sleep(0.01)

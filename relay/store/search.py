@@ -34,7 +34,7 @@ END = 2**62
 """More than any `seq` and any time."""
 MESSAGE = 8
 """Where the text stands in a row."""
-LOOKED = 32
+LOOKED = 64
 """Candidates after which it is asked whether looking at them is the way: where most were for nothing, less is found by
 one more trigram."""
 
