@@ -5,7 +5,7 @@ import unicodedata
 
 FOLDING = f"1/{unicodedata.unidata_version}"
 """Names what `fold` does: its own number, raised with every change here, and the version of Unicode's tables."""
-REMEMBERED = 20_000
+REMEMBERED = 30_000
 """Characters whose folded form is kept in memory."""
 
 # Marks over letters of Latin, Greek and Cyrillic, and vowel signs of Arabic, Hebrew and Syriac: people leave them out
@@ -80,14 +80,18 @@ _VARIANT = re.compile("LATIN SMALL LETTER ([A-Z]) WITH ")
 """The name of a letter that has no decomposition: a stroke or a hook is a part of it. People type the plain one."""
 
 
-class _Table(dict[int, str]):
+_IDEOGRAPHS = (range(0x3400, 0x4DC0), range(0x4E00, 0xA000), range(0xAC00, 0xD7A4), range(0x20000, 0x2F800))
+"""Characters without case, marks or other forms, and syllables of Hangul: most of those that there are."""
+
+
+class _Table(dict[int, int | str]):
     """What stands for a character, by its code; made when it is first asked for."""
 
-    def __missing__(self, code: int) -> str:
+    def __missing__(self, code: int) -> int | str:
         if len(self) >= REMEMBERED:
             # Whoever sends a hundred thousand different characters gets no memory for it.
             self.clear()
-        self[code] = folded = _folded(chr(code))
+        self[code] = folded = code if any(code in some for some in _IDEOGRAPHS) else _folded(chr(code))
         return folded
 
 

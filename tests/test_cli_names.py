@@ -40,7 +40,7 @@ COMMANDS = [
     ["user", "show", "eve"],
     ["chat", "list"],
     ["device", "list"],
-    ["audit"],
+    ["audit", "-n", "9"],
     ["chat", "show", EVIL],
     ["chat", "show", "no such " + EVIL],
     ["send", "--as", "ben", EVIL, "text"],
@@ -53,7 +53,7 @@ def test_a_command_prints_no_control_that_a_name_holds(data: Path, command: list
     for said in (ran.out, ran.err):
         for line in said.splitlines():
             assert not CONTROL.search(line), (command, line)
-    if command[0] != "audit" and ran.code == 0:
+    if command[1] in ("list", "show") and ran.code == 0:
         assert SHOWN in ran.out
 
 

@@ -23,6 +23,7 @@ from relay.core.service import _search
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.store import database, errands, folding, queries, search
+from relay.store.database import TooLong
 from relay.store.search import Sought
 from relay.text import FOLDING, REMEMBERED, _Table, fold
 
@@ -81,12 +82,50 @@ async def test_a_word_is_found_however_it_was_typed(tmp_path: Path) -> None:
 
 async def test_one_or_two_characters_are_found_as_ten_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with _saying(tmp_path, [said for said, _ in PAIRS]) as relay:
-        for span in (search.SPAN, 1):
-            # With a span of one entry the index has to find it.
-            monkeypatch.setattr(search, "SPAN", span)
+        for latest in (search.LATEST, 0):
+            # Where none is looked through first the index has to find it.
+            monkeypatch.setattr(search, "LATEST", latest)
             for typed, said in SHORT:
                 for found in await _ways(relay, typed):
-                    assert said in found, (typed, span)
+                    assert said in found, (typed, latest)
+
+
+async def test_a_rare_character_is_found_by_the_index_and_a_usual_one_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[int] = []
+    wanted = search._Search._wanted
+
+    def look(self: search._Search, row: tuple[int, ...]) -> bool:
+        looked_at.append(row[0])
+        return wanted(self, row)
+
+    monkeypatch.setattr(search._Search, "_wanted", look)
+    monkeypatch.setattr(search, "LATEST", 20)
+    texts = [f"{number} words 茶 here" if number % 100 == 7 else f"{number} words here" for number in range(400)]
+    async with _saying(tmp_path, texts) as relay:
+        rows, more = await search.search(relay.reading, Sought("茶", {1: 0}))
+        assert [row.message for row in rows] == [text for text in reversed(texts) if "茶" in text]
+        assert not more
+        assert len(looked_at) == 4
+        looked_at.clear()
+        rows, more = await search.search(relay.reading, Sought("H", {1: 0}, count=10))
+        assert (len(rows), more) == (10, True)
+        assert len(looked_at) == 11
+        # Of two letters that begin too many trigrams the log tells, also page by page.
+        monkeypatch.setattr(search, "_ENDINGS", search._ENDINGS.replace("501", "3"))
+        monkeypatch.setattr(search, "ENDINGS", 2)
+        found: list[str | None] = []
+        before, more = search.END, True
+        while more:
+            sought = Sought("7", {1: 0}, before, count=7)
+            try:
+                rows, more = await search.search(relay.reading, sought)
+            except TooLong:
+                rows, more = await search.search_through(relay.reading, sought)
+            found += [row.message for row in rows]
+            before = rows[-1].seq if rows else before
+        assert found == [text for text in reversed(texts) if "7" in text]
 
 
 async def test_different_words_are_not_found_for_each_other(tmp_path: Path) -> None:
@@ -169,6 +208,7 @@ async def test_a_message_is_found_by_each_part_of_it_in_any_form_indexed_or_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search, "SPAN", 5)
+    monkeypatch.setattr(search, "LATEST", 0)
     messages: list[list[str]] = []
 
     @settings(max_examples=120, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -208,8 +248,8 @@ def test_a_folding_that_changes_has_another_name() -> None:
 
 def test_characters_that_are_remembered_are_bounded() -> None:
     table = _Table()
-    for code in range(0x20000, 0x20000 + 3 * REMEMBERED):
-        assert table[code] == chr(code)
+    for code in range(3 * REMEMBERED):
+        assert chr(0x3400 + code).translate(table) == fold(chr(0x3400 + code))
         assert len(table) <= REMEMBERED
 
 
@@ -226,14 +266,19 @@ async def test_an_index_of_another_folding_is_filled_again(tmp_path: Path, caplo
     with caplog.at_level(logging.INFO):
         async with open_relay(tmp_path) as relay:
             assert "the full-text index is filled again" in caplog.text
+            assert relay.log.index_remaking
             for found in await _ways(relay, "strasse"):
                 assert "Die Straße nach Köln" in found
             await _indexed(relay)
             for found in await _ways(relay, "strasse"):
                 assert "Die Straße nach Köln" in found
             assert (await relay.reading.execute(folding.KNOWN))[0][0] == FOLDING
+            with trio.fail_after(5):
+                while relay.log.index_remaking:
+                    await trio.sleep(0.01)
     caplog.clear()
-    async with open_relay(tmp_path):
+    async with open_relay(tmp_path) as relay:
+        assert not relay.log.index_remaking
         assert "filled again" not in caplog.text
 
 

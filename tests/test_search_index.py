@@ -19,6 +19,7 @@ from relay.core.relay import Relay, open_relay
 from relay.protocol import control, requests
 from relay.store import chores, database, errands, queries, search
 from relay.store.search import Sought
+from relay.store.trigrams import TRIGRAM
 from tests.command_line import done, run
 
 SAID = 300
@@ -95,15 +96,18 @@ async def test_check_finds_a_damaged_index(tmp_path: Path, damage: str) -> None:
     assert after[INDEX]
 
 
+@pytest.mark.parametrize("query", ["message 0123", "23"])
 async def test_a_search_that_meets_a_damaged_index_answers_and_has_it_made_once_more(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, query: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with _with_messages(tmp_path):
         pass
+    if len(query) < TRIGRAM:
+        monkeypatch.setattr(search, "LATEST", 0)
     _damage(tmp_path)
     async with _with_messages(tmp_path) as relay:
         with caplog.at_level(logging.INFO):
-            assert await _find(relay, "message 0123") == ["message 0123 of some length"]
+            assert "message 0123 of some length" in await _find(relay, query, count=SAID)
             with trio.fail_after(5):
                 while not relay.log.index_losses:
                     await trio.sleep(0.01)

@@ -21,7 +21,7 @@ from relay.store.bound import Bound
 from relay.store.client_keys import ClientKeys
 from relay.store.database import Connection
 from relay.store.entry import Amendment, ClientKey, Entry, Fact, Facts
-from relay.store.errands import Cursors, Errands, Schedule
+from relay.store.errands import INDEX_LAG, Cursors, Errands, Schedule
 from relay.store.late import Late, LateCommand
 from relay.store.portion import rest_after
 from relay.store.schema import MIGRATIONS
@@ -396,6 +396,8 @@ class Log:
         last, indexed = await queries.ends(self._reading)
         left_over = not indexed and await queries.index_left_over(self._reading)
         self._errands.begin(last, indexed, trio.current_time(), left_over=left_over)
+        # An upgrade had it made once more, or a stop came while it was.
+        self._background.index_remaking = left_over or last - indexed > INDEX_LAG
         self._client_keys.load(*await queries.unfiled(self._reading))
         turns = _Turns(self.stalls)
         async with trio.open_nursery() as nursery:

@@ -22,8 +22,10 @@ SCANNED = 200_000
 """How many entries at most, the latest, are looked through for a text that the index is no use for."""
 SPAN = 20_000
 """Entries that one statement looks through: others have their turn in between."""
+LATEST = 2_000
+"""Entries that are looked through first for a text shorter than a trigram: a usual letter fills a page there."""
 ENDINGS = 500
-"""Trigrams that a text of fewer characters may begin; with more the index is no use for it."""
+"""Trigrams that such a text may begin; with more of them the index is no use for it."""
 ENDINGS_SECONDS = 0.25
 """How long it may take to find them: of a usual letter they are in every text."""
 SAMPLED = 256
@@ -179,11 +181,14 @@ class _Search:
     async def _run(self, indexed: int, last: int) -> bool:
         if not self._short:
             return await self._through(indexed, last) or await self._indexed(indexed, last)
-        indexed = min(indexed, max(0, last - SPAN))
+        indexed = min(indexed, max(0, last - LATEST))
         if await self._through(indexed, last):
             return True
+        if not indexed:
+            # That was all of the log; an index that is damaged or not there is not asked.
+            return False
         endings = await self._endings()
-        if len(endings) <= ENDINGS:
+        if endings is not None:
             before = min(self._sought.before, indexed + 1)
             return bool(endings) and await self._step(_INDEXED, before, _match(endings, " OR "))
         if await self._through(max(0, last - SCANNED), indexed):
@@ -200,8 +205,8 @@ class _Search:
             before = begin + 1
         return False
 
-    async def _endings(self) -> list[str]:
-        """Find the trigrams that begin with the text; too many where it takes too long."""
+    async def _endings(self) -> list[str] | None:
+        """Find the trigrams that begin with the text; None where they are too many, or it takes too long."""
         text = self._text
         left = self._until - time.monotonic()
         try:
@@ -209,8 +214,8 @@ class _Search:
                 _ENDINGS, (text, f"{text}{chr(sys.maxunicode)}"), seconds=max(0.0, min(left, ENDINGS_SECONDS))
             )
         except TooLong:
-            return [text] * (ENDINGS + 1)
-        return [term for (term,) in rows]
+            return None
+        return [term for (term,) in rows] if len(rows) <= ENDINGS else None
 
     async def _indexed(self, indexed: int, entries: int) -> bool:
         """Look at what the index finds, some candidates and then the rest; gives whether the page is full."""

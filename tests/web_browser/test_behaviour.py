@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import pytest
+from browser_relay import run
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 PIXEL = (
@@ -1112,6 +1113,28 @@ def test_one_character_is_searched_for_where_it_is_a_word(person: Any) -> None:
     page.fill("input[type=search]", "q")
     page.wait_for_selector(".hit", state="detached")
     assert page.locator(".none").count() == 0
+
+
+def test_a_word_is_marked_however_it_was_typed(person: Any) -> None:
+    person("ben").say("anna", "alle Wege führen über die Große Straße")
+    page = person("anna").chats()
+    page.wait_for_selector("[data-chat=ben]")
+    page.fill("input[type=search]", "GROSSE STRASSE")
+    page.wait_for_selector(".hit mark:has-text('Große')")
+    page.wait_for_selector(".hit mark:has-text('Straße')")
+
+
+def test_two_people_of_one_look_alike_name_are_told_apart_by_their_ids(person: Any, relay: Any) -> None:
+    # The second one's first letter is Cyrillic; an admin may name people as they are called.
+    for user, name in (("eve1", "Eve Park"), ("eve2", "\u0415ve park")):
+        run("user", "add", user, "--name", name, data=relay.data)
+    page = person("anna").chats()
+    page.click(".column-list .bar .is-accent")
+    page.wait_for_selector(".person:has-text('Eve Park @eve1')")
+    page.wait_for_selector(".person:has-text('park @eve2')")
+    assert page.locator(".person:has-text('Ben Okafor @')").count() == 0
+    page.click(".person:has-text('Eve Park @eve1')")
+    page.wait_for_selector(".chat-title-name:has-text('Eve Park @eve1')")
 
 
 def test_an_invite_opened_by_somebody_who_is_here_says_what_to_do(person: Any) -> None:
