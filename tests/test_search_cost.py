@@ -17,7 +17,7 @@ from relay.protocol import control, requests
 from relay.store import database, errands, queries, search, trigrams
 from relay.store.database import Bound, TooLong
 from relay.store.search import Sought
-from relay.store.trigrams import Usual
+from relay.store.trigrams import Choice, Usual
 from relay.text import fold
 
 SAID = 400
@@ -74,13 +74,17 @@ async def test_a_rare_phrase_of_usual_trigrams_has_few_candidates(tmp_path: Path
 
 async def test_only_trigrams_that_narrow_it_down_are_asked_for() -> None:
     usual = Usual()
-    assert usual.rarest("abcdef", 1_000)[0] in {"abc", "bcd", "cde", "def"}
+
+    def asked(text: str, entries: int) -> list[str]:
+        return Choice(usual, text, entries).asked
+
+    assert asked("abcdef", 1_000)[0] in {"abc", "bcd", "cde", "def"}
     assert usual.learn([f"{number:03} xxxx" for number in range(100)])
-    assert "xxx" not in usual.rarest("017 xxxx", 5_000_000)
-    assert usual.rarest("xxxx", 5_000_000) == ["xxx"]
-    assert len(usual.rarest("one and two and three and four", 5_000_000)) <= trigrams.ASKED
+    assert "xxx" not in asked("017 xxxx", 5_000_000)
+    assert asked("xxxx", 5_000_000) == ["xxx"]
+    assert len(asked("one and two and three and four", 5_000_000)) <= trigrams.ASKED
     with pytest.raises(ValueError, match="trigram"):
-        usual.rarest("ab", 10)
+        asked("ab", 10)
     assert not usual.learn(["xxx"])
 
 

@@ -719,7 +719,9 @@ async def _search(service: Service, subscriber: Subscriber, request: requests.Se
     elif request.before is not None:
         older = request.before
     unseen = {chat: visibility.since(state.chats[chat], state.members[chat][user]) for chat in chats}
-    rows, more = await service.searching.find(user, Sought(request.query, unseen, before, older, request.count))
+    said = sum(state.chats[chat].last_message_id - upto for chat, upto in unseen.items())
+    sought = Sought(request.query, unseen, before, older, request.count, said)
+    rows, more = await service.searching.find(user, sought)
     page = PageMaker()
     last = None
     for row in rows:

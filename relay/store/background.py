@@ -83,7 +83,8 @@ class Background:
         self._pace = Pace()
         self._asked: list[_Asked] = []
         self._erasing = Erasing()
-        self._segments = 0
+        # The relay before may have ended before it merged them: the first look finds what is left.
+        self._segments = SEGMENTS
         self.index_losses = 0
         """How often the full-text index was found damaged since the start."""
         self.index_remaking = False
@@ -107,7 +108,7 @@ class Background:
         self._keys = Portion(128, least=64, most=1_024)
         self._blocks = Portion(64, least=8, most=2_000)
         self._entries = Portion(64, least=48, most=1_000)
-        self._pages = Portion(chores.MERGED, least=8, most=256)
+        self._pages = Portion(chores.MERGED, least=32, most=1_024)
 
     # What is asked for.
 

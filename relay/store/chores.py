@@ -16,8 +16,8 @@ from relay.store.queries import as_json
 from relay.store.statements import Statement
 from relay.store.writing import forget, roomy
 
-MERGED = 16
-"""Pages of the full-text index merged in one go, of 4 KiB each."""
+MERGED = 64
+"""Pages of the full-text index merged in one go, of 1 KiB each."""
 _KEEP = "INSERT INTO batch SELECT * FROM (VALUES ('[]', '[]', '[]', ?, 0, '[]', '[]')) WHERE column4 IS NOT NULL"
 _EMPTY_INDEX = (
     # 1 and 10 are FTS5's totals and list of segments. First the list, so that what is half empty is no damage to
@@ -171,7 +171,7 @@ async def merge(connection: Connection, *, begin: bool = False, pages: int | Non
     Args:
         connection: the one that writes.
         begin: whether everything that is there now is to be merged, or what is left of that.
-        pages: about how many, of 4 KiB each; `MERGED` where None is given.
+        pages: about how many, of 1 KiB each; `MERGED` where None is given.
 
     Returns:
         Whether there is more.

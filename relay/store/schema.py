@@ -311,4 +311,9 @@ MIGRATIONS: tuple[str, ...] = (
         UPDATE indexed SET seq = NEW.indexed WHERE seq < NEW.indexed;
     END;
     """,
+    """
+    -- Pages of the full-text index that fit into one of the file's with their row's head: to look for a rare word reads
+    -- one of each segment, not five.
+    INSERT INTO search (search, rank) VALUES ('pgsz', 980);
+    """,
 )

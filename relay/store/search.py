@@ -5,6 +5,7 @@ SQL in, rows out. Reads only.
 
 import sys
 import time
+from typing import cast
 
 import msgspec
 
@@ -12,7 +13,7 @@ from relay.store.database import Bound, Connection, Rows, TooLong
 from relay.store.history import COLUMNS, MESSAGES, PAGE_BYTES, REPLIED_TO, HistoryRow, weight
 from relay.store.queries import as_json
 from relay.store.statements import Statement
-from relay.store.trigrams import TRIGRAM, Usual
+from relay.store.trigrams import TRIGRAM, Choice, Usual
 from relay.text import fold
 
 SEARCH_SECONDS = 1.0
@@ -35,6 +36,9 @@ END = 2**62
 """More than any `seq` and any time."""
 MESSAGE = 8
 """Where the text stands in a row."""
+LOOKED = 64
+"""Candidates after which it is asked whether looking at them is the way: where most were for nothing, less is found by
+one more trigram."""
 
 
 class Sought(msgspec.Struct, frozen=True):
@@ -50,6 +54,8 @@ class Sought(msgspec.Struct, frozen=True):
     """Only messages that are older, Unix milliseconds."""
     count: int = 50
     """How many at most."""
+    said: int = END
+    """How many messages there are in these chats at most."""
 
     @property
     def folded(self) -> str:
@@ -77,16 +83,19 @@ _ENDINGS = Statement(f"SELECT term FROM vocab WHERE term >= ?1 AND term < ?2 ORD
 _THERE = Statement(
     f"SELECT {MESSAGES} WHERE l.seq > ?7 AND l.seq < ?3 AND {_MINE} AND {_holds('l')} ORDER BY l.seq DESC LIMIT ?5"
 )
+# A row for each candidate, also for one that is not shown, so that one can tell how many there were. They come in the
+# order of `s`, which is the outer loop.
 _INDEXED = Statement(
-    f"SELECT {COLUMNS} FROM search CROSS JOIN log AS l ON l.seq = search.rowid {REPLIED_TO}"
-    f" WHERE search MATCH ?4 AND search.rowid < ?3 AND {_MINE} ORDER BY search.rowid DESC LIMIT ?5"
+    "WITH s (seq) AS (SELECT rowid FROM search WHERE search MATCH ?4 AND rowid < ?3 ORDER BY rowid DESC LIMIT ?5)"
+    f" SELECT {COLUMNS.replace('l.seq', 's.seq', 1)} FROM s LEFT JOIN log AS l ON l.seq = s.seq AND {_MINE}"
+    f" {REPLIED_TO}"
 )
 _THROUGH = Statement(
     f"SELECT {MESSAGES} WHERE l.seq IN (SELECT o.seq FROM json_each(?1) AS c CROSS JOIN log AS o"
     " ON o.kind <= 3 AND o.chat = c.value WHERE o.kind = 1 AND NOT o.deleted AND o.seq < ?3 AND o.at < ?6"
     " AND o.message_id > ifnull(?2 ->> ('$.' || o.chat), 0)"
     f" AND {_holds('o')} ORDER BY o.seq DESC LIMIT ?5) ORDER BY l.seq DESC",
-    sorts="up to its limit, and numbers only",
+    sorts="numbers only, up to its limit or where little was said",
 )
 _SAMPLE = Statement(
     f"SELECT substr(message, 1, {SAMPLED_LENGTH}) FROM log WHERE seq IN (SELECT value FROM json_each(?))"
@@ -153,6 +162,10 @@ class _Search:
         self._left = PAGE_BYTES
         self._text = sought.folded
         self._short = len(self._text) < TRIGRAM
+        self._looked = self._found = 0
+        """Candidates of one statement, and those of them that were sought."""
+        self._last = END
+        """The last of them."""
 
     async def run(self, indexed: int, last: int) -> tuple[list[HistoryRow], bool]:
         try:
@@ -167,8 +180,7 @@ class _Search:
 
     async def _run(self, indexed: int, last: int) -> bool:
         if not self._short:
-            asked = self._usual.rarest(self._text, last)
-            return await self._through(indexed, last) or await self._indexed(indexed, asked, " AND ")
+            return await self._through(indexed, last) or await self._indexed(indexed, last)
         indexed = min(indexed, max(0, last - LATEST))
         if await self._through(indexed, last):
             return True
@@ -177,7 +189,8 @@ class _Search:
             return False
         endings = await self._endings()
         if endings is not None:
-            return await self._indexed(indexed, endings, " OR ")
+            before = min(self._sought.before, indexed + 1)
+            return bool(endings) and await self._step(_INDEXED, before, _match(endings, " OR "))
         if await self._through(max(0, last - SCANNED), indexed):
             return True
         raise TooLong("a text that is too usual")
@@ -204,17 +217,30 @@ class _Search:
             return None
         return [term for (term,) in rows] if len(rows) <= ENDINGS else None
 
-    async def _indexed(self, indexed: int, asked: list[str], how: str) -> bool:
-        """Ask the index for trigrams, for all of them or for any; gives whether the page is full."""
+    async def _indexed(self, indexed: int, entries: int) -> bool:
+        """Look at what the index finds, some candidates and then the rest; gives whether the page is full."""
+        choice = Choice(self._usual, self._text, entries)
         before = min(self._sought.before, indexed + 1)
-        match = how.join('"' + one.replace('"', '""') + '"' for one in asked)
-        return before > 1 and bool(match) and await self._step(_INDEXED, before, match)
+        limit = LOOKED
+        while before > 1:
+            self._looked = self._found = 0
+            if await self._step(_INDEXED, before, _match(choice.asked, " AND "), limit=limit):
+                return True
+            if self._looked != limit:
+                return False
+            left = self._looked / (before - self._last) * self._last
+            before = self._last
+            if self._sought.said < min(left, self._sought.count * LOOKED / max(self._found, 1)):
+                return await self._step(_THROUGH, before, self._text)
+            if 2 * self._found >= LOOKED or not choice.narrow(left):
+                limit = -1
+        return False
 
-    async def _step(self, sql: Statement, before: int, text: str, *more: int) -> bool:
+    async def _step(self, sql: Statement, before: int, text: str, *more: int, limit: int = -1) -> bool:
         """Run one statement; gives whether the page is full."""
         rows, full = await self._connection.page(
             sql,
-            _parameters(self._sought, before, text, -1, *more),
+            _parameters(self._sought, before, text, limit, *more),
             Bound(max(1, self._sought.count - len(self._rows)), self._left, weight, self._wanted),
             seconds=max(0.0, self._until - time.monotonic()),
             partly=True,
@@ -226,8 +252,16 @@ class _Search:
         return full or len(self._rows) > self._sought.count
 
     def _wanted(self, row: tuple[object, ...]) -> bool:
+        self._looked += 1
+        self._last = cast("int", row[0])
         text = row[MESSAGE]
-        return isinstance(text, str) and self._text in fold(text)
+        found = isinstance(text, str) and self._text in fold(text)
+        self._found += found
+        return found
+
+
+def _match(trigrams: list[str], how: str) -> str:
+    return how.join('"' + one.replace('"', '""') + '"' for one in trigrams)
 
 
 async def search_through(

@@ -1,224 +1,334 @@
 """What reads cost somebody to whom little was said, in a file that others have filled.
 
-    python tests/bench/long_log.py [--messages 5000000] [--keep DIRECTORY]
+    python tests/bench/long_log.py [--messages 5000000] [--rounds 31] [--cold] [--only REGEX] [--keep DIRECTORY]
 
-Prints waits and the relay's CPU with ten thousand messages and with so many, on loopback, and their ratios.
+Two relays run beside each other, one with ten thousand messages and one with so many. Each question is put to one and
+then to the other, and the next time the other way round, about something else each time. Prints the relays' CPU, the
+wait, and how much they read of the file, as medians with quartiles, and the ratio, with the quartiles of the ratios of
+the pairs. A question is over when the relay has come to rest, so that its work is not taken for the next one's.
+
+With --cold the file is dropped from the system's cache before each question.
 """
 
 import os
+import random
+import re
 import shutil
-import socket
 import statistics
 import tempfile
+import threading
 import time
-import uuid
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
+import long_store
 import msgspec
-import trio
-from endurance import (
-    BATCH,
-    TEXT,
-    _ask_file,
-    _taken,
-    _throughput,
-    _wait_for_the_index,
-    count,
-    frame,
-    free_port,
-    join,
-    prepare,
-    served,
-)
+from endurance import _throughput, frame, free_port, join, served
+from long_store import LOGINS, SAID, SMALL_CHATS
 
-from relay.core.commands import Command
-from relay.core.relay import Relay, open_relay
-from relay.protocol import codec, control, requests
+from relay.protocol import codec, requests
 from relay.protocol.base import Wire
 from relay.protocol.envelopes import Request
 
-ASKED = 30
-"""How often each question is asked of a store, for its median."""
-SMALL_CHATS = 11
-"""Chats of somebody who has little to do with what fills the file; in each some messages wait for them."""
-SAID = 3
-"""Messages in each."""
-FIRST_LOGINS = 5
+FEW = 10_000
+LOOK = 0.002
+"""Seconds between two looks whether a relay is at rest."""
+BEFORE, AFTER = 10, 3
+"""Looks in a row that find it so, before and after a question: a mark, say, is written a moment after its answer."""
+IDLE = 2e-5
+"""Seconds of CPU between two looks that are none."""
+RECONNECTS = 50
+"""A second, of one phone."""
+LATELY = 2_000
+"""Messages that a device has missed which was away for a moment."""
+NEW = b'"eventType":"new"'
 
 
-def size(messages: int, keep: Path | None) -> None:
-    """What a user waits for, and what it costs the relay, with ten thousand messages in the file and with so many."""
-    found = {number: _waits(number, keep) for number in (10_000, messages)}
-    few, many = found.values()
-    print(f"{'ms waited, ms of CPU':28}{10_000:>18,}{messages:>18,}  ratio of waits, of CPU")
-    for what in few:
-        (wait, cpu), (longer, more) = few[what], many[what]
-        print(
-            f"{what:28}{wait:>10,.2f}{cpu:>8,.2f}{longer:>10,.2f}{more:>8,.2f}"
-            f"  {longer / wait:.2f} {more / max(cpu, 0.01):.2f}"
-        )
+class Cost(NamedTuple):
+    """What a question took: milliseconds of the relay's CPU, milliseconds waited, KiB read of its files."""
+
+    cpu: float
+    wait: float
+    read: float
 
 
-async def _fill(data: Path, messages: int) -> dict[str, str]:
-    """A dialog of a and b that fills the file; before it some chats of c with others, in which all is unread."""
-    others = [f"u{number}" for number in range(SMALL_CHATS)]
-    tokens = await prepare(data, "a", "b", "c", *others)
-    async with open_relay(data) as relay:
-        for number in range(FIRST_LOGINS):
-            token = await relay.admin.handle("device.add", control.AddDevice(user_id="c"))
-            assert isinstance(token, control.Token)
-            tokens[f"c{number}"] = token.token
-        for other in others:
-            await _say(relay, "c", 0, SAID, relay.state.user_keys[other])
-        for start in range(0, messages, BATCH):
-            await _say(relay, "b", start, min(BATCH, messages - start), 1)
-    return tokens
+class Peer:
+    """A client that asks one thing at a time and reads as little as it can of what it gets."""
 
+    def __init__(self, port: int, token: str, *, after: int | None = 2**60) -> None:
+        self._socket = join(port, token, after=after)
 
-@contextmanager
-def _filled(messages: int, keep: Path | None) -> Iterator[tuple[Path, dict[str, str]]]:
-    """A store with so many messages, and tokens; kept where it is asked for, and made once then."""
-    with tempfile.TemporaryDirectory() as scratch:
-        data = Path(scratch) if keep is None else keep / str(messages)
-        known = data / "tokens.json"
-        if not known.exists():
-            data.mkdir(parents=True, exist_ok=True)
-            tokens = trio.run(_fill, data, messages)
-            with served(data, free_port()):
-                _wait_for_the_index(data)
-            known.write_bytes(msgspec.json.encode(tokens))
-        # What is measured reads and marks, so that a kept store is copied.
-        with tempfile.TemporaryDirectory(dir=keep) as copy:
-            shutil.copytree(data, copy, dirs_exist_ok=True)
-            # What is measured syncs, and would wait for the copy as well.
-            os.sync()
-            yield Path(copy), msgspec.json.decode(known.read_bytes(), type=dict[str, str])
+    def close(self) -> None:
+        """Hang up."""
+        self._socket.close()
 
+    def ask(self, name: str, payload: Wire) -> None:
+        """Ask, and take the whole answer."""
+        request = Request(id="1", payload_type=name, payload=msgspec.Raw(codec.encode(payload)))
+        self._socket.sendall(frame(codec.encode(request)))
+        data = b""
+        while b'"type":"response"' not in data or not _whole(data):
+            data += self._more()
+        assert b'"error"' not in data[:200], data[:200]
 
-class _Meter:
-    """How long something takes, and how much of the relay's time."""
+    def take(self, events: int) -> None:
+        """Take so many messages."""
+        data = b""
+        while data.count(NEW) < events:
+            data += self._more()
 
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
-
-    def of(self, times: int, run: Callable[[], object]) -> tuple[float, float]:
-        """The median wait and the mean CPU, in milliseconds."""
-        waits, before = [], self._cpu()
-        for _ in range(times):
-            began = time.perf_counter()
-            run()
-            waits.append(1_000 * (time.perf_counter() - began))
-        return statistics.median(waits), (self._cpu() - before) / times
-
-    def _cpu(self) -> float:
-        tasks = Path(f"/proc/{self._pid}/task").iterdir()
-        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e6
-
-
-def _waits(messages: int, keep: Path | None) -> dict[str, tuple[float, float]]:
-    """Milliseconds that each question takes: waited, and of the relay's CPU."""
-    with _filled(messages, keep) as (data, tokens):
-        port = free_port()
-        # Just started, the relay remembers no chat's latest messages.
-        with served(data, port) as process:
-            meter = _Meter(process.pid)
-            found: dict[str, tuple[float, float]] = {}
-            seq = _ask_file(data, "SELECT max(seq) FROM log")
-            asker, small = join(port, tokens["a"], after=2**60), join(port, tokens["c"], after=2**60)
-
-            def ask(what: str, connection: socket.socket, name: str, payload: Wire) -> None:
-                found[what] = meter.of(ASKED, lambda: _asked(connection, name, payload))
-
-            ask("chats", small, "chats", requests.Nothing())
-            ask("chat", small, "chat", requests.OneChat(chat_id="u1"))
-            ask("messages of a small chat", small, "messages", requests.Messages(chat_id="u1", count=50))
-            ask("latest page of a large one", asker, "messages", requests.Messages(chat_id="b", count=50))
-            middle = messages // 2
-            ask("a page far back", asker, "messages", requests.Messages(chat_id="b", start_id=middle, count=50))
-            ask("search, a rare word", asker, "search", requests.Search(query=f"word{middle:07}"))
-            ask("search, a phrase", asker, "search", requests.Search(query=f"{middle:07} xxxxxx"))
-            ask("search, in every text", asker, "search", requests.Search(query="xxxxxx"))
-            ask("search, in nobody's", asker, "search", requests.Search(query="wordwordword"))
-            logins = iter(range(FIRST_LOGINS))
-            found["first login"] = meter.of(
-                FIRST_LOGINS, lambda: join(port, tokens[f"c{next(logins)}"], after=None).close()
-            )
-            found["replay of an old cursor"] = meter.of(5, lambda: _replayed(port, tokens["c"]))
-            found["20 quick reconnects, chats"] = meter.of(3, lambda: _reconnected(port, tokens["c"], asker))
-            chats = iter(range(SMALL_CHATS))
-            found["read, the first of a chat"] = meter.of(
-                SMALL_CHATS, lambda: _asked(small, "read", requests.Mark(chat_id=f"u{next(chats)}"))
-            )
-            found["replay of 2,000"] = meter.of(5, lambda: _taken(join(port, tokens["b"], after=seq - 2_000), seq))
-            found["a hundred sends"] = meter.of(5, lambda: _throughput(port, asker, "b", 100))
-            return found
-
-
-def _replayed(port: int, token: str) -> None:
-    """All that was ever said to somebody to whom little was said."""
-    with join(port, token, after=0) as reader:
-        count(reader, b'"eventType":"new"', SMALL_CHATS * SAID)
-
-
-def _reconnected(port: int, token: str, other: socket.socket) -> None:
-    """A phone at the edge of the Wi-Fi; meanwhile somebody else wants their chats."""
-    for _ in range(20):
-        join(port, token, after=0).close()
-    _asked(other, "chats", requests.Nothing())
-
-
-def _asked(asker: socket.socket, name: str, payload: Wire) -> None:
-    """Ask, and take the whole answer."""
-    request = frame(codec.encode(Request(id="1", payload_type=name, payload=msgspec.Raw(codec.encode(payload)))))
-    asker.sendall(request)
-    data = b""
-    while True:
-        data += asker.recv(262_144)
-        if b'"type":"response"' in data and (data[-1:] == b"}" and _whole(data)):
-            return
+    def _more(self) -> bytes:
+        data = self._socket.recv(262_144)
+        assert data, "the relay closed the connection"
+        return data
 
 
 def _whole(data: bytes) -> bool:
     """Whether the last frame of what came has come to its end."""
     start = 0
     while start < len(data):
-        if len(data) < start + 10 and len(data) < start + 2:
-            return False
-        length, header = data[start + 1], 2
-        if length == 126:
-            length, header = int.from_bytes(data[start + 2 : start + 4], "big"), 4
-        elif length == 127:
-            length, header = int.from_bytes(data[start + 2 : start + 10], "big"), 10
+        length, header = data[start + 1] if len(data) > start + 1 else 0, 2
+        if length >= 126:
+            header = 4 if length == 126 else 10
+            length = int.from_bytes(data[start + 2 : start + header], "big")
         start += header + length
     return start == len(data)
 
 
-async def _say(relay: Relay, to: str, start: int, number: int, author: int) -> None:
-    done, left = trio.Event(), number
+class Side:
+    """One of the relays, and who asks it."""
 
-    def answer(_payload: object) -> None:
-        nonlocal left
-        left -= 1
-        if not left:
-            done.set()
+    def __init__(self, data: Path, port: int, pid: int, messages: int, tokens: dict[str, str]) -> None:
+        self.data, self.port, self.messages, self.tokens = data, port, messages, tokens
+        self._pid = pid
+        # The clock of another process's CPU, see clock_getcpuclockid(3).
+        self._clock = ~pid << 3 | 2
+        self.chance = random.Random(messages)
+        self.logins = iter(range(LOGINS))
+        self.unread = iter(range(SMALL_CHATS))
 
-    for one in range(start, start + number):
-        text = f"word{one:07} {TEXT}"[:120]
-        request = requests.New(chat_id=to, client_message_id=str(uuid.uuid4()), message=text)
-        relay.log.append(Command(relay.clock(), author, 0, request), answer)
-    await done.wait()
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        """Have somebody of the long dialog there, and somebody to whom little was said: silent ones are sent away."""
+        with (
+            closing(Peer(self.port, self.tokens["a"])) as self.large,
+            closing(Peer(self.port, self.tokens["c"])) as self.small,
+        ):
+            yield
+
+    def some(self) -> int:
+        """A message of the long dialog that has a name in it, another one each time."""
+        return self.chance.randrange(0, self.messages, long_store.NAMED)
+
+    def cost(self, run: Callable[["Side"], None], *, cold: bool) -> Cost:
+        """Put one question."""
+        if cold:
+            self._forget()
+        self._settle(BEFORE)
+        cpu, read, began = self._cpu(), self._read(), time.perf_counter()
+        run(self)
+        waited = time.perf_counter() - began
+        self._settle(AFTER)
+        return Cost(1_000 * (self._cpu() - cpu), 1_000 * waited, (self._read() - read) / 1024)
+
+    def _settle(self, looks: int) -> None:
+        rests, before = 0, self._cpu()
+        while rests < looks:
+            time.sleep(LOOK)
+            now = self._cpu()
+            rests = rests + 1 if now - before < IDLE else 0
+            before = now
+
+    def _forget(self) -> None:
+        for path in (self.data / "relay.db", self.data / "relay.db-wal"):
+            with path.open("rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+    def _cpu(self) -> float:
+        return time.clock_gettime(self._clock)
+
+    def _read(self) -> int:
+        return int(Path(f"/proc/{self._pid}/io").read_text().split()[1])
+
+
+@contextmanager
+def _side(messages: int, keep: Path | None) -> Iterator[Side]:
+    with tempfile.TemporaryDirectory() as scratch:
+        data = Path(scratch) if keep is None else keep / str(messages)
+        tokens = long_store.fill(data, messages)
+        # What is measured reads and marks, so that a kept store is copied.
+        with tempfile.TemporaryDirectory(dir=keep) as copy:
+            shutil.copytree(data, copy, dirs_exist_ok=True)
+            # What is measured syncs, and would wait for the copy as well.
+            os.sync()
+            port = free_port()
+            with served(Path(copy), port) as process:
+                yield Side(Path(copy), port, process.pid, messages, tokens)
+
+
+# The questions.
+
+
+def _search(query: Callable[[int], str]) -> Callable[[Side], None]:
+    return lambda side: side.large.ask("search", requests.Search(query=query(side.some())))
+
+
+def _far_back(side: Side) -> None:
+    side.large.ask("messages", requests.Messages(chat_id="b", start_id=side.some() + 1, count=50))
+
+
+def _small_chat(side: Side) -> None:
+    chat = f"u{side.chance.randrange(SMALL_CHATS)}"
+    side.small.ask("messages", requests.Messages(chat_id=chat, count=50))
+
+
+def _login(side: Side) -> None:
+    with closing(Peer(side.port, side.tokens[f"c{next(side.logins)}"], after=None)) as phone:
+        phone.take(SMALL_CHATS * SAID)
+
+
+def _old_cursor(side: Side) -> None:
+    with closing(Peer(side.port, side.tokens["c"], after=0)) as phone:
+        phone.take(SMALL_CHATS * SAID)
+
+
+def _away(side: Side) -> None:
+    seq = long_store.ask_file(side.data, "SELECT max(seq) FROM log WHERE kind = 1")
+    with closing(Peer(side.port, side.tokens["b"], after=seq - LATELY)) as phone:
+        # More is not sent before some is acknowledged.
+        phone.take(LATELY // 10)
+
+
+def _reconnects(side: Side) -> None:
+    for _ in range(20):
+        join(side.port, side.tokens["c"], after=0).close()
+
+
+def _sends(side: Side) -> None:
+    with closing(join(side.port, side.tokens["a"], after=2**60)) as sender:
+        _throughput(side.port, sender, "b", 100)
+
+
+QUESTIONS: dict[str, Callable[[Side], None]] = {
+    "chats": lambda side: side.small.ask("chats", requests.Nothing()),
+    "chat": lambda side: side.small.ask("chat", requests.OneChat(chat_id="u1")),
+    "messages of a small chat": _small_chat,
+    "latest page of a large one": lambda side: side.large.ask("messages", requests.Messages(chat_id="b", count=50)),
+    "a page far back": _far_back,
+    "search: a number said once": _search(lambda number: f"word{number:07}"),
+    "search: a name said once": _search(long_store.name),
+    "search: a phrase of common words": _search(long_store.phrase),
+    "search: in every text": _search(lambda _number: "word"),
+    "search: in nobody's": _search(lambda number: long_store.name(number + 1)),
+    "search: in every text but one's own": lambda side: side.small.ask("search", requests.Search(query="word")),
+    "first login": _login,
+    "replay of an old cursor": _old_cursor,
+    "replay of the latest": _away,
+    "20 quick reconnects": _reconnects,
+    "read, the first of a chat": lambda side: side.small.ask("read", requests.Mark(chat_id=f"u{next(side.unread)}")),
+    "a hundred sends": _sends,
+}
+
+
+# What it comes to.
+
+
+def _compare(what: str, sides: tuple[Side, Side], rounds: int, *, cold: bool) -> None:
+    found: tuple[list[Cost], list[Cost]] = ([], [])
+    for number in range(rounds):
+        for one in (0, 1) if number % 2 else (1, 0):
+            found[one].append(sides[one].cost(QUESTIONS[what], cold=cold))
+    cells = [what]
+    for kind in range(3):
+        few, many = ([cost[kind] for cost in costs] for costs in found)
+        cells += [_spread(few), _spread(many)]
+        cells += [_ratio(few, many)] if kind < 2 else []
+    print("| " + " | ".join(cells) + " |", flush=True)
+
+
+def _spread(values: list[float]) -> str:
+    low, middle, high = (
+        f"{value:.2f}" if value < 10 else f"{value:.0f}" for value in statistics.quantiles(values, n=4)
+    )
+    return f"{middle} ({low} to {high})"
+
+
+def _ratio(few: list[float], many: list[float]) -> str:
+    low, _, high = statistics.quantiles([more / less for less, more in zip(few, many, strict=True)], n=4)
+    return f"**{statistics.median(many) / statistics.median(few):.2f}** ({low:.2f} to {high:.2f})"
+
+
+def _others_wait(side: Side, seconds: float, *, storm: bool) -> list[float]:
+    """What others wait for, while one phone comes and goes or nothing happens, in milliseconds."""
+    over = threading.Event()
+
+    def phone() -> None:
+        while not over.wait(1 / RECONNECTS):
+            join(side.port, side.tokens["c"], after=0).close()
+
+    thread = threading.Thread(target=phone)
+    if storm:
+        thread.start()
+    waits, began = [], time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        asked = time.perf_counter()
+        side.large.ask("messages", requests.Messages(chat_id="b", count=20))
+        waits.append(1_000 * (time.perf_counter() - asked))
+        time.sleep(0.01)
+    over.set()
+    if storm:
+        thread.join()
+    return waits
+
+
+def _storms(sides: tuple[Side, Side], rounds: int) -> None:
+    print(f"\nothers' `messages` while one phone connects {RECONNECTS} times a second, and while none does:")
+    for side in sides:
+        found: dict[bool, list[float]] = {True: [], False: []}
+        with side.connected():
+            for number in range(rounds):
+                for storm in (True, False) if number % 2 else (False, True):
+                    found[storm] += _others_wait(side, 1.0, storm=storm)
+        p50, p99 = ([statistics.quantiles(found[storm], n=100)[at] for storm in (True, False)] for at in (49, 98))
+        print(
+            f"{side.messages:>9,}: p50 {p50[0]:.2f} and {p50[1]:.2f} ms, p99 {p99[0]:.2f} and {p99[1]:.2f} ms",
+            flush=True,
+        )
+
+
+def measure(messages: int, rounds: int, only: str, keep: Path | None, *, cold: bool) -> None:
+    """Put all questions."""
+    with ExitStack() as stack:
+        few, many = (stack.enter_context(_side(number, keep)) for number in (FEW, messages))
+        sides = (few, many)
+        heads = [
+            *(f"{what}{rest}" for what in ("ms of CPU", "ms waited") for rest in (f", {FEW:,}", f", {messages:,}", "")),
+            f"KiB read, {FEW:,}",
+            f"{messages:,}",
+        ]
+        heads[2] = heads[5] = "ratio"
+        print(f"| | {' | '.join(heads)} |\n|{'---|' * 9}")
+        for what in QUESTIONS:
+            if re.search(only, what):
+                with few.connected(), many.connected():
+                    _compare(what, sides, rounds, cold=cold)
+        if not only:
+            _storms(sides, 6)
 
 
 def main() -> None:
     """Measure."""
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("--messages", type=int, default=5_000_000)
+    parser.add_argument("--rounds", type=int, default=31, help="how often each question is put")
+    parser.add_argument("--cold", action="store_true", help="with nothing of the file in the system's cache")
+    parser.add_argument("--only", default="", help="questions whose name this regular expression finds")
     parser.add_argument("--keep", type=Path, help="where the stores stay, so that the next run need not make them")
     chosen = parser.parse_args()
-    size(chosen.messages, chosen.keep)
+    measure(chosen.messages, chosen.rounds, chosen.only, chosen.keep, cold=chosen.cold)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,215 @@
+"""A search reads hardly more of a log that has become long: pages and steps are counted, and candidates."""
+
+import random
+import statistics
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import trio
+
+from relay.core.commands import Command
+from relay.core.relay import Relay, open_relay
+from relay.protocol import control, requests
+from relay.store import chores, database, errands, queries, search
+from relay.store.background import SEGMENTS
+from relay.store.database import Connection
+from relay.store.search import LOOKED, Sought
+from relay.store.trigrams import Usual
+
+SMALL, MIDDLE = 2_000, 30_000
+BATCH = 2_000
+PORTION = 500
+"""Entries that the full-text index is brought further at a time."""
+NAMED = 50
+"""One of so many messages has a name in it that no other has."""
+TOWN = "quaxopolis"
+"""A word whose trigrams come together only, in one of so many messages, each time before another word."""
+TOWNED = 100
+LONE = "u9"
+"""Somebody to whom little was said."""
+SAID = 3
+"""Messages of theirs, the first of all."""
+ALONE, LARGE = {1: 0}, {2: 0}
+"""Their chat by its key, and the other."""
+STEP = 10
+"""Steps of SQLite's machine between two ticks."""
+
+
+class Cost(NamedTuple):
+    """What a search took."""
+
+    read: float
+    """Bytes of the file."""
+    ticks: float
+    """Tens of steps."""
+    candidates: float
+
+
+def _words(count: int) -> list[str]:
+    chance = random.Random(3)
+    return [
+        "".join(chance.choices("eeeennniiissrrraatttddhhuulcgmobwfkzpvjyxq", k=chance.randint(2, 8)))
+        for _ in range(count)
+    ]
+
+
+WORDS = _words(3_000)
+
+
+def _name(number: int) -> str:
+    return "".join(random.Random(number).choices("abcdefghijklmnopqrstuvwxyz", k=9))
+
+
+def _text(number: int) -> str:
+    """What a message says: usual words, and in some a name, or a word that others have as well."""
+    chance = random.Random(number)
+    words = [WORDS[int(len(WORDS) * chance.random() ** 3)] for _ in range(12)]
+    words += [_name(number)] * (number % NAMED == 0)
+    words += [TOWN, WORDS[number // TOWNED]] * (number % TOWNED == 0)
+    return " ".join(words)
+
+
+async def _fill(data: Path, messages: int, *, merged: bool = True) -> None:
+    async with open_relay(data) as relay:
+        for user in ("a", "b", LONE):
+            await relay.admin.handle("user.add", control.AddUser(id=user))
+        await _say(relay, LONE, range(SAID))
+        for start in range(0, messages, BATCH):
+            await _say(relay, "b", range(start, start + BATCH))
+        last, _ = await queries.ends(relay.reading)
+    # Always in the same portions: the relay's own depend on the time that each took.
+    async with database.connect(data / "relay.db", writing=True) as writing:
+        for upto in range(PORTION, last + PORTION, PORTION):
+            await chores.index(writing, min(last, upto))
+            while merged and upto % (SEGMENTS * PORTION) == 0 and await chores.merge(writing):
+                pass
+
+
+async def _say(relay: Relay, to: str, numbers: range) -> None:
+    left, done = len(numbers), trio.Event()
+
+    def answer(_payload: object) -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            done.set()
+
+    for number in numbers:
+        request = requests.New(chat_id=to, client_message_id=f"{to}{number}", message=_text(number))
+        relay.log.append(Command(relay.clock(), 1, 0, request), answer)
+    await done.wait()
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Path]]:
+    """A store with few messages, and one with many."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(errands, "INDEX_SECONDS", 1e9)
+        made = {}
+        for messages in (SMALL, MIDDLE):
+            made[messages] = tmp_path_factory.mktemp(str(messages))
+            trio.run(_fill, made[messages], messages)
+        yield made
+
+
+class _Meter:
+    """Searches on a connection that keeps hardly a page, and counts."""
+
+    def __init__(self, connection: Connection, usual: Usual) -> None:
+        self._connection = connection
+        self._usual = usual
+        self._ticks = 0
+        self.candidates = 0
+
+    def tick(self) -> int:
+        self._ticks += 1
+        return 0
+
+    async def cost(self, sought: Sought) -> Cost:
+        self._ticks = self.candidates = 0
+        before = _bytes_read()
+        await search.search(self._connection, sought, self._usual)
+        return Cost(_bytes_read() - before, self._ticks, self.candidates)
+
+    async def find(self, sought: Sought) -> list[str | None]:
+        rows, _ = await search.search(self._connection, sought, self._usual)
+        return [row.message for row in rows]
+
+
+def _bytes_read() -> int:
+    """What this process has read of files."""
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
+@asynccontextmanager
+async def _metered(data: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[_Meter]:
+    wanted = search._Search._wanted
+    async with database.connect(data / "relay.db", writing=False, cache=0) as connection:
+        usual = Usual()
+        assert await search.learn(connection, usual)
+        meter = _Meter(connection, usual)
+        await connection._run(connection._connection.set_progress_handler(meter.tick, STEP))
+
+        def look(self: search._Search, row: tuple[object, ...]) -> bool:
+            meter.candidates += 1
+            return wanted(self, row)
+
+        monkeypatch.setattr(search._Search, "_wanted", look)
+        yield meter
+        monkeypatch.undo()
+
+
+async def test_a_rare_word_reads_few_pages_more_of_a_long_log(
+    stores: dict[int, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {}
+    for messages, data in stores.items():
+        async with _metered(data, monkeypatch) as meter:
+            names = [_name(number) for number in range(0, SMALL, NAMED)]
+            costs = [await meter.cost(Sought(name, LARGE)) for name in names]
+            assert [len(await meter.find(Sought(name, LARGE))) for name in names] == [1] * len(names)
+            found[messages] = Cost(*(statistics.median(kind) for kind in zip(*costs, strict=True)))
+    few, many = found.values()
+    assert many.read <= 3 * few.read
+    assert many.ticks <= 2 * few.ticks
+    assert many.candidates <= 2
+
+
+async def test_a_phrase_whose_trigrams_come_together_is_found_among_few_candidates(
+    stores: dict[int, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with _metered(stores[MIDDLE], monkeypatch) as meter:
+        for number in range(0, MIDDLE, MIDDLE // 10):
+            text = f"{TOWN} {WORDS[number // TOWNED]}"
+            cost = await meter.cost(Sought(text, LARGE))
+            assert cost.candidates <= 2 * LOOKED < MIDDLE / TOWNED / 2
+            assert _text(number) in await meter.find(Sought(text, LARGE))
+
+
+async def test_a_usual_word_is_found_in_a_small_chat_without_looking_at_others(
+    stores: dict[int, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with _metered(stores[MIDDLE], monkeypatch) as meter:
+        usual = next(word for word in _text(0).split() if len(word) > 3)
+        sought = Sought(usual, ALONE, said=SAID)
+        assert (await meter.cost(sought)).candidates <= LOOKED + SAID
+        assert await meter.find(sought) == [_text(0)]
+
+
+async def test_a_relay_that_starts_merges_the_segments_that_the_one_before_left(tmp_path: Path) -> None:
+    await _fill(tmp_path, 4 * BATCH, merged=False)
+
+    async def segments(connection: Connection) -> int:
+        ((count,),) = await connection.execute("SELECT count(DISTINCT segid) FROM search_idx")
+        return int(count)
+
+    async with database.connect(tmp_path / "relay.db", writing=False) as connection:
+        left = await segments(connection)
+        assert left > 4 * BATCH // PORTION
+        async with open_relay(tmp_path):
+            with trio.fail_after(20):
+                while await segments(connection) > SEGMENTS:
+                    await trio.sleep(0.01)
