@@ -80,17 +80,25 @@ async def test_one_request_is_read_between_two_turns_of_everybody_else(tmp_path,
 
 def test_an_address_waits_for_what_it_asks_beyond_its_rate_and_others_do_not():
     address = pace.AddressPace()
-    waits = [address.take("a", 10.0) for _ in range(int(pace.BURST) + 100)]
+    waits = [address.take("a", 10.0, 5.0) for _ in range(int(pace.BURST) + 100)]
     assert waits[: int(pace.BURST)] == pytest.approx([0.0] * int(pace.BURST))
     assert waits[-1] == pytest.approx(100 / pace.RATE)
-    assert address.take("b", 10.0) == 0.0
-    assert address.take("a", 20.0) == 0.0, "and it is forgotten with time"
+    assert address.take("b", 10.0, 5.0) == 0.0
+    assert address.take("a", 20.0, 5.0) == 0.0, "and it is forgotten with time"
+
+
+def test_after_a_flood_an_address_waits_no_longer_than_a_request_may():
+    address = pace.AddressPace()
+    waits = [address.take("office", second, 5.0) for second in range(60) for _ in range(1_000)]
+    assert None in waits, "who would wait for longer is not answered"
+    assert max(wait for wait in waits if wait is not None) <= 5.0
+    assert address.take("office", 65.0, 5.0) == pytest.approx(0.0, abs=0.02)
 
 
 def test_no_more_addresses_are_remembered_than_there_is_room_for():
     address = pace.AddressPace()
     for number in range(pace.KNOWN + 100):
-        address.take(number, 1.0)
+        address.take(number, 1.0, 5.0)
     assert len(address) == pace.KNOWN
 
 
