@@ -102,7 +102,9 @@ def _private_users() -> bool:
     return first != ["0", "0", "4294967295"]
 
 
-async def answer(admin: Admin, clock: Clock, line: bytes, send: Send, peer: Peer | None = None) -> bytes:
+async def answer(
+    admin: Admin, clock: Clock, line: bytes, send: Send, peer: Peer | None = None, asker: object = None
+) -> bytes:
     """Do what one request asks, and encode its answer.
 
     Args:
@@ -111,6 +113,7 @@ async def answer(admin: Admin, clock: Clock, line: bytes, send: Send, peer: Peer
         line: the request.
         send: takes the events that come before the answer.
         peer: who asks, for the log.
+        asker: stands for the connection (see `Admin.handle`).
     """
     request_id: str | int = ""
     try:
@@ -125,7 +128,7 @@ async def answer(admin: Admin, clock: Clock, line: bytes, send: Send, peer: Peer
         async def item(value: object) -> None:
             await send(b"" if value is None else codec.event("item", clock(), value))
 
-        return codec.response(request_id, clock(), await admin.handle(name, payload, item))
+        return codec.response(request_id, clock(), await admin.handle(name, payload, item, asker=asker))
     except RelayError as error:
         if error.error.code == "storage_full" and error.error.quota is None:
             error = _full(admin)
@@ -194,7 +197,10 @@ async def serve(
         async with stream:
             try:
                 if may_ask(peer, own=os.geteuid(), group=group, private_users=private_users):
-                    await _converse(stream, lambda line, send: answer(admin, clock, line, send, peer))
+                    try:
+                        await _converse(stream, lambda line, send: answer(admin, clock, line, send, peer, stream))
+                    finally:
+                        await admin.left(stream)
                 else:
                     logger.warning("refused user %s at the control socket", peer.name)
                     await stream.receive_some()
