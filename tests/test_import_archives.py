@@ -703,3 +703,38 @@ def test_an_export_of_an_older_relay_comes_in_without_those_who_were_thrown_out(
     assert [one["text"] for one in said][:2] == ["mine", "after bob"]
     assert (said[1]["replyTo"], said[1]["replySender"]) == ("1", "bob")
     assert came["left"]["dates of edits, which this older export has without the edits"] == 1
+
+
+def with_file(root: Path) -> Path:
+    """A bulk export of two messages, of which the second holds a file."""
+    records: list[Entries] = [{"type": "version", "version": 1}]
+    records += [{"type": "user", "user": {"username": name}} for name in ("anna", "ben")]
+    post = {"channel_members": ["anna", "ben"], "user": "anna", "message": "one", "create_at": T0 * 1_000}
+    records.append({"type": "direct_post", "direct_post": post})
+    later = {**post, "message": "two", "create_at": T0 * 1_000 + 1, "attachments": [{"path": "a.txt"}]}
+    records.append({"type": "direct_post", "direct_post": later})
+    return folder(root, {"bulk.jsonl": "\n".join(map(json.dumps, records)).encode(), "data/a.txt": b"a" * 5_000})
+
+
+def test_a_file_for_which_there_is_no_room_ends_an_import_and_comes_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, data = with_file(tmp_path / "export"), tmp_path / "data"
+    monkeypatch.setenv("RELAY_FILES_TOTAL_BYTES", "4096")
+    ran = run("import", source, data=data)
+    assert ran.code == 1
+    assert "files.total_bytes" in ran.err
+    assert "call it again then" in ran.err
+    monkeypatch.delenv("RELAY_FILES_TOTAL_BYTES")
+    again = done("import", source, "--json", data=data).json
+    assert (again["added"]["files"], again["added"]["messages"], again["left"]) == (1, 2, {})
+
+
+def test_a_file_for_which_its_sender_has_no_room_stays_behind_and_all_else_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, data = with_file(tmp_path / "export"), tmp_path / "data"
+    monkeypatch.setenv("RELAY_FILES_USER_BYTES", "4096")
+    came = done("import", source, "--json", data=data).json
+    assert (came["added"]["files"], came["added"]["messages"]) == (0, 2)
+    assert sum(came["left"].values()) == 1

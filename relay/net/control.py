@@ -116,6 +116,7 @@ async def answer(
         asker: stands for the connection (see `Admin.handle`).
     """
     request_id: str | int = ""
+    name = ""
     try:
         request = codec.decode_client_frame(line)
         if not isinstance(request, Request):
@@ -131,7 +132,7 @@ async def answer(
         return codec.response(request_id, clock(), await admin.handle(name, payload, item, asker=asker))
     except RelayError as error:
         if error.error.code == "storage_full" and error.error.quota is None:
-            error = _full(admin)
+            error = _no_room(admin) if name == "bring.file" else _full(admin)
         return codec.refusal(request_id, clock(), error.error)
     except sqlite3.Error as error:
         return codec.refusal(request_id, clock(), _store_failed(admin, error).error)
@@ -143,6 +144,14 @@ def _full(admin: Admin) -> RelayError:
         "storage_full",
         f"the disk of {admin.data} is full, and nothing was changed: let old messages go (`relay prune`, which has"
         " room set aside for it), or move other files away from that disk",
+    )
+
+
+def _no_room(admin: Admin) -> RelayError:
+    """Say to an admin what an imported file needs, beside a disk that is not full."""
+    return RelayError(
+        "storage_full",
+        f"there is no room for more files in {admin.data}: make some on its disk, or raise files.total_bytes",
     )
 
 
