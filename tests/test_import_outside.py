@@ -1,8 +1,10 @@
 """An export is somebody else's: what it names outside of itself is not read, and what it claims to hold is bounded."""
 
 import gzip
+import io
 import json
 import os
+import subprocess
 import tarfile
 import zipfile
 from pathlib import Path
@@ -160,3 +162,37 @@ def test_a_gzip_of_lines_is_no_export(tmp_path):
 def test_an_imported_name_has_nothing_unseen_in_it():
     assert fit_name("An\u202ena\u200b  B") == "Anna B"
     assert fit_name("\u3164\u200d") == ""
+
+
+def test_a_file_in_a_tar_file_is_found_without_reading_through_all_others(tmp_path, monkeypatch):
+    packed, many = tmp_path / "export.tar", 50
+    with tarfile.open(packed, "w") as tar:
+        for number in range(many):
+            content = f"{number}".encode()
+            member = tarfile.TarInfo(f"files/{number}/a.txt")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    source = Files(packed)
+    heads = 0
+    following = tarfile.TarFile.next
+
+    def counted(tar):
+        nonlocal heads
+        heads += 1
+        return following(tar)
+
+    monkeypatch.setattr(tarfile.TarFile, "next", counted)
+    read = [source.enclosed(f"files/{number}/a.txt").read() for number in range(many)]
+    assert read == [f"{number}".encode() for number in range(many)]
+    assert heads <= 2 * many
+
+
+def test_a_file_with_holes_in_a_tar_file_is_whole(tmp_path):
+    holes = tmp_path / "holes"
+    with holes.open("wb") as file:
+        file.seek(2**20)
+        file.write(b"end")
+    packed = tmp_path / "export.tar"
+    subprocess.run(["tar", "-S", "-cf", packed, "-C", tmp_path, "holes"], check=True)
+    assert packed.stat().st_size < 2**19
+    assert Files(packed).enclosed("holes").read() == holes.read_bytes()
