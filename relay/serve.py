@@ -196,10 +196,12 @@ def open_listeners(addresses: Iterable[str]) -> list[socket.socket]:
         listeners = systemd.inherited()
     except ValueError as error:
         raise CannotServe(str(error)) from None
-    for text in () if listeners else addresses:
-        host, port = address(text)
+    wanted = {} if listeners else {text: address(text) for text in addresses}
+    ports = [port for _, port in wanted.values()]
+    for text, (host, port) in wanted.items():
         try:
-            listeners += listen(host, port)
+            # Where another address with this port is named, that one has IPv4.
+            listeners += listen(host, port, both=ports.count(port) == 1)
         except OSError as error:
             raise CannotServe(f"cannot listen on {text}: {error.strerror or error}{_otherwise(error, port)}") from None
     return listeners

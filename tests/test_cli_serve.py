@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from relay.cli.basic import serve
-from relay.serve import CannotServe, _what_to_do
+from relay.serve import CannotServe, _what_to_do, open_listeners
 from relay.store.database import NewerStore
 from relay.store.lock import locked
 from tests.command_line import Ran, done
@@ -148,3 +148,28 @@ def test_a_port_that_is_taken_is_refused_with_what_helps(tmp_path: Path) -> None
     assert said.startswith(f"cannot listen on 127.0.0.1:{port}")
     assert f"Another program has port {port}" in said
     assert "--listen" in said
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="this machine has no IPv6")
+def test_all_addresses_of_ipv6_mean_those_of_ipv4_too_where_nothing_else_is_named() -> None:
+    # The link of an invite has the machine's address of IPv4, and so has systemd's socket.
+    (alone,) = open_listeners(["[::]:0"])
+    with alone:
+        port = alone.getsockname()[1]
+        assert _answers("127.0.0.1", port)
+        assert _answers("::1", port)
+    beside = open_listeners([f"[::]:{port}", f"127.0.0.1:{port}"])
+    try:
+        assert _answers("127.0.0.1", port)
+        assert _answers("::1", port)
+    finally:
+        for one in beside:
+            one.close()
