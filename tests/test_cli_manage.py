@@ -85,6 +85,20 @@ def test_a_chat_may_be_called_by_a_name_as_long_as_names_may_be(data: Path) -> N
     assert done("chat", "show", "N" * 128, "--json", data=data).json["name"] == "n" * 128
 
 
+def test_a_chat_may_be_called_by_a_name_however_its_letters_are_put_together(data: Path) -> None:
+    done("chat", "create", "B\u00fcro", "--owner", "eve", data=data)
+    assert done("chat", "show", "bu\u0308ro", "--json", data=data).json["name"] == "B\u00fcro"
+
+
+def test_who_is_not_in_a_chat_is_told_how_to_get_into_it(data: Path) -> None:
+    group = done("chat", "create", "Alarms", "--owner", "eve", "--json", data=data).json["id"]
+    done("user", "add", "siren", "--bot", data=data)
+    ran = run("send", "--as", "siren", "alarms", "fire", data=data)
+    assert ran == (1, "", f"relay: 'siren' is not in 'Alarms': `relay chat add {group} siren` first\n")
+    done("chat", "add", "alarms", "siren", data=data)
+    done("send", "--as", "siren", "alarms", "fire", data=data)
+
+
 def test_a_text_with_a_nul_is_refused(data: Path) -> None:
     ran = run("send", "--as", "eve", "eve", "-", data=data, stdin="a\0b")
     assert ran.code == 2
@@ -99,7 +113,7 @@ def test_a_text_with_a_nul_is_refused(data: Path) -> None:
         (("hook", "remove", "9999"), "there is no hook 9999: `relay hook list` shows all"),
         (("chat", "show", "nowhere"), "there is no group or channel 'nowhere': `relay chat list` shows all"),
         (("send", "--as", "nobody", "eve", "x"), "there is no user 'nobody' here"),
-        (("send", "--as", "eve", "nowhere", "x"), "chat: there is no chat 'nowhere' for you here"),
+        (("send", "--as", "eve", "nowhere", "x"), "there is no group or channel 'nowhere': `relay chat list`"),
         (("audit", "--by", "nobody"), "there is no user 'nobody' here"),
     ],
 )

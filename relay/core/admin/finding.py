@@ -1,5 +1,7 @@
 """Finds what an admin means: a user by id; a chat by id, by name, or by its two people."""
 
+import unicodedata
+
 from relay.core.state import Chat, State, User
 from relay.protocol.errors import RelayError
 
@@ -30,12 +32,7 @@ class Finding:
         state = self._state
         chat_id = called
         if called not in state.group_keys:
-            alike = [
-                chat
-                for chat in state.chats.values()
-                if chat.id and not chat.gone and chat.name.casefold() == called.casefold()
-            ]
-            chat_id = _only(alike, called) or called
+            chat_id = _only([chat for chat in state.chats.values() if _is_called(chat, called)], called) or called
         key = state.group_keys.get(chat_id)
         if key is None or state.chats[key].gone:
             raise RelayError("not_found", f"there is no group or channel {chat_id!r}: `relay chat list` shows all")
@@ -65,13 +62,27 @@ class Finding:
         """The id of the chat that a user means: an id, else the name of one of their groups.
 
         Raises:
-            RelayError: several of their groups are called so.
+            RelayError: there is none, they are not in it, or several of their groups are called so.
         """
         state = self._state
         if state.chat_key(user.key, called) is not None or state.user(called) is not None:
             return called
-        named = [chat for chat, _ in state.listed(user.key) if chat.id and chat.name.casefold() == called.casefold()]
-        return _only(named, called) or called
+        mine = _only([chat for chat, _ in state.listed(user.key) if _is_called(chat, called)], called)
+        if mine is not None:
+            return mine
+        others = self.chat(called)
+        raise RelayError(
+            "not_found", f"{user.id!r} is not in {others.name!r}: `relay chat add {others.id} {user.id}` first"
+        )
+
+
+def _is_called(chat: Chat, called: str) -> bool:
+    """Whether this is a group's name, in any case and however its letters are put together."""
+    return bool(chat.id) and not chat.gone and _plain(chat.name) == _plain(called)
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _only(named: list[Chat], called: str) -> str | None:
