@@ -1,7 +1,6 @@
 """Text of the world: what is the same text however it was typed. Pure; by Unicode's own tables, as Python has them."""
 
 import functools
-import sys
 import unicodedata
 
 # Marks over letters of Latin, Greek and Cyrillic, and vowel signs of Arabic and Hebrew: people leave them out when they
@@ -31,6 +30,9 @@ _ALIKE = {
     "\u201c": '"',
     "\u201d": '"',
 }
+_CONTROLS = (range(0x20000), range(0xE0000, 0xE1000))
+"""Where there are controls: planes 2 and 3 hold ideographs, those above private characters, and to look through them
+takes a small machine a second, in which nobody else has their turn."""
 _IGNORED = (range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))
 """Variation selectors: how a character is drawn."""
 
@@ -44,7 +46,8 @@ def _table() -> dict[int, str | None]:
     for ignored in _IGNORED:
         table.update(dict.fromkeys(ignored))
     # What cannot be seen: joiners, soft hyphens, controls of direction.
-    table.update({code: None for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)) == "Cf"})
+    for controls in _CONTROLS:
+        table.update({code: None for code in controls if unicodedata.category(chr(code)) == "Cf"})
     return table
 
 

@@ -1,11 +1,13 @@
 """The same text is found however it was typed."""
 
+import sys
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay import text
 from relay.text import fold
 
 
@@ -54,3 +56,10 @@ def test_folding_twice_is_folding_once_and_normal_forms_make_no_difference(text:
     assert fold(folded) == folded
     for form in ("NFC", "NFD", "NFKC", "NFKD"):
         assert fold(unicodedata.normalize(form, text)) == folded  # type: ignore[arg-type]
+
+
+def test_every_control_that_cannot_be_seen_is_left_out_and_few_characters_are_looked_at_for_it() -> None:
+    unseen = {code for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)) == "Cf"}
+    assert unseen <= {code for code, left in text._table().items() if left is None}
+    # It is done in the first search of a relay, and the others wait meanwhile.
+    assert sum(map(len, text._CONTROLS)) < 150_000
