@@ -4,6 +4,7 @@ import logging
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -533,7 +534,7 @@ async def test_an_address_that_never_comes_to_its_answer_is_not_read_for_long() 
         await trio.sleep_forever()
 
     async with trio.open_nursery() as nursery:
-        (listener,) = await nursery.start(trio.serve_tcp, serve, 0)
+        (listener,) = await nursery.start(partial(trio.serve_tcp, host="127.0.0.1"), serve, 0)
         hook = Hook(chat="x", url=f"http://127.0.0.1:{listener.socket.getsockname()[1]}/", secret="s")
         with trio.fail_after(5), pytest.raises(Posting, match="interim answers"):
             await hook_post.post(hook, b"{}", 1, 1)
