@@ -106,6 +106,42 @@ def test_a_text_with_a_nul_is_refused(data: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "id,name\nuwe,Uwe Ö\n",
+        "ID;Name;Phone\nuwe;Uwe Ö;1\n",
+        "name,id\nUwe Ö,uwe\n",
+        "id\tname\r\nuwe\tUwe Ö\r\n",
+        "Phone,Name,Id\n1,Uwe Ö,uwe\n",
+        "uwe,Uwe Ö\n",
+    ],
+)
+def test_a_table_of_users_comes_in_as_spreadsheets_write_it(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "staff.csv"
+    file.write_text(text, "utf-8-sig")
+    done("user", "import", file, data=tmp_path / "data")
+    assert [(one["id"], one["name"]) for one in done("user", "list", "--json", data=tmp_path / "data").json] == [
+        ("uwe", "Uwe Ö")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("id,name\nuwe,Ü\n".encode("cp1252"), "is not UTF-8 text: save it as CSV in UTF-8"),
+        (b"a" * 200_000, "is no table of ids and names: field larger than field limit"),
+    ],
+)
+def test_what_is_no_table_of_users_is_said_in_a_line(content: bytes, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "staff.csv"
+    file.write_bytes(content)
+    ran = run("user", "import", file, data=tmp_path / "data")
+    assert (ran.code, ran.out) == (1, "")
+    assert said in ran.err
+    assert ran.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
     ("command", "said"),
     [
         (("user", "show", "nobody"), "there is no user 'nobody' here"),
