@@ -196,3 +196,22 @@ def test_a_file_with_holes_in_a_tar_file_is_whole(tmp_path):
     subprocess.run(["tar", "-S", "-cf", packed, "-C", tmp_path, "holes"], check=True)
     assert packed.stat().st_size < 2**19
     assert Files(packed).enclosed("holes").read() == holes.read_bytes()
+
+
+def test_a_packed_export_that_is_cut_off_is_not_called_compressed(tmp_path):
+    whole, cut = tmp_path / "export.tar", tmp_path / "cut.tar"
+    (tmp_path / "a.txt").write_bytes(b"a" * 50_000)
+    with tarfile.open(whole, "w") as tar:
+        for number in range(3):
+            tar.add(tmp_path / "a.txt", f"files/{number}/a.txt")
+    cut.write_bytes(whole.read_bytes()[:70_000])
+    with pytest.raises(NotUnderstood, match="is damaged, or not all of it is there"):
+        Files(cut)
+
+
+def test_a_backup_is_called_one_and_what_takes_it_is_named(tmp_path):
+    with tarfile.open(tmp_path / "backup.tar", "w") as tar:
+        (tmp_path / "relay.db").write_bytes(b"")
+        tar.add(tmp_path / "relay.db", "relay.db")
+    with pytest.raises(NotUnderstood, match="`relay restore`"):
+        open_source(tmp_path / "backup.tar", room=ROOM)

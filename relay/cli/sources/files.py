@@ -93,7 +93,11 @@ class Files:
     def _look_into_tar(self, path: Path) -> dict[str, int]:
         sizes: dict[str, int] = {}
         try:
-            with tarfile.open(path, "r:") as tar:
+            packed = tarfile.open(path, "r:")
+        except tarfile.ReadError:
+            raise NotUnderstood(f"{path} is compressed: unpack it first, for instance with gunzip or unxz") from None
+        try:
+            with packed as tar:
                 for member in tar:
                     # A link names another file, which stands there by itself.
                     if member.isfile():
@@ -103,8 +107,8 @@ class Files:
                     tar.members = []  # type: ignore[attr-defined]
                     if len(sizes) > MEMBERS:
                         break
-        except tarfile.ReadError:
-            raise NotUnderstood(f"{path} is compressed: unpack it first, for instance with gunzip or unxz") from None
+        except tarfile.ReadError as error:
+            raise NotUnderstood(f"{path} is damaged, or not all of it is there: {error}") from None
         return sizes
 
     def has(self, name: str) -> bool:

@@ -9,6 +9,9 @@ from relay.cli.sources.own import FORMATS, Own
 from relay.cli.sources.said import NotUnderstood, Source
 from relay.cli.sources.slack import Slack
 
+BACKED_UP = "relay.db"
+"""What a backup holds."""
+
 
 def open_source(path: Path, *, room: int) -> Source:
     """Find out what is to be imported.
@@ -25,6 +28,8 @@ def open_source(path: Path, *, room: int) -> Source:
         raise NotUnderstood(
             f"{path} unpacks to {files.unpacked:,} bytes, and {room:,} are free where the relay's data is"
         )
+    if files.has(BACKED_UP):
+        raise NotUnderstood(f"{path} is a relay's backup and no export: `relay restore` puts it in place of a store")
     lists = [name for name in LISTS if files.has(name)]
     if "users.json" in lists and len(lists) > 1:
         return Slack(files)
