@@ -92,12 +92,10 @@ class Files:
 
     def _look_into_tar(self, path: Path) -> dict[str, int]:
         sizes: dict[str, int] = {}
+        opened = False
         try:
-            packed = tarfile.open(path, "r:")
-        except tarfile.ReadError:
-            raise NotUnderstood(f"{path} is compressed: unpack it first, for instance with gunzip or unxz") from None
-        try:
-            with packed as tar:
+            with tarfile.open(path, "r:") as tar:
+                opened = True
                 for member in tar:
                     # A link names another file, which stands there by itself.
                     if member.isfile():
@@ -108,7 +106,9 @@ class Files:
                     if len(sizes) > MEMBERS:
                         break
         except tarfile.ReadError as error:
-            raise NotUnderstood(f"{path} is damaged, or not all of it is there: {error}") from None
+            if opened:
+                raise NotUnderstood(f"{path} is damaged, or not all of it is there: {error}") from None
+            raise NotUnderstood(f"{path} is compressed: unpack it first, for instance with gunzip or unxz") from None
         return sizes
 
     def has(self, name: str) -> bool:

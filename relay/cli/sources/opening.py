@@ -23,13 +23,7 @@ def open_source(path: Path, *, room: int) -> Source:
     Raises:
         NotUnderstood: nothing that is known here, or more than there is room for.
     """
-    files = Files(path)
-    if files.unpacked > room:
-        raise NotUnderstood(
-            f"{path} unpacks to {files.unpacked:,} bytes, and {room:,} are free where the relay's data is"
-        )
-    if files.has(BACKED_UP):
-        raise NotUnderstood(f"{path} is a relay's backup and no export: `relay restore` puts it in place of a store")
+    files = _looked_into(path, room)
     lists = [name for name in LISTS if files.has(name)]
     if "users.json" in lists and len(lists) > 1:
         return Slack(files)
@@ -52,3 +46,15 @@ def open_source(path: Path, *, room: int) -> Source:
     if first.get("type") == "version":
         return Mattermost(bulk, files)
     raise NotUnderstood(f"{path}: its first line is neither a relay's nor Mattermost's")
+
+
+def _looked_into(path: Path, room: int) -> Files:
+    """Look at what there is, and refuse what cannot come in whatever is in it."""
+    files = Files(path)
+    if files.unpacked > room:
+        raise NotUnderstood(
+            f"{path} unpacks to {files.unpacked:,} bytes, and {room:,} are free where the relay's data is"
+        )
+    if files.has(BACKED_UP):
+        raise NotUnderstood(f"{path} is a relay's backup and no export: `relay restore` puts it in place of a store")
+    return files
