@@ -3,10 +3,12 @@
 import errno
 import os
 import re
+import signal
 import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -173,3 +175,29 @@ def test_all_addresses_of_ipv6_mean_those_of_ipv4_too_where_nothing_else_is_name
     finally:
         for one in beside:
             one.close()
+
+
+def _catches(process: subprocess.Popen[bytes], number: int) -> bool:
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    (caught,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
+def test_settings_that_are_to_be_read_again_end_no_relay_that_starts(tmp_path: Path) -> None:
+    done("user", "add", "anna", data=tmp_path)
+    said = tmp_path / "said"
+    with locked(tmp_path), said.open("wb") as log:
+        command = [sys.executable, "-m", "relay", "serve", "--listen", "127.0.0.1:0", "--data", str(tmp_path)]
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+        until = time.monotonic() + 30
+        while not _catches(process, signal.SIGHUP) and time.monotonic() < until:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGHUP)
+    try:
+        while b"settings read again" not in said.read_bytes() and time.monotonic() < until:
+            time.sleep(0.05)
+        assert process.poll() is None
+        assert b"settings read again" in said.read_bytes()
+    finally:
+        process.terminate()
+        process.wait()
