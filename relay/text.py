@@ -1,7 +1,10 @@
 """Text of the world: what is the same text however it was typed. Pure; by Unicode's own tables, as Python has them."""
 
 import functools
+import sys
 import unicodedata
+
+from relay.marks import ordered
 
 # Marks over letters of Latin, Greek and Cyrillic, and vowel signs of Arabic and Hebrew: people leave them out when they
 # type in a hurry, and mean the same word. Other scripts' marks are letters of their own.
@@ -30,9 +33,8 @@ _ALIKE = {
     "\u201c": '"',
     "\u201d": '"',
 }
-_CONTROLS = (range(0x20000), range(0xE0000, 0xE1000))
-"""Where there are controls: planes 2 and 3 hold ideographs, those above private characters, and to look through them
-takes a small machine a second, in which nobody else has their turn."""
+_VOICED = {0xFF9E: "\u3099", 0xFF9F: "\u309a"}
+"""Half width's marks of kana, which become marks only as they are decomposed."""
 _IGNORED = (range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))
 """Variation selectors: how a character is drawn."""
 
@@ -46,8 +48,7 @@ def _table() -> dict[int, str | None]:
     for ignored in _IGNORED:
         table.update(dict.fromkeys(ignored))
     # What cannot be seen: joiners, soft hyphens, controls of direction.
-    for controls in _CONTROLS:
-        table.update({code: None for code in controls if unicodedata.category(chr(code)) == "Cf"})
+    table.update({code: None for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)) == "Cf"})
     return table
 
 
@@ -59,5 +60,7 @@ def fold(text: str) -> str:
     """
     if text.isascii():
         return text.lower()
-    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    decomposed = unicodedata.normalize(
+        "NFKD", unicodedata.normalize("NFKD", ordered(text.translate(_VOICED))).casefold()
+    )
     return unicodedata.normalize("NFC", decomposed.translate(_table()))

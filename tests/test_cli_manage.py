@@ -85,11 +85,6 @@ def test_a_chat_may_be_called_by_a_name_as_long_as_names_may_be(data: Path) -> N
     assert done("chat", "show", "N" * 128, "--json", data=data).json["name"] == "n" * 128
 
 
-def test_a_chat_may_be_called_by_a_name_however_its_letters_are_put_together(data: Path) -> None:
-    done("chat", "create", "B\u00fcro", "--owner", "eve", data=data)
-    assert done("chat", "show", "bu\u0308ro", "--json", data=data).json["name"] == "B\u00fcro"
-
-
 def test_who_is_not_in_a_chat_is_told_how_to_get_into_it(data: Path) -> None:
     group = done("chat", "create", "Alarms", "--owner", "eve", "--json", data=data).json["id"]
     done("user", "add", "siren", "--bot", data=data)

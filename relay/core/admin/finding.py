@@ -1,7 +1,5 @@
 """Finds what an admin means: a user by id; a chat by id, by name, or by its two people."""
 
-import unicodedata
-
 from relay.core.state import Chat, State, User
 from relay.protocol.errors import RelayError
 
@@ -32,7 +30,12 @@ class Finding:
         state = self._state
         chat_id = called
         if called not in state.group_keys:
-            chat_id = _only([chat for chat in state.chats.values() if _is_called(chat, called)], called) or called
+            alike = [
+                chat
+                for chat in state.chats.values()
+                if chat.id and not chat.gone and chat.name.casefold() == called.casefold()
+            ]
+            chat_id = _only(alike, called) or called
         key = state.group_keys.get(chat_id)
         if key is None or state.chats[key].gone:
             raise RelayError("not_found", f"there is no group or channel {chat_id!r}: `relay chat list` shows all")
@@ -67,22 +70,14 @@ class Finding:
         state = self._state
         if state.chat_key(user.key, called) is not None or state.user(called) is not None:
             return called
-        mine = _only([chat for chat, _ in state.listed(user.key) if _is_called(chat, called)], called)
-        if mine is not None:
-            return mine
-        others = self.chat(called)
-        raise RelayError(
-            "not_found", f"{user.id!r} is not in {others.name!r}: `relay chat add {others.id} {user.id}` first"
-        )
-
-
-def _is_called(chat: Chat, called: str) -> bool:
-    """Whether this is a group's name, in any case and however its letters are put together."""
-    return bool(chat.id) and not chat.gone and _plain(chat.name) == _plain(called)
-
-
-def _plain(name: str) -> str:
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+        named = [chat for chat, _ in state.listed(user.key) if chat.id and chat.name.casefold() == called.casefold()]
+        mine = _only(named, called)
+        if mine is None:
+            others = self.chat(called)
+            raise RelayError(
+                "not_found", f"{user.id!r} is not in {others.name!r}: `relay chat add {others.id} {user.id}` first"
+            )
+        return mine
 
 
 def _only(named: list[Chat], called: str) -> str | None:
