@@ -53,6 +53,10 @@ SLOW_WRITE = 300.0
 """Seconds that one write may take before nothing is proved any more, and systemd starts the relay again."""
 
 
+_asked_early: list[bool] = []
+"""Whether the settings were to be read again before the relay had started."""
+
+
 class CannotServe(Exception):
     """What is in the way, for a person."""
 
@@ -133,6 +137,8 @@ def main(arguments: Sequence[str]) -> int:
     """Run the relay until it is told to stop. Gives the exit code."""
     options = parser().parse_args(arguments)
     logs.set_up("info")
+    # Left to itself it would end the relay while that starts, which may take minutes: an upgrade, a full disk.
+    signal.signal(signal.SIGHUP, lambda *_: _asked_early.append(True))
     # When systemd ends a relay that shows no sign of life, the journal gets to know where it hung.
     faulthandler.enable()
     sys.setswitchinterval(SWITCH_INTERVAL)
@@ -196,10 +202,12 @@ def open_listeners(addresses: Iterable[str]) -> list[socket.socket]:
         listeners = systemd.inherited()
     except ValueError as error:
         raise CannotServe(str(error)) from None
-    for text in () if listeners else addresses:
-        host, port = address(text)
+    wanted = {} if listeners else {text: address(text) for text in addresses}
+    ports = [port for _, port in wanted.values()]
+    for text, (host, port) in wanted.items():
         try:
-            listeners += listen(host, port)
+            # Where another address with this port is named, that one has IPv4.
+            listeners += listen(host, port, both=ports.count(port) == 1)
         except OSError as error:
             raise CannotServe(f"cannot listen on {text}: {error.strerror or error}{_otherwise(error, port)}") from None
     return listeners
@@ -324,6 +332,8 @@ async def _stop_on_signal(server: Server) -> None:
 
 async def _reload_on_signal(loaded: Loaded) -> None:
     with trio.open_signal_receiver(signal.SIGHUP) as signals:
+        if _asked_early:
+            reload(loaded)
         async for _ in signals:
             systemd.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1_000}")
             reload(loaded)

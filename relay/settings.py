@@ -229,7 +229,7 @@ class Settings(Section):
 
     listen: Annotated[
         list[str],
-        Meta(min_length=1, description="Where to listen, HOST:PORT each; [::]:PORT for IPv6.", extra=AT_START),
+        Meta(min_length=1, description="Where to listen, HOST:PORT each; [::]:PORT for IPv6 and IPv4.", extra=AT_START),
     ] = msgspec.field(default_factory=lambda: ["0.0.0.0:8765"])
     http: Http = msgspec.field(default_factory=Http)
     tls: Tls = msgspec.field(default_factory=Tls)

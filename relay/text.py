@@ -3,6 +3,8 @@
 import re
 import unicodedata
 
+from relay.marks import ordered
+
 FOLDING = f"1/{unicodedata.unidata_version}"
 """Names what `fold` does: its own number, raised with every change here, and the version of Unicode's tables."""
 REMEMBERED = 30_000
@@ -135,4 +137,8 @@ def fold(text: str) -> str:
     if text.isascii():
         return text.lower()
     # Character by character, so that a part of a text folds to a part of what the whole folds to.
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).translate(_TABLE))
+    return _composed(_composed(text).translate(_TABLE))
+
+
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFC", ordered(text))

@@ -155,3 +155,12 @@ def test_a_quick_command_does_not_import_what_it_does_not_need() -> None:
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     for heavy in ("'trio'", "'rich.progress'", "'sqlite3'", "'trio_websocket'"):
         assert heavy not in shown
+
+
+def test_a_word_that_is_no_topic_leads_to_where_it_is_spoken_of() -> None:
+    ran = run("help", "import")
+    assert ran.code == 2
+    assert "`relay import --help` tells of the command" in ran.err
+    assert "'import' stands in backup, moving" in ran.err
+    assert "'clock' stands in" in run("help", "clock").err
+    assert run("help", "(").err.rstrip().endswith("upgrade")

@@ -85,10 +85,55 @@ def test_a_chat_may_be_called_by_a_name_as_long_as_names_may_be(data: Path) -> N
     assert done("chat", "show", "N" * 128, "--json", data=data).json["name"] == "n" * 128
 
 
+def test_who_is_not_in_a_chat_is_told_how_to_get_into_it(data: Path) -> None:
+    group = done("chat", "create", "Alarms", "--owner", "eve", "--json", data=data).json["id"]
+    done("user", "add", "siren", "--bot", data=data)
+    ran = run("send", "--as", "siren", "alarms", "fire", data=data)
+    assert ran == (1, "", f"relay: 'siren' is not in 'Alarms': `relay chat add {group} siren` first\n")
+    done("chat", "add", "alarms", "siren", data=data)
+    done("send", "--as", "siren", "alarms", "fire", data=data)
+
+
 def test_a_text_with_a_nul_is_refused(data: Path) -> None:
     ran = run("send", "--as", "eve", "eve", "-", data=data, stdin="a\0b")
     assert ran.code == 2
     assert "NUL" in ran.err
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "id,name\nuwe,Uwe Ö\n",
+        "ID;Name;Phone\nuwe;Uwe Ö;1\n",
+        "name,id\nUwe Ö,uwe\n",
+        "id\tname\r\nuwe\tUwe Ö\r\n",
+        "Phone,Name,Id\n1,Uwe Ö,uwe\n",
+        "uwe,Uwe Ö\n",
+    ],
+)
+def test_a_table_of_users_comes_in_as_spreadsheets_write_it(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "staff.csv"
+    file.write_text(text, "utf-8-sig")
+    done("user", "import", file, data=tmp_path / "data")
+    assert [(one["id"], one["name"]) for one in done("user", "list", "--json", data=tmp_path / "data").json] == [
+        ("uwe", "Uwe Ö")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("id,name\nuwe,Ü\n".encode("cp1252"), "is not UTF-8 text: save it as CSV in UTF-8"),
+        (b"a" * 200_000, "is no table of ids and names: field larger than field limit"),
+    ],
+)
+def test_what_is_no_table_of_users_is_said_in_a_line(content: bytes, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "staff.csv"
+    file.write_bytes(content)
+    ran = run("user", "import", file, data=tmp_path / "data")
+    assert (ran.code, ran.out) == (1, "")
+    assert said in ran.err
+    assert ran.err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -99,7 +144,7 @@ def test_a_text_with_a_nul_is_refused(data: Path) -> None:
         (("hook", "remove", "9999"), "there is no hook 9999: `relay hook list` shows all"),
         (("chat", "show", "nowhere"), "there is no group or channel 'nowhere': `relay chat list` shows all"),
         (("send", "--as", "nobody", "eve", "x"), "there is no user 'nobody' here"),
-        (("send", "--as", "eve", "nowhere", "x"), "chat: there is no chat 'nowhere' for you here"),
+        (("send", "--as", "eve", "nowhere", "x"), "there is no group or channel 'nowhere': `relay chat list`"),
         (("audit", "--by", "nobody"), "there is no user 'nobody' here"),
     ],
 )

@@ -3,16 +3,18 @@
 import errno
 import os
 import re
+import signal
 import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from relay.cli.basic import serve
-from relay.serve import CannotServe, _what_to_do
+from relay.serve import CannotServe, _what_to_do, open_listeners
 from relay.store.database import NewerStore
 from relay.store.lock import locked
 from tests.command_line import Ran, done
@@ -148,3 +150,54 @@ def test_a_port_that_is_taken_is_refused_with_what_helps(tmp_path: Path) -> None
     assert said.startswith(f"cannot listen on 127.0.0.1:{port}")
     assert f"Another program has port {port}" in said
     assert "--listen" in said
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="this machine has no IPv6")
+def test_all_addresses_of_ipv6_mean_those_of_ipv4_too_where_nothing_else_is_named() -> None:
+    # The link of an invite has the machine's address of IPv4, and so has systemd's socket.
+    (alone,) = open_listeners(["[::]:0"])
+    with alone:
+        port = alone.getsockname()[1]
+        assert _answers("127.0.0.1", port)
+        assert _answers("::1", port)
+    beside = open_listeners([f"[::]:{port}", f"127.0.0.1:{port}"])
+    try:
+        assert _answers("127.0.0.1", port)
+        assert _answers("::1", port)
+    finally:
+        for one in beside:
+            one.close()
+
+
+def _catches(process: subprocess.Popen[bytes], number: int) -> bool:
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    (caught,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
+def test_settings_that_are_to_be_read_again_end_no_relay_that_starts(tmp_path: Path) -> None:
+    done("user", "add", "anna", data=tmp_path)
+    said = tmp_path / "said"
+    with locked(tmp_path), said.open("wb") as log:
+        command = [sys.executable, "-m", "relay", "serve", "--listen", "127.0.0.1:0", "--data", str(tmp_path)]
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+        until = time.monotonic() + 30
+        while not _catches(process, signal.SIGHUP) and time.monotonic() < until:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGHUP)
+    try:
+        while b"settings read again" not in said.read_bytes() and time.monotonic() < until:
+            time.sleep(0.05)
+        assert process.poll() is None
+        assert b"settings read again" in said.read_bytes()
+    finally:
+        process.terminate()
+        process.wait()

@@ -3,6 +3,7 @@
 import io
 import random
 import struct
+from unittest.mock import patch
 
 import picture_files as made
 import pytest
@@ -59,6 +60,37 @@ def test_noise_after_a_beginning_raises_nothing(mimetype):
 def test_a_picture_that_claims_to_be_impossible_is_none(size):
     content = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", *size) + bytes(20)
     assert pictures.size(io.BytesIO(content), "image/png") is None
+
+
+class Counted(io.BytesIO):
+    """A file that counts how often it is read."""
+
+    reads = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        self.reads += 1
+        return super().read(size)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff\xd8" + b"\xff" * 1_000_000,
+        b"\xff\xd8" + b"\xff\xe0\0\2" * 300_000,
+        b"\0\0\0\x18ftypavif" + bytes(12) + b"\0\0\0\x08free" * 300_000,
+    ],
+)
+def test_of_a_file_without_a_picture_not_all_is_read(content: bytes) -> None:
+    file = Counted(content)
+    assert pictures.size(file, sniff(content)) is None
+    assert file.reads <= 3 * pictures.SEGMENTS
+
+
+def test_of_many_exif_segments_only_the_first_is_looked_at() -> None:
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\1" * (65_533 - 16)
+    with patch.object(pictures, "unpack", wraps=pictures.unpack) as unpacked:
+        assert pictures.size(io.BytesIO(b"\xff\xd8" + (b"\xff\xe1\xff\xff" + exif) * 100), "image/jpeg") is None
+    assert unpacked.call_count < 10_000
 
 
 def test_boxes_within_boxes_come_to_an_end():

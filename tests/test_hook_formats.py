@@ -1,6 +1,7 @@
 """What senders really post to an incoming hook is shown in words, or refused with words; each row has its report."""
 
 import contextlib
+import encodings
 import json
 import time
 from typing import Any
@@ -329,6 +330,24 @@ TAKEN: list[tuple[str, bytes, str, str]] = [
         "j\n(file: hooks.yaml)",
     ),
     ("n8n-io/n8n#54 a payload that is no JSON", multipart((named("payload"), "something")), PARTS, "something"),
+    (
+        "a file beside the words, called as curl writes it",
+        multipart((named("text"), "see"), (named("file", '; filename="Tür \\"1\\".txt"'), "content")),
+        PARTS,
+        'see\n(file: Tür "1".txt)',
+    ),
+    (
+        "a file called as RFC 8187 writes it",
+        multipart((named("file", "; filename=T.txt; filename*=UTF-8''T%C3%BCr.txt"), "content")),
+        PARTS,
+        "(file: Tür.txt)",
+    ),
+    (
+        "a charset of one part",
+        multipart((named("text") + "\r\nContent-Type: text/plain; charset=utf-7", "+APw-")),
+        PARTS,
+        "ü",
+    ),
     ("parts with bare line feeds", multipart((named("text"), "lf"), line="\n"), PARTS, "lf"),
     # Characters.
     ("jellyfin-plugin-webhook#395 BOM", b"\xef\xbb\xbf" + slack(text="Fantus"), JSON, "Fantus"),
@@ -537,6 +556,9 @@ def test_slacks_markup_is_said_in_plain_words(text: str, said: str) -> None:
     assert slack_markup.plain(text, {"U1": "Anna"}.get) == said
 
 
+PART = b"--b\r\nContent-Disposition: form-data"
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -546,14 +568,68 @@ def test_slacks_markup_is_said_in_plain_words(text: str, said: str) -> None:
         b'{"attachments": [' + b'{"fields":[{}]},' * 15_000 + b"{}]}",
         b"&" * 260_000,
         b"payload=" + b"%" * 250_000,
+        PART + b';a="' + b";" * 250_000,
+        PART + b";a=b" * 60_000,
+        PART + b';a="\\"' * 30_000,
+        PART + b"; =" * 80_000,
+        PART + b";" + b" " * 250_000,
+        PART + b"".join(b";a*%d=b" % number for number in range(20_000)),
+        b"--b\r\n" + b"a: b\r\n" * 40_000,
+        b"\r\n--b" * 50_000,
     ],
 )
 def test_no_body_takes_long(body: bytes) -> None:
     began = time.process_time()
     with contextlib.suppress(Refused):
-        understand(body, FORM)
+        understand(body, "multipart/form-data; boundary=b" if b"--b" in body[:8] else FORM)
     # It is some hundredths of a second; what is not linear takes minutes.
     assert time.process_time() - began < 2.0
+
+
+def test_charsets_that_nobody_knows_leave_nothing_behind() -> None:
+    before = len(encodings._cache)  # type: ignore[attr-defined]
+    for number in range(100):
+        part = f"{named('text')}\r\nContent-Type: text/plain; charset=utf-no{number}"
+        for body, kind in ((b"x", f"text/plain; charset=utf-{number}-no"), (multipart((part, "x")), PARTS)):
+            with pytest.raises(Refused):
+                understand(body, kind)
+    assert len(encodings._cache) <= before + 2  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "utf-8",
+        "UTF8",
+        "utf-16",
+        "utf-16le",
+        "utf_8_sig",
+        "us-ascii",
+        "iso-8859-1",
+        "latin1",
+        "ISO8859-15",
+        "windows-1252",
+        "windows-1251",
+        "cp1250",
+        "koi8-r",
+        "KOI8-U",
+        "gb2312",
+        "gbk",
+        "gb18030",
+        "big5",
+        "big5-hkscs",
+        "shift_jis",
+        "Shift-JIS",
+        "sjis",
+        "euc-jp",
+        "EUC-KR",
+        "iso-2022-jp",
+        "ks_c_5601-1987",
+    ],
+)
+def test_charsets_that_senders_name_are_known(name: str) -> None:
+    codec = "utf-8" if name == "us-ascii" else name
+    assert understand("ab".encode(codec), f"text/plain; charset={name}") == "ab"
 
 
 WORDS = """text message title blocks attachments fields value type elements url alerts labels annotations rows

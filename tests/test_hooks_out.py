@@ -4,6 +4,7 @@ import logging
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -524,3 +525,17 @@ async def test_a_hook_that_is_put_back_into_its_chat_is_told_of_what_comes_then(
     await place.say("anna", place.ops, "after")
     await until(lambda: len(address.texts) == 2)
     assert address.texts == ["before", "after"]
+
+
+async def test_an_address_that_never_comes_to_its_answer_is_not_read_for_long() -> None:
+    async def serve(stream: trio.SocketStream) -> None:
+        await stream.receive_some(65_536)
+        await stream.send_all(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 20)
+        await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(partial(trio.serve_tcp, host="127.0.0.1"), serve, 0)
+        hook = Hook(chat="x", url=f"http://127.0.0.1:{listener.socket.getsockname()[1]}/", secret="s")
+        with trio.fail_after(5), pytest.raises(Posting, match="interim answers"):
+            await hook_post.post(hook, b"{}", 1, 1)
+        nursery.cancel_scope.cancel()

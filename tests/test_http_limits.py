@@ -1,12 +1,13 @@
 """What a client may cost over HTTP: bad, slow and endless requests, too many of them, and strange hosts and pages."""
 
+import contextlib
 import json
 
 import pytest
 import trio
 from http_relay import http_relay, read_all
 
-from relay.net import http, pace
+from relay.net import door, http, pace
 from relay.net.http import Lobby
 from relay.net.names import Names, same_origin
 from relay.settings import Http, Settings
@@ -80,17 +81,25 @@ async def test_one_request_is_read_between_two_turns_of_everybody_else(tmp_path,
 
 def test_an_address_waits_for_what_it_asks_beyond_its_rate_and_others_do_not():
     address = pace.AddressPace()
-    waits = [address.take("a", 10.0) for _ in range(int(pace.BURST) + 100)]
+    waits = [address.take("a", 10.0, 5.0) for _ in range(int(pace.BURST) + 100)]
     assert waits[: int(pace.BURST)] == pytest.approx([0.0] * int(pace.BURST))
     assert waits[-1] == pytest.approx(100 / pace.RATE)
-    assert address.take("b", 10.0) == 0.0
-    assert address.take("a", 20.0) == 0.0, "and it is forgotten with time"
+    assert address.take("b", 10.0, 5.0) == 0.0
+    assert address.take("a", 20.0, 5.0) == 0.0, "and it is forgotten with time"
+
+
+def test_after_a_flood_an_address_waits_no_longer_than_a_request_may():
+    address = pace.AddressPace()
+    waits = [address.take("office", second, 5.0) for second in range(60) for _ in range(1_000)]
+    assert None in waits, "who would wait for longer is not answered"
+    assert max(wait for wait in waits if wait is not None) <= 5.0
+    assert address.take("office", 65.0, 5.0) == pytest.approx(0.0, abs=0.02)
 
 
 def test_no_more_addresses_are_remembered_than_there_is_room_for():
     address = pace.AddressPace()
     for number in range(pace.KNOWN + 100):
-        address.take(number, 1.0)
+        address.take(number, 1.0, 5.0)
     assert len(address) == pace.KNOWN
 
 
@@ -104,6 +113,23 @@ async def test_a_stranger_who_asks_too_much_is_answered_later(tmp_path, monkeypa
         answers = await read_all(await relay.raw(request * 5 + last))
     assert answers.count(b"HTTP/1.1 200") == 6
     assert trio.current_time() - began >= 0.14
+
+
+async def test_a_stranger_who_would_wait_for_too_long_is_not_answered_and_others_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(pace, "BURST", 3.0)
+    monkeypatch.setattr(pace, "RATE", 1.0)
+    monkeypatch.setattr(door, "QUEUE", 0.5)
+    request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    async with http_relay(tmp_path) as relay:
+        answers = b""
+        async with await relay.raw(request * 6) as stream:
+            with trio.fail_after(5), contextlib.suppress(trio.BrokenResourceError):
+                while data := await stream.receive_some():
+                    answers += data
+        assert answers.count(b"HTTP/1.1 200") <= 4
+        token = (await relay.user("anna")).encode()
+        known = request.replace(b"localhost", b"localhost\r\nConnection: close\r\nAuthorization: Bearer " + token)
+        assert b"HTTP/1.1 200" in await read_all(await relay.raw(known))
 
 
 async def test_a_head_that_does_not_come_ends_the_connection(tmp_path, autojump_clock, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 import tracemalloc
 import unicodedata
 import zipfile
@@ -9,15 +10,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 from command_line import done, run, running
 
 from relay.cli.bringing import Importing
 from relay.cli.carry import _ask_nobody
+from relay.cli.output import when
 from relay.cli.sources.dates import moment
 from relay.cli.sources.opening import open_source
 from relay.client import connect
+from relay.protocol import control
+from relay.protocol.base import LAST
 
 T0 = 1_700_000_000
 DAY = "2023-11-14.json"
@@ -209,7 +214,7 @@ def test_a_slack_day_that_is_empty_or_holds_nothing_breaks_nothing(tmp_path: Pat
         ("2023-11-14T22:13:20Z", T0 * 1_000),
         ("2023-11-14T23:13:20+01:00", T0 * 1_000),
         ("2023-11-14 22:13:20", T0 * 1_000),
-        *((none, None) for none in (-1, 0, "", "noon", None, True, float("nan"), float("inf"), "-5", [], 1e300)),
+        *((none, None) for none in (-1, 0, "", "noon", None, True, float("nan"), float("inf"), "-5", [], 1e300, 2**73)),
     ],
 )
 def test_a_date_is_understood_or_is_none(said: Any, is_: int | None) -> None:
@@ -226,6 +231,40 @@ def test_a_message_without_a_date_has_that_of_the_one_before(odd: Any, tmp_path:
         ("second", T0 * 1_000),
     ]
     assert came["left"] == {"dates that are none: these messages have the date of the one before them": 1}
+
+
+def test_a_date_that_nobody_can_write_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    far = 2**53 - 1
+    said = [{"type": "message", "chat": "g", "sender": "anna", "clientMessageId": text, "text": text, "at": at}
+            for text, at in (("first", T0), ("far", far))]  # fmt: skip
+    export = [
+        {"type": "relay", "format": 2, "at": T0},
+        {"type": "user", "id": "anna", "name": "Anna", "at": far},
+        {"type": "chat", "id": "g", "kind": "group", "name": "G", "owner": "anna", "participants": ["anna"], "at": far},
+        *said,
+    ]
+    done("import", lines(tmp_path, export), data=tmp_path / "data")
+    assert [one["at"] for one in records(tmp_path / "data", "message")] == [T0, T0]
+    # Every command that shows one ended with a traceback.
+    monkeypatch.setenv("TZ", "Pacific/Kiritimati")
+    time.tzset()
+    try:
+        done("user", "show", "anna", data=tmp_path / "data")
+        assert when(far).startswith("9999-12-30")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize("kind", [control.BringUser, control.BringChat, control.BringMessage])
+def test_no_import_brings_a_date_that_nobody_can_write(kind: Any) -> None:
+    said = {"id": "a", "name": "A", "sender": "a", "participants": ["a"], "clientMessageId": "1"}
+    msgspec.convert({**said, "at": LAST, "createdAt": LAST}, kind)
+    for one in ({"at": LAST + 1}, {"at": 1, "createdAt": LAST + 1}):
+        if "createdAt" in one and kind is control.BringMessage:
+            continue
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.convert({**said, **one}, kind)
 
 
 def test_a_date_that_is_still_to_come_is_shown_and_leads_no_clock(tmp_path: Path) -> None:
@@ -703,3 +742,38 @@ def test_an_export_of_an_older_relay_comes_in_without_those_who_were_thrown_out(
     assert [one["text"] for one in said][:2] == ["mine", "after bob"]
     assert (said[1]["replyTo"], said[1]["replySender"]) == ("1", "bob")
     assert came["left"]["dates of edits, which this older export has without the edits"] == 1
+
+
+def with_file(root: Path) -> Path:
+    """A bulk export of two messages, of which the second holds a file."""
+    records: list[Entries] = [{"type": "version", "version": 1}]
+    records += [{"type": "user", "user": {"username": name}} for name in ("anna", "ben")]
+    post = {"channel_members": ["anna", "ben"], "user": "anna", "message": "one", "create_at": T0 * 1_000}
+    records.append({"type": "direct_post", "direct_post": post})
+    later = {**post, "message": "two", "create_at": T0 * 1_000 + 1, "attachments": [{"path": "a.txt"}]}
+    records.append({"type": "direct_post", "direct_post": later})
+    return folder(root, {"bulk.jsonl": "\n".join(map(json.dumps, records)).encode(), "data/a.txt": b"a" * 5_000})
+
+
+def test_a_file_for_which_there_is_no_room_ends_an_import_and_comes_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, data = with_file(tmp_path / "export"), tmp_path / "data"
+    monkeypatch.setenv("RELAY_FILES_TOTAL_BYTES", "4096")
+    ran = run("import", source, data=data)
+    assert ran.code == 1
+    assert "files.total_bytes" in ran.err
+    assert "call it again then" in ran.err
+    monkeypatch.delenv("RELAY_FILES_TOTAL_BYTES")
+    again = done("import", source, "--json", data=data).json
+    assert (again["added"]["files"], again["added"]["messages"], again["left"]) == (1, 2, {})
+
+
+def test_a_file_for_which_its_sender_has_no_room_stays_behind_and_all_else_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, data = with_file(tmp_path / "export"), tmp_path / "data"
+    monkeypatch.setenv("RELAY_FILES_USER_BYTES", "4096")
+    came = done("import", source, "--json", data=data).json
+    assert (came["added"]["files"], came["added"]["messages"]) == (0, 2)
+    assert sum(came["left"].values()) == 1

@@ -1,8 +1,10 @@
 """An export is somebody else's: what it names outside of itself is not read, and what it claims to hold is bounded."""
 
 import gzip
+import io
 import json
 import os
+import subprocess
 import tarfile
 import zipfile
 from pathlib import Path
@@ -160,3 +162,56 @@ def test_a_gzip_of_lines_is_no_export(tmp_path):
 def test_an_imported_name_has_nothing_unseen_in_it():
     assert fit_name("An\u202ena\u200b  B") == "Anna B"
     assert fit_name("\u3164\u200d") == ""
+
+
+def test_a_file_in_a_tar_file_is_found_without_reading_through_all_others(tmp_path, monkeypatch):
+    packed, many = tmp_path / "export.tar", 50
+    with tarfile.open(packed, "w") as tar:
+        for number in range(many):
+            content = f"{number}".encode()
+            member = tarfile.TarInfo(f"files/{number}/a.txt")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    source = Files(packed)
+    heads = 0
+    following = tarfile.TarFile.next
+
+    def counted(tar):
+        nonlocal heads
+        heads += 1
+        return following(tar)
+
+    monkeypatch.setattr(tarfile.TarFile, "next", counted)
+    read = [source.enclosed(f"files/{number}/a.txt").read() for number in range(many)]
+    assert read == [f"{number}".encode() for number in range(many)]
+    assert heads <= 2 * many
+
+
+def test_a_file_with_holes_in_a_tar_file_is_whole(tmp_path):
+    holes = tmp_path / "holes"
+    with holes.open("wb") as file:
+        file.seek(2**20)
+        file.write(b"end")
+    packed = tmp_path / "export.tar"
+    subprocess.run(["tar", "-S", "-cf", packed, "-C", tmp_path, "holes"], check=True)
+    assert packed.stat().st_size < 2**19
+    assert Files(packed).enclosed("holes").read() == holes.read_bytes()
+
+
+def test_a_packed_export_that_is_cut_off_is_not_called_compressed(tmp_path):
+    whole, cut = tmp_path / "export.tar", tmp_path / "cut.tar"
+    (tmp_path / "a.txt").write_bytes(b"a" * 50_000)
+    with tarfile.open(whole, "w") as tar:
+        for number in range(3):
+            tar.add(tmp_path / "a.txt", f"files/{number}/a.txt")
+    cut.write_bytes(whole.read_bytes()[:70_000])
+    with pytest.raises(NotUnderstood, match="is damaged, or not all of it is there"):
+        Files(cut)
+
+
+def test_a_backup_is_called_one_and_what_takes_it_is_named(tmp_path):
+    with tarfile.open(tmp_path / "backup.tar", "w") as tar:
+        (tmp_path / "relay.db").write_bytes(b"")
+        tar.add(tmp_path / "relay.db", "relay.db")
+    with pytest.raises(NotUnderstood, match="`relay restore`"):
+        open_source(tmp_path / "backup.tar", room=ROOM)

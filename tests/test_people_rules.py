@@ -1,10 +1,13 @@
 """What people may call themselves, show and choose: names, pictures, passwords; and who learns when they were here."""
 
+from collections import Counter
+
 import pytest
+import trio
 from http_relay import http_relay
 from sessions import house
 
-from relay.core import passwords
+from relay.core import passwords, service
 from relay.core.likeness import likeness
 from relay.core.passwords import check_new
 from relay.protocol import control, requests
@@ -249,3 +252,36 @@ async def test_somebody_is_found_in_the_directory_however_their_name_was_typed(t
         await made.relay.admin.handle("user.add", control.AddUser(id="x", name=name))
         assert [one["id"] for one in await alice.request("users", query=typed)] == ["x"]
         assert await alice.request("users", query="nobody") == []
+
+
+async def test_others_have_their_turns_while_somebody_looks_through_a_long_directory(tmp_path, monkeypatch):
+    monkeypatch.setattr(service, "LOOKED_AT", 10)
+    async with house(tmp_path, "anna") as here:
+        async with trio.open_nursery() as nursery:
+            for number in range(200):
+                added = control.AddUser(id=f"u{number:03}", name=f"Ünal {number}")
+                nursery.start_soon(here.relay.admin.handle, "user.add", added)
+        turns, looked = 0, []
+        fold = service._folded
+        monkeypatch.setattr(service, "_folded", lambda name: (looked.append(turns), fold(name))[1])
+
+        async def take_turns() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await trio.lowlevel.checkpoint()
+
+        async with here.device("anna") as anna, trio.open_nursery() as nursery:
+            nursery.start_soon(take_turns)
+            assert await anna.request("users", query="nobody") == []
+            nursery.cancel_scope.cancel()
+        assert len(looked) == 201
+        # Trio shuffles who is next, so of two turns one may be last and the other first.
+        assert max(Counter(looked).values()) <= 20
+        async with here.device("anna") as anna:
+            assert [one["id"] for one in await anna.request("users", query="ÜNAL 19", count=3)] == [
+                "u019",
+                "u190",
+                "u191",
+            ]
+            assert (await anna.request("users", query="unal", after="u198"))[0]["id"] == "u199"

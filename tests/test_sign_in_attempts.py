@@ -1,6 +1,9 @@
 """How often somebody may guess: delays that grow, per address and per user, and memory that does not."""
 
 from relay.core.attempts import FIRST, FORGOTTEN, FREE, Attempts, network
+from relay.core.relay import open_relay
+from relay.protocol.errors import RelayError
+from relay.settings import Auth, Settings
 
 
 def after(times: int, attempts: Attempts, who: str = "a", now: float = 0.0) -> float:
@@ -63,3 +66,25 @@ def test_a_network_of_ipv6_counts_as_one():
     assert network("fe80::1%eth0") == "fe80::"
     assert network("192.168.1.5") == "192.168.1.5"
     assert network("local") == "local"
+
+
+async def test_people_of_one_network_of_ipv6_come_in_by_name_at_once_and_not_without_end(tmp_path):
+    # Where a kit's own WLAN has IPv6 all phones are in one network of it: the sixth waited for seconds, then minutes.
+    near = 20
+    async with open_relay(tmp_path, settings=Settings(auth=Auth(open=True))) as relay:
+        signing_in = relay.service.signing_in
+        signing_in._signed_up_near = Attempts(60, free=near)
+
+        async def come(address: str) -> str:
+            try:
+                return (await signing_in.by_name(f"Guest {len(relay.state.users)}", "", address)).user_id
+            except RelayError as error:
+                return error.error.code
+
+        for number in range(near - FREE):
+            assert (await come(f"fd00::{number:x}")).startswith("Guest")
+        of_one = [await come("fd00::ffff") for _ in range(FREE + 1)]
+        assert of_one[-1] == "rate_limited"
+        assert "rate_limited" not in of_one[:-1]
+        assert await come("fd00::fffe") == "rate_limited", "a network has more addresses than a relay has room for"
+        assert (await come("192.0.2.1")).startswith("Guest")

@@ -1,9 +1,13 @@
 """The same text is found however it was typed."""
 
+import time
 import unicodedata
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from relay.marks import ordered
 from relay.text import fold
 
 
@@ -44,3 +48,38 @@ def test_two_ways_to_type_a_text_fold_alike(said: str, typed: str) -> None:
 )
 def test_different_texts_do_not_fold_alike(one: str, other: str) -> None:
     assert fold(one) != fold(other)
+
+
+@given(st.text())
+def test_folding_twice_is_folding_once_and_normal_forms_make_no_difference(text: str) -> None:
+    folded = fold(text)
+    assert fold(folded) == folded
+    for form in ("NFC", "NFD"):
+        assert fold(unicodedata.normalize(form, text)) == folded  # type: ignore[arg-type]
+
+
+MARKS = "\u0f73\u0f75\u0f81\u0344\uff9e" + "".join(
+    chr(code) for code in range(0x0300, 0x1E000) if unicodedata.combining(chr(code))
+)
+
+
+@given(st.text(alphabet=st.sampled_from("ae" + MARKS), min_size=600, max_size=2_000))
+def test_marks_in_order_are_the_same_text(text: str) -> None:
+    for form in ("NFC", "NFD", "NFKC", "NFKD"):
+        assert unicodedata.normalize(form, ordered(text)) == unicodedata.normalize(form, text)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" + "\u0301" * 32_000 + "\u0316" * 32_000,
+        "\u0301\u0316\u0338" * 20_000,
+        "\u0f73" * 30_000,
+        "\uff9e\u0316" * 30_000,
+    ],
+)
+def test_a_text_that_consists_of_marks_is_folded_in_no_time(text: str) -> None:
+    began = time.process_time()
+    fold(text)
+    # Without their order it takes some twenty seconds.
+    assert time.process_time() - began < 2.0

@@ -195,6 +195,13 @@ def test_another_authority_keeps_the_one_before(made):
     assert {path.name: path.read_bytes() for path in (kept / "tls").iterdir()} == before
 
 
+def test_of_two_that_make_an_authority_at_once_the_second_keeps_that_of_the_first(made):
+    # Both had looked before: what the first one showed must go on being what devices are told to trust.
+    before = {path.name: path.read_bytes() for path in made.directory.iterdir()}
+    assert made.make(NAMES, NOW, again=False) is None
+    assert {path.name: path.read_bytes() for path in made.directory.iterdir()} == before
+
+
 def test_a_key_that_does_not_fit_its_certificate_is_mended_at_the_next_start(made, tmp_path):
     other = Authority(tmp_path / "other")
     other.make(NAMES, NOW)

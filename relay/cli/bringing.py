@@ -24,8 +24,9 @@ PIECE = 4 * 2**20
 """Bytes of a file that go in one request."""
 SHARED = 4_096
 """Files that are remembered, for other messages that hold the same."""
-STOPPING = ("storage_full", "unavailable", "internal")
+STOPPING = ("storage_full", "rate_limited", "unavailable", "internal")
 """Refusals that say nothing of what was to come in: the import ends, to be called again."""
+AGAIN = "call it again then, and it goes on where it stopped"
 
 
 class Importing:
@@ -207,7 +208,7 @@ class Importing:
                 "bring.messages", control.BringMessages(messages=messages)
             )
         except Refused as refused:
-            raise Failure(f"{refused}; call it again then, and it goes on where it stopped") from None
+            raise Failure(f"{refused}; {AGAIN}") from None
         return answers
 
     def _message(self, said: Said, text: str | None, attachments: list[Attachment]) -> control.BringMessage:
@@ -285,9 +286,10 @@ class Importing:
             self.left[f"files ({error})"] += 1
             return None
         except Refused as refused:
-            # A user's room may be full and the disk not: what else there is comes in.
-            if refused.code == "unavailable":
-                raise
+            # A user's room may be full and the disk not: what else there is comes in. A message that came in without
+            # its file would stay without it, so where the next file may find room nothing more does.
+            if refused.code in STOPPING and not refused.own_room:
+                raise Failure(f"{refused}; {AGAIN}") from None
             self.left[f"files ({refused})"] += 1
             return None
         self.added["files"] += brought.attachment is not None

@@ -52,9 +52,24 @@ def help_(
         for name, title in known.items():
             print(f"  {name:<{width}}  {title}")
     elif topic in known:
-        sys.stdout.write(resources.files("relay").joinpath("help", f"{topic}.txt").read_text("utf-8"))
+        sys.stdout.write(_content(topic))
     else:
-        raise WrongUse(f"there is no topic {topic!r}, only {', '.join(known)}")
+        raise WrongUse(f"there is no topic {topic!r}, only {', '.join(known)}{_instead(topic)}")
+
+
+def _instead(word: str) -> str:
+    """Where else something is said of a word: under its command, and on which pages."""
+    from relay.cli.app import COMMANDS, GROUPS
+
+    command = [f"`relay {word} --help` tells of the command"] if word in (*COMMANDS, *GROUPS) else []
+    known = re.compile(rf"\b{re.escape(word)}", re.IGNORECASE)
+    pages = [name for name in topics() if known.search(_content(name))] if word.strip() else []
+    named = [f"{word!r} stands in {', '.join(pages)}"] if pages else []
+    return "".join(f"; {one}" for one in (*command, *named))
+
+
+def _content(topic: str) -> str:
+    return resources.files("relay").joinpath("help", f"{topic}.txt").read_text("utf-8")
 
 
 def page(app: typer.Typer) -> str:

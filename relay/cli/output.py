@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from relay.protocol.base import LAST
+
 
 class Failure(Exception):
     """What could not be done, in one line that says what to do."""
@@ -151,7 +153,8 @@ def when(timestamp: int | None) -> str:
     """A time for a person: local, to the minute."""
     if not timestamp:
         return "-"
-    return datetime.fromtimestamp(timestamp / 1000).astimezone().strftime("%Y-%m-%d %H:%M")
+    # An older relay let dates in that nobody can write.
+    return datetime.fromtimestamp(min(timestamp, LAST) / 1000).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 def moment(timestamp: int) -> str:

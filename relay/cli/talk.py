@@ -222,4 +222,4 @@ def _line(event: Any) -> str:
         case events.Online() | events.Offline():
             return f"{payload.user_id} is {event.name}"
         case _:
-            return f"{len(payload)} chats"
+            return "1 chat" if len(payload) == 1 else f"{len(payload)} chats"

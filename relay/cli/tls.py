@@ -43,7 +43,7 @@ def init(
         make(directory)
         authority.settle()
         if again or not authority.there:
-            kept = authority.make(all_names(Tls(names=name or [])), now)
+            kept = authority.make(all_names(Tls(names=name or [])), now, again=again)
             if kept and not json:
                 print(f"kept      the authority that was there before, in {kept}\n")
         elif name or not authority.fits:

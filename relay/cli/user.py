@@ -2,6 +2,7 @@
 
 import csv
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -250,22 +251,45 @@ def _rows(file: Path) -> list[tuple[str, str | None]]:
     """
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Failure(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    except OSError as error:
+        raise Failure(f"{file} cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise Failure(f"{file} is not UTF-8 text: save it as CSV in UTF-8") from None
     rows: list[tuple[str, str | None]] = []
-    for number, row in enumerate(csv.reader(text.splitlines()), start=1):
-        cells = [cell.strip() for cell in row]
-        if not any(cells) or (number == 1 and cells[0].lower() == "id"):
+    id_at, name_at = 0, 1
+    for number, cells in _cells(file, text):
+        headings = [cell.lower() for cell in cells]
+        if number == 1 and "id" in headings:
+            id_at = headings.index("id")
+            name_at = headings.index("name") if "name" in headings else 1 - min(id_at, 1)
             continue
-        name = cells[1] if len(cells) > 1 and cells[1] else None
+        user_id, name = (cells[at] if at < len(cells) else "" for at in (id_at, name_at))
         try:
-            msgspec.convert({"id": cells[0], "name": name}, control.AddUser)
+            msgspec.convert({"id": user_id, "name": name or None}, control.AddUser)
         except msgspec.ValidationError:
             raise Failure(
-                f"{file}, line {number}: {cells[0][:64]!r} must be an id of 1 to 64 of A-Z a-z 0-9 _ . -,"
+                f"{file}, line {number}: {user_id[:64]!r} must be an id of 1 to 64 of A-Z a-z 0-9 _ . -,"
                 " with a comma and a name of at most 128 characters behind it"
             ) from None
-        rows.append((cells[0], name))
+        rows.append((user_id, name or None))
     if not rows:
         raise Failure(f"there is nobody in {file}: each row has an id, and a comma and a name where there is one")
     return rows
+
+
+def _cells(file: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    """Give the rows that are not empty, numbered; spreadsheets of many countries part cells by semicolons.
+
+    Raises:
+        Failure: it is no table.
+    """
+    lines = text.splitlines()
+    first = lines[0] if lines else ""
+    parted = next((one for one in ";\t" if one in first and "," not in first), ",")
+    try:
+        for number, row in enumerate(csv.reader(lines, delimiter=parted), start=1):
+            cells = [cell.strip() for cell in row]
+            if any(cells):
+                yield number, cells
+    except csv.Error as error:
+        raise Failure(f"{file} is no table of ids and names: {error}") from None

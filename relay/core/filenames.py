@@ -4,6 +4,7 @@ import re
 import unicodedata
 
 from relay.core.sniff import EXTENSIONS
+from relay.marks import ordered
 
 LONGEST = 160
 """Characters; with UTF-8 and an ending they still fit into the 255 bytes that file systems allow, mostly."""
@@ -30,7 +31,7 @@ def clean(name: str, mimetype: str) -> str:
     # joiners stay: words of Persian and Hindi, and emoji, are written with them.
     visible = "".join(
         letter
-        for letter in unicodedata.normalize("NFC", last)
+        for letter in unicodedata.normalize("NFC", ordered(last))
         if letter in JOINERS or unicodedata.category(letter)[0] != "C"
     ).strip(JOINERS)
     plain = _FORBIDDEN.sub("_", " ".join(visible.split())).strip(". ")

@@ -23,20 +23,49 @@ from relay.protocol.errors import RelayError
 from relay.store.entry import ClientKey
 from relay.store.log import Log
 
+NOBODY = object()
+"""Who brings something in while no import is under way."""
 STOPPING = ("storage_full", "unavailable", "internal")
 """What ends an import, to be called again: nothing is wrong with what was to come in."""
 
 
 class Import:
-    """What is brought into a relay from elsewhere."""
+    """What is brought into a relay from elsewhere, by one import at a time."""
 
     def __init__(self, state: State, log: Log, clock: Clock, uploads: Files) -> None:
         self._state = state
         self._log = log
         self._clock = clock
         self._uploads = uploads
+        self._whose: object = NOBODY
         self._coming: Piecewise | None = None
         self._touched: dict[int, _Touched] = {}
+
+    def begin(self, asker: object) -> None:
+        """Let an import bring something in: the pieces of its files and what it counts as read are its own.
+
+        Args:
+            asker: stands for the import, until it has `left`.
+
+        Raises:
+            RelayError: another one is under way.
+        """
+        if self._whose is NOBODY:
+            self._whose = asker
+        elif self._whose is not asker:
+            raise RelayError("unavailable", "another import is under way: call this one again once that has ended")
+
+    async def left(self, asker: object) -> None:
+        """Take note that whoever may have brought something in is gone, in the middle of it or at its end."""
+        if self._whose is not asker:
+            return
+        try:
+            coming, self._coming = self._coming, None
+            if coming is not None:
+                await coming.discard()
+            await self.bring_end(control.Empty())
+        finally:
+            self._whose = NOBODY
 
     def _command(self, at: int, user: int, request: Any, made_up: str = "") -> Command:
         # A time that is still to come would be the log's, and everybody's, until then.
@@ -133,7 +162,7 @@ class Import:
             raise RelayError.no_user(request.sender)
         if request.first:
             if self._coming is not None:
-                # An import that was killed in the middle of one left it.
+                # What it is read from was damaged in the middle of it.
                 await self._coming.discard()
             self._coming = await self._uploads.begin(sender.key, request.size)
         coming = self._coming

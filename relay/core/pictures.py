@@ -14,7 +14,7 @@ MOST_PIXELS = 2**25
 """Pixels of a picture that is still shown as one: a few bytes can claim any number, and browsers set aside four bytes
 for each. A camera of 33 million still passes; what has more is a file."""
 SEGMENTS = 1_000
-"""Segments of a file looked at before it is given up."""
+"""Segments of a file, and bytes between them, looked at before it is given up."""
 TURNED = 5
 """The first of Exif's orientations that swap width and height."""
 
@@ -76,28 +76,30 @@ def _webp(file: BinaryIO) -> Size | None:
 def _jpeg(file: BinaryIO) -> Size | None:
     """Walk the segments up to the frame header (ISO/IEC 10918-1, annex B); Exif before it may turn the picture."""
     file.seek(2)
-    turned = False
+    turned: bool | None = None
     for _ in range(SEGMENTS):
         marker = file.read(2)
-        while marker == b"\xff\xff":
-            marker = marker[1:] + file.read(1)
+        if marker == b"\xff\xff":
+            # A byte that fills; a file may consist of them, so each counts.
+            file.seek(-1, os.SEEK_CUR)
+            continue
         if len(marker) < 2 or marker[0] != 0xFF:
             return None
         length = unpack(">H", file.read(2))[0] - 2
         if 0xC0 <= marker[1] <= 0xCF and marker[1] not in (0xC4, 0xC8, 0xCC):
             height, width = unpack(">xHH", file.read(5))
             return (height, width) if turned else (width, height)
-        if marker[1] == 0xE1:
-            turned = turned or _is_turned(file.read(length))
+        if marker[1] == 0xE1 and turned is None:
+            turned = _is_turned(file.read(length))
         else:
             file.seek(length, os.SEEK_CUR)
     return None
 
 
-def _is_turned(segment: bytes) -> bool:
-    """Whether Exif says that the picture lies on its side (CIPA DC-008, tag 274)."""
+def _is_turned(segment: bytes) -> bool | None:
+    """Whether Exif says that the picture lies on its side (CIPA DC-008, tag 274); None where it is no Exif."""
     if segment[:6] != b"Exif\0\0":
-        return False
+        return None
     tiff = segment[6:]
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if order is None:

@@ -4,10 +4,12 @@ What changes something becomes a command for the log and is answered when it is 
 answered from the state and a reading connection. Knows no sockets.
 """
 
+import functools
 import logging
 import secrets
 import sqlite3
 import uuid
+from bisect import bisect_right
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
@@ -43,6 +45,10 @@ logger = logging.getLogger(__name__)
 
 RECEIPTS = 4_096
 """Receipts put together between two looks at whether the answer is long enough, and others' turns."""
+LOOKED_AT = 256
+"""Users of the directory looked at between two of others' turns."""
+LOOKED_AT_FOR_ONE = 64
+"""Of them as many as count as one request more."""
 CHATS_PAGE_BYTES = 262_144
 """Bytes of a page of a chat list (version 2)."""
 CHATS_PAGE = 1_000
@@ -684,26 +690,37 @@ async def _chats(service: Service, subscriber: Subscriber, request: requests.Cha
 async def _users(service: Service, subscriber: Subscriber, request: requests.UsersRequest, reply: Reply) -> None:
     page = PageMaker()
     last, more = None, False
-    for profile in directory(service, subscriber.user, request):
-        if len(page) >= request.count or not page.add(profile):
-            more = True
+    ids = sorted(service.state.user_keys)
+    first = 0 if request.after is None else bisect_right(ids, request.after)
+    for start in range(first, len(ids), LOOKED_AT):
+        for profile in directory(service, subscriber.user, request.query, ids[start : start + LOOKED_AT]):
+            if len(page) >= request.count or not page.add(profile):
+                more = True
+                break
+            last = profile.id
+        service.limit.charge(subscriber.user, trio.current_time(), LOOKED_AT / LOOKED_AT_FOR_ONE)
+        if more:
             break
-        last = profile.id
+        await trio.lowlevel.checkpoint()
     reply(page.made(more=more, after=last))
 
 
-def directory(service: Service, asker: int, request: requests.UsersRequest) -> Iterable[objects.Profile]:
-    """The users whose id or name holds the query, by id, after `after`.
+_folded = functools.lru_cache(maxsize=16_384)(fold)
+"""Of names, which are compared for each letter that somebody types."""
+
+
+def directory(service: Service, asker: int, query: str | None, ids: Iterable[str]) -> Iterable[objects.Profile]:
+    """Those of some users whose id or name holds the query, in their order.
 
     When somebody was here last is told to those who share a chat with them, as `online` and `offline` are.
     """
     state = service.state
-    query = fold(request.query or "")
-    for user_id in sorted(state.user_keys):
+    wanted = fold(query or "")
+    for user_id in ids:
         user = state.users[state.user_keys[user_id]]
-        if user.disabled or user.removed or (request.after is not None and user_id <= request.after):
+        if user.disabled or user.removed:
             continue
-        if query in fold(user_id) or query in fold(user.name):
+        if wanted in fold(user_id) or wanted in _folded(user.name):
             known = asker == user.key or state.share_chat(asker, user.key)
             yield render.profile(user, service.hub.presence.last(user.key) if known else None)
 

@@ -34,6 +34,8 @@ USER_WAIT = 60.0
 """The same for the user whom somebody guesses at: a guesser must not be able to lock them out for long."""
 ADDRESS_WAIT, ADDRESS_FREE = 60.0, 50
 """The same for an address that guesses at many users, and how many failures are free: an office may be behind it."""
+NEAR_FREE = 200
+"""How many users may be made from one network of IPv6 before the next ones wait: all of a camp are in the same one."""
 INVITE_WAIT, INVITE_FREE = 10.0, 20
 """The same for wrong invites. They have 128 bits: nobody guesses one, and a right one never waits."""
 HOUR = 3_600_000
@@ -91,7 +93,9 @@ class SignIn:
         self._by_address = Attempts(ADDRESS_WAIT, free=ADDRESS_FREE)
         self._wrong_invites = Attempts(INVITE_WAIT, free=INVITE_FREE)
         self._signed_up = Attempts(USER_WAIT)
-        """Each user that is made counts here: an open relay is no reason to be filled with them."""
+        self._signed_up_near = Attempts(USER_WAIT, free=NEAR_FREE)
+        """Each user that is made counts here, for the address and for its network of IPv6: an open relay is no reason
+        to be filled with them."""
 
     def ways(self) -> list[str]:
         """What a sign-in page may offer."""
@@ -136,10 +140,12 @@ class SignIn:
         if not name:
             raise RelayError.bad_field("name", "a name is needed")
         now = trio.current_time()
-        wait = self._signed_up.wait(network(address), now)
+        counted = ((self._signed_up, address), (self._signed_up_near, network(address)))
+        wait = max(attempts.wait(who, now) for attempts, who in counted)
         if wait > 0:
             raise RelayError.rate_limited(int(wait * 1_000) + 1)
-        self._signed_up.failed(network(address), now)
+        for attempts, who in counted:
+            attempts.failed(who, now)
         request = commands.SignUp(name, label, token_hash(token := new_token()))
         return await self._enter(request, token, id_for(name))
 

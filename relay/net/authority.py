@@ -138,12 +138,13 @@ class Authority:
             return False
         return True
 
-    def make(self, names: Sequence[str], now: dt.datetime) -> Path | None:
+    def make(self, names: Sequence[str], now: dt.datetime, *, again: bool = True) -> Path | None:
         """Make an authority, and a certificate by it. One that was there is kept beside it.
 
         Args:
             names: names and addresses of the relay.
             now: the time.
+            again: whether to make another one in place of one that is there, or that somebody makes meanwhile.
 
         Returns:
             Where the former authority is kept; None where there was none.
@@ -169,6 +170,8 @@ class Authority:
         parent = self.directory.parent
         parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         with self.alone(), scratch.folder(parent, "tls") as here:
+            if not again and self.there:
+                return None
             new = Authority(here / self.directory.name)
             new.directory.mkdir(mode=0o750)
             scratch.write(new.directory / AUTHORITY_KEY, _private(key), 0o600)

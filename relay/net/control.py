@@ -102,7 +102,9 @@ def _private_users() -> bool:
     return first != ["0", "0", "4294967295"]
 
 
-async def answer(admin: Admin, clock: Clock, line: bytes, send: Send, peer: Peer | None = None) -> bytes:
+async def answer(
+    admin: Admin, clock: Clock, line: bytes, send: Send, peer: Peer | None = None, asker: object = None
+) -> bytes:
     """Do what one request asks, and encode its answer.
 
     Args:
@@ -111,8 +113,10 @@ async def answer(admin: Admin, clock: Clock, line: bytes, send: Send, peer: Peer
         line: the request.
         send: takes the events that come before the answer.
         peer: who asks, for the log.
+        asker: stands for the connection (see `Admin.handle`).
     """
     request_id: str | int = ""
+    name = ""
     try:
         request = codec.decode_client_frame(line)
         if not isinstance(request, Request):
@@ -125,10 +129,10 @@ async def answer(admin: Admin, clock: Clock, line: bytes, send: Send, peer: Peer
         async def item(value: object) -> None:
             await send(b"" if value is None else codec.event("item", clock(), value))
 
-        return codec.response(request_id, clock(), await admin.handle(name, payload, item))
+        return codec.response(request_id, clock(), await admin.handle(name, payload, item, asker=asker))
     except RelayError as error:
         if error.error.code == "storage_full" and error.error.quota is None:
-            error = _full(admin)
+            error = _no_room(admin) if name == "bring.file" else _full(admin)
         return codec.refusal(request_id, clock(), error.error)
     except sqlite3.Error as error:
         return codec.refusal(request_id, clock(), _store_failed(admin, error).error)
@@ -140,6 +144,14 @@ def _full(admin: Admin) -> RelayError:
         "storage_full",
         f"the disk of {admin.data} is full, and nothing was changed: let old messages go (`relay prune`, which has"
         " room set aside for it), or move other files away from that disk",
+    )
+
+
+def _no_room(admin: Admin) -> RelayError:
+    """Say to an admin what an imported file needs, beside a disk that is not full."""
+    return RelayError(
+        "storage_full",
+        f"there is no room for more files in {admin.data}: make some on its disk, or raise files.total_bytes",
     )
 
 
@@ -194,7 +206,10 @@ async def serve(
         async with stream:
             try:
                 if may_ask(peer, own=os.geteuid(), group=group, private_users=private_users):
-                    await _converse(stream, lambda line, send: answer(admin, clock, line, send, peer))
+                    try:
+                        await _converse(stream, lambda line, send: answer(admin, clock, line, send, peer, stream))
+                    finally:
+                        await admin.left(stream)
                 else:
                     logger.warning("refused user %s at the control socket", peer.name)
                     await stream.receive_some()

@@ -67,6 +67,9 @@ USERS, USERS_EACH = 512, 32
 """The same for those who have: in all, and of one user."""
 PATIENCE = 5.0
 """Seconds that a request waits for its place."""
+QUEUE = 30.0
+"""Seconds that a request of one who has not signed in waits for its turn among those of its address: as long as a
+hundred people behind one address need who open the page for the first time at once."""
 
 DAYS = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
 MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")
@@ -186,7 +189,10 @@ class Door:
         else:
             places, who = self.users, str(visitor.who[0])
             connection.transport.widen()
-        wait = self._pace.take(who, trio.current_time()) if visitor.who is None else 0.0
+        wait = self._pace.take(who, trio.current_time(), QUEUE) if visitor.who is None else 0.0
+        if wait is None:
+            connection.transport.discard()
+            return False
         if wait or not places.free(who):
             with self.lobby.wait(wait + PATIENCE) as patience:
                 await trio.sleep(wait)

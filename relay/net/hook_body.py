@@ -4,14 +4,15 @@ Takes what senders really send, and refuses with words what it cannot read.
 """
 
 import codecs
+import encodings
 import json
-from email.message import Message
-from email.parser import BytesHeaderParser
+from encodings.aliases import aliases
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote_plus
 
 from relay.net.hook_words import TEXTS, words
 from relay.net.http import Refused
+from relay.net.parameters import Header, parse
 
 TEXT = 65_536
 """Characters of a message (`protocol.base.Text`)."""
@@ -19,8 +20,10 @@ _FORM = "application/x-www-form-urlencoded"
 _BYTES = "application/octet-stream"
 _WINDOWS = "cp1252"
 """What old Windows programs write that say nothing of their charset. Its characters are Latin-1's and some more."""
-_CHARSETS = ("utf", "iso8859", "cp125", "koi8", "gb", "big5", "shift_jis", "cp932", "euc", "iso2022")
+_CHARSETS = ("utf", "iso8859", "latin_1", "cp125", "koi8", "gb", "big5", "shift_jis", "cp932", "euc", "iso2022")
 """How Python's names of charsets begin: it knows codecs, too, that are none."""
+_NAMES = {*aliases, *aliases.values(), "utf_8_sig", "koi8_t", "koi8_u"}
+"""What charsets are called. Python is asked for no others: of each name that it does not know it keeps a note."""
 
 
 class _Part(NamedTuple):
@@ -45,20 +48,24 @@ def understand(body: bytes, content_type: str, encoding: str = "") -> str:
     """
     if encoding.strip().lower() not in ("", "identity"):
         raise Refused(415, "bad_request", f"Content-Encoding: {encoding[:32]!r} is not taken, send the body as it is")
-    header = Message()
-    header["Content-Type"] = content_type or _BYTES
-    kind = header.get_content_type() if "/" in content_type else ""
-    charset = header.get_content_charset()
+    header = parse(content_type)
     try:
-        said = _understood(body, kind, charset, header)
+        said = _understood(body, _kind(header), header.get("charset"), header)
     except RecursionError:
         raise Refused(400, "bad_request", "body: nested too deeply") from None
     return _tidy(said)
 
 
-def _understood(body: bytes, kind: str, charset: str | None, header: Message) -> str:
+def _kind(header: Header) -> str:
+    """Give a media type; text where it is none that could be one, nothing where there is none at all."""
+    if "/" not in header.value:
+        return ""
+    return header.value if header.value.count("/") == 1 else "text/plain"
+
+
+def _understood(body: bytes, kind: str, charset: str | None, header: Header) -> str:
     if kind == "multipart/form-data":
-        return _several(body, header.get_boundary())
+        return _several(body, (header.get("boundary") or "").rstrip())
     if kind in ("", _BYTES) and charset is None:
         return _json_or_text(_strictly(body) if kind else decoded(body, None))
     if kind == _FORM:
@@ -120,10 +127,8 @@ def decoded(body: bytes, charset: str | None) -> str:
 def _codec(charset: str | None) -> str | None:
     if charset is None:
         return None
-    try:
-        name = codecs.lookup(charset).name
-    except (LookupError, ValueError):
-        name = ""
+    known = encodings.normalize_encoding(charset).lower()
+    name = codecs.lookup(known).name if known in _NAMES else ""
     if name == "ascii":
         return None
     if not name.startswith(_CHARSETS):
@@ -187,7 +192,7 @@ def _payload(text: str) -> str:
     return words(_json(text)) if text.lstrip()[:1] in ("{", "[") else text
 
 
-def _several(body: bytes, boundary: str | None) -> str:
+def _several(body: bytes, boundary: str) -> str:
     """Find what a body of several parts says, as `curl -F` sends it; name the files that are left out."""
     if not boundary:
         raise Refused(400, "bad_request", "Content-Type: the boundary of the parts is missing")
@@ -211,7 +216,14 @@ def _parts(body: bytes, boundary: bytes) -> list[_Part]:
         if piece.startswith(b"--"):
             break
         head, _, content = piece.removeprefix(line).partition(line + line)
-        headers = BytesHeaderParser().parsebytes(head)
-        name = headers.get_param("name", "", header="content-disposition")
-        parts.append(_Part(str(name), headers.get_filename() or "", headers.get_content_charset(), content))
+        says = dict(map(_named, reversed(head.decode("utf-8", "replace").splitlines())))
+        about = parse(says.get("content-disposition", ""))
+        charset = parse(says.get("content-type", "")).get("charset")
+        parts.append(_Part(about.get("name") or "", about.get("filename") or "", charset, content))
     return parts
+
+
+def _named(line: str) -> tuple[str, str]:
+    """Take a line of a part's head apart: the header's name in lower case, and its value."""
+    name, _, value = line.partition(":")
+    return name.strip().lower(), value.strip()

@@ -16,6 +16,8 @@ from relay.core.changes import Hook
 SECONDS = 10.0
 """How long an address may take for its answer."""
 ANSWER_BYTES = 65_536
+BEFOREHAND = 16
+"""Interim answers (1xx) that are read before the one that counts."""
 ADDRESS_WRONG = frozenset({401, 402, 403, 404, 407, 408, 410, 421, 423, 425, 426, 429})
 """Refusals that say nothing of the event: the address is wrong or away for now. All others below 500 are final."""
 LONGEST_WAIT = 3_600.0
@@ -121,11 +123,16 @@ async def _exchange(secure: bool, host: str, port: int | None, request: h11.Requ
         head = connection.send(request) or b""
         await stream.send_all(head + (connection.send(h11.Data(data=payload)) or b""))
         connection.send(h11.EndOfMessage())
+        beforehand = 0
         while True:
             event = connection.next_event()
             if isinstance(event, h11.Response):
                 return event
             if event is h11.NEED_DATA:
                 connection.receive_data(bytes(await stream.receive_some(ANSWER_BYTES)))
+            elif isinstance(event, h11.InformationalResponse):
+                beforehand += 1
+                if beforehand > BEFOREHAND:
+                    raise h11.RemoteProtocolError("interim answers and no end of them")
             elif isinstance(event, h11.ConnectionClosed):
                 raise h11.RemoteProtocolError("the connection closed before an answer")

@@ -20,18 +20,23 @@ class AddressPace:
     def __len__(self) -> int:
         return len(self._full_at)
 
-    def take(self, address: Hashable, now: float) -> float:
+    def take(self, address: Hashable, now: float, longest: float) -> float | None:
         """Take a token, though there may be none yet.
+
+        A request that would wait for too long takes none: else others behind the same address would pay for a flood
+        long after it has ended.
 
         Args:
             address: who asks.
             now: seconds of any clock that does not jump.
+            longest: how many seconds a request may wait.
 
         Returns:
-            After how many seconds the request may be answered.
+            After how many seconds the request may be answered; None where that is too long.
         """
-        full_at = max(self._full_at.pop(address, now), now) + 1 / RATE
-        self._full_at[address] = full_at
+        full_at = max(self._full_at.pop(address, now), now)
+        wait = max(0.0, full_at + 1 / RATE - now - BURST / RATE)
+        self._full_at[address] = full_at if wait > longest else full_at + 1 / RATE
         if len(self._full_at) > KNOWN:
             self._full_at.popitem(last=False)
-        return max(0.0, full_at - now - BURST / RATE)
+        return None if wait > longest else wait

@@ -45,22 +45,28 @@ RESTARTS = "the relay restarts"
 OUT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 
 
-def listen(host: str, port: int) -> list[socket.socket]:
+def listen(host: str, port: int, *, both: bool = False) -> list[socket.socket]:
     """Open listening sockets for a host: one for each of its addresses.
+
+    Args:
+        host: a name or an address; nothing for all of the machine's.
+        port: the port.
+        both: whether an address of IPv6 that stands for all takes those of IPv4 as well, as on Linux elsewhere.
 
     Raises:
         OSError: the address cannot be had.
     """
     found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    return [_listen(family, address) for family, address in dict.fromkeys((one[0], one[4]) for one in found)]
+    places = dict.fromkeys((one[0], one[4]) for one in found)
+    return [_listen(family, address, both=both and len(places) == 1) for family, address in places]
 
 
-def _listen(family: int, address: tuple[str | int, ...] | tuple[int, bytes]) -> socket.socket:
+def _listen(family: int, address: tuple[str | int, ...] | tuple[int, bytes], *, both: bool) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not both)
         listener.bind(address)
         listener.listen(BACKLOG)
     except OSError:

@@ -53,4 +53,10 @@ ClientMessageId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 Timestamp = Annotated[int, msgspec.Meta(ge=0, le=SAFE)]
 """Unix milliseconds."""
 
+LAST = 253_402_128_000_000 - 1
+"""The last date that ISO 8601 and all programs here can write in any time zone: in 9999, but for its last two days."""
+
+Date = Annotated[int, msgspec.Meta(ge=0, le=LAST)]
+"""When something was said or made elsewhere, in Unix milliseconds: what one may claim, and others are shown."""
+
 Users = Annotated[list[Id], msgspec.Meta(max_length=10_000)]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from relay.protocol.base import ClientMessageId, Id, Name, NewId, Text, Timestamp, Url, Users, Wire
+from relay.protocol.base import ClientMessageId, Date, Id, Name, NewId, Text, Timestamp, Url, Users, Wire
 from relay.protocol.objects import Attachment, ChatType
 from relay.protocol.requests import Accepted, Invitation, RequestType
 
@@ -315,9 +315,9 @@ class BringUser(Wire, frozen=True, kw_only=True):
 
     id: NewId
     name: Name
-    at: Timestamp
+    at: Date
     """The time that the log gets for it, if that is not over already."""
-    created_at: Timestamp | None = None
+    created_at: Date | None = None
     """When they came to be there; `at` where nobody knows."""
     bot: bool = False
     admin: bool = False
@@ -341,8 +341,8 @@ class BringChat(Wire, frozen=True, kw_only=True):
     participants: list[Id] = msgspec.field(default_factory=list)
     able: list[Id] = msgspec.field(default_factory=list)
     """With `dry`: which of them could sign in, by what the source says."""
-    at: Timestamp
-    created_at: Timestamp | None = None
+    at: Date
+    created_at: Date | None = None
     dry: bool = False
 
 
@@ -369,7 +369,7 @@ class BringFile(Wire, frozen=True, kw_only=True):
     first: bool = True
     more: bool = False
     """Whether other pieces follow."""
-    at: Timestamp
+    at: Date
     dry: bool = False
     before: Annotated[int, msgspec.Meta(ge=0)] = 0
     """With `dry`: bytes of the sender's that would come before it."""
@@ -409,7 +409,7 @@ class BringMessage(Wire, frozen=True, kw_only=True):
     client_message_id: ClientMessageId = "-"
     text: Text | None = None
     attachments: list[Attachment] | None = None
-    at: Timestamp
+    at: Date
     reply_to: Named | None = None
     original: Named | None = None
     """What an edit or a deletion changes."""

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, TypeVar, cast
+from typing import IO, Any, NamedTuple, TypeVar, cast
 
 import msgspec
 
@@ -52,6 +52,8 @@ class Files:
         self._zip: zipfile.ZipFile | None = None
         self._members: dict[str, zipfile.ZipInfo] = {}
         self._tar: Path | None = None
+        self._places: dict[str, _Place] = {}
+        """Where in a tar file each file's content is: it has no list, and would be read through for each."""
         self.unpacked = 0
         """Bytes that an archive says its files have together."""
         self.recoded: list[str] = []
@@ -88,20 +90,24 @@ class Files:
         path.open("rb").close()
         return {}
 
-    @staticmethod
-    def _look_into_tar(path: Path) -> dict[str, int]:
+    def _look_into_tar(self, path: Path) -> dict[str, int]:
         sizes: dict[str, int] = {}
+        opened = False
         try:
             with tarfile.open(path, "r:") as tar:
+                opened = True
                 for member in tar:
                     # A link names another file, which stands there by itself.
                     if member.isfile():
                         sizes[member.name] = member.size
+                        self._places[member.name] = _Place(member.offset_data, member.size, member.sparse)
                     # What was seen is not needed again, and tarfile would keep it.
                     tar.members = []  # type: ignore[attr-defined]
                     if len(sizes) > MEMBERS:
                         break
-        except tarfile.ReadError:
+        except tarfile.ReadError as error:
+            if opened:
+                raise NotUnderstood(f"{path} is damaged, or not all of it is there: {error}") from None
             raise NotUnderstood(f"{path} is compressed: unpack it first, for instance with gunzip or unxz") from None
         return sizes
 
@@ -117,7 +123,7 @@ class Files:
         """
         actual = self._actual.get(name, name)
         if self._tar is not None:
-            return _Unpacked(self._tar, actual)
+            return _Unpacked(self._tar, self._places[actual])
         if self._zip is not None:
             with _readable(name):
                 return self._zip.open(self._members[actual])
@@ -206,15 +212,23 @@ def _read(file: Path) -> Iterator[bytes]:
             yield piece
 
 
+class _Place(NamedTuple):
+    """Where a file is in a tar file."""
+
+    offset: int
+    size: int
+    sparse: Any
+    """Which parts of it are there, where the others are empty, as `tarfile` has it."""
+
+
 class _Unpacked(io.BufferedReader):
     """A file in a tar file, which is closed with it."""
 
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, path: Path, place: _Place) -> None:
         self._tar = tarfile.open(path, "r:")  # noqa: SIM115 - closed with this one
-        content = self._tar.extractfile(name)
-        if content is None:
-            raise NotUnderstood(f"{path}: {name} is no file")
-        super().__init__(cast("io.RawIOBase", content))
+        member = tarfile.TarInfo()
+        member.offset_data, member.size, member.sparse = place
+        super().__init__(cast("io.RawIOBase", self._tar.extractfile(member)))
 
     def close(self) -> None:
         """See `io.BufferedReader`."""

@@ -9,6 +9,9 @@ from relay.cli.sources.own import FORMATS, Own
 from relay.cli.sources.said import NotUnderstood, Source
 from relay.cli.sources.slack import Slack
 
+BACKED_UP = "relay.db"
+"""What a backup holds."""
+
 
 def open_source(path: Path, *, room: int) -> Source:
     """Find out what is to be imported.
@@ -20,11 +23,7 @@ def open_source(path: Path, *, room: int) -> Source:
     Raises:
         NotUnderstood: nothing that is known here, or more than there is room for.
     """
-    files = Files(path)
-    if files.unpacked > room:
-        raise NotUnderstood(
-            f"{path} unpacks to {files.unpacked:,} bytes, and {room:,} are free where the relay's data is"
-        )
+    files = _looked_into(path, room)
     lists = [name for name in LISTS if files.has(name)]
     if "users.json" in lists and len(lists) > 1:
         return Slack(files)
@@ -47,3 +46,15 @@ def open_source(path: Path, *, room: int) -> Source:
     if first.get("type") == "version":
         return Mattermost(bulk, files)
     raise NotUnderstood(f"{path}: its first line is neither a relay's nor Mattermost's")
+
+
+def _looked_into(path: Path, room: int) -> Files:
+    """Look at what there is, and refuse what cannot come in whatever is in it."""
+    files = Files(path)
+    if files.unpacked > room:
+        raise NotUnderstood(
+            f"{path} unpacks to {files.unpacked:,} bytes, and {room:,} are free where the relay's data is"
+        )
+    if files.has(BACKED_UP):
+        raise NotUnderstood(f"{path} is a relay's backup and no export: `relay restore` puts it in place of a store")
+    return files

@@ -8,6 +8,7 @@ import msgspec
 from relay.cli.sources.files import Files
 from relay.cli.sources.said import Enclosed, Named, NotUnderstood, Person, Room, Said
 from relay.protocol import control
+from relay.protocol.base import LAST
 
 FORMATS = (1, 2)
 """Those that are understood."""
@@ -41,13 +42,18 @@ class Own:
         self.start = start or 0
 
     def _records(self) -> Iterator[control.Record]:
+        before = 0
         for number, line in enumerate(self._lines(), start=1):
             if not line.strip():
                 continue
             try:
-                yield self._decode(line)
+                record = self._decode(line)
             except msgspec.DecodeError as error:
                 raise NotUnderstood(f"line {number}: {error}") from None
+            if record.at > LAST:
+                record = msgspec.structs.replace(record, at=before)
+            before = record.at
+            yield record
 
     def people(self) -> Iterator[Person]:
         """See `Source`."""

@@ -33,6 +33,9 @@ from relay.store.log import Log
 
 __all__ = ["Admin", "nobody"]
 
+BRINGING = "bring."
+"""How the requests of an import begin."""
+
 Handler = Callable[[Any], Awaitable[object]]
 GivingMuch = Callable[[Any, Item], Awaitable[object]]
 
@@ -79,7 +82,7 @@ class Admin:
         status = Status(state, log, hub.presence, meter, self.running, clock, room, signing_in.refusals)
         watching = Watching(state, hub, reading)
         carry = Carry(state, log, reading, clock)
-        imports = Import(state, log, clock, files)
+        self._imports = imports = Import(state, log, clock, files)
         self._handlers: dict[str, Handler] = {
             "user.add": people.add_user,
             "user.list": people.list_users,
@@ -122,21 +125,28 @@ class Admin:
         }
         """Who handles those that send items first."""
 
-    async def handle(self, name: str, payload: msgspec.Struct, item: Item = nobody) -> object:
+    async def handle(self, name: str, payload: msgspec.Struct, item: Item = nobody, *, asker: object = None) -> object:
         """Do what a request asks and give its answer.
 
         Args:
             name: its `payloadType`.
             payload: decoded by `control.CONTROL`.
             item: takes what comes before the answer, for requests that give much.
+            asker: stands for whoever asks several things that belong together, until they have `left`.
 
         Raises:
             RelayError: what is wrong, for a person.
         """
+        if name.startswith(BRINGING) and not getattr(payload, "dry", False):
+            self._imports.begin(asker)
         if name in FREEING:
             return await self._room.free(lambda: self._handlers[name](payload))
         many = self._giving_much.get(name)
         return await (self._handlers[name](payload) if many is None else many(payload, item))
+
+    async def left(self, asker: object) -> None:
+        """End what somebody had begun who asks for nothing more."""
+        await self._imports.left(asker)
 
     async def _trust_clock(self, _request: control.Empty) -> object:
         now = self._clock.trust()

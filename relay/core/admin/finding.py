@@ -63,12 +63,18 @@ class Finding:
         """The id of the chat that a user means: an id, else the name of one of their groups.
 
         Raises:
-            RelayError: several of their groups are called so.
+            RelayError: there is none, they are not in it, or several of their groups are called so.
         """
         state = self._state
         if state.chat_key(user.key, called) is not None or state.user(called) is not None:
             return called
-        return _only(_named((chat for chat, _ in state.listed(user.key)), called), called) or called
+        mine = _only(_named((chat for chat, _ in state.listed(user.key)), called), called)
+        if mine is None:
+            others = self.chat(called)
+            raise RelayError(
+                "not_found", f"{user.id!r} is not in {others.name!r}: `relay chat add {others.id} {user.id}` first"
+            )
+        return mine
 
 
 def _named(chats: Iterable[Chat], called: str) -> list[Chat]:
