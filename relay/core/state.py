@@ -56,6 +56,7 @@ class Invite(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
     name: str = ""
     chat: str = ""
     used: bool = False
+    by: int = 0
 
 
 class Device(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
@@ -508,6 +509,7 @@ class State:
             user=change.user,
             name=change.name,
             chat=change.chat,
+            by=change.by,
         )
 
     @_change.register
