@@ -424,12 +424,15 @@ def _from_file(path: Path, known: Mapping[str, Setting]) -> dict[str, Any]:
     import tomllib
 
     try:
-        tree = tomllib.loads(path.read_text())
+        # Editors on Windows put a mark before the text, and save it in another encoding.
+        tree = tomllib.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
         raise WrongSettings(f"there is no settings file {path}") from None
     except OSError as error:
         raise WrongSettings(f"{path} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise WrongSettings(f"{path} is no TOML: it is not in UTF-8, save it so") from None
+    except tomllib.TOMLDecodeError as error:
         raise WrongSettings(f"{path} is no TOML: {error}") from None
     found: dict[str, Any] = {}
     _flatten(tree, "", known, found, path)

@@ -1,7 +1,9 @@
 """`relay user`: who may talk here."""
 
 import csv
+import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +13,7 @@ import typer
 from relay.cli.door import Ask, Refused, ask, conversation, in_trio
 from relay.cli.options import Data, Json, Yes, complete_user
 from relay.cli.output import Failure, WrongUse, as_json, confirm, table, when, yes
+from relay.cli.sources.names import as_utf8
 from relay.invoked import line
 from relay.protocol import control
 from relay.settings import data_directory
@@ -242,6 +245,22 @@ async def _bring_in(ask_one: Ask, user_id: str, name: str | None, *, device: boo
     return added, token.token
 
 
+def _cells(text: str, file: Path) -> Iterator[tuple[int, list[str]]]:
+    """Read the rows of a table, each with the line that it begins in."""
+    # What Excel puts between cells depends on the country: it is what stands behind the first id.
+    between = re.match(r"""\s*"?[\w.-]*"?[ ]*([,;\t])""", text)
+    rows = csv.reader(text.splitlines(keepends=True), delimiter=between[1] if between else ",", strict=True)
+    begun = 1
+    try:
+        for row in rows:
+            yield begun, row
+            begun = rows.line_num + 1
+    except csv.Error:
+        raise Failure(
+            f"{file}, line {begun}: its quotation marks do not add up: close each, and double those inside"
+        ) from None
+
+
 def _rows(file: Path) -> list[tuple[str, str | None]]:
     """Read ids and names, all before anything is changed.
 
@@ -249,11 +268,11 @@ def _rows(file: Path) -> list[tuple[str, str | None]]:
         Failure: a row is not what it must be, which names its line, or there is none.
     """
     try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Failure(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        text = sys.stdin.read().lstrip("\ufeff") if str(file) == "-" else as_utf8(file.read_bytes())[0].decode()
+    except OSError as error:
+        raise Failure(f"{file} cannot be read: {error.strerror or error}") from None
     rows: list[tuple[str, str | None]] = []
-    for number, row in enumerate(csv.reader(text.splitlines()), start=1):
+    for number, row in _cells(text, file):
         cells = [cell.strip() for cell in row]
         if not any(cells) or (number == 1 and cells[0].lower() == "id"):
             continue
