@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 import trio
 
-from relay import __version__, invoked, logs
+from relay import __version__, invoked, logs, standard
 from relay.core.relay import Relay, open_relay
 from relay.net import control, frames, systemd
 from relay.net.authority import CannotMake
@@ -131,6 +131,8 @@ def _directory(text: str) -> Path:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the relay until it is told to stop. Gives the exit code."""
+    standard.fill()
+    standard.stand_in_for_stderr()
     options = parser().parse_args(arguments)
     logs.set_up("info")
     # When systemd ends a relay that shows no sign of life, the journal gets to know where it hung.
