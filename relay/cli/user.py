@@ -146,7 +146,8 @@ def password(
     elif sys.stdin.isatty():
         chosen = typer.prompt(f"Password for {user_id}", hide_input=True, confirmation_prompt=True)
     else:
-        chosen = sys.stdin.readline().rstrip("\n")
+        # A file from Windows has a mark at its beginning and a carriage return at the end of its line.
+        chosen = sys.stdin.readline().lstrip("\ufeff").rstrip("\r\n")
     if not none and not chosen:
         raise WrongUse(
             f"no password came in, and nothing was changed: type one, or pipe one in. --none takes {user_id}'s away;"

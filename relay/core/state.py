@@ -201,6 +201,14 @@ class State:
         key = self.user_keys.get(user_id)
         return None if key is None else self.users[key]
 
+    def named(self, user_id: str) -> User | None:
+        """Find the user whom somebody means who types an id by hand: capitals make no difference where one fits."""
+        found = self.user(user_id)
+        if found is not None:
+            return found
+        fit = [self.users[key] for key in self.called(user_id) if self.users[key].id.lower() == user_id.lower()]
+        return fit[0] if len(fit) == 1 else None
+
     def called(self, name: str) -> set[int]:
         """Find the users whose id or name people would take for this name."""
         return set(self._called.get(likeness(name), ()))
