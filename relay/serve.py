@@ -230,7 +230,7 @@ async def serve(data: Path, loaded: Loaded) -> None:
         async with trio.open_nursery() as nursery:
             await nursery.start(control.serve, control_socket(data), relay.admin, relay.clock)
             nursery.start_soon(_stop_on_signal, server)
-            nursery.start_soon(_reload_on_signal, loaded)
+            nursery.start_soon(_reload_on_signal, loaded, certificates)
             nursery.start_soon(relay.meter.run)
             nursery.start_soon(relay.retention.run)
             nursery.start_soon(relay.room.run)
@@ -324,11 +324,13 @@ async def _stop_on_signal(server: Server) -> None:
             server.stop()
 
 
-async def _reload_on_signal(loaded: Loaded) -> None:
+async def _reload_on_signal(loaded: Loaded, certificates: Certificates | None) -> None:
     with trio.open_signal_receiver(signal.SIGHUP) as signals:
         async for _ in signals:
             systemd.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1_000}")
             reload(loaded)
+            if certificates is not None:
+                await certificates.look()
             systemd.notify("READY=1")
 
 
