@@ -551,9 +551,11 @@ def data_directory(chosen: Path | None = None) -> Path:
     """
     if chosen is not None:
         return chosen.expanduser()
-    named = os.environ.get("RELAY_DATA") or os.environ.get("STATE_DIRECTORY")
-    if named:
-        return Path(named.split(":", maxsplit=1)[0])
+    if os.environ.get("RELAY_DATA"):
+        return Path(os.environ["RELAY_DATA"])
+    # systemd.exec(5): of several the first, which in the unit is the relay's.
+    if os.environ.get("STATE_DIRECTORY"):
+        return Path(os.environ["STATE_DIRECTORY"].split(":", maxsplit=1)[0])
     if Path("/run/relay/relay.sock").exists() or (os.geteuid() == 0 and Path("/var/lib/relay/relay.db").exists()):
         return Path("/var/lib/relay")
     home = os.environ.get("XDG_DATA_HOME") or Path(os.environ.get("HOME", "."), ".local", "share")

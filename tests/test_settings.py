@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.settings import Loaded, WrongSettings, declared, default_file
+from relay.settings import Loaded, WrongSettings, data_directory, declared, default_file
 
 
 def load(text: str | None, tmp_path: Path, environment: dict[str, str] | None = None, **options: object) -> Loaded:
@@ -144,3 +144,10 @@ def test_a_file_in_another_encoding_is_refused_with_what_helps(encoding: str, tm
     file.write_bytes("# Büro\n".encode(encoding))
     with pytest.raises(WrongSettings, match="it is not in UTF-8, save it so"):
         Loaded(file, options={}, environment={})
+
+
+def test_the_data_directory_may_have_a_colon_in_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/relay:/var/lib/relay/backups")
+    assert data_directory() == Path("/var/lib/relay")
+    monkeypatch.setenv("RELAY_DATA", "/srv/10:30")
+    assert data_directory() == Path("/srv/10:30")
