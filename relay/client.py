@@ -9,6 +9,7 @@ It acknowledges what it hands out, gives signs of life, connects again when the 
 what it missed and sends again, under the same `clientMessageId`, what was not answered.
 """
 
+import json
 import random
 import ssl
 import time
@@ -56,12 +57,20 @@ LOST = (
 ONCE = frozenset({"createChat", "leaveChat", "deleteChat", "revokeDevice", "invite"})
 """Requests that are not the same when they are said again."""
 REVOKED = 4401
+NOT_YET_VALID = 9
+"""OpenSSL's code of a certificate that begins later: a clock that is not set yet is set soon."""
+PASSING = frozenset({408, 425, 429})
+"""Statuses below 500 with which the same request may be taken a moment later."""
 
 T = TypeVar("T")
 
 
 class SignedOut(Exception):
     """The relay does not take this token, or takes it no more."""
+
+
+class CannotConnect(Exception):
+    """What is at the address is no relay that can be talked to, and trying again does not help; it says why."""
 
 
 class Unanswered(Exception):
@@ -100,7 +109,8 @@ class Client:
 
     def __init__(self, url: str, token: str, after: int | None, *, reconnect: bool, tls: ssl.SSLContext | None) -> None:
         self._url = url
-        self._token = token
+        # What was read from a file ends with a line break.
+        self._token = token.strip()
         self._reconnect = reconnect
         self._tls = tls
         self._done = after
@@ -119,6 +129,8 @@ class Client:
         """When the relay last said something on this connection, trio's time."""
         self._served = False
         """Whether the relay has said anything on this connection."""
+        self._known = False
+        """Whether there was a relay at the address: what keeps it away passes."""
         self._over = False
 
     # What one says.
@@ -322,14 +334,24 @@ class Client:
         error: BaseException = group
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
-        if isinstance(error, ConnectionRejected) and error.status_code in (401, 403):
+        why = _lasting(error)
+        if isinstance(error, ConnectionRejected) and error.status_code == 401:
             self._ended = SignedOut("the relay does not take this token")
+        elif why and not self._known:
+            self._ended = CannotConnect(f"{self._url}: {why}")
         elif not self._reconnect and isinstance(error, Exception):
             self._ended = error
 
     async def _open(self, host: str, port: int, *, tls: bool) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:
         if tls:
-            return await trio.open_ssl_over_tcp_stream(host, port, ssl_context=self._tls)
+            stream = await trio.open_ssl_over_tcp_stream(host, port, ssl_context=self._tls)
+            try:
+                # Here, since trio-websocket would wait for an answer where this fails.
+                await stream.do_handshake()
+            except BaseException:
+                await trio.aclose_forcefully(stream)
+                raise
+            return stream
         return await trio.open_tcp_stream(host, port)
 
     async def _converse(self, socket: WebSocketConnection, stream: trio.abc.Stream) -> None:
@@ -375,7 +397,7 @@ class Client:
                 return
 
     def _take(self, message: str | bytes) -> None:
-        self._served = True
+        self._served = self._known = True
         self._heard = trio.current_time()
         frame = message.encode() if isinstance(message, str) else message
         if frame == codec.PONG:
@@ -403,6 +425,29 @@ class Client:
         self._news.set()
 
 
+def _lasting(error: BaseException) -> str:
+    """Say what keeps a connection from being made, where it does not pass by itself; empty where it may."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if getattr(cause, "verify_code", 0) == NOT_YET_VALID:
+            return ""
+        if isinstance(cause, ssl.SSLError):
+            # No word of the certificate's: the peer speaks no TLS, or none that this program speaks.
+            return f"TLS fails: {getattr(cause, 'verify_message', '') or cause.reason or cause}"
+        cause = cause.__cause__
+    if not isinstance(error, ConnectionRejected) or error.status_code >= 500 or error.status_code in PASSING:
+        return ""
+    return f"no WebSocket of a relay's is here: HTTP {error.status_code}{_said(error.body or b'')}"
+
+
+def _said(body: bytes) -> str:
+    """What a refusal says in words, where it is a relay's."""
+    try:
+        return f", {json.loads(body)['error']['message']}"
+    except (ValueError, TypeError, LookupError):
+        return ""
+
+
 @asynccontextmanager
 async def connect(
     url: str,
@@ -423,6 +468,8 @@ async def connect(
 
     Raises:
         SignedOut: the relay does not take the token.
+        CannotConnect: no relay is at the address, or its certificate is not trusted. Where nothing answers at all it
+            is tried again.
     """
     client = Client(url, token, after, reconnect=reconnect, tls=tls)
     raised: Exception | None = None

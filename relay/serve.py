@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 import trio
 
-from relay import __version__, invoked, logs
+from relay import __version__, invoked, logs, standard
 from relay.core.relay import Relay, open_relay
 from relay.net import control, frames, systemd
 from relay.net.authority import CannotMake
@@ -135,6 +135,8 @@ def _directory(text: str) -> Path:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the relay until it is told to stop. Gives the exit code."""
+    standard.fill()
+    standard.stand_in_for_stderr()
     options = parser().parse_args(arguments)
     logs.set_up("info")
     # Left to itself it would end the relay while that starts, which may take minutes: an upgrade, a full disk.
@@ -236,7 +238,7 @@ async def serve(data: Path, loaded: Loaded) -> None:
         async with trio.open_nursery() as nursery:
             await nursery.start(control.serve, control_socket(data), relay.admin, relay.clock)
             nursery.start_soon(_stop_on_signal, server)
-            nursery.start_soon(_reload_on_signal, loaded)
+            nursery.start_soon(_reload_on_signal, loaded, certificates)
             nursery.start_soon(relay.meter.run)
             nursery.start_soon(relay.retention.run)
             nursery.start_soon(relay.room.run)
@@ -330,13 +332,15 @@ async def _stop_on_signal(server: Server) -> None:
             server.stop()
 
 
-async def _reload_on_signal(loaded: Loaded) -> None:
+async def _reload_on_signal(loaded: Loaded, certificates: Certificates | None) -> None:
     with trio.open_signal_receiver(signal.SIGHUP) as signals:
         if _asked_early:
             reload(loaded)
         async for _ in signals:
             systemd.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1_000}")
             reload(loaded)
+            if certificates is not None:
+                await certificates.look()
             systemd.notify("READY=1")
 
 

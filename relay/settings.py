@@ -424,12 +424,15 @@ def _from_file(path: Path, known: Mapping[str, Setting]) -> dict[str, Any]:
     import tomllib
 
     try:
-        tree = tomllib.loads(path.read_text())
+        # Editors on Windows put a mark before the text, and save it in another encoding.
+        tree = tomllib.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
         raise WrongSettings(f"there is no settings file {path}") from None
     except OSError as error:
         raise WrongSettings(f"{path} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise WrongSettings(f"{path} is no TOML: it is not in UTF-8, save it so") from None
+    except tomllib.TOMLDecodeError as error:
         raise WrongSettings(f"{path} is no TOML: {error}") from None
     found: dict[str, Any] = {}
     _flatten(tree, "", known, found, path)
@@ -548,9 +551,11 @@ def data_directory(chosen: Path | None = None) -> Path:
     """
     if chosen is not None:
         return chosen.expanduser()
-    named = os.environ.get("RELAY_DATA") or os.environ.get("STATE_DIRECTORY")
-    if named:
-        return Path(named.split(":", maxsplit=1)[0])
+    if os.environ.get("RELAY_DATA"):
+        return Path(os.environ["RELAY_DATA"])
+    # systemd.exec(5): of several the first, which in the unit is the relay's.
+    if os.environ.get("STATE_DIRECTORY"):
+        return Path(os.environ["STATE_DIRECTORY"].split(":", maxsplit=1)[0])
     if Path("/run/relay/relay.sock").exists() or (os.geteuid() == 0 and Path("/var/lib/relay/relay.db").exists()):
         return Path("/var/lib/relay")
     home = os.environ.get("XDG_DATA_HOME") or Path(os.environ.get("HOME", "."), ".local", "share")

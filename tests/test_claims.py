@@ -140,6 +140,29 @@ async def test_behind_a_proxy_that_speaks_tls_the_page_comes_by_tls_too(tmp_path
     assert page.headers["strict-transport-security"] == "max-age=31536000"
 
 
+async def test_the_address_that_the_settings_name_is_one_of_the_relays(tmp_path):
+    settings = Settings(http=Http(public_url="https://Chat.example.org"))
+    async with http_relay(tmp_path, settings) as relay, relay.browser() as browser:
+        ours = await browser.get("/", headers={"Host": "chat.example.org"})
+        strange = await browser.get("/", headers={"Host": "evil.example.org"})
+    assert (ours.status_code, strange.status_code) == (200, 421)
+
+
+async def test_who_goes_past_the_proxy_without_tls_keeps_a_cookie_all_the_same(tmp_path):
+    # stonith404/pingvin-share#618: the sign-in page again and again, and a spent invite.
+    settings = Settings(http=Http(public_url="https://chat.example.org"))
+    async with http_relay(tmp_path, settings) as relay, relay.browser() as browser:
+        here = await browser.post("/session", json={"invite": await relay.invite("anna", new=True)})
+        known = await browser.get("/session")
+        out = await browser.delete("/session")
+        by_proxy = {"Host": "chat.example.org", "Origin": "https://chat.example.org"}
+        there = await browser.post("/session", json={"invite": await relay.invite("anna")}, headers=by_proxy)
+    assert "Secure" not in here.headers["set-cookie"]
+    assert (known.status_code, known.json()["userId"]) == (200, "anna")
+    assert (out.status_code, out.headers["set-cookie"].startswith("relay_session=; Max-Age=0")) == (204, True)
+    assert there.headers["set-cookie"].startswith("__Host-relay_session=")
+
+
 # Proxies.
 
 

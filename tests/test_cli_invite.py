@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from command_line import Ran, done, run, running
 
@@ -137,3 +138,13 @@ def test_without_a_certificate_it_is_said_how_to_get_one(tmp_path: Path) -> None
     assert ran.returncode == 1
     assert "relay tls init" in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("piped", ["correct horse\n", "correct horse\r\n", "\ufeffcorrect horse\r\n", "correct horse"])
+def test_a_password_from_a_file_is_what_stands_in_its_line(piped: str, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    done("user", "add", "anna", data=data)
+    done("user", "password", "anna", data=data, stdin=piped)
+    with running(data) as relay:
+        credentials = {"userId": "anna", "password": "correct horse"}
+        assert httpx.post(f"http{relay.url[2:-3]}/session", json=credentials).status_code == 200

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import httpx
 import pytest
 
 from relay.store import backup as backups
@@ -339,10 +340,15 @@ def test_an_undo_where_nothing_was_restored_is_refused(data: Path, tmp_path: Pat
 
 def test_a_restore_can_end_all_sessions(data: Path, tmp_path: Path) -> None:
     done("device", "add", "anna", data=data)
+    code = done("invite", "anna", "--json", data=data).json["code"]
     assert len(done("device", "list", "--json", data=data).json) == 1
     done("backup", tmp_path / "backup.tar", data=data)
     done("restore", tmp_path / "backup.tar", "--yes", "--sign-out-all", data=data)
     assert done("device", "list", "--json", data=data).json == []
+    with running(data) as relay:
+        answer = httpx.post(f"http{relay.url[2:-3]}/session", json={"invite": code})
+    assert (answer.status_code, "ended" in answer.text) == (401, True)
+    assert done("check", data=data).code == 0
 
 
 def test_a_backup_that_lacks_an_uploaded_file_says_which(data: Path, tmp_path: Path) -> None:

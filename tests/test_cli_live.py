@@ -1,11 +1,13 @@
 """What only a running relay can say: status, the live screen, tail, settings; and what is said where none runs."""
 
 import contextlib
+import datetime as dt
 import os
 import queue
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -19,6 +21,7 @@ import pytest
 
 from relay.cli import door, status
 from relay.cli.output import Failure
+from relay.net.authority import Authority
 from relay.protocol import control
 from tests.command_line import Running, done, run, running
 
@@ -120,6 +123,23 @@ def test_a_signal_puts_changed_settings_in_force_and_says_what_waits(relay: Runn
     relay.process.send_signal(signal.SIGHUP)
     wait_for(lambda: "did you mean limits.connections?" in relay.log.read_text())
     assert done("status", "--json", data=relay.data).json["maxConnections"] == 78
+
+
+def test_a_signal_has_a_renewed_certificate_taken_up(tmp_path: Path) -> None:
+    # eclipse-mosquitto/mosquitto#524, hashicorp/vault#7765.
+    folder = tmp_path / "certificates"
+    made = Authority(folder)
+    made.make(["localhost", "127.0.0.1"], dt.datetime.now(dt.UTC))
+    files = {"RELAY_TLS_CERTIFICATE": str(made.leaf), "RELAY_TLS_KEY": str(made.leaf_key)}
+    with running(tmp_path / "data", "--tls", environment=files) as relay:
+        port = int(relay.url.rsplit(":", 1)[1].partition("/")[0])
+        before = ssl.get_server_certificate(("127.0.0.1", port))
+        made.issue(["localhost", "127.0.0.1"], dt.datetime.now(dt.UTC))
+        relay.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "loaded the certificate" in relay.log.read_text())
+        now = ssl.get_server_certificate(("127.0.0.1", port))
+        assert now != before
+        assert made.leaf.read_text().startswith(now.strip())
 
 
 def test_config_check_finds_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,7 +123,6 @@ def test_a_table_of_users_comes_in_as_spreadsheets_write_it(text: str, tmp_path:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("id,name\nuwe,Ü\n".encode("cp1252"), "is not UTF-8 text: save it as CSV in UTF-8"),
         (b"a" * 200_000, "is no table of ids and names: field larger than field limit"),
     ],
 )
@@ -263,6 +262,37 @@ def test_a_wrong_row_is_named_before_anything_is_changed(data: Path) -> None:
     assert ran.code == 1
     assert ran.err.startswith("relay: -, line 2: 'not good' must be an id")
     assert run("user", "show", "fine", data=data).code == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("id;name\r\nu1;Jörg, von Berg\r\nu2;Änne\r\n", "cp1252"),
+        ("u1\tJörg, von Berg\nu2\tÄnne\n", "utf-16"),
+        ('"id";"name"\n"u1";"Jörg, von Berg"\nu2 ; Änne', "utf-8-sig"),
+        ('u1,"Jörg, von Berg"\ru2,Änne\r', "utf-8"),
+    ],
+)
+def test_a_table_as_excel_saves_it_in_other_countries_comes_in(text: str, encoding: str, tmp_path: Path) -> None:
+    # CeON/fairchive#2163, ryancramerdesign/ImportPagesCSV#9.
+    file = tmp_path / "staff.csv"
+    file.write_bytes(text.encode(encoding))
+    data = tmp_path / "data"
+    done("user", "import", file, data=data)
+    names = {user["id"]: user["name"] for user in done("user", "list", "--json", data=data).json}
+    assert (names["u1"], names["u2"]) == ("Jörg, von Berg", "Änne")
+
+
+@pytest.mark.parametrize("row", ['u2,"Two\nu3,Three\n', 'u2,"Two" and a half\n'])
+def test_a_quotation_mark_that_is_not_closed_swallows_no_row(row: str, data: Path) -> None:
+    ran = run("user", "import", "-", data=data, stdin=f"u1,One\n{row}")
+    assert ran.code == 1
+    assert ran.err.startswith("relay: -, line 2: its quotation marks do not add up")
+
+
+def test_the_line_of_a_wrong_row_is_that_of_the_file(data: Path) -> None:
+    ran = run("user", "import", "-", data=data, stdin='u1,One\n\nu2,"Two\nlines"\n')
+    assert ran.err.startswith("relay: -, line 3: 'u2' must be an id")
 
 
 @pytest.mark.parametrize("text", ["", "id,name\n", "\n\n"])

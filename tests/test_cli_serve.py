@@ -17,7 +17,7 @@ from relay.cli.basic import serve
 from relay.serve import CannotServe, _what_to_do, open_listeners
 from relay.store.database import NewerStore
 from relay.store.lock import locked
-from tests.command_line import Ran, done
+from tests.command_line import Ran, done, running
 
 
 def start(*arguments: str | Path) -> Ran:
@@ -201,3 +201,14 @@ def test_settings_that_are_to_be_read_again_end_no_relay_that_starts(tmp_path: P
     finally:
         process.terminate()
         process.wait()
+
+
+def test_a_data_directory_may_lie_deep(tmp_path: Path) -> None:
+    # octos-org/octos#2248, mcdonc/klangk#1531: the control socket's path was too long for an address.
+    data = tmp_path.joinpath(*["a-folder-within-another-one"] * 5)
+    done("user", "add", "anna", data=data)
+    with running(data):
+        done("user", "add", "ben", data=data)
+        assert done("status", "--json", data=data).json["users"] == 2
+    assert not (data / "relay.sock").exists()
+    assert "ben" in done("user", "list", data=data).out

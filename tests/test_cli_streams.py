@@ -1,13 +1,18 @@
 """The standard streams of a command: full, closed, broken or no text, each is a line and an exit code."""
 
+import os
 import shlex
+import socket
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
+import httpx
 import pytest
 
-from tests.command_line import Ran, done
+from tests.command_line import PATIENCE, Ran, done
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +56,28 @@ def test_with_all_streams_closed_the_store_is_not_written_to_by_accident(data: P
     assert shell(data, "relay user add zoe <&- >&- 2>&-") == (1, "", "")
     assert "zoe" in done("user", "list", data=data).out
     assert done("check", data=data).code == 0
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
+def test_a_relay_serves_where_standard_streams_are_closed(closed: str, data: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    line = (
+        f"exec {shlex.quote(sys.executable)} -m relay serve --listen 127.0.0.1:{port} --data {shlex.quote(str(data))}"
+    )
+    with subprocess.Popen(["bash", "-c", f"{line} {closed}"], stderr=subprocess.DEVNULL) as process:
+        try:
+            until = time.monotonic() + PATIENCE
+            while process.poll() is None and time.monotonic() < until:
+                with suppress(httpx.TransportError):
+                    assert httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
+                    break
+            standard = [str(Path(f"/proc/{process.pid}/fd/{number}").readlink()) for number in (0, 1, 2)]
+        finally:
+            process.terminate()
+    assert process.returncode == 0
+    assert standard[2] == os.devnull
+    assert not any(str(data) in file or "socket" in file for file in standard)
 
 
 def test_who_has_read_enough_is_told_nothing(data: Path) -> None:

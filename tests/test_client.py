@@ -10,7 +10,17 @@ import trio
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, wrap_server_stream
 
-from relay.client import FIRST_PAUSE, LONGEST_PAUSE, SIGN_OF_LIFE, SILENCE, Client, SignedOut, Unanswered, connect
+from relay.client import (
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    SIGN_OF_LIFE,
+    SILENCE,
+    CannotConnect,
+    Client,
+    SignedOut,
+    Unanswered,
+    connect,
+)
 from relay.protocol import codec, events, objects, requests
 from relay.protocol.errors import RelayError
 
@@ -405,14 +415,22 @@ async def test_what_it_cannot_hold_is_asked_for_again_once_it_was_taken(
 # The end.
 
 
-@pytest.mark.parametrize("status", [401, 403])
-async def test_a_token_that_is_not_taken_is_said_so_and_not_tried_again(
-    relay: Relay, autojump_clock: MockClock, status: int
+@pytest.mark.parametrize(
+    ("status", "error", "words"),
+    [
+        (401, SignedOut, "does not take this token"),
+        (403, CannotConnect, "HTTP 403"),
+        (404, CannotConnect, "HTTP 404"),
+        (308, CannotConnect, "HTTP 308"),
+    ],
+)
+async def test_what_will_not_be_taken_is_said_so_and_not_tried_again(
+    relay: Relay, autojump_clock: MockClock, status: int, error: type[Exception], words: str
 ) -> None:
     async with trio.open_nursery() as nursery:
 
         async def come() -> None:
-            with pytest.raises(SignedOut):
+            with pytest.raises(error, match=words):
                 async with connect(URL, "token"):
                     raise AssertionError
 
@@ -424,13 +442,39 @@ async def test_a_token_that_is_not_taken_is_said_so_and_not_tried_again(
     assert len(relay.asked) == 1
 
 
-async def test_a_relay_that_cannot_just_now_is_asked_again(relay: Relay, autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("status", [503, 429, 502])
+async def test_a_relay_that_cannot_just_now_is_asked_again(
+    relay: Relay, autojump_clock: MockClock, status: int
+) -> None:
     async with client() as ours:
         async with relay.asks() as request:
-            await request.reject(503)
+            await request.reject(status)
             await wait_all_tasks_blocked()
         async with relay.comes():
             await ours.connected()
+
+
+async def test_a_relay_that_was_here_is_asked_again_whatever_a_proxy_says_meanwhile(
+    relay: Relay, autojump_clock: MockClock
+) -> None:
+    async with client() as ours:
+        async with relay.comes() as link:
+            await ours.connected()
+            await link.tell(1)
+            await wait_all_tasks_blocked()
+        async with relay.asks() as request:
+            await request.reject(404)
+            await wait_all_tasks_blocked()
+        async with relay.comes():
+            pass
+
+
+async def test_a_token_that_was_read_with_its_line_break_is_the_token(relay: Relay, autojump_clock: MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(Client(URL, "token\n", None, reconnect=True, tls=None).run)
+        async with relay.comes() as link:
+            assert link.headers[b"authorization"] == b"Bearer token"
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_device_that_is_revoked_ends_all_that_waits(relay: Relay, autojump_clock: MockClock) -> None:

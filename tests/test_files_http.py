@@ -453,6 +453,17 @@ async def test_a_form_is_told_to_send_the_file_itself(tmp_path):
     assert answer.status_code == 415
 
 
+async def test_a_file_that_was_packed_on_the_way_is_refused(tmp_path):
+    async with http_relay(tmp_path) as relay:
+        token = await relay.user("anna")
+        async with relay.browser() as browser:
+            headers = {**bearer(token), "Content-Encoding": "gzip"}
+            answer = await browser.post("/files", content=b"\x1f\x8b", headers=headers)
+            plain = await browser.post("/files", content=b"", headers={**bearer(token), "Content-Encoding": "identity"})
+    assert (answer.status_code, plain.status_code) == (415, 200)
+    assert "without a Content-Encoding" in answer.text
+
+
 async def test_nobody_uploads_without_signing_in(tmp_path):
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         assert (await browser.post("/files", content=b"x" * 100_000)).status_code == 401

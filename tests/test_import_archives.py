@@ -6,7 +6,7 @@ import time
 import tracemalloc
 import unicodedata
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -679,6 +679,63 @@ def test_two_groups_whose_names_begin_alike_stay_two(tmp_path: Path) -> None:
     ]  # fmt: skip
     found = [*bulk(users=tuple(people)), *posts]
     assert brought(lines(tmp_path, found), tmp_path / "data")["added"]["chats"] == 3
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        (("a", "b-c"), ("a-b", "c")),
+        (("acme-corporation", f"customer-support-germany-escalations-{n}") for n in (1, 2)),
+    ],
+)
+def test_two_channels_whose_ids_would_be_alike_stay_two(places: Iterable[tuple[str, str]], tmp_path: Path) -> None:
+    found: list[dict[str, Any]] = []
+    for user, (team, channel) in zip(("anna", "ben"), places, strict=True):
+        teams = [{"name": team, "channels": [{"name": channel}]}]
+        found += [
+            {"type": "channel", "channel": {"team": team, "name": channel, "type": "P"}},
+            {"type": "user", "user": {"username": user, "teams": teams}},
+            {"type": "post", "post": {**post(f"of {user}", user), "team": team, "channel": channel}},
+        ]
+    brought(lines(tmp_path, [{"type": "version", "version": 1}, *found]), tmp_path / "data")
+    chats = {chat["id"]: chat["participants"] for chat in records(tmp_path / "data", "chat")}
+    said = {one["chat"]: one["text"] for one in records(tmp_path / "data", "message")}
+    assert sorted((chats[chat], said[chat]) for chat in chats) == [(["anna"], "of anna"), (["ben"], "of ben")]
+
+
+def test_two_groups_whose_names_join_alike_stay_two(tmp_path: Path) -> None:
+    groups = [["a-b", "c", "d"], ["a", "b-c", "d"]]
+    posts = [
+        {"type": "direct_post", "direct_post": {
+            "channel_members": one, "user": one[0], "message": f"to {number}", "create_at": T0}}
+        for number, one in enumerate(groups)
+    ]  # fmt: skip
+    found = [*bulk(users=("a-b", "a", "b-c", "c", "d")), *posts]
+    assert brought(lines(tmp_path, found), tmp_path / "data")["added"]["chats"] == 3
+
+
+def test_an_export_that_was_made_later_brings_what_is_new_and_nothing_twice(tmp_path: Path) -> None:
+    # mattermost/docs#9154: a trial import, weekly exports, and the one of the last day.
+    at = T0 * 1_000
+    replies = [{"user": "ben", "message": f"reply {number}", "create_at": at + number} for number in range(1, 4)]
+    first = bulk(post("one", replies=replies[:2]), post("two", "ben", at + 10))
+    brought(lines(tmp_path, first), tmp_path / "data")
+    # Somebody new stands before the posts, and a reply was deleted.
+    later = bulk(
+        post("one", replies=replies[1:]),
+        post("two", "ben", at + 10),
+        post("three", "carl", at + 20),
+        users=("anna", "ben", "carl"),
+    )
+    came = brought(lines(tmp_path, later), tmp_path / "data")
+    assert (came["added"]["messages"], came["here"]["messages"]) == (2, 3)
+    assert sorted(texts(tmp_path / "data")) == ["one", "reply 1", "reply 2", "reply 3", "three", "two"]
+
+
+def test_the_same_words_at_one_moment_in_two_channels_are_two_messages(tmp_path: Path) -> None:
+    direct = {"channel_members": ["anna", "ben"], "user": "anna", "message": "hello", "create_at": T0 * 1_000}
+    found = [*bulk(post("hello"), post("hello, too")), {"type": "direct_post", "direct_post": direct}]
+    assert brought(lines(tmp_path, found), tmp_path / "data")["added"]["messages"] == 3
 
 
 def test_a_file_larger_than_one_request_comes_whole(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.settings import Loaded, WrongSettings, declared, default_file
+from relay.settings import Loaded, WrongSettings, data_directory, declared, default_file
 
 
 def load(text: str | None, tmp_path: Path, environment: dict[str, str] | None = None, **options: object) -> Loaded:
@@ -129,3 +129,25 @@ def test_a_section_that_misses_a_letter_gets_the_hint_of_the_same_setting(key: s
         return
     with pytest.raises(WrongSettings, match=f"did you mean {key}\\?"):
         load(f"[{section[:-1]}]\n{name} = 1", tmp_path)
+
+
+def test_a_file_that_was_saved_on_windows_is_read(tmp_path: Path) -> None:
+    # oauth2-proxy/oauth2-proxy#2551, influxdata/telegraf#1378.
+    file = tmp_path / "relay.toml"
+    file.write_bytes(b"\xef\xbb\xbf[limits]\r\nconnections = 50\r\n")
+    assert Loaded(file, options={}, environment={}).settings.limits.connections == 50
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
+def test_a_file_in_another_encoding_is_refused_with_what_helps(encoding: str, tmp_path: Path) -> None:
+    file = tmp_path / "relay.toml"
+    file.write_bytes("# Büro\n".encode(encoding))
+    with pytest.raises(WrongSettings, match="it is not in UTF-8, save it so"):
+        Loaded(file, options={}, environment={})
+
+
+def test_the_data_directory_may_have_a_colon_in_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/relay:/var/lib/relay/backups")
+    assert data_directory() == Path("/var/lib/relay")
+    monkeypatch.setenv("RELAY_DATA", "/srv/10:30")
+    assert data_directory() == Path("/srv/10:30")

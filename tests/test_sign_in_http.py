@@ -135,6 +135,55 @@ async def test_an_admin_invites_whom_they_say_to_where_they_say(tmp_path):
     assert (ben["userId"], ben.get("chatId")) == ("Ben", None)
 
 
+@pytest.mark.parametrize("change", [{"disabled": True}, {"removed": True}, {"admin": False}])
+async def test_an_invite_ends_with_the_right_of_who_made_it(tmp_path, change):
+    # zulip/zulip#20768.
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        boss = await relay.user("boss", admin=True)
+        await relay.user("anna")
+        async with relay.socket(boss) as socket:
+            known = await socket.request("invite", requests.Invite(user_id="anna"))
+            unknown = await socket.request("invite", requests.Invite(name="Ben"))
+        await relay.ask("user.change", control.ChangeUser(id="boss", **change))
+        answers = [await browser.post("/session", json={"invite": one.code}) for one in (known, unknown)]
+        assert [user.name for user in relay.relay.state.users.values()] == ["boss", "anna"]
+    assert [answer.status_code for answer in answers] == [401, 401]
+    assert "may not invite any more" in answers[0].text
+
+
+async def test_an_invite_opens_no_group_that_its_maker_was_taken_out_of(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        boss, anna = await relay.user("boss", admin=True), await relay.user("anna")
+        async with relay.socket(anna) as owner, relay.socket(boss) as socket:
+            crew = await owner.request(
+                "createChat", requests.CreateChat(type="group", name="Crew", participants=["boss"])
+            )
+            await owner.request("updateChat", requests.UpdateChat(chat_id=crew.chat_id, admins=["boss"]))
+            invitation = await socket.request("invite", requests.Invite(name="Ben", chat_id=crew.chat_id))
+            await owner.request(
+                "removeParticipants", requests.Participants(chat_id=crew.chat_id, participants=["boss"])
+            )
+        answer = (await browser.post("/session", json={"invite": invitation.code})).json()
+        (chat,) = relay.relay.state.chats.values()
+        assert len(relay.relay.state.members[chat.key]) == 1
+    assert (answer["userId"], answer.get("chatId")) == ("Ben", None)
+
+
+@pytest.mark.parametrize("change", ["all", "password"])
+async def test_who_is_signed_out_everywhere_comes_in_by_no_older_invite(tmp_path, change):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        await relay.user("anna")
+        older, bens = await relay.invite("anna"), await relay.invite("ben", new=True)
+        if change == "all":
+            await relay.ask("device.revokeAll", control.RevokeDevices(user_id="anna"))
+        else:
+            words = control.SetPassword(id="anna", password="correct horse battery", sign_out=True)
+            await relay.ask("user.password", words)
+        newer = await relay.invite("anna")
+        answers = [await browser.post("/session", json={"invite": code}) for code in (older, newer, bens)]
+    assert [answer.status_code for answer in answers] == [401, 200, 200]
+
+
 async def test_signing_out_ends_the_cookie_and_the_connection(tmp_path):
     async with http_relay(tmp_path) as relay:
         browser = await signed_in(relay)

@@ -47,6 +47,46 @@ async def test_a_password_signs_in_until_it_is_taken_away(tmp_path):
         assert (answer.status_code, answer.json()["error"]["code"]) == (401, "unauthorized")
 
 
+@pytest.mark.parametrize("chosen", ["pässwörterlich", "pa\u0308sswo\u0308rterlich", "\uff50ässwörterlich"])
+@pytest.mark.parametrize("typed", ["pässwörterlich", "pa\u0308sswo\u0308rterlich"])
+async def test_a_password_is_the_same_however_a_keyboard_writes_its_letters(tmp_path, chosen, typed):
+    # matrix-org/synapse#3306, mattermost/mattermost#36877.
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        await with_password(relay, password=chosen)
+        assert (await sign_in(browser, "anna", typed)).status_code == 200
+        assert (await sign_in(browser, "anna", "passworterlich")).status_code == 401
+
+
+async def test_a_password_that_an_older_relay_hashed_as_it_came_is_good_still(tmp_path):
+    typed = "pa\u0308sswo\u0308rterlich"
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        await with_password(relay)
+        relay.relay.state.users[1].password = passwords._hasher().hash(typed)
+        assert (await sign_in(browser, "anna", typed)).status_code == 200
+
+
+@pytest.mark.parametrize("typed", ["Anna", "ANNA", " anna "])
+async def test_an_id_is_found_however_a_phone_writes_it(tmp_path, typed):
+    # RocketChat/Rocket.Chat#2862, element-hq/element-web#6318.
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        await with_password(relay)
+        answer = await sign_in(browser, typed, "correct horse")
+        for _ in range(FREE + 1):
+            last = await sign_in(browser, typed, "wrong horse")
+        known = await sign_in(browser, "anna", "correct horse")
+    assert answer.json()["userId"] == "anna"
+    assert (last.status_code, known.status_code) == (429, 429)
+
+
+async def test_of_two_ids_that_differ_in_capitals_each_is_itself_and_neither_is_guessed(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        await with_password(relay, "anna")
+        await with_password(relay, "Anna", "battery staple")
+        right = await sign_in(browser, "Anna", "battery staple")
+        neither = await sign_in(browser, "ANNA", "battery staple")
+    assert (right.json()["userId"], neither.status_code) == ("Anna", 401)
+
+
 async def test_nobody_learns_who_exists(tmp_path):
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         await with_password(relay)

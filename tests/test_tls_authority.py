@@ -5,7 +5,10 @@ import errno
 import ipaddress
 import os
 import socket
+import ssl
 import stat
+import subprocess
+from contextlib import suppress
 
 import pytest
 from cryptography import x509
@@ -131,9 +134,47 @@ def test_an_admins_own_certificate_is_used_as_it_is_and_taken_up_when_it_changes
 
 def test_what_cannot_be_loaded_leaves_the_one_before_in_use(made, tmp_path):
     certificates = Certificates(tmp_path / "elsewhere", Tls(certificate=str(made.leaf), key=str(made.leaf_key)))
+    before = served(certificates)
+    key = made.leaf_key.read_bytes()
     made.leaf_key.write_text("nonsense")
     with pytest.raises(CannotMake):
         certificates.refresh()
+    assert served(certificates) == before
+    # A renewal puts two files in place, one after the other.
+    made.leaf_key.write_bytes(key)
+    made.issue(NAMES, NOW)
+    made.leaf_key.rename(made.leaf_key.with_suffix(".new"))
+    made.leaf_key.write_bytes(key)
+    with pytest.raises(CannotMake):
+        certificates.refresh()
+    assert served(certificates) == before
+    made.leaf_key.with_suffix(".new").replace(made.leaf_key)
+    certificates.refresh()
+    assert served(certificates) != before
+
+
+def served(certificates: Certificates) -> bytes:
+    """Begin a connection, and give the certificate that comes."""
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    ends = [ssl.MemoryBIO() for _ in range(4)]
+    ours = client.wrap_bio(ends[0], ends[1])
+    theirs = certificates.context.wrap_bio(ends[2], ends[3], server_side=True)
+    for _ in range(4):
+        for end in (ours, theirs):
+            with suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+        ends[2].write(ends[1].read())
+        ends[0].write(ends[3].read())
+    return ours.getpeercert(binary_form=True) or b""
+
+
+def test_a_key_with_a_pass_phrase_is_refused_and_nobody_is_asked_for_it(made, tmp_path):
+    locked = tmp_path / "locked.pem"
+    line = ["openssl", "pkey", "-in", made.leaf_key, "-aes128", "-passout", "pass:secret", "-out", locked]
+    subprocess.run(line, check=True, capture_output=True)
+    with pytest.raises(CannotMake, match="has a pass phrase: save it without one"):
+        Certificates(tmp_path / "elsewhere", Tls(certificate=str(made.leaf), key=str(locked)))
 
 
 def test_the_machines_addresses_are_read_from_the_kernel():

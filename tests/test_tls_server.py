@@ -9,6 +9,7 @@ import pytest
 import trio
 from http_relay import HttpRelay, close_code, http_relay, read_all, upgrade
 
+from relay.client import CannotConnect, connect
 from relay.net import names, server
 from relay.net.authority import Authority
 from relay.net.tls import Certificates
@@ -56,6 +57,24 @@ async def test_a_browser_that_does_not_trust_it_gets_nothing(tmp_path):
     while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
         cause = cause.__cause__ or cause.__context__
     assert cause is not None
+
+
+async def test_a_program_that_does_not_trust_it_is_told_so_and_does_not_wait(tmp_path):
+    # slackapi/node-slack-sdk#2099, derbyjs/racer#123: connecting for ever, without a word.
+    async with tls_relay(tmp_path) as relay:
+        with trio.fail_after(5), pytest.raises(CannotConnect, match="self-signed certificate"):
+            async with connect(f"wss://{relay.host}/ws", await relay.user("anna")):
+                raise AssertionError
+        with trio.fail_after(5):
+            async with connect(f"wss://{relay.host}/ws", await relay.user("ben"), tls=relay.trust):
+                pass
+
+
+async def test_a_program_that_speaks_tls_where_there_is_none_is_told_so(tmp_path):
+    async with http_relay(tmp_path) as relay:
+        with trio.fail_after(5), pytest.raises(CannotConnect, match="TLS fails"):
+            async with connect(f"wss://{relay.host}/ws", await relay.user("anna")):
+                raise AssertionError
 
 
 async def test_old_tls_is_refused(tmp_path):

@@ -51,6 +51,8 @@ class Importing:
         self.admins: list[str] = []
         """New users whom the export calls admins."""
         self._able: set[str] = set()
+        self._coming: set[str] = set()
+        """With a dry run: who would come in, whom the relay does not know yet."""
         self._rooms: dict[str, tuple[str, list[str]]] = {}
         """Of each chat that is here by now its id, or its people where it is a dialog."""
         self._new: set[str] = set()
@@ -98,6 +100,8 @@ class Importing:
         if brought is None:
             return
         self._count("users", brought.added)
+        if self._dry and brought.added and not person.removed:
+            self._coming.add(person.id)
         if person.admin and brought.added and person.id in self._able:
             self.admins.append(person.id)
         if person.picture is not None and brought.added:
@@ -128,8 +132,11 @@ class Importing:
             self.left["chats that were deleted here"] += 1
             return
         self._count("chats", brought.added)
-        if brought.absent:
-            self.left["people of chats that are here already: they stay out of them (relay chat add)"] += brought.absent
+        absent = brought.absent
+        if not brought.added:
+            absent += len(self._coming.intersection(room.participants))
+        if absent:
+            self.left["people of chats that are here already: they stay out of them (relay chat add)"] += absent
         self._rooms[room.key] = (room.id, [] if group else room.participants)
         if brought.added:
             self._new.add(room.key)

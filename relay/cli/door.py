@@ -25,6 +25,7 @@ from relay.protocol.control import CONTROL, ITEMS, READING, Empty
 from relay.protocol.envelopes import Event, Request
 from relay.protocol.errors import ErrorCode
 from relay.settings import control_socket
+from relay.socket_path import fitting
 from relay.store import directory, lock
 from relay.store.directory import about_file
 
@@ -134,7 +135,8 @@ def _connect(path: Path) -> socket.socket | None:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.settimeout(PATIENCE)
     try:
-        connection.connect(str(path))
+        with fitting(path) as place:
+            connection.connect(place)
     except (FileNotFoundError, ConnectionRefusedError):
         connection.close()
         return None

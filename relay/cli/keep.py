@@ -149,7 +149,10 @@ def restore(
     ] = False,
     sign_out_all: Annotated[
         bool,
-        typer.Option("--sign-out-all", help="Sign out all devices; those revoked since the backup would work again."),
+        typer.Option(
+            "--sign-out-all",
+            help="End all devices, hooks and invites; what ended since the backup would work again.",
+        ),
     ] = False,
     yes_: Yes = False,
     data: Data = None,
@@ -218,11 +221,12 @@ def _confirm(prepared: restoring.Prepared, file: Path | None, *, force: bool, ye
 
 
 async def _note_restore(folder: Path, last: int, sign_out_all: bool) -> None:
-    """Let event ids go on above all that devices have seen; end all sessions where that is wanted."""
+    """Let event ids go on above all that devices have seen; end all sessions and invites where that is wanted."""
     # It is no place to set room aside in.
     settings = Settings(store=Store(reserve_bytes=0), limits=Limits(requests_per_second=0))
     async with open_relay(folder, settings=settings) as relay:
-        await decided(relay.log, commands.Command(relay.clock(), commands.ADMIN, 0, commands.NoteRestore(last)))
+        note = commands.NoteRestore(last, end_invites=sign_out_all)
+        await decided(relay.log, commands.Command(relay.clock(), commands.ADMIN, 0, note))
         for device in list(relay.state.devices.values()) if sign_out_all else ():
             if not device.revoked_at:
                 await relay.admin.handle("device.revoke", control.RevokeDevice(device_id=device.key))

@@ -1,18 +1,15 @@
 """The standard streams of a command: where one is closed or cannot be written that is said like any failure."""
 
 import io
-import os
 import sys
 from typing import TYPE_CHECKING, TextIO
 
+from relay import standard
 from relay.cli.files import cannot_write
 from relay.cli.output import Failure
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
-
-STANDARD = ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_WRONLY))
-"""The standard descriptors, and how each is opened where it is closed: no input can be read, no output written."""
 
 
 class _Output(io.FileIO):
@@ -56,28 +53,17 @@ class _NoInput(io.RawIOBase):
 
 def set_up() -> None:
     """Let what fails at a standard stream be a `Failure`, whichever command meets it."""
-    _fill_descriptors()
+    standard.fill()
     # Where a stream was closed at the start there is no object for it, whatever its type says.
-    here: tuple[TextIO | None, ...] = (sys.stdin, sys.stdout, sys.stderr)
+    here: tuple[TextIO | None, ...] = (sys.stdin, sys.stdout)
     if here[0] is None:
         sys.stdin = io.TextIOWrapper(io.BufferedReader(_NoInput()))
     if here[1] is sys.__stdout__:
         sys.stdout = _guarded(here[1])
-    if here[2] is None:
-        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - open until the process ends
+    standard.stand_in_for_stderr()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file may have a name that is no text.
         sys.stdout.reconfigure(errors="backslashreplace")
-
-
-def _fill_descriptors() -> None:
-    """Leave no standard descriptor to the next file that is opened, which could be the store."""
-    for number, flags in STANDARD:
-        try:
-            os.fstat(number)
-        except OSError:
-            # A new descriptor is the lowest that is free.
-            os.open(os.devnull, flags)
 
 
 def _guarded(stream: TextIO | None) -> TextIO:

@@ -166,7 +166,7 @@ def _hear(lent: Any, after: int | None, show: Callable[[Any], None]) -> None:
     """
     import trio
 
-    from relay.client import LOST, SignedOut, connect
+    from relay.client import LOST, CannotConnect, SignedOut, connect
 
     async def listen() -> None:
         async with connect(lent.url, lent.token, after=after, reconnect=False) as relay:
@@ -175,7 +175,7 @@ def _hear(lent: Any, after: int | None, show: Callable[[Any], None]) -> None:
 
     try:
         in_trio(trio.run, listen)
-    except SignedOut as error:
+    except (SignedOut, CannotConnect) as error:
         raise Failure(str(error)) from None
     except LOST:
         return

@@ -1,6 +1,7 @@
 """`relay user`: who may talk here."""
 
 import csv
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 from relay.cli.door import Ask, Refused, ask, conversation, in_trio
 from relay.cli.options import Data, Json, Yes, complete_user
 from relay.cli.output import Failure, WrongUse, as_json, confirm, say, table, when, yes
+from relay.cli.sources.names import as_utf8
 from relay.invoked import line
 from relay.protocol import control
 from relay.settings import data_directory
@@ -144,7 +146,8 @@ def password(
     elif sys.stdin.isatty():
         chosen = typer.prompt(f"Password for {user_id}", hide_input=True, confirmation_prompt=True)
     else:
-        chosen = sys.stdin.readline().rstrip("\n")
+        # A file from Windows has a mark at its beginning and a carriage return at the end of its line.
+        chosen = sys.stdin.readline().lstrip("\ufeff").rstrip("\r\n")
     if not none and not chosen:
         raise WrongUse(
             f"no password came in, and nothing was changed: type one, or pipe one in. --none takes {user_id}'s away;"
@@ -243,6 +246,24 @@ async def _bring_in(ask_one: Ask, user_id: str, name: str | None, *, device: boo
     return added, token.token
 
 
+def _cells(text: str, file: Path) -> Iterator[tuple[int, list[str]]]:
+    """Read the rows of a table, each with the line that it begins in."""
+    # What Excel puts between cells depends on the country: it is what stands behind the first id.
+    between = re.match(r"""\s*"?[\w.-]*"?[ ]*([,;\t])""", text)
+    rows = csv.reader(text.splitlines(keepends=True), delimiter=between[1] if between else ",", strict=True)
+    begun = 1
+    try:
+        for row in rows:
+            yield begun, row
+            begun = rows.line_num + 1
+    except csv.Error as error:
+        if "limit" in str(error):
+            raise Failure(f"{file} is no table of ids and names: {error}") from None
+        raise Failure(
+            f"{file}, line {begun}: its quotation marks do not add up: close each, and double those inside"
+        ) from None
+
+
 def _rows(file: Path) -> list[tuple[str, str | None]]:
     """Read ids and names, all before anything is changed.
 
@@ -250,14 +271,15 @@ def _rows(file: Path) -> list[tuple[str, str | None]]:
         Failure: a row is not what it must be, which names its line, or there is none.
     """
     try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8-sig")
+        text = sys.stdin.read().lstrip("\ufeff") if str(file) == "-" else as_utf8(file.read_bytes())[0].decode()
     except OSError as error:
         raise Failure(f"{file} cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise Failure(f"{file} is not UTF-8 text: save it as CSV in UTF-8") from None
     rows: list[tuple[str, str | None]] = []
     id_at, name_at = 0, 1
-    for number, cells in _cells(file, text):
+    for number, row in _cells(text, file):
+        cells = [cell.strip() for cell in row]
+        if not any(cells):
+            continue
         headings = [cell.lower() for cell in cells]
         if number == 1 and "id" in headings:
             id_at = headings.index("id")
@@ -275,21 +297,3 @@ def _rows(file: Path) -> list[tuple[str, str | None]]:
     if not rows:
         raise Failure(f"there is nobody in {file}: each row has an id, and a comma and a name where there is one")
     return rows
-
-
-def _cells(file: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """Give the rows that are not empty, numbered; spreadsheets of many countries part cells by semicolons.
-
-    Raises:
-        Failure: it is no table.
-    """
-    lines = text.splitlines()
-    first = lines[0] if lines else ""
-    parted = next((one for one in ";\t" if one in first and "," not in first), ",")
-    try:
-        for number, row in enumerate(csv.reader(lines, delimiter=parted), start=1):
-            cells = [cell.strip() for cell in row]
-            if any(cells):
-                yield number, cells
-    except csv.Error as error:
-        raise Failure(f"{file} is no table of ids and names: {error}") from None

@@ -162,10 +162,12 @@ class InviteMade(Change, frozen=True, tag="inviteMade", kw_only=True):
     """What such a one is called, until they say otherwise."""
     chat: str = ""
     """Where they land: a group or channel, which they join, or a user to talk to."""
+    by: int = 0
+    """Who made it: it ends with their right to. 0 for an admin on the machine, and in what older relays wrote."""
 
 
 class InviteUsed(Change, frozen=True, tag="inviteUsed"):
-    """An invite let its user in and lets nobody in any more."""
+    """An invite let its user in, or was ended, and lets nobody in any more."""
 
     code_hash: str
 

@@ -94,6 +94,8 @@ class NoteRestore(msgspec.Struct, frozen=True):
     """A backup was put in place: event ids go on above `last`, which no device can have seen yet."""
 
     last: int
+    end_invites: bool = False
+    """Whether no invite of the backup's lets anybody in."""
 
 
 class TrustClock(msgspec.Struct, frozen=True):
@@ -137,7 +139,7 @@ class SetPassword(msgspec.Struct, frozen=True):
 
 
 class RevokeDevices(msgspec.Struct, frozen=True):
-    """All devices of a user sign in no more, but the one that asks."""
+    """All devices of a user sign in no more, but the one that asks; nor does anybody by an invite for the user."""
 
     user_id: str
 

@@ -48,6 +48,7 @@ def check_new(password: str, *about: str) -> None:
     Raises:
         RelayError: `bad_request`, with what would be right.
     """
+    password = _as_typed(password)
     if not SHORTEST <= len(password) <= LONGEST:
         raise RelayError.bad_field("password", f"a password needs {SHORTEST} to {LONGEST} characters")
     if "\0" in password:
@@ -62,8 +63,13 @@ def check_new(password: str, *about: str) -> None:
         raise RelayError.bad_field("password", "a password is not one's own name, with or without something behind it")
 
 
+def _as_typed(password: str) -> str:
+    """Give a password one form: keyboards and systems write the same ä in two ways (NIST SP 800-63B, 5.1.1.2)."""
+    return unicodedata.normalize("NFKC", password)
+
+
 def _plain(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).casefold()
+    return _as_typed(text).casefold()
 
 
 def _is_own_name(plain: str, core: str, about: Iterable[str]) -> bool:
@@ -111,7 +117,7 @@ class Passwords:
         Raises:
             RelayError: `rate_limited`, too many wait already.
         """
-        return await self._in_turn(lambda: _hasher().hash(password))
+        return await self._in_turn(lambda: _hasher().hash(_as_typed(password)))
 
     async def check(self, hashed: str | None, password: str) -> bool:
         """Whether a password is the one that was hashed. It takes its time where there is no hash, too.
@@ -149,6 +155,12 @@ def _nobodys_hash() -> str:
 
 
 def _matches(hashed: str, password: str) -> bool:
+    typed = _as_typed(password)
+    # Older relays hashed a password as it came.
+    return _verified(hashed, typed) or (typed != password and _verified(hashed, password))
+
+
+def _verified(hashed: str, password: str) -> bool:
     from argon2.exceptions import InvalidHashError, VerificationError
 
     try:

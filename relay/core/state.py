@@ -56,6 +56,7 @@ class Invite(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
     name: str = ""
     chat: str = ""
     used: bool = False
+    by: int = 0
 
 
 class Device(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
@@ -199,6 +200,14 @@ class State:
         """Find a user by id."""
         key = self.user_keys.get(user_id)
         return None if key is None else self.users[key]
+
+    def named(self, user_id: str) -> User | None:
+        """Find the user whom somebody means who types an id by hand: capitals make no difference where one fits."""
+        found = self.user(user_id)
+        if found is not None:
+            return found
+        fit = [self.users[key] for key in self.called(user_id) if self.users[key].id.lower() == user_id.lower()]
+        return fit[0] if len(fit) == 1 else None
 
     def called(self, name: str) -> set[int]:
         """Find the users whose id or name people would take for this name."""
@@ -508,6 +517,7 @@ class State:
             user=change.user,
             name=change.name,
             chat=change.chat,
+            by=change.by,
         )
 
     @_change.register

@@ -26,6 +26,7 @@ from relay.protocol import codec
 from relay.protocol.control import CONTROL, READING
 from relay.protocol.envelopes import Request
 from relay.protocol.errors import RelayError
+from relay.socket_path import fitting
 
 logger = logging.getLogger(__name__)
 
@@ -181,7 +182,8 @@ def bind(path: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o117)
     try:
-        listener.bind(str(path))
+        with fitting(path) as place:
+            listener.bind(place)
     finally:
         os.umask(before)
     group = group_id()

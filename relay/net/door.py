@@ -242,7 +242,10 @@ class Door:
             Refused: for a host that is not this one, or from a page that is not ours.
         """
         bearer = _bearer(request)
-        cookie = None if bearer is not None else self._session.cookie(request, secure=secure)
+        named, _ = names.split_host(request.host)
+        # Who goes past the proxy, by another name, has no TLS, and could keep no cookie that is for TLS.
+        by_tls = secure or (self._public_https and named == self._public_name)
+        cookie = None if bearer is not None else self._session.cookie(request, secure=by_tls)
         token = bearer or cookie
         who = self._relay.service.sign_in(token) if token else None
         # Only somebody's token shows that it is a program: a strange page can send any other one.
@@ -251,10 +254,8 @@ class Door:
             self._check_host(request.host)
         writing = request.method not in READING
         if not program and (writing or request.path == "/ws"):
-            named, _ = names.split_host(request.host)
-            by_tls = secure or (self._public_https and named == self._public_name)
             _check_origin(request, request.host, secure=by_tls, needed=cookie is not None)
-        return Visitor(who, by_cookie=cookie is not None, secure=secure, address=self._address(request))
+        return Visitor(who, by_cookie=cookie is not None, secure=secure, by_tls=by_tls, address=self._address(request))
 
     @property
     def _public_name(self) -> str:
@@ -266,7 +267,7 @@ class Door:
 
     def _check_host(self, host: str) -> None:
         name, _ = names.split_host(host)
-        if name not in self._names:
+        if not name or (name not in self._names and name != self._public_name):
             raise Refused(
                 421,
                 "forbidden",

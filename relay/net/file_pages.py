@@ -47,6 +47,9 @@ class FilePages:
             raise RelayError.rate_limited(wait)
         if (request.header(b"content-type") or "").lower().startswith("multipart/"):
             raise Refused(415, "bad_request", "send the file itself as the body, not a form")
+        if (request.header(b"content-encoding") or "identity").strip().lower() != "identity":
+            # Kept as it comes it would be handed out without a word of it, as a file of that name that is broken.
+            raise Refused(415, "bad_request", "send the file itself, without a Content-Encoding")
         name = file_name(request.header(b"content-disposition") or "")
         added = await self._files.receive(user, device, name, request.announced, request.piece)
         return json_answer(added)

@@ -58,10 +58,11 @@ class SessionPage:
         }
         if not visitor.by_cookie:
             return json_answer(who)
-        token = self.cookie(request, secure=visitor.secure) or ""
+        token = self.cookie(request, secure=visitor.by_tls) or ""
         return json_answer(who, headers=self._cookies(token, COOKIE_SECONDS, visitor))
 
-    def cookie(self, request: Request, *, secure: bool) -> str | None:
+    @staticmethod
+    def cookie(request: Request, *, secure: bool) -> str | None:
         """Find the cookie that a browser keeps for us.
 
         Under TLS the name that nobody else can set goes first, so that no page of this host without TLS can put
@@ -73,7 +74,7 @@ class SessionPage:
             name, _, value = pair.strip().partition("=")
             if value and name in (COOKIE, SECURE_COOKIE):
                 found.setdefault(name, value)
-        names = (SECURE_COOKIE, COOKIE) if self._secure(secure=secure) else (COOKIE,)
+        names = (SECURE_COOKIE, COOKIE) if secure else (COOKIE,)
         return next((found[name] for name in names if name in found), None)
 
     def _limits(self) -> dict[str, object]:
@@ -118,12 +119,9 @@ class SessionPage:
             await self._sign_in.sign_out(user, device)
         return Answer(204, [*self._cookies("", 0, visitor), CLEAR, (b"Cache-Control", b"no-store")])
 
-    def _secure(self, *, secure: bool) -> bool:
-        """Whether the browser speaks TLS, to the relay or to a proxy in front of it."""
-        return secure or self._relay.settings.http.public_url.startswith("https:")
-
-    def _cookies(self, token: str, seconds: int, visitor: Visitor) -> list[tuple[bytes, bytes]]:
-        secure = self._secure(secure=visitor.secure)
+    @staticmethod
+    def _cookies(token: str, seconds: int, visitor: Visitor) -> list[tuple[bytes, bytes]]:
+        secure = visitor.by_tls
         attributes = "Path=/; HttpOnly; SameSite=Strict" + ("; Secure" if secure else "")
         name = SECURE_COOKIE if secure else COOKIE
         cookies = [f"{name}={token}; Max-Age={seconds}; {attributes}"]

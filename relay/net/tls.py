@@ -65,20 +65,27 @@ class Certificates:
             self.authority.settle()
         if self.own and not self.authority.there:
             raise CannotMake("there is no certificate yet: run `relay tls init` first, or name one as tls.certificate")
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
-        self.context.set_alpn_protocols(["http/1.1"])
         if self.own:
             self._renew()
         self._loaded = self._stamp()
-        self._load()
+        self.context = self._made()
+        """What connections begin with from now on; another one when the certificate changes."""
 
-    def _load(self) -> None:
+    def _made(self) -> ssl.SSLContext:
+        """Make a context of the files as they are. A new one each time: one whose loading fails has lost its key."""
         certificate, key = self._paths
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(["http/1.1"])
         try:
-            self.context.load_cert_chain(certificate, key)
+            context.load_cert_chain(certificate, key, password=self._locked)
         except (OSError, ssl.SSLError) as error:
             raise CannotMake(f"the certificate {certificate} with the key {key} cannot be used: {error}") from None
+        return context
+
+    def _locked(self) -> str:
+        """Say that a key has a pass phrase: else OpenSSL asks at the terminal, and everybody waits."""
+        raise CannotMake(f"the key {self._paths[1]} has a pass phrase: save it without one (openssl pkey)")
 
     def _stamp(self) -> list[tuple[int, int]]:
         known = [path.stat() for path in self._paths if path.exists()]
@@ -118,7 +125,7 @@ class Certificates:
             self._renew()
         stamp = self._stamp()
         if stamp != self._loaded:
-            self._load()
+            self.context = self._made()
             self._loaded = stamp
             logger.info("loaded the certificate %s", self._paths[0])
 
@@ -126,10 +133,14 @@ class Certificates:
         """Look after it, for ever."""
         while True:
             await trio.sleep(EVERY)
-            try:
-                await trio.to_thread.run_sync(self.refresh)
-            except (CannotMake, OSError) as error:
-                logger.warning("the certificate stays as it was: %s", error)
+            await self.look()
+
+    async def look(self) -> None:
+        """Load the certificate if it changed; where that fails the one before stays in use."""
+        try:
+            await trio.to_thread.run_sync(self.refresh)
+        except (CannotMake, OSError) as error:
+            logger.warning("the certificate stays as it was: %s", error)
 
     @property
     def lasting(self) -> bool:

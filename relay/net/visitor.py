@@ -13,6 +13,8 @@ class Visitor(NamedTuple):
     by_cookie: bool
     secure: bool
     """Whether the connection is TLS."""
+    by_tls: bool = False
+    """Whether the browser speaks TLS: to the relay, or to a proxy at the address that the settings name."""
     address: str = ""
     """Where they come from, as far as it is known: the peer's, or what a trusted proxy says."""
 

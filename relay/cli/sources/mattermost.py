@@ -12,7 +12,7 @@ from relay.cli.sources.dates import moment
 from relay.cli.sources.files import Files
 from relay.cli.sources.order import in_order
 from relay.cli.sources.programs import NOT_UNDERSTOOD, all_words
-from relay.cli.sources.said import NotUnderstood, Person, Room, Said, dialog_kind, fit_id
+from relay.cli.sources.said import NotUnderstood, Person, Room, Said, dialog_kind, fit_id, fit_key
 
 LONGEST_NAMES = 50
 """Characters of the names of a group's people that its id has room for."""
@@ -141,6 +141,8 @@ class Mattermost:
         self._dialogs: dict[str, list[str]] = {}
         self._taken: set[str] = set()
         self._authors: dict[str, None] = {}
+        self._ids: dict[str, str] = {}
+        """Of each channel and group the id that it gets here."""
         self.start = 0
         for record in self._records():
             self._look(record)
@@ -148,6 +150,15 @@ class Mattermost:
             if author and author not in self._people:
                 # Whoever was deleted there is in no list; what they said is theirs still.
                 self._people[author] = Person(fit_id(author, self._taken), author, disabled=True)
+        self._name_rooms()
+
+    def _name_rooms(self) -> None:
+        """Give every channel and group an id of its own, though names are cut and joined by what stands in names."""
+        wanted = {_place(one.team, one.name): fit_id(f"mm-{one.team}-{one.name}", set()) for one in self._channels}
+        wanted |= {key: _group_id(sorted(set(members))) for key, members in self._groups.items()}
+        wishes = Counter(wanted.values())
+        # All of those that share one: which of them a later export has is not known.
+        self._ids = {key: one if wishes[one] == 1 else _told_apart(one, key) for key, one in wanted.items()}
 
     def _look(self, record: _Record) -> None:
         """Take in who and what there is; of what was said only by whom and when."""
@@ -198,15 +209,10 @@ class Mattermost:
     def _conversation(self, members: list[str], *, said: bool) -> str:
         """What the conversation of a few people is called; more than two of them are a group."""
         people = sorted(set(members))
-        if len(people) > 2:
-            key = fit_id("mm-" + "-".join(people), set())
-            if len("-".join(people)) > LONGEST_NAMES:
-                # A name is cut: two groups that begin alike must not become one.
-                key = f"{key[:40]}-{blake2b(' '.join(people).encode(), digest_size=6).hexdigest()}"
-            self._groups.setdefault(key, members)
-            return key
         key = "~".join(people)
-        if said:
+        if len(people) > 2:
+            self._groups.setdefault(key, members)
+        elif said:
             self._dialogs.setdefault(key, people)
         return key
 
@@ -223,22 +229,18 @@ class Mattermost:
                 self.left["channels without people"] += 1
                 continue
             name = channel.display_name or channel.name
-            room = self._room(place)
-            yield Room(room, room, name, "group", None, None, self._admins.get(place, []), members)
+            room = _place(*place)
+            yield Room(room, self._ids[room], name, "group", None, None, self._admins.get(place, []), members)
         for group, names in self._groups.items():
             known = [self._people[one].id for one in names if one in self._people]
             if known:
-                yield Room(group, group, ", ".join(names), "group", None, None, [], known)
+                yield Room(group, self._ids[group], ", ".join(names), "group", None, None, [], known)
         for key, names in self._dialogs.items():
             known = [self._people[one].id for one in names if one in self._people]
             if not known or len(known) < len(names):
                 self.left["dialogs with people who are not in the export"] += 1
                 continue
             yield Room(key, "", "", dialog_kind(known), known[0], None, [], known)
-
-    @staticmethod
-    def _room(place: tuple[str, str]) -> str:
-        return fit_id(f"mm-{place[0]}-{place[1]}", set())
 
     def messages(self) -> Iterator[Said]:
         """See `Source`."""
@@ -265,13 +267,13 @@ class Mattermost:
         post: _Post | _DirectPost
         if record.post is not None:
             post = record.post
-            room = self._room((post.team, post.channel))
+            room = _place(post.team, post.channel)
         elif record.direct_post is not None:
             post = record.direct_post
             room = self._conversation(_people_of(post), said=True)
         else:
             return
-        key = f"mm-{post.create_at}-{post.user}-{line}"[:100]
+        key = _key(post, room, f"{line}")
         first = self._said(post, key, room, None, before)
         if first is not None:
             yield first
@@ -279,7 +281,7 @@ class Mattermost:
         for index, reply in enumerate(post.replies or ()):
             answers = (first.sender, key) if first is not None else None
             # A reply that is dated before what it answers comes after it all the same.
-            answer = self._said(reply, f"{key}-{index}", room, answers, before)
+            answer = self._said(reply, _key(reply, room, f"{line}-{index}"), room, answers, before)
             if answer is not None:
                 yield msgspec.structs.replace(answer, at=max(answer.at, before))
 
@@ -312,6 +314,35 @@ class Mattermost:
         if at is None:
             self.left[UNDATED] += 1
         return _Kept(at if at is not None else before, 0, key, sender.id, room, text.strip(), answers, paths)
+
+
+def _place(team: str, channel: str) -> str:
+    """What a channel is called among all chats of an export."""
+    return f"{team}\0{channel}"
+
+
+def _group_id(people: list[str]) -> str:
+    found = fit_id("mm-" + "-".join(people), set())
+    if len("-".join(people)) > LONGEST_NAMES:
+        # A name is cut: two groups that begin alike must not become one.
+        return _told_apart(found, " ".join(people))
+    return found
+
+
+def _told_apart(id_: str, key: str) -> str:
+    return f"{id_[:40]}-{blake2b(key.encode(), digest_size=6).hexdigest()}"
+
+
+def _key(post: _Said, room: str, line: str) -> str:
+    """What a post is known by when an export that was made later is imported, too: its author, time, chat and text.
+
+    One without a date is known by its line: the same words may have been said twice.
+    """
+    if moment(post.create_at) is None:
+        return fit_key(f"mm-{post.create_at}-{post.user}-{line}")
+    content = post.message or [[file.path for file in post.attachments or () if file], post.props]
+    digest = blake2b(msgspec.json.encode([room, content]), digest_size=8).hexdigest()
+    return fit_key(f"mm-{post.create_at}-{post.user}-{digest}")
 
 
 def _people_of(conversation: _Direct | _DirectPost) -> list[str]:

@@ -6,6 +6,7 @@ from relay.core import attachments as files_of
 from relay.core import changes, commands
 from relay.core.commands import Command
 from relay.core.decide.drafting import Drafting
+from relay.core.decide.people import end_invites
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.store import kinds
@@ -59,6 +60,8 @@ def note_restore(draft: Drafting, command: Command, request: commands.NoteRestor
     """A backup was put in place: event ids go on above all that devices have seen."""
     draft.seq = max(draft.seq, request.last)
     draft.change(kinds.NOTE, 0, command, changes.BackupRestored(request.last))
+    if request.end_invites:
+        end_invites(draft, command)
     return requests.Nothing()
 
 

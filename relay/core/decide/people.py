@@ -1,6 +1,6 @@
 """The rules of users and devices: who is here, from what, and how they come in."""
 
-from relay.core import changes, commands
+from relay.core import changes, commands, permissions
 from relay.core.commands import ADMIN, Command
 from relay.core.decide.chats import remove_member
 from relay.core.decide.drafting import (
@@ -14,7 +14,7 @@ from relay.core.decide.drafting import (
 )
 from relay.core.likeness import likeness
 from relay.core.permissions import Action
-from relay.core.state import User
+from relay.core.state import Invite, State, User
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.store import kinds
@@ -145,6 +145,7 @@ def make_invite(draft: Drafting, command: Command, request: commands.MakeInvite)
             user=user,
             name=request.name or "",
             chat=request.chat_id or "",
+            by=command.user,
         ),
     )
     return requests.Nothing()
@@ -156,26 +157,45 @@ def use_invite(draft: Drafting, command: Command, request: commands.UseInvite) -
     if invite is None:
         raise RelayError("unauthorized", "there is no such invite: ask for another one")
     if invite.used:
-        raise RelayError("unauthorized", "this invite was used already: ask for another one")
+        raise RelayError("unauthorized", "this invite was used already, or ended: ask for another one")
     if invite.expires_at <= draft.at:
         raise RelayError("unauthorized", "this invite has expired: ask for another one")
+    if not _invites(draft.state, invite):
+        raise RelayError("unauthorized", "whoever made this invite may not invite any more: ask for another one")
     user = invite.user or _join(draft, command, invite.name or "Guest")
     known = draft.state.users.get(user)
     if known is not None and (known.disabled or known.removed):
         raise RelayError("unauthorized", "this invite is for somebody who may not sign in any more")
-    chat_id = _land(draft, command, user, invite.chat)
+    chat_id = _land(draft, command, user, invite)
     draft.change(kinds.SIGN_IN, 0, command, changes.InviteUsed(request.code_hash))
     return SignedIn(user, _sign_in(draft, command, user, request.label, request.token_hash), chat_id)
 
 
-def _land(draft: Drafting, command: Command, user: int, chat_id: str) -> str | None:
+def _invites(state: State, invite: Invite) -> bool:
+    """Tell whether who made an invite may still make one."""
+    if invite.by == ADMIN:
+        return True
+    maker = state.users[invite.by]
+    return maker.admin and not (maker.disabled or maker.removed)
+
+
+def end_invites(draft: Drafting, command: Command, user: int | None = None) -> None:
+    """Let nobody in any more by the invites that are open: all, or those for one user."""
+    for invite in draft.state.invites.values():
+        if not invite.used and user in (None, invite.user):
+            draft.change(kinds.SIGN_IN, 0, command, changes.InviteUsed(invite.code_hash))
+
+
+def _land(draft: Drafting, command: Command, user: int, invite: Invite) -> str | None:
     """Put one who comes by an invite into its group or channel; give the chat to show."""
-    state = draft.state
+    state, chat_id = draft.state, invite.chat
     peer = state.user(chat_id)
     if peer is not None:
         return None if peer.removed or peer.key == user else chat_id
     key = state.group_keys.get(chat_id)
     if key is None or state.chats[key].gone:
+        return None
+    if user not in state.members[key] and not permissions.may(state, state.chats[key], invite.by, Action.INVITE):
         return None
     if user not in state.members[key]:
         draft.change(kinds.CHATS, key, command, changes.MembersAdded([user]))
@@ -229,7 +249,11 @@ def revoke_devices(draft: Drafting, command: Command, request: commands.RevokeDe
 
 
 def _revoke_all(draft: Drafting, command: Command, user: int) -> int:
-    """Sign out all devices of a user but the one that asks; hooks are no devices of a person's and stay."""
+    """Sign out all devices of a user but the one that asks; hooks are no devices of a person's and stay.
+
+    What would sign one in again without a password ends with them.
+    """
+    end_invites(draft, command, user)
     devices = [
         device.key
         for device in draft.state.devices.values()
