@@ -152,6 +152,21 @@ class Checker:
         if ledger.kind[number] == EDIT:
             self._refused_texts.add((ledger.target[number], ledger.version[number]))
 
+    def right(self, chat: Chat, user: str) -> Stay | None:
+        """Give the stay by which the relay has to let somebody into a chat from now on.
+
+        None while that is not sure: they are being added or removed, or the chat is being deleted or not begun.
+        """
+        stay = chat.stay(user)
+        begun = chat.id or chat.last
+        return stay if begun and stay is not None and stay.joined is not None and not chat.gone else None
+
+    def denied(self, right: Stay | None, chat: Chat, user: str, what: str) -> None:
+        """A request in a chat was refused: a fault where they had the right when they asked, and never lost it."""
+        # Who was removed and added again meanwhile has another stay: the answer may be of the time between.
+        if right is not None and self.right(chat, user) is right:
+            self.fail(f"{user}: {what} in {chat.name} was refused")
+
     def _name(self, number: int) -> str:
         ledger = self.ledger
         chat = ledger.chats[ledger.chat[number]]

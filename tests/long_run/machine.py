@@ -125,8 +125,14 @@ class Machine:
         self.memory.clear()
 
     async def start(self) -> None:
-        """Start the relay again."""
-        await self.relay.start()
+        """Start the relay again; like systemd once more where a command had the directory for longer than it waits."""
+        while True:
+            try:
+                return await self.relay.start()
+            except AssertionError as failed:
+                if "already has" not in str(failed).splitlines()[-1]:
+                    raise
+            self.note("a command has the directory: the start is tried again")
 
     def stall(self, *, on: bool) -> None:
         """Stop the relay as it stands, or let it go on."""

@@ -295,6 +295,60 @@ def test_a_member_who_was_shown_as_not_having_a_message_they_have_fails() -> Non
     assert any("does not count as read" in one for one in talk.checker.failures)
 
 
+def _leave(talk: Talk) -> None:
+    talk.checker.leaving(talk.chat, "c")
+    talk.checker.left(talk.chat, "c", talk.chat.last)
+
+
+def _join(talk: Talk) -> None:
+    talk.checker.joining(talk.chat, "c")
+    talk.checker.joined(talk.chat, "c", talk.chat.last)
+
+
+def _delete(talk: Talk) -> None:
+    talk.chat.gone = True
+
+
+Change = Callable[[Talk], None]
+CHANGES: list[tuple[str, list[Change], list[Change]]] = [
+    ("being added", [_leave, lambda talk: talk.checker.joining(talk.chat, "c")], []),
+    ("added while they ask", [_leave], [_join]),
+    ("being removed while they ask", [], [lambda talk: talk.checker.leaving(talk.chat, "c")]),
+    ("removed and added again while they ask", [], [_leave, _join]),
+    ("deleted while they ask", [], [_delete]),
+]
+
+
+@pytest.mark.parametrize(("before", "meanwhile"), [one[1:] for one in CHANGES], ids=[one[0] for one in CHANGES])
+def test_a_refusal_while_membership_changes_is_no_fault(before: list[Change], meanwhile: list[Change]) -> None:
+    talk = _whole()
+    for change in before:
+        change(talk)
+    right = talk.checker.right(talk.chat, "c")
+    for change in meanwhile:
+        change(talk)
+    talk.checker.denied(right, talk.chat, "c", "read")
+    assert talk.checker.failures == []
+
+
+def test_a_refusal_of_a_chat_that_was_not_begun_when_it_was_asked_for_is_no_fault() -> None:
+    talk = _whole()
+    dialog = talk.checker.pair("a", "b")
+    right = talk.checker.right(dialog, "a")
+    dialog.place(1, 0)
+    talk.checker.denied(right, dialog, "a", "messages")
+    assert talk.checker.failures == []
+
+
+def test_a_refusal_of_a_member_fails() -> None:
+    talk = _whole()
+    _leave(talk)
+    _join(talk)
+    right = talk.checker.right(talk.chat, "c")
+    talk.checker.denied(right, talk.chat, "c", "read (not_found)")
+    assert talk.checker.failures == ["c: read (not_found) in crew was refused"]
+
+
 def test_texts_say_what_they_are() -> None:
     for number in range(2_000):
         assert parse(text_of(number, number % 5)) == (number, number % 5)

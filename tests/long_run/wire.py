@@ -31,6 +31,8 @@ class Refused(Exception):
         super().__init__(f"{code}: {message}")
         self.code = code
         self.retry_after = retry_after
+        self.repeated = False
+        """Whether the request had been made before, and its answer was lost: it may be done already."""
 
 
 class Payload(msgspec.Struct, rename="camel"):
