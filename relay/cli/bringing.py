@@ -99,14 +99,18 @@ class Importing:
         self._count("users", brought.added)
         if person.admin and brought.added and person.id in self._able:
             self.admins.append(person.id)
-        if person.picture is not None and brought.added:
-            await self._picture(person.picture, person.id, user=person.id)
+        # The picture is the user's own file, so it cannot come with the user: an import may have ended in between.
+        if person.picture is not None and (brought.added or brought.bare):
+            picture = await self._file(person.picture, person.id, self._start)
+            if picture is not None:
+                await self._ask("bring.picture", control.BringPicture(user=person.id, url=picture.url))
 
     async def _room(self, room: Room) -> None:
         if room.key in self._rooms:
             # Some exports list a channel twice.
             return
         group = room.kind in ("group", "channel")
+        able = [one for one in room.participants if one in self._able]
         request = control.BringChat(
             id=room.id or None,
             kind=room.kind,
@@ -115,11 +119,19 @@ class Importing:
             founder=room.founder,
             admins=room.admins,
             participants=room.participants,
-            able=[one for one in room.participants if one in self._able] if self._dry else [],
+            able=able if self._dry else [],
             at=self._start,
             created_at=room.at,
             dry=self._dry,
         )
+        if room.picture is not None:
+            # It comes before the chat and is shown with it from the first moment, however an import ends.
+            planned = await self._try("chats", "bring.chat", msgspec.structs.replace(request, able=able, dry=True))
+            if planned is None:
+                return
+            if planned.added:
+                picture = await self._file(room.picture, room.owner or room.participants[0], self._start)
+                request = msgspec.structs.replace(request, photo_url=picture.url if picture is not None else None)
         brought = await self._try("chats", "bring.chat", request)
         if brought is None:
             return
@@ -132,8 +144,6 @@ class Importing:
         self._rooms[room.key] = (room.id, [] if group else room.participants)
         if brought.added:
             self._new.add(room.key)
-            if room.picture is not None:
-                await self._picture(room.picture, room.owner or room.participants[0], chat=room.id)
 
     async def _try(self, what: str, name: str, request: Any) -> Any:
         """Ask for one thing; None where it is refused, which is counted with the reason."""
@@ -244,11 +254,6 @@ class Importing:
         return text[:TEXT] or (None if attachments or said.deleted else "(empty)"), attachments
 
     # Files.
-
-    async def _picture(self, file: Enclosed, sender: str, *, user: str = "", chat: str = "") -> None:
-        attachment = await self._file(file, sender, self._start)
-        if attachment is not None:
-            await self._ask("bring.picture", control.BringPicture(user=user, chat=chat, url=attachment.url))
 
     async def _file(self, file: Enclosed, sender: str, at: int) -> Attachment | None:
         """Hand a file over, once; None where it stays behind, or would."""

@@ -122,10 +122,10 @@ class Machine:
         """End the relay between any two of its instructions."""
         self.disturbed += 1
         await self.relay.kill()
-        self.memory.clear()
 
     async def start(self) -> None:
         """Start the relay again; like systemd once more where a command had the directory for longer than it waits."""
+        self.memory.clear()
         while True:
             try:
                 return await self.relay.start()
