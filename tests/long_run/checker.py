@@ -355,6 +355,22 @@ class Checker:
         """`read` was answered: everything up to this message is read."""
         chat.read[user] = max(chat.read.get(user, 0), message_id)
 
+    def marked_all(self, chat: Chat, user: str, known: int, message_id: int) -> None:
+        """`read` of a whole chat was answered.
+
+        Args:
+            chat: which.
+            user: who has read it.
+            known: the last message that was known when they asked.
+            message_id: the last message of others that it covered; 0 where there was nothing to mark.
+        """
+        self.marked(chat, user, message_id or known)
+        if message_id:
+            chat.read_perhaps.pop(user, None)
+        else:
+            # It had been asked before, and the answer that said how far it went was lost.
+            chat.read_perhaps[user] = len(self.ledger)
+
     def marking(self, chat: Chat, user: str, message_id: int | None) -> None:
         """`read` is about to be asked for."""
         asked = ALL if message_id is None else message_id

@@ -349,6 +349,25 @@ def test_a_refusal_of_a_member_fails() -> None:
     assert talk.checker.failures == ["c: read (not_found) in crew was refused"]
 
 
+def test_an_unread_count_after_a_read_whose_answer_was_lost_has_two_bounds() -> None:
+    talk = _whole()
+    talk.say()
+    # Between asking, with four messages known, and the answer to the repeat; then one more.
+    talk.checker.marking(talk.chat, "c", None)
+    talk.checker.marked_all(talk.chat, "c", 4, 0)
+    talk.say()
+    verdict = talk.verdict()
+    for missed in (1, 2):
+        verdict.chat_list("c", [talk.item(missed)])
+    assert not [one for one in talk.checker.failures if "unread" in one]
+    for missed in (0, 3):
+        verdict.chat_list("c", [talk.item(missed)])
+    assert [one for one in talk.checker.failures if "unread" in one] == [
+        "c: crew counts 0 unread, not 1 to 2",
+        "c: crew counts 3 unread, not 1 to 2",
+    ]
+
+
 def test_texts_say_what_they_are() -> None:
     for number in range(2_000):
         assert parse(text_of(number, number % 5)) == (number, number % 5)

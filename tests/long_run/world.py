@@ -264,13 +264,16 @@ class World:
         payload: dict[str, Any] = {"chatId": checker.id_for(phone.user, chat)}
         if message_id is not None:
             payload["messageId"] = message_id
-        right = checker.right(chat, phone.user)
+        right, known = checker.right(chat, phone.user), chat.last
         try:
             answer = await self.insist(phone, "read", payload)
         except Refused as refused:
             checker.denied(right, chat, phone.user, f"read ({refused})")
             return
-        checker.marked(chat, phone.user, message_id or answer.get("messageId", 0))
+        if message_id is None:
+            checker.marked_all(chat, phone.user, known, answer.get("messageId", 0))
+        else:
+            checker.marked(chat, phone.user, message_id)
 
     async def page(self, person: Person, phone: Phone) -> None:
         """Look back in a chat."""
