@@ -8,7 +8,7 @@ import pytest
 from long_run.checker import DELETE, EDIT, NEW
 from long_run.ledger import client_id, parse, text_of, word_of
 from long_run.made_up import Talk
-from long_run.verdict import GROWTH, History, Verdict, growth
+from long_run.verdict import History, Verdict, growth, may_grow
 
 
 def _whole() -> Talk:
@@ -377,9 +377,10 @@ def test_texts_say_what_they_are() -> None:
 
 def test_memory_that_grows_is_told_from_memory_that_jumps() -> None:
     level = [(2.0 * n, 50_000_000 + (20_000_000 if n % 17 == 0 else n % 7 * 100_000)) for n in range(120)]
-    assert growth(level) < GROWTH / 4
+    assert growth(level) < may_grow(0) / 4
     leaks = [(at, held + int(200_000 * at)) for at, held in level]
-    assert growth(leaks) > GROWTH
+    assert growth(leaks) > may_grow(120 * 2 * 60)
     filling = [(at, 50_000_000 - max(0, 50 - int(at)) * 1_000_000) for at, _ in level]
-    assert growth(filling) < GROWTH / 4
+    assert growth(filling) < may_grow(0) / 4
+    assert may_grow(10**6) == may_grow(10**5) < 30_000_000
     assert growth([]) == growth([(0.0, 5)]) == 0.0

@@ -15,7 +15,7 @@ from long_run import groups
 from long_run.checker import Chat, Checker
 from long_run.faults import Faults
 from long_run.machine import Machine, prepared
-from long_run.verdict import GROWTH, History, Verdict, growth
+from long_run.verdict import WARM_UP, History, Verdict, growth, may_grow
 from long_run.wire import Refused
 from long_run.world import FRIENDS, GROUPS, World
 from relay.core.relay import open_relay
@@ -72,7 +72,7 @@ async def test_a_long_run_of_everything_at_once_keeps_every_promise(
             crash = relay.log.find("Traceback")
             if crash >= 0:
                 checker.fail(f"the relay's log has a traceback: {relay.log[max(0, crash - 200) : crash + 3_000]}")
-    if watched >= LONG_ENOUGH and grown > GROWTH:
+    if watched >= LONG_ENOUGH and grown > may_grow(watched * (1 - WARM_UP) * rate):
         checker.fail(f"the relay's memory grew by {grown / 1e6:.1f} MB in {watched:.0f} s without a restart")
     with capsys.disabled():
         print(_table(world, machine, disk.real, grown, watched))
