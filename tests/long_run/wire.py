@@ -13,8 +13,9 @@ import msgspec
 import trio
 
 RECEIVE = 65_536
-PATIENCE = 60.0
-"""Seconds within which a request is answered while its connection lives, however long the relay is stopped."""
+PATIENCE = 120.0
+"""Seconds within which a request is answered while its connection lives, however long the relay is stopped and
+however busy the machine is."""
 HANDSHAKE = 30.0
 
 _TEXT, _CLOSE, _PING, _PONG = 1, 8, 9, 10
