@@ -217,7 +217,7 @@ class Importing:
                 "bring.messages", control.BringMessages(messages=messages)
             )
         except Refused as refused:
-            raise Failure(f"{refused}; call it again then, and it goes on where it stopped") from None
+            raise _called_again(refused) from None
         return answers
 
     def _message(self, said: Said, text: str | None, attachments: list[Attachment]) -> control.BringMessage:
@@ -290,13 +290,17 @@ class Importing:
             self.left[f"files ({error})"] += 1
             return None
         except Refused as refused:
-            # A user's room may be full and the disk not: what else there is comes in.
-            if refused.code == "unavailable":
-                raise
+            # A user's own room may be full and the disk not: what else there is comes in.
+            if refused.code in (*STOPPING, "rate_limited") and refused.quota is None:
+                raise _called_again(refused) from None
             self.left[f"files ({refused})"] += 1
             return None
         self.added["files"] += brought.attachment is not None
         return brought.attachment
+
+
+def _called_again(refused: Refused) -> Failure:
+    return Failure(f"{refused}; call it again then, and it goes on where it stopped")
 
 
 def _named(named: tuple[str, str] | None) -> control.Named | None:

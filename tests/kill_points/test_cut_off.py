@@ -1,4 +1,4 @@
-"""An import that is cut off between any two of its requests goes on when it is called again, and lacks nothing."""
+"""An import that ends at any of its requests goes on when it is called again, and lacks nothing."""
 
 from collections.abc import Callable
 from itertools import count
@@ -10,18 +10,20 @@ from command_line import done, run
 from scenarios import Import
 
 from relay.cli.bringing import Importing
-from relay.cli.door import Ask
+from relay.cli.door import Ask, Refused
+
+FULL = Refused("storage_full", "the relay's disk is full: nothing was saved, try again later")
 
 
-def _cut_off(after: int) -> Callable[..., Importing]:
-    """Make imports that end after so many requests."""
+def _ended(after: int, by: BaseException) -> Callable[..., Importing]:
+    """Make imports that come to an end after so many requests."""
 
     def make(ask_one: Ask, *arguments: Any, **options: Any) -> Importing:
         asked = count()
 
         async def ask(name: str, request: Any) -> Any:
             if next(asked) == after:
-                raise KeyboardInterrupt
+                raise by
             return await ask_one(name, request)
 
         return Importing(ask, *arguments, **options)
@@ -29,8 +31,9 @@ def _cut_off(after: int) -> Callable[..., Importing]:
     return make
 
 
-def test_an_import_that_is_cut_off_anywhere_lacks_nothing_when_called_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("by", [KeyboardInterrupt(), FULL], ids=["cut off", "disk full"])
+def test_an_import_that_ends_anywhere_lacks_nothing_when_called_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: BaseException
 ) -> None:
     scenario = Import()
     scenario.prepare(tmp_path)
@@ -38,9 +41,9 @@ def test_an_import_that_is_cut_off_anywhere_lacks_nothing_when_called_again(
         data = tmp_path / f"data{after}"
         data.mkdir()
         with monkeypatch.context() as patched:
-            patched.setattr("relay.cli.carry.Importing", _cut_off(after))
+            patched.setattr("relay.cli.carry.Importing", _ended(after, by))
             ran = run("import", tmp_path / "out.tar", data=data)
-        assert not ran.code or "call it again" in ran.err, ran
+        assert not ran.code or "again" in ran.err, ran
         done("import", tmp_path / "out.tar", data=data)
         scenario.compare(tmp_path, data)
         if not ran.code:
