@@ -1,6 +1,10 @@
-"""Options of the whole test suite."""
+"""Options of the whole test suite, and what keeps its tests apart."""
 
+import gc
 import os
+import traceback
+import warnings
+from collections.abc import Generator
 
 import pytest
 from hypothesis import settings
@@ -85,6 +89,34 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if more or any(getattr(option, name) for name in LONG):
         for item in items:
             item.add_marker(pytest.mark.timeout(0))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let go of what a failed test has left open: found later, it would fail a test that has nothing to do with it."""
+    report = yield
+    if call.excinfo is not None and not item.config.option.usepdb:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _let_go(call.excinfo.value, set())
+            gc.collect()
+    return report
+
+
+def _let_go(error: BaseException | None, seen: set[int]) -> None:
+    """Clear the variables of all functions that an exception went through, and those of its causes and members."""
+    if error is None or id(error) in seen:
+        return
+    seen.add(id(error))
+    traceback.clear_frames(error.__traceback__)
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        # Asked for, the copy that a report was made from is brought up to date.
+        _ = frame.f_locals
+    members = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    for one in (error.__cause__, error.__context__, *members):
+        _let_go(one, seen)
 
 
 @pytest.fixture

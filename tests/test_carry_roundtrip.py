@@ -204,8 +204,13 @@ async def live(data: Path, seed: int, steps: int) -> None:
 
 
 def exported(data: Path, to: Path) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
-    """An export: its records, and the contents of its files; ids of files in the order in which they come."""
+    """Export a relay, and read that."""
     done("export", "--files", to, data=data)
+    return read(to)
+
+
+def read(to: Path) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
+    """An export: its records, and the contents of its files; ids of files in the order in which they come."""
     records, contents, numbers = [], {}, {}
     with tarfile.open(to) as tar:
         for member in tar:
@@ -238,7 +243,7 @@ def _number(record: dict[str, Any], numbers: dict[str, str]) -> None:
 def same(one: tuple[list[Any], dict[str, bytes]], other: tuple[list[Any], dict[str, bytes]]) -> None:
     """Compare record by record: the first that differs says more than all."""
     for ours, theirs in zip(one[0], other[0], strict=False):
-        assert ours == theirs
+        assert ours == theirs, (ours, theirs)
     assert len(one[0]) == len(other[0])
     assert one[1] == other[1]
 

@@ -26,7 +26,6 @@ SHARED = 4_096
 """Files that are remembered, for other messages that hold the same."""
 STOPPING = ("storage_full", "rate_limited", "unavailable", "internal")
 """Refusals that say nothing of what was to come in: the import ends, to be called again."""
-AGAIN = "call it again then, and it goes on where it stopped"
 
 
 class Importing:
@@ -104,14 +103,18 @@ class Importing:
             self._coming.add(person.id)
         if person.admin and brought.added and person.id in self._able:
             self.admins.append(person.id)
-        if person.picture is not None and brought.added:
-            await self._picture(person.picture, person.id, user=person.id)
+        # The picture is the user's own file, so it cannot come with the user: an import may have ended in between.
+        if person.picture is not None and (brought.added or brought.bare):
+            picture = await self._file(person.picture, person.id, self._start)
+            if picture is not None:
+                await self._ask("bring.picture", control.BringPicture(user=person.id, url=picture.url))
 
     async def _room(self, room: Room) -> None:
         if room.key in self._rooms:
             # Some exports list a channel twice.
             return
         group = room.kind in ("group", "channel")
+        able = [one for one in room.participants if one in self._able]
         request = control.BringChat(
             id=room.id or None,
             kind=room.kind,
@@ -120,11 +123,19 @@ class Importing:
             founder=room.founder,
             admins=room.admins,
             participants=room.participants,
-            able=[one for one in room.participants if one in self._able] if self._dry else [],
+            able=able if self._dry else [],
             at=self._start,
             created_at=room.at,
             dry=self._dry,
         )
+        if room.picture is not None:
+            # It comes before the chat and is shown with it from the first moment, however an import ends.
+            planned = await self._try("chats", "bring.chat", msgspec.structs.replace(request, able=able, dry=True))
+            if planned is None:
+                return
+            if planned.added:
+                picture = await self._file(room.picture, room.owner or room.participants[0], self._start)
+                request = msgspec.structs.replace(request, photo_url=picture.url if picture is not None else None)
         brought = await self._try("chats", "bring.chat", request)
         if brought is None:
             return
@@ -140,8 +151,6 @@ class Importing:
         self._rooms[room.key] = (room.id, [] if group else room.participants)
         if brought.added:
             self._new.add(room.key)
-            if room.picture is not None:
-                await self._picture(room.picture, room.owner or room.participants[0], chat=room.id)
 
     async def _try(self, what: str, name: str, request: Any) -> Any:
         """Ask for one thing; None where it is refused, which is counted with the reason."""
@@ -215,7 +224,7 @@ class Importing:
                 "bring.messages", control.BringMessages(messages=messages)
             )
         except Refused as refused:
-            raise Failure(f"{refused}; {AGAIN}") from None
+            raise _called_again(refused) from None
         return answers
 
     def _message(self, said: Said, text: str | None, attachments: list[Attachment]) -> control.BringMessage:
@@ -252,11 +261,6 @@ class Importing:
         return text[:TEXT] or (None if attachments or said.deleted else "(empty)"), attachments
 
     # Files.
-
-    async def _picture(self, file: Enclosed, sender: str, *, user: str = "", chat: str = "") -> None:
-        attachment = await self._file(file, sender, self._start)
-        if attachment is not None:
-            await self._ask("bring.picture", control.BringPicture(user=user, chat=chat, url=attachment.url))
 
     async def _file(self, file: Enclosed, sender: str, at: int) -> Attachment | None:
         """Hand a file over, once; None where it stays behind, or would."""
@@ -295,12 +299,16 @@ class Importing:
         except Refused as refused:
             # A user's room may be full and the disk not: what else there is comes in. A message that came in without
             # its file would stay without it, so where the next file may find room nothing more does.
-            if refused.code in STOPPING and not refused.own_room:
-                raise Failure(f"{refused}; {AGAIN}") from None
+            if refused.code in STOPPING and refused.quota is None:
+                raise _called_again(refused) from None
             self.left[f"files ({refused})"] += 1
             return None
         self.added["files"] += brought.attachment is not None
         return brought.attachment
+
+
+def _called_again(refused: Refused) -> Failure:
+    return Failure(f"{refused}; call it again then, and it goes on where it stopped")
 
 
 def _named(named: tuple[str, str] | None) -> control.Named | None:

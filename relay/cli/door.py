@@ -78,11 +78,11 @@ class Waiting:
 class Refused(Failure):
     """The relay said no; `code` is for commands that know better."""
 
-    def __init__(self, code: ErrorCode, message: str, *, own_room: bool = False) -> None:
+    def __init__(self, code: ErrorCode, message: str, quota: int | None = None) -> None:
         super().__init__(for_people(message))
         self.code = code
-        self.own_room = own_room
-        """Whether with `storage_full` it is one user's room that is used up, and not the disk."""
+        self.quota = quota
+        """With `storage_full`: whose own room is full may store so many bytes; None where the disk is full."""
         self.exit_code = 2 if code == "bad_request" else 1
 
 
@@ -224,7 +224,7 @@ def _take(name: str, line: bytes) -> tuple[bool, Any]:
         return False, msgspec.json.decode(frame.payload, type=ITEMS[name])
     error = getattr(frame, "error", None)
     if error is not None:
-        raise Refused(error.code, error.message, own_room=error.quota is not None)
+        raise Refused(error.code, error.message, error.quota)
     return True, msgspec.json.decode(frame.payload, type=CONTROL[name].response)  # type: ignore[union-attr]
 
 

@@ -199,6 +199,7 @@ class ImportChat(msgspec.Struct, frozen=True, kw_only=True):
     participants: list[str]
     """Who is in it; the longest first, for one of them may inherit it."""
     created_at: int
+    photo_url: str | None = None
 
 
 class Original(msgspec.Struct, frozen=True, gc=False):

@@ -18,7 +18,7 @@ from relay.core.decide.importing import ChatImported, Imported
 from relay.core.files import Files, Piecewise
 from relay.core.service import new_chat_id
 from relay.core.state import Chat, State, User
-from relay.protocol import control, requests
+from relay.protocol import control
 from relay.protocol.errors import RelayError
 from relay.store.entry import ClientKey
 from relay.store.log import Log
@@ -75,8 +75,11 @@ class Import:
 
     async def bring_user(self, record: control.BringUser) -> object:
         """Make a user who is not there yet."""
-        if self._state.user(record.id) is not None:
-            return control.Brought(added=False)
+        created_at = record.created_at or record.at
+        known = self._state.user(record.id)
+        if known is not None:
+            # Whoever takes their picture away has an empty one from then on.
+            return control.Brought(added=False, bare=known.photo_url is None and known.created_at == created_at)
         if record.id in self._state.group_keys:
             raise RelayError.conflict(f"the id {record.id!r} is a chat's here")
         if record.dry:
@@ -84,7 +87,7 @@ class Import:
         request = commands.ImportUser(
             id=record.id,
             name=record.name,
-            created_at=record.created_at or record.at,
+            created_at=created_at,
             bot=record.bot,
             admin=record.admin,
             disabled=record.disabled,
@@ -114,6 +117,7 @@ class Import:
             admins=record.admins,
             participants=record.participants,
             created_at=record.created_at or record.at,
+            photo_url=record.photo_url,
         )
         made: ChatImported = await decided(self._log, self._command(record.at, ADMIN, request, made_up))
         return control.Brought(added=True, id=state.chats[made.chat].id)
@@ -130,12 +134,8 @@ class Import:
             raise RelayError.forbidden("nobody who is in it can sign in, so nobody could run it")
 
     async def bring_picture(self, record: control.BringPicture) -> object:
-        """Give a user or a group the picture that came in for it."""
-        request: Any
-        if record.user:
-            request = control.ChangeUser(id=record.user, photo_url=record.url)
-        else:
-            request = requests.UpdateChat(chat_id=record.chat, photo_url=record.url)
+        """Give a user the picture that came in for them."""
+        request = control.ChangeUser(id=record.user, photo_url=record.url)
         await decided(self._log, self._command(self._state.at, ADMIN, request))
         return control.Empty()
 

@@ -343,6 +343,8 @@ class BringChat(Wire, frozen=True, kw_only=True):
     """With `dry`: which of them could sign in, by what the source says."""
     at: Date
     created_at: Date | None = None
+    photo_url: Url | None = None
+    """A file that has come in."""
     dry: bool = False
 
 
@@ -353,6 +355,8 @@ class Brought(Wire, frozen=True, kw_only=True):
     id: str | None = None
     gone: bool = False
     """Whether it was here, and was deleted."""
+    bare: bool = False
+    """Whether it is a user who came in as this one and has no picture: an import ended before it could bring that."""
     absent: int = 0
     """How many of its people are not in the chat that is here already, and stay out of it."""
 
@@ -382,10 +386,9 @@ class BroughtFile(Wire, frozen=True, kw_only=True):
 
 
 class BringPicture(Wire, frozen=True, kw_only=True):
-    """The picture of a user or of a group, a file that has come in."""
+    """The picture of a user, a file that has come in."""
 
-    user: str = ""
-    chat: str = ""
+    user: Id
     url: Url
 
 

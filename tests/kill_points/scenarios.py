@@ -8,17 +8,24 @@ import shutil
 import sqlite3
 import tarfile
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import trio
 from disk import answers, command, new
+from picture_files import png
 from scenario import ALL, EARLY, SETTINGS, Scenario, Used, contents, faults, fill, nothing, said, upload, use
+from test_carry_roundtrip import exported, read, same
 
+from relay.core import commands
 from relay.core.relay import Relay, open_relay
 from relay.net.authority import AUTHORITY, AUTHORITY_KEY, Authority
 from relay.net.tls import Certificates
 from relay.protocol import control, requests
+from relay.protocol.errors import RelayError
 from relay.settings import Tls
 from relay.store import database, errands, replacing, schema, upgrade
 from tests.command_line import done
@@ -166,28 +173,12 @@ class UserImport(Scenario):
 
 
 class Import(Scenario):
-    """Somebody else's history, with groups, files and people who may not sign in."""
+    """A relay's export, with all that one holds, comes into another."""
 
     def prepare(self, place: Path) -> None:
         super().prepare(place)
-
-        async def talk(relay: Relay) -> None:
-            await fill(relay)
-            await answers(
-                relay,
-                command(
-                    relay,
-                    "User1",
-                    requests.CreateChat(type="group", name="Crew", participants=["User2", "User3"]),
-                    "g-crew",
-                ),
-            )
-            await answers(relay, command(relay, "User1", requests.UpdateChat(chat_id="g-crew", admins=["User2"])))
-            await answers(relay, *(new(relay, "User2", "g-crew", f"crew-{number}") for number in range(4)))
-            await relay.admin.handle("user.change", control.ChangeUser(id="User3", disabled=True))
-
         (place / "source").mkdir()
-        use(place / "source", talk)
+        use(place / "source", _live)
         done("export", "--files", place / "out.tar", data=place / "source")
         shutil.rmtree(place / "source")
 
@@ -198,18 +189,45 @@ class Import(Scenario):
         with closing(sqlite3.connect(place / "data" / "relay.db")) as store:
             counted = Counter(store.execute("SELECT client_id FROM log WHERE kind = 1"))
         assert not counted or max(counted.values()) == 1, "a message came twice"
-        if not complete:
-            return
+        if complete:
+            self.compare(place, place / "data")
 
-        async def look(relay: Relay) -> None:
-            state = relay.state
-            assert [user.id for user in state.users.values() if user.disabled] == ["User3"]
-            crew = state.group_keys["g-crew"]
-            assert [state.users[key].id for key, member in state.members[crew].items() if member.admin] == ["User2"]
+    def compare(self, place: Path, data: Path) -> None:
+        """See that the same comes out as came in."""
+        same(exported(data, place / "again.tar"), read(place / "out.tar"))
+        (place / "again.tar").unlink()
 
-        use(place / "data", look)
-        assert len(counted) == len(EARLY) + 4
-        assert len(contents(place / "data")) == 1
+
+async def _live(relay: Relay) -> None:
+    """Do a bit of all that an export tells of."""
+    await fill(relay)
+
+    async def ask(user: str | None, request: Any, made_up: str = "") -> Any:
+        (answer,) = await answers(relay, command(relay, user, request, made_up))
+        assert not isinstance(answer, RelayError), answer
+        return answer
+
+    await ask("User1", requests.CreateChat(type="group", name="Crew", participants=["User2", "User3"]), "g-crew")
+    await ask("User1", requests.UpdateChat(chat_id="g-crew", admins=["User2"]))
+    await answers(relay, *(new(relay, "User2", "g-crew", f"crew-{number}") for number in range(4)))
+    for user, request in (
+        ("User3", requests.ProfileRequest),
+        ("User1", partial(requests.UpdateChat, chat_id="g-crew")),
+    ):
+        key = relay.state.user_keys[user]
+        picture = iter((png(3, len(user)), b""))
+
+        async def piece(picture: Iterator[bytes] = picture) -> bytes:
+            return next(picture)
+
+        attachment = await relay.files.receive(key, 0, "picture.png", None, piece)
+        await ask(user, request(photo_url=attachment.url))
+    await ask("User2", requests.New(chat_id="g-crew", client_message_id="answer", message="yes", reply_to=2))
+    await ask("User2", requests.Edit(chat_id="g-crew", original_message_id=1, message="better"), "edit")
+    await ask("User2", requests.Delete(chat_id="g-crew", original_message_id=3), "deletion")
+    await ask("User2", requests.New(chat_id="User3", client_message_id="private", message="only for you"))
+    await ask("User2", commands.DeleteChat("User3"))
+    await relay.admin.handle("user.change", control.ChangeUser(id="User3", disabled=True))
 
 
 class Prune(Used):

@@ -152,6 +152,21 @@ class Checker:
         if ledger.kind[number] == EDIT:
             self._refused_texts.add((ledger.target[number], ledger.version[number]))
 
+    def right(self, chat: Chat, user: str) -> Stay | None:
+        """Give the stay by which the relay has to let somebody into a chat from now on.
+
+        None while that is not sure: they are being added or removed, or the chat is being deleted or not begun.
+        """
+        stay = chat.stay(user)
+        begun = chat.id or chat.last
+        return stay if begun and stay is not None and stay.joined is not None and not chat.gone else None
+
+    def denied(self, right: Stay | None, chat: Chat, user: str, what: str) -> None:
+        """A request in a chat was refused: a fault where they had the right when they asked, and never lost it."""
+        # Who was removed and added again meanwhile has another stay: the answer may be of the time between.
+        if right is not None and self.right(chat, user) is right:
+            self.fail(f"{user}: {what} in {chat.name} was refused")
+
     def _name(self, number: int) -> str:
         ledger = self.ledger
         chat = ledger.chats[ledger.chat[number]]
@@ -339,6 +354,22 @@ class Checker:
     def marked(self, chat: Chat, user: str, message_id: int) -> None:
         """`read` was answered: everything up to this message is read."""
         chat.read[user] = max(chat.read.get(user, 0), message_id)
+
+    def marked_all(self, chat: Chat, user: str, known: int, message_id: int) -> None:
+        """`read` of a whole chat was answered.
+
+        Args:
+            chat: which.
+            user: who has read it.
+            known: the last message that was known when they asked.
+            message_id: the last message of others that it covered; 0 where there was nothing to mark.
+        """
+        self.marked(chat, user, message_id or known)
+        if message_id:
+            chat.read_perhaps.pop(user, None)
+        else:
+            # It had been asked before, and the answer that said how far it went was lost.
+            chat.read_perhaps[user] = len(self.ledger)
 
     def marking(self, chat: Chat, user: str, message_id: int | None) -> None:
         """`read` is about to be asked for."""

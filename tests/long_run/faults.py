@@ -79,7 +79,6 @@ class Faults:
         self.world.counts["restarts"] += 1
         self.machine.disturbed += 1
         code = await self.machine.relay.stop(signal.SIGTERM)
-        self.machine.memory.clear()
         if code:
             self.world.checker.fail(f"the relay ended with {code} after SIGTERM")
         await self.machine.start()
@@ -120,8 +119,7 @@ class Faults:
             machine.disk.free()
         assert machine.relay.process is not None
         if machine.relay.process.poll() is not None:
-            if not machine.memory or machine.relay.process.returncode != -signal.SIGKILL:
-                world.counts["ended on a full disk"] += 1
+            world.counts["ended on a full disk"] += 1
             await machine.start()
 
     # By the admin.

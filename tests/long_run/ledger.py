@@ -94,6 +94,8 @@ class Chat:
     """By member: up to where `read` was answered."""
     read_asked: dict[str, int] = field(default_factory=dict)
     """By member: up to where `read` was ever asked for; `ALL` for a whole chat."""
+    read_perhaps: dict[str, int] = field(default_factory=dict)
+    """By member: requests before this number may be read, too: how far a `read` went was in an answer that was lost."""
     targets: dict[int, int] = field(default_factory=dict)
     """By message id: the request to delete it."""
 

@@ -122,11 +122,17 @@ class Machine:
         """End the relay between any two of its instructions."""
         self.disturbed += 1
         await self.relay.kill()
-        self.memory.clear()
 
     async def start(self) -> None:
-        """Start the relay again."""
-        await self.relay.start()
+        """Start the relay again; like systemd once more where a command had the directory for longer than it waits."""
+        self.memory.clear()
+        while True:
+            try:
+                return await self.relay.start()
+            except AssertionError as failed:
+                if "already has" not in str(failed).splitlines()[-1]:
+                    raise
+            self.note("a command has the directory: the start is tried again")
 
     def stall(self, *, on: bool) -> None:
         """Stop the relay as it stands, or let it go on."""

@@ -8,7 +8,7 @@ import pytest
 from long_run.checker import DELETE, EDIT, NEW
 from long_run.ledger import client_id, parse, text_of, word_of
 from long_run.made_up import Talk
-from long_run.verdict import GROWTH, History, Verdict, growth
+from long_run.verdict import History, Verdict, growth, may_grow
 
 
 def _whole() -> Talk:
@@ -295,6 +295,79 @@ def test_a_member_who_was_shown_as_not_having_a_message_they_have_fails() -> Non
     assert any("does not count as read" in one for one in talk.checker.failures)
 
 
+def _leave(talk: Talk) -> None:
+    talk.checker.leaving(talk.chat, "c")
+    talk.checker.left(talk.chat, "c", talk.chat.last)
+
+
+def _join(talk: Talk) -> None:
+    talk.checker.joining(talk.chat, "c")
+    talk.checker.joined(talk.chat, "c", talk.chat.last)
+
+
+def _delete(talk: Talk) -> None:
+    talk.chat.gone = True
+
+
+Change = Callable[[Talk], None]
+CHANGES: list[tuple[str, list[Change], list[Change]]] = [
+    ("being added", [_leave, lambda talk: talk.checker.joining(talk.chat, "c")], []),
+    ("added while they ask", [_leave], [_join]),
+    ("being removed while they ask", [], [lambda talk: talk.checker.leaving(talk.chat, "c")]),
+    ("removed and added again while they ask", [], [_leave, _join]),
+    ("deleted while they ask", [], [_delete]),
+]
+
+
+@pytest.mark.parametrize(("before", "meanwhile"), [one[1:] for one in CHANGES], ids=[one[0] for one in CHANGES])
+def test_a_refusal_while_membership_changes_is_no_fault(before: list[Change], meanwhile: list[Change]) -> None:
+    talk = _whole()
+    for change in before:
+        change(talk)
+    right = talk.checker.right(talk.chat, "c")
+    for change in meanwhile:
+        change(talk)
+    talk.checker.denied(right, talk.chat, "c", "read")
+    assert talk.checker.failures == []
+
+
+def test_a_refusal_of_a_chat_that_was_not_begun_when_it_was_asked_for_is_no_fault() -> None:
+    talk = _whole()
+    dialog = talk.checker.pair("a", "b")
+    right = talk.checker.right(dialog, "a")
+    dialog.place(1, 0)
+    talk.checker.denied(right, dialog, "a", "messages")
+    assert talk.checker.failures == []
+
+
+def test_a_refusal_of_a_member_fails() -> None:
+    talk = _whole()
+    _leave(talk)
+    _join(talk)
+    right = talk.checker.right(talk.chat, "c")
+    talk.checker.denied(right, talk.chat, "c", "read (not_found)")
+    assert talk.checker.failures == ["c: read (not_found) in crew was refused"]
+
+
+def test_an_unread_count_after_a_read_whose_answer_was_lost_has_two_bounds() -> None:
+    talk = _whole()
+    talk.say()
+    # Between asking, with four messages known, and the answer to the repeat; then one more.
+    talk.checker.marking(talk.chat, "c", None)
+    talk.checker.marked_all(talk.chat, "c", 4, 0)
+    talk.say()
+    verdict = talk.verdict()
+    for missed in (1, 2):
+        verdict.chat_list("c", [talk.item(missed)])
+    assert not [one for one in talk.checker.failures if "unread" in one]
+    for missed in (0, 3):
+        verdict.chat_list("c", [talk.item(missed)])
+    assert [one for one in talk.checker.failures if "unread" in one] == [
+        "c: crew counts 0 unread, not 1 to 2",
+        "c: crew counts 3 unread, not 1 to 2",
+    ]
+
+
 def test_texts_say_what_they_are() -> None:
     for number in range(2_000):
         assert parse(text_of(number, number % 5)) == (number, number % 5)
@@ -304,9 +377,10 @@ def test_texts_say_what_they_are() -> None:
 
 def test_memory_that_grows_is_told_from_memory_that_jumps() -> None:
     level = [(2.0 * n, 50_000_000 + (20_000_000 if n % 17 == 0 else n % 7 * 100_000)) for n in range(120)]
-    assert growth(level) < GROWTH / 4
+    assert growth(level) < may_grow(0) / 4
     leaks = [(at, held + int(200_000 * at)) for at, held in level]
-    assert growth(leaks) > GROWTH
+    assert growth(leaks) > may_grow(120 * 2 * 60)
     filling = [(at, 50_000_000 - max(0, 50 - int(at)) * 1_000_000) for at, _ in level]
-    assert growth(filling) < GROWTH / 4
+    assert growth(filling) < may_grow(0) / 4
+    assert may_grow(10**6) == may_grow(10**5) < 30_000_000
     assert growth([]) == growth([(0.0, 5)]) == 0.0

@@ -13,8 +13,9 @@ import msgspec
 import trio
 
 RECEIVE = 65_536
-PATIENCE = 60.0
-"""Seconds within which a request is answered while its connection lives, however long the relay is stopped."""
+PATIENCE = 120.0
+"""Seconds within which a request is answered while its connection lives, however long the relay is stopped and
+however busy the machine is."""
 HANDSHAKE = 30.0
 
 _TEXT, _CLOSE, _PING, _PONG = 1, 8, 9, 10
@@ -31,6 +32,8 @@ class Refused(Exception):
         super().__init__(f"{code}: {message}")
         self.code = code
         self.retry_after = retry_after
+        self.repeated = False
+        """Whether the request had been made before, and its answer was lost: it may be done already."""
 
 
 class Payload(msgspec.Struct, rename="camel"):

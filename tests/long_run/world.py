@@ -63,6 +63,8 @@ class World:
         self.prunes = 0
         """How often removing messages was begun."""
         self.uploads: list[Upload] = []
+        self.last_words: list[tuple[Phone, Chat, int]] = []
+        """Which device must have which message before the run is judged."""
         self.by_name: dict[str, Person] = {}
         self.groups: list[Chat] = []
         self._answered_at = 0.0
@@ -110,6 +112,7 @@ class World:
                 self.counts[f"error {refused.code}"] += 1
                 if refused.code == "internal":
                     self.checker.fail(f"{phone.user}: {name} was answered with {refused}")
+                refused.repeated = lost
                 if refused.code not in AGAIN:
                     raise
                 if may_give_up and not lost and refused.code in HAS_NO_ROOM and self.dice.random() < 0.5:
@@ -142,11 +145,15 @@ class World:
         if attachment is not None:
             payload["attachments"] = [attachment]
         name = ("new", "edit", "delete")[kind]
+        right = checker.right(chat, phone.user)
         try:
             answer = await self.insist(phone, name, payload, may_give_up=kind == NEW)
         except Refused as refused:
             if not chat.gone:
                 checker.refused(number, refused.code)
+            # What one edits or deletes may be deleted or pruned by now, and a file that was not sent in time removed.
+            if kind == NEW and attachment is None and refused.code not in HAS_NO_ROOM:
+                checker.denied(right, chat, phone.user, f"new ({refused})")
             return -1
         checker.answered(number, answer)
         if kind == NEW and self.dice.random() < 0.03:
@@ -158,11 +165,11 @@ class World:
     async def _say_again(self, phone: Phone, number: int, name: str, payload: Any) -> None:
         """Whoever sends again, a moment later or after a prune, gets the same answer, and nobody the message again."""
         checker, chat = self.checker, self.checker.ledger.chats[self.checker.ledger.chat[number]]
+        right = checker.right(chat, phone.user)
         try:
             checker.answered(number, await self.insist(phone, name, payload))
         except Refused as refused:
-            if chat.stay(phone.user) is not None and not chat.gone:
-                checker.fail(f"m{number:x} was sent again and refused: {refused}")
+            checker.denied(right, chat, phone.user, f"sending m{number:x} again ({refused})")
         self.counts["sent again"] += 1
 
     # What people do.
@@ -190,10 +197,35 @@ class World:
             finally:
                 self._busy -= 1
 
+    async def say_last(self) -> None:
+        """Say something to everybody and wait until all their devices have it, and whatever came before it."""
+        for person in self.people:
+            friend = next(one for one in person.friends if one != person.user)
+            chat = self.checker.pair(person.user, friend)
+            number = -1
+            while number < 0:
+                number = await self.say(self.by_name[friend].phones[0], NEW, chat)
+            message_id = self.checker.ledger.message_id[number]
+            self.last_words += [(phone, chat, message_id) for phone in person.phones]
+        while self.unheard():
+            await trio.sleep(0.05)
+        # An answer on the same connection: all that these devices acknowledged before was read.
+        for person in self.people:
+            for phone in person.phones:
+                await self.insist(phone, "profile", {})
+
+    def unheard(self) -> list[Phone]:
+        """Give the devices that the last words have not reached."""
+        return [phone for phone, chat, message_id in self.last_words if phone.device.lacks(chat.key, message_id)]
+
     def waiting(self) -> str:
         """Tell who has not come to rest yet."""
         away = [phone.user for person in self.people for phone in person.phones if phone.socket is None]
-        return f"{self._busy} wait for an answer, {len(away)} are not connected ({', '.join(away[:5])})"
+        unheard = [phone.user for phone in self.unheard()]
+        return (
+            f"{self._busy} wait for an answer, {len(away)} are not connected ({', '.join(away[:5])}),"
+            f" {len(unheard)} lack what was said last ({', '.join(unheard[:5])})"
+        )
 
     async def idle(self) -> None:
         """Wait until nobody waits for an answer any more."""
@@ -232,17 +264,16 @@ class World:
         payload: dict[str, Any] = {"chatId": checker.id_for(phone.user, chat)}
         if message_id is not None:
             payload["messageId"] = message_id
+        right, known = checker.right(chat, phone.user), chat.last
         try:
             answer = await self.insist(phone, "read", payload)
         except Refused as refused:
-            self._explain(refused, chat, person=phone.user, what="read")
+            checker.denied(right, chat, phone.user, f"read ({refused})")
             return
-        checker.marked(chat, phone.user, message_id or answer.get("messageId", 0))
-
-    def _explain(self, refused: Refused, chat: Chat, *, person: str, what: str) -> None:
-        """A refusal needs a reason: they are not in the chat, it is gone, or nobody has said anything in it yet."""
-        if chat.stay(person) is not None and not chat.gone and chat.last:
-            self.checker.fail(f"{person}: {what} in {chat.name} was refused: {refused}")
+        if message_id is None:
+            checker.marked_all(chat, phone.user, known, answer.get("messageId", 0))
+        else:
+            checker.marked(chat, phone.user, message_id)
 
     async def page(self, person: Person, phone: Phone) -> None:
         """Look back in a chat."""
@@ -251,10 +282,11 @@ class World:
         payload["count"] = self.dice.randint(1, 300)
         if chat.last:
             payload[self.dice.choice(["startId", "endId"])] = self.dice.randint(1, chat.last)
+        right = self.checker.right(chat, person.user)
         try:
             rows = await self.insist(phone, "messages", payload)
         except Refused as refused:
-            self._explain(refused, chat, person=person.user, what="messages")
+            self.checker.denied(right, chat, person.user, f"messages ({refused})")
             return
         self.checker.page(person.user, chat, rows)
 
@@ -277,10 +309,11 @@ class World:
         )
         await self.insist(phone, "chats", {})
         await self.insist(phone, "users", {"query": person.user[:3], "count": 20})
+        right = self.checker.right(chat, person.user)
         try:
             await self.insist(phone, "chat", {"chatId": chat_id})
         except Refused as refused:
-            self._explain(refused, chat, person=person.user, what="chat")
+            self.checker.denied(right, chat, person.user, f"chat ({refused})")
 
     async def upload(self, person: Person, phone: Phone) -> None:
         """Send a file."""
@@ -308,7 +341,8 @@ class World:
                 await self.fetch(phone, upload)
             elif person.user not in chat.stays:
                 status, _ = await wire.http(self.url, "GET", f"/files/{upload.file_id}", phone.token)
-                if status in (200, 206):
+                # They may have been added meanwhile.
+                if status in (200, 206) and person.user not in chat.stays:
                     self.checker.fail(f"{person.user}: got file {upload.file_id} of {chat.name}, none of theirs")
 
     async def fetch(self, phone: Phone, upload: Upload) -> int:

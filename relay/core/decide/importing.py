@@ -89,6 +89,7 @@ def import_chat(draft: Drafting, command: Command, request: commands.ImportChat)
         owner=owner,
         members=first,
         created_at=_stated(draft, request.created_at),
+        photo_url=request.photo_url,
     )
     draft.change(kinds.CHATS, chat, command, made)
     for users in later:

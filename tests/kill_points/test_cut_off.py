@@ -1,0 +1,52 @@
+"""An import that ends at any of its requests goes on when it is called again, and lacks nothing."""
+
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import done, run
+from scenarios import Import
+
+from relay.cli.bringing import Importing
+from relay.cli.door import Ask, Refused
+
+FULL = Refused("storage_full", "the relay's disk is full: nothing was saved, try again later")
+
+
+def _ended(after: int, by: BaseException) -> Callable[..., Importing]:
+    """Make imports that come to an end after so many requests."""
+
+    def make(ask_one: Ask, *arguments: Any, **options: Any) -> Importing:
+        asked = count()
+
+        async def ask(name: str, request: Any) -> Any:
+            if next(asked) == after:
+                raise by
+            return await ask_one(name, request)
+
+        return Importing(ask, *arguments, **options)
+
+    return make
+
+
+@pytest.mark.parametrize("by", [KeyboardInterrupt(), FULL], ids=["cut off", "disk full"])
+def test_an_import_that_ends_anywhere_lacks_nothing_when_called_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: BaseException
+) -> None:
+    scenario = Import()
+    scenario.prepare(tmp_path)
+    for after in count():
+        data = tmp_path / f"data{after}"
+        data.mkdir()
+        with monkeypatch.context() as patched:
+            patched.setattr("relay.cli.carry.Importing", _ended(after, by))
+            ran = run("import", tmp_path / "out.tar", data=data)
+        assert not ran.code or "again" in ran.err, ran
+        done("import", tmp_path / "out.tar", data=data)
+        scenario.compare(tmp_path, data)
+        if not ran.code:
+            break
+    # Three people, a picture, three chats with one, a file, and what was said.
+    assert after > 10
