@@ -162,6 +162,8 @@ class InviteMade(Change, frozen=True, tag="inviteMade", kw_only=True):
     """What such a one is called, until they say otherwise."""
     chat: str = ""
     """Where they land: a group or channel, which they join, or a user to talk to."""
+    by: int = 0
+    """Who made it: it ends with their right to invite. 0 for the machine's admin, and in older entries."""
 
 
 class InviteUsed(Change, frozen=True, tag="inviteUsed"):

@@ -4,11 +4,28 @@ Somebody who can never read or answer is neither waited for nor chosen: bots, an
 """
 
 from collections.abc import Mapping
+from typing import Protocol
 
-from relay.core.state import Chat, Member, State, User
+from relay.core.state import Chat, Member, State
 
 
-def can_act(user: User) -> bool:
+class Standing(Protocol):
+    """What somebody is: a user here, or a person of an import."""
+
+    @property
+    def bot(self) -> bool:
+        """Whether it is a program."""
+
+    @property
+    def disabled(self) -> bool:
+        """Whether they may not sign in for now."""
+
+    @property
+    def removed(self) -> bool:
+        """Whether they are gone for good."""
+
+
+def can_act(user: Standing) -> bool:
     """Tell whether somebody is a person who can sign in."""
     return not (user.bot or user.disabled or user.removed)
 

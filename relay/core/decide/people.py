@@ -1,6 +1,6 @@
 """The rules of users and devices: who is here, from what, and how they come in."""
 
-from relay.core import changes, commands
+from relay.core import changes, commands, permissions
 from relay.core.commands import ADMIN, Command
 from relay.core.decide.chats import remove_member
 from relay.core.decide.drafting import (
@@ -14,7 +14,7 @@ from relay.core.decide.drafting import (
 )
 from relay.core.likeness import likeness
 from relay.core.permissions import Action
-from relay.core.state import User
+from relay.core.state import Invite, State, User
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.store import kinds
@@ -145,6 +145,7 @@ def make_invite(draft: Drafting, command: Command, request: commands.MakeInvite)
             user=user,
             name=request.name or "",
             chat=request.chat_id or "",
+            by=command.user,
         ),
     )
     return requests.Nothing()
@@ -159,6 +160,8 @@ def use_invite(draft: Drafting, command: Command, request: commands.UseInvite) -
         raise RelayError("unauthorized", "this invite was used already: ask for another one")
     if invite.expires_at <= draft.at:
         raise RelayError("unauthorized", "this invite has expired: ask for another one")
+    if not _still_invites(draft.state, invite):
+        raise RelayError("unauthorized", "whoever made this invite may not invite any more: ask for another one")
     user = invite.user or _join(draft, command, invite.name or "Guest")
     known = draft.state.users.get(user)
     if known is not None and (known.disabled or known.removed):
@@ -166,6 +169,16 @@ def use_invite(draft: Drafting, command: Command, request: commands.UseInvite) -
     chat_id = _land(draft, command, user, invite.chat)
     draft.change(kinds.SIGN_IN, 0, command, changes.InviteUsed(request.code_hash))
     return SignedIn(user, _sign_in(draft, command, user, request.label, request.token_hash), chat_id)
+
+
+def _still_invites(state: State, invite: Invite) -> bool:
+    """Tell whether whoever made an invite could still make it."""
+    maker = state.users.get(invite.by)
+    if maker is None:
+        return True
+    key = state.group_keys.get(invite.chat)
+    may_here = key is None or permissions.may(state, state.chats[key], maker.key, Action.INVITE)
+    return maker.admin and state.welcome(maker.key, 0) and may_here
 
 
 def _land(draft: Drafting, command: Command, user: int, chat_id: str) -> str | None:
