@@ -1,7 +1,7 @@
 """Every list that has pages gives each of its items exactly once, whatever is written between two pages.
 
-All that is written has the same millisecond. What was there at the first page and still is at the last comes once;
-what came or went meanwhile comes once at most.
+All that is written has the same millisecond, or each thing one of its own. What was there at the first page and still
+is at the last comes once; what came or went meanwhile comes once at most.
 """
 
 from collections.abc import Awaitable, Callable
@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from sessions import Client, House, house
+from sessions import T0, Client, House, house
 
 from relay.protocol import control
 
@@ -22,12 +22,15 @@ FIRST = 24
 class Life:
     """What goes on in a relay while somebody reads a list page by page."""
 
-    def __init__(self, house: House, random: Random, everybody: dict[str, Client]) -> None:
+    def __init__(self, house: House, random: Random, everybody: dict[str, Client], step: int = 0) -> None:
         self.house = house
         self.random = random
         self.everybody = everybody
         self.groups: list[str] = []
         self.count = 0
+        self.at = T0
+        self.step = step
+        """Milliseconds from one thing to the next."""
 
     async def ask(self, name: str, request: Any) -> Any:
         """Ask as the machine's admin."""
@@ -48,11 +51,12 @@ class Life:
         self.groups.append(made["chatId"])
 
     async def add_user(self) -> None:
-        """Make a user whose id is anywhere in the order, and let them into the first group."""
+        """Make a user whose id is anywhere in the order, and let them into the first group, or some other."""
         self.count += 1
         user = f"{self.random.choice('AMZ')}{self.count}"
         await self.ask("user.add", control.AddUser(id=user))
-        await self.ask("chat.add", control.ChatUsers(id=self.groups[0], participants=[user]))
+        group = self.random.choice((self.groups[0], self.random.choice(self.groups[:FIRST])))
+        await self.ask("chat.add", control.ChatUsers(id=group, participants=[user]))
 
     async def begin(self) -> None:
         """Let there be something of everything."""
@@ -65,6 +69,7 @@ class Life:
     async def go_on(self) -> None:
         """Do some of all that may come between two pages."""
         for _ in range(self.random.randrange(1, 5)):
+            self.at += self.step
             act = self.random.choice((self._say, self._say_in_group, self._change, self.make_group, self.add_user))
             await act()
         await self._leave()
@@ -185,12 +190,13 @@ async def test_a_list_gives_each_item_once_whatever_is_written_between_its_pages
     monkeypatch.setattr("relay.core.service.CHATS_PAGE_BYTES", 1_500)
     monkeypatch.setattr("relay.core.pages.PAGE_BYTES", 600)
     read = LISTS[name]
-    for seed in range(2):
+    for seed, step in enumerate((0, 1)):
         data = tmp_path / str(seed)
         data.mkdir()
         async with house(data, *PEOPLE) as made:
             everybody = {who: await made.open(who, path="/ws?v=2") for who in PEOPLE[:2]}
-            life = Life(made, Random(seed), everybody)
+            life = Life(made, Random(seed), everybody, step)
+            monkeypatch.setattr(made.relay.clock, "_wall", lambda life=life: life.at)
             await life.begin()
             client = everybody["Anna"]
             before = await _at_once(read, client, life)
@@ -221,7 +227,7 @@ async def test_an_export_has_each_message_once_and_knows_everybody_whom_it_names
         async def take(record: object) -> None:
             assert isinstance(record, control.Record)
             records.append(record)
-            if len(records) % 4 == 0:
+            if len(records) % 2 == 0:
                 await life.go_on()
 
         exported = await made.relay.admin.handle("export", control.Export(), take)
