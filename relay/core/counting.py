@@ -41,7 +41,7 @@ def waited_for(state: State, chat: Chat, user: int, member: Member, author: int,
     In a dialog the other one's marks always count: what they have not read nobody has.
     """
     since = member.joined if chat.id is None else max(member.joined, member.counts_from)
-    return user != author and since < message_id and counts(state, chat, user)
+    return user != author and since < message_id and (chat.id is None or can_act(state.users[user]))
 
 
 def heir(state: State, chat: Chat, leaving: int) -> int | None:
