@@ -201,7 +201,7 @@ class Model:
 
     def make(self, user: str, chat_id: str, kind: str, name: str, others: list[str], by: str = "") -> None:
         self._check_joins(by or user, [user, *others] if by else others)
-        members = {one: Member(place=at) for at, one in enumerate(dict.fromkeys([user, *others]))}
+        members = {one: Member() for one in dict.fromkeys([user, *others])}
         self.chats[chat_id] = Chat(chat_id, kind, user, name, members)
 
     def add(self, user: str, chat_id: str, other: str) -> None:
@@ -220,9 +220,9 @@ class Model:
         chat = self._in(user, chat_id)
         _refuse("bad_request", chat.kind not in GROUPS)
         if user == chat.owner:
-            others = [one for one in chat.members if one != user and one not in self.bots]
-            able = [one for one in others if one not in self.off] or others
-            chat.owner = min(able, key=lambda one: (not chat.members[one].admin, chat.members[one].place), default="")
+            members = {one: member for one, member in chat.members.items() if one not in (user, *self.bots)}
+            able = [one for one in members if one not in self.off] or members
+            chat.owner = min(((not members[one].admin, members[one].place, one) for one in able), default=("",))[-1]
         del chat.members[user]
         if not chat.owner:
             del self.chats[chat.id]

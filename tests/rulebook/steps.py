@@ -15,7 +15,7 @@ from rulebook.world import BOT, PEOPLE, T0, World
 
 NAMES = ["Zoe", "ZOE", "\uff3a\uff4f\uff45", "Ben", "BEN", "Io", "Anna B"]
 OK = "ok"
-MOST_GROUPS, MOST_HOOKS = 4, 4
+MOST_GROUPS, MOST_HOOKS = 5, 4
 
 Got = tuple[Any, str]
 """What the relay answered, and the code that the model expects."""
@@ -44,7 +44,8 @@ class Playing(World):
         """Take a step; tells whether the relay is to end."""
         name = f"{PEOPLE[who % len(PEOPLE)]}{pick % 2}"
         whom = [*PEOPLE, BOT][other % (len(PEOPLE) + 1)]
-        places = [*PEOPLE, BOT, *self.groups]
+        # Most of the rules are about groups.
+        places = [*PEOPLE, BOT, *self.groups, *self.groups]
         chat_id = places[where % len(places)]
         act %= len(ACTS) + len(OTHERS) + 1
         if act == len(ACTS) + len(OTHERS):

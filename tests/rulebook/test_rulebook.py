@@ -45,10 +45,11 @@ PRUNED: Story = [
 
 
 class Template:
-    """A data directory with all people in it, made once."""
+    """A data directory with all people, a group and a channel in it, made once."""
 
     data: Path
     tokens: dict[str, list[control.Token]]
+    chats: dict[str, control.MakeChat]
 
     async def make(self, data: Path) -> None:
         """Make it."""
@@ -65,6 +66,13 @@ class Template:
                     made = await ask("device.add", control.AddDevice(user_id=user))
                     assert isinstance(made, control.Token)
                     self.tokens[user].append(made)
+            crew = control.MakeChat(name="Crew", owner="ann", participants=["ben", "cem"], admins=["ben"])
+            news = control.MakeChat(name="News", owner="ben", participants=["ann", BOT], type="channel")
+            self.chats = {}
+            for chat in (crew, news):
+                shown = await ask("chat.create", chat)
+                assert isinstance(shown, control.ChatInfo)
+                self.chats[shown.id] = chat
 
 
 async def play(template: Template, story: Story, clock: MockClock) -> None:
@@ -75,7 +83,7 @@ async def play(template: Template, story: Story, clock: MockClock) -> None:
     ):
         data = Path(directory) / "data"
         shutil.copytree(template.data, data)
-        world = Playing(data, template.tokens, clock)
+        world = Playing(data, template.tokens, template.chats, clock)
         patch.setattr(hooks, "post", world.posted)
         await world.live(iter(story))
 

@@ -18,7 +18,7 @@ from relay.net.hook_page import HookPage
 from relay.net.hooks import Hooks
 from relay.protocol import control
 from rulebook.devices import Device
-from rulebook.model import Model
+from rulebook.model import MACHINE, Model
 from rulebook.windows import Windows
 
 PEOPLE = ["ann", "ben", "cem"]
@@ -31,9 +31,14 @@ IN_ORDER, FROM_LOG, KILLED = range(3)
 class World(Windows):
     """The relay, everybody's devices, and the model."""
 
-    def __init__(self, data: Path, tokens: dict[str, list[control.Token]], clock: MockClock) -> None:
+    def __init__(
+        self, data: Path, tokens: dict[str, list[control.Token]], chats: dict[str, control.MakeChat], clock: MockClock
+    ) -> None:
         self.data, self.clock = data, clock
         self.model = Model(PEOPLE, [BOT])
+        for chat_id, made in chats.items():
+            self.model.make(made.owner, chat_id, made.type, made.name, made.participants, MACHINE)
+            self.model.update(MACHINE, chat_id, made.admins)
         self.devices = {}
         for user, some in tokens.items():
             for number, made in enumerate(some):
@@ -42,7 +47,7 @@ class World(Windows):
         self.hooks = []
         self.by_hook = set()
         self.said = 0
-        self.groups: list[str] = []
+        self.groups = list(chats)
         self._asked = 0
         self._there = list(self.devices)
         self._ends = IN_ORDER
