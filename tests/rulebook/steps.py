@@ -377,7 +377,7 @@ class Playing(World):
 
 _P = Playing
 ACTS: list[Callable[..., Any]] = [
-    *[_P.send] * 6, _P.send_file, _P.reply, _P.edit, _P.edit, _P.delete, _P.delete, _P.read, _P.read, _P.make,
+    *[_P.send] * 5, _P.send_file, _P.reply, _P.reply, _P.edit, _P.edit, _P.delete, _P.delete, _P.read, _P.read, _P.make,
     _P.add, _P.add, _P.remove, _P.leave, _P.clear, _P.clear, _P.admins, _P.retitle, _P.rename, _P.revoke,
 ]  # fmt: skip
 """What people do on a device."""
