@@ -53,6 +53,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="how many steps random people take while their windows are compared with the rulebook's model",
     )
     parser.addoption(
+        "--rulebook-seed", type=int, default=None, help="begin the rulebook's random stories elsewhere, repeatably"
+    )
+    parser.addoption(
         "--carry-examples",
         type=int,
         default=2,

@@ -154,6 +154,42 @@ async def test_a_hook_is_told_of_its_chat_and_of_no_other(place: Place, address:
     assert address.texts == ["for all", "from ben's own phone"]
 
 
+@pytest.mark.parametrize("out", [False, True])
+async def test_a_hook_makes_nobody_a_member_unless_that_is_said(place: Place, *, out: bool) -> None:
+    request = control.AddHook(chat=place.ops, user_id="carol", url="http://hook.example/" if out else None)
+    with pytest.raises(RelayError, match=r"'carol' is not in 'ops': `relay chat add .* carol` first, or say --add"):
+        await place.ask("hook.add", request)
+    state = place.relay.state
+    assert state.chat_key(state.user_keys["carol"], place.ops) is None
+    assert await place.ask("hook.list", control.Empty()) == []
+    await place.ask("hook.add", msgspec.structs.replace(request, add=True))
+    assert state.chat_key(state.user_keys["carol"], place.ops) is not None
+
+
+async def test_a_hook_makes_nobody_an_admin_of_a_channel_unless_that_is_said(place: Place) -> None:
+    made = await place.ask(
+        "chat.create", control.MakeChat(name="news", owner="anna", type="channel", participants=["ben"])
+    )
+    request = control.AddHook(chat="news", user_id="ben")
+    with pytest.raises(RelayError, match="'ben' may only read in 'news': --add makes them one of its admins"):
+        await place.ask("hook.add", request)
+    # To be told what readers are told takes no right to write.
+    await place.ask("hook.add", control.AddHook(chat="news", user_id="ben", url="http://hook.example/"))
+    await place.ask("hook.add", control.AddHook(chat="news", user_id="anna"))
+    shown = await place.ask("chat.show", control.OneChat(id=made.id))
+    assert shown.admins == [], "an owner is made no admin, nor is a reader who is told"
+    await place.ask("hook.add", msgspec.structs.replace(request, add=True))
+    assert (await place.ask("chat.show", control.OneChat(id=made.id))).admins == ["ben"]
+
+
+@pytest.mark.parametrize("gone", [{"disabled": True}, {"removed": True}])
+async def test_a_hook_acts_for_nobody_who_is_switched_off(place: Place, gone: dict[str, bool]) -> None:
+    await place.ask("user.change", control.ChangeUser(id="ben", **gone))
+    with pytest.raises(RelayError, match="ben"):
+        await place.ask("hook.add", control.AddHook(chat=place.ops, user_id="ben", add=True))
+    assert await place.ask("hook.list", control.Empty()) == []
+
+
 async def test_edits_and_deletions_are_posted_too(place: Place, address: Address) -> None:
     await place.hook()
     async with place.house.device("anna") as anna:

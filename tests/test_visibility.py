@@ -1,10 +1,13 @@
 """What somebody cleared is gone for them in every window, and what is internal comes out in none (section 5)."""
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sessions import Client, House, house
+
+from relay.store import history
 
 TEXT = "the plan is apples"
 
@@ -94,3 +97,66 @@ async def test_a_file_of_a_message_that_was_cleared_is_gone_too(tmp_path: Path, 
         else:
             with pytest.raises(Exception, match="no such file"):
                 await uploads.find(keys["bob"], file.id)
+
+
+# What changes while a page is read.
+
+
+async def _between(made: House, monkeypatch: pytest.MonkeyPatch, act: Callable[[], Awaitable[Any]]) -> None:
+    """Let something happen once, right after the store was read and before the answer."""
+    reading, finding = history.messages, made.relay.service.searching.find
+    acts = [act]
+
+    def after(read: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def read_then_act(*what: Any, **how: Any) -> Any:
+            found = await read(*what, **how)
+            if acts:
+                await acts.pop()()
+            return found
+
+        return read_then_act
+
+    monkeypatch.setattr(history, "messages", after(reading))
+    monkeypatch.setattr(made.relay.service.searching, "find", after(finding))
+
+
+@pytest.mark.parametrize("window", ["messages", "search"])
+@pytest.mark.parametrize("change", ["delete", "edit", "quoted", "clear"])
+async def test_what_changes_while_a_page_is_read_is_shown_as_it_is_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: str, change: str
+) -> None:
+    async with (
+        house(tmp_path, "alice", "bob") as made,
+        made.device("alice") as alice,
+        made.device("bob") as bob,
+        made.device("bob") as other,
+    ):
+        await alice.request("new", chatId="bob", clientMessageId="c1", message=TEXT)
+        await alice.request("new", chatId="bob", clientMessageId="c2", message="apples, well?", replyTo=1)
+        await bob.rest()
+
+        async def act() -> None:
+            match change:
+                case "delete":
+                    await alice.request("delete", chatId="bob", originalMessageId=2)
+                case "edit":
+                    await alice.request("edit", chatId="bob", originalMessageId=2, message="apples for all")
+                case "quoted":
+                    await alice.request("delete", chatId="bob", originalMessageId=1)
+                case _:
+                    await other.request("deleteChat", chatId="alice")
+
+        await _between(made, monkeypatch, act)
+        asked = {"chatId": "alice"} if window == "messages" else {"query": "apples"}
+        shown = [one for one in await bob.request(window, **asked) if one["type"] == "new"]
+        texts = {one["messageId"]: one.get("message") for one in shown}
+        quotes = [one["replyTo"].get("message") for one in shown if "replyTo" in one]
+        match change:
+            case "delete":
+                assert texts.get(2) is None
+            case "edit":
+                assert texts[2] == "apples for all"
+            case "quoted":
+                assert quotes == [None]
+            case _:
+                assert shown == []

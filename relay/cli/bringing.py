@@ -12,6 +12,7 @@ import msgspec
 from relay.cli.door import Ask, Refused
 from relay.cli.output import Failure, progress
 from relay.cli.sources.said import TEXT, Enclosed, NotUnderstood, Person, Room, Said, Source, fit_name
+from relay.core.counting import can_act
 from relay.core.state import counted
 from relay.protocol import control
 from relay.protocol.objects import MOST_ATTACHMENTS, Attachment
@@ -82,7 +83,7 @@ class Importing:
             await self._ask("bring.end", control.Empty())
 
     async def _person(self, person: Person) -> None:
-        if not (person.bot or person.disabled or person.removed):
+        if can_act(person):
             self._able.add(person.id)
         request = control.BringUser(
             id=person.id,

@@ -13,8 +13,8 @@ from relay.settings import data_directory
 app = typer.Typer(help="Programs that post into a chat, or are told of one.", no_args_is_help=True)
 
 
-@app.command()
-def add(
+@app.command("add")
+def add_(
     chat: Annotated[
         str,
         typer.Argument(
@@ -34,11 +34,12 @@ def add(
         typer.Option(
             "--as",
             metavar="USER",
-            help="A user to post as.",
+            help="A user of the chat to post as, or to be told as.",
             show_default=False,
             autocompletion=complete_user,
         ),
     ] = None,
+    add: Annotated[bool, typer.Option("--add", help="Let that user into the chat first.")] = False,
     data: Data = None,
     json: Json = False,
 ) -> None:
@@ -46,7 +47,7 @@ def add(
 
     Example: relay hook add ops --name Grafana
     """
-    hook = ask(data_directory(data), "hook.add", control.AddHook(chat=chat, name=name, user_id=as_, url=to))
+    hook = ask(data_directory(data), "hook.add", control.AddHook(chat=chat, name=name, user_id=as_, add=add, url=to))
     if json:
         as_json(hook)
     elif to:

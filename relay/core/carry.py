@@ -40,22 +40,34 @@ class Carry:
         self._clock = clock
 
     async def export(self, request: control.Export, item: Any) -> object:
-        """Give all users, chats and messages, a record each; the messages in the order they were sent."""
+        """Give all users, chats and messages, a record each; the messages in the order they were sent.
+
+        Whoever may call this reads the store itself: it asks nobody's visibility, and has what people cleared too.
+        """
         state = self._state
         upto = state.seq
         await item(control.Record(type="relay", format=FORMAT, version=__version__, at=self._clock()))
         users = chats = 0
-        for user in list(state.users.values()):
-            await item(self._user_record(user))
-            users += 1
         for chat in list(state.chats.values()):
+            users = await self._give_users(users, item)
             if not chat.gone:
+                # Nothing is waited for in between: whoever came in a moment ago is known.
                 await item(self._chat_record(chat))
                 chats += 1
+        users = await self._give_users(users, item)
         if request.files:
             await _give_files(state, self._reading, attachments.photos(state), item)
         messages = await _Messages(state, self._log, self._reading, item, files=request.files).give(upto)
+        users = await self._give_users(users, item)
         return control.Exported(users=users, chats=chats, messages=messages)
+
+    async def _give_users(self, given: int, item: Any) -> int:
+        """Give the users after so many, whose keys count up; tells how many there are then."""
+        users = self._state.users
+        while given < len(users):
+            given += 1
+            await item(self._user_record(users[given]))
+        return given
 
     def _user_record(self, user: User) -> control.Record:
         return control.Record(

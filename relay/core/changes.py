@@ -163,7 +163,7 @@ class InviteMade(Change, frozen=True, tag="inviteMade", kw_only=True):
     chat: str = ""
     """Where they land: a group or channel, which they join, or a user to talk to."""
     by: int = 0
-    """Who made it: it ends with their right to. 0 for an admin on the machine, and in what older relays wrote."""
+    """Who made it: it ends with their right to invite. 0 for the machine's admin, and in older entries."""
 
 
 class InviteUsed(Change, frozen=True, tag="inviteUsed"):

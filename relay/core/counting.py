@@ -4,11 +4,28 @@ Somebody who can never read or answer is neither waited for nor chosen: bots, an
 """
 
 from collections.abc import Mapping
+from typing import Protocol
 
-from relay.core.state import Chat, Member, State, User
+from relay.core.state import Chat, Member, State
 
 
-def can_act(user: User) -> bool:
+class Standing(Protocol):
+    """What somebody is: a user here, or a person of an import."""
+
+    @property
+    def bot(self) -> bool:
+        """Whether it is a program."""
+
+    @property
+    def disabled(self) -> bool:
+        """Whether they may not sign in for now."""
+
+    @property
+    def removed(self) -> bool:
+        """Whether they are gone for good."""
+
+
+def can_act(user: Standing) -> bool:
     """Tell whether somebody is a person who can sign in."""
     return not (user.bot or user.disabled or user.removed)
 
@@ -24,7 +41,7 @@ def waited_for(state: State, chat: Chat, user: int, member: Member, author: int,
     In a dialog the other one's marks always count: what they have not read nobody has.
     """
     since = member.joined if chat.id is None else max(member.joined, member.counts_from)
-    return user != author and since < message_id and counts(state, chat, user)
+    return user != author and since < message_id and (chat.id is None or can_act(state.users[user]))
 
 
 def heir(state: State, chat: Chat, leaving: int) -> int | None:

@@ -8,7 +8,7 @@ import logging
 import secrets
 import sqlite3
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import trio
@@ -18,6 +18,7 @@ from relay.core.asking import decided
 from relay.core.clock import RelayClock
 from relay.core.commands import ADMIN, AddFile, Command, ForgetFiles
 from relay.core.quota import Allowance, Quota
+from relay.core.rights import Rights
 from relay.core.state import State
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment
@@ -46,7 +47,14 @@ class Files:
     """All uploaded files."""
 
     def __init__(
-        self, directory: Path, state: State, log: Log, reading: Connection, clock: RelayClock, limits: Limits
+        self,
+        directory: Path,
+        state: State,
+        log: Log,
+        reading: Connection,
+        clock: RelayClock,
+        limits: Limits,
+        rights: Rights,
     ) -> None:
         self.contents = Contents(directory)
         self.uploaded_bytes = 0
@@ -56,6 +64,7 @@ class Files:
         self._log = log
         self._reading = reading
         self._clock = clock
+        self._rights = rights
         self._quota = Quota(state, limits, self.contents.free)
 
     # In.
@@ -74,13 +83,17 @@ class Files:
             at: when it was uploaded elsewhere, Unix milliseconds; now where None is given.
 
         Raises:
-            RelayError: `too_large`, `storage_full`, `rate_limited`, `unavailable`.
+            RelayError: `too_large`, `storage_full`, `rate_limited`, `unavailable`; `unauthorized`, the device may not
+                sign in any more.
         """
         with self._quota.upload(user, announced) as allowance:
             try:
                 incoming = await trio.to_thread.run_sync(self.contents.begin)
                 try:
-                    head = await self._write(incoming, allowance, self._while_welcome(user, device, pieces))
+                    with self._rights.while_allowed(lambda: self._state.welcome(user, device)) as welcome:
+                        head = await self._write(incoming, allowance, pieces)
+                    if welcome.cancelled_caught:
+                        raise RelayError("unauthorized", "this device may not sign in any more")
                     return await self.keep(incoming, user, device, name, head, at)
                 finally:
                     with trio.CancelScope(shield=True):
@@ -118,17 +131,6 @@ class Files:
             RelayError: `too_large` or `storage_full`, it would not.
         """
         self._quota.check(user, size, before)
-
-    def _while_welcome(self, user: int, device: int, pieces: Pieces) -> Pieces:
-        """Give the pieces for as long as the device may be here; what comes from this machine itself has none."""
-
-        async def next_piece() -> bytes:
-            piece = await pieces()
-            if device and not self._state.welcome(user, device):
-                raise RelayError("unauthorized", "this device may not sign in any more")
-            return piece
-
-        return next_piece
 
     async def _write(self, incoming: Incoming, allowance: Allowance, pieces: Pieces) -> bytes:
         """Write what comes, and give the beginning of it."""
@@ -191,9 +193,12 @@ class Files:
             raise RelayError("not_found", "there is no such file for you here")
         return found[0]
 
-    def still(self, user: int, device: int, file: StoredFile) -> Callable[[], bool]:
-        """Tell, each time it is asked, whether somebody who is being sent a file may still have it."""
-        return lambda: self._state.welcome(user, device) and attachments.may_read(self._state, user, file)
+    def while_readable(self, user: int, device: int, file: StoredFile) -> AbstractContextManager[trio.CancelScope]:
+        """Cancel what is done inside once somebody who is being sent a file may not have it any more."""
+        state = self._state
+        return self._rights.while_allowed(
+            lambda: state.welcome(user, device) and attachments.may_read(state, user, file)
+        )
 
     # Away.
 

@@ -5,15 +5,17 @@ that cannot keep up falls behind and is brought back by whoever reads the log fo
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import islice
 
 import msgspec
 import trio
 
-from relay.core import changes, render, visibility
+from relay.core import changes, permissions, render, visibility
 from relay.core.clock import Clock
+from relay.core.permissions import Action
 from relay.core.presence import Presence
+from relay.core.rights import KINDS, Rights
 from relay.core.state import State
 from relay.core.subscriber import Outlet, Receipt, Subscriber
 from relay.core.typing import Typing
@@ -65,6 +67,8 @@ class Hub:
         """Who is live and owed a chat list."""
         self.presence = Presence()
         self.typing = Typing()
+        self.rights = Rights()
+        """What ends with somebody's right to it."""
         self.recent: deque[Entry] = deque()
         self._recent_size = 0
         self.delivered = 0
@@ -191,6 +195,13 @@ class Hub:
         if not (self.typing or self.presence.pending or self._owing):
             self.pending = trio.Event()
 
+    def _end_rights(self) -> None:
+        """End what somebody may not do any more."""
+        self.rights.look()
+        for chat, user in self.typing.typists():
+            if not permissions.may(self.state, self.state.chats[chat], user, Action.TYPE):
+                self.stop_typing(chat, user)
+
     def _tell_typing(self, key: int, user: int, *, stop: bool | None) -> None:
         chat = self.state.chats[key]
         now = self.clock()
@@ -207,6 +218,8 @@ class Hub:
         for watch in self.watchers:
             watch(entry)
         kind = entry.kind
+        if kind in KINDS:
+            self._end_rights()
         if kind == kinds.NEW:
             if self.typing:
                 self.stop_typing(entry.chat, entry.actor)
@@ -255,6 +268,23 @@ class Hub:
                     if one.chat == change.chat:
                         _amend(one, change)
         return True
+
+    def touched(self, messages: Collection[tuple[int, int]], since: int) -> bool:
+        """Tell whether one of these messages was edited or deleted after an entry, or may have been.
+
+        An answer that was read before must not say what was: whoever is answered may have been told of the change.
+
+        Args:
+            messages: chats and message ids.
+            since: the last `seq` when they were read.
+        """
+        recent = self.recent
+        if self.state.seq == since:
+            return False
+        if not recent or recent[0].seq > since + 1:
+            return True
+        changes_ = islice(recent, since + 1 - recent[0].seq, None)
+        return any(one.kind in (kinds.EDIT, kinds.DELETE) and (one.chat, one.target) in messages for one in changes_)
 
     def _tell_messages(self, entry: Entry) -> None:
         subscribers = self.presence.subscribers

@@ -13,6 +13,7 @@ from relay.core import commands
 from relay.core.asking import decided
 from relay.core.clock import Clock
 from relay.core.commands import ADMIN, Command
+from relay.core.counting import can_act
 from relay.core.decide.drafting import client_key
 from relay.core.decide.importing import ChatImported, Imported
 from relay.core.files import Files, Piecewise
@@ -129,7 +130,7 @@ class Import:
     def _would_be(self, record: control.BringChat) -> None:
         """Refuse, beforehand, a chat that nobody could run; who is not here yet would be as the source has them."""
         known = {one: self._state.user(one) for one in record.able}
-        able = [one for one, user in known.items() if user is None or not (user.bot or user.disabled or user.removed)]
+        able = [one for one, user in known.items() if user is None or can_act(user)]
         if record.owner is None and not able:
             raise RelayError.forbidden("nobody who is in it can sign in, so nobody could run it")
 

@@ -63,7 +63,7 @@ class Relay:
         self.reading = reading
         self.clock = clock
         self.retention = Retention(state, log, carrying, clock, settings.retention)
-        self.files = Files(data / "files", state, log, reading, clock, settings.files)
+        self.files = Files(data / "files", state, log, reading, clock, settings.files, hub.rights)
         self.meter = Meter(data, log, hub, lags)
         self.room = Room(reserve, log)
         self.retention.freeing = self.room.freeing

@@ -64,6 +64,8 @@ LENT = 86_400.0
 """Seconds that a lent token is good for."""
 DAY = 86_400_000
 """Milliseconds."""
+READ_AGAIN = 8
+"""How often a page is read at most of which something was edited, deleted or cleared while it was read."""
 MOST_LENT = 1_024
 """Lent tokens that are good at a time; the oldest give way."""
 NO_DEVICE = 0
@@ -409,7 +411,7 @@ class Service:
     # Reading.
 
     def chat(self, user: int, chat_id: str) -> Chat:
-        """Find the chat that a user calls so.
+        """Find the chat that a user calls so, and reads.
 
         Raises:
             RelayError: `not_found`; it does not tell whether the chat exists.
@@ -417,33 +419,45 @@ class Service:
         key = self.state.chat_key(user, chat_id)
         if key is None:
             raise RelayError.no_chat(chat_id)
-        return self.state.chats[key]
+        chat = self.state.chats[key]
+        permissions.check(self.state, chat, user, Action.READ)
+        return chat
 
     async def chat_list(self, user: int) -> msgspec.Raw:
         """A user's whole chat list, encoded."""
         lines, _ = await self._chat_lines(user, render.listed(self.state, user))
         return msgspec.Raw(b"[" + b",".join(lines) + b"]")
 
-    async def chat_page(self, user: int, after: str | None) -> codec.Page:
+    async def chat_page(self, subscriber: Subscriber, after: str | None) -> codec.Page:
         """A page of a user's chat list, encoded.
 
+        The order of the first page holds for all: a chat in which something is said meanwhile would leave its place.
+
         Args:
-            user: whose it is.
+            subscriber: who asks.
             after: the `next` of the page before.
 
         Raises:
             RelayError: `after` is none.
         """
-        chats = render.listed(self.state, user)
-        if after is not None:
+        state, user = self.state, subscriber.user
+        chats = render.listed(state, user)
+        if after is not None and after == subscriber.listing_after:
+            there = {chat.key: (chat, member) for chat, member in chats}
+            chats = [there[key] for key in subscriber.listing if key in there]
+        elif after is not None:
+            # Of a connection that is gone, or asked for once more: by the places that chats have now.
             last = _place(after)
             chats = [one for one in chats if render.place(one[0]) < last]
+        places = [render.place(chat) for chat, _ in chats[:CHATS_PAGE]]
         lines, shown = await self._chat_lines(user, chats[:CHATS_PAGE], CHATS_PAGE_BYTES)
         payload = msgspec.Raw(b"[" + b",".join(lines) + b"]")
         if shown == len(chats):
             return codec.Page(payload, None)
-        at, key = render.place(chats[shown - 1][0])
-        return codec.Page(payload, f"{at:x}.{key:x}")
+        at, key = places[shown - 1]
+        subscriber.listing_after = f"{at:x}.{key:x}"
+        subscriber.listing = [chat.key for chat, _ in chats[shown:]]
+        return codec.Page(payload, subscriber.listing_after)
 
     async def _chat_lines(
         self, user: int, chats: Sequence[tuple[Chat, Member]], most: int | None = None
@@ -638,17 +652,31 @@ def _read(service: Service, subscriber: Subscriber, request: requests.Mark, repl
 async def _messages(service: Service, subscriber: Subscriber, request: requests.Messages, reply: Reply) -> None:
     if request.start_id is not None and request.end_id is not None:
         raise RelayError.bad_field("payload.endId", "give startId or endId, not both")
-    state, user = service.state, subscriber.user
+    for _ in range(READ_AGAIN):
+        found = await _message_page(service, subscriber.user, request)
+        if found is not None:
+            page, more = found
+            reply(page.made(more=more, upwards=request.start_id is not None))
+            return
+    raise RelayError.unavailable()
+
+
+async def _message_page(service: Service, user: int, request: requests.Messages) -> tuple[PageMaker, bool] | None:
+    """Read a page of messages, and whether there are more; None where it is not true any more once it is read."""
+    state = service.state
     chat = service.chat(user, request.chat_id)
+    member = state.members[chat.key][user]
+    as_of, since, cleared = state.seq, visibility.since(chat, member), member.cleared
     rows, more = await history.messages(
         service.reading,
         chat.key,
         start=request.start_id,
         end=request.end_id,
-        after=visibility.since(chat, state.members[chat.key][user]),
-        cleared=state.members[chat.key][user].cleared,
+        after=since,
+        cleared=cleared,
         count=request.count,
     )
+    shown = _places_of(rows)
     page = PageMaker()
     while rows and not page.full:
         members = state.members[chat.key]
@@ -658,12 +686,17 @@ async def _messages(service: Service, subscriber: Subscriber, request: requests.
         if chat.id is not None:
             ids = [row.message_id for row in some]
             marks = await history.receipts(service.reading, chat.key, list(members), min(ids), max(ids))
-        if user not in state.members[chat.key]:
-            raise RelayError.no_chat(request.chat_id)
+        if members.get(user) is not member:
+            # They left, or were removed; and may be back.
+            return None
         page.add_all(render.messages(state, user, chat, some, marks))
-    if user not in state.members[chat.key]:
-        raise RelayError.no_chat(request.chat_id)
-    reply(page.made(more=more, upwards=request.start_id is not None))
+    still = state.members[chat.key].get(user) is member and visibility.since(chat, member) == since
+    return None if not still or service.hub.touched(shown, as_of) else (page, more)
+
+
+def _places_of(rows: Iterable[history.HistoryRow]) -> set[tuple[int, int]]:
+    """Which messages rows show: themselves, and what they quote."""
+    return {(row.chat, shown) for row in rows for shown in (row.message_id, row.target)}
 
 
 async def _chat(service: Service, subscriber: Subscriber, request: requests.OneChat, reply: Reply) -> None:
@@ -684,7 +717,7 @@ async def _chats(service: Service, subscriber: Subscriber, request: requests.Cha
     if subscriber.version == 1:
         reply(await service.chat_list(subscriber.user))
     else:
-        reply(await service.chat_page(subscriber.user, request.after))
+        reply(await service.chat_page(subscriber, request.after))
 
 
 async def _users(service: Service, subscriber: Subscriber, request: requests.UsersRequest, reply: Reply) -> None:
@@ -738,7 +771,13 @@ async def _search(service: Service, subscriber: Subscriber, request: requests.Se
     unseen = {chat: visibility.since(state.chats[chat], state.members[chat][user]) for chat in chats}
     said = sum(state.chats[chat].last_message_id - upto for chat, upto in unseen.items())
     sought = Sought(request.query, unseen, before, older, request.count, said)
-    rows, more = await service.searching.find(user, sought)
+    for _ in range(READ_AGAIN):
+        as_of = state.seq
+        rows, more = await service.searching.find(user, sought)
+        if not service.hub.touched(_places_of(rows), as_of):
+            break
+    else:
+        raise RelayError.unavailable()
     page = PageMaker()
     last = None
     for row in rows:

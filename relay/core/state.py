@@ -55,6 +55,7 @@ class Invite(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
     user: int = 0
     name: str = ""
     chat: str = ""
+    by: int = 0
     used: bool = False
     by: int = 0
 

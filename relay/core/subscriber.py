@@ -71,6 +71,8 @@ class Subscriber:
         "foreground",
         "gone",
         "listed_at",
+        "listing",
+        "listing_after",
         "live",
         "lookahead",
         "number",
@@ -129,6 +131,10 @@ class Subscriber:
         """Those of them that it thinks it has still."""
         self.listed_at = float("-inf")
         """When the list or changes of it were last sent."""
+        self.listing: list[int] = []
+        """The chats of a list that is asked for in pages which are still to come, in its order."""
+        self.listing_after: str | None = None
+        """What asks for them."""
         self.unsettled = False
         """Whether there were acknowledgements since `Service.settle` last saw to what they come to."""
         self.reached: dict[int, int] = {}

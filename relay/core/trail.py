@@ -92,7 +92,7 @@ def _detail(state: State, kind: int, field: str, value: Any) -> dict[str, Any]:
             return {"hook": without_password(value.get("url") or "") or "in", "chat": value["chat"]}
         case "key":
             return {"user": _name(state, value)} if kind == kinds.USER else {"device": value}
-        case "user" | "owner":
+        case "user" | "owner" | "by":
             return {field: _name(state, value)}
         case "users" | "members" | "admins":
             return {field: [_name(state, user) for user in value]}

@@ -67,6 +67,10 @@ class Typing:
         """Where a user is typing now."""
         return [chat for chat, place in self._places.get(user, {}).items() if place.typing]
 
+    def typists(self) -> list[tuple[int, int]]:
+        """Who is typing where now: (chat, user)."""
+        return [(chat, user) for user in self._places for chat in self.chats_of(user)]
+
     def due(self, now: float) -> list[tuple[int, int, bool]]:
         """Take out what is to be told now: (chat, user, whether they stopped), and forget what is over."""
         told = []

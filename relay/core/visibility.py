@@ -52,8 +52,11 @@ def is_told(state: State, entry: Entry, user: int) -> bool:
     if entry.kind in (kinds.DLVRD, kinds.READ):
         if entry.kind == kinds.READ and entry.actor == user:
             return True
-        covers = any(one.author == user and one.message_id > member.cleared for one in entry.covered)
-        return covers and counts(state, chat, entry.actor)
+        cleared = member.cleared
+        for one in entry.covered:
+            if one.author == user and one.message_id > cleared:
+                return counts(state, chat, entry.actor)
+        return False
     # A deletion is told also of what retention has removed since: a device may have it still.
     gone = member.cleared if entry.kind == kinds.DELETE else since(chat, member)
     return entry.seq > member.joined_seq and subject(entry) > gone

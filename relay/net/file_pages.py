@@ -4,6 +4,7 @@ What a file is and who may have it is `relay.core.files`'.
 """
 
 import re
+from functools import partial
 from urllib.parse import quote, unquote
 
 import trio
@@ -66,8 +67,8 @@ class FilePages:
         if unchanged(request, tag):
             return Answer(304, headers)
         headers += [(b"Accept-Ranges", b"bytes"), *safe_headers(file)]
-        still = self._files.still(visitor.user, visitor.device, file)
-        whole = Part(str(path), 0, file.size, still)
+        allowed = partial(self._files.while_readable, visitor.user, visitor.device, file)
+        whole = Part(str(path), 0, file.size, allowed)
         if request.headers.get(b"if-range", tag) != tag:
             return Answer(200, headers, whole)
         wanted = byte_range(request.header(b"range"), file.size)
@@ -78,7 +79,7 @@ class FilePages:
             unmet = (b"Content-Range", b"bytes */%d" % file.size)
             raise Refused(416, "bad_request", f"range: the file has {file.size} bytes", unmet)
         headers.append((b"Content-Range", b"bytes %d-%d/%d" % (start, end - 1, file.size)))
-        return Answer(206, headers, Part(str(path), start, end - start, still))
+        return Answer(206, headers, Part(str(path), start, end - start, allowed))
 
 
 def safe_headers(file: StoredFile) -> list[tuple[bytes, bytes]]:

@@ -10,7 +10,7 @@ import trio
 
 from relay.core.asking import decided
 from relay.core.commands import Command
-from relay.core.hook_rights import may_act, while_allowed
+from relay.core.hook_rights import may_act
 from relay.core.limits import RateLimit
 from relay.core.relay import Relay
 from relay.core.sign_in import token_hash
@@ -49,7 +49,7 @@ class HookPage:
         if wait:
             raise RelayError.rate_limited(wait)
         body = b""
-        with while_allowed(relay.hub.watchers, lambda: may_act(relay.state, device)):
+        with relay.hub.rights.while_allowed(lambda: may_act(relay.state, device)):
             body = await _read(request)
         # Nothing is waited for between here and the log.
         self._check(device)

@@ -14,10 +14,11 @@ from typing import NamedTuple
 import trio
 
 from relay.core import changes, render, visibility
-from relay.core.hook_rights import RIGHTS, chat_of, may_act
+from relay.core.hook_rights import chat_of, may_act
 from relay.core.loops import IN_A_ROW, InARow
 from relay.core.relay import Relay
 from relay.core.replaying import Ahead
+from relay.core.rights import KINDS
 from relay.core.state import Device
 from relay.net.hook_post import Posting, post
 from relay.protocol import codec
@@ -72,12 +73,9 @@ class Hooks:
         if entry.kind in POSTED:
             for delivery in self._of_chat.get(entry.chat, ()):
                 delivery.wake(entry)
-        elif entry.kind in RIGHTS:
+        elif entry.kind in KINDS:
             if entry.kind == kinds.DEVICE:
                 self._note(entry)
-            for delivery in self._running.values():
-                if not may_act(self._relay.state, delivery.device):
-                    delivery.stop()
             if self._known:
                 self._news.set()
 
@@ -141,7 +139,6 @@ class Delivery:
         self._relay = relay
         self.device = device
         self._hook = device.hook
-        self._scope = trio.CancelScope()
         self._wake = trio.Event()
         self._idle = False
         self._position = 0
@@ -153,20 +150,16 @@ class Delivery:
         self._tried = _Tried(0, 0.0, 0, 0.0)
 
     async def run(self) -> None:
-        """Post until it is stopped."""
+        """Post for as long as it may; what is under way then is cut off."""
         relay, device = self._relay, self.device
         known = relay.log.cursors.get(device.key)
         self._keep(relay.state.seq if known is None else known[0])
-        with self._scope:
+        with relay.hub.rights.while_allowed(lambda: may_act(relay.state, device)):
             while True:
                 self._wake = trio.Event()
                 self._idle = await self._catch_up()
                 if self._idle:
                     await self._wake.wait()
-
-    def stop(self) -> None:
-        """End it, with what is under way."""
-        self._scope.cancel()
 
     def wake(self, entry: Entry) -> None:
         """Take note that something was said in its chat."""

@@ -79,18 +79,14 @@ class Refused(Exception):
         return refused
 
 
-def _always() -> bool:
-    return True
-
-
 class Part(NamedTuple):
     """A part of a file, to be sent as a body."""
 
     path: str
     start: int
     length: int
-    allowed: Callable[[], bool] = _always
-    """Whether the client may still have it: asked again before each piece."""
+    while_allowed: Callable[[], AbstractContextManager[trio.CancelScope]] = trio.CancelScope
+    """Cancels what is done inside once the client may not have it any more."""
 
 
 class Answer(NamedTuple):
@@ -496,7 +492,7 @@ class Connection:
         return Gone()
 
     async def _send_part(self, head: bytes, part: Part) -> None:
-        with open(part.path, "rb") as file:  # noqa: ASYNC230, PTH123 - opening waits for no disk worth a thread
+        with open(part.path, "rb") as file, part.while_allowed() as allowed:  # noqa: ASYNC230, PTH123 - opening waits for no disk worth a thread
             await self.send(head)
             offset, end = part.start, part.start + part.length
             pace = Pace(SEND_SECONDS)
@@ -505,9 +501,11 @@ class Connection:
                 with self._lobby.patience(SEND_SECONDS) as patience:
                     sent = await self.transport.send_file(file.fileno(), offset, end - offset)
                 pace.count += sent
-                if patience.cancelled_caught or not sent or pace.too_slow() or not part.allowed():
+                if patience.cancelled_caught or not sent or pace.too_slow():
                     raise self._give_up()
                 offset += sent
+        if allowed.cancelled_caught:
+            raise self._give_up()
 
     async def _linger(self) -> None:
         """Let the client read an answer that came before it had sent everything: a reset would destroy it."""

@@ -135,6 +135,8 @@ class AddHook(Wire, frozen=True, kw_only=True):
     chat: Called
     name: Name = "Hook"
     user_id: Id | None = None
+    add: bool = False
+    """Whether the user is let into the chat who is not in it, and made an admin of a channel that they only read."""
     url: Url | None = None
 
 

@@ -1,7 +1,12 @@
 """Who may do what and who sees what, in the fewest lines: written from PROTOCOL.md, not from the code. Plain data."""
 
+import unicodedata
 from dataclasses import dataclass, field
 from itertools import count
+
+MACHINE = "(admin)"
+"""The relay admin, on the machine itself."""
+GROUPS = ("group", "channel")
 
 
 class Refused(Exception):
@@ -13,9 +18,13 @@ def _refuse(code: str, why: object) -> None:
         raise Refused(code)
 
 
+def _look(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).casefold().strip()
+
+
 @dataclass
 class Item:
-    """One message, edit or deletion of a chat."""
+    """One message, edit or deletion of a chat; `text` is None where it was deleted, `key` its client id."""
 
     id: int
     kind: str
@@ -24,8 +33,8 @@ class Item:
     target: int = 0
     quoted: int = 0
     file: str = ""
-    deleted: bool = False
     order: int = 0
+    key: str = ""
 
 
 @dataclass
@@ -49,45 +58,42 @@ class Chat:
     id: str | frozenset[str]
     kind: str
     owner: str
+    name: str = ""
     members: dict[str, Member] = field(default_factory=dict)
     items: dict[int, Item] = field(default_factory=dict)
     pruned: int = 0
 
-    @property
     def last(self) -> int:
         return max(self.items, default=self.pruned)
-
-    @property
-    def is_group(self) -> bool:
-        return isinstance(self.id, str)
 
     def since(self, user: str) -> int:
         return max(self.members[user].cleared, self.pruned)
 
     def shown(self, user: str) -> list[Item]:
         """Section 5, who sees what: changes of what was cleared are not shown either."""
-        since = self.since(user)
-        cleared = self.members[user].cleared
+        since, cleared = self.since(user), self.members[user].cleared
         return [one for one in self.items.values() if one.id > since and (one.kind == "new" or one.target > cleared)]
 
     def said(self, user: str) -> list[Item]:
         return [one for one in self.shown(user) if one.kind == "new"]
 
-    def missed(self, user: str) -> int:
-        member = self.members[user]
-        after = max(member.read, member.joined)
-        return sum(1 for one in self.said(user) if one.id > after and one.author != user and not one.deleted)
+    def missed(self, user: str) -> list[Item]:
+        after = max(self.members[user].read, self.members[user].joined)
+        return [one for one in self.said(user) if one.id > after and one.author != user and one.text]
+
+    def owns(self, user: str) -> bool:
+        return user in (MACHINE, self.owner)
 
     def runs(self, user: str) -> bool:
-        return user == self.owner or self.members[user].admin
+        return self.owns(user) or self.members[user].admin
 
 
 class Model:
     """Everybody and everything that was said."""
 
     def __init__(self, people: list[str], bots: list[str]) -> None:
-        self.people, self.bots = people, bots
-        self.off: set[str] = set()
+        self.bots, self.names = bots, {one: one for one in [*people, *bots]}
+        self.off, self.removed = set[str](), set[str]()
         self.chats: dict[str | frozenset[str], Chat] = {}
         self.files: dict[str, str] = {}
         self._order = count(1)
@@ -96,12 +102,10 @@ class Model:
 
     def find(self, user: str, chat_id: str) -> Chat | None:
         chat = self.chats.get(chat_id) or self.chats.get(frozenset((user, chat_id)))
-        return chat if chat is not None and user in chat.members else None
+        return chat if chat is not None and user in (MACHINE, *chat.members) else None
 
     def called(self, chat: Chat, user: str) -> str:
-        if isinstance(chat.id, str):
-            return chat.id
-        return next(iter(chat.id - {user}), user)
+        return chat.id if isinstance(chat.id, str) else next(iter(chat.id - {user}), user)
 
     def of(self, user: str) -> list[Chat]:
         return [chat for chat in self.chats.values() if user in chat.members]
@@ -109,17 +113,13 @@ class Model:
     def listed(self, user: str) -> dict[str, Chat]:
         return {self.called(chat, user): chat for chat in self.of(user) if not chat.members[user].hidden}
 
-    def cannot(self, user: str) -> bool:
-        return user in self.off or user in self.bots
-
     def waits_for(self, chat: Chat, user: str, item: Item) -> bool:
-        if user == item.author:
-            return False
         member = chat.members[user]
-        return max(member.joined, member.counts_from) < item.id and not (chat.is_group and self.cannot(user))
+        counts = chat.kind not in GROUPS or (user not in self.off and user not in self.bots)
+        return user != item.author and max(member.joined, member.counts_from) < item.id and counts
 
     def status(self, chat: Chat, user: str, item: Item) -> str:
-        if item.deleted:
+        if item.text is None:
             return "deleted"
         if user != item.author:
             return "read" if chat.members[user].read >= item.id else "unread"
@@ -129,50 +129,53 @@ class Model:
         return "unread" if any(member.read < item.id for member in waited) else "read"
 
     def has_file(self, user: str, file: str) -> bool:
-        held = [one for chat in self.of(user) for one in chat.said(user) if one.file == file and not one.deleted]
-        return self.files[file] == user or bool(held)
+        held = (one.file for chat in self.of(user) for one in chat.said(user) if one.text)
+        return file in held or self.files[file] == user
 
-    def found(self, user: str, word: str) -> list[Item]:
-        said = [one for chat in self.of(user) for one in chat.said(user)]
-        return sorted((one for one in said if one.text and word in one.text), key=lambda one: -one.order)
+    def found(self, user: str, word: str) -> list[tuple[str, int]]:
+        hits = [(one, chat) for chat in self.of(user) for one in chat.said(user) if one.text and word in one.text]
+        return [(self.called(chat, user), one.id) for one, chat in sorted(hits, key=lambda hit: -hit[0].order)]
 
     # What may be done. What may not raises the code of its refusal.
 
     def _in(self, user: str, chat_id: str) -> Chat:
-        chat = self.find(user, chat_id)
-        if chat is None:
+        if (chat := self.find(user, chat_id)) is None:
             raise Refused("not_found")
         return chat
 
     def _group(self, user: str, chat_id: str, *, by_owner: bool = False) -> Chat:
         chat = self._in(user, chat_id)
-        _refuse("bad_request", not chat.is_group)
-        _refuse("forbidden", not chat.runs(user) or (by_owner and user != chat.owner))
+        _refuse("bad_request", chat.kind not in GROUPS)
+        _refuse("forbidden", not chat.runs(user) or (by_owner and not chat.owns(user)))
         return chat
 
     def _check_says(self, user: str, chat: Chat) -> None:
-        _refuse("forbidden", not chat.is_group and (chat.members.keys() - {user}) & self.off)
+        _refuse("forbidden", chat.kind not in GROUPS and (chat.members.keys() - {user}) & self.off)
         _refuse("forbidden", chat.kind == "channel" and not chat.runs(user))
 
-    def send(self, user: str, chat_id: str, text: str, quoted: int = 0, file: str = "", *, past: bool = False) -> None:
-        chat = self.find(user, chat_id)
-        if chat is None:
-            _refuse("not_found", chat_id not in self.people or chat_id in self.off)
+    def _check_joins(self, user: str, others: list[str]) -> None:
+        """Only the machine's admin puts in who is switched off; who is removed is no user any more."""
+        _refuse("not_found", self.removed.intersection(others))
+        _refuse("forbidden", user != MACHINE and self.off.intersection(others))
+
+    def send(self, user: str, chat_id: str, text: str, quoted: int = 0, file: str = "", *, past: bool = False) -> Item:
+        if (chat := self.find(user, chat_id)) is None:
+            _refuse("not_found", chat_id not in self.names or chat_id in self.off)
         elif not past:
             self._check_says(user, chat)
         _refuse("bad_request", quoted and (chat is None or quoted not in [one.id for one in chat.said(user)]))
         _refuse("not_found", file and not self.has_file(user, file))
         if chat is None:
-            sides = frozenset((user, chat_id))
-            kind = "favorites" if len(sides) == 1 else "dialog"
+            sides, kind = frozenset((user, chat_id)), "favorites" if user == chat_id else "dialog"
             chat = self.chats[sides] = Chat(sides, kind, user, members={one: Member() for one in sides})
         for member in chat.members.values():
             member.hidden = False
-        self._add(chat, Item(chat.last + 1, "new", user, text, quoted=quoted, file=file))
+        return self._add(chat, Item(chat.last() + 1, "new", user, text, quoted=quoted, file=file, key=text))
 
-    def _add(self, chat: Chat, item: Item) -> None:
+    def _add(self, chat: Chat, item: Item) -> Item:
         item.order = next(self._order)
         chat.items[item.id] = item
+        return item
 
     def change(self, user: str, chat_id: str, target: int, text: str | None) -> None:
         """Edit a message, or delete it where there is no text."""
@@ -182,80 +185,87 @@ class Model:
         (item,) = [one for one in chat.shown(user) if one.id == target] or [Item(0, "none", user)]
         _refuse("not_found", item.kind == "none")
         _refuse("bad_request", item.kind != "new")
-        helps = text is None and chat.is_group and chat.runs(user)
-        _refuse("forbidden", item.author != user and not helps)
-        _refuse("not_found", item.deleted and text is not None)
-        if not item.deleted:
-            item.text, item.deleted = text, text is None
-            self._add(chat, Item(chat.last + 1, "delete" if text is None else "edit", user, target=target))
+        _refuse("forbidden", item.author != user and not (text is None and chat.kind in GROUPS and chat.runs(user)))
+        _refuse("not_found", item.text is None and text)
+        if item.text:
+            item.text = text
+            self._add(chat, Item(chat.last() + 1, "delete" if text is None else "edit", user, target=target))
 
     def mark(self, chat: Chat, user: str, upto: int, *, read: bool) -> None:
         """A mark covers what others wrote: it stands at the last of these."""
         member = chat.members[user]
         floor = max(member.cleared, member.read if read else member.got)
-        news = [one.id for one in chat.items.values() if one.kind == "new" and one.author != user and not one.deleted]
-        top = max((one for one in news if floor < one <= upto), default=0)
-        member.got = max(member.got, top)
-        member.read = max(member.read, top) if read else member.read
+        news = [one for one in chat.items.values() if one.kind == "new" and one.author != user and one.text]
+        top = max((one.id for one in news if floor < one.id <= upto), default=0)
+        member.got, member.read = max(member.got, top), max(member.read, top if read else 0)
 
-    def make(self, user: str, chat_id: str, kind: str, others: list[str]) -> None:
-        _refuse("forbidden", set(others) & self.off)
-        members = {one: Member(place=at) for at, one in enumerate(dict.fromkeys([user, *others]))}
-        self.chats[chat_id] = Chat(chat_id, kind, user, members=members)
+    def make(self, user: str, chat_id: str, kind: str, name: str, others: list[str], by: str = "") -> None:
+        self._check_joins(by or user, [user, *others] if by else others)
+        members = {one: Member() for one in dict.fromkeys([user, *others])}
+        self.chats[chat_id] = Chat(chat_id, kind, user, name, members)
 
     def add(self, user: str, chat_id: str, other: str) -> None:
         chat = self._group(user, chat_id)
-        _refuse("forbidden", other in self.off)
-        if other not in chat.members:
-            last = chat.last
-            chat.members[other] = Member(joined=last, read=last, got=last, place=next(self._order) + 100)
+        self._check_joins(user, [other])
+        last, place = chat.last(), next(self._order) + 100
+        chat.members.setdefault(other, Member(joined=last, read=last, got=last, place=place))
 
     def remove(self, user: str, chat_id: str, other: str) -> None:
         chat = self._group(user, chat_id)
         if other in chat.members:
-            _refuse("forbidden", other == chat.owner or (chat.members[other].admin and user != chat.owner))
+            _refuse("forbidden", other == chat.owner or (chat.members[other].admin and not chat.owns(user)))
             del chat.members[other]
 
     def leave(self, user: str, chat_id: str) -> None:
         chat = self._in(user, chat_id)
-        _refuse("bad_request", not chat.is_group)
+        _refuse("bad_request", chat.kind not in GROUPS)
         if user == chat.owner:
-            others = [one for one in chat.members if one != user and one not in self.bots]
-            able = [one for one in others if one not in self.off] or others
-            if not able:
-                del self.chats[chat.id]
-                return
-            chat.owner = min(able, key=lambda one: (not chat.members[one].admin, chat.members[one].place))
+            members = {one: member for one, member in chat.members.items() if one not in (user, *self.bots)}
+            able = [one for one in members if one not in self.off] or members
+            chat.owner = min(((not members[one].admin, members[one].place, one) for one in able), default=("",))[-1]
         del chat.members[user]
+        if not chat.owner:
+            del self.chats[chat.id]
 
     def clear(self, user: str, chat_id: str) -> None:
         chat = self._in(user, chat_id)
-        if chat.is_group:
-            _refuse("forbidden", user != chat.owner)
+        if chat.kind in GROUPS:
+            _refuse("forbidden", not chat.owns(user))
             del self.chats[chat.id]
         else:
-            chat.members[user].cleared, chat.members[user].hidden = chat.last, True
+            chat.members[user].cleared, chat.members[user].hidden = chat.last(), True
 
-    def update(self, user: str, chat_id: str, admins: list[str] | None = None) -> None:
+    def update(self, user: str, chat_id: str, admins: list[str] | None = None, name: str = "") -> None:
         chat = self._group(user, chat_id, by_owner=admins is not None)
+        _refuse("not_found", admins and self.removed.intersection(admins))
         _refuse("bad_request", admins is not None and set(admins) - chat.members.keys())
+        chat.name = name or chat.name
         for one, member in chat.members.items():
             member.admin = one in admins if admins is not None else member.admin
 
+    def rename(self, user: str, name: str, *, by_machine: bool = False) -> None:
+        """Nobody calls themselves what looks like somebody else's id or name, unless they are called so already."""
+        taken = {_look(it) for one in self.names.keys() - {user} - self.removed for it in (one, self.names[one])}
+        _refuse("conflict", not by_machine and _look(name) in taken - {_look(self.names[user])})
+        self.names[user] = name
+
     def switch(self, user: str, *, off: bool) -> None:
-        if off:
-            self.off.add(user)
-        elif user in self.off:
-            self.off.discard(user)
-            for chat in self.of(user):
-                chat.members[user].counts_from = chat.last if chat.is_group else 0
+        _refuse("not_found", user in self.removed)
+        for chat in self.of(user) if user in self.off and not off else ():
+            chat.members[user].counts_from = chat.last() if chat.kind in GROUPS else 0
+        (self.off.add if off else self.off.discard)(user)
+
+    def depart(self, user: str) -> None:
+        """Somebody is removed: out of every group; their dialogs stay with the others."""
+        _refuse("not_found", user in self.removed)
+        for chat in [one for one in self.of(user) if isinstance(one.id, str)]:
+            self.leave(user, str(chat.id))
+        self.off, self.removed = self.off | {user}, self.removed | {user}
 
     def prune(self, order: int) -> None:
         """Retention removes what came up to some item."""
         for chat in self.chats.values():
-            gone = [one.id for one in chat.items.values() if one.order <= order]
-            chat.pruned = max([chat.pruned, *gone])
+            chat.pruned = max([chat.pruned, *(one.id for one in chat.items.values() if one.order <= order)])
             chat.items = {one.id: one for one in chat.items.values() if one.order > order}
-            for member in chat.members.values():
-                if max(member.read, member.cleared) < chat.pruned:
-                    member.read, member.got = max(member.read, chat.pruned), max(member.got, chat.pruned)
+            for member in [one for one in chat.members.values() if max(one.read, one.cleared) < chat.pruned]:
+                member.read, member.got = chat.pruned, max(member.got, chat.pruned)

@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from relay.core import commands
+from relay.core import commands, permissions
 from relay.core.addresses import without_password
 from relay.core.admin.finding import Finding
 from relay.core.admin.status import Running
@@ -13,9 +13,10 @@ from relay.core.changes import Hook
 from relay.core.clock import Clock
 from relay.core.decide import DeviceChanged, UserChanged
 from relay.core.hook_rights import may_act
+from relay.core.permissions import Action
 from relay.core.service import new_hook_id
 from relay.core.sign_in import SignIn, new_token, token_hash
-from relay.core.state import Device, State, User
+from relay.core.state import Chat, Device, State, User
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.store.log import Log
@@ -36,17 +37,21 @@ class Hooks:
         self._sign_in = sign_in
 
     async def add(self, request: control.AddHook) -> object:
-        """Make a hook: a device of a bot's that may only post to one chat, or is only told of one."""
+        """Make a hook: a device of a bot's that may only post to one chat, or is only told of one.
+
+        Raises:
+            RelayError: there is no such chat or user, or a user who is named would have to be let into the chat.
+        """
         state = self._state
         if request.url is not None:
             _check_address(request.url)
-        chat = None if state.user(request.chat) is not None else self._find.chat(request.chat)
-        bot = await self._bot(request)
-        if chat is not None and bot.key not in state.members[chat.key]:
-            await self._decided(commands.AddParticipants(chat.id or "", [bot.id]))
-        if chat is not None and chat.type == "channel" and request.url is None:
-            admins = [state.users[key].id for key, member in state.members[chat.key].items() if member.admin]
-            await self._decided(requests.UpdateChat(chat_id=chat.id or "", admins=[*admins, bot.id]))
+        to_person = state.user(request.chat) is not None
+        chat = None if to_person else self._find.chat(request.chat)
+        if to_person:
+            self._find.user(request.chat)
+        bot = await self._bot(request) if request.user_id is None else self._named(request, chat)
+        if chat is not None:
+            await self._let_in(chat, bot, writes=request.url is None)
         token = new_token()
         hook = Hook(
             chat=request.chat if chat is None else chat.id or "",
@@ -64,9 +69,33 @@ class Hooks:
             return msgspec.structs.replace(info, secret=hook.secret)
         return msgspec.structs.replace(info, url=f"{self._sign_in.address()}/hooks/{token}")
 
+    def _named(self, request: control.AddHook, chat: Chat | None) -> User:
+        """Find the user whom a hook acts for; who is not in the chat is let in only where the admin said so."""
+        user = self._find.user(request.user_id or "")
+        if user.disabled:
+            raise RelayError.forbidden(f"{user.id!r} is disabled: `relay user enable {user.id}` first")
+        if chat is None or request.add:
+            return user
+        if user.key not in self._state.members[chat.key]:
+            raise RelayError.forbidden(
+                f"{user.id!r} is not in {chat.name!r}: `relay chat add {chat.id} {user.id}` first, or say --add"
+            )
+        if request.url is None and not permissions.may(self._state, chat, user.key, Action.WRITE):
+            raise RelayError.forbidden(
+                f"{user.id!r} may only read in {chat.name!r}: --add makes them one of its admins, who write there"
+            )
+        return user
+
+    async def _let_in(self, chat: Chat, user: User, *, writes: bool) -> None:
+        """Let a hook's user into its chat, and write there where the hook is to post."""
+        state = self._state
+        if user.key not in state.members[chat.key]:
+            await self._decided(commands.AddParticipants(chat.id or "", [user.id]))
+        if writes and not permissions.may(state, chat, user.key, Action.WRITE):
+            admins = [state.users[key].id for key, member in state.members[chat.key].items() if member.admin]
+            await self._decided(requests.UpdateChat(chat_id=chat.id or "", admins=[*admins, user.id]))
+
     async def _bot(self, request: control.AddHook) -> User:
-        if request.user_id is not None:
-            return self._find.user(request.user_id)
         made = await self._decided(control.AddUser(id=new_hook_id(), name=request.name, bot=True))
         assert isinstance(made, UserChanged)
         return self._state.users[made.user]

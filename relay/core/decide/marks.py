@@ -20,6 +20,7 @@ from relay.store.entry import (
     UnreadAfter,
 )
 
+_READ = Action.READ
 COUNTED = 10_000
 """Messages counted for one mark at most; where both ends are further away the unread count may be too high."""
 
@@ -46,7 +47,7 @@ def _mark(draft: Drafting, command: Command, key: int, message_id: int | None, *
     member = state.members[key].get(user)
     if member is None:
         return RelayError("not_found", "you are not in this chat")
-    permissions.check(state, chat, user, Action.READ, imported=command.importer)
+    permissions.check(state, chat, user, _READ, imported=command.importer)
     last = draft.last_ids.get(key, chat.last_message_id)
     if message_id is not None and message_id > last:
         raise RelayError.no_message(message_id)

@@ -26,6 +26,8 @@ from relay.store.entry import (
     Stored,
 )
 
+_WRITE = Action.WRITE
+
 
 def cleared_by(state: State, chat: int) -> list[int]:
     """Who has cleared a dialog and not got anything in it since."""
@@ -85,7 +87,7 @@ def _send(draft: Drafting, command: Command, request: requests.New, hash_: int |
         key = _open_dialog(draft, command, request.chat_id)
         hash_ = client_key(key, command.user, request.client_message_id)
     else:
-        permissions.check(state, state.chats[key], command.user, Action.WRITE, imported=command.importer)
+        permissions.check(state, state.chats[key], command.user, _WRITE, imported=command.importer)
         hidden_from = cleared_by(state, key)
     reply_to = None if request.reply_to is None else _reply(draft, command, key, request.reply_to)
     attachments = _attachments(draft, command.user, request.attachments)

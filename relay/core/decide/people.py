@@ -160,7 +160,7 @@ def use_invite(draft: Drafting, command: Command, request: commands.UseInvite) -
         raise RelayError("unauthorized", "this invite was used already, or ended: ask for another one")
     if invite.expires_at <= draft.at:
         raise RelayError("unauthorized", "this invite has expired: ask for another one")
-    if not _invites(draft.state, invite):
+    if not _still_invites(draft.state, invite):
         raise RelayError("unauthorized", "whoever made this invite may not invite any more: ask for another one")
     user = invite.user or _join(draft, command, invite.name or "Guest")
     known = draft.state.users.get(user)
@@ -171,12 +171,14 @@ def use_invite(draft: Drafting, command: Command, request: commands.UseInvite) -
     return SignedIn(user, _sign_in(draft, command, user, request.label, request.token_hash), chat_id)
 
 
-def _invites(state: State, invite: Invite) -> bool:
-    """Tell whether who made an invite may still make one."""
-    if invite.by == ADMIN:
+def _still_invites(state: State, invite: Invite) -> bool:
+    """Tell whether whoever made an invite could still make it."""
+    maker = state.users.get(invite.by)
+    if maker is None:
         return True
-    maker = state.users[invite.by]
-    return maker.admin and not (maker.disabled or maker.removed)
+    key = state.group_keys.get(invite.chat)
+    may_here = key is None or permissions.may(state, state.chats[key], maker.key, Action.INVITE)
+    return maker.admin and state.welcome(maker.key, 0) and may_here
 
 
 def end_invites(draft: Drafting, command: Command, user: int | None = None) -> None:

@@ -1,0 +1,40 @@
+"""Ends what somebody does the moment they lose the right to it: one mechanism for every door. In memory only."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import trio
+
+from relay.store import kinds
+
+KINDS = frozenset({kinds.CHATS, kinds.USER, kinds.DEVICE})
+"""Entries by which somebody may lose a right, or get one."""
+
+
+class Rights:
+    """What is under way, and whether it is still allowed."""
+
+    def __init__(self) -> None:
+        self._held: dict[trio.CancelScope, Callable[[], bool]] = {}
+
+    @contextmanager
+    def while_allowed(self, allowed: Callable[[], bool]) -> Iterator[trio.CancelScope]:
+        """Cancel what is done inside as soon as it is not allowed.
+
+        Args:
+            allowed: asked at the beginning, and again after each entry that may take a right away.
+        """
+        with trio.CancelScope() as scope:
+            self._held[scope] = allowed
+            try:
+                if not allowed():
+                    scope.cancel()
+                yield scope
+            finally:
+                del self._held[scope]
+
+    def look(self) -> None:
+        """Cancel what is not allowed any more: called after each entry of `KINDS`."""
+        for scope, allowed in list(self._held.items()):
+            if not allowed():
+                scope.cancel()

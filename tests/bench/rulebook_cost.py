@@ -1,0 +1,136 @@
+"""What the rulebook costs a message: `python tests/bench/rulebook_cost.py`, in CPU time, by turns in one run.
+
+Decides, applies and tells messages and their marks in memory, once as the code is and once with permissions, visibility
+and who counts answered without looking. What a message costs beside that (frames, JSON in, the store) is left out, so
+the share of the whole is smaller: `instructions.py --features "the rulebook"` counts it, where the machine is quiet.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import instructions
+
+ROUNDS, TURNS = 40, 15
+"""Rounds of messages in a run, and runs of each."""
+DIALOGS, MEMBERS = 50, 50
+
+
+def work(*, group: bool) -> float:
+    """Say a message in each dialog, or one of each member in a group, again and again; all are told and acknowledged.
+
+    Returns:
+        Microseconds of CPU a message.
+    """
+    from relay.core import commands, decide
+    from relay.core.commands import Command
+    from relay.core.hub import Hub
+    from relay.core.state import State
+    from relay.core.subscriber import Subscriber
+    from relay.protocol import control, requests
+
+    class End:
+        """The other end of a connection: takes all, and keeps the last frame."""
+
+        full, waiting = False, (0, 0.0)
+
+        def put(self, frame: bytes) -> None:
+            self.last = frame
+
+        def flush(self) -> None:
+            """All is out already."""
+
+        def behind(self) -> None:
+            raise AssertionError
+
+    state, now = State(), 1_767_225_600_000
+    hub = Hub(state, lambda: now, bytes, lambda: 0.0)
+
+    def commit(batch: list[Command]) -> None:
+        draft = decide.decide(state, batch, {})
+        assert not draft.unknown
+        for decision in draft.decisions:
+            for entry in decision.entries:
+                state.apply(entry)
+                hub.tell(entry)
+        hub.flush()
+
+    def asks(user: int, request: object, made_up: str = "") -> Command:
+        return Command(now, user, 0, request, made_up=made_up)  # type: ignore[arg-type]
+
+    users = range(1, 1 + (MEMBERS if group else 2 * DIALOGS))
+    for user in users:
+        commit([asks(0, control.AddUser(id=f"u{user}"))])
+    if group:
+        people = [f"u{user}" for user in users]
+        commit([asks(1, requests.CreateChat(type="group", name="Crew", participants=people), "g-1")])
+        places = dict.fromkeys(users, "g-1")
+    else:
+        places = {user: f"u{user + 1}" for user in users if user % 2}
+        for user, place in places.items():
+            commit([asks(user, requests.New(chat_id=place, client_message_id="0", message="first"))])
+    for user in users:
+        end = End()
+        there = Subscriber(hub.next_number(), user, 0, end, end, state.seq)  # type: ignore[arg-type]
+        hub.arrive(there)
+        hub.rejoin(there)
+    began = time.process_time()
+    for number in range(ROUNDS):
+        said = [
+            asks(user, requests.New(chat_id=place, client_message_id=f"{user} {number}", message="x" * 80))
+            for user, place in places.items()
+        ]
+        commit(said)
+        commit(
+            [
+                asks(user, commands.MarkDelivered(chat, None))
+                for chat, members in state.members.items()
+                for user in members
+                if group or user not in places
+            ]
+        )
+    return (time.process_time() - began) / ROUNDS / len(places) * 1e6
+
+
+def measured(tree: Path, *, group: bool) -> float:
+    """Let `work` be done by a tree's code."""
+    ran = subprocess.run(
+        [sys.executable, __file__, "--work", *(["--group"] if group else [])],
+        env={**os.environ, "PYTHONPATH": str(tree), "PYTHONHASHSEED": "0"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return float(ran.stdout)
+
+
+def main() -> None:
+    """Measure, or be measured."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--work", action="store_true")
+    parser.add_argument("--group", action="store_true")
+    options = parser.parse_args()
+    if options.work:
+        print(work(group=options.group))
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        without = instructions.without(instructions.TREE, "the rulebook", Path(scratch))
+        for group in (False, True):
+            pairs = [(measured(instructions.TREE, group=group), measured(without, group=group)) for _ in range(TURNS)]
+            here, there = (min(side) for side in zip(*pairs, strict=True))
+            ratio = statistics.median(one / other for one, other in pairs)
+            what = f"group of {MEMBERS}" if group else f"{DIALOGS} dialogs"
+            print(
+                f"{what:14} {here:6.1f} us a message, {there:6.1f} without the rulebook (the least of each);"
+                f" median ratio {ratio:.3f}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

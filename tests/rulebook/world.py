@@ -1,0 +1,203 @@
+"""A relay that begins and ends, and everybody's devices and programs, which come, go and take in what they are told."""
+
+import json
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+import trio
+from trio.testing import MockClock
+
+from relay.core.changes import Hook as HookSettings
+from relay.core.relay import open_relay
+from relay.core.subscriber import Subscriber
+from relay.net.hook_page import HookPage
+from relay.net.hooks import Hooks
+from relay.protocol import control
+from rulebook.devices import Device
+from rulebook.model import MACHINE, Model
+from rulebook.windows import Windows
+
+PEOPLE = ["ann", "ben", "cem"]
+BOT = "robot"
+T0 = 1_767_225_600_000
+IN_ORDER, FROM_LOG, KILLED = range(3)
+"""How the relay ends: from its snapshot, from its log alone, or from what a killed one leaves it starts again."""
+
+
+class World(Windows):
+    """The relay, everybody's devices, and the model."""
+
+    def __init__(
+        self, data: Path, tokens: dict[str, list[control.Token]], chats: dict[str, control.MakeChat], clock: MockClock
+    ) -> None:
+        self.data, self.clock = data, clock
+        self.model = Model(PEOPLE, [BOT])
+        for chat_id, made in chats.items():
+            self.model.make(made.owner, chat_id, made.type, made.name, made.participants, MACHINE)
+            self.model.update(MACHINE, chat_id, made.admins)
+        self.devices = {}
+        for user, some in tokens.items():
+            for number, made in enumerate(some):
+                self.devices[f"{user}{number}"] = device = Device(user, version=1 + number)
+                device.renew(made.token, made.device_id)
+        self.hooks = []
+        self.by_hook = set()
+        self.said = 0
+        self.groups = list(chats)
+        self._asked = 0
+        self._there = list(self.devices)
+        self._ends = IN_ORDER
+
+    # Opening and closing.
+
+    @asynccontextmanager
+    async def _running(self) -> AsyncIterator[None]:
+        async with open_relay(self.data, clock=lambda: T0) as self.relay, trio.open_nursery() as nursery:
+            self.page = HookPage(self.relay)
+            self.posting = Hooks(self.relay)
+            nursery.start_soon(self.posting.run)
+            yield
+            nursery.cancel_scope.cancel()
+
+    async def live(self, story: Iterator[tuple[int, int, int, int, int]]) -> None:
+        """Play a story to its end, over all restarts that it has."""
+        over = False
+        while not over:
+            async with self._running():
+                for name in self._there:
+                    await self.connect(name)
+                over = await self._play(story)
+                await self.compare_export()
+                self._there = [name for name, device in self.devices.items() if device.subscriber is not None]
+                for name in self._there:
+                    self.disconnect(name)
+                killed = self.data.with_name("killed")
+                if self._ends == KILLED:
+                    shutil.copytree(self.data, killed)
+            if self._ends == KILLED:
+                shutil.rmtree(self.data)
+                killed.rename(self.data)
+            elif self._ends == FROM_LOG:
+                with closing(sqlite3.connect(self.data / "relay.db", isolation_level=None)) as store:
+                    store.execute("UPDATE user SET value = '{'")
+
+    async def _play(self, story: Iterator[tuple[int, int, int, int, int]]) -> bool:
+        """Take steps until the relay is to end, or the story is over; tells which."""
+        await self.settle()
+        await self.compare()
+        for step in story:
+            if await self._step(*step):
+                return False
+            await self.settle()
+            await self.compare()
+        self._ends = IN_ORDER
+        return True
+
+    # Doing.
+
+    async def connect(self, name: str) -> Device | None:
+        """Let a device come; None where it may not."""
+        device = self.devices[name]
+        service = self.relay.service
+        if device.subscriber is None:
+            signed = service.sign_in(device.token)
+            if signed is None:
+                return None
+            position = await service.position(*signed, None)
+            number = self.relay.hub.next_number()
+            device.online.clear()
+            device.leave = self.relay.hub.leave
+            device.subscriber = Subscriber(number, *signed, device, device, position, device.version)
+            self.relay.hub.arrive(device.subscriber)
+            await self._catch_up(device)
+            if device.is_new:
+                await self._fill(device)
+        return device
+
+    async def _fill(self, device: Device) -> None:
+        """Read what there is, as a client does that comes for the first time."""
+        device.is_new = False
+        device.take_list(await self.chat_list(device))
+        for chat_id, view in device.views.items():
+            for one in await self.ask(device, "messages", chatId=chat_id, count=500):
+                if one["type"] == "new":
+                    view[one["messageId"]] = one.get("message")
+
+    def disconnect(self, name: str) -> None:
+        """Break a device's connection."""
+        self.devices[name].part()
+
+    async def _catch_up(self, device: Device) -> None:
+        device.is_behind = False
+        while device.subscriber is not None and not self.relay.hub.rejoin(device.subscriber):
+            await self.relay.service.replay_page(device.subscriber)
+
+    async def response(self, device: Device, what: str, **payload: Any) -> dict[str, Any]:
+        """See `Windows`."""
+        assert device.subscriber is not None
+        self._asked += 1
+        request_id = f"q{self._asked}"
+        frame = {"type": "request", "id": request_id, "timestamp": 1, "payloadType": what, "payload": payload}
+        waiting = self.relay.service.take(device.subscriber, json.dumps(frame).encode(), trio.current_time())
+        if waiting is not None:
+            await waiting
+        with trio.fail_after(30):
+            while request_id not in device.answers:
+                device.news = trio.Event()
+                await device.news.wait()
+        return device.answers.pop(request_id)
+
+    async def posted(self, hook: HookSettings, payload: bytes, _id: int, _at: int, _skipped: int) -> None:
+        """Take what an outgoing hook posts."""
+        event = json.loads(payload)
+        (told,) = [one for one in self.hooks if one.secret == hook.secret]
+        told.hear(event["eventType"], event["payload"])
+
+    async def settle(self) -> None:
+        """Let all that is under way happen: replays, acknowledgements and the marks that come of them, hooks."""
+        relay, model = self.relay, self.model
+        quiet = 0
+        with trio.fail_after(120):
+            while quiet < 2:
+                self.clock.jump(1.1)
+                relay.hub.tick(trio.current_time())
+                await trio.testing.wait_all_tasks_blocked()
+                await relay.log.chore(_nothing, hurried=True)
+                while not all(one._idle for one in self.posting._running.values()):
+                    # A thread reads the log for it: time goes on as it does.
+                    await trio.sleep(0.001)
+                busy = bool(relay.log._waiting or relay.log.late) or await self._take_in()
+                quiet = 0 if busy else quiet + 1
+        for device in self.devices.values():
+            if device.subscriber is not None:
+                for chat in model.of(device.user):
+                    model.mark(chat, device.user, chat.last(), read=False)
+
+    async def _take_in(self) -> bool:
+        """Let devices catch up and acknowledge; tells whether one did."""
+        some = False
+        for device in self.devices.values():
+            if device.subscriber is not None and device.is_behind:
+                some = True
+                await self._catch_up(device)
+            if device.subscriber is not None and device.is_stale:
+                some = True
+                device.take_list(await self.chat_list(device))
+            if device.subscriber is not None and device.unacknowledged:
+                some = True
+                for event_id in device.unacknowledged:
+                    self.relay.service.acknowledge(device.subscriber, event_id)
+                device.unacknowledged.clear()
+        return some
+
+    async def _step(self, act: int, who: int, where: int, pick: int, other: int) -> bool:
+        """Take a step; tells whether the relay is to end."""
+        raise NotImplementedError
+
+
+async def _nothing(_writing: object) -> None:
+    """Wait for the batch that is under way."""
