@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import trio
 
-from relay.core import commands, limits, pages, permissions, render, visibility
+from relay.core import commands, fairness, limits, pages, permissions, render, visibility
 from relay.core.clock import Clock
 from relay.core.commands import Command
 from relay.core.decide import ChatChanged, DeviceChanged, UserChanged
@@ -47,7 +47,7 @@ CHATS_PAGE_BYTES = 262_144
 """Bytes of a page of a chat list (version 2)."""
 CHATS_PAGE = 1_000
 """Chats of such a page at most."""
-CHATS_SLICE = 64
+CHATS_SLICE = 16
 """Chats of a list that are encoded before others have their turn."""
 CHANGES = 256
 """Chats that may change at a time before the list is asked for again."""
@@ -465,7 +465,7 @@ class Service:
             texts = await history.chat_texts(self.reading, user, wanted)
             for count, (chat, member) in enumerate(chats):
                 if count % CHATS_SLICE == CHATS_SLICE - 1:
-                    await trio.lowlevel.checkpoint()
+                    await fairness.turn()
                 if not there(chat, member):
                     continue
                 line = codec.encode(render.list_item(state, user, chat, member, texts.get(chat.key), presence))

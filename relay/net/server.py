@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import trio
 
+from relay.core.fairness import PAYER, Account
 from relay.core.limits import RateLimit
 from relay.core.relay import Relay
 from relay.net import frames
@@ -103,10 +104,13 @@ class Server:
         # Said before anybody connects.
         self.relay.admin.running.most_connections = lambda: self.most_connections
         logger.debug("room for %d connections", self.most_connections)
+        with self.door.fairness.at_work():
+            await self._run(list(listeners), task_status)
+
+    async def _run(self, listeners: list[socket.socket], task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.readiness.run)
             if self._certificates is not None:
-                listeners = list(listeners)
                 self.door.secure_port = listeners[0].getsockname()[1]
                 self.door.listened_on = frozenset(str(listener.getsockname()[0]) for listener in listeners)
                 nursery.start_soon(self._certificates.keep_fresh)
@@ -200,6 +204,14 @@ class Server:
 
     async def _serve_socket(self, connected: socket.socket) -> None:
         """Find out what a new connection speaks, and serve it."""
+        try:
+            payer = self.door.payer_at(peer_of(connected))
+        except OSError:
+            connected.close()
+            return
+        if payer is not None and not await self._may_come(payer):
+            connected.close()
+            return
         certificates = self._certificates
         if certificates is None:
             await self._serve_plain(connected)
@@ -213,6 +225,13 @@ class Server:
                 await self._serve_plain(connected)
         finally:
             connected.close()
+
+    async def _may_come(self, payer: Account) -> bool:
+        """Wait for the turn of who connects; tells whether it came before others needed the place."""
+        PAYER.set(payer)
+        with self.door.lobby.wait(HEAD_SECONDS) as patience:
+            await payer.turn()
+        return not patience.cancelled_caught
 
     async def _first_byte(self, connected: socket.socket) -> int | None:
         """Look at a connection's first byte, and leave it there; None where none comes."""
@@ -231,6 +250,7 @@ class Server:
     async def _serve_plain(self, connected: socket.socket) -> None:
         try:
             transport = SocketTransport(connected, self.readiness)
+            transport.payer = PAYER.get(None)
         except OSError:
             connected.close()
             return
@@ -250,7 +270,9 @@ class Server:
             with self.door.lobby.wait(HANDSHAKE_SECONDS) as patience:
                 await stream.do_handshake()
             if not patience.cancelled_caught:
-                await self.serve(StreamTransport(stream, peer), secure=True)
+                transport = StreamTransport(stream, peer)
+                transport.payer = PAYER.get(None)
+                await self.serve(transport, secure=True)
         except BROKEN:
             return
         finally:

@@ -48,6 +48,8 @@ CROWD = 8
 """Commands in a batch after which the next one waits for those who have something to say just now."""
 TURNS = 3
 """Turns of the loop that it takes them: news of sockets, who waits for it, and what they read."""
+TELLING = 0.001
+"""Seconds in which those whom a batch concerns are told before others have their turn."""
 LOOK_UPS = 16
 """How often a batch may ask for more facts before it is given up."""
 
@@ -555,7 +557,13 @@ class Log:
         if wrote:
             self._background.wrote(indexed=bool(errands.indexed), amended=bool(draft.amendments))
         apply = self._rules.apply
+        began = written
         for item, decision in zip(batch, draft.decisions, strict=True):
+            if trio.current_time() - began > TELLING:
+                # What follows is on disk; those who have something to say need not wait until all are told.
+                self._rules.told()
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                began = trio.current_time()
             for entry in decision.entries:
                 apply(entry)
             item.answer(decision.answer)
