@@ -5,11 +5,14 @@ more than a share waits before more is taken up for them, as long as anybody els
 """
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any, TypeVar
 
 import trio
+
+T = TypeVar("T")
 
 SHARE = 0.25
 """The part of the loop's time that one asker gets while others are there."""
@@ -19,6 +22,8 @@ SLICE = 0.0005
 """Seconds of the loop's time after which one asker's next piece of work comes after everybody else's turn."""
 ALONE = 0.25
 """Seconds in which nobody else was served, after which nobody has to wait for others."""
+THREADS = 4
+"""Threads that work for one asker at a time, of the forty that there are."""
 KNOWN = 4_096
 """Askers that are remembered while they have no connection; the one that came least lately is forgotten."""
 
@@ -26,11 +31,12 @@ KNOWN = 4_096
 class Account:
     """What was done for one asker, over all their connections."""
 
-    __slots__ = ("_fairness", "_queue", "_round", "_taken", "paid_at")
+    __slots__ = ("_fairness", "_queue", "_round", "_taken", "_threads", "paid_at")
 
     def __init__(self, fairness: "Fairness") -> None:
         self._fairness = fairness
         self._queue: trio.StrictFIFOLock | None = None
+        self._threads: trio.Semaphore | None = None
         self._round = 0
         self._taken = 0.0
         """Seconds in that round."""
@@ -75,6 +81,13 @@ class Account:
             if not queue.locked():
                 self._queue = None
         self._fairness.switch(self)
+
+    async def in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Have something done in a thread, `THREADS` at a time: on a slow disk others need some, too."""
+        if self._threads is None:
+            self._threads = trio.Semaphore(THREADS)
+        async with self._threads:
+            return await trio.to_thread.run_sync(work, *arguments)
 
 
 PAYER: ContextVar[Account] = ContextVar("PAYER")

@@ -7,13 +7,15 @@ import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import outcome
 import trio
 
 from relay.core.fairness import Account
 from relay.net.readiness import Readiness
+
+T = TypeVar("T")
 
 RECEIVE = 65_536
 """Bytes taken at one read."""
@@ -241,8 +243,8 @@ class SocketTransport:
         while True:
             await trio.lowlevel.wait_writable(self._socket)
             try:
-                return await trio.to_thread.run_sync(
-                    os.sendfile, self._socket.fileno(), descriptor, offset, min(count, FILE_CHUNK)
+                return await _in_thread(
+                    self.payer, os.sendfile, self._socket.fileno(), descriptor, offset, min(count, FILE_CHUNK)
                 )
             except BlockingIOError:
                 continue
@@ -274,6 +276,10 @@ class SocketTransport:
 async def _turn_of(payer: Account | None) -> None:
     if payer is not None:
         await payer.turn()
+
+
+async def _in_thread(payer: Account | None, work: Callable[..., T], *arguments: Any) -> T:
+    return await (trio.to_thread.run_sync(work, *arguments) if payer is None else payer.in_thread(work, *arguments))
 
 
 def _give_up(done: Handed | None) -> None:
@@ -321,7 +327,7 @@ class StreamTransport:
     async def send_file(self, descriptor: int, offset: int, count: int) -> int:
         """See `Transport`."""
         await _turn_of(self.payer)
-        data = await trio.to_thread.run_sync(os.pread, descriptor, min(count, STREAM_FILE_CHUNK), offset)
+        data = await _in_thread(self.payer, os.pread, descriptor, min(count, STREAM_FILE_CHUNK), offset)
         await self._stream.send_all(data)
         return len(data)
 

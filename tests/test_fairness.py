@@ -1,0 +1,172 @@
+"""One asker's share of the event loop: how much of it they get, in which pieces, and who waits for whom."""
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from relay.core import fairness
+from relay.core.fairness import ALONE, BURST, SHARE, SLICE, THREADS, Account, Fairness
+
+
+@pytest.fixture
+def clock() -> MockClock:
+    """Time goes on where a test works, and nowhere else."""
+    return MockClock()
+
+
+class Work:
+    """Tasks that work for askers, each piece as long as it says."""
+
+    def __init__(self, clock: MockClock) -> None:
+        self.clock = clock
+        self.fairness = Fairness()
+        self.done: list[str] = []
+        """Who worked, piece by piece."""
+
+    async def all_the_time(self, who: str, seconds: float) -> None:
+        account = self.fairness.of(who)
+        fairness.PAYER.set(account)
+        while True:
+            await account.turn()
+            self.clock.jump(seconds)
+            self.done.append(who)
+            await trio.lowlevel.checkpoint()
+
+    async def now_and_then(self, who: str, seconds: float, pieces: int) -> None:
+        """Work a little whenever there is a turn; a round in which nobody does anything takes a moment."""
+        fairness.PAYER.set(self.fairness.of(who))
+        for _ in range(pieces):
+            self.clock.jump(seconds)
+            self.done.append(who)
+            await trio.lowlevel.checkpoint()
+
+
+def test_who_has_taken_more_than_a_burst_waits_until_it_is_paid_off() -> None:
+    one, other = (counting := Fairness()).of("one"), counting.of("other")
+    other.charge(SLICE / 10, 100.0)
+    one.charge(BURST, 100.0)
+    counting.round += 1
+    assert one.wait(100.0) < 0
+    one.charge(0.001, 100.0)
+    counting.round += 1
+    assert one.wait(100.0) == pytest.approx(0.001 / SHARE)
+    assert one.wait(100.0 + 0.001 / SHARE) < 0
+
+
+def test_who_is_alone_waits_for_nobody() -> None:
+    one, other = (counting := Fairness()).of("one"), counting.of("other")
+    other.charge(0.001, 100.0)
+    one.charge(10.0, 100.1)
+    counting.round += 1
+    assert one.wait(100.1) > 30
+    assert one.wait(100.1 + ALONE) < 0
+    other.charge(0.0001, 101.0)
+    assert one.wait(101.0) > 30
+
+
+def test_in_one_round_one_asker_gets_a_slice() -> None:
+    one = (counting := Fairness()).of("one")
+    one.charge(SLICE / 2, 100.0)
+    assert one.wait(100.0) < 0
+    one.charge(SLICE / 2, 100.0)
+    assert one.wait(100.0) == 0.0
+    counting.round += 1
+    assert one.wait(100.0) < 0
+
+
+async def test_of_many_connections_one_is_served_between_two_turns_of_everybody_else(clock: MockClock) -> None:
+    """However many connections of one asker have something to do, others wait for one piece of it."""
+    work = Work(clock)
+    with work.fairness.at_work():
+        async with trio.open_nursery() as nursery:
+            for _ in range(32):
+                nursery.start_soon(work.all_the_time, "greedy", SLICE * 2)
+            await work.now_and_then("modest", SLICE / 10, 200)
+            nursery.cancel_scope.cancel()
+    between = "".join("." if who == "greedy" else "|" for who in work.done).split("|")
+    # The order within a round is by chance: one piece may be the last of a round and the next the first of another.
+    assert max(map(len, between)) <= 2
+    assert work.done.count("greedy") > 20
+
+
+async def test_a_greedy_asker_gets_their_share_of_the_time_and_no_more(clock: MockClock) -> None:
+    work = Work(clock)
+    with work.fairness.at_work():
+        async with trio.open_nursery() as nursery:
+            for _ in range(32):
+                nursery.start_soon(work.all_the_time, "greedy", SLICE)
+            began = trio.current_time()
+            await work.now_and_then("modest", SLICE / 2, 10_000)
+            seconds = trio.current_time() - began
+            nursery.cancel_scope.cancel()
+    taken = work.done.count("greedy") * SLICE
+    assert taken <= BURST + 2 * SLICE + SHARE * seconds
+    assert taken >= 0.9 * SHARE * seconds
+
+
+async def test_a_step_that_turns_out_to_be_anothers_is_charged_to_them(clock: MockClock) -> None:
+    """A request's head is read before it is known who asks."""
+    counting = Fairness()
+    address, user = counting.of("192.0.2.1"), counting.of(7)
+
+    async def serve() -> None:
+        fairness.PAYER.set(address)
+        await trio.lowlevel.checkpoint()
+        clock.jump(1.0)
+        counting.move(user)
+        clock.jump(1.0)
+        await trio.lowlevel.checkpoint()
+        clock.jump(1.0)
+
+    with counting.at_work():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+    assert address.paid_at < trio.current_time()
+    assert user.paid_at > trio.current_time() + 3.0 / SHARE - 3.0 - BURST / SHARE - 0.1
+
+
+async def test_who_is_cancelled_while_waiting_holds_up_nobody(clock: MockClock) -> None:
+    work = Work(clock)
+    one, other = work.fairness.of("one"), work.fairness.of("other")
+    with work.fairness.at_work():
+        async with trio.open_nursery() as nursery:
+            one.charge(10.0, trio.current_time())
+            other.charge(0.001, trio.current_time())
+            nursery.start_soon(one.turn)
+            nursery.start_soon(one.turn)
+            for _ in range(5):
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+        clock.jump(100.0)
+        with trio.fail_after(1):
+            await one.turn()
+
+
+async def test_one_asker_takes_so_many_threads_and_leaves_the_others() -> None:
+    account = Fairness().of("one")
+    most = 0
+
+    async def read() -> None:
+        await account.in_thread(lambda: None)
+
+    class Counted(trio.abc.Instrument):
+        def after_task_step(self, task: trio.lowlevel.Task) -> None:
+            nonlocal most
+            most = max(most, trio.to_thread.current_default_thread_limiter().borrowed_tokens)
+
+    trio.lowlevel.add_instrument(counted := Counted())
+    async with trio.open_nursery() as nursery:
+        for _ in range(20):
+            nursery.start_soon(read)
+    trio.lowlevel.remove_instrument(counted)
+    assert 1 <= most <= THREADS
+
+
+def test_no_more_askers_are_remembered_than_there_is_room_for() -> None:
+    counting = Fairness()
+    for number in range(fairness.KNOWN + 100):
+        counting.of(f"192.0.2.{number}")
+    assert len(counting) == fairness.KNOWN
+    kept = counting.of("192.0.2.200")
+    assert isinstance(kept, Account)
+    assert counting.of("192.0.2.200") is kept
