@@ -8,7 +8,8 @@ import logging
 import secrets
 import sqlite3
 import uuid
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import msgspec
@@ -49,6 +50,8 @@ CHATS_PAGE = 1_000
 """Chats of such a page at most."""
 CHATS_SLICE = 16
 """Chats of a list that are encoded before others have their turn."""
+USERS_SLICE = 64
+"""Users who are looked at for the directory before others have their turn."""
 CHANGES = 256
 """Chats that may change at a time before the list is asked for again."""
 LISTING = 4
@@ -684,7 +687,14 @@ async def _chats(service: Service, subscriber: Subscriber, request: requests.Cha
 async def _users(service: Service, subscriber: Subscriber, request: requests.UsersRequest, reply: Reply) -> None:
     page = PageMaker()
     last, more = None, False
-    for profile in directory(service, subscriber.user, request):
+    query = fold(request.query or "")
+    ids = sorted(service.state.user_keys)
+    for number in range(0 if request.after is None else bisect_right(ids, request.after), len(ids)):
+        if number % USERS_SLICE == USERS_SLICE - 1:
+            await fairness.turn()
+        profile = _listed(service, subscriber.user, ids[number], query)
+        if profile is None:
+            continue
         if len(page) >= request.count or not page.add(profile):
             more = True
             break
@@ -692,20 +702,17 @@ async def _users(service: Service, subscriber: Subscriber, request: requests.Use
     reply(page.made(more=more, after=last))
 
 
-def directory(service: Service, asker: int, request: requests.UsersRequest) -> Iterable[objects.Profile]:
-    """The users whose id or name holds the query, by id, after `after`.
+def _listed(service: Service, asker: int, user_id: str, query: str) -> objects.Profile | None:
+    """A user as the directory shows them, where their id or name holds the query.
 
     When somebody was here last is told to those who share a chat with them, as `online` and `offline` are.
     """
     state = service.state
-    query = fold(request.query or "")
-    for user_id in sorted(state.user_keys):
-        user = state.users[state.user_keys[user_id]]
-        if user.disabled or user.removed or (request.after is not None and user_id <= request.after):
-            continue
-        if query in fold(user_id) or query in fold(user.name):
-            known = asker == user.key or state.share_chat(asker, user.key)
-            yield render.profile(user, service.hub.presence.last(user.key) if known else None)
+    user = state.users[state.user_keys[user_id]]
+    if user.disabled or user.removed or not (query in fold(user_id) or query in fold(user.name)):
+        return None
+    known = asker == user.key or state.share_chat(asker, user.key)
+    return render.profile(user, service.hub.presence.last(user.key) if known else None)
 
 
 async def _search(service: Service, subscriber: Subscriber, request: requests.Search, reply: Reply) -> None:

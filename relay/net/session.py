@@ -309,7 +309,9 @@ class Session:
             except RelayError as error:
                 self._bad_frame(error)
         elif opcode == frames.PING:
-            self._put(frames.encode(frames.PONG, payload))
+            # With all else that this read asks for, in one write.
+            self._outbox.put(frames.encode(frames.PONG, payload))
+            self._service.hub.dirty[self._outbox] = None
         elif opcode == frames.BINARY:
             self._bad_frame(RelayError.bad_field("frame", "messages are JSON objects in text frames"))
         elif opcode == frames.CLOSE:
@@ -329,10 +331,6 @@ class Session:
             self.close(ABUSED, f"{ABUSE} bad frames within a minute")
 
     # Out.
-
-    def _put(self, frame: bytes) -> None:
-        self._outbox.put(frame)
-        self._outbox.flush()
 
     def close(self, code: int, reason: str) -> None:
         """See `Connection`. What was queued goes out first; then the peer has a moment to part."""
