@@ -1,11 +1,23 @@
 """One asker's share of the event loop: how much of it they get, in which pieces, and who waits for whom."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
 import pytest
 import trio
+from client_frames import client_frame
+from http_relay import HttpRelay, http_relay, upgrade
 from trio.testing import MockClock
 
 from relay.core import fairness
 from relay.core.fairness import ALONE, BURST, SHARE, SLICE, THREADS, Account, Fairness
+from relay.core.hub import Hub
+from relay.core.service import Service
+from relay.net import http
+from relay.net.frames import TEXT
+from relay.protocol import codec
 
 
 @pytest.fixture
@@ -170,3 +182,100 @@ def test_no_more_askers_are_remembered_than_there_is_room_for() -> None:
     kept = counting.of("192.0.2.200")
     assert isinstance(kept, Account)
     assert counting.of("192.0.2.200") is kept
+
+
+# On real sockets: counts of what happens between two turns of everybody else.
+
+
+class Turns:
+    """Counts calls of a function, turn by turn."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: type, name: str) -> None:
+        self.calls = 0
+        real = getattr(owner, name)
+
+        def counted(*arguments: Any) -> Any:
+            self.calls += 1
+            return real(*arguments)
+
+        monkeypatch.setattr(owner, name, counted)
+
+    async def most(self, calls: int) -> int:
+        """The most calls between two turns of this task, until there were so many in all."""
+        most, before = 0, self.calls
+        with trio.fail_after(20):
+            while self.calls < calls:
+                await trio.lowlevel.checkpoint()
+                most, before = max(most, self.calls - before), self.calls
+        return most
+
+
+@asynccontextmanager
+async def lines(relay: HttpRelay, token: str, count: int) -> AsyncIterator[list[trio.SocketStream]]:
+    """Open WebSockets of a user."""
+    streams = [await upgrade(relay, ("Authorization", f"Bearer {token}")) for _ in range(count)]
+    for stream in streams:
+        assert b" 101 " in await stream.receive_some()
+    try:
+        yield streams
+    finally:
+        for stream in streams:
+            await trio.aclose_forcefully(stream)
+
+
+async def poured(stream: trio.SocketStream, data: bytes) -> None:
+    """Send all the time, and take whatever comes."""
+    async with stream, trio.open_nursery() as nursery:
+
+        async def take() -> None:
+            while await stream.receive_some():
+                pass
+
+        nursery.start_soon(take)
+        while True:
+            await stream.send_all(data)
+
+
+async def test_requests_of_a_member_over_many_connections_are_read_one_a_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = Turns(monkeypatch, http.Connection, "_begin")
+    async with http_relay(tmp_path) as relay:
+        token = await relay.user("member")
+        request = f"GET /session HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(poured, await relay.raw(request), request * 50)
+            assert await turns.most(300) <= 2
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("text", [b"", b'{"type":"ack","id":1}'], ids=["signs of life", "acknowledgements"])
+async def test_frames_of_a_member_over_many_connections_are_handled_a_few_a_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: bytes
+) -> None:
+    turns = Turns(monkeypatch, Service, "take")
+    async with http_relay(tmp_path) as relay:
+        token = await relay.user("member")
+        async with lines(relay, token, 16) as streams, trio.open_nursery() as nursery:
+            for stream in streams:
+                nursery.start_soon(poured, stream, client_frame(TEXT, text) * 2_000)
+            assert await turns.most(5_000) <= 1_024
+            nursery.cancel_scope.cancel()
+
+
+def new(number: int) -> bytes:
+    payload = {"chatId": "member", "clientMessageId": str(number), "message": "x"}
+    return client_frame(TEXT, codec.encode({"type": "request", "id": number, "payloadType": "new", "payload": payload}))
+
+
+async def test_what_a_batch_says_is_told_a_little_a_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One member's messages to a large group lie in a batch before somebody else's."""
+    monkeypatch.setattr("relay.store.log.TELLING", 0.0)
+    turns = Turns(monkeypatch, Hub, "tell")
+    async with http_relay(tmp_path) as relay:
+        token = await relay.user("member")
+        async with lines(relay, token, 1) as streams:
+            before = turns.calls
+            await streams[0].send_all(b"".join(map(new, range(60))))
+            assert await turns.most(before + 60) <= 2
