@@ -9,6 +9,7 @@ import secrets
 import sqlite3
 import uuid
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from relay.core import commands, fairness, limits, pages, permissions, render, v
 from relay.core.clock import Clock
 from relay.core.commands import Command
 from relay.core.decide import ChatChanged, DeviceChanged, UserChanged
+from relay.core.fairness import Fairness
 from relay.core.hub import Hub
 from relay.core.limits import RateLimit
 from relay.core.loops import Answering
@@ -26,7 +28,7 @@ from relay.core.pages import PageMaker
 from relay.core.permissions import Action
 from relay.core.replaying import Replaying
 from relay.core.searching import Searching
-from relay.core.share import Share, Shares
+from relay.core.share import LOOKED_UP, Share, Shares
 from relay.core.sign_in import SignIn, new_token, token_hash
 from relay.core.state import Chat, Member, State
 from relay.core.subscriber import Receipt, Subscriber
@@ -50,6 +52,8 @@ CHATS_PAGE = 1_000
 """Chats of such a page at most."""
 CHATS_SLICE = 16
 """Chats of a list that are encoded before others have their turn."""
+WRITERS_TIME = 2.0
+"""What a second of the log's writer counts as, beside one of the event loop, which others have a part of meanwhile."""
 USERS_SLICE = 64
 """Users who are looked at for the directory before others have their turn."""
 CHANGES = 256
@@ -131,6 +135,8 @@ class Service:
         self.lists = RateLimit(limits.ListBytes())
         """Bytes of chat lists that are sent as events."""
         self.shares = Shares()
+        self.fairness = Fairness()
+        """Who takes how much of the event loop, and of the writer's time."""
         self.signing_in = SignIn(state, log, clock, settings.auth)
         self._lent: dict[str, tuple[int, float]] = {}
         self._used: dict[int, int] = {}
@@ -389,7 +395,15 @@ class Service:
             return
         if share.batch != log.batch:
             share.batch, share.commands = log.batch, 0
-        share.commands += 1
+        share.commands += self._writers_work(subscriber.user, request)
+
+    def _writers_work(self, user: int, request: msgspec.Struct) -> int:
+        """As how many commands a request counts by what the writer has to look up and to tell for it, about."""
+        if type(request) is not requests.New:
+            return 1
+        chat = self.state.chat_key(user, request.chat_id)
+        work = 1 if chat is None else 1 + len(self.state.members[chat]) // limits.TOLD
+        return work + LOOKED_UP if request.reply_to is not None or request.attachments else work
 
     def command_on_chat(self, subscriber: Subscriber, request: msgspec.Struct, reply: Reply, made_up: str = "") -> None:
         """Append what changes a chat; the answer is the chat as it is then."""
@@ -582,6 +596,12 @@ class Service:
         """Take the answer to such an entry: where the disk was full it is asked for again."""
         if isinstance(answer, RelayError):
             self._wanted_at = -1
+
+    def charge_writer(self, batch: Sequence[Command], seconds: float) -> None:
+        """Charge those whose commands kept the writer by themselves: nobody else gets a turn of it meanwhile."""
+        now = trio.current_time()
+        for user, count in Counter(command.user for command in batch if command.user).items():
+            self.fairness.of(user).charge(WRITERS_TIME * seconds * count / len(batch), now)
 
     def _charge(self, user: int, connections: int) -> None:
         """Charge a user for telling others what they did."""

@@ -19,7 +19,7 @@ from wsproto.handshake import H11Handshake
 from wsproto.utilities import RemoteProtocolError
 
 from relay.core.attempts import network
-from relay.core.fairness import Account, Fairness
+from relay.core.fairness import Account
 from relay.core.relay import Relay
 from relay.net import names
 from relay.net.authority import AUTHORITY
@@ -108,7 +108,7 @@ class Door:
         self.strangers = Places(STRANGERS, STRANGERS_EACH)
         self.users = Places(USERS, USERS_EACH)
         self._pace = AddressPace()
-        self.fairness = Fairness()
+        self.fairness = relay.service.fairness
         self._names = names.Names(relay.settings.http.hosts)
         self._proxies = Networks(relay.settings.http.trusted_proxies)
         self._lasting = lasting
