@@ -52,6 +52,10 @@ class Account:
         self.paid_at = max(self.paid_at, now - BURST / SHARE) + seconds / SHARE
         fairness.served(self, now)
 
+    def rest(self, until: float) -> None:
+        """Have nothing more taken up for this asker before then, while others are there; trio's time."""
+        self.paid_at = max(self.paid_at, until)
+
     def wait(self, now: float) -> float:
         """How many seconds it takes until more may be done; 0.0 where that is the next round, negative for at once."""
         if self.paid_at > now and not self._fairness.alone(self, now):

@@ -54,6 +54,8 @@ CHATS_SLICE = 16
 """Chats of a list that are encoded before others have their turn."""
 WRITERS_TIME = 2.0
 """What a second of the log's writer counts as, beside one of the event loop, which others have a part of meanwhile."""
+MEMBERS = 16
+"""Members of a chat who count as one command more among those of a user that go into one batch."""
 USERS_SLICE = 64
 """Users who are looked at for the directory before others have their turn."""
 CHANGES = 256
@@ -131,6 +133,7 @@ class Service:
         self.pace = RateLimit(settings.limits, limits.FRAMES)
         """Frames of any kind, whatever they say."""
         self.groups = RateLimit(limits.GroupsPerDay(settings.limits))
+        self.tellings = RateLimit(limits.Tellings(settings.limits))
         self.answering = Answering(state)
         self.lists = RateLimit(limits.ListBytes())
         """Bytes of chat lists that are sent as events."""
@@ -402,7 +405,7 @@ class Service:
         if type(request) is not requests.New:
             return 1
         chat = self.state.chat_key(user, request.chat_id)
-        work = 1 if chat is None else 1 + len(self.state.members[chat]) // limits.TOLD
+        work = 1 if chat is None else 1 + len(self.state.members[chat]) // MEMBERS
         return work + LOOKED_UP if request.reply_to is not None or request.attachments else work
 
     def command_on_chat(self, subscriber: Subscriber, request: msgspec.Struct, reply: Reply, made_up: str = "") -> None:
@@ -606,7 +609,11 @@ class Service:
     def _charge(self, user: int, connections: int) -> None:
         """Charge a user for telling others what they did."""
         if user:
-            self.limit.charge(user, trio.current_time(), connections / limits.TOLD)
+            now = trio.current_time()
+            self.limit.charge(user, now, connections / limits.TOLD)
+            pause = self.tellings.charge(user, now, connections)
+            if pause:
+                self.fairness.of(user).rest(now + pause)
 
 
 def _place(after: str) -> tuple[int, int]:

@@ -45,7 +45,7 @@ CROWD = range(3, 33)
 """Who is connected and says nothing but signs of life."""
 MEMBERS = 100
 """Of the group, all users: who attacks is one of them."""
-SETTLE = 1.0
+SETTLE = 0.5
 """Seconds after each window in which what the trick left is over: connections close, buckets fill a little."""
 NAME_WIDTH = 36
 
