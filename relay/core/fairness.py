@@ -20,6 +20,8 @@ BURST = 0.05
 """Seconds of the loop's time that one asker gets at once, before that part is looked at."""
 SLICE = 0.0005
 """Seconds of the loop's time after which one asker's next piece of work comes after everybody else's turn."""
+LONGEST = 0.1
+"""Seconds of one piece of work that are charged at most: a machine or a disk that stands still is nobody's doing."""
 ALONE = 0.25
 """Seconds in which nobody else was served, after which nobody has to wait for others."""
 THREADS = 4
@@ -48,6 +50,7 @@ class Account:
         fairness = self._fairness
         if self._round != fairness.round:
             self._round, self._taken = fairness.round, 0.0
+        seconds = min(seconds, LONGEST)
         self._taken += seconds
         self.paid_at = max(self.paid_at, now - BURST / SHARE) + seconds / SHARE
         fairness.served(self, now)
@@ -61,6 +64,11 @@ class Account:
         if self.paid_at > now and not self._fairness.alone(self, now):
             return self.paid_at - now
         return 0.0 if self._round == self._fairness.round and self._taken >= SLICE else -1.0
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something of this asker's waits for its turn."""
+        return self._queue is not None
 
     def begin(self) -> bool:
         """Charge what is done from here on to this asker; tells whether they may have more done at once."""

@@ -92,9 +92,9 @@ class GroupsPerDay:
 
 
 class Tellings:
-    """As a rate, how many connections may be told of what one user did: a full bucket holds a quarter of a second's.
+    """As a rate, how many connections may be told of what one user did: what the limit of requests comes to a second.
 
-    Requests are counted by them, too. But of those very many may come at once, and others wait for each telling.
+    At once it is fewer, since others wait for each telling: as many as there may be requests.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -108,7 +108,7 @@ class Tellings:
     @property
     def burst(self) -> float:
         """See `Rate`."""
-        return self._limits.requests_per_second * TOLD / 4
+        return self._limits.burst
 
 
 class ListBytes:

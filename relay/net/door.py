@@ -221,6 +221,9 @@ class Door:
         if scope.cancelled_caught:
             connection.transport.discard()
             return False
+        if connection.transport.peer in self._proxies:
+            # What a proxy passes on next may be somebody else's.
+            connection.transport.payer = None
         return True
 
     async def _made(self, request: Request | None, visitor: Visitor) -> Answer:

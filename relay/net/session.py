@@ -361,7 +361,9 @@ class Session:
     @property
     def waited_for(self) -> bool:
         """Whether it is us who do not read, so that silence says nothing."""
-        return self._answering or self._outbox.overflowing or self._service.log.full
+        payer = self._transport.payer
+        waits = payer is not None and payer.waiting
+        return self._answering or waits or self._outbox.overflowing or self._service.log.full
 
     def _stuck(self) -> None:
         """The peer has not taken a byte for too long."""
