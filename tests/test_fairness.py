@@ -31,7 +31,7 @@ class Work:
 
     def __init__(self, clock: MockClock) -> None:
         self.clock = clock
-        self.fairness = Fairness()
+        self.fairness = Fairness(trio.current_time)
         self.done: list[str] = []
         """Who worked, piece by piece."""
 
@@ -119,7 +119,7 @@ async def test_a_greedy_asker_gets_their_share_of_the_time_and_no_more(clock: Mo
 
 async def test_a_step_that_turns_out_to_be_anothers_is_charged_to_them(clock: MockClock) -> None:
     """A request's head is read before it is known who asks."""
-    counting = Fairness()
+    counting = Fairness(trio.current_time)
     address, user = counting.of("192.0.2.1"), counting.of(7)
 
     async def serve() -> None:
@@ -150,7 +150,7 @@ async def test_who_is_cancelled_while_waiting_holds_up_nobody(clock: MockClock) 
     one, other = work.fairness.of("one"), work.fairness.of("other")
     with work.fairness.at_work():
         async with trio.open_nursery() as nursery:
-            one.rest(trio.current_time() + 10.0)
+            one.rest(10.0)
             other.charge(0.001, trio.current_time())
             nursery.start_soon(one.turn)
             nursery.start_soon(one.turn)

@@ -8,15 +8,16 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from time import perf_counter
 from typing import Any, TypeVar
 
 import trio
 
 T = TypeVar("T")
 
-SHARE = 0.25
+SHARE = 0.2
 """The part of the loop's time that one asker gets while others are there."""
-BURST = 0.05
+BURST = 0.015
 """Seconds of the loop's time that one asker gets at once, before that part is looked at."""
 SLICE = 0.0005
 """Seconds of the loop's time after which one asker's next piece of work comes after everybody else's turn."""
@@ -43,21 +44,24 @@ class Account:
         self._taken = 0.0
         """Seconds in that round."""
         self.paid_at = float("-inf")
-        """When all that was done is paid off at the rate of a share, trio's time."""
+        """When all that was done is paid off at the rate of a share, by the accounts' time."""
 
     def charge(self, seconds: float, now: float) -> None:
-        """Note that something was done for this asker; `now` is trio's time."""
+        """Note that something was done for this asker; `now` is the accounts' time."""
         fairness = self._fairness
-        if self._round != fairness.round:
-            self._round, self._taken = fairness.round, 0.0
         seconds = min(seconds, LONGEST)
-        self._taken += seconds
+        if self._round != fairness.round:
+            self._round, self._taken = fairness.round, seconds
+        else:
+            self._taken += seconds
         self.paid_at = max(self.paid_at, now - BURST / SHARE) + seconds / SHARE
-        fairness.served(self, now)
+        if self is not fairness.last:
+            fairness.others_at, fairness.last = fairness.last_at, self
+        fairness.last_at = now
 
-    def rest(self, until: float) -> None:
-        """Have nothing more taken up for this asker before then, while others are there; trio's time."""
-        self.paid_at = max(self.paid_at, until)
+    def rest(self, seconds: float) -> None:
+        """Have nothing more taken up for this asker for so long, while others are there."""
+        self.paid_at = max(self.paid_at, self._fairness.time() + seconds)
 
     def wait(self, now: float) -> float:
         """How many seconds it takes until more may be done; 0.0 where that is the next round, negative for at once."""
@@ -72,10 +76,13 @@ class Account:
 
     def begin(self) -> bool:
         """Charge what is done from here on to this asker; tells whether they may have more done at once."""
-        if not self._fairness.counts:
+        fairness = self._fairness
+        if not fairness.counts:
             return True
-        now = self._fairness.switch(self)
-        return self._queue is None and self.wait(now) < 0
+        now = fairness.switch(self)
+        if self.paid_at > now or self._queue is not None:
+            return self._queue is None and self.wait(now) < 0
+        return self._taken < SLICE or self._round != fairness.round
 
     async def turn(self) -> None:
         """Wait until more may be done; of several that wait one goes on a round. Who need not wait goes on at once."""
@@ -86,7 +93,7 @@ class Account:
         queue = self._queue
         try:
             async with queue:
-                while (seconds := self.wait(trio.current_time())) >= 0:
+                while (seconds := self.wait(self._fairness.time())) >= 0:
                     await trio.sleep(seconds)
                     self._taken = 0.0
         finally:
@@ -117,7 +124,13 @@ async def turn() -> None:
 class Fairness(trio.abc.Instrument):
     """All accounts; as an instrument of trio's it charges each step of a task to whom it works for."""
 
-    def __init__(self) -> None:
+    def __init__(self, time: Callable[[], float] = perf_counter) -> None:
+        """Begin with no accounts.
+
+        Args:
+            time: gives the accounts' time, in seconds that never jump.
+        """
+        self.time = time
         self.counts = False
         """Whether it is at work: else nobody has to wait."""
         self.round = 1
@@ -125,9 +138,10 @@ class Fairness(trio.abc.Instrument):
         self._accounts: OrderedDict[Hashable, Account] = OrderedDict()
         self._running: Account | None = None
         self._began = 0.0
-        self._last: Account | None = None
-        self._last_at = float("-inf")
-        self._others_at = float("-inf")
+        self.last: Account | None = None
+        """Who was served last."""
+        self.last_at = float("-inf")
+        self.others_at = float("-inf")
         """When anybody but the last one was served."""
 
     def __len__(self) -> int:
@@ -155,20 +169,14 @@ class Fairness(trio.abc.Instrument):
             self._accounts.move_to_end(asker)
         return account
 
-    def served(self, account: Account, now: float) -> None:
-        """Note who was served."""
-        if account is not self._last:
-            self._others_at, self._last = self._last_at, account
-        self._last_at = now
-
     def alone(self, account: Account, now: float) -> bool:
         """Whether nobody else was served of late."""
-        others_at = self._others_at if account is self._last else self._last_at
+        others_at = self.others_at if account is self.last else self.last_at
         return now - others_at > ALONE
 
     def switch(self, account: Account | None) -> float:
         """Charge what was done until now to whom it was done for, and what follows to another; gives the time."""
-        now = trio.current_time()
+        now = self.time()
         if self._running is not None:
             self._running.charge(now - self._began, now)
         self._running, self._began = account, now
@@ -182,7 +190,7 @@ class Fairness(trio.abc.Instrument):
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         """See `trio.abc.Instrument`."""
         payer = task.context.get(PAYER)
-        if payer is not None or self._running is not None:
+        if payer is not self._running:
             self.switch(payer)
 
     def before_io_wait(self, timeout: float) -> None:  # noqa: ARG002 - trio hands it over

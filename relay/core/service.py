@@ -10,7 +10,7 @@ import sqlite3
 import uuid
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -38,6 +38,7 @@ from relay.protocol.errors import RelayError
 from relay.settings import Settings
 from relay.store import history, replays, search
 from relay.store.database import Connection
+from relay.store.entry import Entry
 from relay.store.log import Log
 from relay.store.search import Sought
 from relay.text import fold
@@ -54,6 +55,8 @@ CHATS_SLICE = 16
 """Chats of a list that are encoded before others have their turn."""
 WRITERS_TIME = 2.0
 """What a second of the log's writer counts as, beside one of the event loop, which others have a part of meanwhile."""
+ITEMS, ITEMS_BYTES = 16, 32_768
+"""Messages of an answer or a replay, and bytes of them, that are encoded before others have their turn."""
 MEMBERS = 16
 """Members of a chat who count as one command more among those of a user that go into one batch."""
 USERS_SLICE = 64
@@ -543,14 +546,17 @@ class Service:
             )
         if page.upto >= upto:
             subscriber.lookahead.clear()
-        if not self.hub.refresh(page.entries, upto):
-            return
-        for seq, at in self.hub.replay(subscriber, page.entries):
-            await self._send_chat_list(subscriber, seq, at)
+        for some in _slices(page.entries):
+            # The first one, too, was read a while ago.
             if not self.hub.refresh(page.entries, upto):
-                # What is told already is not told again: a list that came before an entry stands for none.
-                subscriber.position = max(subscriber.position, seq)
                 return
+            for seq, at in self.hub.replay(subscriber, some):
+                await self._send_chat_list(subscriber, seq, at)
+                if not self.hub.refresh(page.entries, upto):
+                    # What is told already is not told again: a list that came before an entry stands for none.
+                    subscriber.position = max(subscriber.position, seq)
+                    return
+            await fairness.turn()
         subscriber.position = page.upto
 
     async def _send_chat_list(self, subscriber: Subscriber, seq: int, at: int) -> None:
@@ -602,7 +608,7 @@ class Service:
 
     def charge_writer(self, batch: Sequence[Command], seconds: float) -> None:
         """Charge those whose commands kept the writer by themselves: nobody else gets a turn of it meanwhile."""
-        now = trio.current_time()
+        now = self.fairness.time()
         for user, count in Counter(command.user for command in batch if command.user).items():
             self.fairness.of(user).charge(WRITERS_TIME * seconds * count / len(batch), now)
 
@@ -613,7 +619,21 @@ class Service:
             self.limit.charge(user, now, connections / limits.TOLD)
             pause = self.tellings.charge(user, now, connections)
             if pause:
-                self.fairness.of(user).rest(now + pause)
+                self.fairness.of(user).rest(pause)
+
+
+def _slices(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    """Cut entries that are replayed into what is told at a time, by count and by text."""
+    some: list[Entry] = []
+    size = 0
+    for entry in entries:
+        some.append(entry)
+        size += len(entry.message or "")
+        if len(some) >= ITEMS or size >= ITEMS_BYTES:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
 
 
 def _place(after: str) -> tuple[int, int]:
@@ -684,10 +704,21 @@ async def _messages(service: Service, subscriber: Subscriber, request: requests.
             marks = await history.receipts(service.reading, chat.key, list(members), min(ids), max(ids))
         if user not in state.members[chat.key]:
             raise RelayError.no_chat(request.chat_id)
-        page.add_all(render.messages(state, user, chat, some, marks))
+        await _add_all(page, render.messages(state, user, chat, some, marks))
     if user not in state.members[chat.key]:
         raise RelayError.no_chat(request.chat_id)
     reply(page.made(more=more, upwards=request.start_id is not None))
+
+
+async def _add_all(page: PageMaker, items: Iterable[object]) -> None:
+    """Take items up to the first that has no room, a little at a time."""
+    size = page.size
+    for count, item in enumerate(items, 1):
+        if not page.add(item):
+            return
+        if page.size - size > ITEMS_BYTES or count % ITEMS == 0:
+            size = page.size
+            await fairness.turn()
 
 
 async def _chat(service: Service, subscriber: Subscriber, request: requests.OneChat, reply: Reply) -> None:
@@ -761,8 +792,11 @@ async def _search(service: Service, subscriber: Subscriber, request: requests.Se
         # Who has left a chat since, or cleared it, does not see it any more.
         if visibility.sees(state.chats[row.chat], state.members[row.chat].get(user), row.message_id):
             (message,) = render.messages(state, user, state.chats[row.chat], [row], (), with_chat_id=True)
+            size = page.size
             if not page.add(message):
                 break
+            if page.size - size > ITEMS_BYTES:
+                await fairness.turn()
         last = row.seq
     reply(page.made(more=more, after=None if last is None else pages.cursor(last)))
 

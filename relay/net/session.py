@@ -160,31 +160,11 @@ class Session:
 
     def _take_read(self, data: bytes) -> Awaitable[None] | None:
         """Handle all messages of a read; give what is still to be awaited."""
-        return self._take_portion(data) if len(data) <= PORTION else self._take_portions(data)
-
-    async def _take_portions(self, data: bytes) -> None:
-        """Handle a large read a little at a time: small frames are many, and each costs more than its bytes."""
-        for start in range(0, len(data), PORTION):
-            self._answering = True
-            if start:
-                await self._turn()
-            waiting = self._take_portion(data[start : start + PORTION])
-            if waiting is not None:
-                await waiting
-        self._answering = False
-
-    async def _turn(self) -> None:
-        """Let others have their turn where this user has had theirs."""
-        payer = self._transport.payer
-        if payer is not None and not payer.begin():
-            self._service.hub.flush()
-            await payer.turn()
-            self.heard = trio.current_time()
-
-    def _take_portion(self, data: bytes) -> Awaitable[None] | None:
+        size = len(data)
+        if size > PORTION:
+            return self._take_portions(data)
         now = self.heard = trio.current_time()
         decoder = self._decoder
-        size = len(data)
         messages = decoder.feed(data)
         if messages:
             self._service.log.note_read(size + self._held, now)
@@ -208,6 +188,25 @@ class Session:
             if waiting is not None:
                 return self._take_rest(waiting, rest)
         return self._end_read()
+
+    async def _take_portions(self, data: bytes) -> None:
+        """Handle a large read a little at a time: small frames are many, and each costs more than its bytes."""
+        for start in range(0, len(data), PORTION):
+            self._answering = True
+            if start:
+                await self._turn()
+            waiting = self._take_read(data[start : start + PORTION])
+            if waiting is not None:
+                await waiting
+        self._answering = False
+
+    async def _turn(self) -> None:
+        """Let others have their turn where this user has had theirs."""
+        payer = self._transport.payer
+        if payer is not None and not payer.begin():
+            self._service.hub.flush()
+            await payer.turn()
+            self.heard = trio.current_time()
 
     async def _take_rest(
         self, waiting: Awaitable[None] | None, messages: Iterator[tuple[int, bytes]], pause: float = 0.0
