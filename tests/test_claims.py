@@ -322,6 +322,7 @@ class Trickle:
 
     peer = "memory"
     broken = False
+    payer = None
 
     def __init__(self) -> None:
         self.discarded = False

@@ -57,8 +57,6 @@ WRITERS_TIME = 2.0
 """What a second of the log's writer counts as, beside one of the event loop, which others have a part of meanwhile."""
 ITEMS, ITEMS_BYTES = 16, 32_768
 """Messages of an answer or a replay, and bytes of them, that are encoded before others have their turn."""
-MEMBERS = 16
-"""Members of a chat who count as one command more among those of a user that go into one batch."""
 USERS_SLICE = 64
 """Users who are looked at for the directory before others have their turn."""
 CHANGES = 256
@@ -401,15 +399,8 @@ class Service:
             return
         if share.batch != log.batch:
             share.batch, share.commands = log.batch, 0
-        share.commands += self._writers_work(subscriber.user, request)
-
-    def _writers_work(self, user: int, request: msgspec.Struct) -> int:
-        """As how many commands a request counts by what the writer has to look up and to tell for it, about."""
-        if type(request) is not requests.New:
-            return 1
-        chat = self.state.chat_key(user, request.chat_id)
-        work = 1 if chat is None else 1 + len(self.state.members[chat]) // MEMBERS
-        return work + LOOKED_UP if request.reply_to is not None or request.attachments else work
+        looked_up = type(request) is requests.New and (request.reply_to is not None or request.attachments)
+        share.commands += LOOKED_UP if looked_up else 1
 
     def command_on_chat(self, subscriber: Subscriber, request: msgspec.Struct, reply: Reply, made_up: str = "") -> None:
         """Append what changes a chat; the answer is the chat as it is then."""
