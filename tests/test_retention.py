@@ -148,6 +148,22 @@ async def test_a_store_that_is_too_large_loses_its_oldest(tmp_path: Path, monkey
     assert await _faults(tmp_path) == []
 
 
+async def test_a_store_whose_index_is_not_merged_loses_no_more_history_than_it_must(tmp_path: Path) -> None:
+    words = random.Random(7)
+    async with open_relay(tmp_path) as relay:
+        await _two_users(relay)
+        for number in range(1_500):
+            text = " ".join(str(words.getrandbits(40)) for _ in range(20))
+            await _say(relay, 1, "b", f"{number} {text}")
+        with trio.fail_after(30):
+            while (await queries.ends(relay.reading))[1] < relay.state.seq:
+                await trio.sleep(0.05)
+        size = await queries.size(relay.reading)
+        await relay.retention.prune(max_bytes=size // 10 * 9)
+        ((left,),) = await relay.reading.execute("SELECT count(*) FROM log WHERE kind = 1")
+        assert 1_500 * 0.8 <= left <= 1_500 * 0.95
+
+
 async def test_a_disk_that_is_full_does_not_end_the_relay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tried = 0
 

@@ -3,6 +3,7 @@
 import logging
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -473,6 +474,20 @@ async def test_client_keys_are_filed_without_rest_once_they_are_many(
     with trio.fail_after(5):
         while keys.overflowing:
             await trio.sleep(0.02)
+
+
+async def test_client_keys_under_a_flood_that_never_pauses_stay_within_their_bound(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.store.portion.AIM", 0.0)  # a busy loop: each portion looks slow
+    monkeypatch.setattr("relay.store.client_keys.HELD", 128)
+    for batch in range(60):
+        await answers(relay, *(new(relay, "User1", "User2", f"key {batch} {n}") for n in range(100)))
+    with closing(sqlite3.connect(relay.data / "relay.db")) as store:
+        ((unfiled,),) = store.execute(
+            "SELECT count(*) FROM log JOIN filed ON filed.slice = log.client_key >> 60 WHERE log.seq > filed.seq"
+        )
+    assert unfiled <= 8 * 128 + 2 * 100
 
 
 async def test_what_is_asked_of_a_writer_that_has_stopped_fails_at_once(relay: Relay) -> None:

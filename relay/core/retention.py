@@ -41,7 +41,9 @@ SEEN = 20_000
 STEP = 500
 """Of how many messages and members at a time unread counts are seen to."""
 SHARE = 20
-"""Of a store that is too large the oldest of this many parts goes at a time."""
+"""Of a store that is too large one of this many parts goes at a time, the oldest."""
+FINEST = 1_000
+"""Where less is too much, one of this many parts at least."""
 SPARE = 4_096
 """Pages without use that may gather while a prune goes on: SQLite walks through the list of all of them to take one
 off the end of the file, so a prune that gave everything back at its end would take a time that grows with the square.
@@ -59,7 +61,7 @@ class Pruned(NamedTuple):
     removed: int
     """Entries."""
     bytes: int
-    """What the store has in use now."""
+    """What the store has in use once its full-text index is merged."""
     too_large: bool
     """Whether that is more than it may be: what is left is no history, or came since the prune began."""
 
@@ -135,9 +137,13 @@ class Retention:
         first = await queries.first_prunable(self._reading, 0)
         kept = False
         upto = min(limit, await self._too_old(days))
+        index, left = await queries.index_use(self._reading)
+        text_bytes = index / max(1, self._texts() + left)
+        size = await self._lasting(text_bytes)
         while first and first <= limit:
-            if upto < first and max_bytes and await queries.size(self._reading) > max_bytes:
-                upto = first + (limit - first) // SHARE
+            if upto < first and max_bytes and size > max_bytes:
+                share = min(1 / SHARE, max((size - max_bytes) / size, 1 / FINEST))
+                upto = first + int((limit - first) * share)
             if upto < first:
                 break
             if not kept:
@@ -145,10 +151,10 @@ class Retention:
                 kept = True
             removed += await self._remove(first, upto)
             first = await queries.first_prunable(self._reading, upto)
+            size = await self._lasting(text_bytes)
         if removed:
             await self._give_back(0)
             logger.info("removed %d old entries", removed)
-        size = await queries.size(self._reading)
         too_large = bool(max_bytes) and size > max_bytes
         if too_large:
             logger.warning(
@@ -157,6 +163,19 @@ class Retention:
                 max_bytes,
             )
         return Pruned(removed, size, too_large)
+
+    async def _lasting(self, text_bytes: float) -> int:
+        """Give the bytes in use without those that the full-text index gives back once it is merged.
+
+        Args:
+            text_bytes: what one text takes there, as it was when the prune began.
+        """
+        index, _left = await queries.index_use(self._reading)
+        return await queries.size(self._reading) - max(0, index - int(self._texts() * text_bytes))
+
+    def _texts(self) -> int:
+        """Give about how many texts there are; each is in the full-text index."""
+        return sum(chat.last_message_id - chat.pruned for chat in self._state.chats.values())
 
     async def _too_old(self, days: int) -> int:
         """Find the last entry that is older than so many days, as far as the clock can be believed; 0 for none."""

@@ -32,6 +32,8 @@ RETRY = 1.0
 """Seconds until what could not be written and can wait is tried again."""
 CROWDED = 1.0
 """Seconds between two portions while there is much in the write-ahead log already."""
+FILED_AT_ONCE = 4_096
+"""Client keys filed between two batches once too many are in memory: more than a batch of short messages adds."""
 SEGMENTS = 4
 """Segments that the full-text index may have more before it is merged; FTS5 merges no fewer on one level."""
 FAR = float("inf")
@@ -257,6 +259,8 @@ class Background:
             return await self._do(asked)
         if self.thrifty:
             return await self._snapshot(now) if self._snapshot_under_way else ""
+        if self._client_keys.overflowing and now >= self._filing_from:
+            return await self._file(now)
         if self._bound.too_much or now >= self._next_freeing():
             return await self._forget()
         if self._snapshot_wanted or now >= self._errands.snapshot_at or (last and self.unkept):
@@ -333,7 +337,9 @@ class Background:
         if filing is None:
             return ""
         self._filing = filing
-        keys = filing.keys[self._filing_at : self._filing_at + self._keys.size]
+        # A busy event loop makes each portion look slow: one that shrank then would never file what each batch adds.
+        size = FILED_AT_ONCE if self._client_keys.overflowing else self._keys.size
+        keys = filing.keys[self._filing_at : self._filing_at + size]
         try:
             await chores.file_client_keys(self._writing, keys)
             self._filing_at += len(keys)

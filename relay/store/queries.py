@@ -90,6 +90,10 @@ _INDEX_LEFT_OVER = Statement(
     " OR coalesce((SELECT length(block) FROM search_data WHERE id = 10), 0) <> 7",
     whole="the first row is enough",
 )
+_INDEX_USE = Statement(
+    "SELECT (SELECT count(*) FROM search_idx), (SELECT texts FROM unmerged)",
+    whole="a few bytes of each page of the index, a few times in a prune",
+)
 _FILED = Statement("SELECT slice, seq FROM filed")
 _UNFILED = Statement(
     "SELECT client_key, seq FROM log WHERE seq > ? AND client_key IS NOT NULL ORDER BY seq",
@@ -358,6 +362,16 @@ async def size(connection: Connection) -> int:
     ((pages,),) = await connection.execute(_PAGES)
     ((page,),) = await connection.execute(_PAGE_SIZE)
     return (pages - free) * page  # type: ignore[no-any-return]
+
+
+INDEX_PAGE = 4_050
+"""Bytes of a page of FTS5, which is a row of a table of its own; another page than the file's."""
+
+
+async def index_use(connection: Connection) -> tuple[int, int]:
+    """Tell about how many bytes the full-text index takes, and how many texts left it since all of it was merged."""
+    ((pages, left),) = await connection.execute(_INDEX_USE)
+    return pages * INDEX_PAGE, left
 
 
 async def free_pages(connection: Connection) -> int:

@@ -334,8 +334,9 @@ def _median(asker: socket.socket, name: str, payload: Wire) -> float:
 WORDS = 20_000
 """Different words of the texts: trigrams are as common as in a language."""
 CALM = 20.0
-"""Seconds that a case without a command of its own lasts; others as long as their command, at most `MOST`."""
+"""Seconds of a quiet window before a command, and of another after it."""
 MOST = 180.0
+"""Seconds that a command may take; the building of the index is watched for as long."""
 
 
 def _words() -> Callable[[int], str]:
@@ -394,7 +395,10 @@ def _relay(tree: Path, *arguments: str) -> list[str]:
 
 
 def stalls(messages: int, store: str, tree: str, rate: float, only: str) -> None:
-    """What sends wait for while check, backup, export, prune and the building of the index go on."""
+    """What sends wait for while check, backup, export, prune and the building of the index go on, beside quiet times.
+
+    Each command runs between two quiet windows of its own relay: their p99 together is what its own is compared with.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         data = Path(store) if store else Path(scratch, "data")
         where = Path(tree or Path(__file__).resolve().parents[2]).resolve()
@@ -402,23 +406,23 @@ def stalls(messages: int, store: str, tree: str, rate: float, only: str) -> None
             data.mkdir(parents=True, exist_ok=True)
             tokens = trio.run(partial(prepare, data, "a", "b", messages=messages, text=_words()))
             (data / "tokens.json").write_text(json.dumps(tokens))
+            _index(where, data)
         tokens = json.loads((data / "tokens.json").read_text())
         size = int((data / "relay.db").stat().st_size)
         cases: dict[str, tuple[str, ...]] = {
-            "index being built": (),
-            "quiet": (),
             "check": ("check",),
             "backup": ("backup", f"{scratch}/backup.tar"),
             "export": ("export", f"{scratch}/export.jsonl"),
             "prune": ("prune", "--yes", "--max-bytes", str(size // 10 * 9)),
+            "reindex": ("reindex",),
         }
-        print(f"{'':20}{'sends':>7}{'p50':>8}{'p99':>8}{'max':>8}{'s':>7}{'WAL MB':>8}{'RSS MB':>8}  longest, cause")
+        print(
+            f"{'':8}{'sends':>7}{'p50':>8}{'p99':>8}{'max':>8}{'s':>7}{'quiet':>8}{'p99':>8}{'ratio':>7}"
+            f"{'WAL MB':>8}{'RSS MB':>8}  longest, cause"
+        )
         for what, command in cases.items():
-            if only and what not in only.split(","):
-                continue
-            if what == "quiet":
-                _index(where, data)
-            _case(where, data, tokens["a"], what, command, rate)
+            if not only or what in only.split(","):
+                _case(where, data, tokens["a"], what, command, rate)
 
 
 def _serve(tree: Path, data: Path, port: int) -> subprocess.Popen[bytes]:
@@ -446,14 +450,14 @@ def _case(tree: Path, data: Path, token: str, what: str, command: tuple[str, ...
     process = _serve(tree, data, port)
     try:
         time.sleep(3)
+        quiet = _quiet_waits(port, token, rate)
         sender = Sender(port, token, "b", rate)
         sender.start()
         began, wal, memory = time.perf_counter(), 0, 0.0
-        asked = None
-        if command:
-            asked = subprocess.Popen(_relay(tree, *command, "--data", str(data)), stdout=subprocess.DEVNULL)
-        while asked.poll() is None if asked else time.perf_counter() - began < CALM:
-            if time.perf_counter() - began > MOST and asked:
+        asked = subprocess.Popen(_relay(tree, *command, "--data", str(data)), stdout=subprocess.DEVNULL)
+        # The index is made in the background, after the command has answered.
+        while asked.poll() is None or (what == "reindex" and time.perf_counter() - began < MOST):
+            if time.perf_counter() - began > MOST:
                 asked.kill()
             with suppress(OSError):
                 wal = max(wal, (data / "relay.db-wal").stat().st_size)
@@ -465,18 +469,30 @@ def _case(tree: Path, data: Path, token: str, what: str, command: tuple[str, ...
             _relay(tree, "status", "--json", "--data", str(data)), capture_output=True, check=True, timeout=60
         )
         longest = json.loads(status.stdout).get("longestWait") or {}
-        waits = sorted(sender.waits)
-        p50, p99 = (waits[int(len(waits) * share)] for share in (0.5, 0.99))
+        if what != "reindex":
+            quiet += _quiet_waits(port, token, rate)
+        (p50, p99), (quiet50, quiet99) = (
+            [sorted(waits)[int(len(waits) * share)] for share in (0.5, 0.99)] for waits in (sender.waits, quiet)
+        )
         why = f"{longest['ms']:.0f}, {longest['cause']}" if longest else ""
-        ended = "" if asked is None or not asked.returncode else f" (exit {asked.returncode})"
+        ended = f" (exit {asked.returncode})" if asked.returncode else ""
         print(
-            f"{what:20}{len(waits):>7}{p50:>8.1f}{p99:>8.1f}{waits[-1]:>8.1f}{seconds:>7.1f}{wal / 1e6:>8.1f}"
-            f"{memory:>8.1f}  {why}{ended}",
+            f"{what:8}{len(sender.waits):>7}{p50:>8.1f}{p99:>8.1f}{max(sender.waits):>8.1f}{seconds:>7.1f}"
+            f"{quiet50:>8.1f}{quiet99:>8.1f}{p99 / quiet99:>7.1f}{wal / 1e6:>8.1f}{memory:>8.1f}  {why}{ended}",
             flush=True,
         )
     finally:
         process.terminate()
         process.wait(60)
+
+
+def _quiet_waits(port: int, token: str, rate: float) -> list[float]:
+    """Give what sends wait for while nothing else goes on, in milliseconds."""
+    sender = Sender(port, token, "b", rate)
+    sender.start()
+    time.sleep(CALM)
+    sender.stop()
+    return sender.waits
 
 
 def resident(pid: int) -> float:
