@@ -19,6 +19,7 @@ from relay.core.clock import RelayClock
 from relay.core.commands import ADMIN, AddFile, Command, ForgetFiles
 from relay.core.quota import Allowance, Quota
 from relay.core.state import State
+from relay.core.turns import Turns
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment
 from relay.settings import Files as Limits
@@ -57,6 +58,7 @@ class Files:
         self._reading = reading
         self._clock = clock
         self._quota = Quota(state, limits, self.contents.free)
+        self._turns = Turns()
 
     # In.
 
@@ -186,7 +188,9 @@ class Files:
         Raises:
             RelayError: `not_found`; it does not tell whether there is such a file.
         """
-        found = await queries.files(self._reading, [file_id])
+        # One at a time, whoever downloads over however many connections: others read over this connection, too.
+        async with self._turns.of(user):
+            found = await queries.files(self._reading, [file_id])
         if not found or not attachments.may_read(self._state, user, found[0]):
             raise RelayError("not_found", "there is no such file for you here")
         return found[0]
