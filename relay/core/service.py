@@ -61,8 +61,8 @@ USERS_SLICE = 64
 """Users who are looked at for the directory before others have their turn."""
 CHANGES = 256
 """Chats that may change at a time before the list is asked for again."""
-LISTING = 2
-"""Chat lists that are made at a time."""
+LISTING = 1
+"""Chat lists that are made at a time: a change of a large group has all its members ask for theirs in one moment."""
 
 LENT = 86_400.0
 """Seconds that a lent token is good for."""
