@@ -287,3 +287,23 @@ async def test_what_a_batch_says_is_told_a_little_a_turn(tmp_path: Path, monkeyp
             before = turns.calls
             await streams[0].send_all(b"".join(map(new, range(60))))
             assert await turns.most(before + 60) <= 2
+
+
+async def test_of_an_address_that_connects_all_the_time_so_many_wait_and_more_are_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.net.server.WAITING_EACH", 3)
+    async with http_relay(tmp_path) as relay:
+        payer = relay.server.door.fairness.of("127.0.0.1")
+        relay.server.door.fairness.of("192.0.2.1").charge(0.001, relay.server.door.fairness.time())
+        monkeypatch.setattr(fairness, "ALONE", 1_000.0)
+        payer.rest(3.0)
+        streams = [await relay.raw(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n") for _ in range(8)]
+        await trio.sleep(0.3)
+        assert payer.waiting == 3
+        with trio.fail_after(1), pytest.raises((trio.BrokenResourceError, AssertionError)):
+            assert await streams[-1].receive_some() != b""
+        with trio.fail_after(8):
+            assert (await streams[0].receive_some()).startswith(b"HTTP/1.1 200")
+        for stream in streams:
+            await stream.aclose()

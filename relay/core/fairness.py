@@ -34,7 +34,7 @@ KNOWN = 4_096
 class Account:
     """What was done for one asker, over all their connections."""
 
-    __slots__ = ("_fairness", "_queue", "_round", "_taken", "_threads", "paid_at")
+    __slots__ = ("_fairness", "_queue", "_round", "_taken", "_threads", "paid_at", "waiting")
 
     def __init__(self, fairness: "Fairness") -> None:
         self._fairness = fairness
@@ -43,6 +43,8 @@ class Account:
         self._round = 0
         self._taken = 0.0
         """Seconds in that round."""
+        self.waiting = 0
+        """How many pieces of work wait for their turn."""
         self.paid_at = float("-inf")
         """When all that was done is paid off at the rate of a share, by the accounts' time."""
 
@@ -69,11 +71,6 @@ class Account:
             return self.paid_at - now
         return 0.0 if self._round == self._fairness.round and self._taken >= SLICE else -1.0
 
-    @property
-    def waiting(self) -> bool:
-        """Whether something of this asker's waits for its turn."""
-        return self._queue is not None
-
     def begin(self) -> bool:
         """Charge what is done from here on to this asker; tells whether they may have more done at once."""
         fairness = self._fairness
@@ -91,12 +88,14 @@ class Account:
         if self._queue is None:
             self._queue = trio.StrictFIFOLock()
         queue = self._queue
+        self.waiting += 1
         try:
             async with queue:
                 while (seconds := self.wait(self._fairness.time())) >= 0:
                     await trio.sleep(seconds)
                     self._taken = 0.0
         finally:
+            self.waiting -= 1
             if not queue.locked():
                 self._queue = None
         self._fairness.switch(self)

@@ -57,6 +57,8 @@ WRITERS_TIME = 2.0
 """What a second of the log's writer counts as, beside one of the event loop, which others have a part of meanwhile."""
 ITEMS, ITEMS_BYTES = 16, 32_768
 """Messages of an answer or a replay, and bytes of them, that are encoded before others have their turn."""
+LOOKING = (commands.MarkRead, commands.MarkDelivered)
+"""Commands for which the writer looks something up first, as a rule, beside messages that quote or have files."""
 USERS_SLICE = 64
 """Users who are looked at for the directory before others have their turn."""
 CHANGES = 256
@@ -399,7 +401,10 @@ class Service:
             return
         if share.batch != log.batch:
             share.batch, share.commands = log.batch, 0
-        looked_up = type(request) is requests.New and (request.reply_to is not None or request.attachments)
+        if type(request) is requests.New:
+            looked_up = request.reply_to is not None or bool(request.attachments)
+        else:
+            looked_up = type(request) in LOOKING
         share.commands += LOOKED_UP if looked_up else 1
 
     def command_on_chat(self, subscriber: Subscriber, request: msgspec.Struct, reply: Reply, made_up: str = "") -> None:

@@ -10,6 +10,7 @@ import ssl
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import trio
 
@@ -38,6 +39,8 @@ TICK = 0.2
 """Seconds between two looks at what is to be told later."""
 CONNECTS_PER_SECOND, CONNECTS_AT_ONCE = 10.0, 64
 """How often one user may connect: each connection is replayed to and told who is online."""
+WAITING_EACH = 64
+"""New connections of one address that wait for its turn on the event loop; more are closed at once."""
 STOP = 5.0
 """Seconds within which everything is over once a stop was asked for."""
 AT_THE_DOOR = 1.0
@@ -154,14 +157,19 @@ class Server:
             while True:
                 await trio.lowlevel.wait_readable(listener)
                 try:
-                    connected, _ = listener.accept()
+                    connected, address = listener.accept()
                 except BlockingIOError:
                     continue
                 except OSError as error:
                     if error.errno in OUT_OF:
                         await self._turn_away(listener, connections, error)
                     continue
-                connections.start_soon(self._serve_socket, connected)
+                payer = self.door.payer_at(_peer(address))
+                # Charged for from here on; and who connects all the time waits for some of it and not for all.
+                if payer is not None and not payer.begin() and payer.waiting >= WAITING_EACH:
+                    connected.close()
+                    continue
+                connections.start_soon(self._serve_socket, connected, payer)
         finally:
             listener.close()
 
@@ -202,13 +210,8 @@ class Server:
                 )
         return self._allowed[1]
 
-    async def _serve_socket(self, connected: socket.socket) -> None:
+    async def _serve_socket(self, connected: socket.socket, payer: Account | None) -> None:
         """Find out what a new connection speaks, and serve it."""
-        try:
-            payer = self.door.payer_at(peer_of(connected))
-        except OSError:
-            connected.close()
-            return
         if payer is not None and not await self._may_come(payer):
             connected.close()
             return
@@ -353,6 +356,11 @@ class Server:
                 await trio.sleep(TICK)
             hub.tick(trio.current_time())
             hub.flush()
+
+
+def _peer(address: Any) -> str:
+    """The address of a new connection, as `peer_of` gives it."""
+    return str(address[0]).removeprefix("::ffff:") if isinstance(address, tuple) else "local"
 
 
 async def _send(transport: Transport, data: bytes) -> None:

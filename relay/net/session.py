@@ -361,7 +361,7 @@ class Session:
     def waited_for(self) -> bool:
         """Whether it is us who do not read, so that silence says nothing."""
         payer = self._transport.payer
-        waits = payer is not None and payer.waiting
+        waits = payer is not None and payer.waiting > 0
         return self._answering or waits or self._outbox.overflowing or self._service.log.full
 
     def _stuck(self) -> None:
