@@ -10,12 +10,14 @@ from client_frames import client_frame
 from sessions import House, Refused, house
 from trio.testing import MockClock
 
-from relay.core import limits, service, share
+from relay.core import commands, limits, service, share
+from relay.core.commands import Command
 from relay.core.fairness import Account
 from relay.core.subscriber import LIST_PACE
 from relay.net import outbox
 from relay.net.frames import TEXT
 from relay.protocol import codec
+from relay.protocol.errors import RelayError
 
 LONG = "x" * 60_000
 
@@ -465,3 +467,12 @@ async def test_who_tells_many_at_once_has_no_more_taken_up_until_it_is_paid_off(
             for number in range(2, 5):
                 await one.request("new", chatId=chat, clientMessageId=str(number), message="x")
             assert 0 < rests[-1] < 2
+
+
+async def test_a_refusal_holds_nothing_of_the_batch_that_it_was_decided_in(relay: House) -> None:
+    """Its traceback had the frames with all that was looked up: a hundred refused edits of a long message, 90 MB."""
+    user = relay.relay.state.user_keys["User1"]
+    draft = relay.relay.log._rules.decide([Command(1, user, 1, commands.LeaveChat("g-none"))], {})
+    (decision,) = draft.decisions
+    assert isinstance(decision.answer, RelayError)
+    assert decision.answer.__traceback__ is None
