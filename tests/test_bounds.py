@@ -10,11 +10,14 @@ from client_frames import client_frame
 from sessions import House, Refused, house
 from trio.testing import MockClock
 
-from relay.core import limits, service, share
+from relay.core import commands, limits, service, share
+from relay.core.commands import Command
+from relay.core.fairness import Account
 from relay.core.subscriber import LIST_PACE
 from relay.net import outbox
 from relay.net.frames import TEXT
 from relay.protocol import codec
+from relay.protocol.errors import RelayError
 
 LONG = "x" * 60_000
 
@@ -426,3 +429,50 @@ async def test_a_chat_list_that_a_full_disk_held_up_is_told_once_there_is_room(r
         await two.quiet()
         relay.relay.log.spare(None)
         assert (await two.until("chats"))["payload"][0]["name"] == "name 2"
+
+
+async def test_the_writers_time_is_charged_to_whose_request_keeps_it_alone(
+    relay: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    charged: list[int] = []
+    monkeypatch.setattr(
+        relay.relay.log._rules, "charge", lambda batch, seconds: charged.append(len(batch)) if seconds > 0 else None
+    )
+    async with relay.device("User1") as one:
+        await one.request("new", chatId="User1", clientMessageId="0", message="makes the chat, alone")
+        charged.clear()
+        await one.request("new", chatId="User1", clientMessageId="1", message="x")
+        assert charged == []
+        await one.request("edit", chatId="User1", originalMessageId=1, message="y")
+        assert charged == [1]
+        await one.request("new", chatId="User1", clientMessageId="2", message="x", replyTo=1)
+        assert charged == [1, 1]
+
+
+async def test_who_tells_many_at_once_has_no_more_taken_up_until_it_is_paid_off(
+    tmp_path: Path, clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit of requests allows as much on average; others wait for what comes at once."""
+    rests: list[float] = []
+    monkeypatch.setattr(Account, "rest", lambda _account, seconds: rests.append(seconds))
+    async with house(tmp_path, *(f"User{n}" for n in range(12)), requests_per_second=1.0, burst=25) as relay:
+        for number in range(1, 12):
+            await relay.open(f"User{number}")
+        async with relay.device("User0") as one:
+            people = [f"User{n}" for n in range(1, 12)]
+            chat = (await one.request("createChat", type="group", name="x", participants=people))["chatId"]
+            await one.request("new", chatId=chat, clientMessageId="1", message="x")
+            assert rests == []
+            clock.jump(5)
+            for number in range(2, 5):
+                await one.request("new", chatId=chat, clientMessageId=str(number), message="x")
+            assert 0 < rests[-1] < 2
+
+
+async def test_a_refusal_holds_nothing_of_the_batch_that_it_was_decided_in(relay: House) -> None:
+    """Its traceback had the frames with all that was looked up: a hundred refused edits of a long message, 90 MB."""
+    user = relay.relay.state.user_keys["User1"]
+    draft = relay.relay.log._rules.decide([Command(1, user, 1, commands.LeaveChat("g-none"))], {})
+    (decision,) = draft.decisions
+    assert isinstance(decision.answer, RelayError)
+    assert decision.answer.__traceback__ is None

@@ -345,6 +345,7 @@ class Trickle:
 
     peer = "memory"
     broken = False
+    payer = None
 
     def __init__(self) -> None:
         self.discarded = False

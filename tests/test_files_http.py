@@ -468,3 +468,27 @@ async def test_nobody_uploads_without_signing_in(tmp_path):
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         assert (await browser.post("/files", content=b"x" * 100_000)).status_code == 401
         assert not on_disk(relay)
+
+
+async def test_files_of_many_downloads_of_one_user_are_looked_up_one_at_a_time(tmp_path, monkeypatch):
+    """Others read over the same connection to the store."""
+    under_way = most = 0
+    real = files.queries.files
+
+    async def counted(*arguments):
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        try:
+            return await real(*arguments)
+        finally:
+            under_way -= 1
+
+    async with http_relay(tmp_path) as relay:
+        token = await relay.user("anna")
+        attachment = await upload(relay, token, b"x" * 100)
+        monkeypatch.setattr(files.queries, "files", counted)
+        async with trio.open_nursery() as nursery:
+            for _ in range(10):
+                nursery.start_soon(fetch, relay, token, attachment)
+    assert most == 1

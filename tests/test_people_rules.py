@@ -255,7 +255,7 @@ async def test_somebody_is_found_in_the_directory_however_their_name_was_typed(t
 
 
 async def test_others_have_their_turns_while_somebody_looks_through_a_long_directory(tmp_path, monkeypatch):
-    monkeypatch.setattr(service, "LOOKED_AT", 10)
+    monkeypatch.setattr(service, "USERS_SLICE", 10)
     async with house(tmp_path, "anna") as here:
         async with trio.open_nursery() as nursery:
             for number in range(200):

@@ -20,6 +20,7 @@ from relay.core.commands import ADMIN, AddFile, Command, ForgetFiles
 from relay.core.quota import Allowance, Quota
 from relay.core.rights import Rights
 from relay.core.state import State
+from relay.core.turns import Turns
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment
 from relay.settings import Files as Limits
@@ -66,6 +67,7 @@ class Files:
         self._clock = clock
         self._rights = rights
         self._quota = Quota(state, limits, self.contents.free)
+        self._turns = Turns()
 
     # In.
 
@@ -188,7 +190,9 @@ class Files:
         Raises:
             RelayError: `not_found`; it does not tell whether there is such a file.
         """
-        found = await queries.files(self._reading, [file_id])
+        # One at a time, whoever downloads over however many connections: others read over this connection, too.
+        async with self._turns.of(user):
+            found = await queries.files(self._reading, [file_id])
         if not found or not attachments.may_read(self._state, user, found[0]):
             raise RelayError("not_found", "there is no such file for you here")
         return found[0]

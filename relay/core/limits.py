@@ -91,6 +91,26 @@ class GroupsPerDay:
         return self._limits.groups_per_day
 
 
+class Tellings:
+    """As a rate, how many connections may be told of what one user did: what the limit of requests comes to a second.
+
+    At once it is fewer, since others wait for each telling: as many as there may be requests.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+
+    @property
+    def requests_per_second(self) -> float:
+        """See `Rate`."""
+        return self._limits.requests_per_second * TOLD
+
+    @property
+    def burst(self) -> float:
+        """See `Rate`."""
+        return self._limits.burst
+
+
 class ListBytes:
     """As a rate, how many bytes of chat lists are sent to one user as events."""
 

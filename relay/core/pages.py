@@ -19,13 +19,18 @@ class PageMaker:
     """Takes the items of a list as long as there is room: one at least."""
 
     def __init__(self, room: int = PAGE_BYTES) -> None:
-        self._room = room
+        self._whole = self._room = room
         self._items: list[msgspec.Raw] = []
         self.full = False
         """Whether an item had no room."""
 
     def __len__(self) -> int:
         return len(self._items)
+
+    @property
+    def size(self) -> int:
+        """Bytes so far."""
+        return self._whole - self._room
 
     def add(self, item: object) -> bool:
         """Take an item; give whether there was room for it. After one that had none no other is taken."""

@@ -148,6 +148,7 @@ async def open_relay(
                 )
                 relay = Relay(data, service, reading, carrying, time, rules.lags, reserve)
                 rules.loosened = relay.files.loosen
+                rules.charged = service.charge_writer
                 async with trio.open_nursery() as nursery:
                     await nursery.start(log.run)
                     if spent:

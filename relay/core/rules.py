@@ -20,12 +20,18 @@ def _nobody() -> None:
     """Tell nobody."""
 
 
+def _free(_batch: Sequence[Command], _seconds: float) -> None:
+    """Charge nobody."""
+
+
 class Rules:
     """The state, who is told of its changes, and what of it the store does not have yet."""
 
     def __init__(self, state: State, hub: Hub, stale: Stale) -> None:
         self.loosened: Callable[[], None] = _nobody
         """Called when a message may have let go of its files."""
+        self.charged: Callable[[Sequence[Command], float], None] = _free
+        """Called with a batch that kept the writer longer than its commit took, and for how many seconds."""
         self._state = state
         self._hub = hub
         self._stale = stale
@@ -43,6 +49,10 @@ class Rules:
     def weight(command: Command) -> int:
         """About how many bytes a command came in."""
         return len(msgspec.json.encode(command.request))
+
+    def charge(self, batch: Sequence[Command], seconds: float) -> None:
+        """See `log.Rules`."""
+        self.charged(batch, seconds)
 
     def apply(self, entry: Entry) -> None:
         """Let an entry take effect, then tell whom it concerns."""

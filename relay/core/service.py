@@ -10,16 +10,18 @@ import secrets
 import sqlite3
 import uuid
 from bisect import bisect_right
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 import trio
 
-from relay.core import commands, limits, pages, permissions, render, visibility
+from relay.core import commands, fairness, limits, pages, permissions, render, visibility
 from relay.core.clock import Clock
 from relay.core.commands import Command
 from relay.core.decide import ChatChanged, DeviceChanged, UserChanged
+from relay.core.fairness import Fairness
 from relay.core.hub import Hub
 from relay.core.limits import RateLimit
 from relay.core.loops import Answering
@@ -27,7 +29,7 @@ from relay.core.pages import PageMaker
 from relay.core.permissions import Action
 from relay.core.replaying import Replaying
 from relay.core.searching import Searching
-from relay.core.share import Share, Shares
+from relay.core.share import LOOKED_UP, Share, Shares
 from relay.core.sign_in import SignIn, new_token, token_hash
 from relay.core.state import Chat, Member, State
 from relay.core.subscriber import Receipt, Subscriber
@@ -37,6 +39,7 @@ from relay.protocol.errors import RelayError
 from relay.settings import Settings
 from relay.store import history, replays, search
 from relay.store.database import Connection
+from relay.store.entry import Entry
 from relay.store.log import Log
 from relay.store.search import Sought
 from relay.text import fold
@@ -45,20 +48,26 @@ logger = logging.getLogger(__name__)
 
 RECEIPTS = 4_096
 """Receipts put together between two looks at whether the answer is long enough, and others' turns."""
-LOOKED_AT = 256
-"""Users of the directory looked at between two of others' turns."""
 LOOKED_AT_FOR_ONE = 64
 """Of them as many as count as one request more."""
 CHATS_PAGE_BYTES = 262_144
 """Bytes of a page of a chat list (version 2)."""
 CHATS_PAGE = 1_000
 """Chats of such a page at most."""
-CHATS_SLICE = 64
+CHATS_SLICE = 16
 """Chats of a list that are encoded before others have their turn."""
+WRITERS_TIME = 2.0
+"""What a second of the log's writer counts as, beside one of the event loop, which others have a part of meanwhile."""
+ITEMS, ITEMS_BYTES = 16, 32_768
+"""Messages of an answer or a replay, and bytes of them, that are encoded before others have their turn."""
+LOOKING = (commands.MarkRead, commands.MarkDelivered)
+"""Commands for which the writer looks something up first, as a rule, beside messages that quote or have files."""
+USERS_SLICE = 64
+"""Users who are looked at for the directory before others have their turn."""
 CHANGES = 256
 """Chats that may change at a time before the list is asked for again."""
-LISTING = 4
-"""Chat lists that are made at a time."""
+LISTING = 1
+"""Chat lists that are made at a time: a change of a large group has all its members ask for theirs in one moment."""
 
 LENT = 86_400.0
 """Seconds that a lent token is good for."""
@@ -132,10 +141,13 @@ class Service:
         self.pace = RateLimit(settings.limits, limits.FRAMES)
         """Frames of any kind, whatever they say."""
         self.groups = RateLimit(limits.GroupsPerDay(settings.limits))
+        self.tellings = RateLimit(limits.Tellings(settings.limits))
         self.answering = Answering(state)
         self.lists = RateLimit(limits.ListBytes())
         """Bytes of chat lists that are sent as events."""
         self.shares = Shares()
+        self.fairness = Fairness()
+        """Who takes how much of the event loop, and of the writer's time."""
         self.signing_in = SignIn(state, log, clock, settings.auth)
         self._lent: dict[str, tuple[int, float]] = {}
         self._used: dict[int, int] = {}
@@ -394,7 +406,11 @@ class Service:
             return
         if share.batch != log.batch:
             share.batch, share.commands = log.batch, 0
-        share.commands += 1
+        if type(request) is requests.New:
+            looked_up = request.reply_to is not None or bool(request.attachments)
+        else:
+            looked_up = type(request) in LOOKING
+        share.commands += LOOKED_UP if looked_up else 1
 
     def command_on_chat(self, subscriber: Subscriber, request: msgspec.Struct, reply: Reply, made_up: str = "") -> None:
         """Append what changes a chat; the answer is the chat as it is then."""
@@ -485,6 +501,7 @@ class Service:
             texts = await history.chat_texts(self.reading, user, wanted)
             for count, (chat, member) in enumerate(chats):
                 if count % CHATS_SLICE == CHATS_SLICE - 1:
+                    # It is charged, and paid off later: whoever makes a list must not keep others from theirs.
                     await trio.lowlevel.checkpoint()
                 if not there(chat, member):
                     continue
@@ -543,14 +560,17 @@ class Service:
             )
         if page.upto >= upto:
             subscriber.lookahead.clear()
-        if not self.hub.refresh(page.entries, upto):
-            return
-        for seq, at in self.hub.replay(subscriber, page.entries):
-            await self._send_chat_list(subscriber, seq, at)
+        for some in _slices(page.entries):
+            # The first one, too, was read a while ago.
             if not self.hub.refresh(page.entries, upto):
-                # What is told already is not told again: a list that came before an entry stands for none.
-                subscriber.position = max(subscriber.position, seq)
                 return
+            for seq, at in self.hub.replay(subscriber, some):
+                await self._send_chat_list(subscriber, seq, at)
+                if not self.hub.refresh(page.entries, upto):
+                    # What is told already is not told again: a list that came before an entry stands for none.
+                    subscriber.position = max(subscriber.position, seq)
+                    return
+            await fairness.turn()
         subscriber.position = page.upto
 
     async def _send_chat_list(self, subscriber: Subscriber, seq: int, at: int) -> None:
@@ -600,10 +620,34 @@ class Service:
         if isinstance(answer, RelayError):
             self._wanted_at = -1
 
+    def charge_writer(self, batch: Sequence[Command], seconds: float) -> None:
+        """Charge those whose commands kept the writer by themselves: nobody else gets a turn of it meanwhile."""
+        now = self.fairness.time()
+        for user, count in Counter(command.user for command in batch if command.user).items():
+            self.fairness.of(user).charge(WRITERS_TIME * seconds * count / len(batch), now)
+
     def _charge(self, user: int, connections: int) -> None:
         """Charge a user for telling others what they did."""
         if user:
-            self.limit.charge(user, trio.current_time(), connections / limits.TOLD)
+            now = trio.current_time()
+            self.limit.charge(user, now, connections / limits.TOLD)
+            pause = self.tellings.charge(user, now, connections)
+            if pause:
+                self.fairness.of(user).rest(pause)
+
+
+def _slices(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    """Cut entries that are replayed into what is told at a time, by count and by text."""
+    some: list[Entry] = []
+    size = 0
+    for entry in entries:
+        some.append(entry)
+        size += len(entry.message or "")
+        if len(some) >= ITEMS or size >= ITEMS_BYTES:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
 
 
 def _place(after: str) -> tuple[int, int]:
@@ -689,7 +733,7 @@ async def _message_page(service: Service, user: int, request: requests.Messages)
         if members.get(user) is not member:
             # They left, or were removed; and may be back.
             return None
-        page.add_all(render.messages(state, user, chat, some, marks))
+        await _add_all(page, render.messages(state, user, chat, some, marks))
     still = state.members[chat.key].get(user) is member and visibility.since(chat, member) == since
     return None if not still or service.hub.touched(shown, as_of) else (page, more)
 
@@ -697,6 +741,17 @@ async def _message_page(service: Service, user: int, request: requests.Messages)
 def _places_of(rows: Iterable[history.HistoryRow]) -> set[tuple[int, int]]:
     """Which messages rows show: themselves, and what they quote."""
     return {(row.chat, shown) for row in rows for shown in (row.message_id, row.target)}
+
+
+async def _add_all(page: PageMaker, items: Iterable[object]) -> None:
+    """Take items up to the first that has no room, a little at a time."""
+    size = page.size
+    for count, item in enumerate(items, 1):
+        if not page.add(item):
+            return
+        if page.size - size > ITEMS_BYTES or count % ITEMS == 0:
+            size = page.size
+            await fairness.turn()
 
 
 async def _chat(service: Service, subscriber: Subscriber, request: requests.OneChat, reply: Reply) -> None:
@@ -723,18 +778,19 @@ async def _chats(service: Service, subscriber: Subscriber, request: requests.Cha
 async def _users(service: Service, subscriber: Subscriber, request: requests.UsersRequest, reply: Reply) -> None:
     page = PageMaker()
     last, more = None, False
+    query = fold(request.query or "")
     ids = sorted(service.state.user_keys)
-    first = 0 if request.after is None else bisect_right(ids, request.after)
-    for start in range(first, len(ids), LOOKED_AT):
-        for profile in directory(service, subscriber.user, request.query, ids[start : start + LOOKED_AT]):
-            if len(page) >= request.count or not page.add(profile):
-                more = True
-                break
-            last = profile.id
-        service.limit.charge(subscriber.user, trio.current_time(), LOOKED_AT / LOOKED_AT_FOR_ONE)
-        if more:
+    for number in range(0 if request.after is None else bisect_right(ids, request.after), len(ids)):
+        if number % USERS_SLICE == USERS_SLICE - 1:
+            service.limit.charge(subscriber.user, trio.current_time(), USERS_SLICE / LOOKED_AT_FOR_ONE)
+            await fairness.turn()
+        profile = _listed(service, subscriber.user, ids[number], query)
+        if profile is None:
+            continue
+        if len(page) >= request.count or not page.add(profile):
+            more = True
             break
-        await trio.lowlevel.checkpoint()
+        last = profile.id
     reply(page.made(more=more, after=last))
 
 
@@ -742,20 +798,17 @@ _folded = functools.lru_cache(maxsize=16_384)(fold)
 """Of names, which are compared for each letter that somebody types."""
 
 
-def directory(service: Service, asker: int, query: str | None, ids: Iterable[str]) -> Iterable[objects.Profile]:
-    """Those of some users whose id or name holds the query, in their order.
+def _listed(service: Service, asker: int, user_id: str, query: str) -> objects.Profile | None:
+    """A user as the directory shows them, where their id or name holds the query.
 
     When somebody was here last is told to those who share a chat with them, as `online` and `offline` are.
     """
     state = service.state
-    wanted = fold(query or "")
-    for user_id in ids:
-        user = state.users[state.user_keys[user_id]]
-        if user.disabled or user.removed:
-            continue
-        if wanted in fold(user_id) or wanted in _folded(user.name):
-            known = asker == user.key or state.share_chat(asker, user.key)
-            yield render.profile(user, service.hub.presence.last(user.key) if known else None)
+    user = state.users[state.user_keys[user_id]]
+    if user.disabled or user.removed or not (query in fold(user_id) or query in _folded(user.name)):
+        return None
+    known = asker == user.key or state.share_chat(asker, user.key)
+    return render.profile(user, service.hub.presence.last(user.key) if known else None)
 
 
 async def _search(service: Service, subscriber: Subscriber, request: requests.Search, reply: Reply) -> None:
@@ -784,8 +837,11 @@ async def _search(service: Service, subscriber: Subscriber, request: requests.Se
         # Who has left a chat since, or cleared it, does not see it any more.
         if visibility.sees(state.chats[row.chat], state.members[row.chat].get(user), row.message_id):
             (message,) = render.messages(state, user, state.chats[row.chat], [row], (), with_chat_id=True)
+            size = page.size
             if not page.add(message):
                 break
+            if page.size - size > ITEMS_BYTES:
+                await fairness.turn()
         last = row.seq
     reply(page.made(more=more, after=None if last is None else pages.cursor(last)))
 

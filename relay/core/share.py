@@ -14,8 +14,10 @@ WAITING_BYTES = 4 * 2**20
 """Bytes that may wait for one user in all outboxes before more of their requests are taken up."""
 PIECES_BYTES = 2 * 2**20
 """Bytes of unfinished messages that one user's connections may hold together."""
-COMMANDS = 256
+COMMANDS = 64
 """Commands of one user's that go into one batch of the log's writer, about: others wait until a batch is decided."""
+LOOKED_UP = 8
+"""What a command counts as for which the writer first looks something up in the log."""
 ALL_PIECES_BYTES = 32 * 2**20
 """The same for everybody's connections: beyond it, who holds most has to let go."""
 

@@ -57,7 +57,6 @@ class Invite(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
     chat: str = ""
     by: int = 0
     used: bool = False
-    by: int = 0
 
 
 class Device(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):

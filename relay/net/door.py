@@ -19,6 +19,7 @@ from wsproto.handshake import H11Handshake
 from wsproto.utilities import RemoteProtocolError
 
 from relay.core.attempts import network
+from relay.core.fairness import Account
 from relay.core.relay import Relay
 from relay.net import names
 from relay.net.authority import AUTHORITY
@@ -110,6 +111,7 @@ class Door:
         self.strangers = Places(STRANGERS, STRANGERS_EACH)
         self.users = Places(USERS, USERS_EACH)
         self._pace = AddressPace()
+        self.fairness = relay.service.fairness
         self._names = names.Names(relay.settings.http.hosts)
         self._proxies = Networks(relay.settings.http.trusted_proxies)
         self._lasting = lasting
@@ -151,6 +153,7 @@ class Door:
                 if request is None:
                     return None
                 visitor = self._visitor(request, secure=secure)
+                self._charge(transport, visitor)
                 self._check_secure(request, visitor)
                 if request.path == "/ws":
                     if request.method != "GET":
@@ -172,6 +175,20 @@ class Door:
             if not await self._take_turn(connection, request, visitor, failed):
                 return None
         return None
+
+    def payer_at(self, peer: str) -> Account | None:
+        """For whom a connection from an address is served before it has said anything; nobody where it is a proxy's."""
+        return None if peer in self._proxies else self.fairness.of(network(peer))
+
+    def _charge(self, transport: Transport, visitor: Visitor) -> None:
+        """Have the work for a request charged to who asks, its head included; what follows, too, until the next one.
+
+        Those who have signed in are charged for themselves, and not for who else is behind their address.
+        """
+        user = None if visitor.who is None else visitor.who[0]
+        payer = self.fairness.of(network(visitor.address) if user is None else user)
+        self.fairness.move(payer)
+        transport.payer = payer
 
     async def _take_turn(
         self, connection: Connection, request: Request | None, visitor: Visitor, failed: Answer | None
@@ -210,6 +227,9 @@ class Door:
         if scope.cancelled_caught:
             connection.transport.discard()
             return False
+        if connection.transport.peer in self._proxies:
+            # What a proxy passes on next may be somebody else's.
+            connection.transport.payer = None
         return True
 
     async def _made(self, request: Request | None, visitor: Visitor) -> Answer:

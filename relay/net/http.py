@@ -332,6 +332,8 @@ class Connection:
         reader = self._h11
         data = self._rest
         while True:
+            if self.transport.payer is not None:
+                await self.transport.payer.turn()
             await self._lobby.turn()
             try:
                 reader.receive_data(data)

@@ -128,6 +128,10 @@ class Outbox:
         frames = self._frames
         if self._draining or not frames or self._ended:
             return
+        if self._size > WRITE:
+            # Others have their turn between its pieces.
+            self._begin_to_drain()
+            return
         data = frames[0] if len(frames) == 1 else b"".join(frames)
         sent = self._transport.send_now(data)
         if sent == len(data):
@@ -136,6 +140,9 @@ class Outbox:
             return
         self._frames = [data[sent:]]
         self._size = len(data) - sent
+        self._begin_to_drain()
+
+    def _begin_to_drain(self) -> None:
         self._draining = True
         self._since = trio.current_time()
         self._nursery.start_soon(self._drain)
@@ -167,7 +174,7 @@ class Outbox:
             data = memoryview(self._take())
             while data:
                 try:
-                    sent = await self._transport.send_some(data)
+                    sent = await self._transport.send_some(data[:WRITE])
                 except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
                     sent = len(data)
                 if self._ended:

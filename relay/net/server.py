@@ -10,9 +10,11 @@ import ssl
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import trio
 
+from relay.core.fairness import PAYER, Account
 from relay.core.limits import RateLimit
 from relay.core.relay import Relay
 from relay.net import frames
@@ -37,6 +39,8 @@ TICK = 0.2
 """Seconds between two looks at what is to be told later."""
 CONNECTS_PER_SECOND, CONNECTS_AT_ONCE = 10.0, 64
 """How often one user may connect: each connection is replayed to and told who is online."""
+WAITING_EACH = 64
+"""New connections of one address that wait for its turn on the event loop; more are closed at once."""
 STOP = 5.0
 """Seconds within which everything is over once a stop was asked for."""
 AT_THE_DOOR = 1.0
@@ -109,10 +113,13 @@ class Server:
         # Said before anybody connects.
         self.relay.admin.running.most_connections = lambda: self.most_connections
         logger.debug("room for %d connections", self.most_connections)
+        with self.door.fairness.at_work():
+            await self._run(list(listeners), task_status)
+
+    async def _run(self, listeners: list[socket.socket], task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.readiness.run)
             if self._certificates is not None:
-                listeners = list(listeners)
                 self.door.secure_port = listeners[0].getsockname()[1]
                 self.door.listened_on = frozenset(str(listener.getsockname()[0]) for listener in listeners)
                 nursery.start_soon(self._certificates.keep_fresh)
@@ -156,14 +163,19 @@ class Server:
             while True:
                 await trio.lowlevel.wait_readable(listener)
                 try:
-                    connected, _ = listener.accept()
+                    connected, address = listener.accept()
                 except BlockingIOError:
                     continue
                 except OSError as error:
                     if error.errno in OUT_OF:
                         await self._turn_away(listener, connections, error)
                     continue
-                connections.start_soon(self._serve_socket, connected)
+                payer = self.door.payer_at(_peer(address))
+                # Charged for from here on; and who connects all the time waits for some of it and not for all.
+                if payer is not None and not payer.begin() and payer.waiting >= WAITING_EACH:
+                    connected.close()
+                    continue
+                connections.start_soon(self._serve_socket, connected, payer)
         finally:
             listener.close()
 
@@ -204,8 +216,11 @@ class Server:
                 )
         return self._allowed[1]
 
-    async def _serve_socket(self, connected: socket.socket) -> None:
+    async def _serve_socket(self, connected: socket.socket, payer: Account | None) -> None:
         """Find out what a new connection speaks, and serve it."""
+        if payer is not None and not await self._may_come(payer):
+            connected.close()
+            return
         certificates = self._certificates
         if certificates is None:
             await self._serve_plain(connected)
@@ -219,6 +234,13 @@ class Server:
                 await self._serve_plain(connected)
         finally:
             connected.close()
+
+    async def _may_come(self, payer: Account) -> bool:
+        """Wait for the turn of who connects; tells whether it came before others needed the place."""
+        PAYER.set(payer)
+        with self.door.lobby.wait(HEAD_SECONDS) as patience:
+            await payer.turn()
+        return not patience.cancelled_caught
 
     async def _first_byte(self, connected: socket.socket) -> int | None:
         """Look at a connection's first byte, and leave it there; None where none comes."""
@@ -237,6 +259,7 @@ class Server:
     async def _serve_plain(self, connected: socket.socket) -> None:
         try:
             transport = SocketTransport(connected, self.readiness)
+            transport.payer = PAYER.get(None)
         except OSError:
             connected.close()
             return
@@ -256,7 +279,9 @@ class Server:
             with self.door.lobby.wait(HANDSHAKE_SECONDS) as patience:
                 await stream.do_handshake()
             if not patience.cancelled_caught:
-                await self.serve(StreamTransport(stream, peer), secure=True)
+                transport = StreamTransport(stream, peer)
+                transport.payer = PAYER.get(None)
+                await self.serve(transport, secure=True)
         except BROKEN:
             return
         finally:
@@ -337,6 +362,11 @@ class Server:
                 await trio.sleep(TICK)
             hub.tick(trio.current_time())
             hub.flush()
+
+
+def _peer(address: Any) -> str:
+    """The address of a new connection, as `peer_of` gives it."""
+    return str(address[0]).removeprefix("::ffff:") if isinstance(address, tuple) else "local"
 
 
 async def _send(transport: Transport, data: bytes) -> None:

@@ -31,8 +31,10 @@ AHEAD = 1_024
 after no more than these."""
 ACKNOWLEDGING = 1.0
 """Seconds without an acknowledgement after which nobody waits for them any more."""
-SLICE = 128
-"""Messages of one read that are handled before others have their turn."""
+SLICE = 32
+"""Messages of one read that are handled before it is looked at whose turn it is."""
+PORTION = 4_096
+"""Bytes of one read that are taken apart before it is: some 700 of the smallest frames."""
 FRAME_BITS = 8
 """Two to the power of this, 256, bytes of a read count as one more frame of those that a client may send."""
 COUNTED = 64
@@ -158,11 +160,14 @@ class Session:
 
     def _take_read(self, data: bytes) -> Awaitable[None] | None:
         """Handle all messages of a read; give what is still to be awaited."""
+        size = len(data)
+        if size > PORTION:
+            return self._take_portions(data)
         now = self.heard = trio.current_time()
         decoder = self._decoder
-        size = len(data)
-        self._service.log.note_read(size, now)
         messages = decoder.feed(data)
+        if messages:
+            self._service.log.note_read(size + self._held, now)
         if decoder.held != self._held:
             self._hold(decoder.held)
         count = len(messages)
@@ -183,6 +188,25 @@ class Session:
             if waiting is not None:
                 return self._take_rest(waiting, rest)
         return self._end_read()
+
+    async def _take_portions(self, data: bytes) -> None:
+        """Handle a large read a little at a time: small frames are many, and each costs more than its bytes."""
+        for start in range(0, len(data), PORTION):
+            self._answering = True
+            if start:
+                await self._turn()
+            waiting = self._take_read(data[start : start + PORTION])
+            if waiting is not None:
+                await waiting
+        self._answering = False
+
+    async def _turn(self) -> None:
+        """Let others have their turn where this user has had theirs."""
+        payer = self._transport.payer
+        if payer is not None and not payer.begin():
+            self._service.hub.flush()
+            await payer.turn()
+            self.heard = trio.current_time()
 
     async def _take_rest(
         self, waiting: Awaitable[None] | None, messages: Iterator[tuple[int, bytes]], pause: float = 0.0
@@ -208,8 +232,7 @@ class Session:
                 self._service.hub.flush()
                 await more
             elif count % SLICE == 0:
-                self._service.hub.flush()
-                await trio.lowlevel.checkpoint()
+                await self._turn()
         # Signs of life that came meanwhile lie in the socket still.
         self.heard = trio.current_time()
         self._answering = False
@@ -285,7 +308,9 @@ class Session:
             except RelayError as error:
                 self._bad_frame(error)
         elif opcode == frames.PING:
-            self._put(frames.encode(frames.PONG, payload))
+            # With all else that this read asks for, in one write.
+            self._outbox.put(frames.encode(frames.PONG, payload))
+            self._service.hub.dirty[self._outbox] = None
         elif opcode == frames.BINARY:
             self._bad_frame(RelayError.bad_field("frame", "messages are JSON objects in text frames"))
         elif opcode == frames.CLOSE:
@@ -305,10 +330,6 @@ class Session:
             self.close(ABUSED, f"{ABUSE} bad frames within a minute")
 
     # Out.
-
-    def _put(self, frame: bytes) -> None:
-        self._outbox.put(frame)
-        self._outbox.flush()
 
     def close(self, code: int, reason: str) -> None:
         """See `Connection`. What was queued goes out first; then the peer has a moment to part."""
@@ -339,7 +360,9 @@ class Session:
     @property
     def waited_for(self) -> bool:
         """Whether it is us who do not read, so that silence says nothing."""
-        return self._answering or self._outbox.overflowing or self._service.log.full
+        payer = self._transport.payer
+        waits = payer is not None and payer.waiting > 0
+        return self._answering or waits or self._outbox.overflowing or self._service.log.full
 
     def _stuck(self) -> None:
         """The peer has not taken a byte for too long."""
@@ -364,6 +387,7 @@ class Session:
                     break
                 hub.flush()
                 await self._share.room()
+                await self._turn()
                 await self._service.replay_page(subscriber)
                 hub.flush()
                 await self._taken_in()

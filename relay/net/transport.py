@@ -7,12 +7,15 @@ import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import outcome
 import trio
 
+from relay.core.fairness import Account
 from relay.net.readiness import Readiness
+
+T = TypeVar("T")
 
 RECEIVE = 65_536
 """Bytes taken at one read."""
@@ -33,7 +36,10 @@ Take = Callable[[bytes], Awaitable[None] | None]
 
 
 class Transport(Protocol):
-    """One connection to a peer."""
+    """One connection to a peer. Whatever it takes or gives waits for the turn of its payer."""
+
+    payer: Account | None
+    """For whom the connection is served, once that is known."""
 
     @property
     def peer(self) -> str:
@@ -103,7 +109,7 @@ Handed = outcome.Outcome[tuple[bool, Awaitable[None] | None]]
 class SocketTransport:
     """A plain socket that does not block, used directly: no task switch where none is needed."""
 
-    __slots__ = ("_over", "_parked", "_readable", "_readiness", "_socket", "_take", "_wide", "broken", "peer")
+    __slots__ = ("_over", "_parked", "_readable", "_readiness", "_socket", "_take", "_wide", "broken", "payer", "peer")
 
     def __init__(self, connected: socket.socket, readiness: Readiness) -> None:
         connected.setblocking(False)
@@ -111,6 +117,7 @@ class SocketTransport:
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, STRANGER_BUFFER)
         self.peer = peer_of(connected)
+        self.payer: Account | None = None
         self._socket = connected
         self._readiness = readiness
         self._readable = False
@@ -125,6 +132,7 @@ class SocketTransport:
         """See `Transport`."""
         while True:
             await self._news()
+            await _turn_of(self.payer)
             data = self._receive_now()
             if data is not None:
                 return data
@@ -141,7 +149,9 @@ class SocketTransport:
                 done = await self._news()
             finally:
                 self._take = None
-            done = done or self._hand_over(take)
+            if done is None:
+                await _turn_of(self.payer)
+                done = self._hand_over(take)
             if done is not None:
                 try:
                     go_on, waiting = done.unwrap()
@@ -198,7 +208,7 @@ class SocketTransport:
         if self._parked is None:
             return
         done = None
-        if self._take is not None:
+        if self._take is not None and (self.payer is None or self.payer.begin()):
             done = self._hand_over(self._take)
             if done is None:
                 return
@@ -223,16 +233,18 @@ class SocketTransport:
 
     async def send_some(self, data: bytes | memoryview) -> int:
         """See `Transport`."""
+        await _turn_of(self.payer)
         await trio.lowlevel.wait_writable(self._socket)
         return self.send_now(data)
 
     async def send_file(self, descriptor: int, offset: int, count: int) -> int:
         """See `Transport`. The kernel copies it; in a thread, since the disk may take its time."""
+        await _turn_of(self.payer)
         while True:
             await trio.lowlevel.wait_writable(self._socket)
             try:
-                return await trio.to_thread.run_sync(
-                    os.sendfile, self._socket.fileno(), descriptor, offset, min(count, FILE_CHUNK)
+                return await _in_thread(
+                    self.payer, os.sendfile, self._socket.fileno(), descriptor, offset, min(count, FILE_CHUNK)
                 )
             except BlockingIOError:
                 continue
@@ -261,6 +273,15 @@ class SocketTransport:
         self._socket.close()
 
 
+async def _turn_of(payer: Account | None) -> None:
+    if payer is not None:
+        await payer.turn()
+
+
+async def _in_thread(payer: Account | None, work: Callable[..., T], *arguments: Any) -> T:
+    return await (trio.to_thread.run_sync(work, *arguments) if payer is None else payer.in_thread(work, *arguments))
+
+
 def _give_up(done: Handed | None) -> None:
     """Let go of what was still to be awaited, where nobody will."""
     waiting = done.value[1] if isinstance(done, outcome.Value) else None
@@ -271,16 +292,18 @@ def _give_up(done: Handed | None) -> None:
 class StreamTransport:
     """A stream of trio's: nothing goes without waiting, so all of it takes the drain task's way."""
 
-    __slots__ = ("_stream", "peer")
+    __slots__ = ("_stream", "payer", "peer")
     broken = False
     """A stream says so by an exception."""
 
     def __init__(self, stream: trio.abc.Stream, peer: str = "stream") -> None:
         self._stream = stream
+        self.payer: Account | None = None
         self.peer = peer
 
     async def receive(self) -> bytes:
         """See `Transport`."""
+        await _turn_of(self.payer)
         return bytes(await self._stream.receive_some(RECEIVE))
 
     async def receive_each(self, take: Take) -> None:
@@ -297,12 +320,14 @@ class StreamTransport:
     async def send_some(self, data: bytes | memoryview) -> int:
         """See `Transport`."""
         part = data[:CHUNK]
+        await _turn_of(self.payer)
         await self._stream.send_all(part)
         return len(part)
 
     async def send_file(self, descriptor: int, offset: int, count: int) -> int:
         """See `Transport`."""
-        data = await trio.to_thread.run_sync(os.pread, descriptor, min(count, STREAM_FILE_CHUNK), offset)
+        await _turn_of(self.payer)
+        data = await _in_thread(self.payer, os.pread, descriptor, min(count, STREAM_FILE_CHUNK), offset)
         await self._stream.send_all(data)
         return len(data)
 

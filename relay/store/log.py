@@ -48,6 +48,8 @@ CROWD = 8
 """Commands in a batch after which the next one waits for those who have something to say just now."""
 TURNS = 3
 """Turns of the loop that it takes them: news of sockets, who waits for it, and what they read."""
+TELLING = 0.004
+"""Seconds in which those whom a batch concerns are told before others have their turn."""
 LOOK_UPS = 16
 """How often a batch may ask for more facts before it is given up."""
 
@@ -92,6 +94,9 @@ class Rules(Protocol):
 
     def weight(self, command: Any) -> int:
         """About how many bytes a command came in; asked only where there is much."""
+
+    def charge(self, batch: Sequence[Any], seconds: float) -> None:
+        """Note that the writer was kept for so many seconds by these commands alone, and not by a commit all share."""
 
     def apply(self, entry: Entry) -> None:
         """Let an entry that is on disk take effect and tell whom it concerns."""
@@ -174,6 +179,8 @@ class Log:
         """Commands that may write nothing just now: see `spare`."""
         self._held = 0
         self._taken = 0
+        self._looked_up = 0.0
+        """Seconds in which facts were looked up for the batch that is written just now."""
         self._bound = Bound()
         self._errands = Schedule(cursors)
         self._first_tried = trio.Event()
@@ -532,6 +539,8 @@ class Log:
     async def _write_batch(self, batch: list[_Waiting], errands: Errands) -> None:
         """Decide and commit one batch, then let it take effect. A batch that fails changes nothing."""
         started = self._busy_since = trio.current_time()
+        self._looked_up = 0.0
+        alone = bool(batch) and self._rules.stands_alone(batch[0].command)
         try:
             with trio.CancelScope(shield=True):
                 draft, entries, wrote, errands = await self._commit([item.command for item in batch], errands)
@@ -548,6 +557,8 @@ class Log:
         self._busy_since = None
         written = trio.current_time()
         self.stalls.worked(SYNC, started, written)
+        if alone or self._looked_up:
+            self._rules.charge([item.command for item in batch], written - started if alone else self._looked_up)
         if wrote:
             self._succeeded(len(batch), written - started, errands)
         if entries:
@@ -556,16 +567,26 @@ class Log:
             self.figures.entries += len(entries)
         if wrote:
             self._background.wrote(indexed=bool(errands.indexed), amended=bool(draft.amendments))
-        apply = self._rules.apply
-        for item, decision in zip(batch, draft.decisions, strict=True):
-            for entry in decision.entries:
-                apply(entry)
-            item.answer(decision.answer)
-        self._rules.told()
+        await self._let_take_effect(batch, draft.decisions)
         if self._sends:
             now = trio.current_time()
             self.stalls.worked(LOOP, written, now)
             self.stalls.waited(batch[0].since, now)
+
+    async def _let_take_effect(self, batch: list[_Waiting], decisions: Sequence[Decided]) -> None:
+        """Apply what is on disk, tell it and answer, in the order of the log."""
+        apply, now = self._rules.apply, time.perf_counter
+        began = now()
+        for item, decision in zip(batch, decisions, strict=True):
+            if now() - began > TELLING:
+                # Those who have something to say need not wait until all are told.
+                self._rules.told()
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                began = now()
+            for entry in decision.entries:
+                apply(entry)
+            item.answer(decision.answer)
+        self._rules.told()
 
     async def _commit(self, commands: list[Any], errands: Errands) -> tuple[Drafted, list[Entry], bool, Errands]:
         """Decide, and write what there is to write; gives all entries, whether anything was written, and what rode."""
@@ -585,7 +606,9 @@ class Log:
             entries = [entry for decision in draft.decisions for entry in decision.entries]
             unknown = draft.unknown or self._repeated(entries, facts)
             if unknown:
+                began = trio.current_time()
                 facts.update(await queries.look_up(self._reading, unknown, self._client_keys))
+                self._looked_up += trio.current_time() - began
                 continue
             if not (entries or errands):
                 return draft, entries, False

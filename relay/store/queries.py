@@ -149,7 +149,8 @@ def as_json(value: object) -> str:
 async def look_up(connection: Connection, facts: Iterable[Fact], recent: ClientKeys) -> Facts:
     """Find what the rules need to know."""
     found: Facts = {}
-    for fact in facts:
+    # Many commands may ask for the same.
+    for fact in dict.fromkeys(facts):
         match fact:
             case MessageAt():
                 found[fact] = await _message(connection, fact)

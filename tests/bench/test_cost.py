@@ -40,6 +40,7 @@ class Counting:
 
     peer = "memory"
     broken = False
+    payer = None
 
     def __init__(self) -> None:
         self._send, self._receive = trio.open_memory_channel[bytes](100)

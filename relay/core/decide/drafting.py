@@ -125,7 +125,8 @@ class Drafting:
             self._admit(command)
             answer = rule(self, command, command.request)
         except RelayError as error:
-            answer = error
+            # Its traceback has this frame, which has the answer: a circle, and all facts of the batch in it.
+            answer = error.with_traceback(None)
         except UnknownFact as unknown:
             answer = RelayError.internal()
             self.unknown.append(unknown.fact)
