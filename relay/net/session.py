@@ -151,14 +151,14 @@ class Session:
     # In.
 
     async def _read(self, received: bytes) -> None:
-        waiting = self._take_read(received)
+        waiting = self._take_read(received, trio.current_time())
         if waiting is not None:
             await waiting
         await self._transport.receive_each(self._take_read)
 
-    def _take_read(self, data: bytes) -> Awaitable[None] | None:
-        """Handle all messages of a read; give what is still to be awaited."""
-        now = self.heard = trio.current_time()
+    def _take_read(self, data: bytes, now: float) -> Awaitable[None] | None:
+        """Handle all messages of a read that came at `now`, trio's time; give what is still to be awaited."""
+        self.heard = now
         decoder = self._decoder
         size = len(data)
         self._service.log.note_read(size, now)

@@ -28,8 +28,9 @@ STRANGER_BUFFER = 16_384
 """The same for one who has not signed in; Linux doubles both."""
 
 
-Take = Callable[[bytes], Awaitable[None] | None]
-"""Handles what one read brought, at once; what it gives is to be awaited before the next."""
+Take = Callable[[bytes, float], Awaitable[None] | None]
+"""Handles what one read brought, at once, and at what time (trio's) that was news; what it gives is to be awaited
+before the next."""
 
 
 class Transport(Protocol):
@@ -141,7 +142,7 @@ class SocketTransport:
                 done = await self._news()
             finally:
                 self._take = None
-            done = done or self._hand_over(take)
+            done = done or self._hand_over(take, trio.current_time())
             if done is not None:
                 try:
                     go_on, waiting = done.unwrap()
@@ -174,11 +175,11 @@ class SocketTransport:
         self._readable = self._over or len(data) == RECEIVE
         return data
 
-    def _hand_over(self, take: Take) -> Handed | None:
+    def _hand_over(self, take: Take, now: float) -> Handed | None:
         """Read once, and have it handled; None where nobody has to do anything more about it."""
         try:
             data = self._receive_now()
-            waiting = take(data) if data else None
+            waiting = take(data, now) if data else None
         except Exception as error:  # noqa: BLE001 - whose connection it is raises it
             return outcome.Error(error)
         if waiting is None and data is None:
@@ -191,7 +192,7 @@ class SocketTransport:
         self._parked = None
         return trio.lowlevel.Abort.SUCCEEDED
 
-    def readable(self, *, over: bool) -> None:
+    def readable(self, now: float, *, over: bool) -> None:
         """See `Reader`."""
         self._readable = True
         self._over |= over
@@ -199,7 +200,7 @@ class SocketTransport:
             return
         done = None
         if self._take is not None:
-            done = self._hand_over(self._take)
+            done = self._hand_over(self._take, now)
             if done is None:
                 return
         task, self._parked = self._parked, None
@@ -286,7 +287,7 @@ class StreamTransport:
     async def receive_each(self, take: Take) -> None:
         """See `Transport`."""
         while data := await self.receive():
-            waiting = take(data)
+            waiting = take(data, trio.current_time())
             if waiting is not None:
                 await waiting
 
