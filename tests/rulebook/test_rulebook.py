@@ -47,7 +47,6 @@ class Device:
 
     # What a subscriber needs of its connection.
 
-    full = False
     waiting = (0, 0.0)
 
     def put(self, frame: bytes) -> None:
@@ -59,6 +58,10 @@ class Device:
             if "id" in said:
                 self.unacknowledged.append(said["id"])
             self._hear(said["eventType"], said["payload"])
+
+    def offer(self, frame: bytes) -> bool:
+        self.put(frame)
+        return True
 
     def flush(self) -> None:
         """All is out already."""
