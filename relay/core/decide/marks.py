@@ -7,7 +7,6 @@ import msgspec
 from relay.core import commands, permissions
 from relay.core.commands import Command
 from relay.core.decide.drafting import Drafting
-from relay.core.permissions import Action
 from relay.core.state import Chat
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
@@ -46,7 +45,7 @@ def _mark(draft: Drafting, command: Command, key: int, message_id: int | None, *
     member = state.members[key].get(user)
     if member is None:
         return RelayError("not_found", "you are not in this chat")
-    permissions.check(state, chat, user, Action.READ, imported=command.importer)
+    permissions.check(state, chat, user, permissions.READ, imported=command.importer)
     last = draft.last_ids.get(key, chat.last_message_id)
     if message_id is not None and message_id > last:
         raise RelayError.no_message(message_id)
