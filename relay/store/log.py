@@ -186,7 +186,7 @@ class Log:
         self._room = trio.Event()
         self.batch = 0
         """The number of the batch that is collected just now."""
-        self._next = trio.Event()
+        self._next: trio.Event | None = None
         self.stopping = False
         """Whether a stop was asked for: nothing new should be taken up."""
         self.failing = False
@@ -207,6 +207,8 @@ class Log:
 
     async def next_batch(self) -> None:
         """Wait until the batch that is collected just now is taken up."""
+        if self._next is None:
+            self._next = trio.Event()
         await self._next.wait()
 
     async def room(self) -> None:
@@ -459,8 +461,9 @@ class Log:
     def _take(self) -> list[_Waiting]:
         """Take what waits: all of it, up to a command that needs a batch of its own, or is too much."""
         self.batch += 1
-        self._next.set()
-        self._next = trio.Event()
+        if self._next is not None:
+            self._next.set()
+            self._next = None
         waiting = self._waiting
         count, held = self._next_batch(), self._held
         self._sends = count
