@@ -42,7 +42,9 @@ class Machine:
         self.booted += milliseconds
 
     def clock(self, days: int = 7) -> RelayClock:
-        return RelayClock(lambda: self.proof, wall=lambda: self.wall, elapsed=lambda: self.booted, days=lambda: days)
+        return RelayClock(
+            lambda: self.proof, wall=lambda: self.wall * 1_000_000, elapsed=lambda: self.booted, days=lambda: days
+        )
 
 
 async def _say(relay: Relay, number: int) -> requests.Accepted:

@@ -26,6 +26,11 @@ class Ear:
     def put(self, frame: bytes) -> None:
         self.heard.append(json.loads(frame))
 
+    def offer(self, frame: bytes) -> bool:
+        if not self.full:
+            self.put(frame)
+        return not self.full
+
     def flush(self) -> None:
         """All is out already."""
 

@@ -20,6 +20,11 @@ class Sink:
     def put(self, frame: bytes) -> None:
         self.frames.append(frame)
 
+    def offer(self, frame: bytes) -> bool:
+        if not self.full:
+            self.put(frame)
+        return not self.full
+
     def flush(self) -> None:
         return
 

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from relay.net.readiness import Readiness
-from relay.net.transport import RECEIVE, SocketTransport
+from relay.net.transport import RECEIVE, SocketTransport, Take
 
 
 class Lines:
@@ -53,10 +53,15 @@ async def settled() -> None:
     await trio.testing.wait_all_tasks_blocked(0.02)
 
 
+def keep(got: list[bytes]) -> Take:
+    """Handle reads by keeping what they brought."""
+    return lambda data, _now: got.append(data)
+
+
 async def test_each_read_is_handled_as_it_comes_until_the_end() -> None:
     async with lines() as there, trio.open_nursery() as nursery:
         got: list[bytes] = []
-        nursery.start_soon(there.ours[0].receive_each, got.append)
+        nursery.start_soon(there.ours[0].receive_each, keep(got))
         for text in (b"one", b"two"):
             there.peers[0].send(text)
             await settled()
@@ -69,7 +74,7 @@ async def test_each_read_is_handled_as_it_comes_until_the_end() -> None:
 async def test_a_read_wakes_nobody() -> None:
     async with lines() as there, trio.open_nursery() as nursery:
         tasks: list[trio.lowlevel.Task] = []
-        nursery.start_soon(there.ours[0].receive_each, lambda _: tasks.append(trio.lowlevel.current_task()))
+        nursery.start_soon(there.ours[0].receive_each, lambda *_: tasks.append(trio.lowlevel.current_task()))
         await settled()
         there.peers[0].send(b"x")
         await settled()
@@ -78,12 +83,12 @@ async def test_a_read_wakes_nobody() -> None:
 
 
 async def test_what_fails_is_raised_to_whose_connection_it_is_and_to_nobody_else() -> None:
-    def fail(_data: bytes) -> None:
+    def fail(_data: bytes, _now: float) -> None:
         raise ValueError("a fault")
 
     async with lines() as there, trio.open_nursery() as nursery:
         got: list[bytes] = []
-        nursery.start_soon(there.ours[1].receive_each, got.append)
+        nursery.start_soon(there.ours[1].receive_each, keep(got))
 
         async def failing() -> None:
             with pytest.raises(ValueError, match="a fault"):
@@ -102,7 +107,7 @@ async def test_what_fails_is_raised_to_whose_connection_it_is_and_to_nobody_else
 async def test_nothing_is_read_while_something_is_to_be_awaited() -> None:
     go_on, got = trio.Event(), list[bytes]()
 
-    def take(data: bytes) -> object:
+    def take(data: bytes, _now: float) -> object:
         got.append(data)
         return go_on.wait() if data == b"slow" else None
 
@@ -127,7 +132,7 @@ async def test_who_sends_much_leaves_others_their_turn() -> None:
             there.peers[number].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 * RECEIVE)
             there.peers[number].send(b"x" * (3 * RECEIVE if number == 0 else 1))
         for number in (0, 1):
-            nursery.start_soon(there.ours[number].receive_each, lambda _, number=number: order.append(number))
+            nursery.start_soon(there.ours[number].receive_each, lambda *_, number=number: order.append(number))
         await settled()
         assert order.count(0) >= 3
         assert order.index(1) < len(order) - 1, "one read each, and not all of the first before the second"
@@ -138,7 +143,7 @@ async def test_after_a_cancellation_nothing_is_taken_any_more() -> None:
     async with lines() as there:
         got: list[bytes] = []
         with trio.move_on_after(0.02):
-            await there.ours[0].receive_each(got.append)
+            await there.ours[0].receive_each(keep(got))
         there.peers[0].send(b"late")
         await settled()
         assert got == []
@@ -151,7 +156,7 @@ async def test_a_read_that_has_its_own_connection_cut_off_leaves_the_others_thei
         scope = trio.CancelScope()
         got: list[bytes] = []
 
-        def take(_data: bytes) -> Any:
+        def take(_data: bytes, _now: float) -> Any:
             scope.cancel()
             if what == "an error":
                 raise ValueError
@@ -162,7 +167,7 @@ async def test_a_read_that_has_its_own_connection_cut_off_leaves_the_others_thei
                 await there.ours[0].receive_each(take)
 
         nursery.start_soon(read)
-        nursery.start_soon(there.ours[1].receive_each, got.append)
+        nursery.start_soon(there.ours[1].receive_each, keep(got))
         await settled()
         there.peers[0].send(b"the last one")
         await settled()

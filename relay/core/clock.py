@@ -49,7 +49,7 @@ class RelayClock:
         self,
         proof: Proof,
         *,
-        wall: Clock = wall_clock,
+        wall: Callable[[], int] = time.time_ns,
         elapsed: Clock = boot_clock,
         days: Callable[[], int] = lambda: PLAUSIBLE_DAYS,
     ) -> None:
@@ -57,7 +57,7 @@ class RelayClock:
 
         Args:
             proof: tells what vouches for the machine's clock.
-            wall: the machine's clock, Unix milliseconds.
+            wall: the machine's clock, Unix nanoseconds.
             elapsed: milliseconds that have gone by, from any start.
             days: how many days away from the known time are plausible.
         """
@@ -67,8 +67,8 @@ class RelayClock:
         self._days = days
         self._known: tuple[int, int] | None = None
         """The latest time known to be right, and what had elapsed then."""
-        self._believed_until = 0
-        """Up to here the machine's clock needs no second look, Unix milliseconds."""
+        self._believed_from, self._believed_until = 1, 0
+        """Between these the machine's clock needs no second look, Unix milliseconds; nowhere while it is held."""
         self._proof_again = 0
         self._held = 0
         """1 while the machine's clock is too far ahead to be believed, -1 while it is too far behind, else 0."""
@@ -76,36 +76,37 @@ class RelayClock:
     def begin(self, last: int) -> None:
         """Start from the log's last time, Unix milliseconds; 0 for an empty log."""
         self._known = (last, self._elapsed()) if last else None
-        self._believed_until = 0
-        self._look(self._wall())
+        self._believed_from, self._believed_until = 1, 0
+        self._look(self._now())
 
     def __call__(self) -> int:
         """Give the relay's time, Unix milliseconds."""
-        now = self._wall()
+        now = self._wall() // 1_000_000
         # One comparison for each request: within a minute after the last look nothing is looked at.
-        if not self._held and self._believed_until - AGAIN <= now <= self._believed_until:
-            return now
-        return self._look(now)
+        return now if self._believed_from <= now <= self._believed_until else self._look(now)
+
+    def _now(self) -> int:
+        return self._wall() // 1_000_000
 
     def credible(self) -> bool:
         """Whether things may be deleted or ended by time now. The log says so once when they may not."""
-        self._look(self._wall())
+        self._look(self._now())
         return not self._held
 
     def off(self) -> int:
         """Milliseconds that the machine's clock is ahead of the relay's time while it is not believed, else 0."""
-        now = self._wall()
+        now = self._now()
         time_now = self._look(now)
         return now - time_now if self._held else 0
 
     def behind(self, last: int) -> int:
         """Milliseconds that the machine's clock is behind the log's last time, where that is more than an hour."""
-        behind = last - self._wall()
+        behind = last - self._now()
         return behind if behind > HOUR else 0
 
     def cautious(self) -> int:
         """Give the earlier of the machine's and the relay's time: for what must not begin in the future."""
-        now = self._wall()
+        now = self._now()
         return min(now, self._look(now))
 
     def trust(self) -> int:
@@ -114,7 +115,7 @@ class RelayClock:
         Raises:
             RelayError: it cannot be: it was never set.
         """
-        now = self._wall()
+        now = self._now()
         if now < EARLIEST:
             shown = f"{datetime.fromtimestamp(now / 1_000, UTC):%Y-%m-%d}"
             raise RelayError.conflict(f"the machine's clock shows {shown}: set it first (`timedatectl set-time`)")
@@ -135,6 +136,7 @@ class RelayClock:
         held = 1 if off > 0 else -1
         if held != self._held:
             self._held = held
+            self._believed_from, self._believed_until = 1, 0
             self._say(off)
         return expected
 
@@ -154,7 +156,7 @@ class RelayClock:
             self._held = 0
             logger.info("the machine's clock is believed again")
         self._known = (now, self._elapsed())
-        self._believed_until = now + AGAIN
+        self._believed_from, self._believed_until = now, now + AGAIN
 
     def _say(self, off: int) -> None:
         if off > 0:

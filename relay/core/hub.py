@@ -165,8 +165,7 @@ class Hub:
             least: the version of the protocol that a device must speak.
         """
         for subscriber in self.presence.subscribers.get(user, ()):
-            if subscriber.version >= least and not subscriber.outlet.full:
-                subscriber.outlet.put(frame)
+            if subscriber.version >= least and subscriber.outlet.offer(frame):
                 self.dirty[subscriber.outlet] = None
 
     def _id(self, user: int) -> str:
@@ -289,15 +288,16 @@ class Hub:
     def _tell_messages(self, entry: Entry) -> None:
         subscribers = self.presence.subscribers
         chat = self.state.chats[entry.chat]
-        receipt = _receipt(entry, to_author=False)
+        # What is new is seen by every member (nobody can have cleared it) and to be delivered to all but its author.
+        is_new = entry.kind == kinds.NEW
+        receipt = Receipt(entry.seq, entry.chat, entry.message_id if is_new else 0)
         shared: dict[int, bytes] = {}
         dirty = self.dirty
         count, actor, origin = chat.count, entry.actor, entry.origin
         told = 0
         for user, member in self.state.members[entry.chat].items():
             there = subscribers.get(user)
-            # What is new is seen by every member: nobody can have cleared it.
-            if there is None or (entry.kind != kinds.NEW and not visibility.is_told(self.state, entry, user)):
+            if there is None or not (is_new or visibility.is_told(self.state, entry, user)):
                 continue
             # In a group members differ in their unread count only, and its author sees the status otherwise.
             alike = -1 if user == actor or chat.id is None else count - member.seen

@@ -155,12 +155,14 @@ class RateLimit:
         if not rate:
             return 0
         full_at = self._full_at.get(user, now)
-        full_at = max(full_at, now)
+        if full_at <= now:
+            # From a full bucket more may be taken than it holds.
+            self._full_at[user] = now + weight / rate
+            return 0
         room = limits.burst * self._times / rate
         then = full_at + weight / rate
         wait = then - now - room
         if wait > _ROUNDING and full_at > now + _ROUNDING:
-            # From a full bucket more may be taken than it holds.
             return max(1, round((wait if weight / rate < room else full_at - now) * 1000))
         self._full_at[user] = then
         return 0

@@ -64,6 +64,12 @@ class Role(StrEnum):
     """What an import says that somebody wrote: they could where they wrote it."""
 
 
+# In Python 3.11 reading a member from its class takes a call, and these are read for each message.
+READ, WRITE = Action.READ, Action.WRITE
+_OWNER, _ADMIN, _MEMBER, _READER, _OUTSIDER, _OFF, _RELAY, _IMPORTER = Role
+_DIALOG, _CLOSED = Place.DIALOG, Place.CLOSED
+
+
 class Rule(NamedTuple):
     """Who may, and what the others are told."""
 
@@ -140,29 +146,28 @@ TABLE: dict[Action, dict[Place, Rule]] = {
 def role_of(state: State, chat: Chat, user: int, *, imported: bool = False) -> Role:
     """Tell what a user is in a chat."""
     if imported:
-        return Role.IMPORTER
+        return _IMPORTER
     if user == ADMIN:
-        return Role.RELAY
-    known = state.users[user]
-    if known.disabled or known.removed:
-        return Role.OFF
+        return _RELAY
+    if user in state.off:
+        return _OFF
     member = state.members[chat.key].get(user)
     if member is None:
-        return Role.OUTSIDER
+        return _OUTSIDER
     if chat.id is None:
         return _MEMBER
     if user == chat.owner:
-        return Role.OWNER
+        return _OWNER
     if member.admin:
-        return Role.ADMIN
-    return Role.READER if chat.type == "channel" else Role.MEMBER
+        return _ADMIN
+    return _READER if chat.type == "channel" else _MEMBER
 
 
 def place_of(state: State, chat: Chat, user: int) -> Place:
     """Tell what kind of chat this is for a user."""
     if chat.type == "dialog":
-        peer = state.users[state.peer(chat, user)]
-        return _CLOSED if peer.disabled or peer.removed else _DIALOG
+        all_on = state.off.isdisjoint(state.members[chat.key])
+        return _DIALOG if all_on or state.peer(chat, user) not in state.off else _CLOSED
     return _PLACES[chat.type]
 
 
@@ -190,9 +195,9 @@ def check(state: State, chat: Chat, user: int, action: Action, *, imported: bool
     rule = TABLE[action][place_of(state, chat, user)]
     if role in rule.roles:
         return
-    if role is Role.OUTSIDER:
+    if role is _OUTSIDER:
         raise RelayError.no_chat(state.chat_id(chat, user))
-    if role is Role.OFF:
+    if role is _OFF:
         raise RelayError.forbidden("this account is switched off")
     raise RelayError(rule.code, f"chatId: {rule.reason}" if rule.code == "bad_request" else rule.reason)
 

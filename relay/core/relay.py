@@ -174,7 +174,7 @@ def _relay_clock(clock: Clock | None, settings: Settings) -> RelayClock:
     if isinstance(clock, RelayClock):
         return clock
     if clock is not None:
-        return RelayClock(lambda: "whoever opened the relay", wall=clock, elapsed=lambda: 0)
+        return RelayClock(lambda: "whoever opened the relay", wall=lambda: clock() * 1_000_000, elapsed=lambda: 0)
     return RelayClock(machine_proof, days=lambda: settings.clock.plausible_days)
 
 

@@ -64,7 +64,7 @@ def event(state: State, entry: Entry, user: int) -> tuple[str, msgspec.Struct]:
             client_message_id=entry.client_id or "",
             message=None if gone else entry.message,
             attachments=None if gone else entry.attachments,
-            reply_to=None if gone else _quote(state, chat, user, entry.reply_to),
+            reply_to=None if gone or entry.reply_to is None else _quote(state, chat, user, entry.reply_to),
             timestamp=entry.said_at or entry.at,
             missed=state.missed(chat, user),
             status=status_for(state, entry.chat, user, entry.actor, entry.message_id, deleted=gone),

@@ -12,6 +12,7 @@ import uuid
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -321,9 +322,7 @@ class Service:
                 self.log.keep_cursor(device, subscriber.cursor, now)
 
     def _request(self, subscriber: Subscriber, request: Request, now: float) -> Waiting | None:
-        def reply(answer: object) -> None:
-            self._respond(subscriber, request.id, answer)
-
+        reply = partial(self._respond, subscriber, request.id)
         name = request.payload_type
         # Those that are most of all count as one, and wait for nobody.
         weight = limits.WEIGHTS.get(name)
@@ -664,21 +663,22 @@ def _place(after: str) -> tuple[int, int]:
 
 
 def _new(service: Service, subscriber: Subscriber, request: requests.New, reply: Reply) -> None:
-    _check_attachments(service, request.attachments)
+    if request.attachments:
+        _check_attachments(service, request.attachments)
     if service.state.users[subscriber.user].bot:
         service.answering.check(subscriber.user, request.chat_id, trio.current_time())
     service.command(subscriber, request, reply)
 
 
-def _check_attachments(service: Service, attachments: Sequence[objects.Attachment] | None) -> None:
-    if attachments and not service.settings.files.elsewhere and any(one.is_elsewhere for one in attachments):
+def _check_attachments(service: Service, attachments: Sequence[objects.Attachment]) -> None:
+    if not service.settings.files.elsewhere and any(one.is_elsewhere for one in attachments):
         raise RelayError.forbidden("payload.attachments: this relay takes no files that lie elsewhere: upload them")
 
 
 def _edit_or_delete(
     service: Service, subscriber: Subscriber, request: requests.Edit | requests.Delete, reply: Reply
 ) -> None:
-    if isinstance(request, requests.Edit):
+    if isinstance(request, requests.Edit) and request.attachments:
         _check_attachments(service, request.attachments)
     service.command(subscriber, request, reply, str(uuid.uuid4()))
 

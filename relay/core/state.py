@@ -175,6 +175,8 @@ class State:
         """Up to this `seq` history was removed."""
         self.users: dict[int, User] = {}
         self.user_keys: dict[str, int] = {}
+        self.off: set[int] = set()
+        """Who is disabled or removed."""
         self._called: dict[str, set[int]] = {}
         """Who is called so, by what their ids and names look like; not those who were removed."""
         self.devices: dict[int, Device] = {}
@@ -215,8 +217,8 @@ class State:
 
     def welcome(self, user: int, device: int) -> bool:
         """Whether a user may be here, from a device that signed in; device 0 is none that could be revoked."""
-        known, used = self.users[user], self.devices.get(device)
-        return not (known.disabled or known.removed or (used is not None and used.revoked_at > 0))
+        used = self.devices.get(device)
+        return user not in self.off and (used is None or not used.revoked_at)
 
     def share_chat(self, user: int, other: int) -> bool:
         """Whether two users are in a chat together."""
@@ -452,6 +454,7 @@ class State:
             if value is not None:
                 setattr(user, field, value)
         self._call(user)
+        self._switch(user)
         for chat, last in change.counts_from:
             member = self.members[chat].get(user.key)
             if member is not None:
@@ -547,6 +550,13 @@ class State:
         self.user_keys[user.id] = user.key
         self.chats_of.setdefault(user.key, set())
         self._call(user)
+        self._switch(user)
+
+    def _switch(self, user: User) -> None:
+        if user.disabled or user.removed:
+            self.off.add(user.key)
+        else:
+            self.off.discard(user.key)
 
     def _call(self, user: User) -> None:
         if not user.removed:

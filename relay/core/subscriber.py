@@ -21,15 +21,14 @@ class Outlet(Protocol):
     """Where a subscriber's frames go."""
 
     @property
-    def full(self) -> bool:
-        """Whether it is time to stop putting events in."""
-
-    @property
     def waiting(self) -> tuple[int, float]:
         """How many bytes wait, and since when the peer has not kept up (trio's time, 0.0 where it does)."""
 
     def put(self, frame: bytes) -> None:
         """Queue a frame; nothing is sent before `flush`."""
+
+    def offer(self, frame: bytes) -> bool:
+        """Queue an event, unless too much waits already; tells whether it did."""
 
     def flush(self) -> None:
         """Send what is queued, as far as that goes without waiting."""
@@ -161,12 +160,10 @@ class Subscriber:
 
     def event(self, frame: bytes, receipt: Receipt) -> None:
         """Send a durable event, or fall behind where too much waits already."""
-        outlet = self.outlet
-        if outlet.full or self.appeared:
+        # Once for each member of a group: one call to the outlet, and none while few acknowledgements are awaited.
+        if self.appeared or not self.outlet.offer(frame):
             self.fall_behind(receipt.seq - 1)
             return
-        outlet.put(frame)
-        # Once for each member of a group: without a further call while few acknowledgements are awaited.
         seq = self.sent = receipt.seq
         if self._frozen or len(self._unacknowledged) >= UNACKNOWLEDGED:
             self._await(receipt)

@@ -34,7 +34,8 @@ _OPCODES = frozenset((CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG))
 _SHORT = 125  # the longest payload of a control frame, and of a header without an extended length
 _TWO_BYTES = 126  # in place of a length: it follows in two bytes
 _EIGHT_BYTES = 127
-_SHORTEST = {2: _SHORT + 1, 8: 0x10000}  # the least that a length of so many bytes may say
+_LONG = 0xFFFF  # the longest payload with a length in two bytes
+_SHORTEST = {2: _SHORT + 1, 8: _LONG + 1}  # the least that a length of so many bytes may say
 _HEADER = 2
 _MASK = 4
 
@@ -343,7 +344,7 @@ def encode(opcode: int, payload: bytes) -> bytes:
 def encode_text(payload: bytes) -> bytes:
     """Return a text in one final, unmasked frame: nearly all that a relay says."""
     length = len(payload)
-    if _SHORT < length < _SHORTEST[8]:
+    if _SHORT < length <= _LONG:
         return _pack_two_bytes(_FINAL | TEXT, _TWO_BYTES, length) + payload
     return encode(TEXT, payload)
 

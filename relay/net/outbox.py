@@ -83,15 +83,6 @@ class Outbox:
         return self._size, self._since if self._size else 0.0
 
     @property
-    def full(self) -> bool:
-        """See `Outlet`: whether it is time to stop putting events in. What can go out is sent first."""
-        if not self._draining:
-            if self._size < BYTES:
-                return False
-            self.flush()
-        return self._draining and (self._size >= BYTES or len(self._frames) >= FRAMES)
-
-    @property
     def overflowing(self) -> bool:
         """Whether it is time to stop reading from the peer."""
         return self._size >= HARD_BYTES
@@ -101,6 +92,17 @@ class Outbox:
         if not self._shut:
             self._frames.append(frame)
             self._size += len(frame)
+
+    def offer(self, frame: bytes) -> bool:
+        """See `Outlet`. What can go out is sent first."""
+        if self._size >= BYTES and not self._draining:
+            self.flush()
+        if self._draining and (self._size >= BYTES or len(self._frames) >= FRAMES):
+            return False
+        if not self._shut:
+            self._frames.append(frame)
+            self._size += len(frame)
+        return True
 
     def shut(self, last: bytes) -> None:
         """Queue a last frame and take no more."""

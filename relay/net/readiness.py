@@ -20,8 +20,8 @@ ROUND = 64
 class Reader(Protocol):
     """Whose socket it is."""
 
-    def readable(self, *, over: bool) -> None:
-        """There is something to read; `over` when the peer will send nothing after it."""
+    def readable(self, now: float, *, over: bool) -> None:
+        """There is something to read at `now`, trio's time; `over` when the peer will send nothing after it."""
 
 
 class Readiness:
@@ -49,7 +49,8 @@ class Readiness:
         readers = self._readers
         while True:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
+            now = trio.current_time()
             for descriptor, events in self._epoll.poll(0, ROUND):
                 reader = readers.get(descriptor)
                 if reader is not None:
-                    reader.readable(over=bool(events & _OVER))
+                    reader.readable(now, over=bool(events & _OVER))

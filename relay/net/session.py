@@ -153,17 +153,17 @@ class Session:
     # In.
 
     async def _read(self, received: bytes) -> None:
-        waiting = self._take_read(received)
+        waiting = self._take_read(received, trio.current_time())
         if waiting is not None:
             await waiting
         await self._transport.receive_each(self._take_read)
 
-    def _take_read(self, data: bytes) -> Awaitable[None] | None:
-        """Handle all messages of a read; give what is still to be awaited."""
+    def _take_read(self, data: bytes, now: float) -> Awaitable[None] | None:
+        """Handle all messages of a read that came at `now`, trio's time; give what is still to be awaited."""
         size = len(data)
         if size > PORTION:
             return self._take_portions(data)
-        now = self.heard = trio.current_time()
+        self.heard = now
         decoder = self._decoder
         messages = decoder.feed(data)
         if messages:
@@ -195,7 +195,7 @@ class Session:
             self._answering = True
             if start:
                 await self._turn()
-            waiting = self._take_read(data[start : start + PORTION])
+            waiting = self._take_read(data[start : start + PORTION], trio.current_time())
             if waiting is not None:
                 await waiting
         self._answering = False

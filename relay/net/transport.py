@@ -31,8 +31,9 @@ STRANGER_BUFFER = 16_384
 """The same for one who has not signed in; Linux doubles both."""
 
 
-Take = Callable[[bytes], Awaitable[None] | None]
-"""Handles what one read brought, at once; what it gives is to be awaited before the next."""
+Take = Callable[[bytes, float], Awaitable[None] | None]
+"""Handles what one read brought, at once, and at what time (trio's) that was news; what it gives is to be awaited
+before the next."""
 
 
 class Transport(Protocol):
@@ -151,7 +152,7 @@ class SocketTransport:
                 self._take = None
             if done is None:
                 await _turn_of(self.payer)
-                done = self._hand_over(take)
+                done = self._hand_over(take, trio.current_time())
             if done is not None:
                 try:
                     go_on, waiting = done.unwrap()
@@ -184,11 +185,11 @@ class SocketTransport:
         self._readable = self._over or len(data) == RECEIVE
         return data
 
-    def _hand_over(self, take: Take) -> Handed | None:
+    def _hand_over(self, take: Take, now: float) -> Handed | None:
         """Read once, and have it handled; None where nobody has to do anything more about it."""
         try:
             data = self._receive_now()
-            waiting = take(data) if data else None
+            waiting = take(data, now) if data else None
         except Exception as error:  # noqa: BLE001 - whose connection it is raises it
             return outcome.Error(error)
         if waiting is None and data is None:
@@ -201,7 +202,7 @@ class SocketTransport:
         self._parked = None
         return trio.lowlevel.Abort.SUCCEEDED
 
-    def readable(self, *, over: bool) -> None:
+    def readable(self, now: float, *, over: bool) -> None:
         """See `Reader`."""
         self._readable = True
         self._over |= over
@@ -209,7 +210,7 @@ class SocketTransport:
             return
         done = None
         if self._take is not None and (self.payer is None or self.payer.begin()):
-            done = self._hand_over(self._take)
+            done = self._hand_over(self._take, now)
             if done is None:
                 return
         task, self._parked = self._parked, None
@@ -309,7 +310,7 @@ class StreamTransport:
     async def receive_each(self, take: Take) -> None:
         """See `Transport`."""
         while data := await self.receive():
-            waiting = take(data)
+            waiting = take(data, trio.current_time())
             if waiting is not None:
                 await waiting
 

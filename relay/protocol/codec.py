@@ -39,6 +39,7 @@ _HALVES = re.compile(
 )
 """Escaped backslashes and pairs of surrogates, which are whole; and else surrogates that are alone."""
 _NUL = rb"\u0000"
+_BACKSLASH = ord("\\")
 _MISSING = re.compile(r"^Object missing required field `(?P<field>[^`]+)`$")
 
 
@@ -121,7 +122,7 @@ def decode_payload(decoder: msgspec.json.Decoder[T], payload: msgspec.Raw) -> T:
         raise RelayError.bad_field("payload", "nested too deeply") from None
     raw = bytes(payload)
     # SQLite would cut a text at a NUL. Few texts have an escape at all, and one byte is found sooner than six.
-    if b"\\" in raw and _NUL in raw:
+    if _BACKSLASH in raw and _NUL in raw:
         _refuse_nul(msgspec.to_builtins(decoded), "payload")
     return decoded
 

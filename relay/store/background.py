@@ -200,7 +200,7 @@ class Background:
     @property
     def hurried(self) -> bool:
         """Whether a chore waits that must not."""
-        return any(one.hurried for one in self._asked)
+        return bool(self._asked) and any(one.hurried for one in self._asked)
 
     @property
     def waited_for(self) -> bool:

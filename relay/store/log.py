@@ -193,8 +193,9 @@ class Log:
         self._room = trio.Event()
         self.batch = 0
         """The number of the batch that is collected just now."""
-        self._next = trio.Event()
-        self._stopping = False
+        self._next: trio.Event | None = None
+        self.stopping = False
+        """Whether a stop was asked for: nothing new should be taken up."""
         self.failing = False
         """Whether the last write failed."""
         self.disk_full = False
@@ -211,13 +212,10 @@ class Log:
         """Since when the store has been at what the writer asked of it; None while the writer waits for nothing."""
         return self._background.busy_since if self._busy_since is None else self._busy_since
 
-    @property
-    def stopping(self) -> bool:
-        """Whether a stop was asked for: nothing new should be taken up."""
-        return self._stopping
-
     async def next_batch(self) -> None:
         """Wait until the batch that is collected just now is taken up."""
+        if self._next is None:
+            self._next = trio.Event()
         await self._next.wait()
 
     async def room(self) -> None:
@@ -239,7 +237,7 @@ class Log:
         Returns:
             Whether it waits for the next batch; one that comes after the stop was answered at once.
         """
-        if self.stopped.is_set():
+        if self.stopping and self.stopped.is_set():
             answer(RelayError.unavailable())
             return False
         barred = self._refuses is not None and self._refuses(command)
@@ -341,7 +339,7 @@ class Log:
 
     def stop(self) -> None:
         """Let `run` return once everything that waits is written."""
-        self._stopping = True
+        self.stopping = True
         self._background.snapshot_failed = False
         self._work.set()
 
@@ -426,7 +424,7 @@ class Log:
     async def _run(self) -> None:
         crowded = False
         while True:
-            if not (self._waiting or self._barred or self._background.hurried or self._stopping):
+            if not (self._waiting or self._barred or self._background.hurried or self.stopping):
                 self._work = trio.Event()
                 with trio.move_on_at(min(self._next_errand(), self._background.next_at())):
                     await self._work.wait()
@@ -442,9 +440,9 @@ class Log:
             crowded = len(batch) >= CROWD
             if batch or self._errands_due():
                 await self._write(batch)
-            await self._background.work(last=self._stopping)
+            await self._background.work(last=self.stopping)
             await self._slow_down()
-            if self._stopping and not (self._waiting or self._barred or batch or self._left()):
+            if self.stopping and not (self._waiting or self._barred or batch or self._left()):
                 self.stopped.set()
                 self._first_tried.set()
                 return
@@ -457,7 +455,7 @@ class Log:
         """Keep the write-ahead log in its bounds where readers do not let it begin again."""
         now = trio.current_time()
         seconds = self.wal.look(now)
-        if seconds and not self._stopping:
+        if seconds and not self.stopping:
             await trio.sleep(seconds)
             self.stalls.worked("checkpoint", now, trio.current_time())
 
@@ -465,15 +463,16 @@ class Log:
         return min(self.late.alone_at, self._errands.next_at(marks_held=self.late.held))
 
     def _errands_due(self) -> bool:
-        if self._stopping:
+        if self.stopping:
             return (bool(self.late or self._errands.left) and not self.failing) or self._background.unkept
         return trio.current_time() >= self._next_errand()
 
     def _take(self) -> list[_Waiting]:
         """Take what waits: all of it, up to a command that needs a batch of its own, or is too much."""
         self.batch += 1
-        self._next.set()
-        self._next = trio.Event()
+        if self._next is not None:
+            self._next.set()
+            self._next = None
         waiting = self._waiting
         count, held = self._next_batch(), self._held
         self._sends = count
@@ -510,7 +509,7 @@ class Log:
     def _take_late(self, count: int) -> list[LateCommand]:
         """Take the late commands that go along with a batch of `count`."""
         try:
-            return self.late.take(count, trio.current_time(), hurry=self._stopping)
+            return self.late.take(count, trio.current_time(), hurry=self.stopping)
         except Exception:
             # A fault of ours where they are collected: as below, it must not end the writer.
             logger.exception("acknowledgements could not be seen to; the relay goes on")
@@ -529,7 +528,7 @@ class Log:
             len(batch),
             trio.current_time(),
             marks_held=self.late.held,
-            last=self._stopping and not self._waiting,
+            last=self.stopping and not self._waiting,
         )
         try:
             await self._write_batch(batch, errands)

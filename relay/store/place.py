@@ -37,9 +37,9 @@ class Place:
         Raises:
             OSError: it is not there.
         """
-        self._path = path
-        self._log = path.with_name(f"{path.name}-wal")
-        self._store_is = _identity(path)
+        # As text, which each look would make of a path.
+        self._store, self._log = str(path), f"{path}-wal"
+        self._store_is = _identity(self._store)
         self._log_is: tuple[int, int] | None = None
 
     def check(self) -> None:
@@ -49,24 +49,24 @@ class Place:
             Displaced: one does not.
         """
         try:
-            if _identity(self._path, least=1) != self._store_is:
-                raise Displaced(self._path)
+            if _identity(self._store, least=1) != self._store_is:
+                raise Displaced(Path(self._store))
         except OSError:
-            raise Displaced(self._path) from None
+            raise Displaced(Path(self._store)) from None
         try:
             log = _identity(self._log)
         except OSError:
             # SQLite makes it at the first commit, and removes it when the store is closed.
             if self._log_is is not None:
-                raise Displaced(self._log) from None
+                raise Displaced(Path(self._log)) from None
             return
         if self._log_is is None:
             self._log_is = log
         elif log != self._log_is:
-            raise Displaced(self._log)
+            raise Displaced(Path(self._log))
 
 
-def _identity(path: Path, least: int = 0) -> tuple[int, int] | None:
+def _identity(path: str, least: int = 0) -> tuple[int, int] | None:
     """Name a file as the system does; None for one with fewer bytes than it has at least."""
     found = os.stat(path)  # noqa: PTH116 - twice a commit, and a third faster than pathlib's
     return (found.st_dev, found.st_ino) if found.st_size >= least else None

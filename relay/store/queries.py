@@ -364,8 +364,8 @@ async def size(connection: Connection) -> int:
     return (pages - free) * page  # type: ignore[no-any-return]
 
 
-INDEX_PAGE = 4_050
-"""Bytes of a page of FTS5, which is a row of a table of its own; another page than the file's."""
+INDEX_PAGE = 1_024
+"""Bytes of the file that a page of FTS5 takes: each is a row, and has one of the file's to itself (`pgsz` 980)."""
 
 
 async def index_use(connection: Connection) -> tuple[int, int]:

@@ -21,6 +21,9 @@ COLUMNS = (
     "seq", "kind", "chat", "message_id", "actor", "device", "at", "target",
     "client_key", "client_id", "message", "extra",
 )  # fmt: skip
+_VALUES = {name: f"column{number}" for number, name in enumerate(COLUMNS, 1)}
+"""What the columns of VALUES are called."""
+_CHECKED = {**_VALUES, "kind": f"iif({_VALUES['client_key']} IN (SELECT key FROM client), NULL, {_VALUES['kind']})"}
 LARGEST = 2_048
 """Entries that one plain statement takes: SQLite allows 32,766 parameters."""
 _NOTHING = (None,) * len(COLUMNS)
@@ -78,12 +81,13 @@ def _row(entry: Entry) -> tuple[Any, ...]:
 def _plain_statement(size: int) -> Statement:
     """Insert so many entries, those that are all NULL left out: few statements, each prepared once.
 
-    Parameters cost half of what the same rows cost as JSON.
+    Parameters cost half of what the same rows cost as JSON. An entry whose client id is known already is refused: its
+    kind would be NULL, which the table does not take.
     """
     row = f"({', '.join('?' * len(COLUMNS))})"
     return Statement(
-        f"INSERT INTO log ({', '.join(COLUMNS)})"
-        f" SELECT * FROM (VALUES {', '.join([row] * size)}) WHERE column1 IS NOT NULL"
+        f"INSERT INTO log ({', '.join(COLUMNS)}) SELECT {', '.join(_CHECKED.values())}"
+        f" FROM (VALUES {', '.join([row] * size)}) WHERE column1 IS NOT NULL"
     )
 
 

@@ -10,6 +10,7 @@ import argparse
 import re
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,15 @@ from under_load import TREE, Connection, Relay, template
 FEW, MANY = 4, 24
 """Messages of each sender in the two runs; of the only sender of a group ten times as many."""
 DIALOGS, MEMBERS = 16, 50
+LISTED = 1.5
+"""Seconds after which the chat list of a new dialog has been told, and events come as they happen."""
 PREFIX = ("valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null")
 
 FEATURES: dict[str, tuple[tuple[str, str, str], ...]] = {
     "limit of requests": (
         (
             "relay/core/service.py",
-            "wait = self.limit.take(subscriber.user, now)\n        if wait:",
+            "wait = self.limit.take(subscriber.user, now, weight)\n        if wait:",
             "wait = 0.0\n        if wait:",
         ),
     ),
@@ -43,7 +46,11 @@ FEATURES: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("relay/core/hub.py", "if self.typing:\n                self.stop", "if 0:\n                self.stop"),
     ),
     "a bounded outbox": (
-        ("relay/core/subscriber.py", "        if outlet.full or self.appeared:\n", "        if self.appeared:\n"),
+        (
+            "relay/net/outbox.py",
+            "if self._draining and (self._size >= BYTES or len(self._frames) >= FRAMES):",
+            "if False:",
+        ),
     ),
     "the rulebook": (
         (
@@ -61,7 +68,7 @@ FEATURES: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("relay/store/log.py", "            self._client_keys.note(entries)\n", ""),
     ),
     "receipts (marks)": (
-        ("relay/core/service.py", "if member is not None and member.dlvrd < message_id:", "if False:"),
+        ("relay/core/service.py", "if member is not None and member.dlvrd_upto < message_id:", "if False:"),
     ),
 }  # fmt: skip
 
@@ -92,6 +99,8 @@ def count(tree: Path, *, group: bool, messages: int) -> tuple[int, int]:
             peers = [f"u{2 * n + 1}" for n in range(DIALOGS)]
             senders, receivers = [relay.login(f"u{2 * n}") for n in range(DIALOGS)], [relay.login(one) for one in peers]
             templates = [template(peer) for peer in peers]
+        say(senders, receivers, templates, group=group, messages=1)
+        time.sleep(LISTED)
         figures = say(senders, receivers, templates, group=group, messages=messages * (10 if group else 1))
         assert relay.process is not None
         relay.process.stop()

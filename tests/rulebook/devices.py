@@ -33,7 +33,6 @@ class Device(Listener):
     """One device, as its connection: the relay's outlet and the client at its other end."""
 
     # What a subscriber needs of its connection.
-    full = False
     waiting = (0, 0.0)
 
     def __init__(self, user: str, version: int) -> None:
@@ -68,6 +67,10 @@ class Device(Listener):
             if "id" in said:
                 self.unacknowledged.append(said["id"])
             self.hear(said["eventType"], said["payload"])
+
+    def offer(self, frame: bytes) -> bool:
+        self.put(frame)
+        return True
 
     def flush(self) -> None:
         """All is out already."""

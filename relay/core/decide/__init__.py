@@ -21,7 +21,6 @@ from relay.core.decide.drafting import (
     SignedIn,
     UserChanged,
 )
-from relay.core.decide.messages import cleared_by
 from relay.core.state import State
 from relay.protocol import control, requests
 from relay.store.entry import Facts
@@ -43,11 +42,11 @@ def stands_alone(state: State, command: Command) -> bool:
     """Whether a command changes what others in its batch would be decided by, and so gets a batch of its own."""
     request = command.request
     if type(request) is commands.ImportMessage:
-        return bool(cleared_by(state, request.chat))
+        return request.chat in state.cleared
     if type(request) is not requests.New:
         return type(request) not in _TOGETHER
     key = state.chat_key(command.user, request.chat_id)
-    if key is None or cleared_by(state, key):
+    if key is None or key in state.cleared:
         return True
     # What it replies to has to be in the log: it may be in this very batch.
     return request.reply_to is not None and request.reply_to > state.chats[key].last_message_id

@@ -6,6 +6,7 @@ And who is asked about which chat, which every rule begins with. Changes nothing
 import logging
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
+from struct import Struct
 from typing import Any, NamedTuple
 
 import msgspec
@@ -89,10 +90,15 @@ class UnknownFact(Exception):
         self.fact = fact
 
 
+_EMPTY = blake2b(digest_size=8)
+_unpack = Struct("<q").unpack
+
+
 def client_key(chat: int, actor: int, client_id: str) -> int:
     """Hash what makes a message the same one again (PROTOCOL.md, section 3) to 64 bits."""
-    digest = blake2b(f"{chat} {actor} {client_id}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little", signed=True)
+    hash_ = _EMPTY.copy()  # which takes half as long as making one
+    hash_.update(f"{chat} {actor} {client_id}".encode())
+    return _unpack(hash_.digest())[0]  # type: ignore[no-any-return]
 
 
 class Drafting:
@@ -122,7 +128,9 @@ class Drafting:
         seq, amended = self.seq, len(self.amendments)
         answer: object
         try:
-            self._admit(command)
+            if command.device and not self.state.welcome(command.user, command.device):
+                # Switched off, or signed out, while it waited.
+                raise RelayError("unauthorized", "this device may not sign in any more")
             answer = rule(self, command, command.request)
         except RelayError as error:
             # Its traceback has this frame, which has the answer: a circle, and all facts of the batch in it.
@@ -139,11 +147,6 @@ class Drafting:
             self.seq = seq
             del self.amendments[amended:]
         self.decisions.append(Decision(self.entries, answer))
-
-    def _admit(self, command: Command) -> None:
-        """Refuse what somebody asked for who was switched off, or whose device was signed out, while it waited."""
-        if command.device and not self.state.welcome(command.user, command.device):
-            raise RelayError("unauthorized", "this device may not sign in any more")
 
     def fact(self, fact: Fact) -> Any:
         """Give a fact that was looked up, or note that it must be."""

@@ -132,9 +132,8 @@ def import_message(draft: Drafting, command: Command, request: commands.ImportMe
         return Imported(known.message_id, added=False)
     answered = _find(draft, chat, request.reply_to) if request.reply_to is not None else None
     attachments = _attachments(draft, request.attachments)
-    hidden_from = cleared_by(state, chat.key)
-    if hidden_from:
-        draft.change(kinds.CHATS, chat.key, command, changes.ChatShown(sorted(hidden_from)))
+    if chat.key in state.cleared:
+        draft.change(kinds.CHATS, chat.key, command, changes.ChatShown(cleared_by(state, chat.key)))
     said_at = request.said_at if request.said_at != draft.at else 0
     message_id = draft.next_id(chat.key)
     entry = draft.add(

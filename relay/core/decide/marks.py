@@ -7,7 +7,6 @@ import msgspec
 from relay.core import commands, permissions
 from relay.core.commands import Command
 from relay.core.decide.drafting import Drafting
-from relay.core.permissions import Action
 from relay.core.state import Chat
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
@@ -20,7 +19,6 @@ from relay.store.entry import (
     UnreadAfter,
 )
 
-_READ = Action.READ
 COUNTED = 10_000
 """Messages counted for one mark at most; where both ends are further away the unread count may be too high."""
 
@@ -47,7 +45,7 @@ def _mark(draft: Drafting, command: Command, key: int, message_id: int | None, *
     member = state.members[key].get(user)
     if member is None:
         return RelayError("not_found", "you are not in this chat")
-    permissions.check(state, chat, user, _READ, imported=command.importer)
+    permissions.check(state, chat, user, permissions.READ, imported=command.importer)
     last = draft.last_ids.get(key, chat.last_message_id)
     if message_id is not None and message_id > last:
         raise RelayError.no_message(message_id)

@@ -26,14 +26,10 @@ from relay.store.entry import (
     Stored,
 )
 
-_WRITE = Action.WRITE
-
 
 def cleared_by(state: State, chat: int) -> list[int]:
-    """Who has cleared a dialog and not got anything in it since."""
-    if chat not in state.cleared:
-        return []
-    return [user for user, member in state.members[chat].items() if member.hidden]
+    """Who has cleared a dialog and not got anything in it since, ascending; ask for those of `state.cleared` only."""
+    return sorted(user for user, member in state.members[chat].items() if member.hidden)
 
 
 def _answer_repeat(known: Stored, chat: int, author: int, client_id: str, kind: int, target: int) -> requests.Accepted:
@@ -51,11 +47,16 @@ Say = Callable[[Drafting, Command, Any, int | None], requests.Accepted]
 """Decides a request that is no repeat; the client key is None where there is no client id, or no chat yet."""
 
 
-def _once(draft: Drafting, command: Command, request: Any, kind: int, target: int, say: Say) -> requests.Accepted:
-    """Do what a request asks for, unless it was done: of one client id there is one message (section 3)."""
-    state, client_id = draft.state, request.client_message_id
+def _once(
+    draft: Drafting, command: Command, request: Any, kind: int, target: int, say: Say, chat: int | None
+) -> requests.Accepted:
+    """Do what a request asks for, unless it was done: of one client id there is one message (section 3).
+
+    `chat` is the one that the asker calls so, where they are in it.
+    """
+    client_id = request.client_message_id
     # Who is in a group no more may have lost the answer only.
-    key = state.chat_key(command.user, request.chat_id) or state.group_keys.get(request.chat_id)
+    key = draft.state.group_keys.get(request.chat_id) if chat is None else chat
     if key is None or not client_id:
         return say(draft, command, request, None)
     hash_ = client_key(key, command.user, client_id)
@@ -76,23 +77,23 @@ def new(draft: Drafting, command: Command, request: requests.New) -> object:
     """Send a message; the first between two users makes their dialog."""
     if not request.message and not request.attachments:
         raise RelayError.bad_field("payload.message", "a message needs text or attachments")
-    return _once(draft, command, request, kinds.NEW, 0, _send)
+    chat = draft.state.chat_key(command.user, request.chat_id)
+    return _once(draft, command, request, kinds.NEW, 0, partial(_send, chat), chat)
 
 
-def _send(draft: Drafting, command: Command, request: requests.New, hash_: int | None) -> requests.Accepted:
+def _send(
+    key: int | None, draft: Drafting, command: Command, request: requests.New, hash_: int | None
+) -> requests.Accepted:
     state = draft.state
-    key = state.chat_key(command.user, request.chat_id)
-    hidden_from: list[int] = []
     if key is None:
         key = _open_dialog(draft, command, request.chat_id)
         hash_ = client_key(key, command.user, request.client_message_id)
     else:
-        permissions.check(state, state.chats[key], command.user, _WRITE, imported=command.importer)
-        hidden_from = cleared_by(state, key)
+        permissions.check(state, state.chats[key], command.user, permissions.WRITE, imported=command.importer)
     reply_to = None if request.reply_to is None else _reply(draft, command, key, request.reply_to)
-    attachments = _attachments(draft, command.user, request.attachments)
-    if hidden_from:
-        draft.change(kinds.CHATS, key, command, changes.ChatShown(sorted(hidden_from)))
+    attachments = _attachments(draft, command.user, request.attachments) if request.attachments else None
+    if key in state.cleared:
+        draft.change(kinds.CHATS, key, command, changes.ChatShown(cleared_by(state, key)))
     extra = msgspec.json.encode(Extra(attachments=attachments)).decode() if attachments else None
     message_id = draft.next_id(key)
     draft.add(
@@ -203,7 +204,8 @@ def edit(draft: Drafting, command: Command, request: requests.Edit) -> object:
     """Change one's own message: its text goes into the original's row and nowhere else."""
     if request.message is None and request.attachments is None:
         raise RelayError.bad_field("payload.message", "this field is required")
-    return _once(draft, command, request, kinds.EDIT, request.original_message_id, _edit)
+    chat = draft.state.chat_key(command.user, request.chat_id)
+    return _once(draft, command, request, kinds.EDIT, request.original_message_id, _edit, chat)
 
 
 def _edit(draft: Drafting, command: Command, request: requests.Edit, hash_: int | None) -> requests.Accepted:
@@ -248,7 +250,8 @@ def delete(draft: Drafting, command: Command, request: requests.Delete) -> objec
     target = request.original_message_id or request.message_id
     if target is None:
         raise RelayError.bad_field("payload.originalMessageId", "this field is required")
-    return _once(draft, command, request, kinds.DELETE, target, partial(_delete, target))
+    chat = draft.state.chat_key(command.user, request.chat_id)
+    return _once(draft, command, request, kinds.DELETE, target, partial(_delete, target), chat)
 
 
 def _delete(

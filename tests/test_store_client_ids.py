@@ -1,0 +1,47 @@
+"""A client id that is in the table is refused by whatever writes to the log, whole batch and all."""
+
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from relay.store import database, kinds
+from relay.store.database import Connection
+from relay.store.entry import Entry
+from relay.store.errands import Errands
+from relay.store.upgrade import begin
+from relay.store.writing import prepare
+
+KNOWN = -7
+ALONE, RIDING = Errands({}, 0), Errands({1: (1, 1)}, 0)
+
+
+@pytest.fixture
+async def writing(tmp_path: Path) -> AsyncIterator[Connection]:
+    await begin(tmp_path / "relay.db")
+    async with database.connect(tmp_path / "relay.db", writing=True) as opened:
+        await opened.execute("INSERT INTO client (key, seq) VALUES (?, 1)", (KNOWN,))
+        yield opened
+
+
+def said(seq: int, client_key: int | None) -> Entry:
+    return Entry(seq, kinds.NEW, 1, seq, 1, 1, 1_000, 0, client_key, f"c{seq}", "text")
+
+
+async def count(writing: Connection) -> int:
+    ((entries,),) = await writing.execute("SELECT count(*) FROM log")
+    return int(entries)
+
+
+@pytest.mark.parametrize("errands", [ALONE, RIDING], ids=["entries alone", "with errands"])
+async def test_a_batch_with_a_known_client_id_is_refused_as_a_whole(writing: Connection, errands: Errands) -> None:
+    with pytest.raises(sqlite3.IntegrityError):
+        await writing.execute(*prepare([said(1, 5), said(2, KNOWN), said(3, None)], [], errands))
+    assert await count(writing) == 0
+
+
+@pytest.mark.parametrize("errands", [ALONE, RIDING], ids=["entries alone", "with errands"])
+async def test_entries_with_new_client_ids_or_none_are_written(writing: Connection, errands: Errands) -> None:
+    await writing.execute(*prepare([said(1, 5), said(2, None), said(3, 6)], [], errands))
+    assert await count(writing) == 3
