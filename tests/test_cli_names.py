@@ -10,8 +10,10 @@ import trio
 
 import relay.cli
 from relay.cli.output import CONTROL, visible
+from relay.core.admin.finding import Finding
 from relay.core.relay import open_relay
 from relay.protocol import control
+from relay.protocol.errors import RelayError
 from tests.command_line import run, running
 
 EVIL = "Eve\u202egpj.\x1b[31m\u2066ok\u200f\u061c"
@@ -55,6 +57,22 @@ def test_a_command_prints_no_control_that_a_name_holds(data: Path, command: list
             assert not CONTROL.search(line), (command, line)
     if command[1] in ("list", "show") and ran.code == 0:
         assert SHOWN in ran.out
+
+
+async def test_a_group_is_found_by_its_name_however_it_was_typed(tmp_path: Path) -> None:
+    async with open_relay(tmp_path) as made:
+        handle = made.admin.handle
+        await handle("user.add", control.AddUser(id="ben"))
+        await handle("chat.create", control.MakeChat(owner="ben", name="Büro Süd"))
+        for typed in ("Büro Süd", "Bu\u0308ro Su\u0308d", "BURO SUD", "büro\u00a0süd"):
+            assert Finding(made.state).chat(typed).name == "Büro Süd"
+        await handle("chat.create", control.MakeChat(owner="ben", name="Buro Sud"))
+        assert Finding(made.state).chat("büro süd").name == "Büro Süd"
+        assert Finding(made.state).chat("buro sud").name == "Buro Sud"
+        with pytest.raises(RelayError, match="several chats"):
+            Finding(made.state).chat("Bu\u0308ro Sud")
+        with pytest.raises(RelayError, match="no group or channel"):
+            Finding(made.state).chat("\u0301")
 
 
 def test_json_for_programs_has_the_name_as_it_is(data: Path) -> None:

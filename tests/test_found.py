@@ -24,6 +24,7 @@ from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.store import database, errands, folding, queries, search
 from relay.store.database import TooLong
+from relay.store.schema import MIGRATIONS
 from relay.store.search import Sought
 from relay.text import FOLDING, REMEMBERED, _Table, fold
 
@@ -251,6 +252,43 @@ def test_characters_that_are_remembered_are_bounded() -> None:
     for code in range(3 * REMEMBERED):
         assert chr(0x3400 + code).translate(table) == fold(chr(0x3400 + code))
         assert len(table) <= REMEMBERED
+
+
+# What it costs.
+
+
+def _index(texts: list[str], steps: int) -> tuple[int, int]:
+    """Index texts in a store of so many steps; gives how often Python was asked to fold, and the index's bytes."""
+    asked = 0
+
+    def counted(text: str) -> str:
+        nonlocal asked
+        asked += 1
+        return fold(text)
+
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as store:
+        store.create_function("fold", 1, counted, deterministic=True)
+        for step in MIGRATIONS[:steps]:
+            store.executescript(f"BEGIN; {step}; COMMIT")
+        store.executemany(
+            "INSERT INTO log (seq, kind, chat, message_id, actor, device, at, target, client_id, message)"
+            " VALUES (?1, 1, 1, ?1, 1, 0, 0, 0, '', ?2)",
+            enumerate(texts, start=1),
+        )
+        store.execute("INSERT INTO batch VALUES ('[]', '[]', '[]', '{}', ?, '[]', '[]')", (len(texts),))
+        ((size,),) = store.execute("SELECT sum(length(block)) FROM search_data")
+        store.execute("DELETE FROM log")
+    return asked, size
+
+
+def test_python_folds_only_texts_that_are_not_ascii_and_the_index_is_half_as_large() -> None:
+    plain = [f"the printer number {number} is out of PAPER again" for number in range(500)]
+    assert _index(plain, len(MIGRATIONS))[0] == 0
+    for some in (plain, [text.replace("a", "\u00e4") for text in plain]):
+        asked, size = _index(some, len(MIGRATIONS))
+        # Once to index a text, and once to take it out.
+        assert asked in (0, 2 * len(some))
+        assert size < _index(some, 6)[1] / 2
 
 
 # Stores of before.

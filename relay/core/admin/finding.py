@@ -1,7 +1,10 @@
 """Finds what an admin means: a user by id; a chat by id, by name, or by its two people."""
 
+from collections.abc import Iterable
+
 from relay.core.state import Chat, State, User
 from relay.protocol.errors import RelayError
+from relay.text import fold
 
 
 class Finding:
@@ -30,12 +33,7 @@ class Finding:
         state = self._state
         chat_id = called
         if called not in state.group_keys:
-            alike = [
-                chat
-                for chat in state.chats.values()
-                if chat.id and not chat.gone and chat.name.casefold() == called.casefold()
-            ]
-            chat_id = _only(alike, called) or called
+            chat_id = _only(_named((chat for chat in state.chats.values() if not chat.gone), called), called) or called
         key = state.group_keys.get(chat_id)
         if key is None or state.chats[key].gone:
             raise RelayError("not_found", f"there is no group or channel {chat_id!r}: `relay chat list` shows all")
@@ -70,8 +68,14 @@ class Finding:
         state = self._state
         if state.chat_key(user.key, called) is not None or state.user(called) is not None:
             return called
-        named = [chat for chat, _ in state.listed(user.key) if chat.id and chat.name.casefold() == called.casefold()]
-        return _only(named, called) or called
+        return _only(_named((chat for chat, _ in state.listed(user.key)), called), called) or called
+
+
+def _named(chats: Iterable[Chat], called: str) -> list[Chat]:
+    """Find the groups and channels of a name, however it was typed; those that have it letter for letter go first."""
+    folded = fold(called)
+    alike = [chat for chat in chats if chat.id and folded and fold(chat.name) == folded]
+    return [chat for chat in alike if chat.name.casefold() == called.casefold()] or alike
 
 
 def _only(named: list[Chat], called: str) -> str | None:
