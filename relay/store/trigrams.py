@@ -15,7 +15,7 @@ TRIGRAM = 3
 """The shortest text, in characters, that the index can find."""
 ASKED = 8
 """Trigrams that the index is asked for at most."""
-WALKED = 300
+WALKED = 1_000
 """Places in the list of one more trigram that cost as much as to look at one candidate more."""
 LEAST = 16
 """Texts below which a sample says nothing."""
