@@ -183,10 +183,14 @@ class Session:
             pause = self._service.pace.charge(self._subscriber.user, now, uncounted)
             if pause or count > SLICE:
                 return self._take_rest(None, rest, pause)
+        share = self._share
         for opcode, payload in rest:
             waiting = self._take(opcode, payload)
             if waiting is not None:
                 return self._take_rest(waiting, rest)
+            if share.commands >= COMMANDS and self._crowded:
+                # What is looked up counts as several, so one read can be too much for a batch.
+                return self._take_rest(None, rest)
         return self._end_read()
 
     async def _take_portions(self, data: bytes) -> None:
