@@ -94,6 +94,20 @@ def test_who_is_not_in_a_chat_is_told_how_to_get_into_it(data: Path) -> None:
     done("send", "--as", "siren", "alarms", "fire", data=data)
 
 
+def test_a_channel_whose_owner_is_off_goes_on_with_the_admins_that_the_machine_names(data: Path) -> None:
+    for user in ("chief", "helper"):
+        done("user", "add", user, data=data)
+    channel = done("chat", "create", "News", "chief", "helper", "--type", "channel", "--json", data=data).json["id"]
+    done("user", "disable", "chief", data=data)
+    assert run("send", "--as", "helper", "News", "hello", data=data).code == 1
+    assert done("chat", "admins", "News", "helper", "--json", data=data).json["admins"] == ["helper"]
+    done("send", "--as", "helper", "News", "hello", data=data)
+    assert done("chat", "rename", "News", "Notices", "--json", data=data).json["name"] == "Notices"
+    assert done("chat", "admins", channel, "--json", data=data).json["admins"] == []
+    refused = run("chat", "admins", channel, "nobody", data=data)
+    assert (refused.code, refused.err.count("\n")) == (1, 1)
+
+
 def test_a_text_with_a_nul_is_refused(data: Path) -> None:
     ran = run("send", "--as", "eve", "eve", "-", data=data, stdin="a\0b")
     assert ran.code == 2

@@ -109,6 +109,44 @@ def remove(chat_id: ChatId, users: Users, data: Data = None, json: Json = False)
 
 
 @app.command()
+def rename(
+    chat_id: ChatId,
+    name: Annotated[str, typer.Argument(help="What people see from now on.", show_default=False)],
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Give a group or channel another name.
+
+    Example: relay chat rename g-0123456789abcdef "Night shift"
+    """
+    _show(ask(data_directory(data), "chat.update", control.UpdateGroup(id=chat_id, name=name)), json)
+
+
+@app.command()
+def admins(
+    chat_id: ChatId,
+    users: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[USER...]",
+            help="Who administers it besides its owner; nobody where none is named.",
+            show_default=False,
+            autocompletion=complete_user,
+        ),
+    ] = None,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Say who administers a group or channel: all of them, besides its owner.
+
+    Where the owner's account is switched off, admins go on for them.
+
+    Example: relay chat admins g-0123456789abcdef ben carla
+    """
+    _show(ask(data_directory(data), "chat.update", control.UpdateGroup(id=chat_id, admins=users or [])), json)
+
+
+@app.command()
 def delete(chat_id: ChatId, yes_: Yes = False, data: Data = None, json: Json = False) -> None:
     """Delete a group or channel for all who are in it.
 

@@ -179,6 +179,15 @@ class ChatUsers(Wire, frozen=True, kw_only=True):
     participants: Users
 
 
+class UpdateGroup(Wire, frozen=True, kw_only=True):
+    """`relay chat rename` and `relay chat admins`."""
+
+    id: Called
+    name: Name | None = None
+    admins: Users | None = None
+    """All of them, besides the owner."""
+
+
 class Empty(Wire, frozen=True, kw_only=True):
     """A request that says it all by its name."""
 
@@ -580,6 +589,7 @@ CONTROL: dict[str, RequestType] = {
     "chat.show": RequestType(OneChat, ChatInfo),
     "chat.add": RequestType(ChatUsers, ChatInfo),
     "chat.remove": RequestType(ChatUsers, ChatInfo),
+    "chat.update": RequestType(UpdateGroup, ChatInfo),
     "chat.delete": RequestType(OneChat, Empty),
     "prune": RequestType(Prune, Pruned),
     "clock.trust": RequestType(Empty, ClockTrusted),

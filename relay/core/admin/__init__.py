@@ -100,6 +100,7 @@ class Admin:
             "chat.show": chats.show,
             "chat.add": chats.add,
             "chat.remove": chats.remove,
+            "chat.update": chats.update,
             "chat.delete": chats.delete,
             "hook.add": hooks.add,
             "hook.list": hooks.list_all,

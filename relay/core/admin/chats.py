@@ -8,7 +8,7 @@ from relay.core.asking import AsAdmin
 from relay.core.decide import ChatChanged
 from relay.core.service import new_chat_id
 from relay.core.state import Chat, State
-from relay.protocol import control
+from relay.protocol import control, requests
 
 
 class Chats:
@@ -30,6 +30,11 @@ class Chats:
     async def remove(self, request: control.ChatUsers) -> object:
         """Take users out of a group or channel."""
         return await self._changed(commands.RemoveParticipants(self._find.chat_id(request.id), request.participants))
+
+    async def update(self, request: control.UpdateGroup) -> object:
+        """Rename a group or channel, or say who administers it."""
+        chat_id = self._find.chat_id(request.id)
+        return await self._changed(requests.UpdateChat(chat_id=chat_id, name=request.name, admins=request.admins))
 
     async def delete(self, request: control.OneChat) -> object:
         """Delete a group or channel for all who are in it."""
