@@ -112,6 +112,7 @@ STORIES: dict[str, Story] = {
     "a hook rests and goes on from where it was": [
         step("add_hook", 0, CREW, OUT, ROBOT),
         step("switch", 0, 0, OFF, ROBOT),
+        step("send", BEN, NEWS),
         step("send", ANN, CREW),
         step("restart", 0, 0, KILLED),
         step("switch", 0, 0, ON, ROBOT),
