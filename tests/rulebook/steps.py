@@ -243,12 +243,14 @@ class Playing(World):
         relay = self.relay
         await relay.retention._keep()
         rows = await relay.reading.execute("SELECT seq, chat, message_id FROM log WHERE kind <= 3 ORDER BY seq")
+        chats = dict(self._chats_by_key())
+        # What is left of a chat that was deleted is in no window.
+        rows = [row for row in rows if row[1] in chats]
         if len(rows) < 8:
             return
         seq, chat, message_id = rows[len(rows) // 2]
         first = await relay.reading.execute("SELECT min(seq) FROM log WHERE kind <= 5")
-        (found,) = [one for one in self._chats_by_key() if one[0] == chat]
-        self.model.prune(found[1].items[message_id].order)
+        self.model.prune(chats[chat].items[message_id].order)
         await relay.retention._remove(first[0][0], seq)
 
     def _chats_by_key(self) -> list[tuple[int, Chat]]:
