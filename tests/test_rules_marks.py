@@ -1,5 +1,7 @@
 """Delivered and read marks, and the unread counts that follow from them (section 6)."""
 
+from collections.abc import Iterator
+
 import pytest
 from memory_log import MemoryLog, code
 
@@ -8,6 +10,7 @@ from relay.core.decide import marks
 from relay.core.state import Tail
 from relay.protocol import requests
 from relay.store import kinds
+from relay.store.entry import Covered, Entry
 
 
 @pytest.fixture(params=["with what was said lately in memory", "read from the log"])
@@ -310,3 +313,24 @@ def test_a_mark_far_from_both_ends_takes_what_may_be_unread_for_unread(
     assert log.missed("User2", "User1") == (4 if exact else 6)
     assert log.read("User2", "User1", 9).missed == 1
     assert log.read("User2", "User1").missed == 0
+
+
+class Counted(tuple[Covered, ...]):
+    """Counts what is looked at."""
+
+    __slots__ = ()
+
+    looked = 0
+
+    def __iter__(self) -> Iterator[Covered]:
+        for one in super().__iter__():
+            Counted.looked += 1
+            yield one
+
+
+def test_a_mark_of_many_authors_messages_is_looked_through_once_for_all_of_them() -> None:
+    covered = Counted(Covered(author, author, "c") for author in range(500))
+    entry = Entry(1, kinds.READ, 1, 500, 500, 0, 0, covered=covered)
+    Counted.looked = 0
+    assert [entry.covers(author) for author in range(501)] == [*list(covered), None]
+    assert Counted.looked <= 3 * 500

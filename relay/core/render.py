@@ -91,7 +91,8 @@ def event(state: State, entry: Entry, user: int) -> tuple[str, msgspec.Struct]:
             timestamp=entry.at,
             missed=state.missed(chat, user),
         )
-    mine = next(one for one in entry.covered if one.author == user)
+    mine = entry.covers(user)
+    assert mine is not None, "a mark is told to the authors of what it covers"
     kind = events.Read if entry.kind == kinds.READ else events.Delivered
     return ("read" if entry.kind == kinds.READ else "dlvrd"), kind(
         chat_id=chat_id,

@@ -52,11 +52,8 @@ def is_told(state: State, entry: Entry, user: int) -> bool:
     if entry.kind in (kinds.DLVRD, kinds.READ):
         if entry.kind == kinds.READ and entry.actor == user:
             return True
-        cleared = member.cleared
-        for one in entry.covered:
-            if one.author == user and one.message_id > cleared:
-                return counts(state, chat, entry.actor)
-        return False
+        one = entry.covers(user)
+        return one is not None and one.message_id > member.cleared and counts(state, chat, entry.actor)
     # A deletion is told also of what retention has removed since: a device may have it still.
     gone = member.cleared if entry.kind == kinds.DELETE else since(chat, member)
     return entry.seq > member.joined_seq and subject(entry) > gone

@@ -13,6 +13,10 @@ REPLY_PREVIEW = 1_000
 """How much of a message stands in an answer to it, in characters."""
 
 
+FEW = 8
+"""Authors that are looked through one by one."""
+
+
 class Covered(NamedTuple):
     """The highest message of one author that a mark newly covers."""
 
@@ -54,6 +58,17 @@ class Entry(msgspec.Struct, gc=False):
     covered: tuple[Covered, ...] = ()
     origin: int = 0
     """The number of the connection it came through, while it is fresh: that one has the answer already."""
+    by_author: dict[int, Covered] | None = None
+    """`covered` by author, once `covers` was asked for many."""
+
+    def covers(self, author: int) -> Covered | None:
+        """Find an author's highest message that this mark newly covers: each of a large group is asked for."""
+        covered = self.covered
+        if len(covered) <= FEW:
+            return next((one for one in covered if one.author == author), None)
+        if self.by_author is None:
+            self.by_author = {one.author: one for one in covered}
+        return self.by_author.get(author)
 
 
 class Amendment(NamedTuple):
