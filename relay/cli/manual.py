@@ -15,11 +15,14 @@ from relay.settings import declared, toml_value
 
 def topics() -> dict[str, str]:
     """The guide's topics, each with its title."""
-    found = {}
-    for file in sorted(resources.files("relay").joinpath("help").iterdir(), key=lambda one: one.name):
-        if file.name.endswith(".txt"):
-            found[file.name.removesuffix(".txt")] = file.read_text("utf-8").partition("\n")[0]
-    return found
+    return {name: text.partition("\n")[0].removeprefix("# ") for name, text in _texts()}
+
+
+def _texts() -> Iterator[tuple[str, str]]:
+    package = resources.files("relay")
+    texts = [(file.name.removesuffix(".txt"), file) for file in package.joinpath("help").iterdir()]
+    for name, file in sorted([*texts, ("changes", package / "CHANGELOG.md")], key=lambda one: one[0]):
+        yield name, file.read_text("utf-8")
 
 
 def complete_topic(incomplete: str) -> list[tuple[str, str]]:
@@ -52,7 +55,7 @@ def help_(
         for name, title in known.items():
             print(f"  {name:<{width}}  {title}")
     elif topic in known:
-        sys.stdout.write(resources.files("relay").joinpath("help", f"{topic}.txt").read_text("utf-8"))
+        sys.stdout.write(dict(_texts())[topic])
     else:
         raise WrongUse(f"there is no topic {topic!r}, only {', '.join(known)}")
 
