@@ -1,6 +1,5 @@
 """A Debian package of a bundled tree: its files in their places, its control files, and dpkg-deb around them."""
 
-import email.utils
 import gzip
 import hashlib
 import os
@@ -9,6 +8,7 @@ import sys
 from pathlib import Path
 
 import bundle
+import changes
 import licences
 
 PACKAGE = "chat-relay"
@@ -49,7 +49,11 @@ def build(work: Path, tree: Path, version: str, arch: str, out: Path, epoch: int
         _put(root, name, source.read_bytes(), program=name in PROGRAMS)
     _put(root, "etc/relay/relay.toml", SETTINGS_HEAD.encode() + _default_settings())
     _put(root, f"usr/share/doc/{PACKAGE}/copyright", licences.copyright_file(library).encode())
-    _put(root, f"usr/share/doc/{PACKAGE}/changelog.gz", _squeezed(_changelog(version, epoch)))
+    _put(
+        root,
+        f"usr/share/doc/{PACKAGE}/changelog.gz",
+        _squeezed(changes.debian(PACKAGE, MAINTAINER, version, epoch).encode()),
+    )
     _put(root, "usr/share/man/man1/relay.1.gz", _squeezed(_manual()))
     files = sorted(path for path in root.rglob("*") if path.is_file())
     names = [str(path.relative_to(root)) for path in files]
@@ -105,13 +109,6 @@ def _default_settings() -> bytes:
         check=True,
         capture_output=True,
     ).stdout
-
-
-def _changelog(version: str, epoch: int) -> bytes:
-    return (
-        f"{PACKAGE} ({version}) stable; urgency=medium\n\n  * Release {version}.\n\n"
-        f" -- {MAINTAINER}  {email.utils.formatdate(epoch)}\n"
-    ).encode()
 
 
 def _control(version: str, arch: str, size: int) -> str:

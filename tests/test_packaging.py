@@ -12,6 +12,8 @@ from types import ModuleType
 
 import pytest
 
+from relay import __version__
+
 TOP = Path(__file__).parent.parent
 PACKAGING = TOP / "packaging"
 
@@ -195,3 +197,21 @@ def test_a_package_of_a_build_before_a_release_is_earlier_than_that_of_the_relea
     if shutil.which("dpkg") is None:
         pytest.skip("there is no dpkg here")
     subprocess.run(["dpkg", "--compare-versions", "0.2.0~dev0", "lt", "0.2.0"], check=True)
+
+
+def test_debians_changelog_has_every_release_of_the_changelog_newest_first() -> None:
+    changes = load("changes")
+    text = changes.debian("chat-relay", "Somebody <a@example.org>", "0.2.0~dev0", 1_764_300_000)
+    heads = [line for line in text.splitlines() if line.startswith("chat-relay")]
+    releases = list(changes.releases(changes.CHANGELOG.read_text("utf-8")))
+    assert heads[0] == "chat-relay (0.2.0~dev0) stable; urgency=medium"
+    assert heads[1:] == [f"chat-relay ({one.version}) stable; urgency=medium" for one in releases[1:]]
+    assert all(one.items for one in releases)
+    assert all(one.date for one in releases[1:])
+
+
+def test_the_newest_release_of_the_changelog_is_this_version() -> None:
+    changes = load("changes")
+    newest = next(changes.releases(changes.CHANGELOG.read_text("utf-8")))
+    assert __version__.removesuffix(".dev0") == newest.version
+    assert (newest.date is None) == __version__.endswith(".dev0")

@@ -12,14 +12,20 @@ from relay import __version__
 from relay.cli.output import WrongUse
 from relay.settings import declared, toml_value
 
+CHANGES = "changes"
+"""The topic that is the changelog."""
+
 
 def topics() -> dict[str, str]:
     """The guide's topics, each with its title."""
-    found = {}
-    for file in sorted(resources.files("relay").joinpath("help").iterdir(), key=lambda one: one.name):
-        if file.name.endswith(".txt"):
-            found[file.name.removesuffix(".txt")] = file.read_text("utf-8").partition("\n")[0]
-    return found
+    return {name: text.partition("\n")[0].removeprefix("# ") for name, text in _texts()}
+
+
+def _texts() -> Iterator[tuple[str, str]]:
+    package = resources.files("relay")
+    texts = [(file.name.removesuffix(".txt"), file) for file in package.joinpath("help").iterdir()]
+    for name, file in sorted([*texts, (CHANGES, package / "CHANGELOG.md")], key=lambda one: one[0]):
+        yield name, file.read_text("utf-8")
 
 
 def complete_topic(incomplete: str) -> list[tuple[str, str]]:
@@ -52,7 +58,7 @@ def help_(
         for name, title in known.items():
             print(f"  {name:<{width}}  {title}")
     elif topic in known:
-        sys.stdout.write(_content(topic))
+        sys.stdout.write(dict(_texts())[topic])
     else:
         raise WrongUse(f"there is no topic {topic!r}, only {', '.join(known)}{_instead(topic)}")
 
@@ -63,13 +69,9 @@ def _instead(word: str) -> str:
 
     command = [f"`relay {word} --help` tells of the command"] if word in (*COMMANDS, *GROUPS) else []
     known = re.compile(rf"\b{re.escape(word)}", re.IGNORECASE)
-    pages = [name for name in topics() if known.search(_content(name))] if word.strip() else []
+    pages = [name for name, text in _texts() if name != CHANGES and known.search(text)] if word.strip() else []
     named = [f"{word!r} stands in {', '.join(pages)}"] if pages else []
     return "".join(f"; {one}" for one in (*command, *named))
-
-
-def _content(topic: str) -> str:
-    return resources.files("relay").joinpath("help", f"{topic}.txt").read_text("utf-8")
 
 
 def page(app: typer.Typer) -> str:

@@ -1,0 +1,55 @@
+"""Debian's changelog, made from relay/CHANGELOG.md. Reads that one file."""
+
+import datetime as dt
+import email.utils
+import re
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+CHANGELOG = Path(__file__).resolve().parent.parent / "relay" / "CHANGELOG.md"
+HEAD = re.compile(r"^## (\S+) (?:\(unreleased\)|- (\d{4}-\d{2}-\d{2}))$", re.MULTILINE)
+NOON = dt.time(12, tzinfo=dt.UTC)
+
+
+class Release(NamedTuple):
+    """One release as the page tells of it."""
+
+    version: str
+    date: str | None
+    """YYYY-MM-DD; None where it is not out yet."""
+    items: list[str]
+    """What changed, a paragraph or a list item each, in one line."""
+
+
+def releases(text: str) -> Iterator[Release]:
+    """Read the page, newest release first."""
+    parts = HEAD.split(text)
+    for version, date, body in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
+        blocks = re.split(r"\n(?=- )|\n\n", re.sub(r"^### .*$", "", body, flags=re.MULTILINE))
+        items = [" ".join(block.removeprefix("- ").split()) for block in map(str.strip, blocks) if block]
+        yield Release(version, date, items)
+
+
+def debian(package: str, maintainer: str, version: str, epoch: int) -> str:
+    """Write Debian's changelog.
+
+    Args:
+        package: its name.
+        maintainer: name and address.
+        version: of the package that is built; the newest release is called so.
+        epoch: seconds since 1970, the date of that release while the page has none.
+    """
+    entries = []
+    for number, release in enumerate(releases(CHANGELOG.read_text("utf-8"))):
+        date = email.utils.formatdate(epoch)
+        if release.date is not None:
+            day = dt.date.fromisoformat(release.date)
+            date = email.utils.format_datetime(dt.datetime.combine(day, NOON))
+        items = "\n".join(
+            textwrap.fill(item, 80, initial_indent="  * ", subsequent_indent="    ") for item in release.items
+        )
+        head = f"{package} ({release.version if number else version}) stable; urgency=medium"
+        entries.append(f"{head}\n\n{items}\n\n -- {maintainer}  {date}\n")
+    return "\n".join(entries)
