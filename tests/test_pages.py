@@ -344,3 +344,39 @@ def test_a_profile_is_never_larger_than_is_reckoned() -> None:
 
     longest = Profile(id="i" * 64, name="漢" * 128, avatar_url="u" * 2_048, last_seen=2**53 - 1, bot=True)
     assert len(json.dumps(longest.__class__.__struct_fields__)) < LARGEST_PROFILE
+
+
+async def test_a_page_is_read_again_for_changes_and_for_nothing_else_that_happens_meanwhile(
+    relay: House, one: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.core.hub.RECENT", 3)
+    await say(one, "User2", "needle", "other")
+    searching, asked = relay.relay.service.searching, 0
+    real = searching.find
+    async with relay.device("User3") as three:
+
+        async def find(*arguments: Any) -> Any:
+            nonlocal asked
+            asked += 1
+            found = await real(*arguments)
+            if asked == 1:
+                await meanwhile()
+            return found
+
+        async def much_is_said() -> None:
+            await say(three, "User3", *(f"note {number}" for number in range(9)))
+
+        async def it_is_edited() -> None:
+            await request(one, "edit", chatId="User2", originalMessageId=1, message="needles")
+
+        async def much_is_edited() -> None:
+            await it_is_edited()
+            for number in range(1, 5):
+                await request(three, "edit", chatId="User3", originalMessageId=number, message="notes")
+
+        monkeypatch.setattr(searching, "find", find)
+        async with relay.device("User2") as two:
+            for meanwhile, times in ((much_is_said, 1), (it_is_edited, 2), (much_is_edited, 2)):
+                asked = 0
+                await request(two, "search", query="needle")
+                assert asked == times, meanwhile

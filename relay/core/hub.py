@@ -71,6 +71,10 @@ class Hub:
         """What ends with somebody's right to it."""
         self.recent: deque[Entry] = deque()
         self._recent_size = 0
+        self._changed: deque[tuple[int, int, int]] = deque()
+        """The latest edits and deletions: `seq`, chat and message."""
+        self._changed_known = 0
+        """All of those after this `seq` are among them."""
         self.delivered = 0
         """Durable events handed to live subscribers since the start."""
         self.watchers: list[Callable[[Entry], None]] = []
@@ -240,6 +244,9 @@ class Hub:
         while len(recent) > RECENT or self._recent_size > RECENT_SIZE:
             self._recent_size -= _length(recent.popleft())
         if entry.kind in (kinds.EDIT, kinds.DELETE):
+            self._changed.append((entry.seq, entry.chat, entry.target))
+            if len(self._changed) > RECENT:
+                self._changed_known = self._changed.popleft()[0]
             self._amend(entry)
 
     def _amend(self, change: Entry) -> None:
@@ -277,13 +284,14 @@ class Hub:
             messages: chats and message ids.
             since: the last `seq` when they were read.
         """
-        recent = self.recent
-        if self.state.seq == since:
-            return False
-        if not recent or recent[0].seq > since + 1:
+        if since < self._changed_known:
             return True
-        changes_ = islice(recent, since + 1 - recent[0].seq, None)
-        return any(one.kind in (kinds.EDIT, kinds.DELETE) and (one.chat, one.target) in messages for one in changes_)
+        for seq, chat, target in reversed(self._changed):
+            if seq <= since:
+                break
+            if (chat, target) in messages:
+                return True
+        return False
 
     def _tell_messages(self, entry: Entry) -> None:
         subscribers = self.presence.subscribers
