@@ -8,7 +8,8 @@ from relay.marks import ordered
 FOLDING = f"1/{unicodedata.unidata_version}"
 """Names what `fold` does: its own number, raised with every change here, and the version of Unicode's tables."""
 REMEMBERED = 30_000
-"""Characters whose folded form is kept in memory."""
+"""Ideographs, and codes that are no characters, that are kept in memory; of all others the folded form is, once it was
+asked for: they are some 46,000, and a text that has all of them must not be made one by one each time."""
 
 # Marks over letters of Latin, Greek and Cyrillic, and vowel signs of Arabic, Hebrew and Syriac: people leave them out
 # when they type in a hurry, and mean the same word. Other scripts' marks are letters of their own.
@@ -84,16 +85,25 @@ _VARIANT = re.compile("LATIN SMALL LETTER ([A-Z]) WITH ")
 
 _IDEOGRAPHS = (range(0x3400, 0x4DC0), range(0x4E00, 0xA000), range(0xAC00, 0xD7A4), range(0x20000, 0x2F800))
 """Characters without case, marks or other forms, and syllables of Hangul: most of those that there are."""
+_NO_CHARACTERS = ("Cn", "Co", "Cs")
+"""Categories of codes that stand for themselves: unassigned, for private use, surrogates."""
 
 
 class _Table(dict[int, int | str]):
     """What stands for a character, by its code; made when it is first asked for."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._plain = 0
+
     def __missing__(self, code: int) -> int | str:
-        if len(self) >= REMEMBERED:
-            # Whoever sends a hundred thousand different characters gets no memory for it.
-            self.clear()
-        self[code] = folded = code if any(code in some for some in _IDEOGRAPHS) else _folded(chr(code))
+        if any(code in some for some in _IDEOGRAPHS) or unicodedata.category(chr(code)) in _NO_CHARACTERS:
+            # Whoever sends a hundred thousand different ones gets no memory for it.
+            if self._plain < REMEMBERED:
+                self._plain += 1
+                self[code] = code
+            return code
+        self[code] = folded = _folded(chr(code))
         return folded
 
 

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kept_stores import unpack
 
+from relay import text as text_module
 from relay.core.asking import decided
 from relay.core.check import check
 from relay.core.commands import Command
@@ -26,7 +27,7 @@ from relay.store import database, errands, folding, queries, search
 from relay.store.database import TooLong
 from relay.store.schema import MIGRATIONS
 from relay.store.search import Sought
-from relay.text import FOLDING, REMEMBERED, _Table, fold
+from relay.text import _NO_CHARACTERS, FOLDING, REMEMBERED, _Table, fold
 
 _KNOWN = json.loads((Path(__file__).parent / "data" / "found.json").read_text())
 PAIRS: list[tuple[str, str]] = _KNOWN["pairs"]
@@ -249,9 +250,27 @@ def test_a_folding_that_changes_has_another_name() -> None:
 
 def test_characters_that_are_remembered_are_bounded() -> None:
     table = _Table()
-    for code in range(3 * REMEMBERED):
-        assert chr(0x3400 + code).translate(table) == fold(chr(0x3400 + code))
+    for code in [*range(0x4E00, 0xA000), *range(0xF0000, 0xF0000 + 2 * REMEMBERED)]:
+        assert chr(code).translate(table) == fold(chr(code))
         assert len(table) <= REMEMBERED
+
+
+def test_characters_with_another_form_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    table, made = _Table(), 0
+    counted = text_module._folded
+
+    def folded(character: str) -> str:
+        nonlocal made
+        made += 1
+        return counted(character)
+
+    monkeypatch.setattr(text_module, "_folded", folded)
+    everything = "".join(chr(code) for code in range(0x110000) if unicodedata.category(chr(code)) not in _NO_CHARACTERS)
+    everything.translate(table)
+    once = made
+    everything.translate(table)
+    assert made == once < 60_000
+    assert len(table) <= REMEMBERED + made
 
 
 # What it costs.
