@@ -253,3 +253,46 @@ async def test_a_start_with_a_damaged_snapshot_takes_the_state_from_the_log(
     assert not [finding for finding in await check(tmp_path, lambda _what: None) if finding.wrong]
     async with open_relay(tmp_path):
         assert not [record.message for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_the_index_takes_in_no_more_text_at_a_time_than_it_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(errands, "INDEX_SECONDS", float("inf"))
+    async with open_relay(tmp_path) as relay:
+        for user in ("a", "b"):
+            await relay.admin.handle("user.add", control.AddUser(id=user))
+        texts = ["é" * (chores.INDEXED_BYTES // 4)] * 4 + ["я" * chores.INDEXED_BYTES, "short", "words"]
+        for number, text in enumerate(texts):
+            await _say(relay, number, text)
+        last, _ = await queries.ends(relay.reading)
+        before = last - len(texts)
+
+        async def portions(writing: database.Connection) -> list[int]:
+            reached = [0]
+            while reached[-1] < last:
+                reached.append(await chores.index(writing, last))
+            return reached
+
+        reached = await relay.log.chore(portions)
+        assert reached == [0, before + 2, before + 4, before + 5, last]
+        assert await _find(relay, "words") == ["words"]
+        assert len(await _find(relay, "éééé")) == 4
+
+
+async def test_long_texts_do_not_ride_into_the_index_along_with_a_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(errands, "QUIET", float("inf"))
+    async with open_relay(tmp_path) as relay:
+        for user in ("a", "b"):
+            await relay.admin.handle("user.add", control.AddUser(id=user))
+        await _say(relay, 1, "a few words")
+        await _say(relay, 2, "more")
+        last, indexed = await queries.ends(relay.reading)
+        assert indexed == last - 1
+        await _say(relay, 3, "x" * (errands.RIDING_TEXT + 1))
+        await _say(relay, 4, "more")
+        await _say(relay, 5, "more")
+        last, indexed = await queries.ends(relay.reading)
+        assert indexed == last - 3

@@ -18,6 +18,14 @@ from relay.store.writing import forget, roomy
 
 MERGED = 64
 """Pages of the full-text index merged in one go, of 1 KiB each."""
+INDEXED_BYTES = 65_536
+"""Bytes of text taken into the full-text index in one go, or one message that is longer: they cost by their length and
+by how many of their characters are different."""
+# NULL where all of them fit.
+_FITTING = Statement(
+    "SELECT max(min(seq) - 1, (SELECT seq FROM indexed) + 1) FROM (SELECT seq, sum(length(CAST(message AS BLOB))) OVER"
+    " (ORDER BY seq) AS size FROM log WHERE seq > (SELECT seq FROM indexed) AND seq <= ?) WHERE size > ?"
+)
 _KEEP = "INSERT INTO batch SELECT * FROM (VALUES ('[]', '[]', '[]', ?, 0, '[]', '[]')) WHERE column4 IS NOT NULL"
 _EMPTY_INDEX = (
     # 1 and 10 are FTS5's totals and list of segments. First the list, so that what is half empty is no damage to
@@ -104,9 +112,15 @@ async def erase_chat(connection: Connection, chat: int, count: int) -> int:
     return len(rows)
 
 
-async def index(connection: Connection, upto: int) -> None:
-    """Bring the full-text index up to an entry."""
-    await connection.execute("INSERT INTO batch VALUES ('[]', '[]', '[]', '{}', ?, '[]', '[]')", (upto,))
+async def index(connection: Connection, upto: int) -> int:
+    """Bring the full-text index up to an entry, or as far before it as `INDEXED_BYTES` reach; gives up to which.
+
+    One entry at least is taken in, however long it is.
+    """
+    ((reached,),) = await connection.execute(_FITTING, (upto, INDEXED_BYTES))
+    reached = upto if reached is None else reached
+    await connection.execute("INSERT INTO batch VALUES ('[]', '[]', '[]', '{}', ?, '[]', '[]')", (reached,))
+    return int(reached)
 
 
 def is_damage(error: sqlite3.Error) -> bool:

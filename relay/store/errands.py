@@ -14,6 +14,8 @@ INDEX_SECONDS = 2.0
 """Seconds that a message may wait until it is in the full-text index."""
 INDEX_RIDING = 64
 """Entries indexed along with a batch, which waits for it; only where these are all."""
+RIDING_TEXT = 16_384
+"""Characters of text that they may have together: a long text costs as much as many entries."""
 QUIET = 0.1
 """Seconds without a batch that make it quiet: at a lively rate the index waits, since merging it takes its time."""
 INDEX_LAG = 50_000
@@ -49,6 +51,8 @@ class Schedule:
         """Whether a round of the snapshot is under way."""
         self._last_seq = 0
         self._indexed = 0
+        self._text = 0
+        """Characters of text that came since the full-text index had seen every entry."""
         self._index_since = 0.0
         self.index_left_over = False
         """Whether something of an index that was lost has to be removed before another is begun."""
@@ -63,6 +67,9 @@ class Schedule:
         self._last_seq = last_seq
         self._indexed = indexed
         self._snapshot_since = now
+        if not self.indexed:
+            # How long their texts are is not known.
+            self._text = RIDING_TEXT + 1
 
     # What is to be done.
 
@@ -159,6 +166,7 @@ class Schedule:
         self._indexed = upto
         if self.indexed:
             self._index_since = now
+            self._text = 0
 
     def index_lost(self) -> None:
         """Note that the index has to be made from the beginning."""
@@ -188,9 +196,10 @@ class Schedule:
         if self._stale_cursors:
             self._cursors_since = now
 
-    def entries_written(self, count: int, last_seq: int) -> None:
-        """Note entries that are on disk: the snapshot and the index do not know of them."""
+    def entries_written(self, count: int, last_seq: int, text: int = 0) -> None:
+        """Note entries that are on disk, with so many characters of text: snapshot and index do not know of them."""
         self._entries_since_snapshot += count
+        self._text += text
         self._last_seq = last_seq
 
     def _take_cursors(self, commands: int, now: float, *, marks_held: bool, last: bool) -> Cursors:
@@ -207,6 +216,7 @@ class Schedule:
             self.index_left_over
             or not commands
             or not 0 < behind <= INDEX_RIDING
+            or self._text > RIDING_TEXT
             or now < self._index_since + INDEX_SECONDS
         ):
             return 0

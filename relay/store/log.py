@@ -157,6 +157,11 @@ async def _touch(connection: Connection) -> None:
     await connection.execute(_TOUCH)
 
 
+def _text_of(entries: Sequence[Entry]) -> int:
+    """How many characters of text entries have."""
+    return sum(len(entry.message) for entry in entries if entry.message)
+
+
 def _nobody(_answer: object) -> None:
     """Take an answer that nobody waits for."""
 
@@ -562,7 +567,7 @@ class Log:
             self._succeeded(len(batch), written - started, errands)
         if entries:
             self._client_keys.note(entries)
-            self._errands.entries_written(len(entries), entries[-1].seq)
+            self._errands.entries_written(len(entries), entries[-1].seq, _text_of(entries))
             self.figures.entries += len(entries)
         if wrote:
             self._background.wrote(indexed=bool(errands.indexed), amended=bool(draft.amendments))
