@@ -78,6 +78,15 @@ async def test_an_id_is_found_however_a_phone_writes_it(tmp_path, typed):
     assert (last.status_code, known.status_code) == (429, 429)
 
 
+@pytest.mark.parametrize("user", ["müller", "mu\u0308ller"])
+@pytest.mark.parametrize("typed", ["müller", "mu\u0308ller", "MÜLLER", "\uff4düller"])
+async def test_an_id_is_found_however_a_keyboard_writes_its_letters(tmp_path, user, typed):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        await with_password(relay, user)
+        answer = await sign_in(browser, typed, "correct horse")
+    assert answer.json().get("userId") == user
+
+
 async def test_of_two_ids_that_differ_in_capitals_each_is_itself_and_neither_is_guessed(tmp_path):
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         await with_password(relay, "anna")

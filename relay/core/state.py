@@ -4,6 +4,7 @@ One function changes it, `State.apply`, and all it is given is an entry: the sam
 state, on every machine and after every start. No I/O, no clock.
 """
 
+import unicodedata
 from collections.abc import Iterable, Iterator
 from functools import singledispatchmethod
 
@@ -165,6 +166,10 @@ def _names_of(user: User) -> set[str]:
     return {likeness(user.id), likeness(user.name)}
 
 
+def _typed(user_id: str) -> str:
+    return unicodedata.normalize("NFKC", user_id).casefold()
+
+
 class State:
     """Everything but the texts."""
 
@@ -204,11 +209,15 @@ class State:
         return None if key is None else self.users[key]
 
     def named(self, user_id: str) -> User | None:
-        """Find the user whom somebody means who types an id by hand: capitals make no difference where one fits."""
+        """Find the user whom somebody means who types an id by hand.
+
+        Capitals, and how a keyboard writes a letter (an ä in one piece or two, full width), make no difference where
+        one fits.
+        """
         found = self.user(user_id)
         if found is not None:
             return found
-        fit = [self.users[key] for key in self.called(user_id) if self.users[key].id.lower() == user_id.lower()]
+        fit = [self.users[key] for key in self.called(user_id) if _typed(self.users[key].id) == _typed(user_id)]
         return fit[0] if len(fit) == 1 else None
 
     def called(self, name: str) -> set[int]:
