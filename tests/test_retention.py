@@ -1,6 +1,8 @@
 """History that is removed: unread counts follow, devices go on from what is left, and the rest still adds up."""
 
 import random
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -246,3 +248,29 @@ async def test_check_names_what_is_wrong(tmp_path: Path, damage: str, named: str
     with opened(tmp_path / "relay.db") as file:
         file.execute(damage)
     assert named in [finding.what for finding in await _faults(tmp_path)]
+
+
+def test_the_pages_of_the_index_are_counted_in_the_middle_of_a_merge_too() -> None:
+    chance = random.Random(1)
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as store:
+        store.execute(
+            "CREATE VIRTUAL TABLE search USING fts5 (message, content = '', detail = none, tokenize = trigram)"
+        )
+        store.execute("INSERT INTO search (search, rank) VALUES ('pgsz', 100)")
+        (empty,) = store.execute("SELECT block FROM search_data WHERE id = 10").fetchone()
+        assert queries.index_pages(empty) == 0
+        for number in range(40):
+            text = "".join(chance.choices("abcdefghijkl", k=400))
+            store.execute("INSERT INTO search (rowid, message) VALUES (?, ?)", (number, text))
+        counts = set()
+        for begin in range(12):
+            store.execute("INSERT INTO search (search, rank) VALUES ('merge', ?)", (4 if begin else -4,))
+            (segments,) = store.execute("SELECT block FROM search_data WHERE id = 10").fetchone()
+            # A leaf's id is its segment's and its number; the rest says where long lists go on.
+            leaves = store.execute("SELECT count(*) FROM search_data WHERE id > 10 AND (id >> 31) & 63 = 0").fetchone()
+            assert (queries.index_pages(segments),) == leaves
+            counts.add(leaves)
+        assert len(counts) > 1
+    assert queries.index_pages(b"") == 0
+    for _ in range(100):
+        assert queries.index_pages(chance.randbytes(200)) >= 0, "a damaged one takes no time"

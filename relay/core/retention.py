@@ -137,7 +137,7 @@ class Retention:
         first = await queries.first_prunable(self._reading, 0)
         kept = False
         upto = min(limit, await self._too_old(days))
-        index, left = await queries.index_use(self._reading)
+        index, left, _size = await queries.index_use(self._reading)
         text_bytes = index / max(1, self._texts() + left)
         size = await self._lasting(text_bytes)
         while first and first <= limit:
@@ -170,8 +170,8 @@ class Retention:
         Args:
             text_bytes: what one text takes there, as it was when the prune began.
         """
-        index, _left = await queries.index_use(self._reading)
-        return await queries.size(self._reading) - max(0, index - int(self._texts() * text_bytes))
+        index, _left, size = await queries.index_use(self._reading)
+        return size - max(0, index - int(self._texts() * text_bytes))
 
     def _texts(self) -> int:
         """Give about how many texts there are; each is in the full-text index."""
