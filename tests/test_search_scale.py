@@ -83,7 +83,8 @@ async def _fill(data: Path, messages: int, *, merged: bool = True) -> None:
     # Always in the same portions: the relay's own depend on the time that each took.
     async with database.connect(data / "relay.db", writing=True) as writing:
         for upto in range(PORTION, last + PORTION, PORTION):
-            await chores.index(writing, min(last, upto))
+            while await chores.index(writing, min(last, upto)) < min(last, upto):
+                pass
             while merged and upto % (SEGMENTS * PORTION) == 0 and await chores.merge(writing):
                 pass
 
