@@ -42,14 +42,19 @@ def debian(package: str, maintainer: str, version: str, epoch: int) -> str:
         epoch: seconds since 1970, the date of that release while the page has none.
     """
     entries = []
-    for number, release in enumerate(releases(CHANGELOG.read_text("utf-8"))):
-        date = email.utils.formatdate(epoch)
-        if release.date is not None:
-            day = dt.date.fromisoformat(release.date)
-            date = email.utils.format_datetime(dt.datetime.combine(day, NOON))
+    known = list(releases(CHANGELOG.read_text("utf-8")))
+    # Each is later than the one before it, as lintian wants it, also where a build is given an early date.
+    earliest = 0
+    for release in reversed(known):
+        at = max(earliest, epoch if release.date is None else _noon(release.date))
+        earliest = at + 1
         items = "\n".join(
             textwrap.fill(item, 80, initial_indent="  * ", subsequent_indent="    ") for item in release.items
         )
-        head = f"{package} ({release.version if number else version}) stable; urgency=medium"
-        entries.append(f"{head}\n\n{items}\n\n -- {maintainer}  {date}\n")
-    return "\n".join(entries)
+        head = f"{package} ({version if release is known[0] else release.version}) stable; urgency=medium"
+        entries.append(f"{head}\n\n{items}\n\n -- {maintainer}  {email.utils.formatdate(at)}\n")
+    return "\n".join(reversed(entries))
+
+
+def _noon(date: str) -> int:
+    return int(dt.datetime.combine(dt.date.fromisoformat(date), NOON).timestamp())
