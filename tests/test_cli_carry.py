@@ -333,6 +333,13 @@ def test_an_export_with_files_holds_them_and_can_be_read_again(tmp_path: Path) -
         assert content.read() == b"hello file"
     came = done("import", tmp_path / "out.tar", "--json", data=tmp_path / "there").json
     assert came["added"] == {"users": 2, "chats": 1, "messages": 1, "files": 1}
+    # What the disk has lost is said when it is missed, and not where it is brought in.
+    (lost,) = (path for path in (data / "files").rglob("*") if path.is_file())
+    lost.unlink()
+    name = str(lost.relative_to(data))
+    assert done("export", "--files", tmp_path / "out.tar", "--json", data=data).json["missing"] == [name]
+    ran = done("export", "--files", tmp_path / "out.tar", data=data)
+    assert f"missing in {data}, and so in the export: {name}\n" in ran.out
     assert came["left"] == {}
     (message,) = messages(tmp_path / "there")
     assert (message["text"], message["attachments"][0]["filename"]) == ("look", "note.txt")
