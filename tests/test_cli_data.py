@@ -70,13 +70,6 @@ def test_a_data_directory_that_cannot_be_made_is_said(command: tuple[str, ...], 
     assert said(*command, data=Path(data)) == f"{data} cannot be made ({why}): name another directory with --data"
 
 
-@pytest.mark.parametrize("command", [("user", "add", "anna"), ("status",)])
-def test_a_path_that_is_too_long_for_a_socket_is_said(command: tuple[str, ...], tmp_path: Path) -> None:
-    data = tmp_path / ("x" * 110)
-    assert said(*command, data=data).startswith(f"{data}/relay.sock cannot be used (AF_UNIX path too long): ")
-    assert not data.exists()
-
-
 # A disk that cannot be written.
 
 

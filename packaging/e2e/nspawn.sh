@@ -34,7 +34,7 @@ StandardOutput=append:/opt/e2e/log
 StandardError=append:/opt/e2e/log
 ExecStart=/bin/bash /opt/e2e/guest.sh
 SuccessExitStatus=100
-ExecStopPost=/bin/sh -c 'systemctl --no-block poweroff'
+ExecStopPost=/bin/sh -c 'systemctl --no-block poweroff 2>/dev/null'
 U
 mkdir -p "$root/etc/systemd/system/multi-user.target.wants"
 ln -s ../e2e.service "$root/etc/systemd/system/multi-user.target.wants/e2e.service"
