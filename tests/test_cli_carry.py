@@ -14,7 +14,11 @@ import trio
 
 from relay.cli import bringing, carry
 from relay.client import connect
+from relay.core.asking import decided
+from relay.core.commands import Command
 from relay.core.importing import Import
+from relay.core.relay import open_relay
+from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment
 from tests.command_line import Running, done, run, running
@@ -91,6 +95,34 @@ def test_what_comes_twice_is_there_once_and_read(office: Path, tmp_path: Path) -
     done("import", file, data=there)
     done("import", file, data=there)
     assert len(messages(there)) == 3
+
+
+def test_an_export_that_comes_back_to_its_own_relay_adds_nothing(office: Path, tmp_path: Path) -> None:
+    # zulip/zulip#19768 (imports that are made twice); here of edits and deletions whose clients gave them no id.
+    file = tmp_path / "out.jsonl"
+
+    async def change() -> None:
+        async with open_relay(office) as relay:
+            anna = relay.state.user_keys["anna"]
+            for number, text in enumerate(("one", "two", "three")):
+                sent = requests.New(chat_id="ben", client_message_id=text, message=text)
+                said = await decided(relay.log, Command(FIRST, anna, 0, sent))
+                target = said.message_id
+                for change in (
+                    requests.Edit(chat_id="ben", original_message_id=target, message=f"{text}!"),
+                    requests.Edit(chat_id="ben", original_message_id=target, message=f"{text}?"),
+                    requests.Delete(chat_id="ben", original_message_id=target),
+                )[: number + 1]:
+                    made_up = f"{text}{type(change).__name__}{getattr(change, 'message', '')}"
+                    await decided(relay.log, Command(FIRST, anna, 0, change, made_up=made_up))
+
+    trio.run(change)
+    done("export", file, data=office)
+    before = exported(office)
+    for _ in range(2):
+        ran = done("import", file, "--json", data=office)
+        assert ran.json["left"] == {}
+    assert exported(office)[1:] == before[1:]
 
 
 def test_a_relay_that_is_in_use_keeps_the_dates_of_old_messages(office: Path, tmp_path: Path) -> None:
@@ -301,6 +333,13 @@ def test_an_export_with_files_holds_them_and_can_be_read_again(tmp_path: Path) -
         assert content.read() == b"hello file"
     came = done("import", tmp_path / "out.tar", "--json", data=tmp_path / "there").json
     assert came["added"] == {"users": 2, "chats": 1, "messages": 1, "files": 1}
+    # What the disk has lost is said when it is missed, and not where it is brought in.
+    (lost,) = (path for path in (data / "files").rglob("*") if path.is_file())
+    lost.unlink()
+    name = str(lost.relative_to(data))
+    assert done("export", "--files", tmp_path / "out.tar", "--json", data=data).json["missing"] == [name]
+    ran = done("export", "--files", tmp_path / "out.tar", data=data)
+    assert f"missing in {data}, and so in the export: {name}\n" in ran.out
     assert came["left"] == {}
     (message,) = messages(tmp_path / "there")
     assert (message["text"], message["attachments"][0]["filename"]) == ("look", "note.txt")

@@ -134,6 +134,16 @@ def test_a_relay_behind_a_proxy_on_this_machine_is_well(tmp_path: Path) -> None:
         assert findings["proxy"]["level"] == "note", "nothing listens there"
 
 
+def test_a_data_directory_whose_name_looks_like_an_address_is_looked_at_itself(tmp_path: Path) -> None:
+    # SQLite takes a path for a URI's: NevaMind-AI/memU#503, mar-file-system/GUFI#99.
+    data = tmp_path / "a%20b?c=1#d"
+    done("user", "add", "anna", data=data)
+    findings = found(data)
+    assert findings["store"]["level"] == "good"
+    assert "upgrade" not in findings
+    assert [one.name for one in tmp_path.iterdir()] == [data.name]
+
+
 def test_a_damaged_file_is_found(tmp_path: Path) -> None:
     for number in range(40):
         done("user", "add", f"user{number}", data=tmp_path)

@@ -362,6 +362,25 @@ def test_a_backup_that_lacks_an_uploaded_file_says_which(data: Path, tmp_path: P
     assert not torn.exists()
 
 
+def test_a_backup_says_which_uploaded_files_are_missing(data: Path, tmp_path: Path) -> None:
+    # opencats/OpenCATS#258, signalapp/Signal-Android#9136: found out when it was needed.
+    digests = [f"{number:064x}" for number in (1, 2)]
+    with closing(sqlite3.connect(data / "relay.db")) as store:
+        for digest in digests:
+            store.execute("INSERT INTO file VALUES (?1, ?1, 1, 'a', 'text/plain', 1, NULL, NULL, 0)", (digest,))
+        store.commit()
+    there, missing = (data / "files" / digest[:2] / digest for digest in digests)
+    there.parent.mkdir(parents=True)
+    there.write_bytes(b"a")
+    ran = done("backup", tmp_path / "backup.tar", data=data)
+    assert f"missing in {data}, and so in the backup: files/{missing.parent.name}/{missing.name}\n" in ran.out
+    assert there.name not in ran.out
+    again = done("backup", tmp_path / "backup.tar", "--json", data=data)
+    assert again.json["missing"] == [f"files/{missing.parent.name}/{missing.name}"]
+    missing.write_bytes(b"b")
+    assert "missing" not in done("backup", tmp_path / "backup.tar", "--json", data=data).json
+
+
 # What a backup replaces.
 
 

@@ -1,5 +1,6 @@
 """Users, devices and chats from the command line: the same against a relay that runs and one that does not."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -269,6 +270,27 @@ def test_users_come_in_from_a_file_in_one_go(data: Path, tmp_path: Path) -> None
     assert done("user", "show", "u2", "--json", data=data).json["name"] == "u2"
     again = done("user", "import", file, data=data).out
     assert again == "u1 was there already\nu2 was there already\nu3 was there already\n"
+
+
+@pytest.mark.parametrize("device", [False, True])
+def test_who_cannot_come_in_from_a_file_keeps_nobody_else_out(device: bool, tmp_path: Path) -> None:
+    # RocketChat/Rocket.Chat#9226: one who was removed, and should come back under the same id.
+    data = tmp_path / "data"
+    for user in ("gone", "off"):
+        done("user", "add", user, data=data)
+    done("user", "remove", "gone", "--yes", data=data)
+    done("user", "disable", "off", data=data)
+    options = ("--device",) if device else ()
+    ran = run("user", "import", "-", *options, "--json", data=data, stdin="gone,Gone\noff,Off\nnew,New\n")
+    rows = [json.loads(line) for line in ran.out.splitlines()]
+    assert [(row["id"], row["added"], "problem" in row) for row in rows] == [
+        ("gone", False, True),
+        ("off", False, device),
+        ("new", True, False),
+    ]
+    assert ("token" in rows[2]) == device
+    assert ran.code == 1
+    assert "of 3 could not be brought in: gone" in ran.err
 
 
 def test_a_wrong_row_is_named_before_anything_is_changed(data: Path) -> None:

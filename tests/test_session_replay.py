@@ -9,6 +9,7 @@ import trio
 from sessions import Client, House, go_by, house
 from trio.testing import MockClock
 
+from relay.core import hub, subscriber
 from relay.net import outbox
 from relay.store import late, replays
 
@@ -313,6 +314,29 @@ async def test_a_page_that_fell_behind_hears_of_what_another_of_its_device_did(r
         await say(one, "User2", "news")
         assert durable(await other.rest()) == [("new", 2)]
         assert durable(await one.rest()) == []
+
+
+@pytest.mark.parametrize("known", [subscriber.SAID, 1])
+async def test_a_page_that_reads_from_the_log_hears_of_what_another_of_its_device_did(
+    relay: House, one: Client, known: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Cod-e-Codes/marchat#118: of two hundred messages that many sockets sent at once each device got fewer.
+    monkeypatch.setattr(hub, "RECENT", 0)
+    monkeypatch.setattr(subscriber, "SAID", known)
+    await say(one, "User2", "open")
+    async with relay.device("User1") as other:
+        await acknowledged(other)
+        for connection in relay.relay.hub.presence.subscribers[1]:
+            connection.live = False
+        await say(one, "User2", "a")
+        await say(other, "User2", "b", "c")
+        await one.request("read", chatId="User2")
+        await say(one, "User2", "d")
+        for connection in relay.relay.hub.presence.subscribers[1]:
+            connection.connection.behind()
+        # Beyond what it knows for its own it is told nothing twice, as a device that comes back.
+        assert durable(await other.rest()) == ([("new", 2), ("new", 5)] if known > 1 else [("new", 5)])
+        assert durable(await one.rest()) == ([("new", 3), ("new", 4)] if known > 1 else [])
 
 
 async def test_live_and_replayed_events_are_the_same(relay: House, one: Client) -> None:

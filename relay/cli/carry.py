@@ -22,7 +22,7 @@ from relay.cli.sources.opening import open_source
 from relay.cli.sources.said import NotUnderstood
 from relay.protocol import control
 from relay.settings import data_directory
-from relay.store import gently, scratch
+from relay.store import backup, gently, scratch
 from relay.store.contents import Contents
 
 
@@ -46,24 +46,30 @@ def export(
         _export(data, sys.stdout.buffer)
         return
     check_target(file, data_directory(data))
+    missing: list[str] = []
     try:
         scratch.sweep(file.absolute().parent)
         with gently.beside(), scratch.folder(file.absolute().parent, "export") as here:
             part = here / file.name
             with gently.opened(part) as target:
                 part.chmod(0o600)
-                exported = _export_tar(data, target, here) if files else _export(data, target)
+                exported = _export_tar(data, target, here, missing) if files else _export(data, target)
             scratch.place(part, file.absolute())
     except OSError as error:
         raise cannot_write(file, error) from None
     if json:
-        as_json(exported)
+        as_json(msgspec.to_builtins(exported) | ({"missing": missing} if missing else {}))
     else:
+        for name in missing[:10]:
+            say(f"missing in {data_directory(data)}, and so in the export: {name}")
+        if len(missing) > 10:
+            say(f"and {len(missing) - 10} more: `relay check` names them")
         say(f"{file}: {exported.users} users, {exported.chats} chats, {exported.messages} messages")
 
 
-def _export_tar(data: Path | None, target: IO[bytes], here: Path) -> Any:
-    """Write the lines as `export.jsonl`, and beside them each file as `files/ID/NAME`."""
+def _export_tar(data: Path | None, target: IO[bytes], here: Path, missing: list[str]) -> Any:
+    """Write the lines as `export.jsonl`, and beside them each file as `files/ID/NAME`; `missing` gets what is lost."""
+    gone: set[str] = set()
     contents = Contents(data_directory(data) / "files")
     held: dict[str, control.Record] = {}
     # Beside the target, which has room for it: /tmp may be memory.
@@ -75,12 +81,17 @@ def _export_tar(data: Path | None, target: IO[bytes], here: Path) -> Any:
         tar.addfile(entry, lines)
         with progress("files") as advance:
             for file in held.values():
-                # A file that was deleted meanwhile is not there any more, which is what was asked for.
-                with contextlib.suppress(FileNotFoundError):
-                    tar.add(contents.path(file.digest or ""), f"files/{file.id}/{Path(file.name or 'file').name}")
+                digest = file.digest or ""
+                try:
+                    tar.add(contents.path(digest), f"files/{file.id}/{Path(file.name or 'file').name}")
+                except FileNotFoundError:
+                    gone.add(f"{backup.FILES}/{digest[:2]}/{digest}")
                 # What was written is not needed again, and tarfile would keep it.
                 tar.members = []  # type: ignore[attr-defined]
                 advance(1)
+    if gone:
+        # A file that was deleted meanwhile is not there any more, which is what was asked for.
+        missing.extend(sorted(gone & backup.named_files(data_directory(data) / backup.STORE)))
     return exported
 
 

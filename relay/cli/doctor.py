@@ -297,11 +297,11 @@ def _sqlite(patient: Patient) -> Iterator[Finding]:
 
 def _upgrade(path: Path) -> Iterator[Finding]:
     """Whether the file is of this relay's version; a copy beside one that is not tells that it was to be."""
-    from relay.store import writer
+    from relay.store import backup, writer
     from relay.store.schema import MIGRATIONS
     from relay.store.upgrade import begun
 
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as store:
+    with closing(backup.read(path)) as store:
         ((version,),) = store.execute("PRAGMA user_version")
         ((told,),) = store.execute("SELECT count(*) FROM sqlite_master WHERE name = 'writer'")
         ((last,),) = store.execute(writer.LAST) if told else [("",)]

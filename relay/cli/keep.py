@@ -109,9 +109,10 @@ def backup(
     where = data_directory(data)
     _store(where)
     check_target(file, where)
+    missing: list[str] = []
     try:
         with gently.beside(), _plain_faults(where), progress("copying") as advance:
-            end = backups.back_up(where, file, _pages(advance))
+            end = backups.back_up(where, file, _pages(advance), missing.extend)
     except (backups.NotReplaced, backups.NoRoom) as error:
         raise Failure(f"nothing was written: {error}") from None
     except OSError as error:
@@ -120,8 +121,13 @@ def backup(
         raise cannot_write(file, error) from None
     written = file.stat().st_size
     if json:
-        as_json({"file": str(file), "bytes": written, "lastEvent": end.seq, "lastTimestamp": end.at})
+        done = {"file": str(file), "bytes": written, "lastEvent": end.seq, "lastTimestamp": end.at}
+        as_json(done | ({"missing": missing} if missing else {}))
     else:
+        for name in missing[:10]:
+            say(f"missing in {where}, and so in the backup: {name}")
+        if len(missing) > 10:
+            say(f"and {len(missing) - 10} more: `relay check` names them")
         say(f"{file}: {written / 1e6:.1f} MB, up to {when(end.at)}")
 
 

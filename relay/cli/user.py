@@ -218,21 +218,32 @@ def import_(
     import trio
 
     rows = _rows(file)
+    out: list[str] = []
 
     async def bring_in() -> None:
         async with conversation(data_directory(data), make=True) as ask_one:
             for user_id, name in rows:
-                added, token = await _bring_in(ask_one, user_id, name, device=device)
+                added, token, problem = await _bring_in(ask_one, user_id, name, device=device)
+                if problem:
+                    out.append(user_id)
                 if json:
-                    as_json({"id": user_id, "added": added} | ({"token": token} if token else {}))
+                    more = {"token": token} if token else {"problem": problem} if problem else {}
+                    as_json({"id": user_id, "added": added} | more)
                 else:
-                    print(" ".join([user_id, "added" if added else "was there already", token]).rstrip(), flush=True)
+                    said = problem or ("added" if added else "was there already")
+                    print(f"{user_id} {said} {token}".rstrip(), flush=True)
 
     in_trio(trio.run, bring_in)
+    if out:
+        raise Failure(f"{len(out)} of {len(rows)} could not be brought in: {', '.join(out[:10])}")
 
 
-async def _bring_in(ask_one: Ask, user_id: str, name: str | None, *, device: bool) -> tuple[bool, str]:
-    """Add one user where they are not there yet, with a device where one is wanted; give its token."""
+async def _bring_in(ask_one: Ask, user_id: str, name: str | None, *, device: bool) -> tuple[bool, str, str]:
+    """Add one user where they are not there yet, with a device where one is wanted.
+
+    Returns:
+        Whether they were added, the device's token, and what keeps this one out: the others come in all the same.
+    """
     added = True
     try:
         await ask_one("user.add", control.AddUser(id=user_id, name=name))
@@ -240,10 +251,19 @@ async def _bring_in(ask_one: Ask, user_id: str, name: str | None, *, device: boo
         if refused.code != "conflict":
             raise
         added = False
-    if not device:
-        return added, ""
-    token = await ask_one("device.add", control.AddDevice(user_id=user_id, label="imported"))
-    return added, token.token
+    try:
+        if device:
+            token = await ask_one("device.add", control.AddDevice(user_id=user_id, label="imported"))
+            return added, token.token, ""
+        if not added:
+            await ask_one("user.show", control.OneUser(id=user_id))
+    except Refused as refused:
+        if refused.code == "not_found":
+            return False, "", "cannot be added: the id was a removed user's, or is a group's; take another"
+        if refused.code != "forbidden":
+            raise
+        return added, "", f"has no device: {refused}"
+    return added, "", ""
 
 
 def _cells(text: str, file: Path) -> Iterator[tuple[int, list[str]]]:

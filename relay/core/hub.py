@@ -311,7 +311,10 @@ class Hub:
             alike = -1 if user == actor or chat.id is None else count - member.seen
             frame = shared.get(alike) if alike >= 0 else None
             for subscriber in there:
-                if not subscriber.live or subscriber.number == origin:
+                if subscriber.number == origin:
+                    subscriber.note_said(entry.seq)
+                    continue
+                if not subscriber.live:
                     continue
                 if frame is None:
                     frame = self._event_frame(entry, user)
@@ -335,7 +338,9 @@ class Hub:
                 continue
             frame = None
             for subscriber in there:
-                if subscriber.live and subscriber.number != entry.origin:
+                if subscriber.number == entry.origin:
+                    subscriber.note_said(entry.seq)
+                elif subscriber.live:
                     frame = frame or self._event_frame(entry, user)
                     subscriber.event(frame, receipt)
                     self.dirty[subscriber.outlet] = None
@@ -512,8 +517,7 @@ class Hub:
             first = subscriber.position + 1 - recent[0].seq
             for _ in self.replay(subscriber, list(islice(recent, first, None))):
                 return False
-        subscriber.position = self.state.seq
-        subscriber.live = True
+        subscriber.go_live(self.state.seq)
         return True
 
 
@@ -552,11 +556,10 @@ def _said_itself(subscriber: Subscriber, entry: Entry) -> bool:
 
     Two pages of a browser are one device: what one of them says is news to the other, that was there too.
     """
-    if entry.origin == subscriber.number:
+    if entry.origin == subscriber.number or entry.seq in subscriber.said:
         return True
-    # An entry that was read from the log knows no connection any more; a lent token has no device.
-    there = bool(entry.origin) and entry.seq > subscriber.arrived
-    return 0 < entry.device == subscriber.device and not there
+    # A lent token has no device.
+    return 0 < entry.device == subscriber.device and entry.seq <= subscriber.arrived
 
 
 def _receipt(entry: Entry, *, to_author: bool) -> Receipt:

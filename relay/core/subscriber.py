@@ -13,6 +13,9 @@ from relay.core.share import Share
 UNACKNOWLEDGED = 32_768
 """Events whose acknowledgement is awaited; a client that never acknowledges costs no more than these."""
 
+SAID = 4_096
+"""Entries that a connection knows for its own while it is behind; beyond them it takes those of its device for them."""
+
 LIST_PACE = 1.0
 """Seconds within which one connection is sent its chat list, or changes of it, once."""
 
@@ -80,6 +83,7 @@ class Subscriber:
         "owed_since",
         "position",
         "reached",
+        "said",
         "sent",
         "share",
         "unsettled",
@@ -107,6 +111,8 @@ class Subscriber:
         """While it is not live: the last `seq` that was looked at for it."""
         self.arrived = position
         """The last `seq` before it was here."""
+        self.said: set[int] = set()
+        """What it did itself while it was not live: the log tells devices apart, but not their connections."""
         self.lookahead = Ahead()
         """What was read ahead of the log for it, while it catches up."""
         self.live = False
@@ -191,6 +197,21 @@ class Subscriber:
         self.live = False
         self.position = position
         self.connection.behind()
+
+    def note_said(self, seq: int) -> None:
+        """Remember that an entry is this connection's own, where it may be read from the log for it."""
+        if self.live:
+            return
+        if len(self.said) >= SAID:
+            self.arrived = seq
+            self.said.clear()
+        self.said.add(seq)
+
+    def go_live(self, position: int) -> None:
+        """Take events as they happen: all up to `position` was looked at."""
+        self.position = position
+        self.live = True
+        self.said.clear()
 
     def acknowledge(self, seq: int) -> Receipt | None:
         """Take an acknowledgement; give what it is the receipt of, None where nothing waits for it."""

@@ -113,13 +113,19 @@ def is_backup(path: Path) -> bool:
         return False
 
 
-def back_up(data: Path, target: Path, progress: Progress = lambda _done, _all: None) -> End:
+def back_up(
+    data: Path,
+    target: Path,
+    progress: Progress = lambda _done, _all: None,
+    lacks: Callable[[list[str]], None] = lambda _names: None,
+) -> End:
     """Write a backup of a data directory. A relay may run meanwhile; the target appears when it is whole and synced.
 
     Args:
         data: the data directory.
         target: where to; an earlier backup, or a file of no bytes, is replaced.
         progress: told how many pages are copied.
+        lacks: told which uploaded files are missing, where some are.
 
     Raises:
         NotReplaced: another file is there.
@@ -152,8 +158,19 @@ def back_up(data: Path, target: Path, progress: Progress = lambda _done, _all: N
         # Whoever holds it can put the relay up elsewhere.
         part.chmod(0o600)
         finish = end(copy)
+        missing = named_files(copy) - {f"{FILES}/{name}" for name in added}
         scratch.place(part, target)
+    # What was deleted meanwhile is missed by nobody.
+    if missing and (lost := missing & named_files(data / STORE)):
+        lacks(sorted(lost))
     return finish
+
+
+def named_files(store: Path) -> set[str]:
+    """Name the uploaded files that a store names, as they are called beside it."""
+    with closing(read(store)) as opened:
+        digests = [digest for (digest,) in opened.execute("SELECT DISTINCT digest FROM file")]
+    return {f"{FILES}/{digest[:2]}/{digest}" for digest in digests}
 
 
 def _check_room(data: Path, place: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
 from relay.store import closed, directory, kinds, replacing, scratch
-from relay.store.backup import FILES, STORE, End, end, prove, read
+from relay.store.backup import FILES, STORE, End, end, named_files, prove, read
 from relay.store.contents import DIGEST
 from relay.store.database import NewerStore, NotAStore
 from relay.store.faults import is_damaged, what_helps
@@ -264,7 +264,4 @@ def _loss(present: Path, wanted: Path) -> Loss:
 
 def _missing(folder: Path) -> set[str]:
     """Name the uploaded files that a store names, and that are not beside it."""
-    with closing(read(folder / STORE)) as store:
-        digests = [digest for (digest,) in store.execute("SELECT DISTINCT digest FROM file")]
-    names = (f"{FILES}/{digest[:2]}/{digest}" for digest in digests)
-    return {name for name in names if not (folder / name).is_file()}
+    return {name for name in named_files(folder / STORE) if not (folder / name).is_file()}

@@ -164,8 +164,8 @@ def import_change(draft: Drafting, command: Command, request: commands.ImportCha
         return Imported(known.message_id, added=False)
     original = _find(draft, chat, request.original)
     if original is None or original.kind != kinds.NEW or original.deleted:
-        # It may have come in before, and the deletion after it.
-        if draft.fact(ClientKey(hash_)) is not None:
+        # It may have come in before, and the deletion after it; and what was deleted here already is deleted.
+        if draft.fact(ClientKey(hash_)) is not None or (request.deleted and original is not None and original.deleted):
             return Imported(0, added=False)
         gone = "was deleted here" if original is not None and original.deleted else "is not here"
         raise RelayError("not_found", f"the message that it changes {gone}")

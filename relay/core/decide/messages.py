@@ -200,6 +200,11 @@ def _original(draft: Drafting, command: Command, chat: Chat, message_id: int) ->
     return stored
 
 
+def _key(hash_: int | None, chat: Chat, user: int, client_id: str) -> int | None:
+    """The key of a change, under an id that was made up too: an import of the relay's own export knows it by that."""
+    return client_key(chat.key, user, client_id) if hash_ is None and client_id else hash_
+
+
 def edit(draft: Drafting, command: Command, request: requests.Edit) -> object:
     """Change one's own message: its text goes into the original's row and nowhere else."""
     if request.message is None and request.attachments is None:
@@ -234,7 +239,7 @@ def _edit(draft: Drafting, command: Command, request: requests.Edit, hash_: int 
         message_id,
         command,
         target=original.message_id,
-        client_key=hash_,
+        client_key=_key(hash_, chat, command.user, client_id),
         client_id=client_id,
     )
     # The text goes into the original's row and nowhere else: what is deleted later is then gone everywhere.
@@ -277,7 +282,7 @@ def _delete(
         message_id,
         command,
         target=target,
-        client_key=hash_,
+        client_key=_key(hash_, chat, command.user, client_id),
         client_id=client_id,
         extra=str(original.author),
     )
