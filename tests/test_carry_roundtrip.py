@@ -151,6 +151,8 @@ class Life:
 
     async def upload(self) -> None:
         user = self.user()
+        if not self.relay.state.welcome(user, 0):
+            return
         name, content = self.random.choice(
             (
                 ("nöte.txt", b"note" * self.random.randrange(4)),

@@ -312,7 +312,8 @@ class Hub:
             frame = shared.get(alike) if alike >= 0 else None
             for subscriber in there:
                 if subscriber.number == origin:
-                    subscriber.note_said(entry.seq)
+                    if not subscriber.live:
+                        subscriber.note_said(entry.seq)
                     continue
                 if not subscriber.live:
                     continue
@@ -339,7 +340,8 @@ class Hub:
             frame = None
             for subscriber in there:
                 if subscriber.number == entry.origin:
-                    subscriber.note_said(entry.seq)
+                    if not subscriber.live:
+                        subscriber.note_said(entry.seq)
                 elif subscriber.live:
                     frame = frame or self._event_frame(entry, user)
                     subscriber.event(frame, receipt)

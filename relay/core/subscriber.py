@@ -199,9 +199,7 @@ class Subscriber:
         self.connection.behind()
 
     def note_said(self, seq: int) -> None:
-        """Remember that an entry is this connection's own, where it may be read from the log for it."""
-        if self.live:
-            return
+        """Remember that an entry is this connection's own, which is read from the log for it later."""
         if len(self.said) >= SAID:
             self.arrived = seq
             self.said.clear()

@@ -39,7 +39,7 @@ TICK = 0.2
 """Seconds between two looks at what is to be told later."""
 CONNECTS_PER_SECOND, CONNECTS_AT_ONCE = 10.0, 64
 """How often one user may connect: each connection is replayed to and told who is online."""
-WAITING_EACH = 64
+WAITING_EACH = 1_024
 """New connections of one address that wait for its turn on the event loop; more are closed at once."""
 STOP = 5.0
 """Seconds within which everything is over once a stop was asked for."""

@@ -257,8 +257,8 @@ async def test_a_message_that_is_committed_alone_takes_few_calls(tmp_path: Path)
                 await there.until(lambda number=number: sender.sent.count(b'"response"') == number + 1)  # type: ignore[misc]
                 await trio.testing.wait_all_tasks_blocked()
             counts.append(counted.count)
-    # They are 315, and more where something else is done with it.
-    assert min(counts) < 318
+    # They are 320, and more where something else is done with it.
+    assert min(counts) < 323
 
 
 async def test_a_message_and_its_acknowledgement_take_few_calls(tmp_path: Path) -> None:
