@@ -14,7 +14,7 @@ from raw_store import opened
 from relay.core import render, retention, visibility
 from relay.core.asking import decided
 from relay.core.check import Finding, check
-from relay.core.commands import ADMIN, Command, DeleteChat, MarkRead, PruneHistory
+from relay.core.commands import ADMIN, Command, DeleteChat, MarkRead, PruneChats, PruneHistory
 from relay.core.relay import Relay, open_relay
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
@@ -131,6 +131,36 @@ async def test_the_writer_reads_what_goes_a_little_at_a_time_and_nothing_of_what
         assert await relay.reading.execute("SELECT count(*) FROM log WHERE kind = 1") == [(12,)]
         await decided(relay.log, Command(relay.clock(), ADMIN, 0, PruneHistory(first + 3)))
         assert relay.state.pruned == first + 17, "what is gone stays gone"
+
+
+async def test_a_prune_that_was_cut_off_is_ended_by_the_next_in_all_chats(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "STEP", 1)
+    async with open_relay(tmp_path) as relay:
+        for user in ("a", "b", "c"):
+            await relay.admin.handle("user.add", control.AddUser(id=user))
+        for number in range(10):
+            await _say(relay, 1, "bc"[number % 2], f"message {number}")
+        with trio.CancelScope() as scope:
+
+            async def prune_chats(step: list[tuple[int, int]]) -> None:
+                await decided(relay.log, Command(relay.clock(), ADMIN, 0, PruneChats(tuple(step))))
+                scope.cancel()
+
+            with monkeypatch.context() as patch:
+                patch.setattr(relay.retention, "_prune_chats", prune_chats)
+                await relay.retention._keep()
+                first = await queries.first_prunable(relay.reading, 0)
+                await relay.retention._remove(first, first + 5)
+    async with open_relay(tmp_path) as relay:
+        # The relay's own look at its start has no limits to keep.
+        with trio.fail_after(10):
+            while (await queries.first_prunable(relay.reading, 0)) <= first + 5:
+                await relay.retention.prune()
+        assert [relay.state.chats[chat].pruned for chat in (1, 2)] == [3, 3]
+        assert await relay.reading.execute("SELECT count(*) FROM log WHERE kind = 1") == [(4,)]
+    assert await _faults(tmp_path) == []
 
 
 async def test_a_store_that_is_too_large_loses_its_oldest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

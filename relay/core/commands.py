@@ -85,7 +85,7 @@ class PruneChats(msgspec.Struct, frozen=True):
 
 
 class PruneHistory(msgspec.Struct, frozen=True):
-    """Retention removes messages and marks up to an entry; `PruneChats` saw to all chats before."""
+    """Retention is about to remove messages and marks up to an entry; `PruneChats` sees to the chats after it."""
 
     seq: int
 

@@ -118,7 +118,8 @@ class Retention:
     async def prune(self, *, days: int | None = None, max_bytes: int | None = None) -> Pruned:
         """Remove what is older than so many days, then the oldest until the store is small enough.
 
-        Of what comes after it began it removes nothing, so it ends; one at a time.
+        Of what comes after it began it removes nothing, so it ends; one at a time. What an earlier one began to remove
+        and did not end, since it was cut off, goes first.
 
         Args:
             days: those of the settings where none is given; 0 for any age.
@@ -136,7 +137,7 @@ class Retention:
         limit, removed = self._state.seq, 0
         first = await queries.first_prunable(self._reading, 0)
         kept = False
-        upto = min(limit, await self._too_old(days))
+        upto = min(limit, max(await self._too_old(days), self._state.pruned))
         index, left, _size = await queries.index_use(self._reading)
         text_bytes = index / max(1, self._texts() + left)
         size = await self._lasting(text_bytes)
@@ -186,8 +187,9 @@ class Retention:
 
     async def _remove(self, first: int, upto: int) -> int:
         """Remove messages and marks between two entries; gives how many there were."""
-        await self._see_to_unread(first, upto)
+        # First how far it goes: whoever comes after one that was cut off goes on to there, in all chats alike.
         await decided(self._log, Command(self._clock(), ADMIN, 0, PruneHistory(upto)))
+        await self._see_to_unread(first, upto)
         removed, after = 0, first - 1
         while gone := await self._portion(self._rows, partial(chores.remove_history, after, upto)):
             removed, after = removed + len(gone), gone[-1]

@@ -38,6 +38,14 @@ def test_a_whole_log_that_was_pruned_passes_where_pruning_was_asked_for() -> Non
     assert any("nothing was pruned" in one for one in talk.checker.failures)
 
 
+@pytest.mark.parametrize(("first", "fails"), [(1, True), (3, False)])
+def test_an_edit_that_did_not_come_fails_only_where_its_message_is_left(first: int, *, fails: bool) -> None:
+    talk = _whole()
+    talk.make(EDIT, 0)
+    talk.verdict(pruned=True, first=first)
+    assert any("never got message 6" in one for one in talk.checker.failures) == fails
+
+
 def _lost_answer(talk: Talk) -> None:
     talk.make(NEW)
     talk.rows.pop()
