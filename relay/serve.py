@@ -25,18 +25,20 @@ import trio
 
 from relay import __version__, invoked, logs, standard
 from relay.core.relay import Relay, open_relay
-from relay.net import control, frames, systemd
-from relay.net.authority import CannotMake
-from relay.net.hooks import Hooks
-from relay.net.names import browser_address
+from relay.net import control_socket as control
 from relay.net.server import Server, listen
-from relay.net.tls import Certificates
+from relay.net.sockets import systemd
+from relay.net.sockets.hostnames import browser_address
+from relay.net.tls.authority import CannotMake
+from relay.net.tls.certificates import Certificates
+from relay.net.webhooks.outgoing import Hooks
+from relay.net.websocket import frames
 from relay.settings import Loaded, Settings, WrongSettings, control_socket, data_directory
-from relay.store.directory import NoDirectory, about_file, make
-from relay.store.faults import FAULTS, what_to_do
-from relay.store.lock import WAIT
-from relay.store.reserve import LITTLE
-from relay.store.upgrade import CannotUpgrade
+from relay.store.data_dir.errors import FAULTS, what_to_do
+from relay.store.files.directory import NoDirectory, about_file, make
+from relay.store.files.lock import WAIT
+from relay.store.files.reserve import LITTLE
+from relay.store.sqlite.migrate import CannotUpgrade
 
 logger = logging.getLogger(__name__)
 

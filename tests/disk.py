@@ -10,9 +10,9 @@ import msgspec
 import trio
 
 from relay.client import Client
-from relay.core import commands
-from relay.core.commands import ADMIN, Command
 from relay.core.relay import Relay
+from relay.core.rules import commands
+from relay.core.rules.commands import ADMIN, Command
 from relay.protocol import control, requests
 
 T0 = 1_767_225_600_000

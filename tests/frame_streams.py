@@ -8,7 +8,7 @@ from random import Random
 
 from client_frames import client_frame
 
-from relay.net.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
+from relay.net.websocket.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 
 CORPUS = Path(__file__).parent / "fuzz" / "corpus"
 

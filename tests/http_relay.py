@@ -10,9 +10,9 @@ import trio
 
 from relay.client import Client, connect
 from relay.core.relay import Relay, open_relay
-from relay.net import frames
 from relay.net.server import Server, listen
-from relay.net.tls import Certificates
+from relay.net.tls.certificates import Certificates
+from relay.net.websocket import frames
 from relay.protocol import control
 from relay.settings import Settings
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import msgspec
 
-from relay.core import commands, decide
-from relay.core.commands import ADMIN, Command
-from relay.core.sniff import UNKNOWN
-from relay.core.state import Chat, Member, State
+from relay.core import rules
+from relay.core.files.media_types import UNKNOWN
+from relay.core.model.state import Chat, Member, State
+from relay.core.rules import commands
+from relay.core.rules.commands import ADMIN, Command
 from relay.protocol import control, objects, requests
 from relay.protocol.errors import RelayError
 from relay.store import kinds
@@ -64,7 +65,7 @@ class MemoryLog:
         waiting = list(batch)
         while waiting:
             count = 0
-            while count < len(waiting) and not decide.stands_alone(self.state, waiting[count]):
+            while count < len(waiting) and not rules.stands_alone(self.state, waiting[count]):
                 count += 1
             count = 1 if alone else max(count, 1)
             answers += self._commit(waiting[:count])
@@ -74,7 +75,7 @@ class MemoryLog:
     def _commit(self, batch: list[Command]) -> list[Any]:
         facts: Facts = {}
         for _ in range(ROUNDS):
-            draft = decide.decide(self.state, batch, facts)
+            draft = rules.decide(self.state, batch, facts)
             if draft.unknown:
                 facts.update({fact: self._look_up(fact) for fact in draft.unknown})
                 continue

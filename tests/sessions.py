@@ -27,9 +27,9 @@ from wsproto.events import (
 )
 
 from relay.core.relay import Relay, open_relay
-from relay.net import frames
 from relay.net.server import Server
-from relay.net.transport import StreamTransport
+from relay.net.sockets.transport import StreamTransport
+from relay.net.websocket import frames
 from relay.protocol import control
 from relay.settings import Limits, Settings
 

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import relay
-from relay.store import chores, statements, writing
-from relay.store.database import VOCABULARY
-from relay.store.schema import MIGRATIONS
-from relay.store.statements import Statement
+from relay.store.log import batch, maintenance
+from relay.store.sqlite import statements
+from relay.store.sqlite.database import VOCABULARY
+from relay.store.sqlite.schema import MIGRATIONS
+from relay.store.sqlite.statements import Statement
 from relay.text import fold
 
 BINDINGS = re.compile(r"uses (\d+)")
@@ -28,8 +29,8 @@ def all_statements() -> list[Statement]:
     for module in pkgutil.walk_packages(relay.__path__, "relay."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-    writing._plain_statement(1)
-    chores._filing_statement(1)
+    batch._plain_statement(1)
+    maintenance._filing_statement(1)
     # Of those for a number of rows one is enough.
     listed = {str(one): one for one in statements.ALL.values() if "?), (?" not in one}
     for path, _, sql in texts():
@@ -40,7 +41,7 @@ def all_statements() -> list[Statement]:
     return sorted(one for one in listed.values() if not one.startswith(("PRAGMA", "BEGIN", "COMMIT", "ROLLBACK")))
 
 
-CHECKED = {"proofs.py": "`relay check` reads all there is, a part at a time", "views.py": "likewise"}
+CHECKED = {"integrity.py": "`relay check` reads all there is, a part at a time", "views.py": "likewise"}
 """Modules whose statements may read whole tables."""
 EXCUSED = {
     "DELETE FROM base_part": "the parts of two bases at most",

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sessions import house
 
-from relay.core.check import check
+from relay.core.maintenance.check import check
 from relay.protocol.errors import RelayError
 
 

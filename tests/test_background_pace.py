@@ -12,12 +12,15 @@ import pytest
 import trio
 from disk import people, say
 
+from relay.core.maintenance.disk_room import COPY_EACH, Room
 from relay.core.relay import Relay, open_relay
-from relay.core.room import COPY_EACH, Room
-from relay.net import control
+from relay.net import control_socket
 from relay.protocol.errors import RelayError
-from relay.store import backup, chores, gently, portion, queries
-from relay.store.reserve import Reserve
+from relay.store import portion
+from relay.store.backup import archive, gently
+from relay.store.files.reserve import Reserve
+from relay.store.log import maintenance
+from relay.store.queries import lookups
 
 
 async def _talk(relay: Relay, messages: int) -> None:
@@ -30,31 +33,31 @@ async def _talk(relay: Relay, messages: int) -> None:
 async def _portions(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> int:
     """Prune everything; give how many portions of the writer's it took to give the pages back."""
     portions = 0
-    real = chores.give_back
+    real = maintenance.give_back
 
     async def give_back(*how: Any) -> bool:
         nonlocal portions
         portions += 1
         return await real(*how)
 
-    monkeypatch.setattr(chores, "give_back", give_back)
+    monkeypatch.setattr(maintenance, "give_back", give_back)
     await relay.retention.prune(max_bytes=1)
-    monkeypatch.setattr(chores, "give_back", real)
+    monkeypatch.setattr(maintenance, "give_back", real)
     return portions
 
 
 async def test_a_portion_gives_back_as_many_pages_as_it_says(tmp_path: Path) -> None:
     async with open_relay(tmp_path) as relay:
         await _talk(relay, 300)
-        await relay.log.chore(lambda writing: chores.remove_history(0, 10_000, writing, 10_000))
-        free = await queries.free_pages(relay.reading)
+        await relay.log.chore(lambda writing: maintenance.remove_history(0, 10_000, writing, 10_000))
+        free = await lookups.free_pages(relay.reading)
         assert free > 120
-        assert await relay.log.chore(lambda writing: chores.give_back(writing, 50))
-        assert await queries.free_pages(relay.reading) == free - 50
-        assert not await relay.log.chore(lambda writing: chores.give_back(writing, free, 20))
-        assert await queries.free_pages(relay.reading) == 20, "so many were to stay"
-        assert not await relay.log.chore(lambda writing: chores.give_back(writing, free, 20))
-        assert await queries.free_pages(relay.reading) == 20
+        assert await relay.log.chore(lambda writing: maintenance.give_back(writing, 50))
+        assert await lookups.free_pages(relay.reading) == free - 50
+        assert not await relay.log.chore(lambda writing: maintenance.give_back(writing, free, 20))
+        assert await lookups.free_pages(relay.reading) == 20, "so many were to stay"
+        assert not await relay.log.chore(lambda writing: maintenance.give_back(writing, free, 20))
+        assert await lookups.free_pages(relay.reading) == 20
 
 
 async def test_a_prune_takes_far_fewer_portions_than_it_gives_pages_back(
@@ -72,16 +75,16 @@ async def test_a_prune_takes_far_fewer_portions_than_it_gives_pages_back(
 async def test_pages_without_use_do_not_gather_while_a_prune_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.core.retention.SPARE", 100)
+    monkeypatch.setattr("relay.core.maintenance.retention.SPARE", 100)
     most = 0
-    real = chores.remove_history
+    real = maintenance.remove_history
 
     async def remove(after: int, upto: int, writing: Any, count: int) -> list[int]:
         nonlocal most
-        most = max(most, await queries.free_pages(writing))
+        most = max(most, await lookups.free_pages(writing))
         return await real(after, upto, writing, min(count, 50))
 
-    monkeypatch.setattr(chores, "remove_history", remove)
+    monkeypatch.setattr(maintenance, "remove_history", remove)
     async with open_relay(tmp_path) as relay:
         await _talk(relay, 1_000)
         await relay.retention.prune(max_bytes=1)
@@ -94,9 +97,9 @@ async def test_an_export_whose_asker_hangs_up_ends_and_is_no_fault(
     caplog.set_level(logging.ERROR)
     async with open_relay(tmp_path) as relay, trio.open_nursery() as nursery:
         await _talk(relay, 2_000)
-        await nursery.start(control.serve, tmp_path / "relay.sock", relay.admin, relay.clock)
+        await nursery.start(control_socket.serve, tmp_path / "relay.sock", relay.admin, relay.clock)
         asked = 0
-        page = queries.export_page
+        page = lookups.export_page
 
         async def export_page(*how: Any) -> Any:
             nonlocal asked
@@ -104,8 +107,8 @@ async def test_an_export_whose_asker_hangs_up_ends_and_is_no_fault(
             return await page(*how)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("relay.core.carry.PAGE", 100)
-            patch.setattr(queries, "export_page", export_page)
+            patch.setattr("relay.core.admin.export.PAGE", 100)
+            patch.setattr(lookups, "export_page", export_page)
             stream = await trio.open_unix_socket(tmp_path / "relay.sock")
             await stream.send_all(b'{"type":"request","id":"1","payloadType":"export","payload":{}}\n')
             await stream.receive_some(100)
@@ -122,7 +125,7 @@ async def test_what_frees_room_is_tried_again_and_other_faults_are_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # No mock clock: SQLite's thread does not know of it.
-    monkeypatch.setattr("relay.core.room.PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr("relay.core.maintenance.disk_room.PAUSES", (0.0, 0.0, 0.0))
     async with open_relay(tmp_path) as relay:
         room = Room(Reserve(tmp_path, 0), relay.log)
         tries = 0
@@ -195,10 +198,10 @@ async def test_a_backup_leaves_little_unsynced_at_any_time(tmp_path: Path, monke
         real(file)
 
     monkeypatch.setattr(os, "fdatasync", fdatasync)
-    await trio.to_thread.run_sync(backup.back_up, tmp_path / "data", tmp_path / "backup.tar")
+    await trio.to_thread.run_sync(archive.back_up, tmp_path / "data", tmp_path / "backup.tar")
     written = 2 * (tmp_path / "data" / "relay.db").stat().st_size
     assert synced >= written // (1 << 20) - 2
-    with closing(backup.read(tmp_path / "data" / "relay.db")) as store:
+    with closing(archive.read(tmp_path / "data" / "relay.db")) as store:
         assert store.execute("SELECT count(*) FROM log WHERE kind = 1").fetchone() == (4_000,)
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from relay.core.relay import open_relay
-from relay.store.backup import back_up
-from relay.store.restoring import CannotRestore, unpacked
+from relay.store.backup.archive import back_up
+from relay.store.backup.restore import CannotRestore, unpacked
 
 
 def restore(backup: Path, data: Path) -> None:

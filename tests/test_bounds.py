@@ -10,12 +10,14 @@ from client_frames import client_frame
 from sessions import House, Refused, house
 from trio.testing import MockClock
 
-from relay.core import commands, limits, service, share
-from relay.core.commands import Command
-from relay.core.fairness import Account
-from relay.core.subscriber import LIST_PACE
-from relay.net import outbox
-from relay.net.frames import TEXT
+from relay.core.delivery.subscriber import LIST_PACE
+from relay.core.limits import rate_limit, share
+from relay.core.limits.fairness import Account
+from relay.core.rules import commands
+from relay.core.rules.commands import Command
+from relay.core.service import dispatch
+from relay.net.websocket import outbox
+from relay.net.websocket.frames import TEXT
 from relay.protocol import codec
 from relay.protocol.errors import RelayError
 
@@ -197,7 +199,7 @@ async def test_messages_below_a_step_of_bytes_count_as_one_up_to_the_burst(tmp_p
         for number in range(199):
             text = "x" * (100 if number % 10 else 1_900)
             await one.request("new", chatId="User1", clientMessageId=str(number), message=text)
-        long = "x" * limits.REQUEST_BYTES
+        long = "x" * rate_limit.REQUEST_BYTES
         assert (await one.refused("new", chatId="User1", clientMessageId="long", message=long))[
             "code"
         ] == "rate_limited"
@@ -206,7 +208,7 @@ async def test_messages_below_a_step_of_bytes_count_as_one_up_to_the_burst(tmp_p
 
 
 async def test_lent_tokens_are_so_many_at_most(relay: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "MOST_LENT", 3)
+    monkeypatch.setattr(dispatch, "MOST_LENT", 3)
     lent = [relay.relay.service.lend(1) for _ in range(5)]
     assert [relay.relay.service.sign_in(token) is not None for token in lent] == [False, False, True, True, True]
 
@@ -291,9 +293,9 @@ def lists(relay: House, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many of User1's chat lists were under way whenever one was begun."""
     begun: list[int] = []
     under_way = 0
-    real = service.Service.chat_list
+    real = dispatch.Service.chat_list
 
-    async def counted(self: service.Service, user: int) -> Any:
+    async def counted(self: dispatch.Service, user: int) -> Any:
         nonlocal under_way
         if user != relay.relay.state.user_keys["User1"]:
             return await real(self, user)
@@ -305,15 +307,15 @@ def lists(relay: House, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         finally:
             under_way -= 1
 
-    monkeypatch.setattr(service.Service, "chat_list", counted)
+    monkeypatch.setattr(dispatch.Service, "chat_list", counted)
     return begun
 
 
 async def test_chat_lists_of_one_users_devices_are_made_one_after_the_other_and_so_many_bytes_a_second(
     relay: House, clock: MockClock, lists: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits.ListBytes, "burst", 1.0)
-    monkeypatch.setattr(limits.ListBytes, "requests_per_second", 10.0)
+    monkeypatch.setattr(rate_limit.ListBytes, "burst", 1.0)
+    monkeypatch.setattr(rate_limit.ListBytes, "requests_per_second", 10.0)
     async with relay.device("User2") as other:
         devices = [await relay.open("User1") for _ in range(8)]
         await other.request("createChat", type="group", name="x" * 60, participants=["User1"])
@@ -383,7 +385,7 @@ async def test_changes_that_version_2_is_told_together_have_one_id(relay: House,
 
 
 async def test_version_2_gets_the_chat_list_in_pages(relay: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "CHATS_PAGE_BYTES", 1_000)
+    monkeypatch.setattr(dispatch, "CHATS_PAGE_BYTES", 1_000)
     async with relay.device("User1") as one, relay.device("User1", path="/ws?v=2") as two:
         for number in range(12):
             await one.request("createChat", type="group", name=str(number), participants=[])

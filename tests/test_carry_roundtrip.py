@@ -20,10 +20,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from picture_files import png
 
-from relay.core import commands
-from relay.core.asking import decided
-from relay.core.commands import ADMIN, Command
 from relay.core.relay import Relay, open_relay
+from relay.core.rules import commands
+from relay.core.rules.commands import ADMIN, Command
+from relay.core.rules.submit import decided
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment, AttachmentMeta

@@ -7,9 +7,9 @@ import trio
 import trio.testing
 from disk import answers, command, people, say
 
-from relay.core import commands
 from relay.core.relay import open_relay
-from relay.core.service import LISTING
+from relay.core.rules import commands
+from relay.core.service.dispatch import LISTING
 from relay.protocol import requests
 
 

@@ -10,12 +10,13 @@ import trio
 from http_relay import http_relay, read_all, upgrade
 
 from relay.client import connect
-from relay.core import refusals
-from relay.net import door, http
-from relay.net.names import same_origin, split_host
-from relay.net.pages import Pages
-from relay.net.proxies import Networks, client_address, passed_on
-from relay.net.transport import SEND_BUFFER, STRANGER_BUFFER, SocketTransport
+from relay.core.auth import failures
+from relay.net import router
+from relay.net.http import connection as http
+from relay.net.http.proxies import Networks, client_address, passed_on
+from relay.net.http.static import Pages
+from relay.net.sockets.hostnames import same_origin, split_host
+from relay.net.sockets.transport import SEND_BUFFER, STRANGER_BUFFER, SocketTransport
 from relay.protocol import control, requests
 from relay.settings import Auth, Http, Settings
 
@@ -367,8 +368,8 @@ async def test_an_answer_that_is_taken_a_byte_at_a_time_is_given_up(autojump_clo
 
 
 async def test_requests_that_nobody_reads_the_answers_of_take_their_own_places_only(tmp_path, monkeypatch):
-    monkeypatch.setattr(door, "STRANGERS_EACH", 4)
-    monkeypatch.setattr(door, "PATIENCE", 0.2)
+    monkeypatch.setattr(router, "STRANGERS_EACH", 4)
+    monkeypatch.setattr(router, "PATIENCE", 0.2)
     async with http_relay(tmp_path) as relay:
         request = f"GET /app.js HTTP/1.1\r\nHost: {relay.host}\r\n\r\n".encode()
         streams = [await relay.raw(request * 300) for _ in range(12)]
@@ -429,7 +430,7 @@ async def test_failed_sign_ins_are_logged_and_counted(tmp_path, caplog):
 
 def test_many_failed_sign_ins_do_not_fill_the_log(caplog, autojump_clock):
     async def fail() -> None:
-        counted = refusals.Refusals()
+        counted = failures.Refusals()
         for _ in range(1_000):
             counted.note("10.0.0.9", "password", "anna")
         await trio.sleep(61)
@@ -437,7 +438,7 @@ def test_many_failed_sign_ins_do_not_fill_the_log(caplog, autojump_clock):
         assert counted.total == 1_001
 
     trio.run(fail, clock=autojump_clock)
-    assert len(caplog.records) == refusals.RECORDS + 2
+    assert len(caplog.records) == failures.RECORDS + 2
     assert caplog.records[-2].getMessage() == "sign-in failed 980 more times in the minutes before"
 
 

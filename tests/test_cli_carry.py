@@ -12,12 +12,13 @@ import msgspec
 import pytest
 import trio
 
-from relay.cli import bringing, carry
+from relay.cli import transfer
+from relay.cli.importers import importing
 from relay.client import connect
-from relay.core.asking import decided
-from relay.core.commands import Command
-from relay.core.importing import Import
+from relay.core.admin.imports import Import
 from relay.core.relay import open_relay
+from relay.core.rules.commands import Command
+from relay.core.rules.submit import decided
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment
@@ -292,20 +293,20 @@ def test_an_import_that_was_interrupted_goes_on_where_it_stopped(
     there, file = tmp_path / "there", tmp_path / "out.jsonl"
     done("export", file, data=office)
     flushed = 0
-    flush = carry.Importing._flush
+    flush = transfer.Importing._flush
 
-    async def stop_at_the_second(self: carry.Importing) -> int:
+    async def stop_at_the_second(self: transfer.Importing) -> int:
         nonlocal flushed
         flushed += 1
         if flushed == 2:
             raise KeyboardInterrupt
         return await flush(self)
 
-    monkeypatch.setattr(bringing, "BATCH", 1)
-    monkeypatch.setattr(carry.Importing, "_flush", stop_at_the_second)
+    monkeypatch.setattr(importing, "BATCH", 1)
+    monkeypatch.setattr(transfer.Importing, "_flush", stop_at_the_second)
     ran = run("import", file, data=there)
     assert (ran.code, ran.err) == (1, "relay: interrupted: call it again, and it goes on where it stopped\n")
-    monkeypatch.setattr(carry.Importing, "_flush", flush)
+    monkeypatch.setattr(transfer.Importing, "_flush", flush)
     done("import", file, data=there)
     assert [one["text"] for one in messages(there)] == [one["text"] for one in messages(office)]
     assert trio.lowlevel.in_trio_run() is False

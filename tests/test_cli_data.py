@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from relay.store import faults
-from relay.store.lock import locked
+from relay.store.data_dir import errors
+from relay.store.files.lock import locked
 from tests.command_line import done, run
 
 COMMANDS = (("user", "list"), ("user", "add", "anna"), ("send", "--as", "anna", "anna", "hi"), ("export",), ("prune",))
@@ -101,9 +101,9 @@ def test_the_lock_is_named_where_it_cannot_be_written(tmp_path: Path, monkeypatc
 def test_what_helps_is_said_of_a_store_that_cannot_be_had_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     error = sqlite3.OperationalError("disk I/O error")
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(10, 10, 0))
-    assert faults.what_to_do(error, tmp_path).endswith("make room there by moving other files away")
-    monkeypatch.setattr(faults, "is_read_only", lambda _path: True)
-    assert faults.what_to_do(error, tmp_path).endswith(": mount its disk for writing")
+    assert errors.what_to_do(error, tmp_path).endswith("make room there by moving other files away")
+    monkeypatch.setattr(errors, "is_read_only", lambda _path: True)
+    assert errors.what_to_do(error, tmp_path).endswith(": mount its disk for writing")
 
 
 # Somebody who may not.

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from relay.cli import doctor, reach
-from relay.cli.finding import Patient
+from relay.cli.doctor import command, reach
+from relay.cli.doctor.finding import Patient
 from relay.protocol import control
 from tests.command_line import done, run, running
 
@@ -42,7 +42,7 @@ def test_a_certificate_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert findings["network"]["level"] == "good"
         assert findings["certificate"]["level"] == "good"
         later = dt.datetime.now(tz=dt.UTC) + dt.timedelta(days=5_000)
-        monkeypatch.setattr(doctor.dt, "datetime", _then(later))
+        monkeypatch.setattr(command.dt, "datetime", _then(later))
         assert found(relay.data)["certificate"]["level"] == "bad"
 
 
@@ -186,7 +186,7 @@ def test_a_disk_that_is_nearly_full_is_found(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_clock_that_was_never_set_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor.dt, "datetime", _then(dt.datetime(1970, 1, 1, tzinfo=dt.UTC)))
+    monkeypatch.setattr(command.dt, "datetime", _then(dt.datetime(1970, 1, 1, tzinfo=dt.UTC)))
     assert found(tmp_path)["clock"]["level"] == "bad"
 
 
@@ -213,14 +213,14 @@ def test_a_store_that_cannot_be_had_now_is_not_called_damaged(tmp_path: Path) ->
 def test_a_check_that_fails_is_a_finding_and_the_others_are_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_patient: doctor.Patient) -> Iterator[doctor.Finding]:
-        yield doctor.Finding("first", "bad", "one\nBAD two\x1b[2J", "Do.")
+    def fail(_patient: command.Patient) -> Iterator[command.Finding]:
+        yield command.Finding("first", "bad", "one\nBAD two\x1b[2J", "Do.")
         raise sqlite3.DatabaseError("three\nfour")
 
-    def last(_patient: doctor.Patient) -> Iterator[doctor.Finding]:
-        yield doctor.Finding("last", "good", "five")
+    def last(_patient: command.Patient) -> Iterator[command.Finding]:
+        yield command.Finding("last", "good", "five")
 
-    monkeypatch.setattr(doctor, "CHECKS", (fail, last))
+    monkeypatch.setattr(command, "CHECKS", (fail, last))
     lines = run("doctor", data=tmp_path).out.splitlines()
     assert lines[-4:] == [
         "BAD first       one BAD two\\x1b[2J",
@@ -231,6 +231,6 @@ def test_a_check_that_fails_is_a_finding_and_the_others_are_made(
 
 
 def test_a_disk_that_is_read_only_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "is_read_only", lambda _path: True)
+    monkeypatch.setattr(command, "is_read_only", lambda _path: True)
     ran = run("doctor", data=tmp_path)
     assert f"BAD disk        {tmp_path} cannot be written" in ran.out

@@ -28,7 +28,7 @@ main()
         (("user", "list"), "relay.cli.app"),
         (("user", "list"), "typer"),
         (("user", "list"), "relay.net"),
-        (("check",), "relay.core.check"),
+        (("check",), "relay.core.maintenance.check"),
         (("serve", "--listen", "127.0.0.1:0"), "relay.serve"),
         (("serve", "--listen", "127.0.0.1:0"), "relay.core.relay"),
     ],

@@ -16,9 +16,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from relay.store import backup as backups
-from relay.store import replacing, restoring, scratch
-from relay.store.lock import locked
+from relay.store.backup import archive as backups
+from relay.store.backup import restore
+from relay.store.files import replacing, scratch
+from relay.store.files.lock import locked
 from tests.command_line import Ran, done, run, running
 
 
@@ -507,14 +508,14 @@ def test_a_store_that_cannot_be_had_now_is_not_taken_for_a_damaged_one(
 ) -> None:
     backup = tmp_path / "backup.tar"
     done("backup", backup, data=data)
-    end = restoring.end
+    end = restore.end
 
     def fail(store: Path) -> backups.End:
         if store == data / "relay.db":
             raise sqlite3.OperationalError("disk I/O error")
         return end(store)
 
-    monkeypatch.setattr(restoring, "end", fail)
+    monkeypatch.setattr(restore, "end", fail)
     before = modes(data)
     line = said(run("restore", backup, "--yes", "--force", data=data))
     assert line == f"nothing was restored: {data / 'relay.db'} cannot be read (disk I/O error): {UNSURE}"

@@ -19,9 +19,9 @@ from typing import Any, Self
 import msgspec
 import pytest
 
-from relay.cli import door, status
+from relay.cli import control_client, status
 from relay.cli.output import Failure
-from relay.net.authority import Authority
+from relay.net.tls.authority import Authority
 from relay.protocol import control
 from tests.command_line import Running, done, run, running
 
@@ -297,7 +297,7 @@ def test_the_log_of_a_relay_holds_no_text_and_no_token(relay: Running) -> None:
 
 @pytest.fixture
 def stuck(relay: Running, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
-    monkeypatch.setattr(door, "PATIENCE", 0.3)
+    monkeypatch.setattr(control_client, "PATIENCE", 0.3)
     relay.process.send_signal(signal.SIGSTOP)
     try:
         yield relay
@@ -327,7 +327,7 @@ def test_doctor_says_that_a_relay_does_not_answer(stuck: Running) -> None:
 def test_only_the_first_word_of_an_answer_has_a_limit_and_long_works_have_none(
     name: str, first: bytes, limited: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door, "PATIENCE", 0.2)
+    monkeypatch.setattr(control_client, "PATIENCE", 0.2)
     here, there = socket.socketpair()
 
     def answer() -> None:
@@ -341,7 +341,7 @@ def test_only_the_first_word_of_an_answer_has_a_limit_and_long_works_have_none(
     answering = threading.Thread(target=answer)
     answering.start()
     with here, pytest.raises(Failure, match="does not answer" if limited else "stopped before"):
-        door._exchange(here, name, control.Empty(), lambda _item: None)
+        control_client._exchange(here, name, control.Empty(), lambda _item: None)
     answering.join()
 
 

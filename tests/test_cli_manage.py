@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from relay.cli.words import for_people
+from relay.cli.errors import for_people
 from relay.protocol.control import CONTROL
 from tests.command_line import done, run, running
 

@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 import trio
 
-from relay.core import commands
-from relay.core.commands import ADMIN, Command
-from relay.core.decide import decide
 from relay.core.relay import open_relay
+from relay.core.rules import commands, decide
+from relay.core.rules.commands import ADMIN, Command
 from relay.protocol import control
-from relay.store.errands import Errands
-from relay.store.writing import prepare
+from relay.store.log.batch import prepare
+from relay.store.log.schedule import Errands
 from tests.command_line import done, running
 
 USERS, CHATS = 1_000, 5_000

@@ -10,7 +10,7 @@ import trio
 
 import relay.cli
 from relay.cli.output import CONTROL, visible
-from relay.core.admin.finding import Finding
+from relay.core.admin.lookup import Finding
 from relay.core.relay import open_relay
 from relay.protocol import control
 from relay.protocol.errors import RelayError

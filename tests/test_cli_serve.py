@@ -15,8 +15,8 @@ import pytest
 
 from relay.cli.basic import serve
 from relay.serve import CannotServe, _what_to_do, open_listeners
-from relay.store.database import NewerStore
-from relay.store.lock import locked
+from relay.store.files.lock import locked
+from relay.store.sqlite.database import NewerStore
 from tests.command_line import Ran, done, running
 
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from relay.store import lock
+from relay.store.files import lock
 from tests.command_line import done, run, running
 
 HOLD = """
     import sys, time
     from pathlib import Path
-    from relay.store.lock import locked
+    from relay.store.files.lock import locked
     data, command = Path(sys.argv[1]), sys.argv[2]
     sys.argv = ["/usr/bin/relay", command, "what people say"]
     with locked(data):

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from relay.core import clock_proof
-from relay.core.asking import decided
-from relay.core.check import check
-from relay.core.clock import DAY, RelayClock
-from relay.core.commands import ADMIN, Command
+from relay.core.clock import proof
+from relay.core.clock.clock import DAY, RelayClock
+from relay.core.maintenance.check import check
 from relay.core.relay import Relay, open_relay
-from relay.net.authority import Authority, read
-from relay.net.tls import Certificates
+from relay.core.rules.commands import ADMIN, Command
+from relay.core.rules.submit import decided
+from relay.net.tls.authority import Authority, read
+from relay.net.tls.certificates import Certificates
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.settings import Auth, Limits, Retention, Settings, Tls
-from relay.store import queries
+from relay.store.queries import lookups
 from tests.command_line import done, run, running
 
 YEAR = 365 * 86_400_000
@@ -175,20 +175,20 @@ def test_an_admins_word_is_taken_but_not_for_a_clock_that_was_never_set() -> Non
 
 def test_a_real_time_clock_vouches_only_for_what_it_shows(tmp_path: Path) -> None:
     (tmp_path / "rtc0").mkdir()
-    assert clock_proof.real_time_clock(tmp_path, 1_000_000) is None
+    assert proof.real_time_clock(tmp_path, 1_000_000) is None
     (tmp_path / "rtc0" / "since_epoch").write_text("1000000\n")
-    assert clock_proof.real_time_clock(tmp_path, 1_003_600) == "a real-time clock (rtc0)"
-    assert clock_proof.real_time_clock(tmp_path, 1_200_000) is None
+    assert proof.real_time_clock(tmp_path, 1_003_600) == "a real-time clock (rtc0)"
+    assert proof.real_time_clock(tmp_path, 1_200_000) is None
 
 
 def test_timesyncds_file_vouches_for_the_time_after_its_last_touch(tmp_path: Path) -> None:
     file = tmp_path / "synchronized"
-    assert not clock_proof.touched_lately(file, 1_000_000)
+    assert not proof.touched_lately(file, 1_000_000)
     file.touch()
     os.utime(file, (1_000_000, 1_000_000))
-    assert clock_proof.touched_lately(file, 1_000_000 + 3_600)
-    assert not clock_proof.touched_lately(file, 1_000_000 + 3 * 365 * 86_400)
-    assert not clock_proof.touched_lately(file, 900_000)
+    assert proof.touched_lately(file, 1_000_000 + 3_600)
+    assert not proof.touched_lately(file, 1_000_000 + 3 * 365 * 86_400)
+    assert not proof.touched_lately(file, 900_000)
 
 
 # What a wrong clock may not do.
@@ -331,11 +331,11 @@ async def test_unused_uploads_stay_while_the_clock_is_not_believed(tmp_path: Pat
         file = await relay.files.receive(1, 0, "hello.txt", 5, piece)
         machine.wall += 3 * YEAR
         await relay.files.forget_loose()
-        assert await queries.files(relay.reading, [file.id])
+        assert await lookups.files(relay.reading, [file.id])
         machine.wall -= 3 * YEAR
         machine.go_on(2 * DAY)
         await relay.files.forget_loose()
-        assert not await queries.files(relay.reading, [file.id])
+        assert not await lookups.files(relay.reading, [file.id])
 
 
 async def test_what_is_imported_from_the_future_is_dated_now(tmp_path: Path) -> None:
@@ -371,7 +371,7 @@ def wrong_clock(tmp_path: Path) -> tuple[dict[str, str], Callable[[int], None]]:
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("there is no C compiler to make a wrong clock with")
-    if clock_proof.machine_proof() not in (None, "NTP (adjtimex)"):
+    if proof.machine_proof() not in (None, "NTP (adjtimex)"):
         pytest.skip("a real-time clock or timesyncd vouches for this machine's clock")
     library, plan = tmp_path / "wrong_clock.so", tmp_path / "off"
     source = Path(__file__).with_name("wrong_clock.c")

@@ -11,9 +11,9 @@ import pytest
 import trio
 from http_relay import HttpRelay, http_relay
 
-from relay.core.subscriber import Subscriber
-from relay.net.session import Session
-from relay.net.transport import SocketTransport
+from relay.core.delivery.subscriber import Subscriber
+from relay.net.sockets.transport import SocketTransport
+from relay.net.websocket.session import Session
 from relay.protocol import control
 
 EACH = 8

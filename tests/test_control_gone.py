@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import trio
 
+from relay.core.maintenance.retention import Pruned
 from relay.core.relay import Relay, open_relay
-from relay.core.retention import Pruned
-from relay.net import control
+from relay.net import control_socket
 
 
 async def asking(relay: Relay, path: Path) -> trio.SocketStream:
@@ -24,7 +24,7 @@ async def asking(relay: Relay, path: Path) -> trio.SocketStream:
 async def test_a_prune_goes_on_only_while_somebody_waits_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: bool
 ) -> None:
-    monkeypatch.setattr(control, "GONE", 0.02)
+    monkeypatch.setattr(control_socket, "GONE", 0.02)
     began, ended = trio.Event(), trio.Event()
     cancelled = False
 
@@ -42,7 +42,7 @@ async def test_a_prune_goes_on_only_while_somebody_waits_for_it(
 
     async with open_relay(tmp_path) as relay, trio.open_nursery() as nursery:
         monkeypatch.setattr(relay.admin, "_prune", prune)
-        await nursery.start(control.serve, tmp_path / "relay.sock", relay.admin, relay.clock)
+        await nursery.start(control_socket.serve, tmp_path / "relay.sock", relay.admin, relay.clock)
         stream = await asking(relay, tmp_path / "relay.sock")
         await began.wait()
         if gone:

@@ -3,8 +3,9 @@
 import pytest
 from memory_log import MemoryLog
 
-from relay.core import commands, render
-from relay.core.snapshot import Stale
+from relay.core.delivery import views
+from relay.core.model.snapshot import Stale
+from relay.core.rules import commands
 from relay.protocol import control, requests
 from relay.protocol.objects import MessageStatus
 from relay.protocol.requests import Accepted
@@ -19,7 +20,7 @@ def log() -> MemoryLog:
 
 
 def status(log: MemoryLog, message_id: int = 1) -> MessageStatus:
-    return render.status_for_author(log.state, log.key("alice", "g-1"), log.state.user_keys["alice"], message_id)
+    return views.status_for_author(log.state, log.key("alice", "g-1"), log.state.user_keys["alice"], message_id)
 
 
 def switch(log: MemoryLog, user: str, **to: bool) -> None:
@@ -58,7 +59,7 @@ def test_what_nobody_read_in_a_dialog_is_unread_also_once_the_other_is_enabled_a
     switch(log, "bob", disabled=True)
     switch(log, "bob", disabled=False)
     key = log.key("alice", "bob")
-    assert render.status_for_author(log.state, key, log.state.user_keys["alice"], 1) == "undelivered"
+    assert views.status_for_author(log.state, key, log.state.user_keys["alice"], 1) == "undelivered"
 
 
 def test_enabling_makes_the_member_rows_of_the_snapshot_stale(log: MemoryLog) -> None:
@@ -79,7 +80,7 @@ def test_a_member_who_does_not_count_stands_in_no_list_of_receipts(log: MemoryLo
     waited = {
         state.users[user].id
         for user, member in state.members[chat.key].items()
-        if render.waited_for(state, chat, user, member, state.user_keys["alice"], 1)
+        if views.waited_for(state, chat, user, member, state.user_keys["alice"], 1)
     }
     assert waited == {"bob"}
 

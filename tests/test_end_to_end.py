@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.trio.client import connect as connect_foreign
 
 from relay.client import Client, Received, connect
-from relay.core.check import check
+from relay.core.maintenance.check import check
 from relay.protocol import events, requests
 
 PATIENCE = 10.0

@@ -11,12 +11,12 @@ from client_frames import client_frame
 from http_relay import HttpRelay, http_relay, upgrade
 from trio.testing import MockClock
 
-from relay.core import fairness
-from relay.core.fairness import ALONE, BURST, LONGEST, SHARE, SLICE, THREADS, Account, Fairness
-from relay.core.hub import Hub
-from relay.core.service import Service
-from relay.net import http
-from relay.net.frames import TEXT
+from relay.core.delivery.hub import Hub
+from relay.core.limits import fairness
+from relay.core.limits.fairness import ALONE, BURST, LONGEST, SHARE, SLICE, THREADS, Account, Fairness
+from relay.core.service.dispatch import Service
+from relay.net.http import connection
+from relay.net.websocket.frames import TEXT
 from relay.protocol import codec
 
 
@@ -247,7 +247,7 @@ async def poured(stream: trio.SocketStream, data: bytes) -> None:
 async def test_requests_of_a_member_over_many_connections_are_read_one_a_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    turns = Turns(monkeypatch, http.Connection, "_begin")
+    turns = Turns(monkeypatch, connection.Connection, "_begin")
     async with http_relay(tmp_path) as relay:
         token = await relay.user("member")
         request = f"GET /session HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
@@ -279,7 +279,7 @@ def new(number: int) -> bytes:
 
 async def test_what_a_batch_says_is_told_a_little_a_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One member's messages to a large group lie in a batch before somebody else's."""
-    monkeypatch.setattr("relay.store.log.TELLING", 0.0)
+    monkeypatch.setattr("relay.store.log.log.TELLING", 0.0)
     turns = Turns(monkeypatch, Hub, "tell")
     async with http_relay(tmp_path) as relay:
         token = await relay.user("member")

@@ -16,7 +16,7 @@ from disk import history
 from relay_process import RelayProcess, add_users, running
 
 from relay.client import Client, connect
-from relay.core.check import check
+from relay.core.maintenance.check import check
 from relay.protocol.errors import RelayError
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")

@@ -15,7 +15,7 @@ import trio
 from relay_process import RelayProcess, add_users, resident, running
 
 from relay.client import connect
-from relay.core.check import check
+from relay.core.maintenance.check import check
 from relay.protocol import codec, requests
 from relay.protocol.envelopes import Request
 from relay.protocol.errors import RelayError

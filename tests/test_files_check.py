@@ -8,7 +8,7 @@ import pytest
 from http_relay import http_relay
 from test_files_http import as_object, send, upload
 
-from relay.core.check import check
+from relay.core.maintenance.check import check
 from relay.protocol import requests
 
 

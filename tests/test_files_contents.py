@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from relay.store.contents import Contents
+from relay.store.blobs import Contents
 
 
 def put(contents: Contents, data: bytes) -> str:
@@ -79,7 +79,7 @@ def test_every_folder_that_a_content_is_in_is_on_disk_also_one_that_an_earlier_p
     digest = hashlib.sha256(b"hello").hexdigest()
     (tmp_path / "files" / digest[:2]).mkdir(parents=True)
     synced = []
-    monkeypatch.setattr("relay.store.contents.sync", synced.append)
+    monkeypatch.setattr("relay.store.blobs.sync", synced.append)
     contents = Contents(tmp_path / "files")
     put(contents, b"hello")
     assert synced == [tmp_path, contents.directory, contents.path(digest).parent]

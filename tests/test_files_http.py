@@ -12,11 +12,11 @@ import trio
 from http_relay import HttpRelay, http_relay
 from trio.testing import MockClock
 
-from relay.core import files
-from relay.core.state import BLOCK
+from relay.core.files import uploads
+from relay.core.model.state import BLOCK
 from relay.protocol import control, objects, requests
 from relay.protocol.errors import RelayError
-from relay.store.contents import DIGEST
+from relay.store.blobs import DIGEST
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -388,12 +388,12 @@ async def test_what_nothing_holds_is_looked_for_when_one_is_let_go_and_once_a_mi
             await trio.lowlevel.checkpoint()
         assert len(looks) == times
 
-    monkeypatch.setattr(files.Files, "forget_loose", lambda _files: look())
+    monkeypatch.setattr(uploads.Files, "forget_loose", lambda _files: look())
     async with http_relay(tmp_path) as relay:
         await looked(1)
         relay.relay.files.loosen()
         await looked(2)
-        clock.jump(files.EVERY)
+        clock.jump(uploads.EVERY)
         await looked(3)
 
 
@@ -473,7 +473,7 @@ async def test_nobody_uploads_without_signing_in(tmp_path):
 async def test_files_of_many_downloads_of_one_user_are_looked_up_one_at_a_time(tmp_path, monkeypatch):
     """Others read over the same connection to the store."""
     under_way = most = 0
-    real = files.queries.files
+    real = uploads.queries.files
 
     async def counted(*arguments):
         nonlocal under_way, most
@@ -487,7 +487,7 @@ async def test_files_of_many_downloads_of_one_user_are_looked_up_one_at_a_time(t
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
         attachment = await upload(relay, token, b"x" * 100)
-        monkeypatch.setattr(files.queries, "files", counted)
+        monkeypatch.setattr(uploads.queries, "files", counted)
         async with trio.open_nursery() as nursery:
             for _ in range(10):
                 nursery.start_soon(fetch, relay, token, attachment)

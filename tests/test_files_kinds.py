@@ -8,8 +8,8 @@ from unittest.mock import patch
 import picture_files as made
 import pytest
 
-from relay.core import filenames, pictures
-from relay.core.sniff import UNKNOWN, sniff
+from relay.core.files import filenames, image_size
+from relay.core.files.media_types import UNKNOWN, sniff
 
 PICTURES = {
     "image/png": made.png,
@@ -26,24 +26,24 @@ PICTURES = {
 def test_a_picture_is_known_and_measured(mimetype, size):
     content = PICTURES[mimetype](*size)
     assert sniff(content) == mimetype
-    assert pictures.size(io.BytesIO(content), mimetype) == size
+    assert image_size.size(io.BytesIO(content), mimetype) == size
 
 
 @pytest.mark.parametrize("kind", [b"VP8 ", b"VP8L", b"VP8X"])
 def test_each_kind_of_webp_is_measured(kind):
-    assert pictures.size(io.BytesIO(made.webp(640, 480, kind)), "image/webp") == (640, 480)
+    assert image_size.size(io.BytesIO(made.webp(640, 480, kind)), "image/webp") == (640, 480)
 
 
 @pytest.mark.parametrize(("orientation", "shown"), [(1, (640, 480)), (3, (640, 480)), (6, (480, 640)), (8, (480, 640))])
 def test_a_photo_that_lies_on_its_side_is_measured_as_it_is_shown(orientation, shown):
-    assert pictures.size(io.BytesIO(made.jpeg(640, 480, orientation=orientation)), "image/jpeg") == shown
+    assert image_size.size(io.BytesIO(made.jpeg(640, 480, orientation=orientation)), "image/jpeg") == shown
 
 
 @pytest.mark.parametrize("mimetype", PICTURES)
 def test_a_picture_that_is_cut_off_anywhere_is_no_picture_and_no_error(mimetype):
     content = PICTURES[mimetype](640, 480)
     for end in range(len(content)):
-        assert pictures.size(io.BytesIO(content[:end]), mimetype) in (None, (640, 480), (1, 1))
+        assert image_size.size(io.BytesIO(content[:end]), mimetype) in (None, (640, 480), (1, 1))
 
 
 @pytest.mark.parametrize("mimetype", PICTURES)
@@ -53,13 +53,13 @@ def test_noise_after_a_beginning_raises_nothing(mimetype):
         content = bytearray(PICTURES[mimetype](640, 480))
         for _ in range(4):
             content[noise.randrange(8, len(content))] = noise.randrange(256)
-        pictures.size(io.BytesIO(content), mimetype)
+        image_size.size(io.BytesIO(content), mimetype)
 
 
 @pytest.mark.parametrize("size", [(0, 5), (2**31 - 1, 2**31 - 1), (100_000, 100_000)])
 def test_a_picture_that_claims_to_be_impossible_is_none(size):
     content = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", *size) + bytes(20)
-    assert pictures.size(io.BytesIO(content), "image/png") is None
+    assert image_size.size(io.BytesIO(content), "image/png") is None
 
 
 class Counted(io.BytesIO):
@@ -82,14 +82,14 @@ class Counted(io.BytesIO):
 )
 def test_of_a_file_without_a_picture_not_all_is_read(content: bytes) -> None:
     file = Counted(content)
-    assert pictures.size(file, sniff(content)) is None
-    assert file.reads <= 3 * pictures.SEGMENTS
+    assert image_size.size(file, sniff(content)) is None
+    assert file.reads <= 3 * image_size.SEGMENTS
 
 
 def test_of_many_exif_segments_only_the_first_is_looked_at() -> None:
     exif = b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\1" * (65_533 - 16)
-    with patch.object(pictures, "unpack", wraps=pictures.unpack) as unpacked:
-        assert pictures.size(io.BytesIO(b"\xff\xd8" + (b"\xff\xe1\xff\xff" + exif) * 100), "image/jpeg") is None
+    with patch.object(image_size, "unpack", wraps=image_size.unpack) as unpacked:
+        assert image_size.size(io.BytesIO(b"\xff\xd8" + (b"\xff\xe1\xff\xff" + exif) * 100), "image/jpeg") is None
     assert unpacked.call_count < 10_000
 
 
@@ -97,7 +97,7 @@ def test_boxes_within_boxes_come_to_an_end():
     nested = made.box(b"iprp", b"")
     for _ in range(2_000):
         nested = made.box(b"iprp", nested)
-    assert pictures.size(io.BytesIO(made.box(b"meta", bytes(4), nested)), "image/avif") is None
+    assert image_size.size(io.BytesIO(made.box(b"meta", bytes(4), nested)), "image/avif") is None
 
 
 @pytest.mark.parametrize(

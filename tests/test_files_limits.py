@@ -10,8 +10,8 @@ import trio
 from http_relay import HttpRelay, http_relay, read_all
 from test_files_http import as_object, bearer, fetch, on_disk, until, upload
 
-from relay.core import quota
-from relay.core.state import BLOCK, State, User
+from relay.core.files import quota
+from relay.core.model.state import BLOCK, State, User
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.settings import Files, Limits, Settings
@@ -119,7 +119,7 @@ async def test_uploads_that_run_together_count_together(tmp_path):
 @pytest.fixture
 def to_the_byte(monkeypatch):
     """Files count for what they have and no more."""
-    monkeypatch.setattr("relay.core.state.BLOCK", 0)
+    monkeypatch.setattr("relay.core.model.state.BLOCK", 0)
 
 
 @pytest.mark.parametrize("limit", ["user_bytes", "total_bytes"])

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import trio
 
-from relay.core.asking import decided
-from relay.core.commands import Command, MarkRead
 from relay.core.relay import Relay, open_relay
+from relay.core.rules.commands import Command, MarkRead
+from relay.core.rules.submit import decided
 from relay.protocol import control, requests
 
 

@@ -16,17 +16,19 @@ from hypothesis import strategies as st
 from kept_stores import unpack
 
 from relay import text as text_module
-from relay.core.asking import decided
-from relay.core.check import check
-from relay.core.commands import Command
+from relay.core.maintenance.check import check
 from relay.core.relay import Relay, open_relay
-from relay.core.service import _search
+from relay.core.rules.commands import Command
+from relay.core.rules.submit import decided
+from relay.core.service.dispatch import _search
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
-from relay.store import database, errands, folding, queries, search
-from relay.store.database import TooLong
-from relay.store.schema import MIGRATIONS
-from relay.store.search import Sought
+from relay.store.log import schedule
+from relay.store.queries import lookups, search
+from relay.store.queries.search import Sought
+from relay.store.sqlite import database, folding
+from relay.store.sqlite.database import TooLong
+from relay.store.sqlite.schema import MIGRATIONS
 from relay.text import _NO_CHARACTERS, FOLDING, REMEMBERED, _Table, fold
 
 _KNOWN = json.loads((Path(__file__).parent / "data" / "found.json").read_text())
@@ -40,7 +42,7 @@ OTHERS = ["nothing like it", "ничего подобного", "没有", "x"]
 
 @pytest.fixture(autouse=True)
 def _index_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(errands, "INDEX_SECONDS", 0.0)
+    monkeypatch.setattr(schedule, "INDEX_SECONDS", 0.0)
 
 
 @asynccontextmanager
@@ -58,7 +60,7 @@ async def _saying(data: Path, texts: Iterable[str]) -> AsyncIterator[Relay]:
 
 async def _indexed(relay: Relay) -> None:
     with trio.fail_after(20):
-        while len(set(await queries.ends(relay.reading))) > 1:
+        while len(set(await lookups.ends(relay.reading))) > 1:
             await trio.sleep(0.01)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 from client_frames import MASK, client_frame
 
-from relay.net.frames import (
+from relay.net.websocket.frames import (
     BINARY,
     CLOSE,
     CONTINUATION,

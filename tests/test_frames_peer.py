@@ -9,7 +9,7 @@ from wsproto.connection import CLIENT, Connection
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 from wsproto.frame_protocol import FrameProtocol, Opcode, ParseFailed
 
-from relay.net.frames import BINARY, CLOSE, PING, PONG, TEXT, Decoder, encode, encode_close, parse_close
+from relay.net.websocket.frames import BINARY, CLOSE, PING, PONG, TEXT, Decoder, encode, encode_close, parse_close
 
 LIMIT = 3000
 POOL = list(corpus().values())

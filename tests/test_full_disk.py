@@ -14,12 +14,12 @@ from relay_process import RelayProcess, add_users
 from relay_process import running as relay_running
 
 from relay.client import Client, connect
-from relay.core import room
-from relay.core.check import check
+from relay.core.maintenance import disk_room
+from relay.core.maintenance.check import check
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
-from relay.store import reserve
-from relay.store.reserve import Reserve
+from relay.store.files import reserve
+from relay.store.files.reserve import Reserve
 from tests.command_line import run
 
 SIZE = 8 << 20
@@ -231,5 +231,5 @@ def test_a_reserve_on_a_read_only_disk_is_said_once(disk: Path, caplog: pytest.L
 
 
 def test_what_the_relay_takes_on_a_full_disk_adds_nothing_that_people_say() -> None:
-    assert requests.New not in room.ALWAYS
-    assert requests.Edit not in room.ALWAYS
+    assert requests.New not in disk_room.ALWAYS
+    assert requests.Edit not in disk_room.ALWAYS

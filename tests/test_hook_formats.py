@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core import slack_markup
-from relay.net.hook_body import TEXT, cut, understand
-from relay.net.http import Refused
+from relay.core.hooks import slack_markup
+from relay.net.http.connection import Refused
+from relay.net.webhooks.body import TEXT, cut, understand
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"

@@ -19,10 +19,10 @@ import trio
 import trio.testing
 from sessions import house
 
-from relay.core.changes import Hook
-from relay.net import hooks
-from relay.net.hook_body import understand
-from relay.net.http import Refused
+from relay.core.model.changes import Hook
+from relay.net.http.connection import Refused
+from relay.net.webhooks import outgoing
+from relay.net.webhooks.body import understand
 from relay.protocol import control
 from tests.command_line import Running, done, run, running
 
@@ -353,10 +353,10 @@ async def test_the_hook_of_a_disabled_user_rests_until_they_are_enabled(
     async def take(_hook: Hook, payload: bytes, _event_id: int, _at: int, _skipped: int) -> None:
         await post.send(msgspec.json.decode(payload)["payload"]["message"])
 
-    monkeypatch.setattr(hooks, "post", take)
+    monkeypatch.setattr(outgoing, "post", take)
     async with house(tmp_path, "anna", "bot") as relay, trio.open_nursery() as nursery:
         ask = relay.relay.admin.handle
-        nursery.start_soon(hooks.Hooks(relay.relay).run)
+        nursery.start_soon(outgoing.Hooks(relay.relay).run)
         room = await ask("chat.create", control.MakeChat(name="ops", owner="anna", participants=["bot"]))
         assert isinstance(room, control.ChatInfo)
         await ask("hook.add", control.AddHook(chat="ops", url="http://bot.example/", user_id="bot"))

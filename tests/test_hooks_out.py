@@ -16,14 +16,15 @@ import trio
 from sessions import T0, House, house
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
-from relay.core import loops
-from relay.core.asking import decided
-from relay.core.changes import Hook
-from relay.core.commands import Command
-from relay.core.loops import ANSWERS, IN_A_ROW, PACE, Answering, InARow
-from relay.net import hook_post, hooks
-from relay.net.hook_post import Posting
-from relay.net.transport import StreamTransport
+from relay.core.hooks import loops
+from relay.core.hooks.loops import ANSWERS, IN_A_ROW, PACE, Answering, InARow
+from relay.core.model.changes import Hook
+from relay.core.rules.commands import Command
+from relay.core.rules.submit import decided
+from relay.net.sockets.transport import StreamTransport
+from relay.net.webhooks import outgoing as hooks
+from relay.net.webhooks import post as hook_post
+from relay.net.webhooks.post import Posting
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.store import kinds

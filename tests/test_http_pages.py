@@ -11,7 +11,7 @@ import pytest
 import trio
 from http_relay import http_relay, read_all
 
-from relay.net.pages import Pages, accepts_gzip, policy
+from relay.net.http.static import Pages, accepts_gzip, policy
 
 WEB = Path(__file__).parent.parent / "relay" / "web"
 

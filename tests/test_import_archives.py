@@ -15,11 +15,11 @@ import pytest
 import trio
 from command_line import done, run, running
 
-from relay.cli.bringing import Importing
-from relay.cli.carry import _ask_nobody
+from relay.cli.importers.dates import moment
+from relay.cli.importers.detect import open_source
+from relay.cli.importers.importing import Importing
 from relay.cli.output import when
-from relay.cli.sources.dates import moment
-from relay.cli.sources.opening import open_source
+from relay.cli.transfer import _ask_nobody
 from relay.client import connect
 from relay.protocol import control
 from relay.protocol.base import LAST
@@ -660,8 +660,8 @@ def test_authors_of_a_private_channel_who_left_it_are_no_members(tmp_path: Path)
 
 
 def test_more_messages_than_are_sorted_in_memory_come_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.cli.sources.order.PORTION", 7)
-    monkeypatch.setattr("relay.cli.sources.order.MOST", 3)
+    monkeypatch.setattr("relay.cli.importers.order.PORTION", 7)
+    monkeypatch.setattr("relay.cli.importers.order.MOST", 3)
     posts = [post(str(number), at=T0 * 1_000 + number * 37 % 101) for number in range(101)]
     brought(lines(tmp_path, bulk(*posts)), tmp_path / "data")
     dates = [one["at"] for one in records(tmp_path / "data", "message")]

@@ -10,7 +10,7 @@ import msgspec
 import trio
 
 from relay.core.relay import Relay, open_relay
-from relay.net import control as socket
+from relay.net import control_socket as socket
 from relay.protocol import control
 
 

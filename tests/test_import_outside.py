@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from relay.cli.sources import files
-from relay.cli.sources.files import Files
-from relay.cli.sources.mattermost import Mattermost
-from relay.cli.sources.opening import open_source
-from relay.cli.sources.said import NotUnderstood, fit_name
+from relay.cli.importers import archive
+from relay.cli.importers.archive import Files
+from relay.cli.importers.base import NotUnderstood, fit_name
+from relay.cli.importers.detect import open_source
+from relay.cli.importers.mattermost import Mattermost
 
 ROOM = 2**40
 
@@ -114,8 +114,8 @@ def test_an_archive_that_unpacks_to_more_than_there_is_room_for_is_refused(tmp_p
 
 
 def test_a_list_and_a_line_are_read_up_to_a_bound(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "LIST_BYTES", 1_000)
-    monkeypatch.setattr(files, "LINE_BYTES", 1_000)
+    monkeypatch.setattr(archive, "LIST_BYTES", 1_000)
+    monkeypatch.setattr(archive, "LINE_BYTES", 1_000)
     with zipfile.ZipFile(tmp_path / "slack.zip", "w", zipfile.ZIP_DEFLATED) as target:
         target.writestr("users.json", " " * 1_001)
         target.writestr("channels.json", "[]")
@@ -127,7 +127,7 @@ def test_a_list_and_a_line_are_read_up_to_a_bound(tmp_path, monkeypatch):
 
 
 def test_too_many_members_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "MEMBERS", 10)
+    monkeypatch.setattr(archive, "MEMBERS", 10)
     with tarfile.open(tmp_path / "x.tar", "w") as tar:
         for number in range(20):
             tar.addfile(tarfile.TarInfo(f"{number}"))

@@ -32,8 +32,8 @@ from kept_stores import (
 
 import relay
 from relay.core.relay import open_relay
-from relay.store import writer
-from relay.store.schema import MIGRATIONS
+from relay.store.data_dir import written_by
+from relay.store.sqlite.schema import MIGRATIONS
 from tests.command_line import done, run, running
 
 TOP = Path(__file__).parent.parent
@@ -63,7 +63,7 @@ def kept(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, dict[str
 
 def test_every_release_left_a_store() -> None:
     assert VERSIONS
-    assert not writer.is_release(relay.__version__) or relay.__version__ in VERSIONS
+    assert not written_by.is_release(relay.__version__) or relay.__version__ in VERSIONS
 
 
 def test_a_store_of_a_release_says_what_it_said(kept: tuple[Path, dict[str, Any]]) -> None:
@@ -226,7 +226,7 @@ def test_the_first_release_refuses_a_store_of_this_one_in_words(tmp_path: Path) 
     [("", True), ("0.1.0", True), ("1.12", True), ("0.2.0.dev0", False), ("0.2.0rc1", False), ("1.0+local", False)],
 )
 def test_a_release_has_numbers_and_dots_only(version: str, release: bool) -> None:
-    assert writer.is_release(version) is release
+    assert written_by.is_release(version) is release
 
 
 def note(data: Path, version: str) -> None:
@@ -239,7 +239,7 @@ async def test_a_store_names_the_relay_that_wrote_to_it_last(tmp_path: Path) -> 
         pass
     note(tmp_path, "0.1.7")
     async with open_relay(tmp_path) as opened:
-        assert await opened.reading.execute(writer.LAST) == [(relay.__version__,)]
+        assert await opened.reading.execute(written_by.LAST) == [(relay.__version__,)]
 
 
 def test_a_store_of_an_unreleased_relay_says_so_in_the_log_and_in_doctor(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from memory_log import MemoryLog
 
-from relay.core.loops import Answering
+from relay.core.hooks.loops import Answering
 
 
 def test_two_programs_may_be_the_first_to_speak_at_the_same_time() -> None:

@@ -19,9 +19,9 @@ from relay_process import RelayProcess, add_users
 from relay_process import running as relay_running
 
 from relay.client import connect
-from relay.net import descriptors, systemd
-from relay.net.descriptors import Spare
-from relay.net.liveness import OVERSLEPT, SILENCE, TURN, Liveness
+from relay.net.sockets import descriptors, systemd
+from relay.net.sockets.descriptors import Spare
+from relay.net.websocket.keepalive import OVERSLEPT, SILENCE, TURN, Liveness
 from tests.client_frames import client_frame
 from tests.command_line import done, run, running
 

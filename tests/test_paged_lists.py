@@ -186,9 +186,9 @@ LISTS: dict[str, Read] = {
 async def test_a_list_gives_each_item_once_whatever_is_written_between_its_pages(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.core.service.CHATS_PAGE", 5)
-    monkeypatch.setattr("relay.core.service.CHATS_PAGE_BYTES", 1_500)
-    monkeypatch.setattr("relay.core.pages.PAGE_BYTES", 600)
+    monkeypatch.setattr("relay.core.service.dispatch.CHATS_PAGE", 5)
+    monkeypatch.setattr("relay.core.service.dispatch.CHATS_PAGE_BYTES", 1_500)
+    monkeypatch.setattr("relay.core.service.answer_pages.PAGE_BYTES", 600)
     read = LISTS[name]
     for seed, step in enumerate((0, 1)):
         data = tmp_path / str(seed)

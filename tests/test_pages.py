@@ -10,10 +10,10 @@ import pytest
 import trio
 from sessions import Client, House, house
 
-from relay.core.pages import PageMaker
-from relay.core.replaying import Replaying
+from relay.core.delivery.replay import Replaying
+from relay.core.service.answer_pages import PageMaker
 from relay.protocol.objects import Profile
-from relay.store import history, replays
+from relay.store.queries import history, replay
 
 LONG = "漢" * 65_000
 ENDLESS = "WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
@@ -100,7 +100,7 @@ async def test_a_page_that_quotes_long_messages_reads_no_more_than_a_page(relay:
 async def test_receipts_of_a_large_group_count_and_are_exact_across_pages(
     relay: House, one: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.core.service.RECEIPTS", 10)
+    monkeypatch.setattr("relay.core.service.dispatch.RECEIPTS", 10)
     chat = (await one.request("createChat", type="group", name="Crew", participants=["User2", "User3"]))["chatId"]
     await say(one, chat, *(f"text {number}" for number in range(20)))
     async with relay.device("User2") as two, relay.device("User3") as three:
@@ -112,7 +112,7 @@ async def test_receipts_of_a_large_group_count_and_are_exact_across_pages(
     assert got == [
         [("User2", number <= 12, number <= 5), ("User3", number <= 17, number <= 17)] for number in range(1, 21)
     ]
-    monkeypatch.setattr("relay.core.service.PageMaker", partial(PageMaker, 900))
+    monkeypatch.setattr("relay.core.service.dispatch.PageMaker", partial(PageMaker, 900))
     small: list[Any] = []
     answer = await page(one, "messages", chatId=chat)
     assert len(answer["payload"]) < 6
@@ -138,7 +138,7 @@ async def test_a_chat_of_many_thousands_gives_its_participants_in_pages(relay: H
     assert [who["id"] for who in answer["payload"]["meta"]["participants"]] == ["User1", "User2", "User3"]
     assert "more" not in answer
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("relay.core.pages.PAGE_BYTES", 320)
+        patched.setattr("relay.core.service.answer_pages.PAGE_BYTES", 320)
         found: list[str] = []
         after: dict[str, str] = {}
         while True:
@@ -221,7 +221,7 @@ async def test_each_user_comes_once(relay: House, one: Client) -> None:
 
 async def test_users_end_at_a_megabyte(relay: House, one: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     size = len(json.dumps({"id": "User1", "name": "User1"}, separators=(",", ":"))) + 1
-    monkeypatch.setattr("relay.core.service.PageMaker", partial(PageMaker, 2 * size + 2))
+    monkeypatch.setattr("relay.core.service.dispatch.PageMaker", partial(PageMaker, 2 * size + 2))
     pages = await all_pages(one, "users", "after")
     assert [user["id"] for users in pages for user in users] == ["User1", "User2", "User3"]
     assert len(pages) > 1
@@ -246,20 +246,20 @@ async def test_a_replay_page_ends_by_bytes_and_all_comes(
     relay: House, one: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[int] = []
-    real = replays.entries
+    real = replay.entries
 
     async def entries(*arguments: Any) -> Any:
         found, more = await real(*arguments)
         read.append(sum(history.utf8(entry.message) for entry in found))
         return found, more
 
-    monkeypatch.setattr(replays, "entries", entries)
+    monkeypatch.setattr(replay, "entries", entries)
     await say(one, "User2", *(f"{number} {LONG}" for number in range(6)), "short")
     await request(one, "edit", chatId="User2", originalMessageId=1, message=LONG)
     relay.relay.hub.recent.clear()
     async with relay.open_from("User2", 0) as two:
         assert told(await come(two, 8)) == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert max(read) <= replays.PAGE_BYTES
+    assert max(read) <= replay.PAGE_BYTES
     assert len(read) >= 7
 
 
@@ -267,7 +267,7 @@ async def test_a_replay_reads_ones_own_chats_and_nothing_else(relay: House, one:
     reading = relay.relay.service.replaying._reading
     async with relay.device("User3") as three:
         await say(three, "User2", "old")
-    await say(one, "User1", *(f"note {number}" for number in range(3 * replays.PAGE)))
+    await say(one, "User1", *(f"note {number}" for number in range(3 * replay.PAGE)))
     relay.relay.hub.recent.clear()
     before = reading.started
     async with relay.open_from("User2", 0) as two:
@@ -278,8 +278,8 @@ async def test_a_replay_reads_ones_own_chats_and_nothing_else(relay: House, one:
 async def test_a_replay_of_many_chats_comes_in_order_and_whole(
     relay: House, one: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.core.replaying.PAGE", 7)
-    monkeypatch.setattr("relay.core.replaying.FEWEST", 1)
+    monkeypatch.setattr("relay.core.delivery.replay.PAGE", 7)
+    monkeypatch.setattr("relay.core.delivery.replay.FEWEST", 1)
     chats = [
         (await one.request("createChat", type="group", name=f"Crew {n}", participants=["User2"]))["chatId"]
         for n in range(5)
@@ -340,7 +340,7 @@ async def test_a_user_with_two_replays_lets_another_user_read_between_them(
 
 
 def test_a_profile_is_never_larger_than_is_reckoned() -> None:
-    from relay.core.pages import LARGEST_PROFILE
+    from relay.core.service.answer_pages import LARGEST_PROFILE
 
     longest = Profile(id="i" * 64, name="漢" * 128, avatar_url="u" * 2_048, last_seen=2**53 - 1, bot=True)
     assert len(json.dumps(longest.__class__.__struct_fields__)) < LARGEST_PROFILE
@@ -349,7 +349,7 @@ def test_a_profile_is_never_larger_than_is_reckoned() -> None:
 async def test_a_page_is_read_again_for_changes_and_for_nothing_else_that_happens_meanwhile(
     relay: House, one: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.core.hub.RECENT", 3)
+    monkeypatch.setattr("relay.core.delivery.hub.RECENT", 3)
     await say(one, "User2", "needle", "other")
     searching, asked = relay.relay.service.searching, 0
     real = searching.find

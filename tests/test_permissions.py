@@ -11,8 +11,8 @@ from memory_log import MemoryLog
 from sessions import house
 
 import relay.protocol
-from relay.core import commands, permissions
-from relay.core.permissions import TABLE, Action, Place, Role
+from relay.core.rules import commands, permissions
+from relay.core.rules.permissions import TABLE, Action, Place, Role
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 

@@ -3,7 +3,7 @@
 import trio
 import trio.testing
 
-from relay.net.places import Places
+from relay.net.http.places import Places
 
 
 async def hold(places: Places, who: str, ended: list[str], task_status=trio.TASK_STATUS_IGNORED) -> None:

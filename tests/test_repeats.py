@@ -10,11 +10,11 @@ import trio
 import trio.lowlevel
 from raw_store import opened
 
-from relay.core import room
-from relay.core.asking import decided
-from relay.core.check import check
-from relay.core.commands import Command
+from relay.core.maintenance import disk_room
+from relay.core.maintenance.check import check
 from relay.core.relay import Relay, open_relay
+from relay.core.rules.commands import Command
+from relay.core.rules.submit import decided
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 
@@ -134,7 +134,7 @@ async def test_what_was_answered_is_answered_again_on_a_full_disk(tmp_path: Path
         first = await ask(relay, new("c1"))
         edit = requests.Edit(chat_id="b", original_message_id=1, message="hi", client_message_id="e")
         edited = await ask(relay, edit)
-        relay.log.spare(room._needs_room)
+        relay.log.spare(disk_room._needs_room)
         written = relay.state.seq
         assert await ask(relay, new("c1")) == first
         assert await ask(relay, edit) == edited

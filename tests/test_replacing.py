@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from relay.store import replacing
+from relay.store.files import replacing
 
 
 class Killed(BaseException):

@@ -6,9 +6,10 @@ import msgspec
 import pytest
 from memory_log import MemoryLog, code
 
-from relay.core import changes, commands, render
-from relay.core.decide import ChatChanged
-from relay.core.presence import Presence
+from relay.core.delivery import views
+from relay.core.delivery.presence import Presence
+from relay.core.model import changes
+from relay.core.rules import ChatChanged, commands
 from relay.protocol import control, objects, requests
 from relay.store import kinds
 from relay.store.entry import StoredFile
@@ -17,9 +18,7 @@ from relay.store.entry import StoredFile
 def chat_list(log: MemoryLog, user_id: str) -> list[objects.ChatListItem]:
     """A user's chat list, without texts."""
     state, user = log.state, log.state.user_keys[user_id]
-    return [
-        render.list_item(state, user, chat, member, None, Presence()) for chat, member in render.listed(state, user)
-    ]
+    return [views.list_item(state, user, chat, member, None, Presence()) for chat, member in views.listed(state, user)]
 
 
 @pytest.fixture
@@ -215,7 +214,7 @@ def test_who_joined_later_is_not_waited_for(log: MemoryLog) -> None:
     log.new("User1", "g-1", "c1")
     log.do("User1", add("User3"))
     log.read("User2", "g-1")
-    assert render.status_for_author(log.state, log.key("User1", "g-1"), 1, 1) == "read"
+    assert views.status_for_author(log.state, log.key("User1", "g-1"), 1, 1) == "read"
 
 
 def test_who_is_named_twice_is_removed_once(log: MemoryLog) -> None:

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import pytest
 from memory_log import MemoryLog, code
 
-from relay.core import commands, render
-from relay.core.decide import marks
-from relay.core.state import Tail
+from relay.core.delivery import views
+from relay.core.model.state import Tail
+from relay.core.rules import commands
+from relay.core.rules import receipts as marks
 from relay.protocol import requests
 from relay.store import kinds
 from relay.store.entry import Covered, Entry
@@ -35,7 +36,7 @@ def said(log: MemoryLog, count: int, chat_id: str = "User2", user: str = "User1"
 
 
 def status(log: MemoryLog, message_id: int, user: str = "User1", chat_id: str = "User2") -> str:
-    return render.status_for_author(log.state, log.key(user, chat_id), log.state.user_keys[user], message_id)
+    return views.status_for_author(log.state, log.key(user, chat_id), log.state.user_keys[user], message_id)
 
 
 def delete(log: MemoryLog, message_id: int, user: str = "User1", chat_id: str = "User2") -> None:
@@ -68,7 +69,7 @@ def test_what_is_told_is_the_highest_newly_covered_message_of_each_author(log: M
 def test_what_is_no_longer_in_memory_counts_all_the_same(
     log: MemoryLog, monkeypatch: pytest.MonkeyPatch, bound: str
 ) -> None:
-    monkeypatch.setattr(f"relay.core.state.{bound}", 3)
+    monkeypatch.setattr(f"relay.core.model.state.{bound}", 3)
     log.group("User1", "User2", "User3")
     for n, user in enumerate(("User1", "User3", "User3", "User3", "User3", "User3")):
         log.new(user, "g-1", f"c{n}")

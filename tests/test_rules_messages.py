@@ -4,8 +4,9 @@ import msgspec
 import pytest
 from memory_log import T0, MemoryLog, code
 
-from relay.core import commands, render
-from relay.core.commands import Command
+from relay.core.delivery import views
+from relay.core.rules import commands
+from relay.core.rules.commands import Command
 from relay.protocol import control, requests
 from relay.store import kinds
 
@@ -32,7 +33,7 @@ def test_a_dialog_is_called_by_the_other_ones_id(log: MemoryLog) -> None:
     log.new("User1", "User2", "c1")
     assert log.key("User1", "User2") == log.key("User2", "User1")
     (entry,) = [entry for entry in log.entries if entry.kind == kinds.NEW]
-    chats = [render.event(log.state, entry, log.state.user_keys[user])[1].chat_id for user in ("User1", "User2")]
+    chats = [views.event(log.state, entry, log.state.user_keys[user])[1].chat_id for user in ("User1", "User2")]
     assert chats == ["User2", "User1"]
 
 
@@ -47,7 +48,7 @@ def test_ones_own_id_is_ones_notes(log: MemoryLog) -> None:
     assert log.chat("User1", "User1").type == "favorites"
     assert log.members("User1", "User1") == {"User1"}
     assert log.missed("User1", "User1") == 0
-    assert render.status_for_author(log.state, log.key("User1", "User1"), 1, 1) == "read"
+    assert views.status_for_author(log.state, log.key("User1", "User1"), 1, 1) == "read"
 
 
 def test_others_do_not_see_a_dialog(log: MemoryLog) -> None:

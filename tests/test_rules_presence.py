@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from memory_log import T0, MemoryLog
 
-from relay.core import commands
-from relay.core.hub import Hub
-from relay.core.subscriber import Receipt, Subscriber
-from relay.core.typing import PLACES, SILENCE, Typing
+from relay.core.delivery.hub import Hub
+from relay.core.delivery.subscriber import Receipt, Subscriber
+from relay.core.delivery.typing import PLACES, SILENCE, Typing
+from relay.core.rules import commands
 from relay.protocol import control, requests
 from relay.store import kinds
 
@@ -382,8 +382,8 @@ def test_who_may_not_sign_in_any_more_is_sent_away(house: House) -> None:
 def test_no_more_is_remembered_than_may_be_however_long_the_texts(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.core.hub.RECENT", 5)
-    monkeypatch.setattr("relay.core.hub.RECENT_SIZE", 30)
+    monkeypatch.setattr("relay.core.delivery.hub.RECENT", 5)
+    monkeypatch.setattr("relay.core.delivery.hub.RECENT_SIZE", 30)
     for n in range(8):
         house.log.new("User1", "User2", f"short {n}", "x")
     assert [entry.message_id for entry in house.hub.recent] == [5, 6, 7, 8, 9]
@@ -404,7 +404,7 @@ def test_what_was_read_is_only_good_while_all_that_came_since_is_remembered(
     house.log.do("User1", requests.Edit(chat_id="User2", original_message_id=1, message="better"))
     assert house.hub.refresh(read, since)
     assert [entry.message for entry in read] == ["better"]
-    monkeypatch.setattr("relay.core.hub.RECENT", 2)
+    monkeypatch.setattr("relay.core.delivery.hub.RECENT", 2)
     house.log.new("User1", "User2", "c2")
     assert house.hub.refresh(read, since)
     house.log.new("User1", "User2", "c3")
@@ -443,7 +443,7 @@ def test_an_acknowledgement_counts_once_and_only_of_what_was_sent() -> None:
 
 
 def test_who_never_acknowledges_costs_no_more_than_so_much(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.core.subscriber.UNACKNOWLEDGED", 3)
+    monkeypatch.setattr("relay.core.delivery.subscriber.UNACKNOWLEDGED", 3)
     one = subscriber()
     one.replayed(b'{"eventType":"new","payload":{}}', Receipt(20, 1, 20))
     for seq in (12, 15, 17, 20):

@@ -7,27 +7,28 @@ from pathlib import Path
 import pytest
 import trio
 
-from relay.core.asking import decided
-from relay.core.commands import Command
 from relay.core.relay import open_relay
+from relay.core.rules.commands import Command
+from relay.core.rules.submit import decided
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.protocol.requests import Accepted
-from relay.store import errands, queries, search
-from relay.store.database import Connection, TooLong
-from relay.store.history import HistoryRow
-from relay.store.search import Sought
+from relay.store.log import schedule
+from relay.store.queries import lookups, search
+from relay.store.queries.history import HistoryRow
+from relay.store.queries.search import Sought
+from relay.store.sqlite.database import Connection, TooLong
 
 
 @pytest.fixture(autouse=True)
 def _index_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(errands, "INDEX_SECONDS", 0.0)
+    monkeypatch.setattr(schedule, "INDEX_SECONDS", 0.0)
 
 
 async def _indexed(relay) -> None:
     with trio.fail_after(30):
         while True:
-            last, indexed = await queries.ends(relay.reading)
+            last, indexed = await lookups.ends(relay.reading)
             if last == indexed:
                 return
             await trio.sleep(0.01)
@@ -81,11 +82,11 @@ async def test_every_script_is_found(tmp_path: Path, query: str, found: list[str
 
 
 async def test_what_is_not_indexed_yet_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(errands, "INDEX_SECONDS", 3600.0)
+    monkeypatch.setattr(schedule, "INDEX_SECONDS", 3600.0)
     async with open_relay(tmp_path) as relay:
         await _with_two_users(relay)
         await _saying(relay)("1", "just said")
-        last, indexed = await queries.ends(relay.reading)
+        last, indexed = await lookups.ends(relay.reading)
         assert indexed < last
         assert await _find(relay, "just said") == ["just said"]
 

@@ -11,15 +11,17 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from relay.cli.status import warnings
-from relay.core import snapshot
-from relay.core.asking import decided
-from relay.core.check import check
-from relay.core.commands import Command
+from relay.core.maintenance.check import check
+from relay.core.model import snapshot
 from relay.core.relay import Relay, open_relay
+from relay.core.rules.commands import Command
+from relay.core.rules.submit import decided
 from relay.protocol import control, requests
-from relay.store import chores, database, errands, queries, search
-from relay.store.search import Sought
-from relay.store.trigrams import TRIGRAM
+from relay.store.log import maintenance, schedule
+from relay.store.queries import lookups, search
+from relay.store.queries.search import Sought
+from relay.store.queries.trigrams import TRIGRAM
+from relay.store.sqlite import database
 from tests.command_line import done, run
 
 SAID = 300
@@ -28,7 +30,7 @@ INDEX = "full-text index"
 
 @pytest.fixture(autouse=True)
 def _index_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(errands, "INDEX_SECONDS", 0.0)
+    monkeypatch.setattr(schedule, "INDEX_SECONDS", 0.0)
 
 
 def _new(relay: Relay, number: int, text: str) -> Command:
@@ -43,7 +45,7 @@ async def _say(relay: Relay, number: int, text: str) -> None:
 async def _indexed(relay: Relay) -> None:
     with trio.fail_after(20):
         while True:
-            last, indexed = await queries.ends(relay.reading)
+            last, indexed = await lookups.ends(relay.reading)
             if last == indexed:
                 return
             await trio.sleep(0.01)
@@ -217,11 +219,11 @@ async def test_an_index_is_emptied_in_portions(tmp_path: Path) -> None:
     async with _with_messages(tmp_path):
         pass
     async with database.connect(tmp_path / "relay.db", writing=True) as writing:
-        await chores.lose_index(writing)
+        await maintenance.lose_index(writing)
         portions = 0
-        while await queries.index_left_over(writing):
+        while await lookups.index_left_over(writing):
             before = await writing.execute("SELECT count(*) FROM search_docsize")
-            await chores.empty_index(writing, 50)
+            await maintenance.empty_index(writing, 50)
             portions += 1
             after = await writing.execute("SELECT count(*) FROM search_docsize")
             assert before[0][0] - after[0][0] <= 50
@@ -258,20 +260,20 @@ async def test_a_start_with_a_damaged_snapshot_takes_the_state_from_the_log(
 async def test_the_index_takes_in_no_more_text_at_a_time_than_it_may(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(errands, "INDEX_SECONDS", float("inf"))
+    monkeypatch.setattr(schedule, "INDEX_SECONDS", float("inf"))
     async with open_relay(tmp_path) as relay:
         for user in ("a", "b"):
             await relay.admin.handle("user.add", control.AddUser(id=user))
-        texts = ["é" * (chores.INDEXED_BYTES // 4)] * 4 + ["я" * chores.INDEXED_BYTES, "short", "words"]
+        texts = ["é" * (maintenance.INDEXED_BYTES // 4)] * 4 + ["я" * maintenance.INDEXED_BYTES, "short", "words"]
         for number, text in enumerate(texts):
             await _say(relay, number, text)
-        last, _ = await queries.ends(relay.reading)
+        last, _ = await lookups.ends(relay.reading)
         before = last - len(texts)
 
         async def portions(writing: database.Connection) -> list[int]:
             reached = [0]
             while reached[-1] < last:
-                reached.append(await chores.index(writing, last))
+                reached.append(await maintenance.index(writing, last))
             return reached
 
         reached = await relay.log.chore(portions)
@@ -283,16 +285,16 @@ async def test_the_index_takes_in_no_more_text_at_a_time_than_it_may(
 async def test_long_texts_do_not_ride_into_the_index_along_with_a_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(errands, "QUIET", float("inf"))
+    monkeypatch.setattr(schedule, "QUIET", float("inf"))
     async with open_relay(tmp_path) as relay:
         for user in ("a", "b"):
             await relay.admin.handle("user.add", control.AddUser(id=user))
         await _say(relay, 1, "a few words")
         await _say(relay, 2, "more")
-        last, indexed = await queries.ends(relay.reading)
+        last, indexed = await lookups.ends(relay.reading)
         assert indexed == last - 1
-        await _say(relay, 3, "x" * (errands.RIDING_TEXT + 1))
+        await _say(relay, 3, "x" * (schedule.RIDING_TEXT + 1))
         await _say(relay, 4, "more")
         await _say(relay, 5, "more")
-        last, indexed = await queries.ends(relay.reading)
+        last, indexed = await lookups.ends(relay.reading)
         assert indexed == last - 3

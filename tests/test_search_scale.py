@@ -10,14 +10,16 @@ from typing import NamedTuple
 import pytest
 import trio
 
-from relay.core.commands import Command
 from relay.core.relay import Relay, open_relay
+from relay.core.rules.commands import Command
 from relay.protocol import control, requests
-from relay.store import chores, database, errands, queries, search
-from relay.store.background import SEGMENTS
-from relay.store.database import Connection
-from relay.store.search import LOOKED, Sought
-from relay.store.trigrams import Usual
+from relay.store.log import maintenance, schedule
+from relay.store.log.background import SEGMENTS
+from relay.store.queries import lookups, search
+from relay.store.queries.search import LOOKED, Sought
+from relay.store.queries.trigrams import Usual
+from relay.store.sqlite import database
+from relay.store.sqlite.database import Connection
 
 SMALL, MIDDLE = 2_000, 30_000
 BATCH = 2_000
@@ -79,13 +81,13 @@ async def _fill(data: Path, messages: int, *, merged: bool = True) -> None:
         await _say(relay, LONE, range(SAID))
         for start in range(0, messages, BATCH):
             await _say(relay, "b", range(start, start + BATCH))
-        last, _ = await queries.ends(relay.reading)
+        last, _ = await lookups.ends(relay.reading)
     # Always in the same portions: the relay's own depend on the time that each took.
     async with database.connect(data / "relay.db", writing=True) as writing:
         for upto in range(PORTION, last + PORTION, PORTION):
-            while await chores.index(writing, min(last, upto)) < min(last, upto):
+            while await maintenance.index(writing, min(last, upto)) < min(last, upto):
                 pass
-            while merged and upto % (SEGMENTS * PORTION) == 0 and await chores.merge(writing):
+            while merged and upto % (SEGMENTS * PORTION) == 0 and await maintenance.merge(writing):
                 pass
 
 
@@ -108,7 +110,7 @@ async def _say(relay: Relay, to: str, numbers: range) -> None:
 def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Path]]:
     """A store with few messages, and one with many."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(errands, "INDEX_SECONDS", 1e9)
+        patch.setattr(schedule, "INDEX_SECONDS", 1e9)
         made = {}
         for messages in (SMALL, MIDDLE):
             made[messages] = tmp_path_factory.mktemp(str(messages))

@@ -13,8 +13,8 @@ from trio.testing import MockClock, memory_stream_pair
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import BytesMessage, Request, TextMessage
 
-from relay.core.service import Service
-from relay.net.session import ABUSE
+from relay.core.service.dispatch import Service
+from relay.net.websocket.session import ABUSE
 
 
 @pytest.fixture
@@ -268,8 +268,8 @@ async def test_a_request_that_fails_unforeseen_is_answered_so(
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
-        patch.setattr("relay.core.render.profile", broken)
-        patch.setattr("relay.core.render.listed", broken)
+        patch.setattr("relay.core.delivery.views.profile", broken)
+        patch.setattr("relay.core.delivery.views.listed", broken)
         assert (await client.refused(payload_type))["code"] == "internal"
     assert len([record for record in caplog.records if record.exc_info]) == 1
     assert await client.request("chats") == []
@@ -278,7 +278,7 @@ async def test_a_request_that_fails_unforeseen_is_answered_so(
 async def test_large_messages_that_wait_hold_back_whoever_sends_more(
     relay: House, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.store.log.ROOM_BYTES", 100_000)
+    monkeypatch.setattr("relay.store.log.log.ROOM_BYTES", 100_000)
     log, may_write = relay.relay.log, trio.Event()
 
     async def wait(_writing: object) -> None:

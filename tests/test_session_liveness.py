@@ -10,7 +10,7 @@ from client_frames import client_frame
 from sessions import Client, Closed, House, Refused, go_by, house
 from trio.testing import MockClock
 
-from relay.core.typing import TOLD
+from relay.core.delivery.typing import TOLD
 from relay.protocol import control
 
 STEP = 0.05
@@ -110,7 +110,7 @@ class Search:
 @pytest.fixture
 def search(monkeypatch: pytest.MonkeyPatch) -> Search:
     search = Search()
-    monkeypatch.setattr("relay.store.search.search", search)
+    monkeypatch.setattr("relay.store.queries.search.search", search)
     return search
 
 

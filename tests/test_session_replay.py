@@ -9,9 +9,10 @@ import trio
 from sessions import Client, House, go_by, house
 from trio.testing import MockClock
 
-from relay.core import hub, subscriber
-from relay.net import outbox
-from relay.store import late, replays
+from relay.core.delivery import hub, subscriber
+from relay.net.websocket import outbox
+from relay.store.log import deferred
+from relay.store.queries import replay
 
 
 @pytest.fixture
@@ -144,7 +145,7 @@ async def test_acknowledging_ones_own_message_from_another_device_marks_nothing(
         await say(one, "User2", "a")
         await acknowledged(laptop)
         seq, batches = relay.relay.state.seq, relay.relay.log.figures.batches
-        clock.jump(4 * late.MOMENT)
+        clock.jump(4 * deferred.MOMENT)
         assert await relay.relay.log.probe(), "the writer has had its turn"
         assert (relay.relay.state.seq, relay.relay.log.figures.batches) == (seq, batches)
 
@@ -231,7 +232,7 @@ async def test_who_changes_a_message_while_it_is_replayed_to_them_gets_it_change
     await relay.add_device("User1", "laptop")
     await say(one, "User2", "a")
     read, go_on = trio.Event(), trio.Event()
-    real = replays.entries
+    real = replay.entries
 
     async def slow(*arguments: Any) -> Any:
         page = await real(*arguments)
@@ -239,7 +240,7 @@ async def test_who_changes_a_message_while_it_is_replayed_to_them_gets_it_change
         await go_on.wait()
         return page
 
-    monkeypatch.setattr(replays, "entries", slow)
+    monkeypatch.setattr(replay, "entries", slow)
     async with relay.open_from("User1laptop", 0) as laptop:
         await read.wait()
         await laptop.request(request_type, chatId="User2", originalMessageId=1, message="better")
@@ -372,7 +373,7 @@ async def test_live_and_replayed_events_are_the_same(relay: House, one: Client) 
 async def test_messages_that_pour_in_while_a_device_catches_up_come_once_and_in_order(
     relay: House, one: Client, monkeypatch: pytest.MonkeyPatch, kept: int
 ) -> None:
-    monkeypatch.setattr("relay.core.hub.RECENT", kept)
+    monkeypatch.setattr("relay.core.delivery.hub.RECENT", kept)
     await say(one, "User2", "open")
     for n in range(700):
         await one.ask("new", chatId="User2", clientMessageId=f"before {n}", message="x")
@@ -396,7 +397,7 @@ async def test_messages_that_pour_in_while_a_device_catches_up_come_once_and_in_
 async def test_a_page_that_had_to_wait_for_its_turn_is_told_whatever_happened_meanwhile(
     relay: House, one: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.core.hub.RECENT", 16)
+    monkeypatch.setattr("relay.core.delivery.hub.RECENT", 16)
     await say(one, "User2", *(f"before {n}" for n in range(20)))
     replaying = relay.relay.service.replaying
     pages = 0
@@ -474,9 +475,9 @@ async def test_a_slow_reader_falls_behind_and_catches_up(
 async def test_a_replay_waits_for_one_who_acknowledges_and_not_for_one_who_does_not(
     relay: House, one: Client, clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.net.session.AHEAD", 10)
-    monkeypatch.setattr("relay.core.replaying.PAGE", 10)
-    monkeypatch.setattr("relay.core.hub.RECENT", 10)
+    monkeypatch.setattr("relay.net.websocket.session.AHEAD", 10)
+    monkeypatch.setattr("relay.core.delivery.replay.PAGE", 10)
+    monkeypatch.setattr("relay.core.delivery.hub.RECENT", 10)
     await say(one, "User2", *(f"text {number}" for number in range(100)))
     async with relay.device("User2") as two:
         first = [await two.receive() for _ in range(20)]

@@ -1,6 +1,6 @@
 """How often somebody may guess: delays that grow, per address and per user, and memory that does not."""
 
-from relay.core.attempts import FIRST, FORGOTTEN, FREE, Attempts, network
+from relay.core.auth.throttle import FIRST, FORGOTTEN, FREE, Attempts, network
 from relay.core.relay import open_relay
 from relay.protocol.errors import RelayError
 from relay.settings import Auth, Settings

@@ -4,7 +4,7 @@ import httpx
 import pytest
 from http_relay import close_code, http_relay, upgrade
 
-from relay.core.attempts import FREE
+from relay.core.auth.throttle import FREE
 from relay.protocol import control, requests
 from relay.settings import Auth, Settings
 

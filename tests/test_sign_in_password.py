@@ -6,10 +6,10 @@ import pytest
 import trio
 from http_relay import http_relay
 
-from relay.core import passwords
-from relay.core.attempts import FREE
-from relay.core.passwords import Passwords
-from relay.core.sign_in import ADDRESS_FREE
+from relay.core.auth import passwords
+from relay.core.auth.passwords import Passwords
+from relay.core.auth.sign_in import ADDRESS_FREE
+from relay.core.auth.throttle import FREE
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 

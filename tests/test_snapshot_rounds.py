@@ -14,13 +14,15 @@ from disk import answers, command, people, rows, say, talk
 from memory_log import facts_of
 from raw_store import opened
 
-from relay.core import commands, snapshot
-from relay.core.check import Finding, check
+from relay.core.maintenance.check import Finding, check
+from relay.core.model import snapshot
+from relay.core.model.state import State
 from relay.core.relay import Relay, open_relay
-from relay.core.state import State
+from relay.core.rules import commands
 from relay.protocol import control, requests
-from relay.store import chores, errands, queries
+from relay.store.log import maintenance, schedule
 from relay.store.portion import Portion
+from relay.store.queries import lookups
 
 
 async def faults(data: Path) -> list[Finding]:
@@ -30,10 +32,10 @@ async def faults(data: Path) -> list[Finding]:
 async def restarted(relay: Relay) -> State:
     """What a start would make of the file as it is now."""
     await relay.reading.execute("BEGIN")
-    known = await queries.snapshot(relay.reading)
+    known = await lookups.snapshot(relay.reading)
     state = snapshot.load(known)
     catching = snapshot.Catching(state, known)
-    while entries := await queries.entries(relay.reading, state.seq, 100):
+    while entries := await lookups.entries(relay.reading, state.seq, 100):
         for entry in entries:
             catching.apply(entry)
     await relay.reading.execute("COMMIT")
@@ -75,16 +77,16 @@ async def more(relay: Relay, chance: random.Random) -> None:
 async def test_a_start_between_any_two_portions_finds_what_the_log_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    monkeypatch.setattr(errands, "SNAPSHOT_ENTRIES", 9)
+    monkeypatch.setattr(schedule, "SNAPSHOT_ENTRIES", 9)
     chance = random.Random(seed)
     portions: list[bool] = []
-    real = chores.keep_rows
+    real = maintenance.keep_rows
 
     async def keep_rows(connection: Any, what: dict[str, Any]) -> None:
         portions.append("seq" in what)
         await real(connection, what)
 
-    monkeypatch.setattr(chores, "keep_rows", keep_rows)
+    monkeypatch.setattr(maintenance, "keep_rows", keep_rows)
     async with open_relay(tmp_path) as relay:
         small(relay, 1)
         await people(relay, "User1", "User2", "User3")
@@ -194,7 +196,7 @@ async def test_a_prune_that_ends_at_any_step_leaves_what_adds_up(
     steps = 0
 
     def counted(name: str) -> Callable[..., Any]:
-        real = getattr(chores, name)
+        real = getattr(maintenance, name)
 
         async def counting(*arguments: Any, **named: Any) -> Any:
             nonlocal steps
@@ -206,7 +208,7 @@ async def test_a_prune_that_ends_at_any_step_leaves_what_adds_up(
         return counting
 
     for name in ("begin_base", "add_base", "end_base", "clear_bases", "remove_history"):
-        monkeypatch.setattr(chores, name, counted(name))
+        monkeypatch.setattr(maintenance, name, counted(name))
     async with open_relay(tmp_path) as relay:
         small(relay, 2)
         relay.retention._rows = Portion(5, least=5, most=5)
@@ -231,7 +233,7 @@ async def test_a_store_whose_base_an_older_relay_wrote_is_read_and_pruned(tmp_pa
         whole = snapshot.whole(relay.state)
         whole = {name: [] if value is None else value for name, value in whole.items() if name != "whole"}
     with opened(tmp_path / "relay.db") as file:
-        file.execute("INSERT INTO base (one, value) VALUES (1, ?)", (queries.as_json(whole),))
+        file.execute("INSERT INTO base (one, value) VALUES (1, ?)", (lookups.as_json(whole),))
         file.execute("DELETE FROM log WHERE kind <= 5")
         file.execute("DELETE FROM client")
     assert [fault for fault in await faults(tmp_path) if fault.what == "state and log agree"] == []

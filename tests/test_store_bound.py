@@ -1,13 +1,13 @@
 """Statements that hold on to what they wrote: which is freed first, and when none may wait."""
 
-from relay.store import bound
-from relay.store.bound import Bound
+from relay.store.log import bound_parameters
+from relay.store.log.bound_parameters import Bound
 
 
 def test_a_statement_holds_what_it_wrote_last_and_nothing_from_before() -> None:
     held = Bound()
     assert not held
-    held.note("one", bound.HELD + 1)
+    held.note("one", bound_parameters.HELD + 1)
     assert held.too_much
     held.note("one", 1)
     assert held
@@ -16,7 +16,7 @@ def test_a_statement_holds_what_it_wrote_last_and_nothing_from_before() -> None:
 
 def test_the_largest_goes_first_until_it_is_little() -> None:
     held = Bound()
-    for name, size in (("small", 1), ("large", bound.HELD), ("middle", 2)):
+    for name, size in (("small", 1), ("large", bound_parameters.HELD), ("middle", 2)):
         held.note(name, size)
     assert held.too_much
     assert held.largest() == "large"

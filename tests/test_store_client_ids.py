@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from relay.store import database, kinds
-from relay.store.database import Connection
+from relay.store import kinds
 from relay.store.entry import Entry
-from relay.store.errands import Errands
-from relay.store.upgrade import begin
-from relay.store.writing import prepare
+from relay.store.log.batch import prepare
+from relay.store.log.schedule import Errands
+from relay.store.sqlite import database
+from relay.store.sqlite.database import Connection
+from relay.store.sqlite.migrate import begin
 
 KNOWN = -7
 ALONE, RIDING = Errands({}, 0), Errands({1: (1, 1)}, 0)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from relay.store import database
-from relay.store.database import Bound, Connection, TooLong
+from relay.store.sqlite import database
+from relay.store.sqlite.database import Bound, Connection, TooLong
 
 ENDLESS = "WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 

@@ -11,9 +11,10 @@ from disk import answers, command, new, people
 
 from relay.core.relay import Relay, open_relay
 from relay.protocol import requests
-from relay.store import chores, erasing, errands
-from relay.store.erasing import Erasing
-from relay.store.schema import MIGRATIONS
+from relay.store.log import index_merge, maintenance
+from relay.store.log import schedule as errands
+from relay.store.log.index_merge import Erasing
+from relay.store.sqlite.schema import MIGRATIONS
 
 FAR = float("inf")
 SECRET = "zqxjkvwpy"
@@ -39,7 +40,7 @@ def test_a_merge_goes_on_until_it_is_done_and_the_next_waits_as_long_as_it_was()
         assert schedule.due_at <= NOW
         schedule.stepped()
     schedule.done(NOW)
-    assert schedule.due_at == NOW + 10 * erasing.PAUSE, "and then there is another look"
+    assert schedule.due_at == NOW + 10 * index_merge.PAUSE, "and then there is another look"
     schedule.found(0)
     assert schedule.due_at == FAR
 
@@ -59,7 +60,7 @@ def test_one_that_fails_goes_on_after_a_while() -> None:
     schedule = Erasing()
     schedule.found(1)
     schedule.failed(NOW)
-    assert schedule.due_at == NOW + erasing.AGAIN
+    assert schedule.due_at == NOW + index_merge.AGAIN
 
 
 # What becomes of them.
@@ -68,8 +69,8 @@ def test_one_that_fails_goes_on_after_a_while() -> None:
 @pytest.fixture(autouse=True)
 def _in_small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(errands, "INDEX_SECONDS", 0.0)
-    monkeypatch.setattr(erasing, "PAUSE", 0.0)
-    monkeypatch.setattr(chores, "MERGED", 1)
+    monkeypatch.setattr(index_merge, "PAUSE", 0.0)
+    monkeypatch.setattr(maintenance, "MERGED", 1)
 
 
 @pytest.fixture
@@ -159,14 +160,14 @@ def test_a_store_of_before_is_merged_once_if_anything_was_said(said: int) -> Non
 
 async def test_while_messages_come_nothing_is_merged(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     merged: list[bool] = []
-    real = chores.merge
+    real = maintenance.merge
 
     async def merge(*arguments: object, **which: bool) -> bool:
         if "begin" in which:
             merged.append(lively)
         return await real(*arguments, **which)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(chores, "merge", merge)
+    monkeypatch.setattr(maintenance, "merge", merge)
     monkeypatch.setattr(errands, "QUIET", 0.5)
     lively = True
     await _delete(relay)
@@ -185,7 +186,7 @@ async def test_a_merge_that_fails_ends_nothing(relay: Relay, monkeypatch: pytest
         raise sqlite3.OperationalError("database or disk is full")
 
     failed = trio.Event()
-    monkeypatch.setattr(chores, "merge", merge)
+    monkeypatch.setattr(maintenance, "merge", merge)
     await _delete(relay)
     with trio.fail_after(20):
         await failed.wait()

@@ -2,8 +2,8 @@
 
 import pytest
 
-from relay.store import errands
-from relay.store.errands import Errands, Schedule
+from relay.store.log import schedule as errands
+from relay.store.log.schedule import Errands, Schedule
 
 START = 1_000.0
 FAR = float("inf")

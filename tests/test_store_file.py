@@ -14,14 +14,15 @@ import pytest
 from disk import T0, answers, command, people, rows, say, talk
 from memory_log import facts_of
 
+from relay.core.model.state import State
 from relay.core.relay import Relay, open_relay
-from relay.core.state import State
 from relay.protocol import control
-from relay.store import errands, queries
-from relay.store.database import NewerStore, NotAStore
-from relay.store.emptied import Emptied
-from relay.store.lock import Locked, locked
-from relay.store.schema import MIGRATIONS
+from relay.store.data_dir.empty import Emptied
+from relay.store.files.lock import Locked, locked
+from relay.store.log import schedule
+from relay.store.queries import lookups
+from relay.store.sqlite.database import NewerStore, NotAStore
+from relay.store.sqlite.schema import MIGRATIONS
 
 
 def child(script: str, *arguments: str) -> subprocess.Popen[str]:
@@ -46,7 +47,7 @@ def test_the_lock_is_another_processes_too_and_dies_with_it(tmp_path: Path) -> N
     script = """
         import sys, time
         from pathlib import Path
-        from relay.store.lock import locked
+        from relay.store.files.lock import locked
         with locked(Path(sys.argv[1])):
             print("locked", flush=True)
             time.sleep(60)
@@ -100,7 +101,7 @@ async def test_the_file_is_kept_safe_against_power_cuts(tmp_path: Path) -> None:
 async def folded(relay: Relay) -> State:
     """What the whole log amounts to, without any snapshot."""
     state = State()
-    while entries := await queries.entries(relay.reading, state.seq, 100):
+    while entries := await lookups.entries(relay.reading, state.seq, 100):
         for entry in entries:
             state.apply(entry)
     return state
@@ -110,7 +111,7 @@ async def folded(relay: Relay) -> State:
 async def test_snapshot_and_fold_are_what_the_log_amounts_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    monkeypatch.setattr(errands, "SNAPSHOT_ENTRIES", 13)
+    monkeypatch.setattr(schedule, "SNAPSHOT_ENTRIES", 13)
     chance = random.Random(seed)
     async with open_relay(tmp_path, clock=lambda: T0) as relay:
         await people(relay, "User1", "User2", "User3")
@@ -128,9 +129,9 @@ CRASH = """
     from pathlib import Path
     from disk import people, talk
     from relay.core.relay import open_relay
-    from relay.store import errands
+    from relay.store.log import schedule
 
-    errands.SNAPSHOT_ENTRIES = 17
+    schedule.SNAPSHOT_ENTRIES = 17
 
     async def main():
         async with open_relay(Path(sys.argv[1])) as relay:
@@ -164,7 +165,7 @@ BETWEEN = """
     from pathlib import Path
     from disk import people, say
     from relay.core.relay import open_relay
-    from relay.store.log import Log
+    from relay.store.log.log import Log
 
     async def main():
         async with open_relay(Path(sys.argv[1])) as relay:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.store.late import ALONE, MOMENT, RIDING, Late, LateCommand
+from relay.store.log.deferred import ALONE, MOMENT, RIDING, Late, LateCommand
 
 
 def late_with(count: int) -> Late:

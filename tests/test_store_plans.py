@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import statement_plans
 
-from relay.store import statements
-from relay.store.statements import Statement
+from relay.store.sqlite import statements
+from relay.store.sqlite.statements import Statement
 
 RELAY = Path(__file__).parent.parent / "relay"
 LISTED = Path(__file__).parent / "golden" / "plans.txt"

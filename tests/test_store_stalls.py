@@ -1,8 +1,9 @@
 """What a send waited for: the longest of the last hour, and which work of the writer took most of it."""
 
-from relay.store import portion, stalls
+from relay.store import portion
+from relay.store.log import stalls
+from relay.store.log.stalls import Stalls
 from relay.store.portion import Pace, Portion
-from relay.store.stalls import Stalls
 
 NOW = 36_000.0
 

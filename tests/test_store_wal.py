@@ -11,11 +11,12 @@ import pytest
 import trio
 from disk import answers, new, people, rows, say
 
-from relay.core.check import check
+from relay.core.maintenance.check import check
 from relay.core.relay import Relay, open_relay
 from relay.protocol import control
-from relay.store import backup, views, wal
-from relay.store.views import TooBusy, Views
+from relay.store.backup import archive
+from relay.store.sqlite import views, wal
+from relay.store.sqlite.views import TooBusy, Views
 
 TEXT = "many words of a text that is not short " * 20
 
@@ -128,7 +129,7 @@ async def test_check_backup_and_export_beside_people_who_send_leave_the_log_smal
         async with trio.open_nursery() as nursery:
             nursery.start_soon(send)
             assert [one for one in await check(data, lambda _: None) if one.wrong] == []
-            await trio.to_thread.run_sync(backup.back_up, data, tmp_path / "backup.tar")
+            await trio.to_thread.run_sync(archive.back_up, data, tmp_path / "backup.tar")
 
             async def slow(_item: object) -> None:
                 await trio.sleep(0.0005)

@@ -14,15 +14,16 @@ from disk import T0, answers, command, commits, new, people, rows, say
 from memory_log import facts_of
 from trio.testing import MockClock
 
-from relay.core import commands, snapshot
-from relay.core.check import check
+from relay.core.delivery.subscriber import Receipt, Subscriber
+from relay.core.maintenance.check import check
+from relay.core.model import snapshot
 from relay.core.relay import Relay, open_relay
-from relay.core.subscriber import Receipt, Subscriber
+from relay.core.rules import commands
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
-from relay.store import background, errands
-from relay.store import log as store_log
-from relay.store.chores import add_base, merge, remove_history
+from relay.store.log import background, schedule
+from relay.store.log import log as store_log
+from relay.store.log.maintenance import add_base, merge, remove_history
 
 
 def failures(answers: list[Any]) -> list[str]:
@@ -110,7 +111,7 @@ async def test_a_transaction_that_fails_changes_nothing_and_the_next_one_works(r
 
 
 async def test_a_full_disk_is_said_so_and_goes_by(relay: Relay, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "relay.store.log")
+    caplog.set_level(logging.INFO, "relay.store.log.log")
     writing = relay.log._writing
     ((pages,),) = await writing.execute("PRAGMA page_count")
     ((most,),) = await writing.execute("PRAGMA max_page_count")
@@ -135,7 +136,7 @@ async def test_what_cannot_be_decided_ends_neither_the_writer_nor_the_relay(
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
-        patch.setattr("relay.core.decide.decide", broken)
+        patch.setattr("relay.core.rules.decide", broken)
         assert failures([await say(relay, "User1", "User2", "c1")]) == ["internal"]
     assert [record.exc_info is not None for record in caplog.records] == [True]
     assert (await say(relay, "User1", "User2", "c1")).message_id == 2
@@ -143,7 +144,7 @@ async def test_what_cannot_be_decided_ends_neither_the_writer_nor_the_relay(
 
 async def test_what_is_new_needs_no_look_up(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     looked_up: list[object] = []
-    real = store_log.queries.client_keys
+    real = store_log.lookups.client_keys
 
     async def counting(connection: Any, keys: Any, recent: Any) -> Any:
         looked_up.extend(keys)
@@ -161,7 +162,7 @@ async def test_what_is_new_needs_no_look_up(relay: Relay, monkeypatch: pytest.Mo
 async def test_a_repeat_is_found_wherever_its_client_id_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.store.client_keys.HELD", 20)
+    monkeypatch.setattr("relay.store.idempotency.HELD", 20)
 
     async def repeat(relay: Relay, numbers: Sequence[int]) -> list[int]:
         got = await answers(relay, *(new(relay, "User1", "User2", f"c{n}", "again") for n in numbers))
@@ -190,7 +191,7 @@ async def test_a_repeat_is_found_wherever_its_client_id_is_kept(
 async def test_a_filing_that_is_cut_short_loses_no_client_id_and_is_done_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.store.client_keys.HELD", 20)
+    monkeypatch.setattr("relay.store.idempotency.HELD", 20)
     monkeypatch.setattr(background, "RETRY", 0.0)
     filed = "SELECT count(*) FROM filed WHERE seq > 0"
     async with open_relay(tmp_path) as relay:
@@ -213,7 +214,7 @@ async def test_a_filing_that_is_cut_short_loses_no_client_id_and_is_done_again(
 
 
 async def test_two_client_ids_of_one_hash_are_told_apart(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.core.decide.messages.client_key", lambda *_: 7)
+    monkeypatch.setattr("relay.core.rules.messages.client_key", lambda *_: 7)
     assert (await say(relay, "User1", "User2", "c1")).message_id == 2
     assert failures([await say(relay, "User1", "User2", "c2")]) == ["conflict"]
     assert (await say(relay, "User1", "User2", "c1")).message_id == 2
@@ -279,8 +280,8 @@ async def test_statements_let_go_of_the_texts_that_they_wrote_last(relay: Relay,
 
 
 async def test_statements_that_hold_much_let_go_of_it_at_once(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(errands, "QUIET", 3_600.0)
-    monkeypatch.setattr("relay.store.bound.HELD", 1_000)
+    monkeypatch.setattr(schedule, "QUIET", 3_600.0)
+    monkeypatch.setattr("relay.store.log.bound_parameters.HELD", 1_000)
     relay.log.note_read(2_000, trio.current_time())
     await say(relay, "User1", "User2", "c1", "x" * 1_500)
     await relay.log.probe()
@@ -354,7 +355,7 @@ async def test_a_cursor_is_no_write_of_its_own(relay: Relay, clock: MockClock) -
     for seq in range(1, 50):
         relay.log.keep_cursor(2, seq, T0)
         await trio.lowlevel.checkpoint()
-    clock.jump(errands.CURSOR_SECONDS - 1)
+    clock.jump(schedule.CURSOR_SECONDS - 1)
     await trio.sleep(0.05)
     assert commits(relay.data) == before
     clock.jump(1)
@@ -466,9 +467,9 @@ async def test_an_idle_relay_writes_nothing(relay: Relay, clock: MockClock) -> N
 async def test_client_keys_are_filed_without_rest_once_they_are_many(
     relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(errands, "QUIET", 3_600.0)
+    monkeypatch.setattr(schedule, "QUIET", 3_600.0)
     monkeypatch.setattr("relay.store.portion.REST", 1e6)
-    monkeypatch.setattr("relay.store.client_keys.HELD", 4)
+    monkeypatch.setattr("relay.store.idempotency.HELD", 4)
     keys = relay.log._client_keys
     await answers(relay, *(new(relay, "User1", "User2", f"key {n}") for n in range(200)))
     with trio.fail_after(5):
@@ -480,7 +481,7 @@ async def test_client_keys_under_a_flood_that_never_pauses_stay_within_their_bou
     relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("relay.store.portion.AIM", 0.0)  # a busy loop: each portion looks slow
-    monkeypatch.setattr("relay.store.client_keys.HELD", 128)
+    monkeypatch.setattr("relay.store.idempotency.HELD", 128)
     for batch in range(60):
         await answers(relay, *(new(relay, "User1", "User2", f"key {batch} {n}") for n in range(100)))
     with closing(sqlite3.connect(relay.data / "relay.db")) as store:

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core import subscriber as module
-from relay.core.subscriber import Receipt, Subscriber
+from relay.core.delivery import subscriber as module
+from relay.core.delivery.subscriber import Receipt, Subscriber
 
 
 class Sink:

@@ -16,9 +16,9 @@ import trio.testing
 
 from relay import serve
 from relay.core.relay import open_relay
-from relay.net import names, systemd
-from relay.net.frames import CLOSE, parse_close
 from relay.net.server import RESTARTS, STOP, Server
+from relay.net.sockets import hostnames, systemd
+from relay.net.websocket.frames import CLOSE, parse_close
 from relay.protocol import control
 from tests.client_frames import client_frame
 
@@ -291,17 +291,17 @@ def test_a_socket_that_does_not_listen_is_refused_by_name(tmp_path: Path) -> Non
 def test_a_relay_without_a_network_of_its_own_learns_its_address_from_the_socket(
     listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert ("lo", "127.0.0.1") in names.interfaces(listener)
+    assert ("lo", "127.0.0.1") in hostnames.interfaces(listener)
 
     def closed(*_arguments: object) -> object:
         raise OSError(97, "Address family not supported by protocol")
 
-    monkeypatch.setattr(names.socket, "socket", closed)
-    monkeypatch.setattr(names, "interfaces", lambda _of: [("lo", "127.0.0.1"), ("wlan0", "192.168.1.5")])
-    assert names.browser_address("", "::", 8765, listener=listener) == "http://192.168.1.5:8765"
-    monkeypatch.setattr(names, "interfaces", lambda _of: [("lo", "127.0.0.1"), ("docker0", "172.17.0.1")])
-    monkeypatch.setattr(names, "_first_address", lambda: None)
-    assert names.browser_address("", "::", 8765, listener=listener) == "http://127.0.0.1:8765"
+    monkeypatch.setattr(hostnames.socket, "socket", closed)
+    monkeypatch.setattr(hostnames, "interfaces", lambda _of: [("lo", "127.0.0.1"), ("wlan0", "192.168.1.5")])
+    assert hostnames.browser_address("", "::", 8765, listener=listener) == "http://192.168.1.5:8765"
+    monkeypatch.setattr(hostnames, "interfaces", lambda _of: [("lo", "127.0.0.1"), ("docker0", "172.17.0.1")])
+    monkeypatch.setattr(hostnames, "_first_address", lambda: None)
+    assert hostnames.browser_address("", "::", 8765, listener=listener) == "http://127.0.0.1:8765"
 
 
 # A stop.

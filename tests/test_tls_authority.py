@@ -13,9 +13,11 @@ from contextlib import suppress
 import pytest
 from cryptography import x509
 
-from relay.net import authority, names, tls
-from relay.net.authority import DAYS, EARLIEST, Authority, CannotMake
-from relay.net.tls import Certificates
+from relay.net.sockets import hostnames
+from relay.net.tls import authority
+from relay.net.tls import certificates as tls
+from relay.net.tls.authority import DAYS, EARLIEST, Authority, CannotMake
+from relay.net.tls.certificates import Certificates
 from relay.settings import Tls
 
 NOW = dt.datetime(2027, 1, 15, tzinfo=dt.UTC)
@@ -184,16 +186,16 @@ def test_the_machines_addresses_are_read_from_the_kernel():
         "fe800000000000000000000000000001 02 40 20 80     eth0\n"
         "fd000000000000000000000000000008 03 40 00 80  docker0\n"
     )
-    assert names._local_ipv6(table) == ["fd00::7"]
-    assert all(not ipaddress.ip_address(one).is_loopback for one in names.addresses())
+    assert hostnames._local_ipv6(table) == ["fd00::7"]
+    assert all(not ipaddress.ip_address(one).is_loopback for one in hostnames.addresses())
 
 
 def test_a_process_that_may_make_no_socket_asks_the_one_it_was_handed(monkeypatch):
     with socket.socket() as handed:
-        whole = names.addresses(handed)
+        whole = hostnames.addresses(handed)
         monkeypatch.setattr(socket, "socket", refused)
         monkeypatch.setattr(socket, "getaddrinfo", refused)
-        assert set(names.addresses(handed)) <= set(whole)
+        assert set(hostnames.addresses(handed)) <= set(whole)
 
 
 def refused(*_arguments, **_options):

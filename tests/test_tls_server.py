@@ -10,9 +10,10 @@ import trio
 from http_relay import HttpRelay, close_code, http_relay, read_all, upgrade
 
 from relay.client import CannotConnect, connect
-from relay.net import names, server
-from relay.net.authority import Authority
-from relay.net.tls import Certificates
+from relay.net import server
+from relay.net.sockets import hostnames
+from relay.net.tls.authority import Authority
+from relay.net.tls.certificates import Certificates
 from relay.protocol import control
 from relay.settings import Settings, Tls
 
@@ -162,7 +163,7 @@ async def test_a_program_on_this_machine_needs_no_tls_and_a_browser_does(tmp_pat
 
 
 async def test_a_program_is_on_this_machine_too_where_the_relay_has_one_address_only(tmp_path, monkeypatch):
-    monkeypatch.setattr(names, "is_loopback", lambda _address: False)
+    monkeypatch.setattr(hostnames, "is_loopback", lambda _address: False)
     async with tls_relay(tmp_path) as relay:
         token = await relay.user("robot")
         async with relay.socket(token) as socket:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import trio
 
-from relay.net.readiness import Readiness
-from relay.net.transport import RECEIVE, SocketTransport, Take
+from relay.net.sockets.epoll import Readiness
+from relay.net.sockets.transport import RECEIVE, SocketTransport, Take
 
 
 class Lines:

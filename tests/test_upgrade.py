@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from relay.cli.doctor import Finding, _upgrade
+from relay.cli.doctor.command import Finding, _upgrade
 from relay.core.relay import open_relay
 from relay.protocol import control
-from relay.store import database, schema, upgrade
-from relay.store.database import NewerStore
-from relay.store.upgrade import CannotUpgrade
+from relay.store.sqlite import database, migrate, schema
+from relay.store.sqlite.database import NewerStore
+from relay.store.sqlite.migrate import CannotUpgrade
 
 STEPS = ("CREATE TABLE two (a INTEGER) STRICT", "CREATE TABLE three (a INTEGER) STRICT")
 BROKEN = "CREATE TABLE four (a INTEGER) STRICT; INSERT INTO missing VALUES (1)"
@@ -21,7 +21,7 @@ BROKEN = "CREATE TABLE four (a INTEGER) STRICT; INSERT INTO missing VALUES (1)"
 def newer(monkeypatch: pytest.MonkeyPatch, *more: str) -> None:
     """Let this relay know more steps than it does."""
     migrations = (*schema.MIGRATIONS, *more)
-    for module in (database, upgrade, schema):
+    for module in (database, migrate, schema):
         monkeypatch.setattr(module, "MIGRATIONS", migrations)
 
 

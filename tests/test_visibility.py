@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sessions import Client, House, house
 
-from relay.store import history
+from relay.store.queries import history
 
 TEXT = "the plan is apples"
 

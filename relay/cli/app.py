@@ -12,28 +12,28 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from relay.cli import streams
+from relay.cli import stdio
 from relay.cli.output import Failure, say
 from relay.settings import WrongSettings
-from relay.store.directory import NoDirectory, about_file
+from relay.store.files.directory import NoDirectory, about_file
 
 GROUPS = ("user", "device", "chat", "config", "hook", "tls", "clock")
 """Commands with commands below them; each is the `app` of the module of its name."""
 COMMANDS = {
     "serve": ("basic", "serve"),
     "invite": ("invite", "invite"),
-    "send": ("talk", "send"),
-    "tail": ("talk", "tail"),
+    "send": ("messages", "send"),
+    "tail": ("messages", "tail"),
     "status": ("status", "status"),
-    "doctor": ("doctor", "doctor"),
+    "doctor": ("doctor.command", "doctor"),
     "audit": ("status", "audit"),
-    "backup": ("keep", "backup"),
-    "restore": ("keep", "restore"),
-    "check": ("keep", "check"),
-    "prune": ("keep", "prune"),
-    "reindex": ("keep", "reindex"),
-    "export": ("carry", "export"),
-    "import": ("carry", "import_"),
+    "backup": ("backup", "backup"),
+    "restore": ("backup", "restore"),
+    "check": ("backup", "check"),
+    "prune": ("backup", "prune"),
+    "reindex": ("backup", "reindex"),
+    "export": ("transfer", "export"),
+    "import": ("transfer", "import_"),
     "bench": ("bench", "bench"),
     "schema": ("basic", "schema"),
     "version": ("basic", "version"),
@@ -99,7 +99,7 @@ def first_word() -> str | None:
 
 def run() -> None:
     """Run a command; what fails is said in one line, and in the exit code."""
-    streams.set_up()
+    stdio.set_up()
     try:
         try:
             build(first_word())()

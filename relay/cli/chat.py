@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from relay.cli.door import ask
+from relay.cli.control_client import ask
 from relay.cli.options import Data, Json, Yes, complete_chat, complete_user
 from relay.cli.output import as_json, confirm, say, table, when
 from relay.protocol import control

@@ -2,7 +2,7 @@
 
 import typer
 
-from relay.cli.door import ask
+from relay.cli.control_client import ask
 from relay.cli.options import Data, Json
 from relay.cli.output import as_json, say, when
 from relay.protocol import control

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from relay.cli.door import ask_running
+from relay.cli.control_client import ask_running
 from relay.cli.options import Data, Json
 from relay.cli.output import Failure, as_json, say, table
 from relay.protocol import control

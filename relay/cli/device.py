@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from relay.cli.door import ask
+from relay.cli.control_client import ask
 from relay.cli.options import Data, Json, complete_user
 from relay.cli.output import WrongUse, as_json, say, table, when, yes
 from relay.invoked import line

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from relay.cli.door import ask
+from relay.cli.control_client import ask
 from relay.cli.options import Data, Json, complete_chat, complete_user
 from relay.cli.output import as_json, say, table, when
 from relay.protocol import control

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from relay.cli.door import Refused, ask
+from relay.cli.control_client import Refused, ask
 from relay.cli.options import Data, Json
 from relay.cli.output import Failure, WrongUse, as_json, when
 from relay.invoked import line

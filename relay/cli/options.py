@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from relay.cli.door import ask_running
+from relay.cli.control_client import ask_running
 from relay.cli.output import Failure, WrongUse
 from relay.protocol import control
 from relay.settings import data_directory

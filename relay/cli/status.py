@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from relay.cli.door import ask, ask_running
+from relay.cli.control_client import ask, ask_running
+from relay.cli.messages import describe_change
 from relay.cli.options import Data, Json, complete_user
 from relay.cli.output import Failure, as_json, duration, say, size, table, when
-from relay.cli.talk import describe_change
 from relay.protocol import control
 from relay.settings import data_directory
 

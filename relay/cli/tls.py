@@ -11,7 +11,7 @@ import typer
 from relay.cli.options import Data, Json
 from relay.cli.output import Failure, WrongUse, as_json, say, when
 from relay.settings import Tls, data_directory
-from relay.store.directory import about_file, make
+from relay.store.files.directory import about_file, make
 
 app = typer.Typer(help="A certificate of the relay's own.", no_args_is_help=True)
 
@@ -32,9 +32,9 @@ def init(
 
     Example: relay tls init --name chat.office.lan
     """
-    from relay.net.authority import Authority
-    from relay.net.tls import FOLDER, all_names
-    from relay.store.ownership import hand_over
+    from relay.net.tls.authority import Authority
+    from relay.net.tls.certificates import FOLDER, all_names
+    from relay.store.files.ownership import hand_over
 
     directory = data_directory(data)
     authority = Authority(directory / FOLDER)
@@ -79,7 +79,7 @@ def _plainly(data: Path) -> Iterator[None]:
         Failure: a file cannot be read, written or used.
         WrongUse: a name is none.
     """
-    from relay.net.authority import CannotMake, Damaged, NoName
+    from relay.net.tls.authority import CannotMake, Damaged, NoName
 
     try:
         yield
@@ -96,8 +96,8 @@ def _plainly(data: Path) -> Iterator[None]:
 
 
 def _show(data: Path, *, json: bool) -> None:
-    from relay.net import authority
-    from relay.net.tls import FOLDER
+    from relay.net.tls import authority
+    from relay.net.tls.certificates import FOLDER
 
     known = authority.Authority(data / FOLDER)
     with suppress(OSError):

@@ -10,10 +10,10 @@ from typing import Annotated
 import msgspec
 import typer
 
-from relay.cli.door import Ask, Refused, ask, conversation, in_trio
+from relay.cli.control_client import Ask, Refused, ask, conversation, in_trio
+from relay.cli.importers.names import as_utf8
 from relay.cli.options import Data, Json, Yes, complete_user
 from relay.cli.output import Failure, WrongUse, as_json, confirm, say, table, when, yes
-from relay.cli.sources.names import as_utf8
 from relay.invoked import line
 from relay.protocol import control
 from relay.settings import data_directory

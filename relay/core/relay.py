@@ -11,25 +11,27 @@ from pathlib import Path
 import trio
 
 from relay.core.admin import Admin
-from relay.core.clock import Clock, RelayClock
-from relay.core.clock_proof import machine_proof
-from relay.core.files import Files
-from relay.core.hub import Frame, Hub
-from relay.core.meter import Lags, Meter
-from relay.core.recalling import recall
-from relay.core.replaying import Replaying
-from relay.core.retention import Retention
-from relay.core.room import Room
-from relay.core.rules import Rules
-from relay.core.searching import Searching
-from relay.core.service import Service
+from relay.core.clock.clock import Clock, RelayClock
+from relay.core.clock.proof import machine_proof
+from relay.core.delivery.hub import Frame, Hub
+from relay.core.delivery.replay import Replaying
+from relay.core.engine import Rules
+from relay.core.files.uploads import Files
+from relay.core.maintenance.disk_room import Room
+from relay.core.maintenance.retention import Retention
+from relay.core.maintenance.statistics import Lags, Meter
+from relay.core.model.recovery import recall
+from relay.core.service.dispatch import Service
+from relay.core.service.search import Searching
 from relay.settings import Limits, Settings
-from relay.store import database, emptied, folding, queries, writer
-from relay.store.log import Log
-from relay.store.opening import opened
-from relay.store.reserve import Reserve
-from relay.store.upgrade import begin, upgrade
-from relay.store.wal import Wal
+from relay.store.data_dir import empty, written_by
+from relay.store.data_dir.opening import opened
+from relay.store.files.reserve import Reserve
+from relay.store.log.log import Log
+from relay.store.queries import lookups
+from relay.store.sqlite import database, folding
+from relay.store.sqlite.migrate import begin, upgrade
+from relay.store.sqlite.wal import Wal
 
 logger = logging.getLogger(__name__)
 
@@ -121,12 +123,12 @@ async def open_relay(
         if spent:
             reserve.spend()
         path = data / "relay.db"
-        emptied.refuse(path)
+        empty.refuse(path)
         if not path.exists():
             await begin(path)
         async with database.connect(path, writing=True) as writing:
             await upgrade(writing, path)
-            await writer.sign(writing)
+            await written_by.sign(writing)
             await folding.ensure(writing)
             writing.stay_at(path)
             async with (
@@ -141,7 +143,7 @@ async def open_relay(
                 state, stale = await recall(reading)
                 hub = Hub(state, time, frame)
                 rules = Rules(state, hub, stale)
-                log = Log(writing, looking, Wal(copying, path), rules, await queries.cursors(reading))
+                log = Log(writing, looking, Wal(copying, path), rules, await lookups.cursors(reading))
                 time.begin(state.at)
                 service = Service(
                     state, log, hub, reading, Searching(finding, log), Replaying(replaying), time, settings

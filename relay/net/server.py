@@ -14,18 +14,18 @@ from typing import Any
 
 import trio
 
-from relay.core.fairness import PAYER, Account
-from relay.core.limits import RateLimit
+from relay.core.limits.fairness import PAYER, Account
+from relay.core.limits.rate_limit import RateLimit
 from relay.core.relay import Relay
-from relay.net import frames
-from relay.net.descriptors import NONE_LEFT, Spare, allow
-from relay.net.door import Door, Entrance
-from relay.net.http import HEAD_SECONDS
-from relay.net.liveness import OVERSLEPT, Liveness
-from relay.net.readiness import Readiness
-from relay.net.session import BROKEN, SERVER_RESTARTING, Session
-from relay.net.tls import CLIENT_HELLO, HANDSHAKE_SECONDS, Certificates
-from relay.net.transport import SocketTransport, StreamTransport, Transport, peer_of
+from relay.net.http.connection import HEAD_SECONDS
+from relay.net.router import Door, Entrance
+from relay.net.sockets.descriptors import NONE_LEFT, Spare, allow
+from relay.net.sockets.epoll import Readiness
+from relay.net.sockets.transport import SocketTransport, StreamTransport, Transport, peer_of
+from relay.net.tls.certificates import CLIENT_HELLO, HANDSHAKE_SECONDS, Certificates
+from relay.net.websocket import frames
+from relay.net.websocket.keepalive import OVERSLEPT, Liveness
+from relay.net.websocket.session import BROKEN, SERVER_RESTARTING, Session
 from relay.settings import Limits
 
 logger = logging.getLogger(__name__)

@@ -35,8 +35,8 @@ from pathlib import Path
 import msgspec
 import trio
 
-from relay.core.commands import Command
 from relay.core.relay import Relay, open_relay
+from relay.core.rules.commands import Command
 from relay.protocol import codec, control, requests
 from relay.protocol.base import Wire
 from relay.protocol.envelopes import Request

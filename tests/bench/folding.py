@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from relay.store.schema import MIGRATIONS
+from relay.store.sqlite.schema import MIGRATIONS
 from relay.text import fold
 
 BEFORE = 6

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from client_frames import client_frame
 
-from relay.net.frames import TEXT, Decoder, encode
+from relay.net.websocket.frames import TEXT, Decoder, encode
 
 SIZES = (40, 300)
 BATCHES = (1, 64)

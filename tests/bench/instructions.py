@@ -28,47 +28,47 @@ PREFIX = ("valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-f
 FEATURES: dict[str, tuple[tuple[str, str, str], ...]] = {
     "limit of requests": (
         (
-            "relay/core/service.py",
+            "relay/core/service/dispatch.py",
             "wait = self.limit.take(subscriber.user, now, weight)\n        if wait:",
             "wait = 0.0\n        if wait:",
         ),
     ),
-    "full-text index": (("relay/store/errands.py", "INDEX_SECONDS = 2.0", "INDEX_SECONDS = 1e9"),),
+    "full-text index": (("relay/store/log/schedule.py", "INDEX_SECONDS = 2.0", "INDEX_SECONDS = 1e9"),),
     "snapshot rows and lags": (
         (
-            "relay/core/rules.py",
+            "relay/core/engine.py",
             "        self._stale.note(entry, self._state)\n",
             "        if entry.kind > 5:\n            self._stale.note(entry, self._state)\n",
         ),
     ),
-    "entries kept for replays": (("relay/core/hub.py", "        self._remember(entry)\n", ""),),
+    "entries kept for replays": (("relay/core/delivery/hub.py", "        self._remember(entry)\n", ""),),
     "typing that ends with a message": (
-        ("relay/core/hub.py", "if self.typing:\n                self.stop", "if 0:\n                self.stop"),
+        ("relay/core/delivery/hub.py", "if self.typing:\n                self.stop", "if 0:\n                self.stop"),
     ),
     "a bounded outbox": (
         (
-            "relay/net/outbox.py",
+            "relay/net/websocket/outbox.py",
             "if self._draining and (self._size >= BYTES or len(self._frames) >= FRAMES):",
             "if False:",
         ),
     ),
     "the rulebook": (
         (
-            "relay/core/permissions.py",
+            "relay/core/rules/permissions.py",
             '    if chat.type == "dialog" and not imported and',
             "    if True or",
         ),
-        ("relay/core/visibility.py", "    member = state.members[entry.chat].get(user)\n", "    return True\n"),
-        ("relay/core/visibility.py", "return member is not None and not chat.gone and message_id", "return message_id"),
-        ("relay/core/counting.py", "return user != author and since < message_id and", "return user != author #"),
-        ("relay/core/hub.py", "        if kind in KINDS:\n            self._end_rights()\n", ""),
+        ("relay/core/rules/visibility.py", "    member = state.members[entry.chat].get(user)\n", "    return True\n"),
+        ("relay/core/rules/visibility.py", "return member is not None and not chat.gone and message_id", "return message_id"),
+        ("relay/core/rules/counting.py", "return user != author and since < message_id and", "return user != author #"),
+        ("relay/core/delivery/hub.py", "        if kind in KINDS:\n            self._end_rights()\n", ""),
     ),
     "client ids": (
-        ("relay/store/log.py", "unknown = draft.unknown or self._repeated(entries, facts)", "unknown = draft.unknown"),
-        ("relay/store/log.py", "            self._client_keys.note(entries)\n", ""),
+        ("relay/store/log/log.py", "unknown = draft.unknown or self._repeated(entries, facts)", "unknown = draft.unknown"),
+        ("relay/store/log/log.py", "            self._client_keys.note(entries)\n", ""),
     ),
     "receipts (marks)": (
-        ("relay/core/service.py", "if member is not None and member.dlvrd_upto < message_id:", "if False:"),
+        ("relay/core/service/dispatch.py", "if member is not None and member.dlvrd_upto < message_id:", "if False:"),
     ),
 }  # fmt: skip
 

@@ -19,8 +19,8 @@ import msgspec
 import trio
 from endurance import free_port, served
 
-from relay.core.commands import Command
 from relay.core.relay import Relay, open_relay
+from relay.core.rules.commands import Command
 from relay.protocol import control, requests
 
 BATCH = 2_000

@@ -27,11 +27,12 @@ def work(*, group: bool) -> float:
     Returns:
         Microseconds of CPU a message.
     """
-    from relay.core import commands, decide
-    from relay.core.commands import Command
-    from relay.core.hub import Hub
-    from relay.core.state import State
-    from relay.core.subscriber import Subscriber
+    from relay.core import rules
+    from relay.core.delivery.hub import Hub
+    from relay.core.delivery.subscriber import Subscriber
+    from relay.core.model.state import State
+    from relay.core.rules import commands
+    from relay.core.rules.commands import Command
     from relay.protocol import control, requests
 
     class End:
@@ -52,7 +53,7 @@ def work(*, group: bool) -> float:
     hub = Hub(state, lambda: now, bytes, lambda: 0.0)
 
     def commit(batch: list[Command]) -> None:
-        draft = decide.decide(state, batch, {})
+        draft = rules.decide(state, batch, {})
         assert not draft.unknown
         for decision in draft.decisions:
             for entry in decision.entries:

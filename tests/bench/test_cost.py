@@ -27,14 +27,14 @@ from relay.bench.client import Client, masked
 from relay.bench.generator import Conversation
 from relay.bench.scratch import Scratch
 from relay.bench.work import Load
-from relay.core import hub as hub_module
+from relay.core.delivery import hub as hub_module
 from relay.core.relay import Relay, open_relay
-from relay.net import frames
 from relay.net.server import Server
-from relay.net.transport import Take
+from relay.net.sockets.transport import Take
+from relay.net.websocket import frames
 from relay.protocol import control
-from relay.store.errands import Errands
-from relay.store.writing import prepare
+from relay.store.log.batch import prepare
+from relay.store.log.schedule import Errands
 
 MEMBERS = 20
 HERE = Path(__file__).parent
@@ -295,8 +295,8 @@ async def test_a_message_and_its_acknowledgement_take_few_calls(tmp_path: Path) 
 
 async def test_memory_does_not_grow_with_what_was_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "RECENT", 64)
-    monkeypatch.setattr("relay.store.client_keys.HELD", 64)
-    monkeypatch.setattr("relay.core.state.TAIL_LENGTH", 64)
+    monkeypatch.setattr("relay.store.idempotency.HELD", 64)
+    monkeypatch.setattr("relay.core.model.state.TAIL_LENGTH", 64)
     async with office(tmp_path) as there:
         sender, *members = there.lines
 

@@ -10,7 +10,7 @@ import pytest
 
 from relay.bench.client import Client, Delivered, masked
 from relay.bench.work import Conversation, Load, figures
-from relay.net import frames
+from relay.net.websocket import frames
 from tests.command_line import run
 from tests.relay_process import RelayProcess, add_users
 

@@ -1,7 +1,7 @@
 """However many chats are busy, marks are decided without looking into the store, and memory stays bounded."""
 
-from relay.core import state as state_module
-from relay.core.state import Chat, Member, State
+from relay.core.model import state as state_module
+from relay.core.model.state import Chat, Member, State
 from relay.store import kinds
 from relay.store.entry import Entry
 

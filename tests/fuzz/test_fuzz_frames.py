@@ -9,7 +9,7 @@ from frame_streams import any_stream, corpus, cut
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.net.frames import Decoder
+from relay.net.websocket.frames import Decoder
 
 LIMIT = 3000
 # One message, and beside it a control frame between its fragments: header, mask and 125 bytes.

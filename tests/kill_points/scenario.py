@@ -10,11 +10,11 @@ from typing import Any
 import trio
 from disk import answers, command, people, say
 
-from relay.core.check import check
+from relay.core.maintenance.check import check
 from relay.core.relay import Relay, open_relay
 from relay.protocol import requests
 from relay.settings import Limits, Settings, Store
-from relay.store import backup as backups
+from relay.store.backup import archive as backups
 
 RESERVE = 20_000
 """Bytes set aside: as for a real disk, but quick to copy."""

@@ -20,14 +20,16 @@ from picture_files import png
 from scenario import ALL, EARLY, SETTINGS, Scenario, Used, contents, faults, fill, nothing, said, upload, use
 from test_carry_roundtrip import exported, read, same
 
-from relay.core import commands
 from relay.core.relay import Relay, open_relay
-from relay.net.authority import AUTHORITY, AUTHORITY_KEY, Authority
-from relay.net.tls import Certificates
+from relay.core.rules import commands
+from relay.net.tls.authority import AUTHORITY, AUTHORITY_KEY, Authority
+from relay.net.tls.certificates import Certificates
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.settings import Tls
-from relay.store import database, errands, replacing, schema, upgrade
+from relay.store.files import replacing
+from relay.store.log import schedule
+from relay.store.sqlite import database, migrate, schema
 from tests.command_line import done
 
 NAMES = ["chat.office.lan", "127.0.0.1"]
@@ -261,7 +263,7 @@ class Index(Used):
     fills = False
 
     def run(self, place: Path) -> None:
-        errands.INDEX_SECONDS = errands.QUIET = 0.0
+        schedule.INDEX_SECONDS = schedule.QUIET = 0.0
 
         async def wait(relay: Relay) -> None:
             with trio.fail_after(20):
@@ -293,8 +295,8 @@ class Upgrade(Used):
 
     def newer(self) -> None:
         migrations = (*schema.MIGRATIONS, *self.STEPS)
-        if len(upgrade.MIGRATIONS) < len(migrations):
-            for module in (database, upgrade):
+        if len(migrate.MIGRATIONS) < len(migrations):
+            for module in (database, migrate):
                 module.MIGRATIONS = migrations
 
     def run(self, place: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 from command_line import done, run
 from scenarios import Import
 
-from relay.cli.bringing import Importing
-from relay.cli.door import Ask, Refused
+from relay.cli.control_client import Ask, Refused
+from relay.cli.importers.importing import Importing
 
 FULL = Refused("storage_full", "the relay's disk is full: nothing was saved, try again later")
 
@@ -41,7 +41,7 @@ def test_an_import_that_ends_anywhere_lacks_nothing_when_called_again(
         data = tmp_path / f"data{after}"
         data.mkdir()
         with monkeypatch.context() as patched:
-            patched.setattr("relay.cli.carry.Importing", _ended(after, by))
+            patched.setattr("relay.cli.transfer.Importing", _ended(after, by))
             ran = run("import", tmp_path / "out.tar", data=data)
         assert not ran.code or "again" in ran.err, ran
         done("import", tmp_path / "out.tar", data=data)

@@ -5,7 +5,7 @@ from typing import Any
 
 import trio
 
-from relay.core.subscriber import Subscriber
+from relay.core.delivery.subscriber import Subscriber
 
 
 def _nowhere(_subscriber: Subscriber) -> None:

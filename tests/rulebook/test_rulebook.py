@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from relay.core.relay import open_relay
-from relay.net import hooks
+from relay.net.webhooks import outgoing
 from relay.protocol import control
 from rulebook import model
 from rulebook.steps import ACTS, OTHERS, Playing
@@ -173,7 +173,7 @@ async def play(template: Template, story: Story, clock: MockClock) -> None:
         data = Path(directory) / "data"
         shutil.copytree(template.data, data)
         world = Playing(data, template.tokens, template.chats, clock)
-        patch.setattr(hooks, "post", world.posted)
+        patch.setattr(outgoing, "post", world.posted)
         await world.live(iter(story))
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import trio
 from trio.testing import MockClock
 
-from relay.core.changes import Hook as HookSettings
+from relay.core.delivery.subscriber import Subscriber
+from relay.core.model.changes import Hook as HookSettings
 from relay.core.relay import open_relay
-from relay.core.subscriber import Subscriber
-from relay.net.hook_page import HookPage
-from relay.net.hooks import Hooks
+from relay.net.http.routes.hooks import HookPage
+from relay.net.webhooks.outgoing import Hooks
 from relay.protocol import control
 from rulebook.devices import Device
 from rulebook.model import MACHINE, Model

@@ -8,28 +8,28 @@ from typing import Any, Protocol
 
 import msgspec
 
-from relay.core import commands
 from relay.core.admin.chats import Chats
+from relay.core.admin.events import Item, Watching
+from relay.core.admin.export import Carry
 from relay.core.admin.hooks import Hooks
-from relay.core.admin.people import People
+from relay.core.admin.imports import Import
+from relay.core.admin.messages import Talking
 from relay.core.admin.status import Running, Status
-from relay.core.admin.talking import Talking
-from relay.core.admin.watching import Item, Watching
-from relay.core.asking import AsAdmin
-from relay.core.carry import Carry
-from relay.core.clock import RelayClock
-from relay.core.files import Files
-from relay.core.hub import Hub
-from relay.core.importing import Import
-from relay.core.meter import Meter
-from relay.core.retention import Pruned
-from relay.core.room import FREEING, Room
-from relay.core.service import Service
-from relay.core.state import State
+from relay.core.admin.users import People
+from relay.core.clock.clock import RelayClock
+from relay.core.delivery.hub import Hub
+from relay.core.files.uploads import Files
+from relay.core.maintenance.disk_room import FREEING, Room
+from relay.core.maintenance.retention import Pruned
+from relay.core.maintenance.statistics import Meter
+from relay.core.model.state import State
+from relay.core.rules import commands
+from relay.core.rules.submit import AsAdmin
+from relay.core.service.dispatch import Service
 from relay.protocol import control
 from relay.protocol.errors import RelayError
-from relay.store.database import Connection
-from relay.store.log import Log
+from relay.store.log.log import Log
+from relay.store.sqlite.database import Connection
 
 __all__ = ["Admin", "nobody"]
 

@@ -2,12 +2,11 @@
 
 import msgspec
 
-from relay.core import commands
-from relay.core.admin.finding import Finding
-from relay.core.asking import AsAdmin
-from relay.core.decide import ChatChanged
-from relay.core.service import new_chat_id
-from relay.core.state import Chat, State
+from relay.core.admin.lookup import Finding
+from relay.core.model.state import Chat, State
+from relay.core.rules import ChatChanged, commands
+from relay.core.rules.submit import AsAdmin
+from relay.core.service.dispatch import new_chat_id
 from relay.protocol import control, requests
 
 

@@ -4,22 +4,21 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from relay.core import commands, permissions
-from relay.core.addresses import without_password
-from relay.core.admin.finding import Finding
+from relay.core.admin.lookup import Finding
 from relay.core.admin.status import Running
-from relay.core.asking import AsAdmin
-from relay.core.changes import Hook
-from relay.core.clock import Clock
-from relay.core.decide import DeviceChanged, UserChanged
-from relay.core.hook_rights import may_act
-from relay.core.permissions import Action
-from relay.core.service import new_hook_id
-from relay.core.sign_in import SignIn, new_token, token_hash
-from relay.core.state import Chat, Device, State, User
+from relay.core.auth.sign_in import SignIn, new_token, token_hash
+from relay.core.clock.clock import Clock
+from relay.core.hooks.rights import may_act
+from relay.core.model.addresses import without_password
+from relay.core.model.changes import Hook
+from relay.core.model.state import Chat, Device, State, User
+from relay.core.rules import DeviceChanged, UserChanged, commands, permissions
+from relay.core.rules.permissions import Action
+from relay.core.rules.submit import AsAdmin
+from relay.core.service.dispatch import new_hook_id
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
-from relay.store.log import Log
+from relay.store.log.log import Log
 
 
 class Hooks:

@@ -7,17 +7,17 @@ from operator import itemgetter
 import trio
 
 from relay import __version__
-from relay.core.clock import RelayClock
-from relay.core.meter import Meter, memory_bytes
-from relay.core.presence import Presence
-from relay.core.refusals import Refusals
-from relay.core.room import Room
-from relay.core.state import State
-from relay.core.subscriber import Subscriber
+from relay.core.auth.failures import Refusals
+from relay.core.clock.clock import RelayClock
+from relay.core.delivery.presence import Presence
+from relay.core.delivery.subscriber import Subscriber
+from relay.core.maintenance.disk_room import Room
+from relay.core.maintenance.statistics import Meter, memory_bytes
+from relay.core.model.state import State
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from relay.settings import Loaded
-from relay.store.log import Log
+from relay.store.log.log import Log
 
 SLOWEST = 5
 """Slow readers that a status names."""

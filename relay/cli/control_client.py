@@ -1,0 +1,335 @@
+"""How a command reaches the relay: through the control socket while one runs, else on the file under its lock.
+
+The commands above never know which. What a request takes and gives is in `protocol.control`.
+"""
+
+import contextlib
+import os
+import socket
+import struct
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from relay.cli.errors import for_people
+from relay.cli.output import Failure, say
+from relay.protocol import codec
+from relay.protocol.base import Wire
+from relay.protocol.control import CONTROL, ITEMS, READING, Empty
+from relay.protocol.envelopes import Event, Request
+from relay.protocol.errors import ErrorCode
+from relay.settings import control_socket
+from relay.socket_path import fitting
+from relay.store.files import directory, lock
+from relay.store.files.directory import about_file
+
+Items = Callable[[Any], None]
+"""Takes the items of an answer that gives many, as they come."""
+Ask = Callable[[str, Wire], Awaitable[Any]]
+
+STOPPED = "the relay stopped before it answered: try again"
+PATIENCE = 10.0
+"""Seconds that a relay may take for the first word of an answer."""
+LONG = {"watch", "export", "prune", "bring.user", "bring.chat", "bring.file", "bring.picture", "bring.messages"} | {
+    "bring.end"
+}
+"""Requests that may take any time; whether the relay answers at all is asked before them."""
+
+
+class Stopped(Failure):
+    """The relay stopped in the middle of a request."""
+
+
+class Busy(Failure):
+    """Somebody else has the directory, and answers nothing: a relay that starts or stops, another command."""
+
+    def __init__(self, data: Path, who: str) -> None:
+        super().__init__(f"{who} already has {data} open, but its control socket does not answer")
+        self.who = who
+
+
+class Waiting:
+    """The patience with whoever has the directory: said once, and of an end."""
+
+    def __init__(self) -> None:
+        self._until = time.monotonic() + lock.WAIT
+        self._said = False
+
+    def go_on(self, busy: Busy) -> None:
+        """Wait a moment.
+
+        Raises:
+            Busy: it took too long.
+        """
+        if time.monotonic() >= self._until:
+            raise busy
+        if not self._said:
+            say(f"relay: waiting for {busy.who}", error=True)
+            self._said = True
+        time.sleep(lock.LOOK)
+
+
+class Refused(Failure):
+    """The relay said no; `code` is for commands that know better."""
+
+    def __init__(self, code: ErrorCode, message: str, quota: int | None = None) -> None:
+        super().__init__(for_people(message))
+        self.code = code
+        self.quota = quota
+        """With `storage_full`: whose own room is full may store so many bytes; None where the disk is full."""
+        self.exit_code = 2 if code == "bad_request" else 1
+
+
+def _nothing(_item: Any) -> None:
+    """Take an item that nobody wants."""
+
+
+def ask(data: Path, name: str, payload: Wire, *, make: bool = False, items: Items = _nothing) -> Any:
+    """Ask for one thing and give its answer, of the type that `CONTROL` names.
+
+    Args:
+        data: the data directory.
+        name: the request's `payloadType`.
+        payload: its payload.
+        make: whether to make a data directory where there is none.
+        items: takes what comes before the answer.
+
+    Raises:
+        Failure: it was refused, or neither a relay nor its file could be reached.
+    """
+
+    def attempt() -> Any:
+        connection = _connect(control_socket(data))
+        if connection is None:
+            return _ask_file(data, name, payload, make=make, items=items)
+        with connection:
+            return _converse(connection, name, payload, items)
+
+    waiting = Waiting()
+    while True:
+        try:
+            return attempt()
+        except Busy as busy:
+            waiting.go_on(busy)
+
+
+def ask_running(data: Path, name: str, payload: Wire, *, items: Items = _nothing) -> Any | None:
+    """Ask as `ask` does, but only a relay that runs, or is about to; None where none does."""
+    waiting = Waiting()
+    while (connection := _connect(control_socket(data))) is None:
+        who = lock.holder(data)
+        if who is None or lock.SERVING not in who:
+            return None
+        waiting.go_on(Busy(data, who))
+    with connection:
+        return _converse(connection, name, payload, items)
+
+
+def _connect(path: Path) -> socket.socket | None:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(PATIENCE)
+    try:
+        with fitting(path) as place:
+            connection.connect(place)
+    except (FileNotFoundError, ConnectionRefusedError):
+        connection.close()
+        return None
+    except (BlockingIOError, TimeoutError):
+        # Others wait already, more than it lets in.
+        connection.close()
+        raise Failure(_silent("the relay")) from None
+    except NotADirectoryError:
+        # What is there instead is said by who opens the file.
+        connection.close()
+        return None
+    except PermissionError:
+        connection.close()
+        raise Failure(f"you may not use {path}: run this as root or as a member of the group relay") from None
+    except OSError as error:
+        connection.close()
+        raise Failure(about_file(error, path)) from None
+    return connection
+
+
+def _request(name: str, payload: Wire) -> bytes:
+    return codec.encode(Request(id="1", payload_type=name, payload=msgspec.Raw(codec.encode(payload))))
+
+
+def _converse(connection: socket.socket, name: str, payload: Wire, items: Items) -> Any:
+    if name in LONG:
+        _exchange(connection, "status.show", Empty(), _nothing)
+    return _exchange(connection, name, payload, items)
+
+
+def _exchange(connection: socket.socket, name: str, payload: Wire, items: Items) -> Any:
+    """Send one request and take its answer; only the first word of one has a limit.
+
+    Raises:
+        Stopped: the relay stopped meanwhile.
+        Failure: it does not answer.
+    """
+    connection.settimeout(None if name in LONG else PATIENCE)
+    try:
+        with connection.makefile("rb") as lines:
+            first = _first_word(connection, lines, name, payload)
+            connection.settimeout(None)
+            for line in chain([first], lines):
+                if line in (b"", b"\n"):
+                    continue
+                done, value = _take(name, line)
+                if done:
+                    return value
+                items(value)
+    except ConnectionResetError:
+        pass
+    raise Stopped(STOPPED)
+
+
+def _first_word(connection: socket.socket, lines: IO[bytes], name: str, payload: Wire) -> bytes:
+    try:
+        with contextlib.suppress(BrokenPipeError):
+            # One who was refused at once may be answered before they asked.
+            connection.sendall(_request(name, payload) + b"\n")
+        return lines.readline()
+    except TimeoutError:
+        changes = name == "say" or name not in READING
+        end = "; what was asked may be done once it does" if changes else ""
+        raise Failure(_silent(_process(connection)) + end) from None
+
+
+def _silent(who: str) -> str:
+    return f"{who} does not answer: `systemctl restart relay`, or end it and start it again"
+
+
+def _process(connection: socket.socket) -> str:
+    """The relay with the number of its process, where the kernel tells it."""
+    pid, _, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return f"the relay (process {pid})" if pid else "the relay"
+
+
+def _take(name: str, line: bytes) -> tuple[bool, Any]:
+    """Understand one line of an answer: whether it is the last, and what it says.
+
+    Raises:
+        Refused: it is a refusal.
+    """
+    frame = codec.decode_server_frame(line)
+    if isinstance(frame, Event):
+        return False, msgspec.json.decode(frame.payload, type=ITEMS[name])
+    error = getattr(frame, "error", None)
+    if error is not None:
+        raise Refused(error.code, error.message, error.quota)
+    return True, msgspec.json.decode(frame.payload, type=CONTROL[name].response)  # type: ignore[union-attr]
+
+
+def _ask_file(data: Path, name: str, payload: Wire, *, make: bool, items: Items) -> Any:
+    """Ask the file itself, while no relay runs on it."""
+    import trio
+
+    async def once() -> Any:
+        async with _opened(data, make=make) as ask_file:
+            return await ask_file(name, payload, items)
+
+    return in_trio(trio.run, once)
+
+
+def in_trio(run: Callable[..., Any], main: Callable[[], Awaitable[Any]]) -> Any:
+    """Run something in trio; what ends it is said as it is, not as a group of one."""
+    try:
+        return run(main)
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None
+
+
+def _find(data: Path, *, make: bool) -> None:
+    if data.is_dir():
+        return
+    if not make and not data.exists():
+        raise Failure(f"there is no relay in {data}: `relay serve` makes one, or name another with --data")
+    directory.make(data)
+
+
+@asynccontextmanager
+async def _opened(data: Path, *, make: bool) -> AsyncIterator[Callable[[str, Wire, Items], Awaitable[Any]]]:
+    """Open the file of a relay that does not run, and give a way to ask it."""
+    from relay.core.relay import open_relay
+    from relay.net import control_socket as control
+    from relay.net.sockets.hostnames import browser_address
+    from relay.settings import Loaded
+    from relay.store.data_dir.errors import FAULTS, what_to_do
+
+    _find(data, make=make)
+    try:
+        settings = Loaded(options={}, environment=os.environ).settings
+        async with open_relay(data, settings=settings) as relay:
+            host, _, port = settings.listen[0].rpartition(":")
+            relay.service.signing_in.address = partial(
+                browser_address, settings.http.public_url, host.strip("[]"), int(port), secure=settings.tls.on
+            )
+
+            async def ask_file(name: str, payload: Wire, items: Items) -> Any:
+                async def send(line: bytes) -> None:
+                    if line:
+                        items(_take(name, line)[1])
+
+                line = await control.answer(relay.admin, relay.clock, _request(name, payload), send)
+                return _take(name, line)[1]
+
+            yield ask_file
+    except* lock.Locked as errors:
+        raise Busy(data, _one(errors).holder) from None
+    except* FAULTS as errors:
+        raise Failure(what_to_do(errors.exceptions[0], data)) from None
+
+
+def _one(group: ExceptionGroup[lock.Locked]) -> lock.Locked:
+    error = group.exceptions[0]
+    return error if isinstance(error, lock.Locked) else _one(error)
+
+
+@asynccontextmanager
+async def conversation(data: Path, *, make: bool = False) -> AsyncIterator[Ask]:
+    """Ask many things over one connection, or of the file opened once; for what runs in trio.
+
+    Raises:
+        Failure: as `ask`.
+    """
+    async with AsyncExitStack() as stack:
+        waiting = Waiting()
+        while True:
+            try:
+                ask_one = await _reach(stack, data, make=make)
+                break
+            except Busy as busy:
+                waiting.go_on(busy)
+        yield ask_one
+
+
+async def _reach(stack: AsyncExitStack, data: Path, *, make: bool) -> Ask:
+    """Connect to the relay, or open its file, until the stack is left."""
+    import trio
+
+    connection = _connect(control_socket(data))
+    if connection is None:
+        ask_file = await stack.enter_async_context(_opened(data, make=make))
+
+        async def ask_here(name: str, payload: Wire) -> Any:
+            return await ask_file(name, payload, _nothing)
+
+        return ask_here
+
+    stack.enter_context(connection)
+
+    async def ask_there(name: str, payload: Wire) -> Any:
+        return await trio.to_thread.run_sync(_converse, connection, name, payload, _nothing)
+
+    return ask_there

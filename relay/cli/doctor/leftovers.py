@@ -1,0 +1,47 @@
+"""What `relay doctor` says of what replacing left in a data directory: half done, put aside, or gone."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from relay.cli.output import size
+from relay.store.data_dir import empty, opening
+from relay.store.files import replacing
+
+
+class Left(NamedTuple):
+    """One thing that is there, or is not; see `doctor.Finding`."""
+
+    level: Literal["note", "bad"]
+    what: str
+    advice: str
+
+
+def examine(data: Path) -> Iterator[Left]:
+    """Look at a data directory; nothing is changed."""
+    if replacing.is_committed(data, replacing.STORE):
+        yield Left("bad", "a restore was interrupted", "The next start of the relay finishes it.")
+    else:
+        try:
+            empty.refuse(data / "relay.db")
+        except empty.Emptied as error:
+            yield Left("bad", str(error), "`relay restore` puts a backup in place, or `relay restore --undo`.")
+    for path in opening.leftovers(data):
+        if path.name != replacing.STORE.committed:
+            yield Left(
+                "note",
+                f"{path} was left by a command that was killed ({size(_bytes(path))})",
+                "The next start of the relay, or the next backup, removes it.",
+            )
+    kept = replacing.kept(data, replacing.STORE)
+    if kept:
+        names = ", ".join(path.name for path in kept)
+        yield Left(
+            "note",
+            f"stores from before a restore are kept: {names} ({size(sum(map(_bytes, kept)))})",
+            f"Once nobody needs them: rm -r {' '.join(map(str, kept))}",
+        )
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,60 @@
+"""Finds out what is to be imported, and what reads it."""
+
+import json
+from pathlib import Path
+
+from relay.cli.importers.archive import LISTS, Files
+from relay.cli.importers.base import NotUnderstood, Source
+from relay.cli.importers.mattermost import Mattermost
+from relay.cli.importers.relay_export import FORMATS, Own
+from relay.cli.importers.slack import Slack
+
+BACKED_UP = "relay.db"
+"""What a backup holds."""
+
+
+def open_source(path: Path, *, room: int) -> Source:
+    """Find out what is to be imported.
+
+    Args:
+        path: a file or a folder.
+        room: bytes that are free where it goes.
+
+    Raises:
+        NotUnderstood: nothing that is known here, or more than there is room for.
+    """
+    files = _looked_into(path, room)
+    lists = [name for name in LISTS if files.has(name)]
+    if "users.json" in lists and len(lists) > 1:
+        return Slack(files)
+    if lists and files.first_with(".jsonl") is None:
+        missing = "users.json" if "users.json" not in lists else "a list of channels (channels.json)"
+        raise NotUnderstood(f"{path} looks like a Slack export, but {missing} is missing in it")
+    bulk = files.first_with(".jsonl")
+    if bulk is None:
+        raise NotUnderstood(f"{path} is neither a relay's export nor one of Slack or Mattermost")
+    try:
+        first = json.loads(next(line for line in bulk() if line.strip()))
+    except (StopIteration, ValueError):
+        raise NotUnderstood(f"{path}: its first line is no JSON object") from None
+    if not isinstance(first, dict):
+        raise NotUnderstood(f"{path}: its first line is no JSON object")
+    if first.get("type") == "relay":
+        if first.get("format") not in FORMATS:
+            raise NotUnderstood(f"{path} was exported by a newer relay: upgrade this one first")
+        return Own(bulk, files)
+    if first.get("type") == "version":
+        return Mattermost(bulk, files)
+    raise NotUnderstood(f"{path}: its first line is neither a relay's nor Mattermost's")
+
+
+def _looked_into(path: Path, room: int) -> Files:
+    """Look at what there is, and refuse what cannot come in whatever is in it."""
+    files = Files(path)
+    if files.unpacked > room:
+        raise NotUnderstood(
+            f"{path} unpacks to {files.unpacked:,} bytes, and {room:,} are free where the relay's data is"
+        )
+    if files.has(BACKED_UP):
+        raise NotUnderstood(f"{path} is a relay's backup and no export: `relay restore` puts it in place of a store")
+    return files

@@ -1,0 +1,351 @@
+"""Reads a Mattermost server's bulk export: a JSON object a line, its `type` naming the field that has the rest."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from relay.cli.importers.archive import Files
+from relay.cli.importers.base import NotUnderstood, Person, Room, Said, dialog_kind, fit_id, fit_key
+from relay.cli.importers.dates import moment
+from relay.cli.importers.order import in_order
+from relay.cli.importers.programs import NOT_UNDERSTOOD, all_words
+
+LONGEST_NAMES = 50
+"""Characters of the names of a group's people that its id has room for."""
+
+
+class _Membership(msgspec.Struct):
+    """Of a user, in a channel."""
+
+    name: str
+    roles: str | None = None
+
+
+class _Team(msgspec.Struct):
+    name: str
+    channels: list[_Membership] | None = None
+
+
+class _User(msgspec.Struct):
+    username: str
+    first_name: str | None = None
+    last_name: str | None = None
+    nickname: str | None = None
+    roles: str | None = None
+    delete_at: int | float | str | None = None
+    teams: list[_Team] | None = None
+
+    @property
+    def shown(self) -> str:
+        """The name that others see."""
+        return self.nickname or f"{self.first_name or ''} {self.last_name or ''}".strip() or self.username
+
+
+class _Bot(msgspec.Struct):
+    username: str
+    display_name: str | None = None
+
+
+class _Channel(msgspec.Struct):
+    name: str
+    team: str = ""
+    display_name: str | None = None
+
+
+class _Participant(msgspec.Struct):
+    username: str = ""
+
+
+class _Direct(msgspec.Struct):
+    """The conversation of a few people."""
+
+    channel_members: list[str] | None = None
+    members: list[str] | None = None
+    participants: list[str | _Participant] | None = None
+
+
+class _File(msgspec.Struct):
+    path: str = ""
+
+
+class _Said(msgspec.Struct):
+    """What somebody wrote: a post, or a reply to one."""
+
+    user: str = ""
+    create_at: int | float | str | None = None
+    message: str | None = None
+    type: str | None = None
+    reactions: list[msgspec.Raw] | None = None
+    attachments: list[_File | None] | None = None
+    props: Any = None
+    """What a program says beside or in place of the text stands here."""
+
+
+class _Post(_Said):
+    team: str = ""
+    channel: str = ""
+    replies: list[_Said] | None = None
+
+
+class _DirectPost(_Said):
+    replies: list[_Said] | None = None
+    channel_members: list[str] | None = None
+    members: list[str] | None = None
+    participants: list[str | _Participant] | None = None
+
+
+class _Record(msgspec.Struct):
+    """One line."""
+
+    type: str = ""
+    user: _User | None = None
+    bot: _Bot | None = None
+    channel: _Channel | None = None
+    direct_channel: _Direct | None = None
+    post: _Post | None = None
+    direct_post: _DirectPost | None = None
+
+
+class _Kept(msgspec.Struct, array_like=True):
+    """A message on its way: on disk while all are brought into the order in which they were sent."""
+
+    at: int
+    number: int
+    key: str
+    sender: str
+    room: str
+    text: str
+    answers: tuple[str, str] | None
+    paths: list[str]
+
+
+UNDATED = "dates that are none: these messages have the date of the one before them"
+
+
+class Mattermost:
+    """A server's bulk export: a JSONL file, or the zip file that it is in. Read twice, and sorted on disk."""
+
+    def __init__(self, lines: Callable[[], Iterator[bytes]], files: Files) -> None:
+        self._lines = lines
+        self._files = files
+        self.left: Counter[str] = Counter()
+        self._people: dict[str, Person] = {}
+        self._members: dict[tuple[str, str], list[str]] = {}
+        self._admins: dict[tuple[str, str], list[str]] = {}
+        self._channels: list[_Channel] = []
+        self._groups: dict[str, list[str]] = {}
+        self._dialogs: dict[str, list[str]] = {}
+        self._taken: set[str] = set()
+        self._authors: dict[str, None] = {}
+        self._ids: dict[str, str] = {}
+        """Of each channel and group the id that it gets here."""
+        self.start = 0
+        for record in self._records():
+            self._look(record)
+        for author in self._authors:
+            if author and author not in self._people:
+                # Whoever was deleted there is in no list; what they said is theirs still.
+                self._people[author] = Person(fit_id(author, self._taken), author, disabled=True)
+        self._name_rooms()
+
+    def _name_rooms(self) -> None:
+        """Give every channel and group an id of its own, though names are cut and joined by what stands in names."""
+        wanted = {_place(one.team, one.name): fit_id(f"mm-{one.team}-{one.name}", set()) for one in self._channels}
+        wanted |= {key: _group_id(sorted(set(members))) for key, members in self._groups.items()}
+        wishes = Counter(wanted.values())
+        # All of those that share one: which of them a later export has is not known.
+        self._ids = {key: one if wishes[one] == 1 else _told_apart(one, key) for key, one in wanted.items()}
+
+    def _look(self, record: _Record) -> None:
+        """Take in who and what there is; of what was said only by whom and when."""
+        if record.user is not None:
+            self._user(record.user)
+        elif record.bot is not None:
+            name = record.bot.display_name or record.bot.username
+            person = Person(fit_id(record.bot.username, self._taken), name, bot=True)
+            self._people[record.bot.username] = person
+        elif record.channel is not None:
+            self._channels.append(record.channel)
+        elif record.direct_channel is not None:
+            self._conversation(_people_of(record.direct_channel), said=False)
+        elif (post := record.post or record.direct_post) is not None:
+            if record.direct_post is not None:
+                self._conversation(_people_of(record.direct_post), said=True)
+            for said in (post, *(post.replies or ())):
+                self._authors[said.user] = None
+                at = moment(said.create_at)
+                self.start = min(self.start or at, at) if at is not None else self.start
+        elif record.type not in ("version", "team"):
+            self.left[f"records of the kind {record.type}"] += 1
+
+    def _records(self) -> Iterator[_Record]:
+        decode = msgspec.json.Decoder(_Record).decode
+        for number, line in enumerate(self._lines(), start=1):
+            if not line.strip():
+                continue
+            try:
+                yield decode(line)
+            except ValueError as error:
+                raise NotUnderstood(f"line {number}: {error}") from None
+
+    def _user(self, user: _User) -> None:
+        person = self._people[user.username] = Person(
+            fit_id(user.username, self._taken),
+            user.shown,
+            admin="system_admin" in (user.roles or "").split(),
+            disabled=moment(user.delete_at) is not None,
+        )
+        for team in user.teams or ():
+            for channel in team.channels or ():
+                place = (team.name, channel.name)
+                self._members.setdefault(place, []).append(person.id)
+                if "channel_admin" in (channel.roles or "").split():
+                    self._admins.setdefault(place, []).append(person.id)
+
+    def _conversation(self, members: list[str], *, said: bool) -> str:
+        """What the conversation of a few people is called; more than two of them are a group."""
+        people = sorted(set(members))
+        key = "~".join(people)
+        if len(people) > 2:
+            self._groups.setdefault(key, members)
+        elif said:
+            self._dialogs.setdefault(key, people)
+        return key
+
+    def people(self) -> Iterator[Person]:
+        """See `Source`."""
+        yield from self._people.values()
+
+    def rooms(self) -> Iterator[Room]:
+        """See `Source`."""
+        for channel in self._channels:
+            place = (channel.team, channel.name)
+            members = list(dict.fromkeys(self._members.get(place, ())))
+            if not members:
+                self.left["channels without people"] += 1
+                continue
+            name = channel.display_name or channel.name
+            room = _place(*place)
+            yield Room(room, self._ids[room], name, "group", None, None, self._admins.get(place, []), members)
+        for group, names in self._groups.items():
+            known = [self._people[one].id for one in names if one in self._people]
+            if known:
+                yield Room(group, self._ids[group], ", ".join(names), "group", None, None, [], known)
+        for key, names in self._dialogs.items():
+            known = [self._people[one].id for one in names if one in self._people]
+            if not known or len(known) < len(names):
+                self.left["dialogs with people who are not in the export"] += 1
+                continue
+            yield Room(key, "", "", dialog_kind(known), known[0], None, [], known)
+
+    def messages(self) -> Iterator[Said]:
+        """See `Source`."""
+        for one in in_order(self._kept(), _Kept, lambda kept: (kept.at, kept.number)):
+            enclosed = []
+            for path in one.paths:
+                found = self._files.enclosed(path, f"data/{path}")
+                if found is not None:
+                    enclosed.append(found)
+            yield Said(one.at, one.key, one.sender, one.room, one.text, one.answers, tuple(enclosed))
+
+    def _kept(self) -> Iterator[_Kept]:
+        """All messages, in the order of the file."""
+        before = self.start
+        number = 0
+        for line, record in enumerate(self._records()):
+            for one in self._thread(record, line, before):
+                number += 1
+                before = one.at if one.answers is None else before
+                yield msgspec.structs.replace(one, number=number)
+
+    def _thread(self, record: _Record, line: int, before: int) -> Iterator[_Kept]:
+        """A post and the replies to it."""
+        post: _Post | _DirectPost
+        if record.post is not None:
+            post = record.post
+            room = _place(post.team, post.channel)
+        elif record.direct_post is not None:
+            post = record.direct_post
+            room = self._conversation(_people_of(post), said=True)
+        else:
+            return
+        key = _key(post, room, f"{line}")
+        first = self._said(post, key, room, None, before)
+        if first is not None:
+            yield first
+            before = first.at
+        for index, reply in enumerate(post.replies or ()):
+            answers = (first.sender, key) if first is not None else None
+            # A reply that is dated before what it answers comes after it all the same.
+            answer = self._said(reply, _key(reply, room, f"{line}-{index}"), room, answers, before)
+            if answer is not None:
+                yield msgspec.structs.replace(answer, at=max(answer.at, before))
+
+    def _said(self, post: _Said, key: str, room: str, answers: tuple[str, str] | None, before: int) -> _Kept | None:
+        sender = self._people.get(post.user)
+        if sender is None:
+            self.left["messages without an author"] += 1
+            return None
+        if (post.type or "").startswith("system_"):
+            self.left["notes that somebody joined, left or changed something"] += 1
+            return None
+        text = post.message or ""
+        posted = post.props.get("attachments") if isinstance(post.props, dict) else None
+        whole = all_words(text, None, posted, {}, program=True)
+        self.left[NOT_UNDERSTOOD] += whole is None
+        text = text if whole is None else whole
+        self.left["reactions"] += len(post.reactions or ())
+        paths = []
+        for file in post.attachments or ():
+            path = file.path if file is not None else ""
+            if self._files.enclosed(path, f"data/{path}") is None:
+                self.left["files"] += 1
+                text += f"\n(file: {Path(path).name})"
+            else:
+                paths.append(path)
+        if not text.strip() and not paths:
+            self.left["messages without text"] += 1
+            return None
+        at = moment(post.create_at)
+        if at is None:
+            self.left[UNDATED] += 1
+        return _Kept(at if at is not None else before, 0, key, sender.id, room, text.strip(), answers, paths)
+
+
+def _place(team: str, channel: str) -> str:
+    """What a channel is called among all chats of an export."""
+    return f"{team}\0{channel}"
+
+
+def _group_id(people: list[str]) -> str:
+    found = fit_id("mm-" + "-".join(people), set())
+    if len("-".join(people)) > LONGEST_NAMES:
+        # A name is cut: two groups that begin alike must not become one.
+        return _told_apart(found, " ".join(people))
+    return found
+
+
+def _told_apart(id_: str, key: str) -> str:
+    return f"{id_[:40]}-{blake2b(key.encode(), digest_size=6).hexdigest()}"
+
+
+def _key(post: _Said, room: str, line: str) -> str:
+    """What a post is known by when an export that was made later is imported, too: its author, time, chat and text.
+
+    One without a date is known by its line: the same words may have been said twice.
+    """
+    if moment(post.create_at) is None:
+        return fit_key(f"mm-{post.create_at}-{post.user}-{line}")
+    content = post.message or [[file.path for file in post.attachments or () if file], post.props]
+    digest = blake2b(msgspec.json.encode([room, content]), digest_size=8).hexdigest()
+    return fit_key(f"mm-{post.create_at}-{post.user}-{digest}")
+
+
+def _people_of(conversation: _Direct | _DirectPost) -> list[str]:
+    """The user names of those whose conversation it is, under whichever name a version gives them."""
+    found = conversation.channel_members or conversation.members or conversation.participants or ()
+    return [one if isinstance(one, str) else one.username for one in found]

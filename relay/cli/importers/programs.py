@@ -1,0 +1,49 @@
+"""What programs said: an export holds their messages as they posted them, and so they are read as a hook reads them."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from relay.cli.importers.base import Person
+from relay.net.http.connection import Refused
+from relay.net.webhooks.words import attachment_words, block_words
+
+_UNFURLED = ("from_url", "original_url")
+"""What the server itself adds of a page that a message links to has one of these."""
+_MENTION = re.compile(r"@([A-Z0-9]{2,})\b")
+
+
+NOT_UNDERSTOOD = "parts of programs' messages that are not understood"
+
+
+def all_words(text: str, blocks: Any, attachments: Any, people: Mapping[str, Person], *, program: bool) -> str | None:
+    """Say all of a message: its text, and what stands in its blocks and attachments; None where that is no words.
+
+    A person's blocks are their text once more; a program's text is mostly what a notification shows of its blocks.
+    """
+    try:
+        said = _named(block_words(blocks), people) if program or not text.strip() else ""
+        more = _named(attachment_words(_without_pages(attachments)), people)
+    except Refused:
+        return None
+    return "\n".join(part for part in ("" if text and text in said else text, said, more) if part)
+
+
+def _without_pages(attachments: Any) -> Any:
+    """Leave of a page that a message links to what it says, for its address stands in the message."""
+    if not isinstance(attachments, list):
+        return attachments
+    return [
+        {"text": one.get("text") or one.get("fallback")}
+        if isinstance(one, dict) and any(one.get(key) for key in _UNFURLED)
+        else one
+        for one in attachments
+    ]
+
+
+def _named(said: str, people: Mapping[str, Person]) -> str:
+    def name(found: re.Match[str]) -> str:
+        person = people.get(found[1])
+        return found[0] if person is None else f"@{person.name}"
+
+    return _MENTION.sub(name, said)

@@ -1,0 +1,161 @@
+"""Reads a relay's own export: of this version, or of an older one (format 1)."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from relay.cli.importers.archive import Files
+from relay.cli.importers.base import Enclosed, Named, NotUnderstood, Person, Room, Said
+from relay.protocol import control
+from relay.protocol.base import LAST
+
+FORMATS = (1, 2)
+"""Those that are understood."""
+
+
+class Own:
+    """A relay's own export, read as often as is needed and never held."""
+
+    def __init__(self, lines: Callable[[], Iterator[bytes]], files: Files) -> None:
+        self._lines = lines
+        self._files = files
+        self.left: Counter[str] = Counter()
+        self._decode = msgspec.json.Decoder(control.Record).decode
+        self._pictures: set[str] = set()
+        self._known: dict[str, tuple[str, str]] = {}
+        """Of files that are pictures: what they are called, and who uploaded them."""
+        self._old = False
+        self._answered: set[tuple[str, str]] = set()
+        start = None
+        for record in self._records():
+            if record.type == "relay":
+                self._old = record.format == 1
+            elif record.type not in ("file", "clear"):
+                start = record.at if start is None else min(start, record.at)
+            if record.picture:
+                self._pictures.add(record.picture)
+            if record.type == "file" and record.id in self._pictures:
+                self._known[record.id or ""] = (record.name or "file", record.sender or "")
+            if self._old and record.reply_to:
+                self._answered.add((_place(record), record.reply_to))
+        self.start = start or 0
+
+    def _records(self) -> Iterator[control.Record]:
+        before = 0
+        for number, line in enumerate(self._lines(), start=1):
+            if not line.strip():
+                continue
+            try:
+                record = self._decode(line)
+            except msgspec.DecodeError as error:
+                raise NotUnderstood(f"line {number}: {error}") from None
+            if record.at > LAST:
+                record = msgspec.structs.replace(record, at=before)
+            before = record.at
+            yield record
+
+    def people(self) -> Iterator[Person]:
+        """See `Source`."""
+        for record in self._records():
+            if record.type == "user":
+                yield Person(
+                    record.id or "",
+                    record.name or "",
+                    bot=record.bot,
+                    admin=record.admin,
+                    disabled=record.disabled,
+                    removed=record.removed,
+                    at=record.at,
+                    picture=self._picture(record),
+                )
+
+    def rooms(self) -> Iterator[Room]:
+        """See `Source`."""
+        for record in self._records():
+            if record.type == "chat":
+                yield Room(
+                    _place(record),
+                    record.id or "",
+                    record.name or record.id or "",
+                    record.kind or "group",
+                    record.owner,
+                    None,
+                    record.admins or [],
+                    record.participants or [],
+                    record.at,
+                    self._picture(record),
+                )
+
+    def _picture(self, record: control.Record) -> Enclosed | None:
+        if not record.picture:
+            return None
+        name, sender = self._known.get(record.picture, ("", ""))
+        found = self._files.enclosed(f"files/{record.picture}/{name}") if name else None
+        if found is None:
+            self.left["pictures of people and groups"] += 1
+            return None
+        return found._replace(key=record.picture, name=name, sender=sender)
+
+    def messages(self) -> Iterator[Said]:
+        """See `Source`."""
+        senders: dict[tuple[str, str], str] = {}
+        uploaders: dict[str, str] = {}
+        for record in self._records():
+            if record.type == "file":
+                # It comes before its message.
+                uploaders = {**uploaders, record.id or "": record.sender or ""}
+            elif record.type in ("edit", "delete", "clear"):
+                yield self._change(record)
+            elif record.type == "message":
+                place, key = _place(record), record.client_message_id or ""
+                if (place, key) in self._answered:
+                    senders[place, key] = record.sender or ""
+                if self._old and record.edited_at:
+                    self.left["dates of edits, which this older export has without the edits"] += 1
+                answers = record.reply_sender or senders.get((place, record.reply_to or ""), "")
+                yield self._message(record, (answers, record.reply_to) if record.reply_to else None, uploaders)
+                uploaders = {}
+
+    def _message(self, record: control.Record, answers: Named | None, uploaders: dict[str, str]) -> Said:
+        text = record.text or ""
+        enclosed = []
+        for file in record.attachments or ():
+            found = self._files.enclosed(f"files/{file.id}/{file.filename}")
+            if found is None:
+                self.left["files"] += 1
+                text += f"\n(file: {file.filename})"
+            else:
+                sender = uploaders.get(file.id, "")
+                enclosed.append(found._replace(key=file.id, name=file.filename, sender=sender, known=file))
+        return Said(
+            record.at,
+            record.client_message_id or "",
+            record.sender or "",
+            _place(record),
+            text,
+            answers,
+            tuple(enclosed),
+            deleted=record.deleted,
+        )
+
+    @staticmethod
+    def _change(record: control.Record) -> Said:
+        kind = record.type
+        assert kind in ("edit", "delete", "clear")
+        return Said(
+            record.at,
+            record.client_message_id or "-",
+            record.sender or "",
+            _place(record),
+            "",
+            kind=kind,
+            original=(record.original_sender or "", record.original or "") if record.original else None,
+        )
+
+
+def _place(record: control.Record) -> str:
+    """What a chat is called in an export: a group by its id, a dialog by its people."""
+    if record.type == "chat":
+        return record.id or "~".join(sorted(record.participants or ()))
+    return record.chat or "~".join(sorted(record.participants or ()))

@@ -1,0 +1,317 @@
+"""Reads a Slack workspace's export: lists of users and channels, and of each channel a file of messages a day."""
+
+import heapq
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from relay.cli.importers.archive import Files
+from relay.cli.importers.base import NotUnderstood, Person, Room, Said, dialog_kind, fit_id, fit_key
+from relay.cli.importers.dates import moment
+from relay.cli.importers.names import guess_name, shown_name
+from relay.cli.importers.programs import NOT_UNDERSTOOD, all_words
+from relay.core.hooks import slack_markup
+
+
+class _Profile(msgspec.Struct):
+    display_name: str | None = None
+    real_name: str | None = None
+
+
+class _User(msgspec.Struct):
+    id: str
+    name: str | None = None
+    real_name: str | None = None
+    profile: _Profile | None = None
+    is_bot: bool | None = None
+    is_admin: bool | None = None
+    deleted: bool | None = None
+
+    @property
+    def shown(self) -> str:
+        """The name that others see."""
+        profile = self.profile or _Profile()
+        return profile.display_name or profile.real_name or self.real_name or self.name or self.id
+
+
+class _Channel(msgspec.Struct):
+    """A channel, a private one, a group's conversation or a dialog."""
+
+    id: str
+    name: str | None = None
+    creator: str | None = None
+    created: int | float | str | None = None
+    members: list[str | None] | None = None
+
+
+class _BotProfile(msgspec.Struct):
+    name: str | None = None
+
+
+class _File(msgspec.Struct):
+    id: str | None = None
+    name: str | None = None
+
+
+class _Reaction(msgspec.Struct):
+    users: list[str] | None = None
+
+
+class _Author(msgspec.Struct):
+    """What a message says of who wrote it; of people from elsewhere nothing else does."""
+
+    display_name: str | None = None
+    real_name: str | None = None
+    name: str | None = None
+
+
+class _Message(msgspec.Struct):
+    ts: str | float | None = None
+    """When it was sent, in seconds; its id within the channel as well."""
+    type: str | None = None
+    subtype: str | None = None
+    user: str | None = None
+    user_profile: _Author | None = None
+    bot_id: str | None = None
+    username: str | None = None
+    bot_profile: _BotProfile | None = None
+    text: str | None = None
+    blocks: Any = None
+    attachments: Any = None
+    files: list[_File | None] | None = None
+    reactions: list[_Reaction | None] | None = None
+    thread_ts: str | float | None = None
+
+    @property
+    def at(self) -> int | None:
+        """Unix milliseconds; None where it has no date."""
+        return moment(self.ts)
+
+
+UNDATED = "dates that are none: these messages have the date of the one before them"
+
+
+class Slack:
+    """A workspace's export: a zip file, or the folder that it unpacks to."""
+
+    SKIPPED = ("channel_", "group_", "bot_add", "bot_remove", "pinned_item", "reminder_add", "tombstone")
+    """Subtypes of messages that nobody wrote."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+        self.left: Counter[str] = Counter()
+        self._people: dict[str, Person] = {}
+        self._taken: set[str] = set()
+        for user in files.records("users.json", _User):
+            self._people[user.id] = Person(
+                fit_id(user.name or user.id, self._taken),
+                user.shown,
+                bot=bool(user.is_bot) or user.id == "USLACKBOT",
+                admin=bool(user.is_admin),
+                disabled=bool(user.deleted),
+            )
+        self._channels = [
+            channel
+            for name in ("channels.json", "groups.json", "mpims.json")
+            for channel in files.records(name, _Channel)
+        ]
+        # Some lists name a channel twice.
+        self._channels = list({one.id: one for one in self._channels}.values())
+        self._dialogs = list({one.id: one for one in files.records("dms.json", _Channel)}.values())
+        self._renamed: dict[str, str] = {}
+        """The folders whose names had to be guessed."""
+        self._days = self._find_days()
+        self._folders = {one.id: self._folder(one) for one in (*self._channels, *self._dialogs)}
+        self._damaged: dict[str, str] = {}
+        """Of a folder what is wrong with a file in it: none of its chat can come in then."""
+        self._threads: dict[tuple[str, str], str] = {}
+        """Who wrote the message that a thread hangs on, by channel and `ts`."""
+        self.start = min((at for one in self._folders.items() if (at := self._look(*one)) is not None), default=0)
+        self._count_left()
+
+    def _find_days(self) -> dict[str, list[str]]:
+        """The files of each folder."""
+        found: dict[str, list[str]] = {}
+        for name in self._files.names:
+            folder, _, day = name.rpartition("/")
+            if re.fullmatch(r"\d{4}-\d\d-\d\d\.json", day):
+                found.setdefault(folder, []).append(day)
+        # Named in another encoding than the list of channels, by whoever packed the folders again.
+        wanted = {name for one in (*self._channels, *self._dialogs) for name in _names(one)} - found.keys()
+        for folder in list(found):
+            guessed = guess_name(folder, wanted)
+            if guessed is not None and folder not in wanted:
+                self._renamed[guessed] = folder
+                found[guessed] = found.pop(folder)
+        return found
+
+    def _folder(self, channel: _Channel) -> str:
+        return next((name for name in _names(channel) if name in self._days), channel.id)
+
+    def _day(self, folder: str, day: str) -> list[_Message]:
+        messages = self._files.records(f"{self._renamed.get(folder, folder)}/{day}", _Message)
+        dates = [0]
+        for message in messages:
+            dates.append(message.at or dates[-1])
+        return [message for _, message in sorted(zip(dates[1:], messages, strict=True), key=lambda one: one[0])]
+
+    def _look(self, channel: str, folder: str) -> int | None:
+        """Look through a chat: who wrote in it and is in no list, what threads there are, and when it began."""
+        dates: list[int] = []
+        roots: set[str] = set()
+        try:
+            for message in self._all(folder):
+                if message.at is not None:
+                    dates = [min([message.at, *dates])]
+                self._author(message)
+                if message.thread_ts is not None and message.thread_ts != message.ts:
+                    roots.add(str(message.thread_ts))
+            for message in self._all(folder) if roots else ():
+                author = self._author(message)
+                if author is not None and str(message.ts) in roots:
+                    self._threads[channel, str(message.ts)] = author.id
+        except NotUnderstood as error:
+            self._damaged[folder] = str(error)
+            return None
+        return dates[0] if dates else None
+
+    def _all(self, folder: str) -> Iterator[_Message]:
+        for day in self._days.get(folder, ()):
+            yield from self._day(folder, day)
+
+    def _author(self, message: _Message) -> Person | None:
+        """Who wrote a message: programs, people of other workspaces and those who were deleted are in no list."""
+        for one in (message.user, message.bot_id):
+            if one and one in self._people:
+                return self._people[one]
+        if self._is_note(message):
+            return None
+        if message.bot_id:
+            name = message.username or (message.bot_profile or _BotProfile()).name or message.bot_id
+            person = Person(fit_id(name, self._taken), name, bot=True)
+            self._people[message.bot_id] = person
+            return person
+        if message.user:
+            said = message.user_profile or _Author()
+            name = said.display_name or said.real_name or said.name or message.user
+            bot = message.user == "USLACKBOT"
+            person = Person(fit_id(said.name or message.user, self._taken), name, bot=bot, disabled=not bot)
+            self._people[message.user] = person
+            return person
+        return None
+
+    def _is_note(self, message: _Message) -> bool:
+        return message.type not in (None, "message") or (message.subtype or "").startswith(self.SKIPPED)
+
+    def _count_left(self) -> None:
+        claimed = set(self._folders.values())
+        for folder, days in self._days.items():
+            if folder not in claimed:
+                self.left[f"days of a folder that belongs to no channel: {folder}"] += len(days)
+        for folder, error in self._damaged.items():
+            self.left[f"chats ({folder}: {error})"] += 1
+        for name in self._files.recoded:
+            self.left[f"certainty about the letters of {name}, which is not in UTF-8"] += 1
+
+    def _among(self, channel: _Channel) -> list[str]:
+        known = (self._people[one].id for one in channel.members or () if one in self._people)
+        return list(dict.fromkeys(known))
+
+    def people(self) -> Iterator[Person]:
+        """See `Source`."""
+        yield from self._people.values()
+
+    def rooms(self) -> Iterator[Room]:
+        """See `Source`."""
+        for channel in self._channels:
+            if self._folders[channel.id] in self._damaged:
+                continue
+            members = self._among(channel)
+            if not members:
+                self.left["channels without people"] += 1
+                continue
+            # Who made it may have left it: that is no member, and no owner.
+            creator = self._people.get(channel.creator or "")
+            founder = creator.id if creator is not None and creator.id in members else None
+            room, name = f"slack-{channel.id}", channel.name or channel.id
+            yield Room(room, fit_id(room, set()), name, "group", None, founder, [], members, moment(channel.created))
+        for dialog in self._dialogs:
+            folder = self._folders[dialog.id]
+            if folder in self._damaged or folder not in self._days:
+                continue
+            people = self._among(dialog)
+            if len(people) not in (1, 2) or len(people) < len({*(dialog.members or ())}):
+                self.left["dialogs with people who are not in the export"] += 1
+                continue
+            yield Room(dialog.id, "", "", dialog_kind(people), people[0], None, [], people, moment(dialog.created))
+
+    def messages(self) -> Iterator[Said]:
+        """See `Source`."""
+        streams = [self._channel(f"slack-{channel.id}", channel) for channel in self._channels]
+        streams += [self._channel(dialog.id, dialog) for dialog in self._dialogs]
+        yield from heapq.merge(*streams, key=lambda said: said.at)
+
+    def _channel(self, room: str, channel: _Channel) -> Iterator[Said]:
+        folder = self._folders[channel.id]
+        if folder in self._damaged:
+            return
+        before = self.start
+        for message in self._all(folder):
+            said = self._message(room, channel.id, message, before)
+            if said is not None:
+                before = said.at
+                yield said
+
+    def _message(self, room: str, channel: str, message: _Message, before: int) -> Said | None:
+        if self._is_note(message):
+            self.left["notes that somebody joined, left or changed something"] += 1
+            return None
+        sender = self._author(message)
+        if sender is None:
+            self.left["messages without an author"] += 1
+            return None
+        text = plain(message.text or "", self._people)
+        whole = all_words(text, message.blocks, message.attachments, self._people, program=sender.bot)
+        self.left[NOT_UNDERSTOOD] += whole is None
+        text = text if whole is None else whole
+        for file in message.files or ():
+            self.left["files"] += 1
+            text += f"\n(file: {(file.name or file.id) if file is not None else '?'})"
+        self.left["reactions"] += sum(len(one.users or ()) for one in message.reactions or () if one is not None)
+        if not text.strip():
+            self.left["messages without text"] += 1
+            return None
+        at = message.at
+        if at is None:
+            self.left[UNDATED] += 1
+        key = f"slack-{channel}-{message.ts}" if at is not None else f"slack-{channel}-{before}-{text[:64]}"
+        thread = str(message.thread_ts)
+        root = self._threads.get((channel, thread)) if message.thread_ts != message.ts else None
+        if root is None and message.thread_ts is not None and message.thread_ts != message.ts:
+            self.left["answers to messages that are not in the export: they come as messages"] += 1
+        return Said(
+            at if at is not None else before,
+            fit_key(key),
+            sender.id,
+            room,
+            text.strip(),
+            (root, fit_key(f"slack-{channel}-{thread}")) if root is not None else None,
+        )
+
+
+def _names(channel: _Channel) -> list[str]:
+    """The folders that a channel's days may be in: by its name or, for conversations of a few, by its id."""
+    return [name for name in (shown_name(channel.name or ""), channel.id) if name]
+
+
+def plain(text: str, people: Mapping[str, Person]) -> str:
+    """Slack's markup in plain words: people, channels and links by their names."""
+
+    def name(slack_id: str) -> str | None:
+        person = people.get(slack_id)
+        return None if person is None else person.name
+
+    return slack_markup.plain(text, name)

@@ -1,0 +1,225 @@
+"""`relay send` and `relay tail`: talk and listen from a terminal or a script."""
+
+import contextlib
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from relay.cli.control_client import Refused, Stopped, ask, ask_running, in_trio
+from relay.cli.options import Data, Json, complete_user
+from relay.cli.output import Failure, WrongUse, as_json, moment, visible
+from relay.protocol import codec, control, events
+from relay.settings import data_directory
+
+MAY_COME_BACK = {"unavailable", "storage_full"}
+"""Refusals that a later try may not meet."""
+PAUSE = 0.5
+"""Seconds between two tries."""
+
+
+def send(
+    chat_id: Annotated[
+        str, typer.Argument(metavar="CHAT", help="A user's id, or a group's id or name.", show_default=False)
+    ],
+    text: Annotated[
+        str, typer.Argument(metavar="TEXT", help="The message; - reads it from standard input.", show_default=False)
+    ],
+    as_: Annotated[
+        str,
+        typer.Option(
+            "--as", metavar="USER", help="The user who sends it.", show_default=False, autocompletion=complete_user
+        ),
+    ],
+    timeout: Annotated[float, typer.Option(help="Seconds to try for, while the relay cannot save it.")] = 30.0,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Send a message; done once it is on disk, whether a relay runs or not.
+
+    Example: relay send --as alarm ops "door open"
+    """
+    message = control.Say(
+        user_id=as_,
+        chat_id=chat_id,
+        message=sys.stdin.read().rstrip("\n") if text == "-" else text,
+        client_message_id=str(uuid.uuid4()),
+    )
+    if not message.message:
+        raise WrongUse("there is nothing to say: TEXT is empty")
+    accepted = _say(data_directory(data), message, time.monotonic() + timeout)
+    if json:
+        as_json(accepted)
+
+
+def _say(data: Path, message: control.Say, until: float) -> Any:
+    """Try until it is saved; the same message each time, so that it cannot be there twice."""
+    while True:
+        try:
+            return ask(data, "say", message)
+        except Refused as refused:
+            if refused.code not in MAY_COME_BACK or time.monotonic() + PAUSE > until:
+                raise
+        time.sleep(PAUSE)
+
+
+def tail(
+    chat: Annotated[
+        str | None,
+        typer.Argument(metavar="[CHAT]", help="Only this chat: a group's id or name, or anna~ben for a dialog."),
+    ] = None,
+    as_: Annotated[
+        str | None,
+        typer.Option(
+            "--as", metavar="USER", help="See what this user sees.", show_default=False, autocompletion=complete_user
+        ),
+    ] = None,
+    texts: Annotated[bool, typer.Option("--texts", help="Show what is said, too.")] = False,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Print what happens from now on, until interrupted. Without --as, of all chats and without their texts.
+
+    Example: relay tail --as anna
+    """
+    where = data_directory(data)
+    with contextlib.suppress(KeyboardInterrupt):
+        if as_ is not None:
+            _listen(where, as_, chat, json=json)
+            return
+
+        def show(item: control.Happened) -> None:
+            if json:
+                as_json(item)
+            else:
+                print(f"{moment(item.timestamp)}  {visible(describe(item))}", flush=True)
+
+        try:
+            watched = ask_running(where, "watch", control.Watch(chat=chat, texts=texts), items=show)
+        except Stopped:
+            raise Failure("the relay stopped: nothing more happens") from None
+        if watched is None:
+            raise Failure(f"no relay runs on {where}: `relay serve` starts one")
+
+
+def describe(item: control.Happened) -> str:
+    """What happened, in one line."""
+    where = f"[{item.chat_name or item.chat}]" if item.chat else ""
+    number = f" #{item.original_message_id or item.message_id}" if item.message_id else ""
+    match item.event_type:
+        case "new" | "edit":
+            said = item.message if item.message is not None else f"({item.characters or 0} characters)"
+            files = f" (+{item.attachments} files)" if item.attachments else ""
+            verb = "edited: " if item.event_type == "edit" else ""
+            return f"{where}{number} {item.actor}: {verb}{said}{files}"
+        case "delete":
+            return f"{where}{number} deleted by {item.actor}"
+        case "dlvrd" | "read":
+            return f"{where}{number} {'delivered to' if item.event_type == 'dlvrd' else 'read by'} {item.actor}"
+    return f"{item.actor}: {describe_change(item)}"
+
+
+def describe_change(item: control.Happened) -> str:
+    """What was changed, in one line."""
+    where = f"[{item.chat_name or item.chat}] " if item.chat else ""
+    details = ", ".join(f"{name} {_plain(value)}" for name, value in (item.details or {}).items())
+    return f"{where}{_words(item.change or item.event_type)}: {details}".removesuffix(": ")
+
+
+def _plain(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _words(change: str) -> str:
+    """`userAdded` as people write it."""
+    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in change)
+
+
+def _listen(data: Path, user_id: str, chat_id: str | None, *, json: bool) -> None:
+    """Listen as a user, as any WebSocket client does; a relay that stops is waited for."""
+    lent = ask_running(data, "lend", control.OneUser(id=user_id))
+    if lent is None:
+        raise Failure(f"no relay runs on {data}: `relay serve` starts one")
+    last: int | None = None
+
+    def show(event: Any) -> None:
+        nonlocal last
+        last = event.id or last
+        if chat_id in (None, getattr(event.payload, "chat_id", None)):
+            _print(event, json=json)
+
+    while True:
+        _hear(lent, last, show)
+        lent = _wait(data, user_id)
+
+
+def _hear(lent: Any, after: int | None, show: Callable[[Any], None]) -> None:
+    """Show events until the connection is lost.
+
+    Raises:
+        Failure: the user may not sign in any more.
+    """
+    import trio
+
+    from relay.client import LOST, CannotConnect, SignedOut, connect
+
+    async def listen() -> None:
+        async with connect(lent.url, lent.token, after=after, reconnect=False) as relay:
+            async for event in relay:
+                show(event)
+
+    try:
+        in_trio(trio.run, listen)
+    except (SignedOut, CannotConnect) as error:
+        raise Failure(str(error)) from None
+    except LOST:
+        return
+
+
+def _wait(data: Path, user_id: str) -> Any:
+    """Wait until a relay runs again, and say so; gives what is lent anew, since a relay that stopped forgets it."""
+    said = False
+    while True:
+        time.sleep(PAUSE)
+        with contextlib.suppress(Stopped):
+            lent = ask_running(data, "lend", control.OneUser(id=user_id))
+            if lent is not None:
+                return lent
+        if not said:
+            print("relay: the relay stopped: waiting for it", file=sys.stderr, flush=True)
+            said = True
+
+
+def _print(event: Any, *, json: bool) -> None:
+    if json:
+        payload = msgspec.Raw(codec.encode(event.payload))
+        as_json({"id": event.id, "timestamp": event.timestamp, "eventType": event.name, "payload": payload})
+        return
+    print(f"{moment(event.timestamp)}  {visible(_line(event))}", flush=True)
+
+
+def _line(event: Any) -> str:
+    payload = event.payload
+    match payload:
+        case events.New():
+            said = payload.message or ", ".join(one.filename for one in payload.attachments or []) or "(deleted)"
+            return f"[{payload.chat_id} #{payload.message_id}] {payload.sender}: {said}"
+        case events.Edit():
+            return f"[{payload.chat_id} #{payload.original_message_id}] edited: {payload.message}"
+        case events.Delete():
+            return f"[{payload.chat_id} #{payload.original_message_id}] deleted"
+        case events.Delivered():
+            return f"[{payload.chat_id} #{payload.message_id}] delivered to {payload.user_id}"
+        case events.Read():
+            return f"[{payload.chat_id} #{payload.message_id}] read by {payload.user_id}"
+        case events.Typing():
+            return f"[{payload.chat_id}] {payload.user_id} {'stopped typing' if payload.stop else 'is typing'}"
+        case events.Online() | events.Offline():
+            return f"{payload.user_id} is {event.name}"
+        case _:
+            return "1 chat" if len(payload) == 1 else f"{len(payload)} chats"

@@ -1,0 +1,195 @@
+"""`relay export` and `relay import`: everything people said, out of a relay and into one."""
+
+import contextlib
+import shutil
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import IO, Annotated, Any
+
+import msgspec
+import typer
+
+from relay.cli.control_client import Ask, Refused, ask, conversation, in_trio
+from relay.cli.importers.base import NotUnderstood
+from relay.cli.importers.detect import open_source
+from relay.cli.importers.importing import Importing
+from relay.cli.options import Data, Json
+from relay.cli.output import Failure, WrongUse, as_json, progress, say
+from relay.cli.paths import cannot_write, check_target
+from relay.protocol import control
+from relay.settings import data_directory
+from relay.store.backup import archive, gently
+from relay.store.blobs import Contents
+from relay.store.files import scratch
+
+
+def export(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE.jsonl]", help="Where to; standard output where none is given, or -.")
+    ] = None,
+    files: Annotated[
+        bool, typer.Option("--files", help="Write a tar file that holds the uploaded files, too.")
+    ] = False,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Write all users, chats and messages to a file, a JSON object a line; the relay may run meanwhile.
+
+    Example: relay export office.jsonl
+    """
+    if file is None or str(file) == "-":
+        if files:
+            raise WrongUse("a tar file needs a name: relay export --files FILE.tar")
+        _export(data, sys.stdout.buffer)
+        return
+    check_target(file, data_directory(data))
+    missing: list[str] = []
+    try:
+        scratch.sweep(file.absolute().parent)
+        with gently.beside(), scratch.folder(file.absolute().parent, "export") as here:
+            part = here / file.name
+            with gently.opened(part) as target:
+                part.chmod(0o600)
+                exported = _export_tar(data, target, here, missing) if files else _export(data, target)
+            scratch.place(part, file.absolute())
+    except OSError as error:
+        raise cannot_write(file, error) from None
+    if json:
+        as_json(msgspec.to_builtins(exported) | ({"missing": missing} if missing else {}))
+    else:
+        for name in missing[:10]:
+            say(f"missing in {data_directory(data)}, and so in the export: {name}")
+        if len(missing) > 10:
+            say(f"and {len(missing) - 10} more: `relay check` names them")
+        say(f"{file}: {exported.users} users, {exported.chats} chats, {exported.messages} messages")
+
+
+def _export_tar(data: Path | None, target: IO[bytes], here: Path, missing: list[str]) -> Any:
+    """Write the lines as `export.jsonl`, and beside them each file as `files/ID/NAME`; `missing` gets what is lost."""
+    gone: set[str] = set()
+    contents = Contents(data_directory(data) / "files")
+    held: dict[str, control.Record] = {}
+    # Beside the target, which has room for it: /tmp may be memory.
+    with tempfile.TemporaryFile(dir=here) as lines, tarfile.open(fileobj=target, mode="w") as tar:
+        exported = _export(data, lines, held)
+        entry = tarfile.TarInfo("export.jsonl")
+        entry.size, entry.mode = lines.tell(), 0o600
+        lines.seek(0)
+        tar.addfile(entry, lines)
+        with progress("files") as advance:
+            for file in held.values():
+                digest = file.digest or ""
+                try:
+                    tar.add(contents.path(digest), f"files/{file.id}/{Path(file.name or 'file').name}")
+                except FileNotFoundError:
+                    gone.add(f"{archive.FILES}/{digest[:2]}/{digest}")
+                # What was written is not needed again, and tarfile would keep it.
+                tar.members = []  # type: ignore[attr-defined]
+                advance(1)
+    if gone:
+        # A file that was deleted meanwhile is not there any more, which is what was asked for.
+        missing.extend(sorted(gone & archive.named_files(data_directory(data) / archive.STORE)))
+    return exported
+
+
+def _export(data: Path | None, target: IO[bytes], held: dict[str, control.Record] | None = None) -> Any:
+    """Write the lines; put what is known of files into `held`, by id, where it is given."""
+    with progress("exporting") as advance:
+
+        def write(record: control.Record) -> None:
+            if held is not None and record.type == "file":
+                held[record.id or ""] = record
+            target.write(msgspec.json.encode(record) + b"\n")
+            advance(1)
+
+        return ask(data_directory(data), "export", control.Export(files=held is not None), items=write)
+
+
+def import_(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="A relay's export, a Slack export, a Mattermost bulk export.", show_default=False
+        ),
+    ],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would come in, and change nothing.")] = False,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Bring in users, chats and messages from elsewhere; what cannot be carried over is listed.
+
+    Messages keep their dates; in a relay that is in use they stand where they arrived. A chat that is here already
+    keeps its people. Interrupted, it goes on where it stopped when it is called again: nothing comes twice.
+
+    Example: relay import slack-export.zip
+    """
+    import trio
+
+    directory = data_directory(data)
+
+    async def bring_in() -> Importing:
+        async with _relay(directory, dry=dry_run) as ask_one:
+            importing = Importing(ask_one, opened, int(time.time() * 1_000), dry=dry_run)
+            await importing.run()
+            return importing
+
+    try:
+        opened = open_source(source, room=_free(directory))
+        importing = in_trio(trio.run, bring_in)
+    except NotUnderstood as error:
+        raise Failure(str(error)) from None
+    except KeyboardInterrupt:
+        raise Failure("interrupted: call it again, and it goes on where it stopped") from None
+    left = {what: count for what, count in importing.left.items() if count}
+    if json:
+        counts = {"added": importing.added, "here": importing.here, "left": left}
+        as_json({"dryRun": dry_run, **counts, "admins": importing.admins})
+        return
+    print(_counted(importing.added) + (" would come in" if dry_run else " came in"))
+    if importing.here.total():
+        say(f"already here: {_counted(importing.here)}")
+    if importing.admins:
+        say(f"admins by the export's word, who may invite others: {', '.join(importing.admins)}")
+    for what, count in sorted(left.items(), key=lambda one: -one[1]):
+        say(f"left behind: {count} {what}")
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in counts.items())
+
+
+@contextlib.asynccontextmanager
+async def _relay(data: Path, *, dry: bool) -> AsyncIterator[Ask]:
+    """Reach the relay, or make one; a dry run makes none, and asks one that is empty."""
+    if dry and not _exists(data):
+        yield _ask_nobody
+        return
+    async with conversation(data, make=not dry) as ask_one:
+        yield ask_one
+
+
+def _exists(data: Path) -> bool:
+    """Whether there is a relay's data, or something that its commands have to speak of."""
+    return data.exists() and (not data.is_dir() or any(data.iterdir()))
+
+
+async def _ask_nobody(name: str, payload: Any) -> Any:
+    """Answer as a relay would in which there is nothing yet."""
+    match name:
+        case "bring.file":
+            return control.BroughtFile()
+        case "bring.messages":
+            return [control.BroughtMessage(added=True) for _ in payload.messages]
+    if name == "bring.chat" and payload.owner is None and not payload.able:
+        raise Refused("forbidden", "nobody who is in it can sign in, so nobody could run it")
+    return control.Brought(added=True)
+
+
+def _free(directory: Path) -> int:
+    """Bytes that are free where the relay's data is, or will be."""
+    there = next(one for one in (directory, *directory.absolute().parents) if one.exists())
+    return shutil.disk_usage(there).free

@@ -1,0 +1,99 @@
+"""What happened, as an admin reads it: an entry of the log with its people and chats named. Pure.
+
+Texts are left out unless asked for: whoever looks after the machine need not read what people say.
+"""
+
+from typing import Any
+
+import msgspec
+
+from relay.core.model import changes
+from relay.core.model.addresses import without_password
+from relay.core.model.state import Chat, State
+from relay.core.rules.commands import ADMIN
+from relay.protocol.control import Happened
+from relay.store import kinds
+from relay.store.entry import Entry
+
+ADMIN_NAME = "(admin)"
+"""The actor of what was done on the machine itself; no user can be called so."""
+SECRET = {"tokenHash", "codeHash", "hash"}
+
+
+def happened(state: State, entry: Entry, *, texts: bool = False) -> Happened:
+    """Say what an entry records.
+
+    Args:
+        state: as it is after the entry, or later.
+        entry: fresh, or read from the log.
+        texts: whether to say what was said, too.
+    """
+    kind = entry.kind
+    chat = state.chats.get(entry.chat)
+    change = None if entry.extra is None or kind <= kinds.READ else msgspec.json.decode(entry.extra)
+    message = entry.message if kind in (kinds.NEW, kinds.EDIT) else None
+    return Happened(
+        id=entry.seq,
+        timestamp=entry.at,
+        event_type=kinds.NAMES[kind],
+        actor=_name(state, entry.actor),
+        chat=None if chat is None else chat_label(state, chat),
+        chat_name=None if chat is None or chat.id is None else chat.name,
+        message_id=entry.message_id or None,
+        original_message_id=entry.target or None if kind in (kinds.EDIT, kinds.DELETE) else None,
+        message=message if texts else None,
+        characters=None if message is None else len(message),
+        attachments=len(entry.attachments) if entry.attachments else None,
+        change=None if change is None else change["change"],
+        details=None if change is None else _details(state, kind, change),
+    )
+
+
+def chat_label(state: State, chat: Chat) -> str:
+    """Name a chat for somebody who is in none: a group by its id, a dialog by its two people."""
+    if chat.id is not None:
+        return chat.id
+    return "~".join(sorted(state.users[user].id for user in state.members[chat.key]))
+
+
+def belongs_in_audit(entry: Entry) -> bool:
+    """Whether an entry changes who may be here or who is in what, other than by people writing to each other."""
+    if entry.kind != kinds.CHATS:
+        return entry.kind > kinds.READ and entry.kind != kinds.FILE
+    change = changes.decode(entry.extra or "")
+    if isinstance(change, changes.ChatMade):
+        return change.id is not None
+    return not isinstance(change, changes.ChatHidden | changes.ChatShown)
+
+
+def _name(state: State, user: int) -> str:
+    if user == ADMIN:
+        return ADMIN_NAME
+    known = state.users.get(user)
+    return known.id if known else str(user)
+
+
+def _details(state: State, kind: int, change: dict[str, Any]) -> dict[str, Any]:
+    details: dict[str, Any] = {}
+    for field, value in change.items():
+        if field not in SECRET and field != "change" and value is not None:
+            details.update(_detail(state, kind, field, value))
+    if kind == kinds.DEVICE and "user" not in details:
+        device = state.devices.get(change.get("key", 0))
+        if device is not None:
+            details["user"] = _name(state, device.user)
+    return details
+
+
+def _detail(state: State, kind: int, field: str, value: Any) -> dict[str, Any]:
+    """One field of a change, with names for keys; of long lists only how long they are."""
+    match field:
+        case "hook":
+            return {"hook": without_password(value.get("url") or "") or "in", "chat": value["chat"]}
+        case "key":
+            return {"user": _name(state, value)} if kind == kinds.USER else {"device": value}
+        case "user" | "owner" | "by":
+            return {field: _name(state, value)}
+        case "users" | "members" | "admins":
+            return {field: [_name(state, user) for user in value]}
+    return {field: len(value) if isinstance(value, list) else value}

@@ -1,0 +1,235 @@
+"""Carrying everything out of a relay: its people, chats, messages and files, as `relay import` takes them in elsewhere.
+
+Reads only, a page at a time. Of what is here it leaves out what is nobody else's: passwords, devices, invites, hooks,
+and who has read what.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import trio
+
+from relay import __version__
+from relay.core.clock.clock import Clock
+from relay.core.model.state import Chat, State, User
+from relay.core.rules import attachments
+from relay.protocol import control
+from relay.protocol.objects import Attachment
+from relay.store import kinds
+from relay.store.log.log import Log
+from relay.store.queries import lookups
+from relay.store.sqlite.database import Connection
+
+PAGE = 500
+"""Messages read at a time, after which an export rests while people send."""
+FORMAT = 2
+"""1 had no edits, deletions, clearings and pictures, and named an answered message by its client id alone."""
+_KINDS: dict[int, Literal["message", "edit", "delete"]] = {
+    kinds.NEW: "message",
+    kinds.EDIT: "edit",
+    kinds.DELETE: "delete",
+}
+
+
+class Carry:
+    """Export."""
+
+    def __init__(self, state: State, log: Log, reading: Connection, clock: Clock) -> None:
+        self._state = state
+        self._log = log
+        self._reading = reading
+        self._clock = clock
+
+    async def export(self, request: control.Export, item: Any) -> object:
+        """Give all users, chats and messages, a record each; the messages in the order they were sent.
+
+        Whoever may call this reads the store itself: it asks nobody's visibility, and has what people cleared too.
+        """
+        state = self._state
+        upto = state.seq
+        await item(control.Record(type="relay", format=FORMAT, version=__version__, at=self._clock()))
+        users = chats = 0
+        for chat in list(state.chats.values()):
+            users = await self._give_users(users, item)
+            if not chat.gone:
+                # Nothing is waited for in between: whoever came in a moment ago is known.
+                await item(self._chat_record(chat))
+                chats += 1
+        users = await self._give_users(users, item)
+        if request.files:
+            await _give_files(state, self._reading, attachments.photos(state), item)
+        messages = await _Messages(state, self._log, self._reading, item, files=request.files).give(upto)
+        users = await self._give_users(users, item)
+        return control.Exported(users=users, chats=chats, messages=messages)
+
+    async def _give_users(self, given: int, item: Any) -> int:
+        """Give the users after so many, whose keys count up; tells how many there are then."""
+        users = self._state.users
+        while given < len(users):
+            given += 1
+            await item(self._user_record(users[given]))
+        return given
+
+    def _user_record(self, user: User) -> control.Record:
+        return control.Record(
+            type="user",
+            id=user.id,
+            name=user.name,
+            at=user.created_at,
+            bot=user.bot,
+            admin=user.admin,
+            disabled=user.disabled or user.removed,
+            removed=user.removed,
+            picture=None if user.removed else attachments.file_id(user.photo_url),
+        )
+
+    def _chat_record(self, chat: Chat) -> control.Record:
+        # In the order in which they came, for the longest may inherit the chat.
+        members = sorted(self._state.members[chat.key].items(), key=lambda one: (one[1].joined_seq, one[0]))
+        return control.Record(
+            type="chat",
+            kind=chat.type,
+            id=chat.id,
+            name=chat.name or None,
+            at=chat.created_at,
+            owner=self._state.users[chat.owner].id,
+            admins=_ids(self._state, (key for key, member in members if member.admin)) or None,
+            participants=_ids(self._state, (key for key, _ in members)),
+            picture=attachments.file_id(chat.photo_url),
+        )
+
+
+def _ids(state: State, keys: Iterable[int]) -> list[str]:
+    return [state.users[key].id for key in keys]
+
+
+def _own(held: Iterable[Attachment]) -> Iterable[str]:
+    """The ids of those files that lie here."""
+    return (one.id for one in held if not one.is_elsewhere)
+
+
+async def _give_files(state: State, reading: Connection, ids: Iterable[str], item: Any) -> None:
+    """Say where the contents of files are, and whose they are."""
+    wanted = list(dict.fromkeys(ids))
+    known = {file.id: file for file in await lookups.files(reading, wanted)}
+    for file in (known[one] for one in wanted if one in known):
+        sender = state.users[file.user].id
+        record = control.Record(
+            type="file", id=file.id, name=file.name, digest=file.digest, size=file.size, sender=sender, at=0
+        )
+        await item(record)
+
+
+class _Messages:
+    """What was said, as records, in the order of the log."""
+
+    def __init__(self, state: State, log: Log, reading: Connection, item: Any, *, files: bool) -> None:
+        self._state = state
+        self._log = log
+        self._reading = reading
+        self._item = item
+        self._with_files = files
+        self._open: set[tuple[int, int]] = set()
+        """Deleted messages whose deletion has not come yet."""
+        self._cleared = {
+            key: sorted((member.cleared, user) for user, member in state.members[key].items() if member.cleared)
+            for key, chat in state.chats.items()
+            if chat.id is None and not chat.gone
+        }
+        self._cleared = {key: clearings for key, clearings in self._cleared.items() if clearings}
+        self._last: dict[int, control.Named] = {}
+        """Of a chat that somebody cleared the message that came last."""
+
+    async def give(self, upto: int) -> int:
+        """Give all up to an entry, and of what came later the deletions of what is among them; count the messages."""
+        count = after = 0
+        began = trio.current_time()
+        while rows := await lookups.export_page(self._reading, after, upto, PAGE):
+            for row in rows:
+                after = row.seq
+                if not self._state.chats[row.chat].gone:
+                    count += await self._row(row)
+            await self._log.rest(trio.current_time() - began)
+            began = trio.current_time()
+        while self._open and after < self._state.seq:
+            # Deleted while this went on: the message is without its text here, so that its deletion belongs to it.
+            rows = await lookups.export_page(self._reading, after, self._state.seq, PAGE)
+            for row in rows:
+                after = row.seq
+                if row.kind == kinds.DELETE and (row.chat, row.target) in self._open:
+                    await self._row(row)
+            if not rows:
+                break
+        for chat in list(self._cleared):
+            await self._clear(chat, None)
+        return count
+
+    async def _row(self, row: lookups.ExportRow) -> int:
+        if row.chat in self._cleared:
+            await self._clear(row.chat, row.message_id)
+        if row.kind != kinds.NEW and row.target_client_id is None:
+            # What it changed was removed by retention.
+            return 0
+        place = (row.chat, row.target if row.kind == kinds.DELETE else row.message_id)
+        if row.kind == kinds.DELETE:
+            self._open.discard(place)
+        elif row.deleted:
+            self._open.add(place)
+        if self._with_files and row.attachments:
+            await _give_files(self._state, self._reading, _own(row.attachments), self._item)
+        await self._item(self._record(row))
+        if row.chat in self._cleared:
+            sender = self._state.users[row.actor].id
+            self._last[row.chat] = control.Named(sender=sender, client_message_id=row.client_id)
+        return row.kind == kinds.NEW and not row.deleted
+
+    async def _clear(self, chat: int, before: int | None) -> None:
+        """Say who cleared a dialog up to where the log is now: before the message of that id."""
+        due = [one for one in self._cleared[chat] if before is None or one[0] < before]
+        left = [one for one in self._cleared[chat] if one not in due]
+        last = self._last.get(chat)
+        for _, user in due:
+            if last is None:
+                # All that they cleared was removed by retention.
+                continue
+            record = control.Record(
+                type="clear",
+                sender=self._state.users[user].id,
+                at=0,
+                original=last.client_message_id,
+                original_sender=last.sender,
+                **self._place(chat),
+            )
+            await self._item(record)
+        if left:
+            self._cleared[chat] = left
+        else:
+            del self._cleared[chat]
+
+    def _place(self, key: int) -> dict[str, Any]:
+        chat = self._state.chats[key]
+        if chat.id is not None:
+            return {"chat": chat.id}
+        return {"participants": sorted(_ids(self._state, self._state.members[key]))}
+
+    def _record(self, row: lookups.ExportRow) -> control.Record:
+        users = self._state.users
+        target = (row.target_client_id, users[row.target_author].id if row.target_author else None)
+        new = row.kind == kinds.NEW
+        changes = (None, None) if new else target
+        answers = target if new else (None, None)
+        return control.Record(
+            type=_KINDS[row.kind],
+            sender=users[row.actor].id,
+            client_message_id=row.client_id,
+            text=row.message,
+            attachments=row.attachments,
+            at=row.at,
+            edited_at=row.changed_at or None if new and not row.deleted else None,
+            deleted=row.deleted,
+            reply_to=answers[0],
+            reply_sender=answers[1],
+            original=changes[0],
+            original_sender=changes[1],
+            **self._place(row.chat),
+        )

@@ -1,0 +1,91 @@
+"""Finds what an admin means: a user by id; a chat by id, by name, or by its two people."""
+
+from collections.abc import Iterable
+
+from relay.core.model.state import Chat, State, User
+from relay.protocol.errors import RelayError
+from relay.text import fold
+
+
+class Finding:
+    """Looks things up in the state."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def user(self, user_id: str) -> User:
+        """Find a user.
+
+        Raises:
+            RelayError: there is none.
+        """
+        user = self._state.user(user_id)
+        if user is None or user.removed:
+            raise RelayError.no_user(user_id)
+        return user
+
+    def chat(self, called: str) -> Chat:
+        """Find a group or channel by its id, else by its name.
+
+        Raises:
+            RelayError: there is none, or there are several.
+        """
+        state = self._state
+        chat_id = called
+        if called not in state.group_keys:
+            chat_id = _only(_named((chat for chat in state.chats.values() if not chat.gone), called), called) or called
+        key = state.group_keys.get(chat_id)
+        if key is None or state.chats[key].gone:
+            raise RelayError("not_found", f"there is no group or channel {chat_id!r}: `relay chat list` shows all")
+        return state.chats[key]
+
+    def chat_id(self, called: str) -> str:
+        """The id of a group or channel; see `chat`."""
+        return self.chat(called).id or ""
+
+    def any_chat(self, called: str) -> int:
+        """The key of a chat by a group's id or name, or by a dialog's two people (`anna~ben`).
+
+        Raises:
+            RelayError: there is none, or there are several.
+        """
+        state = self._state
+        first, _, second = called.partition("~")
+        one, other = state.user(first), state.user(second)
+        if one is not None and other is not None:
+            key = state.chat_key(one.key, other.id)
+            if key is None:
+                raise RelayError("not_found", f"{one.id} and {other.id} have not written to each other")
+            return key
+        return self.chat(called).key
+
+    def chat_of(self, user: User, called: str) -> str:
+        """The id of the chat that a user means: an id, else the name of one of their groups.
+
+        Raises:
+            RelayError: there is none, they are not in it, or several of their groups are called so.
+        """
+        state = self._state
+        if state.chat_key(user.key, called) is not None or state.user(called) is not None:
+            return called
+        mine = _only(_named((chat for chat, _ in state.listed(user.key)), called), called)
+        if mine is None:
+            others = self.chat(called)
+            raise RelayError(
+                "not_found", f"{user.id!r} is not in {others.name!r}: `relay chat add {others.id} {user.id}` first"
+            )
+        return mine
+
+
+def _named(chats: Iterable[Chat], called: str) -> list[Chat]:
+    """Find the groups and channels of a name, however it was typed; those that have it letter for letter go first."""
+    folded = fold(called)
+    alike = [chat for chat in chats if chat.id and folded and fold(chat.name) == folded]
+    return [chat for chat in alike if chat.name.casefold() == called.casefold()] or alike
+
+
+def _only(named: list[Chat], called: str) -> str | None:
+    if len(named) > 1:
+        ids = ", ".join(sorted(chat.id or "" for chat in named))
+        raise RelayError.conflict(f"several chats are called {called!r}: say which by its id ({ids})")
+    return named[0].id if named else None

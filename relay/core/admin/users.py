@@ -1,0 +1,143 @@
+"""An admin's handling of users, of their devices, and of how they get in."""
+
+from collections import Counter
+from collections.abc import Callable
+
+import msgspec
+
+from relay.core.admin.lookup import Finding
+from relay.core.admin.status import Running
+from relay.core.auth.sign_in import SignIn, new_token, token_hash
+from relay.core.delivery.presence import Presence
+from relay.core.model.state import Device, State, User
+from relay.core.rules import DeviceChanged, DevicesRevoked, UserChanged, commands
+from relay.core.rules.commands import ADMIN
+from relay.core.rules.submit import AsAdmin
+from relay.protocol import control
+from relay.protocol.errors import RelayError
+from relay.store.log.schedule import Cursors
+
+
+class People:
+    """Users and devices."""
+
+    def __init__(
+        self,
+        state: State,
+        decided: AsAdmin,
+        presence: Presence,
+        cursors: Cursors,
+        sign_in: SignIn,
+        lend: Callable[[int], str],
+        running: Running,
+    ) -> None:
+        self._state = state
+        self._find = Finding(state)
+        self._decided = decided
+        self._presence = presence
+        self._cursors = cursors
+        self._sign_in = sign_in
+        self._lend = lend
+        self._running = running
+
+    # Users.
+
+    async def add_user(self, request: control.AddUser) -> object:
+        """Make a user."""
+        return self._user_info(await self._changed(request))
+
+    async def change_user(self, request: control.ChangeUser) -> object:
+        """Rename, disable, enable or remove a user."""
+        return self._user_info(await self._changed(request))
+
+    async def _changed(self, request: msgspec.Struct) -> User:
+        answer = await self._decided(request)
+        assert isinstance(answer, UserChanged)
+        return self._state.users[answer.user]
+
+    async def list_users(self, _request: control.Empty) -> object:
+        """All users, by id."""
+        users = sorted(self._state.users.values(), key=lambda user: user.id)
+        devices = Counter(device.user for device in self._state.devices.values() if not device.revoked_at)
+        return [self._user_info(user, devices[user.key]) for user in users if not user.removed]
+
+    async def show_user(self, request: control.OneUser) -> object:
+        """One user."""
+        return self._user_info(self._find.user(request.id))
+
+    def _user_info(self, user: User, devices: int | None = None) -> control.UserInfo:
+        if devices is None:
+            devices = sum(one.user == user.key and not one.revoked_at for one in self._state.devices.values())
+        return control.UserInfo(
+            id=user.id,
+            name=user.name,
+            bot=user.bot,
+            admin=user.admin,
+            disabled=user.disabled,
+            online=self._presence.online(user.key),
+            devices=devices,
+            chats=len(self._state.chats_of[user.key]),
+            created_at=user.created_at,
+        )
+
+    # Devices.
+
+    async def add_device(self, request: control.AddDevice) -> object:
+        """Make a device and give its token, this once."""
+        user = self._find.user(request.user_id)
+        token = new_token()
+        answer = await self._decided(commands.AddDevice(user.key, request.label, token_hash(token)))
+        assert isinstance(answer, DeviceChanged)
+        return control.Token(device_id=answer.device, user_id=user.id, token=token)
+
+    async def list_devices(self, request: control.ListDevices) -> object:
+        """The devices that may sign in, of one user or of all."""
+        of = None if request.user_id is None else self._find.user(request.user_id).key
+        return [
+            self._device_info(device)
+            for device in self._state.devices.values()
+            if not device.revoked_at and of in (None, device.user)
+        ]
+
+    async def revoke_device(self, request: control.RevokeDevice) -> object:
+        """Let a device sign in no more; if it is connected it is told so at once."""
+        answer = await self._decided(request)
+        assert isinstance(answer, DeviceChanged)
+        return self._device_info(self._state.devices[answer.device])
+
+    async def revoke_devices(self, request: control.RevokeDevices) -> object:
+        """Let no device of a user sign in any more."""
+        answer = await self._decided(commands.RevokeDevices(request.user_id))
+        assert isinstance(answer, DevicesRevoked)
+        return control.Revoked(count=answer.number)
+
+    def _device_info(self, device: Device) -> control.DeviceInfo:
+        there = self._presence.subscribers.get(device.user, ())
+        return control.DeviceInfo(
+            device_id=device.key,
+            user_id=self._state.users[device.user].id,
+            label=device.label,
+            created_at=device.created_at,
+            revoked_at=device.revoked_at or None,
+            last_seen=self._cursors.get(device.key, (0, 0))[1] or None,
+            online=any(one.device == device.key for one in there),
+        )
+
+    # Signing in.
+
+    async def invite(self, request: control.Invite) -> object:
+        """Let a user sign in once, by a link; make the user where that is asked for."""
+        if request.new and self._state.user(request.user_id) is None:
+            await self._decided(control.AddUser(id=request.user_id, name=request.name))
+        return await self._sign_in.invite(ADMIN, user_id=request.user_id, chat_id=request.chat_id)
+
+    async def set_password(self, request: control.SetPassword) -> object:
+        """Let a user sign in by a password."""
+        count = await self._sign_in.set_password(request.id, request.password, sign_out=request.sign_out)
+        return control.Revoked(count=count)
+
+    async def lend(self, request: control.OneUser) -> object:
+        """Let a command on this machine talk as a user."""
+        if self._running.plain_url is None:
+            raise RelayError("unavailable", "the relay does not listen yet")
+        return control.Lent(url=self._running.plain_url, token=self._lend(self._find.user(request.id).key))

@@ -1,0 +1,1 @@
+"""Who comes in: invites, passwords, tokens, and what slows guessing down."""

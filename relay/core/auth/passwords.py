@@ -1,0 +1,169 @@
+"""Passwords: hashed and checked by argon2 in a thread, few at a time, so that guessing cannot stall the relay.
+
+argon2 is loaded with the first password; most relays never have one.
+"""
+
+import functools
+import re
+import unicodedata
+from collections.abc import Callable, Iterable
+from importlib.resources import files
+from itertools import pairwise
+from typing import TYPE_CHECKING, TypeVar
+
+import trio
+
+from relay.protocol.errors import RelayError
+
+if TYPE_CHECKING:
+    from argon2 import PasswordHasher
+
+T = TypeVar("T")
+
+AT_ONCE = 1
+"""Hashes being made at a time: each takes `MEMORY` and a core for some tens of milliseconds."""
+WAITING = 32
+"""How many may wait for their turn; more are told to come back."""
+MEMORY = 19_456
+"""KiB for one hash, with `PASSES` the least that OWASP's password storage page recommends for argon2id."""
+PASSES = 2
+
+
+SHORTEST, LONGEST = 10, 1_024
+"""Characters of a new password. Guessing is slowed down and the common ones are refused, so that 10 do."""
+
+NAME_PART = 3
+"""Characters from which on a word of a name counts as one: shorter ones are in any password."""
+BESIDE_NAME = 4
+"""Letters that a password with one's own name in it must have beside it: digits and signs are tried with each name."""
+
+
+def check_new(password: str, *about: str) -> None:
+    """See that a password may become somebody's.
+
+    Args:
+        password: the new one.
+        about: what the person is called: their id and name.
+
+    Raises:
+        RelayError: `bad_request`, with what would be right.
+    """
+    password = _as_typed(password)
+    if not SHORTEST <= len(password) <= LONGEST:
+        raise RelayError.bad_field("password", f"a password needs {SHORTEST} to {LONGEST} characters")
+    if "\0" in password:
+        raise RelayError.bad_field("password", "a password has no NUL character in it")
+    plain = _plain(password)
+    core = plain.strip("0123456789!?.,;:_-+*#$%&@=/ ")
+    if len(set(plain)) < 4 or _is_run(plain):
+        raise RelayError.bad_field("password", "this password is a row of characters: several words are better")
+    if plain in _common() or core in _common():
+        raise RelayError.bad_field("password", "this password is among the first that are tried: pick another one")
+    if _is_own_name(plain, core, about):
+        raise RelayError.bad_field("password", "a password is not one's own name, with or without something behind it")
+
+
+def _as_typed(password: str) -> str:
+    """Give a password one form: keyboards and systems write the same ä in two ways (NIST SP 800-63B, 5.1.1.2)."""
+    return unicodedata.normalize("NFKC", password)
+
+
+def _plain(text: str) -> str:
+    return _as_typed(text).casefold()
+
+
+def _is_own_name(plain: str, core: str, about: Iterable[str]) -> bool:
+    """Whether a folded password says little but the person's names and their words, in any order and number.
+
+    Args:
+        plain: the password.
+        core: what is left of it without digits and signs around it.
+        about: what the person is called.
+    """
+    called = {_plain(one) for one in about}
+    words = {word for one in called for word in (one, *re.split(r"[\W_]+", one)) if len(word) >= NAME_PART}
+    rest = plain
+    for word in sorted(words, key=lambda word: (-len(word), word)):
+        rest = rest.replace(word, "")
+    said = sum(character.isalpha() for character in rest)
+    return (rest != plain and said < BESIDE_NAME) or (bool(core) and any(core in one for one in called))
+
+
+def _is_run(text: str) -> bool:
+    """Whether each character follows the one before it, upwards or downwards: abcdefghij, 9876543210, 1234567890."""
+    steps = {
+        (ord(after) - ord(before)) % 10 if before.isdigit() and after.isdigit() else ord(after) - ord(before)
+        for before, after in pairwise(text)
+    }
+    return steps in ({1}, {-1}, {9})
+
+
+@functools.cache
+def _common() -> frozenset[str]:
+    """The passwords, and the words within them, that are tried first; a line each."""
+    lines = (files("relay.core.auth") / "common_passwords.txt").read_text("utf-8").splitlines()
+    return frozenset(_plain(line) for line in lines if line and not line.startswith("#"))
+
+
+class Passwords:
+    """What makes and checks hashes."""
+
+    def __init__(self) -> None:
+        self._limiter = trio.CapacityLimiter(AT_ONCE)
+
+    async def hash(self, password: str) -> str:
+        """Hash a new password.
+
+        Raises:
+            RelayError: `rate_limited`, too many wait already.
+        """
+        return await self._in_turn(lambda: _hasher().hash(_as_typed(password)))
+
+    async def check(self, hashed: str | None, password: str) -> bool:
+        """Whether a password is the one that was hashed. It takes its time where there is no hash, too.
+
+        Args:
+            hashed: what is kept of the password; nothing where there is none.
+            password: what somebody says it is.
+
+        Raises:
+            RelayError: `rate_limited`, too many wait already.
+        """
+        known = hashed or await self._nobodys()
+        # Who has no password has the empty one neither: the hash that stands in for theirs lets nobody in.
+        return await self._in_turn(lambda: _matches(known, password)) and bool(hashed)
+
+    async def _nobodys(self) -> str:
+        return await self._in_turn(_nobodys_hash)
+
+    async def _in_turn(self, work: Callable[[], T]) -> T:
+        if self._limiter.statistics().tasks_waiting >= WAITING:
+            raise RelayError.rate_limited(1_000)
+        return await trio.to_thread.run_sync(work, limiter=self._limiter)
+
+
+@functools.cache
+def _hasher() -> "PasswordHasher":
+    from argon2 import PasswordHasher
+
+    return PasswordHasher(time_cost=PASSES, memory_cost=MEMORY, parallelism=1)
+
+
+@functools.cache
+def _nobodys_hash() -> str:
+    return _hasher().hash("")
+
+
+def _matches(hashed: str, password: str) -> bool:
+    typed = _as_typed(password)
+    # Older relays hashed a password as it came.
+    return _verified(hashed, typed) or (typed != password and _verified(hashed, password))
+
+
+def _verified(hashed: str, password: str) -> bool:
+    from argon2.exceptions import InvalidHashError, VerificationError
+
+    try:
+        return _hasher().verify(hashed, password)
+    except (VerificationError, InvalidHashError):
+        return False

@@ -1,0 +1,1 @@
+"""The relay's time, and what vouches for it."""

@@ -1,0 +1,154 @@
+"""Replays: on a connection of their own, one page at a time of each user, so that nobody's old cursor holds up others.
+
+A page is put together from the user's chats, each read ahead by its index a little at a time: what others said
+meanwhile costs nothing.
+"""
+
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from heapq import merge
+from itertools import islice
+from typing import Any, NamedTuple
+
+import trio
+
+from relay.core.limits.turns import Turns
+from relay.store.entry import Entry
+from relay.store.queries import replay
+from relay.store.queries.replay import CHANGES, PAGE
+from relay.store.sqlite.database import Connection
+
+FEWEST = 4
+"""Entries that are read ahead of each chat at least, however many the chats are."""
+
+
+class Page(NamedTuple):
+    """Entries in order, and up to which `seq` the log was searched for them."""
+
+    entries: list[Entry]
+    upto: int
+
+
+class _Source:
+    """The next entries of a chat, or of the changes, as far as they are known."""
+
+    __slots__ = ("known", "seqs")
+
+    def __init__(self, position: int) -> None:
+        self.seqs: deque[int] = deque()
+        self.known = position
+        """All of its entries up to here are in `seqs`, or were."""
+
+    def skip(self, position: int) -> None:
+        seqs = self.seqs
+        while seqs and seqs[0] <= position:
+            seqs.popleft()
+        self.known = max(self.known, position)
+
+
+class Ahead:
+    """What is read ahead for one who catches up, kept from page to page."""
+
+    __slots__ = ("_sources",)
+
+    def __init__(self) -> None:
+        self._sources: dict[int, _Source] = {}
+
+    def clear(self) -> None:
+        """Forget it: the end of the log is reached."""
+        self._sources = {}
+
+    async def page(
+        self, connection: Connection, position: int, upto: int, ends: Mapping[int, int], listed: int = 0
+    ) -> tuple[list[int], int]:
+        """Find the next entries.
+
+        Args:
+            connection: one that reads.
+            position: the last `seq` that is known already.
+            upto: the last `seq` of interest.
+            ends: the sources by their keys, and each one's last `seq`; it may be higher than what is there.
+            listed: changes up to this `seq` need no telling.
+
+        Returns:
+            The entries' `seq`, ascending, `PAGE` at most; and up to which `seq` there are no others.
+        """
+        # A chat that the user has left is forgotten, and one that they came to begins here.
+        sources = self._sources = {key: self._sources.get(key) or _Source(position) for key in ends}
+        for source in sources.values():
+            source.skip(position)
+        sources[CHANGES].skip(listed)
+        short = [
+            (key, source.known)
+            for key, source in sources.items()
+            if not source.seqs and source.known < min(ends[key], upto)
+        ]
+        if short:
+            most = max(FEWEST, min(PAGE, 2 * PAGE // len(short)))
+            for key, seqs in (await replay.ahead(connection, short, upto, most)).items():
+                sources[key].seqs.extend(seqs)
+                sources[key].known = seqs[-1] if len(seqs) == most else upto
+        horizon = min((source.known for key, source in sources.items() if source.known < ends[key]), default=upto)
+        horizon = min(horizon, upto)
+        found: list[int] = []
+        for seq in islice(merge(*(source.seqs for source in sources.values() if source.seqs)), PAGE):
+            if seq > horizon:
+                break
+            found.append(seq)
+        return found, found[-1] if len(found) == PAGE else horizon
+
+
+class Replaying:
+    """Reads pages of the log for those who catch up."""
+
+    def __init__(self, reading: Connection) -> None:
+        self._reading = reading
+        self._turns = Turns()
+        self._next = trio.StrictFIFOLock()
+
+    @asynccontextmanager
+    async def turn(self, user: int) -> AsyncIterator[None]:
+        """Wait until the connection is free, after the user's other devices: a page is read at once from then on."""
+        async with self._turns.of(user), self._next:
+            yield
+
+    async def page(
+        self,
+        ahead: Ahead,
+        position: int,
+        upto: int,
+        ends: Mapping[int, int],
+        listed: int,
+        user_ids: Any,
+    ) -> Page:
+        """Read the next page, in the user's `turn`.
+
+        Args:
+            ahead: what was read ahead for this device.
+            position: the last `seq` that is known already.
+            upto: the last `seq` of interest.
+            ends: the user's chats that have anything after `position`, and the last `seq` of each; and `CHANGES`.
+            listed: changes up to this `seq` need no telling.
+            user_ids: users by key, for the names in answers.
+
+        Raises:
+            sqlite3.Error: the store cannot be read.
+        """
+        seqs, end = await ahead.page(self._reading, position, upto, ends, listed)
+        if not seqs:
+            return Page([], end)
+        entries, more = await replay.entries(self._reading, seqs, user_ids)
+        return Page(entries, entries[-1].seq if more else end)
+
+    async def oldest_undelivered(self, user: int, chats: Sequence[tuple[int, int]]) -> int | None:
+        """See `replays.oldest_undelivered`."""
+        async with self.turn(user):
+            return await replay.oldest_undelivered(self._reading, user, chats)
+
+    async def reached(
+        self, user: int, chats: Sequence[tuple[int, int]], after: int, upto: int
+    ) -> Sequence[tuple[int, int]]:
+        """See `replays.reached`."""
+        async with self.turn(user):
+            return await replay.reached(self._reading, user, chats, after, upto)

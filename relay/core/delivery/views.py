@@ -1,0 +1,330 @@
+"""What a user sees of an entry, a message or a chat: one function each, for what is live and what is replayed.
+
+Reads the state and what it is given; no I/O.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+
+from relay.core.delivery.presence import Presence
+from relay.core.model import changes
+from relay.core.model.state import Chat, Member, State, User
+from relay.core.rules import attachments, visibility
+from relay.core.rules.counting import waited_for
+from relay.protocol import events, objects
+from relay.store import kinds
+from relay.store.entry import Entry, Extra
+from relay.store.queries.history import LIST_PREVIEW, ChatTexts, HistoryRow
+
+_MESSAGE_KINDS: dict[int, objects.MessageKind] = {kinds.NEW: "new", kinds.EDIT: "edit", kinds.DELETE: "delete"}
+_extra = msgspec.json.Decoder(Extra).decode
+
+
+def status_for_author(state: State, chat: int, author: int, message_id: int) -> objects.MessageStatus:
+    """How far one's own message has come (PROTOCOL.md, section 6)."""
+    status: objects.MessageStatus = "read"
+    where = state.chats[chat]
+    for user, member in state.members[chat].items():
+        if not waited_for(state, where, user, member, author, message_id):
+            continue
+        if member.dlvrd < message_id:
+            return "undelivered"
+        if member.read < message_id:
+            status = "unread"
+    return status
+
+
+def status_for(
+    state: State, chat: int, user: int, author: int, message_id: int, *, deleted: bool
+) -> objects.MessageStatus:
+    """A message's status as one member sees it."""
+    if deleted:
+        return "deleted"
+    if user == author:
+        return status_for_author(state, chat, author, message_id)
+    member = state.members[chat].get(user)
+    return "read" if member is not None and member.read >= message_id else "unread"
+
+
+def event(state: State, entry: Entry, user: int) -> tuple[str, msgspec.Struct]:
+    """The event that an entry is for one of those whom it concerns: its type and payload.
+
+    Entries that change the chat list are not made here: their payload is the list.
+    """
+    chat = state.chats[entry.chat]
+    chat_id = state.chat_id(chat, user)
+    if entry.kind == kinds.NEW:
+        sender = state.users[entry.actor]
+        gone = entry.deleted
+        return "new", events.New(
+            chat_id=chat_id,
+            sender=sender.id,
+            sender_name=sender.name,
+            message_id=entry.message_id,
+            client_message_id=entry.client_id or "",
+            message=None if gone else entry.message,
+            attachments=None if gone else entry.attachments,
+            reply_to=None if gone or entry.reply_to is None else _quote(state, chat, user, entry.reply_to),
+            timestamp=entry.said_at or entry.at,
+            missed=state.missed(chat, user),
+            status=status_for(state, entry.chat, user, entry.actor, entry.message_id, deleted=gone),
+        )
+    if entry.kind == kinds.EDIT:
+        return "edit", events.Edit(
+            chat_id=chat_id,
+            message_id=entry.message_id,
+            original_message_id=entry.target,
+            client_message_id=entry.client_id or "",
+            message=entry.message,
+            attachments=entry.attachments,
+            timestamp=entry.at,
+        )
+    if entry.kind == kinds.DELETE:
+        return "delete", events.Delete(chat_id=chat_id, message_id=entry.message_id, original_message_id=entry.target)
+    reader = state.users[entry.actor].id
+    if entry.kind == kinds.READ and user == entry.actor:
+        return "read", events.Read(
+            chat_id=chat_id,
+            user_id=reader,
+            message_id=entry.message_id,
+            client_message_id=entry.covered[0].client_id if entry.covered else "-",
+            timestamp=entry.at,
+            missed=state.missed(chat, user),
+        )
+    mine = entry.covers(user)
+    assert mine is not None, "a mark is told to the authors of what it covers"
+    kind = events.Read if entry.kind == kinds.READ else events.Delivered
+    return ("read" if entry.kind == kinds.READ else "dlvrd"), kind(
+        chat_id=chat_id,
+        user_id=reader,
+        message_id=mine.message_id,
+        client_message_id=mine.client_id,
+        timestamp=entry.at,
+    )
+
+
+def _quote(state: State, chat: Chat, user: int, quoted: objects.ReplyTo | None) -> objects.ReplyTo | None:
+    """What a member sees of the message that is answered: of one they do not see no text."""
+    if quoted is None or visibility.sees(chat, state.members[chat.key].get(user), quoted.message_id):
+        return quoted
+    return msgspec.structs.replace(quoted, message=None)
+
+
+def chat_list_readers(state: State, entry: Entry) -> Iterable[int]:
+    """Whose chat list an entry of kind CHATS or USER changes."""
+    assert entry.extra is not None
+    change = changes.decode(entry.extra)
+    match change:
+        case changes.ChatMade() | changes.ChatUpdated() | changes.MembersAdded():
+            return list(state.members.get(entry.chat, ()))
+        case changes.MembersRemoved():
+            return [*state.members.get(entry.chat, ()), *change.users]
+        case changes.ChatDeleted() | changes.ChatShown():
+            return change.users
+        case changes.ChatHidden():
+            return [change.user]
+        case changes.UserChanged() if change.name is not None or change.photo_url is not None:
+            dialogs = [c for c in state.chats_of[change.key] if state.chats[c].id is None]
+            return {user for c in dialogs for user in state.members[c]} | {change.key}
+    return ()
+
+
+def changed_chat(state: State, entry: Entry, user: int) -> int:
+    """Which chat of a user's list an entry of kind CHATS or USER changes: a renamed user's is the dialog with them."""
+    if entry.chat:
+        return entry.chat
+    change = changes.decode(entry.extra or "")
+    if not isinstance(change, changes.UserChanged):
+        return 0
+    return state.dialog_keys.get((min(user, change.key), max(user, change.key)), 0)
+
+
+def profile(user: User, last_seen: int | None = None) -> objects.Profile:
+    """A user as others see them."""
+    return objects.Profile(
+        id=user.id,
+        name=user.name,
+        avatar_url=attachments.shown(user.photo_url),
+        last_seen=last_seen,
+        bot=user.bot or None,
+    )
+
+
+def _title(state: State, chat: Chat, user: int) -> tuple[str, str | None]:
+    if chat.id is not None:
+        return chat.name, attachments.shown(chat.photo_url)
+    peer = state.users[state.peer(chat, user)]
+    return peer.name, attachments.shown(peer.photo_url)
+
+
+def wanted_texts(state: State, user: int, chats: Iterable[tuple[Chat, Member]]) -> list[tuple[int, int, int]]:
+    """Which texts these lines of the user's chat list need, as `history.chat_texts` takes them."""
+    return [(chat.key, chat.newest, member.read_upto if state.missed(chat, user) else -1) for chat, member in chats]
+
+
+def place(chat: Chat) -> tuple[int, int]:
+    """Where a chat stands in a list, the greatest first."""
+    return chat.newest_at or chat.created_at, chat.key
+
+
+def listed(state: State, user: int) -> list[tuple[Chat, Member]]:
+    """The chats of a user's list, the latest first."""
+    return sorted(state.listed(user), key=lambda one: place(one[0]), reverse=True)
+
+
+def list_item(
+    state: State, user: int, chat: Chat, member: Member, texts: ChatTexts | None, presence: Presence
+) -> objects.ChatListItem:
+    """One line of a user's chat list."""
+    name, photo_url = _title(state, chat, user)
+    missed = state.missed(chat, user)
+    shown = visibility.sees(chat, member, chat.newest)
+    text = (texts.message if texts and shown else None) or ""
+    if not text and texts and texts.extra and shown:
+        attachments = _extra(texts.extra).attachments or []
+        text = ", ".join(attachment.filename for attachment in attachments)
+    return objects.ChatListItem(
+        type=chat.type,
+        id=state.chat_id(chat, user),
+        name=name,
+        photo_url=photo_url,
+        last_message_text=text[:LIST_PREVIEW],
+        last_message_time=(texts.said_at if texts else None) or chat.newest_at if shown else chat.created_at,
+        last_message_author=state.users[chat.newest_by].id if shown else None,
+        last_message_status=(
+            status_for(state, chat.key, user, chat.newest_by, chat.newest, deleted=chat.newest_deleted)
+            if shown
+            else "read"
+        ),
+        last_message_id=chat.newest if shown else 0,
+        missed=missed or None,
+        first_missed=texts.first_missed if texts else None,
+        is_mine=shown and chat.newest_by == user,
+        last_seen=presence.last(state.peer(chat, user)) if chat.type == "dialog" else None,
+    )
+
+
+def chat(state: State, user: int, chat: Chat, first_missed: str | None, presence: Presence) -> objects.Chat:
+    """One chat in full, as a member sees it."""
+    name, photo_url = _title(state, chat, user)
+    if chat.id is None:
+        meta = objects.ChatMeta(first_name=name, last_seen=presence.last(state.peer(chat, user)))
+    else:
+        members = state.members[chat.key]
+        meta = objects.ChatMeta(
+            owner=state.users[chat.owner].id,
+            admins=[state.users[key].id for key, member in members.items() if member.admin],
+            participants=[profile(state.users[key], presence.last(key)) for key in members],
+            created_at=chat.created_at,
+        )
+    return objects.Chat(
+        chat_id=state.chat_id(chat, user),
+        type=chat.type,
+        name=name,
+        photo_url=photo_url,
+        last_message_id=chat.last_message_id or None,
+        missed=state.missed(chat, user),
+        first_missed=first_missed,
+        meta=meta,
+    )
+
+
+def messages(
+    state: State,
+    user: int,
+    chat: Chat,
+    rows: Sequence[HistoryRow],
+    marks: Sequence[tuple[int, int, int, int]],
+    *,
+    with_chat_id: bool = False,
+) -> Iterator[objects.Message]:
+    """Messages of a page of history, as a member sees them, in the order of the rows.
+
+    Args:
+        state: the state.
+        user: the member.
+        chat: the chat.
+        rows: the page, in either order.
+        marks: the marks that cover these messages, as `history.receipts` gives them; of groups only.
+        with_chat_id: whether each message names its chat, as in the results of a search.
+    """
+    delivering: dict[int, list[objects.Delivering]] = {}
+    if chat.id is not None and not with_chat_id:
+        delivering = _delivering(state, chat, rows, marks)
+    for row in rows:
+        yield _message(state, user, chat, row, delivering.get(row.message_id), with_chat_id=with_chat_id)
+
+
+def _message(
+    state: State,
+    user: int,
+    chat: Chat,
+    row: HistoryRow,
+    delivering: list[objects.Delivering] | None,
+    *,
+    with_chat_id: bool,
+) -> objects.Message:
+    deleted = bool(row.deleted)
+    kind = _MESSAGE_KINDS[row.kind]
+    extra = _extra(row.extra) if row.extra and kind == "new" and not deleted else Extra()
+    reply_to = None
+    if row.reply_client_id is not None and row.reply_actor is not None and row.reply_at is not None and not deleted:
+        reply_to = objects.ReplyTo(
+            message_id=row.target,
+            client_message_id=row.reply_client_id,
+            message=row.reply_message or None,
+            sender=state.users[row.reply_actor].id,
+            created_at=row.reply_at,
+        )
+    return objects.Message(
+        message_id=row.message_id,
+        client_message_id=row.client_id,
+        chat_id=state.chat_id(chat, user) if with_chat_id else None,
+        sender=state.users[row.actor].id,
+        message=row.message,
+        attachments=extra.attachments,
+        reply_to=_quote(state, chat, user, reply_to),
+        forwarded=extra.forwarded,
+        status=status_for(state, chat.key, user, row.actor, row.message_id, deleted=deleted),
+        type=kind,
+        payload=objects.Original(original_message_id=row.target) if kind != "new" else None,
+        created_at=extra.said_at or row.at,
+        updated_at=row.changed_at if row.changed_at and not deleted else None,
+        deleted_at=row.changed_at if deleted else None,
+        delivering=delivering,
+    )
+
+
+def _delivering(
+    state: State, chat: Chat, rows: Sequence[HistoryRow], marks: Sequence[tuple[int, int, int, int]]
+) -> dict[int, list[objects.Delivering]]:
+    """Who of a group has got and read each message: the first mark at or after it counts for it.
+
+    From the last message down: of each member's marks of one kind the one met last is then the first that covers it.
+    """
+    found: dict[int, list[objects.Delivering]] = {}
+    got: dict[int, int] = {}
+    read: dict[int, int] = {}
+    members = list(state.members[chat.key].items())
+    left = iter(marks)
+    mark = next(left, None)
+    for row in sorted(rows, key=lambda one: -one.message_id):
+        while mark is not None and mark[2] >= row.message_id:
+            (read if mark[1] == kinds.READ else got)[mark[0]] = mark[3]
+            mark = next(left, None)
+        if row.kind == kinds.NEW:
+            found[row.message_id] = [
+                objects.Delivering(
+                    user_id=state.users[user].id, dlvrd=_earlier(got.get(user), read.get(user)), read=read.get(user)
+                )
+                for user, member in members
+                if waited_for(state, chat, user, member, row.actor, row.message_id)
+            ]
+    return found
+
+
+def _earlier(one: int | None, other: int | None) -> int | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return min(one, other)

@@ -1,0 +1,1 @@
+"""What programs may do in a chat, and brakes on those that answer each other."""

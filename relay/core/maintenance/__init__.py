@@ -1,0 +1,1 @@
+"""What keeps a relay healthy: retention, the check, statistics, and room on the disk."""

@@ -1,0 +1,352 @@
+"""The state as rows and back: what `State` looks like in the store's snapshot tables, and which rows are stale.
+
+A round writes the stale rows a few at a time while entries go on taking effect, so rows may be ahead of the
+snapshot's `seq`. Each chat, user and invite says how far it is (`kept`), and `Catching` leaves out of what follows
+what it has already.
+Plain data in and out; the store reads and writes it.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+
+from relay.core.model import changes
+from relay.core.model.state import Chat, Device, Invite, Member, State, User
+from relay.store import kinds
+from relay.store.entry import Entry
+from relay.store.queries.lookups import Snapshot
+
+
+class _KeptChat(Chat, rename="camel", omit_defaults=True, kw_only=True):
+    kept: int = 0
+    """The `seq` as of which the chat and all of its members are written."""
+
+
+class _KeptUser(User, rename="camel", omit_defaults=True, kw_only=True):
+    kept: int = 0
+
+
+class _KeptInvite(Invite, rename="camel", omit_defaults=True, kw_only=True):
+    kept: int = 0
+
+
+_user = msgspec.json.Decoder(User).decode
+_device = msgspec.json.Decoder(Device).decode
+_invite = msgspec.json.Decoder(Invite).decode
+_chat = msgspec.json.Decoder(Chat).decode
+_member = msgspec.json.Decoder(Member).decode
+
+
+class _Kept(msgspec.Struct):
+    kept: int = 0
+
+
+_kept = msgspec.json.Decoder(_Kept).decode
+_CHAT = Chat.__struct_fields__
+_USER = User.__struct_fields__
+_INVITE = Invite.__struct_fields__
+
+
+def _json(value: msgspec.Struct) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _chat_json(chat: Chat, kept: int) -> str:
+    return _json(_KeptChat(kept=kept, **{field: getattr(chat, field) for field in _CHAT}))
+
+
+def _user_json(user: User, kept: int) -> str:
+    return _json(_KeptUser(kept=kept, **{field: getattr(user, field) for field in _USER}))
+
+
+def _invite_json(invite: Invite, kept: int) -> str:
+    return _json(_KeptInvite(kept=kept, **{field: getattr(invite, field) for field in _INVITE}))
+
+
+def load(snapshot: Snapshot) -> State:
+    """Build the state that a snapshot holds. `Catching` applies the entries after `snapshot.seq` to it."""
+    state = State()
+    state.seq, state.at, state.pruned = snapshot.seq, snapshot.at, snapshot.pruned
+    for _, value in snapshot.users:
+        state.add_user(_user(value))
+    for _, value in snapshot.devices:
+        state.add_device(_device(value))
+    for _, value in snapshot.invites:
+        invite = _invite(value)
+        state.invites[invite.code_hash] = invite
+    members: dict[int, dict[int, Member]] = {}
+    for chat, user, value in snapshot.members:
+        members.setdefault(chat, {})[user] = _member(value)
+    for key, value in snapshot.chats:
+        state.add_chat(_chat(value), members.get(key, {}))
+    return state
+
+
+class Catching:
+    """Brings a state that was loaded up to the end of the log: entries that a row has already are left out of it."""
+
+    def __init__(self, state: State, snapshot: Snapshot) -> None:
+        self._state = state
+        self._chats = _ahead(snapshot.chats, snapshot.seq)
+        self._users = _ahead(snapshot.users, snapshot.seq)
+        self._invites = max(_ahead(snapshot.invites, snapshot.seq).values(), default=0)
+        """They are written together, so they are equally far."""
+        self._last = max([*self._chats.values(), *self._users.values(), self._invites], default=0)
+
+    def apply(self, entry: Entry) -> None:
+        """Let an entry take effect on what does not have it yet."""
+        left = entry if entry.seq > self._last else self._left(entry)
+        self._state.seq, self._state.at = entry.seq, entry.at
+        if left is not None:
+            self._state.apply(left)
+
+    def _left(self, entry: Entry) -> Entry | None:
+        """What of an entry is still to be applied."""
+        seq = entry.seq
+        if entry.chat:
+            return entry if self._chats.get(entry.chat, 0) < seq else None
+        assert entry.extra is not None
+        change = changes.decode(entry.extra)
+        match change:
+            case changes.HistoryPruned():
+                chats = [one for one in change.chats if self._chats.get(one.chat, 0) < seq]
+                return _with(entry, changes.HistoryPruned(change.seq, chats))
+            case changes.FilesForgotten():
+                files = [one for one in change.files if self._users.get(one.user, 0) < seq]
+                return _with(entry, changes.FilesForgotten(files))
+            case changes.UserAdded():
+                return entry if self._users.get(change.key, 0) < seq else None
+            case changes.UserChanged():
+                counts_from = [one for one in change.counts_from if self._chats.get(one[0], 0) < seq]
+                if self._users.get(change.key, 0) < seq:
+                    return _with(entry, msgspec.structs.replace(change, counts_from=counts_from))
+                return _with(entry, changes.UserChanged(key=change.key, counts_from=counts_from))
+            case changes.PasswordSet() | changes.FileAdded():
+                return entry if self._users.get(change.user, 0) < seq else None
+            case changes.InviteMade() | changes.InviteUsed():
+                return entry if self._invites < seq else None
+            case changes.ClockTrusted():
+                late = (chat for key, chat in self._state.chats.items() if self._chats.get(key, 0) < seq)
+                self._state.step_back(change.before, entry.at, late, invites=self._invites < seq)
+                return None
+        # Devices: each entry sets what it names, so applying them again ends where it ended before.
+        return entry
+
+
+def _with(entry: Entry, change: changes.Change) -> Entry:
+    return msgspec.structs.replace(entry, extra=changes.encode(change))
+
+
+def _ahead(rows: Iterable[tuple[Any, str]], seq: int) -> dict[Any, int]:
+    return {key: kept for key, value in rows if '"kept"' in value and (kept := _kept(value).kept) > seq}
+
+
+class Stale:
+    """Which rows of the last snapshot are no longer true."""
+
+    def __init__(self) -> None:
+        self.users: set[int] = set()
+        self.devices: set[int] = set()
+        self.invites = False
+        self.chats: dict[int, set[int] | None] = {}
+        """Of each chat the members that are stale, besides the chat itself; None for all, and those who left."""
+
+    @classmethod
+    def everything(cls, state: State) -> "Stale":
+        """All rows of a state."""
+        stale = cls()
+        stale.users, stale.devices, stale.invites = set(state.users), set(state.devices), True
+        stale.chats = dict.fromkeys(state.chats)
+        return stale
+
+    def __bool__(self) -> bool:
+        return bool(self.users or self.devices or self.invites or self.chats)
+
+    def note(self, entry: Entry, state: State) -> None:
+        """Take in what an entry makes stale, of the state that it took effect on."""
+        kind = entry.kind
+        if kind in (kinds.NEW, kinds.DLVRD, kinds.READ):
+            members = self.chats.get(entry.chat, self)
+            if members is self:
+                self.chats[entry.chat] = {entry.actor}
+            elif members is not None:
+                members.add(entry.actor)  # type: ignore[union-attr]
+        elif kind == kinds.EDIT:
+            self.chats.setdefault(entry.chat, set())
+        elif kind == kinds.DELETE:
+            self.chats[entry.chat] = None
+        else:
+            assert entry.extra is not None
+            change = changes.decode(entry.extra)
+            if entry.chat:
+                self._note_chat(change, entry.chat)
+            else:
+                self._note_change(change)
+                if isinstance(change, changes.ClockTrusted):
+                    # It may change the dates of all of them.
+                    for chat in state.chats:
+                        self._add(chat, set())
+
+    def _note_chat(self, change: changes.Change, chat: int) -> None:
+        match change:
+            case changes.MembersAdded() | changes.ChatShown():
+                self._add(chat, set(change.users))
+            case changes.ChatHidden():
+                self._add(chat, {change.user})
+            case _:
+                self.chats[chat] = None
+
+    def _note_change(self, change: changes.Change) -> None:
+        match change:
+            case changes.UserAdded():
+                self.users.add(change.key)
+            case changes.UserChanged():
+                self.users.add(change.key)
+                for chat, _ in change.counts_from:
+                    self._add(chat, {change.key})
+            case changes.PasswordSet() | changes.FileAdded():
+                self.users.add(change.user)
+            case changes.FilesForgotten():
+                self.users.update(one.user for one in change.files)
+            case changes.DeviceAdded() | changes.DeviceRevoked():
+                self.devices.add(change.key)
+            case changes.InviteMade() | changes.InviteUsed() | changes.ClockTrusted():
+                self.invites = True
+            case changes.HistoryPruned():
+                for one in change.chats:
+                    self._add(one.chat, {user for user, _ in one.unread})
+
+    def _add(self, chat: int, users: set[int]) -> None:
+        members = self.chats.setdefault(chat, set())
+        if members is not None:
+            members |= users
+
+    def update(self, other: "Stale") -> None:
+        """Take in all that another one holds."""
+        self.users |= other.users
+        self.devices |= other.devices
+        self.invites |= other.invites
+        for chat, users in other.chats.items():
+            if users is None:
+                self.chats[chat] = None
+            else:
+                self._add(chat, users)
+
+    def take_chat(self, chat: int) -> set[int] | None:
+        """Take a chat out, and give its stale members; see `chats`."""
+        return self.chats.pop(chat, set())
+
+
+class Start(NamedTuple):
+    """The entry that a round starts at: of what comes later each row may know, or not."""
+
+    seq: int
+    at: int
+    pruned: int
+
+    @classmethod
+    def of(cls, state: State) -> "Start":
+        """Start here."""
+        return cls(state.seq, state.at, state.pruned)
+
+
+class Round:
+    """The stale rows of a state, a few at a time. Between two takes entries may take effect."""
+
+    def __init__(self, state: State, stale: Stale, since: Stale | None = None) -> None:
+        """Begin.
+
+        Args:
+            state: what the rows say, as it is when they are taken.
+            stale: which rows are to be taken.
+            since: what became stale since: a row that is taken is no longer.
+        """
+        self.start = Start.of(state)
+        self._state = state
+        self._stale = stale
+        self._since = Stale() if since is None else since
+        self._taken = Stale()
+        """What was taken, and may not be on disk."""
+
+    @property
+    def over(self) -> bool:
+        """Whether all rows were taken."""
+        return not self._stale
+
+    def take(self, count: int) -> dict[str, Any]:
+        """Take about so many rows, as the store's `snapshot` parameter without its `seq`; a chat is taken whole."""
+        rows: dict[str, Any] = {"users": [], "devices": [], "invites": None, "chats": [], "whole": [], "members": []}
+        state, stale, kept = self._state, self._stale, self._state.seq
+        self._taken = Stale()
+        if stale.invites:
+            stale.invites = self._since.invites = False
+            self._taken.invites = True
+            rows["invites"] = [(key, _invite_json(invite, kept)) for key, invite in state.invites.items()]
+            count -= len(rows["invites"])
+        while stale.users and count > 0:
+            key = stale.users.pop()
+            self._since.users.discard(key)
+            self._taken.users.add(key)
+            rows["users"].append((key, _user_json(state.users[key], kept)))
+            count -= 1
+        while stale.devices and count > 0:
+            key = stale.devices.pop()
+            self._taken.devices.add(key)
+            rows["devices"].append((key, _json(state.devices[key])))
+            count -= 1
+        while stale.chats and count > 0:
+            count -= 1 + self._take_chat(next(iter(stale.chats)), kept, rows)
+        return rows
+
+    def _take_chat(self, chat: int, kept: int, rows: dict[str, Any]) -> int:
+        members = self._state.members[chat]
+        users, more = self._stale.take_chat(chat), self._since.take_chat(chat)
+        both = None if users is None or more is None else users | more
+        self._taken.chats[chat] = both
+        rows["chats"].append((chat, _chat_json(self._state.chats[chat], kept)))
+        if both is None:
+            rows["whole"].append(chat)
+        taken = [
+            (chat, user, _json(members[user])) for user in sorted(members if both is None else both & set(members))
+        ]
+        rows["members"] += taken
+        return len(taken)
+
+    def left(self) -> Stale:
+        """What a round that was given up leaves stale: what was not taken, and what was taken last."""
+        left = Stale()
+        left.update(self._stale)
+        left.update(self._taken)
+        return left
+
+
+def whole(state: State) -> dict[str, Any]:
+    """All rows of a state in one go, as the store's `snapshot` parameter."""
+    round_ = Round(state, Stale.everything(state))
+    rows: dict[str, Any] = {"users": [], "devices": [], "invites": [], "chats": [], "whole": [], "members": []}
+    for part in slices(round_, 1 << 30):
+        rows = {name: values + (part[name] or []) for name, values in rows.items()}
+    return {**round_.start._asdict(), **rows}
+
+
+def slices(round_: Round, count: int) -> Iterator[dict[str, Any]]:
+    """All takes of a round."""
+    while not round_.over:
+        yield round_.take(count)
+
+
+def facts(state: State) -> dict[str, Any]:
+    """A state as plain data, to compare two: the same for the same state, however it came to be."""
+    return {
+        "seq": state.seq,
+        "at": state.at,
+        "pruned": state.pruned,
+        "users": {key: _json(user) for key, user in state.users.items()},
+        "devices": {key: _json(device) for key, device in state.devices.items()},
+        "invites": {key: _json(invite) for key, invite in state.invites.items()},
+        "chats": {key: _json(chat) for key, chat in state.chats.items()},
+        "members": {
+            (chat, user): _json(member) for chat, members in state.members.items() for user, member in members.items()
+        },
+    }

@@ -1,0 +1,596 @@
+"""What the log amounts to now: users, devices, chats, members and their counts.
+
+One function changes it, `State.apply`, and all it is given is an entry: the same entries give the same
+state, on every machine and after every start. No I/O, no clock.
+"""
+
+import unicodedata
+from collections.abc import Iterable, Iterator
+from functools import singledispatchmethod
+
+import msgspec
+
+from relay.core.model import changes
+from relay.core.model.likeness import likeness
+from relay.protocol.objects import ChatType
+from relay.store import kinds
+from relay.store.entry import Entry
+
+TAIL_LENGTH = 1_024
+"""Messages of one chat: marks come some tenths of a second later, and what they cover should still be here."""
+TAIL_MESSAGES = 65_536
+"""Messages that all tails together may hold. A number of tails would do less: with one more busy chat than
+that, each would be gone before its next mark, and every mark would be looked up in the store."""
+BLOCK = 4_096
+"""Bytes that a file counts for at least: it takes that much of a disk, and an entry that stays."""
+
+
+def counted(size: int) -> int:
+    """Bytes that a file of a size counts for."""
+    return max(size, BLOCK)
+
+
+class User(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
+    """A person or a program that may talk here."""
+
+    key: int
+    id: str
+    name: str
+    photo_url: str | None = None
+    bot: bool = False
+    admin: bool = False
+    disabled: bool = False
+    removed: bool = False
+    created_at: int = 0
+    stored: int = 0
+    """Bytes that the files count for which they have uploaded: see `counted`."""
+    password: str = ""
+    """The argon2 hash of what they sign in with, if they do."""
+
+
+class Invite(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
+    """A way in for one, once; see `changes.InviteMade`."""
+
+    code_hash: str
+    expires_at: int
+    user: int = 0
+    name: str = ""
+    chat: str = ""
+    by: int = 0
+    used: bool = False
+
+
+class Device(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
+    """One thing a user signs in from, known by the hash of its token."""
+
+    key: int
+    user: int
+    label: str
+    token_hash: str
+    created_at: int = 0
+    revoked_at: int = 0
+    hook: changes.Hook | None = None
+    """What a hook is for; it may do nothing else."""
+
+
+class Member(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
+    """One user in one chat. Message ids of 0 mean none."""
+
+    admin: bool = False
+    joined: int = 0
+    """The chat's last message id when the user joined."""
+    joined_seq: int = 0
+    dlvrd: int = 0
+    """Up to here the user's devices have everything."""
+    read: int = 0
+    """Up to here the user has read everything."""
+    seen: int = 0
+    """How many of the chat's counted messages are no news to this user: read, or their own."""
+    cleared: int = 0
+    """Up to here the user has cleared the chat for themselves."""
+    hidden: bool = False
+    counts_from: int = 0
+    """The chat's last message id when the user was enabled again."""
+
+    @property
+    def read_upto(self) -> int:
+        """Up to here nothing is unread to this user: read, or cleared."""
+        return max(self.read, self.cleared)
+
+    @property
+    def dlvrd_upto(self) -> int:
+        """Up to here nothing is to be delivered to this user: their devices have it, or it was cleared."""
+        return max(self.dlvrd, self.cleared)
+
+
+class Chat(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
+    """A chat and its people. What is said in it stays in the log."""
+
+    key: int
+    id: str | None = None
+    type: ChatType
+    name: str = ""
+    photo_url: str | None = None
+    owner: int
+    created_at: int = 0
+    gone: bool = False
+    last_message_id: int = 0
+    last_seq: int = 0
+    newest: int = 0
+    """The `message_id` of the latest message that is neither an edit nor a deletion."""
+    newest_at: int = 0
+    newest_by: int = 0
+    newest_deleted: bool = False
+    pruned: int = 0
+    """Up to this message id history was removed."""
+    count: int = 0
+    """Messages sent less those deleted: a member's unread ones are this less what they have seen."""
+
+
+class Tail:
+    """The latest messages of a chat as marks see them: who wrote them, under which client id."""
+
+    __slots__ = ("messages", "since")
+
+    def __init__(self, since: int) -> None:
+        self.messages: dict[int, tuple[int, str]] = {}
+        self.since = since
+        """Every undeleted message from this id on is in `messages`."""
+
+    def add(self, message_id: int, author: int, client_id: str) -> bool:
+        """Take the chat's next message; give whether it is longer by it."""
+        messages = self.messages
+        messages[message_id] = (author, client_id)
+        if len(messages) <= TAIL_LENGTH:
+            return True
+        self._forget_oldest()
+        return False
+
+    def shorten(self) -> int:
+        """Forget the older half; gives how many messages that was."""
+        half = (len(self.messages) + 1) // 2
+        for _ in range(half):
+            self._forget_oldest()
+        return half
+
+    def _forget_oldest(self) -> None:
+        # Not the first of the dictionary: what was taken out before it would be passed over each time.
+        oldest = self.since
+        while oldest not in self.messages:
+            oldest += 1
+        del self.messages[oldest]
+        self.since = oldest + 1
+
+
+def _names_of(user: User) -> set[str]:
+    return {likeness(user.id), likeness(user.name)}
+
+
+def _typed(user_id: str) -> str:
+    return unicodedata.normalize("NFKC", user_id).casefold()
+
+
+class State:
+    """Everything but the texts."""
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self.at = 0
+        self.pruned = 0
+        """Up to this `seq` history was removed."""
+        self.users: dict[int, User] = {}
+        self.user_keys: dict[str, int] = {}
+        self.off: set[int] = set()
+        """Who is disabled or removed."""
+        self._called: dict[str, set[int]] = {}
+        """Who is called so, by what their ids and names look like; not those who were removed."""
+        self.devices: dict[int, Device] = {}
+        self.device_keys: dict[str, int] = {}
+        self.invites: dict[str, Invite] = {}
+        """By the hash of their code; one that has expired goes when the next is made."""
+        self.chats: dict[int, Chat] = {}
+        self.group_keys: dict[str, int] = {}
+        self.gone_ids: set[str] = set()
+        """The ids of groups and channels that were deleted: an import does not bring them back."""
+        self.dialog_keys: dict[tuple[int, int], int] = {}
+        self.members: dict[int, dict[int, Member]] = {}
+        self.chats_of: dict[int, set[int]] = {}
+        self.cleared: set[int] = set()
+        """Dialogs that are out of the list of one of their users at least."""
+        self.tails: dict[int, Tail] = {}
+        self._tailed = 0
+        """How many messages the tails hold."""
+
+    # What the rules ask.
+
+    def user(self, user_id: str) -> User | None:
+        """Find a user by id."""
+        key = self.user_keys.get(user_id)
+        return None if key is None else self.users[key]
+
+    def named(self, user_id: str) -> User | None:
+        """Find the user whom somebody means who types an id by hand.
+
+        Capitals, and how a keyboard writes a letter (an ä in one piece or two, full width), make no difference where
+        one fits.
+        """
+        found = self.user(user_id)
+        if found is not None:
+            return found
+        fit = [self.users[key] for key in self.called(user_id) if _typed(self.users[key].id) == _typed(user_id)]
+        return fit[0] if len(fit) == 1 else None
+
+    def called(self, name: str) -> set[int]:
+        """Find the users whose id or name people would take for this name."""
+        return set(self._called.get(likeness(name), ()))
+
+    def welcome(self, user: int, device: int) -> bool:
+        """Whether a user may be here, from a device that signed in; device 0 is none that could be revoked."""
+        used = self.devices.get(device)
+        return user not in self.off and (used is None or not used.revoked_at)
+
+    def share_chat(self, user: int, other: int) -> bool:
+        """Whether two users are in a chat together."""
+        return not self.chats_of.get(user, set()).isdisjoint(self.chats_of.get(other, ()))
+
+    def chat_key(self, user: int, chat_id: str) -> int | None:
+        """Find the chat that a user calls `chat_id` (PROTOCOL.md, section 3), if they are in it."""
+        peer = self.user_keys.get(chat_id)
+        if peer is not None:
+            return self.dialog_keys.get((user, peer) if user < peer else (peer, user))
+        key = self.group_keys.get(chat_id)
+        return key if key is not None and user in self.members[key] else None
+
+    def chat_id(self, chat: Chat, user: int) -> str:
+        """Name a chat as one of its members sees it."""
+        return chat.id if chat.id is not None else self.users[self.peer(chat, user)].id
+
+    def peer(self, chat: Chat, user: int) -> int:
+        """The other one of a dialog; oneself in one's notes."""
+        for member in self.members[chat.key]:
+            if member != user:
+                return member
+        return user
+
+    def missed(self, chat: Chat, user: int) -> int:
+        """Count a member's unread messages."""
+        return chat.count - self.members[chat.key][user].seen
+
+    def contacts(self, user: int, but: int = 0) -> set[int]:
+        """Everybody who shares a chat with a user, other than one, the user not included."""
+        found: set[int] = set()
+        for chat in self.chats_of.get(user, ()):
+            if chat != but:
+                found.update(self.members[chat])
+        found.discard(user)
+        return found
+
+    def listed(self, user: int) -> Iterator[tuple[Chat, Member]]:
+        """The chats that stand in a user's list."""
+        for key in self.chats_of.get(user, ()):
+            member = self.members[key][user]
+            if not member.hidden:
+                yield self.chats[key], member
+
+    def next_key(self, of: dict[int, User] | dict[int, Device] | dict[int, Chat]) -> int:
+        """The next key to give: they count up and are never given again."""
+        return len(of) + 1
+
+    # What entries do.
+
+    def apply(self, entry: Entry) -> None:
+        """Let one entry take effect. Entries come in the order of the log, each once."""
+        self.seq = entry.seq
+        self.at = entry.at
+        kind = entry.kind
+        if kind == kinds.NEW:
+            self._new(entry)
+        elif kind in (kinds.DLVRD, kinds.READ):
+            self._mark(entry)
+        elif kind == kinds.EDIT:
+            chat = self.chats[entry.chat]
+            chat.last_message_id = entry.message_id
+            chat.last_seq = entry.seq
+        elif kind == kinds.DELETE:
+            self._delete(entry)
+        else:
+            assert entry.extra is not None
+            self._change(changes.decode(entry.extra), entry)
+
+    def _new(self, entry: Entry) -> None:
+        chat = self.chats[entry.chat]
+        chat.last_message_id = chat.newest = entry.message_id
+        chat.newest_at = entry.at
+        chat.newest_by = entry.actor
+        chat.newest_deleted = False
+        chat.last_seq = entry.seq
+        chat.count += 1
+        member = self.members[entry.chat].get(entry.actor)
+        if member is not None:
+            # An import brings what people said who are in the chat no more.
+            member.seen += 1
+        tail = self.tails.get(entry.chat)
+        if tail is None:
+            tail = self.tails[entry.chat] = Tail(entry.message_id)
+        assert entry.client_id is not None
+        if tail.add(entry.message_id, entry.actor, entry.client_id):
+            self._tailed += 1
+            if self._tailed > TAIL_MESSAGES:
+                self._shorten_oldest_tail()
+
+    def _shorten_oldest_tail(self) -> None:
+        """Make room: marks cover the latest messages, so that half of a tail does for a chat that is still busy."""
+        chat, tail = next(iter(self.tails.items()))
+        del self.tails[chat]
+        self._tailed -= tail.shorten()
+        if tail.messages:
+            self.tails[chat] = tail
+
+    def _forget_tail(self, chat: int) -> None:
+        tail = self.tails.pop(chat, None)
+        if tail is not None:
+            self._tailed -= len(tail.messages)
+
+    def _mark(self, entry: Entry) -> None:
+        chat = self.chats[entry.chat]
+        chat.last_seq = entry.seq
+        member = self.members[entry.chat].get(entry.actor)
+        if member is None:
+            return
+        member.dlvrd = max(member.dlvrd, entry.message_id)
+        if entry.kind == kinds.READ:
+            member.read = max(member.read, entry.message_id)
+            # An entry of kind READ says in `target` how many stay unread, so that nothing need be counted here.
+            member.seen = chat.count - entry.target
+
+    def _delete(self, entry: Entry) -> None:
+        chat = self.chats[entry.chat]
+        chat.last_message_id = entry.message_id
+        chat.last_seq = entry.seq
+        if chat.newest == entry.target:
+            chat.newest_deleted = True
+        chat.count -= 1
+        # The author of the message that is gone stands in `extra`: it never was news to them.
+        author = int(entry.extra or 0)
+        for user, member in self.members[entry.chat].items():
+            if user == author or max(member.read_upto, member.joined) >= entry.target:
+                member.seen -= 1
+        tail = self.tails.get(entry.chat)
+        if tail is not None and tail.messages.pop(entry.target, None) is not None:
+            self._tailed -= 1
+
+    @singledispatchmethod
+    def _change(self, change: changes.AnyChange, entry: Entry) -> None:
+        raise NotImplementedError(type(change))
+
+    @_change.register
+    def _chat_made(self, change: changes.ChatMade, entry: Entry) -> None:
+        self.add_chat(
+            Chat(
+                key=entry.chat,
+                id=change.id,
+                type=change.type,
+                name=change.name,
+                photo_url=change.photo_url,
+                owner=change.owner,
+                created_at=change.created_at or entry.at,
+                last_seq=entry.seq,
+            ),
+            {user: Member(joined_seq=entry.seq) for user in change.members},
+        )
+
+    @_change.register
+    def _chat_updated(self, change: changes.ChatUpdated, entry: Entry) -> None:
+        chat = self.chats[entry.chat]
+        if change.name is not None:
+            chat.name = change.name
+        if change.photo_url is not None:
+            chat.photo_url = change.photo_url or None
+        if change.admins is not None:
+            for user, member in self.members[entry.chat].items():
+                member.admin = user in change.admins
+
+    @_change.register
+    def _members_added(self, change: changes.MembersAdded, entry: Entry) -> None:
+        chat = self.chats[entry.chat]
+        last = chat.last_message_id
+        for user in change.users:
+            self.members[entry.chat][user] = Member(
+                joined=last, joined_seq=entry.seq, dlvrd=last, read=last, seen=chat.count
+            )
+            self.chats_of.setdefault(user, set()).add(entry.chat)
+
+    @_change.register
+    def _members_removed(self, change: changes.MembersRemoved, entry: Entry) -> None:
+        for user in change.users:
+            # An entry may name somebody twice: earlier versions took that from a request as it came.
+            self.members[entry.chat].pop(user, None)
+            self.chats_of[user].discard(entry.chat)
+        if change.owner is not None:
+            self.chats[entry.chat].owner = change.owner
+
+    @_change.register
+    def _chat_deleted(self, _change: changes.ChatDeleted, entry: Entry) -> None:
+        chat = self.chats[entry.chat]
+        chat.gone = True
+        self.group_keys.pop(chat.id or "", None)
+        self.gone_ids.add(chat.id or "")
+        # What was said in it is erased with it, so that nothing may be left that only those entries explain.
+        chat.last_message_id = chat.newest = chat.newest_at = chat.newest_by = chat.count = chat.pruned = 0
+        chat.newest_deleted = False
+        chat.last_seq = entry.seq
+        for user in self.members[entry.chat]:
+            self.chats_of[user].discard(entry.chat)
+        self.members[entry.chat] = {}
+        self._forget_tail(entry.chat)
+
+    @_change.register
+    def _chat_hidden(self, change: changes.ChatHidden, entry: Entry) -> None:
+        member = self.members[entry.chat][change.user]
+        member.hidden = True
+        self.cleared.add(entry.chat)
+        member.cleared = change.upto
+        if not change.marks_kept:
+            member.read = member.dlvrd = change.upto
+        member.seen = self.chats[entry.chat].count
+
+    @_change.register
+    def _chat_shown(self, change: changes.ChatShown, entry: Entry) -> None:
+        for user in change.users:
+            self.members[entry.chat][user].hidden = False
+        self.cleared.discard(entry.chat)
+
+    @_change.register
+    def _user_added(self, change: changes.UserAdded, entry: Entry) -> None:
+        self.add_user(
+            User(
+                key=change.key,
+                id=change.id,
+                name=change.name,
+                bot=change.bot,
+                admin=change.admin,
+                created_at=change.created_at or entry.at,
+            )
+        )
+
+    @_change.register
+    def _user_changed(self, change: changes.UserChanged, _entry: Entry) -> None:
+        user = self.users[change.key]
+        for one in _names_of(user):
+            self._called.get(one, set()).discard(user.key)
+        for field in ("name", "photo_url", "admin", "disabled", "removed"):
+            value = getattr(change, field)
+            if value is not None:
+                setattr(user, field, value)
+        self._call(user)
+        self._switch(user)
+        for chat, last in change.counts_from:
+            member = self.members[chat].get(user.key)
+            if member is not None:
+                member.counts_from = last
+
+    @_change.register
+    def _device_added(self, change: changes.DeviceAdded, entry: Entry) -> None:
+        self.add_device(
+            Device(
+                key=change.key,
+                user=change.user,
+                label=change.label,
+                token_hash=change.token_hash,
+                created_at=entry.at,
+                hook=change.hook,
+            )
+        )
+
+    @_change.register
+    def _device_revoked(self, change: changes.DeviceRevoked, entry: Entry) -> None:
+        device = self.devices[change.key]
+        device.revoked_at = entry.at
+        self.device_keys.pop(device.token_hash, None)
+
+    @_change.register
+    def _history_pruned(self, change: changes.HistoryPruned, _entry: Entry) -> None:
+        self.pruned = change.seq
+        for pruned in change.chats:
+            chat = self.chats[pruned.chat]
+            members = self.members[pruned.chat]
+            chat.pruned = pruned.upto
+            for user, unread in pruned.unread:
+                member = members[user]
+                member.read = max(member.read, pruned.upto)
+                member.dlvrd = max(member.dlvrd, pruned.upto)
+                member.seen = chat.count - unread
+
+    @_change.register
+    def _backup_restored(self, _change: changes.BackupRestored, _entry: Entry) -> None:
+        """Nothing follows but the greater `seq`."""
+
+    @_change.register
+    def _clock_trusted(self, change: changes.ClockTrusted, entry: Entry) -> None:
+        self.step_back(change.before, entry.at, self.chats.values(), invites=True)
+
+    def step_back(self, before: int, at: int, chats: Iterable[Chat], *, invites: bool) -> None:
+        """What is dated ahead of the right time is dated now; invites keep the time that they have left."""
+        back = before - at
+        if back <= 0:
+            return
+        for chat in chats:
+            chat.newest_at = min(chat.newest_at, at)
+            chat.created_at = min(chat.created_at, at)
+        for invite in self.invites.values() if invites else ():
+            invite.expires_at -= back
+
+    @_change.register
+    def _invite_made(self, change: changes.InviteMade, entry: Entry) -> None:
+        self.invites = {key: known for key, known in self.invites.items() if known.expires_at > entry.at}
+        self.invites[change.code_hash] = Invite(
+            code_hash=change.code_hash,
+            expires_at=change.expires_at,
+            user=change.user,
+            name=change.name,
+            chat=change.chat,
+            by=change.by,
+        )
+
+    @_change.register
+    def _invite_used(self, change: changes.InviteUsed, _entry: Entry) -> None:
+        invite = self.invites.get(change.code_hash)
+        if invite is not None:
+            invite.used = True
+
+    @_change.register
+    def _file_added(self, change: changes.FileAdded, _entry: Entry) -> None:
+        self.users[change.user].stored += counted(change.size)
+
+    @_change.register
+    def _files_forgotten(self, change: changes.FilesForgotten, _entry: Entry) -> None:
+        for file in change.files:
+            self.users[file.user].stored -= counted(file.size)
+
+    @_change.register
+    def _password_set(self, change: changes.PasswordSet, _entry: Entry) -> None:
+        self.users[change.user].password = change.hash
+
+    # Indexes over it, kept in one place for entries and for a snapshot that is loaded.
+
+    def add_user(self, user: User) -> None:
+        """Take a user in."""
+        self.users[user.key] = user
+        self.user_keys[user.id] = user.key
+        self.chats_of.setdefault(user.key, set())
+        self._call(user)
+        self._switch(user)
+
+    def _switch(self, user: User) -> None:
+        if user.disabled or user.removed:
+            self.off.add(user.key)
+        else:
+            self.off.discard(user.key)
+
+    def _call(self, user: User) -> None:
+        if not user.removed:
+            for one in _names_of(user):
+                self._called.setdefault(one, set()).add(user.key)
+
+    def add_device(self, device: Device) -> None:
+        """Take a device in; a revoked one signs nobody in."""
+        self.devices[device.key] = device
+        if not device.revoked_at:
+            self.device_keys[device.token_hash] = device.key
+
+    def add_chat(self, chat: Chat, members: dict[int, Member]) -> None:
+        """Take a chat and its members in."""
+        self.chats[chat.key] = chat
+        self.members[chat.key] = members
+        for user, member in members.items():
+            self.chats_of.setdefault(user, set()).add(chat.key)
+            if member.hidden:
+                self.cleared.add(chat.key)
+        if chat.gone:
+            self.gone_ids.add(chat.id or "")
+            return
+        if chat.id is not None:
+            self.group_keys[chat.id] = chat.key
+        else:
+            first, last = min(members), max(members)
+            self.dialog_keys[first, last] = chat.key

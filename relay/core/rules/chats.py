@@ -1,0 +1,157 @@
+"""The rules of groups and channels: who makes, changes, joins and leaves them (PROTOCOL.md, section 5)."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from relay.core.model import changes
+from relay.core.model.state import Chat
+from relay.core.rules import commands, counting, permissions
+from relay.core.rules.commands import Command
+from relay.core.rules.draft import ChatChanged, Drafting, chat_for, check_photo, joining_users, known_users
+from relay.core.rules.permissions import Action
+from relay.protocol import control, requests
+from relay.protocol.errors import RelayError
+from relay.store import kinds
+
+
+def create_chat(draft: Drafting, command: Command, request: requests.CreateChat) -> object:
+    """A user makes a group or channel and owns it."""
+    check_photo(draft, command, request.photo_url)
+    members = joining_users(draft, command, request.participants)
+    return _make(draft, command, request.type, request.name, request.photo_url, command.user, members)
+
+
+def make_chat(draft: Drafting, command: Command, request: control.MakeChat) -> object:
+    """An admin makes a group or channel for somebody."""
+    (owner,) = known_users(draft, [request.owner], "owner")
+    members = known_users(draft, request.participants, "participants")
+    admins = known_users(draft, request.admins, "admins")
+    for user in admins:
+        if user not in (owner, *members):
+            raise RelayError.bad_field("admins", f"{draft.state.users[user].id!r} is not among the participants")
+    made = _make(draft, command, request.type, request.name, None, owner, members)
+    if admins:
+        # With the chat or not at all: one that an interrupted import has made is not made again.
+        draft.change(kinds.CHATS, made.chat, command, changes.ChatUpdated(admins=admins))
+    return made
+
+
+def _make(
+    draft: Drafting,
+    command: Command,
+    type_: Any,
+    name: str,
+    photo_url: str | None,
+    owner: int,
+    members: list[int],
+) -> ChatChanged:
+    state = draft.state
+    if command.made_up in state.group_keys or command.made_up in state.user_keys:
+        raise RelayError.conflict("this id is taken, try again")
+    key = state.next_key(state.chats)
+    draft.change(
+        kinds.CHATS,
+        key,
+        command,
+        changes.ChatMade(
+            type=type_,
+            id=command.made_up,
+            name=name,
+            photo_url=photo_url or None,
+            owner=owner,
+            members=list(dict.fromkeys([owner, *members])),
+        ),
+    )
+    return ChatChanged(key)
+
+
+def update_chat(draft: Drafting, command: Command, request: requests.UpdateChat) -> object:
+    """Rename a group or channel, change its picture or who administers it."""
+    wanted = [Action.CHANGE] if request.admins is None else [Action.SET_ADMINS, Action.CHANGE]
+    chat = chat_for(draft, command, request.chat_id, *wanted)
+    check_photo(draft, command, request.photo_url)
+    admins = None
+    if request.admins is not None:
+        admins = known_users(draft, request.admins, "payload.admins")
+        for user in admins:
+            if user not in draft.state.members[chat.key]:
+                raise RelayError.bad_field(
+                    "payload.admins", f"{draft.state.users[user].id!r} is not in this chat, add them first"
+                )
+    if request.name is None and request.photo_url is None and admins is None:
+        return ChatChanged(chat.key)
+    draft.change(
+        kinds.CHATS,
+        chat.key,
+        command,
+        changes.ChatUpdated(name=request.name, photo_url=request.photo_url, admins=admins),
+    )
+    return ChatChanged(chat.key)
+
+
+def add_participants(draft: Drafting, command: Command, request: commands.AddParticipants) -> object:
+    """Put users into a group or channel."""
+    chat = chat_for(draft, command, request.chat_id, Action.ADD)
+    members = draft.state.members[chat.key]
+    users = [u for u in joining_users(draft, command, request.participants) if u not in members]
+    if users:
+        draft.change(kinds.CHATS, chat.key, command, changes.MembersAdded(users))
+    return ChatChanged(chat.key)
+
+
+def remove_participants(draft: Drafting, command: Command, request: commands.RemoveParticipants) -> object:
+    """Take users out of a group or channel."""
+    chat = chat_for(draft, command, request.chat_id, Action.REMOVE)
+    members = draft.state.members[chat.key]
+    users = [user for user in dict.fromkeys(_users(draft, request.participants)) if user in members]
+    if chat.owner in users:
+        chat_for(draft, command, request.chat_id, Action.REMOVE_OWNER)
+    if any(members[user].admin for user in users):
+        chat_for(draft, command, request.chat_id, Action.REMOVE_ADMIN)
+    if users:
+        draft.change(kinds.CHATS, chat.key, command, changes.MembersRemoved(users=users))
+    return ChatChanged(chat.key)
+
+
+def _users(draft: Drafting, ids: Iterable[str]) -> Iterator[int]:
+    """Find the users who are to go, each once; also those who cannot sign in any more."""
+    for user_id in dict.fromkeys(ids):
+        user = draft.state.user(user_id)
+        if user is None:
+            raise RelayError("not_found", f"payload.participants: there is no user {user_id!r} here")
+        yield user.key
+
+
+def leave_chat(draft: Drafting, command: Command, request: commands.LeaveChat) -> object:
+    """Leave a group or channel."""
+    chat = chat_for(draft, command, request.chat_id, Action.LEAVE)
+    remove_member(draft, command, chat, command.user)
+    return requests.Nothing()
+
+
+def remove_member(draft: Drafting, command: Command, chat: Chat, user: int) -> None:
+    """Take one out of a chat; an owner who goes hands it to another, and where there is none it goes with them."""
+    if chat.owner != user:
+        draft.change(kinds.CHATS, chat.key, command, changes.MembersRemoved(users=[user]))
+        return
+    heir = counting.heir(draft.state, chat, user)
+    if heir is None:
+        draft.change(kinds.CHATS, chat.key, command, changes.ChatDeleted(sorted(draft.state.members[chat.key])))
+    else:
+        draft.change(kinds.CHATS, chat.key, command, changes.MembersRemoved(users=[user], owner=heir))
+
+
+def delete_chat(draft: Drafting, command: Command, request: commands.DeleteChat) -> object:
+    """Delete a group or channel for all, or clear a dialog for oneself."""
+    chat = chat_for(draft, command, request.chat_id, Action.CLEAR)
+    if chat.id is None:
+        draft.change(
+            kinds.CHATS,
+            chat.key,
+            command,
+            changes.ChatHidden(command.user, draft.state.chats[chat.key].last_message_id, marks_kept=True),
+        )
+        return requests.Nothing()
+    permissions.check(draft.state, chat, command.user, Action.DELETE_CHAT)
+    draft.change(kinds.CHATS, chat.key, command, changes.ChatDeleted(sorted(draft.state.members[chat.key])))
+    return requests.Nothing()

@@ -1,0 +1,283 @@
+"""The rules of messages: sending, editing, deleting (PROTOCOL.md, sections 3 and 5)."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from relay.core.model import changes
+from relay.core.model.state import Chat, State
+from relay.core.rules import attachments as files_of
+from relay.core.rules import permissions, visibility
+from relay.core.rules.commands import ADMIN, Command
+from relay.core.rules.draft import Drafting, chat_for, client_key, member_chat
+from relay.core.rules.permissions import Action
+from relay.protocol import requests
+from relay.protocol.errors import RelayError
+from relay.protocol.objects import Attachment, ReplyTo
+from relay.store import kinds
+from relay.store.entry import REPLY_PREVIEW, Amendment, ClientKey, Extra, FilesNamed, MessageAt, Stored
+
+
+def cleared_by(state: State, chat: int) -> list[int]:
+    """Who has cleared a dialog and not got anything in it since, ascending; ask for those of `state.cleared` only."""
+    return sorted(user for user, member in state.members[chat].items() if member.hidden)
+
+
+def _answer_repeat(known: Stored, chat: int, author: int, client_id: str, kind: int, target: int) -> requests.Accepted:
+    # Of a message that retention removed the hash alone is kept, which is enough to know it by.
+    if (known.chat, known.author, known.client_id or client_id) != (chat, author, client_id):
+        raise RelayError.conflict("clientMessageId: this one cannot be used, make another")
+    if known.kind != kind or (kind != kinds.NEW and known.target != target):
+        raise RelayError.conflict(
+            f"clientMessageId: it belongs to message {known.message_id} already, every message needs one of its own"
+        )
+    return requests.Accepted(message_id=known.message_id, timestamp=known.at, client_message_id=client_id)
+
+
+Say = Callable[[Drafting, Command, Any, int | None], requests.Accepted]
+"""Decides a request that is no repeat; the client key is None where there is no client id, or no chat yet."""
+
+
+def _once(
+    draft: Drafting, command: Command, request: Any, kind: int, target: int, say: Say, chat: int | None
+) -> requests.Accepted:
+    """Do what a request asks for, unless it was done: of one client id there is one message (section 3).
+
+    `chat` is the one that the asker calls so, where they are in it.
+    """
+    client_id = request.client_message_id
+    # Who is in a group no more may have lost the answer only.
+    key = draft.state.group_keys.get(request.chat_id) if chat is None else chat
+    if key is None or not client_id:
+        return say(draft, command, request, None)
+    hash_ = client_key(key, command.user, client_id)
+    known = draft.repeated(hash_)
+    if known is None:
+        try:
+            # That it is new needs no look-up: the insert itself refuses a client key that is known.
+            return say(draft, command, request, hash_)
+        except RelayError:
+            # What is refused now was not when it was said first: its file or its message is gone since, or the right.
+            known = draft.fact(ClientKey(hash_))
+            if known is None:
+                raise
+    return _answer_repeat(known, key, command.user, client_id, kind, target)
+
+
+def new(draft: Drafting, command: Command, request: requests.New) -> object:
+    """Send a message; the first between two users makes their dialog."""
+    if not request.message and not request.attachments:
+        raise RelayError.bad_field("payload.message", "a message needs text or attachments")
+    chat = draft.state.chat_key(command.user, request.chat_id)
+    return _once(draft, command, request, kinds.NEW, 0, partial(_send, chat), chat)
+
+
+def _send(
+    key: int | None, draft: Drafting, command: Command, request: requests.New, hash_: int | None
+) -> requests.Accepted:
+    state = draft.state
+    if key is None:
+        key = _open_dialog(draft, command, request.chat_id)
+        hash_ = client_key(key, command.user, request.client_message_id)
+    else:
+        permissions.check(state, state.chats[key], command.user, permissions.WRITE, imported=command.importer)
+    reply_to = None if request.reply_to is None else _reply(draft, command, key, request.reply_to)
+    attachments = _attachments(draft, command.user, request.attachments) if request.attachments else None
+    if key in state.cleared:
+        draft.change(kinds.CHATS, key, command, changes.ChatShown(cleared_by(state, key)))
+    extra = msgspec.json.encode(Extra(attachments=attachments)).decode() if attachments else None
+    message_id = draft.next_id(key)
+    draft.add(
+        kinds.NEW,
+        key,
+        message_id,
+        command,
+        target=request.reply_to or 0,
+        client_key=hash_,
+        client_id=request.client_message_id,
+        message=request.message or None,
+        extra=extra,
+        attachments=attachments,
+        reply_to=reply_to,
+    )
+    draft.sent.setdefault(key, []).append((message_id, command.user, request.client_message_id))
+    return requests.Accepted(message_id=message_id, timestamp=draft.at, client_message_id=request.client_message_id)
+
+
+def _attachments(
+    draft: Drafting, user: int, claimed: Sequence[Attachment] | None, kept: Sequence[Attachment] = ()
+) -> list[Attachment] | None:
+    """What the relay knows of the files that a message is to hold; what the sender says of them is not believed.
+
+    Args:
+        draft: the batch.
+        user: who sends it.
+        claimed: the files as the sender has them.
+        kept: what the message holds already and may go on holding.
+
+    Raises:
+        RelayError: there is no such file, or the sender may not have it.
+    """
+    if not claimed:
+        return None
+    known = {one.id: one for one in kept}
+    files = draft.fact(FilesNamed(tuple(sorted({one.id for one in claimed} - known.keys()))))
+    found: dict[str, Attachment] = {}
+    for number, one in enumerate(claimed):
+        file = files.get(one.id)
+        if one.id in known:
+            found[one.id] = known[one.id]
+        elif file is not None and files_of.may_read(draft.state, user, file):
+            found[one.id] = files_of.attachment(file, one)
+        elif one.is_elsewhere:
+            found[one.id] = one
+        else:
+            raise RelayError(
+                "not_found", f"payload.attachments[{number}].id: there is no file {one.id!r} for you here: upload it"
+            )
+    return list(found.values())
+
+
+def _open_dialog(draft: Drafting, command: Command, chat_id: str) -> int:
+    """The first message between two users makes their dialog, one's first note to self one's notes."""
+    state = draft.state
+    peer = state.user(chat_id)
+    if peer is None or peer.disabled or peer.removed:
+        raise RelayError.no_chat(chat_id)
+    key = state.next_key(state.chats)
+    favorites = peer.key == command.user
+    draft.change(
+        kinds.CHATS,
+        key,
+        command,
+        changes.ChatMade(
+            type="favorites" if favorites else "dialog",
+            owner=command.user,
+            members=[command.user] if favorites else [command.user, peer.key],
+        ),
+    )
+    return key
+
+
+def _sees(draft: Drafting, command: Command, chat: int, stored: Stored) -> bool:
+    """Whether who asks sees a message, or a change of one; of a chat that this very batch makes there is none."""
+    state = draft.state
+    known = state.chats.get(chat)
+    if known is None or command.user == ADMIN:
+        return True
+    subject = stored.message_id if stored.kind == kinds.NEW else stored.target
+    return visibility.lists(known, state.members[chat].get(command.user), stored.message_id, subject)
+
+
+def _reply(draft: Drafting, command: Command, chat: int, message_id: int) -> ReplyTo:
+    stored: Stored | None = draft.fact(MessageAt(chat, message_id))
+    if stored is None or stored.kind != kinds.NEW or not _sees(draft, command, chat, stored):
+        raise RelayError.bad_field("payload.replyTo", f"there is no message {message_id} in this chat")
+    return ReplyTo(
+        message_id=message_id,
+        client_message_id=stored.client_id,
+        message=stored.message[:REPLY_PREVIEW] if stored.message else None,
+        sender=draft.state.users[stored.author].id,
+        created_at=(msgspec.json.decode(stored.extra, type=Extra).said_at if stored.extra else 0) or stored.at,
+    )
+
+
+def _original(draft: Drafting, command: Command, chat: Chat, message_id: int) -> Stored:
+    stored: Stored | None = draft.fact(MessageAt(chat.key, message_id))
+    if stored is None or not _sees(draft, command, chat.key, stored):
+        raise RelayError.no_message(message_id)
+    if stored.kind != kinds.NEW:
+        raise RelayError.bad_field("payload.originalMessageId", f"{message_id} is an edit or a deletion itself")
+    return stored
+
+
+def _key(hash_: int | None, chat: Chat, user: int, client_id: str) -> int | None:
+    """The key of a change, under an id that was made up too: an import of the relay's own export knows it by that."""
+    return client_key(chat.key, user, client_id) if hash_ is None and client_id else hash_
+
+
+def edit(draft: Drafting, command: Command, request: requests.Edit) -> object:
+    """Change one's own message: its text goes into the original's row and nowhere else."""
+    if request.message is None and request.attachments is None:
+        raise RelayError.bad_field("payload.message", "this field is required")
+    chat = draft.state.chat_key(command.user, request.chat_id)
+    return _once(draft, command, request, kinds.EDIT, request.original_message_id, _edit, chat)
+
+
+def _edit(draft: Drafting, command: Command, request: requests.Edit, hash_: int | None) -> requests.Accepted:
+    chat = chat_for(draft, command, request.chat_id, Action.EDIT)
+    client_id = request.client_message_id or command.made_up
+    original = _original(draft, command, chat, request.original_message_id)
+    if original.author != command.user:
+        permissions.check(draft.state, chat, command.user, Action.EDIT_OTHERS)
+    if original.deleted:
+        raise RelayError.no_message(request.original_message_id)
+    kept = msgspec.json.decode(original.extra, type=Extra) if original.extra else Extra()
+    attachments = kept.attachments
+    if request.attachments is not None:
+        attachments = _attachments(draft, command.user, request.attachments, kept.attachments or ())
+    message = original.message if request.message is None else request.message or None
+    if not message and not attachments:
+        raise RelayError.bad_field("payload.message", "a message needs text or attachments; delete it instead")
+    extra = None
+    if attachments or kept.forwarded or kept.said_at:
+        kept.attachments = attachments or None
+        extra = msgspec.json.encode(kept).decode()
+    message_id = draft.next_id(chat.key)
+    entry = draft.add(
+        kinds.EDIT,
+        chat.key,
+        message_id,
+        command,
+        target=original.message_id,
+        client_key=_key(hash_, chat, command.user, client_id),
+        client_id=client_id,
+    )
+    # The text goes into the original's row and nowhere else: what is deleted later is then gone everywhere.
+    draft.amendments.append(
+        Amendment(chat.key, original.message_id, message_id, draft.at, message, extra, deleted=False)
+    )
+    entry.message, entry.attachments = message, attachments or None
+    return requests.Accepted(message_id=message_id, timestamp=draft.at, client_message_id=client_id)
+
+
+def delete(draft: Drafting, command: Command, request: requests.Delete) -> object:
+    """Delete one's own message, or as who runs a group anybody's."""
+    target = request.original_message_id or request.message_id
+    if target is None:
+        raise RelayError.bad_field("payload.originalMessageId", "this field is required")
+    chat = draft.state.chat_key(command.user, request.chat_id)
+    return _once(draft, command, request, kinds.DELETE, target, partial(_delete, target), chat)
+
+
+def _delete(
+    target: int, draft: Drafting, command: Command, request: requests.Delete, hash_: int | None
+) -> requests.Accepted:
+    chat = member_chat(draft, command, request.chat_id)
+    client_id = request.client_message_id or command.made_up
+    original = _original(draft, command, chat, target)
+    permissions.check(
+        draft.state, chat, command.user, Action.DELETE if original.author == command.user else Action.DELETE_OTHERS
+    )
+    if original.deleted:
+        deletion: Stored | None = draft.fact(MessageAt(chat.key, original.changed))
+        return requests.Accepted(
+            message_id=original.changed,
+            timestamp=original.changed_at,
+            client_message_id=deletion.client_id if deletion else client_id,
+        )
+    message_id = draft.next_id(chat.key)
+    draft.add(
+        kinds.DELETE,
+        chat.key,
+        message_id,
+        command,
+        target=target,
+        client_key=_key(hash_, chat, command.user, client_id),
+        client_id=client_id,
+        extra=str(original.author),
+    )
+    draft.amendments.append(Amendment(chat.key, target, message_id, draft.at, None, None, deleted=True))
+    return requests.Accepted(message_id=message_id, timestamp=draft.at, client_message_id=client_id)

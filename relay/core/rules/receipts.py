@@ -1,0 +1,187 @@
+"""The rules of delivered and read marks: PROTOCOL.md, section 6."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from relay.core.model.state import Chat
+from relay.core.rules import commands, permissions
+from relay.core.rules.commands import Command
+from relay.core.rules.draft import Drafting
+from relay.protocol import requests
+from relay.protocol.errors import RelayError
+from relay.store import kinds
+from relay.store.entry import Covered, CoveredBy, FirstMark, Marked, UnreadAfter
+
+COUNTED = 10_000
+"""Messages counted for one mark at most; where both ends are further away the unread count may be too high."""
+
+
+def mark_delivered(draft: Drafting, command: Command, request: commands.MarkDelivered) -> object:
+    """A user's devices have a chat up to a message."""
+    return _mark(draft, command, request.chat, request.message_id, read=False)
+
+
+def mark_read(draft: Drafting, command: Command, request: commands.MarkRead) -> object:
+    """A user has read a chat up to a message."""
+    return _mark(draft, command, request.chat, request.message_id, read=True)
+
+
+def say_nothing(draft: Drafting, command: Command, request: commands.SayNothing) -> object:
+    """Add a mark that covers no message: it takes the next `seq`, and nobody is told."""
+    draft.add(kinds.DLVRD, request.chat, 0, command, extra="[]")
+    return requests.Nothing()
+
+
+def _mark(draft: Drafting, command: Command, key: int, message_id: int | None, *, read: bool) -> object:
+    state, user = draft.state, command.user
+    chat = state.chats[key]
+    member = state.members[key].get(user)
+    if member is None:
+        return RelayError("not_found", "you are not in this chat")
+    permissions.check(state, chat, user, permissions.READ, imported=command.importer)
+    last = draft.last_ids.get(key, chat.last_message_id)
+    if message_id is not None and message_id > last:
+        raise RelayError.no_message(message_id)
+    upto = last if message_id is None else message_id
+    place = (key, user)
+    dlvrd = draft.dlvrd.get(place, member.dlvrd_upto)
+    before = draft.read.get(place, member.read_upto) if read else dlvrd
+    covered = _covered(draft, key, user, before, upto, read=read)
+    if not covered:
+        return _repeat_mark(draft, key, user, message_id, read=read)
+    top = max(covered, key=lambda one: one.message_id)
+    # What lies between the highest covered one and `upto` is the user's own, so both leave as many unread.
+    unread = _unread(draft, chat, user, upto, last) if read else 0
+    draft.dlvrd[place] = max(dlvrd, top.message_id)
+    if read:
+        draft.read[place] = top.message_id
+    extra = None
+    if len(covered) > 1:
+        extra = msgspec.json.encode([(one.author, one.message_id) for one in covered]).decode()
+    entry = draft.add(
+        kinds.READ if read else kinds.DLVRD,
+        key,
+        top.message_id,
+        command,
+        target=unread,
+        extra=extra,
+        covered=covered,
+    )
+    draft.marks.setdefault(place, []).append(entry)
+    return requests.Marked(
+        message_id=top.message_id,
+        timestamp=draft.at,
+        client_message_id=top.client_id,
+        missed=unread if read else None,
+    )
+
+
+def _repeat_mark(draft: Drafting, key: int, user: int, message_id: int | None, *, read: bool) -> object:
+    """A repeated mark answers with the first timestamp and changes nothing."""
+    missed = _missed(draft, key, user) if read else None
+    first = None if message_id is None else _first_mark(draft, key, user, message_id, read=read)
+    if first is None:
+        return requests.Marked(missed=missed)
+    return requests.Marked(
+        message_id=first.message_id, timestamp=first.at, client_message_id=first.client_id, missed=missed
+    )
+
+
+def _first_mark(draft: Drafting, key: int, user: int, message_id: int, *, read: bool) -> Marked | None:
+    """When the highest message up to this one was first marked: in this batch, or before it."""
+    member = draft.state.members[key][user]
+    marked_here = _covered(draft, key, user, member.read_upto if read else member.dlvrd_upto, message_id, read=read)
+    if not marked_here:
+        return draft.fact(FirstMark(key, user, read, message_id))  # type: ignore[no-any-return]
+    top = max(marked_here, key=lambda one: one.message_id)
+    at = next(
+        entry.at
+        for entry in draft.marks[key, user]
+        if entry.message_id >= top.message_id and (entry.kind == kinds.READ or not read)
+    )
+    return Marked(top.message_id, top.client_id, at)
+
+
+def _missed(draft: Drafting, key: int, user: int) -> int:
+    """A member's unread messages, with what this batch has done to them so far."""
+    chat = draft.state.chats[key]
+    if (key, user) in draft.read:
+        return _unread(draft, chat, user, draft.read[key, user], draft.last_ids.get(key, chat.last_message_id))
+    return draft.state.missed(chat, user) + sum(1 for _, author, _ in draft.sent.get(key, ()) if author != user)
+
+
+def _covered(draft: Drafting, chat: int, user: int, after: int, upto: int, *, read: bool) -> tuple[Covered, ...]:
+    """For each author but the user their highest message in (after, upto], the highest first."""
+    if upto <= after:
+        return ()
+    everybody = draft.coverage.get((chat, after, upto))
+    if everybody is None:
+        found = _covered_by_anyone(draft, chat, after, upto)
+        if found is None:
+            return _covered_from_log(draft, chat, user, after, upto, read=read)
+        everybody = draft.coverage[chat, after, upto] = found
+    return tuple(one for one in everybody if one.author != user)
+
+
+def _covered_from_log(
+    draft: Drafting, chat: int, user: int, after: int, upto: int, *, read: bool
+) -> tuple[Covered, ...]:
+    """The same where the tail is too short: what this batch says is in no log yet."""
+    member = draft.state.members[chat][user]
+    # Not from `after`, which depends on the marks before in this batch: each would have to wait for the one before it.
+    marked = member.read_upto if read else member.dlvrd_upto
+    found = {one.author: one for one in _covered_by_batch(draft, chat, after, upto) if one.author != user}
+    for one in draft.fact(CoveredBy(chat, user, marked, upto, dialog=draft.state.chats[chat].id is None)):
+        if one.message_id > after:
+            found.setdefault(one.author, one)
+    return tuple(found.values())
+
+
+def _covered_by_batch(draft: Drafting, chat: int, after: int, upto: int) -> Iterable[Covered]:
+    """The highest message of each author in (after, upto] that this batch says, the highest first."""
+    found: dict[int, Covered] = {}
+    for message_id, author, client_id in reversed(draft.sent.get(chat, ())):
+        if after < message_id <= upto:
+            found.setdefault(author, Covered(author, message_id, client_id))
+    return found.values()
+
+
+def _covered_by_anyone(draft: Drafting, chat: int, after: int, upto: int) -> tuple[Covered, ...] | None:
+    """The highest message of each author in (after, upto], the highest first; None where the tail is too short."""
+    found = {one.author: one for one in _covered_by_batch(draft, chat, after, upto)}
+    committed = draft.state.chats[chat].last_message_id
+    if after < committed:
+        tail = draft.state.tails.get(chat)
+        if tail is None or tail.since > after + 1:
+            # What is deleted is in no tail, so the first message kept may come later than `since` says.
+            return None
+        messages = tail.messages
+        for message_id in range(min(upto, committed), after, -1):
+            message = messages.get(message_id)
+            if message is not None and message[0] not in found:
+                found[message[0]] = Covered(message[0], message_id, message[1])
+    return tuple(found.values())
+
+
+def _unread(draft: Drafting, chat: Chat, user: int, after: int, last: int) -> int:
+    """How many messages of others follow `after`."""
+    if after >= last:
+        return 0
+    sent = sum(1 for message_id, author, _ in draft.sent.get(chat.key, ()) if message_id > after and author != user)
+    committed = chat.last_message_id
+    if after >= committed:
+        return sent
+    tail = draft.state.tails.get(chat.key)
+    if tail is not None and tail.since <= after + 1:
+        kept = tail.messages
+        return sent + sum(1 for i in range(after + 1, committed + 1) if i in kept and kept[i][0] != user)
+    # Counted from the nearer end: each message is read once, and so is counted once, however many are left.
+    member = draft.state.members[chat.key][user]
+    read = member.read_upto
+    if min(after - read, committed - after) > COUNTED:
+        # The writer waits while they are counted, and everybody with it. Either number is no less than what is left.
+        return sent + min(draft.state.missed(chat, user), committed - after)
+    if after - read < committed - after:
+        return sent + draft.state.missed(chat, user) - int(draft.fact(UnreadAfter(chat.key, user, read, after)))
+    return sent + int(draft.fact(UnreadAfter(chat.key, user, after, committed)))

@@ -1,0 +1,255 @@
+"""The rules of users and devices: who is here, from what, and how they come in."""
+
+from relay.core.model import changes
+from relay.core.model.likeness import likeness
+from relay.core.model.state import Invite, State, User
+from relay.core.rules import commands, permissions
+from relay.core.rules.chats import remove_member
+from relay.core.rules.commands import ADMIN, Command
+from relay.core.rules.draft import DeviceChanged, DevicesRevoked, Drafting, SignedIn, UserChanged, chat_for, check_photo
+from relay.core.rules.permissions import Action
+from relay.protocol import control, requests
+from relay.protocol.errors import RelayError
+from relay.store import kinds
+
+
+def change_profile(draft: Drafting, command: Command, request: requests.ProfileRequest) -> object:
+    """Change one's own name or picture, or only read them."""
+    check_photo(draft, command, request.photo_url)
+    if request.name is not None:
+        _check_free(draft, request.name, but=command.user)
+    if request.name is not None or request.photo_url is not None:
+        draft.change(
+            kinds.USER,
+            0,
+            command,
+            changes.UserChanged(key=command.user, name=request.name, photo_url=request.photo_url),
+        )
+    return UserChanged(command.user)
+
+
+def _check_free(draft: Drafting, name: str, but: int = 0) -> None:
+    """Let nobody call themselves what somebody else is called; only an admin may make two Annas."""
+    state = draft.state
+    taken = state.called(name) - {but}
+    # A name that somebody has already may stay, as it was given by an admin or before this rule.
+    if taken and not (but and likeness(state.users[but].name) == likeness(name)):
+        raise RelayError.conflict(f"name: {name!r} is taken, pick another one")
+
+
+def add_user(draft: Drafting, command: Command, request: control.AddUser) -> object:
+    """An admin makes a user."""
+    state = draft.state
+    if request.id in state.user_keys or request.id in state.group_keys:
+        raise RelayError.conflict(f"the id {request.id!r} is taken")
+    key = state.next_key(state.users)
+    draft.change(
+        kinds.USER,
+        0,
+        command,
+        changes.UserAdded(
+            key=key, id=request.id, name=request.name or request.id, bot=request.bot, admin=request.admin
+        ),
+    )
+    return UserChanged(key)
+
+
+def _known_user(draft: Drafting, user_id: str) -> User:
+    user = draft.state.user(user_id)
+    if user is None or user.removed:
+        raise RelayError.no_user(user_id)
+    return user
+
+
+def change_user(draft: Drafting, command: Command, request: control.ChangeUser) -> object:
+    """An admin renames, disables, enables or removes a user."""
+    user = _known_user(draft, request.id)
+    check_photo(draft, command, request.photo_url)
+    if request.removed:
+        for device in draft.state.devices.values():
+            if device.user == user.key and not device.revoked_at:
+                draft.change(kinds.DEVICE, 0, command, changes.DeviceRevoked(device.key))
+        for key in sorted(draft.state.chats_of[user.key]):
+            chat = draft.state.chats[key]
+            if chat.id is not None:
+                remove_member(draft, command, chat, user.key)
+    draft.change(
+        kinds.USER,
+        0,
+        command,
+        changes.UserChanged(
+            key=user.key,
+            name=request.name,
+            photo_url=request.photo_url,
+            admin=request.admin,
+            disabled=request.disabled,
+            removed=request.removed,
+            counts_from=_counts_from(draft, user) if request.disabled is False and user.disabled else [],
+        ),
+    )
+    return UserChanged(user.key)
+
+
+def _counts_from(draft: Drafting, user: User) -> list[tuple[int, int]]:
+    """What was said while somebody was disabled waits for their marks in no chat."""
+    state = draft.state
+    return [(key, state.chats[key].last_message_id) for key in sorted(state.chats_of[user.key])]
+
+
+def add_device(draft: Drafting, command: Command, request: commands.AddDevice) -> object:
+    """Let a device of a user sign in."""
+    state = draft.state
+    user = state.users[request.user]
+    if user.disabled or user.removed:
+        raise RelayError.forbidden(f"{user.id!r} is disabled: `relay user enable {user.id}` first")
+    return DeviceChanged(_sign_in(draft, command, request.user, request.label, request.token_hash, request.hook))
+
+
+def revoke_device(draft: Drafting, command: Command, request: control.RevokeDevice) -> object:
+    """Let a device sign in no more."""
+    device = draft.state.devices.get(request.device_id)
+    if device is None or command.user not in (ADMIN, device.user):
+        raise RelayError("not_found", f"deviceId: there is no device {request.device_id}")
+    if not device.revoked_at:
+        draft.change(kinds.DEVICE, 0, command, changes.DeviceRevoked(device.key))
+    return DeviceChanged(device.key)
+
+
+def make_invite(draft: Drafting, command: Command, request: commands.MakeInvite) -> object:
+    """Make an invite: whoever has its code may come in, once."""
+    state = draft.state
+    if command.user != ADMIN and not state.users[command.user].admin:
+        raise RelayError.forbidden("only the relay's admins may invite")
+    user = 0
+    if request.user_id is not None:
+        known = _known_user(draft, request.user_id)
+        if known.disabled:
+            raise RelayError.forbidden(f"{known.id!r} is disabled: `relay user enable {known.id}` first")
+        user = known.key
+    if request.chat_id is not None and request.chat_id not in state.user_keys:
+        chat_for(draft, command, request.chat_id, Action.INVITE)
+    draft.change(
+        kinds.SIGN_IN,
+        0,
+        command,
+        changes.InviteMade(
+            code_hash=request.code_hash,
+            expires_at=request.expires_at,
+            user=user,
+            name=request.name or "",
+            chat=request.chat_id or "",
+            by=command.user,
+        ),
+    )
+    return requests.Nothing()
+
+
+def use_invite(draft: Drafting, command: Command, request: commands.UseInvite) -> object:
+    """Come in by an invite."""
+    invite = draft.state.invites.get(request.code_hash)
+    if invite is None:
+        raise RelayError("unauthorized", "there is no such invite: ask for another one")
+    if invite.used:
+        raise RelayError("unauthorized", "this invite was used already, or ended: ask for another one")
+    if invite.expires_at <= draft.at:
+        raise RelayError("unauthorized", "this invite has expired: ask for another one")
+    if not _still_invites(draft.state, invite):
+        raise RelayError("unauthorized", "whoever made this invite may not invite any more: ask for another one")
+    user = invite.user or _join(draft, command, invite.name or "Guest")
+    known = draft.state.users.get(user)
+    if known is not None and (known.disabled or known.removed):
+        raise RelayError("unauthorized", "this invite is for somebody who may not sign in any more")
+    chat_id = _land(draft, command, user, invite)
+    draft.change(kinds.SIGN_IN, 0, command, changes.InviteUsed(request.code_hash))
+    return SignedIn(user, _sign_in(draft, command, user, request.label, request.token_hash), chat_id)
+
+
+def _still_invites(state: State, invite: Invite) -> bool:
+    """Tell whether whoever made an invite may still make any."""
+    maker = state.users.get(invite.by)
+    return maker is None or (maker.admin and state.welcome(maker.key, 0))
+
+
+def end_invites(draft: Drafting, command: Command, user: int | None = None) -> None:
+    """Let nobody in any more by the invites that are open: all, or those for one user."""
+    for invite in draft.state.invites.values():
+        if not invite.used and user in (None, invite.user):
+            draft.change(kinds.SIGN_IN, 0, command, changes.InviteUsed(invite.code_hash))
+
+
+def _land(draft: Drafting, command: Command, user: int, invite: Invite) -> str | None:
+    """Put one who comes by an invite into its group or channel; give the chat to show."""
+    state, chat_id = draft.state, invite.chat
+    peer = state.user(chat_id)
+    if peer is not None:
+        return None if peer.removed or peer.key == user else chat_id
+    key = state.group_keys.get(chat_id)
+    if key is None or state.chats[key].gone:
+        return None
+    if user not in state.members[key] and not permissions.may(state, state.chats[key], invite.by, Action.INVITE):
+        return None
+    if user not in state.members[key]:
+        draft.change(kinds.CHATS, key, command, changes.MembersAdded([user]))
+    return chat_id
+
+
+def sign_up(draft: Drafting, command: Command, request: commands.SignUp) -> object:
+    """Come in by a name, where anybody may."""
+    _check_free(draft, request.name)
+    user_key = _join(draft, command, request.name.strip())
+    return SignedIn(user_key, _sign_in(draft, command, user_key, request.label, request.token_hash), None)
+
+
+def _join(draft: Drafting, command: Command, name: str) -> int:
+    """Make a user whose id is the one made up for them, with a number where that is taken."""
+    state = draft.state
+    wanted = user_id = command.made_up
+    number = 1
+    while user_id in state.user_keys or user_id in state.group_keys:
+        number += 1
+        user_id = f"{wanted}{number}"
+    key = state.next_key(state.users)
+    draft.change(kinds.USER, 0, command, changes.UserAdded(key=key, id=user_id, name=name))
+    return key
+
+
+def _sign_in(
+    draft: Drafting, command: Command, user: int, label: str, token_hash: str, hook: changes.Hook | None = None
+) -> int:
+    key = draft.state.next_key(draft.state.devices)
+    device = changes.DeviceAdded(key=key, user=user, label=label, token_hash=token_hash, hook=hook)
+    draft.change(kinds.DEVICE, 0, command, device)
+    return key
+
+
+def set_password(draft: Drafting, command: Command, request: commands.SetPassword) -> object:
+    """Set a user's password, of which a hash is kept; where it is asked for, other devices have to sign in again."""
+    user = _known_user(draft, request.user_id)
+    if command.user not in (ADMIN, user.key):
+        raise RelayError.forbidden("only its user and the machine's admin may change a password")
+    draft.change(kinds.SIGN_IN, 0, command, changes.PasswordSet(user=user.key, hash=request.hash))
+    return DevicesRevoked(_revoke_all(draft, command, user.key) if request.sign_out else 0)
+
+
+def revoke_devices(draft: Drafting, command: Command, request: commands.RevokeDevices) -> object:
+    """Let no device of a user sign in any more but the one that asks."""
+    user = _known_user(draft, request.user_id)
+    if command.user not in (ADMIN, user.key):
+        raise RelayError.forbidden("only their user and the machine's admin may sign devices out")
+    return DevicesRevoked(_revoke_all(draft, command, user.key))
+
+
+def _revoke_all(draft: Drafting, command: Command, user: int) -> int:
+    """Sign out all devices of a user but the one that asks; hooks are no devices of a person's and stay.
+
+    What would sign one in again without a password ends with them.
+    """
+    end_invites(draft, command, user)
+    devices = [
+        device.key
+        for device in draft.state.devices.values()
+        if device.user == user and not device.revoked_at and device.hook is None and device.key != command.device
+    ]
+    for device in devices:
+        draft.change(kinds.DEVICE, 0, command, changes.DeviceRevoked(device))
+    return len(devices)

@@ -1,0 +1,100 @@
+"""Searches: on a connection of their own, one at a time of each user, and none for long.
+
+What a search costs depends on all that others have said, so nobody else must wait for it.
+"""
+
+import sqlite3
+from typing import Protocol
+
+import trio
+
+from relay.core.limits.turns import Turns
+from relay.protocol.errors import RelayError
+from relay.store.log import maintenance
+from relay.store.queries import search
+from relay.store.queries.history import HistoryRow
+from relay.store.queries.search import Sought
+from relay.store.queries.trigrams import Usual
+from relay.store.sqlite.database import Connection, TooLong
+
+LEARNED_FOR = 3_600.0
+"""Seconds after which it is looked once more which trigrams are usual."""
+NOTHING_LEARNED_FOR = 60.0
+"""Likewise, where there was too little to learn from."""
+
+
+class Index(Protocol):
+    """Who keeps the full-text index."""
+
+    @property
+    def index_losses(self) -> int:
+        """How often it was found damaged."""
+
+    def doubt_index(self, error: sqlite3.Error) -> None:
+        """Take note that it is."""
+
+
+class Searching:
+    """Finds messages for users."""
+
+    def __init__(self, reading: Connection, index: Index) -> None:
+        self._reading = reading
+        self._index = index
+        self._turns = Turns()
+        self._usual = Usual()
+        self._learn_at = float("-inf")
+
+    async def find(self, user: int, sought: Sought) -> tuple[list[HistoryRow], bool]:
+        """Find messages as `search.search` does, once the user's other searches are over.
+
+        Where the full-text index is damaged the log is looked through, and the index is made once more.
+
+        Args:
+            user: who asks.
+            sought: what is looked for.
+
+        Raises:
+            RelayError: `unavailable`, it took too long.
+            sqlite3.Error: the store cannot be read.
+        """
+        async with self._turns.of(user):
+            losses = self._index.index_losses
+            try:
+                await self._learn()
+                found = await self._find(sought)
+            except sqlite3.DatabaseError as error:
+                if not maintenance.is_damage(error):
+                    raise
+                # Where the log cannot be read either it is not the index that is damaged, or not it alone.
+                found = await self._find(sought, indexed=0)
+                self._index.doubt_index(error)
+            else:
+                if self._index.index_losses != losses:
+                    # It was emptied meanwhile.
+                    found = await self._find(sought)
+            return found
+
+    async def _find(self, sought: Sought, indexed: int | None = None) -> tuple[list[HistoryRow], bool]:
+        try:
+            return await search.search(self._reading, sought, self._usual, indexed=indexed)
+        except TooLong:
+            pass
+        try:
+            return await search.search_through(self._reading, sought)
+        except TooLong:
+            raise RelayError(
+                "unavailable", "this search took too long: ask for a longer text, or in one chat"
+            ) from None
+
+    async def _learn(self) -> None:
+        """Learn now and then which trigrams are usual."""
+        now = trio.current_time()
+        if now < self._learn_at:
+            return
+        self._learn_at = now + NOTHING_LEARNED_FOR
+        try:
+            if await search.learn(self._reading, self._usual):
+                self._learn_at = now + LEARNED_FOR
+        except TooLong:
+            # It is worth a search that takes longer, and no more.
+            return

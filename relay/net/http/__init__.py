@@ -1,0 +1,1 @@
+"""HTTP: one connection, its limits, and which route answers a request."""

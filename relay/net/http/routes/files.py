@@ -1,0 +1,132 @@
+"""`/files`: uploads in, and files out with ranges and caching, under headers that make nothing of them run.
+
+What a file is and who may have it is `relay.core.files.uploads`'.
+"""
+
+import re
+from functools import partial
+from urllib.parse import quote, unquote
+
+import trio
+
+from relay.core.files.media_types import EXTENSIONS, UNKNOWN
+from relay.core.files.uploads import Files
+from relay.core.limits.rate_limit import RateLimit
+from relay.net.http.connection import Answer, Part, Refused, Request, json_answer
+from relay.net.http.static import unchanged
+from relay.net.http.visitor import Visitor
+from relay.protocol.errors import RelayError
+from relay.store.entry import StoredFile
+
+SANDBOX = b"default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox"
+"""For what a browser shows by itself: nothing in it may do anything."""
+PDF = b"default-src 'none'; object-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'self'"
+"""A browser's own viewer does not work within a sandbox; scripts of a PDF stay within the viewer."""
+
+_EXTENDED = re.compile(r"filename\*\s*=\s*(?P<charset>[\w-]+)'[\w-]*'(?P<value>[^;\s]+)", re.IGNORECASE)
+_QUOTED = re.compile(r'filename\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<token>[^;\s]+))', re.IGNORECASE)
+_RANGE = re.compile(r"bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.IGNORECASE)
+
+
+class FilePages:
+    """What `/files` does."""
+
+    def __init__(self, files: Files, limit: RateLimit) -> None:
+        self._files = files
+        self._limit = limit
+
+    async def upload(self, request: Request, visitor: Visitor) -> Answer:
+        """Take a file in: the body is the file itself.
+
+        Raises:
+            Refused: they have not signed in, or send a form.
+            RelayError: see `Files.receive`; `rate_limited` also for one who asks too much.
+        """
+        user, device = visitor.user, visitor.device
+        wait = self._limit.take(user, trio.current_time())
+        if wait:
+            raise RelayError.rate_limited(wait)
+        if (request.header(b"content-type") or "").lower().startswith("multipart/"):
+            raise Refused(415, "bad_request", "send the file itself as the body, not a form")
+        if (request.header(b"content-encoding") or "identity").strip().lower() != "identity":
+            # Kept as it comes it would be handed out without a word of it, as a file of that name that is broken.
+            raise Refused(415, "bad_request", "send the file itself, without a Content-Encoding")
+        name = file_name(request.header(b"content-disposition") or "")
+        added = await self._files.receive(user, device, name, request.announced, request.piece)
+        return json_answer(added)
+
+    async def download(self, request: Request, visitor: Visitor) -> Answer:
+        """Give a file, or a part of it."""
+        file = await self._files.find(visitor.user, request.path.removeprefix("/files/"))
+        path = self._files.contents.path(file.digest)
+        if not path.is_file():
+            raise Refused(404, "not_found", "this file is lost: its content is not in the relay's data directory")
+        tag = b'"%s"' % file.digest.encode()
+        # Asked for again each time, so that who leaves a chat or lets a message go has it no longer.
+        headers = [(b"ETag", tag), (b"Cache-Control", b"private, no-cache"), (b"Vary", b"Cookie, Authorization")]
+        if unchanged(request, tag):
+            return Answer(304, headers)
+        headers += [(b"Accept-Ranges", b"bytes"), *safe_headers(file)]
+        allowed = partial(self._files.while_readable, visitor.user, visitor.device, file)
+        whole = Part(str(path), 0, file.size, allowed)
+        if request.headers.get(b"if-range", tag) != tag:
+            return Answer(200, headers, whole)
+        wanted = byte_range(request.header(b"range"), file.size)
+        if wanted is None:
+            return Answer(200, headers, whole)
+        start, end = wanted
+        if start >= end:
+            unmet = (b"Content-Range", b"bytes */%d" % file.size)
+            raise Refused(416, "bad_request", f"range: the file has {file.size} bytes", unmet)
+        headers.append((b"Content-Range", b"bytes %d-%d/%d" % (start, end - 1, file.size)))
+        return Answer(206, headers, Part(str(path), start, end - start, allowed))
+
+
+def safe_headers(file: StoredFile) -> list[tuple[bytes, bytes]]:
+    """Say what a file is, where a browser may show it; else have it saved."""
+    shown = file.mimetype in EXTENSIONS
+    ascii_name = re.sub(r"[^ !#-\[\]-~]", "_", file.name)
+    names = f"filename=\"{ascii_name}\"; filename*=UTF-8''{quote(file.name, safe='')}"
+    disposition = f"{'inline' if shown else 'attachment'}; {names}"
+    return [
+        (b"Content-Type", (file.mimetype if shown else UNKNOWN).encode()),
+        (b"Content-Disposition", disposition.encode()),
+        (b"Content-Security-Policy", PDF if file.mimetype == "application/pdf" else SANDBOX),
+    ]
+
+
+def file_name(disposition: str) -> str:
+    """Read the name out of a `Content-Disposition` (RFC 6266); nothing where there is none."""
+    extended = _EXTENDED.search(disposition)
+    if extended is not None:
+        charset = extended["charset"].lower()
+        if charset in ("utf-8", "iso-8859-1"):
+            return unquote(extended["value"], encoding=charset, errors="replace")
+    plain = _QUOTED.search(disposition)
+    if plain is None:
+        return ""
+    if plain["token"] is not None:
+        return plain["token"]
+    # Some clients put UTF-8 in here, though it should be Latin-1.
+    text = re.sub(r"\\(.)", r"\1", plain["quoted"])
+    try:
+        return text.encode("latin-1").decode()
+    except UnicodeError:
+        return text
+
+
+def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
+    """Understand a `Range` (RFC 9110, section 14): from where up to where, or None for all.
+
+    A range that is none, or several at once, is all of it; one that cannot be met has its start at its end.
+    """
+    found = None if header is None else _RANGE.fullmatch(header)
+    if found is None or not (found[1] or found[2]):
+        return None
+    if not found[1]:
+        return max(0, size - int(found[2])), size
+    start = int(found[1])
+    end = min(size, int(found[2]) + 1) if found[2] else size
+    if found[2] and int(found[2]) < start:
+        return None
+    return min(start, size), max(end, min(start, size))

@@ -1,0 +1,112 @@
+"""`/metrics`: what the relay has done and is doing, as Prometheus reads it. Numbers only, of nobody in particular.
+
+The client library is loaded when somebody asks for the first time.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import trio
+
+from relay.core.relay import Relay
+from relay.net.http.connection import Answer, Lobby, Refused, Request
+from relay.net.http.proxies import LOCAL, Networks, passed_on
+from relay.net.http.visitor import Visitor
+from relay.net.sockets import hostnames
+
+
+class Metrics:
+    """Reads the numbers off the relay when they are asked for."""
+
+    def __init__(self, relay: Relay, lobby: Lobby) -> None:
+        self._relay = relay
+        self._lobby = lobby
+        self._networks = Networks([*relay.settings.http.metrics_from, LOCAL])
+        self._registry: Any = None
+
+    async def show(self, request: Request, _visitor: Visitor) -> Answer:
+        """Answer `GET /metrics`."""
+        # A proxy on this machine asks from here for somebody elsewhere, and one that adds no header names the host
+        # that they asked for.
+        if request.peer not in self._networks or passed_on(request.headers) or not self._meant(request):
+            raise Refused(
+                403, "forbidden", "the metrics are for this machine only; its admin can allow more as http.metrics_from"
+            )
+        from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
+
+        if self._registry is None:
+            self._registry = CollectorRegistry()
+            ProcessCollector(registry=self._registry)
+            self._registry.register(self)
+        headers = [(b"Content-Type", CONTENT_TYPE_LATEST.encode()), (b"Cache-Control", b"no-store")]
+        return Answer(200, headers, generate_latest(self._registry))
+
+    @staticmethod
+    def _meant(request: Request) -> bool:
+        """Whether a request from this machine asks for this machine, as a program here does."""
+        name, _ = hostnames.split_host(request.host)
+        return not hostnames.is_loopback(request.peer) or name == "localhost" or hostnames.is_loopback(name)
+
+    def describe(self) -> Iterable[Any]:
+        """Say nothing beforehand: the names are those that `collect` gives."""
+        return ()
+
+    def collect(self) -> Iterator[Any]:
+        """Give each number with its name and meaning."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        relay = self._relay
+        figures, subscribers = relay.log.figures, relay.hub.presence.subscribers
+        for name, meaning, value in (
+            ("relay_connections", "WebSocket connections that are open.", sum(map(len, subscribers.values()))),
+            ("relay_users_online", "Users with a connection.", len(subscribers)),
+            ("relay_users", "Users there are.", sum(not user.removed for user in relay.state.users.values())),
+            (
+                "relay_stored_bytes",
+                "Bytes of files kept, as counted.",
+                sum(user.stored for user in relay.state.users.values()),
+            ),
+            ("relay_http_waiting", "Connections that wait for a request.", len(self._lobby)),
+            ("relay_wal_bytes", "Bytes committed and not copied back into the store's file yet.", relay.log.wal.bytes),
+            (
+                "relay_writing_seconds",
+                "Seconds that a write has been under way for.",
+                0.0 if relay.log.busy_since is None else trio.current_time() - relay.log.busy_since,
+            ),
+            ("relay_store_failing", "1 while the store cannot be written.", int(not relay.log.writable)),
+            ("relay_last_event", "The id of the last event in the log.", relay.state.seq),
+        ):
+            yield GaugeMetricFamily(name, meaning, value)
+        now = trio.current_time()
+        longest = GaugeMetricFamily(
+            "relay_send_longest_wait_seconds",
+            "The longest that a send waited for its answer in the last hour, by what took most of it.",
+            labels=["cause"],
+        )
+        wait = relay.log.stalls.longest(now)
+        if wait is not None:
+            longest.add_metric([wait.cause], wait.seconds)
+        yield longest
+        works = GaugeMetricFamily(
+            "relay_writer_longest_work_seconds",
+            "The longest of each of the writer's works in the last hour.",
+            labels=["work"],
+        )
+        for work, seconds in sorted(relay.log.stalls.longest_works(now).items()):
+            works.add_metric([work], seconds)
+        yield works
+        for name, meaning, count in (
+            ("relay_entries", "Entries written to the log.", figures.entries),
+            ("relay_commands", "Commands decided.", figures.commands),
+            ("relay_batches", "Transactions committed.", figures.batches),
+            ("relay_commit_seconds", "Time spent deciding and committing.", figures.commit_seconds),
+            ("relay_store_failures", "Transactions that failed.", figures.failures),
+            ("relay_uploaded_bytes", "Bytes of files taken in.", relay.files.uploaded_bytes),
+            (
+                "relay_sign_in_failures",
+                "Sign-ins that failed, with those that came before their wait was over.",
+                relay.service.signing_in.refusals.total,
+            ),
+            ("relay_delivered", "Durable events handed to connections.", relay.hub.delivered),
+        ):
+            yield CounterMetricFamily(name, meaning, count)

@@ -1,0 +1,139 @@
+"""The web client's files: read once at the start, compressed when first asked for, served from memory.
+
+Knows the folder and HTTP's rules of caching; what the pages do is theirs.
+"""
+
+import base64
+import hashlib
+import re
+import zlib
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import NamedTuple
+
+from relay.net.http.connection import Answer, Refused, Request
+
+TYPES = {
+    "css": "text/css; charset=utf-8",
+    "html": "text/html; charset=utf-8",
+    "ico": "image/x-icon",
+    "js": "text/javascript; charset=utf-8",
+    "json": "application/json",
+    "png": "image/png",
+    "svg": "image/svg+xml",
+    "txt": "text/plain; charset=utf-8",
+    "webmanifest": "application/manifest+json",
+    "woff2": "font/woff2",
+}
+"""What is served, by extension; a file of another kind is none of the client's."""
+COMPRESSED = {"css", "html", "js", "json", "svg", "txt", "webmanifest"}
+FOREVER = b"public, max-age=31536000, immutable"
+STAMP = 6
+"""The shortest `?v=` that is taken for a hash of the content."""
+
+_IMPORT_MAP = re.compile(rb'<script type="importmap">(.*?)</script>', re.DOTALL)
+
+
+class Page(NamedTuple):
+    """One file of the client's, in memory."""
+
+    content: bytes
+    digest: str
+    kind: str
+
+    @property
+    def tag(self) -> bytes:
+        """Its entity tag; weak, since compressed and plain bytes mean the same."""
+        return b'W/"%s"' % self.digest[:16].encode()
+
+
+def policy(index: bytes) -> str:
+    """The Content-Security-Policy: everything from here, and the one inline script is the import map as it is."""
+    hashes = "".join(
+        f" 'sha256-{base64.b64encode(hashlib.sha256(found).digest()).decode()}'" for found in _IMPORT_MAP.findall(index)
+    )
+    return (
+        "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; style-src 'self'; "
+        f"script-src 'self'{hashes}; connect-src 'self'; object-src 'none'; base-uri 'none'; "
+        "frame-ancestors 'none'; form-action 'self'; require-trusted-types-for 'script'; "
+        # The one policy of the client's: it lets the address of its service worker through, and no other.
+        "trusted-types service-worker"
+    )
+
+
+class Pages:
+    """All files of the client, by path."""
+
+    def __init__(self, folder: Traversable | None = None) -> None:
+        """Read them: a relay that is replaced under its feet goes on serving files that fit together."""
+        self._pages: dict[str, Page] = {}
+        self._compressed: dict[str, bytes] = {}
+        self._read(folder or files("relay") / "web", "/")
+        index = self._pages.get("/index.html")
+        self._policy = policy(index.content if index else b"").encode()
+
+    def _read(self, folder: Traversable, path: str) -> None:
+        if not folder.is_dir():
+            return
+        for entry in folder.iterdir():
+            extension = entry.name.rpartition(".")[2]
+            if entry.is_dir():
+                self._read(entry, f"{path}{entry.name}/")
+            elif extension in TYPES and not entry.name.startswith("."):
+                content = entry.read_bytes()
+                self._pages[path + entry.name] = Page(content, hashlib.sha256(content).hexdigest(), extension)
+
+    def answer(self, request: Request) -> Answer:
+        """Answer for a path.
+
+        Raises:
+            Refused: there is no such file.
+        """
+        path = "/index.html" if request.path == "/" else request.path
+        page = self._pages.get(path)
+        if page is None:
+            raise Refused(404, "not_found", "there is nothing here; the chat is at /")
+        headers = [
+            (b"ETag", page.tag),
+            (b"Cache-Control", self._caching(request, page)),
+            (b"Content-Security-Policy", self._policy),
+        ]
+        if page.kind in COMPRESSED:
+            headers.append((b"Vary", b"Accept-Encoding"))
+        if unchanged(request, page.tag):
+            return Answer(304, headers)
+        headers.append((b"Content-Type", TYPES[page.kind].encode()))
+        if page.kind in COMPRESSED and accepts_gzip(request.header(b"accept-encoding") or ""):
+            return Answer(200, [*headers, (b"Content-Encoding", b"gzip")], self._gzip(path, page))
+        return Answer(200, headers, page.content)
+
+    def _caching(self, request: Request, page: Page) -> bytes:
+        # A stamp of another version must not make a browser keep this one's bytes under it.
+        stamps = request.query.get("v", [])
+        stamped = any(len(stamp) >= STAMP and page.digest.startswith(stamp) for stamp in stamps)
+        return FOREVER if stamped or request.path.startswith("/vendor/") else b"no-cache"
+
+    def _gzip(self, path: str, page: Page) -> bytes:
+        compressed = self._compressed.get(path)
+        if compressed is None:
+            squeeze = zlib.compressobj(9, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+            compressed = self._compressed[path] = squeeze.compress(page.content) + squeeze.flush()
+        return compressed
+
+
+def unchanged(request: Request, tag: bytes) -> bool:
+    """Whether the client has it already (RFC 9110, section 13.1.2: weakly compared)."""
+    known = request.headers.get(b"if-none-match")
+    if known is None:
+        return False
+    strong = tag.removeprefix(b"W/")
+    return known.strip() == b"*" or any(one.strip().removeprefix(b"W/") == strong for one in known.split(b","))
+
+
+def accepts_gzip(accepted: str) -> bool:
+    """Whether gzip is among the codings that a client takes (RFC 9110, section 12.5.3)."""
+    for coding in accepted.lower().split(","):
+        name, _, weight = coding.partition(";")
+        if name.strip() in ("gzip", "*"):
+            return weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+    return False

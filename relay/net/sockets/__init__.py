@@ -1,0 +1,1 @@
+"""Sockets of every kind, and what the machine has for them."""

@@ -1,0 +1,1 @@
+"""Certificates: given, or made by an authority of the relay's own."""

@@ -1,0 +1,364 @@
+"""A certificate authority of the relay's own, and the relay's certificate by it: TLS where there is no internet.
+
+Touches one directory, and beside it what replaces it and what it replaced. cryptography is loaded when something is
+made; checking and serving need none of it.
+"""
+
+import datetime as dt
+import fcntl
+import ipaddress
+import os
+import re
+import ssl
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from relay.net.sockets.hostnames import canonical, is_address
+from relay.store.files import replacing, scratch
+
+if TYPE_CHECKING:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
+AUTHORITY_DAYS = 3_650
+DAYS = 397
+"""How long a certificate is good for: the longest that all browsers take (Apple's and the CA/Browser Forum's rule)."""
+RENEW_DAYS = 60
+"""How long before its end it is made anew."""
+EARLIEST = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
+"""No clock is believed that is behind this: a small machine without a battery starts in the past."""
+
+LOCAL_NAMES = ("localhost",)
+"""Names of every machine for itself; and loopback's addresses."""
+PRIVATE_NETWORKS = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "10.0.0.0/8",
+            "100.64.0.0/10",
+            "169.254.0.0/16",
+            "172.16.0.0/12",
+            "192.168.0.0/16",
+            "fc00::/7",
+            "fe80::/10",
+        ),
+    )
+)
+NETWORKS_AROUND = {4: 24, 6: 64}
+"""Of each address that the authority may vouch for how many bits are fixed: a router gives another one of the same
+network sooner or later, and then every phone would have to trust another authority."""
+
+HOST_NAME = re.compile(r"(?=.{1,253}\Z)(?:\*\.)?[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*")
+"""What a certificate can name (RFC 1123, section 2.1); with the underscore, which machines have in their names."""
+
+AUTHORITY, AUTHORITY_KEY, LEAF, LEAF_KEY = "ca.crt", "ca.key", "relay.crt", "relay.key"
+
+
+class CannotMake(Exception):
+    """What is in the way, for a person."""
+
+
+class Damaged(CannotMake):
+    """A file of the authority's, or a certificate, is not what it was."""
+
+
+class NoName(CannotMake):
+    """What is called a name or address of the relay is none."""
+
+
+class Certificate(NamedTuple):
+    """What a certificate says that matters here."""
+
+    names: list[str]
+    ends: int
+    """Unix seconds."""
+    self_made: bool = False
+    """Whether nobody vouches for it but itself."""
+
+
+def read(path: Path) -> Certificate:
+    """Read what a certificate file says of the first certificate in it.
+
+    Raises:
+        CannotMake: it cannot be read.
+    """
+    try:
+        # The standard library's one reader of certificates in files, kept for its own tests; nothing else reads them.
+        found: dict[str, Any] = ssl._ssl._test_decode_cert(str(path))  # type: ignore[attr-defined]  # noqa: SLF001
+    except ssl.SSLError:
+        raise Damaged(f"{path} is no certificate that can be read: it is damaged") from None
+    except OSError as error:
+        raise CannotMake(f"{path} is no certificate that can be read: {error.strerror}") from None
+    names = [canonical(name.strip()) for _, name in found.get("subjectAltName", ())]
+    ends = int(ssl.cert_time_to_seconds(found["notAfter"]))
+    return Certificate(names, ends, self_made=found.get("issuer") == found.get("subject"))
+
+
+def fingerprint(path: Path) -> str:
+    """The SHA-256 of a certificate, as people compare it.
+
+    Raises:
+        CannotMake: it cannot be read.
+    """
+    import hashlib
+
+    # What is no certificate may still be Base64.
+    read(path)
+    digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(path.read_text())).hexdigest().upper()
+    return ":".join(digest[at : at + 2] for at in range(0, len(digest), 2))
+
+
+class Authority:
+    """The authority in one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.certificate = directory / AUTHORITY
+        self.leaf = directory / LEAF
+        self.leaf_key = directory / LEAF_KEY
+
+    @property
+    def there(self) -> bool:
+        """Whether there is one."""
+        return self.certificate.exists() and self.leaf.exists() and self.leaf_key.exists()
+
+    @property
+    def _plan(self) -> replacing.Plan:
+        name = self.directory.name
+        return replacing.Plan(f"{name}.replacing", (name,), f"{name}-before-")
+
+    @property
+    def fits(self) -> bool:
+        """Whether the key is the certificate's: they are two files, and a crash may come between them."""
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.leaf, self.leaf_key)
+        except ssl.SSLError:
+            return False
+        return True
+
+    def make(self, names: Sequence[str], now: dt.datetime, *, again: bool = True) -> Path | None:
+        """Make an authority, and a certificate by it. One that was there is kept beside it.
+
+        Args:
+            names: names and addresses of the relay.
+            now: the time.
+            again: whether to make another one in place of one that is there, or that somebody makes meanwhile.
+
+        Returns:
+            Where the former authority is kept; None where there was none.
+
+        Raises:
+            CannotMake: cryptography is missing, or one of the names is none.
+            OSError: the directory cannot be written.
+        """
+        _check(names)
+        x509, hashes, _, ec = _cryptography()
+        now = max(now, EARLIEST)
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"chat-relay authority of {names[0]}"[:64])])
+        certificate = (
+            _begun(x509, name, name, key.public_key(), now, AUTHORITY_DAYS)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_usage(x509, signs_certificates=True), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(_constraints(x509, names), critical=True)
+            .sign(key, hashes.SHA256())
+        )
+        # All of it at once: a key that does not fit its certificate could vouch for nothing that devices trust.
+        parent = self.directory.parent
+        parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        with self.alone(), scratch.folder(parent, "tls") as here:
+            if not again and self.there:
+                return None
+            new = Authority(here / self.directory.name)
+            new.directory.mkdir(mode=0o750)
+            scratch.write(new.directory / AUTHORITY_KEY, _private(key), 0o600)
+            scratch.write(new.certificate, _public(certificate), 0o644)
+            new.issue(names, now)
+            return replacing.commit(parent, here, self._plan)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep others from making anything meanwhile, and finish what one that was killed had begun.
+
+        Raises:
+            OSError: the directory cannot be written.
+        """
+        parent = self.directory.parent
+        descriptor = os.open(parent / f"{self.directory.name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            replacing.finish(parent, self._plan)
+            for place in (parent, self.directory):
+                scratch.sweep(place)
+            for name in (AUTHORITY, AUTHORITY_KEY, LEAF, LEAF_KEY):
+                # As earlier relays called what they were writing.
+                (self.directory / f".{name}").unlink(missing_ok=True)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def settle(self) -> None:
+        """Finish what one that was killed had begun; does nothing where there is nothing to do.
+
+        Raises:
+            OSError: it cannot be finished.
+        """
+        if replacing.is_committed(self.directory.parent, self._plan) or scratch.leftovers(self.directory):
+            with self.alone():
+                pass
+
+    def issue(self, names: Sequence[str], now: dt.datetime) -> None:
+        """Make the relay's certificate anew.
+
+        Raises:
+            CannotMake: cryptography or the authority is missing, or one of the names is none.
+            OSError: the directory cannot be written.
+        """
+        _check(names)
+        x509, hashes, serialization, ec = _cryptography()
+        now = max(now, EARLIEST)
+        try:
+            authority = x509.load_pem_x509_certificate(self.certificate.read_bytes())
+            signing = serialization.load_pem_private_key((self.directory / AUTHORITY_KEY).read_bytes(), None)
+        except OSError as error:
+            raise CannotMake(f"{error.filename} cannot be read: {error.strerror}") from None
+        except ValueError:
+            raise Damaged(f"the authority in {self.directory} cannot be used: it is damaged") from None
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, names[0][:64])])
+        alternatives = [
+            x509.IPAddress(ipaddress.ip_address(one)) if is_address(one) else x509.DNSName(one) for one in names
+        ]
+        days = min(DAYS, (authority.not_valid_after_utc - now).days)
+        certificate = (
+            _begun(x509, subject, authority.subject, key.public_key(), now, days)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_usage(x509, signs_certificates=False), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key()), critical=False)
+            .sign(signing, hashes.SHA256())
+        )
+        # A crash between the two leaves a pair that does not fit, which `fits` sees: it is made anew then.
+        scratch.write(self.leaf_key, _private(key), 0o600)
+        scratch.write(self.leaf, _public(certificate) + _public(authority), 0o644)
+
+    def permitted(self, names: Sequence[str]) -> list[str]:
+        """Those of some names that the authority may vouch for.
+
+        Raises:
+            CannotMake: cryptography is missing, the authority cannot be read, or one of the names is none.
+        """
+        _check(names)
+        x509, _, _, _ = _cryptography()
+        read(self.certificate)
+        authority = x509.load_pem_x509_certificate(self.certificate.read_bytes())
+        allowed = authority.extensions.get_extension_for_class(x509.NameConstraints).value.permitted_subtrees or []
+        domains = [one.value for one in allowed if isinstance(one, x509.DNSName)]
+        networks = [one.value for one in allowed if isinstance(one, x509.IPAddress)]
+        return [
+            name
+            for name in names
+            if (
+                any(ipaddress.ip_address(name) in network for network in networks)
+                if is_address(name)
+                else any(name == domain or name.endswith(f".{domain}") for domain in domains)
+            )
+        ]
+
+    def due(self, names: Sequence[str], now: dt.datetime) -> bool:
+        """Whether the certificate ends soon or lacks a name.
+
+        Raises:
+            CannotMake: it cannot be read.
+        """
+        known = read(self.leaf)
+        left = known.ends - max(now, EARLIEST).timestamp()
+        return left < RENEW_DAYS * 86_400 or not set(map(canonical, names)) <= set(known.names)
+
+
+def _check(names: Sequence[str]) -> None:
+    for one in names:
+        if not is_address(one) and not HOST_NAME.fullmatch(one):
+            raise NoName(
+                f"{one!r} is no name or address: a name has letters without accents, digits, - and dots,"
+                " as in chat.office.lan"
+            )
+
+
+def _cryptography() -> Any:
+    try:
+        from cryptography import x509
+        from cryptography.hazmat.primitives import hashes, serialization
+        from cryptography.hazmat.primitives.asymmetric import ec
+    except ImportError:
+        raise CannotMake(
+            "the Python package cryptography is missing: install python3-cryptography, or chat-relay[tls]"
+        ) from None
+    return x509, hashes, serialization, ec
+
+
+def _begun(
+    x509: Any, subject: "x509.Name", issuer: "x509.Name", key: Any, now: dt.datetime, days: int
+) -> "x509.CertificateBuilder":
+    return (  # type: ignore[no-any-return]
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        # Clocks on a network without internet differ.
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=days))
+    )
+
+
+def _usage(x509: Any, *, signs_certificates: bool) -> Any:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _constraints(x509: Any, names: Sequence[str]) -> Any:
+    """Let the authority vouch for the relay's own names and its networks: whoever steals it gains little by it."""
+    own = [name.removeprefix("*.") for name in names if not is_address(name)]
+    domains = dict.fromkeys([*LOCAL_NAMES, *own])
+    networks = dict.fromkeys(
+        [_around("127.0.0.1"), _around("::1"), *(_around(one) for one in names if is_address(one))]
+    )
+    permitted = [x509.DNSName(one) for one in domains] + [x509.IPAddress(one) for one in networks]
+    return x509.NameConstraints(permitted_subtrees=permitted, excluded_subtrees=None)
+
+
+def _around(address: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """The network of a private address; of any other nothing but itself."""
+    known = ipaddress.ip_address(address)
+    if not any(known in network for network in PRIVATE_NETWORKS):
+        return ipaddress.ip_network(known)
+    return ipaddress.ip_network(f"{known}/{NETWORKS_AROUND[known.version]}", strict=False)
+
+
+def _private(key: "EllipticCurvePrivateKey") -> bytes:
+    from cryptography.hazmat.primitives import serialization
+
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _public(certificate: "x509.Certificate") -> bytes:
+    from cryptography.hazmat.primitives import serialization
+
+    return certificate.public_bytes(serialization.Encoding.PEM)

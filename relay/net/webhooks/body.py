@@ -1,0 +1,229 @@
+"""The bytes that are posted to a hook, up to what they say: charsets, forms, several parts, JSON.
+
+Takes what senders really send, and refuses with words what it cannot read.
+"""
+
+import codecs
+import encodings
+import json
+from encodings.aliases import aliases
+from typing import NamedTuple
+from urllib.parse import parse_qsl, unquote_plus
+
+from relay.net.http.connection import Refused
+from relay.net.http.parameters import Header, parse
+from relay.net.webhooks.words import TEXTS, words
+
+TEXT = 65_536
+"""Characters of a message (`protocol.base.Text`)."""
+_FORM = "application/x-www-form-urlencoded"
+_BYTES = "application/octet-stream"
+_WINDOWS = "cp1252"
+"""What old Windows programs write that say nothing of their charset. Its characters are Latin-1's and some more."""
+_CHARSETS = ("utf", "iso8859", "latin_1", "cp125", "koi8", "gb", "big5", "shift_jis", "cp932", "euc", "iso2022")
+"""How Python's names of charsets begin: it knows codecs, too, that are none."""
+_NAMES = {*aliases, *aliases.values(), "utf_8_sig", "koi8_t", "koi8_u"}
+"""What charsets are called. Python is asked for no others: of each name that it does not know it keeps a note."""
+
+
+class _Part(NamedTuple):
+    """One part of a body that has several."""
+
+    name: str
+    filename: str
+    charset: str | None
+    content: bytes
+
+
+def understand(body: bytes, content_type: str, encoding: str = "") -> str:
+    """Find what a body says.
+
+    Args:
+        body: the bytes.
+        content_type: as in the header.
+        encoding: the header `Content-Encoding`.
+
+    Raises:
+        Refused: it is of a kind that says nothing here, it is broken, or it says nothing.
+    """
+    if encoding.strip().lower() not in ("", "identity"):
+        raise Refused(415, "bad_request", f"Content-Encoding: {encoding[:32]!r} is not taken, send the body as it is")
+    header = parse(content_type)
+    try:
+        said = _understood(body, _kind(header), header.get("charset"), header)
+    except RecursionError:
+        raise Refused(400, "bad_request", "body: nested too deeply") from None
+    return _tidy(said)
+
+
+def _kind(header: Header) -> str:
+    """Give a media type; text where it is none that could be one, nothing where there is none at all."""
+    if "/" not in header.value:
+        return ""
+    return header.value if header.value.count("/") == 1 else "text/plain"
+
+
+def _understood(body: bytes, kind: str, charset: str | None, header: Header) -> str:
+    if kind == "multipart/form-data":
+        return _several(body, (header.get("boundary") or "").rstrip())
+    if kind in ("", _BYTES) and charset is None:
+        return _json_or_text(_strictly(body) if kind else decoded(body, None))
+    if kind == _FORM:
+        return _form(decoded(body, charset), charset)
+    if kind == "application/json" or kind.endswith("+json"):
+        return words(_json(decoded(body, charset)))
+    if kind.startswith("text/") or kind in ("", _BYTES):
+        return _json_or_text(decoded(body, charset))
+    raise Refused(
+        415,
+        "bad_request",
+        f"Content-Type: {kind!r} is not taken: send JSON, a form with JSON in `payload`, or plain text",
+    )
+
+
+def cut(text: str) -> str:
+    """Shorten what is too long for a message, and say so in it."""
+    if len(text) <= TEXT:
+        return text
+    mark = f"\n… (cut here: {len(text):,} characters came, a message holds {TEXT:,})"
+    return text[: TEXT - len(mark)] + mark
+
+
+def _tidy(said: str) -> str:
+    """Take out what no message may hold: NUL, with which machines pad their texts, and halves of characters."""
+    text = said.replace("\0", "").strip()
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if not text:
+        raise Refused(400, "bad_request", 'body: there is nothing in it: send {"text": "..."} or plain text')
+    return text
+
+
+# Characters.
+
+
+def decoded(body: bytes, charset: str | None) -> str:
+    """Decode a text by the charset that its sender named; without one it is UTF-8, or else what Windows writes.
+
+    Raises:
+        Refused: there is no such charset.
+    """
+    if body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return body.decode("utf-16", "replace")
+    codec = _codec(charset)
+    if codec is None:
+        try:
+            text = body.decode()
+        except UnicodeDecodeError:
+            text = body.decode(_WINDOWS, "replace")
+    else:
+        # A character that is broken is no reason to lose the alarm it stands in.
+        text = body.decode(codec, "replace")
+    return text.lstrip("\ufeff")
+
+
+def _codec(charset: str | None) -> str | None:
+    if charset is None:
+        return None
+    known = encodings.normalize_encoding(charset).lower()
+    name = codecs.lookup(known).name if known in _NAMES else ""
+    if name == "ascii":
+        return None
+    if not name.startswith(_CHARSETS):
+        raise Refused(415, "bad_request", f"Content-Type: the charset {charset[:32]!r} is not known here, send UTF-8")
+    return _WINDOWS if name == "iso8859-1" else name
+
+
+def _strictly(body: bytes) -> str:
+    try:
+        return body.decode().lstrip("\ufeff")
+    except UnicodeDecodeError:
+        raise Refused(415, "bad_request", "body: these bytes are no text in UTF-8: name their Content-Type") from None
+
+
+# Forms.
+
+
+def _json(text: str) -> object:
+    """Decode JSON; line breaks within its texts, which shell scripts leave there, are taken as such.
+
+    Raises:
+        Refused: it is none.
+    """
+    if not text.strip():
+        raise Refused(400, "bad_request", 'body: it is empty: send {"text": "..."} or plain text')
+    try:
+        return json.loads(text, strict=False)
+    except ValueError as error:
+        raise Refused(400, "bad_request", f"body: JSON is malformed: {error}") from None
+
+
+def _json_or_text(text: str) -> str:
+    """Take what looks like an object for one where it has words, else for the text that it is."""
+    if text.lstrip()[:1] == "{":
+        try:
+            return words(_json(text))
+        except Refused:
+            pass
+    return text
+
+
+def _form(text: str, charset: str | None) -> str:
+    start = unquote_plus(text[:16]).lstrip()[:1]
+    if start in ("{", "["):
+        # What `curl -d` sends says it is a form, whatever it is.
+        return _json_or_text(text if text.lstrip()[:1] == start else unquote_plus(text))
+    fields: dict[str, object] = {}
+    for name, value in parse_qsl(text, keep_blank_values=True, encoding=_codec(charset) or "utf-8"):
+        fields.setdefault(name, value)
+    if "payload" in fields:
+        try:
+            return _payload(str(fields["payload"]))
+        except Refused:
+            # `curl -d` escapes nothing: an & or a + within the JSON is meant.
+            whole = text.partition("payload=")[2]
+            return _payload(whole if whole.lstrip()[:1] == "{" else unquote_plus(whole))
+    return words(fields) if fields.keys() & set(TEXTS) else text
+
+
+def _payload(text: str) -> str:
+    return words(_json(text)) if text.lstrip()[:1] in ("{", "[") else text
+
+
+def _several(body: bytes, boundary: str) -> str:
+    """Find what a body of several parts says, as `curl -F` sends it; name the files that are left out."""
+    if not boundary:
+        raise Refused(400, "bad_request", "Content-Type: the boundary of the parts is missing")
+    fields: dict[str, object] = {}
+    left = []
+    for part in _parts(body, boundary.encode("latin-1", "replace")):
+        if part.filename and part.name != "payload":
+            left.append(f"(file: {part.filename})")
+        else:
+            fields.setdefault(part.name, decoded(part.content, part.charset))
+    if "payload" in fields:
+        return "\n".join([_payload(str(fields["payload"])), *left])
+    return "\n".join([words(fields), *left] if fields or not left else left)
+
+
+def _parts(body: bytes, boundary: bytes) -> list[_Part]:
+    line = b"\r\n" if b"\r\n" in body else b"\n"
+    _, *pieces = (line + body).split(line + b"--" + boundary)
+    parts = []
+    for piece in pieces:
+        if piece.startswith(b"--"):
+            break
+        head, _, content = piece.removeprefix(line).partition(line + line)
+        says = dict(map(_named, reversed(head.decode("utf-8", "replace").splitlines())))
+        about = parse(says.get("content-disposition", ""))
+        charset = parse(says.get("content-type", "")).get("charset")
+        parts.append(_Part(about.get("name") or "", about.get("filename") or "", charset, content))
+    return parts
+
+
+def _named(line: str) -> tuple[str, str]:
+    """Take a line of a part's head apart: the header's name in lower case, and its value."""
+    name, _, value = line.partition(":")
+    return name.strip().lower(), value.strip()

@@ -1,0 +1,309 @@
+"""What a program that posts to a hook says, in words: Slack's and Mattermost's format, and what alerting tools send.
+
+Whatever carries words is shown; colours, small pictures, the sender's name and channel, and what can only be clicked
+are left aside. What has no words at all is refused, and so is what is of another kind than it must be.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from relay.core.hooks import slack_markup
+from relay.net.http.connection import Refused
+
+TEXTS = ("text", "message", "msg", "content")
+"""Where senders put their text: Slack; Home Assistant, Grafana and Gotify; Uptime Kuma; Discord."""
+_TITLES = ("title", "subject")
+_NOT_SHOWN = frozenset({"divider", "actions", "input"})
+"""Blocks without words, and those that can only be clicked."""
+_KNOWN = frozenset({"section", "header", "markdown", "image", "video"})
+"""Blocks that are shown; of any other kind that has no words it is said that it was there."""
+_SAID_OF_ALERTS = ("summary", "description", "message")
+
+
+def words(body: object) -> str:
+    """Say a decoded body.
+
+    Raises:
+        Refused: it has no words, or something in it is not what it must be.
+    """
+    if isinstance(body, str):
+        return body
+    if not isinstance(body, dict):
+        raise _wrong("body", body, "an object")
+    blocks = block_words(body.get("blocks"))
+    text = next((said for key in TEXTS if (said := _say(body.get(key), key))), "")
+    title = next((said for key in _TITLES if (said := _say(body.get(key), key))), "")
+    # Beside blocks the text is what a notification shows: mostly the same words.
+    first = [part for part in (title, text) if part not in blocks]
+    said = _lines([*first, blocks, attachment_words(body.get("attachments"))])
+    said = said or _lines(_alerts(body.get("alerts")))
+    if not said.strip():
+        known = ", ".join(sorted(map(str, body))[:12])[:200]
+        raise Refused(
+            400,
+            "bad_request",
+            f'body: there is nothing to show in {{{known}}}: send {{"text": "..."}}, attachments, blocks or plain text',
+        )
+    return said
+
+
+def block_words(value: object) -> str:
+    """Say blocks; nothing where there are none.
+
+    Raises:
+        Refused: something in them is not what it must be.
+    """
+    return _lines(_blocks(value, "blocks"))
+
+
+def attachment_words(value: object) -> str:
+    """Say attachments; nothing where there are none.
+
+    Raises:
+        Refused: something in them is not what it must be.
+    """
+    return _lines(_attachments(value))
+
+
+def _lines(parts: Iterable[str]) -> str:
+    return "\n".join(part for part in parts if part)
+
+
+def _wrong(field: str, value: object, right: str) -> Refused:
+    name = {dict: "an object", list: "a list", str: "words", type(None): "null", bool: "true or false"}
+    return Refused(400, "bad_request", f"{field}: expected {right}, got {name.get(type(value), 'a number')}")
+
+
+def _say(value: object, field: str) -> str:
+    """Say a text, or Slack's text object; numbers as they are written."""
+    while isinstance(value, dict) and "text" in value:
+        value = value["text"]
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return slack_markup.plain(value).strip("\n")
+    if isinstance(value, (bool, int, float)):
+        return json.dumps(value)
+    raise _wrong(field, value, "words")
+
+
+def _listed(value: object, field: str) -> list[Any]:
+    """Take a list; one thing alone counts as a list of it, and some senders encode theirs twice."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value, strict=False)
+        except ValueError:
+            return [value]
+    if value is None:
+        return []
+    if isinstance(value, dict):
+        return [value]
+    if isinstance(value, list):
+        return [one for one in value if one is not None]
+    raise _wrong(field, value, "a list")
+
+
+# Attachments: https://docs.slack.dev/legacy/legacy-messaging/legacy-secondary-message-attachments
+
+
+def _attachments(value: object) -> Iterator[str]:
+    for number, one in enumerate(_listed(value, "attachments")):
+        yield _attachment(one, f"attachments[{number}]")
+
+
+def _attachment(one: object, where: str) -> str:
+    if isinstance(one, str):
+        return slack_markup.plain(one)
+    if not isinstance(one, dict):
+        raise _wrong(where, one, "an object")
+
+    def say(key: str) -> str:
+        return _say(one.get(key), f"{where}.{key}")
+
+    main = _lines(
+        [
+            say("pretext"),
+            slack_markup.link(say("author_link"), say("author_name")),
+            slack_markup.link(say("title_link"), say("title")),
+            say("text"),
+            *_fields(one.get("fields"), f"{where}.fields"),
+            *_blocks(one.get("blocks"), f"{where}.blocks"),
+            *_buttons(one.get("actions"), f"{where}.actions"),
+            say("image_url"),
+        ]
+    )
+    return _lines([main or say("fallback"), say("footer")])
+
+
+def _fields(value: object, where: str) -> Iterator[str]:
+    for number, field in enumerate(_listed(value, where)):
+        place = f"{where}[{number}]"
+        if not isinstance(field, dict):
+            yield _say(field, place)
+        elif field.keys() & {"title", "value", "name"}:
+            yield _field(_say(field.get("title") or field.get("name"), f"{place}.title"), field.get("value"), place)
+        else:
+            # Some senders make an object of their fields.
+            for title, content in field.items():
+                yield _field(title, content, place)
+
+
+def _field(title: str, content: object, place: str) -> str:
+    if isinstance(content, (dict, list)):
+        content = json.dumps(content, ensure_ascii=False)
+    said = _say(content, f"{place}.value")
+    if not title:
+        return said
+    return f"{title}:\n{said}" if "\n" in said else f"{title}: {said or '-'}"
+
+
+def _buttons(value: object, where: str) -> Iterator[str]:
+    """Say the buttons that lead somewhere; what answers to the sender has nobody to answer to."""
+    for number, one in enumerate(_listed(value, where)):
+        if isinstance(one, dict) and one.get("url"):
+            address = _say(one["url"], f"{where}[{number}].url")
+            yield slack_markup.link(address, _say(one.get("text"), f"{where}[{number}].text"))
+
+
+# Blocks: https://docs.slack.dev/reference/block-kit/blocks
+
+
+def _blocks(value: object, where: str) -> Iterator[str]:
+    for number, block in enumerate(_listed(value, where)):
+        if not isinstance(block, dict):
+            raise _wrong(f"{where}[{number}]", block, "an object")
+        yield _block(block, f"{where}[{number}]")
+
+
+def _block(block: dict[str, Any], where: str) -> str:
+    kind = str(block.get("type"))
+    if kind == "rich_text":
+        return _lines(_rich(one) for one in _listed(block.get("elements"), f"{where}.elements"))
+    if kind == "context":
+        elements = _listed(block.get("elements"), f"{where}.elements")
+        return " ".join(filter(None, (_element(one, f"{where}.elements") for one in elements)))
+    if kind == "table":
+        rows = [_listed(row, f"{where}.rows") for row in _listed(block.get("rows"), f"{where}.rows")]
+        return _lines(" | ".join(_cell(cell, where) for cell in row) for row in rows)
+    if kind in _NOT_SHOWN:
+        return _lines(_buttons(block.get("elements"), f"{where}.elements"))
+    said = _lines(
+        [
+            _image(block, where),
+            _say(block.get("text"), f"{where}.text"),
+            *(_say(field, f"{where}.fields") for field in _listed(block.get("fields"), f"{where}.fields")),
+            _say(block.get("description"), f"{where}.description"),
+            *_accessory(block.get("accessory"), f"{where}.accessory"),
+        ]
+    )
+    return said or ("" if kind in _KNOWN else f"(a block of the kind {kind[:64]!r} cannot be shown here)")
+
+
+def _image(block: dict[str, Any], where: str) -> str:
+    """Say a picture or a video: what it is called, and where it is."""
+    address = next((block[key] for key in ("title_url", "video_url", "image_url") if block.get(key)), None)
+    title = _say(block.get("title"), f"{where}.title") or _say(block.get("alt_text"), f"{where}.alt_text")
+    return slack_markup.link(_say(address, f"{where}.image_url"), title)
+
+
+def _element(one: object, where: str) -> str:
+    if isinstance(one, dict) and one.get("type") == "image":
+        return _say(one.get("alt_text"), where)
+    return _say(one, where)
+
+
+def _accessory(one: object, where: str) -> Iterator[str]:
+    if isinstance(one, dict):
+        if one.get("type") == "image":
+            yield _image(one, where)
+        yield from _buttons(one, where)
+
+
+def _cell(cell: object, where: str) -> str:
+    if isinstance(cell, dict) and cell.get("type") == "rich_text":
+        return _block(cell, where)
+    return _say(cell, where)
+
+
+def _rich(element: object) -> str:
+    """Say a part of a rich text. Its words are words: nothing in them is marked up."""
+    if not isinstance(element, dict):
+        return ""
+    parts = _listed(element.get("elements"), "elements")
+    match element.get("type"):
+        case "rich_text_list":
+            first, indent = _whole(element.get("offset")) + 1, "  " * min(_whole(element.get("indent")), 8)
+            numbered = element.get("style") == "ordered"
+            return "\n".join(
+                f"{indent}{f'{number}.' if numbered else '•'} {_rich(part)}" for number, part in enumerate(parts, first)
+            )
+        case "rich_text_quote":
+            return "\n".join(f"> {line}" for line in _inline(parts).splitlines())
+        case _:
+            return _inline(parts)
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) and value > 0 else 0
+
+
+def _inline(parts: Iterable[object]) -> str:
+    return "".join(_inline_part(part) for part in parts if isinstance(part, dict)).strip("\n")
+
+
+def _inline_part(part: dict[str, Any]) -> str:
+    def raw(key: str) -> str:
+        value = part.get(key)
+        return value if isinstance(value, str) else ""
+
+    match part.get("type"):
+        case "link":
+            return slack_markup.link(raw("url"), raw("text"))
+        case "user":
+            return f"@{raw('user_id')}"
+        case "usergroup":
+            return f"@{raw('usergroup_id')}"
+        case "broadcast":
+            return f"@{raw('range')}"
+        case "channel":
+            return f"#{raw('channel_id')}"
+        case "emoji":
+            return _emoji(raw("unicode")) or f":{raw('name')}:"
+        case "date":
+            return slack_markup.date(part.get("timestamp"), raw("fallback"))
+        case "color":
+            return raw("value")
+        case _:
+            return raw("text")
+
+
+def _emoji(code: str) -> str:
+    """Give the characters of an emoji, whose numbers Slack writes in hexadecimal with dashes between them."""
+    try:
+        return "".join(chr(int(number, 16)) for number in code.split("-"))
+    except (ValueError, OverflowError):
+        return ""
+
+
+# Alerts: https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
+
+
+def _alerts(value: object) -> Iterator[str]:
+    """Say alerts as Prometheus' Alertmanager and what follows it send them: their times and addresses aside."""
+    for number, alert in enumerate(_listed(value, "alerts")):
+        if not isinstance(alert, dict):
+            raise _wrong(f"alerts[{number}]", alert, "an object")
+        labels, notes = _texts(alert.get("labels")), _texts(alert.get("annotations"))
+        status = _say(alert.get("status"), f"alerts[{number}].status").upper()
+        title = " ".join(filter(None, [f"[{status}]" if status else "", labels.pop("alertname", "")]))
+        summary = next((notes.pop(key) for key in _SAID_OF_ALERTS if notes.get(key)), "")
+        yield ": ".join(filter(None, [title, summary]))
+        yield _lines(f"{key}: {said}" for key, said in notes.items())
+        yield ", ".join(f"{key}={said}" for key, said in labels.items())
+
+
+def _texts(value: object) -> dict[str, str]:
+    if not isinstance(value, dict):
+        return {}
+    return {key: said if isinstance(said, str) else json.dumps(said) for key, said in value.items()}

@@ -1,0 +1,1 @@
+"""WebSocket: frames, one session, what is on its way to it, and signs of life."""

@@ -1,0 +1,243 @@
+"""A backup is one tar file: the store as it was at one moment, and every uploaded file that it names.
+
+Made while a relay runs, by SQLite's online backup. Reads a data directory; writes beside the target, and the target.
+"""
+
+import os
+import re
+import shutil
+import sqlite3
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+from relay import __version__
+from relay.store.backup import gently
+from relay.store.data_dir import empty
+from relay.store.data_dir.errors import reason
+from relay.store.data_dir.opening import settle_for_reading
+from relay.store.files import scratch
+from relay.store.sqlite.database import identify
+from relay.store.sqlite.statements import Statement
+
+STORE = "relay.db"
+FILES = "files"
+PAGES = 1_024
+"""Pages copied between two rests and reports of progress."""
+HURRY = 32 << 20
+"""Bytes of the write-ahead log from which on nothing rests any more."""
+MARK = "chat-relay backup"
+"""How the comment in a backup's head begins: who made it, and when, for people and for `is_backup`."""
+_FIRST = re.compile(rf"{re.escape(STORE)}|{FILES}/[0-9a-f]{{2}}/[0-9a-f]{{64}}")
+"""What is first in a backup; earlier relays wrote no comment."""
+
+Progress = Callable[[int, int], None]
+"""Told how much is done, and of how much."""
+
+
+class NotReplaced(Exception):
+    """What stands where a backup is to go is none, in words for a person."""
+
+
+class NoRoom(Exception):
+    """A backup would fill the disk, in words for a person."""
+
+
+class End(NamedTuple):
+    """Where a store's log ends."""
+
+    seq: int
+    at: int
+    version: int
+
+
+_END = Statement("SELECT seq, at FROM log WHERE seq = (SELECT max(seq) FROM log)")
+_TABLES = Statement("SELECT count(*) FROM sqlite_master")
+
+
+def end(path: Path) -> End:
+    """Read where a store's log ends.
+
+    Raises:
+        NotAStore, NewerStore: it is no relay's store, or a newer relay's.
+        sqlite3.Error: it cannot be read.
+    """
+    empty.refuse_to_read(path)
+    with closing(read(path)) as store:
+        version = _recognise(store)
+        last = store.execute(_END).fetchone()
+    seq, at = last or (0, 0)
+    return End(seq, at, version)
+
+
+def read(path: Path) -> sqlite3.Connection:
+    """Open a store for reading only."""
+    return sqlite3.connect(f"file:{quote(bytes(path))}?mode=ro", uri=True)
+
+
+def _recognise(store: sqlite3.Connection) -> int:
+    ((version,),) = store.execute("PRAGMA user_version")
+    ((application,),) = store.execute("PRAGMA application_id")
+    ((tables,),) = store.execute(_TABLES)
+    identify(version, application, tables)
+    return int(version)
+
+
+def prove(path: Path) -> None:
+    """Make sure that a store is whole: what is damaged is not restored, and replaces no backup that is good.
+
+    Raises:
+        sqlite3.Error: it is damaged, or cannot be read.
+    """
+    with closing(read(path)) as store:
+        ((first, *_),) = store.execute("PRAGMA integrity_check(1)")
+    if first != "ok":
+        raise sqlite3.DatabaseError(" ".join(first.split()))
+
+
+def is_backup(path: Path) -> bool:
+    """Whether a file is what `back_up` wrote, by its head.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            if tar.pax_headers.get("comment", "").startswith(MARK):
+                return True
+            first = tar.next()
+            return first is not None and _FIRST.fullmatch(first.name) is not None
+    except (tarfile.TarError, EOFError, ValueError):
+        return False
+
+
+def back_up(
+    data: Path,
+    target: Path,
+    progress: Progress = lambda _done, _all: None,
+    lacks: Callable[[list[str]], None] = lambda _names: None,
+) -> End:
+    """Write a backup of a data directory. A relay may run meanwhile; the target appears when it is whole and synced.
+
+    Args:
+        data: the data directory.
+        target: where to; an earlier backup, or a file of no bytes, is replaced.
+        progress: told how many pages are copied.
+        lacks: told which uploaded files are missing, where some are.
+
+    Raises:
+        NotReplaced: another file is there.
+        NoRoom: it would fill the disk.
+        Locked: a restore is under way.
+        NotAStore, NewerStore, sqlite3.Error: the store cannot be read, or is damaged: an earlier backup then stays.
+        OSError: the target cannot be written, or an uploaded file cannot be read, which is then named.
+    """
+    settle_for_reading(data)
+    empty.refuse_to_read(data / STORE)
+    target = target.absolute()
+    if target.exists() and target.stat().st_size and not is_backup(target):
+        raise NotReplaced(f"{target} is no backup of a relay, and nothing else is replaced: name another file")
+    # What earlier ones left when they were killed would otherwise fill the disk.
+    scratch.sweep(target.parent)
+    _check_room(data, target.parent)
+    with scratch.folder(target.parent, "backup") as here:
+        copy, part = here / STORE, here / "part.tar"
+        comment = f"{MARK}, made by version {__version__} on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+        with (
+            gently.opened(part) as file,
+            tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT, pax_headers={"comment": comment}) as tar,
+        ):
+            # Files first, then the store, then the files that came meanwhile: what the store names is then there.
+            added = set(_add_files(tar, data / FILES, set()))
+            _copy_store(data / STORE, copy, progress)
+            prove(copy)
+            added.update(_add_files(tar, data / FILES, added))
+            tar.add(copy, STORE)
+        # Whoever holds it can put the relay up elsewhere.
+        part.chmod(0o600)
+        finish = end(copy)
+        missing = named_files(copy) - {f"{FILES}/{name}" for name in added}
+        scratch.place(part, target)
+    # What was deleted meanwhile is missed by nobody.
+    if missing and (lost := missing & named_files(data / STORE)):
+        lacks(sorted(lost))
+    return finish
+
+
+def named_files(store: Path) -> set[str]:
+    """Name the uploaded files that a store names, as they are called beside it."""
+    with closing(read(store)) as opened:
+        digests = [digest for (digest,) in opened.execute("SELECT DISTINCT digest FROM file")]
+    return {f"{FILES}/{digest[:2]}/{digest}" for digest in digests}
+
+
+def _check_room(data: Path, place: Path) -> None:
+    """Make sure that there is room for the backup with the copy of the store that is made for it.
+
+    On the disk that the relay writes to as much again has to be left over.
+
+    Raises:
+        NoRoom: there is not.
+    """
+    store = (data / STORE).stat().st_size
+    files = sum(path.stat().st_size for path in _files(data / FILES))
+    need = 2 * store + files
+    if place.stat().st_dev == data.stat().st_dev:
+        need = 2 * (store + files) + store
+    free = shutil.disk_usage(place).free
+    if free < need:
+        raise NoRoom(
+            f"{place} has {free / 1e6:,.1f} MB left and a backup needs {need / 1e6:,.1f}: make room there,"
+            " or name a file on another disk"
+        )
+
+
+def _copy_store(source: Path, target: Path, progress: Progress) -> None:
+    with ExitStack() as steps:
+        # Closed last: that lets go of SQLite's locks on the copy.
+        written = steps.enter_context(target.open("ab"))
+        copy = steps.enter_context(closing(sqlite3.connect(target)))
+        store = steps.enter_context(closing(read(source)))
+        # One view for all steps: without it SQLite begins again whenever somebody writes between two of them.
+        store.execute("BEGIN")
+        _recognise(store)
+        # Needs no safety of its own; each step is brought to the disk so that not all of it waits there at once.
+        copy.execute("PRAGMA synchronous = OFF")
+        pace, log = gently.Pace(), source.with_name(f"{source.name}-wal")
+
+        def step(_status: int, left: int, total: int) -> None:
+            progress(total - left, total)
+            os.fdatasync(written.fileno())
+            # While this view is open the write-ahead log grows: once it is large the view had better end.
+            if left and (not log.exists() or log.stat().st_size < HURRY):
+                pace.rest()
+
+        try:
+            store.backup(copy, pages=PAGES, progress=step)
+            copy.execute("PRAGMA journal_mode = DELETE")
+        except sqlite3.OperationalError as error:
+            # The store was just read: what fails now is the writing of its copy.
+            raise reason(error, target, source.stat().st_size) from None
+
+
+def _files(directory: Path) -> Iterator[Path]:
+    """Name the uploaded files that are whole."""
+    for at, folders, names in os.walk(directory):
+        folders.sort()
+        yield from (path for name in sorted(names) if not name.startswith(".") and (path := Path(at, name)).is_file())
+
+
+def _add_files(tar: tarfile.TarFile, directory: Path, have: set[str]) -> Iterator[str]:
+    for path in _files(directory):
+        name = str(path.relative_to(directory))
+        if name in have:
+            continue
+        try:
+            tar.add(path, f"{FILES}/{name}", recursive=False)
+        except FileNotFoundError:
+            continue
+        yield name

@@ -1,0 +1,269 @@
+"""Putting a backup in place of a store, or bringing back the store that was put aside for one.
+
+What is to come is unpacked and proved in a scratch folder first; `replacing` then swaps it in, so that being killed
+anywhere loses nothing. Touches one data directory, under its lock.
+"""
+
+import hashlib
+import shutil
+import sqlite3
+import tarfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO, NamedTuple
+
+from relay.store import kinds
+from relay.store.backup.archive import FILES, STORE, End, end, named_files, prove, read
+from relay.store.blobs import DIGEST
+from relay.store.data_dir.errors import is_damaged, what_helps
+from relay.store.data_dir.opening import opened
+from relay.store.files import directory, replacing, scratch
+from relay.store.files.lock import patience
+from relay.store.sqlite import closed
+from relay.store.sqlite.database import NewerStore, NotAStore
+
+PIECE = 1 << 20
+"""Bytes copied at a time."""
+ASIDE = ".before-restore"
+"""How the names end of what a restore of relay 0.1.0 put aside."""
+
+
+class CannotRestore(Exception):
+    """What is in the way, for a person."""
+
+
+class Loss(NamedTuple):
+    """What the present store has and the one that is to come has not."""
+
+    messages: int = 0
+    people: int = 0
+    changes: int = 0
+    """Of other kinds: edits, members, sign-ins, uploads. Marks of what was read are not counted."""
+
+    def __bool__(self) -> bool:
+        return any(self)
+
+    def __str__(self) -> str:
+        counts = ((self.messages, "message"), (self.people, "person"), (self.changes, "other change"))
+        words = [f"{count} {word if count == 1 else PLURAL[word]}" for count, word in counts if count]
+        return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+PLURAL = {"message": "messages", "person": "people", "other change": "other changes"}
+
+
+class Prepared(NamedTuple):
+    """A store that is proved and may take its place."""
+
+    data: Path
+    folder: Path
+    """Where it is, with its uploaded files; it may still be changed."""
+    last: int
+    """The greatest `seq` that it or the present one has: no device can have seen a later event."""
+    loss: Loss
+    present: bool
+    """Whether there is a store in its place now."""
+    incomplete: list[str]
+    """Uploaded files that it names and has not, or not whole."""
+
+    def commit(self) -> Path | None:
+        """Put it in place. Gives the folder in which what was there is kept, None where nothing was.
+
+        Raises:
+            OSError, sqlite3.Error: the disk fails; the present store stays, or the next command finishes it.
+        """
+        closed.make_sure(self.folder / STORE)
+        (self.folder / FILES).mkdir(mode=0o750, exist_ok=True)
+        return replacing.commit(self.data, self.folder, replacing.STORE)
+
+
+@contextmanager
+def unpacked(backup: Path, data: Path) -> Iterator[Prepared]:
+    """Unpack a backup in the data directory, under its lock, and prove it.
+
+    Args:
+        backup: what `back_up` wrote.
+        data: the data directory; it is made where there is none.
+
+    Raises:
+        NoDirectory: there can be no data directory.
+        Locked: a relay runs.
+        CannotRestore: the backup is not good.
+        OSError: the backup cannot be read, or the data directory not written.
+    """
+    directory.make(data)
+    with opened(data, wait=patience(data)), scratch.folder(data, "restore") as here:
+        with backup.open("rb") as archive:
+            broken = _unpack_all(archive, backup, here)
+        if not (here / STORE).is_file():
+            raise CannotRestore(f"{backup} is no backup of a relay")
+        yield _prepared(data, here, str(backup), broken)
+
+
+@contextmanager
+def put_aside(data: Path) -> Iterator[Prepared]:
+    """Take the store that a restore put aside last, under the data directory's lock.
+
+    Raises:
+        Locked: a relay runs.
+        CannotRestore: there is none, or it cannot be read.
+        OSError: the data directory cannot be written.
+    """
+    with opened(data, wait=patience(data)):
+        kept = replacing.kept(data, replacing.STORE)
+        if not kept and (data / f"{STORE}{ASIDE}").is_file():
+            with scratch.folder(data, "restore") as here:
+                _take_aside(data, here)
+                yield _prepared(data, here, str(data / f"{STORE}{ASIDE}"), set())
+            return
+        if not kept:
+            raise CannotRestore(f"no restore has put anything aside in {data}")
+        if not (kept[-1] / STORE).is_file():
+            raise CannotRestore(f"there is no store in {kept[-1]}")
+        yield _prepared(data, kept[-1], str(kept[-1]), set())
+
+
+def _take_aside(data: Path, target: Path) -> None:
+    """Copy the store that a restore of relay 0.1.0 put aside, which may have been killed half way.
+
+    It renamed the store first, then the store's log, then the uploads, and then moved those of the backup in. So while
+    there is no store, a log is the old one's, and uploads may be either's: what is not needed is swept at the start.
+    """
+    gone = not (data / STORE).exists()
+    shutil.copyfile(data / f"{STORE}{ASIDE}", target / STORE)
+    log = data / f"{STORE}-wal"
+    if not (gone and log.is_file()):
+        log = data / f"{STORE}-wal{ASIDE}"
+    if log.is_file():
+        shutil.copyfile(log, target / f"{STORE}-wal")
+    for uploads in (data / f"{FILES}{ASIDE}", data / FILES):
+        if uploads.name != FILES or gone:
+            _share_uploads(uploads, target / FILES)
+
+
+def _share_uploads(uploads: Path, target: Path) -> None:
+    """Let uploads be in another folder as well; their contents never change."""
+    for path in uploads.glob("??/*"):
+        place = target / path.parent.name / path.name
+        if len(path.name) != DIGEST or not path.is_file() or place.exists():
+            continue
+        place.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        try:
+            place.hardlink_to(path)
+        except OSError:
+            # Not every file system has links.
+            shutil.copyfile(path, place)
+
+
+def _prepared(data: Path, folder: Path, name: str, broken: set[str]) -> Prepared:
+    mounted = replacing.in_the_way(data, replacing.STORE)
+    if mounted is not None:
+        raise CannotRestore(f"{mounted} is a disk of its own and cannot be put aside: unmount it first")
+    wanted = _wanted(folder / STORE, name)
+    present = data / STORE
+    found = _found(present) if present.exists() else None
+    try:
+        missing = _missing(folder)
+    except sqlite3.Error as error:
+        raise _cannot_read(name, error, data) from None
+    return Prepared(
+        data=data,
+        folder=folder,
+        last=max(found.seq if found else 0, wanted.seq),
+        loss=_loss(present, folder / STORE) if found else Loss(),
+        present=present.exists(),
+        incomplete=sorted(broken | missing),
+    )
+
+
+def _unpack_all(archive: IO[bytes], backup: Path, target: Path) -> set[str]:
+    """Take everything out. Gives the uploaded files that are not what their names say."""
+    try:
+        # A backup is not compressed: so nothing in it is larger than the file.
+        with tarfile.open(fileobj=archive, mode="r:") as tar:
+            return {member.name for member in tar if not _unpack(tar, member, target)}
+    except (tarfile.TarError, EOFError):
+        # What tarfile says has many lines: all that the file is not either.
+        raise CannotRestore(f"{backup} is no backup of a relay, or is not all of one") from None
+
+
+def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> bool:
+    """Take out one file, if it is one that a backup has: whoever made the archive may be anybody.
+
+    tarfile's own filters came with Python 3.11.4, and Debian 12 has 3.11.2.
+    """
+    name = PurePosixPath(member.name)
+    content = tar.extractfile(member) if member.isreg() and not member.issparse() else None
+    upload = len(name.parts) > 1 and name.parts[0] == FILES and ".." not in name.parts
+    if content is None or not (str(name) == STORE or upload):
+        raise CannotRestore(f"the archive has {member.name!r}, which is in no backup of a relay")
+    path = target / name
+    path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    with content, path.open("wb") as file:
+        while piece := content.read(PIECE):
+            digest.update(piece)
+            file.write(piece)
+    return len(name.name) != DIGEST or digest.hexdigest() == name.name
+
+
+def _wanted(store: Path, name: str) -> End:
+    try:
+        found = end(store)
+        prove(store)
+    except NotAStore:
+        raise CannotRestore(f"{name} is no backup of a relay") from None
+    except NewerStore:
+        raise CannotRestore(f"{name} was written by a newer relay: install that one first") from None
+    except sqlite3.Error as error:
+        if is_damaged(error):
+            raise CannotRestore(f"{name} is damaged ({error})") from None
+        raise _cannot_read(name, error, store.parent) from None
+    return found
+
+
+def _cannot_read(what: object, error: sqlite3.Error, folder: Path) -> CannotRestore:
+    return CannotRestore(f"{what} cannot be read ({error}): {what_helps(error, folder)}")
+
+
+def _found(store: Path) -> End | None:
+    """Read where the present store ends; None for one that is damaged, or no store at all."""
+    if not store.is_file():
+        return None
+    try:
+        return end(store)
+    except NotAStore:
+        return None
+    except NewerStore:
+        raise CannotRestore(f"{store} was written by a newer relay: install that one first") from None
+    except sqlite3.Error as error:
+        if is_damaged(error):
+            return None
+        raise _cannot_read(store, error, store.parent) from None
+
+
+def _loss(present: Path, wanted: Path) -> Loss:
+    """Count what the present store has and the other has not. One that is damaged in the middle counts as nothing."""
+    try:
+        with closing(read(present)) as store:
+            store.execute("ATTACH ? AS wanted", (wanted.absolute().as_uri() + "?mode=ro",))
+            (counts,) = store.execute(
+                "SELECT count(*) FILTER (WHERE kind = ?1), count(*) FILTER (WHERE added), count(*) FROM ("
+                " SELECT kind, kind = ?2 AND extra->>'$.change' = 'userAdded' AS added FROM main.log AS mine"
+                "  WHERE kind NOT IN (?3, ?4, ?5) AND NOT EXISTS (SELECT 1 FROM wanted.log AS theirs"
+                "   WHERE theirs.seq = mine.seq AND theirs.kind = mine.kind AND theirs.at = mine.at"
+                "    AND theirs.chat = mine.chat AND theirs.actor = mine.actor))",
+                (kinds.NEW, kinds.USER, kinds.DLVRD, kinds.READ, kinds.NOTE),
+            )
+    except sqlite3.Error as error:
+        if is_damaged(error):
+            return Loss()
+        raise _cannot_read(present, error, present.parent) from None
+    messages, people, everything = counts
+    return Loss(messages, people, everything - messages - people)
+
+
+def _missing(folder: Path) -> set[str]:
+    """Name the uploaded files that a store names, and that are not beside it."""
+    return {name for name in named_files(folder / STORE) if not (folder / name).is_file()}

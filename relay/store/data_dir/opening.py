@@ -1,0 +1,73 @@
+"""What comes before a data directory is used: its lock, and an end to what killed processes left in it.
+
+Everything that writes to a data directory goes through `opened`.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from relay.store.blobs import Contents
+from relay.store.files import replacing, scratch
+from relay.store.files.lock import locked, nobody
+
+logger = logging.getLogger(__name__)
+
+SWEPT = ("", "backups")
+"""Where in a data directory scratch may lie."""
+
+
+@contextmanager
+def opened(data: Path, *, wait: float = 0.0, waiting: Callable[[str], None] = nobody) -> Iterator[None]:
+    """Hold the lock of a data directory, where nothing is half done.
+
+    Args:
+        data: the directory.
+        wait: seconds to wait for another process that has it.
+        waiting: told once who is waited for.
+
+    Raises:
+        Locked: another relay, or a command that writes, has it.
+        OSError: the disk fails.
+    """
+    with locked(data, wait=wait, waiting=waiting):
+        settle(data)
+        yield
+
+
+def settle(data: Path) -> None:
+    """Finish a restore that was interrupted, and remove what dead processes left. Only under the lock.
+
+    Raises:
+        OSError: a restore cannot be finished.
+    """
+    if replacing.is_committed(data, replacing.STORE):
+        kept = replacing.finish(data, replacing.STORE)
+        logger.warning(
+            "finished a restore that was interrupted%s", f"; what was there before is kept in {kept}" if kept else ""
+        )
+    for folder in SWEPT:
+        for path in scratch.sweep(data / folder):
+            logger.info("removed %s, which an interrupted command had left", path)
+    if count := Contents(data / "files").sweep():
+        logger.info("removed %d uploads that were never finished", count)
+
+
+def settle_for_reading(data: Path) -> None:
+    """Finish a restore that was interrupted, for one who reads without the lock.
+
+    Raises:
+        Locked: it is under way.
+        OSError: it cannot be finished.
+    """
+    if replacing.is_committed(data, replacing.STORE):
+        with opened(data):
+            pass
+
+
+def leftovers(data: Path) -> list[Path]:
+    """Name what dead processes left in a data directory, and is removed when it is opened next."""
+    left = [path for folder in SWEPT for path in scratch.leftovers(data / folder)]
+    waiting = data / replacing.STORE.committed
+    return [*left, waiting] if waiting.is_dir() else left

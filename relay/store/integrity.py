@@ -1,0 +1,271 @@
+"""What must hold of the file whatever was said in it: each a question whose right answer is that nothing is wrong.
+
+Each looks at a part of the file at a time, in a view of its own, so what is asked of one part holds in that view alone.
+"""
+
+import sqlite3
+from collections.abc import Awaitable, Callable
+
+from relay.store import kinds
+from relay.store.log import maintenance
+from relay.store.queries.lookups import as_json
+from relay.store.queries.trigrams import TRIGRAM
+from relay.store.sqlite.folding import KNOWN
+from relay.store.sqlite.views import Views
+from relay.text import FOLDING, fold
+
+SHOWN = 10
+"""How many of many faults are named."""
+SMALL = 32 << 20
+"""Bytes of a file that is looked through in one view."""
+CHATS = 64
+"""Chats looked at in one view."""
+ROWS = 20_000
+"""Rows of other tables looked at in one view."""
+TERMS = 64
+"""Trigrams whose lists are read in one view."""
+PROBED = 256
+"""Messages that are looked for in the full-text index."""
+INDEX = "full-text index"
+REINDEX = "`relay reindex` makes it once more from the messages"
+
+Proof = Callable[[Views], Awaitable[list[str]]]
+
+
+async def _integrity(views: Views) -> list[str]:
+    ((pages,),) = await views.execute("PRAGMA page_count")
+    ((size,),) = await views.execute("PRAGMA page_size")
+    whole = [f"PRAGMA integrity_check({SHOWN})"]
+    if pages * size > SMALL:
+        # Pages that belong to no table are looked at only with all the others.
+        tables = await views.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage > 0")
+        whole = [f"PRAGMA integrity_check({name})" for (name,) in tables]
+    return [row[0] for sql in whole for row in await views.long(sql) if row[0] != "ok"][:SHOWN]
+
+
+async def _foreign_keys(views: Views) -> list[str]:
+    rows = await views.execute("PRAGMA foreign_key_check")
+    return [f"table {row[0]}, row {row[1]}" for row in rows[:SHOWN]]
+
+
+async def _message_ids(views: Views) -> list[str]:
+    ((last,),) = await views.execute("SELECT coalesce((SELECT max(chat) FROM log WHERE kind <= 3), 0)")
+    wrong = []
+    for first in range(0, last + 1, CHATS):
+        wrong += await views.execute(
+            "SELECT chat, count(*), min(message_id), max(message_id) FROM log"
+            " WHERE kind <= 3 AND chat >= ? AND chat < ?"
+            " GROUP BY chat HAVING count(*) <> max(message_id) - min(message_id) + 1",
+            (first, first + CHATS),
+        )
+    return [f"chat {chat} has {count} messages between {one} and {other}" for chat, count, one, other in wrong[:SHOWN]]
+
+
+async def _order(views: Views) -> list[str]:
+    wrong: list[int] = []
+    before = 0
+    async for after, upto in views.spans(await views.last()):
+        rows = await views.execute(
+            # Only an admin's word that the clock is right lets time step back (PROTOCOL.md, section 3).
+            "SELECT seq FROM (SELECT seq, kind, extra, at, lag(at, 1, ?) OVER (ORDER BY seq) AS before FROM log"
+            " WHERE seq > ? AND seq <= ?)"
+            " WHERE at < before AND NOT (kind = ? AND extra ->> '$.change' IS 'clockTrusted') LIMIT ?",
+            (before, after, upto, kinds.NOTE, SHOWN),
+        )
+        wrong += [seq for (seq,) in rows]
+        for (at,) in await views.execute("SELECT at FROM log WHERE seq <= ? ORDER BY seq DESC LIMIT 1", (upto,)):
+            before = at
+    return [f"entry {seq} is older than the one before it" for seq in wrong[:SHOWN]]
+
+
+async def _in_spans(views: Views, sql: str) -> list[int]:
+    """Ask for the wrong entries of each part of the log."""
+    wrong: list[int] = []
+    async for span in views.spans(await views.last()):
+        wrong += [seq for (seq,) in await views.execute(sql, (*span, SHOWN))]
+    return wrong[:SHOWN]
+
+
+async def _erased(views: Views) -> list[str]:
+    wrong = await _in_spans(
+        views,
+        "SELECT seq FROM log WHERE seq > ? AND seq <= ? AND deleted AND (message IS NOT NULL OR extra IS NOT NULL)"
+        " LIMIT ?",
+    )
+    return [f"entry {seq} was deleted and still has its text" for seq in wrong]
+
+
+async def _changed(views: Views) -> list[str]:
+    wrong = await _in_spans(
+        views,
+        "SELECT o.seq FROM log AS o LEFT JOIN log AS c"
+        " ON c.kind <= 3 AND c.chat = o.chat AND c.message_id = o.changed"
+        " WHERE o.seq > ? AND o.seq <= ? AND o.kind = 1 AND o.changed > 0"
+        " AND (c.seq IS NULL OR c.target <> o.message_id) LIMIT ?",
+    )
+    return [f"entry {seq} was changed by no edit or deletion" for seq in wrong]
+
+
+async def _client_ids(views: Views) -> list[str]:
+    missing = await _in_spans(
+        views,
+        "SELECT log.seq FROM log JOIN filed ON filed.slice = log.client_key >> 60 LEFT JOIN client"
+        " ON client.key = log.client_key WHERE log.seq > ? AND log.seq <= ? AND log.seq <= filed.seq"
+        " AND client.seq IS NOT log.seq LIMIT ?",
+    )
+    left: list[int] = []
+    key = -(2**63)
+    while rows := await views.execute(
+        "SELECT client.key, client.seq, coalesce(log.client_key, removed.key) IS NOT client.key"
+        " FROM client LEFT JOIN log ON log.seq = client.seq"
+        " LEFT JOIN removed ON removed.place = client.seq % 65536 AND removed.seq = client.seq"
+        " WHERE client.key > ? ORDER BY client.key LIMIT ?",
+        (key, ROWS),
+    ):
+        left += [seq for _, seq, wrong in rows if wrong]
+        key = rows[-1][0]
+    gone = await views.execute(
+        "SELECT removed.seq FROM removed LEFT JOIN client ON client.key = removed.key"
+        " WHERE client.seq IS NOT removed.seq OR EXISTS (SELECT 1 FROM log WHERE log.seq = removed.seq) LIMIT ?",
+        (SHOWN,),
+    )
+    return [
+        *(f"entry {seq} cannot be found by its client id" for seq in missing),
+        *(f"the client id of entry {seq}, which was removed, is not known as it should be" for (seq,) in gone),
+        *(f"a client id is known that entry {seq} does not have" for seq in left[:SHOWN]),
+        *(f"entry {seq} has the client id of an earlier one" for seq in await _twice(views)),
+    ]
+
+
+async def _twice(views: Views) -> list[int]:
+    """Find client ids of the latest messages that were used before: of all others the table has each only once."""
+    wrong: list[int] = []
+    seen: dict[int, int] = {}
+    ((first,),) = await views.execute("SELECT min(seq) FROM filed")
+    async for after, upto in views.spans(await views.last()):
+        if upto <= first:
+            continue
+        for key, seq, known in await views.execute(
+            "SELECT log.client_key, log.seq, client.seq FROM log JOIN filed ON filed.slice = log.client_key >> 60"
+            " LEFT JOIN client ON client.key = log.client_key"
+            " WHERE log.seq > max(?, ?) AND log.seq <= ? AND log.seq > filed.seq",
+            (after, first, upto),
+        ):
+            if seen.setdefault(key, seq) != seq or known not in (None, seq):
+                wrong.append(seq)
+    return wrong[:SHOWN]
+
+
+async def _indexed(views: Views) -> list[str]:
+    """Look whether the full-text index can be read, and has the messages that it should.
+
+    FTS5's own check locks the store against writing for as long as it takes. Before its first entry the index is used
+    for nothing: what one that is made once more held before is removed a portion at a time, also by the next start.
+    """
+    ((upto,),) = await views.execute("SELECT seq FROM indexed")
+    if not upto:
+        return []
+    try:
+        term = ""
+        while rows := await views.long("SELECT term FROM vocab WHERE term > ? ORDER BY term LIMIT ?", (term, TERMS)):
+            term = rows[-1][0]
+        return await _indexed_messages(views) or await _unfound(views)
+    except sqlite3.DatabaseError as error:
+        if not maintenance.is_damage(error):
+            raise
+        return [f"it cannot be read ({error}); {REINDEX}"]
+
+
+async def _unfound(views: Views) -> list[str]:
+    """Look for some messages, spread over the log, in the index."""
+    ((folding, upto),) = await views.execute(KNOWN)
+    if folding != FOLDING:
+        # Another Python's relay filled it: by its tables these may well be found.
+        return []
+    spread = sorted({upto * number // PROBED for number in range(1, PROBED + 1)})
+    rows = await views.execute(
+        "SELECT seq, message FROM log WHERE seq IN (SELECT value FROM json_each(?)) AND kind = 1"
+        " AND message IS NOT NULL",
+        (as_json(spread),),
+    )
+    wrong = []
+    for seq, message in rows:
+        folded = fold(message)
+        if len(folded) < TRIGRAM:
+            continue
+        middle = (len(folded) - TRIGRAM) // 2
+        quoted = folded[middle : middle + TRIGRAM].replace('"', '""')
+        if not await views.execute(
+            "SELECT rowid FROM search WHERE search MATCH ? AND rowid = ?", (f'"{quoted}"', seq)
+        ) and await views.execute("SELECT seq FROM log WHERE seq = ? AND message = ?", (seq, message)):
+            wrong.append(seq)
+    return [f"entry {seq} cannot be found by its text; {REINDEX}" for seq in wrong[:SHOWN]]
+
+
+async def _indexed_messages(views: Views) -> list[str]:
+    left: list[int] = []
+    last = -1
+    while rows := await views.execute(
+        "SELECT d.id, l.message IS NULL FROM search_docsize AS d LEFT JOIN log AS l ON l.seq = d.id"
+        " WHERE d.id > ? ORDER BY d.id LIMIT ?",
+        (last, ROWS),
+    ):
+        left += [seq for seq, wrong in rows if wrong]
+        last = rows[-1][0]
+    missing = await _in_spans(
+        views,
+        "SELECT seq FROM log WHERE seq > ? AND seq <= ? AND kind = 1 AND message IS NOT NULL"
+        " AND seq <= (SELECT seq FROM indexed) AND NOT EXISTS (SELECT 1 FROM search_docsize WHERE id = seq) LIMIT ?",
+    )
+    return [f"entry {seq} is in the full-text index and has no text" for seq in left[:SHOWN]] + [
+        f"entry {seq} is missing from the full-text index" for seq in missing
+    ]
+
+
+async def _holdings(views: Views) -> list[str]:
+    missing = await _in_spans(
+        views,
+        "SELECT l.seq FROM log AS l, json_each(l.extra, '$.attachments') AS a"
+        " WHERE l.seq > ? AND l.seq <= ? AND l.kind = 1 AND l.extra IS NOT NULL"
+        " AND a.value->>'$.url' NOT LIKE 'http%' AND NOT EXISTS (SELECT 1 FROM holding AS h"
+        " WHERE h.chat = l.chat AND h.message_id = l.message_id AND h.file = a.value->>'$.id') LIMIT ?",
+    )
+    left: list[str] = []
+    place = (-1, 0, "")
+    while rows := await views.execute(
+        "SELECT h.chat, h.message_id, h.file, EXISTS (SELECT 1 FROM log AS l, json_each(l.extra, '$.attachments') AS a"
+        " WHERE l.kind <= 3 AND l.kind = 1 AND l.chat = h.chat AND l.message_id = h.message_id AND l.extra IS NOT NULL"
+        " AND a.value->>'$.id' = h.file) FROM holding AS h WHERE (h.chat, h.message_id, h.file) > (?, ?, ?)"
+        " ORDER BY h.chat, h.message_id, h.file LIMIT ?",
+        (*place, ROWS // 10),
+    ):
+        left += [file for *_, file, held in rows if not held]
+        place = rows[-1][:3]
+    loose: list[str] = []
+    last = ""
+    while rows := await views.execute(
+        "SELECT id, (loose = 0) <> EXISTS (SELECT 1 FROM holding WHERE file = id) FROM file WHERE id > ?"
+        " ORDER BY id LIMIT ?",
+        (last, ROWS // 10),
+    ):
+        loose += [file for file, wrong in rows if wrong]
+        last = rows[-1][0]
+    return [
+        *(f"entry {seq} has a file that is not known to be held" for seq in missing),
+        *(f"file {file} is known to be held by a message that does not" for file in left[:SHOWN]),
+        *(f"file {file} is held by none and may not go, or the other way round" for file in loose[:SHOWN]),
+    ]
+
+
+PROOFS: dict[str, Proof] = {
+    "pages and indexes": _integrity,
+    "foreign keys": _foreign_keys,
+    "message ids without gaps": _message_ids,
+    "timestamps in order": _order,
+    "edits and deletions": _changed,
+    "deleted texts are gone": _erased,
+    "client ids": _client_ids,
+    INDEX: _indexed,
+    "files and who holds them": _holdings,
+}
+"""Each with the name it has in the report."""

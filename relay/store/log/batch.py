@@ -1,0 +1,128 @@
+"""How a batch is written: always one statement, and so one hop to the thread and one transaction.
+
+SQL, and nothing of when or why.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+from itertools import chain
+from typing import Any
+
+import msgspec
+
+from relay.store import kinds
+from relay.store.entry import Amendment, Entry, Extra
+from relay.store.log.schedule import Errands
+from relay.store.queries.lookups import as_json
+from relay.store.sqlite.database import Connection
+from relay.store.sqlite.statements import Statement
+
+COLUMNS = (
+    "seq", "kind", "chat", "message_id", "actor", "device", "at", "target",
+    "client_key", "client_id", "message", "extra",
+)  # fmt: skip
+_VALUES = {name: f"column{number}" for number, name in enumerate(COLUMNS, 1)}
+"""What the columns of VALUES are called."""
+_CHECKED = {**_VALUES, "kind": f"iif({_VALUES['client_key']} IN (SELECT key FROM client), NULL, {_VALUES['kind']})"}
+LARGEST = 2_048
+"""Entries that one plain statement takes: SQLite allows 32,766 parameters."""
+_NOTHING = (None,) * len(COLUMNS)
+_WITH_ERRANDS = Statement(
+    "INSERT INTO batch (entries, amendments, cursors, snapshot, indexed, holdings, files)"
+    " SELECT * FROM (VALUES (?, ?, ?, ?, ?, ?, ?)) WHERE column1 IS NOT NULL"
+)
+
+
+def prepare(
+    entries: Sequence[Entry], amendments: Sequence[Amendment], errands: Errands
+) -> tuple[Statement, Sequence[object]]:
+    """Make the statement that commits entries, what they change in earlier ones, and errands: all of it or nothing.
+
+    Returns:
+        The statement, and its parameters, which it holds on to until `forget`.
+    """
+    rows = [_row(entry) for entry in entries]
+    holdings = _holdings(entries, amendments)
+    files = [msgspec.Raw(entry.extra) for entry in entries if entry.kind == kinds.FILE and entry.extra]
+    if amendments or errands or holdings or files or len(rows) > LARGEST:
+        return _WITH_ERRANDS, _with_errands(rows, amendments, errands, holdings, files)
+    size = roomy(len(rows))
+    return _plain_statement(size), [*chain.from_iterable(rows), *_NOTHING * (size - len(rows))]
+
+
+async def forget(connection: Connection, statement: str) -> None:
+    """Run a statement that leaves out what is NULL with nothing else: it writes nothing, and holds no text any more.
+
+    Raises:
+        sqlite3.Error: it holds what it did.
+    """
+    await connection.execute(statement, (None,) * statement.count("?"))
+
+
+def roomy(count: int) -> int:
+    """Round a number of rows up to one of few: few statements are prepared, and a fifth of one is wasted at most."""
+    step = 1 << max(0, (count - 1).bit_length() - 3)
+    return -(-count // step) * step
+
+
+def _row(entry: Entry) -> tuple[Any, ...]:
+    kind = entry.kind
+    return (
+        entry.seq, kind, entry.chat, entry.message_id, entry.actor, entry.device, entry.at, entry.target,
+        entry.client_key,
+        # A mark's entry holds the client id of what it covers, an edit's the text of what it edits: not theirs to keep.
+        entry.client_id if kind <= kinds.DELETE else None,
+        entry.message if kind == kinds.NEW else None,
+        entry.extra,
+    )  # fmt: skip
+
+
+@cache
+def _plain_statement(size: int) -> Statement:
+    """Insert so many entries, those that are all NULL left out: few statements, each prepared once.
+
+    Parameters cost half of what the same rows cost as JSON. An entry whose client id is known already is refused: its
+    kind would be NULL, which the table does not take.
+    """
+    row = f"({', '.join('?' * len(COLUMNS))})"
+    return Statement(
+        f"INSERT INTO log ({', '.join(COLUMNS)}) SELECT {', '.join(_CHECKED.values())}"
+        f" FROM (VALUES {', '.join([row] * size)}) WHERE column1 IS NOT NULL"
+    )
+
+
+def _with_errands(
+    rows: Iterable[tuple[Any, ...]],
+    amendments: Sequence[Amendment],
+    errands: Errands,
+    holdings: Sequence[tuple[int, int, str]],
+    files: Sequence[msgspec.Raw],
+) -> Sequence[object]:
+    return (
+        as_json(list(rows)),
+        as_json(amendments),
+        as_json([(device, *cursor) for device, cursor in errands.cursors.items()]),
+        "{}",
+        errands.indexed,
+        as_json(holdings),
+        as_json(files),
+    )
+
+
+def _holdings(entries: Sequence[Entry], amendments: Sequence[Amendment]) -> list[tuple[int, int, str]]:
+    """Which message of which chat holds which file from now on; an amendment ends what its message held."""
+    held = [
+        (entry.chat, entry.message_id, one.id)
+        for entry in entries
+        if entry.attachments and entry.kind == kinds.NEW
+        for one in entry.attachments
+        if not one.is_elsewhere
+    ]
+    held += [
+        (amendment.chat, amendment.message_id, one.id)
+        for amendment in amendments
+        if amendment.extra is not None
+        for one in msgspec.json.decode(amendment.extra, type=Extra).attachments or ()
+        if not one.is_elsewhere
+    ]
+    return list(dict.fromkeys(held))

@@ -1,0 +1,251 @@
+"""What the writer does between two batches: removing history, giving its space back, filing client keys, a little each.
+
+Each is one short transaction on the writing connection, so that a commit never waits long; who calls says how much
+(`portion`). Writes only what is handed in or is gone already.
+"""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from functools import cache
+from itertools import chain
+from typing import Any
+
+from relay.store.idempotency import Filing
+from relay.store.log.batch import forget, roomy
+from relay.store.queries.lookups import as_json
+from relay.store.sqlite.database import Connection
+from relay.store.sqlite.statements import Statement
+
+MERGED = 64
+"""Pages of the full-text index merged in one go, of 1 KiB each."""
+INDEXED_BYTES = 65_536
+"""Bytes of text taken into the full-text index in one go, or one message that is longer: they cost by their length and
+by how many of their characters are different."""
+# NULL where all of them fit.
+_FITTING = Statement(
+    "SELECT max(min(seq) - 1, (SELECT seq FROM indexed) + 1) FROM (SELECT seq, sum(length(CAST(message AS BLOB))) OVER"
+    " (ORDER BY seq) AS size FROM log WHERE seq > (SELECT seq FROM indexed) AND seq <= ?) WHERE size > ?"
+)
+_KEEP = "INSERT INTO batch SELECT * FROM (VALUES ('[]', '[]', '[]', ?, 0, '[]', '[]')) WHERE column4 IS NOT NULL"
+_EMPTY_INDEX = (
+    # 1 and 10 are FTS5's totals and list of segments. First the list, so that what is half empty is no damage to
+    # SQLite's own check, and a backup that is made meanwhile is good.
+    Statement(
+        "UPDATE search_data SET block = x'00000000000000' WHERE id IN (SELECT id FROM search_data WHERE id = 10"
+        " AND length(block) <> 7 LIMIT ?) RETURNING id"
+    ),
+    Statement("DELETE FROM search_data WHERE id IN (SELECT id FROM search_data WHERE id > 10 LIMIT ?) RETURNING id"),
+    Statement(
+        "DELETE FROM search_idx WHERE (segid, term) IN (SELECT segid, term FROM search_idx LIMIT ?) RETURNING segid",
+        whole="up to its limit",
+    ),
+    Statement(
+        "DELETE FROM search_docsize WHERE id IN (SELECT id FROM search_docsize LIMIT ?) RETURNING id",
+        whole="up to its limit",
+    ),
+)
+_ADD_BASE = "INSERT INTO base_part (round, value) SELECT * FROM (VALUES (?, ?)) WHERE column2 IS NOT NULL"
+
+
+async def keep_rows(connection: Connection, rows: dict[str, Any]) -> None:
+    """Keep some rows of the snapshot; with `seq` in them the snapshot is as of that entry from now on."""
+    await connection.execute(_KEEP, (as_json(rows),))
+    await forget(connection, _KEEP)
+
+
+async def begin_base(connection: Connection) -> int:
+    """Begin another base, beside the one that holds; gives its number."""
+    ((number,),) = await connection.execute(
+        "SELECT 1 + max(coalesce((SELECT max(round) FROM base_part), 0),"
+        " coalesce((SELECT value->>'$.round' FROM base), 0))"
+    )
+    return int(number)
+
+
+async def add_base(connection: Connection, number: int, rows: dict[str, Any]) -> None:
+    """Add some rows to a base that was begun."""
+    await connection.execute(_ADD_BASE, (number, as_json(rows)))
+    await forget(connection, _ADD_BASE)
+
+
+async def end_base(connection: Connection, number: int, start: dict[str, int]) -> None:
+    """Let a base hold from now on: it is whole."""
+    await connection.execute(
+        "INSERT OR REPLACE INTO base (one, value) VALUES (1, ?)", (as_json({**start, "round": number}),)
+    )
+
+
+async def clear_bases(connection: Connection, count: int) -> int:
+    """Remove some parts of bases that do not hold, or do no longer. Gives how many were removed."""
+    rows = await connection.execute(
+        "DELETE FROM base_part WHERE number IN (SELECT number FROM base_part"
+        " WHERE round <> coalesce((SELECT value->>'$.round' FROM base), 0) LIMIT ?) RETURNING number",
+        (count,),
+    )
+    return len(rows)
+
+
+async def remove_history(after: int, upto: int, connection: Connection, count: int) -> list[int]:
+    """Remove some messages and marks after an entry and up to another, the oldest first. Gives the `seq` of each."""
+    rows = await connection.execute(
+        "DELETE FROM log WHERE seq IN (SELECT seq FROM log WHERE seq > ? AND seq <= ? AND kind <= 5 ORDER BY seq"
+        " LIMIT ?) RETURNING seq",
+        (after, upto, count),
+    )
+    return sorted(seq for (seq,) in rows)
+
+
+async def forget_removed(connection: Connection, places: Sequence[int], before: int) -> None:
+    """Forget the client keys of some removed messages, where they are that old."""
+    await connection.execute(
+        "DELETE FROM removed WHERE place IN (SELECT value FROM json_each(?)) AND at < ?", (as_json(places), before)
+    )
+
+
+async def erase_chat(connection: Connection, chat: int, count: int) -> int:
+    """Remove some messages and marks of a chat that is gone. Gives how many were removed."""
+    rows = await connection.execute(
+        "DELETE FROM log WHERE seq IN (SELECT seq FROM log WHERE kind <= 3 AND chat = ? UNION ALL"
+        " SELECT seq FROM log WHERE kind IN (4, 5) AND chat = ? LIMIT ?) RETURNING seq",
+        (chat, chat, count),
+    )
+    return len(rows)
+
+
+async def index(connection: Connection, upto: int) -> int:
+    """Bring the full-text index up to an entry, or as far before it as `INDEXED_BYTES` reach; gives up to which.
+
+    One entry at least is taken in, however long it is.
+    """
+    ((reached,),) = await connection.execute(_FITTING, (upto, INDEXED_BYTES))
+    reached = upto if reached is None else reached
+    await connection.execute("INSERT INTO batch VALUES ('[]', '[]', '[]', '{}', ?, '[]', '[]')", (reached,))
+    return int(reached)
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether an error may come from a damaged full-text index: FTS5 says so of its own tables, SQLite of any."""
+    return (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF == sqlite3.SQLITE_CORRUPT
+
+
+async def lose_index(connection: Connection) -> None:
+    """Use the full-text index for nothing from now on, and keep nothing up to date in it: it begins at the first entry.
+
+    Triggers look at `indexed` as well, so that edits and deletions do not meet what is damaged.
+    """
+    await connection.execute("UPDATE indexed SET seq = 0")
+
+
+async def empty_index(connection: Connection, count: int) -> bool:
+    """Remove a portion of a full-text index that is used for nothing; gives whether there is more.
+
+    Its tables are emptied as what they are: FTS5 does all of it in one transaction, and may not be able to read it.
+    """
+    for remove in _EMPTY_INDEX:
+        if await connection.execute(remove, (count,)):
+            return True
+    await connection.execute("INSERT INTO search (search) VALUES ('delete-all')")
+    return False
+
+
+async def file_client_keys(connection: Connection, keys: Sequence[tuple[int, int]]) -> None:
+    """Bring some client keys into their table: of messages that are still in the log."""
+    if keys:
+        size = roomy(len(keys))
+        nothing = (None, None) * (size - len(keys))
+        await connection.execute(_filing_statement(size), [*chain.from_iterable(keys), *nothing])
+
+
+async def note_filed(connection: Connection, filing: Filing) -> None:
+    """Note that all keys of a slice are in their table.
+
+    Only once they are: a relay that dies before finds at its start that they are in memory as well, and files them
+    again.
+    """
+    await connection.execute("UPDATE filed SET seq = ? WHERE slice = ?", (filing.upto, filing.slice))
+
+
+@cache
+def _filing_statement(size: int) -> str:
+    return (
+        f"INSERT OR IGNORE INTO client (key, seq) SELECT * FROM (VALUES {', '.join(['(?, ?)'] * size)})"
+        " WHERE column2 IN (SELECT seq FROM log)"
+    )
+
+
+async def unmerged(connection: Connection) -> int:
+    """How many texts left the full-text index since all of it was merged."""
+    ((texts,),) = await connection.execute("SELECT texts FROM unmerged")
+    return texts  # type: ignore[no-any-return]
+
+
+async def merge(connection: Connection, *, begin: bool = False, pages: int | None = None) -> bool:
+    """Merge a little of the full-text index: at the end of it no text is there that left before it was begun.
+
+    Args:
+        connection: the one that writes.
+        begin: whether everything that is there now is to be merged, or what is left of that.
+        pages: about how many, of 1 KiB each; `MERGED` where None is given.
+
+    Returns:
+        Whether there is more.
+    """
+    ((before,),) = await connection.execute("SELECT total_changes()")
+    pages = pages or MERGED
+    # A negative number puts all segments together; a merge that is under way would be begun anew by it.
+    await connection.execute("INSERT INTO search (search, rank) VALUES ('merge', ?)", (-pages if begin else pages,))
+    ((after,),) = await connection.execute("SELECT total_changes()")
+    # The command itself counts as one.
+    return bool(after - before > 1)
+
+
+async def note_merged(connection: Connection, texts: int) -> None:
+    """Note that of those that left the full-text index so many are in none of its segments any more."""
+    await connection.execute("UPDATE unmerged SET texts = texts - ?", (texts,))
+
+
+async def shrink_log(connection: Connection, fits: Callable[[int], bool]) -> None:
+    """Bring the write-ahead log into the file and give its room back.
+
+    Args:
+        connection: the one that writes.
+        fits: tells whether the file's disk has room for a file of so many bytes: what does not fit would take the
+            last room for nothing.
+    """
+    ((pages,),) = await connection.execute("PRAGMA page_count")
+    ((page,),) = await connection.execute("PRAGMA page_size")
+    if not fits(pages * page):
+        return
+    # Those who send wait as well: a reader who is in the way is not waited for.
+    await connection.execute("PRAGMA busy_timeout = 20")
+    await connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    await connection.execute("PRAGMA busy_timeout = 5000")
+
+
+async def copy_each(connection: Connection, pages: int) -> None:
+    """Have SQLite bring its log into the file at each commit that makes it so many pages long; 0 for never."""
+    await connection.execute(f"PRAGMA wal_autocheckpoint = {pages}")
+
+
+async def give_back(connection: Connection, pages: int, spare: int = 0) -> bool:
+    """Give some pages that nothing uses back to the file system.
+
+    Args:
+        connection: the one that writes.
+        pages: how many at most.
+        spare: how many of those that nothing uses stay in the file.
+
+    Returns:
+        Whether there are more to give back.
+    """
+    free = await _free_pages(connection) - spare
+    if free <= 0:
+        return False
+    # As a script: SQLite gives back one page a step, and a statement without columns is stepped only once.
+    await connection.script(f"PRAGMA incremental_vacuum({min(pages, free)})")
+    return free > pages
+
+
+async def _free_pages(connection: Connection) -> int:
+    ((free,),) = await connection.execute("PRAGMA freelist_count")
+    return int(free)

@@ -1,0 +1,212 @@
+"""What is read for a device that catches up: which entries come next, the entries, and where it begins.
+
+SQL in, entries out. Reads only.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from relay.protocol.objects import ReplyTo
+from relay.store import kinds
+from relay.store.entry import REPLY_PREVIEW, Covered, Entry, Extra
+from relay.store.queries.lookups import as_json
+from relay.store.sqlite.database import Bound, Connection, utf8
+from relay.store.sqlite.statements import Statement
+
+PAGE = 256
+"""Entries in a page at most."""
+PAGE_BYTES = 256 * 1024
+"""Their texts at most, in bytes; a page has one entry at least."""
+CHANGES = 0
+"""Stands for the changes to chats and users among the keys of chats, which count from 1."""
+CHATS_AT_A_TIME = 500
+"""Chats that one statement looks into: others have their turn in between."""
+
+# Each source by its index, in the order of the log and up to a limit: nothing else of the log is looked at.
+_AHEAD = Statement("""
+    SELECT c.value->>0, (SELECT json_group_array(seq) FROM (
+        SELECT seq FROM log WHERE kind <= 5 AND chat = c.value->>0 AND seq > c.value->>1 AND seq <= ?2
+        ORDER BY seq LIMIT ?3))
+    FROM json_each(?1) AS c
+""")
+_CHANGES_AHEAD = Statement("""
+    SELECT seq FROM log INDEXED BY log_change WHERE kind >= 6 AND kind <= 7 AND seq > ? AND seq <= ?
+    ORDER BY seq LIMIT ?
+""")
+# An edit shows the text of the message that it edits; an answer shows what it answers as that is now.
+_ENTRIES = Statement(f"""
+    SELECT l.seq, l.kind, l.chat, l.message_id, l.actor, l.device, l.at, l.target, l.client_id,
+        CASE WHEN l.kind <= 3 THEN o.message END, CASE WHEN l.kind <= 3 THEN o.extra END, o.deleted,
+        r.client_id, r.actor, ifnull(r.extra ->> '$.saidAt', r.at), substr(r.message, 1, {REPLY_PREVIEW}),
+        CASE WHEN l.kind > 2 THEN l.extra END,
+        o.client_id, length(r.message)
+    FROM log AS l
+    LEFT JOIN log AS o ON o.kind <= 3 AND o.chat = l.chat
+        AND o.message_id = CASE WHEN l.kind IN (2, 3) THEN l.target ELSE l.message_id END
+    LEFT JOIN log AS r ON l.kind = 1 AND l.target > 0 AND r.kind <= 3 AND r.chat = l.chat AND r.message_id = l.target
+    WHERE l.seq IN (SELECT value FROM json_each(?)) ORDER BY l.seq
+""")
+_COVERED = Statement("""
+    SELECT chat, message_id, actor, client_id FROM json_each(?) AS w CROSS JOIN log
+        ON kind <= 3 AND chat = w.value->>0 AND message_id = w.value->>1
+""")
+_OLDEST_UNDELIVERED = Statement("""
+    SELECT min((SELECT seq FROM log WHERE kind <= 3 AND kind = 1 AND chat = c.value->>0 AND message_id > c.value->>1
+        AND actor <> ?1 AND NOT deleted ORDER BY message_id LIMIT 1))
+    FROM json_each(?2) AS c
+""")
+# First the chat's last entry of that time, then from its message downwards to one of somebody else's.
+_REACHED = Statement(
+    """
+    WITH top (chat, had, message_id) AS MATERIALIZED (
+        SELECT c.value->>0, c.value->>1, (
+            SELECT message_id FROM log WHERE seq = (
+                SELECT max(seq) FROM log WHERE kind <= 5 AND chat = c.value->>0 AND seq > ?2 AND seq <= ?3))
+        FROM json_each(?1) AS c)
+    SELECT chat, (SELECT message_id FROM log WHERE kind <= 3 AND kind = 1 AND chat = top.chat
+        AND message_id <= top.message_id AND message_id > top.had AND actor <> ?4 AND seq > ?2 AND seq <= ?3
+        ORDER BY message_id DESC LIMIT 1)
+    FROM top
+"""
+)
+
+_extra = msgspec.json.Decoder(Extra).decode
+_covered = msgspec.json.Decoder(list[tuple[int, int]]).decode
+_seqs = msgspec.json.Decoder(list[int]).decode
+
+
+async def ahead(
+    connection: Connection, chats: Sequence[tuple[int, int]], upto: int, limit: int
+) -> dict[int, list[int]]:
+    """Find the next entries of chats, ascending.
+
+    Args:
+        connection: one that reads.
+        chats: of each chat its key, and the `seq` after which; `CHANGES` for the changes to chats and users.
+        upto: the last `seq` of interest.
+        limit: how many of each chat at most.
+    """
+    found: dict[int, list[int]] = {}
+    plain = [one for one in chats if one[0] != CHANGES]
+    for start in range(0, len(plain), CHATS_AT_A_TIME):
+        rows = await connection.execute(_AHEAD, (as_json(plain[start : start + CHATS_AT_A_TIME]), upto, limit))
+        found.update((chat, _seqs(seqs)) for chat, seqs in rows)
+    for key, after in chats:
+        if key == CHANGES:
+            rows = await connection.execute(_CHANGES_AHEAD, (after, upto, limit))
+            found[key] = [seq for (seq,) in rows]
+    return found
+
+
+async def entries(connection: Connection, seqs: Sequence[int], user_ids: Any) -> tuple[list[Entry], bool]:
+    """Read entries as they are told, up to `PAGE_BYTES`.
+
+    Args:
+        connection: one that reads.
+        seqs: which, ascending.
+        user_ids: users by key, for the names in answers.
+
+    Returns:
+        The entries, and whether some are left that did not fit.
+    """
+    bound = Bound(len(seqs), PAGE_BYTES, _weight)
+    rows, more = await connection.page(_ENTRIES, (as_json(seqs),), bound)
+    found = [_entry(row, user_ids) for row in rows]
+    await _fill_covered(connection, found)
+    return found, more
+
+
+def _weight(row: tuple[Any, ...]) -> int:
+    """How much of the store an entry takes to read; of what it answers all, though it shows the beginning only."""
+    return utf8(row[9]) + utf8(row[10]) + utf8(row[16]) + (row[18] or 0)
+
+
+def _entry(row: Sequence[Any], user_ids: Any) -> Entry:
+    (
+        seq, kind, chat, message_id, actor, device, at, target, client_id, message, extra, deleted,
+        reply_client_id, reply_actor, reply_at, reply_message, own_extra, covered_client_id, _,
+    ) = row  # fmt: skip
+    entry = Entry(seq, kind, chat, message_id, actor, device, at, target, None, client_id)
+    if kind <= kinds.DELETE:
+        entry.deleted = bool(deleted)
+        entry.message = message
+        if extra is not None and kind != kinds.DELETE and not deleted:
+            more = _extra(extra)
+            entry.attachments, entry.forwarded = more.attachments, more.forwarded
+            if kind == kinds.NEW:
+                entry.said_at = more.said_at
+        if reply_client_id is not None:
+            entry.reply_to = ReplyTo(
+                message_id=target,
+                client_message_id=reply_client_id,
+                message=reply_message or None,
+                sender=user_ids[reply_actor].id,
+                created_at=reply_at,
+            )
+        if kind == kinds.DELETE:
+            entry.extra = own_extra
+    else:
+        entry.extra = own_extra
+        if kind in (kinds.DLVRD, kinds.READ):
+            entry.client_id = covered_client_id
+    return entry
+
+
+async def _fill_covered(connection: Connection, entries: list[Entry]) -> None:
+    """Look up whose messages the marks among these entries cover."""
+    wanted: dict[tuple[int, int], tuple[int, str] | None] = {}
+    for entry in entries:
+        if entry.kind in (kinds.DLVRD, kinds.READ):
+            for _, message_id in _covered(entry.extra) if entry.extra else [(0, entry.message_id)]:
+                wanted[entry.chat, message_id] = None
+    if not wanted:
+        return
+    rows = await connection.execute(_COVERED, (as_json(list(wanted)),))
+    wanted.update({(chat, message_id): (actor, client_id) for chat, message_id, actor, client_id in rows})
+    for entry in entries:
+        if entry.kind in (kinds.DLVRD, kinds.READ):
+            ids = [i for _, i in _covered(entry.extra)] if entry.extra else [entry.message_id]
+            found = [(wanted[entry.chat, i], i) for i in ids]
+            entry.covered = tuple(Covered(known[0], i, known[1]) for known, i in found if known is not None)
+
+
+async def oldest_undelivered(connection: Connection, user: int, chats: Sequence[tuple[int, int]]) -> int | None:
+    """Find where a device's first connection starts: the `seq` of the oldest message its user has not got.
+
+    Args:
+        connection: one that reads.
+        user: the user's key.
+        chats: of each chat its key and up to which message the user has everything.
+    """
+    found = []
+    for start in range(0, len(chats), CHATS_AT_A_TIME):
+        parameters = (user, as_json(chats[start : start + CHATS_AT_A_TIME]))
+        ((seq,),) = await connection.execute(_OLDEST_UNDELIVERED, parameters)
+        if seq is not None:
+            found.append(seq)
+    return min(found, default=None)
+
+
+async def reached(
+    connection: Connection, user: int, chats: Sequence[tuple[int, int]], after: int, upto: int
+) -> list[tuple[int, int]]:
+    """Find of each chat the highest message of others that was logged after one `seq` and up to another.
+
+    Args:
+        connection: one that reads.
+        user: the user's key.
+        chats: of each chat its key and up to which message the user has everything: lower ones are not of interest.
+        after: the first `seq`.
+        upto: the other.
+
+    Returns:
+        Chat keys and message ids.
+    """
+    found: list[tuple[int, int]] = []
+    for start in range(0, len(chats), CHATS_AT_A_TIME):
+        parameters = (as_json(chats[start : start + CHATS_AT_A_TIME]), after, upto, user)
+        rows = await connection.execute(_REACHED, parameters)
+        found += [(chat, message_id) for chat, message_id in rows if message_id is not None]
+    return found

@@ -1,0 +1,291 @@
+"""Full text: the latest messages that hold a text, however it was typed (PROTOCOL.md, section 5, "Found").
+
+SQL in, rows out. Reads only.
+"""
+
+import sys
+import time
+from typing import cast
+
+import msgspec
+
+from relay.store.queries.history import COLUMNS, MESSAGES, PAGE_BYTES, REPLIED_TO, HistoryRow, weight
+from relay.store.queries.lookups import as_json
+from relay.store.queries.trigrams import TRIGRAM, Choice, Usual
+from relay.store.sqlite.database import Bound, Connection, Rows, TooLong
+from relay.store.sqlite.statements import Statement
+from relay.text import fold
+
+SEARCH_SECONDS = 1.0
+"""How long a search may take; the cheaper way as long again."""
+SCANNED = 200_000
+"""How many entries at most, the latest, are looked through for a text that the index is no use for."""
+SPAN = 20_000
+"""Entries that one statement looks through: others have their turn in between."""
+LATEST = 2_000
+"""Entries that are looked through first for a text shorter than a trigram: a usual letter fills a page there."""
+ENDINGS = 500
+"""Trigrams that such a text may begin; with more of them the index is no use for it."""
+ENDINGS_SECONDS = 0.25
+"""How long it may take to find them: of a usual letter they are in every text."""
+SAMPLED = 256
+"""Entries, spread over the log, that say which trigrams are usual."""
+SAMPLED_LENGTH = 256
+"""Characters of each."""
+END = 2**62
+"""More than any `seq` and any time."""
+MESSAGE = 8
+"""Where the text stands in a row."""
+LOOKED = 64
+"""Candidates after which it is asked whether looking at them is the way: where most were for nothing, less is found by
+one more trigram."""
+
+
+class Sought(msgspec.Struct, frozen=True):
+    """What is looked for, and where."""
+
+    text: str
+    """As it was typed."""
+    chats: dict[int, int]
+    """In which chats, and of each up to which message it is not shown."""
+    before: int = END
+    """Only messages whose `seq` is lower."""
+    older: int = END
+    """Only messages that are older, Unix milliseconds."""
+    count: int = 50
+    """How many at most."""
+    said: int = END
+    """How many messages there are in these chats at most."""
+
+    @property
+    def folded(self) -> str:
+        """The text as it is compared; empty where there is nothing to look for."""
+        return fold(self.text).strip()
+
+
+def _holds(row: str) -> str:
+    """The condition that a message holds the text, folded: Python is asked only where it is not all ASCII."""
+    return (
+        f"(instr(lower({row}.message), ?4) OR (length({row}.message) <> length(CAST({row}.message AS BLOB))"
+        f" AND instr(fold({row}.message), ?4)))"
+    )
+
+
+# What a person has cleared is looked at last: few have cleared anything.
+_MINE = (
+    "l.kind = 1 AND NOT l.deleted AND l.at < ?6 AND l.chat IN (SELECT value FROM json_each(?1))"
+    " AND (?2 = '{}' OR l.message_id > ifnull(?2 ->> ('$.' || l.chat), 0))"
+)
+# All go backwards from the latest, and whoever reads them stops at a page: so a word that is in every text costs no
+# more than any other.
+_ENDS = Statement("SELECT (SELECT seq FROM indexed), coalesce((SELECT max(seq) FROM log), 0)")
+_ENDINGS = Statement(f"SELECT term FROM vocab WHERE term >= ?1 AND term < ?2 ORDER BY term LIMIT {ENDINGS + 1}")
+_THERE = Statement(
+    f"SELECT {MESSAGES} WHERE l.seq > ?7 AND l.seq < ?3 AND {_MINE} AND {_holds('l')} ORDER BY l.seq DESC LIMIT ?5"
+)
+# A row for each candidate, also for one that is not shown, so that one can tell how many there were. They come in the
+# order of `s`, which is the outer loop.
+_INDEXED = Statement(
+    "WITH s (seq) AS (SELECT rowid FROM search WHERE search MATCH ?4 AND rowid < ?3 ORDER BY rowid DESC LIMIT ?5)"
+    f" SELECT {COLUMNS.replace('l.seq', 's.seq', 1)} FROM s LEFT JOIN log AS l ON l.seq = s.seq AND {_MINE}"
+    f" {REPLIED_TO}"
+)
+_THROUGH = Statement(
+    f"SELECT {MESSAGES} WHERE l.seq IN (SELECT o.seq FROM json_each(?1) AS c CROSS JOIN log AS o"
+    " ON o.kind <= 3 AND o.chat = c.value WHERE o.kind = 1 AND NOT o.deleted AND o.seq < ?3 AND o.at < ?6"
+    " AND o.message_id > ifnull(?2 ->> ('$.' || o.chat), 0)"
+    f" AND {_holds('o')} ORDER BY o.seq DESC LIMIT ?5) ORDER BY l.seq DESC",
+    sorts="numbers only, up to its limit or where little was said",
+)
+_SAMPLE = Statement(
+    f"SELECT substr(message, 1, {SAMPLED_LENGTH}) FROM log WHERE seq IN (SELECT value FROM json_each(?))"
+    " AND kind = 1 AND message IS NOT NULL"
+)
+
+
+async def learn(connection: Connection, usual: Usual) -> bool:
+    """Learn which trigrams are usual from entries spread over the log; gives whether there were enough.
+
+    Raises:
+        TooLong: it took longer than a search may.
+    """
+    _, last = await ends(connection)
+    spread = sorted({last * number // SAMPLED for number in range(1, SAMPLED + 1)})
+    rows = await connection.execute(_SAMPLE, (as_json(spread),), seconds=SEARCH_SECONDS)
+    return usual.learn([text for (text,) in rows])
+
+
+async def ends(connection: Connection) -> tuple[int, int]:
+    """Up to which entry the full-text index is, and which is the last."""
+    ((indexed, last),) = await connection.execute(_ENDS, seconds=SEARCH_SECONDS)
+    return indexed, last
+
+
+async def search(
+    connection: Connection,
+    sought: Sought,
+    usual: Usual | None = None,
+    *,
+    indexed: int | None = None,
+    seconds: float = SEARCH_SECONDS,
+) -> tuple[list[HistoryRow], bool]:
+    """Find messages, the latest first; give them, and whether there are more.
+
+    Args:
+        connection: reads.
+        sought: what is looked for.
+        usual: which trigrams are usual.
+        indexed: up to which entry the index is used; as far as it is where None is given.
+        seconds: after how many it stops, with what it found by then.
+
+    Raises:
+        TooLong: it took longer than that and nothing was found.
+        sqlite3.DatabaseError: what SQLite says; where the index is damaged, with its code.
+    """
+    upto, last = await ends(connection)
+    return await _Search(connection, sought, usual or Usual(), seconds).run(upto if indexed is None else indexed, last)
+
+
+class _Search:
+    """One search, in steps that go backwards: what is not in the index yet a span at a time, then the index.
+
+    A text shorter than a trigram is found by the trigrams that begin with it, where they are few: a rare sign is. A
+    usual letter is in the latest entries, which are looked through first.
+    """
+
+    def __init__(self, connection: Connection, sought: Sought, usual: Usual, seconds: float) -> None:
+        self._connection = connection
+        self._sought = sought
+        self._usual = usual
+        self._until = time.monotonic() + seconds
+        self._rows: Rows = []
+        self._left = PAGE_BYTES
+        self._text = sought.folded
+        self._short = len(self._text) < TRIGRAM
+        self._looked = self._found = 0
+        """Candidates of one statement, and those of them that were sought."""
+        self._last = END
+        """The last of them."""
+
+    async def run(self, indexed: int, last: int) -> tuple[list[HistoryRow], bool]:
+        try:
+            more = await self._run(indexed, last)
+        except TooLong:
+            if not self._rows:
+                raise
+            more = True
+        # One more than a page was looked for, to know whether there is one.
+        count = self._sought.count
+        return [HistoryRow(*row) for row in self._rows[:count]], more or len(self._rows) > count
+
+    async def _run(self, indexed: int, last: int) -> bool:
+        if not self._short:
+            return await self._through(indexed, last) or await self._indexed(indexed, last)
+        indexed = min(indexed, max(0, last - LATEST))
+        if await self._through(indexed, last):
+            return True
+        if not indexed:
+            # That was all of the log; an index that is damaged or not there is not asked.
+            return False
+        endings = await self._endings()
+        if endings is not None:
+            before = min(self._sought.before, indexed + 1)
+            return bool(endings) and await self._step(_INDEXED, before, _match(endings, " OR "))
+        if await self._through(max(0, last - SCANNED), indexed):
+            return True
+        raise TooLong("a text that is too usual")
+
+    async def _through(self, after: int, upto: int) -> bool:
+        """Look through the log after an entry and up to another, backwards; gives whether the page is full."""
+        before = min(self._sought.before, upto + 1)
+        while before > after + 1:
+            begin = max(after, before - 1 - SPAN)
+            if await self._step(_THERE, before, self._text, begin):
+                return True
+            before = begin + 1
+        return False
+
+    async def _endings(self) -> list[str] | None:
+        """Find the trigrams that begin with the text; None where they are too many, or it takes too long."""
+        text = self._text
+        left = self._until - time.monotonic()
+        try:
+            rows = await self._connection.execute(
+                _ENDINGS, (text, f"{text}{chr(sys.maxunicode)}"), seconds=max(0.0, min(left, ENDINGS_SECONDS))
+            )
+        except TooLong:
+            return None
+        return [term for (term,) in rows] if len(rows) <= ENDINGS else None
+
+    async def _indexed(self, indexed: int, entries: int) -> bool:
+        """Look at what the index finds, some candidates and then the rest; gives whether the page is full."""
+        choice = Choice(self._usual, self._text, entries)
+        before = min(self._sought.before, indexed + 1)
+        limit = LOOKED
+        while before > 1:
+            self._looked = self._found = 0
+            if await self._step(_INDEXED, before, _match(choice.asked, " AND "), limit=limit):
+                return True
+            if self._looked != limit:
+                return False
+            left = self._looked / (before - self._last) * self._last
+            before = self._last
+            if self._sought.said < min(left, self._sought.count * LOOKED / max(self._found, 1)):
+                return await self._step(_THROUGH, before, self._text)
+            if 2 * self._found >= LOOKED or not choice.narrow(left):
+                limit = -1
+        return False
+
+    async def _step(self, sql: Statement, before: int, text: str, *more: int, limit: int = -1) -> bool:
+        """Run one statement; gives whether the page is full."""
+        rows, full = await self._connection.page(
+            sql,
+            _parameters(self._sought, before, text, limit, *more),
+            Bound(max(1, self._sought.count - len(self._rows)), self._left, weight, self._wanted),
+            seconds=max(0.0, self._until - time.monotonic()),
+            partly=True,
+        )
+        self._left -= sum(map(weight, rows))
+        if self._left < 0 and self._rows:
+            return True
+        self._rows += rows
+        return full or len(self._rows) > self._sought.count
+
+    def _wanted(self, row: tuple[object, ...]) -> bool:
+        self._looked += 1
+        self._last = cast("int", row[0])
+        text = row[MESSAGE]
+        found = isinstance(text, str) and self._text in fold(text)
+        self._found += found
+        return found
+
+
+def _match(trigrams: list[str], how: str) -> str:
+    return how.join('"' + one.replace('"', '""') + '"' for one in trigrams)
+
+
+async def search_through(
+    connection: Connection, sought: Sought, *, seconds: float = SEARCH_SECONDS
+) -> tuple[list[HistoryRow], bool]:
+    """Find what `search` does by looking through all that was said in these chats.
+
+    A usual word is said so often elsewhere that this is the shorter way to find it in chats where little was said.
+    """
+    return await _page(connection, _THROUGH, sought, seconds)
+
+
+async def _page(
+    connection: Connection, sql: Statement, sought: Sought, seconds: float
+) -> tuple[list[HistoryRow], bool]:
+    rows, left = await connection.page(
+        sql,
+        _parameters(sought, sought.before, sought.folded, sought.count + 1),
+        Bound(sought.count, PAGE_BYTES, weight),
+        seconds=seconds,
+    )
+    return [HistoryRow(*row) for row in rows], left
+
+
+def _parameters(sought: Sought, before: int, text: str, count: int, *more: int) -> tuple[str | int, ...]:
+    cleared = {str(chat): upto for chat, upto in sought.chats.items() if upto}
+    return (as_json(list(sought.chats)), as_json(cleared), before, text, count, sought.older, *more)

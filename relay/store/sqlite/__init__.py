@@ -1,0 +1,1 @@
+"""SQLite itself: connections, the schema and its migrations, the write-ahead log."""

@@ -1,0 +1,303 @@
+"""SQLite from trio: the one module that knows aiosqlite.
+
+aiosqlite runs each connection in a thread of its own and answers asyncio's futures; `bridge` carries them over.
+Everything else in the relay sees trio only.
+"""
+
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar, cast
+
+import aiosqlite
+import trio
+
+from relay.store.files.place import Place
+from relay.store.sqlite.aiosqlite_on_trio import Bridge
+from relay.store.sqlite.schema import APPLICATION_ID, MIGRATIONS
+from relay.store.sqlite.statements import Statement
+from relay.text import fold
+
+T = TypeVar("T")
+Parameters = Sequence[Any]
+Rows = list[tuple[Any, ...]]
+
+CACHE = 2_000
+"""KiB of the file that a connection keeps in memory, as SQLite has it."""
+FOR_EVER = float("inf")
+
+_SHARED = """
+PRAGMA busy_timeout = 5000;
+PRAGMA temp_store = MEMORY;
+"""
+_WRITING = """
+PRAGMA page_size = 1024;
+PRAGMA auto_vacuum = INCREMENTAL;
+PRAGMA journal_mode = WAL;
+PRAGMA wal_autocheckpoint = 0;
+PRAGMA journal_size_limit = 8388608;
+PRAGMA synchronous = FULL;
+PRAGMA foreign_keys = ON;
+PRAGMA secure_delete = ON;
+"""
+
+VOCABULARY = "CREATE VIRTUAL TABLE temp.vocab USING fts5vocab(main, search, row)"
+"""The terms of the full-text index as a table of a reading connection; the store is not written to."""
+_READING = f"{VOCABULARY}; PRAGMA query_only = ON;"
+_VERSION = Statement("PRAGMA user_version")
+_APPLICATION = Statement("PRAGMA application_id")
+_TABLES = Statement("SELECT count(*) FROM sqlite_master")
+
+
+class NewerStore(Exception):
+    """The file was written by a newer relay than this one."""
+
+
+class OlderStore(Exception):
+    """The file was written by an earlier relay, and is read only once it is brought to this relay's version."""
+
+
+class NotAStore(Exception):
+    """The file is no relay's, or is damaged beyond opening."""
+
+
+class TooLong(sqlite3.OperationalError):
+    """A statement was stopped, since it took longer than it may."""
+
+
+def _any(_row: tuple[Any, ...]) -> bool:
+    """Take every row."""
+    return True
+
+
+class Bound(NamedTuple):
+    """Where a page ends: at so many rows, or before the row whose weight is too much for it."""
+
+    rows: int
+    weight: int
+    weigh: Callable[[tuple[Any, ...]], int]
+    """Gives the weight of a row, in bytes."""
+    wanted: Callable[[tuple[Any, ...]], bool] = _any
+    """Tells whether a row counts at all; asked in the connection's thread."""
+
+
+class Connection:
+    """One connection to the file, and its thread.
+
+    One that reads runs one statement at a time, in the order they were asked for. A statement whose asker is cancelled
+    does not run, or is stopped: so a deadline is a cancel scope, and what is stopped is never another's.
+    """
+
+    def __init__(self, connection: aiosqlite.Connection, bridge: Bridge, *, reads: bool, seconds: float) -> None:
+        self._connection = connection
+        self._run = bridge.run
+        self._reads = reads
+        self._seconds = seconds
+        self._busy = False
+        self._queue = trio.lowlevel.ParkingLot()
+        self._place: Place | None = None
+        self.started = 0
+        """How many statements were handed to the thread."""
+
+    def stay_at(self, path: Path) -> None:
+        """Refuse whatever is to be written once the file is not what stands there any more.
+
+        Args:
+            path: the file.
+
+        Raises:
+            OSError: it is not there.
+        """
+        self._place = Place(path)
+
+    async def execute(self, sql: str, parameters: Parameters = (), *, seconds: float | None = None) -> Rows:
+        """Run one statement and return all its rows: one hop to the thread and back.
+
+        Args:
+            sql: the statement.
+            parameters: its parameters.
+            seconds: after how many it is stopped; those of the connection where none is given.
+
+        Raises:
+            TooLong: it was stopped.
+            Displaced: see `stay_at`.
+            sqlite3.Error: what SQLite says.
+        """
+        if not self._reads:
+            if self._place is not None:
+                self._place.check()
+            self.started += 1
+            return cast("Rows", await self._run(self._connection.execute_fetchall(sql, parameters)))
+        return cast("Rows", await self._read(self._connection.execute_fetchall, sql, parameters, seconds=seconds))
+
+    async def page(
+        self, sql: str, parameters: Parameters, bound: Bound, *, seconds: float | None = None, partly: bool = False
+    ) -> tuple[Rows, bool]:
+        """Run one statement and read its rows up to a bound: at least one, and none that is not returned but the last.
+
+        Args:
+            sql: the statement.
+            parameters: its parameters.
+            bound: where the page ends.
+            seconds: see `execute`.
+            partly: whether the rows found before it was stopped are returned, where there are some.
+
+        Returns:
+            The rows, and whether there are more.
+
+        Raises:
+            TooLong: it was stopped.
+            sqlite3.Error: what SQLite says.
+        """
+        rows: Rows = []
+
+        async def fetch(sql: str, parameters: Parameters) -> bool:
+            raw: Any = self._connection
+            # aiosqlite's own ways to its thread give all rows, or take a hop for each few.
+            return await raw._execute(_take, raw._conn, sql, parameters, bound, rows)  # type: ignore[no-any-return]  # noqa: SLF001
+
+        try:
+            return rows, await self._read(fetch, sql, parameters, seconds=seconds)
+        except TooLong:
+            if partly and rows:
+                return rows, True
+            raise
+
+    async def _read(
+        self,
+        fetch: Callable[[str, Parameters], Awaitable[T]],
+        sql: str,
+        parameters: Parameters,
+        *,
+        seconds: float | None,
+    ) -> T:
+        """Read in turn. There is no checkpoint on the way where nobody waits: each costs a turn of a busy loop."""
+        if self._busy:
+            # Whoever was before hands its turn over.
+            await self._queue.park()
+        self._busy = True
+        try:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            self.started += 1
+            with trio.move_on_after(self._seconds if seconds is None else seconds):
+                return await self._run(fetch(sql, parameters), self._interrupt)
+            raise TooLong("the statement took too long")
+        finally:
+            if self._queue:
+                self._queue.unpark()
+            else:
+                self._busy = False
+
+    def _interrupt(self) -> None:
+        self._connection._conn.interrupt()  # noqa: SLF001 - aiosqlite's is a coroutine that does just this
+
+    async def interrupt(self) -> None:
+        """Stop the statement that runs, if one does: it fails with `SQLITE_INTERRUPT`."""
+        await self._run(self._connection.interrupt())
+
+    async def script(self, sql: str) -> None:
+        """Run several statements that take no parameters."""
+        await self._run(self._connection.executescript(sql))
+
+    async def backup(self, target: Path, pages: int = 1_000) -> None:
+        """Copy the file while it is written to (SQLite's online backup)."""
+        copy = sqlite3.connect(target, check_same_thread=False)
+        try:
+            await self._run(self._connection.backup(copy, pages=pages))
+        finally:
+            copy.close()
+
+
+def _take(connection: sqlite3.Connection, sql: str, parameters: Parameters, bound: Bound, rows: Rows) -> bool:
+    """Read rows into a list, and tell whether there are more than the bound lets in."""
+    left = bound.weight
+    with closing(connection.execute(sql, parameters)) as cursor:
+        for row in cursor:
+            if not bound.wanted(row):
+                continue
+            weight = bound.weigh(row)
+            if rows and (len(rows) >= bound.rows or weight > left):
+                return True
+            rows.append(row)
+            left -= weight
+    return False
+
+
+def utf8(text: str | None) -> int:
+    """How many bytes a text takes on the wire, its quotes and what JSON escapes aside."""
+    if not text:
+        return 0
+    return len(text) if text.isascii() else len(text.encode())
+
+
+@asynccontextmanager
+async def connect(
+    path: Path, *, writing: bool, cache: int = CACHE, seconds: float = FOR_EVER
+) -> AsyncIterator[Connection]:
+    """Open one connection.
+
+    A reading connection cannot write, whatever it is asked.
+
+    Args:
+        path: the file.
+        writing: whether it is the one that writes.
+        cache: KiB of the file that it may keep in memory.
+        seconds: after how many a statement that reads is stopped.
+    """
+    bridge = Bridge()
+    raw = await bridge.run(aiosqlite.connect(path, isolation_level=None, cached_statements=256))
+    try:
+        # Triggers and searches fold texts by it.
+        await bridge.run(raw.create_function("fold", 1, fold, deterministic=True))
+        connection = Connection(raw, bridge, reads=not writing, seconds=seconds)
+        await connection.script(f"{_SHARED} PRAGMA cache_size = -{cache}; {_WRITING if writing else _READING}")
+        yield connection
+    finally:
+        with trio.CancelScope(shield=True):
+            await bridge.run(raw.close())
+
+
+async def recognise_current(connection: Connection) -> None:
+    """Make sure that the file is a relay's and has this relay's version, for one who reads all of it.
+
+    Raises:
+        OlderStore: it has to be upgraded first.
+        NewerStore: the file has seen a newer relay.
+        NotAStore: the file belongs to another program.
+    """
+    version = await recognise(connection)
+    if version < len(MIGRATIONS):
+        raise OlderStore(
+            f"an earlier relay wrote to it last (its version is {version}, this relay's is {len(MIGRATIONS)})"
+        )
+
+
+async def recognise(connection: Connection) -> int:
+    """Make sure that the file is a relay's that this relay knows; gives its version.
+
+    Raises:
+        NewerStore: the file has seen a newer relay.
+        NotAStore: the file belongs to another program.
+    """
+    ((version,),) = await connection.execute(_VERSION)
+    ((application,),) = await connection.execute(_APPLICATION)
+    ((tables,),) = await connection.execute(_TABLES)
+    identify(version, application, tables)
+    return int(version)
+
+
+def identify(version: int, application: int, tables: int) -> None:
+    """Make sure that a file with these marks is a relay's that this relay knows, or empty.
+
+    Raises:
+        NewerStore: the file has seen a newer relay.
+        NotAStore: the file belongs to another program.
+    """
+    if application != APPLICATION_ID and (application or tables):
+        raise NotAStore("this file belongs to another program")
+    if version > len(MIGRATIONS):
+        raise NewerStore(
+            f"this file was written by a newer relay (its version is {version}, this relay knows {len(MIGRATIONS)}):"
+            " install that relay again, or restore a backup that this one made; `relay help upgrade` tells the way back"
+        )

@@ -1,0 +1,114 @@
+"""Short views of a store for those who read all of it: while one is open the write-ahead log cannot begin again.
+
+Reads only. A statement that takes long is stopped when the log has grown too far, and tried again.
+"""
+
+import os
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import trio
+
+from relay.store.sqlite import wal
+from relay.store.sqlite.database import Connection, Parameters, Rows
+
+SPAN = 50_000
+"""Entries looked at in one view."""
+LARGE = 48 << 20
+"""Bytes in the write-ahead log from which on a statement gives way."""
+LOOK = 0.2
+"""Seconds between two looks at it."""
+WAIT = 2.0
+"""Seconds that a statement that gave way waits."""
+TRIES = 5
+
+
+class TooBusy(Exception):
+    """So much is written that there is no time for a long look."""
+
+
+class Views:
+    """A connection that reads, a statement and so a view at a time."""
+
+    def __init__(self, connection: Connection, store: Path) -> None:
+        self._connection = connection
+        self._path = store.with_name(f"{store.name}-wal")
+
+    async def execute(self, sql: str, parameters: Parameters = ()) -> Rows:
+        """Run one statement that takes a fraction of a second."""
+        return await self._connection.execute(sql, parameters)
+
+    async def spans(self, upto: int) -> AsyncIterator[tuple[int, int]]:
+        """Give the log in pieces up to an entry, each as the `seq` that it comes after and its last."""
+        ((first,),) = await self.execute("SELECT coalesce(min(seq), 1) FROM log")
+        for after in range(first - 1, upto, SPAN):
+            yield after, min(after + SPAN, upto)
+
+    async def last(self) -> int:
+        """The log's last entry."""
+        ((seq,),) = await self.execute("SELECT coalesce(max(seq), 0) FROM log")
+        return int(seq)
+
+    async def long(self, sql: str, parameters: Parameters = ()) -> Rows:
+        """Run one statement that may take many seconds. Whoever is cancelled meanwhile stops it.
+
+        Raises:
+            TooBusy: it had to give way each time.
+        """
+        for _ in range(TRIES):
+            try:
+                return await self._watched(sql, parameters)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+                    raise
+            await trio.sleep(WAIT)
+        raise TooBusy
+
+    async def _watched(self, sql: str, parameters: Parameters) -> Rows:
+        failed: list[sqlite3.Error] = []
+        rows: Rows = []
+        over = trio.Event()
+
+        async def run() -> None:
+            nonlocal rows
+            # Not left behind where somebody is cancelled: it is stopped, and the connection can be closed.
+            with trio.CancelScope(shield=True):
+                try:
+                    rows = await self._connection.execute(sql, parameters)
+                except sqlite3.Error as error:
+                    failed.append(error)
+            over.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)
+            try:
+                while not over.is_set():
+                    with trio.move_on_after(LOOK):
+                        await over.wait()
+                    if not over.is_set() and self._grown():
+                        await self._stop(over)
+            except trio.Cancelled:
+                with trio.CancelScope(shield=True):
+                    await self._stop(over)
+                raise
+        if failed:
+            raise failed[0]
+        return rows
+
+    async def _stop(self, over: trio.Event) -> None:
+        while not over.is_set():
+            await self._connection.interrupt()
+            with trio.move_on_after(0.02):
+                await over.wait()
+
+    def _grown(self) -> bool:
+        try:
+            file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            count, size = wal.frames(file)
+        finally:
+            os.close(file)
+        return count * size > LARGE
