@@ -15,9 +15,8 @@ from wsproto.frame_protocol import FrameProtocol
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from client_frames import client_frame
-
 from relay.net.websocket.frames import TEXT, Decoder, encode
+from tests.support.client_frames import client_frame
 
 SIZES = (40, 300)
 BATCHES = (1, 64)

@@ -43,7 +43,11 @@ FEATURES: dict[str, tuple[tuple[str, str, str], ...]] = {
     ),
     "entries kept for replays": (("relay/core/delivery/hub.py", "        self._remember(entry)\n", ""),),
     "typing that ends with a message": (
-        ("relay/core/delivery/hub.py", "if self.typing:\n                self.stop", "if 0:\n                self.stop"),
+        (
+            "relay/core/delivery/hub.py",
+            "if self.typing:\n                self.stop",
+            "if 0:\n                self.stop",
+        ),
     ),
     "a bounded outbox": (
         (
@@ -59,12 +63,20 @@ FEATURES: dict[str, tuple[tuple[str, str, str], ...]] = {
             "    if True or",
         ),
         ("relay/core/rules/visibility.py", "    member = state.members[entry.chat].get(user)\n", "    return True\n"),
-        ("relay/core/rules/visibility.py", "return member is not None and not chat.gone and message_id", "return message_id"),
+        (
+            "relay/core/rules/visibility.py",
+            "return member is not None and not chat.gone and message_id",
+            "return message_id",
+        ),
         ("relay/core/rules/counting.py", "return user != author and since < message_id and", "return user != author #"),
         ("relay/core/delivery/hub.py", "        if kind in KINDS:\n            self._end_rights()\n", ""),
     ),
     "client ids": (
-        ("relay/store/log/log.py", "unknown = draft.unknown or self._repeated(entries, facts)", "unknown = draft.unknown"),
+        (
+            "relay/store/log/log.py",
+            "unknown = draft.unknown or self._repeated(entries, facts)",
+            "unknown = draft.unknown",
+        ),
         ("relay/store/log/log.py", "            self._client_keys.note(entries)\n", ""),
     ),
     "receipts (marks)": (

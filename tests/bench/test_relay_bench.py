@@ -11,8 +11,8 @@ import pytest
 from relay.bench.client import Client, Delivered, masked
 from relay.bench.work import Conversation, Load, figures
 from relay.net.websocket import frames
-from tests.command_line import run
-from tests.relay_process import RelayProcess, add_users
+from tests.support.command_line import run
+from tests.support.relay_process import RelayProcess, add_users
 
 SMALL = ("--seconds", "1", "--dialogs", "2", "--members", "3", "--idle", "5", "--messages", "300", "--rate", "50")
 

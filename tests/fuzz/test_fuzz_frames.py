@@ -5,11 +5,11 @@ import time
 from random import Random
 
 import pytest
-from frame_streams import any_stream, corpus, cut
 from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.net.websocket.frames import Decoder
+from tests.support.frame_streams import any_stream, corpus, cut
 
 LIMIT = 3000
 # One message, and beside it a control frame between its fragments: header, mask and 125 bytes.

@@ -25,7 +25,7 @@ from scenario import ENVIRONMENT, Scenario, scratch
 from scenarios import SCENARIOS
 
 from relay.cli import app
-from tests.command_line import Undone
+from tests.support.command_line import Undone
 
 _shim = ctypes.CDLL(None)
 MODES = ("kill", "half", "power", "full")

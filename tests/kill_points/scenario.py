@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from disk import answers, command, people, say
 
 from relay.core.maintenance.check import check
 from relay.core.relay import Relay, open_relay
 from relay.protocol import requests
 from relay.settings import Limits, Settings, Store
 from relay.store.backup import archive as backups
+from tests.support.disk import answers, command, people, say
 
 RESERVE = 20_000
 """Bytes set aside: as for a real disk, but quick to copy."""

@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from disk import answers, command, new
-from picture_files import png
 from scenario import ALL, EARLY, SETTINGS, Scenario, Used, contents, faults, fill, nothing, said, upload, use
 from test_carry_roundtrip import exported, read, same
 
@@ -30,7 +28,9 @@ from relay.settings import Tls
 from relay.store.files import replacing
 from relay.store.log import schedule
 from relay.store.sqlite import database, migrate, schema
-from tests.command_line import done
+from tests.support.command_line import done
+from tests.support.disk import answers, command, new
+from tests.support.picture_files import png
 
 NAMES = ["chat.office.lan", "127.0.0.1"]
 

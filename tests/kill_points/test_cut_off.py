@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import done, run
 from scenarios import Import
 
 from relay.cli.control_client import Ask, Refused
 from relay.cli.importers.importing import Importing
+from tests.support.command_line import done, run
 
 FULL = Refused("storage_full", "the relay's disk is full: nothing was saved, try again later")
 

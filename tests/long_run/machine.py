@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import trio
-from relay_process import RelayProcess, resident
+
+from tests.support.relay_process import RelayProcess, resident
 
 ROOMY = 4 * 2**30
 """Bytes the disk has while there is room. Memory, where it is a tmpfs; what is not used costs nothing."""

@@ -9,7 +9,6 @@ from statistics import quantiles
 import msgspec
 import pytest
 import trio
-from relay_process import running
 
 from long_run import groups
 from long_run.checker import Chat, Checker
@@ -20,6 +19,7 @@ from long_run.wire import Refused
 from long_run.world import FRIENDS, GROUPS, World
 from relay.core.relay import open_relay
 from relay.protocol import control
+from tests.support.relay_process import running
 
 PEOPLE = 200
 DEVICES = 2

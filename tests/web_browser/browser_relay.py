@@ -13,7 +13,8 @@ import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
-from log_secrets import TALKATIVE, check
+
+from tests.support.log_secrets import TALKATIVE, check
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,6 +1,6 @@
 """SQL that says why it may read a whole table or sort, and SQL that is put together from parts.
 
-The plan of each is tested, as that of every other SQL text in the source: see tests/statement_plans.py.
+The plan of each is tested, as that of every other SQL text in the source: see tests/support/statement_plans.py.
 """
 
 from typing import Self

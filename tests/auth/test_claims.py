@@ -1,0 +1,503 @@
+"""What a request says of itself switches off no check: tokens, hosts, origins, proxies, lengths, cookies."""
+
+import logging
+import socket
+import struct
+
+import httpx
+import pytest
+import trio
+
+from relay.client import connect
+from relay.core.auth import failures
+from relay.net import router
+from relay.net.http import connection as http
+from relay.net.http.proxies import Networks, client_address, passed_on
+from relay.net.http.static import Pages
+from relay.net.sockets.hostnames import same_origin, split_host
+from relay.net.sockets.transport import SEND_BUFFER, STRANGER_BUFFER, SocketTransport
+from relay.protocol import control, requests
+from relay.settings import Auth, Http, Settings
+from tests.support.http_relay import http_relay, read_all, upgrade
+
+EVIL = {"Host": "evil.example", "Origin": "http://evil.example"}
+
+
+async def test_a_bearer_of_nobodys_is_checked_as_everybody_is(tmp_path):
+    async with http_relay(tmp_path, Settings(auth=Auth(open=True))) as relay, relay.browser() as browser:
+        token = await relay.user("alarm")
+        hook = await relay.ask("hook.add", control.AddHook(chat="alarm"))
+        made_up = {**EVIL, "Authorization": "Bearer made-up"}
+        page, session, metrics = [
+            (await browser.get(path, headers=made_up)).status_code for path in ("/", "/session", "/metrics")
+        ]
+        signed_up = await browser.post("/session", json={"name": "Eve"}, headers=made_up)
+        origin = await browser.post("/session", json={"name": "Eve"}, headers=made_up | {"Host": relay.host})
+        of_a_hook = {**EVIL, "Authorization": f"Bearer {hook.url.rpartition('/')[2]}"}
+        by_hook = await browser.get("/session", headers=of_a_hook)
+        program = await browser.get("/session", headers={**EVIL, "Authorization": f"Bearer {token}"})
+        assert relay.relay.state.user("Eve") is None
+    assert (page, session, metrics) == (421, 421, 421)
+    assert (signed_up.status_code, origin.status_code, by_hook.status_code) == (421, 403, 421)
+    assert program.status_code == 200
+
+
+async def test_a_revoked_bearer_switches_nothing_off(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        token = await relay.user("alarm")
+        await relay.ask("device.revokeAll", control.RevokeDevices(user_id="alarm"))
+        answer = await browser.get("/session", headers={**EVIL, "Authorization": f"Bearer {token}"})
+    assert answer.status_code == 421
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "localhost@evil.example", "evil.example@localhost", "localhost/x", "localhost#", "localhost?x=",
+     "localhost:80:80", "localhost\\", "127.0.0.1.evil.example", "2130706433", "[::1]evil.example", "local host"],
+)  # fmt: skip
+async def test_a_host_that_is_more_than_a_name_is_refused(tmp_path, host):
+    async with http_relay(tmp_path) as relay:
+        request = f"GET /session HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+        answer = await read_all(await relay.raw(request.encode()))
+    assert answer.split()[1] in (b"421", b"400")
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        ("LOCALHOST.", "localhost"),
+        ("localhost:8765", "localhost"),
+        ("[::1]:1", "::1"),
+        ("a@b", ""),
+        ("a/b", ""),
+        ("[::1]x", ""),
+    ],
+)
+def test_what_a_host_header_names(host, name):
+    assert split_host(host)[0] == name
+
+
+async def test_a_target_for_another_host_is_refused_and_one_for_this_is_served(tmp_path):
+    async with http_relay(tmp_path) as relay:
+        answers = [
+            await read_all(
+                await relay.raw(f"GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+            )
+            for target, host in (
+                (f"http://{relay.host}/healthz", relay.host),
+                (f"http://{relay.host}/session", "evil.example"),
+                ("http://evil.example/session", "evil.example"),
+            )
+        ]
+    assert [answer.split()[1] for answer in answers] == [b"200", b"400", b"421"]
+
+
+async def test_a_length_said_twice_ends_the_connection(tmp_path):
+    async with http_relay(tmp_path) as relay:
+        smuggled = (
+            f"POST /session HTTP/1.1\r\nHost: {relay.host}\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n"
+            f"0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: {relay.host}\r\n\r\n"
+        )
+        answer = await read_all(await relay.raw(smuggled.encode()))
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert answer.startswith(b"HTTP/1.1 400")
+
+
+async def test_two_origins_are_refused_whichever_comes_last(tmp_path):
+    async with http_relay(tmp_path) as relay:
+        token = await relay.user("anna")
+        stream = await upgrade(
+            relay,
+            ("Cookie", f"relay_session={token}"),
+            ("Origin", "http://evil.example"),
+            ("Origin", relay.url),
+        )
+        assert (await read_all(stream)).startswith(b"HTTP/1.1 400")
+
+
+async def test_a_cookie_in_two_headers_is_read(tmp_path):
+    async with http_relay(tmp_path) as relay:
+        token = await relay.user("anna")
+        request = f"GET /session HTTP/1.1\r\nHost: {relay.host}\r\nCookie: a=b\r\nCookie: relay_session={token}\r\n"
+        answer = await read_all(await relay.raw(f"{request}Connection: close\r\n\r\n".encode()))
+    assert answer.startswith(b"HTTP/1.1 200")
+
+
+def test_under_tls_a_page_of_plain_http_is_a_strange_one():
+    assert same_origin("https://relay:8765", "relay:8765", secure=True)
+    assert not same_origin("http://relay:8765", "relay:8765", secure=True)
+    assert not same_origin("http://relay", "relay:443", secure=True)
+
+
+async def test_behind_a_proxy_that_speaks_tls_the_page_comes_by_tls_too(tmp_path):
+    settings = Settings(http=Http(public_url="https://chat.example.org", hosts=["chat.example.org"]))
+    async with http_relay(tmp_path, settings) as relay, relay.browser() as browser:
+        token = await relay.user("anna")
+        host = {"Host": "chat.example.org", "Cookie": f"__Host-relay_session={token}"}
+        plain = await browser.delete("/session", headers=host | {"Origin": "http://chat.example.org"})
+        page = await browser.get("/", headers=host)
+        right = await browser.delete("/session", headers=host | {"Origin": "https://chat.example.org"})
+    assert (plain.status_code, right.status_code) == (403, 204)
+    assert page.headers["strict-transport-security"] == "max-age=31536000"
+
+
+async def test_the_address_that_the_settings_name_is_one_of_the_relays(tmp_path):
+    settings = Settings(http=Http(public_url="https://Chat.example.org"))
+    async with http_relay(tmp_path, settings) as relay, relay.browser() as browser:
+        ours = await browser.get("/", headers={"Host": "chat.example.org"})
+        strange = await browser.get("/", headers={"Host": "evil.example.org"})
+    assert (ours.status_code, strange.status_code) == (200, 421)
+
+
+async def test_who_goes_past_the_proxy_without_tls_keeps_a_cookie_all_the_same(tmp_path):
+    # stonith404/pingvin-share#618: the sign-in page again and again, and a spent invite.
+    settings = Settings(http=Http(public_url="https://chat.example.org"))
+    async with http_relay(tmp_path, settings) as relay, relay.browser() as browser:
+        here = await browser.post("/session", json={"invite": await relay.invite("anna", new=True)})
+        known = await browser.get("/session")
+        out = await browser.delete("/session")
+        by_proxy = {"Host": "chat.example.org", "Origin": "https://chat.example.org"}
+        there = await browser.post("/session", json={"invite": await relay.invite("anna")}, headers=by_proxy)
+    assert "Secure" not in here.headers["set-cookie"]
+    assert (known.status_code, known.json()["userId"]) == (200, "anna")
+    assert (out.status_code, out.headers["set-cookie"].startswith("relay_session=; Max-Age=0")) == (204, True)
+    assert there.headers["set-cookie"].startswith("__Host-relay_session=")
+
+
+# Proxies.
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["X-Forwarded-For", "Forwarded", "Via", "X-Real-IP", "X-Forwarded-Host", "x-forwarded-proto", "CF-Connecting-IP"],
+)
+async def test_metrics_are_not_for_those_whom_a_proxy_asks_for(tmp_path, header):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        assert (await browser.get("/metrics")).status_code == 200
+        assert (await browser.get("/metrics", headers={header: "x"})).status_code == 403
+
+
+async def test_metrics_are_not_for_a_name_that_only_others_use(tmp_path):
+    settings = Settings(http=Http(hosts=["chat.example.org"]))
+    async with http_relay(tmp_path, settings) as relay, relay.browser() as browser:
+        assert (await browser.get("/metrics", headers={"Host": "chat.example.org"})).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "address"),
+    [
+        ("203.0.113.7", "10.0.0.1", "203.0.113.7"),
+        ("127.0.0.1", "", "127.0.0.1"),
+        ("127.0.0.1", "198.51.100.9", "198.51.100.9"),
+        ("127.0.0.1", "6.6.6.6, 198.51.100.9", "198.51.100.9"),
+        ("127.0.0.1", "6.6.6.6, 198.51.100.9, 10.9.0.1", "198.51.100.9"),
+        ("127.0.0.1", "6.6.6.6, nonsense, 10.9.0.1", "10.9.0.1"),
+        ("127.0.0.1", "198.51.100.9:1234", "198.51.100.9"),
+        ("127.0.0.1", "[2001:db8::9]:443", "2001:db8::9"),
+        ("127.0.0.1", "::ffff:198.51.100.9", "198.51.100.9"),
+        ("local", "198.51.100.9", "198.51.100.9"),
+    ],
+)
+def test_whose_address_counts_behind_proxies(peer, forwarded, address):
+    assert client_address(peer, forwarded, Networks(["127.0.0.1", "10.9.0.0/16", "local"])) == address
+
+
+def test_what_shows_that_a_proxy_passed_a_request_on():
+    assert passed_on([b"x-forwarded-anything"])
+    assert not passed_on([b"host", b"x-forward", b"accept"])
+
+
+async def test_one_visitor_behind_a_trusted_proxy_locks_out_nobody_else(tmp_path):
+    async def guess(browser: httpx.AsyncClient, address: str) -> int:
+        body = {"userId": "anna", "password": "a wrong one"}
+        return (await browser.post("/session", json=body, headers={"X-Forwarded-For": address})).status_code
+
+    trusting = Settings(http=Http(trusted_proxies=["127.0.0.1"]))
+    async with http_relay(tmp_path, trusting) as relay, relay.browser() as browser:
+        from_one = [await guess(browser, "198.51.100.1") for _ in range(7)]
+        relay.relay.service.signing_in._by_user.succeeded("anna")
+        from_another = await guess(browser, "198.51.100.2")
+    async with http_relay(tmp_path / "2") as relay, relay.browser() as browser:
+        believed = [await guess(browser, f"198.51.100.{number}") for number in range(7)]
+    assert (from_one[0], from_one[-1], from_another) == (401, 429, 401)
+    assert believed[-1] == 429
+
+
+# Cookies and headers.
+
+
+async def test_signing_out_has_the_browser_forget_what_it_kept(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        await browser.post("/session", json={"invite": await relay.invite("anna", new=True)})
+        page = await browser.get("/")
+        gone = await browser.delete("/session")
+    assert gone.headers["clear-site-data"] == '"storage"'
+    assert "microphone=()" in page.headers["permissions-policy"]
+    assert "strict-transport-security" not in page.headers
+
+
+async def test_a_cookie_from_before_tls_is_exchanged_and_never_goes_before_the_new_one(tmp_path):
+    settings = Settings(http=Http(public_url="https://chat.example.org", hosts=["chat.example.org"]))
+    async with http_relay(tmp_path, settings) as relay, relay.browser() as browser:
+        old, other = await relay.user("anna"), await relay.user("eve")
+        host = {"Host": "chat.example.org"}
+        exchanged = await browser.get("/session", headers=host | {"Cookie": f"relay_session={old}"})
+        both = {"Cookie": f"relay_session={other}; __Host-relay_session={old}"}
+        tossed = await browser.get("/session", headers=host | both)
+    cookies = exchanged.headers.get_list("set-cookie")
+    assert cookies[0].startswith(f"__Host-relay_session={old}; Max-Age=")
+    assert cookies[0].endswith("Path=/; HttpOnly; SameSite=Strict; Secure")
+    assert cookies[1].startswith("relay_session=; Max-Age=0")
+    assert tossed.json()["userId"] == "anna"
+
+
+# What was let go meanwhile.
+
+
+async def rest_of(stream: trio.SocketStream) -> int:
+    """Count what still comes until the relay breaks the connection off."""
+    count = 0
+    async with stream:
+        with trio.fail_after(5):
+            try:
+                while data := await stream.receive_some(65_536):
+                    count += len(data)
+            except trio.BrokenResourceError:
+                return count
+    raise AssertionError("it ended as if it were whole")
+
+
+async def test_a_download_ends_soon_after_its_device_was_revoked(tmp_path):
+    size = 30 * 2**20
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        token = await relay.user("anna")
+        headers = {"Authorization": f"Bearer {token}"}
+        url = (await browser.post("/files", content=bytes(size), headers=headers)).json()["url"]
+        stream = await relay.raw(
+            f"GET {url} HTTP/1.1\r\nHost: {relay.host}\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+        )
+        first = await stream.receive_some(65_536)
+        await relay.ask("device.revokeAll", control.RevokeDevices(user_id="anna"))
+        got = len(first)
+        got += await rest_of(stream)
+    assert got < size - 4 * 2**20
+
+
+async def test_a_download_ends_for_one_who_is_no_longer_in_the_chat(tmp_path):
+    size = 30 * 2**20
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        anna, ben = await relay.user("anna"), await relay.user("ben")
+        content = await browser.post("/files", content=bytes(size), headers={"Authorization": f"Bearer {anna}"})
+        async with connect(f"ws://{relay.host}/ws", anna) as socket:
+            group = await socket.request(
+                "createChat", requests.CreateChat(type="group", name="Crew", participants=["ben"])
+            )
+            await socket.request(
+                "new",
+                requests.New(chat_id=group.chat_id, client_message_id="1", attachments=[content.json()]),
+            )
+            head = f"GET {content.json()['url']} HTTP/1.1\r\nHost: {relay.host}\r\nAuthorization: Bearer {ben}\r\n\r\n"
+            stream = await relay.raw(head.encode())
+            got = len(await stream.receive_some(65_536))
+            gone = requests.Participants(chat_id=group.chat_id, participants=["ben"])
+            await socket.request("removeParticipants", gone)
+            got += await rest_of(stream)
+    assert got < size - 4 * 2**20
+
+
+@pytest.mark.parametrize("how", ["revoked", "disabled"])
+async def test_an_upload_ends_with_its_device(tmp_path, how):
+    async with http_relay(tmp_path) as relay:
+        token = await relay.user("anna")
+        head = f"POST /files HTTP/1.1\r\nHost: {relay.host}\r\nAuthorization: Bearer {token}\r\n"
+        stream = await relay.raw(f"{head}Content-Length: 1000000\r\n\r\nhalf".encode())
+        await trio.sleep(0.1)
+        if how == "revoked":
+            await relay.ask("device.revokeAll", control.RevokeDevices(user_id="anna"))
+        else:
+            await relay.ask("user.change", control.ChangeUser(id="anna", disabled=True))
+        await stream.send_all(b"more, and by far not all")
+        with trio.fail_after(5):
+            answer = await stream.receive_some(65_536)
+        await stream.aclose()
+        assert relay.relay.state.user("anna").stored == 0
+    assert answer.startswith(b"HTTP/1.1 401")
+
+
+async def test_a_chunked_upload_that_sends_heads_only_is_let_go(tmp_path, monkeypatch):
+    monkeypatch.setattr(http, "BODY_SECONDS", 0.5)
+    async with http_relay(tmp_path) as relay:
+        token = await relay.user("anna")
+        head = f"POST /files HTTP/1.1\r\nHost: {relay.host}\r\nAuthorization: Bearer {token}\r\n"
+        stream = await relay.raw(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
+        answer = b""
+        with trio.fail_after(5):
+            while not answer:
+                with trio.move_on_after(0.1):
+                    answer = await stream.receive_some(65_536)
+                if not answer:
+                    await stream.send_all(b"0")
+        await stream.aclose()
+    assert answer.startswith(b"HTTP/1.1 408")
+
+
+class Trickle:
+    """A transport whose other end takes a byte every ten seconds."""
+
+    peer = "memory"
+    broken = False
+    payer = None
+
+    def __init__(self) -> None:
+        self.discarded = False
+
+    async def send_some(self, _data: memoryview) -> int:
+        await trio.sleep(10)
+        return 1
+
+    def discard(self) -> None:
+        self.discarded = True
+
+
+async def test_an_answer_that_is_taken_a_byte_at_a_time_is_given_up(autojump_clock):
+    transport = Trickle()
+    connection = http.Connection(transport, http.Lobby())
+    with pytest.raises(http.Gone), trio.fail_after(2 * http.SEND_SECONDS):
+        await connection.send(bytes(100_000))
+    assert transport.discarded
+
+
+async def test_requests_that_nobody_reads_the_answers_of_take_their_own_places_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(router, "STRANGERS_EACH", 4)
+    monkeypatch.setattr(router, "PATIENCE", 0.2)
+    async with http_relay(tmp_path) as relay:
+        request = f"GET /app.js HTTP/1.1\r\nHost: {relay.host}\r\n\r\n".encode()
+        streams = [await relay.raw(request * 300) for _ in range(12)]
+        await trio.sleep(1)
+        held = len(relay.server.door.strangers)
+        token = await relay.user("anna")
+        async with relay.browser(headers={"Authorization": f"Bearer {token}"}) as browser:
+            assert (await browser.get("/session")).status_code == 200
+        for stream in streams:
+            await stream.aclose()
+    assert held == 4
+
+
+async def test_what_one_asked_for_who_is_gone_keeps_no_place(tmp_path, monkeypatch):
+    made = 0
+
+    def answer(pages: Pages, request: http.Request) -> http.Answer:
+        nonlocal made
+        made += 1
+        return real(pages, request)
+
+    real = Pages.answer
+    monkeypatch.setattr(Pages, "answer", answer)
+    async with http_relay(tmp_path) as relay:
+        request = f"GET /app.js HTTP/1.1\r\nHost: {relay.host}\r\n\r\n".encode()
+        stream = await relay.raw(request * 900)
+        await trio.sleep(0.3)
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await stream.aclose()
+        with trio.fail_after(3):
+            while len(relay.server.door.strangers):
+                await trio.sleep(0.02)
+        await trio.sleep(0.2)
+    assert made < 700
+
+
+# Failed sign-ins are seen.
+
+
+async def test_failed_sign_ins_are_logged_and_counted(tmp_path, caplog):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        await relay.user("anna")
+        with caplog.at_level(logging.WARNING):
+            await browser.post("/session", json={"userId": "anna", "password": "hunter22222"})
+            await browser.post("/session", json={"userId": "a-secret-typed-here", "password": "x"})
+            await browser.post("/session", json={"invite": "made-up-code"})
+        metrics = (await browser.get("/metrics")).text
+        status = await relay.ask("status.show", control.Empty())
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [
+        "sign-in failed from 127.0.0.1: a wrong password, for user anna",
+        "sign-in failed from 127.0.0.1: a wrong password, for nobody who is known here",
+        "sign-in failed from 127.0.0.1: an invite that lets nobody in, for nobody who is known here",
+    ]
+    assert "\nrelay_sign_in_failures_total 3.0\n" in metrics
+    assert status.sign_in_failures == 3
+
+
+def test_many_failed_sign_ins_do_not_fill_the_log(caplog, autojump_clock):
+    async def fail() -> None:
+        counted = failures.Refusals()
+        for _ in range(1_000):
+            counted.note("10.0.0.9", "password", "anna")
+        await trio.sleep(61)
+        counted.note("10.0.0.9", "password", "anna")
+        assert counted.total == 1_001
+
+    trio.run(fail, clock=autojump_clock)
+    assert len(caplog.records) == failures.RECORDS + 2
+    assert caplog.records[-2].getMessage() == "sign-in failed 980 more times in the minutes before"
+
+
+# Devices that nobody uses.
+
+
+async def test_a_device_that_was_away_too_long_signs_in_again(tmp_path):
+    now = 1_800_000_000_000
+    settings = Settings(auth=Auth(device_days=30))
+    async with http_relay(tmp_path, settings, clock=lambda: now) as relay, relay.browser() as browser:
+        used, unused = await relay.user("anna"), await relay.user("ben")
+
+        async def status(token: str) -> int:
+            return (await browser.get("/session", headers={"Authorization": f"Bearer {token}"})).status_code
+
+        async with relay.socket(used):
+            pass
+        now += 20 * 86_400_000
+        assert await status(used) == 200
+        now += 20 * 86_400_000
+        assert (await status(used), await status(unused)) == (200, 401)
+
+
+async def test_that_a_device_was_there_outlives_a_restart(tmp_path):
+    now = 1_800_000_000_000
+    settings = Settings(auth=Auth(device_days=30))
+    async with http_relay(tmp_path, settings, clock=lambda: now) as relay:
+        token = await relay.user("anna")
+        async with relay.socket(token):
+            pass
+        now += 29 * 86_400_000
+        async with relay.socket(token):
+            pass
+    now += 29 * 86_400_000
+    async with http_relay(tmp_path, settings, clock=lambda: now) as relay, relay.browser() as browser:
+        answer = await browser.get("/session", headers={"Authorization": f"Bearer {token}"})
+    assert answer.status_code == 200
+
+
+async def test_an_unreadable_network_in_the_settings_is_said_plainly(tmp_path):
+    from relay.settings import Loaded, WrongSettings
+
+    file = tmp_path / "relay.toml"
+    file.write_text('[http]\ntrusted_proxies = ["10.0.0.0/33"]\n')
+    with pytest.raises(WrongSettings, match=r"http.trusted_proxies: must be addresses and networks"):
+        Loaded(file, options={}, environment={})
+
+
+def test_the_kernel_keeps_little_for_one_who_has_not_signed_in():
+    class Nobody:
+        def watch(self, *_what: object) -> None:
+            pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()[:2]):
+        connected, _ = listener.accept()
+        with connected:
+            transport = SocketTransport(connected, Nobody())
+            before = connected.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+            transport.widen()
+            after = connected.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+    assert before <= 2 * STRANGER_BUFFER
+    assert after >= SEND_BUFFER

@@ -1,0 +1,305 @@
+"""Coming in over HTTP: invites, the cookie and what it is good for, and going out again."""
+
+import httpx
+import pytest
+
+from relay.core.auth.throttle import FREE
+from relay.protocol import control, requests
+from relay.settings import Auth, Settings
+from tests.support.http_relay import close_code, http_relay, upgrade
+
+
+async def signed_in(relay, user_id: str = "anna", **what) -> httpx.AsyncClient:
+    """Give a browser that has used an invite."""
+    browser = relay.browser()
+    code = await relay.invite(user_id, new=True, **what)
+    answer = await browser.post("/session", json={"invite": code, "label": "Test · here"})
+    assert answer.status_code == 200, answer.text
+    return browser
+
+
+async def test_an_invite_signs_in_once(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser, relay.browser() as other:
+        code = await relay.invite("anna", new=True, name="Anna")
+        nobody = await browser.get("/session")
+        entered = await browser.post("/session", json={"invite": code, "label": "Chromium"})
+        known = await browser.get("/session")
+        used = await other.post("/session", json={"invite": code})
+    assert (nobody.status_code, nobody.json()["signIn"]) == (401, ["invite", "password"])
+    assert entered.status_code == 200
+    assert entered.json().keys() == {"token", "userId"}
+    cookie = entered.headers["set-cookie"]
+    assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= set(cookie.split("; "))
+    assert "Secure" not in cookie
+    assert known.status_code == 200
+    who = known.json()
+    assert who.pop("protocol")["versions"] == [1, 2]
+    assert who | {"version": ""} == {"userId": "anna", "name": "Anna", "admin": False, "version": ""}
+    assert used.status_code == 401
+    assert used.json()["error"]["code"] == "unauthorized"
+
+
+async def test_an_expired_or_made_up_invite_lets_nobody_in(tmp_path):
+    now = 1_800_000_000_000
+    async with http_relay(tmp_path, clock=lambda: now) as relay, relay.browser() as browser:
+        code = await relay.invite("anna", new=True)
+        now += 73 * 3_600_000
+        expired = await browser.post("/session", json={"invite": code})
+        made_up = await browser.post("/session", json={"invite": "a" * 22})
+        empty = await browser.post("/session", json={"invite": ""})
+        assert not relay.relay.state.devices
+    for answer in (expired, made_up, empty):
+        assert answer.status_code == 401
+        assert "set-cookie" not in answer.headers
+
+
+async def test_a_clock_that_was_ahead_makes_no_invite_that_has_expired(tmp_path):
+    now = 1_800_000_000_000
+    async with http_relay(tmp_path, clock=lambda: now) as relay, relay.browser() as browser:
+        now += 30 * 86_400_000
+        await relay.user("anna")
+        now -= 30 * 86_400_000
+        code = await relay.invite("anna")
+        assert (await browser.post("/session", json={"invite": code})).status_code == 200
+
+
+async def test_an_invite_survives_a_restart_and_so_does_its_use(tmp_path):
+    async with http_relay(tmp_path) as relay:
+        first, second = await relay.invite("anna", new=True), await relay.invite("anna")
+        async with relay.browser() as browser:
+            assert (await browser.post("/session", json={"invite": first})).status_code == 200
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        assert (await browser.post("/session", json={"invite": first})).status_code == 401
+        assert (await browser.post("/session", json={"invite": second})).status_code == 200
+
+
+async def test_no_code_and_no_token_is_in_the_store(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        code = await relay.invite("anna", new=True)
+        token = (await browser.post("/session", json={"invite": code})).json()["token"]
+    stored = b"".join(path.read_bytes() for path in tmp_path.iterdir() if path.is_file())
+    assert b"anna" in stored
+    assert code.encode() not in stored
+    assert token.encode() not in stored
+
+
+async def test_an_invite_lands_in_its_group(tmp_path):
+    async with http_relay(tmp_path) as relay:
+        await relay.user("boss")
+        group = await relay.ask("chat.create", control.MakeChat(name="All", owner="boss"))
+        code = await relay.invite("anna", new=True, chat_id=group.id)
+        async with relay.browser() as browser:
+            answer = await browser.post("/session", json={"invite": code})
+            async with relay.socket(answer.json()["token"]) as socket:
+                chats = await socket.request("chats", requests.Nothing())
+    assert answer.json()["chatId"] == group.id
+    assert [chat.id for chat in chats] == [group.id]
+
+
+async def test_an_invite_without_a_user_makes_one_when_it_is_used(tmp_path):
+    async with http_relay(tmp_path) as relay:
+        token = await relay.user("boss", admin=True)
+        async with relay.socket(token) as socket:
+            invitation = await socket.request("invite", requests.Invite(name="Zoë Ødegård", chat_id="boss"))
+            assert len(relay.relay.state.users) == 1
+        async with relay.browser() as browser:
+            answer = (await browser.post("/session", json={"invite": invitation.code})).json()
+            known = (await browser.get("/session")).json()
+    assert invitation.url == f"{relay.url}/#invite={invitation.code}"
+    assert len(invitation.qr) == len(invitation.qr[0])
+    assert set("".join(invitation.qr)) == {"0", "1"}
+    assert answer["chatId"] == "boss"
+    assert known["name"] == "Zoë Ødegård"
+    assert known["userId"] == "Zoe.degard"
+
+
+async def test_only_admins_invite(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.socket(await relay.user("anna")) as socket:
+        with pytest.raises(Exception, match="admins") as refused:
+            await socket.request("invite", requests.Invite(name="Ben"))
+    assert refused.value.error.code == "forbidden"
+
+
+async def test_an_admin_invites_whom_they_say_to_where_they_say(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        boss = await relay.user("boss", admin=True)
+        await relay.user("anna", name="Anna Berg")
+        async with relay.socket(boss) as socket:
+            crew = await socket.request("createChat", requests.CreateChat(type="group", name="Crew", participants=[]))
+            known = await socket.request("invite", requests.Invite(user_id="anna", chat_id=crew.chat_id))
+            unknown = await socket.request("invite", requests.Invite(name="Ben"))
+        anna = (await browser.post("/session", json={"invite": known.code})).json()
+        ben = (await browser.post("/session", json={"invite": unknown.code})).json()
+        assert [user.name for user in relay.relay.state.users.values()] == ["boss", "Anna Berg", "Ben"]
+    assert (anna["userId"], anna["chatId"]) == ("anna", crew.chat_id)
+    assert (ben["userId"], ben.get("chatId")) == ("Ben", None)
+
+
+@pytest.mark.parametrize("change", [{"disabled": True}, {"removed": True}, {"admin": False}])
+async def test_an_invite_ends_with_the_right_of_who_made_it(tmp_path, change):
+    # zulip/zulip#20768.
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        boss = await relay.user("boss", admin=True)
+        await relay.user("anna")
+        async with relay.socket(boss) as socket:
+            known = await socket.request("invite", requests.Invite(user_id="anna"))
+            unknown = await socket.request("invite", requests.Invite(name="Ben"))
+        await relay.ask("user.change", control.ChangeUser(id="boss", **change))
+        answers = [await browser.post("/session", json={"invite": one.code}) for one in (known, unknown)]
+        assert [user.name for user in relay.relay.state.users.values()] == ["boss", "anna"]
+    assert [answer.status_code for answer in answers] == [401, 401]
+    assert "may not invite any more" in answers[0].text
+
+
+async def test_an_invite_opens_no_group_that_its_maker_was_taken_out_of(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        boss, anna = await relay.user("boss", admin=True), await relay.user("anna")
+        async with relay.socket(anna) as owner, relay.socket(boss) as socket:
+            crew = await owner.request(
+                "createChat", requests.CreateChat(type="group", name="Crew", participants=["boss"])
+            )
+            await owner.request("updateChat", requests.UpdateChat(chat_id=crew.chat_id, admins=["boss"]))
+            invitation = await socket.request("invite", requests.Invite(name="Ben", chat_id=crew.chat_id))
+            await owner.request(
+                "removeParticipants", requests.Participants(chat_id=crew.chat_id, participants=["boss"])
+            )
+        answer = (await browser.post("/session", json={"invite": invitation.code})).json()
+        (chat,) = relay.relay.state.chats.values()
+        assert len(relay.relay.state.members[chat.key]) == 1
+    assert (answer["userId"], answer.get("chatId")) == ("Ben", None)
+
+
+@pytest.mark.parametrize("change", ["all", "password"])
+async def test_who_is_signed_out_everywhere_comes_in_by_no_older_invite(tmp_path, change):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        await relay.user("anna")
+        older, bens = await relay.invite("anna"), await relay.invite("ben", new=True)
+        if change == "all":
+            await relay.ask("device.revokeAll", control.RevokeDevices(user_id="anna"))
+        else:
+            words = control.SetPassword(id="anna", password="correct horse battery", sign_out=True)
+            await relay.ask("user.password", words)
+        newer = await relay.invite("anna")
+        answers = [await browser.post("/session", json={"invite": code}) for code in (older, newer, bens)]
+    assert [answer.status_code for answer in answers] == [401, 200, 200]
+
+
+async def test_signing_out_ends_the_cookie_and_the_connection(tmp_path):
+    async with http_relay(tmp_path) as relay:
+        browser = await signed_in(relay)
+        token = browser.cookies["relay_session"]
+        async with await upgrade(relay, ("Authorization", f"Bearer {token}")) as socket:
+            await socket.receive_some()
+            answer = await browser.delete("/session")
+            assert await close_code(socket) == 4401
+        browser.cookies.set("relay_session", token)
+        gone = await browser.get("/session")
+        await browser.aclose()
+    assert answer.status_code == 204
+    assert "Max-Age=0" in answer.headers["set-cookie"]
+    assert gone.status_code == 401
+
+
+async def test_the_cookie_of_a_removed_or_disabled_user_is_worth_nothing(tmp_path):
+    async with http_relay(tmp_path) as relay:
+        anna, ben = await signed_in(relay, "anna"), await signed_in(relay, "ben")
+        await relay.ask("user.change", control.ChangeUser(id="anna", removed=True))
+        await relay.ask("user.change", control.ChangeUser(id="ben", disabled=True))
+        statuses = [(await browser.get("/session")).status_code for browser in (anna, ben)]
+        await relay.ask("user.change", control.ChangeUser(id="ben", disabled=False))
+        back = await ben.get("/session")
+        await anna.aclose()
+        await ben.aclose()
+    assert statuses == [401, 401]
+    assert back.status_code == 200
+
+
+async def test_a_browser_connects_by_its_cookie_from_the_relays_own_page_only(tmp_path):
+    async with http_relay(tmp_path) as relay:
+        browser = await signed_in(relay)
+        cookie = ("Cookie", f"other=1; relay_session={browser.cookies['relay_session']}")
+        await browser.aclose()
+
+        async def connect(*headers: tuple[str, str]) -> int:
+            async with await upgrade(relay, *headers) as stream:
+                return int((await stream.receive_some()).split()[1])
+
+        assert await connect(cookie, ("Origin", relay.url)) == 101
+        assert await connect(cookie, ("Origin", "http://evil.example")) == 403
+        assert await connect(cookie) == 403
+        assert await connect(("Origin", relay.url)) == 401
+        assert await connect(("Cookie", "relay_session=made-up"), ("Origin", relay.url)) == 401
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", None])
+async def test_a_strange_page_changes_nothing(tmp_path, origin):
+    async with http_relay(tmp_path) as relay:
+        browser = await signed_in(relay)
+        del browser.headers["Origin"]
+        headers = {} if origin is None else {"Origin": origin}
+        answer = await browser.delete("/session", headers=headers)
+        still = await browser.get("/session")
+        await browser.aclose()
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
+    assert still.status_code == 200
+
+
+async def test_nobody_picks_a_name_unless_the_relay_is_open(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        answer = await browser.post("/session", json={"name": "Anna"})
+    assert answer.status_code == 403
+
+
+async def test_in_an_open_relay_anybody_picks_a_name_that_is_free(tmp_path):
+    async with http_relay(tmp_path, Settings(auth=Auth(open=True))) as relay, relay.browser() as browser:
+        ways = (await browser.get("/session")).json()["signIn"]
+        anna = await browser.post("/session", json={"name": " Anna  Bö "})
+        taken = await browser.post("/session", json={"name": "ANNA BÖ"})
+        similar = await browser.post("/session", json={"name": "Anna Bo"})
+        blank = await browser.post("/session", json={"name": "  "})
+        chinese = await browser.post("/session", json={"name": "李雷"})
+    assert ways == ["invite", "password", "open"]
+    assert (anna.status_code, anna.json()["userId"]) == (200, "Anna.Bo")
+    assert taken.status_code == 409
+    assert (similar.status_code, similar.json()["userId"]) == (200, "Anna.Bo2")
+    assert blank.status_code == 400
+    assert chinese.json()["userId"] == "guest"
+
+
+async def test_devices_are_listed_and_one_that_is_revoked_is_out_at_once(tmp_path):
+    async with http_relay(tmp_path) as relay:
+        browser = await signed_in(relay)
+        token = await relay.user("other")
+        own = (await relay.ask("device.add", control.AddDevice(user_id="anna", label="bot"))).token
+        cookie = ("Cookie", f"relay_session={browser.cookies['relay_session']}")
+        async with (
+            relay.socket(own) as socket,
+            await upgrade(relay, cookie, ("Origin", relay.url)) as raw,
+        ):
+            await raw.receive_some()
+            devices = {one.label: one for one in await socket.request("devices", requests.Nothing())}
+            assert devices.keys() == {"Test · here", "bot"}
+            assert devices["bot"].current
+            assert not devices["Test · here"].current
+            assert devices["bot"].online
+            assert devices["Test · here"].online
+            phone = devices["Test · here"].device_id
+            async with relay.socket(token) as stranger:
+                with pytest.raises(Exception, match="no device"):
+                    await stranger.request("revokeDevice", requests.RevokeDevice(device_id=phone))
+            await socket.request("revokeDevice", requests.RevokeDevice(device_id=phone))
+            assert await close_code(raw) == 4401
+            left = await socket.request("devices", requests.Nothing())
+        gone = await browser.get("/session")
+        await browser.aclose()
+    assert [one.label for one in left] == ["bot"]
+    assert gone.status_code == 401
+
+
+async def test_an_open_relay_is_not_filled_with_users_by_one_address(tmp_path):
+    async with http_relay(tmp_path, Settings(auth=Auth(open=True))) as relay, relay.browser() as browser:
+        statuses = [
+            (await browser.post("/session", json={"name": f"Name {number}"})).status_code for number in range(8)
+        ]
+        assert len(relay.relay.state.users) == FREE
+    assert statuses == [200] * FREE + [429] * 3

@@ -1,0 +1,221 @@
+"""Signing in by a password: it works, it is not kept, and guessing it is slow and stalls nobody."""
+
+import time
+
+import pytest
+import trio
+
+from relay.core.auth import passwords
+from relay.core.auth.passwords import Passwords
+from relay.core.auth.sign_in import ADDRESS_FREE
+from relay.core.auth.throttle import FREE
+from relay.protocol import control
+from relay.protocol.errors import RelayError
+from tests.support.http_relay import http_relay
+
+
+@pytest.fixture(autouse=True)
+def _cheap_hashes(monkeypatch):
+    monkeypatch.setattr(passwords, "MEMORY", 64)
+    monkeypatch.setattr(passwords, "PASSES", 1)
+    passwords._hasher.cache_clear()
+    passwords._nobodys_hash.cache_clear()
+    yield
+    passwords._hasher.cache_clear()
+    passwords._nobodys_hash.cache_clear()
+
+
+async def with_password(relay, user_id: str = "anna", password: str = "correct horse") -> None:
+    await relay.user(user_id)
+    await relay.ask("user.password", control.SetPassword(id=user_id, password=password))
+
+
+async def sign_in(browser, user_id: str, password: str):
+    return await browser.post("/session", json={"userId": user_id, "password": password})
+
+
+async def test_a_password_signs_in_until_it_is_taken_away(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        await with_password(relay)
+        right = await sign_in(browser, "anna", "correct horse")
+        wrong = await sign_in(browser, "anna", "wrong horse")
+        await relay.ask("user.password", control.SetPassword(id="anna", password=""))
+        taken_away = await sign_in(browser, "anna", "correct horse")
+        empty = await sign_in(browser, "anna", "")
+    assert (right.status_code, right.json()["userId"]) == (200, "anna")
+    for answer in (wrong, taken_away, empty):
+        assert (answer.status_code, answer.json()["error"]["code"]) == (401, "unauthorized")
+
+
+@pytest.mark.parametrize("chosen", ["pässwörterlich", "pa\u0308sswo\u0308rterlich", "\uff50ässwörterlich"])
+@pytest.mark.parametrize("typed", ["pässwörterlich", "pa\u0308sswo\u0308rterlich"])
+async def test_a_password_is_the_same_however_a_keyboard_writes_its_letters(tmp_path, chosen, typed):
+    # matrix-org/synapse#3306, mattermost/mattermost#36877.
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        await with_password(relay, password=chosen)
+        assert (await sign_in(browser, "anna", typed)).status_code == 200
+        assert (await sign_in(browser, "anna", "passworterlich")).status_code == 401
+
+
+async def test_a_password_that_an_older_relay_hashed_as_it_came_is_good_still(tmp_path):
+    typed = "pa\u0308sswo\u0308rterlich"
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        await with_password(relay)
+        relay.relay.state.users[1].password = passwords._hasher().hash(typed)
+        assert (await sign_in(browser, "anna", typed)).status_code == 200
+
+
+@pytest.mark.parametrize("typed", ["Anna", "ANNA", " anna "])
+async def test_an_id_is_found_however_a_phone_writes_it(tmp_path, typed):
+    # RocketChat/Rocket.Chat#2862, element-hq/element-web#6318.
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        await with_password(relay)
+        answer = await sign_in(browser, typed, "correct horse")
+        for _ in range(FREE + 1):
+            last = await sign_in(browser, typed, "wrong horse")
+        known = await sign_in(browser, "anna", "correct horse")
+    assert answer.json()["userId"] == "anna"
+    assert (last.status_code, known.status_code) == (429, 429)
+
+
+@pytest.mark.parametrize("user", ["müller", "mu\u0308ller"])
+@pytest.mark.parametrize("typed", ["müller", "mu\u0308ller", "MÜLLER", "\uff4düller"])
+async def test_an_id_is_found_however_a_keyboard_writes_its_letters(tmp_path, user, typed):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        await with_password(relay, user)
+        answer = await sign_in(browser, typed, "correct horse")
+    assert answer.json().get("userId") == user
+
+
+async def test_of_two_ids_that_differ_in_capitals_each_is_itself_and_neither_is_guessed(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        await with_password(relay, "anna")
+        await with_password(relay, "Anna", "battery staple")
+        right = await sign_in(browser, "Anna", "battery staple")
+        neither = await sign_in(browser, "ANNA", "battery staple")
+    assert (right.json()["userId"], neither.status_code) == ("Anna", 401)
+
+
+async def test_nobody_learns_who_exists(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        await with_password(relay)
+        await relay.user("ben")
+        answers = [await sign_in(browser, user, "guess") for user in ("anna", "ben", "nobody")]
+    assert len({(answer.status_code, answer.text) for answer in answers}) == 1
+
+
+async def test_a_password_is_not_in_the_store(tmp_path):
+    async with http_relay(tmp_path) as relay:
+        await with_password(relay)
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        assert (await sign_in(browser, "anna", "correct horse")).status_code == 200
+    stored = b"".join(path.read_bytes() for path in tmp_path.iterdir() if path.is_file())
+    assert b"argon2id" in stored
+    assert b"correct horse" not in stored
+
+
+async def test_a_disabled_user_does_not_get_in_by_password(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        await with_password(relay)
+        await relay.ask("user.change", control.ChangeUser(id="anna", disabled=True))
+        assert (await sign_in(browser, "anna", "correct horse")).status_code == 401
+
+
+async def test_guessing_waits_ever_longer_even_with_the_right_password(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        await with_password(relay)
+        for _ in range(FREE):
+            assert (await sign_in(browser, "anna", "guess")).status_code == 401
+        limited = await sign_in(browser, "anna", "correct horse")
+        relay.relay.service.signing_in._by_pair.succeeded("127.0.0.1 anna")
+        still = await sign_in(browser, "anna", "correct horse")
+        other = await sign_in(browser, "ben", "guess")
+    assert limited.status_code == still.status_code == 429
+    error = limited.json()["error"]
+    assert error["code"] == "rate_limited"
+    assert 0 < error["retryAfter"] <= 1_001
+    assert limited.headers["retry-after"] == "1"
+    assert other.status_code == 401
+
+
+async def test_who_signs_in_rightly_is_no_guesser_however_often(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        await with_password(relay)
+        statuses = [(await sign_in(browser, "anna", "correct horse")).status_code for _ in range(FREE + 2)]
+        wrong = [(await sign_in(browser, "anna", "wrong horse")).status_code for _ in range(FREE + 1)]
+    assert len(set(statuses)) == 1
+    assert statuses[0] < 300
+    assert wrong == [401] * FREE + [429]
+
+
+async def test_an_address_that_guesses_at_many_users_waits_too(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        await with_password(relay)
+        statuses = [
+            (await sign_in(browser, f"user{number}", "guess")).status_code for number in range(ADDRESS_FREE + 1)
+        ]
+        right = await sign_in(browser, "anna", "correct horse")
+    assert statuses == [401] * ADDRESS_FREE + [429]
+    assert right.status_code == 429
+
+
+async def test_colleagues_behind_one_address_who_mistype_keep_nobody_out(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        await with_password(relay)
+        await with_password(relay, "ben")
+        for _ in range(FREE + 1):
+            last = await sign_in(browser, "ben", "guess")
+        invites = [(await browser.post("/session", json={"invite": "made-up"})).status_code for _ in range(30)]
+        code = await relay.invite("cleo", new=True)
+        invited = await browser.post("/session", json={"invite": code})
+        right = await sign_in(browser, "anna", "correct horse")
+    assert last.status_code == 429
+    assert invites[0] == 401
+    assert invites[-1] == 429
+    assert (invited.status_code, right.status_code) == (200, 200)
+
+
+async def test_attempts_all_at_once_are_not_looked_at_all_together(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        await with_password(relay)
+        statuses = []
+
+        async def guess() -> None:
+            statuses.append((await sign_in(browser, "anna", "guess")).status_code)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(30):
+                nursery.start_soon(guess)
+    assert statuses.count(401) == FREE
+    assert statuses.count(429) == 30 - FREE
+
+
+async def test_hashing_does_not_stall_the_loop(monkeypatch):
+    def slow() -> str:
+        time.sleep(0.3)
+        return ""
+
+    hashes, ticks = Passwords(), 0
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(hashes._in_turn, slow)
+        for _ in range(20):
+            await trio.sleep(0.01)
+            ticks += 1
+        assert ticks == 20
+        assert hashes._limiter.borrowed_tokens == 1
+
+
+async def test_too_many_hashes_at_once_are_sent_away(monkeypatch):
+    monkeypatch.setattr(passwords, "WAITING", 2)
+    hashes, refused = Passwords(), []
+
+    async def one() -> None:
+        try:
+            await hashes._in_turn(lambda: time.sleep(0.05))
+        except RelayError as error:
+            refused.append(error.error.code)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(6):
+            nursery.start_soon(one)
+    assert refused == ["rate_limited"] * 3

@@ -1,0 +1,150 @@
+"""`relay invite`, `relay user password` and `relay tls`, as people and scripts use them."""
+
+import json
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from relay.cli.invite import drawn
+from tests.support.command_line import Ran, done, run, running
+
+
+@pytest.fixture(params=["running", "stopped"])
+def data(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    where = tmp_path / "data"
+    if request.param == "stopped":
+        yield where
+        return
+    with running(where) as relay:
+        yield relay.data
+
+
+def failed(*arguments: str, data: Path, stdin: str = "") -> Ran:
+    ran = run(*arguments, data=data, stdin=stdin)
+    assert ran.code == 1, ran
+    return ran
+
+
+def test_an_invite_is_a_link_and_a_code_to_scan(data: Path) -> None:
+    done("user", "add", "anna", data=data)
+    said = done("invite", "anna", data=data).out
+    (link,) = [line for line in said.splitlines() if line.startswith("http")]
+    assert "/#invite=" in link
+    assert "█" in said
+
+
+def test_for_programs_it_is_json(data: Path) -> None:
+    done("user", "add", "anna", data=data)
+    made = json.loads(done("invite", "anna", "--json", data=data).out)
+    assert made.keys() == {"url", "code", "expiresAt"}
+    assert made["url"].endswith(f"/#invite={made['code']}")
+
+
+def test_somebody_unknown_is_made_where_that_is_asked_for(data: Path) -> None:
+    done("user", "add", "ben", data=data)
+    assert "--new" in failed("invite", "anna", data=data).err
+    done("invite", "anna", "--new", "--name", "Anna Berg", data=data)
+    assert "Anna Berg" in done("user", "list", data=data).out
+    assert "\x1b" not in done("invite", "anna", data=data).out, "in a file there are no colours"
+
+
+def test_a_name_for_somebody_who_is_there_is_refused_and_not_forgotten(data: Path) -> None:
+    done("user", "add", "anna", data=data)
+    ran = run("invite", "anna", "--name", "Anna Berg", data=data)
+    assert (ran.code, ran.out) == (2, "")
+    assert "relay user rename anna NAME" in ran.err
+    assert "Anna Berg" not in done("user", "list", data=data).out
+
+
+def test_an_invite_to_a_chat_that_is_not_there_fails(data: Path) -> None:
+    done("user", "add", "anna", data=data)
+    assert "nowhere" in failed("invite", "anna", "--chat", "nowhere", data=data).err
+
+
+@pytest.mark.parametrize("size", [21, 24])
+def test_a_code_is_drawn_with_light_around_it(size: int) -> None:
+    lines = drawn(["1" * size] * size, coloured=True)
+    plain = drawn(["1" * size] * size, coloured=False)
+    assert [line.replace("\x1b[30;107m", "").replace("\x1b[0m", "") for line in lines] == plain
+    assert {len(line) for line in plain} == {size + 4}
+    assert plain[0].strip() == ""
+    assert all(line.startswith("  ") and line.endswith("  ") for line in plain)
+
+
+def test_a_password_is_read_from_a_pipe_and_must_be_long(data: Path) -> None:
+    done("user", "add", "anna", data=data)
+    assert "10 to 1024 characters" in run("user", "password", "anna", data=data, stdin="short\n").err
+    assert "first that are tried" in run("user", "password", "anna", data=data, stdin="password123\n").err
+    assert "this password" in done("user", "password", "anna", data=data, stdin="correct horse\n").out
+    assert "no password" in done("user", "password", "anna", "--none", data=data).out
+
+
+def test_no_password_changes_nothing_and_ends_no_session(data: Path) -> None:
+    done("user", "add", "anna", data=data)
+    done("user", "password", "anna", data=data, stdin="correct horse\n")
+    done("device", "add", "anna", data=data)
+    for stdin in ("", "\n"):
+        ran = run("user", "password", "anna", "--sign-out", data=data, stdin=stdin)
+        assert (ran.code, ran.out) == (2, "")
+        assert ran.err.startswith("relay: no password came in, and nothing was changed: type one, or pipe one in.")
+        assert "device revoke --all anna" in ran.err
+    assert len(done("device", "list", "anna", "--json", data=data).json) == 1
+
+
+def test_a_new_password_or_one_command_ends_all_sessions(data: Path) -> None:
+    done("user", "add", "ben", data=data)
+    for _ in range(2):
+        done("device", "add", "ben", data=data)
+    said = done("user", "password", "ben", "--sign-out", data=data, stdin="correct horse\n").out
+    assert "2 of their devices have to sign in again" in said
+    done("device", "add", "ben", data=data)
+    assert done("device", "revoke", "--all", "ben", data=data).out == "1 devices of ben may not sign in any more\n"
+    assert done("device", "list", "ben", "--json", data=data).json == []
+    assert run("device", "revoke", data=data).code == 2
+    assert run("device", "revoke", "1", "--all", "ben", data=data).code == 2
+
+
+def test_a_certificate_is_made_once_and_shown(tmp_path: Path) -> None:
+    where = tmp_path / "new"
+    first = json.loads(done("tls", "init", "--name", "chat.office.lan", "--json", data=where).out)
+    again = json.loads(done("tls", "init", "--json", data=where).out)
+    shown = json.loads(done("tls", "show", "--json", data=where).out)
+    assert first == again == shown
+    assert {"chat.office.lan", "localhost", "127.0.0.1"} <= set(first["names"])
+    assert len(first["fingerprint"].split(":")) == 32
+    assert stat.S_IMODE((where / "tls" / "ca.key").stat().st_mode) == 0o600
+
+
+def test_a_name_is_added_where_the_authority_may_vouch_for_it(tmp_path: Path) -> None:
+    first = json.loads(done("tls", "init", "--json", data=tmp_path).out)
+    added = json.loads(done("tls", "init", "--name", "chat.localhost", "--json", data=tmp_path).out)
+    assert "chat.localhost" in added["names"]
+    assert added["fingerprint"] == first["fingerprint"]
+    assert "--again" in failed("tls", "init", "--name", "bank.example", data=tmp_path).err
+    new = json.loads(done("tls", "init", "--again", "--name", "bank.example", "--json", data=tmp_path).out)
+    assert new["fingerprint"] != first["fingerprint"]
+    assert "bank.example" in new["names"]
+
+
+def test_without_a_certificate_it_is_said_how_to_get_one(tmp_path: Path) -> None:
+    assert "relay tls init" in failed("tls", "show", data=tmp_path).err
+    serve = [sys.executable, "-m", "relay", "serve", "--tls", "--listen", "127.0.0.1:0", "--data", str(tmp_path)]
+    ran = subprocess.run(serve, check=False, capture_output=True, text=True, timeout=20)
+    assert ran.returncode == 1
+    assert "relay tls init" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("piped", ["correct horse\n", "correct horse\r\n", "\ufeffcorrect horse\r\n", "correct horse"])
+def test_a_password_from_a_file_is_what_stands_in_its_line(piped: str, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    done("user", "add", "anna", data=data)
+    done("user", "password", "anna", data=data, stdin=piped)
+    with running(data) as relay:
+        credentials = {"userId": "anna", "password": "correct horse"}
+        assert httpx.post(f"http{relay.url[2:-3]}/session", json=credentials).status_code == 200

@@ -1,0 +1,214 @@
+"""`relay serve` as a command: its help, what it refuses, and in whose words."""
+
+import errno
+import os
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from relay.cli.basic import serve
+from relay.serve import CannotServe, _what_to_do, open_listeners
+from relay.store.files.lock import locked
+from relay.store.sqlite.database import NewerStore
+from tests.support.command_line import Ran, done, running
+
+
+def start(*arguments: str | Path) -> Ran:
+    """Run `relay serve` where it must end by itself."""
+    command = [sys.executable, "-m", "relay", "serve", *map(str, arguments)]
+    environment = {name: value for name, value in os.environ.items() if name != "JOURNAL_STREAM"}
+    ran = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=30, check=False)
+    return Ran(ran.returncode, ran.stdout, ran.stderr)
+
+
+def refused(*arguments: str | Path, code: int = 1) -> str:
+    ran = start(*arguments)
+    assert (ran.code, ran.out) == (code, ""), ran
+    assert ran.err.startswith("relay: ")
+    assert ran.err.count("\n") == 1
+    assert "Errno" not in ran.err
+    return ran.err.removeprefix("relay: ").rstrip("\n")
+
+
+def test_its_help_is_that_of_the_other_commands() -> None:
+    shown, other = done("serve", "--help").out, done("status", "--help").out
+    shape = re.compile(
+        r"^(?:Usage: relay \w+ \[OPTIONS\]|  Example: relay .*|Options:|  --help +Show .*)$", re.MULTILINE
+    )
+    assert len(shape.findall(shown)) == len(shape.findall(other)) == 4
+    for line in filter(None, (serve.__doc__ or "").splitlines()):
+        assert line.strip() in shown
+    assert done("serve", "-h").out == shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--listen", "foo"), "--listen: 'foo' is no address to listen on: it should look like 0.0.0.0:8765"),
+        (("--listen", "127.0.0.1:99999"), "--listen: '127.0.0.1:99999' is no address to listen on"),
+        (("--data", ""), "--data: name a directory, or leave it out"),
+        (("--data",), "--data: expected one argument"),
+        (("--frob",), "unrecognized arguments: --frob"),
+    ],
+)
+def test_wrong_use_exits_with_2(arguments: tuple[str, ...], said: str) -> None:
+    assert refused(*arguments, code=2).startswith(said)
+
+
+def test_a_directory_that_cannot_be_is_said_in_words(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    assert refused("--data", file) == f"{file} is no directory: name another with --data"
+    why = "(Not a directory): name another directory with --data"
+    assert refused("--data", file / "x") == f"{file}/x cannot be made {why}"
+    why = "(No such file or directory): name another directory with --data"
+    assert refused("--data", "/proc/foo") == f"/proc/foo cannot be made {why}"
+
+
+def test_a_directory_that_another_process_keeps_is_named_with_what_to_do(tmp_path: Path) -> None:
+    program = "import sys; from relay import serve; serve.WAIT = 0.2; sys.exit(serve.main(sys.argv[1:]))"
+    command = [sys.executable, "-c", program, "--listen", "127.0.0.1:0", "--data", str(tmp_path)]
+    with locked(tmp_path):
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert ran.returncode == 1
+    who = f"process {os.getpid()}"
+    said = f"relay: {who} already has {tmp_path} open: stop it first, or name another directory with --data"
+    assert ran.stderr.splitlines() == [f"waiting for {who}", said]
+
+
+def test_a_file_of_another_program_is_named_with_what_to_do(tmp_path: Path) -> None:
+    store = sqlite3.connect(tmp_path / "relay.db")
+    store.executescript("PRAGMA application_id = 7; CREATE TABLE other (x);")
+    store.close()
+    said = refused("--listen", "127.0.0.1:0", "--data", tmp_path)
+    assert said.startswith(f"the store in {tmp_path} cannot be opened: ")
+    assert said.endswith("Move it away, or name another directory with --data")
+
+
+def test_a_file_that_cannot_be_used_is_said_in_words(tmp_path: Path) -> None:
+    (tmp_path / "relay.lock").mkdir()
+    said = refused("--listen", "127.0.0.1:0", "--data", tmp_path)
+    assert said == f"{tmp_path}/relay.lock cannot be used (Is a directory): name another directory with --data"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(errno.EACCES, "no", "/d/relay.lock"), "you may not use /d/relay.lock: run this as"),
+        (OSError(errno.ENOSPC, "No space left on device", "/d/x"), "/d/x cannot be written: its disk is full"),
+        (OSError("AF_UNIX path too long"), "/d cannot be used (AF_UNIX path too long): name another directory"),
+        (sqlite3.OperationalError("disk I/O error"), "the store in /d cannot be opened (disk I/O error): see whether"),
+        (sqlite3.DatabaseError("malformed"), "the store in /d is damaged (malformed): put a backup in its place"),
+        (NewerStore("this file is newer"), "the store in /d cannot be opened: this file is newer"),
+        (CannotServe("something else"), "something else"),
+    ],
+)
+def test_what_is_in_the_way_is_said_with_what_to_do(error: Exception, said: str) -> None:
+    assert _what_to_do(error, Path("/d")).startswith(said)
+
+
+def test_the_journal_gets_a_record_as_for_all_that_is_logged(tmp_path: Path) -> None:
+    file, journal = tmp_path / "file", tmp_path / "journal"
+    file.touch()
+    program = (
+        "import os, sys; from relay import logs; from relay.serve import main; status = os.fstat(2);"
+        "os.environ['JOURNAL_STREAM'] = f'{status.st_dev}:{status.st_ino}'; logs.JOURNAL = sys.argv[1];"
+        "sys.exit(main(['--data', sys.argv[2]]))"
+    )
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(journal))
+        listening.settimeout(5)
+        command = [sys.executable, "-c", program, str(journal), str(file)]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        assert (ran.returncode, ran.stdout, ran.stderr) == (1, "", "")
+        record = listening.recv(65_536).decode().splitlines()
+    assert f"MESSAGE={file} is no directory: name another with --data" in record
+    assert "PRIORITY=3" in record
+
+
+def test_an_empty_file_where_a_store_was_is_no_new_store(tmp_path: Path) -> None:
+    (tmp_path / "relay.db").touch()
+    (tmp_path / "backups").mkdir()
+    (tmp_path / "backups" / "monday.tar").touch()
+    said = refused("--listen", "127.0.0.1:0", "--data", tmp_path)
+    assert said.startswith(f"the store in {tmp_path} is damaged (relay.db is empty, but there was a store: backups/")
+
+
+def test_a_port_that_is_taken_is_refused_with_what_helps(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        said = refused("--listen", f"127.0.0.1:{port}", "--data", tmp_path)
+    assert said.startswith(f"cannot listen on 127.0.0.1:{port}")
+    assert f"Another program has port {port}" in said
+    assert "--listen" in said
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="this machine has no IPv6")
+def test_all_addresses_of_ipv6_mean_those_of_ipv4_too_where_nothing_else_is_named() -> None:
+    # The link of an invite has the machine's address of IPv4, and so has systemd's socket.
+    (alone,) = open_listeners(["[::]:0"])
+    with alone:
+        port = alone.getsockname()[1]
+        assert _answers("127.0.0.1", port)
+        assert _answers("::1", port)
+    beside = open_listeners([f"[::]:{port}", f"127.0.0.1:{port}"])
+    try:
+        assert _answers("127.0.0.1", port)
+        assert _answers("::1", port)
+    finally:
+        for one in beside:
+            one.close()
+
+
+def _catches(process: subprocess.Popen[bytes], number: int) -> bool:
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    (caught,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
+def test_settings_that_are_to_be_read_again_end_no_relay_that_starts(tmp_path: Path) -> None:
+    done("user", "add", "anna", data=tmp_path)
+    said = tmp_path / "said"
+    with locked(tmp_path), said.open("wb") as log:
+        command = [sys.executable, "-m", "relay", "serve", "--listen", "127.0.0.1:0", "--data", str(tmp_path)]
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+        until = time.monotonic() + 30
+        while not _catches(process, signal.SIGHUP) and time.monotonic() < until:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGHUP)
+    try:
+        while b"settings read again" not in said.read_bytes() and time.monotonic() < until:
+            time.sleep(0.05)
+        assert process.poll() is None
+        assert b"settings read again" in said.read_bytes()
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def test_a_data_directory_may_lie_deep(tmp_path: Path) -> None:
+    # octos-org/octos#2248, mcdonc/klangk#1531: the control socket's path was too long for an address.
+    data = tmp_path.joinpath(*["a-folder-within-another-one"] * 5)
+    done("user", "add", "anna", data=data)
+    with running(data):
+        done("user", "add", "ben", data=data)
+        assert done("status", "--json", data=data).json["users"] == 2
+    assert not (data / "relay.sock").exists()
+    assert "ben" in done("user", "list", data=data).out

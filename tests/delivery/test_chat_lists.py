@@ -1,0 +1,43 @@
+"""Chat lists that are made while the chats themselves change."""
+
+from pathlib import Path
+
+import msgspec
+import trio
+import trio.testing
+
+from relay.core.relay import open_relay
+from relay.core.rules import commands
+from relay.core.service.dispatch import LISTING
+from relay.protocol import requests
+from tests.support.disk import answers, command, people, say
+
+
+async def test_a_chat_list_that_had_to_wait_leaves_out_the_chats_that_one_was_removed_from_meanwhile(
+    tmp_path: Path,
+) -> None:
+    """It ended the connection of whoever was removed: the list was looked up by chats of before the wait."""
+    async with open_relay(tmp_path) as relay, trio.open_nursery() as nursery:
+        await people(relay, "User1", "User2")
+        for name in ("Crew", "Deck"):
+            made = requests.CreateChat(type="group", name=name, participants=["User2"])
+            await answers(relay, command(relay, "User1", made, f"g-{name}"))
+            await say(relay, "User1", f"g-{name}", name)
+        listing = relay.service._listing
+        listed: list[msgspec.Raw] = []
+
+        async def list_chats() -> None:
+            listed.append(await relay.service.chat_list(relay.state.user_keys["User2"]))
+
+        holders = [object() for _ in range(LISTING)]
+        for holder in holders:
+            await listing.acquire_on_behalf_of(holder)
+        nursery.start_soon(list_chats)
+        await trio.testing.wait_all_tasks_blocked()
+        await answers(relay, command(relay, "User1", commands.RemoveParticipants("g-Deck", ["User2"])))
+        for holder in holders:
+            listing.release_on_behalf_of(holder)
+        with trio.fail_after(5):
+            while not listed:
+                await trio.sleep(0.01)
+        assert [chat["id"] for chat in msgspec.json.decode(listed[0])] == ["g-Crew"]

@@ -1,0 +1,235 @@
+"""A full disk is a state and not an end: people read, a start works, and the relay's own tools make room."""
+
+import logging
+import os
+import random
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from relay.client import Client, connect
+from relay.core.maintenance import disk_room
+from relay.core.maintenance.check import check
+from relay.protocol import requests
+from relay.protocol.errors import RelayError
+from relay.store.files import reserve
+from relay.store.files.reserve import Reserve
+from tests.support.command_line import run
+from tests.support.disk import history
+from tests.support.relay_process import RelayProcess, add_users
+from tests.support.relay_process import running as relay_running
+
+SIZE = 8 << 20
+RESERVE = {"RELAY_STORE_RESERVE_BYTES": str(2 << 20), "RELAY_LIMITS_REQUESTS_PER_SECOND": "0"}
+WORDS = (
+    "the",
+    "relay",
+    "keeps",
+    "what",
+    "people",
+    "say",
+    "and",
+    "gives",
+    "it",
+    "back",
+    "to",
+    "all",
+    "their",
+    "devices",
+)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of a few megabytes."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(place)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting is not allowed here")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def free(place: Path) -> int:
+    found = os.statvfs(place)
+    return found.f_bavail * found.f_frsize
+
+
+def fill(place: Path) -> Path:
+    """Take all room that is left, as another program could."""
+    ballast = place / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4_096))
+        except OSError:
+            return ballast
+
+
+def _text(chance: random.Random) -> str:
+    return " ".join(chance.choices(WORDS, k=4_000))
+
+
+async def _send_until_full(client: Client, accepted: list[str]) -> None:
+    chance = random.Random(1)
+    with trio.fail_after(60):
+        while True:
+            text = f"{len(accepted)} {_text(chance)}"
+            try:
+                await client.send("User2", text)
+            except RelayError as error:
+                assert error.error.code == "storage_full"
+                assert error.error.quota is None
+                return
+            accepted.append(text)
+
+
+async def _command(relay: RelayProcess, *arguments: str) -> tuple[int, str, str]:
+    ran = await trio.to_thread.run_sync(lambda: run(*arguments, data=relay.data))
+    return ran.code, ran.out, ran.err
+
+
+@pytest.mark.parametrize("after", ["goes on", "was killed", "was stopped"])
+async def test_a_full_disk_is_read_and_freed_by_prune_whatever_became_of_the_relay(
+    disk: Path, monkeypatch: pytest.MonkeyPatch, after: str
+) -> None:
+    monkeypatch.setenv(*next(iter(RESERVE.items())))
+    tokens = await add_users(disk / "data", "User1", "User2")
+    accepted: list[str] = []
+    async with relay_running(disk / "data", environment=RESERVE) as relay:
+        async with connect(relay.url, tokens["User1"]) as client:
+            await _send_until_full(client, accepted)
+            assert await history(client) == accepted
+        assert (relay.data / reserve.NAME).stat().st_size == 2 << 20, "no message may have it"
+        if after == "goes on":
+            code, out, _ = await _command(relay, "status")
+            assert code == 0
+            assert "the disk is full" in out
+        else:
+            await (relay.kill() if after == "was killed" else relay.stop())
+            code, out, _ = await _command(relay, "user", "list")
+            assert code == 0
+            assert "User2" in out
+            await relay.start()
+        async with connect(relay.url, tokens["User1"]) as client:
+            assert await history(client) == accepted
+            code, out, err = await _command(relay, "prune", "--max-bytes", "1500000", "--yes")
+            assert (code, err) == (0, "")
+            assert out.startswith("removed ")
+            await client.send("User2", "there is room again")
+            assert (await history(client))[-1] == "there is room again"
+        assert (relay.data / reserve.NAME).stat().st_size == 2 << 20
+    assert [finding.what for finding in await check(disk / "data", lambda _what: None) if finding.wrong] == []
+
+
+async def test_a_full_disk_is_freed_while_no_relay_runs(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(*next(iter(RESERVE.items())))
+    tokens = await add_users(disk / "data", "User1", "User2")
+    accepted: list[str] = []
+    async with relay_running(disk / "data", environment=RESERVE) as relay:
+        async with connect(relay.url, tokens["User1"]) as client:
+            await _send_until_full(client, accepted)
+        await relay.kill()
+        fill(disk)
+        code, out, _ = await _command(relay, "prune", "--max-bytes", "1500000", "--yes")
+        assert (code, out.startswith("removed ")) == (0, True)
+        assert (await _command(relay, "user", "disable", "User2"))[0] == 0
+    assert [finding.what for finding in await check(disk / "data", lambda _what: None) if finding.wrong] == []
+
+
+async def test_a_chat_is_deleted_on_a_disk_that_others_have_filled(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(*next(iter(RESERVE.items())))
+    tokens = await add_users(disk / "data", "User1", "User2")
+    async with (
+        relay_running(disk / "data", environment=RESERVE) as relay,
+        connect(relay.url, tokens["User1"]) as client,
+    ):
+        made = await client.request("createChat", requests.CreateChat(type="group", name="A", participants=["User2"]))
+        ballast = fill(disk)
+        await _send_until_full(client, [])
+        assert (await _command(relay, "chat", "delete", made.chat_id, "--yes"))[0] == 0
+        ballast.unlink()
+        with trio.fail_after(30):
+            while not (relay.data / reserve.NAME).exists():
+                await trio.sleep(0.1)
+        await client.send("User2", "hello")
+        assert relay.log.count("the disk is full: people can read") == 1
+        assert relay.log.count("the disk has room again") == 1
+
+
+async def test_a_start_without_any_room_waits_for_some(disk: Path, tmp_path: Path) -> None:
+    tokens = await add_users(disk / "data", "User1", "User2")
+    ballast = fill(disk)
+    relay = RelayProcess(disk / "data", {"RELAY_STORE_RESERVE_BYTES": "0"}, ())
+    relay._log = tmp_path / "relay.log"  # its own place is full, too
+    relay._log.touch()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(relay.start)
+            with trio.fail_after(60):
+                while "the relay starts as soon as there is room" not in relay.log:
+                    await trio.sleep(0.05)
+            ballast.unlink()
+        async with connect(relay.url, tokens["User1"]) as client:
+            await client.send("User2", "hello")
+        assert relay.log.count("as soon as there is room") == 1
+    finally:
+        await relay.kill()
+
+
+# The reserve itself.
+
+
+def test_a_reserve_is_real_room_and_no_more_than_a_part_of_a_small_disk(disk: Path) -> None:
+    kept = Reserve(disk, 1 << 30)
+    before = free(disk)
+    kept.fill()
+    assert kept.size == SIZE // reserve.SHARE
+    assert before - free(disk) >= kept.size
+    kept.spend()
+    assert free(disk) == before
+    assert kept.short
+    kept.fill()
+    assert not kept.short
+
+
+def test_a_reserve_that_does_not_fit_leaves_nothing_and_is_short(disk: Path) -> None:
+    fill(disk)
+    kept = Reserve(disk, 1 << 20)
+    kept.fill()
+    assert kept.short
+    assert kept.size == 0
+    (disk / "ballast").unlink()
+    kept.fill()
+    assert not kept.short
+    assert kept.size == 1 << 20
+
+
+def test_a_reserve_removed_by_hand_comes_back_and_follows_the_setting(tmp_path: Path) -> None:
+    for size in (100_000, 50_000, 0):
+        kept = Reserve(tmp_path, size)
+        kept.fill()
+        assert kept.size == size
+        (tmp_path / reserve.NAME).unlink(missing_ok=True)
+        kept.fill()
+        assert kept.size == size
+        assert not kept.short
+
+
+def test_a_reserve_on_a_read_only_disk_is_said_once(disk: Path, caplog: pytest.LogCaptureFixture) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    kept = Reserve(disk, 1 << 20)
+    with caplog.at_level(logging.WARNING):
+        kept.fill()
+        kept.fill()
+    assert not kept.short
+    assert len(caplog.records) == 1
+
+
+def test_what_the_relay_takes_on_a_full_disk_adds_nothing_that_people_say() -> None:
+    assert requests.New not in disk_room.ALWAYS
+    assert requests.Edit not in disk_room.ALWAYS

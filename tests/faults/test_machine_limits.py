@@ -1,0 +1,345 @@
+"""The machine's limits: descriptors run out, the process stands still, systemd does not listen; nobody is cut off."""
+
+import os
+import resource
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from relay.client import connect
+from relay.net.sockets import descriptors, systemd
+from relay.net.sockets.descriptors import Spare
+from relay.net.websocket.keepalive import OVERSLEPT, SILENCE, TURN, Liveness
+from tests.support.client_frames import client_frame
+from tests.support.command_line import done, run, running
+from tests.support.relay_process import RelayProcess, add_users
+from tests.support.relay_process import running as relay_running
+
+LIMIT = 96
+"""Descriptors of a process that has too few."""
+SMALL = ["prlimit", f"--nofile={LIMIT}:{LIMIT}"]
+
+
+# Descriptors.
+
+
+@pytest.fixture
+def limits() -> Iterator[None]:
+    """Have this process's limits again afterwards."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.usefixtures("limits")
+def test_the_soft_limit_is_raised_to_what_the_connections_need_and_no_further() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+    assert descriptors.allow(800) == 800
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (800 + descriptors.OTHERS, hard)
+
+
+def test_a_low_hard_limit_leaves_fewer_connections_and_says_so(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    done("user", "add", "anna", data=data)
+    program = "import sys; from relay.__main__ import main; sys.argv[0] = 'relay'; main()"
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        port = free.getsockname()[1]
+    arguments = ["serve", "--listen", f"127.0.0.1:{port}", "--data", str(data)]
+    relay = subprocess.Popen(
+        [*SMALL, sys.executable, "-c", program, *arguments], stderr=subprocess.PIPE, text=True, env=os.environ
+    )
+    try:
+        assert relay.stderr is not None
+        said = ""
+        while "listening" not in said:
+            line = relay.stderr.readline()
+            assert line, f"it ended: {said}"
+            said += line
+        assert f"there can be {LIMIT - LIMIT // 4} connections and not 4000" in said
+        status = done("status", "--json", data=data).json
+        assert (status["maxConnections"], status["wantedConnections"]) == (LIMIT - LIMIT // 4, 4_000)
+        assert "LimitNOFILE" in run("doctor", data=data).out
+    finally:
+        relay.send_signal(signal.SIGTERM)
+        relay.communicate(timeout=20)
+
+
+@contextmanager
+def crowd(url: str, count: int) -> Iterator[list[socket.socket]]:
+    """Connect so often, and say nothing."""
+    host, port = url.split("/")[2].split(":")
+    sockets = []
+    try:
+        for _ in range(count):
+            sockets.append(socket.create_connection((host, int(port)), timeout=10))
+        yield sockets
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def _answers(sockets: list[socket.socket]) -> list[bytes]:
+    """What those are told who are told something at once."""
+    told = []
+    for one in sockets:
+        one.settimeout(0.05)
+        try:
+            told.append(one.recv(4_096))
+        except TimeoutError:
+            continue
+    return told
+
+
+async def test_without_descriptors_who_comes_is_told_so_and_who_is_there_notices_nothing(tmp_path: Path) -> None:
+    tokens = await add_users(tmp_path / "data", "User1", "User2")
+    async with (
+        relay_running(tmp_path / "data", prefix=SMALL) as relay,
+        connect(relay.url, tokens["User1"]) as client,
+    ):
+        with crowd(relay.url, 2 * LIMIT) as sockets:
+            told = await trio.to_thread.run_sync(_answers, sockets)
+            turned_away = [answer for answer in told if answer.startswith(b"HTTP/1.1 503 ")]
+            assert len(turned_away) >= LIMIT
+            assert b"Retry-After: 5" in turned_away[0]
+            assert turned_away[0].partition(b"\r\n\r\n")[2].endswith(b"try again...\n")
+            await client.send("User2", "hello")
+            assert await trio.to_thread.run_sync(lambda: run("user", "add", "User3", data=relay.data).code) == 0
+            assert relay.log.count("no more connections can be accepted") == 1
+        async with connect(relay.url, tokens["User2"]):
+            pass
+        with trio.fail_after(30):
+            while "connections are accepted again" not in relay.log:
+                await trio.sleep(0.2)
+        assert relay.log.count("no more connections can be accepted") == 1
+
+
+def test_a_spare_descriptor_is_there_again_after_each_use() -> None:
+    spare = Spare()
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        listener.setblocking(False)
+        assert not spare.turn_away(listener, plain=True)
+        for _ in range(3):
+            with closing(socket.create_connection(listener.getsockname())) as client:
+                client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+                assert spare.turn_away(listener, plain=True)
+                client.settimeout(5)
+                assert client.recv(4_096).startswith(b"HTTP/1.1 503")
+        with closing(socket.create_connection(listener.getsockname())) as client:
+            assert spare.turn_away(listener, plain=False)
+            assert client.recv(4_096) == b"", "under TLS nothing can be said at once"
+    spare.close()
+
+
+# systemd.
+
+
+@pytest.fixture
+def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where systemd would listen; nobody has been told anything yet."""
+    told = systemd._Manager()
+    monkeypatch.setattr(systemd, "_manager", told)
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    yield tmp_path / "notify"
+    if told._socket is not None:
+        told._socket.close()
+
+
+@pytest.mark.usefixtures("limits")
+def test_a_sign_of_life_needs_no_new_descriptor(manager: Path) -> None:
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as listening:
+        listening.bind(str(manager))
+        listening.settimeout(5)
+        systemd.notify("READY=1")
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        systemd.notify("WATCHDOG=1")
+        assert [listening.recv(100), listening.recv(100)] == [b"READY=1", b"WATCHDOG=1"]
+
+
+def test_a_systemd_that_does_not_listen_is_said_once_and_once_when_it_does(
+    manager: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    for _ in range(3):
+        systemd.notify("WATCHDOG=1")
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as listening:
+        listening.bind(str(manager))
+        for _ in range(3):
+            systemd.notify("WATCHDOG=1")
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == [
+        "systemd cannot be told WATCHDOG=1",
+        "systemd can be told again",
+    ]
+
+
+# Standing still.
+
+
+class Peer:
+    """Something that is watched."""
+
+    patience = SILENCE
+    waited_for = False
+
+    def __init__(self) -> None:
+        self.heard = trio.current_time()
+        self.ended = False
+
+    def silent(self) -> None:
+        self.ended = True
+
+
+async def test_who_is_silent_is_ended_after_one_more_turn(autojump_clock: trio.testing.MockClock) -> None:
+    liveness, peer = Liveness(), Peer()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(liveness.run)
+        liveness.watch(peer)
+        await trio.sleep(SILENCE + TURN / 2)
+        assert not peer.ended
+        await trio.sleep(TURN)
+        assert peer.ended
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(("stall", "ended"), [(OVERSLEPT / 2, True), (OVERSLEPT + 1, False), (3_600.0, False)])
+def test_who_is_silent_while_the_relay_stands_still_is_not(
+    stall: float, ended: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = trio.testing.MockClock(rate=0.0)
+
+    async def stand_still() -> None:
+        liveness, peers = Liveness(), [Peer() for _ in range(3)]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(liveness.run)
+            for peer in peers:
+                liveness.watch(peer)
+            await trio.testing.wait_all_tasks_blocked()
+            clock.jump(SILENCE + stall)
+            await trio.testing.wait_all_tasks_blocked()
+            clock.jump(TURN)
+            await trio.testing.wait_all_tasks_blocked()
+            over = [peer.ended for peer in peers]
+            assert over == [ended] * 3
+            clock.jump(SILENCE - 1)
+            await trio.testing.wait_all_tasks_blocked()
+            assert [peer.ended for peer in peers] == over
+            clock.jump(1.0)
+            await trio.testing.wait_all_tasks_blocked()
+            clock.jump(TURN)
+            await trio.testing.wait_all_tasks_blocked()
+            assert all(peer.ended for peer in peers), "and after that the rule holds as ever"
+            nursery.cancel_scope.cancel()
+
+    trio.run(stand_still, clock=clock)
+    assert caplog.text.count("stood still") == (0 if ended else 1)
+
+
+async def test_a_place_in_the_heap_is_given_back(autojump_clock: trio.testing.MockClock) -> None:
+    liveness = Liveness()
+    for _ in range(10_000):
+        with liveness.patience(10):
+            pass
+    assert len(liveness._due) < 5_000
+    with liveness.patience(10) as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(liveness.run)
+            await trio.sleep(30)
+    assert scope.cancelled_caught
+
+
+async def _ping(relay: RelayProcess, token: str, count: int) -> list[socket.socket]:
+    """Connect so many devices, each with a sign of life in its socket."""
+    host, port = relay.url.split("/")[2].split(":")
+    head = (
+        f"GET /ws HTTP/1.1\r\nHost: relay\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+        f"Authorization: Bearer {token}\r\n\r\n"
+    ).encode()
+    sockets = []
+    for _ in range(count):
+        one = socket.create_connection((host, int(port)), timeout=10)
+        one.sendall(head)
+        assert one.recv(4_096).startswith(b"HTTP/1.1 101 ")
+        one.sendall(client_frame(1, b"ping"))
+        sockets.append(one)
+    return sockets
+
+
+@pytest.mark.skipif("not config.getoption('--stall')", reason="takes 40 s: ask for it with --stall")
+async def test_a_relay_that_was_stopped_for_40_s_sends_nobody_away(tmp_path: Path) -> None:
+    tokens = await add_users(tmp_path / "data", "User1", "User2")
+    async with relay_running(tmp_path / "data") as relay:
+        sockets = await _ping(relay, tokens["User1"], 30)
+        os.kill(relay.pid, signal.SIGSTOP)
+        for _ in range(8):
+            await trio.sleep(5)
+            for one in sockets:
+                one.sendall(client_frame(1, b"ping"))
+        os.kill(relay.pid, signal.SIGCONT)
+        await trio.sleep(2)
+        status = await trio.to_thread.run_sync(lambda: done("status", "--json", data=relay.data).json)
+        assert status["connections"] == 30
+        assert relay.log.count("stood still") == 1
+        for one in sockets:
+            one.close()
+
+
+@pytest.mark.skipif("not config.getoption('--stall')", reason="takes 15 s: ask for it with --stall")
+def test_handshakes_under_way_when_the_relay_is_stopped_are_finished(tmp_path: Path) -> None:
+    done("tls", "init", data=tmp_path / "data")
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with running(tmp_path / "data", "--tls") as relay:
+        port = int(relay.url.split(":")[2].split("/")[0])
+        under_way = []
+        for _ in range(20):
+            plain = socket.create_connection(("127.0.0.1", port), timeout=20)
+            incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            tls = context.wrap_bio(incoming, outgoing)
+            with pytest.raises(ssl.SSLWantReadError):
+                tls.do_handshake()
+            plain.sendall(outgoing.read())
+            under_way.append((plain, tls, incoming, outgoing))
+        for plain, tls, incoming, _ in under_way:
+            while not _shaken(tls):
+                incoming.write(plain.recv(65_536))
+        # The relay waits for the last word of each handshake.
+        relay.process.send_signal(signal.SIGSTOP)
+        for plain, tls, _, outgoing in under_way:
+            tls.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            plain.sendall(outgoing.read())
+        time.sleep(13)
+        relay.process.send_signal(signal.SIGCONT)
+        for plain, tls, incoming, _ in under_way:
+            assert _read(plain, tls, incoming).startswith(b"HTTP/1.1 200 ")
+            plain.close()
+
+
+def _shaken(tls: ssl.SSLObject) -> bool:
+    try:
+        tls.do_handshake()
+    except ssl.SSLWantReadError:
+        return False
+    return True
+
+
+def _read(plain: socket.socket, tls: ssl.SSLObject, incoming: ssl.MemoryBIO) -> bytes:
+    while True:
+        data = plain.recv(65_536)
+        assert data, "the connection was closed"
+        incoming.write(data)
+        try:
+            return tls.read(4_096)
+        except ssl.SSLWantReadError:
+            continue

@@ -1,0 +1,494 @@
+"""Files over HTTP: in and out whole, readable by those who may, shown without running anything, kept while held."""
+
+import hashlib
+import os
+import threading
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from relay.core.files import uploads
+from relay.core.model.state import BLOCK
+from relay.protocol import control, objects, requests
+from relay.protocol.errors import RelayError
+from relay.store.blobs import DIGEST
+from tests.support import picture_files as made
+from tests.support.http_relay import HttpRelay, http_relay
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+async def upload(relay: HttpRelay, token: str, content, name: str = "notes.txt", **headers) -> dict:
+    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name)}", **bearer(token), **headers}
+    async with relay.browser() as browser:
+        answer = await browser.post("/files", content=content, headers=headers)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def fetch(relay: HttpRelay, token: str | None, attachment: dict, method: str = "GET", **headers):
+    async with relay.browser() as browser:
+        mine = bearer(token) if token else {}
+        return await browser.request(method, attachment["url"], headers={**mine, **headers})
+
+
+def as_object(attachment: dict, **other) -> objects.Attachment:
+    meta = objects.AttachmentMeta(size=attachment["meta"]["size"])
+    fields = {"type": "file", "filename": "x", "url": "x", "meta": meta, **other}
+    return objects.Attachment(id=attachment["id"], **fields)
+
+
+async def send(relay: HttpRelay, token: str, chat_id: str, *attachments: dict, **more) -> requests.Accepted:
+    async with relay.socket(token) as socket:
+        return await socket.send(chat_id, attachments=[as_object(one) for one in attachments], **more)
+
+
+def on_disk(relay: HttpRelay) -> list[str]:
+    return sorted(path.name for path in (relay.relay.data / "files").rglob("*") if path.is_file())
+
+
+async def until(condition) -> None:
+    with trio.fail_after(5):
+        while not condition():
+            await trio.sleep(0.01)
+
+
+async def test_a_file_comes_back_as_it_went(tmp_path):
+    content = os.urandom(3_000_000)
+    async with http_relay(tmp_path) as relay:
+        token = await relay.user("anna")
+        attachment = await upload(relay, token, content, "Ünter lagen.PDF.txt")
+        answer = await fetch(relay, token, attachment)
+        head = await fetch(relay, token, attachment, "HEAD")
+    assert attachment == {
+        "type": "file",
+        "id": attachment["id"],
+        "filename": "Ünter lagen.PDF.txt",
+        "url": f"/files/{attachment['id']}",
+        "meta": {"extension": "txt", "size": len(content)},
+    }
+    assert answer.content == content
+    assert head.content == b""
+    assert head.headers["content-length"] == str(len(content))
+
+
+async def test_a_file_that_comes_in_chunks_is_whole(tmp_path):
+    async def chunks(content: bytes):
+        for start in range(0, len(content), 10_007):
+            yield content[start : start + 10_007]
+
+    async with http_relay(tmp_path) as relay:
+        token = await relay.user("anna")
+        for size in (0, 1, 65_536, 262_144, 262_145):
+            content = os.urandom(size)
+            attachment = await upload(relay, token, chunks(content))
+            assert (await fetch(relay, token, attachment)).content == content
+
+
+async def test_one_content_lies_on_disk_once(tmp_path):
+    content = os.urandom(1_000)
+    async with http_relay(tmp_path) as relay:
+        anna, ben = await relay.user("anna"), await relay.user("ben")
+        first, second = await upload(relay, anna, content, "a.txt"), await upload(relay, ben, content, "b.txt")
+        stored = on_disk(relay)
+        others = await fetch(relay, ben, first)
+    assert first["id"] != second["id"]
+    assert stored == [hashlib.sha256(content).hexdigest()]
+    assert others.status_code == 404
+
+
+async def test_a_picture_is_measured_and_shown(tmp_path):
+    content = made.jpeg(640, 480, orientation=6)
+    async with http_relay(tmp_path) as relay:
+        token = await relay.user("anna")
+        attachment = await upload(relay, token, content, "photo.jpg", **{"Content-Type": "text/html"})
+        answer = await fetch(relay, token, attachment)
+    assert attachment["type"] == "image"
+    assert attachment["meta"] == {"mimetype": "image/jpeg", "width": 480, "height": 640, "size": len(content)}
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert answer.headers["content-disposition"].startswith("inline; ")
+    assert "sandbox" in answer.headers["content-security-policy"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+COULD_RUN = [
+    (b"<!doctype html><script>alert(1)</script>", "page.html"),
+    (b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>", "drawing.svg"),
+    (b"alert(1)", "code.js"),
+    (b"\x89PNG\r\n\x1a\n<script>alert(1)</script>", "half.png"),
+    (b"GIF89a\0\0\0\0<script>alert(1)</script>", "empty.gif"),
+    (b"<script>alert(1)</script>%PDF-1.4", "late.pdf"),
+]
+
+
+async def test_what_could_run_is_saved_and_not_shown(tmp_path):
+    async with http_relay(tmp_path) as relay:
+        token = await relay.user("anna")
+        for content, name in COULD_RUN:
+            attachment = await upload(relay, token, content, name, **{"Content-Type": "image/png"})
+            answer = await fetch(relay, token, attachment)
+            assert attachment["type"] == "file", name
+            assert answer.headers["content-type"] == "application/octet-stream"
+            assert answer.headers["content-disposition"].startswith("attachment; ")
+
+
+async def test_a_file_that_is_two_things_is_shown_as_the_harmless_one(tmp_path):
+    content = b"GIF89a/*" + bytes([1, 0]) + b"*/=1;alert(1)//<script>alert(1)</script>"
+    async with http_relay(tmp_path) as relay:
+        token = await relay.user("anna")
+        attachment = await upload(relay, token, content, "both.html", **{"Content-Type": "text/html"})
+        answer = await fetch(relay, token, attachment)
+    assert answer.headers["content-type"] == "image/gif"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert attachment["filename"] == "both.html.gif"
+
+
+NAMES = [
+    ("attachment; filename*=UTF-8''..%2F..%2Fetc%2Fpasswd", "passwd"),
+    ("attachment; filename*=UTF-8''a%00b%0D%0ASet-Cookie%3A%20x.txt", "abSet-Cookie_ x.txt"),
+    ("attachment; filename*=UTF-8''cod%E2%80%AEtxt.exe", "codtxt.exe"),
+    ('attachment; filename="C:\\\\dir\\\\x \\"y\\".txt"', "x _y_.txt"),
+    ("attachment; filename=plain.txt", "plain.txt"),
+    ("attachment; filename*=UTF-8''%FF%FE.txt", "\ufffd\ufffd.txt"),
+    ("attachment", "file"),
+    ("", "file"),
+]
+
+
+async def test_a_name_cannot_lead_astray(tmp_path):
+    async with http_relay(tmp_path) as relay:
+        token = await relay.user("anna")
+        for disposition, shown in NAMES:
+            attachment = await upload(relay, token, b"x", **{"Content-Disposition": disposition})
+            answer = await fetch(relay, token, attachment)
+            assert attachment["filename"] == shown
+            assert "set-cookie" not in answer.headers
+            assert quote(shown, safe="") in answer.headers["content-disposition"]
+
+
+RANGES = [
+    ("bytes=0-0", 206, (0, 1)),
+    ("bytes=10-19", 206, (10, 20)),
+    ("bytes=90-", 206, (90, 100)),
+    ("bytes=-7", 206, (93, 100)),
+    ("bytes=-700", 206, (0, 100)),
+    ("bytes=50-5000", 206, (50, 100)),
+    ("bytes=100-", 416, None),
+    ("bytes=5000-6000", 416, None),
+    ("bytes=-0", 416, None),
+    ("bytes=9-8", 200, (0, 100)),
+    ("bytes=0-1,5-6", 200, (0, 100)),
+    ("bytes=-", 200, (0, 100)),
+    ("lines=1-2", 200, (0, 100)),
+    ("bytes=a-b", 200, (0, 100)),
+]
+
+
+async def test_a_part_of_a_file(tmp_path):
+    content = os.urandom(100)
+    async with http_relay(tmp_path) as relay:
+        token = await relay.user("anna")
+        attachment = await upload(relay, token, content)
+        for wanted, status, part in RANGES:
+            answer = await fetch(relay, token, attachment, Range=wanted)
+            assert answer.status_code == status, wanted
+            if status == 416:
+                assert answer.headers["content-range"] == "bytes */100", wanted
+                continue
+            start, end = part
+            assert answer.content == content[start:end], wanted
+            if status == 206:
+                assert answer.headers["content-range"] == f"bytes {start}-{end - 1}/100", wanted
+
+
+async def test_a_file_that_is_known_is_not_sent_again(tmp_path):
+    async with http_relay(tmp_path) as relay:
+        token = await relay.user("anna")
+        attachment = await upload(relay, token, b"0123456789")
+        first = await fetch(relay, token, attachment)
+        tag = first.headers["etag"]
+        again = await fetch(relay, token, attachment, **{"If-None-Match": tag})
+        same = await fetch(relay, token, attachment, **{"If-Range": tag, "Range": "bytes=2-3"})
+        other = await fetch(relay, token, attachment, **{"If-Range": '"other"', "Range": "bytes=2-3"})
+    assert first.headers["cache-control"] == "private, no-cache"
+    assert (again.status_code, again.content) == (304, b"")
+    assert (same.status_code, same.content) == (206, b"23")
+    assert (other.status_code, other.content) == (200, b"0123456789")
+
+
+async def test_only_those_in_a_chat_that_holds_it_may_have_a_file(tmp_path):
+    async with http_relay(tmp_path) as relay:
+        anna, ben, eve = [await relay.user(name) for name in ("anna", "ben", "eve")]
+        attachment = await upload(relay, anna, b"for ben")
+
+        async def readers() -> list[int]:
+            return [(await fetch(relay, token, attachment)).status_code for token in (anna, ben, eve, None)]
+
+        before = await readers()
+        await send(relay, anna, "ben", attachment)
+        after = await readers()
+        group = await relay.ask("chat.create", control.MakeChat(name="All", owner="ben", participants=["eve"]))
+        await send(relay, ben, group.id, attachment)
+        shared = await readers()
+        await relay.ask("chat.remove", control.ChatUsers(id=group.id, participants=["eve"]))
+        left = await readers()
+    assert before == [200, 404, 404, 401]
+    assert after == [200, 200, 404, 401]
+    assert shared == [200, 200, 200, 401]
+    assert left == [200, 200, 404, 401]
+
+
+async def test_a_message_says_of_a_file_what_the_relay_knows(tmp_path):
+    async with http_relay(tmp_path) as relay:
+        anna, ben = await relay.user("anna"), await relay.user("ben")
+        attachment = await upload(relay, anna, made.png(64, 32), "a.png")
+        lies = as_object(attachment, type="file", filename="invoice.exe", url="http://evil.example/")
+        async with relay.socket(anna) as socket:
+            await socket.send("ben", attachments=[lies])
+        async with relay.socket(ben) as socket:
+            (message,) = await socket.request("messages", requests.Messages(chat_id="anna"))
+    (got,) = message.attachments
+    assert (got.type, got.filename, got.url) == ("image", "a.png", attachment["url"])
+    assert (got.meta.width, got.meta.height) == (64, 32)
+
+
+async def test_nobody_sends_a_file_that_they_may_not_have(tmp_path):
+    async with http_relay(tmp_path) as relay:
+        anna, eve = await relay.user("anna"), await relay.user("eve")
+        attachment = await upload(relay, anna, b"mine")
+        for wanted in (attachment, {**attachment, "id": "made-up"}):
+            with pytest.raises(RelayError, match="upload it") as refused:
+                await send(relay, eve, "anna", wanted)
+            assert refused.value.error.code == "not_found"
+        async with relay.socket(eve) as socket:
+            accepted = await socket.send("anna", "text")
+            with pytest.raises(RelayError, match="upload it"):
+                await socket.request(
+                    "edit",
+                    requests.Edit(
+                        chat_id="anna",
+                        original_message_id=accepted.message_id,
+                        attachments=[as_object(attachment)],
+                    ),
+                )
+        assert (await fetch(relay, eve, attachment)).status_code == 404
+
+
+async def test_a_file_goes_with_the_last_message_that_holds_it(tmp_path):
+    async with http_relay(tmp_path) as relay:
+        anna = await relay.user("anna")
+        await relay.user("ben")
+        attachment = await upload(relay, anna, b"twice")
+        async with relay.socket(anna) as socket:
+            sent = [await socket.send("ben", attachments=[as_object(attachment)]) for _ in range(2)]
+            first, second = [requests.Delete(chat_id="ben", original_message_id=one.message_id) for one in sent]
+            await socket.request("delete", first)
+            await trio.sleep(0.2)
+            assert (await fetch(relay, anna, attachment)).status_code == 200
+            assert relay.relay.state.users[1].stored == BLOCK
+            await socket.request("delete", second)
+        await until(lambda: not on_disk(relay))
+        assert (await fetch(relay, anna, attachment)).status_code == 404
+        assert relay.relay.state.users[1].stored == 0
+
+
+async def test_a_file_that_is_edited_out_goes_and_its_twin_stays(tmp_path):
+    async with http_relay(tmp_path) as relay:
+        anna = await relay.user("anna")
+        await relay.user("ben")
+        out, twin = await upload(relay, anna, b"same"), await upload(relay, anna, b"same")
+        kept = await upload(relay, anna, b"other")
+        sent = await send(relay, anna, "ben", out, kept)
+        await send(relay, anna, "ben", twin)
+        async with relay.socket(anna) as socket:
+            await socket.request(
+                "edit",
+                requests.Edit(
+                    chat_id="ben", original_message_id=sent.message_id, message="x", attachments=[as_object(kept)]
+                ),
+            )
+        await until(lambda: relay.relay.state.users[1].stored == 2 * BLOCK)
+        statuses = [(await fetch(relay, anna, one)).status_code for one in (out, twin, kept)]
+        assert len(on_disk(relay)) == 2
+    assert statuses == [404, 200, 200]
+
+
+async def test_a_repeat_is_the_same_message_even_when_its_file_is_gone(tmp_path):
+    async with http_relay(tmp_path) as relay:
+        anna = await relay.user("anna")
+        await relay.user("ben")
+        attachment = await upload(relay, anna, b"x")
+        sent = await send(relay, anna, "ben", attachment, client_message_id="one")
+        async with relay.socket(anna) as socket:
+            await socket.request("delete", requests.Delete(chat_id="ben", original_message_id=sent.message_id))
+        await until(lambda: not on_disk(relay))
+        assert await send(relay, anna, "ben", attachment, client_message_id="one") == sent
+
+
+async def test_a_file_that_is_never_sent_goes_after_a_day(tmp_path):
+    now = 1_800_000_000_000
+    async with http_relay(tmp_path, clock=lambda: now) as relay:
+        token = await relay.user("anna")
+        await upload(relay, token, b"x")
+        now += 86_399_000
+        await relay.relay.files.forget_loose()
+        assert on_disk(relay)
+        now += 2_000
+        await relay.relay.files.forget_loose()
+        assert not on_disk(relay)
+
+
+async def test_a_file_that_is_uploaded_again_while_unused_ones_go_stays(tmp_path, monkeypatch):
+    now = 1_800_000_000_000
+    going, again = trio.Event(), threading.Event()
+    unlink = Path.unlink
+
+    def slow(path: Path, **how) -> None:
+        if len(path.name) > DIGEST:
+            trio.from_thread.run_sync(going.set)
+            again.wait(5)
+        unlink(path, **how)
+
+    async with http_relay(tmp_path, clock=lambda: now) as relay:
+        token = await relay.user("anna")
+        contents = [b"one", b"two"]
+        for content in contents:
+            await upload(relay, token, content)
+        now += 2 * 86_400_000
+        monkeypatch.setattr(Path, "unlink", slow)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(relay.relay.files.forget_loose)
+            await going.wait()
+            attachments = [await upload(relay, token, content) for content in contents]
+            again.set()
+        answers = [await fetch(relay, token, attachment) for attachment in attachments]
+    assert [answer.content for answer in answers] == contents
+
+
+@pytest.fixture
+def clock() -> MockClock:
+    """Time goes on as it does, and may be made to jump."""
+    return MockClock(rate=1.0)
+
+
+async def test_what_nothing_holds_is_looked_for_when_one_is_let_go_and_once_a_minute(tmp_path, monkeypatch, clock):
+    looks = []
+
+    async def look() -> None:
+        looks.append(1)
+
+    async def looked(times: int) -> None:
+        await until(lambda: len(looks) >= times)
+        for _ in range(20):
+            await trio.lowlevel.checkpoint()
+        assert len(looks) == times
+
+    monkeypatch.setattr(uploads.Files, "forget_loose", lambda _files: look())
+    async with http_relay(tmp_path) as relay:
+        await looked(1)
+        relay.relay.files.loosen()
+        await looked(2)
+        clock.jump(uploads.EVERY)
+        await looked(3)
+
+
+async def test_a_file_goes_with_pruned_history(tmp_path):
+    now = 1_800_000_000_000
+    async with http_relay(tmp_path, clock=lambda: now) as relay:
+        anna = await relay.user("anna")
+        await relay.user("ben")
+        await send(relay, anna, "ben", await upload(relay, anna, b"old"))
+        now += 10 * 86_400_000
+        new = await upload(relay, anna, b"new")
+        await send(relay, anna, "ben", new)
+        await relay.relay.retention.prune(days=5)
+        await relay.relay.files.forget_loose()
+        assert on_disk(relay) == [hashlib.sha256(b"new").hexdigest()]
+
+
+async def test_a_picture_of_somebody_is_seen_by_all_and_stays(tmp_path):
+    now = 1_800_000_000_000
+    async with http_relay(tmp_path, clock=lambda: now) as relay:
+        anna, eve = await relay.user("anna"), await relay.user("eve")
+        photo, other = await upload(relay, anna, made.png(), "me.png"), await upload(relay, anna, made.gif())
+        async with relay.socket(anna) as socket:
+            await socket.request("profile", requests.ProfileRequest(photo_url=photo["url"]))
+        async with relay.socket(eve) as socket:
+            with pytest.raises(RelayError, match="photoUrl"):
+                await socket.request("profile", requests.ProfileRequest(photo_url=other["url"]))
+        now += 2 * 86_400_000
+        await relay.relay.files.forget_loose()
+        assert (await fetch(relay, eve, photo)).status_code == 200
+        assert (await fetch(relay, anna, other)).status_code == 404
+        async with relay.socket(anna) as socket:
+            await socket.request("profile", requests.ProfileRequest(photo_url=""))
+        await relay.relay.files.forget_loose()
+        assert not on_disk(relay)
+
+
+async def test_files_and_who_holds_them_survive_a_restart(tmp_path):
+    async with http_relay(tmp_path) as relay:
+        anna, ben = await relay.user("anna"), await relay.user("ben")
+        held = await upload(relay, anna, b"held")
+        await send(relay, anna, "ben", held)
+    (tmp_path / "files" / ".left-over").write_bytes(b"half")
+    stray = tmp_path / "files" / "ab" / ("ab" * 32)
+    stray.parent.mkdir(exist_ok=True)
+    stray.write_bytes(b"in no log")
+    async with http_relay(tmp_path) as relay:
+        await until(lambda: len(on_disk(relay)) == 1)
+        assert (await fetch(relay, ben, held)).content == b"held"
+        assert relay.relay.state.users[1].stored == BLOCK
+
+
+async def test_a_form_is_told_to_send_the_file_itself(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        token = await relay.user("anna")
+        answer = await browser.post("/files", files={"file": b"x"}, headers=bearer(token))
+    assert answer.status_code == 415
+
+
+async def test_a_file_that_was_packed_on_the_way_is_refused(tmp_path):
+    async with http_relay(tmp_path) as relay:
+        token = await relay.user("anna")
+        async with relay.browser() as browser:
+            headers = {**bearer(token), "Content-Encoding": "gzip"}
+            answer = await browser.post("/files", content=b"\x1f\x8b", headers=headers)
+            plain = await browser.post("/files", content=b"", headers={**bearer(token), "Content-Encoding": "identity"})
+    assert (answer.status_code, plain.status_code) == (415, 200)
+    assert "without a Content-Encoding" in answer.text
+
+
+async def test_nobody_uploads_without_signing_in(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        assert (await browser.post("/files", content=b"x" * 100_000)).status_code == 401
+        assert not on_disk(relay)
+
+
+async def test_files_of_many_downloads_of_one_user_are_looked_up_one_at_a_time(tmp_path, monkeypatch):
+    """Others read over the same connection to the store."""
+    under_way = most = 0
+    real = uploads.queries.files
+
+    async def counted(*arguments):
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        try:
+            return await real(*arguments)
+        finally:
+            under_way -= 1
+
+    async with http_relay(tmp_path) as relay:
+        token = await relay.user("anna")
+        attachment = await upload(relay, token, b"x" * 100)
+        monkeypatch.setattr(uploads.queries, "files", counted)
+        async with trio.open_nursery() as nursery:
+            for _ in range(10):
+                nursery.start_soon(fetch, relay, token, attachment)
+    assert most == 1

@@ -1,0 +1,270 @@
+"""What uploads may cost: quotas, full disks, uploads that break off, and how many at a time."""
+
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import trio
+from test_files_http import as_object, bearer, fetch, on_disk, until, upload
+
+from relay.core.files import quota
+from relay.core.model.state import BLOCK, State, User
+from relay.protocol import requests
+from relay.protocol.errors import RelayError
+from relay.settings import Files, Limits, Settings
+from tests.support.http_relay import HttpRelay, http_relay, read_all
+
+
+def limited(**limits) -> Settings:
+    return Settings(files=Files(**{"free_bytes": 0, **limits}))
+
+
+async def try_upload(relay: HttpRelay, token: str, content, **headers):
+    async with relay.browser() as browser:
+        return await browser.post("/files", content=content, headers={**bearer(token), **headers})
+
+
+async def chunked(size: int):
+    for _ in range(size // 10_000):
+        yield bytes(10_000)
+
+
+async def test_ten_gigabytes_that_are_announced_are_refused_before_they_come(tmp_path):
+    async with http_relay(tmp_path) as relay:
+        token = await relay.user("anna")
+        head = (
+            f"POST /files HTTP/1.1\r\nHost: {relay.host}\r\nAuthorization: Bearer {token}\r\n"
+            f"Content-Length: {10 * 2**30}\r\nExpect: 100-continue\r\n\r\n"
+        )
+        answer = await read_all(await relay.raw(head.encode()))
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b"100 Continue" not in answer
+    assert b'"too_large"' in answer
+
+
+async def test_a_client_that_asks_first_is_told_to_go_on(tmp_path):
+    async with http_relay(tmp_path) as relay:
+        token = await relay.user("anna")
+        head = (
+            f"POST /files HTTP/1.1\r\nHost: {relay.host}\r\nAuthorization: Bearer {token}\r\n"
+            "Content-Length: 5\r\nConnection: close\r\nExpect: 100-continue\r\n\r\n"
+        )
+        stream = await relay.raw(head.encode())
+        assert (await stream.receive_some()).startswith(b"HTTP/1.1 100")
+        await stream.send_all(b"12345")
+        assert (await read_all(stream)).startswith(b"HTTP/1.1 200")
+
+
+async def test_what_is_not_announced_is_cut_at_the_quota(tmp_path):
+    async with http_relay(tmp_path, limited(file_bytes=100_000)) as relay:
+        token = await relay.user("anna")
+        fits = await try_upload(relay, token, chunked(100_000))
+        over = await try_upload(relay, token, chunked(5_000_000))
+        assert len(on_disk(relay)) == 1
+        assert relay.relay.files._quota._reserved.total() == 0
+    assert fits.status_code == 200
+    assert (over.status_code, over.json()["error"]["code"]) == (413, "too_large")
+
+
+@pytest.mark.parametrize("limits", [{"user_bytes": 250_000}, {"total_bytes": 250_000}])
+@pytest.mark.parametrize("announced", [True, False])
+async def test_one_user_and_all_together_have_their_limits(tmp_path, limits, announced):
+    async with http_relay(tmp_path, limited(**limits)) as relay:
+        token = await relay.user("anna")
+        answers = [await try_upload(relay, token, bytes(100_000) if announced else chunked(100_000)) for _ in range(3)]
+        assert relay.relay.state.users[1].stored == 200_000
+    assert [answer.status_code for answer in answers] == [200, 200, 507]
+    assert answers[2].json()["error"]["code"] == "storage_full"
+    assert answers[2].json()["error"].get("quota") == limits.get("user_bytes"), "their own room, or the disk"
+
+
+async def test_what_one_user_may_store_another_may_still(tmp_path):
+    async with http_relay(tmp_path, limited(user_bytes=100_000)) as relay:
+        anna, ben = await relay.user("anna"), await relay.user("ben")
+        statuses = [(await try_upload(relay, token, bytes(90_000))).status_code for token in (anna, anna, ben)]
+    assert statuses == [200, 507, 200]
+
+
+async def test_deleting_makes_room(tmp_path):
+    async with http_relay(tmp_path, limited(user_bytes=100_000)) as relay:
+        anna = await relay.user("anna")
+        await relay.user("ben")
+        first = await upload(relay, anna, bytes(90_000))
+        assert (await try_upload(relay, anna, bytes(90_000))).status_code == 507
+        async with relay.socket(anna) as socket:
+            sent = await socket.send("ben", attachments=[as_object(first)])
+            await socket.request("delete", requests.Delete(chat_id="ben", original_message_id=sent.message_id))
+        await until(lambda: not on_disk(relay))
+        assert (await try_upload(relay, anna, bytes(90_000))).status_code == 200
+
+
+async def test_uploads_that_run_together_count_together(tmp_path):
+    async with http_relay(tmp_path, limited(user_bytes=250_000)) as relay:
+        token = await relay.user("anna")
+        statuses: list[int] = []
+
+        async def one() -> None:
+            statuses.append((await try_upload(relay, token, bytes(100_000))).status_code)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):
+                nursery.start_soon(one)
+        assert relay.relay.state.users[1].stored <= 250_000
+    assert statuses.count(200) <= 2
+    assert set(statuses) <= {200, 507}
+
+
+@pytest.fixture
+def to_the_byte(monkeypatch):
+    """Files count for what they have and no more."""
+    monkeypatch.setattr("relay.core.model.state.BLOCK", 0)
+
+
+@pytest.mark.parametrize("limit", ["user_bytes", "total_bytes"])
+def test_an_upload_that_grows_may_take_all_that_others_leave_and_no_more(limit, to_the_byte):
+    room, step = 3 * quota.STEP + 5, quota.STEP // 2
+    state = State()
+    for key, stored in ((1, 100), (2, 10)):
+        state.add_user(User(key=key, id=f"user{key}", name="", stored=stored))
+    most = {"user_bytes": 100 + room, "total_bytes": 110 + room}[limit]
+    counted = quota.Quota(state, Files(**{limit: most}), lambda: 2**40)
+    with counted.upload(1, 3) as other:
+        with counted.upload(1, None) as growing:
+            while growing.size < room - 3:
+                growing.take(min(step, room - 3 - growing.size))
+            with pytest.raises(RelayError) as refused:
+                growing.take(1)
+        assert refused.value.error.code == "storage_full"
+        other.take(3)
+    with counted.upload(1, room):
+        pass
+
+
+def test_an_upload_that_grows_stops_where_the_disk_is_full(monkeypatch, to_the_byte):
+    monkeypatch.setattr(quota, "STEP", 8)
+    state = State()
+    state.add_user(User(key=1, id="user1", name=""))
+    written = 0
+    counted = quota.Quota(state, Files(free_bytes=1_000), lambda: 1_100 - written)
+    with counted.upload(1, 20), counted.upload(1, None) as growing:
+        with suppress(RelayError):
+            while written < 100:
+                growing.take(1)
+                written += 1
+    assert written == pytest.approx(80, abs=1), "what another has set aside is not taken"
+
+
+@pytest.mark.parametrize("limits", [{"user_bytes": 3 * BLOCK}, {"total_bytes": 3 * BLOCK}])
+@pytest.mark.parametrize("content", [b"", b"x"])
+async def test_a_file_counts_for_a_block_however_little_is_in_it(tmp_path, limits, content):
+    async with http_relay(tmp_path, limited(**limits)) as relay:
+        token = await relay.user("anna")
+        answers = [await try_upload(relay, token, content) for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 507]
+
+
+async def test_the_largest_file_may_be_smaller_than_a_block(tmp_path):
+    async with http_relay(tmp_path, limited(file_bytes=10)) as relay:
+        token = await relay.user("anna")
+        statuses = [(await try_upload(relay, token, bytes(size))).status_code for size in (10, 11)]
+    assert statuses == [200, 413]
+
+
+async def test_an_upload_is_a_request_like_any_other(tmp_path):
+    limits = Limits(requests_per_second=0.01, burst=2)
+    async with http_relay(tmp_path, Settings(limits=limits)) as relay:
+        anna, ben = await relay.user("anna"), await relay.user("ben")
+        statuses = [(await try_upload(relay, anna, b"x")).status_code for _ in range(2)]
+        refused = await try_upload(relay, anna, b"x")
+        assert (await try_upload(relay, ben, b"x")).status_code == 200
+        async with relay.socket(anna) as socket:
+            with pytest.raises(RelayError, match="too many"):
+                await socket.send("ben", "hello")
+    assert statuses == [200, 200]
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limited")
+    assert int(refused.headers["retry-after"]) > 0
+
+
+async def test_a_disk_that_is_nearly_full_is_left_alone(tmp_path, monkeypatch):
+    async with http_relay(tmp_path, limited(free_bytes=1_000_000)) as relay:
+        token = await relay.user("anna")
+        monkeypatch.setattr(relay.relay.files._quota, "_free", lambda: 1_050_000)
+        fits = await try_upload(relay, token, bytes(50_000))
+        over = await try_upload(relay, token, bytes(50_001))
+    assert (fits.status_code, over.status_code) == (200, 507)
+
+
+async def test_a_disk_that_fails_leaves_nothing_and_says_so(tmp_path, monkeypatch, caplog):
+    def fail(*_args) -> None:
+        raise OSError(28, "No space left on device")
+
+    async with http_relay(tmp_path) as relay:
+        token = await relay.user("anna")
+        monkeypatch.setattr("os.fsync", fail)
+        answer = await try_upload(relay, token, bytes(300_000))
+        monkeypatch.undo()
+        assert not on_disk(relay)
+        assert (await try_upload(relay, token, b"x")).status_code == 200
+    assert (answer.status_code, answer.json()["error"]["code"]) == (507, "storage_full")
+    assert "the disk is full" in caplog.text
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 1000000", "Transfer-Encoding: chunked"])
+async def test_an_upload_that_breaks_off_leaves_nothing(tmp_path, framing):
+    async with http_relay(tmp_path) as relay:
+        token = await relay.user("anna")
+        head = f"POST /files HTTP/1.1\r\nHost: {relay.host}\r\nAuthorization: Bearer {token}\r\n{framing}\r\n\r\n"
+        stream = await relay.raw(head.encode() + b"3d090\r\n" + os.urandom(300_000))
+        await until(lambda: on_disk(relay))
+        await stream.aclose()
+        await until(lambda: not on_disk(relay) and not relay.relay.files._quota._reserved)
+        assert relay.relay.state.users[1].stored == 0
+
+
+async def test_too_many_uploads_at_a_time_are_told_to_wait(tmp_path, monkeypatch):
+    monkeypatch.setattr(quota, "AT_ONCE_EACH", 1)
+    async with http_relay(tmp_path) as relay:
+        token = await relay.user("anna")
+        head = (
+            f"POST /files HTTP/1.1\r\nHost: {relay.host}\r\nAuthorization: Bearer {token}\r\nContent-Length: 9\r\n\r\n1"
+        )
+        async with await relay.raw(head.encode()) as running:
+            await until(lambda: on_disk(relay))
+            waits = await try_upload(relay, token, b"x")
+            await running.send_all(b"23456789")
+            assert (await running.receive_some()).startswith(b"HTTP/1.1 200")
+        assert (await try_upload(relay, token, b"x")).status_code == 200
+    assert waits.status_code == 429
+
+
+async def test_a_refused_upload_is_answered_although_more_was_sent(tmp_path):
+    async with http_relay(tmp_path, limited(file_bytes=1_000)) as relay:
+        token = await relay.user("anna")
+        answer = await try_upload(relay, token, bytes(3_000_000))
+    assert answer.status_code == 413
+    assert answer.headers["connection"] == "close"
+
+
+async def test_memory_does_not_grow_with_a_file(tmp_path):
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+    peak = 0
+
+    async def pieces():
+        nonlocal peak
+        for _ in range(800):
+            yield bytes(100_000)
+            peak = max(peak, resident())
+
+    async with http_relay(tmp_path) as relay:
+        token = await relay.user("anna")
+        await upload(relay, token, b"x" * 1_000_000)
+        before = resident()
+        attachment = await upload(relay, token, pieces())
+        assert attachment["meta"]["size"] == 80_000_000
+        answer = await fetch(relay, token, attachment, "HEAD")
+        assert re.fullmatch(r"80000000", answer.headers["content-length"])
+    assert peak - before < 20_000_000

@@ -1,0 +1,578 @@
+"""Outgoing hooks: one chat and no other, no presence, a brake on loops, outages of hours, rights that end at once."""
+
+import logging
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import h11
+import msgspec
+import pytest
+import trio
+from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
+
+from relay.core.hooks import loops
+from relay.core.hooks.loops import ANSWERS, IN_A_ROW, PACE, Answering, InARow
+from relay.core.model.changes import Hook
+from relay.core.rules.commands import Command
+from relay.core.rules.submit import decided
+from relay.net.sockets.transport import StreamTransport
+from relay.net.webhooks import outgoing as hooks
+from relay.net.webhooks import post as hook_post
+from relay.net.webhooks.post import Posting
+from relay.protocol import control, requests
+from relay.protocol.errors import RelayError
+from relay.store import kinds
+from relay.store.entry import Entry
+from tests.support.sessions import T0, House, house
+
+HOUR = 3_600.0
+
+
+@pytest.fixture
+def clock() -> MockClock:
+    return MockClock(rate=1.0)
+
+
+class Address:
+    """The other side of all outgoing hooks: takes what is posted, or refuses it as it is told to."""
+
+    def __init__(self) -> None:
+        self.taken: list[dict[str, Any]] = []
+        self.skipped: list[int] = []
+        self.tries = 0
+        self.refuses: Callable[[dict[str, Any]], Posting | None] = lambda _event: None
+        self.answers: Callable[[dict[str, Any]], Awaitable[None]] | None = None
+        self.hangs = False
+        self.cut_off = 0
+
+    async def post(self, _hook: Hook, payload: bytes, event_id: int, _at: int, skipped: int) -> None:
+        self.tries += 1
+        event = msgspec.json.decode(payload)
+        assert event["id"] == event_id
+        if self.hangs:
+            try:
+                await trio.sleep_forever()
+            finally:
+                self.cut_off += 1
+        error = self.refuses(event)
+        if error is not None:
+            raise error
+        self.taken.append(event)
+        self.skipped.append(skipped)
+        if self.answers is not None:
+            await self.answers(event)
+
+    @property
+    def texts(self) -> list[str]:
+        """What was said, in the order in which it was taken."""
+        return [event["payload"].get("message", "") for event in self.taken]
+
+
+@pytest.fixture
+def address(monkeypatch: pytest.MonkeyPatch) -> Address:
+    made = Address()
+    monkeypatch.setattr(hooks, "post", made.post)
+    return made
+
+
+class Place:
+    """A relay with the group `ops` of anna, ben and whoever else."""
+
+    def __init__(self, house: House, ops: str) -> None:
+        self.house = house
+        self.relay = house.relay
+        self.ops = ops
+
+    async def ask(self, what: str, request: msgspec.Struct) -> Any:
+        return await self.relay.admin.handle(what, request)
+
+    async def say(self, who: str, chat: str, text: str, *, device: int = 0) -> Any:
+        user = self.relay.state.user(who)
+        assert user is not None
+        message = requests.New(chat_id=chat, client_message_id=str(uuid.uuid4()), message=text)
+        return await decided(self.relay.log, Command(T0, user.key, device, message))
+
+    async def hook(self, chat: str = "", **more: Any) -> Any:
+        """Add an outgoing hook."""
+        return await self.ask("hook.add", control.AddHook(chat=chat or self.ops, url="http://hook.example/", **more))
+
+    async def hook_in(self, **more: Any) -> Any:
+        """Add a hook to post through."""
+        return await self.ask("hook.add", control.AddHook(chat=self.ops, **more))
+
+
+async def settled() -> None:
+    """Wait until the store and the hooks have done what there is to do."""
+    for _ in range(4):
+        await wait_all_tasks_blocked(0.01)
+        await trio.sleep(0.01)
+
+
+async def until(what: Callable[[], object]) -> None:
+    with trio.fail_after(10):
+        while not what():
+            await trio.sleep(0.005)
+
+
+@asynccontextmanager
+async def opened(tmp_path: Path) -> AsyncIterator[Place]:
+    async with house(tmp_path, "anna", "ben", "carol") as relay, trio.open_nursery() as nursery:
+        made = await relay.relay.admin.handle(
+            "chat.create", control.MakeChat(name="ops", owner="anna", participants=["ben"])
+        )
+        nursery.start_soon(hooks.Hooks(relay.relay).run)
+        await wait_all_tasks_blocked(0.01)
+        yield Place(relay, made.id)
+        nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+async def place(tmp_path: Path, clock: MockClock, address: Address) -> AsyncIterator[Place]:
+    async with opened(tmp_path) as one:
+        yield one
+
+
+# Its chat, and no other.
+
+
+@pytest.mark.parametrize("as_user", [None, "ben"])
+async def test_a_hook_is_told_of_its_chat_and_of_no_other(place: Place, address: Address, as_user: str | None) -> None:
+    made = await place.hook(user_id=as_user)
+    private = await place.ask(
+        "chat.create", control.MakeChat(name="private", owner="anna", participants=[made.user_id])
+    )
+    await place.say("anna", private.id, "in another group")
+    await place.say("carol", made.user_id, "in a dialog")
+    await place.say("anna", place.ops, "for all")
+    await place.say("ben", place.ops, "from ben's own phone")
+    await until(lambda: len(address.taken) == 2)
+    await settled()
+    assert address.texts == ["for all", "from ben's own phone"]
+
+
+@pytest.mark.parametrize("out", [False, True])
+async def test_a_hook_makes_nobody_a_member_unless_that_is_said(place: Place, *, out: bool) -> None:
+    request = control.AddHook(chat=place.ops, user_id="carol", url="http://hook.example/" if out else None)
+    with pytest.raises(RelayError, match=r"'carol' is not in 'ops': `relay chat add .* carol` first, or say --add"):
+        await place.ask("hook.add", request)
+    state = place.relay.state
+    assert state.chat_key(state.user_keys["carol"], place.ops) is None
+    assert await place.ask("hook.list", control.Empty()) == []
+    await place.ask("hook.add", msgspec.structs.replace(request, add=True))
+    assert state.chat_key(state.user_keys["carol"], place.ops) is not None
+
+
+async def test_a_hook_makes_nobody_an_admin_of_a_channel_unless_that_is_said(place: Place) -> None:
+    made = await place.ask(
+        "chat.create", control.MakeChat(name="news", owner="anna", type="channel", participants=["ben"])
+    )
+    request = control.AddHook(chat="news", user_id="ben")
+    with pytest.raises(RelayError, match="'ben' may only read in 'news': --add makes them one of its admins"):
+        await place.ask("hook.add", request)
+    # To be told what readers are told takes no right to write.
+    await place.ask("hook.add", control.AddHook(chat="news", user_id="ben", url="http://hook.example/"))
+    await place.ask("hook.add", control.AddHook(chat="news", user_id="anna"))
+    shown = await place.ask("chat.show", control.OneChat(id=made.id))
+    assert shown.admins == [], "an owner is made no admin, nor is a reader who is told"
+    await place.ask("hook.add", msgspec.structs.replace(request, add=True))
+    assert (await place.ask("chat.show", control.OneChat(id=made.id))).admins == ["ben"]
+
+
+@pytest.mark.parametrize("gone", [{"disabled": True}, {"removed": True}])
+async def test_a_hook_acts_for_nobody_who_is_switched_off(place: Place, gone: dict[str, bool]) -> None:
+    await place.ask("user.change", control.ChangeUser(id="ben", **gone))
+    with pytest.raises(RelayError, match="ben"):
+        await place.ask("hook.add", control.AddHook(chat=place.ops, user_id="ben", add=True))
+    assert await place.ask("hook.list", control.Empty()) == []
+
+
+async def test_edits_and_deletions_are_posted_too(place: Place, address: Address) -> None:
+    await place.hook()
+    async with place.house.device("anna") as anna:
+        said = await anna.request("new", chatId=place.ops, clientMessageId="1", message="a")
+        await anna.request("edit", chatId=place.ops, originalMessageId=said["messageId"], message="b")
+        await anna.request("delete", chatId=place.ops, originalMessageId=said["messageId"])
+        await until(lambda: len(address.taken) == 3)
+    assert [event["eventType"] for event in address.taken] == ["new", "edit", "delete"]
+
+
+async def test_a_hook_for_a_person_makes_them_neither_online_nor_the_message_delivered(
+    place: Place, address: Address
+) -> None:
+    async with place.house.device("anna") as anna:
+        await anna.rest()
+        await place.hook(user_id="ben")
+        await settled()
+        sent = await anna.request("new", chatId="ben", clientMessageId="1", message="for ben alone")
+        await anna.request("new", chatId=place.ops, clientMessageId="2", message="for ops")
+        await until(lambda: address.texts == ["for ops"])
+        await settled()
+        told = [frame["eventType"] for frame in await anna.rest() if frame["type"] == "event"]
+        assert set(told) <= {"chats"}
+        (shown,) = await anna.request("messages", chatId="ben")
+        assert (shown["messageId"], shown["status"]) == (sent["messageId"], "undelivered")
+
+
+async def test_the_first_message_of_a_dialog_that_begins_after_the_hook_is_posted(
+    place: Place, address: Address
+) -> None:
+    made = await place.hook("anna")
+    await place.say("anna", made.user_id, "first")
+    await place.say("anna", made.user_id, "second")
+    await until(lambda: address.texts == ["first", "second"])
+
+
+async def test_what_is_said_right_after_the_hook_was_added_is_posted(place: Place) -> None:
+    state, cursors = place.relay.state, place.relay.log.cursors
+    begins: list[int | None] = []
+
+    def watch(entry: Entry) -> None:
+        if entry.kind == kinds.DEVICE:
+            key = max(state.devices)
+            begins.append(entry.seq - cursors[key][0] if key in cursors else None)
+
+    # It is known where it begins in the very moment in which the hook is there, before its task is.
+    place.relay.hub.watchers.append(watch)
+    await place.hook()
+    assert begins == [0]
+
+
+async def test_a_message_that_comes_while_a_dialog_is_looked_up_is_not_passed_over(place: Place) -> None:
+    made = await place.hook("anna")
+    delivery = hooks.Delivery(place.relay, place.relay.state.devices[made.device_id])
+    delivery._idle = True
+    before = place.relay.log.cursors[made.device_id]
+    delivery.look()
+    delivery.wake(Entry(1_000, kinds.NEW, 1, 1, 1, 0, T0))
+    assert place.relay.log.cursors[made.device_id] == before
+
+
+# Loops.
+
+
+async def test_a_hook_is_not_told_what_its_own_bot_posted(place: Place, address: Address) -> None:
+    outgoing = await place.hook()
+    incoming = await place.hook_in(user_id=outgoing.user_id)
+    other = await place.hook_in()
+    await place.say(outgoing.user_id, place.ops, "echo", device=incoming.device_id)
+    await place.say(other.user_id, place.ops, "alarm", device=other.device_id)
+    await until(lambda: address.texts == ["alarm"])
+
+
+async def test_a_loop_of_two_hooks_ends_and_the_log_says_so(
+    place: Place, address: Address, caplog: pytest.LogCaptureFixture
+) -> None:
+    await place.hook()
+    back = await place.hook_in()
+
+    async def answer(event: dict[str, Any]) -> None:
+        await place.say(back.user_id, place.ops, f"re: {event['id']}", device=back.device_id)
+
+    address.answers = answer
+    with caplog.at_level(logging.WARNING):
+        await place.say("anna", place.ops, "hello")
+        await until(lambda: "held back" in caplog.text)
+        await settled()
+        assert len(address.taken) == 1 + IN_A_ROW
+        # A person goes through at once, and the other side is told that something is missing.
+        address.answers = None
+        await place.say("anna", place.ops, "is somebody there?")
+        await until(lambda: address.texts[-1] == "is somebody there?")
+    assert address.skipped[-1] == 1
+    assert "things that programs said were held back" in caplog.text
+
+
+def test_a_person_ends_a_row_and_time_lets_one_more_pass() -> None:
+    row = InARow()
+    assert sum(row.passes(T0) for _ in range(500)) == IN_A_ROW
+    # The times are the log's: what waited for hours is not a storm because it is posted in a second.
+    assert sum(row.passes(T0 + PACE * number) for number in range(1, 50)) == 49
+    assert not row.passes(T0 + PACE * 49)
+    row.person()
+    assert row.passes(T0 + PACE * 49)
+    # A clock that was put back stops nothing for good.
+    assert sum(row.passes(0) for _ in range(500)) == IN_A_ROW - 1
+    assert row.passes(PACE)
+
+
+async def test_bots_that_answer_each_other_are_slowed_down_and_a_storm_of_one_is_not(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    for bot in ("ping", "pong"):
+        await place.ask("user.add", control.AddUser(id=bot, bot=True))
+        await place.house.add_device(bot)
+        await place.ask("chat.add", control.ChatUsers(id=place.ops, participants=[bot]))
+    async with place.house.device("ping") as ping, place.house.device("pong") as pong:
+
+        async def say(client: Any, number: int) -> dict[str, Any]:
+            asked = await client.ask("new", chatId=place.ops, clientMessageId=str(number), message=f"ball {number}")
+            return await client.answer(asked)  # type: ignore[no-any-return]
+
+        for number in range(ANSWERS + 50):
+            assert "payload" in await say(ping, number), number
+        refused: dict[str, Any] = {}
+        with caplog.at_level(logging.WARNING):
+            for number in range(2 * ANSWERS):
+                answer = await say(pong if number % 2 == 0 else ping, 1_000 + number)
+                if "error" in answer:
+                    refused = answer["error"]
+                    break
+        assert ANSWERS <= number < ANSWERS + 60
+        assert refused["code"] == "rate_limited"
+        assert 0 < refused["retryAfter"] <= 1_000
+        assert "programs answer each other" in caplog.text
+        # A person who speaks in between makes it a conversation.
+        await place.say("anna", place.ops, "stop")
+        assert "payload" in await say(ping, 5_000)
+
+
+async def test_programs_that_wait_as_they_are_told_answer_once_a_second(place: Place) -> None:
+    answering, state = Answering(place.relay.state), place.relay.state
+    anna, ben = state.user("anna"), state.user("ben")
+    assert anna is not None
+    assert ben is not None
+    chat = state.chats[state.group_keys[place.ops]]
+    now, taken = 0.0, 0
+    speaker, listener = anna, ben
+    while now < 1_000:
+        try:
+            answering.check(speaker.key, place.ops, now)
+        except RelayError as error:
+            now += (error.error.retry_after or 0) / 1_000
+        else:
+            taken += 1
+            chat.newest_by = speaker.key
+            speaker, listener = listener, speaker
+    assert ANSWERS + 990 <= taken <= ANSWERS + 1_010
+
+
+async def post(place: Place, url: str, text: str) -> bytes:
+    """Post to an incoming hook over a connection in memory; gives the answer's head."""
+    ours, theirs = memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(place.house.server.serve, StreamTransport(theirs))
+        head = f"POST {urlsplit(url).path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(text)}\r\n\r\n"
+        await ours.send_all(f"{head}{text}".encode())
+        answer = bytes(await ours.receive_some(65_536))
+        await ours.aclose()
+        nursery.cancel_scope.cancel()
+    return answer.partition(b"\r\n\r\n")[0]
+
+
+async def test_hooks_that_answer_each_other_get_429(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loops._Answers, "burst", 3.0)
+    one, other = await place.hook_in(), await place.hook_in(user_id="ben")
+    answers = [await post(place, made.url, "ball") for made in (one, other) * 4]
+    # Who is not answered goes on alone: that is no loop.
+    assert [answer[9:12] for answer in answers] == [b"200"] * 4 + [b"429", b"200"] * 2
+    assert b"retry-after: 1" in answers[4].lower()
+
+
+async def test_what_a_hook_posts_for_a_person_is_not_missing_for_the_person(place: Place) -> None:
+    made = await place.hook_in(user_id="ben")
+    limits = place.relay.settings.limits
+    limits.requests_per_second, limits.burst = 0.01, 3
+    answers = [await post(place, made.url, "flood") for _ in range(4)]
+    assert [answer[9:12] for answer in answers] == [b"200", b"200", b"200", b"429"]
+    async with place.house.device("ben") as ben:
+        await ben.request("new", chatId=place.ops, clientMessageId="1", message="I may")
+
+
+# Outages.
+
+
+def unavailable(_event: dict[str, Any]) -> Posting:
+    return Posting("the answer is 503")
+
+
+async def test_what_waits_through_an_outage_of_hours_comes_whole_and_in_order(
+    place: Place, address: Address, clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    await place.hook()
+    address.refuses = unavailable
+    with caplog.at_level(logging.INFO):
+        for number in range(300):
+            await place.say("anna", place.ops, f"event {number}")
+        for _ in range(round(6 * HOUR / 100)):
+            clock.jump(100)
+            await trio.sleep(0.001)
+        assert address.taken == []
+        # Ever more seldom: one try in two and a half to five minutes.
+        assert 6 * HOUR / 300 <= address.tries <= 6 * HOUR / 140
+        # It is said once an hour.
+        assert 6 <= caplog.text.count("it is tried again") <= 8
+        assert "the answer is 503 for 5 h; it is tried again" in caplog.text
+        address.refuses = lambda _event: None
+        clock.jump(301)
+        await until(lambda: len(address.taken) == 300)
+        assert "events are taken again" in caplog.text
+    assert address.texts == [f"event {number}" for number in range(300)]
+    ids = [event["id"] for event in address.taken]
+    assert ids == sorted(set(ids))
+
+
+async def test_what_was_deleted_and_edited_during_an_outage_is_posted_as_it_is_now(
+    place: Place, address: Address, clock: MockClock
+) -> None:
+    await place.hook()
+    address.refuses = unavailable
+    async with place.house.device("anna") as anna:
+        one = await anna.request("new", chatId=place.ops, clientMessageId="1", message="secret")
+        two = await anna.request("new", chatId=place.ops, clientMessageId="2", message="tpyo")
+        await until(lambda: address.tries)
+        await anna.request("delete", chatId=place.ops, originalMessageId=one["messageId"])
+        await anna.request("edit", chatId=place.ops, originalMessageId=two["messageId"], message="typo")
+    address.refuses = lambda _event: None
+    clock.jump(2)
+    await until(lambda: len(address.taken) == 4)
+    assert address.texts == ["", "typo", "", "typo"]
+    assert address.taken[0]["payload"]["status"] == "deleted"
+
+
+async def test_an_event_that_is_never_taken_is_given_up_after_three_days(
+    place: Place, address: Address, clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    await place.hook()
+    address.refuses = lambda event: unavailable(event) if event["payload"]["message"] == "poison" else None
+    await place.say("anna", place.ops, "poison")
+    await place.say("anna", place.ops, "good")
+    await until(lambda: address.tries)
+    for _ in range(round(71 * HOUR / 300)):
+        clock.jump(300)
+        await trio.sleep(0.001)
+    assert address.taken == []
+    for _ in range(round(2 * HOUR / 300)):
+        clock.jump(300)
+        await trio.sleep(0.001)
+    await until(lambda: address.texts == ["good"])
+    assert "is given up: the answer is 503" in caplog.text
+
+
+async def test_retry_after_is_followed(place: Place, address: Address, clock: MockClock) -> None:
+    await place.hook()
+    address.refuses = lambda _event: Posting("the answer is 429", after=120.0)
+    await place.say("anna", place.ops, "x")
+    await until(lambda: address.tries == 1)
+    clock.jump(110)
+    await settled()
+    assert address.tries == 1
+    clock.jump(11)
+    await until(lambda: address.tries == 2)
+
+
+async def test_what_retention_removed_during_an_outage_is_named_and_passed_over(
+    place: Place, address: Address, clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    await place.hook()
+    address.refuses = unavailable
+    for number in range(3):
+        await place.say("anna", place.ops, f"old {number}")
+    await until(lambda: address.tries)
+    pruned = await place.ask("prune", control.Prune(max_bytes=1))
+    assert pruned.removed > 0, pruned
+    address.refuses = lambda _event: None
+    clock.jump(301)
+    await settled()
+    await place.say("anna", place.ops, "new")
+    clock.jump(301)
+    await until(lambda: "new" in address.texts)
+    assert address.texts == ["new"]
+    assert "is removed (retention); it goes on after it" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("status", "final"),
+    [
+        (400, True),
+        (413, True),
+        (422, True),
+        (401, False),
+        (404, False),
+        (410, False),
+        (429, False),
+        (301, False),
+        (500, False),
+    ],
+)
+async def test_only_a_refusal_that_means_this_event_gives_it_up(
+    status: int, final: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def exchange(*_what: object) -> h11.Response:
+        return h11.Response(status_code=status, headers=[("Retry-After", "7")])
+
+    monkeypatch.setattr(hook_post, "_exchange", exchange)
+    with pytest.raises(Posting, match=str(status)) as refused:
+        await hook_post.post(Hook(chat="x", url="http://x/"), b"{}", 1, T0)
+    assert (refused.value.final, refused.value.after) == (final, 7.0)
+
+
+# Rights.
+
+
+async def remove(place: Place, made: Any) -> None:
+    await place.ask("hook.remove", control.RemoveHook(device_id=made.device_id))
+
+
+async def disable(place: Place, made: Any) -> None:
+    await place.ask("user.change", control.ChangeUser(id=made.user_id, disabled=True))
+
+
+async def remove_user(place: Place, made: Any) -> None:
+    await place.ask("user.change", control.ChangeUser(id=made.user_id, removed=True))
+
+
+async def delete_chat(place: Place, _made: Any) -> None:
+    await place.ask("chat.delete", control.OneChat(id=place.ops))
+
+
+async def take_out(place: Place, made: Any) -> None:
+    await place.ask("chat.remove", control.ChatUsers(id=place.ops, participants=[made.user_id]))
+
+
+@pytest.mark.parametrize("end", [remove, disable, remove_user, delete_chat, take_out])
+async def test_a_post_under_way_is_cut_off_when_the_hook_loses_its_right(
+    place: Place, address: Address, end: Callable[[Place, Any], Awaitable[None]]
+) -> None:
+    made = await place.hook()
+    address.hangs = True
+    await place.say("anna", place.ops, "under way")
+    await place.say("anna", place.ops, "waits")
+    await until(lambda: address.tries)
+    began = trio.current_time()
+    await end(place, made)
+    await until(lambda: address.cut_off)
+    assert trio.current_time() - began < 1.0
+    address.hangs = False
+    await settled()
+    assert address.taken == []
+
+
+async def test_a_hook_that_is_put_back_into_its_chat_is_told_of_what_comes_then(place: Place, address: Address) -> None:
+    made = await place.hook()
+    await place.say("anna", place.ops, "before")
+    await until(lambda: address.texts == ["before"])
+    await take_out(place, made)
+    await place.say("anna", place.ops, "meanwhile")
+    await place.ask("chat.add", control.ChatUsers(id=place.ops, participants=[made.user_id]))
+    await place.say("anna", place.ops, "after")
+    await until(lambda: len(address.texts) == 2)
+    assert address.texts == ["before", "after"]
+
+
+async def test_an_address_that_never_comes_to_its_answer_is_not_read_for_long() -> None:
+    async def serve(stream: trio.SocketStream) -> None:
+        await stream.receive_some(65_536)
+        await stream.send_all(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 20)
+        await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(partial(trio.serve_tcp, host="127.0.0.1"), serve, 0)
+        hook = Hook(chat="x", url=f"http://127.0.0.1:{listener.socket.getsockname()[1]}/", secret="s")
+        with trio.fail_after(5), pytest.raises(Posting, match="interim answers"):
+            await hook_post.post(hook, b"{}", 1, 1)
+        nursery.cancel_scope.cancel()

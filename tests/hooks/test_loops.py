@@ -1,0 +1,16 @@
+"""The brake on bots that answer each other, where nothing was said yet."""
+
+from relay.core.hooks.loops import Answering
+from tests.support.memory_log import MemoryLog
+
+
+def test_two_programs_may_be_the_first_to_speak_at_the_same_time() -> None:
+    log = MemoryLog()
+    log.add_users("anna", "first", "second")
+    for bot in ("first", "second"):
+        log.state.users[log.state.user_keys[bot]].bot = True
+    log.group("anna", "first", "second")
+    answering = Answering(log.state)
+    # What the first one says is not on disk yet, or was refused.
+    for bot in ("first", "second", "first"):
+        answering.check(log.state.user_keys[bot], "g-1", 1.0)

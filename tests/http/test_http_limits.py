@@ -1,0 +1,281 @@
+"""What a client may cost over HTTP: bad, slow and endless requests, too many of them, and strange hosts and pages."""
+
+import contextlib
+import json
+
+import pytest
+import trio
+
+from relay.net import router
+from relay.net.http import connection as http
+from relay.net.http import pace
+from relay.net.http.connection import Lobby
+from relay.net.sockets.hostnames import Names, same_origin
+from relay.settings import Http, Settings
+from tests.support.http_relay import http_relay, read_all
+
+
+async def answer_to(relay, data: bytes) -> bytes:
+    return await read_all(await relay.raw(data))
+
+
+NO_REQUESTS = [
+    b"\x00\x01\x02\x03\r\n\r\n",
+    b"GET\r\n\r\n",
+    b"GET / HTTP/1.1\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5, 6\r\n\r\n",
+    b"POST /session HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: x\r\nA: \x00\r\n\r\n",
+    b"GET /" + b"a" * 40_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 20_000,
+    b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET http://localhost/ HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+    b"POST /session HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"POST /session HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer a\r\nAuthorization: Bearer b\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: x\r\nOrigin: http://x\r\nOrigin: http://evil.example\r\n\r\n",
+]
+
+
+async def test_what_is_no_request_is_refused_and_the_connection_ends(tmp_path):
+    async with http_relay(tmp_path) as relay:
+        for data in NO_REQUESTS:
+            head, _, body = (await answer_to(relay, data)).partition(b"\r\n\r\n")
+            assert head.split()[1] in (b"400", b"431", b"501", b"505"), data[:80]
+            assert json.loads(body)["error"]["code"] == "bad_request"
+
+
+async def test_a_head_that_nobody_foresaw_is_answered_once(tmp_path, monkeypatch):
+    def unforeseen(_connection, _event):
+        raise LookupError
+
+    monkeypatch.setattr(http.Connection, "_begin", unforeseen)
+    async with http_relay(tmp_path) as relay:
+        answer = await answer_to(relay, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert answer.count(b"HTTP/1.1 500 ") == 1
+
+
+async def test_one_request_is_read_between_two_turns_of_everybody_else(tmp_path, monkeypatch):
+    """However many strangers send however much at once: a message waited 0.8 s for all that lay there."""
+    read = 0
+    begin = http.Connection._begin
+
+    def counted(connection, event):
+        nonlocal read
+        read += 1
+        return begin(connection, event)
+
+    monkeypatch.setattr(http.Connection, "_begin", counted)
+    request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    async with http_relay(tmp_path) as relay:
+        streams = [await relay.raw(request * 50) for _ in range(20)]
+        rounds, before = [], read
+        while read < 200:
+            await trio.lowlevel.checkpoint()
+            rounds.append(read - before)
+            before = read
+        for stream in streams:
+            await stream.aclose()
+    assert max(rounds) <= 2
+
+
+def test_an_address_waits_for_what_it_asks_beyond_its_rate_and_others_do_not():
+    address = pace.AddressPace()
+    waits = [address.take("a", 10.0, 5.0) for _ in range(int(pace.BURST) + 100)]
+    assert waits[: int(pace.BURST)] == pytest.approx([0.0] * int(pace.BURST))
+    assert waits[-1] == pytest.approx(100 / pace.RATE)
+    assert address.take("b", 10.0, 5.0) == 0.0
+    assert address.take("a", 20.0, 5.0) == 0.0, "and it is forgotten with time"
+
+
+def test_after_a_flood_an_address_waits_no_longer_than_a_request_may():
+    address = pace.AddressPace()
+    waits = [address.take("office", second, 5.0) for second in range(60) for _ in range(1_000)]
+    assert None in waits, "who would wait for longer is not answered"
+    assert max(wait for wait in waits if wait is not None) <= 5.0
+    assert address.take("office", 65.0, 5.0) == pytest.approx(0.0, abs=0.02)
+
+
+def test_no_more_addresses_are_remembered_than_there_is_room_for():
+    address = pace.AddressPace()
+    for number in range(pace.KNOWN + 100):
+        address.take(number, 1.0, 5.0)
+    assert len(address) == pace.KNOWN
+
+
+async def test_a_stranger_who_asks_too_much_is_answered_later(tmp_path, monkeypatch):
+    monkeypatch.setattr(pace, "BURST", 3.0)
+    monkeypatch.setattr(pace, "RATE", 20.0)
+    request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    last = request.replace(b"localhost", b"localhost\r\nConnection: close")
+    async with http_relay(tmp_path) as relay:
+        began = trio.current_time()
+        answers = await read_all(await relay.raw(request * 5 + last))
+    assert answers.count(b"HTTP/1.1 200") == 6
+    assert trio.current_time() - began >= 0.14
+
+
+async def test_a_stranger_who_would_wait_for_too_long_is_not_answered_and_others_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(pace, "BURST", 3.0)
+    monkeypatch.setattr(pace, "RATE", 1.0)
+    monkeypatch.setattr(router, "QUEUE", 0.5)
+    request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    async with http_relay(tmp_path) as relay:
+        answers = b""
+        async with await relay.raw(request * 6) as stream:
+            with trio.fail_after(5), contextlib.suppress(trio.BrokenResourceError):
+                while data := await stream.receive_some():
+                    answers += data
+        assert answers.count(b"HTTP/1.1 200") <= 4
+        token = (await relay.user("anna")).encode()
+        known = request.replace(b"localhost", b"localhost\r\nConnection: close\r\nAuthorization: Bearer " + token)
+        assert b"HTTP/1.1 200" in await read_all(await relay.raw(known))
+
+
+async def test_a_head_that_does_not_come_ends_the_connection(tmp_path, autojump_clock, monkeypatch):
+    lobby = Lobby()
+    with lobby.wait(http.HEAD_SECONDS) as scope:
+        await trio.sleep_forever()
+    assert scope.cancelled_caught
+    assert trio.current_time() - http.HEAD_SECONDS < 1
+    assert len(lobby) == 0
+
+
+async def test_a_slow_client_is_let_go(tmp_path, monkeypatch):
+    monkeypatch.setattr(http, "HEAD_SECONDS", 0.2)
+    async with http_relay(tmp_path) as relay:
+        stream = await relay.raw(b"GET / HTTP/1.1\r\nHo")
+        assert await read_all(stream) == b""
+
+
+async def test_many_who_say_nothing_keep_nobody_out(tmp_path):
+    async with http_relay(tmp_path) as relay:
+        relay.server.door.lobby._room = 8
+        hanging = [await relay.raw(b"GET / HT") for _ in range(40)]
+        async with relay.browser() as browser:
+            assert (await browser.get("/healthz")).status_code == 200
+        assert len(relay.server.door.lobby) <= 8
+        assert await read_all(hanging[0]) == b""
+        for stream in hanging:
+            await stream.aclose()
+
+
+async def test_a_json_body_may_be_16_kib(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        fits = await browser.post("/session", content=b'{"invite":"x"}'.ljust(16_384))
+        over = await browser.post("/session", content=b'{"invite":"x"}'.ljust(16_385))
+
+        async def chunks():
+            for _ in range(100):
+                yield b" " * 1_000
+
+        unannounced = await browser.post("/session", content=chunks())
+    assert fits.status_code == 401
+    assert over.status_code == unannounced.status_code == 413
+    assert over.json()["error"]["code"] == "too_large"
+
+
+async def test_a_body_that_stalls_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(http, "BODY_SECONDS", 0.2)
+    async with http_relay(tmp_path) as relay:
+        request = f"POST /session HTTP/1.1\r\nHost: {relay.host}\r\nContent-Length: 100\r\n\r\n{{"
+        assert (await answer_to(relay, request.encode())).startswith(b"HTTP/1.1 408")
+
+
+async def test_a_body_that_is_not_what_it_should_be_is_refused(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        for body in (b"", b"[]", b"{", b'{"invite":5}', b'{"userId":"a"}', b"[" * 9_000, b"\xff\xfe"):
+            answer = await browser.post("/session", content=body)
+            assert answer.status_code == 400, body[:20]
+            assert answer.json()["error"]["code"] == "bad_request"
+
+
+async def test_a_name_that_is_not_the_relays_is_refused(tmp_path):
+    settings = Settings(http=Http(hosts=["chat.example.org", "*.lab.example"]))
+    async with http_relay(tmp_path, settings) as relay, relay.browser() as browser:
+        statuses = {
+            host: (await browser.get("/session", headers={"Host": host})).status_code
+            for host in (
+                "evil.example",
+                "evil.example:80",
+                "127.0.0.1.evil.example",
+                "localhost.evil.example",
+                "",
+                "[",
+                "localhost",
+                "LOCALHOST:1",
+                "192.168.7.7",
+                "[fe80::1]:8765",
+                "chat.example.org",
+                "a.lab.example",
+                "a.b.lab.example",
+            )
+        }
+    refused = {host for host, status in statuses.items() if status == 421}
+    assert refused == {
+        "evil.example",
+        "evil.example:80",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example",
+        "",
+        "[",
+        "a.b.lab.example",
+    }
+    assert {status for host, status in statuses.items() if host not in refused} == {401}
+
+
+async def test_a_program_with_a_token_may_call_the_relay_what_it_likes(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        token = await relay.user("alarm")
+        headers = {"Host": "relay.internal", "Authorization": f"Bearer {token}"}
+        assert (await browser.get("/session", headers=headers)).status_code == 200
+
+
+def test_any_name_will_do_where_the_settings_say_so():
+    assert "evil.example" in Names(["*"])
+    assert "evil.example" not in Names()
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "same"),
+    [
+        ("http://relay:8765", "relay:8765", True),
+        ("http://relay", "relay", True),
+        ("https://relay", "relay", True),
+        ("http://[::1]:8765", "[::1]:8765", True),
+        ("http://relay:8766", "relay:8765", False),
+        ("http://evil:8765", "relay:8765", False),
+        ("http://relay.evil:8765", "relay:8765", False),
+        ("http://relay:99999", "relay:8765", False),
+        ("null", "relay:8765", False),
+        ("", "relay:8765", False),
+        ("file://", "relay:8765", False),
+        ("http://[", "relay:8765", False),
+    ],
+)
+def test_which_pages_are_the_relays_own(origin, host, same):
+    assert same_origin(origin, host, secure=False) is same
+
+
+async def test_healthz_says_whether_the_store_can_be_written(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        well = await browser.get("/healthz", headers={"Host": "anything.example"})
+        relay.relay.log.failing = True
+        ill = await browser.get("/healthz")
+        relay.relay.log.failing = False
+    assert (well.status_code, well.json()) == (200, {"status": "ok"})
+    assert ill.status_code == 503
+
+
+async def test_metrics_are_for_this_machine_only_unless_configured(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        here = await browser.get("/metrics")
+        through_a_proxy = await browser.get("/metrics", headers={"X-Forwarded-For": "10.0.0.9"})
+    nowhere = Settings(http=Http(metrics_from=[]))
+    async with http_relay(tmp_path / "2", nowhere) as relay, relay.browser() as browser:
+        refused = await browser.get("/metrics")
+    assert here.status_code == 200
+    assert "\nrelay_entries_total 0.0\n" in here.text
+    assert (through_a_proxy.status_code, refused.status_code) == (403, 403)

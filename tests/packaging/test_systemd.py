@@ -1,0 +1,372 @@
+"""The relay under systemd: readiness, signs of life, sockets handed over, and a stop that cuts nobody off."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from relay import serve
+from relay.core.relay import open_relay
+from relay.net.server import RESTARTS, STOP, Server
+from relay.net.sockets import hostnames, systemd
+from relay.net.websocket.frames import CLOSE, parse_close
+from relay.protocol import control
+from tests.support.client_frames import client_frame
+
+HEAD = (
+    b"GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nAuthorization: Bearer %s\r\n"
+)
+PATIENCE = 20
+
+
+class NotifySocket:
+    """What systemd listens on; the datagrams that came, each as a list of assignments."""
+
+    def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(path))
+        self._socket.settimeout(PATIENCE)
+
+    def next(self) -> list[str]:
+        return self._socket.recv(4096).decode().split("\n")
+
+    def waiting(self) -> list[list[str]]:
+        self._socket.setblocking(False)
+        found = []
+        while True:
+            try:
+                found.append(self.next())
+            except BlockingIOError:
+                self._socket.settimeout(PATIENCE)
+                return found
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture
+def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[NotifySocket]:
+    path = tmp_path / "notify"
+    monkeypatch.setenv("NOTIFY_SOCKET", str(path))
+    with_socket = NotifySocket(path)
+    yield with_socket
+    with_socket.close()
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    one = socket.create_server(("127.0.0.1", 0))
+    yield one
+    one.close()
+
+
+def test_says_nothing_where_no_systemd_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    systemd.notify("READY=1")
+
+
+def test_assignments_arrive_in_one_datagram(manager: NotifySocket) -> None:
+    systemd.notify("READY=1", "STATUS=über alles bereit")
+    assert manager.waiting() == [["READY=1", "STATUS=über alles bereit"]]
+
+
+def test_an_address_that_begins_with_an_at_is_abstract(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"chat-relay-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as abstract:
+        abstract.bind(f"\0{name}")
+        abstract.settimeout(PATIENCE)
+        monkeypatch.setenv("NOTIFY_SOCKET", f"@{name}")
+        systemd.notify("WATCHDOG=1")
+        assert abstract.recv(100) == b"WATCHDOG=1"
+
+
+def test_a_systemd_that_does_not_listen_or_read_stops_nothing(
+    tmp_path: Path, manager: NotifySocket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(systemd, "PATIENCE", 0.01)
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "missing"))
+    systemd.notify("READY=1")
+    assert "READY=1: [Errno 2]" in caplog.text
+    caplog.clear()
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    for _ in range(10_000):
+        systemd.notify("WATCHDOG=1")
+        if "WATCHDOG=1" in caplog.text:
+            break
+    assert "WATCHDOG=1: timed out" in caplog.text
+
+
+def test_the_watchdog_of_another_process_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", "30000000")
+    assert systemd.watchdog() == 30.0
+    monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
+    assert systemd.watchdog() == 30.0
+    monkeypatch.setenv("WATCHDOG_PID", "1")
+    assert systemd.watchdog() is None
+
+
+async def test_signs_of_life_come_at_half_the_period_and_only_after_a_proof(
+    manager: NotifySocket, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", "30000000")
+    stuck = False
+
+    async def prove() -> str:
+        if stuck:
+            await trio.sleep_forever()
+        return "well"
+
+    with trio.move_on_after(46):
+        await systemd.show_life(prove)
+    assert manager.waiting() == [["WATCHDOG=1", "STATUS=well"]] * 4  # at 0, 15, 30 and 45 s
+
+    stuck = True
+    with trio.move_on_after(100):
+        await systemd.show_life(prove)
+    assert manager.waiting() == []
+
+
+async def test_without_a_watchdog_nothing_is_proved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WATCHDOG_USEC", raising=False)
+
+    async def prove() -> str:
+        raise AssertionError("a proof costs a write")
+
+    await systemd.show_life(prove)
+
+
+# The writer's proof.
+
+
+async def test_a_probe_of_an_idle_store_is_a_commit(tmp_path: Path) -> None:
+    async with open_relay(tmp_path) as relay:
+        log = tmp_path / "relay.db-wal"
+        before = log.stat().st_size
+        assert await relay.log.probe()
+        assert await relay.log.probe()
+        assert log.stat().st_size > before
+
+
+async def test_a_write_that_takes_long_is_no_reason_for_a_restart_for_some_minutes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve, "PROOF", 0.05)
+    monkeypatch.setattr(serve, "SLOW_WRITE", 0.4)
+    async with open_relay(tmp_path) as relay, trio.open_nursery() as nursery:
+        server = Server(relay)
+        assert "0 connections" in await serve._prove(server)
+        goes_on, arrived = trio.Event(), trio.Event()
+
+        async def slow(_writing: object) -> None:
+            arrived.set()
+            await goes_on.wait()
+
+        nursery.start_soon(relay.log.chore, slow)
+        await arrived.wait()
+        assert "a write has been under way for" in await serve._prove(server)
+        assert relay.log._background._asked == [], "no probe is left in the queue"
+        await trio.sleep(0.4)
+        with trio.move_on_after(0.3) as scope:
+            await serve._prove(server)
+        assert scope.cancelled_caught, "then nothing is proved any more"
+        goes_on.set()
+        assert "0 connections" in await serve._prove(server)
+
+
+async def test_a_probe_waits_for_a_writer_that_is_stuck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_relay(tmp_path) as relay, trio.open_nursery() as nursery:
+        arrived, goes_on = trio.Event(), trio.Event()
+        commit = relay.log._commit
+
+        async def stuck(*arguments: Any) -> object:
+            arrived.set()
+            await goes_on.wait()
+            return await commit(*arguments)
+
+        monkeypatch.setattr(relay.log, "_commit", stuck)
+        nursery.start_soon(relay.admin.handle, "user.add", control.AddUser(id="User1"))
+        await arrived.wait()
+        with trio.move_on_after(0.1) as waited:
+            await relay.log.probe()
+        assert waited.cancelled_caught
+        goes_on.set()
+        assert await relay.log.probe()
+
+
+async def test_a_probe_of_a_store_that_cannot_be_written_says_so_and_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_relay(tmp_path) as relay:
+        await relay.log._writing.execute("PRAGMA query_only = ON")
+        assert not await relay.log.probe()
+        await relay.log._writing.execute("PRAGMA query_only = OFF")
+        assert await relay.log.probe()
+
+
+# Sockets handed over.
+
+
+def test_no_sockets_are_inherited_that_were_meant_for_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LISTEN_FDS", "1")
+    monkeypatch.setenv("LISTEN_PID", "1")
+    assert systemd.inherited() == []
+    monkeypatch.delenv("LISTEN_PID")
+    assert systemd.inherited() == []
+
+
+INHERITING = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="chat")
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
+
+
+def inheriting(descriptor: int, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
+    """Start a Python that has a descriptor handed over as systemd does it."""
+    return subprocess.Popen(
+        [sys.executable, "-c", INHERITING, str(descriptor), *arguments],
+        pass_fds=(descriptor,),
+        env={**os.environ, **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_the_relay_serves_the_socket_handed_over_and_reports(
+    tmp_path: Path, manager: NotifySocket, listener: socket.socket
+) -> None:
+    data = tmp_path / "data"
+    process = inheriting(listener.fileno(), "-m", "relay", "serve", "--data", str(data), WATCHDOG_USEC="400000")
+    try:
+        ready = manager.next()
+        assert ready[0] == "READY=1"
+        assert ready[1].startswith("STATUS=0 connections")
+        with socket.create_connection(listener.getsockname(), PATIENCE) as client:
+            client.settimeout(PATIENCE)
+            client.sendall(HEAD % b"nobody" + b"\r\n")
+            assert client.recv(100).startswith(b"HTTP/1.1 401 ")
+        assert [manager.next()[0], manager.next()[0]] == ["WATCHDOG=1"] * 2
+
+        process.send_signal(signal.SIGHUP)
+        while (reload := manager.next())[0] == "WATCHDOG=1":
+            pass
+        assert reload[0] == "RELOADING=1"
+        assert reload[1].startswith("MONOTONIC_USEC=")
+        while (done := manager.next())[0] == "WATCHDOG=1":
+            pass
+        assert done == ["READY=1"]
+
+        process.send_signal(signal.SIGTERM)
+        while (last := manager.next())[0] == "WATCHDOG=1":
+            pass
+        assert last[0] == "STOPPING=1"
+        assert process.wait(PATIENCE) == 0
+        # The socket is systemd's: whoever comes now waits for the next relay.
+        with socket.create_connection(listener.getsockname(), PATIENCE):
+            pass
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_socket_that_does_not_listen_is_refused_by_name(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
+        process = inheriting(datagrams.fileno(), "-m", "relay", "serve", "--data", str(tmp_path))
+        _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert said == "relay: systemd hands over 'chat', which is no TCP socket that listens: see relay.socket\n"
+
+
+def test_a_relay_without_a_network_of_its_own_learns_its_address_from_the_socket(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ("lo", "127.0.0.1") in hostnames.interfaces(listener)
+
+    def closed(*_arguments: object) -> object:
+        raise OSError(97, "Address family not supported by protocol")
+
+    monkeypatch.setattr(hostnames.socket, "socket", closed)
+    monkeypatch.setattr(hostnames, "interfaces", lambda _of: [("lo", "127.0.0.1"), ("wlan0", "192.168.1.5")])
+    assert hostnames.browser_address("", "::", 8765, listener=listener) == "http://192.168.1.5:8765"
+    monkeypatch.setattr(hostnames, "interfaces", lambda _of: [("lo", "127.0.0.1"), ("docker0", "172.17.0.1")])
+    monkeypatch.setattr(hostnames, "_first_address", lambda: None)
+    assert hostnames.browser_address("", "::", 8765, listener=listener) == "http://127.0.0.1:8765"
+
+
+# A stop.
+
+
+@asynccontextmanager
+async def served(data: Path) -> AsyncIterator[tuple[Server, Callable[[], Awaitable[trio.SocketStream]], bytes]]:
+    """A relay on a loopback port: its server, what connects to it, and a request for one user without its end."""
+    async with open_relay(data) as relay, trio.open_nursery() as nursery:
+        await relay.admin.handle("user.add", control.AddUser(id="User1"))
+        device = await relay.admin.handle("device.add", control.AddDevice(user_id="User1"))
+        server = Server(relay)
+        listener = socket.create_server(("127.0.0.1", 0))
+        address = listener.getsockname()
+        await nursery.start(server.run, [listener])
+        streams: list[trio.SocketStream] = []
+
+        async def connect() -> trio.SocketStream:
+            stream = await trio.open_tcp_stream(*address)
+            streams.append(stream)
+            # Accepting is a turn or two away.
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            return stream
+
+        yield server, connect, HEAD % device.token.encode()
+        for stream in streams:
+            await stream.aclose()
+
+
+async def everything(stream: trio.SocketStream) -> bytes:
+    return b"".join([data async for data in stream])
+
+
+async def test_a_stop_closes_conversations_with_1012(tmp_path: Path) -> None:
+    with trio.fail_after(PATIENCE):
+        async with served(tmp_path) as (server, connect, head):
+            stream = await connect()
+            await stream.send_all(head + b"\r\n")
+            answer = await stream.receive_some()
+            assert answer.startswith(b"HTTP/1.1 101 ")
+            server.stop()
+            frames = (await stream.receive_some()) or b""
+            while b"restarts" not in frames:
+                frames += await stream.receive_some()
+            assert parse_close(frames[-len(RESTARTS) - 2 :]) == (1012, RESTARTS)
+            await stream.send_all(client_frame(CLOSE, (1012).to_bytes(2)))
+            assert await everything(stream) == b""
+
+
+async def test_a_stop_answers_who_is_at_the_door_and_not_yet_in(tmp_path: Path) -> None:
+    with trio.fail_after(PATIENCE):
+        async with served(tmp_path) as (server, connect, head):
+            stream = await connect()
+            await stream.send_all(head)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            server.stop()
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            await stream.send_all(b"\r\n")
+            assert (await everything(stream)).startswith(b"HTTP/1.1 503 ")
+
+
+async def test_a_stop_does_not_wait_long_for_who_says_nothing(tmp_path: Path) -> None:
+    async with served(tmp_path) as (server, connect, _):
+        silent = await connect()
+        began = trio.current_time()
+        server.stop()
+        assert await everything(silent) == b""
+        assert trio.current_time() - began < STOP / 2

@@ -1,0 +1,66 @@
+"""A file that lies elsewhere, by its address: passed on as it came, held by nobody (PROTOCOL.md, section 8)."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay.core.maintenance.check import check
+from relay.protocol.errors import RelayError
+from tests.support.sessions import house
+
+
+def named(url: str, id_: str = "doc-7") -> dict[str, Any]:
+    return {
+        "type": "image",
+        "id": id_,
+        "filename": "plan.png",
+        "url": url,
+        "meta": {"mimetype": "image/png", "size": 7},
+    }
+
+
+async def test_it_is_passed_on_as_it_came_live_replayed_and_in_history(tmp_path: Path) -> None:
+    sent = named("https://files.example/plan.png")
+    async with house(tmp_path, "alice", "bob") as made, made.device("alice") as alice:
+        async with made.device("bob") as bob:
+            await alice.request("new", chatId="bob", clientMessageId="c1", attachments=[sent])
+            assert (await bob.until("new"))["payload"]["attachments"] == [sent]
+        async with made.device("bob") as bob:
+            assert (await bob.until("new"))["payload"]["attachments"] == [sent]
+            assert (await bob.request("messages", chatId="alice"))[0]["attachments"] == [sent]
+    assert not [one for one in await check(tmp_path, lambda _what: None) if one.wrong]
+
+
+async def test_its_id_opens_no_file_of_the_relay(tmp_path: Path) -> None:
+    async with house(tmp_path, "alice", "bob", "carol") as made, made.device("bob") as bob:
+        keys, content = made.relay.state.user_keys, [b"", b"secret"]
+
+        async def piece() -> bytes:
+            return content.pop()
+
+        secret = await made.relay.files.receive(keys["alice"], 0, "secret.txt", 6, piece)
+        await bob.request(
+            "new", chatId="carol", clientMessageId="c1", attachments=[named("http://a.example/", secret.id)]
+        )
+        for who in ("bob", "carol"):
+            with pytest.raises(RelayError, match="no such file"):
+                await made.relay.files.find(keys[who], secret.id)
+
+
+@pytest.mark.parametrize("url", ["javascript:alert(1)", "ftp://a.example/x", "//a.example/x", "/files/none", "x"])
+async def test_any_other_address_is_refused(tmp_path: Path, url: str) -> None:
+    async with house(tmp_path, "alice", "bob") as made, made.device("alice") as alice:
+        refused = await alice.refused("new", chatId="bob", clientMessageId="c1", attachments=[named(url)])
+        assert refused["code"] == "not_found"
+
+
+async def test_a_setting_refuses_it_in_a_message_and_in_an_edit(tmp_path: Path) -> None:
+    async with house(tmp_path, "alice", "bob") as made, made.device("alice") as alice:
+        made.relay.service.settings.files.elsewhere = False
+        sent = [named("https://files.example/plan.png")]
+        await alice.request("new", chatId="bob", clientMessageId="c1", message="x")
+        for what, more in (("new", {"clientMessageId": "c2"}), ("edit", {"originalMessageId": 1, "message": "y"})):
+            refused = await alice.refused(what, chatId="bob", attachments=sent, **more)
+            assert refused["code"] == "forbidden"
+            assert "upload them" in refused["message"]

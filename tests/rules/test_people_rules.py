@@ -1,0 +1,288 @@
+"""What people may call themselves, show and choose: names, pictures, passwords; and who learns when they were here."""
+
+from collections import Counter
+
+import pytest
+import trio
+
+from relay.core.auth import passwords
+from relay.core.auth.passwords import check_new
+from relay.core.model.likeness import likeness
+from relay.core.service import dispatch
+from relay.protocol import control, requests
+from relay.protocol.errors import RelayError
+from tests.support.http_relay import http_relay
+from tests.support.sessions import house
+
+
+@pytest.fixture(autouse=True)
+def _cheap_hashes(monkeypatch):
+    monkeypatch.setattr(passwords, "MEMORY", 64)
+    monkeypatch.setattr(passwords, "PASSES", 1)
+    passwords._hasher.cache_clear()
+    passwords._nobodys_hash.cache_clear()
+    yield
+    passwords._hasher.cache_clear()
+    passwords._nobodys_hash.cache_clear()
+
+
+# Names.
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("anna", "Anna"),
+        ("anna", "\u0430\u200dnna"),
+        ("anna", "\uff41\uff4e\uff4e\uff41"),
+        ("anna  b", " Anna B"),
+        ("omar", "\u03bfmar"),
+        ("straße", "STRASSE"),
+        ("Alice", "AIice"),
+        ("Alice", "A1ice"),
+        ("Bob", "B0b"),
+        ("Marna", "Mama"),
+    ],
+)
+def test_names_that_look_alike(one, other):
+    assert likeness(one) == likeness(other)
+
+
+@pytest.mark.parametrize(("one", "other"), [("किरण", "करण"), ("李雷", "李蕾"), ("Anna", "Ana"), ("Zoë", "Zoe")])
+def test_names_that_do_not(one, other):
+    assert likeness(one) != likeness(other)
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("ben", "conflict"),
+        ("Ben Berg", "conflict"),
+        ("BEN\u200d  berg", "conflict"),
+        ("\u202enna", "bad_request"),
+        ("An\u200bna", "bad_request"),
+        ("\u200d", "bad_request"),
+        ("\u3164", "bad_request"),
+    ],
+)
+async def test_nobody_takes_the_name_of_another_or_one_that_cannot_be_seen(tmp_path, name, code):
+    async with house(tmp_path, "anna") as here:
+        await here.relay.admin.handle("user.add", control.AddUser(id="ben", name="Ben Berg"))
+        async with here.device("anna") as anna:
+            assert (await anna.refused("profile", name=name))["code"] == code
+
+
+async def test_a_name_may_stay_and_comes_free_again(tmp_path):
+    async with house(tmp_path, "anna") as here:
+        for user_id in ("ben", "carl"):
+            await here.relay.admin.handle("user.add", control.AddUser(id=user_id, name="Alex"))
+        await here.add_device("ben")
+        async with here.device("anna") as anna, here.device("ben") as ben:
+            assert (await ben.request("profile", name="Alex"))["name"] == "Alex"
+            await ben.request("profile", name="Alex B")
+            assert (await anna.refused("profile", name="Alex"))["code"] == "conflict"
+            await here.relay.admin.handle("user.change", control.ChangeUser(id="carl", removed=True))
+            assert (await anna.request("profile", name="Alex"))["name"] == "Alex"
+
+
+# Pictures.
+
+
+@pytest.mark.parametrize("url", ["https://evil.example/x.png", "javascript:alert(1)", "//evil.example/x", "x.png", "/"])
+async def test_a_picture_is_a_file_of_the_relays(tmp_path, url):
+    async with house(tmp_path, "anna") as here, here.device("anna") as anna:
+        assert "photoUrl" in (await anna.refused("profile", photoUrl=url))["message"]
+        asked = {"type": "group", "name": "Crew", "participants": [], "photoUrl": url}
+        assert (await anna.refused("createChat", **asked))["code"] == "bad_request"
+
+
+async def test_a_picture_from_elsewhere_that_an_older_relay_took_is_not_shown(tmp_path):
+    async with house(tmp_path, "anna") as here, here.device("anna") as anna:
+        here.relay.state.user("anna").photo_url = "https://evil.example/x.png"
+        assert "avatarUrl" not in await anna.request("profile")
+
+
+# Who was here when.
+
+
+async def test_when_somebody_was_here_is_for_those_who_share_a_chat(tmp_path):
+    async with house(tmp_path, "anna", "ben", "carl") as here:
+        async with here.device("ben"):
+            pass
+        async with here.device("anna") as anna, here.device("carl") as carl:
+            await anna.request("new", chatId="ben", clientMessageId="1", message="hi")
+            seen = {one["id"]: one.get("lastSeen") for one in await anna.request("users")}
+            hidden = {one["id"]: one.get("lastSeen") for one in await carl.request("users")}
+    assert seen["ben"]
+    assert hidden["ben"] is None
+
+
+# Passwords.
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "short", "123456789", "1234567890", "0987654321", "aaaaaaaaaaaa", "abababababab", "abcdefghijkl", "password123",
+        "Password2026!", "QWERTYUIOP", "iloveyou1234", "passw0rd!!!", "Anna Berg", "Anna Berg 12", "contraseña1",
+        "x" * 1_025, "raspberrypi1", "with a \0 in it",
+    ],
+)  # fmt: skip
+def test_a_password_that_is_tried_first_is_refused(password):
+    with pytest.raises(RelayError) as refused:
+        check_new(password, "anna", "Anna Berg")
+    assert refused.value.error.code == "bad_request"
+
+
+@pytest.mark.parametrize(
+    ("user_id", "name", "password"),
+    [
+        ("User1", "User1", "User1User1"), ("User1", "User1", "user1-USER1"), ("User1", "User1", "User1user1user1!"),
+        ("User1", "Ada", "adaUSER1ada"), ("anna", "Anna Berg", "bergannaberg"), ("anna", "Anna Berg", "anna.berg.2026"),
+        ("anna", "Anna Berg", "12anna34berg56"), ("anna", "Anna Berg", "anna19840512x"),
+        ("müller", "Jürgen", "JÜRGENMÜLLER"),
+        ("müller", "Jürgen", "ju\u0308rgen-2026"), ("bartholomäus", "Maximilian Mustermann", "an-mustermann"),
+        ("mustermannsson", "M", "mustermann"),
+    ],
+)  # fmt: skip
+def test_a_password_of_ones_own_names_is_refused_however_they_are_put_together(user_id, name, password):
+    with pytest.raises(RelayError, match="own name"):
+        check_new(password, user_id, name)
+
+
+@pytest.mark.parametrize(
+    ("user_id", "name", "password"),
+    [
+        ("User1", "User1", "User1 likes tea"), ("a", "Al", "a balalaika"), ("lin", "Lin", "violin and cello"),
+        ("anna", "Anna Berg", "2749 5810 33"), ("anna", "", "correct horse"),
+    ],
+)  # fmt: skip
+def test_a_password_that_says_more_than_ones_own_name_is_taken(user_id, name, password):
+    check_new(password, user_id, name)
+
+
+@pytest.mark.parametrize(
+    "password", ["correct horse", "kaffee um vier", "x7Kq2-pWv9z", "пять слов подряд", "一二三四五六七八九十"]
+)
+def test_a_password_of_a_few_words_or_signs_is_taken(password):
+    check_new(password, "anna", "Anna Berg")
+
+
+async def test_a_user_changes_their_password_and_ends_other_sessions_when_they_wish(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        phone = await relay.user("anna")
+        laptop = (await relay.ask("device.add", control.AddDevice(user_id="anna"))).token
+        hook = await relay.ask("hook.add", control.AddHook(chat="anna", user_id="anna"))
+
+        async def status(token: str) -> int:
+            return (await browser.get("/session", headers={"Authorization": f"Bearer {token}"})).status_code
+
+        async with relay.socket(phone) as socket:
+            first = await socket.request("password", requests.Password(new="correct horse"))
+            kept = await status(laptop)
+            for old in (None, "", "wrong horse"):
+                with pytest.raises(RelayError) as refused:
+                    await socket.request("password", requests.Password(old=old, new="battery staple"))
+                assert refused.value.error.code == "unauthorized"
+            with pytest.raises(RelayError) as weak:
+                await socket.request("password", requests.Password(old="correct horse", new="password12"))
+            changed = await socket.request(
+                "password", requests.Password(old="correct horse", new="battery staple", sign_out_others=True)
+            )
+            assert (await status(phone), await status(laptop)) == (200, 401)
+        signed_in = await browser.post("/session", json={"userId": "anna", "password": "battery staple"})
+        posted = await browser.post(hook.url.partition(relay.url)[2], json={"text": "still here"})
+    assert (first.signed_out, kept) == (0, 200)
+    assert weak.value.error.code == "bad_request"
+    assert changed.signed_out == 1
+    assert (signed_in.status_code, posted.status_code) == (200, 200)
+
+
+async def test_guessing_ones_own_old_password_waits(tmp_path):
+    async with http_relay(tmp_path) as relay:
+        token = await relay.user("anna")
+        await relay.ask("user.password", control.SetPassword(id="anna", password="correct horse"))
+        codes = []
+        async with relay.socket(token) as socket:
+            for _ in range(7):
+                with pytest.raises(RelayError) as refused:
+                    await socket.request("password", requests.Password(old="guess", new="battery staple"))
+                codes.append(refused.value.error.code)
+    assert codes[0] == "unauthorized"
+    assert codes[-1] == "rate_limited"
+
+
+async def test_an_admin_ends_all_sessions_with_a_new_password(tmp_path):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        token = await relay.user("anna")
+        answer = await relay.ask(
+            "user.password", control.SetPassword(id="anna", password="correct horse", sign_out=True)
+        )
+        gone = await browser.get("/session", headers={"Authorization": f"Bearer {token}"})
+    assert (answer.count, gone.status_code) == (1, 401)
+
+
+# A new sign-in.
+
+
+async def test_a_new_sign_in_is_told_to_the_users_other_devices_that_speak_version_2(tmp_path):
+    async with house(tmp_path, "anna", "ben") as here:
+        async with (
+            here.device("anna", path="/ws?v=2") as phone,
+            here.device("anna") as old,
+            here.device("ben", path="/ws?v=2") as other,
+        ):
+            for one in (phone, old, other):
+                await one.rest()
+            added = await here.relay.admin.handle("device.add", control.AddDevice(user_id="anna", label="stolen"))
+            await here.relay.admin.handle("hook.add", control.AddHook(chat="anna", user_id="anna"))
+            told = [frame for frame in await phone.rest() if frame.get("eventType") == "device"]
+            assert [frame["payload"]["label"] for frame in told] == ["stolen"]
+            assert told[0]["payload"]["deviceId"] == added.device_id
+            assert "id" not in told[0]
+            for one in (old, other):
+                assert "device" not in [frame.get("eventType") for frame in await one.rest()]
+
+
+@pytest.mark.parametrize(
+    ("name", "typed"),
+    [("Jos\u00e9", "JOSE"), ("Jose\u0301", "jos\u00e9"), ("\uff21nna", "anna"), ("Ёжик", "ежик"), ("مُحَمَّد", "محمد")],
+)
+async def test_somebody_is_found_in_the_directory_however_their_name_was_typed(tmp_path, name, typed):
+    async with house(tmp_path, "alice") as made, made.device("alice") as alice:
+        await made.relay.admin.handle("user.add", control.AddUser(id="x", name=name))
+        assert [one["id"] for one in await alice.request("users", query=typed)] == ["x"]
+        assert await alice.request("users", query="nobody") == []
+
+
+async def test_others_have_their_turns_while_somebody_looks_through_a_long_directory(tmp_path, monkeypatch):
+    monkeypatch.setattr(dispatch, "USERS_SLICE", 10)
+    async with house(tmp_path, "anna") as here:
+        async with trio.open_nursery() as nursery:
+            for number in range(200):
+                added = control.AddUser(id=f"u{number:03}", name=f"Ünal {number}")
+                nursery.start_soon(here.relay.admin.handle, "user.add", added)
+        turns, looked = 0, []
+        fold = dispatch._folded
+        monkeypatch.setattr(dispatch, "_folded", lambda name: (looked.append(turns), fold(name))[1])
+
+        async def take_turns() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await trio.lowlevel.checkpoint()
+
+        async with here.device("anna") as anna, trio.open_nursery() as nursery:
+            nursery.start_soon(take_turns)
+            assert await anna.request("users", query="nobody") == []
+            nursery.cancel_scope.cancel()
+        assert len(looked) == 201
+        # Trio shuffles who is next, so of two turns one may be last and the other first.
+        assert max(Counter(looked).values()) <= 20
+        async with here.device("anna") as anna:
+            assert [one["id"] for one in await anna.request("users", query="ÜNAL 19", count=3)] == [
+                "u019",
+                "u190",
+                "u191",
+            ]
+            assert (await anna.request("users", query="unal", after="u198"))[0]["id"] == "u199"

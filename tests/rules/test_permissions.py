@@ -1,0 +1,205 @@
+"""The table of who may do what, and every door asked for each of its cells (PROTOCOL.md, section 5)."""
+
+import re
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+import relay.protocol
+from relay.core.rules import commands, permissions
+from relay.core.rules.permissions import TABLE, Action, Place, Role
+from relay.protocol import control, requests
+from relay.protocol.errors import RelayError
+from tests.support.memory_log import MemoryLog
+from tests.support.sessions import house
+
+PROTOCOL = Path(relay.protocol.__file__).parent / "PROTOCOL.md"
+OTHER = "other"
+"""Somebody who is in the chat too, and wrote in it."""
+GROUPS = (Place.GROUP, Place.CHANNEL)
+ASKED = {
+    Action.EDIT_OTHERS: (Action.EDIT, Action.EDIT_OTHERS),
+    Action.SET_ADMINS: (Action.SET_ADMINS, Action.CHANGE),
+    Action.REMOVE_ADMIN: (Action.REMOVE, Action.REMOVE_ADMIN),
+    Action.REMOVE_OWNER: (Action.REMOVE, Action.REMOVE_OWNER),
+}
+"""What the door to an action asks for, where that is more than the action."""
+BY_MACHINE = {*Action} - {Action.READ, Action.WRITE, Action.EDIT, Action.EDIT_OTHERS, Action.DELETE, Action.LEAVE}
+
+
+def can_be(action: Action, place: Place, role: Role) -> bool:
+    """Whether there is such a case."""
+    if action is Action.TYPE:
+        return False  # It is no command, and has a test of its own.
+    if action is Action.CLEAR and place in GROUPS:
+        return False  # That is its deletion.
+    if action is Action.DELETE_CHAT and place not in GROUPS:
+        return False  # That is its clearing.
+    if action is Action.INVITE and place not in GROUPS:
+        return False  # Who is invited to somebody lands there, and is let into nothing.
+    if action in (Action.EDIT_OTHERS, Action.DELETE_OTHERS) and place is Place.NOTES:
+        return False  # Nobody else writes there.
+    match role:
+        case Role.IMPORTER:
+            return action in (Action.READ, Action.WRITE) and place in GROUPS
+        case Role.RELAY:
+            return action in BY_MACHINE and place in GROUPS
+        case Role.READER:
+            return place is Place.CHANNEL
+        case Role.MEMBER:
+            return place is not Place.CHANNEL
+        case Role.OWNER | Role.ADMIN:
+            return place in GROUPS
+    return True
+
+
+CASES = [case for case in product(Action, Place, Role) if can_be(*case)]
+
+
+class Scene:
+    """A chat of some kind, and `me`, who is something in it."""
+
+    def __init__(self, place: Place, role: Role) -> None:
+        self.log = MemoryLog()
+        self.log.add_users(OTHER, "owner", "second", "guest")
+        self.log.do(None, control.AddUser(id="me", admin=True))
+        self.chat = self._group(place, role) if place in (Place.GROUP, Place.CHANNEL) else self._dialog(place, role)
+        if role is Role.OFF:
+            self.log.do(None, control.ChangeUser(id="me", disabled=True))
+        self.me = None if role is Role.RELAY else "me"
+        self.imported = role is Role.IMPORTER
+
+    def _group(self, place: Place, role: Role) -> str:
+        log = self.log
+        owner = "me" if role is Role.OWNER else "owner"
+        chat = log.group(owner, "me", OTHER, "second", type_=place.value)
+        admins = [OTHER, "second", *(["me"] if role is Role.ADMIN else [])]
+        everybody = [*admins, "me"] if role is not Role.OWNER else admins
+        # Everybody was an admin once, and wrote something.
+        log.do(owner, requests.UpdateChat(chat_id=chat, admins=everybody))
+        log.new("me", chat, "mine")
+        log.new(OTHER, chat, "others")
+        log.do(owner, requests.UpdateChat(chat_id=chat, admins=admins))
+        if role is Role.OUTSIDER:
+            log.do(owner, commands.RemoveParticipants(chat, ["me"]))
+        return chat
+
+    def _dialog(self, place: Place, role: Role) -> str:
+        log = self.log
+        if role is Role.OUTSIDER:
+            # Its members call it by each other's names: to a stranger there is no name for it.
+            log.new(OTHER, "owner", "mine")
+            return "g-none"
+        if place is Place.NOTES:
+            log.new("me", "me", "mine")
+            log.new("me", "me", "others")
+            return "me"
+        log.new("me", OTHER, "mine")
+        log.new(OTHER, "me", "others")
+        if place is Place.CLOSED:
+            log.do(None, control.ChangeUser(id=OTHER, disabled=True))
+        return OTHER
+
+    def attempt(self, action: Action) -> Any:
+        """Do something by the door that people do it by."""
+        log, chat = self.log, self.chat
+        requests_: dict[Action, msgspec.Struct] = {
+            Action.WRITE: requests.New(chat_id=chat, client_message_id="n", message="x"),
+            Action.EDIT: requests.Edit(chat_id=chat, original_message_id=1, message="x"),
+            Action.EDIT_OTHERS: requests.Edit(chat_id=chat, original_message_id=2, message="x"),
+            Action.DELETE: requests.Delete(chat_id=chat, original_message_id=1),
+            Action.DELETE_OTHERS: requests.Delete(chat_id=chat, original_message_id=2),
+            Action.CHANGE: requests.UpdateChat(chat_id=chat, name="x"),
+            Action.SET_ADMINS: requests.UpdateChat(chat_id=chat, admins=[]),
+            Action.ADD: commands.AddParticipants(chat, ["guest"]),
+            Action.REMOVE: commands.RemoveParticipants(chat, [self.plain()]),
+            Action.REMOVE_ADMIN: commands.RemoveParticipants(chat, ["second"]),
+            Action.REMOVE_OWNER: commands.RemoveParticipants(chat, ["me" if self.owns() else "owner"]),
+            Action.INVITE: commands.MakeInvite(code_hash="h", expires_at=2**50, chat_id=chat),
+            Action.LEAVE: commands.LeaveChat(chat),
+            Action.CLEAR: commands.DeleteChat(chat),
+            Action.DELETE_CHAT: commands.DeleteChat(chat),
+        }
+        if action is Action.READ:
+            key = next(iter(log.state.chats))
+            requests_[action] = commands.MarkRead(key, None)
+        request = msgspec.structs.replace(log.command(self.me, requests_[action]), importer=self.imported)
+        (answer,) = log.run(request)
+        return answer
+
+    def plain(self) -> str:
+        """Somebody in it who runs nothing."""
+        if self.chat.startswith("g-") and self.chat in self.log.state.group_keys:
+            owner = self.log.state.users[self.log.state.chats[self.log.state.group_keys[self.chat]].owner].id
+            self.log.do(owner, commands.AddParticipants(self.chat, ["guest"]))
+        return "guest"
+
+    def owns(self) -> bool:
+        key = self.log.state.group_keys.get(self.chat)
+        return key is not None and self.log.state.users[self.log.state.chats[key].owner].id == "me"
+
+
+def test_the_table_has_every_action_and_every_kind_of_chat() -> None:
+    assert TABLE.keys() == set(Action)
+    assert all(places.keys() == set(Place) for places in TABLE.values())
+
+
+@pytest.mark.parametrize(("action", "place", "role"), CASES)
+def test_the_door_does_what_the_table_says(action: Action, place: Place, role: Role) -> None:
+    answer = Scene(place, role).attempt(action)
+    rules = [TABLE[asked][place] for asked in ASKED.get(action, (action,))]
+    rule = next((one for one in rules if role not in one.roles), None)
+    if rule is None:
+        assert not isinstance(answer, RelayError), answer
+        return
+    assert isinstance(answer, RelayError), answer
+    if role is Role.OUTSIDER:
+        assert answer.error.code == "not_found"
+    elif role is Role.OFF:
+        assert "switched off" in answer.error.message
+    else:
+        assert rule.reason in answer.error.message
+        assert answer.error.code == rule.code
+
+
+def test_who_writes_in_a_channel_no_more_publishes_nothing_by_editing() -> None:
+    log = MemoryLog()
+    log.add_users("alice", "bob")
+    chat = log.group("alice", "bob", type_="channel")
+    log.do("alice", requests.UpdateChat(chat_id=chat, admins=["bob"]))
+    log.new("bob", chat, "c1", "notice")
+    log.do("alice", requests.UpdateChat(chat_id=chat, admins=[]))
+    answer = log.do("bob", requests.Edit(chat_id=chat, original_message_id=1, message="other"))
+    assert isinstance(answer, RelayError)
+    assert answer.error.code == "forbidden"
+    assert not isinstance(log.do("bob", requests.Delete(chat_id=chat, original_message_id=1)), RelayError)
+
+
+async def test_who_may_not_write_is_not_shown_as_typing(tmp_path: Path) -> None:
+    async with house(tmp_path, "alice", "bob") as made, made.device("alice") as alice, made.device("bob") as bob:
+        chat = (await alice.request("createChat", type="channel", name="News", participants=["bob"]))["chatId"]
+        for typist in (bob, alice):
+            await typist.frame(type="event", timestamp=1, eventType="typing", payload={"chatId": chat})
+            await typist.ping()
+        assert (await bob.until("typing"))["payload"]["userId"] == "alice"
+        assert [frame["payload"] for frame in await alice.rest() if frame.get("eventType") == "typing"] == []
+
+
+def test_a_command_that_waited_while_its_device_was_signed_out_is_refused() -> None:
+    log = MemoryLog()
+    log.add_users("alice", "bob")
+    log.do(None, commands.AddDevice(log.state.user_keys["alice"], "phone", "h"))
+    said = log.command("alice", requests.New(chat_id="bob", client_message_id="c", message="x"), device=1)
+    log.do(None, control.RevokeDevice(device_id=1))
+    (answer,) = log.run(said)
+    assert isinstance(answer, RelayError)
+    assert answer.error.code == "unauthorized"
+
+
+def test_the_contract_shows_the_table_as_it_is() -> None:
+    shown = re.search(r"<!-- permissions -->\n(.*?)\n<!-- /permissions -->", PROTOCOL.read_text(), re.DOTALL)
+    assert shown is not None
+    assert shown[1].splitlines() == list(permissions.as_markdown())

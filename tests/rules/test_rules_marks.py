@@ -1,0 +1,337 @@
+"""Delivered and read marks, and the unread counts that follow from them (section 6)."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from relay.core.delivery import views
+from relay.core.model.state import Tail
+from relay.core.rules import commands
+from relay.core.rules import receipts as marks
+from relay.protocol import requests
+from relay.store import kinds
+from relay.store.entry import Covered, Entry
+from tests.support.memory_log import MemoryLog, code
+
+
+@pytest.fixture(params=["with what was said lately in memory", "read from the log"])
+def log(request: pytest.FixtureRequest) -> MemoryLog:
+    """Two users, and a third for groups. Marks must come out the same whether tails are there or not."""
+    log = MemoryLog()
+    if request.param == "read from the log":
+
+        class Forgetful(dict[int, Tail]):
+            def get(self, _key: int, _default: object = None) -> None:  # type: ignore[override]
+                return None
+
+        log.state.tails = Forgetful()
+    log.add_users("User1", "User2", "User3")
+    return log
+
+
+def said(log: MemoryLog, count: int, chat_id: str = "User2", user: str = "User1") -> None:
+    before = len(log.entries)
+    for n in range(count):
+        log.new(user, chat_id, f"{user}-{before}-{n}")
+
+
+def status(log: MemoryLog, message_id: int, user: str = "User1", chat_id: str = "User2") -> str:
+    return views.status_for_author(log.state, log.key(user, chat_id), log.state.user_keys[user], message_id)
+
+
+def delete(log: MemoryLog, message_id: int, user: str = "User1", chat_id: str = "User2") -> None:
+    log.do(user, requests.Delete(chat_id=chat_id, original_message_id=message_id))
+
+
+def test_a_mark_covers_every_earlier_message_that_lacks_it(log: MemoryLog) -> None:
+    said(log, 4)
+    answer = log.read("User2", "User1", 3)
+    assert answer.message_id == 3
+    assert [status(log, n) for n in (1, 2, 3, 4)] == ["read", "read", "read", "undelivered"]
+
+
+def test_what_is_told_is_the_highest_newly_covered_message_of_each_author(log: MemoryLog) -> None:
+    log.group("User1", "User2", "User3")
+    said(log, 2, "g-1", "User1")
+    said(log, 2, "g-1", "User3")
+    said(log, 1, "g-1", "User1")
+    log.read("User2", "g-1", 2)
+    log.read("User2", "g-1")
+    covered = [
+        {log.state.users[one.author].id: one.message_id for one in entry.covered}
+        for entry in log.entries
+        if entry.kind == kinds.READ
+    ]
+    assert covered == [{"User1": 2}, {"User1": 5, "User3": 4}]
+
+
+@pytest.mark.parametrize("bound", ["TAIL_LENGTH", "TAIL_MESSAGES"])
+def test_what_is_no_longer_in_memory_counts_all_the_same(
+    log: MemoryLog, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    monkeypatch.setattr(f"relay.core.model.state.{bound}", 3)
+    log.group("User1", "User2", "User3")
+    for n, user in enumerate(("User1", "User3", "User3", "User3", "User3", "User3")):
+        log.new(user, "g-1", f"c{n}")
+    for upto, left in ((2, 4), (3, 3), (4, 2)):
+        assert log.read("User2", "g-1", upto).missed == left
+    log.dlvrd("User1", "g-1", 1)
+    log.read("User1", "g-1")
+    marks = [
+        {log.state.users[one.author].id: one.message_id for one in entry.covered}
+        for entry in log.entries
+        if entry.kind in (kinds.READ, kinds.DLVRD)
+    ]
+    assert marks == [{"User1": 1, "User3": 2}, {"User3": 3}, {"User3": 4}, {"User3": 6}]
+
+
+def test_the_status_goes_from_undelivered_over_unread_to_read(log: MemoryLog) -> None:
+    said(log, 1)
+    assert status(log, 1) == "undelivered"
+    log.dlvrd("User2", "User1")
+    assert status(log, 1) == "unread"
+    log.read("User2", "User1")
+    assert status(log, 1) == "read"
+
+
+def test_in_a_group_the_slowest_counts(log: MemoryLog) -> None:
+    log.group("User1", "User2", "User3")
+    said(log, 1, "g-1")
+    seen = []
+    for step in (log.dlvrd, log.read):
+        for user in ("User2", "User3"):
+            step(user, "g-1")
+            seen.append(status(log, 1, "User1", "g-1"))
+    assert seen == ["undelivered", "unread", "unread", "read"]
+
+
+def test_read_sets_delivered_too(log: MemoryLog) -> None:
+    said(log, 2)
+    read = log.read("User2", "User1", 1)
+    assert log.member("User2", "User1").dlvrd == 1
+    again = log.dlvrd("User2", "User1", 1)
+    assert (again.message_id, again.timestamp) == (1, read.timestamp)
+
+
+def test_a_repeat_answers_the_first_timestamp_and_tells_nobody(log: MemoryLog) -> None:
+    said(log, 3)
+    first = log.read("User2", "User1", 2)
+    entries = len(log.entries)
+    assert log.read("User2", "User1", 2) == first
+    earlier = log.read("User2", "User1", 1)
+    assert (earlier.message_id, earlier.timestamp) == (1, first.timestamp)
+    assert len(log.entries) == entries
+
+
+def test_each_mark_keeps_the_timestamp_of_the_first_that_covered_it(log: MemoryLog) -> None:
+    said(log, 3)
+    first, second = log.dlvrd("User2", "User1", 1), log.dlvrd("User2", "User1", 3)
+    assert log.dlvrd("User2", "User1", 1).timestamp == first.timestamp
+    assert log.dlvrd("User2", "User1", 2).timestamp == second.timestamp
+
+
+def test_repeats_in_one_batch_answer_alike(log: MemoryLog) -> None:
+    said(log, 3)
+    for read in (False, True):
+        marks = [log.mark("User2", "User1", 2, read=read) for _ in range(3)]
+        first, second, third = log.run(*marks)
+        assert first == second == third
+        assert first.message_id == 2
+
+
+@pytest.mark.parametrize("reads", [{0, 1}, {0}, {1}, set()])
+def test_many_marks_in_one_batch_are_what_they_would_be_one_by_one(log: MemoryLog, reads: set[int]) -> None:
+    one_by_one = MemoryLog()
+    one_by_one.add_users("User1", "User2", "User3")
+    for each in (log, one_by_one):
+        each.group("User1", "User2", "User3")
+        for n in range(30):
+            each.new("User2" if n % 5 == 4 else "User1" if n % 3 else "User3", "g-1", f"c{n}")
+    marks = [(n, n % 2 in reads) for n in (*range(1, 25), 7, 3, 28)]
+    together = log.run(*(log.mark("User2", "g-1", n, read=read) for n, read in marks))
+    apart = one_by_one.run(*(one_by_one.mark("User2", "g-1", n, read=read) for n, read in marks), alone=True)
+    assert together == apart
+    told, told_apart = ([entry for entry in each.entries if entry.covered] for each in (log, one_by_one))
+    assert [(one.kind, one.covered) for one in told] == [(one.kind, one.covered) for one in told_apart]
+    assert len(told) > 16
+
+
+def test_the_unread_count_is_right_within_a_batch(log: MemoryLog) -> None:
+    said(log, 3)
+    said_again = [
+        log.command("User1", requests.New(chat_id="User2", client_message_id=client_id, message="x"))
+        for client_id in ("more", "and more")
+    ]
+    batch = [
+        log.mark("User2", "User1", 1, read=True),
+        *said_again,
+        log.mark("User2", "User1", 1, read=True),
+        log.mark("User2", "User1", 2, read=True),
+    ]
+    first, _, _, again, more = log.run(*batch)
+    assert (first.missed, again.missed, more.missed) == (2, 4, 3)
+    assert log.missed("User2", "User1") == 3
+
+
+def test_without_an_id_everything_so_far_is_marked(log: MemoryLog) -> None:
+    said(log, 3)
+    assert log.dlvrd("User2", "User1").message_id == 3
+    assert log.read("User2", "User1").message_id == 3
+
+
+def test_everything_so_far_is_what_came_before_in_the_same_batch_too(log: MemoryLog) -> None:
+    said(log, 2)
+    new = log.command("User1", requests.New(chat_id="User2", client_message_id="more", message="x"))
+    _, answer = log.run(new, log.mark("User2", "User1", read=True))
+    assert (answer.message_id, answer.client_message_id, answer.missed) == (3, "more", 0)
+    assert log.missed("User2", "User1") == 0
+
+
+def test_nothing_to_mark_is_answered_with_nothing(log: MemoryLog) -> None:
+    said(log, 1, "User1", "User1")
+    assert log.dlvrd("User1", "User1") == requests.Marked()
+    assert log.read("User1", "User1") == requests.Marked(missed=0)
+    said(log, 1)
+    assert log.dlvrd("User1", "User2") == requests.Marked()
+
+
+def test_ones_own_messages_are_never_marked_by_oneself(log: MemoryLog) -> None:
+    said(log, 1)
+    said(log, 1, "User1", "User2")
+    entries = len(log.entries)
+    assert log.read("User1", "User2", 1) == requests.Marked(missed=1)
+    assert len(log.entries) == entries
+    assert log.read("User1", "User2").message_id == 2
+
+
+def test_a_message_that_is_not_there_cannot_be_marked(log: MemoryLog) -> None:
+    said(log, 1)
+    assert code(log.read("User2", "User1", 2)) == "not_found"
+
+
+def test_a_deleted_message_is_not_marked(log: MemoryLog) -> None:
+    said(log, 2)
+    delete(log, 2)
+    answer = log.read("User2", "User1")
+    assert (answer.message_id, answer.missed) == (1, 0)
+    said(log, 1)
+    delete(log, 4)
+    assert log.read("User2", "User1").message_id is None
+
+
+def test_a_first_mark_on_ones_own_message_only_is_answered_with_nothing(log: MemoryLog) -> None:
+    said(log, 1)
+    assert log.dlvrd("User1", "User2", 1) == requests.Marked()
+    assert log.read("User1", "User2", 1) == requests.Marked(missed=0)
+
+
+def test_a_mark_on_an_edit_covers_the_messages_before_it(log: MemoryLog) -> None:
+    said(log, 1)
+    log.do("User1", requests.Edit(chat_id="User2", original_message_id=1, message="better"))
+    assert log.read("User2", "User1", 2).message_id == 1
+
+
+def test_a_repeat_before_any_mark_counts_what_the_batch_said(log: MemoryLog) -> None:
+    said(log, 1, "User1", "User2")
+    new = log.command("User1", requests.New(chat_id="User2", client_message_id="more", message="x"))
+    _, answer = log.run(new, log.mark("User2", "User1", 1, read=True))
+    assert answer == requests.Marked(missed=1)
+
+
+# Unread counts.
+
+
+def test_ones_own_messages_are_no_news(log: MemoryLog) -> None:
+    said(log, 2)
+    said(log, 1, "User1", "User2")
+    assert (log.missed("User1", "User2"), log.missed("User2", "User1")) == (1, 2)
+
+
+def test_reading_part_of_them_leaves_the_rest(log: MemoryLog) -> None:
+    said(log, 5)
+    assert log.read("User2", "User1", 2).missed == 3
+    said(log, 1)
+    assert log.missed("User2", "User1") == 4
+    assert log.read("User2", "User1").missed == 0
+
+
+def test_edits_and_deletions_are_no_messages_to_read(log: MemoryLog) -> None:
+    said(log, 2)
+    log.do("User1", requests.Edit(chat_id="User2", original_message_id=1, message="better"))
+    assert log.missed("User2", "User1") == 2
+
+
+@pytest.mark.parametrize(("deleted", "left"), [((4,), 1), ((3, 4), 0), ((1,), 2), ((1, 2, 3), 1), ((1, 2, 3, 4), 0)])
+def test_a_deletion_takes_what_is_unread_off_the_count(log: MemoryLog, deleted: tuple[int, ...], left: int) -> None:
+    said(log, 4)
+    assert log.read("User2", "User1", 2).missed == 2
+    for message_id in deleted:
+        delete(log, message_id)
+    assert log.missed("User2", "User1") == left
+    assert log.missed("User1", "User2") == 0
+    log.read("User2", "User1")
+    assert log.missed("User2", "User1") == 0
+
+
+def test_a_deletion_by_an_admin_takes_the_authors_own_off(log: MemoryLog) -> None:
+    log.group("User1", "User2", "User3")
+    said(log, 2, "g-1", "User2")
+    delete(log, 1, "User1", "g-1")
+    assert [log.missed(user, "g-1") for user in ("User1", "User2", "User3")] == [1, 0, 1]
+
+
+def test_reading_after_a_deletion_between_counts_right(log: MemoryLog) -> None:
+    said(log, 4)
+    delete(log, 3)
+    assert log.read("User2", "User1", 2).missed == 1
+    assert log.read("User2", "User1", 4).missed == 0
+
+
+def test_missed_is_never_negative_after_leaving_and_coming_back(log: MemoryLog) -> None:
+
+    log.group("User1", "User2")
+    said(log, 2, "g-1", "User2")
+    log.do("User2", commands.LeaveChat("g-1"))
+    said(log, 1, "g-1")
+    log.do("User1", commands.AddParticipants("g-1", ["User2"]))
+    assert log.missed("User2", "g-1") == 0
+    delete(log, 1, "User2", "g-1")
+    delete(log, 3, "User1", "g-1")
+    assert log.missed("User2", "g-1") == 0
+    said(log, 1, "g-1")
+    assert log.missed("User2", "g-1") == 1
+
+
+def test_a_mark_far_from_both_ends_takes_what_may_be_unread_for_unread(
+    log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(marks, "COUNTED", 2)
+    said(log, 10)
+    delete(log, 9)
+    exact = log.state.tails.get(1) is not None
+    # Unread are 6, 7, 8 and 10; message 11 is the deletion.
+    assert log.read("User2", "User1", 5).missed == (4 if exact else 6)
+    assert log.missed("User2", "User1") == (4 if exact else 6)
+    assert log.read("User2", "User1", 9).missed == 1
+    assert log.read("User2", "User1").missed == 0
+
+
+class Counted(tuple[Covered, ...]):
+    """Counts what is looked at."""
+
+    __slots__ = ()
+
+    looked = 0
+
+    def __iter__(self) -> Iterator[Covered]:
+        for one in super().__iter__():
+            Counted.looked += 1
+            yield one
+
+
+def test_a_mark_of_many_authors_messages_is_looked_through_once_for_all_of_them() -> None:
+    covered = Counted(Covered(author, author, "c") for author in range(500))
+    entry = Entry(1, kinds.READ, 1, 500, 500, 0, 0, covered=covered)
+    Counted.looked = 0
+    assert [entry.covers(author) for author in range(501)] == [*list(covered), None]
+    assert Counted.looked <= 3 * 500

@@ -1,0 +1,488 @@
+"""What one user can make the relay hold or do: bounds in bytes and in counts, whatever their clients say."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from relay.core.delivery.subscriber import LIST_PACE
+from relay.core.limits import rate_limit, share
+from relay.core.limits.fairness import Account
+from relay.core.rules import commands
+from relay.core.rules.commands import Command
+from relay.core.service import dispatch
+from relay.net.websocket import outbox
+from relay.net.websocket.frames import TEXT
+from relay.protocol import codec
+from relay.protocol.errors import RelayError
+from tests.support.client_frames import client_frame
+from tests.support.sessions import House, Refused, house
+
+LONG = "x" * 60_000
+
+
+@pytest.fixture
+def clock() -> MockClock:
+    return MockClock(rate=1.0)
+
+
+@pytest.fixture
+async def relay(tmp_path: Path, clock: MockClock) -> AsyncIterator[House]:
+    async with house(tmp_path, "User1", "User2", "User3", frame_bytes=262_144) as opened:
+        yield opened
+
+
+def text_frame(payload: bytes) -> bytes:
+    return client_frame(TEXT, payload)
+
+
+def request(number: int, name: str, **payload: Any) -> bytes:
+    return text_frame(codec.encode({"type": "request", "id": number, "payloadType": name, "payload": payload}))
+
+
+async def fill(relay: House, count: int) -> None:
+    async with relay.device("User1") as one:
+        for number in range(count):
+            await one.request("new", chatId="User1", clientMessageId=str(number), message=LONG)
+
+
+async def test_pipelined_requests_are_answered_no_further_than_the_outbox_holds(
+    relay: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(relay, 8)
+    answers = 0
+    real = codec.response
+
+    def counted(*arguments: Any) -> bytes:
+        nonlocal answers
+        answers += 1
+        return real(*arguments)
+
+    monkeypatch.setattr(codec, "response", counted)
+    client = await relay.open("User1", lockstep=True)
+    async with trio.open_nursery() as nursery:
+        ask = b"".join(request(number, "messages", chatId="User1") for number in range(50))
+        nursery.start_soon(client.raw, ask)
+        await trio.sleep(1)
+        (subscriber,) = relay.relay.hub.presence.subscribers[relay.relay.state.user_keys["User1"]]
+        assert answers <= 2
+        assert subscriber.outlet.waiting[0] < 2 * 8 * len(LONG) + outbox.BYTES
+        nursery.cancel_scope.cancel()
+
+
+async def test_several_connections_of_one_user_together_hold_no_more_than_their_share(
+    relay: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(relay, 4)
+    monkeypatch.setattr(share, "WAITING_BYTES", 600_000)
+    key = relay.relay.state.user_keys["User1"]
+    async with trio.open_nursery() as nursery:
+        for _ in range(10):
+            client = await relay.open("User1", lockstep=True)
+            nursery.start_soon(client.raw, request(1, "messages", chatId="User1") * 3)
+        await trio.sleep(1)
+        waiting = sum(one.outlet.waiting[0] for one in relay.relay.hub.presence.subscribers[key])
+        assert 240_000 < waiting < 600_000 + 5 * len(LONG)
+        nursery.cancel_scope.cancel()
+
+
+async def test_unfinished_messages_of_one_user_are_bounded_over_all_connections(
+    relay: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(share, "PIECES_BYTES", 300_000)
+    shares = relay.relay.service.shares
+    half = text_frame(b'{"type":"request"' + b" " * 200_000)[:100_000]
+    clients = [await relay.open("User1") for _ in range(6)]
+    for client in clients:
+        await client.raw(half)
+        await trio.sleep(0.05)
+    assert 200_000 <= shares.pieces_bytes <= 300_000
+    codes = []
+    for client in clients:
+        with trio.move_on_after(0.2):
+            codes.append(await client.closed())
+    assert codes == [1013] * 3
+    async with relay.device("User2") as other:
+        await other.request("profile")
+
+
+async def test_when_unfinished_messages_are_too_many_the_user_who_holds_most_lets_go(
+    relay: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(share, "ALL_PIECES_BYTES", 250_000)
+    half = text_frame(b'{"type":"request"' + b" " * 200_000)[:100_000]
+    greedy = [await relay.open("User1") for _ in range(2)]
+    for client in greedy:
+        await client.raw(half)
+    async with relay.device("User2") as modest:
+        await trio.sleep(0.1)
+        await modest.raw(text_frame(b" " * 60_000)[:59_000])
+        await trio.sleep(0.1)
+        assert relay.relay.service.shares.pieces_bytes < 250_000
+        assert await greedy[0].closed() == 1013
+        await modest.raw(text_frame(b" " * 60_000)[59_000:])
+
+
+async def test_a_finished_message_is_counted_no_more(relay: House) -> None:
+    async with relay.device("User1") as one:
+        frame = text_frame(b'{"type":"request","id":1,"payloadType":"profile"' + b" " * 90_000 + b"}")
+        await one.raw(frame[:70_000])
+        await trio.sleep(0.1)
+        assert relay.relay.service.shares.pieces_bytes == 70_000
+        await one.raw(frame[70_000:])
+        assert (await one.receive())["payload"]["id"] == "User1"
+        assert relay.relay.service.shares.pieces_bytes == 0
+    await trio.sleep(0.1)
+    assert len(relay.relay.service.shares) == 0
+
+
+async def test_one_user_has_so_many_connections_and_others_have_theirs(tmp_path: Path, clock: MockClock) -> None:
+    async with house(tmp_path, "User1", "User2", connections_per_user=3) as relay:
+        clients = [await relay.open("User1") for _ in range(3)]
+        with pytest.raises(Refused) as refused:
+            await relay.open("User1")
+        assert refused.value.status == 503
+        assert b"3 connections" in refused.value.body
+        await relay.open("User2")
+        await clients[0].close()
+        await clients[0].closed()
+        await trio.sleep(0.1)
+        await relay.open("User1")
+
+
+async def test_who_connects_all_the_time_is_told_to_wait(tmp_path: Path, clock: MockClock) -> None:
+    async with house(tmp_path, "User1", "User2", requests_per_second=1_000.0) as relay:
+        statuses = []
+        for _ in range(100):
+            try:
+                client = await relay.open("User1")
+            except Refused as refused:
+                statuses.append(refused.status)
+                continue
+            await client.close()
+            await client.closed()
+        assert len(statuses) > 20
+        assert set(statuses) == {503}
+        await relay.open("User2")
+
+
+async def test_one_user_makes_so_many_groups_a_day(tmp_path: Path, clock: MockClock) -> None:
+    async with house(tmp_path, "User1", "User2", groups_per_day=3) as relay, relay.device("User1") as one:
+        for number in range(3):
+            await one.request("createChat", type="group", name=str(number), participants=["User2"])
+        refused = await one.refused("createChat", type="group", name="4", participants=["User2"])
+        assert refused["code"] == "rate_limited"
+        assert 28_000_000 < refused["retryAfter"] <= 28_800_000
+
+
+async def test_large_answers_count_as_many_requests(tmp_path: Path, clock: MockClock) -> None:
+    async with house(tmp_path, "User1", requests_per_second=100.0, burst=1_000) as relay:
+        await fill(relay, 4)
+        clock.jump(15)
+        async with relay.device("User1") as one:
+            asked = 0
+            while "payload" in await one.answer(await one.ask("messages", chatId="User1")):
+                asked += 1
+            assert 5 <= asked <= 12
+            clock.jump(15)
+            await one.request("messages", chatId="User1")
+
+
+async def test_messages_below_a_step_of_bytes_count_as_one_up_to_the_burst(tmp_path: Path, clock: MockClock) -> None:
+    async with (
+        house(tmp_path, "User1", requests_per_second=0.01, burst=200) as relay,
+        relay.device("User1") as one,
+    ):
+        for number in range(199):
+            text = "x" * (100 if number % 10 else 1_900)
+            await one.request("new", chatId="User1", clientMessageId=str(number), message=text)
+        long = "x" * rate_limit.REQUEST_BYTES
+        assert (await one.refused("new", chatId="User1", clientMessageId="long", message=long))[
+            "code"
+        ] == "rate_limited"
+        await one.request("new", chatId="User1", clientMessageId="last", message="x")
+        assert (await one.refused("new", chatId="User1", clientMessageId="more", message="x"))["code"] == "rate_limited"
+
+
+async def test_lent_tokens_are_so_many_at_most(relay: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "MOST_LENT", 3)
+    lent = [relay.relay.service.lend(1) for _ in range(5)]
+    assert [relay.relay.service.sign_in(token) is not None for token in lent] == [False, False, True, True, True]
+
+
+# The chat list.
+
+
+async def rename(client: Any, chat: str, count: int) -> None:
+    for number in range(count):
+        await client.request("updateChat", chatId=chat, name=f"name {number}")
+
+
+async def test_a_chat_list_that_changes_all_the_time_is_sent_once_a_second(relay: House, clock: MockClock) -> None:
+    async with relay.device("User1") as one, relay.device("User2") as two:
+        chat = (await one.request("createChat", type="group", name="Crew", participants=["User2"]))["chatId"]
+        await two.until("chats")
+        await rename(one, chat, 20)
+        assert [frame for frame in await two.rest() if frame.get("eventType") == "chats"] == []
+        clock.jump(LIST_PACE)
+        event = await two.until("chats")
+        assert event["payload"][0]["name"] == "name 19"
+        await two.quiet()
+
+
+async def test_messages_pass_a_chat_list_that_waits_and_ids_grow(relay: House, clock: MockClock) -> None:
+    async with relay.device("User1") as one, relay.device("User2") as two:
+        chat = (await one.request("createChat", type="group", name="Crew", participants=["User2"]))["chatId"]
+        frames = [await two.until("chats")]
+        await rename(one, chat, 3)
+        await one.request("new", chatId=chat, clientMessageId="1", message="at once")
+        frames.append(await two.event("new"))
+        clock.jump(LIST_PACE)
+        # Nothing else happened: the list needs an id after that of the message, and gets one.
+        frames.append(await two.until("chats"))
+        assert frames[-1]["payload"][0]["name"] == "name 2"
+        ids = [frame["id"] for frame in frames]
+        assert ids == sorted(set(ids))
+
+
+async def test_a_chat_list_that_waited_is_not_lost_with_the_connection(relay: House, clock: MockClock) -> None:
+    async with relay.device("User1") as one:
+        async with relay.device("User2") as two:
+            chat = (await one.request("createChat", type="group", name="Crew", participants=["User2"]))["chatId"]
+            await two.ack(await two.until("chats"))
+            await rename(one, chat, 3)
+            await one.request("new", chatId=chat, clientMessageId="1", message="hello")
+            await two.ack(await two.event("new"))
+            await two.text("ping")
+            while await two.receive() != {"event": "pong"}:
+                pass
+        async with relay.device("User2") as two:
+            event = await two.until("chats")
+            assert event["payload"][0]["name"] == "name 2"
+            await two.ack(event)
+
+
+async def test_the_first_message_of_a_new_chat_waits_for_the_list(relay: House) -> None:
+    async with relay.device("User1") as one, relay.device("User3") as three, relay.device("User2") as two:
+        await one.request("createChat", type="group", name="Crew", participants=["User2"])
+        await two.until("chats")
+        await three.request("new", chatId="User2", clientMessageId="1", message="hello")
+        chats = await two.until("chats")
+        assert "User3" in [item["id"] for item in chats["payload"]]
+        assert (await two.event("new"))["id"] > chats["id"]
+
+
+async def test_a_chat_that_comes_and_goes_costs_a_list_a_second_at_most(relay: House, clock: MockClock) -> None:
+    async with relay.device("User1") as one, relay.device("User2") as two:
+        chat = (await one.request("createChat", type="group", name="Crew", participants=["User2"]))["chatId"]
+        await two.rest()
+        for number in range(10):
+            await one.request("removeParticipants", chatId=chat, participants=["User2"])
+            await one.request("addParticipants", chatId=chat, participants=["User2"])
+            await one.request("new", chatId=chat, clientMessageId=str(number), message="hello")
+        names = [frame["eventType"] for frame in await two.rest() if "id" in frame]
+        assert names.count("chats") <= 2, names
+        assert names.count("new") == 10
+
+
+@pytest.fixture
+def lists(relay: House, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many of User1's chat lists were under way whenever one was begun."""
+    begun: list[int] = []
+    under_way = 0
+    real = dispatch.Service.chat_list
+
+    async def counted(self: dispatch.Service, user: int) -> Any:
+        nonlocal under_way
+        if user != relay.relay.state.user_keys["User1"]:
+            return await real(self, user)
+        under_way += 1
+        begun.append(under_way)
+        try:
+            await trio.sleep(0.01)
+            return await real(self, user)
+        finally:
+            under_way -= 1
+
+    monkeypatch.setattr(dispatch.Service, "chat_list", counted)
+    return begun
+
+
+async def test_chat_lists_of_one_users_devices_are_made_one_after_the_other_and_so_many_bytes_a_second(
+    relay: House, clock: MockClock, lists: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rate_limit.ListBytes, "burst", 1.0)
+    monkeypatch.setattr(rate_limit.ListBytes, "requests_per_second", 10.0)
+    async with relay.device("User2") as other:
+        devices = [await relay.open("User1") for _ in range(8)]
+        await other.request("createChat", type="group", name="x" * 60, participants=["User1"])
+        await trio.sleep(0.2)
+        assert len(lists) <= 2, "one is over the rate already, and it takes seconds until the next one is granted"
+        clock.jump(500)
+        for device in devices[:3]:
+            await device.text("ping")
+        await trio.sleep(0.2)
+        assert set(lists) == {1}
+
+
+async def test_chat_lists_for_devices_that_read_nothing_wait_for_room(
+    relay: House, lists: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(share, "WAITING_BYTES", 2_500)
+    key = relay.relay.state.user_keys["User1"]
+    async with relay.device("User1") as other:
+        for _ in range(12):
+            await relay.open("User1", lockstep=True)
+        for number in range(3):
+            await other.request("createChat", type="group", name=f"{number}" * 60, participants=[])
+        await trio.sleep(0.5)
+        waiting = sum(one.outlet.waiting[0] for one in relay.relay.hub.presence.subscribers[key])
+        assert lists
+        assert len(lists) < 12
+        assert 2_500 <= waiting < 5_000
+
+
+# Version 2.
+
+
+async def test_version_2_is_told_which_chats_changed(relay: House, clock: MockClock) -> None:
+    async with relay.device("User1") as one, relay.device("User2", path="/ws?v=2") as two:
+        await one.request("new", chatId="User2", clientMessageId="1", message="hello")
+        first = await two.until("chat")
+        assert first["payload"]["item"]["id"] == "User1"
+        assert (await two.event("new"))["id"] > first["id"]
+        clock.jump(LIST_PACE)
+        chat = (await one.request("createChat", type="group", name="Crew", participants=["User2"]))["chatId"]
+        event = await two.until("chat")
+        assert (event["payload"]["item"]["id"], event["payload"]["item"]["name"]) == (chat, "Crew")
+        clock.jump(LIST_PACE)
+        await one.request("deleteChat", chatId=chat)
+        assert (await two.until("chatGone"))["payload"] == {"chatId": chat}
+        clock.jump(LIST_PACE)
+        await one.request("profile", name="Anna")
+        event = await two.until("chat")
+        assert (event["payload"]["item"]["id"], event["payload"]["item"]["name"]) == ("User1", "Anna")
+        await two.quiet()
+
+
+async def test_changes_that_version_2_is_told_together_have_one_id(relay: House, clock: MockClock) -> None:
+    async with relay.device("User1") as one, relay.device("User2", path="/ws?v=2") as two:
+        await one.request("createChat", type="group", name="0", participants=["User2"])
+        # Told by itself: those that follow wait for a second.
+        await two.until("chat")
+        for number in range(1, 4):
+            await one.request("createChat", type="group", name=str(number), participants=["User2"])
+        clock.jump(LIST_PACE)
+        told = [frame for frame in await two.rest() if frame.get("eventType") == "chat"]
+        assert sorted(frame["payload"]["item"]["name"] for frame in told) == ["1", "2", "3"]
+        assert ["id" in frame for frame in told] == [False, False, True]
+    async with relay.device("User2", path="/ws?v=2") as two:
+        again = [frame for frame in await two.rest() if frame.get("eventType") == "chat"]
+        assert {frame["payload"]["item"]["name"] for frame in again} == {"0"} or len(again) >= 1
+
+
+async def test_version_2_gets_the_chat_list_in_pages(relay: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "CHATS_PAGE_BYTES", 1_000)
+    async with relay.device("User1") as one, relay.device("User1", path="/ws?v=2") as two:
+        for number in range(12):
+            await one.request("createChat", type="group", name=str(number), participants=[])
+        whole = [item["id"] for item in await one.request("chats")]
+        pages: list[list[str]] = []
+        after: dict[str, str] = {}
+        while True:
+            answer = await two.answer(await two.ask("chats", **after))
+            pages.append([item["id"] for item in answer["payload"]])
+            if "more" not in answer:
+                break
+            assert answer["more"] is True
+            after = {"after": answer["next"]}
+        assert len(pages) > 2
+        assert [chat for page in pages for chat in page] == whole
+        assert (await two.refused("chats", after="x"))["code"] == "bad_request"
+
+
+async def test_an_unknown_version_is_refused(relay: House) -> None:
+    with pytest.raises(Refused) as refused:
+        await relay.open("User1", path="/ws?v=9")
+    assert refused.value.status == 400
+
+
+async def test_one_whose_messages_are_refused_on_a_full_disk_gets_every_answer(relay: House) -> None:
+    async with relay.device("User1") as one:
+        relay.relay.log.spare(lambda _command: True)
+        for number in range(3 * share.COMMANDS):
+            await one.ask("new", chatId="User2", clientMessageId=str(number), message="x")
+        for _ in range(3 * share.COMMANDS):
+            assert (await one.receive())["error"]["code"] == "storage_full"
+
+
+async def test_a_chat_list_that_a_full_disk_held_up_is_told_once_there_is_room(relay: House, clock: MockClock) -> None:
+    async with relay.device("User1") as one, relay.device("User2") as two:
+        chat = (await one.request("createChat", type="group", name="Crew", participants=["User2"]))["chatId"]
+        await two.until("chats")
+        await rename(one, chat, 3)
+        await one.request("new", chatId=chat, clientMessageId="1", message="at once")
+        await two.event("new")
+        relay.relay.log.spare(lambda _command: True)
+        clock.jump(LIST_PACE)
+        await two.quiet()
+        relay.relay.log.spare(None)
+        assert (await two.until("chats"))["payload"][0]["name"] == "name 2"
+
+
+async def test_the_writers_time_is_charged_to_whose_request_keeps_it_alone(
+    relay: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    charged: list[int] = []
+    monkeypatch.setattr(
+        relay.relay.log._rules, "charge", lambda batch, seconds: charged.append(len(batch)) if seconds > 0 else None
+    )
+    async with relay.device("User1") as one:
+        await one.request("new", chatId="User1", clientMessageId="0", message="makes the chat, alone")
+        charged.clear()
+        await one.request("new", chatId="User1", clientMessageId="1", message="x")
+        assert charged == []
+        await one.request("edit", chatId="User1", originalMessageId=1, message="y")
+        assert charged == [1]
+        await one.request("new", chatId="User1", clientMessageId="2", message="x", replyTo=1)
+        assert charged == [1, 1]
+
+
+async def test_who_tells_many_at_once_has_no_more_taken_up_until_it_is_paid_off(
+    tmp_path: Path, clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit of requests allows as much on average; others wait for what comes at once."""
+    rests: list[float] = []
+    monkeypatch.setattr(Account, "rest", lambda _account, seconds: rests.append(seconds))
+    async with house(tmp_path, *(f"User{n}" for n in range(12)), requests_per_second=1.0, burst=25) as relay:
+        for number in range(1, 12):
+            await relay.open(f"User{number}")
+        async with relay.device("User0") as one:
+            people = [f"User{n}" for n in range(1, 12)]
+            chat = (await one.request("createChat", type="group", name="x", participants=people))["chatId"]
+            assert rests == []
+            told = 0
+            there = [one for some in relay.relay.hub.presence.subscribers.values() for one in some]
+            for number in range(20):
+                # The change of their chats is replayed to them first.
+                with trio.fail_after(5):
+                    while not all(one.live for one in there):
+                        await trio.sleep(0.01)
+                await one.request("new", chatId=chat, clientMessageId=str(number), message="x")
+                told += 11
+                if rests:
+                    break
+            assert 25 < told < 80
+            assert 0 < rests[0] < 2
+
+
+async def test_a_refusal_holds_nothing_of_the_batch_that_it_was_decided_in(relay: House) -> None:
+    """Its traceback had the frames with all that was looked up: a hundred refused edits of a long message, 90 MB."""
+    user = relay.relay.state.user_keys["User1"]
+    draft = relay.relay.log._rules.decide([Command(1, user, 1, commands.LeaveChat("g-none"))], {})
+    (decision,) = draft.decisions
+    assert isinstance(decision.answer, RelayError)
+    assert decision.answer.__traceback__ is None

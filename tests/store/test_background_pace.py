@@ -1,0 +1,217 @@
+"""Long work beside people who send: it ends, it takes little at a time, and it goes on for nobody who has left."""
+
+import logging
+import os
+import sqlite3
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from relay.core.maintenance.disk_room import COPY_EACH, Room
+from relay.core.relay import Relay, open_relay
+from relay.net import control_socket
+from relay.protocol.errors import RelayError
+from relay.store import portion
+from relay.store.backup import archive, gently
+from relay.store.files.reserve import Reserve
+from relay.store.log import maintenance
+from relay.store.queries import lookups
+from tests.support.disk import people, say
+
+
+async def _talk(relay: Relay, messages: int) -> None:
+    await people(relay, "a", "b")
+    async with trio.open_nursery() as nursery:
+        for number in range(messages):
+            nursery.start_soon(say, relay, "a", "b", f"c{number}", f"{number} " + "x" * 700)
+
+
+async def _portions(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Prune everything; give how many portions of the writer's it took to give the pages back."""
+    portions = 0
+    real = maintenance.give_back
+
+    async def give_back(*how: Any) -> bool:
+        nonlocal portions
+        portions += 1
+        return await real(*how)
+
+    monkeypatch.setattr(maintenance, "give_back", give_back)
+    await relay.retention.prune(max_bytes=1)
+    monkeypatch.setattr(maintenance, "give_back", real)
+    return portions
+
+
+async def test_a_portion_gives_back_as_many_pages_as_it_says(tmp_path: Path) -> None:
+    async with open_relay(tmp_path) as relay:
+        await _talk(relay, 300)
+        await relay.log.chore(lambda writing: maintenance.remove_history(0, 10_000, writing, 10_000))
+        free = await lookups.free_pages(relay.reading)
+        assert free > 120
+        assert await relay.log.chore(lambda writing: maintenance.give_back(writing, 50))
+        assert await lookups.free_pages(relay.reading) == free - 50
+        assert not await relay.log.chore(lambda writing: maintenance.give_back(writing, free, 20))
+        assert await lookups.free_pages(relay.reading) == 20, "so many were to stay"
+        assert not await relay.log.chore(lambda writing: maintenance.give_back(writing, free, 20))
+        assert await lookups.free_pages(relay.reading) == 20
+
+
+async def test_a_prune_takes_far_fewer_portions_than_it_gives_pages_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_relay(tmp_path) as relay:
+        await _talk(relay, 1_000)
+        ((before,),) = await relay.reading.execute("PRAGMA page_count")
+        portions = await _portions(relay, monkeypatch)
+        ((after,),) = await relay.reading.execute("PRAGMA page_count")
+        assert before - after > 500
+        assert portions < (before - after) / 8
+
+
+async def test_pages_without_use_do_not_gather_while_a_prune_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.core.maintenance.retention.SPARE", 100)
+    most = 0
+    real = maintenance.remove_history
+
+    async def remove(after: int, upto: int, writing: Any, count: int) -> list[int]:
+        nonlocal most
+        most = max(most, await lookups.free_pages(writing))
+        return await real(after, upto, writing, min(count, 50))
+
+    monkeypatch.setattr(maintenance, "remove_history", remove)
+    async with open_relay(tmp_path) as relay:
+        await _talk(relay, 1_000)
+        await relay.retention.prune(max_bytes=1)
+    assert most < 300
+
+
+async def test_an_export_whose_asker_hangs_up_ends_and_is_no_fault(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR)
+    async with open_relay(tmp_path) as relay, trio.open_nursery() as nursery:
+        await _talk(relay, 2_000)
+        await nursery.start(control_socket.serve, tmp_path / "relay.sock", relay.admin, relay.clock)
+        asked = 0
+        page = lookups.export_page
+
+        async def export_page(*how: Any) -> Any:
+            nonlocal asked
+            asked += 1
+            return await page(*how)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("relay.core.admin.export.PAGE", 100)
+            patch.setattr(lookups, "export_page", export_page)
+            stream = await trio.open_unix_socket(tmp_path / "relay.sock")
+            await stream.send_all(b'{"type":"request","id":"1","payloadType":"export","payload":{}}\n')
+            await stream.receive_some(100)
+            await stream.aclose()
+            await trio.sleep(0.5)
+            so_far = asked
+            await trio.sleep(0.5)
+        assert so_far == asked < 20, "nobody takes the other pages"
+        nursery.cancel_scope.cancel()
+    assert caplog.records == []
+
+
+async def test_what_frees_room_is_tried_again_and_other_faults_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No mock clock: SQLite's thread does not know of it.
+    monkeypatch.setattr("relay.core.maintenance.disk_room.PAUSES", (0.0, 0.0, 0.0))
+    async with open_relay(tmp_path) as relay:
+        room = Room(Reserve(tmp_path, 0), relay.log)
+        tries = 0
+
+        def full() -> sqlite3.Error:
+            error = sqlite3.OperationalError("full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            return error
+
+        async def work(faults: list[Exception]) -> int:
+            nonlocal tries
+            tries += 1
+            if faults:
+                raise faults.pop(0)
+            return 7
+
+        assert await room.free(partial(work, [full(), RelayError.storage_full()])) == 7
+        assert tries == 3
+        tries = 0
+        with pytest.raises(sqlite3.OperationalError, match="full"):
+            await room.free(partial(work, [full() for _ in range(9)]))
+        assert tries == 3 + 1, "then it is said"
+        for other in (RelayError.unavailable(), sqlite3.OperationalError("locked")):
+            tries = 0
+            with pytest.raises(type(other)):
+                await room.free(partial(work, [other]))
+            assert tries == 1
+
+
+@pytest.mark.parametrize(("wanted", "pages"), [(4 << 20, COPY_EACH), (64 << 20, 0)])
+async def test_on_a_small_disk_each_commit_copies_the_log_and_still_does_once_a_full_one_was_freed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: int, pages: int
+) -> None:
+    async with open_relay(tmp_path) as relay:
+        monkeypatch.setattr(Reserve, "wanted", wanted)
+        room = Room(Reserve(tmp_path, wanted), relay.log)
+        await room.begin()
+        assert await relay.log.chore(lambda writing: writing.execute("PRAGMA wal_autocheckpoint")) == [(pages,)]
+        room.reserve.short = True
+        async with room.freeing():
+            freeing = await relay.log.chore(lambda writing: writing.execute("PRAGMA wal_autocheckpoint"), hurried=True)
+            assert freeing == [(COPY_EACH,)]
+        assert await relay.log.chore(lambda writing: writing.execute("PRAGMA wal_autocheckpoint")) == [(pages,)]
+
+
+def test_a_long_work_rests_in_proportion_and_never_for_long() -> None:
+    assert portion.rest_after(0.01) == portion.REST * 0.01
+    assert portion.rest_after(60.0) == portion.LONGEST_REST
+
+
+def test_a_process_beside_the_relay_is_nicer_only_until_its_work_ends() -> None:
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    if os.geteuid():
+        pytest.skip("only root takes back what it gave up")
+    with gently.beside():
+        assert os.getpriority(os.PRIO_PROCESS, 0) >= gently.NICE
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
+
+
+async def test_a_backup_leaves_little_unsynced_at_any_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data").mkdir()
+    async with open_relay(tmp_path / "data") as relay:
+        await _talk(relay, 4_000)
+    synced = 0
+    real = os.fdatasync
+
+    def fdatasync(file: int) -> None:
+        nonlocal synced
+        synced += 1
+        real(file)
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    await trio.to_thread.run_sync(archive.back_up, tmp_path / "data", tmp_path / "backup.tar")
+    written = 2 * (tmp_path / "data" / "relay.db").stat().st_size
+    assert synced >= written // (1 << 20) - 2
+    with closing(archive.read(tmp_path / "data" / "relay.db")) as store:
+        assert store.execute("SELECT count(*) FROM log WHERE kind = 1").fetchone() == (4_000,)
+
+
+def test_work_beside_the_relay_goes_on_where_it_may_not_be_nicer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The unit of the backup lets nobody set priorities: every backup of the service failed."""
+
+    def refuse(*_what: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "setpriority", refuse)
+    with gently.beside():
+        done = True
+    assert done

@@ -1,0 +1,310 @@
+"""History that is removed: unread counts follow, devices go on from what is left, and the rest still adds up."""
+
+import random
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from relay.core.delivery import views
+from relay.core.maintenance import retention
+from relay.core.maintenance.check import Finding, check
+from relay.core.relay import Relay, open_relay
+from relay.core.rules import visibility
+from relay.core.rules.commands import ADMIN, Command, DeleteChat, MarkRead, PruneChats, PruneHistory
+from relay.core.rules.submit import decided
+from relay.protocol import control, requests
+from relay.protocol.errors import RelayError
+from relay.settings import Retention as Kept
+from relay.settings import Settings
+from relay.store import kinds
+from relay.store.entry import Prunable
+from relay.store.log import schedule
+from relay.store.queries import history, lookups, replay, search
+from relay.store.queries.search import Sought
+from tests.support.disk import people, talk
+from tests.support.raw_store import opened
+
+DAY = 86_400_000
+
+
+class Clock:
+    """A wall clock that is set."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000_000
+
+    def __call__(self) -> int:
+        return self.now
+
+
+def _ignore(_what: str) -> None:
+    return
+
+
+async def _faults(data: Path) -> list[Finding]:
+    return [finding for finding in await check(data, _ignore) if finding.wrong]
+
+
+async def _say(relay: Relay, user: int, chat: str, text: str) -> requests.Accepted:
+    request = requests.New(chat_id=chat, client_message_id=f"{relay.state.seq} {text}", message=text)
+    return await decided(relay.log, Command(relay.clock(), user, 0, request))
+
+
+async def _two_users(relay: Relay) -> None:
+    for user in ("a", "b"):
+        await relay.admin.handle("user.add", control.AddUser(id=user))
+
+
+async def test_what_is_too_old_goes_and_the_rest_adds_up(tmp_path: Path) -> None:
+    clock = Clock()
+    async with open_relay(tmp_path, clock=clock) as relay:
+        await _two_users(relay)
+        for number in range(10):
+            await _say(relay, 1, "b", f"old {number}")
+        await decided(relay.log, Command(clock(), 2, 0, MarkRead(1, 3)))
+        clock.now += 40 * DAY
+        for number in range(3):
+            await _say(relay, 1, "b", f"young {number}")
+        assert relay.state.missed(relay.state.chats[1], 2) == 10
+        assert (await relay.retention.prune(days=30)).removed == 11
+        # Of the ten that were unread three are left to read.
+        assert relay.state.missed(relay.state.chats[1], 2) == 3
+        rows, _ = await history.messages(relay.reading, 1, start=1, end=None, after=0, count=100)
+        assert [(row.message_id, row.message) for row in rows] == [(11, "young 0"), (12, "young 1"), (13, "young 2")]
+        assert await search.search(relay.reading, Sought("old 5", {1: 0})) == ([], False)
+        assert (await _say(relay, 2, "a", "next")).message_id == 14
+        # The relay did not stop in order yet: the check must hold all the same.
+        assert await _faults(tmp_path) == []
+    assert await _faults(tmp_path) == []
+    async with open_relay(tmp_path, clock=clock) as relay:
+        assert relay.state.missed(relay.state.chats[1], 2) == 3
+        assert relay.state.pruned > 0
+
+
+@pytest.mark.parametrize("step", [7, 5_000])
+@pytest.mark.parametrize("seed", range(3))
+async def test_what_is_left_unread_is_what_the_log_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, step: int
+) -> None:
+    monkeypatch.setattr(retention, "STEP", step)
+    chance = random.Random(seed)
+    async with open_relay(tmp_path) as relay:
+        await people(relay, "User1", "User2", "User3")
+        for share in (3, 2):
+            await talk(relay, chance, 150)
+            await relay.retention._keep()
+            await relay.retention._remove(1, relay.state.seq // share)
+            for chat, members in relay.state.members.items():
+                for user, member in members.items():
+                    left = await relay.reading.execute(
+                        "SELECT count(*) FROM log"
+                        " WHERE kind = 1 AND chat = ? AND message_id > ? AND actor <> ? AND NOT deleted",
+                        (chat, member.read_upto, user),
+                    )
+                    assert (
+                        left == [(relay.state.missed(relay.state.chats[chat], user),)] or relay.state.chats[chat].gone
+                    )
+    assert await _faults(tmp_path) == []
+
+
+async def test_the_writer_reads_what_goes_a_little_at_a_time_and_nothing_of_what_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "STEP", 4)
+    asked: list[Prunable] = []
+    real = lookups.look_up
+
+    async def look_up(connection: Any, facts: Any, recent: Any) -> Any:
+        asked.extend(fact for fact in facts if isinstance(fact, Prunable))
+        return await real(connection, facts, recent)
+
+    monkeypatch.setattr(lookups, "look_up", look_up)
+    async with open_relay(tmp_path) as relay:
+        await _two_users(relay)
+        for number in range(30):
+            await _say(relay, 1, "b", f"message {number}")
+        await relay.retention._keep()
+        first = await lookups.first_prunable(relay.reading, 0)
+        await relay.retention._remove(first, first + 17)
+        steps = [chats for fact in asked for chats in [fact.chats]]
+        assert [(after, upto) for ((_, after, upto),) in steps] == [(0, 4), (4, 8), (8, 12), (12, 16), (16, 18)]
+        assert await relay.reading.execute("SELECT count(*) FROM log WHERE kind = 1") == [(12,)]
+        await decided(relay.log, Command(relay.clock(), ADMIN, 0, PruneHistory(first + 3)))
+        assert relay.state.pruned == first + 17, "what is gone stays gone"
+
+
+async def test_a_prune_that_was_cut_off_is_ended_by_the_next_in_all_chats(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "STEP", 1)
+    async with open_relay(tmp_path) as relay:
+        for user in ("a", "b", "c"):
+            await relay.admin.handle("user.add", control.AddUser(id=user))
+        for number in range(10):
+            await _say(relay, 1, "bc"[number % 2], f"message {number}")
+        with trio.CancelScope() as scope:
+
+            async def prune_chats(step: list[tuple[int, int]]) -> None:
+                await decided(relay.log, Command(relay.clock(), ADMIN, 0, PruneChats(tuple(step))))
+                scope.cancel()
+
+            with monkeypatch.context() as patch:
+                patch.setattr(relay.retention, "_prune_chats", prune_chats)
+                await relay.retention._keep()
+                first = await lookups.first_prunable(relay.reading, 0)
+                await relay.retention._remove(first, first + 5)
+    async with open_relay(tmp_path) as relay:
+        # The relay's own look at its start has no limits to keep.
+        with trio.fail_after(10):
+            while (await lookups.first_prunable(relay.reading, 0)) <= first + 5:
+                await relay.retention.prune()
+        assert [relay.state.chats[chat].pruned for chat in (1, 2)] == [3, 3]
+        assert await relay.reading.execute("SELECT count(*) FROM log WHERE kind = 1") == [(4,)]
+    assert await _faults(tmp_path) == []
+
+
+async def test_a_store_that_is_too_large_loses_its_oldest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The index would make the store larger again while the test looks.
+    monkeypatch.setattr(schedule, "INDEX_SECONDS", 3_600.0)
+    async with open_relay(tmp_path) as relay:
+        await _two_users(relay)
+        for number in range(200):
+            await _say(relay, 1, "b", f"{number} " + "x" * 2_000)
+        size = await lookups.size(relay.reading)
+        await relay.retention.prune(max_bytes=size // 2)
+        assert await lookups.size(relay.reading) <= size // 2
+        rows, _ = await history.messages(relay.reading, 1, start=1, end=None, after=0, count=500)
+        assert 20 < len(rows) < 150
+        assert rows[-1].message_id == 200
+    assert await _faults(tmp_path) == []
+
+
+async def test_a_store_whose_index_is_not_merged_loses_no_more_history_than_it_must(tmp_path: Path) -> None:
+    words = random.Random(7)
+    async with open_relay(tmp_path) as relay:
+        await _two_users(relay)
+        for number in range(1_500):
+            text = " ".join(str(words.getrandbits(40)) for _ in range(20))
+            await _say(relay, 1, "b", f"{number} {text}")
+        with trio.fail_after(30):
+            while (await lookups.ends(relay.reading))[1] < relay.state.seq:
+                await trio.sleep(0.05)
+        size = await lookups.size(relay.reading)
+        await relay.retention.prune(max_bytes=size // 10 * 9)
+        ((left,),) = await relay.reading.execute("SELECT count(*) FROM log WHERE kind = 1")
+        assert 1_500 * 0.8 <= left <= 1_500 * 0.95
+
+
+async def test_a_disk_that_is_full_does_not_end_the_relay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = 0
+
+    async def full(*_what: object) -> None:
+        nonlocal tried
+        tried += 1
+        if tried == 2:
+            again.set()
+        raise RelayError.storage_full()
+
+    again = trio.Event()
+    monkeypatch.setattr(retention, "EVERY", 0.01)
+    settings = Settings(retention=Kept(days=1))
+    clock = Clock()
+    async with open_relay(tmp_path, clock=clock, settings=settings) as relay:
+        await _two_users(relay)
+        await _say(relay, 1, "b", "old")
+        clock.now += 2 * DAY
+        monkeypatch.setattr(retention, "decided", full)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(relay.retention.run)
+            with trio.fail_after(5):
+                await again.wait()
+            nursery.cancel_scope.cancel()
+
+
+async def test_what_was_said_in_a_chat_that_is_gone_is_erased(tmp_path: Path) -> None:
+    async with open_relay(tmp_path) as relay:
+        await _two_users(relay)
+        chat = await relay.admin.handle("chat.create", control.MakeChat(name="Ops", owner="a", participants=["b"]))
+        assert isinstance(chat, control.ChatInfo)
+        await _say(relay, 1, chat.id, "the secret word")
+        await decided(relay.log, Command(relay.clock(), 1, 0, DeleteChat(chat.id)))
+        await relay.retention.erase_gone()
+        assert await relay.reading.execute("SELECT count(*) FROM log WHERE message IS NOT NULL") == [(0,)]
+    assert await _faults(tmp_path) == []
+
+
+async def test_an_edit_whose_message_was_pruned_is_told_to_nobody_any_more(tmp_path: Path) -> None:
+    """Its text was in the message's row: an edit without one blanked what a device still had."""
+    async with open_relay(tmp_path) as relay:
+        await _two_users(relay)
+        await _say(relay, 1, "b", "first")
+        await decided(relay.log, Command(1, 1, 0, requests.Edit(chat_id="b", original_message_id=1, message="better")))
+        await _say(relay, 1, "b", "second")
+        state = relay.state
+        (edit,) = await relay.reading.execute("SELECT seq FROM log WHERE message_id = 2")
+
+        async def told() -> list[str]:
+            rows = await relay.reading.execute("SELECT seq FROM log ORDER BY seq")
+            found, _ = await replay.entries(relay.reading, [seq for (seq,) in rows], state.users)
+            replayed = [entry for entry in found if entry.kind <= kinds.DELETE]
+            return [views.event(state, entry, 2)[0] for entry in replayed if visibility.is_told(state, entry, 2)]
+
+        assert await told() == ["new", "edit", "new"]
+        await relay.retention._remove(1, edit[0] - 1)
+        assert await told() == ["new"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        ("DELETE FROM log WHERE message_id = 2 AND kind = 1", "message ids without gaps"),
+        ("UPDATE log SET at = 5 WHERE seq = 5", "timestamps in order"),
+        ("UPDATE log SET deleted = 1 WHERE kind = 1 AND message_id = 1", "deleted texts are gone"),
+        ("UPDATE member SET value = json_set(value, '$.seen', 77) WHERE user = 1", "state and log agree"),
+        ("DELETE FROM user WHERE key = 2", "state and log agree"),
+        ("UPDATE log SET changed = 99 WHERE kind = 1 AND message_id = 1", "edits and deletions"),
+        ("DELETE FROM search_docsize", "full-text index"),
+    ],
+)
+async def test_check_names_what_is_wrong(tmp_path: Path, damage: str, named: str) -> None:
+    async with open_relay(tmp_path) as relay:
+        await _two_users(relay)
+        for number in range(3):
+            await _say(relay, 1, "b", f"message {number}")
+        await relay.log.chore(
+            lambda writing: writing.execute("INSERT INTO batch VALUES ('[]', '[]', '[]', '{}', 5, '[]', '[]')")
+        )
+    assert await _faults(tmp_path) == []
+    with opened(tmp_path / "relay.db") as file:
+        file.execute(damage)
+    assert named in [finding.what for finding in await _faults(tmp_path)]
+
+
+def test_the_pages_of_the_index_are_counted_in_the_middle_of_a_merge_too() -> None:
+    chance = random.Random(1)
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as store:
+        store.execute(
+            "CREATE VIRTUAL TABLE search USING fts5 (message, content = '', detail = none, tokenize = trigram)"
+        )
+        store.execute("INSERT INTO search (search, rank) VALUES ('pgsz', 100)")
+        (empty,) = store.execute("SELECT block FROM search_data WHERE id = 10").fetchone()
+        assert lookups.index_pages(empty) == 0
+        for number in range(40):
+            text = "".join(chance.choices("abcdefghijkl", k=400))
+            store.execute("INSERT INTO search (rowid, message) VALUES (?, ?)", (number, text))
+        counts = set()
+        for begin in range(12):
+            store.execute("INSERT INTO search (search, rank) VALUES ('merge', ?)", (4 if begin else -4,))
+            (segments,) = store.execute("SELECT block FROM search_data WHERE id = 10").fetchone()
+            # A leaf's id is its segment's and its number; the rest says where long lists go on.
+            leaves = store.execute("SELECT count(*) FROM search_data WHERE id > 10 AND (id >> 31) & 63 = 0").fetchone()
+            assert (lookups.index_pages(segments),) == leaves
+            counts.add(leaves)
+        assert len(counts) > 1
+    assert lookups.index_pages(b"") == 0
+    for _ in range(100):
+        assert lookups.index_pages(chance.randbytes(200)) >= 0, "a damaged one takes no time"

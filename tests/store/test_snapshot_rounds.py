@@ -1,0 +1,243 @@
+"""The snapshot and the base in portions: whatever is written between two of them, a start finds what the log says."""
+
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+import trio.lowlevel
+
+from relay.core.maintenance.check import Finding, check
+from relay.core.model import snapshot
+from relay.core.model.state import State
+from relay.core.relay import Relay, open_relay
+from relay.core.rules import commands
+from relay.protocol import control, requests
+from relay.store.log import maintenance, schedule
+from relay.store.portion import Portion
+from relay.store.queries import lookups
+from tests.support.disk import answers, command, people, rows, say, talk
+from tests.support.memory_log import facts_of
+from tests.support.raw_store import opened
+
+
+async def faults(data: Path) -> list[Finding]:
+    return [finding for finding in await check(data, lambda _: None) if finding.wrong]
+
+
+async def restarted(relay: Relay) -> State:
+    """What a start would make of the file as it is now."""
+    await relay.reading.execute("BEGIN")
+    known = await lookups.snapshot(relay.reading)
+    state = snapshot.load(known)
+    catching = snapshot.Catching(state, known)
+    while entries := await lookups.entries(relay.reading, state.seq, 100):
+        for entry in entries:
+            catching.apply(entry)
+    await relay.reading.execute("COMMIT")
+    return state
+
+
+def small(relay: Relay, size: int) -> None:
+    """Have the snapshot written so many rows at a time."""
+    relay.log._background._rows = Portion(size, least=size, most=size)
+    relay.retention._members = Portion(size, least=size, most=size)
+
+
+async def more(relay: Relay, chance: random.Random) -> None:
+    """Do what no conversation does: admins, people who come and go, deletions, passwords."""
+    group = next((chat.id for chat in relay.state.chats.values() if chat.id and not chat.gone), None)
+    user = chance.choice(("User1", "User2", "User3"))
+    match chance.randrange(8):
+        case 0 if group:
+            await answers(relay, command(relay, None, requests.UpdateChat(chat_id=group, admins=[user])))
+        case 1 if group:
+            await answers(relay, command(relay, None, commands.AddParticipants(group, ["User1", "User2", "User3"])))
+        case 2:
+            await answers(relay, command(relay, None, commands.SetPassword(relay.state.user_keys[user], "x")))
+        case 3:
+            await answers(relay, command(relay, None, control.ChangeUser(id=user, name=f"n{relay.state.seq}")))
+        case 4:
+            await people(relay, f"New{relay.state.seq}")
+        case 5:
+            code, ends = f"hash{relay.state.seq}", relay.clock() + 86_400_000
+            await answers(relay, command(relay, None, commands.MakeInvite(code_hash=code, expires_at=ends)))
+        case 6:
+            trust = command(relay, None, commands.TrustClock())
+            await answers(relay, msgspec.structs.replace(trust, at=relay.state.at - 3_600_000))
+        case _:
+            await say(relay, user, "User1", f"m{relay.state.seq}")
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_start_between_any_two_portions_finds_what_the_log_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(schedule, "SNAPSHOT_ENTRIES", 9)
+    chance = random.Random(seed)
+    portions: list[bool] = []
+    real = maintenance.keep_rows
+
+    async def keep_rows(connection: Any, what: dict[str, Any]) -> None:
+        portions.append("seq" in what)
+        await real(connection, what)
+
+    monkeypatch.setattr(maintenance, "keep_rows", keep_rows)
+    async with open_relay(tmp_path) as relay:
+        small(relay, 1)
+        await people(relay, "User1", "User2", "User3")
+        for _ in range(90):
+            await talk(relay, chance, 1)
+            await more(relay, chance)
+            assert facts_of(await restarted(relay)) == facts_of(relay.state)
+        assert await faults(tmp_path) == []
+    assert 2 < portions.count(True) < len(portions) / 2, "rounds took several portions"
+    async with open_relay(tmp_path) as again:
+        assert facts_of(again.state) == facts_of(relay.state)
+
+
+async def test_a_round_that_fails_half_way_leaves_a_store_that_starts_and_is_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_relay(tmp_path) as relay:
+        small(relay, 1)
+        await people(relay, "User1", "User2", "User3")
+        await talk(relay, random.Random(1), 30)
+        await relay.log._writing.execute(
+            "CREATE TEMP TRIGGER full BEFORE INSERT ON member WHEN NEW.user = 3 BEGIN SELECT RAISE(ABORT, 'full'); END"
+        )
+        with pytest.raises(Exception, match="cannot save anything"):
+            await relay.log.keep_snapshot()
+        assert facts_of(await restarted(relay)) == facts_of(relay.state)
+        await relay.log._writing.execute("DROP TRIGGER full")
+        await talk(relay, random.Random(2), 30)
+        await relay.log.keep_snapshot()
+        assert rows(tmp_path, "SELECT seq FROM snapshot") == [(relay.state.seq,)]
+        assert facts_of(await restarted(relay)) == facts_of(relay.state)
+        assert await faults(tmp_path) == []
+
+
+async def test_a_snapshot_that_is_waited_for_knows_of_what_came_before_it_was(tmp_path: Path) -> None:
+    async with open_relay(tmp_path) as relay:
+        small(relay, 1)
+        await people(relay, "User1", "User2", "User3")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(relay.log.keep_snapshot)
+            await trio.lowlevel.checkpoint()
+            await talk(relay, random.Random(3), 3)
+            seq = relay.state.seq
+            await relay.log.keep_snapshot()
+            assert rows(tmp_path, "SELECT seq FROM snapshot")[0][0] >= seq
+
+
+async def test_a_portion_of_many_members_is_no_longer_than_it_may_be(tmp_path: Path) -> None:
+    """Counts, since a shared machine's clock says little: no commit writes more rows than a portion has, and a chat."""
+    async with open_relay(tmp_path) as relay:
+        small(relay, 50)
+        names = [f"User{number}" for number in range(1, 31)]
+        for name in names:
+            await answers(relay, command(relay, None, control.AddUser(id=name)))
+        for number in range(40):
+            made = control.MakeChat(name=f"g{number}", owner="User1", participants=names[1:])
+            await relay.admin.handle("chat.create", made)
+        most = 0
+        real = relay.log._writing.execute
+
+        async def execute(sql: str, parameters: Any = ()) -> Any:
+            nonlocal most
+            before = rows(tmp_path, "SELECT count(*) FROM member")[0][0]
+            done = await real(sql, parameters)
+            most = max(most, rows(tmp_path, "SELECT count(*) FROM member")[0][0] - before)
+            return done
+
+        relay.log._writing.execute = execute  # type: ignore[method-assign]
+        await relay.log.keep_snapshot()
+        assert rows(tmp_path, "SELECT count(*) FROM member") == [(1_200,)]
+        assert 30 <= most <= 110, "no more than a portion, and a chat that begins in it"
+
+
+# The base.
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_prune_beside_people_who_talk_leaves_what_adds_up(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    async with open_relay(tmp_path) as relay:
+        small(relay, 2)
+        await people(relay, "User1", "User2", "User3")
+        await talk(relay, chance, 120)
+        async with trio.open_nursery() as nursery:
+
+            async def prune() -> None:
+                await relay.retention.prune(max_bytes=1)
+
+            # Two at once: one after the other.
+            nursery.start_soon(prune)
+            nursery.start_soon(prune)
+            await talk(relay, chance, 120)
+        assert facts_of(await restarted(relay)) == facts_of(relay.state)
+        assert await faults(tmp_path) == []
+        assert rows(tmp_path, "SELECT count(DISTINCT round) FROM base_part") == [(1,)], "earlier bases are gone"
+    assert await faults(tmp_path) == []
+
+
+class Killed(Exception):
+    """As if the process had ended here."""
+
+
+@pytest.mark.parametrize("step", range(0, 40, 5))
+async def test_a_prune_that_ends_at_any_step_leaves_what_adds_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    steps = 0
+
+    def counted(name: str) -> Callable[..., Any]:
+        real = getattr(maintenance, name)
+
+        async def counting(*arguments: Any, **named: Any) -> Any:
+            nonlocal steps
+            steps += 1
+            if steps > step:
+                raise Killed
+            return await real(*arguments, **named)
+
+        return counting
+
+    for name in ("begin_base", "add_base", "end_base", "clear_bases", "remove_history"):
+        monkeypatch.setattr(maintenance, name, counted(name))
+    async with open_relay(tmp_path) as relay:
+        small(relay, 2)
+        relay.retention._rows = Portion(5, least=5, most=5)
+        await people(relay, "User1", "User2", "User3")
+        await talk(relay, random.Random(step), 60)
+        with suppress(Killed):
+            while True:
+                await relay.retention.prune(max_bytes=1)
+                await talk(relay, random.Random(step), 20)
+        assert await faults(tmp_path) == []
+    steps = -10_000
+    async with open_relay(tmp_path) as relay:
+        await relay.retention.prune(max_bytes=1)
+        assert await faults(tmp_path) == []
+        assert rows(tmp_path, "SELECT count(DISTINCT round) FROM base_part") == [(1,)]
+
+
+async def test_a_store_whose_base_an_older_relay_wrote_is_read_and_pruned(tmp_path: Path) -> None:
+    async with open_relay(tmp_path) as relay:
+        await people(relay, "User1", "User2", "User3")
+        await talk(relay, random.Random(5), 60)
+        whole = snapshot.whole(relay.state)
+        whole = {name: [] if value is None else value for name, value in whole.items() if name != "whole"}
+    with opened(tmp_path / "relay.db") as file:
+        file.execute("INSERT INTO base (one, value) VALUES (1, ?)", (lookups.as_json(whole),))
+        file.execute("DELETE FROM log WHERE kind <= 5")
+        file.execute("DELETE FROM client")
+    assert [fault for fault in await faults(tmp_path) if fault.what == "state and log agree"] == []
+    async with open_relay(tmp_path) as relay:
+        await talk(relay, random.Random(6), 30)
+        await relay.retention.prune(max_bytes=1)
+        assert [fault for fault in await faults(tmp_path) if fault.what == "state and log agree"] == []

@@ -1,0 +1,195 @@
+"""Texts that left the full-text index: when its segments are merged, and that they are gone from them then."""
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import trio
+
+from relay.core.relay import Relay, open_relay
+from relay.protocol import requests
+from relay.store.log import index_merge, maintenance
+from relay.store.log import schedule as errands
+from relay.store.log.index_merge import Erasing
+from relay.store.sqlite.schema import MIGRATIONS
+from tests.support.disk import answers, command, new, people
+
+FAR = float("inf")
+SECRET = "zqxjkvwpy"
+NOW = 1_000.0
+
+
+# When.
+
+
+def test_a_start_looks_once_and_has_nothing_to_do() -> None:
+    schedule = Erasing()
+    assert schedule.due_at <= NOW
+    schedule.found(0)
+    assert schedule.due_at == FAR
+    schedule.doubt()
+    assert schedule.due_at <= NOW
+
+
+def test_a_merge_goes_on_until_it_is_done_and_the_next_waits_as_long_as_it_was() -> None:
+    schedule = Erasing()
+    schedule.found(3)
+    for _ in range(10):
+        assert schedule.due_at <= NOW
+        schedule.stepped()
+    schedule.done(NOW)
+    assert schedule.due_at == NOW + 10 * index_merge.PAUSE, "and then there is another look"
+    schedule.found(0)
+    assert schedule.due_at == FAR
+
+
+def test_what_leaves_during_a_merge_has_one_of_its_own() -> None:
+    schedule = Erasing()
+    schedule.found(1)
+    schedule.stepped()
+    schedule.doubt()
+    assert (schedule.texts, schedule.steps) == (1, 1), "which goes on"
+    schedule.done(NOW)
+    schedule.found(1)
+    assert (schedule.texts, schedule.steps) == (1, 0)
+
+
+def test_one_that_fails_goes_on_after_a_while() -> None:
+    schedule = Erasing()
+    schedule.found(1)
+    schedule.failed(NOW)
+    assert schedule.due_at == NOW + index_merge.AGAIN
+
+
+# What becomes of them.
+
+
+@pytest.fixture(autouse=True)
+def _in_small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(errands, "INDEX_SECONDS", 0.0)
+    monkeypatch.setattr(index_merge, "PAUSE", 0.0)
+    monkeypatch.setattr(maintenance, "MERGED", 1)
+
+
+@pytest.fixture
+async def relay(tmp_path: Path) -> AsyncIterator[Relay]:
+    async with open_relay(tmp_path) as opened:
+        await _say_the_secret(opened)
+        yield opened
+
+
+async def _say_the_secret(relay: Relay) -> None:
+    await people(relay, "User1", "User2")
+    texts = [SECRET, *(f"something else, {number}: {number**9}" for number in range(300))]
+    await answers(relay, *(new(relay, "User1", "User2", f"c{n}", text) for n, text in enumerate(texts)))
+    await _until(lambda: _asked(relay.data, "SELECT seq FROM indexed") == relay.state.seq)
+    await _until(lambda: relay.log._background._erasing.due_at == FAR)
+    assert _holds_secret(relay.data)
+
+
+def _asked(data: Path, question: str) -> int:
+    with closing(sqlite3.connect(data / "relay.db")) as file:
+        ((answer,),) = file.execute(question)
+    return int(answer)
+
+
+def _unmerged(data: Path) -> int:
+    return _asked(data, "SELECT texts FROM unmerged")
+
+
+def _holds_secret(data: Path) -> bool:
+    """Whether the segments hold all of the secret's trigrams that follow from one another."""
+    with closing(sqlite3.connect(data / "relay.db")) as file:
+        segments = b"|".join(block for (block,) in file.execute("SELECT block FROM search_data"))
+    return all(SECRET[at : at + 3].encode() in segments for at in range(len(SECRET) - 2))
+
+
+async def _until(true: Callable[[], bool]) -> None:
+    with trio.fail_after(20):
+        while not true():
+            await trio.sleep(0.02)
+
+
+async def _delete(relay: Relay) -> None:
+    await answers(relay, command(relay, "User1", requests.Delete(chat_id="User2", original_message_id=1), "d"))
+
+
+async def _edit(relay: Relay) -> None:
+    edit = requests.Edit(chat_id="User2", original_message_id=1, message="nothing")
+    await answers(relay, command(relay, "User1", edit, "e"))
+
+
+async def _prune(relay: Relay) -> None:
+    await relay.retention.prune(max_bytes=1)
+
+
+@pytest.mark.parametrize("erase", [_delete, _edit, _prune])
+async def test_what_is_erased_leaves_the_segments_of_the_index(relay: Relay, erase: Callable[[Relay], object]) -> None:
+    await erase(relay)  # type: ignore[misc]
+    await _until(lambda: not _unmerged(relay.data))
+    assert not _holds_secret(relay.data)
+    with closing(sqlite3.connect(relay.data / "relay.db")) as file:
+        file.execute("INSERT INTO search (search) VALUES ('integrity-check')")
+
+
+async def test_what_was_erased_just_before_a_stop_leaves_after_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_relay(tmp_path) as relay:
+        await _say_the_secret(relay)
+        monkeypatch.setattr(errands, "QUIET", 3_600.0)
+        await _delete(relay)
+    assert _unmerged(tmp_path) == 1
+    assert _holds_secret(tmp_path)
+    monkeypatch.setattr(errands, "QUIET", 0.1)
+    async with open_relay(tmp_path):
+        await _until(lambda: not _unmerged(tmp_path))
+    assert not _holds_secret(tmp_path)
+
+
+@pytest.mark.parametrize("said", [0, 1])
+def test_a_store_of_before_is_merged_once_if_anything_was_said(said: int) -> None:
+    with closing(sqlite3.connect(":memory:")) as file:
+        file.executescript(MIGRATIONS[0])
+        file.executemany("INSERT INTO log VALUES (?, 1, 1, 1, 1, 0, 1, 0, 7, 'c', 'hi', NULL, 0, 0, 0)", [(1,)] * said)
+        file.executescript(MIGRATIONS[1])
+        assert file.execute("SELECT texts FROM unmerged").fetchall() == [(said,)]
+
+
+async def test_while_messages_come_nothing_is_merged(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    merged: list[bool] = []
+    real = maintenance.merge
+
+    async def merge(*arguments: object, **which: bool) -> bool:
+        if "begin" in which:
+            merged.append(lively)
+        return await real(*arguments, **which)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(maintenance, "merge", merge)
+    monkeypatch.setattr(errands, "QUIET", 0.5)
+    lively = True
+    await _delete(relay)
+    for number in range(50):
+        await answers(relay, new(relay, "User1", "User2", f"more{number}", "more"))
+        await trio.sleep(0.01)
+    lively = False
+    await _until(lambda: not _unmerged(relay.data))
+    assert len(merged) > 3, "a little at a time"
+    assert not any(merged)
+
+
+async def test_a_merge_that_fails_ends_nothing(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def merge(*_arguments: object, **_which: bool) -> bool:
+        failed.set()
+        raise sqlite3.OperationalError("database or disk is full")
+
+    failed = trio.Event()
+    monkeypatch.setattr(maintenance, "merge", merge)
+    await _delete(relay)
+    with trio.fail_after(20):
+        await failed.wait()
+    (answer,) = await answers(relay, new(relay, "User1", "User2", "next"))
+    assert answer.message_id == 303
+    assert _unmerged(relay.data) == 1

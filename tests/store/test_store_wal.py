@@ -1,0 +1,207 @@
+"""The write-ahead log: how much of it is in use, who copies it back, and that it stays small whoever reads."""
+
+import os
+import sqlite3
+import struct
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+
+from relay.core.maintenance.check import check
+from relay.core.relay import Relay, open_relay
+from relay.protocol import control
+from relay.store.backup import archive
+from relay.store.sqlite import views, wal
+from relay.store.sqlite.views import TooBusy, Views
+from tests.support.disk import answers, new, people, rows, say
+
+TEXT = "many words of a text that is not short " * 20
+
+
+def in_use(data: Path) -> int:
+    """Bytes of the write-ahead log that are in use, as SQLite says."""
+    file = os.open(data / "relay.db-wal", os.O_RDONLY)
+    try:
+        count, size = wal.frames(file)
+    finally:
+        os.close(file)
+    return count * size
+
+
+async def many(relay: Relay, batches: int, start: int = 0) -> None:
+    """Say much: about 60 KB of log a batch."""
+    for batch in range(start, start + batches):
+        await answers(relay, *(new(relay, "User1", "User2", f"c{batch} {n}", TEXT) for n in range(50)))
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bounds that a test reaches soon."""
+    monkeypatch.setattr(wal, "FRAMES", 400)
+    monkeypatch.setattr(wal, "AGAIN", 800)
+    monkeypatch.setattr(wal, "LOOK", 0.0)
+    monkeypatch.setattr(wal, "PATIENCE", 0.05)
+    monkeypatch.setattr(wal, "CROWDED", 1 << 20)
+    monkeypatch.setattr(wal, "BOUND", 2 << 20)
+
+
+def test_pages_in_use_are_those_before_the_first_of_an_earlier_round(tmp_path: Path) -> None:
+    path = tmp_path / "wal"
+    frame = struct.Struct(">II8sII")
+    now, before = b"new salt", b"old salt"
+    for count in (0, 1, 7, 20):
+        salts = [now] * count + [before] * (20 - count)
+        pages = (frame.pack(1, 0, salt, 0, 0) + b"x" * 512 for salt in salts)
+        path.write_bytes(struct.pack(">IIII8sII", 0, 0, 512, 0, now, 0, 0) + b"".join(pages))
+        file = os.open(path, os.O_RDONLY)
+        assert wal.frames(file) == (count, 536)
+        os.close(file)
+
+
+def test_a_file_without_a_head_has_no_pages(tmp_path: Path) -> None:
+    path = tmp_path / "wal"
+    path.write_bytes(b"")
+    file = os.open(path, os.O_RDONLY)
+    assert wal.frames(file)[0] == 0
+    os.close(file)
+
+
+@pytest.mark.usefixtures("small")
+async def test_the_log_begins_again_however_much_is_sent(tmp_path: Path) -> None:
+    async with open_relay(tmp_path) as relay:
+        await people(relay, "User1", "User2")
+        most = 0
+        for batch in range(150):
+            await many(relay, 1, batch)
+            most = max(most, in_use(tmp_path))
+        written = sum(path.stat().st_size for path in (tmp_path / "relay.db",))
+        assert written > 2 * wal.BOUND
+        assert most < 2 * wal.BOUND, "a disk that is slow may let it grow a little beyond"
+
+
+@pytest.mark.usefixtures("small")
+async def test_a_view_that_stays_open_slows_the_writer_and_the_log_shrinks_once_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wal, "KEPT", 1 << 20)
+    monkeypatch.setattr(wal, "BEYOND", 4 << 20)
+    async with open_relay(tmp_path) as relay:
+        await people(relay, "User1", "User2")
+        with closing(sqlite3.connect(tmp_path / "relay.db", isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM log").fetchall()
+            began = trio.current_time()
+            await many(relay, 120)
+            seconds = trio.current_time() - began
+            grown = in_use(tmp_path) - wal.BOUND
+            assert grown > 0
+            assert grown <= wal.BEYOND * seconds + (1 << 20), "no faster than it may"
+            assert relay.log.stalls.longest_works(trio.current_time())["checkpoint"] > 0
+            assert relay.log.wal.crowded
+        with trio.fail_after(5):
+            while (tmp_path / "relay.db-wal").stat().st_size > 2 * wal.KEPT:
+                await say(relay, "User1", "User2", f"after {trio.current_time()}")
+                await trio.sleep(0.05)
+        assert not relay.log.wal.crowded
+
+
+@pytest.mark.usefixtures("small")
+async def test_check_backup_and_export_beside_people_who_send_leave_the_log_small(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    async with open_relay(data) as relay:
+        await people(relay, "User1", "User2")
+        await many(relay, 60)
+        most = 0
+        stop = trio.Event()
+
+        async def send() -> None:
+            nonlocal most
+            number = 1_000
+            while not stop.is_set():
+                await many(relay, 1, number)
+                most = max(most, in_use(data))
+                number += 1
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send)
+            assert [one for one in await check(data, lambda _: None) if one.wrong] == []
+            await trio.to_thread.run_sync(archive.back_up, data, tmp_path / "backup.tar")
+
+            async def slow(_item: object) -> None:
+                await trio.sleep(0.0005)
+
+            await relay.admin.handle("export", control.Export(), slow)
+            stop.set()
+        assert most < 3 * wal.BOUND
+        assert len(rows(data, "SELECT seq FROM log")) > 3_500
+
+
+async def test_work_that_can_wait_waits_while_there_is_much_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wal, "LOOK", 0.0)
+    async with open_relay(tmp_path) as relay:
+        await people(relay, "User1", "User2")
+        monkeypatch.setattr(wal, "CROWDED", -1)
+        await say(relay, "User1", "User2", "one")
+        assert relay.log._background.next_at() == float("inf")
+        began = trio.current_time()
+        for _ in range(2):
+            await relay.log.chore(lambda writing: writing.execute("SELECT 1"), "prune")
+        assert trio.current_time() - began > 0.5, "what somebody waits for goes on slowly"
+        began = trio.current_time()
+        assert await relay.log.probe()
+        assert trio.current_time() - began < 0.5, "and what is hurried at once"
+
+
+async def test_a_long_look_gives_way_while_the_log_is_large_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("LARGE", -1), ("LOOK", 0.01), ("WAIT", 0.01)):
+        monkeypatch.setattr(views, name, value)
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+    async with open_relay(tmp_path) as relay:
+        with pytest.raises(TooBusy):
+            await Views(relay.reading, tmp_path / "relay.db").long(endless)
+        monkeypatch.setattr(views, "LARGE", 1 << 30)
+        with trio.move_on_after(0.1) as scope:
+            await Views(relay.reading, tmp_path / "relay.db").long(endless)
+        assert scope.cancelled_caught, "whoever is cancelled stops it"
+        assert await relay.reading.execute("SELECT 1") == [(1,)]
+
+
+async def test_a_checkpoint_that_fails_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wal, "FRAMES", 1)
+    monkeypatch.setattr(wal, "LOOK", 0.0)
+    failed = trio.Event()
+
+    async def fail(*_arguments: object) -> int:
+        failed.set()
+        raise sqlite3.OperationalError("database or disk is full")
+
+    async with open_relay(tmp_path) as relay:
+        monkeypatch.setattr(relay.log.wal, "_checkpoint", partial(fail))
+        await people(relay, "User1", "User2")
+        with trio.fail_after(5):
+            await failed.wait()
+        assert (await say(relay, "User1", "User2", "c1")).message_id == 1
+
+
+@pytest.mark.usefixtures("small")
+async def test_what_fills_up_soon_after_a_try_is_copied_though_nobody_writes_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wal, "PATIENCE", 1.0)
+    monkeypatch.setattr(wal, "KEPT", wal.CROWDED // 2)
+    async with open_relay(tmp_path) as relay:
+        await people(relay, "User1", "User2")
+        relay.log.wal._tried = trio.current_time()
+        await many(relay, 30)
+        assert relay.log.wal.crowded, "so that work which can wait writes nothing, and looks at nothing"
+        with trio.fail_after(5):
+            while relay.log.wal.crowded:
+                await trio.sleep(0.02)

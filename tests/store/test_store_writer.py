@@ -1,0 +1,509 @@
+"""The one writer: what waits is one transaction, a transaction that fails changes nothing, a repeat is known."""
+
+import logging
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from relay.core.delivery.subscriber import Receipt, Subscriber
+from relay.core.maintenance.check import check
+from relay.core.model import snapshot
+from relay.core.relay import Relay, open_relay
+from relay.core.rules import commands
+from relay.protocol import requests
+from relay.protocol.errors import RelayError
+from relay.store.log import background, schedule
+from relay.store.log import log as store_log
+from relay.store.log.maintenance import add_base, merge, remove_history
+from tests.support.disk import T0, answers, command, commits, new, people, rows, say
+from tests.support.memory_log import facts_of
+
+
+def failures(answers: list[Any]) -> list[str]:
+    return [answer.error.code for answer in answers if isinstance(answer, RelayError)]
+
+
+@pytest.fixture
+def clock() -> MockClock:
+    """Time goes on as it does, and may be made to jump."""
+    return MockClock(rate=1.0)
+
+
+@pytest.fixture
+async def relay(tmp_path: Path, clock: MockClock) -> AsyncIterator[Relay]:
+    async with open_relay(tmp_path, clock=lambda: T0) as opened:
+        await people(opened, "User1", "User2")
+        await say(opened, "User1", "User2", "first")
+        yield opened
+
+
+async def test_what_waits_is_written_in_one_transaction(relay: Relay) -> None:
+    before, batches = commits(relay.data), relay.log.figures.batches
+    got = await answers(relay, *(new(relay, "User1", "User2", f"c{n}") for n in range(100)))
+    assert [answer.message_id for answer in got] == list(range(2, 102))
+    assert relay.log.figures.batches == batches + 1
+    assert commits(relay.data) == before + 1
+
+
+async def test_what_is_written_is_counted(relay: Relay) -> None:
+    figures = relay.log.figures
+    batches, commands, entries, seconds = figures.batches, figures.commands, figures.entries, figures.commit_seconds
+    await answers(relay, *(new(relay, "User1", "User2", f"c{n}") for n in range(7)))
+    assert (figures.batches - batches, figures.commands - commands, figures.last_batch) == (1, 7, 7)
+    assert figures.entries - entries == 7
+    assert 0 < figures.commit_seconds - seconds < 5
+
+
+async def test_an_answer_comes_after_its_message_is_on_disk(relay: Relay) -> None:
+    seen: list[int] = []
+    done = trio.Event()
+
+    def take(_answer: object) -> None:
+        ((count,),) = rows(relay.data, "SELECT count(*) FROM log WHERE client_id = 'c1'")
+        seen.append(count)
+        done.set()
+
+    relay.log.append(new(relay, "User1", "User2", "c1"), take)
+    await done.wait()
+    assert seen == [1]
+
+
+async def test_answers_come_in_the_order_of_the_log(relay: Relay) -> None:
+    order: list[int] = []
+    done = trio.Event()
+
+    def taker(number: int) -> Any:
+        def take(_answer: object) -> None:
+            order.append(number)
+            if len(order) == 30:
+                done.set()
+
+        return take
+
+    for number in range(30):
+        relay.log.append(new(relay, "User1", "User2", f"c{number}"), taker(number))
+        if number % 7 == 0:
+            await trio.lowlevel.checkpoint()
+    await done.wait()
+    assert order == list(range(30))
+
+
+async def test_a_transaction_that_fails_changes_nothing_and_the_next_one_works(relay: Relay) -> None:
+    writing = relay.log._writing
+    await writing.execute(
+        "CREATE TEMP TRIGGER poison BEFORE INSERT ON log WHEN NEW.message = 'poison'"
+        " BEGIN SELECT RAISE(ABORT, 'not this one'); END"
+    )
+    state, stored = facts_of(relay.state), rows(relay.data, "SELECT * FROM log")
+    batch = [new(relay, "User1", "User2", f"c{n}", "poison" if n == 3 else "fine") for n in range(5)]
+    assert failures(await answers(relay, *batch)) == ["unavailable"] * 5
+    assert facts_of(relay.state) == state
+    assert rows(relay.data, "SELECT * FROM log") == stored
+    got = await answers(relay, *(one for n, one in enumerate(batch) if n != 3))
+    assert [answer.message_id for answer in got] == [2, 3, 4, 5]
+
+
+async def test_a_full_disk_is_said_so_and_goes_by(relay: Relay, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "relay.store.log.log")
+    writing = relay.log._writing
+    ((pages,),) = await writing.execute("PRAGMA page_count")
+    ((most,),) = await writing.execute("PRAGMA max_page_count")
+    await writing.execute(f"PRAGMA max_page_count = {pages}")
+    large = "x" * 60_000
+    for n in range(3):
+        assert failures([await say(relay, "User1", "User2", f"c{n}", large)]) == ["storage_full"]
+    assert relay.log.failing
+    assert (await say(relay, "User1", "User2", "first")).message_id == 1, "what needs no room is still answered"
+    assert relay.log.failing, "and says nothing about the room there is"
+    await writing.execute(f"PRAGMA max_page_count = {most}")
+    assert (await say(relay, "User1", "User2", "c0", large)).message_id == 2
+    assert not relay.log.failing
+    said = [record.getMessage().partition(":")[0] for record in caplog.records]
+    assert said == ["the store cannot be written", "the store can be written again"]
+
+
+async def test_what_cannot_be_decided_ends_neither_the_writer_nor_the_relay(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_arguments: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("relay.core.rules.decide", broken)
+        assert failures([await say(relay, "User1", "User2", "c1")]) == ["internal"]
+    assert [record.exc_info is not None for record in caplog.records] == [True]
+    assert (await say(relay, "User1", "User2", "c1")).message_id == 2
+
+
+async def test_what_is_new_needs_no_look_up(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up: list[object] = []
+    real = store_log.lookups.client_keys
+
+    async def counting(connection: Any, keys: Any, recent: Any) -> Any:
+        looked_up.extend(keys)
+        return await real(connection, keys, recent)
+
+    monkeypatch.setattr(store_log.queries, "client_keys", counting)
+    await answers(relay, *(new(relay, "User1", "User2", f"c{n}") for n in range(10)))
+    assert looked_up == []
+    got = await answers(relay, *(new(relay, "User1", "User2", f"c{n}", "again") for n in (3, 12, 5, 3, 12)))
+    assert [answer.message_id for answer in got] == [5, 12, 7, 5, 12]
+    assert len(looked_up) == 2, "only c3 and c5 were there"
+    assert rows(relay.data, "SELECT count(*) FROM log WHERE kind = 1") == [(12,)]
+
+
+async def test_a_repeat_is_found_wherever_its_client_id_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.store.idempotency.HELD", 20)
+
+    async def repeat(relay: Relay, numbers: Sequence[int]) -> list[int]:
+        got = await answers(relay, *(new(relay, "User1", "User2", f"c{n}", "again") for n in numbers))
+        return [answer.message_id for answer in got]
+
+    async with open_relay(tmp_path) as relay:
+        await people(relay, "User1", "User2")
+        first = [(await say(relay, "User1", "User2", f"c{n}")).message_id for n in range(200)]
+        ((filed,),) = rows(tmp_path, "SELECT count(*) FROM client")
+        assert 100 <= filed < 200, "most have left the memory, the latest have not"
+        assert await repeat(relay, range(200)) == first
+    async with open_relay(tmp_path) as relay:
+        assert await repeat(relay, range(200)) == first, "and after a restart"
+        assert [finding for finding in await check(tmp_path, lambda _: None) if finding.wrong] == []
+        seqs = rows(tmp_path, "SELECT seq FROM log WHERE kind = 1 ORDER BY seq")
+        for (upto,) in (seqs[49], seqs[-1]):
+            await relay.log.chore(partial(remove_history, 0, upto, count=1_000))
+            assert await repeat(relay, range(200)) == first, "and after retention removed the messages"
+            found = {finding.what: finding.wrong for finding in await check(tmp_path, lambda _: None)}
+            assert found["client ids"] == []
+    async with open_relay(tmp_path) as relay:
+        assert await repeat(relay, range(200)) == first
+        assert rows(tmp_path, "SELECT count(*) FROM log WHERE kind = 1") == [(0,)], "none is written again"
+
+
+async def test_a_filing_that_is_cut_short_loses_no_client_id_and_is_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.store.idempotency.HELD", 20)
+    monkeypatch.setattr(background, "RETRY", 0.0)
+    filed = "SELECT count(*) FROM filed WHERE seq > 0"
+    async with open_relay(tmp_path) as relay:
+        await people(relay, "User1", "User2")
+        await relay.log._writing.execute(
+            "CREATE TEMP TRIGGER cut BEFORE UPDATE ON filed BEGIN SELECT RAISE(ABORT, 'as if killed here'); END"
+        )
+        first = [(await say(relay, "User1", "User2", f"c{n}")).message_id for n in range(60)]
+        assert first == list(range(1, 61)), "messages go on"
+        await relay.log.probe()
+        assert rows(tmp_path, filed) == [(0,)]
+        assert rows(tmp_path, "SELECT count(*) > 0 FROM client") == [(1,)]
+    async with open_relay(tmp_path) as relay:
+        assert [(await say(relay, "User1", "User2", f"c{n}")).message_id for n in range(60)] == first
+        for n in range(60, 80):
+            await say(relay, "User1", "User2", f"c{n}")
+        await relay.log.probe()
+        assert rows(tmp_path, filed)[0][0] > 0
+        assert [finding for finding in await check(tmp_path, lambda _: None) if finding.wrong] == []
+
+
+async def test_two_client_ids_of_one_hash_are_told_apart(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.core.rules.messages.client_key", lambda *_: 7)
+    assert (await say(relay, "User1", "User2", "c1")).message_id == 2
+    assert failures([await say(relay, "User1", "User2", "c2")]) == ["conflict"]
+    assert (await say(relay, "User1", "User2", "c1")).message_id == 2
+
+
+async def test_what_was_deleted_is_nowhere_in_the_file(relay: Relay) -> None:
+    await say(relay, "User1", "User2", "c1", "a-secret-to-be-deleted")
+    delete = requests.Delete(chat_id="User2", original_message_id=2)
+    await answers(relay, command(relay, "User1", delete))
+    await relay.log._writing.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert b"a-secret-to-be-deleted" not in (relay.data / "relay.db").read_bytes()
+
+
+async def test_who_appends_to_a_full_queue_waits_for_room(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_log, "ROOM", 10)
+    for n in range(10):
+        relay.log.append(new(relay, "User1", "User2", f"c{n}"))
+    assert relay.log.full
+    with trio.fail_after(5):
+        await relay.log.room()
+    assert not relay.log.full
+
+
+async def test_what_waits_and_what_a_batch_holds_is_bounded_in_bytes_too(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_log, "ROOM_BYTES", 10_000)
+    monkeypatch.setattr(store_log, "BATCH_BYTES", 2_000)
+    batches, done = relay.log.figures.batches, trio.Event()
+    for n in range(10):
+        relay.log.note_read(1_100, trio.current_time())
+        relay.log.append(new(relay, "User1", "User2", f"c{n}", "x" * 900), lambda _answer: None)
+    assert relay.log.full
+    relay.log.append(new(relay, "User1", "User2", "c10"), lambda _answer: done.set())
+    with trio.fail_after(5):
+        await relay.log.room()
+        await done.wait()
+    assert not relay.log.full
+    assert 5 <= relay.log.figures.batches - batches <= 10, "two at a time, and not one"
+    relay.log.note_read(9_999, trio.current_time())
+    relay.log.note_read(9_999, trio.current_time())
+    assert not relay.log.full, "what is read while nothing waits is no command that waits"
+
+
+async def test_statements_let_go_of_the_texts_that_they_wrote_last(relay: Relay, clock: MockClock) -> None:
+    run: list[tuple[str, object]] = []
+    real = relay.log._writing.execute
+
+    async def execute(sql: str, parameters: Any = ()) -> Any:
+        run.append((sql, parameters))
+        return await real(sql, parameters)
+
+    relay.log._writing.execute = execute  # type: ignore[method-assign]
+    await answers(relay, *(new(relay, "User1", "User2", f"c{n}") for n in range(20)))
+    edit = requests.Edit(chat_id="User2", original_message_id=1, message="y" * 900)
+    await answers(relay, command(relay, "User1", edit, "e1"))
+    await relay.log.chore(partial(add_base, number=1, rows=snapshot.whole(relay.state)))
+    await settled(relay, clock)
+    await until(lambda: not relay.log._bound)
+    last = {sql: parameters for sql, parameters in run if sql.startswith("INSERT")}
+    assert len(last) >= 4
+    assert [parameters for parameters in last.values() if any(isinstance(value, str) for value in parameters)] == []  # type: ignore[attr-defined]
+
+
+async def test_statements_that_hold_much_let_go_of_it_at_once(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule, "QUIET", 3_600.0)
+    monkeypatch.setattr("relay.store.log.bound_parameters.HELD", 1_000)
+    relay.log.note_read(2_000, trio.current_time())
+    await say(relay, "User1", "User2", "c1", "x" * 1_500)
+    await relay.log.probe()
+    assert not relay.log._bound.too_much
+
+
+async def test_a_stopped_log_takes_nothing_more_but_finishes_what_it_has(tmp_path: Path, clock: MockClock) -> None:
+    got: list[Any] = []
+    async with open_relay(tmp_path, clock=lambda: T0) as relay:
+        await people(relay, "User1", "User2")
+        relay.log.append(new(relay, "User1", "User2", "c1"), got.append)
+        relay.log.stop()
+        await relay.log.stopped.wait()
+        assert got[0].message_id == 1
+        relay.log.append(new(relay, "User1", "User2", "c2"), got.append)
+        assert failures(got[1:]) == ["unavailable"]
+
+
+# Late marks and lazy cursors.
+
+
+def cursors(data: Path) -> dict[int, int]:
+    return dict(rows(data, "SELECT device, seq FROM cursor"))
+
+
+def marks(data: Path) -> list[int]:
+    return [message_id for (message_id,) in rows(data, "SELECT message_id FROM log WHERE kind = 4 ORDER BY seq")]
+
+
+def acknowledge(relay: Relay, message_id: int) -> None:
+    """What the service does with the acknowledgement of a `new` event by User2's device."""
+    chat = relay.state.chat_key(2, "User1")
+    assert chat is not None
+    mark = command(relay, "User2", commands.MarkDelivered(chat, message_id))
+    relay.log.append_late((chat, 2), message_id, mark)
+    relay.log.keep_cursor(2, relay.state.seq, T0)
+
+
+async def until(true: Any) -> None:
+    """Wait until something is true, soon."""
+    with trio.fail_after(5):
+        while not true():
+            await trio.sleep(0.005)
+
+
+async def test_marks_are_collected_for_a_moment(relay: Relay) -> None:
+    await answers(relay, *(new(relay, "User1", "User2", f"c{n}") for n in range(9)))
+    before = commits(relay.data)
+    for message_id in (2, 3, 7, 5, 4):
+        acknowledge(relay, message_id)
+        await trio.lowlevel.checkpoint()
+    await until(lambda: marks(relay.data))
+    assert marks(relay.data) == [7], "one mark for all, the one that reaches furthest"
+    assert commits(relay.data) == before + 1
+
+
+def quiet(relay: Relay) -> bool:
+    """Whether the writer has nothing to do in the background, for now."""
+    return relay.log._background._due() > trio.current_time()
+
+
+async def settled(relay: Relay, clock: MockClock) -> None:
+    """Wait until everything that may come later has been written: snapshot, index."""
+    clock.jump(120)
+    await until(lambda: not relay.log._errands_due() and relay.log._errands.indexed and quiet(relay))
+
+
+async def test_a_cursor_is_no_write_of_its_own(relay: Relay, clock: MockClock) -> None:
+    await settled(relay, clock)
+    before = commits(relay.data)
+    for seq in range(1, 50):
+        relay.log.keep_cursor(2, seq, T0)
+        await trio.lowlevel.checkpoint()
+    clock.jump(schedule.CURSOR_SECONDS - 1)
+    await trio.sleep(0.05)
+    assert commits(relay.data) == before
+    clock.jump(1)
+    await until(lambda: cursors(relay.data))
+    assert cursors(relay.data) == {2: 49}
+    assert commits(relay.data) == before + 1
+
+
+async def test_a_cursor_never_goes_back(relay: Relay) -> None:
+    relay.log.keep_cursor(2, 9, T0)
+    relay.log.keep_cursor(2, 4, T0)
+    assert relay.log.cursors[2][0] == 9
+
+
+async def test_a_cursor_is_never_on_disk_before_the_marks_of_its_acknowledgements(
+    relay: Relay, clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_log, "RETRY", 100.0)
+    writing = relay.log._writing
+    await writing.execute(
+        "CREATE TEMP TRIGGER no_marks BEFORE INSERT ON log WHEN NEW.kind = 4 BEGIN SELECT RAISE(ABORT, 'no'); END"
+    )
+    acknowledge(relay, 1)
+    clock.jump(3)
+    assert failures([await say(relay, "User1", "User2", "c0")]) == ["unavailable"], "the mark rode along"
+    for n in range(10):
+        clock.jump(6)
+        assert (await say(relay, "User1", "User2", f"c{n}")).message_id == n + 2
+        assert cursors(relay.data) == {}
+    await writing.execute("DROP TRIGGER no_marks")
+    clock.jump(101)
+    await until(lambda: marks(relay.data))
+    clock.jump(10)
+    await until(lambda: cursors(relay.data))
+    assert marks(relay.data)[0] >= 1
+
+
+async def test_a_stop_writes_marks_and_cursors(tmp_path: Path, clock: MockClock) -> None:
+    async with open_relay(tmp_path, clock=lambda: T0) as relay:
+        await people(relay, "User1", "User2")
+        await say(relay, "User1", "User2", "c1")
+        acknowledge(relay, 1)
+    assert marks(tmp_path) == [1]
+    assert cursors(tmp_path) == {2: relay.state.seq - 1}
+
+
+class Nowhere:
+    """Where frames go that nobody reads, and what hangs on it."""
+
+    full = False
+    waiting = (0, 0.0)
+
+    def put(self, _frame: bytes) -> None:
+        return
+
+    def flush(self) -> None:
+        return
+
+    def behind(self) -> None:
+        return
+
+    def close(self, _code: int, _reason: str) -> None:
+        return
+
+
+def reader(relay: Relay, *seqs: int) -> Subscriber:
+    """User2's device, which was sent these events."""
+    there = Nowhere()
+    subscriber = Subscriber(relay.hub.next_number(), 2, 2, there, there, 0)
+    for seq in seqs:
+        subscriber.replayed(b"", Receipt(seq, 1, 1))
+    return subscriber
+
+
+async def test_what_is_acknowledged_just_before_a_stop_is_marked(tmp_path: Path, clock: MockClock) -> None:
+    async with open_relay(tmp_path, clock=lambda: T0) as relay:
+        await people(relay, "User1", "User2")
+        await say(relay, "User1", "User2", "c1")
+        relay.service.acknowledge(reader(relay, relay.state.seq), relay.state.seq)
+        assert marks(tmp_path) == []
+    assert marks(tmp_path) == [1]
+    assert cursors(tmp_path) == {2: relay.state.seq - 1}
+
+
+async def test_an_acknowledgement_that_cannot_be_seen_to_ends_neither_the_writer_nor_the_others(
+    relay: Relay, clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    seq = relay.state.seq
+    good, bad = reader(relay, seq), reader(relay, seq)
+    for one in (good, bad):
+        relay.service.acknowledge(one, seq)
+    bad.reached = {999: 1}
+    for n in range(3):
+        clock.jump(1)
+        assert (await say(relay, "User1", "User2", f"c{n}")).message_id == n + 2
+    assert marks(relay.data) == [1]
+    assert "acknowledgements could not be seen to" in caplog.text
+
+
+async def test_an_idle_relay_writes_nothing(relay: Relay, clock: MockClock) -> None:
+    await settled(relay, clock)
+    before = commits(relay.data)
+    for _ in range(20):
+        clock.jump(60)
+        await trio.sleep(0.005)
+    assert commits(relay.data) == before
+
+
+async def test_client_keys_are_filed_without_rest_once_they_are_many(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule, "QUIET", 3_600.0)
+    monkeypatch.setattr("relay.store.portion.REST", 1e6)
+    monkeypatch.setattr("relay.store.idempotency.HELD", 4)
+    keys = relay.log._client_keys
+    await answers(relay, *(new(relay, "User1", "User2", f"key {n}") for n in range(200)))
+    with trio.fail_after(5):
+        while keys.overflowing:
+            await trio.sleep(0.02)
+
+
+async def test_client_keys_under_a_flood_that_never_pauses_stay_within_their_bound(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.store.portion.AIM", 0.0)  # a busy loop: each portion looks slow
+    monkeypatch.setattr("relay.store.idempotency.HELD", 128)
+    for batch in range(60):
+        await answers(relay, *(new(relay, "User1", "User2", f"key {batch} {n}") for n in range(100)))
+    with closing(sqlite3.connect(relay.data / "relay.db")) as store:
+        ((unfiled,),) = store.execute(
+            "SELECT count(*) FROM log JOIN filed ON filed.slice = log.client_key >> 60 WHERE log.seq > filed.seq"
+        )
+    assert unfiled <= 2 * 8 * 128
+
+
+async def test_what_is_asked_of_a_writer_that_has_stopped_fails_at_once(relay: Relay) -> None:
+    relay.stop()
+    await relay.log.stopped.wait()
+    with trio.fail_after(1):
+        with pytest.raises(sqlite3.OperationalError):
+            await relay.log.chore(merge)
+        with pytest.raises(RelayError):
+            await relay.log.keep_snapshot()
+
+
+async def test_a_stop_while_a_full_disk_is_freed_waits_for_nobody(relay: Relay) -> None:
+    relay.room.reserve.short = True
+    with trio.fail_after(5):
+        async with relay.room.freeing():
+            relay.stop()
+            await relay.log.stopped.wait()

@@ -1,0 +1,319 @@
+"""What a relay exports comes back identical: out of a random store, into an empty directory, and out again.
+
+Only these differ: the ids of files (whose ids are secrets that the relay makes), and when the export was made.
+"""
+
+import json
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import trio
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from relay.core.relay import Relay, open_relay
+from relay.core.rules import commands
+from relay.core.rules.commands import ADMIN, Command
+from relay.core.rules.submit import decided
+from relay.protocol import control, requests
+from relay.protocol.errors import RelayError
+from relay.protocol.objects import Attachment, AttachmentMeta
+from tests.support.command_line import done
+from tests.support.picture_files import png
+
+T0 = 1_700_000_000_000
+TEXTS = ("hi", "Straße\nzwei", " spaces ", "e\u0301 und é", "🙂‍↔️", "a" * 5_000, "\u2028<b>&amp;", "x\u200dy")
+NAMES = ("Anna", "Ben Ö", "Zoë", "李", "O'Neil", "Dr. No")
+
+
+class Life:
+    """Random things that people do, as the log takes them."""
+
+    def __init__(self, relay: Relay, random: Random) -> None:
+        self.relay = relay
+        self.random = random
+        self.now = T0
+        self.files: list[tuple[int, Attachment]] = []
+        self.count = 0
+
+    def clock(self) -> int:
+        return self.now
+
+    async def say(self, user: int, request: Any, made_up: str = "") -> Any:
+        self.now += self.random.choice((0, 1, 60_000, 86_400_000))
+        try:
+            return await decided(self.relay.log, Command(self.now, user, 0, request, made_up=made_up))
+        except RelayError:
+            return None
+
+    def user(self) -> int:
+        # Who was removed does nothing any more; the first one stays, so that somebody can.
+        return self.random.choice([user.key for user in self.relay.state.users.values() if not user.removed])
+
+    def group(self) -> str:
+        return self.random.choice(list(self.relay.state.group_keys) or ["none"])
+
+    def some(self) -> list[str]:
+        users = [user.id for user in self.relay.state.users.values()]
+        return self.random.sample(users, self.random.randrange(len(users)) + 1)
+
+    def place(self, user: int) -> str:
+        state = self.relay.state
+        if self.random.random() < 0.5:
+            mine = [state.chats[key].id for key in sorted(state.chats_of[user])]
+            return self.random.choice([one for one in mine if one] or [self.group()])
+        return state.users[self.user()].id
+
+    def next_id(self) -> str:
+        self.count += 1
+        return f"c{self.count}"
+
+    async def add_user(self) -> None:
+        number = len(self.relay.state.users) + 1
+        flags = {"bot": self.random.random() < 0.2, "admin": self.random.random() < 0.3}
+        await self.say(ADMIN, control.AddUser(id=f"u{number}", name=self.random.choice(NAMES), **flags))
+
+    async def change_user(self) -> None:
+        change = self.random.choice(
+            ({"name": "Renamed"}, {"disabled": True}, {"disabled": False}, {"removed": True}, {"admin": True})
+        )
+        user = self.user()
+        if not (user == 1 and "removed" in change):
+            await self.say(ADMIN, control.ChangeUser(id=self.relay.state.users[user].id, **change))
+
+    async def make_group(self) -> None:
+        request = requests.CreateChat(
+            type=self.random.choice(("group", "channel")), name=self.random.choice(NAMES), participants=self.some()
+        )
+        await self.say(self.user(), request, f"g-{self.next_id()}")
+
+    async def change_group(self) -> None:
+        group, user = self.group(), self.random.choice((ADMIN, self.user()))
+        request = self.random.choice(
+            (
+                commands.AddParticipants(group, self.some()),
+                commands.RemoveParticipants(group, self.some()),
+                requests.UpdateChat(chat_id=group, admins=self.some()),
+                requests.UpdateChat(chat_id=group, name="New name"),
+            )
+        )
+        await self.say(user, request)
+
+    async def leave(self) -> None:
+        user = self.user()
+        await self.say(user, commands.LeaveChat(self.place(user)))
+
+    async def delete_chat(self) -> None:
+        user = self.user()
+        await self.say(user, commands.DeleteChat(self.place(user)))
+
+    async def send(self) -> None:
+        user = self.user()
+        place = self.place(user)
+        key = self.relay.state.chat_key(user, place)
+        last = self.relay.state.chats[key].last_message_id if key else 0
+        reply = self.random.randint(1, last) if last and self.random.random() < 0.4 else None
+        mine = [file for owner, file in self.files if owner == user]
+        files = self.random.sample(mine, min(len(mine), 2)) if self.random.random() < 0.5 else []
+        text = self.random.choice(TEXTS) if not files or self.random.random() < 0.5 else None
+        await self.say(
+            user,
+            requests.New(
+                chat_id=place,
+                client_message_id=self.next_id(),
+                message=text,
+                attachments=files or None,
+                reply_to=reply,
+            ),
+        )
+
+    async def change_message(self) -> None:
+        user = self.user()
+        place = self.place(user)
+        key = self.relay.state.chat_key(user, place)
+        if not key or not self.relay.state.chats[key].last_message_id:
+            return
+        which = self.random.randint(1, self.relay.state.chats[key].last_message_id)
+        request: Any = requests.Delete(chat_id=place, original_message_id=which)
+        if self.random.random() < 0.6:
+            client_id = self.random.choice((None, self.next_id()))
+            request = requests.Edit(
+                chat_id=place, original_message_id=which, message="edited", client_message_id=client_id
+            )
+        await self.say(user, request, self.next_id())
+
+    async def upload(self) -> None:
+        user = self.user()
+        if not self.relay.state.welcome(user, 0):
+            return
+        name, content = self.random.choice(
+            (
+                ("nöte.txt", b"note" * self.random.randrange(4)),
+                ("picture.png", png(3, 2)),
+                ("film.mp4", b"\0\0\0\x18ftypmp42" + bytes(20)),
+                ("._odd", b"odd"),
+            )
+        )
+        rest = [content]
+
+        async def piece() -> bytes:
+            return rest.pop() if rest else b""
+
+        file = await self.relay.files.receive(user, 0, name, None, piece, self.now)
+        if file.type == "video":
+            meta = AttachmentMeta(size=file.meta.size, width=640, height=480, duration=1.5)
+            file = Attachment(type="video", id=file.id, filename=file.filename, url=file.url, meta=meta)
+        self.files.append((user, file))
+        if self.random.random() < 0.5:
+            url = file.url
+            await self.say(user, requests.ProfileRequest(photo_url=url))
+            await self.say(user, requests.UpdateChat(chat_id=self.group(), photo_url=url))
+
+
+STEPS: tuple[tuple[int, Callable[[Life], Any]], ...] = (
+    (2, Life.add_user),
+    (1, Life.change_user),
+    (2, Life.make_group),
+    (3, Life.change_group),
+    (1, Life.leave),
+    (1, Life.delete_chat),
+    (12, Life.send),
+    (5, Life.change_message),
+    (3, Life.upload),
+)
+
+
+async def live(data: Path, seed: int, steps: int) -> None:
+    """Let people live in a new relay for a while."""
+    random = Random(seed)
+    data.mkdir()
+    lives: list[Life] = []
+    async with open_relay(data, clock=lambda: lives[0].now if lives else T0) as relay:
+        life = Life(relay, random)
+        lives.append(life)
+        for _ in range(3):
+            await life.add_user()
+        weights = [weight for weight, _ in STEPS]
+        for _ in range(steps):
+            await random.choices(STEPS, weights)[0][1](life)
+
+
+def exported(data: Path, to: Path) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
+    """Export a relay, and read that."""
+    done("export", "--files", to, data=data)
+    return read(to)
+
+
+def read(to: Path) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
+    """An export: its records, and the contents of its files; ids of files in the order in which they come."""
+    records, contents, numbers = [], {}, {}
+    with tarfile.open(to) as tar:
+        for member in tar:
+            file = tar.extractfile(member)
+            assert file is not None
+            if member.name == "export.jsonl":
+                records = [json.loads(line) for line in file]
+                for record in records:
+                    _number(record, numbers)
+            else:
+                _, known, name = member.name.split("/")
+                contents[f"{numbers[known]}/{name}"] = file.read()
+    records[0].pop("at")
+    return records, contents
+
+
+def _number(record: dict[str, Any], numbers: dict[str, str]) -> None:
+    def number(known: str) -> str:
+        return numbers.setdefault(known, f"file {len(numbers) + 1}")
+
+    if record["type"] == "file":
+        record["id"] = number(record["id"])
+    if "picture" in record:
+        record["picture"] = number(record["picture"])
+    for attachment in record.get("attachments", ()):
+        attachment["id"] = number(attachment["id"])
+        attachment["url"] = "/files/" + attachment["id"]
+
+
+def same(one: tuple[list[Any], dict[str, bytes]], other: tuple[list[Any], dict[str, bytes]]) -> None:
+    """Compare record by record: the first that differs says more than all."""
+    for ours, theirs in zip(one[0], other[0], strict=False):
+        assert ours == theirs, (ours, theirs)
+    assert len(one[0]) == len(other[0])
+    assert one[1] == other[1]
+
+
+@pytest.fixture
+def examples(request: pytest.FixtureRequest) -> int:
+    return int(request.config.getoption("--carry-examples"))
+
+
+def there_and_back(seed: int, steps: int) -> None:
+    here = Path(tempfile.mkdtemp(prefix="relay-carry-"))
+    try:
+        trio.run(partial(live, here / "one", seed, steps))
+        first = exported(here / "one", here / "one.tar")
+        planned = done("import", "--dry-run", "--json", here / "one.tar", data=here / "two").json
+        assert not (here / "two").exists()
+        came = done("import", "--json", here / "one.tar", data=here / "two").json
+        assert came["left"] == {}
+        assert {**came, "dryRun": True} == planned
+        same(exported(here / "two", here / "two.tar"), first)
+        again = done("import", "--json", here / "one.tar", data=here / "two").json
+        assert set(again["added"].values()) == {0}
+        assert again["left"] == {}
+        same(exported(here / "two", here / "three.tar"), first)
+        assert "wrong" not in done("check", data=here / "two").out
+        in_use(here, first[0])
+    finally:
+        shutil.rmtree(here)
+
+
+def in_use(here: Path, first: list[dict[str, Any]]) -> None:
+    """Into a relay that is in use everything comes with the dates and the people that it has elsewhere."""
+    done("user", "add", "local", data=here / "used")
+    done("send", "--as", "local", "local", "said today", data=here / "used")
+    done("import", here / "one.tar", data=here / "used")
+    copy, _ = exported(here / "used", here / "used.tar")
+    kinds = ("user", "chat", "edit", "delete", "message")
+
+    def told(records: list[dict[str, Any]]) -> list[str]:
+        # A deletion erases all that a message had, the date that it said itself too.
+        found = []
+        for record in records:
+            if record["type"] in kinds:
+                kept = {name: value for name, value in record.items() if name not in ("attachments", "picture")}
+                if record.get("deleted"):
+                    kept.pop("at")
+                if record["type"] in ("edit", "delete"):
+                    kept.pop("at")
+                found.append(json.dumps(kept, sort_keys=True))
+        return found
+
+    assert [one for one in told(copy) if '"local"' not in one] == told(first)
+
+
+@pytest.mark.parametrize(("seed", "steps"), [(0, 60), (857, 98), (103, 42)])
+def test_what_a_relay_exports_comes_back_identical(seed: int, steps: int) -> None:
+    there_and_back(seed, steps)
+
+
+def test_what_any_relay_exports_comes_back_identical(examples: int) -> None:
+    @settings(
+        max_examples=examples,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.explicit, Phase.generate] if examples <= 5 else list(Phase),
+        database=None,
+    )
+    @given(st.integers(0, 2**32), st.integers(1, 120))
+    def check(seed: int, steps: int) -> None:
+        there_and_back(seed, steps)
+
+    check()
