@@ -1,10 +1,12 @@
 /** Starts the page: language, theme, the session, and what the browser tells about the window. */
 import { effect } from "@preact/signals";
 import { render } from "preact";
-import {
-  active, begin, flushWhenHidden, handOver, openChat, readLocation, save, sendReadMarks, settings, state, wakeUp,
-  watchTyping,
-} from "./intents.js";
+import { flushWhenHidden, watchTyping } from "./actions/events.js";
+import { handOver } from "./actions/outbox.js";
+import { openChat, readLocation, sendReadMarks } from "./actions/rooms.js";
+import { begin, wakeUp } from "./actions/session.js";
+import { save } from "./actions/store.js";
+import { active, settings, state } from "./signals.js";
 import { preferredLanguage, tick, useLanguage } from "./i18n/i18n.js";
 import { html } from "./views/parts.js";
 import { Shell } from "./views/shell.js";

@@ -1,6 +1,6 @@
 /** What tells a person who is looking elsewhere: the title, the favicon, a sound, a notification. */
 import { effect } from "@preact/signals";
-import { unread } from "./intents.js";
+import { unread } from "./signals.js";
 import { t } from "./i18n/i18n.js";
 
 const SIZE = 32;

@@ -72,10 +72,10 @@ async def test_text_is_compressed_for_those_who_take_it(tmp_path):
         answers = {}
         for accepted in ("gzip", "identity", "gzip;q=0", "br, gzip;q=0.5"):
             async with relay.browser(headers={"Accept-Encoding": accepted}) as browser:
-                request = browser.build_request("GET", "/intents.js")
+                request = browser.build_request("GET", "/actions/rooms.js")
                 response = await browser.send(request, stream=True)
                 answers[accepted] = (response.headers, b"".join([piece async for piece in response.aiter_raw()]))
-    source = (WEB / "intents.js").read_bytes()
+    source = (WEB / "actions" / "rooms.js").read_bytes()
     for accepted in ("gzip", "br, gzip;q=0.5"):
         headers, body = answers[accepted]
         assert headers["content-encoding"] == "gzip"

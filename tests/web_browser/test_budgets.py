@@ -66,7 +66,7 @@ def test_the_first_load_is_small_and_the_second_asks_for_next_to_nothing(person:
     page.wait_for_timeout(500)
     sizes = page.evaluate("performance.getEntriesByType('resource').map((one) => one.encodedBodySize)")
     assert sum(sizes) <= 120 * 1024
-    assert len(set(ben.asked)) <= 25
+    assert len(set(ben.asked)) <= 30
     assert all(url.startswith((ben.relay.url, "data:", "blob:")) for url in ben.asked)
     ben.asked.clear()
     page.goto("about:blank")

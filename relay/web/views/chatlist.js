@@ -1,8 +1,10 @@
 /** The list of chats, newest first, with the search that also finds messages. */
 import { Component } from "preact";
-import {
-  chats, dialog, LONGEST_QUERY, openChat, openPanel, report, request, route, session, state,
-} from "../intents.js";
+import { openPanel } from "../actions/navigation.js";
+import { report } from "../actions/notices.js";
+import { openChat } from "../actions/rooms.js";
+import { request } from "../actions/store.js";
+import { LONGEST_QUERY, chats, dialog, route, session, state } from "../signals.js";
 import { formatFull, formatList, formatNumber, formatShort, t, today } from "../i18n/i18n.js";
 import { deliveryState, tellOf } from "../model/state.js";
 import { fold, isSearchable, oneLine, partsFound } from "../model/text.js";

@@ -1,8 +1,10 @@
 /** Where one writes: text, files, answers and edits. What is typed is the browser's until it is sent. */
 import { Component } from "preact";
-import {
-  composing, dialog, edit, keepDraft, keepLastWords, LONGEST_MESSAGE, send, state, tell, typing, typingDone,
-} from "../intents.js";
+import { keepDraft, typing, typingDone } from "../actions/drafts.js";
+import { tell } from "../actions/notices.js";
+import { edit, send } from "../actions/outbox.js";
+import { keepLastWords } from "../device.js";
+import { LONGEST_MESSAGE, composing, dialog, session, state } from "../signals.js";
 import { t } from "../i18n/i18n.js";
 import { tellOf } from "../model/state.js";
 import { oneLine } from "../model/text.js";
@@ -104,7 +106,7 @@ export class Composer extends Component {
   }
 
   onLeave = () => {
-    if (!this.editing) keepLastWords(this.props.chatId, this.field.value);
+    if (!this.editing) keepLastWords(session.value?.id, this.props.chatId, this.field.value);
   };
 
   onComposing(what) {

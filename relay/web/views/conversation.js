@@ -6,10 +6,9 @@
  * end of a chat the view follows the end instead. Browsers' own scroll anchoring is switched off, as not all have it.
  */
 import { Component } from "preact";
-import {
-  active, back, dialog, loadingRooms, loadNewer, loadOlder, markRead, openPanel, route,
-  showNewest, state, target, troubled,
-} from "../intents.js";
+import { back, openPanel } from "../actions/navigation.js";
+import { loadNewer, loadOlder, markRead, showNewest } from "../actions/rooms.js";
+import { active, dialog, loadingRooms, route, state, target, troubled } from "../signals.js";
 import { formatAgo, formatDay, formatNumber, language, t, today } from "../i18n/i18n.js";
 import { atEnd, indexOf, mayWrite, nameOf, tellOf, unreadAmong } from "../model/state.js";
 import { buildRows, waitingChanges, waitingMessage } from "../model/timeline.js";

@@ -1,8 +1,10 @@
 /** About a chat: who is in it, what was shared, and what one may change. */
 import { Component } from "preact";
-import {
-  back, changeChat, dialog, endChat, explain, openChat, report, session, state, tell,
-} from "../intents.js";
+import { changeChat, endChat } from "../actions/groups.js";
+import { back } from "../actions/navigation.js";
+import { explain, report, tell } from "../actions/notices.js";
+import { openChat } from "../actions/rooms.js";
+import { dialog, session, state } from "../signals.js";
 import { formatAgo, t } from "../i18n/i18n.js";
 import { nameOf, tellOf } from "../model/state.js";
 import { isOwnFile } from "../model/text.js";

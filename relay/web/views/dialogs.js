@@ -1,9 +1,11 @@
 /** What lies on top of the page, one at a time. Each closes on Escape and gives the focus back. */
 import { Component } from "preact";
-import {
-  changeProfile, chats, composing, dialog, discard, explain, findPeople, isInFlight, LONGEST_MESSAGE,
-  LONGEST_NAME_QUERY, LONGEST_QUERY, openChat, remove, request, send, session, state, tell,
-} from "../intents.js";
+import { changeProfile } from "../actions/groups.js";
+import { explain, tell } from "../actions/notices.js";
+import { discard, isInFlight, remove, send } from "../actions/outbox.js";
+import { openChat } from "../actions/rooms.js";
+import { findPeople, request } from "../actions/store.js";
+import { LONGEST_MESSAGE, LONGEST_NAME_QUERY, LONGEST_QUERY, chats, composing, dialog, session, state } from "../signals.js";
 import { formatFull, formatSize, t } from "../i18n/i18n.js";
 import { mayWrite, nameOf, rules, tellOf } from "../model/state.js";
 import { fold, isSearchable, oneLine, sizeParts } from "../model/text.js";

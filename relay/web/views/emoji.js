@@ -1,6 +1,6 @@
 /** A few emoji by hand; the system's own keyboard has the rest. */
 import { Component } from "preact";
-import { dialog } from "../intents.js";
+import { dialog } from "../signals.js";
 import { t } from "../i18n/i18n.js";
 import { html } from "./parts.js";
 

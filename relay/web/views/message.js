@@ -1,8 +1,10 @@
 /** One message: text, quotes, pictures, files, its time and its state. Everything in it is text, never markup. */
 import { Component } from "preact";
-import {
-  cancelUpload, composing, dialog, discard, explain, previewUrl, retry, showMessage, state, uploads,
-} from "../intents.js";
+import { explain } from "../actions/notices.js";
+import { cancelUpload, discard, retry } from "../actions/outbox.js";
+import { showMessage } from "../actions/rooms.js";
+import { previewUrl } from "../net/upload.js";
+import { composing, dialog, state, uploads } from "../signals.js";
 import { formatDay, formatFull, formatSize, formatTime, t } from "../i18n/i18n.js";
 import { deliveryState, tellOf } from "../model/state.js";
 import { elsewhere, emojiCount, hueOf, isOwnFile, oneLine, parse, sizeParts } from "../model/text.js";

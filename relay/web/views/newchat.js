@@ -1,8 +1,11 @@
 /** Begin something: the directory of people, a group, a channel. */
 import { Component } from "preact";
-import {
-  back, createChat, dialog, explain, findPeople, LONGEST_NAME_QUERY, openChat, session, state,
-} from "../intents.js";
+import { createChat } from "../actions/groups.js";
+import { back } from "../actions/navigation.js";
+import { explain } from "../actions/notices.js";
+import { openChat } from "../actions/rooms.js";
+import { findPeople } from "../actions/store.js";
+import { LONGEST_NAME_QUERY, dialog, session, state } from "../signals.js";
 import { tellOf } from "../model/state.js";
 import { t } from "../i18n/i18n.js";
 import { Avatar, Bot, html, Icon, Panel } from "./parts.js";

@@ -3,8 +3,9 @@ import { h, Component } from "preact";
 import { signal } from "@preact/signals";
 import htm from "htm";
 import { hueOf, initials } from "../model/text.js";
-import { dialog, report, settings, state } from "../intents.js";
-import { RequestError } from "../wire.js";
+import { report } from "../actions/notices.js";
+import { dialog, settings, state } from "../signals.js";
+import { RequestError } from "../net/socket.js";
 import { t } from "../i18n/i18n.js";
 
 export const html = htm.bind(h);

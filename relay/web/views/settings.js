@@ -1,9 +1,13 @@
 /** One's own name and picture, this device's settings, and the devices one is signed in on. */
 import { Component } from "preact";
-import {
-  back, changeProfile, changeSetting, dialog, explain, openChat, report, request, session, settings, signOut, state,
-  tell, uploadPhoto,
-} from "../intents.js";
+import { changeProfile } from "../actions/groups.js";
+import { back } from "../actions/navigation.js";
+import { explain, report, tell } from "../actions/notices.js";
+import { openChat } from "../actions/rooms.js";
+import { signOut } from "../actions/session.js";
+import { request } from "../actions/store.js";
+import { uploadPhoto } from "../net/upload.js";
+import { changeSetting, dialog, session, settings, state } from "../signals.js";
 import { formatAgo, LANGUAGES, language, t, useLanguage } from "../i18n/i18n.js";
 import { canNotify } from "../notify.js";
 import { Avatar, html, Icon, IconButton, Panel } from "./parts.js";

@@ -1,8 +1,8 @@
 /** The page: sign-in or the chats, side by side or one at a time, with what lies on top of them. */
 import { Component } from "preact";
-import {
-  announcements, back, chats, closeChat, composing, dialog, notice, route, session, state, stepChat, troubled,
-} from "../intents.js";
+import { back, closeChat } from "../actions/navigation.js";
+import { stepChat } from "../actions/rooms.js";
+import { announcements, chats, composing, dialog, notice, route, session, state, troubled } from "../signals.js";
 import { t } from "../i18n/i18n.js";
 import { ChatList } from "./chatlist.js";
 import { clearsItself, html, Icon, isTouch, lazy } from "./parts.js";

@@ -1,6 +1,8 @@
 /** The way in: an invite link, a password, or just a name where the relay is open. */
 import { Component } from "preact";
-import { changeSetting, dialog, explain, signIn, signInWays } from "../intents.js";
+import { explain } from "../actions/notices.js";
+import { signIn } from "../actions/session.js";
+import { changeSetting, dialog, signInWays } from "../signals.js";
 import { LANGUAGES, language, t, useLanguage } from "../i18n/i18n.js";
 import { html, Icon } from "./parts.js";
 

@@ -1,6 +1,6 @@
 /** A picture as large as the window, with the ones before and after it. */
 import { Component } from "preact";
-import { dialog, state } from "../intents.js";
+import { dialog, state } from "../signals.js";
 import { formatFull, t } from "../i18n/i18n.js";
 import { isOwnFile } from "../model/text.js";
 import { tellOf } from "../model/state.js";

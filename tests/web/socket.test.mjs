@@ -1,7 +1,7 @@
 // The wire on a fake socket and a fake clock: nothing here waits for real time.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ANSWER_WITHIN, backoff, createWire, LONGEST_FRAME, PING_AFTER } from "../../relay/web/wire.js";
+import { ANSWER_WITHIN, backoff, createWire, LONGEST_FRAME, PING_AFTER } from "../../relay/web/net/socket.js";
 
 class FakeClock {
   time = 1_000_000;

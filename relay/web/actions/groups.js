@@ -1,0 +1,41 @@
+/** Groups, channels, and one's own profile. */
+import { closeChat } from "./navigation.js";
+import { openChat } from "./rooms.js";
+import { change, ending, refreshChats, request } from "./store.js";
+import { remember } from "../device.js";
+import * as model from "../model/state.js";
+import { route, session } from "../signals.js";
+
+/** Make a group or channel and open it. */
+export async function createChat({ type, name, participants, photoUrl }) {
+  const chat = await request("createChat", { type, name, participants, photoUrl }, { repeat: false });
+  change((now) => model.setDetails(now, chat));
+  openChat(chat.chatId);
+}
+
+/** Change a group: the answer is the chat as it is now. */
+export async function changeChat(payloadType, payload) {
+  const chat = await request(payloadType, payload);
+  change((now) => model.setDetails(now, chat));
+}
+
+/** Leave or delete a chat; it is gone from the list with the `chats` event, which may come before the answer. */
+export async function endChat(payloadType, chatId) {
+  ending.add(chatId);
+  try {
+    await request(payloadType, { chatId });
+  } finally {
+    ending.delete(chatId);
+  }
+  if (route.value.chatId === chatId) closeChat();
+  refreshChats();
+}
+
+/** Change one's own name or picture. */
+export async function changeProfile(changes) {
+  const profile = await request("profile", changes);
+  const me = { ...session.value, name: profile.name };
+  remember(me);
+  session.value = me;
+  change((now) => model.learnPeople({ ...now, me }, [profile]));
+}

@@ -1,0 +1,214 @@
+/** What waits to be sent, in order, with its files. */
+import { announce, explain } from "./notices.js";
+import { change, runtime } from "./store.js";
+import { t } from "../i18n/i18n.js";
+import * as model from "../model/state.js";
+import { upload } from "../net/upload.js";
+import { connection, state, uploads } from "../signals.js";
+
+const UPLOADS_AT_ONCE = 2;
+let uploadsRunning = 0;
+export const inFlight = new Set();
+
+/** A random id; crypto.randomUUID is missing where the page came over plain http. */
+function randomId() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6] & 0x0f) | 0x40;
+  bytes[8] = (bytes[8] & 0x3f) | 0x80;
+  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+}
+
+function put(row) {
+  change((now) => model.enqueue(now, row));
+  runtime.storage?.saveOutbox(row);
+  // The files themselves stay with the tab that sends them.
+  const files = row.files?.map(({ name, size, type }) => ({ name, size, type }));
+  runtime.tabs?.postMessage({ kind: "queued", row: { ...row, files } });
+  pump();
+}
+
+/** Send text, files (File[]) or both. */
+export function send(chatId, { text = "", files = [], replyTo } = {}) {
+  const message = text.trim();
+  if (!message && files.length === 0) return;
+  const quoted = replyTo && {
+    messageId: replyTo.messageId,
+    clientMessageId: replyTo.clientMessageId,
+    message: replyTo.message,
+    sender: replyTo.sender,
+    createdAt: replyTo.createdAt,
+  };
+  const row = {
+    kind: "new",
+    clientMessageId: randomId(),
+    chatId,
+    message,
+    replyTo: quoted,
+    createdAt: Date.now(),
+    state: "queued",
+  };
+  if (files.length > 0) {
+    row.files = files.map((file) => ({ blob: file, name: file.name, type: file.type, size: file.size, ...file.shape }));
+  }
+  put(row);
+}
+
+/** Change the text of one's own message. */
+export function edit(chatId, originalMessageId, message) {
+  put({ kind: "edit", clientMessageId: randomId(), chatId, originalMessageId, message: message.trim(), createdAt: Date.now(), state: "queued" });
+}
+
+/** Delete a message for everybody. */
+export function remove(chatId, originalMessageId) {
+  put({ kind: "delete", clientMessageId: randomId(), chatId, originalMessageId, createdAt: Date.now(), state: "queued" });
+}
+
+/** Try a failed row once more. */
+export function retry(clientMessageId) {
+  change((now) => model.patchOutbox(now, clientMessageId, { state: "queued", error: undefined }));
+  runtime.tabs?.postMessage({ kind: "patched", clientMessageId, change: { state: "queued", error: undefined } });
+  pump();
+}
+
+/** Give a waiting row up. */
+export function discard(clientMessageId) {
+  forget(clientMessageId);
+  change((now) => model.dropOutbox(now, clientMessageId));
+  runtime.tabs?.postMessage({ kind: "dropped", clientMessageId });
+}
+
+function forget(clientMessageId) {
+  runtime.storage?.dropOutbox(clientMessageId);
+  setProgress(clientMessageId, undefined);
+  inFlight.delete(clientMessageId);
+}
+
+function fail(row, failure) {
+  inFlight.delete(row.clientMessageId);
+  setProgress(row.clientMessageId, undefined);
+  const patch = { state: "failed", error: failure.code };
+  change((now) => model.patchOutbox(now, row.clientMessageId, patch));
+  runtime.storage?.saveOutbox({ ...row, ...patch });
+  announce(`${t("message.failed")}. ${explain(failure)}`);
+}
+
+/** Another tab closed: the files it had to send are on the disk, and go out from here. Twice the same is sent once. */
+export async function adoptFiles() {
+  const kept = new Map(((await runtime.storage?.loadOutbox()) ?? []).map((row) => [row.clientMessageId, row]));
+  for (const { clientMessageId, files } of state.value?.outbox ?? []) {
+    const row = kept.get(clientMessageId);
+    if (!row || !files || files.every((file) => file.blob)) continue;
+    const { files: whole, attachments } = row;
+    change((now) => model.patchOutbox(now, clientMessageId, { files: whole ?? files, attachments }));
+  }
+  pump();
+}
+
+/** The page goes away: what it has still to send is for the other tabs. */
+export function handOver() {
+  runtime.tabs?.postMessage({ kind: "closing" });
+}
+
+/** Whether a waiting message is being sent just now. */
+export function isInFlight(clientMessageId) {
+  return inFlight.has(clientMessageId);
+}
+
+/** Send what waits. The order within a chat is the order of writing; only an upload lets others pass. */
+export function pump() {
+  if (connection.value.name !== "live" || !state.value) return;
+  for (const row of state.value.outbox) {
+    if (row.state !== "queued" || inFlight.has(row.clientMessageId)) continue;
+    if (row.files && !row.attachments) {
+      if (uploadsRunning >= UPLOADS_AT_ONCE || !row.files.every((file) => file.blob)) continue;
+      inFlight.add(row.clientMessageId);
+      uploadAll(row);
+    } else {
+      inFlight.add(row.clientMessageId);
+      transmit(row);
+    }
+  }
+}
+
+function payloadOf(row) {
+  const { chatId, clientMessageId } = row;
+  if (row.kind === "delete") return { chatId, clientMessageId, originalMessageId: row.originalMessageId };
+  if (row.kind === "edit") {
+    return { chatId, clientMessageId, originalMessageId: row.originalMessageId, message: row.message };
+  }
+  const payload = { chatId, clientMessageId };
+  if (row.message) payload.message = row.message;
+  if (row.attachments) payload.attachments = row.attachments;
+  if (row.replyTo) payload.replyTo = row.replyTo.messageId;
+  return payload;
+}
+
+async function transmit(row) {
+  try {
+    const answer = await runtime.wire.request(row.kind, payloadOf(row));
+    const done = { ...row, files: undefined };
+    change((now) => model.sent(now, done, answer));
+    runtime.tabs?.postMessage({ kind: "sent", row: done, answer });
+    forget(row.clientMessageId);
+  } catch (failure) {
+    if (failure.code === "rate_limited" || failure.code === "unavailable") {
+      setTimeout(() => {
+        inFlight.delete(row.clientMessageId);
+        pump();
+      }, failure.retryAfter ?? 3_000);
+      return;
+    }
+    fail(row, failure);
+  }
+}
+
+function setProgress(clientMessageId, progress) {
+  const next = new Map(uploads.value);
+  if (progress === undefined) next.delete(clientMessageId);
+  else next.set(clientMessageId, progress);
+  uploads.value = next;
+}
+
+const running = new Map();
+
+async function uploadAll(row) {
+  uploadsRunning += 1;
+  const total = row.files.reduce((sum, file) => sum + file.size, 0) || 1;
+  let done = 0;
+  try {
+    const attachments = [];
+    for (const file of row.files) {
+      attachments.push(
+        await upload(file, (loaded) => setProgress(row.clientMessageId, (done + loaded) / total), (request) =>
+          running.set(row.clientMessageId, request),
+        ),
+      );
+      done += file.size;
+    }
+    const ready = { ...row, attachments };
+    if (!state.value.outbox.some((one) => one.clientMessageId === row.clientMessageId)) return;
+    change((now) => model.patchOutbox(now, row.clientMessageId, { attachments }));
+    runtime.storage?.saveOutbox({ ...ready, files: undefined });
+    await transmit(ready);
+  } catch (failure) {
+    if (failure.code === "aborted") return;
+    if (failure.code === "connection_lost") {
+      // Left in the queue: it goes again when there is a connection.
+      inFlight.delete(row.clientMessageId);
+      setTimeout(pump, 3_000);
+    } else {
+      fail(row, failure);
+    }
+  } finally {
+    running.delete(row.clientMessageId);
+    uploadsRunning -= 1;
+    setTimeout(pump, 0);
+  }
+}
+
+/** Stop an upload and forget its message. */
+export function cancelUpload(clientMessageId) {
+  running.get(clientMessageId)?.abort();
+  discard(clientMessageId);
+}

@@ -1,0 +1,280 @@
+/** Chats that one opens: which part of one is loaded, what is fetched next, and up to where one has read. */
+import { batch } from "@preact/signals";
+import { closeChat, go, readAddress } from "./navigation.js";
+import { report, tell } from "./notices.js";
+import { change, findPeople, runtime } from "./store.js";
+import { t } from "../i18n/i18n.js";
+import * as model from "../model/state.js";
+import { LONGEST_NAME_QUERY, chats, composing, dialog, loadingRooms, route, state, target } from "../signals.js";
+
+/** Messages asked for when a chat is opened, and each time one scrolls to the end of what is loaded. */
+const FIRST_PAGE = 80;
+const NEXT_PAGE = 150;
+const LARGEST_PAGE = 500;
+/** Entries asked for before the one that may be the first unread, so that it is seen where it follows. */
+const READ_BEFORE = 40;
+/** Messages of a chat that stay in memory when one comes back to its end. */
+const KEPT_IN_MEMORY = 1_000;
+const verified = new Set();
+const asked = new Set();
+/** Chats whose messages came from the relay since the page was opened. */
+const shown = new Set();
+/** Chats of which a part far from the end is loaded. */
+const jumped = new Set();
+
+/** Go where the address leads. */
+export function readLocation() {
+  const chatId = readAddress();
+  if (chatId && state.value) ensureRoom(chatId);
+}
+
+/** Open a chat, or with a person's id begin one. */
+export function openChat(chatId, { messageId } = {}) {
+  const known = route.value.chatId === chatId;
+  batch(() => {
+    dialog.value = null;
+    if (!known || route.value.panel) {
+      // Going from chat to chat is not a path one wants to walk back through.
+      go({ chatId, panel: null }, { replace: Boolean(route.value.chatId || route.value.panel) });
+    }
+    if (!known) composing.value = null;
+  });
+  // What is unread is where one begins to read, however much it is.
+  if (!known) change((now) => model.trim(now, chatId, KEPT_IN_MEMORY + (now.chats.get(chatId)?.missed ?? 0)));
+  ensureRoom(chatId);
+  if (messageId) showMessage(chatId, messageId);
+}
+
+/** The chat before or after the open one. */
+export function stepChat(by) {
+  const list = chats.value;
+  const at = list.findIndex((chat) => chat.id === route.value.chatId);
+  const next = list[at < 0 ? 0 : Math.min(list.length - 1, Math.max(0, at + by))];
+  if (next) openChat(next.id);
+}
+
+/** After a connection broke nothing is known to be complete. */
+export function forgetVerified() {
+  verified.clear();
+}
+
+/** Nobody is signed in any more. */
+export function forgetShown() {
+  shown.clear();
+}
+
+function setLoading(chatId, on) {
+  const next = new Set(loadingRooms.value);
+  if (on) next.add(chatId);
+  else next.delete(chatId);
+  loadingRooms.value = next;
+}
+
+async function ensureRoom(chatId) {
+  const now = state.value;
+  if (!now.rooms.get(chatId)?.loaded) {
+    const kept = await runtime.storage?.loadRoom(chatId);
+    if (kept && state.value && !state.value.rooms.get(chatId)?.loaded) {
+      change((current) => {
+        let next = current;
+        if (kept.details) next = model.setDetails(next, kept.details);
+        if (kept.messages.length === 0) return next;
+        next = model.addPage(next, chatId, kept.messages, { reachesStart: kept.first <= 1 });
+        // Ids that edits and deletions took are covered as well, and leave no message behind.
+        const last = Math.max(kept.last, kept.messages.at(-1).messageId);
+        const room = { ...next.rooms.get(chatId), first: kept.first, last, deleted: kept.deleted ?? new Set() };
+        return { ...next, rooms: new Map(next.rooms).set(chatId, room) };
+      });
+    }
+  }
+  await refreshRoom(chatId);
+}
+
+/** `reading`: the chat is open since before the connection broke, and what one reads in it must stay. */
+export async function refreshRoom(chatId, { reading = false } = {}) {
+  if (verified.has(chatId) || asked.has(chatId) || !runtime.wire) return;
+  asked.add(chatId);
+  const chat = state.value.chats.get(chatId);
+  setLoading(chatId, true);
+  try {
+    const expected = FIRST_PAGE + (chat?.missed ?? 0);
+    // More than one page is asked for by its place, further down.
+    const count = expected > LARGEST_PAGE ? FIRST_PAGE : expected;
+    const [newest, details] = await Promise.all([
+      runtime.wire.request("messages", { chatId, count }),
+      runtime.wire.request("chat", { chatId }),
+    ]);
+    // How many are unread the relay knows, and this page perhaps not yet.
+    const stays = reading && shown.has(chatId);
+    const whole = stays || !newest.more || model.reachesUnread(newest, state.value.me.id, details.missed);
+    let page = whole ? newest : await fetchUnread(chatId, details);
+    const room = state.value.rooms.get(chatId);
+    if (stays && page[0]?.messageId > room?.last + 1) {
+      page = await runtime.wire.request("messages", { chatId, startId: room.last + 1, count: LARGEST_PAGE });
+    }
+    batch(() => {
+      change((now) => {
+        const next = model.setDetails(now, details);
+        const room = next.rooms.get(chatId);
+        // While one reads far back, the newest page would tear the view away.
+        if (room?.loaded && jumped.has(chatId)) return next;
+        return model.addPage(next, chatId, page, { reachesStart: page === newest && !page.more });
+      });
+    });
+    if (!model.atEnd(state.value, chatId)) jumped.add(chatId);
+    verified.add(chatId);
+    shown.add(chatId);
+  } catch (failure) {
+    // An address may hold what cannot be an id at all.
+    if (failure.code === "not_found" || failure.code === "bad_request") await beginChat(chatId).catch(report);
+    else report(failure);
+  } finally {
+    asked.delete(chatId);
+    setLoading(chatId, false);
+  }
+}
+
+/** There is no such chat: with a person one has not written to yet it begins, any other is that of an old link. */
+async function beginChat(chatId) {
+  const isPerson = (one) => one.id === chatId;
+  if (state.value.people.has(chatId) || (await findPeople(chatId.slice(0, LONGEST_NAME_QUERY))).some(isPerson)) {
+    change((now) => model.addPage(now, chatId, [], { reachesStart: true }));
+  } else if (route.value.chatId === chatId) {
+    closeChat();
+    tell(t("chat.gone"), true);
+  }
+}
+
+/** Messages from before the first unread one on, as far as a page goes: one reads on from there. */
+async function fetchUnread(chatId, { lastMessageId, missed }) {
+  // One's own messages, edits and deletions take ids as well: the first unread message is here or further up.
+  const startId = Math.max(1, lastMessageId - missed + 1 - READ_BEFORE);
+  let page = await runtime.wire.request("messages", { chatId, startId, count: LARGEST_PAGE });
+  while (page.length > 0 && !model.reachesUnread(page, state.value.me.id, missed)) {
+    const before = await runtime.wire.request("messages", { chatId, endId: page[0].messageId, count: LARGEST_PAGE });
+    if (before.length === 0) break;
+    page = [...before, ...page];
+  }
+  return page;
+}
+
+export async function refreshDetails() {
+  const { chatId } = route.value;
+  if (!chatId || !state.value.chats.has(chatId) || !runtime.wire) return;
+  try {
+    const details = await runtime.wire.request("chat", { chatId });
+    change((now) => model.setDetails(now, details));
+  } catch (failure) {
+    if (failure.code !== "not_found") report(failure);
+  }
+}
+
+const paging = new Set();
+
+/** Fetch the page before what is loaded. */
+export async function loadOlder(chatId) {
+  const room = state.value?.rooms.get(chatId);
+  if (!room?.loaded || room.atStart || paging.has(chatId) || !room.first) return;
+  paging.add(chatId);
+  try {
+    const page = await runtime.wire.request("messages", { chatId, endId: room.first, count: NEXT_PAGE });
+    change((now) => {
+      if (now.rooms.get(chatId)?.first !== room.first) return now;
+      return model.addPage(now, chatId, page, { reachesStart: !page.more });
+    });
+  } catch (failure) {
+    report(failure);
+  } finally {
+    paging.delete(chatId);
+  }
+}
+
+/** Fetch the page after what is loaded: one had jumped far back. */
+export async function loadNewer(chatId) {
+  const room = state.value?.rooms.get(chatId);
+  if (!room?.loaded || model.atEnd(state.value, chatId) || paging.has(chatId)) return;
+  paging.add(chatId);
+  try {
+    const page = await runtime.wire.request("messages", { chatId, startId: room.last + 1, count: NEXT_PAGE });
+    change((now) => (now.rooms.get(chatId)?.last === room.last ? model.addPage(now, chatId, page) : now));
+  } catch (failure) {
+    report(failure);
+  } finally {
+    paging.delete(chatId);
+  }
+}
+
+let targetSerial = 0;
+
+/** Show one message of a chat, loading around it when it is far away. */
+export async function showMessage(chatId, messageId) {
+  const loaded = model.find(state.value.rooms.get(chatId), messageId);
+  if (!loaded) {
+    try {
+      let startId = Math.max(1, messageId - 40);
+      let page = await runtime.wire.request("messages", { chatId, startId, count: 100 });
+      if (page.more && page.at(-1).messageId < messageId) {
+        // What comes before it fills a page already.
+        startId = messageId;
+        page = await runtime.wire.request("messages", { chatId, startId, count: 100 });
+      }
+      change((now) => model.addPage(now, chatId, page, { reset: true, reachesStart: startId === 1 }));
+      if (!model.atEnd(state.value, chatId)) jumped.add(chatId);
+    } catch (failure) {
+      report(failure);
+      return;
+    }
+  }
+  targetSerial += 1;
+  target.value = { chatId, messageId, serial: targetSerial };
+}
+
+/** Back to the newest message. */
+export async function showNewest(chatId) {
+  jumped.delete(chatId);
+  change((now) => model.trim(now, chatId, KEPT_IN_MEMORY));
+  if (!model.atEnd(state.value, chatId)) {
+    try {
+      const page = await runtime.wire.request("messages", { chatId, count: FIRST_PAGE });
+      change((now) => model.addPage(now, chatId, page, { reset: true, reachesStart: !page.more }));
+    } catch (failure) {
+      report(failure);
+    }
+  }
+}
+
+/** In a flood, one mark for many messages: the first at once, the next not before this many ms. */
+const READ_AGAIN = 150;
+
+const readSent = new Map();
+const readWaiting = new Map();
+let readTimer;
+
+/** The person has seen a chat up to this message. Called only while the window is active. */
+export function markRead(chatId, messageId) {
+  const chat = state.value?.chats.get(chatId);
+  if (!(chat?.missed > 0) || Math.max(readSent.get(chatId) ?? 0, readWaiting.get(chatId) ?? 0) >= messageId) return;
+  readWaiting.set(chatId, messageId);
+  if (readTimer === undefined) sendReadMarks();
+}
+
+/** Send what waits for its turn. */
+export function sendReadMarks() {
+  clearTimeout(readTimer);
+  readTimer = readWaiting.size > 0 ? setTimeout(sendReadMarks, READ_AGAIN) : undefined;
+  for (const [chatId, messageId] of readWaiting) {
+    readSent.set(chatId, messageId);
+    change((now) => model.readHere(now, chatId, messageId));
+    runtime.wire?.request("read", { chatId, messageId }).then(
+      (answer) => {
+        change((now) => model.readHere(now, chatId, messageId, answer.missed));
+        runtime.tabs?.postMessage({ kind: "read", chatId, messageId, missed: answer.missed });
+      },
+      (failure) => {
+        readSent.delete(chatId);
+        report(failure);
+      },
+    );
+  }
+  readWaiting.clear();
+}

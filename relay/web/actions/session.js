@@ -1,0 +1,219 @@
+/** From signing in to signing out: the wire, the other tabs, and what is fetched when the connection is back. */
+import { batch } from "@preact/signals";
+import { noteAttended, queueEvent } from "./events.js";
+import { report, tell } from "./notices.js";
+import { adoptFiles, inFlight, pump } from "./outbox.js";
+import { forgetShown, forgetVerified, openChat, readLocation, refreshRoom } from "./rooms.js";
+import { change, refreshChats, runtime } from "./store.js";
+import { remember, remembered, takeLastWords } from "../device.js";
+import { t } from "../i18n/i18n.js";
+import * as model from "../model/state.js";
+import { RequestError, createWire } from "../net/socket.js";
+import { composing, connection, dialog, route, session, signInWays, state, troubled } from "../signals.js";
+
+const SHOW_CONNECTING_AFTER = 2_000;
+
+async function call(method, path, body) {
+  let response;
+  try {
+    response = await fetch(path, {
+      method,
+      headers: body ? { "Content-Type": "application/json" } : {},
+      body: body ? JSON.stringify(body) : undefined,
+      cache: "no-store",
+    });
+  } catch {
+    throw new RequestError("connection_lost", "The relay cannot be reached.");
+  }
+  const answer = response.status === 204 ? {} : await response.json().catch(() => ({}));
+  if (response.ok) return answer;
+  const failure = new RequestError(answer.error?.code ?? "internal", answer.error?.message, answer.error?.retryAfter);
+  failure.status = response.status;
+  failure.answer = answer;
+  throw failure;
+}
+
+let sessionAskedAt = 0;
+
+/** Who the cookie says we are; null when it says nobody. Throws when the relay cannot be reached. */
+async function askSession() {
+  try {
+    const who = await call("GET", "/session");
+    const me = { id: who.userId, name: who.name, admin: Boolean(who.admin), version: who.version };
+    sessionAskedAt = Date.now();
+    remember(me);
+    return me;
+  } catch (failure) {
+    if (failure.status !== 401) throw failure;
+    signInWays.value = failure.answer.signIn ?? ["password"];
+    return null;
+  }
+}
+
+/** Find out who is here and show the page: from what this device remembers at once, else from the relay. */
+export async function begin() {
+  // Asked for already, so that it is there when it is known who is here.
+  import("../storage.js");
+  const known = remembered();
+  if (known) {
+    await enter(known);
+    return;
+  }
+  for (;;) {
+    try {
+      const me = await askSession();
+      if (me) await enter(me);
+      else session.value = null;
+      return;
+    } catch {
+      troubled.value = true;
+      await new Promise((resolve) => setTimeout(resolve, 2_000));
+    }
+  }
+}
+
+function deviceLabel() {
+  const agent = navigator.userAgent;
+  const browser = /Edg\//.test(agent) ? "Edge" : /OPR\//.test(agent) ? "Opera" : /Firefox\//.test(agent) ? "Firefox"
+    : /Chrome\//.test(agent) ? "Chrome" : /Safari\//.test(agent) ? "Safari" : "Browser";
+  const system = /Android/.test(agent) ? "Android" : /iPhone|iPad/.test(agent) ? "iOS" : /Windows/.test(agent)
+    ? "Windows" : /Mac OS/.test(agent) ? "macOS" : /Linux/.test(agent) ? "Linux" : "";
+  return system ? `${browser} · ${system}` : browser;
+}
+
+/** Sign in with {invite}, {userId, password} or {name}. Throws a RequestError. */
+export async function signIn(credentials) {
+  const answer = await call("POST", "/session", { ...credentials, label: deviceLabel() });
+  const me = await askSession();
+  if (!me) throw new RequestError("unauthorized", "The browser did not keep the session.");
+  troubled.value = false;
+  await enter(me);
+  if (answer.chatId) openChat(answer.chatId);
+  return answer;
+}
+
+/** Sign this device out and leave nothing behind. */
+export async function signOut() {
+  try {
+    await call("DELETE", "/session");
+  } catch (failure) {
+    if (failure.code === "connection_lost") {
+      tell(t("error.offline"), true);
+      return;
+    }
+  }
+  await leave();
+}
+
+async function leave() {
+  const again = runtime.wire;
+  runtime.wire = null;
+  again?.stop();
+  runtime.tabs?.postMessage({ kind: "signedOut" });
+  forgetShown();
+  remember(null);
+  takeLastWords();
+  await runtime.storage?.erase();
+  runtime.storage = null;
+  batch(() => {
+    state.value = null;
+    dialog.value = null;
+    composing.value = null;
+    route.value = { chatId: null, panel: null };
+    session.value = null;
+  });
+  history.replaceState(null, "", "/");
+  try {
+    await askSession();
+  } catch {
+    signInWays.value = ["password"];
+  }
+}
+
+async function enter(me) {
+  const { openStorage } = await import("../storage.js");
+  runtime.storage = await openStorage(me.id);
+  const kept = await runtime.storage.load();
+  let first = model.initial(me);
+  if (kept.chats.length > 0) first = model.setChats(first, kept.chats);
+  first = model.learnPeople(first, kept.people);
+  for (const { chatId, text } of kept.drafts) first = model.setDraft(first, chatId, text);
+  const words = takeLastWords();
+  if (words?.userId === me.id) first = model.setDraft(first, words.chatId, words.text);
+  for (const row of kept.outbox) first = model.enqueue(first, { ...row, state: row.state === "failed" ? "failed" : "queued" });
+  batch(() => {
+    state.value = first;
+    session.value = me;
+  });
+  if (words?.userId === me.id) runtime.storage.saveDraft(words.chatId, words.text);
+  openTabs();
+  readLocation();
+  runtime.wire = createWire({
+    open: () => new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`),
+    clock: { now: () => Date.now(), set: (fn, ms) => setTimeout(fn, ms), clear: (timer) => clearTimeout(timer) },
+    random: Math.random,
+    onEvent: queueEvent,
+    onState: onWireState,
+    stillSignedIn: () => askSession().then(Boolean, () => true),
+  });
+  runtime.wire.start();
+}
+
+let troubleTimer;
+
+function onWireState(next) {
+  connection.value = next;
+  if (next.name === "live") {
+    clearTimeout(troubleTimer);
+    troubleTimer = undefined;
+    troubled.value = false;
+    onLive();
+  } else if (next.name === "signedOut") {
+    leave().then(() => tell(t("signin.signedOut")));
+  } else if (next.name !== "stopped") {
+    if (state.value) state.value = model.disconnected(state.value);
+    troubleTimer ??= setTimeout(() => (troubled.value = true), SHOW_CONNECTING_AFTER);
+  }
+}
+
+async function onLive() {
+  forgetVerified();
+  pump();
+  refreshChats();
+  runtime.wire.request("profile", {}).then((mine) => change((now) => model.learnPeople(now, [mine])), report);
+  const { chatId } = route.value;
+  if (chatId) refreshRoom(chatId, { reading: true });
+  if (Date.now() - sessionAskedAt < 60_000) return;
+  askSession().then((me) => {
+    if (me && state.value) {
+      session.value = me;
+      change((now) => ({ ...now, me }));
+    }
+  }, () => {});
+}
+
+/** Back from sleep, another app or a dead network: is the socket alive? */
+export function wakeUp() {
+  runtime.wire?.probe();
+}
+
+/*
+ * Tabs share one device, so the relay need not tell one what the other did. What is told here is applied by the
+ * same functions of the model; ids make a thing told twice harmless.
+ */
+function openTabs() {
+  runtime.tabs?.close();
+  if (typeof BroadcastChannel === "undefined") return;
+  runtime.tabs = new BroadcastChannel(`relay:${state.value.me.id}`);
+  runtime.tabs.onmessage = ({ data }) => {
+    if (data.kind === "sent") change((now) => model.sent(now, data.row, data.answer));
+    else if (data.kind === "queued") change((now) => (inFlight.has(data.row.clientMessageId) ? now : model.enqueue(now, data.row)));
+    else if (data.kind === "dropped") change((now) => model.dropOutbox(now, data.clientMessageId));
+    else if (data.kind === "patched") change((now) => model.patchOutbox(now, data.clientMessageId, data.change));
+    else if (data.kind === "draft") change((now) => model.setDraft(now, data.chatId, data.text));
+    else if (data.kind === "read") change((now) => model.readHere(now, data.chatId, data.messageId, data.missed));
+    else if (data.kind === "closing") adoptFiles();
+    else if (data.kind === "attended") noteAttended(data.chatId, data.messageId);
+    else if (data.kind === "signedOut" && runtime.wire) location.reload();
+  };
+}
