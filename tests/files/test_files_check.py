@@ -5,10 +5,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from test_files_http import as_object, send, upload
 
 from relay.core.maintenance.check import check
 from relay.protocol import requests
+from tests.support.http_files import as_object, send, upload
 from tests.support.http_relay import http_relay
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import trio
-from test_files_http import as_object, bearer, fetch, on_disk, until, upload
 
 from relay.core.files import quota
 from relay.core.model.state import BLOCK, State, User
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.settings import Files, Limits, Settings
+from tests.support.http_files import as_object, bearer, fetch, on_disk, until, upload
 from tests.support.http_relay import HttpRelay, http_relay, read_all
 
 

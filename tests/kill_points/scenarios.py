@@ -16,7 +16,6 @@ from typing import Any
 
 import trio
 from scenario import ALL, EARLY, SETTINGS, Scenario, Used, contents, faults, fill, nothing, said, upload, use
-from test_carry_roundtrip import exported, read, same
 
 from relay.core.relay import Relay, open_relay
 from relay.core.rules import commands
@@ -30,6 +29,7 @@ from relay.store.log import schedule
 from relay.store.sqlite import database, migrate, schema
 from tests.support.command_line import done
 from tests.support.disk import answers, command, new
+from tests.support.exports import exported, read, same
 from tests.support.picture_files import png
 
 NAMES = ["chat.office.lan", "127.0.0.1"]

@@ -1,6 +1,5 @@
 """Every frame of the protocol, byte for byte: the files in `golden` were written by hand from PROTOCOL.md."""
 
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -8,11 +7,7 @@ import pytest
 
 from relay.protocol import codec, envelopes, events, objects, requests
 from relay.protocol.errors import RelayError
-
-GOLDEN = {
-    path.stem: path.read_bytes().removesuffix(b"\n")
-    for path in (Path(__file__).parent.parent / "golden").glob("*.json")
-}
+from tests.support.golden import GOLDEN
 
 NOW = 1_767_225_600_000
 CLIENT_ID = "5e2f1c1e-8a43-4c5b-9d0e-2f1b6a7c8d90"

@@ -6,11 +6,11 @@ from typing import Any
 import jsonschema
 import msgspec
 import pytest
-from test_protocol_golden import GOLDEN
 
 from relay.protocol.events import CLIENT_EVENTS, SERVER_EVENTS
 from relay.protocol.requests import REQUESTS
 from relay.protocol.schema import asyncapi
+from tests.support.golden import GOLDEN
 
 DOCUMENT = asyncapi()
 MESSAGE_OF = {

@@ -5,7 +5,6 @@ Only these differ: the ids of files (whose ids are secrets that the relay makes)
 
 import json
 import shutil
-import tarfile
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -26,6 +25,7 @@ from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment, AttachmentMeta
 from tests.support.command_line import done
+from tests.support.exports import exported, same
 from tests.support.picture_files import png
 
 T0 = 1_700_000_000_000
@@ -203,51 +203,6 @@ async def live(data: Path, seed: int, steps: int) -> None:
         weights = [weight for weight, _ in STEPS]
         for _ in range(steps):
             await random.choices(STEPS, weights)[0][1](life)
-
-
-def exported(data: Path, to: Path) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
-    """Export a relay, and read that."""
-    done("export", "--files", to, data=data)
-    return read(to)
-
-
-def read(to: Path) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
-    """An export: its records, and the contents of its files; ids of files in the order in which they come."""
-    records, contents, numbers = [], {}, {}
-    with tarfile.open(to) as tar:
-        for member in tar:
-            file = tar.extractfile(member)
-            assert file is not None
-            if member.name == "export.jsonl":
-                records = [json.loads(line) for line in file]
-                for record in records:
-                    _number(record, numbers)
-            else:
-                _, known, name = member.name.split("/")
-                contents[f"{numbers[known]}/{name}"] = file.read()
-    records[0].pop("at")
-    return records, contents
-
-
-def _number(record: dict[str, Any], numbers: dict[str, str]) -> None:
-    def number(known: str) -> str:
-        return numbers.setdefault(known, f"file {len(numbers) + 1}")
-
-    if record["type"] == "file":
-        record["id"] = number(record["id"])
-    if "picture" in record:
-        record["picture"] = number(record["picture"])
-    for attachment in record.get("attachments", ()):
-        attachment["id"] = number(attachment["id"])
-        attachment["url"] = "/files/" + attachment["id"]
-
-
-def same(one: tuple[list[Any], dict[str, bytes]], other: tuple[list[Any], dict[str, bytes]]) -> None:
-    """Compare record by record: the first that differs says more than all."""
-    for ours, theirs in zip(one[0], other[0], strict=False):
-        assert ours == theirs, (ours, theirs)
-    assert len(one[0]) == len(other[0])
-    assert one[1] == other[1]
 
 
 @pytest.fixture

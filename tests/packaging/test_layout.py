@@ -1,0 +1,70 @@
+"""The rooms of relay/: none depends on another in a circle, and none is a drawer."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+TOP = Path(__file__).parents[2]
+MODULES = {
+    ".".join(path.relative_to(TOP).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in TOP.glob("relay/**/*.py")
+}
+MOST = 14
+"""Modules of a room at most; a room whose list is its structure, one file a command, may have 24."""
+LISTS = {"relay/cli"}
+
+
+def imported(module: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(MODULES[module].read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield full if full in MODULES else node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def room(module: str) -> str:
+    """A package, or a module that stands beside packages."""
+    is_package = MODULES[module].name == "__init__.py"
+    return module if is_package or module.count(".") <= 2 else module.rpartition(".")[0]
+
+
+def arrows() -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for module in MODULES:
+        for other in imported(module):
+            if other in MODULES and room(other) != room(module):
+                found.setdefault(room(module), set()).add(room(other))
+    return found
+
+
+def test_no_room_depends_on_itself_through_others() -> None:
+    there = arrows()
+    for start in there:
+        seen: set[str] = set()
+        waiting = [start]
+        while waiting:
+            for other in there.get(waiting.pop(), ()):
+                assert other != start, f"{start} depends on itself; on its way: {sorted(seen)}"
+                if other not in seen:
+                    seen.add(other)
+                    waiting.append(other)
+
+
+def test_no_room_is_a_drawer() -> None:
+    for folder in {path.parent for path in MODULES.values()}:
+        name = str(folder.relative_to(TOP))
+        count = sum(path.name != "__init__.py" for path in folder.glob("*.py"))
+        assert count <= (24 if name in LISTS else MOST), f"{name} has {count} modules"
+
+
+def test_the_protocol_knows_nothing_else_of_ours_and_the_store_no_rules() -> None:
+    layers = ["relay.protocol", "relay.store", "relay.core", "relay.net"]
+    allowed = {"relay.settings", "relay.text", "relay.logs", "relay", "relay.invoked"}
+    for number, layer in enumerate(layers):
+        for module in MODULES:
+            if module == layer or module.startswith(f"{layer}."):
+                for other in imported(module):
+                    if other.startswith("relay.") and other not in allowed:
+                        assert other.startswith(tuple(layers[: number + 1])), f"{module} imports {other}"
