@@ -86,7 +86,7 @@ class Received(NamedTuple):
     payload: Any
 
 
-class Page(NamedTuple):
+class AnswerPage(NamedTuple):
     """An answer, whether there is more, and what to ask with for the page after it."""
 
     payload: Any
@@ -95,7 +95,7 @@ class Page(NamedTuple):
     """For `after` of `users` and `chat`, and for `before` of `search`."""
 
 
-class _Waiting(msgspec.Struct):
+class _PendingRequest(msgspec.Struct):
     payload_type: str
     frame: bytes
     done: trio.Event
@@ -119,7 +119,7 @@ class Client:
         """The last event id that was taken in: what comes again up to here is known."""
         self._socket: WebSocketConnection | None = None
         self._connected = trio.Event()
-        self._waiting: dict[str, _Waiting] = {}
+        self._waiting: dict[str, _PendingRequest] = {}
         self._events: deque[Received] = deque()
         self._news = trio.Event()
         self._behind = False
@@ -184,7 +184,7 @@ class Client:
         """
         return (await self.page(payload_type, payload, answer)).payload  # type: ignore[no-any-return]
 
-    async def page(self, payload_type: str, payload: Wire, answer: type[T] | Any = None) -> Page:
+    async def page(self, payload_type: str, payload: Wire, answer: type[T] | Any = None) -> AnswerPage:
         """Ask as `request` does, and learn as well whether there is more than the relay gave.
 
         Args, Raises: as there.
@@ -203,7 +203,7 @@ class Client:
                 payload=msgspec.Raw(codec.encode(payload)),
             )
         )
-        waiting = self._waiting[request_id] = _Waiting(payload_type, frame, trio.Event())
+        waiting = self._waiting[request_id] = _PendingRequest(payload_type, frame, trio.Event())
         try:
             waiting.sent = self._socket is not None
             await self._say(frame)
@@ -217,7 +217,7 @@ class Client:
             raise RelayError(error.code, error.message, retry_after=error.retry_after)
         response = waiting.response
         decoded = msgspec.json.decode(response.payload, type=answer or requests.REQUESTS[payload_type].response)
-        return Page(decoded, bool(response.more), response.next)
+        return AnswerPage(decoded, bool(response.more), response.next)
 
     async def typing(self, chat_id: str, *, stop: bool = False) -> None:
         """Say that one types, or has stopped."""

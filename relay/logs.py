@@ -26,11 +26,11 @@ def set_up(level: str) -> None:
     Args:
         level: the least that is logged, as in `log.level`.
     """
-    handler: logging.Handler = logging.StreamHandler(AtOnce(sys.stderr))
-    handler.setFormatter(Lines())
+    handler: logging.Handler = logging.StreamHandler(ImmediateStream(sys.stderr))
+    handler.setFormatter(LineFormatter())
     if stderr_is_the_journal():
         try:
-            handler = Journal(JOURNAL)
+            handler = JournalHandler(JOURNAL)
             handler.setFormatter(logging.Formatter())
         except OSError:
             logging.getLogger(__name__).debug("the journal takes no records, so it gets lines")
@@ -64,7 +64,7 @@ def fields(record: logging.LogRecord) -> Iterator[tuple[str, object]]:
             yield name, value
 
 
-class Lines(logging.Formatter):
+class LineFormatter(logging.Formatter):
     """A line a record: its level where it is worse than usual, the message, the fields that it does not name itself."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -77,7 +77,7 @@ class Lines(logging.Formatter):
         return f"{line} ({more})" if more else line
 
 
-class AtOnce:
+class ImmediateStream:
     """A stream that is written to as far as it takes text at once: people who chat do not wait for a log.
 
     A pipe that nobody reads, or a terminal that is held (Ctrl-S), takes none. How much was lost is said afterwards.
@@ -116,7 +116,7 @@ class AtOnce:
         return bool(poll.poll(0))
 
 
-class Journal(logging.Handler):
+class JournalHandler(logging.Handler):
     """Sends records by the journal's own protocol: a datagram each, of `FIELD=value` lines.
 
     One that the journal does not take at once is lost: people who chat do not wait for a log.

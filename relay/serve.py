@@ -31,7 +31,7 @@ from relay.net.sockets import systemd
 from relay.net.sockets.hostnames import browser_address
 from relay.net.tls.authority import CannotMake
 from relay.net.tls.certificates import Certificates
-from relay.net.webhooks.outgoing import Hooks
+from relay.net.webhooks.outgoing import OutgoingHooks
 from relay.net.websocket import frames
 from relay.settings import Loaded, Settings, WrongSettings, control_socket, data_directory
 from relay.store.data_dir.errors import FAULTS, what_to_do
@@ -244,7 +244,7 @@ async def serve(data: Path, loaded: Loaded) -> None:
             nursery.start_soon(relay.meter.run)
             nursery.start_soon(relay.retention.run)
             nursery.start_soon(relay.room.run)
-            nursery.start_soon(Hooks(relay).run)
+            nursery.start_soon(OutgoingHooks(relay).run)
             relay.admin.running.url = _nearest(_urls(listeners, secure=settings.tls.on)[0])
             relay.admin.running.listening = [urlsplit(url).netloc for url in _urls(listeners, secure=False)]
             relay.admin.running.plain_url = _nearest(_urls(listeners, secure=False)[0])

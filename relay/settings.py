@@ -32,7 +32,7 @@ class Section(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A table of the settings file."""
 
 
-class Limits(Section):
+class LimitsSection(Section):
     """How much one relay and one user may use."""
 
     connections: Annotated[
@@ -72,7 +72,7 @@ class Limits(Section):
     ] = 100
 
 
-class Http(Section):
+class HttpSection(Section):
     """The web page and who may reach it."""
 
     public_url: Annotated[
@@ -105,7 +105,7 @@ class Http(Section):
     ] = msgspec.field(default_factory=list)
 
 
-class Files(Section):
+class FilesSection(Section):
     """How much may be uploaded."""
 
     file_bytes: Annotated[int, Meta(ge=0, description="The largest file.", extra={"unit": "bytes"})] = 2**30
@@ -129,7 +129,7 @@ class Files(Section):
     ] = 512 * 2**20
 
 
-class Tls(Section):
+class TlsSection(Section):
     """Encrypted connections."""
 
     on: Annotated[bool, Meta(description="Whether to speak TLS.", extra=AT_START)] = False
@@ -151,7 +151,7 @@ class Tls(Section):
     ] = True
 
 
-class Auth(Section):
+class AuthSection(Section):
     """How people sign in."""
 
     open: Annotated[
@@ -170,7 +170,7 @@ class Auth(Section):
     ] = 0
 
 
-class Retention(Section):
+class RetentionSection(Section):
     """How long what was said is kept. 0 keeps it for ever."""
 
     days: Annotated[
@@ -187,7 +187,7 @@ class Retention(Section):
     ] = 0
 
 
-class Clock(Section):
+class ClockSection(Section):
     """When the machine's clock is believed."""
 
     plausible_days: Annotated[
@@ -201,7 +201,7 @@ class Clock(Section):
     ] = 7
 
 
-class Store(Section):
+class StoreSection(Section):
     """The disk that the store is on."""
 
     reserve_bytes: Annotated[
@@ -215,7 +215,7 @@ class Store(Section):
     ] = 16 * 2**20
 
 
-class Log(Section):
+class LogSection(Section):
     """What the relay says about itself. Never what people say, and never a token."""
 
     level: Annotated[
@@ -231,15 +231,15 @@ class Settings(Section):
         list[str],
         Meta(min_length=1, description="Where to listen, HOST:PORT each; [::]:PORT for IPv6 and IPv4.", extra=AT_START),
     ] = msgspec.field(default_factory=lambda: ["0.0.0.0:8765"])
-    http: Http = msgspec.field(default_factory=Http)
-    tls: Tls = msgspec.field(default_factory=Tls)
-    auth: Auth = msgspec.field(default_factory=Auth)
-    files: Files = msgspec.field(default_factory=Files)
-    limits: Limits = msgspec.field(default_factory=Limits)
-    retention: Retention = msgspec.field(default_factory=Retention)
-    clock: Clock = msgspec.field(default_factory=Clock)
-    store: Store = msgspec.field(default_factory=Store)
-    log: Log = msgspec.field(default_factory=Log)
+    http: HttpSection = msgspec.field(default_factory=HttpSection)
+    tls: TlsSection = msgspec.field(default_factory=TlsSection)
+    auth: AuthSection = msgspec.field(default_factory=AuthSection)
+    files: FilesSection = msgspec.field(default_factory=FilesSection)
+    limits: LimitsSection = msgspec.field(default_factory=LimitsSection)
+    retention: RetentionSection = msgspec.field(default_factory=RetentionSection)
+    clock: ClockSection = msgspec.field(default_factory=ClockSection)
+    store: StoreSection = msgspec.field(default_factory=StoreSection)
+    log: LogSection = msgspec.field(default_factory=LogSection)
 
 
 class WrongSettings(Exception):

@@ -29,7 +29,7 @@ NUMBER = 8
 """Hexadecimal digits at the beginning of a text that number the message."""
 
 
-class Refused(Exception):
+class BenchRefused(Exception):
     """The relay did not let a client in, or ended its connection; the text says how."""
 
 
@@ -45,7 +45,7 @@ class Answered(NamedTuple):
         return b'"error":' in self.frame
 
 
-class Delivered(NamedTuple):
+class DeliveredEvent(NamedTuple):
     """A message came."""
 
     number: int
@@ -62,7 +62,7 @@ def masked(payload: bytes) -> bytes:
     return bytes((_TEXT, _MASKED | _TWO_BYTES)) + length.to_bytes(2) + mask + hidden
 
 
-class Client:
+class BenchClient:
     """A signed-in connection that acknowledges every event."""
 
     def __init__(self, url: str, token: str) -> None:
@@ -100,12 +100,12 @@ class Client:
         while b"\r\n\r\n" not in received:
             data = self.socket.recv(RECEIVE)
             if not data:
-                raise Refused("the relay closed the connection during the handshake")
+                raise BenchRefused("the relay closed the connection during the handshake")
             received += data
         head, _, rest = received.partition(b"\r\n\r\n")
         status = head.split(b"\r\n", 1)[0].decode("latin-1")
         if " 101 " not in status:
-            raise Refused(f"the relay said {status!r} to the handshake")
+            raise BenchRefused(f"the relay said {status!r} to the handshake")
         return rest
 
     def put(self, payload: bytes) -> None:
@@ -120,7 +120,7 @@ class Client:
             self.socket.settimeout(PATIENCE)
             self.socket.sendall(data)
 
-    def receive(self, patience: float = 0) -> Iterator[Answered | Delivered]:
+    def receive(self, patience: float = 0) -> Iterator[Answered | DeliveredEvent]:
         """Take what one read brings, or came with the handshake. Events are acknowledged with the next `flush`.
 
         Args:
@@ -135,10 +135,10 @@ class Client:
         except (BlockingIOError, TimeoutError, ssl.SSLWantReadError):
             return
         if not data:
-            raise Refused("the relay closed a connection")
+            raise BenchRefused("the relay closed a connection")
         yield from self._take(self._buffer + data if self._buffer else data)
 
-    def _take(self, data: bytes) -> Iterator[Answered | Delivered]:
+    def _take(self, data: bytes) -> Iterator[Answered | DeliveredEvent]:
         start, available = 0, len(data)
         while available - start >= 2:
             length, body = data[start + 1], start + 2
@@ -154,18 +154,18 @@ class Client:
                 if found is not None:
                     yield found
             elif data[start] & 15 == _CLOSE:
-                raise Refused(f"the relay closed a connection with code {int.from_bytes(data[body : body + 2])}")
+                raise BenchRefused(f"the relay closed a connection with code {int.from_bytes(data[body : body + 2])}")
             start = end
         self._buffer = data[start:]
 
-    def _understand(self, payload: bytes) -> Answered | Delivered | None:
+    def _understand(self, payload: bytes) -> Answered | DeliveredEvent | None:
         if payload.startswith(_EVENT):
             after = len(_EVENT)
             self.put(b'{"type":"ack","id":%b}' % payload[after : payload.index(b",", after)])
             if _NEW in payload:
                 at = payload.find(_MESSAGE) + len(_MESSAGE)
                 try:
-                    return Delivered(int(payload[at : at + NUMBER], 16))
+                    return DeliveredEvent(int(payload[at : at + NUMBER], 16))
                 except ValueError:
                     return None
         elif payload.startswith(_RESPONSE):
@@ -186,7 +186,7 @@ class Client:
             for found in self.receive(PATIENCE):
                 if isinstance(found, Answered) and found.number == 0:
                     if found.failed:
-                        raise Refused(found.frame.decode())
+                        raise BenchRefused(found.frame.decode())
                     return found.frame
 
     def close(self) -> None:

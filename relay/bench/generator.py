@@ -1,7 +1,7 @@
 """The load generator's process: a plan comes in, figures go out, one JSON document a line.
 
 It has a process of its own so that what it costs is not the relay's; what it took of a core stands with every
-figure. Lines: {"now": what, "rate": per second} while it works, and `Figures`.
+figure. Lines: {"now": what, "rate": per second} while it works, and `WorkFigures`.
 """
 
 import contextlib
@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from relay.bench import work
-from relay.bench.client import Answered, Client, Delivered, Refused
-from relay.bench.work import Conversation, Figures, Load, figures, processor
+from relay.bench.client import Answered, BenchClient, BenchRefused, DeliveredEvent
+from relay.bench.work import Conversation, Load, WorkFigures, figures, processor
 
 WINDOW = 8
 
 
-class Plan(msgspec.Struct, kw_only=True):
+class Workload(msgspec.Struct, kw_only=True):
     """What is to be done."""
 
     url: str
@@ -47,7 +47,7 @@ class Progress(msgspec.Struct):
     rate: float = 0.0
 
 
-def say(line: Figures | Progress) -> None:
+def say(line: WorkFigures | Progress) -> None:
     """Write one line."""
     sys.stdout.buffer.write(msgspec.json.encode(line) + b"\n")
     sys.stdout.buffer.flush()
@@ -56,7 +56,7 @@ def say(line: Figures | Progress) -> None:
 class Generator:
     """Carries a plan out."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Workload) -> None:
         self._plan = plan
         self._users = list(plan.tokens)
 
@@ -70,29 +70,29 @@ class Generator:
                 say(found)
                 before, begun = processor(), time.perf_counter()
 
-    def _sign_in(self, user: str) -> Client:
-        return Client(self._plan.url, self._plan.tokens[user])
+    def _sign_in(self, user: str) -> BenchClient:
+        return BenchClient(self._plan.url, self._plan.tokens[user])
 
     def _need(self, count: int) -> list[str]:
         if len(self._users) < count:
-            raise Refused(f"this takes {count} users with a token each, and there are {len(self._users)}")
+            raise BenchRefused(f"this takes {count} users with a token each, and there are {len(self._users)}")
         return self._users[:count]
 
     # Dialogs and groups.
 
-    def dialogs(self) -> Iterator[Figures]:
+    def dialogs(self) -> Iterator[WorkFigures]:
         """Many dialogs, eight messages under way in each."""
         yield self._talk("dialogs", self._plan.dialogs, window=WINDOW)
 
-    def alone(self) -> Iterator[Figures]:
+    def alone(self) -> Iterator[WorkFigures]:
         """One dialog, one message under way: what one person feels."""
         yield self._talk("alone", 1, window=1)
 
-    def steady(self) -> Iterator[Figures]:
+    def steady(self) -> Iterator[WorkFigures]:
         """Many dialogs at a set rate."""
         yield self._talk("steady", self._plan.dialogs, rate=self._plan.rate)
 
-    def _talk(self, name: str, pairs: int, *, window: int = 0, rate: float = 0.0) -> Figures:
+    def _talk(self, name: str, pairs: int, *, window: int = 0, rate: float = 0.0) -> WorkFigures:
         users = self._need(2 * pairs)
         with contextlib.ExitStack() as stack:
             clients = [stack.enter_context(contextlib.closing(self._sign_in(user))) for user in users]
@@ -101,7 +101,7 @@ class Generator:
             ]
             return self._load(name, "messages/s", conversations, clients, window=window, rate=rate)
 
-    def group(self) -> Iterator[Figures]:
+    def group(self) -> Iterator[WorkFigures]:
         """One group, one sender, with one and with eight messages under way."""
         users = self._need(self._plan.members + 1)
         with contextlib.ExitStack() as stack:
@@ -122,11 +122,11 @@ class Generator:
         name: str,
         unit: str,
         conversations: list[Conversation],
-        clients: list[Client],
+        clients: list[BenchClient],
         *,
         window: int = 0,
         rate: float = 0.0,
-    ) -> Figures:
+    ) -> WorkFigures:
         load = Load(conversations, clients)
         try:
             load.run(work.WARM_UP, window=min(window, 1), rate=rate, progress=lambda _: None)
@@ -143,7 +143,7 @@ class Generator:
 
     # Coming and going.
 
-    def idle(self) -> Iterator[Figures]:
+    def idle(self) -> Iterator[WorkFigures]:
         """Connections that say nothing; whoever has started the relay looks at its memory meanwhile."""
         begun = time.perf_counter()
         with contextlib.ExitStack() as stack:
@@ -157,7 +157,7 @@ class Generator:
             self._quiet(clients, 1.0)
             yield figures("idle", "logins/s", delays, seconds)
 
-    def storm(self) -> Iterator[Figures]:
+    def storm(self) -> Iterator[WorkFigures]:
         """Everybody is cut off and comes back at once, as after a power cut of the switch."""
         users = [self._users[number % len(self._users)] for number in range(self._plan.idle)]
         clients = [self._sign_in(user) for user in users]
@@ -178,7 +178,7 @@ class Generator:
         yield figures("reconnect storm", "logins/s", delays, seconds)
 
     @staticmethod
-    def _quiet(clients: list[Client], seconds: float) -> None:
+    def _quiet(clients: list[BenchClient], seconds: float) -> None:
         """Take and acknowledge what comes, for a moment."""
         poll = select.epoll()
         of = {client.number: client for client in clients}
@@ -192,7 +192,7 @@ class Generator:
                 of[number].flush()
         poll.close()
 
-    def replay(self) -> Iterator[Figures]:
+    def replay(self) -> Iterator[WorkFigures]:
         """Somebody comes back and gets what was said meanwhile."""
         author, reader = self._need(2)
         with contextlib.closing(self._sign_in(reader)) as before:
@@ -213,14 +213,14 @@ class Generator:
             while time.perf_counter() - waited < 1:
                 for found in client.receive(0.2):
                     waited = time.perf_counter()
-                    if isinstance(found, Delivered):
+                    if isinstance(found, DeliveredEvent):
                         delays.append(waited - begun)
                     assert not isinstance(found, Answered)
                 client.flush()
         yield figures("replay", "messages/s", delays, (delays[-1] if delays else 1.0))
 
 
-WORKS: dict[str, Callable[[Generator], Iterator[Figures]]] = {
+WORKS: dict[str, Callable[[Generator], Iterator[WorkFigures]]] = {
     "dialogs": Generator.dialogs,
     "alone": Generator.alone,
     "steady": Generator.steady,
@@ -234,7 +234,7 @@ WORKS: dict[str, Callable[[Generator], Iterator[Figures]]] = {
 
 def main() -> int:
     """Read a plan, carry it out. Gives the exit code."""
-    plan = msgspec.json.decode(sys.stdin.buffer.read(), type=Plan)
+    plan = msgspec.json.decode(sys.stdin.buffer.read(), type=Workload)
     if plan.core is not None:
         with contextlib.suppress(OSError):
             os.sched_setaffinity(0, {plan.core})
@@ -242,7 +242,7 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
         Generator(plan).run()
-    except Refused as error:
+    except BenchRefused as error:
         sys.stderr.write(f"{error}\n")
         return 1
     except OSError as error:

@@ -18,7 +18,7 @@ from typing import Self
 
 import trio
 
-from relay.bench.client import Client, Refused
+from relay.bench.client import BenchClient, BenchRefused
 from relay.core.relay import open_relay
 from relay.protocol import control
 
@@ -85,11 +85,11 @@ class Scratch:
             said = (self.data / "serve.log").read_text(errors="replace")
             _, found, rest = said.partition("listening on ")
             if found and "\n" in rest:
-                with contextlib.suppress(OSError, Refused):
-                    Client(url := rest.split()[0], token).close()
+                with contextlib.suppress(OSError, BenchRefused):
+                    BenchClient(url := rest.split()[0], token).close()
                     return url
             if time.perf_counter() > until or self._process.poll() is not None:
-                raise Refused(f"the relay to measure did not start: {said[-2000:].strip()}")
+                raise BenchRefused(f"the relay to measure did not start: {said[-2000:].strip()}")
             time.sleep(0.002)
 
     def __exit__(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from relay.bench.client import NUMBER, Answered, Client, Delivered, Refused
+from relay.bench.client import NUMBER, Answered, BenchClient, BenchRefused, DeliveredEvent
 
 FILL = " the printer on the second floor is out of paper again, could somebody bring a new box up here please"
 LENGTH = 120
@@ -28,7 +28,7 @@ Progress = Callable[[str, float], None]
 """Is told a few times a second what is going on, and the rate so far."""
 
 
-class Figures(msgspec.Struct, kw_only=True, omit_defaults=True):
+class WorkFigures(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What came of one kind of load. Delays in milliseconds, from when a message was due until it counted."""
 
     work: str
@@ -57,7 +57,7 @@ class _UnderWay:
 class Conversation:
     """Who sends to which chat, and how many others have to get it."""
 
-    def __init__(self, sender: Client, chat_id: str, receivers: Sequence[Client]) -> None:
+    def __init__(self, sender: BenchClient, chat_id: str, receivers: Sequence[BenchClient]) -> None:
         self.sender = sender
         self.chat_id = chat_id
         self.receivers = receivers
@@ -66,7 +66,7 @@ class Conversation:
 class Load:
     """Conversations under load, for a while."""
 
-    def __init__(self, conversations: Sequence[Conversation], clients: Iterable[Client]) -> None:
+    def __init__(self, conversations: Sequence[Conversation], clients: Iterable[BenchClient]) -> None:
         self._conversations = conversations
         self._clients = {client.number: client for client in clients}
         self._of = {one.sender.number: index for index, one in enumerate(conversations)}
@@ -154,10 +154,10 @@ class Load:
                 client.put(b"ping")
                 client.flush()
 
-    def _take(self, found: Answered | Delivered) -> int | None:
+    def _take(self, found: Answered | DeliveredEvent) -> int | None:
         """Note an answer or a delivery; gives the conversation of a message that counts with it."""
         if isinstance(found, Answered) and found.failed:
-            raise Refused(f"the relay refused a message: {found.frame.decode()}")
+            raise BenchRefused(f"the relay refused a message: {found.frame.decode()}")
         message = self._under_way.get(found.number)
         if message is None:
             return None
@@ -173,14 +173,16 @@ class Load:
         self._poll.close()
 
 
-def figures(work: str, unit: str, delays: Sequence[float], seconds: float, *, times: int = 1, lost: int = 0) -> Figures:
+def figures(
+    work: str, unit: str, delays: Sequence[float], seconds: float, *, times: int = 1, lost: int = 0
+) -> WorkFigures:
     """What a run comes to; `times` is how many deliveries a message makes."""
     ordered = sorted(delays)
 
     def quantile(part: float) -> float | None:
         return round(ordered[int(part * (len(ordered) - 1))] * 1000, 3) if ordered else None
 
-    return Figures(
+    return WorkFigures(
         work=work,
         per_second=round(len(ordered) * times / seconds, 1),
         unit=unit,

@@ -14,14 +14,14 @@ from relay.cli.control_client import ask
 from relay.cli.options import Data, Json, Yes
 from relay.cli.output import Failure, WrongUse, as_json, confirm, progress, say, size, when
 from relay.cli.paths import cannot_read, cannot_write, check_target
-from relay.core.maintenance.check import Finding
+from relay.core.maintenance.check import CheckResult
 from relay.core.maintenance.check import check as check_store
 from relay.core.relay import open_relay
 from relay.core.rules import commands
-from relay.core.rules.submit import decided
+from relay.core.rules.submit import submit
 from relay.protocol import control
 from relay.protocol.errors import RelayError
-from relay.settings import Limits, Settings, Store, data_directory
+from relay.settings import LimitsSection, Settings, StoreSection, data_directory
 from relay.store.backup import archive as backups
 from relay.store.backup import gently
 from relay.store.backup import restore as restoring
@@ -68,7 +68,7 @@ def check(data: Data = None, json: Json = False) -> None:
     where = data_directory(data)
     _store(where)
     console = Console(stderr=True)
-    findings: list[Finding] = []
+    findings: list[CheckResult] = []
     with gently.beside(), _plain_faults(where), console.status("") as status:
         findings = trio.run(check_store, where, status.update)
     if json:
@@ -209,7 +209,7 @@ def restore(
     say(f"restored into {where}{beside}. Next: relay check, then start the relay")
 
 
-def _confirm(prepared: restoring.Prepared, file: Path | None, *, force: bool, yes: bool) -> None:
+def _confirm(prepared: restoring.PreparedRestore, file: Path | None, *, force: bool, yes: bool) -> None:
     """Make sure that somebody means it, who was told what it costs.
 
     Raises:
@@ -231,10 +231,10 @@ def _confirm(prepared: restoring.Prepared, file: Path | None, *, force: bool, ye
 async def _note_restore(folder: Path, last: int, sign_out_all: bool) -> None:
     """Let event ids go on above all that devices have seen; end all sessions and invites where that is wanted."""
     # It is no place to set room aside in.
-    settings = Settings(store=Store(reserve_bytes=0), limits=Limits(requests_per_second=0))
+    settings = Settings(store=StoreSection(reserve_bytes=0), limits=LimitsSection(requests_per_second=0))
     async with open_relay(folder, settings=settings) as relay:
         note = commands.NoteRestore(last, end_invites=sign_out_all)
-        await decided(relay.log, commands.Command(relay.clock(), commands.ADMIN, 0, note))
+        await submit(relay.log, commands.Command(relay.clock(), commands.ADMIN, 0, note))
         for device in list(relay.state.devices.values()) if sign_out_all else ():
             if not device.revoked_at:
                 await relay.admin.handle("device.revoke", control.RevokeDevice(device_id=device.key))

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import msgspec
 import typer
 
-from relay.bench.client import Refused
-from relay.bench.generator import WORKS, Plan
+from relay.bench.client import BenchRefused
+from relay.bench.generator import WORKS, Workload
 from relay.bench.scratch import Scratch, command, cores
 from relay.cli.options import Json
 from relay.cli.output import Failure, WrongUse, as_json, size, table
@@ -48,7 +48,7 @@ def bench(
     if url is not None:
         _check_address(url)
     chosen = works or list(WORKS)
-    plan = Plan(
+    plan = Workload(
         url=url or "",
         tokens={},
         works=chosen,
@@ -75,7 +75,7 @@ def bench(
                 plan.url, plan.tokens = own.url, own.tokens
                 rows.append({"work": "start", "ready": round(own.ready * 1000), "memory": own.memory()})
             rows += _rows(plan, own, quiet=json)
-    except Refused as error:
+    except BenchRefused as error:
         raise Failure(str(error)) from None
     except OSError as error:
         raise Failure(f"{error.filename or plan.url}: {error.strerror or error}") from None
@@ -85,7 +85,7 @@ def bench(
     _show(rows)
 
 
-def _check(plan: Plan, tokens: Path | None, directory: Path | None) -> None:
+def _check(plan: Workload, tokens: Path | None, directory: Path | None) -> None:
     """Take only what can be measured.
 
     Raises:
@@ -132,7 +132,7 @@ def _read(path: Path) -> dict[str, str]:
     return tokens
 
 
-def _rows(plan: Plan, own: Scratch | None, *, quiet: bool) -> Iterator[dict[str, Any]]:
+def _rows(plan: Workload, own: Scratch | None, *, quiet: bool) -> Iterator[dict[str, Any]]:
     """Run the generator and give what it found, with what the relay took meanwhile where it is ours."""
     with subprocess.Popen(  # noqa: S603 - this very program
         command("relay.bench.generator"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -157,7 +157,7 @@ def _rows(plan: Plan, own: Scratch | None, *, quiet: bool) -> Iterator[dict[str,
         said = process.stderr.read().decode(errors="replace").strip()
         _progress(None, quiet=quiet)
         if process.wait():
-            raise Refused(said.splitlines()[-1] if said else "the generator ended early")
+            raise BenchRefused(said.splitlines()[-1] if said else "the generator ended early")
 
 
 def _progress(row: dict[str, Any] | None, *, quiet: bool) -> None:

@@ -75,7 +75,7 @@ class Waiting:
         time.sleep(lock.LOOK)
 
 
-class Refused(Failure):
+class RequestRefused(Failure):
     """The relay said no; `code` is for commands that know better."""
 
     def __init__(self, code: ErrorCode, message: str, quota: int | None = None) -> None:
@@ -224,7 +224,7 @@ def _take(name: str, line: bytes) -> tuple[bool, Any]:
         return False, msgspec.json.decode(frame.payload, type=ITEMS[name])
     error = getattr(frame, "error", None)
     if error is not None:
-        raise Refused(error.code, error.message, error.quota)
+        raise RequestRefused(error.code, error.message, error.quota)
     return True, msgspec.json.decode(frame.payload, type=CONTROL[name].response)  # type: ignore[union-attr]
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from relay.cli.control_client import Refused, ask
+from relay.cli.control_client import RequestRefused, ask
 from relay.cli.options import Data, Json
 from relay.cli.output import Failure, WrongUse, as_json, when
 from relay.invoked import line
@@ -37,7 +37,7 @@ def invite(
     request = control.Invite(user_id=user_id, name=name, chat_id=chat, new=new)
     try:
         invitation = ask(data_directory(data), "invite", request)
-    except Refused as refused:
+    except RequestRefused as refused:
         if refused.code == "not_found" and not new and chat is None:
             raise Failure(f"{refused}: `{line(f'invite {user_id} --new', data)}` makes one") from None
         raise

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from relay.cli.control_client import Refused, Stopped, ask, ask_running, in_trio
+from relay.cli.control_client import RequestRefused, Stopped, ask, ask_running, in_trio
 from relay.cli.options import Data, Json, complete_user
 from relay.cli.output import Failure, WrongUse, as_json, moment, visible
 from relay.protocol import codec, control, events
@@ -62,7 +62,7 @@ def _say(data: Path, message: control.Say, until: float) -> Any:
     while True:
         try:
             return ask(data, "say", message)
-        except Refused as refused:
+        except RequestRefused as refused:
             if refused.code not in MAY_COME_BACK or time.monotonic() + PAUSE > until:
                 raise
         time.sleep(PAUSE)

@@ -10,7 +10,7 @@ import typer
 
 from relay.cli.options import Data, Json
 from relay.cli.output import Failure, WrongUse, as_json, say, when
-from relay.settings import Tls, data_directory
+from relay.settings import TlsSection, data_directory
 from relay.store.files.directory import about_file, make
 
 app = typer.Typer(help="A certificate of the relay's own.", no_args_is_help=True)
@@ -43,11 +43,11 @@ def init(
         make(directory)
         authority.settle()
         if again or not authority.there:
-            kept = authority.make(all_names(Tls(names=name or [])), now, again=again)
+            kept = authority.make(all_names(TlsSection(names=name or [])), now, again=again)
             if kept and not json:
                 print(f"kept      the authority that was there before, in {kept}\n")
         elif name or not authority.fits:
-            wanted = all_names(Tls(names=name or []))
+            wanted = all_names(TlsSection(names=name or []))
             missing = sorted(set(wanted) - set(authority.permitted(wanted)))
             if missing:
                 raise Failure(

@@ -13,7 +13,7 @@ from typing import IO, Annotated, Any
 import msgspec
 import typer
 
-from relay.cli.control_client import Ask, Refused, ask, conversation, in_trio
+from relay.cli.control_client import Ask, RequestRefused, ask, conversation, in_trio
 from relay.cli.importers.base import NotUnderstood
 from relay.cli.importers.detect import open_source
 from relay.cli.importers.importing import Importing
@@ -23,7 +23,7 @@ from relay.cli.paths import cannot_write, check_target
 from relay.protocol import control
 from relay.settings import data_directory
 from relay.store.backup import archive, gently
-from relay.store.blobs import Contents
+from relay.store.blobs import Blobs
 from relay.store.files import scratch
 
 
@@ -71,7 +71,7 @@ def export(
 def _export_tar(data: Path | None, target: IO[bytes], here: Path, missing: list[str]) -> Any:
     """Write the lines as `export.jsonl`, and beside them each file as `files/ID/NAME`; `missing` gets what is lost."""
     gone: set[str] = set()
-    contents = Contents(data_directory(data) / "files")
+    contents = Blobs(data_directory(data) / "files")
     held: dict[str, control.Record] = {}
     # Beside the target, which has room for it: /tmp may be memory.
     with tempfile.TemporaryFile(dir=here) as lines, tarfile.open(fileobj=target, mode="w") as tar:
@@ -185,7 +185,7 @@ async def _ask_nobody(name: str, payload: Any) -> Any:
         case "bring.messages":
             return [control.BroughtMessage(added=True) for _ in payload.messages]
     if name == "bring.chat" and payload.owner is None and not payload.able:
-        raise Refused("forbidden", "nobody who is in it can sign in, so nobody could run it")
+        raise RequestRefused("forbidden", "nobody who is in it can sign in, so nobody could run it")
     return control.Brought(added=True)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from relay.cli.control_client import Ask, Refused, ask, conversation, in_trio
+from relay.cli.control_client import Ask, RequestRefused, ask, conversation, in_trio
 from relay.cli.importers.names import as_utf8
 from relay.cli.options import Data, Json, Yes, complete_user
 from relay.cli.output import Failure, WrongUse, as_json, confirm, say, table, when, yes
@@ -247,7 +247,7 @@ async def _bring_in(ask_one: Ask, user_id: str, name: str | None, *, device: boo
     added = True
     try:
         await ask_one("user.add", control.AddUser(id=user_id, name=name))
-    except Refused as refused:
+    except RequestRefused as refused:
         if refused.code != "conflict":
             raise
         added = False
@@ -257,7 +257,7 @@ async def _bring_in(ask_one: Ask, user_id: str, name: str | None, *, device: boo
             return added, token.token, ""
         if not added:
             await ask_one("user.show", control.OneUser(id=user_id))
-    except Refused as refused:
+    except RequestRefused as refused:
         if refused.code == "not_found":
             return False, "", "cannot be added: the id was a removed user's, or is a group's; take another"
         if refused.code != "forbidden":

@@ -8,8 +8,8 @@ import msgspec
 
 from relay.core import rules as decide
 from relay.core.delivery.hub import Hub
-from relay.core.maintenance.statistics import Lags
-from relay.core.model.snapshot import Round, Stale
+from relay.core.maintenance.statistics import LatencySamples
+from relay.core.model.snapshot import DirtyRows, Round
 from relay.core.model.state import State
 from relay.core.rules.commands import Command
 from relay.store import kinds
@@ -24,10 +24,10 @@ def _free(_batch: Sequence[Command], _seconds: float) -> None:
     """Charge nobody."""
 
 
-class Rules:
+class Engine:
     """The state, who is told of its changes, and what of it the store does not have yet."""
 
-    def __init__(self, state: State, hub: Hub, stale: Stale) -> None:
+    def __init__(self, state: State, hub: Hub, stale: DirtyRows) -> None:
         self.loosened: Callable[[], None] = _nobody
         """Called when a message may have let go of its files."""
         self.charged: Callable[[Sequence[Command], float], None] = _free
@@ -36,7 +36,7 @@ class Rules:
         self._hub = hub
         self._stale = stale
         self._round: Round | None = None
-        self.lags = Lags()
+        self.lags = LatencySamples()
         self.stands_alone = partial(decide.stands_alone, state)
         """See `decide.stands_alone`."""
         self._first = 0
@@ -78,7 +78,7 @@ class Rules:
         Entries that come from now on make rows stale again.
         """
         if self._round is None:
-            stale, self._stale = self._stale, Stale()
+            stale, self._stale = self._stale, DirtyRows()
             self._round = Round(self._state, stale, self._stale)
         rows = self._round.take(count)
         return {**rows, **self._round.start._asdict()} if self._round.over else rows

@@ -14,16 +14,16 @@ from relay.core.admin import Admin
 from relay.core.clock.clock import Clock, RelayClock
 from relay.core.clock.proof import machine_proof
 from relay.core.delivery.hub import Frame, Hub
-from relay.core.delivery.replay import Replaying
-from relay.core.engine import Rules
-from relay.core.files.uploads import Files
-from relay.core.maintenance.disk_room import Room
+from relay.core.delivery.replay import Replays
+from relay.core.engine import Engine
+from relay.core.files.uploads import Uploads
+from relay.core.maintenance.disk_room import DiskRoom
 from relay.core.maintenance.retention import Retention
-from relay.core.maintenance.statistics import Lags, Meter
+from relay.core.maintenance.statistics import LatencySamples, Statistics
 from relay.core.model.recovery import recall
 from relay.core.service.dispatch import Service
-from relay.core.service.search import Searching
-from relay.settings import Limits, Settings
+from relay.core.service.search import Searches
+from relay.settings import LimitsSection, Settings
 from relay.store.data_dir import empty, written_by
 from relay.store.data_dir.opening import opened
 from relay.store.files.reserve import Reserve
@@ -53,7 +53,7 @@ class Relay:
         reading: database.Connection,
         carrying: database.Connection,
         clock: RelayClock,
-        lags: Lags,
+        lags: LatencySamples,
         reserve: Reserve,
     ) -> None:
         self.data = data
@@ -65,9 +65,9 @@ class Relay:
         self.reading = reading
         self.clock = clock
         self.retention = Retention(state, log, carrying, clock, settings.retention)
-        self.files = Files(data / "files", state, log, reading, clock, settings.files, hub.rights)
-        self.meter = Meter(data, log, hub, lags)
-        self.room = Room(reserve, log)
+        self.files = Uploads(data / "files", state, log, reading, clock, settings.files, hub.rights)
+        self.meter = Statistics(data, log, hub, lags)
+        self.room = DiskRoom(reserve, log)
         self.retention.freeing = self.room.freeing
         self.admin = Admin(
             state,
@@ -115,7 +115,7 @@ async def open_relay(
         CannotUpgrade: an older one did, and the file cannot be brought to this one's version.
         sqlite3.Error: the file cannot be opened, or is damaged.
     """
-    settings = settings or Settings(limits=Limits(requests_per_second=0))
+    settings = settings or Settings(limits=LimitsSection(requests_per_second=0))
     time = _relay_clock(clock, settings)
     with opened(data, wait=wait, waiting=_say_who), _ungrouped():
         reserve = Reserve(data, settings.store.reserve_bytes)
@@ -142,12 +142,10 @@ async def open_relay(
             ):
                 state, stale = await recall(reading)
                 hub = Hub(state, time, frame)
-                rules = Rules(state, hub, stale)
+                rules = Engine(state, hub, stale)
                 log = Log(writing, looking, Wal(copying, path), rules, await lookups.cursors(reading))
                 time.begin(state.at)
-                service = Service(
-                    state, log, hub, reading, Searching(finding, log), Replaying(replaying), time, settings
-                )
+                service = Service(state, log, hub, reading, Searches(finding, log), Replays(replaying), time, settings)
                 relay = Relay(data, service, reading, carrying, time, rules.lags, reserve)
                 rules.loosened = relay.files.loosen
                 rules.charged = service.charge_writer

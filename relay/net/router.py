@@ -21,7 +21,17 @@ from wsproto.utilities import RemoteProtocolError
 from relay.core.auth.throttle import network
 from relay.core.limits.fairness import Account
 from relay.core.relay import Relay
-from relay.net.http.connection import Answer, Connection, Gone, Headers, Lobby, Refused, Request, json_answer, refusal
+from relay.net.http.connection import (
+    Disconnected,
+    Headers,
+    HttpConnection,
+    HttpError,
+    HttpRequest,
+    HttpResponse,
+    IdleConnections,
+    json_answer,
+    refusal,
+)
 from relay.net.http.pace import AddressPace
 from relay.net.http.places import Places
 from relay.net.http.proxies import Networks, client_address, passed_on
@@ -31,8 +41,8 @@ from relay.net.http.routes.hooks import HookPage
 from relay.net.http.routes.metrics import Metrics
 from relay.net.http.routes.session import SessionPage
 from relay.net.http.routes.trust import TrustPage
-from relay.net.http.static import Pages
-from relay.net.http.visitor import Visitor
+from relay.net.http.static import StaticFiles
+from relay.net.http.visitor import Caller
 from relay.net.sockets import hostnames
 from relay.net.sockets.transport import Transport
 from relay.net.tls.authority import AUTHORITY
@@ -78,10 +88,10 @@ MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep"
 PLAIN = ("/ca.crt", "/trust", "/healthz", "/metrics")
 """What is served without TLS, too."""
 
-Handler = Callable[[Request, Visitor], Awaitable[Answer]]
+Handler = Callable[[HttpRequest, Caller], Awaitable[HttpResponse]]
 
 
-class Entrance(NamedTuple):
+class WebSocketUpgrade(NamedTuple):
     """A WebSocket that may begin."""
 
     user: int
@@ -96,7 +106,7 @@ class Entrance(NamedTuple):
     """Of the protocol, that the client speaks."""
 
 
-class Door:
+class Router:
     """What answers HTTP."""
 
     def __init__(self, relay: Relay, *, lasting: bool = False) -> None:
@@ -106,7 +116,7 @@ class Door:
             relay: what is behind it.
             lasting: whether TLS is by a certificate that every browser takes, and so there to stay.
         """
-        self.lobby = Lobby()
+        self.lobby = IdleConnections()
         self._relay = relay
         self.strangers = Places(STRANGERS, STRANGERS_EACH)
         self.users = Places(USERS, USERS_EACH)
@@ -115,7 +125,7 @@ class Door:
         self._names = hostnames.Names(relay.settings.http.hosts)
         self._proxies = Networks(relay.settings.http.trusted_proxies)
         self._lasting = lasting
-        self._pages = Pages()
+        self._pages = StaticFiles()
         self._session = SessionPage(relay)
         self._files = FilePages(relay.files, relay.service.limit)
         self._trust = TrustPage(relay.data / FOLDER / AUTHORITY)
@@ -134,7 +144,9 @@ class Door:
             "/metrics": {"GET": self._metrics.show},
         }
 
-    async def serve(self, transport: Transport, *, secure: bool, full: Callable[[int], str | None]) -> Entrance | None:
+    async def serve(
+        self, transport: Transport, *, secure: bool, full: Callable[[int], str | None]
+    ) -> WebSocketUpgrade | None:
         """Answer one connection's requests until it ends or becomes a WebSocket.
 
         Args:
@@ -145,7 +157,7 @@ class Door:
         Raises:
             OSError, trio.BrokenResourceError: the connection broke.
         """
-        connection = Connection(transport, self.lobby)
+        connection = HttpConnection(transport, self.lobby)
         while connection.reusable:
             request, failed = None, None
             try:
@@ -161,7 +173,7 @@ class Door:
                     entrance = self._admit(connection, request, visitor, full=full)
                     transport.widen()
                     return entrance
-            except Gone:
+            except Disconnected:
                 return None
             except OSError:
                 # The connection broke. Raised here and not in `_failure`, whose frame would hold it in a circle.
@@ -171,7 +183,7 @@ class Door:
                     # Where the next one would begin nobody knows: the same bytes would fail for ever.
                     connection.reusable = False
                 address = transport.peer if request is None else self._address(request)
-                failed, visitor = _failure(error), Visitor(None, by_cookie=False, secure=secure, address=address)
+                failed, visitor = _failure(error), Caller(None, by_cookie=False, secure=secure, address=address)
             if not await self._take_turn(connection, request, visitor, failed):
                 return None
         return None
@@ -180,7 +192,7 @@ class Door:
         """For whom a connection from an address is served before it has said anything; nobody where it is a proxy's."""
         return None if peer in self._proxies else self.fairness.of(network(peer))
 
-    def _charge(self, transport: Transport, visitor: Visitor) -> None:
+    def _charge(self, transport: Transport, visitor: Caller) -> None:
         """Have the work for a request charged to who asks, its head included; what follows, too, until the next one.
 
         Those who have signed in are charged for themselves, and not for who else is behind their address.
@@ -191,7 +203,7 @@ class Door:
         transport.payer = payer
 
     async def _take_turn(
-        self, connection: Connection, request: Request | None, visitor: Visitor, failed: Answer | None
+        self, connection: HttpConnection, request: HttpRequest | None, visitor: Caller, failed: HttpResponse | None
     ) -> bool:
         """Answer a request once there is a place for it; tells whether the connection may go on.
 
@@ -222,7 +234,7 @@ class Door:
             try:
                 answer = failed or await self._made(request, visitor)
                 await connection.answer(request, answer, self._fixed(answer, secure=visitor.secure))
-            except Gone:
+            except Disconnected:
                 return False
         if scope.cancelled_caught:
             connection.transport.discard()
@@ -232,16 +244,16 @@ class Door:
             connection.transport.payer = None
         return True
 
-    async def _made(self, request: Request | None, visitor: Visitor) -> Answer:
+    async def _made(self, request: HttpRequest | None, visitor: Caller) -> HttpResponse:
         assert request is not None
         try:
             return await self._answer(request, visitor)
-        except (Gone, OSError):
+        except (Disconnected, OSError):
             raise
         except Exception as error:  # noqa: BLE001 - every failure has an answer
             return _failure(error)
 
-    def _fixed(self, answer: Answer, *, secure: bool) -> Headers:
+    def _fixed(self, answer: HttpResponse, *, secure: bool) -> Headers:
         own = {name for name, _ in answer.headers}
         more = [] if NOTHING_MAY[0] in own else [NOTHING_MAY]
         if (secure and self._lasting) or (not secure and self._public_https):
@@ -255,7 +267,7 @@ class Door:
 
     # Who comes.
 
-    def _visitor(self, request: Request, *, secure: bool) -> Visitor:
+    def _visitor(self, request: HttpRequest, *, secure: bool) -> Caller:
         """Find out who asks.
 
         Raises:
@@ -275,26 +287,26 @@ class Door:
         writing = request.method not in READING
         if not program and (writing or request.path == "/ws"):
             _check_origin(request, request.host, secure=by_tls, needed=cookie is not None)
-        return Visitor(who, by_cookie=cookie is not None, secure=secure, by_tls=by_tls, address=self._address(request))
+        return Caller(who, by_cookie=cookie is not None, secure=secure, by_tls=by_tls, address=self._address(request))
 
     @property
     def _public_name(self) -> str:
         return urlsplit(self._relay.settings.http.public_url).hostname or ""
 
-    def _address(self, request: Request) -> str:
+    def _address(self, request: HttpRequest) -> str:
         claimed = request.header(b"x-forwarded-for") or ""
         return client_address(request.peer, claimed, self._proxies)
 
     def _check_host(self, host: str) -> None:
         name, _ = hostnames.split_host(host)
         if not name or (name not in self._names and name != self._public_name):
-            raise Refused(
+            raise HttpError(
                 421,
                 "forbidden",
                 f"this relay does not go by the name {name[:64]!r}: its admin can add it as http.hosts",
             )
 
-    def _check_secure(self, request: Request, visitor: Visitor) -> None:
+    def _check_secure(self, request: HttpRequest, visitor: Caller) -> None:
         """Send who comes without TLS to where it is spoken.
 
         Raises:
@@ -310,16 +322,16 @@ class Door:
         host, _ = hostnames.split_host(request.host)
         base = hostnames.browser_address(self._relay.settings.http.public_url, host, self.secure_port, secure=True)
         if request.method not in READING or request.path == "/ws":
-            raise Refused(403, "forbidden", f"this relay is reached over TLS only: {base}")
+            raise HttpError(403, "forbidden", f"this relay is reached over TLS only: {base}")
         target = request.event.target.decode("latin-1")
         location = base + (target if target.startswith("/") else "/")
-        raise Refused(
+        raise HttpError(
             308, "forbidden", f"this relay is reached over TLS only: {base}", (b"Location", location.encode())
         )
 
     # What they get.
 
-    async def _answer(self, request: Request, visitor: Visitor) -> Answer:
+    async def _answer(self, request: HttpRequest, visitor: Caller) -> HttpResponse:
         if request.path.startswith(HOOKS):
             if request.method != "POST":
                 raise _no_such_method(("POST",))
@@ -334,32 +346,32 @@ class Door:
             raise _no_such_method(methods)
         return await handler(request, visitor)
 
-    def _page(self, request: Request) -> Answer:
+    def _page(self, request: HttpRequest) -> HttpResponse:
         if request.method not in READING:
             raise _no_such_method(READING)
         return self._pages.answer(request)
 
-    async def _health(self, _request: Request, _visitor: Visitor) -> Answer:
+    async def _health(self, _request: HttpRequest, _visitor: Caller) -> HttpResponse:
         if not self._relay.log.writable:
-            raise Refused(503, "unavailable", "the relay cannot write to its store; its log says why")
+            raise HttpError(503, "unavailable", "the relay cannot write to its store; its log says why")
         return json_answer({"status": "ok"})
 
     # WebSockets.
 
     @staticmethod
     def _admit(
-        connection: Connection, request: Request, visitor: Visitor, *, full: Callable[[int], str | None]
-    ) -> Entrance:
+        connection: HttpConnection, request: HttpRequest, visitor: Caller, *, full: Callable[[int], str | None]
+    ) -> WebSocketUpgrade:
         connection.reusable = False
         if visitor.who is None:
             raise visitor.stranger()
         why = full(visitor.user)
         if why is not None:
-            raise Refused(503, "unavailable", f"{why}: try again later", (b"Retry-After", b"5"))
-        return Entrance(*visitor.who, since(request), accept(request), connection.rest, version(request))
+            raise HttpError(503, "unavailable", f"{why}: try again later", (b"Retry-After", b"5"))
+        return WebSocketUpgrade(*visitor.who, since(request), accept(request), connection.rest, version(request))
 
 
-def accept(request: Request) -> bytes:
+def accept(request: HttpRequest) -> bytes:
     """Answer a WebSocket upgrade.
 
     Raises:
@@ -369,20 +381,20 @@ def accept(request: Request) -> bytes:
     try:
         handshake.initiate_upgrade_connection(list(request.event.headers), request.event.target.decode("latin-1"))
     except RemoteProtocolError as error:
-        raise Refused(
+        raise HttpError(
             426, "bad_request", f"this is the WebSocket's address: {error}", (b"Upgrade", b"websocket")
         ) from None
     assert any(isinstance(event, Upgrade) for event in handshake.events())
     return handshake.send(AcceptConnection())
 
 
-def since(request: Request) -> int | None:
+def since(request: HttpRequest) -> int | None:
     """The last event id that a client says it has (`/ws?after=23`), so that it need not be told again."""
     values = request.query.get("after")
     return int(values[0][:18]) if values and values[0].isascii() and values[0].isdigit() else None
 
 
-def version(request: Request) -> int:
+def version(request: HttpRequest) -> int:
     """The version of the protocol that a client asks for (`/ws?v=2`).
 
     Raises:
@@ -390,7 +402,9 @@ def version(request: Request) -> int:
     """
     asked = request.query.get("v", ["1"])[0]
     if asked not in VERSIONS:
-        raise Refused(400, "bad_request", f"v: {asked[:16]!r} is none of the protocol's versions {', '.join(VERSIONS)}")
+        raise HttpError(
+            400, "bad_request", f"v: {asked[:16]!r} is none of the protocol's versions {', '.join(VERSIONS)}"
+        )
     return int(asked)
 
 
@@ -408,13 +422,13 @@ def _date() -> bytes:
     )
 
 
-def _bearer(request: Request) -> str | None:
+def _bearer(request: HttpRequest) -> str | None:
     """The token of an `Authorization` header."""
     scheme, _, token = (request.header(b"authorization") or "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" and token else None
 
 
-def _check_origin(request: Request, host: str, *, secure: bool, needed: bool) -> None:
+def _check_origin(request: HttpRequest, host: str, *, secure: bool, needed: bool) -> None:
     """Refuse what a strange page has a browser ask (cross-site request forgery).
 
     A browser names the page with each request that changes something; what has no page and no cookie is a
@@ -423,24 +437,24 @@ def _check_origin(request: Request, host: str, *, secure: bool, needed: bool) ->
     origin = request.header(b"origin")
     if origin is None:
         if needed:
-            raise Refused(403, "forbidden", "a browser's request that changes something names its Origin")
+            raise HttpError(403, "forbidden", "a browser's request that changes something names its Origin")
     elif not hostnames.same_origin(origin, host, secure=secure):
-        raise Refused(403, "forbidden", "this comes from another page than the relay's own")
+        raise HttpError(403, "forbidden", "this comes from another page than the relay's own")
 
 
-def _no_such_method(methods: "dict[str, Handler] | tuple[str, ...]") -> Refused:
+def _no_such_method(methods: "dict[str, Handler] | tuple[str, ...]") -> HttpError:
     allowed = ", ".join(["HEAD", *methods] if "HEAD" not in methods and "GET" in methods else methods)
-    return Refused(405, "bad_request", f"what can be done here: {allowed}", (b"Allow", allowed.encode()))
+    return HttpError(405, "bad_request", f"what can be done here: {allowed}", (b"Allow", allowed.encode()))
 
 
-def _failure(error: Exception) -> Answer:
+def _failure(error: Exception) -> HttpResponse:
     """What a failed request is answered with."""
-    if isinstance(error, Refused):
+    if isinstance(error, HttpError):
         return refusal(error)
     if isinstance(error, RelayError):
-        return refusal(Refused.because(error))
+        return refusal(HttpError.because(error))
     if isinstance(error, sqlite3.Error):
         logger.error("the store cannot be read: %s", error)
-        return refusal(Refused.because(RelayError.unavailable()))
+        return refusal(HttpError.because(RelayError.unavailable()))
     logger.error("a request failed; the relay goes on", exc_info=error)
-    return refusal(Refused.because(RelayError.internal()))
+    return refusal(HttpError.because(RelayError.internal()))

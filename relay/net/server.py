@@ -18,15 +18,15 @@ from relay.core.limits.fairness import PAYER, Account
 from relay.core.limits.rate_limit import RateLimit
 from relay.core.relay import Relay
 from relay.net.http.connection import HEAD_SECONDS
-from relay.net.router import Door, Entrance
+from relay.net.router import Router, WebSocketUpgrade
 from relay.net.sockets.descriptors import NONE_LEFT, Spare, allow
 from relay.net.sockets.epoll import Readiness
 from relay.net.sockets.transport import SocketTransport, StreamTransport, Transport, peer_of
 from relay.net.tls.certificates import CLIENT_HELLO, HANDSHAKE_SECONDS, Certificates
 from relay.net.websocket import frames
-from relay.net.websocket.keepalive import OVERSLEPT, Liveness
+from relay.net.websocket.keepalive import OVERSLEPT, Keepalive
 from relay.net.websocket.session import BROKEN, SERVER_RESTARTING, Session
-from relay.settings import Limits
+from relay.settings import LimitsSection
 
 logger = logging.getLogger(__name__)
 
@@ -86,9 +86,9 @@ class Server:
         self.relay = relay
         self._certificates = certificates
         self._limits = relay.settings.limits
-        self.door = Door(relay, lasting=certificates is not None and certificates.lasting)
+        self.door = Router(relay, lasting=certificates is not None and certificates.lasting)
         self.readiness = Readiness()
-        self.liveness = Liveness()
+        self.liveness = Keepalive()
         self.door.lobby.patience = self.liveness.patience
         self._spare = Spare()
         self._turned_away = 0
@@ -97,7 +97,7 @@ class Server:
         self.sessions: set[Session] = set()
         self._connections: Counter[int] = Counter()
         """WebSockets by user: those that begin, too."""
-        self._connecting = RateLimit(Limits(requests_per_second=CONNECTS_PER_SECOND, burst=CONNECTS_AT_ONCE))
+        self._connecting = RateLimit(LimitsSection(requests_per_second=CONNECTS_PER_SECOND, burst=CONNECTS_AT_ONCE))
         self._listening = trio.CancelScope()
         self._stopping = False
         self._at_the_door = 0
@@ -330,7 +330,7 @@ class Server:
             return "you connect too often"
         return None
 
-    async def _converse(self, transport: Transport, entrance: Entrance, position: int) -> None:
+    async def _converse(self, transport: Transport, entrance: WebSocketUpgrade, position: int) -> None:
         session = Session(transport, self.relay.service, self.liveness)
         self.sessions.add(session)
         try:
@@ -340,7 +340,7 @@ class Server:
             if self._stopping and not self.sessions:
                 self._last_left.set()
 
-    async def _enter(self, transport: Transport, entrance: Entrance) -> int | None:
+    async def _enter(self, transport: Transport, entrance: WebSocketUpgrade) -> int | None:
         """Let a WebSocket begin; gives where its events start, None where the relay stops."""
         position = await self.relay.service.position(entrance.user, entrance.device, entrance.since)
         await _send(transport, entrance.answer)

@@ -1,7 +1,7 @@
 """The contents of uploaded files: beside the store, one copy of each, named by its SHA-256.
 
 Plain blocking file work for a thread; what a content belongs to is not known here. A content that is on its
-way, or goes, is kept from being taken away, or used, meanwhile: see `Contents.arrive`.
+way, or goes, is kept from being taken away, or used, meanwhile: see `Blobs.arrive`.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ DIGEST = 64
 """Characters of a content's name."""
 
 
-class Incoming:
+class BlobWriter:
     """A content that is being written. Its methods block."""
 
     def __init__(self, path: Path) -> None:
@@ -58,7 +58,7 @@ class Incoming:
         self.path.unlink(missing_ok=True)
 
 
-class Contents:
+class Blobs:
     """The directory of contents."""
 
     def __init__(self, directory: Path) -> None:
@@ -72,14 +72,14 @@ class Contents:
         """Where a content is, or would be."""
         return self.directory / digest[:2] / digest
 
-    def begin(self) -> Incoming:
+    def begin(self) -> BlobWriter:
         """Begin a content.
 
         Raises:
             OSError: the directory cannot be written.
         """
         self._make(self.directory)
-        return Incoming(self.directory / f"{INCOMING}{secrets.token_hex(8)}")
+        return BlobWriter(self.directory / f"{INCOMING}{secrets.token_hex(8)}")
 
     @contextmanager
     def arrive(self, digest: str) -> Iterator[None]:
@@ -107,7 +107,7 @@ class Contents:
         finally:
             self._leaving = [other for other in self._leaving if other is not leaving]
 
-    def place(self, incoming: Incoming, digest: str) -> None:
+    def place(self, incoming: BlobWriter, digest: str) -> None:
         """Give a finished content its name, durably; where it is there already the two are the same.
 
         Raises:

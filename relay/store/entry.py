@@ -84,7 +84,7 @@ class Amendment(NamedTuple):
     deleted: bool
 
 
-class Stored(NamedTuple):
+class StoredMessage(NamedTuple):
     """What the rules may ask about a message that is already in the log."""
 
     chat: int
@@ -112,24 +112,24 @@ class Extra(msgspec.Struct, rename="camel", omit_defaults=True):
     """When an imported message was said, Unix milliseconds, where the log's time is another; else 0."""
 
 
-class Asked(msgspec.Struct, frozen=True, gc=False):
+class FactBase(msgspec.Struct, frozen=True, gc=False):
     """Something the rules ask of the log. Two that are alike in their fields are still of different kinds."""
 
 
-class MessageAt(Asked, frozen=True):
-    """Fact: the message of that id (`Stored`, or None)."""
+class MessageAt(FactBase, frozen=True):
+    """Fact: the message of that id (`StoredMessage`, or None)."""
 
     chat: int
     message_id: int
 
 
-class ClientKey(Asked, frozen=True):
-    """Fact: the message that has this client key (`Stored`, or None), even if retention removed it lately."""
+class ClientKey(FactBase, frozen=True):
+    """Fact: the message that has this client key (`StoredMessage`, or None), even if retention removed it lately."""
 
     client_key: int
 
 
-class CoveredBy(Asked, frozen=True):
+class CoveredBy(FactBase, frozen=True):
     """Fact: for each author but the user their highest message in (after, upto] (tuple of `Covered`)."""
 
     chat: int
@@ -140,7 +140,7 @@ class CoveredBy(Asked, frozen=True):
     """Whether there is one other author at most."""
 
 
-class UnreadAfter(Asked, frozen=True):
+class UnreadAfter(FactBase, frozen=True):
     """Fact: how many messages not the user's own are in (after, upto] (int)."""
 
     chat: int
@@ -149,7 +149,7 @@ class UnreadAfter(Asked, frozen=True):
     upto: int
 
 
-class Prunable(Asked, frozen=True):
+class Prunable(FactBase, frozen=True):
     """Fact: which messages of each chat lie between two ids, deleted ones aside.
 
     (A dict from chat to a dict from author to message ids, ascending.)
@@ -159,10 +159,10 @@ class Prunable(Asked, frozen=True):
     """Of each chat its key, the message id that they come after, and the last."""
 
 
-class FirstMark(Asked, frozen=True):
+class FirstMark(FactBase, frozen=True):
     """Fact: the highest message up to that id that is not the user's own, and when the user first marked it.
 
-    (`Marked`, or None.)
+    (`FirstReceipt`, or None.)
     """
 
     chat: int
@@ -171,7 +171,7 @@ class FirstMark(Asked, frozen=True):
     upto: int
 
 
-class FilesNamed(Asked, frozen=True):
+class FilesNamed(FactBase, frozen=True):
     """Fact: the files of these ids (a dict from id to `StoredFile`; one that is unknown is absent)."""
 
     ids: tuple[str, ...]
@@ -196,7 +196,7 @@ class StoredFile(NamedTuple):
     """The chats that hold it, and of each the last message that does."""
 
 
-class Marked(NamedTuple):
+class FirstReceipt(NamedTuple):
     """When a message got its mark."""
 
     message_id: int

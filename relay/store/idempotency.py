@@ -15,7 +15,7 @@ HELD = 8_192
 """Keys in memory from which on the slice that was filed longest ago is due; it holds an eighth of them by then."""
 
 
-class Filing(NamedTuple):
+class KeyFlush(NamedTuple):
     """A slice of the keys that is to be written."""
 
     slice: int
@@ -26,7 +26,7 @@ class Filing(NamedTuple):
     """Keys and the `seq` of their messages, ascending: each page is touched once."""
 
 
-class ClientKeys:
+class IdempotencyKeys:
     """The keys that are not in the table yet."""
 
     def __init__(self) -> None:
@@ -91,13 +91,13 @@ class ClientKeys:
         """Whether filing them goes before all rest, so that memory does not grow with what is said."""
         return self._held >= 8 * HELD
 
-    def due(self) -> Filing | None:
+    def due(self) -> KeyFlush | None:
         """Give the next slice once it is time for it."""
         if not self.full:
             return None
-        return Filing(self._next, self._last, sorted(self._slices[self._next].items()))
+        return KeyFlush(self._next, self._last, sorted(self._slices[self._next].items()))
 
-    def filed(self, filing: Filing) -> None:
+    def filed(self, filing: KeyFlush) -> None:
         """Forget what is in the table now; what came meanwhile is not."""
         held = self._slices[filing.slice]
         for key, seq in filing.keys:

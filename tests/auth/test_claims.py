@@ -13,18 +13,18 @@ from relay.core.auth import failures
 from relay.net import router
 from relay.net.http import connection as http
 from relay.net.http.proxies import Networks, client_address, passed_on
-from relay.net.http.static import Pages
+from relay.net.http.static import StaticFiles
 from relay.net.sockets.hostnames import same_origin, split_host
 from relay.net.sockets.transport import SEND_BUFFER, STRANGER_BUFFER, SocketTransport
 from relay.protocol import control, requests
-from relay.settings import Auth, Http, Settings
+from relay.settings import AuthSection, HttpSection, Settings
 from tests.support.http_relay import http_relay, read_all, upgrade
 
 EVIL = {"Host": "evil.example", "Origin": "http://evil.example"}
 
 
 async def test_a_bearer_of_nobodys_is_checked_as_everybody_is(tmp_path):
-    async with http_relay(tmp_path, Settings(auth=Auth(open=True))) as relay, relay.browser() as browser:
+    async with http_relay(tmp_path, Settings(auth=AuthSection(open=True))) as relay, relay.browser() as browser:
         token = await relay.user("alarm")
         hook = await relay.ask("hook.add", control.AddHook(chat="alarm"))
         made_up = {**EVIL, "Authorization": "Bearer made-up"}
@@ -130,7 +130,7 @@ def test_under_tls_a_page_of_plain_http_is_a_strange_one():
 
 
 async def test_behind_a_proxy_that_speaks_tls_the_page_comes_by_tls_too(tmp_path):
-    settings = Settings(http=Http(public_url="https://chat.example.org", hosts=["chat.example.org"]))
+    settings = Settings(http=HttpSection(public_url="https://chat.example.org", hosts=["chat.example.org"]))
     async with http_relay(tmp_path, settings) as relay, relay.browser() as browser:
         token = await relay.user("anna")
         host = {"Host": "chat.example.org", "Cookie": f"__Host-relay_session={token}"}
@@ -142,7 +142,7 @@ async def test_behind_a_proxy_that_speaks_tls_the_page_comes_by_tls_too(tmp_path
 
 
 async def test_the_address_that_the_settings_name_is_one_of_the_relays(tmp_path):
-    settings = Settings(http=Http(public_url="https://Chat.example.org"))
+    settings = Settings(http=HttpSection(public_url="https://Chat.example.org"))
     async with http_relay(tmp_path, settings) as relay, relay.browser() as browser:
         ours = await browser.get("/", headers={"Host": "chat.example.org"})
         strange = await browser.get("/", headers={"Host": "evil.example.org"})
@@ -151,7 +151,7 @@ async def test_the_address_that_the_settings_name_is_one_of_the_relays(tmp_path)
 
 async def test_who_goes_past_the_proxy_without_tls_keeps_a_cookie_all_the_same(tmp_path):
     # stonith404/pingvin-share#618: the sign-in page again and again, and a spent invite.
-    settings = Settings(http=Http(public_url="https://chat.example.org"))
+    settings = Settings(http=HttpSection(public_url="https://chat.example.org"))
     async with http_relay(tmp_path, settings) as relay, relay.browser() as browser:
         here = await browser.post("/session", json={"invite": await relay.invite("anna", new=True)})
         known = await browser.get("/session")
@@ -178,7 +178,7 @@ async def test_metrics_are_not_for_those_whom_a_proxy_asks_for(tmp_path, header)
 
 
 async def test_metrics_are_not_for_a_name_that_only_others_use(tmp_path):
-    settings = Settings(http=Http(hosts=["chat.example.org"]))
+    settings = Settings(http=HttpSection(hosts=["chat.example.org"]))
     async with http_relay(tmp_path, settings) as relay, relay.browser() as browser:
         assert (await browser.get("/metrics", headers={"Host": "chat.example.org"})).status_code == 403
 
@@ -212,7 +212,7 @@ async def test_one_visitor_behind_a_trusted_proxy_locks_out_nobody_else(tmp_path
         body = {"userId": "anna", "password": "a wrong one"}
         return (await browser.post("/session", json=body, headers={"X-Forwarded-For": address})).status_code
 
-    trusting = Settings(http=Http(trusted_proxies=["127.0.0.1"]))
+    trusting = Settings(http=HttpSection(trusted_proxies=["127.0.0.1"]))
     async with http_relay(tmp_path, trusting) as relay, relay.browser() as browser:
         from_one = [await guess(browser, "198.51.100.1") for _ in range(7)]
         relay.relay.service.signing_in._by_user.succeeded("anna")
@@ -237,7 +237,7 @@ async def test_signing_out_has_the_browser_forget_what_it_kept(tmp_path):
 
 
 async def test_a_cookie_from_before_tls_is_exchanged_and_never_goes_before_the_new_one(tmp_path):
-    settings = Settings(http=Http(public_url="https://chat.example.org", hosts=["chat.example.org"]))
+    settings = Settings(http=HttpSection(public_url="https://chat.example.org", hosts=["chat.example.org"]))
     async with http_relay(tmp_path, settings) as relay, relay.browser() as browser:
         old, other = await relay.user("anna"), await relay.user("eve")
         host = {"Host": "chat.example.org"}
@@ -361,8 +361,8 @@ class Trickle:
 
 async def test_an_answer_that_is_taken_a_byte_at_a_time_is_given_up(autojump_clock):
     transport = Trickle()
-    connection = http.Connection(transport, http.Lobby())
-    with pytest.raises(http.Gone), trio.fail_after(2 * http.SEND_SECONDS):
+    connection = http.HttpConnection(transport, http.IdleConnections())
+    with pytest.raises(http.Disconnected), trio.fail_after(2 * http.SEND_SECONDS):
         await connection.send(bytes(100_000))
     assert transport.discarded
 
@@ -386,13 +386,13 @@ async def test_requests_that_nobody_reads_the_answers_of_take_their_own_places_o
 async def test_what_one_asked_for_who_is_gone_keeps_no_place(tmp_path, monkeypatch):
     made = 0
 
-    def answer(pages: Pages, request: http.Request) -> http.Answer:
+    def answer(pages: StaticFiles, request: http.HttpRequest) -> http.HttpResponse:
         nonlocal made
         made += 1
         return real(pages, request)
 
-    real = Pages.answer
-    monkeypatch.setattr(Pages, "answer", answer)
+    real = StaticFiles.answer
+    monkeypatch.setattr(StaticFiles, "answer", answer)
     async with http_relay(tmp_path) as relay:
         request = f"GET /app.js HTTP/1.1\r\nHost: {relay.host}\r\n\r\n".encode()
         stream = await relay.raw(request * 900)
@@ -430,7 +430,7 @@ async def test_failed_sign_ins_are_logged_and_counted(tmp_path, caplog):
 
 def test_many_failed_sign_ins_do_not_fill_the_log(caplog, autojump_clock):
     async def fail() -> None:
-        counted = failures.Refusals()
+        counted = failures.FailedSignIns()
         for _ in range(1_000):
             counted.note("10.0.0.9", "password", "anna")
         await trio.sleep(61)
@@ -447,7 +447,7 @@ def test_many_failed_sign_ins_do_not_fill_the_log(caplog, autojump_clock):
 
 async def test_a_device_that_was_away_too_long_signs_in_again(tmp_path):
     now = 1_800_000_000_000
-    settings = Settings(auth=Auth(device_days=30))
+    settings = Settings(auth=AuthSection(device_days=30))
     async with http_relay(tmp_path, settings, clock=lambda: now) as relay, relay.browser() as browser:
         used, unused = await relay.user("anna"), await relay.user("ben")
 
@@ -464,7 +464,7 @@ async def test_a_device_that_was_away_too_long_signs_in_again(tmp_path):
 
 async def test_that_a_device_was_there_outlives_a_restart(tmp_path):
     now = 1_800_000_000_000
-    settings = Settings(auth=Auth(device_days=30))
+    settings = Settings(auth=AuthSection(device_days=30))
     async with http_relay(tmp_path, settings, clock=lambda: now) as relay:
         token = await relay.user("anna")
         async with relay.socket(token):

@@ -1,43 +1,43 @@
 """How often somebody may guess: delays that grow, per address and per user, and memory that does not."""
 
-from relay.core.auth.throttle import FIRST, FORGOTTEN, FREE, Attempts, network
+from relay.core.auth.throttle import FIRST, FORGOTTEN, FREE, Throttle, network
 from relay.core.relay import open_relay
 from relay.protocol.errors import RelayError
-from relay.settings import Auth, Settings
+from relay.settings import AuthSection, Settings
 
 
-def after(times: int, attempts: Attempts, who: str = "a", now: float = 0.0) -> float:
+def after(times: int, attempts: Throttle, who: str = "a", now: float = 0.0) -> float:
     for _ in range(times):
         attempts.failed(who, now)
     return attempts.wait(who, now)
 
 
 def test_a_few_failures_cost_nothing():
-    assert after(FREE - 1, Attempts(900)) == 0
+    assert after(FREE - 1, Throttle(900)) == 0
 
 
 def test_each_further_failure_doubles_the_wait_up_to_the_longest():
-    attempts = Attempts(60)
+    attempts = Throttle(60)
     after(FREE - 1, attempts)
     waits = [after(1, attempts) for _ in range(9)]
     assert waits == [FIRST, 2, 4, 8, 16, 32, 60, 60, 60]
 
 
 def test_the_wait_runs_out():
-    attempts = Attempts(900)
+    attempts = Throttle(900)
     wait = after(FREE + 3, attempts)
     assert attempts.wait("a", wait - 0.5) == 0.5
     assert attempts.wait("a", wait) == 0
 
 
 def test_failures_of_one_are_not_anothers():
-    attempts = Attempts(900)
+    attempts = Throttle(900)
     after(FREE + 3, attempts)
     assert attempts.wait("b", 0) == 0
 
 
 def test_success_and_time_forget():
-    attempts = Attempts(900)
+    attempts = Throttle(900)
     after(FREE + 3, attempts)
     attempts.succeeded("a")
     assert attempts.wait("a", 0) == 0
@@ -46,7 +46,7 @@ def test_success_and_time_forget():
 
 
 def test_what_was_counted_too_early_is_taken_back():
-    attempts = Attempts(900)
+    attempts = Throttle(900)
     after(FREE, attempts)
     attempts.forgive("a")
     assert attempts.wait("a", 0) == 0
@@ -54,7 +54,7 @@ def test_what_was_counted_too_early_is_taken_back():
 
 
 def test_any_number_of_guessers_costs_no_more_memory():
-    attempts = Attempts(900, kept=100)
+    attempts = Throttle(900, kept=100)
     for number in range(10_000):
         attempts.failed(f"10.0.{number >> 8}.{number & 255}", 0)
     assert len(attempts) == 100
@@ -71,9 +71,9 @@ def test_a_network_of_ipv6_counts_as_one():
 async def test_people_of_one_network_of_ipv6_come_in_by_name_at_once_and_not_without_end(tmp_path):
     # Where a kit's own WLAN has IPv6 all phones are in one network of it: the sixth waited for seconds, then minutes.
     near = 20
-    async with open_relay(tmp_path, settings=Settings(auth=Auth(open=True))) as relay:
+    async with open_relay(tmp_path, settings=Settings(auth=AuthSection(open=True))) as relay:
         signing_in = relay.service.signing_in
-        signing_in._signed_up_near = Attempts(60, free=near)
+        signing_in._signed_up_near = Throttle(60, free=near)
 
         async def come(address: str) -> str:
             try:

@@ -5,7 +5,7 @@ import pytest
 
 from relay.core.auth.throttle import FREE
 from relay.protocol import control, requests
-from relay.settings import Auth, Settings
+from relay.settings import AuthSection, Settings
 from tests.support.http_relay import close_code, http_relay, upgrade
 
 
@@ -251,7 +251,7 @@ async def test_nobody_picks_a_name_unless_the_relay_is_open(tmp_path):
 
 
 async def test_in_an_open_relay_anybody_picks_a_name_that_is_free(tmp_path):
-    async with http_relay(tmp_path, Settings(auth=Auth(open=True))) as relay, relay.browser() as browser:
+    async with http_relay(tmp_path, Settings(auth=AuthSection(open=True))) as relay, relay.browser() as browser:
         ways = (await browser.get("/session")).json()["signIn"]
         anna = await browser.post("/session", json={"name": " Anna  Bö "})
         taken = await browser.post("/session", json={"name": "ANNA BÖ"})
@@ -297,7 +297,7 @@ async def test_devices_are_listed_and_one_that_is_revoked_is_out_at_once(tmp_pat
 
 
 async def test_an_open_relay_is_not_filled_with_users_by_one_address(tmp_path):
-    async with http_relay(tmp_path, Settings(auth=Auth(open=True))) as relay, relay.browser() as browser:
+    async with http_relay(tmp_path, Settings(auth=AuthSection(open=True))) as relay, relay.browser() as browser:
         statuses = [
             (await browser.post("/session", json={"name": f"Name {number}"})).status_code for number in range(8)
         ]

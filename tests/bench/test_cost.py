@@ -23,7 +23,7 @@ import pytest
 import trio
 import trio.testing
 
-from relay.bench.client import Client, masked
+from relay.bench.client import BenchClient, masked
 from relay.bench.generator import Conversation
 from relay.bench.scratch import Scratch
 from relay.bench.work import Load
@@ -34,7 +34,7 @@ from relay.net.sockets.transport import Take
 from relay.net.websocket import frames
 from relay.protocol import control
 from relay.store.log.batch import prepare
-from relay.store.log.schedule import Errands
+from relay.store.log.schedule import SideWrites
 
 MEMBERS = 20
 HERE = Path(__file__).parent
@@ -207,7 +207,7 @@ def write_without_disk(relay: Relay) -> None:
     log.batch += 1
     draft = log._rules.decide([item.command for item in batch], {})
     entries = [entry for decision in draft.decisions for entry in decision.entries]
-    prepare(entries, draft.amendments, Errands({}, 0))
+    prepare(entries, draft.amendments, SideWrites({}, 0))
     log._client_keys.note(entries)
     for item, decision in zip(batch, draft.decisions, strict=True):
         for entry in decision.entries:
@@ -321,7 +321,7 @@ async def test_memory_does_not_grow_with_what_was_said(tmp_path: Path, monkeypat
 def under_load(relay: Scratch, seconds: float) -> int:
     """Put 8 dialogs with 16 messages under way in each on a relay; gives how many messages it were."""
     users = list(relay.tokens)
-    clients = [Client(relay.url, relay.tokens[user]) for user in users[:16]]
+    clients = [BenchClient(relay.url, relay.tokens[user]) for user in users[:16]]
     pairs = [Conversation(clients[2 * n], users[2 * n + 1], [clients[2 * n + 1]]) for n in range(8)]
     load = Load(pairs, clients)
     load.run(seconds, window=16, progress=lambda _: None)

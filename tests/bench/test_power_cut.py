@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import trio
 
-from relay.bench.client import Answered, Client, Refused
+from relay.bench.client import Answered, BenchClient, BenchRefused
 from relay.bench.scratch import Scratch
 from relay.core.relay import open_relay
 from relay.store.queries import lookups
@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 SENDERS = 4
 
 
-def send_until_cut(client: Client, chat_id: str, name: str, answered: list[str]) -> None:
+def send_until_cut(client: BenchClient, chat_id: str, name: str, answered: list[str]) -> None:
     """Send eight at a time; note what is answered, until the connection is lost."""
     number = 0
     try:
@@ -37,7 +37,7 @@ def send_until_cut(client: Client, chat_id: str, name: str, answered: list[str])
                     if isinstance(found, Answered) and not found.failed:
                         left -= 1
                         answered.append(f"{name}-{found.number}")
-    except (OSError, Refused):
+    except (OSError, BenchRefused):
         return
     finally:
         client.close()
@@ -78,7 +78,7 @@ def test_what_was_answered_is_there_after_a_power_cut(
         users = list(relay.tokens)
         threads = []
         for number in range(SENDERS):
-            client = Client(relay.url, relay.tokens[users[2 * number]])
+            client = BenchClient(relay.url, relay.tokens[users[2 * number]])
             arguments = (client, users[2 * number + 1], f"s{number}", answered)
             threads.append(threading.Thread(target=send_until_cut, args=arguments))
             threads[-1].start()

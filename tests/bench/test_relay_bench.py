@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from relay.bench.client import Client, Delivered, masked
+from relay.bench.client import BenchClient, DeliveredEvent, masked
 from relay.bench.work import Conversation, Load, figures
 from relay.net.websocket import frames
 from tests.support.command_line import run
@@ -116,7 +116,7 @@ def test_frames_are_masked_as_the_relay_reads_them(length: int) -> None:
 def test_a_stall_is_seen_by_all_that_were_due_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """The open loop counts from when a message was due, not from when it could be sent."""
     ours, theirs = socket.socketpair()
-    client = Client.__new__(Client)
+    client = BenchClient.__new__(BenchClient)
     client.socket, client.number, client._buffer, client._out = ours, ours.fileno(), b"", []
     load = Load([Conversation(client, "User2", [])], [client])
     load._send(0, 1, due=0.0)
@@ -132,10 +132,10 @@ def test_a_stall_is_seen_by_all_that_were_due_in_it(monkeypatch: pytest.MonkeyPa
 
 
 def test_an_event_is_acknowledged_and_its_number_read() -> None:
-    client = Client.__new__(Client)
+    client = BenchClient.__new__(BenchClient)
     client._buffer, client._out = b"", []
     event = b'{"type":"event","id":23,"timestamp":1,"eventType":"new","payload":{"message":"0000002a hello"}}'
     whole = frames.encode(frames.TEXT, event)
     assert list(client._take(whole[:20])) == []
-    assert list(client._take(client._buffer + whole[20:])) == [Delivered(42)]
+    assert list(client._take(client._buffer + whole[20:])) == [DeliveredEvent(42)]
     assert frames.Decoder(limit=100).feed(client._out[0]) == [(frames.TEXT, b'{"type":"ack","id":23}')]

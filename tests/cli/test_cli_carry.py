@@ -18,7 +18,7 @@ from relay.client import connect
 from relay.core.admin.imports import Import
 from relay.core.relay import open_relay
 from relay.core.rules.commands import Command
-from relay.core.rules.submit import decided
+from relay.core.rules.submit import submit
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment
@@ -107,7 +107,7 @@ def test_an_export_that_comes_back_to_its_own_relay_adds_nothing(office: Path, t
             anna = relay.state.user_keys["anna"]
             for number, text in enumerate(("one", "two", "three")):
                 sent = requests.New(chat_id="ben", client_message_id=text, message=text)
-                said = await decided(relay.log, Command(FIRST, anna, 0, sent))
+                said = await submit(relay.log, Command(FIRST, anna, 0, sent))
                 target = said.message_id
                 for change in (
                     requests.Edit(chat_id="ben", original_message_id=target, message=f"{text}!"),
@@ -115,7 +115,7 @@ def test_an_export_that_comes_back_to_its_own_relay_adds_nothing(office: Path, t
                     requests.Delete(chat_id="ben", original_message_id=target),
                 )[: number + 1]:
                     made_up = f"{text}{type(change).__name__}{getattr(change, 'message', '')}"
-                    await decided(relay.log, Command(FIRST, anna, 0, change, made_up=made_up))
+                    await submit(relay.log, Command(FIRST, anna, 0, change, made_up=made_up))
 
     trio.run(change)
     done("export", file, data=office)

@@ -510,7 +510,7 @@ def test_a_store_that_cannot_be_had_now_is_not_taken_for_a_damaged_one(
     done("backup", backup, data=data)
     end = restore.end
 
-    def fail(store: Path) -> backups.End:
+    def fail(store: Path) -> backups.LogEnd:
         if store == data / "relay.db":
             raise sqlite3.OperationalError("disk I/O error")
         return end(store)
@@ -570,7 +570,7 @@ def test_a_restore_that_was_killed_is_finished_by_the_relay_and_named_by_doctor(
     done("backup", backup, data=data)
     done("send", "--as", "anna", "ben", "today", data=data)
 
-    def killed(_directory: Path, _plan: replacing.Plan) -> None:
+    def killed(_directory: Path, _plan: replacing.Replacement) -> None:
         raise OSError(5, "killed here")
 
     with monkeypatch.context() as patched:

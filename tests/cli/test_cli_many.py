@@ -12,7 +12,7 @@ from relay.core.rules import commands, decide
 from relay.core.rules.commands import ADMIN, Command
 from relay.protocol import control
 from relay.store.log.batch import prepare
-from relay.store.log.schedule import Errands
+from relay.store.log.schedule import SideWrites
 from tests.support.command_line import done, running
 
 USERS, CHATS = 1_000, 5_000
@@ -42,7 +42,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                 for entry in draft.decisions[0].entries:
                     relay.state.apply(entry)
                     entries.append(entry)
-            await relay.log._writing.execute(*prepare(entries, [], Errands({}, 0)))
+            await relay.log._writing.execute(*prepare(entries, [], SideWrites({}, 0)))
 
     trio.run(fill)
     with running(where):

@@ -10,7 +10,7 @@ import trio
 
 import relay.cli
 from relay.cli.output import CONTROL, visible
-from relay.core.admin.lookup import Finding
+from relay.core.admin.lookup import Lookup
 from relay.core.relay import open_relay
 from relay.protocol import control
 from relay.protocol.errors import RelayError
@@ -65,14 +65,14 @@ async def test_a_group_is_found_by_its_name_however_it_was_typed(tmp_path: Path)
         await handle("user.add", control.AddUser(id="ben"))
         await handle("chat.create", control.MakeChat(owner="ben", name="Büro Süd"))
         for typed in ("Büro Süd", "Bu\u0308ro Su\u0308d", "BURO SUD", "büro\u00a0süd"):
-            assert Finding(made.state).chat(typed).name == "Büro Süd"
+            assert Lookup(made.state).chat(typed).name == "Büro Süd"
         await handle("chat.create", control.MakeChat(owner="ben", name="Buro Sud"))
-        assert Finding(made.state).chat("büro süd").name == "Büro Süd"
-        assert Finding(made.state).chat("buro sud").name == "Buro Sud"
+        assert Lookup(made.state).chat("büro süd").name == "Büro Süd"
+        assert Lookup(made.state).chat("buro sud").name == "Buro Sud"
         with pytest.raises(RelayError, match="several chats"):
-            Finding(made.state).chat("Bu\u0308ro Sud")
+            Lookup(made.state).chat("Bu\u0308ro Sud")
         with pytest.raises(RelayError, match="no group or channel"):
-            Finding(made.state).chat("\u0301")
+            Lookup(made.state).chat("\u0301")
 
 
 def test_json_for_programs_has_the_name_as_it_is(data: Path) -> None:

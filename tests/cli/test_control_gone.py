@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trio
 
-from relay.core.maintenance.retention import Pruned
+from relay.core.maintenance.retention import PruneResult
 from relay.core.relay import Relay, open_relay
 from relay.net import control_socket
 
@@ -28,7 +28,7 @@ async def test_a_prune_goes_on_only_while_somebody_waits_for_it(
     began, ended = trio.Event(), trio.Event()
     cancelled = False
 
-    async def prune(**_how: Any) -> Pruned:
+    async def prune(**_how: Any) -> PruneResult:
         nonlocal cancelled
         began.set()
         try:
@@ -38,7 +38,7 @@ async def test_a_prune_goes_on_only_while_somebody_waits_for_it(
             raise
         finally:
             ended.set()
-        return Pruned(7, 0, too_large=False)
+        return PruneResult(7, 0, too_large=False)
 
     async with open_relay(tmp_path) as relay, trio.open_nursery() as nursery:
         monkeypatch.setattr(relay.admin, "_prune", prune)

@@ -7,7 +7,7 @@ import pytest
 
 from relay.core.delivery.hub import Hub
 from relay.core.delivery.subscriber import Receipt, Subscriber
-from relay.core.delivery.typing import PLACES, SILENCE, Typing
+from relay.core.delivery.typing import PLACES, SILENCE, Typists
 from relay.core.rules import commands
 from relay.protocol import control, requests
 from relay.store import kinds
@@ -290,7 +290,7 @@ def test_typing_that_begins_again_soon_is_told_a_little_later(house: House) -> N
 
 
 def test_one_types_in_few_chats_at_a_time() -> None:
-    typing = Typing()
+    typing = Typists()
     told = [typing.start(chat, 1, chat / 1_000) for chat in range(1_000)]
     assert told.count(True) == len(typing) == PLACES
     assert typing.start(1, 2, 1.0), "somebody else is none of it"

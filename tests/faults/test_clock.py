@@ -14,12 +14,12 @@ from relay.core.clock.clock import DAY, RelayClock
 from relay.core.maintenance.check import check
 from relay.core.relay import Relay, open_relay
 from relay.core.rules.commands import ADMIN, Command
-from relay.core.rules.submit import decided
+from relay.core.rules.submit import submit
 from relay.net.tls.authority import Authority, read
 from relay.net.tls.certificates import Certificates
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
-from relay.settings import Auth, Limits, Retention, Settings, Tls
+from relay.settings import AuthSection, LimitsSection, RetentionSection, Settings, TlsSection
 from relay.store.queries import lookups
 from tests.support.command_line import done, run, running
 
@@ -49,7 +49,7 @@ class Machine:
 
 async def _say(relay: Relay, number: int) -> requests.Accepted:
     request = requests.New(chat_id="b", client_message_id=str(number), message="tick")
-    return await decided(relay.log, Command(relay.clock(), 1, 0, request))
+    return await submit(relay.log, Command(relay.clock(), 1, 0, request))
 
 
 async def _people(relay: Relay) -> None:
@@ -195,7 +195,11 @@ def test_timesyncds_file_vouches_for_the_time_after_its_last_touch(tmp_path: Pat
 
 
 def _settings() -> Settings:
-    return Settings(limits=Limits(requests_per_second=0), retention=Retention(days=30), auth=Auth(invite_hours=72))
+    return Settings(
+        limits=LimitsSection(requests_per_second=0),
+        retention=RetentionSection(days=30),
+        auth=AuthSection(invite_hours=72),
+    )
 
 
 async def test_a_start_years_ahead_deletes_nothing_and_leaves_no_date_in_the_log(tmp_path: Path) -> None:
@@ -353,7 +357,7 @@ def test_a_certificate_is_not_made_by_a_clock_that_is_not_believed(tmp_path: Pat
     machine.wall = (ends - 300 * 86_400) * 1_000
     clock = machine.clock()
     clock.begin(machine.wall)
-    certificates = Certificates(tmp_path, Tls(), clock=clock.cautious)
+    certificates = Certificates(tmp_path, TlsSection(), clock=clock.cautious)
     machine.wall += 3 * YEAR
     certificates.refresh()
     assert certificates.ends() == ends, "clients would take it for one that is not good yet"

@@ -19,7 +19,7 @@ import trio.testing
 from relay.client import connect
 from relay.net.sockets import descriptors, systemd
 from relay.net.sockets.descriptors import Spare
-from relay.net.websocket.keepalive import OVERSLEPT, SILENCE, TURN, Liveness
+from relay.net.websocket.keepalive import OVERSLEPT, SILENCE, TURN, Keepalive
 from tests.support.client_frames import client_frame
 from tests.support.command_line import done, run, running
 from tests.support.relay_process import RelayProcess, add_users
@@ -201,7 +201,7 @@ class Peer:
 
 
 async def test_who_is_silent_is_ended_after_one_more_turn(autojump_clock: trio.testing.MockClock) -> None:
-    liveness, peer = Liveness(), Peer()
+    liveness, peer = Keepalive(), Peer()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(liveness.run)
         liveness.watch(peer)
@@ -219,7 +219,7 @@ def test_who_is_silent_while_the_relay_stands_still_is_not(
     clock = trio.testing.MockClock(rate=0.0)
 
     async def stand_still() -> None:
-        liveness, peers = Liveness(), [Peer() for _ in range(3)]
+        liveness, peers = Keepalive(), [Peer() for _ in range(3)]
         async with trio.open_nursery() as nursery:
             nursery.start_soon(liveness.run)
             for peer in peers:
@@ -246,7 +246,7 @@ def test_who_is_silent_while_the_relay_stands_still_is_not(
 
 
 async def test_a_place_in_the_heap_is_given_back(autojump_clock: trio.testing.MockClock) -> None:
-    liveness = Liveness()
+    liveness = Keepalive()
     for _ in range(10_000):
         with liveness.patience(10):
             pass

@@ -4,10 +4,10 @@ import hashlib
 
 import pytest
 
-from relay.store.blobs import Contents
+from relay.store.blobs import Blobs
 
 
-def put(contents: Contents, data: bytes) -> str:
+def put(contents: Blobs, data: bytes) -> str:
     incoming = contents.begin()
     incoming.write(data)
     digest = incoming.finish()
@@ -17,8 +17,8 @@ def put(contents: Contents, data: bytes) -> str:
 
 
 @pytest.fixture
-def contents(tmp_path) -> Contents:
-    return Contents(tmp_path / "files")
+def contents(tmp_path) -> Blobs:
+    return Blobs(tmp_path / "files")
 
 
 def test_a_content_is_named_by_its_digest(contents):
@@ -80,7 +80,7 @@ def test_every_folder_that_a_content_is_in_is_on_disk_also_one_that_an_earlier_p
     (tmp_path / "files" / digest[:2]).mkdir(parents=True)
     synced = []
     monkeypatch.setattr("relay.store.blobs.sync", synced.append)
-    contents = Contents(tmp_path / "files")
+    contents = Blobs(tmp_path / "files")
     put(contents, b"hello")
     assert synced == [tmp_path, contents.directory, contents.path(digest).parent]
     put(contents, b"hello")

@@ -350,7 +350,7 @@ async def test_what_nothing_holds_is_looked_for_when_one_is_let_go_and_once_a_mi
             await trio.lowlevel.checkpoint()
         assert len(looks) == times
 
-    monkeypatch.setattr(uploads.Files, "forget_loose", lambda _files: look())
+    monkeypatch.setattr(uploads.Uploads, "forget_loose", lambda _files: look())
     async with http_relay(tmp_path) as relay:
         await looked(1)
         relay.relay.files.loosen()

@@ -12,13 +12,13 @@ from relay.core.files import quota
 from relay.core.model.state import BLOCK, State, User
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
-from relay.settings import Files, Limits, Settings
+from relay.settings import FilesSection, LimitsSection, Settings
 from tests.support.http_files import as_object, bearer, fetch, on_disk, until, upload
 from tests.support.http_relay import HttpRelay, http_relay, read_all
 
 
 def limited(**limits) -> Settings:
-    return Settings(files=Files(**{"free_bytes": 0, **limits}))
+    return Settings(files=FilesSection(**{"free_bytes": 0, **limits}))
 
 
 async def try_upload(relay: HttpRelay, token: str, content, **headers):
@@ -129,7 +129,7 @@ def test_an_upload_that_grows_may_take_all_that_others_leave_and_no_more(limit, 
     for key, stored in ((1, 100), (2, 10)):
         state.add_user(User(key=key, id=f"user{key}", name="", stored=stored))
     most = {"user_bytes": 100 + room, "total_bytes": 110 + room}[limit]
-    counted = quota.Quota(state, Files(**{limit: most}), lambda: 2**40)
+    counted = quota.Quota(state, FilesSection(**{limit: most}), lambda: 2**40)
     with counted.upload(1, 3) as other:
         with counted.upload(1, None) as growing:
             while growing.size < room - 3:
@@ -147,7 +147,7 @@ def test_an_upload_that_grows_stops_where_the_disk_is_full(monkeypatch, to_the_b
     state = State()
     state.add_user(User(key=1, id="user1", name=""))
     written = 0
-    counted = quota.Quota(state, Files(free_bytes=1_000), lambda: 1_100 - written)
+    counted = quota.Quota(state, FilesSection(free_bytes=1_000), lambda: 1_100 - written)
     with counted.upload(1, 20), counted.upload(1, None) as growing:
         with suppress(RelayError):
             while written < 100:
@@ -173,7 +173,7 @@ async def test_the_largest_file_may_be_smaller_than_a_block(tmp_path):
 
 
 async def test_an_upload_is_a_request_like_any_other(tmp_path):
-    limits = Limits(requests_per_second=0.01, burst=2)
+    limits = LimitsSection(requests_per_second=0.01, burst=2)
     async with http_relay(tmp_path, Settings(limits=limits)) as relay:
         anna, ben = await relay.user("anna"), await relay.user("ben")
         statuses = [(await try_upload(relay, anna, b"x")).status_code for _ in range(2)]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.core.hooks import slack_markup
-from relay.net.http.connection import Refused
+from relay.net.http.connection import HttpError
 from relay.net.webhooks.body import TEXT, cut, understand
 
 JSON = "application/json"
@@ -520,7 +520,7 @@ def test_what_a_sender_really_posts_is_shown_in_words(body: bytes, content_type:
 def test_what_says_nothing_here_is_refused_with_words(
     body: bytes, content_type: str, encoding: str, status: int, why: str
 ) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(HttpError) as refused:
         understand(body, content_type, encoding)
     assert refused.value.status == status
     assert why in str(refused.value)
@@ -580,7 +580,7 @@ PART = b"--b\r\nContent-Disposition: form-data"
 )
 def test_no_body_takes_long(body: bytes) -> None:
     began = time.process_time()
-    with contextlib.suppress(Refused):
+    with contextlib.suppress(HttpError):
         understand(body, "multipart/form-data; boundary=b" if b"--b" in body[:8] else FORM)
     # It is some hundredths of a second; what is not linear takes minutes.
     assert time.process_time() - began < 2.0
@@ -591,7 +591,7 @@ def test_charsets_that_nobody_knows_leave_nothing_behind() -> None:
     for number in range(100):
         part = f"{named('text')}\r\nContent-Type: text/plain; charset=utf-no{number}"
         for body, kind in ((b"x", f"text/plain; charset=utf-{number}-no"), (multipart((part, "x")), PARTS)):
-            with pytest.raises(Refused):
+            with pytest.raises(HttpError):
                 understand(body, kind)
     assert len(encodings._cache) <= before + 2  # type: ignore[attr-defined]
 
@@ -646,7 +646,7 @@ JSONS = st.recursive(
 
 @given(st.dictionaries(NAMES, JSONS, max_size=6) | JSONS)
 def test_any_json_is_shown_or_refused_with_words(body: object) -> None:
-    with contextlib.suppress(Refused):
+    with contextlib.suppress(HttpError):
         said = understand(json.dumps(body).encode(), JSON)
         assert said.strip()
         said.encode()
@@ -654,5 +654,5 @@ def test_any_json_is_shown_or_refused_with_words(body: object) -> None:
 
 @given(st.binary(max_size=200), st.text(max_size=60), st.sampled_from(["", JSON, FORM, PARTS, "text/plain"]))
 def test_any_bytes_are_shown_or_refused_with_words(body: bytes, more: str, kind: str) -> None:
-    with contextlib.suppress(Refused):
+    with contextlib.suppress(HttpError):
         assert understand(body, f"{kind}; {more}" if more else kind).strip()

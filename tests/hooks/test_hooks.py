@@ -19,7 +19,7 @@ import trio
 import trio.testing
 
 from relay.core.model.changes import Hook
-from relay.net.http.connection import Refused
+from relay.net.http.connection import HttpError
 from relay.net.webhooks import outgoing
 from relay.net.webhooks.body import understand
 from relay.protocol import control
@@ -215,7 +215,7 @@ def test_a_post_under_way_ends_within_a_second_when_its_hook_loses_its_right(
 
 
 def test_broken_json_is_refused() -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(HttpError):
         understand(b"{", "application/json")
 
 
@@ -356,7 +356,7 @@ async def test_the_hook_of_a_disabled_user_rests_until_they_are_enabled(
     monkeypatch.setattr(outgoing, "post", take)
     async with house(tmp_path, "anna", "bot") as relay, trio.open_nursery() as nursery:
         ask = relay.relay.admin.handle
-        nursery.start_soon(outgoing.Hooks(relay.relay).run)
+        nursery.start_soon(outgoing.OutgoingHooks(relay.relay).run)
         room = await ask("chat.create", control.MakeChat(name="ops", owner="anna", participants=["bot"]))
         assert isinstance(room, control.ChatInfo)
         await ask("hook.add", control.AddHook(chat="ops", url="http://bot.example/", user_id="bot"))

@@ -16,14 +16,14 @@ import trio
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from relay.core.hooks import loops
-from relay.core.hooks.loops import ANSWERS, IN_A_ROW, PACE, Answering, InARow
+from relay.core.hooks.loops import ANSWERS, IN_A_ROW, PACE, LoopBrake, TurnsInARow
 from relay.core.model.changes import Hook
 from relay.core.rules.commands import Command
-from relay.core.rules.submit import decided
+from relay.core.rules.submit import submit
 from relay.net.sockets.transport import StreamTransport
 from relay.net.webhooks import outgoing as hooks
 from relay.net.webhooks import post as hook_post
-from relay.net.webhooks.post import Posting
+from relay.net.webhooks.post import PostFailed
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.store import kinds
@@ -45,7 +45,7 @@ class Address:
         self.taken: list[dict[str, Any]] = []
         self.skipped: list[int] = []
         self.tries = 0
-        self.refuses: Callable[[dict[str, Any]], Posting | None] = lambda _event: None
+        self.refuses: Callable[[dict[str, Any]], PostFailed | None] = lambda _event: None
         self.answers: Callable[[dict[str, Any]], Awaitable[None]] | None = None
         self.hangs = False
         self.cut_off = 0
@@ -95,7 +95,7 @@ class Place:
         user = self.relay.state.user(who)
         assert user is not None
         message = requests.New(chat_id=chat, client_message_id=str(uuid.uuid4()), message=text)
-        return await decided(self.relay.log, Command(T0, user.key, device, message))
+        return await submit(self.relay.log, Command(T0, user.key, device, message))
 
     async def hook(self, chat: str = "", **more: Any) -> Any:
         """Add an outgoing hook."""
@@ -125,7 +125,7 @@ async def opened(tmp_path: Path) -> AsyncIterator[Place]:
         made = await relay.relay.admin.handle(
             "chat.create", control.MakeChat(name="ops", owner="anna", participants=["ben"])
         )
-        nursery.start_soon(hooks.Hooks(relay.relay).run)
+        nursery.start_soon(hooks.OutgoingHooks(relay.relay).run)
         await wait_all_tasks_blocked(0.01)
         yield Place(relay, made.id)
         nursery.cancel_scope.cancel()
@@ -288,7 +288,7 @@ async def test_a_loop_of_two_hooks_ends_and_the_log_says_so(
 
 
 def test_a_person_ends_a_row_and_time_lets_one_more_pass() -> None:
-    row = InARow()
+    row = TurnsInARow()
     assert sum(row.passes(T0) for _ in range(500)) == IN_A_ROW
     # The times are the log's: what waited for hours is not a storm because it is posted in a second.
     assert sum(row.passes(T0 + PACE * number) for number in range(1, 50)) == 49
@@ -332,7 +332,7 @@ async def test_bots_that_answer_each_other_are_slowed_down_and_a_storm_of_one_is
 
 
 async def test_programs_that_wait_as_they_are_told_answer_once_a_second(place: Place) -> None:
-    answering, state = Answering(place.relay.state), place.relay.state
+    answering, state = LoopBrake(place.relay.state), place.relay.state
     anna, ben = state.user("anna"), state.user("ben")
     assert anna is not None
     assert ben is not None
@@ -386,8 +386,8 @@ async def test_what_a_hook_posts_for_a_person_is_not_missing_for_the_person(plac
 # Outages.
 
 
-def unavailable(_event: dict[str, Any]) -> Posting:
-    return Posting("the answer is 503")
+def unavailable(_event: dict[str, Any]) -> PostFailed:
+    return PostFailed("the answer is 503")
 
 
 async def test_what_waits_through_an_outage_of_hours_comes_whole_and_in_order(
@@ -455,7 +455,7 @@ async def test_an_event_that_is_never_taken_is_given_up_after_three_days(
 
 async def test_retry_after_is_followed(place: Place, address: Address, clock: MockClock) -> None:
     await place.hook()
-    address.refuses = lambda _event: Posting("the answer is 429", after=120.0)
+    address.refuses = lambda _event: PostFailed("the answer is 429", after=120.0)
     await place.say("anna", place.ops, "x")
     await until(lambda: address.tries == 1)
     clock.jump(110)
@@ -506,7 +506,7 @@ async def test_only_a_refusal_that_means_this_event_gives_it_up(
         return h11.Response(status_code=status, headers=[("Retry-After", "7")])
 
     monkeypatch.setattr(hook_post, "_exchange", exchange)
-    with pytest.raises(Posting, match=str(status)) as refused:
+    with pytest.raises(PostFailed, match=str(status)) as refused:
         await hook_post.post(Hook(chat="x", url="http://x/"), b"{}", 1, T0)
     assert (refused.value.final, refused.value.after) == (final, 7.0)
 
@@ -573,6 +573,6 @@ async def test_an_address_that_never_comes_to_its_answer_is_not_read_for_long() 
     async with trio.open_nursery() as nursery:
         (listener,) = await nursery.start(partial(trio.serve_tcp, host="127.0.0.1"), serve, 0)
         hook = Hook(chat="x", url=f"http://127.0.0.1:{listener.socket.getsockname()[1]}/", secret="s")
-        with trio.fail_after(5), pytest.raises(Posting, match="interim answers"):
+        with trio.fail_after(5), pytest.raises(PostFailed, match="interim answers"):
             await hook_post.post(hook, b"{}", 1, 1)
         nursery.cancel_scope.cancel()

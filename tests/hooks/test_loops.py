@@ -1,6 +1,6 @@
 """The brake on bots that answer each other, where nothing was said yet."""
 
-from relay.core.hooks.loops import Answering
+from relay.core.hooks.loops import LoopBrake
 from tests.support.memory_log import MemoryLog
 
 
@@ -10,7 +10,7 @@ def test_two_programs_may_be_the_first_to_speak_at_the_same_time() -> None:
     for bot in ("first", "second"):
         log.state.users[log.state.user_keys[bot]].bot = True
     log.group("anna", "first", "second")
-    answering = Answering(log.state)
+    answering = LoopBrake(log.state)
     # What the first one says is not on disk yet, or was refused.
     for bot in ("first", "second", "first"):
         answering.check(log.state.user_keys[bot], "g-1", 1.0)

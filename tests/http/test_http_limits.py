@@ -9,9 +9,9 @@ import trio
 from relay.net import router
 from relay.net.http import connection as http
 from relay.net.http import pace
-from relay.net.http.connection import Lobby
+from relay.net.http.connection import IdleConnections
 from relay.net.sockets.hostnames import Names, same_origin
-from relay.settings import Http, Settings
+from relay.settings import HttpSection, Settings
 from tests.support.http_relay import http_relay, read_all
 
 
@@ -51,7 +51,7 @@ async def test_a_head_that_nobody_foresaw_is_answered_once(tmp_path, monkeypatch
     def unforeseen(_connection, _event):
         raise LookupError
 
-    monkeypatch.setattr(http.Connection, "_begin", unforeseen)
+    monkeypatch.setattr(http.HttpConnection, "_begin", unforeseen)
     async with http_relay(tmp_path) as relay:
         answer = await answer_to(relay, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     assert answer.count(b"HTTP/1.1 500 ") == 1
@@ -60,14 +60,14 @@ async def test_a_head_that_nobody_foresaw_is_answered_once(tmp_path, monkeypatch
 async def test_one_request_is_read_between_two_turns_of_everybody_else(tmp_path, monkeypatch):
     """However many strangers send however much at once: a message waited 0.8 s for all that lay there."""
     read = 0
-    begin = http.Connection._begin
+    begin = http.HttpConnection._begin
 
     def counted(connection, event):
         nonlocal read
         read += 1
         return begin(connection, event)
 
-    monkeypatch.setattr(http.Connection, "_begin", counted)
+    monkeypatch.setattr(http.HttpConnection, "_begin", counted)
     request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     async with http_relay(tmp_path) as relay:
         streams = [await relay.raw(request * 50) for _ in range(20)]
@@ -135,7 +135,7 @@ async def test_a_stranger_who_would_wait_for_too_long_is_not_answered_and_others
 
 
 async def test_a_head_that_does_not_come_ends_the_connection(tmp_path, autojump_clock, monkeypatch):
-    lobby = Lobby()
+    lobby = IdleConnections()
     with lobby.wait(http.HEAD_SECONDS) as scope:
         await trio.sleep_forever()
     assert scope.cancelled_caught
@@ -193,7 +193,7 @@ async def test_a_body_that_is_not_what_it_should_be_is_refused(tmp_path):
 
 
 async def test_a_name_that_is_not_the_relays_is_refused(tmp_path):
-    settings = Settings(http=Http(hosts=["chat.example.org", "*.lab.example"]))
+    settings = Settings(http=HttpSection(hosts=["chat.example.org", "*.lab.example"]))
     async with http_relay(tmp_path, settings) as relay, relay.browser() as browser:
         statuses = {
             host: (await browser.get("/session", headers={"Host": host})).status_code
@@ -273,7 +273,7 @@ async def test_metrics_are_for_this_machine_only_unless_configured(tmp_path):
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         here = await browser.get("/metrics")
         through_a_proxy = await browser.get("/metrics", headers={"X-Forwarded-For": "10.0.0.9"})
-    nowhere = Settings(http=Http(metrics_from=[]))
+    nowhere = Settings(http=HttpSection(metrics_from=[]))
     async with http_relay(tmp_path / "2", nowhere) as relay, relay.browser() as browser:
         refused = await browser.get("/metrics")
     assert here.status_code == 200

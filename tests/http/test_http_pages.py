@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from relay.net.http.static import Pages, accepts_gzip, policy
+from relay.net.http.static import StaticFiles, accepts_gzip, policy
 from tests.support.http_relay import http_relay, read_all
 
 WEB = Path(__file__).parent.parent.parent / "relay" / "web"
@@ -100,7 +100,7 @@ def test_no_path_leads_out_of_the_folder(tmp_path):
     (tmp_path / "web" / "index.html").write_text("in")
     (tmp_path / "secret.html").write_text("out")
     (tmp_path / "web" / ".hidden.html").write_text("out")
-    pages = Pages(tmp_path / "web")
+    pages = StaticFiles(tmp_path / "web")
     assert set(pages._pages) == {"/index.html"}
 
 

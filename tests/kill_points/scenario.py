@@ -12,7 +12,7 @@ import trio
 from relay.core.maintenance.check import check
 from relay.core.relay import Relay, open_relay
 from relay.protocol import requests
-from relay.settings import Limits, Settings, Store
+from relay.settings import LimitsSection, Settings, StoreSection
 from relay.store.backup import archive as backups
 from tests.support.disk import answers, command, people, say
 
@@ -20,7 +20,7 @@ RESERVE = 20_000
 """Bytes set aside: as for a real disk, but quick to copy."""
 ENVIRONMENT = {"RELAY_STORE_RESERVE_BYTES": str(RESERVE), "RELAY_CLOCK_PLAUSIBLE_DAYS": "3650"}
 """For the commands: the reserve, and old messages that may be pruned without a clock that somebody vouches for."""
-SETTINGS = Settings(store=Store(reserve_bytes=RESERVE), limits=Limits(requests_per_second=0))
+SETTINGS = Settings(store=StoreSection(reserve_bytes=RESERVE), limits=LimitsSection(requests_per_second=0))
 
 
 def use(data: Path, work: Callable[[Relay], Awaitable[Any]]) -> Any:

@@ -23,7 +23,7 @@ from relay.net.tls.authority import AUTHORITY, AUTHORITY_KEY, Authority
 from relay.net.tls.certificates import Certificates
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
-from relay.settings import Tls
+from relay.settings import TlsSection
 from relay.store.files import replacing
 from relay.store.log import schedule
 from relay.store.sqlite import database, migrate, schema
@@ -334,7 +334,7 @@ class TlsInit(Scenario):
         authority = Authority(place / "data" / "tls")
         authority.settle()
         if authority.there:
-            Certificates(place / "data", Tls(names=NAMES))
+            Certificates(place / "data", TlsSection(names=NAMES))
 
     def hold(self, place: Path, *, complete: bool) -> None:
         authority = Authority(place / "data" / "tls")

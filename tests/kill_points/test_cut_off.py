@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from scenarios import Import
 
-from relay.cli.control_client import Ask, Refused
+from relay.cli.control_client import Ask, RequestRefused
 from relay.cli.importers.importing import Importing
 from tests.support.command_line import done, run
 
-FULL = Refused("storage_full", "the relay's disk is full: nothing was saved, try again later")
+FULL = RequestRefused("storage_full", "the relay's disk is full: nothing was saved, try again later")
 
 
 def _ended(after: int, by: BaseException) -> Callable[..., Importing]:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from relay.net.http.connection import STATUS, Refused
+from relay.net.http.connection import STATUS, HttpError
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from rulebook import model as rules
@@ -305,7 +305,7 @@ class Playing(World):
         self.by_hook.add(text)
         try:
             await self.page.post(Posted(urlsplit(hook.url).path, text))  # type: ignore[arg-type]
-        except Refused as refused:
+        except HttpError as refused:
             return ("not_found" if refused.status == STATUS["not_found"] else str(refused)), expected
         except RelayError as error:
             return error.error.code, expected

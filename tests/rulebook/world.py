@@ -15,7 +15,7 @@ from relay.core.delivery.subscriber import Subscriber
 from relay.core.model.changes import Hook as HookSettings
 from relay.core.relay import open_relay
 from relay.net.http.routes.hooks import HookPage
-from relay.net.webhooks.outgoing import Hooks
+from relay.net.webhooks.outgoing import OutgoingHooks
 from relay.protocol import control
 from rulebook.devices import Device
 from rulebook.model import MACHINE, Model
@@ -58,7 +58,7 @@ class World(Windows):
     async def _running(self) -> AsyncIterator[None]:
         async with open_relay(self.data, clock=lambda: T0) as self.relay, trio.open_nursery() as nursery:
             self.page = HookPage(self.relay)
-            self.posting = Hooks(self.relay)
+            self.posting = OutgoingHooks(self.relay)
             nursery.start_soon(self.posting.run)
             yield
             nursery.cancel_scope.cancel()

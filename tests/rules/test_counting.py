@@ -3,7 +3,7 @@
 import pytest
 
 from relay.core.delivery import views
-from relay.core.model.snapshot import Stale
+from relay.core.model.snapshot import DirtyRows
 from relay.core.rules import commands
 from relay.protocol import control, requests
 from relay.protocol.objects import MessageStatus
@@ -67,7 +67,7 @@ def test_enabling_makes_the_member_rows_of_the_snapshot_stale(log: MemoryLog) ->
     log.new("alice", "g-1", "c1")
     switch(log, "bob", disabled=True)
     switch(log, "bob", disabled=False)
-    stale = Stale()
+    stale = DirtyRows()
     stale.note(log.entries[-1], log.state)
     assert stale.chats == {log.key("alice", "g-1"): {log.state.user_keys["bob"]}}
 

@@ -10,7 +10,7 @@ import trio
 
 from relay.core.relay import Relay, open_relay
 from relay.core.rules.commands import Command, MarkRead
-from relay.core.rules.submit import decided
+from relay.core.rules.submit import submit
 from relay.protocol import control, requests
 
 
@@ -44,7 +44,7 @@ async def _asked_by_first_mark(relay: Relay, monkeypatch: pytest.MonkeyPatch) ->
         return await real(sql, parameters)
 
     monkeypatch.setattr(relay.log._reading, "execute", noting)
-    await decided(relay.log, Command(relay.clock(), 2, 0, MarkRead(1, None)))
+    await submit(relay.log, Command(relay.clock(), 2, 0, MarkRead(1, None)))
     monkeypatch.undo()
     return [(sql, parameters) for sql, parameters in asked if "FROM log" in sql]
 

@@ -10,7 +10,7 @@ import pytest
 
 import relay.protocol
 from relay.core.rules import commands, permissions
-from relay.core.rules.permissions import TABLE, Action, Place, Role
+from relay.core.rules.permissions import TABLE, Action, ChatKind, Role
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from tests.support.memory_log import MemoryLog
@@ -19,7 +19,7 @@ from tests.support.sessions import house
 PROTOCOL = Path(relay.protocol.__file__).parent / "PROTOCOL.md"
 OTHER = "other"
 """Somebody who is in the chat too, and wrote in it."""
-GROUPS = (Place.GROUP, Place.CHANNEL)
+GROUPS = (ChatKind.GROUP, ChatKind.CHANNEL)
 ASKED = {
     Action.EDIT_OTHERS: (Action.EDIT, Action.EDIT_OTHERS),
     Action.SET_ADMINS: (Action.SET_ADMINS, Action.CHANGE),
@@ -30,7 +30,7 @@ ASKED = {
 BY_MACHINE = {*Action} - {Action.READ, Action.WRITE, Action.EDIT, Action.EDIT_OTHERS, Action.DELETE, Action.LEAVE}
 
 
-def can_be(action: Action, place: Place, role: Role) -> bool:
+def can_be(action: Action, place: ChatKind, role: Role) -> bool:
     """Whether there is such a case."""
     if action is Action.TYPE:
         return False  # It is no command, and has a test of its own.
@@ -40,7 +40,7 @@ def can_be(action: Action, place: Place, role: Role) -> bool:
         return False  # That is its clearing.
     if action is Action.INVITE and place not in GROUPS:
         return False  # Who is invited to somebody lands there, and is let into nothing.
-    if action in (Action.EDIT_OTHERS, Action.DELETE_OTHERS) and place is Place.NOTES:
+    if action in (Action.EDIT_OTHERS, Action.DELETE_OTHERS) and place is ChatKind.NOTES:
         return False  # Nobody else writes there.
     match role:
         case Role.IMPORTER:
@@ -48,31 +48,33 @@ def can_be(action: Action, place: Place, role: Role) -> bool:
         case Role.RELAY:
             return action in BY_MACHINE and place in GROUPS
         case Role.READER:
-            return place is Place.CHANNEL
+            return place is ChatKind.CHANNEL
         case Role.MEMBER:
-            return place is not Place.CHANNEL
+            return place is not ChatKind.CHANNEL
         case Role.OWNER | Role.ADMIN:
             return place in GROUPS
     return True
 
 
-CASES = [case for case in product(Action, Place, Role) if can_be(*case)]
+CASES = [case for case in product(Action, ChatKind, Role) if can_be(*case)]
 
 
 class Scene:
     """A chat of some kind, and `me`, who is something in it."""
 
-    def __init__(self, place: Place, role: Role) -> None:
+    def __init__(self, place: ChatKind, role: Role) -> None:
         self.log = MemoryLog()
         self.log.add_users(OTHER, "owner", "second", "guest")
         self.log.do(None, control.AddUser(id="me", admin=True))
-        self.chat = self._group(place, role) if place in (Place.GROUP, Place.CHANNEL) else self._dialog(place, role)
+        self.chat = (
+            self._group(place, role) if place in (ChatKind.GROUP, ChatKind.CHANNEL) else self._dialog(place, role)
+        )
         if role is Role.OFF:
             self.log.do(None, control.ChangeUser(id="me", disabled=True))
         self.me = None if role is Role.RELAY else "me"
         self.imported = role is Role.IMPORTER
 
-    def _group(self, place: Place, role: Role) -> str:
+    def _group(self, place: ChatKind, role: Role) -> str:
         log = self.log
         owner = "me" if role is Role.OWNER else "owner"
         chat = log.group(owner, "me", OTHER, "second", type_=place.value)
@@ -87,19 +89,19 @@ class Scene:
             log.do(owner, commands.RemoveParticipants(chat, ["me"]))
         return chat
 
-    def _dialog(self, place: Place, role: Role) -> str:
+    def _dialog(self, place: ChatKind, role: Role) -> str:
         log = self.log
         if role is Role.OUTSIDER:
             # Its members call it by each other's names: to a stranger there is no name for it.
             log.new(OTHER, "owner", "mine")
             return "g-none"
-        if place is Place.NOTES:
+        if place is ChatKind.NOTES:
             log.new("me", "me", "mine")
             log.new("me", "me", "others")
             return "me"
         log.new("me", OTHER, "mine")
         log.new(OTHER, "me", "others")
-        if place is Place.CLOSED:
+        if place is ChatKind.CLOSED:
             log.do(None, control.ChangeUser(id=OTHER, disabled=True))
         return OTHER
 
@@ -144,11 +146,11 @@ class Scene:
 
 def test_the_table_has_every_action_and_every_kind_of_chat() -> None:
     assert TABLE.keys() == set(Action)
-    assert all(places.keys() == set(Place) for places in TABLE.values())
+    assert all(places.keys() == set(ChatKind) for places in TABLE.values())
 
 
 @pytest.mark.parametrize(("action", "place", "role"), CASES)
-def test_the_door_does_what_the_table_says(action: Action, place: Place, role: Role) -> None:
+def test_the_door_does_what_the_table_says(action: Action, place: ChatKind, role: Role) -> None:
     answer = Scene(place, role).attempt(action)
     rules = [TABLE[asked][place] for asked in ASKED.get(action, (action,))]
     rule = next((one for one in rules if role not in one.roles), None)

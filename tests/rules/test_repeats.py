@@ -13,7 +13,7 @@ from relay.core.maintenance import disk_room
 from relay.core.maintenance.check import check
 from relay.core.relay import Relay, open_relay
 from relay.core.rules.commands import Command
-from relay.core.rules.submit import decided
+from relay.core.rules.submit import submit
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from tests.support.raw_store import opened
@@ -37,7 +37,7 @@ def new(client_id: str, chat: str = "b", text: str = "hello") -> requests.New:
 
 
 async def ask(relay: Relay, request: Any, user: int = 1) -> requests.Accepted:
-    return await decided(relay.log, Command(relay.clock(), user, 0, request))
+    return await submit(relay.log, Command(relay.clock(), user, 0, request))
 
 
 async def refusal(relay: Relay, request: Any, user: int = 1) -> str:

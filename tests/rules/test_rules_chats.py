@@ -8,7 +8,7 @@ import pytest
 from relay.core.delivery import views
 from relay.core.delivery.presence import Presence
 from relay.core.model import changes
-from relay.core.rules import ChatChanged, commands
+from relay.core.rules import ChangedChat, commands
 from relay.protocol import control, objects, requests
 from relay.store import kinds
 from relay.store.entry import StoredFile
@@ -149,7 +149,7 @@ def test_what_changes_nothing_is_no_entry(log: MemoryLog) -> None:
     entries = len(log.entries)
     answers = [log.do("User1", request) for request in (add("User2"), remove("User3"), update())]
     assert len(log.entries) == entries
-    assert answers == [ChatChanged(log.key("User1", "g-1"))] * 3, "and is answered with the chat as it is"
+    assert answers == [ChangedChat(log.key("User1", "g-1"))] * 3, "and is answered with the chat as it is"
 
 
 def test_who_leaves_or_deletes_a_chat_is_told_no_more_of_it(log: MemoryLog) -> None:

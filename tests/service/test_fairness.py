@@ -247,7 +247,7 @@ async def poured(stream: trio.SocketStream, data: bytes) -> None:
 async def test_requests_of_a_member_over_many_connections_are_read_one_a_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    turns = Turns(monkeypatch, connection.Connection, "_begin")
+    turns = Turns(monkeypatch, connection.HttpConnection, "_begin")
     async with http_relay(tmp_path) as relay:
         token = await relay.user("member")
         request = f"GET /session HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode()

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 import trio
 
-from relay.core.delivery.replay import Replaying
+from relay.core.delivery.replay import Replays
 from relay.core.service.answer_pages import PageMaker
 from relay.protocol.objects import Profile
 from relay.store.queries import history, replay
@@ -324,7 +324,7 @@ async def test_reconnects_that_are_over_cost_no_statement_and_hold_up_nobody(rel
 async def test_a_user_with_two_replays_lets_another_user_read_between_them(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    replaying = Replaying(cast("Any", None))
+    replaying = Replays(cast("Any", None))
     order: list[str] = []
 
     async def read(user: int, name: str) -> None:

@@ -9,7 +9,7 @@ import trio
 
 from relay.core.relay import open_relay
 from relay.core.rules.commands import Command
-from relay.core.rules.submit import decided
+from relay.core.rules.submit import submit
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.protocol.requests import Accepted
@@ -37,7 +37,7 @@ async def _indexed(relay) -> None:
 def _saying(relay) -> Callable[[str, str], Awaitable[Accepted]]:
     async def say(client_id: str, text: str) -> Accepted:
         request = requests.New(chat_id="b", client_message_id=client_id, message=text)
-        return await decided(relay.log, Command(relay.clock(), 1, 0, request))
+        return await submit(relay.log, Command(relay.clock(), 1, 0, request))
 
     return say
 
@@ -99,8 +99,8 @@ async def test_an_edit_and_a_deletion_reach_the_index(tmp_path: Path) -> None:
         await say("2", "secret beta")
         await _indexed(relay)
         edit = requests.Edit(chat_id="b", original_message_id=1, message="public alpha")
-        await decided(relay.log, Command(relay.clock(), 1, 0, edit, made_up="e"))
-        await decided(relay.log, Command(relay.clock(), 1, 0, requests.Delete(chat_id="b", message_id=2), made_up="d"))
+        await submit(relay.log, Command(relay.clock(), 1, 0, edit, made_up="e"))
+        await submit(relay.log, Command(relay.clock(), 1, 0, requests.Delete(chat_id="b", message_id=2), made_up="d"))
         assert await _find(relay, "secret") == []
         assert await _find(relay, "public") == ["public alpha"]
     with sqlite3.connect(tmp_path / "relay.db") as file:
@@ -122,7 +122,7 @@ async def test_what_others_read_holds_up_neither_a_reply_nor_a_search(tmp_path: 
             await trio.testing.wait_all_tasks_blocked()
             with trio.move_on_after(5) as in_time:
                 reply = requests.New(chat_id="a", client_message_id="2", message="so", reply_to=1)
-                await decided(relay.log, Command(relay.clock(), 2, 0, reply))
+                await submit(relay.log, Command(relay.clock(), 2, 0, reply))
                 found, _ = await relay.service.searching.find(1, Sought("just said", {1: 0}))
             reading_still = bool(nursery.child_tasks)
             await relay.reading._connection.interrupt()

@@ -11,14 +11,14 @@ import trio
 
 from relay.core.relay import Relay, open_relay
 from relay.core.rules.commands import Command
-from relay.core.rules.submit import decided
+from relay.core.rules.submit import submit
 from relay.protocol import control, requests
 from relay.store.log import schedule
 from relay.store.queries import lookups, search, trigrams
 from relay.store.queries.search import Sought
-from relay.store.queries.trigrams import Choice, Usual
+from relay.store.queries.trigrams import TrigramChoice, TrigramShares
 from relay.store.sqlite import database
-from relay.store.sqlite.database import Bound, TooLong
+from relay.store.sqlite.database import PageBound, TooLong
 from relay.text import fold
 from tests.support import statement_plans
 
@@ -39,7 +39,7 @@ async def _saying(data: Path, texts: list[str]) -> AsyncIterator[Relay]:
         async with trio.open_nursery() as nursery:
             for number, text in enumerate(texts):
                 request = requests.New(chat_id="b", client_message_id=f"c{number}", message=text)
-                nursery.start_soon(decided, relay.log, Command(relay.clock(), 1, 0, request))
+                nursery.start_soon(submit, relay.log, Command(relay.clock(), 1, 0, request))
         with trio.fail_after(20):
             while len(set(await lookups.ends(relay.reading))) > 1:
                 await trio.sleep(0.01)
@@ -75,10 +75,10 @@ async def test_a_rare_phrase_of_usual_trigrams_has_few_candidates(tmp_path: Path
 
 
 async def test_only_trigrams_that_narrow_it_down_are_asked_for() -> None:
-    usual = Usual()
+    usual = TrigramShares()
 
     def asked(text: str, entries: int) -> list[str]:
-        return Choice(usual, text, entries).asked
+        return TrigramChoice(usual, text, entries).asked
 
     assert asked("abcdef", 1_000)[0] in {"abc", "bcd", "cde", "def"}
     assert usual.learn([f"{number:03} xxxx" for number in range(100)])
@@ -96,7 +96,7 @@ async def test_each_match_comes_once_over_the_pages(tmp_path: Path, half: bool) 
     texts = [" ".join(chance.choices(WORDS, k=chance.randint(1, 6))) for _ in range(SAID)]
     async with _saying(tmp_path, texts) as relay:
         last, _ = await lookups.ends(relay.reading)
-        usual = Usual()
+        usual = TrigramShares()
         assert await search.learn(relay.reading, usual)
         for query in (
             "the thing",
@@ -127,7 +127,7 @@ ENDLESS = "WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n) SE
 
 
 async def test_a_page_that_takes_too_long_ends_with_what_was_found(tmp_path: Path) -> None:
-    bound = Bound(10, 1_000, lambda _row: 1)
+    bound = PageBound(10, 1_000, lambda _row: 1)
     async with database.connect(tmp_path / "empty.db", writing=False) as reading:
         rows, more = await reading.page(ENDLESS, (3,), bound, seconds=0.1, partly=True)
         # Python reads a row ahead, and loses the one before where that fails: it comes with the next page.

@@ -15,7 +15,7 @@ from relay.core.maintenance.check import check
 from relay.core.model import snapshot
 from relay.core.relay import Relay, open_relay
 from relay.core.rules.commands import Command
-from relay.core.rules.submit import decided
+from relay.core.rules.submit import submit
 from relay.protocol import control, requests
 from relay.store.log import maintenance, schedule
 from relay.store.queries import lookups, search
@@ -39,7 +39,7 @@ def _new(relay: Relay, number: int, text: str) -> Command:
 
 
 async def _say(relay: Relay, number: int, text: str) -> None:
-    await decided(relay.log, _new(relay, number, text))
+    await submit(relay.log, _new(relay, number, text))
 
 
 async def _indexed(relay: Relay) -> None:
@@ -137,7 +137,7 @@ async def test_an_edit_or_deletion_that_meets_a_damaged_index_is_written_all_the
             if request_ == "edit"
             else requests.Delete(chat_id="b", message_id=5)
         )
-        await decided(relay.log, Command(relay.clock(), 1, 0, asked, made_up="x"))
+        await submit(relay.log, Command(relay.clock(), 1, 0, asked, made_up="x"))
         assert not relay.log.failing
         assert await _find(relay, "message 0004") == []
         await _indexed(relay)

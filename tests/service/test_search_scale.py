@@ -17,7 +17,7 @@ from relay.store.log import maintenance, schedule
 from relay.store.log.background import SEGMENTS
 from relay.store.queries import lookups, search
 from relay.store.queries.search import LOOKED, Sought
-from relay.store.queries.trigrams import Usual
+from relay.store.queries.trigrams import TrigramShares
 from relay.store.sqlite import database
 from relay.store.sqlite.database import Connection
 
@@ -121,7 +121,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Path]
 class _Meter:
     """Searches on a connection that keeps hardly a page, and counts."""
 
-    def __init__(self, connection: Connection, usual: Usual) -> None:
+    def __init__(self, connection: Connection, usual: TrigramShares) -> None:
         self._connection = connection
         self._usual = usual
         self._ticks = 0
@@ -151,7 +151,7 @@ def _bytes_read() -> int:
 async def _metered(data: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[_Meter]:
     wanted = search._Search._wanted
     async with database.connect(data / "relay.db", writing=False, cache=0) as connection:
-        usual = Usual()
+        usual = TrigramShares()
         assert await search.learn(connection, usual)
         meter = _Meter(connection, usual)
         await connection._run(connection._connection.set_progress_handler(meter.tick, STEP))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trio
 
-from relay.core.maintenance.disk_room import COPY_EACH, Room
+from relay.core.maintenance.disk_room import COPY_EACH, DiskRoom
 from relay.core.relay import Relay, open_relay
 from relay.net import control_socket
 from relay.protocol.errors import RelayError
@@ -127,7 +127,7 @@ async def test_what_frees_room_is_tried_again_and_other_faults_are_not(
     # No mock clock: SQLite's thread does not know of it.
     monkeypatch.setattr("relay.core.maintenance.disk_room.PAUSES", (0.0, 0.0, 0.0))
     async with open_relay(tmp_path) as relay:
-        room = Room(Reserve(tmp_path, 0), relay.log)
+        room = DiskRoom(Reserve(tmp_path, 0), relay.log)
         tries = 0
 
         def full() -> sqlite3.Error:
@@ -161,7 +161,7 @@ async def test_on_a_small_disk_each_commit_copies_the_log_and_still_does_once_a_
 ) -> None:
     async with open_relay(tmp_path) as relay:
         monkeypatch.setattr(Reserve, "wanted", wanted)
-        room = Room(Reserve(tmp_path, wanted), relay.log)
+        room = DiskRoom(Reserve(tmp_path, wanted), relay.log)
         await room.begin()
         assert await relay.log.chore(lambda writing: writing.execute("PRAGMA wal_autocheckpoint")) == [(pages,)]
         room.reserve.short = True

@@ -11,14 +11,14 @@ import trio
 
 from relay.core.delivery import views
 from relay.core.maintenance import retention
-from relay.core.maintenance.check import Finding, check
+from relay.core.maintenance.check import CheckResult, check
 from relay.core.relay import Relay, open_relay
 from relay.core.rules import visibility
 from relay.core.rules.commands import ADMIN, Command, DeleteChat, MarkRead, PruneChats, PruneHistory
-from relay.core.rules.submit import decided
+from relay.core.rules.submit import submit
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
-from relay.settings import Retention as Kept
+from relay.settings import RetentionSection as Kept
 from relay.settings import Settings
 from relay.store import kinds
 from relay.store.entry import Prunable
@@ -45,13 +45,13 @@ def _ignore(_what: str) -> None:
     return
 
 
-async def _faults(data: Path) -> list[Finding]:
+async def _faults(data: Path) -> list[CheckResult]:
     return [finding for finding in await check(data, _ignore) if finding.wrong]
 
 
 async def _say(relay: Relay, user: int, chat: str, text: str) -> requests.Accepted:
     request = requests.New(chat_id=chat, client_message_id=f"{relay.state.seq} {text}", message=text)
-    return await decided(relay.log, Command(relay.clock(), user, 0, request))
+    return await submit(relay.log, Command(relay.clock(), user, 0, request))
 
 
 async def _two_users(relay: Relay) -> None:
@@ -65,7 +65,7 @@ async def test_what_is_too_old_goes_and_the_rest_adds_up(tmp_path: Path) -> None
         await _two_users(relay)
         for number in range(10):
             await _say(relay, 1, "b", f"old {number}")
-        await decided(relay.log, Command(clock(), 2, 0, MarkRead(1, 3)))
+        await submit(relay.log, Command(clock(), 2, 0, MarkRead(1, 3)))
         clock.now += 40 * DAY
         for number in range(3):
             await _say(relay, 1, "b", f"young {number}")
@@ -133,7 +133,7 @@ async def test_the_writer_reads_what_goes_a_little_at_a_time_and_nothing_of_what
         steps = [chats for fact in asked for chats in [fact.chats]]
         assert [(after, upto) for ((_, after, upto),) in steps] == [(0, 4), (4, 8), (8, 12), (12, 16), (16, 18)]
         assert await relay.reading.execute("SELECT count(*) FROM log WHERE kind = 1") == [(12,)]
-        await decided(relay.log, Command(relay.clock(), ADMIN, 0, PruneHistory(first + 3)))
+        await submit(relay.log, Command(relay.clock(), ADMIN, 0, PruneHistory(first + 3)))
         assert relay.state.pruned == first + 17, "what is gone stays gone"
 
 
@@ -149,7 +149,7 @@ async def test_a_prune_that_was_cut_off_is_ended_by_the_next_in_all_chats(
         with trio.CancelScope() as scope:
 
             async def prune_chats(step: list[tuple[int, int]]) -> None:
-                await decided(relay.log, Command(relay.clock(), ADMIN, 0, PruneChats(tuple(step))))
+                await submit(relay.log, Command(relay.clock(), ADMIN, 0, PruneChats(tuple(step))))
                 scope.cancel()
 
             with monkeypatch.context() as patch:
@@ -231,7 +231,7 @@ async def test_what_was_said_in_a_chat_that_is_gone_is_erased(tmp_path: Path) ->
         chat = await relay.admin.handle("chat.create", control.MakeChat(name="Ops", owner="a", participants=["b"]))
         assert isinstance(chat, control.ChatInfo)
         await _say(relay, 1, chat.id, "the secret word")
-        await decided(relay.log, Command(relay.clock(), 1, 0, DeleteChat(chat.id)))
+        await submit(relay.log, Command(relay.clock(), 1, 0, DeleteChat(chat.id)))
         await relay.retention.erase_gone()
         assert await relay.reading.execute("SELECT count(*) FROM log WHERE message IS NOT NULL") == [(0,)]
     assert await _faults(tmp_path) == []
@@ -242,7 +242,7 @@ async def test_an_edit_whose_message_was_pruned_is_told_to_nobody_any_more(tmp_p
     async with open_relay(tmp_path) as relay:
         await _two_users(relay)
         await _say(relay, 1, "b", "first")
-        await decided(relay.log, Command(1, 1, 0, requests.Edit(chat_id="b", original_message_id=1, message="better")))
+        await submit(relay.log, Command(1, 1, 0, requests.Edit(chat_id="b", original_message_id=1, message="better")))
         await _say(relay, 1, "b", "second")
         state = relay.state
         (edit,) = await relay.reading.execute("SELECT seq FROM log WHERE message_id = 2")

@@ -11,7 +11,7 @@ import pytest
 import trio
 import trio.lowlevel
 
-from relay.core.maintenance.check import Finding, check
+from relay.core.maintenance.check import CheckResult, check
 from relay.core.model import snapshot
 from relay.core.model.state import State
 from relay.core.relay import Relay, open_relay
@@ -25,7 +25,7 @@ from tests.support.memory_log import facts_of
 from tests.support.raw_store import opened
 
 
-async def faults(data: Path) -> list[Finding]:
+async def faults(data: Path) -> list[CheckResult]:
     return [finding for finding in await check(data, lambda _: None) if finding.wrong]
 
 
@@ -34,7 +34,7 @@ async def restarted(relay: Relay) -> State:
     await relay.reading.execute("BEGIN")
     known = await lookups.snapshot(relay.reading)
     state = snapshot.load(known)
-    catching = snapshot.Catching(state, known)
+    catching = snapshot.CatchUp(state, known)
     while entries := await lookups.entries(relay.reading, state.seq, 100):
         for entry in entries:
             catching.apply(entry)

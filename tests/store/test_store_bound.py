@@ -1,11 +1,11 @@
 """Statements that hold on to what they wrote: which is freed first, and when none may wait."""
 
 from relay.store.log import bound_parameters
-from relay.store.log.bound_parameters import Bound
+from relay.store.log.bound_parameters import BoundParameters
 
 
 def test_a_statement_holds_what_it_wrote_last_and_nothing_from_before() -> None:
-    held = Bound()
+    held = BoundParameters()
     assert not held
     held.note("one", bound_parameters.HELD + 1)
     assert held.too_much
@@ -15,7 +15,7 @@ def test_a_statement_holds_what_it_wrote_last_and_nothing_from_before() -> None:
 
 
 def test_the_largest_goes_first_until_it_is_little() -> None:
-    held = Bound()
+    held = BoundParameters()
     for name, size in (("small", 1), ("large", bound_parameters.HELD), ("middle", 2)):
         held.note(name, size)
     assert held.too_much

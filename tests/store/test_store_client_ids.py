@@ -9,13 +9,13 @@ import pytest
 from relay.store import kinds
 from relay.store.entry import Entry
 from relay.store.log.batch import prepare
-from relay.store.log.schedule import Errands
+from relay.store.log.schedule import SideWrites
 from relay.store.sqlite import database
 from relay.store.sqlite.database import Connection
 from relay.store.sqlite.migrate import begin
 
 KNOWN = -7
-ALONE, RIDING = Errands({}, 0), Errands({1: (1, 1)}, 0)
+ALONE, RIDING = SideWrites({}, 0), SideWrites({1: (1, 1)}, 0)
 
 
 @pytest.fixture
@@ -36,13 +36,13 @@ async def count(writing: Connection) -> int:
 
 
 @pytest.mark.parametrize("errands", [ALONE, RIDING], ids=["entries alone", "with errands"])
-async def test_a_batch_with_a_known_client_id_is_refused_as_a_whole(writing: Connection, errands: Errands) -> None:
+async def test_a_batch_with_a_known_client_id_is_refused_as_a_whole(writing: Connection, errands: SideWrites) -> None:
     with pytest.raises(sqlite3.IntegrityError):
         await writing.execute(*prepare([said(1, 5), said(2, KNOWN), said(3, None)], [], errands))
     assert await count(writing) == 0
 
 
 @pytest.mark.parametrize("errands", [ALONE, RIDING], ids=["entries alone", "with errands"])
-async def test_entries_with_new_client_ids_or_none_are_written(writing: Connection, errands: Errands) -> None:
+async def test_entries_with_new_client_ids_or_none_are_written(writing: Connection, errands: SideWrites) -> None:
     await writing.execute(*prepare([said(1, 5), said(2, None), said(3, 6)], [], errands))
     assert await count(writing) == 3

@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from relay.store.sqlite import database
-from relay.store.sqlite.database import Bound, Connection, TooLong
+from relay.store.sqlite.database import Connection, PageBound, TooLong
 
 ENDLESS = "WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 
@@ -98,7 +98,7 @@ NUMBERS = "SELECT value FROM json_each('[1, 2, 3, 4, 5]')"
 async def test_a_page_ends_before_the_row_that_has_no_room(
     connection: Connection, rows: int, weight: int, found: list[int], more: bool
 ) -> None:
-    page = await connection.page(NUMBERS, (), Bound(rows, weight, lambda row: row[0]))
+    page = await connection.page(NUMBERS, (), PageBound(rows, weight, lambda row: row[0]))
     assert page == ([(number,) for number in found], more)
 
 
@@ -106,5 +106,5 @@ async def test_a_page_reads_nothing_beyond_its_bound(connection: Connection) -> 
     """The statement would never end."""
     endless = "WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n) SELECT i FROM n"
     with trio.fail_after(5):
-        rows, more = await connection.page(endless, (), Bound(1_000, 100, lambda _: 10))
+        rows, more = await connection.page(endless, (), PageBound(1_000, 100, lambda _: 10))
     assert (len(rows), more) == (10, True)

@@ -12,7 +12,7 @@ from relay.core.relay import Relay, open_relay
 from relay.protocol import requests
 from relay.store.log import index_merge, maintenance
 from relay.store.log import schedule as errands
-from relay.store.log.index_merge import Erasing
+from relay.store.log.index_merge import IndexMerge
 from relay.store.sqlite.schema import MIGRATIONS
 from tests.support.disk import answers, command, new, people
 
@@ -25,7 +25,7 @@ NOW = 1_000.0
 
 
 def test_a_start_looks_once_and_has_nothing_to_do() -> None:
-    schedule = Erasing()
+    schedule = IndexMerge()
     assert schedule.due_at <= NOW
     schedule.found(0)
     assert schedule.due_at == FAR
@@ -34,7 +34,7 @@ def test_a_start_looks_once_and_has_nothing_to_do() -> None:
 
 
 def test_a_merge_goes_on_until_it_is_done_and_the_next_waits_as_long_as_it_was() -> None:
-    schedule = Erasing()
+    schedule = IndexMerge()
     schedule.found(3)
     for _ in range(10):
         assert schedule.due_at <= NOW
@@ -46,7 +46,7 @@ def test_a_merge_goes_on_until_it_is_done_and_the_next_waits_as_long_as_it_was()
 
 
 def test_what_leaves_during_a_merge_has_one_of_its_own() -> None:
-    schedule = Erasing()
+    schedule = IndexMerge()
     schedule.found(1)
     schedule.stepped()
     schedule.doubt()
@@ -57,7 +57,7 @@ def test_what_leaves_during_a_merge_has_one_of_its_own() -> None:
 
 
 def test_one_that_fails_goes_on_after_a_while() -> None:
-    schedule = Erasing()
+    schedule = IndexMerge()
     schedule.found(1)
     schedule.failed(NOW)
     assert schedule.due_at == NOW + index_merge.AGAIN

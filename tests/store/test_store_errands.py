@@ -3,26 +3,28 @@
 import pytest
 
 from relay.store.log import schedule as errands
-from relay.store.log.schedule import Errands, Schedule
+from relay.store.log.schedule import SideWrites, WriteSchedule
 
 START = 1_000.0
 FAR = float("inf")
 
 
 @pytest.fixture
-def schedule() -> Schedule:
+def schedule() -> WriteSchedule:
     """A schedule that has begun with an empty file."""
-    made = Schedule({})
+    made = WriteSchedule({})
     made.begin(0, 0, START)
     return made
 
 
-def take(schedule: Schedule, now: float, commands: int = 0, *, marks_held: bool = False, last: bool = False) -> Errands:
+def take(
+    schedule: WriteSchedule, now: float, commands: int = 0, *, marks_held: bool = False, last: bool = False
+) -> SideWrites:
     """Take what is due as the writer does."""
     return schedule.take(commands, now, marks_held=marks_held, last=last)
 
 
-def test_nothing_is_due_where_nothing_happened(schedule: Schedule) -> None:
+def test_nothing_is_due_where_nothing_happened(schedule: WriteSchedule) -> None:
     assert schedule.next_at(marks_held=False) == FAR
     assert not schedule.left
     assert not take(schedule, START + 1_000, last=True)
@@ -31,7 +33,7 @@ def test_nothing_is_due_where_nothing_happened(schedule: Schedule) -> None:
 # Cursors.
 
 
-def test_cursors_wait_their_time_and_ride_earlier(schedule: Schedule) -> None:
+def test_cursors_wait_their_time_and_ride_earlier(schedule: WriteSchedule) -> None:
     schedule.keep_cursor(2, 7, 70, START)
     schedule.keep_cursor(3, 8, 80, START + 1)
     assert schedule.next_at(marks_held=False) == START + errands.CURSOR_SECONDS
@@ -40,7 +42,7 @@ def test_cursors_wait_their_time_and_ride_earlier(schedule: Schedule) -> None:
     assert not schedule.left
 
 
-def test_a_cursor_waits_for_the_marks_of_its_acknowledgements(schedule: Schedule) -> None:
+def test_a_cursor_waits_for_the_marks_of_its_acknowledgements(schedule: WriteSchedule) -> None:
     schedule.keep_cursor(2, 7, 70, START)
     late = START + 2 * errands.CURSOR_SECONDS
     assert schedule.next_at(marks_held=True) == FAR
@@ -48,7 +50,7 @@ def test_a_cursor_waits_for_the_marks_of_its_acknowledgements(schedule: Schedule
     assert take(schedule, late).cursors == {2: (7, 70)}
 
 
-def test_a_first_cursor_is_due_at_once_and_as_it_was(schedule: Schedule) -> None:
+def test_a_first_cursor_is_due_at_once_and_as_it_was(schedule: WriteSchedule) -> None:
     schedule.keep_first_cursor(2, 7, 70)
     schedule.keep_cursor(2, 9, 90, START)
     assert schedule.next_at(marks_held=True) == 0.0
@@ -56,13 +58,13 @@ def test_a_first_cursor_is_due_at_once_and_as_it_was(schedule: Schedule) -> None
     assert schedule.left, "what it acknowledged since has the time that it always has"
 
 
-def test_a_stop_leaves_no_cursor_over(schedule: Schedule) -> None:
+def test_a_stop_leaves_no_cursor_over(schedule: WriteSchedule) -> None:
     schedule.keep_cursor(2, 7, 70, START)
     assert schedule.left
     assert take(schedule, START, last=True).cursors == {2: (7, 70)}
 
 
-def test_a_cursor_that_could_not_be_written_is_written_as_it_is_then(schedule: Schedule) -> None:
+def test_a_cursor_that_could_not_be_written_is_written_as_it_is_then(schedule: WriteSchedule) -> None:
     schedule.keep_first_cursor(2, 7, 70)
     schedule.not_written(take(schedule, START), START)
     schedule.keep_cursor(2, 9, 90, START + 1)
@@ -73,7 +75,7 @@ def test_a_cursor_that_could_not_be_written_is_written_as_it_is_then(schedule: S
 # The snapshot.
 
 
-def test_a_snapshot_is_due_after_a_while(schedule: Schedule) -> None:
+def test_a_snapshot_is_due_after_a_while(schedule: WriteSchedule) -> None:
     assert schedule.snapshot_at == FAR
     schedule.entries_written(1, 1)
     assert schedule.snapshot_at == START + errands.SNAPSHOT_SECONDS
@@ -83,14 +85,14 @@ def test_a_snapshot_is_due_after_a_while(schedule: Schedule) -> None:
     assert schedule.snapshot_at == FAR, "it knows of all there is"
 
 
-def test_a_snapshot_is_due_after_many_entries(schedule: Schedule) -> None:
+def test_a_snapshot_is_due_after_many_entries(schedule: WriteSchedule) -> None:
     schedule.entries_written(errands.SNAPSHOT_ENTRIES - 1, errands.SNAPSHOT_ENTRIES - 1)
     assert schedule.snapshot_at > START
     schedule.entries_written(1, errands.SNAPSHOT_ENTRIES)
     assert schedule.snapshot_at == 0.0
 
 
-def test_entries_of_a_round_under_way_are_for_the_next(schedule: Schedule) -> None:
+def test_entries_of_a_round_under_way_are_for_the_next(schedule: WriteSchedule) -> None:
     schedule.entries_written(1, 1)
     schedule.snapshot_begins()
     schedule.entries_written(1, 2)
@@ -98,7 +100,7 @@ def test_entries_of_a_round_under_way_are_for_the_next(schedule: Schedule) -> No
     assert schedule.snapshot_at == START + 100 + errands.SNAPSHOT_SECONDS
 
 
-def test_a_snapshot_that_could_not_be_written_is_tried_after_as_long_again(schedule: Schedule) -> None:
+def test_a_snapshot_that_could_not_be_written_is_tried_after_as_long_again(schedule: WriteSchedule) -> None:
     schedule.entries_written(1, 1)
     schedule.snapshot_begins()
     failed = START + errands.SNAPSHOT_SECONDS
@@ -109,20 +111,20 @@ def test_a_snapshot_that_could_not_be_written_is_tried_after_as_long_again(sched
 # The full-text index.
 
 
-def indexed(schedule: Schedule, now: float, commands: int = 0) -> int:
+def indexed(schedule: WriteSchedule, now: float, commands: int = 0) -> int:
     """Have the index brought as far as it may be now; gives up to where, 0 for no further."""
     taken = take(schedule, now, commands)
     schedule.written(taken, now)
     return taken.indexed
 
 
-def test_a_few_entries_are_indexed_with_the_next_batch(schedule: Schedule) -> None:
+def test_a_few_entries_are_indexed_with_the_next_batch(schedule: WriteSchedule) -> None:
     schedule.entries_written(errands.INDEX_RIDING, errands.INDEX_RIDING)
     assert indexed(schedule, START + errands.INDEX_SECONDS, commands=1) == errands.INDEX_RIDING
     assert schedule.indexed
 
 
-def test_a_lost_index_does_not_ride_along_before_it_is_emptied(schedule: Schedule) -> None:
+def test_a_lost_index_does_not_ride_along_before_it_is_emptied(schedule: WriteSchedule) -> None:
     schedule.begin(2, 2, START)
     schedule.index_lost()
     assert schedule.index_begins
@@ -134,7 +136,7 @@ def test_a_lost_index_does_not_ride_along_before_it_is_emptied(schedule: Schedul
     assert indexed(schedule, due + errands.INDEX_SECONDS, commands=1) == 2
 
 
-def test_what_was_just_indexed_is_followed_after_a_while(schedule: Schedule) -> None:
+def test_what_was_just_indexed_is_followed_after_a_while(schedule: WriteSchedule) -> None:
     first = START + errands.INDEX_SECONDS
     schedule.entries_written(1, 1)
     assert indexed(schedule, first, commands=1) == 1
@@ -144,7 +146,7 @@ def test_what_was_just_indexed_is_followed_after_a_while(schedule: Schedule) -> 
     assert indexed(schedule, first + errands.INDEX_SECONDS, commands=1) == 2
 
 
-def test_many_entries_wait_until_it_is_quiet(schedule: Schedule) -> None:
+def test_many_entries_wait_until_it_is_quiet(schedule: WriteSchedule) -> None:
     many = errands.INDEX_RIDING + 1
     lively = START + errands.INDEX_SECONDS
     schedule.entries_written(many, many)
@@ -158,7 +160,7 @@ def test_many_entries_wait_until_it_is_quiet(schedule: Schedule) -> None:
     assert schedule.index_at == FAR
 
 
-def test_too_many_entries_are_indexed_however_lively_it_is_and_no_longer_than_needed(schedule: Schedule) -> None:
+def test_too_many_entries_are_indexed_however_lively_it_is_and_no_longer_than_needed(schedule: WriteSchedule) -> None:
     now = START + errands.INDEX_SECONDS
     schedule.entries_written(errands.INDEX_LAG, errands.INDEX_LAG)
     schedule.started(now)
@@ -168,14 +170,14 @@ def test_too_many_entries_are_indexed_however_lively_it_is_and_no_longer_than_ne
     assert schedule.index_at == now + errands.QUIET
 
 
-def test_an_index_that_could_not_be_written_gets_its_time_again(schedule: Schedule) -> None:
+def test_an_index_that_could_not_be_written_gets_its_time_again(schedule: WriteSchedule) -> None:
     schedule.entries_written(errands.INDEX_LAG, errands.INDEX_LAG)
     schedule.index_failed(START + 10)
     assert schedule.index_at == START + 10 + errands.INDEX_SECONDS
 
 
 def test_a_start_goes_on_where_the_index_was_left() -> None:
-    schedule = Schedule({})
+    schedule = WriteSchedule({})
     schedule.begin(10, 4, START)
     assert not schedule.indexed
     assert schedule.index_upto(3) == 7

@@ -15,7 +15,7 @@ import pytest
 from relay.core.model.state import State
 from relay.core.relay import Relay, open_relay
 from relay.protocol import control
-from relay.store.data_dir.empty import Emptied
+from relay.store.data_dir.empty import EmptiedStore
 from relay.store.files.lock import Locked, locked
 from relay.store.log import schedule
 from relay.store.queries import lookups
@@ -248,7 +248,7 @@ async def test_an_empty_file_is_no_new_store_where_there_was_one(trace: str, tmp
     (tmp_path / "relay.db").touch()
     (tmp_path / trace).parent.mkdir(exist_ok=True)
     (tmp_path / trace).write_bytes(b"something")
-    with pytest.raises(Emptied, match=f"there was a store: {trace} is of it"):
+    with pytest.raises(EmptiedStore, match=f"there was a store: {trace} is of it"):
         async with open_relay(tmp_path):
             pass
     assert (tmp_path / "relay.db").read_bytes() == b""
@@ -261,7 +261,7 @@ async def test_an_empty_file_is_no_new_store_where_there_was_one(trace: str, tmp
 async def test_a_missing_file_is_no_new_store_where_there_was_one(trace: str, tmp_path: Path) -> None:
     (tmp_path / trace).parent.mkdir(exist_ok=True)
     (tmp_path / trace).write_bytes(b"something")
-    with pytest.raises(Emptied, match=f"relay.db is missing, but there was a store: {trace} is of it"):
+    with pytest.raises(EmptiedStore, match=f"relay.db is missing, but there was a store: {trace} is of it"):
         async with open_relay(tmp_path):
             pass
     assert not (tmp_path / "relay.db").exists()

@@ -3,17 +3,17 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.store.log.deferred import ALONE, MOMENT, RIDING, Late, LateCommand
+from relay.store.log.deferred import ALONE, MOMENT, RIDING, DeferredCommand, DeferredCommands
 
 
-def late_with(count: int) -> Late:
-    late = Late()
+def late_with(count: int) -> DeferredCommands:
+    late = DeferredCommands()
     for number in range(count):
-        late.add(LateCommand(number, 1, f"mark {number}"), 0.0)
+        late.add(DeferredCommand(number, 1, f"mark {number}"), 0.0)
     return late
 
 
-def commands(taken: list[LateCommand]) -> list[object]:
+def commands(taken: list[DeferredCommand]) -> list[object]:
     return [one.command for one in taken]
 
 
@@ -27,9 +27,9 @@ def test_they_wait_for_a_moment_and_go_alone_after_two() -> None:
 
 
 def test_of_one_key_the_one_that_reaches_furthest_is_written() -> None:
-    late = Late()
+    late = DeferredCommands()
     for reach in (2, 7, 5):
-        late.add(LateCommand("a chat", reach, reach), 0.0)
+        late.add(DeferredCommand("a chat", reach, reach), 0.0)
     assert commands(late.take(0, 1.0)) == [7]
 
 
@@ -51,7 +51,7 @@ def test_those_that_are_left_go_alone_a_moment_later_and_not_at_once() -> None:
 
 
 def test_what_is_expected_is_collected_when_its_moment_is_over_and_not_before() -> None:
-    late = Late()
+    late = DeferredCommands()
     calls: list[float] = []
     late.collect = lambda: calls.append(1)
     late.expect(0.0)
@@ -87,11 +87,11 @@ def test_in_a_hurry_nothing_waits() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 9), st.sampled_from(["add", "take", "alone"]))))
 def test_each_key_is_written_as_far_as_it_ever_reached(steps: list[tuple[int, int, str]]) -> None:
-    late, wanted, written, now = Late(), dict[object, int](), dict[object, int](), 0.0
+    late, wanted, written, now = DeferredCommands(), dict[object, int](), dict[object, int](), 0.0
     for key, reach, step in steps:
         now += MOMENT / 3
         if step == "add":
-            late.add(LateCommand(key, reach, None), now)
+            late.add(DeferredCommand(key, reach, None), now)
             wanted[key] = max(reach, wanted.get(key, 0))
         for one in late.take(1 if step == "take" else 0, now) if step != "add" else ():
             written[one.key] = max(one.reach, written.get(one.key, 0))

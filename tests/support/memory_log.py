@@ -25,10 +25,10 @@ from relay.store.entry import (
     Facts,
     FilesNamed,
     FirstMark,
-    Marked,
+    FirstReceipt,
     MessageAt,
-    Stored,
     StoredFile,
+    StoredMessage,
     UnreadAfter,
 )
 
@@ -44,7 +44,7 @@ class MemoryLog:
         self.files: dict[str, StoredFile] = {}
         self.state = State()
         self.entries: list[Entry] = []
-        self.messages: dict[tuple[int, int], Stored] = {}
+        self.messages: dict[tuple[int, int], StoredMessage] = {}
         self.batches = 0
         self.now = T0
         self.apply = apply or self.state.apply
@@ -110,7 +110,7 @@ class MemoryLog:
         if entry.kind <= kinds.DELETE:
             place = (entry.chat, entry.message_id)
             assert place not in self.messages, f"message {place} is there already"
-            self.messages[place] = Stored(
+            self.messages[place] = StoredMessage(
                 entry.chat,
                 entry.message_id,
                 entry.kind,
@@ -145,7 +145,7 @@ class MemoryLog:
             case FilesNamed():
                 return {key: file for key, file in self.files.items() if key in fact.ids}
 
-    def _said(self, chat: int, user: int, first: int, last: int) -> list[Stored]:
+    def _said(self, chat: int, user: int, first: int, last: int) -> list[StoredMessage]:
         """What others said in a chat and is not deleted, ascending."""
         found = [
             one
@@ -154,13 +154,13 @@ class MemoryLog:
         ]
         return sorted((one for one in found if one.author != user and not one.deleted), key=lambda one: one.message_id)
 
-    def _by_client_key(self, key: int | None) -> Stored | None:
+    def _by_client_key(self, key: int | None) -> StoredMessage | None:
         for entry in self.entries:
             if entry.client_key == key:
                 return self.messages[entry.chat, entry.message_id]
         return None
 
-    def _first_mark(self, fact: FirstMark) -> Marked | None:
+    def _first_mark(self, fact: FirstMark) -> FirstReceipt | None:
         said = self._said(fact.chat, fact.user, 1, fact.upto)
         if not said:
             return None
@@ -168,7 +168,7 @@ class MemoryLog:
         for entry in self.entries:
             right = entry.kind in wanted and entry.chat == fact.chat and entry.actor == fact.user
             if right and entry.message_id >= said[-1].message_id:
-                return Marked(said[-1].message_id, said[-1].client_id, entry.at)
+                return FirstReceipt(said[-1].message_id, said[-1].client_id, entry.at)
         return None
 
     # Commands in words.

@@ -31,7 +31,7 @@ from relay.net.server import Server
 from relay.net.sockets.transport import StreamTransport
 from relay.net.websocket import frames
 from relay.protocol import control
-from relay.settings import Limits, Settings
+from relay.settings import LimitsSection, Settings
 
 T0 = 1_767_225_600_000
 PATIENCE = 5.0
@@ -278,7 +278,7 @@ class House:
 @asynccontextmanager
 async def house(data: Path, *users: str, **limits: Any) -> AsyncIterator[House]:
     """Open a relay, run what of its server takes no sockets, and make users."""
-    settings = Settings(limits=Limits(**{"requests_per_second": 0, **limits}))
+    settings = Settings(limits=LimitsSection(**{"requests_per_second": 0, **limits}))
     async with open_relay(data, clock=lambda: T0, frame=frames.encode_text, settings=settings) as relay:
         async with trio.open_nursery() as nursery:
             server = Server(relay)

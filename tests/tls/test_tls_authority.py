@@ -18,7 +18,7 @@ from relay.net.tls import authority
 from relay.net.tls import certificates as tls
 from relay.net.tls.authority import DAYS, EARLIEST, Authority, CannotMake
 from relay.net.tls.certificates import Certificates
-from relay.settings import Tls
+from relay.settings import TlsSection
 
 NOW = dt.datetime(2027, 1, 15, tzinfo=dt.UTC)
 NAMES = ["chat.office.lan", "192.168.7.7", "fd00::7", "localhost"]
@@ -112,19 +112,19 @@ def test_a_certificate_that_is_none_is_said_plainly(tmp_path):
     with pytest.raises(CannotMake, match=r"x\.crt"):
         authority.read(tmp_path / "x.crt")
     with pytest.raises(CannotMake, match="cannot be used"):
-        Certificates(tmp_path, Tls(certificate=str(tmp_path / "x.crt")))
+        Certificates(tmp_path, TlsSection(certificate=str(tmp_path / "x.crt")))
     with pytest.raises(CannotMake, match="relay tls init"):
-        Certificates(tmp_path, Tls())
+        Certificates(tmp_path, TlsSection())
 
 
 def test_a_wrong_name_in_the_settings_leaves_the_certificate_as_it_is(tmp_path, caplog):
     Authority(tmp_path / "tls").make(NAMES, NOW)
-    Certificates(tmp_path, Tls(names=["bad name ü"]))
+    Certificates(tmp_path, TlsSection(names=["bad name ü"]))
     assert "cannot renew the certificate: 'bad name ü' is no name or address" in caplog.text
 
 
 def test_an_admins_own_certificate_is_used_as_it_is_and_taken_up_when_it_changes(made, tmp_path):
-    settings = Tls(certificate=str(made.leaf), key=str(made.leaf_key))
+    settings = TlsSection(certificate=str(made.leaf), key=str(made.leaf_key))
     certificates = Certificates(tmp_path / "elsewhere", settings)
     assert not certificates.own
     before = certificates.ends()
@@ -135,7 +135,7 @@ def test_an_admins_own_certificate_is_used_as_it_is_and_taken_up_when_it_changes
 
 
 def test_what_cannot_be_loaded_leaves_the_one_before_in_use(made, tmp_path):
-    certificates = Certificates(tmp_path / "elsewhere", Tls(certificate=str(made.leaf), key=str(made.leaf_key)))
+    certificates = Certificates(tmp_path / "elsewhere", TlsSection(certificate=str(made.leaf), key=str(made.leaf_key)))
     before = served(certificates)
     key = made.leaf_key.read_bytes()
     made.leaf_key.write_text("nonsense")
@@ -176,7 +176,7 @@ def test_a_key_with_a_pass_phrase_is_refused_and_nobody_is_asked_for_it(made, tm
     line = ["openssl", "pkey", "-in", made.leaf_key, "-aes128", "-passout", "pass:secret", "-out", locked]
     subprocess.run(line, check=True, capture_output=True)
     with pytest.raises(CannotMake, match="has a pass phrase: save it without one"):
-        Certificates(tmp_path / "elsewhere", Tls(certificate=str(made.leaf), key=str(locked)))
+        Certificates(tmp_path / "elsewhere", TlsSection(certificate=str(made.leaf), key=str(locked)))
 
 
 def test_the_machines_addresses_are_read_from_the_kernel():
@@ -210,7 +210,7 @@ def test_a_new_address_in_the_same_network_is_vouched_for_and_one_elsewhere_is_s
     monkeypatch.setattr(tls, "addresses", lambda _listener=None: ["192.168.7.99", "192.168.99.7"])
     made.make(NAMES, now)
     before = load(made.certificate)
-    certificates = Certificates(tmp_path, Tls())
+    certificates = Certificates(tmp_path, TlsSection())
     certificates.refresh()
     assert "192.168.7.99" in authority.read(made.leaf).names
     assert load(made.certificate) == before
@@ -220,10 +220,10 @@ def test_a_new_address_in_the_same_network_is_vouched_for_and_one_elsewhere_is_s
 
 
 def test_tls_is_there_to_stay_by_an_authority_of_somebody_elses_only(made, tmp_path):
-    own = Certificates(made.directory.parent, Tls())
-    theirs = Certificates(tmp_path / "x", Tls(certificate=str(made.leaf), key=str(made.leaf_key)))
+    own = Certificates(made.directory.parent, TlsSection())
+    theirs = Certificates(tmp_path / "x", TlsSection(certificate=str(made.leaf), key=str(made.leaf_key)))
     selfsigned = Certificates(
-        tmp_path / "x", Tls(certificate=str(made.certificate), key=str(made.directory / "ca.key"))
+        tmp_path / "x", TlsSection(certificate=str(made.certificate), key=str(made.directory / "ca.key"))
     )
     assert (own.lasting, theirs.lasting, selfsigned.lasting) == (False, True, False)
 
@@ -250,6 +250,6 @@ def test_a_key_that_does_not_fit_its_certificate_is_mended_at_the_next_start(mad
     other.make(NAMES, NOW)
     made.leaf_key.write_bytes(other.leaf_key.read_bytes())
     assert not made.fits
-    certificates = Certificates(tmp_path, Tls(names=NAMES))
+    certificates = Certificates(tmp_path, TlsSection(names=NAMES))
     assert certificates.own
     assert made.fits

@@ -14,14 +14,14 @@ from relay.net.sockets import hostnames
 from relay.net.tls.authority import Authority
 from relay.net.tls.certificates import Certificates
 from relay.protocol import control
-from relay.settings import Settings, Tls
+from relay.settings import Settings, TlsSection
 from tests.support.http_relay import HttpRelay, close_code, http_relay, read_all, upgrade
 
 
 @asynccontextmanager
 async def tls_relay(tmp_path, **settings):
     """Run a relay that speaks TLS by its own authority."""
-    chosen = Settings(tls=Tls(on=True, **settings))
+    chosen = Settings(tls=TlsSection(on=True, **settings))
     own = Authority(tmp_path / "tls")
     own.make(["localhost", "127.0.0.1"], dt.datetime.now(dt.UTC))
     async with http_relay(tmp_path, chosen, certificates=Certificates(tmp_path, chosen.tls)) as relay:

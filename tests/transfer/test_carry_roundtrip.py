@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from relay.core.relay import Relay, open_relay
 from relay.core.rules import commands
 from relay.core.rules.commands import ADMIN, Command
-from relay.core.rules.submit import decided
+from relay.core.rules.submit import submit
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment, AttachmentMeta
@@ -49,7 +49,7 @@ class Life:
     async def say(self, user: int, request: Any, made_up: str = "") -> Any:
         self.now += self.random.choice((0, 1, 60_000, 86_400_000))
         try:
-            return await decided(self.relay.log, Command(self.now, user, 0, request, made_up=made_up))
+            return await submit(self.relay.log, Command(self.now, user, 0, request, made_up=made_up))
         except RelayError:
             return None
 

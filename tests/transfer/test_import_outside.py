@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from relay.cli.importers import archive
-from relay.cli.importers.archive import Files
+from relay.cli.importers.archive import Archive
 from relay.cli.importers.base import NotUnderstood, fit_name
 from relay.cli.importers.detect import open_source
 from relay.cli.importers.mattermost import Mattermost
@@ -79,7 +79,7 @@ def test_a_link_that_is_put_there_later_is_not_followed(tmp_path, outside):
     folder = tmp_path / "export"
     (folder / "data").mkdir(parents=True)
     (folder / "data" / "a.txt").write_text("mine")
-    opened = Files(folder)
+    opened = Archive(folder)
     (folder / "data" / "a.txt").unlink()
     (folder / "data" / "a.txt").symlink_to(outside)
     with pytest.raises(NotUnderstood):
@@ -101,7 +101,7 @@ def test_a_compressed_tar_file_is_refused_with_what_to_do(tmp_path):
     with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as tar:
         tar.add(tmp_path / "bulk.jsonl", "bulk.jsonl")
     with pytest.raises(NotUnderstood, match="unpack it first"):
-        Files(tmp_path / "x.tar.gz")
+        Archive(tmp_path / "x.tar.gz")
 
 
 def test_an_archive_that_unpacks_to_more_than_there_is_room_for_is_refused(tmp_path):
@@ -132,7 +132,7 @@ def test_too_many_members_are_refused(tmp_path, monkeypatch):
         for number in range(20):
             tar.addfile(tarfile.TarInfo(f"{number}"))
     with pytest.raises(NotUnderstood, match="more than 10 files"):
-        Files(tmp_path / "x.tar")
+        Archive(tmp_path / "x.tar")
 
 
 def test_a_damaged_or_encrypted_archive_is_said_plainly(tmp_path):
@@ -172,7 +172,7 @@ def test_a_file_in_a_tar_file_is_found_without_reading_through_all_others(tmp_pa
             member = tarfile.TarInfo(f"files/{number}/a.txt")
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
-    source = Files(packed)
+    source = Archive(packed)
     heads = 0
     following = tarfile.TarFile.next
 
@@ -195,7 +195,7 @@ def test_a_file_with_holes_in_a_tar_file_is_whole(tmp_path):
     packed = tmp_path / "export.tar"
     subprocess.run(["tar", "-S", "-cf", packed, "-C", tmp_path, "holes"], check=True)
     assert packed.stat().st_size < 2**19
-    assert Files(packed).enclosed("holes").read() == holes.read_bytes()
+    assert Archive(packed).enclosed("holes").read() == holes.read_bytes()
 
 
 def test_a_packed_export_that_is_cut_off_is_not_called_compressed(tmp_path):
@@ -206,7 +206,7 @@ def test_a_packed_export_that_is_cut_off_is_not_called_compressed(tmp_path):
             tar.add(tmp_path / "a.txt", f"files/{number}/a.txt")
     cut.write_bytes(whole.read_bytes()[:70_000])
     with pytest.raises(NotUnderstood, match="is damaged, or not all of it is there"):
-        Files(cut)
+        Archive(cut)
 
 
 def test_a_backup_is_called_one_and_what_takes_it_is_named(tmp_path):

@@ -24,7 +24,7 @@ def examine(data: Path) -> Iterator[Left]:
     else:
         try:
             empty.refuse(data / "relay.db")
-        except empty.Emptied as error:
+        except empty.EmptiedStore as error:
             yield Left("bad", str(error), "`relay restore` puts a backup in place, or `relay restore --undo`.")
     for path in opening.leftovers(data):
         if path.name != replacing.STORE.committed:

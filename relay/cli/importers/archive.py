@@ -16,7 +16,7 @@ from typing import IO, Any, NamedTuple, TypeVar, cast
 
 import msgspec
 
-from relay.cli.importers.base import Enclosed, NotUnderstood
+from relay.cli.importers.base import NotUnderstood, SourceFile
 from relay.cli.importers.names import as_utf8, shown_name, zip_name
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ BESIDE = ("data", "files")
 """Folders beside an export in one file that its own files are in: whatever else lies there is none of it."""
 
 
-class Files:
+class Archive:
     """A directory, a zip file, a tar file or a single file, all the same to who reads.
 
     Names are as people see them: composed (NFC), with `/` between folders, without the folders that a Mac or Windows
@@ -149,18 +149,18 @@ class Files:
             raise NotUnderstood(f"{name}: {error}") from None
         return [one for one in found if one is not None]
 
-    def enclosed(self, *candidates: str) -> Enclosed | None:
+    def enclosed(self, *candidates: str) -> SourceFile | None:
         """A file by the first of these names that is there."""
         for candidate in candidates:
             name = shown_name(candidate) or candidate
             if name in self._sizes:
                 size = self._sizes[name]
-                return Enclosed(Path(name).name, size, lambda name=name, size=size: self._pieces(name, size), name)  # type: ignore[misc]
+                return SourceFile(Path(name).name, size, lambda name=name, size=size: self._pieces(name, size), name)  # type: ignore[misc]
             if self.names or PurePosixPath(name).parts[:1] not in [(folder,) for folder in BESIDE]:
                 continue
             beside = _inside(self._path.parent, name)
             if beside is not None:
-                return Enclosed(beside.name, beside.stat().st_size, lambda beside=beside: _read(beside), name)  # type: ignore[misc]
+                return SourceFile(beside.name, beside.stat().st_size, lambda beside=beside: _read(beside), name)  # type: ignore[misc]
         return None
 
     def _pieces(self, name: str, most: int) -> Iterator[bytes]:

@@ -22,7 +22,7 @@ class NotUnderstood(Exception):
     """What is wrong with what is to be imported."""
 
 
-class Enclosed(NamedTuple):
+class SourceFile(NamedTuple):
     """A file that a message holds, or that is a picture."""
 
     name: str
@@ -41,7 +41,7 @@ class Enclosed(NamedTuple):
         return b"".join(self.pieces())
 
 
-class Person(NamedTuple):
+class SourceUser(NamedTuple):
     """A user to be."""
 
     id: str
@@ -52,10 +52,10 @@ class Person(NamedTuple):
     removed: bool = False
     at: int | None = None
     """When they came to be, Unix milliseconds; None where the source does not say."""
-    picture: Enclosed | None = None
+    picture: SourceFile | None = None
 
 
-class Room(NamedTuple):
+class SourceChat(NamedTuple):
     """A chat to be."""
 
     key: str
@@ -71,14 +71,14 @@ class Room(NamedTuple):
     admins: list[str]
     participants: list[str]
     at: int | None = None
-    picture: Enclosed | None = None
+    picture: SourceFile | None = None
 
 
 Named = tuple[str, str]
 """A message by its author and its key."""
 
 
-class Said(NamedTuple):
+class SourceMessage(NamedTuple):
     """A message to be, or what became of one."""
 
     at: int
@@ -90,7 +90,7 @@ class Said(NamedTuple):
     """Its chat's key."""
     text: str
     answers: Named | None = None
-    files: tuple[Enclosed, ...] = ()
+    files: tuple[SourceFile, ...] = ()
     kind: Literal["new", "edit", "delete", "clear"] = "new"
     original: Named | None = None
     """What an edit or a deletion changes."""
@@ -106,13 +106,13 @@ class Source(Protocol):
     start: int
     """When the oldest of it happened, Unix milliseconds."""
 
-    def people(self) -> Iterator[Person]:
+    def people(self) -> Iterator[SourceUser]:
         """All users."""
 
-    def rooms(self) -> Iterator[Room]:
+    def rooms(self) -> Iterator[SourceChat]:
         """All chats that can come in; what cannot is counted in `left`, with its messages."""
 
-    def messages(self) -> Iterator[Said]:
+    def messages(self) -> Iterator[SourceMessage]:
         """All messages, in the order they were sent."""
 
 

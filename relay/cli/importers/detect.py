@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from relay.cli.importers.archive import LISTS, Files
+from relay.cli.importers.archive import LISTS, Archive
 from relay.cli.importers.base import NotUnderstood, Source
 from relay.cli.importers.mattermost import Mattermost
-from relay.cli.importers.relay_export import FORMATS, Own
+from relay.cli.importers.relay_export import FORMATS, RelayExport
 from relay.cli.importers.slack import Slack
 
 BACKED_UP = "relay.db"
@@ -42,15 +42,15 @@ def open_source(path: Path, *, room: int) -> Source:
     if first.get("type") == "relay":
         if first.get("format") not in FORMATS:
             raise NotUnderstood(f"{path} was exported by a newer relay: upgrade this one first")
-        return Own(bulk, files)
+        return RelayExport(bulk, files)
     if first.get("type") == "version":
         return Mattermost(bulk, files)
     raise NotUnderstood(f"{path}: its first line is neither a relay's nor Mattermost's")
 
 
-def _looked_into(path: Path, room: int) -> Files:
+def _looked_into(path: Path, room: int) -> Archive:
     """Look at what there is, and refuse what cannot come in whatever is in it."""
-    files = Files(path)
+    files = Archive(path)
     if files.unpacked > room:
         raise NotUnderstood(
             f"{path} unpacks to {files.unpacked:,} bytes, and {room:,} are free where the relay's data is"

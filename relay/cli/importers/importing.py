@@ -9,8 +9,17 @@ from typing import Any
 
 import msgspec
 
-from relay.cli.control_client import Ask, Refused
-from relay.cli.importers.base import TEXT, Enclosed, NotUnderstood, Person, Room, Said, Source, fit_name
+from relay.cli.control_client import Ask, RequestRefused
+from relay.cli.importers.base import (
+    TEXT,
+    NotUnderstood,
+    Source,
+    SourceChat,
+    SourceFile,
+    SourceMessage,
+    SourceUser,
+    fit_name,
+)
 from relay.cli.output import Failure, progress
 from relay.core.model.state import counted
 from relay.core.rules.counting import can_act
@@ -56,7 +65,7 @@ class Importing:
         self._rooms: dict[str, tuple[str, list[str]]] = {}
         """Of each chat that is here by now its id, or its people where it is a dialog."""
         self._new: set[str] = set()
-        self._waiting: list[Said] = []
+        self._waiting: list[SourceMessage] = []
         self._characters = 0
         self._shared: OrderedDict[str, Attachment | None] = OrderedDict()
         self._before: Counter[str] = Counter()
@@ -82,7 +91,7 @@ class Importing:
         if not self._dry:
             await self._ask("bring.end", control.Empty())
 
-    async def _person(self, person: Person) -> None:
+    async def _person(self, person: SourceUser) -> None:
         if can_act(person):
             self._able.add(person.id)
         request = control.BringUser(
@@ -110,7 +119,7 @@ class Importing:
             if picture is not None:
                 await self._ask("bring.picture", control.BringPicture(user=person.id, url=picture.url))
 
-    async def _room(self, room: Room) -> None:
+    async def _room(self, room: SourceChat) -> None:
         if room.key in self._rooms:
             # Some exports list a channel twice.
             return
@@ -157,7 +166,7 @@ class Importing:
         """Ask for one thing; None where it is refused, which is counted with the reason."""
         try:
             return await self._ask(name, request)
-        except Refused as refused:
+        except RequestRefused as refused:
             if refused.code in STOPPING:
                 raise
             self.left[f"{what} ({refused})"] += 1
@@ -184,7 +193,7 @@ class Importing:
                 self.left["links from answers to messages that are not here"] += 1
         return len(waiting)
 
-    async def _known(self, waiting: list[Said]) -> list[control.BroughtMessage]:
+    async def _known(self, waiting: list[SourceMessage]) -> list[control.BroughtMessage]:
         """Account for what would come in."""
         known = await self._here(waiting)
         told = self._told
@@ -198,7 +207,7 @@ class Importing:
                 await self._content(said, said.at)
         return [known[id(said)] for said in waiting]
 
-    async def _here(self, waiting: list[Said]) -> dict[int, control.BroughtMessage]:
+    async def _here(self, waiting: list[SourceMessage]) -> dict[int, control.BroughtMessage]:
         """Ask which of these messages are here already; in a chat that is new none is."""
         found = {id(said): control.BroughtMessage(added=True) for said in waiting}
         asked = [said for said in waiting if said.room not in self._new]
@@ -208,7 +217,7 @@ class Importing:
             found.update({id(said): answer for said, answer in zip(asked, answers, strict=True)})
         return found
 
-    async def _brought(self, waiting: list[Said]) -> list[control.BroughtMessage]:
+    async def _brought(self, waiting: list[SourceMessage]) -> list[control.BroughtMessage]:
         # Files come before the message that holds them, so those of messages that are here already would come twice.
         known = await self._here([said for said in waiting if said.files])
         messages = []
@@ -224,11 +233,11 @@ class Importing:
             answers: list[control.BroughtMessage] = await self._ask(
                 "bring.messages", control.BringMessages(messages=messages)
             )
-        except Refused as refused:
+        except RequestRefused as refused:
             raise _called_again(refused) from None
         return answers
 
-    def _message(self, said: Said, text: str | None, attachments: list[Attachment]) -> control.BringMessage:
+    def _message(self, said: SourceMessage, text: str | None, attachments: list[Attachment]) -> control.BringMessage:
         room, people = self._rooms[said.room]
         return control.BringMessage(
             kind=said.kind,
@@ -243,7 +252,7 @@ class Importing:
             original=_named(said.original),
         )
 
-    async def _content(self, said: Said, at: int) -> tuple[str | None, list[Attachment]]:
+    async def _content(self, said: SourceMessage, at: int) -> tuple[str | None, list[Attachment]]:
         """A message's text and files as the relay takes them; what does not fit is counted."""
         text = said.text.replace("\0", "")
         attachments: list[Attachment] = []
@@ -263,7 +272,7 @@ class Importing:
 
     # Files.
 
-    async def _file(self, file: Enclosed, sender: str, at: int) -> Attachment | None:
+    async def _file(self, file: SourceFile, sender: str, at: int) -> Attachment | None:
         """Hand a file over, once; None where it stays behind, or would."""
         if file.key and file.key in self._shared:
             self._shared.move_to_end(file.key)
@@ -279,7 +288,7 @@ class Importing:
         # How large a video is and how long it lasts is what its sender said.
         return msgspec.structs.replace(found, meta=file.known.meta)
 
-    async def _upload(self, file: Enclosed, sender: str, at: int) -> Attachment | None:
+    async def _upload(self, file: SourceFile, sender: str, at: int) -> Attachment | None:
         whole = control.BringFile(sender=sender, name=(file.name or "file")[:255], size=file.size, at=at)
         try:
             if self._dry:
@@ -297,7 +306,7 @@ class Importing:
         except NotUnderstood as error:
             self.left[f"files ({error})"] += 1
             return None
-        except Refused as refused:
+        except RequestRefused as refused:
             # A user's room may be full and the disk not: what else there is comes in. A message that came in without
             # its file would stay without it, so where the next file may find room nothing more does.
             if refused.code in STOPPING and refused.quota is None:
@@ -308,7 +317,7 @@ class Importing:
         return brought.attachment
 
 
-def _called_again(refused: Refused) -> Failure:
+def _called_again(refused: RequestRefused) -> Failure:
     return Failure(f"{refused}; call it again then, and it goes on where it stopped")
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from relay.cli.importers.archive import Files
-from relay.cli.importers.base import NotUnderstood, Person, Room, Said, dialog_kind, fit_id, fit_key
+from relay.cli.importers.archive import Archive
+from relay.cli.importers.base import NotUnderstood, SourceChat, SourceMessage, SourceUser, dialog_kind, fit_id, fit_key
 from relay.cli.importers.dates import moment
 from relay.cli.importers.order import in_order
 from relay.cli.importers.programs import NOT_UNDERSTOOD, all_words
@@ -110,7 +110,7 @@ class _Record(msgspec.Struct):
     direct_post: _DirectPost | None = None
 
 
-class _Kept(msgspec.Struct, array_like=True):
+class _SpooledMessage(msgspec.Struct, array_like=True):
     """A message on its way: on disk while all are brought into the order in which they were sent."""
 
     at: int
@@ -129,11 +129,11 @@ UNDATED = "dates that are none: these messages have the date of the one before t
 class Mattermost:
     """A server's bulk export: a JSONL file, or the zip file that it is in. Read twice, and sorted on disk."""
 
-    def __init__(self, lines: Callable[[], Iterator[bytes]], files: Files) -> None:
+    def __init__(self, lines: Callable[[], Iterator[bytes]], files: Archive) -> None:
         self._lines = lines
         self._files = files
         self.left: Counter[str] = Counter()
-        self._people: dict[str, Person] = {}
+        self._people: dict[str, SourceUser] = {}
         self._members: dict[tuple[str, str], list[str]] = {}
         self._admins: dict[tuple[str, str], list[str]] = {}
         self._channels: list[_Channel] = []
@@ -149,7 +149,7 @@ class Mattermost:
         for author in self._authors:
             if author and author not in self._people:
                 # Whoever was deleted there is in no list; what they said is theirs still.
-                self._people[author] = Person(fit_id(author, self._taken), author, disabled=True)
+                self._people[author] = SourceUser(fit_id(author, self._taken), author, disabled=True)
         self._name_rooms()
 
     def _name_rooms(self) -> None:
@@ -166,7 +166,7 @@ class Mattermost:
             self._user(record.user)
         elif record.bot is not None:
             name = record.bot.display_name or record.bot.username
-            person = Person(fit_id(record.bot.username, self._taken), name, bot=True)
+            person = SourceUser(fit_id(record.bot.username, self._taken), name, bot=True)
             self._people[record.bot.username] = person
         elif record.channel is not None:
             self._channels.append(record.channel)
@@ -193,7 +193,7 @@ class Mattermost:
                 raise NotUnderstood(f"line {number}: {error}") from None
 
     def _user(self, user: _User) -> None:
-        person = self._people[user.username] = Person(
+        person = self._people[user.username] = SourceUser(
             fit_id(user.username, self._taken),
             user.shown,
             admin="system_admin" in (user.roles or "").split(),
@@ -216,11 +216,11 @@ class Mattermost:
             self._dialogs.setdefault(key, people)
         return key
 
-    def people(self) -> Iterator[Person]:
+    def people(self) -> Iterator[SourceUser]:
         """See `Source`."""
         yield from self._people.values()
 
-    def rooms(self) -> Iterator[Room]:
+    def rooms(self) -> Iterator[SourceChat]:
         """See `Source`."""
         for channel in self._channels:
             place = (channel.team, channel.name)
@@ -230,29 +230,29 @@ class Mattermost:
                 continue
             name = channel.display_name or channel.name
             room = _place(*place)
-            yield Room(room, self._ids[room], name, "group", None, None, self._admins.get(place, []), members)
+            yield SourceChat(room, self._ids[room], name, "group", None, None, self._admins.get(place, []), members)
         for group, names in self._groups.items():
             known = [self._people[one].id for one in names if one in self._people]
             if known:
-                yield Room(group, self._ids[group], ", ".join(names), "group", None, None, [], known)
+                yield SourceChat(group, self._ids[group], ", ".join(names), "group", None, None, [], known)
         for key, names in self._dialogs.items():
             known = [self._people[one].id for one in names if one in self._people]
             if not known or len(known) < len(names):
                 self.left["dialogs with people who are not in the export"] += 1
                 continue
-            yield Room(key, "", "", dialog_kind(known), known[0], None, [], known)
+            yield SourceChat(key, "", "", dialog_kind(known), known[0], None, [], known)
 
-    def messages(self) -> Iterator[Said]:
+    def messages(self) -> Iterator[SourceMessage]:
         """See `Source`."""
-        for one in in_order(self._kept(), _Kept, lambda kept: (kept.at, kept.number)):
+        for one in in_order(self._kept(), _SpooledMessage, lambda kept: (kept.at, kept.number)):
             enclosed = []
             for path in one.paths:
                 found = self._files.enclosed(path, f"data/{path}")
                 if found is not None:
                     enclosed.append(found)
-            yield Said(one.at, one.key, one.sender, one.room, one.text, one.answers, tuple(enclosed))
+            yield SourceMessage(one.at, one.key, one.sender, one.room, one.text, one.answers, tuple(enclosed))
 
-    def _kept(self) -> Iterator[_Kept]:
+    def _kept(self) -> Iterator[_SpooledMessage]:
         """All messages, in the order of the file."""
         before = self.start
         number = 0
@@ -262,7 +262,7 @@ class Mattermost:
                 before = one.at if one.answers is None else before
                 yield msgspec.structs.replace(one, number=number)
 
-    def _thread(self, record: _Record, line: int, before: int) -> Iterator[_Kept]:
+    def _thread(self, record: _Record, line: int, before: int) -> Iterator[_SpooledMessage]:
         """A post and the replies to it."""
         post: _Post | _DirectPost
         if record.post is not None:
@@ -285,7 +285,9 @@ class Mattermost:
             if answer is not None:
                 yield msgspec.structs.replace(answer, at=max(answer.at, before))
 
-    def _said(self, post: _Said, key: str, room: str, answers: tuple[str, str] | None, before: int) -> _Kept | None:
+    def _said(
+        self, post: _Said, key: str, room: str, answers: tuple[str, str] | None, before: int
+    ) -> _SpooledMessage | None:
         sender = self._people.get(post.user)
         if sender is None:
             self.left["messages without an author"] += 1
@@ -313,7 +315,7 @@ class Mattermost:
         at = moment(post.create_at)
         if at is None:
             self.left[UNDATED] += 1
-        return _Kept(at if at is not None else before, 0, key, sender.id, room, text.strip(), answers, paths)
+        return _SpooledMessage(at if at is not None else before, 0, key, sender.id, room, text.strip(), answers, paths)
 
 
 def _place(team: str, channel: str) -> str:

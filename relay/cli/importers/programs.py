@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from relay.cli.importers.base import Person
-from relay.net.http.connection import Refused
+from relay.cli.importers.base import SourceUser
+from relay.net.http.connection import HttpError
 from relay.net.webhooks.words import attachment_words, block_words
 
 _UNFURLED = ("from_url", "original_url")
@@ -16,7 +16,9 @@ _MENTION = re.compile(r"@([A-Z0-9]{2,})\b")
 NOT_UNDERSTOOD = "parts of programs' messages that are not understood"
 
 
-def all_words(text: str, blocks: Any, attachments: Any, people: Mapping[str, Person], *, program: bool) -> str | None:
+def all_words(
+    text: str, blocks: Any, attachments: Any, people: Mapping[str, SourceUser], *, program: bool
+) -> str | None:
     """Say all of a message: its text, and what stands in its blocks and attachments; None where that is no words.
 
     A person's blocks are their text once more; a program's text is mostly what a notification shows of its blocks.
@@ -24,7 +26,7 @@ def all_words(text: str, blocks: Any, attachments: Any, people: Mapping[str, Per
     try:
         said = _named(block_words(blocks), people) if program or not text.strip() else ""
         more = _named(attachment_words(_without_pages(attachments)), people)
-    except Refused:
+    except HttpError:
         return None
     return "\n".join(part for part in ("" if text and text in said else text, said, more) if part)
 
@@ -41,7 +43,7 @@ def _without_pages(attachments: Any) -> Any:
     ]
 
 
-def _named(said: str, people: Mapping[str, Person]) -> str:
+def _named(said: str, people: Mapping[str, SourceUser]) -> str:
     def name(found: re.Match[str]) -> str:
         person = people.get(found[1])
         return found[0] if person is None else f"@{person.name}"

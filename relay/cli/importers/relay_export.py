@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from relay.cli.importers.archive import Files
-from relay.cli.importers.base import Enclosed, Named, NotUnderstood, Person, Room, Said
+from relay.cli.importers.archive import Archive
+from relay.cli.importers.base import Named, NotUnderstood, SourceChat, SourceFile, SourceMessage, SourceUser
 from relay.protocol import control
 from relay.protocol.base import LAST
 
@@ -14,10 +14,10 @@ FORMATS = (1, 2)
 """Those that are understood."""
 
 
-class Own:
+class RelayExport:
     """A relay's own export, read as often as is needed and never held."""
 
-    def __init__(self, lines: Callable[[], Iterator[bytes]], files: Files) -> None:
+    def __init__(self, lines: Callable[[], Iterator[bytes]], files: Archive) -> None:
         self._lines = lines
         self._files = files
         self.left: Counter[str] = Counter()
@@ -55,11 +55,11 @@ class Own:
             before = record.at
             yield record
 
-    def people(self) -> Iterator[Person]:
+    def people(self) -> Iterator[SourceUser]:
         """See `Source`."""
         for record in self._records():
             if record.type == "user":
-                yield Person(
+                yield SourceUser(
                     record.id or "",
                     record.name or "",
                     bot=record.bot,
@@ -70,11 +70,11 @@ class Own:
                     picture=self._picture(record),
                 )
 
-    def rooms(self) -> Iterator[Room]:
+    def rooms(self) -> Iterator[SourceChat]:
         """See `Source`."""
         for record in self._records():
             if record.type == "chat":
-                yield Room(
+                yield SourceChat(
                     _place(record),
                     record.id or "",
                     record.name or record.id or "",
@@ -87,7 +87,7 @@ class Own:
                     self._picture(record),
                 )
 
-    def _picture(self, record: control.Record) -> Enclosed | None:
+    def _picture(self, record: control.Record) -> SourceFile | None:
         if not record.picture:
             return None
         name, sender = self._known.get(record.picture, ("", ""))
@@ -97,7 +97,7 @@ class Own:
             return None
         return found._replace(key=record.picture, name=name, sender=sender)
 
-    def messages(self) -> Iterator[Said]:
+    def messages(self) -> Iterator[SourceMessage]:
         """See `Source`."""
         senders: dict[tuple[str, str], str] = {}
         uploaders: dict[str, str] = {}
@@ -117,7 +117,7 @@ class Own:
                 yield self._message(record, (answers, record.reply_to) if record.reply_to else None, uploaders)
                 uploaders = {}
 
-    def _message(self, record: control.Record, answers: Named | None, uploaders: dict[str, str]) -> Said:
+    def _message(self, record: control.Record, answers: Named | None, uploaders: dict[str, str]) -> SourceMessage:
         text = record.text or ""
         enclosed = []
         for file in record.attachments or ():
@@ -128,7 +128,7 @@ class Own:
             else:
                 sender = uploaders.get(file.id, "")
                 enclosed.append(found._replace(key=file.id, name=file.filename, sender=sender, known=file))
-        return Said(
+        return SourceMessage(
             record.at,
             record.client_message_id or "",
             record.sender or "",
@@ -140,10 +140,10 @@ class Own:
         )
 
     @staticmethod
-    def _change(record: control.Record) -> Said:
+    def _change(record: control.Record) -> SourceMessage:
         kind = record.type
         assert kind in ("edit", "delete", "clear")
-        return Said(
+        return SourceMessage(
             record.at,
             record.client_message_id or "-",
             record.sender or "",

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from relay.cli.importers.archive import Files
-from relay.cli.importers.base import NotUnderstood, Person, Room, Said, dialog_kind, fit_id, fit_key
+from relay.cli.importers.archive import Archive
+from relay.cli.importers.base import NotUnderstood, SourceChat, SourceMessage, SourceUser, dialog_kind, fit_id, fit_key
 from relay.cli.importers.dates import moment
 from relay.cli.importers.names import guess_name, shown_name
 from relay.cli.importers.programs import NOT_UNDERSTOOD, all_words
@@ -100,13 +100,13 @@ class Slack:
     SKIPPED = ("channel_", "group_", "bot_add", "bot_remove", "pinned_item", "reminder_add", "tombstone")
     """Subtypes of messages that nobody wrote."""
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: Archive) -> None:
         self._files = files
         self.left: Counter[str] = Counter()
-        self._people: dict[str, Person] = {}
+        self._people: dict[str, SourceUser] = {}
         self._taken: set[str] = set()
         for user in files.records("users.json", _User):
-            self._people[user.id] = Person(
+            self._people[user.id] = SourceUser(
                 fit_id(user.name or user.id, self._taken),
                 user.shown,
                 bot=bool(user.is_bot) or user.id == "USLACKBOT",
@@ -182,7 +182,7 @@ class Slack:
         for day in self._days.get(folder, ()):
             yield from self._day(folder, day)
 
-    def _author(self, message: _Message) -> Person | None:
+    def _author(self, message: _Message) -> SourceUser | None:
         """Who wrote a message: programs, people of other workspaces and those who were deleted are in no list."""
         for one in (message.user, message.bot_id):
             if one and one in self._people:
@@ -191,14 +191,14 @@ class Slack:
             return None
         if message.bot_id:
             name = message.username or (message.bot_profile or _BotProfile()).name or message.bot_id
-            person = Person(fit_id(name, self._taken), name, bot=True)
+            person = SourceUser(fit_id(name, self._taken), name, bot=True)
             self._people[message.bot_id] = person
             return person
         if message.user:
             said = message.user_profile or _Author()
             name = said.display_name or said.real_name or said.name or message.user
             bot = message.user == "USLACKBOT"
-            person = Person(fit_id(said.name or message.user, self._taken), name, bot=bot, disabled=not bot)
+            person = SourceUser(fit_id(said.name or message.user, self._taken), name, bot=bot, disabled=not bot)
             self._people[message.user] = person
             return person
         return None
@@ -220,11 +220,11 @@ class Slack:
         known = (self._people[one].id for one in channel.members or () if one in self._people)
         return list(dict.fromkeys(known))
 
-    def people(self) -> Iterator[Person]:
+    def people(self) -> Iterator[SourceUser]:
         """See `Source`."""
         yield from self._people.values()
 
-    def rooms(self) -> Iterator[Room]:
+    def rooms(self) -> Iterator[SourceChat]:
         """See `Source`."""
         for channel in self._channels:
             if self._folders[channel.id] in self._damaged:
@@ -237,7 +237,9 @@ class Slack:
             creator = self._people.get(channel.creator or "")
             founder = creator.id if creator is not None and creator.id in members else None
             room, name = f"slack-{channel.id}", channel.name or channel.id
-            yield Room(room, fit_id(room, set()), name, "group", None, founder, [], members, moment(channel.created))
+            yield SourceChat(
+                room, fit_id(room, set()), name, "group", None, founder, [], members, moment(channel.created)
+            )
         for dialog in self._dialogs:
             folder = self._folders[dialog.id]
             if folder in self._damaged or folder not in self._days:
@@ -246,15 +248,17 @@ class Slack:
             if len(people) not in (1, 2) or len(people) < len({*(dialog.members or ())}):
                 self.left["dialogs with people who are not in the export"] += 1
                 continue
-            yield Room(dialog.id, "", "", dialog_kind(people), people[0], None, [], people, moment(dialog.created))
+            yield SourceChat(
+                dialog.id, "", "", dialog_kind(people), people[0], None, [], people, moment(dialog.created)
+            )
 
-    def messages(self) -> Iterator[Said]:
+    def messages(self) -> Iterator[SourceMessage]:
         """See `Source`."""
         streams = [self._channel(f"slack-{channel.id}", channel) for channel in self._channels]
         streams += [self._channel(dialog.id, dialog) for dialog in self._dialogs]
         yield from heapq.merge(*streams, key=lambda said: said.at)
 
-    def _channel(self, room: str, channel: _Channel) -> Iterator[Said]:
+    def _channel(self, room: str, channel: _Channel) -> Iterator[SourceMessage]:
         folder = self._folders[channel.id]
         if folder in self._damaged:
             return
@@ -265,7 +269,7 @@ class Slack:
                 before = said.at
                 yield said
 
-    def _message(self, room: str, channel: str, message: _Message, before: int) -> Said | None:
+    def _message(self, room: str, channel: str, message: _Message, before: int) -> SourceMessage | None:
         if self._is_note(message):
             self.left["notes that somebody joined, left or changed something"] += 1
             return None
@@ -292,7 +296,7 @@ class Slack:
         root = self._threads.get((channel, thread)) if message.thread_ts != message.ts else None
         if root is None and message.thread_ts is not None and message.thread_ts != message.ts:
             self.left["answers to messages that are not in the export: they come as messages"] += 1
-        return Said(
+        return SourceMessage(
             at if at is not None else before,
             fit_key(key),
             sender.id,
@@ -307,7 +311,7 @@ def _names(channel: _Channel) -> list[str]:
     return [name for name in (shown_name(channel.name or ""), channel.id) if name]
 
 
-def plain(text: str, people: Mapping[str, Person]) -> str:
+def plain(text: str, people: Mapping[str, SourceUser]) -> str:
     """Slack's markup in plain words: people, channels and links by their names."""
 
     def name(slack_id: str) -> str | None:

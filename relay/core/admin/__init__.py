@@ -8,23 +8,23 @@ from typing import Any, Protocol
 
 import msgspec
 
-from relay.core.admin.chats import Chats
-from relay.core.admin.events import Item, Watching
-from relay.core.admin.export import Carry
-from relay.core.admin.hooks import Hooks
+from relay.core.admin.chats import ChatAdmin
+from relay.core.admin.events import EventWatch, Item
+from relay.core.admin.export import Export
+from relay.core.admin.hooks import HookAdmin
 from relay.core.admin.imports import Import
-from relay.core.admin.messages import Talking
-from relay.core.admin.status import Running, Status
-from relay.core.admin.users import People
+from relay.core.admin.messages import MessageAdmin
+from relay.core.admin.status import Runtime, StatusReport
+from relay.core.admin.users import UserAdmin
 from relay.core.clock.clock import RelayClock
 from relay.core.delivery.hub import Hub
-from relay.core.files.uploads import Files
-from relay.core.maintenance.disk_room import FREEING, Room
-from relay.core.maintenance.retention import Pruned
-from relay.core.maintenance.statistics import Meter
+from relay.core.files.uploads import Uploads
+from relay.core.maintenance.disk_room import FREEING, DiskRoom
+from relay.core.maintenance.retention import PruneResult
+from relay.core.maintenance.statistics import Statistics
 from relay.core.model.state import State
 from relay.core.rules import commands
-from relay.core.rules.submit import AsAdmin
+from relay.core.rules.submit import AdminCommands
 from relay.core.service.dispatch import Service
 from relay.protocol import control
 from relay.protocol.errors import RelayError
@@ -44,10 +44,10 @@ async def nobody(_item: object) -> None:
     """Take an item that nobody wants."""
 
 
-class Prune(Protocol):
+class PruneNow(Protocol):
     """Removes old messages; see `Retention.prune`."""
 
-    async def __call__(self, *, days: int | None, max_bytes: int | None) -> Pruned:
+    async def __call__(self, *, days: int | None, max_bytes: int | None) -> PruneResult:
         """Give what was removed and what is left."""
 
 
@@ -61,27 +61,27 @@ class Admin:
         hub: Hub,
         reading: Connection,
         clock: RelayClock,
-        meter: Meter,
+        meter: Statistics,
         service: Service,
-        prune: Prune,
-        files: Files,
-        room: Room,
+        prune: PruneNow,
+        files: Uploads,
+        room: DiskRoom,
     ) -> None:
-        self.running = Running()
+        self.running = Runtime()
         self._prune = prune
         self.data = meter.data
         """The data directory, as it is named to an admin."""
         self._clock = clock
         self._room = room
         self._log = log
-        self._decided = decided = AsAdmin(log, clock)
+        self._decided = decided = AdminCommands(log, clock)
         signing_in = service.signing_in
-        people = People(state, decided, hub.presence, log.cursors, signing_in, service.lend, self.running)
-        hooks = Hooks(state, decided, signing_in, log, clock, self.running)
-        chats = Chats(state, decided)
-        status = Status(state, log, hub.presence, meter, self.running, clock, room, signing_in.refusals)
-        watching = Watching(state, hub, reading)
-        carry = Carry(state, log, reading, clock)
+        people = UserAdmin(state, decided, hub.presence, log.cursors, signing_in, service.lend, self.running)
+        hooks = HookAdmin(state, decided, signing_in, log, clock, self.running)
+        chats = ChatAdmin(state, decided)
+        status = StatusReport(state, log, hub.presence, meter, self.running, clock, room, signing_in.refusals)
+        watching = EventWatch(state, hub, reading)
+        carry = Export(state, log, reading, clock)
         self._imports = imports = Import(state, log, clock, files)
         self._handlers: dict[str, Handler] = {
             "user.add": people.add_user,
@@ -105,7 +105,7 @@ class Admin:
             "hook.add": hooks.add,
             "hook.list": hooks.list_all,
             "hook.remove": hooks.remove,
-            "say": Talking(state, log, clock).say,
+            "say": MessageAdmin(state, log, clock).say,
             "status.show": status.show,
             "config.show": status.show_settings,
             "audit.list": watching.list_audit,

@@ -2,20 +2,20 @@
 
 import msgspec
 
-from relay.core.admin.lookup import Finding
+from relay.core.admin.lookup import Lookup
 from relay.core.model.state import Chat, State
-from relay.core.rules import ChatChanged, commands
-from relay.core.rules.submit import AsAdmin
+from relay.core.rules import ChangedChat, commands
+from relay.core.rules.submit import AdminCommands
 from relay.core.service.dispatch import new_chat_id
 from relay.protocol import control, requests
 
 
-class Chats:
+class ChatAdmin:
     """Groups and channels."""
 
-    def __init__(self, state: State, decided: AsAdmin) -> None:
+    def __init__(self, state: State, decided: AdminCommands) -> None:
         self._state = state
-        self._find = Finding(state)
+        self._find = Lookup(state)
         self._decided = decided
 
     async def make(self, request: control.MakeChat) -> object:
@@ -42,7 +42,7 @@ class Chats:
 
     async def _changed(self, request: msgspec.Struct, made_up: str = "") -> object:
         answer = await self._decided(request, made_up)
-        assert isinstance(answer, ChatChanged)
+        assert isinstance(answer, ChangedChat)
         return self._info(self._state.chats[answer.chat])
 
     async def list_all(self, _request: control.Empty) -> object:

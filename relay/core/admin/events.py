@@ -6,7 +6,7 @@ import msgspec
 import trio
 
 from relay.core.admin import audit
-from relay.core.admin.lookup import Finding
+from relay.core.admin.lookup import Lookup
 from relay.core.delivery.hub import Hub
 from relay.core.model.state import State
 from relay.core.rules.commands import ADMIN
@@ -24,12 +24,12 @@ Item = Callable[[object], Awaitable[None]]
 """Takes what comes before an answer, for requests that give much."""
 
 
-class Watching:
+class EventWatch:
     """The entries of the log as an admin sees them."""
 
     def __init__(self, state: State, hub: Hub, reading: Connection) -> None:
         self._state = state
-        self._find = Finding(state)
+        self._find = Lookup(state)
         self._hub = hub
         self._reading = reading
 

@@ -31,7 +31,7 @@ _KINDS: dict[int, Literal["message", "edit", "delete"]] = {
 }
 
 
-class Carry:
+class Export:
     """Export."""
 
     def __init__(self, state: State, log: Log, reading: Connection, clock: Clock) -> None:

@@ -4,34 +4,34 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from relay.core.admin.lookup import Finding
-from relay.core.admin.status import Running
+from relay.core.admin.lookup import Lookup
+from relay.core.admin.status import Runtime
 from relay.core.auth.sign_in import SignIn, new_token, token_hash
 from relay.core.clock.clock import Clock
 from relay.core.hooks.rights import may_act
 from relay.core.model.addresses import without_password
 from relay.core.model.changes import Hook
 from relay.core.model.state import Chat, Device, State, User
-from relay.core.rules import DeviceChanged, UserChanged, commands, permissions
+from relay.core.rules import ChangedDevice, ChangedUser, commands, permissions
 from relay.core.rules.permissions import Action
-from relay.core.rules.submit import AsAdmin
+from relay.core.rules.submit import AdminCommands
 from relay.core.service.dispatch import new_hook_id
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.store.log.log import Log
 
 
-class Hooks:
+class HookAdmin:
     """Hooks: devices of bots."""
 
     def __init__(
-        self, state: State, decided: AsAdmin, sign_in: SignIn, log: Log, clock: Clock, running: Running
+        self, state: State, decided: AdminCommands, sign_in: SignIn, log: Log, clock: Clock, running: Runtime
     ) -> None:
         self._state = state
         self._log = log
         self._clock = clock
         self._running = running
-        self._find = Finding(state)
+        self._find = Lookup(state)
         self._decided = decided
         self._sign_in = sign_in
 
@@ -59,7 +59,7 @@ class Hooks:
         )
         since = state.seq
         answer = await self._decided(commands.AddDevice(bot.key, "hook", token_hash(token), hook))
-        assert isinstance(answer, DeviceChanged)
+        assert isinstance(answer, ChangedDevice)
         if request.url:
             # What is said from now on is posted, also where no relay runs yet.
             self._log.keep_cursor(answer.device, since, self._clock())
@@ -96,7 +96,7 @@ class Hooks:
 
     async def _bot(self, request: control.AddHook) -> User:
         made = await self._decided(control.AddUser(id=new_hook_id(), name=request.name, bot=True))
-        assert isinstance(made, UserChanged)
+        assert isinstance(made, ChangedUser)
         return self._state.users[made.user]
 
     async def list_all(self, _request: control.Empty) -> object:

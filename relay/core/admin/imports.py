@@ -10,14 +10,14 @@ from typing import Any
 import trio
 
 from relay.core.clock.clock import Clock
-from relay.core.files.uploads import Files, Piecewise
+from relay.core.files.uploads import Piecewise, Uploads
 from relay.core.model.state import Chat, State, User
 from relay.core.rules import commands
 from relay.core.rules.commands import ADMIN, Command
 from relay.core.rules.counting import can_act
 from relay.core.rules.draft import client_key
 from relay.core.rules.imports import ChatImported, Imported
-from relay.core.rules.submit import decided
+from relay.core.rules.submit import submit
 from relay.core.service.dispatch import new_chat_id
 from relay.protocol import control
 from relay.protocol.errors import RelayError
@@ -33,7 +33,7 @@ STOPPING = ("storage_full", "unavailable", "internal")
 class Import:
     """What is brought into a relay from elsewhere, by one import at a time."""
 
-    def __init__(self, state: State, log: Log, clock: Clock, uploads: Files) -> None:
+    def __init__(self, state: State, log: Log, clock: Clock, uploads: Uploads) -> None:
         self._state = state
         self._log = log
         self._clock = clock
@@ -94,7 +94,7 @@ class Import:
             disabled=record.disabled,
             removed=record.removed,
         )
-        await decided(self._log, self._command(record.at, ADMIN, request))
+        await submit(self._log, self._command(record.at, ADMIN, request))
         return control.Brought(added=True)
 
     async def bring_chat(self, record: control.BringChat) -> object:
@@ -120,7 +120,7 @@ class Import:
             created_at=record.created_at or record.at,
             photo_url=record.photo_url,
         )
-        made: ChatImported = await decided(self._log, self._command(record.at, ADMIN, request, made_up))
+        made: ChatImported = await submit(self._log, self._command(record.at, ADMIN, request, made_up))
         return control.Brought(added=True, id=state.chats[made.chat].id)
 
     def _is_in(self, user_id: str, chat: Chat) -> bool:
@@ -137,7 +137,7 @@ class Import:
     async def bring_picture(self, record: control.BringPicture) -> object:
         """Give a user the picture that came in for them."""
         request = control.ChangeUser(id=record.user, photo_url=record.url)
-        await decided(self._log, self._command(self._state.at, ADMIN, request))
+        await submit(self._log, self._command(self._state.at, ADMIN, request))
         return control.Empty()
 
     def _find(self, called: str, participants: Sequence[str]) -> Chat | None:

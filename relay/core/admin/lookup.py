@@ -7,7 +7,7 @@ from relay.protocol.errors import RelayError
 from relay.text import fold
 
 
-class Finding:
+class Lookup:
     """Looks things up in the state."""
 
     def __init__(self, state: State) -> None:

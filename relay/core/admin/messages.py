@@ -1,21 +1,21 @@
 """An admin's talking as a user, from the machine itself."""
 
-from relay.core.admin.lookup import Finding
+from relay.core.admin.lookup import Lookup
 from relay.core.clock.clock import Clock
 from relay.core.model.state import State
 from relay.core.rules.commands import Command
-from relay.core.rules.submit import decided
+from relay.core.rules.submit import submit
 from relay.core.service.dispatch import NO_DEVICE
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.store.log.log import Log
 
 
-class Talking:
+class MessageAdmin:
     """Messages of users, sent without one of their devices."""
 
     def __init__(self, state: State, log: Log, clock: Clock) -> None:
-        self._find = Finding(state)
+        self._find = Lookup(state)
         self._log = log
         self._clock = clock
 
@@ -26,4 +26,4 @@ class Talking:
             raise RelayError.forbidden(f"{user.id!r} is disabled: `relay user enable {user.id}` first")
         chat_id = self._find.chat_of(user, request.chat_id)
         message = requests.New(chat_id=chat_id, client_message_id=request.client_message_id, message=request.message)
-        return await decided(self._log, Command(self._clock(), user.key, NO_DEVICE, message))
+        return await submit(self._log, Command(self._clock(), user.key, NO_DEVICE, message))

@@ -7,12 +7,12 @@ from operator import itemgetter
 import trio
 
 from relay import __version__
-from relay.core.auth.failures import Refusals
+from relay.core.auth.failures import FailedSignIns
 from relay.core.clock.clock import RelayClock
 from relay.core.delivery.presence import Presence
 from relay.core.delivery.subscriber import Subscriber
-from relay.core.maintenance.disk_room import Room
-from relay.core.maintenance.statistics import Meter, memory_bytes
+from relay.core.maintenance.disk_room import DiskRoom
+from relay.core.maintenance.statistics import Statistics, memory_bytes
 from relay.core.model.state import State
 from relay.protocol import control
 from relay.protocol.errors import RelayError
@@ -23,7 +23,7 @@ SLOWEST = 5
 """Slow readers that a status names."""
 
 
-class Running:
+class Runtime:
     """What is known of a relay only while it runs."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Running:
         """Of outgoing hooks, by device, why what they post is not taken just now."""
 
 
-class Status:
+class StatusReport:
     """How the relay is."""
 
     def __init__(
@@ -49,11 +49,11 @@ class Status:
         state: State,
         log: Log,
         presence: Presence,
-        meter: Meter,
-        running: Running,
+        meter: Statistics,
+        running: Runtime,
         clock: RelayClock,
-        room: Room,
-        refusals: Refusals,
+        room: DiskRoom,
+        refusals: FailedSignIns,
     ) -> None:
         self._room = room
         self._clock = clock

@@ -5,34 +5,34 @@ from collections.abc import Callable
 
 import msgspec
 
-from relay.core.admin.lookup import Finding
-from relay.core.admin.status import Running
+from relay.core.admin.lookup import Lookup
+from relay.core.admin.status import Runtime
 from relay.core.auth.sign_in import SignIn, new_token, token_hash
 from relay.core.delivery.presence import Presence
 from relay.core.model.state import Device, State, User
-from relay.core.rules import DeviceChanged, DevicesRevoked, UserChanged, commands
+from relay.core.rules import ChangedDevice, ChangedUser, DevicesRevoked, commands
 from relay.core.rules.commands import ADMIN
-from relay.core.rules.submit import AsAdmin
+from relay.core.rules.submit import AdminCommands
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from relay.store.log.schedule import Cursors
 
 
-class People:
+class UserAdmin:
     """Users and devices."""
 
     def __init__(
         self,
         state: State,
-        decided: AsAdmin,
+        decided: AdminCommands,
         presence: Presence,
         cursors: Cursors,
         sign_in: SignIn,
         lend: Callable[[int], str],
-        running: Running,
+        running: Runtime,
     ) -> None:
         self._state = state
-        self._find = Finding(state)
+        self._find = Lookup(state)
         self._decided = decided
         self._presence = presence
         self._cursors = cursors
@@ -52,7 +52,7 @@ class People:
 
     async def _changed(self, request: msgspec.Struct) -> User:
         answer = await self._decided(request)
-        assert isinstance(answer, UserChanged)
+        assert isinstance(answer, ChangedUser)
         return self._state.users[answer.user]
 
     async def list_users(self, _request: control.Empty) -> object:
@@ -87,7 +87,7 @@ class People:
         user = self._find.user(request.user_id)
         token = new_token()
         answer = await self._decided(commands.AddDevice(user.key, request.label, token_hash(token)))
-        assert isinstance(answer, DeviceChanged)
+        assert isinstance(answer, ChangedDevice)
         return control.Token(device_id=answer.device, user_id=user.id, token=token)
 
     async def list_devices(self, request: control.ListDevices) -> object:
@@ -102,7 +102,7 @@ class People:
     async def revoke_device(self, request: control.RevokeDevice) -> object:
         """Let a device sign in no more; if it is connected it is told so at once."""
         answer = await self._decided(request)
-        assert isinstance(answer, DeviceChanged)
+        assert isinstance(answer, ChangedDevice)
         return self._device_info(self._state.devices[answer.device])
 
     async def revoke_devices(self, request: control.RevokeDevices) -> object:

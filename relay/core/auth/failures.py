@@ -15,7 +15,7 @@ RECORDS = 20
 MINUTE = 60.0
 
 
-class Refusals:
+class FailedSignIns:
     """What did not come in."""
 
     def __init__(self) -> None:

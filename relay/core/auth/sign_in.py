@@ -13,18 +13,18 @@ from typing import NamedTuple
 import msgspec
 import trio
 
-from relay.core.auth.failures import Refusals
+from relay.core.auth.failures import FailedSignIns
 from relay.core.auth.passwords import Passwords, check_new
-from relay.core.auth.throttle import Attempts, network
+from relay.core.auth.throttle import Throttle, network
 from relay.core.clock.clock import Clock
 from relay.core.model.state import State, User
-from relay.core.rules import DeviceChanged, DevicesRevoked, SignedIn, commands
+from relay.core.rules import ChangedDevice, DevicesRevoked, SignedIn, commands
 from relay.core.rules.commands import ADMIN, Command
-from relay.core.rules.submit import decided
+from relay.core.rules.submit import submit
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from relay.protocol.requests import Invitation
-from relay.settings import Auth
+from relay.settings import AuthSection
 from relay.store.log.log import Log
 
 PAIR_WAIT = 900.0
@@ -78,7 +78,7 @@ Address = Callable[[], str]
 class SignIn:
     """The ways in."""
 
-    def __init__(self, state: State, log: Log, clock: Clock, settings: Auth) -> None:
+    def __init__(self, state: State, log: Log, clock: Clock, settings: AuthSection) -> None:
         self.address: Address = str
         """Where a browser reaches the relay, for links: `http://192.168.1.5:8765`."""
         self.passwords = Passwords()
@@ -86,13 +86,13 @@ class SignIn:
         self._log = log
         self._clock = clock
         self._settings = settings
-        self.refusals = Refusals()
-        self._by_pair = Attempts(PAIR_WAIT)
-        self._by_user = Attempts(USER_WAIT)
-        self._by_address = Attempts(ADDRESS_WAIT, free=ADDRESS_FREE)
-        self._wrong_invites = Attempts(INVITE_WAIT, free=INVITE_FREE)
-        self._signed_up = Attempts(USER_WAIT)
-        self._signed_up_near = Attempts(USER_WAIT, free=NEAR_FREE)
+        self.refusals = FailedSignIns()
+        self._by_pair = Throttle(PAIR_WAIT)
+        self._by_user = Throttle(USER_WAIT)
+        self._by_address = Throttle(ADDRESS_WAIT, free=ADDRESS_FREE)
+        self._wrong_invites = Throttle(INVITE_WAIT, free=INVITE_FREE)
+        self._signed_up = Throttle(USER_WAIT)
+        self._signed_up_near = Throttle(USER_WAIT, free=NEAR_FREE)
         """Each user that is made counts here, for the address and for its network of IPv6: an open relay is no reason
         to be filled with them."""
 
@@ -164,15 +164,15 @@ class SignIn:
         self._forgive(counted)
         token = new_token()
         request = commands.AddDevice(user.key, label, token_hash(token))
-        await decided(self._log, Command(self._clock(), user.key, 0, request))
+        await submit(self._log, Command(self._clock(), user.key, 0, request))
         return Entered(token, user.id)
 
     async def _enter(self, request: msgspec.Struct, token: str, made_up: str) -> Entered:
-        answer = await decided(self._log, Command(self._clock(), ADMIN, 0, request, made_up=made_up))
+        answer = await submit(self._log, Command(self._clock(), ADMIN, 0, request, made_up=made_up))
         assert isinstance(answer, SignedIn)
         return Entered(token, self._state.users[answer.user].id, answer.chat_id)
 
-    def _count_guess(self, user_id: str, address: str, known: User | None) -> "list[tuple[Attempts, str]]":
+    def _count_guess(self, user_id: str, address: str, known: User | None) -> "list[tuple[Throttle, str]]":
         """Count a guess at a password before it is known whether it is one: many at once are not all looked at.
 
         Raises:
@@ -190,14 +190,14 @@ class SignIn:
             attempts.failed(who, now)
         return counted
 
-    def _forgive(self, counted: "list[tuple[Attempts, str]]") -> None:
+    def _forgive(self, counted: "list[tuple[Throttle, str]]") -> None:
         """Forget the guesses of one who knows the password; of all others from the same address only this one."""
         *own, (by_address, where) = counted
         for attempts, who in own:
             attempts.succeeded(who)
         by_address.forgive(where)
 
-    def _wait_first(self, *counted: tuple[Attempts, str], address: str, user_id: str | None) -> None:
+    def _wait_first(self, *counted: tuple[Throttle, str], address: str, user_id: str | None) -> None:
         now = trio.current_time()
         wait = max(attempts.wait(who, now) for attempts, who in counted)
         if wait > 0:
@@ -234,7 +234,7 @@ class SignIn:
         request = commands.MakeInvite(
             code_hash=token_hash(code), expires_at=expires_at, user_id=user_id, name=name, chat_id=chat_id
         )
-        await decided(self._log, Command(now, by, device, request))
+        await submit(self._log, Command(now, by, device, request))
         # In a fragment a browser sends it to nobody, so that it reaches no log.
         url = f"{self.address()}/#invite={code}"
         return Invitation(url=url, code=code, expires_at=expires_at, qr=qr(url))
@@ -258,7 +258,7 @@ class SignIn:
             check_new(password, user.id, user.name)
         hashed = await self.passwords.hash(password) if password else ""
         request = commands.SetPassword(user_id, hashed, sign_out=sign_out)
-        answer = await decided(self._log, Command(self._clock(), ADMIN, 0, request))
+        answer = await submit(self._log, Command(self._clock(), ADMIN, 0, request))
         assert isinstance(answer, DevicesRevoked)
         return answer.number
 
@@ -291,14 +291,14 @@ class SignIn:
                 raise RelayError("unauthorized", "old: this is not the current password")
             self._forgive(counted)
         request = commands.SetPassword(user.id, await self.passwords.hash(new), sign_out=sign_out_others)
-        answer = await decided(self._log, Command(self._clock(), key, device, request))
+        answer = await submit(self._log, Command(self._clock(), key, device, request))
         assert isinstance(answer, DevicesRevoked)
         return answer.number
 
     async def sign_out(self, user: int, device: int) -> None:
         """Let a device sign in no more; its connection ends at once."""
-        answer = await decided(self._log, Command(self._clock(), user, device, control.RevokeDevice(device_id=device)))
-        assert isinstance(answer, DeviceChanged)
+        answer = await submit(self._log, Command(self._clock(), user, device, control.RevokeDevice(device_id=device)))
+        assert isinstance(answer, ChangedDevice)
 
 
 def qr(text: str) -> list[str]:

@@ -22,7 +22,7 @@ class _Failures(NamedTuple):
     last: float
 
 
-class Attempts:
+class Throttle:
     """Failures of one kind of attempt, by whom they are counted against."""
 
     def __init__(self, longest: float, kept: int = KEPT, free: int = FREE) -> None:

@@ -16,7 +16,7 @@ from relay.core.clock.clock import Clock
 from relay.core.delivery import views
 from relay.core.delivery.presence import Presence
 from relay.core.delivery.subscriber import Outlet, Receipt, Subscriber
-from relay.core.delivery.typing import Typing
+from relay.core.delivery.typing import Typists
 from relay.core.model import changes
 from relay.core.model.state import State
 from relay.core.rules import permissions, visibility
@@ -68,7 +68,7 @@ class Hub:
         self._owing: dict[Subscriber, None] = {}
         """Who is live and owed a chat list."""
         self.presence = Presence()
-        self.typing = Typing()
+        self.typing = Typists()
         self.rights = Rights()
         """What ends with somebody's right to it."""
         self.recent: deque[Entry] = deque()

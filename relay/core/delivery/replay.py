@@ -23,7 +23,7 @@ FEWEST = 4
 """Entries that are read ahead of each chat at least, however many the chats are."""
 
 
-class Page(NamedTuple):
+class ReplayPage(NamedTuple):
     """Entries in order, and up to which `seq` the log was searched for them."""
 
     entries: list[Entry]
@@ -47,7 +47,7 @@ class _Source:
         self.known = max(self.known, position)
 
 
-class Ahead:
+class ReadAhead:
     """What is read ahead for one who catches up, kept from page to page."""
 
     __slots__ = ("_sources",)
@@ -99,7 +99,7 @@ class Ahead:
         return found, found[-1] if len(found) == PAGE else horizon
 
 
-class Replaying:
+class Replays:
     """Reads pages of the log for those who catch up."""
 
     def __init__(self, reading: Connection) -> None:
@@ -115,13 +115,13 @@ class Replaying:
 
     async def page(
         self,
-        ahead: Ahead,
+        ahead: ReadAhead,
         position: int,
         upto: int,
         ends: Mapping[int, int],
         listed: int,
         user_ids: Any,
-    ) -> Page:
+    ) -> ReplayPage:
         """Read the next page, in the user's `turn`.
 
         Args:
@@ -137,9 +137,9 @@ class Replaying:
         """
         seqs, end = await ahead.page(self._reading, position, upto, ends, listed)
         if not seqs:
-            return Page([], end)
+            return ReplayPage([], end)
         entries, more = await replay.entries(self._reading, seqs, user_ids)
-        return Page(entries, entries[-1].seq if more else end)
+        return ReplayPage(entries, entries[-1].seq if more else end)
 
     async def oldest_undelivered(self, user: int, chats: Sequence[tuple[int, int]]) -> int | None:
         """See `replays.oldest_undelivered`."""

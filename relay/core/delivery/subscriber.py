@@ -1,13 +1,13 @@
 """One connection as the hub sees it: whose it is, how far along the log it is, what it has acknowledged.
 
-No sockets: where frames go is an `Outlet`, whose it is a `Connection`.
+No sockets: where frames go is an `Outlet`, whose it is a `ClientConnection`.
 """
 
 from typing import Protocol
 
 import msgspec
 
-from relay.core.delivery.replay import Ahead
+from relay.core.delivery.replay import ReadAhead
 from relay.core.limits.share import Share
 
 UNACKNOWLEDGED = 32_768
@@ -37,7 +37,7 @@ class Outlet(Protocol):
         """Send what is queued, as far as that goes without waiting."""
 
 
-class Connection(Protocol):
+class ClientConnection(Protocol):
     """What a subscriber hangs on."""
 
     def behind(self) -> None:
@@ -97,7 +97,7 @@ class Subscriber:
         user: int,
         device: int,
         outlet: Outlet,
-        connection: Connection,
+        connection: ClientConnection,
         position: int,
         version: int = 1,
         share: Share | None = None,
@@ -113,7 +113,7 @@ class Subscriber:
         """The last `seq` before it was here."""
         self.said: set[int] = set()
         """What it did itself while it was not live: the log tells devices apart, but not their connections."""
-        self.lookahead = Ahead()
+        self.lookahead = ReadAhead()
         """What was read ahead of the log for it, while it catches up."""
         self.live = False
         """Whether events come as they happen; else they are read from the log."""

@@ -11,7 +11,7 @@ PLACES = 4
 """Chats in which one user types at a time, and of which something is told within `TOLD` seconds."""
 
 
-class _Place:
+class _Typist:
     """One user's typing in one chat."""
 
     __slots__ = ("shown", "told", "typing", "until")
@@ -34,11 +34,11 @@ class _Place:
         return True
 
 
-class Typing:
+class Typists:
     """The typists of each chat, and when each falls silent."""
 
     def __init__(self) -> None:
-        self._places: dict[int, dict[int, _Place]] = {}
+        self._places: dict[int, dict[int, _Typist]] = {}
         """By user and chat: `PLACES` of each user at most."""
 
     def start(self, chat: int, user: int, now: float) -> bool:
@@ -48,7 +48,7 @@ class Typing:
         if place is None:
             if len(places) >= PLACES and not _make_room(places, now):
                 return False
-            place = places[chat] = _Place()
+            place = places[chat] = _Typist()
         place.typing = True
         place.until = now + SILENCE
         return place.tell(now)
@@ -93,7 +93,7 @@ class Typing:
         return sum(map(len, self._places.values()))
 
 
-def _make_room(places: dict[int, _Place], now: float) -> bool:
+def _make_room(places: dict[int, _Typist], now: float) -> bool:
     """Forget a place where nobody types and of which nothing was told of late."""
     for chat, place in places.items():
         if not place.typing and place.until <= now:

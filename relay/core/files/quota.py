@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from relay.core.model.state import State, counted
 from relay.protocol.errors import RelayError
-from relay.settings import Files
+from relay.settings import FilesSection
 
 STEP = 8 * 2**20
 """Bytes set aside at a time for an upload whose size is not announced."""
@@ -49,7 +49,7 @@ class Allowance:
 class Quota:
     """What is set aside, and for whom."""
 
-    def __init__(self, state: State, limits: Files, free: Callable[[], int]) -> None:
+    def __init__(self, state: State, limits: FilesSection, free: Callable[[], int]) -> None:
         """Begin with nothing set aside.
 
         Args:

@@ -21,11 +21,11 @@ from relay.core.limits.turns import Turns
 from relay.core.model.state import State
 from relay.core.rules import attachments
 from relay.core.rules.commands import ADMIN, AddFile, Command, ForgetFiles
-from relay.core.rules.submit import decided
+from relay.core.rules.submit import submit
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment
-from relay.settings import Files as Limits
-from relay.store.blobs import Contents, Incoming
+from relay.settings import FilesSection as Limits
+from relay.store.blobs import Blobs, BlobWriter
 from relay.store.entry import StoredFile
 from relay.store.log.log import Log
 from relay.store.queries import lookups
@@ -45,7 +45,7 @@ Pieces = Callable[[], Awaitable[bytes]]
 """Gives the next piece of an upload; nothing at its end."""
 
 
-class Files:
+class Uploads:
     """All uploaded files."""
 
     def __init__(
@@ -58,7 +58,7 @@ class Files:
         limits: Limits,
         rights: Rights,
     ) -> None:
-        self.contents = Contents(directory)
+        self.contents = Blobs(directory)
         self.uploaded_bytes = 0
         """Since the start, for the metrics."""
         self._loosened = trio.Event()
@@ -135,7 +135,7 @@ class Files:
         """
         self._quota.check(user, size, before)
 
-    async def _write(self, incoming: Incoming, allowance: Allowance, pieces: Pieces) -> bytes:
+    async def _write(self, incoming: BlobWriter, allowance: Allowance, pieces: Pieces) -> bytes:
         """Write what comes, and give the beginning of it."""
         head = b""
         buffer = bytearray()
@@ -151,7 +151,7 @@ class Files:
         return head
 
     async def keep(
-        self, incoming: Incoming, user: int, device: int, name: str, head: bytes, at: int | None
+        self, incoming: BlobWriter, user: int, device: int, name: str, head: bytes, at: int | None
     ) -> Attachment:
         """Put a file that has come whole in its place and into the log."""
         mimetype = media_types.sniff(head)
@@ -175,7 +175,7 @@ class Files:
             with self.contents.arrive(digest), trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(self.contents.place, incoming, digest)
                 upload = Command(now if at is None else min(at, now), user, device, command, importer=at is not None)
-                added = await decided(self._log, upload)
+                added = await submit(self._log, upload)
         except RelayError:
             await self._drop([digest])
             raise
@@ -237,7 +237,7 @@ class Files:
             if not loose:
                 return
             command = Command(self._clock(), ADMIN, 0, ForgetFiles(tuple(loose)))
-            digests = await decided(self._log, command)
+            digests = await submit(self._log, command)
             if not digests:
                 return
             await self._drop(digests)
@@ -261,7 +261,7 @@ class Files:
 class Piecewise:
     """A file of an import that comes over several requests; whoever began it keeps it or discards it."""
 
-    def __init__(self, files: Files, incoming: Incoming, allowance: Allowance, held: ExitStack) -> None:
+    def __init__(self, files: Uploads, incoming: BlobWriter, allowance: Allowance, held: ExitStack) -> None:
         self._files = files
         self._incoming = incoming
         self._allowance = allowance

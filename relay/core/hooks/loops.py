@@ -26,7 +26,7 @@ class _Answers:
     burst = float(ANSWERS)
 
 
-class Answering:
+class LoopBrake:
     """Programs that talk in turns: a message of one that follows on another one's, with no person in between."""
 
     def __init__(self, state: State) -> None:
@@ -73,7 +73,7 @@ class Answering:
         )
 
 
-class InARow:
+class TurnsInARow:
     """What programs say in a row, as one outgoing hook sees it. It goes by the times in the log, also in a replay."""
 
     def __init__(self) -> None:

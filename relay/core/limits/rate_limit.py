@@ -5,7 +5,7 @@ Pure: the time is handed in.
 
 from typing import Protocol
 
-from relay.settings import Limits
+from relay.settings import LimitsSection
 
 _ROUNDING = 1e-6
 """Seconds: sums of floating point numbers miss by less."""
@@ -77,7 +77,7 @@ class Rate(Protocol):
 class GroupsPerDay:
     """As a rate, how many groups one user may make."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: LimitsSection) -> None:
         self._limits = limits
 
     @property
@@ -91,13 +91,13 @@ class GroupsPerDay:
         return self._limits.groups_per_day
 
 
-class Tellings:
+class FanOut:
     """As a rate, how many connections may be told of what one user did: what the limit of requests comes to a second.
 
     At once it is fewer, since others wait for each telling: as many as there may be requests.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: LimitsSection) -> None:
         self._limits = limits
 
     @property

@@ -16,7 +16,7 @@ from relay.core.model import snapshot
 from relay.core.model.recovery import NOTHING
 from relay.core.model.state import State
 from relay.store import integrity
-from relay.store.blobs import Contents
+from relay.store.blobs import Blobs
 from relay.store.data_dir import empty
 from relay.store.data_dir.opening import settle_for_reading
 from relay.store.queries import lookups
@@ -30,14 +30,14 @@ CONTENTS = "contents of files"
 AGREEMENT = "state and log agree"
 
 
-class Finding(NamedTuple):
+class CheckResult(NamedTuple):
     """One thing that was checked; `wrong` says what is not as it should be, nothing where all is."""
 
     what: str
     wrong: list[str]
 
 
-async def check(data: Path, progress: Callable[[str], None]) -> list[Finding]:
+async def check(data: Path, progress: Callable[[str], None]) -> list[CheckResult]:
     """Check a data directory.
 
     Args:
@@ -55,11 +55,11 @@ async def check(data: Path, progress: Callable[[str], None]) -> list[Finding]:
     async with _views(data / "relay.db") as (views, reading):
         for what, prove in integrity.PROOFS.items():
             progress(what)
-            findings.append(Finding(what, await _twice(prove, views)))
+            findings.append(CheckResult(what, await _twice(prove, views)))
         progress(AGREEMENT)
-        findings.append(Finding(AGREEMENT, await _agreement(reading)))
+        findings.append(CheckResult(AGREEMENT, await _agreement(reading)))
     progress(CONTENTS)
-    findings.append(Finding(CONTENTS, await _contents(data)))
+    findings.append(CheckResult(CONTENTS, await _contents(data)))
     return findings
 
 
@@ -81,7 +81,7 @@ async def _contents(data: Path) -> list[str]:
 
 
 async def _wrong_contents(data: Path) -> set[str]:
-    contents = Contents(data / "files")
+    contents = Blobs(data / "files")
     wrong = set()
     async with _views(data / "relay.db") as (_, reading):
         for digest, size in await lookups.digests(reading):
@@ -122,8 +122,8 @@ async def _agree(reading: database.Connection) -> list[str]:
     ((upto,),) = await reading.execute("SELECT coalesce(max(seq), 0) FROM log")
     try:
         quick = snapshot.load(known)
-        await _fold(reading, snapshot.Catching(quick, known), known.seq, upto, number)
-        await _fold(reading, snapshot.Catching(slow, base or NOTHING), slow.seq, upto, number)
+        await _fold(reading, snapshot.CatchUp(quick, known), known.seq, upto, number)
+        await _fold(reading, snapshot.CatchUp(slow, base or NOTHING), slow.seq, upto, number)
     except (KeyError, ValueError, msgspec.DecodeError) as error:
         if await lookups.base_round(reading) != number:
             raise _Moved from error
@@ -143,7 +143,7 @@ async def _snapshot(reading: database.Connection) -> lookups.Snapshot:
 
 
 async def _fold(
-    reading: database.Connection, catching: snapshot.Catching, after: int, upto: int, number: tuple[int, int] | None
+    reading: database.Connection, catching: snapshot.CatchUp, after: int, upto: int, number: tuple[int, int] | None
 ) -> None:
     while after < upto:
         entries = await lookups.entries(reading, after, FOLD)

@@ -74,7 +74,7 @@ def _needs_room(command: commands.Command) -> bool:
     return type(command.request) not in ALWAYS
 
 
-class Room:
+class DiskRoom:
     """Keeps the reserve while a relay is open, and says when it is missing."""
 
     def __init__(self, reserve: Reserve, log: Log) -> None:

@@ -16,9 +16,9 @@ from relay.core.clock.clock import RelayClock
 from relay.core.model import snapshot
 from relay.core.model.state import State
 from relay.core.rules.commands import ADMIN, Command, PruneChats, PruneHistory
-from relay.core.rules.submit import decided
+from relay.core.rules.submit import submit
 from relay.protocol.errors import RelayError
-from relay.settings import Retention as Kept
+from relay.settings import RetentionSection as Kept
 from relay.store.log import maintenance
 from relay.store.log.log import Log
 from relay.store.portion import Portion
@@ -56,7 +56,7 @@ async def _give_back(spare: int, writing: Connection, count: int) -> bool:
     return await maintenance.give_back(writing, count, spare)
 
 
-class Pruned(NamedTuple):
+class PruneResult(NamedTuple):
     """What a prune did."""
 
     removed: int
@@ -116,7 +116,7 @@ class Retention:
         while await self._portion(self._rows, lambda writing, count: maintenance.erase_chat(writing, chat, count)):
             pass
 
-    async def prune(self, *, days: int | None = None, max_bytes: int | None = None) -> Pruned:
+    async def prune(self, *, days: int | None = None, max_bytes: int | None = None) -> PruneResult:
         """Remove what is older than so many days, then the oldest until the store is small enough.
 
         Of what comes after it began it removes nothing, so it ends; one at a time. What an earlier one began to remove
@@ -134,7 +134,7 @@ class Retention:
         async with self._turn:
             return await self._prune(days, max_bytes)
 
-    async def _prune(self, days: int, max_bytes: int) -> Pruned:
+    async def _prune(self, days: int, max_bytes: int) -> PruneResult:
         limit, removed = self._state.seq, 0
         first = await lookups.first_prunable(self._reading, 0)
         kept = False
@@ -164,7 +164,7 @@ class Retention:
                 size,
                 max_bytes,
             )
-        return Pruned(removed, size, too_large)
+        return PruneResult(removed, size, too_large)
 
     async def _lasting(self, text_bytes: float) -> int:
         """Give the bytes in use without those that the full-text index gives back once it is merged.
@@ -189,7 +189,7 @@ class Retention:
     async def _remove(self, first: int, upto: int) -> int:
         """Remove messages and marks between two entries; gives how many there were."""
         # First how far it goes: whoever comes after one that was cut off goes on to there, in all chats alike.
-        await decided(self._log, Command(self._clock(), ADMIN, 0, PruneHistory(upto)))
+        await submit(self._log, Command(self._clock(), ADMIN, 0, PruneHistory(upto)))
         await self._see_to_unread(first, upto)
         removed, after = 0, first - 1
         while gone := await self._portion(self._rows, partial(maintenance.remove_history, after, upto)):
@@ -228,7 +228,7 @@ class Retention:
 
     async def _prune_chats(self, step: list[tuple[int, int]]) -> None:
         began = trio.current_time()
-        await decided(self._log, Command(self._clock(), ADMIN, 0, PruneChats(tuple(step))))
+        await submit(self._log, Command(self._clock(), ADMIN, 0, PruneChats(tuple(step))))
         await self._log.rest(trio.current_time() - began)
 
     async def _keep(self) -> None:
@@ -239,7 +239,7 @@ class Retention:
     async def _keep_base(self) -> None:
         """Keep the whole state as where the log's history begins, a little at a time; until then the last one holds."""
         number = await self._log.chore(maintenance.begin_base, WORK)
-        rounds = snapshot.Round(self._state, snapshot.Stale.everything(self._state))
+        rounds = snapshot.Round(self._state, snapshot.DirtyRows.everything(self._state))
         start = rounds.start._asdict()
         while not rounds.over:
             # Taken in the writer's turn: what the rows say is on disk.

@@ -25,7 +25,7 @@ GROWTH_EVERY, GROWTH_LOOKS = 60.0, 60
 """Seconds between two looks at the store's size, and how many of them are kept."""
 
 
-class Look(NamedTuple):
+class Sample(NamedTuple):
     """Counts at one moment."""
 
     at: float
@@ -51,7 +51,7 @@ class Rates(NamedTuple):
     """Share of one core, 0 to 1."""
 
 
-class Lags:
+class LatencySamples:
     """How long it took from a message's coming in to its going out, by batch; and how many messages there were."""
 
     __slots__ = ("_kept", "messages")
@@ -71,16 +71,16 @@ class Lags:
         return kept[min(len(kept) - 1, int(share * len(kept)))] if kept else None
 
 
-class Meter:
+class Statistics:
     """Looks once a second."""
 
-    def __init__(self, data: Path, log: Log, hub: Hub, lags: Lags) -> None:
+    def __init__(self, data: Path, log: Log, hub: Hub, lags: LatencySamples) -> None:
         self.data = data
         self._log = log
         self._hub = hub
         self.lags = lags
         self.started = trio.current_time()
-        self._looks: deque[Look] = deque([self._look()], maxlen=WINDOW + 1)
+        self._looks: deque[Sample] = deque([self._look()], maxlen=WINDOW + 1)
         self._sizes: deque[tuple[float, int]] = deque(maxlen=GROWTH_LOOKS)
 
     async def run(self) -> None:
@@ -92,10 +92,10 @@ class Meter:
                 self._sizes.append((now, self.store_bytes()))
             await trio.sleep(EVERY)
 
-    def _look(self) -> Look:
+    def _look(self) -> Sample:
         figures = self._log.figures
         spent = os.times()
-        return Look(
+        return Sample(
             trio.current_time(),
             self.lags.messages,
             self._hub.delivered,

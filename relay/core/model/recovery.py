@@ -9,7 +9,7 @@ import sqlite3
 
 import msgspec
 
-from relay.core.model.snapshot import Catching, Stale, load
+from relay.core.model.snapshot import CatchUp, DirtyRows, load
 from relay.core.model.state import State
 from relay.store.log import maintenance
 from relay.store.queries import lookups
@@ -25,7 +25,7 @@ DAMAGED = (msgspec.DecodeError, KeyError, ValueError, TypeError, sqlite3.Databas
 """What a damaged snapshot fails with."""
 
 
-async def recall(reading: Connection) -> tuple[State, Stale]:
+async def recall(reading: Connection) -> tuple[State, DirtyRows]:
     """Build the state as it was when the relay stopped; gives with it which rows of the snapshot are stale.
 
     Raises:
@@ -42,13 +42,13 @@ async def recall(reading: Connection) -> tuple[State, Stale]:
             type(error).__name__,
         )
     state, _ = await _caught_up(reading, await lookups.base(reading) or NOTHING)
-    return state, Stale.everything(state)
+    return state, DirtyRows.everything(state)
 
 
-async def _caught_up(reading: Connection, kept: lookups.Snapshot) -> tuple[State, Stale]:
+async def _caught_up(reading: Connection, kept: lookups.Snapshot) -> tuple[State, DirtyRows]:
     """Load what was kept, and let what the log has beyond it take effect."""
-    state, stale = load(kept), Stale()
-    catching = Catching(state, kept)
+    state, stale = load(kept), DirtyRows()
+    catching = CatchUp(state, kept)
     while entries := await lookups.entries(reading, state.seq, FOLD):
         for entry in entries:
             catching.apply(entry)

@@ -1,7 +1,7 @@
 """The state as rows and back: what `State` looks like in the store's snapshot tables, and which rows are stale.
 
 A round writes the stale rows a few at a time while entries go on taking effect, so rows may be ahead of the
-snapshot's `seq`. Each chat, user and invite says how far it is (`kept`), and `Catching` leaves out of what follows
+snapshot's `seq`. Each chat, user and invite says how far it is (`kept`), and `CatchUp` leaves out of what follows
 what it has already.
 Plain data in and out; the store reads and writes it.
 """
@@ -38,11 +38,11 @@ _chat = msgspec.json.Decoder(Chat).decode
 _member = msgspec.json.Decoder(Member).decode
 
 
-class _Kept(msgspec.Struct):
+class _KeptSnapshot(msgspec.Struct):
     kept: int = 0
 
 
-_kept = msgspec.json.Decoder(_Kept).decode
+_kept = msgspec.json.Decoder(_KeptSnapshot).decode
 _CHAT = Chat.__struct_fields__
 _USER = User.__struct_fields__
 _INVITE = Invite.__struct_fields__
@@ -65,7 +65,7 @@ def _invite_json(invite: Invite, kept: int) -> str:
 
 
 def load(snapshot: Snapshot) -> State:
-    """Build the state that a snapshot holds. `Catching` applies the entries after `snapshot.seq` to it."""
+    """Build the state that a snapshot holds. `CatchUp` applies the entries after `snapshot.seq` to it."""
     state = State()
     state.seq, state.at, state.pruned = snapshot.seq, snapshot.at, snapshot.pruned
     for _, value in snapshot.users:
@@ -83,7 +83,7 @@ def load(snapshot: Snapshot) -> State:
     return state
 
 
-class Catching:
+class CatchUp:
     """Brings a state that was loaded up to the end of the log: entries that a row has already are left out of it."""
 
     def __init__(self, state: State, snapshot: Snapshot) -> None:
@@ -142,7 +142,7 @@ def _ahead(rows: Iterable[tuple[Any, str]], seq: int) -> dict[Any, int]:
     return {key: kept for key, value in rows if '"kept"' in value and (kept := _kept(value).kept) > seq}
 
 
-class Stale:
+class DirtyRows:
     """Which rows of the last snapshot are no longer true."""
 
     def __init__(self) -> None:
@@ -153,7 +153,7 @@ class Stale:
         """Of each chat the members that are stale, besides the chat itself; None for all, and those who left."""
 
     @classmethod
-    def everything(cls, state: State) -> "Stale":
+    def everything(cls, state: State) -> "DirtyRows":
         """All rows of a state."""
         stale = cls()
         stale.users, stale.devices, stale.invites = set(state.users), set(state.devices), True
@@ -222,7 +222,7 @@ class Stale:
         if members is not None:
             members |= users
 
-    def update(self, other: "Stale") -> None:
+    def update(self, other: "DirtyRows") -> None:
         """Take in all that another one holds."""
         self.users |= other.users
         self.devices |= other.devices
@@ -254,7 +254,7 @@ class Start(NamedTuple):
 class Round:
     """The stale rows of a state, a few at a time. Between two takes entries may take effect."""
 
-    def __init__(self, state: State, stale: Stale, since: Stale | None = None) -> None:
+    def __init__(self, state: State, stale: DirtyRows, since: DirtyRows | None = None) -> None:
         """Begin.
 
         Args:
@@ -265,8 +265,8 @@ class Round:
         self.start = Start.of(state)
         self._state = state
         self._stale = stale
-        self._since = Stale() if since is None else since
-        self._taken = Stale()
+        self._since = DirtyRows() if since is None else since
+        self._taken = DirtyRows()
         """What was taken, and may not be on disk."""
 
     @property
@@ -278,7 +278,7 @@ class Round:
         """Take about so many rows, as the store's `snapshot` parameter without its `seq`; a chat is taken whole."""
         rows: dict[str, Any] = {"users": [], "devices": [], "invites": None, "chats": [], "whole": [], "members": []}
         state, stale, kept = self._state, self._stale, self._state.seq
-        self._taken = Stale()
+        self._taken = DirtyRows()
         if stale.invites:
             stale.invites = self._since.invites = False
             self._taken.invites = True
@@ -313,9 +313,9 @@ class Round:
         rows["members"] += taken
         return len(taken)
 
-    def left(self) -> Stale:
+    def left(self) -> DirtyRows:
         """What a round that was given up leaves stale: what was not taken, and what was taken last."""
-        left = Stale()
+        left = DirtyRows()
         left.update(self._stale)
         left.update(self._taken)
         return left
@@ -323,7 +323,7 @@ class Round:
 
 def whole(state: State) -> dict[str, Any]:
     """All rows of a state in one go, as the store's `snapshot` parameter."""
-    round_ = Round(state, Stale.everything(state))
+    round_ = Round(state, DirtyRows.everything(state))
     rows: dict[str, Any] = {"users": [], "devices": [], "invites": [], "chats": [], "whole": [], "members": []}
     for part in slices(round_, 1 << 30):
         rows = {name: values + (part[name] or []) for name, values in rows.items()}

@@ -11,27 +11,27 @@ from relay.core.model.state import State
 from relay.core.rules import chats, commands, imports, messages, receipts, retention, users
 from relay.core.rules.commands import Command
 from relay.core.rules.draft import (
-    ChatChanged,
+    ChangedChat,
+    ChangedDevice,
+    ChangedUser,
     Decision,
-    DeviceChanged,
     DevicesRevoked,
     Draft,
-    Drafting,
+    DraftBuilder,
     Rule,
     SignedIn,
-    UserChanged,
 )
 from relay.protocol import control, requests
 from relay.store.entry import Facts
 
 __all__ = [
-    "ChatChanged",
+    "ChangedChat",
+    "ChangedDevice",
+    "ChangedUser",
     "Decision",
-    "DeviceChanged",
     "DevicesRevoked",
     "Draft",
     "SignedIn",
-    "UserChanged",
     "decide",
     "stands_alone",
 ]
@@ -53,7 +53,7 @@ def stands_alone(state: State, command: Command) -> bool:
 
 def decide(state: State, batch: Sequence[Command], facts: Facts) -> Draft:
     """Decide a batch: later commands see what earlier ones lead to."""
-    draft = Drafting(state, facts)
+    draft = DraftBuilder(state, facts)
     for command in batch:
         draft.decide(command, _RULES[type(command.request)])
     return Draft(draft.decisions, draft.amendments, draft.unknown)

@@ -7,21 +7,21 @@ from relay.core.model import changes
 from relay.core.model.state import Chat
 from relay.core.rules import commands, counting, permissions
 from relay.core.rules.commands import Command
-from relay.core.rules.draft import ChatChanged, Drafting, chat_for, check_photo, joining_users, known_users
+from relay.core.rules.draft import ChangedChat, DraftBuilder, chat_for, check_photo, joining_users, known_users
 from relay.core.rules.permissions import Action
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.store import kinds
 
 
-def create_chat(draft: Drafting, command: Command, request: requests.CreateChat) -> object:
+def create_chat(draft: DraftBuilder, command: Command, request: requests.CreateChat) -> object:
     """A user makes a group or channel and owns it."""
     check_photo(draft, command, request.photo_url)
     members = joining_users(draft, command, request.participants)
     return _make(draft, command, request.type, request.name, request.photo_url, command.user, members)
 
 
-def make_chat(draft: Drafting, command: Command, request: control.MakeChat) -> object:
+def make_chat(draft: DraftBuilder, command: Command, request: control.MakeChat) -> object:
     """An admin makes a group or channel for somebody."""
     (owner,) = known_users(draft, [request.owner], "owner")
     members = known_users(draft, request.participants, "participants")
@@ -37,14 +37,14 @@ def make_chat(draft: Drafting, command: Command, request: control.MakeChat) -> o
 
 
 def _make(
-    draft: Drafting,
+    draft: DraftBuilder,
     command: Command,
     type_: Any,
     name: str,
     photo_url: str | None,
     owner: int,
     members: list[int],
-) -> ChatChanged:
+) -> ChangedChat:
     state = draft.state
     if command.made_up in state.group_keys or command.made_up in state.user_keys:
         raise RelayError.conflict("this id is taken, try again")
@@ -62,10 +62,10 @@ def _make(
             members=list(dict.fromkeys([owner, *members])),
         ),
     )
-    return ChatChanged(key)
+    return ChangedChat(key)
 
 
-def update_chat(draft: Drafting, command: Command, request: requests.UpdateChat) -> object:
+def update_chat(draft: DraftBuilder, command: Command, request: requests.UpdateChat) -> object:
     """Rename a group or channel, change its picture or who administers it."""
     wanted = [Action.CHANGE] if request.admins is None else [Action.SET_ADMINS, Action.CHANGE]
     chat = chat_for(draft, command, request.chat_id, *wanted)
@@ -79,27 +79,27 @@ def update_chat(draft: Drafting, command: Command, request: requests.UpdateChat)
                     "payload.admins", f"{draft.state.users[user].id!r} is not in this chat, add them first"
                 )
     if request.name is None and request.photo_url is None and admins is None:
-        return ChatChanged(chat.key)
+        return ChangedChat(chat.key)
     draft.change(
         kinds.CHATS,
         chat.key,
         command,
         changes.ChatUpdated(name=request.name, photo_url=request.photo_url, admins=admins),
     )
-    return ChatChanged(chat.key)
+    return ChangedChat(chat.key)
 
 
-def add_participants(draft: Drafting, command: Command, request: commands.AddParticipants) -> object:
+def add_participants(draft: DraftBuilder, command: Command, request: commands.AddParticipants) -> object:
     """Put users into a group or channel."""
     chat = chat_for(draft, command, request.chat_id, Action.ADD)
     members = draft.state.members[chat.key]
     users = [u for u in joining_users(draft, command, request.participants) if u not in members]
     if users:
         draft.change(kinds.CHATS, chat.key, command, changes.MembersAdded(users))
-    return ChatChanged(chat.key)
+    return ChangedChat(chat.key)
 
 
-def remove_participants(draft: Drafting, command: Command, request: commands.RemoveParticipants) -> object:
+def remove_participants(draft: DraftBuilder, command: Command, request: commands.RemoveParticipants) -> object:
     """Take users out of a group or channel."""
     chat = chat_for(draft, command, request.chat_id, Action.REMOVE)
     members = draft.state.members[chat.key]
@@ -110,10 +110,10 @@ def remove_participants(draft: Drafting, command: Command, request: commands.Rem
         chat_for(draft, command, request.chat_id, Action.REMOVE_ADMIN)
     if users:
         draft.change(kinds.CHATS, chat.key, command, changes.MembersRemoved(users=users))
-    return ChatChanged(chat.key)
+    return ChangedChat(chat.key)
 
 
-def _users(draft: Drafting, ids: Iterable[str]) -> Iterator[int]:
+def _users(draft: DraftBuilder, ids: Iterable[str]) -> Iterator[int]:
     """Find the users who are to go, each once; also those who cannot sign in any more."""
     for user_id in dict.fromkeys(ids):
         user = draft.state.user(user_id)
@@ -122,14 +122,14 @@ def _users(draft: Drafting, ids: Iterable[str]) -> Iterator[int]:
         yield user.key
 
 
-def leave_chat(draft: Drafting, command: Command, request: commands.LeaveChat) -> object:
+def leave_chat(draft: DraftBuilder, command: Command, request: commands.LeaveChat) -> object:
     """Leave a group or channel."""
     chat = chat_for(draft, command, request.chat_id, Action.LEAVE)
     remove_member(draft, command, chat, command.user)
     return requests.Nothing()
 
 
-def remove_member(draft: Drafting, command: Command, chat: Chat, user: int) -> None:
+def remove_member(draft: DraftBuilder, command: Command, chat: Chat, user: int) -> None:
     """Take one out of a chat; an owner who goes hands it to another, and where there is none it goes with them."""
     if chat.owner != user:
         draft.change(kinds.CHATS, chat.key, command, changes.MembersRemoved(users=[user]))
@@ -141,7 +141,7 @@ def remove_member(draft: Drafting, command: Command, chat: Chat, user: int) -> N
         draft.change(kinds.CHATS, chat.key, command, changes.MembersRemoved(users=[user], owner=heir))
 
 
-def delete_chat(draft: Drafting, command: Command, request: commands.DeleteChat) -> object:
+def delete_chat(draft: DraftBuilder, command: Command, request: commands.DeleteChat) -> object:
     """Delete a group or channel for all, or clear a dialog for oneself."""
     chat = chat_for(draft, command, request.chat_id, Action.CLEAR)
     if chat.id is None:

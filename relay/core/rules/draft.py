@@ -19,27 +19,27 @@ from relay.core.rules.commands import ADMIN, Command
 from relay.core.rules.permissions import Action
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment, ReplyTo
-from relay.store.entry import Amendment, ClientKey, Covered, Entry, Fact, Facts, FilesNamed, Stored
+from relay.store.entry import Amendment, ClientKey, Covered, Entry, Fact, Facts, FilesNamed, StoredMessage
 
 logger = logging.getLogger(__name__)
 
-Rule = Callable[["Drafting", Command, Any], object]
+Rule = Callable[["DraftBuilder", Command, Any], object]
 """Decides one kind of command: adds entries to the draft and gives the answer, or raises what refuses it."""
 
 
-class ChatChanged(NamedTuple):
+class ChangedChat(NamedTuple):
     """The answer to what changes a chat is the chat as it is afterwards."""
 
     chat: int
 
 
-class UserChanged(NamedTuple):
+class ChangedUser(NamedTuple):
     """The answer to what changes a user is the user as they are afterwards."""
 
     user: int
 
 
-class DeviceChanged(NamedTuple):
+class ChangedDevice(NamedTuple):
     """The answer to what changes a device is the device as it is afterwards."""
 
     device: int
@@ -93,7 +93,7 @@ def client_key(chat: int, actor: int, client_id: str) -> int:
     return _unpack(hash_.digest())[0]  # type: ignore[no-any-return]
 
 
-class Drafting:
+class DraftBuilder:
     """A batch in the making: the state, and what this batch adds to it."""
 
     def __init__(self, state: State, facts: Facts) -> None:
@@ -201,18 +201,18 @@ class Drafting:
         self.last_ids[chat] = last + 1
         return last + 1
 
-    def repeated(self, key: int) -> Stored | None:
+    def repeated(self, key: int) -> StoredMessage | None:
         """The message that this client key belongs to already."""
         entry = self.client_keys.get(key)
         if entry is not None:
             return _as_stored(entry)
-        known: Stored | None = self.facts.get(ClientKey(key)) if self.facts else None
+        known: StoredMessage | None = self.facts.get(ClientKey(key)) if self.facts else None
         return known
 
 
-def _as_stored(entry: Entry) -> Stored:
+def _as_stored(entry: Entry) -> StoredMessage:
     """A message of this batch as it will be found in the log."""
-    return Stored(
+    return StoredMessage(
         chat=entry.chat,
         message_id=entry.message_id,
         kind=entry.kind,
@@ -228,7 +228,7 @@ def _as_stored(entry: Entry) -> Stored:
     )
 
 
-def member_chat(draft: Drafting, command: Command, chat_id: str) -> Chat:
+def member_chat(draft: DraftBuilder, command: Command, chat_id: str) -> Chat:
     """The chat that the asker calls so.
 
     Raises:
@@ -241,7 +241,7 @@ def member_chat(draft: Drafting, command: Command, chat_id: str) -> Chat:
     return state.chats[key]
 
 
-def chat_for(draft: Drafting, command: Command, chat_id: str, *actions: Action) -> Chat:
+def chat_for(draft: DraftBuilder, command: Command, chat_id: str, *actions: Action) -> Chat:
     """The chat that the asker calls so, where they may do all this in it.
 
     Raises:
@@ -253,7 +253,7 @@ def chat_for(draft: Drafting, command: Command, chat_id: str, *actions: Action) 
     return chat
 
 
-def known_users(draft: Drafting, ids: Iterable[str], field: str) -> list[int]:
+def known_users(draft: DraftBuilder, ids: Iterable[str], field: str) -> list[int]:
     """The keys of users who may be in a chat, each once.
 
     Raises:
@@ -268,7 +268,7 @@ def known_users(draft: Drafting, ids: Iterable[str], field: str) -> list[int]:
     return list(keys)
 
 
-def joining_users(draft: Drafting, command: Command, ids: Iterable[str]) -> list[int]:
+def joining_users(draft: DraftBuilder, command: Command, ids: Iterable[str]) -> list[int]:
     """The keys of users who are to come into a chat, each once.
 
     Raises:
@@ -282,7 +282,7 @@ def joining_users(draft: Drafting, command: Command, ids: Iterable[str]) -> list
     return keys
 
 
-def check_photo(draft: Drafting, command: Command, url: str | None) -> None:
+def check_photo(draft: DraftBuilder, command: Command, url: str | None) -> None:
     """Let nobody show as a picture what they may not see themselves, nor what strangers keep.
 
     Whoever keeps a picture elsewhere learns who looks at it, when, and from which address.

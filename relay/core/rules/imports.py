@@ -14,13 +14,13 @@ from relay.core.rules import attachments as files_of
 from relay.core.rules import commands
 from relay.core.rules.commands import Command
 from relay.core.rules.counting import can_act
-from relay.core.rules.draft import Drafting, client_key
+from relay.core.rules.draft import DraftBuilder, client_key
 from relay.core.rules.messages import cleared_by
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment, ReplyTo
 from relay.store import kinds
-from relay.store.entry import REPLY_PREVIEW, Amendment, ClientKey, Extra, FilesNamed, Stored, StoredFile
+from relay.store.entry import REPLY_PREVIEW, Amendment, ClientKey, Extra, FilesNamed, StoredFile, StoredMessage
 
 
 class Imported(msgspec.Struct, frozen=True, gc=False):
@@ -38,7 +38,7 @@ class ChatImported(msgspec.Struct, frozen=True):
     chat: int
 
 
-def import_user(draft: Drafting, command: Command, request: commands.ImportUser) -> object:
+def import_user(draft: DraftBuilder, command: Command, request: commands.ImportUser) -> object:
     """Make a user as they are elsewhere."""
     state = draft.state
     if request.id in state.user_keys or request.id in state.group_keys:
@@ -60,12 +60,12 @@ def import_user(draft: Drafting, command: Command, request: commands.ImportUser)
     return requests.Nothing()
 
 
-def _stated(draft: Drafting, at: int) -> int:
+def _stated(draft: DraftBuilder, at: int) -> int:
     """A time as a change keeps it: 0 where it is the log's own."""
     return at if at != draft.at else 0
 
 
-def import_chat(draft: Drafting, command: Command, request: commands.ImportChat) -> object:
+def import_chat(draft: DraftBuilder, command: Command, request: commands.ImportChat) -> object:
     """Make a chat with the people, the roles and the date that it has elsewhere."""
     state = draft.state
     members = [user for user in map(state.user, dict.fromkeys(request.participants)) if user is not None]
@@ -100,7 +100,7 @@ def import_chat(draft: Drafting, command: Command, request: commands.ImportChat)
     return ChatImported(chat)
 
 
-def _owner(draft: Drafting, request: commands.ImportChat, members: list[User], admins: list[int]) -> int:
+def _owner(draft: DraftBuilder, request: commands.ImportChat, members: list[User], admins: list[int]) -> int:
     """Who owns a chat: as stated; else its founder, an admin, or the longest member, the first who can run it.
 
     The same order as when an owner leaves. A bot, and who may not sign in, never comes to own a chat by rule.
@@ -123,7 +123,7 @@ def _joined(keys: list[int]) -> list[list[int]]:
     return [keys[start:end] for start, end in pairwise(cuts)]
 
 
-def import_message(draft: Drafting, command: Command, request: commands.ImportMessage) -> object:
+def import_message(draft: DraftBuilder, command: Command, request: commands.ImportMessage) -> object:
     """Take a message that was said elsewhere, once."""
     state = draft.state
     chat = _chat(draft, request.chat)
@@ -155,7 +155,7 @@ def import_message(draft: Drafting, command: Command, request: commands.ImportMe
     return Imported(message_id, added=True, reply_lost=request.reply_to is not None and answered is None)
 
 
-def import_change(draft: Drafting, command: Command, request: commands.ImportChange) -> object:
+def import_change(draft: DraftBuilder, command: Command, request: commands.ImportChange) -> object:
     """Take an edit or a deletion that was made elsewhere, once: the message itself has its newest text already."""
     chat = _chat(draft, request.chat)
     kind = kinds.DELETE if request.deleted else kinds.EDIT
@@ -195,7 +195,7 @@ def import_change(draft: Drafting, command: Command, request: commands.ImportCha
     return Imported(message_id, added=True)
 
 
-def _amend(draft: Drafting, amendment: Amendment) -> None:
+def _amend(draft: DraftBuilder, amendment: Amendment) -> None:
     """Change a message's row; of several changes in one batch the last one holds, for a statement changes it once."""
     for place, earlier in enumerate(draft.amendments):
         if (earlier.chat, earlier.message_id) == (amendment.chat, amendment.message_id):
@@ -204,7 +204,7 @@ def _amend(draft: Drafting, amendment: Amendment) -> None:
     draft.amendments.append(amendment)
 
 
-def import_clearing(draft: Drafting, command: Command, request: commands.ImportClearing) -> object:
+def import_clearing(draft: DraftBuilder, command: Command, request: commands.ImportClearing) -> object:
     """Clear a dialog for one of its people, as it is elsewhere; not what was said since, nor a second time."""
     chat = _chat(draft, request.chat)
     member = draft.state.members[chat.key].get(command.user)
@@ -216,14 +216,14 @@ def import_clearing(draft: Drafting, command: Command, request: commands.ImportC
     return requests.Nothing()
 
 
-def _chat(draft: Drafting, key: int) -> Chat:
+def _chat(draft: DraftBuilder, key: int) -> Chat:
     chat = draft.state.chats.get(key)
     if chat is None or chat.gone:
         raise RelayError("not_found", "its chat was deleted here")
     return chat
 
 
-def _known(draft: Drafting, hash_: int, chat: Chat, author: int, client_id: str, kind: int) -> Stored | None:
+def _known(draft: DraftBuilder, hash_: int, chat: Chat, author: int, client_id: str, kind: int) -> StoredMessage | None:
     """What came in before under this client id; that there is nothing needs no look-up, the insert itself finds it."""
     known = draft.repeated(hash_)
     if known is None:
@@ -235,16 +235,16 @@ def _known(draft: Drafting, hash_: int, chat: Chat, author: int, client_id: str,
     return known
 
 
-def _find(draft: Drafting, chat: Chat, named: commands.Original) -> Stored | None:
+def _find(draft: DraftBuilder, chat: Chat, named: commands.Original) -> StoredMessage | None:
     """The message that an import names, of this batch or of the log."""
     hash_ = client_key(chat.key, named.author, named.client_id)
-    found: Stored | None = draft.repeated(hash_) or draft.fact(ClientKey(hash_))
+    found: StoredMessage | None = draft.repeated(hash_) or draft.fact(ClientKey(hash_))
     if found is None or (found.chat, found.author, found.client_id) != (chat.key, named.author, named.client_id):
         return None
     return found
 
 
-def _reply(draft: Drafting, answered: Stored) -> ReplyTo:
+def _reply(draft: DraftBuilder, answered: StoredMessage) -> ReplyTo:
     """What is answered, as it is shown."""
     entry = draft.client_keys.get(client_key(answered.chat, answered.author, answered.client_id))
     message = entry.message if entry is not None else answered.message
@@ -268,7 +268,7 @@ def _extra(attachments: list[Attachment] | None, said_at: int) -> str | None:
     return msgspec.json.encode(Extra(attachments=attachments, said_at=said_at)).decode()
 
 
-def _attachments(draft: Drafting, claimed: list[Attachment] | None) -> list[Attachment] | None:
+def _attachments(draft: DraftBuilder, claimed: list[Attachment] | None) -> list[Attachment] | None:
     """What the relay knows of the files that came in before their message."""
     if not claimed:
         return None

@@ -11,13 +11,13 @@ from relay.core.model.state import Chat, State
 from relay.core.rules import attachments as files_of
 from relay.core.rules import permissions, visibility
 from relay.core.rules.commands import ADMIN, Command
-from relay.core.rules.draft import Drafting, chat_for, client_key, member_chat
+from relay.core.rules.draft import DraftBuilder, chat_for, client_key, member_chat
 from relay.core.rules.permissions import Action
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment, ReplyTo
 from relay.store import kinds
-from relay.store.entry import REPLY_PREVIEW, Amendment, ClientKey, Extra, FilesNamed, MessageAt, Stored
+from relay.store.entry import REPLY_PREVIEW, Amendment, ClientKey, Extra, FilesNamed, MessageAt, StoredMessage
 
 
 def cleared_by(state: State, chat: int) -> list[int]:
@@ -25,7 +25,9 @@ def cleared_by(state: State, chat: int) -> list[int]:
     return sorted(user for user, member in state.members[chat].items() if member.hidden)
 
 
-def _answer_repeat(known: Stored, chat: int, author: int, client_id: str, kind: int, target: int) -> requests.Accepted:
+def _answer_repeat(
+    known: StoredMessage, chat: int, author: int, client_id: str, kind: int, target: int
+) -> requests.Accepted:
     # Of a message that retention removed the hash alone is kept, which is enough to know it by.
     if (known.chat, known.author, known.client_id or client_id) != (chat, author, client_id):
         raise RelayError.conflict("clientMessageId: this one cannot be used, make another")
@@ -36,12 +38,12 @@ def _answer_repeat(known: Stored, chat: int, author: int, client_id: str, kind: 
     return requests.Accepted(message_id=known.message_id, timestamp=known.at, client_message_id=client_id)
 
 
-Say = Callable[[Drafting, Command, Any, int | None], requests.Accepted]
+Say = Callable[[DraftBuilder, Command, Any, int | None], requests.Accepted]
 """Decides a request that is no repeat; the client key is None where there is no client id, or no chat yet."""
 
 
 def _once(
-    draft: Drafting, command: Command, request: Any, kind: int, target: int, say: Say, chat: int | None
+    draft: DraftBuilder, command: Command, request: Any, kind: int, target: int, say: Say, chat: int | None
 ) -> requests.Accepted:
     """Do what a request asks for, unless it was done: of one client id there is one message (section 3).
 
@@ -66,7 +68,7 @@ def _once(
     return _answer_repeat(known, key, command.user, client_id, kind, target)
 
 
-def new(draft: Drafting, command: Command, request: requests.New) -> object:
+def new(draft: DraftBuilder, command: Command, request: requests.New) -> object:
     """Send a message; the first between two users makes their dialog."""
     if not request.message and not request.attachments:
         raise RelayError.bad_field("payload.message", "a message needs text or attachments")
@@ -75,7 +77,7 @@ def new(draft: Drafting, command: Command, request: requests.New) -> object:
 
 
 def _send(
-    key: int | None, draft: Drafting, command: Command, request: requests.New, hash_: int | None
+    key: int | None, draft: DraftBuilder, command: Command, request: requests.New, hash_: int | None
 ) -> requests.Accepted:
     state = draft.state
     if key is None:
@@ -107,7 +109,7 @@ def _send(
 
 
 def _attachments(
-    draft: Drafting, user: int, claimed: Sequence[Attachment] | None, kept: Sequence[Attachment] = ()
+    draft: DraftBuilder, user: int, claimed: Sequence[Attachment] | None, kept: Sequence[Attachment] = ()
 ) -> list[Attachment] | None:
     """What the relay knows of the files that a message is to hold; what the sender says of them is not believed.
 
@@ -140,7 +142,7 @@ def _attachments(
     return list(found.values())
 
 
-def _open_dialog(draft: Drafting, command: Command, chat_id: str) -> int:
+def _open_dialog(draft: DraftBuilder, command: Command, chat_id: str) -> int:
     """The first message between two users makes their dialog, one's first note to self one's notes."""
     state = draft.state
     peer = state.user(chat_id)
@@ -161,7 +163,7 @@ def _open_dialog(draft: Drafting, command: Command, chat_id: str) -> int:
     return key
 
 
-def _sees(draft: Drafting, command: Command, chat: int, stored: Stored) -> bool:
+def _sees(draft: DraftBuilder, command: Command, chat: int, stored: StoredMessage) -> bool:
     """Whether who asks sees a message, or a change of one; of a chat that this very batch makes there is none."""
     state = draft.state
     known = state.chats.get(chat)
@@ -171,8 +173,8 @@ def _sees(draft: Drafting, command: Command, chat: int, stored: Stored) -> bool:
     return visibility.lists(known, state.members[chat].get(command.user), stored.message_id, subject)
 
 
-def _reply(draft: Drafting, command: Command, chat: int, message_id: int) -> ReplyTo:
-    stored: Stored | None = draft.fact(MessageAt(chat, message_id))
+def _reply(draft: DraftBuilder, command: Command, chat: int, message_id: int) -> ReplyTo:
+    stored: StoredMessage | None = draft.fact(MessageAt(chat, message_id))
     if stored is None or stored.kind != kinds.NEW or not _sees(draft, command, chat, stored):
         raise RelayError.bad_field("payload.replyTo", f"there is no message {message_id} in this chat")
     return ReplyTo(
@@ -184,8 +186,8 @@ def _reply(draft: Drafting, command: Command, chat: int, message_id: int) -> Rep
     )
 
 
-def _original(draft: Drafting, command: Command, chat: Chat, message_id: int) -> Stored:
-    stored: Stored | None = draft.fact(MessageAt(chat.key, message_id))
+def _original(draft: DraftBuilder, command: Command, chat: Chat, message_id: int) -> StoredMessage:
+    stored: StoredMessage | None = draft.fact(MessageAt(chat.key, message_id))
     if stored is None or not _sees(draft, command, chat.key, stored):
         raise RelayError.no_message(message_id)
     if stored.kind != kinds.NEW:
@@ -198,7 +200,7 @@ def _key(hash_: int | None, chat: Chat, user: int, client_id: str) -> int | None
     return client_key(chat.key, user, client_id) if hash_ is None and client_id else hash_
 
 
-def edit(draft: Drafting, command: Command, request: requests.Edit) -> object:
+def edit(draft: DraftBuilder, command: Command, request: requests.Edit) -> object:
     """Change one's own message: its text goes into the original's row and nowhere else."""
     if request.message is None and request.attachments is None:
         raise RelayError.bad_field("payload.message", "this field is required")
@@ -206,7 +208,7 @@ def edit(draft: Drafting, command: Command, request: requests.Edit) -> object:
     return _once(draft, command, request, kinds.EDIT, request.original_message_id, _edit, chat)
 
 
-def _edit(draft: Drafting, command: Command, request: requests.Edit, hash_: int | None) -> requests.Accepted:
+def _edit(draft: DraftBuilder, command: Command, request: requests.Edit, hash_: int | None) -> requests.Accepted:
     chat = chat_for(draft, command, request.chat_id, Action.EDIT)
     client_id = request.client_message_id or command.made_up
     original = _original(draft, command, chat, request.original_message_id)
@@ -243,7 +245,7 @@ def _edit(draft: Drafting, command: Command, request: requests.Edit, hash_: int 
     return requests.Accepted(message_id=message_id, timestamp=draft.at, client_message_id=client_id)
 
 
-def delete(draft: Drafting, command: Command, request: requests.Delete) -> object:
+def delete(draft: DraftBuilder, command: Command, request: requests.Delete) -> object:
     """Delete one's own message, or as who runs a group anybody's."""
     target = request.original_message_id or request.message_id
     if target is None:
@@ -253,7 +255,7 @@ def delete(draft: Drafting, command: Command, request: requests.Delete) -> objec
 
 
 def _delete(
-    target: int, draft: Drafting, command: Command, request: requests.Delete, hash_: int | None
+    target: int, draft: DraftBuilder, command: Command, request: requests.Delete, hash_: int | None
 ) -> requests.Accepted:
     chat = member_chat(draft, command, request.chat_id)
     client_id = request.client_message_id or command.made_up
@@ -262,7 +264,7 @@ def _delete(
         draft.state, chat, command.user, Action.DELETE if original.author == command.user else Action.DELETE_OTHERS
     )
     if original.deleted:
-        deletion: Stored | None = draft.fact(MessageAt(chat.key, original.changed))
+        deletion: StoredMessage | None = draft.fact(MessageAt(chat.key, original.changed))
         return requests.Accepted(
             message_id=original.changed,
             timestamp=original.changed_at,

@@ -34,7 +34,7 @@ class Action(StrEnum):
     DELETE_CHAT = "delete for all"
 
 
-class Place(StrEnum):
+class ChatKind(StrEnum):
     """A kind of chat, as far as it matters to what may be done there."""
 
     DIALOG = "dialog"
@@ -67,7 +67,7 @@ class Role(StrEnum):
 # In Python 3.11 reading a member from its class takes a call, and these are read for each message.
 READ, WRITE = Action.READ, Action.WRITE
 _OWNER, _ADMIN, _MEMBER, _READER, _OUTSIDER, _OFF, _RELAY, _IMPORTER = Role
-_DIALOG, _CLOSED = Place.DIALOG, Place.CLOSED
+_DIALOG, _CLOSED = ChatKind.DIALOG, ChatKind.CLOSED
 
 
 class Rule(NamedTuple):
@@ -96,15 +96,15 @@ _NO_GROUP = Rule(_NOBODY, "it is no group or channel, and only those can be chan
 _STAYS = Rule(_NOBODY, "the owner cannot be removed: they leave, or delete the chat")
 
 
-def _everywhere(rule: Rule, **others: Rule) -> dict[Place, Rule]:
-    return {place: others.get(place.name.lower(), rule) for place in Place}
+def _everywhere(rule: Rule, **others: Rule) -> dict[ChatKind, Rule]:
+    return {place: others.get(place.name.lower(), rule) for place in ChatKind}
 
 
-def _in_groups(rule: Rule) -> dict[Place, Rule]:
+def _in_groups(rule: Rule) -> dict[ChatKind, Rule]:
     return _everywhere(_NO_GROUP, group=rule, channel=rule)
 
 
-def _says(*others: Role) -> dict[Place, Rule]:
+def _says(*others: Role) -> dict[ChatKind, Rule]:
     more = frozenset(others)
     return {
         place: rule._replace(roles=rule.roles | more)
@@ -114,7 +114,7 @@ def _says(*others: Role) -> dict[Place, Rule]:
     }
 
 
-TABLE: dict[Action, dict[Place, Rule]] = {
+TABLE: dict[Action, dict[ChatKind, Rule]] = {
     Action.READ: _everywhere(_ALWAYS._replace(roles=_IN | {Role.IMPORTER})),
     Action.WRITE: _says(Role.IMPORTER),
     Action.TYPE: _says(),
@@ -163,7 +163,7 @@ def role_of(state: State, chat: Chat, user: int, *, imported: bool = False) -> R
     return _READER if chat.type == "channel" else _MEMBER
 
 
-def place_of(state: State, chat: Chat, user: int) -> Place:
+def place_of(state: State, chat: Chat, user: int) -> ChatKind:
     """Tell what kind of chat this is for a user."""
     if chat.type == "dialog":
         all_on = state.off.isdisjoint(state.members[chat.key])
@@ -171,10 +171,10 @@ def place_of(state: State, chat: Chat, user: int) -> Place:
     return _PLACES[chat.type]
 
 
-_DIALOG, _CLOSED = Place.DIALOG, Place.CLOSED
+_DIALOG, _CLOSED = ChatKind.DIALOG, ChatKind.CLOSED
 _MEMBER = Role.MEMBER
 # Asked for every message: an attribute of an enum is looked up by a Python function of its own.
-_PLACES = {"favorites": Place.NOTES, "group": Place.GROUP, "channel": Place.CHANNEL}
+_PLACES = {"favorites": ChatKind.NOTES, "group": ChatKind.GROUP, "channel": ChatKind.CHANNEL}
 
 
 def may(state: State, chat: Chat, user: int, action: Action) -> bool:
@@ -217,8 +217,10 @@ def _is_open(state: State, chat: Chat, user: int) -> bool:
 
 def as_markdown() -> Iterable[str]:
     """Print the table: a row of each action, and of each kind of chat who may do it."""
-    yield f"| | {' | '.join(Place)} |"
-    yield f"|---{'|---' * len(Place)}|"
+    yield f"| | {' | '.join(ChatKind)} |"
+    yield f"|---{'|---' * len(ChatKind)}|"
     for action in Action:
-        cells = (", ".join(role for role in Role if role in TABLE[action][place].roles) or "nobody" for place in Place)
+        cells = (
+            ", ".join(role for role in Role if role in TABLE[action][place].roles) or "nobody" for place in ChatKind
+        )
         yield f"| {action} | {' | '.join(cells)} |"

@@ -6,14 +6,14 @@ from relay.core.model import changes
 from relay.core.rules import attachments as files_of
 from relay.core.rules import commands
 from relay.core.rules.commands import Command
-from relay.core.rules.draft import Drafting
+from relay.core.rules.draft import DraftBuilder
 from relay.core.rules.users import end_invites
 from relay.protocol import requests
 from relay.store import kinds
 from relay.store.entry import FilesNamed, Prunable, StoredFile
 
 
-def prune_chats(draft: Drafting, command: Command, request: commands.PruneChats) -> object:
+def prune_chats(draft: DraftBuilder, command: Command, request: commands.PruneChats) -> object:
     """Retention takes messages out of chats; unread counts follow. Costs what goes, not what is left."""
     state = draft.state
     wanted = tuple(
@@ -40,7 +40,7 @@ def prune_chats(draft: Drafting, command: Command, request: commands.PruneChats)
     return requests.Nothing()
 
 
-def prune_history(draft: Drafting, command: Command, request: commands.PruneHistory) -> object:
+def prune_history(draft: DraftBuilder, command: Command, request: commands.PruneHistory) -> object:
     """Retention is about to remove what was said up to an entry."""
     if request.seq > draft.state.pruned:
         draft.change(kinds.NOTE, 0, command, changes.HistoryPruned(request.seq, []))
@@ -52,7 +52,7 @@ def _unread(messages: dict[int, list[int]], user: int, read: int) -> int:
     return sum(len(ids) - bisect_right(ids, read) for author, ids in messages.items() if author != user)
 
 
-def note_restore(draft: Drafting, command: Command, request: commands.NoteRestore) -> object:
+def note_restore(draft: DraftBuilder, command: Command, request: commands.NoteRestore) -> object:
     """A backup was put in place: event ids go on above all that devices have seen."""
     draft.seq = max(draft.seq, request.last)
     draft.change(kinds.NOTE, 0, command, changes.BackupRestored(request.last))
@@ -61,14 +61,14 @@ def note_restore(draft: Drafting, command: Command, request: commands.NoteRestor
     return requests.Nothing()
 
 
-def trust_clock(draft: Drafting, command: Command, _request: commands.TrustClock) -> object:
+def trust_clock(draft: DraftBuilder, command: Command, _request: commands.TrustClock) -> object:
     """Let the log's time step to the machine's, forwards or back: the only entry that may be earlier than the last."""
     before, draft.at = draft.state.at, command.at
     draft.change(kinds.NOTE, 0, command, changes.ClockTrusted(before))
     return requests.Nothing()
 
 
-def add_file(draft: Drafting, command: Command, request: commands.AddFile) -> object:
+def add_file(draft: DraftBuilder, command: Command, request: commands.AddFile) -> object:
     """Take in a file that was uploaded."""
     draft.change(
         kinds.FILE,
@@ -102,7 +102,7 @@ def add_file(draft: Drafting, command: Command, request: commands.AddFile) -> ob
     )
 
 
-def forget_files(draft: Drafting, command: Command, request: commands.ForgetFiles) -> object:
+def forget_files(draft: DraftBuilder, command: Command, request: commands.ForgetFiles) -> object:
     """Forget files that no message holds."""
     shown = set(files_of.photos(draft.state))
     gone = [

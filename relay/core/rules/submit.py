@@ -11,7 +11,7 @@ from relay.protocol.errors import RelayError
 from relay.store.log.log import Log
 
 
-async def decided(log: Log, command: Command) -> Any:
+async def submit(log: Log, command: Command) -> Any:
     """Append a command and wait for its answer: it is on disk then.
 
     Raises:
@@ -32,7 +32,7 @@ async def decided(log: Log, command: Command) -> Any:
     return payload
 
 
-class AsAdmin:
+class AdminCommands:
     """Has the log decide what the machine's admin asks for."""
 
     def __init__(self, log: Log, clock: Clock) -> None:
@@ -40,5 +40,5 @@ class AsAdmin:
         self._clock = clock
 
     async def __call__(self, request: msgspec.Struct, made_up: str = "") -> Any:
-        """See `decided`; `made_up` is the id that what is asked for will have."""
-        return await decided(self._log, Command(self._clock(), ADMIN, 0, request, made_up=made_up))
+        """See `submit`; `made_up` is the id that what is asked for will have."""
+        return await submit(self._log, Command(self._clock(), ADMIN, 0, request, made_up=made_up))

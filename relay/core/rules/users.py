@@ -6,14 +6,22 @@ from relay.core.model.state import Invite, State, User
 from relay.core.rules import commands, permissions
 from relay.core.rules.chats import remove_member
 from relay.core.rules.commands import ADMIN, Command
-from relay.core.rules.draft import DeviceChanged, DevicesRevoked, Drafting, SignedIn, UserChanged, chat_for, check_photo
+from relay.core.rules.draft import (
+    ChangedDevice,
+    ChangedUser,
+    DevicesRevoked,
+    DraftBuilder,
+    SignedIn,
+    chat_for,
+    check_photo,
+)
 from relay.core.rules.permissions import Action
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.store import kinds
 
 
-def change_profile(draft: Drafting, command: Command, request: requests.ProfileRequest) -> object:
+def change_profile(draft: DraftBuilder, command: Command, request: requests.ProfileRequest) -> object:
     """Change one's own name or picture, or only read them."""
     check_photo(draft, command, request.photo_url)
     if request.name is not None:
@@ -25,10 +33,10 @@ def change_profile(draft: Drafting, command: Command, request: requests.ProfileR
             command,
             changes.UserChanged(key=command.user, name=request.name, photo_url=request.photo_url),
         )
-    return UserChanged(command.user)
+    return ChangedUser(command.user)
 
 
-def _check_free(draft: Drafting, name: str, but: int = 0) -> None:
+def _check_free(draft: DraftBuilder, name: str, but: int = 0) -> None:
     """Let nobody call themselves what somebody else is called; only an admin may make two Annas."""
     state = draft.state
     taken = state.called(name) - {but}
@@ -37,7 +45,7 @@ def _check_free(draft: Drafting, name: str, but: int = 0) -> None:
         raise RelayError.conflict(f"name: {name!r} is taken, pick another one")
 
 
-def add_user(draft: Drafting, command: Command, request: control.AddUser) -> object:
+def add_user(draft: DraftBuilder, command: Command, request: control.AddUser) -> object:
     """An admin makes a user."""
     state = draft.state
     if request.id in state.user_keys or request.id in state.group_keys:
@@ -51,17 +59,17 @@ def add_user(draft: Drafting, command: Command, request: control.AddUser) -> obj
             key=key, id=request.id, name=request.name or request.id, bot=request.bot, admin=request.admin
         ),
     )
-    return UserChanged(key)
+    return ChangedUser(key)
 
 
-def _known_user(draft: Drafting, user_id: str) -> User:
+def _known_user(draft: DraftBuilder, user_id: str) -> User:
     user = draft.state.user(user_id)
     if user is None or user.removed:
         raise RelayError.no_user(user_id)
     return user
 
 
-def change_user(draft: Drafting, command: Command, request: control.ChangeUser) -> object:
+def change_user(draft: DraftBuilder, command: Command, request: control.ChangeUser) -> object:
     """An admin renames, disables, enables or removes a user."""
     user = _known_user(draft, request.id)
     check_photo(draft, command, request.photo_url)
@@ -87,35 +95,35 @@ def change_user(draft: Drafting, command: Command, request: control.ChangeUser) 
             counts_from=_counts_from(draft, user) if request.disabled is False and user.disabled else [],
         ),
     )
-    return UserChanged(user.key)
+    return ChangedUser(user.key)
 
 
-def _counts_from(draft: Drafting, user: User) -> list[tuple[int, int]]:
+def _counts_from(draft: DraftBuilder, user: User) -> list[tuple[int, int]]:
     """What was said while somebody was disabled waits for their marks in no chat."""
     state = draft.state
     return [(key, state.chats[key].last_message_id) for key in sorted(state.chats_of[user.key])]
 
 
-def add_device(draft: Drafting, command: Command, request: commands.AddDevice) -> object:
+def add_device(draft: DraftBuilder, command: Command, request: commands.AddDevice) -> object:
     """Let a device of a user sign in."""
     state = draft.state
     user = state.users[request.user]
     if user.disabled or user.removed:
         raise RelayError.forbidden(f"{user.id!r} is disabled: `relay user enable {user.id}` first")
-    return DeviceChanged(_sign_in(draft, command, request.user, request.label, request.token_hash, request.hook))
+    return ChangedDevice(_sign_in(draft, command, request.user, request.label, request.token_hash, request.hook))
 
 
-def revoke_device(draft: Drafting, command: Command, request: control.RevokeDevice) -> object:
+def revoke_device(draft: DraftBuilder, command: Command, request: control.RevokeDevice) -> object:
     """Let a device sign in no more."""
     device = draft.state.devices.get(request.device_id)
     if device is None or command.user not in (ADMIN, device.user):
         raise RelayError("not_found", f"deviceId: there is no device {request.device_id}")
     if not device.revoked_at:
         draft.change(kinds.DEVICE, 0, command, changes.DeviceRevoked(device.key))
-    return DeviceChanged(device.key)
+    return ChangedDevice(device.key)
 
 
-def make_invite(draft: Drafting, command: Command, request: commands.MakeInvite) -> object:
+def make_invite(draft: DraftBuilder, command: Command, request: commands.MakeInvite) -> object:
     """Make an invite: whoever has its code may come in, once."""
     state = draft.state
     if command.user != ADMIN and not state.users[command.user].admin:
@@ -144,7 +152,7 @@ def make_invite(draft: Drafting, command: Command, request: commands.MakeInvite)
     return requests.Nothing()
 
 
-def use_invite(draft: Drafting, command: Command, request: commands.UseInvite) -> object:
+def use_invite(draft: DraftBuilder, command: Command, request: commands.UseInvite) -> object:
     """Come in by an invite."""
     invite = draft.state.invites.get(request.code_hash)
     if invite is None:
@@ -170,14 +178,14 @@ def _still_invites(state: State, invite: Invite) -> bool:
     return maker is None or (maker.admin and state.welcome(maker.key, 0))
 
 
-def end_invites(draft: Drafting, command: Command, user: int | None = None) -> None:
+def end_invites(draft: DraftBuilder, command: Command, user: int | None = None) -> None:
     """Let nobody in any more by the invites that are open: all, or those for one user."""
     for invite in draft.state.invites.values():
         if not invite.used and user in (None, invite.user):
             draft.change(kinds.SIGN_IN, 0, command, changes.InviteUsed(invite.code_hash))
 
 
-def _land(draft: Drafting, command: Command, user: int, invite: Invite) -> str | None:
+def _land(draft: DraftBuilder, command: Command, user: int, invite: Invite) -> str | None:
     """Put one who comes by an invite into its group or channel; give the chat to show."""
     state, chat_id = draft.state, invite.chat
     peer = state.user(chat_id)
@@ -193,14 +201,14 @@ def _land(draft: Drafting, command: Command, user: int, invite: Invite) -> str |
     return chat_id
 
 
-def sign_up(draft: Drafting, command: Command, request: commands.SignUp) -> object:
+def sign_up(draft: DraftBuilder, command: Command, request: commands.SignUp) -> object:
     """Come in by a name, where anybody may."""
     _check_free(draft, request.name)
     user_key = _join(draft, command, request.name.strip())
     return SignedIn(user_key, _sign_in(draft, command, user_key, request.label, request.token_hash), None)
 
 
-def _join(draft: Drafting, command: Command, name: str) -> int:
+def _join(draft: DraftBuilder, command: Command, name: str) -> int:
     """Make a user whose id is the one made up for them, with a number where that is taken."""
     state = draft.state
     wanted = user_id = command.made_up
@@ -214,7 +222,7 @@ def _join(draft: Drafting, command: Command, name: str) -> int:
 
 
 def _sign_in(
-    draft: Drafting, command: Command, user: int, label: str, token_hash: str, hook: changes.Hook | None = None
+    draft: DraftBuilder, command: Command, user: int, label: str, token_hash: str, hook: changes.Hook | None = None
 ) -> int:
     key = draft.state.next_key(draft.state.devices)
     device = changes.DeviceAdded(key=key, user=user, label=label, token_hash=token_hash, hook=hook)
@@ -222,7 +230,7 @@ def _sign_in(
     return key
 
 
-def set_password(draft: Drafting, command: Command, request: commands.SetPassword) -> object:
+def set_password(draft: DraftBuilder, command: Command, request: commands.SetPassword) -> object:
     """Set a user's password, of which a hash is kept; where it is asked for, other devices have to sign in again."""
     user = _known_user(draft, request.user_id)
     if command.user not in (ADMIN, user.key):
@@ -231,7 +239,7 @@ def set_password(draft: Drafting, command: Command, request: commands.SetPasswor
     return DevicesRevoked(_revoke_all(draft, command, user.key) if request.sign_out else 0)
 
 
-def revoke_devices(draft: Drafting, command: Command, request: commands.RevokeDevices) -> object:
+def revoke_devices(draft: DraftBuilder, command: Command, request: commands.RevokeDevices) -> object:
     """Let no device of a user sign in any more but the one that asks."""
     user = _known_user(draft, request.user_id)
     if command.user not in (ADMIN, user.key):
@@ -239,7 +247,7 @@ def revoke_devices(draft: Drafting, command: Command, request: commands.RevokeDe
     return DevicesRevoked(_revoke_all(draft, command, user.key))
 
 
-def _revoke_all(draft: Drafting, command: Command, user: int) -> int:
+def _revoke_all(draft: DraftBuilder, command: Command, user: int) -> int:
     """Sign out all devices of a user but the one that asks; hooks are no devices of a person's and stay.
 
     What would sign one in again without a password ends with them.

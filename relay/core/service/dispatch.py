@@ -22,20 +22,20 @@ from relay.core.auth.sign_in import SignIn, new_token, token_hash
 from relay.core.clock.clock import Clock
 from relay.core.delivery import views
 from relay.core.delivery.hub import Hub
-from relay.core.delivery.replay import Replaying
+from relay.core.delivery.replay import Replays
 from relay.core.delivery.subscriber import Receipt, Subscriber
-from relay.core.hooks.loops import Answering
+from relay.core.hooks.loops import LoopBrake
 from relay.core.limits import fairness, rate_limit
 from relay.core.limits.fairness import Fairness
 from relay.core.limits.rate_limit import RateLimit
 from relay.core.limits.share import LOOKED_UP, Share, Shares
 from relay.core.model.state import Chat, Member, State
-from relay.core.rules import ChatChanged, DeviceChanged, UserChanged, commands, permissions, visibility
+from relay.core.rules import ChangedChat, ChangedDevice, ChangedUser, commands, permissions, visibility
 from relay.core.rules.commands import Command
 from relay.core.rules.permissions import Action
 from relay.core.service import answer_pages
 from relay.core.service.answer_pages import PageMaker
-from relay.core.service.search import Searching
+from relay.core.service.search import Searches
 from relay.protocol import codec, control, events, objects, requests
 from relay.protocol.envelopes import Ack, ClientEvent, Request
 from relay.protocol.errors import RelayError
@@ -127,8 +127,8 @@ class Service:
         log: Log,
         hub: Hub,
         reading: Connection,
-        searching: Searching,
-        replaying: Replaying,
+        searching: Searches,
+        replaying: Replays,
         clock: Clock,
         settings: Settings,
     ) -> None:
@@ -144,8 +144,8 @@ class Service:
         self.pace = RateLimit(settings.limits, rate_limit.FRAMES)
         """Frames of any kind, whatever they say."""
         self.groups = RateLimit(rate_limit.GroupsPerDay(settings.limits))
-        self.tellings = RateLimit(rate_limit.Tellings(settings.limits))
-        self.answering = Answering(state)
+        self.tellings = RateLimit(rate_limit.FanOut(settings.limits))
+        self.answering = LoopBrake(state)
         self.lists = RateLimit(rate_limit.ListBytes())
         """Bytes of chat lists that are sent as events."""
         self.shares = Shares()
@@ -417,7 +417,7 @@ class Service:
         """Append what changes a chat; the answer is the chat as it is then."""
 
         def answer(decided: object) -> None:
-            if isinstance(decided, ChatChanged):
+            if isinstance(decided, ChangedChat):
                 chat = self.state.chats[decided.chat]
                 # Everything unread in a chat one has just changed is known to the client from its list.
                 decided = answer_pages.chat(views.chat(self.state, subscriber.user, chat, None, self.hub.presence))
@@ -879,7 +879,7 @@ def _delete_chat(service: Service, subscriber: Subscriber, request: requests.Cha
 
 def _profile(service: Service, subscriber: Subscriber, request: requests.ProfileRequest, reply: Reply) -> None:
     def answer(decided: object) -> None:
-        if isinstance(decided, UserChanged):
+        if isinstance(decided, ChangedUser):
             decided = views.profile(service.state.users[decided.user])
         reply(decided)
 
@@ -906,7 +906,7 @@ async def _devices(service: Service, subscriber: Subscriber, _request: requests.
 
 def _revoke_device(service: Service, subscriber: Subscriber, request: requests.RevokeDevice, reply: Reply) -> None:
     def answer(decided: object) -> None:
-        reply(requests.Nothing() if isinstance(decided, DeviceChanged) else decided)
+        reply(requests.Nothing() if isinstance(decided, ChangedDevice) else decided)
 
     service.command(subscriber, control.RevokeDevice(device_id=request.device_id), answer)
 

@@ -14,7 +14,7 @@ from relay.store.log import maintenance
 from relay.store.queries import search
 from relay.store.queries.history import HistoryRow
 from relay.store.queries.search import Sought
-from relay.store.queries.trigrams import Usual
+from relay.store.queries.trigrams import TrigramShares
 from relay.store.sqlite.database import Connection, TooLong
 
 LEARNED_FOR = 3_600.0
@@ -34,14 +34,14 @@ class Index(Protocol):
         """Take note that it is."""
 
 
-class Searching:
+class Searches:
     """Finds messages for users."""
 
     def __init__(self, reading: Connection, index: Index) -> None:
         self._reading = reading
         self._index = index
         self._turns = Turns()
-        self._usual = Usual()
+        self._usual = TrigramShares()
         self._learn_at = float("-inf")
 
     async def find(self, user: int, sought: Sought) -> tuple[list[HistoryRow], bool]:

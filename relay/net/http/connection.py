@@ -1,6 +1,6 @@
 """HTTP/1.1 on one connection: request after request in, answers out, within limits of size and time.
 
-h11 reads and frames; what a request means is not known here. Whoever stalls is let go: see `Lobby`.
+h11 reads and frames; what a request means is not known here. Whoever stalls is let go: see `IdleConnections`.
 """
 
 from collections import OrderedDict
@@ -58,7 +58,7 @@ STATUS: dict[ErrorCode, int] = {
 """The HTTP status that goes with an error of the protocol."""
 
 
-class Refused(Exception):
+class HttpError(Exception):
     """A request that is answered with an error, for a program by its code and for a person by its sentence."""
 
     def __init__(self, status: int, code: ErrorCode, message: str, *headers: tuple[bytes, bytes], **more: Any) -> None:
@@ -70,7 +70,7 @@ class Refused(Exception):
         """What the answer's body holds beside the error."""
 
     @classmethod
-    def because(cls, error: RelayError) -> "Refused":
+    def because(cls, error: RelayError) -> "HttpError":
         """An error of the protocol as an answer."""
         wait = error.error.retry_after
         after = [] if wait is None else [(b"Retry-After", b"%d" % -(-wait // 1_000))]
@@ -89,7 +89,7 @@ class Part(NamedTuple):
     """Cancels what is done inside once the client may not have it any more."""
 
 
-class Answer(NamedTuple):
+class HttpResponse(NamedTuple):
     """What a request is answered with."""
 
     status: int
@@ -97,13 +97,13 @@ class Answer(NamedTuple):
     body: bytes | Part = b""
 
 
-def json_answer(value: object, status: int = 200, headers: Headers = ()) -> Answer:
+def json_answer(value: object, status: int = 200, headers: Headers = ()) -> HttpResponse:
     """Answer with a JSON object that no cache keeps."""
     fixed = [(b"Content-Type", b"application/json"), (b"Cache-Control", b"no-store")]
-    return Answer(status, [*fixed, *headers], codec.encode(value))
+    return HttpResponse(status, [*fixed, *headers], codec.encode(value))
 
 
-def refusal(refused: Refused) -> Answer:
+def refusal(refused: HttpError) -> HttpResponse:
     """Answer with an error."""
     return json_answer({**refused.more, "error": refused.error}, refused.status, refused.headers)
 
@@ -112,7 +112,7 @@ Patience = Callable[[float], AbstractContextManager[trio.CancelScope]]
 """Cancels what takes longer than so many seconds."""
 
 
-class Lobby:
+class IdleConnections:
     """Those who are connected and say nothing: there is room for so many, and the longest there goes first.
 
     So a client that opens connections and lets them hang takes nobody's place but its own.
@@ -171,7 +171,7 @@ class Lobby:
             scope.cancel()
 
 
-class Pace:
+class TransferPace:
     """Whether a transfer brings enough once it has taken long: whoever lets it trickle holds memory for nothing."""
 
     def __init__(self, seconds: float) -> None:
@@ -186,10 +186,10 @@ class Pace:
         return taken > self._seconds and self.count < taken * BODY_PACE
 
 
-class Request:
+class HttpRequest:
     """One request: its head, and its body for who asks for it."""
 
-    def __init__(self, connection: "Connection", event: h11.Request) -> None:
+    def __init__(self, connection: "HttpConnection", event: h11.Request) -> None:
         """Read the head.
 
         Raises:
@@ -240,13 +240,13 @@ class Request:
                 if len(content) > JSON_BYTES:
                     raise _too_large()
         if patience.cancelled_caught:
-            raise Refused(408, "bad_request", f"the body did not come within {HEAD_SECONDS:.0f} s")
+            raise HttpError(408, "bad_request", f"the body did not come within {HEAD_SECONDS:.0f} s")
         try:
             return msgspec.json.decode(content, type=kind)
         except msgspec.DecodeError as error:
-            raise Refused.because(codec.explain(error, "body")) from None
+            raise HttpError.because(codec.explain(error, "body")) from None
         except RecursionError:
-            raise Refused(400, "bad_request", "body: nested too deeply") from None
+            raise HttpError(400, "bad_request", "body: nested too deeply") from None
 
 
 def _joined(event: h11.Request) -> dict[bytes, bytes]:
@@ -284,18 +284,18 @@ def _target(target: str, host: str) -> tuple[str, str, str]:
     return host, path, query
 
 
-def _too_large() -> Refused:
-    return Refused(413, "too_large", f"the body is over {JSON_BYTES} bytes")
+def _too_large() -> HttpError:
+    return HttpError(413, "too_large", f"the body is over {JSON_BYTES} bytes")
 
 
-class Gone(Exception):
+class Disconnected(Exception):
     """The client went away in the middle of a request."""
 
 
-class Connection:
+class HttpConnection:
     """One client, request after request."""
 
-    def __init__(self, transport: Transport, lobby: Lobby) -> None:
+    def __init__(self, transport: Transport, lobby: IdleConnections) -> None:
         self.transport = transport
         self._lobby = lobby
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES)
@@ -303,12 +303,12 @@ class Connection:
         """What came after what was read so far."""
         self._unread = 0
         """Bytes of the body that are still to come; -1 while a chunked one is not over."""
-        self._body: Pace | None = None
+        self._body: TransferPace | None = None
         self._fresh = True
         self.reusable = True
         """Whether another request may follow on this connection."""
 
-    async def next_request(self) -> Request | None:
+    async def next_request(self) -> HttpRequest | None:
         """Read a request's head.
 
         Returns:
@@ -328,7 +328,7 @@ class Connection:
             return await self._read_head()
         return None
 
-    async def _read_head(self) -> Request | None:
+    async def _read_head(self) -> HttpRequest | None:
         reader = self._h11
         data = self._rest
         while True:
@@ -340,7 +340,7 @@ class Connection:
                 event = reader.next_event()
             except h11.RemoteProtocolError as error:
                 self.reusable = False
-                raise Refused(error.error_status_hint, "bad_request", f"this is no request: {error}") from None
+                raise HttpError(error.error_status_hint, "bad_request", f"this is no request: {error}") from None
             if isinstance(event, h11.Request):
                 return self._begin(event)
             if event is not h11.NEED_DATA:
@@ -349,16 +349,16 @@ class Connection:
             if not data:
                 return None
 
-    def _begin(self, event: h11.Request) -> Request:
+    def _begin(self, event: h11.Request) -> HttpRequest:
         # A head that came in one read is whole before h11 counts it.
         if len(event.target) + sum(len(name) + len(value) for name, value in event.headers) > HEAD_BYTES:
             self.reusable = False
-            raise Refused(431, "bad_request", f"the request's head is over {HEAD_BYTES} bytes")
+            raise HttpError(431, "bad_request", f"the request's head is over {HEAD_BYTES} bytes")
         try:
-            request = Request(self, event)
+            request = HttpRequest(self, event)
         except ValueError as error:
             self.reusable = False
-            raise Refused(400, "bad_request", f"this is no request: {error}") from None
+            raise HttpError(400, "bad_request", f"this is no request: {error}") from None
         closing = b"close" in request.headers.get(b"connection", b"").lower()
         self.reusable = event.http_version >= b"1.1" and not closing
         self._body = None
@@ -380,11 +380,11 @@ class Connection:
     # The body.
 
     async def piece(self) -> bytes:
-        """See `Request.piece`."""
+        """See `HttpRequest.piece`."""
         if not self._unread:
             return b""
         if self._body is None:
-            self._body = Pace(BODY_SECONDS)
+            self._body = TransferPace(BODY_SECONDS)
             await self._ask_for_body()
         piece = await self._chunk() if self._unread < 0 else await self._known()
         self._body.count += len(piece)
@@ -413,14 +413,14 @@ class Connection:
                     continue
             except h11.RemoteProtocolError as error:
                 self.reusable = False
-                raise Refused(400, "bad_request", f"the body is broken: {error}") from None
+                raise HttpError(400, "bad_request", f"the body is broken: {error}") from None
             if isinstance(event, h11.Data):
                 return bytes(event.data)
             if isinstance(event, h11.EndOfMessage):
                 self._unread = 0
                 self._rest = self._h11.trailing_data[0]
                 return b""
-            raise Gone
+            raise Disconnected
 
     async def _receive(self) -> bytes:
         # Looked at before each read: the head of a chunk can come for ever without a byte of the body.
@@ -432,12 +432,12 @@ class Connection:
         if patience.cancelled_caught:
             raise _stalled()
         if not data:
-            raise Gone
+            raise Disconnected
         return data
 
     # The answer.
 
-    async def answer(self, request: Request | None, answer: Answer, fixed: Headers = ()) -> None:
+    async def answer(self, request: HttpRequest | None, answer: HttpResponse, fixed: Headers = ()) -> None:
         """Send an answer; afterwards the connection is `reusable` or over.
 
         Args:
@@ -477,7 +477,7 @@ class Connection:
             Gone: the client takes nothing.
         """
         view = memoryview(data)
-        pace = Pace(SEND_SECONDS)
+        pace = TransferPace(SEND_SECONDS)
         while view:
             sent = 0
             with self._lobby.patience(SEND_SECONDS) as patience:
@@ -488,16 +488,16 @@ class Connection:
                 raise self._give_up()
             view = view[sent:]
 
-    def _give_up(self) -> Gone:
+    def _give_up(self) -> Disconnected:
         """Let what the client did not take be thrown away: the kernel would keep it for minutes."""
         self.transport.discard()
-        return Gone()
+        return Disconnected()
 
     async def _send_part(self, head: bytes, part: Part) -> None:
         with open(part.path, "rb") as file, part.while_allowed() as allowed:  # noqa: ASYNC230, PTH123 - opening waits for no disk worth a thread
             await self.send(head)
             offset, end = part.start, part.start + part.length
-            pace = Pace(SEND_SECONDS)
+            pace = TransferPace(SEND_SECONDS)
             while offset < end:
                 sent = 0
                 with self._lobby.patience(SEND_SECONDS) as patience:
@@ -520,5 +520,5 @@ class Connection:
                 left -= len(data)
 
 
-def _stalled() -> Refused:
-    return Refused(408, "bad_request", "the body came too slowly")
+def _stalled() -> HttpError:
+    return HttpError(408, "bad_request", "the body came too slowly")

@@ -11,7 +11,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import NamedTuple
 
-from relay.net.http.connection import Answer, Refused, Request
+from relay.net.http.connection import HttpError, HttpRequest, HttpResponse
 
 TYPES = {
     "css": "text/css; charset=utf-8",
@@ -34,7 +34,7 @@ STAMP = 6
 _IMPORT_MAP = re.compile(rb'<script type="importmap">(.*?)</script>', re.DOTALL)
 
 
-class Page(NamedTuple):
+class StaticFile(NamedTuple):
     """One file of the client's, in memory."""
 
     content: bytes
@@ -61,12 +61,12 @@ def policy(index: bytes) -> str:
     )
 
 
-class Pages:
+class StaticFiles:
     """All files of the client, by path."""
 
     def __init__(self, folder: Traversable | None = None) -> None:
         """Read them: a relay that is replaced under its feet goes on serving files that fit together."""
-        self._pages: dict[str, Page] = {}
+        self._pages: dict[str, StaticFile] = {}
         self._compressed: dict[str, bytes] = {}
         self._read(folder or files("relay") / "web", "/")
         index = self._pages.get("/index.html")
@@ -81,9 +81,9 @@ class Pages:
                 self._read(entry, f"{path}{entry.name}/")
             elif extension in TYPES and not entry.name.startswith("."):
                 content = entry.read_bytes()
-                self._pages[path + entry.name] = Page(content, hashlib.sha256(content).hexdigest(), extension)
+                self._pages[path + entry.name] = StaticFile(content, hashlib.sha256(content).hexdigest(), extension)
 
-    def answer(self, request: Request) -> Answer:
+    def answer(self, request: HttpRequest) -> HttpResponse:
         """Answer for a path.
 
         Raises:
@@ -92,7 +92,7 @@ class Pages:
         path = "/index.html" if request.path == "/" else request.path
         page = self._pages.get(path)
         if page is None:
-            raise Refused(404, "not_found", "there is nothing here; the chat is at /")
+            raise HttpError(404, "not_found", "there is nothing here; the chat is at /")
         headers = [
             (b"ETag", page.tag),
             (b"Cache-Control", self._caching(request, page)),
@@ -101,19 +101,19 @@ class Pages:
         if page.kind in COMPRESSED:
             headers.append((b"Vary", b"Accept-Encoding"))
         if unchanged(request, page.tag):
-            return Answer(304, headers)
+            return HttpResponse(304, headers)
         headers.append((b"Content-Type", TYPES[page.kind].encode()))
         if page.kind in COMPRESSED and accepts_gzip(request.header(b"accept-encoding") or ""):
-            return Answer(200, [*headers, (b"Content-Encoding", b"gzip")], self._gzip(path, page))
-        return Answer(200, headers, page.content)
+            return HttpResponse(200, [*headers, (b"Content-Encoding", b"gzip")], self._gzip(path, page))
+        return HttpResponse(200, headers, page.content)
 
-    def _caching(self, request: Request, page: Page) -> bytes:
+    def _caching(self, request: HttpRequest, page: StaticFile) -> bytes:
         # A stamp of another version must not make a browser keep this one's bytes under it.
         stamps = request.query.get("v", [])
         stamped = any(len(stamp) >= STAMP and page.digest.startswith(stamp) for stamp in stamps)
         return FOREVER if stamped or request.path.startswith("/vendor/") else b"no-cache"
 
-    def _gzip(self, path: str, page: Page) -> bytes:
+    def _gzip(self, path: str, page: StaticFile) -> bytes:
         compressed = self._compressed.get(path)
         if compressed is None:
             squeeze = zlib.compressobj(9, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
@@ -121,7 +121,7 @@ class Pages:
         return compressed
 
 
-def unchanged(request: Request, tag: bytes) -> bool:
+def unchanged(request: HttpRequest, tag: bytes) -> bool:
     """Whether the client has it already (RFC 9110, section 13.1.2: weakly compared)."""
     known = request.headers.get(b"if-none-match")
     if known is None:

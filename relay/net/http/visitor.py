@@ -2,10 +2,10 @@
 
 from typing import NamedTuple
 
-from relay.net.http.connection import Refused
+from relay.net.http.connection import HttpError
 
 
-class Visitor(NamedTuple):
+class Caller(NamedTuple):
     """One who asks."""
 
     who: tuple[int, int] | None
@@ -41,9 +41,9 @@ class Visitor(NamedTuple):
         return self.who[1]
 
     @staticmethod
-    def stranger(**more: object) -> Refused:
+    def stranger(**more: object) -> HttpError:
         """Say that signing in comes first."""
-        return Refused(
+        return HttpError(
             401,
             "unauthorized",
             "sign in first: send `Authorization: Bearer TOKEN`, or open the relay's page",

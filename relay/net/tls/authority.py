@@ -125,9 +125,9 @@ class Authority:
         return self.certificate.exists() and self.leaf.exists() and self.leaf_key.exists()
 
     @property
-    def _plan(self) -> replacing.Plan:
+    def _plan(self) -> replacing.Replacement:
         name = self.directory.name
-        return replacing.Plan(f"{name}.replacing", (name,), f"{name}-before-")
+        return replacing.Replacement(f"{name}.replacing", (name,), f"{name}-before-")
 
     @property
     def fits(self) -> bool:

@@ -12,7 +12,7 @@ from relay.core.clock.clock import Clock, wall_clock
 from relay.net.sockets.hostnames import addresses, canonical, hostnames
 from relay.net.tls import authority
 from relay.net.tls.authority import Authority, CannotMake
-from relay.settings import Tls
+from relay.settings import TlsSection
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ EVERY = 3_600.0
 FOLDER = "tls"
 
 
-def all_names(settings: Tls, listener: socket.socket | None = None) -> list[str]:
+def all_names(settings: TlsSection, listener: socket.socket | None = None) -> list[str]:
     """The names and addresses that the relay's certificate is for."""
     own = map(canonical, settings.names)
     return list(dict.fromkeys([*own, *hostnames(), *addresses(listener), "127.0.0.1"]))
@@ -34,7 +34,7 @@ class Certificates:
     """The certificate in use."""
 
     def __init__(
-        self, data: Path, settings: Tls, listener: socket.socket | None = None, clock: Clock = wall_clock
+        self, data: Path, settings: TlsSection, listener: socket.socket | None = None, clock: Clock = wall_clock
     ) -> None:
         """Load it.
 

@@ -10,7 +10,7 @@ from encodings.aliases import aliases
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote_plus
 
-from relay.net.http.connection import Refused
+from relay.net.http.connection import HttpError
 from relay.net.http.parameters import Header, parse
 from relay.net.webhooks.words import TEXTS, words
 
@@ -47,12 +47,12 @@ def understand(body: bytes, content_type: str, encoding: str = "") -> str:
         Refused: it is of a kind that says nothing here, it is broken, or it says nothing.
     """
     if encoding.strip().lower() not in ("", "identity"):
-        raise Refused(415, "bad_request", f"Content-Encoding: {encoding[:32]!r} is not taken, send the body as it is")
+        raise HttpError(415, "bad_request", f"Content-Encoding: {encoding[:32]!r} is not taken, send the body as it is")
     header = parse(content_type)
     try:
         said = _understood(body, _kind(header), header.get("charset"), header)
     except RecursionError:
-        raise Refused(400, "bad_request", "body: nested too deeply") from None
+        raise HttpError(400, "bad_request", "body: nested too deeply") from None
     return _tidy(said)
 
 
@@ -74,7 +74,7 @@ def _understood(body: bytes, kind: str, charset: str | None, header: Header) -> 
         return words(_json(decoded(body, charset)))
     if kind.startswith("text/") or kind in ("", _BYTES):
         return _json_or_text(decoded(body, charset))
-    raise Refused(
+    raise HttpError(
         415,
         "bad_request",
         f"Content-Type: {kind!r} is not taken: send JSON, a form with JSON in `payload`, or plain text",
@@ -97,7 +97,7 @@ def _tidy(said: str) -> str:
     except UnicodeEncodeError:
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if not text:
-        raise Refused(400, "bad_request", 'body: there is nothing in it: send {"text": "..."} or plain text')
+        raise HttpError(400, "bad_request", 'body: there is nothing in it: send {"text": "..."} or plain text')
     return text
 
 
@@ -132,7 +132,7 @@ def _codec(charset: str | None) -> str | None:
     if name == "ascii":
         return None
     if not name.startswith(_CHARSETS):
-        raise Refused(415, "bad_request", f"Content-Type: the charset {charset[:32]!r} is not known here, send UTF-8")
+        raise HttpError(415, "bad_request", f"Content-Type: the charset {charset[:32]!r} is not known here, send UTF-8")
     return _WINDOWS if name == "iso8859-1" else name
 
 
@@ -140,7 +140,7 @@ def _strictly(body: bytes) -> str:
     try:
         return body.decode().lstrip("\ufeff")
     except UnicodeDecodeError:
-        raise Refused(415, "bad_request", "body: these bytes are no text in UTF-8: name their Content-Type") from None
+        raise HttpError(415, "bad_request", "body: these bytes are no text in UTF-8: name their Content-Type") from None
 
 
 # Forms.
@@ -153,11 +153,11 @@ def _json(text: str) -> object:
         Refused: it is none.
     """
     if not text.strip():
-        raise Refused(400, "bad_request", 'body: it is empty: send {"text": "..."} or plain text')
+        raise HttpError(400, "bad_request", 'body: it is empty: send {"text": "..."} or plain text')
     try:
         return json.loads(text, strict=False)
     except ValueError as error:
-        raise Refused(400, "bad_request", f"body: JSON is malformed: {error}") from None
+        raise HttpError(400, "bad_request", f"body: JSON is malformed: {error}") from None
 
 
 def _json_or_text(text: str) -> str:
@@ -165,7 +165,7 @@ def _json_or_text(text: str) -> str:
     if text.lstrip()[:1] == "{":
         try:
             return words(_json(text))
-        except Refused:
+        except HttpError:
             pass
     return text
 
@@ -181,7 +181,7 @@ def _form(text: str, charset: str | None) -> str:
     if "payload" in fields:
         try:
             return _payload(str(fields["payload"]))
-        except Refused:
+        except HttpError:
             # `curl -d` escapes nothing: an & or a + within the JSON is meant.
             whole = text.partition("payload=")[2]
             return _payload(whole if whole.lstrip()[:1] == "{" else unquote_plus(whole))
@@ -195,7 +195,7 @@ def _payload(text: str) -> str:
 def _several(body: bytes, boundary: str) -> str:
     """Find what a body of several parts says, as `curl -F` sends it; name the files that are left out."""
     if not boundary:
-        raise Refused(400, "bad_request", "Content-Type: the boundary of the parts is missing")
+        raise HttpError(400, "bad_request", "Content-Type: the boundary of the parts is missing")
     fields: dict[str, object] = {}
     left = []
     for part in _parts(body, boundary.encode("latin-1", "replace")):

@@ -15,14 +15,14 @@ import trio
 
 from relay.core.auth.rights import KINDS
 from relay.core.delivery import views
-from relay.core.delivery.replay import Ahead
-from relay.core.hooks.loops import IN_A_ROW, InARow
+from relay.core.delivery.replay import ReadAhead
+from relay.core.hooks.loops import IN_A_ROW, TurnsInARow
 from relay.core.hooks.rights import chat_of, may_act
 from relay.core.model import changes
 from relay.core.model.state import Device
 from relay.core.relay import Relay
 from relay.core.rules import visibility
-from relay.net.webhooks.post import Posting, post
+from relay.net.webhooks.post import PostFailed, post
 from relay.protocol import codec
 from relay.store import kinds
 from relay.store.entry import Entry
@@ -40,7 +40,7 @@ REMINDER = 3_600.0
 """Seconds between two log records of an address that takes nothing."""
 
 
-class Hooks:
+class OutgoingHooks:
     """All outgoing hooks of a relay; each has a task while it may act."""
 
     def __init__(self, relay: Relay) -> None:
@@ -144,8 +144,8 @@ class Delivery:
         self._wake = trio.Event()
         self._idle = False
         self._position = 0
-        self._ahead = Ahead()
-        self._row = InARow()
+        self._ahead = ReadAhead()
+        self._row = TurnsInARow()
         self._weighed = 0
         """Up to this `seq` it is known what is held back."""
         self._skipped = 0
@@ -235,7 +235,7 @@ class Delivery:
                     self._relay.clock(),
                     self._skipped,
                 )
-            except Posting as error:
+            except PostFailed as error:
                 if error.final or self._given_up(entry, error):
                     logger.warning("hook %d: event %d is given up: %s", self.device.key, entry.seq, error)
                     return True
@@ -275,7 +275,7 @@ class Delivery:
         self._skipped += 1
         return False
 
-    def _given_up(self, entry: Entry, error: Posting) -> bool:
+    def _given_up(self, entry: Entry, error: PostFailed) -> bool:
         """Note that an event was not taken; tells whether it was tried for long enough."""
         now, tried = trio.current_time(), self._tried
         if tried.seq != entry.seq:

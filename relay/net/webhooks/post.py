@@ -24,7 +24,7 @@ LONGEST_WAIT = 3_600.0
 """Seconds that a `Retry-After` is followed at most."""
 
 
-class Posting(Exception):
+class PostFailed(Exception):
     """An event could not be posted."""
 
     def __init__(self, what: str, *, final: bool = False, after: float = 0.0) -> None:
@@ -57,18 +57,18 @@ async def post(hook: Hook, payload: bytes, event_id: int, timestamp: int, skippe
         url = urlsplit(hook.url)
         port, request = url.port, _request(hook, url, payload, event_id, timestamp, skipped)
     except (ValueError, h11.LocalProtocolError) as error:
-        raise Posting(f"its address cannot be used: {error}") from None
+        raise PostFailed(f"its address cannot be used: {error}") from None
     try:
         with trio.fail_after(SECONDS):
             answer = await _exchange(url.scheme == "https", url.hostname or "", port, request, payload)
     except trio.TooSlowError:
-        raise Posting(f"no answer within {SECONDS:.0f} s") from None
+        raise PostFailed(f"no answer within {SECONDS:.0f} s") from None
     except (OSError, ValueError, trio.BrokenResourceError, h11.RemoteProtocolError) as error:
-        raise Posting(f"cannot be reached: {_cause(error)}") from None
+        raise PostFailed(f"cannot be reached: {_cause(error)}") from None
     status = answer.status_code
     if not 200 <= status < 300:
         final = 400 <= status < 500 and status not in ADDRESS_WRONG
-        raise Posting(f"the answer is {status}", final=final, after=_retry_after(answer))
+        raise PostFailed(f"the answer is {status}", final=final, after=_retry_after(answer))
 
 
 def _request(hook: Hook, url: SplitResult, payload: bytes, event_id: int, timestamp: int, skipped: int) -> h11.Request:

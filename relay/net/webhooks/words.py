@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from relay.core.hooks import slack_markup
-from relay.net.http.connection import Refused
+from relay.net.http.connection import HttpError
 
 TEXTS = ("text", "message", "msg", "content")
 """Where senders put their text: Slack; Home Assistant, Grafana and Gotify; Uptime Kuma; Discord."""
@@ -40,7 +40,7 @@ def words(body: object) -> str:
     said = said or _lines(_alerts(body.get("alerts")))
     if not said.strip():
         known = ", ".join(sorted(map(str, body))[:12])[:200]
-        raise Refused(
+        raise HttpError(
             400,
             "bad_request",
             f'body: there is nothing to show in {{{known}}}: send {{"text": "..."}}, attachments, blocks or plain text',
@@ -70,9 +70,9 @@ def _lines(parts: Iterable[str]) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def _wrong(field: str, value: object, right: str) -> Refused:
+def _wrong(field: str, value: object, right: str) -> HttpError:
     name = {dict: "an object", list: "a list", str: "words", type(None): "null", bool: "true or false"}
-    return Refused(400, "bad_request", f"{field}: expected {right}, got {name.get(type(value), 'a number')}")
+    return HttpError(400, "bad_request", f"{field}: expected {right}, got {name.get(type(value), 'a number')}")
 
 
 def _say(value: object, field: str) -> str:

@@ -60,7 +60,7 @@ class _Scope:
         self._scope.cancel()
 
 
-class _Place:
+class _HeapEntry:
     """A place in the heap. What is watched no more is let go at once; its place stays until its time comes."""
 
     __slots__ = ("due", "tie", "watched")
@@ -70,16 +70,16 @@ class _Place:
         self.tie = tie
         self.watched: Watched | None = watched
 
-    def __lt__(self, other: "_Place") -> bool:
+    def __lt__(self, other: "_HeapEntry") -> bool:
         return (self.due, self.tie) < (other.due, other.tie)
 
 
-class Liveness:
+class Keepalive:
     """The watch over all of them."""
 
     def __init__(self) -> None:
-        self._due: list[_Place] = []
-        self._watched: dict[Watched, _Place] = {}
+        self._due: list[_HeapEntry] = []
+        self._watched: dict[Watched, _HeapEntry] = {}
         self._last_turn: set[Watched] = set()
         self._tie = count()
         self._news = trio.Event()
@@ -161,5 +161,5 @@ class Liveness:
             watched.silent()
 
     def _push(self, due: float, watched: Watched) -> None:
-        place = self._watched[watched] = _Place(due, next(self._tie), watched)
+        place = self._watched[watched] = _HeapEntry(due, next(self._tie), watched)
         heappush(self._due, place)

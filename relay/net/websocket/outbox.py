@@ -9,7 +9,7 @@ from collections.abc import Callable
 import trio
 
 from relay.net.sockets.transport import Transport
-from relay.net.websocket.keepalive import Liveness
+from relay.net.websocket.keepalive import Keepalive
 
 BYTES = 262_144
 """Bytes that may wait before events are no longer put in."""
@@ -51,7 +51,7 @@ class Outbox:
         nursery: trio.Nursery,
         stuck: Callable[[], None],
         advanced: Callable[[], None],
-        liveness: Liveness,
+        liveness: Keepalive,
     ) -> None:
         """Begin empty.
 

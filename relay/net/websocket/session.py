@@ -16,7 +16,7 @@ from relay.core.limits.share import COMMANDS
 from relay.core.service.dispatch import Service
 from relay.net.sockets.transport import Transport
 from relay.net.websocket import frames
-from relay.net.websocket.keepalive import SILENCE, Liveness
+from relay.net.websocket.keepalive import SILENCE, Keepalive
 from relay.net.websocket.outbox import Outbox
 from relay.protocol import codec
 from relay.protocol.errors import RelayError
@@ -83,7 +83,7 @@ class Session:
         "heard",
     )
 
-    def __init__(self, transport: Transport, service: Service, liveness: Liveness) -> None:
+    def __init__(self, transport: Transport, service: Service, liveness: Keepalive) -> None:
         self._transport = transport
         self._service = service
         self._liveness = liveness

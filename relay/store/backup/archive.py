@@ -47,7 +47,7 @@ class NoRoom(Exception):
     """A backup would fill the disk, in words for a person."""
 
 
-class End(NamedTuple):
+class LogEnd(NamedTuple):
     """Where a store's log ends."""
 
     seq: int
@@ -59,7 +59,7 @@ _END = Statement("SELECT seq, at FROM log WHERE seq = (SELECT max(seq) FROM log)
 _TABLES = Statement("SELECT count(*) FROM sqlite_master")
 
 
-def end(path: Path) -> End:
+def end(path: Path) -> LogEnd:
     """Read where a store's log ends.
 
     Raises:
@@ -71,7 +71,7 @@ def end(path: Path) -> End:
         version = _recognise(store)
         last = store.execute(_END).fetchone()
     seq, at = last or (0, 0)
-    return End(seq, at, version)
+    return LogEnd(seq, at, version)
 
 
 def read(path: Path) -> sqlite3.Connection:
@@ -120,7 +120,7 @@ def back_up(
     target: Path,
     progress: Progress = lambda _done, _all: None,
     lacks: Callable[[list[str]], None] = lambda _names: None,
-) -> End:
+) -> LogEnd:
     """Write a backup of a data directory. A relay may run meanwhile; the target appears when it is whole and synced.
 
     Args:
@@ -207,7 +207,7 @@ def _copy_store(source: Path, target: Path, progress: Progress) -> None:
         _recognise(store)
         # Needs no safety of its own; each step is brought to the disk so that not all of it waits there at once.
         copy.execute("PRAGMA synchronous = OFF")
-        pace, log = gently.Pace(), source.with_name(f"{source.name}-wal")
+        pace, log = gently.RestingPace(), source.with_name(f"{source.name}-wal")
 
         def step(_status: int, left: int, total: int) -> None:
             progress(total - left, total)

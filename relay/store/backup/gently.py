@@ -38,7 +38,7 @@ def _be_nice(to: int) -> None:
         os.setpriority(os.PRIO_PROCESS, 0, to)
 
 
-class Pace:
+class RestingPace:
     """Rests after work, as long as `portion` says."""
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class _Gentle:
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self._pace = Pace()
+        self._pace = RestingPace()
         self._written = 0
 
     def write(self, data: bytes) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
 from relay.store import kinds
-from relay.store.backup.archive import FILES, STORE, End, end, named_files, prove, read
+from relay.store.backup.archive import FILES, STORE, LogEnd, end, named_files, prove, read
 from relay.store.blobs import DIGEST
 from relay.store.data_dir.errors import is_damaged, what_helps
 from relay.store.data_dir.opening import opened
@@ -53,7 +53,7 @@ class Loss(NamedTuple):
 PLURAL = {"message": "messages", "person": "people", "other change": "other changes"}
 
 
-class Prepared(NamedTuple):
+class PreparedRestore(NamedTuple):
     """A store that is proved and may take its place."""
 
     data: Path
@@ -79,7 +79,7 @@ class Prepared(NamedTuple):
 
 
 @contextmanager
-def unpacked(backup: Path, data: Path) -> Iterator[Prepared]:
+def unpacked(backup: Path, data: Path) -> Iterator[PreparedRestore]:
     """Unpack a backup in the data directory, under its lock, and prove it.
 
     Args:
@@ -102,7 +102,7 @@ def unpacked(backup: Path, data: Path) -> Iterator[Prepared]:
 
 
 @contextmanager
-def put_aside(data: Path) -> Iterator[Prepared]:
+def put_aside(data: Path) -> Iterator[PreparedRestore]:
     """Take the store that a restore put aside last, under the data directory's lock.
 
     Raises:
@@ -156,7 +156,7 @@ def _share_uploads(uploads: Path, target: Path) -> None:
             shutil.copyfile(path, place)
 
 
-def _prepared(data: Path, folder: Path, name: str, broken: set[str]) -> Prepared:
+def _prepared(data: Path, folder: Path, name: str, broken: set[str]) -> PreparedRestore:
     mounted = replacing.in_the_way(data, replacing.STORE)
     if mounted is not None:
         raise CannotRestore(f"{mounted} is a disk of its own and cannot be put aside: unmount it first")
@@ -167,7 +167,7 @@ def _prepared(data: Path, folder: Path, name: str, broken: set[str]) -> Prepared
         missing = _missing(folder)
     except sqlite3.Error as error:
         raise _cannot_read(name, error, data) from None
-    return Prepared(
+    return PreparedRestore(
         data=data,
         folder=folder,
         last=max(found.seq if found else 0, wanted.seq),
@@ -208,7 +208,7 @@ def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> bool
     return len(name.name) != DIGEST or digest.hexdigest() == name.name
 
 
-def _wanted(store: Path, name: str) -> End:
+def _wanted(store: Path, name: str) -> LogEnd:
     try:
         found = end(store)
         prove(store)
@@ -227,7 +227,7 @@ def _cannot_read(what: object, error: sqlite3.Error, folder: Path) -> CannotRest
     return CannotRestore(f"{what} cannot be read ({error}): {what_helps(error, folder)}")
 
 
-def _found(store: Path) -> End | None:
+def _found(store: Path) -> LogEnd | None:
     """Read where the present store ends; None for one that is damaged, or no store at all."""
     if not store.is_file():
         return None

@@ -22,7 +22,7 @@ TRACES = (
 """What is only there where a store was in use: its log, its copies, what people uploaded, its backups, its reserve."""
 
 
-class Emptied(NotAStore):
+class EmptiedStore(NotAStore):
     """There was a store in the file, or nobody can tell."""
 
 
@@ -46,7 +46,9 @@ def refuse(store: Path) -> None:
     found = next((path for trace in TRACES for path in store.parent.glob(trace)), None)
     if found is not None:
         state = "empty" if there else "missing"
-        raise Emptied(f"{store.name} is {state}, but there was a store: {found.relative_to(store.parent)} is of it")
+        raise EmptiedStore(
+            f"{store.name} is {state}, but there was a store: {found.relative_to(store.parent)} is of it"
+        )
 
 
 def refuse_to_read(store: Path) -> None:
@@ -58,4 +60,4 @@ def refuse_to_read(store: Path) -> None:
     if not store.exists():
         refuse(store)
     if is_empty(store):
-        raise Emptied(f"{store.name} is empty")
+        raise EmptiedStore(f"{store.name} is empty")

@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 from pathlib import Path
 
-from relay.store.data_dir.empty import Emptied
+from relay.store.data_dir.empty import EmptiedStore
 from relay.store.files import replacing, reserve
 from relay.store.files.directory import is_read_only, may_not_use
 from relay.store.files.lock import Locked
@@ -64,7 +64,7 @@ def what_to_do(error: Exception, data: Path) -> str:
     """
     if isinstance(error, Locked):
         return f"{error}: stop it first, or name another directory with --data"
-    if isinstance(error, Emptied):
+    if isinstance(error, EmptiedStore):
         return f"the store in {data} is damaged ({error}): {RESTORE}, or {_otherwise(data)}"
     if isinstance(error, NotAStore):
         return f"the store in {data} cannot be opened: {error}. Move it away, or name another directory with --data"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from relay.store.blobs import Contents
+from relay.store.blobs import Blobs
 from relay.store.files import replacing, scratch
 from relay.store.files.lock import locked, nobody
 
@@ -50,7 +50,7 @@ def settle(data: Path) -> None:
     for folder in SWEPT:
         for path in scratch.sweep(data / folder):
             logger.info("removed %s, which an interrupted command had left", path)
-    if count := Contents(data / "files").sweep():
+    if count := Blobs(data / "files").sweep():
         logger.info("removed %d uploads that were never finished", count)
 
 

@@ -25,7 +25,7 @@ class Displaced(sqlite3.OperationalError):
         self.sqlite_errorname = "SQLITE_READONLY_DBMOVED"
 
 
-class Place:
+class StorePlace:
     """The names of an open store, and the files that they stood for when it was opened."""
 
     def __init__(self, path: Path) -> None:

@@ -20,7 +20,7 @@ OLD = "old"
 """The folder, within the one that is committed, that takes what was in place."""
 
 
-class Plan(NamedTuple):
+class Replacement(NamedTuple):
     """What is replaced together."""
 
     committed: str
@@ -33,7 +33,7 @@ class Plan(NamedTuple):
     """Of each item what goes along with it when it leaves, before it, and is never part of what is new."""
 
 
-STORE = Plan(
+STORE = Replacement(
     "relay.replacing",
     ("files", "relay.db"),
     "before-restore-",
@@ -42,12 +42,12 @@ STORE = Plan(
 """The store with the uploaded files. The store comes last: where it is, everything is."""
 
 
-def in_the_way(directory: Path, plan: Plan) -> Path | None:
+def in_the_way(directory: Path, plan: Replacement) -> Path | None:
     """Name what is in place and cannot be moved, since a disk is mounted there; None where nothing is."""
     return next((path for item in plan.items if os.path.ismount(path := directory / item)), None)
 
 
-def commit(directory: Path, new: Path, plan: Plan) -> Path | None:
+def commit(directory: Path, new: Path, plan: Replacement) -> Path | None:
     """Put what is new in place of what is there.
 
     Args:
@@ -75,12 +75,12 @@ def commit(directory: Path, new: Path, plan: Plan) -> Path | None:
     return finish(directory, plan)
 
 
-def is_committed(directory: Path, plan: Plan) -> bool:
+def is_committed(directory: Path, plan: Replacement) -> bool:
     """Whether a replacement was interrupted that has to be finished."""
     return (directory / plan.committed).is_dir()
 
 
-def finish(directory: Path, plan: Plan) -> Path | None:
+def finish(directory: Path, plan: Replacement) -> Path | None:
     """Finish a replacement that is committed, wherever it was interrupted; does nothing where none is.
 
     Returns:
@@ -123,7 +123,7 @@ def free_name(directory: Path, prefix: str) -> Path:
     return directory / f"{prefix}{number}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
 
 
-def kept(directory: Path, plan: Plan) -> list[Path]:
+def kept(directory: Path, plan: Replacement) -> list[Path]:
     """Name what replacements put aside, the earliest first."""
     found = [path for path in directory.glob(f"{plan.kept}*") if path.is_dir()]
     return sorted(found, key=lambda path: _number(path.name, plan.kept))

@@ -11,12 +11,12 @@ from typing import Any, Protocol, TypeVar
 
 import trio
 
-from relay.store.idempotency import ClientKeys, Filing
+from relay.store.idempotency import IdempotencyKeys, KeyFlush
 from relay.store.log import bound_parameters, maintenance
 from relay.store.log.batch import forget
-from relay.store.log.bound_parameters import Bound
-from relay.store.log.index_merge import Erasing
-from relay.store.log.schedule import Schedule
+from relay.store.log.bound_parameters import BoundParameters
+from relay.store.log.index_merge import IndexMerge
+from relay.store.log.schedule import WriteSchedule
 from relay.store.log.stalls import Stalls
 from relay.store.portion import Pace, Portion
 from relay.store.sqlite.database import Connection
@@ -67,9 +67,9 @@ class Background:
         self,
         writing: Connection,
         rules: Keeps,
-        errands: Schedule,
-        client_keys: ClientKeys,
-        held: Bound,
+        errands: WriteSchedule,
+        client_keys: IdempotencyKeys,
+        held: BoundParameters,
         stalls: Stalls,
         wal: Wal,
     ) -> None:
@@ -82,7 +82,7 @@ class Background:
         self._wal = wal
         self._pace = Pace()
         self._asked: list[_Asked] = []
-        self._erasing = Erasing()
+        self._erasing = IndexMerge()
         # The relay before may have ended before it merged them: the first look finds what is left.
         self._segments = SEGMENTS
         self.index_losses = 0
@@ -90,7 +90,7 @@ class Background:
         self.index_remaking = False
         """Whether it is being made once more."""
         self._index_doubted = False
-        self._filing: Filing | None = None
+        self._filing: KeyFlush | None = None
         self._filing_at = 0
         self._filing_from = 0.0
         self._snapshot_wanted: list[trio.Event] = []

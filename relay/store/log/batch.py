@@ -12,7 +12,7 @@ import msgspec
 
 from relay.store import kinds
 from relay.store.entry import Amendment, Entry, Extra
-from relay.store.log.schedule import Errands
+from relay.store.log.schedule import SideWrites
 from relay.store.queries.lookups import as_json
 from relay.store.sqlite.database import Connection
 from relay.store.sqlite.statements import Statement
@@ -34,7 +34,7 @@ _WITH_ERRANDS = Statement(
 
 
 def prepare(
-    entries: Sequence[Entry], amendments: Sequence[Amendment], errands: Errands
+    entries: Sequence[Entry], amendments: Sequence[Amendment], errands: SideWrites
 ) -> tuple[Statement, Sequence[object]]:
     """Make the statement that commits entries, what they change in earlier ones, and errands: all of it or nothing.
 
@@ -94,7 +94,7 @@ def _plain_statement(size: int) -> Statement:
 def _with_errands(
     rows: Iterable[tuple[Any, ...]],
     amendments: Sequence[Amendment],
-    errands: Errands,
+    errands: SideWrites,
     holdings: Sequence[tuple[int, int, str]],
     files: Sequence[msgspec.Raw],
 ) -> Sequence[object]:

@@ -9,7 +9,7 @@ PATIENCE = 2.0
 """Seconds of quiet after which they are freed anyway; where messages come now and then that is not after each."""
 
 
-class Bound:
+class BoundParameters:
     """What each statement wrote last, in bytes."""
 
     def __init__(self) -> None:

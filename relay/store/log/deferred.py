@@ -23,7 +23,7 @@ def _nothing() -> None:
     """Have nothing to add."""
 
 
-class LateCommand(NamedTuple):
+class DeferredCommand(NamedTuple):
     """One of them."""
 
     key: object
@@ -33,13 +33,13 @@ class LateCommand(NamedTuple):
     command: Any
 
 
-class Late:
+class DeferredCommands:
     """Those that wait, and when it is time for them."""
 
     def __init__(self) -> None:
         self.collect: Collect = _nothing
         """Called when it is time, to `add` those that were announced by `expect`."""
-        self._waiting: dict[object, LateCommand] = {}
+        self._waiting: dict[object, DeferredCommand] = {}
         self._expected = False
         self._since = 0.0
 
@@ -51,7 +51,7 @@ class Late:
         """Whether some are here that were not taken out yet, those that are only expected aside."""
         return bool(self._waiting)
 
-    def add(self, late: LateCommand, now: float) -> None:
+    def add(self, late: DeferredCommand, now: float) -> None:
         """Take one in, unless there is one of the same key that reaches as far. `now` is when its moment begins."""
         if not self:
             self._since = now
@@ -70,7 +70,7 @@ class Late:
         """When the first that wait make a batch of their own; infinity where none do."""
         return self._since + 2 * MOMENT if self else float("inf")
 
-    def take(self, count: int, now: float, *, hurry: bool = False) -> list[LateCommand]:
+    def take(self, count: int, now: float, *, hurry: bool = False) -> list[DeferredCommand]:
         """Take out those that go along with a batch of `count` commands, or alone where that is 0.
 
         Args:

@@ -10,7 +10,7 @@ AGAIN = 60.0
 """Seconds until a merge that failed goes on."""
 
 
-class Erasing:
+class IndexMerge:
     """How far it is: something may have left the index, or so many texts have and are being merged away."""
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
 """The log and its one writer: what waits is decided as a batch, committed in one transaction, and only then told.
 
 The promise of order: entries are applied, told and answered in the order of their `seq`, after they are on
-disk, and nothing else is in between. Knows the database and, through `Rules`, what decides; no sockets.
+disk, and nothing else is in between. Knows the database and, through `DecidingEngine`, what decides; no sockets.
 """
 
 import logging
@@ -16,12 +16,12 @@ import trio
 
 from relay.protocol.errors import RelayError
 from relay.store.entry import Amendment, ClientKey, Entry, Fact, Facts
-from relay.store.idempotency import ClientKeys
+from relay.store.idempotency import IdempotencyKeys
 from relay.store.log.background import Background, Chore
 from relay.store.log.batch import prepare
-from relay.store.log.bound_parameters import Bound
-from relay.store.log.deferred import Late, LateCommand
-from relay.store.log.schedule import INDEX_LAG, Cursors, Errands, Schedule
+from relay.store.log.bound_parameters import BoundParameters
+from relay.store.log.deferred import DeferredCommand, DeferredCommands
+from relay.store.log.schedule import INDEX_LAG, Cursors, SideWrites, WriteSchedule
 from relay.store.log.stalls import LOOP, SLOW_TURN, SYNC, Stalls
 from relay.store.portion import rest_after
 from relay.store.queries import lookups
@@ -82,7 +82,7 @@ class Drafted(Protocol):
         """What has to be looked up first."""
 
 
-class Rules(Protocol):
+class DecidingEngine(Protocol):
     """What decides, and what takes effect afterwards."""
 
     @property
@@ -111,7 +111,7 @@ class Rules(Protocol):
         """See `background.Keeps`."""
 
 
-class Figures:
+class WriterFigures:
     """What the writer has done since it started, for `relay status` and the metrics."""
 
     __slots__ = ("batches", "commands", "commit_seconds", "entries", "failures", "last_batch")
@@ -125,7 +125,7 @@ class Figures:
         self.last_batch = 0
 
 
-class _Waiting(msgspec.Struct, frozen=True, gc=False):
+class _Pending(msgspec.Struct, frozen=True, gc=False):
     command: Any
     answer: Answer
     since: float
@@ -169,27 +169,29 @@ def _nobody(_answer: object) -> None:
 class Log:
     """The narrow door: everything that changes goes through `append`."""
 
-    def __init__(self, writing: Connection, reading: Connection, wal: Wal, rules: Rules, cursors: Cursors) -> None:
-        self.figures = Figures()
+    def __init__(
+        self, writing: Connection, reading: Connection, wal: Wal, rules: DecidingEngine, cursors: Cursors
+    ) -> None:
+        self.figures = WriterFigures()
         self.stalls = Stalls()
         self.wal = wal
-        self.late = Late()
+        self.late = DeferredCommands()
         self.stopped = trio.Event()
         """Set once all that waited at `stop` is written."""
         self._writing = writing
         self._reading = reading
         self._rules = rules
-        self._waiting: list[_Waiting] = []
-        self._barred: list[_Waiting] = []
+        self._waiting: list[_Pending] = []
+        self._barred: list[_Pending] = []
         """Commands that may write nothing just now: see `spare`."""
         self._held = 0
         self._taken = 0
         self._looked_up = 0.0
         """Seconds in which facts were looked up for the batch that is written just now."""
-        self._bound = Bound()
-        self._errands = Schedule(cursors)
+        self._bound = BoundParameters()
+        self._errands = WriteSchedule(cursors)
         self._first_tried = trio.Event()
-        self._client_keys = ClientKeys()
+        self._client_keys = IdempotencyKeys()
         self._background = Background(writing, rules, self._errands, self._client_keys, self._bound, self.stalls, wal)
         self._now = 0.0
         self._sends = 0
@@ -250,14 +252,14 @@ class Log:
         if not waiting:
             self._work.set()
             self._now = trio.current_time()
-        waiting.append(_Waiting(command, answer, self._now))
+        waiting.append(_Pending(command, answer, self._now))
         return True
 
     def append_late(self, key: object, reach: int, command: Any) -> None:
         """Have a command written a moment later, in place of one of the same key that reaches less far."""
         if not self.late:
             self._work.set()
-        self.late.add(LateCommand(key, reach, command), trio.current_time())
+        self.late.add(DeferredCommand(key, reach, command), trio.current_time())
 
     def expect_late(self) -> None:
         """Have `late.collect` called a moment later: what is acknowledged until then comes to one command a chat."""
@@ -472,7 +474,7 @@ class Log:
             return (bool(self.late or self._errands.left) and not self.failing) or self._background.unkept
         return trio.current_time() >= self._next_errand()
 
-    def _take(self) -> list[_Waiting]:
+    def _take(self) -> list[_Pending]:
         """Take what waits: all of it, up to a command that needs a batch of its own, or is too much."""
         self.batch += 1
         if self._next is not None:
@@ -494,7 +496,7 @@ class Log:
             self._room = trio.Event()
         if not (count and self._rules.stands_alone(waiting[0].command)):
             now = self._now = trio.current_time()
-            waiting += [_Waiting(late.command, partial(self._retry, late), now) for late in self._take_late(count)]
+            waiting += [_Pending(late.command, partial(self._retry, late), now) for late in self._take_late(count)]
         return waiting
 
     def _next_batch(self) -> int:
@@ -511,7 +513,7 @@ class Log:
                     return count
         return len(self._waiting)
 
-    def _take_late(self, count: int) -> list[LateCommand]:
+    def _take_late(self, count: int) -> list[DeferredCommand]:
         """Take the late commands that go along with a batch of `count`."""
         try:
             return self.late.take(count, trio.current_time(), hurry=self.stopping)
@@ -521,12 +523,12 @@ class Log:
             self.late.expect(trio.current_time())
             return []
 
-    def _retry(self, late: LateCommand, answer: object) -> None:
+    def _retry(self, late: DeferredCommand, answer: object) -> None:
         """Take the answer to a late command: what could not be written is tried again."""
         if isinstance(answer, RelayError) and answer.error.code in ("storage_full", "unavailable"):
             self.late.add(late, trio.current_time() + RETRY)
 
-    async def _write(self, batch: list[_Waiting]) -> None:
+    async def _write(self, batch: list[_Pending]) -> None:
         """Write one batch and what rides along with it."""
         tried, self._first_tried = self._first_tried, trio.Event()
         errands = self._errands.take(
@@ -540,7 +542,7 @@ class Log:
         finally:
             tried.set()
 
-    async def _write_batch(self, batch: list[_Waiting], errands: Errands) -> None:
+    async def _write_batch(self, batch: list[_Pending], errands: SideWrites) -> None:
         """Decide and commit one batch, then let it take effect. A batch that fails changes nothing."""
         started = self._busy_since = trio.current_time()
         self._looked_up = 0.0
@@ -577,7 +579,7 @@ class Log:
             self.stalls.worked(LOOP, written, now)
             self.stalls.waited(batch[0].since, now)
 
-    async def _let_take_effect(self, batch: list[_Waiting], decisions: Sequence[Decided]) -> None:
+    async def _let_take_effect(self, batch: list[_Pending], decisions: Sequence[Decided]) -> None:
         """Apply what is on disk, tell it and answer, in the order of the log."""
         apply, now = self._rules.apply, time.perf_counter
         began = now()
@@ -592,18 +594,18 @@ class Log:
             item.answer(decision.answer)
         self._rules.told()
 
-    async def _commit(self, commands: list[Any], errands: Errands) -> tuple[Drafted, list[Entry], bool, Errands]:
+    async def _commit(self, commands: list[Any], errands: SideWrites) -> tuple[Drafted, list[Entry], bool, SideWrites]:
         """Decide, and write what there is to write; gives all entries, whether anything was written, and what rode."""
         losses = self._background.index_losses
 
-        async def commit() -> tuple[Drafted, list[Entry], bool, Errands]:
+        async def commit() -> tuple[Drafted, list[Entry], bool, SideWrites]:
             # A batch that brings a lost index further would have to bring all of it.
             rides = errands if self._background.index_losses == losses else errands._replace(indexed=0)
             return *await self._decide_and_write(commands, rides), rides
 
         return await self._background.despite_index(commit)
 
-    async def _decide_and_write(self, commands: list[Any], errands: Errands) -> tuple[Drafted, list[Entry], bool]:
+    async def _decide_and_write(self, commands: list[Any], errands: SideWrites) -> tuple[Drafted, list[Entry], bool]:
         facts: Facts = {}
         for _ in range(LOOK_UPS):
             draft = self._rules.decide(commands, facts)
@@ -635,7 +637,7 @@ class Log:
         """Which client ids of a draft were used lately, and are not known to be those of messages that are gone."""
         return [fact for key in self._client_keys.among(entries) if (fact := ClientKey(key)) not in facts]
 
-    def _succeeded(self, commands: int, seconds: float, errands: Errands) -> None:
+    def _succeeded(self, commands: int, seconds: float, errands: SideWrites) -> None:
         if self.failing:
             logger.info("the store can be written again")
         self.failing = self.disk_full = False
@@ -646,7 +648,7 @@ class Log:
         figures.last_batch = commands
         self._errands.written(errands, trio.current_time())
 
-    async def _failed(self, batch: list[_Waiting], errands: Errands, error: sqlite3.Error) -> None:
+    async def _failed(self, batch: list[_Pending], errands: SideWrites, error: sqlite3.Error) -> None:
         self.figures.failures += 1
         if not self.failing:
             logger.error("the store cannot be written: %s (%s)", error, getattr(error, "sqlite_errorname", "?"))
@@ -665,7 +667,7 @@ class Log:
             self._room = trio.Event()
         await self._answer_unwritten(barred, RelayError.storage_full())
 
-    async def _answer_unwritten(self, batch: list[_Waiting], refusal: RelayError) -> None:
+    async def _answer_unwritten(self, batch: list[_Pending], refusal: RelayError) -> None:
         """Refuse commands for which something has to be written, and answer the others: repeats of what was done."""
         answers: list[object] = [refusal] * len(batch)
         try:
@@ -701,7 +703,7 @@ class Log:
             if entry.client_key is not None and (fact := ClientKey(entry.client_key)) not in facts
         ]
 
-    def _refuse(self, batch: list[_Waiting], errands: Errands, refusal: RelayError) -> None:
+    def _refuse(self, batch: list[_Pending], errands: SideWrites, refusal: RelayError) -> None:
         """Take back what was to be written, and say so to who waits for it."""
         self._errands.not_written(errands, trio.current_time())
         for item in batch:

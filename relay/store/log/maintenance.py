@@ -10,7 +10,7 @@ from functools import cache
 from itertools import chain
 from typing import Any
 
-from relay.store.idempotency import Filing
+from relay.store.idempotency import KeyFlush
 from relay.store.log.batch import forget, roomy
 from relay.store.queries.lookups import as_json
 from relay.store.sqlite.database import Connection
@@ -156,7 +156,7 @@ async def file_client_keys(connection: Connection, keys: Sequence[tuple[int, int
         await connection.execute(_filing_statement(size), [*chain.from_iterable(keys), *nothing])
 
 
-async def note_filed(connection: Connection, filing: Filing) -> None:
+async def note_filed(connection: Connection, filing: KeyFlush) -> None:
     """Note that all keys of a slice are in their table.
 
     Only once they are: a relay that dies before finds at its start that they are in memory as well, and files them

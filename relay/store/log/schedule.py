@@ -25,7 +25,7 @@ Cursors = dict[int, tuple[int, int]]
 """Of each device the last `seq` that it has acknowledged, and when it was last there (Unix milliseconds)."""
 
 
-class Errands(NamedTuple):
+class SideWrites(NamedTuple):
     """What rides along with a batch of entries."""
 
     cursors: Cursors
@@ -36,7 +36,7 @@ class Errands(NamedTuple):
         return bool(self.cursors or self.indexed)
 
 
-class Schedule:
+class WriteSchedule:
     """Which errands there are, and when each is due."""
 
     def __init__(self, cursors: Cursors) -> None:
@@ -134,7 +134,7 @@ class Schedule:
 
     # What is done.
 
-    def take(self, commands: int, now: float, *, marks_held: bool, last: bool) -> Errands:
+    def take(self, commands: int, now: float, *, marks_held: bool, last: bool) -> SideWrites:
         """Take what rides along with a batch. What is taken is `written` or `not_written` before the next.
 
         Args:
@@ -143,7 +143,7 @@ class Schedule:
             marks_held: whether marks wait that acknowledgements made: a cursor must not be on disk before them.
             last: whether a stop is to leave nothing over.
         """
-        return Errands(
+        return SideWrites(
             self._take_cursors(commands, now, marks_held=marks_held, last=last), self._index_riding(commands, now)
         )
 
@@ -156,7 +156,7 @@ class Schedule:
         """Note that a batch is about to be written: it is not quiet."""
         self._batch_since = now
 
-    def written(self, errands: Errands, now: float) -> None:
+    def written(self, errands: SideWrites, now: float) -> None:
         """Note that they are on disk."""
         if errands.indexed:
             self.index_written(errands.indexed, now)
@@ -188,7 +188,7 @@ class Schedule:
         self._snapshot_since = now
         self._entries_since_snapshot += not written
 
-    def not_written(self, errands: Errands, now: float) -> None:
+    def not_written(self, errands: SideWrites, now: float) -> None:
         """Note that they could not be written: each gets its time again."""
         if errands.indexed:
             self._index_since = now

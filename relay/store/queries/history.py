@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from relay.store.entry import REPLY_PREVIEW
 from relay.store.queries.lookups import as_json
-from relay.store.sqlite.database import Bound, Connection, utf8
+from relay.store.sqlite.database import Connection, PageBound, utf8
 from relay.store.sqlite.statements import Statement
 
 PAGE_BYTES = 1_000_000
@@ -108,7 +108,7 @@ async def messages(
     Returns:
         The messages, those nearest to where the page begins first, and whether there are more.
     """
-    bound = Bound(count, PAGE_BYTES, weight)
+    bound = PageBound(count, PAGE_BYTES, weight)
     if start is not None:
         rows, more = await connection.page(_UPWARDS, (chat, max(start, after + 1), after, count + 1, cleared), bound)
     else:

@@ -20,15 +20,15 @@ from relay.store.entry import (
     Facts,
     FilesNamed,
     FirstMark,
-    Marked,
+    FirstReceipt,
     MessageAt,
     Prunable,
-    Stored,
     StoredFile,
+    StoredMessage,
     UnreadAfter,
 )
-from relay.store.idempotency import ClientKeys
-from relay.store.sqlite.database import Bound, Connection, Rows, utf8
+from relay.store.idempotency import IdempotencyKeys
+from relay.store.sqlite.database import Connection, PageBound, Rows, utf8
 from relay.store.sqlite.statements import Statement
 
 EXPORT_BYTES = 1_000_000
@@ -149,7 +149,7 @@ def as_json(value: object) -> str:
     return _json(value).decode()
 
 
-async def look_up(connection: Connection, facts: Iterable[Fact], recent: ClientKeys) -> Facts:
+async def look_up(connection: Connection, facts: Iterable[Fact], recent: IdempotencyKeys) -> Facts:
     """Find what the rules need to know."""
     found: Facts = {}
     # Many commands may ask for the same.
@@ -178,12 +178,12 @@ async def index_left_over(connection: Connection) -> bool:
     return bool(left)
 
 
-async def client_keys(connection: Connection, keys: Sequence[int], recent: ClientKeys) -> Facts:
+async def client_keys(connection: Connection, keys: Sequence[int], recent: IdempotencyKeys) -> Facts:
     """Find which of these client keys are in the log, or were when retention removed their messages."""
     latest = [seq for key in keys if (seq := recent.seq(key)) is not None]
     rows = await connection.execute(_CLIENT_KEYS, (as_json(latest), as_json(keys)))
     found: Facts = {ClientKey(key): None for key in keys}
-    found.update({ClientKey(key): Stored(*columns) for key, *columns in rows})
+    found.update({ClientKey(key): StoredMessage(*columns) for key, *columns in rows})
     return found
 
 
@@ -192,9 +192,9 @@ async def removed_before(connection: Connection, at: int) -> list[int]:
     return [place for (place,) in await connection.execute(_REMOVED_BEFORE, (at,))]
 
 
-async def _message(connection: Connection, fact: MessageAt) -> Stored | None:
+async def _message(connection: Connection, fact: MessageAt) -> StoredMessage | None:
     rows = await connection.execute(_MESSAGE, (fact.chat, fact.message_id))
-    return Stored(*rows[0]) if rows else None
+    return StoredMessage(*rows[0]) if rows else None
 
 
 async def _covered_by(connection: Connection, fact: CoveredBy) -> tuple[Covered, ...]:
@@ -224,14 +224,14 @@ async def last_messages(connection: Connection, after: int, upto: int) -> list[t
     )
 
 
-async def _first_mark(connection: Connection, fact: FirstMark) -> Marked | None:
+async def _first_mark(connection: Connection, fact: FirstMark) -> FirstReceipt | None:
     rows = await connection.execute(_LAST_OF_OTHERS, (fact.chat, fact.upto, fact.user))
     if not rows:
         return None
     ((message_id, client_id),) = rows
     marked = [kinds.READ] if fact.read else [kinds.DLVRD, kinds.READ]
     ((at,),) = await connection.execute(_FIRST_MARK, (fact.chat, fact.user, message_id, as_json(marked)))
-    return None if at is None else Marked(message_id, client_id, at)
+    return None if at is None else FirstReceipt(message_id, client_id, at)
 
 
 async def cursors(connection: Connection) -> dict[int, tuple[int, int]]:
@@ -470,7 +470,7 @@ async def export_page(connection: Connection, after: int, upto: int, count: int)
         upto: the last `seq` of interest.
         count: how many at most.
     """
-    bound = Bound(count, EXPORT_BYTES, lambda row: utf8(row[7]) + utf8(row[8]))
+    bound = PageBound(count, EXPORT_BYTES, lambda row: utf8(row[7]) + utf8(row[8]))
     rows, _ = await connection.page(_EXPORT, (after, upto, count), bound)
     return [_export_row(*row) for row in rows]
 

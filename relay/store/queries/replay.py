@@ -12,7 +12,7 @@ from relay.protocol.objects import ReplyTo
 from relay.store import kinds
 from relay.store.entry import REPLY_PREVIEW, Covered, Entry, Extra
 from relay.store.queries.lookups import as_json
-from relay.store.sqlite.database import Bound, Connection, utf8
+from relay.store.sqlite.database import Connection, PageBound, utf8
 from relay.store.sqlite.statements import Statement
 
 PAGE = 256
@@ -111,7 +111,7 @@ async def entries(connection: Connection, seqs: Sequence[int], user_ids: Any) ->
     Returns:
         The entries, and whether some are left that did not fit.
     """
-    bound = Bound(len(seqs), PAGE_BYTES, _weight)
+    bound = PageBound(len(seqs), PAGE_BYTES, _weight)
     rows, more = await connection.page(_ENTRIES, (as_json(seqs),), bound)
     found = [_entry(row, user_ids) for row in rows]
     await _fill_covered(connection, found)

@@ -11,8 +11,8 @@ import msgspec
 
 from relay.store.queries.history import COLUMNS, MESSAGES, PAGE_BYTES, REPLIED_TO, HistoryRow, weight
 from relay.store.queries.lookups import as_json
-from relay.store.queries.trigrams import TRIGRAM, Choice, Usual
-from relay.store.sqlite.database import Bound, Connection, Rows, TooLong
+from relay.store.queries.trigrams import TRIGRAM, TrigramChoice, TrigramShares
+from relay.store.sqlite.database import Connection, PageBound, Rows, TooLong
 from relay.store.sqlite.statements import Statement
 from relay.text import fold
 
@@ -103,7 +103,7 @@ _SAMPLE = Statement(
 )
 
 
-async def learn(connection: Connection, usual: Usual) -> bool:
+async def learn(connection: Connection, usual: TrigramShares) -> bool:
     """Learn which trigrams are usual from entries spread over the log; gives whether there were enough.
 
     Raises:
@@ -124,7 +124,7 @@ async def ends(connection: Connection) -> tuple[int, int]:
 async def search(
     connection: Connection,
     sought: Sought,
-    usual: Usual | None = None,
+    usual: TrigramShares | None = None,
     *,
     indexed: int | None = None,
     seconds: float = SEARCH_SECONDS,
@@ -143,7 +143,9 @@ async def search(
         sqlite3.DatabaseError: what SQLite says; where the index is damaged, with its code.
     """
     upto, last = await ends(connection)
-    return await _Search(connection, sought, usual or Usual(), seconds).run(upto if indexed is None else indexed, last)
+    return await _Search(connection, sought, usual or TrigramShares(), seconds).run(
+        upto if indexed is None else indexed, last
+    )
 
 
 class _Search:
@@ -153,7 +155,7 @@ class _Search:
     usual letter is in the latest entries, which are looked through first.
     """
 
-    def __init__(self, connection: Connection, sought: Sought, usual: Usual, seconds: float) -> None:
+    def __init__(self, connection: Connection, sought: Sought, usual: TrigramShares, seconds: float) -> None:
         self._connection = connection
         self._sought = sought
         self._usual = usual
@@ -219,7 +221,7 @@ class _Search:
 
     async def _indexed(self, indexed: int, entries: int) -> bool:
         """Look at what the index finds, some candidates and then the rest; gives whether the page is full."""
-        choice = Choice(self._usual, self._text, entries)
+        choice = TrigramChoice(self._usual, self._text, entries)
         before = min(self._sought.before, indexed + 1)
         limit = LOOKED
         while before > 1:
@@ -241,7 +243,7 @@ class _Search:
         rows, full = await self._connection.page(
             sql,
             _parameters(self._sought, before, text, limit, *more),
-            Bound(max(1, self._sought.count - len(self._rows)), self._left, weight, self._wanted),
+            PageBound(max(1, self._sought.count - len(self._rows)), self._left, weight, self._wanted),
             seconds=max(0.0, self._until - time.monotonic()),
             partly=True,
         )
@@ -280,7 +282,7 @@ async def _page(
     rows, left = await connection.page(
         sql,
         _parameters(sought, sought.before, sought.folded, sought.count + 1),
-        Bound(sought.count, PAGE_BYTES, weight),
+        PageBound(sought.count, PAGE_BYTES, weight),
         seconds=seconds,
     )
     return [HistoryRow(*row) for row in rows], left

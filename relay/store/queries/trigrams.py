@@ -23,7 +23,7 @@ KEPT = 2
 """In how many texts of the sample a trigram is at least that is remembered."""
 
 
-class Usual:
+class TrigramShares:
     """How large a share of texts has each of the usual trigrams. Holds no text."""
 
     def __init__(self) -> None:
@@ -50,10 +50,10 @@ class Usual:
         return self._shares.get(trigram, self._rare)
 
 
-class Choice:
+class TrigramChoice:
     """The trigrams that find a text at the least cost."""
 
-    def __init__(self, usual: Usual, text: str, entries: int) -> None:
+    def __init__(self, usual: TrigramShares, text: str, entries: int) -> None:
         """Choose the first: as many as it takes until hardly anything else should be found.
 
         Args:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import aiosqlite
 import trio
 
-from relay.store.files.place import Place
+from relay.store.files.place import StorePlace
 from relay.store.sqlite.aiosqlite_on_trio import Bridge
 from relay.store.sqlite.schema import APPLICATION_ID, MIGRATIONS
 from relay.store.sqlite.statements import Statement
@@ -71,7 +71,7 @@ def _any(_row: tuple[Any, ...]) -> bool:
     return True
 
 
-class Bound(NamedTuple):
+class PageBound(NamedTuple):
     """Where a page ends: at so many rows, or before the row whose weight is too much for it."""
 
     rows: int
@@ -96,7 +96,7 @@ class Connection:
         self._seconds = seconds
         self._busy = False
         self._queue = trio.lowlevel.ParkingLot()
-        self._place: Place | None = None
+        self._place: StorePlace | None = None
         self.started = 0
         """How many statements were handed to the thread."""
 
@@ -109,7 +109,7 @@ class Connection:
         Raises:
             OSError: it is not there.
         """
-        self._place = Place(path)
+        self._place = StorePlace(path)
 
     async def execute(self, sql: str, parameters: Parameters = (), *, seconds: float | None = None) -> Rows:
         """Run one statement and return all its rows: one hop to the thread and back.
@@ -132,7 +132,7 @@ class Connection:
         return cast("Rows", await self._read(self._connection.execute_fetchall, sql, parameters, seconds=seconds))
 
     async def page(
-        self, sql: str, parameters: Parameters, bound: Bound, *, seconds: float | None = None, partly: bool = False
+        self, sql: str, parameters: Parameters, bound: PageBound, *, seconds: float | None = None, partly: bool = False
     ) -> tuple[Rows, bool]:
         """Run one statement and read its rows up to a bound: at least one, and none that is not returned but the last.
 
@@ -209,7 +209,7 @@ class Connection:
             copy.close()
 
 
-def _take(connection: sqlite3.Connection, sql: str, parameters: Parameters, bound: Bound, rows: Rows) -> bool:
+def _take(connection: sqlite3.Connection, sql: str, parameters: Parameters, bound: PageBound, rows: Rows) -> bool:
     """Read rows into a list, and tell whether there are more than the bound lets in."""
     left = bound.weight
     with closing(connection.execute(sql, parameters)) as cursor:

@@ -10,11 +10,11 @@ from urllib.parse import quote, unquote
 import trio
 
 from relay.core.files.media_types import EXTENSIONS, UNKNOWN
-from relay.core.files.uploads import Files
+from relay.core.files.uploads import Uploads
 from relay.core.limits.rate_limit import RateLimit
-from relay.net.http.connection import Answer, Part, Refused, Request, json_answer
+from relay.net.http.connection import HttpError, HttpRequest, HttpResponse, Part, json_answer
 from relay.net.http.static import unchanged
-from relay.net.http.visitor import Visitor
+from relay.net.http.visitor import Caller
 from relay.protocol.errors import RelayError
 from relay.store.entry import StoredFile
 
@@ -31,55 +31,55 @@ _RANGE = re.compile(r"bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.IGNORECASE
 class FilePages:
     """What `/files` does."""
 
-    def __init__(self, files: Files, limit: RateLimit) -> None:
+    def __init__(self, files: Uploads, limit: RateLimit) -> None:
         self._files = files
         self._limit = limit
 
-    async def upload(self, request: Request, visitor: Visitor) -> Answer:
+    async def upload(self, request: HttpRequest, visitor: Caller) -> HttpResponse:
         """Take a file in: the body is the file itself.
 
         Raises:
             Refused: they have not signed in, or send a form.
-            RelayError: see `Files.receive`; `rate_limited` also for one who asks too much.
+            RelayError: see `Uploads.receive`; `rate_limited` also for one who asks too much.
         """
         user, device = visitor.user, visitor.device
         wait = self._limit.take(user, trio.current_time())
         if wait:
             raise RelayError.rate_limited(wait)
         if (request.header(b"content-type") or "").lower().startswith("multipart/"):
-            raise Refused(415, "bad_request", "send the file itself as the body, not a form")
+            raise HttpError(415, "bad_request", "send the file itself as the body, not a form")
         if (request.header(b"content-encoding") or "identity").strip().lower() != "identity":
             # Kept as it comes it would be handed out without a word of it, as a file of that name that is broken.
-            raise Refused(415, "bad_request", "send the file itself, without a Content-Encoding")
+            raise HttpError(415, "bad_request", "send the file itself, without a Content-Encoding")
         name = file_name(request.header(b"content-disposition") or "")
         added = await self._files.receive(user, device, name, request.announced, request.piece)
         return json_answer(added)
 
-    async def download(self, request: Request, visitor: Visitor) -> Answer:
+    async def download(self, request: HttpRequest, visitor: Caller) -> HttpResponse:
         """Give a file, or a part of it."""
         file = await self._files.find(visitor.user, request.path.removeprefix("/files/"))
         path = self._files.contents.path(file.digest)
         if not path.is_file():
-            raise Refused(404, "not_found", "this file is lost: its content is not in the relay's data directory")
+            raise HttpError(404, "not_found", "this file is lost: its content is not in the relay's data directory")
         tag = b'"%s"' % file.digest.encode()
         # Asked for again each time, so that who leaves a chat or lets a message go has it no longer.
         headers = [(b"ETag", tag), (b"Cache-Control", b"private, no-cache"), (b"Vary", b"Cookie, Authorization")]
         if unchanged(request, tag):
-            return Answer(304, headers)
+            return HttpResponse(304, headers)
         headers += [(b"Accept-Ranges", b"bytes"), *safe_headers(file)]
         allowed = partial(self._files.while_readable, visitor.user, visitor.device, file)
         whole = Part(str(path), 0, file.size, allowed)
         if request.headers.get(b"if-range", tag) != tag:
-            return Answer(200, headers, whole)
+            return HttpResponse(200, headers, whole)
         wanted = byte_range(request.header(b"range"), file.size)
         if wanted is None:
-            return Answer(200, headers, whole)
+            return HttpResponse(200, headers, whole)
         start, end = wanted
         if start >= end:
             unmet = (b"Content-Range", b"bytes */%d" % file.size)
-            raise Refused(416, "bad_request", f"range: the file has {file.size} bytes", unmet)
+            raise HttpError(416, "bad_request", f"range: the file has {file.size} bytes", unmet)
         headers.append((b"Content-Range", b"bytes %d-%d/%d" % (start, end - 1, file.size)))
-        return Answer(206, headers, Part(str(path), start, end - start, allowed))
+        return HttpResponse(206, headers, Part(str(path), start, end - start, allowed))
 
 
 def safe_headers(file: StoredFile) -> list[tuple[bytes, bytes]]:

@@ -14,8 +14,8 @@ from relay.core.limits.rate_limit import RateLimit
 from relay.core.model.state import Device
 from relay.core.relay import Relay
 from relay.core.rules.commands import Command
-from relay.core.rules.submit import decided
-from relay.net.http.connection import Answer, Refused, Request
+from relay.core.rules.submit import submit
+from relay.net.http.connection import HttpError, HttpRequest, HttpResponse
 from relay.net.webhooks.body import cut, understand
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
@@ -35,7 +35,7 @@ class HookPage:
         self._limit = RateLimit(relay.settings.limits)
         """By hook: what one that posts for a person takes is not missing for the person."""
 
-    async def post(self, request: Request) -> Answer:
+    async def post(self, request: HttpRequest) -> HttpResponse:
         """Post a message; answered when it is on disk.
 
         Raises:
@@ -62,9 +62,9 @@ class HookPage:
             client_message_id=_key(request.header(b"idempotency-key")),
             message=cut(said),
         )
-        await decided(relay.log, Command(relay.clock(), device.user, device.key, message))
+        await submit(relay.log, Command(relay.clock(), device.user, device.key, message))
         # Some tools take nothing but this for a success.
-        return Answer(200, [(b"Content-Type", b"text/plain; charset=utf-8")], b"ok")
+        return HttpResponse(200, [(b"Content-Type", b"text/plain; charset=utf-8")], b"ok")
 
     def _device(self, token: str) -> Device:
         state = self._relay.state
@@ -85,11 +85,11 @@ class HookPage:
         if not state.welcome(device.user, device.key):
             raise _no_hook()
         if not may_act(state, device):
-            raise Refused(404, "not_found", "this hook's chat is gone, or its user was taken out of it")
+            raise HttpError(404, "not_found", "this hook's chat is gone, or its user was taken out of it")
 
 
-def _no_hook() -> Refused:
-    return Refused(404, "not_found", "there is no such hook: `relay hook add CHAT` makes one")
+def _no_hook() -> HttpError:
+    return HttpError(404, "not_found", "there is no such hook: `relay hook add CHAT` makes one")
 
 
 def _key(given: str | None) -> str:
@@ -99,13 +99,13 @@ def _key(given: str | None) -> str:
     return given if len(given) <= KEY else hashlib.sha256(given.encode()).hexdigest()
 
 
-async def _read(request: Request) -> bytes:
+async def _read(request: HttpRequest) -> bytes:
     body = bytearray()
     with trio.move_on_after(BODY_SECONDS) as patience:
         while piece := await request.piece():
             body += piece
             if len(body) > BODY_BYTES:
-                raise Refused(413, "too_large", f"the body is over {BODY_BYTES} bytes")
+                raise HttpError(413, "too_large", f"the body is over {BODY_BYTES} bytes")
     if patience.cancelled_caught:
-        raise Refused(408, "bad_request", f"the body did not come within {BODY_SECONDS:.0f} s")
+        raise HttpError(408, "bad_request", f"the body did not come within {BODY_SECONDS:.0f} s")
     return bytes(body)

@@ -9,27 +9,27 @@ from typing import Any
 import trio
 
 from relay.core.relay import Relay
-from relay.net.http.connection import Answer, Lobby, Refused, Request
+from relay.net.http.connection import HttpError, HttpRequest, HttpResponse, IdleConnections
 from relay.net.http.proxies import LOCAL, Networks, passed_on
-from relay.net.http.visitor import Visitor
+from relay.net.http.visitor import Caller
 from relay.net.sockets import hostnames
 
 
 class Metrics:
     """Reads the numbers off the relay when they are asked for."""
 
-    def __init__(self, relay: Relay, lobby: Lobby) -> None:
+    def __init__(self, relay: Relay, lobby: IdleConnections) -> None:
         self._relay = relay
         self._lobby = lobby
         self._networks = Networks([*relay.settings.http.metrics_from, LOCAL])
         self._registry: Any = None
 
-    async def show(self, request: Request, _visitor: Visitor) -> Answer:
+    async def show(self, request: HttpRequest, _visitor: Caller) -> HttpResponse:
         """Answer `GET /metrics`."""
         # A proxy on this machine asks from here for somebody elsewhere, and one that adds no header names the host
         # that they asked for.
         if request.peer not in self._networks or passed_on(request.headers) or not self._meant(request):
-            raise Refused(
+            raise HttpError(
                 403, "forbidden", "the metrics are for this machine only; its admin can allow more as http.metrics_from"
             )
         from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
@@ -39,10 +39,10 @@ class Metrics:
             ProcessCollector(registry=self._registry)
             self._registry.register(self)
         headers = [(b"Content-Type", CONTENT_TYPE_LATEST.encode()), (b"Cache-Control", b"no-store")]
-        return Answer(200, headers, generate_latest(self._registry))
+        return HttpResponse(200, headers, generate_latest(self._registry))
 
     @staticmethod
-    def _meant(request: Request) -> bool:
+    def _meant(request: HttpRequest) -> bool:
         """Whether a request from this machine asks for this machine, as a program here does."""
         name, _ = hostnames.split_host(request.host)
         return not hostnames.is_loopback(request.peer) or name == "localhost" or hostnames.is_loopback(name)

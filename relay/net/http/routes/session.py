@@ -8,8 +8,8 @@ from relay import __version__
 from relay.core.auth.sign_in import Entered
 from relay.core.relay import Relay
 from relay.core.service.dispatch import CHATS_PAGE_BYTES, NO_DEVICE
-from relay.net.http.connection import Answer, Refused, Request, json_answer
-from relay.net.http.visitor import Visitor
+from relay.net.http.connection import HttpError, HttpRequest, HttpResponse, json_answer
+from relay.net.http.visitor import Caller
 from relay.protocol.base import Id, Name, Wire
 from relay.protocol.objects import MOST_ATTACHMENTS
 from relay.protocol.requests import MESSAGE_LENGTH, MOST_COUNT
@@ -44,7 +44,7 @@ class SessionPage:
         self._relay = relay
         self._sign_in = relay.service.signing_in
 
-    async def show(self, request: Request, visitor: Visitor) -> Answer:
+    async def show(self, request: HttpRequest, visitor: Caller) -> HttpResponse:
         """Say who one is; a browser that asks keeps its cookie for longer."""
         if visitor.who is None:
             raise visitor.stranger(signIn=self._sign_in.ways())
@@ -62,7 +62,7 @@ class SessionPage:
         return json_answer(who, headers=self._cookies(token, COOKIE_SECONDS, visitor))
 
     @staticmethod
-    def cookie(request: Request, *, secure: bool) -> str | None:
+    def cookie(request: HttpRequest, *, secure: bool) -> str | None:
         """Find the cookie that a browser keeps for us.
 
         Under TLS the name that nobody else can set goes first, so that no page of this host without TLS can put
@@ -93,7 +93,7 @@ class SessionPage:
             "chatsPageBytes": CHATS_PAGE_BYTES,
         }
 
-    async def sign_in(self, request: Request, visitor: Visitor) -> Answer:
+    async def sign_in(self, request: HttpRequest, visitor: Caller) -> HttpResponse:
         """Let somebody in, by what they bring."""
         credentials = await request.json(Credentials)
         entered = await self._enter(credentials, visitor.address)
@@ -110,17 +110,17 @@ class SessionPage:
             return await self._sign_in.by_password(credentials.user_id, credentials.password, label, address)
         if credentials.name is not None:
             return await self._sign_in.by_name(credentials.name, label, address)
-        raise Refused(400, "bad_request", "body: send an invite, or userId and password")
+        raise HttpError(400, "bad_request", "body: send an invite, or userId and password")
 
-    async def sign_out(self, _request: Request, visitor: Visitor) -> Answer:
+    async def sign_out(self, _request: HttpRequest, visitor: Caller) -> HttpResponse:
         """Let this device in no more."""
         user, device = visitor.user, visitor.device
         if device != NO_DEVICE:
             await self._sign_in.sign_out(user, device)
-        return Answer(204, [*self._cookies("", 0, visitor), CLEAR, (b"Cache-Control", b"no-store")])
+        return HttpResponse(204, [*self._cookies("", 0, visitor), CLEAR, (b"Cache-Control", b"no-store")])
 
     @staticmethod
-    def _cookies(token: str, seconds: int, visitor: Visitor) -> list[tuple[bytes, bytes]]:
+    def _cookies(token: str, seconds: int, visitor: Caller) -> list[tuple[bytes, bytes]]:
         secure = visitor.by_tls
         attributes = "Path=/; HttpOnly; SameSite=Strict" + ("; Secure" if secure else "")
         name = SECURE_COOKIE if secure else COOKIE

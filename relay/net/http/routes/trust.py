@@ -7,8 +7,8 @@ import base64
 import hashlib
 from pathlib import Path
 
-from relay.net.http.connection import Answer, Refused, Request
-from relay.net.http.visitor import Visitor
+from relay.net.http.connection import HttpError, HttpRequest, HttpResponse
+from relay.net.http.visitor import Caller
 from relay.net.tls import authority
 
 STYLE = (
@@ -69,7 +69,7 @@ class TrustPage:
     def __init__(self, certificate: Path) -> None:
         self._certificate = certificate
 
-    async def show(self, _request: Request, _visitor: Visitor) -> Answer:
+    async def show(self, _request: HttpRequest, _visitor: Caller) -> HttpResponse:
         """Show the page."""
         self._check()
         page = PAGE % {"style": STYLE, "fingerprint": authority.fingerprint(self._certificate)}
@@ -78,9 +78,9 @@ class TrustPage:
             (b"Cache-Control", b"no-cache"),
             (b"Content-Security-Policy", POLICY.encode()),
         ]
-        return Answer(200, headers, page.encode())
+        return HttpResponse(200, headers, page.encode())
 
-    async def hand_out(self, _request: Request, _visitor: Visitor) -> Answer:
+    async def hand_out(self, _request: HttpRequest, _visitor: Caller) -> HttpResponse:
         """Give the authority's certificate."""
         self._check()
         headers = [
@@ -88,8 +88,8 @@ class TrustPage:
             (b"Content-Disposition", b'attachment; filename="ca.crt"'),
             (b"Cache-Control", b"no-cache"),
         ]
-        return Answer(200, headers, self._certificate.read_bytes())
+        return HttpResponse(200, headers, self._certificate.read_bytes())
 
     def _check(self) -> None:
         if not self._certificate.exists():
-            raise Refused(404, "not_found", "this relay has no authority of its own")
+            raise HttpError(404, "not_found", "this relay has no authority of its own")
