@@ -65,7 +65,7 @@ class Engine:
             self.lags.messages += 1
             self._first = self._first or entry.at
 
-    def told(self) -> None:
+    def batch_done(self) -> None:
         """Send what the batch had to say."""
         self._hub.flush()
         if self._first:

@@ -1,7 +1,7 @@
 """Which client ids were used: of the latest messages in memory, of all others in a table, a slice at a time.
 
 Keys are scattered over all of 64 bits. Written to its place at once each would cost a page of the file, and most of
-what a message writes; many that lie close together share their pages. No SQL: `chores` files what is due here.
+what a message writes; many that lie close together share their pages. No SQL: `maintenance` files what is due here.
 """
 
 from collections.abc import Iterable, Mapping

@@ -27,12 +27,12 @@ async def test_a_bearer_of_nobodys_is_checked_as_everybody_is(tmp_path):
     async with http_relay(tmp_path, Settings(auth=AuthSection(open=True))) as relay, relay.browser() as browser:
         token = await relay.user("alarm")
         hook = await relay.ask("hook.add", control.AddHook(chat="alarm"))
-        made_up = {**EVIL, "Authorization": "Bearer made-up"}
+        generated_id = {**EVIL, "Authorization": "Bearer made-up"}
         page, session, metrics = [
-            (await browser.get(path, headers=made_up)).status_code for path in ("/", "/session", "/metrics")
+            (await browser.get(path, headers=generated_id)).status_code for path in ("/", "/session", "/metrics")
         ]
-        signed_up = await browser.post("/session", json={"name": "Eve"}, headers=made_up)
-        origin = await browser.post("/session", json={"name": "Eve"}, headers=made_up | {"Host": relay.host})
+        signed_up = await browser.post("/session", json={"name": "Eve"}, headers=generated_id)
+        origin = await browser.post("/session", json={"name": "Eve"}, headers=generated_id | {"Host": relay.host})
         of_a_hook = {**EVIL, "Authorization": f"Bearer {hook.url.rpartition('/')[2]}"}
         by_hook = await browser.get("/session", headers=of_a_hook)
         program = await browser.get("/session", headers={**EVIL, "Authorization": f"Bearer {token}"})

@@ -45,10 +45,10 @@ async def test_an_expired_or_made_up_invite_lets_nobody_in(tmp_path):
         code = await relay.invite("anna", new=True)
         now += 73 * 3_600_000
         expired = await browser.post("/session", json={"invite": code})
-        made_up = await browser.post("/session", json={"invite": "a" * 22})
+        generated_id = await browser.post("/session", json={"invite": "a" * 22})
         empty = await browser.post("/session", json={"invite": ""})
         assert not relay.relay.state.devices
-    for answer in (expired, made_up, empty):
+    for answer in (expired, generated_id, empty):
         assert answer.status_code == 401
         assert "set-cookie" not in answer.headers
 

@@ -77,7 +77,7 @@ FEATURES: dict[str, tuple[tuple[str, str, str], ...]] = {
             "unknown = draft.unknown or self._repeated(entries, facts)",
             "unknown = draft.unknown",
         ),
-        ("relay/store/log/log.py", "            self._client_keys.note(entries)\n", ""),
+        ("relay/store/log/log.py", "            self._idempotency_keys.note(entries)\n", ""),
     ),
     "receipts (marks)": (
         ("relay/core/service/dispatch.py", "if member is not None and member.dlvrd_upto < message_id:", "if False:"),

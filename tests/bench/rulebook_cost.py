@@ -61,8 +61,8 @@ def work(*, group: bool) -> float:
                 hub.tell(entry)
         hub.flush()
 
-    def asks(user: int, request: object, made_up: str = "") -> Command:
-        return Command(now, user, 0, request, made_up=made_up)  # type: ignore[arg-type]
+    def asks(user: int, request: object, generated_id: str = "") -> Command:
+        return Command(now, user, 0, request, generated_id=generated_id)  # type: ignore[arg-type]
 
     users = range(1, 1 + (MEMBERS if group else 2 * DIALOGS))
     for user in users:

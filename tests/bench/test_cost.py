@@ -205,15 +205,15 @@ def write_without_disk(relay: Relay) -> None:
     log = relay.log
     batch, log._waiting = log._waiting, []
     log.batch += 1
-    draft = log._rules.decide([item.command for item in batch], {})
+    draft = log._engine.decide([item.command for item in batch], {})
     entries = [entry for decision in draft.decisions for entry in decision.entries]
     prepare(entries, draft.amendments, SideWrites({}, 0))
-    log._client_keys.note(entries)
+    log._idempotency_keys.note(entries)
     for item, decision in zip(batch, draft.decisions, strict=True):
         for entry in decision.entries:
-            log._rules.apply(entry)
+            log._engine.apply(entry)
         item.answer(decision.answer)
-    log._rules.told()
+    log._engine.batch_done()
 
 
 class Calls:
@@ -407,7 +407,7 @@ async def test_the_way_through_memory_costs_a_bounded_multiple_of_a_reference_lo
             for payload in payloads:
                 there.relay.service.take(alone, payload, 0.0)
             batch, log._waiting = log._waiting, []
-            draft = log._rules.decide([item.command for item in batch], {})
+            draft = log._engine.decide([item.command for item in batch], {})
             for item, decision in zip(batch, draft.decisions, strict=True):
                 for entry in decision.entries:
                     state.apply(entry)

@@ -25,7 +25,7 @@ def what_made_them() -> Iterator[Command]:
     for number in range(CHATS):
         people = [f"user{(number + step) % USERS}" for step in range(10)]
         chat = control.MakeChat(name=f"Chat {number}", owner=people[0], participants=people)
-        yield Command(1, ADMIN, 0, chat, made_up=f"g-{number}")
+        yield Command(1, ADMIN, 0, chat, generated_id=f"g-{number}")
 
 
 @pytest.fixture(scope="module")

@@ -204,8 +204,8 @@ async def _live(relay: Relay) -> None:
     """Do a bit of all that an export tells of."""
     await fill(relay)
 
-    async def ask(user: str | None, request: Any, made_up: str = "") -> Any:
-        (answer,) = await answers(relay, command(relay, user, request, made_up))
+    async def ask(user: str | None, request: Any, generated_id: str = "") -> Any:
+        (answer,) = await answers(relay, command(relay, user, request, generated_id))
         assert not isinstance(answer, RelayError), answer
         return answer
 

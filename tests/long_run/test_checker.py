@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from long_run.checker import DELETE, EDIT, NEW
+from long_run.generated import Talk
 from long_run.ledger import client_id, parse, text_of, word_of
-from long_run.made_up import Talk
 from long_run.verdict import History, Verdict, growth, may_grow
 
 

@@ -171,7 +171,7 @@ async def test_a_write_that_takes_long_is_no_reason_for_a_restart_for_some_minut
             arrived.set()
             await goes_on.wait()
 
-        nursery.start_soon(relay.log.chore, slow)
+        nursery.start_soon(relay.log.run_exclusive, slow)
         await arrived.wait()
         assert "a write has been under way for" in await serve._prove(server)
         assert relay.log._background._asked == [], "no probe is left in the queue"

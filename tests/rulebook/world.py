@@ -166,11 +166,11 @@ class World(Windows):
                 self.clock.jump(1.1)
                 relay.hub.tick(trio.current_time())
                 await trio.testing.wait_all_tasks_blocked()
-                await relay.log.chore(_nothing, hurried=True)
+                await relay.log.run_exclusive(_nothing, hurried=True)
                 while not all(one._idle for one in self.posting._running.values()):
                     # A thread reads the log for it: time goes on as it does.
                     await trio.sleep(0.001)
-                busy = bool(relay.log._waiting or relay.log.late) or await self._take_in()
+                busy = bool(relay.log._waiting or relay.log.deferred) or await self._take_in()
                 quiet = 0 if busy else quiet + 1
         for device in self.devices.values():
             if device.subscriber is not None:

@@ -76,17 +76,17 @@ def command(log: MemoryLog, user: str, step: Any) -> Command | None:
     """Make a step's command. A mark is of a chat that is there: its key stands in the command."""
     # The clock of the machine jumps about.
     log.now += (700, -900, 40)[log.now % 3]
-    made_up = f"made-up-{len(log.entries)}"
+    generated_id = f"made-up-{len(log.entries)}"
     key = log.state.user_keys[user]
     match step:
-        case ("make", made_up, kind, members):
+        case ("make", generated_id, kind, members):
             step = requests.CreateChat(type=kind, name="Crew", participants=members)
         case (("read" | "dlvrd") as kind, chat_id, message_id):
             chat = log.state.chat_key(key, chat_id)
             if chat is None:
                 return None
             step = (commands.MarkRead if kind == "read" else commands.MarkDelivered)(chat, message_id)
-    return Command(log.now, ADMIN if isinstance(step, control.ChangeUser) else key, 0, step, made_up=made_up)
+    return Command(log.now, ADMIN if isinstance(step, control.ChangeUser) else key, 0, step, generated_id=generated_id)
 
 
 def recorded(script: Script) -> tuple[MemoryLog, list[Command], list[Any]]:

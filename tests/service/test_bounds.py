@@ -438,7 +438,7 @@ async def test_the_writers_time_is_charged_to_whose_request_keeps_it_alone(
 ) -> None:
     charged: list[int] = []
     monkeypatch.setattr(
-        relay.relay.log._rules, "charge", lambda batch, seconds: charged.append(len(batch)) if seconds > 0 else None
+        relay.relay.log._engine, "charge", lambda batch, seconds: charged.append(len(batch)) if seconds > 0 else None
     )
     async with relay.device("User1") as one:
         await one.request("new", chatId="User1", clientMessageId="0", message="makes the chat, alone")
@@ -482,7 +482,7 @@ async def test_who_tells_many_at_once_has_no_more_taken_up_until_it_is_paid_off(
 async def test_a_refusal_holds_nothing_of_the_batch_that_it_was_decided_in(relay: House) -> None:
     """Its traceback had the frames with all that was looked up: a hundred refused edits of a long message, 90 MB."""
     user = relay.relay.state.user_keys["User1"]
-    draft = relay.relay.log._rules.decide([Command(1, user, 1, commands.LeaveChat("g-none"))], {})
+    draft = relay.relay.log._engine.decide([Command(1, user, 1, commands.LeaveChat("g-none"))], {})
     (decision,) = draft.decisions
     assert isinstance(decision.answer, RelayError)
     assert decision.answer.__traceback__ is None

@@ -153,8 +153,10 @@ async def test_a_query_of_marks_alone_is_refused_in_words(tmp_path: Path) -> Non
 async def test_an_edit_and_a_deletion_leave_nothing_of_a_folded_text_in_the_index(tmp_path: Path) -> None:
     async with _saying(tmp_path, ["Straße ÄRGER", "Grüße ÄRGER", "bleibt"]) as relay:
         edit = requests.Edit(chat_id="b", original_message_id=1, message="ganz ＡＮＤＥＲＳ")
-        await submit(relay.log, Command(relay.clock(), 1, 0, edit, made_up="e"))
-        await submit(relay.log, Command(relay.clock(), 1, 0, requests.Delete(chat_id="b", message_id=2), made_up="d"))
+        await submit(relay.log, Command(relay.clock(), 1, 0, edit, generated_id="e"))
+        await submit(
+            relay.log, Command(relay.clock(), 1, 0, requests.Delete(chat_id="b", message_id=2), generated_id="d")
+        )
         for found in await _ways(relay, "ärger"):
             assert found == []
         for found in await _ways(relay, "anders"):

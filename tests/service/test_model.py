@@ -173,8 +173,8 @@ class World:
                 self.clock.jump(0.16)
                 await trio.testing.wait_all_tasks_blocked(0.0005)
                 # What is done between two batches comes after the one that is under way.
-                await log.chore(_nothing)
-                busy = bool(log._waiting or log.late) or await self._acknowledge()
+                await log.run_exclusive(_nothing)
+                busy = bool(log._waiting or log.deferred) or await self._acknowledge()
                 busy = busy or any(device.unheard for device in self.devices.values())
                 quiet = 0 if busy or self._catching_up() else quiet + 1
         for device in self.devices.values():

@@ -99,8 +99,10 @@ async def test_an_edit_and_a_deletion_reach_the_index(tmp_path: Path) -> None:
         await say("2", "secret beta")
         await _indexed(relay)
         edit = requests.Edit(chat_id="b", original_message_id=1, message="public alpha")
-        await submit(relay.log, Command(relay.clock(), 1, 0, edit, made_up="e"))
-        await submit(relay.log, Command(relay.clock(), 1, 0, requests.Delete(chat_id="b", message_id=2), made_up="d"))
+        await submit(relay.log, Command(relay.clock(), 1, 0, edit, generated_id="e"))
+        await submit(
+            relay.log, Command(relay.clock(), 1, 0, requests.Delete(chat_id="b", message_id=2), generated_id="d")
+        )
         assert await _find(relay, "secret") == []
         assert await _find(relay, "public") == ["public alpha"]
     with sqlite3.connect(tmp_path / "relay.db") as file:

@@ -137,7 +137,7 @@ async def test_an_edit_or_deletion_that_meets_a_damaged_index_is_written_all_the
             if request_ == "edit"
             else requests.Delete(chat_id="b", message_id=5)
         )
-        await submit(relay.log, Command(relay.clock(), 1, 0, asked, made_up="x"))
+        await submit(relay.log, Command(relay.clock(), 1, 0, asked, generated_id="x"))
         assert not relay.log.failing
         assert await _find(relay, "message 0004") == []
         await _indexed(relay)
@@ -276,7 +276,7 @@ async def test_the_index_takes_in_no_more_text_at_a_time_than_it_may(
                 reached.append(await maintenance.index(writing, last))
             return reached
 
-        reached = await relay.log.chore(portions)
+        reached = await relay.log.run_exclusive(portions)
         assert reached == [0, before + 2, before + 4, before + 5, last]
         assert await _find(relay, "words") == ["words"]
         assert len(await _find(relay, "éééé")) == 4

@@ -49,14 +49,14 @@ async def _portions(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> int:
 async def test_a_portion_gives_back_as_many_pages_as_it_says(tmp_path: Path) -> None:
     async with open_relay(tmp_path) as relay:
         await _talk(relay, 300)
-        await relay.log.chore(lambda writing: maintenance.remove_history(0, 10_000, writing, 10_000))
+        await relay.log.run_exclusive(lambda writing: maintenance.remove_history(0, 10_000, writing, 10_000))
         free = await lookups.free_pages(relay.reading)
         assert free > 120
-        assert await relay.log.chore(lambda writing: maintenance.give_back(writing, 50))
+        assert await relay.log.run_exclusive(lambda writing: maintenance.give_back(writing, 50))
         assert await lookups.free_pages(relay.reading) == free - 50
-        assert not await relay.log.chore(lambda writing: maintenance.give_back(writing, free, 20))
+        assert not await relay.log.run_exclusive(lambda writing: maintenance.give_back(writing, free, 20))
         assert await lookups.free_pages(relay.reading) == 20, "so many were to stay"
-        assert not await relay.log.chore(lambda writing: maintenance.give_back(writing, free, 20))
+        assert not await relay.log.run_exclusive(lambda writing: maintenance.give_back(writing, free, 20))
         assert await lookups.free_pages(relay.reading) == 20
 
 
@@ -163,12 +163,14 @@ async def test_on_a_small_disk_each_commit_copies_the_log_and_still_does_once_a_
         monkeypatch.setattr(Reserve, "wanted", wanted)
         room = DiskRoom(Reserve(tmp_path, wanted), relay.log)
         await room.begin()
-        assert await relay.log.chore(lambda writing: writing.execute("PRAGMA wal_autocheckpoint")) == [(pages,)]
+        assert await relay.log.run_exclusive(lambda writing: writing.execute("PRAGMA wal_autocheckpoint")) == [(pages,)]
         room.reserve.short = True
         async with room.freeing():
-            freeing = await relay.log.chore(lambda writing: writing.execute("PRAGMA wal_autocheckpoint"), hurried=True)
+            freeing = await relay.log.run_exclusive(
+                lambda writing: writing.execute("PRAGMA wal_autocheckpoint"), hurried=True
+            )
             assert freeing == [(COPY_EACH,)]
-        assert await relay.log.chore(lambda writing: writing.execute("PRAGMA wal_autocheckpoint")) == [(pages,)]
+        assert await relay.log.run_exclusive(lambda writing: writing.execute("PRAGMA wal_autocheckpoint")) == [(pages,)]
 
 
 def test_a_long_work_rests_in_proportion_and_never_for_long() -> None:

@@ -217,7 +217,7 @@ async def test_a_disk_that_is_full_does_not_end_the_relay(tmp_path: Path, monkey
         await _two_users(relay)
         await _say(relay, 1, "b", "old")
         clock.now += 2 * DAY
-        monkeypatch.setattr(retention, "decided", full)
+        monkeypatch.setattr(retention, "submit", full)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(relay.retention.run)
             with trio.fail_after(5):
@@ -275,7 +275,7 @@ async def test_check_names_what_is_wrong(tmp_path: Path, damage: str, named: str
         await _two_users(relay)
         for number in range(3):
             await _say(relay, 1, "b", f"message {number}")
-        await relay.log.chore(
+        await relay.log.run_exclusive(
             lambda writing: writing.execute("INSERT INTO batch VALUES ('[]', '[]', '[]', '{}', 5, '[]', '[]')")
         )
     assert await _faults(tmp_path) == []

@@ -151,7 +151,7 @@ async def test_work_that_can_wait_waits_while_there_is_much_in_the_log(
         assert relay.log._background.next_at() == float("inf")
         began = trio.current_time()
         for _ in range(2):
-            await relay.log.chore(lambda writing: writing.execute("SELECT 1"), "prune")
+            await relay.log.run_exclusive(lambda writing: writing.execute("SELECT 1"), "prune")
         assert trio.current_time() - began > 0.5, "what somebody waits for goes on slowly"
         began = trio.current_time()
         assert await relay.log.probe()

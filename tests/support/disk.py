@@ -18,10 +18,10 @@ from relay.protocol import control, requests
 T0 = 1_767_225_600_000
 
 
-def command(relay: Relay, user: str | None, request: msgspec.Struct, made_up: str = "") -> Command:
+def command(relay: Relay, user: str | None, request: msgspec.Struct, generated_id: str = "") -> Command:
     """Make a command of a user's, or of an admin's."""
     key = ADMIN if user is None else relay.state.user_keys[user]
-    return Command(relay.clock(), key, 0, request, made_up=made_up)
+    return Command(relay.clock(), key, 0, request, generated_id=generated_id)
 
 
 def new(relay: Relay, user: str, chat_id: str, client_id: str, text: str = "hello") -> Command:

@@ -173,15 +173,15 @@ class MemoryLog:
 
     # Commands in words.
 
-    def command(self, user: str | None, request: msgspec.Struct, made_up: str = "", device: int = 0) -> Command:
+    def command(self, user: str | None, request: msgspec.Struct, generated_id: str = "", device: int = 0) -> Command:
         """Make a command of a user's, or of an admin's; every one a second later than the one before."""
         self.now += 1_000
         key = ADMIN if user is None else self.state.user_keys[user]
-        return Command(self.now, key, device, request, made_up=made_up)
+        return Command(self.now, key, device, request, generated_id=generated_id)
 
-    def do(self, user: str | None, request: msgspec.Struct, made_up: str = "") -> Any:
+    def do(self, user: str | None, request: msgspec.Struct, generated_id: str = "") -> Any:
         """Have one command decided, and give its answer."""
-        (answer,) = self.run(self.command(user, request, made_up))
+        (answer,) = self.run(self.command(user, request, generated_id))
         return answer
 
     def add_users(self, *ids: str) -> None:

@@ -40,8 +40,8 @@ class ChatAdmin:
         await self._decided(commands.DeleteChat(self._find.chat_id(request.id)))
         return control.Empty()
 
-    async def _changed(self, request: msgspec.Struct, made_up: str = "") -> object:
-        answer = await self._decided(request, made_up)
+    async def _changed(self, request: msgspec.Struct, generated_id: str = "") -> object:
+        answer = await self._decided(request, generated_id)
         assert isinstance(answer, ChangedChat)
         return self._info(self._state.chats[answer.chat])
 

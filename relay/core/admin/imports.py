@@ -68,9 +68,9 @@ class Import:
         finally:
             self._whose = NOBODY
 
-    def _command(self, at: int, user: int, request: Any, made_up: str = "") -> Command:
+    def _command(self, at: int, user: int, request: Any, generated_id: str = "") -> Command:
         # A time that is still to come would be the log's, and everybody's, until then.
-        return Command(min(at, self._clock()), user, 0, request, made_up=made_up, importer=True)
+        return Command(min(at, self._clock()), user, 0, request, generated_id=generated_id, importer=True)
 
     # People and chats.
 
@@ -109,7 +109,7 @@ class Import:
         if record.dry:
             self._would_be(record)
             return control.Brought(added=True)
-        made_up = "" if record.kind in ("dialog", "favorites") else record.id or new_chat_id()
+        generated_id = "" if record.kind in ("dialog", "favorites") else record.id or new_chat_id()
         request = commands.ImportChat(
             type=record.kind,
             name=record.name or "",
@@ -120,7 +120,7 @@ class Import:
             created_at=record.created_at or record.at,
             photo_url=record.photo_url,
         )
-        made: ChatImported = await submit(self._log, self._command(record.at, ADMIN, request, made_up))
+        made: ChatImported = await submit(self._log, self._command(record.at, ADMIN, request, generated_id))
         return control.Brought(added=True, id=state.chats[made.chat].id)
 
     def _is_in(self, user_id: str, chat: Chat) -> bool:

@@ -118,9 +118,9 @@ class SignIn:
         if invite is None:
             self._wait_first((self._wrong_invites, network(address)), address=address, user_id=None)
         request = commands.UseInvite(token_hash(code), label, token_hash(token := new_token()))
-        made_up = id_for(invite.name) if invite is not None else ""
+        generated_id = id_for(invite.name) if invite is not None else ""
         try:
-            return await self._enter(request, token, made_up)
+            return await self._enter(request, token, generated_id)
         except RelayError as error:
             if error.error.code == "unauthorized":
                 self._wrong_invites.failed(network(address), trio.current_time())
@@ -167,8 +167,8 @@ class SignIn:
         await submit(self._log, Command(self._clock(), user.key, 0, request))
         return Entered(token, user.id)
 
-    async def _enter(self, request: msgspec.Struct, token: str, made_up: str) -> Entered:
-        answer = await submit(self._log, Command(self._clock(), ADMIN, 0, request, made_up=made_up))
+    async def _enter(self, request: msgspec.Struct, token: str, generated_id: str) -> Entered:
+        answer = await submit(self._log, Command(self._clock(), ADMIN, 0, request, generated_id=generated_id))
         assert isinstance(answer, SignedIn)
         return Entered(token, self._state.users[answer.user].id, answer.chat_id)
 

@@ -104,7 +104,7 @@ class DiskRoom:
             self._log.wal.keep_small(wanted // 2)
             # A copy beside the commits may come too late; here each commit keeps the log small.
             self._copy_each = COPY_EACH
-            await self._log.chore(partial(maintenance.copy_each, pages=COPY_EACH), "checkpoint", hurried=True)
+            await self._log.run_exclusive(partial(maintenance.copy_each, pages=COPY_EACH), "checkpoint", hurried=True)
         if self.reserve.short:
             await self._shrink_log()
 
@@ -123,7 +123,7 @@ class DiskRoom:
             await self._shrink_log()
             # What is given up is for this, and SQLite's log must not outgrow it.
             self._log.wal.held = False
-            await self._log.chore(partial(maintenance.copy_each, pages=COPY_EACH), "checkpoint", hurried=True)
+            await self._log.run_exclusive(partial(maintenance.copy_each, pages=COPY_EACH), "checkpoint", hurried=True)
             yield
         finally:
             self._freeing -= 1
@@ -131,7 +131,7 @@ class DiskRoom:
             with trio.CancelScope(shield=True):
                 with suppress(sqlite3.Error):
                     # Where the writer has stopped, or the disk fails, this connection ends soon.
-                    await self._log.chore(
+                    await self._log.run_exclusive(
                         partial(maintenance.copy_each, pages=self._copy_each), "checkpoint", hurried=True
                     )
                 await self._shrink_log()
@@ -184,7 +184,7 @@ class DiskRoom:
     async def _shrink_log(self) -> None:
         """Bring SQLite's log into the file, which frees what it took, where it can be done."""
         try:
-            await self._log.chore(
+            await self._log.run_exclusive(
                 partial(maintenance.shrink_log, fits=self.reserve.store_may_have), "checkpoint", hurried=True
             )
         except (sqlite3.Error, OSError) as error:

@@ -104,7 +104,7 @@ class Retention:
         places = await lookups.removed_before(self._reading, before)
         for at in range(0, len(places), FORGOTTEN):
             some = places[at : at + FORGOTTEN]
-            await self._log.chore(partial(maintenance.forget_removed, places=some, before=before), WORK)
+            await self._log.run_exclusive(partial(maintenance.forget_removed, places=some, before=before), WORK)
 
     async def erase_gone(self) -> None:
         """Erase what was said in chats that are gone."""
@@ -238,7 +238,7 @@ class Retention:
 
     async def _keep_base(self) -> None:
         """Keep the whole state as where the log's history begins, a little at a time; until then the last one holds."""
-        number = await self._log.chore(maintenance.begin_base, WORK)
+        number = await self._log.run_exclusive(maintenance.begin_base, WORK)
         rounds = snapshot.Round(self._state, snapshot.DirtyRows.everything(self._state))
         start = rounds.start._asdict()
         while not rounds.over:
@@ -246,20 +246,20 @@ class Retention:
             await self._portion(
                 self._members, lambda writing, count: maintenance.add_base(writing, number, rounds.take(count))
             )
-        await self._log.chore(partial(maintenance.end_base, number=number, start=start), WORK)
+        await self._log.run_exclusive(partial(maintenance.end_base, number=number, start=start), WORK)
         while await self._portion(
             self._pages, lambda writing, count: maintenance.clear_bases(writing, max(1, count // 64))
         ):
             pass
 
-    async def _portion(self, portion: Portion, chore: Callable[[Connection, int], Awaitable[T]]) -> T:
+    async def _portion(self, portion: Portion, job: Callable[[Connection, int], Awaitable[T]]) -> T:
         """Have the writer do a portion, and learn how large the next may be."""
 
         async def timed(writing: Connection) -> T:
             while True:
                 began, count = trio.current_time(), portion.size
                 try:
-                    done = await chore(writing, count)
+                    done = await job(writing, count)
                     break
                 except sqlite3.OperationalError as error:
                     # What is erased is written once more before it is gone: a full disk takes less of it at a time.
@@ -268,4 +268,4 @@ class Retention:
             portion.took(trio.current_time() - began)
             return done
 
-        return await self._log.chore(timed, WORK)
+        return await self._log.run_exclusive(timed, WORK)

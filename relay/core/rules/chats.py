@@ -46,7 +46,7 @@ def _make(
     members: list[int],
 ) -> ChangedChat:
     state = draft.state
-    if command.made_up in state.group_keys or command.made_up in state.user_keys:
+    if command.generated_id in state.group_keys or command.generated_id in state.user_keys:
         raise RelayError.conflict("this id is taken, try again")
     key = state.next_key(state.chats)
     draft.change(
@@ -55,7 +55,7 @@ def _make(
         command,
         changes.ChatMade(
             type=type_,
-            id=command.made_up,
+            id=command.generated_id,
             name=name,
             photo_url=photo_url or None,
             owner=owner,

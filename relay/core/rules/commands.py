@@ -25,7 +25,7 @@ class Command(msgspec.Struct, frozen=True, gc=False):
     """The request's payload as on the wire, or one of the control socket's."""
     origin: int = 0
     """The number of the connection it came through; it decides nothing."""
-    made_up: str = ""
+    generated_id: str = ""
     """An id that the relay gives: a group's, or a message's client id where the client gave none."""
     importer: bool = False
     """Whether an import says it, on behalf of `user`: the role that permissions ask for. Nothing else may set it."""
@@ -114,7 +114,7 @@ class MakeInvite(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UseInvite(msgspec.Struct, frozen=True):
-    """Somebody signs in by an invite; `made_up` is the id they get where they are no user yet."""
+    """Somebody signs in by an invite; `generated_id` is the id they get where they are no user yet."""
 
     code_hash: str
     label: str
@@ -122,7 +122,7 @@ class UseInvite(msgspec.Struct, frozen=True):
 
 
 class SignUp(msgspec.Struct, frozen=True):
-    """Somebody picks a name and is in, where that is open to all; `made_up` is the id they get."""
+    """Somebody picks a name and is in, where that is open to all; `generated_id` is the id they get."""
 
     name: str
     label: str
@@ -187,7 +187,7 @@ class ImportUser(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ImportChat(msgspec.Struct, frozen=True, kw_only=True):
-    """A chat comes from elsewhere with the people that it has there; `made_up` is the id of a group or channel."""
+    """A chat comes from elsewhere with the people that it has there; `generated_id` is the id of a group or channel."""
 
     type: ChatType
     name: str

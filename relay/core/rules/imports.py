@@ -75,17 +75,17 @@ def import_chat(draft: DraftBuilder, command: Command, request: commands.ImportC
     if request.type in ("group", "channel"):
         # Who was removed here is in no group, whatever an export says.
         members = [user for user in members if not user.removed]
-        if command.made_up in state.group_keys or command.made_up in state.user_keys:
-            raise RelayError.conflict(f"the id {command.made_up!r} is taken")
+        if command.generated_id in state.group_keys or command.generated_id in state.user_keys:
+            raise RelayError.conflict(f"the id {command.generated_id!r} is taken")
     keys = [user.key for user in members]
     admins = [user.key for user in map(state.user, request.admins) if user is not None and user.key in keys]
     owner = _owner(draft, request, members, admins)
     chat = state.next_key(state.chats)
     # The two of a dialog are in it from its first entry on, by which it is found; who came first says nothing there.
-    first, *later = _joined(keys) if command.made_up else [sorted(keys)]
+    first, *later = _joined(keys) if command.generated_id else [sorted(keys)]
     made = changes.ChatMade(
         type=request.type,  # type: ignore[arg-type]
-        id=command.made_up or None,
+        id=command.generated_id or None,
         name=request.name,
         owner=owner,
         members=first,

@@ -210,7 +210,7 @@ def edit(draft: DraftBuilder, command: Command, request: requests.Edit) -> objec
 
 def _edit(draft: DraftBuilder, command: Command, request: requests.Edit, hash_: int | None) -> requests.Accepted:
     chat = chat_for(draft, command, request.chat_id, Action.EDIT)
-    client_id = request.client_message_id or command.made_up
+    client_id = request.client_message_id or command.generated_id
     original = _original(draft, command, chat, request.original_message_id)
     if original.author != command.user:
         permissions.check(draft.state, chat, command.user, Action.EDIT_OTHERS)
@@ -258,7 +258,7 @@ def _delete(
     target: int, draft: DraftBuilder, command: Command, request: requests.Delete, hash_: int | None
 ) -> requests.Accepted:
     chat = member_chat(draft, command, request.chat_id)
-    client_id = request.client_message_id or command.made_up
+    client_id = request.client_message_id or command.generated_id
     original = _original(draft, command, chat, target)
     permissions.check(
         draft.state, chat, command.user, Action.DELETE if original.author == command.user else Action.DELETE_OTHERS

@@ -39,6 +39,6 @@ class AdminCommands:
         self._log = log
         self._clock = clock
 
-    async def __call__(self, request: msgspec.Struct, made_up: str = "") -> Any:
-        """See `submit`; `made_up` is the id that what is asked for will have."""
-        return await submit(self._log, Command(self._clock(), ADMIN, 0, request, made_up=made_up))
+    async def __call__(self, request: msgspec.Struct, generated_id: str = "") -> Any:
+        """See `submit`; `generated_id` is the id that what is asked for will have."""
+        return await submit(self._log, Command(self._clock(), ADMIN, 0, request, generated_id=generated_id))

@@ -211,7 +211,7 @@ def sign_up(draft: DraftBuilder, command: Command, request: commands.SignUp) -> 
 def _join(draft: DraftBuilder, command: Command, name: str) -> int:
     """Make a user whose id is the one made up for them, with a number where that is taken."""
     state = draft.state
-    wanted = user_id = command.made_up
+    wanted = user_id = command.generated_id
     number = 1
     while user_id in state.user_keys or user_id in state.group_keys:
         number += 1

@@ -158,7 +158,7 @@ class Service:
         self._unsettled: list[Subscriber] = []
         self._listing = trio.CapacityLimiter(LISTING)
         self._wanted_at = -1
-        log.late.collect = self.settle
+        log.deferred.collect = self.settle
         hub.want_entry = self._want_entry
         hub.charge = self._charge
 
@@ -260,7 +260,7 @@ class Service:
         member = self.state.members[chat].get(user)
         if member is not None and member.dlvrd_upto < message_id:
             mark = commands.MarkDelivered(chat, message_id)
-            self.log.append_late((chat, user), message_id, Command(now, user, device, mark))
+            self.log.append_deferred((chat, user), message_id, Command(now, user, device, mark))
 
     # Frames.
 
@@ -304,7 +304,7 @@ class Service:
         if not subscriber.unsettled:
             subscriber.unsettled = True
             self._unsettled.append(subscriber)
-            self.log.expect_late()
+            self.log.expect_deferred()
         reached = subscriber.reached
         if receipt.message_id > reached.get(receipt.chat, 0):
             reached[receipt.chat] = receipt.message_id
@@ -398,10 +398,10 @@ class Service:
 
     # Commands.
 
-    def command(self, subscriber: Subscriber, request: msgspec.Struct, reply: Reply, made_up: str = "") -> None:
+    def command(self, subscriber: Subscriber, request: msgspec.Struct, reply: Reply, generated_id: str = "") -> None:
         """Append what a connection asks for."""
         share, log = subscriber.share, self.log
-        command = Command(self.clock(), subscriber.user, subscriber.device, request, subscriber.number, made_up)
+        command = Command(self.clock(), subscriber.user, subscriber.device, request, subscriber.number, generated_id)
         if not log.append(command, reply):
             # It is in no batch, so its user need not wait for one.
             return
@@ -413,7 +413,9 @@ class Service:
             looked_up = type(request) in LOOKING
         share.commands += LOOKED_UP if looked_up else 1
 
-    def command_on_chat(self, subscriber: Subscriber, request: msgspec.Struct, reply: Reply, made_up: str = "") -> None:
+    def command_on_chat(
+        self, subscriber: Subscriber, request: msgspec.Struct, reply: Reply, generated_id: str = ""
+    ) -> None:
         """Append what changes a chat; the answer is the chat as it is then."""
 
         def answer(decided: object) -> None:
@@ -423,7 +425,7 @@ class Service:
                 decided = answer_pages.chat(views.chat(self.state, subscriber.user, chat, None, self.hub.presence))
             reply(decided)
 
-        self.command(subscriber, request, answer, made_up)
+        self.command(subscriber, request, answer, generated_id)
 
     # Reading.
 

@@ -30,7 +30,7 @@ class Index(Protocol):
     def index_losses(self) -> int:
         """How often it was found damaged."""
 
-    def doubt_index(self, error: sqlite3.Error) -> None:
+    def suspect_index(self, error: sqlite3.Error) -> None:
         """Take note that it is."""
 
 
@@ -67,7 +67,7 @@ class Searches:
                     raise
                 # Where the log cannot be read either it is not the index that is damaged, or not it alone.
                 found = await self._find(sought, indexed=0)
-                self._index.doubt_index(error)
+                self._index.suspect_index(error)
             else:
                 if self._index.index_losses != losses:
                     # It was emptied meanwhile.

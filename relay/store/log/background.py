@@ -1,7 +1,7 @@
 """What the writer does between batches: the snapshot, client keys, the full-text index, and what others ask for.
 
 A portion at a time, each a short transaction; while people send the writer rests after each. Uses the writing
-connection in the writer's turn only; decides when, `chores` has the SQL.
+connection in the writer's turn only; decides when, `jobs` has the SQL.
 """
 
 import logging
@@ -25,7 +25,7 @@ from relay.store.sqlite.wal import Wal
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Chore = Callable[[Connection], Awaitable[T]]
+Job = Callable[[Connection], Awaitable[T]]
 """Something short to be done on the writing connection."""
 
 RETRY = 1.0
@@ -50,10 +50,10 @@ class Keeps(Protocol):
 
 
 class _Asked:
-    """A chore that somebody waits for."""
+    """A job that somebody waits for."""
 
-    def __init__(self, chore: Chore[Any], work: str, *, hurried: bool) -> None:
-        self.chore = chore
+    def __init__(self, job: Job[Any], work: str, *, hurried: bool) -> None:
+        self.job = job
         self.work = work
         self.hurried = hurried
         self.done = trio.Event()
@@ -67,30 +67,30 @@ class Background:
         self,
         writing: Connection,
         rules: Keeps,
-        errands: WriteSchedule,
+        schedule: WriteSchedule,
         client_keys: IdempotencyKeys,
         held: BoundParameters,
         stalls: Stalls,
         wal: Wal,
     ) -> None:
         self._writing = writing
-        self._rules = rules
-        self._errands = errands
-        self._client_keys = client_keys
+        self._engine = rules
+        self._schedule = schedule
+        self._idempotency_keys = client_keys
         self._bound = held
         self._stalls = stalls
         self._wal = wal
         self._pace = Pace()
         self._asked: list[_Asked] = []
-        self._erasing = IndexMerge()
+        self._index_merge = IndexMerge()
         # The relay before may have ended before it merged them: the first look finds what is left.
         self._segments = SEGMENTS
         self.index_losses = 0
         """How often the full-text index was found damaged since the start."""
         self.index_remaking = False
         """Whether it is being made once more."""
-        self._index_doubted = False
-        self._filing: KeyFlush | None = None
+        self._index_suspected = False
+        self._key_flush: KeyFlush | None = None
         self._filing_at = 0
         self._filing_from = 0.0
         self._snapshot_wanted: list[trio.Event] = []
@@ -112,14 +112,14 @@ class Background:
 
     # What is asked for.
 
-    def ask(self, chore: Chore[Any], work: str, *, hurried: bool) -> _Asked:
-        """Have a chore done; whoever asks waits for its `done`."""
-        asked = _Asked(chore, work, hurried=hurried)
+    def ask(self, job: Job[Any], work: str, *, hurried: bool) -> _Asked:
+        """Have a job done; whoever asks waits for its `done`."""
+        asked = _Asked(job, work, hurried=hurried)
         self._asked.append(asked)
         return asked
 
     def withdraw(self, asked: _Asked) -> None:
-        """Forget a chore that nobody waits for any more, unless it was begun."""
+        """Forget a job that nobody waits for any more, unless it was begun."""
         if asked in self._asked:
             self._asked.remove(asked)
 
@@ -132,26 +132,26 @@ class Background:
     @property
     def unkept(self) -> bool:
         """Whether rows of the snapshot are stale, as far as one can say they can be written."""
-        return self._errands.snapshot_at < FAR and not self.snapshot_failed and not self.thrifty
+        return self._schedule.snapshot_at < FAR and not self.snapshot_failed and not self.thrifty
 
     def wrote(self, *, indexed: bool, amended: bool) -> None:
         """Note what a batch did to the full-text index."""
         self._segments += indexed or amended
         self._look_whether_whole()
         if amended:
-            self._erasing.doubt()
+            self._index_merge.doubt()
 
     # The full-text index is made from the log: where it is damaged it is made once more.
 
     @property
     def index_behind(self) -> int:
         """How many entries are not in the full-text index."""
-        return self._errands.index_behind
+        return self._schedule.index_behind
 
-    def doubt_index(self, error: sqlite3.Error) -> None:
+    def suspect_index(self, error: sqlite3.Error) -> None:
         """Have the full-text index made from the beginning: somebody who read it found it damaged."""
-        if not self._index_doubted and not self._errands.index_begins:
-            self._index_doubted = True
+        if not self._index_suspected and not self._schedule.index_begins:
+            self._index_suspected = True
             self.ask(lambda _writing: self._lose_index(error), "index", hurried=True)
 
     async def despite_index(self, run: Callable[[], Awaitable[T]]) -> T:
@@ -166,14 +166,14 @@ class Background:
         try:
             return await run()
         except sqlite3.DatabaseError as error:
-            if not maintenance.is_damage(error) or self._errands.index_begins:
+            if not maintenance.is_damage(error) or self._schedule.index_begins:
                 raise
             await self._lose_index(error)
         return await run()
 
     async def _lose_index(self, error: sqlite3.Error) -> None:
-        self._index_doubted = False
-        if self._errands.index_begins:
+        self._index_suspected = False
+        if self._schedule.index_begins:
             return
         await self.begin_index()
         logger.error(
@@ -185,13 +185,13 @@ class Background:
     async def begin_index(self) -> None:
         """Have the full-text index made from the beginning, in the writer's turn."""
         await maintenance.lose_index(self._writing)
-        self._errands.index_lost()
+        self._schedule.index_lost()
         self._segments = 0
         self.index_losses += 1
         self.index_remaking = True
 
     def _look_whether_whole(self) -> None:
-        if self.index_remaking and self._errands.indexed:
+        if self.index_remaking and self._schedule.indexed:
             self.index_remaking = False
             logger.info("the full-text index is whole again")
 
@@ -199,12 +199,12 @@ class Background:
 
     @property
     def hurried(self) -> bool:
-        """Whether a chore waits that must not."""
+        """Whether a job waits that must not."""
         return bool(self._asked) and any(one.hurried for one in self._asked)
 
     @property
     def waited_for(self) -> bool:
-        """Whether somebody waits for a chore or a snapshot."""
+        """Whether somebody waits for a job or a snapshot."""
         return bool(self._asked or self._snapshot_wanted or self._snapshot_awaited)
 
     def next_at(self) -> float:
@@ -215,7 +215,7 @@ class Background:
             return self._pace.rests_until if self._asked or self._snapshot_under_way else FAR
         if self._wal.crowded:
             # What somebody waits for goes on slowly, since it may be what makes room.
-            return self._pace.rests_until + (CROWDED if self.waited_for or self._client_keys.overflowing else FAR)
+            return self._pace.rests_until + (CROWDED if self.waited_for or self._idempotency_keys.overflowing else FAR)
         return max(self._pace.rests_until, min(self._due(), self._next_erasing(), self._next_freeing()))
 
     @property
@@ -223,23 +223,25 @@ class Background:
         return bool(self._snapshot_wanted or self._snapshot_awaited)
 
     def _due(self) -> float:
-        if self._asked or self._snapshot_wanted or self._filing or self._many_segments or self._bound.too_much:
+        if self._asked or self._snapshot_wanted or self._key_flush or self._many_segments or self._bound.too_much:
             return 0.0
         return min(
-            self._errands.snapshot_at, self._errands.index_at, self._filing_from if self._client_keys.full else FAR
+            self._schedule.snapshot_at,
+            self._schedule.index_at,
+            self._filing_from if self._idempotency_keys.full else FAR,
         )
 
     @property
     def _many_segments(self) -> bool:
         # What is left over of an index is in none: it is removed, not merged.
-        return self._segments >= SEGMENTS and not self._errands.index_left_over
+        return self._segments >= SEGMENTS and not self._schedule.index_left_over
 
     def _next_freeing(self) -> float:
-        return self._errands.quiet_at + bound_parameters.PATIENCE if self._bound else FAR
+        return self._schedule.quiet_at + bound_parameters.PATIENCE if self._bound else FAR
 
     def _next_erasing(self) -> float:
         # The index is brought to the end of the log in quiet moments only, so that then it is one.
-        return self._erasing.due_at if self._errands.indexed else FAR
+        return self._index_merge.due_at if self._schedule.indexed else FAR
 
     # What is done.
 
@@ -255,7 +257,7 @@ class Background:
         if work:
             ended = trio.current_time()
             self._stalls.worked(work, now, ended)
-            lively = not last and now < self._errands.quiet_at and not self._client_keys.overflowing
+            lively = not last and now < self._schedule.quiet_at and not self._idempotency_keys.overflowing
             self._pace.worked(now, ended, lively=lively)
 
     async def _portion(self, now: float, *, last: bool) -> str:
@@ -265,37 +267,37 @@ class Background:
             return await self._do(asked)
         if self.thrifty:
             return await self._snapshot(now) if self._snapshot_under_way else ""
-        if self._client_keys.overflowing and now >= self._filing_from:
+        if self._idempotency_keys.overflowing and now >= self._filing_from:
             return await self._file(now)
         if self._bound.too_much or now >= self._next_freeing():
             return await self._forget()
-        if self._snapshot_wanted or now >= self._errands.snapshot_at or (last and self.unkept):
+        if self._snapshot_wanted or now >= self._schedule.snapshot_at or (last and self.unkept):
             return await self._snapshot(now)
         if self._many_segments:
             return await self._merge()
-        if self._filing or (self._client_keys.full and now >= self._filing_from):
+        if self._key_flush or (self._idempotency_keys.full and now >= self._filing_from):
             return await self._file(now)
-        if now >= self._errands.index_at:
+        if now >= self._schedule.index_at:
             return await self._index(now)
         if now >= self._next_erasing():
             return await self._erase()
         return ""
 
     def _starved(self) -> bool:
-        """Whether what nobody asks for goes first: a long chain of chores must not keep segments and keys waiting."""
+        """Whether what nobody asks for goes first: a long chain of jobs must not keep segments and keys waiting."""
         if self.thrifty:
             return self._snapshot_under_way
         return bool(
             (self._segments >= 2 * SEGMENTS and self._many_segments)
             or self._snapshot_wanted
             or self._snapshot_awaited
-            or self._client_keys.overfull
+            or self._idempotency_keys.overfull
         )
 
     async def _do(self, asked: _Asked) -> str:
         self._asked.remove(asked)
         try:
-            asked.outcome.append(await self.despite_index(lambda: asked.chore(self._writing)))
+            asked.outcome.append(await self.despite_index(lambda: asked.job(self._writing)))
         except sqlite3.Error as error:
             asked.outcome.append(error)
         except Exception as error:
@@ -304,18 +306,18 @@ class Background:
             asked.outcome.append(error)
         finally:
             if not asked.hurried:
-                self._erasing.doubt()
+                self._index_merge.doubt()
                 self._segments += 1
             asked.done.set()
         return asked.work
 
     async def _snapshot(self, now: float) -> str:
-        errands, rules = self._errands, self._rules
-        if not errands.snapshot_begun:
+        schedule, engine = self._schedule, self._engine
+        if not schedule.snapshot_begun:
             # Whoever wants one later than this waits for the next round.
             self._snapshot_awaited, self._snapshot_wanted = self._snapshot_wanted, []
-            errands.snapshot_begins()
-        rows = rules.snapshot(self._rows.size)
+            schedule.snapshot_begins()
+        rows = engine.snapshot(self._rows.size)
         try:
             await maintenance.keep_rows(self._writing, rows)
         except sqlite3.Error as error:
@@ -330,8 +332,8 @@ class Background:
         return "snapshot"
 
     def _snapshot_over(self, *, written: bool) -> None:
-        self._rules.snapshot_over(written=written)
-        self._errands.snapshot_ended(trio.current_time(), written=written)
+        self._engine.snapshot_over(written=written)
+        self._schedule.snapshot_ended(trio.current_time(), written=written)
         self.snapshot_failed = not written
         for awaited in self._snapshot_awaited:
             awaited.set()
@@ -339,12 +341,12 @@ class Background:
 
     async def _file(self, now: float) -> str:
         """Bring some client keys from memory into their table."""
-        filing = self._filing or self._client_keys.due()
+        filing = self._key_flush or self._idempotency_keys.due()
         if filing is None:
             return ""
-        self._filing = filing
+        self._key_flush = filing
         # A busy event loop makes each portion look slow: one that shrank then would never file what each batch adds.
-        size = FILED_AT_ONCE if self._client_keys.overflowing else self._keys.size
+        size = FILED_AT_ONCE if self._idempotency_keys.overflowing else self._keys.size
         keys = filing.keys[self._filing_at : self._filing_at + size]
         try:
             await maintenance.file_client_keys(self._writing, keys)
@@ -354,26 +356,26 @@ class Background:
         except sqlite3.Error as error:
             # They stay in memory; the next batch finds out whether messages can be written.
             logger.warning("client ids cannot be brought into their table: %s", error)
-            self._filing, self._filing_at, self._filing_from = None, 0, now + RETRY
+            self._key_flush, self._filing_at, self._filing_from = None, 0, now + RETRY
             return "filing"
         self._keys.took(trio.current_time() - now, len(keys))
         if self._filing_at >= len(filing.keys):
-            self._client_keys.filed(filing)
-            self._filing, self._filing_at = None, 0
+            self._idempotency_keys.filed(filing)
+            self._key_flush, self._filing_at = None, 0
         return "filing"
 
     async def _index(self, now: float) -> str:
         """Bring the full-text index a little further. One that begins begins empty, whatever was left over."""
-        if self._errands.index_left_over:
+        if self._schedule.index_left_over:
             return await self._empty_index(now)
-        upto = self._errands.index_upto(self._entries.size)
+        upto = self._schedule.index_upto(self._entries.size)
         try:
             reached = await maintenance.index(self._writing, upto)
         except sqlite3.Error as error:
             await self._index_failed(error, now)
         else:
             ended = trio.current_time()
-            self._errands.index_written(reached, ended)
+            self._schedule.index_written(reached, ended)
             # Where long texts took the time, fewer entries would not be faster.
             if reached == upto:
                 self._entries.took(ended - now)
@@ -383,10 +385,10 @@ class Background:
 
     async def _empty_index(self, now: float) -> str:
         try:
-            self._errands.index_left_over = await maintenance.empty_index(self._writing, self._blocks.size)
+            self._schedule.index_left_over = await maintenance.empty_index(self._writing, self._blocks.size)
         except sqlite3.Error as error:
             logger.warning("the full-text index cannot be emptied, and searches look through the log: %s", error)
-            self._errands.index_failed(now)
+            self._schedule.index_failed(now)
         else:
             self._blocks.took(trio.current_time() - now)
         return "index"
@@ -401,7 +403,7 @@ class Background:
             else:
                 return
         logger.warning("the full-text index cannot be written: %s", error)
-        self._errands.index_failed(now)
+        self._schedule.index_failed(now)
 
     async def _merge(self) -> str:
         """Put segments of the full-text index together a little further, so that searches have few to look at."""
@@ -427,7 +429,7 @@ class Background:
 
     async def _erase(self) -> str:
         """Bring texts that left the full-text index a little further out of its segments."""
-        writing, erasing = self._writing, self._erasing
+        writing, erasing = self._writing, self._index_merge
         try:
             if not erasing.texts:
                 erasing.found(await maintenance.unmerged(writing))

@@ -27,16 +27,16 @@ _CHECKED = {**_VALUES, "kind": f"iif({_VALUES['client_key']} IN (SELECT key FROM
 LARGEST = 2_048
 """Entries that one plain statement takes: SQLite allows 32,766 parameters."""
 _NOTHING = (None,) * len(COLUMNS)
-_WITH_ERRANDS = Statement(
+_WITH_SIDE_WRITES = Statement(
     "INSERT INTO batch (entries, amendments, cursors, snapshot, indexed, holdings, files)"
     " SELECT * FROM (VALUES (?, ?, ?, ?, ?, ?, ?)) WHERE column1 IS NOT NULL"
 )
 
 
 def prepare(
-    entries: Sequence[Entry], amendments: Sequence[Amendment], errands: SideWrites
+    entries: Sequence[Entry], amendments: Sequence[Amendment], side_writes: SideWrites
 ) -> tuple[Statement, Sequence[object]]:
-    """Make the statement that commits entries, what they change in earlier ones, and errands: all of it or nothing.
+    """Make the statement that commits entries, what they change in earlier ones, and side_writes: all of it or nothing.
 
     Returns:
         The statement, and its parameters, which it holds on to until `forget`.
@@ -44,8 +44,8 @@ def prepare(
     rows = [_row(entry) for entry in entries]
     holdings = _holdings(entries, amendments)
     files = [msgspec.Raw(entry.extra) for entry in entries if entry.kind == kinds.FILE and entry.extra]
-    if amendments or errands or holdings or files or len(rows) > LARGEST:
-        return _WITH_ERRANDS, _with_errands(rows, amendments, errands, holdings, files)
+    if amendments or side_writes or holdings or files or len(rows) > LARGEST:
+        return _WITH_SIDE_WRITES, _with_side_writes(rows, amendments, side_writes, holdings, files)
     size = roomy(len(rows))
     return _plain_statement(size), [*chain.from_iterable(rows), *_NOTHING * (size - len(rows))]
 
@@ -91,19 +91,19 @@ def _plain_statement(size: int) -> Statement:
     )
 
 
-def _with_errands(
+def _with_side_writes(
     rows: Iterable[tuple[Any, ...]],
     amendments: Sequence[Amendment],
-    errands: SideWrites,
+    side_writes: SideWrites,
     holdings: Sequence[tuple[int, int, str]],
     files: Sequence[msgspec.Raw],
 ) -> Sequence[object]:
     return (
         as_json(list(rows)),
         as_json(amendments),
-        as_json([(device, *cursor) for device, cursor in errands.cursors.items()]),
+        as_json([(device, *cursor) for device, cursor in side_writes.cursors.items()]),
         "{}",
-        errands.indexed,
+        side_writes.indexed,
         as_json(holdings),
         as_json(files),
     )

@@ -51,13 +51,13 @@ class DeferredCommands:
         """Whether some are here that were not taken out yet, those that are only expected aside."""
         return bool(self._waiting)
 
-    def add(self, late: DeferredCommand, now: float) -> None:
+    def add(self, deferred: DeferredCommand, now: float) -> None:
         """Take one in, unless there is one of the same key that reaches as far. `now` is when its moment begins."""
         if not self:
             self._since = now
-        known = self._waiting.get(late.key)
-        if known is None or known.reach < late.reach:
-            self._waiting[late.key] = late
+        known = self._waiting.get(deferred.key)
+        if known is None or known.reach < deferred.reach:
+            self._waiting[deferred.key] = deferred
 
     def expect(self, now: float) -> None:
         """Have `collect` called when the moment is over that begins now, or has begun."""
@@ -70,23 +70,23 @@ class DeferredCommands:
         """When the first that wait make a batch of their own; infinity where none do."""
         return self._since + 2 * MOMENT if self else float("inf")
 
-    def take(self, count: int, now: float, *, hurry: bool = False) -> list[DeferredCommand]:
+    def take(self, count: int, now: float, *, flush: bool = False) -> list[DeferredCommand]:
         """Take out those that go along with a batch of `count` commands, or alone where that is 0.
 
         Args:
             count: how large the batch is without them.
             now: the time.
-            hurry: whether nothing may wait any longer.
+            flush: whether nothing may wait any longer.
         """
-        if not self or not (hurry or now >= self._since + MOMENT):
+        if not self or not (flush or now >= self._since + MOMENT):
             return []
         if self._expected and not self._waiting:
             self._expected = False
             self.collect()
         most = max(RIDING, count) if count else ALONE
         taken = list(islice(self._waiting.values(), most))
-        for late in taken:
-            del self._waiting[late.key]
+        for deferred in taken:
+            del self._waiting[deferred.key]
         # Those that are left may go along with the next batch; those that are expected have their moment from now.
         self._since = now - MOMENT if self._waiting else now
         return taken

@@ -18,21 +18,21 @@ class IndexMerge:
         """How many texts the merge that runs is for; 0 for none."""
         self.steps = 0
         """How many steps it has had."""
-        self._doubtful = True
+        self._dirty = True
         self._from = 0.0
 
     @property
     def due_at(self) -> float:
         """From when on the next step may be, if it is quiet; infinity where there is nothing to do."""
-        return self._from if self.texts or self._doubtful else float("inf")
+        return self._from if self.texts or self._dirty else float("inf")
 
     def doubt(self) -> None:
         """Something may have left the index."""
-        self._doubtful = True
+        self._dirty = True
 
     def found(self, texts: int) -> None:
         """So many texts have left the index since the last merge of everything began."""
-        self._doubtful = False
+        self._dirty = False
         self.texts = texts
         self.steps = 0
 
@@ -43,7 +43,7 @@ class IndexMerge:
     def done(self, now: float) -> None:
         """Everything is merged. More may have left the index meanwhile."""
         self.texts = 0
-        self._doubtful = True
+        self._dirty = True
         self._from = now + self.steps * PAUSE
 
     def failed(self, now: float) -> None:

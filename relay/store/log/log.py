@@ -1,7 +1,7 @@
 """The log and its one writer: what waits is decided as a batch, committed in one transaction, and only then told.
 
 The promise of order: entries are applied, told and answered in the order of their `seq`, after they are on
-disk, and nothing else is in between. Knows the database and, through `DecidingEngine`, what decides; no sockets.
+disk, and nothing else is in between. Knows the database and, through `DecisionEngine`, what decides; no sockets.
 """
 
 import logging
@@ -17,7 +17,7 @@ import trio
 from relay.protocol.errors import RelayError
 from relay.store.entry import Amendment, ClientKey, Entry, Fact, Facts
 from relay.store.idempotency import IdempotencyKeys
-from relay.store.log.background import Background, Chore
+from relay.store.log.background import Background, Job
 from relay.store.log.batch import prepare
 from relay.store.log.bound_parameters import BoundParameters
 from relay.store.log.deferred import DeferredCommand, DeferredCommands
@@ -82,7 +82,7 @@ class Drafted(Protocol):
         """What has to be looked up first."""
 
 
-class DecidingEngine(Protocol):
+class DecisionEngine(Protocol):
     """What decides, and what takes effect afterwards."""
 
     @property
@@ -101,7 +101,7 @@ class DecidingEngine(Protocol):
     def apply(self, entry: Entry) -> None:
         """Let an entry that is on disk take effect and tell whom it concerns."""
 
-    def told(self) -> None:
+    def batch_done(self) -> None:
         """A batch is over: what it had to say can go out."""
 
     def snapshot(self, count: int) -> dict[str, Any]:
@@ -170,17 +170,17 @@ class Log:
     """The narrow door: everything that changes goes through `append`."""
 
     def __init__(
-        self, writing: Connection, reading: Connection, wal: Wal, rules: DecidingEngine, cursors: Cursors
+        self, writing: Connection, reading: Connection, wal: Wal, rules: DecisionEngine, cursors: Cursors
     ) -> None:
         self.figures = WriterFigures()
         self.stalls = Stalls()
         self.wal = wal
-        self.late = DeferredCommands()
+        self.deferred = DeferredCommands()
         self.stopped = trio.Event()
         """Set once all that waited at `stop` is written."""
         self._writing = writing
         self._reading = reading
-        self._rules = rules
+        self._engine = rules
         self._waiting: list[_Pending] = []
         self._barred: list[_Pending] = []
         """Commands that may write nothing just now: see `spare`."""
@@ -189,10 +189,12 @@ class Log:
         self._looked_up = 0.0
         """Seconds in which facts were looked up for the batch that is written just now."""
         self._bound = BoundParameters()
-        self._errands = WriteSchedule(cursors)
+        self._schedule = WriteSchedule(cursors)
         self._first_tried = trio.Event()
-        self._client_keys = IdempotencyKeys()
-        self._background = Background(writing, rules, self._errands, self._client_keys, self._bound, self.stalls, wal)
+        self._idempotency_keys = IdempotencyKeys()
+        self._background = Background(
+            writing, rules, self._schedule, self._idempotency_keys, self._bound, self.stalls, wal
+        )
         self._now = 0.0
         self._sends = 0
         self._busy_since: float | None = None
@@ -255,33 +257,33 @@ class Log:
         waiting.append(_Pending(command, answer, self._now))
         return True
 
-    def append_late(self, key: object, reach: int, command: Any) -> None:
+    def append_deferred(self, key: object, reach: int, command: Any) -> None:
         """Have a command written a moment later, in place of one of the same key that reaches less far."""
-        if not self.late:
+        if not self.deferred:
             self._work.set()
-        self.late.add(DeferredCommand(key, reach, command), trio.current_time())
+        self.deferred.add(DeferredCommand(key, reach, command), trio.current_time())
 
-    def expect_late(self) -> None:
-        """Have `late.collect` called a moment later: what is acknowledged until then comes to one command a chat."""
-        if not self.late:
+    def expect_deferred(self) -> None:
+        """Have `deferred.collect` called a moment later: acknowledgements until then become one command a chat."""
+        if not self.deferred:
             self._work.set()
-        self.late.expect(trio.current_time())
+        self.deferred.expect(trio.current_time())
 
     @property
     def cursors(self) -> Cursors:
         """Every device's cursor."""
-        return self._errands.cursors
+        return self._schedule.cursors
 
     def keep_cursor(self, device: int, seq: int, seen: int) -> None:
         """Have a device's cursor written sometime soon. It never goes back."""
-        self._errands.keep_cursor(device, seq, seen, trio.current_time())
+        self._schedule.keep_cursor(device, seq, seen, trio.current_time())
         self._work.set()
 
-    async def chore(self, chore: Chore[T], work: str = SYNC, *, hurried: bool = False) -> T:
+    async def run_exclusive(self, job: Job[T], work: str = SYNC, *, hurried: bool = False) -> T:
         """Have something done on the writing connection between two batches, and wait for it.
 
         Args:
-            chore: does it; some milliseconds long, as those who send wait meanwhile.
+            job: does it; some milliseconds long, as those who send wait meanwhile.
             work: what it is called where somebody waited for it.
             hurried: whether it is done in the next turn; else it keeps the pace of what is done in the background.
 
@@ -291,7 +293,7 @@ class Log:
         if self.stopped.is_set():
             # Nobody would ever do it.
             raise sqlite3.OperationalError("the relay has stopped")
-        asked = self._background.ask(chore, work, hurried=hurried)
+        asked = self._background.ask(job, work, hurried=hurried)
         self._work.set()
         try:
             await asked.done.wait()
@@ -303,7 +305,7 @@ class Log:
 
     async def rest(self, seconds: float) -> None:
         """Wait after a portion of long work that took so many seconds, as the background does."""
-        if trio.current_time() < self._errands.quiet_at:
+        if trio.current_time() < self._schedule.quiet_at:
             await trio.sleep(rest_after(seconds))
 
     async def keep_snapshot(self) -> None:
@@ -322,12 +324,12 @@ class Log:
 
     async def client_keys(self, keys: Sequence[int]) -> Facts:
         """Find which messages have these client keys (facts of the kind `ClientKey`)."""
-        return await lookups.client_keys(self._reading, keys, self._client_keys)
+        return await lookups.client_keys(self._reading, keys, self._idempotency_keys)
 
     async def probe(self) -> bool:
         """Wait until the writer, in its turn, has committed one page; give whether it could."""
         try:
-            await self.chore(_touch, hurried=True)
+            await self.run_exclusive(_touch, hurried=True)
         except sqlite3.Error:
             return False
         return True
@@ -338,7 +340,7 @@ class Log:
         It cannot wait as later ones do: after a crash the device would start at the end of the log again,
         past what it has been sent and has not acknowledged.
         """
-        self._errands.keep_first_cursor(device, seq, seen)
+        self._schedule.keep_first_cursor(device, seq, seen)
         if self.stopped.is_set():
             return
         self._work.set()
@@ -371,11 +373,11 @@ class Log:
         Raises:
             sqlite3.Error: the store cannot be written.
         """
-        await self.chore(lambda _writing: self._background.begin_index(), "index", hurried=True)
+        await self.run_exclusive(lambda _writing: self._background.begin_index(), "index", hurried=True)
 
-    def doubt_index(self, error: sqlite3.Error) -> None:
+    def suspect_index(self, error: sqlite3.Error) -> None:
         """Have the full-text index made from the beginning: somebody who read it found it damaged."""
-        self._background.doubt_index(error)
+        self._background.suspect_index(error)
         self._work.set()
 
     def try_again(self) -> None:
@@ -407,10 +409,10 @@ class Log:
         """Write, until stopped."""
         last, indexed = await lookups.ends(self._reading)
         left_over = not indexed and await lookups.index_left_over(self._reading)
-        self._errands.begin(last, indexed, trio.current_time(), left_over=left_over)
+        self._schedule.begin(last, indexed, trio.current_time(), left_over=left_over)
         # An upgrade had it made once more, or a stop came while it was.
         self._background.index_remaking = left_over or last - indexed > INDEX_LAG
-        self._client_keys.load(*await lookups.unfiled(self._reading))
+        self._idempotency_keys.load(*await lookups.unfiled(self._reading))
         turns = _Turns(self.stalls)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.wal.run, self._pause, self._wake)
@@ -425,15 +427,15 @@ class Log:
     def _wake(self) -> None:
         self._work.set()
 
-    async def _pause(self, chore: Chore[None]) -> None:
-        await self.chore(chore, "checkpoint", hurried=True)
+    async def _pause(self, job: Job[None]) -> None:
+        await self.run_exclusive(job, "checkpoint", hurried=True)
 
     async def _run(self) -> None:
         crowded = False
         while True:
             if not (self._waiting or self._barred or self._background.hurried or self.stopping):
                 self._work = trio.Event()
-                with trio.move_on_at(min(self._next_errand(), self._background.next_at())):
+                with trio.move_on_at(min(self._next_side_write(), self._background.next_at())):
                     await self._work.wait()
             if crowded:
                 # A batch twice as large costs each of its commands less.
@@ -443,9 +445,9 @@ class Log:
                 await self._answer_barred()
             batch = self._take()
             if batch:
-                self._errands.started(trio.current_time())
+                self._schedule.started(trio.current_time())
             crowded = len(batch) >= CROWD
-            if batch or self._errands_due():
+            if batch or self._side_writes_due():
                 await self._write(batch)
             await self._background.work(last=self.stopping)
             await self._slow_down()
@@ -456,7 +458,7 @@ class Log:
 
     def _left(self) -> bool:
         """Whether a stop has to wait for something still."""
-        return self._errands_due() or self._background.waited_for
+        return self._side_writes_due() or self._background.waited_for
 
     async def _slow_down(self) -> None:
         """Keep the write-ahead log in its bounds where readers do not let it begin again."""
@@ -466,13 +468,13 @@ class Log:
             await trio.sleep(seconds)
             self.stalls.worked("checkpoint", now, trio.current_time())
 
-    def _next_errand(self) -> float:
-        return min(self.late.alone_at, self._errands.next_at(marks_held=self.late.held))
+    def _next_side_write(self) -> float:
+        return min(self.deferred.alone_at, self._schedule.next_at(marks_held=self.deferred.held))
 
-    def _errands_due(self) -> bool:
+    def _side_writes_due(self) -> bool:
         if self.stopping:
-            return (bool(self.late or self._errands.left) and not self.failing) or self._background.unkept
-        return trio.current_time() >= self._next_errand()
+            return (bool(self.deferred or self._schedule.left) and not self.failing) or self._background.unkept
+        return trio.current_time() >= self._next_side_write()
 
     def _take(self) -> list[_Pending]:
         """Take what waits: all of it, up to a command that needs a batch of its own, or is too much."""
@@ -494,14 +496,17 @@ class Log:
         if not self._room.is_set() and not self.full:
             self._room.set()
             self._room = trio.Event()
-        if not (count and self._rules.stands_alone(waiting[0].command)):
+        if not (count and self._engine.stands_alone(waiting[0].command)):
             now = self._now = trio.current_time()
-            waiting += [_Pending(late.command, partial(self._retry, late), now) for late in self._take_late(count)]
+            waiting += [
+                _Pending(deferred.command, partial(self._retry, deferred), now)
+                for deferred in self._take_deferred(count)
+            ]
         return waiting
 
     def _next_batch(self) -> int:
         """How many of those that wait make the next batch."""
-        alone, weight = self._rules.stands_alone, self._rules.weight
+        alone, weight = self._engine.stands_alone, self._engine.weight
         much = self._held > BATCH_BYTES
         size = 0
         for count, item in enumerate(self._waiting):
@@ -513,66 +518,66 @@ class Log:
                     return count
         return len(self._waiting)
 
-    def _take_late(self, count: int) -> list[DeferredCommand]:
-        """Take the late commands that go along with a batch of `count`."""
+    def _take_deferred(self, count: int) -> list[DeferredCommand]:
+        """Take the deferred commands that go along with a batch of `count`."""
         try:
-            return self.late.take(count, trio.current_time(), hurry=self.stopping)
+            return self.deferred.take(count, trio.current_time(), flush=self.stopping)
         except Exception:
             # A fault of ours where they are collected: as below, it must not end the writer.
             logger.exception("acknowledgements could not be seen to; the relay goes on")
-            self.late.expect(trio.current_time())
+            self.deferred.expect(trio.current_time())
             return []
 
-    def _retry(self, late: DeferredCommand, answer: object) -> None:
-        """Take the answer to a late command: what could not be written is tried again."""
+    def _retry(self, deferred: DeferredCommand, answer: object) -> None:
+        """Take the answer to a deferred command: what could not be written is tried again."""
         if isinstance(answer, RelayError) and answer.error.code in ("storage_full", "unavailable"):
-            self.late.add(late, trio.current_time() + RETRY)
+            self.deferred.add(deferred, trio.current_time() + RETRY)
 
     async def _write(self, batch: list[_Pending]) -> None:
         """Write one batch and what rides along with it."""
         tried, self._first_tried = self._first_tried, trio.Event()
-        errands = self._errands.take(
+        side_writes = self._schedule.take(
             len(batch),
             trio.current_time(),
-            marks_held=self.late.held,
+            marks_held=self.deferred.held,
             last=self.stopping and not self._waiting,
         )
         try:
-            await self._write_batch(batch, errands)
+            await self._write_batch(batch, side_writes)
         finally:
             tried.set()
 
-    async def _write_batch(self, batch: list[_Pending], errands: SideWrites) -> None:
+    async def _write_batch(self, batch: list[_Pending], side_writes: SideWrites) -> None:
         """Decide and commit one batch, then let it take effect. A batch that fails changes nothing."""
         started = self._busy_since = trio.current_time()
         self._looked_up = 0.0
-        alone = bool(batch) and self._rules.stands_alone(batch[0].command)
+        alone = bool(batch) and self._engine.stands_alone(batch[0].command)
         try:
             with trio.CancelScope(shield=True):
-                draft, entries, wrote, errands = await self._commit([item.command for item in batch], errands)
+                draft, entries, wrote, side_writes = await self._commit([item.command for item in batch], side_writes)
         except sqlite3.Error as error:
             self._busy_since = None
-            await self._failed(batch, errands, error)
+            await self._failed(batch, side_writes, error)
             return
         except Exception:
             self._busy_since = None
             # A fault of ours, before anything was written: it must not end the writer, and with it everybody's chat.
             logger.exception("%d requests could not be decided and are refused; the relay goes on", len(batch))
-            self._refuse(batch, errands, RelayError.internal())
+            self._refuse(batch, side_writes, RelayError.internal())
             return
         self._busy_since = None
         written = trio.current_time()
         self.stalls.worked(SYNC, started, written)
         if alone or self._looked_up:
-            self._rules.charge([item.command for item in batch], written - started if alone else self._looked_up)
+            self._engine.charge([item.command for item in batch], written - started if alone else self._looked_up)
         if wrote:
-            self._succeeded(len(batch), written - started, errands)
+            self._succeeded(len(batch), written - started, side_writes)
         if entries:
-            self._client_keys.note(entries)
-            self._errands.entries_written(len(entries), entries[-1].seq, _text_of(entries))
+            self._idempotency_keys.note(entries)
+            self._schedule.entries_written(len(entries), entries[-1].seq, _text_of(entries))
             self.figures.entries += len(entries)
         if wrote:
-            self._background.wrote(indexed=bool(errands.indexed), amended=bool(draft.amendments))
+            self._background.wrote(indexed=bool(side_writes.indexed), amended=bool(draft.amendments))
         await self._let_take_effect(batch, draft.decisions)
         if self._sends:
             now = trio.current_time()
@@ -581,51 +586,55 @@ class Log:
 
     async def _let_take_effect(self, batch: list[_Pending], decisions: Sequence[Decided]) -> None:
         """Apply what is on disk, tell it and answer, in the order of the log."""
-        apply, now = self._rules.apply, time.perf_counter
+        apply, now = self._engine.apply, time.perf_counter
         began = now()
         for item, decision in zip(batch, decisions, strict=True):
             if now() - began > TELLING:
                 # Those who have something to say need not wait until all are told.
-                self._rules.told()
+                self._engine.batch_done()
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 began = now()
             for entry in decision.entries:
                 apply(entry)
             item.answer(decision.answer)
-        self._rules.told()
+        self._engine.batch_done()
 
-    async def _commit(self, commands: list[Any], errands: SideWrites) -> tuple[Drafted, list[Entry], bool, SideWrites]:
+    async def _commit(
+        self, commands: list[Any], side_writes: SideWrites
+    ) -> tuple[Drafted, list[Entry], bool, SideWrites]:
         """Decide, and write what there is to write; gives all entries, whether anything was written, and what rode."""
         losses = self._background.index_losses
 
         async def commit() -> tuple[Drafted, list[Entry], bool, SideWrites]:
             # A batch that brings a lost index further would have to bring all of it.
-            rides = errands if self._background.index_losses == losses else errands._replace(indexed=0)
+            rides = side_writes if self._background.index_losses == losses else side_writes._replace(indexed=0)
             return *await self._decide_and_write(commands, rides), rides
 
         return await self._background.despite_index(commit)
 
-    async def _decide_and_write(self, commands: list[Any], errands: SideWrites) -> tuple[Drafted, list[Entry], bool]:
+    async def _decide_and_write(
+        self, commands: list[Any], side_writes: SideWrites
+    ) -> tuple[Drafted, list[Entry], bool]:
         facts: Facts = {}
         for _ in range(LOOK_UPS):
-            draft = self._rules.decide(commands, facts)
+            draft = self._engine.decide(commands, facts)
             entries = [entry for decision in draft.decisions for entry in decision.entries]
             unknown = draft.unknown or self._repeated(entries, facts)
             if unknown:
                 began = trio.current_time()
-                facts.update(await lookups.look_up(self._reading, unknown, self._client_keys))
+                facts.update(await lookups.look_up(self._reading, unknown, self._idempotency_keys))
                 self._looked_up += trio.current_time() - began
                 continue
-            if not (entries or errands):
+            if not (entries or side_writes):
                 return draft, entries, False
-            statement, parameters = prepare(entries, draft.amendments, errands)
+            statement, parameters = prepare(entries, draft.amendments, side_writes)
             self._bound.note(statement, self._taken)
             try:
                 await self._writing.execute(statement, parameters)
             except sqlite3.IntegrityError:
                 # The table of client keys refuses one it has: somebody repeats a message, so see which are known.
                 keys = [entry.client_key for entry in entries if entry.client_key is not None]
-                known = await lookups.client_keys(self._reading, keys, self._client_keys)
+                known = await lookups.client_keys(self._reading, keys, self._idempotency_keys)
                 if all(facts.get(key, key) == value for key, value in known.items()):
                     raise
                 facts.update(known)
@@ -635,9 +644,9 @@ class Log:
 
     def _repeated(self, entries: Sequence[Entry], facts: Facts) -> list[Fact]:
         """Which client ids of a draft were used lately, and are not known to be those of messages that are gone."""
-        return [fact for key in self._client_keys.among(entries) if (fact := ClientKey(key)) not in facts]
+        return [fact for key in self._idempotency_keys.among(entries) if (fact := ClientKey(key)) not in facts]
 
-    def _succeeded(self, commands: int, seconds: float, errands: SideWrites) -> None:
+    def _succeeded(self, commands: int, seconds: float, side_writes: SideWrites) -> None:
         if self.failing:
             logger.info("the store can be written again")
         self.failing = self.disk_full = False
@@ -646,15 +655,15 @@ class Log:
         figures.commands += commands
         figures.commit_seconds += seconds
         figures.last_batch = commands
-        self._errands.written(errands, trio.current_time())
+        self._schedule.written(side_writes, trio.current_time())
 
-    async def _failed(self, batch: list[_Pending], errands: SideWrites, error: sqlite3.Error) -> None:
+    async def _failed(self, batch: list[_Pending], side_writes: SideWrites, error: sqlite3.Error) -> None:
         self.figures.failures += 1
         if not self.failing:
             logger.error("the store cannot be written: %s (%s)", error, getattr(error, "sqlite_errorname", "?"))
         self.failing = True
         self.disk_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-        self._errands.not_written(errands, trio.current_time())
+        self._schedule.not_written(side_writes, trio.current_time())
         await self._answer_unwritten(batch, RelayError.storage_full() if self.disk_full else RelayError.unavailable())
 
     async def _answer_barred(self) -> None:
@@ -679,19 +688,19 @@ class Log:
             logger.exception("%d requests could not be decided and are refused; the relay goes on", len(batch))
         for item, answer in zip(batch, answers, strict=True):
             item.answer(answer)
-        self._rules.told()
+        self._engine.batch_done()
 
     async def _decide_unwritten(self, commands: list[Any], refusal: RelayError) -> list[object]:
         facts: Facts = {}
         for _ in range(LOOK_UPS):
             # Each by itself: nothing that another one would have led to may count.
-            drafts = [self._rules.decide([command], facts) for command in commands]
+            drafts = [self._engine.decide([command], facts) for command in commands]
             unknown = [fact for draft in drafts for fact in draft.unknown or self._unsure(draft, facts)]
             if not unknown:
                 return [
                     refusal if decision.entries else decision.answer for draft in drafts for decision in draft.decisions
                 ]
-            facts.update(await lookups.look_up(self._reading, unknown, self._client_keys))
+            facts.update(await lookups.look_up(self._reading, unknown, self._idempotency_keys))
         return [refusal] * len(commands)
 
     def _unsure(self, draft: Drafted, facts: Facts) -> list[Fact]:
@@ -703,9 +712,9 @@ class Log:
             if entry.client_key is not None and (fact := ClientKey(entry.client_key)) not in facts
         ]
 
-    def _refuse(self, batch: list[_Pending], errands: SideWrites, refusal: RelayError) -> None:
+    def _refuse(self, batch: list[_Pending], side_writes: SideWrites, refusal: RelayError) -> None:
         """Take back what was to be written, and say so to who waits for it."""
-        self._errands.not_written(errands, trio.current_time())
+        self._schedule.not_written(side_writes, trio.current_time())
         for item in batch:
             item.answer(refusal)
-        self._rules.told()
+        self._engine.batch_done()

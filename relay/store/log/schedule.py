@@ -37,7 +37,7 @@ class SideWrites(NamedTuple):
 
 
 class WriteSchedule:
-    """Which errands there are, and when each is due."""
+    """Which side writes there are, and when each is due."""
 
     def __init__(self, cursors: Cursors) -> None:
         self.cursors = cursors
@@ -156,10 +156,10 @@ class WriteSchedule:
         """Note that a batch is about to be written: it is not quiet."""
         self._batch_since = now
 
-    def written(self, errands: SideWrites, now: float) -> None:
+    def written(self, side_writes: SideWrites, now: float) -> None:
         """Note that they are on disk."""
-        if errands.indexed:
-            self.index_written(errands.indexed, now)
+        if side_writes.indexed:
+            self.index_written(side_writes.indexed, now)
 
     def index_written(self, upto: int, now: float) -> None:
         """Note that the index has seen all entries up to one."""
@@ -188,11 +188,11 @@ class WriteSchedule:
         self._snapshot_since = now
         self._entries_since_snapshot += not written
 
-    def not_written(self, errands: SideWrites, now: float) -> None:
+    def not_written(self, side_writes: SideWrites, now: float) -> None:
         """Note that they could not be written: each gets its time again."""
-        if errands.indexed:
+        if side_writes.indexed:
             self._index_since = now
-        self._stale_cursors.update(errands.cursors)
+        self._stale_cursors.update(side_writes.cursors)
         if self._stale_cursors:
             self._cursors_since = now
 

@@ -179,7 +179,7 @@ async def test_a_repeat_is_found_wherever_its_client_id_is_kept(
         assert [finding for finding in await check(tmp_path, lambda _: None) if finding.wrong] == []
         seqs = rows(tmp_path, "SELECT seq FROM log WHERE kind = 1 ORDER BY seq")
         for (upto,) in (seqs[49], seqs[-1]):
-            await relay.log.chore(partial(remove_history, 0, upto, count=1_000))
+            await relay.log.run_exclusive(partial(remove_history, 0, upto, count=1_000))
             assert await repeat(relay, range(200)) == first, "and after retention removed the messages"
             found = {finding.what: finding.wrong for finding in await check(tmp_path, lambda _: None)}
             assert found["client ids"] == []
@@ -271,7 +271,7 @@ async def test_statements_let_go_of_the_texts_that_they_wrote_last(relay: Relay,
     await answers(relay, *(new(relay, "User1", "User2", f"c{n}") for n in range(20)))
     edit = requests.Edit(chat_id="User2", original_message_id=1, message="y" * 900)
     await answers(relay, command(relay, "User1", edit, "e1"))
-    await relay.log.chore(partial(add_base, number=1, rows=snapshot.whole(relay.state)))
+    await relay.log.run_exclusive(partial(add_base, number=1, rows=snapshot.whole(relay.state)))
     await settled(relay, clock)
     await until(lambda: not relay.log._bound)
     last = {sql: parameters for sql, parameters in run if sql.startswith("INSERT")}
@@ -316,7 +316,7 @@ def acknowledge(relay: Relay, message_id: int) -> None:
     chat = relay.state.chat_key(2, "User1")
     assert chat is not None
     mark = command(relay, "User2", commands.MarkDelivered(chat, message_id))
-    relay.log.append_late((chat, 2), message_id, mark)
+    relay.log.append_deferred((chat, 2), message_id, mark)
     relay.log.keep_cursor(2, relay.state.seq, T0)
 
 
@@ -346,7 +346,7 @@ def quiet(relay: Relay) -> bool:
 async def settled(relay: Relay, clock: MockClock) -> None:
     """Wait until everything that may come later has been written: snapshot, index."""
     clock.jump(120)
-    await until(lambda: not relay.log._errands_due() and relay.log._errands.indexed and quiet(relay))
+    await until(lambda: not relay.log._side_writes_due() and relay.log._schedule.indexed and quiet(relay))
 
 
 async def test_a_cursor_is_no_write_of_its_own(relay: Relay, clock: MockClock) -> None:
@@ -470,7 +470,7 @@ async def test_client_keys_are_filed_without_rest_once_they_are_many(
     monkeypatch.setattr(schedule, "QUIET", 3_600.0)
     monkeypatch.setattr("relay.store.portion.REST", 1e6)
     monkeypatch.setattr("relay.store.idempotency.HELD", 4)
-    keys = relay.log._client_keys
+    keys = relay.log._idempotency_keys
     await answers(relay, *(new(relay, "User1", "User2", f"key {n}") for n in range(200)))
     with trio.fail_after(5):
         while keys.overflowing:
@@ -496,7 +496,7 @@ async def test_what_is_asked_of_a_writer_that_has_stopped_fails_at_once(relay: R
     await relay.log.stopped.wait()
     with trio.fail_after(1):
         with pytest.raises(sqlite3.OperationalError):
-            await relay.log.chore(merge)
+            await relay.log.run_exclusive(merge)
         with pytest.raises(RelayError):
             await relay.log.keep_snapshot()
 

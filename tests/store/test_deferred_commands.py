@@ -82,7 +82,7 @@ def test_what_is_expected_while_others_are_left_has_a_moment_of_its_own() -> Non
 
 def test_in_a_hurry_nothing_waits() -> None:
     late = late_with(3)
-    assert len(late.take(0, 0.0, hurry=True)) == 3
+    assert len(late.take(0, 0.0, flush=True)) == 3
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 9), st.sampled_from(["add", "take", "alone"]))))

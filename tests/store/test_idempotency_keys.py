@@ -35,14 +35,16 @@ async def count(writing: Connection) -> int:
     return int(entries)
 
 
-@pytest.mark.parametrize("errands", [ALONE, RIDING], ids=["entries alone", "with errands"])
-async def test_a_batch_with_a_known_client_id_is_refused_as_a_whole(writing: Connection, errands: SideWrites) -> None:
+@pytest.mark.parametrize("side_writes", [ALONE, RIDING], ids=["entries alone", "with side writes"])
+async def test_a_batch_with_a_known_client_id_is_refused_as_a_whole(
+    writing: Connection, side_writes: SideWrites
+) -> None:
     with pytest.raises(sqlite3.IntegrityError):
-        await writing.execute(*prepare([said(1, 5), said(2, KNOWN), said(3, None)], [], errands))
+        await writing.execute(*prepare([said(1, 5), said(2, KNOWN), said(3, None)], [], side_writes))
     assert await count(writing) == 0
 
 
-@pytest.mark.parametrize("errands", [ALONE, RIDING], ids=["entries alone", "with errands"])
-async def test_entries_with_new_client_ids_or_none_are_written(writing: Connection, errands: SideWrites) -> None:
-    await writing.execute(*prepare([said(1, 5), said(2, None), said(3, 6)], [], errands))
+@pytest.mark.parametrize("side_writes", [ALONE, RIDING], ids=["entries alone", "with side writes"])
+async def test_entries_with_new_client_ids_or_none_are_written(writing: Connection, side_writes: SideWrites) -> None:
+    await writing.execute(*prepare([said(1, 5), said(2, None), said(3, 6)], [], side_writes))
     assert await count(writing) == 3

@@ -2,7 +2,7 @@
 
 import pytest
 
-from relay.store.log import schedule as errands
+from relay.store.log import schedule as write_schedule
 from relay.store.log.schedule import SideWrites, WriteSchedule
 
 START = 1_000.0
@@ -36,15 +36,15 @@ def test_nothing_is_due_where_nothing_happened(schedule: WriteSchedule) -> None:
 def test_cursors_wait_their_time_and_ride_earlier(schedule: WriteSchedule) -> None:
     schedule.keep_cursor(2, 7, 70, START)
     schedule.keep_cursor(3, 8, 80, START + 1)
-    assert schedule.next_at(marks_held=False) == START + errands.CURSOR_SECONDS
-    assert not take(schedule, START + errands.CURSOR_SECONDS / 5 - 0.01, commands=1).cursors
-    assert take(schedule, START + errands.CURSOR_SECONDS / 5, commands=1).cursors == {2: (7, 70), 3: (8, 80)}
+    assert schedule.next_at(marks_held=False) == START + write_schedule.CURSOR_SECONDS
+    assert not take(schedule, START + write_schedule.CURSOR_SECONDS / 5 - 0.01, commands=1).cursors
+    assert take(schedule, START + write_schedule.CURSOR_SECONDS / 5, commands=1).cursors == {2: (7, 70), 3: (8, 80)}
     assert not schedule.left
 
 
 def test_a_cursor_waits_for_the_marks_of_its_acknowledgements(schedule: WriteSchedule) -> None:
     schedule.keep_cursor(2, 7, 70, START)
-    late = START + 2 * errands.CURSOR_SECONDS
+    late = START + 2 * write_schedule.CURSOR_SECONDS
     assert schedule.next_at(marks_held=True) == FAR
     assert not take(schedule, late, marks_held=True, last=True).cursors
     assert take(schedule, late).cursors == {2: (7, 70)}
@@ -68,8 +68,8 @@ def test_a_cursor_that_could_not_be_written_is_written_as_it_is_then(schedule: W
     schedule.keep_first_cursor(2, 7, 70)
     schedule.not_written(take(schedule, START), START)
     schedule.keep_cursor(2, 9, 90, START + 1)
-    assert schedule.next_at(marks_held=False) == START + errands.CURSOR_SECONDS
-    assert take(schedule, START + errands.CURSOR_SECONDS).cursors == {2: (9, 90)}
+    assert schedule.next_at(marks_held=False) == START + write_schedule.CURSOR_SECONDS
+    assert take(schedule, START + write_schedule.CURSOR_SECONDS).cursors == {2: (9, 90)}
 
 
 # The snapshot.
@@ -78,7 +78,7 @@ def test_a_cursor_that_could_not_be_written_is_written_as_it_is_then(schedule: W
 def test_a_snapshot_is_due_after_a_while(schedule: WriteSchedule) -> None:
     assert schedule.snapshot_at == FAR
     schedule.entries_written(1, 1)
-    assert schedule.snapshot_at == START + errands.SNAPSHOT_SECONDS
+    assert schedule.snapshot_at == START + write_schedule.SNAPSHOT_SECONDS
     schedule.snapshot_begins()
     assert schedule.snapshot_at == 0.0, "a round that is under way goes on"
     schedule.snapshot_ended(START + 100, written=True)
@@ -86,9 +86,9 @@ def test_a_snapshot_is_due_after_a_while(schedule: WriteSchedule) -> None:
 
 
 def test_a_snapshot_is_due_after_many_entries(schedule: WriteSchedule) -> None:
-    schedule.entries_written(errands.SNAPSHOT_ENTRIES - 1, errands.SNAPSHOT_ENTRIES - 1)
+    schedule.entries_written(write_schedule.SNAPSHOT_ENTRIES - 1, write_schedule.SNAPSHOT_ENTRIES - 1)
     assert schedule.snapshot_at > START
-    schedule.entries_written(1, errands.SNAPSHOT_ENTRIES)
+    schedule.entries_written(1, write_schedule.SNAPSHOT_ENTRIES)
     assert schedule.snapshot_at == 0.0
 
 
@@ -97,15 +97,15 @@ def test_entries_of_a_round_under_way_are_for_the_next(schedule: WriteSchedule) 
     schedule.snapshot_begins()
     schedule.entries_written(1, 2)
     schedule.snapshot_ended(START + 100, written=True)
-    assert schedule.snapshot_at == START + 100 + errands.SNAPSHOT_SECONDS
+    assert schedule.snapshot_at == START + 100 + write_schedule.SNAPSHOT_SECONDS
 
 
 def test_a_snapshot_that_could_not_be_written_is_tried_after_as_long_again(schedule: WriteSchedule) -> None:
     schedule.entries_written(1, 1)
     schedule.snapshot_begins()
-    failed = START + errands.SNAPSHOT_SECONDS
+    failed = START + write_schedule.SNAPSHOT_SECONDS
     schedule.snapshot_ended(failed, written=False)
-    assert schedule.snapshot_at == failed + errands.SNAPSHOT_SECONDS
+    assert schedule.snapshot_at == failed + write_schedule.SNAPSHOT_SECONDS
 
 
 # The full-text index.
@@ -119,8 +119,8 @@ def indexed(schedule: WriteSchedule, now: float, commands: int = 0) -> int:
 
 
 def test_a_few_entries_are_indexed_with_the_next_batch(schedule: WriteSchedule) -> None:
-    schedule.entries_written(errands.INDEX_RIDING, errands.INDEX_RIDING)
-    assert indexed(schedule, START + errands.INDEX_SECONDS, commands=1) == errands.INDEX_RIDING
+    schedule.entries_written(write_schedule.INDEX_RIDING, write_schedule.INDEX_RIDING)
+    assert indexed(schedule, START + write_schedule.INDEX_SECONDS, commands=1) == write_schedule.INDEX_RIDING
     assert schedule.indexed
 
 
@@ -129,30 +129,30 @@ def test_a_lost_index_does_not_ride_along_before_it_is_emptied(schedule: WriteSc
     schedule.index_lost()
     assert schedule.index_begins
     assert schedule.index_behind == 2
-    due = START + errands.INDEX_SECONDS
+    due = START + write_schedule.INDEX_SECONDS
     assert not indexed(schedule, due, commands=1)
     assert schedule.index_at <= due
     schedule.index_left_over = False
-    assert indexed(schedule, due + errands.INDEX_SECONDS, commands=1) == 2
+    assert indexed(schedule, due + write_schedule.INDEX_SECONDS, commands=1) == 2
 
 
 def test_what_was_just_indexed_is_followed_after_a_while(schedule: WriteSchedule) -> None:
-    first = START + errands.INDEX_SECONDS
+    first = START + write_schedule.INDEX_SECONDS
     schedule.entries_written(1, 1)
     assert indexed(schedule, first, commands=1) == 1
     schedule.entries_written(1, 2)
-    assert schedule.index_at == first + errands.INDEX_SECONDS
-    assert not indexed(schedule, first + errands.INDEX_SECONDS - 0.01, commands=1)
-    assert indexed(schedule, first + errands.INDEX_SECONDS, commands=1) == 2
+    assert schedule.index_at == first + write_schedule.INDEX_SECONDS
+    assert not indexed(schedule, first + write_schedule.INDEX_SECONDS - 0.01, commands=1)
+    assert indexed(schedule, first + write_schedule.INDEX_SECONDS, commands=1) == 2
 
 
 def test_many_entries_wait_until_it_is_quiet(schedule: WriteSchedule) -> None:
-    many = errands.INDEX_RIDING + 1
-    lively = START + errands.INDEX_SECONDS
+    many = write_schedule.INDEX_RIDING + 1
+    lively = START + write_schedule.INDEX_SECONDS
     schedule.entries_written(many, many)
     schedule.started(lively)
     assert not indexed(schedule, lively, commands=1)
-    assert schedule.index_at == lively + errands.QUIET
+    assert schedule.index_at == lively + write_schedule.QUIET
     assert schedule.index_upto(10) == 10
     schedule.index_written(10, lively)
     assert schedule.index_upto(1_000) == many
@@ -161,19 +161,19 @@ def test_many_entries_wait_until_it_is_quiet(schedule: WriteSchedule) -> None:
 
 
 def test_too_many_entries_are_indexed_however_lively_it_is_and_no_longer_than_needed(schedule: WriteSchedule) -> None:
-    now = START + errands.INDEX_SECONDS
-    schedule.entries_written(errands.INDEX_LAG, errands.INDEX_LAG)
+    now = START + write_schedule.INDEX_SECONDS
+    schedule.entries_written(write_schedule.INDEX_LAG, write_schedule.INDEX_LAG)
     schedule.started(now)
     assert not indexed(schedule, now, commands=1), "no batch waits for it"
     assert schedule.index_at <= now
     schedule.index_written(1, now)
-    assert schedule.index_at == now + errands.QUIET
+    assert schedule.index_at == now + write_schedule.QUIET
 
 
 def test_an_index_that_could_not_be_written_gets_its_time_again(schedule: WriteSchedule) -> None:
-    schedule.entries_written(errands.INDEX_LAG, errands.INDEX_LAG)
+    schedule.entries_written(write_schedule.INDEX_LAG, write_schedule.INDEX_LAG)
     schedule.index_failed(START + 10)
-    assert schedule.index_at == START + 10 + errands.INDEX_SECONDS
+    assert schedule.index_at == START + 10 + write_schedule.INDEX_SECONDS
 
 
 def test_a_start_goes_on_where_the_index_was_left() -> None:

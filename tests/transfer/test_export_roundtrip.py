@@ -46,10 +46,10 @@ class Life:
     def clock(self) -> int:
         return self.now
 
-    async def say(self, user: int, request: Any, made_up: str = "") -> Any:
+    async def say(self, user: int, request: Any, generated_id: str = "") -> Any:
         self.now += self.random.choice((0, 1, 60_000, 86_400_000))
         try:
-            return await submit(self.relay.log, Command(self.now, user, 0, request, made_up=made_up))
+            return await submit(self.relay.log, Command(self.now, user, 0, request, generated_id=generated_id))
         except RelayError:
             return None
 

@@ -114,8 +114,8 @@ def test_an_export_that_comes_back_to_its_own_relay_adds_nothing(office: Path, t
                     requests.Edit(chat_id="ben", original_message_id=target, message=f"{text}?"),
                     requests.Delete(chat_id="ben", original_message_id=target),
                 )[: number + 1]:
-                    made_up = f"{text}{type(change).__name__}{getattr(change, 'message', '')}"
-                    await submit(relay.log, Command(FIRST, anna, 0, change, made_up=made_up))
+                    generated_id = f"{text}{type(change).__name__}{getattr(change, 'message', '')}"
+                    await submit(relay.log, Command(FIRST, anna, 0, change, generated_id=generated_id))
 
     trio.run(change)
     done("export", file, data=office)
