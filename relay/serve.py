@@ -29,7 +29,7 @@ from relay.net import control_socket as control
 from relay.net.server import Server, listen
 from relay.net.sockets import systemd
 from relay.net.sockets.hostnames import browser_address
-from relay.net.tls.authority import CannotMake
+from relay.net.tls.authority import AuthorityError
 from relay.net.tls.certificates import Certificates
 from relay.net.webhooks.outgoing import OutgoingHooks
 from relay.net.websocket import frames
@@ -63,7 +63,7 @@ class CannotServe(Exception):
     """What is in the way, for a person."""
 
 
-IN_THE_WAY = (*FAULTS, NoDirectory, CannotServe, CannotMake, WrongSettings, OSError)
+IN_THE_WAY = (*FAULTS, NoDirectory, CannotServe, AuthorityError, WrongSettings, OSError)
 """What a person can do something about: said in a line, not in a traceback."""
 
 
@@ -203,7 +203,7 @@ def open_listeners(addresses: Iterable[str]) -> list[socket.socket]:
         CannotServe: one of them cannot be had.
     """
     try:
-        listeners = systemd.inherited()
+        listeners = systemd.inherited_listeners()
     except ValueError as error:
         raise CannotServe(str(error)) from None
     wanted = {} if listeners else {text: address(text) for text in addresses}
@@ -260,7 +260,7 @@ async def serve(data: Path, loaded: Loaded) -> None:
                 await serving.start(server.run, listeners)
                 _welcome(relay, _urls(listeners, secure=settings.tls.on))
                 systemd.notify("READY=1", f"STATUS={_summary(server)}")
-                nursery.start_soon(systemd.show_life, lambda: _prove(server))
+                nursery.start_soon(systemd.send_watchdog, lambda: _prove(server))
             nursery.cancel_scope.cancel()
 
 
@@ -342,7 +342,7 @@ async def _reload_on_signal(loaded: Loaded, certificates: Certificates | None) -
             systemd.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1_000}")
             reload(loaded)
             if certificates is not None:
-                await certificates.look()
+                await certificates.check()
             systemd.notify("READY=1")
 
 

@@ -74,7 +74,7 @@ class BenchClient:
 
         Raises:
             OSError: nobody is there.
-            Refused: the relay said no.
+            BenchRefused: the relay said no.
         """
         parts = urlsplit(url)
         secure = parts.scheme == "wss"
@@ -127,7 +127,7 @@ class BenchClient:
             patience: seconds to wait for it.
 
         Raises:
-            Refused: the relay has ended the connection.
+            BenchRefused: the relay has ended the connection.
         """
         self.socket.settimeout(patience)
         try:
@@ -178,7 +178,7 @@ class BenchClient:
         """Make one request and wait for its response.
 
         Raises:
-            Refused: it is an error.
+            BenchRefused: it is an error.
         """
         self.put(f'{{"type":"request","id":0,"payloadType":"{name}","payload":{payload}}}'.encode())
         while True:

@@ -88,7 +88,7 @@ class Load:
             progress: told the rate so far.
 
         Raises:
-            Refused: the relay refused a message or ended a connection.
+            BenchRefused: the relay refused a message or ended a connection.
         """
         self.delays.clear()
         begin = told = time.perf_counter()

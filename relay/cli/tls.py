@@ -33,7 +33,7 @@ def init(
     Example: relay tls init --name chat.office.lan
     """
     from relay.net.tls.authority import Authority
-    from relay.net.tls.certificates import FOLDER, all_names
+    from relay.net.tls.certificates import FOLDER, certificate_names
     from relay.store.files.ownership import hand_over
 
     directory = data_directory(data)
@@ -41,20 +41,20 @@ def init(
     now = dt.datetime.now(dt.UTC)
     with _plainly(directory):
         make(directory)
-        authority.settle()
-        if again or not authority.there:
-            kept = authority.make(all_names(TlsSection(names=name or [])), now, again=again)
+        authority.recover()
+        if again or not authority.exists:
+            kept = authority.make(certificate_names(TlsSection(names=name or [])), now, again=again)
             if kept and not json:
                 print(f"kept      the authority that was there before, in {kept}\n")
-        elif name or not authority.fits:
-            wanted = all_names(TlsSection(names=name or []))
+        elif name or not authority.key_matches:
+            wanted = certificate_names(TlsSection(names=name or []))
             missing = sorted(set(wanted) - set(authority.permitted(wanted)))
             if missing:
                 raise Failure(
                     f"this authority may not vouch for {', '.join(missing)}: --again makes one that may, and every"
                     " device must trust that one anew"
                 )
-            with authority.alone():
+            with authority.locked():
                 authority.issue(wanted, now)
         hand_over(directory)
         _show(directory, json=json)
@@ -79,17 +79,17 @@ def _plainly(data: Path) -> Iterator[None]:
         Failure: a file cannot be read, written or used.
         WrongUse: a name is none.
     """
-    from relay.net.tls.authority import CannotMake, Damaged, NoName
+    from relay.net.tls.authority import AuthorityError, DamagedCertificate, InvalidCertificateName
 
     try:
         yield
-    except NoName as error:
+    except InvalidCertificateName as error:
         raise WrongUse(str(error)) from None
-    except Damaged as error:
+    except DamagedCertificate as error:
         raise Failure(
             f"{error}. `relay tls init --again` makes another authority, which every device must trust anew"
         ) from None
-    except CannotMake as error:
+    except AuthorityError as error:
         raise Failure(str(error)) from None
     except OSError as error:
         raise Failure(about_file(error, data)) from None
@@ -102,8 +102,8 @@ def _show(data: Path, *, json: bool) -> None:
     known = authority.Authority(data / FOLDER)
     with suppress(OSError):
         # One who may only read sees what is in place.
-        known.settle()
-    if not known.there:
+        known.recover()
+    if not known.exists:
         raise Failure(f"there is no certificate in {data}: `relay tls init` makes one")
     leaf = authority.read(known.leaf)
     fingerprint = authority.fingerprint(known.certificate)

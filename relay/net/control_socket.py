@@ -30,17 +30,17 @@ from relay.socket_path import fitting
 
 logger = logging.getLogger(__name__)
 
-LINE = 16_000_000
+LINE_BYTES = 16_000_000
 """The longest request, in bytes."""
 GROUP = "relay"
 """The group whose members may use the socket."""
-GIVEN_UP = (b'"prune"',)
+CANCELLED_WHEN_GONE = (b'"prune"',)
 """Requests that go on for long and are given up when whoever asked has gone."""
-GONE = 0.5
+GONE_SECONDS = 0.5
 """Seconds between two looks whether that is so."""
 SO_PEERGROUPS = 59
 """Linux's option for all groups of a peer, which the socket module does not name."""
-OVERFLOW = 65_534
+OVERFLOW_UID = 65_534
 """What the kernel calls a user that this process's user namespace does not know."""
 
 Send = Callable[[bytes], Awaitable[None]]
@@ -91,7 +91,9 @@ def may_ask(peer: Peer, *, own: int, group: int | None, private_users: bool) -> 
             alike from inside, and it is the socket's mode that keeps strangers out.
     """
     return (
-        peer.uid in (0, own) or (group is not None and group in peer.groups) or (private_users and peer.uid == OVERFLOW)
+        peer.uid in (0, own)
+        or (group is not None and group in peer.groups)
+        or (private_users and peer.uid == OVERFLOW_UID)
     )
 
 
@@ -247,7 +249,7 @@ async def _until_gone(connected: trio.socket.SocketType, scope: trio.CancelScope
         if any(event & select.POLLHUP for _, event in poll.poll(0)):
             scope.cancel()
             return
-        await trio.sleep(GONE)
+        await trio.sleep(GONE_SECONDS)
 
 
 async def _converse(stream: trio.SocketStream, reply: Callable[[bytes, Send], Awaitable[bytes]]) -> None:
@@ -263,11 +265,11 @@ async def _converse(stream: trio.SocketStream, reply: Callable[[bytes, Send], Aw
             line = bytes(buffer[:end])
             del buffer[: end + 1]
             async with trio.open_nursery() as nursery:
-                if any(name in line for name in GIVEN_UP):
+                if any(name in line for name in CANCELLED_WHEN_GONE):
                     nursery.start_soon(_until_gone, stream.socket, nursery.cancel_scope)
                 await send(await reply(line, send))
                 nursery.cancel_scope.cancel()
             if nursery.cancel_scope.cancelled_caught:
                 return
-        if len(buffer) > LINE:
+        if len(buffer) > LINE_BYTES:
             return

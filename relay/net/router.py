@@ -21,6 +21,7 @@ from wsproto.utilities import RemoteProtocolError
 from relay.core.auth.throttle import network
 from relay.core.limits.fairness import Account
 from relay.core.relay import Relay
+from relay.net.http.caller import Caller
 from relay.net.http.connection import (
     Disconnected,
     Headers,
@@ -29,12 +30,12 @@ from relay.net.http.connection import (
     HttpRequest,
     HttpResponse,
     IdleConnections,
-    json_answer,
-    refusal,
+    error_response,
+    json_response,
 )
 from relay.net.http.pace import AddressPace
 from relay.net.http.places import Places
-from relay.net.http.proxies import Networks, client_address, passed_on
+from relay.net.http.proxies import Networks, client_address, was_forwarded
 from relay.net.http.routes.files import FilePages
 from relay.net.http.routes.hooks import PATH as HOOKS
 from relay.net.http.routes.hooks import HookPage
@@ -42,7 +43,6 @@ from relay.net.http.routes.metrics import Metrics
 from relay.net.http.routes.session import SessionPage
 from relay.net.http.routes.trust import TrustPage
 from relay.net.http.static import StaticFiles
-from relay.net.http.visitor import Caller
 from relay.net.sockets import hostnames
 from relay.net.sockets.transport import Transport
 from relay.net.tls.authority import AUTHORITY
@@ -71,14 +71,14 @@ LASTING = (b"Strict-Transport-Security", b"max-age=31536000")
 """What a browser is told where TLS is there to stay. Never with the relay's own authority: whoever has not installed it
 could not come in any more."""
 
-STRANGERS, STRANGERS_EACH = 256, 64
+ANONYMOUS, ANONYMOUS_EACH = 256, 64
 """Requests of those who have not signed in that are answered at a time: in all, and from one address, behind which
 an office may be."""
 USERS, USERS_EACH = 512, 32
 """The same for those who have: in all, and of one user."""
-PATIENCE = 5.0
+PLACE_SECONDS = 5.0
 """Seconds that a request waits for its place."""
-QUEUE = 30.0
+QUEUE_SECONDS = 30.0
 """Seconds that a request of one who has not signed in waits for its turn among those of its address: as long as a
 hundred people behind one address need who open the page for the first time at once."""
 
@@ -109,22 +109,22 @@ class WebSocketUpgrade(NamedTuple):
 class Router:
     """What answers HTTP."""
 
-    def __init__(self, relay: Relay, *, lasting: bool = False) -> None:
+    def __init__(self, relay: Relay, *, hsts: bool = False) -> None:
         """Make the door of a relay.
 
         Args:
             relay: what is behind it.
-            lasting: whether TLS is by a certificate that every browser takes, and so there to stay.
+            hsts: whether TLS is by a certificate that every browser takes, and so there to stay.
         """
-        self.lobby = IdleConnections()
+        self.idle_connections = IdleConnections()
         self._relay = relay
-        self.strangers = Places(STRANGERS, STRANGERS_EACH)
+        self.anonymous = Places(ANONYMOUS, ANONYMOUS_EACH)
         self.users = Places(USERS, USERS_EACH)
         self._pace = AddressPace()
         self.fairness = relay.service.fairness
         self._names = hostnames.Names(relay.settings.http.hosts)
         self._proxies = Networks(relay.settings.http.trusted_proxies)
-        self._lasting = lasting
+        self._hsts = hsts
         self._pages = StaticFiles()
         self._session = SessionPage(relay)
         self._files = FilePages(relay.files, relay.service.limit)
@@ -133,7 +133,7 @@ class Router:
         """Where TLS is spoken: who comes without it is sent there, where the settings say so."""
         self.listened_on: frozenset[str] = frozenset()
         """Addresses of this machine: who comes from one of them has no network in between."""
-        self._metrics = Metrics(relay, self.lobby)
+        self._metrics = Metrics(relay, self.idle_connections)
         self._hooks = HookPage(relay)
         self._paths: dict[str, dict[str, Handler]] = {
             "/session": {"GET": self._session.show, "POST": self._session.sign_in, "DELETE": self._session.sign_out},
@@ -157,21 +157,21 @@ class Router:
         Raises:
             OSError, trio.BrokenResourceError: the connection broke.
         """
-        connection = HttpConnection(transport, self.lobby)
+        connection = HttpConnection(transport, self.idle_connections)
         while connection.reusable:
             request, failed = None, None
             try:
                 request = await connection.next_request()
                 if request is None:
                     return None
-                visitor = self._visitor(request, secure=secure)
-                self._charge(transport, visitor)
-                self._check_secure(request, visitor)
+                caller = self._caller(request, secure=secure)
+                self._charge(transport, caller)
+                self._check_secure(request, caller)
                 if request.path == "/ws":
                     if request.method != "GET":
                         raise _no_such_method(("GET",))
-                    entrance = self._admit(connection, request, visitor, full=full)
-                    transport.widen()
+                    entrance = self._admit(connection, request, caller, full=full)
+                    transport.grow_buffer()
                     return entrance
             except Disconnected:
                 return None
@@ -183,8 +183,8 @@ class Router:
                     # Where the next one would begin nobody knows: the same bytes would fail for ever.
                     connection.reusable = False
                 address = transport.peer if request is None else self._address(request)
-                failed, visitor = _failure(error), Caller(None, by_cookie=False, secure=secure, address=address)
-            if not await self._take_turn(connection, request, visitor, failed):
+                failed, caller = _failure(error), Caller(None, by_cookie=False, secure=secure, address=address)
+            if not await self._take_turn(connection, request, caller, failed):
                 return None
         return None
 
@@ -192,38 +192,38 @@ class Router:
         """For whom a connection from an address is served before it has said anything; nobody where it is a proxy's."""
         return None if peer in self._proxies else self.fairness.of(network(peer))
 
-    def _charge(self, transport: Transport, visitor: Caller) -> None:
+    def _charge(self, transport: Transport, caller: Caller) -> None:
         """Have the work for a request charged to who asks, its head included; what follows, too, until the next one.
 
         Those who have signed in are charged for themselves, and not for who else is behind their address.
         """
-        user = None if visitor.who is None else visitor.who[0]
-        payer = self.fairness.of(network(visitor.address) if user is None else user)
+        user = None if caller.who is None else caller.who[0]
+        payer = self.fairness.of(network(caller.address) if user is None else user)
         self.fairness.move(payer)
         transport.payer = payer
 
     async def _take_turn(
-        self, connection: HttpConnection, request: HttpRequest | None, visitor: Caller, failed: HttpResponse | None
+        self, connection: HttpConnection, request: HttpRequest | None, caller: Caller, failed: HttpResponse | None
     ) -> bool:
         """Answer a request once there is a place for it; tells whether the connection may go on.
 
         Args:
             connection: whose.
             request: what it asks; None where no request could be read.
-            visitor: who asks.
+            caller: who asks.
             failed: the answer where the request was refused already.
         """
-        if visitor.who is None:
-            places, who = self.strangers, network(visitor.address)
+        if caller.who is None:
+            places, who = self.anonymous, network(caller.address)
         else:
-            places, who = self.users, str(visitor.who[0])
-            connection.transport.widen()
-        wait = self._pace.take(who, trio.current_time(), QUEUE) if visitor.who is None else 0.0
+            places, who = self.users, str(caller.who[0])
+            connection.transport.grow_buffer()
+        wait = self._pace.take(who, trio.current_time(), QUEUE_SECONDS) if caller.who is None else 0.0
         if wait is None:
             connection.transport.discard()
             return False
         if wait or not places.free(who):
-            with self.lobby.wait(wait + PATIENCE) as patience:
+            with self.idle_connections.wait(wait + PLACE_SECONDS) as patience:
                 await trio.sleep(wait)
                 await places.wait(who)
             if patience.cancelled_caught:
@@ -232,8 +232,8 @@ class Router:
                 return False
         async with places.take(who) as scope:
             try:
-                answer = failed or await self._made(request, visitor)
-                await connection.answer(request, answer, self._fixed(answer, secure=visitor.secure))
+                answer = failed or await self._made(request, caller)
+                await connection.answer(request, answer, self._fixed(answer, secure=caller.secure))
             except Disconnected:
                 return False
         if scope.cancelled_caught:
@@ -244,10 +244,10 @@ class Router:
             connection.transport.payer = None
         return True
 
-    async def _made(self, request: HttpRequest | None, visitor: Caller) -> HttpResponse:
+    async def _made(self, request: HttpRequest | None, caller: Caller) -> HttpResponse:
         assert request is not None
         try:
-            return await self._answer(request, visitor)
+            return await self._answer(request, caller)
         except (Disconnected, OSError):
             raise
         except Exception as error:  # noqa: BLE001 - every failure has an answer
@@ -256,7 +256,7 @@ class Router:
     def _fixed(self, answer: HttpResponse, *, secure: bool) -> Headers:
         own = {name for name, _ in answer.headers}
         more = [] if NOTHING_MAY[0] in own else [NOTHING_MAY]
-        if (secure and self._lasting) or (not secure and self._public_https):
+        if (secure and self._hsts) or (not secure and self._public_https):
             more.append(LASTING)
         return [*FIXED, *more, (b"Date", _date())]
 
@@ -267,11 +267,11 @@ class Router:
 
     # Who comes.
 
-    def _visitor(self, request: HttpRequest, *, secure: bool) -> Caller:
+    def _caller(self, request: HttpRequest, *, secure: bool) -> Caller:
         """Find out who asks.
 
         Raises:
-            Refused: for a host that is not this one, or from a page that is not ours.
+            HttpError: for a host that is not this one, or from a page that is not ours.
         """
         bearer = _bearer(request)
         named, _ = hostnames.split_host(request.host)
@@ -306,17 +306,17 @@ class Router:
                 f"this relay does not go by the name {name[:64]!r}: its admin can add it as http.hosts",
             )
 
-    def _check_secure(self, request: HttpRequest, visitor: Caller) -> None:
+    def _check_secure(self, request: HttpRequest, caller: Caller) -> None:
         """Send who comes without TLS to where it is spoken.
 
         Raises:
-            Refused: they are sent there.
+            HttpError: they are sent there.
         """
-        if self.secure_port is None or visitor.secure or not self._relay.settings.tls.redirect:
+        if self.secure_port is None or caller.secure or not self._relay.settings.tls.redirect:
             return
         # A program on this machine has no network in between; and one must get at the authority to trust it.
         local = hostnames.is_loopback(request.peer) or request.peer in self.listened_on
-        program = visitor.who is not None and not visitor.by_cookie and not passed_on(request.headers)
+        program = caller.who is not None and not caller.by_cookie and not was_forwarded(request.headers)
         if (local and program) or request.path in PLAIN:
             return
         host, _ = hostnames.split_host(request.host)
@@ -331,7 +331,7 @@ class Router:
 
     # What they get.
 
-    async def _answer(self, request: HttpRequest, visitor: Caller) -> HttpResponse:
+    async def _answer(self, request: HttpRequest, caller: Caller) -> HttpResponse:
         if request.path.startswith(HOOKS):
             if request.method != "POST":
                 raise _no_such_method(("POST",))
@@ -344,38 +344,38 @@ class Router:
         handler = methods.get("GET" if request.method == "HEAD" else request.method)
         if handler is None:
             raise _no_such_method(methods)
-        return await handler(request, visitor)
+        return await handler(request, caller)
 
     def _page(self, request: HttpRequest) -> HttpResponse:
         if request.method not in READING:
             raise _no_such_method(READING)
         return self._pages.answer(request)
 
-    async def _health(self, _request: HttpRequest, _visitor: Caller) -> HttpResponse:
+    async def _health(self, _request: HttpRequest, _caller: Caller) -> HttpResponse:
         if not self._relay.log.writable:
             raise HttpError(503, "unavailable", "the relay cannot write to its store; its log says why")
-        return json_answer({"status": "ok"})
+        return json_response({"status": "ok"})
 
     # WebSockets.
 
     @staticmethod
     def _admit(
-        connection: HttpConnection, request: HttpRequest, visitor: Caller, *, full: Callable[[int], str | None]
+        connection: HttpConnection, request: HttpRequest, caller: Caller, *, full: Callable[[int], str | None]
     ) -> WebSocketUpgrade:
         connection.reusable = False
-        if visitor.who is None:
-            raise visitor.stranger()
-        why = full(visitor.user)
+        if caller.who is None:
+            raise caller.unauthorized()
+        why = full(caller.user)
         if why is not None:
             raise HttpError(503, "unavailable", f"{why}: try again later", (b"Retry-After", b"5"))
-        return WebSocketUpgrade(*visitor.who, since(request), accept(request), connection.rest, version(request))
+        return WebSocketUpgrade(*caller.who, since(request), accept(request), connection.rest, version(request))
 
 
 def accept(request: HttpRequest) -> bytes:
     """Answer a WebSocket upgrade.
 
     Raises:
-        Refused: it is none.
+        HttpError: it is none.
     """
     handshake = H11Handshake(ConnectionType.SERVER)
     try:
@@ -398,7 +398,7 @@ def version(request: HttpRequest) -> int:
     """The version of the protocol that a client asks for (`/ws?v=2`).
 
     Raises:
-        Refused: there is none such.
+        HttpError: there is none such.
     """
     asked = request.query.get("v", ["1"])[0]
     if asked not in VERSIONS:
@@ -450,11 +450,11 @@ def _no_such_method(methods: "dict[str, Handler] | tuple[str, ...]") -> HttpErro
 def _failure(error: Exception) -> HttpResponse:
     """What a failed request is answered with."""
     if isinstance(error, HttpError):
-        return refusal(error)
+        return error_response(error)
     if isinstance(error, RelayError):
-        return refusal(HttpError.because(error))
+        return error_response(HttpError.of(error))
     if isinstance(error, sqlite3.Error):
         logger.error("the store cannot be read: %s", error)
-        return refusal(HttpError.because(RelayError.unavailable()))
+        return error_response(HttpError.of(RelayError.unavailable()))
     logger.error("a request failed; the relay goes on", exc_info=error)
-    return refusal(HttpError.because(RelayError.internal()))
+    return error_response(HttpError.of(RelayError.internal()))

@@ -19,34 +19,34 @@ from relay.core.limits.rate_limit import RateLimit
 from relay.core.relay import Relay
 from relay.net.http.connection import HEAD_SECONDS
 from relay.net.router import Router, WebSocketUpgrade
-from relay.net.sockets.descriptors import NONE_LEFT, Spare, allow
+from relay.net.sockets.descriptors import NONE_LEFT, SpareDescriptor, raise_limit
 from relay.net.sockets.epoll import Readiness
 from relay.net.sockets.transport import SocketTransport, StreamTransport, Transport, peer_of
 from relay.net.tls.certificates import CLIENT_HELLO, HANDSHAKE_SECONDS, Certificates
 from relay.net.websocket import frames
-from relay.net.websocket.keepalive import OVERSLEPT, Keepalive
+from relay.net.websocket.keepalive import OVERSLEPT_SECONDS, Keepalive
 from relay.net.websocket.session import BROKEN, SERVER_RESTARTING, Session
 from relay.settings import LimitsSection
 
 logger = logging.getLogger(__name__)
 
 BACKLOG = 1_024
-PAUSE = 0.2
+ACCEPT_PAUSE_SECONDS = 0.2
 """Seconds to wait when there are no file descriptors left."""
-ROOM_AGAIN = 10.0
+ROOM_AGAIN_SECONDS = 10.0
 """Seconds in which nobody had to be told that there is no room, after which there is some."""
-TICK = 0.2
+TICK_SECONDS = 0.2
 """Seconds between two looks at what is to be told later."""
 CONNECTS_PER_SECOND, CONNECTS_AT_ONCE = 10.0, 64
 """How often one user may connect: each connection is replayed to and told who is online."""
 WAITING_EACH = 1_024
 """New connections of one address that wait for its turn on the event loop; more are closed at once."""
-STOP = 5.0
+STOP_SECONDS = 5.0
 """Seconds within which everything is over once a stop was asked for."""
-AT_THE_DOOR = 1.0
+ANSWER_SECONDS = 1.0
 """Seconds more that an accepted connection has to say what it came for and be answered."""
-RESTARTS = "the relay restarts"
-OUT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
+RESTART_REASON = "the relay restarts"
+ACCEPT_ERRORS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 
 
 def listen(host: str, port: int, *, both: bool = False) -> list[socket.socket]:
@@ -86,11 +86,11 @@ class Server:
         self.relay = relay
         self._certificates = certificates
         self._limits = relay.settings.limits
-        self.door = Router(relay, lasting=certificates is not None and certificates.lasting)
+        self.router = Router(relay, hsts=certificates is not None and certificates.publicly_trusted)
         self.readiness = Readiness()
-        self.liveness = Keepalive()
-        self.door.lobby.patience = self.liveness.patience
-        self._spare = Spare()
+        self.keepalive = Keepalive()
+        self.router.idle_connections.patience = self.keepalive.patience
+        self._spare = SpareDescriptor()
         self._turned_away = 0
         self._turned_away_at = 0.0
         self._allowed = (0, 0)
@@ -113,17 +113,17 @@ class Server:
         # Said before anybody connects.
         self.relay.admin.running.most_connections = lambda: self.most_connections
         logger.debug("room for %d connections", self.most_connections)
-        with self.door.fairness.at_work():
+        with self.router.fairness.at_work():
             await self._run(list(listeners), task_status)
 
     async def _run(self, listeners: list[socket.socket], task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.readiness.run)
             if self._certificates is not None:
-                self.door.secure_port = listeners[0].getsockname()[1]
-                self.door.listened_on = frozenset(str(listener.getsockname()[0]) for listener in listeners)
+                self.router.secure_port = listeners[0].getsockname()[1]
+                self.router.listened_on = frozenset(str(listener.getsockname()[0]) for listener in listeners)
                 nursery.start_soon(self._certificates.keep_fresh)
-            nursery.start_soon(self.liveness.run)
+            nursery.start_soon(self.keepalive.run)
             nursery.start_soon(self._tell_later)
             await nursery.start(self.relay.files.run)
             async with trio.open_nursery() as connections:
@@ -132,17 +132,17 @@ class Server:
                         for listener in listeners:
                             listening.start_soon(self._accept, listener, connections)
                         task_status.started()
-                with trio.move_on_after(STOP) as patience:
+                with trio.move_on_after(STOP_SECONDS) as patience:
                     await self._farewell()
                 if patience.cancelled_caught:
-                    logger.warning("some connections did not close within %s s and were cut", STOP)
+                    logger.warning("some connections did not close within %s s and were cut", STOP_SECONDS)
                 connections.cancel_scope.cancel()
             nursery.cancel_scope.cancel()
 
     def stop(self) -> None:
         """Stop accepting, let what waits be written and sent, close all connections, and let `run` return."""
         self._stopping = True
-        self.door.lobby.close()
+        self.router.idle_connections.close()
         self._listening.cancel()
 
     async def _farewell(self) -> None:
@@ -150,11 +150,11 @@ class Server:
         await self.relay.log.stopped.wait()
         self.relay.hub.flush()
         for session in list(self.sessions):
-            session.close(SERVER_RESTARTING, RESTARTS)
+            session.close(SERVER_RESTARTING, RESTART_REASON)
         if self.sessions:
             await self._last_left.wait()
         if self._at_the_door:
-            with trio.move_on_after(AT_THE_DOOR):
+            with trio.move_on_after(ANSWER_SECONDS):
                 await self._door_empty.wait()
 
     async def _accept(self, listener: socket.socket, connections: trio.Nursery) -> None:
@@ -167,10 +167,10 @@ class Server:
                 except BlockingIOError:
                     continue
                 except OSError as error:
-                    if error.errno in OUT_OF:
+                    if error.errno in ACCEPT_ERRORS:
                         await self._turn_away(listener, connections, error)
                     continue
-                payer = self.door.payer_at(_peer(address))
+                payer = self.router.payer_at(_peer(address))
                 # Charged for from here on; and who connects all the time waits for some of it and not for all.
                 if payer is not None and not payer.begin() and payer.waiting >= WAITING_EACH:
                     connected.close()
@@ -186,15 +186,15 @@ class Server:
             self._turned_away = 1
             logger.error("no more connections can be accepted: %s; whoever comes is told to try again", error)
             connections.start_soon(self._until_there_is_room)
-        if error.errno in NONE_LEFT and self._spare.turn_away(listener, plain=self._certificates is None):
+        if error.errno in NONE_LEFT and self._spare.reject(listener, plain=self._certificates is None):
             self._turned_away += 1
             await trio.lowlevel.checkpoint()
         else:
-            await trio.sleep(PAUSE)
+            await trio.sleep(ACCEPT_PAUSE_SECONDS)
 
     async def _until_there_is_room(self) -> None:
         while True:
-            quiet_at = self._turned_away_at + ROOM_AGAIN
+            quiet_at = self._turned_away_at + ROOM_AGAIN_SECONDS
             if quiet_at <= trio.current_time():
                 break
             await trio.sleep_until(quiet_at)
@@ -206,7 +206,7 @@ class Server:
         """How many WebSockets there may be: as the settings say, or fewer where the process may have no more."""
         wanted = self._limits.connections
         if self._allowed[0] != wanted:
-            self._allowed = (wanted, allow(wanted))
+            self._allowed = (wanted, raise_limit(wanted))
             if self._allowed[1] < wanted:
                 logger.warning(
                     "there can be %d connections and not %d (limits.connections), since this process may have no more"
@@ -238,13 +238,13 @@ class Server:
     async def _may_come(self, payer: Account) -> bool:
         """Wait for the turn of who connects; tells whether it came before others needed the place."""
         PAYER.set(payer)
-        with self.door.lobby.wait(HEAD_SECONDS) as patience:
+        with self.router.idle_connections.wait(HEAD_SECONDS) as patience:
             await payer.turn()
         return not patience.cancelled_caught
 
     async def _first_byte(self, connected: socket.socket) -> int | None:
         """Look at a connection's first byte, and leave it there; None where none comes."""
-        with self.door.lobby.wait(HEAD_SECONDS):
+        with self.router.idle_connections.wait(HEAD_SECONDS):
             while True:
                 await trio.lowlevel.wait_readable(connected)
                 try:
@@ -276,7 +276,7 @@ class Server:
         plain = trio.SocketStream(trio.socket.from_stdlib_socket(connected))
         stream = trio.SSLStream(plain, context, server_side=True, https_compatible=True)
         try:
-            with self.door.lobby.wait(HANDSHAKE_SECONDS) as patience:
+            with self.router.idle_connections.wait(HANDSHAKE_SECONDS) as patience:
                 await stream.do_handshake()
             if not patience.cancelled_caught:
                 transport = StreamTransport(stream, peer)
@@ -293,7 +293,7 @@ class Server:
         entrance = position = None
         try:
             with self._at_door():
-                entrance = await self.door.serve(transport, secure=secure, full=self._full)
+                entrance = await self.router.serve(transport, secure=secure, full=self._full)
                 if entrance is not None:
                     # Counted before anything is waited for, so that no others slip in meanwhile.
                     self._connections[entrance.user] += 1
@@ -331,7 +331,7 @@ class Server:
         return None
 
     async def _converse(self, transport: Transport, entrance: WebSocketUpgrade, position: int) -> None:
-        session = Session(transport, self.relay.service, self.liveness)
+        session = Session(transport, self.relay.service, self.keepalive)
         self.sessions.add(session)
         try:
             await session.run(entrance.user, entrance.device, position, entrance.rest, entrance.version)
@@ -345,7 +345,7 @@ class Server:
         position = await self.relay.service.position(entrance.user, entrance.device, entrance.since)
         await _send(transport, entrance.answer)
         if self._stopping:
-            await _send(transport, frames.encode_close(SERVER_RESTARTING, RESTARTS))
+            await _send(transport, frames.encode_close(SERVER_RESTARTING, RESTART_REASON))
             transport.end()
             return None
         return position
@@ -356,10 +356,10 @@ class Server:
         while True:
             await hub.pending.wait()
             before = trio.current_time()
-            await trio.sleep(TICK)
-            if trio.current_time() - before > TICK + OVERSLEPT:
+            await trio.sleep(TICK_SECONDS)
+            if trio.current_time() - before > TICK_SECONDS + OVERSLEPT_SECONDS:
                 # The relay stood still: what typists said meanwhile is read first.
-                await trio.sleep(TICK)
+                await trio.sleep(TICK_SECONDS)
             hub.tick(trio.current_time())
             hub.flush()
 

@@ -12,10 +12,10 @@ from relay.client import connect
 from relay.core.auth import failures
 from relay.net import router
 from relay.net.http import connection as http
-from relay.net.http.proxies import Networks, client_address, passed_on
+from relay.net.http.proxies import Networks, client_address, was_forwarded
 from relay.net.http.static import StaticFiles
 from relay.net.sockets.hostnames import same_origin, split_host
-from relay.net.sockets.transport import SEND_BUFFER, STRANGER_BUFFER, SocketTransport
+from relay.net.sockets.transport import ANONYMOUS_SEND_BUFFER, SEND_BUFFER, SocketTransport
 from relay.protocol import control, requests
 from relay.settings import AuthSection, HttpSection, Settings
 from tests.support.http_relay import http_relay, read_all, upgrade
@@ -203,8 +203,8 @@ def test_whose_address_counts_behind_proxies(peer, forwarded, address):
 
 
 def test_what_shows_that_a_proxy_passed_a_request_on():
-    assert passed_on([b"x-forwarded-anything"])
-    assert not passed_on([b"host", b"x-forward", b"accept"])
+    assert was_forwarded([b"x-forwarded-anything"])
+    assert not was_forwarded([b"host", b"x-forward", b"accept"])
 
 
 async def test_one_visitor_behind_a_trusted_proxy_locks_out_nobody_else(tmp_path):
@@ -368,13 +368,13 @@ async def test_an_answer_that_is_taken_a_byte_at_a_time_is_given_up(autojump_clo
 
 
 async def test_requests_that_nobody_reads_the_answers_of_take_their_own_places_only(tmp_path, monkeypatch):
-    monkeypatch.setattr(router, "STRANGERS_EACH", 4)
-    monkeypatch.setattr(router, "PATIENCE", 0.2)
+    monkeypatch.setattr(router, "ANONYMOUS_EACH", 4)
+    monkeypatch.setattr(router, "PLACE_SECONDS", 0.2)
     async with http_relay(tmp_path) as relay:
         request = f"GET /app.js HTTP/1.1\r\nHost: {relay.host}\r\n\r\n".encode()
         streams = [await relay.raw(request * 300) for _ in range(12)]
         await trio.sleep(1)
-        held = len(relay.server.door.strangers)
+        held = len(relay.server.router.anonymous)
         token = await relay.user("anna")
         async with relay.browser(headers={"Authorization": f"Bearer {token}"}) as browser:
             assert (await browser.get("/session")).status_code == 200
@@ -400,7 +400,7 @@ async def test_what_one_asked_for_who_is_gone_keeps_no_place(tmp_path, monkeypat
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         await stream.aclose()
         with trio.fail_after(3):
-            while len(relay.server.door.strangers):
+            while len(relay.server.router.anonymous):
                 await trio.sleep(0.02)
         await trio.sleep(0.2)
     assert made < 700
@@ -497,7 +497,7 @@ def test_the_kernel_keeps_little_for_one_who_has_not_signed_in():
         with connected:
             transport = SocketTransport(connected, Nobody())
             before = connected.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
-            transport.widen()
+            transport.grow_buffer()
             after = connected.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
-    assert before <= 2 * STRANGER_BUFFER
+    assert before <= 2 * ANONYMOUS_SEND_BUFFER
     assert after >= SEND_BUFFER

@@ -30,7 +30,7 @@ from relay.bench.work import Load
 from relay.core.delivery import hub as hub_module
 from relay.core.relay import Relay, open_relay
 from relay.net.server import Server
-from relay.net.sockets.transport import Take
+from relay.net.sockets.transport import ReadHandler
 from relay.net.websocket import frames
 from relay.protocol import control
 from relay.store.log.batch import prepare
@@ -56,7 +56,7 @@ class Counting:
         self.reads += 1
         return await self._receive.receive()
 
-    async def receive_each(self, take: Take) -> None:
+    async def receive_each(self, take: ReadHandler) -> None:
         while data := await self.receive():
             waiting = take(data, trio.current_time())
             if waiting is not None:
@@ -70,7 +70,7 @@ class Counting:
     async def send_some(self, data: bytes) -> int:
         return self.send_now(data)
 
-    def widen(self) -> None:
+    def grow_buffer(self) -> None:
         return
 
     def end(self) -> None:

@@ -24,7 +24,7 @@ async def asking(relay: Relay, path: Path) -> trio.SocketStream:
 async def test_a_prune_goes_on_only_while_somebody_waits_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: bool
 ) -> None:
-    monkeypatch.setattr(control_socket, "GONE", 0.02)
+    monkeypatch.setattr(control_socket, "GONE_SECONDS", 0.02)
     began, ended = trio.Event(), trio.Event()
     cancelled = False
 

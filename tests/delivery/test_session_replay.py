@@ -452,7 +452,7 @@ async def test_many_devices_come_while_messages_pour_in(relay: House, one: Clien
 async def test_a_slow_reader_falls_behind_and_catches_up(
     relay: House, one: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outbox, "BYTES", 4_096)
+    monkeypatch.setattr(outbox, "OUTBOX_BYTES", 4_096)
     await say(one, "User2", "open")
     two = await relay.open("User2", lockstep=True)
     await two.until("new")
@@ -475,7 +475,7 @@ async def test_a_slow_reader_falls_behind_and_catches_up(
 async def test_a_replay_waits_for_one_who_acknowledges_and_not_for_one_who_does_not(
     relay: House, one: Client, clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.net.websocket.session.AHEAD", 10)
+    monkeypatch.setattr("relay.net.websocket.session.UNACKNOWLEDGED_REPLAY", 10)
     monkeypatch.setattr("relay.core.delivery.replay.PAGE", 10)
     monkeypatch.setattr("relay.core.delivery.hub.RECENT", 10)
     await say(one, "User2", *(f"text {number}" for number in range(100)))

@@ -18,8 +18,8 @@ import trio.testing
 
 from relay.client import connect
 from relay.net.sockets import descriptors, systemd
-from relay.net.sockets.descriptors import Spare
-from relay.net.websocket.keepalive import OVERSLEPT, SILENCE, TURN, Keepalive
+from relay.net.sockets.descriptors import SpareDescriptor
+from relay.net.websocket.keepalive import LAST_READ_SECONDS, OVERSLEPT_SECONDS, SILENCE_SECONDS, Keepalive
 from tests.support.client_frames import client_frame
 from tests.support.command_line import done, run, running
 from tests.support.relay_process import RelayProcess, add_users
@@ -45,8 +45,8 @@ def limits() -> Iterator[None]:
 def test_the_soft_limit_is_raised_to_what_the_connections_need_and_no_further() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
-    assert descriptors.allow(800) == 800
-    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (800 + descriptors.OTHERS, hard)
+    assert descriptors.raise_limit(800) == 800
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (800 + descriptors.OTHER_DESCRIPTORS, hard)
 
 
 def test_a_low_hard_limit_leaves_fewer_connections_and_says_so(tmp_path: Path) -> None:
@@ -125,18 +125,18 @@ async def test_without_descriptors_who_comes_is_told_so_and_who_is_there_notices
 
 
 def test_a_spare_descriptor_is_there_again_after_each_use() -> None:
-    spare = Spare()
+    spare = SpareDescriptor()
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         listener.setblocking(False)
-        assert not spare.turn_away(listener, plain=True)
+        assert not spare.reject(listener, plain=True)
         for _ in range(3):
             with closing(socket.create_connection(listener.getsockname())) as client:
                 client.sendall(b"GET / HTTP/1.1\r\n\r\n")
-                assert spare.turn_away(listener, plain=True)
+                assert spare.reject(listener, plain=True)
                 client.settimeout(5)
                 assert client.recv(4_096).startswith(b"HTTP/1.1 503")
         with closing(socket.create_connection(listener.getsockname())) as client:
-            assert spare.turn_away(listener, plain=False)
+            assert spare.reject(listener, plain=False)
             assert client.recv(4_096) == b"", "under TLS nothing can be said at once"
     spare.close()
 
@@ -189,7 +189,7 @@ def test_a_systemd_that_does_not_listen_is_said_once_and_once_when_it_does(
 class Peer:
     """Something that is watched."""
 
-    patience = SILENCE
+    patience = SILENCE_SECONDS
     waited_for = False
 
     def __init__(self) -> None:
@@ -201,42 +201,44 @@ class Peer:
 
 
 async def test_who_is_silent_is_ended_after_one_more_turn(autojump_clock: trio.testing.MockClock) -> None:
-    liveness, peer = Keepalive(), Peer()
+    keepalive, peer = Keepalive(), Peer()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(liveness.run)
-        liveness.watch(peer)
-        await trio.sleep(SILENCE + TURN / 2)
+        nursery.start_soon(keepalive.run)
+        keepalive.watch(peer)
+        await trio.sleep(SILENCE_SECONDS + LAST_READ_SECONDS / 2)
         assert not peer.ended
-        await trio.sleep(TURN)
+        await trio.sleep(LAST_READ_SECONDS)
         assert peer.ended
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize(("stall", "ended"), [(OVERSLEPT / 2, True), (OVERSLEPT + 1, False), (3_600.0, False)])
+@pytest.mark.parametrize(
+    ("stall", "ended"), [(OVERSLEPT_SECONDS / 2, True), (OVERSLEPT_SECONDS + 1, False), (3_600.0, False)]
+)
 def test_who_is_silent_while_the_relay_stands_still_is_not(
     stall: float, ended: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = trio.testing.MockClock(rate=0.0)
 
     async def stand_still() -> None:
-        liveness, peers = Keepalive(), [Peer() for _ in range(3)]
+        keepalive, peers = Keepalive(), [Peer() for _ in range(3)]
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(liveness.run)
+            nursery.start_soon(keepalive.run)
             for peer in peers:
-                liveness.watch(peer)
+                keepalive.watch(peer)
             await trio.testing.wait_all_tasks_blocked()
-            clock.jump(SILENCE + stall)
+            clock.jump(SILENCE_SECONDS + stall)
             await trio.testing.wait_all_tasks_blocked()
-            clock.jump(TURN)
+            clock.jump(LAST_READ_SECONDS)
             await trio.testing.wait_all_tasks_blocked()
             over = [peer.ended for peer in peers]
             assert over == [ended] * 3
-            clock.jump(SILENCE - 1)
+            clock.jump(SILENCE_SECONDS - 1)
             await trio.testing.wait_all_tasks_blocked()
             assert [peer.ended for peer in peers] == over
             clock.jump(1.0)
             await trio.testing.wait_all_tasks_blocked()
-            clock.jump(TURN)
+            clock.jump(LAST_READ_SECONDS)
             await trio.testing.wait_all_tasks_blocked()
             assert all(peer.ended for peer in peers), "and after that the rule holds as ever"
             nursery.cancel_scope.cancel()
@@ -246,14 +248,14 @@ def test_who_is_silent_while_the_relay_stands_still_is_not(
 
 
 async def test_a_place_in_the_heap_is_given_back(autojump_clock: trio.testing.MockClock) -> None:
-    liveness = Keepalive()
+    keepalive = Keepalive()
     for _ in range(10_000):
-        with liveness.patience(10):
+        with keepalive.patience(10):
             pass
-    assert len(liveness._due) < 5_000
-    with liveness.patience(10) as scope:
+    assert len(keepalive._due) < 5_000
+    with keepalive.patience(10) as scope:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(liveness.run)
+            nursery.start_soon(keepalive.run)
             await trio.sleep(30)
     assert scope.cancelled_caught
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from relay.core.hooks import slack_markup
 from relay.net.http.connection import HttpError
-from relay.net.webhooks.body import TEXT, cut, understand
+from relay.net.webhooks.body import TEXT, extract_text, truncate
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
@@ -509,7 +509,7 @@ REFUSED: list[tuple[str, bytes, str, str, int, str]] = [
 
 @pytest.mark.parametrize(("body", "content_type", "said"), [row[1:] for row in TAKEN], ids=[row[0] for row in TAKEN])
 def test_what_a_sender_really_posts_is_shown_in_words(body: bytes, content_type: str, said: str) -> None:
-    assert understand(body, content_type) == said
+    assert extract_text(body, content_type) == said
 
 
 @pytest.mark.parametrize(
@@ -521,14 +521,14 @@ def test_what_says_nothing_here_is_refused_with_words(
     body: bytes, content_type: str, encoding: str, status: int, why: str
 ) -> None:
     with pytest.raises(HttpError) as refused:
-        understand(body, content_type, encoding)
+        extract_text(body, content_type, encoding)
     assert refused.value.status == status
     assert why in str(refused.value)
 
 
 def test_a_text_that_is_too_long_says_that_it_was_cut() -> None:
-    assert cut("x" * TEXT) == "x" * TEXT
-    text = cut("x" * 70_000)
+    assert truncate("x" * TEXT) == "x" * TEXT
+    text = truncate("x" * 70_000)
     assert len(text) == TEXT
     assert text.endswith("x\n… (cut here: 70,000 characters came, a message holds 65,536)")
 
@@ -581,7 +581,7 @@ PART = b"--b\r\nContent-Disposition: form-data"
 def test_no_body_takes_long(body: bytes) -> None:
     began = time.process_time()
     with contextlib.suppress(HttpError):
-        understand(body, "multipart/form-data; boundary=b" if b"--b" in body[:8] else FORM)
+        extract_text(body, "multipart/form-data; boundary=b" if b"--b" in body[:8] else FORM)
     # It is some hundredths of a second; what is not linear takes minutes.
     assert time.process_time() - began < 2.0
 
@@ -592,7 +592,7 @@ def test_charsets_that_nobody_knows_leave_nothing_behind() -> None:
         part = f"{named('text')}\r\nContent-Type: text/plain; charset=utf-no{number}"
         for body, kind in ((b"x", f"text/plain; charset=utf-{number}-no"), (multipart((part, "x")), PARTS)):
             with pytest.raises(HttpError):
-                understand(body, kind)
+                extract_text(body, kind)
     assert len(encodings._cache) <= before + 2  # type: ignore[attr-defined]
 
 
@@ -629,7 +629,7 @@ def test_charsets_that_nobody_knows_leave_nothing_behind() -> None:
 )
 def test_charsets_that_senders_name_are_known(name: str) -> None:
     codec = "utf-8" if name == "us-ascii" else name
-    assert understand("ab".encode(codec), f"text/plain; charset={name}") == "ab"
+    assert extract_text("ab".encode(codec), f"text/plain; charset={name}") == "ab"
 
 
 WORDS = """text message title blocks attachments fields value type elements url alerts labels annotations rows
@@ -647,7 +647,7 @@ JSONS = st.recursive(
 @given(st.dictionaries(NAMES, JSONS, max_size=6) | JSONS)
 def test_any_json_is_shown_or_refused_with_words(body: object) -> None:
     with contextlib.suppress(HttpError):
-        said = understand(json.dumps(body).encode(), JSON)
+        said = extract_text(json.dumps(body).encode(), JSON)
         assert said.strip()
         said.encode()
 
@@ -655,4 +655,4 @@ def test_any_json_is_shown_or_refused_with_words(body: object) -> None:
 @given(st.binary(max_size=200), st.text(max_size=60), st.sampled_from(["", JSON, FORM, PARTS, "text/plain"]))
 def test_any_bytes_are_shown_or_refused_with_words(body: bytes, more: str, kind: str) -> None:
     with contextlib.suppress(HttpError):
-        assert understand(body, f"{kind}; {more}" if more else kind).strip()
+        assert extract_text(body, f"{kind}; {more}" if more else kind).strip()

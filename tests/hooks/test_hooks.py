@@ -21,7 +21,7 @@ import trio.testing
 from relay.core.model.changes import Hook
 from relay.net.http.connection import HttpError
 from relay.net.webhooks import outgoing
-from relay.net.webhooks.body import understand
+from relay.net.webhooks.body import extract_text
 from relay.protocol import control
 from tests.support.command_line import Running, done, run, running
 from tests.support.sessions import house
@@ -148,7 +148,7 @@ def test_an_address_that_nothing_can_be_posted_to_is_refused(address: str, relay
     ],
 )
 def test_what_tools_post_is_understood(body: str, content_type: str, said: str) -> None:
-    assert understand(body.encode(), content_type) == said
+    assert extract_text(body.encode(), content_type) == said
 
 
 def test_keys_that_differ_at_their_end_are_two(relay: Running) -> None:
@@ -216,7 +216,7 @@ def test_a_post_under_way_ends_within_a_second_when_its_hook_loses_its_right(
 
 def test_broken_json_is_refused() -> None:
     with pytest.raises(HttpError):
-        understand(b"{", "application/json")
+        extract_text(b"{", "application/json")
 
 
 class Receiver:

@@ -247,7 +247,7 @@ async def test_a_message_that_comes_while_a_dialog_is_looked_up_is_not_passed_ov
     delivery = hooks.Delivery(place.relay, place.relay.state.devices[made.device_id])
     delivery._idle = True
     before = place.relay.log.cursors[made.device_id]
-    delivery.look()
+    delivery.check()
     delivery.wake(Entry(1_000, kinds.NEW, 1, 1, 1, 0, T0))
     assert place.relay.log.cursors[made.device_id] == before
 

@@ -120,7 +120,7 @@ async def test_a_stranger_who_asks_too_much_is_answered_later(tmp_path, monkeypa
 async def test_a_stranger_who_would_wait_for_too_long_is_not_answered_and_others_are(tmp_path, monkeypatch):
     monkeypatch.setattr(pace, "BURST", 3.0)
     monkeypatch.setattr(pace, "RATE", 1.0)
-    monkeypatch.setattr(router, "QUEUE", 0.5)
+    monkeypatch.setattr(router, "QUEUE_SECONDS", 0.5)
     request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     async with http_relay(tmp_path) as relay:
         answers = b""
@@ -135,12 +135,12 @@ async def test_a_stranger_who_would_wait_for_too_long_is_not_answered_and_others
 
 
 async def test_a_head_that_does_not_come_ends_the_connection(tmp_path, autojump_clock, monkeypatch):
-    lobby = IdleConnections()
-    with lobby.wait(http.HEAD_SECONDS) as scope:
+    idle_connections = IdleConnections()
+    with idle_connections.wait(http.HEAD_SECONDS) as scope:
         await trio.sleep_forever()
     assert scope.cancelled_caught
     assert trio.current_time() - http.HEAD_SECONDS < 1
-    assert len(lobby) == 0
+    assert len(idle_connections) == 0
 
 
 async def test_a_slow_client_is_let_go(tmp_path, monkeypatch):
@@ -152,11 +152,11 @@ async def test_a_slow_client_is_let_go(tmp_path, monkeypatch):
 
 async def test_many_who_say_nothing_keep_nobody_out(tmp_path):
     async with http_relay(tmp_path) as relay:
-        relay.server.door.lobby._room = 8
+        relay.server.router.idle_connections._room = 8
         hanging = [await relay.raw(b"GET / HT") for _ in range(40)]
         async with relay.browser() as browser:
             assert (await browser.get("/healthz")).status_code == 200
-        assert len(relay.server.door.lobby) <= 8
+        assert len(relay.server.router.idle_connections) <= 8
         assert await read_all(hanging[0]) == b""
         for stream in hanging:
             await stream.aclose()

@@ -332,15 +332,15 @@ class TlsInit(Scenario):
     def start(self, place: Path) -> None:
         super().start(place)
         authority = Authority(place / "data" / "tls")
-        authority.settle()
-        if authority.there:
+        authority.recover()
+        if authority.exists:
             Certificates(place / "data", TlsSection(names=NAMES))
 
     def hold(self, place: Path, *, complete: bool) -> None:
         authority = Authority(place / "data" / "tls")
-        assert authority.there or not complete
-        if authority.there:
-            assert authority.fits
+        assert authority.exists or not complete
+        if authority.exists:
+            assert authority.key_matches
             assert _belong(authority.directory)
 
 

@@ -16,7 +16,7 @@ import trio.testing
 
 from relay import serve
 from relay.core.relay import open_relay
-from relay.net.server import RESTARTS, STOP, Server
+from relay.net.server import RESTART_REASON, STOP_SECONDS, Server
 from relay.net.sockets import hostnames, systemd
 from relay.net.websocket.frames import CLOSE, parse_close
 from relay.protocol import control
@@ -108,11 +108,11 @@ def test_a_systemd_that_does_not_listen_or_read_stops_nothing(
 
 def test_the_watchdog_of_another_process_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WATCHDOG_USEC", "30000000")
-    assert systemd.watchdog() == 30.0
+    assert systemd.watchdog_seconds() == 30.0
     monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
-    assert systemd.watchdog() == 30.0
+    assert systemd.watchdog_seconds() == 30.0
     monkeypatch.setenv("WATCHDOG_PID", "1")
-    assert systemd.watchdog() is None
+    assert systemd.watchdog_seconds() is None
 
 
 async def test_signs_of_life_come_at_half_the_period_and_only_after_a_proof(
@@ -127,12 +127,12 @@ async def test_signs_of_life_come_at_half_the_period_and_only_after_a_proof(
         return "well"
 
     with trio.move_on_after(46):
-        await systemd.show_life(prove)
+        await systemd.send_watchdog(prove)
     assert manager.waiting() == [["WATCHDOG=1", "STATUS=well"]] * 4  # at 0, 15, 30 and 45 s
 
     stuck = True
     with trio.move_on_after(100):
-        await systemd.show_life(prove)
+        await systemd.send_watchdog(prove)
     assert manager.waiting() == []
 
 
@@ -142,7 +142,7 @@ async def test_without_a_watchdog_nothing_is_proved(monkeypatch: pytest.MonkeyPa
     async def prove() -> str:
         raise AssertionError("a proof costs a write")
 
-    await systemd.show_life(prove)
+    await systemd.send_watchdog(prove)
 
 
 # The writer's proof.
@@ -219,9 +219,9 @@ async def test_a_probe_of_a_store_that_cannot_be_written_says_so_and_ends(
 def test_no_sockets_are_inherited_that_were_meant_for_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LISTEN_FDS", "1")
     monkeypatch.setenv("LISTEN_PID", "1")
-    assert systemd.inherited() == []
+    assert systemd.inherited_listeners() == []
     monkeypatch.delenv("LISTEN_PID")
-    assert systemd.inherited() == []
+    assert systemd.inherited_listeners() == []
 
 
 INHERITING = """
@@ -346,7 +346,7 @@ async def test_a_stop_closes_conversations_with_1012(tmp_path: Path) -> None:
             frames = (await stream.receive_some()) or b""
             while b"restarts" not in frames:
                 frames += await stream.receive_some()
-            assert parse_close(frames[-len(RESTARTS) - 2 :]) == (1012, RESTARTS)
+            assert parse_close(frames[-len(RESTART_REASON) - 2 :]) == (1012, RESTART_REASON)
             await stream.send_all(client_frame(CLOSE, (1012).to_bytes(2)))
             assert await everything(stream) == b""
 
@@ -369,4 +369,4 @@ async def test_a_stop_does_not_wait_long_for_who_says_nothing(tmp_path: Path) ->
         began = trio.current_time()
         server.stop()
         assert await everything(silent) == b""
-        assert trio.current_time() - began < STOP / 2
+        assert trio.current_time() - began < STOP_SECONDS / 2

@@ -69,7 +69,7 @@ async def test_pipelined_requests_are_answered_no_further_than_the_outbox_holds(
         await trio.sleep(1)
         (subscriber,) = relay.relay.hub.presence.subscribers[relay.relay.state.user_keys["User1"]]
         assert answers <= 2
-        assert subscriber.outlet.waiting[0] < 2 * 8 * len(LONG) + outbox.BYTES
+        assert subscriber.outlet.waiting[0] < 2 * 8 * len(LONG) + outbox.OUTBOX_BYTES
         nursery.cancel_scope.cancel()
 
 

@@ -294,8 +294,8 @@ async def test_of_an_address_that_connects_all_the_time_so_many_wait_and_more_ar
 ) -> None:
     monkeypatch.setattr("relay.net.server.WAITING_EACH", 3)
     async with http_relay(tmp_path) as relay:
-        payer = relay.server.door.fairness.of("127.0.0.1")
-        relay.server.door.fairness.of("192.0.2.1").charge(0.001, relay.server.door.fairness.time())
+        payer = relay.server.router.fairness.of("127.0.0.1")
+        relay.server.router.fairness.of("192.0.2.1").charge(0.001, relay.server.router.fairness.time())
         monkeypatch.setattr(fairness, "ALONE", 1_000.0)
         payer.rest(3.0)
         streams = [await relay.raw(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n") for _ in range(8)]

@@ -282,7 +282,7 @@ async def house(data: Path, *users: str, **limits: Any) -> AsyncIterator[House]:
     async with open_relay(data, clock=lambda: T0, frame=frames.encode_text, settings=settings) as relay:
         async with trio.open_nursery() as nursery:
             server = Server(relay)
-            nursery.start_soon(server.liveness.run)
+            nursery.start_soon(server.keepalive.run)
             nursery.start_soon(server._tell_later)
             opened = House(relay, server, nursery)
             for user in users:

@@ -16,7 +16,7 @@ from cryptography import x509
 from relay.net.sockets import hostnames
 from relay.net.tls import authority
 from relay.net.tls import certificates as tls
-from relay.net.tls.authority import DAYS, EARLIEST, Authority, CannotMake
+from relay.net.tls.authority import DAYS, EARLIEST, Authority, AuthorityError
 from relay.net.tls.certificates import Certificates
 from relay.settings import TlsSection
 
@@ -82,14 +82,14 @@ def test_a_public_address_that_is_asked_for_is_the_only_one(tmp_path):
 
 
 def test_it_is_made_anew_before_it_ends_and_when_an_address_is_new(made):
-    assert not made.due(NAMES, NOW)
-    assert not made.due(NAMES[:2], NOW)
-    assert made.due([*NAMES, "192.168.7.8"], NOW)
+    assert not made.needs_renewal(NAMES, NOW)
+    assert not made.needs_renewal(NAMES[:2], NOW)
+    assert made.needs_renewal([*NAMES, "192.168.7.8"], NOW)
     later = NOW + dt.timedelta(days=DAYS - 30)
-    assert made.due(NAMES, later)
+    assert made.needs_renewal(NAMES, later)
     before = load(made.certificate)
     made.issue(NAMES, later)
-    assert not made.due(NAMES, later)
+    assert not made.needs_renewal(NAMES, later)
     assert load(made.certificate) == before
     load(made.leaf).verify_directly_issued_by(before)
 
@@ -98,22 +98,22 @@ def test_a_clock_that_is_years_behind_makes_no_certificate_from_the_past(tmp_pat
     one = Authority(tmp_path)
     one.make(NAMES, dt.datetime(1970, 1, 2, tzinfo=dt.UTC))
     assert load(one.leaf).not_valid_before_utc >= EARLIEST - dt.timedelta(days=1)
-    assert not one.due(NAMES, dt.datetime(1970, 1, 3, tzinfo=dt.UTC))
+    assert not one.needs_renewal(NAMES, dt.datetime(1970, 1, 3, tzinfo=dt.UTC))
 
 
 def test_a_missing_library_is_said_plainly(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "cryptography", None)
-    with pytest.raises(CannotMake, match="python3-cryptography"):
+    with pytest.raises(AuthorityError, match="python3-cryptography"):
         Authority(tmp_path).make(NAMES, NOW)
 
 
 def test_a_certificate_that_is_none_is_said_plainly(tmp_path):
     (tmp_path / "x.crt").write_text("nonsense")
-    with pytest.raises(CannotMake, match=r"x\.crt"):
+    with pytest.raises(AuthorityError, match=r"x\.crt"):
         authority.read(tmp_path / "x.crt")
-    with pytest.raises(CannotMake, match="cannot be used"):
+    with pytest.raises(AuthorityError, match="cannot be used"):
         Certificates(tmp_path, TlsSection(certificate=str(tmp_path / "x.crt")))
-    with pytest.raises(CannotMake, match="relay tls init"):
+    with pytest.raises(AuthorityError, match="relay tls init"):
         Certificates(tmp_path, TlsSection())
 
 
@@ -139,7 +139,7 @@ def test_what_cannot_be_loaded_leaves_the_one_before_in_use(made, tmp_path):
     before = served(certificates)
     key = made.leaf_key.read_bytes()
     made.leaf_key.write_text("nonsense")
-    with pytest.raises(CannotMake):
+    with pytest.raises(AuthorityError):
         certificates.refresh()
     assert served(certificates) == before
     # A renewal puts two files in place, one after the other.
@@ -147,7 +147,7 @@ def test_what_cannot_be_loaded_leaves_the_one_before_in_use(made, tmp_path):
     made.issue(NAMES, NOW)
     made.leaf_key.rename(made.leaf_key.with_suffix(".new"))
     made.leaf_key.write_bytes(key)
-    with pytest.raises(CannotMake):
+    with pytest.raises(AuthorityError):
         certificates.refresh()
     assert served(certificates) == before
     made.leaf_key.with_suffix(".new").replace(made.leaf_key)
@@ -175,7 +175,7 @@ def test_a_key_with_a_pass_phrase_is_refused_and_nobody_is_asked_for_it(made, tm
     locked = tmp_path / "locked.pem"
     line = ["openssl", "pkey", "-in", made.leaf_key, "-aes128", "-passout", "pass:secret", "-out", locked]
     subprocess.run(line, check=True, capture_output=True)
-    with pytest.raises(CannotMake, match="has a pass phrase: save it without one"):
+    with pytest.raises(AuthorityError, match="has a pass phrase: save it without one"):
         Certificates(tmp_path / "elsewhere", TlsSection(certificate=str(made.leaf), key=str(locked)))
 
 
@@ -225,7 +225,7 @@ def test_tls_is_there_to_stay_by_an_authority_of_somebody_elses_only(made, tmp_p
     selfsigned = Certificates(
         tmp_path / "x", TlsSection(certificate=str(made.certificate), key=str(made.directory / "ca.key"))
     )
-    assert (own.lasting, theirs.lasting, selfsigned.lasting) == (False, True, False)
+    assert (own.publicly_trusted, theirs.publicly_trusted, selfsigned.publicly_trusted) == (False, True, False)
 
 
 def test_another_authority_keeps_the_one_before(made):
@@ -249,7 +249,7 @@ def test_a_key_that_does_not_fit_its_certificate_is_mended_at_the_next_start(mad
     other = Authority(tmp_path / "other")
     other.make(NAMES, NOW)
     made.leaf_key.write_bytes(other.leaf_key.read_bytes())
-    assert not made.fits
+    assert not made.key_matches
     certificates = Certificates(tmp_path, TlsSection(names=NAMES))
     assert certificates.own
-    assert made.fits
+    assert made.key_matches

@@ -12,7 +12,7 @@ from wsproto import ConnectionType, WSConnection
 from wsproto.events import BytesMessage, Request, TextMessage
 
 from relay.core.service.dispatch import Service
-from relay.net.websocket.session import ABUSE
+from relay.net.websocket.session import BAD_FRAMES
 from tests.support.client_frames import client_frame
 from tests.support.sessions import Client, House, Refused, go_by, house
 
@@ -165,21 +165,21 @@ async def test_a_bad_frame_is_answered_with_its_field_and_the_connection_stays(c
 
 
 async def test_a_bad_payload_is_no_bad_frame(client: Client) -> None:
-    for _ in range(2 * ABUSE):
+    for _ in range(2 * BAD_FRAMES):
         assert (await client.refused("chat"))["code"] == "bad_request"
     assert await client.request("chats") == []
 
 
 async def test_bad_frames_without_end_are_abuse(client: Client, clock: MockClock) -> None:
-    for n in range(ABUSE):
+    for n in range(BAD_FRAMES):
         await client.text("{}")
         assert (await client.receive())["type"] == "error"
-        clock.jump(2 if n < ABUSE - 1 else 0)
+        clock.jump(2 if n < BAD_FRAMES - 1 else 0)
     assert await client.closed() == 1008
 
 
 async def test_a_bad_frame_now_and_then_is_none(client: Client, clock: MockClock) -> None:
-    for _ in range(2 * ABUSE):
+    for _ in range(2 * BAD_FRAMES):
         await client.text("{}")
         assert (await client.receive())["type"] == "error"
         clock.jump(3.5)
@@ -285,7 +285,7 @@ async def test_large_messages_that_wait_hold_back_whoever_sends_more(
         await may_write.wait()
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(log.chore, wait)
+        nursery.start_soon(log.run_exclusive, wait)
         full = []
         for number in range(2):
             await client.ask("new", chatId="User2", clientMessageId=f"c{number}", message="x" * 60_000)

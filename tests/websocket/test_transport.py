@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from relay.net.sockets.epoll import Readiness
-from relay.net.sockets.transport import RECEIVE, SocketTransport, Take
+from relay.net.sockets.transport import RECEIVE, ReadHandler, SocketTransport
 
 
 class Lines:
@@ -53,7 +53,7 @@ async def settled() -> None:
     await trio.testing.wait_all_tasks_blocked(0.02)
 
 
-def keep(got: list[bytes]) -> Take:
+def keep(got: list[bytes]) -> ReadHandler:
     """Handle reads by keeping what they brought."""
     return lambda data, _now: got.append(data)
 

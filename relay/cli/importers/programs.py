@@ -6,7 +6,7 @@ from typing import Any
 
 from relay.cli.importers.base import SourceUser
 from relay.net.http.connection import HttpError
-from relay.net.webhooks.words import attachment_words, block_words
+from relay.net.webhooks.text import attachments_text, blocks_text
 
 _UNFURLED = ("from_url", "original_url")
 """What the server itself adds of a page that a message links to has one of these."""
@@ -24,8 +24,8 @@ def all_words(
     A person's blocks are their text once more; a program's text is mostly what a notification shows of its blocks.
     """
     try:
-        said = _named(block_words(blocks), people) if program or not text.strip() else ""
-        more = _named(attachment_words(_without_pages(attachments)), people)
+        said = _named(blocks_text(blocks), people) if program or not text.strip() else ""
+        more = _named(attachments_text(_without_pages(attachments)), people)
     except HttpError:
         return None
     return "\n".join(part for part in ("" if text and text in said else text, said, more) if part)

@@ -26,15 +26,15 @@ IDLE_SECONDS = 30.0
 """How long a connection is kept for another request."""
 BODY_SECONDS = 30.0
 """How long a body may bring nothing."""
-BODY_PACE = 1_024
+TRANSFER_RATE = 1_024
 """Bytes a second that a body must bring once it has taken longer than `BODY_SECONDS`."""
 SEND_SECONDS = 30.0
-"""How long a client may take nothing of an answer; one that takes longer has to be taken at `BODY_PACE`."""
+"""How long a client may take nothing of an answer; one that takes longer has to be taken at `TRANSFER_RATE`."""
 LINGER_SECONDS, LINGER_BYTES = 2.0, 16 * 2**20
 """What is still read and thrown away of a body that was refused, so that the client gets to see the refusal."""
 JSON_BYTES = 16_384
 """The largest JSON body."""
-WAITING = 1_024
+IDLE_CONNECTIONS = 1_024
 """Connections that may wait for a request's head at a time."""
 
 ONCE = frozenset({b"authorization", b"origin"})
@@ -70,7 +70,7 @@ class HttpError(Exception):
         """What the answer's body holds beside the error."""
 
     @classmethod
-    def because(cls, error: RelayError) -> "HttpError":
+    def of(cls, error: RelayError) -> "HttpError":
         """An error of the protocol as an answer."""
         wait = error.error.retry_after
         after = [] if wait is None else [(b"Retry-After", b"%d" % -(-wait // 1_000))]
@@ -79,7 +79,7 @@ class HttpError(Exception):
         return refused
 
 
-class Part(NamedTuple):
+class FilePart(NamedTuple):
     """A part of a file, to be sent as a body."""
 
     path: str
@@ -94,18 +94,18 @@ class HttpResponse(NamedTuple):
 
     status: int
     headers: Headers = ()
-    body: bytes | Part = b""
+    body: bytes | FilePart = b""
 
 
-def json_answer(value: object, status: int = 200, headers: Headers = ()) -> HttpResponse:
+def json_response(value: object, status: int = 200, headers: Headers = ()) -> HttpResponse:
     """Answer with a JSON object that no cache keeps."""
     fixed = [(b"Content-Type", b"application/json"), (b"Cache-Control", b"no-store")]
     return HttpResponse(status, [*fixed, *headers], codec.encode(value))
 
 
-def refusal(refused: HttpError) -> HttpResponse:
+def error_response(refused: HttpError) -> HttpResponse:
     """Answer with an error."""
-    return json_answer({**refused.more, "error": refused.error}, refused.status, refused.headers)
+    return json_response({**refused.more, "error": refused.error}, refused.status, refused.headers)
 
 
 Patience = Callable[[float], AbstractContextManager[trio.CancelScope]]
@@ -118,7 +118,7 @@ class IdleConnections:
     So a client that opens connections and lets them hang takes nobody's place but its own.
     """
 
-    def __init__(self, room: int = WAITING, patience: Patience = trio.move_on_after) -> None:
+    def __init__(self, room: int = IDLE_CONNECTIONS, patience: Patience = trio.move_on_after) -> None:
         self.patience = patience
         """How long is waited; see `Liveness.patience`."""
         self._room = room
@@ -183,7 +183,7 @@ class TransferPace:
     def too_slow(self) -> bool:
         """Whether it has to end."""
         taken = trio.current_time() - self._since
-        return taken > self._seconds and self.count < taken * BODY_PACE
+        return taken > self._seconds and self.count < taken * TRANSFER_RATE
 
 
 class HttpRequest:
@@ -220,8 +220,8 @@ class HttpRequest:
         """Read the next piece of the body; empty at its end.
 
         Raises:
-            Refused: it stalls or is broken.
-            Gone: the client is.
+            HttpError: it stalls or is broken.
+            Disconnected: the client is.
         """
         return await self._connection.piece()
 
@@ -229,7 +229,7 @@ class HttpRequest:
         """Read a small JSON body.
 
         Raises:
-            Refused: it is too large, takes too long, or is not what it should be.
+            HttpError: it is too large, takes too long, or is not what it should be.
         """
         if (self.announced or 0) > JSON_BYTES:
             raise _too_large()
@@ -244,7 +244,7 @@ class HttpRequest:
         try:
             return msgspec.json.decode(content, type=kind)
         except msgspec.DecodeError as error:
-            raise HttpError.because(codec.explain(error, "body")) from None
+            raise HttpError.of(codec.explain(error, "body")) from None
         except RecursionError:
             raise HttpError(400, "bad_request", "body: nested too deeply") from None
 
@@ -295,9 +295,9 @@ class Disconnected(Exception):
 class HttpConnection:
     """One client, request after request."""
 
-    def __init__(self, transport: Transport, lobby: IdleConnections) -> None:
+    def __init__(self, transport: Transport, idle_connections: IdleConnections) -> None:
         self.transport = transport
-        self._lobby = lobby
+        self._idle_connections = idle_connections
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES)
         self._rest = b""
         """What came after what was read so far."""
@@ -315,16 +315,16 @@ class HttpConnection:
             The request; None when the client went away, took too long or had to make room.
 
         Raises:
-            Refused: it is not HTTP.
+            HttpError: it is not HTTP.
         """
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES)
         if not self._rest:
-            with self._lobby.wait(HEAD_SECONDS if self._fresh else IDLE_SECONDS, idle=not self._fresh):
+            with self._idle_connections.wait(HEAD_SECONDS if self._fresh else IDLE_SECONDS, idle=not self._fresh):
                 self._rest = await self.transport.receive()
             if not self._rest:
                 return None
         self._fresh = False
-        with self._lobby.wait(HEAD_SECONDS):
+        with self._idle_connections.wait(HEAD_SECONDS):
             return await self._read_head()
         return None
 
@@ -334,7 +334,7 @@ class HttpConnection:
         while True:
             if self.transport.payer is not None:
                 await self.transport.payer.turn()
-            await self._lobby.turn()
+            await self._idle_connections.turn()
             try:
                 reader.receive_data(data)
                 event = reader.next_event()
@@ -427,7 +427,7 @@ class HttpConnection:
         if self._body is not None and self._body.too_slow():
             raise _stalled()
         data = b""
-        with self._lobby.patience(BODY_SECONDS) as patience:
+        with self._idle_connections.patience(BODY_SECONDS) as patience:
             data = await self.transport.receive()
         if patience.cancelled_caught:
             raise _stalled()
@@ -446,12 +446,12 @@ class HttpConnection:
             fixed: headers that every answer has.
 
         Raises:
-            Gone: the client is.
+            Disconnected: the client is.
             OSError: a file cannot be read.
         """
         if self._unread:
             self.reusable = False
-        length = answer.body.length if isinstance(answer.body, Part) else len(answer.body)
+        length = answer.body.length if isinstance(answer.body, FilePart) else len(answer.body)
         headers = [*answer.headers, *fixed]
         if answer.status not in (204, 304):
             headers.append((b"Content-Length", b"%d" % length))
@@ -463,7 +463,7 @@ class HttpConnection:
         head = self._h11.send(h11.Response(status_code=answer.status, headers=headers, reason=reason)) or b""
         if (request is not None and request.method == "HEAD") or answer.status in (204, 304):
             await self.send(head)
-        elif isinstance(answer.body, Part):
+        elif isinstance(answer.body, FilePart):
             await self._send_part(head, answer.body)
         else:
             await self.send(head + answer.body)
@@ -474,13 +474,13 @@ class HttpConnection:
         """Send all of it.
 
         Raises:
-            Gone: the client takes nothing.
+            Disconnected: the client takes nothing.
         """
         view = memoryview(data)
         pace = TransferPace(SEND_SECONDS)
         while view:
             sent = 0
-            with self._lobby.patience(SEND_SECONDS) as patience:
+            with self._idle_connections.patience(SEND_SECONDS) as patience:
                 sent = await self.transport.send_some(view)
             pace.count += sent
             # One that is over takes everything at once: what it asked for beyond that is owed to nobody.
@@ -493,14 +493,14 @@ class HttpConnection:
         self.transport.discard()
         return Disconnected()
 
-    async def _send_part(self, head: bytes, part: Part) -> None:
+    async def _send_part(self, head: bytes, part: FilePart) -> None:
         with open(part.path, "rb") as file, part.while_allowed() as allowed:  # noqa: ASYNC230, PTH123 - opening waits for no disk worth a thread
             await self.send(head)
             offset, end = part.start, part.start + part.length
             pace = TransferPace(SEND_SECONDS)
             while offset < end:
                 sent = 0
-                with self._lobby.patience(SEND_SECONDS) as patience:
+                with self._idle_connections.patience(SEND_SECONDS) as patience:
                     sent = await self.transport.send_file(file.fileno(), offset, end - offset)
                 pace.count += sent
                 if patience.cancelled_caught or not sent or pace.too_slow():

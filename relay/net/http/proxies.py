@@ -6,7 +6,7 @@ A header is a claim. Only the proxies that the settings name may speak for someb
 import ipaddress
 from collections.abc import Container, Iterable
 
-PASSED_ON = frozenset(
+FORWARDING_HEADERS = frozenset(
     {
         b"via",
         b"forwarded",
@@ -29,9 +29,9 @@ LOCAL = "local"
 """The peer at a Unix socket, as `transport.peer_of` calls it."""
 
 
-def passed_on(headers: Iterable[bytes]) -> bool:
+def was_forwarded(headers: Iterable[bytes]) -> bool:
     """Whether one of these header names, in lower case, shows that a proxy passed the request on."""
-    return any(name in PASSED_ON or name.startswith(b"x-forwarded") for name in headers)
+    return any(name in FORWARDING_HEADERS or name.startswith(b"x-forwarded") for name in headers)
 
 
 class Networks(Container[str]):

@@ -87,7 +87,7 @@ class StaticFiles:
         """Answer for a path.
 
         Raises:
-            Refused: there is no such file.
+            HttpError: there is no such file.
         """
         path = "/index.html" if request.path == "/" else request.path
         page = self._pages.get(path)

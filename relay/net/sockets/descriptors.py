@@ -12,7 +12,7 @@ from contextlib import suppress
 
 logger = logging.getLogger(__name__)
 
-OTHERS = 256
+OTHER_DESCRIPTORS = 256
 """Descriptors beside those of WebSockets: the store, files on their way, pages, whoever has not signed in yet."""
 NONE_LEFT = {errno.EMFILE, errno.ENFILE}
 ANSWER = (
@@ -22,13 +22,13 @@ ANSWER = (
 """What is said to whoever there is no descriptor for (RFC 9110, section 15.6.4)."""
 
 
-def allow(connections: int) -> int:
+def raise_limit(connections: int) -> int:
     """Raise this process's limit of descriptors, as far as it may, to what so many connections need.
 
     Returns:
         How many connections it is enough for.
     """
-    needed = connections + OTHERS
+    needed = connections + OTHER_DESCRIPTORS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < needed:
         wanted = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
@@ -38,10 +38,10 @@ def allow(connections: int) -> int:
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return connections
-    return max(1, soft - min(OTHERS, soft // 4))
+    return max(1, soft - min(OTHER_DESCRIPTORS, soft // 4))
 
 
-class Spare:
+class SpareDescriptor:
     """A descriptor that is kept for the moment when there are no others, to answer whoever comes then."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Spare:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def turn_away(self, listener: socket.socket, *, plain: bool) -> bool:
+    def reject(self, listener: socket.socket, *, plain: bool) -> bool:
         """Accept one connection, say that there is no room, and close it.
 
         Args:

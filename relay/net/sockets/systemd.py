@@ -54,25 +54,25 @@ def notify(*assignments: str) -> None:
         _manager.tell(address, assignments)
 
 
-def watchdog() -> float | None:
+def watchdog_seconds() -> float | None:
     """Return after how many seconds without a sign of life systemd replaces this process, if it does."""
     if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     return int(os.environ.get("WATCHDOG_USEC", "0")) / 1_000_000 or None
 
 
-async def show_life(prove: Callable[[], Awaitable[str]]) -> None:
+async def send_watchdog(prove: Callable[[], Awaitable[str]]) -> None:
     """Give a sign of life twice in a watchdog's period, each only after the relay proved that it works.
 
     Args:
         prove: returns when all that has to move has moved, with a line on how the relay is.
     """
-    while period := watchdog():
+    while period := watchdog_seconds():
         notify("WATCHDOG=1", f"STATUS={await prove()}")
         await trio.sleep(period / 2)
 
 
-def inherited() -> list[socket.socket]:
+def inherited_listeners() -> list[socket.socket]:
     """Take over the listening sockets that systemd keeps open for this process (socket activation).
 
     Raises:

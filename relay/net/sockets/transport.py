@@ -27,11 +27,11 @@ STREAM_FILE_CHUNK = 131_072
 """Bytes of a file read and given to a stream at a time."""
 SEND_BUFFER = 262_144
 """Bytes that the kernel may hold for one who does not read."""
-STRANGER_BUFFER = 16_384
+ANONYMOUS_SEND_BUFFER = 16_384
 """The same for one who has not signed in; Linux doubles both."""
 
 
-Take = Callable[[bytes, float], Awaitable[None] | None]
+ReadHandler = Callable[[bytes, float], Awaitable[None] | None]
 """Handles what one read brought, at once, and at what time (trio's) that was news; what it gives is to be awaited
 before the next."""
 
@@ -57,7 +57,7 @@ class Transport(Protocol):
             OSError, trio.BrokenResourceError: the connection broke.
         """
 
-    async def receive_each(self, take: Take) -> None:
+    async def receive_each(self, take: ReadHandler) -> None:
         """Have each read handled as it comes, until the end of the stream.
 
         `take` may be called in whichever task learns that there is something; what it raises is raised here.
@@ -79,7 +79,7 @@ class Transport(Protocol):
             OSError, trio.BrokenResourceError: the connection broke, or the file cannot be read.
         """
 
-    def widen(self) -> None:
+    def grow_buffer(self) -> None:
         """Let more wait in the kernel, for one who has signed in."""
 
     def discard(self) -> None:
@@ -116,7 +116,7 @@ class SocketTransport:
         connected.setblocking(False)
         if connected.family in (socket.AF_INET, socket.AF_INET6):
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, STRANGER_BUFFER)
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ANONYMOUS_SEND_BUFFER)
         self.peer = peer_of(connected)
         self.payer: Account | None = None
         self._socket = connected
@@ -126,7 +126,7 @@ class SocketTransport:
         self.broken = False
         self._over = False
         self._parked: trio.lowlevel.Task | None = None
-        self._take: Take | None = None
+        self._take: ReadHandler | None = None
         readiness.watch(connected.fileno(), self)
 
     async def receive(self) -> bytes:
@@ -138,7 +138,7 @@ class SocketTransport:
             if data is not None:
                 return data
 
-    async def receive_each(self, take: Take) -> None:
+    async def receive_each(self, take: ReadHandler) -> None:
         """See `Transport`. Whoever waits for all sockets calls `take`: a read costs no switch to another task.
 
         This one is woken when there is something to await, when it is over, and when there is more than one read
@@ -185,7 +185,7 @@ class SocketTransport:
         self._readable = self._over or len(data) == RECEIVE
         return data
 
-    def _hand_over(self, take: Take, now: float) -> Handed | None:
+    def _hand_over(self, take: ReadHandler, now: float) -> Handed | None:
         """Read once, and have it handled; None where nobody has to do anything more about it."""
         try:
             data = self._receive_now()
@@ -250,7 +250,7 @@ class SocketTransport:
             except BlockingIOError:
                 continue
 
-    def widen(self) -> None:
+    def grow_buffer(self) -> None:
         """See `Transport`."""
         if not self._wide and self._socket.family in (socket.AF_INET, socket.AF_INET6):
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
@@ -307,7 +307,7 @@ class StreamTransport:
         await _turn_of(self.payer)
         return bytes(await self._stream.receive_some(RECEIVE))
 
-    async def receive_each(self, take: Take) -> None:
+    async def receive_each(self, take: ReadHandler) -> None:
         """See `Transport`."""
         while data := await self.receive():
             waiting = take(data, trio.current_time())
@@ -332,7 +332,7 @@ class StreamTransport:
         await self._stream.send_all(data)
         return len(data)
 
-    def widen(self) -> None:
+    def grow_buffer(self) -> None:
         """See `Transport`: a stream has no buffer that could be set."""
 
     def discard(self) -> None:

@@ -56,15 +56,15 @@ HOST_NAME = re.compile(r"(?=.{1,253}\Z)(?:\*\.)?[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0
 AUTHORITY, AUTHORITY_KEY, LEAF, LEAF_KEY = "ca.crt", "ca.key", "relay.crt", "relay.key"
 
 
-class CannotMake(Exception):
+class AuthorityError(Exception):
     """What is in the way, for a person."""
 
 
-class Damaged(CannotMake):
+class DamagedCertificate(AuthorityError):
     """A file of the authority's, or a certificate, is not what it was."""
 
 
-class NoName(CannotMake):
+class InvalidCertificateName(AuthorityError):
     """What is called a name or address of the relay is none."""
 
 
@@ -82,15 +82,15 @@ def read(path: Path) -> Certificate:
     """Read what a certificate file says of the first certificate in it.
 
     Raises:
-        CannotMake: it cannot be read.
+        AuthorityError: it cannot be read.
     """
     try:
         # The standard library's one reader of certificates in files, kept for its own tests; nothing else reads them.
         found: dict[str, Any] = ssl._ssl._test_decode_cert(str(path))  # type: ignore[attr-defined]  # noqa: SLF001
     except ssl.SSLError:
-        raise Damaged(f"{path} is no certificate that can be read: it is damaged") from None
+        raise DamagedCertificate(f"{path} is no certificate that can be read: it is damaged") from None
     except OSError as error:
-        raise CannotMake(f"{path} is no certificate that can be read: {error.strerror}") from None
+        raise AuthorityError(f"{path} is no certificate that can be read: {error.strerror}") from None
     names = [canonical(name.strip()) for _, name in found.get("subjectAltName", ())]
     ends = int(ssl.cert_time_to_seconds(found["notAfter"]))
     return Certificate(names, ends, self_made=found.get("issuer") == found.get("subject"))
@@ -100,7 +100,7 @@ def fingerprint(path: Path) -> str:
     """The SHA-256 of a certificate, as people compare it.
 
     Raises:
-        CannotMake: it cannot be read.
+        AuthorityError: it cannot be read.
     """
     import hashlib
 
@@ -120,7 +120,7 @@ class Authority:
         self.leaf_key = directory / LEAF_KEY
 
     @property
-    def there(self) -> bool:
+    def exists(self) -> bool:
         """Whether there is one."""
         return self.certificate.exists() and self.leaf.exists() and self.leaf_key.exists()
 
@@ -130,7 +130,7 @@ class Authority:
         return replacing.Replacement(f"{name}.replacing", (name,), f"{name}-before-")
 
     @property
-    def fits(self) -> bool:
+    def key_matches(self) -> bool:
         """Whether the key is the certificate's: they are two files, and a crash may come between them."""
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.leaf, self.leaf_key)
@@ -150,7 +150,7 @@ class Authority:
             Where the former authority is kept; None where there was none.
 
         Raises:
-            CannotMake: cryptography is missing, or one of the names is none.
+            AuthorityError: cryptography is missing, or one of the names is none.
             OSError: the directory cannot be written.
         """
         _check(names)
@@ -169,8 +169,8 @@ class Authority:
         # All of it at once: a key that does not fit its certificate could vouch for nothing that devices trust.
         parent = self.directory.parent
         parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        with self.alone(), scratch.folder(parent, "tls") as here:
-            if not again and self.there:
+        with self.locked(), scratch.folder(parent, "tls") as here:
+            if not again and self.exists:
                 return None
             new = Authority(here / self.directory.name)
             new.directory.mkdir(mode=0o750)
@@ -180,7 +180,7 @@ class Authority:
             return replacing.commit(parent, here, self._plan)
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Keep others from making anything meanwhile, and finish what one that was killed had begun.
 
         Raises:
@@ -200,21 +200,21 @@ class Authority:
         finally:
             os.close(descriptor)
 
-    def settle(self) -> None:
+    def recover(self) -> None:
         """Finish what one that was killed had begun; does nothing where there is nothing to do.
 
         Raises:
             OSError: it cannot be finished.
         """
         if replacing.is_committed(self.directory.parent, self._plan) or scratch.leftovers(self.directory):
-            with self.alone():
+            with self.locked():
                 pass
 
     def issue(self, names: Sequence[str], now: dt.datetime) -> None:
         """Make the relay's certificate anew.
 
         Raises:
-            CannotMake: cryptography or the authority is missing, or one of the names is none.
+            AuthorityError: cryptography or the authority is missing, or one of the names is none.
             OSError: the directory cannot be written.
         """
         _check(names)
@@ -224,9 +224,9 @@ class Authority:
             authority = x509.load_pem_x509_certificate(self.certificate.read_bytes())
             signing = serialization.load_pem_private_key((self.directory / AUTHORITY_KEY).read_bytes(), None)
         except OSError as error:
-            raise CannotMake(f"{error.filename} cannot be read: {error.strerror}") from None
+            raise AuthorityError(f"{error.filename} cannot be read: {error.strerror}") from None
         except ValueError:
-            raise Damaged(f"the authority in {self.directory} cannot be used: it is damaged") from None
+            raise DamagedCertificate(f"the authority in {self.directory} cannot be used: it is damaged") from None
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, names[0][:64])])
         alternatives = [
@@ -251,7 +251,7 @@ class Authority:
         """Those of some names that the authority may vouch for.
 
         Raises:
-            CannotMake: cryptography is missing, the authority cannot be read, or one of the names is none.
+            AuthorityError: cryptography is missing, the authority cannot be read, or one of the names is none.
         """
         _check(names)
         x509, _, _, _ = _cryptography()
@@ -270,11 +270,11 @@ class Authority:
             )
         ]
 
-    def due(self, names: Sequence[str], now: dt.datetime) -> bool:
+    def needs_renewal(self, names: Sequence[str], now: dt.datetime) -> bool:
         """Whether the certificate ends soon or lacks a name.
 
         Raises:
-            CannotMake: it cannot be read.
+            AuthorityError: it cannot be read.
         """
         known = read(self.leaf)
         left = known.ends - max(now, EARLIEST).timestamp()
@@ -284,7 +284,7 @@ class Authority:
 def _check(names: Sequence[str]) -> None:
     for one in names:
         if not is_address(one) and not HOST_NAME.fullmatch(one):
-            raise NoName(
+            raise InvalidCertificateName(
                 f"{one!r} is no name or address: a name has letters without accents, digits, - and dots,"
                 " as in chat.office.lan"
             )
@@ -296,7 +296,7 @@ def _cryptography() -> Any:
         from cryptography.hazmat.primitives import hashes, serialization
         from cryptography.hazmat.primitives.asymmetric import ec
     except ImportError:
-        raise CannotMake(
+        raise AuthorityError(
             "the Python package cryptography is missing: install python3-cryptography, or chat-relay[tls]"
         ) from None
     return x509, hashes, serialization, ec

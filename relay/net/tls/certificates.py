@@ -11,7 +11,7 @@ import trio
 from relay.core.clock.clock import Clock, wall_clock
 from relay.net.sockets.hostnames import addresses, canonical, hostnames
 from relay.net.tls import authority
-from relay.net.tls.authority import Authority, CannotMake
+from relay.net.tls.authority import Authority, AuthorityError
 from relay.settings import TlsSection
 
 logger = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ EVERY = 3_600.0
 FOLDER = "tls"
 
 
-def all_names(settings: TlsSection, listener: socket.socket | None = None) -> list[str]:
+def certificate_names(settings: TlsSection, listener: socket.socket | None = None) -> list[str]:
     """The names and addresses that the relay's certificate is for."""
     own = map(canonical, settings.names)
     return list(dict.fromkeys([*own, *hostnames(), *addresses(listener), "127.0.0.1"]))
@@ -45,7 +45,7 @@ class Certificates:
             clock: gives a time that is not in the future, Unix milliseconds.
 
         Raises:
-            CannotMake: there is none, or it cannot be used.
+            AuthorityError: there is none, or it cannot be used.
             OSError: what one that was killed had begun cannot be finished.
         """
         self._settings = settings
@@ -62,9 +62,11 @@ class Certificates:
             else (Path(settings.certificate), Path(settings.key or settings.certificate))
         )
         if self.own:
-            self.authority.settle()
-        if self.own and not self.authority.there:
-            raise CannotMake("there is no certificate yet: run `relay tls init` first, or name one as tls.certificate")
+            self.authority.recover()
+        if self.own and not self.authority.exists:
+            raise AuthorityError(
+                "there is no certificate yet: run `relay tls init` first, or name one as tls.certificate"
+            )
         if self.own:
             self._renew()
         self._loaded = self._stamp()
@@ -80,12 +82,12 @@ class Certificates:
         try:
             context.load_cert_chain(certificate, key, password=self._locked)
         except (OSError, ssl.SSLError) as error:
-            raise CannotMake(f"the certificate {certificate} with the key {key} cannot be used: {error}") from None
+            raise AuthorityError(f"the certificate {certificate} with the key {key} cannot be used: {error}") from None
         return context
 
     def _locked(self) -> str:
         """Say that a key has a pass phrase: else OpenSSL asks at the terminal, and everybody waits."""
-        raise CannotMake(f"the key {self._paths[1]} has a pass phrase: save it without one (openssl pkey)")
+        raise AuthorityError(f"the key {self._paths[1]} has a pass phrase: save it without one (openssl pkey)")
 
     def _stamp(self) -> list[tuple[int, int]]:
         known = [path.stat() for path in self._paths if path.exists()]
@@ -94,14 +96,14 @@ class Certificates:
     def _renew(self) -> None:
         """Make the relay's certificate anew where it ends soon or the machine has another address."""
         now = dt.datetime.fromtimestamp(self._clock() / 1_000, dt.UTC)
-        names = all_names(self._settings, self._listener)
+        names = certificate_names(self._settings, self._listener)
         try:
-            fits = self.authority.fits
-            if fits and not self.authority.due(names, now):
+            fits = self.authority.key_matches
+            if fits and not self.authority.needs_renewal(names, now):
                 return
             permitted = self.authority.permitted(names)
-            if self.authority.due(permitted, now) or not fits:
-                with self.authority.alone():
+            if self.authority.needs_renewal(permitted, now) or not fits:
+                with self.authority.locked():
                     self.authority.issue(permitted, now)
                 logger.info("made a new certificate for %s", ", ".join(permitted))
             missing = sorted(set(names) - set(permitted))
@@ -112,14 +114,14 @@ class Certificates:
                     ", ".join(missing),
                 )
             self._missing = missing
-        except CannotMake as error:
+        except AuthorityError as error:
             logger.warning("cannot renew the certificate: %s", error)
 
     def refresh(self) -> None:
         """Renew it if that is due, and load it if it changed: for connections that begin from now on.
 
         Raises:
-            CannotMake: what is there now cannot be used; the one before stays in use.
+            AuthorityError: what is there now cannot be used; the one before stays in use.
         """
         if self.own:
             self._renew()
@@ -133,17 +135,17 @@ class Certificates:
         """Look after it, for ever."""
         while True:
             await trio.sleep(EVERY)
-            await self.look()
+            await self.check()
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Load the certificate if it changed; where that fails the one before stays in use."""
         try:
             await trio.to_thread.run_sync(self.refresh)
-        except (CannotMake, OSError) as error:
+        except (AuthorityError, OSError) as error:
             logger.warning("the certificate stays as it was: %s", error)
 
     @property
-    def lasting(self) -> bool:
+    def publicly_trusted(self) -> bool:
         """Whether it is by an authority that is not the relay's own, nor by nobody but itself."""
         return not self.own and not authority.read(self._paths[0]).self_made
 

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote_plus
 
 from relay.net.http.connection import HttpError
 from relay.net.http.parameters import Header, parse
-from relay.net.webhooks.words import TEXTS, words
+from relay.net.webhooks.text import TEXTS, body_text
 
 TEXT = 65_536
 """Characters of a message (`protocol.base.Text`)."""
@@ -35,7 +35,7 @@ class _Part(NamedTuple):
     content: bytes
 
 
-def understand(body: bytes, content_type: str, encoding: str = "") -> str:
+def extract_text(body: bytes, content_type: str, encoding: str = "") -> str:
     """Find what a body says.
 
     Args:
@@ -44,7 +44,7 @@ def understand(body: bytes, content_type: str, encoding: str = "") -> str:
         encoding: the header `Content-Encoding`.
 
     Raises:
-        Refused: it is of a kind that says nothing here, it is broken, or it says nothing.
+        HttpError: it is of a kind that says nothing here, it is broken, or it says nothing.
     """
     if encoding.strip().lower() not in ("", "identity"):
         raise HttpError(415, "bad_request", f"Content-Encoding: {encoding[:32]!r} is not taken, send the body as it is")
@@ -71,7 +71,7 @@ def _understood(body: bytes, kind: str, charset: str | None, header: Header) -> 
     if kind == _FORM:
         return _form(decoded(body, charset), charset)
     if kind == "application/json" or kind.endswith("+json"):
-        return words(_json(decoded(body, charset)))
+        return body_text(_json(decoded(body, charset)))
     if kind.startswith("text/") or kind in ("", _BYTES):
         return _json_or_text(decoded(body, charset))
     raise HttpError(
@@ -81,7 +81,7 @@ def _understood(body: bytes, kind: str, charset: str | None, header: Header) -> 
     )
 
 
-def cut(text: str) -> str:
+def truncate(text: str) -> str:
     """Shorten what is too long for a message, and say so in it."""
     if len(text) <= TEXT:
         return text
@@ -108,7 +108,7 @@ def decoded(body: bytes, charset: str | None) -> str:
     """Decode a text by the charset that its sender named; without one it is UTF-8, or else what Windows writes.
 
     Raises:
-        Refused: there is no such charset.
+        HttpError: there is no such charset.
     """
     if body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return body.decode("utf-16", "replace")
@@ -150,7 +150,7 @@ def _json(text: str) -> object:
     """Decode JSON; line breaks within its texts, which shell scripts leave there, are taken as such.
 
     Raises:
-        Refused: it is none.
+        HttpError: it is none.
     """
     if not text.strip():
         raise HttpError(400, "bad_request", 'body: it is empty: send {"text": "..."} or plain text')
@@ -164,7 +164,7 @@ def _json_or_text(text: str) -> str:
     """Take what looks like an object for one where it has words, else for the text that it is."""
     if text.lstrip()[:1] == "{":
         try:
-            return words(_json(text))
+            return body_text(_json(text))
         except HttpError:
             pass
     return text
@@ -185,11 +185,11 @@ def _form(text: str, charset: str | None) -> str:
             # `curl -d` escapes nothing: an & or a + within the JSON is meant.
             whole = text.partition("payload=")[2]
             return _payload(whole if whole.lstrip()[:1] == "{" else unquote_plus(whole))
-    return words(fields) if fields.keys() & set(TEXTS) else text
+    return body_text(fields) if fields.keys() & set(TEXTS) else text
 
 
 def _payload(text: str) -> str:
-    return words(_json(text)) if text.lstrip()[:1] in ("{", "[") else text
+    return body_text(_json(text)) if text.lstrip()[:1] in ("{", "[") else text
 
 
 def _several(body: bytes, boundary: str) -> str:
@@ -205,7 +205,7 @@ def _several(body: bytes, boundary: str) -> str:
             fields.setdefault(part.name, decoded(part.content, part.charset))
     if "payload" in fields:
         return "\n".join([_payload(str(fields["payload"])), *left])
-    return "\n".join([words(fields), *left] if fields or not left else left)
+    return "\n".join([body_text(fields), *left] if fields or not left else left)
 
 
 def _parts(body: bytes, boundary: bytes) -> list[_Part]:

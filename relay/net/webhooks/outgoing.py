@@ -103,7 +103,7 @@ class OutgoingHooks:
                 found[chat].append(delivery)
         self._of_chat = dict(found)
         for delivery in self._running.values():
-            delivery.look()
+            delivery.check()
 
     async def _serve(self, delivery: "Delivery") -> None:
         device = delivery.device
@@ -171,7 +171,7 @@ class Delivery:
             self._idle = False
         self._wake.set()
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Look whether there is something to post."""
         self._idle = False
         self._wake.set()

@@ -51,7 +51,7 @@ async def post(hook: Hook, payload: bytes, event_id: int, timestamp: int, skippe
         skipped: how many events before this one were held back (see `loops.InARow`).
 
     Raises:
-        Posting: nobody took it.
+        PostFailed: nobody took it.
     """
     try:
         url = urlsplit(hook.url)

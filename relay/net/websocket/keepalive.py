@@ -17,11 +17,11 @@ import trio
 
 logger = logging.getLogger(__name__)
 
-SILENCE = 20.0
+SILENCE_SECONDS = 20.0
 """Seconds without a byte from a client after which its connection is closed."""
-OVERSLEPT = 2.0
+OVERSLEPT_SECONDS = 2.0
 """Seconds by which the watch may wake late before it takes itself for what stood still."""
-TURN = 0.25
+LAST_READ_SECONDS = 0.25
 """Seconds in which what is silent is read once more: a shorter stall is none that the watch could see."""
 STALE = 1_024
 """Places in the heap of what is watched no more, beside as many as are watched, after which it is made anew."""
@@ -123,7 +123,7 @@ class Keepalive:
             if not until.cancelled_caught:
                 continue
             now = trio.current_time()
-            if now - due > OVERSLEPT:
+            if now - due > OVERSLEPT_SECONDS:
                 self._stood_still(now, now - due)
             while self._due and self._due[0].due <= now:
                 watched = heappop(self._due).watched
@@ -154,7 +154,7 @@ class Keepalive:
             self._push(due, watched)
         elif watched not in self._last_turn:
             self._last_turn.add(watched)
-            self._push(now + TURN, watched)
+            self._push(now + LAST_READ_SECONDS, watched)
         else:
             self._last_turn.discard(watched)
             del self._watched[watched]

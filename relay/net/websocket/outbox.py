@@ -11,22 +11,22 @@ import trio
 from relay.net.sockets.transport import Transport
 from relay.net.websocket.keepalive import Keepalive
 
-BYTES = 262_144
+OUTBOX_BYTES = 262_144
 """Bytes that may wait before events are no longer put in."""
-FRAMES = 1_024
+OUTBOX_FRAMES = 1_024
 """Frames that may wait likewise."""
-HARD_BYTES = BYTES
+PAUSE_READING_BYTES = OUTBOX_BYTES
 """Bytes from which on none of its requests is taken up either: it asks and does not listen."""
-STUCK = 30.0
+STUCK_SECONDS = 30.0
 """Seconds without any progress after which a peer counts as stuck (PROTOCOL.md, section 7)."""
-WRITE = 131_072
+WRITE_BYTES = 131_072
 """Bytes given to the transport at a time while draining."""
 
 
 class Outbox:
     """The frames that wait for one connection: the `Outlet` of its subscriber, watched while they wait."""
 
-    patience = STUCK
+    patience = STUCK_SECONDS
 
     __slots__ = (
         "_advanced",
@@ -34,7 +34,7 @@ class Outbox:
         "_draining",
         "_ended",
         "_frames",
-        "_liveness",
+        "_keepalive",
         "_nursery",
         "_patience",
         "_shut",
@@ -51,7 +51,7 @@ class Outbox:
         nursery: trio.Nursery,
         stuck: Callable[[], None],
         advanced: Callable[[], None],
-        liveness: Keepalive,
+        keepalive: Keepalive,
     ) -> None:
         """Begin empty.
 
@@ -60,13 +60,13 @@ class Outbox:
             nursery: where the task runs that drains.
             stuck: called when the peer has taken nothing for too long.
             advanced: called when something that had to wait has gone out.
-            liveness: tells when the peer has taken nothing for too long.
+            keepalive: tells when the peer has taken nothing for too long.
         """
         self._transport = transport
         self._nursery = nursery
         self._stuck = stuck
         self._advanced = advanced
-        self._liveness = liveness
+        self._keepalive = keepalive
         self._patience = trio.CancelScope()
         self.heard = 0.0  # when the peer last took something, trio's time
         self._frames: list[bytes] = []
@@ -85,7 +85,7 @@ class Outbox:
     @property
     def overflowing(self) -> bool:
         """Whether it is time to stop reading from the peer."""
-        return self._size >= HARD_BYTES
+        return self._size >= PAUSE_READING_BYTES
 
     def put(self, frame: bytes) -> None:
         """Queue a frame. An answer may come when there is nobody left to take it."""
@@ -95,9 +95,9 @@ class Outbox:
 
     def offer(self, frame: bytes) -> bool:
         """See `Outlet`. What can go out is sent first."""
-        if self._size >= BYTES and not self._draining:
+        if self._size >= OUTBOX_BYTES and not self._draining:
             self.flush()
-        if self._draining and (self._size >= BYTES or len(self._frames) >= FRAMES):
+        if self._draining and (self._size >= OUTBOX_BYTES or len(self._frames) >= OUTBOX_FRAMES):
             return False
         if not self._shut:
             self._frames.append(frame)
@@ -114,7 +114,7 @@ class Outbox:
         self._shut = self._ended = True
         self._frames.clear()
         self._size = 0
-        self._liveness.forget(self)
+        self._keepalive.forget(self)
 
     @property
     def waited_for(self) -> bool:
@@ -130,7 +130,7 @@ class Outbox:
         frames = self._frames
         if self._draining or not frames or self._ended:
             return
-        if self._size > WRITE:
+        if self._size > WRITE_BYTES:
             # Others have their turn between its pieces.
             self._begin_to_drain()
             return
@@ -158,7 +158,7 @@ class Outbox:
 
     async def _drain(self) -> None:
         self.heard = trio.current_time()
-        self._liveness.watch(self)
+        self._keepalive.watch(self)
         with trio.CancelScope() as self._patience:
             await self._send_waiting()
         if self._patience.cancelled_caught:
@@ -176,7 +176,7 @@ class Outbox:
             data = memoryview(self._take())
             while data:
                 try:
-                    sent = await self._transport.send_some(data[:WRITE])
+                    sent = await self._transport.send_some(data[:WRITE_BYTES])
                 except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
                     sent = len(data)
                 if self._ended:
@@ -192,7 +192,7 @@ class Outbox:
         for frame in self._frames:
             size += len(frame)
             count += 1
-            if size >= WRITE:
+            if size >= WRITE_BYTES:
                 break
         data = b"".join(self._frames[:count])
         del self._frames[:count]

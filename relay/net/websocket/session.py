@@ -16,17 +16,17 @@ from relay.core.limits.share import COMMANDS
 from relay.core.service.dispatch import Service
 from relay.net.sockets.transport import Transport
 from relay.net.websocket import frames
-from relay.net.websocket.keepalive import SILENCE, Keepalive
+from relay.net.websocket.keepalive import SILENCE_SECONDS, Keepalive
 from relay.net.websocket.outbox import Outbox
 from relay.protocol import codec
 from relay.protocol.errors import RelayError
 
 logger = logging.getLogger(__name__)
 
-ABUSE = 20
+BAD_FRAMES = 20
 """Bad frames in a minute that end a connection (section 2)."""
-ABUSE_SECONDS = 60.0
-AHEAD = 1_024
+BAD_FRAMES_SECONDS = 60.0
+UNACKNOWLEDGED_REPLAY = 1_024
 """Replayed events that one who acknowledges may have to take in before more comes: what it asks meanwhile is answered
 after no more than these."""
 ACKNOWLEDGING = 1.0
@@ -60,7 +60,7 @@ BROKEN = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 class Session:
     """One connection: the `Connection` of its subscriber."""
 
-    patience = SILENCE
+    patience = SILENCE_SECONDS
 
     __slots__ = (
         "_abuse",
@@ -72,7 +72,7 @@ class Session:
         "_decoder",
         "_ended",
         "_held",
-        "_liveness",
+        "_keepalive",
         "_nursery",
         "_outbox",
         "_service",
@@ -83,10 +83,10 @@ class Session:
         "heard",
     )
 
-    def __init__(self, transport: Transport, service: Service, liveness: Keepalive) -> None:
+    def __init__(self, transport: Transport, service: Service, keepalive: Keepalive) -> None:
         self._transport = transport
         self._service = service
-        self._liveness = liveness
+        self._keepalive = keepalive
         self._decoder = frames.Decoder(limit=service.settings.limits.frame_bytes)
         self._uncounted = 0  # frames that the user was not charged for yet
         self._held = 0  # bytes of an unfinished message, as the user's share knows
@@ -127,11 +127,11 @@ class Session:
         hub = self._service.hub
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            self._outbox = Outbox(self._transport, nursery, self._stuck, self._share.went_out, self._liveness)
+            self._outbox = Outbox(self._transport, nursery, self._stuck, self._share.went_out, self._keepalive)
             subscriber = Subscriber(hub.next_number(), user, device, self._outbox, self, position, version, self._share)
             self._subscriber = subscriber
             hub.arrive(subscriber)
-            self._liveness.watch(self)
+            self._keepalive.watch(self)
             try:
                 self.behind()
                 hub.flush()
@@ -143,7 +143,7 @@ class Session:
                 self.close(INTERNAL, FAILED_REASON)
                 await self._part()
             finally:
-                self._liveness.forget(self)
+                self._keepalive.forget(self)
                 hub.leave(subscriber)
                 hub.flush()
                 self._ended = True
@@ -328,10 +328,10 @@ class Session:
         service.hub.send(self._outbox, codec.error_frame(service.clock(), error.error))
         now = trio.current_time()
         if self._abuse is None:
-            self._abuse = deque(maxlen=ABUSE)
+            self._abuse = deque(maxlen=BAD_FRAMES)
         self._abuse.append(now)
-        if len(self._abuse) == ABUSE and now - self._abuse[0] < ABUSE_SECONDS:
-            self.close(ABUSED, f"{ABUSE} bad frames within a minute")
+        if len(self._abuse) == BAD_FRAMES and now - self._abuse[0] < BAD_FRAMES_SECONDS:
+            self.close(ABUSED, f"{BAD_FRAMES} bad frames within a minute")
 
     # Out.
 
@@ -406,7 +406,7 @@ class Session:
 
     async def _taken_in(self) -> None:
         """Let one who acknowledges take in what it was sent; who does not is sent all that it takes."""
-        while self._acknowledges and self._subscriber.ahead > AHEAD and not self._closing:
+        while self._acknowledges and self._subscriber.ahead > UNACKNOWLEDGED_REPLAY and not self._closing:
             self._acknowledged = trio.Event()
             with trio.move_on_after(ACKNOWLEDGING) as patience:
                 await self._acknowledged.wait()

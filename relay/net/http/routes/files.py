@@ -12,9 +12,9 @@ import trio
 from relay.core.files.media_types import EXTENSIONS, UNKNOWN
 from relay.core.files.uploads import Uploads
 from relay.core.limits.rate_limit import RateLimit
-from relay.net.http.connection import HttpError, HttpRequest, HttpResponse, Part, json_answer
+from relay.net.http.caller import Caller
+from relay.net.http.connection import FilePart, HttpError, HttpRequest, HttpResponse, json_response
 from relay.net.http.static import unchanged
-from relay.net.http.visitor import Caller
 from relay.protocol.errors import RelayError
 from relay.store.entry import StoredFile
 
@@ -35,14 +35,14 @@ class FilePages:
         self._files = files
         self._limit = limit
 
-    async def upload(self, request: HttpRequest, visitor: Caller) -> HttpResponse:
+    async def upload(self, request: HttpRequest, caller: Caller) -> HttpResponse:
         """Take a file in: the body is the file itself.
 
         Raises:
-            Refused: they have not signed in, or send a form.
+            HttpError: they have not signed in, or send a form.
             RelayError: see `Uploads.receive`; `rate_limited` also for one who asks too much.
         """
-        user, device = visitor.user, visitor.device
+        user, device = caller.user, caller.device
         wait = self._limit.take(user, trio.current_time())
         if wait:
             raise RelayError.rate_limited(wait)
@@ -53,11 +53,11 @@ class FilePages:
             raise HttpError(415, "bad_request", "send the file itself, without a Content-Encoding")
         name = file_name(request.header(b"content-disposition") or "")
         added = await self._files.receive(user, device, name, request.announced, request.piece)
-        return json_answer(added)
+        return json_response(added)
 
-    async def download(self, request: HttpRequest, visitor: Caller) -> HttpResponse:
+    async def download(self, request: HttpRequest, caller: Caller) -> HttpResponse:
         """Give a file, or a part of it."""
-        file = await self._files.find(visitor.user, request.path.removeprefix("/files/"))
+        file = await self._files.find(caller.user, request.path.removeprefix("/files/"))
         path = self._files.contents.path(file.digest)
         if not path.is_file():
             raise HttpError(404, "not_found", "this file is lost: its content is not in the relay's data directory")
@@ -67,8 +67,8 @@ class FilePages:
         if unchanged(request, tag):
             return HttpResponse(304, headers)
         headers += [(b"Accept-Ranges", b"bytes"), *safe_headers(file)]
-        allowed = partial(self._files.while_readable, visitor.user, visitor.device, file)
-        whole = Part(str(path), 0, file.size, allowed)
+        allowed = partial(self._files.while_readable, caller.user, caller.device, file)
+        whole = FilePart(str(path), 0, file.size, allowed)
         if request.headers.get(b"if-range", tag) != tag:
             return HttpResponse(200, headers, whole)
         wanted = byte_range(request.header(b"range"), file.size)
@@ -79,7 +79,7 @@ class FilePages:
             unmet = (b"Content-Range", b"bytes */%d" % file.size)
             raise HttpError(416, "bad_request", f"range: the file has {file.size} bytes", unmet)
         headers.append((b"Content-Range", b"bytes %d-%d/%d" % (start, end - 1, file.size)))
-        return HttpResponse(206, headers, Part(str(path), start, end - start, allowed))
+        return HttpResponse(206, headers, FilePart(str(path), start, end - start, allowed))
 
 
 def safe_headers(file: StoredFile) -> list[tuple[bytes, bytes]]:

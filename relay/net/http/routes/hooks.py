@@ -16,7 +16,7 @@ from relay.core.relay import Relay
 from relay.core.rules.commands import Command
 from relay.core.rules.submit import submit
 from relay.net.http.connection import HttpError, HttpRequest, HttpResponse
-from relay.net.webhooks.body import cut, understand
+from relay.net.webhooks.body import extract_text, truncate
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
 
@@ -39,7 +39,7 @@ class HookPage:
         """Post a message; answered when it is on disk.
 
         Raises:
-            Refused: nobody knows this address, or there is nothing to post.
+            HttpError: nobody knows this address, or there is nothing to post.
             RelayError: the chat does not take it.
         """
         relay = self._relay
@@ -53,14 +53,14 @@ class HookPage:
             body = await _read(request)
         # Nothing is waited for between here and the log.
         self._check(device)
-        said = understand(
+        said = extract_text(
             body, request.header(b"content-type") or "", encoding=request.header(b"content-encoding") or ""
         )
         relay.service.answering.check(device.user, device.hook.chat, trio.current_time())
         message = requests.New(
             chat_id=device.hook.chat,
             client_message_id=_key(request.header(b"idempotency-key")),
-            message=cut(said),
+            message=truncate(said),
         )
         await submit(relay.log, Command(relay.clock(), device.user, device.key, message))
         # Some tools take nothing but this for a success.
@@ -79,7 +79,7 @@ class HookPage:
         """Let only a hook post that is in use.
 
         Raises:
-            Refused: it is not.
+            HttpError: it is not.
         """
         state = self._relay.state
         if not state.welcome(device.user, device.key):

@@ -9,26 +9,26 @@ from typing import Any
 import trio
 
 from relay.core.relay import Relay
+from relay.net.http.caller import Caller
 from relay.net.http.connection import HttpError, HttpRequest, HttpResponse, IdleConnections
-from relay.net.http.proxies import LOCAL, Networks, passed_on
-from relay.net.http.visitor import Caller
+from relay.net.http.proxies import LOCAL, Networks, was_forwarded
 from relay.net.sockets import hostnames
 
 
 class Metrics:
     """Reads the numbers off the relay when they are asked for."""
 
-    def __init__(self, relay: Relay, lobby: IdleConnections) -> None:
+    def __init__(self, relay: Relay, idle_connections: IdleConnections) -> None:
         self._relay = relay
-        self._lobby = lobby
+        self._idle_connections = idle_connections
         self._networks = Networks([*relay.settings.http.metrics_from, LOCAL])
         self._registry: Any = None
 
-    async def show(self, request: HttpRequest, _visitor: Caller) -> HttpResponse:
+    async def show(self, request: HttpRequest, _caller: Caller) -> HttpResponse:
         """Answer `GET /metrics`."""
         # A proxy on this machine asks from here for somebody elsewhere, and one that adds no header names the host
         # that they asked for.
-        if request.peer not in self._networks or passed_on(request.headers) or not self._meant(request):
+        if request.peer not in self._networks or was_forwarded(request.headers) or not self._meant(request):
             raise HttpError(
                 403, "forbidden", "the metrics are for this machine only; its admin can allow more as http.metrics_from"
             )
@@ -66,7 +66,7 @@ class Metrics:
                 "Bytes of files kept, as counted.",
                 sum(user.stored for user in relay.state.users.values()),
             ),
-            ("relay_http_waiting", "Connections that wait for a request.", len(self._lobby)),
+            ("relay_http_waiting", "Connections that wait for a request.", len(self._idle_connections)),
             ("relay_wal_bytes", "Bytes committed and not copied back into the store's file yet.", relay.log.wal.bytes),
             (
                 "relay_writing_seconds",

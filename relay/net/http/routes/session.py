@@ -8,8 +8,8 @@ from relay import __version__
 from relay.core.auth.sign_in import Entered
 from relay.core.relay import Relay
 from relay.core.service.dispatch import CHATS_PAGE_BYTES, NO_DEVICE
-from relay.net.http.connection import HttpError, HttpRequest, HttpResponse, json_answer
-from relay.net.http.visitor import Caller
+from relay.net.http.caller import Caller
+from relay.net.http.connection import HttpError, HttpRequest, HttpResponse, json_response
 from relay.protocol.base import Id, Name, Wire
 from relay.protocol.objects import MOST_ATTACHMENTS
 from relay.protocol.requests import MESSAGE_LENGTH, MOST_COUNT
@@ -44,11 +44,11 @@ class SessionPage:
         self._relay = relay
         self._sign_in = relay.service.signing_in
 
-    async def show(self, request: HttpRequest, visitor: Caller) -> HttpResponse:
+    async def show(self, request: HttpRequest, caller: Caller) -> HttpResponse:
         """Say who one is; a browser that asks keeps its cookie for longer."""
-        if visitor.who is None:
-            raise visitor.stranger(signIn=self._sign_in.ways())
-        user = self._relay.state.users[visitor.user]
+        if caller.who is None:
+            raise caller.unauthorized(signIn=self._sign_in.ways())
+        user = self._relay.state.users[caller.user]
         who: dict[str, object] = {
             "userId": user.id,
             "name": user.name,
@@ -56,10 +56,10 @@ class SessionPage:
             "version": __version__,
             "protocol": {"versions": [int(one) for one in VERSIONS], "limits": self._limits()},
         }
-        if not visitor.by_cookie:
-            return json_answer(who)
-        token = self.cookie(request, secure=visitor.by_tls) or ""
-        return json_answer(who, headers=self._cookies(token, COOKIE_SECONDS, visitor))
+        if not caller.by_cookie:
+            return json_response(who)
+        token = self.cookie(request, secure=caller.by_tls) or ""
+        return json_response(who, headers=self._cookies(token, COOKIE_SECONDS, caller))
 
     @staticmethod
     def cookie(request: HttpRequest, *, secure: bool) -> str | None:
@@ -93,14 +93,14 @@ class SessionPage:
             "chatsPageBytes": CHATS_PAGE_BYTES,
         }
 
-    async def sign_in(self, request: HttpRequest, visitor: Caller) -> HttpResponse:
+    async def sign_in(self, request: HttpRequest, caller: Caller) -> HttpResponse:
         """Let somebody in, by what they bring."""
         credentials = await request.json(Credentials)
-        entered = await self._enter(credentials, visitor.address)
+        entered = await self._enter(credentials, caller.address)
         answer = {"token": entered.token, "userId": entered.user_id}
         if entered.chat_id is not None:
             answer["chatId"] = entered.chat_id
-        return json_answer(answer, headers=self._cookies(entered.token, COOKIE_SECONDS, visitor))
+        return json_response(answer, headers=self._cookies(entered.token, COOKIE_SECONDS, caller))
 
     async def _enter(self, credentials: Credentials, address: str) -> Entered:
         label = credentials.label
@@ -112,16 +112,16 @@ class SessionPage:
             return await self._sign_in.by_name(credentials.name, label, address)
         raise HttpError(400, "bad_request", "body: send an invite, or userId and password")
 
-    async def sign_out(self, _request: HttpRequest, visitor: Caller) -> HttpResponse:
+    async def sign_out(self, _request: HttpRequest, caller: Caller) -> HttpResponse:
         """Let this device in no more."""
-        user, device = visitor.user, visitor.device
+        user, device = caller.user, caller.device
         if device != NO_DEVICE:
             await self._sign_in.sign_out(user, device)
-        return HttpResponse(204, [*self._cookies("", 0, visitor), CLEAR, (b"Cache-Control", b"no-store")])
+        return HttpResponse(204, [*self._cookies("", 0, caller), CLEAR, (b"Cache-Control", b"no-store")])
 
     @staticmethod
-    def _cookies(token: str, seconds: int, visitor: Caller) -> list[tuple[bytes, bytes]]:
-        secure = visitor.by_tls
+    def _cookies(token: str, seconds: int, caller: Caller) -> list[tuple[bytes, bytes]]:
+        secure = caller.by_tls
         attributes = "Path=/; HttpOnly; SameSite=Strict" + ("; Secure" if secure else "")
         name = SECURE_COOKIE if secure else COOKIE
         cookies = [f"{name}={token}; Max-Age={seconds}; {attributes}"]

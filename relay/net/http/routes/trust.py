@@ -7,8 +7,8 @@ import base64
 import hashlib
 from pathlib import Path
 
+from relay.net.http.caller import Caller
 from relay.net.http.connection import HttpError, HttpRequest, HttpResponse
-from relay.net.http.visitor import Caller
 from relay.net.tls import authority
 
 STYLE = (
@@ -69,7 +69,7 @@ class TrustPage:
     def __init__(self, certificate: Path) -> None:
         self._certificate = certificate
 
-    async def show(self, _request: HttpRequest, _visitor: Caller) -> HttpResponse:
+    async def show(self, _request: HttpRequest, _caller: Caller) -> HttpResponse:
         """Show the page."""
         self._check()
         page = PAGE % {"style": STYLE, "fingerprint": authority.fingerprint(self._certificate)}
@@ -80,7 +80,7 @@ class TrustPage:
         ]
         return HttpResponse(200, headers, page.encode())
 
-    async def hand_out(self, _request: HttpRequest, _visitor: Caller) -> HttpResponse:
+    async def hand_out(self, _request: HttpRequest, _caller: Caller) -> HttpResponse:
         """Give the authority's certificate."""
         self._check()
         headers = [

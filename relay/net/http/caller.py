@@ -23,10 +23,10 @@ class Caller(NamedTuple):
         """The user's key.
 
         Raises:
-            Refused: they have not signed in.
+            HttpError: they have not signed in.
         """
         if self.who is None:
-            raise self.stranger()
+            raise self.unauthorized()
         return self.who[0]
 
     @property
@@ -34,14 +34,14 @@ class Caller(NamedTuple):
         """The device's key, `NO_DEVICE` for a command on this machine.
 
         Raises:
-            Refused: they have not signed in.
+            HttpError: they have not signed in.
         """
         if self.who is None:
-            raise self.stranger()
+            raise self.unauthorized()
         return self.who[1]
 
     @staticmethod
-    def stranger(**more: object) -> HttpError:
+    def unauthorized(**more: object) -> HttpError:
         """Say that signing in comes first."""
         return HttpError(
             401,

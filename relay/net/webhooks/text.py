@@ -21,22 +21,22 @@ _KNOWN = frozenset({"section", "header", "markdown", "image", "video"})
 _SAID_OF_ALERTS = ("summary", "description", "message")
 
 
-def words(body: object) -> str:
+def body_text(body: object) -> str:
     """Say a decoded body.
 
     Raises:
-        Refused: it has no words, or something in it is not what it must be.
+        HttpError: it has no words, or something in it is not what it must be.
     """
     if isinstance(body, str):
         return body
     if not isinstance(body, dict):
         raise _wrong("body", body, "an object")
-    blocks = block_words(body.get("blocks"))
+    blocks = blocks_text(body.get("blocks"))
     text = next((said for key in TEXTS if (said := _say(body.get(key), key))), "")
     title = next((said for key in _TITLES if (said := _say(body.get(key), key))), "")
     # Beside blocks the text is what a notification shows: mostly the same words.
     first = [part for part in (title, text) if part not in blocks]
-    said = _lines([*first, blocks, attachment_words(body.get("attachments"))])
+    said = _lines([*first, blocks, attachments_text(body.get("attachments"))])
     said = said or _lines(_alerts(body.get("alerts")))
     if not said.strip():
         known = ", ".join(sorted(map(str, body))[:12])[:200]
@@ -48,20 +48,20 @@ def words(body: object) -> str:
     return said
 
 
-def block_words(value: object) -> str:
+def blocks_text(value: object) -> str:
     """Say blocks; nothing where there are none.
 
     Raises:
-        Refused: something in them is not what it must be.
+        HttpError: something in them is not what it must be.
     """
     return _lines(_blocks(value, "blocks"))
 
 
-def attachment_words(value: object) -> str:
+def attachments_text(value: object) -> str:
     """Say attachments; nothing where there are none.
 
     Raises:
-        Refused: something in them is not what it must be.
+        HttpError: something in them is not what it must be.
     """
     return _lines(_attachments(value))
 
