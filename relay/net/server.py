@@ -18,12 +18,13 @@ from relay.core.limits.fairness import PAYER, Account
 from relay.core.limits.rate_limit import RateLimit
 from relay.core.relay import Relay
 from relay.net.http.connection import HEAD_SECONDS
-from relay.net.router import Router, WebSocketUpgrade
+from relay.net.router import Router
 from relay.net.sockets.descriptors import NONE_LEFT, SpareDescriptor, raise_limit
 from relay.net.sockets.epoll import Readiness
 from relay.net.sockets.transport import SocketTransport, StreamTransport, Transport, peer_of
 from relay.net.tls.certificates import CLIENT_HELLO, HANDSHAKE_SECONDS, Certificates
 from relay.net.websocket import frames
+from relay.net.websocket.handshake import WebSocketUpgrade
 from relay.net.websocket.keepalive import OVERSLEPT_SECONDS, Keepalive
 from relay.net.websocket.session import BROKEN, SERVER_RESTARTING, Session
 from relay.settings import LimitsSection
@@ -86,10 +87,13 @@ class Server:
         self.relay = relay
         self._certificates = certificates
         self._limits = relay.settings.limits
-        self.router = Router(relay, hsts=certificates is not None and certificates.publicly_trusted)
         self.readiness = Readiness()
         self.keepalive = Keepalive()
-        self.router.idle_connections.patience = self.keepalive.patience
+        self.router = Router(
+            relay,
+            hsts=certificates is not None and certificates.publicly_trusted,
+            timeout=self.keepalive.patience,
+        )
         self._spare = SpareDescriptor()
         self._turned_away = 0
         self._turned_away_at = 0.0
@@ -120,8 +124,8 @@ class Server:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.readiness.run)
             if self._certificates is not None:
-                self.router.secure_port = listeners[0].getsockname()[1]
-                self.router.listened_on = frozenset(str(listener.getsockname()[0]) for listener in listeners)
+                self.router.admission.secure_port = listeners[0].getsockname()[1]
+                self.router.admission.listened_on = frozenset(str(listener.getsockname()[0]) for listener in listeners)
                 nursery.start_soon(self._certificates.keep_fresh)
             nursery.start_soon(self.keepalive.run)
             nursery.start_soon(self._tell_later)
@@ -290,25 +294,25 @@ class Server:
 
     async def serve(self, transport: Transport, *, secure: bool = False) -> None:
         """Serve one connection, whatever it turns out to be. Its failure is its own."""
-        entrance = position = None
+        upgrade = position = None
         try:
             with self._at_door():
-                entrance = await self.router.serve(transport, secure=secure, full=self._full)
-                if entrance is not None:
+                upgrade = await self.router.serve(transport, secure=secure, full=self._full)
+                if upgrade is not None:
                     # Counted before anything is waited for, so that no others slip in meanwhile.
-                    self._connections[entrance.user] += 1
-                    position = await self._enter(transport, entrance)
-            if entrance is not None and position is not None:
-                await self._converse(transport, entrance, position)
+                    self._connections[upgrade.user] += 1
+                    position = await self._enter(transport, upgrade)
+            if upgrade is not None and position is not None:
+                await self._converse(transport, upgrade, position)
         except BROKEN:
             return
         except Exception:
             logger.exception("a connection failed before it was one; the relay goes on")
         finally:
-            if entrance is not None:
-                self._connections[entrance.user] -= 1
-                if not self._connections[entrance.user]:
-                    del self._connections[entrance.user]
+            if upgrade is not None:
+                self._connections[upgrade.user] -= 1
+                if not self._connections[upgrade.user]:
+                    del self._connections[upgrade.user]
 
     @contextmanager
     def _at_door(self) -> Iterator[None]:
@@ -330,20 +334,20 @@ class Server:
             return "you connect too often"
         return None
 
-    async def _converse(self, transport: Transport, entrance: WebSocketUpgrade, position: int) -> None:
+    async def _converse(self, transport: Transport, upgrade: WebSocketUpgrade, position: int) -> None:
         session = Session(transport, self.relay.service, self.keepalive)
         self.sessions.add(session)
         try:
-            await session.run(entrance.user, entrance.device, position, entrance.rest, entrance.version)
+            await session.run(upgrade.user, upgrade.device, position, upgrade.rest, upgrade.version)
         finally:
             self.sessions.discard(session)
             if self._stopping and not self.sessions:
                 self._last_left.set()
 
-    async def _enter(self, transport: Transport, entrance: WebSocketUpgrade) -> int | None:
+    async def _enter(self, transport: Transport, upgrade: WebSocketUpgrade) -> int | None:
         """Let a WebSocket begin; gives where its events start, None where the relay stops."""
-        position = await self.relay.service.position(entrance.user, entrance.device, entrance.since)
-        await _send(transport, entrance.answer)
+        position = await self.relay.service.position(upgrade.user, upgrade.device, upgrade.after)
+        await _send(transport, upgrade.response)
         if self._stopping:
             await _send(transport, frames.encode_close(SERVER_RESTARTING, RESTART_REASON))
             transport.end()

@@ -10,9 +10,12 @@ import trio
 
 from relay.client import connect
 from relay.core.auth import failures
-from relay.net import router
 from relay.net.http import connection as http
+from relay.net.http import places
+from relay.net.http.idle import IdleConnections
 from relay.net.http.proxies import Networks, client_address, was_forwarded
+from relay.net.http.request import HttpRequest
+from relay.net.http.response import HttpResponse
 from relay.net.http.static import StaticFiles
 from relay.net.sockets.hostnames import same_origin, split_host
 from relay.net.sockets.transport import ANONYMOUS_SEND_BUFFER, SEND_BUFFER, SocketTransport
@@ -361,20 +364,20 @@ class Trickle:
 
 async def test_an_answer_that_is_taken_a_byte_at_a_time_is_given_up(autojump_clock):
     transport = Trickle()
-    connection = http.HttpConnection(transport, http.IdleConnections())
+    connection = http.HttpConnection(transport, IdleConnections())
     with pytest.raises(http.Disconnected), trio.fail_after(2 * http.SEND_SECONDS):
         await connection.send(bytes(100_000))
     assert transport.discarded
 
 
 async def test_requests_that_nobody_reads_the_answers_of_take_their_own_places_only(tmp_path, monkeypatch):
-    monkeypatch.setattr(router, "ANONYMOUS_EACH", 4)
-    monkeypatch.setattr(router, "PLACE_SECONDS", 0.2)
+    monkeypatch.setattr(places, "ANONYMOUS_EACH", 4)
+    monkeypatch.setattr(places, "PLACE_SECONDS", 0.2)
     async with http_relay(tmp_path) as relay:
         request = f"GET /app.js HTTP/1.1\r\nHost: {relay.host}\r\n\r\n".encode()
         streams = [await relay.raw(request * 300) for _ in range(12)]
         await trio.sleep(1)
-        held = len(relay.server.router.anonymous)
+        held = len(relay.server.router.places.anonymous)
         token = await relay.user("anna")
         async with relay.browser(headers={"Authorization": f"Bearer {token}"}) as browser:
             assert (await browser.get("/session")).status_code == 200
@@ -386,7 +389,7 @@ async def test_requests_that_nobody_reads_the_answers_of_take_their_own_places_o
 async def test_what_one_asked_for_who_is_gone_keeps_no_place(tmp_path, monkeypatch):
     made = 0
 
-    def answer(pages: StaticFiles, request: http.HttpRequest) -> http.HttpResponse:
+    def answer(pages: StaticFiles, request: HttpRequest) -> HttpResponse:
         nonlocal made
         made += 1
         return real(pages, request)
@@ -400,7 +403,7 @@ async def test_what_one_asked_for_who_is_gone_keeps_no_place(tmp_path, monkeypat
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         await stream.aclose()
         with trio.fail_after(3):
-            while len(relay.server.router.anonymous):
+            while len(relay.server.router.places.anonymous):
                 await trio.sleep(0.02)
         await trio.sleep(0.2)
     assert made < 700

@@ -88,13 +88,13 @@ async def test_a_download_that_nobody_reads_is_ended(tmp_path: Path, end: End) -
             await socket.request("new", requests.New(chat_id=group.id or "", client_message_id="1", attachments=[file]))
         async with await relay.raw(_head(relay, ben, f"GET {file['url']}")):
             with trio.fail_after(5):
-                while not len(relay.server.router.users):
+                while not len(relay.server.router.places.users):
                     await trio.sleep(0.01)
             await trio.sleep(0.1)
-            assert len(relay.server.router.users) == 1, "it waits for somebody to read"
+            assert len(relay.server.router.places.users) == 1, "it waits for somebody to read"
             await end(relay)
             with trio.fail_after(SOON):
-                while len(relay.server.router.users):
+                while len(relay.server.router.places.users):
                     await trio.sleep(0.01)
 
 

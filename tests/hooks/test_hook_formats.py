@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.core.hooks import slack_markup
-from relay.net.http.connection import HttpError
+from relay.net.http.response import HttpError
 from relay.net.webhooks.body import TEXT, extract_text, truncate
 
 JSON = "application/json"

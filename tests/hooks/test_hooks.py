@@ -19,7 +19,7 @@ import trio
 import trio.testing
 
 from relay.core.model.changes import Hook
-from relay.net.http.connection import HttpError
+from relay.net.http.response import HttpError
 from relay.net.webhooks import outgoing
 from relay.net.webhooks.body import extract_text
 from relay.protocol import control

@@ -6,10 +6,9 @@ import json
 import pytest
 import trio
 
-from relay.net import router
 from relay.net.http import connection as http
-from relay.net.http import pace
-from relay.net.http.connection import IdleConnections
+from relay.net.http import pace, places
+from relay.net.http.idle import IdleConnections
 from relay.net.sockets.hostnames import Names, same_origin
 from relay.settings import HttpSection, Settings
 from tests.support.http_relay import http_relay, read_all
@@ -120,7 +119,7 @@ async def test_a_stranger_who_asks_too_much_is_answered_later(tmp_path, monkeypa
 async def test_a_stranger_who_would_wait_for_too_long_is_not_answered_and_others_are(tmp_path, monkeypatch):
     monkeypatch.setattr(pace, "BURST", 3.0)
     monkeypatch.setattr(pace, "RATE", 1.0)
-    monkeypatch.setattr(router, "QUEUE_SECONDS", 0.5)
+    monkeypatch.setattr(places, "QUEUE_SECONDS", 0.5)
     request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     async with http_relay(tmp_path) as relay:
         answers = b""

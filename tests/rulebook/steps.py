@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from relay.net.http.connection import STATUS, HttpError
+from relay.net.http.response import STATUS, HttpError
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from rulebook import model as rules

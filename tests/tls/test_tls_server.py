@@ -168,7 +168,7 @@ async def test_a_program_is_on_this_machine_too_where_the_relay_has_one_address_
         token = await relay.user("robot")
         async with relay.socket(token) as socket:
             assert (await socket.send("robot", "note")).message_id == 1
-        relay.server.router.listened_on = frozenset()
+        relay.server.router.admission.listened_on = frozenset()
         async with await upgrade(relay, ("Authorization", f"Bearer {token}")) as raw:
             assert b" 403 " in await raw.receive_some()
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from relay.cli.importers.base import SourceUser
-from relay.net.http.connection import HttpError
+from relay.net.http.response import HttpError
 from relay.net.webhooks.text import attachments_text, blocks_text
 
 _UNFURLED = ("from_url", "original_url")

@@ -1,29 +1,30 @@
-"""Who asks for something over HTTP. Plain data."""
+"""Who makes a request. Plain data."""
 
 from typing import NamedTuple
 
-from relay.net.http.connection import HttpError
+from relay.net.http.response import HttpError
 
 
 class Caller(NamedTuple):
-    """One who asks."""
+    """Who makes a request, and over what kind of connection."""
 
     who: tuple[int, int] | None
-    """The keys of user and device; None for one who has not signed in."""
+    """The keys of user and device; None without a valid token."""
     by_cookie: bool
+    """Whether a cookie was sent rather than an `Authorization` header."""
     secure: bool
     """Whether the connection is TLS."""
     by_tls: bool = False
-    """Whether the browser speaks TLS: to the relay, or to a proxy at the address that the settings name."""
+    """Whether the browser speaks TLS: to the relay, or to the proxy that `http.public_url` names."""
     address: str = ""
-    """Where they come from, as far as it is known: the peer's, or what a trusted proxy says."""
+    """The client's address: the peer's, or the one that a trusted proxy reports."""
 
     @property
     def user(self) -> int:
         """The user's key.
 
         Raises:
-            HttpError: they have not signed in.
+            HttpError: the caller has not signed in.
         """
         if self.who is None:
             raise self.unauthorized()
@@ -34,7 +35,7 @@ class Caller(NamedTuple):
         """The device's key, `NO_DEVICE` for a command on this machine.
 
         Raises:
-            HttpError: they have not signed in.
+            HttpError: the caller has not signed in.
         """
         if self.who is None:
             raise self.unauthorized()
@@ -42,7 +43,7 @@ class Caller(NamedTuple):
 
     @staticmethod
     def unauthorized(**more: object) -> HttpError:
-        """Say that signing in comes first."""
+        """Make the error that asks the caller to sign in; `more` goes into the response's JSON object."""
         return HttpError(
             401,
             "unauthorized",

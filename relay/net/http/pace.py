@@ -1,18 +1,22 @@
-"""How many requests a second an address may make that nobody has signed in from: more of them wait. Pure."""
+"""How fast a client may and must be: requests a second of an address, bytes a second of a body or response."""
 
 from collections import OrderedDict
 from collections.abc import Hashable
 
+import trio
+
 RATE = 100.0
-"""Requests a second of one address. A page's first visit asks for less than thirty things, a later one for three."""
+"""Requests a second of one address. A page's first visit makes fewer than thirty, a later one three."""
 BURST = 400.0
 """Requests at once."""
 KNOWN = 4_096
-"""Addresses that are remembered at a time; the one that asked least lately is forgotten."""
+"""Addresses that are remembered at a time; the least recently seen one is forgotten."""
+TRANSFER_RATE = 1_024
+"""Bytes a second that a transfer must average once its grace period is over."""
 
 
 class AddressPace:
-    """A token bucket of each address, of which the time is kept at which it will be full again."""
+    """A token bucket per address. Each is stored as the time at which it will be full again."""
 
     def __init__(self) -> None:
         self._full_at: OrderedDict[Hashable, float] = OrderedDict()
@@ -21,18 +25,18 @@ class AddressPace:
         return len(self._full_at)
 
     def take(self, address: Hashable, now: float, longest: float) -> float | None:
-        """Take a token, though there may be none yet.
+        """Take a token, in advance if there is none yet.
 
-        A request that would wait for too long takes none: else others behind the same address would pay for a flood
+        A request that would wait too long takes none. Otherwise others behind the same address would pay for a flood
         long after it has ended.
 
         Args:
-            address: who asks.
+            address: where the request comes from.
             now: seconds of any clock that does not jump.
             longest: how many seconds a request may wait.
 
         Returns:
-            After how many seconds the request may be answered; None where that is too long.
+            Seconds after which the request may be answered; None where that is more than `longest`.
         """
         full_at = max(self._full_at.pop(address, now), now)
         wait = max(0.0, full_at + 1 / RATE - now - BURST / RATE)
@@ -40,3 +44,23 @@ class AddressPace:
         if len(self._full_at) > KNOWN:
             self._full_at.popitem(last=False)
         return None if wait > longest else wait
+
+
+class TransferPace:
+    """Finds a body or response that trickles: its memory is held for next to nothing."""
+
+    def __init__(self, grace: float) -> None:
+        """Start the clock.
+
+        Args:
+            grace: seconds in which any speed will do.
+        """
+        self._grace = grace
+        self._since = trio.current_time()
+        self.count = 0
+        """Bytes so far."""
+
+    def too_slow(self) -> bool:
+        """Tell whether the grace period is over and the average is below `TRANSFER_RATE`."""
+        taken = trio.current_time() - self._since
+        return taken > self._grace and self.count < taken * TRANSFER_RATE

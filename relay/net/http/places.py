@@ -1,7 +1,7 @@
-"""How many HTTP requests may be answered at a time: in all, and for one address or one user.
+"""How many HTTP requests are answered at a time: in all, and for one address or one user.
 
-An answer that nobody reads and a body that does not come hold memory of the kernel's, so each takes a place. When all
-places are taken, whoever has the most loses the oldest: a few addresses cannot keep out the others.
+A response that nobody reads and a body that does not arrive hold kernel memory, so each takes a place. When all places
+are taken, the holder of most places loses its oldest: a few addresses cannot shut out the others.
 """
 
 from collections.abc import AsyncIterator, Hashable
@@ -9,16 +9,31 @@ from contextlib import asynccontextmanager
 
 import trio
 
+from relay.core.auth.throttle import network
+from relay.net.http.caller import Caller
+from relay.net.http.idle import IdleConnections
+from relay.net.http.pace import AddressPace
+
+ANONYMOUS, ANONYMOUS_EACH = 256, 64
+"""Places for requests without a valid token: in all, and of one address, which a whole office may share."""
+USERS, USERS_EACH = 512, 32
+"""Places for requests with one: in all, and of one user."""
+PLACE_SECONDS = 5.0
+"""How long a request waits for a place."""
+QUEUE_SECONDS = 30.0
+"""How long an anonymous request waits for its turn among those of its address: as long as it takes when a hundred
+people behind one address open the page for the first time at once."""
+
 
 class Places:
-    """The places, and who has them."""
+    """A number of places, and who holds them."""
 
     def __init__(self, room: int, each: int) -> None:
-        """Make places that are all free.
+        """Begin with all places free.
 
         Args:
             room: how many there are.
-            each: how many of them one asker may have.
+            each: how many of them one holder may have.
         """
         self._room = room
         self._each = each
@@ -32,17 +47,17 @@ class Places:
         return self._taken
 
     def held(self, who: Hashable) -> int:
-        """How many places an asker has."""
+        """Return how many places somebody holds."""
         return len(self._held.get(who, ()))
 
     def free(self, who: Hashable) -> bool:
-        """Whether there is a place for an asker; where all are taken, whoever has the most may lose one for it."""
+        """Tell whether there is a place for `who`; where all are taken, one may be taken from the largest holder."""
         if self.held(who) >= self._each:
             return False
         return self._taken < self._room or self._make_room(who)
 
     async def wait(self, who: Hashable) -> None:
-        """Wait until there is a place for an asker, who has to `take` it before anything else is awaited."""
+        """Wait until there is a place for `who`. The caller has to `take` it before it awaits anything else."""
         while not self.free(who):
             if self.held(who) < self._each:
                 await self._any.park()
@@ -55,7 +70,7 @@ class Places:
                     del self._own[who]
 
     def _make_room(self, who: Hashable) -> bool:
-        """Take the oldest place from whoever has the most, if that is more than this asker would have."""
+        """Cancel the oldest request of the largest holder, if it holds more than `who` would."""
         largest = max(self._held, key=self.held, default=None)
         if largest is None or self.held(largest) <= self.held(who) + 1:
             return False
@@ -66,7 +81,7 @@ class Places:
 
     @asynccontextmanager
     async def take(self, who: Hashable) -> AsyncIterator[trio.CancelScope]:
-        """Hold a place; the scope is cancelled when somebody else needs it more."""
+        """Hold a place; the scope is cancelled when another holder needs it more."""
         self._numbers += 1
         number = self._numbers
         with trio.CancelScope() as scope:
@@ -88,3 +103,34 @@ class Places:
         if own is not None:
             own.unpark()
         self._any.unpark_all()
+
+
+class RequestPlaces:
+    """The places for requests: anonymous ones by address, all others by user."""
+
+    def __init__(self, idle_connections: IdleConnections) -> None:
+        self.anonymous = Places(ANONYMOUS, ANONYMOUS_EACH)
+        self.users = Places(USERS, USERS_EACH)
+        self._pace = AddressPace()
+        self._idle_connections = idle_connections
+
+    async def wait(self, caller: Caller) -> tuple[Places, Hashable] | None:
+        """Wait for a place, which has to be taken before anything else is awaited.
+
+        Returns:
+            Which places, and under whose name to take one; None where the wait would be too long.
+        """
+        if caller.who is None:
+            places, who = self.anonymous, network(caller.address)
+            wait = self._pace.take(who, trio.current_time(), QUEUE_SECONDS)
+            if wait is None:
+                return None
+        else:
+            places, who, wait = self.users, str(caller.who[0]), 0.0
+        if wait or not places.free(who):
+            with self._idle_connections.wait(wait + PLACE_SECONDS) as timeout:
+                await trio.sleep(wait)
+                await places.wait(who)
+            if timeout.cancelled_caught:
+                return None
+        return places, who

@@ -11,7 +11,8 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import NamedTuple
 
-from relay.net.http.connection import HttpError, HttpRequest, HttpResponse
+from relay.net.http.request import HttpRequest
+from relay.net.http.response import HttpError, HttpResponse
 
 TYPES = {
     "css": "text/css; charset=utf-8",

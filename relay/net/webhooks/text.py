@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from relay.core.hooks import slack_markup
-from relay.net.http.connection import HttpError
+from relay.net.http.response import HttpError
 
 TEXTS = ("text", "message", "msg", "content")
 """Where senders put their text: Slack; Home Assistant, Grafana and Gotify; Uptime Kuma; Discord."""

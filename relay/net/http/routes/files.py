@@ -13,7 +13,8 @@ from relay.core.files.media_types import EXTENSIONS, UNKNOWN
 from relay.core.files.uploads import Uploads
 from relay.core.limits.rate_limit import RateLimit
 from relay.net.http.caller import Caller
-from relay.net.http.connection import FilePart, HttpError, HttpRequest, HttpResponse, json_response
+from relay.net.http.request import HttpRequest
+from relay.net.http.response import FilePart, HttpError, HttpResponse, json_response
 from relay.net.http.static import unchanged
 from relay.protocol.errors import RelayError
 from relay.store.entry import StoredFile
@@ -52,7 +53,7 @@ class FilePages:
             # Kept as it comes it would be handed out without a word of it, as a file of that name that is broken.
             raise HttpError(415, "bad_request", "send the file itself, without a Content-Encoding")
         name = file_name(request.header(b"content-disposition") or "")
-        added = await self._files.receive(user, device, name, request.announced, request.piece)
+        added = await self._files.receive(user, device, name, request.content_length, request.piece)
         return json_response(added)
 
     async def download(self, request: HttpRequest, caller: Caller) -> HttpResponse:

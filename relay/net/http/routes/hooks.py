@@ -15,7 +15,8 @@ from relay.core.model.state import Device
 from relay.core.relay import Relay
 from relay.core.rules.commands import Command
 from relay.core.rules.submit import submit
-from relay.net.http.connection import HttpError, HttpRequest, HttpResponse
+from relay.net.http.request import HttpRequest
+from relay.net.http.response import HttpError, HttpResponse
 from relay.net.webhooks.body import extract_text, truncate
 from relay.protocol import requests
 from relay.protocol.errors import RelayError

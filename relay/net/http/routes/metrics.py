@@ -10,8 +10,10 @@ import trio
 
 from relay.core.relay import Relay
 from relay.net.http.caller import Caller
-from relay.net.http.connection import HttpError, HttpRequest, HttpResponse, IdleConnections
+from relay.net.http.idle import IdleConnections
 from relay.net.http.proxies import LOCAL, Networks, was_forwarded
+from relay.net.http.request import HttpRequest
+from relay.net.http.response import HttpError, HttpResponse
 from relay.net.sockets import hostnames
 
 

@@ -1,4 +1,4 @@
-"""`/session`: signing in and out over HTTP, and who one is. The token goes into a cookie that no script reads."""
+"""`/session`: signing in and out over HTTP, and asking who is signed in."""
 
 from typing import Annotated
 
@@ -9,26 +9,21 @@ from relay.core.auth.sign_in import Entered
 from relay.core.relay import Relay
 from relay.core.service.dispatch import CHATS_PAGE_BYTES, NO_DEVICE
 from relay.net.http.caller import Caller
-from relay.net.http.connection import HttpError, HttpRequest, HttpResponse, json_response
+from relay.net.http.cookies import clear_session_cookie, session_cookie, set_session_cookie
+from relay.net.http.request import HttpRequest
+from relay.net.http.response import HttpError, HttpResponse, json_response
 from relay.protocol.base import Id, Name, Wire
 from relay.protocol.objects import MOST_ATTACHMENTS
 from relay.protocol.requests import MESSAGE_LENGTH, MOST_COUNT
 from relay.protocol.schema import VERSIONS
 
-COOKIE = "relay_session"
-SECURE_COOKIE = f"__Host-{COOKIE}"
-"""Under TLS: a browser takes a cookie of such a name from nobody but this host over TLS (RFC 6265bis, 4.1.3.2)."""
-COOKIE_SECONDS = 400 * 86_400
-"""How long a browser keeps it, counted from the last time it asked who it is; browsers allow no more."""
-
-
 CLEAR = (b"Clear-Site-Data", b'"storage"')
-"""What a browser forgets at a sign-out. Not the cookies: other services of the same host have theirs among them.
-Not the cache either, over which Chromium takes seconds: what is in it has to be asked for again, and is refused."""
+"""What a browser forgets at a sign-out. Not the cookies: those of other programs on the same host would go, too. Not
+the cache either, which takes Chromium seconds: what is in it is revalidated at each use, and refused."""
 
 
 class Credentials(Wire, frozen=True, kw_only=True):
-    """What somebody signs in by: an invite, a user id and a password, or a name where the relay is open."""
+    """What a person signs in with: an invite, a user id and a password, or a name where the relay is open."""
 
     invite: Annotated[str, msgspec.Meta(max_length=256)] | None = None
     user_id: Id | None = None
@@ -38,14 +33,14 @@ class Credentials(Wire, frozen=True, kw_only=True):
 
 
 class SessionPage:
-    """What `/session` does."""
+    """The handlers of `/session`."""
 
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
         self._sign_in = relay.service.signing_in
 
     async def show(self, request: HttpRequest, caller: Caller) -> HttpResponse:
-        """Say who one is; a browser that asks keeps its cookie for longer."""
+        """Return who is signed in, and the limits; renews a browser's cookie."""
         if caller.who is None:
             raise caller.unauthorized(signIn=self._sign_in.ways())
         user = self._relay.state.users[caller.user]
@@ -58,27 +53,11 @@ class SessionPage:
         }
         if not caller.by_cookie:
             return json_response(who)
-        token = self.cookie(request, secure=caller.by_tls) or ""
-        return json_response(who, headers=self._cookies(token, COOKIE_SECONDS, caller))
-
-    @staticmethod
-    def cookie(request: HttpRequest, *, secure: bool) -> str | None:
-        """Find the cookie that a browser keeps for us.
-
-        Under TLS the name that nobody else can set goes first, so that no page of this host without TLS can put
-        another session in its place. A cookie from before TLS counts where there is no such one, until `GET /session`
-        has exchanged it.
-        """
-        found: dict[str, str] = {}
-        for pair in (request.header(b"cookie") or "").split(";"):
-            name, _, value = pair.strip().partition("=")
-            if value and name in (COOKIE, SECURE_COOKIE):
-                found.setdefault(name, value)
-        names = (SECURE_COOKIE, COOKIE) if secure else (COOKIE,)
-        return next((found[name] for name in names if name in found), None)
+        token = session_cookie(request, secure=caller.by_tls) or ""
+        return json_response(who, headers=set_session_cookie(token, secure=caller.by_tls))
 
     def _limits(self) -> dict[str, object]:
-        """What a client may send and ask for, in bytes, characters and counts."""
+        """Return what a client may send and ask for, in bytes, characters and counts."""
         limits, files = self._relay.settings.limits, self._relay.settings.files
         return {
             "frameBytes": limits.frame_bytes,
@@ -94,13 +73,13 @@ class SessionPage:
         }
 
     async def sign_in(self, request: HttpRequest, caller: Caller) -> HttpResponse:
-        """Let somebody in, by what they bring."""
+        """Sign a person in, and return the new device's token."""
         credentials = await request.json(Credentials)
         entered = await self._enter(credentials, caller.address)
         answer = {"token": entered.token, "userId": entered.user_id}
         if entered.chat_id is not None:
             answer["chatId"] = entered.chat_id
-        return json_response(answer, headers=self._cookies(entered.token, COOKIE_SECONDS, caller))
+        return json_response(answer, headers=set_session_cookie(entered.token, secure=caller.by_tls))
 
     async def _enter(self, credentials: Credentials, address: str) -> Entered:
         label = credentials.label
@@ -113,18 +92,8 @@ class SessionPage:
         raise HttpError(400, "bad_request", "body: send an invite, or userId and password")
 
     async def sign_out(self, _request: HttpRequest, caller: Caller) -> HttpResponse:
-        """Let this device in no more."""
+        """Revoke this device's token."""
         user, device = caller.user, caller.device
         if device != NO_DEVICE:
             await self._sign_in.sign_out(user, device)
-        return HttpResponse(204, [*self._cookies("", 0, caller), CLEAR, (b"Cache-Control", b"no-store")])
-
-    @staticmethod
-    def _cookies(token: str, seconds: int, caller: Caller) -> list[tuple[bytes, bytes]]:
-        secure = caller.by_tls
-        attributes = "Path=/; HttpOnly; SameSite=Strict" + ("; Secure" if secure else "")
-        name = SECURE_COOKIE if secure else COOKIE
-        cookies = [f"{name}={token}; Max-Age={seconds}; {attributes}"]
-        if secure:
-            cookies.append(f"{COOKIE}=; Max-Age=0; {attributes}")
-        return [(b"Set-Cookie", cookie.encode()) for cookie in cookies]
+        return HttpResponse(204, [*clear_session_cookie(secure=caller.by_tls), CLEAR, (b"Cache-Control", b"no-store")])

@@ -8,7 +8,8 @@ import hashlib
 from pathlib import Path
 
 from relay.net.http.caller import Caller
-from relay.net.http.connection import HttpError, HttpRequest, HttpResponse
+from relay.net.http.request import HttpRequest
+from relay.net.http.response import HttpError, HttpResponse
 from relay.net.tls import authority
 
 STYLE = (
@@ -80,7 +81,7 @@ class TrustPage:
         ]
         return HttpResponse(200, headers, page.encode())
 
-    async def hand_out(self, _request: HttpRequest, _caller: Caller) -> HttpResponse:
+    async def download(self, _request: HttpRequest, _caller: Caller) -> HttpResponse:
         """Give the authority's certificate."""
         self._check()
         headers = [

@@ -1,0 +1,146 @@
+"""Who makes a request, and whether it may be made at all (PROTOCOL.md, sections 1 and 9).
+
+A request is checked for the host that it names, the page that it comes from, its token, and for TLS. What the caller
+may do afterwards is up to each path.
+"""
+
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from relay.net.http.caller import Caller
+from relay.net.http.cookies import session_cookie
+from relay.net.http.proxies import Networks, client_address, was_forwarded
+from relay.net.http.request import HttpRequest
+from relay.net.http.response import HttpError
+from relay.net.sockets import hostnames
+from relay.settings import Settings
+
+READING = ("GET", "HEAD")
+"""Methods that change nothing."""
+WITHOUT_TLS = ("/ca.crt", "/trust", "/healthz", "/metrics")
+"""Paths that are served without TLS even where the settings redirect to it."""
+
+
+class Admission:
+    """Identifies callers, and refuses requests that a strange page or a strange host name caused."""
+
+    def __init__(self, settings: Settings, sign_in: Callable[[str], tuple[int, int] | None]) -> None:
+        """Read the names and proxies from the settings.
+
+        Args:
+            settings: the relay's settings; the redirect to TLS may change while it runs.
+            sign_in: returns the keys of user and device that a token stands for.
+        """
+        self._settings = settings
+        self._sign_in = sign_in
+        self._names = hostnames.Names(settings.http.hosts)
+        self._proxies = Networks(settings.http.trusted_proxies)
+        self.secure_port: int | None = None
+        """The port with TLS, once the relay listens on one."""
+        self.listened_on: frozenset[str] = frozenset()
+        """This machine's addresses on which the relay listens: what comes from one of them crossed no network."""
+
+    def identify(self, request: HttpRequest, *, secure: bool) -> Caller:
+        """Find out who makes a request.
+
+        Args:
+            request: its head.
+            secure: whether the connection is TLS.
+
+        Raises:
+            HttpError: it names a host that is not this one, or comes from a page that is not the relay's.
+        """
+        bearer = _bearer(request)
+        named, _ = hostnames.split_host(request.host)
+        # A browser that bypasses the proxy, by another name, has no TLS and could not keep a cookie meant for TLS.
+        by_tls = secure or (self.behind_tls_proxy and named == self._public_name)
+        cookie = None if bearer is not None else session_cookie(request, secure=by_tls)
+        token = bearer or cookie
+        who = self._sign_in(token) if token else None
+        # Only a valid token shows that the client is a program: a strange page can send any other one.
+        program = bearer is not None and who is not None
+        if not program and request.path != "/healthz":
+            self._check_host(request.host)
+        writing = request.method not in READING
+        if not program and (writing or request.path == "/ws"):
+            _check_origin(request, request.host, secure=by_tls, needed=cookie is not None)
+        return Caller(who, by_cookie=cookie is not None, secure=secure, by_tls=by_tls, address=self.address_of(request))
+
+    def is_proxy(self, peer: str) -> bool:
+        """Tell whether an address is a trusted proxy's."""
+        return peer in self._proxies
+
+    def address_of(self, request: HttpRequest) -> str:
+        """Return the client's address: the peer's, or the one that trusted proxies report."""
+        return client_address(request.peer, request.header(b"x-forwarded-for") or "", self._proxies)
+
+    @property
+    def behind_tls_proxy(self) -> bool:
+        """Whether browsers reach the relay through a proxy that speaks TLS for it."""
+        return self._settings.http.public_url.startswith("https:") and self.secure_port is None
+
+    @property
+    def _public_name(self) -> str:
+        return urlsplit(self._settings.http.public_url).hostname or ""
+
+    def _check_host(self, host: str) -> None:
+        """Refuse names that are not this machine's: a page could have its own name resolve to it (DNS rebinding)."""
+        name, _ = hostnames.split_host(host)
+        if not name or (name not in self._names and name != self._public_name):
+            raise HttpError(
+                421,
+                "forbidden",
+                f"this relay does not go by the name {name[:64]!r}: its admin can add it as http.hosts",
+            )
+
+    def check_tls(self, request: HttpRequest, caller: Caller) -> None:
+        """Redirect a browser that comes without TLS.
+
+        Raises:
+            HttpError: a redirect, or a refusal where the request changes something.
+        """
+        if self.secure_port is None or caller.secure or not self._settings.tls.redirect:
+            return
+        # A program on this machine crosses no network. The paths are those that are needed to trust the authority.
+        local = hostnames.is_loopback(request.peer) or request.peer in self.listened_on
+        program = caller.who is not None and not caller.by_cookie and not was_forwarded(request.headers)
+        if (local and program) or request.path in WITHOUT_TLS:
+            return
+        host, _ = hostnames.split_host(request.host)
+        base = hostnames.browser_address(self._settings.http.public_url, host, self.secure_port, secure=True)
+        if request.method not in READING or request.path == "/ws":
+            raise HttpError(403, "forbidden", f"this relay is reached over TLS only: {base}")
+        target = request.event.target.decode("latin-1")
+        location = base + (target if target.startswith("/") else "/")
+        raise HttpError(
+            308, "forbidden", f"this relay is reached over TLS only: {base}", (b"Location", location.encode())
+        )
+
+
+def _bearer(request: HttpRequest) -> str | None:
+    """Return the token of an `Authorization` header."""
+    scheme, _, token = (request.header(b"authorization") or "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" and token else None
+
+
+def _check_origin(request: HttpRequest, host: str, *, secure: bool, needed: bool) -> None:
+    """Refuse a request that a strange page had a browser make (cross-site request forgery).
+
+    A browser sends `Origin` with each request that changes something. A client that sends neither `Origin` nor a cookie
+    is a program, which no page can pose as.
+
+    Args:
+        request: its head.
+        host: the host that it is for.
+        secure: see `hostnames.same_origin`.
+        needed: whether a missing `Origin` is refused, too.
+
+    Raises:
+        HttpError: it comes from another page.
+    """
+    origin = request.header(b"origin")
+    if origin is None:
+        if needed:
+            raise HttpError(403, "forbidden", "a browser's request that changes something names its Origin")
+    elif not hostnames.same_origin(origin, host, secure=secure):
+        raise HttpError(403, "forbidden", "this comes from another page than the relay's own")
