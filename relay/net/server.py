@@ -14,6 +14,7 @@ from typing import Any
 
 import trio
 
+from relay.core.auth.throttle import network
 from relay.core.limits.fairness import PAYER, Account
 from relay.core.limits.rate_limit import RateLimit
 from relay.core.relay import Relay
@@ -174,12 +175,13 @@ class Server:
                     if error.errno in ACCEPT_ERRORS:
                         await self._turn_away(listener, connections, error)
                     continue
-                payer = self.router.payer_at(_peer(address))
+                peer = _peer(address)
+                payer = self.router.payer_at(peer)
                 # Charged for from here on; and who connects all the time waits for some of it and not for all.
                 if payer is not None and not payer.begin() and payer.waiting >= WAITING_EACH:
                     connected.close()
                     continue
-                connections.start_soon(self._serve_socket, connected, payer)
+                connections.start_soon(self._serve_socket, connected, network(peer), payer)
         finally:
             listener.close()
 
@@ -220,18 +222,17 @@ class Server:
                 )
         return self._allowed[1]
 
-    async def _serve_socket(self, connected: socket.socket, payer: Account | None) -> None:
+    async def _serve_socket(self, connected: socket.socket, address: str, payer: Account | None) -> None:
         """Find out what a new connection speaks, and serve it."""
-        if payer is not None and not await self._may_come(payer):
-            connected.close()
-            return
         certificates = self._certificates
-        if certificates is None:
-            await self._serve_plain(connected)
-            return
         connected.setblocking(False)
         try:
-            first = await self._first_byte(connected)
+            if payer is not None and not await self._may_come(address, payer):
+                return
+            if certificates is None:
+                await self._serve_plain(connected)
+                return
+            first = await self._first_byte(connected, address)
             if first == CLIENT_HELLO:
                 await self._serve_tls(connected, certificates.context)
             elif first is not None:
@@ -239,16 +240,16 @@ class Server:
         finally:
             connected.close()
 
-    async def _may_come(self, payer: Account) -> bool:
+    async def _may_come(self, address: str, payer: Account) -> bool:
         """Wait for the turn of who connects; tells whether it came before others needed the place."""
         PAYER.set(payer)
-        with self.router.idle_connections.wait(HEAD_SECONDS) as patience:
+        with self.router.idle_connections.wait(HEAD_SECONDS, address) as patience:
             await payer.turn()
         return not patience.cancelled_caught
 
-    async def _first_byte(self, connected: socket.socket) -> int | None:
+    async def _first_byte(self, connected: socket.socket, address: str) -> int | None:
         """Look at a connection's first byte, and leave it there; None where none comes."""
-        with self.router.idle_connections.wait(HEAD_SECONDS):
+        with self.router.idle_connections.wait(HEAD_SECONDS, address):
             while True:
                 await trio.lowlevel.wait_readable(connected)
                 try:
@@ -280,7 +281,7 @@ class Server:
         plain = trio.SocketStream(trio.socket.from_stdlib_socket(connected))
         stream = trio.SSLStream(plain, context, server_side=True, https_compatible=True)
         try:
-            with self.router.idle_connections.wait(HANDSHAKE_SECONDS) as patience:
+            with self.router.idle_connections.wait(HANDSHAKE_SECONDS, network(peer)) as patience:
                 await stream.do_handshake()
             if not patience.cancelled_caught:
                 transport = StreamTransport(stream, peer)

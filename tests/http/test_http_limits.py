@@ -135,7 +135,7 @@ async def test_a_stranger_who_would_wait_for_too_long_is_not_answered_and_others
 
 async def test_a_head_that_does_not_come_ends_the_connection(tmp_path, autojump_clock, monkeypatch):
     idle_connections = IdleConnections()
-    with idle_connections.wait(http.HEAD_SECONDS) as scope:
+    with idle_connections.wait(http.HEAD_SECONDS, "10.0.0.1") as scope:
         await trio.sleep_forever()
     assert scope.cancelled_caught
     assert trio.current_time() - http.HEAD_SECONDS < 1

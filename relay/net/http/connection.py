@@ -8,6 +8,7 @@ from http import HTTPStatus
 import h11
 import trio
 
+from relay.core.auth.throttle import network
 from relay.net.http.idle import IdleConnections
 from relay.net.http.pace import TransferPace
 from relay.net.http.request import HttpRequest
@@ -38,6 +39,7 @@ class HttpConnection:
     def __init__(self, transport: Transport, idle_connections: IdleConnections) -> None:
         self.transport = transport
         self._idle_connections = idle_connections
+        self._address = network(transport.peer)
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES)
         self._rest = b""
         """Bytes that came and were not used yet."""
@@ -59,12 +61,13 @@ class HttpConnection:
         """
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES)
         if not self._rest:
-            with self._idle_connections.wait(HEAD_SECONDS if self._fresh else IDLE_SECONDS, answered=not self._fresh):
+            seconds = HEAD_SECONDS if self._fresh else IDLE_SECONDS
+            with self._idle_connections.wait(seconds, self._address, answered=not self._fresh):
                 self._rest = await self.transport.receive()
             if not self._rest:
                 return None
         self._fresh = False
-        with self._idle_connections.wait(HEAD_SECONDS):
+        with self._idle_connections.wait(HEAD_SECONDS, self._address):
             return await self._read_head()
         return None
 

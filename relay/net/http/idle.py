@@ -1,10 +1,10 @@
 """Connections from which the relay waits for something: a first byte, a handshake, a request's head.
 
-At most a fixed number wait at a time. When another one needs a place, the one that has waited longest is closed.
+At most a fixed number wait at a time. When another one needs a place, the address with the most of them loses the one
+that has waited longest: an address that opens connections all the time shuts out nobody but itself.
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import trio
@@ -17,7 +17,7 @@ Timeout = Callable[[float], AbstractContextManager[trio.CancelScope]]
 
 
 class IdleConnections:
-    """The connections that wait, the longest waiting first."""
+    """The connections that wait, by the address that they come from."""
 
     def __init__(self, room: int = IDLE_CONNECTIONS, timeout: Timeout = trio.move_on_after) -> None:
         """Begin with none.
@@ -29,30 +29,33 @@ class IdleConnections:
         """
         self.timeout = timeout
         self._room = room
-        self._waiting: OrderedDict[int, trio.CancelScope] = OrderedDict()
+        self._waiting: dict[Hashable, dict[int, trio.CancelScope]] = {}
+        """By address and number: in a dictionary the longest waiting comes first."""
+        self._count = 0
         self._answered: set[trio.CancelScope] = set()
         self._numbers = 0
         self._closed = False
         self._turns = trio.StrictFIFOLock()
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return self._count
 
     @contextmanager
-    def wait(self, seconds: float, *, answered: bool = False) -> Iterator[trio.CancelScope]:
+    def wait(self, seconds: float, address: Hashable, *, answered: bool = False) -> Iterator[trio.CancelScope]:
         """Limit a wait for a client; its scope is cancelled earlier when others need the place.
 
         Args:
             seconds: the longest wait.
+            address: whose place it takes: a network address (see `throttle.network`), or a user.
             answered: whether all requests of this connection have been answered, so that closing it loses none.
         """
-        if len(self._waiting) >= self._room:
-            _, longest = self._waiting.popitem(last=False)
-            longest.cancel()
+        if self._count >= self._room:
+            self._make_room()
         self._numbers += 1
         number = self._numbers
         with self.timeout(seconds) as scope:
-            self._waiting[number] = scope
+            self._waiting.setdefault(address, {})[number] = scope
+            self._count += 1
             if answered:
                 self._answered.add(scope)
                 if self._closed:
@@ -60,8 +63,22 @@ class IdleConnections:
             try:
                 yield scope
             finally:
-                self._waiting.pop(number, None)
+                self._remove(address, number)
                 self._answered.discard(scope)
+
+    def _make_room(self) -> None:
+        """Close the connection that has waited longest of the address that has the most."""
+        address = max(self._waiting, key=lambda one: len(self._waiting[one]))
+        number, scope = next(iter(self._waiting[address].items()))
+        scope.cancel()
+        self._remove(address, number)
+
+    def _remove(self, address: Hashable, number: int) -> None:
+        waiting = self._waiting.get(address, {})
+        if waiting.pop(number, None) is not None:
+            self._count -= 1
+            if not waiting:
+                del self._waiting[address]
 
     async def turn(self) -> None:
         """Wait for this connection's turn to parse a request: one is parsed in each pass of the event loop.

@@ -128,7 +128,7 @@ class RequestPlaces:
         else:
             places, who, wait = self.users, str(caller.who[0]), 0.0
         if wait or not places.free(who):
-            with self._idle_connections.wait(wait + PLACE_SECONDS) as timeout:
+            with self._idle_connections.wait(wait + PLACE_SECONDS, who) as timeout:
                 await trio.sleep(wait)
                 await places.wait(who)
             if timeout.cancelled_caught:
