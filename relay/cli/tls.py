@@ -10,7 +10,7 @@ import typer
 
 from relay.cli.options import Data, Json
 from relay.cli.output import Failure, WrongUse, as_json, say, when
-from relay.settings import TlsSection, data_directory
+from relay.settings import data_directory
 from relay.store.files.directory import about_file, make
 
 app = typer.Typer(help="A certificate of the relay's own.", no_args_is_help=True)
@@ -20,7 +20,7 @@ app = typer.Typer(help="A certificate of the relay's own.", no_args_is_help=True
 def init(
     name: Annotated[
         list[str] | None,
-        typer.Option("--name", help="A name or address beside the machine's own (may be given again)."),
+        typer.Option("--name", help="A further name or address, kept for renewals (may be given again)."),
     ] = None,
     again: Annotated[
         bool, typer.Option("--again", help="Make another authority: every device must trust it anew.")
@@ -42,12 +42,13 @@ def init(
     with _plainly(directory):
         make(directory)
         authority.recover()
+        chosen = list(dict.fromkeys([*authority.chosen_names, *(name or [])]))
         if again or not authority.exists:
-            kept = authority.make(certificate_names(TlsSection(names=name or [])), now, again=again)
+            kept = authority.make(certificate_names(chosen), now, again=again, chosen=chosen)
             if kept and not json:
                 print(f"kept      the authority that was there before, in {kept}\n")
         elif name or not authority.key_matches:
-            wanted = certificate_names(TlsSection(names=name or []))
+            wanted = certificate_names(chosen)
             missing = sorted(set(wanted) - set(authority.permitted(wanted)))
             if missing:
                 raise Failure(
@@ -55,6 +56,7 @@ def init(
                     " device must trust that one anew"
                 )
             with authority.locked():
+                authority.keep_names(chosen)
                 authority.issue(wanted, now)
         hand_over(directory)
         _show(directory, json=json)

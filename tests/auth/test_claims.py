@@ -431,6 +431,16 @@ async def test_failed_sign_ins_are_logged_and_counted(tmp_path, caplog):
     assert status.sign_in_failures == 3
 
 
+async def test_a_refused_invite_of_a_disabled_user_is_logged_with_their_id(tmp_path, caplog):
+    async with http_relay(tmp_path) as relay, relay.browser() as browser:
+        await relay.user("anna")
+        code = await relay.invite("anna")
+        await relay.ask("user.change", control.ChangeUser(id="anna", disabled=True))
+        with caplog.at_level(logging.WARNING):
+            assert (await browser.post("/session", json={"invite": code})).status_code == 401
+    assert caplog.messages == ["sign-in failed from 127.0.0.1: an invite that lets nobody in, for user anna"]
+
+
 def test_many_failed_sign_ins_do_not_fill_the_log(caplog, autojump_clock):
     async def fail() -> None:
         counted = failures.FailedSignIns()

@@ -33,6 +33,13 @@ def test_names_are_shown_as_people_write_them(tmp_path: Path) -> None:
     assert len(names) == len(set(names))
 
 
+@pytest.mark.parametrize("again", [(), ("--again",), ("--name", "localhost"), ("--again", "--name", "localhost")])
+def test_a_name_that_was_given_once_stays_whatever_is_given_later(again: tuple[str, ...], tmp_path: Path) -> None:
+    done("tls", "init", "--name", "chat.office.lan", data=tmp_path)
+    names = done("tls", "init", *again, "--json", data=tmp_path).json["names"]
+    assert {"chat.office.lan", "localhost"} <= set(names)
+
+
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"\xff\xfe", b"-----BEGIN CERTIFICATE-----\nMIIB\n"])
 @pytest.mark.parametrize("file", ["ca.crt", "relay.crt"])
 def test_a_damaged_certificate_is_named_with_what_helps(file: str, content: bytes, tmp_path: Path) -> None:

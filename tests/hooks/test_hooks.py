@@ -208,8 +208,10 @@ def test_a_post_under_way_ends_within_a_second_when_its_hook_loses_its_right(
         ended = time.monotonic()
         answer = connection.recv(65_536)
         assert time.monotonic() - ended < 1.0
-    assert b" 404 " in answer.split(b"\r\n")[0]
-    assert post(relay, made["url"], "afterwards")[0] == 404
+    # A sender comes again with what it has for a hook that rests, and gives up one that is gone.
+    status = 503 if "disable" in end[0] else 404
+    assert b" %d " % status in answer.split(b"\r\n")[0]
+    assert post(relay, made["url"], "afterwards")[0] == status
     if "chat delete" not in end[0]:
         assert messages(relay, name) == before
 

@@ -37,7 +37,7 @@ def load(path) -> x509.Certificate:
 
 def test_private_keys_are_their_owners_only(made):
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in made.directory.iterdir()}
-    assert modes == {"ca.crt": 0o644, "ca.key": 0o600, "relay.crt": 0o644, "relay.key": 0o600}
+    assert modes == {"ca.crt": 0o644, "ca.key": 0o600, "names.txt": 0o644, "relay.crt": 0o644, "relay.key": 0o600}
 
 
 def test_a_umask_that_lets_all_read_changes_nothing(tmp_path):
@@ -217,6 +217,20 @@ def test_a_new_address_in_the_same_network_is_vouched_for_and_one_elsewhere_is_s
     said = [record.getMessage() for record in caplog.records if "not for" in record.getMessage()]
     assert len(said) == 1
     assert "192.168.99.7" in said[0]
+
+
+@pytest.mark.parametrize("listed", [True, False], ids=["with a list", "made by a version without one"])
+def test_a_name_that_an_admin_gave_stays_when_the_certificate_is_renewed(made, tmp_path, monkeypatch, listed):
+    now = dt.datetime.now(dt.UTC)
+    made.make(["chat.office.lan", "192.168.7.7", "localhost"], now, chosen=["chat.office.lan"])
+    if not listed:
+        (made.directory / "names.txt").unlink()
+    monkeypatch.setattr(tls, "hostnames", lambda: ["localhost"])
+    monkeypatch.setattr(tls, "addresses", lambda _listener=None: ["192.168.7.99"])
+    Certificates(tmp_path, TlsSection())
+    names = authority.read(made.leaf).names
+    assert "192.168.7.99" in names, "the router gave it another address"
+    assert "chat.office.lan" in names
 
 
 def test_tls_is_there_to_stay_by_an_authority_of_somebody_elses_only(made, tmp_path):

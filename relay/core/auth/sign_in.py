@@ -124,7 +124,8 @@ class SignIn:
         except RelayError as error:
             if error.error.code == "unauthorized":
                 self._wrong_invites.failed(network(address), trio.current_time())
-                self.refusals.note(address, "invite", None)
+                known = None if invite is None else self._state.users.get(invite.user)
+                self.refusals.note(address, "invite", None if known is None else known.id)
             raise
 
     async def by_name(self, name: str, label: str, address: str) -> Entered:

@@ -11,7 +11,7 @@ import os
 import re
 import ssl
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -54,6 +54,8 @@ HOST_NAME = re.compile(r"(?=.{1,253}\Z)(?:\*\.)?[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0
 """What a certificate can name (RFC 1123, section 2.1); with the underscore, which machines have in their names."""
 
 AUTHORITY, AUTHORITY_KEY, LEAF, LEAF_KEY = "ca.crt", "ca.key", "relay.crt", "relay.key"
+NAMES = "names.txt"
+"""The names that an admin gave, one a line: each renewal needs them again."""
 
 
 class AuthorityError(Exception):
@@ -138,13 +140,38 @@ class Authority:
             return False
         return True
 
-    def make(self, names: Sequence[str], now: dt.datetime, *, again: bool = True) -> Path | None:
+    @property
+    def chosen_names(self) -> list[str]:
+        """The names and addresses that an admin gave, beside the machine's own.
+
+        Without a list of them (earlier versions kept none) the names in the certificate count as given.
+        """
+        with suppress(OSError, UnicodeDecodeError):
+            return (self.directory / NAMES).read_text("utf-8").split()
+        with suppress(AuthorityError):
+            return [name for name in read(self.leaf).names if not is_address(name)]
+        return []
+
+    def keep_names(self, chosen: Sequence[str]) -> None:
+        """Write down the names that an admin gave.
+
+        Raises:
+            InvalidCertificateName: one of them is neither a name nor an address.
+            OSError: the directory cannot be written.
+        """
+        _check(chosen)
+        scratch.write(self.directory / NAMES, "".join(f"{name}\n" for name in chosen).encode(), 0o644)
+
+    def make(
+        self, names: Sequence[str], now: dt.datetime, *, again: bool = True, chosen: Sequence[str] = ()
+    ) -> Path | None:
         """Make an authority, and a certificate by it. One that was there is kept beside it.
 
         Args:
             names: names and addresses of the relay.
             now: the time.
             again: whether to make another one in place of one that is there, or that somebody makes meanwhile.
+            chosen: those of the names that an admin gave.
 
         Returns:
             Where the former authority is kept; None where there was none.
@@ -176,6 +203,7 @@ class Authority:
             new.directory.mkdir(mode=0o750)
             scratch.write(new.directory / AUTHORITY_KEY, _private(key), 0o600)
             scratch.write(new.certificate, _public(certificate), 0o644)
+            new.keep_names(chosen)
             new.issue(names, now)
             return replacing.commit(parent, here, self._plan)
 

@@ -4,6 +4,7 @@ import datetime as dt
 import logging
 import socket
 import ssl
+from collections.abc import Iterable
 from pathlib import Path
 
 import trio
@@ -24,10 +25,14 @@ EVERY = 3_600.0
 FOLDER = "tls"
 
 
-def certificate_names(settings: TlsSection, listener: socket.socket | None = None) -> list[str]:
-    """The names and addresses that the relay's certificate is for."""
-    own = map(canonical, settings.names)
-    return list(dict.fromkeys([*own, *hostnames(), *addresses(listener), "127.0.0.1"]))
+def certificate_names(chosen: Iterable[str], listener: socket.socket | None = None) -> list[str]:
+    """Return the names and addresses that the relay's certificate is for.
+
+    Args:
+        chosen: those that the settings or an admin name; the machine's own are added.
+        listener: see `hostnames.lan_address`.
+    """
+    return list(dict.fromkeys([*map(canonical, chosen), *hostnames(), *addresses(listener), "127.0.0.1"]))
 
 
 class Certificates:
@@ -96,8 +101,8 @@ class Certificates:
     def _renew(self) -> None:
         """Make the relay's certificate anew where it ends soon or the machine has another address."""
         now = dt.datetime.fromtimestamp(self._clock() / 1_000, dt.UTC)
-        names = certificate_names(self._settings, self._listener)
         try:
+            names = certificate_names([*self._settings.names, *self.authority.chosen_names], self._listener)
             fits = self.authority.key_matches
             if fits and not self.authority.needs_renewal(names, now):
                 return

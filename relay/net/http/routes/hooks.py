@@ -83,8 +83,16 @@ class HookPage:
             HttpError: it is not.
         """
         state = self._relay.state
-        if not state.welcome(device.user, device.key):
+        if device.revoked_at or state.users[device.user].removed:
             raise _no_hook()
+        if not state.welcome(device.user, device.key):
+            # A sender that is told to come again keeps the post: the hook goes on when its user may be here again.
+            raise HttpError(
+                503,
+                "unavailable",
+                "this hook rests while its user is disabled: try again later",
+                (b"Retry-After", b"60"),
+            )
         if not may_act(state, device):
             raise HttpError(404, "not_found", "this hook's chat is gone, or its user was taken out of it")
 
