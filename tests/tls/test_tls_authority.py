@@ -233,6 +233,26 @@ def test_a_name_that_an_admin_gave_stays_when_the_certificate_is_renewed(made, t
     assert "chat.office.lan" in names
 
 
+@pytest.mark.parametrize("private", [True, False], ids=["CPython's decoder", "cryptography in its place"])
+def test_a_certificate_is_read_as_cryptography_reads_it(made, tmp_path, monkeypatch, private):
+    if not private:
+        monkeypatch.delattr(ssl._ssl, "_test_decode_cert")
+    leaf = load(made.leaf)
+    ends = int(leaf.not_valid_after_utc.timestamp())
+    assert authority.read(made.leaf) == authority.Certificate(NAMES, ends, self_made=False)
+    assert sorted(authority.read(made.leaf).names) == sorted(map(str, alternatives(leaf)))
+    assert authority.read(made.certificate).self_made
+    (tmp_path / "damaged").write_bytes(b"-----BEGIN CERTIFICATE-----\nMIIB\n")
+    with pytest.raises(authority.DamagedCertificate):
+        authority.read(tmp_path / "damaged")
+    with pytest.raises(AuthorityError, match="No such file"):
+        authority.read(tmp_path / "missing")
+
+
+def alternatives(certificate: x509.Certificate) -> list[object]:
+    return [one.value for one in certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value]
+
+
 def test_tls_is_there_to_stay_by_an_authority_of_somebody_elses_only(made, tmp_path):
     own = Certificates(made.directory.parent, TlsSection())
     theirs = Certificates(tmp_path / "x", TlsSection(certificate=str(made.leaf), key=str(made.leaf_key)))

@@ -1,8 +1,9 @@
 """The session cookie: reading it, setting it, and clearing it (RFC 6265bis).
 
-Cookies are shared by all ports of a host, so a browser may send those of other programs along. The standard library's
-`http.cookies` gives up at the first one that it finds malformed and returns none: a JSON text in another program's
-cookie would sign people out of the chat (measured with Python 3.11; `test_http_cookies.py`).
+Cookies are shared by all ports of a host, so a browser sends those of other programs along. The standard library's
+`http.cookies` is not used, since it drops what follows a cookie that it finds malformed, or all of them: a JSON text in
+another program's cookie would sign people out of the chat (`test_http_cookies.py`). It also takes time that grows with
+the square of a quoted value: 0.6 s for one of 16 KiB (Python 3.11).
 """
 
 from relay.net.http.request import HttpRequest

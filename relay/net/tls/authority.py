@@ -1,7 +1,10 @@
 """A certificate authority of the relay's own, and the relay's certificate by it: TLS where there is no internet.
 
-Touches one directory, and beside it what replaces it and what it replaced. cryptography is loaded when something is
-made; checking and serving need none of it.
+Touches one directory, and beside it what replaces it and what it replaced.
+
+cryptography is loaded when a certificate is made, and not to read one: it is an optional dependency, and takes 8.5 MiB
+that a relay would keep for as long as it runs. The standard library has no public way to read a certificate's names and
+end from a file, so `read` calls CPython's private decoder; where there is none it takes cryptography after all.
 """
 
 import datetime as dt
@@ -86,9 +89,13 @@ def read(path: Path) -> Certificate:
     Raises:
         AuthorityError: it cannot be read.
     """
+    decode = getattr(ssl._ssl, "_test_decode_cert", None)  # type: ignore[attr-defined]  # noqa: SLF001
     try:
-        # The standard library's one reader of certificates in files, kept for its own tests; nothing else reads them.
-        found: dict[str, Any] = ssl._ssl._test_decode_cert(str(path))  # type: ignore[attr-defined]  # noqa: SLF001
+        # The decoder does not say whether a file is missing or damaged.
+        path.open("rb").close()
+        if decode is None:
+            return _read_by_library(path)
+        found: dict[str, Any] = decode(str(path))
     except ssl.SSLError:
         raise DamagedCertificate(f"{path} is no certificate that can be read: it is damaged") from None
     except OSError as error:
@@ -96,6 +103,30 @@ def read(path: Path) -> Certificate:
     names = [canonical(name.strip()) for _, name in found.get("subjectAltName", ())]
     ends = int(ssl.cert_time_to_seconds(found["notAfter"]))
     return Certificate(names, ends, self_made=found.get("issuer") == found.get("subject"))
+
+
+def _read_by_library(path: Path) -> Certificate:
+    """Do what `read` does, with cryptography.
+
+    Raises:
+        AuthorityError: cryptography is missing.
+        ssl.SSLError: it is no certificate.
+        OSError: it cannot be read.
+    """
+    x509, *_ = _cryptography()
+    try:
+        found = x509.load_pem_x509_certificate(path.read_bytes())
+    except ValueError as error:
+        raise ssl.SSLError(str(error)) from None
+    try:
+        names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        names = []
+    return Certificate(
+        [canonical(str(one.value)) for one in names],
+        int(found.not_valid_after_utc.timestamp()),
+        self_made=found.issuer == found.subject,
+    )
 
 
 def fingerprint(path: Path) -> str:

@@ -1,4 +1,9 @@
-"""One event on its way to an outgoing hook's address: signed, posted, and whether it was taken."""
+"""One event on its way to an outgoing hook's address: signed, posted, and whether it was accepted.
+
+The request is made with h11, which the relay has anyway, over a connection of its own. A client library that keeps
+connections open (httpcore) would add 31 modules and 0.6 MiB. It would save 0.2 ms an event, or 2.2 ms with TLS (both
+ends on one machine), of hooks that post one event at a time and mostly wait for minutes in between.
+"""
 
 import hashlib
 import hmac
