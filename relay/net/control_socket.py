@@ -1,8 +1,8 @@
-"""The control socket: an admin's requests, a line of JSON each, from a Unix socket to `Admin` and back.
+"""The control socket: an admin's requests, one line of JSON each, from a Unix socket to `Admin` and back.
 
-Envelopes are those of the wire. A request that gives much sends events first, one an item, and its response
-at the end. Who may ask: root, the relay's own user, and members of the group `relay`. The socket's mode says
-so to the kernel, the peer's credentials say so again here.
+The envelopes are those of the WebSocket. A request with many results sends an event for each, and its response at the
+end. Root, the relay's own user and members of the group `relay` may connect: the kernel checks the socket's mode, and
+the peer's credentials are checked again here.
 """
 
 import grp
@@ -35,27 +35,27 @@ LINE_BYTES = 16_000_000
 GROUP = "relay"
 """The group whose members may use the socket."""
 CANCELLED_WHEN_GONE = (b'"prune"',)
-"""Requests that go on for long and are given up when whoever asked has gone."""
+"""Long requests that are cancelled when the client disconnects."""
 GONE_SECONDS = 0.5
-"""Seconds between two looks whether that is so."""
+"""How often to check whether the client has disconnected."""
 SO_PEERGROUPS = 59
-"""Linux's option for all groups of a peer, which the socket module does not name."""
+"""Linux's socket option for all groups of a peer, which the socket module does not name."""
 OVERFLOW_UID = 65_534
-"""What the kernel calls a user that this process's user namespace does not know."""
+"""The id of users that do not exist in this process's user namespace."""
 
 Send = Callable[[bytes], Awaitable[None]]
 _payloads = {name: msgspec.json.Decoder(kind.payload) for name, kind in CONTROL.items()}
 
 
 class Peer(NamedTuple):
-    """Who is at the other end."""
+    """The credentials of a client."""
 
     uid: int
     groups: frozenset[int]
 
     @property
     def name(self) -> str:
-        """The user's name, or number where nobody has it."""
+        """The user's name, or the id where it has none."""
         try:
             return pwd.getpwuid(self.uid).pw_name
         except KeyError:
@@ -63,7 +63,7 @@ class Peer(NamedTuple):
 
 
 def peer_of(connected: socket.socket | trio.socket.SocketType) -> Peer:
-    """Ask the kernel who connected."""
+    """Return the credentials of a connected client."""
     _, uid, gid = struct.unpack("3i", connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     try:
         groups = connected.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, 4 * 1024)
@@ -73,7 +73,7 @@ def peer_of(connected: socket.socket | trio.socket.SocketType) -> Peer:
 
 
 def group_id() -> int | None:
-    """The group whose members may use the socket, where there is one."""
+    """Return the id of the group whose members may use the socket; None where there is no such group."""
     try:
         return grp.getgrnam(GROUP).gr_gid
     except KeyError:
@@ -81,14 +81,14 @@ def group_id() -> int | None:
 
 
 def may_ask(peer: Peer, *, own: int, group: int | None, private_users: bool) -> bool:
-    """Whether a peer may ask.
+    """Tell whether a client may make requests.
 
     Args:
-        peer: who it is.
+        peer: its credentials.
         own: the relay's own user id.
-        group: the group that may, if there is one.
-        private_users: whether this process lives in a user namespace (`PrivateUsers=` of systemd): others look
-            alike from inside, and it is the socket's mode that keeps strangers out.
+        group: the group whose members may, if there is one.
+        private_users: whether this process is in a user namespace (`PrivateUsers=` of systemd), in which all other
+            users look alike: the socket's mode alone keeps strangers out.
     """
     return (
         peer.uid in (0, own)
@@ -108,15 +108,18 @@ def _private_users() -> bool:
 async def answer(
     admin: Admin, clock: Clock, line: bytes, send: Send, peer: Peer | None = None, asker: object = None
 ) -> bytes:
-    """Do what one request asks, and encode its answer.
+    """Handle one request.
 
     Args:
-        admin: does it.
-        clock: for the answer's timestamp.
+        admin: handles it.
+        clock: for timestamps.
         line: the request.
-        send: takes the events that come before the answer.
-        peer: who asks, for the log.
+        send: takes the events that precede the response.
+        peer: the client, for the log.
         asker: stands for the connection (see `Admin.handle`).
+
+    Returns:
+        The encoded response.
     """
     request_id: str | int = ""
     name = ""
@@ -142,19 +145,19 @@ async def answer(
 
 
 def _full(admin: Admin) -> RelayError:
-    """Say to an admin what is full and what frees it."""
+    """Tell an admin that the disk is full, and what frees it."""
     return RelayError(
         "storage_full",
-        f"the disk of {admin.data} is full, and nothing was changed: let old messages go (`relay prune`, which has"
-        " room set aside for it), or move other files away from that disk",
+        f"the disk of {admin.data} is full, and nothing was changed: remove old messages (`relay prune`, for which"
+        " space is reserved), or move other files away from that disk",
     )
 
 
 def _no_room(admin: Admin) -> RelayError:
-    """Say to an admin what an imported file needs, beside a disk that is not full."""
+    """Tell an admin that there is no room for an imported file, although the disk is not full."""
     return RelayError(
         "storage_full",
-        f"there is no room for more files in {admin.data}: make some on its disk, or raise files.total_bytes",
+        f"there is no room for more files in {admin.data}: free some of its disk, or raise files.total_bytes",
     )
 
 
@@ -179,7 +182,7 @@ def _payload(request: Request) -> msgspec.Struct:
 
 
 def bind(path: Path) -> socket.socket:
-    """Make the socket's file, for its owner and group. The lock is held, so an old one is nobody's."""
+    """Create the socket's file for its owner and group. The store's lock is held, so an old file is unused."""
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o117)
@@ -193,7 +196,7 @@ def bind(path: Path) -> socket.socket:
         try:
             os.chown(path, -1, group)
         except PermissionError:
-            logger.warning("%s stays with this user's group: the relay is no member of %s", path, GROUP)
+            logger.warning("%s stays with this user's group: the relay is not a member of %s", path, GROUP)
     listener.listen()
     return listener
 
@@ -201,7 +204,7 @@ def bind(path: Path) -> socket.socket:
 async def serve(
     path: Path, admin: Admin, clock: Clock, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Answer requests at a socket file, until cancelled."""
+    """Serve a socket file until cancelled."""
     listener = trio.SocketListener(trio.socket.from_stdlib_socket(bind(path)))
     group, private_users = group_id(), _private_users()
 
@@ -229,7 +232,7 @@ async def serve(
 
 
 def _hung_up(error: Exception) -> bool:
-    """Tell whether all that went wrong is that the client went away; nurseries put it into groups."""
+    """Tell whether an error, or each of its group, only means that the client disconnected."""
     if isinstance(error, ExceptionGroup):
         return all(map(_hung_up, error.exceptions))
     return isinstance(error, trio.BrokenResourceError | trio.ClosedResourceError)
@@ -241,9 +244,9 @@ def _refusal(clock: Clock, peer: Peer) -> bytes:
 
 
 async def _until_gone(connected: trio.socket.SocketType, scope: trio.CancelScope) -> None:
-    """Give up what is asked for once nobody waits for it any more."""
+    """Cancel a request when its client disconnects."""
     poll = select.poll()
-    # Only what hangs up altogether: one who just has nothing more to ask still waits for the answer.
+    # POLLHUP alone: a client that has only closed its sending half still waits for the response.
     poll.register(connected.fileno(), 0)
     while True:
         if any(event & select.POLLHUP for _, event in poll.poll(0)):
@@ -253,7 +256,7 @@ async def _until_gone(connected: trio.socket.SocketType, scope: trio.CancelScope
 
 
 async def _converse(stream: trio.SocketStream, reply: Callable[[bytes, Send], Awaitable[bytes]]) -> None:
-    """Answer one line after the other; what is being sent to one who went away is given up."""
+    """Answer one line after the other until the client disconnects."""
 
     async def send(line: bytes) -> None:
         await stream.send_all(line + b"\n")

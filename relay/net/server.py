@@ -1,6 +1,6 @@
-"""Listening, and one task for each connection; starting and stopping all of it.
+"""The server: it listens, runs one task per connection, and stops them all in order.
 
-Sockets come in here and go nowhere else but into a transport.
+Sockets are wrapped into transports here; nothing above sees one.
 """
 
 import errno
@@ -25,42 +25,43 @@ from relay.net.sockets.epoll import Readiness
 from relay.net.sockets.transport import SocketTransport, StreamTransport, Transport, peer_of
 from relay.net.tls.certificates import CLIENT_HELLO, HANDSHAKE_SECONDS, Certificates
 from relay.net.websocket import frames
+from relay.net.websocket.close_codes import SERVICE_RESTART
 from relay.net.websocket.handshake import WebSocketUpgrade
 from relay.net.websocket.keepalive import OVERSLEPT_SECONDS, Keepalive
-from relay.net.websocket.session import BROKEN, SERVER_RESTARTING, Session
+from relay.net.websocket.session import BROKEN, Session
 from relay.settings import LimitsSection
 
 logger = logging.getLogger(__name__)
 
 BACKLOG = 1_024
 ACCEPT_PAUSE_SECONDS = 0.2
-"""Seconds to wait when there are no file descriptors left."""
+"""How long to wait before the next `accept` when there are no file descriptors left."""
 ROOM_AGAIN_SECONDS = 10.0
-"""Seconds in which nobody had to be told that there is no room, after which there is some."""
+"""After so many seconds without a rejected connection there is room again."""
 TICK_SECONDS = 0.2
-"""Seconds between two looks at what is to be told later."""
+"""How long the hub's delayed announcements are collected."""
 CONNECTS_PER_SECOND, CONNECTS_AT_ONCE = 10.0, 64
-"""How often one user may connect: each connection is replayed to and told who is online."""
+"""How often one user may connect: each connection costs a replay and the list of who is online."""
 WAITING_EACH = 1_024
-"""New connections of one address that wait for its turn on the event loop; more are closed at once."""
+"""New connections of one address that may wait for its turn on the event loop; more are closed at once."""
 STOP_SECONDS = 5.0
-"""Seconds within which everything is over once a stop was asked for."""
+"""How long a stop may take altogether."""
 ANSWER_SECONDS = 1.0
-"""Seconds more that an accepted connection has to say what it came for and be answered."""
+"""How long accepted connections may still make a request and be answered when the relay stops."""
 RESTART_REASON = "the relay restarts"
 ACCEPT_ERRORS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 
 
 def listen(host: str, port: int, *, both: bool = False) -> list[socket.socket]:
-    """Open listening sockets for a host: one for each of its addresses.
+    """Open a listening socket for each address of a host.
 
     Args:
-        host: a name or an address; nothing for all of the machine's.
+        host: a name or an address; empty for all addresses of the machine.
         port: the port.
-        both: whether an address of IPv6 that stands for all takes those of IPv4 as well, as on Linux elsewhere.
+        both: whether the IPv6 address that stands for all accepts IPv4 as well, as is usual on Linux.
 
     Raises:
-        OSError: the address cannot be had.
+        OSError: the address cannot be bound.
     """
     found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     places = dict.fromkeys((one[0], one[4]) for one in found)
@@ -93,29 +94,29 @@ class Server:
         self.router = Router(
             relay,
             hsts=certificates is not None and certificates.publicly_trusted,
-            timeout=self.keepalive.patience,
+            timeout=self.keepalive.timeout,
         )
         self._spare = SpareDescriptor()
-        self._turned_away = 0
-        self._turned_away_at = 0.0
+        self._rejected = 0
+        self._rejected_at = 0.0
         self._allowed = (0, 0)
         self.sessions: set[Session] = set()
         self._connections: Counter[int] = Counter()
-        """WebSockets by user: those that begin, too."""
+        """WebSockets by user, including those in their handshake."""
         self._connecting = RateLimit(LimitsSection(requests_per_second=CONNECTS_PER_SECOND, burst=CONNECTS_AT_ONCE))
         self._listening = trio.CancelScope()
         self._stopping = False
-        self._at_the_door = 0
-        self._door_empty = trio.Event()
-        self._last_left = trio.Event()
+        self._in_http = 0
+        self._http_ended = trio.Event()
+        self._sessions_ended = trio.Event()
 
     async def run(
         self,
         listeners: Iterable[socket.socket],
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Serve until `stop` is called and over."""
-        # Said before anybody connects.
+        """Serve until `stop` is called and all connections are closed."""
+        # Warns before the first connection if the limit of descriptors is too low.
         self.relay.admin.running.most_connections = lambda: self.most_connections
         logger.debug("room for %d connections", self.most_connections)
         with self.router.fairness.at_work():
@@ -129,7 +130,7 @@ class Server:
                 self.router.admission.listened_on = frozenset(str(listener.getsockname()[0]) for listener in listeners)
                 nursery.start_soon(self._certificates.keep_fresh)
             nursery.start_soon(self.keepalive.run)
-            nursery.start_soon(self._tell_later)
+            nursery.start_soon(self._announce_later)
             await nursery.start(self.relay.files.run)
             async with trio.open_nursery() as connections:
                 with self._listening:
@@ -137,15 +138,15 @@ class Server:
                         for listener in listeners:
                             listening.start_soon(self._accept, listener, connections)
                         task_status.started()
-                with trio.move_on_after(STOP_SECONDS) as patience:
+                with trio.move_on_after(STOP_SECONDS) as timeout:
                     await self._farewell()
-                if patience.cancelled_caught:
+                if timeout.cancelled_caught:
                     logger.warning("some connections did not close within %s s and were cut", STOP_SECONDS)
                 connections.cancel_scope.cancel()
             nursery.cancel_scope.cancel()
 
     def stop(self) -> None:
-        """Stop accepting, let what waits be written and sent, close all connections, and let `run` return."""
+        """Stop accepting, write and send what is pending, close all connections, and let `run` return."""
         self._stopping = True
         self.router.idle_connections.close()
         self._listening.cancel()
@@ -155,12 +156,12 @@ class Server:
         await self.relay.log.stopped.wait()
         self.relay.hub.flush()
         for session in list(self.sessions):
-            session.close(SERVER_RESTARTING, RESTART_REASON)
+            session.close(SERVICE_RESTART, RESTART_REASON)
         if self.sessions:
-            await self._last_left.wait()
-        if self._at_the_door:
+            await self._sessions_ended.wait()
+        if self._in_http:
             with trio.move_on_after(ANSWER_SECONDS):
-                await self._door_empty.wait()
+                await self._http_ended.wait()
 
     async def _accept(self, listener: socket.socket, connections: trio.Nursery) -> None:
         listener.setblocking(False)
@@ -173,11 +174,11 @@ class Server:
                     continue
                 except OSError as error:
                     if error.errno in ACCEPT_ERRORS:
-                        await self._turn_away(listener, connections, error)
+                        await self._reject(listener, connections, error)
                     continue
                 peer = _peer(address)
                 payer = self.router.payer_at(peer)
-                # Charged for from here on; and who connects all the time waits for some of it and not for all.
+                # Connecting is charged to the address: if it connects all the time, its connections wait.
                 if payer is not None and not payer.begin() and payer.waiting >= WAITING_EACH:
                     connected.close()
                     continue
@@ -185,31 +186,31 @@ class Server:
         finally:
             listener.close()
 
-    async def _turn_away(self, listener: socket.socket, connections: trio.Nursery, error: OSError) -> None:
-        """Say to whoever comes while there is no room that there is none."""
-        self._turned_away_at = trio.current_time()
-        if not self._turned_away:
-            self._turned_away = 1
-            logger.error("no more connections can be accepted: %s; whoever comes is told to try again", error)
+    async def _reject(self, listener: socket.socket, connections: trio.Nursery, error: OSError) -> None:
+        """Reject a connection for which there is no descriptor."""
+        self._rejected_at = trio.current_time()
+        if not self._rejected:
+            self._rejected = 1
+            logger.error("no more connections can be accepted: %s; new ones are told to try again", error)
             connections.start_soon(self._until_there_is_room)
         if error.errno in NONE_LEFT and self._spare.reject(listener, plain=self._certificates is None):
-            self._turned_away += 1
+            self._rejected += 1
             await trio.lowlevel.checkpoint()
         else:
             await trio.sleep(ACCEPT_PAUSE_SECONDS)
 
     async def _until_there_is_room(self) -> None:
         while True:
-            quiet_at = self._turned_away_at + ROOM_AGAIN_SECONDS
+            quiet_at = self._rejected_at + ROOM_AGAIN_SECONDS
             if quiet_at <= trio.current_time():
                 break
             await trio.sleep_until(quiet_at)
-        logger.info("connections are accepted again; %d were told to try again", self._turned_away - 1)
-        self._turned_away = 0
+        logger.info("connections are accepted again; %d were told to try again", self._rejected - 1)
+        self._rejected = 0
 
     @property
     def most_connections(self) -> int:
-        """How many WebSockets there may be: as the settings say, or fewer where the process may have no more."""
+        """The most WebSockets at a time: the setting, or fewer where the process may not have enough descriptors."""
         wanted = self._limits.connections
         if self._allowed[0] != wanted:
             self._allowed = (wanted, raise_limit(wanted))
@@ -223,11 +224,11 @@ class Server:
         return self._allowed[1]
 
     async def _serve_socket(self, connected: socket.socket, address: str, payer: Account | None) -> None:
-        """Find out what a new connection speaks, and serve it."""
+        """Serve a new connection: TLS or plain HTTP, by its first byte."""
         certificates = self._certificates
         connected.setblocking(False)
         try:
-            if payer is not None and not await self._may_come(address, payer):
+            if payer is not None and not await self._wait_for_turn(address, payer):
                 return
             if certificates is None:
                 await self._serve_plain(connected)
@@ -240,15 +241,15 @@ class Server:
         finally:
             connected.close()
 
-    async def _may_come(self, address: str, payer: Account) -> bool:
-        """Wait for the turn of who connects; tells whether it came before others needed the place."""
+    async def _wait_for_turn(self, address: str, payer: Account) -> bool:
+        """Wait for the address's turn; tell whether it came before the wait was cut short."""
         PAYER.set(payer)
-        with self.router.idle_connections.wait(HEAD_SECONDS, address) as patience:
+        with self.router.idle_connections.wait(HEAD_SECONDS, address) as timeout:
             await payer.turn()
-        return not patience.cancelled_caught
+        return not timeout.cancelled_caught
 
     async def _first_byte(self, connected: socket.socket, address: str) -> int | None:
-        """Look at a connection's first byte, and leave it there; None where none comes."""
+        """Peek at a connection's first byte; None where none comes in time."""
         with self.router.idle_connections.wait(HEAD_SECONDS, address):
             while True:
                 await trio.lowlevel.wait_readable(connected)
@@ -281,9 +282,9 @@ class Server:
         plain = trio.SocketStream(trio.socket.from_stdlib_socket(connected))
         stream = trio.SSLStream(plain, context, server_side=True, https_compatible=True)
         try:
-            with self.router.idle_connections.wait(HANDSHAKE_SECONDS, network(peer)) as patience:
+            with self.router.idle_connections.wait(HANDSHAKE_SECONDS, network(peer)) as timeout:
                 await stream.do_handshake()
-            if not patience.cancelled_caught:
+            if not timeout.cancelled_caught:
                 transport = StreamTransport(stream, peer)
                 transport.payer = PAYER.get(None)
                 await self.serve(transport, secure=True)
@@ -294,21 +295,21 @@ class Server:
                 await trio.aclose_forcefully(stream)
 
     async def serve(self, transport: Transport, *, secure: bool = False) -> None:
-        """Serve one connection, whatever it turns out to be. Its failure is its own."""
+        """Serve one connection as HTTP and then as a WebSocket. A failure ends this connection only."""
         upgrade = position = None
         try:
-            with self._at_door():
+            with self._counted_in_http():
                 upgrade = await self.router.serve(transport, secure=secure, full=self._full)
                 if upgrade is not None:
-                    # Counted before anything is waited for, so that no others slip in meanwhile.
+                    # Counted before the first await, so that no other connection slips in.
                     self._connections[upgrade.user] += 1
-                    position = await self._enter(transport, upgrade)
+                    position = await self._finish_handshake(transport, upgrade)
             if upgrade is not None and position is not None:
-                await self._converse(transport, upgrade, position)
+                await self._run_session(transport, upgrade, position)
         except BROKEN:
             return
         except Exception:
-            logger.exception("a connection failed before it was one; the relay goes on")
+            logger.exception("a connection failed before its WebSocket began; the relay goes on")
         finally:
             if upgrade is not None:
                 self._connections[upgrade.user] -= 1
@@ -316,17 +317,17 @@ class Server:
                     del self._connections[upgrade.user]
 
     @contextmanager
-    def _at_door(self) -> Iterator[None]:
-        self._at_the_door += 1
+    def _counted_in_http(self) -> Iterator[None]:
+        self._in_http += 1
         try:
             yield
         finally:
-            self._at_the_door -= 1
-            if self._stopping and not self._at_the_door:
-                self._door_empty.set()
+            self._in_http -= 1
+            if self._stopping and not self._in_http:
+                self._http_ended.set()
 
     def _full(self, user: int) -> str | None:
-        """Why a user may have no further WebSocket just now, where that is so."""
+        """Return why a user may not open another WebSocket now, or None."""
         if self._stopping or self._connections.total() >= self.most_connections:
             return "too many connections"
         if self._connections[user] >= self._limits.connections_per_user:
@@ -335,7 +336,7 @@ class Server:
             return "you connect too often"
         return None
 
-    async def _converse(self, transport: Transport, upgrade: WebSocketUpgrade, position: int) -> None:
+    async def _run_session(self, transport: Transport, upgrade: WebSocketUpgrade, position: int) -> None:
         session = Session(transport, self.relay.service, self.keepalive)
         self.sessions.add(session)
         try:
@@ -343,34 +344,34 @@ class Server:
         finally:
             self.sessions.discard(session)
             if self._stopping and not self.sessions:
-                self._last_left.set()
+                self._sessions_ended.set()
 
-    async def _enter(self, transport: Transport, upgrade: WebSocketUpgrade) -> int | None:
-        """Let a WebSocket begin; gives where its events start, None where the relay stops."""
+    async def _finish_handshake(self, transport: Transport, upgrade: WebSocketUpgrade) -> int | None:
+        """Finish the handshake; return the event after which the replay starts, None where the relay stops."""
         position = await self.relay.service.position(upgrade.user, upgrade.device, upgrade.after)
         await _send(transport, upgrade.response)
         if self._stopping:
-            await _send(transport, frames.encode_close(SERVER_RESTARTING, RESTART_REASON))
+            await _send(transport, frames.encode_close(SERVICE_RESTART, RESTART_REASON))
             transport.end()
             return None
         return position
 
-    async def _tell_later(self) -> None:
-        """Have told in time what the hub tells later than it happens."""
+    async def _announce_later(self) -> None:
+        """Have the hub send its delayed announcements (typing, presence) on time."""
         hub = self.relay.hub
         while True:
             await hub.pending.wait()
             before = trio.current_time()
             await trio.sleep(TICK_SECONDS)
             if trio.current_time() - before > TICK_SECONDS + OVERSLEPT_SECONDS:
-                # The relay stood still: what typists said meanwhile is read first.
+                # The relay stood still: first read what came meanwhile, which may cancel an announcement.
                 await trio.sleep(TICK_SECONDS)
             hub.tick(trio.current_time())
             hub.flush()
 
 
 def _peer(address: Any) -> str:
-    """The address of a new connection, as `peer_of` gives it."""
+    """Return the address of a new connection, in the form of `transport.peer_of`."""
     return str(address[0]).removeprefix("::ffff:") if isinstance(address, tuple) else "local"
 
 

@@ -272,7 +272,7 @@ async def test_a_message_and_its_acknowledgement_take_few_calls(tmp_path: Path) 
         here: dict[int, Any] = {user: one[0].connection for user, one in relay.hub.presence.subscribers.items()}
 
         def read(user: int, *payloads: bytes) -> Callable[[], object]:
-            return partial(here[user]._take_read, b"".join(map(masked, payloads)), trio.current_time())
+            return partial(here[user]._handle_read, b"".join(map(masked, payloads)), trio.current_time())
 
         def acknowledged(first: int, count: int) -> list[bytes]:
             return [b'{"type":"ack","id":%d}' % seq for seq in range(first, first + count)]

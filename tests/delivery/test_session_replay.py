@@ -475,7 +475,7 @@ async def test_a_slow_reader_falls_behind_and_catches_up(
 async def test_a_replay_waits_for_one_who_acknowledges_and_not_for_one_who_does_not(
     relay: House, one: Client, clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.net.websocket.session.UNACKNOWLEDGED_REPLAY", 10)
+    monkeypatch.setattr("relay.net.websocket.replay.UNACKNOWLEDGED_REPLAY", 10)
     monkeypatch.setattr("relay.core.delivery.replay.PAGE", 10)
     monkeypatch.setattr("relay.core.delivery.hub.RECENT", 10)
     await say(one, "User2", *(f"text {number}" for number in range(100)))

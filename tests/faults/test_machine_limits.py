@@ -178,8 +178,8 @@ def test_a_systemd_that_does_not_listen_is_said_once_and_once_when_it_does(
         for _ in range(3):
             systemd.notify("WATCHDOG=1")
     assert [record.getMessage().split(":")[0] for record in caplog.records] == [
-        "systemd cannot be told WATCHDOG=1",
-        "systemd can be told again",
+        "systemd cannot be notified of WATCHDOG=1",
+        "systemd can be notified again",
     ]
 
 
@@ -189,14 +189,14 @@ def test_a_systemd_that_does_not_listen_is_said_once_and_once_when_it_does(
 class Peer:
     """Something that is watched."""
 
-    patience = SILENCE_SECONDS
-    waited_for = False
+    timeout = SILENCE_SECONDS
+    exempt = False
 
     def __init__(self) -> None:
         self.heard = trio.current_time()
         self.ended = False
 
-    def silent(self) -> None:
+    def timed_out(self) -> None:
         self.ended = True
 
 
@@ -250,10 +250,10 @@ def test_who_is_silent_while_the_relay_stands_still_is_not(
 async def test_a_place_in_the_heap_is_given_back(autojump_clock: trio.testing.MockClock) -> None:
     keepalive = Keepalive()
     for _ in range(10_000):
-        with keepalive.patience(10):
+        with keepalive.timeout(10):
             pass
     assert len(keepalive._due) < 5_000
-    with keepalive.patience(10) as scope:
+    with keepalive.timeout(10) as scope:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(keepalive.run)
             await trio.sleep(30)

@@ -284,7 +284,7 @@ async def test_a_loop_of_two_hooks_ends_and_the_log_says_so(
         await place.say("anna", place.ops, "is somebody there?")
         await until(lambda: address.texts[-1] == "is somebody there?")
     assert address.skipped[-1] == 1
-    assert "things that programs said were held back" in caplog.text
+    assert "messages of programs were held back" in caplog.text
 
 
 def test_a_person_ends_a_row_and_time_lets_one_more_pass() -> None:
@@ -405,12 +405,12 @@ async def test_what_waits_through_an_outage_of_hours_comes_whole_and_in_order(
         # Ever more seldom: one try in two and a half to five minutes.
         assert 6 * HOUR / 300 <= address.tries <= 6 * HOUR / 140
         # It is said once an hour.
-        assert 6 <= caplog.text.count("it is tried again") <= 8
-        assert "the answer is 503 for 5 h; it is tried again" in caplog.text
+        assert 6 <= caplog.text.count("it is retried") <= 8
+        assert "the answer is 503 for 5 h; it is retried" in caplog.text
         address.refuses = lambda _event: None
         clock.jump(301)
         await until(lambda: len(address.taken) == 300)
-        assert "events are taken again" in caplog.text
+        assert "events are accepted again" in caplog.text
     assert address.texts == [f"event {number}" for number in range(300)]
     ids = [event["id"] for event in address.taken]
     assert ids == sorted(set(ids))
@@ -573,6 +573,6 @@ async def test_an_address_that_never_comes_to_its_answer_is_not_read_for_long() 
     async with trio.open_nursery() as nursery:
         (listener,) = await nursery.start(partial(trio.serve_tcp, host="127.0.0.1"), serve, 0)
         hook = Hook(chat="x", url=f"http://127.0.0.1:{listener.socket.getsockname()[1]}/", secret="s")
-        with trio.fail_after(5), pytest.raises(PostFailed, match="interim answers"):
+        with trio.fail_after(5), pytest.raises(PostFailed, match="interim responses"):
             await hook_post.post(hook, b"{}", 1, 1)
         nursery.cancel_scope.cancel()

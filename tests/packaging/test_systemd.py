@@ -93,7 +93,7 @@ def test_an_address_that_begins_with_an_at_is_abstract(monkeypatch: pytest.Monke
 def test_a_systemd_that_does_not_listen_or_read_stops_nothing(
     tmp_path: Path, manager: NotifySocket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(systemd, "PATIENCE", 0.01)
+    monkeypatch.setattr(systemd, "NOTIFY_SECONDS", 0.01)
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "missing"))
     systemd.notify("READY=1")
     assert "READY=1: [Errno 2]" in caplog.text
@@ -285,7 +285,7 @@ def test_a_socket_that_does_not_listen_is_refused_by_name(tmp_path: Path) -> Non
         process = inheriting(datagrams.fileno(), "-m", "relay", "serve", "--data", str(tmp_path))
         _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
-    assert said == "relay: systemd hands over 'chat', which is no TCP socket that listens: see relay.socket\n"
+    assert said == "relay: systemd passes 'chat', which is not a listening TCP socket: see relay.socket\n"
 
 
 def test_a_relay_without_a_network_of_its_own_learns_its_address_from_the_socket(

@@ -283,7 +283,7 @@ async def house(data: Path, *users: str, **limits: Any) -> AsyncIterator[House]:
         async with trio.open_nursery() as nursery:
             server = Server(relay)
             nursery.start_soon(server.keepalive.run)
-            nursery.start_soon(server._tell_later)
+            nursery.start_soon(server._announce_later)
             opened = House(relay, server, nursery)
             for user in users:
                 await opened.add_user(user)

@@ -239,9 +239,9 @@ def test_a_certificate_is_read_as_cryptography_reads_it(made, tmp_path, monkeypa
         monkeypatch.delattr(ssl._ssl, "_test_decode_cert")
     leaf = load(made.leaf)
     ends = int(leaf.not_valid_after_utc.timestamp())
-    assert authority.read(made.leaf) == authority.Certificate(NAMES, ends, self_made=False)
+    assert authority.read(made.leaf) == authority.Certificate(NAMES, ends, self_signed=False)
     assert sorted(authority.read(made.leaf).names) == sorted(map(str, alternatives(leaf)))
-    assert authority.read(made.certificate).self_made
+    assert authority.read(made.certificate).self_signed
     (tmp_path / "damaged").write_bytes(b"-----BEGIN CERTIFICATE-----\nMIIB\n")
     with pytest.raises(authority.DamagedCertificate):
         authority.read(tmp_path / "damaged")

@@ -12,7 +12,7 @@ from wsproto import ConnectionType, WSConnection
 from wsproto.events import BytesMessage, Request, TextMessage
 
 from relay.core.service.dispatch import Service
-from relay.net.websocket.session import BAD_FRAMES
+from relay.net.websocket.bad_frames import BAD_FRAMES
 from tests.support.client_frames import client_frame
 from tests.support.sessions import Client, House, Refused, go_by, house
 

@@ -1,32 +1,33 @@
-"""Headers with parameters, as Content-Type and Content-Disposition have them (RFC 9110, section 5.6.6; RFC 8187). Pure.
+"""Headers with parameters, such as Content-Type and Content-Disposition (RFC 9110, section 5.6.6; RFC 8187). Pure.
 
-Reads each character a few times at most: Python's `email` takes minutes for some that are as long as a body may be.
+Own code, since each character is read a few times at most: Python's `email` takes minutes for some headers that are as
+long as a body may be (`test_hook_formats.py`: no body takes long).
 """
 
 import re
 from typing import NamedTuple
 from urllib.parse import unquote
 
-# Possessive, so that what opens and never closes is looked at once.
+# Possessive quantifiers, so that a quote that is never closed is scanned once.
 _PARAMETER = re.compile(r';\s*+([^\s=;]++)\s*+=\s*+(?:"((?:[^"\\]|\\.)*+)"|([^;]*+))', re.DOTALL)
 _ESCAPED = re.compile(r'\\(["\\])')
 
 
 class Header(NamedTuple):
-    """A header's value, and what it says of it."""
+    """A header's value and its parameters."""
 
     value: str
     """In lower case."""
     parameters: dict[str, str]
-    """By names in lower case; of several of one name the first."""
+    """By name in lower case; the first of several of one name."""
 
     def get(self, name: str) -> str | None:
-        """Give a parameter: as RFC 8187 writes it (`name*=`) before all others."""
+        """Return a parameter, preferring its extended form (`name*=`, RFC 8187)."""
         return self.parameters.get(f"{name}*", self.parameters.get(name))
 
 
 def parse(text: str) -> Header:
-    """Take a header's value apart; what is malformed in it is left out."""
+    """Parse a header's value; malformed parameters are skipped."""
     value, semicolon, rest = text.partition(";")
     parameters: dict[str, str] = {}
     for name, quoted, plain in _PARAMETER.findall(semicolon + rest):
@@ -36,7 +37,7 @@ def parse(text: str) -> Header:
 
 
 def _decoded(text: str) -> str:
-    """Decode what RFC 8187 writes as `charset'language'text`; what is written otherwise stays."""
+    """Decode an extended value (`charset'language'text`, RFC 8187); anything else is returned as it is."""
     charset, _, rest = text.partition("'")
     _, quote, encoded = rest.partition("'")
     return unquote(encoded, "latin-1" if charset.lower() == "iso-8859-1" else "utf-8") if quote else text

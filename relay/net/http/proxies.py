@@ -1,6 +1,6 @@
-"""Requests that a proxy passed on: how to recognise them, and which address they come from.
+"""Requests that a proxy forwarded: how to recognise them, and which address they come from. Pure.
 
-A header is a claim. Only the proxies that the settings name may speak for somebody else. Pure logic, no I/O.
+A header is only a claim: it counts from the proxies that the settings name.
 """
 
 import ipaddress
@@ -24,31 +24,31 @@ FORWARDING_HEADERS = frozenset(
         b"x-azure-clientip",
     }
 )
-"""Headers that only proxies add, beside all that begin with `X-Forwarded`."""
+"""Headers that only proxies add, beside those that begin with `X-Forwarded`."""
 LOCAL = "local"
-"""The peer at a Unix socket, as `transport.peer_of` calls it."""
+"""The peer of a Unix socket, as in `transport.peer_of`."""
 
 
 def was_forwarded(headers: Iterable[bytes]) -> bool:
-    """Whether one of these header names, in lower case, shows that a proxy passed the request on."""
+    """Tell whether one of these header names, in lower case, shows that a proxy forwarded the request."""
     return any(name in FORWARDING_HEADERS or name.startswith(b"x-forwarded") for name in headers)
 
 
 class Networks(Container[str]):
-    """A list of networks from the settings."""
+    """A list of networks in the settings."""
 
     def __init__(self, networks: Iterable[str]) -> None:
-        """Take networks and single addresses, and `local` for whatever comes through a Unix socket.
+        """Parse networks and single addresses; `local` stands for Unix sockets.
 
         Raises:
-            ValueError: one of them is none of these.
+            ValueError: one of them is malformed.
         """
         named = list(networks)
         self._local = LOCAL in named
         self._networks = [ipaddress.ip_network(one, strict=False) for one in named if one != LOCAL]
 
     def __contains__(self, peer: object) -> bool:
-        """Whether an address belongs to one of them."""
+        """Tell whether an address belongs to one of the networks."""
         address = _address(str(peer))
         if address is None:
             return self._local and peer == LOCAL
@@ -56,15 +56,15 @@ class Networks(Container[str]):
 
 
 def client_address(peer: str, forwarded_for: str, trusted: Container[str]) -> str:
-    """Find out which address a request comes from.
+    """Return the address that a request comes from.
 
-    Every trusted proxy adds the address that it was asked from at the right, so the rightmost address that is not a
-    trusted proxy's is the last one that somebody trusted has seen. What stands left of it anybody can write.
+    Each proxy appends the address of its own client. So the rightmost address that is not a trusted proxy's is the last
+    one that a trusted proxy has seen; anything left of it may be forged.
 
     Args:
-        peer: the other end of the connection.
+        peer: the address at the other end of the connection.
         forwarded_for: all `X-Forwarded-For` headers, joined by commas in their order.
-        trusted: the proxies whose word counts.
+        trusted: the trusted proxies.
     """
     if peer not in trusted:
         return peer
@@ -72,7 +72,7 @@ def client_address(peer: str, forwarded_for: str, trusted: Container[str]) -> st
     for claimed in reversed(forwarded_for.split(",")):
         address = _address(claimed.strip())
         if address is None:
-            # Nothing, or nothing that an address can be read from: what stands left of it is worth nothing.
+            # Missing or malformed: nothing left of it can be trusted.
             break
         known = str(address)
         if known not in trusted:
@@ -81,7 +81,7 @@ def client_address(peer: str, forwarded_for: str, trusted: Container[str]) -> st
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Read an address as proxies write it: with a port, in brackets, IPv4 within IPv6."""
+    """Parse an address as proxies write it: with a port, in brackets, IPv4 within IPv6."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:

@@ -1,7 +1,4 @@
-"""The web client's files: read once at the start, compressed when first asked for, served from memory.
-
-Knows the folder and HTTP's rules of caching; what the pages do is theirs.
-"""
+"""The web client's files: read once at the start, compressed at their first request, served from memory."""
 
 import base64
 import hashlib
@@ -26,17 +23,17 @@ TYPES = {
     "webmanifest": "application/manifest+json",
     "woff2": "font/woff2",
 }
-"""What is served, by extension; a file of another kind is none of the client's."""
+"""Media types by extension; files with other extensions are not served."""
 COMPRESSED = {"css", "html", "js", "json", "svg", "txt", "webmanifest"}
 FOREVER = b"public, max-age=31536000, immutable"
-STAMP = 6
-"""The shortest `?v=` that is taken for a hash of the content."""
+STAMP_LENGTH = 6
+"""The shortest `?v=` that counts as a hash of the content."""
 
 _IMPORT_MAP = re.compile(rb'<script type="importmap">(.*?)</script>', re.DOTALL)
 
 
 class StaticFile(NamedTuple):
-    """One file of the client's, in memory."""
+    """One file of the web client, in memory."""
 
     content: bytes
     digest: str
@@ -44,12 +41,12 @@ class StaticFile(NamedTuple):
 
     @property
     def tag(self) -> bytes:
-        """Its entity tag; weak, since compressed and plain bytes mean the same."""
+        """The entity tag; weak, since it stands for compressed and plain bytes."""
         return b'W/"%s"' % self.digest[:16].encode()
 
 
 def policy(index: bytes) -> str:
-    """The Content-Security-Policy: everything from here, and the one inline script is the import map as it is."""
+    """Return the Content-Security-Policy: everything from this relay, and one inline script, the import map, by hash."""
     hashes = "".join(
         f" 'sha256-{base64.b64encode(hashlib.sha256(found).digest()).decode()}'" for found in _IMPORT_MAP.findall(index)
     )
@@ -57,20 +54,20 @@ def policy(index: bytes) -> str:
         "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; style-src 'self'; "
         f"script-src 'self'{hashes}; connect-src 'self'; object-src 'none'; base-uri 'none'; "
         "frame-ancestors 'none'; form-action 'self'; require-trusted-types-for 'script'; "
-        # The one policy of the client's: it lets the address of its service worker through, and no other.
+        # The web client's only Trusted Types policy lets the address of its service worker pass.
         "trusted-types service-worker"
     )
 
 
 class StaticFiles:
-    """All files of the client, by path."""
+    """All files of the web client, by path."""
 
     def __init__(self, folder: Traversable | None = None) -> None:
-        """Read them: a relay that is replaced under its feet goes on serving files that fit together."""
-        self._pages: dict[str, StaticFile] = {}
+        """Read all files, so that an upgrade on disk does not mix files of two versions."""
+        self._files: dict[str, StaticFile] = {}
         self._compressed: dict[str, bytes] = {}
         self._read(folder or files("relay") / "web", "/")
-        index = self._pages.get("/index.html")
+        index = self._files.get("/index.html")
         self._policy = policy(index.content if index else b"").encode()
 
     def _read(self, folder: Traversable, path: str) -> None:
@@ -82,16 +79,16 @@ class StaticFiles:
                 self._read(entry, f"{path}{entry.name}/")
             elif extension in TYPES and not entry.name.startswith("."):
                 content = entry.read_bytes()
-                self._pages[path + entry.name] = StaticFile(content, hashlib.sha256(content).hexdigest(), extension)
+                self._files[path + entry.name] = StaticFile(content, hashlib.sha256(content).hexdigest(), extension)
 
     def answer(self, request: HttpRequest) -> HttpResponse:
-        """Answer for a path.
+        """Return the response for a path.
 
         Raises:
             HttpError: there is no such file.
         """
         path = "/index.html" if request.path == "/" else request.path
-        page = self._pages.get(path)
+        page = self._files.get(path)
         if page is None:
             raise HttpError(404, "not_found", "there is nothing here; the chat is at /")
         headers = [
@@ -109,9 +106,9 @@ class StaticFiles:
         return HttpResponse(200, headers, page.content)
 
     def _caching(self, request: HttpRequest, page: StaticFile) -> bytes:
-        # A stamp of another version must not make a browser keep this one's bytes under it.
+        # A stamp of another version must not make a browser cache these bytes under it.
         stamps = request.query.get("v", [])
-        stamped = any(len(stamp) >= STAMP and page.digest.startswith(stamp) for stamp in stamps)
+        stamped = any(len(stamp) >= STAMP_LENGTH and page.digest.startswith(stamp) for stamp in stamps)
         return FOREVER if stamped or request.path.startswith("/vendor/") else b"no-cache"
 
     def _gzip(self, path: str, page: StaticFile) -> bytes:
@@ -123,7 +120,7 @@ class StaticFiles:
 
 
 def unchanged(request: HttpRequest, tag: bytes) -> bool:
-    """Whether the client has it already (RFC 9110, section 13.1.2: weakly compared)."""
+    """Tell whether the client has this entity already (RFC 9110, section 13.1.2: weak comparison)."""
     known = request.headers.get(b"if-none-match")
     if known is None:
         return False
@@ -132,7 +129,7 @@ def unchanged(request: HttpRequest, tag: bytes) -> bool:
 
 
 def accepts_gzip(accepted: str) -> bool:
-    """Whether gzip is among the codings that a client takes (RFC 9110, section 12.5.3)."""
+    """Tell whether a client accepts gzip (RFC 9110, section 12.5.3)."""
     for coding in accepted.lower().split(","):
         name, _, weight = coding.partition(";")
         if name.strip() in ("gzip", "*"):

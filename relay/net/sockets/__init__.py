@@ -1,1 +1,1 @@
-"""Sockets of every kind, and what the machine has for them."""
+"""Sockets: transports, epoll, descriptors, host names, and systemd."""

@@ -1,7 +1,4 @@
-"""The process's file descriptors: as many as the connections need, and one kept to turn people away with.
-
-Touches this process's limit, and the sockets that come while there are none left.
-"""
+"""The process's file descriptors: raises the limit, and keeps one to reject connections when there are no others."""
 
 import errno
 import logging
@@ -13,17 +10,17 @@ from contextlib import suppress
 logger = logging.getLogger(__name__)
 
 OTHER_DESCRIPTORS = 256
-"""Descriptors beside those of WebSockets: the store, files on their way, pages, whoever has not signed in yet."""
+"""Descriptors beside those of WebSockets: for the store, files in transfer, and HTTP connections."""
 NONE_LEFT = {errno.EMFILE, errno.ENFILE}
 ANSWER = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Type: text/plain\r\n"
     b"Content-Length: 49\r\n\r\nThe relay has too many connections: try again...\n"
 )
-"""What is said to whoever there is no descriptor for (RFC 9110, section 15.6.4)."""
+"""The response to a connection for which there is no descriptor (RFC 9110, section 15.6.4)."""
 
 
 def raise_limit(connections: int) -> int:
-    """Raise this process's limit of descriptors, as far as it may, to what so many connections need.
+    """Raise this process's limit of descriptors to what so many connections need, as far as the hard limit goes.
 
     Returns:
         How many connections it is enough for.
@@ -32,7 +29,7 @@ def raise_limit(connections: int) -> int:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < needed:
         wanted = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        # A sandbox may forbid it; what there is has to do then.
+        # A sandbox may forbid it.
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -42,7 +39,7 @@ def raise_limit(connections: int) -> int:
 
 
 class SpareDescriptor:
-    """A descriptor that is kept for the moment when there are no others, to answer whoever comes then."""
+    """A descriptor that is freed when there are no others, to accept and reject one connection with."""
 
     def __init__(self) -> None:
         self._descriptor: int | None = None
@@ -53,20 +50,20 @@ class SpareDescriptor:
             self._descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     def close(self) -> None:
-        """Give it up."""
+        """Close it."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
     def reject(self, listener: socket.socket, *, plain: bool) -> bool:
-        """Accept one connection, say that there is no room, and close it.
+        """Accept one connection, answer 503, and close it.
 
         Args:
-            listener: where it waits; it does not block.
-            plain: whether it speaks HTTP without TLS: under TLS nothing can be said at once.
+            listener: a listening socket that does not block.
+            plain: whether it speaks HTTP without TLS: TLS would need a handshake first.
 
         Returns:
-            Whether there was one, and a descriptor for it.
+            Whether there was a connection, and a descriptor for it.
         """
         self.close()
         try:
@@ -79,7 +76,7 @@ class SpareDescriptor:
                 if plain:
                     connected.send(ANSWER)
                     connected.shutdown(socket.SHUT_WR)
-                    # What is closed with something unread in it is reset, and the answer with it.
+                    # Closing a socket with unread bytes resets the connection, and the response is lost.
                     connected.recv(65_536)
             return True
         finally:

@@ -1,8 +1,8 @@
-"""Which plain sockets have something to read: one epoll for all of them, which trio waits for as one.
+"""Which plain sockets are readable: one epoll for all of them, on which trio waits as on one descriptor.
 
-A socket is registered once, when it comes, and not once a read; trio wakes one task however many sockets have
-news, and that tells each reader. Edge-triggered: news comes once, so whoever reads goes on until there is
-nothing left. Knows descriptors and trio, nothing of connections.
+A socket is registered once, when it connects, rather than once per read. However many sockets are readable, trio wakes
+one task, which calls their readers. The epoll is edge-triggered: each change is reported once, so a reader has to read
+until nothing is left. This module knows descriptors and trio, and no connections.
 """
 
 import select
@@ -10,24 +10,24 @@ from typing import Protocol
 
 import trio
 
-_NEWS = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
+_READABLE = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
 _OVER = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
-ROUND = 64
-"""Sockets told of before all other tasks have their turn."""
+SOCKETS_PER_TURN = 64
+"""Sockets handled before all other tasks get their turn."""
 
 
 class Reader(Protocol):
-    """Whose socket it is."""
+    """The owner of a socket."""
 
     def readable(self, now: float, *, over: bool) -> None:
-        """There is something to read at `now`, trio's time; `over` when the peer will send nothing after it."""
+        """Be called when there is something to read; `now` is trio's time, `over` says that the peer has finished."""
 
 
 class Readiness:
-    """The epoll, and who reads from what.
+    """The epoll, and the reader of each descriptor.
 
-    It is closed with the last reference to it: connections that are cut off let go of it after whoever ran it.
+    It is closed with the last reference to it, since connections that are cut off outlive the task that runs it.
     """
 
     def __init__(self) -> None:
@@ -35,9 +35,9 @@ class Readiness:
         self._readers: dict[int, Reader] = {}
 
     def watch(self, descriptor: int, reader: Reader) -> None:
-        """Tell a reader whenever there is something new to read, from what is there now on."""
+        """Call a reader whenever there is something new to read, and for what is there now."""
         self._readers[descriptor] = reader
-        self._epoll.register(descriptor, _NEWS)
+        self._epoll.register(descriptor, _READABLE)
 
     def forget(self, descriptor: int) -> None:
         """Stop watching a descriptor; before it is closed."""
@@ -45,12 +45,12 @@ class Readiness:
             self._epoll.unregister(descriptor)
 
     async def run(self) -> None:
-        """Tell readers of news, for ever."""
+        """Call readers until cancelled."""
         readers = self._readers
         while True:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
             now = trio.current_time()
-            for descriptor, events in self._epoll.poll(0, ROUND):
+            for descriptor, events in self._epoll.poll(0, SOCKETS_PER_TURN):
                 reader = readers.get(descriptor)
                 if reader is not None:
                     reader.readable(now, over=bool(events & _OVER))

@@ -1,7 +1,7 @@
-"""Under which names this machine is known: what a browser may call it, and what to print in a link.
+"""The names and addresses of this machine: which ones a request may name, and which to print in a link.
 
-A page of somebody else's can make its own name point here (DNS rebinding); it cannot make that name one of
-these. An address is none of its tricks: whoever asks for an address means the machine that has it.
+A strange page can have its own name resolve to this machine (DNS rebinding), but that name is not among these. A
+request that names an address can only come from somebody who means the machine with that address.
 """
 
 import fcntl
@@ -19,18 +19,18 @@ HOST = re.compile(r"\[[0-9A-Fa-f:.%A-Za-z_-]+\](:\d{0,5})?|[^\s/?#@\\:\[\]]+(:\d
 """What a `Host` header may look like (RFC 9110, section 7.2): no user and no path."""
 
 SIOCGIFCONF = 0x8912
-"""netdevice(7): asks for the addresses of all interfaces."""
+"""netdevice(7): returns the addresses of all interfaces."""
 REQUEST = struct.Struct("16s4x4s16x")
-"""One of them: `struct ifreq` on 64-bit Linux."""
+"""One interface: `struct ifreq` on 64-bit Linux."""
 INTERFACES = 64
 NOT_THE_NETWORK = ("lo", "docker", "br-", "veth", "virbr")
-"""Interfaces that lead to this machine only."""
+"""Interfaces that reach this machine only."""
 ANY = "*"
-"""In the settings: any name will do."""
+"""In the settings: any name is accepted."""
 
 
 def hostnames() -> list[str]:
-    """The names that this machine gives itself, without asking anybody."""
+    """Return the names of this machine that need no name server."""
     name = socket.gethostname().lower()
     if not name:
         return ["localhost"]
@@ -39,13 +39,13 @@ def hostnames() -> list[str]:
 
 
 def lan_address(listener: socket.socket | None = None) -> str:
-    """The address under which others on the network reach this machine; loopback where there is no network.
+    """Return the address under which others on the network reach this machine; loopback without a network.
 
-    Nothing is sent: a datagram socket that is connected knows from where it would send.
+    Nothing is sent: a connected datagram socket knows the address from which it would send.
 
     Args:
-        listener: a socket that was handed over; it knows the network that it was made in, where this process
-            has none of its own (`PrivateNetwork=` of systemd).
+        listener: a socket that systemd made: it shows the network that it was made in, where this process has none
+            of its own (`PrivateNetwork=`).
     """
     for family, elsewhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
         try:
@@ -62,7 +62,7 @@ def _of_network(socket_of_it: socket.socket | None) -> list[str]:
 
 
 def interfaces(of: socket.socket | None) -> Iterator[tuple[str, str]]:
-    """Names and IPv4 addresses of the interfaces of the network that a socket was made in."""
+    """Yield the names and IPv4 addresses of the interfaces of the network that a socket was made in."""
     if of is None:
         return
     found = array("B", bytes(INTERFACES * REQUEST.size))
@@ -76,7 +76,7 @@ def interfaces(of: socket.socket | None) -> Iterator[tuple[str, str]]:
 
 
 def _first_address() -> str | None:
-    """Without a default route, as in a network of its own: what the machine's own name stands for."""
+    """Look up the machine's own name, for networks without a default route."""
     try:
         found = socket.getaddrinfo(socket.gethostname(), None, type=socket.SOCK_STREAM)
     except OSError:
@@ -88,18 +88,18 @@ def _first_address() -> str | None:
 def browser_address(
     public_url: str, host: str, port: int, *, secure: bool = False, listener: socket.socket | None = None
 ) -> str:
-    """Where a browser on the network reaches the relay: what goes into links.
+    """Return the address at which browsers on the network reach the relay, for links.
 
     Args:
-        public_url: what the settings say, if anything.
-        host: what is listened on.
-        port: on which port.
+        public_url: the setting, empty without one.
+        host: the host that the relay listens on.
+        port: its port.
         secure: whether it is TLS.
         listener: see `lan_address`.
     """
     if public_url:
         return public_url.rstrip("/")
-    if host in ("0.0.0.0", "::", ""):  # noqa: S104 - it is what is listened on already
+    if host in ("0.0.0.0", "::", ""):  # noqa: S104 - compared, not bound
         host = lan_address(listener)
     scheme, usual = ("https", 443) if secure else ("http", 80)
     named = f"[{host}]" if ":" in host else host
@@ -107,7 +107,7 @@ def browser_address(
 
 
 def split_host(value: str) -> tuple[str, str]:
-    """Take a `Host` header apart: the name or address, and the port or nothing; nothing where it is more than that."""
+    """Split a `Host` header into a name or address and a port; empty strings where it is malformed."""
     if not HOST.fullmatch(value):
         return "", ""
     try:
@@ -119,7 +119,7 @@ def split_host(value: str) -> tuple[str, str]:
 
 
 def is_address(host: str) -> bool:
-    """Whether a host is an address and no name."""
+    """Tell whether a host is an IP address."""
     try:
         ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
@@ -128,12 +128,12 @@ def is_address(host: str) -> bool:
 
 
 def canonical(host: str) -> str:
-    """Write a name in lower case, and an address as RFC 5952 has it: without a zone, in its shortest form."""
+    """Return a name in lower case, or an address in its shortest form and without a zone (RFC 5952)."""
     return str(ipaddress.ip_address(host.partition("%")[0])) if is_address(host) else host.lower()
 
 
 def is_loopback(address: str) -> bool:
-    """Whether an address is this machine's own, for itself."""
+    """Tell whether an address is a loopback one."""
     try:
         return ipaddress.ip_address(address.partition("%")[0]).is_loopback
     except ValueError:
@@ -141,14 +141,14 @@ def is_loopback(address: str) -> bool:
 
 
 class Names:
-    """The names that a request may be for."""
+    """The host names that a request may name."""
 
     def __init__(self, more: Iterable[str] = ()) -> None:
-        """Take this machine's names and more from the settings: `*` for any, `*.example` for all within."""
+        """Take this machine's names and further ones: `*` accepts any, `*.example` all names within `example`."""
         self._names = {name.lower().rstrip(".") for name in [*hostnames(), *more]}
 
     def __contains__(self, host: str) -> bool:
-        """Whether a name, or any address, is meant for this machine."""
+        """Tell whether a host means this machine; addresses always do."""
         if is_address(host) or host in self._names or ANY in self._names:
             return True
         within = host.partition(".")[2]
@@ -156,15 +156,15 @@ class Names:
 
 
 def same_origin(origin: str, host: str, *, secure: bool) -> bool:
-    """Whether an `Origin` is the page that the relay itself served under this `Host`.
+    """Tell whether an `Origin` is the page that the relay itself served under this `Host`.
 
-    Without TLS the scheme is not compared: behind a proxy that ends TLS the two differ. With it a page of plain http
-    is a strange one, which anybody between may have written.
+    Without TLS the scheme is not compared, since it differs behind a proxy that ends TLS. With TLS a page of plain http
+    is a strange one: anybody on the network may have changed it.
 
     Args:
         origin: the header.
         host: the `Host` header.
-        secure: whether the relay's page comes by TLS.
+        secure: whether the relay's page is served over TLS.
     """
     try:
         page = urlsplit(origin)
@@ -174,13 +174,13 @@ def same_origin(origin: str, host: str, *, secure: bool) -> bool:
     if page.scheme != "https" and (secure or page.scheme != "http"):
         return False
     name, named_port = split_host(host)
-    # A browser leaves out the port that goes with its scheme, in both headers.
+    # Browsers leave out the default port of a scheme, in both headers.
     ports = {named_port} if named_port else {"80", "443"} if not secure else {"443"}
     return bool(name) and page.hostname == name and str(port) in ports
 
 
 def addresses(listener: socket.socket | None = None) -> list[str]:
-    """All addresses of this machine that others may reach it by.
+    """Return all addresses under which others may reach this machine.
 
     Args:
         listener: see `lan_address`.
@@ -189,7 +189,7 @@ def addresses(listener: socket.socket | None = None) -> list[str]:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
             found = _of_network(own)
     else:
-        # A process that was handed its socket may not be allowed to make one.
+        # Under systemd this process may not make a socket of its own.
         found = _of_network(listener)
     found.insert(0, lan_address(listener))
     with suppress(OSError):
@@ -198,7 +198,7 @@ def addresses(listener: socket.socket | None = None) -> list[str]:
 
 
 def _local_ipv6(table: str) -> list[str]:
-    """Read the addresses that are good beyond one link, scope 00, out of Linux's table of them."""
+    """Read the addresses of global scope (00) from Linux's table."""
     rows = [line.split() for line in table.splitlines()]
     return [
         str(ipaddress.IPv6Address(bytes.fromhex(row[0])))

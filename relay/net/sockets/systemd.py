@@ -1,7 +1,7 @@
-"""What the relay and systemd tell each other: readiness, signs of life, and sockets that are handed over.
+"""systemd's interface: readiness, watchdog, and listening sockets (socket activation).
 
-Touches the environment, and one socket. Where no systemd asks for it, nothing happens.
-The protocols are those of sd_notify(3), sd_watchdog_enabled(3) and sd_listen_fds(3).
+It reads the environment and keeps one socket open. Without systemd's variables it does nothing.
+Sources: sd_notify(3), sd_watchdog_enabled(3), sd_listen_fds(3).
 """
 
 import logging
@@ -14,58 +14,58 @@ import trio
 logger = logging.getLogger(__name__)
 
 FIRST_DESCRIPTOR = 3
-PATIENCE = 0.5
-"""Seconds that everybody waits where systemd does not read what it is told."""
+NOTIFY_SECONDS = 0.5
+"""How long the whole relay waits when systemd does not read its notifications."""
 
 
 class _Manager:
-    """Where systemd is told things: a socket that stays open, so that a sign of life needs no new descriptor."""
+    """The socket for notifications. It stays open, so that a watchdog ping needs no new descriptor."""
 
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
-        self._deaf = False
+        self._failing = False
 
     def tell(self, address: str, assignments: Sequence[str]) -> None:
-        """Send a datagram; that it cannot be sent is logged once, and once when it can again."""
+        """Send a datagram; log the first failure, and the first success after it."""
         try:
             if self._socket is None:
                 self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-                self._socket.settimeout(PATIENCE)
-            # An @ stands for the zero byte that begins an abstract address.
+                self._socket.settimeout(NOTIFY_SECONDS)
+            # "@" stands for the zero byte that begins an abstract address.
             where = address.replace("@", "\0", 1) if address.startswith("@") else address
             self._socket.sendto("\n".join(assignments).encode(), where)
         except OSError as error:
-            if not self._deaf:
-                logger.warning("systemd cannot be told %s: %s", assignments[0], error)
-            self._deaf = True
+            if not self._failing:
+                logger.warning("systemd cannot be notified of %s: %s", assignments[0], error)
+            self._failing = True
         else:
-            if self._deaf:
-                logger.info("systemd can be told again")
-            self._deaf = False
+            if self._failing:
+                logger.info("systemd can be notified again")
+            self._failing = False
 
 
 _manager = _Manager()
 
 
 def notify(*assignments: str) -> None:
-    """Tell systemd of a change, as `VARIABLE=value` each. What cannot be told is logged: chats go on without."""
+    """Notify systemd of `VARIABLE=value` assignments. A failure is logged and not raised."""
     address = os.environ.get("NOTIFY_SOCKET")
     if address:
         _manager.tell(address, assignments)
 
 
 def watchdog_seconds() -> float | None:
-    """Return after how many seconds without a sign of life systemd replaces this process, if it does."""
+    """Return the watchdog's timeout; None without a watchdog."""
     if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     return int(os.environ.get("WATCHDOG_USEC", "0")) / 1_000_000 or None
 
 
 async def send_watchdog(prove: Callable[[], Awaitable[str]]) -> None:
-    """Give a sign of life twice in a watchdog's period, each only after the relay proved that it works.
+    """Ping the watchdog twice per timeout, each time after a proof that the relay works.
 
     Args:
-        prove: returns when all that has to move has moved, with a line on how the relay is.
+        prove: returns once the relay has done its work, with a status line.
     """
     while period := watchdog_seconds():
         notify("WATCHDOG=1", f"STATUS={await prove()}")
@@ -73,10 +73,10 @@ async def send_watchdog(prove: Callable[[], Awaitable[str]]) -> None:
 
 
 def inherited_listeners() -> list[socket.socket]:
-    """Take over the listening sockets that systemd keeps open for this process (socket activation).
+    """Return the listening sockets that systemd opened for this process (socket activation).
 
     Raises:
-        ValueError: one of them is no TCP socket that listens.
+        ValueError: one of them is not a listening TCP socket.
     """
     count = int(os.environ.get("LISTEN_FDS", "0")) if os.environ.get("LISTEN_PID") == str(os.getpid()) else 0
     names = os.environ.get("LISTEN_FDNAMES", "").split(":")
@@ -85,5 +85,5 @@ def inherited_listeners() -> list[socket.socket]:
         listener.set_inheritable(False)
         tcp = listener.family in (socket.AF_INET, socket.AF_INET6) and listener.type == socket.SOCK_STREAM
         if not tcp or not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            raise ValueError(f"systemd hands over {name!r}, which is no TCP socket that listens: see relay.socket")
+            raise ValueError(f"systemd passes {name!r}, which is not a listening TCP socket: see relay.socket")
     return listeners

@@ -1,7 +1,4 @@
-"""Bytes in and bytes out, over a plain socket or over a stream of trio's (TLS, and tests).
-
-Both have the same few verbs, so that whatever stands on them knows no difference.
-"""
+"""Bytes in and bytes out, over a plain socket or over a trio stream (TLS, and tests), with one interface."""
 
 import os
 import socket
@@ -18,97 +15,97 @@ from relay.net.sockets.epoll import Readiness
 T = TypeVar("T")
 
 RECEIVE = 65_536
-"""Bytes taken at one read."""
+"""The most bytes of one read."""
 CHUNK = 16_384
-"""Bytes given to a stream at a time: each that goes through is progress."""
+"""Bytes given to a stream at a time: each write that completes counts as progress."""
 FILE_CHUNK = 2**20
 """Bytes of a file given to the kernel at a time."""
 STREAM_FILE_CHUNK = 131_072
 """Bytes of a file read and given to a stream at a time."""
 SEND_BUFFER = 262_144
-"""Bytes that the kernel may hold for one who does not read."""
+"""The kernel's send buffer for a user's connection; Linux doubles the value."""
 ANONYMOUS_SEND_BUFFER = 16_384
-"""The same for one who has not signed in; Linux doubles both."""
+"""The same before the client has signed in."""
 
 
 ReadHandler = Callable[[bytes, float], Awaitable[None] | None]
-"""Handles what one read brought, at once, and at what time (trio's) that was news; what it gives is to be awaited
-before the next."""
+"""Handles the bytes of one read, which were reported at a time (trio's). What it returns has to be awaited before the
+next read."""
 
 
 class Transport(Protocol):
-    """One connection to a peer. Whatever it takes or gives waits for the turn of its payer."""
+    """One connection to a peer. Reads and writes wait for the turn of its payer (`core/limits/fairness.py`)."""
 
     payer: Account | None
-    """For whom the connection is served, once that is known."""
+    """The account that is charged for this connection, once that is known."""
 
     @property
     def peer(self) -> str:
-        """The peer's address, for the log and for limits."""
+        """The peer's address, for the log and the limits."""
 
     @property
     def broken(self) -> bool:
-        """Whether something could not be sent, since the connection is over."""
+        """Whether a write failed because the connection is over."""
 
     async def receive(self) -> bytes:
-        """Wait for bytes; none at the end.
+        """Wait for bytes; empty at the end of the stream.
 
         Raises:
             OSError, trio.BrokenResourceError: the connection broke.
         """
 
     async def receive_each(self, take: ReadHandler) -> None:
-        """Have each read handled as it comes, until the end of the stream.
+        """Call `take` with the bytes of each read, until the end of the stream.
 
-        `take` may be called in whichever task learns that there is something; what it raises is raised here.
+        `take` may run in another task, the one that polls the sockets. What it raises is raised here.
 
         Raises:
             OSError, trio.BrokenResourceError: the connection broke.
         """
 
     def send_now(self, data: bytes | memoryview) -> int:
-        """Send what can be sent without waiting, and say how many bytes that was."""
+        """Send what can be sent without waiting; return how many bytes that was."""
 
     async def send_some(self, data: bytes | memoryview) -> int:
-        """Wait until at least some bytes could be sent, and say how many."""
+        """Wait until at least some bytes could be sent; return how many."""
 
     async def send_file(self, descriptor: int, offset: int, count: int) -> int:
-        """Wait until at least some of a part of a file could be sent, and say how many bytes.
+        """Wait until at least some bytes of a file could be sent; return how many.
 
         Raises:
             OSError, trio.BrokenResourceError: the connection broke, or the file cannot be read.
         """
 
     def grow_buffer(self) -> None:
-        """Let more wait in the kernel, for one who has signed in."""
+        """Use the send buffer of a user who has signed in."""
 
     def discard(self) -> None:
-        """Have the close throw away what the peer did not take, instead of keeping it for minutes."""
+        """Make `close` discard what the peer did not take, which the kernel would otherwise keep for minutes."""
 
     def end(self) -> None:
-        """Say that nothing more will be sent."""
+        """Send the end of the stream."""
 
     def close(self) -> None:
         """Close at once."""
 
 
 def peer_of(connected: socket.socket) -> str:
-    """The address at the other end; IPv4 looks alike on every listener.
+    """Return the peer's address; an IPv4 address looks the same on every listener.
 
     Raises:
-        OSError: it is gone already.
+        OSError: the peer is gone already.
     """
     if connected.family not in (socket.AF_INET, socket.AF_INET6):
         return "local"
     return str(connected.getpeername()[0]).removeprefix("::ffff:")
 
 
-Handed = outcome.Outcome[tuple[bool, Awaitable[None] | None]]
-"""What came of a read: whether the stream goes on, and what is to be awaited before the next."""
+ReadResult = outcome.Outcome[tuple[bool, Awaitable[None] | None]]
+"""The result of a read: whether the stream goes on, and what has to be awaited before the next read."""
 
 
 class SocketTransport:
-    """A plain socket that does not block, used directly: no task switch where none is needed."""
+    """A plain non-blocking socket, used without task switches where possible."""
 
     __slots__ = ("_over", "_parked", "_readable", "_readiness", "_socket", "_take", "_wide", "broken", "payer", "peer")
 
@@ -139,10 +136,10 @@ class SocketTransport:
                 return data
 
     async def receive_each(self, take: ReadHandler) -> None:
-        """See `Transport`. Whoever waits for all sockets calls `take`: a read costs no switch to another task.
+        """See `Transport`. The task that polls all sockets calls `take`: a read costs no task switch.
 
-        This one is woken when there is something to await, when it is over, and when there is more than one read
-        took, which can wait until others had their turn.
+        This task is woken when there is something to await, at the end of the stream, and when one read did not empty
+        the socket, so that others get their turn first.
         """
         while True:
             self._take = take
@@ -152,45 +149,45 @@ class SocketTransport:
                 self._take = None
             if done is None:
                 await _turn_of(self.payer)
-                done = self._hand_over(take, trio.current_time())
+                done = self._read_once(take, trio.current_time())
             if done is not None:
                 try:
                     go_on, waiting = done.unwrap()
                 finally:
-                    # An exception holds this frame: it must not hold the exception, or a dead connection stays.
+                    # An exception refers to this frame: keeping it here would be a cycle that keeps the connection.
                     del done
                 if not go_on:
                     return
                 if waiting is not None:
                     await waiting
 
-    async def _news(self) -> Handed | None:
-        """Wait until there may be something to read; gives what came of it where it was handed over already."""
+    async def _news(self) -> ReadResult | None:
+        """Wait until there may be something to read; return the result where it was read already."""
         if self._readable:
-            # Others get their turn, however much one peer sends.
+            # However much one peer sends, others get their turn.
             await trio.lowlevel.checkpoint()
             return None
         self._parked = trio.lowlevel.current_task()
-        done: Handed | None = await trio.lowlevel.wait_task_rescheduled(self._unpark)
+        done: ReadResult | None = await trio.lowlevel.wait_task_rescheduled(self._unpark)
         return done
 
     def _receive_now(self) -> bytes | None:
-        """Read what is there; None where nothing is."""
+        """Read what is there; None where there is nothing."""
         try:
             data = self._socket.recv(RECEIVE)
         except BlockingIOError:
             self._readable = False
             return None
-        # A read that is not full has emptied the socket; the end of the stream is news that came already.
+        # A read that is not full has emptied the socket; the end of the stream was reported already.
         self._readable = self._over or len(data) == RECEIVE
         return data
 
-    def _hand_over(self, take: ReadHandler, now: float) -> Handed | None:
-        """Read once, and have it handled; None where nobody has to do anything more about it."""
+    def _read_once(self, take: ReadHandler, now: float) -> ReadResult | None:
+        """Read once and call `take`; None where nothing is left to do."""
         try:
             data = self._receive_now()
             waiting = take(data, now) if data else None
-        except Exception as error:  # noqa: BLE001 - whose connection it is raises it
+        except Exception as error:  # noqa: BLE001 - raised in the connection's own task
             return outcome.Error(error)
         if waiting is None and data is None:
             return None
@@ -210,20 +207,20 @@ class SocketTransport:
             return
         done = None
         if self._take is not None and (self.payer is None or self.payer.begin()):
-            done = self._hand_over(self._take, now)
+            done = self._read_once(self._take, now)
             if done is None:
                 return
         task, self._parked = self._parked, None
         if task is None:
-            # What was read had the connection cut off: its task is on its way out, and takes nothing more.
+            # `take` had the connection cancelled: its task is ending and awaits nothing more.
             _give_up(done)
             return
         trio.lowlevel.reschedule(task, outcome.Value(done))
-        # As in `receive_each`: the traceback of an exception has this frame.
+        # As in `receive_each`: an exception's traceback refers to this frame.
         del done
 
     def send_now(self, data: bytes | memoryview) -> int:
-        """See `Transport`. A connection that broke takes everything: the reader learns of it."""
+        """See `Transport`. A broken connection accepts everything; the reader learns that it is over."""
         try:
             return self._socket.send(data)
         except BlockingIOError:
@@ -239,7 +236,7 @@ class SocketTransport:
         return self.send_now(data)
 
     async def send_file(self, descriptor: int, offset: int, count: int) -> int:
-        """See `Transport`. The kernel copies it; in a thread, since the disk may take its time."""
+        """See `Transport`. The kernel copies the bytes, in a thread, since the disk may be slow."""
         await _turn_of(self.payer)
         while True:
             await trio.lowlevel.wait_writable(self._socket)
@@ -283,19 +280,19 @@ async def _in_thread(payer: Account | None, work: Callable[..., T], *arguments: 
     return await (trio.to_thread.run_sync(work, *arguments) if payer is None else payer.in_thread(work, *arguments))
 
 
-def _give_up(done: Handed | None) -> None:
-    """Let go of what was still to be awaited, where nobody will."""
+def _give_up(done: ReadResult | None) -> None:
+    """Close a coroutine that nobody will await."""
     waiting = done.value[1] if isinstance(done, outcome.Value) else None
     if waiting is not None:
         waiting.close()
 
 
 class StreamTransport:
-    """A stream of trio's: nothing goes without waiting, so all of it takes the drain task's way."""
+    """A trio stream. It cannot send without waiting, so the outbox's task sends everything."""
 
     __slots__ = ("_stream", "payer", "peer")
     broken = False
-    """A stream says so by an exception."""
+    """A stream raises instead."""
 
     def __init__(self, stream: trio.abc.Stream, peer: str = "stream") -> None:
         self._stream = stream
@@ -333,13 +330,13 @@ class StreamTransport:
         return len(data)
 
     def grow_buffer(self) -> None:
-        """See `Transport`: a stream has no buffer that could be set."""
+        """See `Transport`: a stream's buffer cannot be set."""
 
     def discard(self) -> None:
-        """See `Transport`: a stream that is closed by force sends nothing more."""
+        """See `Transport`: a stream that is closed forcefully sends nothing more."""
 
     def end(self) -> None:
-        """See `Transport`: a stream is ended by closing it."""
+        """See `Transport`: closing a stream ends it."""
 
     def close(self) -> None:
-        """See `Transport`; the owner of the stream closes it with `aclose`."""
+        """See `Transport`: the stream's owner closes it with `aclose`."""

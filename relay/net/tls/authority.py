@@ -1,6 +1,6 @@
-"""A certificate authority of the relay's own, and the relay's certificate by it: TLS where there is no internet.
+"""The relay's own certificate authority, and the certificate that it issues: TLS where there is no internet.
 
-Touches one directory, and beside it what replaces it and what it replaced.
+It touches one directory, and beside it what replaces that directory and what it replaced.
 
 cryptography is loaded when a certificate is made, and not to read one: it is an optional dependency, and takes 8.5 MiB
 that a relay would keep for as long as it runs. The standard library has no public way to read a certificate's names and
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 AUTHORITY_DAYS = 3_650
 DAYS = 397
-"""How long a certificate is good for: the longest that all browsers take (Apple's and the CA/Browser Forum's rule)."""
+"""Validity of a certificate: the longest that all browsers accept (Apple's and the CA/Browser Forum's rule)."""
 RENEW_DAYS = 60
-"""How long before its end it is made anew."""
+"""How long before its end a certificate is renewed."""
 EARLIEST = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
-"""No clock is believed that is behind this: a small machine without a battery starts in the past."""
+"""An earlier time is not believed: a small machine without a clock battery starts in the past."""
 
 LOCAL_NAMES = ("localhost",)
-"""Names of every machine for itself; and loopback's addresses."""
+"""Names by which every machine means itself."""
 PRIVATE_NETWORKS = tuple(
     map(
         ipaddress.ip_network,
@@ -50,11 +50,11 @@ PRIVATE_NETWORKS = tuple(
     )
 )
 NETWORKS_AROUND = {4: 24, 6: 64}
-"""Of each address that the authority may vouch for how many bits are fixed: a router gives another one of the same
-network sooner or later, and then every phone would have to trust another authority."""
+"""Prefix length of the network around each address that the authority may vouch for, by IP version. Sooner or later a
+router assigns another address of the same network, and devices should not have to trust another authority then."""
 
 HOST_NAME = re.compile(r"(?=.{1,253}\Z)(?:\*\.)?[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*")
-"""What a certificate can name (RFC 1123, section 2.1); with the underscore, which machines have in their names."""
+"""What a certificate can name (RFC 1123, section 2.1), and the underscore, which some machines have in their names."""
 
 AUTHORITY, AUTHORITY_KEY, LEAF, LEAF_KEY = "ca.crt", "ca.key", "relay.crt", "relay.key"
 NAMES = "names.txt"
@@ -62,29 +62,29 @@ NAMES = "names.txt"
 
 
 class AuthorityError(Exception):
-    """What is in the way, for a person."""
+    """A certificate cannot be made, read or used; the text tells a person why."""
 
 
 class DamagedCertificate(AuthorityError):
-    """A file of the authority's, or a certificate, is not what it was."""
+    """A certificate or a file of the authority is damaged."""
 
 
 class InvalidCertificateName(AuthorityError):
-    """What is called a name or address of the relay is none."""
+    """Something given as a name or address of the relay is neither."""
 
 
 class Certificate(NamedTuple):
-    """What a certificate says that matters here."""
+    """What the relay needs to know of a certificate."""
 
     names: list[str]
     ends: int
     """Unix seconds."""
-    self_made: bool = False
-    """Whether nobody vouches for it but itself."""
+    self_signed: bool = False
+    """Whether it is self-signed."""
 
 
 def read(path: Path) -> Certificate:
-    """Read what a certificate file says of the first certificate in it.
+    """Read the first certificate of a PEM file.
 
     Raises:
         AuthorityError: it cannot be read.
@@ -102,7 +102,7 @@ def read(path: Path) -> Certificate:
         raise AuthorityError(f"{path} is no certificate that can be read: {error.strerror}") from None
     names = [canonical(name.strip()) for _, name in found.get("subjectAltName", ())]
     ends = int(ssl.cert_time_to_seconds(found["notAfter"]))
-    return Certificate(names, ends, self_made=found.get("issuer") == found.get("subject"))
+    return Certificate(names, ends, self_signed=found.get("issuer") == found.get("subject"))
 
 
 def _read_by_library(path: Path) -> Certificate:
@@ -125,19 +125,19 @@ def _read_by_library(path: Path) -> Certificate:
     return Certificate(
         [canonical(str(one.value)) for one in names],
         int(found.not_valid_after_utc.timestamp()),
-        self_made=found.issuer == found.subject,
+        self_signed=found.issuer == found.subject,
     )
 
 
 def fingerprint(path: Path) -> str:
-    """The SHA-256 of a certificate, as people compare it.
+    """Return the SHA-256 fingerprint of a certificate, as people compare it.
 
     Raises:
         AuthorityError: it cannot be read.
     """
     import hashlib
 
-    # What is no certificate may still be Base64.
+    # Base64 alone does not make a certificate.
     read(path)
     digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(path.read_text())).hexdigest().upper()
     return ":".join(digest[at : at + 2] for at in range(0, len(digest), 2))
@@ -154,7 +154,7 @@ class Authority:
 
     @property
     def exists(self) -> bool:
-        """Whether there is one."""
+        """Whether the authority and a certificate by it are there."""
         return self.certificate.exists() and self.leaf.exists() and self.leaf_key.exists()
 
     @property
@@ -164,7 +164,7 @@ class Authority:
 
     @property
     def key_matches(self) -> bool:
-        """Whether the key is the certificate's: they are two files, and a crash may come between them."""
+        """Whether the key belongs to the certificate: they are two files, and a crash may come between them."""
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.leaf, self.leaf_key)
         except ssl.SSLError:
@@ -196,19 +196,19 @@ class Authority:
     def make(
         self, names: Sequence[str], now: dt.datetime, *, again: bool = True, chosen: Sequence[str] = ()
     ) -> Path | None:
-        """Make an authority, and a certificate by it. One that was there is kept beside it.
+        """Make an authority and a certificate by it. An earlier one is kept beside it.
 
         Args:
             names: names and addresses of the relay.
             now: the time.
-            again: whether to make another one in place of one that is there, or that somebody makes meanwhile.
+            again: whether to replace an authority that is there already, or that another process makes meanwhile.
             chosen: those of the names that an admin gave.
 
         Returns:
             Where the former authority is kept; None where there was none.
 
         Raises:
-            AuthorityError: cryptography is missing, or one of the names is none.
+            AuthorityError: cryptography is missing, or one of the names is invalid.
             OSError: the directory cannot be written.
         """
         _check(names)
@@ -240,7 +240,7 @@ class Authority:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep others from making anything meanwhile, and finish what one that was killed had begun.
+        """Keep other processes out, and finish what one that was killed had begun.
 
         Raises:
             OSError: the directory cannot be written.
@@ -253,14 +253,14 @@ class Authority:
             for place in (parent, self.directory):
                 scratch.sweep(place)
             for name in (AUTHORITY, AUTHORITY_KEY, LEAF, LEAF_KEY):
-                # As earlier relays called what they were writing.
+                # The temporary names of earlier versions.
                 (self.directory / f".{name}").unlink(missing_ok=True)
             yield
         finally:
             os.close(descriptor)
 
     def recover(self) -> None:
-        """Finish what one that was killed had begun; does nothing where there is nothing to do.
+        """Finish what a process that was killed had begun, if anything.
 
         Raises:
             OSError: it cannot be finished.
@@ -270,10 +270,10 @@ class Authority:
                 pass
 
     def issue(self, names: Sequence[str], now: dt.datetime) -> None:
-        """Make the relay's certificate anew.
+        """Issue a new certificate for the relay.
 
         Raises:
-            AuthorityError: cryptography or the authority is missing, or one of the names is none.
+            AuthorityError: cryptography or the authority is missing, or one of the names is invalid.
             OSError: the directory cannot be written.
         """
         _check(names)
@@ -302,15 +302,15 @@ class Authority:
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key()), critical=False)
             .sign(signing, hashes.SHA256())
         )
-        # A crash between the two leaves a pair that does not fit, which `fits` sees: it is made anew then.
+        # After a crash between the two the pair does not match, so a new one is issued (see `key_matches`).
         scratch.write(self.leaf_key, _private(key), 0o600)
         scratch.write(self.leaf, _public(certificate) + _public(authority), 0o644)
 
     def permitted(self, names: Sequence[str]) -> list[str]:
-        """Those of some names that the authority may vouch for.
+        """Return those names for which the authority may vouch.
 
         Raises:
-            AuthorityError: cryptography is missing, the authority cannot be read, or one of the names is none.
+            AuthorityError: cryptography is missing, the authority cannot be read, or one of the names is invalid.
         """
         _check(names)
         x509, _, _, _ = _cryptography()
@@ -330,7 +330,7 @@ class Authority:
         ]
 
     def needs_renewal(self, names: Sequence[str], now: dt.datetime) -> bool:
-        """Whether the certificate ends soon or lacks a name.
+        """Tell whether the certificate ends soon or lacks a name.
 
         Raises:
             AuthorityError: it cannot be read.
@@ -370,7 +370,7 @@ def _begun(
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        # Clocks on a network without internet differ.
+        # Clocks of devices without internet differ.
         .not_valid_before(now - dt.timedelta(days=1))
         .not_valid_after(now + dt.timedelta(days=days))
     )
@@ -391,7 +391,7 @@ def _usage(x509: Any, *, signs_certificates: bool) -> Any:
 
 
 def _constraints(x509: Any, names: Sequence[str]) -> Any:
-    """Let the authority vouch for the relay's own names and its networks: whoever steals it gains little by it."""
+    """Limit the authority to the relay's names and networks, so that stealing its key gains little."""
     own = [name.removeprefix("*.") for name in names if not is_address(name)]
     domains = dict.fromkeys([*LOCAL_NAMES, *own])
     networks = dict.fromkeys(
@@ -402,7 +402,7 @@ def _constraints(x509: Any, names: Sequence[str]) -> Any:
 
 
 def _around(address: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    """The network of a private address; of any other nothing but itself."""
+    """Return the network around a private address; for any other address only itself."""
     known = ipaddress.ip_address(address)
     if not any(known in network for network in PRIVATE_NETWORKS):
         return ipaddress.ip_network(known)

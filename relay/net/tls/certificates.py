@@ -1,4 +1,4 @@
-"""TLS: which certificate, the context that connections begin with, and keeping both fresh while the relay runs."""
+"""The certificate in use: chosen, loaded into a TLS context, and renewed while the relay runs."""
 
 import datetime as dt
 import logging
@@ -18,10 +18,10 @@ from relay.settings import TlsSection
 logger = logging.getLogger(__name__)
 
 CLIENT_HELLO = 0x16
-"""The first byte of TLS (RFC 8446, section 5.1); no request of HTTP begins with it."""
+"""The first byte of a TLS connection (RFC 8446, section 5.1); no HTTP request begins with it."""
 HANDSHAKE_SECONDS = 10.0
-EVERY = 3_600.0
-"""Seconds between two looks at whether a certificate changed or ends soon."""
+CHECK_SECONDS = 3_600.0
+"""How often to check whether the certificate changed or ends soon."""
 FOLDER = "tls"
 
 
@@ -45,22 +45,22 @@ class Certificates:
 
         Args:
             data: the data directory.
-            settings: which certificate.
-            listener: see `names.lan_address`.
-            clock: gives a time that is not in the future, Unix milliseconds.
+            settings: the section `tls`.
+            listener: see `hostnames.lan_address`.
+            clock: returns a time that is not in the future, Unix milliseconds.
 
         Raises:
             AuthorityError: there is none, or it cannot be used.
-            OSError: what one that was killed had begun cannot be finished.
+            OSError: what a process that was killed had begun cannot be finished.
         """
         self._settings = settings
         self._listener = listener
         self._missing: list[str] = []
-        """Names and addresses of the relay that its authority may not vouch for."""
+        """Names and addresses of the relay for which its authority may not vouch."""
         self._clock = clock
         self.authority = Authority(data / FOLDER)
         self.own = not settings.certificate
-        """Whether it is by the relay's own authority."""
+        """Whether the relay's own authority issues the certificate."""
         self._paths = (
             (self.authority.leaf, self.authority.leaf_key)
             if self.own
@@ -75,23 +75,23 @@ class Certificates:
         if self.own:
             self._renew()
         self._loaded = self._stamp()
-        self.context = self._made()
-        """What connections begin with from now on; another one when the certificate changes."""
+        self.context = self._load()
+        """The context for new connections; replaced when the certificate changes."""
 
-    def _made(self) -> ssl.SSLContext:
-        """Make a context of the files as they are. A new one each time: one whose loading fails has lost its key."""
+    def _load(self) -> ssl.SSLContext:
+        """Load the files into a new context. An old one would lose its key if loading failed."""
         certificate, key = self._paths
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(["http/1.1"])
         try:
-            context.load_cert_chain(certificate, key, password=self._locked)
+            context.load_cert_chain(certificate, key, password=self._refuse_pass_phrase)
         except (OSError, ssl.SSLError) as error:
             raise AuthorityError(f"the certificate {certificate} with the key {key} cannot be used: {error}") from None
         return context
 
-    def _locked(self) -> str:
-        """Say that a key has a pass phrase: else OpenSSL asks at the terminal, and everybody waits."""
+    def _refuse_pass_phrase(self) -> str:
+        """Refuse keys with a pass phrase, for which OpenSSL would otherwise ask at the terminal."""
         raise AuthorityError(f"the key {self._paths[1]} has a pass phrase: save it without one (openssl pkey)")
 
     def _stamp(self) -> list[tuple[int, int]]:
@@ -99,7 +99,7 @@ class Certificates:
         return [(one.st_mtime_ns, one.st_ino) for one in known]
 
     def _renew(self) -> None:
-        """Make the relay's certificate anew where it ends soon or the machine has another address."""
+        """Issue a new certificate if the current one ends soon or lacks a name or address."""
         now = dt.datetime.fromtimestamp(self._clock() / 1_000, dt.UTC)
         try:
             names = certificate_names([*self._settings.names, *self.authority.chosen_names], self._listener)
@@ -123,27 +123,27 @@ class Certificates:
             logger.warning("cannot renew the certificate: %s", error)
 
     def refresh(self) -> None:
-        """Renew it if that is due, and load it if it changed: for connections that begin from now on.
+        """Renew the certificate if it is due, and load it for new connections if it changed.
 
         Raises:
-            AuthorityError: what is there now cannot be used; the one before stays in use.
+            AuthorityError: the new certificate cannot be used; the one before stays in use.
         """
         if self.own:
             self._renew()
         stamp = self._stamp()
         if stamp != self._loaded:
-            self.context = self._made()
+            self.context = self._load()
             self._loaded = stamp
             logger.info("loaded the certificate %s", self._paths[0])
 
     async def keep_fresh(self) -> None:
-        """Look after it, for ever."""
+        """Check the certificate now and then, until cancelled."""
         while True:
-            await trio.sleep(EVERY)
+            await trio.sleep(CHECK_SECONDS)
             await self.check()
 
     async def check(self) -> None:
-        """Load the certificate if it changed; where that fails the one before stays in use."""
+        """Refresh the certificate; where that fails the one before stays in use."""
         try:
             await trio.to_thread.run_sync(self.refresh)
         except (AuthorityError, OSError) as error:
@@ -151,9 +151,9 @@ class Certificates:
 
     @property
     def publicly_trusted(self) -> bool:
-        """Whether it is by an authority that is not the relay's own, nor by nobody but itself."""
-        return not self.own and not authority.read(self._paths[0]).self_made
+        """Whether another authority issued it: not the relay's own, and not itself."""
+        return not self.own and not authority.read(self._paths[0]).self_signed
 
     def ends(self) -> int:
-        """When it ends, Unix seconds."""
+        """Return when the certificate ends, Unix seconds."""
         return authority.read(self._paths[0]).ends

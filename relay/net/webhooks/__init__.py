@@ -1,1 +1,1 @@
-"""Programs and chats: what is posted to a hook in words, and what a chat posts to an address."""
+"""Webhooks: the text of what is posted to a chat, and the events that a chat posts to an address."""

@@ -1,6 +1,6 @@
-"""The bytes that are posted to a hook, up to what they say: charsets, forms, several parts, JSON.
+"""The text of a body that is posted to a hook: charsets, forms, multipart, JSON.
 
-Takes what senders really send, and refuses with words what it cannot read.
+It accepts what senders really send, and refuses the rest with an explanation.
 """
 
 import codecs
@@ -19,15 +19,15 @@ TEXT = 65_536
 _FORM = "application/x-www-form-urlencoded"
 _BYTES = "application/octet-stream"
 _WINDOWS = "cp1252"
-"""What old Windows programs write that say nothing of their charset. Its characters are Latin-1's and some more."""
+"""What old Windows programs write without naming a charset: Latin-1 and some more characters."""
 _CHARSETS = ("utf", "iso8859", "latin_1", "cp125", "koi8", "gb", "big5", "shift_jis", "cp932", "euc", "iso2022")
-"""How Python's names of charsets begin: it knows codecs, too, that are none."""
+"""Prefixes of Python's names of charsets, which tell them from its other codecs."""
 _NAMES = {*aliases, *aliases.values(), "utf_8_sig", "koi8_t", "koi8_u"}
-"""What charsets are called. Python is asked for no others: of each name that it does not know it keeps a note."""
+"""All names of charsets. Python is asked for no others, since it caches each name that it does not know."""
 
 
 class _Part(NamedTuple):
-    """One part of a body that has several."""
+    """One part of a multipart body."""
 
     name: str
     filename: str
@@ -36,36 +36,36 @@ class _Part(NamedTuple):
 
 
 def extract_text(body: bytes, content_type: str, encoding: str = "") -> str:
-    """Find what a body says.
+    """Return the text of a body.
 
     Args:
         body: the bytes.
-        content_type: as in the header.
+        content_type: the header `Content-Type`.
         encoding: the header `Content-Encoding`.
 
     Raises:
-        HttpError: it is of a kind that says nothing here, it is broken, or it says nothing.
+        HttpError: the type is not supported, or the body is malformed or has no text.
     """
     if encoding.strip().lower() not in ("", "identity"):
         raise HttpError(415, "bad_request", f"Content-Encoding: {encoding[:32]!r} is not taken, send the body as it is")
     header = parse(content_type)
     try:
-        said = _understood(body, _kind(header), header.get("charset"), header)
+        said = _decoded_body(body, _kind(header), header.get("charset"), header)
     except RecursionError:
         raise HttpError(400, "bad_request", "body: nested too deeply") from None
-    return _tidy(said)
+    return _clean(said)
 
 
 def _kind(header: Header) -> str:
-    """Give a media type; text where it is none that could be one, nothing where there is none at all."""
+    """Return the media type; `text/plain` where it is malformed, empty where there is none."""
     if "/" not in header.value:
         return ""
     return header.value if header.value.count("/") == 1 else "text/plain"
 
 
-def _understood(body: bytes, kind: str, charset: str | None, header: Header) -> str:
+def _decoded_body(body: bytes, kind: str, charset: str | None, header: Header) -> str:
     if kind == "multipart/form-data":
-        return _several(body, (header.get("boundary") or "").rstrip())
+        return _multipart(body, (header.get("boundary") or "").rstrip())
     if kind in ("", _BYTES) and charset is None:
         return _json_or_text(_strictly(body) if kind else decoded(body, None))
     if kind == _FORM:
@@ -82,15 +82,15 @@ def _understood(body: bytes, kind: str, charset: str | None, header: Header) -> 
 
 
 def truncate(text: str) -> str:
-    """Shorten what is too long for a message, and say so in it."""
+    """Shorten a text that is too long for a message, and say so at its end."""
     if len(text) <= TEXT:
         return text
     mark = f"\n… (cut here: {len(text):,} characters came, a message holds {TEXT:,})"
     return text[: TEXT - len(mark)] + mark
 
 
-def _tidy(said: str) -> str:
-    """Take out what no message may hold: NUL, with which machines pad their texts, and halves of characters."""
+def _clean(said: str) -> str:
+    """Remove what no message may hold: NUL, with which some programs pad their texts, and lone surrogates."""
     text = said.replace("\0", "").strip()
     try:
         text.encode()
@@ -105,10 +105,10 @@ def _tidy(said: str) -> str:
 
 
 def decoded(body: bytes, charset: str | None) -> str:
-    """Decode a text by the charset that its sender named; without one it is UTF-8, or else what Windows writes.
+    """Decode a text by the charset that its sender named; without one as UTF-8 or, if it is not valid, Windows-1252.
 
     Raises:
-        HttpError: there is no such charset.
+        HttpError: the charset is unknown.
     """
     if body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return body.decode("utf-16", "replace")
@@ -119,7 +119,7 @@ def decoded(body: bytes, charset: str | None) -> str:
         except UnicodeDecodeError:
             text = body.decode(_WINDOWS, "replace")
     else:
-        # A character that is broken is no reason to lose the alarm it stands in.
+        # A malformed character is no reason to lose the alert that it is in.
         text = body.decode(codec, "replace")
     return text.lstrip("\ufeff")
 
@@ -147,10 +147,10 @@ def _strictly(body: bytes) -> str:
 
 
 def _json(text: str) -> object:
-    """Decode JSON; line breaks within its texts, which shell scripts leave there, are taken as such.
+    """Decode JSON. Line breaks within strings, which shell scripts leave there, are accepted.
 
     Raises:
-        HttpError: it is none.
+        HttpError: it is malformed.
     """
     if not text.strip():
         raise HttpError(400, "bad_request", 'body: it is empty: send {"text": "..."} or plain text')
@@ -161,7 +161,7 @@ def _json(text: str) -> object:
 
 
 def _json_or_text(text: str) -> str:
-    """Take what looks like an object for one where it has words, else for the text that it is."""
+    """Treat a text that looks like a JSON object as one if it has a message in it, else as plain text."""
     if text.lstrip()[:1] == "{":
         try:
             return body_text(_json(text))
@@ -173,7 +173,7 @@ def _json_or_text(text: str) -> str:
 def _form(text: str, charset: str | None) -> str:
     start = unquote_plus(text[:16]).lstrip()[:1]
     if start in ("{", "["):
-        # What `curl -d` sends says it is a form, whatever it is.
+        # `curl -d` calls everything a form.
         return _json_or_text(text if text.lstrip()[:1] == start else unquote_plus(text))
     fields: dict[str, object] = {}
     for name, value in parse_qsl(text, keep_blank_values=True, encoding=_codec(charset) or "utf-8"):
@@ -182,7 +182,7 @@ def _form(text: str, charset: str | None) -> str:
         try:
             return _payload(str(fields["payload"]))
         except HttpError:
-            # `curl -d` escapes nothing: an & or a + within the JSON is meant.
+            # `curl -d` escapes nothing: an & or a + within the JSON is meant literally.
             whole = text.partition("payload=")[2]
             return _payload(whole if whole.lstrip()[:1] == "{" else unquote_plus(whole))
     return body_text(fields) if fields.keys() & set(TEXTS) else text
@@ -192,8 +192,8 @@ def _payload(text: str) -> str:
     return body_text(_json(text)) if text.lstrip()[:1] in ("{", "[") else text
 
 
-def _several(body: bytes, boundary: str) -> str:
-    """Find what a body of several parts says, as `curl -F` sends it; name the files that are left out."""
+def _multipart(body: bytes, boundary: str) -> str:
+    """Return the text of a multipart body, as `curl -F` sends it, with the names of files, which are left out."""
     if not boundary:
         raise HttpError(400, "bad_request", "Content-Type: the boundary of the parts is missing")
     fields: dict[str, object] = {}
@@ -216,14 +216,14 @@ def _parts(body: bytes, boundary: bytes) -> list[_Part]:
         if piece.startswith(b"--"):
             break
         head, _, content = piece.removeprefix(line).partition(line + line)
-        says = dict(map(_named, reversed(head.decode("utf-8", "replace").splitlines())))
+        says = dict(map(_header_line, reversed(head.decode("utf-8", "replace").splitlines())))
         about = parse(says.get("content-disposition", ""))
         charset = parse(says.get("content-type", "")).get("charset")
         parts.append(_Part(about.get("name") or "", about.get("filename") or "", charset, content))
     return parts
 
 
-def _named(line: str) -> tuple[str, str]:
-    """Take a line of a part's head apart: the header's name in lower case, and its value."""
+def _header_line(line: str) -> tuple[str, str]:
+    """Split a header line of a part into its name, in lower case, and its value."""
     name, _, value = line.partition(":")
     return name.strip().lower(), value.strip()

@@ -1,7 +1,7 @@
-"""Outgoing hooks: what is said in one chat is posted to an address, each event once it is on disk.
+"""Outgoing hooks: the messages of one chat are posted to an address, each event once it is on disk.
 
-A hook reads the log from its cursor on: in order, at least once, one event at a time. What it has not posted waits in
-the log, not in memory; where nobody takes it, it is tried again, ever more seldom. It is nobody's device: it makes
+A hook reads the log from its cursor on: in order, at least once, one event at a time. What is not posted yet waits in
+the log, not in memory. An event that is not accepted is retried with growing pauses. A hook signs nobody in: it makes
 nobody online and acknowledges nothing.
 """
 
@@ -33,27 +33,27 @@ logger = logging.getLogger(__name__)
 POSTED = frozenset({kinds.NEW, kinds.EDIT, kinds.DELETE})
 """The entries that are posted."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
-"""Seconds between two tries: doubled each time, and jittered."""
-GIVE_UP = 3 * 86_400.0
-"""Seconds for which one event is tried; then the next one has its turn."""
-REMINDER = 3_600.0
-"""Seconds between two log records of an address that takes nothing."""
+"""Seconds before a retry: doubled each time, and jittered."""
+GIVE_UP_SECONDS = 3 * 86_400.0
+"""How long one event is retried; then the next one follows."""
+LOG_SECONDS = 3_600.0
+"""Seconds between two log records of an address that accepts nothing."""
 
 
 class OutgoingHooks:
-    """All outgoing hooks of a relay; each has a task while it may act."""
+    """All outgoing hooks of a relay; each has a task while it has the right to act."""
 
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
         self._known = {one.key: one for one in relay.state.devices.values() if _posts(one)}
-        """Those that are not removed."""
+        """The hooks that are not removed, by device key."""
         self._running: dict[int, Delivery] = {}
         self._of_chat: dict[int, list[Delivery]] = {}
         self._failed: set[int] = set()
         self._news = trio.Event()
 
     async def run(self) -> None:
-        """Serve the hooks there are and those that come, until cancelled."""
+        """Run all hooks, present and future ones, until cancelled."""
         watchers = self._relay.hub.watchers
         async with trio.open_nursery() as nursery:
             watchers.append(self._watch)
@@ -65,13 +65,13 @@ class OutgoingHooks:
                         if resting and may_act(self._relay.state, device):
                             self._running[device.key] = delivery = Delivery(self._relay, device)
                             nursery.start_soon(self._serve, delivery)
-                    self._sort()
+                    self._index()
                     await self._news.wait()
             finally:
                 watchers.remove(self._watch)
 
     def _watch(self, entry: Entry) -> None:
-        """Wake the hooks of a chat; look who may act where somebody may have lost a right, or got one."""
+        """Wake the hooks of a chat that has a new message; check all rights when some may have changed."""
         if entry.kind in POSTED:
             for delivery in self._of_chat.get(entry.chat, ()):
                 delivery.wake(entry)
@@ -82,7 +82,7 @@ class OutgoingHooks:
                 self._news.set()
 
     def _note(self, entry: Entry) -> None:
-        """Take a new hook in, and let one that is removed go."""
+        """Add a new hook, or drop one that is removed."""
         change = changes.decode(entry.extra or "")
         if isinstance(change, changes.DeviceRevoked):
             self._known.pop(change.key, None)
@@ -91,11 +91,11 @@ class OutgoingHooks:
             device = self._relay.state.devices[change.key]
             if _posts(device):
                 self._known[device.key] = device
-                # What is said from here on is posted, though its task begins a moment later.
+                # Messages from here on are posted, although the task starts a moment later.
                 self._relay.log.keep_cursor(device.key, entry.seq, self._relay.clock())
 
-    def _sort(self) -> None:
-        """Note which chat each hook waits for: a dialog may have begun."""
+    def _index(self) -> None:
+        """Index the hooks by chat: a dialog may have begun."""
         found: defaultdict[int, list[Delivery]] = defaultdict(list)
         for delivery in self._running.values():
             chat = chat_of(self._relay.state, delivery.device)
@@ -115,7 +115,7 @@ class OutgoingHooks:
             self._relay.admin.running.hooks[device.key] = "failed, the log says how; it rests until the next start"
         finally:
             del self._running[device.key]
-            # It may have got its right back before it had ended.
+            # It may have got its right back before its task had ended.
             self._news.set()
 
 
@@ -123,18 +123,19 @@ def _posts(device: Device) -> bool:
     return device.hook is not None and bool(device.hook.url) and not device.revoked_at
 
 
-class _Tried(NamedTuple):
-    """An event that was not taken."""
+class _Retried(NamedTuple):
+    """An event that was not accepted yet."""
 
     seq: int
     since: float
+    """When it was tried first, trio's time."""
     times: int
-    told: float
-    """When the log was told last."""
+    logged_at: float
+    """When a failure was logged last, trio's time."""
 
 
 class Delivery:
-    """One hook, from its cursor on."""
+    """The delivery to one hook, from its cursor on."""
 
     def __init__(self, relay: Relay, device: Device) -> None:
         assert device.hook is not None
@@ -146,13 +147,13 @@ class Delivery:
         self._position = 0
         self._ahead = ReadAhead()
         self._row = TurnsInARow()
-        self._weighed = 0
-        """Up to this `seq` it is known what is held back."""
+        self._decided = 0
+        """Up to this `seq` it is decided what is held back."""
         self._skipped = 0
-        self._tried = _Tried(0, 0.0, 0, 0.0)
+        self._retried = _Retried(0, 0.0, 0, 0.0)
 
     async def run(self) -> None:
-        """Post for as long as it may; what is under way then is cut off."""
+        """Post while the hook has the right; a post under way is cancelled when it loses it."""
         relay, device = self._relay, self.device
         known = relay.log.cursors.get(device.key)
         self._keep(relay.state.seq if known is None else known[0])
@@ -164,15 +165,15 @@ class Delivery:
                     await self._wake.wait()
 
     def wake(self, entry: Entry) -> None:
-        """Take note that something was said in its chat."""
+        """Note a new message in the hook's chat."""
         if self._idle:
-            # All before it is posted: that much of the log may be removed meanwhile.
+            # Everything before it is posted, so retention may remove that much of the log.
             self._keep(entry.seq - 1)
             self._idle = False
         self._wake.set()
 
     def check(self) -> None:
-        """Look whether there is something to post."""
+        """Check whether there is something to post."""
         self._idle = False
         self._wake.set()
 
@@ -181,14 +182,14 @@ class Delivery:
         self._relay.log.keep_cursor(self.device.key, position, self._relay.clock())
 
     async def _catch_up(self) -> bool:
-        """Post what the log has; tells whether that was all."""
+        """Post what the log has; tell whether that was all."""
         relay, state = self._relay, self._relay.state
         chat = chat_of(state, self.device)
         if chat is None or state.chats[chat].last_seq <= self._position:
             return True
         if self._position < state.pruned:
             logger.warning(
-                "hook %d: what was said up to event %d is removed (retention); it goes on after it",
+                "hook %d: messages up to event %d were removed by retention; it goes on after them",
                 self.device.key,
                 state.pruned,
             )
@@ -203,7 +204,7 @@ class Delivery:
             await trio.sleep(FIRST_PAUSE)
             return False
         for entry in page.entries:
-            if not await self._take(entry, upto):
+            if not await self._post_entry(entry, upto):
                 self._ahead.clear()
                 return False
             self._keep(entry.seq)
@@ -212,19 +213,22 @@ class Delivery:
             self._ahead.clear()
         return page.upto >= state.chats[chat].last_seq
 
-    async def _take(self, entry: Entry, read_at: int) -> bool:
-        """Post one entry of the chat, if it is to be posted; tells whether the next one has its turn.
+    async def _post_entry(self, entry: Entry, read_at: int) -> bool:
+        """Post one entry of the chat, unless it is filtered.
 
         Args:
-            entry: it.
-            read_at: the last `seq` when it was read.
+            entry: the entry.
+            read_at: the last `seq` when the entry was read.
+
+        Returns:
+            Whether the next entry follows; else the log has to be read again.
         """
         if entry.kind not in POSTED or not self._passes(entry):
             return True
-        # After each pause it is looked at again: it may be changed, deleted or cleared, or be nothing for it any more.
-        while self._is_told(entry):
+        # Checked again after each pause: the message may have been edited, deleted or hidden from this user.
+        while self._is_visible(entry):
             if entry.seq <= self._relay.state.pruned or not self._relay.hub.refresh([entry], read_at):
-                # It is removed, or so much happened that it has to be read again to be told as it is now.
+                # It was removed, or has to be read again to be posted in its present form.
                 return False
             name, payload = views.event(self._relay.state, entry, self.device.user)
             try:
@@ -236,29 +240,29 @@ class Delivery:
                     self._skipped,
                 )
             except PostFailed as error:
-                if error.final or self._given_up(entry, error):
+                if error.final or self._is_given_up(entry, error):
                     logger.warning("hook %d: event %d is given up: %s", self.device.key, entry.seq, error)
                     return True
-                pause = min(FIRST_PAUSE * 2.0 ** (min(self._tried.times, 16) - 1), LONGEST_PAUSE)
+                pause = min(FIRST_PAUSE * 2.0 ** (min(self._retried.times, 16) - 1), LONGEST_PAUSE)
                 await trio.sleep(max(error.after, random.uniform(pause / 2, pause)))  # noqa: S311 - jitter, no secret
             else:
-                self._taken(entry)
+                self._accepted(entry)
                 return True
         return True
 
-    def _is_told(self, entry: Entry) -> bool:
+    def _is_visible(self, entry: Entry) -> bool:
         return visibility.is_told(self._relay.state, entry, self.device.user)
 
     def _passes(self, entry: Entry) -> bool:
-        """Tell whether an entry is no echo, and no part of a loop."""
+        """Tell whether an entry is neither an echo nor part of a loop."""
         state = self._relay.state
         device = state.devices.get(entry.device)
         by_hook = device is not None and device.hook is not None
         if by_hook and entry.actor == self.device.user:
             return False
-        if entry.seq <= self._weighed:
+        if entry.seq <= self._decided:
             return True
-        self._weighed = entry.seq
+        self._decided = entry.seq
         if not by_hook and not state.users[entry.actor].bot:
             self._row.person()
             return True
@@ -266,7 +270,7 @@ class Delivery:
             return True
         if not self._skipped:
             logger.warning(
-                "hook %d: programs said more than %d things in a row in %s: some of it is held back from here on, "
+                "hook %d: programs sent more than %d messages in a row in %s: some are held back from here on, "
                 "in case they answer each other",
                 self.device.key,
                 IN_A_ROW,
@@ -275,24 +279,24 @@ class Delivery:
         self._skipped += 1
         return False
 
-    def _given_up(self, entry: Entry, error: PostFailed) -> bool:
-        """Note that an event was not taken; tells whether it was tried for long enough."""
-        now, tried = trio.current_time(), self._tried
+    def _is_given_up(self, entry: Entry, error: PostFailed) -> bool:
+        """Note that an event was not accepted; tell whether it was retried for long enough."""
+        now, tried = trio.current_time(), self._retried
         if tried.seq != entry.seq:
-            tried = _Tried(entry.seq, now, 0, float("-inf"))
-        if now - tried.told >= REMINDER:
+            tried = _Retried(entry.seq, now, 0, float("-inf"))
+        if now - tried.logged_at >= LOG_SECONDS:
             since = f" for {(now - tried.since) / 3_600:.0f} h" if tried.times else ""
-            logger.warning("hook %d: %s%s; it is tried again", self.device.key, error, since)
-            tried = tried._replace(told=now)
-        self._tried = tried = tried._replace(times=tried.times + 1)
+            logger.warning("hook %d: %s%s; it is retried", self.device.key, error, since)
+            tried = tried._replace(logged_at=now)
+        self._retried = tried = tried._replace(times=tried.times + 1)
         self._relay.admin.running.hooks[self.device.key] = f"{error}; tried {tried.times} times, event {entry.seq}"
-        return now - tried.since >= GIVE_UP
+        return now - tried.since >= GIVE_UP_SECONDS
 
-    def _taken(self, entry: Entry) -> None:
+    def _accepted(self, entry: Entry) -> None:
         if self._skipped:
-            logger.warning("hook %d: %d things that programs said were held back", self.device.key, self._skipped)
+            logger.warning("hook %d: %d messages of programs were held back", self.device.key, self._skipped)
             self._skipped = 0
         self._relay.admin.running.hooks.pop(self.device.key, None)
-        if self._tried.seq == entry.seq:
-            logger.info("hook %d: events are taken again, after %d tries", self.device.key, self._tried.times)
-            self._tried = _Tried(0, 0.0, 0, 0.0)
+        if self._retried.seq == entry.seq:
+            logger.info("hook %d: events are accepted again, after %d tries", self.device.key, self._retried.times)
+            self._retried = _Retried(0, 0.0, 0, 0.0)

@@ -18,30 +18,30 @@ import trio
 from relay import __version__
 from relay.core.model.changes import Hook
 
-SECONDS = 10.0
-"""How long an address may take for its answer."""
-ANSWER_BYTES = 65_536
-BEFOREHAND = 16
-"""Interim answers (1xx) that are read before the one that counts."""
-ADDRESS_WRONG = frozenset({401, 402, 403, 404, 407, 408, 410, 421, 423, 425, 426, 429})
-"""Refusals that say nothing of the event: the address is wrong or away for now. All others below 500 are final."""
-LONGEST_WAIT = 3_600.0
-"""Seconds that a `Retry-After` is followed at most."""
+RESPONSE_SECONDS = 10.0
+"""How long an address may take to respond."""
+RESPONSE_BYTES = 65_536
+INTERIM_RESPONSES = 16
+"""Interim responses (1xx) that are read before the final one."""
+RETRIED = frozenset({401, 402, 403, 404, 407, 408, 410, 421, 423, 425, 426, 429})
+"""Statuses of an address that is wrong or unavailable: the event is retried. All others below 500 are final."""
+RETRY_AFTER_SECONDS = 3_600.0
+"""The longest `Retry-After` that is obeyed."""
 
 
 class PostFailed(Exception):
-    """An event could not be posted."""
+    """An event was not accepted."""
 
-    def __init__(self, what: str, *, final: bool = False, after: float = 0.0) -> None:
-        super().__init__(what)
+    def __init__(self, reason: str, *, final: bool = False, after: float = 0.0) -> None:
+        super().__init__(reason)
         self.final = final
-        """Whether trying again is of no use."""
+        """Whether retrying is of no use."""
         self.after = after
-        """Seconds that the other side asks to wait."""
+        """Seconds to wait, if the receiver asked for it."""
 
 
 def signature(secret: str, timestamp: int, payload: bytes) -> str:
-    """Sign an event: HMAC-SHA256 over the time, a full stop and the body, in hexadecimal."""
+    """Return an event's signature: HMAC-SHA256 over the time, a full stop and the body, in hexadecimal."""
     return hmac.new(secret.encode(), b"%d." % timestamp + payload, hashlib.sha256).hexdigest()
 
 
@@ -49,14 +49,14 @@ async def post(hook: Hook, payload: bytes, event_id: int, timestamp: int, skippe
     """Post one event to a hook's address.
 
     Args:
-        hook: where to, and what to sign with.
+        hook: the address, and the secret to sign with.
         payload: the event as on the wire.
         event_id: its id.
-        timestamp: Unix milliseconds; it is signed, too, so that nobody can post it again later.
-        skipped: how many events before this one were held back (see `loops.InARow`).
+        timestamp: Unix milliseconds; signed, too, so that a receiver can reject a copy that is posted later.
+        skipped: how many events before this one were held back (see `loops.TurnsInARow`).
 
     Raises:
-        PostFailed: nobody took it.
+        PostFailed: it was not accepted.
     """
     try:
         url = urlsplit(hook.url)
@@ -64,15 +64,15 @@ async def post(hook: Hook, payload: bytes, event_id: int, timestamp: int, skippe
     except (ValueError, h11.LocalProtocolError) as error:
         raise PostFailed(f"its address cannot be used: {error}") from None
     try:
-        with trio.fail_after(SECONDS):
+        with trio.fail_after(RESPONSE_SECONDS):
             answer = await _exchange(url.scheme == "https", url.hostname or "", port, request, payload)
     except trio.TooSlowError:
-        raise PostFailed(f"no answer within {SECONDS:.0f} s") from None
+        raise PostFailed(f"no answer within {RESPONSE_SECONDS:.0f} s") from None
     except (OSError, ValueError, trio.BrokenResourceError, h11.RemoteProtocolError) as error:
         raise PostFailed(f"cannot be reached: {_cause(error)}") from None
     status = answer.status_code
     if not 200 <= status < 300:
-        final = 400 <= status < 500 and status not in ADDRESS_WRONG
+        final = 400 <= status < 500 and status not in RETRIED
         raise PostFailed(f"the answer is {status}", final=final, after=_retry_after(answer))
 
 
@@ -97,7 +97,7 @@ def _request(hook: Hook, url: SplitResult, payload: bytes, event_id: int, timest
 
 
 def _cause(error: BaseException) -> BaseException:
-    """Find what is behind an error: a connection is tried at each of a name's addresses."""
+    """Return the first cause of an error: a connection is tried at each address of a name."""
     cause = error.__cause__ or error
     while isinstance(cause, BaseExceptionGroup):
         cause = cause.exceptions[0]
@@ -105,39 +105,39 @@ def _cause(error: BaseException) -> BaseException:
 
 
 def _retry_after(answer: h11.Response) -> float:
-    """Read how long the other side asks to wait; a date says nothing to a relay whose clock may be wrong."""
+    """Return how long the receiver asks to wait. A date is ignored, since the relay's clock may be wrong."""
     value = dict(answer.headers).get(b"retry-after", b"")
-    return min(float(value), LONGEST_WAIT) if value.isdigit() and len(value) < 10 else 0.0
+    return min(float(value), RETRY_AFTER_SECONDS) if value.isdigit() and len(value) < 10 else 0.0
 
 
 @lru_cache(maxsize=1)
 def _context(_day: int) -> ssl.SSLContext:
-    """Read whom this machine trusts: some hundredths of a second in which nobody else has their turn, so once a day."""
+    """Load the authorities that this machine trusts; once a day, since it blocks the loop for some 30 ms."""
     return ssl.create_default_context()
 
 
 async def _exchange(secure: bool, host: str, port: int | None, request: h11.Request, payload: bytes) -> h11.Response:
-    """Send a request and read the head of its answer."""
+    """Send a request and read the head of the response."""
     tcp = await trio.open_tcp_stream(host, port or (443 if secure else 80))
     stream: trio.abc.Stream = tcp
     if secure:
         context = _context(int(trio.current_time() // 86_400))
         stream = trio.SSLStream(tcp, context, server_hostname=host, https_compatible=True)
     async with stream:
-        connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=ANSWER_BYTES)
+        connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=RESPONSE_BYTES)
         head = connection.send(request) or b""
         await stream.send_all(head + (connection.send(h11.Data(data=payload)) or b""))
         connection.send(h11.EndOfMessage())
-        beforehand = 0
+        interim = 0
         while True:
             event = connection.next_event()
             if isinstance(event, h11.Response):
                 return event
             if event is h11.NEED_DATA:
-                connection.receive_data(bytes(await stream.receive_some(ANSWER_BYTES)))
+                connection.receive_data(bytes(await stream.receive_some(RESPONSE_BYTES)))
             elif isinstance(event, h11.InformationalResponse):
-                beforehand += 1
-                if beforehand > BEFOREHAND:
-                    raise h11.RemoteProtocolError("interim answers and no end of them")
+                interim += 1
+                if interim > INTERIM_RESPONSES:
+                    raise h11.RemoteProtocolError("too many interim responses")
             elif isinstance(event, h11.ConnectionClosed):
-                raise h11.RemoteProtocolError("the connection closed before an answer")
+                raise h11.RemoteProtocolError("the connection closed before a response")

@@ -1,7 +1,7 @@
-"""What a program that posts to a hook says, in words: Slack's and Mattermost's format, and what alerting tools send.
+"""The plain text of what programs post to a hook: Slack's and Mattermost's format, and that of alerting tools.
 
-Whatever carries words is shown; colours, small pictures, the sender's name and channel, and what can only be clicked
-are left aside. What has no words at all is refused, and so is what is of another kind than it must be.
+Everything that holds text is shown. Colours, icons, the sender's name and channel, and what can only be clicked are
+left out. A body without any text is refused, and so is one with a value of the wrong type.
 """
 
 import json
@@ -12,29 +12,29 @@ from relay.core.hooks import slack_markup
 from relay.net.http.response import HttpError
 
 TEXTS = ("text", "message", "msg", "content")
-"""Where senders put their text: Slack; Home Assistant, Grafana and Gotify; Uptime Kuma; Discord."""
+"""The fields in which senders put their text: Slack; Home Assistant, Grafana and Gotify; Uptime Kuma; Discord."""
 _TITLES = ("title", "subject")
 _NOT_SHOWN = frozenset({"divider", "actions", "input"})
-"""Blocks without words, and those that can only be clicked."""
+"""Blocks without text, and those that can only be clicked."""
 _KNOWN = frozenset({"section", "header", "markdown", "image", "video"})
-"""Blocks that are shown; of any other kind that has no words it is said that it was there."""
-_SAID_OF_ALERTS = ("summary", "description", "message")
+"""Blocks that are shown. A block of another kind without text is mentioned."""
+_ALERT_TEXTS = ("summary", "description", "message")
 
 
 def body_text(body: object) -> str:
-    """Say a decoded body.
+    """Return the text of a decoded body.
 
     Raises:
-        HttpError: it has no words, or something in it is not what it must be.
+        HttpError: it has no text, or a value of the wrong type.
     """
     if isinstance(body, str):
         return body
     if not isinstance(body, dict):
         raise _wrong("body", body, "an object")
     blocks = blocks_text(body.get("blocks"))
-    text = next((said for key in TEXTS if (said := _say(body.get(key), key))), "")
-    title = next((said for key in _TITLES if (said := _say(body.get(key), key))), "")
-    # Beside blocks the text is what a notification shows: mostly the same words.
+    text = next((said for key in TEXTS if (said := _text(body.get(key), key))), "")
+    title = next((said for key in _TITLES if (said := _text(body.get(key), key))), "")
+    # Beside blocks `text` is for notifications, and mostly repeats the blocks.
     first = [part for part in (title, text) if part not in blocks]
     said = _lines([*first, blocks, attachments_text(body.get("attachments"))])
     said = said or _lines(_alerts(body.get("alerts")))
@@ -49,19 +49,19 @@ def body_text(body: object) -> str:
 
 
 def blocks_text(value: object) -> str:
-    """Say blocks; nothing where there are none.
+    """Return the text of blocks; empty without any.
 
     Raises:
-        HttpError: something in them is not what it must be.
+        HttpError: they have a value of the wrong type.
     """
     return _lines(_blocks(value, "blocks"))
 
 
 def attachments_text(value: object) -> str:
-    """Say attachments; nothing where there are none.
+    """Return the text of attachments; empty without any.
 
     Raises:
-        HttpError: something in them is not what it must be.
+        HttpError: they have a value of the wrong type.
     """
     return _lines(_attachments(value))
 
@@ -75,8 +75,8 @@ def _wrong(field: str, value: object, right: str) -> HttpError:
     return HttpError(400, "bad_request", f"{field}: expected {right}, got {name.get(type(value), 'a number')}")
 
 
-def _say(value: object, field: str) -> str:
-    """Say a text, or Slack's text object; numbers as they are written."""
+def _text(value: object, field: str) -> str:
+    """Return a text, or the text of Slack's text object; numbers as in JSON."""
     while isinstance(value, dict) and "text" in value:
         value = value["text"]
     if value is None:
@@ -89,7 +89,7 @@ def _say(value: object, field: str) -> str:
 
 
 def _listed(value: object, field: str) -> list[Any]:
-    """Take a list; one thing alone counts as a list of it, and some senders encode theirs twice."""
+    """Return a list. A single value counts as a list of one, and some senders encode their list twice."""
     if isinstance(value, str):
         try:
             value = json.loads(value, strict=False)
@@ -119,7 +119,7 @@ def _attachment(one: object, where: str) -> str:
         raise _wrong(where, one, "an object")
 
     def say(key: str) -> str:
-        return _say(one.get(key), f"{where}.{key}")
+        return _text(one.get(key), f"{where}.{key}")
 
     main = _lines(
         [
@@ -140,11 +140,11 @@ def _fields(value: object, where: str) -> Iterator[str]:
     for number, field in enumerate(_listed(value, where)):
         place = f"{where}[{number}]"
         if not isinstance(field, dict):
-            yield _say(field, place)
+            yield _text(field, place)
         elif field.keys() & {"title", "value", "name"}:
-            yield _field(_say(field.get("title") or field.get("name"), f"{place}.title"), field.get("value"), place)
+            yield _field(_text(field.get("title") or field.get("name"), f"{place}.title"), field.get("value"), place)
         else:
-            # Some senders make an object of their fields.
+            # Some senders post an object in place of the list.
             for title, content in field.items():
                 yield _field(title, content, place)
 
@@ -152,18 +152,18 @@ def _fields(value: object, where: str) -> Iterator[str]:
 def _field(title: str, content: object, place: str) -> str:
     if isinstance(content, (dict, list)):
         content = json.dumps(content, ensure_ascii=False)
-    said = _say(content, f"{place}.value")
+    said = _text(content, f"{place}.value")
     if not title:
         return said
     return f"{title}:\n{said}" if "\n" in said else f"{title}: {said or '-'}"
 
 
 def _buttons(value: object, where: str) -> Iterator[str]:
-    """Say the buttons that lead somewhere; what answers to the sender has nobody to answer to."""
+    """Return links for buttons with an address; others would call back the sender, which is not supported."""
     for number, one in enumerate(_listed(value, where)):
         if isinstance(one, dict) and one.get("url"):
-            address = _say(one["url"], f"{where}[{number}].url")
-            yield slack_markup.link(address, _say(one.get("text"), f"{where}[{number}].text"))
+            address = _text(one["url"], f"{where}[{number}].url")
+            yield slack_markup.link(address, _text(one.get("text"), f"{where}[{number}].text"))
 
 
 # Blocks: https://docs.slack.dev/reference/block-kit/blocks
@@ -191,9 +191,9 @@ def _block(block: dict[str, Any], where: str) -> str:
     said = _lines(
         [
             _image(block, where),
-            _say(block.get("text"), f"{where}.text"),
-            *(_say(field, f"{where}.fields") for field in _listed(block.get("fields"), f"{where}.fields")),
-            _say(block.get("description"), f"{where}.description"),
+            _text(block.get("text"), f"{where}.text"),
+            *(_text(field, f"{where}.fields") for field in _listed(block.get("fields"), f"{where}.fields")),
+            _text(block.get("description"), f"{where}.description"),
             *_accessory(block.get("accessory"), f"{where}.accessory"),
         ]
     )
@@ -201,16 +201,16 @@ def _block(block: dict[str, Any], where: str) -> str:
 
 
 def _image(block: dict[str, Any], where: str) -> str:
-    """Say a picture or a video: what it is called, and where it is."""
+    """Return the title and address of a picture or a video."""
     address = next((block[key] for key in ("title_url", "video_url", "image_url") if block.get(key)), None)
-    title = _say(block.get("title"), f"{where}.title") or _say(block.get("alt_text"), f"{where}.alt_text")
-    return slack_markup.link(_say(address, f"{where}.image_url"), title)
+    title = _text(block.get("title"), f"{where}.title") or _text(block.get("alt_text"), f"{where}.alt_text")
+    return slack_markup.link(_text(address, f"{where}.image_url"), title)
 
 
 def _element(one: object, where: str) -> str:
     if isinstance(one, dict) and one.get("type") == "image":
-        return _say(one.get("alt_text"), where)
-    return _say(one, where)
+        return _text(one.get("alt_text"), where)
+    return _text(one, where)
 
 
 def _accessory(one: object, where: str) -> Iterator[str]:
@@ -223,11 +223,11 @@ def _accessory(one: object, where: str) -> Iterator[str]:
 def _cell(cell: object, where: str) -> str:
     if isinstance(cell, dict) and cell.get("type") == "rich_text":
         return _block(cell, where)
-    return _say(cell, where)
+    return _text(cell, where)
 
 
 def _rich(element: object) -> str:
-    """Say a part of a rich text. Its words are words: nothing in them is marked up."""
+    """Return the text of a part of a rich text. It is not interpreted as markup."""
     if not isinstance(element, dict):
         return ""
     parts = _listed(element.get("elements"), "elements")
@@ -279,7 +279,7 @@ def _inline_part(part: dict[str, Any]) -> str:
 
 
 def _emoji(code: str) -> str:
-    """Give the characters of an emoji, whose numbers Slack writes in hexadecimal with dashes between them."""
+    """Return an emoji from its code points, which Slack writes in hexadecimal, joined by dashes."""
     try:
         return "".join(chr(int(number, 16)) for number in code.split("-"))
     except (ValueError, OverflowError):
@@ -290,20 +290,20 @@ def _emoji(code: str) -> str:
 
 
 def _alerts(value: object) -> Iterator[str]:
-    """Say alerts as Prometheus' Alertmanager and what follows it send them: their times and addresses aside."""
+    """Return alerts in the format of Prometheus' Alertmanager, without their times and addresses."""
     for number, alert in enumerate(_listed(value, "alerts")):
         if not isinstance(alert, dict):
             raise _wrong(f"alerts[{number}]", alert, "an object")
-        labels, notes = _texts(alert.get("labels")), _texts(alert.get("annotations"))
-        status = _say(alert.get("status"), f"alerts[{number}].status").upper()
+        labels, notes = _string_values(alert.get("labels")), _string_values(alert.get("annotations"))
+        status = _text(alert.get("status"), f"alerts[{number}].status").upper()
         title = " ".join(filter(None, [f"[{status}]" if status else "", labels.pop("alertname", "")]))
-        summary = next((notes.pop(key) for key in _SAID_OF_ALERTS if notes.get(key)), "")
+        summary = next((notes.pop(key) for key in _ALERT_TEXTS if notes.get(key)), "")
         yield ": ".join(filter(None, [title, summary]))
         yield _lines(f"{key}: {said}" for key, said in notes.items())
         yield ", ".join(f"{key}={said}" for key, said in labels.items())
 
 
-def _texts(value: object) -> dict[str, str]:
+def _string_values(value: object) -> dict[str, str]:
     if not isinstance(value, dict):
         return {}
     return {key: said if isinstance(said, str) else json.dumps(said) for key, said in value.items()}

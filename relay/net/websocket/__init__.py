@@ -1,1 +1,1 @@
-"""WebSocket: frames, one session, what is on its way to it, and signs of life."""
+"""WebSocket: the handshake, frames, one session with its outbox and replay, and keepalive."""

@@ -1,9 +1,9 @@
-"""The relay's patience with its peers: one task watches all that may last too long, and none pays for it per frame.
+"""Timeouts for peers: one task watches everything that may take too long, at no cost per frame.
 
-The 20-second rule (PROTOCOL.md, section 4), a write without progress, a handshake, the head of a request. Each stands
-in a heap once, under the earliest time at which it could have taken too long; what has moved since gets a new place
-when its time comes. Only time in which the relay itself ran counts: after a stall, a stopped process or a suspended
-machine, what came meanwhile still lies in the sockets.
+It watches silence (20 s: PROTOCOL.md, section 4), a write without progress, a handshake, the head of a request. Each is
+in a heap once, by the earliest time at which it could have timed out. When that time comes and there was activity
+meanwhile, it is put in again. Only time in which the relay itself ran counts: after a stall, a stopped process or a
+suspended machine, what the peers sent meanwhile is still in the sockets.
 """
 
 import logging
@@ -18,50 +18,50 @@ import trio
 logger = logging.getLogger(__name__)
 
 SILENCE_SECONDS = 20.0
-"""Seconds without a byte from a client after which its connection is closed."""
+"""How long a client may send nothing before its connection is closed."""
 OVERSLEPT_SECONDS = 2.0
-"""Seconds by which the watch may wake late before it takes itself for what stood still."""
+"""If the task wakes later than this, the relay itself stood still."""
 LAST_READ_SECONDS = 0.25
-"""Seconds in which what is silent is read once more: a shorter stall is none that the watch could see."""
+"""A last chance to be read before a timeout, for stalls that are too short to be noticed."""
 STALE = 1_024
-"""Places in the heap of what is watched no more, beside as many as are watched, after which it is made anew."""
+"""The heap is rebuilt when it has this many stale entries beside as many as are watched."""
 
 
 class Watched(Protocol):
-    """Something that may take too long, as this module sees it."""
+    """Something that may time out."""
 
     heard: float
-    """When it last moved, trio's time."""
+    """When there was activity last, trio's time."""
 
     @property
-    def patience(self) -> float:
-        """Seconds after which it has taken too long."""
+    def timeout(self) -> float:
+        """Seconds without activity after which it times out."""
 
     @property
-    def waited_for(self) -> bool:
-        """Whether it is us who do not read, or there is nothing to wait for."""
+    def exempt(self) -> bool:
+        """Whether it cannot time out now, since the relay does not read, or expects nothing."""
 
-    def silent(self) -> None:
-        """End it: it has taken too long."""
+    def timed_out(self) -> None:
+        """End it: it has timed out."""
 
 
 class _Scope:
-    """A block of code that may take so long."""
+    """A block of code with a time limit."""
 
-    waited_for = False
+    exempt = False
 
-    def __init__(self, scope: trio.CancelScope, patience: float) -> None:
+    def __init__(self, scope: trio.CancelScope, seconds: float) -> None:
         self.heard = trio.current_time()
-        self.patience = patience
+        self.timeout = seconds
         self._scope = scope
 
-    def silent(self) -> None:
+    def timed_out(self) -> None:
         """See `Watched`."""
         self._scope.cancel()
 
 
 class _HeapEntry:
-    """A place in the heap. What is watched no more is let go at once; its place stays until its time comes."""
+    """An entry of the heap. `forget` clears what it watches; the entry stays until its time comes."""
 
     __slots__ = ("due", "tie", "watched")
 
@@ -75,7 +75,7 @@ class _HeapEntry:
 
 
 class Keepalive:
-    """The watch over all of them."""
+    """The timeouts of all peers."""
 
     def __init__(self) -> None:
         self._due: list[_HeapEntry] = []
@@ -88,7 +88,7 @@ class Keepalive:
         """Start watching, unless it is watched already."""
         if watched in self._watched:
             return
-        self._push(watched.heard + watched.patience, watched)
+        self._push(watched.heard + watched.timeout, watched)
         if self._due[0].watched is watched:
             self._news.set()
 
@@ -103,8 +103,8 @@ class Keepalive:
             heapify(self._due)
 
     @contextmanager
-    def patience(self, seconds: float) -> Iterator[trio.CancelScope]:
-        """Cancel what is done in the block once it has taken so many seconds in which the relay ran."""
+    def timeout(self, seconds: float) -> Iterator[trio.CancelScope]:
+        """Cancel the block after so many seconds in which the relay ran."""
         with trio.CancelScope() as scope:
             watched = _Scope(scope, seconds)
             self.watch(watched)
@@ -114,7 +114,7 @@ class Keepalive:
                 self.forget(watched)
 
     async def run(self) -> None:
-        """Watch, for ever."""
+        """Watch until cancelled."""
         while True:
             self._news = trio.Event()
             due = self._next()
@@ -131,24 +131,24 @@ class Keepalive:
                     self._check(watched, now)
 
     def _next(self) -> float:
-        """When something could have taken too long, at the earliest."""
+        """Return the earliest time at which something could time out."""
         while self._due and self._due[0].watched is None:
             heappop(self._due)
         return self._due[0].due if self._due else float("inf")
 
     def _stood_still(self, now: float, seconds: float) -> None:
-        """Count everybody as heard now: whatever came while nobody read is still to be read."""
-        logger.warning("the relay stood still for %.0f s or more: nobody is sent away for that time", seconds)
+        """Restart all timeouts: what the peers sent meanwhile is still to be read."""
+        logger.warning("the relay stood still for %.0f s or more: nobody is disconnected for that time", seconds)
         self._last_turn.clear()
         self._due.clear()
         for watched in self._watched:
             watched.heard = now
-            self._push(now + watched.patience, watched)
+            self._push(now + watched.timeout, watched)
 
     def _check(self, watched: Watched, now: float) -> None:
-        if watched.waited_for:
+        if watched.exempt:
             watched.heard = now
-        due = watched.heard + watched.patience
+        due = watched.heard + watched.timeout
         if due > now:
             self._last_turn.discard(watched)
             self._push(due, watched)
@@ -158,7 +158,7 @@ class Keepalive:
         else:
             self._last_turn.discard(watched)
             del self._watched[watched]
-            watched.silent()
+            watched.timed_out()
 
     def _push(self, due: float, watched: Watched) -> None:
         place = self._watched[watched] = _HeapEntry(due, next(self._tie), watched)

@@ -1,7 +1,7 @@
-"""What is on its way to one connection: bounded, sent as one write a turn, waited for only while the peer is slow.
+"""The frames that wait to be sent to one connection: bounded, joined into one write, drained by a task if need be.
 
-Its promise of order: frames go out in the order they were put in; at most one task drains. It knows a
-transport and nothing of what the frames say.
+Its promise: frames go out in the order in which they were put in, and at most one task drains. It knows a transport and
+does not look into the frames.
 """
 
 from collections.abc import Callable
@@ -12,21 +12,21 @@ from relay.net.sockets.transport import Transport
 from relay.net.websocket.keepalive import Keepalive
 
 OUTBOX_BYTES = 262_144
-"""Bytes that may wait before events are no longer put in."""
+"""Bytes that may wait; beyond them live events are refused and replayed from the log later."""
 OUTBOX_FRAMES = 1_024
-"""Frames that may wait likewise."""
+"""Frames that may wait, likewise."""
 PAUSE_READING_BYTES = OUTBOX_BYTES
-"""Bytes from which on none of its requests is taken up either: it asks and does not listen."""
+"""Bytes from which on nothing more is read from the peer, which asks and does not read the responses."""
 STUCK_SECONDS = 30.0
-"""Seconds without any progress after which a peer counts as stuck (PROTOCOL.md, section 7)."""
+"""How long a peer may take nothing before it is disconnected (PROTOCOL.md, section 7)."""
 WRITE_BYTES = 131_072
 """Bytes given to the transport at a time while draining."""
 
 
 class Outbox:
-    """The frames that wait for one connection: the `Outlet` of its subscriber, watched while they wait."""
+    """The frames that wait for one connection; the `Outlet` of its subscriber, and `Watched` while it drains."""
 
-    patience = STUCK_SECONDS
+    timeout = STUCK_SECONDS
 
     __slots__ = (
         "_advanced",
@@ -36,11 +36,11 @@ class Outbox:
         "_frames",
         "_keepalive",
         "_nursery",
-        "_patience",
         "_shut",
         "_since",
         "_size",
         "_stuck",
+        "_timeout",
         "_transport",
         "heard",
     )
@@ -57,17 +57,17 @@ class Outbox:
 
         Args:
             transport: takes the bytes.
-            nursery: where the task runs that drains.
-            stuck: called when the peer has taken nothing for too long.
+            nursery: runs the task that drains.
+            stuck: called when the peer has taken nothing for `STUCK_SECONDS`.
             advanced: called when something that had to wait has gone out.
-            keepalive: tells when the peer has taken nothing for too long.
+            keepalive: watches the peer while the outbox drains.
         """
         self._transport = transport
         self._nursery = nursery
         self._stuck = stuck
         self._advanced = advanced
         self._keepalive = keepalive
-        self._patience = trio.CancelScope()
+        self._timeout = trio.CancelScope()
         self.heard = 0.0  # when the peer last took something, trio's time
         self._frames: list[bytes] = []
         self._size = 0
@@ -84,17 +84,17 @@ class Outbox:
 
     @property
     def overflowing(self) -> bool:
-        """Whether it is time to stop reading from the peer."""
+        """Whether to stop reading from the peer."""
         return self._size >= PAUSE_READING_BYTES
 
     def put(self, frame: bytes) -> None:
-        """Queue a frame. An answer may come when there is nobody left to take it."""
+        """Queue a frame; dropped when the connection is already closing."""
         if not self._shut:
             self._frames.append(frame)
             self._size += len(frame)
 
     def offer(self, frame: bytes) -> bool:
-        """See `Outlet`. What can go out is sent first."""
+        """See `Outlet`. Tries to send first when the outbox is full."""
         if self._size >= OUTBOX_BYTES and not self._draining:
             self.flush()
         if self._draining and (self._size >= OUTBOX_BYTES or len(self._frames) >= OUTBOX_FRAMES):
@@ -105,33 +105,33 @@ class Outbox:
         return True
 
     def shut(self, last: bytes) -> None:
-        """Queue a last frame and take no more."""
+        """Queue a last frame and accept no more."""
         self.put(last)
         self._shut = True
 
     def end(self) -> None:
-        """Give up what waits: the connection is gone."""
+        """Drop what waits: the connection is over."""
         self._shut = self._ended = True
         self._frames.clear()
         self._size = 0
         self._keepalive.forget(self)
 
     @property
-    def waited_for(self) -> bool:
-        """See `Watched`: whether nothing waits for the peer to take it."""
+    def exempt(self) -> bool:
+        """See `Watched`: whether nothing waits to be taken."""
         return not self._draining
 
-    def silent(self) -> None:
+    def timed_out(self) -> None:
         """See `Watched`."""
-        self._patience.cancel()
+        self._timeout.cancel()
 
     def flush(self) -> None:
-        """Send what waits without waiting; what does not go is drained by a task."""
+        """Send as much as possible without waiting; a task drains the rest."""
         frames = self._frames
         if self._draining or not frames or self._ended:
             return
         if self._size > WRITE_BYTES:
-            # Others have their turn between its pieces.
+            # The task lets others have their turn between two writes.
             self._begin_to_drain()
             return
         data = frames[0] if len(frames) == 1 else b"".join(frames)
@@ -159,9 +159,9 @@ class Outbox:
     async def _drain(self) -> None:
         self.heard = trio.current_time()
         self._keepalive.watch(self)
-        with trio.CancelScope() as self._patience:
+        with trio.CancelScope() as self._timeout:
             await self._send_waiting()
-        if self._patience.cancelled_caught:
+        if self._timeout.cancelled_caught:
             self._stuck()
             return
         if self._ended:
@@ -187,7 +187,7 @@ class Outbox:
                 self._advanced()
 
     def _take(self) -> bytes:
-        """Take frames off the front, up to a write's worth."""
+        """Remove frames from the front, `WRITE_BYTES` or a little more."""
         size = count = 0
         for frame in self._frames:
             size += len(frame)

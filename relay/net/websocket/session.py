@@ -1,12 +1,11 @@
-"""One WebSocket connection from its handshake to its end: reads frames, hands them on, keeps it alive or ends it.
+"""One WebSocket connection from its handshake to its end: reads frames, passes them to the service, sends and closes.
 
-Knows the transport below and the service above; the rules of the chat are not its business. What fails in
-here ends this connection only.
+It knows the transport below and the service above, and no rules of the chat. A failure in here ends this connection
+only.
 """
 
 import logging
 import sqlite3
-from collections import deque
 from collections.abc import Awaitable, Iterator
 
 import trio
@@ -15,41 +14,26 @@ from relay.core.delivery.subscriber import Subscriber
 from relay.core.limits.share import COMMANDS
 from relay.core.service.dispatch import Service
 from relay.net.sockets.transport import Transport
-from relay.net.websocket import frames
+from relay.net.websocket import close_codes, frames
+from relay.net.websocket.bad_frames import BAD_FRAMES, BadFrames
 from relay.net.websocket.keepalive import SILENCE_SECONDS, Keepalive
 from relay.net.websocket.outbox import Outbox
+from relay.net.websocket.replay import Replay
 from relay.protocol import codec
 from relay.protocol.errors import RelayError
 
 logger = logging.getLogger(__name__)
 
-BAD_FRAMES = 20
-"""Bad frames in a minute that end a connection (section 2)."""
-BAD_FRAMES_SECONDS = 60.0
-UNACKNOWLEDGED_REPLAY = 1_024
-"""Replayed events that one who acknowledges may have to take in before more comes: what it asks meanwhile is answered
-after no more than these."""
-ACKNOWLEDGING = 1.0
-"""Seconds without an acknowledgement after which nobody waits for them any more."""
 SLICE = 32
-"""Messages of one read that are handled before it is looked at whose turn it is."""
+"""Messages of one read that are handled before others get their turn."""
 PORTION = 4_096
-"""Bytes of one read that are taken apart before it is: some 700 of the smallest frames."""
+"""Bytes of one read that are decoded before others get their turn: some 700 of the smallest frames."""
 FRAME_BITS = 8
-"""Two to the power of this, 256, bytes of a read count as one more frame of those that a client may send."""
+"""Each 2**8 bytes of a read are charged like one frame."""
 COUNTED = 64
-"""Frames after which their user is charged for them."""
-FAREWELL = 2.0
-"""Seconds that a peer has for its half of the closing handshake."""
-
-NORMAL = 1000
-NO_CODE = 1005
-ABUSED = 1008
-INTERNAL = 1011
-SERVER_RESTARTING = 1012
-TRY_AGAIN = 1013
-SILENT = 4408
-STUCK_READER = 4409
+"""Frames after which the user is charged for them."""
+CLOSE_SECONDS = 2.0
+"""How long a peer has for its half of the closing handshake."""
 
 FAILED = "a connection failed and is closed; the relay goes on"
 FAILED_REASON = "the relay failed; its log says why"
@@ -58,16 +42,14 @@ BROKEN = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 class Session:
-    """One connection: the `Connection` of its subscriber."""
+    """One connection; the `Connection` of its subscriber (`core/delivery/subscriber.py`)."""
 
-    patience = SILENCE_SECONDS
+    timeout = SILENCE_SECONDS
 
     __slots__ = (
-        "_abuse",
-        "_acknowledged",
         "_acknowledges",
         "_answering",
-        "_catching_up",
+        "_bad_frames",
         "_closing",
         "_decoder",
         "_ended",
@@ -75,6 +57,7 @@ class Session:
         "_keepalive",
         "_nursery",
         "_outbox",
+        "_replay",
         "_service",
         "_share",
         "_subscriber",
@@ -88,39 +71,37 @@ class Session:
         self._service = service
         self._keepalive = keepalive
         self._decoder = frames.Decoder(limit=service.settings.limits.frame_bytes)
-        self._uncounted = 0  # frames that the user was not charged for yet
-        self._held = 0  # bytes of an unfinished message, as the user's share knows
-        self._abuse: deque[float] | None = None
-        self._acknowledged = trio.Event()
+        self._uncounted = 0  # frames for which the user was not charged yet
+        self._held = 0  # bytes of an unfinished message, as last reported to the user's share
+        self._bad_frames: BadFrames | None = None
         self._acknowledges = True
         self._answering = False
         self._closing = False
         self._ended = False
-        self._catching_up = False
+        self._replay: Replay | None = None
         self.heard = trio.current_time()
-        """When bytes last came from the peer, trio's time."""
+        """When the peer last sent something, trio's time."""
 
     async def run(self, user: int, device: int, position: int, received: bytes, version: int = 1) -> None:
         """Serve the connection until it ends.
 
         Args:
-            user: who signed in.
-            device: from which device.
-            position: the last event id that the device has.
+            user: the key of the user who signed in.
+            device: the key of their device.
+            position: the id of the last event that the device has.
             received: what came after the handshake in the same read.
-            version: of the protocol, that the client speaks.
+            version: the protocol version that the client asked for.
         """
         with self._service.shares.of(user, self) as share:
             self._share = share
             try:
                 await self._serve(user, device, position, received, version)
             finally:
-                self._come_apart()
+                self._break_references()
 
-    def _come_apart(self) -> None:
-        """Let go of what knows this session in turn: a dead connection must not wait for the garbage collector."""
-        # Whoever still calls `behind` gets nothing more.
-        self._catching_up = True
+    def _break_references(self) -> None:
+        """Drop the references that lead back here, so that a dead connection is freed without the garbage collector."""
+        self._replay = None
         del self._nursery, self._outbox, self._subscriber
 
     async def _serve(self, user: int, device: int, position: int, received: bytes, version: int) -> None:
@@ -140,8 +121,8 @@ class Session:
                 logger.debug("connection of user %d broke", user)
             except Exception:
                 logger.exception(FAILED)
-                self.close(INTERNAL, FAILED_REASON)
-                await self._part()
+                self.close(close_codes.INTERNAL_ERROR, FAILED_REASON)
+                await self._finish_close()
             finally:
                 self._keepalive.forget(self)
                 hub.leave(subscriber)
@@ -150,19 +131,23 @@ class Session:
                 self._outbox.end()
                 nursery.cancel_scope.cancel()
 
-    # In.
+    # Reading.
 
     async def _read(self, received: bytes) -> None:
-        waiting = self._take_read(received, trio.current_time())
+        waiting = self._handle_read(received, trio.current_time())
         if waiting is not None:
             await waiting
-        await self._transport.receive_each(self._take_read)
+        await self._transport.receive_each(self._handle_read)
 
-    def _take_read(self, data: bytes, now: float) -> Awaitable[None] | None:
-        """Handle all messages of a read that came at `now`, trio's time; give what is still to be awaited."""
+    def _handle_read(self, data: bytes, now: float) -> Awaitable[None] | None:
+        """Handle all messages of a read that came at `now`, trio's time.
+
+        Returns:
+            What has to be awaited before the next read, if anything.
+        """
         size = len(data)
         if size > PORTION:
-            return self._take_portions(data)
+            return self._handle_portions(data)
         self.heard = now
         decoder = self._decoder
         messages = decoder.feed(data)
@@ -182,45 +167,45 @@ class Session:
             self._uncounted = 0
             pause = self._service.pace.charge(self._subscriber.user, now, uncounted)
             if pause or count > SLICE:
-                return self._take_rest(None, rest, pause)
+                return self._handle_rest(None, rest, pause)
         share = self._share
         for opcode, payload in rest:
-            waiting = self._take(opcode, payload)
+            waiting = self._handle(opcode, payload)
             if waiting is not None:
-                return self._take_rest(waiting, rest)
-            if share.commands >= COMMANDS and self._crowded:
-                # What is looked up counts as several, so one read can be too much for a batch.
-                return self._take_rest(None, rest)
+                return self._handle_rest(waiting, rest)
+            if share.commands >= COMMANDS and self._has_to_wait:
+                # A command that needs a lookup counts as several, so one read can be too much for a batch.
+                return self._handle_rest(None, rest)
         return self._end_read()
 
-    async def _take_portions(self, data: bytes) -> None:
-        """Handle a large read a little at a time: small frames are many, and each costs more than its bytes."""
+    async def _handle_portions(self, data: bytes) -> None:
+        """Handle a large read in portions: small frames are many, and each costs more than its bytes."""
         for start in range(0, len(data), PORTION):
             self._answering = True
             if start:
                 await self._turn()
-            waiting = self._take_read(data[start : start + PORTION], trio.current_time())
+            waiting = self._handle_read(data[start : start + PORTION], trio.current_time())
             if waiting is not None:
                 await waiting
         self._answering = False
 
     async def _turn(self) -> None:
-        """Let others have their turn where this user has had theirs."""
+        """Wait for this user's next turn, if this one is used up."""
         payer = self._transport.payer
         if payer is not None and not payer.begin():
             self._service.hub.flush()
             await payer.turn()
             self.heard = trio.current_time()
 
-    async def _take_rest(
+    async def _handle_rest(
         self, waiting: Awaitable[None] | None, messages: Iterator[tuple[int, bytes]], pause: float = 0.0
     ) -> None:
-        """Go on with a read that cannot be handled at once: answers come in order.
+        """Go on with a read that cannot be handled at once. Responses stay in order.
 
         Args:
-            waiting: what the last message asked for, which takes its time.
+            waiting: the last message's handling, still to be awaited.
             messages: those that follow.
-            pause: seconds to wait first, since the client sends too much.
+            pause: seconds to wait first, because the client sends too much.
         """
         self._answering = True
         if waiting is not None:
@@ -229,23 +214,23 @@ class Session:
         if pause:
             await trio.sleep(pause)
         for count, (opcode, payload) in enumerate(messages, 1):
-            if self._crowded:
-                await self._hold_back()
-            more = self._take(opcode, payload)
+            if self._has_to_wait:
+                await self._pause_reading()
+            more = self._handle(opcode, payload)
             if more is not None:
                 self._service.hub.flush()
                 await more
             elif count % SLICE == 0:
                 await self._turn()
-        # Signs of life that came meanwhile lie in the socket still.
+        # What the peer sent meanwhile is still in the socket.
         self.heard = trio.current_time()
         self._answering = False
-        held_back = self._end_read()
-        if held_back is not None:
-            await held_back
+        pausing = self._end_read()
+        if pausing is not None:
+            await pausing
 
     def _hold(self, size: int) -> None:
-        """Tell the user's share how much of an unfinished message is here."""
+        """Report the size of an unfinished message to the user's share."""
         self._held = size
         self._service.shares.hold(self._share, self, size)
 
@@ -258,33 +243,41 @@ class Session:
         """See `Holder`."""
         self._held = 0
         self._decoder.stop()
-        logger.info("closing %s (%d): it holds too much of unfinished messages", self._transport.peer, TRY_AGAIN)
-        self.close(TRY_AGAIN, "too many unfinished messages at once")
+        logger.info(
+            "closing %s (%d): it holds too much of unfinished messages",
+            self._transport.peer,
+            close_codes.TRY_AGAIN_LATER,
+        )
+        self.close(close_codes.TRY_AGAIN_LATER, "too many unfinished messages at once")
 
     def _end_read(self) -> Awaitable[None] | None:
-        """Do once what all messages of a read ask for; give what is to be waited for where there is too much."""
+        """Finish a read: flush what it produced once.
+
+        Returns:
+            What has to be awaited before the next read, if anything.
+        """
         service = self._service
-        if self._catching_up and self._subscriber.unsettled:
-            self._acknowledged.set()
+        if self._replay is not None and self._subscriber.unsettled:
+            self._replay.acknowledged.set()
         violation = self._decoder.violation
         if violation is not None:
             self.close(violation.code, violation.reason)
-        # Once a read of each member of a group: without a further call where there is nothing to send or to wait for.
+        # Runs for each read of each member of a group, so it makes no call that is not needed.
         if service.hub.dirty:
             service.hub.flush()
         full = service.log.full
         if full or self._share.commands >= COMMANDS or self._outbox.overflowing:
-            return self._hold_back() if full or self._crowded else None
+            return self._pause_reading() if full or self._has_to_wait else None
         return None
 
     @property
-    def _crowded(self) -> bool:
-        """Whether this user has to wait before more is taken up, for the connection's sake or for others'."""
+    def _has_to_wait(self) -> bool:
+        """Whether nothing more is read for now: the peer does not read, or the user fills the batch."""
         share = self._share
         return self._outbox.overflowing or (share.commands >= COMMANDS and share.batch == self._service.log.batch)
 
-    async def _hold_back(self) -> None:
-        """Take nothing more from the peer before there is room for it."""
+    async def _pause_reading(self) -> None:
+        """Wait for room in the log, the batch, the outbox and the user's share before reading on."""
         before, self._answering = self._answering, True
         self._service.hub.flush()
         log, share = self._service.log, self._share
@@ -297,14 +290,14 @@ class Session:
         self._answering = before
         self.heard = trio.current_time()
 
-    def _take(self, opcode: int, payload: bytes) -> Awaitable[None] | None:
-        """Handle one message; give what is still to be awaited."""
+    def _handle(self, opcode: int, payload: bytes) -> Awaitable[None] | None:
+        """Handle one message; return what still has to be awaited, if anything."""
         if self._closing:
             if opcode == frames.CLOSE:
                 self._nursery.cancel_scope.cancel()
             return None
         if self._service.log.stopping and opcode != frames.CLOSE:
-            # What is taken up now could not be answered any more; unanswered, it is sent again after the restart.
+            # It could not be answered any more. The client sends it again after the restart.
             return None
         if opcode == frames.TEXT:
             try:
@@ -312,102 +305,83 @@ class Session:
             except RelayError as error:
                 self._bad_frame(error)
         elif opcode == frames.PING:
-            # With all else that this read asks for, in one write.
+            # Sent with everything else that this read produces, in one write.
             self._outbox.put(frames.encode(frames.PONG, payload))
             self._service.hub.dirty[self._outbox] = None
         elif opcode == frames.BINARY:
             self._bad_frame(RelayError.bad_field("frame", "messages are JSON objects in text frames"))
         elif opcode == frames.CLOSE:
             code, _ = frames.parse_close(payload)
-            self.close(NORMAL if code == NO_CODE else code, "")
-            self._nursery.start_soon(self._part)
+            self.close(close_codes.NORMAL if code == close_codes.NO_CODE else code, "")
+            self._nursery.start_soon(self._finish_close)
         return None
 
     def _bad_frame(self, error: RelayError) -> None:
         service = self._service
         service.hub.send(self._outbox, codec.error_frame(service.clock(), error.error))
-        now = trio.current_time()
-        if self._abuse is None:
-            self._abuse = deque(maxlen=BAD_FRAMES)
-        self._abuse.append(now)
-        if len(self._abuse) == BAD_FRAMES and now - self._abuse[0] < BAD_FRAMES_SECONDS:
-            self.close(ABUSED, f"{BAD_FRAMES} bad frames within a minute")
+        if self._bad_frames is None:
+            self._bad_frames = BadFrames()
+        if self._bad_frames.too_many(trio.current_time()):
+            self.close(close_codes.POLICY_VIOLATION, f"{BAD_FRAMES} bad frames within a minute")
 
-    # Out.
+    # Closing.
 
     def close(self, code: int, reason: str) -> None:
-        """See `Connection`. What was queued goes out first; then the peer has a moment to part."""
+        """See `Connection`. What is queued goes out first; then the peer has `CLOSE_SECONDS` to close, too."""
         if self._closing or self._ended:
             return
         self._outbox.shut(frames.encode_close(code, reason))
         self._closing = True
+        if self._replay is not None:
+            self._replay.stopped = True
         self._subscriber.live = False
-        # Whoever is told to go is gone for the others at once, whether they answer or not.
+        # For others the user goes offline at once, whether the peer closes or not.
         self._service.hub.leave(self._subscriber)
         self._outbox.flush()
-        self._nursery.start_soon(self._farewell)
+        self._nursery.start_soon(self._cut_off)
 
-    async def _farewell(self) -> None:
-        await trio.sleep(FAREWELL)
+    async def _cut_off(self) -> None:
+        await trio.sleep(CLOSE_SECONDS)
         self._nursery.cancel_scope.cancel()
 
-    async def _part(self) -> None:
-        """The peer has closed: once our half is out there is nothing to wait for."""
+    async def _finish_close(self) -> None:
+        """End the connection once our CLOSE is out, since the peer has sent its own."""
         await self._outbox.drained()
         self._transport.end()
         self._nursery.cancel_scope.cancel()
 
-    def silent(self) -> None:
-        """Nothing came for too long: this ends the connection (section 4)."""
-        self.close(SILENT, "no sign of life for 20 s")
+    def timed_out(self) -> None:
+        """See `Watched`: the peer sent nothing for too long (PROTOCOL.md, section 4)."""
+        self.close(close_codes.SILENT, "no sign of life for 20 s")
 
     @property
-    def waited_for(self) -> bool:
-        """Whether it is us who do not read, so that silence says nothing."""
+    def exempt(self) -> bool:
+        """See `Watched`: whether it is the relay that does not read, so that silence means nothing."""
         payer = self._transport.payer
         waits = payer is not None and payer.waiting > 0
         return self._answering or waits or self._outbox.overflowing or self._service.log.full
 
     def _stuck(self) -> None:
-        """The peer has not taken a byte for too long."""
-        logger.info("closing %s (%d): it reads nothing", self._transport.peer, STUCK_READER)
+        """End the connection: the peer has not taken a byte for too long."""
+        logger.info("closing %s (%d): it reads nothing", self._transport.peer, close_codes.STUCK_READER)
         self._nursery.cancel_scope.cancel()
 
-    # Catching up.
+    # Replay.
 
     def behind(self) -> None:
         """See `Connection`."""
-        if not self._catching_up:
-            self._catching_up = True
-            self._nursery.start_soon(self._catch_up)
+        if self._replay is None and not self._ended:
+            self._replay = Replay(self._service, self._subscriber, self._outbox, self._share, self._turn)
+            self._nursery.start_soon(self._run_replay, self._replay)
 
-    async def _catch_up(self) -> None:
-        """Read from the log what the subscriber has not seen, until it can go on live."""
-        hub, subscriber = self._service.hub, self._subscriber
+    async def _run_replay(self, replay: Replay) -> None:
         try:
-            while not self._closing:
-                await self._outbox.drained()
-                if hub.rejoin(subscriber):
-                    break
-                hub.flush()
-                await self._share.room()
-                await self._turn()
-                await self._service.replay_page(subscriber)
-                hub.flush()
-                await self._taken_in()
+            self._acknowledges = await replay.run(acknowledges=self._acknowledges)
         except sqlite3.Error as error:
             logger.error("cannot replay to a device: the store cannot be read: %s", error)
-            self.close(TRY_AGAIN, "the relay cannot read its store just now")
+            self.close(close_codes.TRY_AGAIN_LATER, "the relay cannot read its store just now")
         except Exception:
             logger.exception(FAILED)
-            self.close(INTERNAL, FAILED_REASON)
-        self._catching_up = False
-        hub.flush()
-
-    async def _taken_in(self) -> None:
-        """Let one who acknowledges take in what it was sent; who does not is sent all that it takes."""
-        while self._acknowledges and self._subscriber.ahead > UNACKNOWLEDGED_REPLAY and not self._closing:
-            self._acknowledged = trio.Event()
-            with trio.move_on_after(ACKNOWLEDGING) as patience:
-                await self._acknowledged.wait()
-            self._acknowledges = not patience.cancelled_caught
+            self.close(close_codes.INTERNAL_ERROR, FAILED_REASON)
+        self._replay = None
+        self._service.hub.flush()

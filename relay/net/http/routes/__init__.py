@@ -1,1 +1,1 @@
-"""One module for each path that answers something."""
+"""One module for each path."""

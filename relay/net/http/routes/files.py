@@ -1,6 +1,6 @@
-"""`/files`: uploads in, and files out with ranges and caching, under headers that make nothing of them run.
+"""`/files`: uploads, and downloads with ranges and caching. Headers keep browsers from running what is in a file.
 
-What a file is and who may have it is `relay.core.files.uploads`'.
+Who may have which file is decided in `relay.core.files.uploads`.
 """
 
 import re
@@ -20,9 +20,9 @@ from relay.protocol.errors import RelayError
 from relay.store.entry import StoredFile
 
 SANDBOX = b"default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox"
-"""For what a browser shows by itself: nothing in it may do anything."""
+"""The policy of files that a browser shows: nothing in them may run."""
 PDF = b"default-src 'none'; object-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'self'"
-"""A browser's own viewer does not work within a sandbox; scripts of a PDF stay within the viewer."""
+"""The policy of PDFs: browsers' viewers do not work in a sandbox, and keep a PDF's scripts to themselves."""
 
 _EXTENDED = re.compile(r"filename\*\s*=\s*(?P<charset>[\w-]+)'[\w-]*'(?P<value>[^;\s]+)", re.IGNORECASE)
 _QUOTED = re.compile(r'filename\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<token>[^;\s]+))', re.IGNORECASE)
@@ -30,18 +30,18 @@ _RANGE = re.compile(r"bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.IGNORECASE
 
 
 class FilePages:
-    """What `/files` does."""
+    """The handlers of `/files`."""
 
     def __init__(self, files: Uploads, limit: RateLimit) -> None:
         self._files = files
         self._limit = limit
 
     async def upload(self, request: HttpRequest, caller: Caller) -> HttpResponse:
-        """Take a file in: the body is the file itself.
+        """Store an upload; the body is the file itself.
 
         Raises:
-            HttpError: they have not signed in, or send a form.
-            RelayError: see `Uploads.receive`; `rate_limited` also for one who asks too much.
+            HttpError: the caller has not signed in, or sends a form.
+            RelayError: see `Uploads.receive`; `rate_limited` also for too many requests.
         """
         user, device = caller.user, caller.device
         wait = self._limit.take(user, trio.current_time())
@@ -50,20 +50,20 @@ class FilePages:
         if (request.header(b"content-type") or "").lower().startswith("multipart/"):
             raise HttpError(415, "bad_request", "send the file itself as the body, not a form")
         if (request.header(b"content-encoding") or "identity").strip().lower() != "identity":
-            # Kept as it comes it would be handed out without a word of it, as a file of that name that is broken.
+            # Stored as it is, it would be downloaded without this header, as a broken file.
             raise HttpError(415, "bad_request", "send the file itself, without a Content-Encoding")
         name = file_name(request.header(b"content-disposition") or "")
         added = await self._files.receive(user, device, name, request.content_length, request.piece)
         return json_response(added)
 
     async def download(self, request: HttpRequest, caller: Caller) -> HttpResponse:
-        """Give a file, or a part of it."""
+        """Return a file, or a range of it."""
         file = await self._files.find(caller.user, request.path.removeprefix("/files/"))
         path = self._files.contents.path(file.digest)
         if not path.is_file():
             raise HttpError(404, "not_found", "this file is lost: its content is not in the relay's data directory")
         tag = b'"%s"' % file.digest.encode()
-        # Asked for again each time, so that who leaves a chat or lets a message go has it no longer.
+        # Revalidated each time, so that it is gone for those who left the chat, and once its message is deleted.
         headers = [(b"ETag", tag), (b"Cache-Control", b"private, no-cache"), (b"Vary", b"Cookie, Authorization")]
         if unchanged(request, tag):
             return HttpResponse(304, headers)
@@ -84,7 +84,7 @@ class FilePages:
 
 
 def safe_headers(file: StoredFile) -> list[tuple[bytes, bytes]]:
-    """Say what a file is, where a browser may show it; else have it saved."""
+    """Return the headers that let a browser show a file of a safe type, and save any other."""
     shown = file.mimetype in EXTENSIONS
     ascii_name = re.sub(r"[^ !#-\[\]-~]", "_", file.name)
     names = f"filename=\"{ascii_name}\"; filename*=UTF-8''{quote(file.name, safe='')}"
@@ -97,7 +97,7 @@ def safe_headers(file: StoredFile) -> list[tuple[bytes, bytes]]:
 
 
 def file_name(disposition: str) -> str:
-    """Read the name out of a `Content-Disposition` (RFC 6266); nothing where there is none."""
+    """Return the file name in a `Content-Disposition` (RFC 6266); empty without one."""
     extended = _EXTENDED.search(disposition)
     if extended is not None:
         charset = extended["charset"].lower()
@@ -108,7 +108,7 @@ def file_name(disposition: str) -> str:
         return ""
     if plain["token"] is not None:
         return plain["token"]
-    # Some clients put UTF-8 in here, though it should be Latin-1.
+    # Some clients put UTF-8 here, though it should be Latin-1.
     text = re.sub(r"\\(.)", r"\1", plain["quoted"])
     try:
         return text.encode("latin-1").decode()
@@ -117,9 +117,11 @@ def file_name(disposition: str) -> str:
 
 
 def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
-    """Understand a `Range` (RFC 9110, section 14): from where up to where, or None for all.
+    """Parse a `Range` (RFC 9110, section 14).
 
-    A range that is none, or several at once, is all of it; one that cannot be met has its start at its end.
+    Returns:
+        The first byte and the one after the last; None for the whole file, also where the header is malformed or names
+        several ranges. A range that cannot be satisfied is empty: its start is not before its end.
     """
     found = None if header is None else _RANGE.fullmatch(header)
     if found is None or not (found[1] or found[2]):

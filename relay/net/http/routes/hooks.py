@@ -1,6 +1,6 @@
-"""`POST /hooks/TOKEN`: whoever has the address posts into one chat. Takes what others post to Slack, too.
+"""`POST /hooks/TOKEN`: a program posts into one chat; Slack's format is understood, too.
 
-The address is the secret here, since the tools that post know nothing else; it is never logged.
+The address is the only secret, since the tools that post know no other way to sign in. It is never logged.
 """
 
 import hashlib
@@ -24,24 +24,24 @@ from relay.protocol.errors import RelayError
 PATH = "/hooks/"
 BODY_BYTES = 262_144
 BODY_SECONDS = 10.0
-KEY = 128
-"""Characters of a client message id (`protocol.base.ClientId`)."""
+KEY_LENGTH = 128
+"""The most characters of a client message id (`protocol.base.ClientId`)."""
 
 
 class HookPage:
-    """What `/hooks/` does."""
+    """The handler of `/hooks/`."""
 
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
         self._limit = RateLimit(relay.settings.limits)
-        """By hook: what one that posts for a person takes is not missing for the person."""
+        """By hook: a hook that posts for a person does not use up the person's limit."""
 
     async def post(self, request: HttpRequest) -> HttpResponse:
-        """Post a message; answered when it is on disk.
+        """Post a message; respond once it is on disk.
 
         Raises:
-            HttpError: nobody knows this address, or there is nothing to post.
-            RelayError: the chat does not take it.
+            HttpError: there is no such hook, it rests, or the body has no text.
+            RelayError: the chat does not accept the message, or the hook posts too much.
         """
         relay = self._relay
         device = self._device(request.path.removeprefix(PATH).rstrip("/"))
@@ -52,7 +52,7 @@ class HookPage:
         body = b""
         with relay.hub.rights.while_allowed(lambda: may_act(relay.state, device)):
             body = await _read(request)
-        # Nothing is waited for between here and the log.
+        # No await between this check and the log.
         self._check(device)
         said = extract_text(
             body, request.header(b"content-type") or "", encoding=request.header(b"content-encoding") or ""
@@ -64,7 +64,7 @@ class HookPage:
             message=truncate(said),
         )
         await submit(relay.log, Command(relay.clock(), device.user, device.key, message))
-        # Some tools take nothing but this for a success.
+        # Some tools accept nothing else as a success.
         return HttpResponse(200, [(b"Content-Type", b"text/plain; charset=utf-8")], b"ok")
 
     def _device(self, token: str) -> Device:
@@ -77,16 +77,16 @@ class HookPage:
         return device
 
     def _check(self, device: Device) -> None:
-        """Let only a hook post that is in use.
+        """Check that a hook may post now.
 
         Raises:
-            HttpError: it is not.
+            HttpError: it may not.
         """
         state = self._relay.state
         if device.revoked_at or state.users[device.user].removed:
             raise _no_hook()
         if not state.welcome(device.user, device.key):
-            # A sender that is told to come again keeps the post: the hook goes on when its user may be here again.
+            # Senders retry after a 503: nothing is lost when the user is enabled again.
             raise HttpError(
                 503,
                 "unavailable",
@@ -102,19 +102,19 @@ def _no_hook() -> HttpError:
 
 
 def _key(given: str | None) -> str:
-    """Take the sender's key for the message's client id; one that is too long by its hash, never by its beginning."""
+    """Return the client message id: the sender's idempotency key, its hash if it is too long, or a new one."""
     if not given:
         return str(uuid.uuid4())
-    return given if len(given) <= KEY else hashlib.sha256(given.encode()).hexdigest()
+    return given if len(given) <= KEY_LENGTH else hashlib.sha256(given.encode()).hexdigest()
 
 
 async def _read(request: HttpRequest) -> bytes:
     body = bytearray()
-    with trio.move_on_after(BODY_SECONDS) as patience:
+    with trio.move_on_after(BODY_SECONDS) as timeout:
         while piece := await request.piece():
             body += piece
             if len(body) > BODY_BYTES:
                 raise HttpError(413, "too_large", f"the body is over {BODY_BYTES} bytes")
-    if patience.cancelled_caught:
+    if timeout.cancelled_caught:
         raise HttpError(408, "bad_request", f"the body did not come within {BODY_SECONDS:.0f} s")
     return bytes(body)

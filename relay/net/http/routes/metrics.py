@@ -1,6 +1,6 @@
-"""`/metrics`: what the relay has done and is doing, as Prometheus reads it. Numbers only, of nobody in particular.
+"""`/metrics`: what the relay has done and is doing, for Prometheus. Totals only, nothing about a single user.
 
-The client library is loaded when somebody asks for the first time.
+The client library is loaded at the first request.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,7 +18,7 @@ from relay.net.sockets import hostnames
 
 
 class Metrics:
-    """Reads the numbers off the relay when they are asked for."""
+    """The handler of `/metrics`; collects the numbers at each request."""
 
     def __init__(self, relay: Relay, idle_connections: IdleConnections) -> None:
         self._relay = relay
@@ -28,9 +28,13 @@ class Metrics:
 
     async def show(self, request: HttpRequest, _caller: Caller) -> HttpResponse:
         """Answer `GET /metrics`."""
-        # A proxy on this machine asks from here for somebody elsewhere, and one that adds no header names the host
-        # that they asked for.
-        if request.peer not in self._networks or was_forwarded(request.headers) or not self._meant(request):
+        # A request by way of a proxy on this machine comes from elsewhere. A proxy that adds no header keeps the host
+        # that was asked for.
+        if (
+            request.peer not in self._networks
+            or was_forwarded(request.headers)
+            or not self._names_this_machine(request)
+        ):
             raise HttpError(
                 403, "forbidden", "the metrics are for this machine only; its admin can allow more as http.metrics_from"
             )
@@ -44,17 +48,17 @@ class Metrics:
         return HttpResponse(200, headers, generate_latest(self._registry))
 
     @staticmethod
-    def _meant(request: HttpRequest) -> bool:
-        """Whether a request from this machine asks for this machine, as a program here does."""
+    def _names_this_machine(request: HttpRequest) -> bool:
+        """Tell whether a request from this machine names this machine, as a local program does."""
         name, _ = hostnames.split_host(request.host)
         return not hostnames.is_loopback(request.peer) or name == "localhost" or hostnames.is_loopback(name)
 
     def describe(self) -> Iterable[Any]:
-        """Say nothing beforehand: the names are those that `collect` gives."""
+        """Return no names in advance, since `collect` is cheap (see prometheus_client's `Collector`)."""
         return ()
 
     def collect(self) -> Iterator[Any]:
-        """Give each number with its name and meaning."""
+        """Yield each number with its name and meaning."""
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
         relay = self._relay

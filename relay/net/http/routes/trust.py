@@ -1,6 +1,6 @@
-"""`/trust` and `/ca.crt`: how each kind of device comes to trust the relay's own authority. Also over plain HTTP.
+"""`/trust` and `/ca.crt`: how to make each kind of device trust the relay's own authority. Also over plain HTTP.
 
-What the page says works is what Chromium does (tests/web_browser/test_transports.py); no script is on it.
+The table of what works is checked with Chromium (tests/web_browser/test_transports.py). The page has no script.
 """
 
 import base64
@@ -65,13 +65,13 @@ Firefox: Settings &rsaquo; Privacy &amp; Security &rsaquo; View Certificates &rs
 
 
 class TrustPage:
-    """The page, and the certificate it hands out."""
+    """The handlers of `/trust` and `/ca.crt`."""
 
     def __init__(self, certificate: Path) -> None:
         self._certificate = certificate
 
     async def show(self, _request: HttpRequest, _caller: Caller) -> HttpResponse:
-        """Show the page."""
+        """Return the page."""
         self._check()
         page = PAGE % {"style": STYLE, "fingerprint": authority.fingerprint(self._certificate)}
         headers = [
@@ -82,7 +82,7 @@ class TrustPage:
         return HttpResponse(200, headers, page.encode())
 
     async def download(self, _request: HttpRequest, _caller: Caller) -> HttpResponse:
-        """Give the authority's certificate."""
+        """Return the authority's certificate."""
         self._check()
         headers = [
             (b"Content-Type", b"application/x-x509-ca-cert"),

@@ -1,0 +1,21 @@
+"""When a client that keeps sending bad frames is disconnected (PROTOCOL.md, section 2)."""
+
+from collections import deque
+
+BAD_FRAMES = 20
+BAD_FRAMES_SECONDS = 60.0
+"""So many bad frames within so many seconds end a connection."""
+
+
+class BadFrames:
+    """The times of a connection's latest bad frames. Made when the first one comes."""
+
+    __slots__ = ("_times",)
+
+    def __init__(self) -> None:
+        self._times: deque[float] = deque(maxlen=BAD_FRAMES)
+
+    def too_many(self, now: float) -> bool:
+        """Note a bad frame at `now`, trio's time; tell whether the connection has to end."""
+        self._times.append(now)
+        return len(self._times) == BAD_FRAMES and now - self._times[0] < BAD_FRAMES_SECONDS

@@ -1,0 +1,13 @@
+"""The codes with which the relay closes a WebSocket (RFC 6455, section 7.4.1, and PROTOCOL.md, section 2)."""
+
+NORMAL = 1000
+NO_CODE = 1005
+"""What `frames.parse_close` makes of a CLOSE without a code; it is never sent."""
+POLICY_VIOLATION = 1008
+INTERNAL_ERROR = 1011
+SERVICE_RESTART = 1012
+TRY_AGAIN_LATER = 1013
+SILENT = 4408
+"""Nothing came for `keepalive.SILENCE_SECONDS`."""
+STUCK_READER = 4409
+"""The client took nothing for `outbox.STUCK_SECONDS`."""

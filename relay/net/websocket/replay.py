@@ -1,0 +1,78 @@
+"""The replay of what a connection has missed, page by page from the log, until it can go on live."""
+
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from relay.core.delivery.subscriber import Subscriber
+from relay.core.limits.share import Share
+from relay.core.service.dispatch import Service
+from relay.net.websocket.outbox import Outbox
+
+UNACKNOWLEDGED_REPLAY = 1_024
+"""Replayed events that may be unacknowledged before the replay pauses. What the client asks meanwhile is answered after
+these at the latest."""
+ACKNOWLEDGE_SECONDS = 1.0
+"""How long a replay pauses for acknowledgements. A client that sends none is then replayed to without pauses."""
+
+
+class Replay:
+    """One replay of a connection; over when the subscriber is live."""
+
+    __slots__ = ("_outbox", "_service", "_share", "_subscriber", "_turn", "acknowledged", "stopped")
+
+    def __init__(
+        self,
+        service: Service,
+        subscriber: Subscriber,
+        outbox: Outbox,
+        share: Share,
+        turn: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Prepare it.
+
+        Args:
+            service: reads the pages.
+            subscriber: who they are for.
+            outbox: what has to go out before the next page.
+            share: has to have room for the next page.
+            turn: waits for the user's turn.
+        """
+        self._service = service
+        self._subscriber = subscriber
+        self._outbox = outbox
+        self._share = share
+        self._turn = turn
+        self.acknowledged = trio.Event()
+        """Set when the client acknowledges something."""
+        self.stopped = False
+        """Whether the connection is being closed."""
+
+    async def run(self, *, acknowledges: bool) -> bool:
+        """Send pages until the subscriber is live.
+
+        Args:
+            acknowledges: whether to wait for the client's acknowledgements at all.
+
+        Returns:
+            Whether the client acknowledges.
+
+        Raises:
+            sqlite3.Error: the log cannot be read.
+        """
+        hub = self._service.hub
+        while not self.stopped:
+            await self._outbox.drained()
+            if hub.rejoin(self._subscriber):
+                break
+            hub.flush()
+            await self._share.room()
+            await self._turn()
+            await self._service.replay_page(self._subscriber)
+            hub.flush()
+            while acknowledges and self._subscriber.ahead > UNACKNOWLEDGED_REPLAY and not self.stopped:
+                self.acknowledged = trio.Event()
+                with trio.move_on_after(ACKNOWLEDGE_SECONDS) as timeout:
+                    await self.acknowledged.wait()
+                acknowledges = not timeout.cancelled_caught
+        return acknowledges
