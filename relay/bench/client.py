@@ -1,7 +1,7 @@
-"""One client of the load generator: a socket, its half of WebSocket, and what comes in taken apart.
+"""One client of the load generator: a socket, the client's half of WebSocket, and a reader of what comes in.
 
-It trusts the relay and reads as little of each frame as counting takes, so that its own cost stays small.
-Knows sockets; nothing of what is measured.
+It trusts the relay and parses only as much of each frame as counting needs, so that it costs little itself. It does not
+know what is measured.
 """
 
 import base64
@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-RECEIVE = 262_144
-PATIENCE = 30.0
-"""Seconds that a handshake may take."""
+RECEIVE_BYTES = 262_144
+TIMEOUT_SECONDS = 30.0
+"""How long a handshake, a response or a write may take."""
 
 _TEXT = 0x81
 _MASKED = 0x80
@@ -26,15 +26,15 @@ _EVENT = b'{"type":"event","id":'
 _NEW = b'"eventType":"new"'
 _MESSAGE = b'"message":"'
 NUMBER = 8
-"""Hexadecimal digits at the beginning of a text that number the message."""
+"""Hexadecimal digits at the start of a text: the message's number."""
 
 
 class BenchRefused(Exception):
-    """The relay did not let a client in, or ended its connection; the text says how."""
+    """The relay refused a client or a request, or ended a connection; the text says how."""
 
 
 class Answered(NamedTuple):
-    """A request was answered."""
+    """The response to a request."""
 
     number: int
     frame: bytes
@@ -46,13 +46,13 @@ class Answered(NamedTuple):
 
 
 class DeliveredEvent(NamedTuple):
-    """A message came."""
+    """A message that arrived."""
 
     number: int
 
 
 def masked(payload: bytes) -> bytes:
-    """One text frame under a mask of its own, as clients send them (RFC 6455, section 5.3)."""
+    """Return a text frame with a random mask, as clients send them (RFC 6455, section 5.3)."""
     length = len(payload)
     mask = os.urandom(4)
     stream = (mask * ((length + 3) >> 2))[:length]
@@ -69,17 +69,17 @@ class BenchClient:
         """Connect and sign in.
 
         Args:
-            url: ws:// or wss://, with the path. A certificate is not checked: nothing of worth is sent.
-            token: the device's.
+            url: ws:// or wss://, with the path. A certificate is not checked, since nothing secret is sent.
+            token: a device's token.
 
         Raises:
-            OSError: nobody is there.
-            BenchRefused: the relay said no.
+            OSError: there is no relay.
+            BenchRefused: the relay refused.
         """
         parts = urlsplit(url)
         secure = parts.scheme == "wss"
         address = (parts.hostname or "127.0.0.1", parts.port or (443 if secure else 80))
-        self.socket = socket.create_connection(address, timeout=PATIENCE)
+        self.socket = socket.create_connection(address, timeout=TIMEOUT_SECONDS)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if secure:
             context = ssl.create_default_context()
@@ -98,14 +98,14 @@ class BenchClient:
         )
         received = b""
         while b"\r\n\r\n" not in received:
-            data = self.socket.recv(RECEIVE)
+            data = self.socket.recv(RECEIVE_BYTES)
             if not data:
                 raise BenchRefused("the relay closed the connection during the handshake")
             received += data
         head, _, rest = received.partition(b"\r\n\r\n")
         status = head.split(b"\r\n", 1)[0].decode("latin-1")
         if " 101 " not in status:
-            raise BenchRefused(f"the relay said {status!r} to the handshake")
+            raise BenchRefused(f"the relay answered the handshake with {status!r}")
         return rest
 
     def put(self, payload: bytes) -> None:
@@ -113,32 +113,32 @@ class BenchClient:
         self._out.append(masked(payload))
 
     def flush(self) -> None:
-        """Send what is queued; waits while the relay takes nothing."""
+        """Send what is queued; waits while the relay reads nothing."""
         if self._out:
             data = b"".join(self._out)
             self._out.clear()
-            self.socket.settimeout(PATIENCE)
+            self.socket.settimeout(TIMEOUT_SECONDS)
             self.socket.sendall(data)
 
-    def receive(self, patience: float = 0) -> Iterator[Answered | DeliveredEvent]:
-        """Take what one read brings, or came with the handshake. Events are acknowledged with the next `flush`.
+    def receive(self, timeout: float = 0) -> Iterator[Answered | DeliveredEvent]:
+        """Yield what one read brings, and what came with the handshake. `flush` acknowledges the events.
 
         Args:
-            patience: seconds to wait for it.
+            timeout: seconds to wait for it.
 
         Raises:
             BenchRefused: the relay has ended the connection.
         """
-        self.socket.settimeout(patience)
+        self.socket.settimeout(timeout)
         try:
-            data = self.socket.recv(RECEIVE)
+            data = self.socket.recv(RECEIVE_BYTES)
         except (BlockingIOError, TimeoutError, ssl.SSLWantReadError):
             return
         if not data:
             raise BenchRefused("the relay closed a connection")
-        yield from self._take(self._buffer + data if self._buffer else data)
+        yield from self._read_frames(self._buffer + data if self._buffer else data)
 
-    def _take(self, data: bytes) -> Iterator[Answered | DeliveredEvent]:
+    def _read_frames(self, data: bytes) -> Iterator[Answered | DeliveredEvent]:
         start, available = 0, len(data)
         while available - start >= 2:
             length, body = data[start + 1], start + 2
@@ -150,7 +150,7 @@ class BenchClient:
             if end > available or body > available:
                 break
             if data[start] == _TEXT:
-                found = self._understand(data[body:end])
+                found = self._parse(data[body:end])
                 if found is not None:
                     yield found
             elif data[start] & 15 == _CLOSE:
@@ -158,7 +158,7 @@ class BenchClient:
             start = end
         self._buffer = data[start:]
 
-    def _understand(self, payload: bytes) -> Answered | DeliveredEvent | None:
+    def _parse(self, payload: bytes) -> Answered | DeliveredEvent | None:
         if payload.startswith(_EVENT):
             after = len(_EVENT)
             self.put(b'{"type":"ack","id":%b}' % payload[after : payload.index(b",", after)])
@@ -175,7 +175,7 @@ class BenchClient:
         return None
 
     def ask(self, name: str, payload: str) -> bytes:
-        """Make one request and wait for its response.
+        """Make one request and return its response.
 
         Raises:
             BenchRefused: it is an error.
@@ -183,7 +183,7 @@ class BenchClient:
         self.put(f'{{"type":"request","id":0,"payloadType":"{name}","payload":{payload}}}'.encode())
         while True:
             self.flush()
-            for found in self.receive(PATIENCE):
+            for found in self.receive(TIMEOUT_SECONDS):
                 if isinstance(found, Answered) and found.number == 0:
                     if found.failed:
                         raise BenchRefused(found.frame.decode())

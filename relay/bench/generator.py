@@ -1,7 +1,7 @@
-"""The load generator's process: a plan comes in, figures go out, one JSON document a line.
+"""The load generator's process: reads a workload from stdin, writes progress and figures to stdout as JSON lines.
 
-It has a process of its own so that what it costs is not the relay's; what it took of a core stands with every
-figure. Lines: {"now": what, "rate": per second} while it works, and `WorkFigures`.
+It is a process of its own so that its CPU time is not counted as the relay's; the share of a core that it used is among
+the figures. The lines are `Progress` while it works, and `WorkFigures`.
 """
 
 import contextlib
@@ -23,11 +23,11 @@ WINDOW = 8
 
 
 class Workload(msgspec.Struct, kw_only=True):
-    """What is to be done."""
+    """What to measure, and how."""
 
     url: str
     tokens: dict[str, str]
-    """Of each user the token of a device that nobody else uses."""
+    """By user, the token of a device that nobody else uses."""
     works: list[str]
     seconds: float = 10.0
     dialogs: int = 50
@@ -35,13 +35,13 @@ class Workload(msgspec.Struct, kw_only=True):
     rate: float = 1_000.0
     idle: int = 500
     messages: int = 5_000
-    """How many wait for somebody who comes back."""
+    """Messages to be replayed to a user who comes back."""
     core: int | None = None
-    """The core to stay on."""
+    """The CPU core to stay on; any without one."""
 
 
 class Progress(msgspec.Struct):
-    """What is going on."""
+    """What the generator is doing."""
 
     now: str
     rate: float = 0.0
@@ -54,14 +54,14 @@ def say(line: WorkFigures | Progress) -> None:
 
 
 class Generator:
-    """Carries a plan out."""
+    """Runs a workload."""
 
     def __init__(self, plan: Workload) -> None:
         self._plan = plan
         self._users = list(plan.tokens)
 
     def run(self) -> None:
-        """Do all works in their order."""
+        """Run all kinds of load in their order."""
         for name in self._plan.works:
             say(Progress(name))
             before, begun = processor(), time.perf_counter()
@@ -85,11 +85,11 @@ class Generator:
         yield self._talk("dialogs", self._plan.dialogs, window=WINDOW)
 
     def alone(self) -> Iterator[WorkFigures]:
-        """One dialog, one message under way: what one person feels."""
+        """One dialog, one message under way: the delay that one person notices."""
         yield self._talk("alone", 1, window=1)
 
     def steady(self) -> Iterator[WorkFigures]:
-        """Many dialogs at a set rate."""
+        """Many dialogs at a fixed rate."""
         yield self._talk("steady", self._plan.dialogs, rate=self._plan.rate)
 
     def _talk(self, name: str, pairs: int, *, window: int = 0, rate: float = 0.0) -> WorkFigures:
@@ -129,7 +129,7 @@ class Generator:
     ) -> WorkFigures:
         load = Load(conversations, clients)
         try:
-            load.run(work.WARM_UP, window=min(window, 1), rate=rate, progress=lambda _: None)
+            load.run(work.WARM_UP_SECONDS, window=min(window, 1), rate=rate, progress=lambda _: None)
             load.settle()
             times = len(conversations[0].receivers)
             seconds = load.run(
@@ -141,10 +141,10 @@ class Generator:
         finally:
             load.close()
 
-    # Coming and going.
+    # Connecting and disconnecting.
 
     def idle(self) -> Iterator[WorkFigures]:
-        """Connections that say nothing; whoever has started the relay looks at its memory meanwhile."""
+        """Idle connections; `relay bench` measures the relay's memory meanwhile."""
         begun = time.perf_counter()
         with contextlib.ExitStack() as stack:
             delays, clients = [], []
@@ -158,7 +158,7 @@ class Generator:
             yield figures("idle", "logins/s", delays, seconds)
 
     def storm(self) -> Iterator[WorkFigures]:
-        """Everybody is cut off and comes back at once, as after a power cut of the switch."""
+        """All clients are disconnected and reconnect at once, as after a power cut of the network switch."""
         users = [self._users[number % len(self._users)] for number in range(self._plan.idle)]
         clients = [self._sign_in(user) for user in users]
         self._quiet(clients, 0.5)
@@ -179,7 +179,7 @@ class Generator:
 
     @staticmethod
     def _quiet(clients: list[BenchClient], seconds: float) -> None:
-        """Take and acknowledge what comes, for a moment."""
+        """Receive and acknowledge what comes, for some seconds."""
         poll = select.epoll()
         of = {client.number: client for client in clients}
         for number in of:
@@ -193,7 +193,7 @@ class Generator:
         poll.close()
 
     def replay(self) -> Iterator[WorkFigures]:
-        """Somebody comes back and gets what was said meanwhile."""
+        """A user comes back and is replayed what was sent meanwhile."""
         author, reader = self._need(2)
         with contextlib.closing(self._sign_in(reader)) as before:
             self._quiet([before], 0.3)
@@ -203,7 +203,7 @@ class Generator:
                 counted = list(load.delays)
                 load.run(0.25, window=256, progress=lambda _: None)
                 load.delays[:0] = counted
-                say(Progress("replay: writing what waits", len(load.delays)))
+                say(Progress("replay: sending what is replayed", len(load.delays)))
             load.settle()
             load.close()
         begun = time.perf_counter()
@@ -229,11 +229,11 @@ WORKS: dict[str, Callable[[Generator], Iterator[WorkFigures]]] = {
     "storm": Generator.storm,
     "replay": Generator.replay,
 }
-"""What can be done, by name, in the order in which it is."""
+"""The kinds of load by name, in the order in which they run."""
 
 
 def main() -> int:
-    """Read a plan, carry it out. Gives the exit code."""
+    """Read a workload and run it; return the exit code."""
     plan = msgspec.json.decode(sys.stdin.buffer.read(), type=Workload)
     if plan.core is not None:
         with contextlib.suppress(OSError):

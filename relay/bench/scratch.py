@@ -1,6 +1,6 @@
-"""A relay of its own for a benchmark: users on a scratch directory, `relay serve` on one core, and what it uses.
+"""A temporary relay for a benchmark: users in a scratch directory, `relay serve` on one core, and what it uses.
 
-Nothing of it stays: the directory is removed at the end.
+The directory is removed at the end.
 """
 
 import contextlib
@@ -22,28 +22,29 @@ from relay.bench.client import BenchClient, BenchRefused
 from relay.core.relay import open_relay
 from relay.protocol import control
 
-START = 30.0
-"""Seconds within which it must be there."""
-STOP = 10.0
+START_SECONDS = 30.0
+"""How long the relay may take to start."""
+STOP_SECONDS = 10.0
+"""How long it may take to stop before it is killed."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 _RUN = "import json, sys; sys.path[:0] = json.loads(sys.argv.pop(1)); from {} import main; sys.exit(main())"
 
 
 def command(module: str, *arguments: str) -> list[str]:
-    """How to run a module's `main` with this interpreter and these packages, however they were installed."""
+    """Return the command that runs a module's `main` with this interpreter and its import path."""
     return [sys.executable, "-c", _RUN.format(module), json.dumps(sys.path), *arguments]
 
 
 class Scratch:
-    """A relay that nobody else uses."""
+    """A temporary relay; a context manager."""
 
     def __init__(self, users: int, *, directory: Path | None = None, core: int | None = None) -> None:
-        """Say what it takes.
+        """Prepare it; it starts with the `with` block.
 
         Args:
-            users: how many users, a device each.
-            directory: where the scratch directory is made: its disk is measured too. The system's place by default.
-            core: the core it stays on.
+            users: how many users, with a device each.
+            directory: where to make the scratch directory, whose disk is measured, too; the system's by default.
+            core: the CPU core that the relay stays on; any by default.
         """
         self._users = users
         self._directory = directory
@@ -52,7 +53,7 @@ class Scratch:
     def __enter__(self) -> Self:
         self.data = Path(tempfile.mkdtemp(prefix="relay-bench-", dir=self._directory))
         try:
-            self.tokens = trio.run(_people, self.data, self._users)
+            self.tokens = trio.run(_add_users, self.data, self._users)
             self._start()
         except BaseException:
             shutil.rmtree(self.data, ignore_errors=True)
@@ -61,7 +62,7 @@ class Scratch:
 
     def _start(self) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("RELAY_")}
-        # What one user may ask is not what is measured.
+        # The limit of a user is not what is measured.
         environment["RELAY_LIMITS_REQUESTS_PER_SECOND"] = "1000000"
         begun = time.perf_counter()
         with (self.data / "serve.log").open("wb") as log:
@@ -75,11 +76,11 @@ class Scratch:
         if self._core is not None:
             with contextlib.suppress(OSError):
                 os.sched_setaffinity(self._process.pid, {self._core})
-        self.url = self._wait(begun + START)
+        self.url = self._wait(begun + START_SECONDS)
         self.ready = time.perf_counter() - begun
-        """Seconds from its start to the first login."""
+        """Seconds from the start to the first sign-in."""
 
-    def _wait(self, until: float) -> str:
+    def _wait(self, deadline: float) -> str:
         token = next(iter(self.tokens.values()))
         while True:
             said = (self.data / "serve.log").read_text(errors="replace")
@@ -88,7 +89,7 @@ class Scratch:
                 with contextlib.suppress(OSError, BenchRefused):
                     BenchClient(url := rest.split()[0], token).close()
                     return url
-            if time.perf_counter() > until or self._process.poll() is not None:
+            if time.perf_counter() > deadline or self._process.poll() is not None:
                 raise BenchRefused(f"the relay to measure did not start: {said[-2000:].strip()}")
             time.sleep(0.002)
 
@@ -97,24 +98,24 @@ class Scratch:
     ) -> None:
         self._process.terminate()
         try:
-            self._process.wait(STOP)
+            self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
         shutil.rmtree(self.data, ignore_errors=True)
 
     def processor(self) -> float:
-        """CPU seconds that it has taken so far."""
+        """Return the CPU seconds that the relay has used so far."""
         fields = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
     def memory(self) -> int:
-        """Bytes that it holds."""
+        """Return the relay's resident memory in bytes."""
         pages = Path(f"/proc/{self._process.pid}/statm").read_text(encoding="ascii").split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-async def _people(data: Path, count: int) -> dict[str, str]:
+async def _add_users(data: Path, count: int) -> dict[str, str]:
     tokens: dict[str, str] = {}
     async with open_relay(data) as relay:
 
@@ -130,5 +131,5 @@ async def _people(data: Path, count: int) -> dict[str, str]:
 
 
 def cores() -> Sequence[int]:
-    """The cores that this process may use."""
+    """Return the CPU cores that this process may use."""
     return sorted(os.sched_getaffinity(0))

@@ -1,8 +1,8 @@
-"""The kinds of load, each a function from connections and a plan to figures. Knows clients; prints nothing.
+"""Conversations under load, and the figures that come of it. Knows clients; prints nothing.
 
-A message counts when it is answered, so on disk, and everybody who should have it has it. In the closed loop
-the next one follows at once; in the open loop messages are due at a set rate whatever comes back, and delays
-count from when one was due: a stall is seen by all that were due meanwhile.
+A message counts once it is answered, and so on disk, and every recipient has it. In the closed loop the next one
+follows at once. In the open loop messages are due at a fixed rate whatever comes back, and delays count from the due
+time, so a stall shows in all messages that were due meanwhile.
 """
 
 import resource
@@ -17,19 +17,19 @@ from relay.bench.client import NUMBER, Answered, BenchClient, BenchRefused, Deli
 
 FILL = " the printer on the second floor is out of paper again, could somebody bring a new box up here please"
 LENGTH = 120
-"""Bytes of a text."""
-WARM_UP = 1.0
-SETTLE = 3.0
-"""Seconds at the end within which what is under way may still come."""
-PING = 8.0
-"""Seconds between two signs of life."""
+"""Bytes of a message's text."""
+WARM_UP_SECONDS = 1.0
+SETTLE_SECONDS = 3.0
+"""How long messages under way may still arrive at the end."""
+PING_SECONDS = 8.0
+"""Seconds between two pings of each client."""
 
 Progress = Callable[[str, float], None]
-"""Is told a few times a second what is going on, and the rate so far."""
+"""Called a few times a second with what is going on and the rate so far."""
 
 
 class WorkFigures(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What came of one kind of load. Delays in milliseconds, from when a message was due until it counted."""
+    """The figures of one kind of load. Delays are in milliseconds, from when a message was due until it counted."""
 
     work: str
     per_second: float
@@ -39,10 +39,10 @@ class WorkFigures(msgspec.Struct, kw_only=True, omit_defaults=True):
     worst: float | None = None
     sent: int = 0
     lost: int = 0
-    """Messages that did not count by the end."""
+    """Messages that did not count in time."""
     seconds: float = 0.0
     generator: float = 0.0
-    """How much of a core the generator took: near 1 it was the bottleneck, not the relay."""
+    """The share of a core that the generator used: near 1 it was the bottleneck, not the relay."""
 
 
 class _UnderWay:
@@ -55,7 +55,7 @@ class _UnderWay:
 
 
 class Conversation:
-    """Who sends to which chat, and how many others have to get it."""
+    """Who sends to which chat, and who has to receive it."""
 
     def __init__(self, sender: BenchClient, chat_id: str, receivers: Sequence[BenchClient]) -> None:
         self.sender = sender
@@ -64,7 +64,7 @@ class Conversation:
 
 
 class Load:
-    """Conversations under load, for a while."""
+    """A number of conversations under load."""
 
     def __init__(self, conversations: Sequence[Conversation], clients: Iterable[BenchClient]) -> None:
         self._conversations = conversations
@@ -79,13 +79,16 @@ class Load:
         self.delays: list[float] = []
 
     def run(self, seconds: float, *, window: int = 0, rate: float = 0.0, progress: Callable[[float], None]) -> float:
-        """Send for so many seconds; gives how many it were in the end. What counted stands in `delays`.
+        """Send for so many seconds; `delays` has the messages that counted.
 
         Args:
             seconds: how long.
             window: messages of a conversation under way at a time, for the closed loop.
-            rate: messages per second of all, for the open loop.
-            progress: told the rate so far.
+            rate: messages per second of all conversations, for the open loop.
+            progress: called with the rate so far.
+
+        Returns:
+            The seconds that it really took.
 
         Raises:
             BenchRefused: the relay refused a message or ended a connection.
@@ -110,12 +113,12 @@ class Load:
         return time.perf_counter() - begin
 
     def settle(self) -> int:
-        """Wait for what is under way; gives how many messages did not come."""
+        """Wait for the messages under way; return how many did not arrive."""
         counted = len(self.delays)
-        end = time.perf_counter() + SETTLE
+        end = time.perf_counter() + SETTLE_SECONDS
         while self._under_way and time.perf_counter() < end:
             self._turn(0.05, refill=False)
-        # Marks of the last messages come a moment later, and want to be acknowledged.
+        # Receipts of the last messages come a moment later and have to be acknowledged.
         self._turn(0.1, refill=False)
         del self.delays[counted:]
         lost = len(self._under_way)
@@ -135,9 +138,9 @@ class Load:
             )
         sender.flush()
 
-    def _turn(self, patience: float, *, refill: bool) -> None:
+    def _turn(self, timeout: float, *, refill: bool) -> None:
         again: dict[int, int] = {}
-        for number, _ in self._poll.poll(max(0.0, min(patience, 0.1))):
+        for number, _ in self._poll.poll(max(0.0, min(timeout, 0.1))):
             client = self._clients[number]
             for found in client.receive():
                 index = self._take(found)
@@ -148,14 +151,14 @@ class Load:
         if refill:
             for index, count in again.items():
                 self._send(index, count, now)
-        if now - self._pinged > PING:
+        if now - self._pinged > PING_SECONDS:
             self._pinged = now
             for client in self._clients.values():
                 client.put(b"ping")
                 client.flush()
 
     def _take(self, found: Answered | DeliveredEvent) -> int | None:
-        """Note an answer or a delivery; gives the conversation of a message that counts with it."""
+        """Note a response or a delivery; return the conversation of a message that counts with it."""
         if isinstance(found, Answered) and found.failed:
             raise BenchRefused(f"the relay refused a message: {found.frame.decode()}")
         message = self._under_way.get(found.number)
@@ -169,14 +172,23 @@ class Load:
         return message.sender
 
     def close(self) -> None:
-        """Forget the connections; they stay open."""
+        """Stop watching the connections, which stay open."""
         self._poll.close()
 
 
 def figures(
     work: str, unit: str, delays: Sequence[float], seconds: float, *, times: int = 1, lost: int = 0
 ) -> WorkFigures:
-    """What a run comes to; `times` is how many deliveries a message makes."""
+    """Return the figures of a run.
+
+    Args:
+        work: its name.
+        unit: what is counted per second.
+        delays: of each message that counted, in seconds.
+        seconds: how long the run took.
+        times: deliveries per message.
+        lost: messages that did not count.
+    """
     ordered = sorted(delays)
 
     def quantile(part: float) -> float | None:
@@ -196,6 +208,6 @@ def figures(
 
 
 def processor() -> float:
-    """CPU seconds that this process has taken."""
+    """Return the CPU seconds that this process has used."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime

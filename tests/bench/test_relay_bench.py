@@ -136,6 +136,6 @@ def test_an_event_is_acknowledged_and_its_number_read() -> None:
     client._buffer, client._out = b"", []
     event = b'{"type":"event","id":23,"timestamp":1,"eventType":"new","payload":{"message":"0000002a hello"}}'
     whole = frames.encode(frames.TEXT, event)
-    assert list(client._take(whole[:20])) == []
-    assert list(client._take(client._buffer + whole[20:])) == [DeliveredEvent(42)]
+    assert list(client._read_frames(whole[:20])) == []
+    assert list(client._read_frames(client._buffer + whole[20:])) == [DeliveredEvent(42)]
     assert frames.Decoder(limit=100).feed(client._out[0]) == [(frames.TEXT, b'{"type":"ack","id":23}')]

@@ -146,7 +146,7 @@ async def test_a_failing_disk_loses_nothing_that_was_answered(
 @pytest.mark.parametrize(
     ("plan", "said"),
     [
-        ("pwrite 28", "the disk of {data} is full, and nothing was changed: let old messages go (`relay prune`"),
+        ("pwrite 28", "the disk of {data} is full, and nothing was changed: remove old messages (`relay prune`"),
         ("pwrite 5", "the relay cannot save anything just now"),
     ],
     ids=["no space", "write error"],

@@ -1,6 +1,8 @@
 """Outgoing hooks: one chat and no other, no presence, a brake on loops, outages of hours, rights that end at once."""
 
+import datetime as dt
 import logging
+import ssl
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -21,6 +23,7 @@ from relay.core.model.changes import Hook
 from relay.core.rules.commands import Command
 from relay.core.rules.submit import submit
 from relay.net.sockets.transport import StreamTransport
+from relay.net.tls.authority import Authority
 from relay.net.webhooks import outgoing as hooks
 from relay.net.webhooks import post as hook_post
 from relay.net.webhooks.post import PostFailed
@@ -482,7 +485,7 @@ async def test_what_retention_removed_during_an_outage_is_named_and_passed_over(
     clock.jump(301)
     await until(lambda: "new" in address.texts)
     assert address.texts == ["new"]
-    assert "is removed (retention); it goes on after it" in caplog.text
+    assert "were removed by retention; it goes on after it" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -575,4 +578,38 @@ async def test_an_address_that_never_comes_to_its_answer_is_not_read_for_long() 
         hook = Hook(chat="x", url=f"http://127.0.0.1:{listener.socket.getsockname()[1]}/", secret="s")
         with trio.fail_after(5), pytest.raises(PostFailed, match="interim responses"):
             await hook_post.post(hook, b"{}", 1, 1)
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
+async def test_a_response_that_comes_before_the_whole_body_was_sent_counts(
+    secure: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy refuses what is too long for it after the head, and hangs up."""
+
+    async def refuse(stream: trio.abc.Stream) -> None:
+        await stream.receive_some(1_000)
+        await stream.send_all(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await trio.aclose_forcefully(stream)
+
+    async with trio.open_nursery() as nursery:
+        if secure:
+            made = Authority(tmp_path / "tls")
+            made.make(["localhost", "127.0.0.1"], dt.datetime.now(dt.UTC))
+            theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            theirs.load_cert_chain(made.leaf, made.leaf_key)
+            ours = ssl.create_default_context(cafile=str(made.certificate))
+            monkeypatch.setattr(hook_post, "_context", lambda _day: ours)
+            (listener,) = await nursery.start(
+                partial(trio.serve_ssl_over_tcp, host="127.0.0.1", https_compatible=True), refuse, 0, theirs
+            )
+            port = listener.transport_listener.socket.getsockname()[1]
+        else:
+            (listener,) = await nursery.start(partial(trio.serve_tcp, host="127.0.0.1"), refuse, 0)
+            port = listener.socket.getsockname()[1]
+        hook = Hook(chat="x", url=f"http{'s' if secure else ''}://127.0.0.1:{port}/", secret="s")
+        for _ in range(5):
+            with trio.fail_after(5), pytest.raises(PostFailed, match="413") as refused:
+                await hook_post.post(hook, b"x" * 10_000_000, 1, 1)
+            assert refused.value.final
         nursery.cancel_scope.cancel()

@@ -101,7 +101,7 @@ def test_no_path_leads_out_of_the_folder(tmp_path):
     (tmp_path / "secret.html").write_text("out")
     (tmp_path / "web" / ".hidden.html").write_text("out")
     pages = StaticFiles(tmp_path / "web")
-    assert set(pages._pages) == {"/index.html"}
+    assert set(pages._files) == {"/index.html"}
 
 
 async def test_a_path_outside_is_not_there(tmp_path):

@@ -46,7 +46,7 @@ class StaticFile(NamedTuple):
 
 
 def policy(index: bytes) -> str:
-    """Return the Content-Security-Policy: everything from this relay, and one inline script, the import map, by hash."""
+    """Return the Content-Security-Policy: all from this relay, and one inline script, the import map, by its hash."""
     hashes = "".join(
         f" 'sha256-{base64.b64encode(hashlib.sha256(found).digest()).decode()}'" for found in _IMPORT_MAP.findall(index)
     )

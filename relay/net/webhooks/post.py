@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import ssl
 from base64 import b64encode
+from contextlib import suppress
 from functools import lru_cache
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -123,21 +124,46 @@ async def _exchange(secure: bool, host: str, port: int | None, request: h11.Requ
     if secure:
         context = _context(int(trio.current_time() // 86_400))
         stream = trio.SSLStream(tcp, context, server_hostname=host, https_compatible=True)
-    async with stream:
-        connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=RESPONSE_BYTES)
-        head = connection.send(request) or b""
-        await stream.send_all(head + (connection.send(h11.Data(data=payload)) or b""))
-        connection.send(h11.EndOfMessage())
-        interim = 0
-        while True:
-            event = connection.next_event()
-            if isinstance(event, h11.Response):
-                return event
-            if event is h11.NEED_DATA:
-                connection.receive_data(bytes(await stream.receive_some(RESPONSE_BYTES)))
-            elif isinstance(event, h11.InformationalResponse):
-                interim += 1
-                if interim > INTERIM_RESPONSES:
-                    raise h11.RemoteProtocolError("too many interim responses")
-            elif isinstance(event, h11.ConnectionClosed):
-                raise h11.RemoteProtocolError("the connection closed before a response")
+    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=RESPONSE_BYTES)
+    data = (connection.send(request) or b"") + (connection.send(h11.Data(data=payload)) or b"")
+    connection.send(h11.EndOfMessage())
+    response, failed = None, None
+    async with stream, trio.open_nursery() as nursery:
+        # A receiver may respond before it has read everything, and hang up: what it says counts.
+        nursery.start_soon(_send, stream, data)
+        try:
+            response = await _read_response(connection, stream)
+        except (OSError, trio.BrokenResourceError, h11.RemoteProtocolError) as error:
+            failed = error
+        nursery.cancel_scope.cancel()
+    if response is None:
+        raise failed or OSError("the connection closed")
+    return response
+
+
+async def _send(stream: trio.abc.Stream, data: bytes) -> None:
+    """Send a request; where that fails, the response or its absence tells why."""
+    with suppress(OSError, trio.BrokenResourceError):
+        await stream.send_all(data)
+
+
+async def _read_response(connection: h11.Connection, stream: trio.abc.Stream) -> h11.Response:
+    """Read the head of the response, past interim ones.
+
+    Raises:
+        h11.RemoteProtocolError: there is none.
+        OSError, trio.BrokenResourceError: the connection broke.
+    """
+    interim = 0
+    while True:
+        event = connection.next_event()
+        if isinstance(event, h11.Response):
+            return event
+        if event is h11.NEED_DATA:
+            connection.receive_data(bytes(await stream.receive_some(RESPONSE_BYTES)))
+        elif isinstance(event, h11.InformationalResponse):
+            interim += 1
+            if interim > INTERIM_RESPONSES:
+                raise h11.RemoteProtocolError("too many interim responses")
+        elif isinstance(event, h11.ConnectionClosed):
+            raise h11.RemoteProtocolError("the connection closed before a response")
