@@ -485,7 +485,7 @@ async def test_what_retention_removed_during_an_outage_is_named_and_passed_over(
     clock.jump(301)
     await until(lambda: "new" in address.texts)
     assert address.texts == ["new"]
-    assert "were removed by retention; it goes on after it" in caplog.text
+    assert "were removed by retention; it goes on after them" in caplog.text
 
 
 @pytest.mark.parametrize(
