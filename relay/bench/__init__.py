@@ -1,1 +1,1 @@
-"""What this machine can carry: a load generator, and a relay on a scratch directory for it (`relay bench`)."""
+"""The benchmark of this machine: a load generator, and a temporary relay for it (`relay bench`)."""

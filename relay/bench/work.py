@@ -94,7 +94,7 @@ class Load:
             BenchRefused: the relay refused a message or ended a connection.
         """
         self.delays.clear()
-        begin = told = time.perf_counter()
+        begin = reported_at = time.perf_counter()
         due, end = begin, begin + seconds
         turn = 0
         if window:
@@ -107,8 +107,8 @@ class Load:
                     turn += 1
                     due = begin + turn / rate
             self._turn(min(end, due if rate else end) - now, refill=bool(window))
-            if now - told > 0.25:
-                told = now
+            if now - reported_at > 0.25:
+                reported_at = now
                 progress(len(self.delays) / (now - begin))
         return time.perf_counter() - begin
 

@@ -1,4 +1,4 @@
-"""The machine's clock jumps: what is in the log never goes backwards, goes on, and nothing is lost by it."""
+"""The machine's clock jumps: timestamps never go backwards, the log goes on, and nothing is lost."""
 
 import logging
 import os
@@ -29,7 +29,7 @@ HOUR = 3_600_000
 
 
 class Machine:
-    """A machine's clock as a test sets it, and what vouches for it."""
+    """A machine's clock, set by a test, and its proof of the time."""
 
     def __init__(self) -> None:
         self.wall = NOW
@@ -37,7 +37,7 @@ class Machine:
         self.proof: str | None = None
 
     def go_on(self, milliseconds: int) -> None:
-        """Let time go by: both clocks move."""
+        """Move both clocks."""
         self.wall += milliseconds
         self.booted += milliseconds
 
@@ -83,7 +83,7 @@ async def test_timestamps_never_go_backwards(tmp_path: Path) -> None:
 # Whether the clock is believed.
 
 
-def test_a_clock_far_ahead_without_proof_is_not_believed_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_clock_far_ahead_without_proof_is_not_believed_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     machine = Machine()
     clock = machine.clock()
     clock.begin(NOW)
@@ -100,7 +100,7 @@ def test_a_clock_far_ahead_without_proof_is_not_believed_and_said_once(caplog: p
     assert [record.levelno for record in caplog.records if record.levelno >= logging.WARNING] == [logging.WARNING]
 
 
-def test_a_clock_that_something_vouches_for_is_believed_however_far_ahead() -> None:
+def test_a_verified_clock_is_believed_however_far_ahead() -> None:
     machine = Machine()
     machine.proof = "NTP"
     clock = machine.clock()
@@ -109,7 +109,7 @@ def test_a_clock_that_something_vouches_for_is_believed_however_far_ahead() -> N
     assert clock() == NOW
 
 
-def test_a_proof_that_comes_later_ends_the_doubt() -> None:
+def test_a_later_proof_ends_the_doubt() -> None:
     machine = Machine()
     clock = machine.clock()
     clock.begin(NOW - YEAR)
@@ -147,7 +147,7 @@ def test_an_empty_log_believes_any_clock() -> None:
     assert clock.credible()
 
 
-def test_a_clock_that_falls_behind_lets_the_log_go_on_and_deletes_nothing() -> None:
+def test_with_a_clock_that_falls_behind_the_log_goes_on_and_nothing_is_deleted() -> None:
     machine = Machine()
     clock = machine.clock()
     clock.begin(NOW)
@@ -156,12 +156,12 @@ def test_a_clock_that_falls_behind_lets_the_log_go_on_and_deletes_nothing() -> N
     assert clock() == NOW + 5_000
     assert not clock.credible()
     assert clock.cautious() == 0
-    # Nothing lets the log step back by itself, not even a clock that is vouched for: a dead battery is one, too.
+    # The log never steps back by itself, not even for a verified clock, whose battery may be dead.
     machine.proof = "a real-time clock"
     assert not clock.credible()
 
 
-def test_an_admins_word_is_taken_but_not_for_a_clock_that_was_never_set() -> None:
+def test_an_admin_can_confirm_the_clock_unless_it_was_never_set() -> None:
     machine = Machine()
     clock = machine.clock()
     clock.begin(NOW - YEAR)
@@ -173,7 +173,7 @@ def test_an_admins_word_is_taken_but_not_for_a_clock_that_was_never_set() -> Non
         clock.trust()
 
 
-def test_a_real_time_clock_vouches_only_for_what_it_shows(tmp_path: Path) -> None:
+def test_a_real_time_clock_is_proof_only_of_the_time_it_shows(tmp_path: Path) -> None:
     (tmp_path / "rtc0").mkdir()
     assert proof.real_time_clock(tmp_path, 1_000_000) is None
     (tmp_path / "rtc0" / "since_epoch").write_text("1000000\n")
@@ -181,7 +181,7 @@ def test_a_real_time_clock_vouches_only_for_what_it_shows(tmp_path: Path) -> Non
     assert proof.real_time_clock(tmp_path, 1_200_000) is None
 
 
-def test_timesyncds_file_vouches_for_the_time_after_its_last_touch(tmp_path: Path) -> None:
+def test_timesyncds_file_is_proof_of_later_times_only(tmp_path: Path) -> None:
     file = tmp_path / "synchronized"
     assert not proof.touched_lately(file, 1_000_000)
     file.touch()
@@ -191,7 +191,7 @@ def test_timesyncds_file_vouches_for_the_time_after_its_last_touch(tmp_path: Pat
     assert not proof.touched_lately(file, 900_000)
 
 
-# What a wrong clock may not do.
+# What a wrong clock must not cause.
 
 
 def _settings() -> Settings:
@@ -226,7 +226,7 @@ async def test_a_start_years_ahead_deletes_nothing_and_leaves_no_date_in_the_log
     assert await _faults(tmp_path) == []
 
 
-async def test_a_relay_that_was_off_for_a_year_deletes_once_the_clock_is_vouched_for(tmp_path: Path) -> None:
+async def test_a_relay_that_was_off_for_a_year_deletes_once_the_clock_is_verified(tmp_path: Path) -> None:
     machine = Machine()
     async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
         await _people(relay)
@@ -239,14 +239,14 @@ async def test_a_relay_that_was_off_for_a_year_deletes_once_the_clock_is_vouched
         assert (await _say(relay, 10)).timestamp == machine.wall
         assert (await relay.retention.prune()).removed > 0
         assert (await _say(relay, 11)).timestamp == machine.wall
-    # The word is in the log, and holds after the next start.
+    # The confirmation is in the log, and holds after the next start.
     async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
         assert relay.clock.credible()
     assert await _faults(tmp_path) == []
 
 
 async def _jumped(data: Path, machine: Machine) -> None:
-    """Make a log of which ten messages are dated right, and ten three years ahead."""
+    """Make a log with ten messages of now, and ten dated three years ahead."""
     machine.proof = "a mistake"
     async with open_relay(data, clock=machine.clock(), settings=_settings()) as relay:
         await _people(relay)
@@ -259,7 +259,7 @@ async def _jumped(data: Path, machine: Machine) -> None:
     machine.proof = None
 
 
-async def test_a_log_that_is_years_ahead_is_said_and_an_admins_word_ends_it(tmp_path: Path) -> None:
+async def test_a_log_that_is_years_ahead_is_reported_and_an_admin_can_end_it(tmp_path: Path) -> None:
     machine = Machine()
     await _jumped(tmp_path, machine)
     async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
@@ -272,7 +272,7 @@ async def test_a_log_that_is_years_ahead_is_said_and_an_admins_word_ends_it(tmp_
         assert (await _say(relay, 20)).timestamp == machine.wall
         (chat,) = relay.state.chats.values()
         assert chat.newest_at == machine.wall
-        # What is dated ahead goes when what follows it is old enough, and not before.
+        # Messages dated ahead are removed once those after them are old enough, and not before.
         machine.go_on(29 * DAY)
         await _say(relay, 21)
         assert (await relay.retention.prune()).removed == 0
@@ -285,7 +285,7 @@ async def test_a_log_that_is_years_ahead_is_said_and_an_admins_word_ends_it(tmp_
         assert relay.clock.credible()
 
 
-async def test_invites_made_while_the_log_is_ahead_are_good_for_their_hours(tmp_path: Path) -> None:
+async def test_invites_made_while_the_log_is_ahead_keep_their_duration(tmp_path: Path) -> None:
     machine = Machine()
     await _jumped(tmp_path, machine)
     async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
@@ -308,7 +308,7 @@ async def test_invites_made_while_the_log_is_ahead_are_good_for_their_hours(tmp_
                 await signing_in.by_invite(late.code, "phone", "10.0.0.4")
 
 
-async def test_what_a_step_back_changes_is_the_same_after_each_start(tmp_path: Path) -> None:
+async def test_a_step_back_has_the_same_result_after_each_start(tmp_path: Path) -> None:
     machine = Machine()
     await _jumped(tmp_path, machine)
     async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
@@ -342,7 +342,7 @@ async def test_unused_uploads_stay_while_the_clock_is_not_believed(tmp_path: Pat
         assert not await lookups.files(relay.reading, [file.id])
 
 
-async def test_what_is_imported_from_the_future_is_dated_now(tmp_path: Path) -> None:
+async def test_an_imported_message_from_the_future_is_dated_now(tmp_path: Path) -> None:
     machine = Machine()
     async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
         await relay.admin.handle("bring.user", control.BringUser(id="a", name="a", at=NOW + YEAR))

@@ -1,4 +1,4 @@
-"""The whole way: a relay in a process of its own, a real port, the command line, our client and one of others'."""
+"""End to end: a relay process, a real port, the command line, the Python client and another WebSocket client."""
 
 import json
 import signal
@@ -24,7 +24,7 @@ PATIENCE = 10.0
 
 
 async def command(relay: RelayProcess, *arguments: str) -> Any:
-    """Run a command of the command line while the relay runs; gives its JSON."""
+    """Run a command while the relay runs; return its JSON."""
     ran = await trio.run_process(
         [sys.executable, "-m", "relay", *arguments, "--data", str(relay.data), "--json"], capture_stdout=True
     )
@@ -32,7 +32,7 @@ async def command(relay: RelayProcess, *arguments: str) -> Any:
 
 
 async def made_user(relay: RelayProcess, user_id: str) -> str:
-    """Make a user as an admin would; gives a token."""
+    """Add a user by the command line; return a token."""
     await command(relay, "user", "add", user_id, "--name", f"The {user_id}")
     return str((await command(relay, "device", "add", user_id))["token"])
 
@@ -49,7 +49,7 @@ async def faults(relay: RelayProcess) -> list[str]:
 
 
 class Listener:
-    """A client and everything it has heard."""
+    """A client and everything that it received."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
@@ -63,7 +63,7 @@ class Listener:
             self._news = trio.Event()
 
     async def hears(self, name: str, **expected: Any) -> Received:
-        """Wait until an event of a name with these fields has been heard."""
+        """Wait for an event with this name and these fields."""
         with trio.fail_after(PATIENCE):
             while True:
                 for event in self.heard:
@@ -126,7 +126,7 @@ async def test_two_users_and_a_group_have_a_conversation_in_which_all_events_hap
 
 
 async def _latest_chats(listener: Listener, count: int) -> Received:
-    """The first chat list with so many chats."""
+    """Return the first chat list with so many chats."""
     with trio.fail_after(PATIENCE):
         while True:
             for event in listener.heard:
@@ -135,7 +135,7 @@ async def _latest_chats(listener: Listener, count: int) -> Received:
             await trio.sleep(0.01)
 
 
-async def test_killed_in_the_middle_of_a_stream_of_sends_it_has_all_it_answered(tmp_path: Path) -> None:
+async def test_a_kill_during_sends_loses_no_answered_message(tmp_path: Path) -> None:
     answered: dict[str, int] = {}
     heard: dict[str, list[int]] = defaultdict(list)
     async with relay_with(tmp_path, "User1", "User2", "User3") as (relay, tokens):
@@ -184,7 +184,7 @@ async def test_killed_in_the_middle_of_a_stream_of_sends_it_has_all_it_answered(
     assert await faults(relay) == []
 
 
-# With a client of others'.
+# With another WebSocket client.
 
 
 @asynccontextmanager
@@ -203,7 +203,7 @@ async def heard_by(socket: Any, name: str) -> Any:
     raise AssertionError
 
 
-async def test_the_way_of_the_readme_with_a_client_of_others(tmp_path: Path) -> None:
+async def test_the_readmes_example_works_with_another_client(tmp_path: Path) -> None:
     async with (
         relay_with(tmp_path, "User1") as (relay, tokens),
         foreign(relay, await made_user(relay, "anna")) as anna,
@@ -224,13 +224,13 @@ async def test_the_way_of_the_readme_with_a_client_of_others(tmp_path: Path) -> 
             assert await anna.recv() == '{"event":"pong"}'
 
 
-async def test_a_stop_under_load_tells_all_that_it_restarts_and_keeps_what_it_answered(tmp_path: Path) -> None:
+async def test_a_stop_under_load_closes_with_1012_and_keeps_answered_messages(tmp_path: Path) -> None:
     answered: set[str] = set()
     codes: list[int | None] = []
     async with relay_with(tmp_path, "User1", "User2") as (relay, tokens):
 
         async def pour(lane: int) -> None:
-            """Send without waiting for answers, so that there always is something to do."""
+            """Send without waiting for responses, so that there is always work."""
             async with foreign(relay, tokens["User1"]) as socket, trio.open_nursery() as nursery:
                 nursery.start_soon(listen, socket, lane)
                 try:
@@ -256,7 +256,7 @@ async def test_a_stop_under_load_tells_all_that_it_restarts_and_keeps_what_it_an
             with trio.fail_after(PATIENCE):
                 while len(answered) < 500:
                     await trio.sleep(0.01)
-            # It gives itself 5 s, of which other tests may have the machine a while.
+            # It allows itself 5 s; other tests may slow the machine down.
             with trio.fail_after(8):
                 assert await relay.stop(signal.SIGTERM) == 0
         assert "were cut" not in relay.log
@@ -289,7 +289,7 @@ async def test_an_idle_relay_stops_at_once(tmp_path: Path, number: signal.Signal
         assert relay.process.returncode == 0
 
 
-async def test_a_relay_that_goes_away_during_the_handshake_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_handshake_that_the_relay_drops_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relay.client.HANDSHAKE", 0.1)
     asked, again = trio.Event(), trio.Event()
 

@@ -1,4 +1,4 @@
-"""The disk is full, fails, is read-only, locked, torn or damaged: what was answered stays, the rest is refused."""
+"""The disk is full, failing, read-only, locked or damaged: answered messages stay, others are refused."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ async def _faults(data: Path) -> list[str]:
 
 
 async def _send_until(relay: Client, code: str, text: str = "x") -> list[str]:
-    """Send until the relay refuses with a code; gives what it accepted."""
+    """Send until the relay refuses with a code; return what it accepted."""
     accepted = []
     with trio.fail_after(30):
         while True:
@@ -69,7 +69,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def failing_disk(tmp_path: Path) -> tuple[dict[str, str], Callable[[str], None]]:
-    """An environment whose disk fails on demand, and how to say in what way."""
+    """An environment whose disk fails on demand, and a function that chooses how."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("there is no C compiler to make a failing disk with")
@@ -94,7 +94,7 @@ async def _talking(data: Path, environment: dict[str, str] | None = None) -> Asy
 
 
 @as_root
-async def test_a_full_disk_refuses_what_it_cannot_keep_and_recovers(small_disk: Path) -> None:
+async def test_a_full_disk_refuses_messages_and_recovers(small_disk: Path) -> None:
     data = small_disk / "data"
     async with _talking(data) as (relay, client):
         ballast = small_disk / "ballast"
@@ -122,7 +122,7 @@ async def test_a_full_disk_refuses_what_it_cannot_keep_and_recovers(small_disk: 
     ],
     ids=["write error", "sync error", "no space", "read-only file system"],
 )
-async def test_a_failing_disk_loses_nothing_that_was_answered(
+async def test_a_failing_disk_loses_no_answered_message(
     tmp_path: Path, failing_disk: tuple[dict[str, str], Callable[[str], None]], plan: str, code: str
 ) -> None:
     environment, fail = failing_disk
@@ -151,7 +151,7 @@ async def test_a_failing_disk_loses_nothing_that_was_answered(
     ],
     ids=["no space", "write error"],
 )
-async def test_an_admin_is_told_what_is_wrong_with_the_disk_and_not_that_the_relay_stopped(
+async def test_an_admins_command_names_the_disks_error(
     tmp_path: Path, failing_disk: tuple[dict[str, str], Callable[[str], None]], plan: str, said: str
 ) -> None:
     environment, fail = failing_disk
@@ -168,7 +168,7 @@ async def test_an_admin_is_told_what_is_wrong_with_the_disk_and_not_that_the_rel
         assert (await _relay("user", "disable", "User2", "--data", str(data))).returncode == 0
 
 
-async def test_another_program_that_locks_the_file_is_waited_for(tmp_path: Path) -> None:
+async def test_the_relay_waits_for_another_programs_lock(tmp_path: Path) -> None:
     data = tmp_path / "data"
     async with _talking(data) as (_relay, client):
         await client.send("User2", "before")
@@ -182,7 +182,7 @@ async def test_another_program_that_locks_the_file_is_waited_for(tmp_path: Path)
         assert await history(client) == ["before", "waiting"]
 
 
-async def test_another_program_that_keeps_the_file_locked_is_named_a_failure(tmp_path: Path) -> None:
+async def test_a_lock_that_another_program_keeps_is_reported_as_a_failure(tmp_path: Path) -> None:
     data = tmp_path / "data"
     async with _talking(data) as (_relay, client):
         with closing(sqlite3.connect(data / "relay.db", isolation_level=None)) as other:
@@ -194,7 +194,7 @@ async def test_another_program_that_keeps_the_file_locked_is_named_a_failure(tmp
         assert await history(client) == ["at last"]
 
 
-async def test_a_torn_end_of_the_journal_is_left_out(tmp_path: Path) -> None:
+async def test_a_torn_end_of_the_journal_is_ignored(tmp_path: Path) -> None:
     data = tmp_path / "data"
     async with _talking(data) as (relay, client):
         texts = [f"text {number}" for number in range(50)]
@@ -202,7 +202,7 @@ async def test_a_torn_end_of_the_journal_is_left_out(tmp_path: Path) -> None:
             await client.send("User2", text)
         await relay.kill()
         journal = data / "relay.db-wal"
-        # What a power cut leaves behind the last synced frame: half a frame, and noise.
+        # As after a power cut: half a frame and noise follow the last synced frame.
         with journal.open("ab") as file:
             file.write(os.urandom(2_000))
         await relay.start()

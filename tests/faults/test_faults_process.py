@@ -1,4 +1,4 @@
-"""The process is killed, starved of descriptors, rushed by a thousand at once, or faced with those who never read."""
+"""The process is killed, out of descriptors, reconnected to by a thousand clients, or faced with clients that never read."""
 
 import os
 import random
@@ -36,8 +36,8 @@ async def _talking(
         yield relay, tokens
 
 
-async def test_killed_at_any_moment_it_keeps_what_it_answered(tmp_path: Path, kill_rounds: int) -> None:
-    """After each kill every answered message is there once and in order, and the receiver gets each exactly once."""
+async def test_a_kill_at_any_moment_loses_no_answered_message(tmp_path: Path, kill_rounds: int) -> None:
+    """After each kill every answered message is stored once and in order, and the receiver gets each exactly once."""
     data = tmp_path / "data"
     answered: dict[str, int] = {}
     received: list[tuple[int, str]] = []
@@ -119,7 +119,7 @@ async def test_a_stop_under_load_is_in_order_and_in_time(tmp_path: Path) -> None
 
 
 async def _handshake(url: str, token: str) -> trio.SocketStream:
-    """A bare connection that has said hello and nothing since."""
+    """Open a WebSocket that sends nothing after its handshake."""
     host, port = url.removeprefix("ws://").removesuffix("/ws").split(":")
     stream = await trio.open_tcp_stream(host, int(port))
     await stream.send_all(
@@ -132,7 +132,7 @@ async def _handshake(url: str, token: str) -> trio.SocketStream:
     return stream
 
 
-async def test_those_who_read_nothing_cost_bounded_memory_and_hold_nobody_up(tmp_path: Path) -> None:
+async def test_clients_that_read_nothing_cost_bounded_memory_and_delay_no_other(tmp_path: Path) -> None:
     data = tmp_path / "data"
     limits = {"RELAY_LIMITS_CONNECTIONS_PER_USER": "50", "RELAY_LIMITS_REQUESTS_PER_SECOND": "0"}
     async with _talking(data, "User1", "User2", "Dead", environment=limits) as (relay, tokens):
@@ -143,7 +143,7 @@ async def test_those_who_read_nothing_cost_bounded_memory_and_hold_nobody_up(tmp
             )
             before = resident(relay.pid)
             text = "x" * 4_000
-            # Sixteen megabytes for each of fifty who read nothing: kept for all of them that would be 800.
+            # Sixteen megabytes for each of fifty clients that read nothing would be 800 if they were kept.
             for _ in range(4_000 // 40):
                 async with trio.open_nursery() as nursery:
                     for _ in range(40):
@@ -157,7 +157,7 @@ async def test_those_who_read_nothing_cost_bounded_memory_and_hold_nobody_up(tmp
 
 async def test_a_slow_reader_gets_everything_in_order(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    # How fast the machine is decides how much is sent in a second.
+    # How much is sent in a second depends on the machine.
     unlimited = {"RELAY_LIMITS_REQUESTS_PER_SECOND": "0"}
     async with _talking(data, "User1", "User2", environment=unlimited) as (relay, tokens):
         async with connect(relay.url, tokens["User1"]) as sender, connect(relay.url, tokens["User2"]) as reader:
@@ -183,8 +183,8 @@ async def test_a_slow_reader_gets_everything_in_order(tmp_path: Path) -> None:
             assert seen == list(range(1, 1_202))
 
 
-async def test_one_who_floods_does_not_starve_the_others(tmp_path: Path) -> None:
-    """The rate limit refuses the flood with a time to wait, and the other's answers stay quick."""
+async def test_a_flooding_client_does_not_starve_others(tmp_path: Path) -> None:
+    """The rate limit refuses the flood with a time to wait, and other clients are answered quickly."""
     data = tmp_path / "data"
     tokens = await add_users(data, "Flood", "Calm", "Peer")
     environment = {"RELAY_LIMITS_REQUESTS_PER_SECOND": "50", "RELAY_LIMITS_BURST": "100"}
@@ -213,7 +213,7 @@ async def test_one_who_floods_does_not_starve_the_others(tmp_path: Path) -> None
                 nursery.cancel_scope.cancel()
 
 
-async def test_a_thousand_come_back_at_the_same_second(tmp_path: Path) -> None:
+async def test_a_thousand_clients_reconnect_within_a_second(tmp_path: Path) -> None:
     data = tmp_path / "data"
     tokens = await add_users(data, *(f"User{number}" for number in range(50)))
     _raise_limit()
@@ -261,7 +261,7 @@ def _raise_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 8_192)), hard))
 
 
-async def test_half_a_frame_and_then_nothing_costs_nobody_anything(tmp_path: Path) -> None:
+async def test_half_a_frame_disturbs_no_other_client(tmp_path: Path) -> None:
     data = tmp_path / "data"
     async with _talking(data, "User1", "User2") as (relay, tokens):
         half = await _handshake(relay.url, tokens["User1"])
@@ -274,7 +274,7 @@ async def test_half_a_frame_and_then_nothing_costs_nobody_anything(tmp_path: Pat
 
 
 @pytest.mark.parametrize("how", ["store removed", "store replaced", "store emptied", "log removed", "directory moved"])
-async def test_nothing_is_answered_into_a_store_that_was_taken_away(how: str, tmp_path: Path) -> None:
+async def test_nothing_is_acknowledged_when_the_store_was_removed(how: str, tmp_path: Path) -> None:
     data = tmp_path / "data"
     tokens = await add_users(data, "User1", "User2")
     async with running(data) as process, connect(process.url, tokens["User1"]) as relay:

@@ -1,4 +1,4 @@
-"""A full disk is a state and not an end: people read, a start works, and the relay's own tools make room."""
+"""A full disk is survived: people can read, the relay can start, and its own commands make room."""
 
 import logging
 import os
@@ -60,7 +60,7 @@ def free(place: Path) -> int:
 
 
 def fill(place: Path) -> Path:
-    """Take all room that is left, as another program could."""
+    """Fill the disk, as another program could."""
     ballast = place / "ballast"
     with ballast.open("wb", buffering=0) as file:
         try:
@@ -94,7 +94,7 @@ async def _command(relay: RelayProcess, *arguments: str) -> tuple[int, str, str]
 
 
 @pytest.mark.parametrize("after", ["goes on", "was killed", "was stopped"])
-async def test_a_full_disk_is_read_and_freed_by_prune_whatever_became_of_the_relay(
+async def test_a_full_disk_can_be_read_and_is_freed_by_prune(
     disk: Path, monkeypatch: pytest.MonkeyPatch, after: str
 ) -> None:
     monkeypatch.setenv(*next(iter(RESERVE.items())))
@@ -141,7 +141,9 @@ async def test_a_full_disk_is_freed_while_no_relay_runs(disk: Path, monkeypatch:
     assert [finding.what for finding in await check(disk / "data", lambda _what: None) if finding.wrong] == []
 
 
-async def test_a_chat_is_deleted_on_a_disk_that_others_have_filled(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_chat_can_be_deleted_on_a_disk_that_another_program_filled(
+    disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(*next(iter(RESERVE.items())))
     tokens = await add_users(disk / "data", "User1", "User2")
     async with (
@@ -161,7 +163,7 @@ async def test_a_chat_is_deleted_on_a_disk_that_others_have_filled(disk: Path, m
         assert relay.log.count("the disk has room again") == 1
 
 
-async def test_a_start_without_any_room_waits_for_some(disk: Path, tmp_path: Path) -> None:
+async def test_a_start_on_a_full_disk_waits_for_room(disk: Path, tmp_path: Path) -> None:
     tokens = await add_users(disk / "data", "User1", "User2")
     ballast = fill(disk)
     relay = RelayProcess(disk / "data", {"RELAY_STORE_RESERVE_BYTES": "0"}, ())
@@ -184,7 +186,7 @@ async def test_a_start_without_any_room_waits_for_some(disk: Path, tmp_path: Pat
 # The reserve itself.
 
 
-def test_a_reserve_is_real_room_and_no_more_than_a_part_of_a_small_disk(disk: Path) -> None:
+def test_the_reserve_is_allocated_and_a_fraction_of_a_small_disk(disk: Path) -> None:
     kept = Reserve(disk, 1 << 30)
     before = free(disk)
     kept.fill()
@@ -197,7 +199,7 @@ def test_a_reserve_is_real_room_and_no_more_than_a_part_of_a_small_disk(disk: Pa
     assert not kept.short
 
 
-def test_a_reserve_that_does_not_fit_leaves_nothing_and_is_short(disk: Path) -> None:
+def test_a_reserve_that_does_not_fit_is_reported_short(disk: Path) -> None:
     fill(disk)
     kept = Reserve(disk, 1 << 20)
     kept.fill()
@@ -220,7 +222,7 @@ def test_a_reserve_removed_by_hand_comes_back_and_follows_the_setting(tmp_path: 
         assert not kept.short
 
 
-def test_a_reserve_on_a_read_only_disk_is_said_once(disk: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_reserve_on_a_read_only_disk_is_logged_once(disk: Path, caplog: pytest.LogCaptureFixture) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     kept = Reserve(disk, 1 << 20)
     with caplog.at_level(logging.WARNING):
@@ -230,6 +232,6 @@ def test_a_reserve_on_a_read_only_disk_is_said_once(disk: Path, caplog: pytest.L
     assert len(caplog.records) == 1
 
 
-def test_what_the_relay_takes_on_a_full_disk_adds_nothing_that_people_say() -> None:
+def test_commands_accepted_on_a_full_disk_add_no_messages() -> None:
     assert requests.New not in disk_room.ALWAYS
     assert requests.Edit not in disk_room.ALWAYS

@@ -1,4 +1,4 @@
-"""The machine's limits: descriptors run out, the process stands still, systemd does not listen; nobody is cut off."""
+"""The machine's limits: no descriptors, a process that stands still, a systemd that does not listen; clients stay."""
 
 import os
 import resource
@@ -35,21 +35,21 @@ SMALL = ["prlimit", f"--nofile={LIMIT}:{LIMIT}"]
 
 @pytest.fixture
 def limits() -> Iterator[None]:
-    """Have this process's limits again afterwards."""
+    """Restore this process's limits afterwards."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 @pytest.mark.usefixtures("limits")
-def test_the_soft_limit_is_raised_to_what_the_connections_need_and_no_further() -> None:
+def test_the_soft_limit_is_raised_to_what_connections_need() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
     assert descriptors.raise_limit(800) == 800
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == (800 + descriptors.OTHER_DESCRIPTORS, hard)
 
 
-def test_a_low_hard_limit_leaves_fewer_connections_and_says_so(tmp_path: Path) -> None:
+def test_a_low_hard_limit_allows_fewer_connections_and_is_logged(tmp_path: Path) -> None:
     data = tmp_path / "data"
     done("user", "add", "anna", data=data)
     program = "import sys; from relay.__main__ import main; sys.argv[0] = 'relay'; main()"
@@ -77,7 +77,7 @@ def test_a_low_hard_limit_leaves_fewer_connections_and_says_so(tmp_path: Path) -
 
 @contextmanager
 def crowd(url: str, count: int) -> Iterator[list[socket.socket]]:
-    """Connect so often, and say nothing."""
+    """Open so many connections that send nothing."""
     host, port = url.split("/")[2].split(":")
     sockets = []
     try:
@@ -90,7 +90,7 @@ def crowd(url: str, count: int) -> Iterator[list[socket.socket]]:
 
 
 def _answers(sockets: list[socket.socket]) -> list[bytes]:
-    """What those are told who are told something at once."""
+    """Return what has been received already."""
     told = []
     for one in sockets:
         one.settimeout(0.05)
@@ -101,7 +101,7 @@ def _answers(sockets: list[socket.socket]) -> list[bytes]:
     return told
 
 
-async def test_without_descriptors_who_comes_is_told_so_and_who_is_there_notices_nothing(tmp_path: Path) -> None:
+async def test_without_descriptors_new_connections_get_503_and_others_go_on(tmp_path: Path) -> None:
     tokens = await add_users(tmp_path / "data", "User1", "User2")
     async with (
         relay_running(tmp_path / "data", prefix=SMALL) as relay,
@@ -137,7 +137,7 @@ def test_a_spare_descriptor_is_there_again_after_each_use() -> None:
                 assert client.recv(4_096).startswith(b"HTTP/1.1 503")
         with closing(socket.create_connection(listener.getsockname())) as client:
             assert spare.reject(listener, plain=False)
-            assert client.recv(4_096) == b"", "under TLS nothing can be said at once"
+            assert client.recv(4_096) == b"", "TLS would need a handshake first"
     spare.close()
 
 
@@ -146,7 +146,7 @@ def test_a_spare_descriptor_is_there_again_after_each_use() -> None:
 
 @pytest.fixture
 def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where systemd would listen; nobody has been told anything yet."""
+    """The path of systemd's socket; no notification was sent yet."""
     told = systemd._Manager()
     monkeypatch.setattr(systemd, "_manager", told)
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
@@ -156,7 +156,7 @@ def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.mark.usefixtures("limits")
-def test_a_sign_of_life_needs_no_new_descriptor(manager: Path) -> None:
+def test_a_watchdog_ping_needs_no_new_descriptor(manager: Path) -> None:
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as listening:
         listening.bind(str(manager))
         listening.settimeout(5)
@@ -167,9 +167,7 @@ def test_a_sign_of_life_needs_no_new_descriptor(manager: Path) -> None:
         assert [listening.recv(100), listening.recv(100)] == [b"READY=1", b"WATCHDOG=1"]
 
 
-def test_a_systemd_that_does_not_listen_is_said_once_and_once_when_it_does(
-    manager: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_failing_notifications_of_systemd_are_logged_once(manager: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     for _ in range(3):
         systemd.notify("WATCHDOG=1")
@@ -187,7 +185,7 @@ def test_a_systemd_that_does_not_listen_is_said_once_and_once_when_it_does(
 
 
 class Peer:
-    """Something that is watched."""
+    """Something with a timeout."""
 
     timeout = SILENCE_SECONDS
     exempt = False
@@ -200,7 +198,7 @@ class Peer:
         self.ended = True
 
 
-async def test_who_is_silent_is_ended_after_one_more_turn(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_silent_peer_times_out_after_a_last_read(autojump_clock: trio.testing.MockClock) -> None:
     keepalive, peer = Keepalive(), Peer()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(keepalive.run)
@@ -215,7 +213,7 @@ async def test_who_is_silent_is_ended_after_one_more_turn(autojump_clock: trio.t
 @pytest.mark.parametrize(
     ("stall", "ended"), [(OVERSLEPT_SECONDS / 2, True), (OVERSLEPT_SECONDS + 1, False), (3_600.0, False)]
 )
-def test_who_is_silent_while_the_relay_stands_still_is_not(
+def test_silence_while_the_relay_stands_still_does_not_count(
     stall: float, ended: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = trio.testing.MockClock(rate=0.0)
@@ -247,7 +245,7 @@ def test_who_is_silent_while_the_relay_stands_still_is_not(
     assert caplog.text.count("stood still") == (0 if ended else 1)
 
 
-async def test_a_place_in_the_heap_is_given_back(autojump_clock: trio.testing.MockClock) -> None:
+async def test_stale_entries_of_the_heap_are_removed(autojump_clock: trio.testing.MockClock) -> None:
     keepalive = Keepalive()
     for _ in range(10_000):
         with keepalive.timeout(10):
@@ -261,7 +259,7 @@ async def test_a_place_in_the_heap_is_given_back(autojump_clock: trio.testing.Mo
 
 
 async def _ping(relay: RelayProcess, token: str, count: int) -> list[socket.socket]:
-    """Connect so many devices, each with a sign of life in its socket."""
+    """Connect so many devices, each with a ping waiting in its socket."""
     host, port = relay.url.split("/")[2].split(":")
     head = (
         f"GET /ws HTTP/1.1\r\nHost: relay\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -279,7 +277,7 @@ async def _ping(relay: RelayProcess, token: str, count: int) -> list[socket.sock
 
 
 @pytest.mark.skipif("not config.getoption('--stall')", reason="takes 40 s: ask for it with --stall")
-async def test_a_relay_that_was_stopped_for_40_s_sends_nobody_away(tmp_path: Path) -> None:
+async def test_a_relay_that_was_stopped_for_40_s_disconnects_no_client(tmp_path: Path) -> None:
     tokens = await add_users(tmp_path / "data", "User1", "User2")
     async with relay_running(tmp_path / "data") as relay:
         sockets = await _ping(relay, tokens["User1"], 30)
@@ -316,7 +314,7 @@ def test_handshakes_under_way_when_the_relay_is_stopped_are_finished(tmp_path: P
         for plain, tls, incoming, _ in under_way:
             while not _shaken(tls):
                 incoming.write(plain.recv(65_536))
-        # The relay waits for the last word of each handshake.
+        # The relay waits for the last message of each handshake.
         relay.process.send_signal(signal.SIGSTOP)
         for plain, tls, _, outgoing in under_way:
             tls.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")

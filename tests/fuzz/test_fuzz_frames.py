@@ -1,4 +1,4 @@
-"""No bytes a client can send make the frame decoder raise, grow past its limit, or depend on the cuts."""
+"""Whatever a client sends, the frame decoder does not raise, grow past its limit, or depend on how reads are cut."""
 
 import sys
 import time
@@ -18,18 +18,18 @@ STREAMS = corpus()
 
 
 def kept(decoder: Decoder) -> int:
-    """Return the bytes a decoder holds on to between reads."""
+    """Return how many bytes a decoder keeps between reads."""
     return len(decoder._buffer or b"") + (len(decoder._fragments.payload) if decoder._fragments else 0)
 
 
 def allocated(decoder: Decoder) -> int:
-    """Return what these bytes cost, with the room a bytearray keeps to grow."""
+    """Return the memory of these bytes, including a bytearray's spare room."""
     held = [decoder._buffer, decoder._fragments, decoder._fragments and decoder._fragments.payload]
     return sum(sys.getsizeof(part) for part in held if part is not None)
 
 
 def check(stream: bytes, reads: list[bytes]) -> tuple[object, ...]:
-    """Check all that must hold for any bytes; return what was new to see in them."""
+    """Check what must hold for any bytes; return a description of the decoder's behaviour."""
     decoder = Decoder(limit=LIMIT)
     messages = []
     for read in reads:
@@ -55,23 +55,23 @@ def check(stream: bytes, reads: list[bytes]) -> tuple[object, ...]:
 
 
 @pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS)
-def test_kept_stream(stream: bytes) -> None:
+def test_decoder_accepts_the_corpus(stream: bytes) -> None:
     check(stream, [stream])
     check(stream, [stream[i : i + 1] for i in range(len(stream))])
 
 
 @given(st.binary(max_size=300), st.randoms(use_true_random=False))
-def test_any_bytes(stream: bytes, random: Random) -> None:
+def test_decoder_accepts_any_bytes(stream: bytes, random: Random) -> None:
     check(stream, cut(stream, random))
 
 
 @given(st.randoms(use_true_random=False))
-def test_any_stream(random: Random) -> None:
+def test_decoder_accepts_any_stream_of_frames(random: Random) -> None:
     stream = any_stream(list(STREAMS.values()), random, limit=LIMIT)
     check(stream, cut(stream, random))
 
 
-def test_for_as_long_as_asked(fuzz_seconds: float) -> None:
+def test_decoder_accepts_mutated_streams(fuzz_seconds: float) -> None:
     seed = time.time_ns()
     random = Random(seed)
     pool = list(STREAMS.values())
@@ -88,7 +88,7 @@ def test_for_as_long_as_asked(fuzz_seconds: float) -> None:
             lengths = [len(read) for read in reads]
             pytest.fail(f"{failure!r}\nstream {stream.hex()}\nread in lengths {lengths}, seed {seed}")
         if behaviour not in seen and len(stream) < 2000 and len(pool) < 20_000:
-            # What behaves like nothing before is worth breaking further.
+            # A new behaviour is worth mutating further.
             seen.add(behaviour)
             pool.append(stream)
     print(f"{tried} streams, {len(seen)} behaviours, seed {seed}")

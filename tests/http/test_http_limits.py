@@ -1,4 +1,4 @@
-"""What a client may cost over HTTP: bad, slow and endless requests, too many of them, and strange hosts and pages."""
+"""Limits of HTTP: malformed, slow and endless requests, too many of them, foreign hosts and pages."""
 
 import contextlib
 import json
@@ -38,7 +38,7 @@ NO_REQUESTS = [
 ]
 
 
-async def test_what_is_no_request_is_refused_and_the_connection_ends(tmp_path):
+async def test_a_malformed_request_is_refused_and_its_connection_closed(tmp_path):
     async with http_relay(tmp_path) as relay:
         for data in NO_REQUESTS:
             head, _, body = (await answer_to(relay, data)).partition(b"\r\n\r\n")
@@ -46,7 +46,7 @@ async def test_what_is_no_request_is_refused_and_the_connection_ends(tmp_path):
             assert json.loads(body)["error"]["code"] == "bad_request"
 
 
-async def test_a_head_that_nobody_foresaw_is_answered_once(tmp_path, monkeypatch):
+async def test_an_unexpected_failure_in_a_head_is_answered_once(tmp_path, monkeypatch):
     def unforeseen(_connection, _event):
         raise LookupError
 
@@ -56,8 +56,8 @@ async def test_a_head_that_nobody_foresaw_is_answered_once(tmp_path, monkeypatch
     assert answer.count(b"HTTP/1.1 500 ") == 1
 
 
-async def test_one_request_is_read_between_two_turns_of_everybody_else(tmp_path, monkeypatch):
-    """However many strangers send however much at once: a message waited 0.8 s for all that lay there."""
+async def test_one_request_is_parsed_per_turn_of_the_event_loop(tmp_path, monkeypatch):
+    """A message must not wait for all requests that were sent at once, which took 0.8 s."""
     read = 0
     begin = http.HttpConnection._begin
 
@@ -80,7 +80,7 @@ async def test_one_request_is_read_between_two_turns_of_everybody_else(tmp_path,
     assert max(rounds) <= 2
 
 
-def test_an_address_waits_for_what_it_asks_beyond_its_rate_and_others_do_not():
+def test_requests_beyond_the_rate_of_an_address_wait_and_others_do_not():
     address = pace.AddressPace()
     waits = [address.take("a", 10.0, 5.0) for _ in range(int(pace.BURST) + 100)]
     assert waits[: int(pace.BURST)] == pytest.approx([0.0] * int(pace.BURST))
@@ -89,22 +89,22 @@ def test_an_address_waits_for_what_it_asks_beyond_its_rate_and_others_do_not():
     assert address.take("a", 20.0, 5.0) == 0.0, "and it is forgotten with time"
 
 
-def test_after_a_flood_an_address_waits_no_longer_than_a_request_may():
+def test_a_flood_does_not_make_later_requests_of_its_address_wait_longer():
     address = pace.AddressPace()
     waits = [address.take("office", second, 5.0) for second in range(60) for _ in range(1_000)]
-    assert None in waits, "who would wait for longer is not answered"
+    assert None in waits, "a request that would wait longer gets no token"
     assert max(wait for wait in waits if wait is not None) <= 5.0
     assert address.take("office", 65.0, 5.0) == pytest.approx(0.0, abs=0.02)
 
 
-def test_no_more_addresses_are_remembered_than_there_is_room_for():
+def test_the_number_of_remembered_addresses_is_bounded():
     address = pace.AddressPace()
     for number in range(pace.KNOWN + 100):
         address.take(number, 1.0, 5.0)
     assert len(address) == pace.KNOWN
 
 
-async def test_a_stranger_who_asks_too_much_is_answered_later(tmp_path, monkeypatch):
+async def test_anonymous_requests_beyond_the_rate_are_answered_later(tmp_path, monkeypatch):
     monkeypatch.setattr(pace, "BURST", 3.0)
     monkeypatch.setattr(pace, "RATE", 20.0)
     request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -116,7 +116,7 @@ async def test_a_stranger_who_asks_too_much_is_answered_later(tmp_path, monkeypa
     assert trio.current_time() - began >= 0.14
 
 
-async def test_a_stranger_who_would_wait_for_too_long_is_not_answered_and_others_are(tmp_path, monkeypatch):
+async def test_an_anonymous_request_that_would_wait_too_long_is_dropped_and_a_users_is_not(tmp_path, monkeypatch):
     monkeypatch.setattr(pace, "BURST", 3.0)
     monkeypatch.setattr(pace, "RATE", 1.0)
     monkeypatch.setattr(places, "QUEUE_SECONDS", 0.5)
@@ -133,7 +133,7 @@ async def test_a_stranger_who_would_wait_for_too_long_is_not_answered_and_others
         assert b"HTTP/1.1 200" in await read_all(await relay.raw(known))
 
 
-async def test_a_head_that_does_not_come_ends_the_connection(tmp_path, autojump_clock, monkeypatch):
+async def test_a_connection_without_a_request_times_out(tmp_path, autojump_clock, monkeypatch):
     idle_connections = IdleConnections()
     with idle_connections.wait(http.HEAD_SECONDS, "10.0.0.1") as scope:
         await trio.sleep_forever()
@@ -142,14 +142,14 @@ async def test_a_head_that_does_not_come_ends_the_connection(tmp_path, autojump_
     assert len(idle_connections) == 0
 
 
-async def test_a_slow_client_is_let_go(tmp_path, monkeypatch):
+async def test_an_incomplete_head_times_out(tmp_path, monkeypatch):
     monkeypatch.setattr(http, "HEAD_SECONDS", 0.2)
     async with http_relay(tmp_path) as relay:
         stream = await relay.raw(b"GET / HTTP/1.1\r\nHo")
         assert await read_all(stream) == b""
 
 
-async def test_many_who_say_nothing_keep_nobody_out(tmp_path):
+async def test_idle_connections_do_not_keep_others_out(tmp_path):
     async with http_relay(tmp_path) as relay:
         relay.server.router.idle_connections._room = 8
         hanging = [await relay.raw(b"GET / HT") for _ in range(40)]
@@ -183,7 +183,7 @@ async def test_a_body_that_stalls_is_refused(tmp_path, monkeypatch):
         assert (await answer_to(relay, request.encode())).startswith(b"HTTP/1.1 408")
 
 
-async def test_a_body_that_is_not_what_it_should_be_is_refused(tmp_path):
+async def test_a_malformed_body_is_refused(tmp_path):
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         for body in (b"", b"[]", b"{", b'{"invite":5}', b'{"userId":"a"}', b"[" * 9_000, b"\xff\xfe"):
             answer = await browser.post("/session", content=body)
@@ -191,7 +191,7 @@ async def test_a_body_that_is_not_what_it_should_be_is_refused(tmp_path):
             assert answer.json()["error"]["code"] == "bad_request"
 
 
-async def test_a_name_that_is_not_the_relays_is_refused(tmp_path):
+async def test_a_foreign_host_name_is_refused(tmp_path):
     settings = Settings(http=HttpSection(hosts=["chat.example.org", "*.lab.example"]))
     async with http_relay(tmp_path, settings) as relay, relay.browser() as browser:
         statuses = {
@@ -225,14 +225,14 @@ async def test_a_name_that_is_not_the_relays_is_refused(tmp_path):
     assert {status for host, status in statuses.items() if host not in refused} == {401}
 
 
-async def test_a_program_with_a_token_may_call_the_relay_what_it_likes(tmp_path):
+async def test_a_program_with_a_token_may_use_any_host_name(tmp_path):
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         token = await relay.user("alarm")
         headers = {"Host": "relay.internal", "Authorization": f"Bearer {token}"}
         assert (await browser.get("/session", headers=headers)).status_code == 200
 
 
-def test_any_name_will_do_where_the_settings_say_so():
+def test_a_setting_allows_any_host_name():
     assert "evil.example" in Names(["*"])
     assert "evil.example" not in Names()
 
@@ -254,7 +254,7 @@ def test_any_name_will_do_where_the_settings_say_so():
         ("http://[", "relay:8765", False),
     ],
 )
-def test_which_pages_are_the_relays_own(origin, host, same):
+def test_only_pages_of_the_same_host_and_port_are_the_relays_own(origin, host, same):
     assert same_origin(origin, host, secure=False) is same
 
 

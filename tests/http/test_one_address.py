@@ -38,7 +38,7 @@ def closing(sockets: list[SocketType]) -> Iterator[list[SocketType]]:
             one.close()
 
 
-async def test_a_whole_maximum_of_one_address_keeps_no_other_address_waiting(tmp_path: Path) -> None:
+async def test_an_address_that_holds_the_maximum_keeps_no_other_address_waiting(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         with closing([await connect(relay, "127.0.0.2", REQUEST[:20])]) as sockets:
             slow = sockets[0]

@@ -15,7 +15,7 @@ async def hold(places: Places, who: str, ended: list[str], task_status=trio.TASK
         ended.append(who)
 
 
-async def test_one_asker_waits_while_theirs_are_taken_and_others_do_not():
+async def test_a_holder_of_its_maximum_waits_and_others_do_not():
     places, ended = Places(10, 2), []
     async with trio.open_nursery() as nursery:
         for _ in range(2):
@@ -29,7 +29,7 @@ async def test_one_asker_waits_while_theirs_are_taken_and_others_do_not():
     assert not places._own
 
 
-async def test_a_place_that_is_left_goes_to_who_waits():
+async def test_a_freed_place_goes_to_a_waiting_request():
     places = Places(10, 1)
     async with trio.open_nursery() as nursery:
         got = trio.Event()
@@ -48,7 +48,7 @@ async def test_a_place_that_is_left_goes_to_who_waits():
     assert len(places) == 0
 
 
-async def test_where_all_are_taken_who_has_most_loses_the_oldest():
+async def test_the_largest_holder_loses_its_oldest_place_when_all_are_taken():
     places, ended = Places(8, 6), []
     async with trio.open_nursery() as nursery:
         for _ in range(6):
@@ -63,7 +63,7 @@ async def test_where_all_are_taken_who_has_most_loses_the_oldest():
     assert (len(places), places.held("greedy")) == (0, 0)
 
 
-async def test_where_all_have_one_the_next_waits():
+async def test_a_request_waits_when_every_holder_has_one_place():
     places, ended = Places(3, 2), []
     async with trio.open_nursery() as nursery:
         for who in "abc":

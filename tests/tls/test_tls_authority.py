@@ -1,4 +1,4 @@
-"""The relay's own authority: what it makes, what it may vouch for, and when it makes it anew."""
+"""The relay's own authority: its certificates, what it may vouch for, and renewal."""
 
 import datetime as dt
 import errno
@@ -35,12 +35,12 @@ def load(path) -> x509.Certificate:
     return x509.load_pem_x509_certificate(path.read_bytes())
 
 
-def test_private_keys_are_their_owners_only(made):
+def test_private_keys_are_readable_by_their_owner_only(made):
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in made.directory.iterdir()}
     assert modes == {"ca.crt": 0o644, "ca.key": 0o600, "names.txt": 0o644, "relay.crt": 0o644, "relay.key": 0o600}
 
 
-def test_a_umask_that_lets_all_read_changes_nothing(tmp_path):
+def test_a_permissive_umask_does_not_expose_the_keys(tmp_path):
     before = os.umask(0)
     try:
         Authority(tmp_path / "tls").make(NAMES, NOW)
@@ -49,7 +49,7 @@ def test_a_umask_that_lets_all_read_changes_nothing(tmp_path):
     assert stat.S_IMODE((tmp_path / "tls" / "ca.key").stat().st_mode) == 0o600
 
 
-def test_the_certificate_is_for_the_names_and_no_longer_than_browsers_take(made):
+def test_the_certificate_has_the_names_and_a_validity_that_browsers_accept(made):
     leaf, ca = load(made.leaf), load(made.certificate)
     leaf.verify_directly_issued_by(ca)
     alternatives = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -75,13 +75,13 @@ def test_the_authority_vouches_for_the_relays_own_names_and_networks_only(made):
     assert made.permitted([*own, *others]) == own
 
 
-def test_a_public_address_that_is_asked_for_is_the_only_one(tmp_path):
+def test_a_public_address_is_permitted_without_its_network(tmp_path):
     one = Authority(tmp_path)
     one.make(["chat.example.org", "203.0.113.9"], NOW)
     assert one.permitted(["chat.example.org", "203.0.113.9", "203.0.113.10"]) == ["chat.example.org", "203.0.113.9"]
 
 
-def test_it_is_made_anew_before_it_ends_and_when_an_address_is_new(made):
+def test_a_certificate_is_due_before_it_ends_and_for_a_new_address(made):
     assert not made.needs_renewal(NAMES, NOW)
     assert not made.needs_renewal(NAMES[:2], NOW)
     assert made.needs_renewal([*NAMES, "192.168.7.8"], NOW)
@@ -94,20 +94,20 @@ def test_it_is_made_anew_before_it_ends_and_when_an_address_is_new(made):
     load(made.leaf).verify_directly_issued_by(before)
 
 
-def test_a_clock_that_is_years_behind_makes_no_certificate_from_the_past(tmp_path):
+def test_a_clock_that_is_years_behind_makes_a_certificate_that_is_valid_now(tmp_path):
     one = Authority(tmp_path)
     one.make(NAMES, dt.datetime(1970, 1, 2, tzinfo=dt.UTC))
     assert load(one.leaf).not_valid_before_utc >= EARLIEST - dt.timedelta(days=1)
     assert not one.needs_renewal(NAMES, dt.datetime(1970, 1, 3, tzinfo=dt.UTC))
 
 
-def test_a_missing_library_is_said_plainly(tmp_path, monkeypatch):
+def test_a_missing_library_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "cryptography", None)
     with pytest.raises(AuthorityError, match="python3-cryptography"):
         Authority(tmp_path).make(NAMES, NOW)
 
 
-def test_a_certificate_that_is_none_is_said_plainly(tmp_path):
+def test_a_file_that_is_no_certificate_is_named(tmp_path):
     (tmp_path / "x.crt").write_text("nonsense")
     with pytest.raises(AuthorityError, match=r"x\.crt"):
         authority.read(tmp_path / "x.crt")
@@ -117,13 +117,13 @@ def test_a_certificate_that_is_none_is_said_plainly(tmp_path):
         Certificates(tmp_path, TlsSection())
 
 
-def test_a_wrong_name_in_the_settings_leaves_the_certificate_as_it_is(tmp_path, caplog):
+def test_an_invalid_name_in_the_settings_leaves_the_certificate_as_it_is(tmp_path, caplog):
     Authority(tmp_path / "tls").make(NAMES, NOW)
     Certificates(tmp_path, TlsSection(names=["bad name ü"]))
     assert "cannot renew the certificate: 'bad name ü' is no name or address" in caplog.text
 
 
-def test_an_admins_own_certificate_is_used_as_it_is_and_taken_up_when_it_changes(made, tmp_path):
+def test_an_admins_own_certificate_is_used_and_loaded_again_when_it_changes(made, tmp_path):
     settings = TlsSection(certificate=str(made.leaf), key=str(made.leaf_key))
     certificates = Certificates(tmp_path / "elsewhere", settings)
     assert not certificates.own
@@ -134,7 +134,7 @@ def test_an_admins_own_certificate_is_used_as_it_is_and_taken_up_when_it_changes
     assert certificates.ends() > before
 
 
-def test_what_cannot_be_loaded_leaves_the_one_before_in_use(made, tmp_path):
+def test_a_certificate_that_cannot_be_loaded_leaves_the_one_before_in_use(made, tmp_path):
     certificates = Certificates(tmp_path / "elsewhere", TlsSection(certificate=str(made.leaf), key=str(made.leaf_key)))
     before = served(certificates)
     key = made.leaf_key.read_bytes()
@@ -142,7 +142,7 @@ def test_what_cannot_be_loaded_leaves_the_one_before_in_use(made, tmp_path):
     with pytest.raises(AuthorityError):
         certificates.refresh()
     assert served(certificates) == before
-    # A renewal puts two files in place, one after the other.
+    # A renewal replaces two files, one after the other.
     made.leaf_key.write_bytes(key)
     made.issue(NAMES, NOW)
     made.leaf_key.rename(made.leaf_key.with_suffix(".new"))
@@ -156,7 +156,7 @@ def test_what_cannot_be_loaded_leaves_the_one_before_in_use(made, tmp_path):
 
 
 def served(certificates: Certificates) -> bytes:
-    """Begin a connection, and give the certificate that comes."""
+    """Return the certificate that a client is shown."""
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
     ends = [ssl.MemoryBIO() for _ in range(4)]
@@ -171,7 +171,7 @@ def served(certificates: Certificates) -> bytes:
     return ours.getpeercert(binary_form=True) or b""
 
 
-def test_a_key_with_a_pass_phrase_is_refused_and_nobody_is_asked_for_it(made, tmp_path):
+def test_a_key_with_a_pass_phrase_is_refused_without_a_prompt(made, tmp_path):
     locked = tmp_path / "locked.pem"
     line = ["openssl", "pkey", "-in", made.leaf_key, "-aes128", "-passout", "pass:secret", "-out", locked]
     subprocess.run(line, check=True, capture_output=True)
@@ -190,7 +190,7 @@ def test_the_machines_addresses_are_read_from_the_kernel():
     assert all(not ipaddress.ip_address(one).is_loopback for one in hostnames.addresses())
 
 
-def test_a_process_that_may_make_no_socket_asks_the_one_it_was_handed(monkeypatch):
+def test_a_process_that_may_make_no_socket_uses_its_listener(monkeypatch):
     with socket.socket() as handed:
         whole = hostnames.addresses(handed)
         monkeypatch.setattr(socket, "socket", refused)
@@ -202,9 +202,7 @@ def refused(*_arguments, **_options):
     raise OSError(errno.EAFNOSUPPORT, "as RestrictAddressFamilies= of systemd has it")
 
 
-def test_a_new_address_in_the_same_network_is_vouched_for_and_one_elsewhere_is_said(
-    made, tmp_path, caplog, monkeypatch
-):
+def test_a_new_address_of_the_same_network_is_added_and_another_is_logged(made, tmp_path, caplog, monkeypatch):
     now = dt.datetime.now(dt.UTC)
     monkeypatch.setattr(tls, "hostnames", lambda: ["localhost"])
     monkeypatch.setattr(tls, "addresses", lambda _listener=None: ["192.168.7.99", "192.168.99.7"])
@@ -253,7 +251,7 @@ def alternatives(certificate: x509.Certificate) -> list[object]:
     return [one.value for one in certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value]
 
 
-def test_tls_is_there_to_stay_by_an_authority_of_somebody_elses_only(made, tmp_path):
+def test_hsts_needs_an_authority_that_is_not_the_relays_own(made, tmp_path):
     own = Certificates(made.directory.parent, TlsSection())
     theirs = Certificates(tmp_path / "x", TlsSection(certificate=str(made.leaf), key=str(made.leaf_key)))
     selfsigned = Certificates(
@@ -272,14 +270,14 @@ def test_another_authority_keeps_the_one_before(made):
     assert {path.name: path.read_bytes() for path in (kept / "tls").iterdir()} == before
 
 
-def test_of_two_that_make_an_authority_at_once_the_second_keeps_that_of_the_first(made):
-    # Both had looked before: what the first one showed must go on being what devices are told to trust.
+def test_the_second_of_two_concurrent_makers_keeps_the_first_ones_authority(made):
+    # Both had checked before. Devices may trust the first one's authority already, so it has to stay.
     before = {path.name: path.read_bytes() for path in made.directory.iterdir()}
     assert made.make(NAMES, NOW, again=False) is None
     assert {path.name: path.read_bytes() for path in made.directory.iterdir()} == before
 
 
-def test_a_key_that_does_not_fit_its_certificate_is_mended_at_the_next_start(made, tmp_path):
+def test_a_key_that_does_not_match_its_certificate_is_replaced_at_the_next_start(made, tmp_path):
     other = Authority(tmp_path / "other")
     other.make(NAMES, NOW)
     made.leaf_key.write_bytes(other.leaf_key.read_bytes())

@@ -1,4 +1,4 @@
-"""TLS and plain HTTP on one port: who speaks which gets the right answer, and a browser's cookie stays secret."""
+"""TLS and plain HTTP on one port: each client is answered in its own protocol, and the cookie stays secret."""
 
 import datetime as dt
 import ssl
@@ -20,7 +20,7 @@ from tests.support.http_relay import HttpRelay, close_code, http_relay, read_all
 
 @asynccontextmanager
 async def tls_relay(tmp_path, **settings):
-    """Run a relay that speaks TLS by its own authority."""
+    """Run a relay with TLS by its own authority."""
     chosen = Settings(tls=TlsSection(on=True, **settings))
     own = Authority(tmp_path / "tls")
     own.make(["localhost", "127.0.0.1"], dt.datetime.now(dt.UTC))
@@ -60,8 +60,8 @@ async def test_a_browser_that_does_not_trust_it_gets_nothing(tmp_path):
     assert cause is not None
 
 
-async def test_a_program_that_does_not_trust_it_is_told_so_and_does_not_wait(tmp_path):
-    # slackapi/node-slack-sdk#2099, derbyjs/racer#123: connecting for ever, without a word.
+async def test_a_client_that_does_not_trust_the_authority_gets_an_error_at_once(tmp_path):
+    # slackapi/node-slack-sdk#2099, derbyjs/racer#123: connecting forever without an error.
     async with tls_relay(tmp_path) as relay:
         with trio.fail_after(5), pytest.raises(CannotConnect, match="self-signed certificate"):
             async with connect(f"wss://{relay.host}/ws", await relay.user("anna")):
@@ -71,7 +71,7 @@ async def test_a_program_that_does_not_trust_it_is_told_so_and_does_not_wait(tmp
                 pass
 
 
-async def test_a_program_that_speaks_tls_where_there_is_none_is_told_so(tmp_path):
+async def test_a_tls_client_of_a_relay_without_tls_gets_an_error_at_once(tmp_path):
     async with http_relay(tmp_path) as relay:
         with trio.fail_after(5), pytest.raises(CannotConnect, match="TLS fails"):
             async with connect(f"wss://{relay.host}/ws", await relay.user("anna")):
@@ -87,7 +87,7 @@ async def test_old_tls_is_refused(tmp_path):
                 await browser.get("/")
 
 
-async def test_plain_http_is_sent_to_https_on_the_same_port(tmp_path):
+async def test_plain_http_is_redirected_to_https_on_the_same_port(tmp_path):
     async with tls_relay(tmp_path) as relay, relay.browser() as browser:
         page = await browser.get("/app.js?v=1")
         post = await browser.post("/session", json={"invite": "x"})
@@ -101,7 +101,7 @@ async def test_plain_http_is_sent_to_https_on_the_same_port(tmp_path):
 
 
 @pytest.mark.parametrize("target", ["//evil.example/", "/\\evil.example"])
-async def test_nobody_is_sent_elsewhere(tmp_path, target):
+async def test_a_redirect_stays_on_the_relay(tmp_path, target):
     async with tls_relay(tmp_path) as relay:
         request = f"GET {target} HTTP/1.1\r\nHost: {relay.host}\r\nConnection: close\r\n\r\n"
         answer = await read_all(await relay.raw(request.encode()))
@@ -109,12 +109,12 @@ async def test_nobody_is_sent_elsewhere(tmp_path, target):
     assert location.startswith(f"Location: https://127.0.0.1:{relay.port}/")
 
 
-async def test_where_the_settings_say_so_plain_http_is_served_too(tmp_path):
+async def test_plain_http_is_served_where_the_redirect_is_off(tmp_path):
     async with tls_relay(tmp_path, redirect=False) as relay, relay.browser() as browser:
         assert (await browser.get("/")).status_code == 200
 
 
-async def test_how_to_trust_it_can_be_read_without_trusting_it(tmp_path):
+async def test_the_trust_page_is_served_over_plain_http(tmp_path):
     async with tls_relay(tmp_path) as relay, relay.browser() as browser:
         certificate = await browser.get("/ca.crt")
         page = await browser.get("/trust")
@@ -130,7 +130,7 @@ async def test_without_an_authority_there_is_nothing_to_trust(tmp_path):
         assert [(await browser.get(path)).status_code for path in ("/ca.crt", "/trust")] == [404, 404]
 
 
-async def test_a_websocket_over_tls_talks_and_is_closed_when_revoked(tmp_path):
+async def test_a_websocket_over_tls_works_and_is_closed_when_revoked(tmp_path):
     async with tls_relay(tmp_path) as relay, secure_browser(relay) as browser:
         await browser.post("/session", json={"invite": await relay.invite("anna", new=True)})
         plain = await trio.open_tcp_stream("127.0.0.1", relay.port)
@@ -162,7 +162,7 @@ async def test_a_program_on_this_machine_needs_no_tls_and_a_browser_does(tmp_pat
             assert b" 403 " in await raw.receive_some()
 
 
-async def test_a_program_is_on_this_machine_too_where_the_relay_has_one_address_only(tmp_path, monkeypatch):
+async def test_a_local_program_needs_no_tls_where_the_relay_listens_on_one_address(tmp_path, monkeypatch):
     monkeypatch.setattr(hostnames, "is_loopback", lambda _address: False)
     async with tls_relay(tmp_path) as relay:
         token = await relay.user("robot")
@@ -173,7 +173,7 @@ async def test_a_program_is_on_this_machine_too_where_the_relay_has_one_address_
             assert b" 403 " in await raw.receive_some()
 
 
-async def test_a_file_goes_in_and_out_over_tls(tmp_path):
+async def test_a_file_is_uploaded_and_downloaded_over_tls(tmp_path):
     content = bytes(range(256)) * 8_000
     async with tls_relay(tmp_path) as relay:
         token = await relay.user("anna")
@@ -183,13 +183,13 @@ async def test_a_file_goes_in_and_out_over_tls(tmp_path):
     assert answer.content == content[1_000_000:]
 
 
-async def test_a_handshake_that_hangs_is_given_up(tmp_path, monkeypatch):
+async def test_a_handshake_that_hangs_times_out(tmp_path, monkeypatch):
     monkeypatch.setattr(server, "HANDSHAKE_SECONDS", 0.2)
     async with tls_relay(tmp_path) as relay:
         assert await read_all(await relay.raw(b"\x16\x03\x01\x02\x00\x01")) == b""
 
 
-async def test_one_who_connects_and_says_nothing_is_let_go(tmp_path, monkeypatch):
+async def test_a_tls_connection_without_a_first_byte_times_out(tmp_path, monkeypatch):
     monkeypatch.setattr(server, "HEAD_SECONDS", 0.2)
     async with tls_relay(tmp_path) as relay:
         assert await read_all(await relay.raw(b"")) == b""

@@ -1,4 +1,4 @@
-"""A connection that is over leaves nothing: its memory is free at once, without the garbage collector's help."""
+"""The memory of an ended connection is freed at once, without the garbage collector."""
 
 import base64
 import gc
@@ -35,7 +35,7 @@ def _upgraded(relay: HttpRelay, token: str) -> socket.socket:
 
 
 def closes(relay: HttpRelay, token: str) -> None:
-    """Part as the protocol has it."""
+    """Connect and close properly."""
     with _upgraded(relay, token) as client:
         client.sendall(PING + GOODBYE)
         while client.recv(65_536):
@@ -43,14 +43,14 @@ def closes(relay: HttpRelay, token: str) -> None:
 
 
 def ends(relay: HttpRelay, token: str) -> None:
-    """Hang up."""
+    """Connect and hang up."""
     with _upgraded(relay, token) as client:
         client.sendall(PING)
         client.recv(65_536)
 
 
 def resets(relay: HttpRelay, token: str) -> None:
-    """Break off, as a phone does that loses its network."""
+    """Connect and reset, as a phone that loses its network."""
     with _upgraded(relay, token) as client:
         client.sendall(PING)
         client.recv(65_536)
@@ -58,13 +58,13 @@ def resets(relay: HttpRelay, token: str) -> None:
 
 
 def is_refused(relay: HttpRelay, _token: str) -> None:
-    """Come with a token that nobody has."""
+    """Connect with an unknown token."""
     with _upgraded(relay, "nobody's"):
         pass
 
 
 def asks_for_a_page(relay: HttpRelay, _token: str) -> None:
-    """Get the web client."""
+    """Load the web client."""
     with socket.create_connection(("127.0.0.1", relay.port), timeout=5) as client:
         client.sendall(f"GET / HTTP/1.1\r\nHost: {relay.host}\r\nConnection: close\r\n\r\n".encode())
         while client.recv(65_536):
@@ -72,7 +72,7 @@ def asks_for_a_page(relay: HttpRelay, _token: str) -> None:
 
 
 def gives_up_half_way(relay: HttpRelay, _token: str) -> None:
-    """Begin a request, and break off."""
+    """Begin a request, and reset."""
     with socket.create_connection(("127.0.0.1", relay.port), timeout=5) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost:")
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -86,12 +86,14 @@ async def _gone(relay: HttpRelay, sockets: int) -> None:
 
 
 def _there() -> int:
-    """Count what belongs to connections, of those of other tests too."""
+    """Count the objects of connections, including those of other tests."""
     return sum(type(one) in (Session, Subscriber, SocketTransport) for one in gc.get_objects())
 
 
 @pytest.mark.parametrize("comes", [closes, ends, resets, is_refused, asks_for_a_page, gives_up_half_way])
-async def test_a_connection_that_is_over_is_no_garbage(tmp_path: Path, comes: Callable[[HttpRelay, str], None]) -> None:
+async def test_an_ended_connection_needs_no_garbage_collector(
+    tmp_path: Path, comes: Callable[[HttpRelay, str], None]
+) -> None:
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
         sockets = len(relay.server.readiness._readers)
@@ -110,7 +112,7 @@ async def test_a_connection_that_is_over_is_no_garbage(tmp_path: Path, comes: Ca
             gc.enable()
 
 
-async def test_a_connection_whose_device_is_revoked_is_no_garbage(tmp_path: Path) -> None:
+async def test_a_revoked_connection_needs_no_garbage_collector(tmp_path: Path) -> None:
     async with http_relay(tmp_path) as relay:
         await relay.user("anna")
         sockets = len(relay.server.readiness._readers)

@@ -1,4 +1,4 @@
-"""What the frame codec makes of a client's bytes, as a table; the cases of the usual conformance suites."""
+"""The frame codec as a table of bytes and results, with the cases of the usual conformance suites."""
 
 import sys
 import time
@@ -479,7 +479,7 @@ class TestEveryCase:
             assert decode([HELLO_FRAME + case.stream], case.limit) == ([HELLO, *case.messages], case.code)
 
 
-# The least of a stream that shows what is wrong with it: with one byte less there is no violation yet.
+# The shortest part of each stream that is a violation: with one byte less it is none yet.
 SHORTEST = {
     "reserved bit": client_frame(TEXT, b"x", reserved=1)[:2],
     "reserved opcode": client_frame(3, b"x")[:2],
@@ -504,7 +504,7 @@ SHORTEST = {
 
 
 @pytest.mark.parametrize("stream", SHORTEST.values(), ids=SHORTEST)
-def test_violation_is_seen_as_soon_as_it_can_be(stream: bytes) -> None:
+def test_violation_is_found_at_the_first_possible_byte(stream: bytes) -> None:
     decoder = Decoder(limit=LIMIT)
     decoder.feed(stream[:-1])
     assert decoder.violation is None
@@ -557,7 +557,7 @@ def test_idle_decoder_is_small() -> None:
     assert sys.getsizeof(decoder) <= 128
 
 
-def test_nothing_is_set_aside_for_what_is_only_announced() -> None:
+def test_an_announced_length_allocates_nothing() -> None:
     decoder = Decoder(limit=1 << 40)
     decoder.feed(client_frame(BINARY, announced=1 << 40))
     assert sys.getsizeof(decoder._buffer) < 200
@@ -592,7 +592,7 @@ def test_trickle_takes_linear_time(reads, size: int) -> None:
     assert time_of(reads(16 * size)) < 40 * time_of(reads(size))
 
 
-def test_close_of_one_byte_is_called_that() -> None:
+def test_close_of_one_byte_is_a_violation() -> None:
     with pytest.raises(Violation, match="two bytes"):
         parse_close(b"\x03")
 
@@ -666,7 +666,7 @@ def test_close_reason_is_cut_between_characters(character: str, offset: int) -> 
     assert 123 - len(character.encode()) < len(sent) - 4 <= 123
 
 
-def test_close_reason_that_is_no_text_is_still_sent() -> None:
+def test_close_reason_with_a_lone_surrogate_is_still_sent() -> None:
     assert encode_close(1000, "\ud800") == b"\x88\x03" + close_body(1000, b"?")
 
 

@@ -51,7 +51,7 @@ def theirs(reads: list[bytes]) -> Outcome:
 
 
 @given(randoms)
-def test_what_is_right_is_understood_the_same(random: Random) -> None:
+def test_valid_streams_are_decoded_as_by_wsproto(random: Random) -> None:
     stream = valid_stream(random, limit=LIMIT)
     seen, code = ours(cut(stream, random))
     assert code is None
@@ -59,7 +59,7 @@ def test_what_is_right_is_understood_the_same(random: Random) -> None:
 
 
 @given(randoms)
-def test_what_is_wrong_is_refused_the_same(random: Random) -> None:
+def test_invalid_streams_are_refused_as_by_wsproto(random: Random) -> None:
     stream = any_stream(POOL, random, limit=LIMIT)
     seen, code = ours([*cut(stream, random), PADDING])
     their_seen, their_code = theirs([stream, PADDING])
@@ -83,7 +83,7 @@ def received(stream: bytes) -> list[object]:
 
 
 @given(st.text(max_size=300) | st.sampled_from(["*" * size for size in (125, 126, 65535, 65536)]))
-def test_our_text_is_understood(text: str) -> None:
+def test_wsproto_decodes_our_text(text: str) -> None:
     events = received(encode(TEXT, text.encode()))
     assert all(isinstance(got, TextMessage) for got in events)
     assert "".join(got.data for got in events) == text
@@ -91,17 +91,17 @@ def test_our_text_is_understood(text: str) -> None:
 
 
 @given(st.binary(max_size=300))
-def test_our_binary_is_understood(payload: bytes) -> None:
+def test_wsproto_decodes_our_binary(payload: bytes) -> None:
     assert received(encode(BINARY, payload)) == [BytesMessage(payload)]
 
 
 @given(st.binary(max_size=125))
-def test_our_ping_and_pong_are_understood(payload: bytes) -> None:
+def test_wsproto_decodes_our_ping_and_pong(payload: bytes) -> None:
     assert received(encode(PING, payload) + encode(PONG, payload)) == [Ping(payload), Pong(payload)]
 
 
 @given(st.integers(1000, 1003) | st.integers(1007, 1013) | st.integers(3000, 4999), st.text())
-def test_our_close_is_understood(code: int, reason: str) -> None:
+def test_wsproto_decodes_our_close(code: int, reason: str) -> None:
     (close,) = received(encode_close(code, reason))
     assert isinstance(close, CloseConnection)
     assert close.code == code
@@ -109,7 +109,7 @@ def test_our_close_is_understood(code: int, reason: str) -> None:
 
 
 @given(st.lists(st.text(max_size=200), max_size=8), st.integers(1, 50))
-def test_their_client_is_understood(texts: list[str], size: int) -> None:
+def test_messages_of_a_wsproto_client_are_decoded(texts: list[str], size: int) -> None:
     client = Connection(CLIENT)
     stream = b"".join(client.send(TextMessage(text)) for text in texts) + client.send(Ping(b"p"))
     stream += client.send(CloseConnection(1001, "away"))

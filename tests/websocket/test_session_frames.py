@@ -1,4 +1,4 @@
-"""What a connection makes of what it is sent: requests, signs of life, nonsense and too much of it (section 2)."""
+"""What a connection does with frames: requests, pings, malformed ones, and too many of them (PROTOCOL.md, section 2)."""
 
 import json
 from collections.abc import AsyncIterator
@@ -38,27 +38,27 @@ async def client(relay: House) -> AsyncIterator[Client]:
 
 
 @pytest.mark.parametrize("token", [None, "wrong", "wrong token"])
-async def test_who_has_no_token_stays_out(relay: House, token: str | None) -> None:
+async def test_a_handshake_without_a_valid_token_is_refused(relay: House, token: str | None) -> None:
     with pytest.raises(Refused) as refused:
         await relay.enter(token)
     assert refused.value.status == 401
     assert json.loads(refused.value.body)["error"]["code"] == "unauthorized"
 
 
-async def test_a_token_in_the_address_is_none(relay: House) -> None:
+async def test_a_token_in_the_address_is_ignored(relay: House) -> None:
     with pytest.raises(Refused) as refused:
         await relay.enter(None, path=f"/ws?token={relay.tokens['User1']}")
     assert refused.value.status == 401
 
 
-async def test_more_connections_than_may_be_are_sent_away_for_a_while(tmp_path: Path, clock: MockClock) -> None:
+async def test_connections_beyond_the_limit_are_refused_with_503(tmp_path: Path, clock: MockClock) -> None:
     async with house(tmp_path, "User1", connections=2) as relay, relay.device("User1"), relay.device("User1"):
         with pytest.raises(Refused) as refused:
             await relay.open("User1")
         assert refused.value.status == 503
 
 
-async def test_half_a_request_and_then_nothing_is_not_waited_for(relay: House, clock: MockClock) -> None:
+async def test_half_a_request_does_not_delay_a_stop(relay: House, clock: MockClock) -> None:
     ours, theirs = memory_stream_pair()
     relay._nursery.start_soon(relay._serve, theirs)
     await ours.send_all(b"GET /ws HTTP/1.1\r\nHost: rel")
@@ -68,7 +68,7 @@ async def test_half_a_request_and_then_nothing_is_not_waited_for(relay: House, c
         assert await ours.receive_some() == b""
 
 
-async def test_what_comes_in_one_read_with_the_handshake_is_answered_in_its_order(relay: House) -> None:
+async def test_frames_sent_with_the_handshake_are_answered_in_order(relay: House) -> None:
     ours, theirs = memory_stream_pair()
     relay._nursery.start_soon(relay._serve, theirs)
     asked = [f'{{"type":"request","id":{n},"payloadType":"{what}"}}' for n, what in enumerate(("chats", "users") * 2)]
@@ -102,7 +102,7 @@ async def test_an_id_is_only_echoed(client: Client, request_id: Any) -> None:
     assert answer == {"type": "response", "id": request_id, "timestamp": answer["timestamp"], "payload": []}
 
 
-async def test_an_unknown_request_is_answered_so(client: Client) -> None:
+async def test_an_unknown_request_is_answered_with_unknown_request(client: Client) -> None:
     assert (await client.refused("fly"))["code"] == "unknown_request"
 
 
@@ -123,7 +123,7 @@ async def test_an_unknown_request_is_answered_so(client: Client) -> None:
         ("deleteChat", {}),
     ],
 )
-async def test_a_foreign_chat_looks_as_if_it_were_not_there(
+async def test_a_request_for_a_foreign_chat_is_answered_with_not_found(
     relay: House, client: Client, payload_type: str, payload: dict[str, Any]
 ) -> None:
     chat = await client.request("createChat", type="group", name="Crew", participants=["User2"])
@@ -134,7 +134,7 @@ async def test_a_foreign_chat_looks_as_if_it_were_not_there(
     assert real["message"].replace(chat["chatId"], "g-none") == none["message"]
 
 
-async def test_typing_in_a_foreign_chat_does_too(relay: House, client: Client) -> None:
+async def test_typing_in_a_foreign_chat_is_answered_with_not_found(relay: House, client: Client) -> None:
     chat = await client.request("createChat", type="group", name="Crew", participants=["User2"])
     async with relay.device("User3") as stranger:
         await stranger.frame(type="event", eventType="typing", payload={"chatId": chat["chatId"]})
@@ -145,7 +145,7 @@ async def test_typing_in_a_foreign_chat_does_too(relay: House, client: Client) -
 
 
 @pytest.mark.parametrize("text", ["ping", "", "[]", "7"])
-async def test_a_sign_of_life_is_answered(client: Client, text: str) -> None:
+async def test_a_text_ping_is_answered(client: Client, text: str) -> None:
     await client.text(text)
     assert await client.receive() == {"event": "pong"}
 
@@ -164,13 +164,13 @@ async def test_a_bad_frame_is_answered_with_its_field_and_the_connection_stays(c
     assert await client.request("chats") == []
 
 
-async def test_a_bad_payload_is_no_bad_frame(client: Client) -> None:
+async def test_a_bad_payload_does_not_count_as_a_bad_frame(client: Client) -> None:
     for _ in range(2 * BAD_FRAMES):
         assert (await client.refused("chat"))["code"] == "bad_request"
     assert await client.request("chats") == []
 
 
-async def test_bad_frames_without_end_are_abuse(client: Client, clock: MockClock) -> None:
+async def test_too_many_bad_frames_end_the_connection(client: Client, clock: MockClock) -> None:
     for n in range(BAD_FRAMES):
         await client.text("{}")
         assert (await client.receive())["type"] == "error"
@@ -178,7 +178,7 @@ async def test_bad_frames_without_end_are_abuse(client: Client, clock: MockClock
     assert await client.closed() == 1008
 
 
-async def test_a_bad_frame_now_and_then_is_none(client: Client, clock: MockClock) -> None:
+async def test_occasional_bad_frames_do_not_end_the_connection(client: Client, clock: MockClock) -> None:
     for _ in range(2 * BAD_FRAMES):
         await client.text("{}")
         assert (await client.receive())["type"] == "error"
@@ -190,30 +190,30 @@ async def test_a_binary_frame_is_a_bad_frame(client: Client) -> None:
     assert (await client.receive())["error"]["code"] == "bad_request"
 
 
-async def test_a_frame_that_is_too_big_closes(client: Client, clock: MockClock) -> None:
+async def test_a_frame_over_the_limit_ends_the_connection(client: Client, clock: MockClock) -> None:
     await client.text("x" * 262_145)
     assert await client.closed() == 1009
     clock.jump(2.1)
 
 
-async def test_the_biggest_frame_is_taken(client: Client) -> None:
+async def test_a_frame_of_the_limit_is_accepted(client: Client) -> None:
     await client.text("x" * 262_144)
     assert await client.receive() == {"event": "pong"}
 
 
-async def test_text_that_is_not_utf_8_closes(client: Client, clock: MockClock) -> None:
+async def test_invalid_utf_8_ends_the_connection(client: Client, clock: MockClock) -> None:
     frame = client._protocol.send(TextMessage("x"))
     await client.raw(frame[:-1] + bytes([frame[-1] ^ 0x80]))
     assert await client.closed() == 1007
     clock.jump(2.1)
 
 
-async def test_closing_is_answered_with_the_same_code(client: Client) -> None:
+async def test_close_is_echoed_with_its_code(client: Client) -> None:
     await client.close()
     assert await client.closed() == 1000
 
 
-async def test_what_was_asked_before_closing_is_on_disk(relay: House) -> None:
+async def test_a_message_sent_before_close_is_on_disk(relay: House) -> None:
     client = await relay.open("User1")
     await client.ask("new", chatId="User2", clientMessageId="1", message="hello")
     await client.close()
@@ -225,7 +225,7 @@ async def test_what_was_asked_before_closing_is_on_disk(relay: House) -> None:
 # Failures.
 
 
-async def test_who_breaks_off_before_the_answer_harms_nobody(relay: House, client: Client) -> None:
+async def test_a_client_that_disconnects_before_its_response_disturbs_no_other(relay: House, client: Client) -> None:
     for n in range(20):
         other = await relay.open("User2")
         await other.ask("new", chatId="User1", clientMessageId=str(n), message="hello")
@@ -235,7 +235,7 @@ async def test_who_breaks_off_before_the_answer_harms_nobody(relay: House, clien
 
 
 @pytest.mark.parametrize("where", ["take", "replay_page"])
-async def test_the_failure_of_one_connection_leaves_the_others_alone_and_is_logged_once(
+async def test_a_failing_connection_leaves_others_alone_and_is_logged_once(
     relay: House, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, where: str
 ) -> None:
     victim = await relay.open("User2")
@@ -261,7 +261,7 @@ async def test_the_failure_of_one_connection_leaves_the_others_alone_and_is_logg
 
 
 @pytest.mark.parametrize("payload_type", ["users", "chats"])
-async def test_a_request_that_fails_unforeseen_is_answered_so(
+async def test_an_unexpected_failure_of_a_request_is_answered_with_internal(
     client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, payload_type: str
 ) -> None:
     def broken(*_arguments: Any) -> Any:
@@ -275,7 +275,7 @@ async def test_a_request_that_fails_unforeseen_is_answered_so(
     assert await client.request("chats") == []
 
 
-async def test_large_messages_that_wait_hold_back_whoever_sends_more(
+async def test_large_waiting_messages_pause_reading(
     relay: House, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("relay.store.log.log.ROOM_BYTES", 100_000)
@@ -297,7 +297,7 @@ async def test_large_messages_that_wait_hold_back_whoever_sends_more(
     assert not log.full
 
 
-async def test_who_signs_their_own_device_out_is_answered_and_then_sent_away(tmp_path: Path) -> None:
+async def test_a_device_that_signs_itself_out_is_answered_before_its_connection_closes(tmp_path: Path) -> None:
     async with house(tmp_path, "alice") as made:
         client = await made.open("alice")
         (own,) = [one for one in await client.request("devices") if one["current"]]

@@ -1,4 +1,4 @@
-"""The 20 s rule, going offline, typing that falls silent: no time passes but where the clock jumps (section 4)."""
+"""Timeouts, going offline and typing (PROTOCOL.md, section 4), on a clock that only the tests move."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.support.client_frames import client_frame
 from tests.support.sessions import Client, Closed, House, Refused, go_by, house
 
 STEP = 0.05
-"""Real seconds for what is due to happen."""
+"""Real seconds within which something must happen."""
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ SIGNS: list[Callable[[Client], Awaitable[None]]] = [
 
 
 async def alive(client: Client, clock: MockClock, seconds: float) -> None:
-    """Let time go by, in which the connection must stay."""
+    """Move the clock; the connection must stay."""
     await go_by(clock, seconds)
     await trio.sleep(STEP)
     await client.rest()
@@ -75,7 +75,7 @@ async def test_after_20_s_of_silence_the_connection_is_closed(relay: House, cloc
 
 
 @pytest.mark.parametrize("sign", SIGNS)
-async def test_any_byte_is_a_sign_of_life(
+async def test_any_byte_resets_the_silence_timeout(
     relay: House, clock: MockClock, sign: Callable[[Client], Awaitable[None]]
 ) -> None:
     client = await relay.open("User1")
@@ -87,7 +87,7 @@ async def test_any_byte_is_a_sign_of_life(
     assert await closed_at_once(client) == 4408
 
 
-async def test_half_a_frame_and_then_silence_is_silence(relay: House, clock: MockClock) -> None:
+async def test_half_a_frame_does_not_prevent_the_silence_timeout(relay: House, clock: MockClock) -> None:
     client = await relay.open("User1")
     await say_half_a_frame(client)
     await trio.sleep(STEP)
@@ -96,7 +96,7 @@ async def test_half_a_frame_and_then_silence_is_silence(relay: House, clock: Moc
 
 
 class Search:
-    """A search that takes until it is told to end."""
+    """A search that lasts until the test ends it."""
 
     def __init__(self) -> None:
         self.begun, self.over = trio.Event(), trio.Event()
@@ -114,7 +114,9 @@ def search(monkeypatch: pytest.MonkeyPatch) -> Search:
     return search
 
 
-async def test_who_waits_for_an_answer_is_not_silent(relay: House, clock: MockClock, search: Search) -> None:
+async def test_a_client_that_waits_for_a_response_does_not_time_out(
+    relay: House, clock: MockClock, search: Search
+) -> None:
     client = await relay.open("User1")
     asked = await client.ask("search", query="hello")
     await search.begun.wait()
@@ -128,7 +130,7 @@ async def test_who_waits_for_an_answer_is_not_silent(relay: House, clock: MockCl
     assert await closed_at_once(client) == 4408
 
 
-async def test_silence_counts_from_the_answer_on(relay: House, clock: MockClock, search: Search) -> None:
+async def test_the_silence_timeout_starts_at_the_response(relay: House, clock: MockClock, search: Search) -> None:
     client = await relay.open("User1")
     asked = await client.ask("search", query="hello")
     await search.begun.wait()
@@ -140,7 +142,7 @@ async def test_silence_counts_from_the_answer_on(relay: House, clock: MockClock,
     assert await closed_at_once(client) == 4408
 
 
-async def test_hearing_something_is_no_sign_of_life(relay: House, clock: MockClock) -> None:
+async def test_received_events_do_not_reset_the_silence_timeout(relay: House, clock: MockClock) -> None:
     client = await relay.open("User2")
     await alive(client, clock, 15)
     async with relay.device("User1") as other:
@@ -150,7 +152,7 @@ async def test_hearing_something_is_no_sign_of_life(relay: House, clock: MockClo
     assert await closed_at_once(client) == 4408
 
 
-async def test_the_last_device_to_fall_silent_takes_its_user_offline(relay: House, clock: MockClock) -> None:
+async def test_a_user_goes_offline_with_their_last_device(relay: House, clock: MockClock) -> None:
     async with relay.device("User2") as watcher:
         await relay.open("User1")
         assert (await watcher.until("online"))["payload"] == {"userId": "User1"}
@@ -165,27 +167,27 @@ async def test_the_last_device_to_fall_silent_takes_its_user_offline(relay: Hous
         assert [frame for frame in await watcher.rest() if "eventType" in frame] == []
         await go_by(clock, 15)
         await say_ping(watcher)
-        # Watched through a second: whoever is silent for 20 s is told of by then, also if they never close.
+        # As another user sees it: after 20 s of silence the user is offline, even if the client never closes.
         await go_by(clock, 1)
         assert (await watcher.until("offline"))["payload"] == {"userId": "User1"}
         assert await second.closed() == 4408
 
 
-async def test_strangers_hear_nothing_of_it(relay: House, clock: MockClock) -> None:
+async def test_users_without_a_common_chat_get_no_presence(relay: House, clock: MockClock) -> None:
     async with relay.device("User3") as stranger:
         async with relay.device("User1"):
             pass
         await stranger.quiet()
 
 
-async def test_a_device_that_comes_learns_once_who_is_online(relay: House) -> None:
+async def test_a_connecting_device_is_sent_who_is_online_once(relay: House) -> None:
     async with relay.device("User2"), relay.device("User3"), relay.device("User1") as one:
         frames = [frame for frame in await one.rest() if frame["eventType"] == "online"]
         assert [frame["payload"] for frame in frames] == [{"userId": "User2"}]
         assert "id" not in frames[0]
 
 
-async def test_the_background_is_offline_until_the_next_frame(relay: House) -> None:
+async def test_a_background_client_is_offline_until_its_next_frame(relay: House) -> None:
     async with relay.device("User2") as watcher, relay.device("User1") as one:
         await watcher.until("online")
         await watcher.rest()
@@ -202,7 +204,7 @@ async def typing(client: Client, chat_id: str, **fields: object) -> None:
     await client.frame(type="event", eventType="typing", payload={"chatId": chat_id, **fields})
 
 
-async def test_typing_is_told_and_ends_after_6_s(relay: House, clock: MockClock) -> None:
+async def test_typing_is_announced_and_ends_after_6_s(relay: House, clock: MockClock) -> None:
     async with relay.device("User1") as one, relay.device("User2") as two:
         await one.rest()
         await typing(two, "User1")
@@ -216,7 +218,7 @@ async def test_typing_is_told_and_ends_after_6_s(relay: House, clock: MockClock)
         await one.quiet()
 
 
-async def test_typing_on_holds_it(relay: House, clock: MockClock) -> None:
+async def test_further_typing_prolongs_it(relay: House, clock: MockClock) -> None:
     async with relay.device("User1") as one, relay.device("User2") as two:
         await one.rest()
         for _ in range(3):
@@ -227,7 +229,7 @@ async def test_typing_on_holds_it(relay: House, clock: MockClock) -> None:
         assert (await one.event("typing"))["payload"]["stop"] is True
 
 
-async def test_a_stop_a_message_or_going_away_ends_it(relay: House, clock: MockClock) -> None:
+async def test_a_stop_a_message_or_a_disconnect_ends_typing(relay: House, clock: MockClock) -> None:
     async with relay.device("User1") as one:
         async with relay.device("User2") as two:
             await one.rest()
@@ -265,7 +267,7 @@ async def test_a_revoked_token_ends_its_connections(relay: House) -> None:
             await relay.open("User1phone")
 
 
-async def test_a_device_that_is_revoked_while_it_comes_in_is_turned_away(
+async def test_a_device_that_is_revoked_during_its_handshake_is_refused(
     relay: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     coming, let_in = trio.Event(), trio.Event()
@@ -293,7 +295,7 @@ async def test_a_device_that_is_revoked_while_it_comes_in_is_turned_away(
 # How much one may ask.
 
 
-async def test_who_asks_too_much_is_told_when_to_ask_again_and_nobody_else_is(tmp_path: Path, clock: MockClock) -> None:
+async def test_requests_beyond_the_rate_limit_are_refused_with_a_time_to_wait(tmp_path: Path, clock: MockClock) -> None:
     async with house(tmp_path, "User1", "User2", requests_per_second=0.5, burst=3) as relay:
         async with relay.device("User1") as one, relay.device("User2") as two:
             for _ in range(3):
@@ -305,10 +307,10 @@ async def test_who_asks_too_much_is_told_when_to_ask_again_and_nobody_else_is(tm
             await go_by(clock, 2)
             assert (await one.refused("dlvrd", chatId="User2"))["code"] == "not_found"
             refused = await one.refused("dlvrd", chatId="User2")
-            assert refused["code"] == "rate_limited", "a refused request costs nothing, nor gives"
+            assert refused["code"] == "rate_limited", "a refused request takes no token"
 
 
-async def test_what_is_typed_beyond_that_is_told_to_nobody(tmp_path: Path, clock: MockClock) -> None:
+async def test_typing_beyond_the_rate_limit_is_not_announced(tmp_path: Path, clock: MockClock) -> None:
     async with house(tmp_path, "User1", "User2", requests_per_second=0.5, burst=2) as relay:
         async with relay.device("User1") as one, relay.device("User2") as two:
             await one.request("new", chatId="User2", clientMessageId="1", message="hello")

@@ -1,4 +1,4 @@
-"""Reads over real sockets are handled where their news comes in, and what goes wrong stays with its connection."""
+"""Reads over real sockets are handled by the task that polls them; an error stays with its connection."""
 
 import socket
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ from relay.net.sockets.transport import RECEIVE, ReadHandler, SocketTransport
 
 
 class Lines:
-    """Two connections that are read from, and their peers."""
+    """Two connections and their peers."""
 
     def __init__(self, readiness: Readiness) -> None:
         pairs = [socket.socketpair() for _ in range(2)]
@@ -37,7 +37,7 @@ async def lines() -> AsyncIterator[Lines]:
         nursery.cancel_scope.cancel()
 
 
-async def test_who_is_cut_off_lets_go_of_its_socket_after_whoever_told_it_of_news() -> None:
+async def test_a_cancelled_connection_may_outlive_the_epoll_task() -> None:
     readiness = Readiness()
     there = Lines(readiness)
     async with trio.open_nursery() as nursery:
@@ -49,16 +49,16 @@ async def test_who_is_cut_off_lets_go_of_its_socket_after_whoever_told_it_of_new
 
 
 async def settled() -> None:
-    """Let everything happen that can."""
+    """Wait until all tasks are blocked."""
     await trio.testing.wait_all_tasks_blocked(0.02)
 
 
 def keep(got: list[bytes]) -> ReadHandler:
-    """Handle reads by keeping what they brought."""
+    """Return a handler that keeps what it reads."""
     return lambda data, _now: got.append(data)
 
 
-async def test_each_read_is_handled_as_it_comes_until_the_end() -> None:
+async def test_each_read_is_handled_until_the_end_of_the_stream() -> None:
     async with lines() as there, trio.open_nursery() as nursery:
         got: list[bytes] = []
         nursery.start_soon(there.ours[0].receive_each, keep(got))
@@ -71,7 +71,7 @@ async def test_each_read_is_handled_as_it_comes_until_the_end() -> None:
     assert got == [b"one", b"two", b"three"]
 
 
-async def test_a_read_wakes_nobody() -> None:
+async def test_a_read_wakes_no_task() -> None:
     async with lines() as there, trio.open_nursery() as nursery:
         tasks: list[trio.lowlevel.Task] = []
         nursery.start_soon(there.ours[0].receive_each, lambda *_: tasks.append(trio.lowlevel.current_task()))
@@ -82,7 +82,7 @@ async def test_a_read_wakes_nobody() -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_what_fails_is_raised_to_whose_connection_it_is_and_to_nobody_else() -> None:
+async def test_an_error_is_raised_in_its_own_connection_only() -> None:
     def fail(_data: bytes, _now: float) -> None:
         raise ValueError("a fault")
 
@@ -104,7 +104,7 @@ async def test_what_fails_is_raised_to_whose_connection_it_is_and_to_nobody_else
         nursery.cancel_scope.cancel()
 
 
-async def test_nothing_is_read_while_something_is_to_be_awaited() -> None:
+async def test_nothing_is_read_while_a_read_is_being_awaited() -> None:
     go_on, got = trio.Event(), list[bytes]()
 
     def take(data: bytes, _now: float) -> object:
@@ -125,7 +125,7 @@ async def test_nothing_is_read_while_something_is_to_be_awaited() -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_who_sends_much_leaves_others_their_turn() -> None:
+async def test_a_large_sender_lets_others_have_their_turn() -> None:
     async with lines() as there, trio.open_nursery() as nursery:
         order: list[int] = []
         for number in (0, 1):
@@ -139,7 +139,7 @@ async def test_who_sends_much_leaves_others_their_turn() -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_after_a_cancellation_nothing_is_taken_any_more() -> None:
+async def test_nothing_is_read_after_a_cancellation() -> None:
     async with lines() as there:
         got: list[bytes] = []
         with trio.move_on_after(0.02):
@@ -151,7 +151,7 @@ async def test_after_a_cancellation_nothing_is_taken_any_more() -> None:
 
 
 @pytest.mark.parametrize("what", ["nothing", "an error", "something to await"])
-async def test_a_read_that_has_its_own_connection_cut_off_leaves_the_others_theirs(what: str) -> None:
+async def test_a_read_that_cancels_its_own_connection_leaves_others_alone(what: str) -> None:
     async with lines() as there, trio.open_nursery() as nursery:
         scope = trio.CancelScope()
         got: list[bytes] = []
