@@ -1,4 +1,4 @@
-"""The process is killed, out of descriptors, reconnected to by a thousand clients, or faced with clients that never read."""
+"""The process is killed or out of descriptors; a thousand clients reconnect at once, or never read."""
 
 import os
 import random

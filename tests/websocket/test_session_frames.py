@@ -1,4 +1,4 @@
-"""What a connection does with frames: requests, pings, malformed ones, and too many of them (PROTOCOL.md, section 2)."""
+"""Frames to a connection: requests, pings, malformed ones, and too many of them (PROTOCOL.md, section 2)."""
 
 import json
 from collections.abc import AsyncIterator
