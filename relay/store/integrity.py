@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 
 from relay.store import kinds
 from relay.store.log import maintenance
-from relay.store.queries.lookups import as_json
 from relay.store.queries.trigrams import TRIGRAM
 from relay.store.sqlite.folding import KNOWN
+from relay.store.sqlite.statements import as_json
 from relay.store.sqlite.views import Views
 from relay.text import FOLDING, fold
 

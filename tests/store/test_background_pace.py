@@ -19,7 +19,7 @@ from relay.store import portion
 from relay.store.backup import archive, gently
 from relay.store.files.reserve import Reserve
 from relay.store.log import maintenance
-from relay.store.queries import lookups
+from relay.store.queries import export_rows, storage
 from tests.support.disk import people, say
 
 
@@ -50,14 +50,14 @@ async def test_a_portion_gives_back_as_many_pages_as_it_says(tmp_path: Path) -> 
     async with open_relay(tmp_path) as relay:
         await _talk(relay, 300)
         await relay.log.run_exclusive(lambda writing: maintenance.remove_history(0, 10_000, writing, 10_000))
-        free = await lookups.free_pages(relay.reading)
+        free = await storage.free_pages(relay.reading)
         assert free > 120
         assert await relay.log.run_exclusive(lambda writing: maintenance.give_back(writing, 50))
-        assert await lookups.free_pages(relay.reading) == free - 50
+        assert await storage.free_pages(relay.reading) == free - 50
         assert not await relay.log.run_exclusive(lambda writing: maintenance.give_back(writing, free, 20))
-        assert await lookups.free_pages(relay.reading) == 20, "so many were to stay"
+        assert await storage.free_pages(relay.reading) == 20, "so many were to stay"
         assert not await relay.log.run_exclusive(lambda writing: maintenance.give_back(writing, free, 20))
-        assert await lookups.free_pages(relay.reading) == 20
+        assert await storage.free_pages(relay.reading) == 20
 
 
 async def test_a_prune_takes_far_fewer_portions_than_it_gives_pages_back(
@@ -81,7 +81,7 @@ async def test_pages_without_use_do_not_gather_while_a_prune_goes_on(
 
     async def remove(after: int, upto: int, writing: Any, count: int) -> list[int]:
         nonlocal most
-        most = max(most, await lookups.free_pages(writing))
+        most = max(most, await storage.free_pages(writing))
         return await real(after, upto, writing, min(count, 50))
 
     monkeypatch.setattr(maintenance, "remove_history", remove)
@@ -99,7 +99,7 @@ async def test_an_export_whose_asker_hangs_up_ends_and_is_no_fault(
         await _talk(relay, 2_000)
         await nursery.start(control_socket.serve, tmp_path / "relay.sock", relay.admin, relay.clock)
         asked = 0
-        page = lookups.export_page
+        page = export_rows.export_page
 
         async def export_page(*how: Any) -> Any:
             nonlocal asked
@@ -108,7 +108,7 @@ async def test_an_export_whose_asker_hangs_up_ends_and_is_no_fault(
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("relay.core.admin.export.PAGE", 100)
-            patch.setattr(lookups, "export_page", export_page)
+            patch.setattr(export_rows, "export_page", export_page)
             stream = await trio.open_unix_socket(tmp_path / "relay.sock")
             await stream.send_all(b'{"type":"request","id":"1","payloadType":"export","payload":{}}\n')
             await stream.receive_some(100)

@@ -13,9 +13,8 @@ import msgspec
 from relay.store import kinds
 from relay.store.entry import Amendment, Entry, Extra
 from relay.store.log.schedule import SideWrites
-from relay.store.queries.lookups import as_json
 from relay.store.sqlite.database import Connection
-from relay.store.sqlite.statements import Statement
+from relay.store.sqlite.statements import Statement, as_json
 
 COLUMNS = (
     "seq", "kind", "chat", "message_id", "actor", "device", "at", "target",

@@ -24,7 +24,7 @@ from relay.store.log.deferred import DeferredCommand, DeferredCommands
 from relay.store.log.schedule import INDEX_LAG, Cursors, SideWrites, WriteSchedule
 from relay.store.log.stalls import LOOP, SLOW_TURN, SYNC, Stalls
 from relay.store.portion import rest_after
-from relay.store.queries import lookups
+from relay.store.queries import fact_lookup, positions
 from relay.store.sqlite.database import Connection
 from relay.store.sqlite.schema import MIGRATIONS
 from relay.store.sqlite.statements import Statement
@@ -324,7 +324,7 @@ class Log:
 
     async def client_keys(self, keys: Sequence[int]) -> Facts:
         """Find which messages have these client keys (facts of the kind `ClientKey`)."""
-        return await lookups.client_keys(self._reading, keys, self._idempotency_keys)
+        return await fact_lookup.client_keys(self._reading, keys, self._idempotency_keys)
 
     async def probe(self) -> bool:
         """Wait until the writer, in its turn, has committed one page; give whether it could."""
@@ -407,12 +407,12 @@ class Log:
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Write, until stopped."""
-        last, indexed = await lookups.ends(self._reading)
-        left_over = not indexed and await lookups.index_left_over(self._reading)
+        last, indexed = await positions.ends(self._reading)
+        left_over = not indexed and await positions.index_left_over(self._reading)
         self._schedule.begin(last, indexed, trio.current_time(), left_over=left_over)
         # An upgrade had it made once more, or a stop came while it was.
         self._background.index_remaking = left_over or last - indexed > INDEX_LAG
-        self._idempotency_keys.load(*await lookups.unfiled(self._reading))
+        self._idempotency_keys.load(*await positions.unfiled(self._reading))
         turns = _Turns(self.stalls)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.wal.run, self._pause, self._wake)
@@ -622,7 +622,7 @@ class Log:
             unknown = draft.unknown or self._repeated(entries, facts)
             if unknown:
                 began = trio.current_time()
-                facts.update(await lookups.look_up(self._reading, unknown, self._idempotency_keys))
+                facts.update(await fact_lookup.look_up(self._reading, unknown, self._idempotency_keys))
                 self._looked_up += trio.current_time() - began
                 continue
             if not (entries or side_writes):
@@ -634,7 +634,7 @@ class Log:
             except sqlite3.IntegrityError:
                 # The table of client keys refuses one it has: somebody repeats a message, so see which are known.
                 keys = [entry.client_key for entry in entries if entry.client_key is not None]
-                known = await lookups.client_keys(self._reading, keys, self._idempotency_keys)
+                known = await fact_lookup.client_keys(self._reading, keys, self._idempotency_keys)
                 if all(facts.get(key, key) == value for key, value in known.items()):
                     raise
                 facts.update(known)
@@ -700,7 +700,7 @@ class Log:
                 return [
                     refusal if decision.entries else decision.answer for draft in drafts for decision in draft.decisions
                 ]
-            facts.update(await lookups.look_up(self._reading, unknown, self._idempotency_keys))
+            facts.update(await fact_lookup.look_up(self._reading, unknown, self._idempotency_keys))
         return [refusal] * len(commands)
 
     def _unsure(self, draft: Drafted, facts: Facts) -> list[Fact]:

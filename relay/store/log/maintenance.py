@@ -12,9 +12,8 @@ from typing import Any
 
 from relay.store.idempotency import KeyFlush
 from relay.store.log.batch import forget, roomy
-from relay.store.queries.lookups import as_json
 from relay.store.sqlite.database import Connection
-from relay.store.sqlite.statements import Statement
+from relay.store.sqlite.statements import Statement, as_json
 
 MERGED = 64
 """Pages of the full-text index merged in one go, of 1 KiB each."""

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from relay.store.entry import REPLY_PREVIEW
-from relay.store.queries.lookups import as_json
 from relay.store.sqlite.database import Connection, PageBound, utf8
-from relay.store.sqlite.statements import Statement
+from relay.store.sqlite.statements import Statement, as_json
 
 PAGE_BYTES = 1_000_000
 """What one answer may have, in bytes: with its envelope less than the MiB at which many clients end a connection."""

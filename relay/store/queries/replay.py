@@ -11,9 +11,8 @@ import msgspec
 from relay.protocol.objects import ReplyTo
 from relay.store import kinds
 from relay.store.entry import REPLY_PREVIEW, Covered, Entry, Extra
-from relay.store.queries.lookups import as_json
 from relay.store.sqlite.database import Connection, PageBound, utf8
-from relay.store.sqlite.statements import Statement
+from relay.store.sqlite.statements import Statement, as_json
 
 PAGE = 256
 """Entries in a page at most."""

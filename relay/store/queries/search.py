@@ -10,10 +10,9 @@ from typing import cast
 import msgspec
 
 from relay.store.queries.history import COLUMNS, MESSAGES, PAGE_BYTES, REPLIED_TO, HistoryRow, weight
-from relay.store.queries.lookups import as_json
 from relay.store.queries.trigrams import TRIGRAM, TrigramChoice, TrigramShares
 from relay.store.sqlite.database import Connection, PageBound, Rows, TooLong
-from relay.store.sqlite.statements import Statement
+from relay.store.sqlite.statements import Statement, as_json
 from relay.text import fold
 
 SEARCH_SECONDS = 1.0
