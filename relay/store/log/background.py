@@ -39,7 +39,7 @@ SEGMENTS = 4
 FAR = float("inf")
 
 
-class Keeps(Protocol):
+class SnapshotSource(Protocol):
     """Knows which rows of the snapshot are stale."""
 
     def snapshot(self, count: int) -> dict[str, Any]:
@@ -66,7 +66,7 @@ class Background:
     def __init__(
         self,
         writing: Connection,
-        rules: Keeps,
+        rules: SnapshotSource,
         schedule: WriteSchedule,
         client_keys: IdempotencyKeys,
         held: BoundParameters,
@@ -137,7 +137,8 @@ class Background:
     def wrote(self, *, indexed: bool, amended: bool) -> None:
         """Note what a batch did to the full-text index."""
         self._segments += indexed or amended
-        self._look_whether_whole()
+        if self.index_remaking:
+            self._look_whether_whole()
         if amended:
             self._index_merge.doubt()
 
@@ -166,10 +167,23 @@ class Background:
         try:
             return await run()
         except sqlite3.DatabaseError as error:
-            if not maintenance.is_damage(error) or self._schedule.index_begins:
+            if not await self.lose_damaged_index(error):
                 raise
-            await self._lose_index(error)
         return await run()
+
+    async def lose_damaged_index(self, error: sqlite3.DatabaseError) -> bool:
+        """Give the full-text index up where a transaction failed because it is damaged.
+
+        Returns:
+            Whether it was that, and the transaction should be run once more.
+
+        Raises:
+            sqlite3.Error: the store cannot be written.
+        """
+        if not maintenance.is_damage(error) or self._schedule.index_begins:
+            return False
+        await self._lose_index(error)
+        return True
 
     async def _lose_index(self, error: sqlite3.Error) -> None:
         self._index_suspected = False
@@ -209,7 +223,7 @@ class Background:
 
     def next_at(self) -> float:
         """When the next is due; infinity where there is none."""
-        if self.hurried:
+        if self._asked and self.hurried:
             return 0.0
         if self.thrifty:
             return self._pace.rests_until if self._asked or self._snapshot_under_way else FAR
@@ -246,10 +260,8 @@ class Background:
     # What is done.
 
     async def work(self, *, last: bool = False) -> None:
-        """Do a portion of what is due; with `last` of what a stop must not leave over."""
+        """Do a portion of what is due, once it is: see `next_at`. With `last`, of what a stop must not leave over."""
         now = trio.current_time()
-        if not last and now < self.next_at():
-            return
         self.busy_since = now
         with trio.CancelScope(shield=True):
             work = await self._portion(now, last=last)

@@ -58,6 +58,7 @@ async def forget(connection: Connection, statement: str) -> None:
     await connection.execute(statement, (None,) * statement.count("?"))
 
 
+@cache
 def roomy(count: int) -> int:
     """Round a number of rows up to one of few: few statements are prepared, and a fifth of one is wasted at most."""
     step = 1 << max(0, (count - 1).bit_length() - 3)
@@ -124,4 +125,4 @@ def _holdings(entries: Sequence[Entry], amendments: Sequence[Amendment]) -> list
         for one in msgspec.json.decode(amendment.extra, type=Extra).attachments or ()
         if not one.is_elsewhere
     ]
-    return list(dict.fromkeys(held))
+    return list(dict.fromkeys(held)) if held else held

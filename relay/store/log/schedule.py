@@ -205,7 +205,7 @@ class WriteSchedule:
     def _take_cursors(self, commands: int, now: float, *, marks_held: bool, last: bool) -> Cursors:
         taken, self._first_cursors = self._first_cursors, {}
         patience = CURSOR_SECONDS / 5 if commands else CURSOR_SECONDS
-        if not marks_held and (last or now >= self._cursors_since + patience):
+        if self._stale_cursors and not marks_held and (last or now >= self._cursors_since + patience):
             stale, self._stale_cursors = self._stale_cursors, set()
             taken.update((device, self.cursors[device]) for device in stale)
         return taken
