@@ -23,6 +23,7 @@ import pytest
 import trio
 import trio.testing
 
+import relay as package
 from relay.bench.client import BenchClient, masked
 from relay.bench.generator import Conversation
 from relay.bench.scratch import Scratch
@@ -224,7 +225,7 @@ class Calls:
 
     def __init__(self) -> None:
         self.count = 0
-        self._own = str(Path(hub_module.__file__).parents[1])
+        self._own = str(Path(package.__file__).parent)
 
     def __enter__(self) -> Self:
         sys.setprofile(self._note)
@@ -258,7 +259,7 @@ async def test_a_message_that_is_committed_alone_takes_few_calls(tmp_path: Path)
                 await trio.testing.wait_all_tasks_blocked()
             counts.append(counted.count)
     # They are 262, and more where something else is done with it.
-    assert min(counts) < 265
+    assert 200 < min(counts) < 265
 
 
 async def test_a_message_and_its_acknowledgement_take_few_calls(tmp_path: Path) -> None:
