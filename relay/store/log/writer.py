@@ -14,6 +14,7 @@ import trio
 
 from relay.protocol.errors import RelayError
 from relay.store.entry import ClientKey, Entry, Fact, Facts
+from relay.store.files import descriptors
 from relay.store.idempotency import IdempotencyKeys
 from relay.store.log.background import Background
 from relay.store.log.batch import prepare
@@ -291,7 +292,11 @@ class Writer:
     async def _failed(self, pending: list[PendingCommand], side_writes: SideWrites, error: sqlite3.Error) -> None:
         self.figures.failures += 1
         if not self.failing:
-            logger.error("the store cannot be written: %s (%s)", error, getattr(error, "sqlite_errorname", "?"))
+            logger.error(
+                "the store cannot be written: %s (%s)",
+                descriptors.what_helps() if descriptors.exhausted(error) else error,
+                getattr(error, "sqlite_errorname", "?"),
+            )
         self.failing = True
         self.disk_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
         self._schedule.not_written(side_writes, trio.current_time())
