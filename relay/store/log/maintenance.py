@@ -11,6 +11,7 @@ from itertools import chain
 from typing import Any
 
 from relay.store.idempotency import KeyFlush
+from relay.store.kinds import DLVRD, LAST_MESSAGE, LAST_RECEIPT, READ
 from relay.store.log.batch import forget, roomy
 from relay.store.sqlite.database import Connection
 from relay.store.sqlite.statements import Statement, as_json
@@ -87,8 +88,8 @@ async def clear_bases(connection: Connection, count: int) -> int:
 async def remove_history(after: int, upto: int, connection: Connection, count: int) -> list[int]:
     """Remove some messages and marks after an entry and up to another, the oldest first. Gives the `seq` of each."""
     rows = await connection.execute(
-        "DELETE FROM log WHERE seq IN (SELECT seq FROM log WHERE seq > ? AND seq <= ? AND kind <= 5 ORDER BY seq"
-        " LIMIT ?) RETURNING seq",
+        "DELETE FROM log WHERE seq IN (SELECT seq FROM log WHERE seq > ? AND seq <= ?"
+        f" AND kind <= {LAST_RECEIPT} ORDER BY seq LIMIT ?) RETURNING seq",
         (after, upto, count),
     )
     return sorted(seq for (seq,) in rows)
@@ -104,8 +105,8 @@ async def forget_removed(connection: Connection, places: Sequence[int], before: 
 async def erase_chat(connection: Connection, chat: int, count: int) -> int:
     """Remove some messages and marks of a chat that is gone. Gives how many were removed."""
     rows = await connection.execute(
-        "DELETE FROM log WHERE seq IN (SELECT seq FROM log WHERE kind <= 3 AND chat = ? UNION ALL"
-        " SELECT seq FROM log WHERE kind IN (4, 5) AND chat = ? LIMIT ?) RETURNING seq",
+        f"DELETE FROM log WHERE seq IN (SELECT seq FROM log WHERE kind <= {LAST_MESSAGE} AND chat = ? UNION ALL"
+        f" SELECT seq FROM log WHERE kind IN ({DLVRD}, {READ}) AND chat = ? LIMIT ?) RETURNING seq",
         (chat, chat, count),
     )
     return len(rows)

@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from relay.protocol.objects import Attachment
-from relay.store import kinds
 from relay.store.entry import (
     Extra,
 )
+from relay.store.kinds import LAST_MESSAGE, NEW
 from relay.store.sqlite.database import Connection, PageBound, utf8
 from relay.store.sqlite.statements import Statement
 
@@ -17,8 +17,8 @@ EXPORT_BYTES = 1_000_000
 _EXPORT = Statement(
     "SELECT l.seq, l.kind, l.chat, l.message_id, l.actor, l.at, l.client_id, l.message, l.extra, l.deleted,"
     " l.changed_at, l.target, r.client_id, r.actor FROM log AS l NOT INDEXED LEFT JOIN log AS r"
-    " ON l.target > 0 AND r.kind <= 3 AND r.chat = l.chat AND r.message_id = l.target"
-    " WHERE l.kind <= 3 AND l.seq > ? AND l.seq <= ? ORDER BY l.seq LIMIT ?"
+    f" ON l.target > 0 AND r.kind <= {LAST_MESSAGE} AND r.chat = l.chat AND r.message_id = l.target"
+    f" WHERE l.kind <= {LAST_MESSAGE} AND l.seq > ? AND l.seq <= ? ORDER BY l.seq LIMIT ?"
 )
 _extra = msgspec.json.Decoder(Extra).decode
 
@@ -72,7 +72,7 @@ def _export_row(
     *rest: Any,
 ) -> ExportRow:
     # A deletion's `extra` is no message's.
-    more = _extra(extra) if extra and kind == kinds.NEW and not deleted else Extra()
+    more = _extra(extra) if extra and kind == NEW and not deleted else Extra()
     said_at = more.said_at or at
     return ExportRow(
         seq, kind, chat, message_id, actor, said_at, client_id, text, more.attachments, bool(deleted), *rest

@@ -5,7 +5,6 @@ SQL in, facts out. Reads only.
 
 from collections.abc import Iterable, Sequence
 
-from relay.store import kinds
 from relay.store.entry import (
     ClientKey,
     Covered,
@@ -21,6 +20,7 @@ from relay.store.entry import (
     UnreadAfter,
 )
 from relay.store.idempotency import IdempotencyKeys
+from relay.store.kinds import DLVRD, LAST_MESSAGE, NEW, READ
 from relay.store.queries.stored_files import files
 from relay.store.sqlite.database import Connection
 from relay.store.sqlite.statements import Statement, as_json
@@ -35,28 +35,29 @@ _CLIENT_KEYS = Statement(
     " FROM client AS c CROSS JOIN removed AS r ON r.place = c.seq % 65536 AND r.seq = c.seq"
     " WHERE c.key IN (SELECT value FROM json_each(?2))"
 )
-_MESSAGE = Statement(f"SELECT {_STORED} FROM log WHERE kind <= 3 AND chat = ? AND message_id = ?")
-# `kind <= 3` beside `kind = 1`: SQLite takes a partial index only where its very term is said.
+_MESSAGE = Statement(f"SELECT {_STORED} FROM log WHERE kind <= {LAST_MESSAGE} AND chat = ? AND message_id = ?")
+# Both conditions: SQLite uses a partial index only where the statement repeats the index's own condition.
 _UNREAD = Statement(
-    "SELECT count(*) FROM log WHERE kind <= 3 AND kind = 1 AND chat = ? AND message_id > ? AND message_id <= ?"
-    " AND actor <> ? AND NOT deleted"
+    f"SELECT count(*) FROM log WHERE kind <= {LAST_MESSAGE} AND kind = {NEW} AND chat = ?"
+    " AND message_id > ? AND message_id <= ? AND actor <> ? AND NOT deleted"
 )
 _COVERED_BY = Statement(
-    "SELECT actor, max(message_id), client_id FROM (SELECT actor, message_id, client_id FROM log WHERE kind <= 3"
-    " AND kind = 1 AND chat = ? AND message_id > ? AND message_id <= ? AND actor <> ? AND NOT deleted"
+    "SELECT actor, max(message_id), client_id FROM (SELECT actor, message_id, client_id FROM log"
+    f" WHERE kind <= {LAST_MESSAGE} AND kind = {NEW} AND chat = ? AND message_id > ? AND message_id <= ?"
+    " AND actor <> ? AND NOT deleted"
     f" ORDER BY message_id DESC LIMIT {COVERED}) GROUP BY actor ORDER BY 2 DESC",
     sorts=f"{COVERED} messages at most",
 )
 _COVERED_IN_DIALOG = Statement(
-    "SELECT actor, message_id, client_id FROM log WHERE kind <= 3 AND kind = 1 AND chat = ? AND message_id > ?"
-    " AND message_id <= ? AND actor <> ? AND NOT deleted ORDER BY message_id DESC LIMIT 1"
+    f"SELECT actor, message_id, client_id FROM log WHERE kind <= {LAST_MESSAGE} AND kind = {NEW} AND chat = ?"
+    " AND message_id > ? AND message_id <= ? AND actor <> ? AND NOT deleted ORDER BY message_id DESC LIMIT 1"
 )
 _LAST_OF_OTHERS = Statement(
-    "SELECT message_id, client_id FROM log WHERE kind <= 3 AND kind = 1 AND chat = ? AND message_id <= ?"
-    " AND actor <> ? AND NOT deleted ORDER BY message_id DESC LIMIT 1"
+    f"SELECT message_id, client_id FROM log WHERE kind <= {LAST_MESSAGE} AND kind = {NEW} AND chat = ?"
+    " AND message_id <= ? AND actor <> ? AND NOT deleted ORDER BY message_id DESC LIMIT 1"
 )
 _FIRST_MARK = Statement(
-    "SELECT min((SELECT at FROM log WHERE kind IN (4, 5) AND chat = ?1 AND actor = ?2 AND kind = k.value"
+    f"SELECT min((SELECT at FROM log WHERE kind IN ({DLVRD}, {READ}) AND chat = ?1 AND actor = ?2 AND kind = k.value"
     " AND message_id >= ?3 ORDER BY message_id LIMIT 1)) FROM json_each(?4) AS k"
 )
 
@@ -107,9 +108,9 @@ async def _covered_by(connection: Connection, fact: CoveredBy) -> tuple[Covered,
 
 async def _prunable(connection: Connection, fact: Prunable) -> dict[int, dict[int, list[int]]]:
     rows = await connection.execute(
-        "SELECT l.chat, l.message_id, l.actor FROM json_each(?) AS w CROSS JOIN log AS l ON l.kind <= 3"
+        f"SELECT l.chat, l.message_id, l.actor FROM json_each(?) AS w CROSS JOIN log AS l ON l.kind <= {LAST_MESSAGE}"
         " AND l.chat = w.value->>0 AND l.message_id > w.value->>1 AND l.message_id <= w.value->>2"
-        " WHERE l.kind = 1 AND NOT l.deleted ORDER BY w.key, l.message_id",
+        f" WHERE l.kind = {NEW} AND NOT l.deleted ORDER BY w.key, l.message_id",
         (as_json(fact.chats),),
     )
     messages: dict[int, dict[int, list[int]]] = {chat: {} for chat, _, _ in fact.chats}
@@ -123,6 +124,6 @@ async def _first_mark(connection: Connection, fact: FirstMark) -> FirstReceipt |
     if not rows:
         return None
     ((message_id, client_id),) = rows
-    marked = [kinds.READ] if fact.read else [kinds.DLVRD, kinds.READ]
+    marked = [READ] if fact.read else [DLVRD, READ]
     ((at,),) = await connection.execute(_FIRST_MARK, (fact.chat, fact.user, message_id, as_json(marked)))
     return None if at is None else FirstReceipt(message_id, client_id, at)

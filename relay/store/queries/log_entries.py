@@ -3,16 +3,18 @@
 from relay.store.entry import (
     Entry,
 )
+from relay.store.kinds import EDIT, FIRST_CHANGE
 from relay.store.sqlite.database import Connection
 from relay.store.sqlite.statements import Statement
 
 _BARE_ENTRIES = Statement(
     "SELECT seq, kind, chat, message_id, actor, device, at, target, client_key, client_id, NULL,"
-    " CASE WHEN kind <= 2 THEN NULL ELSE extra END FROM log WHERE seq > ? ORDER BY seq LIMIT ?"
+    f" CASE WHEN kind <= {EDIT} THEN NULL ELSE extra END FROM log WHERE seq > ? ORDER BY seq LIMIT ?"
 )
 _CHANGES = Statement(
     "SELECT seq, kind, chat, message_id, actor, device, at, target, NULL, NULL, NULL, extra FROM log"
-    " INDEXED BY log_change WHERE kind >= 6 AND seq < ?1 AND (?2 IS NULL OR actor = ?2) ORDER BY seq DESC LIMIT ?3"
+    f" INDEXED BY log_change WHERE kind >= {FIRST_CHANGE} AND seq < ?1 AND (?2 IS NULL OR actor = ?2)"
+    " ORDER BY seq DESC LIMIT ?3"
 )
 
 

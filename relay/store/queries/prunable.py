@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from relay.store.kinds import LAST_MESSAGE, LAST_RECEIPT
 from relay.store.sqlite.database import Connection
 from relay.store.sqlite.statements import Statement, as_json
 
@@ -16,7 +17,7 @@ _FIRST_NOT_OLDER = Statement(
 )
 _LAST_OLDER = Statement("SELECT coalesce((SELECT seq FROM log WHERE seq <= ? AND at < ? ORDER BY seq DESC LIMIT 1), 0)")
 _WITH_ENTRIES = Statement(
-    "SELECT value FROM json_each(?) WHERE EXISTS (SELECT 1 FROM log WHERE kind <= 5 AND chat = value)"
+    f"SELECT value FROM json_each(?) WHERE EXISTS (SELECT 1 FROM log WHERE kind <= {LAST_RECEIPT} AND chat = value)"
 )
 
 
@@ -28,7 +29,8 @@ async def removed_before(connection: Connection, at: int) -> list[int]:
 async def last_messages(connection: Connection, after: int, upto: int) -> list[tuple[int, int]]:
     """Find of each chat the last message id among these entries: chat keys and message ids."""
     return await connection.execute(
-        "SELECT chat, max(message_id) FROM log WHERE seq > ? AND seq <= ? AND kind <= 3 GROUP BY chat", (after, upto)
+        f"SELECT chat, max(message_id) FROM log WHERE seq > ? AND seq <= ? AND kind <= {LAST_MESSAGE} GROUP BY chat",
+        (after, upto),
     )
 
 
@@ -48,7 +50,8 @@ async def last_before(connection: Connection, at: int, now: int) -> int:
 async def first_prunable(connection: Connection, after: int) -> int:
     """Find the oldest entry after one that retention may remove; 0 for none."""
     ((seq,),) = await connection.execute(
-        "SELECT coalesce((SELECT seq FROM log WHERE seq > ? AND kind <= 5 ORDER BY seq LIMIT 1), 0)", (after,)
+        f"SELECT coalesce((SELECT seq FROM log WHERE seq > ? AND kind <= {LAST_RECEIPT} ORDER BY seq LIMIT 1), 0)",
+        (after,),
     )
     return seq  # type: ignore[no-any-return]
 
