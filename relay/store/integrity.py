@@ -29,7 +29,7 @@ PROBED = 256
 INDEX = "full-text index"
 REINDEX = "`relay reindex` makes it once more from the messages"
 
-Proof = Callable[[Views], Awaitable[list[str]]]
+Check = Callable[[Views], Awaitable[list[str]]]
 
 
 async def _integrity(views: Views) -> list[str]:
@@ -257,7 +257,7 @@ async def _holdings(views: Views) -> list[str]:
     ]
 
 
-PROOFS: dict[str, Proof] = {
+CHECKS: dict[str, Check] = {
     "pages and indexes": _integrity,
     "foreign keys": _foreign_keys,
     "message ids without gaps": _message_ids,

@@ -27,38 +27,38 @@ NOW = 1_000.0
 def test_a_start_looks_once_and_has_nothing_to_do() -> None:
     schedule = IndexMerge()
     assert schedule.due_at <= NOW
-    schedule.found(0)
+    schedule.start(0)
     assert schedule.due_at == FAR
-    schedule.doubt()
+    schedule.mark_dirty()
     assert schedule.due_at <= NOW
 
 
 def test_a_merge_goes_on_until_it_is_done_and_the_next_waits_as_long_as_it_was() -> None:
     schedule = IndexMerge()
-    schedule.found(3)
+    schedule.start(3)
     for _ in range(10):
         assert schedule.due_at <= NOW
         schedule.stepped()
     schedule.done(NOW)
     assert schedule.due_at == NOW + 10 * index_merge.PAUSE, "and then there is another look"
-    schedule.found(0)
+    schedule.start(0)
     assert schedule.due_at == FAR
 
 
 def test_what_leaves_during_a_merge_has_one_of_its_own() -> None:
     schedule = IndexMerge()
-    schedule.found(1)
+    schedule.start(1)
     schedule.stepped()
-    schedule.doubt()
+    schedule.mark_dirty()
     assert (schedule.texts, schedule.steps) == (1, 1), "which goes on"
     schedule.done(NOW)
-    schedule.found(1)
+    schedule.start(1)
     assert (schedule.texts, schedule.steps) == (1, 0)
 
 
 def test_one_that_fails_goes_on_after_a_while() -> None:
     schedule = IndexMerge()
-    schedule.found(1)
+    schedule.start(1)
     schedule.failed(NOW)
     assert schedule.due_at == NOW + index_merge.AGAIN
 

@@ -172,7 +172,7 @@ class Uploads:
             loose=now + UNSENT,
         )
         try:
-            with self.contents.arrive(digest), trio.CancelScope(shield=True):
+            with self.contents.pin(digest), trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(self.contents.place, incoming, digest)
                 upload = Command(now if at is None else min(at, now), user, device, command, importer=at is not None)
                 added = await submit(self._log, upload)
@@ -244,10 +244,10 @@ class Uploads:
 
     async def _drop(self, digests: list[str]) -> None:
         """Remove those contents that no file has any more."""
-        with self.contents.leave(digests) as leaving:
+        with self.contents.unpinned(digests) as leaving:
             leaving.difference_update(await stored_files.known_digests(self._reading, digests))
             while leaving:
-                aside = self.contents.put_aside(leaving.pop())
+                aside = self.contents.quarantine(leaving.pop())
                 if aside is not None:
                     await trio.to_thread.run_sync(aside.unlink)
 

@@ -53,7 +53,7 @@ async def check(data: Path, progress: Callable[[str], None]) -> list[CheckResult
     findings = []
     settle_for_reading(data)
     async with _views(data / "relay.db") as (views, reading):
-        for what, prove in integrity.PROOFS.items():
+        for what, prove in integrity.CHECKS.items():
             progress(what)
             findings.append(CheckResult(what, await _twice(prove, views)))
         progress(AGREEMENT)
@@ -63,7 +63,7 @@ async def check(data: Path, progress: Callable[[str], None]) -> list[CheckResult
     return findings
 
 
-async def _twice(prove: integrity.Proof, views: Views) -> list[str]:
+async def _twice(prove: integrity.Check, views: Views) -> list[str]:
     """Look again where something looks wrong: what was removed between two views may look so."""
     try:
         wrong = await prove(views)

@@ -13,7 +13,7 @@ import trio
 
 from relay.store.idempotency import IdempotencyKeys, KeyFlush
 from relay.store.log import bound_parameters, maintenance
-from relay.store.log.batch import forget
+from relay.store.log.batch import release_parameters
 from relay.store.log.bound_parameters import BoundParameters
 from relay.store.log.index_merge import IndexMerge
 from relay.store.log.schedule import WriteSchedule
@@ -140,7 +140,7 @@ class Background:
         if self.index_remaking:
             self._look_whether_whole()
         if amended:
-            self._index_merge.doubt()
+            self._index_merge.mark_dirty()
 
     # The full-text index is made from the log: where it is damaged it is made once more.
 
@@ -318,7 +318,7 @@ class Background:
             asked.outcome.append(error)
         finally:
             if not asked.hurried:
-                self._index_merge.doubt()
+                self._index_merge.mark_dirty()
                 self._segments += 1
             asked.done.set()
         return asked.work
@@ -433,7 +433,7 @@ class Background:
     async def _forget(self) -> str:
         """Have a statement let go of the texts that it wrote last."""
         try:
-            await forget(self._writing, self._bound.largest())
+            await release_parameters(self._writing, self._bound.largest())
         except sqlite3.Error as error:
             # It lets go of them when it runs the next time.
             logger.debug("a statement keeps its texts for now: %s", error)
@@ -444,7 +444,7 @@ class Background:
         writing, erasing = self._writing, self._index_merge
         try:
             if not erasing.texts:
-                erasing.found(await maintenance.unmerged(writing))
+                erasing.start(await maintenance.unmerged(writing))
             elif await maintenance.merge(writing, begin=not erasing.steps):
                 erasing.stepped()
             else:

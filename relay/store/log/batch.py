@@ -38,18 +38,18 @@ def prepare(
     """Make the statement that commits entries, what they change in earlier ones, and side_writes: all of it or nothing.
 
     Returns:
-        The statement, and its parameters, which it holds on to until `forget`.
+        The statement, and its parameters, which it holds on to until `release_parameters`.
     """
     rows = [_row(entry) for entry in entries]
     holdings = _holdings(entries, amendments)
     files = [msgspec.Raw(entry.extra) for entry in entries if entry.kind == kinds.FILE and entry.extra]
     if amendments or side_writes or holdings or files or len(rows) > LARGEST:
         return _WITH_SIDE_WRITES, _with_side_writes(rows, amendments, side_writes, holdings, files)
-    size = roomy(len(rows))
+    size = round_up(len(rows))
     return _plain_statement(size), [*chain.from_iterable(rows), *_NOTHING * (size - len(rows))]
 
 
-async def forget(connection: Connection, statement: str) -> None:
+async def release_parameters(connection: Connection, statement: str) -> None:
     """Run a statement that leaves out what is NULL with nothing else: it writes nothing, and holds no text any more.
 
     Raises:
@@ -59,7 +59,7 @@ async def forget(connection: Connection, statement: str) -> None:
 
 
 @cache
-def roomy(count: int) -> int:
+def round_up(count: int) -> int:
     """Round a number of rows up to one of few: few statements are prepared, and a fifth of one is wasted at most."""
     step = 1 << max(0, (count - 1).bit_length() - 3)
     return -(-count // step) * step

@@ -26,11 +26,11 @@ class IndexMerge:
         """From when on the next step may be, if it is quiet; infinity where there is nothing to do."""
         return self._from if self.texts or self._dirty else float("inf")
 
-    def doubt(self) -> None:
+    def mark_dirty(self) -> None:
         """Something may have left the index."""
         self._dirty = True
 
-    def found(self, texts: int) -> None:
+    def start(self, texts: int) -> None:
         """So many texts have left the index since the last merge of everything began."""
         self._dirty = False
         self.texts = texts

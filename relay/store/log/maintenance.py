@@ -12,7 +12,7 @@ from typing import Any
 
 from relay.store.idempotency import KeyFlush
 from relay.store.kinds import DLVRD, LAST_MESSAGE, LAST_RECEIPT, READ
-from relay.store.log.batch import forget, roomy
+from relay.store.log.batch import release_parameters, round_up
 from relay.store.sqlite.database import Connection
 from relay.store.sqlite.statements import Statement, as_json
 
@@ -50,7 +50,7 @@ _ADD_BASE = "INSERT INTO base_part (round, value) SELECT * FROM (VALUES (?, ?)) 
 async def keep_rows(connection: Connection, rows: dict[str, Any]) -> None:
     """Keep some rows of the snapshot; with `seq` in them the snapshot is as of that entry from now on."""
     await connection.execute(_KEEP, (as_json(rows),))
-    await forget(connection, _KEEP)
+    await release_parameters(connection, _KEEP)
 
 
 async def begin_base(connection: Connection) -> int:
@@ -65,7 +65,7 @@ async def begin_base(connection: Connection) -> int:
 async def add_base(connection: Connection, number: int, rows: dict[str, Any]) -> None:
     """Add some rows to a base that was begun."""
     await connection.execute(_ADD_BASE, (number, as_json(rows)))
-    await forget(connection, _ADD_BASE)
+    await release_parameters(connection, _ADD_BASE)
 
 
 async def end_base(connection: Connection, number: int, start: dict[str, int]) -> None:
@@ -151,7 +151,7 @@ async def empty_index(connection: Connection, count: int) -> bool:
 async def file_client_keys(connection: Connection, keys: Sequence[tuple[int, int]]) -> None:
     """Bring some client keys into their table: of messages that are still in the log."""
     if keys:
-        size = roomy(len(keys))
+        size = round_up(len(keys))
         nothing = (None, None) * (size - len(keys))
         await connection.execute(_filing_statement(size), [*chain.from_iterable(keys), *nothing])
 
