@@ -285,7 +285,7 @@ async def test_the_index_takes_in_no_more_text_at_a_time_than_it_may(
 async def test_long_texts_do_not_ride_into_the_index_along_with_a_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schedule, "QUIET", float("inf"))
+    monkeypatch.setattr(schedule, "QUIET_SECONDS", float("inf"))
     async with open_relay(tmp_path) as relay:
         for user in ("a", "b"):
             await relay.admin.handle("user.add", control.AddUser(id=user))
@@ -293,7 +293,7 @@ async def test_long_texts_do_not_ride_into_the_index_along_with_a_batch(
         await _say(relay, 2, "more")
         last, indexed = await positions.ends(relay.reading)
         assert indexed == last - 1
-        await _say(relay, 3, "x" * (schedule.RIDING_TEXT + 1))
+        await _say(relay, 3, "x" * (schedule.INDEX_WITH_BATCH_TEXT + 1))
         await _say(relay, 4, "more")
         await _say(relay, 5, "more")
         last, indexed = await positions.ends(relay.reading)

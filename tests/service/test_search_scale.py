@@ -14,7 +14,7 @@ from relay.core.relay import Relay, open_relay
 from relay.core.rules.commands import Command
 from relay.protocol import control, requests
 from relay.store.log import maintenance, schedule
-from relay.store.log.background import SEGMENTS
+from relay.store.log.index_upkeep import SEGMENTS
 from relay.store.queries import positions, search
 from relay.store.queries.search import LOOKED, Sought
 from relay.store.queries.trigrams import TrigramShares

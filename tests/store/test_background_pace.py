@@ -174,8 +174,8 @@ async def test_on_a_small_disk_each_commit_copies_the_log_and_still_does_once_a_
 
 
 def test_a_long_work_rests_in_proportion_and_never_for_long() -> None:
-    assert portion.rest_after(0.01) == portion.REST * 0.01
-    assert portion.rest_after(60.0) == portion.LONGEST_REST
+    assert portion.rest_after(0.01) == portion.REST_FACTOR * 0.01
+    assert portion.rest_after(60.0) == portion.LONGEST_REST_SECONDS
 
 
 def test_a_process_beside_the_relay_is_nicer_only_until_its_work_ends() -> None:

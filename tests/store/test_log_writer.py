@@ -192,7 +192,7 @@ async def test_a_filing_that_is_cut_short_loses_no_client_id_and_is_done_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("relay.store.idempotency.HELD", 20)
-    monkeypatch.setattr(background, "RETRY", 0.0)
+    monkeypatch.setattr(background, "RETRY_SECONDS", 0.0)
     filed = "SELECT count(*) FROM filed WHERE seq > 0"
     async with open_relay(tmp_path) as relay:
         await people(relay, "User1", "User2")
@@ -280,7 +280,7 @@ async def test_statements_let_go_of_the_texts_that_they_wrote_last(relay: Relay,
 
 
 async def test_statements_that_hold_much_let_go_of_it_at_once(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schedule, "QUIET", 3_600.0)
+    monkeypatch.setattr(schedule, "QUIET_SECONDS", 3_600.0)
     monkeypatch.setattr("relay.store.log.bound_parameters.HELD", 1_000)
     relay.log.note_read(2_000, trio.current_time())
     await say(relay, "User1", "User2", "c1", "x" * 1_500)
@@ -467,8 +467,8 @@ async def test_an_idle_relay_writes_nothing(relay: Relay, clock: MockClock) -> N
 async def test_client_keys_are_filed_without_rest_once_they_are_many(
     relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schedule, "QUIET", 3_600.0)
-    monkeypatch.setattr("relay.store.portion.REST", 1e6)
+    monkeypatch.setattr(schedule, "QUIET_SECONDS", 3_600.0)
+    monkeypatch.setattr("relay.store.portion.REST_FACTOR", 1e6)
     monkeypatch.setattr("relay.store.idempotency.HELD", 4)
     keys = relay.log._idempotency_keys
     await answers(relay, *(new(relay, "User1", "User2", f"key {n}") for n in range(200)))
@@ -480,7 +480,7 @@ async def test_client_keys_are_filed_without_rest_once_they_are_many(
 async def test_client_keys_under_a_flood_that_never_pauses_stay_within_their_bound(
     relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.store.portion.AIM", 0.0)  # a busy loop: each portion looks slow
+    monkeypatch.setattr("relay.store.portion.AIM_SECONDS", 0.0)  # a busy loop: each portion looks slow
     monkeypatch.setattr("relay.store.idempotency.HELD", 128)
     for batch in range(60):
         await answers(relay, *(new(relay, "User1", "User2", f"key {batch} {n}") for n in range(100)))

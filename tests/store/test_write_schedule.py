@@ -119,8 +119,8 @@ def indexed(schedule: WriteSchedule, now: float, commands: int = 0) -> int:
 
 
 def test_a_few_entries_are_indexed_with_the_next_batch(schedule: WriteSchedule) -> None:
-    schedule.entries_written(write_schedule.INDEX_RIDING, write_schedule.INDEX_RIDING)
-    assert indexed(schedule, START + write_schedule.INDEX_SECONDS, commands=1) == write_schedule.INDEX_RIDING
+    schedule.entries_written(write_schedule.INDEX_WITH_BATCH, write_schedule.INDEX_WITH_BATCH)
+    assert indexed(schedule, START + write_schedule.INDEX_SECONDS, commands=1) == write_schedule.INDEX_WITH_BATCH
     assert schedule.indexed
 
 
@@ -147,12 +147,12 @@ def test_what_was_just_indexed_is_followed_after_a_while(schedule: WriteSchedule
 
 
 def test_many_entries_wait_until_it_is_quiet(schedule: WriteSchedule) -> None:
-    many = write_schedule.INDEX_RIDING + 1
+    many = write_schedule.INDEX_WITH_BATCH + 1
     lively = START + write_schedule.INDEX_SECONDS
     schedule.entries_written(many, many)
     schedule.started(lively)
     assert not indexed(schedule, lively, commands=1)
-    assert schedule.index_at == lively + write_schedule.QUIET
+    assert schedule.index_at == lively + write_schedule.QUIET_SECONDS
     assert schedule.index_upto(10) == 10
     schedule.index_written(10, lively)
     assert schedule.index_upto(1_000) == many
@@ -167,7 +167,7 @@ def test_too_many_entries_are_indexed_however_lively_it_is_and_no_longer_than_ne
     assert not indexed(schedule, now, commands=1), "no batch waits for it"
     assert schedule.index_at <= now
     schedule.index_written(1, now)
-    assert schedule.index_at == now + write_schedule.QUIET
+    assert schedule.index_at == now + write_schedule.QUIET_SECONDS
 
 
 def test_an_index_that_could_not_be_written_gets_its_time_again(schedule: WriteSchedule) -> None:

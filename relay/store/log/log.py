@@ -102,7 +102,7 @@ class Log(CommandQueue):
         left_over = not indexed and await positions.index_left_over(self._reading)
         self._schedule.begin(last, indexed, trio.current_time(), left_over=left_over)
         # An upgrade asked for a new index, or the relay stopped while one was being built.
-        self._background.index_remaking = left_over or last - indexed > INDEX_LAG
+        self._background.index.remaking = left_over or last - indexed > INDEX_LAG
         self._idempotency_keys.load(*await positions.unfiled(self._reading))
         turns = _TurnWatch(self.stalls)
         async with trio.open_nursery() as nursery:
@@ -269,17 +269,17 @@ class Log(CommandQueue):
     @property
     def index_behind(self) -> int:
         """How many entries are not in the full-text index yet."""
-        return self._background.index_behind
+        return self._schedule.index_behind
 
     @property
     def index_remaking(self) -> bool:
         """Whether the full-text index is being rebuilt."""
-        return self._background.index_remaking
+        return self._background.index.remaking
 
     @property
     def index_losses(self) -> int:
         """How often the full-text index was found damaged since the start."""
-        return self._background.index_losses
+        return self._background.index.losses
 
     async def begin_index(self) -> None:
         """Have the full-text index rebuilt from the messages, a portion at a time.
@@ -287,7 +287,7 @@ class Log(CommandQueue):
         Raises:
             sqlite3.Error: the store cannot be written.
         """
-        await self.run_exclusive(lambda _writing: self._background.begin_index(), "index", hurried=True)
+        await self.run_exclusive(lambda _writing: self._background.index.begin(), "index", hurried=True)
 
     def suspect_index(self, error: sqlite3.Error) -> None:
         """Have the full-text index rebuilt: a search failed with this error, which says that it is damaged."""

@@ -205,7 +205,7 @@ class Writer:
             self._schedule.entries_written(len(entries), entries[-1].seq, _text_length(entries))
             self.figures.entries += len(entries)
         if wrote:
-            self._background.wrote(indexed=bool(side_writes.indexed), amended=bool(draft.amendments))
+            self._background.index.wrote(indexed=bool(side_writes.indexed), amended=bool(draft.amendments))
         await self._apply(pending, draft.decisions)
         if batch.sends:
             now = trio.current_time()
@@ -237,7 +237,7 @@ class Writer:
         try:
             return *await self._decide_and_write(commands, batch.size, side_writes), side_writes
         except sqlite3.DatabaseError as error:
-            if not await self._background.lose_damaged_index(error):
+            if not await self._background.index.lose_damaged(error):
                 raise
         # The new index is built in portions: this batch must not bring all of it up to date.
         side_writes = side_writes._replace(indexed=0)
