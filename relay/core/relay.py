@@ -128,7 +128,7 @@ async def open_relay(
             await begin(path)
         async with database.connect(path, writing=True) as writing:
             await upgrade(writing, path)
-            await written_by.sign(writing)
+            await written_by.sign(writing, path)
             await folding.ensure(writing)
             writing.stay_at(path)
             async with (

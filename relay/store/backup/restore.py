@@ -110,6 +110,8 @@ def put_aside(data: Path) -> Iterator[PreparedRestore]:
         CannotRestore: there is none, or it cannot be read.
         OSError: the data directory cannot be written.
     """
+    if not data.is_dir():
+        raise CannotRestore(f"there is no data directory {data}: no restore has put anything aside in it")
     with opened(data, wait=wait_seconds(data)):
         kept = replacing.kept(data, replacing.STORE)
         if not kept and (data / f"{STORE}{ASIDE}").is_file():
