@@ -14,7 +14,7 @@ from relay.cli.status import warnings
 from relay.core.maintenance.check import check
 from relay.core.model import snapshot
 from relay.core.relay import Relay, open_relay
-from relay.core.rules.commands import Command
+from relay.core.rules.commands import ADMIN, Command, NoteRestore
 from relay.core.rules.submit import submit
 from relay.protocol import control, requests
 from relay.store.log import maintenance, schedule
@@ -298,3 +298,26 @@ async def test_long_texts_do_not_ride_into_the_index_along_with_a_batch(
         await _say(relay, 5, "more")
         last, indexed = await positions.ends(relay.reading)
         assert indexed == last - 3
+
+
+async def test_entries_left_to_index_are_counted_without_the_numbers_that_a_restore_left_out(tmp_path: Path) -> None:
+    async with _with_messages(tmp_path) as relay:
+        for _ in range(2):
+            await submit(relay.log, Command(relay.clock(), ADMIN, 0, NoteRestore(relay.state.seq + 1_000_000)))
+            await _say(relay, relay.state.seq, "after a restore")
+        ((entries,),) = await relay.reading.execute("SELECT count(*) FROM log")
+    async with open_relay(tmp_path) as relay:
+        await relay.admin.handle("reindex", control.Empty())
+        assert relay.log.index_behind <= entries
+        written = 0
+        real = maintenance.index
+
+        async def counted(connection: database.Connection, upto: int) -> int:
+            nonlocal written
+            written += 1
+            return await real(connection, upto)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(maintenance, "index", counted)
+            await _indexed(relay)
+        assert written <= entries // 20

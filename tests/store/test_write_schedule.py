@@ -181,3 +181,20 @@ def test_a_start_goes_on_where_the_index_was_left() -> None:
     schedule.begin(10, 4, START)
     assert not schedule.indexed
     assert schedule.index_upto(3) == 7
+
+
+def test_entries_to_index_are_counted_without_the_gaps_between_their_numbers() -> None:
+    schedule = WriteSchedule({})
+    schedule.begin(2_000_020, 0, START, gaps=[(0, 11), (20, 1_000_021), (1_000_030, 2_000_011)])
+    assert schedule.index_behind == 30
+    assert schedule.index_upto(5) == 15
+    schedule.index_written(15, START)
+    assert schedule.index_behind == 25
+    assert schedule.index_upto(7) == 1_000_022, "five before the gap, and two after it"
+    schedule.index_written(1_000_022, START)
+    assert schedule.index_behind == 18
+    assert schedule.index_upto(100) == 2_000_020
+    assert schedule.index_at < FAR
+    schedule.index_written(2_000_020, START)
+    assert schedule.index_behind == 0
+    assert schedule.indexed

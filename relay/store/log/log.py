@@ -100,9 +100,10 @@ class Log(CommandQueue):
         """Write until stopped."""
         last, indexed = await positions.ends(self._reading)
         left_over = not indexed and await positions.index_left_over(self._reading)
-        self._schedule.begin(last, indexed, trio.current_time(), left_over=left_over)
+        gaps = await positions.gaps(self._reading)
+        self._schedule.begin(last, indexed, trio.current_time(), gaps=gaps, left_over=left_over)
         # An upgrade asked for a new index, or the relay stopped while one was being built.
-        self._background.index.remaking = left_over or last - indexed > INDEX_LAG
+        self._background.index.remaking = left_over or self.index_behind > INDEX_LAG
         self._idempotency_keys.load(*await positions.unfiled(self._reading))
         turns = _TurnWatch(self.stalls)
         async with trio.open_nursery() as nursery:

@@ -4,6 +4,7 @@ None of it is urgent. Cursors, and a few entries for the index, are committed wi
 done between batches, see `background`. Pure: no SQL, and the time is an argument.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 CURSOR_SECONDS = 5.0
@@ -53,6 +54,7 @@ class WriteSchedule:
         """Whether a round of the snapshot has begun and is not over."""
         self._last_seq = 0
         self._indexed = 0
+        self._gaps: Sequence[tuple[int, int]] = ()
         self._text = 0
         """Characters of text that the full-text index lacks."""
         self._index_since = 0.0
@@ -60,16 +62,26 @@ class WriteSchedule:
         """Whether a dropped index has to be removed before a new one is begun."""
         self._batch_since = 0.0
 
-    def begin(self, last_seq: int, indexed: int, now: float, *, left_over: bool = False) -> None:
+    def begin(
+        self,
+        last_seq: int,
+        indexed: int,
+        now: float,
+        *,
+        gaps: Sequence[tuple[int, int]] = (),
+        left_over: bool = False,
+    ) -> None:
         """Start from what is on disk.
 
         Args:
             last_seq: the last entry.
             indexed: the last entry that the full-text index has.
             now: the time.
+            gaps: where entries are missing: of each gap the one before it and the one after it, ascending.
             left_over: whether there is a dropped index, which nothing uses.
         """
         self.index_left_over = left_over
+        self._gaps = gaps
         self._last_seq = last_seq
         self._indexed = indexed
         self._snapshot_since = now
@@ -109,7 +121,10 @@ class WriteSchedule:
     @property
     def index_behind(self) -> int:
         """How many entries the full-text index lacks."""
-        return max(0, self._last_seq - self._indexed)
+        behind = self._last_seq - self._indexed
+        for before, after in self._gaps:
+            behind -= max(0, after - 1 - max(before, self._indexed))
+        return max(0, behind)
 
     def next_at(self, *, marks_held: bool) -> float:
         """Return when the next side write is due; infinity if none is. See `take` for `marks_held`."""
@@ -132,11 +147,20 @@ class WriteSchedule:
         if self.indexed:
             return float("inf")
         due = self._index_since + INDEX_SECONDS
-        return due if self._last_seq - self._indexed >= INDEX_LAG else max(due, self.quiet_at)
+        if self._last_seq - self._indexed >= INDEX_LAG and self.index_behind >= INDEX_LAG:
+            return due
+        return max(due, self.quiet_at)
 
     def index_upto(self, count: int) -> int:
         """Return the last `seq` of the next `count` entries to index."""
-        return min(self._last_seq, self._indexed + count)
+        upto = self._indexed
+        for before, after in self._gaps:
+            if after - 1 > upto:
+                if before - upto > count:
+                    break
+                count -= max(0, before - upto)
+                upto = after - 1
+        return min(self._last_seq, upto + count)
 
     # What was done.
 

@@ -1,5 +1,6 @@
 """How far the log, the full-text index, the table of client keys and the devices' cursors reach: what a start reads."""
 
+from relay.store.kinds import FIRST_CHANGE, LAST_RECEIPT, NOTE
 from relay.store.sqlite.database import Connection, Rows
 from relay.store.sqlite.statements import Statement
 
@@ -10,6 +11,12 @@ _INDEX_LEFT_OVER = Statement(
     # FTS5's list of segments: four bytes and three numbers where there is none.
     " OR coalesce((SELECT length(block) FROM search_data WHERE id = 10), 0) <> 7",
     whole="the first row is enough",
+)
+_FIRST_IN_CHAT = Statement(f"SELECT seq FROM log WHERE seq > 0 AND kind <= {LAST_RECEIPT} ORDER BY seq LIMIT 1")
+_NOTES = Statement(
+    f"SELECT (SELECT max(seq) FROM log AS b WHERE b.seq < n.seq), n.seq FROM log AS n INDEXED BY log_change"
+    f" WHERE n.kind >= {FIRST_CHANGE} AND n.kind = {NOTE} ORDER BY n.seq",
+    whole="once at the start, numbers of changes to users, chats and files",
 )
 _FILED = Statement("SELECT slice, seq FROM filed")
 _UNFILED = Statement(
@@ -33,6 +40,22 @@ async def ends(connection: Connection) -> tuple[int, int]:
     """Where the log ends, and up to where the full-text index holds it."""
     ((last, indexed),) = await connection.execute(_ENDS)
     return last, indexed
+
+
+async def gaps(connection: Connection) -> list[tuple[int, int]]:
+    """Find where the log's numbers leave out many: what retention removed, and before each restore of a backup.
+
+    Returns:
+        For each gap the entry before it (0 for none) and the one after it, ascending. Of the first gap all entries are
+        left that belong to no chat: they have no text.
+    """
+    first = await connection.execute(_FIRST_IN_CHAT)
+    begin = first[0][0] if first else 0
+    found = [(0, begin)] if begin > 1 else []
+    for before, after in await connection.execute(_NOTES):
+        if after - (before or 0) > 1 and after > begin:
+            found.append((before or 0, after))
+    return found
 
 
 async def unfiled(connection: Connection) -> tuple[Rows, dict[int, int]]:
