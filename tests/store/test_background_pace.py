@@ -3,8 +3,10 @@
 import logging
 import os
 import sqlite3
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from relay.store.backup import archive, gently
 from relay.store.files.reserve import Reserve
 from relay.store.log import maintenance
 from relay.store.queries import export_rows, storage
+from relay.store.sqlite.database import Connection
 from tests.support.disk import people, say
 
 
@@ -49,7 +52,8 @@ async def _portions(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> int:
 async def test_a_portion_gives_back_as_many_pages_as_it_says(tmp_path: Path) -> None:
     async with open_relay(tmp_path) as relay:
         await _talk(relay, 300)
-        await relay.log.run_exclusive(lambda writing: maintenance.remove_history(0, 10_000, writing, 10_000))
+        while await relay.log.run_exclusive(lambda writing: maintenance.remove_history(0, 10_000, writing, 10_000)):
+            pass
         free = await storage.free_pages(relay.reading)
         assert free > 120
         assert await relay.log.run_exclusive(lambda writing: maintenance.give_back(writing, 50))
@@ -58,6 +62,33 @@ async def test_a_portion_gives_back_as_many_pages_as_it_says(tmp_path: Path) -> 
         assert await storage.free_pages(relay.reading) == 20, "so many were to stay"
         assert not await relay.log.run_exclusive(lambda writing: maintenance.give_back(writing, free, 20))
         assert await storage.free_pages(relay.reading) == 20
+
+
+@pytest.mark.parametrize(
+    "remove",
+    [
+        lambda writing: maintenance.remove_history(0, 10_000, writing, 1_000),
+        lambda writing: maintenance.erase_chat(writing, 1, 1_000),
+    ],
+    ids=["pruned", "of a deleted chat"],
+)
+async def test_a_portion_of_long_texts_is_bounded_in_bytes(
+    tmp_path: Path, remove: Callable[[Connection], Awaitable[Any]]
+) -> None:
+    async with open_relay(tmp_path) as relay:
+        await people(relay, "a", "b")
+        text = "x" * 20_000
+        for number in range(12):
+            await say(relay, "a", "b", f"long{number}", text)
+        for number in range(40):
+            await say(relay, "a", "b", f"short{number}", "short")
+        left = [52]
+        while await relay.log.run_exclusive(remove):
+            left += [count for (count,) in await relay.reading.execute("SELECT count(*) FROM log WHERE kind = 1")]
+    most = maintenance.ERASED_BYTES // len(text) + 1
+    assert left[-1] == 0
+    assert left[1] == 52 - most, "the long ones"
+    assert max(before - after for before, after in pairwise(left)) >= 40, "the short ones at once"
 
 
 async def test_a_prune_takes_far_fewer_portions_than_it_gives_pages_back(

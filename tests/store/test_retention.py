@@ -156,11 +156,11 @@ async def test_a_prune_that_was_cut_off_is_ended_by_the_next_in_all_chats(
                 patch.setattr(relay.retention, "_prune_chats", prune_chats)
                 await relay.retention._keep()
                 first = await prunable.first_prunable(relay.reading, 0)
-                await relay.retention._remove(first, first + 6)
+                await relay.retention._remove(first, first + 5)
     async with open_relay(tmp_path) as relay:
         # The relay's own look at its start has no limits to keep.
         with trio.fail_after(10):
-            while (await prunable.first_prunable(relay.reading, 0)) <= first + 6:
+            while (await prunable.first_prunable(relay.reading, 0)) <= first + 5:
                 await relay.retention.prune()
         # The second chat was made in between.
         assert [relay.state.chats[chat].pruned for chat in (1, 2)] == [3, 2]
