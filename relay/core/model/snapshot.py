@@ -15,7 +15,7 @@ from relay.core.model import changes
 from relay.core.model.state import Chat, Device, Invite, Member, State, User
 from relay.store import kinds
 from relay.store.entry import Entry
-from relay.store.queries.lookups import Snapshot
+from relay.store.queries.snapshots import Snapshot
 
 
 class _KeptChat(Chat, rename="camel", omit_defaults=True, kw_only=True):
