@@ -323,7 +323,7 @@ class Import:
             await self._mark(key, one)
         if touched:
             # The log's last time would be that of old messages, and a right clock far ahead of it.
-            await self._all([self._command(self._clock(), ADMIN, commands.SayNothing(next(iter(touched))))])
+            await self._all([self._command(self._clock(), ADMIN, commands.ReserveSeq(next(iter(touched))))])
         return control.Empty()
 
 

@@ -154,7 +154,7 @@ class SignIn:
         Raises:
             RelayError: `unauthorized`, or `rate_limited` after too many that were.
         """
-        user = self._state.named(user_id.strip())
+        user = self._state.user_typed(user_id.strip())
         # However the id was written it is one user that is guessed at.
         counted = self._count_guess(user_id if user is None else user.id, address, known=user)
         right = await self.passwords.check(user.password if user is not None else None, password)

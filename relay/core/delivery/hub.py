@@ -307,7 +307,7 @@ class Hub:
         told = 0
         for user, member in self.state.members[entry.chat].items():
             there = subscribers.get(user)
-            if there is None or not (is_new or visibility.is_told(self.state, entry, user)):
+            if there is None or not (is_new or visibility.is_event_for(self.state, entry, user)):
                 continue
             # In a group members differ in their unread count only, and its author sees the status otherwise.
             alike = -1 if user == actor or chat.id is None else count - member.seen
@@ -337,7 +337,7 @@ class Hub:
             told.add(entry.actor)
         for user in told:
             there = self.presence.subscribers.get(user)
-            if there is None or not visibility.is_told(self.state, entry, user):
+            if there is None or not visibility.is_event_for(self.state, entry, user):
                 continue
             frame = None
             for subscriber in there:
@@ -459,7 +459,7 @@ class Hub:
         subscriber.connection.close(4401, "this device may not sign in any more")
 
     def _unwelcome(self, subscriber: Subscriber) -> bool:
-        return not self.state.welcome(subscriber.user, subscriber.device)
+        return not self.state.is_authorized(subscriber.user, subscriber.device)
 
     def _event_frame(self, entry: Entry, user: int) -> bytes:
         name, payload = views.event(self.state, entry, user)
@@ -488,7 +488,7 @@ class Hub:
     def _is_told(self, subscriber: Subscriber, entry: Entry) -> bool:
         """Whether an entry is an event for a subscriber."""
         user = subscriber.user
-        if not visibility.is_told(self.state, entry, user):
+        if not visibility.is_event_for(self.state, entry, user):
             return False
         if not _said_itself(subscriber, entry):
             return True

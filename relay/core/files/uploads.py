@@ -93,9 +93,9 @@ class Uploads:
             try:
                 incoming = await trio.to_thread.run_sync(self.contents.begin)
                 try:
-                    with self._rights.while_allowed(lambda: self._state.welcome(user, device)) as welcome:
+                    with self._rights.while_allowed(lambda: self._state.is_authorized(user, device)) as is_authorized:
                         head = await self._write(incoming, allowance, pieces)
-                    if welcome.cancelled_caught:
+                    if is_authorized.cancelled_caught:
                         raise RelayError("unauthorized", "this device may not sign in any more")
                     return await self.keep(incoming, user, device, name, head, at)
                 finally:
@@ -202,7 +202,7 @@ class Uploads:
         """Cancel what is done inside once somebody who is being sent a file may not have it any more."""
         state = self._state
         return self._rights.while_allowed(
-            lambda: state.welcome(user, device) and attachments.may_read(state, user, file)
+            lambda: state.is_authorized(user, device) and attachments.may_read(state, user, file)
         )
 
     # Away.

@@ -336,7 +336,7 @@ def slices(round_: Round, count: int) -> Iterator[dict[str, Any]]:
         yield round_.take(count)
 
 
-def facts(state: State) -> dict[str, Any]:
+def plain_data(state: State) -> dict[str, Any]:
     """A state as plain data, to compare two: the same for the same state, however it came to be."""
     return {
         "seq": state.seq,

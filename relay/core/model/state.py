@@ -25,7 +25,7 @@ BLOCK = 4_096
 """Bytes that a file counts for at least: it takes that much of a disk, and an entry that stays."""
 
 
-def counted(size: int) -> int:
+def quota_bytes(size: int) -> int:
     """Bytes that a file of a size counts for."""
     return max(size, BLOCK)
 
@@ -43,7 +43,7 @@ class User(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
     removed: bool = False
     created_at: int = 0
     stored: int = 0
-    """Bytes that the files count for which they have uploaded: see `counted`."""
+    """Bytes that the files count for which they have uploaded: see `quota_bytes`."""
     password: str = ""
     """The argon2 hash of what they sign in with, if they do."""
 
@@ -180,7 +180,7 @@ class State:
         """Up to this `seq` history was removed."""
         self.users: dict[int, User] = {}
         self.user_keys: dict[str, int] = {}
-        self.off: set[int] = set()
+        self.inactive: set[int] = set()
         """Who is disabled or removed."""
         self._called: dict[str, set[int]] = {}
         """Who is called so, by what their ids and names look like; not those who were removed."""
@@ -208,7 +208,7 @@ class State:
         key = self.user_keys.get(user_id)
         return None if key is None else self.users[key]
 
-    def named(self, user_id: str) -> User | None:
+    def user_typed(self, user_id: str) -> User | None:
         """Find the user whom somebody means who types an id by hand.
 
         Capitals, and how a keyboard writes a letter (an ä in one piece or two, full width), make no difference where
@@ -217,17 +217,17 @@ class State:
         found = self.user(user_id)
         if found is not None:
             return found
-        fit = [self.users[key] for key in self.called(user_id) if _typed(self.users[key].id) == _typed(user_id)]
+        fit = [self.users[key] for key in self.users_named(user_id) if _typed(self.users[key].id) == _typed(user_id)]
         return fit[0] if len(fit) == 1 else None
 
-    def called(self, name: str) -> set[int]:
+    def users_named(self, name: str) -> set[int]:
         """Find the users whose id or name people would take for this name."""
         return set(self._called.get(likeness(name), ()))
 
-    def welcome(self, user: int, device: int) -> bool:
+    def is_authorized(self, user: int, device: int) -> bool:
         """Whether a user may be here, from a device that signed in; device 0 is none that could be revoked."""
         used = self.devices.get(device)
-        return user not in self.off and (used is None or not used.revoked_at)
+        return user not in self.inactive and (used is None or not used.revoked_at)
 
     def share_chat(self, user: int, other: int) -> bool:
         """Whether two users are in a chat together."""
@@ -540,12 +540,12 @@ class State:
 
     @_change.register
     def _file_added(self, change: changes.FileAdded, _entry: Entry) -> None:
-        self.users[change.user].stored += counted(change.size)
+        self.users[change.user].stored += quota_bytes(change.size)
 
     @_change.register
     def _files_forgotten(self, change: changes.FilesForgotten, _entry: Entry) -> None:
         for file in change.files:
-            self.users[file.user].stored -= counted(file.size)
+            self.users[file.user].stored -= quota_bytes(file.size)
 
     @_change.register
     def _password_set(self, change: changes.PasswordSet, _entry: Entry) -> None:
@@ -563,9 +563,9 @@ class State:
 
     def _switch(self, user: User) -> None:
         if user.disabled or user.removed:
-            self.off.add(user.key)
+            self.inactive.add(user.key)
         else:
-            self.off.discard(user.key)
+            self.inactive.discard(user.key)
 
     def _call(self, user: User) -> None:
         if not user.removed:

@@ -59,7 +59,7 @@ def decide(state: State, batch: Sequence[Command], facts: Facts) -> Draft:
     return Draft(draft.decisions, draft.amendments, draft.unknown)
 
 
-_TOGETHER = frozenset({commands.MarkDelivered, commands.MarkRead, commands.SayNothing, commands.ImportChange})
+_TOGETHER = frozenset({commands.MarkDelivered, commands.MarkRead, commands.ReserveSeq, commands.ImportChange})
 
 
 _RULES: dict[type, Rule] = {
@@ -68,7 +68,7 @@ _RULES: dict[type, Rule] = {
     requests.Delete: messages.delete,
     commands.MarkDelivered: receipts.mark_delivered,
     commands.MarkRead: receipts.mark_read,
-    commands.SayNothing: receipts.say_nothing,
+    commands.ReserveSeq: receipts.reserve_seq,
     requests.CreateChat: chats.create_chat,
     control.MakeChat: chats.make_chat,
     requests.UpdateChat: chats.update_chat,

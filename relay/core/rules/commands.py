@@ -71,7 +71,7 @@ class MarkRead(msgspec.Struct, frozen=True, gc=False):
     message_id: int | None
 
 
-class SayNothing(msgspec.Struct, frozen=True):
+class ReserveSeq(msgspec.Struct, frozen=True):
     """Write an entry that means nothing in a chat: its `seq` is the event id of a chat list that was held back."""
 
     chat: int

@@ -120,7 +120,7 @@ class DraftBuilder:
         seq, amended = self.seq, len(self.amendments)
         answer: object
         try:
-            if command.device and not self.state.welcome(command.user, command.device):
+            if command.device and not self.state.is_authorized(command.user, command.device):
                 # Switched off, or signed out, while it waited.
                 raise RelayError("unauthorized", "this device may not sign in any more")
             answer = rule(self, command, command.request)

@@ -149,7 +149,7 @@ def role_of(state: State, chat: Chat, user: int, *, imported: bool = False) -> R
         return _IMPORTER
     if user == ADMIN:
         return _RELAY
-    if user in state.off:
+    if user in state.inactive:
         return _OFF
     member = state.members[chat.key].get(user)
     if member is None:
@@ -166,8 +166,8 @@ def role_of(state: State, chat: Chat, user: int, *, imported: bool = False) -> R
 def place_of(state: State, chat: Chat, user: int) -> ChatKind:
     """Tell what kind of chat this is for a user."""
     if chat.type == "dialog":
-        all_on = state.off.isdisjoint(state.members[chat.key])
-        return _DIALOG if all_on or state.peer(chat, user) not in state.off else _CLOSED
+        all_on = state.inactive.isdisjoint(state.members[chat.key])
+        return _DIALOG if all_on or state.peer(chat, user) not in state.inactive else _CLOSED
     return _PLACES[chat.type]
 
 

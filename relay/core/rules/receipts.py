@@ -27,7 +27,7 @@ def mark_read(draft: DraftBuilder, command: Command, request: commands.MarkRead)
     return _mark(draft, command, request.chat, request.message_id, read=True)
 
 
-def say_nothing(draft: DraftBuilder, command: Command, request: commands.SayNothing) -> object:
+def reserve_seq(draft: DraftBuilder, command: Command, request: commands.ReserveSeq) -> object:
     """Add a mark that covers no message: it takes the next `seq`, and nobody is told."""
     draft.add(kinds.DLVRD, request.chat, 0, command, extra="[]")
     return requests.Nothing()

@@ -39,7 +39,7 @@ def change_profile(draft: DraftBuilder, command: Command, request: requests.Prof
 def _check_free(draft: DraftBuilder, name: str, but: int = 0) -> None:
     """Let nobody call themselves what somebody else is called; only an admin may make two Annas."""
     state = draft.state
-    taken = state.called(name) - {but}
+    taken = state.users_named(name) - {but}
     # A name that somebody has already may stay, as it was given by an admin or before this rule.
     if taken and not (but and likeness(state.users[but].name) == likeness(name)):
         raise RelayError.conflict(f"name: {name!r} is taken, pick another one")
@@ -175,7 +175,7 @@ def use_invite(draft: DraftBuilder, command: Command, request: commands.UseInvit
 def _still_invites(state: State, invite: Invite) -> bool:
     """Tell whether whoever made an invite may still make any."""
     maker = state.users.get(invite.by)
-    return maker is None or (maker.admin and state.welcome(maker.key, 0))
+    return maker is None or (maker.admin and state.is_authorized(maker.key, 0))
 
 
 def end_invites(draft: DraftBuilder, command: Command, user: int | None = None) -> None:

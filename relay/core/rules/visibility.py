@@ -39,7 +39,7 @@ def subject(entry: Entry) -> int:
     return entry.target if entry.kind in (kinds.EDIT, kinds.DELETE) else entry.message_id
 
 
-def is_told(state: State, entry: Entry, user: int) -> bool:
+def is_event_for(state: State, entry: Entry, user: int) -> bool:
     """Tell whether an entry is an event for somebody (PROTOCOL.md, sections 4 and 6), live or replayed.
 
     They see what it is about, and it came after they did. Marks are told to the authors of what they cover, where the

@@ -616,7 +616,7 @@ class Service:
         """Have an entry written that says nothing: a chat list waits for an event id that no event has."""
         if self._wanted_at != self.state.seq and chat in self.state.members:
             self._wanted_at = self.state.seq
-            self.log.append(Command(self.clock(), user, NO_DEVICE, commands.SayNothing(chat)), self._entry_decided)
+            self.log.append(Command(self.clock(), user, NO_DEVICE, commands.ReserveSeq(chat)), self._entry_decided)
 
     def _entry_decided(self, answer: object) -> None:
         """Take the answer to such an entry: where the disk was full it is asked for again."""

@@ -247,7 +247,7 @@ class Delivery:
         return True
 
     def _is_told(self, entry: Entry) -> bool:
-        return visibility.is_told(self._relay.state, entry, self.device.user)
+        return visibility.is_event_for(self._relay.state, entry, self.device.user)
 
     def _passes(self, entry: Entry) -> bool:
         """Tell whether an entry is no echo, and no part of a loop."""

@@ -82,7 +82,7 @@ class HookPage:
             Refused: it is not.
         """
         state = self._relay.state
-        if not state.welcome(device.user, device.key):
+        if not state.is_authorized(device.user, device.key):
             raise _no_hook()
         if not may_act(state, device):
             raise HttpError(404, "not_found", "this hook's chat is gone, or its user was taken out of it")
