@@ -10,7 +10,8 @@ import msgspec
 
 from relay.core import rules
 from relay.core.files.media_types import UNKNOWN
-from relay.core.model.state import Chat, Member, State
+from relay.core.model.entities import Chat, Member
+from relay.core.model.state import State
 from relay.core.rules import commands
 from relay.core.rules.commands import ADMIN, Command
 from relay.protocol import control, objects, requests

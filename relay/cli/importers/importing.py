@@ -21,7 +21,7 @@ from relay.cli.importers.base import (
     fit_name,
 )
 from relay.cli.output import Failure, progress
-from relay.core.model.state import quota_bytes
+from relay.core.model.entities import quota_bytes
 from relay.core.rules.counting import can_act
 from relay.protocol import control
 from relay.protocol.objects import MOST_ATTACHMENTS, Attachment

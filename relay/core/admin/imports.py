@@ -11,7 +11,8 @@ import trio
 
 from relay.core.clock.clock import Clock
 from relay.core.files.uploads import Piecewise, Uploads
-from relay.core.model.state import Chat, State, User
+from relay.core.model.entities import Chat, User
+from relay.core.model.state import State
 from relay.core.rules import commands
 from relay.core.rules.commands import ADMIN, Command
 from relay.core.rules.counting import can_act

@@ -17,7 +17,8 @@ from relay.core.auth.failures import FailedSignIns
 from relay.core.auth.passwords import Passwords, check_new
 from relay.core.auth.throttle import Throttle, network
 from relay.core.clock.clock import Clock
-from relay.core.model.state import State, User
+from relay.core.model.entities import User
+from relay.core.model.state import State
 from relay.core.rules import ChangedDevice, DevicesRevoked, SignedIn, commands
 from relay.core.rules.commands import ADMIN, Command
 from relay.core.rules.submit import submit

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from relay.core.model.state import State, quota_bytes
+from relay.core.model.entities import quota_bytes
+from relay.core.model.state import State
 from relay.protocol.errors import RelayError
 from relay.settings import FilesSection
 

@@ -1,6 +1,7 @@
 """Where a hook may act now. Pure."""
 
-from relay.core.model.state import Device, State
+from relay.core.model.entities import Device
+from relay.core.model.state import State
 
 
 def may_act(state: State, device: Device) -> bool:

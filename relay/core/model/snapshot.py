@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from relay.core.model import changes
-from relay.core.model.state import Chat, Device, Invite, Member, State, User
+from relay.core.model.entities import Chat, Device, Invite, Member, User
+from relay.core.model.state import State
 from relay.store import kinds
 from relay.store.entry import Entry
 from relay.store.queries.lookups import Snapshot

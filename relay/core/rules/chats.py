@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from relay.core.model import changes
-from relay.core.model.state import Chat
+from relay.core.model.entities import Chat
 from relay.core.rules import commands, counting, permissions
 from relay.core.rules.commands import Command
 from relay.core.rules.draft import ChangedChat, DraftBuilder, chat_for, check_photo, joining_users, known_users

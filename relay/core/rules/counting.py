@@ -6,7 +6,8 @@ Somebody who can never read or answer is neither waited for nor chosen: bots, an
 from collections.abc import Mapping
 from typing import Protocol
 
-from relay.core.model.state import Chat, Member, State
+from relay.core.model.entities import Chat, Member
+from relay.core.model.state import State
 
 
 class Standing(Protocol):

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from relay.core.model import changes
-from relay.core.model.state import Chat, State
+from relay.core.model.entities import Chat
+from relay.core.model.state import State
 from relay.core.rules import attachments as files_of
 from relay.core.rules import permissions
 from relay.core.rules.commands import ADMIN, Command

@@ -9,7 +9,7 @@ from itertools import pairwise
 import msgspec
 
 from relay.core.model import changes
-from relay.core.model.state import Chat, User
+from relay.core.model.entities import Chat, User
 from relay.core.rules import attachments as files_of
 from relay.core.rules import commands
 from relay.core.rules.commands import Command

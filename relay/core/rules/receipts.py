@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from relay.core.model.state import Chat
+from relay.core.model.entities import Chat
 from relay.core.rules import commands, permissions
 from relay.core.rules.commands import Command
 from relay.core.rules.draft import DraftBuilder

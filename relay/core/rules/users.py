@@ -1,8 +1,9 @@
 """The rules of users and devices: who is here, from what, and how they come in."""
 
 from relay.core.model import changes
+from relay.core.model.entities import Invite, User
 from relay.core.model.likeness import likeness
-from relay.core.model.state import Invite, State, User
+from relay.core.model.state import State
 from relay.core.rules import commands, permissions
 from relay.core.rules.chats import remove_member
 from relay.core.rules.commands import ADMIN, Command

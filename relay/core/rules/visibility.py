@@ -4,7 +4,8 @@ What somebody cleared, and what retention removed, is gone in all of them. What 
 left or was removed is no member, and sees nothing.
 """
 
-from relay.core.model.state import Chat, Member, State
+from relay.core.model.entities import Chat, Member
+from relay.core.model.state import State
 from relay.core.rules.counting import counts
 from relay.store import kinds
 from relay.store.entry import Entry

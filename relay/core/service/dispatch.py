@@ -29,7 +29,8 @@ from relay.core.limits import fairness, rate_limit
 from relay.core.limits.fairness import Fairness
 from relay.core.limits.rate_limit import RateLimit
 from relay.core.limits.share import LOOKED_UP, Share, Shares
-from relay.core.model.state import Chat, Member, State
+from relay.core.model.entities import Chat, Member
+from relay.core.model.state import State
 from relay.core.rules import ChangedChat, ChangedDevice, ChangedUser, commands, permissions, visibility
 from relay.core.rules.commands import Command
 from relay.core.rules.permissions import Action

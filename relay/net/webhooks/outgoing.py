@@ -19,7 +19,7 @@ from relay.core.delivery.replay import ReadAhead
 from relay.core.hooks.loops import IN_A_ROW, TurnsInARow
 from relay.core.hooks.rights import chat_of, may_act
 from relay.core.model import changes
-from relay.core.model.state import Device
+from relay.core.model.entities import Device
 from relay.core.relay import Relay
 from relay.core.rules import visibility
 from relay.net.webhooks.post import PostFailed, post

@@ -11,7 +11,7 @@ import trio
 from relay.core.auth.sign_in import token_hash
 from relay.core.hooks.rights import may_act
 from relay.core.limits.rate_limit import RateLimit
-from relay.core.model.state import Device
+from relay.core.model.entities import Device
 from relay.core.relay import Relay
 from relay.core.rules.commands import Command
 from relay.core.rules.submit import submit
