@@ -101,6 +101,8 @@ class StoredMessage(NamedTuple):
     changed_at: int
     target: int
     extra: str | None
+    device: int | None
+    """The key of the device it came from, 0 for none; None where retention removed the message."""
 
 
 class Extra(msgspec.Struct, rename="camel", omit_defaults=True):

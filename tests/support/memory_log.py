@@ -124,6 +124,7 @@ class MemoryLog:
                 changed_at=0,
                 target=entry.target,
                 extra=entry.extra,
+                device=entry.device,
             )
 
     # Facts.

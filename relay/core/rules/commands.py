@@ -31,6 +31,18 @@ class Command(msgspec.Struct, frozen=True, gc=False):
     """Whether an import says it, on behalf of `user`: the role that permissions ask for. Nothing else may set it."""
 
 
+class PostByHook(msgspec.Struct, frozen=True):
+    """A program posts through an incoming hook, the command's device.
+
+    `Command.generated_id` is the message's client id where the program gave no key.
+    """
+
+    chat_id: str
+    key: str
+    """The `Idempotency-Key`, or a hash of one that is longer than a client id; empty for none."""
+    message: str
+
+
 class LeaveChat(msgspec.Struct, frozen=True):
     """`leaveChat`, which on the wire looks like `deleteChat`."""
 

@@ -226,6 +226,7 @@ def _as_stored(entry: Entry) -> StoredMessage:
         changed_at=0,
         target=0,
         extra=None,
+        device=entry.device,
     )
 
 

@@ -37,11 +37,11 @@ EXPORT_BYTES = 1_000_000
 COVERED = 10_000
 """Messages, the latest, whose authors are told of one mark: somebody's first mark of a long group covers all of it."""
 
-_STORED = "chat, message_id, kind, actor, client_id, at, message, deleted, changed, changed_at, target, extra"
+_STORED = "chat, message_id, kind, actor, client_id, at, message, deleted, changed, changed_at, target, extra, device"
 _CLIENT_KEYS = Statement(
     f"SELECT client_key, {_STORED} FROM log WHERE seq IN (SELECT value FROM json_each(?1)"
     " UNION ALL SELECT seq FROM client WHERE key IN (SELECT value FROM json_each(?2)))"
-    " UNION ALL SELECT r.key, r.chat, r.message_id, r.kind, r.actor, '', r.at, NULL, 0, 0, 0, r.target, NULL"
+    " UNION ALL SELECT r.key, r.chat, r.message_id, r.kind, r.actor, '', r.at, NULL, 0, 0, 0, r.target, NULL, NULL"
     " FROM client AS c CROSS JOIN removed AS r ON r.place = c.seq % 65536 AND r.seq = c.seq"
     " WHERE c.key IN (SELECT value FROM json_each(?2))"
 )
