@@ -20,6 +20,7 @@ from relay.core.rules.draft import client_key
 from relay.core.rules.imports import ChatImported, Imported
 from relay.core.rules.submit import submit
 from relay.core.service.dispatch import new_chat_id
+from relay.keys import UserKey
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from relay.store.entry import ClientKey
@@ -71,7 +72,7 @@ class Import:
 
     def _command(self, at: int, user: int, request: Any, generated_id: str = "") -> Command:
         # A time that is still to come would be the log's, and everybody's, until then.
-        return Command(min(at, self._clock()), user, 0, request, generated_id=generated_id, importer=True)
+        return Command(min(at, self._clock()), UserKey(user), 0, request, generated_id=generated_id, importer=True)
 
     # People and chats.
 

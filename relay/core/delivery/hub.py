@@ -21,6 +21,7 @@ from relay.core.model import changes
 from relay.core.model.state import State
 from relay.core.rules import permissions, visibility
 from relay.core.rules.permissions import Action
+from relay.keys import UserKey
 from relay.protocol import codec, events
 from relay.store import kinds
 from relay.store.entry import REPLY_PREVIEW, Entry
@@ -529,7 +530,7 @@ def _nothing(_user: int, _what: int) -> None:
     """Do nothing."""
 
 
-def _newcomers(entry: Entry) -> list[int]:
+def _newcomers(entry: Entry) -> list[UserKey]:
     """Who is in a chat by this entry and was not before."""
     match changes.decode(entry.extra or ""):
         case changes.ChatMade(members=users) | changes.MembersAdded(users=users):
@@ -537,7 +538,7 @@ def _newcomers(entry: Entry) -> list[int]:
     return []
 
 
-def _appears_for(change: changes.AnyChange) -> list[int]:
+def _appears_for(change: changes.AnyChange) -> list[UserKey]:
     """Whose list has a chat by this change that it did not have before."""
     match change:
         case changes.ChatMade(members=users) | changes.MembersAdded(users=users) | changes.ChatShown(users=users):
@@ -545,7 +546,7 @@ def _appears_for(change: changes.AnyChange) -> list[int]:
     return []
 
 
-def _goes_for(change: changes.AnyChange) -> list[int]:
+def _goes_for(change: changes.AnyChange) -> list[UserKey]:
     """Out of whose list a chat goes by this change."""
     match change:
         case changes.MembersRemoved(users=users) | changes.ChatDeleted(users=users):

@@ -22,6 +22,7 @@ from relay.core.model.state import State
 from relay.core.rules import attachments
 from relay.core.rules.commands import ADMIN, AddFile, Command, ForgetFiles
 from relay.core.rules.submit import submit
+from relay.keys import UserKey
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment
 from relay.settings import FilesSection as Limits
@@ -174,7 +175,9 @@ class Uploads:
         try:
             with self.contents.arrive(digest), trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(self.contents.place, incoming, digest)
-                upload = Command(now if at is None else min(at, now), user, device, command, importer=at is not None)
+                upload = Command(
+                    now if at is None else min(at, now), UserKey(user), device, command, importer=at is not None
+                )
                 added = await submit(self._log, upload)
         except RelayError:
             await self._drop([digest])

@@ -3,6 +3,7 @@
 import msgspec
 
 from relay.core.model import changes
+from relay.keys import NO_USER, ChatKey, DeviceKey, MessageId, Seq, UnixMs, UserKey
 from relay.protocol.objects import ChatType
 
 BLOCK = 4_096
@@ -17,7 +18,7 @@ def quota_bytes(size: int) -> int:
 class User(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
     """A person or a program that may talk here."""
 
-    key: int
+    key: UserKey
     id: str
     name: str
     photo_url: str | None = None
@@ -25,7 +26,7 @@ class User(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
     admin: bool = False
     disabled: bool = False
     removed: bool = False
-    created_at: int = 0
+    created_at: UnixMs = 0
     stored: int = 0
     """Bytes that the files count for which they have uploaded: see `quota_bytes`."""
     password: str = ""
@@ -36,23 +37,23 @@ class Invite(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
     """A way in for one, once; see `changes.InviteMade`."""
 
     code_hash: str
-    expires_at: int
-    user: int = 0
+    expires_at: UnixMs
+    user: UserKey = NO_USER
     name: str = ""
     chat: str = ""
-    by: int = 0
+    by: UserKey = NO_USER
     used: bool = False
 
 
 class Device(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
     """One thing a user signs in from, known by the hash of its token."""
 
-    key: int
-    user: int
+    key: DeviceKey
+    user: UserKey
     label: str
     token_hash: str
-    created_at: int = 0
-    revoked_at: int = 0
+    created_at: UnixMs = 0
+    revoked_at: UnixMs = 0
     hook: changes.Hook | None = None
     """What a hook is for; it may do nothing else."""
 
@@ -61,19 +62,19 @@ class Member(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
     """One user in one chat. Message ids of 0 mean none."""
 
     admin: bool = False
-    joined: int = 0
+    joined: MessageId = 0
     """The chat's last message id when the user joined."""
-    joined_seq: int = 0
-    dlvrd: int = 0
+    joined_seq: Seq = 0
+    dlvrd: MessageId = 0
     """Up to here the user's devices have everything."""
-    read: int = 0
+    read: MessageId = 0
     """Up to here the user has read everything."""
     seen: int = 0
     """How many of the chat's counted messages are no news to this user: read, or their own."""
-    cleared: int = 0
+    cleared: MessageId = 0
     """Up to here the user has cleared the chat for themselves."""
     hidden: bool = False
-    counts_from: int = 0
+    counts_from: MessageId = 0
     """The chat's last message id when the user was enabled again."""
 
     @property
@@ -90,19 +91,19 @@ class Member(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
 class Chat(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
     """A chat and its people. What is said in it stays in the log."""
 
-    key: int
+    key: ChatKey
     id: str | None = None
     type: ChatType
     name: str = ""
     photo_url: str | None = None
-    owner: int
-    created_at: int = 0
+    owner: UserKey
+    created_at: UnixMs = 0
     gone: bool = False
-    last_message_id: int = 0
-    last_seq: int = 0
-    newest: int = 0
+    last_message_id: MessageId = 0
+    last_seq: Seq = 0
+    newest: MessageId = 0
     """The `message_id` of the latest message that is neither an edit nor a deletion."""
-    newest_at: int = 0
+    newest_at: UnixMs = 0
     newest_by: int = 0
     newest_deleted: bool = False
     pruned: int = 0

@@ -14,6 +14,7 @@ import msgspec
 from relay.core.model import changes
 from relay.core.model.entities import Chat, Device, Invite, Member, User
 from relay.core.model.state import State
+from relay.keys import Seq, UnixMs
 from relay.store import kinds
 from relay.store.entry import Entry
 from relay.store.queries.lookups import Snapshot
@@ -139,7 +140,7 @@ def _with(entry: Entry, change: changes.Change) -> Entry:
     return msgspec.structs.replace(entry, extra=changes.encode(change))
 
 
-def _ahead(rows: Iterable[tuple[Any, str]], seq: int) -> dict[Any, int]:
+def _ahead(rows: Iterable[tuple[Any, str]], seq: Seq) -> dict[Any, int]:
     return {key: kept for key, value in rows if '"kept"' in value and (kept := _kept(value).kept) > seq}
 
 
@@ -242,8 +243,8 @@ class DirtyRows:
 class Start(NamedTuple):
     """The entry that a round starts at: of what comes later each row may know, or not."""
 
-    seq: int
-    at: int
+    seq: Seq
+    at: UnixMs
     pruned: int
 
     @classmethod

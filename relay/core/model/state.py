@@ -5,13 +5,14 @@ state, on every machine and after every start. No I/O, no clock.
 """
 
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import singledispatchmethod
 
 from relay.core.model import changes
 from relay.core.model.entities import Chat, Device, Invite, Member, User, quota_bytes
 from relay.core.model.likeness import likeness
 from relay.core.model.tail import TAIL_MESSAGES, Tail
+from relay.keys import ChatKey, DeviceKey, UnixMs, UserKey
 from relay.store import kinds
 from relay.store.entry import Entry
 
@@ -33,23 +34,23 @@ class State:
         self.pruned = 0
         """Up to this `seq` history was removed."""
         self.users: dict[int, User] = {}
-        self.user_keys: dict[str, int] = {}
-        self.inactive: set[int] = set()
+        self.user_keys: dict[str, UserKey] = {}
+        self.inactive: set[UserKey] = set()
         """Who is disabled or removed."""
-        self._called: dict[str, set[int]] = {}
+        self._called: dict[str, set[UserKey]] = {}
         """Who is called so, by what their ids and names look like; not those who were removed."""
         self.devices: dict[int, Device] = {}
         self.device_keys: dict[str, int] = {}
         self.invites: dict[str, Invite] = {}
         """By the hash of their code; one that has expired goes when the next is made."""
         self.chats: dict[int, Chat] = {}
-        self.group_keys: dict[str, int] = {}
+        self.group_keys: dict[str, ChatKey] = {}
         self.gone_ids: set[str] = set()
         """The ids of groups and channels that were deleted: an import does not bring them back."""
-        self.dialog_keys: dict[tuple[int, int], int] = {}
+        self.dialog_keys: dict[tuple[int, int], ChatKey] = {}
         self.members: dict[int, dict[int, Member]] = {}
         self.chats_of: dict[int, set[int]] = {}
-        self.cleared: set[int] = set()
+        self.cleared: set[ChatKey] = set()
         """Dialogs that are out of the list of one of their users at least."""
         self.tails: dict[int, Tail] = {}
         self._tailed = 0
@@ -74,7 +75,7 @@ class State:
         fit = [self.users[key] for key in self.users_named(user_id) if _typed(self.users[key].id) == _typed(user_id)]
         return fit[0] if len(fit) == 1 else None
 
-    def users_named(self, name: str) -> set[int]:
+    def users_named(self, name: str) -> set[UserKey]:
         """Find the users whose id or name people would take for this name."""
         return set(self._called.get(likeness(name), ()))
 
@@ -87,7 +88,7 @@ class State:
         """Whether two users are in a chat together."""
         return not self.chats_of.get(user, set()).isdisjoint(self.chats_of.get(other, ()))
 
-    def chat_key(self, user: int, chat_id: str) -> int | None:
+    def chat_key(self, user: int, chat_id: str) -> ChatKey | None:
         """Find the chat that a user calls `chat_id` (PROTOCOL.md, section 3), if they are in it."""
         peer = self.user_keys.get(chat_id)
         if peer is not None:
@@ -105,6 +106,10 @@ class State:
             if member != user:
                 return member
         return user
+
+    def users_in(self, chat: Chat) -> Collection[UserKey]:
+        """Give the users who are in a chat, in no order."""
+        return self.members[chat.key]  # type: ignore[return-value]
 
     def missed(self, chat: Chat, user: int) -> int:
         """Count a member's unread messages."""
@@ -126,9 +131,17 @@ class State:
             if not member.hidden:
                 yield self.chats[key], member
 
-    def next_key(self, of: dict[int, User] | dict[int, Device] | dict[int, Chat]) -> int:
-        """The next key to give: they count up and are never given again."""
-        return len(of) + 1
+    def next_user(self) -> UserKey:
+        """Give the key of the next user: keys count up and are never given again."""
+        return UserKey(len(self.users) + 1)
+
+    def next_device(self) -> DeviceKey:
+        """Give the key of the next device."""
+        return DeviceKey(len(self.devices) + 1)
+
+    def next_chat(self) -> ChatKey:
+        """Give the key of the next chat."""
+        return ChatKey(len(self.chats) + 1)
 
     # What entries do.
 
@@ -180,7 +193,7 @@ class State:
         if tail.messages:
             self.tails[chat] = tail
 
-    def _forget_tail(self, chat: int) -> None:
+    def _forget_tail(self, chat: ChatKey) -> None:
         tail = self.tails.pop(chat, None)
         if tail is not None:
             self._tailed -= len(tail.messages)
@@ -363,7 +376,7 @@ class State:
     def _clock_trusted(self, change: changes.ClockTrusted, entry: Entry) -> None:
         self.step_back(change.before, entry.at, self.chats.values(), invites=True)
 
-    def step_back(self, before: int, at: int, chats: Iterable[Chat], *, invites: bool) -> None:
+    def step_back(self, before: int, at: UnixMs, chats: Iterable[Chat], *, invites: bool) -> None:
         """What is dated ahead of the right time is dated now; invites keep the time that they have left."""
         back = before - at
         if back <= 0:

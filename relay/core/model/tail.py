@@ -1,5 +1,7 @@
 """The latest messages of a chat in memory: receipts that come a moment later are decided by them. Plain data."""
 
+from relay.keys import MessageId, UserKey
+
 TAIL_LENGTH = 1_024
 """Messages of one chat: marks come some tenths of a second later, and what they cover should still be here."""
 TAIL_MESSAGES = 65_536
@@ -12,12 +14,12 @@ class Tail:
 
     __slots__ = ("messages", "since")
 
-    def __init__(self, since: int) -> None:
-        self.messages: dict[int, tuple[int, str]] = {}
+    def __init__(self, since: MessageId) -> None:
+        self.messages: dict[MessageId, tuple[UserKey, str]] = {}
         self.since = since
         """Every undeleted message from this id on is in `messages`."""
 
-    def add(self, message_id: int, author: int, client_id: str) -> bool:
+    def add(self, message_id: MessageId, author: UserKey, client_id: str) -> bool:
         """Take the chat's next message; give whether it is longer by it."""
         messages = self.messages
         messages[message_id] = (author, client_id)

@@ -14,6 +14,7 @@ from relay.core.rules import permissions, visibility
 from relay.core.rules.commands import ADMIN, Command
 from relay.core.rules.draft import DraftBuilder, chat_for, client_key, member_chat
 from relay.core.rules.permissions import Action
+from relay.keys import ChatKey, MessageId, UserKey
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment, ReplyTo
@@ -21,13 +22,13 @@ from relay.store import kinds
 from relay.store.entry import REPLY_PREVIEW, Amendment, ClientKey, Extra, FilesNamed, MessageAt, StoredMessage
 
 
-def cleared_by(state: State, chat: int) -> list[int]:
+def cleared_by(state: State, chat: ChatKey) -> list[UserKey]:
     """Who has cleared a dialog and not got anything in it since, ascending; ask for those of `state.cleared` only."""
-    return sorted(user for user, member in state.members[chat].items() if member.hidden)
+    return sorted(user for user in state.users_in(state.chats[chat]) if state.members[chat][user].hidden)
 
 
 def _answer_repeat(
-    known: StoredMessage, chat: int, author: int, client_id: str, kind: int, target: int
+    known: StoredMessage, chat: ChatKey, author: UserKey, client_id: str, kind: int, target: int
 ) -> requests.Accepted:
     # Of a message that retention removed the hash alone is kept, which is enough to know it by.
     if (known.chat, known.author, known.client_id or client_id) != (chat, author, client_id):
@@ -44,7 +45,7 @@ Say = Callable[[DraftBuilder, Command, Any, int | None], requests.Accepted]
 
 
 def _once(
-    draft: DraftBuilder, command: Command, request: Any, kind: int, target: int, say: Say, chat: int | None
+    draft: DraftBuilder, command: Command, request: Any, kind: int, target: int, say: Say, chat: ChatKey | None
 ) -> requests.Accepted:
     """Do what a request asks for, unless it was done: of one client id there is one message (section 3).
 
@@ -78,7 +79,7 @@ def new(draft: DraftBuilder, command: Command, request: requests.New) -> object:
 
 
 def _send(
-    key: int | None, draft: DraftBuilder, command: Command, request: requests.New, hash_: int | None
+    key: ChatKey | None, draft: DraftBuilder, command: Command, request: requests.New, hash_: int | None
 ) -> requests.Accepted:
     state = draft.state
     if key is None:
@@ -110,7 +111,7 @@ def _send(
 
 
 def _attachments(
-    draft: DraftBuilder, user: int, claimed: Sequence[Attachment] | None, kept: Sequence[Attachment] = ()
+    draft: DraftBuilder, user: UserKey, claimed: Sequence[Attachment] | None, kept: Sequence[Attachment] = ()
 ) -> list[Attachment] | None:
     """What the relay knows of the files that a message is to hold; what the sender says of them is not believed.
 
@@ -143,13 +144,13 @@ def _attachments(
     return list(found.values())
 
 
-def _open_dialog(draft: DraftBuilder, command: Command, chat_id: str) -> int:
+def _open_dialog(draft: DraftBuilder, command: Command, chat_id: str) -> ChatKey:
     """The first message between two users makes their dialog, one's first note to self one's notes."""
     state = draft.state
     peer = state.user(chat_id)
     if peer is None or peer.disabled or peer.removed:
         raise RelayError.no_chat(chat_id)
-    key = state.next_key(state.chats)
+    key = state.next_chat()
     favorites = peer.key == command.user
     draft.change(
         kinds.CHATS,
@@ -164,7 +165,7 @@ def _open_dialog(draft: DraftBuilder, command: Command, chat_id: str) -> int:
     return key
 
 
-def _sees(draft: DraftBuilder, command: Command, chat: int, stored: StoredMessage) -> bool:
+def _sees(draft: DraftBuilder, command: Command, chat: ChatKey, stored: StoredMessage) -> bool:
     """Whether who asks sees a message, or a change of one; of a chat that this very batch makes there is none."""
     state = draft.state
     known = state.chats.get(chat)
@@ -174,7 +175,7 @@ def _sees(draft: DraftBuilder, command: Command, chat: int, stored: StoredMessag
     return visibility.lists(known, state.members[chat].get(command.user), stored.message_id, subject)
 
 
-def _reply(draft: DraftBuilder, command: Command, chat: int, message_id: int) -> ReplyTo:
+def _reply(draft: DraftBuilder, command: Command, chat: ChatKey, message_id: MessageId) -> ReplyTo:
     stored: StoredMessage | None = draft.fact(MessageAt(chat, message_id))
     if stored is None or stored.kind != kinds.NEW or not _sees(draft, command, chat, stored):
         raise RelayError.bad_field("payload.replyTo", f"there is no message {message_id} in this chat")
@@ -187,7 +188,7 @@ def _reply(draft: DraftBuilder, command: Command, chat: int, message_id: int) ->
     )
 
 
-def _original(draft: DraftBuilder, command: Command, chat: Chat, message_id: int) -> StoredMessage:
+def _original(draft: DraftBuilder, command: Command, chat: Chat, message_id: MessageId) -> StoredMessage:
     stored: StoredMessage | None = draft.fact(MessageAt(chat.key, message_id))
     if stored is None or not _sees(draft, command, chat.key, stored):
         raise RelayError.no_message(message_id)
@@ -196,7 +197,7 @@ def _original(draft: DraftBuilder, command: Command, chat: Chat, message_id: int
     return stored
 
 
-def _key(hash_: int | None, chat: Chat, user: int, client_id: str) -> int | None:
+def _key(hash_: int | None, chat: Chat, user: UserKey, client_id: str) -> int | None:
     """The key of a change, under an id that was made up too: an import of the relay's own export knows it by that."""
     return client_key(chat.key, user, client_id) if hash_ is None and client_id else hash_
 
