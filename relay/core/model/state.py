@@ -10,15 +10,11 @@ from functools import singledispatchmethod
 
 from relay.core.model import changes
 from relay.core.model.entities import Chat, Device, Invite, Member, User, quota_bytes
-from relay.core.model.likeness import likeness
+from relay.core.model.likeness import NameIndex
 from relay.core.model.tail import TAIL_MESSAGES, Tail
 from relay.keys import ChatKey, DeviceKey, UnixMs, UserKey
 from relay.store import kinds
 from relay.store.entry import Entry
-
-
-def _names_of(user: User) -> set[str]:
-    return {likeness(user.id), likeness(user.name)}
 
 
 def _typed(user_id: str) -> str:
@@ -37,8 +33,8 @@ class State:
         self.user_keys: dict[str, UserKey] = {}
         self.inactive: set[UserKey] = set()
         """Who is disabled or removed."""
-        self._called: dict[str, set[UserKey]] = {}
-        """Who is called so, by what their ids and names look like; not those who were removed."""
+        self._names = NameIndex()
+        """The users who were not removed, by name."""
         self.devices: dict[int, Device] = {}
         self.device_keys: dict[str, int] = {}
         self.invites: dict[str, Invite] = {}
@@ -77,7 +73,7 @@ class State:
 
     def users_named(self, name: str) -> set[UserKey]:
         """Find the users whose id or name people would take for this name."""
-        return set(self._called.get(likeness(name), ()))
+        return self._names.find(name)
 
     def is_authorized(self, user: int, device: int) -> bool:
         """Whether a user may be here, from a device that signed in; device 0 is none that could be revoked."""
@@ -323,13 +319,12 @@ class State:
     @_change.register
     def _user_changed(self, change: changes.UserChanged, _entry: Entry) -> None:
         user = self.users[change.key]
-        for one in _names_of(user):
-            self._called.get(one, set()).discard(user.key)
+        self._names.discard(user)
         for field in ("name", "photo_url", "admin", "disabled", "removed"):
             value = getattr(change, field)
             if value is not None:
                 setattr(user, field, value)
-        self._call(user)
+        self._add_name(user)
         self._switch(user)
         for chat, last in change.counts_from:
             member = self.members[chat].get(user.key)
@@ -425,7 +420,7 @@ class State:
         self.users[user.key] = user
         self.user_keys[user.id] = user.key
         self.chats_of.setdefault(user.key, set())
-        self._call(user)
+        self._add_name(user)
         self._switch(user)
 
     def _switch(self, user: User) -> None:
@@ -434,10 +429,9 @@ class State:
         else:
             self.inactive.discard(user.key)
 
-    def _call(self, user: User) -> None:
+    def _add_name(self, user: User) -> None:
         if not user.removed:
-            for one in _names_of(user):
-                self._called.setdefault(one, set()).add(user.key)
+            self._names.add(user)
 
     def add_device(self, device: Device) -> None:
         """Take a device in; a revoked one signs nobody in."""
