@@ -163,6 +163,8 @@ class Model:
             _refuse("not_found", chat_id not in self.names or chat_id in self.off)
         elif not past:
             self._check_says(user, chat)
+        if chat is not None and quoted <= chat.pruned:
+            quoted = 0  # what retention has removed is not quoted
         _refuse("bad_request", quoted and (chat is None or quoted not in [one.id for one in chat.said(user)]))
         _refuse("not_found", file and not self.has_file(user, file))
         if chat is None:

@@ -98,7 +98,7 @@ def _send(
         key,
         message_id,
         command,
-        target=request.reply_to or 0,
+        target=reply_to.message_id if reply_to is not None else 0,
         client_key=hash_,
         client_id=request.client_message_id,
         message=request.message or None,
@@ -175,7 +175,17 @@ def _sees(draft: DraftBuilder, command: Command, chat: ChatKey, stored: StoredMe
     return visibility.lists(known, state.members[chat].get(command.user), stored.message_id, subject)
 
 
-def _reply(draft: DraftBuilder, command: Command, chat: ChatKey, message_id: MessageId) -> ReplyTo:
+def _reply(draft: DraftBuilder, command: Command, chat: ChatKey, message_id: MessageId) -> ReplyTo | None:
+    """Quote the message that a new one answers; None where retention has removed it.
+
+    The answer may have waited on a device that was away.
+
+    Raises:
+        RelayError: there is no such message.
+    """
+    known = draft.state.chats.get(chat)
+    if known is not None and 0 < message_id <= known.pruned:
+        return None
     stored: StoredMessage | None = draft.fact(MessageAt(chat, message_id))
     if stored is None or stored.kind != kinds.NEW or not _sees(draft, command, chat, stored):
         raise RelayError.bad_field("payload.replyTo", f"there is no message {message_id} in this chat")
