@@ -28,7 +28,7 @@ from relay.store.data_dir import empty, written_by
 from relay.store.data_dir.opening import opened
 from relay.store.files.reserve import Reserve
 from relay.store.log.log import Log
-from relay.store.queries import lookups
+from relay.store.queries import positions
 from relay.store.sqlite import database, folding
 from relay.store.sqlite.migrate import begin, upgrade
 from relay.store.sqlite.wal import Wal
@@ -128,7 +128,7 @@ async def open_relay(
             await begin(path)
         async with database.connect(path, writing=True) as writing:
             await upgrade(writing, path)
-            await written_by.sign(writing)
+            await written_by.sign(writing, path)
             await folding.ensure(writing)
             writing.stay_at(path)
             async with (
@@ -143,7 +143,7 @@ async def open_relay(
                 state, stale = await load_state(reading)
                 hub = Hub(state, time, frame)
                 rules = Engine(state, hub, stale)
-                log = Log(writing, looking, Wal(copying, path), rules, await lookups.cursors(reading))
+                log = Log(writing, looking, Wal(copying, path), rules, await positions.cursors(reading))
                 time.begin(state.at)
                 service = Service(state, log, hub, reading, Searches(finding, log), Replays(replaying), time, settings)
                 relay = Relay(data, service, reading, carrying, time, rules.lags, reserve)

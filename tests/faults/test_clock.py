@@ -20,7 +20,7 @@ from relay.net.tls.certificates import Certificates
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.settings import AuthSection, LimitsSection, RetentionSection, Settings, TlsSection
-from relay.store.queries import lookups
+from relay.store.queries import stored_files
 from tests.support.command_line import done, run, running
 
 YEAR = 365 * 86_400_000
@@ -335,11 +335,11 @@ async def test_unused_uploads_stay_while_the_clock_is_not_believed(tmp_path: Pat
         file = await relay.files.receive(1, 0, "hello.txt", 5, piece)
         machine.wall += 3 * YEAR
         await relay.files.forget_loose()
-        assert await lookups.files(relay.reading, [file.id])
+        assert await stored_files.files(relay.reading, [file.id])
         machine.wall -= 3 * YEAR
         machine.go_on(2 * DAY)
         await relay.files.forget_loose()
-        assert not await lookups.files(relay.reading, [file.id])
+        assert not await stored_files.files(relay.reading, [file.id])
 
 
 async def test_what_is_imported_from_the_future_is_dated_now(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.store import kinds
 from relay.store.entry import Entry
-from relay.store.queries.lookups import Snapshot
+from relay.store.queries.snapshots import Snapshot
 from tests.support.memory_log import MemoryLog, facts_of
 
 USERS = ("User1", "User2", "User3")

@@ -29,7 +29,7 @@ from relay.settings import FilesSection as Limits
 from relay.store.blobs import Blobs, BlobWriter
 from relay.store.entry import StoredFile
 from relay.store.log.log import Log
-from relay.store.queries import lookups
+from relay.store.queries import stored_files
 from relay.store.sqlite.database import Connection
 
 logger = logging.getLogger(__name__)
@@ -173,7 +173,7 @@ class Uploads:
             loose=now + UNSENT,
         )
         try:
-            with self.contents.arrive(digest), trio.CancelScope(shield=True):
+            with self.contents.pin(digest), trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(self.contents.place, incoming, digest)
                 upload = Command(
                     now if at is None else min(at, now), UserKey(user), device, command, importer=at is not None
@@ -196,7 +196,7 @@ class Uploads:
         """
         # One at a time, whoever downloads over however many connections: others read over this connection, too.
         async with self._turns.of(user):
-            found = await lookups.files(self._reading, [file_id])
+            found = await stored_files.files(self._reading, [file_id])
         if not found or not attachments.may_read(self._state, user, found[0]):
             raise RelayError("not_found", "there is no such file for you here")
         return found[0]
@@ -236,7 +236,7 @@ class Uploads:
             return
         while True:
             shown = list(attachments.photos(self._state))
-            loose = await lookups.loose_files(self._reading, self._clock(), shown, PAGE)
+            loose = await stored_files.loose_files(self._reading, self._clock(), shown, PAGE)
             if not loose:
                 return
             command = Command(self._clock(), ADMIN, 0, ForgetFiles(tuple(loose)))
@@ -247,10 +247,10 @@ class Uploads:
 
     async def _drop(self, digests: list[str]) -> None:
         """Remove those contents that no file has any more."""
-        with self.contents.leave(digests) as leaving:
-            leaving.difference_update(await lookups.known_digests(self._reading, digests))
+        with self.contents.unpinned(digests) as leaving:
+            leaving.difference_update(await stored_files.known_digests(self._reading, digests))
             while leaving:
-                aside = self.contents.put_aside(leaving.pop())
+                aside = self.contents.quarantine(leaving.pop())
                 if aside is not None:
                     await trio.to_thread.run_sync(aside.unlink)
 

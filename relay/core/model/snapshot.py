@@ -17,7 +17,7 @@ from relay.core.model.state import State
 from relay.keys import Seq, UnixMs
 from relay.store import kinds
 from relay.store.entry import Entry
-from relay.store.queries.lookups import Snapshot
+from relay.store.queries.snapshots import Snapshot
 
 
 class _KeptChat(Chat, rename="camel", omit_defaults=True, kw_only=True):

@@ -17,10 +17,16 @@ from relay.core.rules.draft import (
     check_photo,
 )
 from relay.core.rules.permissions import Action
-from relay.keys import NO_CHAT, NO_USER, ChatKey, DeviceKey, MessageId, UserKey
+from relay.keys import NO_CHAT, NO_USER, ChatKey, DeviceKey, MessageId, UnixMs, UserKey
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.store import kinds
+from relay.store.entry import LastSeen
+
+MOST_DEVICES = 100
+"""Devices of one user that are signed in, hooks aside. The next sign-in takes the place of the longest unused one."""
+REVOKED_AT_ONCE = 100
+"""Devices that one sign-in signs out at most, where an older relay has let a user have more."""
 
 
 def change_profile(draft: DraftBuilder, command: Command, request: requests.ProfileRequest) -> object:
@@ -226,10 +232,27 @@ def _join(draft: DraftBuilder, command: Command, name: str) -> UserKey:
 def _sign_in(
     draft: DraftBuilder, command: Command, user: UserKey, label: str, token_hash: str, hook: changes.Hook | None = None
 ) -> DeviceKey:
+    if hook is None:
+        _make_room(draft, command, user)
     key = draft.state.next_device()
     device = changes.DeviceAdded(key=key, user=user, label=label, token_hash=token_hash, hook=hook)
     draft.change(kinds.DEVICE, NO_CHAT, command, device)
     return key
+
+
+def _make_room(draft: DraftBuilder, command: Command, user: UserKey) -> None:
+    """Sign out the devices that a user has not used for longest, where they have as many as one may have."""
+    devices = [
+        device
+        for device in draft.state.devices.values()
+        if device.user == user and not device.revoked_at and device.hook is None
+    ]
+    if len(devices) < MOST_DEVICES:
+        return
+    seen: dict[int, UnixMs] = draft.fact(LastSeen(tuple(device.key for device in devices)))
+    devices.sort(key=lambda device: (seen.get(device.key, device.created_at), device.key))
+    for device in devices[: min(len(devices) - MOST_DEVICES + 1, REVOKED_AT_ONCE)]:
+        draft.change(kinds.DEVICE, NO_CHAT, command, changes.DeviceRevoked(device.key))
 
 
 def set_password(draft: DraftBuilder, command: Command, request: commands.SetPassword) -> object:

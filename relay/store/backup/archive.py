@@ -87,7 +87,7 @@ def _recognise(store: sqlite3.Connection) -> int:
     return int(version)
 
 
-def prove(path: Path) -> None:
+def verify(path: Path) -> None:
     """Make sure that a store is whole: what is damaged is not restored, and replaces no backup that is good.
 
     Raises:
@@ -154,7 +154,7 @@ def back_up(
             # Files first, then the store, then the files that came meanwhile: what the store names is then there.
             added = set(_add_files(tar, data / FILES, set()))
             _copy_store(data / STORE, copy, progress)
-            prove(copy)
+            verify(copy)
             added.update(_add_files(tar, data / FILES, added))
             tar.add(copy, STORE)
         # Whoever holds it can put the relay up elsewhere.

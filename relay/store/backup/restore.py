@@ -14,12 +14,12 @@ from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
 from relay.store import kinds
-from relay.store.backup.archive import FILES, STORE, LogEnd, end, named_files, prove, read
+from relay.store.backup.archive import FILES, STORE, LogEnd, end, named_files, read, verify
 from relay.store.blobs import DIGEST
 from relay.store.data_dir.errors import is_damaged, what_helps
 from relay.store.data_dir.opening import opened
 from relay.store.files import directory, replacing, scratch
-from relay.store.files.lock import patience
+from relay.store.files.lock import wait_seconds
 from relay.store.sqlite import closed
 from relay.store.sqlite.database import NewerStore, NotAStore
 
@@ -93,7 +93,7 @@ def unpacked(backup: Path, data: Path) -> Iterator[PreparedRestore]:
         OSError: the backup cannot be read, or the data directory not written.
     """
     directory.make(data)
-    with opened(data, wait=patience(data)), scratch.folder(data, "restore") as here:
+    with opened(data, wait=wait_seconds(data)), scratch.folder(data, "restore") as here:
         with backup.open("rb") as archive:
             broken = _unpack_all(archive, backup, here)
         if not (here / STORE).is_file():
@@ -110,7 +110,9 @@ def put_aside(data: Path) -> Iterator[PreparedRestore]:
         CannotRestore: there is none, or it cannot be read.
         OSError: the data directory cannot be written.
     """
-    with opened(data, wait=patience(data)):
+    if not data.is_dir():
+        raise CannotRestore(f"there is no data directory {data}: no restore has put anything aside in it")
+    with opened(data, wait=wait_seconds(data)):
         kept = replacing.kept(data, replacing.STORE)
         if not kept and (data / f"{STORE}{ASIDE}").is_file():
             with scratch.folder(data, "restore") as here:
@@ -211,7 +213,7 @@ def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> bool
 def _wanted(store: Path, name: str) -> LogEnd:
     try:
         found = end(store)
-        prove(store)
+        verify(store)
     except NotAStore:
         raise CannotRestore(f"{name} is no backup of a relay") from None
     except NewerStore:
