@@ -278,7 +278,7 @@ async def test_an_unexpected_failure_of_a_request_is_answered_with_internal(
 async def test_large_waiting_messages_pause_reading(
     relay: House, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.store.log.log.ROOM_BYTES", 100_000)
+    monkeypatch.setattr("relay.store.log.command_queue.QUEUE_BYTES", 100_000)
     log, may_write = relay.relay.log, trio.Event()
 
     async def wait(_writing: object) -> None:

@@ -11,14 +11,14 @@ import trio
 from relay.core.auth.sign_in import token_hash
 from relay.core.hooks.rights import may_act
 from relay.core.limits.rate_limit import RateLimit
-from relay.core.model.state import Device
+from relay.core.model.entities import Device
 from relay.core.relay import Relay
+from relay.core.rules import commands
 from relay.core.rules.commands import Command
 from relay.core.rules.submit import submit
 from relay.net.http.request import HttpRequest
 from relay.net.http.response import HttpError, HttpResponse
 from relay.net.webhooks.body import extract_text, truncate
-from relay.protocol import requests
 from relay.protocol.errors import RelayError
 
 PATH = "/hooks/"
@@ -58,12 +58,9 @@ class HookPage:
             body, request.header(b"content-type") or "", encoding=request.header(b"content-encoding") or ""
         )
         relay.service.answering.check(device.user, device.hook.chat, trio.current_time())
-        message = requests.New(
-            chat_id=device.hook.chat,
-            client_message_id=_key(request.header(b"idempotency-key")),
-            message=truncate(said),
-        )
-        await submit(relay.log, Command(relay.clock(), device.user, device.key, message))
+        post = commands.PostByHook(device.hook.chat, _key(request.header(b"idempotency-key")), truncate(said))
+        generated_id = str(uuid.uuid4())
+        await submit(relay.log, Command(relay.clock(), device.user, device.key, post, generated_id=generated_id))
         # Some tools accept nothing else as a success.
         return HttpResponse(200, [(b"Content-Type", b"text/plain; charset=utf-8")], b"ok")
 
@@ -85,7 +82,7 @@ class HookPage:
         state = self._relay.state
         if device.revoked_at or state.users[device.user].removed:
             raise _no_hook()
-        if not state.welcome(device.user, device.key):
+        if not state.is_authorized(device.user, device.key):
             # Senders retry after a 503: nothing is lost when the user is enabled again.
             raise HttpError(
                 503,
@@ -102,9 +99,9 @@ def _no_hook() -> HttpError:
 
 
 def _key(given: str | None) -> str:
-    """Return the client message id: the sender's idempotency key, its hash if it is too long, or a new one."""
+    """Return the sender's idempotency key, its hash if it is too long, or nothing."""
     if not given:
-        return str(uuid.uuid4())
+        return ""
     return given if len(given) <= KEY_LENGTH else hashlib.sha256(given.encode()).hexdigest()
 
 
