@@ -19,6 +19,7 @@ from relay.net.tls import certificates as tls
 from relay.net.tls.authority import DAYS, EARLIEST, Authority, AuthorityError
 from relay.net.tls.certificates import Certificates
 from relay.settings import TlsSection
+from relay.store.backup.archive import TLS_FILES
 
 NOW = dt.datetime(2027, 1, 15, tzinfo=dt.UTC)
 NAMES = ["chat.office.lan", "192.168.7.7", "fd00::7", "localhost"]
@@ -38,6 +39,10 @@ def load(path) -> x509.Certificate:
 def test_private_keys_are_readable_by_their_owner_only(made):
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in made.directory.iterdir()}
     assert modes == {"ca.crt": 0o644, "ca.key": 0o600, "names.txt": 0o644, "relay.crt": 0o644, "relay.key": 0o600}
+
+
+def test_a_backup_takes_every_file_of_the_authority(made):
+    assert {path.name for path in made.directory.iterdir()} == set(TLS_FILES)
 
 
 def test_a_permissive_umask_does_not_expose_the_keys(tmp_path):
