@@ -81,15 +81,15 @@ class Generator:
     # Dialogs and groups.
 
     def dialogs(self) -> Iterator[WorkFigures]:
-        """Many dialogs, eight messages under way in each."""
+        """Measure many dialogs with eight messages under way in each."""
         yield self._talk("dialogs", self._plan.dialogs, window=WINDOW)
 
     def alone(self) -> Iterator[WorkFigures]:
-        """One dialog, one message under way: the delay that one person notices."""
+        """Measure one dialog with one message under way: the delay that one person notices."""
         yield self._talk("alone", 1, window=1)
 
     def steady(self) -> Iterator[WorkFigures]:
-        """Many dialogs at a fixed rate."""
+        """Measure many dialogs at a fixed rate."""
         yield self._talk("steady", self._plan.dialogs, rate=self._plan.rate)
 
     def _talk(self, name: str, pairs: int, *, window: int = 0, rate: float = 0.0) -> WorkFigures:
@@ -102,7 +102,7 @@ class Generator:
             return self._load(name, "messages/s", conversations, clients, window=window, rate=rate)
 
     def group(self) -> Iterator[WorkFigures]:
-        """One group, one sender, with one and with eight messages under way."""
+        """Measure one group with one sender, first one message and then eight under way."""
         users = self._need(self._plan.members + 1)
         with contextlib.ExitStack() as stack:
             clients = [stack.enter_context(contextlib.closing(self._sign_in(user))) for user in users]
@@ -144,7 +144,7 @@ class Generator:
     # Connecting and disconnecting.
 
     def idle(self) -> Iterator[WorkFigures]:
-        """Idle connections; `relay bench` measures the relay's memory meanwhile."""
+        """Open idle connections; `relay bench` measures the relay's memory meanwhile."""
         begun = time.perf_counter()
         with contextlib.ExitStack() as stack:
             delays, clients = [], []
@@ -158,7 +158,7 @@ class Generator:
             yield figures("idle", "logins/s", delays, seconds)
 
     def storm(self) -> Iterator[WorkFigures]:
-        """All clients are disconnected and reconnect at once, as after a power cut of the network switch."""
+        """Disconnect all clients and reconnect them at once, as after a power cut of the network switch."""
         users = [self._users[number % len(self._users)] for number in range(self._plan.idle)]
         clients = [self._sign_in(user) for user in users]
         self._quiet(clients, 0.5)
@@ -193,7 +193,7 @@ class Generator:
         poll.close()
 
     def replay(self) -> Iterator[WorkFigures]:
-        """A user comes back and is replayed what was sent meanwhile."""
+        """Measure the replay for a user who comes back."""
         author, reader = self._need(2)
         with contextlib.closing(self._sign_in(reader)) as before:
             self._quiet([before], 0.3)

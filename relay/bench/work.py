@@ -55,7 +55,13 @@ class _UnderWay:
 
 
 class Conversation:
-    """Who sends to which chat, and who has to receive it."""
+    """Who sends to which chat, and who has to receive it.
+
+    Attributes:
+        sender: sends all messages.
+        chat_id: the chat, or the user of a dialog.
+        receivers: a message counts when all of them have it.
+    """
 
     def __init__(self, sender: BenchClient, chat_id: str, receivers: Sequence[BenchClient]) -> None:
         self.sender = sender

@@ -204,7 +204,14 @@ def bind(path: Path) -> socket.socket:
 async def serve(
     path: Path, admin: Admin, clock: Clock, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Serve a socket file until cancelled."""
+    """Serve a socket file until cancelled.
+
+    Args:
+        path: the socket's file, which is created and removed.
+        admin: handles the requests.
+        clock: for timestamps.
+        task_status: started once clients can connect.
+    """
     listener = trio.SocketListener(trio.socket.from_stdlib_socket(bind(path)))
     group, private_users = group_id(), _private_users()
 

@@ -31,6 +31,15 @@ class HttpError(Exception):
     """A request is refused: a status and a code for programs, a sentence for people."""
 
     def __init__(self, status: int, code: ErrorCode, message: str, *headers: tuple[bytes, bytes], **more: Any) -> None:
+        """Make an error.
+
+        Args:
+            status: the HTTP status.
+            code: the code of PROTOCOL.md, section 2.
+            message: the sentence for people.
+            headers: further headers of the response.
+            more: further members of its JSON object.
+        """
         super().__init__(message)
         self.status = status
         self.error = RelayError(code, message).error
@@ -68,7 +77,13 @@ class HttpResponse(NamedTuple):
 
 
 def json_response(value: object, status: int = 200, headers: Headers = ()) -> HttpResponse:
-    """Make a response with a JSON object that no cache keeps."""
+    """Make a response with a JSON object that no cache keeps.
+
+    Args:
+        value: encoded by the protocol's codec.
+        status: the HTTP status.
+        headers: further headers.
+    """
     fixed = [(b"Content-Type", b"application/json"), (b"Cache-Control", b"no-store")]
     return HttpResponse(status, [*fixed, *headers], codec.encode(value))
 

@@ -72,6 +72,11 @@ class Transport(Protocol):
     async def send_file(self, descriptor: int, offset: int, count: int) -> int:
         """Wait until at least some bytes of a file could be sent; return how many.
 
+        Args:
+            descriptor: the open file.
+            offset: of the first byte to send.
+            count: the most bytes to send.
+
         Raises:
             OSError, trio.BrokenResourceError: the connection broke, or the file cannot be read.
         """

@@ -42,7 +42,13 @@ class PostFailed(Exception):
 
 
 def signature(secret: str, timestamp: int, payload: bytes) -> str:
-    """Return an event's signature: HMAC-SHA256 over the time, a full stop and the body, in hexadecimal."""
+    """Return an event's signature: HMAC-SHA256 over the time, a full stop and the body, in hexadecimal.
+
+    Args:
+        secret: the hook's.
+        timestamp: Unix milliseconds, as in `X-Relay-Timestamp`.
+        payload: the body.
+    """
     return hmac.new(secret.encode(), b"%d." % timestamp + payload, hashlib.sha256).hexdigest()
 
 
