@@ -22,6 +22,7 @@ import trio
 
 from relay.core.admin import Admin
 from relay.core.clock.clock import Clock
+from relay.invoked import line
 from relay.protocol import codec
 from relay.protocol.control import CONTROL, READING
 from relay.protocol.envelopes import Request
@@ -148,8 +149,8 @@ def _full(admin: Admin) -> RelayError:
     """Tell an admin that the disk is full, and what frees it."""
     return RelayError(
         "storage_full",
-        f"the disk of {admin.data} is full, and nothing was changed: remove old messages (`relay prune`, for which"
-        " space is reserved), or move other files away from that disk",
+        f"the disk of {admin.data} is full, and nothing was changed: remove old messages"
+        f" (`{line('prune', admin.data)}`, for which space is reserved), or move other files away from that disk",
     )
 
 
@@ -167,7 +168,8 @@ def _store_failed(admin: Admin, error: sqlite3.Error) -> RelayError:
     logger.error("an admin's request failed: %s (%s)", error, getattr(error, "sqlite_errorname", "?"))
     return RelayError(
         "unavailable",
-        f"the store in {admin.data} cannot be read or written ({error}): `relay doctor` looks for the cause",
+        f"the store in {admin.data} cannot be read or written ({error}): `{line('doctor', admin.data)}` looks for the"
+        " cause",
     )
 
 

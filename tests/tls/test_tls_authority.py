@@ -118,7 +118,7 @@ def test_a_file_that_is_no_certificate_is_named(tmp_path):
         authority.read(tmp_path / "x.crt")
     with pytest.raises(AuthorityError, match="cannot be used"):
         Certificates(tmp_path, TlsSection(certificate=str(tmp_path / "x.crt")))
-    with pytest.raises(AuthorityError, match="relay tls init"):
+    with pytest.raises(AuthorityError, match="tls init --data"):
         Certificates(tmp_path, TlsSection())
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import trio
 
 from relay.core.clock.clock import Clock, wall_clock
+from relay.invoked import line
 from relay.net.sockets.hostnames import addresses, canonical, hostnames
 from relay.net.tls import authority
 from relay.net.tls.authority import Authority, AuthorityError
@@ -53,6 +54,7 @@ class Certificates:
             AuthorityError: there is none, or it cannot be used.
             OSError: what a process that was killed had begun cannot be finished.
         """
+        self._data = data
         self._settings = settings
         self._listener = listener
         self._missing: list[str] = []
@@ -70,7 +72,7 @@ class Certificates:
             self.authority.recover()
         if self.own and not self.authority.exists:
             raise AuthorityError(
-                "there is no certificate yet: run `relay tls init` first, or name one as tls.certificate"
+                f"there is no certificate yet: run `{line('tls init', data)}` first, or name one as tls.certificate"
             )
         if self.own:
             self._renew()
@@ -114,9 +116,9 @@ class Certificates:
             missing = sorted(set(names) - set(permitted))
             if missing and missing != self._missing:
                 logger.warning(
-                    "the certificate is not for %s: its authority may not vouch for that: use another name"
-                    " or `relay tls init --again`",
+                    "the certificate is not for %s: its authority may not vouch for that: use another name or `%s`",
                     ", ".join(missing),
+                    line("tls init --again", self._data),
                 )
             self._missing = missing
         except AuthorityError as error:
