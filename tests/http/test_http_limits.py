@@ -11,6 +11,7 @@ from relay.net.http import pace, places
 from relay.net.http.idle import IdleConnections
 from relay.net.sockets.hostnames import Names, same_origin
 from relay.settings import HttpSection, Settings
+from relay.store.log.log import Log
 from tests.support.http_relay import http_relay, read_all
 
 
@@ -258,12 +259,12 @@ def test_only_pages_of_the_same_host_and_port_are_the_relays_own(origin, host, s
     assert same_origin(origin, host, secure=False) is same
 
 
-async def test_healthz_says_whether_the_store_can_be_written(tmp_path):
+async def test_healthz_says_whether_the_store_can_be_written(tmp_path, monkeypatch):
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         well = await browser.get("/healthz", headers={"Host": "anything.example"})
-        relay.relay.log.failing = True
-        ill = await browser.get("/healthz")
-        relay.relay.log.failing = False
+        with monkeypatch.context() as patch:
+            patch.setattr(Log, "writable", property(lambda _log: False))
+            ill = await browser.get("/healthz")
     assert (well.status_code, well.json()) == (200, {"status": "ok"})
     assert ill.status_code == 503
 
