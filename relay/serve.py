@@ -29,8 +29,8 @@ from relay.net import control_socket as control
 from relay.net.server import Server, listen
 from relay.net.sockets import systemd
 from relay.net.sockets.hostnames import browser_address
-from relay.net.tls.authority import AuthorityError
 from relay.net.tls.certificates import Certificates
+from relay.net.tls.reading import AuthorityError
 from relay.net.webhooks.outgoing import OutgoingHooks
 from relay.net.websocket import frames
 from relay.settings import Loaded, Settings, WrongSettings, control_socket, data_directory

@@ -81,7 +81,7 @@ def _plainly(data: Path) -> Iterator[None]:
         Failure: a file cannot be read, written or used.
         WrongUse: a name is none.
     """
-    from relay.net.tls.authority import AuthorityError, DamagedCertificate, InvalidCertificateName
+    from relay.net.tls.reading import AuthorityError, DamagedCertificate, InvalidCertificateName
 
     try:
         yield
@@ -98,7 +98,7 @@ def _plainly(data: Path) -> Iterator[None]:
 
 
 def _show(data: Path, *, json: bool) -> None:
-    from relay.net.tls import authority
+    from relay.net.tls import authority, reading
     from relay.net.tls.certificates import FOLDER
 
     known = authority.Authority(data / FOLDER)
@@ -107,8 +107,8 @@ def _show(data: Path, *, json: bool) -> None:
         known.recover()
     if not known.exists:
         raise Failure(f"there is no certificate in {data}: `relay tls init` makes one")
-    leaf = authority.read(known.leaf)
-    fingerprint = authority.fingerprint(known.certificate)
+    leaf = reading.read(known.leaf)
+    fingerprint = reading.fingerprint(known.certificate)
     if json:
         as_json(
             {

@@ -15,8 +15,9 @@ from relay.core.maintenance.check import check
 from relay.core.relay import Relay, open_relay
 from relay.core.rules.commands import ADMIN, Command
 from relay.core.rules.submit import submit
-from relay.net.tls.authority import Authority, read
+from relay.net.tls.authority import Authority
 from relay.net.tls.certificates import Certificates
+from relay.net.tls.reading import read
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.settings import AuthSection, LimitsSection, RetentionSection, Settings, TlsSection

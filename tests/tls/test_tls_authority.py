@@ -14,10 +14,11 @@ import pytest
 from cryptography import x509
 
 from relay.net.sockets import hostnames
-from relay.net.tls import authority
 from relay.net.tls import certificates as tls
-from relay.net.tls.authority import DAYS, EARLIEST, Authority, AuthorityError
+from relay.net.tls import reading
+from relay.net.tls.authority import DAYS, EARLIEST, Authority
 from relay.net.tls.certificates import Certificates
+from relay.net.tls.reading import AuthorityError
 from relay.settings import TlsSection
 from relay.store.backup.archive import TLS_FILES
 
@@ -115,7 +116,7 @@ def test_a_missing_library_is_named(tmp_path, monkeypatch):
 def test_a_file_that_is_no_certificate_is_named(tmp_path):
     (tmp_path / "x.crt").write_text("nonsense")
     with pytest.raises(AuthorityError, match=r"x\.crt"):
-        authority.read(tmp_path / "x.crt")
+        reading.read(tmp_path / "x.crt")
     with pytest.raises(AuthorityError, match="cannot be used"):
         Certificates(tmp_path, TlsSection(certificate=str(tmp_path / "x.crt")))
     with pytest.raises(AuthorityError, match="tls init --data"):
@@ -215,7 +216,7 @@ def test_a_new_address_of_the_same_network_is_added_and_another_is_logged(made, 
     before = load(made.certificate)
     certificates = Certificates(tmp_path, TlsSection())
     certificates.refresh()
-    assert "192.168.7.99" in authority.read(made.leaf).names
+    assert "192.168.7.99" in reading.read(made.leaf).names
     assert load(made.certificate) == before
     said = [record.getMessage() for record in caplog.records if "not for" in record.getMessage()]
     assert len(said) == 1
@@ -231,7 +232,7 @@ def test_a_name_that_an_admin_gave_stays_when_the_certificate_is_renewed(made, t
     monkeypatch.setattr(tls, "hostnames", lambda: ["localhost"])
     monkeypatch.setattr(tls, "addresses", lambda _listener=None: ["192.168.7.99"])
     Certificates(tmp_path, TlsSection())
-    names = authority.read(made.leaf).names
+    names = reading.read(made.leaf).names
     assert "192.168.7.99" in names, "the router gave it another address"
     assert "chat.office.lan" in names
 
@@ -242,14 +243,14 @@ def test_a_certificate_is_read_as_cryptography_reads_it(made, tmp_path, monkeypa
         monkeypatch.delattr(ssl._ssl, "_test_decode_cert")
     leaf = load(made.leaf)
     ends = int(leaf.not_valid_after_utc.timestamp())
-    assert authority.read(made.leaf) == authority.Certificate(NAMES, ends, self_signed=False)
-    assert sorted(authority.read(made.leaf).names) == sorted(map(str, alternatives(leaf)))
-    assert authority.read(made.certificate).self_signed
+    assert reading.read(made.leaf) == reading.Certificate(NAMES, ends, self_signed=False)
+    assert sorted(reading.read(made.leaf).names) == sorted(map(str, alternatives(leaf)))
+    assert reading.read(made.certificate).self_signed
     (tmp_path / "damaged").write_bytes(b"-----BEGIN CERTIFICATE-----\nMIIB\n")
-    with pytest.raises(authority.DamagedCertificate):
-        authority.read(tmp_path / "damaged")
+    with pytest.raises(reading.DamagedCertificate):
+        reading.read(tmp_path / "damaged")
     with pytest.raises(AuthorityError, match="No such file"):
-        authority.read(tmp_path / "missing")
+        reading.read(tmp_path / "missing")
 
 
 def alternatives(certificate: x509.Certificate) -> list[object]:

@@ -1,10 +1,7 @@
 """The relay's own certificate authority, and the certificate that it issues: TLS where there is no internet.
 
 It touches one directory, and beside it what replaces that directory and what it replaced.
-
-cryptography is loaded when a certificate is made, and not to read one: it is an optional dependency, and takes 8.5 MiB
-that a relay would keep for as long as it runs. The standard library has no public way to read a certificate's names and
-end from a file, so `read` calls CPython's private decoder; where there is none it takes cryptography after all.
+cryptography is loaded when a certificate is made.
 """
 
 import datetime as dt
@@ -16,9 +13,10 @@ import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from relay.net.sockets.hostnames import canonical, is_address
+from relay.net.tls.reading import AuthorityError, DamagedCertificate, InvalidCertificateName, load_cryptography, read
 from relay.store.files import replacing, scratch
 
 if TYPE_CHECKING:
@@ -59,88 +57,6 @@ HOST_NAME = re.compile(r"(?=.{1,253}\Z)(?:\*\.)?[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0
 AUTHORITY, AUTHORITY_KEY, LEAF, LEAF_KEY = "ca.crt", "ca.key", "relay.crt", "relay.key"
 NAMES = "names.txt"
 """The names that an admin gave, one a line: each renewal needs them again."""
-
-
-class AuthorityError(Exception):
-    """A certificate cannot be made, read or used; the text tells a person why."""
-
-
-class DamagedCertificate(AuthorityError):
-    """A certificate or a file of the authority is damaged."""
-
-
-class InvalidCertificateName(AuthorityError):
-    """Something given as a name or address of the relay is neither."""
-
-
-class Certificate(NamedTuple):
-    """What the relay needs to know of a certificate."""
-
-    names: list[str]
-    ends: int
-    """Unix seconds."""
-    self_signed: bool = False
-    """Whether it is self-signed."""
-
-
-def read(path: Path) -> Certificate:
-    """Read the first certificate of a PEM file.
-
-    Raises:
-        AuthorityError: it cannot be read.
-    """
-    decode = getattr(ssl._ssl, "_test_decode_cert", None)  # type: ignore[attr-defined]  # noqa: SLF001
-    try:
-        # The decoder does not say whether a file is missing or damaged.
-        path.open("rb").close()
-        if decode is None:
-            return _read_by_library(path)
-        found: dict[str, Any] = decode(str(path))
-    except ssl.SSLError:
-        raise DamagedCertificate(f"{path} is no certificate that can be read: it is damaged") from None
-    except OSError as error:
-        raise AuthorityError(f"{path} is no certificate that can be read: {error.strerror}") from None
-    names = [canonical(name.strip()) for _, name in found.get("subjectAltName", ())]
-    ends = int(ssl.cert_time_to_seconds(found["notAfter"]))
-    return Certificate(names, ends, self_signed=found.get("issuer") == found.get("subject"))
-
-
-def _read_by_library(path: Path) -> Certificate:
-    """Do what `read` does, with cryptography.
-
-    Raises:
-        AuthorityError: cryptography is missing.
-        ssl.SSLError: it is no certificate.
-        OSError: it cannot be read.
-    """
-    x509, *_ = _cryptography()
-    try:
-        found = x509.load_pem_x509_certificate(path.read_bytes())
-    except ValueError as error:
-        raise ssl.SSLError(str(error)) from None
-    try:
-        names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        names = []
-    return Certificate(
-        [canonical(str(one.value)) for one in names],
-        int(found.not_valid_after_utc.timestamp()),
-        self_signed=found.issuer == found.subject,
-    )
-
-
-def fingerprint(path: Path) -> str:
-    """Return the SHA-256 fingerprint of a certificate, as people compare it.
-
-    Raises:
-        AuthorityError: it cannot be read.
-    """
-    import hashlib
-
-    # Base64 alone does not make a certificate.
-    read(path)
-    digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(path.read_text())).hexdigest().upper()
-    return ":".join(digest[at : at + 2] for at in range(0, len(digest), 2))
 
 
 class Authority:
@@ -212,7 +128,7 @@ class Authority:
             OSError: the directory cannot be written.
         """
         _check(names)
-        x509, hashes, _, ec = _cryptography()
+        x509, hashes, _, ec = load_cryptography()
         now = max(now, EARLIEST)
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"chat-relay authority of {names[0]}"[:64])])
@@ -277,7 +193,7 @@ class Authority:
             OSError: the directory cannot be written.
         """
         _check(names)
-        x509, hashes, serialization, ec = _cryptography()
+        x509, hashes, serialization, ec = load_cryptography()
         now = max(now, EARLIEST)
         try:
             authority = x509.load_pem_x509_certificate(self.certificate.read_bytes())
@@ -313,7 +229,7 @@ class Authority:
             AuthorityError: cryptography is missing, the authority cannot be read, or one of the names is invalid.
         """
         _check(names)
-        x509, _, _, _ = _cryptography()
+        x509, _, _, _ = load_cryptography()
         read(self.certificate)
         authority = x509.load_pem_x509_certificate(self.certificate.read_bytes())
         allowed = authority.extensions.get_extension_for_class(x509.NameConstraints).value.permitted_subtrees or []
@@ -347,18 +263,6 @@ def _check(names: Sequence[str]) -> None:
                 f"{one!r} is no name or address: a name has letters without accents, digits, - and dots,"
                 " as in chat.office.lan"
             )
-
-
-def _cryptography() -> Any:
-    try:
-        from cryptography import x509
-        from cryptography.hazmat.primitives import hashes, serialization
-        from cryptography.hazmat.primitives.asymmetric import ec
-    except ImportError:
-        raise AuthorityError(
-            "the Python package cryptography is missing: install python3-cryptography, or chat-relay[tls]"
-        ) from None
-    return x509, hashes, serialization, ec
 
 
 def _begun(

@@ -12,8 +12,9 @@ import trio
 from relay.core.clock.clock import Clock, wall_clock
 from relay.invoked import line
 from relay.net.sockets.hostnames import addresses, canonical, hostnames
-from relay.net.tls import authority
-from relay.net.tls.authority import Authority, AuthorityError
+from relay.net.tls import reading
+from relay.net.tls.authority import Authority
+from relay.net.tls.reading import AuthorityError
 from relay.settings import TlsSection
 
 logger = logging.getLogger(__name__)
@@ -154,8 +155,8 @@ class Certificates:
     @property
     def publicly_trusted(self) -> bool:
         """Whether another authority issued it: not the relay's own, and not itself."""
-        return not self.own and not authority.read(self._paths[0]).self_signed
+        return not self.own and not reading.read(self._paths[0]).self_signed
 
     def ends(self) -> int:
         """Return when the certificate ends, Unix seconds."""
-        return authority.read(self._paths[0]).ends
+        return reading.read(self._paths[0]).ends

@@ -10,7 +10,7 @@ from pathlib import Path
 from relay.net.http.caller import Caller
 from relay.net.http.request import HttpRequest
 from relay.net.http.response import HttpError, HttpResponse
-from relay.net.tls import authority
+from relay.net.tls import reading
 
 STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:42rem;margin:0 auto;padding:1.5rem;color-scheme:light dark}"
@@ -73,7 +73,7 @@ class TrustPage:
     async def show(self, _request: HttpRequest, _caller: Caller) -> HttpResponse:
         """Return the page."""
         self._check()
-        page = PAGE % {"style": STYLE, "fingerprint": authority.fingerprint(self._certificate)}
+        page = PAGE % {"style": STYLE, "fingerprint": reading.fingerprint(self._certificate)}
         headers = [
             (b"Content-Type", b"text/html; charset=utf-8"),
             (b"Cache-Control", b"no-cache"),

@@ -1,0 +1,114 @@
+"""Reading certificate files: names, end and fingerprint; and the errors of certificates.
+
+cryptography is not loaded for this: it is an optional dependency, and takes 8.5 MiB that a relay would keep for as long
+as it runs. The standard library has no public way to read a certificate's names and end from a file, so `read` calls
+CPython's private decoder. Where there is none it uses cryptography after all.
+"""
+
+import ssl
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from relay.net.sockets.hostnames import canonical
+
+
+class AuthorityError(Exception):
+    """A certificate cannot be made, read or used; the text tells a person why."""
+
+
+class DamagedCertificate(AuthorityError):
+    """A certificate or a file of the authority is damaged."""
+
+
+class InvalidCertificateName(AuthorityError):
+    """Something given as a name or address of the relay is neither."""
+
+
+class Certificate(NamedTuple):
+    """What the relay needs to know of a certificate."""
+
+    names: list[str]
+    ends: int
+    """Unix seconds."""
+    self_signed: bool = False
+    """Whether it is self-signed."""
+
+
+def read(path: Path) -> Certificate:
+    """Read the first certificate of a PEM file.
+
+    Raises:
+        AuthorityError: it cannot be read.
+    """
+    decode = getattr(ssl._ssl, "_test_decode_cert", None)  # type: ignore[attr-defined]  # noqa: SLF001
+    try:
+        # The decoder does not say whether a file is missing or damaged.
+        path.open("rb").close()
+        if decode is None:
+            return _read_by_library(path)
+        found: dict[str, Any] = decode(str(path))
+    except ssl.SSLError:
+        raise DamagedCertificate(f"{path} is no certificate that can be read: it is damaged") from None
+    except OSError as error:
+        raise AuthorityError(f"{path} is no certificate that can be read: {error.strerror}") from None
+    names = [canonical(name.strip()) for _, name in found.get("subjectAltName", ())]
+    ends = int(ssl.cert_time_to_seconds(found["notAfter"]))
+    return Certificate(names, ends, self_signed=found.get("issuer") == found.get("subject"))
+
+
+def _read_by_library(path: Path) -> Certificate:
+    """Do what `read` does, with cryptography.
+
+    Raises:
+        AuthorityError: cryptography is missing.
+        ssl.SSLError: it is no certificate.
+        OSError: it cannot be read.
+    """
+    x509, *_ = load_cryptography()
+    try:
+        found = x509.load_pem_x509_certificate(path.read_bytes())
+    except ValueError as error:
+        raise ssl.SSLError(str(error)) from None
+    try:
+        names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        names = []
+    return Certificate(
+        [canonical(str(one.value)) for one in names],
+        int(found.not_valid_after_utc.timestamp()),
+        self_signed=found.issuer == found.subject,
+    )
+
+
+def fingerprint(path: Path) -> str:
+    """Return the SHA-256 fingerprint of a certificate, as people compare it.
+
+    Raises:
+        AuthorityError: it cannot be read.
+    """
+    import hashlib
+
+    # Base64 alone does not make a certificate.
+    read(path)
+    digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(path.read_text())).hexdigest().upper()
+    return ":".join(digest[at : at + 2] for at in range(0, len(digest), 2))
+
+
+def load_cryptography() -> Any:
+    """Import cryptography.
+
+    Returns:
+        Its modules x509, hashes, serialization and ec.
+
+    Raises:
+        AuthorityError: it is missing.
+    """
+    try:
+        from cryptography import x509
+        from cryptography.hazmat.primitives import hashes, serialization
+        from cryptography.hazmat.primitives.asymmetric import ec
+    except ImportError:
+        raise AuthorityError(
+            "the Python package cryptography is missing: install python3-cryptography, or chat-relay[tls]"
+        ) from None
+    return x509, hashes, serialization, ec
