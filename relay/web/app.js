@@ -11,7 +11,7 @@ import { preferredLanguage, tick, useLanguage } from "./i18n/i18n.js";
 import { html } from "./views/parts.js";
 import { Shell } from "./views/shell.js";
 
-/** When the page has been up this long, in ms, the rest of it is fetched. */
+/** The rest of the page is fetched this many ms after it is shown. */
 const REST_AFTER = 1_500;
 
 function watchWindow() {
@@ -43,7 +43,7 @@ function watchWindow() {
   setInterval(() => document.visibilityState === "visible" && tick(), 60_000);
   addEventListener("online", wakeUp);
   addEventListener("popstate", readLocation);
-  // A file dropped beside the target must not replace the page; text goes where text goes.
+  // A file dropped beside the target must not replace the page; dropped text still goes into fields.
   for (const name of ["dragover", "drop"]) {
     addEventListener(name, (event) => {
       if (event.dataTransfer?.types.includes("Files")) event.preventDefault();
@@ -72,7 +72,7 @@ function watchKeyboard() {
 }
 
 /**
- * The service worker makes the page installable; browsers take one over https and on localhost only. Its address is
+ * The service worker makes the page installable; browsers accept one only over https and on localhost. Its address is
  * the one script address this page makes from a string, so it goes through the one policy the relay allows.
  */
 function registerWorker() {
@@ -81,14 +81,14 @@ function registerWorker() {
     const policy = window.trustedTypes?.createPolicy("service-worker", { createScriptURL: () => "/sw.js" });
     navigator.serviceWorker.register(policy ? policy.createScriptURL("") : "/sw.js").catch(() => {});
   } catch {
-    // Not allowed here: the page works without.
+    // Not allowed here: the page works without it.
   }
   navigator.serviceWorker.addEventListener("message", ({ data }) => {
     if (data.kind === "open" && data.chatId && state.value) openChat(data.chatId);
   });
 }
 
-/** What the list does without is fetched once it stands, so that it is there when one wants it, connected or not. */
+/** Once the list is shown, fetch the modules that it does not need, so that they are there when the user is offline. */
 function fetchTheRest() {
   import("./views/conversation.js");
   import("./views/dialogs.js");
@@ -99,7 +99,7 @@ function fetchTheRest() {
 async function start() {
   watchTheme();
   const wanted = settings.value.language ?? preferredLanguage(navigator.languages ?? [navigator.language]);
-  // Both at once: who is here does not depend on the language.
+  // At the same time: the session does not depend on the language.
   const [entering] = [begin(), await useLanguage(wanted)];
   watchWindow();
   watchKeyboard();

@@ -1,4 +1,4 @@
-/** What this device keeps where no time is left for its disk: settings, who is signed in, the last words. */
+/** What this device keeps in localStorage, which needs no waiting: settings, the signed-in user, text not sent yet. */
 
 export function loadSettings() {
   const usual = { theme: "system", language: null, sound: true, notifications: false };
@@ -30,22 +30,22 @@ export function remember(who) {
     if (who) localStorage.setItem("session", JSON.stringify(who));
     else localStorage.removeItem("session");
   } catch {
-    // Only the first paint is slower next time.
+    // Then only the first paint is slower next time.
   }
 }
 
-/** A page that goes away has no time left for the disk: what stands in the field is put where that takes none. */
+/** Keep the text of the composer when the page closes: there is no time left for IndexedDB. */
 export function keepLastWords(userId, chatId, text) {
-  // Who was signed out by another tab leaves nothing behind, here either.
+  // A user whom another tab signed out leaves nothing behind here either.
   if (!remembered()) return;
   try {
     localStorage.setItem("lastWords", JSON.stringify({ userId, chatId, text }));
   } catch {
-    // The draft of a moment before is on the disk.
+    // The draft saved a moment ago is in IndexedDB.
   }
 }
 
-/** What stood in the field when the page went away; it is told once. */
+/** Give the text that the composer had when the page closed, once. */
 export function takeLastWords() {
   try {
     const words = JSON.parse(localStorage.getItem("lastWords") ?? "null");

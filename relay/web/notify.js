@@ -1,4 +1,4 @@
-/** What tells a person who is looking elsewhere: the title, the favicon, a sound, a notification. */
+/** Alerts for a user who looks elsewhere: the title, the favicon, a sound, a notification. */
 import { effect } from "@preact/signals";
 import { unread } from "./signals.js";
 import { t } from "./i18n/i18n.js";
@@ -52,13 +52,13 @@ export function watchBadge() {
 let audio;
 let soundedAt = 0;
 
-/** Two short tones, made here: there is no file to load. */
+/** Play two short tones; they are synthesised, so no file is loaded. */
 function playSound() {
   if (Date.now() - soundedAt < SOUND_EVERY) return;
   soundedAt = Date.now();
   try {
     audio ??= new AudioContext();
-    // Browsers keep a page silent until it was touched; then there is nothing to hear, and nothing to say.
+    // Browsers keep a page silent until the user has touched it.
     if (audio.state === "suspended") audio.resume();
     const start = audio.currentTime;
     for (const [at, frequency] of [[0, 660], [0.11, 880]]) {
@@ -77,7 +77,7 @@ function playSound() {
   }
 }
 
-/** Whether this page may show notifications at all; browsers offer them over https and on localhost only. */
+/** Whether this page may show notifications; browsers allow them only over https and on localhost. */
 export function canNotify() {
   return isSecureContext && typeof Notification !== "undefined";
 }
@@ -97,7 +97,7 @@ async function showNotification({ title, text, chatId, open }) {
   };
 }
 
-/** A message arrived in a chat one is not looking at. */
+/** Alert the user to a message in a chat that is not in view. */
 export function alertNew({ sound, notification, ...message }) {
   if (sound) playSound();
   if (notification && canNotify() && Notification.permission === "granted") showNotification(message).catch(() => {});

@@ -1,40 +1,40 @@
-/** Every signal that the views read. Whoever changes one is in `actions/`. */
+/** Every signal that the views read. Only `actions/` change them. */
 import { computed, signal } from "@preact/signals";
 import { keepSettings, loadSettings } from "./device.js";
 import * as model from "./model/state.js";
 
-/** A message grows no further than this; the relay's frames end at 256 KiB. */
+/** Characters of a message at most; a frame of the relay has 256 KiB at most. */
 export const LONGEST_MESSAGE = 32_000;
-/** The relay looks for no more characters than these in messages, and in names. */
+/** Characters of a query at most, for messages and for names. */
 export const LONGEST_QUERY = 256;
 export const LONGEST_NAME_QUERY = 128;
 
 /** The model. */
 export const state = signal(null);
-/** Who is signed in: undefined while not known, null when nobody is. */
+/** The signed-in user: undefined until it is known, null when nobody is signed in. */
 export const session = signal(undefined);
-/** What the sign-in page may offer: "invite", "password", "open". */
+/** The ways to sign in that the relay offers: "invite", "password", "open". */
 export const signInWays = signal([]);
-/** {name, until?} of the wire, and whether it is worth telling the person. */
+/** The socket's state {name, until?}, and whether to show it to the user. */
 export const connection = signal({ name: "stopped" });
 export const troubled = signal(false);
-/** What is open: {chatId, panel, at?}. */
+/** The open chat and panel: {chatId, panel, at?}. */
 export const route = signal({ chatId: null, panel: null });
 /** The window is visible and has the focus. */
 export const active = signal(true);
-/** {text, error?} at the foot of the page, for a few seconds. */
+/** The notice at the foot of the page, {text, error?}, shown for a few seconds. */
 export const notice = signal(null);
-/** What a screen reader should say: the last few things, {id, text}. */
+/** The latest announcements for screen readers, {id, text}. */
 export const announcements = signal([]);
-/** The modal on top: {name, ...}, or null. */
+/** The open dialog: {name, ...}, or null. */
 export const dialog = signal(null);
 /** Upload progress by clientMessageId, 0 to 1. */
 export const uploads = signal(new Map());
-/** In a chat: the message answered or edited. {chatId, kind: "reply"|"edit", message} */
+/** The message that is being answered or edited: {chatId, kind: "reply"|"edit", message}. */
 export const composing = signal(null);
 /** The message to show in the open chat: {chatId, messageId, serial}. */
 export const target = signal(null);
-/** Chats whose first page is being fetched. */
+/** Chats whose first page of messages is being fetched. */
 export const loadingRooms = signal(new Set());
 export const settings = signal(loadSettings());
 

@@ -1,13 +1,13 @@
 /**
- * What the page keeps on this device, so that it opens with content before the socket does and loses nothing when
- * it closes. Touches IndexedDB only. Without one (a private window, a full disk) it keeps nothing and says nothing:
+ * What the page keeps in IndexedDB, so that it shows content before the socket opens and loses nothing when
+ * it closes. Touches IndexedDB only. Where there is none (a private window, a full disk) it keeps nothing, silently:
  * the relay has the messages.
  */
 import { openDB, deleteDB } from "idb";
 
-/** Messages kept of each chat; what is older comes from the relay. */
+/** Messages kept of each chat; older ones come from the relay. */
 const KEPT_MESSAGES = 100;
-/** Chats whose messages are kept, the latest opened first. */
+/** Chats whose messages are kept, the most recently opened ones. */
 const KEPT_ROOMS = 60;
 
 const nameOf = (userId) => `relay:${userId}`;
@@ -26,7 +26,7 @@ export async function openStorage(userId) {
       blocking: () => database?.close(),
     });
   } catch {
-    // Kept empty on purpose: see the head of this module.
+    // Empty on purpose: see the head of this module.
   }
 
   async function quietly(work, otherwise) {
@@ -39,7 +39,7 @@ export async function openStorage(userId) {
   }
 
   return {
-    /** Chats, people, drafts and the outbox as they were left. */
+    /** Read the chats, people, drafts and the outbox. */
     load: () =>
       quietly(
         async (db) => {
@@ -58,7 +58,7 @@ export async function openStorage(userId) {
     saveChats: (chats) => quietly((db) => db.put("values", chats, "chats")),
     savePeople: (people) => quietly((db) => db.put("values", people, "people")),
 
-    /** The newest messages kept of a chat: {messages, first, last, deleted?, details?}, or undefined. */
+    /** Read the newest messages of a chat: {messages, first, last, deleted?, details?}, or undefined. */
     loadRoom: (chatId) => quietly((db) => db.get("rooms", chatId)),
 
     saveRoom: (chatId, room, details) =>
@@ -70,7 +70,7 @@ export async function openStorage(userId) {
         return db.put("rooms", { chatId, messages, first, last, deleted, details, savedAt: Date.now() });
       }),
 
-    /** Forget rooms that have not been opened for longest, and those that are gone. */
+    /** Delete the messages of chats that are gone, and of those not opened for longest. */
     tidyRooms: (chatIds) =>
       quietly(async (db) => {
         const rooms = await db.getAll("rooms");
@@ -86,7 +86,7 @@ export async function openStorage(userId) {
     loadOutbox: () => quietly((db) => db.getAll("outbox"), []),
     dropOutbox: (clientMessageId) => quietly((db) => db.delete("outbox", clientMessageId)),
 
-    /** Signed out: nothing of this user stays on the device. */
+    /** Erase everything of this user from the device, after signing out. */
     async erase() {
       database?.close();
       database = null;

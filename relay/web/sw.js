@@ -1,6 +1,6 @@
 /**
  * Makes the page installable, lets it open without a network, and opens the right chat from a notification.
- * Registered in secure contexts only. It answers for the page's own files and nothing else: never for messages,
+ * Registered in secure contexts only. It serves the page's own files and nothing else: never messages,
  * uploads or the session.
  */
 const SHELL = "shell";
@@ -17,7 +17,7 @@ function isForEver(url) {
   return url.searchParams.has("v") || url.pathname.startsWith("/vendor/");
 }
 
-/** The files for ever that a page names, in its import map or its links: all it will ever ask for. */
+/** List the stamped files that a page names in its import map and links: all that it will ever request. */
 function namedBy(page) {
   const named = new Set();
   for (const [, address] of page.matchAll(/"(\/[^"\s]+\.(?:js|css)[^"\s]*)"/g)) {
@@ -26,7 +26,7 @@ function namedBy(page) {
   return named;
 }
 
-/** Keep a page with every file it names, and no other: it opens whole without a network, or the one before does. */
+/** Cache a page with every file that it names: offline either all of it opens or all of the one before. */
 async function keepPage(response) {
   if (!response.ok) throw new Error(`the page was answered with ${response.status}`);
   const cache = await caches.open(SHELL);
@@ -44,7 +44,7 @@ async function fromCacheFirst(request) {
 async function pageFromNetworkFirst(event) {
   try {
     const response = await fetch(event.request);
-    // What could not be kept whole is not kept: the page shown last time still is.
+    // An incomplete copy is dropped: the last complete one stays.
     if (response.ok) event.waitUntil(keepPage(response.clone()).catch(() => {}));
     return response;
   } catch (failure) {

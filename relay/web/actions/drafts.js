@@ -1,4 +1,4 @@
-/** What is being written and not sent yet. */
+/** Drafts: text that is being written and not sent yet. */
 import { change, runtime } from "./store.js";
 import * as model from "../model/state.js";
 import { state } from "../signals.js";
@@ -8,7 +8,7 @@ const TYPING_EVERY = 3_000;
 let typedAt = 0;
 let typedIn = null;
 
-/** Called at each change of the text: tells the others, now and then. */
+/** Save a changed draft, and tell the other members now and then that the user types. */
 export function typing(chatId, hasText) {
   const type = state.value.chats.get(chatId)?.type;
   if (!type || type === "favorites" || type === "channel") return;
@@ -23,13 +23,13 @@ export function typing(chatId, hasText) {
   }
 }
 
-/** The message went out: the relay ends the typing itself. */
+/** Clear the draft of a sent message; the relay itself ends the typing. */
 export function typingDone() {
   typedIn = null;
   typedAt = 0;
 }
 
-/** Keep what is being written. */
+/** Save the draft. */
 export function keepDraft(chatId, text) {
   if ((state.value?.drafts.get(chatId) ?? "") === text) return;
   change((now) => model.setDraft(now, chatId, text));

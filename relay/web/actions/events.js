@@ -1,4 +1,4 @@
-/** What the relay tells: applied once per animation frame, and what of it a person should notice. */
+/** Events of the relay: applied once per animation frame, with alerts for those that the user should notice. */
 import { announce } from "./notices.js";
 import { openChat, refreshDetails } from "./rooms.js";
 import { change, changedRooms, runtime, setState } from "./store.js";
@@ -6,7 +6,7 @@ import { t } from "../i18n/i18n.js";
 import * as model from "../model/state.js";
 import { active, route, settings, state } from "../signals.js";
 
-/** In a flood of events the page is drawn this often, in ms; a single one is drawn in the next frame. */
+/** In a flood of events the page is drawn every so many ms; a single event is drawn in the next frame. */
 const FLOOD_FRAME = 60;
 
 let waitingFrames = [];
@@ -17,7 +17,7 @@ export function queueEvent(frame) {
   waitingFrames.push(frame);
   if (flushScheduled) return;
   flushScheduled = true;
-  // A hidden page gets no animation frames, and must go on taking messages.
+  // A hidden page gets no animation frames, but must still apply events.
   if (document.visibilityState !== "visible") setTimeout(flush, 0);
   else if (performance.now() - flushedAt >= FLOOD_FRAME) requestAnimationFrame(flush);
   else setTimeout(() => (document.visibilityState === "visible" ? requestAnimationFrame(flush) : flush()), FLOOD_FRAME);
@@ -36,7 +36,7 @@ function flush() {
     try {
       next = model.applyEvent(next, frame, now);
     } catch (failure) {
-      // One event that cannot be understood must not hold up the others; the next refresh brings the truth.
+      // One event that fails must not hold up the others; the next refresh corrects the state.
       console.error(failure);
     }
     if (frame.payload?.chatId) changedRooms.add(frame.payload.chatId);
@@ -47,27 +47,27 @@ function flush() {
   if (frames.some((frame) => frame.eventType === "chats")) refreshDetails();
 }
 
-/** A frame may have been scheduled for a page that then went out of sight. */
+/** Apply events now: a frame may have been scheduled before the page was hidden. */
 export function flushWhenHidden() {
   if (flushScheduled) flush();
 }
 
 let typingTimer;
 
-/** Called each time somebody begins to type: end it when nothing more comes. */
+/** End somebody's typing after a while, in case the `stop` event is lost. */
 export function watchTyping() {
   clearTimeout(typingTimer);
   if (!state.value || state.value.typing.size === 0) return;
   typingTimer = setTimeout(() => change((now) => model.expireTyping(now, Date.now())), model.TYPING_LASTS);
 }
 
-/** Another tab that the person looks at has this long to say so, before this one makes itself heard. */
+/** How long, in ms, another visible tab has to claim a message before this tab alerts the user. */
 const ALERT_AFTER = 300;
 
-/** By chat, up to which message another tab had the person's eyes. */
+/** By chat: the last message that the user has seen in another tab. */
 const attended = new Map();
 
-/** Another tab has the person's eyes on a chat, up to a message. */
+/** Note that the user has seen a chat up to a message in another tab. */
 export function noteAttended(chatId, messageId) {
   attended.set(chatId, messageId);
 }
@@ -81,7 +81,7 @@ function noticeNew(event) {
   const watching = active.value && route.value.chatId === event.chatId;
   if (watching) announce(`${name}: ${text}`);
   if (active.value) runtime.tabs?.postMessage({ kind: "attended", chatId: event.chatId, messageId: event.messageId });
-  // What was waiting while we were away comes in one go: a sound for each would be noise.
+  // Missed messages come all at once: a sound for each would be noise.
   const fresh = Date.now() - (event.timestamp ?? Date.now()) < 60_000;
   if (watching || !fresh || !(chat?.missed > 0)) return;
   const title = chat.type === "dialog" ? name : `${name} · ${chat.name}`;
@@ -89,7 +89,7 @@ function noticeNew(event) {
   else setTimeout(() => isUnattended(event) && alertNow(event, title, text), ALERT_AFTER);
 }
 
-/** Nobody has read the message meanwhile, here or elsewhere, and no other tab is looked at. */
+/** Whether the message is still unread on every device, and no other tab is visible. */
 function isUnattended({ chatId, messageId }) {
   return !(attended.get(chatId) >= messageId) && state.value?.chats.get(chatId)?.missed > 0;
 }

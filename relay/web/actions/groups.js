@@ -13,13 +13,13 @@ export async function createChat({ type, name, participants, photoUrl }) {
   openChat(chat.chatId);
 }
 
-/** Change a group: the answer is the chat as it is now. */
+/** Change a group; the answer is the changed chat. */
 export async function changeChat(payloadType, payload) {
   const chat = await request(payloadType, payload);
   change((now) => model.setDetails(now, chat));
 }
 
-/** Leave or delete a chat; it is gone from the list with the `chats` event, which may come before the answer. */
+/** Leave or delete a chat. The `chats` event removes it from the list, perhaps before the answer. */
 export async function endChat(payloadType, chatId) {
   ending.add(chatId);
   try {

@@ -1,4 +1,4 @@
-/** Where one is: writes the route and the browser's history, and reads the address. */
+/** Navigation: writes the route and the browser's history, and reads the address. */
 import { tell } from "./notices.js";
 import { t } from "../i18n/i18n.js";
 import { dialog, route, session, state } from "../signals.js";
@@ -11,13 +11,13 @@ function hashOf({ chatId, panel }) {
   return text ? `#${text}` : location.pathname;
 }
 
-/** How many steps Back leads within the page. */
+/** How many steps back stay within the page. */
 let depth = 0;
 
-/** Read the address, after Back or of a link; gives the chat that it opens now. */
+/** Set the route from the address; returns the chat that it opens. */
 export function readAddress() {
   const parts = new URLSearchParams(location.hash.slice(1));
-  // An invite is for somebody who is not here yet; a code should not stay in the address.
+  // An invite is for somebody who is not signed in; the code should not stay in the address.
   if (parts.has("invite") && state.value) {
     history.replaceState(history.state, "", location.pathname);
     tell(t("signin.already", { name: session.value.name }));
@@ -25,13 +25,13 @@ export function readAddress() {
   const came = history.state?.depth;
   if (dialog.value) {
     dialog.value = null;
-    // Back closes what lies on top, and nothing below it.
+    // Back closes only what is on top.
     if (came < depth) {
       history.go(depth - came);
       return null;
     }
   }
-  // An address that was typed, or the first of all.
+  // A typed address, or the first one.
   if (came === undefined) history.replaceState({ depth: 0 }, "");
   depth = came ?? 0;
   const chatId = parts.get("chat");
@@ -47,7 +47,7 @@ export function go(next, { replace = false } = {}) {
   route.value = next;
 }
 
-/** Back where one came from, inside the page; never out of it. */
+/** Go back, but never out of the page. */
 export function back() {
   if (depth > 0) history.back();
   else if (route.value.panel) go({ ...route.value, panel: null }, { replace: true });

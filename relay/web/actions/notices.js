@@ -1,4 +1,4 @@
-/** What the page says to the person: at its foot, and to a screen reader. */
+/** Notices: at the foot of the page, and for screen readers. */
 import { t } from "../i18n/i18n.js";
 import { RequestError } from "../net/socket.js";
 import { announcements, notice } from "../signals.js";
@@ -6,7 +6,7 @@ import { announcements, notice } from "../signals.js";
 const ANNOUNCED = 10;
 let announced = 0;
 
-/** Say something to those who hear the page: each time, also when it is the same again. */
+/** Announce a text to screen readers, even if it is the same as the last one. */
 export function announce(text) {
   announced += 1;
   announcements.value = [...announcements.value.slice(1 - ANNOUNCED), { id: announced, text }];
@@ -14,14 +14,14 @@ export function announce(text) {
 
 let noticeTimer;
 
-/** Say something at the foot of the page. */
+/** Show a notice at the foot of the page. */
 export function tell(text, error = false) {
   clearTimeout(noticeTimer);
   notice.value = { text, error };
   noticeTimer = setTimeout(() => (notice.value = null), error ? 8_000 : 4_000);
 }
 
-/** What went wrong and what to do, in the person's language. */
+/** Say what went wrong and what to do, in the user's language. */
 export function explain(failure) {
   switch (failure?.code ?? failure) {
     case "connection_lost":
@@ -48,7 +48,7 @@ export function explain(failure) {
   }
 }
 
-/** Show a failure where nothing closer can. */
+/** Show a failure at the foot of the page, where no view shows it. */
 export function report(failure) {
   if (failure instanceof RequestError) tell(explain(failure), true);
   else throw failure;

@@ -1,4 +1,4 @@
-/** What waits to be sent, in order, with its files. */
+/** The outbox: messages waiting to be sent, in order, with their files. */
 import { announce, explain } from "./notices.js";
 import { change, runtime } from "./store.js";
 import { t } from "../i18n/i18n.js";
@@ -10,7 +10,7 @@ const UPLOADS_AT_ONCE = 2;
 let uploadsRunning = 0;
 export const inFlight = new Set();
 
-/** A random id; crypto.randomUUID is missing where the page came over plain http. */
+/** Make a random id; crypto.randomUUID is missing over plain http. */
 function randomId() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   bytes[6] = (bytes[6] & 0x0f) | 0x40;
@@ -22,7 +22,7 @@ function randomId() {
 function put(row) {
   change((now) => model.enqueue(now, row));
   runtime.storage?.saveOutbox(row);
-  // The files themselves stay with the tab that sends them.
+  // Only the tab that sends a message has its files.
   const files = row.files?.map(({ name, size, type }) => ({ name, size, type }));
   runtime.tabs?.postMessage({ kind: "queued", row: { ...row, files } });
   pump();
@@ -64,14 +64,14 @@ export function remove(chatId, originalMessageId) {
   put({ kind: "delete", clientMessageId: randomId(), chatId, originalMessageId, createdAt: Date.now(), state: "queued" });
 }
 
-/** Try a failed row once more. */
+/** Send a failed message again. */
 export function retry(clientMessageId) {
   change((now) => model.patchOutbox(now, clientMessageId, { state: "queued", error: undefined }));
   runtime.tabs?.postMessage({ kind: "patched", clientMessageId, change: { state: "queued", error: undefined } });
   pump();
 }
 
-/** Give a waiting row up. */
+/** Discard a waiting message. */
 export function discard(clientMessageId) {
   forget(clientMessageId);
   change((now) => model.dropOutbox(now, clientMessageId));
@@ -93,7 +93,7 @@ function fail(row, failure) {
   announce(`${t("message.failed")}. ${explain(failure)}`);
 }
 
-/** Another tab closed: the files it had to send are on the disk, and go out from here. Twice the same is sent once. */
+/** Send what a closed tab left in IndexedDB; the relay takes a message that two tabs send once. */
 export async function adoptFiles() {
   const kept = new Map(((await runtime.storage?.loadOutbox()) ?? []).map((row) => [row.clientMessageId, row]));
   for (const { clientMessageId, files } of state.value?.outbox ?? []) {
@@ -105,7 +105,7 @@ export async function adoptFiles() {
   pump();
 }
 
-/** The page goes away: what it has still to send is for the other tabs. */
+/** Hand the outbox to the other tabs when the page closes. */
 export function handOver() {
   runtime.tabs?.postMessage({ kind: "closing" });
 }
@@ -115,7 +115,7 @@ export function isInFlight(clientMessageId) {
   return inFlight.has(clientMessageId);
 }
 
-/** Send what waits. The order within a chat is the order of writing; only an upload lets others pass. */
+/** Send waiting messages. Within a chat they keep the order of writing; only a message with an upload is overtaken. */
 export function pump() {
   if (connection.value.name !== "live" || !state.value) return;
   for (const row of state.value.outbox) {
@@ -194,7 +194,7 @@ async function uploadAll(row) {
   } catch (failure) {
     if (failure.code === "aborted") return;
     if (failure.code === "connection_lost") {
-      // Left in the queue: it goes again when there is a connection.
+      // It stays in the queue, and is sent when there is a connection.
       inFlight.delete(row.clientMessageId);
       setTimeout(pump, 3_000);
     } else {
@@ -207,7 +207,7 @@ async function uploadAll(row) {
   }
 }
 
-/** Stop an upload and forget its message. */
+/** Cancel an upload and discard its message. */
 export function cancelUpload(clientMessageId) {
   running.get(clientMessageId)?.abort();
   discard(clientMessageId);

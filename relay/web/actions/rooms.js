@@ -1,4 +1,4 @@
-/** Chats that one opens: which part of one is loaded, what is fetched next, and up to where one has read. */
+/** Open chats: the part that is loaded, the next page to fetch, and how far the user has read. */
 import { batch } from "@preact/signals";
 import { closeChat, go, readAddress } from "./navigation.js";
 import { report, tell } from "./notices.js";
@@ -7,45 +7,45 @@ import { t } from "../i18n/i18n.js";
 import * as model from "../model/state.js";
 import { LONGEST_NAME_QUERY, chats, composing, dialog, loadingRooms, route, state, target } from "../signals.js";
 
-/** Messages asked for when a chat is opened, and each time one scrolls to the end of what is loaded. */
+/** Messages fetched when a chat is opened, and each time the user scrolls to the end of the loaded ones. */
 const FIRST_PAGE = 80;
 const NEXT_PAGE = 150;
 const LARGEST_PAGE = 500;
-/** Entries asked for before the one that may be the first unread, so that it is seen where it follows. */
+/** Messages fetched before the first unread one, so that it is shown in its context. */
 const READ_BEFORE = 40;
-/** Messages of a chat that stay in memory when one comes back to its end. */
+/** Messages of a chat that stay in memory when the user returns to its end. */
 const KEPT_IN_MEMORY = 1_000;
 const verified = new Set();
 const asked = new Set();
-/** Chats whose messages came from the relay since the page was opened. */
+/** Chats whose messages were fetched since the page was opened. */
 const shown = new Set();
-/** Chats of which a part far from the end is loaded. */
+/** Chats with a loaded part far from the end. */
 const jumped = new Set();
 
-/** Go where the address leads. */
+/** Open the chat that the address names. */
 export function readLocation() {
   const chatId = readAddress();
   if (chatId && state.value) ensureRoom(chatId);
 }
 
-/** Open a chat, or with a person's id begin one. */
+/** Open a chat, or begin one with the person of this id. */
 export function openChat(chatId, { messageId } = {}) {
   const known = route.value.chatId === chatId;
   batch(() => {
     dialog.value = null;
     if (!known || route.value.panel) {
-      // Going from chat to chat is not a path one wants to walk back through.
+      // Switching chats is not a path to walk back through.
       go({ chatId, panel: null }, { replace: Boolean(route.value.chatId || route.value.panel) });
     }
     if (!known) composing.value = null;
   });
-  // What is unread is where one begins to read, however much it is.
+  // Reading begins at the first unread message, however many there are.
   if (!known) change((now) => model.trim(now, chatId, KEPT_IN_MEMORY + (now.chats.get(chatId)?.missed ?? 0)));
   ensureRoom(chatId);
   if (messageId) showMessage(chatId, messageId);
 }
 
-/** The chat before or after the open one. */
+/** Open the chat before or after the open one. */
 export function stepChat(by) {
   const list = chats.value;
   const at = list.findIndex((chat) => chat.id === route.value.chatId);
@@ -53,12 +53,12 @@ export function stepChat(by) {
   if (next) openChat(next.id);
 }
 
-/** After a connection broke nothing is known to be complete. */
+/** After a broken connection no loaded part is known to be complete. */
 export function forgetVerified() {
   verified.clear();
 }
 
-/** Nobody is signed in any more. */
+/** Forget all chats, after signing out. */
 export function forgetShown() {
   shown.clear();
 }
@@ -80,7 +80,7 @@ async function ensureRoom(chatId) {
         if (kept.details) next = model.setDetails(next, kept.details);
         if (kept.messages.length === 0) return next;
         next = model.addPage(next, chatId, kept.messages, { reachesStart: kept.first <= 1 });
-        // Ids that edits and deletions took are covered as well, and leave no message behind.
+        // Ids of edits and deletions are covered too, though they leave no message.
         const last = Math.max(kept.last, kept.messages.at(-1).messageId);
         const room = { ...next.rooms.get(chatId), first: kept.first, last, deleted: kept.deleted ?? new Set() };
         return { ...next, rooms: new Map(next.rooms).set(chatId, room) };
@@ -90,7 +90,7 @@ async function ensureRoom(chatId) {
   await refreshRoom(chatId);
 }
 
-/** `reading`: the chat is open since before the connection broke, and what one reads in it must stay. */
+/** `reading`: the chat was open before the connection broke, and the messages in view must stay. */
 export async function refreshRoom(chatId, { reading = false } = {}) {
   if (verified.has(chatId) || asked.has(chatId) || !runtime.wire) return;
   asked.add(chatId);
@@ -98,13 +98,13 @@ export async function refreshRoom(chatId, { reading = false } = {}) {
   setLoading(chatId, true);
   try {
     const expected = FIRST_PAGE + (chat?.missed ?? 0);
-    // More than one page is asked for by its place, further down.
+    // More than one page is fetched by its position, below.
     const count = expected > LARGEST_PAGE ? FIRST_PAGE : expected;
     const [newest, details] = await Promise.all([
       runtime.wire.request("messages", { chatId, count }),
       runtime.wire.request("chat", { chatId }),
     ]);
-    // How many are unread the relay knows, and this page perhaps not yet.
+    // The relay knows how many are unread; this page may not know it yet.
     const stays = reading && shown.has(chatId);
     const whole = stays || !newest.more || model.reachesUnread(newest, state.value.me.id, details.missed);
     let page = whole ? newest : await fetchUnread(chatId, details);
@@ -116,7 +116,7 @@ export async function refreshRoom(chatId, { reading = false } = {}) {
       change((now) => {
         const next = model.setDetails(now, details);
         const room = next.rooms.get(chatId);
-        // While one reads far back, the newest page would tear the view away.
+        // The newest page would move the view while the user reads far back.
         if (room?.loaded && jumped.has(chatId)) return next;
         return model.addPage(next, chatId, page, { reachesStart: page === newest && !page.more });
       });
@@ -125,7 +125,7 @@ export async function refreshRoom(chatId, { reading = false } = {}) {
     verified.add(chatId);
     shown.add(chatId);
   } catch (failure) {
-    // An address may hold what cannot be an id at all.
+    // An address may hold something that is no id.
     if (failure.code === "not_found" || failure.code === "bad_request") await beginChat(chatId).catch(report);
     else report(failure);
   } finally {
@@ -134,7 +134,7 @@ export async function refreshRoom(chatId, { reading = false } = {}) {
   }
 }
 
-/** There is no such chat: with a person one has not written to yet it begins, any other is that of an old link. */
+/** Handle a chat that does not exist: one with a person begins here, any other comes from an old link. */
 async function beginChat(chatId) {
   const isPerson = (one) => one.id === chatId;
   if (state.value.people.has(chatId) || (await findPeople(chatId.slice(0, LONGEST_NAME_QUERY))).some(isPerson)) {
@@ -145,9 +145,9 @@ async function beginChat(chatId) {
   }
 }
 
-/** Messages from before the first unread one on, as far as a page goes: one reads on from there. */
+/** Fetch a page that begins shortly before the first unread message. */
 async function fetchUnread(chatId, { lastMessageId, missed }) {
-  // One's own messages, edits and deletions take ids as well: the first unread message is here or further up.
+  // Own messages, edits and deletions take ids too: the first unread message is here or earlier.
   const startId = Math.max(1, lastMessageId - missed + 1 - READ_BEFORE);
   let page = await runtime.wire.request("messages", { chatId, startId, count: LARGEST_PAGE });
   while (page.length > 0 && !model.reachesUnread(page, state.value.me.id, missed)) {
@@ -171,7 +171,7 @@ export async function refreshDetails() {
 
 const paging = new Set();
 
-/** Fetch the page before what is loaded. */
+/** Fetch the page before the loaded messages. */
 export async function loadOlder(chatId) {
   const room = state.value?.rooms.get(chatId);
   if (!room?.loaded || room.atStart || paging.has(chatId) || !room.first) return;
@@ -189,7 +189,7 @@ export async function loadOlder(chatId) {
   }
 }
 
-/** Fetch the page after what is loaded: one had jumped far back. */
+/** Fetch the page after the loaded messages, where the user had jumped far back. */
 export async function loadNewer(chatId) {
   const room = state.value?.rooms.get(chatId);
   if (!room?.loaded || model.atEnd(state.value, chatId) || paging.has(chatId)) return;
@@ -214,7 +214,7 @@ export async function showMessage(chatId, messageId) {
       let startId = Math.max(1, messageId - 40);
       let page = await runtime.wire.request("messages", { chatId, startId, count: 100 });
       if (page.more && page.at(-1).messageId < messageId) {
-        // What comes before it fills a page already.
+        // The messages before it fill a page already.
         startId = messageId;
         page = await runtime.wire.request("messages", { chatId, startId, count: 100 });
       }
@@ -229,7 +229,7 @@ export async function showMessage(chatId, messageId) {
   target.value = { chatId, messageId, serial: targetSerial };
 }
 
-/** Back to the newest message. */
+/** Return to the newest message. */
 export async function showNewest(chatId) {
   jumped.delete(chatId);
   change((now) => model.trim(now, chatId, KEPT_IN_MEMORY));
@@ -243,14 +243,14 @@ export async function showNewest(chatId) {
   }
 }
 
-/** In a flood, one mark for many messages: the first at once, the next not before this many ms. */
+/** Milliseconds between two read receipts of a chat: in a flood one covers many messages. */
 const READ_AGAIN = 150;
 
 const readSent = new Map();
 const readWaiting = new Map();
 let readTimer;
 
-/** The person has seen a chat up to this message. Called only while the window is active. */
+/** Mark a chat as read up to a message. Called only while the window is active. */
 export function markRead(chatId, messageId) {
   const chat = state.value?.chats.get(chatId);
   if (!(chat?.missed > 0) || Math.max(readSent.get(chatId) ?? 0, readWaiting.get(chatId) ?? 0) >= messageId) return;
@@ -258,7 +258,7 @@ export function markRead(chatId, messageId) {
   if (readTimer === undefined) sendReadMarks();
 }
 
-/** Send what waits for its turn. */
+/** Send the read receipts that are due. */
 export function sendReadMarks() {
   clearTimeout(readTimer);
   readTimer = readWaiting.size > 0 ? setTimeout(sendReadMarks, READ_AGAIN) : undefined;

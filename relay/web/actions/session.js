@@ -1,4 +1,4 @@
-/** From signing in to signing out: the wire, the other tabs, and what is fetched when the connection is back. */
+/** The session from signing in to signing out: the socket, the other tabs, and what is fetched after a reconnect. */
 import { batch } from "@preact/signals";
 import { noteAttended, queueEvent } from "./events.js";
 import { report, tell } from "./notices.js";
@@ -35,7 +35,7 @@ async function call(method, path, body) {
 
 let sessionAskedAt = 0;
 
-/** Who the cookie says we are; null when it says nobody. Throws when the relay cannot be reached. */
+/** Fetch the user that the cookie stands for; null for nobody. Throws when the relay cannot be reached. */
 async function askSession() {
   try {
     const who = await call("GET", "/session");
@@ -50,9 +50,9 @@ async function askSession() {
   }
 }
 
-/** Find out who is here and show the page: from what this device remembers at once, else from the relay. */
+/** Start the session and show the page: at once from what this device has kept, else from the relay. */
 export async function begin() {
-  // Asked for already, so that it is there when it is known who is here.
+  // Fetched ahead, so that it is there once the user is known.
   import("../storage.js");
   const known = remembered();
   if (known) {
@@ -92,7 +92,7 @@ export async function signIn(credentials) {
   return answer;
 }
 
-/** Sign this device out and leave nothing behind. */
+/** Sign this device out and erase what it has kept. */
 export async function signOut() {
   try {
     await call("DELETE", "/session");
@@ -192,14 +192,14 @@ async function onLive() {
   }, () => {});
 }
 
-/** Back from sleep, another app or a dead network: is the socket alive? */
+/** Probe the socket after sleep, another app or a dead network. */
 export function wakeUp() {
   runtime.wire?.probe();
 }
 
 /*
- * Tabs share one device, so the relay need not tell one what the other did. What is told here is applied by the
- * same functions of the model; ids make a thing told twice harmless.
+ * Tabs share one device, so the relay does not tell one tab what another did. Tabs tell each other, and apply it with the
+ * same functions of the model; ids make duplicates harmless.
  */
 function openTabs() {
   runtime.tabs?.close();

@@ -1,4 +1,4 @@
-/** The state and its changes, what of it is kept on this device, and requests that teach it something. */
+/** The state: its changes, saving it on this device, and requests whose answers update it. */
 import { closeChat } from "./navigation.js";
 import { report, tell } from "./notices.js";
 import { t } from "../i18n/i18n.js";
@@ -6,9 +6,9 @@ import * as model from "../model/state.js";
 import { RequestError } from "../net/socket.js";
 import { route, state } from "../signals.js";
 
-/** What a session has while somebody is signed in: the wire to the relay, the disk of this device, the other tabs. */
+/** What a signed-in session uses: the socket to the relay, IndexedDB, the other tabs. */
 export const runtime = { wire: null, storage: null, tabs: null };
-/** Chats one is leaving or deleting oneself. */
+/** Chats that the user is leaving or deleting. */
 export const ending = new Set();
 export const changedRooms = new Set();
 
@@ -43,7 +43,7 @@ export function setState(next) {
   saveTimer ??= setTimeout(save, 800);
 }
 
-/** Write what changed to the disk of this device. */
+/** Save what changed to IndexedDB. */
 export function save() {
   clearTimeout(saveTimer);
   saveTimer = undefined;
@@ -53,19 +53,19 @@ export function save() {
   runtime.storage.savePeople([...now.people.values()]);
   for (const chatId of changedRooms) {
     const room = now.rooms.get(chatId);
-    // Only what reaches the newest message may be kept: a hole would show as lost messages next time.
+    // Only a part that reaches the newest message is saved: a gap would look like lost messages next time.
     if (room?.loaded && model.atEnd(now, chatId)) runtime.storage.saveRoom(chatId, room, now.details.get(chatId));
   }
   changedRooms.clear();
 }
 
-/** Ask the relay; for panels that show the answer or the failure themselves. */
+/** Make a request, for views that show the answer or the failure themselves. */
 export function request(payloadType, payload, options) {
   if (!runtime.wire) return Promise.reject(new RequestError("connection_lost", "Signed out."));
   return runtime.wire.request(payloadType, payload, options);
 }
 
-/** People of the relay whose name matches. */
+/** Find users whose name matches. */
 export async function findPeople(query, after) {
   const found = await request("users", { query: query || undefined, count: 100, after });
   change((now) => model.learnPeople(now, found));

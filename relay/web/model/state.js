@@ -1,16 +1,16 @@
 /**
- * What is so: chats, messages, marks, presence, typing, drafts, outbox. Every function here takes a state and
- * answers the next one, sharing what did not change, so that a view can tell by identity what to draw again.
+ * The model: chats, messages, receipts, presence, typing, drafts, outbox. Every function takes a state and
+ * returns the next one, sharing what did not change, so that a view can tell by identity what to render again.
  *
  * Pure: no browser, no clock, no socket. Names are the protocol's.
  */
 
 import { lookAlikes } from "./text.js";
 
-/** Typing that is not repeated ends by itself; the relay says `stop` after 6 s, this is for a lost `stop`. */
+/** Typing ends after so many ms without a repeat: the relay sends `stop` after 6 s, and that may be lost. */
 export const TYPING_LASTS = 8_000;
 
-/** An empty state for the person signed in: {id, name, admin}. */
+/** Make an empty state for the signed-in user: {id, name, admin}. */
 export function initial(me) {
   return {
     me,
@@ -25,7 +25,7 @@ export function initial(me) {
   };
 }
 
-/** `deleted`: ids of messages that deletions among what is loaded name. */
+/** `deleted`: ids of messages that loaded deletions name. */
 const emptyRoom = { messages: [], first: 0, last: 0, atStart: false, loaded: false, deleted: new Set() };
 
 function withEntry(map, key, value) {
@@ -45,7 +45,7 @@ function withChat(state, chatId, change) {
   return chat ? { ...state, chats: withEntry(state.chats, chatId, { ...chat, ...change }) } : state;
 }
 
-/** Where message `messageId` is, or would be, in an ascending list. */
+/** Find the index of a message, or where it would be, in an ascending list. */
 export function indexOf(messages, messageId) {
   let low = 0;
   let high = messages.length;
@@ -57,7 +57,7 @@ export function indexOf(messages, messageId) {
   return low;
 }
 
-/** The message itself, or undefined when it is not loaded. */
+/** Find a message; undefined when it is not loaded. */
 export function find(room, messageId) {
   const message = room?.messages[indexOf(room.messages, messageId)];
   return message?.messageId === messageId ? message : undefined;
@@ -65,7 +65,7 @@ export function find(room, messageId) {
 
 // ---------------------------------------------------------------- people
 
-/** Remember names and pictures; profiles of the relay, or parts of them. */
+/** Learn names and pictures from profiles or parts of them. */
 export function learnPeople(state, profiles) {
   const people = new Map(state.people);
   let changed = false;
@@ -79,13 +79,13 @@ export function learnPeople(state, profiles) {
   return changed ? { ...state, people } : state;
 }
 
-/** The name to show for somebody where another with a name like it may stand: theirs, and then their id. */
+/** Give the name of a user, and the id after it where there is a look-alike name. */
 export function tellOf(state, userId) {
   const name = nameOf(state, userId);
   return lookAlikes(state.people).has(userId) ? `${name} @${userId}` : name;
 }
 
-/** The name of somebody. */
+/** Give the name of a user. */
 export function nameOf(state, userId) {
   const chat = state.chats.get(userId);
   return state.people.get(userId)?.name || (chat?.type === "dialog" && chat.name) || userId;
@@ -93,7 +93,7 @@ export function nameOf(state, userId) {
 
 // ---------------------------------------------------------------- chats
 
-/** The whole list, as `chats` brings it. What is absent is gone, and so are its messages. */
+/** Apply the whole chat list. A chat that is absent is gone with its messages. */
 export function setChats(state, list) {
   const chats = new Map();
   const people = [];
@@ -134,7 +134,7 @@ function sameItem(a, b) {
   return true;
 }
 
-/** Chats for the list: the latest first; a draft or a waiting message counts as recent. */
+/** Sort chats for the list, the latest first; a draft or a waiting message counts as recent. */
 export function sortedChats(state) {
   const waiting = new Map();
   for (const row of state.outbox) waiting.set(row.chatId, Math.max(waiting.get(row.chatId) ?? 0, row.createdAt));
@@ -142,32 +142,32 @@ export function sortedChats(state) {
   return [...state.chats.values()].sort((a, b) => when(b) - when(a) || (a.id < b.id ? -1 : 1));
 }
 
-/** Everything about a chat, as the request `chat` answers it. */
+/** Apply the answer to the request `chat`. */
 export function setDetails(state, chat) {
   const participants = chat.meta?.participants ?? [];
   const next = { ...state, details: withEntry(state.details, chat.chatId, chat) };
   return learnPeople(next, participants);
 }
 
-/** Whether one runs a group or channel: its owner and admins do. */
+/** Whether the user is the owner or an admin of a group or channel. */
 export function rules(state, chatId) {
   const meta = state.details.get(chatId)?.meta;
   return meta?.owner === state.me.id || Boolean(meta?.admins?.includes(state.me.id));
 }
 
-/** Whether one may write in a chat: in a channel its owner and admins only. */
+/** Whether the user may write in a chat: in a channel only its owner and admins. */
 export function mayWrite(state, chatId) {
   return state.chats.get(chatId)?.type !== "channel" || rules(state, chatId);
 }
 
-/** Unread messages in all chats. */
+/** Count the unread messages of all chats. */
 export function unreadTotal(state) {
   let total = 0;
   for (const chat of state.chats.values()) total += chat.missed ?? 0;
   return total;
 }
 
-/** Members of a group or channel other than oneself, or null while they are not known. */
+/** List the other members of a group or channel; null while they are not known. */
 function otherMembers(state, chatId) {
   const participants = state.details.get(chatId)?.meta?.participants;
   return participants ? participants.map((one) => one.id).filter((id) => id !== state.me.id) : null;
@@ -175,7 +175,7 @@ function otherMembers(state, chatId) {
 
 // ---------------------------------------------------------------- messages
 
-/** Split a page into what is shown and the changes that took an id of their own. */
+/** Split a page into messages, and edits and deletions, which have ids of their own. */
 function shown(messages) {
   return messages.filter((message) => !message.type || message.type === "new");
 }

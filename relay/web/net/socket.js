@@ -1,23 +1,23 @@
 /**
- * The one socket to the relay: connects, keeps itself alive, asks again what was not answered, backs off.
+ * The one socket to the relay: connects, keeps itself alive, repeats requests without an answer, backs off.
  *
- * Knows envelopes and nothing of what they mean. Touches WebSocket and timers only, both handed in, so that the
+ * Knows envelopes, not what they mean. Touches WebSocket and timers only, both handed in, so that the
  * tests run it on a fake socket and a fake clock.
  */
 
-/** A frame after this much silence of our own; the relay gives up on a client after 20 s. */
+/** A ping is sent after so many ms without another frame; the relay gives up on a client after 20 s. */
 export const PING_AFTER = 8_000;
-/** A probe that is not answered within this long means the socket is dead, whatever the browser says. */
+/** A socket that does not answer a probe within so many ms is dead, whatever the browser says. */
 export const ANSWER_WITHIN = 5_000;
 const CONNECT_WITHIN = 10_000;
 const FIRST_DELAY = 500;
 const LONGEST_DELAY = 30_000;
 /** A frame over this many bytes makes the relay close the connection (1009). */
 export const LONGEST_FRAME = 256 * 1024;
-/** What one UTF-16 unit takes at most in UTF-8. */
+/** Bytes of UTF-8 that one UTF-16 unit takes at most. */
 const MOST_BYTES_A_UNIT = 3;
 
-/** What a request ends with when it failed; `code` is one of the protocol's error codes, or `connection_lost`. */
+/** A failed request; `code` is one of the protocol's error codes, or `connection_lost`. */
 export class RequestError extends Error {
   constructor(code, message, retryAfter) {
     super(message);
@@ -26,13 +26,13 @@ export class RequestError extends Error {
   }
 }
 
-/** Whether a text is over the relay's limit for a frame; most are so short that nothing need be encoded. */
+/** Whether a text is over the relay's limit for a frame; most are too short to need encoding. */
 function isTooLarge(text) {
   if (text.length * MOST_BYTES_A_UNIT <= LONGEST_FRAME) return false;
   return new TextEncoder().encode(text).length > LONGEST_FRAME;
 }
 
-/** A list that is a page and not the last one says so, and what asks for the one after it. */
+/** Add `more` and `next` to a list that is a page and not the last one. */
 function asPage({ payload, more, next }) {
   return more && Array.isArray(payload) ? Object.assign(payload, { more, next }) : payload;
 }
@@ -87,7 +87,7 @@ export function createWire({ open, clock, random, onEvent, onState, stillSignedI
       opened = true;
       tries = 0;
       clock.clear(connectTimer);
-      // Before anybody hears of it: what is asked because of that goes out once.
+      // Before `onState`: requests made because of it must go out once.
       state = { name: "live" };
       for (const frame of unanswered.values()) transmit(frame.text);
       onState(state);
@@ -100,7 +100,7 @@ export function createWire({ open, clock, random, onEvent, onState, stillSignedI
     mine.onerror = () => {};
   }
 
-  /** Drop the present socket without hearing from it again. */
+  /** Drop the present socket and ignore what it still says. */
   function abandon() {
     if (!socket) return;
     const old = socket;
@@ -109,7 +109,7 @@ export function createWire({ open, clock, random, onEvent, onState, stillSignedI
     try {
       old.close(1000);
     } catch {
-      // A socket that cannot be closed any more is as gone as we want it.
+      // A socket that cannot be closed is gone already.
     }
   }
 
@@ -139,7 +139,7 @@ export function createWire({ open, clock, random, onEvent, onState, stillSignedI
     }
   }
 
-  /** A relay with a smaller limit of its own says only that something was too large; it would say so for ever. */
+  /** Fail the request that was too large for a relay with a smaller limit; repeated, it would fail for ever. */
   function failTheLargest() {
     const [id, waiting] = [...unanswered].sort((a, b) => b[1].text.length - a[1].text.length)[0] ?? [];
     if (!waiting) return;
@@ -154,7 +154,7 @@ export function createWire({ open, clock, random, onEvent, onState, stillSignedI
   }
 
   /*
-   * The timer is set anew by each frame that comes in. In a hidden page a browser slows down timers that were set
+   * Each incoming frame sets the timer again. In a hidden page a browser slows down timers that were set
    * by timers; one set while handling a frame keeps its pace, and with it our place among those online.
    */
   function schedulePing() {
@@ -186,7 +186,7 @@ export function createWire({ open, clock, random, onEvent, onState, stillSignedI
     if (frame.type === "response") return answer(frame);
     if (frame.type !== "event") return;
     if (frame.id !== undefined) {
-      // At least once: after a reconnect the relay repeats what it has no acknowledgement for.
+      // Delivery is at least once: after a reconnect the relay repeats unacknowledged events.
       if (seen.has(frame.id)) return void transmit(JSON.stringify({ type: "ack", id: frame.id }));
       seen.add(frame.id);
       if (seen.size > 5_000) seen.delete(seen.values().next().value);
@@ -220,7 +220,7 @@ export function createWire({ open, clock, random, onEvent, onState, stillSignedI
       enter({ name: "stopped" });
     },
 
-    /** The page woke up: find out within 5 s whether the socket lives, and connect at once if there is none. */
+    /** After a wake-up: find out within 5 s whether the socket lives, or connect at once. */
     probe() {
       if (state.name === "live") {
         transmit("ping");
@@ -232,7 +232,7 @@ export function createWire({ open, clock, random, onEvent, onState, stillSignedI
     },
 
     /**
-     * Ask; resolves with the payload, rejects with a RequestError. A request that finds no connection waits for
+     * Make a request; resolves with the payload, rejects with a RequestError. Without a connection it waits for
      * one. With `repeat: false` (it would happen twice) it fails instead when the connection breaks. One too large
      * for a frame fails at once: sent, it would cost the connection, and the next one too.
      */
@@ -254,12 +254,12 @@ export function createWire({ open, clock, random, onEvent, onState, stillSignedI
       });
     },
 
-    /** Tell without an answer (typing); lost when there is no connection. */
+    /** Send an event that has no answer (typing); it is lost without a connection. */
     notify(eventType, payload) {
       transmit(JSON.stringify({ type: "event", timestamp: clock.now(), eventType, payload }));
     },
 
-    /** The model holds the event now. */
+    /** Acknowledge an event that the model has applied. */
     acknowledge(id) {
       transmit(JSON.stringify({ type: "ack", id }));
     },

@@ -1,9 +1,9 @@
-/** Files on their way to the relay. */
+/** Uploads to the relay. */
 import { RequestError } from "./socket.js";
 
 const blobUrls = new Map();
 
-/** One file to the relay, with progress in bytes; fetch cannot tell how far an upload is. */
+/** Upload one file with progress in bytes; fetch cannot report the progress of an upload. */
 export function upload(file, onProgress, onStart) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
@@ -19,7 +19,7 @@ export function upload(file, onProgress, onStart) {
         resolve(withShape(answer, file));
       } else {
         const said = answer?.error?.code ?? { 413: "too_large", 507: "storage_full" }[request.status] ?? "internal";
-        // One's own room is used up, and not the relay's disk (PROTOCOL.md, section 2).
+        // The user's quota is used up, not the relay's disk (PROTOCOL.md, section 2).
         const code = said === "storage_full" && answer?.error?.quota !== undefined ? "quota_full" : said;
         reject(new RequestError(code, answer?.error?.message, answer?.error?.retryAfter));
       }
@@ -35,7 +35,7 @@ function percentEncoded(name) {
   return encodeURIComponent(name).replace(/['()*]/g, (letter) => `%${letter.charCodeAt(0).toString(16).toUpperCase()}`);
 }
 
-/** Width, height and length as the browser measured them, where the relay did not. */
+/** Width, height and duration as the browser measured them, where the relay did not. */
 function withShape(attachment, file) {
   if (!file.width || attachment.meta?.width) return attachment;
   const { width, height, duration } = file;
@@ -44,13 +44,13 @@ function withShape(attachment, file) {
   return attachment.type === "file" ? attachment : { ...attachment, meta };
 }
 
-/** A picture for oneself or a group: uploaded, the address of it. */
+/** Upload a picture of the user or a group; returns its address. */
 export async function uploadPhoto(file) {
   const attachment = await upload({ blob: file, name: file.name, type: file.type, size: file.size }, () => {});
   return attachment.url;
 }
 
-/** The address of a file that waits in the outbox, for a preview. */
+/** Make an address for the preview of a file in the outbox. */
 export function previewUrl(blob) {
   if (!blobUrls.has(blob)) blobUrls.set(blob, URL.createObjectURL(blob));
   return blobUrls.get(blob);

@@ -10,12 +10,12 @@ import { deliveryState, tellOf } from "../model/state.js";
 import { fold, isSearchable, oneLine, partsFound } from "../model/text.js";
 import { Avatar, Bot, html, Icon, IconButton, Ticks } from "./parts.js";
 
-/** Rows drawn at first; more come as one scrolls. */
+/** Rows drawn at first; scrolling adds more. */
 const FIRST_ROWS = 40;
 const SEARCH_AFTER = 250;
 const HITS = 40;
 
-/** Who types, as a sentence. */
+/** Say who is typing, as a sentence. */
 export function typingText(now, chatId) {
   const typists = now.typing.get(chatId);
   if (!typists) return null;
@@ -24,17 +24,17 @@ export function typingText(now, chatId) {
   return t("typing.many", { names: formatList(names.slice(0, 3)), count: names.length });
 }
 
-/** A chat's name as shown: one's own notes have no name of their own. */
+/** Give the shown name of a chat: the user's notes have none of their own. */
 export function chatName(chat) {
   return chat.type === "favorites" ? t("chat.favorites") : chat.name;
 }
 
-/** The same where another chat with somebody of a name like it may stand. */
+/** Give the shown name of a chat where a look-alike name may stand beside it. */
 export function chatLabel(now, chat) {
   return chat.type === "dialog" ? tellOf(now, chat.id) : chatName(chat);
 }
 
-/** What an attachment is called where there is no text. */
+/** Name an attachment of a message without text. */
 function attachmentText(type) {
   if (type === "image") return t("message.image");
   if (type === "video") return t("message.video");
@@ -99,7 +99,7 @@ function Last({ chat, typing, draft, waiting, open, author }) {
   return html`<span class="chat-row-author">${author}:</span> ${text}`;
 }
 
-/** A name, then what was found in the text, the words marked. */
+/** A search hit: a name, then the text with the found words marked. */
 function Hit({ hit, words }) {
   const now = state.value;
   const chat = now.chats.get(hit.chatId);
@@ -118,7 +118,7 @@ function Hit({ hit, words }) {
   </li>`;
 }
 
-/** A text with the words looked for marked; starts near the first of them. */
+/** A text with the searched words marked; it starts near the first of them. */
 export function Marked({ text, words }) {
   const [first, ...others] = partsFound(text, words);
   const shown = others.length > 0 && first.length > 20 ? `…${first.slice(-12)}` : first;

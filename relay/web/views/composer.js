@@ -1,4 +1,4 @@
-/** Where one writes: text, files, answers and edits. What is typed is the browser's until it is sent. */
+/** The composer: text, files, replies and edits. The text field is uncontrolled until the message is sent. */
 import { Component } from "preact";
 import { keepDraft, typing, typingDone } from "../actions/drafts.js";
 import { tell } from "../actions/notices.js";
@@ -13,7 +13,7 @@ import { html, Icon, IconButton, isTouch } from "./parts.js";
 const DRAFT_AFTER = 300;
 const MOST_FILES = 10;
 
-/** How wide, high and long a picture or video is, so that its place is kept before it loads. */
+/** Measure a picture or video, so that its space is reserved before it loads. */
 async function shapeOf(file) {
   const picture = /^image\//.test(file.type);
   if (!picture && !/^video\//.test(file.type)) return {};
@@ -39,7 +39,7 @@ async function shapeOf(file) {
   }
 }
 
-/** Ask what to say with these files, then send them. */
+/** Ask for a text to go with these files, then send them. */
 export async function pickFiles(chatId, files) {
   const chosen = files.filter((file) => file.size > 0 || file.type);
   if (chosen.length === 0) return;
@@ -66,7 +66,7 @@ function lastPart(path) {
   }
 }
 
-/** The last message of one's own that may be edited. */
+/** Find the user's last message that may be edited. */
 function lastOwn(chatId) {
   const now = state.value;
   const messages = now.rooms.get(chatId)?.messages ?? [];
@@ -83,11 +83,11 @@ export class Composer extends Component {
     this.written = this.field.value;
     this.grow();
     this.showSend();
-    // A keyboard that jumps up unasked covers what one came to read.
+    // A keyboard that opens unasked covers the messages.
     if (!isTouch()) this.field.focus({ preventScroll: true });
     this.stopDrafts = state.subscribe((now) => {
       const draft = now?.drafts.get(this.props.chatId) ?? "";
-      // Another tab wrote: take it, unless one is writing here.
+      // Take the draft of another tab, unless the user is typing here.
       if (draft === this.written || this.timer || this.editing) return;
       this.written = draft;
       this.field.value = draft;

@@ -1,8 +1,8 @@
 /**
  * A chat: its header, its messages and the composer.
  *
- * The messages are a window onto those loaded: only so many rows are in the page, however long the chat. What one
- * reads never moves: before each change the place of the first row in view is taken, and after it put back. At the
+ * Only some rows of the loaded messages are in the page, however long the chat is. What the user
+ * reads never moves: the position of the first row in view is measured before each change and restored after it. At the
  * end of a chat the view follows the end instead. Browsers' own scroll anchoring is switched off, as not all have it.
  */
 import { Component } from "preact";
@@ -21,10 +21,10 @@ import { Avatar, Bot, html, Icon, IconButton } from "./parts.js";
 const FIRST_ROWS = 24;
 const MORE_ROWS = 10;
 const MOST_ROWS = 90;
-/** This close to the end counts as being there. */
+/** Within so many pixels of the end the view counts as being there. */
 const AT_END = 48;
 
-/** Who is here, who types, how many are in it: the line under the name. */
+/** The line under the name: presence, typing, number of members. */
 function Subtitle({ chat, chatId }) {
   const now = state.value;
   if (troubled.value) return t("connection.connecting");
@@ -84,7 +84,7 @@ class MessageList extends Component {
     this.observer.observe(this.content);
     this.observer.observe(this.scroller);
     this.restore();
-    // One comes back to where one had read to, and the end is not loaded.
+    // The user returns to the last read position, and the end is not loaded.
     if (!this.settling && !this.showsEnd) this.leaveEnd();
     this.afterDraw();
     this.stopWatching = active.subscribe(() => requestAnimationFrame(() => this.see()));
@@ -108,7 +108,7 @@ class MessageList extends Component {
     this.afterDraw();
   }
 
-  /** Where the first row in view is. */
+  /** Measure the position of the first row in view. */
   takeAnchor() {
     const rows = this.content.children;
     const top = this.scroller.scrollTop;
@@ -119,13 +119,13 @@ class MessageList extends Component {
       if (rows[middle].offsetTop + rows[middle].offsetHeight <= top) low = middle + 1;
       else high = middle;
     }
-    // A message holds better than a separator, which may come and go.
+    // A message is a better anchor than a separator, which may come and go.
     while (low < rows.length - 1 && rows[low].dataset.id === undefined) low += 1;
     const element = rows[low];
     this.anchor = element && { element, top: element.getBoundingClientRect().top };
   }
 
-  /** Put the view back where it was, or to the end when it follows the end. */
+  /** Restore the view, or go to the end when it follows the end. */
   restore() {
     const { scroller } = this;
     if (!scroller) return;
@@ -164,7 +164,7 @@ class MessageList extends Component {
     if (!own && top !== this.lastTop) this.upwards = top < this.lastTop;
     this.lastTop = top;
     this.expected = undefined;
-    // On the way to an end that is being fetched, what shrinks meanwhile scrolls as well.
+    // While the end is being fetched, rows that shrink scroll too.
     if (!own && !this.toTheEnd) {
       this.holdDivider = false;
       this.follow = this.showsEnd && this.distance <= AT_END;
@@ -173,7 +173,7 @@ class MessageList extends Component {
     this.afterDraw();
   };
 
-  /** The person goes elsewhere, wherever the view was on its way to. */
+  /** The user scrolls: stop moving the view. */
   onHand = () => (this.toTheEnd = false);
 
   afterDraw() {
@@ -183,7 +183,7 @@ class MessageList extends Component {
     if (away !== this.state.away) this.setState({ away });
   }
 
-  /** Draw more rows, or fetch more messages, before one gets to the end of what is there: a few in each frame. */
+  /** Draw more rows, or fetch more messages, before the user reaches the last row: a few in each frame. */
   extend() {
     if (this.extension) return;
     this.extension = requestAnimationFrame(() => {
@@ -205,14 +205,14 @@ class MessageList extends Component {
     const { chatId } = this.props;
     const room = state.value.rooms.get(chatId);
     if (!room?.loaded || this.pendingTarget || this.scroller.scrollTop >= this.margin) return false;
-    // Each way only while one goes that way: else one end would undo what the other did.
+    // Only in the direction of scrolling: else each end would undo the work of the other.
     if (!this.upwards && this.scroller.scrollHeight > this.scroller.clientHeight * 2) return false;
     const { messages } = room;
     if (this.start === 0) {
       loadOlder(chatId);
       return false;
     }
-    // Small steps while there is room, larger ones when one is about to hit the end.
+    // Small steps while there is room, larger ones when the last row is near.
     const step = this.scroller.scrollTop < this.scroller.clientHeight / 2 ? MORE_ROWS : MORE_ROWS / 2;
     const start = Math.max(0, this.start - step);
     this.from = messages[start].messageId;
@@ -236,7 +236,7 @@ class MessageList extends Component {
     return true;
   }
 
-  /** Tell the relay how far one has read: only here, in a window that is seen and has the focus. */
+  /** Send the read receipt; the only place that does, and only in a visible window with the focus. */
   see() {
     const { chatId } = this.props;
     const chat = state.value?.chats.get(chatId);
@@ -245,7 +245,7 @@ class MessageList extends Component {
     const rows = this.content.children;
     for (let at = rows.length - 1; at >= 0; at -= 1) {
       const id = rows[at].dataset.id;
-      // The head of a message that is taller than the window is enough.
+      // Of a message taller than the window the beginning is enough.
       if (id === undefined || rows[at].offsetTop + Math.min(rows[at].offsetHeight, 40) > bottom + 4) continue;
       markRead(chatId, Number(id));
       return;
@@ -295,9 +295,9 @@ class MessageList extends Component {
     }, 1_600);
   }
 
-  /** Which messages are drawn now: indices into those loaded. */
+  /** The range of loaded messages that is drawn, as indices. */
   takeWindow(messages) {
-    // While one reads further up, what arrives is not drawn until one gets there.
+    // While the user reads further up, new messages are not drawn until they are reached.
     const most = this.scroller ? this.mostRows : MOST_ROWS;
     if (this.to === Infinity && !this.follow && this.end !== undefined && messages.length - this.start > most) {
       this.to = messages[this.start + most - 1].messageId;
@@ -310,7 +310,7 @@ class MessageList extends Component {
       this.to = Infinity;
     }
     if (this.follow && this.end - this.start > most) {
-      // More came than is drawn while one was away: the view stays where one begins to read.
+      // More messages came than are drawn: the view stays at the first unread one.
       if (this.holdDivider && this.dividerId >= messages[this.start].messageId) {
         this.end = this.start + most;
         this.to = messages[this.end - 1].messageId;
@@ -323,14 +323,14 @@ class MessageList extends Component {
   }
 
   takeDivider(chat, messages) {
-    // Fixed when the chat is opened; set anew by what comes while one is away.
+    // Fixed when the chat is opened; set again by messages that come while the user is away.
     if (this.dividerId !== undefined && active.value) return;
-    // What this device has kept may begin or end in the midst of what is unread: the relay's page is on its way.
+    // The kept messages may begin or end among the unread ones: the relay's page is being fetched.
     if (this.settling || !(chat?.missed > 0) || (this.seenOnce && active.value)) return;
     const { first: id } = unreadAmong(messages, state.value.me.id);
     if (id === undefined) return;
     this.dividerCount = chat.missed;
-    // Where it stands already, one may have gone on to the end.
+    // It is set already: the user may have gone on to the end.
     if (id === this.dividerId) return;
     this.holdDivider = true;
     this.dividerId = id;
@@ -341,14 +341,14 @@ class MessageList extends Component {
     if (ends && drawn <= MOST_ROWS) return;
     this.from = messages[Math.max(0, at - MORE_ROWS)].messageId;
     if (!ends || messages.length - at > FIRST_ROWS) {
-      // More is new than is drawn at once: begin at the divider and go on from there.
+      // More messages are new than are drawn at once: begin at the divider.
       this.to = messages[Math.min(at + FIRST_ROWS, messages.length) - 1].messageId;
       this.atDivider = true;
       this.leaveEnd();
     }
   }
 
-  /** The view no longer follows the end; what comes next is drawn as one goes down. */
+  /** Stop following the end; new messages are drawn as the user scrolls down. */
   leaveEnd() {
     this.follow = false;
     this.upwards = false;
@@ -388,7 +388,7 @@ class MessageList extends Component {
     if (!this.settling && active.value) this.seenOnce = true;
 
     const ownRows = now.outbox.filter((row) => row.chatId === chatId && row.kind === "new");
-    // Something of one's own just went out: show it, wherever one was.
+    // The user just sent a message: show it, wherever the view was.
     const lastOwn = ownRows.at(-1)?.clientMessageId;
     if (lastOwn && lastOwn !== this.lastOwn) {
       this.lastOwn = lastOwn;
@@ -447,7 +447,7 @@ class MessageList extends Component {
   }
 }
 
-/** A chat from top to bottom; files dropped anywhere on it are taken. */
+/** A whole chat; files can be dropped anywhere on it. */
 export class Conversation extends Component {
   state = { dragging: false };
   depth = 0;

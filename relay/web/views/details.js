@@ -1,4 +1,4 @@
-/** About a chat: who is in it, what was shared, and what one may change. */
+/** The details of a chat: its members, shared pictures, and what the user may change. */
 import { Component } from "preact";
 import { changeChat, endChat } from "../actions/groups.js";
 import { back } from "../actions/navigation.js";
@@ -19,7 +19,7 @@ function ask(text, action, run) {
   dialog.value = { name: "confirm", text, action, run: () => run().catch(report) };
 }
 
-/** The latest pictures of the chat, of those loaded. */
+/** The latest pictures among the loaded messages. */
 function Media({ chatId }) {
   const messages = state.value.rooms.get(chatId)?.messages ?? [];
   const found = [];

@@ -1,4 +1,4 @@
-/** What lies on top of the page, one at a time. Each closes on Escape and gives the focus back. */
+/** Dialogs, one at a time. Each closes on Escape and returns the focus. */
 import { Component } from "preact";
 import { changeProfile } from "../actions/groups.js";
 import { explain, tell } from "../actions/notices.js";
@@ -28,14 +28,14 @@ function Confirm({ text, action, run }) {
   </${Modal}>`;
 }
 
-/** What can be done with a message. */
+/** The menu of a message. */
 class Menu extends Component {
-  // The event comes late: what has been opened meanwhile stays open.
+  // The event is late: a dialog opened meanwhile stays open.
   onClose = () => {
     if (dialog.value?.name === "menu") close();
   };
 
-  // Lifting the finger of the long press that opened the menu is a click on the veil too.
+  // Lifting the finger after the long press that opened the menu also clicks the backdrop.
   onPointerDown = () => (this.pressed = true);
 
   onClick = (event) => {
@@ -63,7 +63,7 @@ class Menu extends Component {
     items[(at + items.length) % items.length].focus();
   };
 
-  /** First the focus goes back to where it was, then the choice may take it elsewhere. */
+  /** Return the focus first: the chosen action may move it. */
   choose(run) {
     this.element.close();
     close();
@@ -102,7 +102,7 @@ class Menu extends Component {
   }
 }
 
-/** Copy; the clipboard's own interface is missing where the page came over plain http. */
+/** Copy text; the clipboard API is missing over plain http. */
 async function copyText(text) {
   try {
     await navigator.clipboard.writeText(text);
@@ -118,7 +118,7 @@ async function copyText(text) {
   tell(t("copied"));
 }
 
-/** When a message was written, and who has it. */
+/** Message info: when it was written, and who has received and read it. */
 function Info({ chatId, message, mine }) {
   const now = state.value;
   const chat = now.chats.get(chatId);
@@ -141,7 +141,7 @@ function Info({ chatId, message, mine }) {
   </${Modal}>`;
 }
 
-/** The keys there are. */
+/** The list of keyboard shortcuts. */
 function Keys() {
   const command = /Mac|iPhone|iPad/.test(navigator.platform) ? "⌘" : "Ctrl";
   const keys = [
@@ -162,7 +162,7 @@ function Keys() {
   </${Modal}>`;
 }
 
-/** A field with a list under it, walked with the arrow keys. */
+/** A field with a list under it, navigated with the arrow keys. */
 class Finder extends Component {
   state = { query: this.props.typed ?? "", items: this.props.initial ?? [], at: 0, failure: null, asked: false };
 
@@ -207,7 +207,7 @@ class Finder extends Component {
       this.setState({ at: next }, () => this.list?.querySelector(".is-active")?.scrollIntoView({ block: "nearest" }));
     } else if (event.key === "Enter") {
       event.preventDefault();
-      // What is listed may not be for what was just typed: then the first that is found for it is meant.
+      // The list may not match the typed text yet: then Enter means its first result.
       if (this.searching) this.chosen = true;
       else if (items[at]) this.props.onChoose(items[at]);
     }
@@ -256,7 +256,7 @@ function SearchInChat({ chatId }) {
     }} />`;
 }
 
-/** Files about to be sent, with a word about them. */
+/** Files about to be sent, with a caption. */
 class Files extends Component {
   state = { tooLong: false };
 
@@ -278,7 +278,7 @@ class Files extends Component {
     if (text.length > LONGEST_MESSAGE) return;
     const replyTo = composing.value?.kind === "reply" && composing.value.chatId === chatId ? composing.value.message : undefined;
     close();
-    // An edit goes on where it was.
+    // Continue the edit at its old position.
     if (replyTo) composing.value = null;
     send(chatId, { text, files, replyTo });
   };
@@ -303,7 +303,7 @@ class Files extends Component {
   }
 }
 
-/** A link and a QR code that let one person in. */
+/** An invite: a link and a QR code for one person. */
 class Invite extends Component {
   state = { name: "", busy: false, failure: null, answer: null };
 
@@ -346,7 +346,7 @@ function QrCode({ rows }) {
   return html`<svg class="qr" role="img" aria-label=${t("invite.code")} viewBox="0 0 ${rows[0].length} ${rows.length}" shape-rendering="crispEdges"><path d=${path} /></svg>`;
 }
 
-/** After an invite: the name the others see. */
+/** The user's name, asked for after an invite. */
 class Welcome extends Component {
   state = { failure: null, busy: false };
 

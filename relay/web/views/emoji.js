@@ -1,4 +1,4 @@
-/** A few emoji by hand; the system's own keyboard has the rest. */
+/** A short list of emoji; the system's keyboard has the rest. */
 import { Component } from "preact";
 import { dialog } from "../signals.js";
 import { t } from "../i18n/i18n.js";

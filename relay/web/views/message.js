@@ -10,13 +10,13 @@ import { deliveryState, tellOf } from "../model/state.js";
 import { elsewhere, emojiCount, hueOf, isOwnFile, oneLine, parse, sizeParts } from "../model/text.js";
 import { Avatar, html, Icon, IconButton, stateText, Ticks } from "./parts.js";
 
-/** The box a picture may take; its own shape is kept inside. */
+/** The size of a picture at most; it keeps its aspect ratio. */
 const LARGEST = { width: 360, height: 340 };
 const UNKNOWN_SHAPE = { width: 320, height: 240 };
-/** As much of a text as is said when one walks through the messages; all of it can be read inside. */
+/** Characters of a text that a screen reader says while moving through the messages; the article has all of it. */
 const LONGEST_SPOKEN = 500;
 
-/** Width and height a picture will have on the screen, known before it is loaded. */
+/** Compute the size of a picture on the screen before it is loaded. */
 export function fit({ width, height } = {}) {
   if (!(width > 0 && height > 0)) return UNKNOWN_SHAPE;
   const scale = Math.min(1, LARGEST.width / width, LARGEST.height / height);
@@ -86,7 +86,7 @@ function FileLink({ attachment }) {
   </a>`;
 }
 
-/** A file that lies elsewhere: a link that says where it leads, and nothing that is loaded. */
+/** A file at another address: a link that says where it leads; nothing is loaded. */
 function Elsewhere({ attachment }) {
   const place = elsewhere(attachment);
   if (!place) return html`<span class="file">${attachment.filename}</span>`;
@@ -107,7 +107,7 @@ function Attachment(props) {
   return html`<${FileLink} ...${props} />`;
 }
 
-/** A file on its way: shown already, with how far it is. */
+/** A file that is being uploaded, with its progress. */
 function Waiting({ file, message }) {
   const progress = uploads.value.get(message.clientMessageId);
   const percent = Math.round((progress ?? 0) * 100);
@@ -140,7 +140,7 @@ function Time({ at }) {
   return html`<time class="time" title=${formatFull(at)} datetime=${new Date(at).toISOString()}>${formatTime(at)}</time>`;
 }
 
-/** How far a message has come, or null where there is nothing to say. */
+/** Give the delivery state of a message, or null where there is none to show. */
 function shownState(message, mine, chatType) {
   const name = message.changing ?? (mine && message.status !== "deleted" ? deliveryState(message) : null);
   return chatType === "favorites" && (name === "delivered" || name === "read") ? "sent" : name;
@@ -150,12 +150,12 @@ const isEdited = (message) => message.updatedAt && message.status !== "deleted";
 
 function spokenText(message) {
   if (message.status === "deleted") return t("message.deleted");
-  // Files have another name for their name before they are sent.
+  // Before they are sent, files have `name` instead of `filename`.
   const names = (message.attachments ?? message.files ?? []).map((file) => file.filename ?? file.name);
   return [oneLine(message.message?.slice(0, LONGEST_SPOKEN)), ...names].filter(Boolean).join(", ");
 }
 
-/** All that is seen of a message, as a screen reader says it: the name of an article stands for what is in it. */
+/** Say all that a message shows, as the accessible name of its article. */
 function spoken(message, { mine, name, chatType }) {
   const state_ = shownState(message, mine, chatType);
   return [
@@ -178,7 +178,7 @@ function Meta({ message, mine, chatType, ends }) {
   </span>`;
 }
 
-/** Open the menu of a message at a place of the window, or beside the message when the keyboard asked. */
+/** Open the menu of a message at a point, or beside the message when opened by keyboard. */
 export function openMenu(chatId, row, element, event) {
   const box = element.querySelector(".bubble").getBoundingClientRect();
   const byKeyboard = !event.clientX && !event.clientY;
@@ -193,7 +193,7 @@ export function openMenu(chatId, row, element, event) {
   };
 }
 
-/** One row of a conversation. Drawn again only when something of it changed. */
+/** One row of a conversation, rendered again only when its message changed. */
 export class MessageRow extends Component {
   state = { near: false };
 
@@ -216,13 +216,13 @@ export class MessageRow extends Component {
   onMenu = (event) => {
     // Android sends contextmenu for the same long press.
     clearTimeout(this.press);
-    // Text that is selected, and links, keep the browser's own menu.
+    // Selected text and links keep the browser's menu.
     if (event.target.closest("a") || (getSelection()?.toString() && event.type === "contextmenu")) return;
     event.preventDefault();
     openMenu(this.props.chatId, this.props.row, event.currentTarget.closest(".message"), event);
   };
 
-  // The tools beside a message are made when somebody comes near: most messages are only read.
+  // The tools beside a message are rendered on hover: most messages are only read.
   onNear = () => {
     if (!this.state.near) this.setState({ near: true });
   };
@@ -238,7 +238,7 @@ export class MessageRow extends Component {
 
   onTouchEnd = () => clearTimeout(this.press);
 
-  // A second click beside the bubble answers; on the text it selects a word, as everywhere.
+  // A double click beside the bubble replies; on the text it selects a word, as everywhere.
   onDoubleClick = (event) => {
     const { message } = this.props.row;
     if (event.target === event.currentTarget && message.messageId && message.status !== "deleted") this.onReply();

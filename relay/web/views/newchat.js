@@ -1,4 +1,4 @@
-/** Begin something: the directory of people, a group, a channel. */
+/** New chats: the directory of users, a new group, a new channel. */
 import { Component } from "preact";
 import { createChat } from "../actions/groups.js";
 import { back } from "../actions/navigation.js";
@@ -13,7 +13,7 @@ import { Photo } from "./settings.js";
 
 const ASK_AFTER = 150;
 
-/** People to choose from; `chosen` (a Map of profiles) adds check boxes. */
+/** A list of users to choose from; `chosen` (a Map of profiles) adds check boxes. */
 export class Directory extends Component {
   state = { people: null, query: "", failure: null, more: false };
 
@@ -71,7 +71,7 @@ export class Directory extends Component {
   }
 }
 
-/** Name, picture and members of a group or channel to be. */
+/** The form for a new group or channel: name, picture and members. */
 class Making extends Component {
   state = { chosen: new Map(), photoUrl: undefined, busy: false, failure: null };
 

@@ -1,4 +1,4 @@
-/** Small parts that every screen is made of: icons, avatars, ticks, buttons, loading on demand. */
+/** Small components of every screen: icons, avatars, ticks, buttons, loading on demand. */
 import { h, Component } from "preact";
 import { signal } from "@preact/signals";
 import htm from "htm";
@@ -49,20 +49,20 @@ const PATHS = {
   smile: "M12 4a8 8 0 1 0 0 16 8 8 0 0 0 0-16zM9 10v.01M15 10v.01M8.500 14c1.800 2.600 5.200 2.600 7 0",
 };
 
-/** A line drawing; decoration unless it gets a label. */
+/** An icon; decorative unless it has a label. */
 export function Icon({ name, label }) {
   const hidden = label ? { role: "img", "aria-label": label } : { "aria-hidden": "true" };
   return html`<svg class="icon icon-${name}" viewBox="0 0 24 24" ...${hidden}><path d=${PATHS[name]} /></svg>`;
 }
 
-/** A round button with an icon; the label is for screen readers and as a tip. */
+/** A round button with an icon; the label is its tooltip and its accessible name. */
 export function IconButton({ icon, label, class: extra = "", ...rest }) {
   return html`<button type="button" class="icon-button ${extra}" aria-label=${label} title=${label} ...${rest}>
     <${Icon} name=${icon} />
   </button>`;
 }
 
-/** A picture, an icon, or initials on a colour of the id's own. `presence` draws the dot: true, false or undefined. */
+/** An avatar: a picture, an icon, or initials on a colour made from the id. `presence` draws the dot: true, false or undefined. */
 export function Avatar({ id, name, url, type, icon, size = "m", presence }) {
   const mark = icon ?? { favorites: "bookmark" }[type];
   const inner = url
@@ -75,7 +75,7 @@ export function Avatar({ id, name, url, type, icon, size = "m", presence }) {
   </span>`;
 }
 
-/** The text of a delivery state, for screen readers and tips. */
+/** Say a delivery state, for screen readers and tooltips. */
 export function stateText(name) {
   switch (name) {
     case "queued":
@@ -91,7 +91,7 @@ export function stateText(name) {
   }
 }
 
-/** The state of an own message: an icon to see, a text to hear. */
+/** The delivery state of an own message: an icon with a text for screen readers. */
 export function Ticks({ name }) {
   const text = stateText(name);
   return html`<span class="ticks ticks-${name}" title=${text}>
@@ -99,12 +99,12 @@ export function Ticks({ name }) {
   </span>`;
 }
 
-/** The bot tag. */
+/** The tag of a bot. */
 export function Bot({ userId }) {
   return state.value?.people.get(userId)?.bot ? html`<span class="tag">${t("person.bot")}</span>` : null;
 }
 
-/** A component whose module is loaded when it is first shown. */
+/** Make a component whose module is loaded when it is first shown. */
 export function lazy(load, name) {
   const module = signal(null);
   let asked = false;
@@ -123,7 +123,7 @@ export function lazy(load, name) {
   };
 }
 
-/** A modal: the browser keeps the focus inside and closes it on Escape. */
+/** A modal dialog: the browser keeps the focus inside and closes it on Escape. */
 export class Modal extends Component {
   mine = dialog.value;
 
@@ -132,11 +132,11 @@ export class Modal extends Component {
   }
 
   componentWillUnmount() {
-    // Gives the focus back to where it was.
+    // Returns the focus to where it was.
     this.element.close();
   }
 
-  // The event comes late: what has been opened meanwhile stays open.
+  // The event is late: a dialog opened meanwhile stays open.
   onClose = () => {
     if (dialog.value === this.mine) this.props.onClose();
   };
@@ -154,12 +154,12 @@ export class Modal extends Component {
   }
 }
 
-/** A search field with something in it takes Escape for itself. */
+/** Let Escape first clear a search field that has text. */
 export function clearsItself({ type, value }) {
   return type === "search" && Boolean(value);
 }
 
-/** What takes the place of the list, or stands beside the conversation. It takes the focus, and Escape leaves it. */
+/** A panel in place of the list or beside the conversation. It takes the focus, and Escape closes it. */
 export class Panel extends Component {
   componentDidMount() {
     const first = isTouch() ? null : this.element.querySelector("[autofocus]");
@@ -186,7 +186,7 @@ export function isTouch() {
   return matchMedia("(pointer: coarse)").matches;
 }
 
-/** Whether motion should be left out. */
+/** Whether the user prefers reduced motion. */
 function calm() {
   return matchMedia("(prefers-reduced-motion: reduce)").matches || settings.value.calm === true;
 }

@@ -1,4 +1,4 @@
-/** One's own name and picture, this device's settings, and the devices one is signed in on. */
+/** The user's name and picture, the settings of this device, and the signed-in devices. */
 import { Component } from "preact";
 import { changeProfile } from "../actions/groups.js";
 import { back } from "../actions/navigation.js";
@@ -12,7 +12,7 @@ import { formatAgo, LANGUAGES, language, t, useLanguage } from "../i18n/i18n.js"
 import { canNotify } from "../notify.js";
 import { Avatar, html, Icon, IconButton, Panel } from "./parts.js";
 
-/** A picture that can be changed: click it, choose a file. Used for oneself and for groups. */
+/** A picture of the user or a group, changed by clicking it and choosing a file. */
 export class Photo extends Component {
   state = { busy: false };
 
@@ -38,7 +38,7 @@ export class Photo extends Component {
   }
 }
 
-/** A text that can be changed in its place. */
+/** A text that can be edited in place. */
 export class NameForm extends Component {
   state = { busy: false, failure: null };
 

@@ -1,4 +1,4 @@
-/** The page: sign-in or the chats, side by side or one at a time, with what lies on top of them. */
+/** The page: the sign-in screen or the chats, side by side or one at a time, with dialogs on top. */
 import { Component } from "preact";
 import { back, closeChat } from "../actions/navigation.js";
 import { stepChat } from "../actions/rooms.js";
@@ -14,10 +14,10 @@ const NewChat = lazy(() => import("./newchat.js"), "NewChat");
 const Details = lazy(() => import("./details.js"), "Details");
 const Dialogs = lazy(() => import("./dialogs.js"), "Dialogs");
 
-/** Panels that take the place of the list; "details" stands beside the conversation. */
+/** Panels in place of the list; "details" is beside the conversation. */
 const LEFT_PANELS = { settings: Settings, newchat: NewChat };
 
-/** Dialogs that one types into at once. */
+/** Dialogs whose field gets the focus at once. */
 const FINDERS = new Set(["jump", "search"]);
 
 function onKey(event) {
@@ -28,7 +28,7 @@ function onKey(event) {
     event.preventDefault();
     dialog.value = dialog.value?.name === "jump" ? null : { name: "jump" };
   } else if (dialog.value) {
-    // A finder may still be on the way: what is typed meanwhile is meant for it.
+    // A finder may still be loading: typed keys are meant for it.
     if (FINDERS.has(dialog.value.name) && event.key.length === 1 && !command && !document.querySelector(".modal")) {
       event.preventDefault();
       dialog.value = { ...dialog.value, typed: (dialog.value.typed ?? "") + event.key };
@@ -80,11 +80,11 @@ class Chats extends Component {
   chatId = route.value.chatId;
 
   onFocusIn = ({ target }) => {
-    // On a touch screen a field that gets the focus back would bring up the keyboard.
+    // On a touch screen a focused field would open the keyboard.
     if (!target.closest(".panel") && !(isTouch() && target.matches("input, textarea"))) this.focused = target;
   };
 
-  /** What had the focus is gone: it goes back to where it was before, or to the chat one was in. */
+  /** Return the focus when its element is gone: to the element before, or to the open chat. */
   componentDidUpdate() {
     const { chatId, panel } = route.value;
     if (!panel && document.activeElement === document.body) {

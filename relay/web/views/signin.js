@@ -1,4 +1,4 @@
-/** The way in: an invite link, a password, or just a name where the relay is open. */
+/** The sign-in screen: an invite link, a password, or just a name where the relay is open. */
 import { Component } from "preact";
 import { explain } from "../actions/notices.js";
 import { signIn } from "../actions/session.js";
@@ -6,12 +6,12 @@ import { changeSetting, dialog, signInWays } from "../signals.js";
 import { LANGUAGES, language, t, useLanguage } from "../i18n/i18n.js";
 import { html, Icon } from "./parts.js";
 
-/** The code of an invite link; it stands after the #, which no server ever sees. */
+/** Read the code of an invite link; it is after the #, which browsers send to no server. */
 function inviteCode() {
   return new URLSearchParams(location.hash.slice(1)).get("invite");
 }
 
-/** What went wrong while signing in, said for where it happened. */
+/** Say what went wrong while signing in. */
 function failureText(failure, invite) {
   if (failure.status === 401 || failure.status === 404 || failure.status === 403) {
     return invite ? t("signin.badInvite") : t("signin.badPassword");
@@ -31,7 +31,7 @@ export class SignIn extends Component {
     removeEventListener("hashchange", this.onLink);
   }
 
-  // An invite link opened where the page is already: the browser changes what stands after the # and no more.
+  // For an invite link opened in the loaded page, the browser only changes the part after the #.
   onLink = () => {
     const invite = inviteCode();
     if (invite) this.setState({ invite, failure: null });
@@ -42,7 +42,7 @@ export class SignIn extends Component {
     try {
       if (invite) history.replaceState(null, "", location.pathname);
       await signIn(credentials);
-      // The first thing after an invite: which name do the others see?
+      // After an invite, ask for the name first.
       if (invite) dialog.value = { name: "welcome" };
     } catch (failure) {
       this.setState({ busy: false, failure: failureText(failure, invite), invite: invite && failure.code === "connection_lost" ? this.state.invite : null });

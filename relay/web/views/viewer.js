@@ -1,4 +1,4 @@
-/** A picture as large as the window, with the ones before and after it. */
+/** A picture as large as the window, with the previous and next ones a key away. */
 import { Component } from "preact";
 import { dialog, state } from "../signals.js";
 import { formatFull, t } from "../i18n/i18n.js";
