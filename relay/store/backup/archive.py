@@ -21,6 +21,7 @@ from relay.store.data_dir import empty
 from relay.store.data_dir.errors import reason
 from relay.store.data_dir.opening import settle_for_reading
 from relay.store.files import scratch
+from relay.store.files.place import log_of
 from relay.store.sqlite.database import identify
 from relay.store.sqlite.statements import Statement
 
@@ -207,7 +208,7 @@ def _copy_store(source: Path, target: Path, progress: Progress) -> None:
         _recognise(store)
         # Needs no safety of its own; each step is brought to the disk so that not all of it waits there at once.
         copy.execute("PRAGMA synchronous = OFF")
-        pace, log = gently.RestingPace(), source.with_name(f"{source.name}-wal")
+        pace, log = gently.RestingPace(), log_of(source)
 
         def step(_status: int, left: int, total: int) -> None:
             progress(total - left, total)

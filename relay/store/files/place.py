@@ -1,11 +1,30 @@
 """Whether the store's file is still where it was opened: a commit to one that was moved or removed is lost.
 
-SQLite goes on writing to a file that has no name any more. Looks at two names in the data directory.
+SQLite goes on writing to a file that has no name any more. Looks at two names: the store and its write-ahead log.
 """
 
 import os
 import sqlite3
 from pathlib import Path
+
+
+def log_of(store: Path) -> Path:
+    """Name the write-ahead log of a store. SQLite follows links, so it lies beside the file that a link leads to."""
+    return Path(f"{os.path.realpath(store) if store.is_symlink() else store}-wal")
+
+
+class OtherWriter(sqlite3.OperationalError):
+    """Another program has written to the store, so that what this relay has in memory is not what is on disk."""
+
+    def __init__(self, error: sqlite3.IntegrityError) -> None:
+        super().__init__(f"another program writes to the store: end it, then start the relay again ({error})")
+        self.sqlite_errorcode = error.sqlite_errorcode
+        self.sqlite_errorname = error.sqlite_errorname
+
+
+def explain(error: sqlite3.IntegrityError) -> sqlite3.Error:
+    """Find what a refused insert means: a number of the log that is taken is somebody else's entry."""
+    return OtherWriter(error) if str(error).endswith("log.seq") else error
 
 
 class Displaced(sqlite3.OperationalError):
@@ -37,8 +56,8 @@ class StorePlace:
         Raises:
             OSError: it is not there.
         """
-        # As text, which each look would make of a path.
-        self._store, self._log = str(path), f"{path}-wal"
+        # As text, since each look would convert a path.
+        self._store, self._log = str(path), str(log_of(path))
         self._store_is = _identity(self._store)
         self._log_is: tuple[int, int] | None = None
 

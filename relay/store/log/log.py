@@ -16,6 +16,7 @@ import trio
 
 from relay.protocol.errors import RelayError
 from relay.store.entry import Amendment, ClientKey, Entry, Fact, Facts
+from relay.store.files.place import explain
 from relay.store.idempotency import IdempotencyKeys
 from relay.store.log.background import Background, Job
 from relay.store.log.batch import prepare
@@ -631,12 +632,12 @@ class Log:
             self._bound.note(statement, self._taken)
             try:
                 await self._writing.execute(statement, parameters)
-            except sqlite3.IntegrityError:
+            except sqlite3.IntegrityError as error:
                 # The table of client keys refuses one it has: somebody repeats a message, so see which are known.
                 keys = [entry.client_key for entry in entries if entry.client_key is not None]
                 known = await lookups.client_keys(self._reading, keys, self._idempotency_keys)
                 if all(facts.get(key, key) == value for key, value in known.items()):
-                    raise
+                    raise explain(error) from None
                 facts.update(known)
                 continue
             return draft, entries, True
