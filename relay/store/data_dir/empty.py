@@ -6,6 +6,7 @@ restore that an older relay left half done, leave a directory without a store, a
 
 from pathlib import Path
 
+from relay.store.files.directory import is_there
 from relay.store.sqlite.database import NotAStore
 
 TRACES = (
@@ -27,8 +28,12 @@ class EmptiedStore(NotAStore):
 
 
 def is_empty(store: Path) -> bool:
-    """Whether the file is there and has no bytes."""
-    return store.is_file() and not store.stat().st_size
+    """Tell whether the file exists and has no bytes.
+
+    Raises:
+        DanglingLink: it is a link that leads nowhere.
+    """
+    return is_there(store) and store.is_file() and not store.stat().st_size
 
 
 def refuse(store: Path) -> None:
@@ -40,7 +45,7 @@ def refuse(store: Path) -> None:
     Raises:
         Emptied: it is missing or has no bytes, and what is beside it says that there was one.
     """
-    there = store.exists()
+    there = is_there(store)
     if there and not is_empty(store):
         return
     found = next((path for trace in TRACES for path in store.parent.glob(trace)), None)
@@ -57,7 +62,7 @@ def refuse_to_read(store: Path) -> None:
     Raises:
         Emptied: it has no bytes, or is missing where there was one.
     """
-    if not store.exists():
+    if not is_there(store):
         refuse(store)
     if is_empty(store):
         raise EmptiedStore(f"{store.name} is empty")

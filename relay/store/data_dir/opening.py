@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from relay.store.blobs import Blobs
-from relay.store.files import replacing, scratch
+from relay.store.files import directory, replacing, scratch
 from relay.store.files.lock import locked, nobody
 
 logger = logging.getLogger(__name__)
@@ -28,9 +28,13 @@ def opened(data: Path, *, wait: float = 0.0, waiting: Callable[[str], None] = no
         waiting: told once who is waited for.
 
     Raises:
+        NoDirectory: it does not exist.
+        DanglingLink: a part of it lies on a disk that is not mounted.
         Locked: another relay, or a command that writes, has it.
         OSError: the disk fails.
     """
+    directory.require(data)
+    directory.check_links(data)
     with locked(data, wait=wait, waiting=waiting):
         settle(data)
         yield
@@ -55,12 +59,14 @@ def settle(data: Path) -> None:
 
 
 def settle_for_reading(data: Path) -> None:
-    """Finish a restore that was interrupted, for one who reads without the lock.
+    """Finish a restore that was interrupted, for a command that reads without the lock.
 
     Raises:
+        DanglingLink: a part of it lies on a disk that is not mounted.
         Locked: it is under way.
         OSError: it cannot be finished.
     """
+    directory.check_links(data)
     if replacing.is_committed(data, replacing.STORE):
         with opened(data):
             pass

@@ -99,6 +99,7 @@ def finish(directory: Path, plan: Replacement) -> Path | None:
             continue
         for name in (*plan.followers.get(item, ()), item):
             if os.path.lexists(directory / name):
+                anchor(directory / name, directory, committed)
                 (directory / name).rename(old / name)
         # Names on disk in this order: the new one must not take the old one's place before that has gone.
         sync(old)
@@ -115,6 +116,22 @@ def finish(directory: Path, plan: Replacement) -> Path | None:
     shutil.rmtree(committed)
     sync(directory)
     return kept
+
+
+def anchor(link: Path, place: Path, spare: Path) -> None:
+    """Make a relative link absolute, so that it leads to the same file from any folder; leaves all else alone.
+
+    Args:
+        link: what may be a link.
+        place: the folder that it is relative to.
+        spare: a folder for its successor until that has the link's name.
+    """
+    if not link.is_symlink() or (target := link.readlink()).is_absolute():
+        return
+    successor = spare / f"{link.name}.link"
+    successor.unlink(missing_ok=True)
+    successor.symlink_to(os.path.realpath(place / target))
+    successor.replace(link)
 
 
 def free_name(directory: Path, prefix: str) -> Path:
