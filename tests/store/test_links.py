@@ -137,10 +137,8 @@ def test_a_relative_link_that_an_earlier_relay_put_aside_comes_back(data: Path, 
 
 def test_an_undo_without_a_data_directory_says_so(tmp_path: Path) -> None:
     ran = run("restore", "--undo", data=tmp_path / "none")
-    assert (ran.code, ran.err) == (
-        1,
-        f"relay: there is no relay in {tmp_path / 'none'}: name its directory with --data\n",
-    )
+    assert ran.code == 1
+    assert f"there is no data directory {tmp_path / 'none'}" in ran.err
     assert not (tmp_path / "none").exists()
 
 

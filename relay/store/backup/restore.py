@@ -15,12 +15,12 @@ from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
 from relay.store import kinds
-from relay.store.backup.archive import FILES, STORE, LogEnd, end, named_files, prove, read
+from relay.store.backup.archive import FILES, STORE, TLS, TLS_FILES, LogEnd, end, named_files, read, verify
 from relay.store.blobs import DIGEST
 from relay.store.data_dir.errors import is_damaged, what_helps
 from relay.store.data_dir.opening import opened
 from relay.store.files import directory, replacing, scratch
-from relay.store.files.lock import patience
+from relay.store.files.lock import wait_seconds
 from relay.store.sqlite import closed
 from relay.store.sqlite.database import NewerStore, NotAStore
 
@@ -114,6 +114,8 @@ def put_aside(data: Path) -> Iterator[PreparedRestore]:
         CannotRestore: there is none, or it cannot be read.
         OSError: the data directory cannot be written.
     """
+    if not directory.is_there(data):
+        raise CannotRestore(f"there is no data directory {data}: no restore has put anything aside in it")
     with _held(data):
         kept = replacing.kept(data, replacing.STORE)
         if not kept and (data / f"{STORE}{ASIDE}").is_file():
@@ -139,7 +141,7 @@ def _held(data: Path) -> Iterator[None]:
         CannotRestore: a part lies on a disk that is not mounted: what would be lost cannot be told.
     """
     try:
-        with opened(data, wait=patience(data)):
+        with opened(data, wait=wait_seconds(data)):
             yield
     except directory.DanglingLink as error:
         raise CannotRestore(directory.about_file(error)) from None
@@ -218,11 +220,14 @@ def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> bool
     name = PurePosixPath(member.name)
     content = tar.extractfile(member) if member.isreg() and not member.issparse() else None
     upload = len(name.parts) > 1 and name.parts[0] == FILES and ".." not in name.parts
-    if content is None or not (str(name) == STORE or upload):
+    tls = len(name.parts) == 2 and name.parts[0] == TLS and name.name in TLS_FILES
+    if content is None or not (str(name) == STORE or upload or tls):
         raise _odd(member)
     path = target / name
     digest = hashlib.sha256()
     with content, _made(path, member) as file:
+        if tls:
+            path.chmod(0o600 if path.suffix == ".key" else 0o644)
         while piece := content.read(PIECE):
             digest.update(piece)
             file.write(piece)
@@ -252,7 +257,7 @@ def _odd(member: tarfile.TarInfo) -> CannotRestore:
 def _wanted(store: Path, name: str) -> LogEnd:
     try:
         found = end(store)
-        prove(store)
+        verify(store)
     except NotAStore:
         raise CannotRestore(f"{name} is no backup of a relay") from None
     except NewerStore:

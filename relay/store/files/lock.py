@@ -162,7 +162,7 @@ def holder(data: Path) -> str | None:
     return None
 
 
-def patience(data: Path) -> float:
+def wait_seconds(data: Path) -> float:
     """Give the seconds that a command waits which needs the directory to itself: none for a relay that serves."""
     who = holder(data)
     return 0.0 if who is None or SERVING in who else WAIT
