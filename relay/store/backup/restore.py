@@ -222,7 +222,7 @@ def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> bool
     upload = len(name.parts) > 1 and name.parts[0] == FILES and ".." not in name.parts
     tls = len(name.parts) == 2 and name.parts[0] == TLS and name.name in TLS_FILES
     if content is None or not (str(name) == STORE or upload or tls):
-        raise _odd(member)
+        raise _not_in_a_backup(member)
     path = target / name
     digest = hashlib.sha256()
     with content, _made(path, member) as file:
@@ -246,11 +246,11 @@ def _made(path: Path, member: tarfile.TarInfo) -> IO[bytes]:
         return path.open("wb")
     except OSError as error:
         if error.errno in NO_NAME:
-            raise _odd(member) from None
+            raise _not_in_a_backup(member) from None
         raise
 
 
-def _odd(member: tarfile.TarInfo) -> CannotRestore:
+def _not_in_a_backup(member: tarfile.TarInfo) -> CannotRestore:
     return CannotRestore(f"the archive has {member.name!r}, which is in no backup of a relay")
 
 

@@ -1,7 +1,7 @@
-"""A store that is missing or has no bytes: whether there was never one, or everything that was in it is gone.
+"""A store that is missing or empty: whether there never was one, or its content is lost.
 
-A start makes a new store only where nothing tells of another: a file system that is mended after a power cut, and a
-restore that an older relay left half done, leave a directory without a store, and people must get to know of it.
+A new store is made only if nothing in the directory shows that there was another. A file system that is repaired after
+a power cut, or a restore that an earlier relay left half done, leaves a directory without a store: people must be told.
 """
 
 from pathlib import Path
@@ -20,11 +20,11 @@ TRACES = (
     "backups/*",
     "relay.reserve",
 )
-"""What is only there where a store was in use: its log, its copies, what people uploaded, its backups, its reserve."""
+"""Files that only a store in use leaves: its log and copies, uploads, backups, the reserve."""
 
 
 class EmptiedStore(NotAStore):
-    """There was a store in the file, or nobody can tell."""
+    """The file held a store, or may have."""
 
 
 def is_empty(store: Path) -> bool:
@@ -37,13 +37,14 @@ def is_empty(store: Path) -> bool:
 
 
 def refuse(store: Path) -> None:
-    """Make sure that a file which may be made, or made anew, never held a store.
+    """Make sure that a new store may be made: there is none, and there never was.
 
     Args:
-        store: the file; it need not be there.
+        store: the file; it need not exist. One that has bytes passes.
 
     Raises:
-        Emptied: it is missing or has no bytes, and what is beside it says that there was one.
+        EmptiedStore: it is missing or empty, and the files beside it show that there was one.
+        DanglingLink: it is a link that leads nowhere.
     """
     there = is_there(store)
     if there and not is_empty(store):
@@ -57,10 +58,11 @@ def refuse(store: Path) -> None:
 
 
 def refuse_to_read(store: Path) -> None:
-    """Make sure that a file which is read as a store has anything in it.
+    """Make sure that a file that is about to be read as a store is not empty.
 
     Raises:
-        Emptied: it has no bytes, or is missing where there was one.
+        EmptiedStore: it is empty, or it is missing and there was one.
+        DanglingLink: it is a link that leads nowhere.
     """
     if not is_there(store):
         refuse(store)

@@ -1,4 +1,4 @@
-"""What comes before a data directory is used: its lock, and an end to what killed processes left in it.
+"""Before a data directory is used: take its lock, and finish or remove what killed processes left in it.
 
 Everything that writes to a data directory goes through `opened`.
 """
@@ -15,17 +15,17 @@ from relay.store.files.lock import locked, nobody
 logger = logging.getLogger(__name__)
 
 SWEPT = ("", "backups")
-"""Where in a data directory scratch may lie."""
+"""The folders of a data directory in which scratch folders are made."""
 
 
 @contextmanager
 def opened(data: Path, *, wait: float = 0.0, waiting: Callable[[str], None] = nobody) -> Iterator[None]:
-    """Hold the lock of a data directory, where nothing is half done.
+    """Hold the lock of a data directory in which nothing is left half done.
 
     Args:
         data: the directory.
         wait: seconds to wait for another process that has it.
-        waiting: told once who is waited for.
+        waiting: called once with the process that is waited for.
 
     Raises:
         NoDirectory: it does not exist.
@@ -41,7 +41,7 @@ def opened(data: Path, *, wait: float = 0.0, waiting: Callable[[str], None] = no
 
 
 def settle(data: Path) -> None:
-    """Finish a restore that was interrupted, and remove what dead processes left. Only under the lock.
+    """Finish an interrupted restore, and remove what dead processes left. Call it only under the lock.
 
     Raises:
         OSError: a restore cannot be finished.
@@ -59,7 +59,7 @@ def settle(data: Path) -> None:
 
 
 def settle_for_reading(data: Path) -> None:
-    """Finish a restore that was interrupted, for a command that reads without the lock.
+    """Finish an interrupted restore, for a command that then reads without the lock.
 
     Raises:
         DanglingLink: a part of it lies on a disk that is not mounted.
@@ -73,7 +73,7 @@ def settle_for_reading(data: Path) -> None:
 
 
 def leftovers(data: Path) -> list[Path]:
-    """Name what dead processes left in a data directory, and is removed when it is opened next."""
+    """List what dead processes left in a data directory. The next `opened` finishes or removes it."""
     left = [path for folder in SWEPT for path in scratch.leftovers(data / folder)]
     waiting = data / replacing.STORE.committed
     return [*left, waiting] if waiting.is_dir() else left

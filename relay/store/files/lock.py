@@ -24,7 +24,7 @@ LOOK = 0.1
 """Seconds between two attempts to take the lock."""
 SERVING = "relay serve"
 """How the record names a relay that serves. It does not end by itself, as other commands do."""
-RECORD = 64
+RECORD_BYTES = 64
 """Bytes of the record at most."""
 
 
@@ -171,7 +171,7 @@ def wait_seconds(data: Path) -> float:
 def _holder(store: Path, data: Path) -> str:
     """Name the process that has a store, with its directory if it is not the one that was asked for."""
     try:
-        record = _lock_of(store).read_bytes()[:RECORD]
+        record = _lock_of(store).read_bytes()[:RECORD_BYTES]
     except OSError:
         record = b""
     process, _, command = record.decode(errors="replace").strip().partition(" ")

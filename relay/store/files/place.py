@@ -1,6 +1,6 @@
-"""Whether the store's file is still where it was opened: a commit to one that was moved or removed is lost.
+"""Whether the store's file is still where it was opened. A commit to one that was moved or removed would be lost.
 
-SQLite goes on writing to a file that has no name any more. Looks at two names: the store and its write-ahead log.
+SQLite keeps writing to a file that no longer has a name. Looks at two names: the store and its write-ahead log.
 """
 
 import os
@@ -14,7 +14,7 @@ def log_of(store: Path) -> Path:
 
 
 class OtherWriter(sqlite3.OperationalError):
-    """Another program has written to the store, so that what this relay has in memory is not what is on disk."""
+    """Another program has written to the store: the state in memory is not that on disk any more."""
 
     def __init__(self, error: sqlite3.IntegrityError) -> None:
         super().__init__(f"another program writes to the store: end it, then start the relay again ({error})")
@@ -23,7 +23,7 @@ class OtherWriter(sqlite3.OperationalError):
 
 
 def explain(error: sqlite3.IntegrityError) -> sqlite3.Error:
-    """Find what a refused insert means: a number of the log that is taken is somebody else's entry."""
+    """Find the cause of a refused insert. If the next `seq` is taken, another program has added an entry."""
     return OtherWriter(error) if str(error).endswith("log.seq") else error
 
 
@@ -31,7 +31,7 @@ class Displaced(sqlite3.OperationalError):
     """The store's file, or its write-ahead log, was removed, replaced or emptied while it was open."""
 
     def __init__(self, path: Path) -> None:
-        """Say which file.
+        """Name the file.
 
         Args:
             path: where it was.
@@ -45,7 +45,7 @@ class Displaced(sqlite3.OperationalError):
 
 
 class StorePlace:
-    """The names of an open store, and the files that they stood for when it was opened."""
+    """The names of an open store and its log, and the files that they named when it was opened."""
 
     def __init__(self, path: Path) -> None:
         """Note which file it is now.
@@ -63,7 +63,7 @@ class StorePlace:
         self._log_is: tuple[int, int] | None = None
 
     def check(self) -> None:
-        """Make sure that both names still stand for the same files.
+        """Make sure that both names still lead to the same files.
 
         Raises:
             Displaced: one does not.
