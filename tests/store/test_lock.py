@@ -12,7 +12,7 @@ import pytest
 
 from relay.core.relay import open_relay
 from relay.protocol.errors import RelayError
-from relay.store.files import lock
+from relay.store.files import lock, reserve
 from relay.store.files.lock import Locked, locked
 from relay.store.files.place import log_of
 from tests.support.command_line import done, run, running
@@ -140,6 +140,14 @@ def test_the_lock_is_never_taken_through_a_link(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=lock.NAME), locked(tmp_path):
         pass
     assert (tmp_path / "precious").read_text() == "content"
+
+
+async def test_room_is_reserved_on_the_disk_of_a_linked_store(linked: tuple[Path, Path]) -> None:
+    first, second = linked
+    async with open_relay(second) as relay:
+        relay.room.reserve.fill()
+        assert (first / reserve.NAME).stat().st_size
+        assert not (second / reserve.NAME).exists()
 
 
 async def test_the_write_ahead_log_of_a_linked_store_is_watched(linked: tuple[Path, Path]) -> None:

@@ -10,6 +10,9 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from relay.store.files.directory import store_file
+from relay.store.files.ownership import give_to
+
 logger = logging.getLogger(__name__)
 
 NAME = "relay.reserve"
@@ -32,8 +35,10 @@ class Reserve:
             data: the data directory.
             most: bytes to reserve; 0 for none.
         """
-        self._path = data / NAME
-        self._data = data
+        # Beside the file that a link leads to: it is that disk which must not be full.
+        self._store = store_file(data)
+        self._folder = self._store.parent
+        self._path = self._store.with_suffix(".reserve")
         self._most = most
         self.short = False
         """Whether the disk lacks the room for it: what is left is for freeing the disk."""
@@ -53,18 +58,18 @@ class Reserve:
         """Bytes that should be reserved."""
         if not self._most:
             return 0
-        disk = os.statvfs(self._data)
+        disk = os.statvfs(self._folder)
         return min(self._most, disk.f_blocks * disk.f_frsize // SHARE)
 
     def store_may_have(self, size: int) -> bool:
         """Tell whether the disk has room for the store to grow to so many bytes."""
-        disk = os.statvfs(self._data)
-        return size - (self._data / "relay.db").stat().st_size <= disk.f_bavail * disk.f_frsize
+        disk = os.statvfs(self._folder)
+        return size - self._store.stat().st_size <= disk.f_bavail * disk.f_frsize
 
     @property
     def disk_is_full(self) -> bool:
         """Whether so little is free that even a start may fail."""
-        disk = os.statvfs(self._data)
+        disk = os.statvfs(self._folder)
         return disk.f_bavail * disk.f_frsize < min(LITTLE, self.wanted)
 
     def spend(self) -> None:
@@ -83,7 +88,7 @@ class Reserve:
     def keep_rest(self) -> None:
         """Reserve what is left of the room after `spend`, so that only work that frees the disk uses it."""
         with suppress(OSError):
-            disk = os.statvfs(self._data)
+            disk = os.statvfs(self._folder)
             left = self.size + disk.f_bavail * disk.f_frsize - UNRESERVED_BYTES
             if left > self.size:
                 self._take(min(left, self.wanted))
@@ -109,6 +114,7 @@ class Reserve:
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         before = 0
         try:
+            give_to(self._store, descriptor)
             before = min(wanted, os.fstat(descriptor).st_size)
             os.ftruncate(descriptor, before)
             # Allocate blocks: setting the length alone would leave a hole, which takes no room.
