@@ -71,7 +71,7 @@ def test_a_backup_of_a_link_that_leads_nowhere_is_refused(data: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("command", [("check",), ("status",)])
-def test_a_store_that_is_not_mounted_is_named_by_who_reads_it(data: Path, command: tuple[str, ...]) -> None:
+def test_reading_a_store_that_is_not_mounted_names_the_link(data: Path, command: tuple[str, ...]) -> None:
     away = unmounted(data, "relay.db")
     ran = run(*command, data=data)
     assert ran.code == 1
@@ -101,7 +101,7 @@ def test_a_link_to_itself_is_no_absent_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["relay.db", "files"])
-def test_what_a_restore_puts_aside_is_still_whole_where_it_is_a_relative_link(
+def test_a_relative_link_that_a_restore_puts_aside_leads_to_the_same_file(
     data: Path, tmp_path: Path, name: str
 ) -> None:
     backup = tmp_path / "backup.tar"
@@ -135,7 +135,7 @@ def test_a_relative_link_that_an_earlier_relay_put_aside_comes_back(data: Path, 
     assert [user["id"] for user in done("user", "list", "--json", data=data).json] == ["anna", "ben"]
 
 
-def test_an_undo_without_a_data_directory_says_so(tmp_path: Path) -> None:
+def test_an_undo_without_a_data_directory_is_refused(tmp_path: Path) -> None:
     ran = run("restore", "--undo", data=tmp_path / "none")
     assert ran.code == 1
     assert f"there is no data directory {tmp_path / 'none'}" in ran.err

@@ -1,4 +1,4 @@
-"""A replacement that is killed between any two calls is finished by the next, with everything synced that was moved."""
+"""A replacement that is killed between two calls is finished by the next process, which syncs all that was moved."""
 
 import shutil
 from pathlib import Path
@@ -61,7 +61,7 @@ class Disk:
 
 
 @pytest.mark.parametrize("present", [True, False])
-def test_nothing_is_removed_before_what_a_killed_restore_moved_is_synced(
+def test_what_a_killed_restore_moved_is_synced_before_its_folder_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, present: bool
 ) -> None:
     disk = Disk(monkeypatch)
