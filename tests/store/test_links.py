@@ -51,7 +51,7 @@ def refused(ran: Ran, path: Path, away: Path) -> None:
 @pytest.mark.parametrize("name", LINKS)
 @pytest.mark.parametrize(
     "command",
-    [START, ("user", "list"), ("restore", "backup.tar"), ("restore", "--undo")],
+    [START, ("user", "list"), ("restore", "backup.tar"), ("restore", "--undo"), ("tls", "init")],
 )
 def test_a_link_that_leads_nowhere_is_refused_and_nothing_is_made(
     data: Path, name: str, command: tuple[str, ...]

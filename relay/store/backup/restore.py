@@ -95,7 +95,8 @@ def unpacked(backup: Path, data: Path) -> Iterator[PreparedRestore]:
         CannotRestore: the backup is not good.
         OSError: the backup cannot be read, or the data directory not written.
     """
-    directory.make(data)
+    with _reachable():
+        directory.make(data)
     with _held(data), scratch.folder(data, "restore") as here:
         with backup.open("rb") as archive:
             broken = _unpack_all(archive, backup, here)
@@ -140,9 +141,15 @@ def _held(data: Path) -> Iterator[None]:
     Raises:
         CannotRestore: a part lies on a disk that is not mounted: what would be lost cannot be told.
     """
+    with _reachable(), opened(data, wait=wait_seconds(data)):
+        yield
+
+
+@contextmanager
+def _reachable() -> Iterator[None]:
+    """Turn a link that leads nowhere into a reason not to restore."""
     try:
-        with opened(data, wait=wait_seconds(data)):
-            yield
+        yield
     except directory.DanglingLink as error:
         raise CannotRestore(directory.about_file(error)) from None
 

@@ -74,11 +74,11 @@ def require(data: Path) -> None:
 
 
 def make(data: Path) -> None:
-    """Make the data directory if it does not exist.
+    """Make the data directory if it does not exist; if it does, see that all of it can be reached.
 
     Raises:
         NoDirectory: it cannot be made.
-        DanglingLink: it is a link that leads nowhere.
+        DanglingLink: it, or a part of it, is a link that leads nowhere.
         OSError: there is no permission or no room to make it.
     """
     try:
@@ -88,6 +88,7 @@ def make(data: Path) -> None:
         raise NoDirectory(f"{data} is no directory: name another with --data") from None
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NoDirectory(f"{data} cannot be made ({error.strerror}): name another directory with --data") from None
+    check_links(data)
 
 
 def about_file(error: OSError, data: Path | None = None) -> str:
