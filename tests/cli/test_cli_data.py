@@ -1,4 +1,4 @@
-"""A data directory or settings that cannot be used: one line in every command, which says what to do."""
+"""An unusable data directory or invalid settings: every command says in one line what is wrong and what to do."""
 
 import errno
 import os
@@ -19,7 +19,7 @@ NOBODY = 65_534
 
 
 def said(*arguments: str | Path, data: Path) -> str:
-    """The one line in which a command says what is in the way."""
+    """Run a command that fails, and give the one line that it prints."""
     ran = run(*arguments, data=data)
     assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1), ran
     return ran.err.removeprefix("relay: ").rstrip("\n")
@@ -29,7 +29,7 @@ def said(*arguments: str | Path, data: Path) -> str:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_broken_settings_file_is_said(
+def test_an_invalid_settings_file_is_reported_by_every_command(
     command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "relay.toml"
@@ -47,7 +47,7 @@ def test_a_broken_settings_file_is_said(
         ("RELAY_NOPE", "the variable RELAY_NOPE is unknown; `relay config show` names all"),
     ],
 )
-def test_a_wrong_variable_is_said(name: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_variable_is_reported(name: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "x")
     assert said("user", "list", data=tmp_path).endswith(text)
 
@@ -56,7 +56,7 @@ def test_a_wrong_variable_is_said(name: str, text: str, tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, ("tls", "init"), ("restore", "x.tar")])
-def test_a_data_directory_that_is_a_file_is_said(command: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_data_directory_that_is_a_file_is_refused(command: tuple[str, ...], tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     assert said(*command, data=file) == f"{file} is no directory: name another with --data"
@@ -66,7 +66,9 @@ def test_a_data_directory_that_is_a_file_is_said(command: tuple[str, ...], tmp_p
 @pytest.mark.parametrize(
     ("data", "why"), [("/dev/null/x", "Not a directory"), ("/proc/x", "No such file or directory")]
 )
-def test_a_data_directory_that_cannot_be_made_is_said(command: tuple[str, ...], data: str, why: str) -> None:
+def test_a_data_directory_that_cannot_be_made_is_refused_with_the_reason(
+    command: tuple[str, ...], data: str, why: str
+) -> None:
     assert said(*command, data=Path(data)) == f"{data} cannot be made ({why}): name another directory with --data"
 
 
@@ -78,7 +80,7 @@ def test_a_data_directory_that_cannot_be_made_is_said(command: tuple[str, ...], 
     [(errno.EROFS, "", "mount its disk for writing"), (errno.ENOSPC, ": its disk is full", "make room there")],
 )
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_directory_that_cannot_be_written_is_said(
+def test_a_read_only_or_full_disk_is_reported_by_every_command(
     command: tuple[str, ...], number: int, why: str, help_: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_arguments: object) -> int:
@@ -89,7 +91,7 @@ def test_a_directory_that_cannot_be_written_is_said(
     assert line.startswith(f"{tmp_path}/relay.lock cannot be written{why} ({os.strerror(number)}): {help_}")
 
 
-def test_the_lock_is_named_where_it_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_lock_names_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_arguments: object) -> int:
         raise OSError(errno.ENOSPC, "full")
 
@@ -98,7 +100,7 @@ def test_the_lock_is_named_where_it_cannot_be_written(tmp_path: Path, monkeypatc
         pass
 
 
-def test_what_helps_is_said_of_a_store_that_cannot_be_had_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_store_is_reported_with_what_helps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     error = sqlite3.OperationalError("disk I/O error")
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(10, 10, 0))
     assert errors.what_to_do(error, tmp_path).endswith("make room there by moving other files away")
@@ -136,13 +138,13 @@ def as_nobody(*arguments: str | Path, data: Path) -> str:
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, ("status",), ("check",), ("backup", "/dev/null")])
-def test_who_may_not_enter_the_directory_is_told_who_may(command: tuple[str, ...], closed: Path) -> None:
+def test_a_user_without_access_to_the_directory_is_told_who_has_it(command: tuple[str, ...], closed: Path) -> None:
     line = as_nobody(*command, data=closed)
     assert line.startswith(f"you may not use {closed}/relay.")
     assert line.endswith(": run this as root or as a member of the group relay")
 
 
-def test_who_may_only_read_the_store_is_not_told_that_it_is_damaged(closed: Path) -> None:
+def test_a_store_that_a_user_may_only_read_is_not_reported_as_damaged(closed: Path) -> None:
     closed.chmod(0o755)
     (closed / "relay.db").chmod(0o644)
     line = as_nobody("check", data=closed)

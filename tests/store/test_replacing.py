@@ -1,4 +1,4 @@
-"""A replacement that is killed between any two calls is finished by the next, with everything synced that was moved."""
+"""A replacement that is killed between two calls is finished by the next process, which syncs all that was moved."""
 
 import shutil
 from pathlib import Path
@@ -21,13 +21,22 @@ class Disk:
         self.calls = 0
         self.kill_at = -1
         self.removed_unsynced: list[set[Path]] = []
-        rename, sync, rmtree = Path.rename, replacing.sync, shutil.rmtree
+        rename, replace, symlink_to = Path.rename, Path.replace, Path.symlink_to
+        sync, rmtree = replacing.sync, shutil.rmtree
 
         def renaming(path: Path, target: Path) -> Any:
             self._call()
             moved = rename(path, target)
             self.unsynced |= {path.parent, Path(target).parent}
             return moved
+
+        def replacing_link(path: Path, target: Path) -> Any:
+            self._call()
+            return replace(path, target)
+
+        def linking(path: Path, target: str) -> None:
+            self._call()
+            symlink_to(path, target)
 
         def syncing(path: Path) -> None:
             self._call()
@@ -40,6 +49,8 @@ class Disk:
             rmtree(path)
 
         monkeypatch.setattr(Path, "rename", renaming)
+        monkeypatch.setattr(Path, "replace", replacing_link)
+        monkeypatch.setattr(Path, "symlink_to", linking)
         monkeypatch.setattr(replacing, "sync", syncing)
         monkeypatch.setattr(replacing.shutil, "rmtree", removing)
 
@@ -50,7 +61,7 @@ class Disk:
 
 
 @pytest.mark.parametrize("present", [True, False])
-def test_nothing_is_removed_before_what_a_killed_restore_moved_is_synced(
+def test_what_a_killed_restore_moved_is_synced_before_its_folder_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, present: bool
 ) -> None:
     disk = Disk(monkeypatch)
@@ -81,5 +92,38 @@ def test_nothing_is_removed_before_what_a_killed_restore_moved_is_synced(
             assert [(one / "relay.db").read_text() for one in kept] == ["old"] * present
             folders = {data, data / replacing.STORE.committed}
             assert [unsynced & folders for unsynced in disk.removed_unsynced] == [set()], f"killed at call {kill_at}"
+        kill_at += 1
+    assert kill_at > 8
+
+
+def test_a_relative_link_leads_to_the_same_file_after_a_kill_at_any_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(monkeypatch)
+    kill_at = 0
+    finished = False
+    while not finished:
+        data, away = tmp_path / str(kill_at), tmp_path / f"away-{kill_at}"
+        new = data / "new"
+        new.mkdir(parents=True)
+        away.mkdir()
+        (new / "relay.db").write_text("new")
+        (away / "relay.db").write_text("old")
+        disk.kill_at = -1
+        (data / "relay.db").symlink_to(f"../{away.name}/relay.db")
+        disk.calls, disk.kill_at = 0, kill_at
+        try:
+            replacing.commit(data, new, replacing.STORE)
+            finished = True
+        except Killed:
+            disk.kill_at = -1
+            replacing.finish(data, replacing.STORE)
+        if new.exists():
+            assert (data / "relay.db").read_text() == "old", f"killed at call {kill_at}"
+        else:
+            assert (data / "relay.db").read_text() == "new", f"killed at call {kill_at}"
+            (kept,) = replacing.kept(data, replacing.STORE)
+            assert (kept / "relay.db").read_text() == "old", f"killed at call {kill_at}"
+        assert not list(data.rglob("*.link")), f"killed at call {kill_at}"
         kill_at += 1
     assert kill_at > 8

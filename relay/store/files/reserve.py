@@ -1,7 +1,7 @@
-"""A file that holds some room of the store's disk, to be given up when the disk is full.
+"""A file that reserves room on the store's disk, and is removed when the disk is full.
 
-What frees a full disk needs some room itself: SQLite's log and its index, the lock, the entry that says so. Plain
-blocking file work on one file beside the store.
+Freeing a full disk needs some room itself: for SQLite's log and its index, the lock, and the entries of a prune.
+Blocking file operations on one file beside the store.
 """
 
 import errno
@@ -10,38 +10,44 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from relay.store.files.directory import store_file
+from relay.store.files.ownership import give_to
+
 logger = logging.getLogger(__name__)
 
 NAME = "relay.reserve"
 SHARE = 4
-"""Of a small disk no more than one of so many parts is set aside."""
+"""On a small disk, reserve one part in so many at most."""
 LITTLE = 512 * 1_024
-"""Bytes that a start and a stop need: with less left, or less than the reserve's size, a disk counts as full."""
-LAST = 128 * 1_024
-"""Bytes that are left to a store that was opened on a full disk: its shared index has 32 KiB."""
+"""Bytes that a start and a stop need. A disk with less left, or less than the reserve's size, counts as full."""
+UNRESERVED_BYTES = 128 * 1_024
+"""Bytes left free for a store that was opened on a full disk: the index of its log takes 32 KiB."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Reserve:
-    """The room that is set aside on one disk."""
+    """The room that is reserved on one disk."""
 
     def __init__(self, data: Path, most: int) -> None:
-        """Touch nothing yet.
+        """Prepare; nothing is written yet.
 
         Args:
             data: the data directory.
-            most: bytes to set aside; 0 for none.
+            most: bytes to reserve; 0 for none.
         """
-        self._path = data / NAME
-        self._data = data
+        # Beside the file that a link leads to: it is that disk which must not be full.
+        self._store = store_file(data)
+        self._folder = self._store.parent
+        self._path = self._store.with_suffix(".reserve")
         self._most = most
         self.short = False
-        """Whether the disk lacks the room for it: what is left belongs to what frees the disk."""
-        self._odd: str | None = None
+        """Whether the disk lacks the room for it: what is left is for freeing the disk."""
+        self._last_error: str | None = None
+        """The error that was logged last, so that it is logged once."""
 
     @property
     def size(self) -> int:
-        """Bytes that are set aside now."""
+        """Bytes that are reserved now."""
         try:
             return self._path.stat().st_size
         except OSError:
@@ -49,25 +55,25 @@ class Reserve:
 
     @property
     def wanted(self) -> int:
-        """Bytes that should be."""
+        """Bytes that should be reserved."""
         if not self._most:
             return 0
-        disk = os.statvfs(self._data)
+        disk = os.statvfs(self._folder)
         return min(self._most, disk.f_blocks * disk.f_frsize // SHARE)
 
     def store_may_have(self, size: int) -> bool:
-        """Whether the disk has room for a store of so many bytes."""
-        disk = os.statvfs(self._data)
-        return size - (self._data / "relay.db").stat().st_size <= disk.f_bavail * disk.f_frsize
+        """Tell whether the disk has room for the store to grow to so many bytes."""
+        disk = os.statvfs(self._folder)
+        return size - self._store.stat().st_size <= disk.f_bavail * disk.f_frsize
 
     @property
     def disk_is_full(self) -> bool:
-        """Whether so little is left that even a start may fail."""
-        disk = os.statvfs(self._data)
+        """Whether so little is free that even a start may fail."""
+        disk = os.statvfs(self._folder)
         return disk.f_bavail * disk.f_frsize < min(LITTLE, self.wanted)
 
     def spend(self) -> None:
-        """Give the room back to the disk; what needs it should follow at once."""
+        """Give the room back to the disk. The work that needs it should follow at once."""
         freed = self.size
         self.short = bool(self._most)
         if not freed:
@@ -80,16 +86,16 @@ class Reserve:
         logger.warning("the disk is full: %d bytes that were set aside are given up to free it", freed)
 
     def keep_rest(self) -> None:
-        """Hold what is left of the room that was given up: what does not free the disk must not take it."""
+        """Reserve what is left of the room after `spend`, so that only work that frees the disk uses it."""
         with suppress(OSError):
-            disk = os.statvfs(self._data)
-            left = self.size + disk.f_bavail * disk.f_frsize - LAST
+            disk = os.statvfs(self._folder)
+            left = self.size + disk.f_bavail * disk.f_frsize - UNRESERVED_BYTES
             if left > self.size:
                 self._take(min(left, self.wanted))
         self.short = True
 
     def fill(self) -> None:
-        """Set the room aside where it is not, if the disk has it; note in `short` if it has not."""
+        """Reserve the room if the disk has it. Sets `short` if it does not."""
         try:
             wanted, size = self.wanted, self.size
             if size == wanted:
@@ -102,15 +108,16 @@ class Reserve:
         except OSError as error:
             self._failed(error)
         else:
-            self._odd = None
+            self._last_error = None
 
     def _take(self, wanted: int) -> None:
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         before = 0
         try:
+            give_to(self._store, descriptor)
             before = min(wanted, os.fstat(descriptor).st_size)
             os.ftruncate(descriptor, before)
-            # Blocks and not only a length: a hole takes up no room.
+            # Allocate blocks: setting the length alone would leave a hole, which takes no room.
             os.posix_fallocate(descriptor, 0, wanted)
         except OSError:
             if before:
@@ -125,6 +132,6 @@ class Reserve:
     def _failed(self, error: OSError) -> None:
         self.short = error.errno in NO_ROOM
         what = error.strerror or str(error)
-        if not self.short and what != self._odd:
+        if not self.short and what != self._last_error:
             logger.warning("no room can be set aside in %s: %s", self._path, what)
-            self._odd = what
+            self._last_error = what

@@ -7,6 +7,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from relay.store.files.place import log_of
+
 
 def make_sure(store: Path) -> None:
     """See that a store that was closed is whole by itself; what is still in its log is brought into it.
@@ -17,7 +19,7 @@ def make_sure(store: Path) -> None:
     Raises:
         sqlite3.Error: the disk is full, or fails, or somebody else has it open.
     """
-    log = store.with_name(f"{store.name}-wal")
+    log = log_of(store)
     if not log.exists():
         return
     with closing(sqlite3.connect(store)) as connection:
