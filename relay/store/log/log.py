@@ -108,6 +108,7 @@ class Log(CommandQueue):
         turns = _TurnWatch(self.stalls)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.wal.run, self._pause, self._wake)
+            nursery.start_soon(self.wal.keep_length, self._pause)
             trio.lowlevel.add_instrument(turns)
             task_status.started()
             try:

@@ -10,6 +10,7 @@ import os
 import sqlite3
 import struct
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import trio
@@ -42,6 +43,8 @@ A commit into pages that are there needs no news in the directory, and takes hal
 """
 STEP = 1 << 20
 """Bytes that the file is made longer by at a time."""
+FIRST_STEP_SECONDS = 5.0
+"""Seconds from the start until the first step: a command on this machine is over by then, and needs no such file."""
 STEP_SECONDS = 1.0
 """Seconds between two steps: each is synced, and a commit may have to wait for that."""
 LOOK = 0.05
@@ -95,6 +98,8 @@ class Wal:
         self._looked = 0.0
         self._tried = float("-inf")
         self._due = trio.Event()
+        self._cut = trio.Event()
+        """Set when the file was cut, and may be made longer again."""
         self.held = False
         """Whether nothing is copied: the disk is full, and the store would take the last room."""
         self.bytes = 0
@@ -155,7 +160,6 @@ class Wal:
         try:
             await self._connection.execute(f"PRAGMA busy_timeout = {round(PAUSE * 1_000)}")
             while True:
-                await self._lengthen(pause)
                 # An idle writer looks at nothing, and what it has to do may wait for room here: whatever the last look
                 # found is seen to, however soon after the last try that was.
                 if not self._held_back:
@@ -179,31 +183,49 @@ class Wal:
                 os.close(self._file)
                 self._file = None
 
-    async def _lengthen(self, pause: Pause) -> None:
-        """Bring the file to the length that it keeps; nothing is copied meanwhile, as little is written by then."""
+    async def keep_length(self, pause: Pause) -> None:
+        """Bring the file to the length that it keeps, after the start and each time that it was cut, for ever.
+
+        Args:
+            pause: has something done while the writer stands still.
+        """
+        pause_seconds = FIRST_STEP_SECONDS
+        while True:
+            await trio.sleep(pause_seconds)
+            if not self._held_back and not self.held and await self._lengthen(pause):
+                pause_seconds = STEP_SECONDS
+            else:
+                self._cut = trio.Event()
+                await self._cut.wait()
+                pause_seconds = FIRST_STEP_SECONDS
+
+    async def _lengthen(self, pause: Pause) -> bool:
+        """Make the file longer by a step; tell whether there may be another."""
+        longer = False
 
         async def write(_writing: Connection) -> None:
             # Only while the writer stands still: what it writes at the end of the file must not be written over.
-            size = os.fstat(file).st_size
-            os.pwrite(file, bytes(max(0, min(STEP, self._kept - size))), size)
+            nonlocal longer
+            with suppress(OSError):
+                size = os.fstat(file).st_size
+                longer = size < self._kept and os.pwrite(file, bytes(min(STEP, self._kept - size)), size) > 0
 
-        while not self._held_back and not self.held:
-            try:
-                file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
-            except OSError as error:
-                logger.debug("the write-ahead log cannot be made longer: %s", error)
-                return
-            try:
-                if os.fstat(file).st_size >= self._kept:
-                    return
-                await pause(write)
+        try:
+            file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            logger.debug("the write-ahead log cannot be made longer: %s", error)
+            return False
+        try:
+            await pause(write)
+            if longer:
                 await trio.to_thread.run_sync(os.fdatasync, file)
-            except OSError as error:
-                logger.debug("the write-ahead log cannot be made longer: %s", error)
-                return
-            finally:
-                os.close(file)
-            await trio.sleep(STEP_SECONDS)
+        except (OSError, sqlite3.Error) as error:
+            # The disk is full, or the writer has stopped.
+            logger.debug("the write-ahead log cannot be made longer: %s", error)
+            return False
+        finally:
+            os.close(file)
+        return longer
 
     async def _copy(self, pause: Pause) -> None:
         left = await self._checkpoint("PASSIVE")
@@ -219,8 +241,11 @@ class Wal:
                 self._tried = trio.current_time()
 
     async def _begin_again(self, _writing: Connection) -> None:
-        long = self._path.stat().st_size > min(CROWDED, 2 * self._kept)
-        await self._checkpoint("TRUNCATE" if long else "RESTART")
+        if self._path.stat().st_size <= min(CROWDED, 2 * self._kept):
+            await self._checkpoint("RESTART")
+        else:
+            await self._checkpoint("TRUNCATE")
+            self._cut.set()
 
     async def _checkpoint(self, mode: str) -> int:
         """Copy pages; gives how many are left."""
