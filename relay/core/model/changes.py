@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from relay.keys import NO_USER, ChatKey, DeviceKey, MessageId, Seq, UnixMs, UserKey
+from relay.store.entry import Entry
 
 
 class Change(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, tag_field="change"):
@@ -235,6 +236,12 @@ AnyChange = (
 decode = msgspec.json.Decoder(AnyChange).decode
 
 
+def change_of(entry: Entry) -> AnyChange:
+    """Read the change that an entry of kind CHATS or a later kind records."""
+    change: AnyChange = decode(entry.extra or "")
+    return change
+
+
 def encode(change: Change) -> str:
-    """As kept in the log."""
+    """Write a change as the log keeps it."""
     return msgspec.json.encode(change).decode()

@@ -108,8 +108,7 @@ class CatchUp:
         seq = entry.seq
         if entry.chat:
             return entry if self._chats.get(entry.chat, 0) < seq else None
-        assert entry.extra is not None
-        change = changes.decode(entry.extra)
+        change = changes.change_of(entry)
         match change:
             case changes.HistoryPruned():
                 chats = [one for one in change.chats if self._chats.get(one.chat, 0) < seq]
@@ -179,8 +178,7 @@ class DirtyRows:
         elif kind == kinds.DELETE:
             self.chats[entry.chat] = None
         else:
-            assert entry.extra is not None
-            change = changes.decode(entry.extra)
+            change = changes.change_of(entry)
             if entry.chat:
                 self._note_chat(change, entry.chat)
             else:

@@ -157,8 +157,7 @@ class State:
         elif kind == kinds.DELETE:
             self._delete(entry)
         else:
-            assert entry.extra is not None
-            self._change(changes.decode(entry.extra), entry)
+            self._change(changes.change_of(entry), entry)
 
     def _new(self, entry: Entry) -> None:
         chat = self.chats[entry.chat]
@@ -203,23 +202,23 @@ class State:
         member.dlvrd = max(member.dlvrd, entry.message_id)
         if entry.kind == kinds.READ:
             member.read = max(member.read, entry.message_id)
-            # An entry of kind READ says in `target` how many stay unread, so that nothing need be counted here.
-            member.seen = chat.count - entry.target
+            # The entry says how many stay unread, so that nothing need be counted here.
+            member.seen = chat.count - entry.unread_after
 
     def _delete(self, entry: Entry) -> None:
         chat = self.chats[entry.chat]
         chat.last_message_id = entry.message_id
         chat.last_seq = entry.seq
-        if chat.newest == entry.target:
+        message_id, author = entry.subject_id, entry.deleted_author
+        if chat.newest == message_id:
             chat.newest_deleted = True
         chat.count -= 1
-        # The author of the message that is gone stands in `extra`: it never was news to them.
-        author = int(entry.extra or 0)
         for user, member in self.members[entry.chat].items():
-            if user == author or max(member.read_upto, member.joined) >= entry.target:
+            # Their own message never was unread for its author.
+            if user == author or max(member.read_upto, member.joined) >= message_id:
                 member.seen -= 1
         tail = self.tails.get(entry.chat)
-        if tail is not None and tail.messages.pop(entry.target, None) is not None:
+        if tail is not None and tail.messages.pop(message_id, None) is not None:
             self._tailed -= 1
 
     @singledispatchmethod

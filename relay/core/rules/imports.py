@@ -21,7 +21,16 @@ from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment, ReplyTo
 from relay.store import kinds
-from relay.store.entry import REPLY_PREVIEW, Amendment, ClientKey, Extra, FilesNamed, StoredFile, StoredMessage
+from relay.store.entry import (
+    REPLY_PREVIEW,
+    Amendment,
+    ClientKey,
+    Extra,
+    FilesNamed,
+    StoredFile,
+    StoredMessage,
+    author_column,
+)
 
 
 class Imported(msgspec.Struct, frozen=True, gc=False):
@@ -147,7 +156,7 @@ def import_message(draft: DraftBuilder, command: Command, request: commands.Impo
         client_key=hash_,
         client_id=request.client_id,
         message=request.text or None,
-        extra=_extra(attachments, said_at),
+        extra=Extra(attachments=attachments, said_at=said_at).column(),
         attachments=attachments,
         reply_to=_reply(draft, answered) if answered is not None else None,
     )
@@ -184,7 +193,7 @@ def import_change(draft: DraftBuilder, command: Command, request: commands.Impor
         target=original.message_id,
         client_key=hash_,
         client_id=request.client_id,
-        extra=str(original.author) if request.deleted else None,
+        extra=author_column(original.author) if request.deleted else None,
     )
     if request.deleted:
         message = extra = None
@@ -251,7 +260,7 @@ def _reply(draft: DraftBuilder, answered: StoredMessage) -> ReplyTo:
     """What is answered, as it is shown."""
     entry = draft.client_keys.get(client_key(answered.chat, answered.author, answered.client_id))
     message = entry.message if entry is not None else answered.message
-    said_at = entry.said_at if entry is not None else _said_at(answered.extra)
+    said_at = entry.said_at if entry is not None else answered.details.said_at
     return ReplyTo(
         message_id=answered.message_id,
         client_message_id=answered.client_id,
@@ -259,16 +268,6 @@ def _reply(draft: DraftBuilder, answered: StoredMessage) -> ReplyTo:
         sender=draft.state.users[answered.author].id,
         created_at=said_at or answered.at,
     )
-
-
-def _said_at(extra: str | None) -> int:
-    return msgspec.json.decode(extra, type=Extra).said_at if extra else 0
-
-
-def _extra(attachments: list[Attachment] | None, said_at: UnixMs) -> str | None:
-    if not attachments and not said_at:
-        return None
-    return msgspec.json.encode(Extra(attachments=attachments, said_at=said_at)).decode()
 
 
 def _attachments(draft: DraftBuilder, claimed: list[Attachment] | None) -> list[Attachment] | None:

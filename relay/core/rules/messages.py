@@ -4,8 +4,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import msgspec
-
 from relay.core.model import changes
 from relay.core.model.entities import Chat
 from relay.core.model.state import State
@@ -19,7 +17,16 @@ from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment, ReplyTo
 from relay.store import kinds
-from relay.store.entry import REPLY_PREVIEW, Amendment, ClientKey, Extra, FilesNamed, MessageAt, StoredMessage
+from relay.store.entry import (
+    REPLY_PREVIEW,
+    Amendment,
+    ClientKey,
+    Extra,
+    FilesNamed,
+    MessageAt,
+    StoredMessage,
+    author_column,
+)
 
 
 def cleared_by(state: State, chat: ChatKey) -> list[UserKey]:
@@ -33,7 +40,7 @@ def _answer_repeat(
     # Of a message that retention removed the hash alone is kept, which is enough to know it by.
     if (known.chat, known.author, known.client_id or client_id) != (chat, author, client_id):
         raise RelayError.conflict("clientMessageId: this one cannot be used, make another")
-    if known.kind != kind or (kind != kinds.NEW and known.target != target):
+    if known.kind != kind or (kind != kinds.NEW and known.subject_id != target):
         raise RelayError.conflict(
             f"clientMessageId: it belongs to message {known.message_id} already, every message needs one of its own"
         )
@@ -91,7 +98,7 @@ def _send(
     attachments = _attachments(draft, command.user, request.attachments) if request.attachments else None
     if key in state.cleared:
         draft.change(kinds.CHATS, key, command, changes.ChatShown(cleared_by(state, key)))
-    extra = msgspec.json.encode(Extra(attachments=attachments)).decode() if attachments else None
+    extra = Extra(attachments=attachments).column() if attachments else None
     message_id = draft.next_id(key)
     draft.add(
         kinds.NEW,
@@ -171,8 +178,7 @@ def _sees(draft: DraftBuilder, command: Command, chat: ChatKey, stored: StoredMe
     known = state.chats.get(chat)
     if known is None or command.user == ADMIN:
         return True
-    subject = stored.message_id if stored.kind == kinds.NEW else stored.target
-    return visibility.lists(known, state.members[chat].get(command.user), stored.message_id, subject)
+    return visibility.lists(known, state.members[chat].get(command.user), stored.message_id, stored.subject_id)
 
 
 def _reply(draft: DraftBuilder, command: Command, chat: ChatKey, message_id: MessageId) -> ReplyTo | None:
@@ -194,7 +200,7 @@ def _reply(draft: DraftBuilder, command: Command, chat: ChatKey, message_id: Mes
         client_message_id=stored.client_id,
         message=stored.message[:REPLY_PREVIEW] if stored.message else None,
         sender=draft.state.users[stored.author].id,
-        created_at=(msgspec.json.decode(stored.extra, type=Extra).said_at if stored.extra else 0) or stored.at,
+        created_at=stored.details.said_at or stored.at,
     )
 
 
@@ -228,17 +234,15 @@ def _edit(draft: DraftBuilder, command: Command, request: requests.Edit, hash_: 
         permissions.check(draft.state, chat, command.user, Action.EDIT_OTHERS)
     if original.deleted:
         raise RelayError.no_message(request.original_message_id)
-    kept = msgspec.json.decode(original.extra, type=Extra) if original.extra else Extra()
+    kept = original.details
     attachments = kept.attachments
     if request.attachments is not None:
         attachments = _attachments(draft, command.user, request.attachments, kept.attachments or ())
     message = original.message if request.message is None else request.message or None
     if not message and not attachments:
         raise RelayError.bad_field("payload.message", "a message needs text or attachments; delete it instead")
-    extra = None
-    if attachments or kept.forwarded or kept.said_at:
-        kept.attachments = attachments or None
-        extra = msgspec.json.encode(kept).decode()
+    kept.attachments = attachments or None
+    extra = kept.column()
     message_id = draft.next_id(chat.key)
     entry = draft.add(
         kinds.EDIT,
@@ -291,7 +295,7 @@ def _delete(
         target=target,
         client_key=_key(hash_, chat, command.user, client_id),
         client_id=client_id,
-        extra=str(original.author),
+        extra=author_column(original.author),
     )
     draft.amendments.append(Amendment(chat.key, target, message_id, draft.at, None, None, deleted=True))
     return requests.Accepted(message_id=message_id, timestamp=draft.at, client_message_id=client_id)

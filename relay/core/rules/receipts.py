@@ -2,8 +2,6 @@
 
 from collections.abc import Iterable
 
-import msgspec
-
 from relay.core.model.entities import Chat
 from relay.core.rules import commands, permissions
 from relay.core.rules.commands import Command
@@ -12,7 +10,7 @@ from relay.keys import ChatKey, MessageId, UserKey
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.store import kinds
-from relay.store.entry import Covered, CoveredBy, FirstMark, FirstReceipt, UnreadAfter
+from relay.store.entry import Covered, CoveredBy, FirstMark, FirstReceipt, UnreadAfter, covered_column
 
 COUNTED = 10_000
 """Messages counted for one mark at most; where both ends are further away the unread count may be too high."""
@@ -56,16 +54,13 @@ def _mark(draft: DraftBuilder, command: Command, chat: Chat, message_id: Message
     draft.dlvrd[place] = max(dlvrd, top.message_id)
     if read:
         draft.read[place] = top.message_id
-    extra = None
-    if len(covered) > 1:
-        extra = msgspec.json.encode([(one.author, one.message_id) for one in covered]).decode()
     entry = draft.add(
         kinds.READ if read else kinds.DLVRD,
         key,
         top.message_id,
         command,
         target=unread,
-        extra=extra,
+        extra=covered_column(covered),
         covered=covered,
     )
     draft.marks.setdefault(place, []).append(entry)

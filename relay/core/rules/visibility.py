@@ -35,11 +35,6 @@ def lists(chat: Chat, member: Member | None, message_id: int, subject: int) -> b
     return sees(chat, member, message_id) and member is not None and subject > member.cleared
 
 
-def subject(entry: Entry) -> int:
-    """Give the message that an entry is about: what an edit or a deletion changes, else its own id."""
-    return entry.target if entry.kind in (kinds.EDIT, kinds.DELETE) else entry.message_id
-
-
 def is_event_for(state: State, entry: Entry, user: int) -> bool:
     """Tell whether an entry is an event for somebody (PROTOCOL.md, sections 4 and 6), live or replayed.
 
@@ -57,4 +52,4 @@ def is_event_for(state: State, entry: Entry, user: int) -> bool:
         return one is not None and one.message_id > member.cleared and counts(state, chat, entry.actor)
     # A deletion is told also of what retention has removed since: a device may have it still.
     gone = member.cleared if entry.kind == kinds.DELETE else since(chat, member)
-    return entry.seq > member.joined_seq and subject(entry) > gone
+    return entry.seq > member.joined_seq and entry.subject_id > gone
