@@ -51,7 +51,7 @@ class Engine:
         return len(msgspec.json.encode(command.request))
 
     def charge(self, batch: Sequence[Command], seconds: float) -> None:
-        """See `log.Engine`."""
+        """See `store.log.engine.DecisionEngine`."""
         self.on_writer_held(batch, seconds)
 
     def apply(self, entry: Entry) -> None:

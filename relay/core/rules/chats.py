@@ -1,4 +1,4 @@
-"""The rules of groups and channels: who makes, changes, joins and leaves them (PROTOCOL.md, section 5)."""
+"""The rules of groups and channels: create, change, join and leave (PROTOCOL.md, section 5)."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -16,14 +16,14 @@ from relay.store import kinds
 
 
 def create_chat(draft: DraftBuilder, command: Command, request: requests.CreateChat) -> object:
-    """A user makes a group or channel and owns it."""
+    """Create a group or channel, which the user owns."""
     check_photo(draft, command, request.photo_url)
     members = joining_users(draft, command, request.participants)
     return _make(draft, command, request.type, request.name, request.photo_url, command.user, members)
 
 
 def make_chat(draft: DraftBuilder, command: Command, request: control.MakeChat) -> object:
-    """An admin makes a group or channel for somebody."""
+    """Create a group or channel for a user, by an admin."""
     (owner,) = known_users(draft, [request.owner], "owner")
     members = known_users(draft, request.participants, "participants")
     admins = known_users(draft, request.admins, "admins")
@@ -32,7 +32,7 @@ def make_chat(draft: DraftBuilder, command: Command, request: control.MakeChat) 
             raise RelayError.bad_field("admins", f"{draft.state.users[user].id!r} is not among the participants")
     made = _make(draft, command, request.type, request.name, None, owner, members)
     if admins:
-        # With the chat or not at all: one that an interrupted import has made is not made again.
+        # In the same batch as the chat: if an import is interrupted, the chat is not made again.
         draft.change(kinds.CHATS, made.chat, command, changes.ChatUpdated(admins=admins))
     return made
 
@@ -67,7 +67,7 @@ def _make(
 
 
 def update_chat(draft: DraftBuilder, command: Command, request: requests.UpdateChat) -> object:
-    """Rename a group or channel, change its picture or who administers it."""
+    """Change the name, picture or admins of a group or channel."""
     wanted = [Action.CHANGE] if request.admins is None else [Action.SET_ADMINS, Action.CHANGE]
     chat = chat_for(draft, command, request.chat_id, *wanted)
     check_photo(draft, command, request.photo_url)
@@ -91,7 +91,7 @@ def update_chat(draft: DraftBuilder, command: Command, request: requests.UpdateC
 
 
 def add_participants(draft: DraftBuilder, command: Command, request: commands.AddParticipants) -> object:
-    """Put users into a group or channel."""
+    """Add users to a group or channel."""
     chat = chat_for(draft, command, request.chat_id, Action.ADD)
     members = draft.state.members[chat.key]
     users = [u for u in joining_users(draft, command, request.participants) if u not in members]
@@ -101,7 +101,7 @@ def add_participants(draft: DraftBuilder, command: Command, request: commands.Ad
 
 
 def remove_participants(draft: DraftBuilder, command: Command, request: commands.RemoveParticipants) -> object:
-    """Take users out of a group or channel."""
+    """Remove users from a group or channel."""
     chat = chat_for(draft, command, request.chat_id, Action.REMOVE)
     members = draft.state.members[chat.key]
     users = [user for user in dict.fromkeys(_users(draft, request.participants)) if user in members]
@@ -115,7 +115,7 @@ def remove_participants(draft: DraftBuilder, command: Command, request: commands
 
 
 def _users(draft: DraftBuilder, ids: Iterable[str]) -> Iterator[UserKey]:
-    """Find the users who are to go, each once; also those who cannot sign in any more."""
+    """Find the users to remove, each once; disabled and removed users included."""
     for user_id in dict.fromkeys(ids):
         user = draft.state.user(user_id)
         if user is None:
@@ -131,7 +131,7 @@ def leave_chat(draft: DraftBuilder, command: Command, request: commands.LeaveCha
 
 
 def remove_member(draft: DraftBuilder, command: Command, chat: Chat, user: UserKey) -> None:
-    """Take one out of a chat; an owner who goes hands it to another, and where there is none it goes with them."""
+    """Remove one member; if it is the owner, another member becomes the owner, or the chat is deleted if none can."""
     if chat.owner != user:
         draft.change(kinds.CHATS, chat.key, command, changes.MembersRemoved(users=[user]))
         return
@@ -143,7 +143,7 @@ def remove_member(draft: DraftBuilder, command: Command, chat: Chat, user: UserK
 
 
 def delete_chat(draft: DraftBuilder, command: Command, request: commands.DeleteChat) -> object:
-    """Delete a group or channel for all, or clear a dialog for oneself."""
+    """Delete a group or channel for all, or clear a dialog for the user."""
     chat = chat_for(draft, command, request.chat_id, Action.CLEAR)
     if chat.id is None:
         draft.change(
