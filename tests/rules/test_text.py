@@ -1,4 +1,4 @@
-"""The same text is found however it was typed."""
+"""Folding: the same text is found however it was typed."""
 
 import random
 import time
