@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
 from relay.store import kinds
-from relay.store.backup.archive import FILES, STORE, LogEnd, end, named_files, read, verify
+from relay.store.backup.archive import FILES, STORE, TLS, TLS_FILES, LogEnd, end, named_files, read, verify
 from relay.store.blobs import DIGEST
 from relay.store.data_dir.errors import is_damaged, what_helps
 from relay.store.data_dir.opening import opened
@@ -198,12 +198,15 @@ def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> bool
     name = PurePosixPath(member.name)
     content = tar.extractfile(member) if member.isreg() and not member.issparse() else None
     upload = len(name.parts) > 1 and name.parts[0] == FILES and ".." not in name.parts
-    if content is None or not (str(name) == STORE or upload):
+    tls = len(name.parts) == 2 and name.parts[0] == TLS and name.name in TLS_FILES
+    if content is None or not (str(name) == STORE or upload or tls):
         raise CannotRestore(f"the archive has {member.name!r}, which is in no backup of a relay")
     path = target / name
     path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
     digest = hashlib.sha256()
     with content, path.open("wb") as file:
+        if tls:
+            path.chmod(0o600 if path.suffix == ".key" else 0o644)
         while piece := content.read(PIECE):
             digest.update(piece)
             file.write(piece)
