@@ -15,14 +15,14 @@ from relay.protocol.errors import RelayError
 from relay.store import kinds
 
 
-def create_chat(draft: DraftBuilder, command: Command, request: requests.CreateChat) -> object:
+def create_chat(draft: DraftBuilder, command: Command, request: requests.CreateChat) -> ChangedChat:
     """Create a group or channel, which the user owns."""
     check_photo(draft, command, request.photo_url)
     members = joining_users(draft, command, request.participants)
     return _make(draft, command, request.type, request.name, request.photo_url, command.user, members)
 
 
-def make_chat(draft: DraftBuilder, command: Command, request: control.MakeChat) -> object:
+def make_chat(draft: DraftBuilder, command: Command, request: control.MakeChat) -> ChangedChat:
     """Create a group or channel for a user, by an admin."""
     (owner,) = known_users(draft, [request.owner], "owner")
     members = known_users(draft, request.participants, "participants")
@@ -66,7 +66,7 @@ def _make(
     return ChangedChat(key)
 
 
-def update_chat(draft: DraftBuilder, command: Command, request: requests.UpdateChat) -> object:
+def update_chat(draft: DraftBuilder, command: Command, request: requests.UpdateChat) -> ChangedChat:
     """Change the name, picture or admins of a group or channel."""
     wanted = [Action.CHANGE] if request.admins is None else [Action.SET_ADMINS, Action.CHANGE]
     chat = chat_for(draft, command, request.chat_id, *wanted)
@@ -90,7 +90,7 @@ def update_chat(draft: DraftBuilder, command: Command, request: requests.UpdateC
     return ChangedChat(chat.key)
 
 
-def add_participants(draft: DraftBuilder, command: Command, request: commands.AddParticipants) -> object:
+def add_participants(draft: DraftBuilder, command: Command, request: commands.AddParticipants) -> ChangedChat:
     """Add users to a group or channel."""
     chat = chat_for(draft, command, request.chat_id, Action.ADD)
     members = draft.state.members[chat.key]
@@ -100,7 +100,7 @@ def add_participants(draft: DraftBuilder, command: Command, request: commands.Ad
     return ChangedChat(chat.key)
 
 
-def remove_participants(draft: DraftBuilder, command: Command, request: commands.RemoveParticipants) -> object:
+def remove_participants(draft: DraftBuilder, command: Command, request: commands.RemoveParticipants) -> ChangedChat:
     """Remove users from a group or channel."""
     chat = chat_for(draft, command, request.chat_id, Action.REMOVE)
     members = draft.state.members[chat.key]
@@ -123,7 +123,7 @@ def _users(draft: DraftBuilder, ids: Iterable[str]) -> Iterator[UserKey]:
         yield user.key
 
 
-def leave_chat(draft: DraftBuilder, command: Command, request: commands.LeaveChat) -> object:
+def leave_chat(draft: DraftBuilder, command: Command, request: commands.LeaveChat) -> requests.Nothing:
     """Leave a group or channel."""
     chat = chat_for(draft, command, request.chat_id, Action.LEAVE)
     remove_member(draft, command, chat, command.user)
@@ -142,7 +142,7 @@ def remove_member(draft: DraftBuilder, command: Command, chat: Chat, user: UserK
         draft.change(kinds.CHATS, chat.key, command, changes.MembersRemoved(users=[user], owner=heir))
 
 
-def delete_chat(draft: DraftBuilder, command: Command, request: commands.DeleteChat) -> object:
+def delete_chat(draft: DraftBuilder, command: Command, request: commands.DeleteChat) -> requests.Nothing:
     """Delete a group or channel for all, or clear a dialog for the user."""
     chat = chat_for(draft, command, request.chat_id, Action.CLEAR)
     if chat.id is None:

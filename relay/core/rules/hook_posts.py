@@ -25,7 +25,7 @@ def hook_client_id(device: Device, key: str) -> str:
     return blake2b(f"{device.token_hash} {key}".encode(), digest_size=16).hexdigest()
 
 
-def post_by_hook(draft: DraftBuilder, command: Command, request: commands.PostByHook) -> object:
+def post_by_hook(draft: DraftBuilder, command: Command, request: commands.PostByHook) -> requests.Accepted:
     """Post a message, unless the hook has posted one under this key before."""
     device = draft.state.devices[command.device]
     client_id = command.generated_id

@@ -48,7 +48,7 @@ class ChatImported(msgspec.Struct, frozen=True):
     chat: ChatKey
 
 
-def import_user(draft: DraftBuilder, command: Command, request: commands.ImportUser) -> object:
+def import_user(draft: DraftBuilder, command: Command, request: commands.ImportUser) -> requests.Nothing:
     """Add a user as they are elsewhere."""
     state = draft.state
     if request.id in state.user_keys or request.id in state.group_keys:
@@ -75,7 +75,7 @@ def _stated(draft: DraftBuilder, at: UnixMs) -> int:
     return at if at != draft.at else 0
 
 
-def import_chat(draft: DraftBuilder, command: Command, request: commands.ImportChat) -> object:
+def import_chat(draft: DraftBuilder, command: Command, request: commands.ImportChat) -> ChatImported:
     """Add a chat with the members, roles and date that it has elsewhere."""
     state = draft.state
     members = [user for user in map(state.user, dict.fromkeys(request.participants)) if user is not None]
@@ -137,7 +137,7 @@ def _joined(keys: list[UserKey]) -> list[list[UserKey]]:
     return [keys[start:end] for start, end in pairwise(cuts)]
 
 
-def import_message(draft: DraftBuilder, command: Command, request: commands.ImportMessage) -> object:
+def import_message(draft: DraftBuilder, command: Command, request: commands.ImportMessage) -> Imported:
     """Add a message that was sent elsewhere, once."""
     state = draft.state
     chat = _chat(draft, request.chat)
@@ -169,7 +169,7 @@ def import_message(draft: DraftBuilder, command: Command, request: commands.Impo
     return Imported(message_id, added=True, reply_lost=request.reply_to is not None and answered is None)
 
 
-def import_change(draft: DraftBuilder, command: Command, request: commands.ImportChange) -> object:
+def import_change(draft: DraftBuilder, command: Command, request: commands.ImportChange) -> Imported:
     """Add an edit or a deletion that was made elsewhere, once; the message has its newest text already."""
     chat = _chat(draft, request.chat)
     kind = kinds.DELETE if request.deleted else kinds.EDIT
@@ -218,7 +218,7 @@ def _amend(draft: DraftBuilder, amendment: Amendment) -> None:
     draft.amendments.append(amendment)
 
 
-def import_clearing(draft: DraftBuilder, command: Command, request: commands.ImportClearing) -> object:
+def import_clearing(draft: DraftBuilder, command: Command, request: commands.ImportClearing) -> requests.Nothing:
     """Clear a dialog for one of its users, as elsewhere; not if there are later messages, nor a second time."""
     chat = _chat(draft, request.chat)
     member = draft.state.members[chat.key].get(command.user)

@@ -81,7 +81,7 @@ def _once(
     return _answer_repeat(known, key, command.user, client_id, kind, target)
 
 
-def new(draft: DraftBuilder, command: Command, request: requests.New) -> object:
+def new(draft: DraftBuilder, command: Command, request: requests.New) -> requests.Accepted:
     """Send a message; the first between two users makes their dialog."""
     if not request.message and not request.attachments:
         raise RelayError.bad_field("payload.message", "a message needs text or attachments")
@@ -222,7 +222,7 @@ def _key(hash_: int | None, chat: Chat, user: UserKey, client_id: str) -> int | 
     return client_key(chat.key, user, client_id) if hash_ is None and client_id else hash_
 
 
-def edit(draft: DraftBuilder, command: Command, request: requests.Edit) -> object:
+def edit(draft: DraftBuilder, command: Command, request: requests.Edit) -> requests.Accepted:
     """Edit a message; its new text goes into the original's row and nowhere else."""
     if request.message is None and request.attachments is None:
         raise RelayError.bad_field("payload.message", "this field is required")
@@ -265,7 +265,7 @@ def _edit(draft: DraftBuilder, command: Command, request: requests.Edit, hash_: 
     return requests.Accepted(message_id=message_id, timestamp=draft.at, client_message_id=client_id)
 
 
-def delete(draft: DraftBuilder, command: Command, request: requests.Delete) -> object:
+def delete(draft: DraftBuilder, command: Command, request: requests.Delete) -> requests.Accepted:
     """Delete one's own message, or anyone's as a group's owner or admin."""
     target = request.original_message_id or request.message_id
     if target is None:

@@ -16,27 +16,29 @@ COUNTED_MESSAGES = 10_000
 """Messages counted for one receipt at most. If both ends are further away, the unread count may be too high."""
 
 
-def mark_delivered(draft: DraftBuilder, command: Command, request: commands.MarkDelivered) -> object:
+def mark_delivered(draft: DraftBuilder, command: Command, request: commands.MarkDelivered) -> requests.Marked:
     """Mark a chat as delivered to a user up to a message."""
     return _mark(draft, command, draft.state.chats[request.chat], request.message_id, read=False)
 
 
-def mark_read(draft: DraftBuilder, command: Command, request: commands.MarkRead) -> object:
+def mark_read(draft: DraftBuilder, command: Command, request: commands.MarkRead) -> requests.Marked:
     """Mark a chat as read by a user up to a message."""
     return _mark(draft, command, draft.state.chats[request.chat], request.message_id, read=True)
 
 
-def reserve_seq(draft: DraftBuilder, command: Command, request: commands.ReserveSeq) -> object:
+def reserve_seq(draft: DraftBuilder, command: Command, request: commands.ReserveSeq) -> requests.Nothing:
     """Add a receipt that covers no message: it takes the next `seq`, and is sent to no one."""
     draft.add(kinds.DLVRD, draft.state.chats[request.chat].key, 0, command, extra="[]")
     return requests.Nothing()
 
 
-def _mark(draft: DraftBuilder, command: Command, chat: Chat, message_id: MessageId | None, *, read: bool) -> object:
+def _mark(
+    draft: DraftBuilder, command: Command, chat: Chat, message_id: MessageId | None, *, read: bool
+) -> requests.Marked:
     state, user, key = draft.state, command.user, chat.key
     member = state.members[key].get(user)
     if member is None:
-        return RelayError("not_found", "you are not in this chat")
+        raise RelayError("not_found", "you are not in this chat")
     permissions.check(state, chat, user, permissions.READ, imported=command.importer)
     last = draft.last_ids.get(key, chat.last_message_id)
     if message_id is not None and message_id > last:
@@ -74,7 +76,7 @@ def _mark(draft: DraftBuilder, command: Command, chat: Chat, message_id: Message
 
 def _repeat_mark(
     draft: DraftBuilder, key: ChatKey, user: UserKey, message_id: MessageId | None, *, read: bool
-) -> object:
+) -> requests.Marked:
     """Answer a repeated receipt with the first one's timestamp; nothing changes."""
     missed = _missed(draft, key, user) if read else None
     first = None if message_id is None else _first_mark(draft, key, user, message_id, read=read)

@@ -12,11 +12,12 @@ from relay.core.rules.draft import DraftBuilder
 from relay.core.rules.users import end_invites
 from relay.keys import NO_CHAT, MessageId, UserKey
 from relay.protocol import requests
+from relay.protocol.objects import Attachment
 from relay.store import kinds
 from relay.store.entry import FilesNamed, Prunable, StoredFile
 
 
-def prune_chats(draft: DraftBuilder, command: Command, request: commands.PruneChats) -> object:
+def prune_chats(draft: DraftBuilder, command: Command, request: commands.PruneChats) -> requests.Nothing:
     """Correct unread counts before messages are removed. The cost grows with what is removed, not with what is left."""
     state = draft.state
     wanted = tuple(
@@ -32,7 +33,7 @@ def prune_chats(draft: DraftBuilder, command: Command, request: commands.PruneCh
     return requests.Nothing()
 
 
-def prune_history(draft: DraftBuilder, command: Command, request: commands.PruneHistory) -> object:
+def prune_history(draft: DraftBuilder, command: Command, request: commands.PruneHistory) -> requests.Nothing:
     """Record that messages and receipts up to an entry are about to be removed."""
     if request.seq > draft.state.pruned:
         draft.change(kinds.NOTE, NO_CHAT, command, changes.HistoryPruned(request.seq, []))
@@ -61,7 +62,7 @@ def _unread(messages: dict[int, list[int]], user: UserKey, read: MessageId) -> i
     return sum(len(ids) - bisect_right(ids, read) for author, ids in messages.items() if author != user)
 
 
-def note_restore(draft: DraftBuilder, command: Command, request: commands.NoteRestore) -> object:
+def note_restore(draft: DraftBuilder, command: Command, request: commands.NoteRestore) -> requests.Nothing:
     """Record that a backup was restored: event ids go on above all that devices have seen."""
     draft.seq = max(draft.seq, request.last)
     draft.change(kinds.NOTE, NO_CHAT, command, changes.BackupRestored(request.last))
@@ -70,14 +71,14 @@ def note_restore(draft: DraftBuilder, command: Command, request: commands.NoteRe
     return requests.Nothing()
 
 
-def trust_clock(draft: DraftBuilder, command: Command, _request: commands.TrustClock) -> object:
+def trust_clock(draft: DraftBuilder, command: Command, _request: commands.TrustClock) -> requests.Nothing:
     """Set the log's time to the machine's, also back: only this entry may be earlier than the one before it."""
     before, draft.at = draft.state.at, command.at
     draft.change(kinds.NOTE, NO_CHAT, command, changes.ClockTrusted(before))
     return requests.Nothing()
 
 
-def add_file(draft: DraftBuilder, command: Command, request: commands.AddFile) -> object:
+def add_file(draft: DraftBuilder, command: Command, request: commands.AddFile) -> Attachment:
     """Add a file that was uploaded."""
     draft.change(
         kinds.FILE,
@@ -111,7 +112,7 @@ def add_file(draft: DraftBuilder, command: Command, request: commands.AddFile) -
     )
 
 
-def forget_files(draft: DraftBuilder, command: Command, request: commands.ForgetFiles) -> object:
+def forget_files(draft: DraftBuilder, command: Command, request: commands.ForgetFiles) -> list[str]:
     """Delete those of some files that no message holds; answers their digests."""
     shown = set(files_of.photos(draft.state))
     gone = [

@@ -29,7 +29,7 @@ REVOKED_AT_ONCE = 100
 """Devices that one sign-in signs out at most, where an older relay has let a user have more."""
 
 
-def change_profile(draft: DraftBuilder, command: Command, request: requests.ProfileRequest) -> object:
+def change_profile(draft: DraftBuilder, command: Command, request: requests.ProfileRequest) -> ChangedUser:
     """Change the user's own name or picture, or only return them."""
     check_photo(draft, command, request.photo_url)
     if request.name is not None:
@@ -53,7 +53,7 @@ def _check_free(draft: DraftBuilder, name: str, but: UserKey = NO_USER) -> None:
         raise RelayError.conflict(f"name: {name!r} is taken, pick another one")
 
 
-def add_user(draft: DraftBuilder, command: Command, request: control.AddUser) -> object:
+def add_user(draft: DraftBuilder, command: Command, request: control.AddUser) -> ChangedUser:
     """Add a user, by an admin."""
     state = draft.state
     if request.id in state.user_keys or request.id in state.group_keys:
@@ -77,7 +77,7 @@ def _known_user(draft: DraftBuilder, user_id: str) -> User:
     return user
 
 
-def change_user(draft: DraftBuilder, command: Command, request: control.ChangeUser) -> object:
+def change_user(draft: DraftBuilder, command: Command, request: control.ChangeUser) -> ChangedUser:
     """Rename, disable, enable or remove a user, by an admin."""
     user = _known_user(draft, request.id)
     check_photo(draft, command, request.photo_url)
@@ -112,7 +112,7 @@ def _counts_from(draft: DraftBuilder, user: User) -> list[tuple[ChatKey, Message
     return [(chat.key, chat.last_message_id) for chat in map(state.chats.__getitem__, sorted(state.chats_of[user.key]))]
 
 
-def add_device(draft: DraftBuilder, command: Command, request: commands.AddDevice) -> object:
+def add_device(draft: DraftBuilder, command: Command, request: commands.AddDevice) -> ChangedDevice:
     """Add a device or a hook of a user."""
     state = draft.state
     user = state.users[request.user]
@@ -121,7 +121,7 @@ def add_device(draft: DraftBuilder, command: Command, request: commands.AddDevic
     return ChangedDevice(_sign_in(draft, command, request.user, request.label, request.token_hash, request.hook))
 
 
-def revoke_device(draft: DraftBuilder, command: Command, request: control.RevokeDevice) -> object:
+def revoke_device(draft: DraftBuilder, command: Command, request: control.RevokeDevice) -> ChangedDevice:
     """Sign a device out for good."""
     device = draft.state.devices.get(request.device_id)
     if device is None or command.user not in (ADMIN, device.user):
@@ -131,7 +131,7 @@ def revoke_device(draft: DraftBuilder, command: Command, request: control.Revoke
     return ChangedDevice(device.key)
 
 
-def make_invite(draft: DraftBuilder, command: Command, request: commands.MakeInvite) -> object:
+def make_invite(draft: DraftBuilder, command: Command, request: commands.MakeInvite) -> requests.Nothing:
     """Make an invite: its code lets one user in, once."""
     state = draft.state
     if command.user != ADMIN and not state.users[command.user].admin:
@@ -160,7 +160,7 @@ def make_invite(draft: DraftBuilder, command: Command, request: commands.MakeInv
     return requests.Nothing()
 
 
-def use_invite(draft: DraftBuilder, command: Command, request: commands.UseInvite) -> object:
+def use_invite(draft: DraftBuilder, command: Command, request: commands.UseInvite) -> SignedIn:
     """Sign in by an invite."""
     invite = draft.state.invites.get(request.code_hash)
     if invite is None:
@@ -209,7 +209,7 @@ def _land(draft: DraftBuilder, command: Command, user: UserKey, invite: Invite) 
     return chat_id
 
 
-def sign_up(draft: DraftBuilder, command: Command, request: commands.SignUp) -> object:
+def sign_up(draft: DraftBuilder, command: Command, request: commands.SignUp) -> SignedIn:
     """Sign up by a name, where that is open to all."""
     _check_free(draft, request.name)
     user_key = _join(draft, command, request.name.strip())
@@ -255,7 +255,7 @@ def _make_room(draft: DraftBuilder, command: Command, user: UserKey) -> None:
         draft.change(kinds.DEVICE, NO_CHAT, command, changes.DeviceRevoked(device.key))
 
 
-def set_password(draft: DraftBuilder, command: Command, request: commands.SetPassword) -> object:
+def set_password(draft: DraftBuilder, command: Command, request: commands.SetPassword) -> DevicesRevoked:
     """Set a user's password; on request, sign out their other devices."""
     user = _known_user(draft, request.user_id)
     if command.user not in (ADMIN, user.key):
@@ -264,7 +264,7 @@ def set_password(draft: DraftBuilder, command: Command, request: commands.SetPas
     return DevicesRevoked(_revoke_all(draft, command, user.key) if request.sign_out else 0)
 
 
-def revoke_devices(draft: DraftBuilder, command: Command, request: commands.RevokeDevices) -> object:
+def revoke_devices(draft: DraftBuilder, command: Command, request: commands.RevokeDevices) -> DevicesRevoked:
     """Sign out all devices of a user but the one that asks."""
     user = _known_user(draft, request.user_id)
     if command.user not in (ADMIN, user.key):
