@@ -83,7 +83,7 @@ class OutgoingHooks:
 
     def _note(self, entry: Entry) -> None:
         """Take a new hook in, and let one that is removed go."""
-        change = changes.decode(entry.extra or "")
+        change = changes.change_of(entry)
         if isinstance(change, changes.DeviceRevoked):
             self._known.pop(change.key, None)
             self._relay.admin.running.hooks.pop(change.key, None)
