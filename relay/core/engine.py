@@ -27,14 +27,14 @@ def _free(_batch: Sequence[Command], _seconds: float) -> None:
 class Engine:
     """The state, the hub that publishes its changes, and the rows that the snapshot does not have yet."""
 
-    def __init__(self, state: State, hub: Hub, stale: DirtyRows) -> None:
+    def __init__(self, state: State, hub: Hub, dirty: DirtyRows) -> None:
         self.on_files_released: Callable[[], None] = _nobody
         """Called when a message may have released its files."""
         self.on_writer_held: Callable[[Sequence[Command], float], None] = _free
         """Called with a batch that held the writer longer than its commit took, and the seconds of that."""
         self._state = state
         self._hub = hub
-        self._stale = stale
+        self._dirty = dirty
         self._round: Round | None = None
         self.lags = LatencySamples()
         self.stands_alone = partial(decide.stands_alone, state)
@@ -57,7 +57,7 @@ class Engine:
     def apply(self, entry: Entry) -> None:
         """Apply an entry to the state, then publish it."""
         self._state.apply(entry)
-        self._stale.note(entry, self._state)
+        self._dirty.note(entry, self._state)
         self._hub.tell(entry)
         if entry.kind in (kinds.EDIT, kinds.DELETE):
             self.on_files_released()
@@ -78,13 +78,13 @@ class Engine:
         Entries from now on mark rows as dirty again.
         """
         if self._round is None:
-            stale, self._stale = self._stale, DirtyRows()
-            self._round = Round(self._state, stale, self._stale)
+            dirty, self._dirty = self._dirty, DirtyRows()
+            self._round = Round(self._state, dirty, self._dirty)
         rows = self._round.take(count)
         return {**rows, **self._round.start._asdict()} if self._round.over else rows
 
     def snapshot_over(self, *, written: bool) -> None:
         """End the round; rows that could not be written stay dirty."""
         if self._round is not None and not written:
-            self._stale.update(self._round.left())
+            self._dirty.update(self._round.left())
         self._round = None

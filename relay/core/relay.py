@@ -141,9 +141,9 @@ async def open_relay(
                 database.connect(path, writing=False, cache=LOOKUP_CACHE_KIB, seconds=READ_SECONDS) as carrying,
                 database.connect(path, writing=False, cache=CHECKPOINT_CACHE_KIB) as copying,
             ):
-                state, stale = await load_state(reading)
+                state, dirty = await load_state(reading)
                 hub = Hub(state, time, frame)
-                rules = Engine(state, hub, stale)
+                rules = Engine(state, hub, dirty)
                 log = Log(writing, looking, Wal(copying, path), rules, await positions.cursors(reading))
                 time.begin(state.at)
                 service = Service(state, log, hub, reading, Searches(finding, log), Replays(replaying), time, settings)

@@ -47,18 +47,18 @@ async def load_state(reading: Connection) -> tuple[State, DirtyRows]:
 
 async def _caught_up(reading: Connection, kept: snapshots.Snapshot) -> tuple[State, DirtyRows]:
     """Load a snapshot, and apply the entries after it."""
-    state, stale = load(kept), DirtyRows()
+    state, dirty = load(kept), DirtyRows()
     catching = CatchUp(state, kept)
     while entries := await log_entries.entries(reading, state.seq, FOLD):
         for entry in entries:
             catching.apply(entry)
-            stale.note(entry, state)
+            dirty.note(entry, state)
     # Not before: a chat's row may be ahead of the row of a user who has just joined.
-    _look_for_gaps(state, kept)
-    return state, stale
+    _check_references(state, kept)
+    return state, dirty
 
 
-def _look_for_gaps(state: State, kept: snapshots.Snapshot) -> None:
+def _check_references(state: State, kept: snapshots.Snapshot) -> None:
     """Check that every device has its user, and every member its user and chat.
 
     Raises:

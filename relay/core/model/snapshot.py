@@ -155,10 +155,10 @@ class DirtyRows:
     @classmethod
     def everything(cls, state: State) -> "DirtyRows":
         """Mark all rows of a state."""
-        stale = cls()
-        stale.users, stale.devices, stale.invites = set(state.users), set(state.devices), True
-        stale.chats = dict.fromkeys(state.chats)
-        return stale
+        dirty = cls()
+        dirty.users, dirty.devices, dirty.invites = set(state.users), set(state.devices), True
+        dirty.chats = dict.fromkeys(state.chats)
+        return dirty
 
     def __bool__(self) -> bool:
         return bool(self.users or self.devices or self.invites or self.chats)
@@ -258,17 +258,17 @@ class Start(NamedTuple):
 class Round:
     """One writing of a state's dirty rows, a few at a time. Entries may be applied between two takes."""
 
-    def __init__(self, state: State, stale: DirtyRows, since: DirtyRows | None = None) -> None:
+    def __init__(self, state: State, dirty: DirtyRows, since: DirtyRows | None = None) -> None:
         """Begin.
 
         Args:
             state: the state; rows are written as it is when they are taken.
-            stale: the rows to take.
+            dirty: the rows to take.
             since: the rows that become dirty meanwhile; a row that is taken is removed from it.
         """
         self.start = Start.of(state)
         self._state = state
-        self._stale = stale
+        self._dirty = dirty
         self._since = DirtyRows() if since is None else since
         self._taken = DirtyRows()
         """The rows taken last, which may not be on disk."""
@@ -276,36 +276,36 @@ class Round:
     @property
     def over(self) -> bool:
         """Tell whether all rows were taken."""
-        return not self._stale
+        return not self._dirty
 
     def take(self, count: int) -> dict[str, Any]:
         """Take about `count` rows, as the store's `snapshot` parameter without its `seq`; a chat is taken whole."""
         rows: dict[str, Any] = {"users": [], "devices": [], "invites": None, "chats": [], "whole": [], "members": []}
-        state, stale, kept = self._state, self._stale, self._state.seq
+        state, dirty, kept = self._state, self._dirty, self._state.seq
         self._taken = DirtyRows()
-        if stale.invites:
-            stale.invites = self._since.invites = False
+        if dirty.invites:
+            dirty.invites = self._since.invites = False
             self._taken.invites = True
             rows["invites"] = [(key, _invite_json(invite, kept)) for key, invite in state.invites.items()]
             count -= len(rows["invites"])
-        while stale.users and count > 0:
-            key = stale.users.pop()
+        while dirty.users and count > 0:
+            key = dirty.users.pop()
             self._since.users.discard(key)
             self._taken.users.add(key)
             rows["users"].append((key, _user_json(state.users[key], kept)))
             count -= 1
-        while stale.devices and count > 0:
-            key = stale.devices.pop()
+        while dirty.devices and count > 0:
+            key = dirty.devices.pop()
             self._taken.devices.add(key)
             rows["devices"].append((key, _json(state.devices[key])))
             count -= 1
-        while stale.chats and count > 0:
-            count -= 1 + self._take_chat(next(iter(stale.chats)), kept, rows)
+        while dirty.chats and count > 0:
+            count -= 1 + self._take_chat(next(iter(dirty.chats)), kept, rows)
         return rows
 
     def _take_chat(self, chat: int, kept: int, rows: dict[str, Any]) -> int:
         members = self._state.members[chat]
-        users, more = self._stale.take_chat(chat), self._since.take_chat(chat)
+        users, more = self._dirty.take_chat(chat), self._since.take_chat(chat)
         both = None if users is None or more is None else users | more
         self._taken.chats[chat] = both
         rows["chats"].append((chat, _chat_json(self._state.chats[chat], kept)))
@@ -320,7 +320,7 @@ class Round:
     def left(self) -> DirtyRows:
         """Return the rows that a round leaves dirty if it is given up: those not taken, and those taken last."""
         left = DirtyRows()
-        left.update(self._stale)
+        left.update(self._dirty)
         left.update(self._taken)
         return left
 
