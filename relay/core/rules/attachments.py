@@ -31,7 +31,15 @@ def photos(state: State) -> Iterable[str]:
 
 
 def may_read(state: State, user: int, file: StoredFile) -> bool:
-    """Tell whether a user may read a file: they uploaded it, see a message that holds it, or see it as a picture."""
+    """Tell whether a user may read a file.
+
+    They may if they uploaded it, see a message that holds it, or see it as a picture of a user or a chat.
+
+    Args:
+        state: the state.
+        user: the user's key.
+        file: the file, with the chats that hold it.
+    """
     if file.user == user or any(
         visibility.sees(state.chats[chat], state.members[chat].get(user), last) for chat, last in file.holders
     ):

@@ -131,7 +131,14 @@ def leave_chat(draft: DraftBuilder, command: Command, request: commands.LeaveCha
 
 
 def remove_member(draft: DraftBuilder, command: Command, chat: Chat, user: UserKey) -> None:
-    """Remove one member; if it is the owner, another member becomes the owner, or the chat is deleted if none can."""
+    """Remove one member; if it is the owner, another member becomes the owner, or the chat is deleted if none can.
+
+    Args:
+        draft: the batch.
+        command: who does it.
+        chat: a group or channel.
+        user: the member.
+    """
     if chat.owner != user:
         draft.change(kinds.CHATS, chat.key, command, changes.MembersRemoved(users=[user]))
         return

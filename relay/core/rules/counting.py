@@ -41,6 +41,14 @@ def waited_for(state: State, chat: Chat, user: int, member: Member, author: int,
     """Tell whether a message waits for a member's receipts: they count, and did when it was sent.
 
     In a dialog the other user's receipts always count: what they have not read, no one has.
+
+    Args:
+        state: the state.
+        chat: the chat.
+        user: the member's key.
+        member: their membership in the chat.
+        author: the message's author.
+        message_id: the message.
     """
     since = member.joined if chat.id is None else max(member.joined, member.counts_from)
     return user != author and since < message_id and (chat.id is None or can_act(state.users[user]))

@@ -89,7 +89,16 @@ _unpack = Struct("<q").unpack
 
 
 def client_key(chat: int, actor: int, client_id: str) -> int:
-    """Hash the idempotency key of a message (PROTOCOL.md, section 3) to 64 bits."""
+    """Hash the idempotency key of a message (PROTOCOL.md, section 3).
+
+    Args:
+        chat: the chat's key.
+        actor: the author's key.
+        client_id: the author's own id of the message.
+
+    Returns:
+        64 bits, signed as SQLite's integers are.
+    """
     hash_ = _EMPTY.copy()  # which takes half as long as making one
     hash_.update(f"{chat} {actor} {client_id}".encode())
     return _unpack(hash_.digest())[0]  # type: ignore[no-any-return]
@@ -175,7 +184,22 @@ class DraftBuilder:
         reply_to: ReplyTo | None = None,
         covered: tuple[Covered, ...] = (),
     ) -> Entry:
-        """Add the next entry of the log; see `Entry`."""
+        """Add the next entry of the log.
+
+        Args:
+            kind: see `store.kinds`.
+            chat: the chat, or `NO_CHAT`.
+            message_id: of a message or a change, its own; of a receipt, the highest that it covers; else 0.
+            command: who does it, from which device and connection.
+            target: see `Entry`, as of all fields that follow.
+            client_key: the hash of the idempotency key, see `client_key`.
+            client_id: the client id of a message or a change.
+            message: a message's text.
+            extra: see `Entry`.
+            attachments: a message's attachments, which `extra` has too.
+            reply_to: the quote of the message that is answered.
+            covered: of a receipt, each author's highest message that it newly covers.
+        """
         self.seq = seq = self.seq + 1
         entry = Entry(
             seq,
@@ -201,7 +225,14 @@ class DraftBuilder:
         return entry
 
     def change(self, kind: int, chat: ChatKey, command: Command, change: changes.Change) -> None:
-        """Add an entry that changes chats, users or devices."""
+        """Add an entry that changes chats, users or devices.
+
+        Args:
+            kind: CHATS or a later kind.
+            chat: the chat that changes, or `NO_CHAT`.
+            command: who does it.
+            change: the change.
+        """
         self.add(kind, chat, 0, command, extra=changes.encode(change))
 
     def next_id(self, chat: ChatKey) -> int:
@@ -268,6 +299,11 @@ def chat_for(draft: DraftBuilder, command: Command, chat_id: str, *actions: Acti
 
 def known_users(draft: DraftBuilder, ids: Iterable[str], field: str) -> list[UserKey]:
     """Find the keys of users who may be in a chat, each once.
+
+    Args:
+        draft: the batch.
+        ids: their ids.
+        field: the field of the request that has them, for the error.
 
     Raises:
         RelayError: there is no such user.

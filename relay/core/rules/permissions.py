@@ -145,7 +145,14 @@ TABLE: dict[Action, dict[ChatKind, Rule]] = {
 
 
 def role_of(state: State, chat: Chat, user: int, *, imported: bool = False) -> Role:
-    """Return a user's role in a chat."""
+    """Return a user's role in a chat.
+
+    Args:
+        state: the state.
+        chat: the chat.
+        user: the user's key, or `ADMIN`.
+        imported: whether an import acts on their behalf.
+    """
     if imported:
         return _IMPORTER
     if user == ADMIN:
@@ -178,12 +185,19 @@ _PLACES = {"favorites": ChatKind.NOTES, "group": ChatKind.GROUP, "channel": Chat
 
 
 def may(state: State, chat: Chat, user: int, action: Action) -> bool:
-    """Tell whether a user may do something in a chat."""
+    """Tell whether a user, or `ADMIN`, may do something in a chat."""
     return role_of(state, chat, user) in TABLE[action][kind_of(state, chat, user)].roles
 
 
 def check(state: State, chat: Chat, user: int, action: Action, *, imported: bool = False) -> None:
     """Refuse an action that a user may not do in a chat.
+
+    Args:
+        state: the state.
+        chat: the chat.
+        user: the user's key, or `ADMIN`.
+        action: what they want to do.
+        imported: whether an import acts on their behalf.
 
     Raises:
         RelayError: with the rule's reason; `not_found` for an outsider, who must not learn that the chat exists.

@@ -31,6 +31,12 @@ def lists(chat: Chat, member: Member | None, message_id: int, subject: int) -> b
     """Tell whether a message or a change is in a user's history: they have not cleared it, nor what it changes.
 
     A change of a message that retention removed is listed without a text, so that ids have no gaps.
+
+    Args:
+        chat: the chat.
+        member: the user as a member; None if they are not.
+        message_id: the message's or the change's own id.
+        subject: the message that it is about: its own id, or what it changes.
     """
     return sees(chat, member, message_id) and member is not None and subject > member.cleared
 
