@@ -1,18 +1,19 @@
-"""Text of the world: what is the same text however it was typed. Pure; by Unicode's own tables, as Python has them."""
+"""Folding: which texts are the same however they were typed. Pure; by Unicode's tables, as Python has them."""
 
 import re
 import unicodedata
+from collections.abc import Iterator
 
-from relay.marks import ordered
+from relay.marks import SHORT, ordered
 
 FOLDING = f"1/{unicodedata.unidata_version}"
-"""Names what `fold` does: its own number, raised with every change here, and the version of Unicode's tables."""
-REMEMBERED = 30_000
-"""Ideographs, and codes that are no characters, that are kept in memory; of all others the folded form is, once it was
-asked for: they are some 46,000, and a text that has all of them must not be made one by one each time."""
+"""The version of `fold`: a number to raise with every change here, and the version of Unicode's tables."""
+PLAIN_CHARACTERS_KEPT = 30_000
+"""How many ideographs and unassigned codes are kept in the table. Every other character (some 46,000) is kept once it
+was asked for, so that a text with all of them is not folded one by one each time."""
 
-# Marks over letters of Latin, Greek and Cyrillic, and vowel signs of Arabic, Hebrew and Syriac: people leave them out
-# when they type in a hurry, and mean the same word. Other scripts' marks are letters of their own.
+# Marks over Latin, Greek and Cyrillic letters, and vowel signs of Arabic, Hebrew and Syriac: people leave them out when
+# they type in a hurry, and mean the same word. Marks of other scripts make letters of their own.
 _MARKS = (
     range(0x0300, 0x0345),
     range(0x0346, 0x0370),  # without the Greek iota below, which is a letter in capitals
@@ -38,7 +39,7 @@ _UNSEEN = (
     range(0xE0100, 0xE01F0),
     range(0x1F3FB, 0x1F400),  # colours of skin
 )
-"""What changes how a character looks, and no formatting character (Cf)."""
+"""Characters that change how another one looks, other than formatting characters (Cf)."""
 _ALIKE = {
     "\u0131": "i",  # dotless
     "æ": "ae",
@@ -47,7 +48,7 @@ _ALIKE = {
     "þ": "th",
     "ĸ": "q",
     "ŋ": "n",
-    "й": "й",  # nobody leaves these marks out
+    "й": "й",  # marks that are never left out
     "ї": "ї",
     "ў": "ў",
     "\u0640": "",  # tatweel, which only stretches
@@ -74,23 +75,28 @@ _ALIKE = {
     "\u309c": "\u309a",
     "\u301c": "~",  # the wave dash, which Windows takes for a wide tilde
     "\u2044": "/",
-    # What programs make of quotes and dashes while somebody types.
+    # Quotes and dashes that programs substitute while one types.
     **dict.fromkeys("\u00b4\u02b9\u02bb\u02bc\u02bd\u055a\u05f3\u2018\u2019\u201a\u201b\u2032\u2039\u203a", "'"),
     **dict.fromkeys("\u00ab\u00bb\u05f4\u201c\u201d\u201e\u201f", '"'),
     **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"),
 }
+_NEVER_COMPOSES = re.compile(
+    "[\0-\x7f\u0391-\u03c9\u0410-\u044f\u05d0-\u05ea\u0621-\u064a\u3041-\u3096\u30a1-\u30fa\u3400-\u4dbf"
+    "\u4e00-\u9fff\uac00-\ud7a3\ufb50-\ufdff]"
+)
+"""Characters that no normal form joins with the one before them: a text may be cut in front of each."""
 _VARIANT = re.compile("LATIN SMALL LETTER ([A-Z]) WITH ")
-"""The name of a letter that has no decomposition: a stroke or a hook is a part of it. People type the plain one."""
+"""The name of a letter without a decomposition, with a stroke or a hook in it. People type the plain letter."""
 
 
 _IDEOGRAPHS = (range(0x3400, 0x4DC0), range(0x4E00, 0xA000), range(0xAC00, 0xD7A4), range(0x20000, 0x2F800))
-"""Characters without case, marks or other forms, and syllables of Hangul: most of those that there are."""
+"""Characters without case, marks or other forms, and syllables of Hangul: most of all characters."""
 _NO_CHARACTERS = ("Cn", "Co", "Cs")
-"""Categories of codes that stand for themselves: unassigned, for private use, surrogates."""
+"""Categories of codes that stand for themselves: unassigned, private use, surrogates."""
 
 
 class _Table(dict[int, int | str]):
-    """What stands for a character, by its code; made when it is first asked for."""
+    """The folded form of each character, by its code; made when it is first asked for."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,8 +104,8 @@ class _Table(dict[int, int | str]):
 
     def __missing__(self, code: int) -> int | str:
         if any(code in some for some in _IDEOGRAPHS) or unicodedata.category(chr(code)) in _NO_CHARACTERS:
-            # Whoever sends a hundred thousand different ones gets no memory for it.
-            if self._plain < REMEMBERED:
+            # A text with a hundred thousand different ones must not fill the memory.
+            if self._plain < PLAIN_CHARACTERS_KEPT:
                 self._plain += 1
                 self[code] = code
             return code
@@ -116,7 +122,7 @@ def _folded(character: str) -> str:
 
 
 def _plain(character: str) -> str:
-    """Give what people type for a character that is decomposed and of lower case."""
+    """Return what people type for a character that is decomposed and in lower case."""
     code = ord(character)
     if character in _ALIKE:
         return _ALIKE[character]
@@ -135,20 +141,36 @@ _TABLE = _Table()
 
 
 def fold(text: str) -> str:
-    """Give the form by which texts are compared: two that people take for the same text fold alike.
+    """Return the form by which texts are compared: two that people take for the same text fold alike.
 
     Case of any script (Unicode's full case folding), composed and decomposed letters, half and full width, ligatures
     and other compatibility forms (NFKC), digits of any script, marks that people leave out, quotes and dashes that
     programs put in, and what cannot be seen make no difference (PROTOCOL.md, section 5, "Found").
 
     Returns:
-        The folded text, of another length perhaps; empty where there was nothing but marks.
+        The folded text. It may be longer or shorter, and is empty if there was nothing but marks.
     """
     if text.isascii():
         return text.lower()
     # Character by character, so that a part of a text folds to a part of what the whole folds to.
-    return _composed(_composed(text).translate(_TABLE))
+    folded = "".join([_composed(piece).translate(_TABLE) for piece in _pieces(text)])
+    return "".join([_composed(piece) for piece in _pieces(folded)])
 
 
 def _composed(text: str) -> str:
     return unicodedata.normalize("NFC", ordered(text))
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Cut a text where its normal form may be cut, so that no call into C holds up other threads for long.
+
+    One character may fold to 18 (U+FDFA), and a message of them takes as long as 1.2 million others.
+    """
+    start = 0
+    while len(text) - start > SHORT:
+        cut = _NEVER_COMPOSES.search(text, start + SHORT)
+        if cut is None:
+            break
+        yield text[start : cut.start()]
+        start = cut.start()
+    yield text[start:] if start else text

@@ -1,4 +1,4 @@
-"""What the log's writer is handed: decide, let take effect, tell; and keep account of the stale snapshot rows."""
+"""The engine that the log's writer calls: it decides batches, applies and publishes entries, and tracks dirty rows."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,24 +17,24 @@ from relay.store.entry import Entry, Facts
 
 
 def _nobody() -> None:
-    """Tell nobody."""
+    """Do nothing."""
 
 
 def _free(_batch: Sequence[Command], _seconds: float) -> None:
-    """Charge nobody."""
+    """Charge no one."""
 
 
 class Engine:
-    """The state, who is told of its changes, and what of it the store does not have yet."""
+    """The state, the hub that publishes its changes, and the rows that the snapshot does not have yet."""
 
-    def __init__(self, state: State, hub: Hub, stale: DirtyRows) -> None:
+    def __init__(self, state: State, hub: Hub, dirty: DirtyRows) -> None:
         self.on_files_released: Callable[[], None] = _nobody
-        """Called when a message may have let go of its files."""
+        """Called when a message may have released its files."""
         self.on_writer_held: Callable[[Sequence[Command], float], None] = _free
-        """Called with a batch that kept the writer longer than its commit took, and for how many seconds."""
+        """Called with a batch that held the writer longer than its commit took, and the seconds of that."""
         self._state = state
         self._hub = hub
-        self._stale = stale
+        self._dirty = dirty
         self._round: Round | None = None
         self.lags = LatencySamples()
         self.stands_alone = partial(decide.stands_alone, state)
@@ -47,17 +47,17 @@ class Engine:
 
     @staticmethod
     def weight(command: Command) -> int:
-        """About how many bytes a command came in."""
+        """Return about how many bytes a command takes."""
         return len(msgspec.json.encode(command.request))
 
     def charge(self, batch: Sequence[Command], seconds: float) -> None:
-        """See `log.Rules`."""
+        """See `store.log.engine.DecisionEngine`."""
         self.on_writer_held(batch, seconds)
 
     def apply(self, entry: Entry) -> None:
-        """Let an entry take effect, then tell whom it concerns."""
+        """Apply an entry to the state, then publish it."""
         self._state.apply(entry)
-        self._stale.note(entry, self._state)
+        self._dirty.note(entry, self._state)
         self._hub.tell(entry)
         if entry.kind in (kinds.EDIT, kinds.DELETE):
             self.on_files_released()
@@ -66,25 +66,25 @@ class Engine:
             self._first = self._first or entry.at
 
     def batch_done(self) -> None:
-        """Send what the batch had to say."""
+        """Flush what the batch published."""
         self._hub.flush()
         if self._first:
             self.lags.note(max(0, self._hub.clock() - self._first))
             self._first = 0
 
     def snapshot(self, count: int) -> dict[str, Any]:
-        """Give about so many stale rows, of the round that is under way or begins; the last have `seq` with them.
+        """Take about `count` dirty rows of the current round, or start one; the last ones come with the round's `seq`.
 
-        Entries that come from now on make rows stale again.
+        Entries from now on mark rows as dirty again.
         """
         if self._round is None:
-            stale, self._stale = self._stale, DirtyRows()
-            self._round = Round(self._state, stale, self._stale)
+            dirty, self._dirty = self._dirty, DirtyRows()
+            self._round = Round(self._state, dirty, self._dirty)
         rows = self._round.take(count)
         return {**rows, **self._round.start._asdict()} if self._round.over else rows
 
     def snapshot_over(self, *, written: bool) -> None:
-        """The round is over; where rows could not be written they are stale still."""
+        """End the round; rows that could not be written stay dirty."""
         if self._round is not None and not written:
-            self._stale.update(self._round.left())
+            self._dirty.update(self._round.left())
         self._round = None

@@ -1,6 +1,6 @@
-"""The relay without its network: opened on a data directory, with the state as the log has it.
+"""The relay without its network: a data directory, its log and the state that follows from it.
 
-`relay serve` puts connections in front of it; the command line uses it as it is while no relay runs.
+`relay serve` puts connections in front of it; the command line opens it directly while no relay runs.
 """
 
 import logging
@@ -36,16 +36,16 @@ from relay.store.sqlite.wal import Wal
 
 logger = logging.getLogger(__name__)
 
-LOOKING_CACHE = 500
-"""KiB that the connection of the writer's look-ups keeps: they are of all times, and seldom twice the same."""
-PATIENCE = 10.0
-"""Seconds after which a statement that reads is stopped: each is bounded, so that the disk hangs by then."""
-COPYING_CACHE = 100
-"""KiB that the connection keeps that copies the write-ahead log back: it reads no pages of its own."""
+LOOKUP_CACHE_KIB = 500
+"""Page cache of the connection that looks up facts: they are spread over the whole log and seldom repeat."""
+READ_SECONDS = 10.0
+"""After this a statement that reads is interrupted: each is bounded, so the disk must be hanging."""
+CHECKPOINT_CACHE_KIB = 100
+"""Page cache of the connection that checkpoints the write-ahead log: it reads no pages of its own."""
 
 
 class Relay:
-    """All that is open while a data directory is."""
+    """Everything that is open while a data directory is."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class Relay:
         )
 
     def stop(self) -> None:
-        """Take up nothing new, and let `log.run` return once everything that waits is written."""
+        """Accept nothing new; `log.run` returns once everything queued is written."""
         if not self.log.stopping:
             self.room.stop()
             self.log.stop()
@@ -99,21 +99,22 @@ async def open_relay(
     settings: Settings | None = None,
     wait: float = 0.0,
 ) -> AsyncIterator[Relay]:
-    """Open a data directory under its lock, make its file if there is none, and run the log's writer.
+    """Open a data directory under its lock, create its store if there is none, and run the log's writer.
 
-    On the way out all that waits is written. Args:
+    On exit everything queued is written.
+
+    Args:
         data: the directory; it must exist.
-        clock: gives the time, Unix milliseconds, and is believed; the machine's, as far as it can be, where None is
-            given (see `RelayClock`).
-        frame: makes a frame of a message, for whoever connects.
-        settings: those in force; the defaults, and no limit of requests, where None is given.
+        clock: the time, which is believed; None for the machine's clock, as far as it is credible (`RelayClock`).
+        frame: encodes a message as a frame for connections.
+        settings: the settings in force; None for the defaults without a request limit.
         wait: seconds to wait for another process that has it open; the log says which.
 
     Raises:
         Locked: another process has it open.
-        Emptied: the file is empty or missing, and was not always.
+        Emptied: the file is empty or missing, and traces say that it was not always.
         NewerStore: a newer relay wrote the file.
-        CannotUpgrade: an older one did, and the file cannot be brought to this one's version.
+        CannotUpgrade: an older relay wrote it, and it cannot be upgraded.
         sqlite3.Error: the file cannot be opened, or is damaged.
     """
     settings = settings or Settings(limits=LimitsSection(requests_per_second=0))
@@ -133,17 +134,17 @@ async def open_relay(
             await folding.ensure(writing)
             writing.stay_at(path)
             async with (
-                database.connect(path, writing=False, seconds=PATIENCE) as reading,
-                # Nobody's reading may hold up the writer; no search, no replay and no export anybody's reading.
-                database.connect(path, writing=False, cache=LOOKING_CACHE) as looking,
+                database.connect(path, writing=False, seconds=READ_SECONDS) as reading,
+                # Reads must not hold up the writer; searches, replays and exports must not hold up reads.
+                database.connect(path, writing=False, cache=LOOKUP_CACHE_KIB) as looking,
                 database.connect(path, writing=False) as finding,
-                database.connect(path, writing=False, seconds=PATIENCE) as replaying,
-                database.connect(path, writing=False, cache=LOOKING_CACHE, seconds=PATIENCE) as carrying,
-                database.connect(path, writing=False, cache=COPYING_CACHE) as copying,
+                database.connect(path, writing=False, seconds=READ_SECONDS) as replaying,
+                database.connect(path, writing=False, cache=LOOKUP_CACHE_KIB, seconds=READ_SECONDS) as carrying,
+                database.connect(path, writing=False, cache=CHECKPOINT_CACHE_KIB) as copying,
             ):
-                state, stale = await load_state(reading)
+                state, dirty = await load_state(reading)
                 hub = Hub(state, time, frame)
-                rules = Engine(state, hub, stale)
+                rules = Engine(state, hub, dirty)
                 log = Log(writing, looking, Wal(copying, path), rules, await positions.cursors(reading))
                 time.begin(state.at)
                 service = Service(state, log, hub, reading, Searches(finding, log), Replays(replaying), time, settings)
@@ -175,13 +176,13 @@ def _relay_clock(clock: Clock | None, settings: Settings) -> RelayClock:
     if isinstance(clock, RelayClock):
         return clock
     if clock is not None:
-        return RelayClock(lambda: "whoever opened the relay", wall=lambda: clock() * 1_000_000, elapsed=lambda: 0)
+        return RelayClock(lambda: "the caller's clock", wall=lambda: clock() * 1_000_000, elapsed=lambda: 0)
     return RelayClock(machine_proof, days=lambda: settings.clock.plausible_days)
 
 
 @contextmanager
 def _ungrouped() -> Iterator[None]:
-    """Let what is raised within come out as it is, and not as a group of one as nurseries have it."""
+    """Unwrap exception groups of one, as nurseries raise them."""
     try:
         yield
     except BaseExceptionGroup as group:

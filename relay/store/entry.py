@@ -3,12 +3,14 @@
 Plain data: no SQL, no I/O, no rules.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
 from relay.keys import ChatKey, DeviceKey, MessageId, Seq, UnixMs, UserKey
 from relay.protocol.objects import Attachment, ReplyTo
+from relay.store.kinds import DELETE, EDIT, NEW
 
 REPLY_PREVIEW = 1_000
 """How much of a message stands in an answer to it, in characters."""
@@ -16,6 +18,9 @@ REPLY_PREVIEW = 1_000
 
 FEW = 8
 """Authors that are looked through one by one."""
+
+
+_pairs = msgspec.json.Decoder(list[tuple[UserKey, MessageId]]).decode
 
 
 class Covered(NamedTuple):
@@ -42,13 +47,17 @@ class Entry(msgspec.Struct, gc=False):
     at: UnixMs
     """Unix milliseconds; never goes backwards along the log."""
     target: int = 0
-    """The message that an edit or a deletion changes, or that a new one replies to; 0 for none."""
+    """A column that means another thing for each kind: read `replied_to`, `subject_id` or `unread_after`."""
     client_key: int | None = None
     """64 bits of a keyed hash of (chat, actor, client id): what makes a repeat known (PROTOCOL.md, section 3)."""
     client_id: str | None = None
     message: str | None = None
     extra: str | None = None
-    """JSON: a message's attachments, the authors a mark covers, a change to chats, users or devices."""
+    """A column that means another thing for each kind.
+
+    JSON of a message's `Extra`, of a receipt's covered messages (`covered_ids`), of a change to chats, users or devices
+    (`core.model.changes.change_of`); of a deletion its message's author (`deleted_author`).
+    """
 
     attachments: list[Attachment] | None = None
     reply_to: ReplyTo | None = None
@@ -62,6 +71,31 @@ class Entry(msgspec.Struct, gc=False):
     by_author: dict[int, Covered] | None = None
     """`covered` by author, once `covers` was asked for many."""
 
+    @property
+    def subject_id(self) -> MessageId:
+        """The message that this is about: what an edit or a deletion changes, else the entry's own."""
+        return self.target if self.kind in (EDIT, DELETE) else self.message_id
+
+    @property
+    def replied_to(self) -> MessageId:
+        """Of a new message, the one that it answers; 0 for none."""
+        return self.target if self.kind == NEW else 0
+
+    @property
+    def unread_after(self) -> int:
+        """Of a read receipt, how many messages its reader has left unread in the chat."""
+        return self.target
+
+    @property
+    def deleted_author(self) -> UserKey:
+        """Of a deletion, who wrote the message that is gone."""
+        return UserKey(int(self.extra or 0))
+
+    @property
+    def covered_ids(self) -> list[MessageId]:
+        """Of a receipt, the highest message that it newly covers of each author."""
+        return [id_ for _, id_ in _pairs(self.extra)] if self.extra else [self.message_id]
+
     def covers(self, author: int) -> Covered | None:
         """Find an author's highest message that this mark newly covers: each of a large group is asked for."""
         covered = self.covered
@@ -70,6 +104,18 @@ class Entry(msgspec.Struct, gc=False):
         if self.by_author is None:
             self.by_author = {one.author: one for one in covered}
         return self.by_author.get(author)
+
+
+def covered_column(covered: Sequence[Covered]) -> str | None:
+    """Write `Entry.covered_ids` as the log keeps it; a single one is the entry's own message id."""
+    if len(covered) <= 1:
+        return None
+    return msgspec.json.encode([(one.author, one.message_id) for one in covered]).decode()
+
+
+def author_column(author: UserKey) -> str:
+    """Write `Entry.deleted_author` as the log keeps it."""
+    return str(author)
 
 
 class Amendment(NamedTuple):
@@ -105,6 +151,16 @@ class StoredMessage(NamedTuple):
     device: int | None
     """The key of the device it came from, 0 for none; None where retention removed the message."""
 
+    @property
+    def subject_id(self) -> MessageId:
+        """The message that this is about: what an edit or a deletion changes, else its own id."""
+        return self.message_id if self.kind == NEW else self.target
+
+    @property
+    def details(self) -> "Extra":
+        """What the message holds beside its text."""
+        return msgspec.json.decode(self.extra, type=Extra) if self.extra else Extra()
+
 
 class Extra(msgspec.Struct, rename="camel", omit_defaults=True):
     """What a message holds beside its text."""
@@ -113,6 +169,12 @@ class Extra(msgspec.Struct, rename="camel", omit_defaults=True):
     forwarded: str | None = None
     said_at: UnixMs = UnixMs(0)
     """When an imported message was said, Unix milliseconds, where the log's time is another; else 0."""
+
+    def column(self) -> str | None:
+        """Write it as the log keeps it; None where there is nothing beside the text."""
+        if not (self.attachments or self.forwarded or self.said_at):
+            return None
+        return msgspec.json.encode(self).decode()
 
 
 class FactBase(msgspec.Struct, frozen=True, gc=False):

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from relay.core.clock import proof
-from relay.core.clock.clock import DAY, RelayClock
+from relay.core.clock.clock import DAY_MS as DAY
+from relay.core.clock.clock import RelayClock
 from relay.core.maintenance.check import check
 from relay.core.relay import Relay, open_relay
 from relay.core.rules.commands import ADMIN, Command

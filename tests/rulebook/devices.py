@@ -1,4 +1,4 @@
-"""What a client makes of what it is told: a device of somebody's, and the program behind an outgoing hook."""
+"""Clients of the rulebook: a user's device, and the program behind an outgoing hook."""
 
 import json
 from typing import Any
@@ -9,18 +9,18 @@ from relay.core.delivery.subscriber import Subscriber
 
 
 def _nowhere(_subscriber: Subscriber) -> None:
-    """Leave nothing."""
+    """Do nothing."""
 
 
 class Listener:
-    """Keeps the messages of chats as events tell them: by chat and message the text, None where it was deleted."""
+    """Keeps messages as events tell them: texts by chat and message id, None for a deleted one."""
 
     def __init__(self, user: str) -> None:
         self.user = user
         self.views: dict[str, dict[int, str | None]] = {}
 
     def hear(self, event: str, payload: Any) -> None:
-        """Take an event in."""
+        """Apply an event."""
         if event in ("new", "edit", "delete"):
             view = self.views.setdefault(payload["chatId"], {})
             if event == "new":
@@ -30,7 +30,7 @@ class Listener:
 
 
 class Device(Listener):
-    """One device, as its connection: the relay's outlet and the client at its other end."""
+    """A device: the relay's end of its connection, and the client at the other end."""
 
     # What a subscriber needs of its connection.
     waiting = (0, 0.0)
@@ -48,7 +48,7 @@ class Device(Listener):
         self.renew("", 0)
 
     def renew(self, token: str, key: int) -> None:
-        """Begin as a device that knows nothing; without a token it cannot sign in."""
+        """Reset to a device that knows nothing; without a token it cannot sign in."""
         self.token, self.key = token, key
         self.views.clear()
         self.unacknowledged.clear()
@@ -73,18 +73,18 @@ class Device(Listener):
         return True
 
     def flush(self) -> None:
-        """All is out already."""
+        """Do nothing: everything is sent already."""
 
     def behind(self) -> None:
         """See `Connection`."""
         self.is_behind = True
 
     def close(self, _code: int, _reason: str) -> None:
-        """See `Connection`: the relay sends it away."""
+        """See `Connection`: the relay closes it."""
         self.part()
 
     def part(self) -> None:
-        """Break the connection, if there is one."""
+        """Drop the connection, if there is one."""
         subscriber, self.subscriber = self.subscriber, None
         if subscriber is not None:
             self.leave(subscriber)
@@ -113,7 +113,7 @@ class Device(Listener):
                 self.receipts[place] = max(self.receipts.get(place, 0), payload["messageId"])
 
     def take_list(self, items: list[dict[str, Any]]) -> None:
-        """Take a whole chat list in."""
+        """Apply a whole chat list."""
         self.views = {item["id"]: self.views.get(item["id"], {}) for item in items}
         self.titles = {item["id"]: item["name"] for item in items}
         self.is_stale = False

@@ -10,7 +10,7 @@ GROUPS = ("group", "channel")
 
 
 class Refused(Exception):
-    """Something may not be done, by the code of its error."""
+    """An action was refused; the argument is the error's code."""
 
 
 def _refuse(code: str, why: object) -> None:
@@ -24,7 +24,7 @@ def _look(name: str) -> str:
 
 @dataclass
 class Item:
-    """One message, edit or deletion of a chat; `text` is None where it was deleted, `key` its client id."""
+    """One message, edit or deletion of a chat; `text` is None if it was deleted, `key` is the client id."""
 
     id: int
     kind: str
@@ -39,7 +39,7 @@ class Item:
 
 @dataclass
 class Member:
-    """Somebody in a chat. What they read and got are message ids, up to which they have everything."""
+    """A member of a chat. `read` and `got` are the message ids up to which they have everything."""
 
     joined: int = 0
     admin: bool = False
@@ -70,7 +70,7 @@ class Chat:
         return max(self.members[user].cleared, self.pruned)
 
     def shown(self, user: str) -> list[Item]:
-        """Section 5, who sees what: changes of what was cleared are not shown either."""
+        """Section 5, who sees what: changes of cleared messages are not shown either."""
         since, cleared = self.since(user), self.members[user].cleared
         return [one for one in self.items.values() if one.id > since and (one.kind == "new" or one.target > cleared)]
 
@@ -89,7 +89,7 @@ class Chat:
 
 
 class Model:
-    """Everybody and everything that was said."""
+    """All users, chats and messages."""
 
     def __init__(self, people: list[str], bots: list[str]) -> None:
         self.bots, self.names = bots, {one: one for one in [*people, *bots]}
@@ -153,7 +153,7 @@ class Model:
         _refuse("forbidden", chat.kind == "channel" and not chat.runs(user))
 
     def _check_joins(self, user: str, others: list[str]) -> None:
-        """Only the machine's admin puts in who is switched off; who is removed is no user any more."""
+        """Only the machine's admin adds disabled users; removed ones are no users any more."""
         _refuse("not_found", self.removed.intersection(others))
         _refuse("forbidden", user != MACHINE and self.off.intersection(others))
 
@@ -178,7 +178,7 @@ class Model:
         return item
 
     def change(self, user: str, chat_id: str, target: int, text: str | None) -> None:
-        """Edit a message, or delete it where there is no text."""
+        """Edit a message, or delete it if there is no text."""
         chat = self._in(user, chat_id)
         if text is not None:
             self._check_says(user, chat)
@@ -192,7 +192,7 @@ class Model:
             self._add(chat, Item(chat.last() + 1, "delete" if text is None else "edit", user, target=target))
 
     def mark(self, chat: Chat, user: str, upto: int, *, read: bool) -> None:
-        """A mark covers what others wrote: it stands at the last of these."""
+        """A receipt covers messages of others, up to the last of these."""
         member = chat.members[user]
         floor = max(member.cleared, member.read if read else member.got)
         news = [one for one in chat.items.values() if one.kind == "new" and one.author != user and one.text]
@@ -244,7 +244,7 @@ class Model:
             member.admin = one in admins if admins is not None else member.admin
 
     def rename(self, user: str, name: str, *, by_machine: bool = False) -> None:
-        """Nobody calls themselves what looks like somebody else's id or name, unless they are called so already."""
+        """A name may not look like another user's id or name, unless the user has it already."""
         taken = {_look(it) for one in self.names.keys() - {user} - self.removed for it in (one, self.names[one])}
         _refuse("conflict", not by_machine and _look(name) in taken - {_look(self.names[user])})
         self.names[user] = name
@@ -256,14 +256,14 @@ class Model:
         (self.off.add if off else self.off.discard)(user)
 
     def depart(self, user: str) -> None:
-        """Somebody is removed: out of every group; their dialogs stay with the others."""
+        """Remove a user from every group; their dialogs stay with the others."""
         _refuse("not_found", user in self.removed)
         for chat in [one for one in self.of(user) if isinstance(one.id, str)]:
             self.leave(user, str(chat.id))
         self.off, self.removed = self.off | {user}, self.removed | {user}
 
     def prune(self, order: int) -> None:
-        """Retention removes what came up to some item."""
+        """Retention removes everything up to an item."""
         for chat in self.chats.values():
             chat.pruned = max([chat.pruned, *(one.id for one in chat.items.values() if one.order <= order)])
             chat.items = {one.id: one for one in chat.items.values() if one.order > order}

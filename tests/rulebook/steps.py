@@ -1,4 +1,4 @@
-"""The steps of a story: each is done by the door that people do it by, and its answer compared with the model's."""
+"""The steps of a story: each is a real request, and its answer is compared with the model's."""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +23,7 @@ Got = tuple[Any, str]
 
 
 class Posted:
-    """A request to post through a hook, as far as it is looked at."""
+    """A request to post through a hook, as far as the page reads it."""
 
     def __init__(self, path: str, text: str) -> None:
         self.path = path
@@ -39,10 +39,10 @@ class Posted:
 
 
 class Playing(World):
-    """A world in which steps are taken."""
+    """A world with steps."""
 
     async def _step(self, act: int, who: int, where: int, pick: int, other: int) -> bool:
-        """Take a step; tells whether the relay is to end."""
+        """Take a step; returns whether the relay is to stop."""
         name = f"{PEOPLE[who % len(PEOPLE)]}{pick % 2}"
         whom = [*PEOPLE, BOT][other % (len(PEOPLE) + 1)]
         # Most of the rules are about groups.
@@ -71,7 +71,7 @@ class Playing(World):
 
     @staticmethod
     def _expect(may: Callable[..., object], *what: Any, **more: Any) -> str:
-        """Let the model do something; gives `OK`, or the code of the refusal."""
+        """Let the model do something; returns `OK`, or the error's code."""
         try:
             may(*what, **more)
         except rules.Refused as refused:
@@ -101,7 +101,7 @@ class Playing(World):
         return await self._say(device, chat_id, pick, quoted=self._some_id(device.user, chat_id, pick))
 
     async def send_file(self, device: Device, chat_id: str, whom: str, pick: int) -> Got:
-        """One that is new, or one that somebody else uploaded."""
+        """Name a new file, or one that another user uploaded."""
         if self.model.files and pick % 3 == 0:
             id_ = sorted(self.model.files)[pick % len(self.model.files)]
         else:
@@ -117,7 +117,7 @@ class Playing(World):
         return await self._say(device, chat_id, pick, file=file)
 
     def _some_id(self, user: str, chat_id: str, pick: int) -> int:
-        """A message id of a chat, mostly of one that is there: visible or not."""
+        """Pick a message id of a chat, mostly one that exists, visible or not."""
         chat = self.model.find(user, chat_id)
         return 1 + pick % (chat.last() + 1) if chat is not None else 1
 
@@ -191,7 +191,7 @@ class Playing(World):
         return got, self._expect(self.model.rename, device.user, name)
 
     async def revoke(self, device: Device, _chat_id: str, whom: str, pick: int) -> Got:
-        """Sign a device out: one's own, one's other one, or somebody else's, which may not be."""
+        """Sign a device out: this one, the user's other one, or another user's, which is refused."""
         gone = [one for one in self.devices.values() if one.user == (whom if pick % 3 == 0 else device.user)]
         if not gone or not gone[pick % 2].token:
             return {}, OK
@@ -216,7 +216,7 @@ class Playing(World):
         await self.connect(name)
 
     async def sign_in(self, name: str, _chat_id: str, _whom: str, _pick: int) -> Got | None:
-        """A device that was signed out gets another token, and begins from nothing."""
+        """Give a device that was signed out another token; it starts from nothing."""
         device = self.devices[name]
         if device.token:
             return None
@@ -238,7 +238,7 @@ class Playing(World):
         assert self._expect(self.model.send, user, chat_id, text, past=True) == OK
 
     async def prune(self, _name: str, _chat_id: str, _whom: str, pick: int) -> None:
-        """Retention takes the oldest half away, now and then."""
+        """Let retention remove the oldest half, now and then."""
         if pick % 3:
             return
         relay = self.relay
@@ -267,7 +267,7 @@ class Playing(World):
     # Programs.
 
     async def add_hook(self, _name: str, chat_id: str, whom: str, pick: int) -> Got | None:
-        """Make a hook that acts for somebody, to post through or to be told."""
+        """Make an incoming or outgoing hook that acts for a user."""
         if len(self.hooks) >= MOST_HOOKS:
             return None
         out, let_in = pick % 2 == 0, pick % 3 == 0
@@ -280,7 +280,7 @@ class Playing(World):
         return got, expected
 
     def _hooked(self, chat_id: str, user: str, *, writes: bool, let_in: bool) -> None:
-        """A hook acts for a member who may do what it does; only the admin's word makes somebody one."""
+        """A hook acts for a member who may do what it does; only an admin makes them one for it."""
         model = self.model
         chat = model.chats.get(chat_id)
         if (chat is None and chat_id not in model.names) or {user, chat_id} & model.removed:
@@ -295,7 +295,7 @@ class Playing(World):
                 chat.members[user].admin = True
 
     async def post(self, _name: str, _chat_id: str, _whom: str, pick: int) -> Got | None:
-        """A program posts through a hook."""
+        """Post through a hook."""
         hooks = [one for one in self.hooks if not one.secret]
         if not hooks:
             return None
@@ -324,14 +324,14 @@ class Playing(World):
     # The machine's admin.
 
     async def _by_machine(self, what: str, request: Any) -> Any:
-        """Ask as the machine's admin; gives the answer, or the code of the refusal."""
+        """Ask as the machine's admin; returns the answer, or the error's code."""
         try:
             return await self.relay.admin.handle(what, request)
         except RelayError as error:
             return error.error.code
 
     async def switch(self, _name: str, _chat_id: str, whom: str, pick: int) -> Got:
-        """Disable somebody, or enable them again."""
+        """Disable a user, or enable them again."""
         off = pick % 3 == 0
         got = await self._by_machine("user.change", control.ChangeUser(id=whom, disabled=off))
         for device in self.devices.values():
@@ -339,7 +339,7 @@ class Playing(World):
         return got, self._expect(self.model.switch, whom, off=off)
 
     async def depart(self, _name: str, _chat_id: str, whom: str, pick: int) -> Got | None:
-        """Remove somebody for good, now and then."""
+        """Remove a user for good, now and then."""
         if pick % 4:
             return None
         expected = self._expect(self.model.depart, whom)
@@ -392,4 +392,4 @@ OTHERS: list[Callable[..., Any]] = [
     _P.remove_hook, _P.switch, _P.switch, _P.depart, _P.machine_renames, _P.machine_makes, _P.machine_adds,
     _P.machine_removes, _P.machine_deletes,
 ]  # fmt: skip
-"""What else happens; and beside all these, the relay ends and begins."""
+"""Other steps; besides all these, the relay stops and starts."""

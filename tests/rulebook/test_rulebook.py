@@ -1,4 +1,4 @@
-"""Random people on two devices each, programs and an admin; every window of everybody is compared with the model.
+"""Random people on two devices each, programs and an admin; what each of them sees is compared with the model.
 
 After each step. Run it for longer with --rulebook-steps, and elsewhere with --rulebook-seed.
 """
@@ -29,21 +29,21 @@ stories = st.lists(st.tuples(number, number, number, number, number), min_size=S
 
 
 def step(what: str, who: int = 0, where: int = 0, pick: int = 0, other: int = 0) -> tuple[int, int, int, int, int]:
-    """Write a step by its name."""
+    """Make a step by its name."""
     names = [one.__name__ for one in (*ACTS, *OTHERS)]
     return ([*names, "restart"].index(what), who, where, pick, other)
 
 
 ANN, BEN, CEM, ROBOT, CREW, NEWS = range(6)
-"""Who acts or is meant, and where. Ann owns the crew, in which ben is an admin; ben owns the news, which ann reads."""
+"""Users and chats by number. Ann owns the crew, where ben is an admin; ben owns the news, which ann reads."""
 AGAIN, FROM_LOG, KILLED = range(3)
 OFF, ON = 0, 1
 OUT, IN = 0, 3
-"""A hook that is told, and one to post through; either lets its user into the chat. 1 posts and lets nobody in."""
+"""An outgoing and an incoming hook; both add their user to the chat. 1 is an incoming one that adds no one."""
 
 
 def dialog(*more: tuple[int, int, int, int, int]) -> Story:
-    """Begin with a message of ann's to ben."""
+    """Start with a message of ann's to ben."""
     return [step("send", ANN, BEN), *more]
 
 
@@ -123,7 +123,7 @@ STORIES: dict[str, Story] = {
         step("post"),
     ],
 }
-"""One story a rule, each as short as it can be: whatever random ones find by and by, these find at once."""
+"""One story for each rule, as short as possible: they find at once what random stories find in time."""
 
 
 class Template:

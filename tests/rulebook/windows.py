@@ -1,4 +1,4 @@
-"""What each window of everybody shows, compared with the model: events, lists, history, search, files, export."""
+"""What every user sees, compared with the model: events, lists, history, search, files, export."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ WORDS = ["apple", "pear", "plum"]
 
 
 class Hook(Listener):
-    """A program that posts into a chat, or is told of one."""
+    """A hook: a program that posts into a chat, or gets its events."""
 
     def __init__(self, user: str, chat_id: str, made: control.HookInfo, since: int) -> None:
         super().__init__(user)
@@ -21,7 +21,7 @@ class Hook(Listener):
 
 
 class Windows:
-    """Everything that can be looked at, and who looks."""
+    """Everything that users see, and its comparison with the model."""
 
     relay: Relay
     model: Model
@@ -32,16 +32,16 @@ class Windows:
     said: int
 
     async def ask(self, device: Device, what: str, **payload: Any) -> Any:
-        """Ask by the door that clients ask by; gives the payload, or the code of the refusal."""
+        """Make a request as clients do; returns the payload, or the error's code."""
         answer = await self.response(device, what, **payload)
         return answer["payload"] if "payload" in answer else answer["error"]["code"]
 
     async def response(self, device: Device, what: str, **payload: Any) -> dict[str, Any]:
-        """Ask, and give the whole response."""
+        """Make a request; returns the whole response."""
         raise NotImplementedError
 
     async def pages(self, device: Device, what: str, cursor: str, **payload: Any) -> list[Any]:
-        """Ask for all pages of a list."""
+        """Request all pages of a list."""
         found: list[Any] = []
         more: dict[str, Any] = {}
         while True:
@@ -52,7 +52,7 @@ class Windows:
             more = {cursor: page["next"]}
 
     async def compare(self) -> None:
-        """Compare all windows of everybody who is there."""
+        """Compare everything that each user sees."""
         there = [device for device in self.devices.values() if device.subscriber is not None]
         for device in there:
             self._compare_view(device, {one.user for one in there})
@@ -100,7 +100,7 @@ class Windows:
     # What is asked for.
 
     async def chat_list(self, device: Device) -> list[Any]:
-        """The whole chat list of a device, in pages where its version has them."""
+        """Request a device's whole chat list, in pages if its version has them."""
         if device.version == 2:
             return await self.pages(device, "chats", "after")
         listed: list[Any] = await self.ask(device, "chats")
@@ -201,7 +201,7 @@ class Windows:
     # What the machine's admin takes out.
 
     async def compare_export(self) -> None:
-        """Compare an export with all that there is."""
+        """Compare an export with the whole model."""
         records: list[control.Record] = []
 
         async def take(record: object) -> None:

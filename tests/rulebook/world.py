@@ -1,4 +1,4 @@
-"""A relay that begins and ends, and everybody's devices and programs, which come, go and take in what they are told."""
+"""A relay that starts and stops, and the devices and programs that connect to it and take in its events."""
 
 import json
 import shutil
@@ -25,11 +25,11 @@ PEOPLE = ["ann", "ben", "cem"]
 BOT = "robot"
 T0 = 1_767_225_600_000
 IN_ORDER, FROM_LOG, KILLED = range(3)
-"""How the relay ends: from its snapshot, from its log alone, or from what a killed one leaves it starts again."""
+"""How the relay restarts: from its snapshot, from its log alone, or from what a killed process leaves."""
 
 
 class World(Windows):
-    """The relay, everybody's devices, and the model."""
+    """The relay, the users' devices, and the model."""
 
     def __init__(
         self, data: Path, tokens: dict[str, list[control.Token]], chats: dict[str, control.MakeChat], clock: MockClock
@@ -64,7 +64,7 @@ class World(Windows):
             nursery.cancel_scope.cancel()
 
     async def live(self, story: Iterator[tuple[int, int, int, int, int]]) -> None:
-        """Play a story to its end, over all restarts that it has."""
+        """Play a story to its end, over all its restarts."""
         over = False
         while not over:
             async with self._running():
@@ -86,7 +86,7 @@ class World(Windows):
                     store.execute("UPDATE user SET value = '{'")
 
     async def _play(self, story: Iterator[tuple[int, int, int, int, int]]) -> bool:
-        """Take steps until the relay is to end, or the story is over; tells which."""
+        """Take steps until the relay is to stop or the story is over; returns which."""
         await self.settle()
         await self.compare()
         for step in story:
@@ -100,7 +100,7 @@ class World(Windows):
     # Doing.
 
     async def connect(self, name: str) -> Device | None:
-        """Let a device come; None where it may not."""
+        """Connect a device; None if it is refused."""
         device = self.devices[name]
         service = self.relay.service
         if device.subscriber is None:
@@ -119,7 +119,7 @@ class World(Windows):
         return device
 
     async def _fill(self, device: Device) -> None:
-        """Read what there is, as a client does that comes for the first time."""
+        """Request everything, as a client does on its first start."""
         device.is_new = False
         device.take_list(await self.chat_list(device))
         for chat_id, view in device.views.items():
@@ -128,7 +128,7 @@ class World(Windows):
                     view[one["messageId"]] = one.get("message")
 
     def disconnect(self, name: str) -> None:
-        """Break a device's connection."""
+        """Drop a device's connection."""
         self.devices[name].part()
 
     async def _catch_up(self, device: Device) -> None:
@@ -152,13 +152,13 @@ class World(Windows):
         return device.answers.pop(request_id)
 
     async def posted(self, hook: HookSettings, payload: bytes, _id: int, _at: int, _skipped: int) -> None:
-        """Take what an outgoing hook posts."""
+        """Receive the posts of an outgoing hook."""
         event = json.loads(payload)
         (told,) = [one for one in self.hooks if one.secret == hook.secret]
         told.hear(event["eventType"], event["payload"])
 
     async def settle(self) -> None:
-        """Let all that is under way happen: replays, acknowledgements and the marks that come of them, hooks."""
+        """Wait until everything under way is done: replays, acknowledgements and their receipts, hooks."""
         relay, model = self.relay, self.model
         quiet = 0
         with trio.fail_after(120):
@@ -178,7 +178,7 @@ class World(Windows):
                     model.mark(chat, device.user, chat.last(), read=False)
 
     async def _take_in(self) -> bool:
-        """Let devices catch up and acknowledge; tells whether one did."""
+        """Let devices catch up and acknowledge; returns whether one did."""
         some = False
         for device in self.devices.values():
             if device.subscriber is not None and device.is_behind:
@@ -195,9 +195,9 @@ class World(Windows):
         return some
 
     async def _step(self, act: int, who: int, where: int, pick: int, other: int) -> bool:
-        """Take a step; tells whether the relay is to end."""
+        """Take a step; returns whether the relay is to stop."""
         raise NotImplementedError
 
 
 async def _nothing(_writing: object) -> None:
-    """Wait for the batch that is under way."""
+    """Wait for the current batch."""

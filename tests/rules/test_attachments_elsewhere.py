@@ -1,4 +1,4 @@
-"""A file that lies elsewhere, by its address: passed on as it came, held by nobody (PROTOCOL.md, section 8)."""
+"""Attachments by an address elsewhere: passed on unchanged, and not stored (PROTOCOL.md, section 8)."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ def named(url: str, id_: str = "doc-7") -> dict[str, Any]:
     }
 
 
-async def test_it_is_passed_on_as_it_came_live_replayed_and_in_history(tmp_path: Path) -> None:
+async def test_an_attachment_elsewhere_is_shown_unchanged_live_replayed_and_in_history(tmp_path: Path) -> None:
     sent = named("https://files.example/plan.png")
     async with house(tmp_path, "alice", "bob") as made, made.device("alice") as alice:
         async with made.device("bob") as bob:
@@ -32,7 +32,7 @@ async def test_it_is_passed_on_as_it_came_live_replayed_and_in_history(tmp_path:
     assert not [one for one in await check(tmp_path, lambda _what: None) if one.wrong]
 
 
-async def test_its_id_opens_no_file_of_the_relay(tmp_path: Path) -> None:
+async def test_the_id_of_an_attachment_elsewhere_opens_no_file_of_the_relay(tmp_path: Path) -> None:
     async with house(tmp_path, "alice", "bob", "carol") as made, made.device("bob") as bob:
         keys, content = made.relay.state.user_keys, [b"", b"secret"]
 
@@ -49,13 +49,13 @@ async def test_its_id_opens_no_file_of_the_relay(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("url", ["javascript:alert(1)", "ftp://a.example/x", "//a.example/x", "/files/none", "x"])
-async def test_any_other_address_is_refused(tmp_path: Path, url: str) -> None:
+async def test_an_attachment_without_an_http_address_is_refused(tmp_path: Path, url: str) -> None:
     async with house(tmp_path, "alice", "bob") as made, made.device("alice") as alice:
         refused = await alice.refused("new", chatId="bob", clientMessageId="c1", attachments=[named(url)])
         assert refused["code"] == "not_found"
 
 
-async def test_a_setting_refuses_it_in_a_message_and_in_an_edit(tmp_path: Path) -> None:
+async def test_a_setting_refuses_attachments_elsewhere_in_messages_and_edits(tmp_path: Path) -> None:
     async with house(tmp_path, "alice", "bob") as made, made.device("alice") as alice:
         made.relay.service.settings.files.elsewhere = False
         sent = [named("https://files.example/plan.png")]

@@ -28,7 +28,7 @@ def switch(log: MemoryLog, user: str, **to: bool) -> None:
 
 
 @pytest.mark.parametrize("how", ["a bot", "disabled before", "disabled after"])
-def test_a_message_is_read_once_all_have_read_it_who_can(log: MemoryLog, how: str) -> None:
+def test_a_message_is_read_when_everyone_who_can_has_read_it(log: MemoryLog, how: str) -> None:
     other = "hook" if how == "a bot" else "carol"
     log.group("alice", "bob", other)
     if how == "disabled before":
@@ -43,7 +43,7 @@ def test_a_message_is_read_once_all_have_read_it_who_can(log: MemoryLog, how: st
     assert status(log) == "read"
 
 
-def test_somebody_who_is_enabled_again_counts_for_what_comes_then(log: MemoryLog) -> None:
+def test_a_user_who_is_enabled_again_counts_for_later_messages(log: MemoryLog) -> None:
     log.group("alice", "bob")
     switch(log, "bob", disabled=True)
     log.new("alice", "g-1", "c1")
@@ -54,7 +54,7 @@ def test_somebody_who_is_enabled_again_counts_for_what_comes_then(log: MemoryLog
     assert status(log, 2) == "read"
 
 
-def test_what_nobody_read_in_a_dialog_is_unread_also_once_the_other_is_enabled_again(log: MemoryLog) -> None:
+def test_a_dialogs_unread_messages_stay_unread_when_the_other_user_is_enabled_again(log: MemoryLog) -> None:
     log.new("alice", "bob", "c1")
     switch(log, "bob", disabled=True)
     switch(log, "bob", disabled=False)
@@ -62,7 +62,7 @@ def test_what_nobody_read_in_a_dialog_is_unread_also_once_the_other_is_enabled_a
     assert views.status_for_author(log.state, key, log.state.user_keys["alice"], 1) == "undelivered"
 
 
-def test_enabling_makes_the_member_rows_of_the_snapshot_stale(log: MemoryLog) -> None:
+def test_enabling_a_user_marks_their_member_rows_dirty(log: MemoryLog) -> None:
     log.group("alice", "bob")
     log.new("alice", "g-1", "c1")
     switch(log, "bob", disabled=True)
@@ -72,7 +72,7 @@ def test_enabling_makes_the_member_rows_of_the_snapshot_stale(log: MemoryLog) ->
     assert stale.chats == {log.key("alice", "g-1"): {log.state.user_keys["bob"]}}
 
 
-def test_a_member_who_does_not_count_stands_in_no_list_of_receipts(log: MemoryLog) -> None:
+def test_a_member_who_does_not_count_is_in_no_list_of_receipts(log: MemoryLog) -> None:
     log.group("alice", "bob", "hook", "carol")
     switch(log, "carol", disabled=True)
     log.new("alice", "g-1", "c1")
@@ -96,7 +96,7 @@ def test_a_member_who_does_not_count_stands_in_no_list_of_receipts(log: MemoryLo
         (["hook"], [], [], None),
     ],
 )
-def test_an_owner_who_goes_is_followed_by_a_person_who_can_sign_in(
+def test_the_next_owner_is_a_person_who_can_sign_in(
     log: MemoryLog, members: list[str], admins: list[str], off: list[str], heir: str | None
 ) -> None:
     log.group("alice")
@@ -114,7 +114,7 @@ def test_an_owner_who_goes_is_followed_by_a_person_who_can_sign_in(
         assert log.state.users[chat.owner].id == heir
 
 
-def test_nobody_writes_to_somebody_who_is_switched_off(log: MemoryLog) -> None:
+def test_a_message_to_a_disabled_user_is_refused(log: MemoryLog) -> None:
     assert isinstance(log.new("alice", "bob", "c1"), Accepted)
     switch(log, "bob", disabled=True)
     refused = log.new("alice", "bob", "c2")

@@ -1,4 +1,4 @@
-"""Devices of a user: how many may be signed in, and which one gives way (PROTOCOL.md, section 9)."""
+"""The bound of a user's devices, and which one is signed out for a new one (PROTOCOL.md, section 9)."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def sign_in(log: MemoryLog, label: str, user: str = "User1", hook: Hook | None =
     return key
 
 
-def test_a_sign_in_beyond_the_bound_signs_out_the_device_that_was_unused_for_longest() -> None:
+def test_a_sign_in_beyond_the_bound_signs_out_the_longest_unused_device() -> None:
     log = MemoryLog()
     log.add_users("User1", "User2")
     others = [sign_in(log, "phone", "User2")]
@@ -56,7 +56,7 @@ def test_hooks_neither_count_nor_give_way() -> None:
     assert not any(log.state.devices[key].revoked_at for key in hooks)
 
 
-async def test_the_store_tells_which_device_was_unused_for_longest(tmp_path: Path) -> None:
+async def test_the_longest_unused_device_is_found_in_the_store(tmp_path: Path) -> None:
     async with open_relay(tmp_path) as relay:
         await relay.admin.handle("user.add", control.AddUser(id="anna"))
         for n in range(MOST_DEVICES):

@@ -1,4 +1,4 @@
-"""Somebody's first mark of a long dialog: the writer looks at its last message, however much there is before it."""
+"""A user's first receipt in a long dialog: the writer reads only its last message, however many are before it."""
 
 import sqlite3
 from contextlib import closing
@@ -65,7 +65,7 @@ def _work(store: Path, asked: list[tuple[str, Any]]) -> int:
     return steps
 
 
-async def test_the_first_mark_of_a_long_dialog_looks_at_its_last_message_only(
+async def test_the_first_receipt_of_a_long_dialog_reads_its_last_message_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work = []

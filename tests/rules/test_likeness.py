@@ -1,4 +1,4 @@
-"""Users by name: who is found under which name, and that nothing is kept of names that nobody has any more."""
+"""Users by name: who is found under which name, and that former names take no memory."""
 
 from relay.core.model.entities import User
 from relay.core.model.likeness import NameIndex
@@ -7,14 +7,14 @@ from relay.protocol import requests
 from tests.support.memory_log import MemoryLog
 
 
-def test_a_user_who_changes_their_name_leaves_nothing_of_the_earlier_ones() -> None:
+def test_a_former_name_takes_no_memory() -> None:
     log = MemoryLog()
     log.add_users("User1")
     for n in range(500):
         log.do("User1", requests.ProfileRequest(name=f"Anna {n}"))
     names = vars(log.state)["_names"]
     assert isinstance(names, NameIndex)
-    assert len(names) == 2, "the id and the name of today"
+    assert len(names) == 2, "their id and their present name"
     assert log.state.users_named("anna 499") == {1}
     assert log.state.users_named("Anna 0") == set()
 

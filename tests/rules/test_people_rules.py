@@ -1,4 +1,4 @@
-"""What people may call themselves, show and choose: names, pictures, passwords; and who learns when they were here."""
+"""What users may choose: names, pictures, passwords; and who sees when they were last here."""
 
 from collections import Counter
 
@@ -44,12 +44,12 @@ def _cheap_hashes(monkeypatch):
         ("Marna", "Mama"),
     ],
 )
-def test_names_that_look_alike(one, other):
+def test_names_that_look_alike_have_one_likeness(one, other):
     assert likeness(one) == likeness(other)
 
 
 @pytest.mark.parametrize(("one", "other"), [("किरण", "करण"), ("李雷", "李蕾"), ("Anna", "Ana"), ("Zoë", "Zoe")])
-def test_names_that_do_not(one, other):
+def test_names_that_look_different_have_different_likenesses(one, other):
     assert likeness(one) != likeness(other)
 
 
@@ -65,14 +65,14 @@ def test_names_that_do_not(one, other):
         ("\u3164", "bad_request"),
     ],
 )
-async def test_nobody_takes_the_name_of_another_or_one_that_cannot_be_seen(tmp_path, name, code):
+async def test_a_name_that_looks_like_anothers_or_cannot_be_seen_is_refused(tmp_path, name, code):
     async with house(tmp_path, "anna") as here:
         await here.relay.admin.handle("user.add", control.AddUser(id="ben", name="Ben Berg"))
         async with here.device("anna") as anna:
             assert (await anna.refused("profile", name=name))["code"] == code
 
 
-async def test_a_name_may_stay_and_comes_free_again(tmp_path):
+async def test_a_users_own_name_is_allowed_and_a_name_given_up_is_free(tmp_path):
     async with house(tmp_path, "anna") as here:
         for user_id in ("ben", "carl"):
             await here.relay.admin.handle("user.add", control.AddUser(id=user_id, name="Alex"))
@@ -89,7 +89,7 @@ async def test_a_name_may_stay_and_comes_free_again(tmp_path):
 
 
 @pytest.mark.parametrize("url", ["https://evil.example/x.png", "javascript:alert(1)", "//evil.example/x", "x.png", "/"])
-async def test_a_picture_is_a_file_of_the_relays(tmp_path, url):
+async def test_a_picture_must_be_a_file_of_the_relay(tmp_path, url):
     async with house(tmp_path, "anna") as here, here.device("anna") as anna:
         assert "photoUrl" in (await anna.refused("profile", photoUrl=url))["message"]
         asked = {"type": "group", "name": "Crew", "participants": [], "photoUrl": url}
@@ -105,7 +105,7 @@ async def test_a_picture_from_elsewhere_that_an_older_relay_took_is_not_shown(tm
 # Who was here when.
 
 
-async def test_when_somebody_was_here_is_for_those_who_share_a_chat(tmp_path):
+async def test_last_seen_is_shown_only_to_users_who_share_a_chat(tmp_path):
     async with house(tmp_path, "anna", "ben", "carl") as here:
         async with here.device("ben"):
             pass
@@ -128,7 +128,7 @@ async def test_when_somebody_was_here_is_for_those_who_share_a_chat(tmp_path):
         "x" * 1_025, "raspberrypi1", "with a \0 in it",
     ],
 )  # fmt: skip
-def test_a_password_that_is_tried_first_is_refused(password):
+def test_a_common_password_is_refused(password):
     with pytest.raises(RelayError) as refused:
         check_new(password, "anna", "Anna Berg")
     assert refused.value.error.code == "bad_request"
@@ -145,7 +145,7 @@ def test_a_password_that_is_tried_first_is_refused(password):
         ("mustermannsson", "M", "mustermann"),
     ],
 )  # fmt: skip
-def test_a_password_of_ones_own_names_is_refused_however_they_are_put_together(user_id, name, password):
+def test_a_password_made_of_the_users_names_is_refused(user_id, name, password):
     with pytest.raises(RelayError, match="own name"):
         check_new(password, user_id, name)
 
@@ -157,14 +157,14 @@ def test_a_password_of_ones_own_names_is_refused_however_they_are_put_together(u
         ("anna", "Anna Berg", "2749 5810 33"), ("anna", "", "correct horse"),
     ],
 )  # fmt: skip
-def test_a_password_that_says_more_than_ones_own_name_is_taken(user_id, name, password):
+def test_a_password_with_more_than_the_users_name_is_accepted(user_id, name, password):
     check_new(password, user_id, name)
 
 
 @pytest.mark.parametrize(
     "password", ["correct horse", "kaffee um vier", "x7Kq2-pWv9z", "пять слов подряд", "一二三四五六七八九十"]
 )
-def test_a_password_of_a_few_words_or_signs_is_taken(password):
+def test_a_password_of_a_few_words_or_signs_is_accepted(password):
     check_new(password, "anna", "Anna Berg")
 
 
@@ -198,7 +198,7 @@ async def test_a_user_changes_their_password_and_ends_other_sessions_when_they_w
     assert (signed_in.status_code, posted.status_code) == (200, 200)
 
 
-async def test_guessing_ones_own_old_password_waits(tmp_path):
+async def test_guesses_at_the_old_password_are_throttled(tmp_path):
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
         await relay.ask("user.password", control.SetPassword(id="anna", password="correct horse"))
@@ -225,7 +225,7 @@ async def test_an_admin_ends_all_sessions_with_a_new_password(tmp_path):
 # A new sign-in.
 
 
-async def test_a_new_sign_in_is_told_to_the_users_other_devices_that_speak_version_2(tmp_path):
+async def test_a_new_sign_in_is_sent_to_the_users_other_devices_of_version_2(tmp_path):
     async with house(tmp_path, "anna", "ben") as here:
         async with (
             here.device("anna", path="/ws?v=2") as phone,
@@ -248,14 +248,14 @@ async def test_a_new_sign_in_is_told_to_the_users_other_devices_that_speak_versi
     ("name", "typed"),
     [("Jos\u00e9", "JOSE"), ("Jose\u0301", "jos\u00e9"), ("\uff21nna", "anna"), ("Ёжик", "ежик"), ("مُحَمَّد", "محمد")],
 )
-async def test_somebody_is_found_in_the_directory_however_their_name_was_typed(tmp_path, name, typed):
+async def test_a_user_is_found_in_the_directory_however_their_name_is_typed(tmp_path, name, typed):
     async with house(tmp_path, "alice") as made, made.device("alice") as alice:
         await made.relay.admin.handle("user.add", control.AddUser(id="x", name=name))
         assert [one["id"] for one in await alice.request("users", query=typed)] == ["x"]
         assert await alice.request("users", query="nobody") == []
 
 
-async def test_others_have_their_turns_while_somebody_looks_through_a_long_directory(tmp_path, monkeypatch):
+async def test_a_search_of_a_long_directory_leaves_turns_to_others(tmp_path, monkeypatch):
     monkeypatch.setattr(dispatch, "USERS_SLICE", 10)
     async with house(tmp_path, "anna") as here:
         async with trio.open_nursery() as nursery:

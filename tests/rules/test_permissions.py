@@ -1,4 +1,4 @@
-"""The table of who may do what, and every door asked for each of its cells (PROTOCOL.md, section 5)."""
+"""The permissions table, and every request tried for each of its cells (PROTOCOL.md, section 5)."""
 
 import re
 from itertools import product
@@ -150,7 +150,7 @@ def test_the_table_has_every_action_and_every_kind_of_chat() -> None:
 
 
 @pytest.mark.parametrize(("action", "place", "role"), CASES)
-def test_the_door_does_what_the_table_says(action: Action, place: ChatKind, role: Role) -> None:
+def test_every_request_follows_the_permissions_table(action: Action, place: ChatKind, role: Role) -> None:
     answer = Scene(place, role).attempt(action)
     rules = [TABLE[asked][place] for asked in ASKED.get(action, (action,))]
     rule = next((one for one in rules if role not in one.roles), None)
@@ -167,7 +167,7 @@ def test_the_door_does_what_the_table_says(action: Action, place: ChatKind, role
         assert answer.error.code == rule.code
 
 
-def test_who_writes_in_a_channel_no_more_publishes_nothing_by_editing() -> None:
+def test_a_former_admin_of_a_channel_cannot_publish_by_editing() -> None:
     log = MemoryLog()
     log.add_users("alice", "bob")
     chat = log.group("alice", "bob", type_="channel")
@@ -180,7 +180,7 @@ def test_who_writes_in_a_channel_no_more_publishes_nothing_by_editing() -> None:
     assert not isinstance(log.do("bob", requests.Delete(chat_id=chat, original_message_id=1)), RelayError)
 
 
-async def test_who_may_not_write_is_not_shown_as_typing(tmp_path: Path) -> None:
+async def test_a_user_who_may_not_write_is_not_shown_as_typing(tmp_path: Path) -> None:
     async with house(tmp_path, "alice", "bob") as made, made.device("alice") as alice, made.device("bob") as bob:
         chat = (await alice.request("createChat", type="channel", name="News", participants=["bob"]))["chatId"]
         for typist in (bob, alice):

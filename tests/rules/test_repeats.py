@@ -1,4 +1,4 @@
-"""What was answered is answered alike when it is sent again: after retention removed it, and on a full disk."""
+"""Repeats get the first answer again: after retention removed the message, and on a full disk."""
 
 import sqlite3
 from contextlib import closing
@@ -62,7 +62,7 @@ def rows(data: Path, sql: str) -> list[tuple[Any, ...]]:
         return store.execute(sql).fetchall()
 
 
-async def test_what_retention_removed_is_answered_as_before_and_not_written_again(tmp_path: Path) -> None:
+async def test_a_repeat_of_what_retention_removed_gets_the_first_answer(tmp_path: Path) -> None:
     clock = Clock()
     async with open_relay(tmp_path, clock=clock) as relay:
         await two_users(relay)
@@ -96,7 +96,7 @@ async def test_what_retention_removed_is_answered_as_before_and_not_written_agai
         assert await faults(tmp_path) == []
 
 
-async def test_what_is_older_than_a_week_when_it_is_removed_leaves_nothing(tmp_path: Path) -> None:
+async def test_a_message_removed_after_a_week_leaves_no_client_id(tmp_path: Path) -> None:
     clock = Clock()
     async with open_relay(tmp_path, clock=clock) as relay:
         await two_users(relay)
@@ -109,7 +109,7 @@ async def test_what_is_older_than_a_week_when_it_is_removed_leaves_nothing(tmp_p
         assert rows(tmp_path, "SELECT count(*) FROM client") == [(0,)]
 
 
-async def test_client_ids_of_removed_messages_have_so_many_places(tmp_path: Path) -> None:
+async def test_client_ids_of_removed_messages_are_bounded(tmp_path: Path) -> None:
     async with open_relay(tmp_path):
         pass
     insert = (
@@ -128,7 +128,7 @@ async def test_client_ids_of_removed_messages_have_so_many_places(tmp_path: Path
     assert size < 6_000_000
 
 
-async def test_what_was_answered_is_answered_again_on_a_full_disk(tmp_path: Path) -> None:
+async def test_a_repeat_is_answered_on_a_full_disk(tmp_path: Path) -> None:
     async with open_relay(tmp_path) as relay:
         await two_users(relay)
         first = await ask(relay, new("c1"))

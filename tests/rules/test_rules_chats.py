@@ -53,7 +53,7 @@ def picture_of(log: MemoryLog, user_id: str) -> None:
     log.files["p"] = StoredFile("p", "0" * 64, user, "p.png", "image/png", 1, 8, 8, 1, ())
 
 
-def test_who_makes_a_group_owns_it_and_is_in_it(log: MemoryLog) -> None:
+def test_the_creator_of_a_group_is_its_owner_and_a_member(log: MemoryLog) -> None:
     log.group("User1", "User2", "User2", "User1")
     assert log.members("User1", "g-1") == {"User1", "User2"}
     assert log.chat("User1", "g-1").owner == log.state.user_keys["User1"]
@@ -66,7 +66,7 @@ def test_a_group_is_made_with_its_picture(log: MemoryLog, given: str | None, sho
     assert log.chat("User1", "g-1").photo_url == shown
 
 
-def test_a_group_needs_users_who_are_there(log: MemoryLog) -> None:
+def test_a_group_with_an_unknown_participant_is_refused(log: MemoryLog) -> None:
     answer = log.do("User1", requests.CreateChat(type="group", name="x", participants=["Nobody"]), "g-1")
     assert code(answer) == "not_found"
     assert answer.error.message == "payload.participants: there is no user 'Nobody' here"
@@ -84,18 +84,18 @@ def test_users_and_groups_share_one_name_space(log: MemoryLog) -> None:
 
 
 @pytest.mark.parametrize("request_", [update(name="Other"), add("User4"), remove("User3"), DELETE])
-def test_a_plain_member_changes_nothing(log: MemoryLog, request_: Any) -> None:
+def test_a_member_who_is_no_admin_cannot_change_a_group(log: MemoryLog, request_: Any) -> None:
     log.group("User1", "User2", "User3")
     assert code(log.do("User2", request_)) == "forbidden"
 
 
 @pytest.mark.parametrize("request_", [update(name="Other"), add("User4"), remove("User3"), DELETE, LEAVE])
-def test_who_is_not_in_it_does_not_see_it(log: MemoryLog, request_: Any) -> None:
+def test_a_group_does_not_exist_for_an_outsider(log: MemoryLog, request_: Any) -> None:
     log.group("User1", "User2", "User3")
     assert code(log.do("User4", request_)) == "not_found"
 
 
-def test_an_admin_runs_the_group_but_only_the_owner_makes_admins_and_deletes(log: MemoryLog) -> None:
+def test_an_admin_changes_the_group_but_only_the_owner_makes_admins_or_deletes_it(log: MemoryLog) -> None:
     log.group("User1", "User2", "User3")
     picture_of(log, "User2")
     log.do("User1", update(admins=["User2"]))
@@ -108,7 +108,7 @@ def test_an_admin_runs_the_group_but_only_the_owner_makes_admins_and_deletes(log
     assert code(log.do("User2", DELETE)) == "forbidden"
 
 
-def test_a_change_leaves_what_it_does_not_name_and_an_empty_picture_is_none(log: MemoryLog) -> None:
+def test_an_update_keeps_omitted_fields_and_an_empty_picture_removes_it(log: MemoryLog) -> None:
     log.group("User1", "User2")
     picture_of(log, "User1")
     shown = []
@@ -124,7 +124,7 @@ def test_a_change_leaves_what_it_does_not_name_and_an_empty_picture_is_none(log:
     ]
 
 
-def test_admins_are_members(log: MemoryLog) -> None:
+def test_an_admin_must_be_a_member(log: MemoryLog) -> None:
     log.group("User1", "User2")
     assert code(log.do("User1", update(admins=["User3"]))) == "bad_request"
 
@@ -138,13 +138,13 @@ def test_the_owner_cannot_be_removed_and_only_the_owner_removes_an_admin(log: Me
     assert log.members("User1", "g-1") == {"User1", "User2"}
 
 
-def test_somebody_who_is_named_twice_is_removed_once(log: MemoryLog) -> None:
+def test_a_member_named_twice_in_one_request_is_removed_once(log: MemoryLog) -> None:
     log.group("User1", "User2")
     log.do("User1", remove("User2", "User2"))
     assert log.members("User1", "g-1") == {"User1"}
 
 
-def test_what_changes_nothing_is_no_entry(log: MemoryLog) -> None:
+def test_a_request_that_changes_nothing_adds_no_entry(log: MemoryLog) -> None:
     log.group("User1", "User2")
     entries = len(log.entries)
     answers = [log.do("User1", request) for request in (add("User2"), remove("User3"), update())]
@@ -152,7 +152,7 @@ def test_what_changes_nothing_is_no_entry(log: MemoryLog) -> None:
     assert answers == [ChangedChat(log.key("User1", "g-1"))] * 3, "and is answered with the chat as it is"
 
 
-def test_who_leaves_or_deletes_a_chat_is_told_no_more_of_it(log: MemoryLog) -> None:
+def test_leaving_or_deleting_a_chat_answers_without_the_chat(log: MemoryLog) -> None:
     log.group("User1", "User2")
     log.new("User1", "User2", "c1")
     answers = [log.do(user, request) for user, request in (("User2", LEAVE), ("User1", DELETE))]
@@ -160,28 +160,28 @@ def test_who_leaves_or_deletes_a_chat_is_told_no_more_of_it(log: MemoryLog) -> N
     assert answers == [requests.Nothing()] * 3
 
 
-def test_an_owner_who_leaves_hands_over_to_an_admin_first(log: MemoryLog) -> None:
+def test_an_admin_becomes_the_owner_when_the_owner_leaves(log: MemoryLog) -> None:
     log.group("User1", "User2", "User3")
     log.do("User1", update(admins=["User3"]))
     log.do("User1", LEAVE)
     assert log.chat("User2", "g-1").owner == log.state.user_keys["User3"]
 
 
-def test_without_admins_to_who_is_longest_in_it(log: MemoryLog) -> None:
+def test_without_admins_the_longest_member_becomes_the_owner(log: MemoryLog) -> None:
     log.group("User1", "User4")
     log.do("User1", add("User2"))
     log.do("User1", LEAVE)
     assert log.chat("User2", "g-1").owner == log.state.user_keys["User4"]
 
 
-def test_the_last_one_to_leave_ends_it(log: MemoryLog) -> None:
+def test_a_group_is_deleted_when_its_last_member_leaves(log: MemoryLog) -> None:
     log.group("User1")
     log.do("User1", LEAVE)
     assert code(log.new("User1", "g-1", "c1")) == "not_found"
     assert code(log.do(None, add("User2"))) == "not_found"
 
 
-def test_a_deleted_group_is_gone_for_all_even_for_admins_of_the_machine(log: MemoryLog) -> None:
+def test_a_deleted_group_is_gone_for_everyone_the_machines_admin_included(log: MemoryLog) -> None:
     log.group("User1", "User2")
     log.do("User1", DELETE)
     for user in ("User1", "User2"):
@@ -200,7 +200,7 @@ def test_a_dialog_cannot_be_left_or_changed(log: MemoryLog) -> None:
 # Joining and leaving.
 
 
-def test_who_joins_has_nothing_unread_and_gets_what_comes(log: MemoryLog) -> None:
+def test_a_new_member_has_nothing_unread_and_gets_later_messages(log: MemoryLog) -> None:
     log.group("User1", "User2")
     log.new("User1", "g-1", "c1")
     log.do("User1", add("User3"))
@@ -209,7 +209,7 @@ def test_who_joins_has_nothing_unread_and_gets_what_comes(log: MemoryLog) -> Non
     assert (log.missed("User2", "g-1"), log.missed("User3", "g-1")) == (2, 1)
 
 
-def test_who_joined_later_is_not_waited_for(log: MemoryLog) -> None:
+def test_a_message_does_not_wait_for_members_who_joined_later(log: MemoryLog) -> None:
     log.group("User1", "User2")
     log.new("User1", "g-1", "c1")
     log.do("User1", add("User3"))
@@ -217,13 +217,13 @@ def test_who_joined_later_is_not_waited_for(log: MemoryLog) -> None:
     assert views.status_for_author(log.state, log.key("User1", "g-1"), 1, 1) == "read"
 
 
-def test_who_is_named_twice_is_removed_once(log: MemoryLog) -> None:
+def test_a_member_named_twice_is_removed_by_one_entry(log: MemoryLog) -> None:
     log.group("User1", "User2")
     log.do("User1", commands.RemoveParticipants("g-1", ["User2", "User2"]))
     assert changes.decode(log.entries[-1].extra or "") == changes.MembersRemoved(users=[log.state.user_keys["User2"]])
 
 
-def test_a_log_in_which_somebody_was_removed_twice_at_once_still_opens(log: MemoryLog) -> None:
+def test_an_entry_that_removes_a_member_twice_still_applies(log: MemoryLog) -> None:
     log.group("User1", "User2")
     user = log.state.user_keys["User2"]
     twice = changes.encode(changes.MembersRemoved(users=[user, user]))
@@ -231,7 +231,7 @@ def test_a_log_in_which_somebody_was_removed_twice_at_once_still_opens(log: Memo
     assert user not in log.state.members[log.key("User1", "g-1")]
 
 
-def test_who_was_removed_is_out(log: MemoryLog) -> None:
+def test_a_removed_member_has_no_access(log: MemoryLog) -> None:
     log.group("User1", "User2")
     log.do("User1", remove("User2"))
     assert code(log.new("User2", "g-1", "c1")) == "not_found"
@@ -250,7 +250,7 @@ def test_only_owner_and_admins_write_in_a_channel(log: MemoryLog) -> None:
     assert code(log.new("User3", "g-1", "c2")) == "forbidden"
 
 
-def test_all_read_a_channel(log: MemoryLog) -> None:
+def test_every_member_reads_a_channel(log: MemoryLog) -> None:
     log.group("User1", "User2", type_="channel")
     log.new("User1", "g-1", "c1")
     assert log.missed("User2", "g-1") == 1
@@ -260,7 +260,7 @@ def test_all_read_a_channel(log: MemoryLog) -> None:
 # Clearing a dialog.
 
 
-def test_a_cleared_dialog_is_gone_for_one_and_comes_back_with_something_new(log: MemoryLog) -> None:
+def test_a_cleared_dialog_returns_with_the_next_message(log: MemoryLog) -> None:
     log.new("User1", "User2", "c1")
     log.do("User2", commands.DeleteChat("User1"))
     listed = [chat.key for chat, _ in log.state.listed(log.state.user_keys["User2"])]
@@ -272,7 +272,7 @@ def test_a_cleared_dialog_is_gone_for_one_and_comes_back_with_something_new(log:
     assert log.member("User2", "User1").cleared == 1
 
 
-def test_a_repeat_does_not_bring_a_cleared_dialog_back(log: MemoryLog) -> None:
+def test_a_repeated_message_does_not_return_a_cleared_dialog(log: MemoryLog) -> None:
     first = log.new("User1", "User2", "c1")
     log.do("User2", commands.DeleteChat("User1"))
     entries = len(log.entries)
@@ -283,7 +283,7 @@ def test_a_repeat_does_not_bring_a_cleared_dialog_back(log: MemoryLog) -> None:
 # Users and devices.
 
 
-def test_a_removed_user_leaves_all_groups_and_their_devices_sign_in_no_more(log: MemoryLog) -> None:
+def test_a_removed_user_leaves_all_groups_and_their_devices_are_revoked(log: MemoryLog) -> None:
     log.group("User1", "User2")
     log.do(None, commands.AddDevice(log.state.user_keys["User1"], "phone", "hash"))
     log.do(None, control.ChangeUser(id="User1", removed=True))
@@ -294,7 +294,7 @@ def test_a_removed_user_leaves_all_groups_and_their_devices_sign_in_no_more(log:
     assert code(log.do(None, control.AddUser(id="User1"))) == "conflict"
 
 
-def test_a_device_is_revoked_once_and_only_ones_own(log: MemoryLog) -> None:
+def test_a_user_revokes_only_their_own_devices_each_once(log: MemoryLog) -> None:
     device = log.do(None, commands.AddDevice(log.state.user_keys["User1"], "phone", "hash")).device
     assert code(log.do("User2", control.RevokeDevice(device_id=device))) == "not_found"
     log.do("User1", control.RevokeDevice(device_id=device))
@@ -304,7 +304,7 @@ def test_a_device_is_revoked_once_and_only_ones_own(log: MemoryLog) -> None:
     assert log.state.device_keys == {}
 
 
-def test_a_profile_changes_what_others_see(log: MemoryLog) -> None:
+def test_a_changed_profile_is_shown_to_others(log: MemoryLog) -> None:
     log.new("User1", "User2", "c1")
     picture_of(log, "User2")
     log.do("User2", requests.ProfileRequest(name="Two", photo_url="/files/p"))
@@ -326,14 +326,14 @@ def test_the_chat_list_shows_each_side_its_own_view(log: MemoryLog) -> None:
     assert (theirs.id, theirs.is_mine, theirs.missed, theirs.last_message_status) == ("User1", False, 1, "unread")
 
 
-def test_a_chat_without_messages_stands_at_its_creation(log: MemoryLog) -> None:
+def test_a_chat_without_messages_is_listed_at_its_creation_time(log: MemoryLog) -> None:
     log.group("User1")
     (item,) = chat_list(log, "User1")
     assert (item.last_message_id, item.last_message_text) == (0, "")
     assert item.last_message_time == log.entries[-1].at
 
 
-def test_the_list_says_of_the_latest_message_only_that_it_was_deleted(log: MemoryLog) -> None:
+def test_a_deleted_latest_message_is_listed_without_its_text(log: MemoryLog) -> None:
     statuses = []
     for n in (1, 2):
         log.new("User1", "User2", f"c{n}")

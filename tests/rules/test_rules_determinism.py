@@ -164,7 +164,7 @@ READ = ("User1", ("read", "g-1", None))
 @example([LEAVE], Random(1))
 @example([READ, READ, ("User1", ("read", "g-1", 1))], Random(1))
 @settings(max_examples=120, deadline=None)
-def test_batches_leave_no_trace(script: Script, random: Random) -> None:
+def test_the_state_does_not_depend_on_how_commands_are_batched(script: Script, random: Random) -> None:
     expected, taken, answers = recorded([*MADE, *script])
     for tails in ({}, Forgetful()):
         log = prepared()
@@ -183,7 +183,7 @@ def test_batches_leave_no_trace(script: Script, random: Random) -> None:
 @given(steps, st.randoms(use_true_random=False))
 @example([LEAVE, ("User2", requests.UpdateChat(chat_id="g-1", name="Mine"))], Random(1))
 @settings(max_examples=120, deadline=None)
-def test_restarts_leave_no_trace(script: Script, random: Random) -> None:
+def test_the_state_does_not_depend_on_restarts(script: Script, random: Random) -> None:
     expected, taken, answers = recorded([*MADE, *script])
     log = prepared()
     got: list[Any] = []

@@ -1,4 +1,4 @@
-"""Delivered and read marks, and the unread counts that follow from them (section 6)."""
+"""Delivered and read receipts, and the unread counts that follow from them (section 6)."""
 
 from collections.abc import Iterator
 
@@ -43,14 +43,14 @@ def delete(log: MemoryLog, message_id: int, user: str = "User1", chat_id: str = 
     log.do(user, requests.Delete(chat_id=chat_id, original_message_id=message_id))
 
 
-def test_a_mark_covers_every_earlier_message_that_lacks_it(log: MemoryLog) -> None:
+def test_a_receipt_covers_every_earlier_message_without_one(log: MemoryLog) -> None:
     said(log, 4)
     answer = log.read("User2", "User1", 3)
     assert answer.message_id == 3
     assert [status(log, n) for n in (1, 2, 3, 4)] == ["read", "read", "read", "undelivered"]
 
 
-def test_what_is_told_is_the_highest_newly_covered_message_of_each_author(log: MemoryLog) -> None:
+def test_a_receipt_names_the_highest_newly_covered_message_of_each_author(log: MemoryLog) -> None:
     log.group("User1", "User2", "User3")
     said(log, 2, "g-1", "User1")
     said(log, 2, "g-1", "User3")
@@ -66,7 +66,7 @@ def test_what_is_told_is_the_highest_newly_covered_message_of_each_author(log: M
 
 
 @pytest.mark.parametrize("bound", ["tail.TAIL_LENGTH", "state.TAIL_MESSAGES"])
-def test_what_is_no_longer_in_memory_counts_all_the_same(
+def test_receipts_are_right_when_messages_are_no_longer_in_the_tail(
     log: MemoryLog, monkeypatch: pytest.MonkeyPatch, bound: str
 ) -> None:
     monkeypatch.setattr(f"relay.core.model.{bound}", 3)
@@ -94,7 +94,7 @@ def test_the_status_goes_from_undelivered_over_unread_to_read(log: MemoryLog) ->
     assert status(log, 1) == "read"
 
 
-def test_in_a_group_the_slowest_counts(log: MemoryLog) -> None:
+def test_in_a_group_the_status_is_that_of_the_slowest_member(log: MemoryLog) -> None:
     log.group("User1", "User2", "User3")
     said(log, 1, "g-1")
     seen = []
@@ -113,7 +113,7 @@ def test_read_sets_delivered_too(log: MemoryLog) -> None:
     assert (again.message_id, again.timestamp) == (1, read.timestamp)
 
 
-def test_a_repeat_answers_the_first_timestamp_and_tells_nobody(log: MemoryLog) -> None:
+def test_a_repeated_receipt_gets_the_first_timestamp_and_is_not_published(log: MemoryLog) -> None:
     said(log, 3)
     first = log.read("User2", "User1", 2)
     entries = len(log.entries)
@@ -123,14 +123,14 @@ def test_a_repeat_answers_the_first_timestamp_and_tells_nobody(log: MemoryLog) -
     assert len(log.entries) == entries
 
 
-def test_each_mark_keeps_the_timestamp_of_the_first_that_covered_it(log: MemoryLog) -> None:
+def test_each_message_keeps_the_timestamp_of_its_first_receipt(log: MemoryLog) -> None:
     said(log, 3)
     first, second = log.dlvrd("User2", "User1", 1), log.dlvrd("User2", "User1", 3)
     assert log.dlvrd("User2", "User1", 1).timestamp == first.timestamp
     assert log.dlvrd("User2", "User1", 2).timestamp == second.timestamp
 
 
-def test_repeats_in_one_batch_answer_alike(log: MemoryLog) -> None:
+def test_repeated_receipts_in_one_batch_get_the_same_answer(log: MemoryLog) -> None:
     said(log, 3)
     for read in (False, True):
         marks = [log.mark("User2", "User1", 2, read=read) for _ in range(3)]
@@ -140,7 +140,7 @@ def test_repeats_in_one_batch_answer_alike(log: MemoryLog) -> None:
 
 
 @pytest.mark.parametrize("reads", [{0, 1}, {0}, {1}, set()])
-def test_many_marks_in_one_batch_are_what_they_would_be_one_by_one(log: MemoryLog, reads: set[int]) -> None:
+def test_receipts_in_one_batch_are_decided_as_one_by_one(log: MemoryLog, reads: set[int]) -> None:
     one_by_one = MemoryLog()
     one_by_one.add_users("User1", "User2", "User3")
     for each in (log, one_by_one):
@@ -173,13 +173,13 @@ def test_the_unread_count_is_right_within_a_batch(log: MemoryLog) -> None:
     assert log.missed("User2", "User1") == 3
 
 
-def test_without_an_id_everything_so_far_is_marked(log: MemoryLog) -> None:
+def test_a_receipt_without_an_id_covers_everything_so_far(log: MemoryLog) -> None:
     said(log, 3)
     assert log.dlvrd("User2", "User1").message_id == 3
     assert log.read("User2", "User1").message_id == 3
 
 
-def test_everything_so_far_is_what_came_before_in_the_same_batch_too(log: MemoryLog) -> None:
+def test_everything_so_far_includes_earlier_messages_of_the_batch(log: MemoryLog) -> None:
     said(log, 2)
     new = log.command("User1", requests.New(chat_id="User2", client_message_id="more", message="x"))
     _, answer = log.run(new, log.mark("User2", "User1", read=True))
@@ -187,7 +187,7 @@ def test_everything_so_far_is_what_came_before_in_the_same_batch_too(log: Memory
     assert log.missed("User2", "User1") == 0
 
 
-def test_nothing_to_mark_is_answered_with_nothing(log: MemoryLog) -> None:
+def test_a_receipt_with_nothing_to_cover_gets_an_empty_answer(log: MemoryLog) -> None:
     said(log, 1, "User1", "User1")
     assert log.dlvrd("User1", "User1") == requests.Marked()
     assert log.read("User1", "User1") == requests.Marked(missed=0)
@@ -195,7 +195,7 @@ def test_nothing_to_mark_is_answered_with_nothing(log: MemoryLog) -> None:
     assert log.dlvrd("User1", "User2") == requests.Marked()
 
 
-def test_ones_own_messages_are_never_marked_by_oneself(log: MemoryLog) -> None:
+def test_a_receipt_never_covers_the_users_own_messages(log: MemoryLog) -> None:
     said(log, 1)
     said(log, 1, "User1", "User2")
     entries = len(log.entries)
@@ -204,12 +204,12 @@ def test_ones_own_messages_are_never_marked_by_oneself(log: MemoryLog) -> None:
     assert log.read("User1", "User2").message_id == 2
 
 
-def test_a_message_that_is_not_there_cannot_be_marked(log: MemoryLog) -> None:
+def test_a_receipt_for_an_unknown_message_is_refused(log: MemoryLog) -> None:
     said(log, 1)
     assert code(log.read("User2", "User1", 2)) == "not_found"
 
 
-def test_a_deleted_message_is_not_marked(log: MemoryLog) -> None:
+def test_a_receipt_does_not_cover_a_deleted_message(log: MemoryLog) -> None:
     said(log, 2)
     delete(log, 2)
     answer = log.read("User2", "User1")
@@ -219,19 +219,19 @@ def test_a_deleted_message_is_not_marked(log: MemoryLog) -> None:
     assert log.read("User2", "User1").message_id is None
 
 
-def test_a_first_mark_on_ones_own_message_only_is_answered_with_nothing(log: MemoryLog) -> None:
+def test_a_first_receipt_for_an_own_message_gets_an_empty_answer(log: MemoryLog) -> None:
     said(log, 1)
     assert log.dlvrd("User1", "User2", 1) == requests.Marked()
     assert log.read("User1", "User2", 1) == requests.Marked(missed=0)
 
 
-def test_a_mark_on_an_edit_covers_the_messages_before_it(log: MemoryLog) -> None:
+def test_a_receipt_for_an_edit_covers_the_messages_before_it(log: MemoryLog) -> None:
     said(log, 1)
     log.do("User1", requests.Edit(chat_id="User2", original_message_id=1, message="better"))
     assert log.read("User2", "User1", 2).message_id == 1
 
 
-def test_a_repeat_before_any_mark_counts_what_the_batch_said(log: MemoryLog) -> None:
+def test_a_receipt_without_effect_counts_unread_messages_of_the_batch(log: MemoryLog) -> None:
     said(log, 1, "User1", "User2")
     new = log.command("User1", requests.New(chat_id="User2", client_message_id="more", message="x"))
     _, answer = log.run(new, log.mark("User2", "User1", 1, read=True))
@@ -241,13 +241,13 @@ def test_a_repeat_before_any_mark_counts_what_the_batch_said(log: MemoryLog) -> 
 # Unread counts.
 
 
-def test_ones_own_messages_are_no_news(log: MemoryLog) -> None:
+def test_a_users_own_messages_are_never_unread(log: MemoryLog) -> None:
     said(log, 2)
     said(log, 1, "User1", "User2")
     assert (log.missed("User1", "User2"), log.missed("User2", "User1")) == (1, 2)
 
 
-def test_reading_part_of_them_leaves_the_rest(log: MemoryLog) -> None:
+def test_reading_some_messages_leaves_the_rest_unread(log: MemoryLog) -> None:
     said(log, 5)
     assert log.read("User2", "User1", 2).missed == 3
     said(log, 1)
@@ -255,14 +255,14 @@ def test_reading_part_of_them_leaves_the_rest(log: MemoryLog) -> None:
     assert log.read("User2", "User1").missed == 0
 
 
-def test_edits_and_deletions_are_no_messages_to_read(log: MemoryLog) -> None:
+def test_edits_and_deletions_are_never_unread(log: MemoryLog) -> None:
     said(log, 2)
     log.do("User1", requests.Edit(chat_id="User2", original_message_id=1, message="better"))
     assert log.missed("User2", "User1") == 2
 
 
 @pytest.mark.parametrize(("deleted", "left"), [((4,), 1), ((3, 4), 0), ((1,), 2), ((1, 2, 3), 1), ((1, 2, 3, 4), 0)])
-def test_a_deletion_takes_what_is_unread_off_the_count(log: MemoryLog, deleted: tuple[int, ...], left: int) -> None:
+def test_deleting_unread_messages_lowers_the_count(log: MemoryLog, deleted: tuple[int, ...], left: int) -> None:
     said(log, 4)
     assert log.read("User2", "User1", 2).missed == 2
     for message_id in deleted:
@@ -273,14 +273,14 @@ def test_a_deletion_takes_what_is_unread_off_the_count(log: MemoryLog, deleted: 
     assert log.missed("User2", "User1") == 0
 
 
-def test_a_deletion_by_an_admin_takes_the_authors_own_off(log: MemoryLog) -> None:
+def test_a_deletion_by_an_admin_keeps_the_authors_unread_count(log: MemoryLog) -> None:
     log.group("User1", "User2", "User3")
     said(log, 2, "g-1", "User2")
     delete(log, 1, "User1", "g-1")
     assert [log.missed(user, "g-1") for user in ("User1", "User2", "User3")] == [1, 0, 1]
 
 
-def test_reading_after_a_deletion_between_counts_right(log: MemoryLog) -> None:
+def test_reading_past_a_deleted_message_counts_right(log: MemoryLog) -> None:
     said(log, 4)
     delete(log, 3)
     assert log.read("User2", "User1", 2).missed == 1
@@ -302,10 +302,10 @@ def test_missed_is_never_negative_after_leaving_and_coming_back(log: MemoryLog) 
     assert log.missed("User2", "g-1") == 1
 
 
-def test_a_mark_far_from_both_ends_takes_what_may_be_unread_for_unread(
+def test_a_receipt_far_from_both_ends_may_count_too_many_as_unread(
     log: MemoryLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(marks, "COUNTED", 2)
+    monkeypatch.setattr(marks, "COUNTED_MESSAGES", 2)
     said(log, 10)
     delete(log, 9)
     exact = log.state.tails.get(1) is not None
@@ -329,7 +329,7 @@ class Counted(tuple[Covered, ...]):
             yield one
 
 
-def test_a_mark_of_many_authors_messages_is_looked_through_once_for_all_of_them() -> None:
+def test_a_receipt_for_many_authors_is_indexed_once() -> None:
     covered = Counted(Covered(author, author, "c") for author in range(500))
     entry = Entry(1, kinds.READ, 1, 500, 500, 0, 0, covered=covered)
     Counted.looked = 0

@@ -1,4 +1,4 @@
-"""Messages: whose chat it is, which id they get, and what becomes of repeats, edits and deletions (section 3)."""
+"""Messages: their chats and ids, and repeats, edits and deletions (section 3)."""
 
 import msgspec
 import pytest
@@ -29,7 +29,7 @@ def delete(chat_id: str, original: int, client_id: str | None = None) -> request
 # Dialogs and favorites.
 
 
-def test_a_dialog_is_called_by_the_other_ones_id(log: MemoryLog) -> None:
+def test_a_dialog_has_the_other_users_id(log: MemoryLog) -> None:
     log.new("User1", "User2", "c1")
     assert log.key("User1", "User2") == log.key("User2", "User1")
     (entry,) = [entry for entry in log.entries if entry.kind == kinds.NEW]
@@ -37,13 +37,13 @@ def test_a_dialog_is_called_by_the_other_ones_id(log: MemoryLog) -> None:
     assert chats == ["User2", "User1"]
 
 
-def test_the_first_message_makes_the_dialog_before_it_is_said(log: MemoryLog) -> None:
+def test_the_first_message_creates_the_dialog_first(log: MemoryLog) -> None:
     log.new("User1", "User2", "c1")
     log.new("User2", "User1", "c1")
     assert [entry.kind for entry in log.entries[3:]] == [kinds.CHATS, kinds.NEW, kinds.NEW]
 
 
-def test_ones_own_id_is_ones_notes(log: MemoryLog) -> None:
+def test_a_users_own_id_names_their_notes(log: MemoryLog) -> None:
     log.new("User1", "User1", "c1")
     assert log.chat("User1", "User1").type == "favorites"
     assert log.members("User1", "User1") == {"User1"}
@@ -57,7 +57,7 @@ def test_others_do_not_see_a_dialog(log: MemoryLog) -> None:
 
 
 @pytest.mark.parametrize("chat_id", ["Nobody", "g-1"])
-def test_a_chat_that_one_is_not_in_looks_as_if_it_were_not_there(log: MemoryLog, chat_id: str) -> None:
+def test_a_chat_of_others_looks_like_one_that_does_not_exist(log: MemoryLog, chat_id: str) -> None:
     log.group("User1", "User2", id_="g-1")
     answers = [
         log.new("User3", chat_id, "c1"),
@@ -93,7 +93,7 @@ def test_messages_of_one_batch_have_ids_without_gaps(log: MemoryLog) -> None:
     assert [answer.message_id for answer in log.run(*batch)] == [2, 3, 4, 5, 6, 7]
 
 
-def test_what_is_refused_takes_no_id(log: MemoryLog) -> None:
+def test_a_refused_message_takes_no_message_id(log: MemoryLog) -> None:
     log.new("User1", "User2", "c1")
     batch = [
         log.command("User1", requests.New(chat_id="User2", client_message_id="c2")),
@@ -151,7 +151,7 @@ def test_a_repeat_is_known_after_the_message_was_deleted(log: MemoryLog) -> None
 
 
 @pytest.mark.parametrize("lost", ["the right to write", "the chat"])
-def test_a_repeat_is_known_to_one_who_may_say_nothing_any_more(log: MemoryLog, lost: str) -> None:
+def test_a_repeat_is_answered_when_its_author_may_no_longer_write(log: MemoryLog, lost: str) -> None:
     log.group("User1", "User2", type_="channel")
     log.do("User1", requests.UpdateChat(chat_id="g-1", admins=["User2"]))
     first = log.new("User2", "g-1", "c1")
@@ -166,7 +166,7 @@ def test_a_repeat_is_known_to_one_who_may_say_nothing_any_more(log: MemoryLog, l
     assert len(log.entries) == entries
 
 
-def test_a_repeated_change_is_known_to_one_who_may_change_nothing_any_more(log: MemoryLog) -> None:
+def test_a_repeated_edit_or_deletion_is_answered_when_its_author_has_no_right_any_more(log: MemoryLog) -> None:
     log.group("User1", "User2", "User3")
     log.new("User2", "g-1", "c1")
     log.new("User3", "g-1", "c2")
@@ -183,7 +183,7 @@ def test_a_repeated_change_is_known_to_one_who_may_change_nothing_any_more(log: 
     assert code(log.do("User2", edit("g-1", 1, client_id="e2"))) == "not_found"
 
 
-def test_a_repeat_does_not_bring_back_a_dialog_that_was_cleared(log: MemoryLog) -> None:
+def test_a_repeat_of_a_first_message_does_not_return_a_cleared_dialog(log: MemoryLog) -> None:
     first = log.new("User1", "User2", "c1")
     log.do("User1", commands.DeleteChat("User2"))
     entries = len(log.entries)
@@ -249,7 +249,7 @@ def test_only_the_author_edits(log: MemoryLog) -> None:
     assert code(log.do("User1", edit("g-1", 1))) == "forbidden"
 
 
-def test_an_edit_may_not_leave_nothing(log: MemoryLog) -> None:
+def test_an_edit_that_leaves_nothing_is_refused(log: MemoryLog) -> None:
     log.new("User1", "User2", "c1")
     assert code(log.do("User1", edit("User2", 1, None))) == "bad_request"
     assert code(log.do("User1", edit("User2", 1, ""))) == "bad_request"
@@ -264,7 +264,7 @@ def test_only_messages_can_be_changed(log: MemoryLog, request_type: type[msgspec
         assert code(log.do("User1", request)) == expected
 
 
-def test_what_is_deleted_cannot_be_edited_and_is_empty(log: MemoryLog) -> None:
+def test_a_deleted_message_is_empty_and_cannot_be_edited(log: MemoryLog) -> None:
     log.new("User1", "User2", "c1")
     log.do("User1", delete("User2", 1))
     assert code(log.do("User1", edit("User2", 1))) == "not_found"
@@ -277,7 +277,7 @@ def test_only_the_author_deletes_in_a_dialog(log: MemoryLog) -> None:
     assert code(log.do("User2", delete("User1", 1))) == "forbidden"
 
 
-def test_a_groups_owner_and_admins_delete_what_others_said(log: MemoryLog) -> None:
+def test_a_groups_owner_and_admins_delete_messages_of_others(log: MemoryLog) -> None:
     log.group("User1", "User2", "User3")
     for n in (1, 2, 3):
         log.new("User3", "g-1", f"c{n}")
@@ -302,7 +302,7 @@ def test_a_reply_shows_what_it_answers(log: MemoryLog) -> None:
     assert reply_to.message == "question"
 
 
-def test_a_reply_to_what_was_deleted_shows_no_text(log: MemoryLog) -> None:
+def test_a_reply_to_a_deleted_message_has_no_text_in_its_quote(log: MemoryLog) -> None:
     log.new("User1", "User2", "c1", "question")
     log.do("User1", delete("User2", 1))
     log.new("User2", "User1", "c2", "answer", reply_to=1)
@@ -347,6 +347,6 @@ def test_time_never_goes_backwards_along_the_log(log: MemoryLog) -> None:
 # Who may not be written to.
 
 
-def test_nobody_opens_a_dialog_with_who_is_disabled(log: MemoryLog) -> None:
+def test_a_first_message_to_a_disabled_user_is_refused(log: MemoryLog) -> None:
     log.do(None, control.ChangeUser(id="User2", disabled=True))
     assert code(log.new("User1", "User2", "c1")) == "not_found"

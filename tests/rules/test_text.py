@@ -1,5 +1,6 @@
-"""The same text is found however it was typed."""
+"""Folding: the same text is found however it was typed."""
 
+import random
 import time
 import unicodedata
 
@@ -83,3 +84,29 @@ def test_a_text_that_consists_of_marks_is_folded_in_no_time(text: str) -> None:
     fold(text)
     # Without their order it takes some twenty seconds.
     assert time.process_time() - began < 2.0
+
+
+@pytest.mark.parametrize(
+    "text", ["\ufdfa" * 65_536, "\u4e2d\u6587" * 32_768, "\ud55c\uae00 \u0438\u043b\u0438 " * 6_000]
+)
+def test_a_long_text_is_folded_in_short_pieces(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    normalize, longest = unicodedata.normalize, 0
+
+    def measured(form: str, piece: str) -> str:
+        nonlocal longest
+        longest = max(longest, len(piece))
+        return normalize(form, piece)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(unicodedata, "normalize", measured)
+    fold(text)
+    assert 0 < longest <= 1_024, "other threads have their turn in between"
+
+
+def test_a_text_folds_alike_however_it_is_cut() -> None:
+    chosen = random.Random(19)
+    letters = "ae\u0301\u0316\u309b\u304b\ufdfa\u1112\u1161\u11ab\ud55c\uae00"
+    letters += "\u0640\u064b\u0627\u0653 \u0416\u0306\uff76\uff9e"
+    for _ in range(200):
+        text = "".join(chosen.choices(letters, k=1_500))
+        whole = "".join(map(fold, unicodedata.normalize("NFC", text)))
+        assert fold(text) == unicodedata.normalize("NFC", whole)

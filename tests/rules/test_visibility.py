@@ -1,4 +1,4 @@
-"""What somebody cleared is gone for them in every window, and what is internal comes out in none (section 5)."""
+"""Cleared messages are gone for their user everywhere, and internal data is shown nowhere (section 5)."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -21,7 +21,7 @@ async def cleared(made: House, alice: Client, bob: Client) -> None:
     await alice.request("edit", chatId="bob", originalMessageId=1, message=f"{TEXT} and pears")
 
 
-async def test_an_edit_of_a_message_that_was_cleared_is_in_no_window(tmp_path: Path) -> None:
+async def test_an_edit_of_a_cleared_message_is_shown_nowhere(tmp_path: Path) -> None:
     async with house(tmp_path, "alice", "bob") as made, made.device("alice") as alice:
         async with made.device("bob") as bob:
             await cleared(made, alice, bob)
@@ -33,7 +33,7 @@ async def test_an_edit_of_a_message_that_was_cleared_is_in_no_window(tmp_path: P
             assert not {"new", "edit"} & {frame.get("eventType") for frame in await bob.rest()}
 
 
-async def test_an_answer_to_a_message_that_was_cleared_shows_none_of_its_text(tmp_path: Path) -> None:
+async def test_a_quote_of_a_cleared_message_has_no_text(tmp_path: Path) -> None:
     async with house(tmp_path, "alice", "bob") as made, made.device("alice") as alice:
         async with made.device("bob") as bob:
             await cleared(made, alice, bob)
@@ -46,7 +46,7 @@ async def test_an_answer_to_a_message_that_was_cleared_shows_none_of_its_text(tm
         assert [one["messageId"] for one in shown] == [3] * 4
 
 
-async def test_nobody_answers_or_deletes_what_they_cleared(tmp_path: Path) -> None:
+async def test_a_cleared_message_cannot_be_answered_or_deleted(tmp_path: Path) -> None:
     async with house(tmp_path, "alice", "bob") as made, made.device("alice") as alice, made.device("bob") as bob:
         await bob.request("new", chatId="alice", clientMessageId="c0", message="mine")
         await bob.request("deleteChat", chatId="alice")
@@ -78,7 +78,7 @@ async def test_clearing_is_no_receipt(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("again", [False, True])
-async def test_a_file_of_a_message_that_was_cleared_is_gone_too(tmp_path: Path, *, again: bool) -> None:
+async def test_the_file_of_a_cleared_message_is_gone(tmp_path: Path, *, again: bool) -> None:
     async with house(tmp_path, "alice", "bob") as made, made.device("alice") as alice, made.device("bob") as bob:
         pieces = [b"", b"content"]
         uploads, keys = made.relay.files, made.relay.state.user_keys
@@ -122,7 +122,7 @@ async def _between(made: House, monkeypatch: pytest.MonkeyPatch, act: Callable[[
 
 @pytest.mark.parametrize("window", ["messages", "search"])
 @pytest.mark.parametrize("change", ["delete", "edit", "quoted", "clear"])
-async def test_what_changes_while_a_page_is_read_is_shown_as_it_is_then(
+async def test_changes_during_the_reading_of_a_page_are_in_the_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: str, change: str
 ) -> None:
     async with (

@@ -28,7 +28,7 @@ from relay.store.queries.search import Sought
 from relay.store.sqlite import database, folding
 from relay.store.sqlite.database import TooLong
 from relay.store.sqlite.schema import MIGRATIONS
-from relay.text import _NO_CHARACTERS, FOLDING, REMEMBERED, _Table, fold
+from relay.text import _NO_CHARACTERS, FOLDING, PLAIN_CHARACTERS_KEPT, _Table, fold
 from tests.support.kept_stores import unpack
 
 _KNOWN = json.loads((Path(__file__).parent.parent / "data" / "found.json").read_text())
@@ -254,9 +254,9 @@ def test_a_folding_that_changes_has_another_name() -> None:
 
 def test_characters_that_are_remembered_are_bounded() -> None:
     table = _Table()
-    for code in [*range(0x4E00, 0xA000), *range(0xF0000, 0xF0000 + 2 * REMEMBERED)]:
+    for code in [*range(0x4E00, 0xA000), *range(0xF0000, 0xF0000 + 2 * PLAIN_CHARACTERS_KEPT)]:
         assert chr(code).translate(table) == fold(chr(code))
-        assert len(table) <= REMEMBERED
+        assert len(table) <= PLAIN_CHARACTERS_KEPT
 
 
 def test_characters_with_another_form_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,7 +274,7 @@ def test_characters_with_another_form_are_made_once(monkeypatch: pytest.MonkeyPa
     once = made
     everything.translate(table)
     assert made == once < 60_000
-    assert len(table) <= REMEMBERED + made
+    assert len(table) <= PLAIN_CHARACTERS_KEPT + made
 
 
 # What it costs.

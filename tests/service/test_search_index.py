@@ -250,7 +250,7 @@ async def test_a_start_with_a_damaged_snapshot_takes_the_state_from_the_log(
     async with open_relay(tmp_path) as relay:
         assert snapshot.plain_data(relay.state) == before
         await _say(relay, SAID, "one more")
-    assert "made once more from the log" in caplog.text
+    assert "made again from the log" in caplog.text
     caplog.clear()
     assert not [finding for finding in await check(tmp_path, lambda _what: None) if finding.wrong]
     async with open_relay(tmp_path):

@@ -41,7 +41,7 @@ def happened(state: State, entry: Entry, *, texts: bool = False) -> Happened:
         chat=None if chat is None else chat_label(state, chat),
         chat_name=None if chat is None or chat.id is None else chat.name,
         message_id=entry.message_id or None,
-        original_message_id=entry.target or None if kind in (kinds.EDIT, kinds.DELETE) else None,
+        original_message_id=entry.subject_id if kind in (kinds.EDIT, kinds.DELETE) else None,
         message=message if texts else None,
         characters=None if message is None else len(message),
         attachments=len(entry.attachments) if entry.attachments else None,
@@ -61,7 +61,7 @@ def belongs_in_audit(entry: Entry) -> bool:
     """Whether an entry changes who may be here or who is in what, other than by people writing to each other."""
     if entry.kind != kinds.CHATS:
         return entry.kind > kinds.READ and entry.kind != kinds.FILE
-    change = changes.decode(entry.extra or "")
+    change = changes.change_of(entry)
     if isinstance(change, changes.ChatMade):
         return change.id is not None
     return not isinstance(change, changes.ChatHidden | changes.ChatShown)

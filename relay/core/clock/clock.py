@@ -1,7 +1,7 @@
-"""The relay's time: which the log is stamped by, and whether the machine's clock may be believed.
+"""The relay's time, which stamps the log, and whether the machine's clock may be believed.
 
-The one module that is asked before anything is deleted or ended by time (PROTOCOL.md, section 3). Reads the machine's
-clocks through functions that are handed in; the rules never ask what time it is.
+Whatever deletes or expires something by time asks this module first (PROTOCOL.md, section 3). It reads the machine's
+clocks through functions that are passed in; the rules never read a clock.
 """
 
 import logging
@@ -9,40 +9,42 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from relay.keys import UnixMs
 from relay.protocol.errors import RelayError
 
 logger = logging.getLogger(__name__)
 
-Clock = Callable[[], int]
-"""Gives the time now, Unix milliseconds."""
+Clock = Callable[[], UnixMs]
+"""Returns the current time."""
 Proof = Callable[[], str | None]
-"""Tells what vouches for the machine's clock: NTP, a real-time clock; None where nothing does."""
+"""Names what vouches for the machine's clock (NTP, a real-time clock); None if nothing does."""
 
-HOUR = 3_600_000
-DAY = 86_400_000
-"""Milliseconds of a day."""
+HOUR_MS = 3_600_000
+DAY_MS = 86_400_000
 PLAUSIBLE_DAYS = 7
-"""See `settings.Clock`."""
-EARLIEST = 1_735_689_600_000
+"""The default of `clock.plausible_days`."""
+EARLIEST_MS = 1_735_689_600_000
 """The start of 2025: a clock that shows an earlier time was never set."""
-AGAIN = 60_000
-"""Milliseconds that a clock that was found credible is taken at its word, and that a missing proof stays missing."""
+RECHECK_MS = 60_000
+"""For how long a clock that was found credible is not checked again."""
+PROOF_RETRY_MS = 6_000
+"""For how long a missing proof is not looked for again."""
 
 
 def wall_clock() -> int:
-    """Ask the machine. It may go backwards: the log does not follow (PROTOCOL.md, section 3)."""
+    """Read the machine's clock. It may step back; the log does not follow (PROTOCOL.md, section 3)."""
     return time.time_ns() // 1_000_000
 
 
 def boot_clock() -> int:
-    """Milliseconds since the machine started, suspended or not: nobody sets it."""
+    """Read the milliseconds since the machine booted, time in suspend included. Nothing can set it."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
 
 
 class RelayClock:
-    """The machine's clock while it is plausible or vouched for; else the log's last time and what went by since.
+    """The machine's clock while it is plausible or vouched for; else the log's last time plus the time since then.
 
-    Plausible is what is not more than some days away from where the last known time and the time since then lead to.
+    A clock is plausible within some days of the time expected: the last known time plus the time since then.
     """
 
     def __init__(
@@ -53,70 +55,70 @@ class RelayClock:
         elapsed: Clock = boot_clock,
         days: Callable[[], int] = lambda: PLAUSIBLE_DAYS,
     ) -> None:
-        """Start without a known time: until `begin` the machine's clock is believed.
+        """Start without a known time: the machine's clock is believed until `begin`.
 
         Args:
-            proof: tells what vouches for the machine's clock.
+            proof: names what vouches for the machine's clock.
             wall: the machine's clock, Unix nanoseconds.
-            elapsed: milliseconds that have gone by, from any start.
-            days: how many days away from the known time are plausible.
+            elapsed: a monotonic clock in milliseconds.
+            days: how many days from the expected time are plausible.
         """
         self._proof = proof
         self._wall = wall
         self._elapsed = elapsed
         self._days = days
         self._known: tuple[int, int] | None = None
-        """The latest time known to be right, and what had elapsed then."""
+        """The latest time known to be right, and the monotonic clock's value then."""
         self._believed_from, self._believed_until = 1, 0
-        """Between these the machine's clock needs no second look, Unix milliseconds; nowhere while it is held."""
+        """While the machine's clock is between these it needs no check (Unix ms). Empty while it is not believed."""
         self._proof_again = 0
         self._held = 0
         """1 while the machine's clock is too far ahead to be believed, -1 while it is too far behind, else 0."""
 
     def begin(self, last: int) -> None:
-        """Start from the log's last time, Unix milliseconds; 0 for an empty log."""
+        """Start from the log's last time; 0 for an empty log."""
         self._known = (last, self._elapsed()) if last else None
         self._believed_from, self._believed_until = 1, 0
         self._look(self._now())
 
     def __call__(self) -> int:
-        """Give the relay's time, Unix milliseconds."""
+        """Return the relay's time."""
         now = self._wall() // 1_000_000
-        # One comparison for each request: within a minute after the last look nothing is looked at.
+        # One comparison for each request: after a check, nothing is checked for a minute.
         return now if self._believed_from <= now <= self._believed_until else self._look(now)
 
     def _now(self) -> int:
         return self._wall() // 1_000_000
 
     def credible(self) -> bool:
-        """Whether things may be deleted or ended by time now. The log says so once when they may not."""
+        """Tell whether things may be deleted or expire by time now. Logs once when they may not."""
         self._look(self._now())
         return not self._held
 
     def offset(self) -> int:
-        """Milliseconds that the machine's clock is ahead of the relay's time while it is not believed, else 0."""
+        """Return the milliseconds by which a clock that is not believed is ahead of the relay's time; else 0."""
         now = self._now()
         time_now = self._look(now)
         return now - time_now if self._held else 0
 
     def behind(self, last: int) -> int:
-        """Milliseconds that the machine's clock is behind the log's last time, where that is more than an hour."""
+        """Return the milliseconds by which the machine's clock is behind the log's last time; 0 if under an hour."""
         behind = last - self._now()
-        return behind if behind > HOUR else 0
+        return behind if behind > HOUR_MS else 0
 
     def earlier_time(self) -> int:
-        """Give the earlier of the machine's and the relay's time: for what must not begin in the future."""
+        """Return the earlier of the machine's and the relay's time, for what must not begin in the future."""
         now = self._now()
         return min(now, self._look(now))
 
     def trust(self) -> int:
-        """Take an admin's word that the machine's clock is right; gives its time.
+        """Take an admin's word that the machine's clock is right, and return its time.
 
         Raises:
-            RelayError: it cannot be: it was never set.
+            RelayError: the clock was never set.
         """
         now = self._now()
-        if now < EARLIEST:
+        if now < EARLIEST_MS:
             shown = f"{datetime.fromtimestamp(now / 1_000, UTC):%Y-%m-%d}"
             raise RelayError.conflict(f"the machine's clock shows {shown}: set it first (`timedatectl set-time`)")
         self._believe(now)
@@ -124,13 +126,13 @@ class RelayClock:
 
     def _look(self, now: int) -> int:
         if self._known is None:
-            # An empty log begins with whatever the clock shows; one that was never set may still be set.
-            if now >= EARLIEST:
+            # An empty log starts at what the clock shows; a clock that was never set may still be set.
+            if now >= EARLIEST_MS:
                 self._believe(now)
             return now
         expected = self._known[0] + self._elapsed() - self._known[1]
         off = now - expected
-        if abs(off) <= self._days() * DAY or (off > 0 and self._proved(off)):
+        if abs(off) <= self._days() * DAY_MS or (off > 0 and self._proved(off)):
             self._believe(max(now, expected) if off < 0 else now)
             return now
         held = 1 if off > 0 else -1
@@ -141,14 +143,14 @@ class RelayClock:
         return expected
 
     def _proved(self, off: int) -> bool:
-        """Whether something vouches for a clock that is ahead. A clock that is behind would have the log step back."""
+        """Tell whether something vouches for a clock that is ahead."""
         elapsed = self._elapsed()
         if self._held and elapsed < self._proof_again:
             return False
-        self._proof_again = elapsed + AGAIN // 10
+        self._proof_again = elapsed + PROOF_RETRY_MS
         found = self._proof()
         if found is not None:
-            logger.info("the clock is %.1f days past the log's last time, and %s vouches for it", off / DAY, found)
+            logger.info("the clock is %.1f days past the log's last time, and %s vouches for it", off / DAY_MS, found)
         return found is not None
 
     def _believe(self, now: int) -> None:
@@ -156,7 +158,7 @@ class RelayClock:
             self._held = 0
             logger.info("the machine's clock is believed again")
         self._known = (now, self._elapsed())
-        self._believed_from, self._believed_until = now, now + AGAIN
+        self._believed_from, self._believed_until = now, now + RECHECK_MS
 
     def _say(self, off: int) -> None:
         if off > 0:
@@ -164,11 +166,11 @@ class RelayClock:
                 "the machine's clock is %.1f days past the log's last time, and neither NTP nor a real-time clock"
                 " vouches for it: messages go on from the log's last time, and nothing is deleted or ends by time."
                 " Is it right? `relay clock trust`",
-                off / DAY,
+                off / DAY_MS,
             )
         else:
             logger.warning(
                 "the log's last time is %.1f days ahead of the machine's clock: messages go on from the log's time,"
                 " and nothing is deleted or ends by time. Is the machine's clock right? `relay clock trust`",
-                -off / DAY,
+                -off / DAY_MS,
             )

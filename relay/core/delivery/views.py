@@ -75,14 +75,16 @@ def event(state: State, entry: Entry, user: int) -> tuple[str, msgspec.Struct]:
         return "edit", events.Edit(
             chat_id=chat_id,
             message_id=entry.message_id,
-            original_message_id=entry.target,
+            original_message_id=entry.subject_id,
             client_message_id=entry.client_id or "",
             message=entry.message,
             attachments=entry.attachments,
             timestamp=entry.at,
         )
     if entry.kind == kinds.DELETE:
-        return "delete", events.Delete(chat_id=chat_id, message_id=entry.message_id, original_message_id=entry.target)
+        return "delete", events.Delete(
+            chat_id=chat_id, message_id=entry.message_id, original_message_id=entry.subject_id
+        )
     reader = state.users[entry.actor].id
     if entry.kind == kinds.READ and user == entry.actor:
         return "read", events.Read(
@@ -114,8 +116,7 @@ def _quote(state: State, chat: Chat, user: int, quoted: objects.ReplyTo | None) 
 
 def chat_list_readers(state: State, entry: Entry) -> Iterable[int]:
     """Whose chat list an entry of kind CHATS or USER changes."""
-    assert entry.extra is not None
-    change = changes.decode(entry.extra)
+    change = changes.change_of(entry)
     match change:
         case changes.ChatMade() | changes.ChatUpdated() | changes.MembersAdded():
             return list(state.members.get(entry.chat, ()))
@@ -135,7 +136,7 @@ def changed_chat(state: State, entry: Entry, user: int) -> int:
     """Which chat of a user's list an entry of kind CHATS or USER changes: a renamed user's is the dialog with them."""
     if entry.chat:
         return entry.chat
-    change = changes.decode(entry.extra or "")
+    change = changes.change_of(entry)
     if not isinstance(change, changes.UserChanged):
         return 0
     return state.dialog_keys.get((min(user, change.key), max(user, change.key)), 0)

@@ -1,1 +1,1 @@
-"""What is so: users, devices, chats and their members, as the log has them, and as the snapshot's rows."""
+"""The state that follows from the log: users, devices, chats and their members; and its rows in the snapshot."""

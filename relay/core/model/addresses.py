@@ -1,10 +1,10 @@
-"""Addresses of other programs, as they may be shown."""
+"""Addresses of outgoing hooks, as they may be shown."""
 
 from urllib.parse import urlsplit
 
 
 def without_password(url: str) -> str:
-    """An address with stars for the password in it, if it has one."""
+    """Replace the password in an address, if there is one, by stars."""
     try:
         parts = urlsplit(url)
     except ValueError:

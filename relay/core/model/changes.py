@@ -1,6 +1,6 @@
-"""Changes to chats, users and devices as the log keeps them: the `extra` of entries from kind CHATS on.
+"""Changes to chats, users and devices as the log keeps them, in entries from kind CHATS on.
 
-Each names all that applying it needs, so that the state follows from the entries alone. Plain data.
+Each has everything that applying it needs, so that the state follows from the entries alone. Plain data.
 """
 
 from typing import Literal
@@ -8,14 +8,15 @@ from typing import Literal
 import msgspec
 
 from relay.keys import NO_USER, ChatKey, DeviceKey, MessageId, Seq, UnixMs, UserKey
+from relay.store.entry import Entry
 
 
 class Change(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, tag_field="change"):
-    """Common to all."""
+    """The base of all changes."""
 
 
 class ChatMade(Change, frozen=True, tag="chatMade", kw_only=True):
-    """A chat came to be. Members are user keys; the id is that of a group or channel."""
+    """A chat was created; `id` is that of a group or channel, None for a dialog."""
 
     type: Literal["dialog", "group", "channel", "favorites"]
     id: str | None = None
@@ -24,11 +25,11 @@ class ChatMade(Change, frozen=True, tag="chatMade", kw_only=True):
     owner: UserKey
     members: list[UserKey]
     created_at: UnixMs = 0
-    """When it came to be elsewhere, Unix milliseconds; 0 for now."""
+    """When an imported chat was created elsewhere; 0 for now."""
 
 
 class ChatUpdated(Change, frozen=True, tag="chatUpdated", kw_only=True):
-    """A group or channel has another name, picture or set of admins."""
+    """A group or channel got another name, picture or set of admins; None leaves it as it is."""
 
     name: str | None = None
     photo_url: str | None = None
@@ -49,28 +50,28 @@ class MembersRemoved(Change, frozen=True, tag="membersRemoved", kw_only=True):
 
 
 class ChatDeleted(Change, frozen=True, tag="chatDeleted"):
-    """A group or channel is gone for all who were in it."""
+    """A group or channel was deleted; `users` are those who were in it."""
 
     users: list[UserKey]
 
 
 class ChatHidden(Change, frozen=True, tag="chatHidden"):
-    """One user cleared a dialog or their notes: what was said until `upto` is gone for them."""
+    """One user cleared a dialog or their notes: messages up to `upto` are gone for them."""
 
     user: UserKey
     upto: MessageId
     marks_kept: bool = False
-    """Whether their marks stay where they were. Older relays moved them up to here, as if all had been read."""
+    """Whether their receipts stay where they were. Older relays moved them to `upto`, as if all had been read."""
 
 
 class ChatShown(Change, frozen=True, tag="chatShown"):
-    """A cleared dialog is back in a user's list, since there is something new in it."""
+    """A cleared dialog is back in the lists of these users: there is a new message in it."""
 
     users: list[UserKey]
 
 
 class UserAdded(Change, frozen=True, tag="userAdded", kw_only=True):
-    """A user came to be."""
+    """A user was added."""
 
     key: UserKey
     id: str
@@ -78,11 +79,11 @@ class UserAdded(Change, frozen=True, tag="userAdded", kw_only=True):
     bot: bool = False
     admin: bool = False
     created_at: UnixMs = 0
-    """When they came to be elsewhere, Unix milliseconds; 0 for now."""
+    """When an imported user was added elsewhere; 0 for now."""
 
 
 class UserChanged(Change, frozen=True, tag="userChanged", kw_only=True):
-    """A user has another name, picture or standing; what is not named stays."""
+    """A user got another name, picture or standing; None leaves it as it is."""
 
     key: UserKey
     name: str | None = None
@@ -91,22 +92,22 @@ class UserChanged(Change, frozen=True, tag="userChanged", kw_only=True):
     disabled: bool | None = None
     removed: bool | None = None
     counts_from: list[tuple[ChatKey, MessageId]] = []
-    """Of each chat of somebody who is enabled again, its key and last message id: later ones wait for their marks."""
+    """Of each chat of a user who is enabled again: its last message id. Later messages wait for their receipts."""
 
 
 class Hook(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
-    """What makes a device a hook of one chat: it posts there, or what happens there is posted to it."""
+    """The settings of a device that is a hook of one chat: incoming (it posts there) or outgoing (it gets events)."""
 
     chat: str
-    """As the device's user calls it."""
+    """The chat's id as the device's user sees it."""
     url: str = ""
-    """Where events are posted to; empty for a hook that things are posted through."""
+    """Where events are posted; empty for an incoming hook."""
     secret: str = ""
-    """What events are signed with."""
+    """The key that events are signed with."""
 
 
 class DeviceAdded(Change, frozen=True, tag="deviceAdded", kw_only=True):
-    """A device may sign in: of its token only the SHA-256 is kept, in hexadecimal."""
+    """A device may sign in; `token_hash` is the SHA-256 of its token, in hexadecimal."""
 
     key: DeviceKey
     user: UserKey
@@ -116,15 +117,15 @@ class DeviceAdded(Change, frozen=True, tag="deviceAdded", kw_only=True):
 
 
 class DeviceRevoked(Change, frozen=True, tag="deviceRevoked"):
-    """A device may not sign in any more."""
+    """A device was signed out for good."""
 
     key: DeviceKey
 
 
 class PrunedChat(msgspec.Struct, frozen=True, array_like=True):
-    """What retention took out of one chat: all up to a message.
+    """What retention removed from one chat: all messages up to `upto`.
 
-    Of each member who had not read it: how many messages are left unread.
+    `unread` has each member who had not read all of them, and how many messages are left unread.
     """
 
     chat: ChatKey
@@ -133,56 +134,55 @@ class PrunedChat(msgspec.Struct, frozen=True, array_like=True):
 
 
 class HistoryPruned(Change, frozen=True, tag="historyPruned"):
-    """Retention removed what was said up to an entry."""
+    """Retention removes the messages and receipts up to entry `seq`."""
 
     seq: Seq
     chats: list[PrunedChat]
 
 
 class BackupRestored(Change, frozen=True, tag="backupRestored"):
-    """A backup took the place of a store; event ids go on far above those that devices have seen."""
+    """A backup was restored: event ids go on far above `last`, which no device has seen."""
 
     last: MessageId
 
 
 class ClockTrusted(Change, frozen=True, tag="clockTrusted"):
-    """An admin said that the machine's clock was right: timestamps go on from this entry's, which may be earlier."""
+    """An admin said that the machine's clock is right: timestamps go on from this entry's, which may be earlier."""
 
     before: int
-    """The log's last time until then, Unix milliseconds."""
+    """The log's last time until then."""
 
 
 class InviteMade(Change, frozen=True, tag="inviteMade", kw_only=True):
-    """Somebody may sign in once: of the code only the SHA-256 is kept, in hexadecimal."""
+    """An invite was made; `code_hash` is the SHA-256 of its code, in hexadecimal."""
 
     code_hash: str
     expires_at: UnixMs
-    """Unix milliseconds."""
     user: UserKey = NO_USER
-    """Whom it is for; 0 for somebody who is not a user yet."""
+    """Whom it is for; 0 for a new user."""
     name: str = ""
-    """What such a one is called, until they say otherwise."""
+    """A new user's name, until they change it."""
     chat: str = ""
-    """Where they land: a group or channel, which they join, or a user to talk to."""
+    """Where it leads: a group or channel to join, or a user to talk to."""
     by: UserKey = NO_USER
-    """Who made it: it ends with their right to invite. 0 for the machine's admin, and in older entries."""
+    """Who made it: it ends with their right to invite. 0 for the machine's admin and in older entries."""
 
 
 class InviteUsed(Change, frozen=True, tag="inviteUsed"):
-    """An invite let its user in, or was ended, and lets nobody in any more."""
+    """An invite was used or revoked."""
 
     code_hash: str
 
 
 class PasswordSet(Change, frozen=True, tag="passwordSet"):
-    """A user signs in with this password from now on, an argon2 hash; empty for with none."""
+    """A user has a new password; `hash` is its argon2 hash, empty for none."""
 
     user: UserKey
     hash: str
 
 
 class FileAdded(Change, frozen=True, tag="fileAdded", kw_only=True):
-    """A file was uploaded; see `StoredFile`."""
+    """A file was uploaded; for the fields see `StoredFile`."""
 
     id: str
     digest: str
@@ -196,7 +196,7 @@ class FileAdded(Change, frozen=True, tag="fileAdded", kw_only=True):
 
 
 class ForgottenFile(msgspec.Struct, frozen=True, rename="camel"):
-    """A file that nothing holds any more, and whose it was."""
+    """A file that no message holds any more, and who had uploaded it."""
 
     id: str
     digest: str
@@ -205,7 +205,7 @@ class ForgottenFile(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class FilesForgotten(Change, frozen=True, tag="filesForgotten"):
-    """Files went that nothing held any more."""
+    """Files that no message held were deleted."""
 
     files: list[ForgottenFile]
 
@@ -235,6 +235,12 @@ AnyChange = (
 decode = msgspec.json.Decoder(AnyChange).decode
 
 
+def change_of(entry: Entry) -> AnyChange:
+    """Read the change that an entry of kind CHATS or a later kind records."""
+    change: AnyChange = decode(entry.extra or "")
+    return change
+
+
 def encode(change: Change) -> str:
-    """As kept in the log."""
+    """Write a change as the log keeps it."""
     return msgspec.json.encode(change).decode()

@@ -7,16 +7,20 @@ from relay.keys import NO_USER, ChatKey, DeviceKey, MessageId, Seq, UnixMs, User
 from relay.protocol.objects import ChatType
 
 BLOCK = 4_096
-"""Bytes that a file counts for at least: it takes that much of a disk, and an entry that stays."""
+"""The least number of bytes that a file counts as: what it takes on disk, and its entry in the log."""
 
 
 def quota_bytes(size: int) -> int:
-    """Bytes that a file of a size counts for."""
+    """Return how many bytes of its user's quota a file takes.
+
+    Args:
+        size: the file's size in bytes.
+    """
     return max(size, BLOCK)
 
 
 class User(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
-    """A person or a program that may talk here."""
+    """A person or a program that may use the relay."""
 
     key: UserKey
     id: str
@@ -28,13 +32,13 @@ class User(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
     removed: bool = False
     created_at: UnixMs = 0
     stored: int = 0
-    """Bytes that the files count for which they have uploaded: see `quota_bytes`."""
+    """Bytes of their quota that is used: see `quota_bytes`."""
     password: str = ""
-    """The argon2 hash of what they sign in with, if they do."""
+    """The argon2 hash of their password; empty for none."""
 
 
 class Invite(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
-    """A way in for one, once; see `changes.InviteMade`."""
+    """An invite, which lets one user in once; for the fields see `changes.InviteMade`."""
 
     code_hash: str
     expires_at: UnixMs
@@ -46,7 +50,7 @@ class Invite(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
 
 
 class Device(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
-    """One thing a user signs in from, known by the hash of its token."""
+    """A phone, a browser or a hook of a user's, known by the hash of its token."""
 
     key: DeviceKey
     user: UserKey
@@ -55,7 +59,7 @@ class Device(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
     created_at: UnixMs = 0
     revoked_at: UnixMs = 0
     hook: changes.Hook | None = None
-    """What a hook is for; it may do nothing else."""
+    """Set for a hook, which may do nothing else."""
 
 
 class Member(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
@@ -66,11 +70,11 @@ class Member(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
     """The chat's last message id when the user joined."""
     joined_seq: Seq = 0
     dlvrd: MessageId = 0
-    """Up to here the user's devices have everything."""
+    """Up to here everything is delivered to the user's devices."""
     read: MessageId = 0
     """Up to here the user has read everything."""
     seen: int = 0
-    """How many of the chat's counted messages are no news to this user: read, or their own."""
+    """How many of the chat's counted messages are not unread for this user: read, or their own."""
     cleared: MessageId = 0
     """Up to here the user has cleared the chat for themselves."""
     hidden: bool = False
@@ -79,17 +83,17 @@ class Member(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
 
     @property
     def read_upto(self) -> int:
-        """Up to here nothing is unread to this user: read, or cleared."""
+        """The message id up to which nothing is unread for this user: read, or cleared."""
         return max(self.read, self.cleared)
 
     @property
     def dlvrd_upto(self) -> int:
-        """Up to here nothing is to be delivered to this user: their devices have it, or it was cleared."""
+        """The message id up to which nothing is left to deliver to this user: delivered, or cleared."""
         return max(self.dlvrd, self.cleared)
 
 
 class Chat(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
-    """A chat and its people. What is said in it stays in the log."""
+    """A chat without its messages, which are in the log."""
 
     key: ChatKey
     id: str | None = None
@@ -109,4 +113,4 @@ class Chat(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
     pruned: int = 0
     """Up to this message id history was removed."""
     count: int = 0
-    """Messages sent less those deleted: a member's unread ones are this less what they have seen."""
+    """Messages sent less those deleted; less a member's `seen` it is how many they have unread."""

@@ -1,7 +1,7 @@
-"""The state at a start: what the snapshot holds, and what the log has beyond it.
+"""The state at a start: the snapshot, and the entries of the log after it.
 
-The snapshot is derived from the log. Where it is damaged the state comes from the log alone, which takes longer, and
-the whole snapshot is stale. Reads only.
+The snapshot is derived from the log. If it is damaged, the state comes from the log alone, which takes longer, and the
+whole snapshot is dirty. Reads only.
 """
 
 import logging
@@ -18,15 +18,15 @@ from relay.store.sqlite.database import Connection
 logger = logging.getLogger(__name__)
 
 FOLD = 10_000
-"""Entries read at a time."""
+"""Entries per read."""
 NOTHING = snapshots.Snapshot(0, 0, 0, [], [], [], [], [])
-"""What the log amounts to before its first entry."""
+"""The snapshot of an empty log."""
 DAMAGED = (msgspec.DecodeError, KeyError, ValueError, TypeError, sqlite3.DatabaseError)
-"""What a damaged snapshot fails with."""
+"""What loading a damaged snapshot raises."""
 
 
 async def load_state(reading: Connection) -> tuple[State, DirtyRows]:
-    """Build the state as it was when the relay stopped; gives with it which rows of the snapshot are stale.
+    """Build the state as it was when the relay stopped, and list the rows of the snapshot that are dirty.
 
     Raises:
         sqlite3.Error: the store cannot be read.
@@ -37,8 +37,8 @@ async def load_state(reading: Connection) -> tuple[State, DirtyRows]:
         if isinstance(error, sqlite3.Error) and not maintenance.is_damage(error):
             raise
         logger.error(
-            "what was kept of users and chats is damaged (%s): it is made once more from the log, which may take"
-            " minutes; no message is lost",
+            "the snapshot of users and chats is damaged (%s): it is made again from the log, which may take minutes;"
+            " no message is lost",
             type(error).__name__,
         )
     state, _ = await _caught_up(reading, await snapshots.base(reading) or NOTHING)
@@ -46,20 +46,20 @@ async def load_state(reading: Connection) -> tuple[State, DirtyRows]:
 
 
 async def _caught_up(reading: Connection, kept: snapshots.Snapshot) -> tuple[State, DirtyRows]:
-    """Load what was kept, and let what the log has beyond it take effect."""
-    state, stale = load(kept), DirtyRows()
+    """Load a snapshot, and apply the entries after it."""
+    state, dirty = load(kept), DirtyRows()
     catching = CatchUp(state, kept)
     while entries := await log_entries.entries(reading, state.seq, FOLD):
         for entry in entries:
             catching.apply(entry)
-            stale.note(entry, state)
-    # Not before: a chat's row may be ahead of the row of somebody who has just come.
-    _look_for_gaps(state, kept)
-    return state, stale
+            dirty.note(entry, state)
+    # Not before: a chat's row may be ahead of the row of a user who has just joined.
+    _check_references(state, kept)
+    return state, dirty
 
 
-def _look_for_gaps(state: State, kept: snapshots.Snapshot) -> None:
-    """See whether whoever has a device or is in a chat is there, and the chat as well.
+def _check_references(state: State, kept: snapshots.Snapshot) -> None:
+    """Check that every device has its user, and every member its user and chat.
 
     Raises:
         KeyError: a row is missing.

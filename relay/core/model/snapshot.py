@@ -1,9 +1,8 @@
-"""The state as rows and back: what `State` looks like in the store's snapshot tables, and which rows are stale.
+"""The state as rows of the store's snapshot tables and back, and which rows are dirty.
 
-A round writes the stale rows a few at a time while entries go on taking effect, so rows may be ahead of the
-snapshot's `seq`. Each chat, user and invite says how far it is (`kept`), and `CatchUp` leaves out of what follows
-what it has already.
-Plain data in and out; the store reads and writes it.
+A round writes the dirty rows a few at a time while entries go on being applied, so a row may be ahead of the
+snapshot's `seq`. Each chat, user and invite says as of which entry it was written (`kept`), and `CatchUp` does not
+apply to it what it has already. Plain data in and out; the store reads and writes it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -22,7 +21,7 @@ from relay.store.queries.snapshots import Snapshot
 
 class _KeptChat(Chat, rename="camel", omit_defaults=True, kw_only=True):
     kept: int = 0
-    """The `seq` as of which the chat and all of its members are written."""
+    """The `seq` as of which the chat and all its members were written."""
 
 
 class _KeptUser(User, rename="camel", omit_defaults=True, kw_only=True):
@@ -67,7 +66,7 @@ def _invite_json(invite: Invite, kept: int) -> str:
 
 
 def load(snapshot: Snapshot) -> State:
-    """Build the state that a snapshot holds. `CatchUp` applies the entries after `snapshot.seq` to it."""
+    """Build the state that a snapshot holds; `CatchUp` applies the entries after `snapshot.seq`."""
     state = State()
     state.seq, state.at, state.pruned = snapshot.seq, snapshot.at, snapshot.pruned
     for _, value in snapshot.users:
@@ -86,30 +85,29 @@ def load(snapshot: Snapshot) -> State:
 
 
 class CatchUp:
-    """Brings a state that was loaded up to the end of the log: entries that a row has already are left out of it."""
+    """Applies the log's later entries to a state that was loaded, except to rows that have them already."""
 
     def __init__(self, state: State, snapshot: Snapshot) -> None:
         self._state = state
         self._chats = _ahead(snapshot.chats, snapshot.seq)
         self._users = _ahead(snapshot.users, snapshot.seq)
         self._invites = max(_ahead(snapshot.invites, snapshot.seq).values(), default=0)
-        """They are written together, so they are equally far."""
+        """All invites are written together, as of the same entry."""
         self._last = max([*self._chats.values(), *self._users.values(), self._invites], default=0)
 
     def apply(self, entry: Entry) -> None:
-        """Let an entry take effect on what does not have it yet."""
+        """Apply an entry to the rows that do not have it yet."""
         left = entry if entry.seq > self._last else self._left(entry)
         self._state.seq, self._state.at = entry.seq, entry.at
         if left is not None:
             self._state.apply(left)
 
     def _left(self, entry: Entry) -> Entry | None:
-        """What of an entry is still to be applied."""
+        """Return the part of an entry that is still to be applied; None for nothing."""
         seq = entry.seq
         if entry.chat:
             return entry if self._chats.get(entry.chat, 0) < seq else None
-        assert entry.extra is not None
-        change = changes.decode(entry.extra)
+        change = changes.change_of(entry)
         match change:
             case changes.HistoryPruned():
                 chats = [one for one in change.chats if self._chats.get(one.chat, 0) < seq]
@@ -132,7 +130,7 @@ class CatchUp:
                 late = (chat for key, chat in self._state.chats.items() if self._chats.get(key, 0) < seq)
                 self._state.step_back(change.before, entry.at, late, invites=self._invites < seq)
                 return None
-        # Devices: each entry sets what it names, so applying them again ends where it ended before.
+        # Devices: each entry sets what it names, so applying it again changes nothing.
         return entry
 
 
@@ -145,28 +143,33 @@ def _ahead(rows: Iterable[tuple[Any, str]], seq: Seq) -> dict[Any, int]:
 
 
 class DirtyRows:
-    """Which rows of the last snapshot are no longer true."""
+    """The rows of the last snapshot that are out of date."""
 
     def __init__(self) -> None:
         self.users: set[int] = set()
         self.devices: set[int] = set()
         self.invites = False
         self.chats: dict[int, set[int] | None] = {}
-        """Of each chat the members that are stale, besides the chat itself; None for all, and those who left."""
+        """Chats whose row is dirty, with their dirty members; None for all members, those who left included."""
 
     @classmethod
     def everything(cls, state: State) -> "DirtyRows":
-        """All rows of a state."""
-        stale = cls()
-        stale.users, stale.devices, stale.invites = set(state.users), set(state.devices), True
-        stale.chats = dict.fromkeys(state.chats)
-        return stale
+        """Mark all rows of a state."""
+        dirty = cls()
+        dirty.users, dirty.devices, dirty.invites = set(state.users), set(state.devices), True
+        dirty.chats = dict.fromkeys(state.chats)
+        return dirty
 
     def __bool__(self) -> bool:
         return bool(self.users or self.devices or self.invites or self.chats)
 
     def note(self, entry: Entry, state: State) -> None:
-        """Take in what an entry makes stale, of the state that it took effect on."""
+        """Mark the rows that an entry has changed.
+
+        Args:
+            entry: the entry.
+            state: the state with the entry applied.
+        """
         kind = entry.kind
         if kind in (kinds.NEW, kinds.DLVRD, kinds.READ):
             members = self.chats.get(entry.chat, self)
@@ -179,8 +182,7 @@ class DirtyRows:
         elif kind == kinds.DELETE:
             self.chats[entry.chat] = None
         else:
-            assert entry.extra is not None
-            change = changes.decode(entry.extra)
+            change = changes.change_of(entry)
             if entry.chat:
                 self._note_chat(change, entry.chat)
             else:
@@ -225,7 +227,7 @@ class DirtyRows:
             members |= users
 
     def update(self, other: "DirtyRows") -> None:
-        """Take in all that another one holds."""
+        """Add all rows of another one."""
         self.users |= other.users
         self.devices |= other.devices
         self.invites |= other.invites
@@ -236,12 +238,12 @@ class DirtyRows:
                 self._add(chat, users)
 
     def take_chat(self, chat: int) -> set[int] | None:
-        """Take a chat out, and give its stale members; see `chats`."""
+        """Remove a chat, and return its dirty members; see `chats`."""
         return self.chats.pop(chat, set())
 
 
 class Start(NamedTuple):
-    """The entry that a round starts at: of what comes later each row may know, or not."""
+    """The entry that a round starts at; a row may or may not have later ones."""
 
     seq: Seq
     at: UnixMs
@@ -249,61 +251,61 @@ class Start(NamedTuple):
 
     @classmethod
     def of(cls, state: State) -> "Start":
-        """Start here."""
+        """Start at the state's last entry."""
         return cls(state.seq, state.at, state.pruned)
 
 
 class Round:
-    """The stale rows of a state, a few at a time. Between two takes entries may take effect."""
+    """One writing of a state's dirty rows, a few at a time. Entries may be applied between two takes."""
 
-    def __init__(self, state: State, stale: DirtyRows, since: DirtyRows | None = None) -> None:
+    def __init__(self, state: State, dirty: DirtyRows, since: DirtyRows | None = None) -> None:
         """Begin.
 
         Args:
-            state: what the rows say, as it is when they are taken.
-            stale: which rows are to be taken.
-            since: what became stale since: a row that is taken is no longer.
+            state: the state; rows are written as it is when they are taken.
+            dirty: the rows to take.
+            since: the rows that become dirty meanwhile; a row that is taken is removed from it.
         """
         self.start = Start.of(state)
         self._state = state
-        self._stale = stale
+        self._dirty = dirty
         self._since = DirtyRows() if since is None else since
         self._taken = DirtyRows()
-        """What was taken, and may not be on disk."""
+        """The rows taken last, which may not be on disk."""
 
     @property
     def over(self) -> bool:
-        """Whether all rows were taken."""
-        return not self._stale
+        """Tell whether all rows were taken."""
+        return not self._dirty
 
     def take(self, count: int) -> dict[str, Any]:
-        """Take about so many rows, as the store's `snapshot` parameter without its `seq`; a chat is taken whole."""
+        """Take about `count` rows, as the store's `snapshot` parameter without its `seq`; a chat is taken whole."""
         rows: dict[str, Any] = {"users": [], "devices": [], "invites": None, "chats": [], "whole": [], "members": []}
-        state, stale, kept = self._state, self._stale, self._state.seq
+        state, dirty, kept = self._state, self._dirty, self._state.seq
         self._taken = DirtyRows()
-        if stale.invites:
-            stale.invites = self._since.invites = False
+        if dirty.invites:
+            dirty.invites = self._since.invites = False
             self._taken.invites = True
             rows["invites"] = [(key, _invite_json(invite, kept)) for key, invite in state.invites.items()]
             count -= len(rows["invites"])
-        while stale.users and count > 0:
-            key = stale.users.pop()
+        while dirty.users and count > 0:
+            key = dirty.users.pop()
             self._since.users.discard(key)
             self._taken.users.add(key)
             rows["users"].append((key, _user_json(state.users[key], kept)))
             count -= 1
-        while stale.devices and count > 0:
-            key = stale.devices.pop()
+        while dirty.devices and count > 0:
+            key = dirty.devices.pop()
             self._taken.devices.add(key)
             rows["devices"].append((key, _json(state.devices[key])))
             count -= 1
-        while stale.chats and count > 0:
-            count -= 1 + self._take_chat(next(iter(stale.chats)), kept, rows)
+        while dirty.chats and count > 0:
+            count -= 1 + self._take_chat(next(iter(dirty.chats)), kept, rows)
         return rows
 
     def _take_chat(self, chat: int, kept: int, rows: dict[str, Any]) -> int:
         members = self._state.members[chat]
-        users, more = self._stale.take_chat(chat), self._since.take_chat(chat)
+        users, more = self._dirty.take_chat(chat), self._since.take_chat(chat)
         both = None if users is None or more is None else users | more
         self._taken.chats[chat] = both
         rows["chats"].append((chat, _chat_json(self._state.chats[chat], kept)))
@@ -316,15 +318,15 @@ class Round:
         return len(taken)
 
     def left(self) -> DirtyRows:
-        """What a round that was given up leaves stale: what was not taken, and what was taken last."""
+        """Return the rows that a round leaves dirty if it is given up: those not taken, and those taken last."""
         left = DirtyRows()
-        left.update(self._stale)
+        left.update(self._dirty)
         left.update(self._taken)
         return left
 
 
 def whole(state: State) -> dict[str, Any]:
-    """All rows of a state in one go, as the store's `snapshot` parameter."""
+    """Return all rows of a state at once, as the store's `snapshot` parameter."""
     round_ = Round(state, DirtyRows.everything(state))
     rows: dict[str, Any] = {"users": [], "devices": [], "invites": [], "chats": [], "whole": [], "members": []}
     for part in slices(round_, 1 << 30):
@@ -333,13 +335,13 @@ def whole(state: State) -> dict[str, Any]:
 
 
 def slices(round_: Round, count: int) -> Iterator[dict[str, Any]]:
-    """All takes of a round."""
+    """Take all rows of a round, `count` at a time."""
     while not round_.over:
         yield round_.take(count)
 
 
 def plain_data(state: State) -> dict[str, Any]:
-    """A state as plain data, to compare two: the same for the same state, however it came to be."""
+    """Return a state as plain data, to compare two: equal for equal states, however they came about."""
     return {
         "seq": state.seq,
         "at": state.at,

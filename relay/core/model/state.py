@@ -1,7 +1,8 @@
-"""What the log amounts to now: users, devices, chats, members and their counts.
+"""The state that follows from the log: users, devices, chats, members and their counts.
 
-One function changes it, `State.apply`, and all it is given is an entry: the same entries give the same
-state, on every machine and after every start. No I/O, no clock.
+Only `State.apply` changes it, and its only argument is an entry: the same entries give the same state, on every
+machine and after every start. No I/O, no clock. The module is longer than others, so that everything that an entry
+changes is in one place.
 """
 
 import unicodedata
@@ -22,7 +23,7 @@ def _typed(user_id: str) -> str:
 
 
 class State:
-    """Everything but the texts."""
+    """Everything that the log says but the texts. Read its collections; change them through `apply` only."""
 
     def __init__(self) -> None:
         self.seq = 0
@@ -30,29 +31,37 @@ class State:
         self.pruned = 0
         """Up to this `seq` history was removed."""
         self.users: dict[int, User] = {}
+        """By user key, as all collections of users."""
         self.user_keys: dict[str, UserKey] = {}
+        """By user id."""
         self.inactive: set[UserKey] = set()
-        """Who is disabled or removed."""
+        """Users who are disabled or removed."""
         self._names = NameIndex()
         """The users who were not removed, by name."""
         self.devices: dict[int, Device] = {}
         self.device_keys: dict[str, int] = {}
+        """By the hash of the token; devices that are signed out are not in it."""
         self.invites: dict[str, Invite] = {}
-        """By the hash of their code; one that has expired goes when the next is made."""
+        """By the hash of the code; one that has expired is removed when the next is made."""
         self.chats: dict[int, Chat] = {}
         self.group_keys: dict[str, ChatKey] = {}
+        """Groups and channels by id."""
         self.gone_ids: set[str] = set()
-        """The ids of groups and channels that were deleted: an import does not bring them back."""
+        """Ids of groups and channels that were deleted: an import does not bring them back."""
         self.dialog_keys: dict[tuple[int, int], ChatKey] = {}
+        """Dialogs by their two users, the smaller key first; notes by the same user twice."""
         self.members: dict[int, dict[int, Member]] = {}
+        """By chat, then by user."""
         self.chats_of: dict[int, set[int]] = {}
+        """The chats that each user is in, those out of their list included."""
         self.cleared: set[ChatKey] = set()
-        """Dialogs that are out of the list of one of their users at least."""
+        """Dialogs that at least one of their users has cleared and that are out of that user's list."""
         self.tails: dict[int, Tail] = {}
+        """By chat, the one that was shortened longest ago first."""
         self._tailed = 0
-        """How many messages the tails hold."""
+        """How many messages the tails hold together."""
 
-    # What the rules ask.
+    # Queries.
 
     def user(self, user_id: str) -> User | None:
         """Find a user by id."""
@@ -60,10 +69,9 @@ class State:
         return None if key is None else self.users[key]
 
     def user_typed(self, user_id: str) -> User | None:
-        """Find the user whom somebody means who types an id by hand.
+        """Find a user by an id that was typed by hand.
 
-        Capitals, and how a keyboard writes a letter (an ä in one piece or two, full width), make no difference where
-        one fits.
+        Case and how a keyboard writes a letter (ä composed or not, full width) make no difference if only one fits.
         """
         found = self.user(user_id)
         if found is not None:
@@ -76,12 +84,12 @@ class State:
         return self._names.find(name)
 
     def is_authorized(self, user: int, device: int) -> bool:
-        """Whether a user may be here, from a device that signed in; device 0 is none that could be revoked."""
+        """Tell whether a user may use the relay from a device; device 0 stands for none that could be revoked."""
         used = self.devices.get(device)
         return user not in self.inactive and (used is None or not used.revoked_at)
 
     def share_chat(self, user: int, other: int) -> bool:
-        """Whether two users are in a chat together."""
+        """Tell whether two users are in a chat together."""
         return not self.chats_of.get(user, set()).isdisjoint(self.chats_of.get(other, ()))
 
     def chat_key(self, user: int, chat_id: str) -> ChatKey | None:
@@ -93,11 +101,11 @@ class State:
         return key if key is not None and user in self.members[key] else None
 
     def chat_id(self, chat: Chat, user: int) -> str:
-        """Name a chat as one of its members sees it."""
+        """Return the id by which a member knows a chat."""
         return chat.id if chat.id is not None else self.users[self.peer(chat, user)].id
 
     def peer(self, chat: Chat, user: int) -> int:
-        """The other one of a dialog; oneself in one's notes."""
+        """Return the other user of a dialog; the user of their own notes."""
         for member in self.members[chat.key]:
             if member != user:
                 return member
@@ -108,11 +116,11 @@ class State:
         return self.members[chat.key]  # type: ignore[return-value]
 
     def missed(self, chat: Chat, user: int) -> int:
-        """Count a member's unread messages."""
+        """Return how many messages of a chat a member has unread."""
         return chat.count - self.members[chat.key][user].seen
 
     def contacts(self, user: int, but: int = 0) -> set[int]:
-        """Everybody who shares a chat with a user, other than one, the user not included."""
+        """Return the users who share a chat with a user, other than the chat `but`."""
         found: set[int] = set()
         for chat in self.chats_of.get(user, ()):
             if chat != but:
@@ -121,7 +129,7 @@ class State:
         return found
 
     def listed(self, user: int) -> Iterator[tuple[Chat, Member]]:
-        """The chats that stand in a user's list."""
+        """Yield the chats in a user's chat list."""
         for key in self.chats_of.get(user, ()):
             member = self.members[key][user]
             if not member.hidden:
@@ -139,10 +147,10 @@ class State:
         """Give the key of the next chat."""
         return ChatKey(len(self.chats) + 1)
 
-    # What entries do.
+    # Effects of entries.
 
     def apply(self, entry: Entry) -> None:
-        """Let one entry take effect. Entries come in the order of the log, each once."""
+        """Apply one entry. Entries come in the order of the log, each once."""
         self.seq = entry.seq
         self.at = entry.at
         kind = entry.kind
@@ -157,8 +165,7 @@ class State:
         elif kind == kinds.DELETE:
             self._delete(entry)
         else:
-            assert entry.extra is not None
-            self._change(changes.decode(entry.extra), entry)
+            self._change(changes.change_of(entry), entry)
 
     def _new(self, entry: Entry) -> None:
         chat = self.chats[entry.chat]
@@ -170,7 +177,7 @@ class State:
         chat.count += 1
         member = self.members[entry.chat].get(entry.actor)
         if member is not None:
-            # An import brings what people said who are in the chat no more.
+            # The author of an imported message need not be a member any more.
             member.seen += 1
         tail = self.tails.get(entry.chat)
         if tail is None:
@@ -182,7 +189,7 @@ class State:
                 self._shorten_oldest_tail()
 
     def _shorten_oldest_tail(self) -> None:
-        """Make room: marks cover the latest messages, so that half of a tail does for a chat that is still busy."""
+        """Make room: receipts cover the latest messages, so half a tail is enough for a chat that is still busy."""
         chat, tail = next(iter(self.tails.items()))
         del self.tails[chat]
         self._tailed -= tail.shorten()
@@ -203,23 +210,23 @@ class State:
         member.dlvrd = max(member.dlvrd, entry.message_id)
         if entry.kind == kinds.READ:
             member.read = max(member.read, entry.message_id)
-            # An entry of kind READ says in `target` how many stay unread, so that nothing need be counted here.
-            member.seen = chat.count - entry.target
+            # The entry says how many stay unread, so that nothing need be counted here.
+            member.seen = chat.count - entry.unread_after
 
     def _delete(self, entry: Entry) -> None:
         chat = self.chats[entry.chat]
         chat.last_message_id = entry.message_id
         chat.last_seq = entry.seq
-        if chat.newest == entry.target:
+        message_id, author = entry.subject_id, entry.deleted_author
+        if chat.newest == message_id:
             chat.newest_deleted = True
         chat.count -= 1
-        # The author of the message that is gone stands in `extra`: it never was news to them.
-        author = int(entry.extra or 0)
         for user, member in self.members[entry.chat].items():
-            if user == author or max(member.read_upto, member.joined) >= entry.target:
+            # Their own message never was unread for its author.
+            if user == author or max(member.read_upto, member.joined) >= message_id:
                 member.seen -= 1
         tail = self.tails.get(entry.chat)
-        if tail is not None and tail.messages.pop(entry.target, None) is not None:
+        if tail is not None and tail.messages.pop(message_id, None) is not None:
             self._tailed -= 1
 
     @singledispatchmethod
@@ -266,7 +273,7 @@ class State:
     @_change.register
     def _members_removed(self, change: changes.MembersRemoved, entry: Entry) -> None:
         for user in change.users:
-            # An entry may name somebody twice: earlier versions took that from a request as it came.
+            # An entry may name a user twice: earlier versions took the list as the request had it.
             self.members[entry.chat].pop(user, None)
             self.chats_of[user].discard(entry.chat)
         if change.owner is not None:
@@ -278,7 +285,7 @@ class State:
         chat.gone = True
         self.group_keys.pop(chat.id or "", None)
         self.gone_ids.add(chat.id or "")
-        # What was said in it is erased with it, so that nothing may be left that only those entries explain.
+        # Its messages are erased with it, so nothing may be left that only those entries explain.
         chat.last_message_id = chat.newest = chat.newest_at = chat.newest_by = chat.count = chat.pruned = 0
         chat.newest_deleted = False
         chat.last_seq = entry.seq
@@ -325,7 +332,7 @@ class State:
             if value is not None:
                 setattr(user, field, value)
         self._add_name(user)
-        self._switch(user)
+        self._set_inactive(user)
         for chat, last in change.counts_from:
             member = self.members[chat].get(user.key)
             if member is not None:
@@ -365,14 +372,21 @@ class State:
 
     @_change.register
     def _backup_restored(self, _change: changes.BackupRestored, _entry: Entry) -> None:
-        """Nothing follows but the greater `seq`."""
+        """Nothing changes but the `seq`, which is greater."""
 
     @_change.register
     def _clock_trusted(self, change: changes.ClockTrusted, entry: Entry) -> None:
         self.step_back(change.before, entry.at, self.chats.values(), invites=True)
 
     def step_back(self, before: int, at: UnixMs, chats: Iterable[Chat], *, invites: bool) -> None:
-        """What is dated ahead of the right time is dated now; invites keep the time that they have left."""
+        """Bring dates that lie ahead of the right time back to it; invites keep the time that they have left.
+
+        Args:
+            before: the log's last time until now.
+            at: the right time.
+            chats: the chats to correct.
+            invites: whether to correct invites.
+        """
         back = before - at
         if back <= 0:
             return
@@ -413,17 +427,17 @@ class State:
     def _password_set(self, change: changes.PasswordSet, _entry: Entry) -> None:
         self.users[change.user].password = change.hash
 
-    # Indexes over it, kept in one place for entries and for a snapshot that is loaded.
+    # Indexes, kept up to date for entries and for a snapshot that is loaded.
 
     def add_user(self, user: User) -> None:
-        """Take a user in."""
+        """Add a user."""
         self.users[user.key] = user
         self.user_keys[user.id] = user.key
         self.chats_of.setdefault(user.key, set())
         self._add_name(user)
-        self._switch(user)
+        self._set_inactive(user)
 
-    def _switch(self, user: User) -> None:
+    def _set_inactive(self, user: User) -> None:
         if user.disabled or user.removed:
             self.inactive.add(user.key)
         else:
@@ -434,13 +448,13 @@ class State:
             self._names.add(user)
 
     def add_device(self, device: Device) -> None:
-        """Take a device in; a revoked one signs nobody in."""
+        """Add a device; a revoked one signs nobody in."""
         self.devices[device.key] = device
         if not device.revoked_at:
             self.device_keys[device.token_hash] = device.key
 
     def add_chat(self, chat: Chat, members: dict[int, Member]) -> None:
-        """Take a chat and its members in."""
+        """Add a chat and its members."""
         self.chats[chat.key] = chat
         self.members[chat.key] = members
         for user, member in members.items():

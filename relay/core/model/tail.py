@@ -1,16 +1,16 @@
-"""The latest messages of a chat in memory: receipts that come a moment later are decided by them. Plain data."""
+"""The latest messages of a chat, kept in memory to decide the receipts that soon follow. Plain data."""
 
 from relay.keys import MessageId, UserKey
 
 TAIL_LENGTH = 1_024
-"""Messages of one chat: marks come some tenths of a second later, and what they cover should still be here."""
+"""Messages kept of one chat: receipts come some tenths of a second later, and should find what they cover."""
 TAIL_MESSAGES = 65_536
-"""Messages that all tails together may hold. A number of tails would do less: with one more busy chat than
-that, each would be gone before its next mark, and every mark would be looked up in the store."""
+"""Messages kept of all chats together. A bound on the number of tails would be worse: with one busy chat more than
+that, each tail would be gone before its next receipt, and every receipt would need a look-up in the store."""
 
 
 class Tail:
-    """The latest messages of a chat as marks see them: who wrote them, under which client id."""
+    """The latest messages of a chat: id, author and client id."""
 
     __slots__ = ("messages", "since")
 
@@ -20,23 +20,23 @@ class Tail:
         """Every undeleted message from this id on is in `messages`."""
 
     def add(self, message_id: MessageId, author: UserKey, client_id: str) -> bool:
-        """Take the chat's next message; give whether it is longer by it."""
+        """Add the chat's next message; returns whether the tail is longer by it."""
         messages = self.messages
         messages[message_id] = (author, client_id)
         if len(messages) <= TAIL_LENGTH:
             return True
-        self._forget_oldest()
+        self._drop_oldest()
         return False
 
     def shorten(self) -> int:
-        """Forget the older half; gives how many messages that was."""
+        """Drop the older half; returns how many messages that was."""
         half = (len(self.messages) + 1) // 2
         for _ in range(half):
-            self._forget_oldest()
+            self._drop_oldest()
         return half
 
-    def _forget_oldest(self) -> None:
-        # Not the first of the dictionary: what was taken out before it would be passed over each time.
+    def _drop_oldest(self) -> None:
+        # Not the dictionary's first key: finding it would pass over all deleted ones each time.
         oldest = self.since
         while oldest not in self.messages:
             oldest += 1

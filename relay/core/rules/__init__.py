@@ -1,8 +1,8 @@
-"""May this happen, and what follows from it: `decide(state, commands, facts) -> Draft`.
+"""The rules: whether a command is allowed and what follows from it: `decide(state, commands, facts) -> Draft`.
 
-Reads no clock, no random source, no connection and no setting. What it cannot know from the state it names
-as a fact to be looked up, and is asked again with it. Nothing here changes the state: that is what the
-entries are for, once they are on disk.
+They read no clock, no random source, no connection and no setting. A rule that needs to know something from the log
+names a fact; it is looked up, and the batch is decided again with it. Rules do not change the state: their entries do,
+once they are on disk. Every rule raises `RelayError` for what it refuses.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ __all__ = [
 
 
 def stands_alone(state: State, command: Command) -> bool:
-    """Whether a command changes what others in its batch would be decided by, and so gets a batch of its own."""
+    """Tell whether a command needs a batch of its own, as it changes the state that others are decided by."""
     request = command.request
     if type(request) is commands.ImportMessage:
         return request.chat in state.cleared
@@ -50,12 +50,21 @@ def stands_alone(state: State, command: Command) -> bool:
     key = state.chat_key(command.user, request.chat_id)
     if key is None or key in state.cleared:
         return True
-    # What it replies to has to be in the log: it may be in this very batch.
+    # The message that it answers has to be in the log, and may still be in this batch.
     return request.reply_to is not None and request.reply_to > state.chats[key].last_message_id
 
 
 def decide(state: State, batch: Sequence[Command], facts: Facts) -> Draft:
-    """Decide a batch: later commands see what earlier ones lead to."""
+    """Decide a batch; later commands see the entries of earlier ones.
+
+    Args:
+        state: the state, which stays as it is.
+        batch: the commands, in order.
+        facts: the facts that were looked up so far.
+
+    Returns:
+        A decision for each command; where `unknown` facts are named, look them up and decide again.
+    """
     draft = DraftBuilder(state, facts)
     for command in batch:
         draft.decide(command, _RULES[type(command.request)])
@@ -102,4 +111,4 @@ _RULES: dict[type, Rule] = {
     commands.ImportChange: imports.import_change,
     commands.ImportClearing: imports.import_clearing,
 }
-"""Who decides what: the type of a command's request to its rule."""
+"""The rule of each type of request."""

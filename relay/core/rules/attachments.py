@@ -1,4 +1,4 @@
-"""What messages hold beside their text: a file as those see it who may, and who that is. Plain functions, no I/O."""
+"""Files as attachments and pictures: what they look like in a message, and who may read them. Pure."""
 
 from collections.abc import Iterable
 
@@ -8,30 +8,38 @@ from relay.protocol.objects import Attachment, AttachmentMeta
 from relay.store.entry import StoredFile
 
 FILES = "/files/"
-"""Where files are fetched from; an address that begins so names one of the relay's own."""
-LONGEST_SIDE = 65_535
-"""Pixels: what a client says of a video is believed up to here."""
+"""The path of files; an address that begins with it names a file of this relay."""
+LONGEST_SIDE_PIXELS = 65_535
+"""Up to here a client's word on the size of a video is taken."""
 
 
 def file_id(url: str | None) -> str | None:
-    """The id of the file that an address of the relay's names; None where it names none."""
+    """Return the id of the file that an address names; None for an address elsewhere."""
     return url[len(FILES) :] if url and url.startswith(FILES) else None
 
 
 def shown(url: str | None) -> str | None:
-    """A picture's address as it is told: one of the relay's own. Older relays took any."""
+    """Return a picture's address if it is a file of this relay; older relays took any address."""
     return url if file_id(url) else None
 
 
 def photos(state: State) -> Iterable[str]:
-    """The files that are somebody's or some chat's picture."""
+    """Yield the ids of files that are a user's or a chat's picture."""
     urls = [user.photo_url for user in state.users.values() if not user.removed]
     urls += [chat.photo_url for chat in state.chats.values() if not chat.gone]
     return filter(None, map(file_id, urls))
 
 
 def may_read(state: State, user: int, file: StoredFile) -> bool:
-    """Whether a user may have a file: who uploaded it, who is in a chat that holds it, who sees the picture."""
+    """Tell whether a user may read a file.
+
+    They may if they uploaded it, see a message that holds it, or see it as a picture of a user or a chat.
+
+    Args:
+        state: the state.
+        user: the user's key.
+        file: the file, with the chats that hold it.
+    """
     if file.user == user or any(
         visibility.sees(state.chats[chat], state.members[chat].get(user), last) for chat, last in file.holders
     ):
@@ -43,11 +51,11 @@ def may_read(state: State, user: int, file: StoredFile) -> bool:
 
 
 def attachment(file: StoredFile, claimed: Attachment | None = None) -> Attachment:
-    """A file as a message holds it.
+    """Describe a file as an attachment of a message.
 
     Args:
-        file: what the store knows.
-        claimed: what the sender says of it: believed in nothing but how large a video is and how long it lasts.
+        file: the file as the store knows it.
+        claimed: the attachment as the sender describes it, of which only a video's size and duration are taken.
     """
     kind, _, _ = file.mimetype.partition("/")
     if kind == "image" and file.width and file.height:
@@ -73,4 +81,4 @@ def _attachment(kind: str, file: StoredFile, meta: AttachmentMeta) -> Attachment
 
 
 def _side(pixels: int | None) -> int | None:
-    return pixels if pixels is not None and 0 < pixels <= LONGEST_SIDE else None
+    return pixels if pixels is not None and 0 < pixels <= LONGEST_SIDE_PIXELS else None

@@ -1,4 +1,4 @@
-"""The rules of groups and channels: who makes, changes, joins and leaves them (PROTOCOL.md, section 5)."""
+"""The rules of groups and channels: create, change, join and leave (PROTOCOL.md, section 5)."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -15,15 +15,15 @@ from relay.protocol.errors import RelayError
 from relay.store import kinds
 
 
-def create_chat(draft: DraftBuilder, command: Command, request: requests.CreateChat) -> object:
-    """A user makes a group or channel and owns it."""
+def create_chat(draft: DraftBuilder, command: Command, request: requests.CreateChat) -> ChangedChat:
+    """Create a group or channel, which the user owns."""
     check_photo(draft, command, request.photo_url)
     members = joining_users(draft, command, request.participants)
     return _make(draft, command, request.type, request.name, request.photo_url, command.user, members)
 
 
-def make_chat(draft: DraftBuilder, command: Command, request: control.MakeChat) -> object:
-    """An admin makes a group or channel for somebody."""
+def make_chat(draft: DraftBuilder, command: Command, request: control.MakeChat) -> ChangedChat:
+    """Create a group or channel for a user, by an admin."""
     (owner,) = known_users(draft, [request.owner], "owner")
     members = known_users(draft, request.participants, "participants")
     admins = known_users(draft, request.admins, "admins")
@@ -32,7 +32,7 @@ def make_chat(draft: DraftBuilder, command: Command, request: control.MakeChat) 
             raise RelayError.bad_field("admins", f"{draft.state.users[user].id!r} is not among the participants")
     made = _make(draft, command, request.type, request.name, None, owner, members)
     if admins:
-        # With the chat or not at all: one that an interrupted import has made is not made again.
+        # In the same batch as the chat: if an import is interrupted, the chat is not made again.
         draft.change(kinds.CHATS, made.chat, command, changes.ChatUpdated(admins=admins))
     return made
 
@@ -66,8 +66,8 @@ def _make(
     return ChangedChat(key)
 
 
-def update_chat(draft: DraftBuilder, command: Command, request: requests.UpdateChat) -> object:
-    """Rename a group or channel, change its picture or who administers it."""
+def update_chat(draft: DraftBuilder, command: Command, request: requests.UpdateChat) -> ChangedChat:
+    """Change the name, picture or admins of a group or channel."""
     wanted = [Action.CHANGE] if request.admins is None else [Action.SET_ADMINS, Action.CHANGE]
     chat = chat_for(draft, command, request.chat_id, *wanted)
     check_photo(draft, command, request.photo_url)
@@ -90,8 +90,8 @@ def update_chat(draft: DraftBuilder, command: Command, request: requests.UpdateC
     return ChangedChat(chat.key)
 
 
-def add_participants(draft: DraftBuilder, command: Command, request: commands.AddParticipants) -> object:
-    """Put users into a group or channel."""
+def add_participants(draft: DraftBuilder, command: Command, request: commands.AddParticipants) -> ChangedChat:
+    """Add users to a group or channel."""
     chat = chat_for(draft, command, request.chat_id, Action.ADD)
     members = draft.state.members[chat.key]
     users = [u for u in joining_users(draft, command, request.participants) if u not in members]
@@ -100,8 +100,8 @@ def add_participants(draft: DraftBuilder, command: Command, request: commands.Ad
     return ChangedChat(chat.key)
 
 
-def remove_participants(draft: DraftBuilder, command: Command, request: commands.RemoveParticipants) -> object:
-    """Take users out of a group or channel."""
+def remove_participants(draft: DraftBuilder, command: Command, request: commands.RemoveParticipants) -> ChangedChat:
+    """Remove users from a group or channel."""
     chat = chat_for(draft, command, request.chat_id, Action.REMOVE)
     members = draft.state.members[chat.key]
     users = [user for user in dict.fromkeys(_users(draft, request.participants)) if user in members]
@@ -115,7 +115,7 @@ def remove_participants(draft: DraftBuilder, command: Command, request: commands
 
 
 def _users(draft: DraftBuilder, ids: Iterable[str]) -> Iterator[UserKey]:
-    """Find the users who are to go, each once; also those who cannot sign in any more."""
+    """Find the users to remove, each once; disabled and removed users included."""
     for user_id in dict.fromkeys(ids):
         user = draft.state.user(user_id)
         if user is None:
@@ -123,7 +123,7 @@ def _users(draft: DraftBuilder, ids: Iterable[str]) -> Iterator[UserKey]:
         yield user.key
 
 
-def leave_chat(draft: DraftBuilder, command: Command, request: commands.LeaveChat) -> object:
+def leave_chat(draft: DraftBuilder, command: Command, request: commands.LeaveChat) -> requests.Nothing:
     """Leave a group or channel."""
     chat = chat_for(draft, command, request.chat_id, Action.LEAVE)
     remove_member(draft, command, chat, command.user)
@@ -131,7 +131,14 @@ def leave_chat(draft: DraftBuilder, command: Command, request: commands.LeaveCha
 
 
 def remove_member(draft: DraftBuilder, command: Command, chat: Chat, user: UserKey) -> None:
-    """Take one out of a chat; an owner who goes hands it to another, and where there is none it goes with them."""
+    """Remove one member; if it is the owner, another member becomes the owner, or the chat is deleted if none can.
+
+    Args:
+        draft: the batch.
+        command: who does it.
+        chat: a group or channel.
+        user: the member.
+    """
     if chat.owner != user:
         draft.change(kinds.CHATS, chat.key, command, changes.MembersRemoved(users=[user]))
         return
@@ -142,8 +149,8 @@ def remove_member(draft: DraftBuilder, command: Command, chat: Chat, user: UserK
         draft.change(kinds.CHATS, chat.key, command, changes.MembersRemoved(users=[user], owner=heir))
 
 
-def delete_chat(draft: DraftBuilder, command: Command, request: commands.DeleteChat) -> object:
-    """Delete a group or channel for all, or clear a dialog for oneself."""
+def delete_chat(draft: DraftBuilder, command: Command, request: commands.DeleteChat) -> requests.Nothing:
+    """Delete a group or channel for all, or clear a dialog for the user."""
     chat = chat_for(draft, command, request.chat_id, Action.CLEAR)
     if chat.id is None:
         draft.change(

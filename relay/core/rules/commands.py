@@ -1,6 +1,6 @@
-"""What may be appended to the log: a request, who makes it, when, and any id that had to be made up for it.
+"""Commands: a request, who makes it and when, and an id that was generated for it.
 
-A command holds all that the decision about it needs (ARCHITECTURE.md, "Room to grow"). Plain data.
+A command has everything that deciding it needs (ARCHITECTURE.md, "Room to grow"). Plain data.
 """
 
 import msgspec
@@ -14,22 +14,22 @@ ADMIN = NO_USER
 
 
 class Command(msgspec.Struct, frozen=True, gc=False):
-    """One thing somebody wants changed."""
+    """One request to change something."""
 
     at: UnixMs
-    """When it came in, Unix milliseconds; stamped once."""
+    """When it was received; stamped once."""
     user: UserKey
-    """The key of who asks, `ADMIN` for an admin on the machine."""
+    """Who asks; `ADMIN` for an admin on the machine."""
     device: int
-    """The key of the device it came from, 0 for none."""
+    """The key of the device that it came from, 0 for none."""
     request: msgspec.Struct
     """The request's payload as on the wire, or one of the control socket's."""
     origin: int = 0
-    """The number of the connection it came through; it decides nothing."""
+    """The number of the connection that it came through; no rule looks at it."""
     generated_id: str = ""
-    """An id that the relay gives: a group's, or a message's client id where the client gave none."""
+    """An id that the relay generated: of a group, a user, or a message without a client id."""
     importer: bool = False
-    """Whether an import says it, on behalf of `user`: the role that permissions ask for. Nothing else may set it."""
+    """Whether an import makes it on behalf of `user`; permissions take this as a role. Nothing else may set it."""
 
 
 class PostByHook(msgspec.Struct, frozen=True):
@@ -85,49 +85,48 @@ class MarkRead(msgspec.Struct, frozen=True, gc=False):
 
 
 class ReserveSeq(msgspec.Struct, frozen=True):
-    """Write an entry that means nothing in a chat: its `seq` is the event id of a chat list that was held back."""
+    """Add an entry without a meaning, whose `seq` becomes the event id of a chat list that was delayed."""
 
     chat: int
 
 
 class PruneChats(msgspec.Struct, frozen=True):
-    """Retention takes what was said out of chats: their unread counts follow, before it is removed."""
+    """Retention is about to remove messages from chats: correct their unread counts first."""
 
     chats: tuple[tuple[int, MessageId], ...]
-    """Of each chat its key and the last message id that goes."""
+    """Chat keys, each with the last message id that is removed."""
 
 
 class PruneHistory(msgspec.Struct, frozen=True):
-    """Retention is about to remove messages and marks up to an entry; `PruneChats` sees to the chats after it."""
+    """Retention is about to remove messages and receipts up to an entry; `PruneChats` for the chats follows."""
 
     seq: Seq
 
 
 class NoteRestore(msgspec.Struct, frozen=True):
-    """A backup was put in place: event ids go on above `last`, which no device can have seen yet."""
+    """A backup was restored: event ids go on above `last`, which no device can have seen yet."""
 
     last: MessageId
     end_invites: bool = False
-    """Whether no invite of the backup's lets anybody in."""
+    """Whether to revoke the backup's invites."""
 
 
 class TrustClock(msgspec.Struct, frozen=True):
-    """An admin says that the machine's clock is right: the log goes on from the command's time, back too."""
+    """An admin says that the machine's clock is right: the log goes on from the command's time, even if earlier."""
 
 
 class MakeInvite(msgspec.Struct, frozen=True, kw_only=True):
-    """Let somebody sign in once, by a code of which the log gets the hash only."""
+    """Make an invite; the log gets only the hash of its code."""
 
     code_hash: str
     expires_at: UnixMs
-    """Unix milliseconds."""
     user_id: str | None = None
     name: str | None = None
     chat_id: str | None = None
 
 
 class UseInvite(msgspec.Struct, frozen=True):
-    """Somebody signs in by an invite; `generated_id` is the id they get where they are no user yet."""
+    """Sign in by an invite; `generated_id` is the id of a new user."""
 
     code_hash: str
     label: str
@@ -135,7 +134,7 @@ class UseInvite(msgspec.Struct, frozen=True):
 
 
 class SignUp(msgspec.Struct, frozen=True):
-    """Somebody picks a name and is in, where that is open to all; `generated_id` is the id they get."""
+    """Sign up by a name, where that is open to all; `generated_id` is the new user's id."""
 
     name: str
     label: str
@@ -143,22 +142,22 @@ class SignUp(msgspec.Struct, frozen=True):
 
 
 class SetPassword(msgspec.Struct, frozen=True):
-    """A user signs in with this password from now on, an argon2 hash; empty for with none."""
+    """Set a user's password; `hash` is its argon2 hash, empty for none."""
 
     user_id: str
     hash: str
     sign_out: bool = False
-    """Whether all devices of theirs are signed out but the one that asks."""
+    """Whether to sign out all their devices but the one that asks."""
 
 
 class RevokeDevices(msgspec.Struct, frozen=True):
-    """All devices of a user sign in no more, but the one that asks; nor does anybody by an invite for the user."""
+    """Sign out all devices of a user but the one that asks, and revoke the invites for the user."""
 
     user_id: str
 
 
 class AddFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A file was uploaded and its content is on disk."""
+    """Add a file whose content was uploaded and is on disk."""
 
     id: str
     digest: str
@@ -168,17 +167,17 @@ class AddFile(msgspec.Struct, frozen=True, kw_only=True):
     width: int | None
     height: int | None
     loose: UnixMs
-    """Until when some message must hold it, Unix milliseconds."""
+    """From then on it may be deleted if no message holds it."""
 
 
 class ForgetFiles(msgspec.Struct, frozen=True):
-    """Files that nothing seems to hold may go, where nothing does."""
+    """Delete those of these files that no message holds."""
 
     ids: tuple[str, ...]
 
 
 class AddDevice(msgspec.Struct, frozen=True):
-    """A device signs in from now on; of its token the log gets the hash only."""
+    """Add a device, or a hook; the log gets only the hash of its token."""
 
     user: UserKey
     label: str
@@ -187,12 +186,12 @@ class AddDevice(msgspec.Struct, frozen=True):
 
 
 class ImportUser(msgspec.Struct, frozen=True, kw_only=True):
-    """A user comes from elsewhere, as they are there: one who is disabled there never signs in here."""
+    """Import a user as they are elsewhere: one who is disabled there cannot sign in here."""
 
     id: str
     name: str
     created_at: UnixMs
-    """When they came to be there, Unix milliseconds."""
+    """When they were added there."""
     bot: bool = False
     admin: bool = False
     disabled: bool = False
@@ -200,42 +199,42 @@ class ImportUser(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ImportChat(msgspec.Struct, frozen=True, kw_only=True):
-    """A chat comes from elsewhere with the people that it has there; `generated_id` is the id of a group or channel."""
+    """Import a chat with its members; `generated_id` is the id of a group or channel."""
 
     type: ChatType
     name: str
     owner: str | None
-    """Who owns it, as a relay's export says."""
+    """Who owns it, if a relay's export says so."""
     founder: str | None
-    """Who made it, where an export says no more: they own it if they can run it."""
+    """Who made it, if the export says no more: they own it if they can sign in."""
     admins: list[str]
     participants: list[str]
-    """Who is in it; the longest first, for one of them may inherit it."""
+    """The members; the longest first, for one of them may become the owner."""
     created_at: UnixMs
     photo_url: str | None = None
 
 
 class Original(msgspec.Struct, frozen=True, gc=False):
-    """A message that came from elsewhere, by what it is known by: its author's key and its client id."""
+    """Names an imported message by its author and client id."""
 
     author: UserKey
     client_id: str
 
 
 class ImportMessage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A message comes from elsewhere. Its author need not be a member, nor able to write there now."""
+    """Import a message. Its author need not be a member, nor be able to write there now."""
 
     chat: int
     client_id: str
     said_at: UnixMs
-    """When it was said there, Unix milliseconds; the log's own time may be later."""
+    """When it was sent there; the log's own time may be later."""
     text: str | None = None
     attachments: list[Attachment] | None = None
     reply_to: Original | None = None
 
 
 class ImportChange(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An edit or a deletion comes from elsewhere; the message has its newest text already."""
+    """Import an edit or a deletion; the message has its newest text already."""
 
     chat: int
     client_id: str
@@ -245,7 +244,7 @@ class ImportChange(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class ImportClearing(msgspec.Struct, frozen=True):
-    """The user has cleared a dialog elsewhere, up to a message."""
+    """Import that the user had cleared a dialog up to a message."""
 
     chat: int
     upto: Original

@@ -1,6 +1,6 @@
-"""Who counts: for whose marks a message waits, and who may follow an owner. Pure.
+"""Who counts: whose receipts a message waits for, and who may become the owner of a chat. Pure.
 
-Somebody who can never read or answer is neither waited for nor chosen: bots, and people who are disabled or removed.
+A user who can never read or answer is neither waited for nor chosen: bots, and people who are disabled or removed.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from relay.keys import UserKey
 
 
 class Standing(Protocol):
-    """What somebody is: a user here, or a person of an import."""
+    """The standing of a user here, or of a person in an import."""
 
     @property
     def bot(self) -> bool:
@@ -20,7 +20,7 @@ class Standing(Protocol):
 
     @property
     def disabled(self) -> bool:
-        """Whether they may not sign in for now."""
+        """Whether they cannot sign in for now."""
 
     @property
     def removed(self) -> bool:
@@ -28,35 +28,43 @@ class Standing(Protocol):
 
 
 def can_act(user: Standing) -> bool:
-    """Tell whether somebody is a person who can sign in."""
+    """Tell whether a user is a person who can sign in."""
     return not (user.bot or user.disabled or user.removed)
 
 
 def counts(state: State, chat: Chat, user: int) -> bool:
-    """Tell whether a member's marks matter to a message's status: in a dialog the other one's do, also a bot's."""
+    """Tell whether a member's receipts change a message's status; in a dialog the other user's do, even a bot's."""
     return chat.id is None or can_act(state.users[user])
 
 
 def waited_for(state: State, chat: Chat, user: int, member: Member, author: int, message_id: int) -> bool:
-    """Tell whether a message waits for a member's marks: they count, and did when it was sent.
+    """Tell whether a message waits for a member's receipts: they count, and did when it was sent.
 
-    In a dialog the other one's marks always count: what they have not read nobody has.
+    In a dialog the other user's receipts always count: what they have not read, no one has.
+
+    Args:
+        state: the state.
+        chat: the chat.
+        user: the member's key.
+        member: their membership in the chat.
+        author: the message's author.
+        message_id: the message.
     """
     since = member.joined if chat.id is None else max(member.joined, member.counts_from)
     return user != author and since < message_id and (chat.id is None or can_act(state.users[user]))
 
 
 def heir(state: State, chat: Chat, leaving: int) -> UserKey | None:
-    """Choose who owns a chat when its owner goes.
+    """Choose the next owner of a chat when its owner leaves.
 
     Args:
         state: the state.
         chat: a group or channel.
-        leaving: the owner who goes.
+        leaving: the owner who leaves.
 
     Returns:
-        An admin before others, who is longest in it before others, and of people who can sign in only; where there
-        are none, of people who may be enabled again. None where only bots and removed people are left.
+        Of the people who can sign in, an admin first, then the longest member; if there are none, of those who may be
+        enabled again. None if only bots and removed people are left.
     """
     members, users = state.members[chat.key], state.users
     others = [user for user in state.users_in(chat) if user != leaving]
@@ -66,6 +74,6 @@ def heir(state: State, chat: Chat, leaving: int) -> UserKey | None:
 
 
 def _rank(members: Mapping[int, Member], user: int) -> tuple[bool, int, int]:
-    # By what the log says and not by the order in memory, which a start does not keep.
+    # By the log, and not by the order in memory, which a restart does not keep.
     member = members[user]
     return not member.admin, member.joined_seq, user

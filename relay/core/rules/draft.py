@@ -1,6 +1,6 @@
-"""A batch of commands in the making: the state, what the batch adds to it, and what has to be looked up first.
+"""A batch that is being decided: the state, what the batch adds to it, and the facts that it needs.
 
-And who is asked about which chat, which every rule begins with. Changes nothing.
+And the checks that most rules begin with: which chat and which users a request names. Changes nothing.
 """
 
 import logging
@@ -26,35 +26,35 @@ from relay.store.entry import Amendment, ClientKey, Covered, Entry, Fact, Facts,
 logger = logging.getLogger(__name__)
 
 Rule = Callable[["DraftBuilder", Command, Any], object]
-"""Decides one kind of command: adds entries to the draft and gives the answer, or raises what refuses it."""
+"""Decides one kind of command: adds entries to the draft and returns the answer, or raises `RelayError`."""
 
 
 class ChangedChat(NamedTuple):
-    """The answer to what changes a chat is the chat as it is afterwards."""
+    """The answer to a change of a chat: the chat as it is afterwards."""
 
     chat: ChatKey
 
 
 class ChangedUser(NamedTuple):
-    """The answer to what changes a user is the user as they are afterwards."""
+    """The answer to a change of a user: the user as they are afterwards."""
 
     user: UserKey
 
 
 class ChangedDevice(NamedTuple):
-    """The answer to what changes a device is the device as it is afterwards."""
+    """The answer to a change of a device: the device as it is afterwards."""
 
     device: DeviceKey
 
 
 class DevicesRevoked(NamedTuple):
-    """The answer to what signs devices out: how many."""
+    """The answer to signing devices out: how many."""
 
     number: int
 
 
 class SignedIn(NamedTuple):
-    """The answer to what lets somebody in: who and from which device, and the chat where they land, if any."""
+    """The answer to a sign-in: the user, the device, and the chat to show, if any."""
 
     user: UserKey
     device: DeviceKey
@@ -62,19 +62,19 @@ class SignedIn(NamedTuple):
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False):
-    """What one command leads to: entries, and what is answered once they are on disk."""
+    """The result of one command: its entries, and the answer to send once they are on disk."""
 
     entries: list[Entry]
     answer: object
 
 
 class Draft(NamedTuple):
-    """What a batch of commands leads to; one decision a command, in their order."""
+    """The result of a batch: one decision for each command, in order."""
 
     decisions: list[Decision]
     amendments: list[Amendment]
     unknown: list[Fact]
-    """Facts that were missing: look them up and decide again."""
+    """Facts that were missing; look them up and decide again."""
 
 
 class UnknownFact(Exception):
@@ -89,14 +89,23 @@ _unpack = Struct("<q").unpack
 
 
 def client_key(chat: int, actor: int, client_id: str) -> int:
-    """Hash what makes a message the same one again (PROTOCOL.md, section 3) to 64 bits."""
+    """Hash the idempotency key of a message (PROTOCOL.md, section 3).
+
+    Args:
+        chat: the chat's key.
+        actor: the author's key.
+        client_id: the author's own id of the message.
+
+    Returns:
+        64 bits, signed as SQLite's integers are.
+    """
     hash_ = _EMPTY.copy()  # which takes half as long as making one
     hash_.update(f"{chat} {actor} {client_id}".encode())
     return _unpack(hash_.digest())[0]  # type: ignore[no-any-return]
 
 
 class DraftBuilder:
-    """A batch in the making: the state, and what this batch adds to it."""
+    """Builds the draft of a batch: the state, and what the batch adds to it so far."""
 
     def __init__(self, state: State, facts: Facts) -> None:
         self.state = state
@@ -108,32 +117,38 @@ class DraftBuilder:
         self.unknown: list[Fact] = []
         self.entries: list[Entry] = []
         self.last_ids: dict[ChatKey, MessageId] = {}
+        """The last message id of each chat that the batch adds to."""
         self.sent: dict[ChatKey, list[tuple[MessageId, UserKey, str]]] = {}
+        """New messages of each chat: id, author, client id."""
         self.client_keys: dict[int, Entry] = {}
+        """Entries by the hash of their idempotency key."""
         self.dlvrd: dict[tuple[ChatKey, UserKey], MessageId] = {}
         self.read: dict[tuple[ChatKey, UserKey], MessageId] = {}
+        """Up to where members have delivered and read, where the batch changes it."""
         self.marks: dict[tuple[ChatKey, UserKey], list[Entry]] = {}
+        """Receipts of each member, ascending."""
         self.coverage: dict[tuple[ChatKey, MessageId, MessageId], tuple[Covered, ...]] = {}
+        """The highest message of each author in (after, upto] of a chat, as it was computed before."""
 
     def decide(self, command: Command, rule: Rule) -> None:
-        """Decide one command; what refuses it leaves nothing behind."""
+        """Decide one command; if it is refused, nothing of it stays in the draft."""
         self.entries = []
         self.at = max(self.at, command.at)
         seq, amended = self.seq, len(self.amendments)
         answer: object
         try:
             if command.device and not self.state.is_authorized(command.user, command.device):
-                # Switched off, or signed out, while it waited.
+                # The user was disabled, or the device signed out, while it waited.
                 raise RelayError("unauthorized", "this device may not sign in any more")
             answer = rule(self, command, command.request)
         except RelayError as error:
-            # Its traceback has this frame, which has the answer: a circle, and all facts of the batch in it.
+            # Its traceback refers to this frame, which refers to it: a cycle that would keep all facts of the batch.
             answer = error.with_traceback(None)
         except UnknownFact as unknown:
             answer = RelayError.internal()
             self.unknown.append(unknown.fact)
         except Exception:
-            # One command that a rule cannot bear must not take the others down, nor come back for ever.
+            # A command that breaks a rule must not fail the whole batch, nor be tried for ever.
             logger.exception("a rule failed at a %s; it is refused", type(command.request).__name__)
             answer = RelayError.internal()
         if isinstance(answer, RelayError):
@@ -143,7 +158,11 @@ class DraftBuilder:
         self.decisions.append(Decision(self.entries, answer))
 
     def fact(self, fact: Fact) -> Any:
-        """Give a fact that was looked up, or note that it must be."""
+        """Return a fact that was looked up.
+
+        Raises:
+            UnknownFact: it has to be looked up first.
+        """
         try:
             return self.facts[fact]
         except KeyError:
@@ -165,7 +184,22 @@ class DraftBuilder:
         reply_to: ReplyTo | None = None,
         covered: tuple[Covered, ...] = (),
     ) -> Entry:
-        """Add the next entry of the log; see `Entry`."""
+        """Add the next entry of the log.
+
+        Args:
+            kind: see `store.kinds`.
+            chat: the chat, or `NO_CHAT`.
+            message_id: of a message or a change, its own; of a receipt, the highest that it covers; else 0.
+            command: who does it, from which device and connection.
+            target: see `Entry`, as of all fields that follow.
+            client_key: the hash of the idempotency key, see `client_key`.
+            client_id: the client id of a message or a change.
+            message: a message's text.
+            extra: see `Entry`.
+            attachments: a message's attachments, which `extra` has too.
+            reply_to: the quote of the message that is answered.
+            covered: of a receipt, each author's highest message that it newly covers.
+        """
         self.seq = seq = self.seq + 1
         entry = Entry(
             seq,
@@ -191,7 +225,14 @@ class DraftBuilder:
         return entry
 
     def change(self, kind: int, chat: ChatKey, command: Command, change: changes.Change) -> None:
-        """Add an entry that changes chats, users or devices."""
+        """Add an entry that changes chats, users or devices.
+
+        Args:
+            kind: CHATS or a later kind.
+            chat: the chat that changes, or `NO_CHAT`.
+            command: who does it.
+            change: the change.
+        """
         self.add(kind, chat, 0, command, extra=changes.encode(change))
 
     def next_id(self, chat: ChatKey) -> int:
@@ -204,7 +245,7 @@ class DraftBuilder:
         return last + 1
 
     def repeated(self, key: int) -> StoredMessage | None:
-        """The message that this client key belongs to already."""
+        """Find the message that has this idempotency key already, as far as is known without a look-up."""
         entry = self.client_keys.get(key)
         if entry is not None:
             return _as_stored(entry)
@@ -213,7 +254,7 @@ class DraftBuilder:
 
 
 def _as_stored(entry: Entry) -> StoredMessage:
-    """A message of this batch as it will be found in the log."""
+    """Describe a message of this batch as the log will have it."""
     return StoredMessage(
         chat=entry.chat,
         message_id=entry.message_id,
@@ -232,10 +273,10 @@ def _as_stored(entry: Entry) -> StoredMessage:
 
 
 def member_chat(draft: DraftBuilder, command: Command, chat_id: str) -> Chat:
-    """The chat that the asker calls so.
+    """Find the chat that the user calls `chat_id`.
 
     Raises:
-        RelayError: `not_found`, which does not tell whether it exists.
+        RelayError: `not_found`, whether it does not exist or they are not in it.
     """
     state = draft.state
     key = state.group_keys.get(chat_id) if command.user == ADMIN else state.chat_key(command.user, chat_id)
@@ -245,7 +286,7 @@ def member_chat(draft: DraftBuilder, command: Command, chat_id: str) -> Chat:
 
 
 def chat_for(draft: DraftBuilder, command: Command, chat_id: str, *actions: Action) -> Chat:
-    """The chat that the asker calls so, where they may do all this in it.
+    """Find the chat that the user calls `chat_id`, if they may do all of `actions` in it.
 
     Raises:
         RelayError: see `member_chat` and `permissions.check`.
@@ -257,7 +298,12 @@ def chat_for(draft: DraftBuilder, command: Command, chat_id: str, *actions: Acti
 
 
 def known_users(draft: DraftBuilder, ids: Iterable[str], field: str) -> list[UserKey]:
-    """The keys of users who may be in a chat, each once.
+    """Find the keys of users who may be in a chat, each once.
+
+    Args:
+        draft: the batch.
+        ids: their ids.
+        field: the field of the request that has them, for the error.
 
     Raises:
         RelayError: there is no such user.
@@ -272,23 +318,23 @@ def known_users(draft: DraftBuilder, ids: Iterable[str], field: str) -> list[Use
 
 
 def joining_users(draft: DraftBuilder, command: Command, ids: Iterable[str]) -> list[UserKey]:
-    """The keys of users who are to come into a chat, each once.
+    """Find the keys of users who are to join a chat, each once.
 
     Raises:
-        RelayError: there is no such user, or their account is switched off; only an admin on the machine puts them in.
+        RelayError: there is no such user, or they are disabled; only an admin on the machine may add them.
     """
     field = "payload.participants"
     keys = known_users(draft, ids, field)
     for user in map(draft.state.users.__getitem__, keys):
         if user.disabled and command.user != ADMIN:
-            raise RelayError.forbidden(f"{field}: {user.id!r} cannot come in: their account is switched off")
+            raise RelayError.forbidden(f"{field}: {user.id!r} cannot be added: their account is switched off")
     return keys
 
 
 def check_photo(draft: DraftBuilder, command: Command, url: str | None) -> None:
-    """Let nobody show as a picture what they may not see themselves, nor what strangers keep.
+    """Refuse a picture that the user may not read themselves, or that is not on this relay.
 
-    Whoever keeps a picture elsewhere learns who looks at it, when, and from which address.
+    The host of a picture elsewhere would learn who looks at it, when, and from which address.
     """
     wanted = files_of.file_id(url)
     if url and wanted is None:

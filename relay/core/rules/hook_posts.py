@@ -1,4 +1,4 @@
-"""The rule of what comes in through a hook (PROTOCOL.md, section 11): one message for each key of that hook.
+"""The rule of posts through an incoming hook (PROTOCOL.md, section 11): one message for each key of the hook.
 
 The message's client id is made of the hook and the key, so two hooks of one user, or a hook and its user's apps, may
 use the same key. Receipts, exports and the apps know a message by its sender and client id, and tell these apart.
@@ -17,16 +17,16 @@ from relay.store.entry import ClientKey, StoredMessage
 
 
 def hook_client_id(device: Device, key: str) -> str:
-    """Make the client id of what a hook posts under an idempotency key: 32 hexadecimal digits.
+    """Make the client id of a post under an idempotency key: 32 hexadecimal digits.
 
-    The hook is named by the hash of its token, which no other relay gives to a hook of its own: what is imported from
-    elsewhere is no repeat of what is posted here.
+    The hook goes in by the hash of its token, which no hook of another relay shares: a post is never taken for a repeat
+    of a message that was imported.
     """
     return blake2b(f"{device.token_hash} {key}".encode(), digest_size=16).hexdigest()
 
 
-def post_by_hook(draft: DraftBuilder, command: Command, request: commands.PostByHook) -> object:
-    """Post what was sent to a hook, unless the hook has posted something under this key before."""
+def post_by_hook(draft: DraftBuilder, command: Command, request: commands.PostByHook) -> requests.Accepted:
+    """Post a message, unless the hook has posted one under this key before."""
     device = draft.state.devices[command.device]
     client_id = command.generated_id
     if request.key:
@@ -41,7 +41,7 @@ def post_by_hook(draft: DraftBuilder, command: Command, request: commands.PostBy
 def _posted_under_bare_key(
     draft: DraftBuilder, command: Command, device: Device, request: commands.PostByHook
 ) -> requests.Accepted | None:
-    """Find what this hook posted through an older relay, for which the key was the client id itself."""
+    """Find what this hook posted through an older relay, whose client ids were the bare keys."""
     state = draft.state
     chat = state.chat_key(command.user, request.chat_id) or state.group_keys.get(request.chat_id)
     if chat is None:
@@ -50,7 +50,7 @@ def _posted_under_bare_key(
     if known is None or known.kind != kinds.NEW or (known.chat, known.author) != (chat, command.user):
         return None
     if known.device is None:
-        # Retention removed it: which device it came from is not kept, and older than the hook it is not the hook's.
+        # Retention removed it, and its device is not kept. A message older than the hook is not the hook's.
         is_own = known.at >= device.created_at
     else:
         is_own = known.device == device.key and known.client_id == request.key

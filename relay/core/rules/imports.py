@@ -1,7 +1,7 @@
-"""The rules of imports: people, chats and messages from elsewhere, with the rights that their source states.
+"""The rules of imports: users, chats and messages from elsewhere, with the rights that their source states.
 
-A message needs no member here: the log takes what somebody said who has left since, and nobody comes in by it.
-A repeat changes nothing, whatever became of the chat meanwhile.
+The author of a message need not be a member: they may have left since, and do not join by it. A repeat changes nothing,
+whatever has happened to the chat meanwhile.
 """
 
 from itertools import pairwise
@@ -21,26 +21,35 @@ from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment, ReplyTo
 from relay.store import kinds
-from relay.store.entry import REPLY_PREVIEW, Amendment, ClientKey, Extra, FilesNamed, StoredFile, StoredMessage
+from relay.store.entry import (
+    REPLY_PREVIEW,
+    Amendment,
+    ClientKey,
+    Extra,
+    FilesNamed,
+    StoredFile,
+    StoredMessage,
+    author_column,
+)
 
 
 class Imported(msgspec.Struct, frozen=True, gc=False):
-    """The answer to what an import says: the message's id, and whether it is new."""
+    """The answer to an imported message or change: its id, and whether it is new."""
 
     message_id: MessageId
     added: bool
     reply_lost: bool = False
-    """Whether it answers a message that is not here."""
+    """Whether the message that it answers is not here."""
 
 
 class ChatImported(msgspec.Struct, frozen=True):
-    """The answer to a chat that came in: its key."""
+    """The answer to an imported chat: its key."""
 
     chat: ChatKey
 
 
-def import_user(draft: DraftBuilder, command: Command, request: commands.ImportUser) -> object:
-    """Make a user as they are elsewhere."""
+def import_user(draft: DraftBuilder, command: Command, request: commands.ImportUser) -> requests.Nothing:
+    """Add a user as they are elsewhere."""
     state = draft.state
     if request.id in state.user_keys or request.id in state.group_keys:
         raise RelayError.conflict(f"the id {request.id!r} is taken")
@@ -55,26 +64,26 @@ def import_user(draft: DraftBuilder, command: Command, request: commands.ImportU
     )
     draft.change(kinds.USER, NO_CHAT, command, added)
     if request.disabled or request.removed:
-        # With the user or not at all: an import that is interrupted lets nobody in.
+        # In the same batch as the user: an interrupted import must not leave one who can sign in.
         standing = changes.UserChanged(key=key, disabled=request.disabled or None, removed=request.removed or None)
         draft.change(kinds.USER, NO_CHAT, command, standing)
     return requests.Nothing()
 
 
 def _stated(draft: DraftBuilder, at: UnixMs) -> int:
-    """A time as a change keeps it: 0 where it is the log's own."""
+    """Return a time as a change keeps it: 0 if it is the log's own."""
     return at if at != draft.at else 0
 
 
-def import_chat(draft: DraftBuilder, command: Command, request: commands.ImportChat) -> object:
-    """Make a chat with the people, the roles and the date that it has elsewhere."""
+def import_chat(draft: DraftBuilder, command: Command, request: commands.ImportChat) -> ChatImported:
+    """Add a chat with the members, roles and date that it has elsewhere."""
     state = draft.state
     members = [user for user in map(state.user, dict.fromkeys(request.participants)) if user is not None]
     if len(members) < len(set(request.participants)):
         unknown = next(one for one in request.participants if state.user(one) is None)
         raise RelayError("not_found", f"participants: there is no user {unknown!r} here")
     if request.type in ("group", "channel"):
-        # Who was removed here is in no group, whatever an export says.
+        # A user who was removed here joins no group, whatever the export says.
         members = [user for user in members if not user.removed]
         if command.generated_id in state.group_keys or command.generated_id in state.user_keys:
             raise RelayError.conflict(f"the id {command.generated_id!r} is taken")
@@ -82,7 +91,7 @@ def import_chat(draft: DraftBuilder, command: Command, request: commands.ImportC
     admins = [user.key for user in map(state.user, request.admins) if user is not None and user.key in keys]
     owner = _owner(draft, request, members, admins)
     chat = state.next_chat()
-    # The two of a dialog are in it from its first entry on, by which it is found; who came first says nothing there.
+    # Both users of a dialog are in it from its first entry on, by which it is found; their order means nothing.
     first, *later = _joined(keys) if command.generated_id else [sorted(keys)]
     made = changes.ChatMade(
         type=request.type,  # type: ignore[arg-type]
@@ -102,9 +111,10 @@ def import_chat(draft: DraftBuilder, command: Command, request: commands.ImportC
 
 
 def _owner(draft: DraftBuilder, request: commands.ImportChat, members: list[User], admins: list[UserKey]) -> UserKey:
-    """Who owns a chat: as stated; else its founder, an admin, or the longest member, the first who can run it.
+    """Choose the owner: as stated; else the founder, an admin or the longest member, the first who can sign in.
 
-    The same order as when an owner leaves. A bot, and who may not sign in, never comes to own a chat by rule.
+    This is the order in which the next owner is chosen when one leaves. A rule never makes a bot, or a user who cannot
+    sign in, the owner of a chat.
     """
     stated = draft.state.user(request.owner or "")
     if stated is not None and stated in members:
@@ -119,13 +129,16 @@ def _owner(draft: DraftBuilder, request: commands.ImportChat, members: list[User
 
 
 def _joined(keys: list[UserKey]) -> list[list[UserKey]]:
-    """Cut members into those who come together: who is the longest in a chat is told by the log, then by the key."""
+    """Split members into groups that join by one entry each, so that the log keeps who was first.
+
+    Members who join by one entry are ordered by their keys.
+    """
     cuts = [0, *(place for place, (one, next_) in enumerate(pairwise(keys), 1) if next_ < one), len(keys)]
     return [keys[start:end] for start, end in pairwise(cuts)]
 
 
-def import_message(draft: DraftBuilder, command: Command, request: commands.ImportMessage) -> object:
-    """Take a message that was said elsewhere, once."""
+def import_message(draft: DraftBuilder, command: Command, request: commands.ImportMessage) -> Imported:
+    """Add a message that was sent elsewhere, once."""
     state = draft.state
     chat = _chat(draft, request.chat)
     hash_ = client_key(chat.key, command.user, request.client_id)
@@ -147,7 +160,7 @@ def import_message(draft: DraftBuilder, command: Command, request: commands.Impo
         client_key=hash_,
         client_id=request.client_id,
         message=request.text or None,
-        extra=_extra(attachments, said_at),
+        extra=Extra(attachments=attachments, said_at=said_at).column(),
         attachments=attachments,
         reply_to=_reply(draft, answered) if answered is not None else None,
     )
@@ -156,8 +169,8 @@ def import_message(draft: DraftBuilder, command: Command, request: commands.Impo
     return Imported(message_id, added=True, reply_lost=request.reply_to is not None and answered is None)
 
 
-def import_change(draft: DraftBuilder, command: Command, request: commands.ImportChange) -> object:
-    """Take an edit or a deletion that was made elsewhere, once: the message itself has its newest text already."""
+def import_change(draft: DraftBuilder, command: Command, request: commands.ImportChange) -> Imported:
+    """Add an edit or a deletion that was made elsewhere, once; the message has its newest text already."""
     chat = _chat(draft, request.chat)
     kind = kinds.DELETE if request.deleted else kinds.EDIT
     hash_ = client_key(chat.key, command.user, request.client_id)
@@ -166,7 +179,7 @@ def import_change(draft: DraftBuilder, command: Command, request: commands.Impor
         return Imported(known.message_id, added=False)
     original = _find(draft, chat, request.original)
     if original is None or original.kind != kinds.NEW or original.deleted:
-        # It may have come in before, and the deletion after it; and what was deleted here already is deleted.
+        # The change may have been imported before, and the deletion after it; a deleted message stays deleted.
         if draft.fact(ClientKey(hash_)) is not None or (request.deleted and original is not None and original.deleted):
             return Imported(0, added=False)
         gone = "was deleted here" if original is not None and original.deleted else "is not here"
@@ -184,7 +197,7 @@ def import_change(draft: DraftBuilder, command: Command, request: commands.Impor
         target=original.message_id,
         client_key=hash_,
         client_id=request.client_id,
-        extra=str(original.author) if request.deleted else None,
+        extra=author_column(original.author) if request.deleted else None,
     )
     if request.deleted:
         message = extra = None
@@ -197,7 +210,7 @@ def import_change(draft: DraftBuilder, command: Command, request: commands.Impor
 
 
 def _amend(draft: DraftBuilder, amendment: Amendment) -> None:
-    """Change a message's row; of several changes in one batch the last one holds, for a statement changes it once."""
+    """Change a message's row; of several changes in a batch the last one holds, for a statement changes a row once."""
     for place, earlier in enumerate(draft.amendments):
         if (earlier.chat, earlier.message_id) == (amendment.chat, amendment.message_id):
             draft.amendments[place] = amendment
@@ -205,8 +218,8 @@ def _amend(draft: DraftBuilder, amendment: Amendment) -> None:
     draft.amendments.append(amendment)
 
 
-def import_clearing(draft: DraftBuilder, command: Command, request: commands.ImportClearing) -> object:
-    """Clear a dialog for one of its people, as it is elsewhere; not what was said since, nor a second time."""
+def import_clearing(draft: DraftBuilder, command: Command, request: commands.ImportClearing) -> requests.Nothing:
+    """Clear a dialog for one of its users, as elsewhere; not if there are later messages, nor a second time."""
     chat = _chat(draft, request.chat)
     member = draft.state.members[chat.key].get(command.user)
     upto = _find(draft, chat, request.upto)
@@ -227,11 +240,14 @@ def _chat(draft: DraftBuilder, key: int) -> Chat:
 def _known(
     draft: DraftBuilder, hash_: int, chat: Chat, author: UserKey, client_id: str, kind: int
 ) -> StoredMessage | None:
-    """What came in before under this client id; that there is nothing needs no look-up, the insert itself finds it."""
+    """Find what was imported before under this client id.
+
+    That there is nothing needs no look-up: the insert itself refuses an idempotency key that is known.
+    """
     known = draft.repeated(hash_)
     if known is None:
         return None
-    # Of a message that retention removed the hash alone is kept, which is enough to know it by.
+    # Of a message that retention removed, only the hash is kept, which is enough to recognise it.
     found = (known.chat, known.author, known.client_id or client_id, known.kind)
     if found != (chat.key, author, client_id, kind):
         raise RelayError.conflict("another message has its client id")
@@ -239,7 +255,7 @@ def _known(
 
 
 def _find(draft: DraftBuilder, chat: Chat, named: commands.Original) -> StoredMessage | None:
-    """The message that an import names, of this batch or of the log."""
+    """Find the message that an import names, in this batch or in the log."""
     hash_ = client_key(chat.key, named.author, named.client_id)
     found: StoredMessage | None = draft.repeated(hash_) or draft.fact(ClientKey(hash_))
     if found is None or (found.chat, found.author, found.client_id) != (chat.key, named.author, named.client_id):
@@ -248,10 +264,10 @@ def _find(draft: DraftBuilder, chat: Chat, named: commands.Original) -> StoredMe
 
 
 def _reply(draft: DraftBuilder, answered: StoredMessage) -> ReplyTo:
-    """What is answered, as it is shown."""
+    """Quote the message that is answered."""
     entry = draft.client_keys.get(client_key(answered.chat, answered.author, answered.client_id))
     message = entry.message if entry is not None else answered.message
-    said_at = entry.said_at if entry is not None else _said_at(answered.extra)
+    said_at = entry.said_at if entry is not None else answered.details.said_at
     return ReplyTo(
         message_id=answered.message_id,
         client_message_id=answered.client_id,
@@ -261,18 +277,8 @@ def _reply(draft: DraftBuilder, answered: StoredMessage) -> ReplyTo:
     )
 
 
-def _said_at(extra: str | None) -> int:
-    return msgspec.json.decode(extra, type=Extra).said_at if extra else 0
-
-
-def _extra(attachments: list[Attachment] | None, said_at: UnixMs) -> str | None:
-    if not attachments and not said_at:
-        return None
-    return msgspec.json.encode(Extra(attachments=attachments, said_at=said_at)).decode()
-
-
 def _attachments(draft: DraftBuilder, claimed: list[Attachment] | None) -> list[Attachment] | None:
-    """What the relay knows of the files that came in before their message."""
+    """Describe the files of a message, which were imported before it; those that are not here are left out."""
     if not claimed:
         return None
     files = draft.fact(FilesNamed(tuple(sorted({one.id for one in claimed if not one.is_elsewhere}))))

@@ -4,8 +4,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import msgspec
-
 from relay.core.model import changes
 from relay.core.model.entities import Chat
 from relay.core.model.state import State
@@ -19,21 +17,33 @@ from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment, ReplyTo
 from relay.store import kinds
-from relay.store.entry import REPLY_PREVIEW, Amendment, ClientKey, Extra, FilesNamed, MessageAt, StoredMessage
+from relay.store.entry import (
+    REPLY_PREVIEW,
+    Amendment,
+    ClientKey,
+    Extra,
+    FilesNamed,
+    MessageAt,
+    StoredMessage,
+    author_column,
+)
 
 
 def cleared_by(state: State, chat: ChatKey) -> list[UserKey]:
-    """Who has cleared a dialog and not got anything in it since, ascending; ask for those of `state.cleared` only."""
+    """Return the users who have cleared a dialog and got no message in it since, ascending.
+
+    Needed for the dialogs in `state.cleared` only.
+    """
     return sorted(user for user in state.users_in(state.chats[chat]) if state.members[chat][user].hidden)
 
 
 def _answer_repeat(
     known: StoredMessage, chat: ChatKey, author: UserKey, client_id: str, kind: int, target: int
 ) -> requests.Accepted:
-    # Of a message that retention removed the hash alone is kept, which is enough to know it by.
+    # Of a message that retention removed, only the hash is kept, which is enough to recognise it.
     if (known.chat, known.author, known.client_id or client_id) != (chat, author, client_id):
         raise RelayError.conflict("clientMessageId: this one cannot be used, make another")
-    if known.kind != kind or (kind != kinds.NEW and known.target != target):
+    if known.kind != kind or (kind != kinds.NEW and known.subject_id != target):
         raise RelayError.conflict(
             f"clientMessageId: it belongs to message {known.message_id} already, every message needs one of its own"
         )
@@ -41,18 +51,18 @@ def _answer_repeat(
 
 
 Say = Callable[[DraftBuilder, Command, Any, int | None], requests.Accepted]
-"""Decides a request that is no repeat; the client key is None where there is no client id, or no chat yet."""
+"""Decides a request that is no repeat. The idempotency key is None if there is no client id or no chat yet."""
 
 
 def _once(
     draft: DraftBuilder, command: Command, request: Any, kind: int, target: int, say: Say, chat: ChatKey | None
 ) -> requests.Accepted:
-    """Do what a request asks for, unless it was done: of one client id there is one message (section 3).
+    """Do what a request asks for, unless it was done before: one client id is one message (section 3).
 
-    `chat` is the one that the asker calls so, where they are in it.
+    `chat` is the chat that the user names, if they are in it.
     """
     client_id = request.client_message_id
-    # Who is in a group no more may have lost the answer only.
+    # The user may have left the group since, and lost only the answer.
     key = draft.state.group_keys.get(request.chat_id) if chat is None else chat
     if key is None or not client_id:
         return say(draft, command, request, None)
@@ -60,17 +70,18 @@ def _once(
     known = draft.repeated(hash_)
     if known is None:
         try:
-            # That it is new needs no look-up: the insert itself refuses a client key that is known.
+            # That it is new needs no look-up: the insert itself refuses an idempotency key that is known.
             return say(draft, command, request, hash_)
         except RelayError:
-            # What is refused now was not when it was said first: its file or its message is gone since, or the right.
+            # A repeat may fail a check that the original passed (its file, its message or the right is gone since),
+            # so look for the original before refusing.
             known = draft.fact(ClientKey(hash_))
             if known is None:
                 raise
     return _answer_repeat(known, key, command.user, client_id, kind, target)
 
 
-def new(draft: DraftBuilder, command: Command, request: requests.New) -> object:
+def new(draft: DraftBuilder, command: Command, request: requests.New) -> requests.Accepted:
     """Send a message; the first between two users makes their dialog."""
     if not request.message and not request.attachments:
         raise RelayError.bad_field("payload.message", "a message needs text or attachments")
@@ -91,7 +102,7 @@ def _send(
     attachments = _attachments(draft, command.user, request.attachments) if request.attachments else None
     if key in state.cleared:
         draft.change(kinds.CHATS, key, command, changes.ChatShown(cleared_by(state, key)))
-    extra = msgspec.json.encode(Extra(attachments=attachments)).decode() if attachments else None
+    extra = Extra(attachments=attachments).column() if attachments else None
     message_id = draft.next_id(key)
     draft.add(
         kinds.NEW,
@@ -113,13 +124,13 @@ def _send(
 def _attachments(
     draft: DraftBuilder, user: UserKey, claimed: Sequence[Attachment] | None, kept: Sequence[Attachment] = ()
 ) -> list[Attachment] | None:
-    """What the relay knows of the files that a message is to hold; what the sender says of them is not believed.
+    """Describe the files of a message; the sender's own description of them is not used.
 
     Args:
         draft: the batch.
-        user: who sends it.
-        claimed: the files as the sender has them.
-        kept: what the message holds already and may go on holding.
+        user: the sender.
+        claimed: the attachments as the sender names them.
+        kept: the attachments that the message has already and may keep.
 
     Raises:
         RelayError: there is no such file, or the sender may not have it.
@@ -145,7 +156,7 @@ def _attachments(
 
 
 def _open_dialog(draft: DraftBuilder, command: Command, chat_id: str) -> ChatKey:
-    """The first message between two users makes their dialog, one's first note to self one's notes."""
+    """Create the dialog of two users, or a user's notes, for its first message."""
     state = draft.state
     peer = state.user(chat_id)
     if peer is None or peer.disabled or peer.removed:
@@ -166,13 +177,12 @@ def _open_dialog(draft: DraftBuilder, command: Command, chat_id: str) -> ChatKey
 
 
 def _sees(draft: DraftBuilder, command: Command, chat: ChatKey, stored: StoredMessage) -> bool:
-    """Whether who asks sees a message, or a change of one; of a chat that this very batch makes there is none."""
+    """Tell whether the user sees a message or a change of one. A chat that this batch creates has none yet."""
     state = draft.state
     known = state.chats.get(chat)
     if known is None or command.user == ADMIN:
         return True
-    subject = stored.message_id if stored.kind == kinds.NEW else stored.target
-    return visibility.lists(known, state.members[chat].get(command.user), stored.message_id, subject)
+    return visibility.lists(known, state.members[chat].get(command.user), stored.message_id, stored.subject_id)
 
 
 def _reply(draft: DraftBuilder, command: Command, chat: ChatKey, message_id: MessageId) -> ReplyTo | None:
@@ -194,7 +204,7 @@ def _reply(draft: DraftBuilder, command: Command, chat: ChatKey, message_id: Mes
         client_message_id=stored.client_id,
         message=stored.message[:REPLY_PREVIEW] if stored.message else None,
         sender=draft.state.users[stored.author].id,
-        created_at=(msgspec.json.decode(stored.extra, type=Extra).said_at if stored.extra else 0) or stored.at,
+        created_at=stored.details.said_at or stored.at,
     )
 
 
@@ -208,12 +218,12 @@ def _original(draft: DraftBuilder, command: Command, chat: Chat, message_id: Mes
 
 
 def _key(hash_: int | None, chat: Chat, user: UserKey, client_id: str) -> int | None:
-    """The key of a change, under an id that was made up too: an import of the relay's own export knows it by that."""
+    """Return the idempotency key of a change, also under a generated id: imports of our own exports need it."""
     return client_key(chat.key, user, client_id) if hash_ is None and client_id else hash_
 
 
-def edit(draft: DraftBuilder, command: Command, request: requests.Edit) -> object:
-    """Change one's own message: its text goes into the original's row and nowhere else."""
+def edit(draft: DraftBuilder, command: Command, request: requests.Edit) -> requests.Accepted:
+    """Edit a message; its new text goes into the original's row and nowhere else."""
     if request.message is None and request.attachments is None:
         raise RelayError.bad_field("payload.message", "this field is required")
     chat = draft.state.chat_key(command.user, request.chat_id)
@@ -228,17 +238,15 @@ def _edit(draft: DraftBuilder, command: Command, request: requests.Edit, hash_: 
         permissions.check(draft.state, chat, command.user, Action.EDIT_OTHERS)
     if original.deleted:
         raise RelayError.no_message(request.original_message_id)
-    kept = msgspec.json.decode(original.extra, type=Extra) if original.extra else Extra()
+    kept = original.details
     attachments = kept.attachments
     if request.attachments is not None:
         attachments = _attachments(draft, command.user, request.attachments, kept.attachments or ())
     message = original.message if request.message is None else request.message or None
     if not message and not attachments:
         raise RelayError.bad_field("payload.message", "a message needs text or attachments; delete it instead")
-    extra = None
-    if attachments or kept.forwarded or kept.said_at:
-        kept.attachments = attachments or None
-        extra = msgspec.json.encode(kept).decode()
+    kept.attachments = attachments or None
+    extra = kept.column()
     message_id = draft.next_id(chat.key)
     entry = draft.add(
         kinds.EDIT,
@@ -249,7 +257,7 @@ def _edit(draft: DraftBuilder, command: Command, request: requests.Edit, hash_: 
         client_key=_key(hash_, chat, command.user, client_id),
         client_id=client_id,
     )
-    # The text goes into the original's row and nowhere else: what is deleted later is then gone everywhere.
+    # Only the original's row has the text, so that deleting it later erases it everywhere.
     draft.amendments.append(
         Amendment(chat.key, original.message_id, message_id, draft.at, message, extra, deleted=False)
     )
@@ -257,8 +265,8 @@ def _edit(draft: DraftBuilder, command: Command, request: requests.Edit, hash_: 
     return requests.Accepted(message_id=message_id, timestamp=draft.at, client_message_id=client_id)
 
 
-def delete(draft: DraftBuilder, command: Command, request: requests.Delete) -> object:
-    """Delete one's own message, or as who runs a group anybody's."""
+def delete(draft: DraftBuilder, command: Command, request: requests.Delete) -> requests.Accepted:
+    """Delete one's own message, or anyone's as a group's owner or admin."""
     target = request.original_message_id or request.message_id
     if target is None:
         raise RelayError.bad_field("payload.originalMessageId", "this field is required")
@@ -291,7 +299,7 @@ def _delete(
         target=target,
         client_key=_key(hash_, chat, command.user, client_id),
         client_id=client_id,
-        extra=str(original.author),
+        extra=author_column(original.author),
     )
     draft.amendments.append(Amendment(chat.key, target, message_id, draft.at, None, None, deleted=True))
     return requests.Accepted(message_id=message_id, timestamp=draft.at, client_message_id=client_id)

@@ -1,6 +1,6 @@
-"""Who may do what in which chat: one table, which every door asks. Pure.
+"""Permissions: who may do what in which chat. One table, checked by every request, hook, upload, import and command.
 
-PROTOCOL.md shows the table as `as_markdown` prints it.
+Pure. PROTOCOL.md shows the table as `as_markdown` prints it.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from relay.protocol.errors import ErrorCode, RelayError
 
 
 class Action(StrEnum):
-    """Something that somebody does in a chat."""
+    """Something that a user does in a chat."""
 
     READ = "read and mark"
     WRITE = "write, reply, attach"
@@ -36,43 +36,43 @@ class Action(StrEnum):
 
 
 class ChatKind(StrEnum):
-    """A kind of chat, as far as it matters to what may be done there."""
+    """A kind of chat, as far as permissions differ."""
 
     DIALOG = "dialog"
     CLOSED = "closed dialog"
-    """The other person is disabled or removed: they cannot read it."""
+    """The other user is disabled or removed, and cannot read it."""
     NOTES = "favorites"
     GROUP = "group"
     CHANNEL = "channel"
 
 
 class Role(StrEnum):
-    """What somebody is in a chat."""
+    """A user's role in a chat."""
 
     OWNER = "owner"
     ADMIN = "admin"
     MEMBER = "member"
-    """In a dialog, one of the two; a bot too."""
+    """In a dialog, one of the two; also a bot."""
     READER = "reader"
-    """A member of a channel who does not run it."""
+    """A member of a channel who is neither owner nor admin."""
     OUTSIDER = "outsider"
-    """A stranger, or a former member."""
+    """A user who never was a member, or is no longer."""
     OFF = "disabled"
-    """Disabled or removed, whatever they were."""
+    """Disabled or removed, whatever their role was."""
     RELAY = "relay admin"
-    """On the machine itself, by the command line."""
+    """An admin on the machine, by the command line."""
     IMPORTER = "importer"
-    """What an import says that somebody wrote: they could where they wrote it."""
+    """An import on behalf of a user, who could do it where it comes from."""
 
 
-# In Python 3.11 reading a member from its class takes a call, and these are read for each message.
+# In Python 3.11 reading a member from an enum class takes a call, and these are read for each message.
 READ, WRITE = Action.READ, Action.WRITE
 _OWNER, _ADMIN, _MEMBER, _READER, _OUTSIDER, _OFF, _RELAY, _IMPORTER = Role
 _DIALOG, _CLOSED = ChatKind.DIALOG, ChatKind.CLOSED
 
 
 class Rule(NamedTuple):
-    """Who may, and what the others are told."""
+    """Who is allowed, and what the others are told."""
 
     roles: frozenset[Role]
     reason: str
@@ -121,7 +121,7 @@ TABLE: dict[Action, dict[ChatKind, Rule]] = {
     Action.TYPE: _says(),
     Action.EDIT: _says(),
     Action.EDIT_OTHERS: _everywhere(_AUTHOR),
-    # What one has said one may take back, also where one may say nothing new.
+    # Users may delete their messages even where they may not write.
     Action.DELETE: _everywhere(_ALWAYS),
     Action.DELETE_OTHERS: _everywhere(
         _DELETES, group=_DELETES._replace(roles=_RUN), channel=_DELETES._replace(roles=_RUN)
@@ -141,11 +141,18 @@ TABLE: dict[Action, dict[ChatKind, Rule]] = {
     Action.CLEAR: _everywhere(_ALWAYS, group=_OWNS, channel=_OWNS),
     Action.DELETE_CHAT: _in_groups(_OWNS),
 }
-"""Of each action and kind of chat who may do it. Outsiders are told that there is no such chat."""
+"""Who may do each action in each kind of chat. Outsiders are told that there is no such chat."""
 
 
 def role_of(state: State, chat: Chat, user: int, *, imported: bool = False) -> Role:
-    """Tell what a user is in a chat."""
+    """Return a user's role in a chat.
+
+    Args:
+        state: the state.
+        chat: the chat.
+        user: the user's key, or `ADMIN`.
+        imported: whether an import acts on their behalf.
+    """
     if imported:
         return _IMPORTER
     if user == ADMIN:
@@ -164,8 +171,8 @@ def role_of(state: State, chat: Chat, user: int, *, imported: bool = False) -> R
     return _READER if chat.type == "channel" else _MEMBER
 
 
-def place_of(state: State, chat: Chat, user: int) -> ChatKind:
-    """Tell what kind of chat this is for a user."""
+def kind_of(state: State, chat: Chat, user: int) -> ChatKind:
+    """Return the kind of a chat, as far as permissions differ; a dialog may be closed."""
     if chat.type == "dialog":
         all_on = state.inactive.isdisjoint(state.members[chat.key])
         return _DIALOG if all_on or state.peer(chat, user) not in state.inactive else _CLOSED
@@ -174,26 +181,32 @@ def place_of(state: State, chat: Chat, user: int) -> ChatKind:
 
 _DIALOG, _CLOSED = ChatKind.DIALOG, ChatKind.CLOSED
 _MEMBER = Role.MEMBER
-# Asked for every message: an attribute of an enum is looked up by a Python function of its own.
 _PLACES = {"favorites": ChatKind.NOTES, "group": ChatKind.GROUP, "channel": ChatKind.CHANNEL}
 
 
 def may(state: State, chat: Chat, user: int, action: Action) -> bool:
-    """Tell whether a user may do something in a chat."""
-    return role_of(state, chat, user) in TABLE[action][place_of(state, chat, user)].roles
+    """Tell whether a user, or `ADMIN`, may do something in a chat."""
+    return role_of(state, chat, user) in TABLE[action][kind_of(state, chat, user)].roles
 
 
 def check(state: State, chat: Chat, user: int, action: Action, *, imported: bool = False) -> None:
-    """Refuse what a user may not do in a chat.
+    """Refuse an action that a user may not do in a chat.
+
+    Args:
+        state: the state.
+        chat: the chat.
+        user: the user's key, or `ADMIN`.
+        action: what they want to do.
+        imported: whether an import acts on their behalf.
 
     Raises:
-        RelayError: with the rule's reason; `not_found` to an outsider, who does not learn that there is such a chat.
+        RelayError: with the rule's reason; `not_found` for an outsider, who must not learn that the chat exists.
     """
     if chat.type == "dialog" and not imported and _is_open(state, chat, user) and action in _IN_DIALOGS:
-        # What nearly every message asks.
+        # Nearly every message ends here.
         return
     role = role_of(state, chat, user, imported=imported)
-    rule = TABLE[action][place_of(state, chat, user)]
+    rule = TABLE[action][kind_of(state, chat, user)]
     if role in rule.roles:
         return
     if role is _OUTSIDER:
@@ -207,7 +220,7 @@ _IN_DIALOGS = frozenset(action for action, places in TABLE.items() if _MEMBER in
 
 
 def _is_open(state: State, chat: Chat, user: int) -> bool:
-    """Tell whether somebody is one of a dialog's two, neither of whom is switched off."""
+    """Tell whether a user is one of a dialog's two, and neither is disabled or removed."""
     members, users = state.members[chat.key], state.users
     for member in members:
         known = users[member]
@@ -217,7 +230,7 @@ def _is_open(state: State, chat: Chat, user: int) -> bool:
 
 
 def as_markdown() -> Iterable[str]:
-    """Print the table: a row of each action, and of each kind of chat who may do it."""
+    """Print the table: a row for each action, and a column for each kind of chat."""
     yield f"| | {' | '.join(ChatKind)} |"
     yield f"|---{'|---' * len(ChatKind)}|"
     for action in Action:

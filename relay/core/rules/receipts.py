@@ -1,8 +1,6 @@
-"""The rules of delivered and read marks: PROTOCOL.md, section 6."""
+"""The rules of receipts, delivered and read (PROTOCOL.md, section 6)."""
 
 from collections.abc import Iterable
-
-import msgspec
 
 from relay.core.model.entities import Chat
 from relay.core.rules import commands, permissions
@@ -12,33 +10,35 @@ from relay.keys import ChatKey, MessageId, UserKey
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.store import kinds
-from relay.store.entry import Covered, CoveredBy, FirstMark, FirstReceipt, UnreadAfter
+from relay.store.entry import Covered, CoveredBy, FirstMark, FirstReceipt, UnreadAfter, covered_column
 
-COUNTED = 10_000
-"""Messages counted for one mark at most; where both ends are further away the unread count may be too high."""
+COUNTED_MESSAGES = 10_000
+"""Messages counted for one receipt at most. If both ends are further away, the unread count may be too high."""
 
 
-def mark_delivered(draft: DraftBuilder, command: Command, request: commands.MarkDelivered) -> object:
-    """A user's devices have a chat up to a message."""
+def mark_delivered(draft: DraftBuilder, command: Command, request: commands.MarkDelivered) -> requests.Marked:
+    """Mark a chat as delivered to a user up to a message."""
     return _mark(draft, command, draft.state.chats[request.chat], request.message_id, read=False)
 
 
-def mark_read(draft: DraftBuilder, command: Command, request: commands.MarkRead) -> object:
-    """A user has read a chat up to a message."""
+def mark_read(draft: DraftBuilder, command: Command, request: commands.MarkRead) -> requests.Marked:
+    """Mark a chat as read by a user up to a message."""
     return _mark(draft, command, draft.state.chats[request.chat], request.message_id, read=True)
 
 
-def reserve_seq(draft: DraftBuilder, command: Command, request: commands.ReserveSeq) -> object:
-    """Add a mark that covers no message: it takes the next `seq`, and nobody is told."""
+def reserve_seq(draft: DraftBuilder, command: Command, request: commands.ReserveSeq) -> requests.Nothing:
+    """Add a receipt that covers no message: it takes the next `seq`, and is sent to no one."""
     draft.add(kinds.DLVRD, draft.state.chats[request.chat].key, 0, command, extra="[]")
     return requests.Nothing()
 
 
-def _mark(draft: DraftBuilder, command: Command, chat: Chat, message_id: MessageId | None, *, read: bool) -> object:
+def _mark(
+    draft: DraftBuilder, command: Command, chat: Chat, message_id: MessageId | None, *, read: bool
+) -> requests.Marked:
     state, user, key = draft.state, command.user, chat.key
     member = state.members[key].get(user)
     if member is None:
-        return RelayError("not_found", "you are not in this chat")
+        raise RelayError("not_found", "you are not in this chat")
     permissions.check(state, chat, user, permissions.READ, imported=command.importer)
     last = draft.last_ids.get(key, chat.last_message_id)
     if message_id is not None and message_id > last:
@@ -51,21 +51,18 @@ def _mark(draft: DraftBuilder, command: Command, chat: Chat, message_id: Message
     if not covered:
         return _repeat_mark(draft, key, user, message_id, read=read)
     top = max(covered, key=lambda one: one.message_id)
-    # What lies between the highest covered one and `upto` is the user's own, so both leave as many unread.
+    # Messages between the highest covered one and `upto` are the user's own, so both leave as many unread.
     unread = _unread(draft, chat, user, upto, last) if read else 0
     draft.dlvrd[place] = max(dlvrd, top.message_id)
     if read:
         draft.read[place] = top.message_id
-    extra = None
-    if len(covered) > 1:
-        extra = msgspec.json.encode([(one.author, one.message_id) for one in covered]).decode()
     entry = draft.add(
         kinds.READ if read else kinds.DLVRD,
         key,
         top.message_id,
         command,
         target=unread,
-        extra=extra,
+        extra=covered_column(covered),
         covered=covered,
     )
     draft.marks.setdefault(place, []).append(entry)
@@ -79,8 +76,8 @@ def _mark(draft: DraftBuilder, command: Command, chat: Chat, message_id: Message
 
 def _repeat_mark(
     draft: DraftBuilder, key: ChatKey, user: UserKey, message_id: MessageId | None, *, read: bool
-) -> object:
-    """A repeated mark answers with the first timestamp and changes nothing."""
+) -> requests.Marked:
+    """Answer a repeated receipt with the first one's timestamp; nothing changes."""
     missed = _missed(draft, key, user) if read else None
     first = None if message_id is None else _first_mark(draft, key, user, message_id, read=read)
     if first is None:
@@ -93,7 +90,7 @@ def _repeat_mark(
 def _first_mark(
     draft: DraftBuilder, key: ChatKey, user: UserKey, message_id: MessageId, *, read: bool
 ) -> FirstReceipt | None:
-    """When the highest message up to this one was first marked: in this batch, or before it."""
+    """Find when the highest message up to this one was first marked: in this batch, or before it."""
     member = draft.state.members[key][user]
     marked_here = _covered(draft, key, user, member.read_upto if read else member.dlvrd_upto, message_id, read=read)
     if not marked_here:
@@ -108,7 +105,7 @@ def _first_mark(
 
 
 def _missed(draft: DraftBuilder, key: ChatKey, user: UserKey) -> int:
-    """A member's unread messages, with what this batch has done to them so far."""
+    """Count a member's unread messages as this batch leaves them so far."""
     chat = draft.state.chats[key]
     if (key, user) in draft.read:
         return _unread(draft, chat, user, draft.read[key, user], draft.last_ids.get(key, chat.last_message_id))
@@ -118,7 +115,7 @@ def _missed(draft: DraftBuilder, key: ChatKey, user: UserKey) -> int:
 def _covered(
     draft: DraftBuilder, chat: ChatKey, user: UserKey, after: int, upto: MessageId, *, read: bool
 ) -> tuple[Covered, ...]:
-    """For each author but the user their highest message in (after, upto], the highest first."""
+    """Find each other author's highest message in (after, upto], the highest first."""
     if upto <= after:
         return ()
     everybody = draft.coverage.get((chat, after, upto))
@@ -133,9 +130,9 @@ def _covered(
 def _covered_from_log(
     draft: DraftBuilder, chat: ChatKey, user: UserKey, after: int, upto: MessageId, *, read: bool
 ) -> tuple[Covered, ...]:
-    """The same where the tail is too short: what this batch says is in no log yet."""
+    """Find the same if the tail is too short, in this batch and in the log."""
     member = draft.state.members[chat][user]
-    # Not from `after`, which depends on the marks before in this batch: each would have to wait for the one before it.
+    # Not from `after`, which depends on earlier receipts of this batch: each would wait for the one before it.
     marked = member.read_upto if read else member.dlvrd_upto
     found = {one.author: one for one in _covered_by_batch(draft, chat, after, upto) if one.author != user}
     for one in draft.fact(CoveredBy(chat, user, marked, upto, dialog=draft.state.chats[chat].id is None)):
@@ -145,7 +142,7 @@ def _covered_from_log(
 
 
 def _covered_by_batch(draft: DraftBuilder, chat: ChatKey, after: int, upto: MessageId) -> Iterable[Covered]:
-    """The highest message of each author in (after, upto] that this batch says, the highest first."""
+    """Find each author's highest message of this batch in (after, upto], the highest first."""
     found: dict[UserKey, Covered] = {}
     for message_id, author, client_id in reversed(draft.sent.get(chat, ())):
         if after < message_id <= upto:
@@ -154,13 +151,13 @@ def _covered_by_batch(draft: DraftBuilder, chat: ChatKey, after: int, upto: Mess
 
 
 def _covered_by_anyone(draft: DraftBuilder, chat: ChatKey, after: int, upto: MessageId) -> tuple[Covered, ...] | None:
-    """The highest message of each author in (after, upto], the highest first; None where the tail is too short."""
+    """Find each author's highest message in (after, upto], the highest first; None if the tail is too short."""
     found = {one.author: one for one in _covered_by_batch(draft, chat, after, upto)}
     committed = draft.state.chats[chat].last_message_id
     if after < committed:
         tail = draft.state.tails.get(chat)
         if tail is None or tail.since > after + 1:
-            # What is deleted is in no tail, so the first message kept may come later than `since` says.
+            # Deleted messages are in no tail, so the first one kept may come later than `since`.
             return None
         messages = tail.messages
         for message_id in range(min(upto, committed), after, -1):
@@ -171,7 +168,7 @@ def _covered_by_anyone(draft: DraftBuilder, chat: ChatKey, after: int, upto: Mes
 
 
 def _unread(draft: DraftBuilder, chat: Chat, user: UserKey, after: int, last: MessageId) -> int:
-    """How many messages of others follow `after`."""
+    """Count the messages of others after `after`."""
     if after >= last:
         return 0
     sent = sum(1 for message_id, author, _ in draft.sent.get(chat.key, ()) if message_id > after and author != user)
@@ -182,11 +179,11 @@ def _unread(draft: DraftBuilder, chat: Chat, user: UserKey, after: int, last: Me
     if tail is not None and tail.since <= after + 1:
         kept = tail.messages
         return sent + sum(1 for i in range(after + 1, committed + 1) if i in kept and kept[i][0] != user)
-    # Counted from the nearer end: each message is read once, and so is counted once, however many are left.
+    # Counted from the nearer end, so that each message is counted about once, however many are left.
     member = draft.state.members[chat.key][user]
     read = member.read_upto
-    if min(after - read, committed - after) > COUNTED:
-        # The writer waits while they are counted, and everybody with it. Either number is no less than what is left.
+    if min(after - read, committed - after) > COUNTED_MESSAGES:
+        # The writer waits while they are counted. Neither number is less than what is left.
         return sent + min(draft.state.missed(chat, user), committed - after)
     if after - read < committed - after:
         return sent + draft.state.missed(chat, user) - int(draft.fact(UnreadAfter(chat.key, user, read, after)))

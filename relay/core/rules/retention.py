@@ -1,4 +1,4 @@
-"""The rules of what the relay keeps: uploaded files, history that ends, backups put back."""
+"""The rules of what the relay keeps: uploaded files, retention of history, restored backups, the log's time."""
 
 from bisect import bisect_right
 
@@ -12,12 +12,13 @@ from relay.core.rules.draft import DraftBuilder
 from relay.core.rules.users import end_invites
 from relay.keys import NO_CHAT, MessageId, UserKey
 from relay.protocol import requests
+from relay.protocol.objects import Attachment
 from relay.store import kinds
 from relay.store.entry import FilesNamed, Prunable, StoredFile
 
 
-def prune_chats(draft: DraftBuilder, command: Command, request: commands.PruneChats) -> object:
-    """Retention takes messages out of chats; unread counts follow. Costs what goes, not what is left."""
+def prune_chats(draft: DraftBuilder, command: Command, request: commands.PruneChats) -> requests.Nothing:
+    """Correct unread counts before messages are removed. The cost grows with what is removed, not with what is left."""
     state = draft.state
     wanted = tuple(
         (state.chats[key].key, state.chats[key].pruned, upto)
@@ -32,15 +33,15 @@ def prune_chats(draft: DraftBuilder, command: Command, request: commands.PruneCh
     return requests.Nothing()
 
 
-def prune_history(draft: DraftBuilder, command: Command, request: commands.PruneHistory) -> object:
-    """Retention is about to remove what was said up to an entry."""
+def prune_history(draft: DraftBuilder, command: Command, request: commands.PruneHistory) -> requests.Nothing:
+    """Record that messages and receipts up to an entry are about to be removed."""
     if request.seq > draft.state.pruned:
         draft.change(kinds.NOTE, NO_CHAT, command, changes.HistoryPruned(request.seq, []))
     return requests.Nothing()
 
 
 def _pruned(state: State, chat: Chat, upto: MessageId, gone: dict[int, list[int]]) -> changes.PrunedChat:
-    """Say what a chat loses, and how many messages are left unread of each member who had not read all of it."""
+    """Record what a chat loses, and how many messages stay unread for each member who had not read all of it."""
     members = state.members[chat.key]
     unread = [
         (user, state.missed(chat, user) - _unread(gone, user, members[user].read_upto))
@@ -51,12 +52,18 @@ def _pruned(state: State, chat: Chat, upto: MessageId, gone: dict[int, list[int]
 
 
 def _unread(messages: dict[int, list[int]], user: UserKey, read: MessageId) -> int:
-    """How many of these messages of each author, ascending, a member has not read who has read up to that one."""
+    """Count the messages that a member has not read.
+
+    Args:
+        messages: message ids by author, ascending.
+        user: the member; their own messages do not count.
+        read: the message id up to which they have read.
+    """
     return sum(len(ids) - bisect_right(ids, read) for author, ids in messages.items() if author != user)
 
 
-def note_restore(draft: DraftBuilder, command: Command, request: commands.NoteRestore) -> object:
-    """A backup was put in place: event ids go on above all that devices have seen."""
+def note_restore(draft: DraftBuilder, command: Command, request: commands.NoteRestore) -> requests.Nothing:
+    """Record that a backup was restored: event ids go on above all that devices have seen."""
     draft.seq = max(draft.seq, request.last)
     draft.change(kinds.NOTE, NO_CHAT, command, changes.BackupRestored(request.last))
     if request.end_invites:
@@ -64,15 +71,15 @@ def note_restore(draft: DraftBuilder, command: Command, request: commands.NoteRe
     return requests.Nothing()
 
 
-def trust_clock(draft: DraftBuilder, command: Command, _request: commands.TrustClock) -> object:
-    """Let the log's time step to the machine's, forwards or back: the only entry that may be earlier than the last."""
+def trust_clock(draft: DraftBuilder, command: Command, _request: commands.TrustClock) -> requests.Nothing:
+    """Set the log's time to the machine's, also back: only this entry may be earlier than the one before it."""
     before, draft.at = draft.state.at, command.at
     draft.change(kinds.NOTE, NO_CHAT, command, changes.ClockTrusted(before))
     return requests.Nothing()
 
 
-def add_file(draft: DraftBuilder, command: Command, request: commands.AddFile) -> object:
-    """Take in a file that was uploaded."""
+def add_file(draft: DraftBuilder, command: Command, request: commands.AddFile) -> Attachment:
+    """Add a file that was uploaded."""
     draft.change(
         kinds.FILE,
         NO_CHAT,
@@ -105,8 +112,8 @@ def add_file(draft: DraftBuilder, command: Command, request: commands.AddFile) -
     )
 
 
-def forget_files(draft: DraftBuilder, command: Command, request: commands.ForgetFiles) -> object:
-    """Forget files that no message holds."""
+def forget_files(draft: DraftBuilder, command: Command, request: commands.ForgetFiles) -> list[str]:
+    """Delete those of some files that no message holds; answers their digests."""
     shown = set(files_of.photos(draft.state))
     gone = [
         changes.ForgottenFile(file.id, file.digest, file.user, file.size)

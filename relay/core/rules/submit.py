@@ -1,4 +1,4 @@
-"""Append a command to the log and wait for what it is answered with."""
+"""Append a command to the log and wait for its answer."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from relay.store.log.log import Log
 
 
 async def submit(log: Log, command: Command) -> Any:
-    """Append a command and wait for its answer: it is on disk then.
+    """Append a command and wait for its answer; it is on disk then.
 
     Raises:
         RelayError: it was refused, or could not be written.
@@ -34,12 +34,12 @@ async def submit(log: Log, command: Command) -> Any:
 
 
 class AdminCommands:
-    """Has the log decide what the machine's admin asks for."""
+    """Submits requests of the machine's admin."""
 
     def __init__(self, log: Log, clock: Clock) -> None:
         self._log = log
         self._clock = clock
 
     async def __call__(self, request: msgspec.Struct, generated_id: str = "") -> Any:
-        """See `submit`; `generated_id` is the id that what is asked for will have."""
+        """Submit a request; `generated_id` is the id of what it makes. See `submit`."""
         return await submit(self._log, Command(self._clock(), ADMIN, NO_DEVICE, request, generated_id=generated_id))

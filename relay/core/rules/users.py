@@ -1,4 +1,4 @@
-"""The rules of users and devices: who is here, from what, and how they come in."""
+"""The rules of users, devices, invites and passwords."""
 
 from relay.core.model import changes
 from relay.core.model.entities import Invite, User
@@ -29,8 +29,8 @@ REVOKED_AT_ONCE = 100
 """Devices that one sign-in signs out at most, where an older relay has let a user have more."""
 
 
-def change_profile(draft: DraftBuilder, command: Command, request: requests.ProfileRequest) -> object:
-    """Change one's own name or picture, or only read them."""
+def change_profile(draft: DraftBuilder, command: Command, request: requests.ProfileRequest) -> ChangedUser:
+    """Change the user's own name or picture, or only return them."""
     check_photo(draft, command, request.photo_url)
     if request.name is not None:
         _check_free(draft, request.name, but=command.user)
@@ -45,16 +45,16 @@ def change_profile(draft: DraftBuilder, command: Command, request: requests.Prof
 
 
 def _check_free(draft: DraftBuilder, name: str, but: UserKey = NO_USER) -> None:
-    """Let nobody call themselves what somebody else is called; only an admin may make two Annas."""
+    """Refuse a name that looks like another user's name or id; only an admin may make two Annas."""
     state = draft.state
     taken = state.users_named(name) - {but}
-    # A name that somebody has already may stay, as it was given by an admin or before this rule.
+    # A user's present name may stay: an admin gave it, or it is older than this rule.
     if taken and not (but and likeness(state.users[but].name) == likeness(name)):
         raise RelayError.conflict(f"name: {name!r} is taken, pick another one")
 
 
-def add_user(draft: DraftBuilder, command: Command, request: control.AddUser) -> object:
-    """An admin makes a user."""
+def add_user(draft: DraftBuilder, command: Command, request: control.AddUser) -> ChangedUser:
+    """Add a user, by an admin."""
     state = draft.state
     if request.id in state.user_keys or request.id in state.group_keys:
         raise RelayError.conflict(f"the id {request.id!r} is taken")
@@ -77,8 +77,8 @@ def _known_user(draft: DraftBuilder, user_id: str) -> User:
     return user
 
 
-def change_user(draft: DraftBuilder, command: Command, request: control.ChangeUser) -> object:
-    """An admin renames, disables, enables or removes a user."""
+def change_user(draft: DraftBuilder, command: Command, request: control.ChangeUser) -> ChangedUser:
+    """Rename, disable, enable or remove a user, by an admin."""
     user = _known_user(draft, request.id)
     check_photo(draft, command, request.photo_url)
     if request.removed:
@@ -107,13 +107,13 @@ def change_user(draft: DraftBuilder, command: Command, request: control.ChangeUs
 
 
 def _counts_from(draft: DraftBuilder, user: User) -> list[tuple[ChatKey, MessageId]]:
-    """What was said while somebody was disabled waits for their marks in no chat."""
+    """Return the last message id of each chat: messages up to it do not wait for the user's receipts."""
     state = draft.state
     return [(chat.key, chat.last_message_id) for chat in map(state.chats.__getitem__, sorted(state.chats_of[user.key]))]
 
 
-def add_device(draft: DraftBuilder, command: Command, request: commands.AddDevice) -> object:
-    """Let a device of a user sign in."""
+def add_device(draft: DraftBuilder, command: Command, request: commands.AddDevice) -> ChangedDevice:
+    """Add a device or a hook of a user."""
     state = draft.state
     user = state.users[request.user]
     if user.disabled or user.removed:
@@ -121,8 +121,8 @@ def add_device(draft: DraftBuilder, command: Command, request: commands.AddDevic
     return ChangedDevice(_sign_in(draft, command, request.user, request.label, request.token_hash, request.hook))
 
 
-def revoke_device(draft: DraftBuilder, command: Command, request: control.RevokeDevice) -> object:
-    """Let a device sign in no more."""
+def revoke_device(draft: DraftBuilder, command: Command, request: control.RevokeDevice) -> ChangedDevice:
+    """Sign a device out for good."""
     device = draft.state.devices.get(request.device_id)
     if device is None or command.user not in (ADMIN, device.user):
         raise RelayError("not_found", f"deviceId: there is no device {request.device_id}")
@@ -131,8 +131,8 @@ def revoke_device(draft: DraftBuilder, command: Command, request: control.Revoke
     return ChangedDevice(device.key)
 
 
-def make_invite(draft: DraftBuilder, command: Command, request: commands.MakeInvite) -> object:
-    """Make an invite: whoever has its code may come in, once."""
+def make_invite(draft: DraftBuilder, command: Command, request: commands.MakeInvite) -> requests.Nothing:
+    """Make an invite: its code lets one user in, once."""
     state = draft.state
     if command.user != ADMIN and not state.users[command.user].admin:
         raise RelayError.forbidden("only the relay's admins may invite")
@@ -160,8 +160,8 @@ def make_invite(draft: DraftBuilder, command: Command, request: commands.MakeInv
     return requests.Nothing()
 
 
-def use_invite(draft: DraftBuilder, command: Command, request: commands.UseInvite) -> object:
-    """Come in by an invite."""
+def use_invite(draft: DraftBuilder, command: Command, request: commands.UseInvite) -> SignedIn:
+    """Sign in by an invite."""
     invite = draft.state.invites.get(request.code_hash)
     if invite is None:
         raise RelayError("unauthorized", "there is no such invite: ask for another one")
@@ -181,20 +181,20 @@ def use_invite(draft: DraftBuilder, command: Command, request: commands.UseInvit
 
 
 def _still_invites(state: State, invite: Invite) -> bool:
-    """Tell whether whoever made an invite may still make any."""
+    """Tell whether the maker of an invite may still invite."""
     maker = state.users.get(invite.by)
     return maker is None or (maker.admin and state.is_authorized(maker.key, 0))
 
 
 def end_invites(draft: DraftBuilder, command: Command, user: UserKey | None = None) -> None:
-    """Let nobody in any more by the invites that are open: all, or those for one user."""
+    """Revoke the open invites: all, or those for one user."""
     for invite in draft.state.invites.values():
         if not invite.used and user in (None, invite.user):
             draft.change(kinds.SIGN_IN, NO_CHAT, command, changes.InviteUsed(invite.code_hash))
 
 
 def _land(draft: DraftBuilder, command: Command, user: UserKey, invite: Invite) -> str | None:
-    """Put one who comes by an invite into its group or channel; give the chat to show."""
+    """Add a user who signed in by an invite to its group or channel; returns the id of the chat to show."""
     state, chat_id = draft.state, invite.chat
     peer = state.user(chat_id)
     if peer is not None:
@@ -209,15 +209,15 @@ def _land(draft: DraftBuilder, command: Command, user: UserKey, invite: Invite) 
     return chat_id
 
 
-def sign_up(draft: DraftBuilder, command: Command, request: commands.SignUp) -> object:
-    """Come in by a name, where anybody may."""
+def sign_up(draft: DraftBuilder, command: Command, request: commands.SignUp) -> SignedIn:
+    """Sign up by a name, where that is open to all."""
     _check_free(draft, request.name)
     user_key = _join(draft, command, request.name.strip())
     return SignedIn(user_key, _sign_in(draft, command, user_key, request.label, request.token_hash), None)
 
 
 def _join(draft: DraftBuilder, command: Command, name: str) -> UserKey:
-    """Make a user whose id is the one made up for them, with a number where that is taken."""
+    """Add a user under the generated id, with a number behind it if it is taken."""
     state = draft.state
     wanted = user_id = command.generated_id
     number = 1
@@ -241,7 +241,7 @@ def _sign_in(
 
 
 def _make_room(draft: DraftBuilder, command: Command, user: UserKey) -> None:
-    """Sign out the devices that a user has not used for longest, where they have as many as one may have."""
+    """Sign out the devices that a user has not used for the longest time, if they have as many as allowed."""
     devices = [
         device
         for device in draft.state.devices.values()
@@ -255,8 +255,8 @@ def _make_room(draft: DraftBuilder, command: Command, user: UserKey) -> None:
         draft.change(kinds.DEVICE, NO_CHAT, command, changes.DeviceRevoked(device.key))
 
 
-def set_password(draft: DraftBuilder, command: Command, request: commands.SetPassword) -> object:
-    """Set a user's password, of which a hash is kept; where it is asked for, other devices have to sign in again."""
+def set_password(draft: DraftBuilder, command: Command, request: commands.SetPassword) -> DevicesRevoked:
+    """Set a user's password; on request, sign out their other devices."""
     user = _known_user(draft, request.user_id)
     if command.user not in (ADMIN, user.key):
         raise RelayError.forbidden("only its user and the machine's admin may change a password")
@@ -264,8 +264,8 @@ def set_password(draft: DraftBuilder, command: Command, request: commands.SetPas
     return DevicesRevoked(_revoke_all(draft, command, user.key) if request.sign_out else 0)
 
 
-def revoke_devices(draft: DraftBuilder, command: Command, request: commands.RevokeDevices) -> object:
-    """Let no device of a user sign in any more but the one that asks."""
+def revoke_devices(draft: DraftBuilder, command: Command, request: commands.RevokeDevices) -> DevicesRevoked:
+    """Sign out all devices of a user but the one that asks."""
     user = _known_user(draft, request.user_id)
     if command.user not in (ADMIN, user.key):
         raise RelayError.forbidden("only their user and the machine's admin may sign devices out")
@@ -273,9 +273,9 @@ def revoke_devices(draft: DraftBuilder, command: Command, request: commands.Revo
 
 
 def _revoke_all(draft: DraftBuilder, command: Command, user: UserKey) -> int:
-    """Sign out all devices of a user but the one that asks; hooks are no devices of a person's and stay.
+    """Sign out all devices of a user but the one that asks, and revoke invites for the user; hooks stay.
 
-    What would sign one in again without a password ends with them.
+    Returns how many devices were signed out.
     """
     end_invites(draft, command, user)
     devices = [

@@ -1,7 +1,7 @@
-"""Does this person see this: one answer for events, replays, history, search, the chat list, quotes and files. Pure.
+"""Visibility: whether a user sees a message, for events, replays, history, search, chat lists, quotes and files. Pure.
 
-What somebody cleared, and what retention removed, is gone in all of them. What is deleted has no text in the log; who
-left or was removed is no member, and sees nothing.
+What a user cleared and what retention removed is gone in all of them. Deleted messages have no text in the log; users
+who left or were removed are no members, and see nothing.
 """
 
 from relay.core.model.entities import Chat, Member
@@ -12,39 +12,40 @@ from relay.store.entry import Entry
 
 
 def since(chat: Chat, member: Member) -> int:
-    """Give the message id after which a member sees what was said in a chat: see `sees`."""
+    """Return the message id after which a member sees the messages of a chat; see `sees`."""
     return max(member.cleared, chat.pruned)
 
 
 def sees(chat: Chat, member: Member | None, message_id: int) -> bool:
-    """Tell whether somebody sees a message, its files and what quotes it.
+    """Tell whether a user sees a message, its files and quotes of it.
 
     Args:
         chat: the chat.
-        member: them as a member; None for who is none.
-        message_id: the message's; of an edit or a deletion that of the message that it changes.
+        member: the user as a member; None if they are not.
+        message_id: the message; for an edit or a deletion, the message that it changes.
     """
     return member is not None and not chat.gone and message_id > since(chat, member)
 
 
 def lists(chat: Chat, member: Member | None, message_id: int, subject: int) -> bool:
-    """Tell whether an id stands in somebody's history: of a change, where they have not cleared what it changes.
+    """Tell whether a message or a change is in a user's history: they have not cleared it, nor what it changes.
 
-    A change of what retention removed stands there without a text, so that ids go on without gaps.
+    A change of a message that retention removed is listed without a text, so that ids have no gaps.
+
+    Args:
+        chat: the chat.
+        member: the user as a member; None if they are not.
+        message_id: the message's or the change's own id.
+        subject: the message that it is about: its own id, or what it changes.
     """
     return sees(chat, member, message_id) and member is not None and subject > member.cleared
 
 
-def subject(entry: Entry) -> int:
-    """Give the message that an entry is about: what an edit or a deletion changes, else its own id."""
-    return entry.target if entry.kind in (kinds.EDIT, kinds.DELETE) else entry.message_id
-
-
 def is_event_for(state: State, entry: Entry, user: int) -> bool:
-    """Tell whether an entry is an event for somebody (PROTOCOL.md, sections 4 and 6), live or replayed.
+    """Tell whether an entry is an event for a user (PROTOCOL.md, sections 4 and 6), live or replayed.
 
-    They see what it is about, and it came after they did. Marks are told to the authors of what they cover, where the
-    one who marked counts, and a read mark to the reader's other devices.
+    They see what it is about, and it is later than their joining. Receipts go to the authors of the messages that they
+    cover if their sender counts, and a read receipt to the reader's other devices.
     """
     chat = state.chats[entry.chat]
     member = state.members[entry.chat].get(user)
@@ -55,6 +56,6 @@ def is_event_for(state: State, entry: Entry, user: int) -> bool:
             return True
         one = entry.covers(user)
         return one is not None and one.message_id > member.cleared and counts(state, chat, entry.actor)
-    # A deletion is told also of what retention has removed since: a device may have it still.
+    # A deletion is sent even if retention has removed the message since: a device may still have it.
     gone = member.cleared if entry.kind == kinds.DELETE else since(chat, member)
-    return entry.seq > member.joined_seq and subject(entry) > gone
+    return entry.seq > member.joined_seq and entry.subject_id > gone

@@ -83,7 +83,7 @@ class OutgoingHooks:
 
     def _note(self, entry: Entry) -> None:
         """Add a new hook, or drop one that is removed."""
-        change = changes.decode(entry.extra or "")
+        change = changes.change_of(entry)
         if isinstance(change, changes.DeviceRevoked):
             self._known.pop(change.key, None)
             self._relay.admin.running.hooks.pop(change.key, None)

@@ -39,8 +39,9 @@ class ExportRow(NamedTuple):
     deleted: bool
     changed_at: int
     target: int
+    """The message that it answers or changes; 0 for none."""
     target_client_id: str | None
-    """Of what it answers or changes; None where that is not there any more."""
+    """That message's client id; None if it is not there any more."""
     target_author: int | None
 
 

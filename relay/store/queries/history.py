@@ -31,9 +31,11 @@ class HistoryRow(NamedTuple):
     actor: int
     at: int
     target: int
+    """The message that it answers or changes; 0 for none."""
     client_id: str
     message: str | None
     extra: str | None
+    """JSON of a message's `Extra`."""
     changed_at: int
     deleted: int
     reply_client_id: str | None

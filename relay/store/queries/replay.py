@@ -74,7 +74,6 @@ _REACHED = Statement(f"""
 """)
 
 _extra = msgspec.json.Decoder(Extra).decode
-_covered = msgspec.json.Decoder(list[tuple[int, int]]).decode
 _seqs = msgspec.json.Decoder(list[int]).decode
 
 
@@ -160,7 +159,7 @@ async def _fill_covered(connection: Connection, entries: list[Entry]) -> None:
     wanted: dict[tuple[int, int], tuple[int, str] | None] = {}
     for entry in entries:
         if entry.kind in (DLVRD, READ):
-            for _, message_id in _covered(entry.extra) if entry.extra else [(0, entry.message_id)]:
+            for message_id in entry.covered_ids:
                 wanted[entry.chat, message_id] = None
     if not wanted:
         return
@@ -168,8 +167,7 @@ async def _fill_covered(connection: Connection, entries: list[Entry]) -> None:
     wanted.update({(chat, message_id): (actor, client_id) for chat, message_id, actor, client_id in rows})
     for entry in entries:
         if entry.kind in (DLVRD, READ):
-            ids = [i for _, i in _covered(entry.extra)] if entry.extra else [entry.message_id]
-            found = [(wanted[entry.chat, i], i) for i in ids]
+            found = [(wanted[entry.chat, i], i) for i in entry.covered_ids]
             entry.covered = tuple(Covered(UserKey(known[0]), i, known[1]) for known, i in found if known is not None)
 
 
