@@ -326,7 +326,7 @@ async def test_an_index_of_another_folding_is_filled_again(tmp_path: Path, caplo
     assert not [finding for finding in await check(tmp_path, lambda _what: None) if finding.wrong]
     with caplog.at_level(logging.INFO):
         async with open_relay(tmp_path) as relay:
-            assert "the full-text index is filled again" in caplog.text
+            assert "the full-text index is rebuilt" in caplog.text
             assert relay.log.index_remaking
             for found in await _ways(relay, "strasse"):
                 assert "Die Straße nach Köln" in found
