@@ -1,4 +1,4 @@
-"""What is in the way of a store, as a person is told it, and what helps."""
+"""What keeps a store from being opened or read, in words for a person, and what helps."""
 
 import errno
 import os
@@ -13,20 +13,20 @@ from relay.store.files.lock import Locked
 from relay.store.sqlite.database import NewerStore, NotAStore, OlderStore
 
 FAULTS = (Locked, NewerStore, NotAStore, OlderStore, sqlite3.Error)
-"""What keeps a store from being opened or read."""
+"""The errors that keep a store from being opened or read."""
 RESTORE = "put a backup in its place with `relay restore FILE` (it is kept beside it)"
 
 
 def is_damaged(error: sqlite3.Error) -> bool:
-    """Whether an error says that the file is damaged, and not that it cannot be had now."""
+    """Return whether an error says that the file is damaged, and not that it cannot be opened now."""
     if isinstance(error, sqlite3.OperationalError):
-        # What SQLite says of a statement that does not fit the file: a table is missing.
+        # SQLite's error for a statement that does not fit the file: a table is missing.
         return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
     return isinstance(error, sqlite3.DatabaseError)
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Whether an error, or what caused it, says that the disk is full."""
+    """Return whether an error, or what caused it, says that the disk is full."""
     while error is not None:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
             return True
@@ -37,12 +37,12 @@ def is_full(error: BaseException | None) -> bool:
 
 
 def reason(error: sqlite3.Error, path: Path, size: int) -> OSError:
-    """Find why SQLite could not write a file: of a limit and of other errors it only says that the disk fails.
+    """Find out why SQLite could not write a file: for a size limit, too, it says only that the disk fails.
 
     Args:
-        error: what SQLite says.
-        path: the file, which is of no more use: its last byte is written.
-        size: bytes that it was to have.
+        error: SQLite's error.
+        path: the file, which is of no more use: its last byte is overwritten.
+        size: bytes that it should have had.
     """
     if is_full(error):
         return OSError(errno.ENOSPC, str(error))
@@ -56,7 +56,7 @@ def reason(error: sqlite3.Error, path: Path, size: int) -> OSError:
 
 
 def what_to_do(error: Exception, data: Path) -> str:
-    """Say in one line what is in the way, and what helps.
+    """Say in one line what is wrong, and what helps.
 
     Args:
         error: one of `FAULTS`.
@@ -78,17 +78,17 @@ def what_to_do(error: Exception, data: Path) -> str:
 
 
 def _otherwise(data: Path) -> str:
-    """What helps beside a backup where the store is gone."""
+    """Say what helps beside a backup if the store is gone."""
     if replacing.kept(data, replacing.STORE) or (data / "relay.db.before-restore").exists():
         return "bring back the one that is kept there with `relay restore --undo`"
     return "move all of it away to begin with an empty one"
 
 
 def what_helps(error: Exception, data: Path) -> str:
-    """What helps where a store that may be whole cannot be had now.
+    """Say what helps if a store that may be whole cannot be opened now.
 
     Args:
-        error: what SQLite or the system says.
+        error: SQLite's error, or the system's.
         data: the data directory.
     """
     if descriptors.exhausted(error):
@@ -96,11 +96,11 @@ def what_helps(error: Exception, data: Path) -> str:
     try:
         if is_read_only(data):
             return "mount its disk for writing"
-        # What a command that failed had written is gone again: a little is free then.
+        # What the failed command had written is removed by now, so a little may be free.
         if is_full(error) or shutil.disk_usage(data).free < reserve.LITTLE:
             return "its disk is full, and what was set aside is spent: make room there by moving other files away"
     except OSError:
-        return "see whether its disk is there"
+        return "see whether its disk is mounted"
     if not os.access(data, os.W_OK | os.X_OK):
         return may_not_use(data / "relay.db")
     return "see whether its disk is full or read-only, make room there, and try again"

@@ -1,7 +1,7 @@
-"""A file that holds some room of the store's disk, to be given up when the disk is full.
+"""A file that reserves some space on the store's disk, and is given up when the disk is full.
 
-What frees a full disk needs some room itself: SQLite's log and its index, the lock, the entry that says so. Plain
-blocking file work on one file beside the store.
+Freeing a full disk needs some space itself: for SQLite's log and its index, for the lock, for the entry in the log.
+Plain blocking file work on one file beside the store.
 """
 
 import errno
@@ -14,34 +14,34 @@ logger = logging.getLogger(__name__)
 
 NAME = "relay.reserve"
 SHARE = 4
-"""Of a small disk no more than one of so many parts is set aside."""
+"""At most this part of a small disk is reserved: a quarter."""
 LITTLE = 512 * 1_024
 """Bytes that a start and a stop need: with less left, or less than the reserve's size, a disk counts as full."""
 LAST = 128 * 1_024
-"""Bytes that are left to a store that was opened on a full disk: its shared index has 32 KiB."""
+"""Bytes that stay free for a store that was opened on a full disk: its shared index takes 32 KiB."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Reserve:
-    """The room that is set aside on one disk."""
+    """The space that is reserved on one disk."""
 
     def __init__(self, data: Path, most: int) -> None:
-        """Touch nothing yet.
+        """Create the reserve; nothing is written yet.
 
         Args:
             data: the data directory.
-            most: bytes to set aside; 0 for none.
+            most: bytes to reserve; 0 for none.
         """
         self._path = data / NAME
         self._data = data
         self._most = most
         self.short = False
-        """Whether the disk lacks the room for it: what is left belongs to what frees the disk."""
+        """Whether the disk lacks the space for it: what is left is for commands that free the disk."""
         self._odd: str | None = None
 
     @property
     def size(self) -> int:
-        """Bytes that are set aside now."""
+        """Bytes that are reserved now."""
         try:
             return self._path.stat().st_size
         except OSError:
@@ -49,25 +49,25 @@ class Reserve:
 
     @property
     def wanted(self) -> int:
-        """Bytes that should be."""
+        """Bytes that should be reserved."""
         if not self._most:
             return 0
         disk = os.statvfs(self._data)
         return min(self._most, disk.f_blocks * disk.f_frsize // SHARE)
 
     def store_may_have(self, size: int) -> bool:
-        """Whether the disk has room for a store of so many bytes."""
+        """Return whether the disk has room for a store of `size` bytes."""
         disk = os.statvfs(self._data)
         return size - (self._data / "relay.db").stat().st_size <= disk.f_bavail * disk.f_frsize
 
     @property
     def disk_is_full(self) -> bool:
-        """Whether so little is left that even a start may fail."""
+        """Whether so little is free that even a start may fail."""
         disk = os.statvfs(self._data)
         return disk.f_bavail * disk.f_frsize < min(LITTLE, self.wanted)
 
     def spend(self) -> None:
-        """Give the room back to the disk; what needs it should follow at once."""
+        """Free the reserved space; whatever needs it should follow at once."""
         freed = self.size
         self.short = bool(self._most)
         if not freed:
@@ -80,7 +80,7 @@ class Reserve:
         logger.warning("the disk is full: %d bytes that were set aside are given up to free it", freed)
 
     def keep_rest(self) -> None:
-        """Hold what is left of the room that was given up: what does not free the disk must not take it."""
+        """Reserve what is left of the freed space: only what frees the disk may take it."""
         with suppress(OSError):
             disk = os.statvfs(self._data)
             left = self.size + disk.f_bavail * disk.f_frsize - LAST
@@ -89,7 +89,7 @@ class Reserve:
         self.short = True
 
     def fill(self) -> None:
-        """Set the room aside where it is not, if the disk has it; note in `short` if it has not."""
+        """Reserve the space again, if the disk has it; set `short` if it has not."""
         try:
             wanted, size = self.wanted, self.size
             if size == wanted:
@@ -110,7 +110,7 @@ class Reserve:
         try:
             before = min(wanted, os.fstat(descriptor).st_size)
             os.ftruncate(descriptor, before)
-            # Blocks and not only a length: a hole takes up no room.
+            # Real blocks, not only a length: a hole takes no space.
             os.posix_fallocate(descriptor, 0, wanted)
         except OSError:
             if before:

@@ -1,7 +1,7 @@
-"""Files and folders on their way: under scratch names that die with their process, then in place whole and durably.
+"""Scratch folders: what is written there is put in place whole and durably, or removed with its process.
 
-Every program part that replaces something on disk writes it in a scratch folder first. The folder is locked by its
-process, so that whoever comes next can tell what a dead one left behind. Touches only the directories it is given.
+Everything that replaces a file writes it in a scratch folder first. The folder is locked by its process, so that the
+next process can tell what a dead one left behind. Touches only the directories that it is given.
 """
 
 import fcntl
@@ -14,21 +14,21 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PREFIX = ".relay-"
-"""What the name of everything begins with that is not in place yet."""
+"""Prefix of the names of scratch folders."""
 NAME = re.compile(r"\.relay-(?:backup|export|first|restore|tls|upgrade|write)-[0-9a-z_]{8}")
-"""Those that are swept: backups lie in folders of people's own, where nothing else may go."""
+"""The names that are swept. Backups are written to people's own folders, where nothing else may be removed."""
 MANY = 100
-"""Files from which on it is quicker to bring everything to disk first."""
+"""Files from which it is quicker to sync all disks first."""
 
 
 def outside(path: str | Path) -> Path:
-    """Name what people know of a file: of one in a scratch folder, the directory that this is in."""
+    """Return the path to show to people: for a file in a scratch folder, the directory that contains the folder."""
     path = Path(path)
     return next((one.parent for one in (*reversed(path.parents), path) if NAME.fullmatch(one.name)), path)
 
 
 def sync(path: Path) -> None:
-    """Bring a file, or the names in a directory, to disk.
+    """Sync a file, or the names in a directory.
 
     Raises:
         OSError: the disk fails.
@@ -41,25 +41,25 @@ def sync(path: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Bring everything below a folder to disk, and the folder.
+    """Sync a folder with everything below it.
 
     Raises:
         OSError: the disk fails.
     """
     paths = [path for at, _, files in os.walk(folder) for path in (*(Path(at, name) for name in files), Path(at))]
     if len(paths) > MANY:
-        # All at once by the kernel, which tells of no error: each of thousands of small files then has little to do.
+        # The kernel writes all at once, and reports no error; syncing each of the small files afterwards is quick.
         os.sync()
     for path in paths:
         sync(path)
 
 
 def place(part: Path, target: Path) -> None:
-    """Put a finished file in place, durably: a crash leaves the former one or this one, whole.
+    """Put a finished file in place, durably. After a crash the former file or this one is there, whole.
 
     Args:
         part: the file, on the same disk.
-        target: the name that it gets; what has it now is replaced.
+        target: its new name; a file of that name is replaced.
 
     Raises:
         OSError: the disk fails.
@@ -70,7 +70,7 @@ def place(part: Path, target: Path) -> None:
 
 
 def write(target: Path, content: bytes, mode: int) -> None:
-    """Write a small file whole and durably; nobody can read it meanwhile who may not afterwards.
+    """Write a small file whole and durably. While it is written nobody can read it who may not afterwards.
 
     Raises:
         OSError: the disk is full, or fails.
@@ -86,20 +86,20 @@ def write(target: Path, content: bytes, mode: int) -> None:
 
 @contextmanager
 def folder(directory: Path, purpose: str) -> Iterator[Path]:
-    """Give a scratch folder, locked while it is in use and removed afterwards, if it still has its name.
+    """Create a scratch folder, locked while in use, and removed afterwards unless it was renamed.
 
     Args:
-        directory: where it is made.
+        directory: where to create it.
         purpose: a word for its name, for people; one of those in `NAME`.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
     path, lock = _make(directory, purpose)
     try:
         yield path
     finally:
-        # What cannot be removed now is what the next sweep finds: the lock ends here.
+        # What cannot be removed now is found by the next sweep, since the lock ends here.
         shutil.rmtree(path, ignore_errors=True)
         os.close(lock)
 
@@ -111,9 +111,9 @@ def _make(directory: Path, purpose: str) -> tuple[Path, int]:
         with suppress(FileNotFoundError):
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             with suppress(OSError):
-                # Some network file systems lock no directories: what is left behind there stays.
+                # Some network file systems cannot lock directories: what is left behind there stays.
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
-            # A sweep that came between the two calls took it for a dead process's.
+            # A sweep between the two calls may have removed it as a dead process's.
             if path.is_dir():
                 _hand_over(descriptor, directory)
                 return path, descriptor
@@ -121,20 +121,20 @@ def _make(directory: Path, purpose: str) -> tuple[Path, int]:
 
 
 def _hand_over(descriptor: int, directory: Path) -> None:
-    """Let the owner of the directory remove what root's process may leave."""
+    """Give the scratch folder of a root process to the owner of the directory, who may have to remove it."""
     owner = directory.stat()
     if os.geteuid() == 0 and owner.st_uid:
         os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def leftovers(directory: Path) -> list[Path]:
-    """Name what dead processes left in a directory; it need not be there."""
+    """List what dead processes left in a directory, which need not exist."""
     found = sorted(directory.glob(f"{PREFIX}*")) if directory.is_dir() else []
     return [path for path in found if NAME.fullmatch(path.name) and _is_left(path)]
 
 
 def _is_left(path: Path) -> bool:
-    """Whether it is a folder that no process has locked, as far as one may look."""
+    """Return whether this is a folder that no process has locked, as far as it can be opened."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -149,7 +149,7 @@ def _is_left(path: Path) -> bool:
 
 
 def sweep(directory: Path) -> list[Path]:
-    """Remove what dead processes left in a directory; it need not be there. Gives what it removed."""
+    """Remove what dead processes left in a directory, which need not exist; return what was removed."""
     found = leftovers(directory)
     for path in found:
         shutil.rmtree(path, ignore_errors=True)
