@@ -17,7 +17,7 @@ def commands(taken: list[DeferredCommand]) -> list[object]:
     return [one.command for one in taken]
 
 
-def test_they_wait_for_a_moment_and_go_alone_after_two() -> None:
+def test_deferred_commands_wait_for_a_batch_and_after_twice_as_long_are_one() -> None:
     late = late_with(1)
     assert late.take(1, DEFER_SECONDS / 2) == []
     assert late.alone_at == 2 * DEFER_SECONDS
@@ -26,31 +26,31 @@ def test_they_wait_for_a_moment_and_go_alone_after_two() -> None:
     assert late.alone_at == float("inf")
 
 
-def test_of_one_key_the_one_that_reaches_furthest_is_written() -> None:
+def test_the_command_that_reaches_farthest_replaces_others_of_its_key() -> None:
     late = DeferredCommands()
     for reach in (2, 7, 5):
         late.add(DeferredCommand("a chat", reach, reach), 0.0)
     assert commands(late.take(0, 1.0)) == [7]
 
 
-def test_few_go_along_with_a_small_batch_and_the_rest_with_the_next() -> None:
+def test_a_small_batch_takes_few_deferred_commands_and_the_next_takes_more() -> None:
     late = late_with(WITH_BATCH + 3)
     assert len(late.take(1, DEFER_SECONDS)) == WITH_BATCH
     assert len(late.take(1, DEFER_SECONDS)) == 3
 
 
-def test_as_many_as_it_has_itself_go_along_with_a_large_batch() -> None:
+def test_a_large_batch_takes_as_many_deferred_commands_as_it_has() -> None:
     assert len(late_with(500).take(300, DEFER_SECONDS)) == 300
 
 
-def test_those_that_are_left_go_alone_a_moment_later_and_not_at_once() -> None:
+def test_deferred_commands_that_are_left_over_wait_before_they_are_a_batch() -> None:
     late = late_with(ALONE + WITH_BATCH)
     late.take(1, DEFER_SECONDS)
     assert late.alone_at == 2 * DEFER_SECONDS
     assert len(late.take(0, 2 * DEFER_SECONDS)) == ALONE
 
 
-def test_what_is_expected_is_collected_when_its_moment_is_over_and_not_before() -> None:
+def test_announced_commands_are_collected_when_they_are_due() -> None:
     late = DeferredCommands()
     calls: list[float] = []
     late.collect = lambda: calls.append(1)
@@ -65,7 +65,7 @@ def test_what_is_expected_is_collected_when_its_moment_is_over_and_not_before() 
     assert not late
 
 
-def test_what_is_expected_while_others_are_left_has_a_moment_of_its_own() -> None:
+def test_commands_announced_while_others_are_left_wait_their_own_time() -> None:
     late = late_with(WITH_BATCH + 1)
     calls: list[float] = []
     late.collect = lambda: calls.append(1)
@@ -80,13 +80,13 @@ def test_what_is_expected_while_others_are_left_has_a_moment_of_its_own() -> Non
     assert calls == [1]
 
 
-def test_in_a_hurry_nothing_waits() -> None:
+def test_a_flush_takes_all_deferred_commands() -> None:
     late = late_with(3)
     assert len(late.take(0, 0.0, flush=True)) == 3
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 9), st.sampled_from(["add", "take", "alone"]))))
-def test_each_key_is_written_as_far_as_it_ever_reached(steps: list[tuple[int, int, str]]) -> None:
+def test_each_key_is_written_as_far_as_it_reached(steps: list[tuple[int, int, str]]) -> None:
     late, wanted, written, now = DeferredCommands(), dict[object, int](), dict[object, int](), 0.0
     for key, reach, step in steps:
         now += DEFER_SECONDS / 3
