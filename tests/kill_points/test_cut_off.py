@@ -1,4 +1,4 @@
-"""An import that ends at any of its requests goes on when it is called again, and lacks nothing."""
+"""An import that ends at any of its requests is complete when it is called again."""
 
 from collections.abc import Callable
 from itertools import count

@@ -1,4 +1,4 @@
-"""Long work beside people who send: it ends, it takes little at a time, and it goes on for nobody who has left."""
+"""Long work beside people who send: it ends, takes little at a time, and stops when its client is gone."""
 
 import logging
 import os
@@ -34,7 +34,7 @@ async def _talk(relay: Relay, messages: int) -> None:
 
 
 async def _portions(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Prune everything; give how many portions of the writer's it took to give the pages back."""
+    """Prune everything; return how many portions it took to free the pages."""
     portions = 0
     real = maintenance.give_back
 

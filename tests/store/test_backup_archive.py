@@ -1,4 +1,4 @@
-"""What `relay restore` takes out of an archive: a store and its files, and nothing that somebody hid in it."""
+"""What `relay restore` takes from an archive: a store, its files and its authority, and nothing else."""
 
 import io
 import os
@@ -75,7 +75,7 @@ def tls_of(data: Path) -> dict[str, bytes]:
 
 
 def authority(data: Path, name: bytes) -> dict[str, bytes]:
-    """Put an authority into a data directory: what it consists of is of no matter here."""
+    """Put an authority into a data directory; its contents do not matter here."""
     (data / "tls").mkdir(mode=0o750)
     for file in ("ca.crt", "ca.key", "relay.crt", "relay.key"):
         path = data / "tls" / file

@@ -1,4 +1,4 @@
-"""Statements that hold on to what they wrote: which is freed first, and when none may wait."""
+"""Which statements hold texts, which is released first, and when."""
 
 from relay.store.log import bound_parameters
 from relay.store.log.bound_parameters import BoundParameters

@@ -1,4 +1,4 @@
-"""When late commands are written, and how many at once: pure, so time is a number here."""
+"""When deferred commands are written, and how many at once. Pure, so time is a number here."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 from relay.store.log.deferred import ALONE, DEFER_SECONDS, WITH_BATCH, DeferredCommand, DeferredCommands
 
 
-def late_with(count: int) -> DeferredCommands:
-    late = DeferredCommands()
+def deferred_with(count: int) -> DeferredCommands:
+    deferred = DeferredCommands()
     for number in range(count):
-        late.add(DeferredCommand(number, 1, f"mark {number}"), 0.0)
-    return late
+        deferred.add(DeferredCommand(number, 1, f"mark {number}"), 0.0)
+    return deferred
 
 
 def commands(taken: list[DeferredCommand]) -> list[object]:
@@ -18,85 +18,85 @@ def commands(taken: list[DeferredCommand]) -> list[object]:
 
 
 def test_deferred_commands_wait_for_a_batch_and_after_twice_as_long_are_one() -> None:
-    late = late_with(1)
-    assert late.take(1, DEFER_SECONDS / 2) == []
-    assert late.alone_at == 2 * DEFER_SECONDS
-    assert commands(late.take(1, DEFER_SECONDS)) == ["mark 0"]
-    assert not late
-    assert late.alone_at == float("inf")
+    deferred = deferred_with(1)
+    assert deferred.take(1, DEFER_SECONDS / 2) == []
+    assert deferred.alone_at == 2 * DEFER_SECONDS
+    assert commands(deferred.take(1, DEFER_SECONDS)) == ["mark 0"]
+    assert not deferred
+    assert deferred.alone_at == float("inf")
 
 
 def test_the_command_that_reaches_farthest_replaces_others_of_its_key() -> None:
-    late = DeferredCommands()
+    deferred = DeferredCommands()
     for reach in (2, 7, 5):
-        late.add(DeferredCommand("a chat", reach, reach), 0.0)
-    assert commands(late.take(0, 1.0)) == [7]
+        deferred.add(DeferredCommand("a chat", reach, reach), 0.0)
+    assert commands(deferred.take(0, 1.0)) == [7]
 
 
 def test_a_small_batch_takes_few_deferred_commands_and_the_next_takes_more() -> None:
-    late = late_with(WITH_BATCH + 3)
-    assert len(late.take(1, DEFER_SECONDS)) == WITH_BATCH
-    assert len(late.take(1, DEFER_SECONDS)) == 3
+    deferred = deferred_with(WITH_BATCH + 3)
+    assert len(deferred.take(1, DEFER_SECONDS)) == WITH_BATCH
+    assert len(deferred.take(1, DEFER_SECONDS)) == 3
 
 
 def test_a_large_batch_takes_as_many_deferred_commands_as_it_has() -> None:
-    assert len(late_with(500).take(300, DEFER_SECONDS)) == 300
+    assert len(deferred_with(500).take(300, DEFER_SECONDS)) == 300
 
 
 def test_deferred_commands_that_are_left_over_wait_before_they_are_a_batch() -> None:
-    late = late_with(ALONE + WITH_BATCH)
-    late.take(1, DEFER_SECONDS)
-    assert late.alone_at == 2 * DEFER_SECONDS
-    assert len(late.take(0, 2 * DEFER_SECONDS)) == ALONE
+    deferred = deferred_with(ALONE + WITH_BATCH)
+    deferred.take(1, DEFER_SECONDS)
+    assert deferred.alone_at == 2 * DEFER_SECONDS
+    assert len(deferred.take(0, 2 * DEFER_SECONDS)) == ALONE
 
 
 def test_announced_commands_are_collected_when_they_are_due() -> None:
-    late = DeferredCommands()
+    deferred = DeferredCommands()
     calls: list[float] = []
-    late.collect = lambda: calls.append(1)
-    late.expect(0.0)
-    late.expect(DEFER_SECONDS / 2)
-    assert late
-    assert not late.held
-    late.take(1, DEFER_SECONDS / 2)
+    deferred.collect = lambda: calls.append(1)
+    deferred.expect(0.0)
+    deferred.expect(DEFER_SECONDS / 2)
+    assert deferred
+    assert not deferred.held
+    deferred.take(1, DEFER_SECONDS / 2)
     assert not calls
-    late.take(1, DEFER_SECONDS)
+    deferred.take(1, DEFER_SECONDS)
     assert calls == [1]
-    assert not late
+    assert not deferred
 
 
 def test_commands_announced_while_others_are_left_wait_their_own_time() -> None:
-    late = late_with(WITH_BATCH + 1)
+    deferred = deferred_with(WITH_BATCH + 1)
     calls: list[float] = []
-    late.collect = lambda: calls.append(1)
-    late.take(1, DEFER_SECONDS)
-    late.expect(DEFER_SECONDS)
-    late.take(1, DEFER_SECONDS)
-    assert late
-    assert not late.held
-    assert not late.take(1, 1.5 * DEFER_SECONDS)
+    deferred.collect = lambda: calls.append(1)
+    deferred.take(1, DEFER_SECONDS)
+    deferred.expect(DEFER_SECONDS)
+    deferred.take(1, DEFER_SECONDS)
+    assert deferred
+    assert not deferred.held
+    assert not deferred.take(1, 1.5 * DEFER_SECONDS)
     assert not calls
-    late.take(1, 2 * DEFER_SECONDS)
+    deferred.take(1, 2 * DEFER_SECONDS)
     assert calls == [1]
 
 
 def test_a_flush_takes_all_deferred_commands() -> None:
-    late = late_with(3)
-    assert len(late.take(0, 0.0, flush=True)) == 3
+    deferred = deferred_with(3)
+    assert len(deferred.take(0, 0.0, flush=True)) == 3
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 9), st.sampled_from(["add", "take", "alone"]))))
 def test_each_key_is_written_as_far_as_it_reached(steps: list[tuple[int, int, str]]) -> None:
-    late, wanted, written, now = DeferredCommands(), dict[object, int](), dict[object, int](), 0.0
+    deferred, wanted, written, now = DeferredCommands(), dict[object, int](), dict[object, int](), 0.0
     for key, reach, step in steps:
         now += DEFER_SECONDS / 3
         if step == "add":
-            late.add(DeferredCommand(key, reach, None), now)
+            deferred.add(DeferredCommand(key, reach, None), now)
             wanted[key] = max(reach, wanted.get(key, 0))
-        for one in late.take(1 if step == "take" else 0, now) if step != "add" else ():
+        for one in deferred.take(1 if step == "take" else 0, now) if step != "add" else ():
             written[one.key] = max(one.reach, written.get(one.key, 0))
-    while late:
-        now = max(now, late.alone_at)
-        for one in late.take(0, now):
+    while deferred:
+        now = max(now, deferred.alone_at)
+        for one in deferred.take(0, now):
             written[one.key] = max(one.reach, written.get(one.key, 0))
     assert written == wanted

@@ -1,4 +1,4 @@
-"""Texts that left the full-text index: when its segments are merged, and that they are gone from them then."""
+"""When the segments of the full-text index are merged, and that deleted texts are gone from them afterwards."""
 
 import sqlite3
 from collections.abc import AsyncIterator, Callable

@@ -1,4 +1,4 @@
-"""Stores of released relays open in this one and say what they said; a build that is no release says so."""
+"""Stores of released relays open in this one with their contents; an unreleased build is named."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The one writer: what waits is one transaction, a transaction that fails changes nothing, a repeat is known."""
+"""The writer: one transaction for all that waits, failures change nothing, repeats are recognised."""
 
 import logging
 import sqlite3
@@ -32,7 +32,7 @@ def failures(answers: list[Any]) -> list[str]:
 
 @pytest.fixture
 def clock() -> MockClock:
-    """Time goes on as it does, and may be made to jump."""
+    """Real time that can be made to jump."""
     return MockClock(rate=1.0)
 
 
@@ -342,7 +342,7 @@ def quiet(relay: Relay) -> bool:
 
 
 async def settled(relay: Relay, clock: MockClock) -> None:
-    """Wait until everything that may come later has been written: snapshot, index."""
+    """Wait until all background work is done: snapshot, index."""
     clock.jump(120)
     await until(lambda: not relay.log._writer.side_writes_due() and relay.log._schedule.indexed and quiet(relay))
 
@@ -401,7 +401,7 @@ async def test_a_stop_writes_receipts_and_cursors(tmp_path: Path, clock: MockClo
 
 
 class Nowhere:
-    """Where frames go that nobody reads, and what hangs on it."""
+    """A connection whose frames nobody reads."""
 
     full = False
     waiting = (0, 0.0)

@@ -1,4 +1,4 @@
-"""History that is removed: unread counts follow, devices go on from what is left, and the rest still adds up."""
+"""Removing history: unread counts follow, devices go on from what is left, and the store stays consistent."""
 
 import random
 import sqlite3

@@ -1,4 +1,4 @@
-"""The snapshot and the base in portions: whatever is written between two of them, a start finds what the log says."""
+"""Snapshot and base in portions: whatever is written in between, a start agrees with the log."""
 
 import random
 from collections.abc import Callable
@@ -31,7 +31,7 @@ async def faults(data: Path) -> list[CheckResult]:
 
 
 async def restarted(relay: Relay) -> State:
-    """What a start would make of the file as it is now."""
+    """The state of a start from the file as it is now."""
     await relay.reading.execute("BEGIN")
     known = await snapshots.snapshot(relay.reading)
     state = snapshot.load(known)

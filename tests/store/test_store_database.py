@@ -1,4 +1,4 @@
-"""A connection to the file: what takes too long is stopped, and only that."""
+"""A connection to the file: a statement that takes too long is stopped, and no other."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The file: who may open it, what a start makes of it, and what is left after a crash."""
+"""The file: who may open it, the state after a start, and what is left after a crash."""
 
 import os
 import random
@@ -99,7 +99,7 @@ async def test_the_file_is_kept_safe_against_power_cuts(tmp_path: Path) -> None:
 
 
 async def folded(relay: Relay) -> State:
-    """What the whole log amounts to, without any snapshot."""
+    """The state from the whole log, without a snapshot."""
     state = State()
     while entries := await log_entries.entries(relay.reading, state.seq, 100):
         for entry in entries:

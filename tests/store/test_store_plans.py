@@ -1,4 +1,4 @@
-"""No statement of the relay reads the log from end to end or sorts without a bound, and none is forgotten here."""
+"""No statement reads the whole log or sorts without a bound, and none is left out here."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""What a send waited for: the longest of the last hour, and which work of the writer took most of it."""
+"""What a sender waited for: the longest wait of the last hour, and the work that took most of it."""
 
 from relay.store import portion
 from relay.store.log import stalls

@@ -1,4 +1,4 @@
-"""The write-ahead log: how much of it is in use, who copies it back, and that it stays small whoever reads."""
+"""The write-ahead log: how much of it is in use, who copies it back, and that it stays small."""
 
 import os
 import sqlite3

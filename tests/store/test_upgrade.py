@@ -1,4 +1,4 @@
-"""A store of an older relay is brought to this one's version after a copy; a newer relay's is left alone."""
+"""An older store is copied and upgraded; a newer relay's store is left alone."""
 
 import contextlib
 import sqlite3
@@ -37,7 +37,7 @@ def version(path: Path) -> object:
 
 
 async def used(data: Path) -> Path:
-    """A store with something in it; gives its file."""
+    """Make a store with something in it, and return its file."""
     async with open_relay(data) as relay:
         await relay.admin.handle("user.add", control.AddUser(id="User1"))
     return data / "relay.db"

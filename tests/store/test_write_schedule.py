@@ -1,4 +1,4 @@
-"""What the writer has to write beside batches: when each is due, and what holds it back. Nothing here writes."""
+"""What the writer writes beside batches: when each is due, and what delays it. Nothing here writes."""
 
 import pytest
 
@@ -112,7 +112,7 @@ def test_a_snapshot_that_could_not_be_written_is_tried_after_as_long_again(sched
 
 
 def indexed(schedule: WriteSchedule, now: float, commands: int = 0) -> int:
-    """Have the index brought as far as it may be now; gives up to where, 0 for no further."""
+    """Index what a batch may take along now; return up to which entry, 0 for none."""
     taken = take(schedule, now, commands)
     schedule.written(taken, now)
     return taken.indexed
