@@ -20,7 +20,7 @@ from relay.core.files.uploads import Uploads
 from relay.core.maintenance.disk_room import DiskRoom
 from relay.core.maintenance.retention import Retention
 from relay.core.maintenance.statistics import LatencySamples, Statistics
-from relay.core.model.recovery import recall
+from relay.core.model.recovery import load_state
 from relay.core.service.dispatch import Service
 from relay.core.service.search import Searches
 from relay.settings import LimitsSection, Settings
@@ -140,15 +140,15 @@ async def open_relay(
                 database.connect(path, writing=False, cache=LOOKING_CACHE, seconds=PATIENCE) as carrying,
                 database.connect(path, writing=False, cache=COPYING_CACHE) as copying,
             ):
-                state, stale = await recall(reading)
+                state, stale = await load_state(reading)
                 hub = Hub(state, time, frame)
                 rules = Engine(state, hub, stale)
                 log = Log(writing, looking, Wal(copying, path), rules, await positions.cursors(reading))
                 time.begin(state.at)
                 service = Service(state, log, hub, reading, Searches(finding, log), Replays(replaying), time, settings)
                 relay = Relay(data, service, reading, carrying, time, rules.lags, reserve)
-                rules.loosened = relay.files.loosen
-                rules.charged = service.charge_writer
+                rules.on_files_released = relay.files.loosen
+                rules.on_writer_held = service.charge_writer
                 async with trio.open_nursery() as nursery:
                     await nursery.start(log.run)
                     if spent:

@@ -297,7 +297,7 @@ async def test_a_message_and_its_acknowledgement_take_few_calls(tmp_path: Path) 
 async def test_memory_does_not_grow_with_what_was_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "RECENT", 64)
     monkeypatch.setattr("relay.store.idempotency.HELD", 64)
-    monkeypatch.setattr("relay.core.model.state.TAIL_LENGTH", 64)
+    monkeypatch.setattr("relay.core.model.tail.TAIL_LENGTH", 64)
     async with office(tmp_path) as there:
         sender, *members = there.lines
 

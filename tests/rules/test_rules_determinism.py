@@ -11,7 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from relay.core.model import snapshot
-from relay.core.model.state import State, Tail
+from relay.core.model.state import State
+from relay.core.model.tail import Tail
 from relay.core.rules import commands
 from relay.core.rules.commands import ADMIN, Command
 from relay.protocol import control, requests

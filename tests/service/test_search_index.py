@@ -245,10 +245,10 @@ async def test_a_start_with_a_damaged_snapshot_takes_the_state_from_the_log(
     tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with _with_messages(tmp_path) as relay:
-        before = snapshot.facts(relay.state)
+        before = snapshot.plain_data(relay.state)
     _damage(tmp_path, damage)
     async with open_relay(tmp_path) as relay:
-        assert snapshot.facts(relay.state) == before
+        assert snapshot.plain_data(relay.state) == before
         await _say(relay, SAID, "one more")
     assert "made once more from the log" in caplog.text
     caplog.clear()

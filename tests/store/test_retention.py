@@ -252,7 +252,7 @@ async def test_an_edit_of_a_pruned_message_is_not_replayed(tmp_path: Path) -> No
             rows = await relay.reading.execute("SELECT seq FROM log ORDER BY seq")
             found, _ = await replay.entries(relay.reading, [seq for (seq,) in rows], state.users)
             replayed = [entry for entry in found if entry.kind <= kinds.DELETE]
-            return [views.event(state, entry, 2)[0] for entry in replayed if visibility.is_told(state, entry, 2)]
+            return [views.event(state, entry, 2)[0] for entry in replayed if visibility.is_event_for(state, entry, 2)]
 
         assert await told() == ["new", "edit", "new"]
         await relay.retention._remove(1, edit[0] - 1)

@@ -11,7 +11,8 @@ import trio
 
 from relay import __version__
 from relay.core.clock.clock import Clock
-from relay.core.model.state import Chat, State, User
+from relay.core.model.entities import Chat, User
+from relay.core.model.state import State
 from relay.core.rules import attachments
 from relay.protocol import control
 from relay.protocol.objects import Attachment

@@ -22,6 +22,7 @@ from relay.core.model.state import State
 from relay.core.rules import attachments
 from relay.core.rules.commands import ADMIN, AddFile, Command, ForgetFiles
 from relay.core.rules.submit import submit
+from relay.keys import UserKey
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment
 from relay.settings import FilesSection as Limits
@@ -93,9 +94,9 @@ class Uploads:
             try:
                 incoming = await trio.to_thread.run_sync(self.contents.begin)
                 try:
-                    with self._rights.while_allowed(lambda: self._state.welcome(user, device)) as welcome:
+                    with self._rights.while_allowed(lambda: self._state.is_authorized(user, device)) as is_authorized:
                         head = await self._write(incoming, allowance, pieces)
-                    if welcome.cancelled_caught:
+                    if is_authorized.cancelled_caught:
                         raise RelayError("unauthorized", "this device may not sign in any more")
                     return await self.keep(incoming, user, device, name, head, at)
                 finally:
@@ -174,7 +175,9 @@ class Uploads:
         try:
             with self.contents.pin(digest), trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(self.contents.place, incoming, digest)
-                upload = Command(now if at is None else min(at, now), user, device, command, importer=at is not None)
+                upload = Command(
+                    now if at is None else min(at, now), UserKey(user), device, command, importer=at is not None
+                )
                 added = await submit(self._log, upload)
         except RelayError:
             await self._drop([digest])
@@ -202,7 +205,7 @@ class Uploads:
         """Cancel what is done inside once somebody who is being sent a file may not have it any more."""
         state = self._state
         return self._rights.while_allowed(
-            lambda: state.welcome(user, device) and attachments.may_read(state, user, file)
+            lambda: state.is_authorized(user, device) and attachments.may_read(state, user, file)
         )
 
     # Away.

@@ -128,7 +128,7 @@ async def _agree(reading: database.Connection) -> list[str]:
         if await snapshots.base_round(reading) != number:
             raise _Moved from error
         return [f"the log does not add up at entry {slow.seq + 1}: {error!r}"]
-    one, other = snapshot.facts(quick), snapshot.facts(slow)
+    one, other = snapshot.plain_data(quick), snapshot.plain_data(slow)
     return [f"{part} differ" for part in one if one[part] != other[part]]
 
 

@@ -25,7 +25,7 @@ DAMAGED = (msgspec.DecodeError, KeyError, ValueError, TypeError, sqlite3.Databas
 """What a damaged snapshot fails with."""
 
 
-async def recall(reading: Connection) -> tuple[State, DirtyRows]:
+async def load_state(reading: Connection) -> tuple[State, DirtyRows]:
     """Build the state as it was when the relay stopped; gives with it which rows of the snapshot are stale.
 
     Raises:

@@ -23,19 +23,22 @@ NICE = 10
 @contextmanager
 def beside() -> Iterator[None]:
     """Give the relay's process priority until the end of the block."""
-    before = os.getpriority(os.PRIO_PROCESS, 0)
-    _be_nice(max(before, NICE))
+    nice, policy = os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0)
+    _yield_processor(max(nice, NICE), os.SCHED_IDLE)
     try:
         yield
     finally:
         # Only root may undo it; another process ends soon, and has nothing urgent left.
-        _be_nice(before)
+        _yield_processor(nice, policy)
 
 
-def _be_nice(to: int) -> None:
-    """Set the niceness if this process may: in a service's sandbox it may not, and the unit sets it."""
+def _yield_processor(nice: int, policy: int) -> None:
+    """Set niceness and scheduling if this process may: in a service's sandbox it may not, and the unit sets them."""
     with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, to)
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
+    # Niceness alone would let this process keep the processor for some milliseconds after the relay's threads wake up.
+    with suppress(OSError):
+        os.sched_setscheduler(0, policy, os.sched_param(0))
 
 
 class RestingPace:

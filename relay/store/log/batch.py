@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from relay.keys import ChatKey, MessageId
 from relay.store import kinds
 from relay.store.entry import Amendment, Entry, Extra
 from relay.store.log.schedule import SideWrites
@@ -111,7 +112,7 @@ def _with_side_writes(
     )
 
 
-def _holdings(entries: Sequence[Entry], amendments: Sequence[Amendment]) -> list[tuple[int, int, str]]:
+def _holdings(entries: Sequence[Entry], amendments: Sequence[Amendment]) -> list[tuple[ChatKey, MessageId, str]]:
     """List which message holds which file: chat, message id, file. An amendment replaces what its message held."""
     held = [
         (entry.chat, entry.message_id, one.id)

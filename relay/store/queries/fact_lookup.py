@@ -14,6 +14,7 @@ from relay.store.entry import (
     FilesNamed,
     FirstMark,
     FirstReceipt,
+    LastSeen,
     MessageAt,
     Prunable,
     StoredMessage,
@@ -27,11 +28,11 @@ from relay.store.sqlite.statements import Statement, as_json
 
 COVERED = 10_000
 """The latest messages whose authors one receipt reaches: the first receipt of a member may cover a long history."""
-_STORED = "chat, message_id, kind, actor, client_id, at, message, deleted, changed, changed_at, target, extra"
+_STORED = "chat, message_id, kind, actor, client_id, at, message, deleted, changed, changed_at, target, extra, device"
 _CLIENT_KEYS = Statement(
     f"SELECT client_key, {_STORED} FROM log WHERE seq IN (SELECT value FROM json_each(?1)"
     " UNION ALL SELECT seq FROM client WHERE key IN (SELECT value FROM json_each(?2)))"
-    " UNION ALL SELECT r.key, r.chat, r.message_id, r.kind, r.actor, '', r.at, NULL, 0, 0, 0, r.target, NULL"
+    " UNION ALL SELECT r.key, r.chat, r.message_id, r.kind, r.actor, '', r.at, NULL, 0, 0, 0, r.target, NULL, NULL"
     " FROM client AS c CROSS JOIN removed AS r ON r.place = c.seq % 65536 AND r.seq = c.seq"
     " WHERE c.key IN (SELECT value FROM json_each(?2))"
 )
@@ -60,6 +61,7 @@ _FIRST_MARK = Statement(
     f"SELECT min((SELECT at FROM log WHERE kind IN ({DLVRD}, {READ}) AND chat = ?1 AND actor = ?2 AND kind = k.value"
     " AND message_id >= ?3 ORDER BY message_id LIMIT 1)) FROM json_each(?4) AS k"
 )
+_LAST_SEEN = Statement("SELECT device, seen FROM cursor WHERE device IN (SELECT value FROM json_each(?))")
 
 
 async def look_up(connection: Connection, facts: Iterable[Fact], recent: IdempotencyKeys) -> Facts:
@@ -87,6 +89,8 @@ async def look_up(connection: Connection, facts: Iterable[Fact], recent: Idempot
                 found[fact] = {file.id: file for file in await files(connection, fact.ids)}
             case FirstMark():
                 found[fact] = await _first_mark(connection, fact)
+            case LastSeen():
+                found[fact] = dict(await connection.execute(_LAST_SEEN, (as_json(fact.devices),)))
     return found
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from relay.keys import UserKey
 from relay.protocol.objects import ReplyTo
 from relay.store.entry import REPLY_PREVIEW, Covered, Entry, Extra
 from relay.store.kinds import DELETE, DLVRD, EDIT, FIRST_CHANGE, LAST_MESSAGE, LAST_RECEIPT, NEW, READ, USER
@@ -172,7 +173,7 @@ async def _fill_covered(connection: Connection, entries: list[Entry]) -> None:
         if entry.kind in (DLVRD, READ):
             ids = [i for _, i in _covered(entry.extra)] if entry.extra else [entry.message_id]
             found = [(wanted[entry.chat, i], i) for i in ids]
-            entry.covered = tuple(Covered(known[0], i, known[1]) for known, i in found if known is not None)
+            entry.covered = tuple(Covered(UserKey(known[0]), i, known[1]) for known, i in found if known is not None)
 
 
 async def oldest_undelivered(connection: Connection, user: int, chats: Sequence[tuple[int, int]]) -> int | None:
