@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from relay.settings import data_directory
+from relay.settings import WrongSettings, data_directory
 
 Which = Callable[[str], str | None]
 """Finds a program on the PATH."""
@@ -62,4 +62,7 @@ def _shortest(program: str, which: Which) -> str:
 
 def _default_directory() -> Path | None:
     """Find the data directory that a command finds without `--data` in another terminal."""
-    return None if os.environ.get("RELAY_DATA") else data_directory().absolute()
+    try:
+        return None if os.environ.get("RELAY_DATA") else data_directory().absolute()
+    except WrongSettings:
+        return None

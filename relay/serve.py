@@ -158,7 +158,9 @@ def main(arguments: Sequence[str]) -> int:
         cause = _only(error)
         if not isinstance(cause, IN_THE_WAY):
             raise
-        _say(_what_to_do(cause, data_directory(options.data)))
+        # Where no data directory could be found, none is named.
+        known = not isinstance(cause, WrongSettings)
+        _say(_what_to_do(cause, data_directory(options.data)) if known else str(cause))
         return 1
     return 0
 

@@ -7,7 +7,9 @@ change it under them. A setting that is only read at the start says so (`AT_STAR
 import difflib
 import ipaddress
 import os
+import pwd
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -16,6 +18,10 @@ from msgspec import Meta, inspect
 
 INSTALLED = Path("/etc/relay/relay.toml")
 """The settings file that is read when it is there and no other is named."""
+PACKAGE_DATA = Path("/var/lib/relay")
+"""The package's data directory, which its installation makes (systemd/tmpfiles.conf)."""
+SOCKET = Path("/run/relay/relay.sock")
+"""The control socket of the package's service."""
 PREFIX = "RELAY_"
 NO_SETTINGS = {"RELAY_DATA", "RELAY_CONFIG"}
 """Variables that say where things are and are no settings."""
@@ -311,7 +317,8 @@ class Loaded:
         self._options = {key: value for key, value in options.items() if value is not None}
         self._environment = environment
         named = file or (Path(environment["RELAY_CONFIG"]) if environment.get("RELAY_CONFIG") else None)
-        self.file = named or (INSTALLED if INSTALLED.exists() else None)
+        # A link that leads nowhere is there: what it should lead to has settings that count.
+        self.file = named or (INSTALLED if os.path.lexists(INSTALLED) else None)
         self.settings, self.sources = self._read()
 
     def reload(self) -> tuple[list[str], list[str]]:
@@ -427,6 +434,8 @@ def _from_file(path: Path, known: Mapping[str, Setting]) -> dict[str, Any]:
         # Editors on Windows put a mark before the text, and save it in another encoding.
         tree = tomllib.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
+        if path.is_symlink():
+            raise WrongSettings(f"{path} is a link to {os.path.realpath(path)}, which is not there") from None
         raise WrongSettings(f"there is no settings file {path}") from None
     except OSError as error:
         raise WrongSettings(f"{path} cannot be read: {error.strerror}") from None
@@ -544,10 +553,13 @@ def toml_value(value: Any) -> str:
 
 
 def data_directory(chosen: Path | None = None) -> Path:
-    """Find the data directory: the one named, else systemd's, else the user's own.
+    """Find the data directory: the one named, else systemd's, else the package's, else the user's own.
 
     Args:
         chosen: what `--data` says.
+
+    Raises:
+        WrongSettings: nobody knows the user's home.
     """
     if chosen is not None:
         return chosen.expanduser()
@@ -556,10 +568,27 @@ def data_directory(chosen: Path | None = None) -> Path:
     # systemd.exec(5): of several the first, which in the unit is the relay's.
     if os.environ.get("STATE_DIRECTORY"):
         return Path(os.environ["STATE_DIRECTORY"].split(":", maxsplit=1)[0])
-    if Path("/run/relay/relay.sock").exists() or (os.geteuid() == 0 and Path("/var/lib/relay/relay.db").exists()):
-        return Path("/var/lib/relay")
-    home = os.environ.get("XDG_DATA_HOME") or Path(os.environ.get("HOME", "."), ".local", "share")
-    return Path(home, "chat-relay")
+    # By the directory and not by a store in it: that is missing just where it has to be restored.
+    if os.path.lexists(PACKAGE_DATA):
+        return PACKAGE_DATA
+    return _home_data() / "chat-relay"
+
+
+def _home_data() -> Path:
+    """Find where a user's programs keep their data (XDG Base Directory Specification: relative paths are ignored).
+
+    Raises:
+        WrongSettings: neither the environment nor the password database names the user's home.
+    """
+    if (named := Path(os.environ.get("XDG_DATA_HOME", ""))).is_absolute():
+        return named
+    home = Path(os.environ.get("HOME", ""))
+    if not home.is_absolute():
+        with suppress(KeyError):
+            home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    if not home.is_absolute():
+        raise WrongSettings("there is no home directory to look for the data in: name a directory with --data")
+    return home / ".local" / "share"
 
 
 def control_socket(data: Path) -> Path:
@@ -567,5 +596,4 @@ def control_socket(data: Path) -> Path:
     runtime = os.environ.get("RUNTIME_DIRECTORY")
     if runtime:
         return Path(runtime.split(":", maxsplit=1)[0]) / "relay.sock"
-    installed = Path("/run/relay/relay.sock")
-    return installed if data == Path("/var/lib/relay") and installed.exists() else data / "relay.sock"
+    return SOCKET if data == PACKAGE_DATA and SOCKET.exists() else data / "relay.sock"

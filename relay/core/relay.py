@@ -26,6 +26,7 @@ from relay.core.service.search import Searches
 from relay.settings import LimitsSection, Settings
 from relay.store.data_dir import empty, written_by
 from relay.store.data_dir.opening import opened
+from relay.store.files import directory
 from relay.store.files.reserve import Reserve
 from relay.store.log.log import Log
 from relay.store.queries import positions
@@ -122,9 +123,9 @@ async def open_relay(
         spent = reserve.disk_is_full
         if spent:
             reserve.spend()
-        path = data / "relay.db"
+        path = data / directory.STORE
         empty.refuse(path)
-        if not path.exists():
+        if not directory.is_there(path):
             await begin(path)
         async with database.connect(path, writing=True) as writing:
             await upgrade(writing, path)

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from relay.cli.output import size
 from relay.store.data_dir import empty, opening
-from relay.store.files import replacing
+from relay.store.files import directory, replacing
 
 
 class Left(NamedTuple):
@@ -19,6 +19,11 @@ class Left(NamedTuple):
 
 def examine(data: Path) -> Iterator[Left]:
     """Look at a data directory; nothing is changed."""
+    try:
+        directory.check_links(data)
+    except directory.DanglingLink as error:
+        yield Left("bad", directory.about_file(error), "No command uses the store before that.")
+        return
     if replacing.is_committed(data, replacing.STORE):
         yield Left("bad", "a restore was interrupted", "The next start of the relay finishes it.")
     else:

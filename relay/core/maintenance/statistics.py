@@ -13,6 +13,7 @@ from typing import NamedTuple
 import trio
 
 from relay.core.delivery.hub import Hub
+from relay.store.files.place import log_of
 from relay.store.log.log import Log
 
 EVERY = 1.0
@@ -130,7 +131,7 @@ class Statistics:
 
     def wal_bytes(self) -> int:
         """Size of what was committed and is not in the store's file yet."""
-        return _size(self.data / "relay.db-wal")
+        return _size(log_of(self.data / "relay.db"))
 
     def free_bytes(self) -> int:
         """What the disk has left."""

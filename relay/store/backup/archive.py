@@ -21,6 +21,7 @@ from relay.store.data_dir import empty
 from relay.store.data_dir.errors import reason
 from relay.store.data_dir.opening import settle_for_reading
 from relay.store.files import scratch
+from relay.store.files.place import log_of
 from relay.store.sqlite.database import identify
 from relay.store.sqlite.statements import Statement
 
@@ -215,7 +216,7 @@ def _copy_store(source: Path, target: Path, progress: Progress) -> None:
         _recognise(store)
         # The copy needs no safety of its own. Each step is synced, so that not all of it is written at the end.
         copy.execute("PRAGMA synchronous = OFF")
-        pace, log = gently.RestingPace(), source.with_name(f"{source.name}-wal")
+        pace, log = gently.RestingPace(), log_of(source)
 
         def step(_status: int, left: int, total: int) -> None:
             progress(total - left, total)

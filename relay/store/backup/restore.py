@@ -4,6 +4,7 @@ What is to come is unpacked and proved in a scratch folder first; `replacing` th
 anywhere loses nothing. Touches one data directory, under its lock.
 """
 
+import errno
 import hashlib
 import shutil
 import sqlite3
@@ -25,6 +26,8 @@ from relay.store.sqlite.database import NewerStore, NotAStore
 
 PIECE = 1 << 20
 """Bytes copied at a time."""
+NO_NAME = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
+"""What the system says of a name that an entry cannot have."""
 ASIDE = ".before-restore"
 """How the names end of what a restore of relay 0.1.0 put aside."""
 
@@ -87,13 +90,13 @@ def unpacked(backup: Path, data: Path) -> Iterator[PreparedRestore]:
         data: the data directory; it is made where there is none.
 
     Raises:
-        NoDirectory: there can be no data directory.
+        NoDirectory: the data directory cannot be made.
         Locked: a relay runs.
         CannotRestore: the backup is not good.
         OSError: the backup cannot be read, or the data directory not written.
     """
     directory.make(data)
-    with opened(data, wait=wait_seconds(data)), scratch.folder(data, "restore") as here:
+    with _held(data), scratch.folder(data, "restore") as here:
         with backup.open("rb") as archive:
             broken = _unpack_all(archive, backup, here)
         if not (here / STORE).is_file():
@@ -106,13 +109,14 @@ def put_aside(data: Path) -> Iterator[PreparedRestore]:
     """Take the store that a restore put aside last, under the data directory's lock.
 
     Raises:
+        NoDirectory: there is no data directory.
         Locked: a relay runs.
         CannotRestore: there is none, or it cannot be read.
         OSError: the data directory cannot be written.
     """
-    if not data.is_dir():
+    if not directory.is_there(data):
         raise CannotRestore(f"there is no data directory {data}: no restore has put anything aside in it")
-    with opened(data, wait=wait_seconds(data)):
+    with _held(data):
         kept = replacing.kept(data, replacing.STORE)
         if not kept and (data / f"{STORE}{ASIDE}").is_file():
             with scratch.folder(data, "restore") as here:
@@ -121,9 +125,26 @@ def put_aside(data: Path) -> Iterator[PreparedRestore]:
             return
         if not kept:
             raise CannotRestore(f"no restore has put anything aside in {data}")
+        for name in replacing.STORE.items:
+            # Earlier relays moved relative links as they were.
+            replacing.anchor(kept[-1] / name, data, kept[-1])
         if not (kept[-1] / STORE).is_file():
             raise CannotRestore(f"there is no store in {kept[-1]}")
         yield _prepared(data, kept[-1], str(kept[-1]), set())
+
+
+@contextmanager
+def _held(data: Path) -> Iterator[None]:
+    """Hold the lock of a data directory all of whose parts can be reached.
+
+    Raises:
+        CannotRestore: a part lies on a disk that is not mounted: what would be lost cannot be told.
+    """
+    try:
+        with opened(data, wait=wait_seconds(data)):
+            yield
+    except directory.DanglingLink as error:
+        raise CannotRestore(directory.about_file(error)) from None
 
 
 def _take_aside(data: Path, target: Path) -> None:
@@ -132,7 +153,7 @@ def _take_aside(data: Path, target: Path) -> None:
     It renamed the store first, then the store's log, then the uploads, and then moved those of the backup in. So while
     there is no store, a log is the old one's, and uploads may be either's: what is not needed is swept at the start.
     """
-    gone = not (data / STORE).exists()
+    gone = not directory.is_there(data / STORE)
     shutil.copyfile(data / f"{STORE}{ASIDE}", target / STORE)
     log = data / f"{STORE}-wal"
     if not (gone and log.is_file()):
@@ -164,7 +185,8 @@ def _prepared(data: Path, folder: Path, name: str, broken: set[str]) -> Prepared
         raise CannotRestore(f"{mounted} is a disk of its own and cannot be put aside: unmount it first")
     wanted = _wanted(folder / STORE, name)
     present = data / STORE
-    found = _found(present) if present.exists() else None
+    there = directory.is_there(present)
+    found = _found(present) if there else None
     try:
         missing = _missing(folder)
     except sqlite3.Error as error:
@@ -174,7 +196,7 @@ def _prepared(data: Path, folder: Path, name: str, broken: set[str]) -> Prepared
         folder=folder,
         last=max(found.seq if found else 0, wanted.seq),
         loss=_loss(present, folder / STORE) if found else Loss(),
-        present=present.exists(),
+        present=there,
         incomplete=sorted(broken | missing),
     )
 
@@ -200,17 +222,36 @@ def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> bool
     upload = len(name.parts) > 1 and name.parts[0] == FILES and ".." not in name.parts
     tls = len(name.parts) == 2 and name.parts[0] == TLS and name.name in TLS_FILES
     if content is None or not (str(name) == STORE or upload or tls):
-        raise CannotRestore(f"the archive has {member.name!r}, which is in no backup of a relay")
+        raise _not_in_a_backup(member)
     path = target / name
-    path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
     digest = hashlib.sha256()
-    with content, path.open("wb") as file:
+    with content, _made(path, member) as file:
         if tls:
             path.chmod(0o600 if path.suffix == ".key" else 0o644)
         while piece := content.read(PIECE):
             digest.update(piece)
             file.write(piece)
     return len(name.name) != DIGEST or digest.hexdigest() == name.name
+
+
+def _made(path: Path, member: tarfile.TarInfo) -> IO[bytes]:
+    """Make the file that an entry is unpacked to.
+
+    Raises:
+        CannotRestore: there can be no file of this name, or what another entry made is in its way.
+        OSError: the disk is full, or fails.
+    """
+    try:
+        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        return path.open("wb")
+    except OSError as error:
+        if error.errno in NO_NAME:
+            raise _not_in_a_backup(member) from None
+        raise
+
+
+def _not_in_a_backup(member: tarfile.TarInfo) -> CannotRestore:
+    return CannotRestore(f"the archive has {member.name!r}, which is in no backup of a relay")
 
 
 def _wanted(store: Path, name: str) -> LogEnd:

@@ -1,1 +1,1 @@
-"""A data directory that is about to be used: what it holds, and what is in the way."""
+"""Opening a data directory: what it holds, and what keeps it from being opened."""

@@ -1,11 +1,12 @@
-"""A store that is missing or has no bytes: whether there was never one, or everything that was in it is gone.
+"""A store that is missing or empty: whether there never was one, or its content is lost.
 
-A start makes a new store only where nothing tells of another: a file system that is mended after a power cut, and a
-restore that an older relay left half done, leave a directory without a store, and people must get to know of it.
+A new store is made only if nothing in the directory shows that there was another. A file system that is repaired after
+a power cut, or a restore that an earlier relay left half done, leaves a directory without a store: people must be told.
 """
 
 from pathlib import Path
 
+from relay.store.files.directory import is_there
 from relay.store.sqlite.database import NotAStore
 
 TRACES = (
@@ -19,28 +20,33 @@ TRACES = (
     "backups/*",
     "relay.reserve",
 )
-"""What is only there where a store was in use: its log, its copies, what people uploaded, its backups, its reserve."""
+"""Files that only a store in use leaves: its log and copies, uploads, backups, the reserve."""
 
 
 class EmptiedStore(NotAStore):
-    """There was a store in the file, or nobody can tell."""
+    """The file held a store, or may have."""
 
 
 def is_empty(store: Path) -> bool:
-    """Whether the file is there and has no bytes."""
-    return store.is_file() and not store.stat().st_size
+    """Tell whether the file exists and has no bytes.
+
+    Raises:
+        DanglingLink: it is a link that leads nowhere.
+    """
+    return is_there(store) and store.is_file() and not store.stat().st_size
 
 
 def refuse(store: Path) -> None:
-    """Make sure that a file which may be made, or made anew, never held a store.
+    """Make sure that a new store may be made: there is none, and there never was.
 
     Args:
-        store: the file; it need not be there.
+        store: the file; it need not exist. One that has bytes passes.
 
     Raises:
-        Emptied: it is missing or has no bytes, and what is beside it says that there was one.
+        EmptiedStore: it is missing or empty, and the files beside it show that there was one.
+        DanglingLink: it is a link that leads nowhere.
     """
-    there = store.exists()
+    there = is_there(store)
     if there and not is_empty(store):
         return
     found = next((path for trace in TRACES for path in store.parent.glob(trace)), None)
@@ -52,12 +58,13 @@ def refuse(store: Path) -> None:
 
 
 def refuse_to_read(store: Path) -> None:
-    """Make sure that a file which is read as a store has anything in it.
+    """Make sure that a file that is about to be read as a store is not empty.
 
     Raises:
-        Emptied: it has no bytes, or is missing where there was one.
+        EmptiedStore: it is empty, or it is missing and there was one.
+        DanglingLink: it is a link that leads nowhere.
     """
-    if not store.exists():
+    if not is_there(store):
         refuse(store)
     if is_empty(store):
         raise EmptiedStore(f"{store.name} is empty")

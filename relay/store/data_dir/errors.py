@@ -1,4 +1,4 @@
-"""What keeps a store from being opened or read, in words for a person, and what helps."""
+"""What keeps a store from being opened, in words for a person, and what helps."""
 
 import errno
 import os
@@ -18,15 +18,15 @@ RESTORE = "put a backup in its place with `relay restore FILE` (it is kept besid
 
 
 def is_damaged(error: sqlite3.Error) -> bool:
-    """Return whether an error says that the file is damaged, and not that it cannot be opened now."""
+    """Tell whether an error means that the file is damaged, and not only unavailable now."""
     if isinstance(error, sqlite3.OperationalError):
-        # SQLite's error for a statement that does not fit the file: a table is missing.
+        # SQLite says so if a statement does not fit the file, for example if a table is missing.
         return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
     return isinstance(error, sqlite3.DatabaseError)
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Return whether an error, or what caused it, says that the disk is full."""
+    """Tell whether an error, or its cause, means that the disk is full."""
     while error is not None:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
             return True
@@ -37,11 +37,11 @@ def is_full(error: BaseException | None) -> bool:
 
 
 def reason(error: sqlite3.Error, path: Path, size: int) -> OSError:
-    """Find out why SQLite could not write a file: for a size limit, too, it says only that the disk fails.
+    """Find out why SQLite could not write a file. It reports a size limit and other errors as a failing disk.
 
     Args:
-        error: SQLite's error.
-        path: the file, which is of no more use: its last byte is overwritten.
+        error: what SQLite says.
+        path: the file. Its last byte is overwritten, so it must be of no more use.
         size: bytes that it should have had.
     """
     if is_full(error):
@@ -56,7 +56,7 @@ def reason(error: sqlite3.Error, path: Path, size: int) -> OSError:
 
 
 def what_to_do(error: Exception, data: Path) -> str:
-    """Say in one line what is wrong, and what helps.
+    """Say in one line what keeps a store from being opened, and what helps.
 
     Args:
         error: one of `FAULTS`.
@@ -78,17 +78,17 @@ def what_to_do(error: Exception, data: Path) -> str:
 
 
 def _otherwise(data: Path) -> str:
-    """Say what helps beside a backup if the store is gone."""
+    """Say what helps other than a backup if the store is gone."""
     if replacing.kept(data, replacing.STORE) or (data / "relay.db.before-restore").exists():
         return "bring back the one that is kept there with `relay restore --undo`"
     return "move all of it away to begin with an empty one"
 
 
 def what_helps(error: Exception, data: Path) -> str:
-    """Say what helps if a store that may be whole cannot be opened now.
+    """Say what helps if a store that may be whole is unavailable now.
 
     Args:
-        error: SQLite's error, or the system's.
+        error: what SQLite or the system says.
         data: the data directory.
     """
     if descriptors.exhausted(error):
@@ -96,11 +96,11 @@ def what_helps(error: Exception, data: Path) -> str:
     try:
         if is_read_only(data):
             return "mount its disk for writing"
-        # What the failed command had written is removed by now, so a little may be free.
+        # A command that failed has removed what it wrote, so a little may be free again.
         if is_full(error) or shutil.disk_usage(data).free < reserve.LITTLE:
             return "its disk is full, and what was set aside is spent: make room there by moving other files away"
     except OSError:
-        return "see whether its disk is mounted"
+        return "see whether its disk is there"
     if not os.access(data, os.W_OK | os.X_OK):
         return may_not_use(data / "relay.db")
     return "see whether its disk is full or read-only, make room there, and try again"

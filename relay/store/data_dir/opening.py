@@ -1,4 +1,4 @@
-"""What comes before a data directory is used: its lock, and an end to what killed processes left in it.
+"""Before a data directory is used: take its lock, and finish or remove what killed processes left in it.
 
 Everything that writes to a data directory goes through `opened`.
 """
@@ -9,35 +9,39 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from relay.store.blobs import Blobs
-from relay.store.files import replacing, scratch
+from relay.store.files import directory, replacing, scratch
 from relay.store.files.lock import locked, nobody
 
 logger = logging.getLogger(__name__)
 
 SWEPT = ("", "backups")
-"""Where in a data directory scratch may lie."""
+"""The folders of a data directory in which scratch folders are made."""
 
 
 @contextmanager
 def opened(data: Path, *, wait: float = 0.0, waiting: Callable[[str], None] = nobody) -> Iterator[None]:
-    """Hold the lock of a data directory, where nothing is half done.
+    """Hold the lock of a data directory in which nothing is left half done.
 
     Args:
         data: the directory.
         wait: seconds to wait for another process that has it.
-        waiting: told once who is waited for.
+        waiting: called once with the process that is waited for.
 
     Raises:
+        NoDirectory: it does not exist.
+        DanglingLink: a part of it lies on a disk that is not mounted.
         Locked: another relay, or a command that writes, has it.
         OSError: the disk fails.
     """
+    directory.require(data)
+    directory.check_links(data)
     with locked(data, wait=wait, waiting=waiting):
         settle(data)
         yield
 
 
 def settle(data: Path) -> None:
-    """Finish a restore that was interrupted, and remove what dead processes left. Only under the lock.
+    """Finish an interrupted restore, and remove what dead processes left. Call it only under the lock.
 
     Raises:
         OSError: a restore cannot be finished.
@@ -55,19 +59,21 @@ def settle(data: Path) -> None:
 
 
 def settle_for_reading(data: Path) -> None:
-    """Finish a restore that was interrupted, for one who reads without the lock.
+    """Finish an interrupted restore, for a command that then reads without the lock.
 
     Raises:
+        DanglingLink: a part of it lies on a disk that is not mounted.
         Locked: it is under way.
         OSError: it cannot be finished.
     """
+    directory.check_links(data)
     if replacing.is_committed(data, replacing.STORE):
         with opened(data):
             pass
 
 
 def leftovers(data: Path) -> list[Path]:
-    """Name what dead processes left in a data directory, and is removed when it is opened next."""
+    """List what dead processes left in a data directory. The next `opened` finishes or removes it."""
     left = [path for folder in SWEPT for path in scratch.leftovers(data / folder)]
     waiting = data / replacing.STORE.committed
     return [*left, waiting] if waiting.is_dir() else left

@@ -1,1 +1,1 @@
-"""Files and folders: made, locked, owned and replaced, so that being killed at any moment loses nothing."""
+"""Files and folders: creating, locking, owning and replacing them, so that a kill at any moment loses nothing."""

@@ -1,4 +1,4 @@
-"""The data directory: how it is made, and what is in the way where it or a file in it cannot be used."""
+"""The data directory: making it, finding the store in it, and saying why one of its files cannot be used."""
 
 import errno
 import os
@@ -6,21 +6,85 @@ from pathlib import Path
 
 from relay.store.files import descriptors, scratch
 
+STORE = "relay.db"
+LINKED = (STORE, "files", "backups", "tls")
+"""The names in a data directory that an admin may have made links to another disk."""
+
 
 class NoDirectory(Exception):
-    """There is no data directory and can be none, in one line that says what to do."""
+    """There is no data directory, or it cannot be made. One line that says what to do."""
+
+
+class DanglingLink(OSError):
+    """A link whose target is missing, most likely since its disk is not mounted. Not the same as an absent file."""
+
+    def __init__(self, path: Path) -> None:
+        target = os.path.realpath(path)
+        super().__init__(errno.ENOLINK, f"it is a link to {target}, which is not there", str(path))
+
+
+def is_there(path: Path) -> bool:
+    """Tell whether a file or folder exists.
+
+    `Path.exists` and `Path.is_file` answer False for a dangling link as well. Wherever "no" means that something is
+    begun, replaced or left at its default, ask here.
+
+    Raises:
+        DanglingLink: it is a link that leads nowhere.
+        OSError: it cannot be told.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        if path.is_symlink():
+            raise DanglingLink(path) from None
+        return False
+    return True
+
+
+def check_links(data: Path) -> None:
+    """Make sure that what lies on another disk can be reached.
+
+    Raises:
+        DanglingLink: a link in the data directory leads nowhere.
+    """
+    for name in LINKED:
+        is_there(data / name)
+
+
+def store_file(data: Path) -> Path:
+    """Find the store's file; where `relay.db` is a link, what it leads to, since SQLite keeps its log beside that.
+
+    It need not exist.
+    """
+    store = data / STORE
+    return Path(os.path.realpath(store)) if store.is_symlink() else store
+
+
+def require(data: Path) -> None:
+    """Make sure that a data directory exists.
+
+    Raises:
+        NoDirectory: it does not.
+    """
+    if not is_there(data):
+        raise NoDirectory(f"there is no relay in {data}: name its directory with --data")
+    if not data.is_dir():
+        raise NoDirectory(f"{data} is no directory: name another with --data")
 
 
 def make(data: Path) -> None:
-    """Make the data directory where it is not there yet.
+    """Make the data directory if it does not exist.
 
     Raises:
-        NoDirectory: there can be none.
-        OSError: it may not be made, or there is no room for it.
+        NoDirectory: it cannot be made.
+        DanglingLink: it is a link that leads nowhere.
+        OSError: there is no permission or no room to make it.
     """
     try:
         data.mkdir(mode=0o750, parents=True, exist_ok=True)
     except FileExistsError:
+        is_there(data)
         raise NoDirectory(f"{data} is no directory: name another with --data") from None
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NoDirectory(f"{data} cannot be made ({error.strerror}): name another directory with --data") from None
@@ -31,10 +95,12 @@ def about_file(error: OSError, data: Path | None = None) -> str:
 
     Args:
         error: what the system says.
-        data: what is named where the error names no file.
+        data: what to name if the error names no file.
     """
     where = scratch.outside(error.filename) if error.filename else data or "a file"
     why = error.strerror or error
+    if isinstance(error, DanglingLink):
+        return f"{where} cannot be used ({why}): mount its disk, or make the link right"
     if isinstance(error, PermissionError):
         return may_not_use(where)
     if descriptors.exhausted(error):
@@ -56,5 +122,5 @@ def may_not_use(where: object) -> str:
 
 
 def is_read_only(data: Path) -> bool:
-    """Whether the disk of a directory is mounted read-only."""
+    """Tell whether the disk of a directory is mounted read-only."""
     return bool(os.statvfs(data).f_flag & os.ST_RDONLY)

@@ -1,4 +1,9 @@
-"""One relay to a data directory: an advisory lock that dies with its process, and says who has it."""
+"""One relay to a store: advisory locks that end with their process, and a record of who has them.
+
+Two locks (flock) are taken together. The one on the directory cannot be lost: whoever removes `relay.lock` does not let
+a second relay in. The one on `relay.lock` is what earlier relays look at, and its content says who has it. Where
+`relay.db` is a link, the directory that it leads to is locked as well: two data directories may lead to one store.
+"""
 
 import fcntl
 import os
@@ -6,20 +11,21 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from relay.store.files.ownership import hand_over
+from relay.store.files import directory, scratch
+from relay.store.files.ownership import give_to, hand_over
 
 NAME = "relay.lock"
 WAIT = 10.0
-"""Seconds that a start of the relay and a command wait for whoever has the directory."""
+"""Seconds that a start of the relay, and a command, wait for the process that has the directory."""
 LOOK = 0.1
-"""Seconds between two looks at whether it is free."""
+"""Seconds between two attempts to take the lock."""
 SERVING = "relay serve"
-"""What a relay is called for, which does not end by itself as other commands do."""
-RECORD = 64
-"""Bytes that say who has it, at most."""
+"""How the record names a relay that serves. It does not end by itself, as other commands do."""
+RECORD_BYTES = 64
+"""Bytes of the record at most."""
 
 
 class Locked(Exception):
@@ -32,88 +38,150 @@ class Locked(Exception):
 
 
 def nobody(_holder: str) -> None:
-    """Tell nobody that one waits."""
+    """Ignore that there is a wait."""
+
+
+class _Held(Exception):
+    """Another process has this lock."""
 
 
 @contextmanager
 def locked(data: Path, *, wait: float = 0.0, waiting: Callable[[str], None] = nobody) -> Iterator[None]:
-    """Hold the lock of a data directory.
+    """Hold the locks of a data directory.
 
     Args:
         data: the directory.
-        wait: seconds to wait for whoever has it; blocks the thread meanwhile.
-        waiting: told once who is waited for.
+        wait: seconds to wait for another process that has it; blocks the thread meanwhile.
+        waiting: called once with the process that is waited for.
 
     Raises:
         Locked: another relay, or a command that writes, has it; the message names its process.
         OSError: the lock's file cannot be written.
     """
-    path = data / NAME
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        _take(descriptor, data, wait, waiting)
-        try:
-            # Over what is there, so that a full disk needs no more room for it.
-            record = f"{os.getpid()} {_command()}".strip().encode() + b"\n"
-            os.pwrite(descriptor, record, 0)
-            os.ftruncate(descriptor, len(record))
-        except OSError as error:
-            # By a descriptor the system does not know the name.
-            raise OSError(error.errno, error.strerror, str(path)) from None
+    until = time.monotonic() + wait
+    stores = [data / directory.STORE]
+    if (linked := directory.store_file(data)).parent != data:
+        stores.append(linked)
+    said = False
+    with ExitStack() as locks:
+        for store in stores:
+            while True:
+                try:
+                    locks.enter_context(_held(store))
+                    break
+                except _Held:
+                    holder = _holder(store, data)
+                    if time.monotonic() >= until:
+                        raise Locked(data, holder) from None
+                    if not said:
+                        waiting(holder)
+                        said = True
+                    time.sleep(LOOK)
         try:
             yield
         finally:
             hand_over(data)
-    finally:
-        os.close(descriptor)
 
 
-def _take(descriptor: int, data: Path, wait: float, waiting: Callable[[str], None]) -> None:
-    until = time.monotonic() + wait
-    said = False
-    while True:
+@contextmanager
+def _held(store: Path) -> Iterator[None]:
+    """Hold both locks of the directory in which a store is.
+
+    Raises:
+        _Held: another process has one of them.
+    """
+    with ExitStack() as opened:
+        # Stores of several names in one directory have only their own locks; scratch is locked by this process already.
+        if store.name == directory.STORE and not scratch.NAME.fullmatch(store.parent.name):
+            _lock_directory(store.parent, opened)
+        descriptor = _lock_file(store, opened)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = _holder(descriptor)
-            if time.monotonic() >= until:
-                raise Locked(data, holder) from None
-            if not said:
-                waiting(holder)
-                said = True
-            time.sleep(LOOK)
-        else:
-            return
+            # Over the former record, so that it needs no more room on a full disk.
+            record = f"{os.getpid()} {_command()}".strip().encode() + b"\n"
+            os.pwrite(descriptor, record, 0)
+            os.ftruncate(descriptor, len(record))
+        except OSError as error:
+            # The system does not know the name of a descriptor.
+            raise OSError(error.errno, error.strerror, str(_lock_of(store))) from None
+        yield
+
+
+def _lock_directory(folder: Path, opened: ExitStack) -> None:
+    """Lock a directory, if one may read it and its file system has such locks: SQLite needs one that does."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        opened.callback(os.close, descriptor)
+        _flock(descriptor, fcntl.LOCK_EX)
+
+
+def _lock_file(store: Path, opened: ExitStack) -> int:
+    """Open and lock the file beside a store; gives its descriptor."""
+    path = _lock_of(store)
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        opened.callback(os.close, descriptor)
+        _flock(descriptor, fcntl.LOCK_EX)
+        # Where it was removed meanwhile, this lock is on a file that nobody else finds.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(path.stat(), os.fstat(descriptor)):
+                # Outside the data directory it is not handed over with the rest.
+                give_to(store, descriptor)
+                return descriptor
+
+
+def _flock(descriptor: int, how: int) -> None:
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise _Held from None
+
+
+def _lock_of(store: Path) -> Path:
+    """Name the lock of a store: `relay.lock` beside `relay.db`."""
+    return store.with_suffix(".lock")
 
 
 def holder(data: Path) -> str | None:
-    """Name who has the lock now; None where nobody has, or it cannot be told."""
-    try:
-        descriptor = os.open(data / NAME, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return _holder(descriptor)
-    finally:
-        os.close(descriptor)
+    """Name the process that has a data directory; None if there is none, or it cannot be told."""
+    store = data / directory.STORE
+    for path in (_lock_of(store), data):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except PermissionError:
+            return None
+        except OSError:
+            continue
+        try:
+            _flock(descriptor, fcntl.LOCK_SH)
+        except _Held:
+            return _holder(store, data)
+        except OSError:
+            continue
+        finally:
+            os.close(descriptor)
     return None
 
 
 def wait_seconds(data: Path) -> float:
-    """Seconds that a command waits which needs the directory to itself: a relay does not end by itself."""
+    """Give the seconds that a command waits which needs the directory to itself: none for a relay that serves."""
     who = holder(data)
     return 0.0 if who is None or SERVING in who else WAIT
 
 
-def _holder(descriptor: int) -> str:
-    process, _, command = os.pread(descriptor, RECORD, 0).decode(errors="replace").strip().partition(" ")
-    return f"process {process or 'unknown'}" + (f" ({command})" if command else "")
+def _holder(store: Path, data: Path) -> str:
+    """Name the process that has a store, with its directory if it is not the one that was asked for."""
+    try:
+        record = _lock_of(store).read_bytes()[:RECORD_BYTES]
+    except OSError:
+        record = b""
+    process, _, command = record.decode(errors="replace").strip().partition(" ")
+    where = "" if store.parent == data else f"in {store.parent}"
+    words = " ".join(word for word in (command, where) if word)
+    return (f"process {process}" if process else "another process") + (f" ({words})" if words else "")
 
 
 def _command() -> str:
-    """What this process was called for, `relay prune`: never what follows, which may be what people say."""
+    """Name the command of this process, `relay prune`, without its arguments: they may be what people say."""
     program = Path(sys.argv[0])
     word = sys.argv[1] if len(sys.argv) > 1 else ""
     ours = program.name.startswith("relay") or program.parent.name == "relay"

@@ -1,4 +1,4 @@
-"""What root has made in a data directory goes to whoever owns the directory: the service is not root.
+"""Giving what root made in a data directory to the directory's owner, since the service is not root.
 
 An admin who types a command with sudo must not leave the service with files that it cannot open.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def hand_over(directory: Path) -> None:
-    """Give files and folders of root's to the owner of the directory; does nothing for anybody but root."""
+    """Give root's files and folders to the owner of the directory. Does nothing unless this process is root's."""
     if os.geteuid() != 0:
         return
     owner = directory.stat()
@@ -22,3 +22,14 @@ def hand_over(directory: Path) -> None:
                 found = os.stat(name, dir_fd=at, follow_symlinks=False)
                 if found.st_uid == 0 and (name in folders or found.st_nlink == 1):
                     os.chown(name, owner.st_uid, owner.st_gid, dir_fd=at, follow_symlinks=False)
+
+
+def give_to(other: Path, descriptor: int) -> None:
+    """Give an open file of root's to the owner of another file. Does nothing unless this process is root's."""
+    if os.geteuid() != 0:
+        return
+    with suppress(FileNotFoundError):
+        owner = other.stat()
+        found = os.fstat(descriptor)
+        if owner.st_uid and found.st_uid == 0 and found.st_nlink == 1:
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)

@@ -1,6 +1,6 @@
-"""Whether the store's file is still where it was opened: a commit to one that was moved or removed is lost.
+"""Whether the store's file is still where it was opened. A commit to one that was moved or removed would be lost.
 
-SQLite goes on writing to a file that has no name any more. Looks at two names in the data directory.
+SQLite keeps writing to a file that no longer has a name. Looks at two names: the store and its write-ahead log.
 """
 
 import os
@@ -8,11 +8,30 @@ import sqlite3
 from pathlib import Path
 
 
+def log_of(store: Path) -> Path:
+    """Name the write-ahead log of a store. SQLite follows links, so it lies beside the file that a link leads to."""
+    return Path(f"{os.path.realpath(store) if store.is_symlink() else store}-wal")
+
+
+class OtherWriter(sqlite3.OperationalError):
+    """Another program has written to the store: the state in memory is not that on disk any more."""
+
+    def __init__(self, error: sqlite3.IntegrityError) -> None:
+        super().__init__(f"another program writes to the store: end it, then start the relay again ({error})")
+        self.sqlite_errorcode = error.sqlite_errorcode
+        self.sqlite_errorname = error.sqlite_errorname
+
+
+def explain(error: sqlite3.IntegrityError) -> sqlite3.Error:
+    """Find the cause of a refused insert. If the next `seq` is taken, another program has added an entry."""
+    return OtherWriter(error) if str(error).endswith("log.seq") else error
+
+
 class Displaced(sqlite3.OperationalError):
     """The store's file, or its write-ahead log, was removed, replaced or emptied while it was open."""
 
     def __init__(self, path: Path) -> None:
-        """Say which file.
+        """Name the file.
 
         Args:
             path: where it was.
@@ -26,7 +45,7 @@ class Displaced(sqlite3.OperationalError):
 
 
 class StorePlace:
-    """The names of an open store, and the files that they stood for when it was opened."""
+    """The names of an open store and its log, and the files that they named when it was opened."""
 
     def __init__(self, path: Path) -> None:
         """Note which file it is now.
@@ -37,14 +56,14 @@ class StorePlace:
         Raises:
             OSError: it is not there.
         """
-        # As text, which each look would make of a path.
-        self._store, self._log = str(path), f"{path}-wal"
+        # As text, since each look would convert a path.
+        self._store, self._log = str(path), str(log_of(path))
         store = path.stat()
         self._store_is = (store.st_dev, store.st_ino)
         self._log_is: tuple[int, int] | None = None
 
     def check(self) -> None:
-        """Make sure that both names still stand for the same files.
+        """Make sure that both names still lead to the same files.
 
         Raises:
             Displaced: one does not.

@@ -1,8 +1,8 @@
-"""Replacing what is in use by something else, so that being killed at any moment loses neither.
+"""Replacing several files and folders together, so that a kill at any moment loses neither the old nor the new ones.
 
-What is new waits whole in a scratch folder. One rename of that folder commits: from then on the replacement is only
-ever finished, by this process or by the next that looks. What was in place goes into a folder of its own whose name
-is never used again. Touches one directory; whoever calls holds a lock on it.
+The new ones wait, complete, in a scratch folder. Renaming that folder is the commit: from then on the replacement can
+only be finished, by this process or by the next one that looks. The old ones go to a folder of their own, whose name is
+never used again. Touches one directory; the caller holds its lock.
 """
 
 import errno
@@ -17,20 +17,20 @@ from relay.store.files.ownership import hand_over
 from relay.store.files.scratch import sync, sync_tree
 
 OLD = "old"
-"""The folder, within the one that is committed, that takes what was in place."""
+"""The folder for the old ones, within the committed folder."""
 
 
 class Replacement(NamedTuple):
-    """What is replaced together."""
+    """A plan: the files and folders that are replaced together."""
 
     committed: str
-    """The name of the folder that holds what is new, once it is committed."""
+    """The name of the folder with the new ones, once they are committed."""
     items: tuple[str, ...]
-    """What is replaced, in this order."""
+    """The names of files and folders, in the order in which they are replaced."""
     kept: str
-    """How the name of the folder begins in which what was in place is kept."""
+    """The prefix of the folder in which the old ones are kept."""
     followers: Mapping[str, tuple[str, ...]] = {}
-    """Of each item what goes along with it when it leaves, before it, and is never part of what is new."""
+    """For an item, the files that are moved away before it and have no successors."""
 
 
 STORE = Replacement(
@@ -43,31 +43,31 @@ STORE = Replacement(
 
 
 def in_the_way(directory: Path, plan: Replacement) -> Path | None:
-    """Name what is in place and cannot be moved, since a disk is mounted there; None where nothing is."""
+    """Name the first item that cannot be moved, since a disk is mounted there; None if all can be."""
     return next((path for item in plan.items if os.path.ismount(path := directory / item)), None)
 
 
 def commit(directory: Path, new: Path, plan: Replacement) -> Path | None:
-    """Put what is new in place of what is there.
+    """Replace the items of a plan.
 
     Args:
-        directory: where it goes.
-        new: the folder within it that holds what is new, by the names of the plan.
-        plan: what is replaced.
+        directory: the directory that they are in.
+        new: the folder within it that holds the new ones, under the plan's names.
+        plan: the plan.
 
     Returns:
-        Where what was in place is kept; None where nothing was.
+        The folder in which the old ones are kept; None if there were none.
 
     Raises:
-        OSError: the disk fails. What was in place is still there, or `finish` goes on.
+        OSError: the disk fails. Either the old ones are still in place, or `finish` continues.
     """
     mounted = in_the_way(directory, plan)
     if mounted is not None:
-        # Once it is committed there is no way back.
+        # After the commit there is no way back.
         raise OSError(errno.EBUSY, "a disk is mounted there", str(mounted))
-    # It is there where one was killed that was to bring back what this folder keeps.
+    # It exists if an undo of this very folder was killed.
     (new / OLD).mkdir(mode=0o750, exist_ok=True)
-    # Whoever goes on after a crash may be the service, which is not root.
+    # After a crash the service may be what continues, and it is not root.
     hand_over(directory)
     sync_tree(new)
     new.rename(directory / plan.committed)
@@ -76,15 +76,15 @@ def commit(directory: Path, new: Path, plan: Replacement) -> Path | None:
 
 
 def is_committed(directory: Path, plan: Replacement) -> bool:
-    """Whether a replacement was interrupted that has to be finished."""
+    """Tell whether an interrupted replacement has to be finished."""
     return (directory / plan.committed).is_dir()
 
 
 def finish(directory: Path, plan: Replacement) -> Path | None:
-    """Finish a replacement that is committed, wherever it was interrupted; does nothing where none is.
+    """Finish a committed replacement, wherever it was interrupted. Does nothing if there is none.
 
     Returns:
-        Where what was in place is kept; None where nothing was.
+        The folder in which the old ones are kept; None if there were none.
 
     Raises:
         OSError: the disk fails; it can be called again.
@@ -94,13 +94,14 @@ def finish(directory: Path, plan: Replacement) -> Path | None:
         return None
     old, kept = committed / OLD, None
     for item in plan.items:
-        # As long as the new one waits here, what has its name outside is the old one.
+        # While the new one waits here, the one in the directory is the old one.
         if not os.path.lexists(committed / item):
             continue
         for name in (*plan.followers.get(item, ()), item):
             if os.path.lexists(directory / name):
+                anchor(directory / name, directory, committed)
                 (directory / name).rename(old / name)
-        # Names on disk in this order: the new one must not take the old one's place before that has gone.
+        # Sync in this order: the old one must be gone on disk before the new one takes its name.
         sync(old)
         sync(directory)
         (committed / item).rename(directory / item)
@@ -109,7 +110,7 @@ def finish(directory: Path, plan: Replacement) -> Path | None:
     if old.is_dir() and any(old.iterdir()):
         kept = free_name(directory, plan.kept)
         old.rename(kept)
-    # Once more, for whoever was killed before: what they moved may not be on disk, and this folder goes.
+    # Once more before this folder is removed: an attempt that was killed may have moved files without syncing.
     sync(directory)
     sync(committed)
     shutil.rmtree(committed)
@@ -117,14 +118,33 @@ def finish(directory: Path, plan: Replacement) -> Path | None:
     return kept
 
 
+def anchor(link: Path, place: Path, spare: Path) -> None:
+    """Make a relative link absolute, so that it leads to the same file from any folder. Anything else is left alone.
+
+    Args:
+        link: a path that may be a link.
+        place: the folder that it is relative to.
+        spare: a folder for the new link until it takes the name of the old one.
+    """
+    if not link.is_symlink() or (target := link.readlink()).is_absolute():
+        return
+    successor = spare / f"{link.name}.link"
+    successor.unlink(missing_ok=True)
+    successor.symlink_to(os.path.realpath(place / target))
+    successor.replace(link)
+
+
 def free_name(directory: Path, prefix: str) -> Path:
-    """Give a name after all those with its beginning: a number, which no clock can turn back, and the time."""
+    """Give a name that was never used: the prefix, a number above all others there, and the time.
+
+    The number orders them, since a clock may be set back.
+    """
     number = max((_number(path.name, prefix) for path in directory.glob(f"{prefix}*")), default=0) + 1
     return directory / f"{prefix}{number}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
 
 
 def kept(directory: Path, plan: Replacement) -> list[Path]:
-    """Name what replacements put aside, the earliest first."""
+    """List the folders with what replacements put aside, the earliest first."""
     found = [path for path in directory.glob(f"{plan.kept}*") if path.is_dir()]
     return sorted(found, key=lambda path: _number(path.name, plan.kept))
 

@@ -1,7 +1,7 @@
-"""A file that reserves some space on the store's disk, and is given up when the disk is full.
+"""A file that reserves room on the store's disk, and is removed when the disk is full.
 
-Freeing a full disk needs some space itself: for SQLite's log and its index, for the lock, for the entry in the log.
-Plain blocking file work on one file beside the store.
+Freeing a full disk needs some room itself: for SQLite's log and its index, the lock, and the entries of a prune.
+Blocking file operations on one file beside the store.
 """
 
 import errno
@@ -14,19 +14,19 @@ logger = logging.getLogger(__name__)
 
 NAME = "relay.reserve"
 SHARE = 4
-"""At most this part of a small disk is reserved: a quarter."""
+"""On a small disk, reserve one part in so many at most."""
 LITTLE = 512 * 1_024
-"""Bytes that a start and a stop need: with less left, or less than the reserve's size, a disk counts as full."""
-LAST = 128 * 1_024
-"""Bytes that stay free for a store that was opened on a full disk: its shared index takes 32 KiB."""
+"""Bytes that a start and a stop need. A disk with less left, or less than the reserve's size, counts as full."""
+UNRESERVED_BYTES = 128 * 1_024
+"""Bytes left free for a store that was opened on a full disk: the index of its log takes 32 KiB."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Reserve:
-    """The space that is reserved on one disk."""
+    """The room that is reserved on one disk."""
 
     def __init__(self, data: Path, most: int) -> None:
-        """Create the reserve; nothing is written yet.
+        """Prepare; nothing is written yet.
 
         Args:
             data: the data directory.
@@ -36,8 +36,9 @@ class Reserve:
         self._data = data
         self._most = most
         self.short = False
-        """Whether the disk lacks the space for it: what is left is for commands that free the disk."""
-        self._odd: str | None = None
+        """Whether the disk lacks the room for it: what is left is for freeing the disk."""
+        self._last_error: str | None = None
+        """The error that was logged last, so that it is logged once."""
 
     @property
     def size(self) -> int:
@@ -56,7 +57,7 @@ class Reserve:
         return min(self._most, disk.f_blocks * disk.f_frsize // SHARE)
 
     def store_may_have(self, size: int) -> bool:
-        """Return whether the disk has room for a store of `size` bytes."""
+        """Tell whether the disk has room for the store to grow to so many bytes."""
         disk = os.statvfs(self._data)
         return size - (self._data / "relay.db").stat().st_size <= disk.f_bavail * disk.f_frsize
 
@@ -67,7 +68,7 @@ class Reserve:
         return disk.f_bavail * disk.f_frsize < min(LITTLE, self.wanted)
 
     def spend(self) -> None:
-        """Free the reserved space; whatever needs it should follow at once."""
+        """Give the room back to the disk. The work that needs it should follow at once."""
         freed = self.size
         self.short = bool(self._most)
         if not freed:
@@ -80,16 +81,16 @@ class Reserve:
         logger.warning("the disk is full: %d bytes that were set aside are given up to free it", freed)
 
     def keep_rest(self) -> None:
-        """Reserve what is left of the freed space: only what frees the disk may take it."""
+        """Reserve what is left of the room after `spend`, so that only work that frees the disk uses it."""
         with suppress(OSError):
             disk = os.statvfs(self._data)
-            left = self.size + disk.f_bavail * disk.f_frsize - LAST
+            left = self.size + disk.f_bavail * disk.f_frsize - UNRESERVED_BYTES
             if left > self.size:
                 self._take(min(left, self.wanted))
         self.short = True
 
     def fill(self) -> None:
-        """Reserve the space again, if the disk has it; set `short` if it has not."""
+        """Reserve the room if the disk has it. Sets `short` if it does not."""
         try:
             wanted, size = self.wanted, self.size
             if size == wanted:
@@ -102,7 +103,7 @@ class Reserve:
         except OSError as error:
             self._failed(error)
         else:
-            self._odd = None
+            self._last_error = None
 
     def _take(self, wanted: int) -> None:
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -110,7 +111,7 @@ class Reserve:
         try:
             before = min(wanted, os.fstat(descriptor).st_size)
             os.ftruncate(descriptor, before)
-            # Real blocks, not only a length: a hole takes no space.
+            # Allocate blocks: setting the length alone would leave a hole, which takes no room.
             os.posix_fallocate(descriptor, 0, wanted)
         except OSError:
             if before:
@@ -125,6 +126,6 @@ class Reserve:
     def _failed(self, error: OSError) -> None:
         self.short = error.errno in NO_ROOM
         what = error.strerror or str(error)
-        if not self.short and what != self._odd:
+        if not self.short and what != self._last_error:
             logger.warning("no room can be set aside in %s: %s", self._path, what)
-            self._odd = what
+            self._last_error = what

@@ -1,7 +1,7 @@
-"""Scratch folders: what is written there is put in place whole and durably, or removed with its process.
+"""Scratch folders, in which a file is written before it is put in place whole and durably.
 
-Everything that replaces a file writes it in a scratch folder first. The folder is locked by its process, so that the
-next process can tell what a dead one left behind. Touches only the directories that it is given.
+Everything that replaces a file writes the new one in a scratch folder first. The process locks its folder, so that the
+next one can tell what a dead process left behind. Touches only the directories it is given.
 """
 
 import fcntl
@@ -14,21 +14,21 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PREFIX = ".relay-"
-"""Prefix of the names of scratch folders."""
+"""The prefix of all scratch names."""
 NAME = re.compile(r"\.relay-(?:backup|export|first|restore|tls|upgrade|write)-[0-9a-z_]{8}")
-"""The names that are swept. Backups are written to people's own folders, where nothing else may be removed."""
-MANY = 100
-"""Files from which it is quicker to sync all disks first."""
+"""The names that are swept. Strict, since backups lie in people's own folders, where nothing else may be removed."""
+MANY_FILES = 100
+"""From this many files on, one sync of everything before is quicker."""
 
 
 def outside(path: str | Path) -> Path:
-    """Return the path to show to people: for a file in a scratch folder, the directory that contains the folder."""
+    """Give the path to name in an error: for a file in a scratch folder, the directory that contains the folder."""
     path = Path(path)
     return next((one.parent for one in (*reversed(path.parents), path) if NAME.fullmatch(one.name)), path)
 
 
 def sync(path: Path) -> None:
-    """Sync a file, or the names in a directory.
+    """Sync a file, or the names in a directory, to disk.
 
     Raises:
         OSError: the disk fails.
@@ -41,25 +41,25 @@ def sync(path: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Sync a folder with everything below it.
+    """Sync a folder and everything below it to disk.
 
     Raises:
         OSError: the disk fails.
     """
     paths = [path for at, _, files in os.walk(folder) for path in (*(Path(at, name) for name in files), Path(at))]
-    if len(paths) > MANY:
-        # The kernel writes all at once, and reports no error; syncing each of the small files afterwards is quick.
+    if len(paths) > MANY_FILES:
+        # The kernel writes all at once but reports no error, so each file is synced below, which is quick then.
         os.sync()
     for path in paths:
         sync(path)
 
 
 def place(part: Path, target: Path) -> None:
-    """Put a finished file in place, durably. After a crash the former file or this one is there, whole.
+    """Put a finished file in place durably. A crash leaves either the old file or this one, whole.
 
     Args:
         part: the file, on the same disk.
-        target: its new name; a file of that name is replaced.
+        target: its new name; a file that has it now is replaced.
 
     Raises:
         OSError: the disk fails.
@@ -70,7 +70,7 @@ def place(part: Path, target: Path) -> None:
 
 
 def write(target: Path, content: bytes, mode: int) -> None:
-    """Write a small file whole and durably. While it is written nobody can read it who may not afterwards.
+    """Write a small file whole and durably. It is never readable for more people than `mode` allows.
 
     Raises:
         OSError: the disk is full, or fails.
@@ -86,20 +86,20 @@ def write(target: Path, content: bytes, mode: int) -> None:
 
 @contextmanager
 def folder(directory: Path, purpose: str) -> Iterator[Path]:
-    """Create a scratch folder, locked while in use, and removed afterwards unless it was renamed.
+    """Make a scratch folder. It is locked while in use and removed afterwards, unless it was renamed.
 
     Args:
-        directory: where to create it.
-        purpose: a word for its name, for people; one of those in `NAME`.
+        directory: the directory to make it in.
+        purpose: a word for its name, one of those in `NAME`.
 
     Raises:
-        OSError: it cannot be created.
+        OSError: it cannot be made.
     """
     path, lock = _make(directory, purpose)
     try:
         yield path
     finally:
-        # What cannot be removed now is found by the next sweep, since the lock ends here.
+        # The next sweep removes what cannot be removed now, since the lock ends here.
         shutil.rmtree(path, ignore_errors=True)
         os.close(lock)
 
@@ -111,9 +111,9 @@ def _make(directory: Path, purpose: str) -> tuple[Path, int]:
         with suppress(FileNotFoundError):
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             with suppress(OSError):
-                # Some network file systems cannot lock directories: what is left behind there stays.
+                # Some network file systems lock no directories. Nothing is swept there.
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
-            # A sweep between the two calls may have removed it as a dead process's.
+            # A sweep between making and locking it takes it for a dead process's and removes it.
             if path.is_dir():
                 _hand_over(descriptor, directory)
                 return path, descriptor
@@ -121,20 +121,20 @@ def _make(directory: Path, purpose: str) -> tuple[Path, int]:
 
 
 def _hand_over(descriptor: int, directory: Path) -> None:
-    """Give the scratch folder of a root process to the owner of the directory, who may have to remove it."""
+    """Give a folder of root's to the directory's owner, who must be able to sweep it."""
     owner = directory.stat()
     if os.geteuid() == 0 and owner.st_uid:
         os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def leftovers(directory: Path) -> list[Path]:
-    """List what dead processes left in a directory, which need not exist."""
+    """List the scratch folders that dead processes left in a directory, which need not exist."""
     found = sorted(directory.glob(f"{PREFIX}*")) if directory.is_dir() else []
     return [path for path in found if NAME.fullmatch(path.name) and _is_left(path)]
 
 
 def _is_left(path: Path) -> bool:
-    """Return whether this is a folder that no process has locked, as far as it can be opened."""
+    """Tell whether a path is a folder that no process has locked. False if this process may not look."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -149,7 +149,7 @@ def _is_left(path: Path) -> bool:
 
 
 def sweep(directory: Path) -> list[Path]:
-    """Remove what dead processes left in a directory, which need not exist; return what was removed."""
+    """Remove the scratch folders that dead processes left in a directory, which need not exist. Lists them."""
     found = leftovers(directory)
     for path in found:
         shutil.rmtree(path, ignore_errors=True)

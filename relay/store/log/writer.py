@@ -15,6 +15,7 @@ import trio
 from relay.protocol.errors import RelayError
 from relay.store.entry import ClientKey, Entry, Fact, Facts
 from relay.store.files import descriptors
+from relay.store.files.place import explain
 from relay.store.idempotency import IdempotencyKeys
 from relay.store.log.background import Background
 from relay.store.log.batch import prepare
@@ -269,12 +270,12 @@ class Writer:
             self._bound.note(statement, size)
             try:
                 await self._writing.execute(statement, parameters)
-            except sqlite3.IntegrityError:
+            except sqlite3.IntegrityError as error:
                 # The table of client keys refuses a key that it has: a message was sent again, so look up which.
                 keys = [entry.client_key for entry in entries if entry.client_key is not None]
                 known = await fact_lookup.client_keys(self._reading, keys, self._idempotency_keys)
                 if all(facts.get(key, key) == value for key, value in known.items()):
-                    raise
+                    raise explain(error) from None
                 facts.update(known)
                 continue
             return draft, entries, True

@@ -8,6 +8,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from relay.store.files.place import log_of
+
 
 def make_sure(store: Path) -> None:
     """Copy what is left in the write-ahead log back into a closed store.
@@ -18,7 +20,7 @@ def make_sure(store: Path) -> None:
     Raises:
         sqlite3.Error: the disk is full, or fails, or somebody else has it open.
     """
-    log = store.with_name(f"{store.name}-wal")
+    log = log_of(store)
     if not log.exists():
         return
     with closing(sqlite3.connect(store)) as connection:

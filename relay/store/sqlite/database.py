@@ -299,6 +299,8 @@ def identify(version: int, application: int, tables: int) -> None:
     """
     if application != APPLICATION_ID and (application or tables):
         raise NotAStore("this file belongs to another program")
+    if version < 0:
+        raise NotAStore(f"its version is {version}, which no relay writes")
     if version > len(MIGRATIONS):
         raise NewerStore(
             f"this file was written by a newer relay (its version is {version}, this relay knows {len(MIGRATIONS)}):"

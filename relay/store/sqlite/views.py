@@ -10,6 +10,7 @@ from pathlib import Path
 
 import trio
 
+from relay.store.files.place import log_of
 from relay.store.sqlite import wal
 from relay.store.sqlite.database import Connection, Parameters, Rows
 
@@ -34,7 +35,7 @@ class Views:
 
     def __init__(self, connection: Connection, store: Path) -> None:
         self._connection = connection
-        self._path = store.with_name(f"{store.name}-wal")
+        self._path = log_of(store)
 
     async def execute(self, sql: str, parameters: Parameters = ()) -> Rows:
         """Run one statement that takes a fraction of a second."""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import trio
 
+from relay.store.files.place import log_of
 from relay.store.sqlite.database import Connection
 
 logger = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ class Wal:
         """
         self._copy_from, self._again_from, self._kept = FRAMES, AGAIN, KEPT
         self._connection = connection
-        self._path = store.with_name(f"{store.name}-wal")
+        self._path = log_of(store)
         self._file: int | None = None
         self._frames = 0
         self._copied = 0

@@ -1,0 +1,173 @@
+"""Links in a data directory: one that leads nowhere is not an absent file, and one that leads somewhere stays right."""
+
+import io
+import sqlite3
+import subprocess
+import sys
+import tarfile
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from relay.store.files import directory
+from tests.support.command_line import Ran, done, run
+
+START = ("serve", "--listen", "127.0.0.1:0")
+LINKS = ("relay.db", "files", "backups", "tls")
+
+
+def typed(*arguments: str, data: Path) -> Ran:
+    """Run a command; a start of the relay in a process of its own."""
+    if arguments[0] != START[0]:
+        return run(*arguments, data=data)
+    command = [sys.executable, "-m", "relay", *arguments, "--data", str(data)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return Ran(ran.returncode, ran.stdout, ran.stderr)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    made = tmp_path / "data"
+    done("user", "add", "anna", data=made)
+    return made
+
+
+def unmounted(data: Path, name: str) -> Path:
+    """Make a part of a data directory a link to a disk that is not mounted; gives where that would be."""
+    away = data.parent / "disk" / name
+    if (data / name).exists():
+        (data / name).rename(data.parent / f"{name}-away")
+    (data / name).symlink_to(f"../disk/{name}")
+    return away
+
+
+def refused(ran: Ran, path: Path, away: Path) -> None:
+    assert ran.code == 1, ran
+    assert f"{path} cannot be" in ran.err
+    assert f"it is a link to {away}, which is not there" in ran.err
+
+
+@pytest.mark.parametrize("name", LINKS)
+@pytest.mark.parametrize(
+    "command",
+    [START, ("user", "list"), ("restore", "backup.tar"), ("restore", "--undo")],
+)
+def test_a_link_that_leads_nowhere_is_refused_and_nothing_is_made(
+    data: Path, name: str, command: tuple[str, ...]
+) -> None:
+    away = unmounted(data, name)
+    before = sorted(data.rglob("*"))
+    refused(typed(*command, data=data), data / name, away)
+    assert (data / name).is_symlink()
+    assert sorted(data.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["relay.db", "files"])
+def test_a_backup_of_a_link_that_leads_nowhere_is_refused(data: Path, tmp_path: Path, name: str) -> None:
+    away = unmounted(data, name)
+    refused(run("backup", tmp_path / "backup.tar", data=data), data / name, away)
+    assert not (tmp_path / "backup.tar").exists()
+
+
+@pytest.mark.parametrize("command", [("check",), ("status",)])
+def test_a_store_that_is_not_mounted_is_named_by_who_reads_it(data: Path, command: tuple[str, ...]) -> None:
+    away = unmounted(data, "relay.db")
+    ran = run(*command, data=data)
+    assert ran.code == 1
+    assert "there is no relay in" not in ran.err
+    if command == ("check",):
+        refused(ran, data / "relay.db", away)
+
+
+def test_doctor_names_a_link_that_leads_nowhere(data: Path) -> None:
+    away = unmounted(data, "files")
+    ran = run("doctor", data=data)
+    assert f"{data / 'files'} cannot be used (it is a link to {away}, which is not there)" in ran.out
+
+
+def test_a_data_directory_that_is_a_link_that_leads_nowhere_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data").symlink_to("disk")
+    for command in (("user", "add", "anna"), START, ("restore", "--undo")):
+        refused(typed(*command, data=tmp_path / "data"), tmp_path / "data", tmp_path / "disk")
+
+
+def test_a_link_to_itself_is_no_absent_file(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OSError, match="loop"):
+        directory.is_there(tmp_path / "loop")
+    assert not directory.is_there(tmp_path / "none")
+    assert not directory.is_there(tmp_path / "none" / "x")
+
+
+@pytest.mark.parametrize("name", ["relay.db", "files"])
+def test_what_a_restore_puts_aside_is_still_whole_where_it_is_a_relative_link(
+    data: Path, tmp_path: Path, name: str
+) -> None:
+    backup = tmp_path / "backup.tar"
+    done("backup", backup, data=data)
+    done("user", "add", "ben", data=data)
+    (data / "files").mkdir(exist_ok=True)
+    (data / "files" / "upload").write_bytes(b"pixels")
+    (tmp_path / "disk").mkdir()
+    (data / name).rename(tmp_path / "disk" / name)
+    (data / name).symlink_to(f"../disk/{name}")
+    kept = Path(done("restore", backup, "--yes", "--force", "--json", data=data).json["kept"])
+    assert (kept / "relay.db").stat().st_size
+    assert (kept / "files" / "upload").read_bytes() == b"pixels"
+    assert [user["id"] for user in done("user", "list", "--json", data=data).json] == ["anna"]
+    done("restore", "--undo", "--yes", "--force", data=data)
+    assert [user["id"] for user in done("user", "list", "--json", data=data).json] == ["anna", "ben"]
+    assert (data / "files" / "upload").read_bytes() == b"pixels"
+    assert not list(data.glob("*.link"))
+
+
+def test_a_relative_link_that_an_earlier_relay_put_aside_comes_back(data: Path, tmp_path: Path) -> None:
+    backup = tmp_path / "backup.tar"
+    done("backup", backup, data=data)
+    done("user", "add", "ben", data=data)
+    kept = Path(done("restore", backup, "--yes", "--force", "--json", data=data).json["kept"])
+    (tmp_path / "disk").mkdir()
+    (kept / "relay.db").rename(tmp_path / "disk" / "relay.db")
+    (kept / "relay.db").symlink_to("../disk/relay.db")
+    assert not (kept / "relay.db").exists()
+    done("restore", "--undo", "--yes", "--force", data=data)
+    assert [user["id"] for user in done("user", "list", "--json", data=data).json] == ["anna", "ben"]
+
+
+def test_an_undo_without_a_data_directory_says_so(tmp_path: Path) -> None:
+    ran = run("restore", "--undo", data=tmp_path / "none")
+    assert ran.code == 1
+    assert f"there is no data directory {tmp_path / 'none'}" in ran.err
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["files/a", "files/a/b"],
+        ["files/a/b", "files/a"],
+        ["files/" + "x" * 300],
+    ],
+)
+def test_an_archive_with_names_that_cannot_be_is_no_backup(data: Path, tmp_path: Path, names: list[str]) -> None:
+    backup = tmp_path / "backup.tar"
+    done("backup", backup, data=data)
+    with tarfile.open(backup, "a", format=tarfile.PAX_FORMAT) as tar:
+        for name in names:
+            member = tarfile.TarInfo(name)
+            member.size = 4
+            tar.addfile(member, io.BytesIO(b"evil"))
+    ran = run("restore", backup, "--yes", data=data)
+    assert ran.code == 1
+    assert f"the archive has {names[-1]!r}, which is in no backup of a relay" in ran.err
+    assert "cannot be written" not in ran.err
+
+
+def test_a_store_with_a_version_that_no_relay_writes_is_refused(data: Path) -> None:
+    with closing(sqlite3.connect(data / "relay.db")) as store:
+        store.execute("PRAGMA user_version = -1")
+    for command in (("user", "list"), ("check",), START):
+        ran = typed(*command, data=data)
+        assert ran.code == 1
+        assert "its version is -1, which no relay writes" in ran.err

@@ -1,0 +1,172 @@
+"""One relay to a store: what removes or goes around the lock's file lets no second one in."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from relay.core.relay import open_relay
+from relay.protocol.errors import RelayError
+from relay.store.files import lock
+from relay.store.files.lock import Locked, locked
+from relay.store.files.place import log_of
+from tests.support.command_line import done, run, running
+from tests.support.disk import people, say
+
+
+@contextmanager
+def another_relay(data: Path) -> Iterator[None]:
+    """Try to open a data directory; the lock belongs to an open file, so this process stands for another one."""
+    with locked(data):
+        yield
+
+
+@pytest.fixture
+def linked(tmp_path: Path) -> tuple[Path, Path]:
+    """Make a data directory with a store, and another one whose `relay.db` leads to it."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    done("user", "add", "anna", data=first)
+    second.mkdir()
+    (second / "relay.db").symlink_to("../first/relay.db")
+    return first, second
+
+
+async def test_removing_the_lock_file_lets_no_second_relay_in(tmp_path: Path) -> None:
+    async with open_relay(tmp_path):
+        (tmp_path / lock.NAME).unlink()
+        with pytest.raises(Locked, match="another process already has"), another_relay(tmp_path):
+            pass
+        assert lock.holder(tmp_path) == "another process"
+        assert not (tmp_path / lock.NAME).exists(), "who may not come in leaves nothing"
+
+
+async def test_replacing_the_lock_file_lets_no_second_relay_in(tmp_path: Path) -> None:
+    async with open_relay(tmp_path):
+        (tmp_path / lock.NAME).unlink()
+        (tmp_path / lock.NAME).touch()
+        with pytest.raises(Locked), another_relay(tmp_path):
+            pass
+
+
+def test_a_second_serve_is_refused_after_the_lock_file_was_removed(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with running(data):
+        (data / lock.NAME).unlink()
+        program = "import sys; from relay import serve; serve.WAIT = 0.2; sys.exit(serve.main(sys.argv[1:]))"
+        command = [sys.executable, "-c", program, "--listen", "127.0.0.1:0", "--data", str(data)]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        assert ran.returncode == 1
+        assert f"another process already has {data} open" in ran.stderr
+        assert done("user", "add", "anna", data=data).out, "the first one still has the control socket"
+
+
+def test_a_lock_file_that_is_replaced_while_it_is_taken_is_taken_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock, path = lock.fcntl.flock, tmp_path / lock.NAME
+    replaced = False
+
+    def replacing(descriptor: int, how: int) -> None:
+        nonlocal replaced
+        flock(descriptor, how)
+        if not replaced and os.fstat(descriptor).st_size == 0 and path.exists():
+            replaced = True
+            path.unlink()
+            path.touch()
+
+    monkeypatch.setattr(lock.fcntl, "flock", replacing)
+    with locked(tmp_path):
+        assert replaced
+        assert path.read_text().split()[0] == str(os.getpid())
+
+
+async def test_a_store_is_locked_for_every_directory_that_leads_to_it(linked: tuple[Path, Path]) -> None:
+    first, second = linked
+    for opened, other in ((first, second), (second, first)):
+        async with open_relay(opened):
+            with pytest.raises(Locked, match="already has"), another_relay(other):
+                pass
+    async with open_relay(second):
+        pass
+
+
+def test_a_command_on_a_link_names_the_directory_in_use(
+    linked: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = linked
+    monkeypatch.setattr(lock, "WAIT", 0.2)
+    with running(first) as relay:
+        ran = run("user", "add", "ben", data=second)
+        assert ran.code == 1
+        assert f"process {relay.process.pid} (relay serve in {first}) already has {second} open" in ran.err
+        done("user", "add", "cem", data=first)
+    assert [user["id"] for user in done("user", "list", "--json", data=second).json] == ["anna", "cem"]
+
+
+def test_stores_of_two_names_in_one_directory_can_be_open_at_once(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (disk / f"{name}.db").touch()
+        (tmp_path / name / "relay.db").symlink_to(disk / f"{name}.db")
+    with locked(tmp_path / "a"):
+        with locked(tmp_path / "b"):
+            pass
+        other = tmp_path / "c"
+        other.mkdir()
+        (other / "relay.db").symlink_to(disk / "a.db")
+        with pytest.raises(Locked), locked(other):
+            pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_lock_that_root_makes_beside_a_linked_store_is_the_stores_owners(linked: tuple[Path, Path]) -> None:
+    first, second = linked
+    (first / lock.NAME).unlink()
+    os.chown(first / "relay.db", 65_534, 65_534)
+    with locked(second):
+        assert (first / lock.NAME).stat().st_uid == 65_534
+
+
+def test_the_lock_is_never_taken_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("content")
+    (tmp_path / lock.NAME).symlink_to("precious")
+    with pytest.raises(OSError, match=lock.NAME), locked(tmp_path):
+        pass
+    assert (tmp_path / "precious").read_text() == "content"
+
+
+async def test_the_write_ahead_log_of_a_linked_store_is_watched(linked: tuple[Path, Path]) -> None:
+    first, second = linked
+    async with open_relay(second) as relay:
+        await people(relay, "User1")
+        assert log_of(second / "relay.db") == first / "relay.db-wal"
+        assert relay.meter.wal_bytes() > 0
+        (first / "relay.db-wal").rename(first / "aside")
+        assert not await relay.log.probe()
+        (first / "aside").rename(first / "relay.db-wal")
+        assert await relay.log.probe()
+
+
+async def test_an_entry_of_another_program_is_named_as_such(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with open_relay(tmp_path) as relay:
+        await people(relay, "User1", "User2")
+        with closing(sqlite3.connect(tmp_path / "relay.db")) as other, other:
+            other.execute(
+                "INSERT INTO log (seq, kind, chat, message_id, actor, device, at, target)"
+                " SELECT seq + 1, kind, chat, message_id, actor, device, at, target FROM log ORDER BY seq DESC LIMIT 1"
+            )
+        answer = await say(relay, "User1", "User2", "c1")
+        assert isinstance(answer, RelayError)
+        assert answer.error.code == "unavailable"
+        # What the other one wrote is not this test's: its end is.
+        await relay.log.run_exclusive(
+            lambda writing: writing.script("DELETE FROM log WHERE seq = (SELECT max(seq) FROM log)")
+        )
+    assert "another program writes to the store: end it, then start the relay again" in caplog.text
