@@ -20,17 +20,15 @@ def _nobody() -> None:
     """Tell nobody."""
 
 
-def _free(_batch: Sequence[Command], _seconds: float) -> None:
-    """Charge nobody."""
-
-
 class Engine:
     """The state, who is told of its changes, and what of it the store does not have yet."""
 
-    def __init__(self, state: State, hub: Hub, stale: DirtyRows) -> None:
+    def __init__(
+        self, state: State, hub: Hub, stale: DirtyRows, charged: Callable[[Sequence[Command], float], None]
+    ) -> None:
         self.loosened: Callable[[], None] = _nobody
         """Called when a message may have let go of its files."""
-        self.charged: Callable[[Sequence[Command], float], None] = _free
+        self.charged = charged
         """Called with a batch that kept the writer longer than its commit took, and for how many seconds."""
         self._state = state
         self._hub = hub
@@ -58,7 +56,7 @@ class Engine:
         """Let an entry take effect, then tell whom it concerns."""
         self._state.apply(entry)
         self._stale.note(entry, self._state)
-        self._hub.tell(entry)
+        self._hub.publish(entry)
         if entry.kind in (kinds.EDIT, kinds.DELETE):
             self.loosened()
         if entry.kind == kinds.NEW:

@@ -1,6 +1,6 @@
 """How often somebody may guess: delays that grow, per address and per user, and memory that does not."""
 
-from relay.core.auth.throttle import FIRST, FORGOTTEN, FREE, Throttle, network
+from relay.core.auth.throttle import FIRST, FORGOTTEN, FREE, Throttle, rate_limit_key
 from relay.core.relay import open_relay
 from relay.protocol.errors import RelayError
 from relay.settings import AuthSection, Settings
@@ -61,11 +61,11 @@ def test_any_number_of_guessers_costs_no_more_memory():
 
 
 def test_a_network_of_ipv6_counts_as_one():
-    assert network("2001:db8:1:2:3:4:5:6") == network("2001:db8:1:2::9")
-    assert network("2001:db8:1:2::9") != network("2001:db8:1:3::9")
-    assert network("fe80::1%eth0") == "fe80::"
-    assert network("192.168.1.5") == "192.168.1.5"
-    assert network("local") == "local"
+    assert rate_limit_key("2001:db8:1:2:3:4:5:6") == rate_limit_key("2001:db8:1:2::9")
+    assert rate_limit_key("2001:db8:1:2::9") != rate_limit_key("2001:db8:1:3::9")
+    assert rate_limit_key("fe80::1%eth0") == "fe80::"
+    assert rate_limit_key("192.168.1.5") == "192.168.1.5"
+    assert rate_limit_key("local") == "local"
 
 
 async def test_people_of_one_network_of_ipv6_come_in_by_name_at_once_and_not_without_end(tmp_path):

@@ -65,7 +65,7 @@ class House:
 
     def apply(self, entry: Any) -> None:
         self.log.state.apply(entry)
-        self.hub.tell(entry)
+        self.hub.publish(entry)
         self.hub.flush()
 
     def later(self, seconds: float = 1.0) -> None:
@@ -77,7 +77,7 @@ class House:
         ear = Ear()
         key = self.log.state.user_keys[user]
         subscriber = Subscriber(self.hub.next_number(), key, device, ear, ear, self.log.state.seq)
-        self.hub.arrive(subscriber)
+        self.hub.connect(subscriber)
         self.hub.rejoin(subscriber)
         return subscriber, ear
 
@@ -97,7 +97,7 @@ def test_coming_and_going_is_told_to_all_who_share_a_chat(house: House) -> None:
     two.take()
     one, _ = house.arrive("User1")
     house.later()
-    house.hub.leave(one)
+    house.hub.disconnect(one)
     assert two.take() == [("online", "User1"), ("offline", "User1")]
     assert three.take() == [("online", "User2")]
     assert four.take() == []
@@ -134,11 +134,11 @@ def test_a_user_is_online_while_one_device_is(house: House) -> None:
     laptop, _ = house.arrive("User1", 2)
     assert two.take() == [("online", "User1")]
     house.later()
-    house.hub.leave(phone)
+    house.hub.disconnect(phone)
     assert two.take() == []
-    house.hub.leave(laptop)
+    house.hub.disconnect(laptop)
     assert two.take() == [("offline", "User1")]
-    house.hub.leave(laptop)
+    house.hub.disconnect(laptop)
     assert two.take() == []
 
 
@@ -159,7 +159,7 @@ def test_a_device_in_the_background_is_not_there(house: House) -> None:
     assert two.take() == [("online", "User1")]
     house.later()
     house.hub.background(phone)
-    house.hub.leave(phone)
+    house.hub.disconnect(phone)
     assert two.take() == [("offline", "User1")]
 
 
@@ -177,7 +177,7 @@ def test_last_seen_is_when_the_last_device_went(house: House) -> None:
     key = house.log.state.user_keys["User1"]
     assert house.hub.presence.last(key) is None
     house.now += 5_000
-    house.hub.leave(phone)
+    house.hub.disconnect(phone)
     house.now += 5_000
     assert house.hub.presence.last(key) == T0 + 5_000
 
@@ -242,7 +242,7 @@ def test_who_goes_offline_types_no_more(house: House) -> None:
     house.later()
     house.hub.start_typing(house.log.key("User2", "User1"), house.log.state.user_keys["User2"], 100.0)
     one.take()
-    house.hub.leave(two)
+    house.hub.disconnect(two)
     assert one.take() == [("typing", ("User2", "User2", True)), ("offline", "User2")]
 
 
@@ -382,17 +382,19 @@ def test_who_may_not_sign_in_any_more_is_sent_away(house: House) -> None:
 def test_no_more_is_remembered_than_may_be_however_long_the_texts(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.core.delivery.hub.RECENT", 5)
-    monkeypatch.setattr("relay.core.delivery.hub.RECENT_SIZE", 30)
+    monkeypatch.setattr("relay.core.delivery.recent.MAX_ENTRIES", 5)
+    monkeypatch.setattr("relay.core.delivery.recent.MAX_CHARACTERS", 30)
     for n in range(8):
         house.log.new("User1", "User2", f"short {n}", "x")
-    assert [entry.message_id for entry in house.hub.recent] == [5, 6, 7, 8, 9]
+    assert [entry.message_id for entry in house.hub.recent.entries] == [5, 6, 7, 8, 9]
     for n in range(4):
         house.log.new("User1", "User2", f"long {n}", "x" * 10)
-    assert [entry.message_id for entry in house.hub.recent] == [11, 12, 13]
+    assert [entry.message_id for entry in house.hub.recent.entries] == [11, 12, 13]
     house.log.do("User1", requests.Edit(chat_id="User2", original_message_id=12, message="y"))
     house.log.new("User1", "User2", "after", "x" * 9)
-    assert [entry.message_id for entry in house.hub.recent] == [12, 13, 14, 15], "an edit counts as what it left"
+    assert [entry.message_id for entry in house.hub.recent.entries] == [12, 13, 14, 15], (
+        "an edit counts as what it left"
+    )
 
 
 def test_what_was_read_is_only_good_while_all_that_came_since_is_remembered(
@@ -400,15 +402,15 @@ def test_what_was_read_is_only_good_while_all_that_came_since_is_remembered(
 ) -> None:
     since = house.log.state.seq
     read = [entry for entry in house.log.entries if entry.kind == kinds.NEW]
-    assert house.hub.refresh(read, since)
+    assert house.hub.recent.refresh(read, since)
     house.log.do("User1", requests.Edit(chat_id="User2", original_message_id=1, message="better"))
-    assert house.hub.refresh(read, since)
+    assert house.hub.recent.refresh(read, since)
     assert [entry.message for entry in read] == ["better"]
-    monkeypatch.setattr("relay.core.delivery.hub.RECENT", 2)
+    monkeypatch.setattr("relay.core.delivery.recent.MAX_ENTRIES", 2)
     house.log.new("User1", "User2", "c2")
-    assert house.hub.refresh(read, since)
+    assert house.hub.recent.refresh(read, since)
     house.log.new("User1", "User2", "c3")
-    assert not house.hub.refresh(read, since)
+    assert not house.hub.recent.refresh(read, since)
 
 
 # Acknowledgements.

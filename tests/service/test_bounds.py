@@ -8,12 +8,13 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from relay.core.auth import tokens
+from relay.core.delivery import chat_lists
 from relay.core.delivery.subscriber import LIST_PACE
 from relay.core.limits import rate_limit, share
 from relay.core.limits.fairness import Account
 from relay.core.rules import commands
 from relay.core.rules.commands import Command
-from relay.core.service import dispatch
 from relay.net.websocket import outbox
 from relay.net.websocket.frames import TEXT
 from relay.protocol import codec
@@ -93,7 +94,7 @@ async def test_unfinished_messages_of_one_user_are_bounded_over_all_connections(
     relay: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(share, "PIECES_BYTES", 300_000)
-    shares = relay.relay.service.shares
+    shares = relay.relay.service.limits.shares
     half = text_frame(b'{"type":"request"' + b" " * 200_000)[:100_000]
     clients = [await relay.open("User1") for _ in range(6)]
     for client in clients:
@@ -121,7 +122,7 @@ async def test_when_unfinished_messages_are_too_many_the_user_who_holds_most_let
         await trio.sleep(0.1)
         await modest.raw(text_frame(b" " * 60_000)[:59_000])
         await trio.sleep(0.1)
-        assert relay.relay.service.shares.pieces_bytes < 250_000
+        assert relay.relay.service.limits.shares.pieces_bytes < 250_000
         assert await greedy[0].closed() == 1013
         await modest.raw(text_frame(b" " * 60_000)[59_000:])
 
@@ -131,12 +132,12 @@ async def test_a_finished_message_is_counted_no_more(relay: House) -> None:
         frame = text_frame(b'{"type":"request","id":1,"payloadType":"profile"' + b" " * 90_000 + b"}")
         await one.raw(frame[:70_000])
         await trio.sleep(0.1)
-        assert relay.relay.service.shares.pieces_bytes == 70_000
+        assert relay.relay.service.limits.shares.pieces_bytes == 70_000
         await one.raw(frame[70_000:])
         assert (await one.receive())["payload"]["id"] == "User1"
-        assert relay.relay.service.shares.pieces_bytes == 0
+        assert relay.relay.service.limits.shares.pieces_bytes == 0
     await trio.sleep(0.1)
-    assert len(relay.relay.service.shares) == 0
+    assert len(relay.relay.service.limits.shares) == 0
 
 
 async def test_one_user_has_so_many_connections_and_others_have_theirs(tmp_path: Path, clock: MockClock) -> None:
@@ -207,10 +208,11 @@ async def test_messages_below_a_step_of_bytes_count_as_one_up_to_the_burst(tmp_p
         assert (await one.refused("new", chatId="User1", clientMessageId="more", message="x"))["code"] == "rate_limited"
 
 
-async def test_lent_tokens_are_so_many_at_most(relay: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatch, "MOST_LENT", 3)
-    lent = [relay.relay.service.lend(1) for _ in range(5)]
-    assert [relay.relay.service.sign_in(token) is not None for token in lent] == [False, False, True, True, True]
+async def test_temporary_tokens_are_bounded_and_the_oldest_go(relay: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "MAX_TEMPORARY", 3)
+    tokens_of = relay.relay.service.tokens
+    issued = [tokens_of.issue_temporary(1) for _ in range(5)]
+    assert [tokens_of.authenticate(token) is not None for token in issued] == [False, False, True, True, True]
 
 
 # The chat list.
@@ -293,9 +295,9 @@ def lists(relay: House, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many of User1's chat lists were under way whenever one was begun."""
     begun: list[int] = []
     under_way = 0
-    real = dispatch.Service.chat_list
+    real = chat_lists.ChatLists.whole
 
-    async def counted(self: dispatch.Service, user: int) -> Any:
+    async def counted(self: chat_lists.ChatLists, user: int) -> Any:
         nonlocal under_way
         if user != relay.relay.state.user_keys["User1"]:
             return await real(self, user)
@@ -307,7 +309,7 @@ def lists(relay: House, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         finally:
             under_way -= 1
 
-    monkeypatch.setattr(dispatch.Service, "chat_list", counted)
+    monkeypatch.setattr(chat_lists.ChatLists, "whole", counted)
     return begun
 
 
@@ -385,7 +387,7 @@ async def test_changes_that_version_2_is_told_together_have_one_id(relay: House,
 
 
 async def test_version_2_gets_the_chat_list_in_pages(relay: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatch, "CHATS_PAGE_BYTES", 1_000)
+    monkeypatch.setattr(chat_lists, "PAGE_BYTES", 1_000)
     async with relay.device("User1") as one, relay.device("User1", path="/ws?v=2") as two:
         for number in range(12):
             await one.request("createChat", type="group", name=str(number), participants=[])

@@ -434,7 +434,7 @@ async def test_what_is_acknowledged_just_before_a_stop_is_marked(tmp_path: Path,
     async with open_relay(tmp_path, clock=lambda: T0) as relay:
         await people(relay, "User1", "User2")
         await say(relay, "User1", "User2", "c1")
-        relay.service.acknowledge(reader(relay, relay.state.seq), relay.state.seq)
+        relay.service.acknowledgements.take(reader(relay, relay.state.seq), relay.state.seq)
         assert marks(tmp_path) == []
     assert marks(tmp_path) == [1]
     assert cursors(tmp_path) == {2: relay.state.seq - 1}
@@ -446,8 +446,8 @@ async def test_an_acknowledgement_that_cannot_be_seen_to_ends_neither_the_writer
     seq = relay.state.seq
     good, bad = reader(relay, seq), reader(relay, seq)
     for one in (good, bad):
-        relay.service.acknowledge(one, seq)
-    bad.reached = {999: 1}
+        relay.service.acknowledgements.take(one, seq)
+    bad.acked_up_to = {999: 1}
     for n in range(3):
         clock.jump(1)
         assert (await say(relay, "User1", "User2", f"c{n}")).message_id == n + 2

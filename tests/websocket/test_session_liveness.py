@@ -269,7 +269,7 @@ async def test_a_device_that_is_revoked_while_it_comes_in_is_turned_away(
     relay: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     coming, let_in = trio.Event(), trio.Event()
-    position = relay.relay.service.position
+    position = relay.relay.service.acknowledgements.start_position
 
     async def held_up(*who: Any) -> int:
         coming.set()

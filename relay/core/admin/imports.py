@@ -18,7 +18,7 @@ from relay.core.rules.counting import can_act
 from relay.core.rules.draft import client_key
 from relay.core.rules.imports import ChatImported, Imported
 from relay.core.rules.submit import submit
-from relay.core.service.dispatch import new_chat_id
+from relay.core.service.ids import new_chat_id
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from relay.store.entry import ClientKey

@@ -3,7 +3,6 @@
 Of tokens and invites' codes the relay keeps hashes only. How often one may guess is limited here. No sockets.
 """
 
-import hashlib
 import re
 import secrets
 import unicodedata
@@ -15,7 +14,8 @@ import trio
 
 from relay.core.auth.failures import FailedSignIns
 from relay.core.auth.passwords import Passwords, check_new
-from relay.core.auth.throttle import Throttle, network
+from relay.core.auth.throttle import Throttle, rate_limit_key
+from relay.core.auth.tokens import new_token, token_hash
 from relay.core.clock.clock import Clock
 from relay.core.model.state import State, User
 from relay.core.rules import ChangedDevice, DevicesRevoked, SignedIn, commands
@@ -40,16 +40,6 @@ INVITE_WAIT, INVITE_FREE = 10.0, 20
 HOUR = 3_600_000
 
 WRONG = "the user id or the password is wrong"
-
-
-def token_hash(token: str) -> str:
-    """What the store keeps of a token or an invite's code: its SHA-256, in hexadecimal."""
-    return hashlib.sha256(token.encode()).hexdigest()
-
-
-def new_token() -> str:
-    """Make a token: 256 random bits."""
-    return secrets.token_urlsafe(32)
 
 
 def new_code() -> str:
@@ -116,14 +106,14 @@ class SignIn:
         """
         invite = self._state.invites.get(token_hash(code))
         if invite is None:
-            self._wait_first((self._wrong_invites, network(address)), address=address, user_id=None)
+            self._wait_first((self._wrong_invites, rate_limit_key(address)), address=address, user_id=None)
         request = commands.UseInvite(token_hash(code), label, token_hash(token := new_token()))
         generated_id = id_for(invite.name) if invite is not None else ""
         try:
             return await self._enter(request, token, generated_id)
         except RelayError as error:
             if error.error.code == "unauthorized":
-                self._wrong_invites.failed(network(address), trio.current_time())
+                self._wrong_invites.failed(rate_limit_key(address), trio.current_time())
                 self.refusals.note(address, "invite", None)
             raise
 
@@ -139,7 +129,7 @@ class SignIn:
         if not name:
             raise RelayError.bad_field("name", "a name is needed")
         now = trio.current_time()
-        counted = ((self._signed_up, address), (self._signed_up_near, network(address)))
+        counted = ((self._signed_up, address), (self._signed_up_near, rate_limit_key(address)))
         wait = max(attempts.wait(who, now) for attempts, who in counted)
         if wait > 0:
             raise RelayError.rate_limited(int(wait * 1_000) + 1)
@@ -178,7 +168,7 @@ class SignIn:
         Raises:
             RelayError: `rate_limited`, there were too many.
         """
-        where = network(address)
+        where = rate_limit_key(address)
         counted = [
             (self._by_pair, f"{where} {user_id}"),
             (self._by_user, user_id),

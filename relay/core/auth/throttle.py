@@ -71,7 +71,7 @@ class Throttle:
         self._failures.pop(who, None)
 
 
-def network(address: str) -> str:
+def rate_limit_key(address: str) -> str:
     """Whom failures from an address count against: a household has 2^64 addresses of IPv6 to guess from."""
     try:
         known = ip_address(address.partition("%")[0])

@@ -16,7 +16,7 @@ class Presence:
         self._told: dict[int, tuple[bool, float]] = {}
         """Of users of whom something was told in the last second: what, and when."""
 
-    def tells(self, user: int, now: float) -> bool:
+    def announces_now(self, user: int, now: float) -> bool:
         """Whether it is to be told at once that a user came or went; else `due` tells it, if it is still true."""
         if user in self._told:
             return False
@@ -55,13 +55,13 @@ class Presence:
         """When a user who is offline now was last online, if that is known."""
         return None if self.online(user) else self.last_seen.get(user)
 
-    def arrive(self, subscriber: Subscriber) -> bool:
+    def connect(self, subscriber: Subscriber) -> bool:
         """Take a connection in; tells whether its user came online by it."""
         before = self.online(subscriber.user)
         self.subscribers.setdefault(subscriber.user, []).append(subscriber)
         return not before
 
-    def leave(self, subscriber: Subscriber, now: int) -> bool:
+    def disconnect(self, subscriber: Subscriber, now: int) -> bool:
         """Take a connection out; tells whether its user went offline by it."""
         before = self.online(subscriber.user)
         there = self.subscribers.get(subscriber.user, [])

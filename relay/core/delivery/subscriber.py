@@ -65,9 +65,11 @@ class Subscriber:
         "_frozen",
         "_latest",
         "_unacknowledged",
+        "ack_pending",
+        "acked_up_to",
         "appeared",
-        "arrived",
         "chats_as_of",
+        "connected_seq",
         "connection",
         "device",
         "foreground",
@@ -81,12 +83,10 @@ class Subscriber:
         "outlet",
         "owed",
         "owed_since",
+        "own_entries",
         "position",
-        "reached",
-        "said",
         "sent",
         "share",
-        "unsettled",
         "user",
         "version",
     )
@@ -109,9 +109,9 @@ class Subscriber:
         self.connection = connection
         self.position = position
         """While it is not live: the last `seq` that was looked at for it."""
-        self.arrived = position
+        self.connected_seq = position
         """The last `seq` before it was here."""
-        self.said: set[int] = set()
+        self.own_entries: set[int] = set()
         """What it did itself while it was not live: the log tells devices apart, but not their connections."""
         self.lookahead = ReadAhead()
         """What was read ahead of the log for it, while it catches up."""
@@ -140,9 +140,9 @@ class Subscriber:
         """The chats of a list that is asked for in pages which are still to come, in its order."""
         self.listing_after: str | None = None
         """What asks for them."""
-        self.unsettled = False
+        self.ack_pending = False
         """Whether there were acknowledgements since `Service.settle` last saw to what they come to."""
-        self.reached: dict[int, int] = {}
+        self.acked_up_to: dict[int, int] = {}
         """Of each chat the highest message that was acknowledged since then."""
         self._unacknowledged: dict[int, Receipt] = {}
         """By `seq`, in its order."""
@@ -198,18 +198,18 @@ class Subscriber:
         self.position = position
         self.connection.behind()
 
-    def note_said(self, seq: int) -> None:
+    def note_own(self, seq: int) -> None:
         """Remember that an entry is this connection's own, which is read from the log for it later."""
-        if len(self.said) >= SAID:
-            self.arrived = seq
-            self.said.clear()
-        self.said.add(seq)
+        if len(self.own_entries) >= SAID:
+            self.connected_seq = seq
+            self.own_entries.clear()
+        self.own_entries.add(seq)
 
     def go_live(self, position: int) -> None:
         """Take events as they happen: all up to `position` was looked at."""
         self.position = position
         self.live = True
-        self.said.clear()
+        self.own_entries.clear()
 
     def acknowledge(self, seq: int) -> Receipt | None:
         """Take an acknowledgement; give what it is the receipt of, None where nothing waits for it."""

@@ -140,6 +140,32 @@ def changed_chat(state: State, entry: Entry, user: int) -> int:
     return state.dialog_keys.get((min(user, change.key), max(user, change.key)), 0)
 
 
+def newcomers(entry: Entry) -> Sequence[int]:
+    """Name the users who are in a chat by this entry of kind CHATS and were not before."""
+    match changes.decode(entry.extra or ""):
+        case changes.ChatMade(members=users) | changes.MembersAdded(users=users):
+            return users
+    return ()
+
+
+def chat_appears_for(change: changes.AnyChange) -> Sequence[int]:
+    """Name the users whose list has a chat by this change that it did not have before."""
+    match change:
+        case changes.ChatMade(members=users) | changes.MembersAdded(users=users) | changes.ChatShown(users=users):
+            return users
+    return ()
+
+
+def chat_goes_for(change: changes.AnyChange) -> Sequence[int]:
+    """Name the users from whose list a chat goes by this change."""
+    match change:
+        case changes.MembersRemoved(users=users) | changes.ChatDeleted(users=users):
+            return users
+        case changes.ChatHidden(user=user):
+            return (user,)
+    return ()
+
+
 def profile(user: User, last_seen: int | None = None) -> objects.Profile:
     """A user as others see them."""
     return objects.Profile(

@@ -10,7 +10,7 @@ from relay.settings import LimitsSection
 _ROUNDING = 1e-6
 """Seconds: sums of floating point numbers miss by less."""
 
-FRAMES = 4
+FRAMES_PER_REQUEST = 4
 """Frames of any kind that a client may send for each request that it may make: acknowledgements, signs of life."""
 
 WEIGHTS = {
@@ -52,13 +52,13 @@ ANSWER_BYTES = 2_048
 """Bytes of an answer that count as one request more."""
 REQUEST_BYTES = 2_048
 """Bytes of a request that count as one more, in whole steps: smaller ones count as one, so `burst` means it."""
-TOLD = 8
+CONNECTIONS_PER_REQUEST = 8
 """Connections that are told of a message which count as one request more."""
-DAY = 86_400.0
+DAY_SECONDS = 86_400.0
 """Seconds."""
-LIST_BYTES = 512 * 2**10
+LIST_BYTES_PER_SECOND = 512 * 2**10
 """Bytes of chat lists, and of changes of them, that one user is sent each second as events, over all connections."""
-LIST_BURST = 8 * 2**20
+LIST_BURST_BYTES = 8 * 2**20
 """The same at once. Nobody is refused for it, as others change these lists: the next ones wait."""
 
 
@@ -83,7 +83,7 @@ class GroupsPerDay:
     @property
     def requests_per_second(self) -> float:
         """See `Rate`."""
-        return self._limits.groups_per_day / DAY
+        return self._limits.groups_per_day / DAY_SECONDS
 
     @property
     def burst(self) -> float:
@@ -103,7 +103,7 @@ class FanOut:
     @property
     def requests_per_second(self) -> float:
         """See `Rate`."""
-        return self._limits.requests_per_second * TOLD
+        return self._limits.requests_per_second * CONNECTIONS_PER_REQUEST
 
     @property
     def burst(self) -> float:
@@ -114,9 +114,9 @@ class FanOut:
 class ListBytes:
     """As a rate, how many bytes of chat lists are sent to one user as events."""
 
-    requests_per_second = float(LIST_BYTES)
+    requests_per_second = float(LIST_BYTES_PER_SECOND)
     """See `Rate`."""
-    burst = float(LIST_BURST)
+    burst = float(LIST_BURST_BYTES)
     """See `Rate`."""
 
 

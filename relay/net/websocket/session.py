@@ -110,7 +110,7 @@ class Session:
             received: what came after the handshake in the same read.
             version: of the protocol, that the client speaks.
         """
-        with self._service.shares.of(user, self) as share:
+        with self._service.limits.shares.of(user, self) as share:
             self._share = share
             try:
                 await self._serve(user, device, position, received, version)
@@ -130,7 +130,7 @@ class Session:
             self._outbox = Outbox(self._transport, nursery, self._stuck, self._share.went_out, self._liveness)
             subscriber = Subscriber(hub.next_number(), user, device, self._outbox, self, position, version, self._share)
             self._subscriber = subscriber
-            hub.arrive(subscriber)
+            hub.connect(subscriber)
             self._liveness.watch(self)
             try:
                 self.behind()
@@ -144,7 +144,7 @@ class Session:
                 await self._part()
             finally:
                 self._liveness.forget(self)
-                hub.leave(subscriber)
+                hub.disconnect(subscriber)
                 hub.flush()
                 self._ended = True
                 self._outbox.end()
@@ -180,7 +180,7 @@ class Session:
             self._uncounted = uncounted
         else:
             self._uncounted = 0
-            pause = self._service.pace.charge(self._subscriber.user, now, uncounted)
+            pause = self._service.limits.frames.charge(self._subscriber.user, now, uncounted)
             if pause or count > SLICE:
                 return self._take_rest(None, rest, pause)
         share = self._share
@@ -247,7 +247,7 @@ class Session:
     def _hold(self, size: int) -> None:
         """Tell the user's share how much of an unfinished message is here."""
         self._held = size
-        self._service.shares.hold(self._share, self, size)
+        self._service.limits.shares.hold(self._share, self, size)
 
     @property
     def waiting_bytes(self) -> int:
@@ -264,7 +264,7 @@ class Session:
     def _end_read(self) -> Awaitable[None] | None:
         """Do once what all messages of a read ask for; give what is to be waited for where there is too much."""
         service = self._service
-        if self._catching_up and self._subscriber.unsettled:
+        if self._catching_up and self._subscriber.ack_pending:
             self._acknowledged.set()
         violation = self._decoder.violation
         if violation is not None:
@@ -343,7 +343,7 @@ class Session:
         self._closing = True
         self._subscriber.live = False
         # Whoever is told to go is gone for the others at once, whether they answer or not.
-        self._service.hub.leave(self._subscriber)
+        self._service.hub.disconnect(self._subscriber)
         self._outbox.flush()
         self._nursery.start_soon(self._farewell)
 
@@ -392,7 +392,7 @@ class Session:
                 hub.flush()
                 await self._share.room()
                 await self._turn()
-                await self._service.replay_page(subscriber)
+                await self._service.catch_up.page(subscriber)
                 hub.flush()
                 await self._taken_in()
         except sqlite3.Error as error:
