@@ -1,6 +1,6 @@
 """How often somebody may guess: delays that grow, per address and per user, and memory that does not."""
 
-from relay.core.auth.throttle import FIRST, FORGOTTEN, FREE, Throttle, rate_limit_key
+from relay.core.auth.throttle import FIRST_WAIT_SECONDS, FORGET_SECONDS, FREE_FAILURES, Throttle, rate_limit_key
 from relay.core.relay import open_relay
 from relay.protocol.errors import RelayError
 from relay.settings import AuthSection, Settings
@@ -13,41 +13,41 @@ def after(times: int, attempts: Throttle, who: str = "a", now: float = 0.0) -> f
 
 
 def test_a_few_failures_cost_nothing():
-    assert after(FREE - 1, Throttle(900)) == 0
+    assert after(FREE_FAILURES - 1, Throttle(900)) == 0
 
 
 def test_each_further_failure_doubles_the_wait_up_to_the_longest():
     attempts = Throttle(60)
-    after(FREE - 1, attempts)
+    after(FREE_FAILURES - 1, attempts)
     waits = [after(1, attempts) for _ in range(9)]
-    assert waits == [FIRST, 2, 4, 8, 16, 32, 60, 60, 60]
+    assert waits == [FIRST_WAIT_SECONDS, 2, 4, 8, 16, 32, 60, 60, 60]
 
 
 def test_the_wait_runs_out():
     attempts = Throttle(900)
-    wait = after(FREE + 3, attempts)
+    wait = after(FREE_FAILURES + 3, attempts)
     assert attempts.wait("a", wait - 0.5) == 0.5
     assert attempts.wait("a", wait) == 0
 
 
 def test_failures_of_one_are_not_anothers():
     attempts = Throttle(900)
-    after(FREE + 3, attempts)
+    after(FREE_FAILURES + 3, attempts)
     assert attempts.wait("b", 0) == 0
 
 
 def test_success_and_time_forget():
     attempts = Throttle(900)
-    after(FREE + 3, attempts)
+    after(FREE_FAILURES + 3, attempts)
     attempts.succeeded("a")
     assert attempts.wait("a", 0) == 0
-    after(FREE + 3, attempts)
-    assert after(1, attempts, now=FORGOTTEN + 1) == 0
+    after(FREE_FAILURES + 3, attempts)
+    assert after(1, attempts, now=FORGET_SECONDS + 1) == 0
 
 
 def test_what_was_counted_too_early_is_taken_back():
     attempts = Throttle(900)
-    after(FREE, attempts)
+    after(FREE_FAILURES, attempts)
     attempts.forgive("a")
     assert attempts.wait("a", 0) == 0
     attempts.forgive("nobody")
@@ -81,9 +81,9 @@ async def test_people_of_one_network_of_ipv6_come_in_by_name_at_once_and_not_wit
             except RelayError as error:
                 return error.error.code
 
-        for number in range(near - FREE):
+        for number in range(near - FREE_FAILURES):
             assert (await come(f"fd00::{number:x}")).startswith("Guest")
-        of_one = [await come("fd00::ffff") for _ in range(FREE + 1)]
+        of_one = [await come("fd00::ffff") for _ in range(FREE_FAILURES + 1)]
         assert of_one[-1] == "rate_limited"
         assert "rate_limited" not in of_one[:-1]
         assert await come("fd00::fffe") == "rate_limited", "a network has more addresses than a relay has room for"

@@ -46,7 +46,7 @@ def work(*, group: bool) -> float:
         def flush(self) -> None:
             """All is out already."""
 
-        def behind(self) -> None:
+        def start_catch_up(self) -> None:
             raise AssertionError
 
     state, now = State(), 1_767_225_600_000

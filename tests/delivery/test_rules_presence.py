@@ -7,7 +7,7 @@ import pytest
 
 from relay.core.delivery.hub import Hub
 from relay.core.delivery.subscriber import Receipt, Subscriber
-from relay.core.delivery.typing import PLACES, SILENCE, Typists
+from relay.core.delivery.typing import MAX_CHATS, SILENCE_SECONDS, Typists
 from relay.core.rules import commands
 from relay.protocol import control, requests
 from relay.store import kinds
@@ -34,7 +34,7 @@ class Ear:
     def flush(self) -> None:
         """All is out already."""
 
-    def behind(self) -> None:
+    def start_catch_up(self) -> None:
         self.is_behind = True
 
     def close(self, code: int, _reason: str) -> None:
@@ -207,7 +207,7 @@ def test_typing_is_told_as_each_calls_the_chat(house: House) -> None:
 
 
 def test_a_typist_falls_silent_after_six_seconds(house: House) -> None:
-    assert SILENCE == 6.0
+    assert SILENCE_SECONDS == 6.0
     _, one = house.arrive("User1")
     chat, typist = house.log.key("User2", "User1"), house.log.state.user_keys["User2"]
     house.hub.start_typing(chat, typist, 100.0)
@@ -292,7 +292,7 @@ def test_typing_that_begins_again_soon_is_told_a_little_later(house: House) -> N
 def test_one_types_in_few_chats_at_a_time() -> None:
     typing = Typists()
     told = [typing.start(chat, 1, chat / 1_000) for chat in range(1_000)]
-    assert told.count(True) == len(typing) == PLACES
+    assert told.count(True) == len(typing) == MAX_CHATS
     assert typing.start(1, 2, 1.0), "somebody else is none of it"
     typing.due(20.0)
     assert not typing
@@ -445,7 +445,7 @@ def test_an_acknowledgement_counts_once_and_only_of_what_was_sent() -> None:
 
 
 def test_who_never_acknowledges_costs_no_more_than_so_much(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.core.delivery.subscriber.UNACKNOWLEDGED", 3)
+    monkeypatch.setattr("relay.core.delivery.subscriber.MAX_UNACKNOWLEDGED", 3)
     one = subscriber()
     one.replayed(b'{"eventType":"new","payload":{}}', Receipt(20, 1, 20))
     for seq in (12, 15, 17, 20):

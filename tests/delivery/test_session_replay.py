@@ -317,13 +317,13 @@ async def test_a_page_that_fell_behind_hears_of_what_another_of_its_device_did(r
         assert durable(await one.rest()) == []
 
 
-@pytest.mark.parametrize("known", [subscriber.SAID, 1])
+@pytest.mark.parametrize("known", [subscriber.MAX_OWN_ENTRIES, 1])
 async def test_a_page_that_reads_from_the_log_hears_of_what_another_of_its_device_did(
     relay: House, one: Client, known: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Cod-e-Codes/marchat#118: of two hundred messages that many sockets sent at once each device got fewer.
     monkeypatch.setattr(recent, "MAX_ENTRIES", 0)
-    monkeypatch.setattr(subscriber, "SAID", known)
+    monkeypatch.setattr(subscriber, "MAX_OWN_ENTRIES", known)
     await say(one, "User2", "open")
     async with relay.device("User1") as other:
         await acknowledged(other)
@@ -334,7 +334,7 @@ async def test_a_page_that_reads_from_the_log_hears_of_what_another_of_its_devic
         await one.request("read", chatId="User2")
         await say(one, "User2", "d")
         for connection in relay.relay.hub.presence.subscribers[1]:
-            connection.connection.behind()
+            connection.connection.start_catch_up()
         # Beyond what it knows for its own it is told nothing twice, as a device that comes back.
         assert durable(await other.rest()) == ([("new", 2), ("new", 5)] if known > 1 else [("new", 5)])
         assert durable(await one.rest()) == ([("new", 3), ("new", 4)] if known > 1 else [])

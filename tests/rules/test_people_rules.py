@@ -17,7 +17,7 @@ from tests.support.sessions import house
 
 @pytest.fixture(autouse=True)
 def _cheap_hashes(monkeypatch):
-    monkeypatch.setattr(passwords, "MEMORY", 64)
+    monkeypatch.setattr(passwords, "MEMORY_KIB", 64)
     monkeypatch.setattr(passwords, "PASSES", 1)
     passwords._hasher.cache_clear()
     passwords._nobodys_hash.cache_clear()

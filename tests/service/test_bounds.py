@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from relay.core.auth import tokens
 from relay.core.delivery import chat_lists
-from relay.core.delivery.subscriber import LIST_PACE
+from relay.core.delivery.subscriber import LIST_SECONDS
 from relay.core.limits import rate_limit, share
 from relay.core.limits.fairness import Account
 from relay.core.rules import commands
@@ -229,7 +229,7 @@ async def test_a_chat_list_that_changes_all_the_time_is_sent_once_a_second(relay
         await two.until("chats")
         await rename(one, chat, 20)
         assert [frame for frame in await two.rest() if frame.get("eventType") == "chats"] == []
-        clock.jump(LIST_PACE)
+        clock.jump(LIST_SECONDS)
         event = await two.until("chats")
         assert event["payload"][0]["name"] == "name 19"
         await two.quiet()
@@ -242,7 +242,7 @@ async def test_messages_pass_a_chat_list_that_waits_and_ids_grow(relay: House, c
         await rename(one, chat, 3)
         await one.request("new", chatId=chat, clientMessageId="1", message="at once")
         frames.append(await two.event("new"))
-        clock.jump(LIST_PACE)
+        clock.jump(LIST_SECONDS)
         # Nothing else happened: the list needs an id after that of the message, and gets one.
         frames.append(await two.until("chats"))
         assert frames[-1]["payload"][0]["name"] == "name 2"
@@ -356,14 +356,14 @@ async def test_version_2_is_told_which_chats_changed(relay: House, clock: MockCl
         first = await two.until("chat")
         assert first["payload"]["item"]["id"] == "User1"
         assert (await two.event("new"))["id"] > first["id"]
-        clock.jump(LIST_PACE)
+        clock.jump(LIST_SECONDS)
         chat = (await one.request("createChat", type="group", name="Crew", participants=["User2"]))["chatId"]
         event = await two.until("chat")
         assert (event["payload"]["item"]["id"], event["payload"]["item"]["name"]) == (chat, "Crew")
-        clock.jump(LIST_PACE)
+        clock.jump(LIST_SECONDS)
         await one.request("deleteChat", chatId=chat)
         assert (await two.until("chatGone"))["payload"] == {"chatId": chat}
-        clock.jump(LIST_PACE)
+        clock.jump(LIST_SECONDS)
         await one.request("profile", name="Anna")
         event = await two.until("chat")
         assert (event["payload"]["item"]["id"], event["payload"]["item"]["name"]) == ("User1", "Anna")
@@ -377,7 +377,7 @@ async def test_changes_that_version_2_is_told_together_have_one_id(relay: House,
         await two.until("chat")
         for number in range(1, 4):
             await one.request("createChat", type="group", name=str(number), participants=["User2"])
-        clock.jump(LIST_PACE)
+        clock.jump(LIST_SECONDS)
         told = [frame for frame in await two.rest() if frame.get("eventType") == "chat"]
         assert sorted(frame["payload"]["item"]["name"] for frame in told) == ["1", "2", "3"]
         assert ["id" in frame for frame in told] == [False, False, True]
@@ -415,9 +415,9 @@ async def test_an_unknown_version_is_refused(relay: House) -> None:
 async def test_one_whose_messages_are_refused_on_a_full_disk_gets_every_answer(relay: House) -> None:
     async with relay.device("User1") as one:
         relay.relay.log.spare(lambda _command: True)
-        for number in range(3 * share.COMMANDS):
+        for number in range(3 * share.COMMANDS_PER_BATCH):
             await one.ask("new", chatId="User2", clientMessageId=str(number), message="x")
-        for _ in range(3 * share.COMMANDS):
+        for _ in range(3 * share.COMMANDS_PER_BATCH):
             assert (await one.receive())["error"]["code"] == "storage_full"
 
 
@@ -429,7 +429,7 @@ async def test_a_chat_list_that_a_full_disk_held_up_is_told_once_there_is_room(r
         await one.request("new", chatId=chat, clientMessageId="1", message="at once")
         await two.event("new")
         relay.relay.log.spare(lambda _command: True)
-        clock.jump(LIST_PACE)
+        clock.jump(LIST_SECONDS)
         await two.quiet()
         relay.relay.log.spare(None)
         assert (await two.until("chats"))["payload"][0]["name"] == "name 2"

@@ -414,7 +414,7 @@ class Nowhere:
     def flush(self) -> None:
         return
 
-    def behind(self) -> None:
+    def start_catch_up(self) -> None:
         return
 
     def close(self, _code: int, _reason: str) -> None:

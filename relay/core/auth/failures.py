@@ -10,7 +10,7 @@ import trio
 
 logger = logging.getLogger(__name__)
 
-RECORDS = 20
+RECORDS_PER_MINUTE = 20
 """Records a minute; what goes beyond is counted and told in the next one."""
 MINUTE = 60.0
 
@@ -40,7 +40,7 @@ class FailedSignIns:
             if self._unsaid:
                 logger.warning("sign-in failed %d more times in the minutes before", self._unsaid)
                 self._unsaid = 0
-        if self._said >= RECORDS:
+        if self._said >= RECORDS_PER_MINUTE:
             self._unsaid += 1
             return
         self._said += 1

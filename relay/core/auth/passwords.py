@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-AT_ONCE = 1
-"""Hashes being made at a time: each takes `MEMORY` and a core for some tens of milliseconds."""
-WAITING = 32
+MAX_CONCURRENT = 1
+"""Hashes being made at a time: each takes `MEMORY_KIB` and a core for some tens of milliseconds."""
+MAX_WAITING = 32
 """How many may wait for their turn; more are told to come back."""
-MEMORY = 19_456
+MEMORY_KIB = 19_456
 """KiB for one hash, with `PASSES` the least that OWASP's password storage page recommends for argon2id."""
 PASSES = 2
 
 
-SHORTEST, LONGEST = 10, 1_024
+MIN_LENGTH, MAX_LENGTH = 10, 1_024
 """Characters of a new password. Guessing is slowed down and the common ones are refused, so that 10 do."""
 
-NAME_PART = 3
+MIN_NAME_PART = 3
 """Characters from which on a word of a name counts as one: shorter ones are in any password."""
-BESIDE_NAME = 4
+MIN_LETTERS_BESIDE_NAME = 4
 """Letters that a password with one's own name in it must have beside it: digits and signs are tried with each name."""
 
 
@@ -49,8 +49,8 @@ def check_new(password: str, *about: str) -> None:
         RelayError: `bad_request`, with what would be right.
     """
     password = _as_typed(password)
-    if not SHORTEST <= len(password) <= LONGEST:
-        raise RelayError.bad_field("password", f"a password needs {SHORTEST} to {LONGEST} characters")
+    if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
+        raise RelayError.bad_field("password", f"a password needs {MIN_LENGTH} to {MAX_LENGTH} characters")
     if "\0" in password:
         raise RelayError.bad_field("password", "a password has no NUL character in it")
     plain = _plain(password)
@@ -81,12 +81,12 @@ def _is_own_name(plain: str, core: str, about: Iterable[str]) -> bool:
         about: what the person is called.
     """
     called = {_plain(one) for one in about}
-    words = {word for one in called for word in (one, *re.split(r"[\W_]+", one)) if len(word) >= NAME_PART}
+    words = {word for one in called for word in (one, *re.split(r"[\W_]+", one)) if len(word) >= MIN_NAME_PART}
     rest = plain
     for word in sorted(words, key=lambda word: (-len(word), word)):
         rest = rest.replace(word, "")
     said = sum(character.isalpha() for character in rest)
-    return (rest != plain and said < BESIDE_NAME) or (bool(core) and any(core in one for one in called))
+    return (rest != plain and said < MIN_LETTERS_BESIDE_NAME) or (bool(core) and any(core in one for one in called))
 
 
 def _is_run(text: str) -> bool:
@@ -109,7 +109,7 @@ class Passwords:
     """What makes and checks hashes."""
 
     def __init__(self) -> None:
-        self._limiter = trio.CapacityLimiter(AT_ONCE)
+        self._limiter = trio.CapacityLimiter(MAX_CONCURRENT)
 
     async def hash(self, password: str) -> str:
         """Hash a new password.
@@ -137,7 +137,7 @@ class Passwords:
         return await self._in_turn(_nobodys_hash)
 
     async def _in_turn(self, work: Callable[[], T]) -> T:
-        if self._limiter.statistics().tasks_waiting >= WAITING:
+        if self._limiter.statistics().tasks_waiting >= MAX_WAITING:
             raise RelayError.rate_limited(1_000)
         return await trio.to_thread.run_sync(work, limiter=self._limiter)
 
@@ -146,7 +146,7 @@ class Passwords:
 def _hasher() -> "PasswordHasher":
     from argon2 import PasswordHasher
 
-    return PasswordHasher(time_cost=PASSES, memory_cost=MEMORY, parallelism=1)
+    return PasswordHasher(time_cost=PASSES, memory_cost=MEMORY_KIB, parallelism=1)
 
 
 @functools.cache

@@ -27,17 +27,17 @@ from relay.protocol.requests import Invitation
 from relay.settings import AuthSection
 from relay.store.log.log import Log
 
-PAIR_WAIT = 900.0
+PAIR_WAIT_SECONDS = 900.0
 """The longest that an address has to wait after its failures to guess one user's password, in seconds."""
-USER_WAIT = 60.0
+USER_WAIT_SECONDS = 60.0
 """The same for the user whom somebody guesses at: a guesser must not be able to lock them out for long."""
-ADDRESS_WAIT, ADDRESS_FREE = 60.0, 50
+ADDRESS_WAIT_SECONDS, ADDRESS_FREE_FAILURES = 60.0, 50
 """The same for an address that guesses at many users, and how many failures are free: an office may be behind it."""
-NEAR_FREE = 200
+NETWORK_FREE_SIGN_UPS = 200
 """How many users may be made from one network of IPv6 before the next ones wait: all of a camp are in the same one."""
-INVITE_WAIT, INVITE_FREE = 10.0, 20
+INVITE_WAIT_SECONDS, INVITE_FREE_FAILURES = 10.0, 20
 """The same for wrong invites. They have 128 bits: nobody guesses one, and a right one never waits."""
-HOUR = 3_600_000
+HOUR_MS = 3_600_000
 
 WRONG = "the user id or the password is wrong"
 
@@ -77,12 +77,12 @@ class SignIn:
         self._clock = clock
         self._settings = settings
         self.refusals = FailedSignIns()
-        self._by_pair = Throttle(PAIR_WAIT)
-        self._by_user = Throttle(USER_WAIT)
-        self._by_address = Throttle(ADDRESS_WAIT, free=ADDRESS_FREE)
-        self._wrong_invites = Throttle(INVITE_WAIT, free=INVITE_FREE)
-        self._signed_up = Throttle(USER_WAIT)
-        self._signed_up_near = Throttle(USER_WAIT, free=NEAR_FREE)
+        self._by_pair = Throttle(PAIR_WAIT_SECONDS)
+        self._by_user = Throttle(USER_WAIT_SECONDS)
+        self._by_address = Throttle(ADDRESS_WAIT_SECONDS, free=ADDRESS_FREE_FAILURES)
+        self._wrong_invites = Throttle(INVITE_WAIT_SECONDS, free=INVITE_FREE_FAILURES)
+        self._signed_up = Throttle(USER_WAIT_SECONDS)
+        self._signed_up_near = Throttle(USER_WAIT_SECONDS, free=NETWORK_FREE_SIGN_UPS)
         """Each user that is made counts here, for the address and for its network of IPv6: an open relay is no reason
         to be filled with them."""
 
@@ -220,7 +220,7 @@ class SignIn:
         # By the log's time, by which it is looked at, and which does not go back when the machine's clock is set back.
         now = max(self._clock(), self._state.at)
         code = new_code()
-        expires_at = now + round(self._settings.invite_hours * HOUR)
+        expires_at = now + round(self._settings.invite_hours * HOUR_MS)
         request = commands.MakeInvite(
             code_hash=token_hash(code), expires_at=expires_at, user_id=user_id, name=name, chat_id=chat_id
         )

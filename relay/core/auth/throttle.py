@@ -7,13 +7,13 @@ from collections import OrderedDict
 from ipaddress import IPv6Address, ip_address
 from typing import NamedTuple
 
-FREE = 5
+FREE_FAILURES = 5
 """Failures that cost nothing: people mistype."""
-FIRST = 1.0
+FIRST_WAIT_SECONDS = 1.0
 """Seconds to wait after the first failure that counts; doubled with each further one."""
-FORGOTTEN = 3_600.0
+FORGET_SECONDS = 3_600.0
 """Seconds without a failure after which all is forgotten."""
-KEPT = 8_192
+MAX_TRACKED = 8_192
 """Whose failures are kept; of more, those are forgotten whose last failure is longest ago."""
 
 
@@ -25,7 +25,7 @@ class _Failures(NamedTuple):
 class Throttle:
     """Failures of one kind of attempt, by whom they are counted against."""
 
-    def __init__(self, longest: float, kept: int = KEPT, free: int = FREE) -> None:
+    def __init__(self, longest: float, kept: int = MAX_TRACKED, free: int = FREE_FAILURES) -> None:
         """Make a counter with nothing in it.
 
         Args:
@@ -50,12 +50,12 @@ class Throttle:
 
     def _delay(self, count: int) -> float:
         over = count - self._free
-        return 0.0 if over < 0 else min(self._longest, FIRST * 2.0 ** min(over, 32))
+        return 0.0 if over < 0 else min(self._longest, FIRST_WAIT_SECONDS * 2.0 ** min(over, 32))
 
     def failed(self, who: str, now: float) -> None:
         """Count a failure."""
         known = self._failures.pop(who, None)
-        count = 0 if known is None or now - known.last > FORGOTTEN else known.times
+        count = 0 if known is None or now - known.last > FORGET_SECONDS else known.times
         self._failures[who] = _Failures(count + 1, now)
         if len(self._failures) > self._kept:
             self._failures.popitem(last=False)

@@ -2,7 +2,7 @@
 
 from relay.core.delivery.subscriber import Subscriber
 
-FLIP = 1.0
+ANNOUNCE_SECONDS = 1.0
 """Seconds within which it is told once of a user that they came or went; what is true at their end is told then."""
 
 
@@ -32,7 +32,7 @@ class Presence:
         """Take out whose presence is to be told now, and whether they are online."""
         told = []
         for user, (was, at) in list(self._told.items()):
-            if now - at < FLIP:
+            if now - at < ANNOUNCE_SECONDS:
                 continue
             is_online = self.online(user)
             if is_online == was:

@@ -10,13 +10,13 @@ import msgspec
 from relay.core.delivery.replay import ReadAhead
 from relay.core.limits.share import Share
 
-UNACKNOWLEDGED = 32_768
+MAX_UNACKNOWLEDGED = 32_768
 """Events whose acknowledgement is awaited; a client that never acknowledges costs no more than these."""
 
-SAID = 4_096
+MAX_OWN_ENTRIES = 4_096
 """Entries that a connection knows for its own while it is behind; beyond them it takes those of its device for them."""
 
-LIST_PACE = 1.0
+LIST_SECONDS = 1.0
 """Seconds within which one connection is sent its chat list, or changes of it, once."""
 
 
@@ -40,7 +40,7 @@ class Outlet(Protocol):
 class ClientConnection(Protocol):
     """What a subscriber hangs on."""
 
-    def behind(self) -> None:
+    def start_catch_up(self) -> None:
         """Have what was missed read from the log, once what is queued has gone out."""
 
     def close(self, code: int, reason: str) -> None:
@@ -160,7 +160,7 @@ class Subscriber:
         return self._latest if first is None else first - 1
 
     @property
-    def ahead(self) -> int:
+    def unacknowledged(self) -> int:
         """How many events are sent and not acknowledged."""
         return len(self._unacknowledged)
 
@@ -171,7 +171,7 @@ class Subscriber:
             self.fall_behind(receipt.seq - 1)
             return
         seq = self.sent = receipt.seq
-        if self._frozen or len(self._unacknowledged) >= UNACKNOWLEDGED:
+        if self._frozen or len(self._unacknowledged) >= MAX_UNACKNOWLEDGED:
             self._await(receipt)
         else:
             self._unacknowledged[seq] = receipt
@@ -184,7 +184,7 @@ class Subscriber:
 
     def _await(self, receipt: Receipt) -> None:
         unacknowledged = self._unacknowledged
-        if len(unacknowledged) >= UNACKNOWLEDGED:
+        if len(unacknowledged) >= MAX_UNACKNOWLEDGED:
             # Nobody can say any more what is missing before here: the cursor stays, and a replay starts from it.
             self._latest = self.cursor
             self._frozen = True
@@ -196,11 +196,11 @@ class Subscriber:
         """Take no more live events: what comes after `position` is read from the log."""
         self.live = False
         self.position = position
-        self.connection.behind()
+        self.connection.start_catch_up()
 
     def note_own(self, seq: int) -> None:
         """Remember that an entry is this connection's own, which is read from the log for it later."""
-        if len(self.own_entries) >= SAID:
+        if len(self.own_entries) >= MAX_OWN_ENTRIES:
             self.connected_seq = seq
             self.own_entries.clear()
         self.own_entries.add(seq)
@@ -241,7 +241,7 @@ class Subscriber:
 
     def list_due(self, now: float) -> bool:
         """Whether changes of the list are owed and the last ones were sent long enough ago."""
-        return bool(self.owed) and now - self.listed_at >= LIST_PACE
+        return bool(self.owed) and now - self.listed_at >= LIST_SECONDS
 
     def list_fits(self, now: float) -> bool:
         """Whether the list can be sent as the event `position`, and has to: no event has that id or one after it."""

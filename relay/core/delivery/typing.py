@@ -3,12 +3,12 @@
 Pure: the time is handed in. What a user's clients say as often as they like is told seldom.
 """
 
-SILENCE = 6.0
+SILENCE_SECONDS = 6.0
 """Seconds after which a typist who says nothing more has stopped."""
-TOLD = 2.5
+REPEAT_SECONDS = 2.5
 """Seconds within which it is not told again that a user types in a chat."""
-PLACES = 4
-"""Chats in which one user types at a time, and of which something is told within `TOLD` seconds."""
+MAX_CHATS = 4
+"""Chats in which one user types at a time, and of which something is told within `REPEAT_SECONDS` seconds."""
 
 
 class _Typist:
@@ -22,12 +22,12 @@ class _Typist:
         """Whether the others have been told so."""
         self.until = 0.0
         """When the typist falls silent; then, until when it is remembered that something was told."""
-        self.told = -TOLD
+        self.told = -REPEAT_SECONDS
         """When it was last told that they type."""
 
     def tell(self, now: float) -> bool:
         """Whether the others are to be told now."""
-        if now - self.told < TOLD:
+        if now - self.told < REPEAT_SECONDS:
             return False
         self.told = now
         self.shown = True
@@ -39,18 +39,18 @@ class Typists:
 
     def __init__(self) -> None:
         self._places: dict[int, dict[int, _Typist]] = {}
-        """By user and chat: `PLACES` of each user at most."""
+        """By user and chat: `MAX_CHATS` of each user at most."""
 
     def start(self, chat: int, user: int, now: float) -> bool:
-        """A user types in a chat: this holds for `SILENCE` seconds from now; tells whether that is to be told."""
+        """Note that a user types in a chat, for `SILENCE_SECONDS` from now; tell whether to announce it."""
         places = self._places.setdefault(user, {})
         place = places.get(chat)
         if place is None:
-            if len(places) >= PLACES and not _make_room(places, now):
+            if len(places) >= MAX_CHATS and not _make_room(places, now):
                 return False
             place = places[chat] = _Typist()
         place.typing = True
-        place.until = now + SILENCE
+        place.until = now + SILENCE_SECONDS
         return place.tell(now)
 
     def stop(self, chat: int, user: int) -> bool:
@@ -60,7 +60,7 @@ class Typists:
             return False
         shown, place.shown = place.shown, False
         place.typing = False
-        place.until = place.told + TOLD
+        place.until = place.told + REPEAT_SECONDS
         return shown
 
     def chats_of(self, user: int) -> list[int]:

@@ -15,19 +15,19 @@ import trio
 
 T = TypeVar("T")
 
-SHARE = 0.2
+LOOP_SHARE = 0.2
 """The part of the loop's time that one asker gets while others are there."""
-BURST = 0.015
+BURST_SECONDS = 0.015
 """Seconds of the loop's time that one asker gets at once, before that part is looked at."""
-SLICE = 0.0005
+SLICE_SECONDS = 0.0005
 """Seconds of the loop's time after which one asker's next piece of work comes after everybody else's turn."""
-LONGEST = 0.1
+MAX_CHARGE_SECONDS = 0.1
 """Seconds of one piece of work that are charged at most: a machine or a disk that stands still is nobody's doing."""
-ALONE = 0.25
+ALONE_SECONDS = 0.25
 """Seconds in which nobody else was served, after which nobody has to wait for others."""
-THREADS = 4
+MAX_THREADS = 4
 """Threads that work for one asker at a time, of the forty that there are."""
-KNOWN = 4_096
+MAX_ACCOUNTS = 4_096
 """Askers that are remembered while they have no connection; the one that came least lately is forgotten."""
 
 
@@ -51,12 +51,12 @@ class Account:
     def charge(self, seconds: float, now: float) -> None:
         """Note that something was done for this asker; `now` is the accounts' time."""
         fairness = self._fairness
-        seconds = min(seconds, LONGEST)
+        seconds = min(seconds, MAX_CHARGE_SECONDS)
         if self._round != fairness.round:
             self._round, self._taken = fairness.round, seconds
         else:
             self._taken += seconds
-        self.paid_at = max(self.paid_at, now - BURST / SHARE) + seconds / SHARE
+        self.paid_at = max(self.paid_at, now - BURST_SECONDS / LOOP_SHARE) + seconds / LOOP_SHARE
         if self is not fairness.last:
             fairness.others_at, fairness.last = fairness.last_at, self
         fairness.last_at = now
@@ -69,7 +69,7 @@ class Account:
         """How many seconds it takes until more may be done; 0.0 where that is the next round, negative for at once."""
         if self.paid_at > now and not self._fairness.alone(self, now):
             return self.paid_at - now
-        return 0.0 if self._round == self._fairness.round and self._taken >= SLICE else -1.0
+        return 0.0 if self._round == self._fairness.round and self._taken >= SLICE_SECONDS else -1.0
 
     def begin(self) -> bool:
         """Charge what is done from here on to this asker; tells whether they may have more done at once."""
@@ -79,7 +79,7 @@ class Account:
         now = fairness.switch(self)
         if self.paid_at > now or self._queue is not None:
             return self._queue is None and self.wait(now) < 0
-        return self._taken < SLICE or self._round != fairness.round
+        return self._taken < SLICE_SECONDS or self._round != fairness.round
 
     async def turn(self) -> None:
         """Wait until more may be done; of several that wait one goes on a round. Who need not wait goes on at once."""
@@ -101,9 +101,9 @@ class Account:
         self._fairness.switch(self)
 
     async def in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Have something done in a thread, `THREADS` at a time: on a slow disk others need some, too."""
+        """Have something done in a thread, `MAX_THREADS` at a time: on a slow disk others need some, too."""
         if self._threads is None:
-            self._threads = trio.Semaphore(THREADS)
+            self._threads = trio.Semaphore(MAX_THREADS)
         async with self._threads:
             return await trio.to_thread.run_sync(work, *arguments)
 
@@ -162,7 +162,7 @@ class Fairness(trio.abc.Instrument):
         account = self._accounts.get(asker)
         if account is None:
             account = self._accounts[asker] = Account(self)
-            if len(self._accounts) > KNOWN:
+            if len(self._accounts) > MAX_ACCOUNTS:
                 self._accounts.popitem(last=False)
         else:
             self._accounts.move_to_end(asker)
@@ -171,7 +171,7 @@ class Fairness(trio.abc.Instrument):
     def alone(self, account: Account, now: float) -> bool:
         """Whether nobody else was served of late."""
         others_at = self.others_at if account is self.last else self.last_at
-        return now - others_at > ALONE
+        return now - others_at > ALONE_SECONDS
 
     def switch(self, account: Account | None) -> float:
         """Charge what was done until now to whom it was done for, and what follows to another; gives the time."""

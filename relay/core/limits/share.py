@@ -14,9 +14,9 @@ WAITING_BYTES = 4 * 2**20
 """Bytes that may wait for one user in all outboxes before more of their requests are taken up."""
 PIECES_BYTES = 2 * 2**20
 """Bytes of unfinished messages that one user's connections may hold together."""
-COMMANDS = 64
+COMMANDS_PER_BATCH = 64
 """Commands of one user's that go into one batch of the log's writer, about: others wait until a batch is decided."""
-LOOKED_UP = 8
+LOOKED_UP_WEIGHT = 8
 """What a command counts as for which the writer first looks something up in the log."""
 ALL_PIECES_BYTES = 32 * 2**20
 """The same for everybody's connections: beyond it, who holds most has to let go."""
@@ -29,7 +29,7 @@ class Holder(Protocol):
     def waiting_bytes(self) -> int:
         """Bytes that wait in its outbox."""
 
-    def let_go(self) -> None:
+    def abort(self) -> None:
         """End, since it holds too much of an unfinished message."""
 
 
@@ -55,7 +55,7 @@ class Share:
         """Whether too much waits for this user."""
         return sum(holder.waiting_bytes for holder in self.holders) >= WAITING_BYTES
 
-    def went_out(self) -> None:
+    def note_progress(self) -> None:
         """Something that waited has gone out, or was given up."""
         if self._progress is not None:
             self._progress.set()
@@ -90,7 +90,7 @@ class Shares:
         finally:
             self.hold(share, holder, 0)
             share.holders.discard(holder)
-            share.went_out()
+            share.note_progress()
             if not share.holders:
                 del self._shares[user]
 
@@ -115,4 +115,4 @@ class Shares:
             return
         ((largest, _),) = share.pieces.most_common(1)
         self.hold(share, largest, 0)
-        largest.let_go()
+        largest.abort()

@@ -24,7 +24,7 @@ from relay.core.delivery.replay import Replays
 from relay.core.delivery.subscriber import Subscriber
 from relay.core.hooks.loops import LoopBrake
 from relay.core.limits import rate_limit
-from relay.core.limits.share import LOOKED_UP, Share
+from relay.core.limits.share import LOOKED_UP_WEIGHT, Share
 from relay.core.limits.user_limits import UserLimits
 from relay.core.model.state import Chat, State
 from relay.core.rules import ChangedChat, commands, permissions
@@ -237,7 +237,7 @@ class Service:
             is_looked_up = request.reply_to is not None or bool(request.attachments)
         else:
             is_looked_up = type(request) in LOOKED_UP_COMMANDS
-        share.commands += LOOKED_UP if is_looked_up else 1
+        share.commands += LOOKED_UP_WEIGHT if is_looked_up else 1
 
     def command_on_chat(
         self, subscriber: Subscriber, request: msgspec.Struct, reply: Reply, generated_id: str = ""
