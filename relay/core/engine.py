@@ -1,6 +1,6 @@
 """What the log's writer is handed: decide, let take effect, tell; and keep account of the stale snapshot rows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -52,16 +52,17 @@ class Engine:
         """See `log.Rules`."""
         self.charged(batch, seconds)
 
-    def apply(self, entry: Entry) -> None:
-        """Let an entry take effect, then tell whom it concerns."""
+    def apply(self, entry: Entry) -> Iterator[None] | None:
+        """Let an entry take effect, then publish it; what is left of that is given as `Hub.publish` does."""
         self._state.apply(entry)
         self._stale.note(entry, self._state)
-        self._hub.publish(entry)
+        rest = self._hub.publish(entry)
         if entry.kind in (kinds.EDIT, kinds.DELETE):
             self.loosened()
         if entry.kind == kinds.NEW:
             self.lags.messages += 1
             self._first = self._first or entry.at
+        return rest
 
     def batch_done(self) -> None:
         """Send what the batch had to say."""

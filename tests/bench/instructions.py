@@ -45,8 +45,8 @@ FEATURES: dict[str, tuple[tuple[str, str, str], ...]] = {
     "typing that ends with a message": (
         (
             "relay/core/delivery/hub.py",
-            "if self.announcements.typing:\n                self.announcements.stop",
-            "if 0:\n                self.announcements.stop",
+            "if self.announcements.typing.users and",
+            "if 0 and",
         ),
     ),
     "a bounded outbox": (

@@ -88,7 +88,7 @@ class Announcements:
         if len(connected) > MAX_INTRODUCED:
             return
         online = {user: self._online(user) for user in connected if self._presence.shown(user)}
-        for user in connected.intersection(views.newcomers(entry)):
+        for user in connected.intersection(views.list_change(entry).newcomers):
             connected.discard(user)
             for other in connected - self._state.contacts(user, but=entry.chat):
                 if other in online:
@@ -98,7 +98,7 @@ class Announcements:
 
     def part(self, entry: Entry) -> None:
         """Announce as offline to each other those who share no chat any more: they will hear no more of each other."""
-        gone = views.chat_goes_for(changes.decode(entry.extra or ""))
+        gone = views.list_change(entry).goes_for
         shown = self._presence.shown
         members = [*gone, *self._state.members[entry.chat]]
         connected = {user for user in members if user in self._presence.subscribers}

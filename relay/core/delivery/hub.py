@@ -4,7 +4,9 @@ Its promise of order: a live subscriber gets the events of entries in the order 
 keep up falls behind; what it misses is read from the log, and `rejoin` takes it live again.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import TypeVar
 
 import trio
 
@@ -15,8 +17,7 @@ from relay.core.delivery.announcements import Announcements, Frame
 from relay.core.delivery.presence import Presence
 from relay.core.delivery.recent import RecentEntries
 from relay.core.delivery.subscriber import Outlet, Receipt, Subscriber
-from relay.core.model import changes
-from relay.core.model.state import State
+from relay.core.model.state import Member, State
 from relay.core.rules import visibility
 from relay.protocol import codec
 from relay.store import kinds
@@ -24,8 +25,15 @@ from relay.store.entry import Entry
 
 FREE_CONNECTIONS = 8
 """Connections that may be sent a message before its author is charged for them."""
+SLICE_CONNECTIONS = 256
+"""Connections that an entry is sent to before others have their turn: some 2 ms, flushes included."""
+SLICE_MEMBERS = 64
+"""Members of a large chat between two looks at how many connections it were."""
 REVOKED_CODE = 4401
 """The close code for a device that may no longer sign in (PROTOCOL.md, section 1)."""
+
+
+T = TypeVar("T")
 
 
 def _nothing(_user: int, _what: int) -> None:
@@ -75,6 +83,8 @@ class Hub:
         """Called with every entry as it is published."""
         self.dirty: dict[Outlet, None] = {}
         """Outlets with frames that go out at the next `flush`."""
+        self._publishing = False
+        """Whether an entry is being sent in slices."""
         self._numbers = 0
         self._revoked: list[Subscriber] = []
         """Subscribers to close once what this turn had to say is sent."""
@@ -189,56 +199,91 @@ class Hub:
 
     # Entries.
 
-    def publish(self, entry: Entry) -> None:
-        """Send an entry to all live subscribers whom it concerns; it is on disk, and the state has it already."""
+    def publish(self, entry: Entry) -> Iterator[None] | None:
+        """Send an entry to all live subscribers whom it concerns; it is on disk, and the state has it already.
+
+        Returns:
+            For a large chat the rest of the work: each step sends to about `SLICE_CONNECTIONS`. Between two steps the
+            caller lets others have their turn; no other entry may be applied before the last step. None if all is done.
+        """
         self.recent.add(entry)
         for watch in self.watchers:
             watch(entry)
         kind = entry.kind
         if kind in KINDS:
             self._end_rights()
-        if kind == kinds.NEW:
-            if self.announcements.typing:
+        if kind in (kinds.NEW, kinds.EDIT, kinds.DELETE):
+            if self.announcements.typing.users and kind == kinds.NEW:
                 self.announcements.stop_typing(entry.chat, entry.actor)
-            self._publish_message(entry)
-        elif kind in (kinds.EDIT, kinds.DELETE):
-            self._publish_message(entry)
+            members = self.state.members[entry.chat]
+            if len(members) > SLICE_CONNECTIONS:
+                return self._in_slices(entry, [*members.items()], partial(self._send_message, entry, {}))
+            self._send_message(entry, {}, members.items())
         elif kind in (kinds.DLVRD, kinds.READ):
             self._publish_receipt(entry)
         elif kind in (kinds.CHATS, kinds.USER):
-            self._publish_list_change(entry)
+            return self._publish_list_change(entry)
         elif kind == kinds.DEVICE:
             self.announcements.device_added(entry)
             self._disconnect_revoked(entry)
+        return None
 
     def _end_rights(self) -> None:
         """End what somebody may no longer do by an entry."""
         self.rights.look()
         self.announcements.end_typing_rights()
 
-    def _publish_message(self, entry: Entry) -> None:
+    def _in_slices(self, entry: Entry, users: Sequence[T], send: Callable[[Sequence[T]], int]) -> Iterator[None]:
+        """Send an entry to many users, a slice a step, in the order of the log and to each connection once.
+
+        Whoever connects or rejoins between two steps gets the entry by its replay, and the steps that follow pass it
+        over: its position is the entry's.
+        """
+        for subscriber in self.presence.subscribers.get(entry.actor, ()):
+            # Before any step: its replay must know, whenever it comes.
+            if subscriber.number == entry.origin and not subscriber.live:
+                subscriber.note_own(entry.seq)
+        sent = 0
+        self._publishing = True
+        try:
+            for start in range(0, len(users), SLICE_MEMBERS):
+                sent += send(users[start : start + SLICE_MEMBERS])
+                if sent >= SLICE_CONNECTIONS:
+                    sent = 0
+                    yield
+        finally:
+            self._publishing = False
+
+    def _send_message(self, entry: Entry, shared: dict[int, bytes], members: Iterable[tuple[int, Member]]) -> int:
+        """Send a message, an edit or a deletion to these members; gives to how many connections.
+
+        Args:
+            entry: what is sent.
+            shared: frames by the unread count that they say, for those who see the same.
+            members: user keys and members of its chat.
+        """
         subscribers = self.presence.subscribers
         chat = self.state.chats[entry.chat]
         # Every member sees a new message (nobody can have cleared it), and it is to be delivered to all but its author.
         is_new = entry.kind == kinds.NEW
-        receipt = Receipt(entry.seq, entry.chat, entry.message_id if is_new else 0)
-        shared: dict[int, bytes] = {}
+        seq = entry.seq
+        receipt = Receipt(seq, entry.chat, entry.message_id if is_new else 0)
         dirty = self.dirty
-        count, actor, origin = chat.count, entry.actor, entry.origin
+        count, actor, origin, is_dialog = chat.count, entry.actor, entry.origin, chat.id is None
         sent = 0
-        for user, member in self.state.members[entry.chat].items():
+        for user, member in members:
             connections = subscribers.get(user)
             if connections is None or not (is_new or visibility.is_told(self.state, entry, user)):
                 continue
             # In a group the events differ only in the unread count, and the author's in the status.
-            alike = -1 if user == actor or chat.id is None else count - member.seen
+            alike = -1 if is_dialog or user == actor else count - member.seen
             frame = shared.get(alike) if alike >= 0 else None
             for subscriber in connections:
                 if subscriber.number == origin:
                     if not subscriber.live:
-                        subscriber.note_own(entry.seq)
+                        subscriber.note_own(seq)
                     continue
-                if not subscriber.live:
+                if not subscriber.live or subscriber.position >= seq:
                     continue
                 if frame is None:
                     frame = self._event_frame(entry, user)
@@ -250,6 +295,7 @@ class Hub:
         self.delivered += sent
         if sent > FREE_CONNECTIONS:
             self._charge(actor, sent)
+        return sent
 
     def _publish_receipt(self, entry: Entry) -> None:
         receipt = Receipt(entry.seq, entry.chat, 0)
@@ -277,32 +323,39 @@ class Hub:
 
     # Chat lists.
 
-    def _publish_list_change(self, entry: Entry) -> None:
+    def _publish_list_change(self, entry: Entry) -> Iterator[None] | None:
         """Note whose chat list changed. A list is made from texts in the log, so its readers get it from there.
 
         Whoever got a list a moment ago gets the next one a moment later, with all that changes until then.
         """
-        for user in views.chat_list_readers(self.state, entry):
-            for subscriber in self.presence.subscribers.get(user, ()):
-                if subscriber.live:
-                    if self._owe_list(subscriber, entry):
-                        subscriber.fall_behind(entry.seq - 1)
-                    self.dirty[subscriber.outlet] = None
         if entry.kind == kinds.CHATS:
             self.announcements.introduce(entry)
             self.announcements.part(entry)
         self._disconnect_revoked(entry)
+        note = partial(self._note_list_change, entry, views.list_change(entry))
+        readers = views.chat_list_readers(self.state, entry)
+        if len(readers) > SLICE_CONNECTIONS:
+            return self._in_slices(entry, readers, note)
+        note(readers)
+        return None
 
-    def _owe_list(self, subscriber: Subscriber, entry: Entry) -> bool:
+    def _note_list_change(self, entry: Entry, change: views.ListChange, users: Iterable[int]) -> int:
+        """Note for these users that their list changed; gives how many connections they have."""
+        count = 0
+        for user in users:
+            for subscriber in self.presence.subscribers.get(user, ()):
+                if subscriber.live and subscriber.position < entry.seq:
+                    if self._owe_list(subscriber, entry, change):
+                        subscriber.fall_behind(entry.seq - 1)
+                    self.dirty[subscriber.outlet] = None
+                    count += 1
+        return count
+
+    def _owe_list(self, subscriber: Subscriber, entry: Entry, change: views.ListChange) -> bool:
         """Note that a subscriber's chat list has changed; tell whether they get it at once."""
-        chat = views.changed_chat(self.state, entry, subscriber.user)
-        change = changes.decode(entry.extra or "")
-        subscriber.owe_list(
-            entry.seq,
-            chat,
-            appears=subscriber.user in views.chat_appears_for(change),
-            goes=subscriber.user in views.chat_goes_for(change),
-        )
+        user = subscriber.user
+        chat = views.changed_chat(self.state, entry, user)
+        subscriber.owe_list(entry.seq, chat, appears=user in change.appears_for, goes=user in change.goes_for)
         if subscriber.list_due(self.time()):
             return True
         self._owed[subscriber] = None
@@ -311,6 +364,9 @@ class Hub:
 
     def _send_owed_lists(self, now: float) -> None:
         """Let subscribers get their chat list if they were owed it for long enough."""
+        if self._publishing:
+            # Not everybody has the last entry, whose id a list would take; `pending` stays set.
+            return
         seq = self.state.seq
         for subscriber in list(self._owed):
             if not subscriber.owed:
@@ -335,7 +391,7 @@ class Hub:
         for entry in entries:
             if entry.kind in (kinds.CHATS, kinds.USER):
                 changed = entry.seq > subscriber.chats_as_of and user in views.chat_list_readers(state, entry)
-                if changed and self._owe_list(subscriber, entry):
+                if changed and self._owe_list(subscriber, entry, views.list_change(entry)):
                     yield entry.seq, entry.at
             elif entry.kind <= kinds.READ:
                 list_first = subscriber.appeared and subscriber.position > subscriber.sent

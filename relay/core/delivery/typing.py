@@ -38,12 +38,12 @@ class Typists:
     """The typists of each chat, and when each falls silent."""
 
     def __init__(self) -> None:
-        self._places: dict[int, dict[int, _Typist]] = {}
+        self.users: dict[int, dict[int, _Typist]] = {}
         """By user and chat: `MAX_CHATS` of each user at most."""
 
     def start(self, chat: int, user: int, now: float) -> bool:
         """Note that a user types in a chat, for `SILENCE_SECONDS` from now; tell whether to announce it."""
-        places = self._places.setdefault(user, {})
+        places = self.users.setdefault(user, {})
         place = places.get(chat)
         if place is None:
             if len(places) >= MAX_CHATS and not _make_room(places, now):
@@ -55,7 +55,7 @@ class Typists:
 
     def stop(self, chat: int, user: int) -> bool:
         """A user has stopped; tells whether that is to be told."""
-        place = self._places.get(user, {}).get(chat)
+        place = self.users.get(user, {}).get(chat)
         if place is None or not place.typing:
             return False
         shown, place.shown = place.shown, False
@@ -65,16 +65,16 @@ class Typists:
 
     def chats_of(self, user: int) -> list[int]:
         """Where a user is typing now."""
-        return [chat for chat, place in self._places.get(user, {}).items() if place.typing]
+        return [chat for chat, place in self.users.get(user, {}).items() if place.typing]
 
     def typists(self) -> list[tuple[int, int]]:
         """Who is typing where now: (chat, user)."""
-        return [(chat, user) for user in self._places for chat in self.chats_of(user)]
+        return [(chat, user) for user in self.users for chat in self.chats_of(user)]
 
     def due(self, now: float) -> list[tuple[int, int, bool]]:
         """Take out what is to be told now: (chat, user, whether they stopped), and forget what is over."""
         told = []
-        for user, places in list(self._places.items()):
+        for user, places in list(self.users.items()):
             for chat, place in list(places.items()):
                 if place.until <= now:
                     if place.shown:
@@ -83,14 +83,14 @@ class Typists:
                 elif place.typing and not place.shown and place.tell(now):
                     told.append((chat, user, False))
             if not places:
-                del self._places[user]
+                del self.users[user]
         return told
 
     def __bool__(self) -> bool:
-        return bool(self._places)
+        return bool(self.users)
 
     def __len__(self) -> int:
-        return sum(map(len, self._places.values()))
+        return sum(map(len, self.users.values()))
 
 
 def _make_room(places: dict[int, _Typist], now: float) -> bool:

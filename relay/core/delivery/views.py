@@ -4,6 +4,7 @@ Reads the state and what it is given; no I/O.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -111,7 +112,7 @@ def _quote(state: State, chat: Chat, user: int, quoted: objects.ReplyTo | None) 
     return msgspec.structs.replace(quoted, message=None)
 
 
-def chat_list_readers(state: State, entry: Entry) -> Iterable[int]:
+def chat_list_readers(state: State, entry: Entry) -> Sequence[int]:
     """Whose chat list an entry of kind CHATS or USER changes."""
     assert entry.extra is not None
     change = changes.decode(entry.extra)
@@ -126,7 +127,7 @@ def chat_list_readers(state: State, entry: Entry) -> Iterable[int]:
             return [change.user]
         case changes.UserChanged() if change.name is not None or change.photo_url is not None:
             dialogs = [c for c in state.chats_of[change.key] if state.chats[c].id is None]
-            return {user for c in dialogs for user in state.members[c]} | {change.key}
+            return [*({user for c in dialogs for user in state.members[c]} | {change.key})]
     return ()
 
 
@@ -140,30 +141,31 @@ def changed_chat(state: State, entry: Entry, user: int) -> int:
     return state.dialog_keys.get((min(user, change.key), max(user, change.key)), 0)
 
 
-def newcomers(entry: Entry) -> Sequence[int]:
-    """Name the users who are in a chat by this entry of kind CHATS and were not before."""
+class ListChange(NamedTuple):
+    """What an entry of kind CHATS or USER does to chat lists, beside changing a line of them."""
+
+    newcomers: frozenset[int]
+    """Who is in the chat by this entry and was not before."""
+    appears_for: frozenset[int]
+    """Whose list has a chat by it that it did not have before."""
+    goes_for: frozenset[int]
+    """From whose list a chat goes by it."""
+
+
+def list_change(entry: Entry) -> ListChange:
+    """Read what an entry of kind CHATS or USER does to chat lists."""
+    nobody: frozenset[int] = frozenset()
     match changes.decode(entry.extra or ""):
         case changes.ChatMade(members=users) | changes.MembersAdded(users=users):
-            return users
-    return ()
-
-
-def chat_appears_for(change: changes.AnyChange) -> Sequence[int]:
-    """Name the users whose list has a chat by this change that it did not have before."""
-    match change:
-        case changes.ChatMade(members=users) | changes.MembersAdded(users=users) | changes.ChatShown(users=users):
-            return users
-    return ()
-
-
-def chat_goes_for(change: changes.AnyChange) -> Sequence[int]:
-    """Name the users from whose list a chat goes by this change."""
-    match change:
+            everybody = frozenset(users)
+            return ListChange(everybody, everybody, nobody)
+        case changes.ChatShown(users=users):
+            return ListChange(nobody, frozenset(users), nobody)
         case changes.MembersRemoved(users=users) | changes.ChatDeleted(users=users):
-            return users
+            return ListChange(nobody, nobody, frozenset(users))
         case changes.ChatHidden(user=user):
-            return (user,)
-    return ()
+            return ListChange(nobody, nobody, frozenset((user,)))
+    return ListChange(nobody, nobody, nobody)
 
 
 def profile(user: User, last_seen: int | None = None) -> objects.Profile:

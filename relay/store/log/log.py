@@ -7,7 +7,7 @@ disk, and nothing else is in between. Knows the database and, through `DecisionE
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -98,8 +98,12 @@ class DecisionEngine(Protocol):
     def charge(self, batch: Sequence[Any], seconds: float) -> None:
         """Note that the writer was kept for so many seconds by these commands alone, and not by a commit all share."""
 
-    def apply(self, entry: Entry) -> None:
-        """Let an entry that is on disk take effect and tell whom it concerns."""
+    def apply(self, entry: Entry) -> Iterator[None] | None:
+        """Let an entry that is on disk take effect and publish it.
+
+        Returns:
+            What is left of that in steps, between which others may have their turn; None if nothing is.
+        """
 
     def batch_done(self) -> None:
         """A batch is over: what it had to say can go out."""
@@ -595,7 +599,11 @@ class Log:
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 began = now()
             for entry in decision.entries:
-                apply(entry)
+                rest = apply(entry)
+                if rest is not None:
+                    for _ in rest:
+                        self._engine.batch_done()
+                        await trio.lowlevel.cancel_shielded_checkpoint()
             item.answer(decision.answer)
         self._engine.batch_done()
 
