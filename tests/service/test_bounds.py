@@ -1,6 +1,7 @@
 """What one user can make the relay hold or do: bounds in bytes and in counts, whatever their clients say."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -488,3 +489,54 @@ async def test_a_refusal_holds_nothing_of_the_batch_that_it_was_decided_in(relay
     (decision,) = draft.decisions
     assert isinstance(decision.answer, RelayError)
     assert decision.answer.__traceback__ is None
+
+
+async def test_one_users_edits_over_many_connections_are_appended_one_after_the_other(relay: House) -> None:
+    """Each is a commit of its own, and somebody else's message must not wait for all of them."""
+    appended: list[str] = []
+    relay.relay.hub.watchers.append(lambda entry: appended.append(entry.message or ""))
+    held, go_on = trio.Event(), trio.Event()
+
+    async def hold(_writing: Any) -> None:
+        held.set()
+        await go_on.wait()
+
+    async with relay.device("User2") as two, trio.open_nursery() as nursery:
+        devices = [await relay.open("User1") for _ in range(6)]
+        await devices[0].request("new", chatId="User2", clientMessageId="0", message="original")
+        await two.until("new")
+        nursery.start_soon(partial(relay.relay.log.run_exclusive, hold, hurried=True))
+        await held.wait()
+        appended.clear()
+        for number, device in enumerate(devices):
+            await device.ask("edit", chatId="User2", originalMessageId=1, message=f"edit {number}")
+        await trio.sleep(0.05)
+        await two.ask("new", chatId="User1", clientMessageId="1", message="hello")
+        await trio.sleep(0.05)
+        go_on.set()
+        with trio.fail_after(5):
+            while len([text for text in appended if text]) < 7:
+                await trio.sleep(0.01)
+        assert [text for text in appended if text].index("hello") <= 1
+
+
+async def test_only_groups_that_were_made_count_for_the_day(tmp_path: Path, clock: MockClock) -> None:
+    async with house(tmp_path, "User1", "User2", groups_per_day=2) as relay, relay.device("User1") as one:
+        for _ in range(5):
+            assert (await one.refused("createChat", type="group", name="x", participants=["Nobody"]))["code"] != (
+                "rate_limited"
+            )
+        for _ in range(2):
+            await one.request("createChat", type="group", name="x", participants=["User2"])
+        refused = await one.refused("createChat", type="group", name="x", participants=["User2"])
+        assert refused["code"] == "rate_limited"
+
+
+async def test_authors_that_an_import_names_are_not_charged_for_it(relay: House) -> None:
+    limits, user = relay.relay.service.limits, relay.relay.state.user_keys["User1"]
+    imported = Command(0, user, 0, commands.SayNothing(1), importer=True)
+    limits.charge_writer([imported], 5.0)
+    assert limits.fairness.of(user).paid_at == float("-inf")
+    limits.charge_writer([Command(0, user, 0, commands.SayNothing(1))], 0.3)
+    now = limits.fairness.time()
+    assert limits.fairness.of(user).paid_at - now > 0.3 * 2 / 0.2 - 0.5, "long work is charged whole"

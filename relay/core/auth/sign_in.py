@@ -136,7 +136,13 @@ class SignIn:
         for attempts, who in counted:
             attempts.failed(who, now)
         request = commands.SignUp(name, label, token_hash(token := new_token()))
-        return await self._enter(request, token, id_for(name))
+        try:
+            return await self._enter(request, token, id_for(name))
+        except RelayError:
+            # Only users that were made count: a name that is taken must not hold up the next person behind an address.
+            for attempts, who in counted:
+                attempts.forgive(who)
+            raise
 
     async def by_password(self, user_id: str, password: str, label: str, address: str) -> Entered:
         """Let a user in by their password.

@@ -293,7 +293,8 @@ class Hub:
                 dirty[subscriber.outlet] = None
                 sent += 1
         self.delivered += sent
-        if sent > FREE_CONNECTIONS:
+        if sent > FREE_CONNECTIONS and origin:
+            # Over a connection: a hook has a limit of its own, and an import names authors who did not ask for it.
             self._charge(actor, sent)
         return sent
 

@@ -48,15 +48,24 @@ class Account:
         self.paid_at = float("-inf")
         """When all that was done is paid off at the rate of a share, by the accounts' time."""
 
-    def charge(self, seconds: float, now: float) -> None:
-        """Note that something was done for this asker; `now` is the accounts' time."""
+    def charge(self, seconds: float, now: float, most: float = MAX_CHARGE_SECONDS) -> None:
+        """Note that something was done for this asker.
+
+        Args:
+            seconds: how long it took.
+            now: the accounts' time.
+            most: seconds that are charged at most.
+        """
+        # With every read of a connection: compared here and not by `min` and `max`, which are calls.
         fairness = self._fairness
-        seconds = min(seconds, MAX_CHARGE_SECONDS)
+        if seconds > most:  # noqa: PLR1730
+            seconds = most
         if self._round != fairness.round:
             self._round, self._taken = fairness.round, seconds
         else:
             self._taken += seconds
-        self.paid_at = max(self.paid_at, now - BURST_SECONDS / LOOP_SHARE) + seconds / LOOP_SHARE
+        paid_at, earliest = self.paid_at, now - BURST_SECONDS / LOOP_SHARE
+        self.paid_at = (paid_at if paid_at > earliest else earliest) + seconds / LOOP_SHARE  # noqa: FURB136
         if self is not fairness.last:
             fairness.others_at, fairness.last = fairness.last_at, self
         fairness.last_at = now

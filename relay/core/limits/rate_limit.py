@@ -167,6 +167,12 @@ class RateLimit:
         self._full_at[user] = then
         return 0
 
+    def refund(self, user: int, weight: float = 1.0) -> None:
+        """Give tokens back that were taken for what was not done."""
+        rate = self._limits.requests_per_second * self._times
+        if rate and user in self._full_at:
+            self._full_at[user] -= weight / rate
+
     def charge(self, user: int, now: float, weight: float) -> float:
         """Take tokens for what was done already, however few are left.
 

@@ -17,6 +17,8 @@ from relay.settings import LimitsSection
 
 WRITER_SECOND = 2.0
 """Seconds of the event loop that a second of the log's writer counts as: the loop serves others meanwhile."""
+MAX_WRITER_SECONDS = 1.0
+"""Seconds of the writer that one batch is charged for: an edit of the longest text takes less, a stalled disk more."""
 
 
 class Asked(Protocol):
@@ -24,7 +26,11 @@ class Asked(Protocol):
 
     @property
     def user(self) -> int:
-        """Who asked; 0 for the relay itself."""
+        """On whose behalf; 0 for the relay itself."""
+
+    @property
+    def importer(self) -> bool:
+        """Whether an import asked."""
 
 
 class UserLimits:
@@ -55,5 +61,7 @@ class UserLimits:
     def charge_writer(self, batch: Sequence[Asked], seconds: float) -> None:
         """Charge the users of a batch for the seconds that it kept the log's writer from others."""
         now = self.fairness.time()
-        for user, count in Counter(command.user for command in batch if command.user).items():
-            self.fairness.of(user).charge(WRITER_SECOND * seconds * count / len(batch), now)
+        # An import names the authors that it brings in; they did not ask for it.
+        for user, count in Counter(one.user for one in batch if one.user and not one.importer).items():
+            share = min(seconds, MAX_WRITER_SECONDS) * count / len(batch)
+            self.fairness.of(user).charge(WRITER_SECOND * share, now, WRITER_SECOND * MAX_WRITER_SECONDS)

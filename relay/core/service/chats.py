@@ -41,7 +41,14 @@ def create(service: Service, subscriber: Subscriber, request: requests.CreateCha
     wait_ms = service.limits.groups.take(subscriber.user, trio.current_time())
     if wait_ms:
         raise RelayError.too_many_groups(service.settings.limits.groups_per_day, wait_ms)
-    service.command_on_chat(subscriber, request, reply, new_chat_id())
+
+    def answer(decided: object) -> None:
+        if isinstance(decided, RelayError):
+            # Only groups that were made count.
+            service.limits.groups.refund(subscriber.user)
+        reply(decided)
+
+    service.command_on_chat(subscriber, request, answer, new_chat_id())
 
 
 def update(service: Service, subscriber: Subscriber, request: requests.UpdateChat, reply: Reply) -> None:

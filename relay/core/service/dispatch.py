@@ -23,7 +23,7 @@ from relay.core.delivery.hub import Hub
 from relay.core.delivery.replay import Replays
 from relay.core.delivery.subscriber import Subscriber
 from relay.core.hooks.loops import LoopBrake
-from relay.core.limits import rate_limit
+from relay.core.limits import fairness, rate_limit
 from relay.core.limits.share import LOOKED_UP_WEIGHT, Share
 from relay.core.limits.user_limits import UserLimits
 from relay.core.model.state import Chat, State
@@ -144,7 +144,7 @@ class Service:
     def _request(self, subscriber: Subscriber, request: Request, now: float) -> Waiting | None:
         reply = partial(self._respond, subscriber, request.id)
         name = request.payload_type
-        # Most requests have no weight of their own: they count as one, and are answered out of turn.
+        # Most requests have no weight of their own: they count as one, and wait for no other.
         weight = rate_limit.WEIGHTS.get(name)
         awaited = _AwaitedReply(reply) if weight is not None and name in rate_limit.IN_TURN else None
         size = len(request.payload)
@@ -158,7 +158,10 @@ class Service:
             return None
         try:
             payload = codec.decode_request(request)
-            waiting = self._handlers[name](self, subscriber, payload, awaited or reply)
+            if awaited is None:
+                waiting = self._handlers[name](self, subscriber, payload, reply)
+            else:
+                waiting = self._handle_in_turn(subscriber, name, payload, awaited)
         except RelayError as error:
             reply(error)
             return None
@@ -166,9 +169,21 @@ class Service:
             logger.exception("%s failed; the relay goes on", name)
             reply(RelayError.internal())
             return None
-        if awaited is not None and waiting is None:
-            waiting = awaited.wait()
         return None if waiting is None else self._in_turn(subscriber.share, waiting, reply, name)
+
+    async def _handle_in_turn(
+        self, subscriber: Subscriber, name: str, payload: msgspec.Struct, reply: _AwaitedReply
+    ) -> None:
+        """Handle a request that keeps the writer by itself, once the user's others are over, and have it paid for.
+
+        It is appended only now: what waits here is in nobody's way, over however many connections it came.
+        """
+        waiting = self._handlers[name](self, subscriber, payload, reply)
+        if waiting is not None:
+            await waiting
+        else:
+            await reply.wait()
+        await fairness.turn()
 
     async def _in_turn(self, share: Share, waiting: Waiting, reply: Reply, name: str) -> None:
         """Await an answer once the user's other answers are made and there is room for it."""
