@@ -470,3 +470,68 @@ def test_those_who_share_another_chat_stay_online_to_each_other(house: House) ->
     three.take()
     house.log.do("User2", commands.DeleteChat("g-1"))
     assert not [one for one in (*two.take(), *three.take()) if one[0] == "offline"]
+
+
+# Large chats.
+
+
+def test_many_who_come_to_share_a_chat_are_told_of_each_other_some_pairs_a_tick(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All at once it stopped the relay for more than a second."""
+    monkeypatch.setattr("relay.core.delivery.announcements.SLICE_PAIRS", 20)
+    people = [f"Guest{number}" for number in range(30)]
+    house.log.add_users(*people)
+    ears = [house.arrive(user)[1] for user in people]
+    house.log.group("User1", *people, id_="g-many")
+
+    def told() -> int:
+        return sum(event == "online" for ear in ears for event, _ in ear.take())
+
+    assert told() == 0
+    most = total = 0
+    while house.hub.announcements.pending:
+        house.later(0.2)
+        most = max(most, now := told())
+        total += now
+    assert total == 30 * 29, "each is told of each other one, once"
+    assert most <= 2 * (20 + 30)
+
+
+def test_many_who_share_no_chat_any_more_are_told_as_offline_some_pairs_a_tick(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = [f"Guest{number}" for number in range(30)]
+    house.log.add_users(*people)
+    house.log.group("User1", *people, id_="g-many")
+    ears = [house.arrive(user)[1] for user in people]
+    house.later()
+    for ear in ears:
+        ear.take()
+    made = 0
+    real = type(house.hub.announcements)._offline
+
+    def counted(*arguments: Any) -> bytes:
+        nonlocal made
+        made += 1
+        return real(*arguments)
+
+    monkeypatch.setattr("relay.core.delivery.announcements.SLICE_PAIRS", 20)
+    monkeypatch.setattr(type(house.hub.announcements), "_offline", counted)
+    house.log.do("User1", commands.DeleteChat("g-many"))
+    while house.hub.announcements.pending:
+        house.later(0.2)
+    assert [len([event for event, _ in ear.take() if event == "offline"]) for ear in ears] == [29] * 30
+    assert made < 30 * 29, "a frame is made for many"
+
+
+def test_somebody_who_has_cleared_a_dialog_is_not_told_that_the_other_one_types_there(house: House) -> None:
+    _, one = house.arrive("User1")
+    chat, user = house.log.key("User2", "User1"), house.log.state.user_keys["User2"]
+    one.take()
+    house.log.do("User1", commands.DeleteChat("User2"))
+    house.hub.start_typing(chat, user, house.now / 1_000)
+    assert one.take() == [], "the chat is not in their list"
+    house.log.new("User2", "User1", "c-back")
+    house.hub.start_typing(chat, user, house.now / 1_000 + 3)
+    assert ("User2", "User2", False) in [what for event, what in one.take() if event == "typing"]

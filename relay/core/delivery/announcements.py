@@ -3,7 +3,9 @@
 They have no id, are never replayed, and a device that cannot take one at once never gets it.
 """
 
+from collections import deque
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from typing import Protocol
 
 from relay.core.clock.clock import Clock
@@ -20,6 +22,10 @@ from relay.store.entry import Entry
 MAX_INTRODUCED = 512
 """Connected members of a chat up to which they are told of each other when somebody joins or leaves: every pair is
 looked at. In larger chats clients learn it from the next list, or when they connect."""
+SLICE_PAIRS = 1_024
+"""Pairs of users that are told of each other at once, about; the others at the next ticks."""
+MAX_WAITING_USERS = 8_192
+"""Users whose pairs wait for that; beyond it clients learn it when they connect."""
 
 Frame = Callable[[bytes], bytes]
 """Encodes one message as a frame, once for all who get it."""
@@ -55,11 +61,13 @@ class Announcements:
         self._presence = presence
         self._send = send
         self.typing = Typists()
+        self._pairs: deque[tuple[list[int], int]] = deque()
+        """Users who came to share a chat, or share none any more, with those after them: a list, and a place in it."""
 
     @property
     def pending(self) -> bool:
         """Whether something is to be announced later: `tick` does it."""
-        return bool(self.typing or self._presence.pending)
+        return bool(self.typing or self._presence.pending or self._pairs)
 
     def tick(self, now: float) -> None:
         """Announce what is due: who fell silent, and who came or went a while ago; `now` is trio's time."""
@@ -67,6 +75,7 @@ class Announcements:
             self._send_typing(chat, user, stop=True if stopped else None)
         for user, is_online in self._presence.due(now):
             self._send_presence(user, is_online=is_online)
+        self._tell_pairs()
 
     # Presence.
 
@@ -85,10 +94,11 @@ class Announcements:
     def introduce(self, entry: Entry) -> None:
         """Announce to each other those who come to share a chat by this entry and shared none before."""
         connected = self._state.members[entry.chat].keys() & self._presence.subscribers.keys()
-        if len(connected) > MAX_INTRODUCED:
+        newcomers = connected.intersection(views.list_change(entry).newcomers)
+        if self._is_much(connected, newcomers):
             return
         online = {user: self._online(user) for user in connected if self._presence.shown(user)}
-        for user in connected.intersection(views.list_change(entry).newcomers):
+        for user in newcomers:
             connected.discard(user)
             for other in connected - self._state.contacts(user, but=entry.chat):
                 if other in online:
@@ -102,9 +112,10 @@ class Announcements:
         shown = self._presence.shown
         members = [*gone, *self._state.members[entry.chat]]
         connected = {user for user in members if user in self._presence.subscribers}
-        if len(connected) > MAX_INTRODUCED:
+        leavers = connected.intersection(gone)
+        if self._is_much(connected, leavers):
             return
-        for user in connected.intersection(gone):
+        for user in leavers:
             connected.discard(user)
             for other in connected:
                 if not self._state.share_chat(user, other):
@@ -112,6 +123,33 @@ class Announcements:
                         self._send(user, self._offline(other))
                     if shown(user):
                         self._send(other, self._offline(user))
+
+    def _is_much(self, connected: AbstractSet[int], moved: AbstractSet[int]) -> bool:
+        """Tell whether these are too many pairs to be told at once; they are told at the next ticks then, if at all."""
+        if len(connected) * len(moved) <= SLICE_PAIRS:
+            return False
+        if len(connected) <= MAX_INTRODUCED and len(self._pairs) < MAX_WAITING_USERS:
+            order = [*moved, *(connected - moved)]
+            self._pairs.extend((order, place) for place in range(len(moved)))
+        return True
+
+    def _tell_pairs(self) -> None:
+        """Tell some of the pairs that wait what is true now: online, or offline for those who share no chat any more."""
+        frames: dict[tuple[int, bool], bytes] = {}
+        left = SLICE_PAIRS
+        while self._pairs and left > 0:
+            order, place = self._pairs.popleft()
+            left -= len(order) - place
+            user = order[place]
+            for other in order[place + 1 :]:
+                share = self._state.share_chat(user, other)
+                for listener, subject in ((user, other), (other, user)):
+                    if self._presence.shown(subject):
+                        frame = frames.get((subject, share))
+                        if frame is None:
+                            frame = self._online(subject) if share else self._offline(subject)
+                            frames[subject, share] = frame
+                        self._send(listener, frame)
 
     def _send_presence(self, user: int, *, is_online: bool) -> None:
         frame = self._online(user) if is_online else self._offline(user)

@@ -332,6 +332,7 @@ class Hub:
         if entry.kind == kinds.CHATS:
             self.announcements.introduce(entry)
             self.announcements.part(entry)
+            self.pending.set()
         self._disconnect_revoked(entry)
         note = partial(self._note_list_change, entry, views.list_change(entry))
         readers = views.chat_list_readers(self.state, entry)

@@ -19,8 +19,18 @@ SLICE_USERS = 64
 CONNECTED = "a connection"
 """The address that guesses at one's own old password are counted against: the user has signed in already."""
 
-folded_name = functools.lru_cache(maxsize=16_384)(fold)
-"""Folds a name, once for all the letters that somebody types to find it."""
+MAX_FOLDED_NAME = 64
+"""Characters of a name up to which its folded form is kept: a character can fold to 18."""
+
+
+@functools.lru_cache(maxsize=4_096)
+def _kept_fold(name: str) -> str:
+    return fold(name)
+
+
+def folded_name(name: str) -> str:
+    """Fold a name, a short one once for all the letters that somebody types to find it."""
+    return _kept_fold(name) if len(name) <= MAX_FOLDED_NAME else fold(name)
 
 
 async def directory(service: Service, subscriber: Subscriber, request: requests.UsersRequest, reply: Reply) -> None:
