@@ -1,6 +1,15 @@
 """How often somebody may guess: delays that grow, per address and per user, and memory that does not."""
 
-from relay.core.auth.throttle import FIRST_WAIT_SECONDS, FORGET_SECONDS, FREE_FAILURES, Throttle, rate_limit_key
+import pytest
+
+from relay.core.auth.throttle import (
+    FIRST_WAIT_SECONDS,
+    FORGET_SECONDS,
+    FORGIVE_SECONDS,
+    FREE_FAILURES,
+    Throttle,
+    rate_limit_key,
+)
 from relay.core.relay import open_relay
 from relay.protocol.errors import RelayError
 from relay.settings import AuthSection, Settings
@@ -88,3 +97,21 @@ async def test_people_of_one_network_of_ipv6_come_in_by_name_at_once_and_not_wit
         assert "rate_limited" not in of_one[:-1]
         assert await come("fd00::fffe") == "rate_limited", "a network has more addresses than a relay has room for"
         assert (await come("192.0.2.1")).startswith("Guest")
+
+
+def test_failures_are_forgiven_one_by_one_as_time_goes_on():
+    attempts = Throttle(60)
+    assert after(FREE_FAILURES + 5, attempts) == 32
+    assert after(1, attempts, now=4 * FORGIVE_SECONDS) == 4
+
+
+async def test_a_name_that_is_taken_holds_up_nobody_else_behind_the_address(tmp_path):
+    settings = Settings(auth=AuthSection(open=True))
+    async with open_relay(tmp_path, settings=settings) as relay:
+        signing_in = relay.service.signing_in
+        await signing_in.by_name("Anna", "phone", "10.0.0.1")
+        for _ in range(FREE_FAILURES + 3):
+            with pytest.raises(RelayError) as refused:
+                await signing_in.by_name("Anna", "phone", "10.0.0.1")
+            assert refused.value.error.code == "conflict"
+        assert (await signing_in.by_name("Ben", "phone", "10.0.0.1")).user_id == "Ben"

@@ -220,3 +220,30 @@ async def test_too_many_hashes_at_once_are_sent_away(monkeypatch):
         for _ in range(6):
             nursery.start_soon(one)
     assert refused == ["rate_limited"] * 3
+
+
+async def test_guesses_from_other_addresses_keep_nobody_out_where_they_have_signed_in(tmp_path):
+    async with http_relay(tmp_path) as relay:
+        await with_password(relay)
+        signing_in = relay.relay.service.signing_in
+        await signing_in.by_password("anna", "correct horse", "phone", "10.0.0.1")
+        for number in range(FREE_FAILURES + 3):
+            with pytest.raises(RelayError):
+                await signing_in.by_password("anna", "guess", "x", f"192.0.2.{number}")
+        assert (await signing_in.by_password("anna", "correct horse", "tablet", "10.0.0.1")).user_id == "anna"
+        with pytest.raises(RelayError) as refused:
+            await signing_in.by_password("anna", "correct horse", "x", "192.0.2.99")
+        assert refused.value.error.code == "rate_limited"
+
+
+async def test_one_who_guesses_at_one_user_keeps_nobody_else_behind_the_address_out(tmp_path, monkeypatch):
+    monkeypatch.setattr("relay.core.auth.throttle.FIRST_WAIT_SECONDS", 0.0)
+    async with http_relay(tmp_path) as relay:
+        await with_password(relay)
+        await with_password(relay, "ben")
+        signing_in = relay.relay.service.signing_in
+        for _ in range(2 * ADDRESS_FREE_FAILURES):
+            with pytest.raises(RelayError):
+                await signing_in.by_password("ben", "guess", "x", "10.0.0.1")
+        monkeypatch.setattr("relay.core.auth.throttle.FIRST_WAIT_SECONDS", 1.0)
+        assert (await signing_in.by_password("anna", "correct horse", "phone", "10.0.0.1")).user_id == "anna"

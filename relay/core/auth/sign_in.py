@@ -6,6 +6,7 @@ Of tokens and invites' codes the relay keeps hashes only. How often one may gues
 import re
 import secrets
 import unicodedata
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -37,6 +38,8 @@ NETWORK_FREE_SIGN_UPS = 200
 """How many users may be made from one network of IPv6 before the next ones wait: all of a camp are in the same one."""
 INVITE_WAIT_SECONDS, INVITE_FREE_FAILURES = 10.0, 20
 """The same for wrong invites. They have 128 bits: nobody guesses one, and a right one never waits."""
+MAX_PROVEN = 8_192
+"""Networks with users who signed in from there that are remembered; the least recent is dropped."""
 HOUR_MS = 3_600_000
 
 WRONG = "the user id or the password is wrong"
@@ -80,6 +83,11 @@ class SignIn:
         self._by_pair = Throttle(PAIR_WAIT_SECONDS)
         self._by_user = Throttle(USER_WAIT_SECONDS)
         self._by_address = Throttle(ADDRESS_WAIT_SECONDS, free=ADDRESS_FREE_FAILURES)
+        """Guesses at users who were guessed at from the same address before."""
+        self._first_by_address = Throttle(ADDRESS_WAIT_SECONDS, free=ADDRESS_FREE_FAILURES)
+        """First guesses at a user from an address: whoever guesses at one user keeps nobody else behind it out."""
+        self._proven: OrderedDict[str, None] = OrderedDict()
+        """Networks and the users who signed in from there: what others guess elsewhere does not keep them out."""
         self._wrong_invites = Throttle(INVITE_WAIT_SECONDS, free=INVITE_FREE_FAILURES)
         self._signed_up = Throttle(USER_WAIT_SECONDS)
         self._signed_up_near = Throttle(USER_WAIT_SECONDS, free=NETWORK_FREE_SIGN_UPS)
@@ -157,7 +165,7 @@ class SignIn:
         if not right or user is None or user.disabled or user.removed:
             self.refusals.note(address, "password", None if user is None else user.id)
             raise RelayError("unauthorized", WRONG)
-        self._forgive(counted)
+        self._succeeded(counted)
         token = new_token()
         request = commands.AddDevice(user.key, label, token_hash(token))
         await submit(self._log, Command(self._clock(), user.key, 0, request))
@@ -169,29 +177,39 @@ class SignIn:
         return Entered(token, self._state.users[answer.user].id, answer.chat_id)
 
     def _count_guess(self, user_id: str, address: str, known: User | None) -> "list[tuple[Throttle, str]]":
-        """Count a guess at a password before it is known whether it is one: many at once are not all looked at.
+        """Count an attempt as a guess before the password is checked, so that many at once are not all checked.
+
+        Returns:
+            What it was counted in, and under which key; that of the address and the user first.
 
         Raises:
             RelayError: `rate_limited`, there were too many.
         """
         where = rate_limit_key(address)
-        counted = [
-            (self._by_pair, f"{where} {user_id}"),
-            (self._by_user, user_id),
-            (self._by_address, where),
-        ]
+        pair = f"{where} {user_id}"
+        counted = [(self._by_pair, pair)]
+        if pair not in self._proven:
+            by_address = self._by_address if pair in self._by_pair else self._first_by_address
+            counted += [(self._by_user, user_id), (by_address, where)]
         self._wait_first(*counted, address=address, user_id=None if known is None else known.id)
         now = trio.current_time()
         for attempts, who in counted:
             attempts.failed(who, now)
         return counted
 
-    def _forgive(self, counted: "list[tuple[Throttle, str]]") -> None:
-        """Forget the guesses of one who knows the password; of all others from the same address only this one."""
-        *own, (by_address, where) = counted
-        for attempts, who in own:
-            attempts.succeeded(who)
-        by_address.forgive(where)
+    def _succeeded(self, counted: "list[tuple[Throttle, str]]") -> None:
+        """Forget the guesses of somebody who knows the password; of all others behind their address only this one."""
+        (by_pair, pair), *others = counted
+        by_pair.succeeded(pair)
+        for attempts, who in others:
+            if attempts is self._by_user:
+                attempts.succeeded(who)
+            else:
+                attempts.forgive(who)
+        self._proven[pair] = None
+        self._proven.move_to_end(pair)
+        if len(self._proven) > MAX_PROVEN:
+            self._proven.popitem(last=False)
 
     def _wait_first(self, *counted: tuple[Throttle, str], address: str, user_id: str | None) -> None:
         now = trio.current_time()
@@ -285,7 +303,7 @@ class SignIn:
             if not await self.passwords.check(user.password, old or ""):
                 self.refusals.note(address, "old", user.id)
                 raise RelayError("unauthorized", "old: this is not the current password")
-            self._forgive(counted)
+            self._succeeded(counted)
         request = commands.SetPassword(user.id, await self.passwords.hash(new), sign_out=sign_out_others)
         answer = await submit(self._log, Command(self._clock(), key, device, request))
         assert isinstance(answer, DevicesRevoked)

@@ -134,7 +134,7 @@ class Announcements:
         return True
 
     def _tell_pairs(self) -> None:
-        """Tell some of the pairs that wait what is true now: online, or offline for those who share no chat any more."""
+        """Tell some of the pairs that wait what is true now: online, or offline for those who share no chat."""
         frames: dict[tuple[int, bool], bytes] = {}
         left = SLICE_PAIRS
         while self._pairs and left > 0:
