@@ -346,7 +346,7 @@ def test_a_profile_is_never_larger_than_is_reckoned() -> None:
     assert len(json.dumps(longest.__class__.__struct_fields__)) < LARGEST_PROFILE
 
 
-async def test_a_page_is_read_again_for_changes_and_for_nothing_else_that_happens_meanwhile(
+async def test_a_page_is_read_again_only_if_more_was_changed_meanwhile_than_is_in_memory(
     relay: House, one: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("relay.core.delivery.recent.MAX_ENTRIES", 3)
@@ -376,7 +376,35 @@ async def test_a_page_is_read_again_for_changes_and_for_nothing_else_that_happen
 
         monkeypatch.setattr(searching, "find", find)
         async with relay.device("User2") as two:
-            for meanwhile, times in ((much_is_said, 1), (it_is_edited, 2), (much_is_edited, 2)):
+            for meanwhile, times in ((much_is_said, 1), (it_is_edited, 1), (much_is_edited, 2)):
                 asked = 0
                 await request(two, "search", query="needle")
                 assert asked == times, meanwhile
+
+
+@pytest.mark.parametrize("window", ["messages", "search"])
+async def test_somebody_who_edits_all_the_time_keeps_nobody_from_reading(
+    relay: House, one: Client, monkeypatch: pytest.MonkeyPatch, window: str
+) -> None:
+    """The page was read again, eight times, and then refused."""
+    await say(one, "User2", "needle 0", "other")
+    edits = 0
+    reading, searching = history.messages, relay.relay.service.searching.find
+
+    def edited_after(read: Any) -> Any:
+        async def read_then_edit(*what: Any, **how: Any) -> Any:
+            nonlocal edits
+            found = await read(*what, **how)
+            edits += 1
+            await request(one, "edit", chatId="User2", originalMessageId=1, message=f"needle {edits}")
+            return found
+
+        return read_then_edit
+
+    monkeypatch.setattr(history, "messages", edited_after(reading))
+    monkeypatch.setattr(relay.relay.service.searching, "find", edited_after(searching))
+    asked = {"chatId": "User1"} if window == "messages" else {"query": "needle"}
+    async with relay.device("User2") as two:
+        page = await two.request(window, **asked)
+    assert f"needle {edits}" in [one.get("message") for one in page]
+    assert edits == 1

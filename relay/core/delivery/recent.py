@@ -14,7 +14,7 @@ from relay.store import kinds
 from relay.store.entry import REPLY_PREVIEW, Entry
 
 MAX_ENTRIES = 4_096
-"""Entries kept in memory, and edits and deletions that `changed_since` knows of."""
+"""Entries kept in memory, and edits and deletions that `changes_since` knows of without looking at them."""
 MAX_CHARACTERS = 4_000_000
 """Characters of text that these entries may hold together, quotes included."""
 
@@ -78,23 +78,31 @@ class RecentEntries:
                         _amend(one, change)
         return True
 
-    def changed_since(self, messages: Collection[tuple[int, int]], since: int) -> bool:
-        """Tell whether one of these messages was edited or deleted after `since`, or may have been.
+    def changes_since(self, messages: Collection[tuple[int, int]], since: int) -> list[Entry] | None:
+        """Give the edits and deletions of these messages after `since`, for an answer that was read before them.
 
         Such an answer is outdated: whoever is answered may have been sent the change already.
 
         Args:
             messages: pairs of chat and message id.
             since: the last `seq` when they were read.
+
+        Returns:
+            The changes, in their order; None if they are no longer all in memory, and the answer has to be read again.
         """
-        if since < self._changes_complete_after:
-            return True
-        for seq, chat, target in reversed(self._changes):
-            if seq <= since:
-                break
-            if (chat, target) in messages:
-                return True
-        return False
+        if since >= self._changes_complete_after:
+            for seq, chat, target in reversed(self._changes):
+                if seq <= since:
+                    return []
+                if (chat, target) in messages:
+                    break
+            else:
+                return []
+        entries = self.after(since)
+        if entries is None:
+            return None
+        changes = [one for one in entries if one.kind in (kinds.EDIT, kinds.DELETE)]
+        return [one for one in changes if (one.chat, one.target) in messages]
 
 
 def _length(entry: Entry) -> int:

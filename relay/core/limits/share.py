@@ -39,6 +39,8 @@ class Share:
     def __init__(self) -> None:
         self.turn = trio.Lock()
         """Held while something is read for this user: one reads at a time, so that others wait for one at most."""
+        self.changing = trio.Lock()
+        """Held while a request of this user is under way that keeps the writer by itself."""
         self.listing = trio.Lock()
         """Held while a chat list is made as an event for this user: one at a time, however many devices wait."""
         self.holders: set[Holder] = set()

@@ -169,7 +169,10 @@ class Service:
             logger.exception("%s failed; the relay goes on", name)
             reply(RelayError.internal())
             return None
-        return None if waiting is None else self._in_turn(subscriber.share, waiting, reply, name)
+        if waiting is None:
+            return None
+        share = subscriber.share
+        return self._in_turn(share, share.turn if awaited is None else share.changing, waiting, reply, name)
 
     async def _handle_in_turn(
         self, subscriber: Subscriber, name: str, payload: msgspec.Struct, reply: _AwaitedReply
@@ -185,10 +188,10 @@ class Service:
             await reply.wait()
         await fairness.turn()
 
-    async def _in_turn(self, share: Share, waiting: Waiting, reply: Reply, name: str) -> None:
-        """Await an answer once the user's other answers are made and there is room for it."""
+    async def _in_turn(self, share: Share, turn: trio.Lock, waiting: Waiting, reply: Reply, name: str) -> None:
+        """Await an answer once the user's other answers of this kind are made and there is room for it."""
         try:
-            async with share.turn:
+            async with turn:
                 await share.room()
                 await waiting
         except RelayError as error:

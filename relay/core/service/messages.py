@@ -8,22 +8,25 @@ import trio
 from relay.core.delivery import views
 from relay.core.delivery.subscriber import Subscriber
 from relay.core.limits import fairness
+from relay.core.model.state import Chat, State
 from relay.core.rules import commands, visibility
 from relay.core.service import answer_pages
 from relay.core.service.answer_pages import PageMaker
 from relay.core.service.dispatch import Reply, Service
 from relay.protocol import objects, requests
 from relay.protocol.errors import RelayError
+from relay.store.entry import Entry
 from relay.store.queries import history
 from relay.store.queries import search as search_queries
 from relay.store.queries.search import Sought
+from relay.text import fold
 
 SLICE_RECEIPTS = 4_096
 """Receipts that are read for an answer before others have their turn, and before it is seen whether it is full."""
 SLICE_MESSAGES, SLICE_BYTES = 16, 32_768
 """Messages of an answer, and bytes of them, that are encoded before others have their turn."""
 READ_ATTEMPTS = 8
-"""How often a page is read at most while messages on it are edited, deleted or cleared."""
+"""How often a page is read at most while its reader clears the chat, or more is changed than is kept in memory."""
 
 
 def new(service: Service, subscriber: Subscriber, request: requests.New, reply: Reply) -> None:
@@ -91,6 +94,7 @@ async def _read_page(service: Service, user: int, request: requests.Messages) ->
     )
     shown = _messages_of(rows)
     page = PageMaker()
+    added: list[objects.Message] = []
     while rows and not page.full:
         members = state.members[chat.key]
         some = rows[: max(1, SLICE_RECEIPTS // len(members))] if chat.id is not None and members else rows
@@ -102,9 +106,30 @@ async def _read_page(service: Service, user: int, request: requests.Messages) ->
         if members.get(user) is not member:
             # They left or were removed meanwhile, and may be back as another member.
             return None
-        await _add_all(page, views.messages(state, user, chat, some, receipts))
+        await _add_all(page, views.messages(state, user, chat, some, receipts), added)
+    # From here on nothing waits: the page is true when it is answered.
+    changes = service.hub.recent.changes_since(shown, as_of)
     is_same_view = state.members[chat.key].get(user) is member and visibility.since(chat, member) == since
-    return (page, more) if is_same_view and not service.hub.recent.changed_since(shown, as_of) else None
+    if changes is None or not is_same_view:
+        return None
+    if changes:
+        is_full, page = page.full, PageMaker()
+        page.add_all(_amended(state, user, chat, added, changes))
+        more = more or is_full
+    return page, more
+
+
+def _amended(
+    state: State, user: int, chat: Chat, messages: Iterable[objects.Message], changes: Sequence[Entry]
+) -> list[objects.Message]:
+    """Bring messages of a chat up to what is true after these changes of it or of others."""
+    member = state.members[chat.key].get(user)
+    amended = list(messages)
+    for change in changes:
+        if change.chat == chat.key:
+            sees = visibility.sees(chat, member, change.target)
+            amended = [views.amended(one, change, sees=sees) for one in amended]
+    return amended
 
 
 def _messages_of(rows: Iterable[history.HistoryRow]) -> set[tuple[int, int]]:
@@ -112,12 +137,13 @@ def _messages_of(rows: Iterable[history.HistoryRow]) -> set[tuple[int, int]]:
     return {(row.chat, shown) for row in rows for shown in (row.message_id, row.target)}
 
 
-async def _add_all(page: PageMaker, items: Iterable[object]) -> None:
-    """Add items up to the first one without room, a few at a time."""
+async def _add_all(page: PageMaker, items: Iterable[objects.Message], added: list[objects.Message]) -> None:
+    """Add items up to the first one without room, a few at a time, and note them in `added`."""
     size = page.size
     for count, item in enumerate(items, 1):
         if not page.add(item):
             return
+        added.append(item)
         if page.size - size > SLICE_BYTES or count % SLICE_MESSAGES == 0:
             size = page.size
             await fairness.turn()
@@ -138,22 +164,42 @@ async def search(service: Service, subscriber: Subscriber, request: requests.Sea
     said = sum(state.chats[chat].last_message_id - upto for chat, upto in unseen.items())
     sought = Sought(request.query, unseen, before, older, request.count, said)
     for _ in range(READ_ATTEMPTS):
-        as_of = state.seq
-        rows, more = await service.searching.find(user, sought)
-        if not service.hub.recent.changed_since(_messages_of(rows), as_of):
-            break
-    else:
-        raise RelayError.unavailable()
-    page = PageMaker()
-    last = None
+        found = await _search_page(service, user, sought)
+        if found is not None:
+            page, more, last = found
+            reply(page.made(more=more, after=None if last is None else answer_pages.cursor(last)))
+            return
+    raise RelayError.unavailable()
+
+
+async def _search_page(service: Service, user: int, sought: Sought) -> tuple[PageMaker, bool, int | None] | None:
+    """Find a page of messages, whether there are more, and the `seq` of the last; None if it is to be read again."""
+    state = service.state
+    as_of = state.seq
+    rows, more = await service.searching.find(user, sought)
+    shown: list[tuple[history.HistoryRow, objects.Message]] = []
+    size = 0
     for row in rows:
         # The user may have left a chat or cleared it meanwhile.
         if visibility.sees(state.chats[row.chat], state.members[row.chat].get(user), row.message_id):
             (message,) = views.messages(state, user, state.chats[row.chat], [row], (), with_chat_id=True)
-            size = page.size
-            if not page.add(message):
-                break
-            if page.size - size > SLICE_BYTES:
+            shown.append((row, message))
+            size += len(message.message or "")
+            if size > SLICE_BYTES:
+                size = 0
                 await fairness.turn()
+    # From here on nothing waits: the page is true when it is answered.
+    changes = service.hub.recent.changes_since(_messages_of(rows), as_of)
+    if changes is None:
+        return None
+    page = PageMaker()
+    last = None
+    for row, message in shown:
+        chat = state.chats[row.chat]
+        (now,) = _amended(state, user, chat, [message], changes)
+        is_gone = now is not message and not (now.attachments or sought.folded in fold(now.message or ""))
+        is_shown = not is_gone and visibility.sees(chat, state.members[row.chat].get(user), row.message_id)
+        if is_shown and not page.add(now):
+            break
         last = row.seq
-    reply(page.made(more=more, after=None if last is None else answer_pages.cursor(last)))
+    return page, more, last
