@@ -1,6 +1,6 @@
-"""Failed sign-ins, counted and logged: what one wants to know after somebody tried to get in. In memory, bounded.
+"""Counts and logs failed sign-ins. In memory, bounded.
 
-A record names the address, and the user where there is one of that id. An unknown id stays out of the log: people type
+A record names the address, and the user if there is one of that id. An unknown id stays out of the log: people type
 their password into the wrong field.
 """
 
@@ -11,12 +11,12 @@ import trio
 logger = logging.getLogger(__name__)
 
 RECORDS_PER_MINUTE = 20
-"""Records a minute; what goes beyond is counted and told in the next one."""
+"""Log records per minute; failures beyond them are counted in one record later."""
 MINUTE = 60.0
 
 
 class FailedSignIns:
-    """What did not come in."""
+    """The failed sign-ins of one relay."""
 
     def __init__(self) -> None:
         self.total = 0

@@ -1,4 +1,4 @@
-"""Passwords: hashed and checked by argon2 in a thread, few at a time, so that guessing cannot stall the relay.
+"""Passwords: hashed and checked by argon2 in a thread, one at a time, so that guessing cannot stall the relay.
 
 argon2 is loaded with the first password; most relays never have one.
 """
@@ -23,30 +23,30 @@ T = TypeVar("T")
 MAX_CONCURRENT = 1
 """Hashes being made at a time: each takes `MEMORY_KIB` and a core for some tens of milliseconds."""
 MAX_WAITING = 32
-"""How many may wait for their turn; more are told to come back."""
+"""Hashes that may wait for that; more are refused as `rate_limited`."""
 MEMORY_KIB = 19_456
-"""KiB for one hash, with `PASSES` the least that OWASP's password storage page recommends for argon2id."""
+"""KiB for one hash: with `PASSES` the minimum of OWASP's Password Storage Cheat Sheet for argon2id."""
 PASSES = 2
 
 
 MIN_LENGTH, MAX_LENGTH = 10, 1_024
-"""Characters of a new password. Guessing is slowed down and the common ones are refused, so that 10 do."""
+"""Characters of a new password. 10 suffice since guessing is slowed down and common passwords are refused."""
 
 MIN_NAME_PART = 3
-"""Characters from which on a word of a name counts as one: shorter ones are in any password."""
+"""Characters of the shortest word of a name that is looked for: shorter ones are in any password."""
 MIN_LETTERS_BESIDE_NAME = 4
-"""Letters that a password with one's own name in it must have beside it: digits and signs are tried with each name."""
+"""Letters that a password must have beside the own name: digits and signs are tried with each name."""
 
 
 def check_new(password: str, *about: str) -> None:
-    """See that a password may become somebody's.
+    """Check that a new password is good enough.
 
     Args:
         password: the new one.
         about: what the person is called: their id and name.
 
     Raises:
-        RelayError: `bad_request`, with what would be right.
+        RelayError: `bad_request`, saying what is wrong with it.
     """
     password = _as_typed(password)
     if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
@@ -64,7 +64,7 @@ def check_new(password: str, *about: str) -> None:
 
 
 def _as_typed(password: str) -> str:
-    """Give a password one form: keyboards and systems write the same ä in two ways (NIST SP 800-63B, 5.1.1.2)."""
+    """Normalize a password: keyboards and systems write the same ä in two ways (NIST SP 800-63B, 5.1.1.2)."""
     return unicodedata.normalize("NFKC", password)
 
 
@@ -73,7 +73,7 @@ def _plain(text: str) -> str:
 
 
 def _is_own_name(plain: str, core: str, about: Iterable[str]) -> bool:
-    """Whether a folded password says little but the person's names and their words, in any order and number.
+    """Tell whether a folded password is little more than the person's names or words of them, in any order.
 
     Args:
         plain: the password.
@@ -90,7 +90,7 @@ def _is_own_name(plain: str, core: str, about: Iterable[str]) -> bool:
 
 
 def _is_run(text: str) -> bool:
-    """Whether each character follows the one before it, upwards or downwards: abcdefghij, 9876543210, 1234567890."""
+    """Tell whether each character follows the one before it, upwards or downwards: abcdefghij, 9876543210."""
     steps = {
         (ord(after) - ord(before)) % 10 if before.isdigit() and after.isdigit() else ord(after) - ord(before)
         for before, after in pairwise(text)
@@ -100,13 +100,13 @@ def _is_run(text: str) -> bool:
 
 @functools.cache
 def _common() -> frozenset[str]:
-    """The passwords, and the words within them, that are tried first; a line each."""
+    """Load the passwords that are tried first, and the words within them."""
     lines = (files("relay.core.auth") / "common_passwords.txt").read_text("utf-8").splitlines()
     return frozenset(_plain(line) for line in lines if line and not line.startswith("#"))
 
 
 class Passwords:
-    """What makes and checks hashes."""
+    """Makes and checks hashes, one at a time."""
 
     def __init__(self) -> None:
         self._limiter = trio.CapacityLimiter(MAX_CONCURRENT)
@@ -120,17 +120,17 @@ class Passwords:
         return await self._in_turn(lambda: _hasher().hash(_as_typed(password)))
 
     async def check(self, hashed: str | None, password: str) -> bool:
-        """Whether a password is the one that was hashed. It takes its time where there is no hash, too.
+        """Tell whether a password is the one that was hashed. It takes as long if there is no hash.
 
         Args:
-            hashed: what is kept of the password; nothing where there is none.
-            password: what somebody says it is.
+            hashed: the hash of the password; None if there is none.
+            password: what was typed.
 
         Raises:
             RelayError: `rate_limited`, too many wait already.
         """
         known = hashed or await self._nobodys()
-        # Who has no password has the empty one neither: the hash that stands in for theirs lets nobody in.
+        # A user without a password must not get in by the empty one, whose hash stands in for theirs.
         return await self._in_turn(lambda: _matches(known, password)) and bool(hashed)
 
     async def _nobodys(self) -> str:

@@ -31,13 +31,13 @@ from relay.store.log.log import Log
 PAIR_WAIT_SECONDS = 900.0
 """The longest that an address has to wait after its failures to guess one user's password, in seconds."""
 USER_WAIT_SECONDS = 60.0
-"""The same for the user whom somebody guesses at: a guesser must not be able to lock them out for long."""
+"""The same for a user who is guessed at, from all addresses: a guesser must not lock them out for long."""
 ADDRESS_WAIT_SECONDS, ADDRESS_FREE_FAILURES = 60.0, 50
-"""The same for an address that guesses at many users, and how many failures are free: an office may be behind it."""
+"""The same for an address that guesses at many users, and how many failures are free: an office may share it."""
 NETWORK_FREE_SIGN_UPS = 200
-"""How many users may be made from one network of IPv6 before the next ones wait: all of a camp are in the same one."""
+"""Users that may be made from one /64 of IPv6 before the next ones wait: a whole camp can be in one."""
 INVITE_WAIT_SECONDS, INVITE_FREE_FAILURES = 10.0, 20
-"""The same for wrong invites. They have 128 bits: nobody guesses one, and a right one never waits."""
+"""The same for wrong invites. They have 128 bits, so nobody guesses one; a right one never waits."""
 MAX_PROVEN = 8_192
 """Networks with users who signed in from there that are remembered; the least recent is dropped."""
 HOUR_MS = 3_600_000
@@ -51,13 +51,13 @@ def new_code() -> str:
 
 
 def id_for(name: str) -> str:
-    """The user id that goes with a name: what of it may stand in one (PROTOCOL.md, section 3)."""
+    """Make a user id from a name: the part of it that an id may contain (PROTOCOL.md, section 3)."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     return re.sub(r"[^A-Za-z0-9_-]+", ".", plain).strip(".")[:48] or "guest"
 
 
 class Entered(NamedTuple):
-    """Somebody is in: their token, said this once."""
+    """A new sign-in: its token, which is given this once."""
 
     token: str
     user_id: str
@@ -65,7 +65,7 @@ class Entered(NamedTuple):
 
 
 Address = Callable[[], str]
-"""Gives an address as it is at the moment."""
+"""Gives the relay's address as it is at the moment."""
 
 
 class SignIn:
@@ -91,18 +91,17 @@ class SignIn:
         self._wrong_invites = Throttle(INVITE_WAIT_SECONDS, free=INVITE_FREE_FAILURES)
         self._signed_up = Throttle(USER_WAIT_SECONDS)
         self._signed_up_near = Throttle(USER_WAIT_SECONDS, free=NETWORK_FREE_SIGN_UPS)
-        """Each user that is made counts here, for the address and for its network of IPv6: an open relay is no reason
-        to be filled with them."""
+        """Users made, by address and by its network of IPv6: an open relay must not be filled with them."""
 
     def ways(self) -> list[str]:
-        """What a sign-in page may offer."""
+        """Name the ways in that a sign-in page may offer."""
         ways = ["invite", "password"]
         if self._settings.open:
             ways.append("open")
         return ways
 
     async def by_invite(self, code: str, label: str, address: str) -> Entered:
-        """Let somebody in by an invite, which lets nobody in afterwards.
+        """Sign somebody in by an invite, which is used up by it.
 
         Args:
             code: the invite's.
@@ -126,7 +125,7 @@ class SignIn:
             raise
 
     async def by_name(self, name: str, label: str, address: str) -> Entered:
-        """Make a user of somebody who picks a name, where the relay is open.
+        """Make a user of somebody who picks a name, if the relay is open.
 
         Raises:
             RelayError: `forbidden`, the relay is not open; `conflict`, the name is taken; `rate_limited`.
@@ -153,13 +152,13 @@ class SignIn:
             raise
 
     async def by_password(self, user_id: str, password: str, label: str, address: str) -> Entered:
-        """Let a user in by their password.
+        """Sign a user in by their password.
 
         Raises:
             RelayError: `unauthorized`, or `rate_limited` after too many that were.
         """
         user = self._state.named(user_id.strip())
-        # However the id was written it is one user that is guessed at.
+        # However the id was written, it is one user who is guessed at.
         counted = self._count_guess(user_id if user is None else user.id, address, known=user)
         right = await self.passwords.check(user.password if user is not None else None, password)
         if not right or user is None or user.disabled or user.removed:
@@ -234,14 +233,14 @@ class SignIn:
         Args:
             by: who invites, `ADMIN` for an admin on the machine.
             device: from which device.
-            user_id: whom; somebody who is not a user yet where it is None.
-            name: what such a one is called.
-            chat_id: where they land.
+            user_id: whom; None for somebody who is not a user yet.
+            name: what somebody is called who is not a user yet.
+            chat_id: the chat that they join.
 
         Raises:
             RelayError: they may not, or there is no such user or chat.
         """
-        # By the log's time, by which it is looked at, and which does not go back when the machine's clock is set back.
+        # By the log's time, which it is checked by: it does not go back when the machine's clock is set back.
         now = max(self._clock(), self._state.at)
         code = new_code()
         expires_at = now + round(self._settings.invite_hours * HOUR_MS)
@@ -249,12 +248,12 @@ class SignIn:
             code_hash=token_hash(code), expires_at=expires_at, user_id=user_id, name=name, chat_id=chat_id
         )
         await submit(self._log, Command(now, by, device, request))
-        # In a fragment a browser sends it to nobody, so that it reaches no log.
+        # A browser does not send a fragment, so the code reaches no log.
         url = f"{self.address()}/#invite={code}"
         return Invitation(url=url, code=code, expires_at=expires_at, qr=qr(url))
 
     async def set_password(self, user_id: str, password: str, *, sign_out: bool = False) -> int:
-        """Let a user sign in by a password, as an admin; an empty one takes it away.
+        """Set a user's password as an admin; an empty one takes it away.
 
         Args:
             user_id: whose.
@@ -279,7 +278,7 @@ class SignIn:
     async def change_password(
         self, key: int, device: int, old: str | None, new: str, *, sign_out_others: bool, address: str
     ) -> int:
-        """Let a user choose another password: whoever has one says it first.
+        """Change a user's own password; whoever has one says it first.
 
         Args:
             key: whose.
@@ -310,13 +309,13 @@ class SignIn:
         return answer.number
 
     async def sign_out(self, user: int, device: int) -> None:
-        """Let a device sign in no more; its connection ends at once."""
+        """Revoke a device; its connection ends at once."""
         answer = await submit(self._log, Command(self._clock(), user, device, control.RevokeDevice(device_id=device)))
         assert isinstance(answer, ChangedDevice)
 
 
 def qr(text: str) -> list[str]:
-    """A QR code as rows of modules, 1 for dark, without the quiet zone around it."""
+    """Make a QR code: rows of modules, 1 for dark, without the quiet zone around it."""
     import segno
 
     code = segno.make_qr(text, error="m")

@@ -42,9 +42,11 @@ class Acknowledgements:
         if receipt is None:
             return
         if not subscriber.ack_pending:
+            if not self._pending:
+                # Once for all that come until `apply`.
+                self._log.expect_deferred()
             subscriber.ack_pending = True
             self._pending.append(subscriber)
-            self._log.expect_deferred()
         acked = subscriber.acked_up_to
         if receipt.message_id > acked.get(receipt.chat, 0):
             acked[receipt.chat] = receipt.message_id
