@@ -191,7 +191,7 @@ def _service(
     """Put together what answers connections, and connect it to the hub and the log that it stands on."""
     acknowledgements = Acknowledgements(state, log, clock, replaying)
     log.deferred.collect = acknowledgements.apply
-    hub.request_entry = EmptyEntries(state, log, clock).request
+    hub.list_changes.request_entry = EmptyEntries(state, log, clock).request
     chat_lists = ChatLists(state, reading, hub.presence)
     return Service(
         state=state,

@@ -345,7 +345,7 @@ def test_only_who_did_not_write_a_message_gets_it_delivered(house: House) -> Non
 
 def test_a_mark_goes_to_the_authors_and_a_read_to_the_readers_other_devices(house: House) -> None:
     _, one = house.arrive("User1", 1)
-    _, two = house.arrive("User2", 2)
+    _, two = house.arrive("User2")
     for ear in (one, two):
         ear.take()
     house.log.dlvrd("User2", "User1")
@@ -535,3 +535,58 @@ def test_somebody_who_has_cleared_a_dialog_is_not_told_that_the_other_one_types_
     house.log.new("User2", "User1", "c-back")
     house.hub.start_typing(chat, user, house.now / 1_000 + 3)
     assert ("User2", "User2", False) in [what for event, what in one.take() if event == "typing"]
+
+
+class SlicedHouse(House):
+    """A house whose entries are sent in slices, one member each, as far as a test goes on with them."""
+
+    origin = 0
+
+    def apply(self, entry: Any) -> None:
+        entry.origin = self.origin
+        self.log.state.apply(entry)
+        self.rest = self.hub.publish(entry)
+        self.entry = entry
+
+
+def sliced(monkeypatch: pytest.MonkeyPatch) -> SlicedHouse:
+    house = SlicedHouse()
+    monkeypatch.setattr("relay.core.delivery.hub.SLICE_CONNECTIONS", 1)
+    monkeypatch.setattr("relay.core.delivery.hub.SLICE_MEMBERS", 1)
+    return house
+
+
+def test_a_chat_list_that_is_owed_waits_until_an_entry_has_gone_to_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the list took the id of the entry, and the entry was taken for sent."""
+    house = sliced(monkeypatch)
+    two, _ = house.arrive("User2")
+    three, ear = house.arrive("User3")
+    two.listed_at = three.listed_at = house.now / 1_000
+    house.log.do("User2", requests.UpdateChat(chat_id="g-1", name="other"))
+    for _step in house.rest or ():
+        pass
+    assert three.live
+    assert three.owed
+    house.log.new("User2", "g-1", "c2")
+    assert house.rest is not None
+    next(house.rest, None)
+    house.later(2.0)
+    for _step in house.rest:
+        pass
+    assert house.entry.seq in [event.get("id") and int(event["id"]) for event in ear.heard]
+    wanted: list[int] = []
+    house.hub.list_changes.request_entry = lambda user, _chat: wanted.append(user)
+    house.later(2.0)
+    assert three.user in wanted, "its list comes after the entry"
+
+
+def test_a_connection_knows_its_own_entry_before_it_goes_to_anybody_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = sliced(monkeypatch)
+    house.arrive("User2")
+    three, _ = house.arrive("User3")
+    three.fall_behind(three.position)
+    house.origin = three.number
+    house.log.new("User3", "g-1", "c2")
+    assert house.rest is not None
+    next(house.rest, None)
+    assert house.entry.seq in three.own_entries

@@ -14,6 +14,7 @@ from relay.core.auth.rights import KINDS, Rights
 from relay.core.clock.clock import Clock
 from relay.core.delivery import views
 from relay.core.delivery.announcements import Announcements, Frame
+from relay.core.delivery.list_changes import ListChanges
 from relay.core.delivery.presence import Presence
 from relay.core.delivery.recent import RecentEntries
 from relay.core.delivery.subscriber import Outlet, Receipt, Subscriber
@@ -65,13 +66,9 @@ class Hub:
         self.frame = frame
         self.time = time
         self._charge = charge
-        self.request_entry: Callable[[int, int], None] = _nothing
-        """Called with a user and one of their chats where a chat list needs an event id that no other event has. Set
-        once there is a log: what it is wired to appends to the log, which publishes through this hub."""
+        self.list_changes = ListChanges(state, time)
         self.pending = trio.Event()
         """Set while something is to be sent later: `tick` sends it."""
-        self._owed: dict[Subscriber, None] = {}
-        """Live subscribers that are owed a chat list."""
         self.presence = Presence()
         self.announcements = Announcements(state, clock, frame, time, self.presence, self._send_ephemeral)
         self.rights = Rights()
@@ -139,7 +136,7 @@ class Hub:
 
     def disconnect(self, subscriber: Subscriber) -> None:
         """Take a connection out: its user may go offline."""
-        self._owed.pop(subscriber, None)
+        self.list_changes.forget(subscriber)
         if self.presence.disconnect(subscriber, self.clock()):
             self._presence_changed(subscriber.user)
 
@@ -193,8 +190,10 @@ class Hub:
     def tick(self, now: float) -> None:
         """Send what is due: announcements, and chat lists that changed a while ago; `now` is trio's time."""
         self.announcements.tick(now)
-        self._send_owed_lists(now)
-        if not (self.announcements.pending or self._owed):
+        if not self._publishing:
+            # Else not everybody has the last entry, whose id a list would take.
+            self.list_changes.tick(now)
+        if not (self.announcements.pending or self.list_changes.pending):
             self.pending = trio.Event()
 
     # Entries.
@@ -325,10 +324,7 @@ class Hub:
     # Chat lists.
 
     def _publish_list_change(self, entry: Entry) -> Iterator[None] | None:
-        """Note whose chat list changed. A list is made from texts in the log, so its readers get it from there.
-
-        Whoever got a list a moment ago gets the next one a moment later, with all that changes until then.
-        """
+        """Note whose chat list changed; the lists themselves are made by whoever catches up."""
         if entry.kind == kinds.CHATS:
             self.announcements.introduce(entry)
             self.announcements.part(entry)
@@ -347,38 +343,12 @@ class Hub:
         for user in users:
             for subscriber in self.presence.subscribers.get(user, ()):
                 if subscriber.live and subscriber.position < entry.seq:
-                    if self._owe_list(subscriber, entry, change):
-                        subscriber.fall_behind(entry.seq - 1)
+                    self.list_changes.note(subscriber, entry, change)
                     self.dirty[subscriber.outlet] = None
                     count += 1
+        if self.list_changes.pending:
+            self.pending.set()
         return count
-
-    def _owe_list(self, subscriber: Subscriber, entry: Entry, change: views.ListChange) -> bool:
-        """Note that a subscriber's chat list has changed; tell whether they get it at once."""
-        user = subscriber.user
-        chat = views.changed_chat(self.state, entry, user)
-        subscriber.owe_list(entry.seq, chat, appears=user in change.appears_for, goes=user in change.goes_for)
-        if subscriber.list_due(self.time()):
-            return True
-        self._owed[subscriber] = None
-        self.pending.set()
-        return False
-
-    def _send_owed_lists(self, now: float) -> None:
-        """Let subscribers get their chat list if they were owed it for long enough."""
-        if self._publishing:
-            # Not everybody has the last entry, whose id a list would take; `pending` stays set.
-            return
-        seq = self.state.seq
-        for subscriber in list(self._owed):
-            if not subscriber.owed:
-                del self._owed[subscriber]
-            elif subscriber.live and subscriber.list_due(now):
-                if subscriber.sent < seq:
-                    # The list gets the id of the last entry, which was no event for this subscriber.
-                    subscriber.fall_behind(seq)
-                else:
-                    self.request_entry(subscriber.user, next(iter(subscriber.owed)))
 
     # Replay.
 
@@ -393,8 +363,10 @@ class Hub:
         for entry in entries:
             if entry.kind in (kinds.CHATS, kinds.USER):
                 changed = entry.seq > subscriber.chats_as_of and user in views.chat_list_readers(state, entry)
-                if changed and self._owe_list(subscriber, entry, views.list_change(entry)):
+                if changed and self.list_changes.owe(subscriber, entry, views.list_change(entry)):
                     yield entry.seq, entry.at
+                elif changed:
+                    self.pending.set()
             elif entry.kind <= kinds.READ:
                 list_first = subscriber.appeared and subscriber.position > subscriber.sent
                 if list_first and self._is_event_for(subscriber, entry):
