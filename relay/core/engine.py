@@ -24,11 +24,11 @@ class Engine:
     """The state, who is told of its changes, and what of it the store does not have yet."""
 
     def __init__(
-        self, state: State, hub: Hub, stale: DirtyRows, charged: Callable[[Sequence[Command], float], None]
+        self, state: State, hub: Hub, stale: DirtyRows, on_writer_held: Callable[[Sequence[Command], float], None]
     ) -> None:
-        self.loosened: Callable[[], None] = _nobody
+        self.on_files_released: Callable[[], None] = _nobody
         """Called when a message may have let go of its files."""
-        self.charged = charged
+        self.on_writer_held = on_writer_held
         """Called with a batch that kept the writer longer than its commit took, and for how many seconds."""
         self._state = state
         self._hub = hub
@@ -50,7 +50,7 @@ class Engine:
 
     def charge(self, batch: Sequence[Command], seconds: float) -> None:
         """See `log.Rules`."""
-        self.charged(batch, seconds)
+        self.on_writer_held(batch, seconds)
 
     def apply(self, entry: Entry) -> Iterator[None] | None:
         """Let an entry take effect, then publish it; what is left of that is given as `Hub.publish` does."""
@@ -58,7 +58,7 @@ class Engine:
         self._stale.note(entry, self._state)
         rest = self._hub.publish(entry)
         if entry.kind in (kinds.EDIT, kinds.DELETE):
-            self.loosened()
+            self.on_files_released()
         if entry.kind == kinds.NEW:
             self.lags.messages += 1
             self._first = self._first or entry.at

@@ -26,7 +26,7 @@ from relay.core.limits.user_limits import UserLimits
 from relay.core.maintenance.disk_room import DiskRoom
 from relay.core.maintenance.retention import Retention
 from relay.core.maintenance.statistics import LatencySamples, Statistics
-from relay.core.model.recovery import recall
+from relay.core.model.recovery import load_state
 from relay.core.model.state import State
 from relay.core.service.acknowledgements import Acknowledgements
 from relay.core.service.dispatch import Service
@@ -37,7 +37,7 @@ from relay.store.data_dir import empty, written_by
 from relay.store.data_dir.opening import opened
 from relay.store.files.reserve import Reserve
 from relay.store.log.log import Log
-from relay.store.queries import lookups
+from relay.store.queries import positions
 from relay.store.sqlite import database, folding
 from relay.store.sqlite.migrate import begin, upgrade
 from relay.store.sqlite.wal import Wal
@@ -137,7 +137,7 @@ async def open_relay(
             await begin(path)
         async with database.connect(path, writing=True) as writing:
             await upgrade(writing, path)
-            await written_by.sign(writing)
+            await written_by.sign(writing, path)
             await folding.ensure(writing)
             writing.stay_at(path)
             async with (
@@ -149,17 +149,17 @@ async def open_relay(
                 database.connect(path, writing=False, cache=LOOKING_CACHE, seconds=PATIENCE) as carrying,
                 database.connect(path, writing=False, cache=COPYING_CACHE) as copying,
             ):
-                state, stale = await recall(reading)
+                state, stale = await load_state(reading)
                 limits = UserLimits(settings.limits)
                 hub = Hub(state, time, frame, charge=limits.charge_fan_out)
-                rules = Engine(state, hub, stale, charged=limits.charge_writer)
-                log = Log(writing, looking, Wal(copying, path), rules, await lookups.cursors(reading))
+                rules = Engine(state, hub, stale, on_writer_held=limits.charge_writer)
+                log = Log(writing, looking, Wal(copying, path), rules, await positions.cursors(reading))
                 time.begin(state.at)
                 service = _service(
                     state, log, hub, limits, reading, Searches(finding, log), Replays(replaying), time, settings
                 )
                 relay = Relay(data, service, reading, carrying, time, rules.lags, reserve)
-                rules.loosened = relay.files.loosen
+                rules.on_files_released = relay.files.loosen
                 async with trio.open_nursery() as nursery:
                     await nursery.start(log.run)
                     if spent:

@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from relay.core.files import uploads
-from relay.core.model.state import BLOCK
+from relay.core.model.entities import BLOCK
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.store.blobs import DIGEST

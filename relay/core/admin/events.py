@@ -12,7 +12,7 @@ from relay.core.model.state import State
 from relay.core.rules.commands import ADMIN
 from relay.protocol import control
 from relay.store.entry import Entry
-from relay.store.queries import lookups
+from relay.store.queries import log_entries
 from relay.store.sqlite.database import Connection
 
 WATCHED = 1_000
@@ -41,7 +41,7 @@ class EventWatch:
         found: list[control.Happened] = []
         before = request.before or self._state.seq + 1
         while len(found) < request.count:
-            entries = await lookups.changes(self._reading, before, actor, request.count)
+            entries = await log_entries.changes(self._reading, before, actor, request.count)
             found += [audit.happened(self._state, one) for one in entries if audit.belongs_in_audit(one)]
             if len(entries) < request.count:
                 break

@@ -11,13 +11,14 @@ import trio
 
 from relay import __version__
 from relay.core.clock.clock import Clock
-from relay.core.model.state import Chat, State, User
+from relay.core.model.entities import Chat, User
+from relay.core.model.state import State
 from relay.core.rules import attachments
 from relay.protocol import control
 from relay.protocol.objects import Attachment
 from relay.store import kinds
 from relay.store.log.log import Log
-from relay.store.queries import lookups
+from relay.store.queries import export_rows, stored_files
 from relay.store.sqlite.database import Connection
 
 PAGE = 500
@@ -111,7 +112,7 @@ def _own(held: Iterable[Attachment]) -> Iterable[str]:
 async def _give_files(state: State, reading: Connection, ids: Iterable[str], item: Any) -> None:
     """Say where the contents of files are, and whose they are."""
     wanted = list(dict.fromkeys(ids))
-    known = {file.id: file for file in await lookups.files(reading, wanted)}
+    known = {file.id: file for file in await stored_files.files(reading, wanted)}
     for file in (known[one] for one in wanted if one in known):
         sender = state.users[file.user].id
         record = control.Record(
@@ -144,7 +145,7 @@ class _Messages:
         """Give all up to an entry, and of what came later the deletions of what is among them; count the messages."""
         count = after = 0
         began = trio.current_time()
-        while rows := await lookups.export_page(self._reading, after, upto, PAGE):
+        while rows := await export_rows.export_page(self._reading, after, upto, PAGE):
             for row in rows:
                 after = row.seq
                 if not self._state.chats[row.chat].gone:
@@ -153,7 +154,7 @@ class _Messages:
             began = trio.current_time()
         while self._open and after < self._state.seq:
             # Deleted while this went on: the message is without its text here, so that its deletion belongs to it.
-            rows = await lookups.export_page(self._reading, after, self._state.seq, PAGE)
+            rows = await export_rows.export_page(self._reading, after, self._state.seq, PAGE)
             for row in rows:
                 after = row.seq
                 if row.kind == kinds.DELETE and (row.chat, row.target) in self._open:
@@ -164,7 +165,7 @@ class _Messages:
             await self._clear(chat, None)
         return count
 
-    async def _row(self, row: lookups.ExportRow) -> int:
+    async def _row(self, row: export_rows.ExportRow) -> int:
         if row.chat in self._cleared:
             await self._clear(row.chat, row.message_id)
         if row.kind != kinds.NEW and row.target_client_id is None:
@@ -212,7 +213,7 @@ class _Messages:
             return {"chat": chat.id}
         return {"participants": sorted(_ids(self._state, self._state.members[key]))}
 
-    def _record(self, row: lookups.ExportRow) -> control.Record:
+    def _record(self, row: export_rows.ExportRow) -> control.Record:
         users = self._state.users
         target = (row.target_client_id, users[row.target_author].id if row.target_author else None)
         new = row.kind == kinds.NEW

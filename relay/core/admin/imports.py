@@ -11,7 +11,8 @@ import trio
 
 from relay.core.clock.clock import Clock
 from relay.core.files.uploads import Piecewise, Uploads
-from relay.core.model.state import Chat, State, User
+from relay.core.model.entities import Chat, User
+from relay.core.model.state import State
 from relay.core.rules import commands
 from relay.core.rules.commands import ADMIN, Command
 from relay.core.rules.counting import can_act
@@ -19,6 +20,7 @@ from relay.core.rules.draft import client_key
 from relay.core.rules.imports import ChatImported, Imported
 from relay.core.rules.submit import submit
 from relay.core.service.ids import new_chat_id
+from relay.keys import UserKey
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from relay.store.entry import ClientKey
@@ -70,7 +72,7 @@ class Import:
 
     def _command(self, at: int, user: int, request: Any, generated_id: str = "") -> Command:
         # A time that is still to come would be the log's, and everybody's, until then.
-        return Command(min(at, self._clock()), user, 0, request, generated_id=generated_id, importer=True)
+        return Command(min(at, self._clock()), UserKey(user), 0, request, generated_id=generated_id, importer=True)
 
     # People and chats.
 
@@ -323,7 +325,7 @@ class Import:
             await self._mark(key, one)
         if touched:
             # The log's last time would be that of old messages, and a right clock far ahead of it.
-            await self._all([self._command(self._clock(), ADMIN, commands.SayNothing(next(iter(touched))))])
+            await self._all([self._command(self._clock(), ADMIN, commands.ReserveSeq(next(iter(touched))))])
         return control.Empty()
 
 

@@ -10,7 +10,8 @@ from relay.core.admin.status import Runtime
 from relay.core.auth.sign_in import SignIn
 from relay.core.auth.tokens import new_token, token_hash
 from relay.core.delivery.presence import Presence
-from relay.core.model.state import Device, State, User
+from relay.core.model.entities import Device, User
+from relay.core.model.state import State
 from relay.core.rules import ChangedDevice, ChangedUser, DevicesRevoked, commands
 from relay.core.rules.commands import ADMIN
 from relay.core.rules.submit import AdminCommands

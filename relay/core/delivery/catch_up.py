@@ -18,6 +18,7 @@ from relay.core.limits.rate_limit import RateLimit
 from relay.core.model.state import State
 from relay.core.rules import commands
 from relay.core.rules.commands import Command
+from relay.keys import UserKey
 from relay.protocol import codec
 from relay.protocol.errors import RelayError
 from relay.store.entry import Entry
@@ -141,7 +142,9 @@ class EmptyEntries:
         """
         if self._requested_at != self._state.seq and chat in self._state.members:
             self._requested_at = self._state.seq
-            self._log.append(Command(self._clock(), user, NO_DEVICE, commands.SayNothing(chat)), self._answered)
+            self._log.append(
+                Command(self._clock(), UserKey(user), NO_DEVICE, commands.ReserveSeq(chat)), self._answered
+            )
 
     def _answered(self, answer: object) -> None:
         if isinstance(answer, RelayError):

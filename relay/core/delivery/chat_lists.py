@@ -12,7 +12,8 @@ import trio
 from relay.core.delivery import views
 from relay.core.delivery.presence import Presence
 from relay.core.delivery.subscriber import Subscriber
-from relay.core.model.state import Chat, Member, State
+from relay.core.model.entities import Chat, Member
+from relay.core.model.state import State
 from relay.protocol import codec, events
 from relay.protocol.errors import RelayError
 from relay.store.queries import history
@@ -59,7 +60,7 @@ class ChatLists:
         state, user = self._state, subscriber.user
         chats = views.listed(state, user)
         if after is not None and after == subscriber.listing_after:
-            present = {chat.key: (chat, member) for chat, member in chats}
+            present: dict[int, tuple[Chat, Member]] = {chat.key: (chat, member) for chat, member in chats}
             chats = [present[key] for key in subscriber.listing if key in present]
         elif after is not None:
             # From an earlier connection, or asked for again: go by the places that chats have now.
@@ -88,7 +89,7 @@ class ChatLists:
         state = self._state
         if len(changed) > MAX_CHANGES:
             return [("chatsStale", events.ChatsStale())]
-        present = {chat.key: (chat, member) for chat, member in state.listed(user)}
+        present: dict[int, tuple[Chat, Member]] = {chat.key: (chat, member) for chat, member in state.listed(user)}
         lines, _ = await self._lines(user, [present[key] for key in changed if key in present])
         made: list[tuple[str, object]] = [("chat", {"item": msgspec.Raw(line)}) for line in lines]
         made += [

@@ -18,7 +18,8 @@ from relay.core.delivery.list_changes import ListChanges
 from relay.core.delivery.presence import Presence
 from relay.core.delivery.recent import RecentEntries
 from relay.core.delivery.subscriber import Outlet, Receipt, Subscriber
-from relay.core.model.state import Member, State
+from relay.core.model.entities import Member
+from relay.core.model.state import State
 from relay.core.rules import visibility
 from relay.protocol import codec
 from relay.store import kinds
@@ -169,7 +170,7 @@ class Hub:
         self._revoked += revoked
 
     def _is_revoked(self, subscriber: Subscriber) -> bool:
-        return not self.state.welcome(subscriber.user, subscriber.device)
+        return not self.state.is_authorized(subscriber.user, subscriber.device)
 
     @staticmethod
     def _reject(subscriber: Subscriber) -> None:
@@ -272,7 +273,7 @@ class Hub:
         sent = 0
         for user, member in members:
             connections = subscribers.get(user)
-            if connections is None or not (is_new or visibility.is_told(self.state, entry, user)):
+            if connections is None or not (is_new or visibility.is_event_for(self.state, entry, user)):
                 continue
             # In a group the events differ only in the unread count, and the author's in the status.
             alike = -1 if is_dialog or user == actor else count - member.seen
@@ -304,7 +305,7 @@ class Hub:
             users.add(entry.actor)
         for user in users:
             connections = self.presence.subscribers.get(user)
-            if connections is None or not visibility.is_told(self.state, entry, user):
+            if connections is None or not visibility.is_event_for(self.state, entry, user):
                 continue
             frame = None
             for subscriber in connections:
@@ -403,7 +404,7 @@ class Hub:
 
     def _is_event_for(self, subscriber: Subscriber, entry: Entry) -> bool:
         user = subscriber.user
-        if not visibility.is_told(self.state, entry, user):
+        if not visibility.is_event_for(self.state, entry, user):
             return False
         if not _is_own(subscriber, entry):
             return True

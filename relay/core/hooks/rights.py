@@ -1,6 +1,7 @@
 """Where a hook may act now. Pure."""
 
-from relay.core.model.state import Device, State
+from relay.core.model.entities import Device
+from relay.core.model.state import State
 
 
 def may_act(state: State, device: Device) -> bool:
@@ -9,7 +10,7 @@ def may_act(state: State, device: Device) -> bool:
     A hook that writes to one user is in use before their dialog begins.
     """
     hook = device.hook
-    if hook is None or not state.welcome(device.user, device.key):
+    if hook is None or not state.is_authorized(device.user, device.key):
         return False
     return chat_of(state, device) is not None or hook.chat in state.user_keys
 

@@ -19,7 +19,7 @@ from relay.store import integrity
 from relay.store.blobs import Blobs
 from relay.store.data_dir import empty
 from relay.store.data_dir.opening import settle_for_reading
-from relay.store.queries import lookups
+from relay.store.queries import log_entries, snapshots, stored_files
 from relay.store.sqlite import database
 from relay.store.sqlite.views import TooBusy, Views
 
@@ -53,7 +53,7 @@ async def check(data: Path, progress: Callable[[str], None]) -> list[CheckResult
     findings = []
     settle_for_reading(data)
     async with _views(data / "relay.db") as (views, reading):
-        for what, prove in integrity.PROOFS.items():
+        for what, prove in integrity.CHECKS.items():
             progress(what)
             findings.append(CheckResult(what, await _twice(prove, views)))
         progress(AGREEMENT)
@@ -63,7 +63,7 @@ async def check(data: Path, progress: Callable[[str], None]) -> list[CheckResult
     return findings
 
 
-async def _twice(prove: integrity.Proof, views: Views) -> list[str]:
+async def _twice(prove: integrity.Check, views: Views) -> list[str]:
     """Look again where something looks wrong: what was removed between two views may look so."""
     try:
         wrong = await prove(views)
@@ -84,7 +84,7 @@ async def _wrong_contents(data: Path) -> set[str]:
     contents = Blobs(data / "files")
     wrong = set()
     async with _views(data / "relay.db") as (_, reading):
-        for digest, size in await lookups.digests(reading):
+        for digest, size in await stored_files.digests(reading):
             path = contents.path(digest)
             there = path.stat().st_size if path.is_file() else None
             if there != size:
@@ -115,8 +115,8 @@ async def _agreement(reading: database.Connection) -> list[str]:
 
 
 async def _agree(reading: database.Connection) -> list[str]:
-    number = await lookups.base_round(reading)
-    base = await lookups.base(reading)
+    number = await snapshots.base_round(reading)
+    base = await snapshots.base(reading)
     slow = State() if base is None else snapshot.load(base)
     known = await _snapshot(reading)
     ((upto,),) = await reading.execute("SELECT coalesce(max(seq), 0) FROM log")
@@ -125,18 +125,18 @@ async def _agree(reading: database.Connection) -> list[str]:
         await _fold(reading, snapshot.CatchUp(quick, known), known.seq, upto, number)
         await _fold(reading, snapshot.CatchUp(slow, base or NOTHING), slow.seq, upto, number)
     except (KeyError, ValueError, msgspec.DecodeError) as error:
-        if await lookups.base_round(reading) != number:
+        if await snapshots.base_round(reading) != number:
             raise _Moved from error
         return [f"the log does not add up at entry {slow.seq + 1}: {error!r}"]
-    one, other = snapshot.facts(quick), snapshot.facts(slow)
+    one, other = snapshot.plain_data(quick), snapshot.plain_data(slow)
     return [f"{part} differ" for part in one if one[part] != other[part]]
 
 
-async def _snapshot(reading: database.Connection) -> lookups.Snapshot:
+async def _snapshot(reading: database.Connection) -> snapshots.Snapshot:
     """Read all tables of the snapshot in one view."""
     await reading.execute("BEGIN")
     try:
-        return await lookups.snapshot(reading)
+        return await snapshots.snapshot(reading)
     finally:
         with trio.CancelScope(shield=True):
             await reading.execute("COMMIT")
@@ -146,9 +146,9 @@ async def _fold(
     reading: database.Connection, catching: snapshot.CatchUp, after: int, upto: int, number: tuple[int, int] | None
 ) -> None:
     while after < upto:
-        entries = await lookups.entries(reading, after, FOLD)
+        entries = await log_entries.entries(reading, after, FOLD)
         # A base that took this one's place comes before anything is removed.
-        if await lookups.base_round(reading) != number:
+        if await snapshots.base_round(reading) != number:
             raise _Moved
         if not entries:
             return

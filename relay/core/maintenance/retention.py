@@ -22,7 +22,7 @@ from relay.settings import RetentionSection as Kept
 from relay.store.log import maintenance
 from relay.store.log.log import Log
 from relay.store.portion import Portion
-from relay.store.queries import lookups
+from relay.store.queries import prunable, storage
 from relay.store.sqlite.database import Connection
 
 logger = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ class Retention:
         if not self._clock.credible():
             return
         before = self._clock() - KNOWN
-        places = await lookups.removed_before(self._reading, before)
+        places = await prunable.removed_before(self._reading, before)
         for at in range(0, len(places), FORGOTTEN):
             some = places[at : at + FORGOTTEN]
             await self._log.run_exclusive(partial(maintenance.forget_removed, places=some, before=before), WORK)
@@ -109,7 +109,7 @@ class Retention:
     async def erase_gone(self) -> None:
         """Erase what was said in chats that are gone."""
         gone = [chat.key for chat in self._state.chats.values() if chat.gone]
-        for chat in await lookups.chats_with_entries(self._reading, gone) if gone else ():
+        for chat in await prunable.chats_with_entries(self._reading, gone) if gone else ():
             await self._erase(chat)
 
     async def _erase(self, chat: int) -> None:
@@ -136,10 +136,10 @@ class Retention:
 
     async def _prune(self, days: int, max_bytes: int) -> PruneResult:
         limit, removed = self._state.seq, 0
-        first = await lookups.first_prunable(self._reading, 0)
+        first = await prunable.first_prunable(self._reading, 0)
         kept = False
         upto = min(limit, max(await self._too_old(days), self._state.pruned))
-        index, left, _size = await lookups.index_use(self._reading)
+        index, left, _size = await storage.index_use(self._reading)
         text_bytes = index / max(1, self._texts() + left)
         size = await self._lasting(text_bytes)
         while first and first <= limit:
@@ -152,7 +152,7 @@ class Retention:
                 await self._keep()
                 kept = True
             removed += await self._remove(first, upto)
-            first = await lookups.first_prunable(self._reading, upto)
+            first = await prunable.first_prunable(self._reading, upto)
             size = await self._lasting(text_bytes)
         if removed:
             await self._give_back(0)
@@ -172,7 +172,7 @@ class Retention:
         Args:
             text_bytes: what one text takes there, as it was when the prune began.
         """
-        index, _left, size = await lookups.index_use(self._reading)
+        index, _left, size = await storage.index_use(self._reading)
         return size - max(0, index - int(self._texts() * text_bytes))
 
     def _texts(self) -> int:
@@ -184,7 +184,7 @@ class Retention:
         if not days or not self._clock.credible():
             return 0
         now = self._clock()
-        return await lookups.last_before(self._reading, now - days * DAY, now)
+        return await prunable.last_before(self._reading, now - days * DAY, now)
 
     async def _remove(self, first: int, upto: int) -> int:
         """Remove messages and marks between two entries; gives how many there were."""
@@ -199,7 +199,7 @@ class Retention:
 
     async def _give_back(self, spare: int) -> None:
         """Give pages without use back to the file system, all but so many."""
-        if await lookups.free_pages(self._reading) > spare:
+        if await storage.free_pages(self._reading) > spare:
             while await self._portion(self._pages, partial(_give_back, spare)):
                 pass
 
@@ -207,7 +207,7 @@ class Retention:
         """Have unread counts follow, chat after chat: the writer looks at what goes, and others wait for it."""
         last: dict[int, int] = {}
         for after in range(first - 1, upto, SEEN):
-            found = await lookups.last_messages(self._reading, after, min(after + SEEN, upto))
+            found = await prunable.last_messages(self._reading, after, min(after + SEEN, upto))
             for chat, message_id in found:
                 last[chat] = max(message_id, last.get(chat, 0))
         step: list[tuple[int, int]] = []

@@ -11,6 +11,7 @@ from relay.core.delivery.subscriber import Subscriber
 from relay.core.model.state import State
 from relay.core.rules import commands
 from relay.core.rules.commands import Command
+from relay.keys import UserKey
 from relay.protocol.errors import RelayError
 from relay.store.log.log import Log
 
@@ -115,4 +116,4 @@ class Acknowledgements:
         member = self._state.members[chat].get(user)
         if member is not None and member.dlvrd_upto < message_id:
             mark = commands.MarkDelivered(chat, message_id)
-            self._log.append_deferred((chat, user), message_id, Command(now, user, device, mark))
+            self._log.append_deferred((chat, user), message_id, Command(now, UserKey(user), device, mark))

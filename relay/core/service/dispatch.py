@@ -26,7 +26,8 @@ from relay.core.hooks.loops import LoopBrake
 from relay.core.limits import fairness, rate_limit
 from relay.core.limits.share import LOOKED_UP_WEIGHT, Share
 from relay.core.limits.user_limits import UserLimits
-from relay.core.model.state import Chat, State
+from relay.core.model.entities import Chat
+from relay.core.model.state import State
 from relay.core.rules import ChangedChat, commands, permissions
 from relay.core.rules.commands import Command
 from relay.core.rules.permissions import Action

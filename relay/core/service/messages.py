@@ -8,7 +8,8 @@ import trio
 from relay.core.delivery import views
 from relay.core.delivery.subscriber import Subscriber
 from relay.core.limits import fairness
-from relay.core.model.state import Chat, State
+from relay.core.model.entities import Chat
+from relay.core.model.state import State
 from relay.core.rules import commands, visibility
 from relay.core.service import answer_pages
 from relay.core.service.answer_pages import PageMaker
