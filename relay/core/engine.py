@@ -1,6 +1,6 @@
 """What the log's writer is handed: decide, let take effect, tell; and keep account of the stale snapshot rows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,17 +20,15 @@ def _nobody() -> None:
     """Tell nobody."""
 
 
-def _free(_batch: Sequence[Command], _seconds: float) -> None:
-    """Charge nobody."""
-
-
 class Engine:
     """The state, who is told of its changes, and what of it the store does not have yet."""
 
-    def __init__(self, state: State, hub: Hub, stale: DirtyRows) -> None:
+    def __init__(
+        self, state: State, hub: Hub, stale: DirtyRows, on_writer_held: Callable[[Sequence[Command], float], None]
+    ) -> None:
         self.on_files_released: Callable[[], None] = _nobody
         """Called when a message may have let go of its files."""
-        self.on_writer_held: Callable[[Sequence[Command], float], None] = _free
+        self.on_writer_held = on_writer_held
         """Called with a batch that kept the writer longer than its commit took, and for how many seconds."""
         self._state = state
         self._hub = hub
@@ -54,16 +52,17 @@ class Engine:
         """See `log.Rules`."""
         self.on_writer_held(batch, seconds)
 
-    def apply(self, entry: Entry) -> None:
-        """Let an entry take effect, then tell whom it concerns."""
+    def apply(self, entry: Entry) -> Iterator[None] | None:
+        """Let an entry take effect, then publish it; what is left of that is given as `Hub.publish` does."""
         self._state.apply(entry)
         self._stale.note(entry, self._state)
-        self._hub.tell(entry)
+        rest = self._hub.publish(entry)
         if entry.kind in (kinds.EDIT, kinds.DELETE):
             self.on_files_released()
         if entry.kind == kinds.NEW:
             self.lags.messages += 1
             self._first = self._first or entry.at
+        return rest
 
     def batch_done(self) -> None:
         """Send what the batch had to say."""

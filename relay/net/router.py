@@ -18,7 +18,7 @@ from wsproto.events import Request as Upgrade
 from wsproto.handshake import H11Handshake
 from wsproto.utilities import RemoteProtocolError
 
-from relay.core.auth.throttle import network
+from relay.core.auth.throttle import rate_limit_key
 from relay.core.limits.fairness import Account
 from relay.core.relay import Relay
 from relay.net.http.connection import (
@@ -121,13 +121,13 @@ class Router:
         self.strangers = Places(STRANGERS, STRANGERS_EACH)
         self.users = Places(USERS, USERS_EACH)
         self._pace = AddressPace()
-        self.fairness = relay.service.fairness
+        self.fairness = relay.service.limits.fairness
         self._names = hostnames.Names(relay.settings.http.hosts)
         self._proxies = Networks(relay.settings.http.trusted_proxies)
         self._lasting = lasting
         self._pages = StaticFiles()
         self._session = SessionPage(relay)
-        self._files = FilePages(relay.files, relay.service.limit)
+        self._files = FilePages(relay.files, relay.service.limits.requests)
         self._trust = TrustPage(relay.data / FOLDER / AUTHORITY)
         self.secure_port: int | None = None
         """Where TLS is spoken: who comes without it is sent there, where the settings say so."""
@@ -190,7 +190,7 @@ class Router:
 
     def payer_at(self, peer: str) -> Account | None:
         """For whom a connection from an address is served before it has said anything; nobody where it is a proxy's."""
-        return None if peer in self._proxies else self.fairness.of(network(peer))
+        return None if peer in self._proxies else self.fairness.of(rate_limit_key(peer))
 
     def _charge(self, transport: Transport, visitor: Caller) -> None:
         """Have the work for a request charged to who asks, its head included; what follows, too, until the next one.
@@ -198,7 +198,7 @@ class Router:
         Those who have signed in are charged for themselves, and not for who else is behind their address.
         """
         user = None if visitor.who is None else visitor.who[0]
-        payer = self.fairness.of(network(visitor.address) if user is None else user)
+        payer = self.fairness.of(rate_limit_key(visitor.address) if user is None else user)
         self.fairness.move(payer)
         transport.payer = payer
 
@@ -214,7 +214,7 @@ class Router:
             failed: the answer where the request was refused already.
         """
         if visitor.who is None:
-            places, who = self.strangers, network(visitor.address)
+            places, who = self.strangers, rate_limit_key(visitor.address)
         else:
             places, who = self.users, str(visitor.who[0])
             connection.transport.widen()
@@ -279,7 +279,7 @@ class Router:
         by_tls = secure or (self._public_https and named == self._public_name)
         cookie = None if bearer is not None else self._session.cookie(request, secure=by_tls)
         token = bearer or cookie
-        who = self._relay.service.sign_in(token) if token else None
+        who = self._relay.service.tokens.authenticate(token) if token else None
         # Only somebody's token shows that it is a program: a strange page can send any other one.
         program = bearer is not None and who is not None
         if not program and request.path != "/healthz":

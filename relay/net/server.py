@@ -342,7 +342,9 @@ class Server:
 
     async def _enter(self, transport: Transport, entrance: WebSocketUpgrade) -> int | None:
         """Let a WebSocket begin; gives where its events start, None where the relay stops."""
-        position = await self.relay.service.position(entrance.user, entrance.device, entrance.since)
+        position = await self.relay.service.acknowledgements.start_position(
+            entrance.user, entrance.device, entrance.since
+        )
         await _send(transport, entrance.answer)
         if self._stopping:
             await _send(transport, frames.encode_close(SERVER_RESTARTING, RESTARTS))

@@ -412,7 +412,7 @@ class Nowhere:
     def flush(self) -> None:
         return
 
-    def behind(self) -> None:
+    def start_catch_up(self) -> None:
         return
 
     def close(self, _code: int, _reason: str) -> None:
@@ -432,7 +432,7 @@ async def test_an_acknowledgement_just_before_a_stop_makes_a_receipt(tmp_path: P
     async with open_relay(tmp_path, clock=lambda: T0) as relay:
         await people(relay, "User1", "User2")
         await say(relay, "User1", "User2", "c1")
-        relay.service.acknowledge(reader(relay, relay.state.seq), relay.state.seq)
+        relay.service.acknowledgements.take(reader(relay, relay.state.seq), relay.state.seq)
         assert marks(tmp_path) == []
     assert marks(tmp_path) == [1]
     assert cursors(tmp_path) == {2: relay.state.seq - 1}
@@ -444,8 +444,8 @@ async def test_an_acknowledgement_that_fails_ends_neither_the_writer_nor_the_oth
     seq = relay.state.seq
     good, bad = reader(relay, seq), reader(relay, seq)
     for one in (good, bad):
-        relay.service.acknowledge(one, seq)
-    bad.reached = {999: 1}
+        relay.service.acknowledgements.take(one, seq)
+    bad.acked_up_to = {999: 1}
     for n in range(3):
         clock.jump(1)
         assert (await say(relay, "User1", "User2", f"c{n}")).message_id == n + 2

@@ -223,7 +223,7 @@ class Delivery:
             return True
         # After each pause it is looked at again: it may be changed, deleted or cleared, or be nothing for it any more.
         while self._is_told(entry):
-            if entry.seq <= self._relay.state.pruned or not self._relay.hub.refresh([entry], read_at):
+            if entry.seq <= self._relay.state.pruned or not self._relay.hub.recent.refresh([entry], read_at):
                 # It is removed, or so much happened that it has to be read again to be told as it is now.
                 return False
             name, payload = views.event(self._relay.state, entry, self.device.user)

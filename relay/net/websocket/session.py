@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Iterator
 import trio
 
 from relay.core.delivery.subscriber import Subscriber
-from relay.core.limits.share import COMMANDS
+from relay.core.limits.share import COMMANDS_PER_BATCH
 from relay.core.service.dispatch import Service
 from relay.net.sockets.transport import Transport
 from relay.net.websocket import frames
@@ -110,7 +110,7 @@ class Session:
             received: what came after the handshake in the same read.
             version: of the protocol, that the client speaks.
         """
-        with self._service.shares.of(user, self) as share:
+        with self._service.limits.shares.of(user, self) as share:
             self._share = share
             try:
                 await self._serve(user, device, position, received, version)
@@ -119,7 +119,7 @@ class Session:
 
     def _come_apart(self) -> None:
         """Let go of what knows this session in turn: a dead connection must not wait for the garbage collector."""
-        # Whoever still calls `behind` gets nothing more.
+        # Whoever still calls `start_catch_up` gets nothing more.
         self._catching_up = True
         del self._nursery, self._outbox, self._subscriber
 
@@ -127,13 +127,13 @@ class Session:
         hub = self._service.hub
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            self._outbox = Outbox(self._transport, nursery, self._stuck, self._share.went_out, self._liveness)
+            self._outbox = Outbox(self._transport, nursery, self._stuck, self._share.note_progress, self._liveness)
             subscriber = Subscriber(hub.next_number(), user, device, self._outbox, self, position, version, self._share)
             self._subscriber = subscriber
-            hub.arrive(subscriber)
+            hub.connect(subscriber)
             self._liveness.watch(self)
             try:
-                self.behind()
+                self.start_catch_up()
                 hub.flush()
                 await self._read(received)
             except BROKEN:
@@ -144,7 +144,7 @@ class Session:
                 await self._part()
             finally:
                 self._liveness.forget(self)
-                hub.leave(subscriber)
+                hub.disconnect(subscriber)
                 hub.flush()
                 self._ended = True
                 self._outbox.end()
@@ -180,7 +180,7 @@ class Session:
             self._uncounted = uncounted
         else:
             self._uncounted = 0
-            pause = self._service.pace.charge(self._subscriber.user, now, uncounted)
+            pause = self._service.limits.frames.charge(self._subscriber.user, now, uncounted)
             if pause or count > SLICE:
                 return self._take_rest(None, rest, pause)
         share = self._share
@@ -188,7 +188,7 @@ class Session:
             waiting = self._take(opcode, payload)
             if waiting is not None:
                 return self._take_rest(waiting, rest)
-            if share.commands >= COMMANDS and self._crowded:
+            if share.commands >= COMMANDS_PER_BATCH and self._crowded:
                 # What is looked up counts as several, so one read can be too much for a batch.
                 return self._take_rest(None, rest)
         return self._end_read()
@@ -247,14 +247,14 @@ class Session:
     def _hold(self, size: int) -> None:
         """Tell the user's share how much of an unfinished message is here."""
         self._held = size
-        self._service.shares.hold(self._share, self, size)
+        self._service.limits.shares.hold(self._share, self, size)
 
     @property
     def waiting_bytes(self) -> int:
         """See `Holder`."""
         return self._outbox.waiting[0]
 
-    def let_go(self) -> None:
+    def abort(self) -> None:
         """See `Holder`."""
         self._held = 0
         self._decoder.stop()
@@ -264,7 +264,7 @@ class Session:
     def _end_read(self) -> Awaitable[None] | None:
         """Do once what all messages of a read ask for; give what is to be waited for where there is too much."""
         service = self._service
-        if self._catching_up and self._subscriber.unsettled:
+        if self._catching_up and self._subscriber.ack_pending:
             self._acknowledged.set()
         violation = self._decoder.violation
         if violation is not None:
@@ -273,7 +273,7 @@ class Session:
         if service.hub.dirty:
             service.hub.flush()
         full = service.log.full
-        if full or self._share.commands >= COMMANDS or self._outbox.overflowing:
+        if full or self._share.commands >= COMMANDS_PER_BATCH or self._outbox.overflowing:
             return self._hold_back() if full or self._crowded else None
         return None
 
@@ -281,7 +281,9 @@ class Session:
     def _crowded(self) -> bool:
         """Whether this user has to wait before more is taken up, for the connection's sake or for others'."""
         share = self._share
-        return self._outbox.overflowing or (share.commands >= COMMANDS and share.batch == self._service.log.batch)
+        return self._outbox.overflowing or (
+            share.commands >= COMMANDS_PER_BATCH and share.batch == self._service.log.batch
+        )
 
     async def _hold_back(self) -> None:
         """Take nothing more from the peer before there is room for it."""
@@ -289,7 +291,7 @@ class Session:
         self._service.hub.flush()
         log, share = self._service.log, self._share
         await log.room()
-        while share.commands >= COMMANDS and share.batch == log.batch:
+        while share.commands >= COMMANDS_PER_BATCH and share.batch == log.batch:
             await log.next_batch()
         if self._outbox.overflowing:
             await self._outbox.drained()
@@ -343,7 +345,7 @@ class Session:
         self._closing = True
         self._subscriber.live = False
         # Whoever is told to go is gone for the others at once, whether they answer or not.
-        self._service.hub.leave(self._subscriber)
+        self._service.hub.disconnect(self._subscriber)
         self._outbox.flush()
         self._nursery.start_soon(self._farewell)
 
@@ -375,7 +377,7 @@ class Session:
 
     # Catching up.
 
-    def behind(self) -> None:
+    def start_catch_up(self) -> None:
         """See `Connection`."""
         if not self._catching_up:
             self._catching_up = True
@@ -392,7 +394,7 @@ class Session:
                 hub.flush()
                 await self._share.room()
                 await self._turn()
-                await self._service.replay_page(subscriber)
+                await self._service.catch_up.page(subscriber)
                 hub.flush()
                 await self._taken_in()
         except sqlite3.Error as error:
@@ -406,7 +408,7 @@ class Session:
 
     async def _taken_in(self) -> None:
         """Let one who acknowledges take in what it was sent; who does not is sent all that it takes."""
-        while self._acknowledges and self._subscriber.ahead > AHEAD and not self._closing:
+        while self._acknowledges and self._subscriber.unacknowledged > AHEAD and not self._closing:
             self._acknowledged = trio.Event()
             with trio.move_on_after(ACKNOWLEDGING) as patience:
                 await self._acknowledged.wait()
