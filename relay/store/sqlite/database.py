@@ -291,7 +291,7 @@ async def recognise(connection: Connection) -> int:
 
 
 def identify(version: int, application: int, tables: int) -> None:
-    """Make sure that a file with these marks is a relay's that this relay knows, or empty.
+    """Make sure that a file with this version, application id and number of tables is empty or a store, not too new.
 
     Raises:
         NewerStore: the file has seen a newer relay.
