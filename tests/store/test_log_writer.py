@@ -1,5 +1,6 @@
 """The writer: one transaction for all that waits, failures change nothing, repeats are recognised."""
 
+import errno
 import logging
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
@@ -22,6 +23,7 @@ from relay.protocol.errors import RelayError
 from relay.store.log import background, command_queue, schedule
 from relay.store.log.maintenance import add_base, merge, remove_history
 from relay.store.queries import fact_lookup
+from relay.store.sqlite.database import Connection
 from tests.support.disk import T0, answers, command, commits, new, people, rows, say
 from tests.support.memory_log import facts_of
 
@@ -501,3 +503,14 @@ async def test_a_stop_while_a_full_disk_is_freed_does_not_hang(relay: Relay) -> 
         async with relay.room.freeing():
             relay.stop()
             await relay.log.stopped.wait()
+
+
+async def test_a_job_that_meets_a_full_disk_is_no_fault_in_the_log(
+    relay: Relay, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def job(_writing: Connection) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        await relay.log.run_exclusive(job)
+    assert caplog.records == []

@@ -231,7 +231,8 @@ class Background:
         self._requests.remove(request)
         try:
             request.outcome.append(await self.index.despite_damage(lambda: request.job(self._writing)))
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
+            # The disk is full, or fails: the caller handles it.
             request.outcome.append(error)
         except Exception as error:
             # A fault of ours: the caller gets it, and everybody's chat goes on.
