@@ -86,7 +86,7 @@ async def test_the_file_soon_has_its_length_and_commits_lose_nothing_by_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wal, "KEPT", 2 << 20)
-    monkeypatch.setattr(wal, "STEP", 1 << 16)
+    monkeypatch.setattr(wal, "STEP", 1 << 18)
     monkeypatch.setattr(wal, "STEP_SECONDS", 0.0)
     file = tmp_path / "relay.db-wal"
     async with open_relay(tmp_path) as relay:
