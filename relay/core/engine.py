@@ -1,6 +1,6 @@
 """The engine that the log's writer calls: it decides batches, applies and publishes entries, and tracks dirty rows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,17 +20,15 @@ def _nobody() -> None:
     """Do nothing."""
 
 
-def _free(_batch: Sequence[Command], _seconds: float) -> None:
-    """Charge no one."""
-
-
 class Engine:
     """The state, the hub that publishes its changes, and the rows that the snapshot does not have yet."""
 
-    def __init__(self, state: State, hub: Hub, dirty: DirtyRows) -> None:
+    def __init__(
+        self, state: State, hub: Hub, dirty: DirtyRows, on_writer_held: Callable[[Sequence[Command], float], None]
+    ) -> None:
         self.on_files_released: Callable[[], None] = _nobody
         """Called when a message may have released its files."""
-        self.on_writer_held: Callable[[Sequence[Command], float], None] = _free
+        self.on_writer_held = on_writer_held
         """Called with a batch that held the writer longer than its commit took, and the seconds of that."""
         self._state = state
         self._hub = hub
@@ -54,16 +52,17 @@ class Engine:
         """See `store.log.engine.DecisionEngine`."""
         self.on_writer_held(batch, seconds)
 
-    def apply(self, entry: Entry) -> None:
-        """Apply an entry to the state, then publish it."""
+    def apply(self, entry: Entry) -> Iterator[None] | None:
+        """Apply an entry to the state, then publish it; the rest of publishing is returned as `Hub.publish` does."""
         self._state.apply(entry)
         self._dirty.note(entry, self._state)
-        self._hub.tell(entry)
+        rest = self._hub.publish(entry)
         if entry.kind in (kinds.EDIT, kinds.DELETE):
             self.on_files_released()
         if entry.kind == kinds.NEW:
             self.lags.messages += 1
             self._first = self._first or entry.at
+        return rest
 
     def batch_done(self) -> None:
         """Flush what the batch published."""

@@ -11,17 +11,26 @@ from pathlib import Path
 import trio
 
 from relay.core.admin import Admin
+from relay.core.auth.sign_in import SignIn
+from relay.core.auth.tokens import Tokens
 from relay.core.clock.clock import Clock, RelayClock
 from relay.core.clock.proof import machine_proof
-from relay.core.delivery.hub import Frame, Hub
+from relay.core.delivery.announcements import Frame
+from relay.core.delivery.catch_up import CatchUp, EmptyEntries
+from relay.core.delivery.chat_lists import ChatLists
+from relay.core.delivery.hub import Hub
 from relay.core.delivery.replay import Replays
 from relay.core.engine import Engine
 from relay.core.files.uploads import Uploads
+from relay.core.limits.user_limits import UserLimits
 from relay.core.maintenance.disk_room import DiskRoom
 from relay.core.maintenance.retention import Retention
 from relay.core.maintenance.statistics import LatencySamples, Statistics
 from relay.core.model.recovery import load_state
+from relay.core.model.state import State
+from relay.core.service.acknowledgements import Acknowledgements
 from relay.core.service.dispatch import Service
+from relay.core.service.handlers import HANDLERS
 from relay.core.service.search import Searches
 from relay.settings import LimitsSection, Settings
 from relay.store.data_dir import empty, written_by
@@ -143,14 +152,16 @@ async def open_relay(
                 database.connect(path, writing=False, cache=CHECKPOINT_CACHE_KIB) as copying,
             ):
                 state, dirty = await load_state(reading)
-                hub = Hub(state, time, frame)
-                rules = Engine(state, hub, dirty)
+                limits = UserLimits(settings.limits)
+                hub = Hub(state, time, frame, charge=limits.charge_fan_out)
+                rules = Engine(state, hub, dirty, on_writer_held=limits.charge_writer)
                 log = Log(writing, looking, Wal(copying, path), rules, await positions.cursors(reading))
                 time.begin(state.at)
-                service = Service(state, log, hub, reading, Searches(finding, log), Replays(replaying), time, settings)
+                service = _service(
+                    state, log, hub, limits, reading, Searches(finding, log), Replays(replaying), time, settings
+                )
                 relay = Relay(data, service, reading, carrying, time, rules.lags, reserve)
                 rules.on_files_released = relay.files.loosen
-                rules.on_writer_held = service.charge_writer
                 async with trio.open_nursery() as nursery:
                     await nursery.start(log.run)
                     if spent:
@@ -166,6 +177,41 @@ async def open_relay(
         if spent or reserve.short:
             # SQLite's log is gone now, and there may be room again for the next start.
             reserve.fill()
+
+
+def _service(
+    state: State,
+    log: Log,
+    hub: Hub,
+    limits: UserLimits,
+    reading: database.Connection,
+    searching: Searches,
+    replaying: Replays,
+    clock: Clock,
+    settings: Settings,
+) -> Service:
+    """Put together what answers connections, and connect it to the hub and the log that it stands on."""
+    acknowledgements = Acknowledgements(state, log, clock, replaying)
+    log.deferred.collect = acknowledgements.apply
+    hub.list_changes.request_entry = EmptyEntries(state, log, clock).request
+    chat_lists = ChatLists(state, reading, hub.presence)
+    return Service(
+        state=state,
+        log=log,
+        hub=hub,
+        reading=reading,
+        limits=limits,
+        tokens=Tokens(state, log, clock, settings.auth),
+        signing_in=SignIn(state, log, clock, settings.auth),
+        acknowledgements=acknowledgements,
+        chat_lists=chat_lists,
+        catch_up=CatchUp(state, hub, replaying, chat_lists, limits.list_bytes),
+        searching=searching,
+        replaying=replaying,
+        clock=clock,
+        settings=settings,
+        handlers=HANDLERS,
+    )
 
 
 def _say_who(holder: str) -> None:

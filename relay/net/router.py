@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable
 
 import trio
 
-from relay.core.auth.throttle import network
+from relay.core.auth.throttle import rate_limit_key
 from relay.core.limits.fairness import Account
 from relay.core.relay import Relay
 from relay.net.http.admission import READING, Admission
@@ -52,13 +52,13 @@ class Router:
         """
         self.idle_connections = IdleConnections(timeout=timeout)
         self.places = RequestPlaces(self.idle_connections)
-        self.admission = Admission(relay.settings, relay.service.sign_in)
-        self.fairness = relay.service.fairness
+        self.admission = Admission(relay.settings, relay.service.tokens.authenticate)
+        self.fairness = relay.service.limits.fairness
         self._relay = relay
         self._hsts = hsts
         self._static = StaticFiles()
         self._hooks = HookPage(relay)
-        self._files = FilePages(relay.files, relay.service.limit)
+        self._files = FilePages(relay.files, relay.service.limits.requests)
         session = SessionPage(relay)
         trust = TrustPage(relay.data / FOLDER / AUTHORITY)
         self._paths: dict[str, dict[str, Handler]] = {
@@ -119,7 +119,7 @@ class Router:
 
     def payer_at(self, peer: str) -> Account | None:
         """Return the account that is charged for a new connection of an address; None for a trusted proxy's."""
-        return None if self.admission.is_proxy(peer) else self.fairness.of(network(peer))
+        return None if self.admission.is_proxy(peer) else self.fairness.of(rate_limit_key(peer))
 
     def _charge(self, transport: Transport, caller: Caller) -> None:
         """Charge the work for this request to its caller, from its head on until the next request.
@@ -127,7 +127,7 @@ class Router:
         Users pay for themselves, and not for others behind the same address.
         """
         user = None if caller.who is None else caller.who[0]
-        payer = self.fairness.of(network(caller.address) if user is None else user)
+        payer = self.fairness.of(rate_limit_key(caller.address) if user is None else user)
         self.fairness.move(payer)
         transport.payer = payer
 

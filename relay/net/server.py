@@ -14,7 +14,7 @@ from typing import Any
 
 import trio
 
-from relay.core.auth.throttle import network
+from relay.core.auth.throttle import rate_limit_key
 from relay.core.limits.fairness import PAYER, Account
 from relay.core.limits.rate_limit import RateLimit
 from relay.core.relay import Relay
@@ -182,7 +182,7 @@ class Server:
                 if payer is not None and not payer.begin() and payer.waiting >= WAITING_EACH:
                     connected.close()
                     continue
-                connections.start_soon(self._serve_socket, connected, network(peer), payer)
+                connections.start_soon(self._serve_socket, connected, rate_limit_key(peer), payer)
         finally:
             listener.close()
 
@@ -282,7 +282,7 @@ class Server:
         plain = trio.SocketStream(trio.socket.from_stdlib_socket(connected))
         stream = trio.SSLStream(plain, context, server_side=True, https_compatible=True)
         try:
-            with self.router.idle_connections.wait(HANDSHAKE_SECONDS, network(peer)) as timeout:
+            with self.router.idle_connections.wait(HANDSHAKE_SECONDS, rate_limit_key(peer)) as timeout:
                 await stream.do_handshake()
             if not timeout.cancelled_caught:
                 transport = StreamTransport(stream, peer)
@@ -348,7 +348,7 @@ class Server:
 
     async def _finish_handshake(self, transport: Transport, upgrade: WebSocketUpgrade) -> int | None:
         """Finish the handshake; return the event after which the replay starts, None where the relay stops."""
-        position = await self.relay.service.position(upgrade.user, upgrade.device, upgrade.after)
+        position = await self.relay.service.acknowledgements.start_position(upgrade.user, upgrade.device, upgrade.after)
         await _send(transport, upgrade.response)
         if self._stopping:
             await _send(transport, frames.encode_close(SERVICE_RESTART, RESTART_REASON))

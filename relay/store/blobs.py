@@ -1,7 +1,7 @@
-"""The contents of uploaded files: beside the store, one copy of each, named by its SHA-256.
+"""Blobs: the contents of uploaded files beside the store, one copy of each, named by its SHA-256.
 
-Plain blocking file work for a thread; what a content belongs to is not known here. A content that is on its
-way, or goes, is kept from being taken away, or used, meanwhile: see `Blobs.pin`.
+Plain blocking file work for a thread; which files have a blob is not known here. A blob that is about to be used is
+pinned, so that it is not deleted meanwhile: see `Blobs.pin`.
 """
 
 import hashlib
@@ -16,13 +16,13 @@ from typing import BinaryIO
 from relay.store.files.scratch import sync
 
 INCOMING = "."
-"""What the names of files begin with that are not whole yet; a backup leaves them out."""
+"""Prefix of the names of unfinished files; a backup leaves them out."""
 DIGEST = 64
-"""Characters of a content's name."""
+"""Characters of a blob's name."""
 
 
 class BlobWriter:
-    """A content that is being written. Its methods block."""
+    """A blob that is being written. Its methods block."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -31,10 +31,10 @@ class BlobWriter:
         self._file: BinaryIO = path.open("xb", buffering=0)
 
     def write(self, data: bytes | bytearray) -> None:
-        """Add to it.
+        """Append to it.
 
         Raises:
-            OSError: the disk is full, or broken.
+            OSError: the disk is full, or fails.
         """
         view = memoryview(data)
         while view:
@@ -43,37 +43,37 @@ class BlobWriter:
         self.size += len(data)
 
     def finish(self) -> str:
-        """Bring it to disk and give its digest.
+        """Sync it and return its digest.
 
         Raises:
-            OSError: the disk is full, or broken.
+            OSError: the disk is full, or fails.
         """
         os.fsync(self._file.fileno())
         self._file.close()
         return self._hash.hexdigest()
 
     def discard(self) -> None:
-        """Leave nothing of it, wherever it was."""
+        """Close and remove it."""
         self._file.close()
         self.path.unlink(missing_ok=True)
 
 
 class Blobs:
-    """The directory of contents."""
+    """The directory of blobs."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._pinned: Counter[str] = Counter()
         self._candidates: list[set[str]] = []
         self._durable: set[Path] = set()
-        """Folders whose names this process has brought to disk: one that is there may be from before a crash."""
+        """Folders whose names this process has synced: one that exists may be from before a crash."""
 
     def path(self, digest: str) -> Path:
-        """Where a content is, or would be."""
+        """Return where a blob is, or would be."""
         return self.directory / digest[:2] / digest
 
     def begin(self) -> BlobWriter:
-        """Begin a content.
+        """Begin to write a blob.
 
         Raises:
             OSError: the directory cannot be written.
@@ -83,7 +83,7 @@ class Blobs:
 
     @contextmanager
     def pin(self, digest: str) -> Iterator[None]:
-        """Keep a content from being taken away until whoever needs it is in the log."""
+        """Keep a blob from being deleted until the file that needs it is in the log."""
         self._pinned[digest] += 1
         try:
             yield
@@ -96,9 +96,9 @@ class Blobs:
 
     @contextmanager
     def unpinned(self, digests: Iterable[str]) -> Iterator[set[str]]:
-        """Give the contents that may be taken away once it is known of them that nothing needs them.
+        """Yield the candidates for deletion, while the caller looks up which of them no file needs.
 
-        One that arrives meanwhile is no longer among them: the answer may be older than its arrival.
+        A blob that is pinned meanwhile leaves the set: the caller's answer may be older.
         """
         leaving = set(digests)
         self._candidates.append(leaving)
@@ -108,10 +108,10 @@ class Blobs:
             self._candidates = [other for other in self._candidates if other is not leaving]
 
     def place(self, incoming: BlobWriter, digest: str) -> None:
-        """Give a finished content its name, durably; where it is there already the two are the same.
+        """Give a finished blob its name, durably. If the name exists, the contents are the same.
 
         Raises:
-            OSError: the disk is full, or broken.
+            OSError: the disk is full, or fails.
         """
         path = self.path(digest)
         self._make(path.parent)
@@ -119,16 +119,17 @@ class Blobs:
         sync(path.parent)
 
     def _make(self, folder: Path) -> None:
-        """Make a folder whose name is on disk."""
+        """Create a folder, durably."""
         folder.mkdir(mode=0o750, exist_ok=True)
         if folder not in self._durable:
             sync(folder.parent)
             self._durable.add(folder)
 
     def quarantine(self, digest: str) -> Path | None:
-        """Take a content that nothing needs out of the way at once; None where it is needed after all, or gone.
+        """Rename a blob that no file needs, so that nobody uses it any more.
 
-        The rest, which may take long, is `Path.unlink` of what this gives.
+        Returns:
+            The path to unlink, which may take long; None if it is pinned or gone.
         """
         if digest in self._pinned:
             return None
@@ -138,7 +139,7 @@ class Blobs:
         return None
 
     def sweep(self) -> int:
-        """Remove what was never finished; only while nothing is being written. Gives how many there were."""
+        """Remove unfinished files, while nothing is being written; return how many there were."""
         count = 0
         for path in self.directory.glob(f"{INCOMING}*"):
             path.unlink(missing_ok=True)
@@ -146,7 +147,7 @@ class Blobs:
         return count
 
     def digests(self) -> Iterator[list[str]]:
-        """Name the contents that are there, a directory at a time."""
+        """Yield the names of all blobs, a folder at a time."""
         if not self.directory.is_dir():
             return
         for directory in sorted(self.directory.iterdir()):
@@ -154,6 +155,6 @@ class Blobs:
                 yield [path.name for path in directory.iterdir() if len(path.name) == DIGEST]
 
     def free(self) -> int:
-        """Bytes that may still be written where contents are."""
+        """Return how many bytes are free on the disk of the blobs."""
         known = os.statvfs(self.directory if self.directory.is_dir() else self.directory.parent)
         return known.f_bavail * known.f_frsize

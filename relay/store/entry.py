@@ -1,4 +1,4 @@
-"""What the log consists of: entries, and the few things that may change in one later.
+"""The entries of the log, what may change in one later, and the facts that the rules look up.
 
 Plain data: no SQL, no I/O, no rules.
 """
@@ -13,18 +13,16 @@ from relay.protocol.objects import Attachment, ReplyTo
 from relay.store.kinds import DELETE, EDIT, NEW
 
 REPLY_PREVIEW = 1_000
-"""How much of a message stands in an answer to it, in characters."""
-
-
+"""Characters of a message that a reply shows."""
 FEW = 8
-"""Authors that are looked through one by one."""
+"""Authors up to which a list is searched one by one."""
 
 
 _pairs = msgspec.json.Decoder(list[tuple[UserKey, MessageId]]).decode
 
 
 class Covered(NamedTuple):
-    """The highest message of one author that a mark newly covers."""
+    """The highest message of one author that a receipt newly covers."""
 
     author: UserKey
     message_id: MessageId
@@ -32,10 +30,10 @@ class Covered(NamedTuple):
 
 
 class Entry(msgspec.Struct, gc=False):
-    """One row of the log. `seq` is the event's id on the wire; keys of users, chats and devices are ours.
+    """One row of the log. `seq` is the event's id on the wire; the keys of users, chats and devices are internal.
 
-    The fields up to `extra` are columns. Those after it are not written with the row: they are looked up,
-    when the entry is made and when it is read again, so that an event made from it shows what is true now.
+    The fields up to `extra` are columns. Those after it are looked up when the entry is made and when it is read again,
+    so that its event shows what is true now.
     """
 
     seq: Seq
@@ -49,7 +47,7 @@ class Entry(msgspec.Struct, gc=False):
     target: int = 0
     """A column that means another thing for each kind: read `replied_to`, `subject_id` or `unread_after`."""
     client_key: int | None = None
-    """64 bits of a keyed hash of (chat, actor, client id): what makes a repeat known (PROTOCOL.md, section 3)."""
+    """The idempotency key: 64 bits of a keyed hash of (chat, actor, client id) (PROTOCOL.md, section 3)."""
     client_id: str | None = None
     message: str | None = None
     extra: str | None = None
@@ -63,13 +61,13 @@ class Entry(msgspec.Struct, gc=False):
     reply_to: ReplyTo | None = None
     forwarded: str | None = None
     said_at: UnixMs = UnixMs(0)
-    """When an imported message was said, Unix milliseconds, where that is not `at`; else 0."""
+    """When an imported message was said, if that is not `at`; else 0."""
     deleted: bool = False
     covered: tuple[Covered, ...] = ()
     origin: int = 0
-    """The number of the connection it came through, while it is fresh: that one has the answer already."""
+    """The number of the connection that sent it, while it is new: that one gets a response, not an event."""
     by_author: dict[int, Covered] | None = None
-    """`covered` by author, once `covers` was asked for many."""
+    """`covered` by author; filled by `covers` if there are many."""
 
     @property
     def subject_id(self) -> MessageId:
@@ -97,7 +95,7 @@ class Entry(msgspec.Struct, gc=False):
         return [id_ for _, id_ in _pairs(self.extra)] if self.extra else [self.message_id]
 
     def covers(self, author: int) -> Covered | None:
-        """Find an author's highest message that this mark newly covers: each of a large group is asked for."""
+        """Find the highest message of an author that this receipt newly covers. Called for each member of a group."""
         covered = self.covered
         if len(covered) <= FEW:
             return next((one for one in covered if one.author == author), None)
@@ -119,7 +117,7 @@ def author_column(author: UserKey) -> str:
 
 
 class Amendment(NamedTuple):
-    """A message's row gets another text, or loses it: an edit or a deletion reached it."""
+    """A change to a message's row by an edit or a deletion."""
 
     chat: ChatKey
     message_id: MessageId
@@ -132,24 +130,24 @@ class Amendment(NamedTuple):
 
 
 class StoredMessage(NamedTuple):
-    """What the rules may ask about a message that is already in the log."""
+    """What the rules need to know of a message in the log."""
 
     chat: ChatKey
     message_id: MessageId
     kind: int
     author: UserKey
     client_id: str
-    """Empty where retention removed the message: only its hash is kept."""
+    """Empty if retention removed the message: only the key is kept."""
     at: UnixMs
     message: str | None
     deleted: bool
     changed: MessageId
-    """The `message_id` of the last edit or of the deletion, 0 for none."""
+    """The `message_id` of the last edit, or of the deletion; 0 for none."""
     changed_at: UnixMs
     target: int
     extra: str | None
     device: int | None
-    """The key of the device it came from, 0 for none; None where retention removed the message."""
+    """The key of the device that sent it, 0 for none; None if retention removed the message."""
 
     @property
     def subject_id(self) -> MessageId:
@@ -163,12 +161,12 @@ class StoredMessage(NamedTuple):
 
 
 class Extra(msgspec.Struct, rename="camel", omit_defaults=True):
-    """What a message holds beside its text."""
+    """What a message has beside its text."""
 
     attachments: list[Attachment] | None = None
     forwarded: str | None = None
     said_at: UnixMs = UnixMs(0)
-    """When an imported message was said, Unix milliseconds, where the log's time is another; else 0."""
+    """When an imported message was said, if the log's time differs; else 0."""
 
     def column(self) -> str | None:
         """Write it as the log keeps it; None where there is nothing beside the text."""
@@ -178,7 +176,7 @@ class Extra(msgspec.Struct, rename="camel", omit_defaults=True):
 
 
 class FactBase(msgspec.Struct, frozen=True, gc=False):
-    """Something the rules ask of the log. Two that are alike in their fields are still of different kinds."""
+    """A fact that the rules look up. Facts of different classes differ even if their fields are equal."""
 
 
 class MessageAt(FactBase, frozen=True):
@@ -189,24 +187,24 @@ class MessageAt(FactBase, frozen=True):
 
 
 class ClientKey(FactBase, frozen=True):
-    """Fact: the message that has this client key (`StoredMessage`, or None), even if retention removed it lately."""
+    """Fact: the message with this client key (`StoredMessage`, or None), also one that retention removed lately."""
 
     client_key: int
 
 
 class CoveredBy(FactBase, frozen=True):
-    """Fact: for each author but the user their highest message in (after, upto] (tuple of `Covered`)."""
+    """Fact: the highest message of each author but the user in (after, upto] (tuple of `Covered`)."""
 
     chat: ChatKey
     user: UserKey
     after: MessageId
     upto: MessageId
     dialog: bool = False
-    """Whether there is one other author at most."""
+    """Whether there is at most one other author."""
 
 
 class UnreadAfter(FactBase, frozen=True):
-    """Fact: how many messages not the user's own are in (after, upto] (int)."""
+    """Fact: how many messages of others are in (after, upto] (int)."""
 
     chat: ChatKey
     user: UserKey
@@ -215,17 +213,17 @@ class UnreadAfter(FactBase, frozen=True):
 
 
 class Prunable(FactBase, frozen=True):
-    """Fact: which messages of each chat lie between two ids, deleted ones aside.
+    """Fact: the messages of each chat between two ids, without deleted ones.
 
     (A dict from chat to a dict from author to message ids, ascending.)
     """
 
     chats: tuple[tuple[ChatKey, MessageId, MessageId], ...]
-    """Of each chat its key, the message id that they come after, and the last."""
+    """(chat key, message id before the first, last message id)."""
 
 
 class FirstMark(FactBase, frozen=True):
-    """Fact: the highest message up to that id that is not the user's own, and when the user first marked it.
+    """Fact: the highest message of others up to that id, and when the user first sent a receipt for it.
 
     (`FirstReceipt`, or None.)
     """
@@ -237,7 +235,7 @@ class FirstMark(FactBase, frozen=True):
 
 
 class FilesNamed(FactBase, frozen=True):
-    """Fact: the files of these ids (a dict from id to `StoredFile`; one that is unknown is absent)."""
+    """Fact: the files of these ids (a dict from id to `StoredFile`, without unknown ones)."""
 
     ids: tuple[str, ...]
 
@@ -262,13 +260,13 @@ class StoredFile(NamedTuple):
     width: int | None
     height: int | None
     loose: UnixMs
-    """0 while a message holds it, else the time from which on it may go, Unix milliseconds."""
+    """0 while a message holds it, else the time from which it may be deleted."""
     holders: tuple[tuple[ChatKey, MessageId], ...]
-    """The chats that hold it, and of each the last message that does."""
+    """The chats that hold it, each with the last message that does."""
 
 
 class FirstReceipt(NamedTuple):
-    """When a message got its mark."""
+    """When a message got its first receipt."""
 
     message_id: MessageId
     client_id: str

@@ -1,6 +1,6 @@
-"""What must hold of the file whatever was said in it: each a question whose right answer is that nothing is wrong.
+"""The checks of `relay check`: what must be true of the file, whatever was said. Each lists what is wrong.
 
-Each looks at a part of the file at a time, in a view of its own, so what is asked of one part holds in that view alone.
+Each check reads a part of the file at a time, in a view of its own, so its statements must be true in any one view.
 """
 
 import sqlite3
@@ -15,19 +15,19 @@ from relay.store.sqlite.views import Views
 from relay.text import FOLDING, fold
 
 SHOWN = 10
-"""How many of many faults are named."""
+"""Faults that are listed; more are not."""
 SMALL = 32 << 20
-"""Bytes of a file that is looked through in one view."""
+"""Bytes of a file up to which it is read in one view."""
 CHATS = 64
-"""Chats looked at in one view."""
+"""Chats read in one view."""
 ROWS = 20_000
-"""Rows of other tables looked at in one view."""
+"""Rows of other tables read in one view."""
 TERMS = 64
 """Trigrams whose lists are read in one view."""
 PROBED = 256
-"""Messages that are looked for in the full-text index."""
+"""Messages that are searched in the full-text index."""
 INDEX = "full-text index"
-REINDEX = "`relay reindex` makes it once more from the messages"
+REINDEX = "`relay reindex` rebuilds it from the messages"
 
 Check = Callable[[Views], Awaitable[list[str]]]
 
@@ -37,7 +37,7 @@ async def _integrity(views: Views) -> list[str]:
     ((size,),) = await views.execute("PRAGMA page_size")
     whole = [f"PRAGMA integrity_check({SHOWN})"]
     if pages * size > SMALL:
-        # Pages that belong to no table are looked at only with all the others.
+        # Pages that belong to no table are checked only where all tables are.
         tables = await views.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage > 0")
         whole = [f"PRAGMA integrity_check({name})" for (name,) in tables]
     return [row[0] for sql in whole for row in await views.long(sql) if row[0] != "ok"][:SHOWN]
@@ -66,7 +66,7 @@ async def _order(views: Views) -> list[str]:
     before = 0
     async for after, upto in views.spans(await views.last()):
         rows = await views.execute(
-            # Only an admin's word that the clock is right lets time step back (PROTOCOL.md, section 3).
+            # Time steps back only where an admin says that the clock is right (PROTOCOL.md, section 3).
             "SELECT seq FROM (SELECT seq, kind, extra, at, lag(at, 1, ?) OVER (ORDER BY seq) AS before FROM log"
             " WHERE seq > ? AND seq <= ?)"
             " WHERE at < before AND NOT (kind = ? AND extra ->> '$.change' IS 'clockTrusted') LIMIT ?",
@@ -79,7 +79,7 @@ async def _order(views: Views) -> list[str]:
 
 
 async def _in_spans(views: Views, sql: str) -> list[int]:
-    """Ask for the wrong entries of each part of the log."""
+    """Run a statement that finds wrong entries on each part of the log."""
     wrong: list[int] = []
     async for span in views.spans(await views.last()):
         wrong += [seq for (seq,) in await views.execute(sql, (*span, SHOWN))]
@@ -131,14 +131,14 @@ async def _client_ids(views: Views) -> list[str]:
     )
     return [
         *(f"entry {seq} cannot be found by its client id" for seq in missing),
-        *(f"the client id of entry {seq}, which was removed, is not known as it should be" for (seq,) in gone),
-        *(f"a client id is known that entry {seq} does not have" for seq in left[:SHOWN]),
+        *(f"the client id of entry {seq}, which was removed, is missing" for (seq,) in gone),
+        *(f"a client id is recorded for entry {seq}, which does not have it" for seq in left[:SHOWN]),
         *(f"entry {seq} has the client id of an earlier one" for seq in await _twice(views)),
     ]
 
 
 async def _twice(views: Views) -> list[int]:
-    """Find client ids of the latest messages that were used before: of all others the table has each only once."""
+    """Find client ids of the latest messages that were used before. In the table each is unique."""
     wrong: list[int] = []
     seen: dict[int, int] = {}
     ((first,),) = await views.execute("SELECT min(seq) FROM filed")
@@ -157,10 +157,10 @@ async def _twice(views: Views) -> list[int]:
 
 
 async def _indexed(views: Views) -> list[str]:
-    """Look whether the full-text index can be read, and has the messages that it should.
+    """Check that the full-text index can be read, and has the messages that it should.
 
-    FTS5's own check locks the store against writing for as long as it takes. Before its first entry the index is used
-    for nothing: what one that is made once more held before is removed a portion at a time, also by the next start.
+    FTS5's own check would lock the store against writing all the while. An index without an entry is not used: what a
+    dropped one had is being removed.
     """
     ((upto,),) = await views.execute("SELECT seq FROM indexed")
     if not upto:
@@ -177,10 +177,10 @@ async def _indexed(views: Views) -> list[str]:
 
 
 async def _unfound(views: Views) -> list[str]:
-    """Look for some messages, spread over the log, in the index."""
+    """Search for some messages, spread over the log, in the index."""
     ((folding, upto),) = await views.execute(KNOWN)
     if folding != FOLDING:
-        # Another Python's relay filled it: by its tables these may well be found.
+        # A relay with another Python filled it, which may find them by its own tables.
         return []
     spread = sorted({upto * number // PROBED for number in range(1, PROBED + 1)})
     rows = await views.execute(
@@ -251,9 +251,13 @@ async def _holdings(views: Views) -> list[str]:
         loose += [file for file, wrong in rows if wrong]
         last = rows[-1][0]
     return [
-        *(f"entry {seq} has a file that is not known to be held" for seq in missing),
-        *(f"file {file} is known to be held by a message that does not" for file in left[:SHOWN]),
-        *(f"file {file} is held by none and may not go, or the other way round" for file in loose[:SHOWN]),
+        *(f"entry {seq} has a file that is not recorded as held by it" for seq in missing),
+        *(f"file {file} is recorded as held by a message that does not have it" for file in left[:SHOWN]),
+        *(
+            f"file {file}: reference count and expiry disagree (it is unreferenced and not scheduled for deletion,"
+            " or referenced and scheduled)"
+            for file in loose[:SHOWN]
+        ),
     ]
 
 
@@ -268,4 +272,4 @@ CHECKS: dict[str, Check] = {
     INDEX: _indexed,
     "files and who holds them": _holdings,
 }
-"""Each with the name it has in the report."""
+"""By the name in the report."""

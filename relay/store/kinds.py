@@ -1,6 +1,6 @@
-"""What an entry records, as numbers: written to every row and looked at for every message, so no enumeration.
+"""The kinds of entries, as numbers. They are in every row and compared for every message, so they are no enumeration.
 
-(With Python 3.11 a look at a member of one costs four times as much, and SQLite's module stops at each to adapt it.)
+(In Python 3.11 reading a member of an enumeration takes four times as long, and sqlite3 has to adapt each one.)
 """
 
 from typing import Final
@@ -20,11 +20,11 @@ FIRST_CHANGE: Final = CHATS
 USER: Final = 7
 DEVICE: Final = 8
 NOTE: Final = 9
-"""Something the log remembers for its admin and tells no client: history was removed, a backup restored."""
+"""For the admin alone, and sent to no client: history was removed, a backup was restored."""
 SIGN_IN: Final = 10
 """Invites and passwords."""
 FILE: Final = 11
-"""A file was uploaded, or files went that nothing holds any more."""
+"""A file was uploaded, or files that no message holds were deleted."""
 
 NAMES: Final = {
     NEW: "new",
@@ -39,4 +39,4 @@ NAMES: Final = {
     SIGN_IN: "sign_in",
     FILE: "file",
 }
-"""What each is called where people read it."""
+"""Names for people."""

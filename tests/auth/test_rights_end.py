@@ -228,7 +228,7 @@ async def test_a_lent_token_ends_with_its_user(tmp_path: Path) -> None:
     async with house(tmp_path, "anna") as made:
         user = made.relay.state.user("anna")
         assert user is not None
-        client = await made.enter(made.relay.service.lend(user.key))
+        client = await made.enter(made.relay.service.tokens.issue_temporary(user.key))
         await made.relay.admin.handle("user.change", control.ChangeUser(id="anna", disabled=True))
         with trio.fail_after(SOON):
             assert await client.closed() == 4401

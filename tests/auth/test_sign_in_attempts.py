@@ -1,6 +1,15 @@
 """How often somebody may guess: delays that grow, per address and per user, and memory that does not."""
 
-from relay.core.auth.throttle import FIRST, FORGOTTEN, FREE, Throttle, network
+import pytest
+
+from relay.core.auth.throttle import (
+    FIRST_WAIT_SECONDS,
+    FORGET_SECONDS,
+    FORGIVE_SECONDS,
+    FREE_FAILURES,
+    Throttle,
+    rate_limit_key,
+)
 from relay.core.relay import open_relay
 from relay.protocol.errors import RelayError
 from relay.settings import AuthSection, Settings
@@ -13,41 +22,41 @@ def after(times: int, attempts: Throttle, who: str = "a", now: float = 0.0) -> f
 
 
 def test_a_few_failures_cost_nothing():
-    assert after(FREE - 1, Throttle(900)) == 0
+    assert after(FREE_FAILURES - 1, Throttle(900)) == 0
 
 
 def test_each_further_failure_doubles_the_wait_up_to_the_longest():
     attempts = Throttle(60)
-    after(FREE - 1, attempts)
+    after(FREE_FAILURES - 1, attempts)
     waits = [after(1, attempts) for _ in range(9)]
-    assert waits == [FIRST, 2, 4, 8, 16, 32, 60, 60, 60]
+    assert waits == [FIRST_WAIT_SECONDS, 2, 4, 8, 16, 32, 60, 60, 60]
 
 
 def test_the_wait_runs_out():
     attempts = Throttle(900)
-    wait = after(FREE + 3, attempts)
+    wait = after(FREE_FAILURES + 3, attempts)
     assert attempts.wait("a", wait - 0.5) == 0.5
     assert attempts.wait("a", wait) == 0
 
 
 def test_failures_of_one_are_not_anothers():
     attempts = Throttle(900)
-    after(FREE + 3, attempts)
+    after(FREE_FAILURES + 3, attempts)
     assert attempts.wait("b", 0) == 0
 
 
 def test_success_and_time_forget():
     attempts = Throttle(900)
-    after(FREE + 3, attempts)
+    after(FREE_FAILURES + 3, attempts)
     attempts.succeeded("a")
     assert attempts.wait("a", 0) == 0
-    after(FREE + 3, attempts)
-    assert after(1, attempts, now=FORGOTTEN + 1) == 0
+    after(FREE_FAILURES + 3, attempts)
+    assert after(1, attempts, now=FORGET_SECONDS + 1) == 0
 
 
 def test_what_was_counted_too_early_is_taken_back():
     attempts = Throttle(900)
-    after(FREE, attempts)
+    after(FREE_FAILURES, attempts)
     attempts.forgive("a")
     assert attempts.wait("a", 0) == 0
     attempts.forgive("nobody")
@@ -61,11 +70,11 @@ def test_any_number_of_guessers_costs_no_more_memory():
 
 
 def test_a_network_of_ipv6_counts_as_one():
-    assert network("2001:db8:1:2:3:4:5:6") == network("2001:db8:1:2::9")
-    assert network("2001:db8:1:2::9") != network("2001:db8:1:3::9")
-    assert network("fe80::1%eth0") == "fe80::"
-    assert network("192.168.1.5") == "192.168.1.5"
-    assert network("local") == "local"
+    assert rate_limit_key("2001:db8:1:2:3:4:5:6") == rate_limit_key("2001:db8:1:2::9")
+    assert rate_limit_key("2001:db8:1:2::9") != rate_limit_key("2001:db8:1:3::9")
+    assert rate_limit_key("fe80::1%eth0") == "fe80::"
+    assert rate_limit_key("192.168.1.5") == "192.168.1.5"
+    assert rate_limit_key("local") == "local"
 
 
 async def test_people_of_one_network_of_ipv6_come_in_by_name_at_once_and_not_without_end(tmp_path):
@@ -81,10 +90,28 @@ async def test_people_of_one_network_of_ipv6_come_in_by_name_at_once_and_not_wit
             except RelayError as error:
                 return error.error.code
 
-        for number in range(near - FREE):
+        for number in range(near - FREE_FAILURES):
             assert (await come(f"fd00::{number:x}")).startswith("Guest")
-        of_one = [await come("fd00::ffff") for _ in range(FREE + 1)]
+        of_one = [await come("fd00::ffff") for _ in range(FREE_FAILURES + 1)]
         assert of_one[-1] == "rate_limited"
         assert "rate_limited" not in of_one[:-1]
         assert await come("fd00::fffe") == "rate_limited", "a network has more addresses than a relay has room for"
         assert (await come("192.0.2.1")).startswith("Guest")
+
+
+def test_failures_are_forgiven_one_by_one_as_time_goes_on():
+    attempts = Throttle(60)
+    assert after(FREE_FAILURES + 5, attempts) == 32
+    assert after(1, attempts, now=4 * FORGIVE_SECONDS) == 4
+
+
+async def test_a_name_that_is_taken_holds_up_nobody_else_behind_the_address(tmp_path):
+    settings = Settings(auth=AuthSection(open=True))
+    async with open_relay(tmp_path, settings=settings) as relay:
+        signing_in = relay.service.signing_in
+        await signing_in.by_name("Anna", "phone", "10.0.0.1")
+        for _ in range(FREE_FAILURES + 3):
+            with pytest.raises(RelayError) as refused:
+                await signing_in.by_name("Anna", "phone", "10.0.0.1")
+            assert refused.value.error.code == "conflict"
+        assert (await signing_in.by_name("Ben", "phone", "10.0.0.1")).user_id == "Ben"

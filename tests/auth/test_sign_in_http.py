@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from relay.core.auth.throttle import FREE
+from relay.core.auth.throttle import FREE_FAILURES
 from relay.protocol import control, requests
 from relay.settings import AuthSection, Settings
 from tests.support.http_relay import close_code, http_relay, upgrade
@@ -301,5 +301,5 @@ async def test_an_open_relay_is_not_filled_with_users_by_one_address(tmp_path):
         statuses = [
             (await browser.post("/session", json={"name": f"Name {number}"})).status_code for number in range(8)
         ]
-        assert len(relay.relay.state.users) == FREE
-    assert statuses == [200] * FREE + [429] * 3
+        assert len(relay.relay.state.users) == FREE_FAILURES
+    assert statuses == [200] * FREE_FAILURES + [429] * 3

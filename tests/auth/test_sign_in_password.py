@@ -7,8 +7,8 @@ import trio
 
 from relay.core.auth import passwords
 from relay.core.auth.passwords import Passwords
-from relay.core.auth.sign_in import ADDRESS_FREE
-from relay.core.auth.throttle import FREE
+from relay.core.auth.sign_in import ADDRESS_FREE_FAILURES
+from relay.core.auth.throttle import FREE_FAILURES
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from tests.support.http_relay import http_relay
@@ -16,7 +16,7 @@ from tests.support.http_relay import http_relay
 
 @pytest.fixture(autouse=True)
 def _cheap_hashes(monkeypatch):
-    monkeypatch.setattr(passwords, "MEMORY", 64)
+    monkeypatch.setattr(passwords, "MEMORY_KIB", 64)
     monkeypatch.setattr(passwords, "PASSES", 1)
     passwords._hasher.cache_clear()
     passwords._nobodys_hash.cache_clear()
@@ -71,7 +71,7 @@ async def test_an_id_is_found_however_a_phone_writes_it(tmp_path, typed):
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         await with_password(relay)
         answer = await sign_in(browser, typed, "correct horse")
-        for _ in range(FREE + 1):
+        for _ in range(FREE_FAILURES + 1):
             last = await sign_in(browser, typed, "wrong horse")
         known = await sign_in(browser, "anna", "correct horse")
     assert answer.json()["userId"] == "anna"
@@ -124,7 +124,7 @@ async def test_a_disabled_user_does_not_get_in_by_password(tmp_path):
 async def test_guessing_waits_ever_longer_even_with_the_right_password(tmp_path):
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         await with_password(relay)
-        for _ in range(FREE):
+        for _ in range(FREE_FAILURES):
             assert (await sign_in(browser, "anna", "guess")).status_code == 401
         limited = await sign_in(browser, "anna", "correct horse")
         relay.relay.service.signing_in._by_pair.succeeded("127.0.0.1 anna")
@@ -141,21 +141,22 @@ async def test_guessing_waits_ever_longer_even_with_the_right_password(tmp_path)
 async def test_who_signs_in_rightly_is_no_guesser_however_often(tmp_path):
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         await with_password(relay)
-        statuses = [(await sign_in(browser, "anna", "correct horse")).status_code for _ in range(FREE + 2)]
-        wrong = [(await sign_in(browser, "anna", "wrong horse")).status_code for _ in range(FREE + 1)]
+        statuses = [(await sign_in(browser, "anna", "correct horse")).status_code for _ in range(FREE_FAILURES + 2)]
+        wrong = [(await sign_in(browser, "anna", "wrong horse")).status_code for _ in range(FREE_FAILURES + 1)]
     assert len(set(statuses)) == 1
     assert statuses[0] < 300
-    assert wrong == [401] * FREE + [429]
+    assert wrong == [401] * FREE_FAILURES + [429]
 
 
 async def test_an_address_that_guesses_at_many_users_waits_too(tmp_path):
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         await with_password(relay)
         statuses = [
-            (await sign_in(browser, f"user{number}", "guess")).status_code for number in range(ADDRESS_FREE + 1)
+            (await sign_in(browser, f"user{number}", "guess")).status_code
+            for number in range(ADDRESS_FREE_FAILURES + 1)
         ]
         right = await sign_in(browser, "anna", "correct horse")
-    assert statuses == [401] * ADDRESS_FREE + [429]
+    assert statuses == [401] * ADDRESS_FREE_FAILURES + [429]
     assert right.status_code == 429
 
 
@@ -163,7 +164,7 @@ async def test_colleagues_behind_one_address_who_mistype_keep_nobody_out(tmp_pat
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         await with_password(relay)
         await with_password(relay, "ben")
-        for _ in range(FREE + 1):
+        for _ in range(FREE_FAILURES + 1):
             last = await sign_in(browser, "ben", "guess")
         invites = [(await browser.post("/session", json={"invite": "made-up"})).status_code for _ in range(30)]
         code = await relay.invite("cleo", new=True)
@@ -186,8 +187,8 @@ async def test_attempts_all_at_once_are_not_looked_at_all_together(tmp_path):
         async with trio.open_nursery() as nursery:
             for _ in range(30):
                 nursery.start_soon(guess)
-    assert statuses.count(401) == FREE
-    assert statuses.count(429) == 30 - FREE
+    assert statuses.count(401) == FREE_FAILURES
+    assert statuses.count(429) == 30 - FREE_FAILURES
 
 
 async def test_hashing_does_not_stall_the_loop(monkeypatch):
@@ -206,7 +207,7 @@ async def test_hashing_does_not_stall_the_loop(monkeypatch):
 
 
 async def test_too_many_hashes_at_once_are_sent_away(monkeypatch):
-    monkeypatch.setattr(passwords, "WAITING", 2)
+    monkeypatch.setattr(passwords, "MAX_WAITING", 2)
     hashes, refused = Passwords(), []
 
     async def one() -> None:
@@ -219,3 +220,30 @@ async def test_too_many_hashes_at_once_are_sent_away(monkeypatch):
         for _ in range(6):
             nursery.start_soon(one)
     assert refused == ["rate_limited"] * 3
+
+
+async def test_guesses_from_other_addresses_keep_nobody_out_where_they_have_signed_in(tmp_path):
+    async with http_relay(tmp_path) as relay:
+        await with_password(relay)
+        signing_in = relay.relay.service.signing_in
+        await signing_in.by_password("anna", "correct horse", "phone", "10.0.0.1")
+        for number in range(FREE_FAILURES + 3):
+            with pytest.raises(RelayError):
+                await signing_in.by_password("anna", "guess", "x", f"192.0.2.{number}")
+        assert (await signing_in.by_password("anna", "correct horse", "tablet", "10.0.0.1")).user_id == "anna"
+        with pytest.raises(RelayError) as refused:
+            await signing_in.by_password("anna", "correct horse", "x", "192.0.2.99")
+        assert refused.value.error.code == "rate_limited"
+
+
+async def test_one_who_guesses_at_one_user_keeps_nobody_else_behind_the_address_out(tmp_path, monkeypatch):
+    monkeypatch.setattr("relay.core.auth.throttle.FIRST_WAIT_SECONDS", 0.0)
+    async with http_relay(tmp_path) as relay:
+        await with_password(relay)
+        await with_password(relay, "ben")
+        signing_in = relay.relay.service.signing_in
+        for _ in range(2 * ADDRESS_FREE_FAILURES):
+            with pytest.raises(RelayError):
+                await signing_in.by_password("ben", "guess", "x", "10.0.0.1")
+        monkeypatch.setattr("relay.core.auth.throttle.FIRST_WAIT_SECONDS", 1.0)
+        assert (await signing_in.by_password("anna", "correct horse", "phone", "10.0.0.1")).user_id == "anna"

@@ -29,8 +29,8 @@ FEATURES: dict[str, tuple[tuple[str, str, str], ...]] = {
     "limit of requests": (
         (
             "relay/core/service/dispatch.py",
-            "wait = self.limit.take(subscriber.user, now, weight)\n        if wait:",
-            "wait = 0.0\n        if wait:",
+            "wait_ms = self.limits.requests.take(subscriber.user, now, weight)\n        if wait_ms:",
+            "wait_ms = 0\n        if wait_ms:",
         ),
     ),
     "full-text index": (("relay/store/log/schedule.py", "INDEX_SECONDS = 2.0", "INDEX_SECONDS = 1e9"),),
@@ -41,12 +41,12 @@ FEATURES: dict[str, tuple[tuple[str, str, str], ...]] = {
             "        if entry.kind > 5:\n            self._stale.note(entry, self._state)\n",
         ),
     ),
-    "entries kept for replays": (("relay/core/delivery/hub.py", "        self._remember(entry)\n", ""),),
+    "entries kept for replays": (("relay/core/delivery/hub.py", "        self.recent.add(entry)\n", ""),),
     "typing that ends with a message": (
         (
             "relay/core/delivery/hub.py",
-            "if self.typing:\n                self.stop",
-            "if 0:\n                self.stop",
+            "if self.announcements.typing.users and",
+            "if 0 and",
         ),
     ),
     "a bounded outbox": (
@@ -80,7 +80,11 @@ FEATURES: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("relay/store/log/writer.py", "            self._idempotency_keys.note(entries)\n", ""),
     ),
     "receipts (marks)": (
-        ("relay/core/service/dispatch.py", "if member is not None and member.dlvrd_upto < message_id:", "if False:"),
+        (
+            "relay/core/service/acknowledgements.py",
+            "if member is not None and member.dlvrd_upto < message_id:",
+            "if False:",
+        ),
     ),
 }  # fmt: skip
 

@@ -46,7 +46,7 @@ def work(*, group: bool) -> float:
         def flush(self) -> None:
             """All is out already."""
 
-        def behind(self) -> None:
+        def start_catch_up(self) -> None:
             raise AssertionError
 
     state, now = State(), 1_767_225_600_000
@@ -58,7 +58,7 @@ def work(*, group: bool) -> float:
         for decision in draft.decisions:
             for entry in decision.entries:
                 state.apply(entry)
-                hub.tell(entry)
+                hub.publish(entry)
         hub.flush()
 
     def asks(user: int, request: object, generated_id: str = "") -> Command:
@@ -78,7 +78,7 @@ def work(*, group: bool) -> float:
     for user in users:
         end = End()
         there = Subscriber(hub.next_number(), user, 0, end, end, state.seq)  # type: ignore[arg-type]
-        hub.arrive(there)
+        hub.connect(there)
         hub.rejoin(there)
     began = time.process_time()
     for number in range(ROUNDS):

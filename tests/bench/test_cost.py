@@ -29,6 +29,7 @@ from relay.bench.generator import Conversation
 from relay.bench.scratch import Scratch
 from relay.bench.work import Load
 from relay.core.delivery import hub as hub_module
+from relay.core.delivery import recent as recent_module
 from relay.core.relay import Relay, open_relay
 from relay.net.server import Server
 from relay.net.sockets.transport import ReadHandler
@@ -295,7 +296,7 @@ async def test_a_message_and_its_acknowledgement_take_few_calls(tmp_path: Path) 
 
 
 async def test_memory_does_not_grow_with_what_was_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "RECENT", 64)
+    monkeypatch.setattr(recent_module, "MAX_ENTRIES", 64)
     monkeypatch.setattr("relay.store.idempotency.HELD", 64)
     monkeypatch.setattr("relay.core.model.tail.TAIL_LENGTH", 64)
     async with office(tmp_path) as there:
@@ -412,7 +413,7 @@ async def test_the_way_through_memory_costs_a_bounded_multiple_of_a_reference_lo
             for item, decision in zip(batch, draft.decisions, strict=True):
                 for entry in decision.entries:
                     state.apply(entry)
-                    hub.tell(entry)
+                    hub.publish(entry)
                 item.answer(decision.answer)
             hub.flush()
             ratios.append((time.thread_time() - begun) / len(payloads) / floor)

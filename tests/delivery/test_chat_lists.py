@@ -6,9 +6,9 @@ import msgspec
 import trio
 import trio.testing
 
+from relay.core.delivery.chat_lists import CONCURRENT_LISTS
 from relay.core.relay import open_relay
 from relay.core.rules import commands
-from relay.core.service.dispatch import LISTING
 from relay.protocol import requests
 from tests.support.disk import answers, command, people, say
 
@@ -23,13 +23,13 @@ async def test_a_chat_list_that_had_to_wait_leaves_out_the_chats_that_one_was_re
             made = requests.CreateChat(type="group", name=name, participants=["User2"])
             await answers(relay, command(relay, "User1", made, f"g-{name}"))
             await say(relay, "User1", f"g-{name}", name)
-        listing = relay.service._listing
+        listing = relay.service.chat_lists.concurrent
         listed: list[msgspec.Raw] = []
 
         async def list_chats() -> None:
-            listed.append(await relay.service.chat_list(relay.state.user_keys["User2"]))
+            listed.append(await relay.service.chat_lists.whole(relay.state.user_keys["User2"]))
 
-        holders = [object() for _ in range(LISTING)]
+        holders = [object() for _ in range(CONCURRENT_LISTS)]
         for holder in holders:
             await listing.acquire_on_behalf_of(holder)
         nursery.start_soon(list_chats)

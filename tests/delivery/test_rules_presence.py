@@ -7,7 +7,7 @@ import pytest
 
 from relay.core.delivery.hub import Hub
 from relay.core.delivery.subscriber import Receipt, Subscriber
-from relay.core.delivery.typing import PLACES, SILENCE, Typists
+from relay.core.delivery.typing import MAX_CHATS, SILENCE_SECONDS, Typists
 from relay.core.rules import commands
 from relay.protocol import control, requests
 from relay.store import kinds
@@ -34,7 +34,7 @@ class Ear:
     def flush(self) -> None:
         """All is out already."""
 
-    def behind(self) -> None:
+    def start_catch_up(self) -> None:
         self.is_behind = True
 
     def close(self, code: int, _reason: str) -> None:
@@ -65,7 +65,7 @@ class House:
 
     def apply(self, entry: Any) -> None:
         self.log.state.apply(entry)
-        self.hub.tell(entry)
+        self.hub.publish(entry)
         self.hub.flush()
 
     def later(self, seconds: float = 1.0) -> None:
@@ -77,7 +77,7 @@ class House:
         ear = Ear()
         key = self.log.state.user_keys[user]
         subscriber = Subscriber(self.hub.next_number(), key, device, ear, ear, self.log.state.seq)
-        self.hub.arrive(subscriber)
+        self.hub.connect(subscriber)
         self.hub.rejoin(subscriber)
         return subscriber, ear
 
@@ -97,7 +97,7 @@ def test_coming_and_going_is_told_to_all_who_share_a_chat(house: House) -> None:
     two.take()
     one, _ = house.arrive("User1")
     house.later()
-    house.hub.leave(one)
+    house.hub.disconnect(one)
     assert two.take() == [("online", "User1"), ("offline", "User1")]
     assert three.take() == [("online", "User2")]
     assert four.take() == []
@@ -134,11 +134,11 @@ def test_a_user_is_online_while_one_device_is(house: House) -> None:
     laptop, _ = house.arrive("User1", 2)
     assert two.take() == [("online", "User1")]
     house.later()
-    house.hub.leave(phone)
+    house.hub.disconnect(phone)
     assert two.take() == []
-    house.hub.leave(laptop)
+    house.hub.disconnect(laptop)
     assert two.take() == [("offline", "User1")]
-    house.hub.leave(laptop)
+    house.hub.disconnect(laptop)
     assert two.take() == []
 
 
@@ -159,7 +159,7 @@ def test_a_device_in_the_background_is_not_there(house: House) -> None:
     assert two.take() == [("online", "User1")]
     house.later()
     house.hub.background(phone)
-    house.hub.leave(phone)
+    house.hub.disconnect(phone)
     assert two.take() == [("offline", "User1")]
 
 
@@ -177,7 +177,7 @@ def test_last_seen_is_when_the_last_device_went(house: House) -> None:
     key = house.log.state.user_keys["User1"]
     assert house.hub.presence.last(key) is None
     house.now += 5_000
-    house.hub.leave(phone)
+    house.hub.disconnect(phone)
     house.now += 5_000
     assert house.hub.presence.last(key) == T0 + 5_000
 
@@ -207,7 +207,7 @@ def test_typing_is_told_as_each_calls_the_chat(house: House) -> None:
 
 
 def test_a_typist_falls_silent_after_six_seconds(house: House) -> None:
-    assert SILENCE == 6.0
+    assert SILENCE_SECONDS == 6.0
     _, one = house.arrive("User1")
     chat, typist = house.log.key("User2", "User1"), house.log.state.user_keys["User2"]
     house.hub.start_typing(chat, typist, 100.0)
@@ -242,7 +242,7 @@ def test_who_goes_offline_types_no_more(house: House) -> None:
     house.later()
     house.hub.start_typing(house.log.key("User2", "User1"), house.log.state.user_keys["User2"], 100.0)
     one.take()
-    house.hub.leave(two)
+    house.hub.disconnect(two)
     assert one.take() == [("typing", ("User2", "User2", True)), ("offline", "User2")]
 
 
@@ -292,7 +292,7 @@ def test_typing_that_begins_again_soon_is_told_a_little_later(house: House) -> N
 def test_one_types_in_few_chats_at_a_time() -> None:
     typing = Typists()
     told = [typing.start(chat, 1, chat / 1_000) for chat in range(1_000)]
-    assert told.count(True) == len(typing) == PLACES
+    assert told.count(True) == len(typing) == MAX_CHATS
     assert typing.start(1, 2, 1.0), "somebody else is none of it"
     typing.due(20.0)
     assert not typing
@@ -345,7 +345,7 @@ def test_only_who_did_not_write_a_message_gets_it_delivered(house: House) -> Non
 
 def test_a_mark_goes_to_the_authors_and_a_read_to_the_readers_other_devices(house: House) -> None:
     _, one = house.arrive("User1", 1)
-    _, two = house.arrive("User2", 2)
+    _, two = house.arrive("User2")
     for ear in (one, two):
         ear.take()
     house.log.dlvrd("User2", "User1")
@@ -382,17 +382,19 @@ def test_who_may_not_sign_in_any_more_is_sent_away(house: House) -> None:
 def test_no_more_is_remembered_than_may_be_however_long_the_texts(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.core.delivery.hub.RECENT", 5)
-    monkeypatch.setattr("relay.core.delivery.hub.RECENT_SIZE", 30)
+    monkeypatch.setattr("relay.core.delivery.recent.MAX_ENTRIES", 5)
+    monkeypatch.setattr("relay.core.delivery.recent.MAX_CHARACTERS", 30)
     for n in range(8):
         house.log.new("User1", "User2", f"short {n}", "x")
-    assert [entry.message_id for entry in house.hub.recent] == [5, 6, 7, 8, 9]
+    assert [entry.message_id for entry in house.hub.recent.entries] == [5, 6, 7, 8, 9]
     for n in range(4):
         house.log.new("User1", "User2", f"long {n}", "x" * 10)
-    assert [entry.message_id for entry in house.hub.recent] == [11, 12, 13]
+    assert [entry.message_id for entry in house.hub.recent.entries] == [11, 12, 13]
     house.log.do("User1", requests.Edit(chat_id="User2", original_message_id=12, message="y"))
     house.log.new("User1", "User2", "after", "x" * 9)
-    assert [entry.message_id for entry in house.hub.recent] == [12, 13, 14, 15], "an edit counts as what it left"
+    assert [entry.message_id for entry in house.hub.recent.entries] == [12, 13, 14, 15], (
+        "an edit counts as what it left"
+    )
 
 
 def test_what_was_read_is_only_good_while_all_that_came_since_is_remembered(
@@ -400,15 +402,15 @@ def test_what_was_read_is_only_good_while_all_that_came_since_is_remembered(
 ) -> None:
     since = house.log.state.seq
     read = [entry for entry in house.log.entries if entry.kind == kinds.NEW]
-    assert house.hub.refresh(read, since)
+    assert house.hub.recent.refresh(read, since)
     house.log.do("User1", requests.Edit(chat_id="User2", original_message_id=1, message="better"))
-    assert house.hub.refresh(read, since)
+    assert house.hub.recent.refresh(read, since)
     assert [entry.message for entry in read] == ["better"]
-    monkeypatch.setattr("relay.core.delivery.hub.RECENT", 2)
+    monkeypatch.setattr("relay.core.delivery.recent.MAX_ENTRIES", 2)
     house.log.new("User1", "User2", "c2")
-    assert house.hub.refresh(read, since)
+    assert house.hub.recent.refresh(read, since)
     house.log.new("User1", "User2", "c3")
-    assert not house.hub.refresh(read, since)
+    assert not house.hub.recent.refresh(read, since)
 
 
 # Acknowledgements.
@@ -443,7 +445,7 @@ def test_an_acknowledgement_counts_once_and_only_of_what_was_sent() -> None:
 
 
 def test_who_never_acknowledges_costs_no_more_than_so_much(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.core.delivery.subscriber.UNACKNOWLEDGED", 3)
+    monkeypatch.setattr("relay.core.delivery.subscriber.MAX_UNACKNOWLEDGED", 3)
     one = subscriber()
     one.replayed(b'{"eventType":"new","payload":{}}', Receipt(20, 1, 20))
     for seq in (12, 15, 17, 20):
@@ -468,3 +470,123 @@ def test_those_who_share_another_chat_stay_online_to_each_other(house: House) ->
     three.take()
     house.log.do("User2", commands.DeleteChat("g-1"))
     assert not [one for one in (*two.take(), *three.take()) if one[0] == "offline"]
+
+
+# Large chats.
+
+
+def test_many_who_come_to_share_a_chat_are_told_of_each_other_some_pairs_a_tick(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All at once it stopped the relay for more than a second."""
+    monkeypatch.setattr("relay.core.delivery.announcements.SLICE_PAIRS", 20)
+    people = [f"Guest{number}" for number in range(30)]
+    house.log.add_users(*people)
+    ears = [house.arrive(user)[1] for user in people]
+    house.log.group("User1", *people, id_="g-many")
+
+    def told() -> int:
+        return sum(event == "online" for ear in ears for event, _ in ear.take())
+
+    assert told() == 0
+    most = total = 0
+    while house.hub.announcements.pending:
+        house.later(0.2)
+        most = max(most, now := told())
+        total += now
+    assert total == 30 * 29, "each is told of each other one, once"
+    assert most <= 2 * (20 + 30)
+
+
+def test_many_who_share_no_chat_any_more_are_told_as_offline_some_pairs_a_tick(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = [f"Guest{number}" for number in range(30)]
+    house.log.add_users(*people)
+    house.log.group("User1", *people, id_="g-many")
+    ears = [house.arrive(user)[1] for user in people]
+    house.later()
+    for ear in ears:
+        ear.take()
+    made = 0
+    real = type(house.hub.announcements)._offline
+
+    def counted(*arguments: Any) -> bytes:
+        nonlocal made
+        made += 1
+        return real(*arguments)
+
+    monkeypatch.setattr("relay.core.delivery.announcements.SLICE_PAIRS", 20)
+    monkeypatch.setattr(type(house.hub.announcements), "_offline", counted)
+    house.log.do("User1", commands.DeleteChat("g-many"))
+    while house.hub.announcements.pending:
+        house.later(0.2)
+    assert [len([event for event, _ in ear.take() if event == "offline"]) for ear in ears] == [29] * 30
+    assert made < 30 * 29, "a frame is made for many"
+
+
+def test_somebody_who_has_cleared_a_dialog_is_not_told_that_the_other_one_types_there(house: House) -> None:
+    _, one = house.arrive("User1")
+    chat, user = house.log.key("User2", "User1"), house.log.state.user_keys["User2"]
+    one.take()
+    house.log.do("User1", commands.DeleteChat("User2"))
+    house.hub.start_typing(chat, user, house.now / 1_000)
+    assert one.take() == [], "the chat is not in their list"
+    house.log.new("User2", "User1", "c-back")
+    house.hub.start_typing(chat, user, house.now / 1_000 + 3)
+    assert ("User2", "User2", False) in [what for event, what in one.take() if event == "typing"]
+
+
+class SlicedHouse(House):
+    """A house whose entries are sent in slices, one member each, as far as a test goes on with them."""
+
+    origin = 0
+
+    def apply(self, entry: Any) -> None:
+        entry.origin = self.origin
+        self.log.state.apply(entry)
+        self.rest = self.hub.publish(entry)
+        self.entry = entry
+
+
+def sliced(monkeypatch: pytest.MonkeyPatch) -> SlicedHouse:
+    house = SlicedHouse()
+    monkeypatch.setattr("relay.core.delivery.hub.SLICE_CONNECTIONS", 1)
+    monkeypatch.setattr("relay.core.delivery.hub.SLICE_MEMBERS", 1)
+    return house
+
+
+def test_a_chat_list_that_is_owed_waits_until_an_entry_has_gone_to_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the list took the id of the entry, and the entry was taken for sent."""
+    house = sliced(monkeypatch)
+    two, _ = house.arrive("User2")
+    three, ear = house.arrive("User3")
+    two.listed_at = three.listed_at = house.now / 1_000
+    house.log.do("User2", requests.UpdateChat(chat_id="g-1", name="other"))
+    for _step in house.rest or ():
+        pass
+    assert three.live
+    assert three.owed
+    house.log.new("User2", "g-1", "c2")
+    assert house.rest is not None
+    next(house.rest, None)
+    house.later(2.0)
+    for _step in house.rest:
+        pass
+    assert house.entry.seq in [event.get("id") and int(event["id"]) for event in ear.heard]
+    wanted: list[int] = []
+    house.hub.list_changes.request_entry = lambda user, _chat: wanted.append(user)
+    house.later(2.0)
+    assert three.user in wanted, "its list comes after the entry"
+
+
+def test_a_connection_knows_its_own_entry_before_it_goes_to_anybody_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = sliced(monkeypatch)
+    house.arrive("User2")
+    three, _ = house.arrive("User3")
+    three.fall_behind(three.position)
+    house.origin = three.number
+    house.log.new("User3", "g-1", "c2")
+    assert house.rest is not None
+    next(house.rest, None)
+    assert house.entry.seq in three.own_entries

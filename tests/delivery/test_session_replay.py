@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from relay.core.delivery import hub, subscriber
+from relay.core.delivery import recent, subscriber
 from relay.net.websocket import outbox
 from relay.store.log import deferred
 from relay.store.queries import replay
@@ -201,7 +201,7 @@ async def test_what_is_replayed_from_memory_shows_what_is_true_now_too(relay: Ho
         await one.request("new", **answer)
     await one.request("edit", chatId="User2", originalMessageId=2, message="better" * 400)
     await one.request("delete", chatId="User2", originalMessageId=3)
-    assert relay.relay.hub.recent[0].seq <= start
+    assert relay.relay.hub.recent.entries[0].seq <= start
 
     def shown(frames: list[dict[str, Any]]) -> list[Any]:
         payloads = [frame["payload"] for frame in frames if "id" in frame]
@@ -209,7 +209,7 @@ async def test_what_is_replayed_from_memory_shows_what_is_true_now_too(relay: Ho
 
     async with relay.open_from("User2", start) as two:
         remembered = shown(await two.rest())
-    relay.relay.hub.recent.clear()
+    relay.relay.hub.recent.entries.clear()
     async with relay.open_from("User2", start) as two:
         assert shown(await two.rest()) == remembered
     assert [one[:3] for one in remembered] == [
@@ -317,13 +317,13 @@ async def test_a_page_that_fell_behind_hears_of_what_another_of_its_device_did(r
         assert durable(await one.rest()) == []
 
 
-@pytest.mark.parametrize("known", [subscriber.SAID, 1])
+@pytest.mark.parametrize("known", [subscriber.MAX_OWN_ENTRIES, 1])
 async def test_a_page_that_reads_from_the_log_hears_of_what_another_of_its_device_did(
     relay: House, one: Client, known: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Cod-e-Codes/marchat#118: of two hundred messages that many sockets sent at once each device got fewer.
-    monkeypatch.setattr(hub, "RECENT", 0)
-    monkeypatch.setattr(subscriber, "SAID", known)
+    monkeypatch.setattr(recent, "MAX_ENTRIES", 0)
+    monkeypatch.setattr(subscriber, "MAX_OWN_ENTRIES", known)
     await say(one, "User2", "open")
     async with relay.device("User1") as other:
         await acknowledged(other)
@@ -334,7 +334,7 @@ async def test_a_page_that_reads_from_the_log_hears_of_what_another_of_its_devic
         await one.request("read", chatId="User2")
         await say(one, "User2", "d")
         for connection in relay.relay.hub.presence.subscribers[1]:
-            connection.connection.behind()
+            connection.connection.start_catch_up()
         # Beyond what it knows for its own it is told nothing twice, as a device that comes back.
         assert durable(await other.rest()) == ([("new", 2), ("new", 5)] if known > 1 else [("new", 5)])
         assert durable(await one.rest()) == ([("new", 3), ("new", 4)] if known > 1 else [])
@@ -373,7 +373,7 @@ async def test_live_and_replayed_events_are_the_same(relay: House, one: Client) 
 async def test_messages_that_pour_in_while_a_device_catches_up_come_once_and_in_order(
     relay: House, one: Client, monkeypatch: pytest.MonkeyPatch, kept: int
 ) -> None:
-    monkeypatch.setattr("relay.core.delivery.hub.RECENT", kept)
+    monkeypatch.setattr("relay.core.delivery.recent.MAX_ENTRIES", kept)
     await say(one, "User2", "open")
     for n in range(700):
         await one.ask("new", chatId="User2", clientMessageId=f"before {n}", message="x")
@@ -397,7 +397,7 @@ async def test_messages_that_pour_in_while_a_device_catches_up_come_once_and_in_
 async def test_a_page_that_had_to_wait_for_its_turn_is_told_whatever_happened_meanwhile(
     relay: House, one: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.core.delivery.hub.RECENT", 16)
+    monkeypatch.setattr("relay.core.delivery.recent.MAX_ENTRIES", 16)
     await say(one, "User2", *(f"before {n}" for n in range(20)))
     replaying = relay.relay.service.replaying
     pages = 0
@@ -477,7 +477,7 @@ async def test_a_replay_waits_for_one_who_acknowledges_and_not_for_one_who_does_
 ) -> None:
     monkeypatch.setattr("relay.net.websocket.replay.UNACKNOWLEDGED_REPLAY", 10)
     monkeypatch.setattr("relay.core.delivery.replay.PAGE", 10)
-    monkeypatch.setattr("relay.core.delivery.hub.RECENT", 10)
+    monkeypatch.setattr("relay.core.delivery.recent.MAX_ENTRIES", 10)
     await say(one, "User2", *(f"text {number}" for number in range(100)))
     async with relay.device("User2") as two:
         first = [await two.receive() for _ in range(20)]

@@ -28,7 +28,7 @@ class Sink:
     def flush(self) -> None:
         return
 
-    def behind(self) -> None:
+    def start_catch_up(self) -> None:
         self.behinds += 1
 
     def close(self, code: int, reason: str) -> None:
@@ -84,7 +84,7 @@ def test_an_acknowledgement_costs_the_same_however_many_are_awaited() -> None:
 
 
 def test_one_who_never_acknowledges_costs_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "UNACKNOWLEDGED", 10)
+    monkeypatch.setattr(module, "MAX_UNACKNOWLEDGED", 10)
     subscriber = _subscriber(Sink(), position=5)
     for event_id in range(6, 100):
         subscriber.event(b"", Receipt(event_id, 1, 0))

@@ -69,7 +69,7 @@ def faults(data: Path) -> list[Any]:
 
 
 def scratch(place: Path) -> list[Path]:
-    """What is on its way, or was left there."""
+    """The scratch in a directory."""
     begins, ends = (".relay-", ".ca", ".relay"), (".replacing", ".part")
     left = [path for path in place.rglob("*") if path.name.startswith(begins) or path.name.endswith(ends)]
     return left + list((place / "data" / "files").glob(".*"))

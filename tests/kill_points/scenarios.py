@@ -36,7 +36,7 @@ NAMES = ["chat.office.lan", "127.0.0.1"]
 
 
 class First(Scenario):
-    """The first start of all."""
+    """The first start."""
 
     def run(self, place: Path) -> None:
         use(place / "data", nothing)
@@ -90,7 +90,7 @@ class RestoreNew(Used):
 
 
 class Undo(Used):
-    """What a restore put aside comes back."""
+    """`restore --undo` brings back what a restore put aside."""
 
     def prepare(self, place: Path) -> None:
         super().prepare(place)
@@ -156,7 +156,7 @@ class Export(Used):
 
 
 class UserImport(Scenario):
-    """Many users in one go."""
+    """Many users at once."""
 
     def prepare(self, place: Path) -> None:
         super().prepare(place)
@@ -233,7 +233,7 @@ async def _live(relay: Relay) -> None:
 
 
 class Prune(Used):
-    """Everything that is old goes."""
+    """Old history is pruned."""
 
     fills = False
 
@@ -286,7 +286,7 @@ class Index(Used):
 
 
 class Upgrade(Used):
-    """The store is brought to a newer relay's version."""
+    """A store is upgraded."""
 
     STEPS = (
         "CREATE TABLE two (a INTEGER) STRICT; INSERT INTO two SELECT seq FROM log",
@@ -324,7 +324,7 @@ class Upgrade(Used):
 
 
 class TlsInit(Scenario):
-    """An authority is made."""
+    """A TLS authority is made."""
 
     def run(self, place: Path) -> None:
         done("tls", "init", "--name", NAMES[0], data=place / "data")
@@ -373,7 +373,7 @@ class TlsAgain(TlsInit):
 
 
 class TlsRenew(TlsAgain):
-    """The relay's certificate is made anew."""
+    """The relay's certificate is renewed."""
 
     def run(self, place: Path) -> None:
         done("tls", "init", "--name", NAMES[0], data=place / "data")

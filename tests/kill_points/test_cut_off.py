@@ -1,4 +1,4 @@
-"""An import that ends at any of its requests goes on when it is called again, and lacks nothing."""
+"""An import that ends at any of its requests is complete when it is called again."""
 
 from collections.abc import Callable
 from itertools import count
@@ -32,7 +32,7 @@ def _ended(after: int, by: BaseException) -> Callable[..., Importing]:
 
 
 @pytest.mark.parametrize("by", [KeyboardInterrupt(), FULL], ids=["cut off", "disk full"])
-def test_an_import_that_ends_anywhere_lacks_nothing_when_called_again(
+def test_an_import_that_ends_anywhere_is_complete_when_called_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: BaseException
 ) -> None:
     scenario = Import()

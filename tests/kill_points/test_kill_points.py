@@ -89,19 +89,19 @@ def _left(tmp_path: Path, disk: power.Disk, share: float) -> dict[str, bytes]:
     return {path.relative_to(target).as_posix(): path.read_bytes() for path in target.rglob("*") if path.is_file()}
 
 
-def test_what_was_not_synced_may_be_gone(tmp_path: Path) -> None:
+def test_unsynced_data_may_be_lost(tmp_path: Path) -> None:
     calls = [("C", "new", "", b""), ("W", "new", "", b"new"), ("R", "new", "old", b"")]
     disk = _disk(tmp_path, *calls)
     assert _left(tmp_path, disk, 0) == {"old": b"old"}
     assert _left(tmp_path, disk, 1) == {"old": b"new"}
 
 
-def test_a_rename_that_comes_before_the_content_may_leave_an_empty_file(tmp_path: Path) -> None:
+def test_a_rename_before_the_content_may_leave_an_empty_file(tmp_path: Path) -> None:
     calls = [("C", "new", "", b""), ("W", "new", "", b"new"), ("R", "new", "old", b""), ("S", "", "", b"")]
     assert _left(tmp_path, _disk(tmp_path, *calls), 0) == {"old": b""}
 
 
-def test_what_was_synced_with_its_name_is_there(tmp_path: Path) -> None:
+def test_data_synced_with_its_name_survives(tmp_path: Path) -> None:
     calls = [("C", "new", "", b""), ("W", "new", "", b"new"), ("S", "new", "", b""), ("R", "new", "old", b"")]
     assert _left(tmp_path, _disk(tmp_path, *calls, ("S", "", "", b"")), 0) == {"old": b"new"}
 
@@ -112,6 +112,6 @@ def test_a_file_that_moves_between_folders_is_in_one_of_them(tmp_path: Path) -> 
         assert len(_left(tmp_path, disk, share)) == 1
 
 
-def test_a_move_that_one_of_its_two_folders_has_synced_is_done(tmp_path: Path) -> None:
+def test_a_move_that_one_of_its_folders_has_synced_survives(tmp_path: Path) -> None:
     calls = [("D", "folder", "", b""), ("S", "", "", b""), ("R", "old", "folder/old", b""), ("S", "", "", b"")]
     assert list(_left(tmp_path, _disk(tmp_path, *calls), 0)) == ["folder/old"]

@@ -174,7 +174,7 @@ async def test_a_write_that_takes_long_is_no_reason_for_a_restart_for_some_minut
         nursery.start_soon(relay.log.run_exclusive, slow)
         await arrived.wait()
         assert "a write has been under way for" in await serve._prove(server)
-        assert relay.log._background._asked == [], "no probe is left in the queue"
+        assert relay.log._background._requests == [], "no probe is left in the queue"
         await trio.sleep(0.4)
         with trio.move_on_after(0.3) as scope:
             await serve._prove(server)

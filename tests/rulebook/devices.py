@@ -75,7 +75,7 @@ class Device(Listener):
     def flush(self) -> None:
         """Do nothing: everything is sent already."""
 
-    def behind(self) -> None:
+    def start_catch_up(self) -> None:
         """See `Connection`."""
         self.is_behind = True
 

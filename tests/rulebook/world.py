@@ -104,15 +104,15 @@ class World(Windows):
         device = self.devices[name]
         service = self.relay.service
         if device.subscriber is None:
-            signed = service.sign_in(device.token)
+            signed = service.tokens.authenticate(device.token)
             if signed is None:
                 return None
-            position = await service.position(*signed, None)
+            position = await service.acknowledgements.start_position(*signed, None)
             number = self.relay.hub.next_number()
             device.online.clear()
-            device.leave = self.relay.hub.leave
+            device.leave = self.relay.hub.disconnect
             device.subscriber = Subscriber(number, *signed, device, device, position, device.version)
-            self.relay.hub.arrive(device.subscriber)
+            self.relay.hub.connect(device.subscriber)
             await self._catch_up(device)
             if device.is_new:
                 await self._fill(device)
@@ -134,7 +134,7 @@ class World(Windows):
     async def _catch_up(self, device: Device) -> None:
         device.is_behind = False
         while device.subscriber is not None and not self.relay.hub.rejoin(device.subscriber):
-            await self.relay.service.replay_page(device.subscriber)
+            await self.relay.service.catch_up.page(device.subscriber)
 
     async def response(self, device: Device, what: str, **payload: Any) -> dict[str, Any]:
         """See `Windows`."""
@@ -190,7 +190,7 @@ class World(Windows):
             if device.subscriber is not None and device.unacknowledged:
                 some = True
                 for event_id in device.unacknowledged:
-                    self.relay.service.acknowledge(device.subscriber, event_id)
+                    self.relay.service.acknowledgements.take(device.subscriber, event_id)
                 device.unacknowledged.clear()
         return some
 

@@ -8,7 +8,7 @@ import trio
 from relay.core.auth import passwords
 from relay.core.auth.passwords import check_new
 from relay.core.model.likeness import likeness
-from relay.core.service import dispatch
+from relay.core.service import users
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from tests.support.http_relay import http_relay
@@ -17,7 +17,7 @@ from tests.support.sessions import house
 
 @pytest.fixture(autouse=True)
 def _cheap_hashes(monkeypatch):
-    monkeypatch.setattr(passwords, "MEMORY", 64)
+    monkeypatch.setattr(passwords, "MEMORY_KIB", 64)
     monkeypatch.setattr(passwords, "PASSES", 1)
     passwords._hasher.cache_clear()
     passwords._nobodys_hash.cache_clear()
@@ -256,15 +256,15 @@ async def test_a_user_is_found_in_the_directory_however_their_name_is_typed(tmp_
 
 
 async def test_a_search_of_a_long_directory_leaves_turns_to_others(tmp_path, monkeypatch):
-    monkeypatch.setattr(dispatch, "USERS_SLICE", 10)
+    monkeypatch.setattr(users, "SLICE_USERS", 10)
     async with house(tmp_path, "anna") as here:
         async with trio.open_nursery() as nursery:
             for number in range(200):
                 added = control.AddUser(id=f"u{number:03}", name=f"Ünal {number}")
                 nursery.start_soon(here.relay.admin.handle, "user.add", added)
         turns, looked = 0, []
-        fold = dispatch._folded
-        monkeypatch.setattr(dispatch, "_folded", lambda name: (looked.append(turns), fold(name))[1])
+        fold = users.folded_name
+        monkeypatch.setattr(users, "folded_name", lambda name: (looked.append(turns), fold(name))[1])
 
         async def take_turns() -> None:
             nonlocal turns

@@ -1,6 +1,7 @@
 """What one user can make the relay hold or do: bounds in bytes and in counts, whatever their clients say."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,13 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from relay.core.delivery.subscriber import LIST_PACE
+from relay.core.auth import tokens
+from relay.core.delivery import chat_lists
+from relay.core.delivery.subscriber import LIST_SECONDS
 from relay.core.limits import rate_limit, share
 from relay.core.limits.fairness import Account
 from relay.core.rules import commands
 from relay.core.rules.commands import Command
-from relay.core.service import dispatch
 from relay.net.websocket import outbox
 from relay.net.websocket.frames import TEXT
 from relay.protocol import codec
@@ -93,7 +95,7 @@ async def test_unfinished_messages_of_one_user_are_bounded_over_all_connections(
     relay: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(share, "PIECES_BYTES", 300_000)
-    shares = relay.relay.service.shares
+    shares = relay.relay.service.limits.shares
     half = text_frame(b'{"type":"request"' + b" " * 200_000)[:100_000]
     clients = [await relay.open("User1") for _ in range(6)]
     for client in clients:
@@ -121,7 +123,7 @@ async def test_when_unfinished_messages_are_too_many_the_user_who_holds_most_let
         await trio.sleep(0.1)
         await modest.raw(text_frame(b" " * 60_000)[:59_000])
         await trio.sleep(0.1)
-        assert relay.relay.service.shares.pieces_bytes < 250_000
+        assert relay.relay.service.limits.shares.pieces_bytes < 250_000
         assert await greedy[0].closed() == 1013
         await modest.raw(text_frame(b" " * 60_000)[59_000:])
 
@@ -131,12 +133,12 @@ async def test_a_finished_message_is_counted_no_more(relay: House) -> None:
         frame = text_frame(b'{"type":"request","id":1,"payloadType":"profile"' + b" " * 90_000 + b"}")
         await one.raw(frame[:70_000])
         await trio.sleep(0.1)
-        assert relay.relay.service.shares.pieces_bytes == 70_000
+        assert relay.relay.service.limits.shares.pieces_bytes == 70_000
         await one.raw(frame[70_000:])
         assert (await one.receive())["payload"]["id"] == "User1"
-        assert relay.relay.service.shares.pieces_bytes == 0
+        assert relay.relay.service.limits.shares.pieces_bytes == 0
     await trio.sleep(0.1)
-    assert len(relay.relay.service.shares) == 0
+    assert len(relay.relay.service.limits.shares) == 0
 
 
 async def test_one_user_has_so_many_connections_and_others_have_theirs(tmp_path: Path, clock: MockClock) -> None:
@@ -207,10 +209,11 @@ async def test_messages_below_a_step_of_bytes_count_as_one_up_to_the_burst(tmp_p
         assert (await one.refused("new", chatId="User1", clientMessageId="more", message="x"))["code"] == "rate_limited"
 
 
-async def test_lent_tokens_are_so_many_at_most(relay: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatch, "MOST_LENT", 3)
-    lent = [relay.relay.service.lend(1) for _ in range(5)]
-    assert [relay.relay.service.sign_in(token) is not None for token in lent] == [False, False, True, True, True]
+async def test_temporary_tokens_are_bounded_and_the_oldest_go(relay: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "MAX_TEMPORARY", 3)
+    tokens_of = relay.relay.service.tokens
+    issued = [tokens_of.issue_temporary(1) for _ in range(5)]
+    assert [tokens_of.authenticate(token) is not None for token in issued] == [False, False, True, True, True]
 
 
 # The chat list.
@@ -227,7 +230,7 @@ async def test_a_chat_list_that_changes_all_the_time_is_sent_once_a_second(relay
         await two.until("chats")
         await rename(one, chat, 20)
         assert [frame for frame in await two.rest() if frame.get("eventType") == "chats"] == []
-        clock.jump(LIST_PACE)
+        clock.jump(LIST_SECONDS)
         event = await two.until("chats")
         assert event["payload"][0]["name"] == "name 19"
         await two.quiet()
@@ -240,7 +243,7 @@ async def test_messages_pass_a_chat_list_that_waits_and_ids_grow(relay: House, c
         await rename(one, chat, 3)
         await one.request("new", chatId=chat, clientMessageId="1", message="at once")
         frames.append(await two.event("new"))
-        clock.jump(LIST_PACE)
+        clock.jump(LIST_SECONDS)
         # Nothing else happened: the list needs an id after that of the message, and gets one.
         frames.append(await two.until("chats"))
         assert frames[-1]["payload"][0]["name"] == "name 2"
@@ -293,9 +296,9 @@ def lists(relay: House, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many of User1's chat lists were under way whenever one was begun."""
     begun: list[int] = []
     under_way = 0
-    real = dispatch.Service.chat_list
+    real = chat_lists.ChatLists.whole
 
-    async def counted(self: dispatch.Service, user: int) -> Any:
+    async def counted(self: chat_lists.ChatLists, user: int) -> Any:
         nonlocal under_way
         if user != relay.relay.state.user_keys["User1"]:
             return await real(self, user)
@@ -307,7 +310,7 @@ def lists(relay: House, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         finally:
             under_way -= 1
 
-    monkeypatch.setattr(dispatch.Service, "chat_list", counted)
+    monkeypatch.setattr(chat_lists.ChatLists, "whole", counted)
     return begun
 
 
@@ -354,14 +357,14 @@ async def test_version_2_is_told_which_chats_changed(relay: House, clock: MockCl
         first = await two.until("chat")
         assert first["payload"]["item"]["id"] == "User1"
         assert (await two.event("new"))["id"] > first["id"]
-        clock.jump(LIST_PACE)
+        clock.jump(LIST_SECONDS)
         chat = (await one.request("createChat", type="group", name="Crew", participants=["User2"]))["chatId"]
         event = await two.until("chat")
         assert (event["payload"]["item"]["id"], event["payload"]["item"]["name"]) == (chat, "Crew")
-        clock.jump(LIST_PACE)
+        clock.jump(LIST_SECONDS)
         await one.request("deleteChat", chatId=chat)
         assert (await two.until("chatGone"))["payload"] == {"chatId": chat}
-        clock.jump(LIST_PACE)
+        clock.jump(LIST_SECONDS)
         await one.request("profile", name="Anna")
         event = await two.until("chat")
         assert (event["payload"]["item"]["id"], event["payload"]["item"]["name"]) == ("User1", "Anna")
@@ -375,7 +378,7 @@ async def test_changes_that_version_2_is_told_together_have_one_id(relay: House,
         await two.until("chat")
         for number in range(1, 4):
             await one.request("createChat", type="group", name=str(number), participants=["User2"])
-        clock.jump(LIST_PACE)
+        clock.jump(LIST_SECONDS)
         told = [frame for frame in await two.rest() if frame.get("eventType") == "chat"]
         assert sorted(frame["payload"]["item"]["name"] for frame in told) == ["1", "2", "3"]
         assert ["id" in frame for frame in told] == [False, False, True]
@@ -385,7 +388,7 @@ async def test_changes_that_version_2_is_told_together_have_one_id(relay: House,
 
 
 async def test_version_2_gets_the_chat_list_in_pages(relay: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatch, "CHATS_PAGE_BYTES", 1_000)
+    monkeypatch.setattr(chat_lists, "PAGE_BYTES", 1_000)
     async with relay.device("User1") as one, relay.device("User1", path="/ws?v=2") as two:
         for number in range(12):
             await one.request("createChat", type="group", name=str(number), participants=[])
@@ -413,9 +416,9 @@ async def test_an_unknown_version_is_refused(relay: House) -> None:
 async def test_one_whose_messages_are_refused_on_a_full_disk_gets_every_answer(relay: House) -> None:
     async with relay.device("User1") as one:
         relay.relay.log.spare(lambda _command: True)
-        for number in range(3 * share.COMMANDS):
+        for number in range(3 * share.COMMANDS_PER_BATCH):
             await one.ask("new", chatId="User2", clientMessageId=str(number), message="x")
-        for _ in range(3 * share.COMMANDS):
+        for _ in range(3 * share.COMMANDS_PER_BATCH):
             assert (await one.receive())["error"]["code"] == "storage_full"
 
 
@@ -427,7 +430,7 @@ async def test_a_chat_list_that_a_full_disk_held_up_is_told_once_there_is_room(r
         await one.request("new", chatId=chat, clientMessageId="1", message="at once")
         await two.event("new")
         relay.relay.log.spare(lambda _command: True)
-        clock.jump(LIST_PACE)
+        clock.jump(LIST_SECONDS)
         await two.quiet()
         relay.relay.log.spare(None)
         assert (await two.until("chats"))["payload"][0]["name"] == "name 2"
@@ -486,3 +489,54 @@ async def test_a_refusal_holds_nothing_of_the_batch_that_it_was_decided_in(relay
     (decision,) = draft.decisions
     assert isinstance(decision.answer, RelayError)
     assert decision.answer.__traceback__ is None
+
+
+async def test_one_users_edits_over_many_connections_are_appended_one_after_the_other(relay: House) -> None:
+    """Each is a commit of its own, and somebody else's message must not wait for all of them."""
+    appended: list[str] = []
+    relay.relay.hub.watchers.append(lambda entry: appended.append(entry.message or ""))
+    held, go_on = trio.Event(), trio.Event()
+
+    async def hold(_writing: Any) -> None:
+        held.set()
+        await go_on.wait()
+
+    async with relay.device("User2") as two, trio.open_nursery() as nursery:
+        devices = [await relay.open("User1") for _ in range(6)]
+        await devices[0].request("new", chatId="User2", clientMessageId="0", message="original")
+        await two.until("new")
+        nursery.start_soon(partial(relay.relay.log.run_exclusive, hold, hurried=True))
+        await held.wait()
+        appended.clear()
+        for number, device in enumerate(devices):
+            await device.ask("edit", chatId="User2", originalMessageId=1, message=f"edit {number}")
+        await trio.sleep(0.05)
+        await two.ask("new", chatId="User1", clientMessageId="1", message="hello")
+        await trio.sleep(0.05)
+        go_on.set()
+        with trio.fail_after(5):
+            while len([text for text in appended if text]) < 7:
+                await trio.sleep(0.01)
+        assert [text for text in appended if text].index("hello") <= 1
+
+
+async def test_only_groups_that_were_made_count_for_the_day(tmp_path: Path, clock: MockClock) -> None:
+    async with house(tmp_path, "User1", "User2", groups_per_day=2) as relay, relay.device("User1") as one:
+        for _ in range(5):
+            assert (await one.refused("createChat", type="group", name="x", participants=["Nobody"]))["code"] != (
+                "rate_limited"
+            )
+        for _ in range(2):
+            await one.request("createChat", type="group", name="x", participants=["User2"])
+        refused = await one.refused("createChat", type="group", name="x", participants=["User2"])
+        assert refused["code"] == "rate_limited"
+
+
+async def test_authors_that_an_import_names_are_not_charged_for_it(relay: House) -> None:
+    limits, user = relay.relay.service.limits, relay.relay.state.user_keys["User1"]
+    imported = Command(0, user, 0, commands.SayNothing(1), importer=True)
+    limits.charge_writer([imported], 5.0)
+    assert limits.fairness.of(user).paid_at == float("-inf")
+    limits.charge_writer([Command(0, user, 0, commands.SayNothing(1))], 0.3)
+    now = limits.fairness.time()
+    assert limits.fairness.of(user).paid_at - now > 0.3 * 2 / 0.2 - 0.5, "long work is charged whole"

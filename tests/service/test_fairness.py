@@ -11,7 +11,16 @@ from trio.testing import MockClock
 
 from relay.core.delivery.hub import Hub
 from relay.core.limits import fairness
-from relay.core.limits.fairness import ALONE, BURST, LONGEST, SHARE, SLICE, THREADS, Account, Fairness
+from relay.core.limits.fairness import (
+    ALONE_SECONDS,
+    BURST_SECONDS,
+    LOOP_SHARE,
+    MAX_CHARGE_SECONDS,
+    MAX_THREADS,
+    SLICE_SECONDS,
+    Account,
+    Fairness,
+)
 from relay.core.service.dispatch import Service
 from relay.net.http import connection
 from relay.net.websocket.frames import TEXT
@@ -55,33 +64,33 @@ class Work:
 
 def test_who_has_taken_more_than_a_burst_waits_until_it_is_paid_off() -> None:
     one, other = (counting := Fairness()).of("one"), counting.of("other")
-    other.charge(SLICE / 10, 100.0)
-    one.charge(BURST, 100.0)
+    other.charge(SLICE_SECONDS / 10, 100.0)
+    one.charge(BURST_SECONDS, 100.0)
     counting.round += 1
     assert one.wait(100.0) < 0
     one.charge(0.001, 100.0)
     counting.round += 1
-    assert one.wait(100.0) == pytest.approx(0.001 / SHARE)
-    assert one.wait(100.0 + 0.001 / SHARE) < 0
+    assert one.wait(100.0) == pytest.approx(0.001 / LOOP_SHARE)
+    assert one.wait(100.0 + 0.001 / LOOP_SHARE) < 0
 
 
 def test_who_is_alone_waits_for_nobody() -> None:
     one, other = (counting := Fairness()).of("one"), counting.of("other")
     other.charge(0.001, 100.0)
     for _ in range(100):
-        one.charge(LONGEST, 100.1)
+        one.charge(MAX_CHARGE_SECONDS, 100.1)
     counting.round += 1
     assert one.wait(100.1) > 30
-    assert one.wait(100.1 + ALONE) < 0
+    assert one.wait(100.1 + ALONE_SECONDS) < 0
     other.charge(0.0001, 101.0)
     assert one.wait(101.0) > 30
 
 
 def test_in_one_round_one_asker_gets_a_slice() -> None:
     one = (counting := Fairness()).of("one")
-    one.charge(SLICE / 2, 100.0)
+    one.charge(SLICE_SECONDS / 2, 100.0)
     assert one.wait(100.0) < 0
-    one.charge(SLICE / 2, 100.0)
+    one.charge(SLICE_SECONDS / 2, 100.0)
     assert one.wait(100.0) == 0.0
     counting.round += 1
     assert one.wait(100.0) < 0
@@ -93,8 +102,8 @@ async def test_of_many_connections_one_is_served_between_two_turns_of_everybody_
     with work.fairness.at_work():
         async with trio.open_nursery() as nursery:
             for _ in range(32):
-                nursery.start_soon(work.all_the_time, "greedy", SLICE * 2)
-            await work.now_and_then("modest", SLICE / 10, 200)
+                nursery.start_soon(work.all_the_time, "greedy", SLICE_SECONDS * 2)
+            await work.now_and_then("modest", SLICE_SECONDS / 10, 200)
             nursery.cancel_scope.cancel()
     between = "".join("." if who == "greedy" else "|" for who in work.done).split("|")
     # The order within a round is by chance: one piece may be the last of a round and the next the first of another.
@@ -107,14 +116,14 @@ async def test_a_greedy_asker_gets_their_share_of_the_time_and_no_more(clock: Mo
     with work.fairness.at_work():
         async with trio.open_nursery() as nursery:
             for _ in range(32):
-                nursery.start_soon(work.all_the_time, "greedy", SLICE)
+                nursery.start_soon(work.all_the_time, "greedy", SLICE_SECONDS)
             began = trio.current_time()
-            await work.now_and_then("modest", SLICE / 2, 10_000)
+            await work.now_and_then("modest", SLICE_SECONDS / 2, 10_000)
             seconds = trio.current_time() - began
             nursery.cancel_scope.cancel()
-    taken = work.done.count("greedy") * SLICE
-    assert taken <= BURST + 2 * SLICE + SHARE * seconds
-    assert taken >= 0.9 * SHARE * seconds
+    taken = work.done.count("greedy") * SLICE_SECONDS
+    assert taken <= BURST_SECONDS + 2 * SLICE_SECONDS + LOOP_SHARE * seconds
+    assert taken >= 0.9 * LOOP_SHARE * seconds
 
 
 async def test_a_step_that_turns_out_to_be_anothers_is_charged_to_them(clock: MockClock) -> None:
@@ -142,7 +151,7 @@ def test_a_machine_that_stood_still_is_charged_to_nobody() -> None:
     one, other = (counting := Fairness()).of("one"), counting.of("other")
     one.charge(3_600.0, 100.0)
     other.charge(0.001, 100.0)
-    assert one.wait(100.0) <= LONGEST / SHARE
+    assert one.wait(100.0) <= MAX_CHARGE_SECONDS / LOOP_SHARE
 
 
 async def test_who_is_cancelled_while_waiting_holds_up_nobody(clock: MockClock) -> None:
@@ -179,14 +188,14 @@ async def test_one_asker_takes_so_many_threads_and_leaves_the_others() -> None:
         for _ in range(20):
             nursery.start_soon(read)
     trio.lowlevel.remove_instrument(counted)
-    assert 1 <= most <= THREADS
+    assert 1 <= most <= MAX_THREADS
 
 
 def test_no_more_askers_are_remembered_than_there_is_room_for() -> None:
     counting = Fairness()
-    for number in range(fairness.KNOWN + 100):
+    for number in range(fairness.MAX_ACCOUNTS + 100):
         counting.of(f"192.0.2.{number}")
-    assert len(counting) == fairness.KNOWN
+    assert len(counting) == fairness.MAX_ACCOUNTS
     kept = counting.of("192.0.2.200")
     assert isinstance(kept, Account)
     assert counting.of("192.0.2.200") is kept
@@ -280,7 +289,7 @@ def new(number: int) -> bytes:
 async def test_what_a_batch_says_is_told_a_little_a_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One member's messages to a large group lie in a batch before somebody else's."""
     monkeypatch.setattr("relay.store.log.writer.PUBLISH_SECONDS", 0.0)
-    turns = Turns(monkeypatch, Hub, "tell")
+    turns = Turns(monkeypatch, Hub, "publish")
     async with http_relay(tmp_path) as relay:
         token = await relay.user("member")
         async with lines(relay, token, 1) as streams:
@@ -296,7 +305,7 @@ async def test_of_an_address_that_connects_all_the_time_so_many_wait_and_more_ar
     async with http_relay(tmp_path) as relay:
         payer = relay.server.router.fairness.of("127.0.0.1")
         relay.server.router.fairness.of("192.0.2.1").charge(0.001, relay.server.router.fairness.time())
-        monkeypatch.setattr(fairness, "ALONE", 1_000.0)
+        monkeypatch.setattr(fairness, "ALONE_SECONDS", 1_000.0)
         payer.rest(3.0)
         streams = [await relay.raw(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n") for _ in range(8)]
         await trio.sleep(0.3)

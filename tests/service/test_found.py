@@ -19,7 +19,7 @@ from relay.core.maintenance.check import check
 from relay.core.relay import Relay, open_relay
 from relay.core.rules.commands import Command
 from relay.core.rules.submit import submit
-from relay.core.service.dispatch import _search
+from relay.core.service import messages
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.store.log import schedule
@@ -147,7 +147,7 @@ async def test_a_query_of_marks_alone_is_refused_in_words(tmp_path: Path) -> Non
     async with _saying(tmp_path, ["a"]) as relay:
         for query in ("  ", "\u0301", "\u200d\u200b", "\u0640", "\u3000"):
             with pytest.raises(RelayError, match="what to find is missing"):
-                await _search(relay.service, _Asker(), requests.Search(query=query), print)  # type: ignore[arg-type]
+                await messages.search(relay.service, _Asker(), requests.Search(query=query), print)  # type: ignore[arg-type]
 
 
 async def test_an_edit_and_a_deletion_leave_nothing_of_a_folded_text_in_the_index(tmp_path: Path) -> None:
@@ -326,7 +326,7 @@ async def test_an_index_of_another_folding_is_filled_again(tmp_path: Path, caplo
     assert not [finding for finding in await check(tmp_path, lambda _what: None) if finding.wrong]
     with caplog.at_level(logging.INFO):
         async with open_relay(tmp_path) as relay:
-            assert "the full-text index is filled again" in caplog.text
+            assert "the full-text index is rebuilt" in caplog.text
             assert relay.log.index_remaking
             for found in await _ways(relay, "strasse"):
                 assert "Die Straße nach Köln" in found

@@ -186,8 +186,8 @@ LISTS: dict[str, Read] = {
 async def test_a_list_gives_each_item_once_whatever_is_written_between_its_pages(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.core.service.dispatch.CHATS_PAGE", 5)
-    monkeypatch.setattr("relay.core.service.dispatch.CHATS_PAGE_BYTES", 1_500)
+    monkeypatch.setattr("relay.core.delivery.chat_lists.PAGE_CHATS", 5)
+    monkeypatch.setattr("relay.core.delivery.chat_lists.PAGE_BYTES", 1_500)
     monkeypatch.setattr("relay.core.service.answer_pages.PAGE_BYTES", 600)
     read = LISTS[name]
     for seed, step in enumerate((0, 1)):

@@ -100,7 +100,7 @@ async def test_a_page_that_quotes_long_messages_reads_no_more_than_a_page(relay:
 async def test_receipts_of_a_large_group_count_and_are_exact_across_pages(
     relay: House, one: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.core.service.dispatch.RECEIPTS", 10)
+    monkeypatch.setattr("relay.core.service.messages.SLICE_RECEIPTS", 10)
     chat = (await one.request("createChat", type="group", name="Crew", participants=["User2", "User3"]))["chatId"]
     await say(one, chat, *(f"text {number}" for number in range(20)))
     async with relay.device("User2") as two, relay.device("User3") as three:
@@ -112,7 +112,7 @@ async def test_receipts_of_a_large_group_count_and_are_exact_across_pages(
     assert got == [
         [("User2", number <= 12, number <= 5), ("User3", number <= 17, number <= 17)] for number in range(1, 21)
     ]
-    monkeypatch.setattr("relay.core.service.dispatch.PageMaker", partial(PageMaker, 900))
+    monkeypatch.setattr("relay.core.service.messages.PageMaker", partial(PageMaker, 900))
     small: list[Any] = []
     answer = await page(one, "messages", chatId=chat)
     assert len(answer["payload"]) < 6
@@ -221,7 +221,7 @@ async def test_each_user_comes_once(relay: House, one: Client) -> None:
 
 async def test_users_end_at_a_megabyte(relay: House, one: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     size = len(json.dumps({"id": "User1", "name": "User1"}, separators=(",", ":"))) + 1
-    monkeypatch.setattr("relay.core.service.dispatch.PageMaker", partial(PageMaker, 2 * size + 2))
+    monkeypatch.setattr("relay.core.service.users.PageMaker", partial(PageMaker, 2 * size + 2))
     pages = await all_pages(one, "users", "after")
     assert [user["id"] for users in pages for user in users] == ["User1", "User2", "User3"]
     assert len(pages) > 1
@@ -256,7 +256,7 @@ async def test_a_replay_page_ends_by_bytes_and_all_comes(
     monkeypatch.setattr(replay, "entries", entries)
     await say(one, "User2", *(f"{number} {LONG}" for number in range(6)), "short")
     await request(one, "edit", chatId="User2", originalMessageId=1, message=LONG)
-    relay.relay.hub.recent.clear()
+    relay.relay.hub.recent.entries.clear()
     async with relay.open_from("User2", 0) as two:
         assert told(await come(two, 8)) == [1, 2, 3, 4, 5, 6, 7, 8]
     assert max(read) <= replay.PAGE_BYTES
@@ -268,7 +268,7 @@ async def test_a_replay_reads_ones_own_chats_and_nothing_else(relay: House, one:
     async with relay.device("User3") as three:
         await say(three, "User2", "old")
     await say(one, "User1", *(f"note {number}" for number in range(3 * replay.PAGE)))
-    relay.relay.hub.recent.clear()
+    relay.relay.hub.recent.entries.clear()
     before = reading.started
     async with relay.open_from("User2", 0) as two:
         assert told(await come(two, 1)) == [1]
@@ -286,7 +286,7 @@ async def test_a_replay_of_many_chats_comes_in_order_and_whole(
     ]
     for number in range(60):
         await say(one, chats[number * number % 5 if number % 3 else 0], f"text {number}")
-    relay.relay.hub.recent.clear()
+    relay.relay.hub.recent.entries.clear()
     async with relay.open_from("User2", 0) as two:
         frames = [frame for frame in await come(two, 60) if "id" in frame and frame["type"] == "event"]
     ids = [frame["id"] for frame in frames]
@@ -300,7 +300,7 @@ async def test_reconnects_that_are_over_cost_no_statement_and_hold_up_nobody(rel
     async with relay.device("User2") as two:
         await two.rest()
     await one.rest()
-    relay.relay.hub.recent.clear()
+    relay.relay.hub.recent.entries.clear()
     reading = relay.relay.service.replaying._reading
     with trio.CancelScope() as busy:
         async with trio.open_nursery() as nursery:
@@ -346,10 +346,10 @@ def test_a_profile_is_never_larger_than_is_reckoned() -> None:
     assert len(json.dumps(longest.__class__.__struct_fields__)) < LARGEST_PROFILE
 
 
-async def test_a_page_is_read_again_for_changes_and_for_nothing_else_that_happens_meanwhile(
+async def test_a_page_is_read_again_only_if_more_was_changed_meanwhile_than_is_in_memory(
     relay: House, one: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.core.delivery.hub.RECENT", 3)
+    monkeypatch.setattr("relay.core.delivery.recent.MAX_ENTRIES", 3)
     await say(one, "User2", "needle", "other")
     searching, asked = relay.relay.service.searching, 0
     real = searching.find
@@ -376,7 +376,35 @@ async def test_a_page_is_read_again_for_changes_and_for_nothing_else_that_happen
 
         monkeypatch.setattr(searching, "find", find)
         async with relay.device("User2") as two:
-            for meanwhile, times in ((much_is_said, 1), (it_is_edited, 2), (much_is_edited, 2)):
+            for meanwhile, times in ((much_is_said, 1), (it_is_edited, 1), (much_is_edited, 2)):
                 asked = 0
                 await request(two, "search", query="needle")
                 assert asked == times, meanwhile
+
+
+@pytest.mark.parametrize("window", ["messages", "search"])
+async def test_somebody_who_edits_all_the_time_keeps_nobody_from_reading(
+    relay: House, one: Client, monkeypatch: pytest.MonkeyPatch, window: str
+) -> None:
+    """The page was read again, eight times, and then refused."""
+    await say(one, "User2", "needle 0", "other")
+    edits = 0
+    reading, searching = history.messages, relay.relay.service.searching.find
+
+    def edited_after(read: Any) -> Any:
+        async def read_then_edit(*what: Any, **how: Any) -> Any:
+            nonlocal edits
+            found = await read(*what, **how)
+            edits += 1
+            await request(one, "edit", chatId="User2", originalMessageId=1, message=f"needle {edits}")
+            return found
+
+        return read_then_edit
+
+    monkeypatch.setattr(history, "messages", edited_after(reading))
+    monkeypatch.setattr(relay.relay.service.searching, "find", edited_after(searching))
+    asked = {"chatId": "User1"} if window == "messages" else {"query": "needle"}
+    async with relay.device("User2") as two:
+        page = await two.request(window, **asked)
+    assert f"needle {edits}" in [one.get("message") for one in page]
+    assert edits == 1

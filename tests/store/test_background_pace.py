@@ -1,4 +1,4 @@
-"""Long work beside people who send: it ends, it takes little at a time, and it goes on for nobody who has left."""
+"""Long work beside people who send: it ends, takes little at a time, and stops when its client is gone."""
 
 import logging
 import os
@@ -34,7 +34,7 @@ async def _talk(relay: Relay, messages: int) -> None:
 
 
 async def _portions(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Prune everything; give how many portions of the writer's it took to give the pages back."""
+    """Prune everything; return how many portions it took to free the pages."""
     portions = 0
     real = maintenance.give_back
 
@@ -49,7 +49,7 @@ async def _portions(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> int:
     return portions
 
 
-async def test_a_portion_gives_back_as_many_pages_as_it_says(tmp_path: Path) -> None:
+async def test_a_portion_returns_as_many_pages_to_the_file_system_as_requested(tmp_path: Path) -> None:
     async with open_relay(tmp_path) as relay:
         await _talk(relay, 300)
         while await relay.log.run_exclusive(lambda writing: maintenance.remove_history(0, 10_000, writing, 10_000)):
@@ -103,9 +103,7 @@ async def test_a_prune_takes_far_fewer_portions_than_it_gives_pages_back(
         assert portions < (before - after) / 8
 
 
-async def test_pages_without_use_do_not_gather_while_a_prune_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_free_pages_do_not_pile_up_during_a_prune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relay.core.maintenance.retention.SPARE", 100)
     most = 0
     real = maintenance.remove_history
@@ -122,7 +120,7 @@ async def test_pages_without_use_do_not_gather_while_a_prune_goes_on(
     assert most < 300
 
 
-async def test_an_export_whose_asker_hangs_up_ends_and_is_no_fault(
+async def test_an_export_whose_client_hangs_up_ends_without_an_error_in_the_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.ERROR)
@@ -152,7 +150,7 @@ async def test_an_export_whose_asker_hangs_up_ends_and_is_no_fault(
     assert caplog.records == []
 
 
-async def test_what_frees_room_is_tried_again_and_other_faults_are_not(
+async def test_a_command_that_frees_the_disk_is_retried_and_other_errors_are_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # No mock clock: SQLite's thread does not know of it.
@@ -187,7 +185,7 @@ async def test_what_frees_room_is_tried_again_and_other_faults_are_not(
 
 
 @pytest.mark.parametrize(("wanted", "pages"), [(4 << 20, COPY_EACH), (64 << 20, 0)])
-async def test_on_a_small_disk_each_commit_copies_the_log_and_still_does_once_a_full_one_was_freed(
+async def test_a_small_disk_checkpoints_at_each_commit_also_after_it_was_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: int, pages: int
 ) -> None:
     async with open_relay(tmp_path) as relay:
@@ -204,12 +202,12 @@ async def test_on_a_small_disk_each_commit_copies_the_log_and_still_does_once_a_
         assert await relay.log.run_exclusive(lambda writing: writing.execute("PRAGMA wal_autocheckpoint")) == [(pages,)]
 
 
-def test_a_long_work_rests_in_proportion_and_never_for_long() -> None:
+def test_long_work_rests_in_proportion_and_never_for_long() -> None:
     assert portion.rest_after(0.01) == portion.REST_FACTOR * 0.01
     assert portion.rest_after(60.0) == portion.LONGEST_REST_SECONDS
 
 
-def test_a_process_beside_the_relay_is_nicer_only_until_its_work_ends() -> None:
+def test_a_process_beside_the_relay_is_nicer_until_its_work_ends() -> None:
     before = os.getpriority(os.PRIO_PROCESS, 0)
     if os.geteuid():
         pytest.skip("only root takes back what it gave up")
@@ -238,7 +236,7 @@ async def test_a_backup_leaves_little_unsynced_at_any_time(tmp_path: Path, monke
         assert store.execute("SELECT count(*) FROM log WHERE kind = 1").fetchone() == (4_000,)
 
 
-def test_work_beside_the_relay_goes_on_where_it_may_not_be_nicer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_work_beside_the_relay_goes_on_if_it_must_not_change_its_niceness(monkeypatch: pytest.MonkeyPatch) -> None:
     """The unit of the backup lets nobody set priorities: every backup of the service failed."""
 
     def refuse(*_what: int) -> None:

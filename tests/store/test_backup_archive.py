@@ -1,4 +1,4 @@
-"""What `relay restore` takes out of an archive: a store and its files, and nothing that somebody hid in it."""
+"""What `relay restore` takes from an archive: a store, its files and its authority, and nothing else."""
 
 import io
 import os
@@ -38,7 +38,7 @@ async def test_a_store_and_its_files_come_back(tmp_path: Path) -> None:
     "name", ["../outside", "files/../../outside", "/outside", "files", "other", ".", "tls/other", "tls/../ca.key"]
 )
 @pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE])
-async def test_what_is_in_no_backup_is_refused_and_not_written(tmp_path: Path, name: str, kind: bytes) -> None:
+async def test_an_entry_that_no_backup_has_is_refused_and_not_written(tmp_path: Path, name: str, kind: bytes) -> None:
     await store(tmp_path / "data")
     back_up(tmp_path / "data", tmp_path / "backup.tar")
     with tarfile.open(tmp_path / "backup.tar", "a") as tar:
@@ -75,7 +75,7 @@ def tls_of(data: Path) -> dict[str, bytes]:
 
 
 def authority(data: Path, name: bytes) -> dict[str, bytes]:
-    """Put an authority into a data directory: what it consists of is of no matter here."""
+    """Put an authority into a data directory; its contents do not matter here."""
     (data / "tls").mkdir(mode=0o750)
     for file in ("ca.crt", "ca.key", "names.txt", "relay.crt", "relay.key"):
         path = data / "tls" / file

@@ -1,10 +1,10 @@
-"""Statements that hold on to what they wrote: which is freed first, and when none may wait."""
+"""Which statements hold texts, which is released first, and when."""
 
 from relay.store.log import bound_parameters
 from relay.store.log.bound_parameters import BoundParameters
 
 
-def test_a_statement_holds_what_it_wrote_last_and_nothing_from_before() -> None:
+def test_a_statement_holds_only_what_it_wrote_last() -> None:
     held = BoundParameters()
     assert not held
     held.note("one", bound_parameters.HELD + 1)
@@ -14,7 +14,7 @@ def test_a_statement_holds_what_it_wrote_last_and_nothing_from_before() -> None:
     assert not held.too_much
 
 
-def test_the_largest_goes_first_until_it_is_little() -> None:
+def test_the_statement_that_holds_most_is_released_first() -> None:
     held = BoundParameters()
     for name, size in (("small", 1), ("large", bound_parameters.HELD), ("middle", 2)):
         held.note(name, size)

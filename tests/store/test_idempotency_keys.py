@@ -1,4 +1,4 @@
-"""A client id that is in the table is refused by whatever writes to the log, whole batch and all."""
+"""A batch with a client id that is in the table is refused as a whole."""
 
 import sqlite3
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Texts that left the full-text index: when its segments are merged, and that they are gone from them then."""
+"""When the segments of the full-text index are merged, and that deleted texts are gone from them afterwards."""
 
 import sqlite3
 from collections.abc import AsyncIterator, Callable
@@ -24,7 +24,7 @@ NOW = 1_000.0
 # When.
 
 
-def test_a_start_looks_once_and_has_nothing_to_do() -> None:
+def test_an_index_merge_has_nothing_to_do_after_a_start() -> None:
     schedule = IndexMerge()
     assert schedule.due_at <= NOW
     schedule.start(0)
@@ -33,7 +33,7 @@ def test_a_start_looks_once_and_has_nothing_to_do() -> None:
     assert schedule.due_at <= NOW
 
 
-def test_a_merge_goes_on_until_it_is_done_and_the_next_waits_as_long_as_it_was() -> None:
+def test_an_index_merge_runs_to_its_end_and_the_next_waits_in_proportion() -> None:
     schedule = IndexMerge()
     schedule.start(3)
     for _ in range(10):
@@ -45,7 +45,7 @@ def test_a_merge_goes_on_until_it_is_done_and_the_next_waits_as_long_as_it_was()
     assert schedule.due_at == FAR
 
 
-def test_what_leaves_during_a_merge_has_one_of_its_own() -> None:
+def test_a_text_deleted_during_a_merge_needs_another_merge() -> None:
     schedule = IndexMerge()
     schedule.start(1)
     schedule.stepped()
@@ -56,7 +56,7 @@ def test_what_leaves_during_a_merge_has_one_of_its_own() -> None:
     assert (schedule.texts, schedule.steps) == (1, 0)
 
 
-def test_one_that_fails_goes_on_after_a_while() -> None:
+def test_an_index_merge_that_fails_is_retried_later() -> None:
     schedule = IndexMerge()
     schedule.start(1)
     schedule.failed(NOW)
@@ -126,7 +126,7 @@ async def _prune(relay: Relay) -> None:
 
 
 @pytest.mark.parametrize("erase", [_delete, _edit, _prune])
-async def test_what_is_erased_leaves_the_segments_of_the_index(relay: Relay, erase: Callable[[Relay], object]) -> None:
+async def test_a_deleted_text_leaves_the_segments_of_the_index(relay: Relay, erase: Callable[[Relay], object]) -> None:
     await erase(relay)  # type: ignore[misc]
     await _until(lambda: not _unmerged(relay.data))
     assert not _holds_secret(relay.data)
@@ -134,7 +134,7 @@ async def test_what_is_erased_leaves_the_segments_of_the_index(relay: Relay, era
         file.execute("INSERT INTO search (search) VALUES ('integrity-check')")
 
 
-async def test_what_was_erased_just_before_a_stop_leaves_after_the_next_start(
+async def test_a_text_deleted_just_before_a_stop_leaves_the_index_after_the_next_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_relay(tmp_path) as relay:
@@ -150,7 +150,7 @@ async def test_what_was_erased_just_before_a_stop_leaves_after_the_next_start(
 
 
 @pytest.mark.parametrize("said", [0, 1])
-def test_a_store_of_before_is_merged_once_if_anything_was_said(said: int) -> None:
+def test_the_index_of_an_older_store_is_merged_once_if_it_has_messages(said: int) -> None:
     with closing(sqlite3.connect(":memory:")) as file:
         file.executescript(MIGRATIONS[0])
         file.executemany("INSERT INTO log VALUES (?, 1, 1, 1, 1, 0, 1, 0, 7, 'c', 'hi', NULL, 0, 0, 0)", [(1,)] * said)
@@ -158,7 +158,7 @@ def test_a_store_of_before_is_merged_once_if_anything_was_said(said: int) -> Non
         assert file.execute("SELECT texts FROM unmerged").fetchall() == [(said,)]
 
 
-async def test_while_messages_come_nothing_is_merged(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_index_is_not_merged_while_messages_come(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     merged: list[bool] = []
     real = maintenance.merge
 

@@ -1,4 +1,4 @@
-"""Stores of released relays open in this one and say what they said; a build that is no release says so."""
+"""Stores of released relays open in this one with their contents; an unreleased build is named."""
 
 import hashlib
 import json
@@ -66,7 +66,7 @@ def test_every_release_left_a_store() -> None:
     assert not written_by.is_release(relay.__version__) or relay.__version__ in VERSIONS
 
 
-def test_a_store_of_a_release_says_what_it_said(kept: tuple[Path, dict[str, Any]]) -> None:
+def test_a_store_of_each_release_still_opens_with_its_contents(kept: tuple[Path, dict[str, Any]]) -> None:
     data, known = kept
     secrets = known["secrets"]
     found = answers(TODAY, data, secrets)

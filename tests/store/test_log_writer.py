@@ -1,5 +1,6 @@
-"""The one writer: what waits is one transaction, a transaction that fails changes nothing, a repeat is known."""
+"""The writer: one transaction for all that waits, failures change nothing, repeats are recognised."""
 
+import errno
 import logging
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
@@ -22,6 +23,7 @@ from relay.protocol.errors import RelayError
 from relay.store.log import background, command_queue, schedule
 from relay.store.log.maintenance import add_base, merge, remove_history
 from relay.store.queries import fact_lookup
+from relay.store.sqlite.database import Connection
 from tests.support.disk import T0, answers, command, commits, new, people, rows, say
 from tests.support.memory_log import facts_of
 
@@ -32,7 +34,7 @@ def failures(answers: list[Any]) -> list[str]:
 
 @pytest.fixture
 def clock() -> MockClock:
-    """Time goes on as it does, and may be made to jump."""
+    """Real time that can be made to jump."""
     return MockClock(rate=1.0)
 
 
@@ -61,7 +63,7 @@ async def test_what_is_written_is_counted(relay: Relay) -> None:
     assert 0 < figures.commit_seconds - seconds < 5
 
 
-async def test_an_answer_comes_after_its_message_is_on_disk(relay: Relay) -> None:
+async def test_a_response_comes_after_its_message_is_on_disk(relay: Relay) -> None:
     seen: list[int] = []
     done = trio.Event()
 
@@ -75,7 +77,7 @@ async def test_an_answer_comes_after_its_message_is_on_disk(relay: Relay) -> Non
     assert seen == [1]
 
 
-async def test_answers_come_in_the_order_of_the_log(relay: Relay) -> None:
+async def test_responses_come_in_the_order_of_the_log(relay: Relay) -> None:
     order: list[int] = []
     done = trio.Event()
 
@@ -110,7 +112,7 @@ async def test_a_transaction_that_fails_changes_nothing_and_the_next_one_works(r
     assert [answer.message_id for answer in got] == [2, 3, 4, 5]
 
 
-async def test_a_full_disk_is_said_so_and_goes_by(relay: Relay, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_full_disk_is_reported_and_recovered_from(relay: Relay, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "relay.store.log.writer")
     writing = relay.log._writing
     ((pages,),) = await writing.execute("PRAGMA page_count")
@@ -129,7 +131,7 @@ async def test_a_full_disk_is_said_so_and_goes_by(relay: Relay, caplog: pytest.L
     assert said == ["the store cannot be written", "the store can be written again"]
 
 
-async def test_what_cannot_be_decided_ends_neither_the_writer_nor_the_relay(
+async def test_a_command_that_cannot_be_decided_ends_neither_the_writer_nor_the_relay(
     relay: Relay, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_arguments: object) -> None:
@@ -142,7 +144,7 @@ async def test_what_cannot_be_decided_ends_neither_the_writer_nor_the_relay(
     assert (await say(relay, "User1", "User2", "c1")).message_id == 2
 
 
-async def test_what_is_new_needs_no_look_up(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_new_client_id_needs_no_lookup(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     looked_up: list[object] = []
     real = fact_lookup.client_keys
 
@@ -159,7 +161,7 @@ async def test_what_is_new_needs_no_look_up(relay: Relay, monkeypatch: pytest.Mo
     assert rows(relay.data, "SELECT count(*) FROM log WHERE kind = 1") == [(12,)]
 
 
-async def test_a_repeat_is_found_wherever_its_client_id_is_kept(
+async def test_a_repeated_message_is_recognised_from_memory_and_from_the_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("relay.store.idempotency.HELD", 20)
@@ -188,7 +190,7 @@ async def test_a_repeat_is_found_wherever_its_client_id_is_kept(
         assert rows(tmp_path, "SELECT count(*) FROM log WHERE kind = 1") == [(0,)], "none is written again"
 
 
-async def test_a_filing_that_is_cut_short_loses_no_client_id_and_is_done_again(
+async def test_a_key_flush_that_is_interrupted_loses_no_client_id_and_is_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("relay.store.idempotency.HELD", 20)
@@ -220,7 +222,7 @@ async def test_two_client_ids_of_one_hash_are_told_apart(relay: Relay, monkeypat
     assert (await say(relay, "User1", "User2", "c1")).message_id == 2
 
 
-async def test_what_was_deleted_is_nowhere_in_the_file(relay: Relay) -> None:
+async def test_a_deleted_text_is_nowhere_in_the_file(relay: Relay) -> None:
     await say(relay, "User1", "User2", "c1", "a-secret-to-be-deleted")
     delete = requests.Delete(chat_id="User2", original_message_id=2)
     await answers(relay, command(relay, "User1", delete))
@@ -228,7 +230,7 @@ async def test_what_was_deleted_is_nowhere_in_the_file(relay: Relay) -> None:
     assert b"a-secret-to-be-deleted" not in (relay.data / "relay.db").read_bytes()
 
 
-async def test_who_appends_to_a_full_queue_waits_for_room(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_callers_wait_for_room_in_a_full_queue(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command_queue, "QUEUE_COMMANDS", 10)
     for n in range(10):
         relay.log.append(new(relay, "User1", "User2", f"c{n}"))
@@ -238,9 +240,7 @@ async def test_who_appends_to_a_full_queue_waits_for_room(relay: Relay, monkeypa
     assert not relay.log.full
 
 
-async def test_what_waits_and_what_a_batch_holds_is_bounded_in_bytes_too(
-    relay: Relay, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_queue_and_a_batch_are_bounded_in_bytes_too(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command_queue, "QUEUE_BYTES", 10_000)
     monkeypatch.setattr(command_queue, "BATCH_BYTES", 2_000)
     batches, done = relay.log.figures.batches, trio.Event()
@@ -259,7 +259,7 @@ async def test_what_waits_and_what_a_batch_holds_is_bounded_in_bytes_too(
     assert not relay.log.full, "what is read while nothing waits is no command that waits"
 
 
-async def test_statements_let_go_of_the_texts_that_they_wrote_last(relay: Relay, clock: MockClock) -> None:
+async def test_statements_release_the_texts_that_they_wrote_last(relay: Relay, clock: MockClock) -> None:
     run: list[tuple[str, object]] = []
     real = relay.log._writing.execute
 
@@ -279,7 +279,7 @@ async def test_statements_let_go_of_the_texts_that_they_wrote_last(relay: Relay,
     assert [parameters for parameters in last.values() if any(isinstance(value, str) for value in parameters)] == []  # type: ignore[attr-defined]
 
 
-async def test_statements_that_hold_much_let_go_of_it_at_once(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_statements_that_hold_much_are_released_at_once(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedule, "QUIET_SECONDS", 3_600.0)
     monkeypatch.setattr("relay.store.log.bound_parameters.HELD", 1_000)
     relay.log.note_read(2_000, trio.current_time())
@@ -288,7 +288,7 @@ async def test_statements_that_hold_much_let_go_of_it_at_once(relay: Relay, monk
     assert not relay.log._bound.too_much
 
 
-async def test_a_stopped_log_takes_nothing_more_but_finishes_what_it_has(tmp_path: Path, clock: MockClock) -> None:
+async def test_a_stopped_log_accepts_nothing_and_finishes_what_it_has(tmp_path: Path, clock: MockClock) -> None:
     got: list[Any] = []
     async with open_relay(tmp_path, clock=lambda: T0) as relay:
         await people(relay, "User1", "User2")
@@ -327,7 +327,7 @@ async def until(true: Any) -> None:
             await trio.sleep(0.005)
 
 
-async def test_marks_are_collected_for_a_moment(relay: Relay) -> None:
+async def test_receipts_are_collected_for_a_moment(relay: Relay) -> None:
     await answers(relay, *(new(relay, "User1", "User2", f"c{n}") for n in range(9)))
     before = commits(relay.data)
     for message_id in (2, 3, 7, 5, 4):
@@ -344,12 +344,12 @@ def quiet(relay: Relay) -> bool:
 
 
 async def settled(relay: Relay, clock: MockClock) -> None:
-    """Wait until everything that may come later has been written: snapshot, index."""
+    """Wait until all background work is done: snapshot, index."""
     clock.jump(120)
     await until(lambda: not relay.log._writer.side_writes_due() and relay.log._schedule.indexed and quiet(relay))
 
 
-async def test_a_cursor_is_no_write_of_its_own(relay: Relay, clock: MockClock) -> None:
+async def test_a_cursor_is_written_with_a_batch(relay: Relay, clock: MockClock) -> None:
     await settled(relay, clock)
     before = commits(relay.data)
     for seq in range(1, 50):
@@ -370,7 +370,7 @@ async def test_a_cursor_never_goes_back(relay: Relay) -> None:
     assert relay.log.cursors[2][0] == 9
 
 
-async def test_a_cursor_is_never_on_disk_before_the_marks_of_its_acknowledgements(
+async def test_a_cursor_is_never_on_disk_before_the_receipts_of_its_acknowledgements(
     relay: Relay, clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command_queue, "RETRY_SECONDS", 100.0)
@@ -393,7 +393,7 @@ async def test_a_cursor_is_never_on_disk_before_the_marks_of_its_acknowledgement
     assert marks(relay.data)[0] >= 1
 
 
-async def test_a_stop_writes_marks_and_cursors(tmp_path: Path, clock: MockClock) -> None:
+async def test_a_stop_writes_receipts_and_cursors(tmp_path: Path, clock: MockClock) -> None:
     async with open_relay(tmp_path, clock=lambda: T0) as relay:
         await people(relay, "User1", "User2")
         await say(relay, "User1", "User2", "c1")
@@ -403,7 +403,7 @@ async def test_a_stop_writes_marks_and_cursors(tmp_path: Path, clock: MockClock)
 
 
 class Nowhere:
-    """Where frames go that nobody reads, and what hangs on it."""
+    """A connection whose frames nobody reads."""
 
     full = False
     waiting = (0, 0.0)
@@ -414,7 +414,7 @@ class Nowhere:
     def flush(self) -> None:
         return
 
-    def behind(self) -> None:
+    def start_catch_up(self) -> None:
         return
 
     def close(self, _code: int, _reason: str) -> None:
@@ -430,24 +430,24 @@ def reader(relay: Relay, *seqs: int) -> Subscriber:
     return subscriber
 
 
-async def test_what_is_acknowledged_just_before_a_stop_is_marked(tmp_path: Path, clock: MockClock) -> None:
+async def test_an_acknowledgement_just_before_a_stop_makes_a_receipt(tmp_path: Path, clock: MockClock) -> None:
     async with open_relay(tmp_path, clock=lambda: T0) as relay:
         await people(relay, "User1", "User2")
         await say(relay, "User1", "User2", "c1")
-        relay.service.acknowledge(reader(relay, relay.state.seq), relay.state.seq)
+        relay.service.acknowledgements.take(reader(relay, relay.state.seq), relay.state.seq)
         assert marks(tmp_path) == []
     assert marks(tmp_path) == [1]
     assert cursors(tmp_path) == {2: relay.state.seq - 1}
 
 
-async def test_an_acknowledgement_that_cannot_be_seen_to_ends_neither_the_writer_nor_the_others(
+async def test_an_acknowledgement_that_fails_ends_neither_the_writer_nor_the_others(
     relay: Relay, clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     seq = relay.state.seq
     good, bad = reader(relay, seq), reader(relay, seq)
     for one in (good, bad):
-        relay.service.acknowledge(one, seq)
-    bad.reached = {999: 1}
+        relay.service.acknowledgements.take(one, seq)
+    bad.acked_up_to = {999: 1}
     for n in range(3):
         clock.jump(1)
         assert (await say(relay, "User1", "User2", f"c{n}")).message_id == n + 2
@@ -464,9 +464,7 @@ async def test_an_idle_relay_writes_nothing(relay: Relay, clock: MockClock) -> N
     assert commits(relay.data) == before
 
 
-async def test_client_keys_are_filed_without_rest_once_they_are_many(
-    relay: Relay, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_many_client_keys_are_written_without_rest(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedule, "QUIET_SECONDS", 3_600.0)
     monkeypatch.setattr("relay.store.portion.REST_FACTOR", 1e6)
     monkeypatch.setattr("relay.store.idempotency.HELD", 4)
@@ -477,9 +475,7 @@ async def test_client_keys_are_filed_without_rest_once_they_are_many(
             await trio.sleep(0.02)
 
 
-async def test_client_keys_under_a_flood_that_never_pauses_stay_within_their_bound(
-    relay: Relay, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_client_keys_in_memory_stay_bounded_under_a_flood(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relay.store.portion.AIM_SECONDS", 0.0)  # a busy loop: each portion looks slow
     monkeypatch.setattr("relay.store.idempotency.HELD", 128)
     for batch in range(60):
@@ -491,7 +487,7 @@ async def test_client_keys_under_a_flood_that_never_pauses_stay_within_their_bou
     assert unfiled <= 2 * 8 * 128
 
 
-async def test_what_is_asked_of_a_writer_that_has_stopped_fails_at_once(relay: Relay) -> None:
+async def test_a_job_for_a_stopped_writer_fails_at_once(relay: Relay) -> None:
     relay.stop()
     await relay.log.stopped.wait()
     with trio.fail_after(1):
@@ -501,9 +497,20 @@ async def test_what_is_asked_of_a_writer_that_has_stopped_fails_at_once(relay: R
             await relay.log.keep_snapshot()
 
 
-async def test_a_stop_while_a_full_disk_is_freed_waits_for_nobody(relay: Relay) -> None:
+async def test_a_stop_while_a_full_disk_is_freed_does_not_hang(relay: Relay) -> None:
     relay.room.reserve.short = True
     with trio.fail_after(5):
         async with relay.room.freeing():
             relay.stop()
             await relay.log.stopped.wait()
+
+
+async def test_a_job_that_meets_a_full_disk_is_no_fault_in_the_log(
+    relay: Relay, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def job(_writing: Connection) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        await relay.log.run_exclusive(job)
+    assert caplog.records == []

@@ -1,4 +1,4 @@
-"""A replacement that is killed between two calls is finished by the next process, which syncs all that was moved."""
+"""A replacement that is killed between any two calls is finished by the next one, with every move synced."""
 
 import shutil
 from pathlib import Path

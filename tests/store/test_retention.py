@@ -1,4 +1,4 @@
-"""History that is removed: unread counts follow, devices go on from what is left, and the rest still adds up."""
+"""Removing history: unread counts follow, devices go on from what is left, and the store stays consistent."""
 
 import random
 import sqlite3
@@ -59,7 +59,7 @@ async def _two_users(relay: Relay) -> None:
         await relay.admin.handle("user.add", control.AddUser(id=user))
 
 
-async def test_what_is_too_old_goes_and_the_rest_adds_up(tmp_path: Path) -> None:
+async def test_old_messages_are_removed_and_the_rest_is_consistent(tmp_path: Path) -> None:
     clock = Clock()
     async with open_relay(tmp_path, clock=clock) as relay:
         await _two_users(relay)
@@ -87,7 +87,7 @@ async def test_what_is_too_old_goes_and_the_rest_adds_up(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("step", [7, 5_000])
 @pytest.mark.parametrize("seed", range(3))
-async def test_what_is_left_unread_is_what_the_log_has(
+async def test_unread_counts_after_a_prune_match_the_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, step: int
 ) -> None:
     monkeypatch.setattr(retention, "STEP", step)
@@ -111,7 +111,7 @@ async def test_what_is_left_unread_is_what_the_log_has(
     assert await _faults(tmp_path) == []
 
 
-async def test_the_writer_reads_what_goes_a_little_at_a_time_and_nothing_of_what_is_left(
+async def test_a_prune_reads_what_it_removes_in_steps_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention, "STEP", 4)
@@ -200,7 +200,7 @@ async def test_a_store_whose_index_is_not_merged_loses_no_more_history_than_it_m
         assert 1_500 * 0.8 <= left <= 1_500 * 0.95
 
 
-async def test_a_disk_that_is_full_does_not_end_the_relay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_retention_on_a_full_disk_does_not_end_the_relay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tried = 0
 
     async def full(*_what: object) -> None:
@@ -226,7 +226,7 @@ async def test_a_disk_that_is_full_does_not_end_the_relay(tmp_path: Path, monkey
             nursery.cancel_scope.cancel()
 
 
-async def test_what_was_said_in_a_chat_that_is_gone_is_erased(tmp_path: Path) -> None:
+async def test_the_messages_of_a_deleted_chat_are_erased(tmp_path: Path) -> None:
     async with open_relay(tmp_path) as relay:
         await _two_users(relay)
         chat = await relay.admin.handle("chat.create", control.MakeChat(name="Ops", owner="a", participants=["b"]))
@@ -238,7 +238,7 @@ async def test_what_was_said_in_a_chat_that_is_gone_is_erased(tmp_path: Path) ->
     assert await _faults(tmp_path) == []
 
 
-async def test_an_edit_whose_message_was_pruned_is_told_to_nobody_any_more(tmp_path: Path) -> None:
+async def test_an_edit_of_a_pruned_message_is_not_replayed(tmp_path: Path) -> None:
     """Its text was in the message's row: an edit without one blanked what a device still had."""
     async with open_relay(tmp_path) as relay:
         await _two_users(relay)
@@ -285,7 +285,7 @@ async def test_check_names_what_is_wrong(tmp_path: Path, damage: str, named: str
     assert named in [finding.what for finding in await _faults(tmp_path)]
 
 
-def test_the_pages_of_the_index_are_counted_in_the_middle_of_a_merge_too() -> None:
+def test_pages_of_the_index_are_counted_also_during_a_merge() -> None:
     chance = random.Random(1)
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as store:
         store.execute(

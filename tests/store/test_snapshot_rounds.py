@@ -1,4 +1,4 @@
-"""The snapshot and the base in portions: whatever is written between two of them, a start finds what the log says."""
+"""Snapshot and base in portions: whatever is written in between, a start agrees with the log."""
 
 import random
 from collections.abc import Callable
@@ -31,7 +31,7 @@ async def faults(data: Path) -> list[CheckResult]:
 
 
 async def restarted(relay: Relay) -> State:
-    """What a start would make of the file as it is now."""
+    """The state of a start from the file as it is now."""
     await relay.reading.execute("BEGIN")
     known = await snapshots.snapshot(relay.reading)
     state = snapshot.load(known)
@@ -75,7 +75,7 @@ async def more(relay: Relay, chance: random.Random) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_a_start_between_any_two_portions_finds_what_the_log_says(
+async def test_a_start_between_any_two_portions_of_a_snapshot_agrees_with_the_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     monkeypatch.setattr(schedule, "SNAPSHOT_ENTRIES", 9)
@@ -101,7 +101,7 @@ async def test_a_start_between_any_two_portions_finds_what_the_log_says(
         assert facts_of(again.state) == facts_of(relay.state)
 
 
-async def test_a_round_that_fails_half_way_leaves_a_store_that_starts_and_is_done_again(
+async def test_a_snapshot_that_fails_half_way_leaves_a_store_that_starts_and_is_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_relay(tmp_path) as relay:
@@ -122,7 +122,7 @@ async def test_a_round_that_fails_half_way_leaves_a_store_that_starts_and_is_don
         assert await faults(tmp_path) == []
 
 
-async def test_a_snapshot_that_is_waited_for_knows_of_what_came_before_it_was(tmp_path: Path) -> None:
+async def test_a_requested_snapshot_has_everything_from_before_the_request(tmp_path: Path) -> None:
     async with open_relay(tmp_path) as relay:
         small(relay, 1)
         await people(relay, "User1", "User2", "User3")
@@ -135,7 +135,7 @@ async def test_a_snapshot_that_is_waited_for_knows_of_what_came_before_it_was(tm
             assert rows(tmp_path, "SELECT seq FROM snapshot")[0][0] >= seq
 
 
-async def test_a_portion_of_many_members_is_no_longer_than_it_may_be(tmp_path: Path) -> None:
+async def test_a_snapshot_of_many_members_is_written_in_bounded_portions(tmp_path: Path) -> None:
     """Counts, since a shared machine's clock says little: no commit writes more rows than a portion has, and a chat."""
     async with open_relay(tmp_path) as relay:
         small(relay, 50)
@@ -165,7 +165,7 @@ async def test_a_portion_of_many_members_is_no_longer_than_it_may_be(tmp_path: P
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_a_prune_beside_people_who_talk_leaves_what_adds_up(tmp_path: Path, seed: int) -> None:
+async def test_a_prune_while_people_talk_leaves_a_consistent_store(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
     async with open_relay(tmp_path) as relay:
         small(relay, 2)
@@ -191,7 +191,7 @@ class Killed(Exception):
 
 
 @pytest.mark.parametrize("step", range(0, 40, 5))
-async def test_a_prune_that_ends_at_any_step_leaves_what_adds_up(
+async def test_a_prune_that_ends_at_any_step_leaves_a_consistent_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     steps = 0

@@ -1,4 +1,4 @@
-"""A connection to the file: what takes too long is stopped, and only that."""
+"""A connection to the file: a statement that takes too long is stopped, and no other."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -26,7 +26,7 @@ async def test_a_statement_that_takes_too_long_is_stopped_and_the_next_is_not(co
         assert await connection.execute("SELECT 2") == [(2,)]
 
 
-async def test_one_that_was_given_up_holds_up_no_other(connection: Connection) -> None:
+async def test_a_statement_that_was_cancelled_delays_no_other(connection: Connection) -> None:
     with trio.fail_after(5):
         with trio.move_on_after(0.01) as gone:
             await connection.execute(ENDLESS, seconds=60)
@@ -34,7 +34,7 @@ async def test_one_that_was_given_up_holds_up_no_other(connection: Connection) -
         assert await connection.execute("SELECT 1", seconds=5) == [(1,)]
 
 
-async def test_those_that_wait_have_their_time_from_when_it_is_their_turn(connection: Connection) -> None:
+async def test_the_time_limit_of_a_waiting_statement_starts_with_its_turn(connection: Connection) -> None:
     stopped: list[float] = []
 
     async def run() -> None:
@@ -49,7 +49,7 @@ async def test_those_that_wait_have_their_time_from_when_it_is_their_turn(connec
     assert [now - began >= 0.1 * turn for turn, now in enumerate(stopped, start=1)] == [True] * 3
 
 
-async def test_a_statement_whose_asker_is_gone_before_its_turn_does_not_run(connection: Connection) -> None:
+async def test_a_statement_cancelled_before_its_turn_does_not_run(connection: Connection) -> None:
     async def read() -> None:
         await connection.execute("SELECT 1")
 
@@ -71,7 +71,7 @@ async def test_a_statement_whose_asker_is_gone_before_its_turn_does_not_run(conn
     assert await connection.execute("SELECT 2") == [(2,)]
 
 
-async def test_what_is_interrupted_is_never_the_next_statement(connection: Connection) -> None:
+async def test_an_interrupt_never_stops_the_next_statement(connection: Connection) -> None:
     """Cancelled at any moment: before it begins, while it runs, when it is over."""
     short = "WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n LIMIT 2000) SELECT count(*) FROM n"
     for number in range(300):
@@ -95,7 +95,7 @@ NUMBERS = "SELECT value FROM json_each('[1, 2, 3, 4, 5]')"
         (1, 0, [1], True),
     ],
 )
-async def test_a_page_ends_before_the_row_that_has_no_room(
+async def test_a_page_ends_before_the_row_that_does_not_fit(
     connection: Connection, rows: int, weight: int, found: list[int], more: bool
 ) -> None:
     page = await connection.page(NUMBERS, (), PageBound(rows, weight, lambda row: row[0]))

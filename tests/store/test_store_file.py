@@ -1,4 +1,4 @@
-"""The file: who may open it, what a start makes of it, and what is left after a crash."""
+"""The file: who may open it, the state after a start, and what is left after a crash."""
 
 import os
 import random
@@ -43,7 +43,7 @@ async def test_a_second_relay_is_refused_and_told_who_has_it(tmp_path: Path) -> 
         pass
 
 
-def test_the_lock_is_another_processes_too_and_dies_with_it(tmp_path: Path) -> None:
+def test_the_lock_holds_against_other_processes_and_dies_with_its_own(tmp_path: Path) -> None:
     script = """
         import sys, time
         from pathlib import Path
@@ -99,7 +99,7 @@ async def test_the_file_is_kept_safe_against_power_cuts(tmp_path: Path) -> None:
 
 
 async def folded(relay: Relay) -> State:
-    """What the whole log amounts to, without any snapshot."""
+    """The state from the whole log, without a snapshot."""
     state = State()
     while entries := await log_entries.entries(relay.reading, state.seq, 100):
         for entry in entries:
@@ -108,9 +108,7 @@ async def folded(relay: Relay) -> State:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_snapshot_and_fold_are_what_the_log_amounts_to(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
-) -> None:
+async def test_snapshot_and_replay_of_the_log_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     monkeypatch.setattr(schedule, "SNAPSHOT_ENTRIES", 13)
     chance = random.Random(seed)
     async with open_relay(tmp_path, clock=lambda: T0) as relay:
@@ -146,7 +144,7 @@ CRASH = """
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_after_a_crash_a_start_makes_of_it_what_the_log_amounts_to(tmp_path: Path, seed: int) -> None:
+async def test_a_start_after_a_crash_has_the_state_of_the_log(tmp_path: Path, seed: int) -> None:
     with child(CRASH, str(tmp_path), str(seed)) as process:
         assert process.stdout is not None
         for _ in range(5 + 4 * seed):
@@ -180,7 +178,7 @@ BETWEEN = """
 """
 
 
-async def test_a_crash_between_commit_and_answer_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
+async def test_a_crash_between_commit_and_response_loses_and_doubles_nothing(tmp_path: Path) -> None:
     with child(BETWEEN, str(tmp_path)) as process:
         assert process.stdout is not None
         assert process.stdout.read() == "answered\n"
@@ -196,7 +194,7 @@ async def test_a_crash_between_commit_and_answer_loses_nothing_and_doubles_nothi
         ]
 
 
-async def test_time_does_not_go_back_over_a_restart(tmp_path: Path) -> None:
+async def test_time_does_not_go_back_after_a_restart(tmp_path: Path) -> None:
     async with open_relay(tmp_path, clock=lambda: T0) as relay:
         await people(relay, "User1", "User2")
         first: Any = await say(relay, "User1", "User2", "c1")
@@ -220,7 +218,7 @@ async def test_texts_are_kept_as_they_were_sent(tmp_path: Path, text: str) -> No
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes root to leave files of root's")
-async def test_what_root_makes_belongs_to_the_owner_of_the_directory(tmp_path: Path) -> None:
+async def test_files_made_by_root_belong_to_the_owner_of_the_directory(tmp_path: Path) -> None:
     data, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
     for directory in (data, elsewhere):
         directory.mkdir()
@@ -244,7 +242,7 @@ async def test_what_root_makes_belongs_to_the_owner_of_the_directory(tmp_path: P
 @pytest.mark.parametrize(
     "trace", ["relay.db-wal", "relay-1-to-9.db", "relay.db.before-restore", "files/x", "backups/x", "relay.reserve"]
 )
-async def test_an_empty_file_is_no_new_store_where_there_was_one(trace: str, tmp_path: Path) -> None:
+async def test_an_empty_file_beside_traces_of_a_store_is_refused(trace: str, tmp_path: Path) -> None:
     (tmp_path / "relay.db").touch()
     (tmp_path / trace).parent.mkdir(exist_ok=True)
     (tmp_path / trace).write_bytes(b"something")
@@ -258,7 +256,7 @@ async def test_an_empty_file_is_no_new_store_where_there_was_one(trace: str, tmp
 @pytest.mark.parametrize(
     "trace", ["relay.db-wal", "relay.db.before-restore", "files/x", "before-restore-1-x/relay.db", "relay.reserve"]
 )
-async def test_a_missing_file_is_no_new_store_where_there_was_one(trace: str, tmp_path: Path) -> None:
+async def test_a_missing_file_beside_traces_of_a_store_is_refused(trace: str, tmp_path: Path) -> None:
     (tmp_path / trace).parent.mkdir(exist_ok=True)
     (tmp_path / trace).write_bytes(b"something")
     with pytest.raises(EmptiedStore, match=f"relay.db is missing, but there was a store: {trace} is of it"):
@@ -267,7 +265,7 @@ async def test_a_missing_file_is_no_new_store_where_there_was_one(trace: str, tm
     assert not (tmp_path / "relay.db").exists()
 
 
-async def test_an_empty_file_that_a_relay_of_before_left_at_its_first_start_is_used(tmp_path: Path) -> None:
+async def test_an_empty_file_that_an_earlier_relay_left_at_its_first_start_is_used(tmp_path: Path) -> None:
     (tmp_path / "relay.db").touch()
     async with open_relay(tmp_path) as relay:
         await people(relay, "User1")

@@ -1,4 +1,4 @@
-"""No statement of the relay reads the log from end to end or sorts without a bound, and none is forgotten here."""
+"""No statement reads the whole log or sorts without a bound, and none is left out here."""
 
 import ast
 import re
@@ -99,7 +99,7 @@ def test_a_statement_that_reads_too_much_is_found(store: sqlite3.Connection, sql
     assert faults(store, statement_plans.unlisted(sql)) == wrong
 
 
-def test_sql_that_is_put_together_is_a_statement_made_once() -> None:
+def test_composed_sql_is_a_statement_made_once() -> None:
     """So that its plan is tested as well: what stands in the code as one text is found there."""
     forgotten = [f"{path.name}:{line}" for path, line, sql in statement_plans.texts() if sql is None]
     for path in sorted(RELAY.rglob("*.py")):

@@ -1,4 +1,4 @@
-"""What a send waited for: the longest of the last hour, and which work of the writer took most of it."""
+"""What a sender waited for: the longest wait of the last hour, and the work that took most of it."""
 
 from relay.store import portion
 from relay.store.log import stalls
@@ -8,7 +8,7 @@ from relay.store.portion import Pace, Portion
 NOW = 36_000.0
 
 
-def test_nothing_was_sent_so_there_is_no_longest_wait() -> None:
+def test_there_is_no_longest_wait_before_anything_was_sent() -> None:
     assert Stalls().longest(NOW) is None
 
 
@@ -22,7 +22,7 @@ def test_the_work_that_took_most_of_a_wait_is_its_cause() -> None:
     assert (round(wait.seconds, 3), wait.cause, wait.at) == (0.4, "index", NOW + 0.4)
 
 
-def test_of_a_work_that_began_before_only_what_the_send_waited_for_counts() -> None:
+def test_a_work_that_began_before_the_wait_counts_only_from_then_on() -> None:
     traced = Stalls()
     traced.worked("prune", NOW, NOW + 1.0)
     traced.worked("sync", NOW + 1.0, NOW + 1.2)
@@ -30,14 +30,14 @@ def test_of_a_work_that_began_before_only_what_the_send_waited_for_counts() -> N
     assert traced.longest(NOW + 2).cause == "sync"  # type: ignore[union-attr]
 
 
-def test_time_that_no_work_took_is_the_loops() -> None:
+def test_time_that_no_work_took_counts_for_the_loop() -> None:
     traced = Stalls()
     traced.worked("sync", NOW + 0.5, NOW + 0.51)
     traced.waited(NOW, NOW + 0.51)
     assert traced.longest(NOW + 1).cause == "loop"  # type: ignore[union-attr]
 
 
-def test_a_work_that_could_not_end_since_the_loop_was_busy_is_not_to_blame() -> None:
+def test_a_busy_loop_is_blamed_for_a_work_that_could_not_end() -> None:
     traced = Stalls()
     traced.turned(NOW + 0.01, NOW + 0.29)
     traced.worked("sync", NOW, NOW + 0.291)
@@ -58,7 +58,7 @@ def test_a_wait_is_forgotten_after_an_hour_and_a_longer_one_takes_its_place() ->
     assert traced.longest(NOW + 9_000) is None
 
 
-def test_what_is_kept_has_a_bound_and_what_left_it_is_not_held_against_the_loop() -> None:
+def test_records_are_bounded_and_forgotten_works_are_not_blamed_on_the_loop() -> None:
     traced = Stalls()
     for number in range(2_000):
         traced.worked("prune", NOW + number * 0.01, NOW + number * 0.01 + 0.01)
@@ -80,7 +80,7 @@ def test_a_portion_becomes_as_large_as_its_time_allows() -> None:
     assert one.size == 10
 
 
-def test_the_last_few_of_a_work_say_nothing_of_the_next_portion() -> None:
+def test_a_portion_that_was_not_full_does_not_change_the_size() -> None:
     one = Portion(100)
     one.took(0.0, 3)
     assert one.size == 100

@@ -1,4 +1,4 @@
-"""The write-ahead log: how much of it is in use, who copies it back, and that it stays small whoever reads."""
+"""The write-ahead log: how much of it is in use, who copies it back, and that it stays small."""
 
 import os
 import sqlite3
@@ -48,7 +48,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wal, "BOUND", 2 << 20)
 
 
-def test_pages_in_use_are_those_before_the_first_of_an_earlier_round(tmp_path: Path) -> None:
+def test_pages_in_use_end_before_those_of_an_earlier_round(tmp_path: Path) -> None:
     path = tmp_path / "wal"
     frame = struct.Struct(">II8sII")
     now, before = b"new salt", b"old salt"
@@ -86,7 +86,7 @@ async def test_the_file_soon_has_its_length_and_commits_lose_nothing_by_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wal, "KEPT", 2 << 20)
-    monkeypatch.setattr(wal, "STEP", 1 << 16)
+    monkeypatch.setattr(wal, "STEP", 1 << 18)
     monkeypatch.setattr(wal, "FIRST_STEP_SECONDS", 0.0)
     monkeypatch.setattr(wal, "STEP_SECONDS", 0.0)
     file = tmp_path / "relay.db-wal"
@@ -167,7 +167,7 @@ async def test_check_backup_and_export_beside_people_who_send_leave_the_log_smal
         assert len(rows(data, "SELECT seq FROM log")) > 3_500
 
 
-async def test_work_that_can_wait_waits_while_there_is_much_in_the_log(
+async def test_background_work_waits_while_the_write_ahead_log_is_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wal, "LOOK", 0.0)
@@ -185,7 +185,7 @@ async def test_work_that_can_wait_waits_while_there_is_much_in_the_log(
         assert trio.current_time() - began < 0.5, "and what is hurried at once"
 
 
-async def test_a_long_look_gives_way_while_the_log_is_large_and_says_so(
+async def test_a_long_check_gives_way_while_the_write_ahead_log_is_long_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in (("LARGE", -1), ("LOOK", 0.01), ("WAIT", 0.01)):
@@ -219,7 +219,7 @@ async def test_a_checkpoint_that_fails_ends_nothing(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.usefixtures("small")
-async def test_what_fills_up_soon_after_a_try_is_copied_though_nobody_writes_after_it(
+async def test_a_log_that_fills_soon_after_an_attempt_is_copied_without_further_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wal, "PATIENCE", 1.0)

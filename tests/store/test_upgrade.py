@@ -1,4 +1,4 @@
-"""A store of an older relay is brought to this one's version after a copy; a newer relay's is left alone."""
+"""An older store is copied and upgraded; a newer relay's store is left alone."""
 
 import contextlib
 import sqlite3
@@ -37,7 +37,7 @@ def version(path: Path) -> object:
 
 
 async def used(data: Path) -> Path:
-    """A store with something in it; gives its file."""
+    """Make a store with something in it, and return its file."""
     async with open_relay(data) as relay:
         await relay.admin.handle("user.add", control.AddUser(id="User1"))
     return data / "relay.db"
@@ -94,7 +94,7 @@ async def test_a_step_that_fails_leaves_the_store_as_the_step_before_left_it(
     assert "upgrade" not in {one.check for one in doctor(tmp_path)}
 
 
-async def test_a_copy_of_a_start_that_changed_nothing_is_made_anew(
+async def test_the_copy_of_an_upgrade_that_changed_nothing_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await used(tmp_path)
@@ -156,7 +156,7 @@ async def test_a_copy_of_a_store_that_was_written_to_since_is_not_taken_for_that
     assert read(tmp_path / name, "SELECT * FROM log") == before
 
 
-async def test_where_there_can_be_no_copy_nothing_is_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_store_that_cannot_be_copied_is_not_upgraded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = await used(tmp_path)
     newer(monkeypatch, *STEPS)
 

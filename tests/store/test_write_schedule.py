@@ -1,4 +1,4 @@
-"""What the writer has to write beside batches: when each is due, and what holds it back. Nothing here writes."""
+"""What the writer writes beside batches: when each is due, and what delays it. Nothing here writes."""
 
 import pytest
 
@@ -24,7 +24,7 @@ def take(
     return schedule.take(commands, now, marks_held=marks_held, last=last)
 
 
-def test_nothing_is_due_where_nothing_happened(schedule: WriteSchedule) -> None:
+def test_nothing_is_due_if_nothing_happened(schedule: WriteSchedule) -> None:
     assert schedule.next_at(marks_held=False) == FAR
     assert not schedule.left
     assert not take(schedule, START + 1_000, last=True)
@@ -33,7 +33,7 @@ def test_nothing_is_due_where_nothing_happened(schedule: WriteSchedule) -> None:
 # Cursors.
 
 
-def test_cursors_wait_their_time_and_ride_earlier(schedule: WriteSchedule) -> None:
+def test_cursors_wait_their_time_and_are_written_earlier_with_a_batch(schedule: WriteSchedule) -> None:
     schedule.keep_cursor(2, 7, 70, START)
     schedule.keep_cursor(3, 8, 80, START + 1)
     assert schedule.next_at(marks_held=False) == START + write_schedule.CURSOR_SECONDS
@@ -42,7 +42,7 @@ def test_cursors_wait_their_time_and_ride_earlier(schedule: WriteSchedule) -> No
     assert not schedule.left
 
 
-def test_a_cursor_waits_for_the_marks_of_its_acknowledgements(schedule: WriteSchedule) -> None:
+def test_a_cursor_waits_for_the_receipts_of_its_acknowledgements(schedule: WriteSchedule) -> None:
     schedule.keep_cursor(2, 7, 70, START)
     late = START + 2 * write_schedule.CURSOR_SECONDS
     assert schedule.next_at(marks_held=True) == FAR
@@ -50,7 +50,7 @@ def test_a_cursor_waits_for_the_marks_of_its_acknowledgements(schedule: WriteSch
     assert take(schedule, late).cursors == {2: (7, 70)}
 
 
-def test_a_first_cursor_is_due_at_once_and_as_it_was(schedule: WriteSchedule) -> None:
+def test_a_first_cursor_is_due_at_once_with_its_first_value(schedule: WriteSchedule) -> None:
     schedule.keep_first_cursor(2, 7, 70)
     schedule.keep_cursor(2, 9, 90, START)
     assert schedule.next_at(marks_held=True) == 0.0
@@ -64,7 +64,7 @@ def test_a_stop_leaves_no_cursor_over(schedule: WriteSchedule) -> None:
     assert take(schedule, START, last=True).cursors == {2: (7, 70)}
 
 
-def test_a_cursor_that_could_not_be_written_is_written_as_it_is_then(schedule: WriteSchedule) -> None:
+def test_a_cursor_that_could_not_be_written_is_written_later_with_its_latest_value(schedule: WriteSchedule) -> None:
     schedule.keep_first_cursor(2, 7, 70)
     schedule.not_written(take(schedule, START), START)
     schedule.keep_cursor(2, 9, 90, START + 1)
@@ -92,7 +92,7 @@ def test_a_snapshot_is_due_after_many_entries(schedule: WriteSchedule) -> None:
     assert schedule.snapshot_at == 0.0
 
 
-def test_entries_of_a_round_under_way_are_for_the_next(schedule: WriteSchedule) -> None:
+def test_entries_during_a_round_of_the_snapshot_belong_to_the_next(schedule: WriteSchedule) -> None:
     schedule.entries_written(1, 1)
     schedule.snapshot_begins()
     schedule.entries_written(1, 2)
@@ -112,7 +112,7 @@ def test_a_snapshot_that_could_not_be_written_is_tried_after_as_long_again(sched
 
 
 def indexed(schedule: WriteSchedule, now: float, commands: int = 0) -> int:
-    """Have the index brought as far as it may be now; gives up to where, 0 for no further."""
+    """Index what a batch may take along now; return up to which entry, 0 for none."""
     taken = take(schedule, now, commands)
     schedule.written(taken, now)
     return taken.indexed
@@ -124,7 +124,7 @@ def test_a_few_entries_are_indexed_with_the_next_batch(schedule: WriteSchedule) 
     assert schedule.indexed
 
 
-def test_a_lost_index_does_not_ride_along_before_it_is_emptied(schedule: WriteSchedule) -> None:
+def test_a_dropped_index_is_not_updated_with_a_batch_before_it_is_emptied(schedule: WriteSchedule) -> None:
     schedule.begin(2, 2, START)
     schedule.index_lost()
     assert schedule.index_begins
@@ -136,7 +136,7 @@ def test_a_lost_index_does_not_ride_along_before_it_is_emptied(schedule: WriteSc
     assert indexed(schedule, due + write_schedule.INDEX_SECONDS, commands=1) == 2
 
 
-def test_what_was_just_indexed_is_followed_after_a_while(schedule: WriteSchedule) -> None:
+def test_new_entries_wait_before_they_are_indexed(schedule: WriteSchedule) -> None:
     first = START + write_schedule.INDEX_SECONDS
     schedule.entries_written(1, 1)
     assert indexed(schedule, first, commands=1) == 1
@@ -160,7 +160,7 @@ def test_many_entries_wait_until_it_is_quiet(schedule: WriteSchedule) -> None:
     assert schedule.index_at == FAR
 
 
-def test_too_many_entries_are_indexed_however_lively_it_is_and_no_longer_than_needed(schedule: WriteSchedule) -> None:
+def test_too_many_entries_are_indexed_also_while_people_send(schedule: WriteSchedule) -> None:
     now = START + write_schedule.INDEX_SECONDS
     schedule.entries_written(write_schedule.INDEX_LAG, write_schedule.INDEX_LAG)
     schedule.started(now)
@@ -170,7 +170,7 @@ def test_too_many_entries_are_indexed_however_lively_it_is_and_no_longer_than_ne
     assert schedule.index_at == now + write_schedule.QUIET_SECONDS
 
 
-def test_an_index_that_could_not_be_written_gets_its_time_again(schedule: WriteSchedule) -> None:
+def test_an_index_that_could_not_be_written_is_retried_later(schedule: WriteSchedule) -> None:
     schedule.entries_written(write_schedule.INDEX_LAG, write_schedule.INDEX_LAG)
     schedule.index_failed(START + 10)
     assert schedule.index_at == START + 10 + write_schedule.INDEX_SECONDS

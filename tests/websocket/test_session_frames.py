@@ -11,6 +11,7 @@ from trio.testing import MockClock, memory_stream_pair
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import BytesMessage, Request, TextMessage
 
+from relay.core.delivery.catch_up import CatchUp
 from relay.core.service.dispatch import Service
 from relay.net.websocket.bad_frames import BAD_FRAMES
 from tests.support.client_frames import client_frame
@@ -234,20 +235,25 @@ async def test_a_client_that_disconnects_before_its_response_disturbs_no_other(r
     assert (await client.request("messages", chatId="User2"))[-1]["messageId"] == 20
 
 
-@pytest.mark.parametrize("where", ["take", "replay_page"])
+@pytest.mark.parametrize(("owner", "where"), [(Service, "take"), (CatchUp, "page")])
 async def test_a_failing_connection_leaves_others_alone_and_is_logged_once(
-    relay: House, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, where: str
+    relay: House,
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    owner: type,
+    where: str,
 ) -> None:
     victim = await relay.open("User2")
     failing = relay.relay.state.user_keys["User2"]
-    real = getattr(Service, where)
+    real = getattr(owner, where)
 
-    def broken(service: Service, subscriber: Any, *arguments: Any) -> Any:
+    def broken(self: Any, subscriber: Any, *arguments: Any) -> Any:
         if subscriber.user == failing:
             raise ZeroDivisionError
-        return real(service, subscriber, *arguments)
+        return real(self, subscriber, *arguments)
 
-    monkeypatch.setattr(Service, where, broken)
+    monkeypatch.setattr(owner, where, broken)
     if where == "take":
         await victim.text("ping")
     else:

@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from relay.core.delivery.typing import TOLD
+from relay.core.delivery.typing import REPEAT_SECONDS
 from relay.protocol import control
 from tests.support.client_frames import client_frame
 from tests.support.sessions import Client, Closed, House, Refused, go_by, house
@@ -237,10 +237,10 @@ async def test_a_stop_a_message_or_a_disconnect_ends_typing(relay: House, clock:
             await typing(two, "User1", stop=True)
             await one.until("typing")
             await one.until("typing")
-            clock.jump(TOLD)
+            clock.jump(REPEAT_SECONDS)
             await typing(two, "User1")
             await two.request("new", chatId="User1", clientMessageId="2", message="hello")
-            clock.jump(TOLD)
+            clock.jump(REPEAT_SECONDS)
             await typing(two, "User1")
             heard = [(frame["eventType"], frame["payload"].get("stop")) for frame in await one.rest()]
             assert heard == [
@@ -271,14 +271,14 @@ async def test_a_device_that_is_revoked_during_its_handshake_is_refused(
     relay: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     coming, let_in = trio.Event(), trio.Event()
-    position = relay.relay.service.position
+    position = relay.relay.service.acknowledgements.start_position
 
     async def held_up(*who: Any) -> int:
         coming.set()
         await let_in.wait()
         return await position(*who)
 
-    monkeypatch.setattr(relay.relay.service, "position", held_up)
+    monkeypatch.setattr(relay.relay.service.acknowledgements, "start_position", held_up)
 
     async def come() -> None:
         client = await relay.open("User2")

@@ -76,7 +76,9 @@ class Admin:
         self._log = log
         self._decided = decided = AdminCommands(log, clock)
         signing_in = service.signing_in
-        people = UserAdmin(state, decided, hub.presence, log.cursors, signing_in, service.lend, self.running)
+        people = UserAdmin(
+            state, decided, hub.presence, log.cursors, signing_in, service.tokens.issue_temporary, self.running
+        )
         hooks = HookAdmin(state, decided, signing_in, log, clock, self.running)
         chats = ChatAdmin(state, decided)
         status = StatusReport(state, log, hub.presence, meter, self.running, clock, room, signing_in.refusals)

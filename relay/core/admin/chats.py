@@ -7,7 +7,7 @@ from relay.core.model.entities import Chat
 from relay.core.model.state import State
 from relay.core.rules import ChangedChat, commands
 from relay.core.rules.submit import AdminCommands
-from relay.core.service.dispatch import new_chat_id
+from relay.core.service.ids import new_chat_id
 from relay.protocol import control, requests
 
 

@@ -6,7 +6,8 @@ import msgspec
 
 from relay.core.admin.lookup import Lookup
 from relay.core.admin.status import Runtime
-from relay.core.auth.sign_in import SignIn, new_token, token_hash
+from relay.core.auth.sign_in import SignIn
+from relay.core.auth.tokens import new_token, token_hash
 from relay.core.clock.clock import Clock
 from relay.core.hooks.rights import may_act
 from relay.core.model.addresses import without_password
@@ -16,7 +17,7 @@ from relay.core.model.state import State
 from relay.core.rules import ChangedDevice, ChangedUser, commands, permissions
 from relay.core.rules.permissions import Action
 from relay.core.rules.submit import AdminCommands
-from relay.core.service.dispatch import new_hook_id
+from relay.core.service.ids import new_hook_id
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.store.log.log import Log

@@ -19,7 +19,7 @@ from relay.core.rules.counting import can_act
 from relay.core.rules.draft import client_key
 from relay.core.rules.imports import ChatImported, Imported
 from relay.core.rules.submit import submit
-from relay.core.service.dispatch import new_chat_id
+from relay.core.service.ids import new_chat_id
 from relay.keys import UserKey
 from relay.protocol import control
 from relay.protocol.errors import RelayError

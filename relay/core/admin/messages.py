@@ -1,11 +1,11 @@
 """An admin's talking as a user, from the machine itself."""
 
 from relay.core.admin.lookup import Lookup
+from relay.core.auth.tokens import NO_DEVICE
 from relay.core.clock.clock import Clock
 from relay.core.model.state import State
 from relay.core.rules.commands import Command
 from relay.core.rules.submit import submit
-from relay.core.service.dispatch import NO_DEVICE
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.store.log.log import Log

@@ -7,7 +7,8 @@ import msgspec
 
 from relay.core.admin.lookup import Lookup
 from relay.core.admin.status import Runtime
-from relay.core.auth.sign_in import SignIn, new_token, token_hash
+from relay.core.auth.sign_in import SignIn
+from relay.core.auth.tokens import new_token, token_hash
 from relay.core.delivery.presence import Presence
 from relay.core.model.entities import Device, User
 from relay.core.model.state import State

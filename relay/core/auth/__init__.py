@@ -1,1 +1,1 @@
-"""Who comes in: invites, passwords, tokens, and what slows guessing down."""
+"""Signing in: invites, passwords, tokens, and what slows guessing down."""

@@ -1,6 +1,6 @@
-"""Failed sign-ins, counted and logged: what one wants to know after somebody tried to get in. In memory, bounded.
+"""Counts and logs failed sign-ins. In memory, bounded.
 
-A record names the address, and the user where there is one of that id. An unknown id stays out of the log: people type
+A record names the address, and the user if there is one of that id. An unknown id stays out of the log: people type
 their password into the wrong field.
 """
 
@@ -10,13 +10,13 @@ import trio
 
 logger = logging.getLogger(__name__)
 
-RECORDS = 20
-"""Records a minute; what goes beyond is counted and told in the next one."""
+RECORDS_PER_MINUTE = 20
+"""Log records per minute; failures beyond them are counted in one record later."""
 MINUTE = 60.0
 
 
 class FailedSignIns:
-    """What did not come in."""
+    """The failed sign-ins of one relay."""
 
     def __init__(self) -> None:
         self.total = 0
@@ -40,7 +40,7 @@ class FailedSignIns:
             if self._unsaid:
                 logger.warning("sign-in failed %d more times in the minutes before", self._unsaid)
                 self._unsaid = 0
-        if self._said >= RECORDS:
+        if self._said >= RECORDS_PER_MINUTE:
             self._unsaid += 1
             return
         self._said += 1

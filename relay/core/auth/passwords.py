@@ -1,4 +1,4 @@
-"""Passwords: hashed and checked by argon2 in a thread, few at a time, so that guessing cannot stall the relay.
+"""Passwords: hashed and checked by argon2 in a thread, one at a time, so that guessing cannot stall the relay.
 
 argon2 is loaded with the first password; most relays never have one.
 """
@@ -20,37 +20,37 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-AT_ONCE = 1
-"""Hashes being made at a time: each takes `MEMORY` and a core for some tens of milliseconds."""
-WAITING = 32
-"""How many may wait for their turn; more are told to come back."""
-MEMORY = 19_456
-"""KiB for one hash, with `PASSES` the least that OWASP's password storage page recommends for argon2id."""
+MAX_CONCURRENT = 1
+"""Hashes being made at a time: each takes `MEMORY_KIB` and a core for some tens of milliseconds."""
+MAX_WAITING = 32
+"""Hashes that may wait for that; more are refused as `rate_limited`."""
+MEMORY_KIB = 19_456
+"""KiB for one hash: with `PASSES` the minimum of OWASP's Password Storage Cheat Sheet for argon2id."""
 PASSES = 2
 
 
-SHORTEST, LONGEST = 10, 1_024
-"""Characters of a new password. Guessing is slowed down and the common ones are refused, so that 10 do."""
+MIN_LENGTH, MAX_LENGTH = 10, 1_024
+"""Characters of a new password. 10 suffice since guessing is slowed down and common passwords are refused."""
 
-NAME_PART = 3
-"""Characters from which on a word of a name counts as one: shorter ones are in any password."""
-BESIDE_NAME = 4
-"""Letters that a password with one's own name in it must have beside it: digits and signs are tried with each name."""
+MIN_NAME_PART = 3
+"""Characters of the shortest word of a name that is looked for: shorter ones are in any password."""
+MIN_LETTERS_BESIDE_NAME = 4
+"""Letters that a password must have beside the own name: digits and signs are tried with each name."""
 
 
 def check_new(password: str, *about: str) -> None:
-    """See that a password may become somebody's.
+    """Check that a new password is good enough.
 
     Args:
         password: the new one.
         about: what the person is called: their id and name.
 
     Raises:
-        RelayError: `bad_request`, with what would be right.
+        RelayError: `bad_request`, saying what is wrong with it.
     """
     password = _as_typed(password)
-    if not SHORTEST <= len(password) <= LONGEST:
-        raise RelayError.bad_field("password", f"a password needs {SHORTEST} to {LONGEST} characters")
+    if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
+        raise RelayError.bad_field("password", f"a password needs {MIN_LENGTH} to {MAX_LENGTH} characters")
     if "\0" in password:
         raise RelayError.bad_field("password", "a password has no NUL character in it")
     plain = _plain(password)
@@ -64,7 +64,7 @@ def check_new(password: str, *about: str) -> None:
 
 
 def _as_typed(password: str) -> str:
-    """Give a password one form: keyboards and systems write the same ä in two ways (NIST SP 800-63B, 5.1.1.2)."""
+    """Normalize a password: keyboards and systems write the same ä in two ways (NIST SP 800-63B, 5.1.1.2)."""
     return unicodedata.normalize("NFKC", password)
 
 
@@ -73,7 +73,7 @@ def _plain(text: str) -> str:
 
 
 def _is_own_name(plain: str, core: str, about: Iterable[str]) -> bool:
-    """Whether a folded password says little but the person's names and their words, in any order and number.
+    """Tell whether a folded password is little more than the person's names or words of them, in any order.
 
     Args:
         plain: the password.
@@ -81,16 +81,16 @@ def _is_own_name(plain: str, core: str, about: Iterable[str]) -> bool:
         about: what the person is called.
     """
     called = {_plain(one) for one in about}
-    words = {word for one in called for word in (one, *re.split(r"[\W_]+", one)) if len(word) >= NAME_PART}
+    words = {word for one in called for word in (one, *re.split(r"[\W_]+", one)) if len(word) >= MIN_NAME_PART}
     rest = plain
     for word in sorted(words, key=lambda word: (-len(word), word)):
         rest = rest.replace(word, "")
     said = sum(character.isalpha() for character in rest)
-    return (rest != plain and said < BESIDE_NAME) or (bool(core) and any(core in one for one in called))
+    return (rest != plain and said < MIN_LETTERS_BESIDE_NAME) or (bool(core) and any(core in one for one in called))
 
 
 def _is_run(text: str) -> bool:
-    """Whether each character follows the one before it, upwards or downwards: abcdefghij, 9876543210, 1234567890."""
+    """Tell whether each character follows the one before it, upwards or downwards: abcdefghij, 9876543210."""
     steps = {
         (ord(after) - ord(before)) % 10 if before.isdigit() and after.isdigit() else ord(after) - ord(before)
         for before, after in pairwise(text)
@@ -100,16 +100,16 @@ def _is_run(text: str) -> bool:
 
 @functools.cache
 def _common() -> frozenset[str]:
-    """The passwords, and the words within them, that are tried first; a line each."""
+    """Load the passwords that are tried first, and the words within them."""
     lines = (files("relay.core.auth") / "common_passwords.txt").read_text("utf-8").splitlines()
     return frozenset(_plain(line) for line in lines if line and not line.startswith("#"))
 
 
 class Passwords:
-    """What makes and checks hashes."""
+    """Makes and checks hashes, one at a time."""
 
     def __init__(self) -> None:
-        self._limiter = trio.CapacityLimiter(AT_ONCE)
+        self._limiter = trio.CapacityLimiter(MAX_CONCURRENT)
 
     async def hash(self, password: str) -> str:
         """Hash a new password.
@@ -120,24 +120,24 @@ class Passwords:
         return await self._in_turn(lambda: _hasher().hash(_as_typed(password)))
 
     async def check(self, hashed: str | None, password: str) -> bool:
-        """Whether a password is the one that was hashed. It takes its time where there is no hash, too.
+        """Tell whether a password is the one that was hashed. It takes as long if there is no hash.
 
         Args:
-            hashed: what is kept of the password; nothing where there is none.
-            password: what somebody says it is.
+            hashed: the hash of the password; None if there is none.
+            password: what was typed.
 
         Raises:
             RelayError: `rate_limited`, too many wait already.
         """
         known = hashed or await self._nobodys()
-        # Who has no password has the empty one neither: the hash that stands in for theirs lets nobody in.
+        # A user without a password must not get in by the empty one, whose hash stands in for theirs.
         return await self._in_turn(lambda: _matches(known, password)) and bool(hashed)
 
     async def _nobodys(self) -> str:
         return await self._in_turn(_nobodys_hash)
 
     async def _in_turn(self, work: Callable[[], T]) -> T:
-        if self._limiter.statistics().tasks_waiting >= WAITING:
+        if self._limiter.statistics().tasks_waiting >= MAX_WAITING:
             raise RelayError.rate_limited(1_000)
         return await trio.to_thread.run_sync(work, limiter=self._limiter)
 
@@ -146,7 +146,7 @@ class Passwords:
 def _hasher() -> "PasswordHasher":
     from argon2 import PasswordHasher
 
-    return PasswordHasher(time_cost=PASSES, memory_cost=MEMORY, parallelism=1)
+    return PasswordHasher(time_cost=PASSES, memory_cost=MEMORY_KIB, parallelism=1)
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Ends what somebody does the moment they lose the right to it: one mechanism for every door. In memory only."""
+"""Ends what a user does the moment they lose the right to it: one mechanism for uploads, downloads and hooks."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,14 +12,14 @@ KINDS = frozenset({kinds.CHATS, kinds.USER, kinds.DEVICE})
 
 
 class Rights:
-    """What is under way, and whether it is still allowed."""
+    """All work under way that needs a right."""
 
     def __init__(self) -> None:
         self._held: dict[trio.CancelScope, Callable[[], bool]] = {}
 
     @contextmanager
     def while_allowed(self, allowed: Callable[[], bool]) -> Iterator[trio.CancelScope]:
-        """Cancel what is done inside as soon as it is not allowed.
+        """Cancel what is done inside as soon as it is no longer allowed.
 
         Args:
             allowed: asked at the beginning, and again after each entry that may take a right away.
@@ -34,7 +34,7 @@ class Rights:
                 del self._held[scope]
 
     def look(self) -> None:
-        """Cancel what is not allowed any more: called after each entry of `KINDS`."""
+        """Cancel what is no longer allowed; called after each entry of `KINDS`."""
         for scope, allowed in list(self._held.items()):
             if not allowed():
                 scope.cancel()

@@ -3,10 +3,10 @@
 Of tokens and invites' codes the relay keeps hashes only. How often one may guess is limited here. No sockets.
 """
 
-import hashlib
 import re
 import secrets
 import unicodedata
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -15,7 +15,8 @@ import trio
 
 from relay.core.auth.failures import FailedSignIns
 from relay.core.auth.passwords import Passwords, check_new
-from relay.core.auth.throttle import Throttle, network
+from relay.core.auth.throttle import Throttle, rate_limit_key
+from relay.core.auth.tokens import new_token, token_hash
 from relay.core.clock.clock import Clock
 from relay.core.model.entities import User
 from relay.core.model.state import State
@@ -29,29 +30,21 @@ from relay.protocol.requests import Invitation
 from relay.settings import AuthSection
 from relay.store.log.log import Log
 
-PAIR_WAIT = 900.0
+PAIR_WAIT_SECONDS = 900.0
 """The longest that an address has to wait after its failures to guess one user's password, in seconds."""
-USER_WAIT = 60.0
-"""The same for the user whom somebody guesses at: a guesser must not be able to lock them out for long."""
-ADDRESS_WAIT, ADDRESS_FREE = 60.0, 50
-"""The same for an address that guesses at many users, and how many failures are free: an office may be behind it."""
-NEAR_FREE = 200
-"""How many users may be made from one network of IPv6 before the next ones wait: all of a camp are in the same one."""
-INVITE_WAIT, INVITE_FREE = 10.0, 20
-"""The same for wrong invites. They have 128 bits: nobody guesses one, and a right one never waits."""
-HOUR = 3_600_000
+USER_WAIT_SECONDS = 60.0
+"""The same for a user who is guessed at, from all addresses: a guesser must not lock them out for long."""
+ADDRESS_WAIT_SECONDS, ADDRESS_FREE_FAILURES = 60.0, 50
+"""The same for an address that guesses at many users, and how many failures are free: an office may share it."""
+NETWORK_FREE_SIGN_UPS = 200
+"""Users that may be made from one /64 of IPv6 before the next ones wait: a whole camp can be in one."""
+INVITE_WAIT_SECONDS, INVITE_FREE_FAILURES = 10.0, 20
+"""The same for wrong invites. They have 128 bits, so nobody guesses one; a right one never waits."""
+MAX_PROVEN = 8_192
+"""Networks with users who signed in from there that are remembered; the least recent is dropped."""
+HOUR_MS = 3_600_000
 
 WRONG = "the user id or the password is wrong"
-
-
-def token_hash(token: str) -> str:
-    """What the store keeps of a token or an invite's code: its SHA-256, in hexadecimal."""
-    return hashlib.sha256(token.encode()).hexdigest()
-
-
-def new_token() -> str:
-    """Make a token: 256 random bits."""
-    return secrets.token_urlsafe(32)
 
 
 def new_code() -> str:
@@ -60,13 +53,13 @@ def new_code() -> str:
 
 
 def id_for(name: str) -> str:
-    """The user id that goes with a name: what of it may stand in one (PROTOCOL.md, section 3)."""
+    """Make a user id from a name: the part of it that an id may contain (PROTOCOL.md, section 3)."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     return re.sub(r"[^A-Za-z0-9_-]+", ".", plain).strip(".")[:48] or "guest"
 
 
 class Entered(NamedTuple):
-    """Somebody is in: their token, said this once."""
+    """A new sign-in: its token, which is given this once."""
 
     token: str
     user_id: str
@@ -74,7 +67,7 @@ class Entered(NamedTuple):
 
 
 Address = Callable[[], str]
-"""Gives an address as it is at the moment."""
+"""Gives the relay's address as it is at the moment."""
 
 
 class SignIn:
@@ -89,24 +82,28 @@ class SignIn:
         self._clock = clock
         self._settings = settings
         self.refusals = FailedSignIns()
-        self._by_pair = Throttle(PAIR_WAIT)
-        self._by_user = Throttle(USER_WAIT)
-        self._by_address = Throttle(ADDRESS_WAIT, free=ADDRESS_FREE)
-        self._wrong_invites = Throttle(INVITE_WAIT, free=INVITE_FREE)
-        self._signed_up = Throttle(USER_WAIT)
-        self._signed_up_near = Throttle(USER_WAIT, free=NEAR_FREE)
-        """Each user that is made counts here, for the address and for its network of IPv6: an open relay is no reason
-        to be filled with them."""
+        self._by_pair = Throttle(PAIR_WAIT_SECONDS)
+        self._by_user = Throttle(USER_WAIT_SECONDS)
+        self._by_address = Throttle(ADDRESS_WAIT_SECONDS, free=ADDRESS_FREE_FAILURES)
+        """Guesses at users who were guessed at from the same address before."""
+        self._first_by_address = Throttle(ADDRESS_WAIT_SECONDS, free=ADDRESS_FREE_FAILURES)
+        """First guesses at a user from an address: whoever guesses at one user keeps nobody else behind it out."""
+        self._proven: OrderedDict[str, None] = OrderedDict()
+        """Networks and the users who signed in from there: what others guess elsewhere does not keep them out."""
+        self._wrong_invites = Throttle(INVITE_WAIT_SECONDS, free=INVITE_FREE_FAILURES)
+        self._signed_up = Throttle(USER_WAIT_SECONDS)
+        self._signed_up_near = Throttle(USER_WAIT_SECONDS, free=NETWORK_FREE_SIGN_UPS)
+        """Users made, by address and by its network of IPv6: an open relay must not be filled with them."""
 
     def ways(self) -> list[str]:
-        """What a sign-in page may offer."""
+        """Name the ways in that a sign-in page may offer."""
         ways = ["invite", "password"]
         if self._settings.open:
             ways.append("open")
         return ways
 
     async def by_invite(self, code: str, label: str, address: str) -> Entered:
-        """Let somebody in by an invite, which lets nobody in afterwards.
+        """Sign somebody in by an invite, which is used up by it.
 
         Args:
             code: the invite's.
@@ -118,20 +115,20 @@ class SignIn:
         """
         invite = self._state.invites.get(token_hash(code))
         if invite is None:
-            self._wait_first((self._wrong_invites, network(address)), address=address, user_id=None)
+            self._wait_first((self._wrong_invites, rate_limit_key(address)), address=address, user_id=None)
         request = commands.UseInvite(token_hash(code), label, token_hash(token := new_token()))
         generated_id = id_for(invite.name) if invite is not None else ""
         try:
             return await self._enter(request, token, generated_id)
         except RelayError as error:
             if error.error.code == "unauthorized":
-                self._wrong_invites.failed(network(address), trio.current_time())
+                self._wrong_invites.failed(rate_limit_key(address), trio.current_time())
                 known = None if invite is None else self._state.users.get(invite.user)
                 self.refusals.note(address, "invite", None if known is None else known.id)
             raise
 
     async def by_name(self, name: str, label: str, address: str) -> Entered:
-        """Make a user of somebody who picks a name, where the relay is open.
+        """Make a user of somebody who picks a name, if the relay is open.
 
         Raises:
             RelayError: `forbidden`, the relay is not open; `conflict`, the name is taken; `rate_limited`.
@@ -142,29 +139,35 @@ class SignIn:
         if not name:
             raise RelayError.bad_field("name", "a name is needed")
         now = trio.current_time()
-        counted = ((self._signed_up, address), (self._signed_up_near, network(address)))
+        counted = ((self._signed_up, address), (self._signed_up_near, rate_limit_key(address)))
         wait = max(attempts.wait(who, now) for attempts, who in counted)
         if wait > 0:
             raise RelayError.rate_limited(int(wait * 1_000) + 1)
         for attempts, who in counted:
             attempts.failed(who, now)
         request = commands.SignUp(name, label, token_hash(token := new_token()))
-        return await self._enter(request, token, id_for(name))
+        try:
+            return await self._enter(request, token, id_for(name))
+        except RelayError:
+            # Only users that were made count: a name that is taken must not hold up the next person behind an address.
+            for attempts, who in counted:
+                attempts.forgive(who)
+            raise
 
     async def by_password(self, user_id: str, password: str, label: str, address: str) -> Entered:
-        """Let a user in by their password.
+        """Sign a user in by their password.
 
         Raises:
             RelayError: `unauthorized`, or `rate_limited` after too many that were.
         """
         user = self._state.user_typed(user_id.strip())
-        # However the id was written it is one user that is guessed at.
+        # However the id was written, it is one user who is guessed at.
         counted = self._count_guess(user_id if user is None else user.id, address, known=user)
         right = await self.passwords.check(user.password if user is not None else None, password)
         if not right or user is None or user.disabled or user.removed:
             self.refusals.note(address, "password", None if user is None else user.id)
             raise RelayError("unauthorized", WRONG)
-        self._forgive(counted)
+        self._succeeded(counted)
         token = new_token()
         request = commands.AddDevice(user.key, label, token_hash(token))
         await submit(self._log, Command(self._clock(), user.key, 0, request))
@@ -176,29 +179,39 @@ class SignIn:
         return Entered(token, self._state.users[answer.user].id, answer.chat_id)
 
     def _count_guess(self, user_id: str, address: str, known: User | None) -> "list[tuple[Throttle, str]]":
-        """Count a guess at a password before it is known whether it is one: many at once are not all looked at.
+        """Count an attempt as a guess before the password is checked, so that many at once are not all checked.
+
+        Returns:
+            What it was counted in, and under which key; that of the address and the user first.
 
         Raises:
             RelayError: `rate_limited`, there were too many.
         """
-        where = network(address)
-        counted = [
-            (self._by_pair, f"{where} {user_id}"),
-            (self._by_user, user_id),
-            (self._by_address, where),
-        ]
+        where = rate_limit_key(address)
+        pair = f"{where} {user_id}"
+        counted = [(self._by_pair, pair)]
+        if pair not in self._proven:
+            by_address = self._by_address if pair in self._by_pair else self._first_by_address
+            counted += [(self._by_user, user_id), (by_address, where)]
         self._wait_first(*counted, address=address, user_id=None if known is None else known.id)
         now = trio.current_time()
         for attempts, who in counted:
             attempts.failed(who, now)
         return counted
 
-    def _forgive(self, counted: "list[tuple[Throttle, str]]") -> None:
-        """Forget the guesses of one who knows the password; of all others from the same address only this one."""
-        *own, (by_address, where) = counted
-        for attempts, who in own:
-            attempts.succeeded(who)
-        by_address.forgive(where)
+    def _succeeded(self, counted: "list[tuple[Throttle, str]]") -> None:
+        """Forget the guesses of somebody who knows the password; of all others behind their address only this one."""
+        (by_pair, pair), *others = counted
+        by_pair.succeeded(pair)
+        for attempts, who in others:
+            if attempts is self._by_user:
+                attempts.succeeded(who)
+            else:
+                attempts.forgive(who)
+        self._proven[pair] = None
+        self._proven.move_to_end(pair)
+        if len(self._proven) > MAX_PROVEN:
+            self._proven.popitem(last=False)
 
     def _wait_first(self, *counted: tuple[Throttle, str], address: str, user_id: str | None) -> None:
         now = trio.current_time()
@@ -223,27 +236,27 @@ class SignIn:
         Args:
             by: who invites, `ADMIN` for an admin on the machine.
             device: from which device.
-            user_id: whom; somebody who is not a user yet where it is None.
-            name: what such a one is called.
-            chat_id: where they land.
+            user_id: whom; None for somebody who is not a user yet.
+            name: what somebody is called who is not a user yet.
+            chat_id: the chat that they join.
 
         Raises:
             RelayError: they may not, or there is no such user or chat.
         """
-        # By the log's time, by which it is looked at, and which does not go back when the machine's clock is set back.
+        # By the log's time, which it is checked by: it does not go back when the machine's clock is set back.
         now = max(self._clock(), self._state.at)
         code = new_code()
-        expires_at = now + round(self._settings.invite_hours * HOUR)
+        expires_at = now + round(self._settings.invite_hours * HOUR_MS)
         request = commands.MakeInvite(
             code_hash=token_hash(code), expires_at=expires_at, user_id=user_id, name=name, chat_id=chat_id
         )
         await submit(self._log, Command(now, UserKey(by), device, request))
-        # In a fragment a browser sends it to nobody, so that it reaches no log.
+        # A browser does not send a fragment, so the code reaches no log.
         url = f"{self.address()}/#invite={code}"
         return Invitation(url=url, code=code, expires_at=expires_at, qr=qr(url))
 
     async def set_password(self, user_id: str, password: str, *, sign_out: bool = False) -> int:
-        """Let a user sign in by a password, as an admin; an empty one takes it away.
+        """Set a user's password as an admin; an empty one takes it away.
 
         Args:
             user_id: whose.
@@ -268,7 +281,7 @@ class SignIn:
     async def change_password(
         self, key: int, device: int, old: str | None, new: str, *, sign_out_others: bool, address: str
     ) -> int:
-        """Let a user choose another password: whoever has one says it first.
+        """Change a user's own password; whoever has one says it first.
 
         Args:
             key: whose.
@@ -292,22 +305,21 @@ class SignIn:
             if not await self.passwords.check(user.password, old or ""):
                 self.refusals.note(address, "old", user.id)
                 raise RelayError("unauthorized", "old: this is not the current password")
-            self._forgive(counted)
+            self._succeeded(counted)
         request = commands.SetPassword(user.id, await self.passwords.hash(new), sign_out=sign_out_others)
         answer = await submit(self._log, Command(self._clock(), UserKey(key), device, request))
         assert isinstance(answer, DevicesRevoked)
         return answer.number
 
     async def sign_out(self, user: int, device: int) -> None:
-        """Let a device sign in no more; its connection ends at once."""
-        answer = await submit(
-            self._log, Command(self._clock(), UserKey(user), device, control.RevokeDevice(device_id=device))
-        )
+        """Revoke a device; its connection ends at once."""
+        request = control.RevokeDevice(device_id=device)
+        answer = await submit(self._log, Command(self._clock(), UserKey(user), device, request))
         assert isinstance(answer, ChangedDevice)
 
 
 def qr(text: str) -> list[str]:
-    """A QR code as rows of modules, 1 for dark, without the quiet zone around it."""
+    """Make a QR code: rows of modules, 1 for dark, without the quiet zone around it."""
     import segno
 
     code = segno.make_qr(text, error="m")

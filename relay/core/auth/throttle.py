@@ -1,20 +1,22 @@
 """How often somebody may guess: each failure makes the next attempt wait longer. In memory, bounded.
 
-Plain counting; what an attempt is for and who makes it is the caller's business.
+Plain counting; the caller knows what an attempt is for and chooses the keys that failures are counted under.
 """
 
 from collections import OrderedDict
 from ipaddress import IPv6Address, ip_address
 from typing import NamedTuple
 
-FREE = 5
+FREE_FAILURES = 5
 """Failures that cost nothing: people mistype."""
-FIRST = 1.0
+FIRST_WAIT_SECONDS = 1.0
 """Seconds to wait after the first failure that counts; doubled with each further one."""
-FORGOTTEN = 3_600.0
-"""Seconds without a failure after which all is forgotten."""
-KEPT = 8_192
-"""Whose failures are kept; of more, those are forgotten whose last failure is longest ago."""
+FORGET_SECONDS = 3_600.0
+"""Seconds without a failure after which a key is forgotten."""
+FORGIVE_SECONDS = 600.0
+"""Seconds without a failure after which one failure is forgiven, and after as many more another one."""
+MAX_TRACKED = 8_192
+"""Maximum number of keys tracked. Beyond it the key that failed least recently is dropped."""
 
 
 class _Failures(NamedTuple):
@@ -23,15 +25,15 @@ class _Failures(NamedTuple):
 
 
 class Throttle:
-    """Failures of one kind of attempt, by whom they are counted against."""
+    """Failures of one kind of attempt, by key: an address, a user, or both."""
 
-    def __init__(self, longest: float, kept: int = KEPT, free: int = FREE) -> None:
-        """Make a counter with nothing in it.
+    def __init__(self, longest: float, kept: int = MAX_TRACKED, free: int = FREE_FAILURES) -> None:
+        """Begin without failures.
 
         Args:
             longest: the longest wait, in seconds.
-            kept: whose failures are kept at a time.
-            free: how many failures cost nothing.
+            kept: keys tracked at a time.
+            free: failures that cost nothing.
         """
         self._longest = longest
         self._free = free
@@ -41,8 +43,11 @@ class Throttle:
     def __len__(self) -> int:
         return len(self._failures)
 
+    def __contains__(self, who: str) -> bool:
+        return who in self._failures
+
     def wait(self, who: str, now: float) -> float:
-        """How many seconds are left until the next attempt is looked at; `now` in seconds."""
+        """Give the seconds until the next attempt is looked at; `now` in seconds of any clock that does not jump."""
         failures = self._failures.get(who)
         if failures is None:
             return 0.0
@@ -50,29 +55,31 @@ class Throttle:
 
     def _delay(self, count: int) -> float:
         over = count - self._free
-        return 0.0 if over < 0 else min(self._longest, FIRST * 2.0 ** min(over, 32))
+        return 0.0 if over < 0 else min(self._longest, FIRST_WAIT_SECONDS * 2.0 ** min(over, 32))
 
     def failed(self, who: str, now: float) -> None:
         """Count a failure."""
         known = self._failures.pop(who, None)
-        count = 0 if known is None or now - known.last > FORGOTTEN else known.times
+        count = 0
+        if known is not None and now - known.last <= FORGET_SECONDS:
+            count = max(0, known.times - int((now - known.last) / FORGIVE_SECONDS))
         self._failures[who] = _Failures(count + 1, now)
         if len(self._failures) > self._kept:
             self._failures.popitem(last=False)
 
     def forgive(self, who: str) -> None:
-        """Take one failure back: it was counted before it was known to be none."""
+        """Take one failure back: it was counted before the attempt turned out to be right."""
         failures = self._failures.get(who)
         if failures is not None:
             self._failures[who] = failures._replace(times=failures.times - 1)
 
     def succeeded(self, who: str) -> None:
-        """Forget the failures of one who has shown that they may."""
+        """Forget all failures of a key."""
         self._failures.pop(who, None)
 
 
-def network(address: str) -> str:
-    """Whom failures from an address count against: a household has 2^64 addresses of IPv6 to guess from."""
+def rate_limit_key(address: str) -> str:
+    """Give the key that failures from an address count under: of IPv6 its /64, since a household has all of one."""
     try:
         known = ip_address(address.partition("%")[0])
     except ValueError:

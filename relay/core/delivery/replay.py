@@ -1,7 +1,7 @@
-"""Replays: on a connection of their own, one page at a time of each user, so that nobody's old cursor holds up others.
+"""Pages of the log for devices that catch up, read on a connection of their own, one page of a user at a time.
 
-A page is put together from the user's chats, each read ahead by its index a little at a time: what others said
-meanwhile costs nothing.
+A page is merged from the user's chats, each read ahead by its index: entries of other chats cost nothing, however old
+the cursor is.
 """
 
 from collections import deque
@@ -20,25 +20,25 @@ from relay.store.queries.replay import CHANGES, PAGE
 from relay.store.sqlite.database import Connection
 
 FEWEST = 4
-"""Entries that are read ahead of each chat at least, however many the chats are."""
+"""Entries read ahead per chat at least, however many chats there are."""
 
 
 class ReplayPage(NamedTuple):
-    """Entries in order, and up to which `seq` the log was searched for them."""
+    """Entries in order, and the `seq` up to which the log was searched for them."""
 
     entries: list[Entry]
     upto: int
 
 
 class _Source:
-    """The next entries of a chat, or of the changes, as far as they are known."""
+    """The next entries of a chat, or of the changes of chat lists, as far as they are known."""
 
     __slots__ = ("known", "seqs")
 
     def __init__(self, position: int) -> None:
         self.seqs: deque[int] = deque()
         self.known = position
-        """All of its entries up to here are in `seqs`, or were."""
+        """The `seq` up to which all its entries are in `seqs`, or were."""
 
     def skip(self, position: int) -> None:
         seqs = self.seqs
@@ -48,7 +48,7 @@ class _Source:
 
 
 class ReadAhead:
-    """What is read ahead for one who catches up, kept from page to page."""
+    """What was read ahead for one device that catches up, kept from page to page."""
 
     __slots__ = ("_sources",)
 
@@ -56,7 +56,7 @@ class ReadAhead:
         self._sources: dict[int, _Source] = {}
 
     def clear(self) -> None:
-        """Forget it: the end of the log is reached."""
+        """Drop it: the end of the log is reached."""
         self._sources = {}
 
     async def page(
@@ -66,10 +66,10 @@ class ReadAhead:
 
         Args:
             connection: one that reads.
-            position: the last `seq` that is known already.
+            position: the last `seq` that the device has.
             upto: the last `seq` of interest.
-            ends: the sources by their keys, and each one's last `seq`; it may be higher than what is there.
-            listed: changes up to this `seq` need no telling.
+            ends: the last `seq` of each source, by its key; it may be higher than the last entry there is.
+            listed: the `seq` up to which changes of chat lists are known to the device.
 
         Returns:
             The entries' `seq`, ascending, `PAGE` at most; and up to which `seq` there are no others.
@@ -100,7 +100,7 @@ class ReadAhead:
 
 
 class Replays:
-    """Reads pages of the log for those who catch up."""
+    """Reads pages of the log."""
 
     def __init__(self, reading: Connection) -> None:
         self._reading = reading
@@ -109,7 +109,7 @@ class Replays:
 
     @asynccontextmanager
     async def turn(self, user: int) -> AsyncIterator[None]:
-        """Wait until the connection is free, after the user's other devices: a page is read at once from then on."""
+        """Wait for the connection, one device of a user after another; inside, pages are read without waiting again."""
         async with self._turns.of(user), self._next:
             yield
 
@@ -126,10 +126,10 @@ class Replays:
 
         Args:
             ahead: what was read ahead for this device.
-            position: the last `seq` that is known already.
+            position: the last `seq` that it has.
             upto: the last `seq` of interest.
-            ends: the user's chats that have anything after `position`, and the last `seq` of each; and `CHANGES`.
-            listed: changes up to this `seq` need no telling.
+            ends: the last `seq` of each chat of the user with entries after `position`, and of `CHANGES`.
+            listed: the `seq` up to which changes of chat lists are known to the device.
             user_ids: users by key, for the names in answers.
 
         Raises:

@@ -1,6 +1,6 @@
-"""One connection as the hub sees it: whose it is, how far along the log it is, what it has acknowledged.
+"""One connection as the hub sees it: whose it is, its place in the log, and what it has acknowledged.
 
-No sockets: where frames go is an `Outlet`, whose it is a `ClientConnection`.
+No sockets: frames go to an `Outlet`, and a `ClientConnection` is told to catch up or to close.
 """
 
 from typing import Protocol
@@ -11,52 +11,52 @@ from relay.core.delivery.replay import ReadAhead
 from relay.core.limits.share import Share
 from relay.keys import UserKey
 
-UNACKNOWLEDGED = 32_768
-"""Events whose acknowledgement is awaited; a client that never acknowledges costs no more than these."""
+MAX_UNACKNOWLEDGED = 32_768
+"""Events whose acknowledgement is awaited at most: a client may never acknowledge."""
 
-SAID = 4_096
-"""Entries that a connection knows for its own while it is behind; beyond them it takes those of its device for them."""
+MAX_OWN_ENTRIES = 4_096
+"""Own entries that a connection remembers while it is behind; beyond them all earlier ones of its device count."""
 
-LIST_PACE = 1.0
-"""Seconds within which one connection is sent its chat list, or changes of it, once."""
+LIST_SECONDS = 1.0
+"""Seconds in which one connection is sent its chat list, or changes of it, once."""
 
 
 class Outlet(Protocol):
-    """Where a subscriber's frames go."""
+    """The way out of a subscriber's frames."""
 
     @property
     def waiting(self) -> tuple[int, float]:
-        """How many bytes wait, and since when the peer has not kept up (trio's time, 0.0 where it does)."""
+        """Bytes that wait, and since when the peer has not kept up (trio's time; 0.0 if it does)."""
 
     def put(self, frame: bytes) -> None:
         """Queue a frame; nothing is sent before `flush`."""
 
     def offer(self, frame: bytes) -> bool:
-        """Queue an event, unless too much waits already; tells whether it did."""
+        """Queue an event unless too much waits already; tell whether it did."""
 
     def flush(self) -> None:
-        """Send what is queued, as far as that goes without waiting."""
+        """Send as much of what is queued as goes without waiting."""
 
 
 class ClientConnection(Protocol):
-    """What a subscriber hangs on."""
+    """The connection that a subscriber belongs to."""
 
-    def behind(self) -> None:
-        """Have what was missed read from the log, once what is queued has gone out."""
+    def start_catch_up(self) -> None:
+        """Start to read what was missed from the log, once what is queued has gone out."""
 
     def close(self, code: int, reason: str) -> None:
         """End the connection with a close code (PROTOCOL.md, section 1)."""
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):
-    """What the acknowledgement of an event says; one for all who get it."""
+    """What the acknowledgement of an event means; one for all who get the event."""
 
     seq: int
     chat: int
     message_id: int
-    """The message that counts as delivered then, 0 for none."""
+    """The message that is delivered by it; 0 for none."""
     since: int = 0
-    """Of a chat list: the first change it stands for, where that is not `seq`; acknowledged with it."""
+    """For a chat list: the first change it stands for, if that is not `seq`; it is acknowledged too. Else 0."""
 
 
 class Subscriber:
@@ -66,9 +66,11 @@ class Subscriber:
         "_frozen",
         "_latest",
         "_unacknowledged",
+        "ack_pending",
+        "acked_up_to",
         "appeared",
-        "arrived",
         "chats_as_of",
+        "connected_seq",
         "connection",
         "device",
         "foreground",
@@ -82,12 +84,10 @@ class Subscriber:
         "outlet",
         "owed",
         "owed_since",
+        "own_entries",
         "position",
-        "reached",
-        "said",
         "sent",
         "share",
-        "unsettled",
         "user",
         "version",
     )
@@ -109,84 +109,84 @@ class Subscriber:
         self.outlet = outlet
         self.connection = connection
         self.position = position
-        """While it is not live: the last `seq` that was looked at for it."""
-        self.arrived = position
-        """The last `seq` before it was here."""
-        self.said: set[int] = set()
-        """What it did itself while it was not live: the log tells devices apart, but not their connections."""
+        """While it is not live: the last `seq` that was replayed to it or does not concern it."""
+        self.connected_seq = position
+        """The last `seq` when it connected."""
+        self.own_entries: set[int] = set()
+        """Entries it caused itself while it was not live: the log knows devices, but not their connections."""
         self.lookahead = ReadAhead()
-        """What was read ahead of the log for it, while it catches up."""
+        """What was read ahead for it while it catches up."""
         self.live = False
-        """Whether events come as they happen; else they are read from the log."""
+        """Whether it gets events as they happen; else they are read from the log."""
         self.foreground = True
         self.chats_as_of = 0
-        """The `seq` that the last chat list sent was true at: older changes to it need no telling."""
+        """The `seq` at which the last chat list sent was true: older changes of it are known."""
         self.version = version
-        """Of the protocol: 2 is told which chats changed, 1 the whole list."""
+        """The version of the protocol: 2 gets changes of the chat list, 1 the whole list."""
         self.share = share or Share()
-        """What its user holds over all their connections."""
+        """What its user holds, over all their connections."""
         self.sent = position
-        """The highest `seq` that was sent as an event, at least."""
+        """A `seq` that no event sent so far is above."""
         self.owed: dict[int, None] = {}
-        """The chats that changed in the list since it was last sent."""
+        """Chats that changed in the list since it was last sent."""
         self.owed_since = 0
         """The `seq` of the first of these changes."""
         self.appeared: set[int] = set()
-        """Those of them that the device has not heard of: it does so before anything else is sent."""
+        """Owed chats that the device does not know of: it hears of them before anything else is sent."""
         self.gone: set[int] = set()
-        """Those of them that it thinks it has still."""
+        """Owed chats that the user is out of and the device still has."""
         self.listed_at = float("-inf")
-        """When the list or changes of it were last sent."""
+        """When the list or changes of it were last sent, the hub's time."""
         self.listing: list[int] = []
-        """The chats of a list that is asked for in pages which are still to come, in its order."""
+        """Chats of the pages of a list that were not asked for yet, in the order of the list."""
         self.listing_after: str | None = None
-        """What asks for them."""
-        self.unsettled = False
-        """Whether there were acknowledgements since `Service.settle` last saw to what they come to."""
-        self.reached: dict[int, int] = {}
-        """Of each chat the highest message that was acknowledged since then."""
+        """The `after` that asks for them."""
+        self.ack_pending = False
+        """Whether it has acknowledgements that were not applied yet."""
+        self.acked_up_to: dict[int, int] = {}
+        """The highest message acknowledged by these, by chat."""
         self._unacknowledged: dict[int, Receipt] = {}
-        """By `seq`, in its order."""
+        """Events that were sent and not acknowledged, by `seq` in its order."""
         self._latest = position
         """The highest `seq` that was acknowledged."""
         self._frozen = False
 
     @property
     def cursor(self) -> int:
-        """The last `seq` up to which all its events are acknowledged; what is no event of this user's counts as such.
+        """The highest `seq` up to which nothing is outstanding; entries that do not concern this user count as had.
 
-        Found when it is asked for, which is once in a moment, and not with each acknowledgement.
+        Computed when it is asked for: acknowledgements are many more than that.
         """
         first = next(iter(self._unacknowledged), None)
         return self._latest if first is None else first - 1
 
     @property
-    def ahead(self) -> int:
-        """How many events are sent and not acknowledged."""
+    def unacknowledged(self) -> int:
+        """Events that were sent and not acknowledged."""
         return len(self._unacknowledged)
 
     def event(self, frame: bytes, receipt: Receipt) -> None:
-        """Send a durable event, or fall behind where too much waits already."""
+        """Send a durable event, or fall behind if too much waits already."""
         # Once for each member of a group: one call to the outlet, and none while few acknowledgements are awaited.
         if self.appeared or not self.outlet.offer(frame):
             self.fall_behind(receipt.seq - 1)
             return
         seq = self.sent = receipt.seq
-        if self._frozen or len(self._unacknowledged) >= UNACKNOWLEDGED:
+        if self._frozen or len(self._unacknowledged) >= MAX_UNACKNOWLEDGED:
             self._await(receipt)
         else:
             self._unacknowledged[seq] = receipt
 
     def replayed(self, frame: bytes, receipt: Receipt) -> None:
-        """Send a durable event, whatever waits already."""
+        """Send a durable event, however much waits already."""
         self.outlet.put(frame)
         self.sent = receipt.seq
         self._await(receipt)
 
     def _await(self, receipt: Receipt) -> None:
         unacknowledged = self._unacknowledged
-        if len(unacknowledged) >= UNACKNOWLEDGED:
-            # Nobody can say any more what is missing before here: the cursor stays, and a replay starts from it.
+        if len(unacknowledged) >= MAX_UNACKNOWLEDGED:
+            # Too much to know what is missing: the cursor stays here for good, and a replay starts from it.
             self._latest = self.cursor
             self._frozen = True
             unacknowledged.clear()
@@ -194,26 +194,26 @@ class Subscriber:
             unacknowledged[receipt.seq] = receipt
 
     def fall_behind(self, position: int) -> None:
-        """Take no more live events: what comes after `position` is read from the log."""
+        """Stop live events: what comes after `position` is read from the log."""
         self.live = False
         self.position = position
-        self.connection.behind()
+        self.connection.start_catch_up()
 
-    def note_said(self, seq: int) -> None:
-        """Remember that an entry is this connection's own, which is read from the log for it later."""
-        if len(self.said) >= SAID:
-            self.arrived = seq
-            self.said.clear()
-        self.said.add(seq)
+    def note_own(self, seq: int) -> None:
+        """Remember an entry of this connection that it will meet in the log."""
+        if len(self.own_entries) >= MAX_OWN_ENTRIES:
+            self.connected_seq = seq
+            self.own_entries.clear()
+        self.own_entries.add(seq)
 
     def go_live(self, position: int) -> None:
-        """Take events as they happen: all up to `position` was looked at."""
+        """Begin live events: all up to `position` was replayed."""
         self.position = position
         self.live = True
-        self.said.clear()
+        self.own_entries.clear()
 
     def acknowledge(self, seq: int) -> Receipt | None:
-        """Take an acknowledgement; give what it is the receipt of, None where nothing waits for it."""
+        """Take an acknowledgement; give its receipt, None if nothing waits for it."""
         receipt = self._unacknowledged.pop(seq, None)
         if receipt is not None and receipt.since:
             self._unacknowledged.pop(receipt.since, None)
@@ -224,10 +224,17 @@ class Subscriber:
     # The chat list.
 
     def owe_list(self, seq: int, chat: int, *, appears: bool, goes: bool) -> None:
-        """Note that an entry changed a chat in this user's list, and that it was not told yet."""
+        """Note that an entry changed a chat in this user's list.
+
+        Args:
+            seq: the entry's.
+            chat: the chat's key.
+            appears: whether the list has it now and had it not before.
+            goes: whether the list has it no more.
+        """
         if not self.owed:
             self.owed_since = seq
-            # Until it is told, what is acknowledged after it moves no cursor past it.
+            # Until the list is sent, acknowledgements of later events move no cursor past this entry.
             if not self._frozen:
                 self._unacknowledged[seq] = Receipt(seq, 0, 0)
         self.owed[chat] = None
@@ -241,19 +248,22 @@ class Subscriber:
             self.appeared.add(chat)
 
     def list_due(self, now: float) -> bool:
-        """Whether changes of the list are owed and the last ones were sent long enough ago."""
-        return bool(self.owed) and now - self.listed_at >= LIST_PACE
+        """Tell whether changes of the list are owed and the last ones were sent long enough ago."""
+        return bool(self.owed) and now - self.listed_at >= LIST_SECONDS
 
     def list_fits(self, now: float) -> bool:
-        """Whether the list can be sent as the event `position`, and has to: no event has that id or one after it."""
+        """Tell whether the list is to be sent as the event `position`: no event has that id or a later one."""
         return self.sent < self.position >= self.owed_since and (bool(self.appeared) or self.list_due(now))
 
     def begin_list(self, as_of: int, now: float) -> tuple[list[int], int]:
-        """Take the list for sent from here on; gives what it has to tell of, and since when that was owed.
+        """Count the list as sent.
 
         Args:
-            as_of: the `seq` that it is true at.
-            now: the time.
+            as_of: the `seq` at which it is true.
+            now: monotonic seconds.
+
+        Returns:
+            The chats that it has to tell of, and the `seq` since which that was owed.
         """
         chats, since = list(self.owed), self.owed_since
         self.owed.clear()

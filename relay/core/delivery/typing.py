@@ -1,100 +1,100 @@
-"""Who is typing where, how long that holds, and how often it is told: PROTOCOL.md, section 4. Never written.
+"""Who is typing where, for how long, and how often that is announced (PROTOCOL.md, section 4). Never written.
 
-Pure: the time is handed in. What a user's clients say as often as they like is told seldom.
+Pure: the time is handed in. Clients may repeat it as often as they like; it is announced every few seconds.
 """
 
-SILENCE = 6.0
-"""Seconds after which a typist who says nothing more has stopped."""
-TOLD = 2.5
-"""Seconds within which it is not told again that a user types in a chat."""
-PLACES = 4
-"""Chats in which one user types at a time, and of which something is told within `TOLD` seconds."""
+SILENCE_SECONDS = 6.0
+"""Seconds after which a typist who does not repeat it has stopped."""
+REPEAT_SECONDS = 2.5
+"""Seconds in which it is announced once that a user types in a chat."""
+MAX_CHATS = 4
+"""Chats in which one user can be typing at a time, those included that were announced within `REPEAT_SECONDS`."""
 
 
 class _Typist:
     """One user's typing in one chat."""
 
-    __slots__ = ("shown", "told", "typing", "until")
+    __slots__ = ("announced_at", "shown", "typing", "until")
 
     def __init__(self) -> None:
         self.typing = False
         self.shown = False
-        """Whether the others have been told so."""
+        """Whether the others see it."""
         self.until = 0.0
-        """When the typist falls silent; then, until when it is remembered that something was told."""
-        self.told = -TOLD
-        """When it was last told that they type."""
+        """When the typist falls silent; for one who has stopped, until when the last announcement is remembered."""
+        self.announced_at = -REPEAT_SECONDS
+        """When it was last announced."""
 
-    def tell(self, now: float) -> bool:
-        """Whether the others are to be told now."""
-        if now - self.told < TOLD:
+    def announces(self, now: float) -> bool:
+        """Tell whether to announce it now."""
+        if now - self.announced_at < REPEAT_SECONDS:
             return False
-        self.told = now
+        self.announced_at = now
         self.shown = True
         return True
 
 
 class Typists:
-    """The typists of each chat, and when each falls silent."""
+    """All typists, and when each falls silent."""
 
     def __init__(self) -> None:
-        self._places: dict[int, dict[int, _Typist]] = {}
-        """By user and chat: `PLACES` of each user at most."""
+        self.users: dict[int, dict[int, _Typist]] = {}
+        """Typists by user and chat; at most `MAX_CHATS` per user."""
 
     def start(self, chat: int, user: int, now: float) -> bool:
-        """A user types in a chat: this holds for `SILENCE` seconds from now; tells whether that is to be told."""
-        places = self._places.setdefault(user, {})
+        """Note that a user types in a chat, for `SILENCE_SECONDS` from now; tell whether to announce it."""
+        places = self.users.setdefault(user, {})
         place = places.get(chat)
         if place is None:
-            if len(places) >= PLACES and not _make_room(places, now):
+            if len(places) >= MAX_CHATS and not _make_room(places, now):
                 return False
             place = places[chat] = _Typist()
         place.typing = True
-        place.until = now + SILENCE
-        return place.tell(now)
+        place.until = now + SILENCE_SECONDS
+        return place.announces(now)
 
     def stop(self, chat: int, user: int) -> bool:
-        """A user has stopped; tells whether that is to be told."""
-        place = self._places.get(user, {}).get(chat)
+        """Note that a user has stopped; tell whether to announce it."""
+        place = self.users.get(user, {}).get(chat)
         if place is None or not place.typing:
             return False
         shown, place.shown = place.shown, False
         place.typing = False
-        place.until = place.told + TOLD
+        place.until = place.announced_at + REPEAT_SECONDS
         return shown
 
     def chats_of(self, user: int) -> list[int]:
-        """Where a user is typing now."""
-        return [chat for chat, place in self._places.get(user, {}).items() if place.typing]
+        """Give the chats in which a user is typing."""
+        return [chat for chat, place in self.users.get(user, {}).items() if place.typing]
 
     def typists(self) -> list[tuple[int, int]]:
-        """Who is typing where now: (chat, user)."""
-        return [(chat, user) for user in self._places for chat in self.chats_of(user)]
+        """Give all who are typing, as pairs of chat and user."""
+        return [(chat, user) for user in self.users for chat in self.chats_of(user)]
 
     def due(self, now: float) -> list[tuple[int, int, bool]]:
-        """Take out what is to be told now: (chat, user, whether they stopped), and forget what is over."""
-        told = []
-        for user, places in list(self._places.items()):
+        """Take out what to announce now, as (chat, user, whether they stopped), and drop what is over."""
+        due = []
+        for user, places in list(self.users.items()):
             for chat, place in list(places.items()):
                 if place.until <= now:
                     if place.shown:
-                        told.append((chat, user, True))
+                        due.append((chat, user, True))
                     del places[chat]
-                elif place.typing and not place.shown and place.tell(now):
-                    told.append((chat, user, False))
+                elif place.typing and not place.shown and place.announces(now):
+                    due.append((chat, user, False))
             if not places:
-                del self._places[user]
-        return told
+                del self.users[user]
+        return due
 
     def __bool__(self) -> bool:
-        return bool(self._places)
+        return bool(self.users)
 
     def __len__(self) -> int:
-        return sum(map(len, self._places.values()))
+        return sum(map(len, self.users.values()))
 
 
 def _make_room(places: dict[int, _Typist], now: float) -> bool:
-    """Forget a place where nobody types and of which nothing was told of late."""
+    """Drop a chat in which the user does not type and that was not announced lately."""
     for chat, place in places.items():
         if not place.typing and place.until <= now:
             del places[chat]

@@ -1,9 +1,10 @@
-"""What a user sees of an entry, a message or a chat: one function each, for what is live and what is replayed.
+"""How a user sees an entry, a message or a chat: one function for each, whether it is live or replayed.
 
 Reads the state and what it is given; no I/O.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -15,7 +16,7 @@ from relay.core.rules import attachments, visibility
 from relay.core.rules.counting import waited_for
 from relay.protocol import events, objects
 from relay.store import kinds
-from relay.store.entry import Entry, Extra
+from relay.store.entry import REPLY_PREVIEW, Entry, Extra
 from relay.store.queries.history import LIST_PREVIEW, ChatTexts, HistoryRow
 
 _MESSAGE_KINDS: dict[int, objects.MessageKind] = {kinds.NEW: "new", kinds.EDIT: "edit", kinds.DELETE: "delete"}
@@ -23,7 +24,7 @@ _extra = msgspec.json.Decoder(Extra).decode
 
 
 def status_for_author(state: State, chat: int, author: int, message_id: int) -> objects.MessageStatus:
-    """How far one's own message has come (PROTOCOL.md, section 6)."""
+    """Give the status of a message as its author sees it (PROTOCOL.md, section 6)."""
     status: objects.MessageStatus = "read"
     where = state.chats[chat]
     for user, member in state.members[chat].items():
@@ -39,7 +40,16 @@ def status_for_author(state: State, chat: int, author: int, message_id: int) -> 
 def status_for(
     state: State, chat: int, user: int, author: int, message_id: int, *, deleted: bool
 ) -> objects.MessageStatus:
-    """A message's status as one member sees it."""
+    """Give a message's status as one member sees it.
+
+    Args:
+        state: the state.
+        chat: the key of the chat.
+        user: the member's key.
+        author: the author's key.
+        message_id: the message's.
+        deleted: whether it is deleted.
+    """
     if deleted:
         return "deleted"
     if user == author:
@@ -49,7 +59,7 @@ def status_for(
 
 
 def event(state: State, entry: Entry, user: int) -> tuple[str, msgspec.Struct]:
-    """The event that an entry is for one of those whom it concerns: its type and payload.
+    """Make the event of an entry for a user whom it concerns: its type and payload.
 
     Entries that change the chat list are not made here: their payload is the list.
     """
@@ -108,14 +118,14 @@ def event(state: State, entry: Entry, user: int) -> tuple[str, msgspec.Struct]:
 
 
 def _quote(state: State, chat: Chat, user: int, quoted: objects.ReplyTo | None) -> objects.ReplyTo | None:
-    """What a member sees of the message that is answered: of one they do not see no text."""
+    """Show the message that is quoted, without its text to a member who does not see it."""
     if quoted is None or visibility.sees(chat, state.members[chat.key].get(user), quoted.message_id):
         return quoted
     return msgspec.structs.replace(quoted, message=None)
 
 
-def chat_list_readers(state: State, entry: Entry) -> Iterable[int]:
-    """Whose chat list an entry of kind CHATS or USER changes."""
+def chat_list_readers(state: State, entry: Entry) -> Sequence[int]:
+    """Name the users whose chat list an entry of kind CHATS or USER changes."""
     change = changes.change_of(entry)
     match change:
         case changes.ChatMade() | changes.ChatUpdated() | changes.MembersAdded():
@@ -128,12 +138,12 @@ def chat_list_readers(state: State, entry: Entry) -> Iterable[int]:
             return [change.user]
         case changes.UserChanged() if change.name is not None or change.photo_url is not None:
             dialogs = [c for c in state.chats_of[change.key] if state.chats[c].id is None]
-            return {user for c in dialogs for user in state.members[c]} | {change.key}
+            return [*({user for c in dialogs for user in state.members[c]} | {change.key})]
     return ()
 
 
 def changed_chat(state: State, entry: Entry, user: int) -> int:
-    """Which chat of a user's list an entry of kind CHATS or USER changes: a renamed user's is the dialog with them."""
+    """Give the chat that an entry of kind CHATS or USER changes in a user's list: for a renamed user, their dialog."""
     if entry.chat:
         return entry.chat
     change = changes.change_of(entry)
@@ -142,8 +152,35 @@ def changed_chat(state: State, entry: Entry, user: int) -> int:
     return state.dialog_keys.get((min(user, change.key), max(user, change.key)), 0)
 
 
+class ListChange(NamedTuple):
+    """What an entry of kind CHATS or USER does to chat lists, beside changing a line of them."""
+
+    newcomers: frozenset[int]
+    """Who is in the chat by this entry and was not before."""
+    appears_for: frozenset[int]
+    """Whose list has a chat by it that it did not have before."""
+    goes_for: frozenset[int]
+    """From whose list a chat goes by it."""
+
+
+def list_change(entry: Entry) -> ListChange:
+    """Read what an entry of kind CHATS or USER does to chat lists."""
+    nobody: frozenset[int] = frozenset()
+    match changes.decode(entry.extra or ""):
+        case changes.ChatMade(members=users) | changes.MembersAdded(users=users):
+            everybody = frozenset(users)
+            return ListChange(everybody, everybody, nobody)
+        case changes.ChatShown(users=users):
+            return ListChange(nobody, frozenset(users), nobody)
+        case changes.MembersRemoved(users=users) | changes.ChatDeleted(users=users):
+            return ListChange(nobody, nobody, frozenset(users))
+        case changes.ChatHidden(user=user):
+            return ListChange(nobody, nobody, frozenset((user,)))
+    return ListChange(nobody, nobody, nobody)
+
+
 def profile(user: User, last_seen: int | None = None) -> objects.Profile:
-    """A user as others see them."""
+    """Show a user as others see them; `last_seen` is Unix milliseconds."""
     return objects.Profile(
         id=user.id,
         name=user.name,
@@ -161,24 +198,33 @@ def _title(state: State, chat: Chat, user: int) -> tuple[str, str | None]:
 
 
 def wanted_texts(state: State, user: int, chats: Iterable[tuple[Chat, Member]]) -> list[tuple[int, int, int]]:
-    """Which texts these lines of the user's chat list need, as `history.chat_texts` takes them."""
+    """Give the texts that lines of a user's chat list need, as `history.chat_texts` takes them."""
     return [(chat.key, chat.newest, member.read_upto if state.missed(chat, user) else -1) for chat, member in chats]
 
 
 def place(chat: Chat) -> tuple[int, int]:
-    """Where a chat stands in a list, the greatest first."""
+    """Give a chat's place in a list; the greatest comes first."""
     return chat.newest_at or chat.created_at, chat.key
 
 
 def listed(state: State, user: int) -> list[tuple[Chat, Member]]:
-    """The chats of a user's list, the latest first."""
+    """Give the chats of a user's list, the latest first."""
     return sorted(state.listed(user), key=lambda one: place(one[0]), reverse=True)
 
 
 def list_item(
     state: State, user: int, chat: Chat, member: Member, texts: ChatTexts | None, presence: Presence
 ) -> objects.ChatListItem:
-    """One line of a user's chat list."""
+    """Make one line of a user's chat list.
+
+    Args:
+        state: the state.
+        user: whose list it is.
+        chat: the chat.
+        member: the user as its member.
+        texts: what was read for the line; None if nothing was.
+        presence: who is online.
+    """
     name, photo_url = _title(state, chat, user)
     missed = state.missed(chat, user)
     shown = visibility.sees(chat, member, chat.newest)
@@ -208,7 +254,7 @@ def list_item(
 
 
 def chat(state: State, user: int, chat: Chat, first_missed: str | None, presence: Presence) -> objects.Chat:
-    """One chat in full, as a member sees it."""
+    """Show one chat in full, as a member sees it; `first_missed` is the client id of the first unread message."""
     name, photo_url = _title(state, chat, user)
     if chat.id is None:
         meta = objects.ChatMeta(first_name=name, last_seen=presence.last(state.peer(chat, user)))
@@ -241,14 +287,14 @@ def messages(
     *,
     with_chat_id: bool = False,
 ) -> Iterator[objects.Message]:
-    """Messages of a page of history, as a member sees them, in the order of the rows.
+    """Show messages of a page of history as a member sees them, in the order of the rows.
 
     Args:
         state: the state.
         user: the member.
         chat: the chat.
         rows: the page, in either order.
-        marks: the marks that cover these messages, as `history.receipts` gives them; of groups only.
+        marks: the receipts that cover these messages, as `history.receipts` gives them; for groups only.
         with_chat_id: whether each message names its chat, as in the results of a search.
     """
     delivering: dict[int, list[objects.Delivering]] = {}
@@ -298,12 +344,41 @@ def _message(
     )
 
 
+def amended(message: objects.Message, change: Entry, *, sees: bool) -> objects.Message:
+    """Show a message as it is after an edit or a deletion that came while it was read.
+
+    Args:
+        message: what was read.
+        change: the edit or the deletion, of this message or of the one that it quotes.
+        sees: whether the member sees the message that is changed.
+    """
+    replace = msgspec.structs.replace
+    if message.type == "new" and message.message_id == change.target:
+        if change.kind == kinds.DELETE:
+            return replace(
+                message,
+                message=None,
+                attachments=None,
+                reply_to=None,
+                forwarded=None,
+                status="deleted",
+                updated_at=None,
+                deleted_at=change.at,
+            )
+        return replace(message, message=change.message, attachments=change.attachments, updated_at=change.at)
+    quoted = message.reply_to
+    if quoted is not None and quoted.message_id == change.target and sees:
+        text = change.message[:REPLY_PREVIEW] if change.message else None
+        return replace(message, reply_to=replace(quoted, message=text))
+    return message
+
+
 def _delivering(
     state: State, chat: Chat, rows: Sequence[HistoryRow], marks: Sequence[tuple[int, int, int, int]]
 ) -> dict[int, list[objects.Delivering]]:
-    """Who of a group has got and read each message: the first mark at or after it counts for it.
+    """Give for each message of a group who got and read it, and when: a receipt covers all messages before it.
 
-    From the last message down: of each member's marks of one kind the one met last is then the first that covers it.
+    Goes from the last message down, so that of a member's receipts the one met last is the first that covers a message.
     """
     found: dict[int, list[objects.Delivering]] = {}
     got: dict[int, int] = {}

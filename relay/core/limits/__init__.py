@@ -1,1 +1,1 @@
-"""How much one user may ask and hold at a time."""
+"""Limits by user: how much one may ask for, hold at a time, and take of the relay's time."""

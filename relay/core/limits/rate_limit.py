@@ -1,17 +1,14 @@
-"""How much one user may ask: token buckets by user, so that nobody starves the others (PROTOCOL.md, `rate_limited`).
-
-Pure: the time is handed in.
-"""
+"""Token buckets by user, so that nobody starves the others (PROTOCOL.md, `rate_limited`). Pure: takes the time."""
 
 from typing import Protocol
 
 from relay.settings import LimitsSection
 
 _ROUNDING = 1e-6
-"""Seconds: sums of floating point numbers miss by less."""
+"""Seconds by which sums of floating point numbers may miss."""
 
-FRAMES = 4
-"""Frames of any kind that a client may send for each request that it may make: acknowledgements, signs of life."""
+FRAMES_PER_REQUEST = 4
+"""Frames of any kind, as acknowledgements and pings, that a client may send for each request that it may make."""
 
 WEIGHTS = {
     "messages": 4.0,
@@ -32,7 +29,7 @@ WEIGHTS = {
     "revokeDevice": 16.0,
     "invite": 16.0,
 }
-"""Requests that a request counts as, by what it costs before its size is known; any other counts as one."""
+"""Requests that one counts as, by its cost before its size is known; those not named count as one."""
 IN_TURN = frozenset(
     {
         "edit",
@@ -47,23 +44,23 @@ IN_TURN = frozenset(
         "revokeDevice",
     }
 )
-"""Requests of which one user has one under way at a time: each is a commit of its own, and others wait for it."""
+"""Requests that are a commit of their own, for which everybody waits: one user has one of them under way at a time."""
 ANSWER_BYTES = 2_048
 """Bytes of an answer that count as one request more."""
 REQUEST_BYTES = 2_048
 """Bytes of a request that count as one more, in whole steps: smaller ones count as one, so `burst` means it."""
-TOLD = 8
-"""Connections that are told of a message which count as one request more."""
-DAY = 86_400.0
+CONNECTIONS_PER_REQUEST = 8
+"""Connections that a message is sent to which count as one request more."""
+DAY_SECONDS = 86_400.0
 """Seconds."""
-LIST_BYTES = 512 * 2**10
-"""Bytes of chat lists, and of changes of them, that one user is sent each second as events, over all connections."""
-LIST_BURST = 8 * 2**20
-"""The same at once. Nobody is refused for it, as others change these lists: the next ones wait."""
+LIST_BYTES_PER_SECOND = 512 * 2**10
+"""Bytes of chat lists and their changes that one user is sent as events each second, over all connections."""
+LIST_BURST_BYTES = 8 * 2**20
+"""The same, at once. Beyond it lists wait and are not refused: others change them."""
 
 
 class Rate(Protocol):
-    """How fast a bucket fills, and how much it holds."""
+    """The rate at which a bucket fills, and its size."""
 
     @property
     def requests_per_second(self) -> float:
@@ -75,7 +72,7 @@ class Rate(Protocol):
 
 
 class GroupsPerDay:
-    """As a rate, how many groups one user may make."""
+    """The rate at which one user may make groups."""
 
     def __init__(self, limits: LimitsSection) -> None:
         self._limits = limits
@@ -83,7 +80,7 @@ class GroupsPerDay:
     @property
     def requests_per_second(self) -> float:
         """See `Rate`."""
-        return self._limits.groups_per_day / DAY
+        return self._limits.groups_per_day / DAY_SECONDS
 
     @property
     def burst(self) -> float:
@@ -92,9 +89,9 @@ class GroupsPerDay:
 
 
 class FanOut:
-    """As a rate, how many connections may be told of what one user did: what the limit of requests comes to a second.
+    """The rate of connections that what one user did is sent to, by the limit of requests.
 
-    At once it is fewer, since others wait for each telling: as many as there may be requests.
+    At once it is only as many as there may be requests: others wait meanwhile.
     """
 
     def __init__(self, limits: LimitsSection) -> None:
@@ -103,7 +100,7 @@ class FanOut:
     @property
     def requests_per_second(self) -> float:
         """See `Rate`."""
-        return self._limits.requests_per_second * TOLD
+        return self._limits.requests_per_second * CONNECTIONS_PER_REQUEST
 
     @property
     def burst(self) -> float:
@@ -112,26 +109,26 @@ class FanOut:
 
 
 class ListBytes:
-    """As a rate, how many bytes of chat lists are sent to one user as events."""
+    """The rate of bytes of chat lists that are sent to one user as events."""
 
-    requests_per_second = float(LIST_BYTES)
+    requests_per_second = float(LIST_BYTES_PER_SECOND)
     """See `Rate`."""
-    burst = float(LIST_BURST)
+    burst = float(LIST_BURST_BYTES)
     """See `Rate`."""
 
 
 class RateLimit:
-    """Token buckets by user: `requests_per_second`, `burst` of them at once, both as they are set just now.
+    """Token buckets by user: `requests_per_second` refill them, `burst` is their size, both as they are set now.
 
-    Of a bucket only the time is kept at which it will be full again.
+    One number is stored per user: the time at which the bucket will be full again.
     """
 
     def __init__(self, limits: Rate, times: float = 1.0) -> None:
-        """Make buckets that are all full.
+        """Begin with full buckets.
 
         Args:
-            limits: the settings, or what has the same two fields.
-            times: how many tokens a bucket has for each request that the settings allow.
+            limits: the rate, read anew with each request.
+            times: tokens for each request that the rate allows.
         """
         self._limits = limits
         self._times = times
@@ -140,7 +137,7 @@ class RateLimit:
     def take(self, user: int, now: float, weight: float = 1.0) -> int:
         """Take tokens out of a user's bucket.
 
-        More than a bucket holds may be taken from a full one; it is then paid off before anything else is granted.
+        A full bucket grants any weight, also more than it holds; the rest is paid off before anything else is granted.
 
         Args:
             user: their key.
@@ -148,7 +145,7 @@ class RateLimit:
             weight: how many tokens.
 
         Returns:
-            0, or how many milliseconds to wait where there are too few. A rate of 0 means no limit.
+            0, or the milliseconds to wait if there are too few tokens. A rate of 0 means no limit.
         """
         limits = self._limits
         rate = limits.requests_per_second * self._times
@@ -156,7 +153,6 @@ class RateLimit:
             return 0
         full_at = self._full_at.get(user, now)
         if full_at <= now:
-            # From a full bucket more may be taken than it holds.
             self._full_at[user] = now + weight / rate
             return 0
         room = limits.burst * self._times / rate
@@ -167,11 +163,17 @@ class RateLimit:
         self._full_at[user] = then
         return 0
 
+    def refund(self, user: int, weight: float = 1.0) -> None:
+        """Give tokens back that were taken for what was not done."""
+        rate = self._limits.requests_per_second * self._times
+        if rate and user in self._full_at:
+            self._full_at[user] -= weight / rate
+
     def charge(self, user: int, now: float, weight: float) -> float:
-        """Take tokens for what was done already, however few are left.
+        """Take tokens for what was done already, however few there are.
 
         Returns:
-            For how many seconds nothing more would be granted.
+            The seconds for which nothing more would be granted.
         """
         rate = self._limits.requests_per_second * self._times
         if not rate:

@@ -1,6 +1,6 @@
-"""What one user holds of the relay at a time, over all their connections: bytes, unfinished messages, a turn to read.
+"""What one user holds of the relay at a time, over all their connections: bytes, unfinished messages, locks.
 
-A limit of one connection is no limit of one user, who may have many. In memory only; knows no sockets.
+A limit per connection would limit nobody: a user may have many. In memory only; knows no sockets.
 """
 
 from collections import Counter
@@ -11,34 +11,36 @@ from typing import Protocol
 import trio
 
 WAITING_BYTES = 4 * 2**20
-"""Bytes that may wait for one user in all outboxes before more of their requests are taken up."""
+"""Bytes that may wait in all outboxes of one user before no more of their requests are taken up."""
 PIECES_BYTES = 2 * 2**20
 """Bytes of unfinished messages that one user's connections may hold together."""
-COMMANDS = 64
-"""Commands of one user's that go into one batch of the log's writer, about: others wait until a batch is decided."""
-LOOKED_UP = 8
-"""What a command counts as for which the writer first looks something up in the log."""
+COMMANDS_PER_BATCH = 64
+"""Commands of one user in one batch of the log's writer, about: everybody waits until a batch is decided."""
+LOOKED_UP_WEIGHT = 8
+"""Commands that one counts as if the writer has to look something up in the log for it."""
 ALL_PIECES_BYTES = 32 * 2**20
-"""The same for everybody's connections: beyond it, who holds most has to let go."""
+"""Bytes of unfinished messages that all connections may hold together; beyond it the user who holds most loses one."""
 
 
 class Holder(Protocol):
-    """A connection that holds something."""
+    """A connection, as its user's share sees it."""
 
     @property
     def waiting_bytes(self) -> int:
         """Bytes that wait in its outbox."""
 
-    def let_go(self) -> None:
-        """End, since it holds too much of an unfinished message."""
+    def abort(self) -> None:
+        """Close: it holds too much of an unfinished message."""
 
 
 class Share:
-    """What one user holds; there as long as one of their connections is."""
+    """What one user holds; it lives as long as one of their connections."""
 
     def __init__(self) -> None:
         self.turn = trio.Lock()
-        """Held while something is read for this user: one reads at a time, so that others wait for one at most."""
+        """Held while something is read for this user: one request at a time, so that others wait for one at most."""
+        self.changing = trio.Lock()
+        """Held while a request of this user is under way that keeps the writer by itself."""
         self.listing = trio.Lock()
         """Held while a chat list is made as an event for this user: one at a time, however many devices wait."""
         self.holders: set[Holder] = set()
@@ -47,7 +49,7 @@ class Share:
         self.pieces_bytes = 0
         self.batch = 0
         self.commands = 0
-        """Commands that were appended for the writer's batch of that number."""
+        """Commands appended to the writer's batch with the number `batch`."""
         self._progress: trio.Event | None = None
 
     @property
@@ -55,14 +57,14 @@ class Share:
         """Whether too much waits for this user."""
         return sum(holder.waiting_bytes for holder in self.holders) >= WAITING_BYTES
 
-    def went_out(self) -> None:
-        """Something that waited has gone out, or was given up."""
+    def note_progress(self) -> None:
+        """Note that something that waited was sent, or was given up."""
         if self._progress is not None:
             self._progress.set()
             self._progress = None
 
     async def room(self) -> None:
-        """Wait until not too much waits any more."""
+        """Wait until there is room in the user's outboxes."""
         while self.crowded:
             if self._progress is None:
                 self._progress = trio.Event()
@@ -70,7 +72,7 @@ class Share:
 
 
 class Shares:
-    """The shares of all who are connected."""
+    """The shares of all connected users."""
 
     def __init__(self) -> None:
         self._shares: dict[int, Share] = {}
@@ -82,7 +84,7 @@ class Shares:
 
     @contextmanager
     def of(self, user: int, holder: Holder) -> Iterator[Share]:
-        """Give a user's share to one of their connections, until it ends."""
+        """Give one of a user's connections their share, until it ends."""
         share = self._shares.setdefault(user, Share())
         share.holders.add(holder)
         try:
@@ -90,15 +92,14 @@ class Shares:
         finally:
             self.hold(share, holder, 0)
             share.holders.discard(holder)
-            share.went_out()
+            share.note_progress()
             if not share.holders:
                 del self._shares[user]
 
     def hold(self, share: Share, holder: Holder, size: int) -> None:
-        """Note how many bytes of an unfinished message a connection holds; end one where that is too much.
+        """Note how many bytes of an unfinished message a connection holds, and close one if there are too many.
 
-        Where one user's are too many, the connection that holds most of them ends; where everybody's are, that of the
-        user who holds most.
+        It is the connection that holds most: of this user, or of the user who holds most if everybody's are too many.
         """
         more = size - share.pieces[holder]
         share.pieces_bytes += more
@@ -115,4 +116,4 @@ class Shares:
             return
         ((largest, _),) = share.pieces.most_common(1)
         self.hold(share, largest, 0)
-        largest.let_go()
+        largest.abort()

@@ -1,4 +1,4 @@
-"""Whose turn it is: one at a time of each user, so that nobody takes the place of others by asking more often."""
+"""One job at a time for each user, so that nobody takes the place of others by asking more often."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -7,7 +7,7 @@ import trio
 
 
 class Turns:
-    """A queue for each user who has something under way."""
+    """A queue for each user with a job under way."""
 
     def __init__(self) -> None:
         self._turns: dict[int, trio.StrictFIFOLock] = {}
@@ -17,7 +17,7 @@ class Turns:
 
     @asynccontextmanager
     async def of(self, user: int) -> AsyncIterator[None]:
-        """Wait until what the user asked for before is over, and hold up the next until this is."""
+        """Wait until the user's earlier jobs are done, and hold up their next one until this one is."""
         turn = self._turns.setdefault(user, trio.StrictFIFOLock())
         try:
             async with turn:

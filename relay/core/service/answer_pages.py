@@ -1,4 +1,4 @@
-"""Answers that end at so many bytes: put together item by item, each encoded once, and what asks for the next page.
+"""Pages of answers, bounded in bytes: put together item by item, each encoded once, and the cursor of the next page.
 
 Pure: no I/O. The bound is in PROTOCOL.md, section 5.
 """
@@ -16,13 +16,13 @@ _SEQ = "s"
 
 
 class PageMaker:
-    """Takes the items of a list as long as there is room: one at least."""
+    """Takes the items of a list as long as there is room; at least one."""
 
     def __init__(self, room: int = PAGE_BYTES) -> None:
         self._whole = self._room = room
         self._items: list[msgspec.Raw] = []
         self.full = False
-        """Whether an item had no room."""
+        """Whether an item did not fit."""
 
     def __len__(self) -> int:
         return len(self._items)
@@ -33,7 +33,7 @@ class PageMaker:
         return self._whole - self._room
 
     def add(self, item: object) -> bool:
-        """Take an item; give whether there was room for it. After one that had none no other is taken."""
+        """Add an item; tell whether it fitted. After one that did not, no other is added."""
         if self.full:
             return False
         encoded = codec.encode(item)
@@ -45,7 +45,7 @@ class PageMaker:
         return True
 
     def add_all(self, items: Iterable[object]) -> None:
-        """Take items up to the first that has no room."""
+        """Add items up to the first that does not fit."""
         for item in items:
             if not self.add(item):
                 return
@@ -54,18 +54,20 @@ class PageMaker:
         """Give the page.
 
         Args:
-            more: whether there is more than what was to be added.
-            after: what asks for the next page.
-            upwards: whether the items came in the order that they stand in; in the opposite one else.
+            more: whether there are more items than were offered.
+            after: the cursor of the next page.
+            upwards: whether the items were added in the order of the page; else it is reversed.
         """
         more = more or self.full
         return Page(self._items if upwards else self._items[::-1], after if more else None, more)
 
 
 def chat(whole: objects.Chat, after: str | None = None) -> Page | objects.Chat:
-    """Give a chat, of its participants as many as there is room for, by their ids from after one on where one is named.
+    """Give a chat with as many of its participants as there is room for.
 
-    Only a chat of many thousands needs that; any other is given as it is.
+    Args:
+        whole: the chat with all of them. Up to some hundreds it is given as it is.
+        after: the id after which the page begins, in the order of ids.
     """
     people = whole.meta.participants or []
     if after is None and len(people) * LARGEST_PROFILE <= PAGE_BYTES:
@@ -83,19 +85,19 @@ def chat(whole: objects.Chat, after: str | None = None) -> Page | objects.Chat:
 
 
 LARGEST_PROFILE = 4_096
-"""Bytes that a participant takes at most: an id, a name, an address."""
+"""Bytes that a participant takes at most: an id, a name, the address of a photo."""
 
 
 def cursor(seq: int) -> str:
-    """Make what asks for what comes before an entry."""
+    """Make the cursor for what comes before an entry."""
     return f"{_SEQ}{seq}"
 
 
 def seq_of(text: str) -> int:
-    """Read a `cursor`. It says where to go on and nothing else: what may be seen there depends on who asks.
+    """Read a `cursor`. It only says where to go on: what may be seen there depends on who asks.
 
     Raises:
-        RelayError: `bad_request`, it is none of this relay's.
+        RelayError: `bad_request`, it is no cursor of this relay.
     """
     number = text.removeprefix(_SEQ)
     if not text.startswith(_SEQ) or not number.isascii() or not number.isdigit() or len(number) > 18:

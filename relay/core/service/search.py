@@ -1,6 +1,6 @@
-"""Searches: on a connection of their own, one at a time of each user, and none for long.
+"""Searches: on a connection of their own, one of a user at a time, and none for long.
 
-What a search costs depends on all that others have said, so nobody else must wait for it.
+What a search costs depends on all that others have written, so nobody else must wait for it.
 """
 
 import sqlite3
@@ -18,20 +18,20 @@ from relay.store.queries.trigrams import TrigramShares
 from relay.store.sqlite.database import Connection, TooLong
 
 LEARNED_FOR = 3_600.0
-"""Seconds after which it is looked once more which trigrams are usual."""
+"""Seconds after which the usual trigrams are counted again."""
 NOTHING_LEARNED_FOR = 60.0
-"""Likewise, where there was too little to learn from."""
+"""The same, if there was too little to count."""
 
 
 class Index(Protocol):
-    """Who keeps the full-text index."""
+    """The keeper of the full-text index."""
 
     @property
     def index_losses(self) -> int:
-        """How often it was found damaged."""
+        """How often the index was found damaged."""
 
     def suspect_index(self, error: sqlite3.Error) -> None:
-        """Take note that it is."""
+        """Have the index made again: reading it failed like this."""
 
 
 class Searches:
@@ -47,7 +47,7 @@ class Searches:
     async def find(self, user: int, sought: Sought) -> tuple[list[HistoryRow], bool]:
         """Find messages as `search.search` does, once the user's other searches are over.
 
-        Where the full-text index is damaged the log is looked through, and the index is made once more.
+        If the full-text index is damaged, the log is searched instead and the index is made again.
 
         Args:
             user: who asks.
@@ -65,12 +65,12 @@ class Searches:
             except sqlite3.DatabaseError as error:
                 if not maintenance.is_damage(error):
                     raise
-                # Where the log cannot be read either it is not the index that is damaged, or not it alone.
+                # If the log cannot be read either, it is not the index that is damaged, or not only the index.
                 found = await self._find(sought, indexed=0)
                 self._index.suspect_index(error)
             else:
                 if self._index.index_losses != losses:
-                    # It was emptied meanwhile.
+                    # The index was emptied meanwhile.
                     found = await self._find(sought)
             return found
 
@@ -87,7 +87,7 @@ class Searches:
             ) from None
 
     async def _learn(self) -> None:
-        """Learn now and then which trigrams are usual."""
+        """Count the usual trigrams now and then."""
         now = trio.current_time()
         if now < self._learn_at:
             return
@@ -96,5 +96,5 @@ class Searches:
             if await search.learn(self._reading, self._usual):
                 self._learn_at = now + LEARNED_FOR
         except TooLong:
-            # It is worth a search that takes longer, and no more.
+            # Without it a search only takes longer.
             return

@@ -8,7 +8,7 @@ from http import HTTPStatus
 import h11
 import trio
 
-from relay.core.auth.throttle import network
+from relay.core.auth.throttle import rate_limit_key
 from relay.net.http.idle import IdleConnections
 from relay.net.http.pace import TransferPace
 from relay.net.http.request import HttpRequest
@@ -39,7 +39,7 @@ class HttpConnection:
     def __init__(self, transport: Transport, idle_connections: IdleConnections) -> None:
         self.transport = transport
         self._idle_connections = idle_connections
-        self._address = network(transport.peer)
+        self._address = rate_limit_key(transport.peer)
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES)
         self._rest = b""
         """Bytes that came and were not used yet."""

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from relay.core.auth.throttle import network
+from relay.core.auth.throttle import rate_limit_key
 from relay.net.http.caller import Caller
 from relay.net.http.idle import IdleConnections
 from relay.net.http.pace import AddressPace
@@ -121,7 +121,7 @@ class RequestPlaces:
             Which places, and under whose name to take one; None where the wait would be too long.
         """
         if caller.who is None:
-            places, who = self.anonymous, network(caller.address)
+            places, who = self.anonymous, rate_limit_key(caller.address)
             wait = self._pace.take(who, trio.current_time(), QUEUE_SECONDS)
             if wait is None:
                 return None

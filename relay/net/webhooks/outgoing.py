@@ -227,7 +227,7 @@ class Delivery:
             return True
         # Checked again after each pause: the message may have been edited, deleted or hidden from this user.
         while self._is_visible(entry):
-            if entry.seq <= self._relay.state.pruned or not self._relay.hub.refresh([entry], read_at):
+            if entry.seq <= self._relay.state.pruned or not self._relay.hub.recent.refresh([entry], read_at):
                 # It was removed, or has to be read again to be posted in its present form.
                 return False
             name, payload = views.event(self._relay.state, entry, self.device.user)

@@ -68,9 +68,9 @@ class Replay:
             hub.flush()
             await self._share.room()
             await self._turn()
-            await self._service.replay_page(self._subscriber)
+            await self._service.catch_up.page(self._subscriber)
             hub.flush()
-            while acknowledges and self._subscriber.ahead > UNACKNOWLEDGED_REPLAY and not self.stopped:
+            while acknowledges and self._subscriber.unacknowledged > UNACKNOWLEDGED_REPLAY and not self.stopped:
                 self.acknowledged = trio.Event()
                 with trio.move_on_after(ACKNOWLEDGE_SECONDS) as timeout:
                     await self.acknowledged.wait()

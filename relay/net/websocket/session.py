@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Iterator
 import trio
 
 from relay.core.delivery.subscriber import Subscriber
-from relay.core.limits.share import COMMANDS
+from relay.core.limits.share import COMMANDS_PER_BATCH
 from relay.core.service.dispatch import Service
 from relay.net.sockets.transport import Transport
 from relay.net.websocket import close_codes, frames
@@ -92,7 +92,7 @@ class Session:
             received: what came after the handshake in the same read.
             version: the protocol version that the client asked for.
         """
-        with self._service.shares.of(user, self) as share:
+        with self._service.limits.shares.of(user, self) as share:
             self._share = share
             try:
                 await self._serve(user, device, position, received, version)
@@ -108,13 +108,13 @@ class Session:
         hub = self._service.hub
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            self._outbox = Outbox(self._transport, nursery, self._stuck, self._share.went_out, self._keepalive)
+            self._outbox = Outbox(self._transport, nursery, self._stuck, self._share.note_progress, self._keepalive)
             subscriber = Subscriber(hub.next_number(), user, device, self._outbox, self, position, version, self._share)
             self._subscriber = subscriber
-            hub.arrive(subscriber)
+            hub.connect(subscriber)
             self._keepalive.watch(self)
             try:
-                self.behind()
+                self.start_catch_up()
                 hub.flush()
                 await self._read(received)
             except BROKEN:
@@ -125,7 +125,7 @@ class Session:
                 await self._finish_close()
             finally:
                 self._keepalive.forget(self)
-                hub.leave(subscriber)
+                hub.disconnect(subscriber)
                 hub.flush()
                 self._ended = True
                 self._outbox.end()
@@ -165,7 +165,7 @@ class Session:
             self._uncounted = uncounted
         else:
             self._uncounted = 0
-            pause = self._service.pace.charge(self._subscriber.user, now, uncounted)
+            pause = self._service.limits.frames.charge(self._subscriber.user, now, uncounted)
             if pause or count > SLICE:
                 return self._handle_rest(None, rest, pause)
         share = self._share
@@ -173,7 +173,7 @@ class Session:
             waiting = self._handle(opcode, payload)
             if waiting is not None:
                 return self._handle_rest(waiting, rest)
-            if share.commands >= COMMANDS and self._has_to_wait:
+            if share.commands >= COMMANDS_PER_BATCH and self._has_to_wait:
                 # A command that needs a lookup counts as several, so one read can be too much for a batch.
                 return self._handle_rest(None, rest)
         return self._end_read()
@@ -232,14 +232,14 @@ class Session:
     def _hold(self, size: int) -> None:
         """Report the size of an unfinished message to the user's share."""
         self._held = size
-        self._service.shares.hold(self._share, self, size)
+        self._service.limits.shares.hold(self._share, self, size)
 
     @property
     def waiting_bytes(self) -> int:
         """See `Holder`."""
         return self._outbox.waiting[0]
 
-    def let_go(self) -> None:
+    def abort(self) -> None:
         """See `Holder`."""
         self._held = 0
         self._decoder.stop()
@@ -257,7 +257,7 @@ class Session:
             What has to be awaited before the next read, if anything.
         """
         service = self._service
-        if self._replay is not None and self._subscriber.unsettled:
+        if self._replay is not None and self._subscriber.ack_pending:
             self._replay.acknowledged.set()
         violation = self._decoder.violation
         if violation is not None:
@@ -266,7 +266,7 @@ class Session:
         if service.hub.dirty:
             service.hub.flush()
         full = service.log.full
-        if full or self._share.commands >= COMMANDS or self._outbox.overflowing:
+        if full or self._share.commands >= COMMANDS_PER_BATCH or self._outbox.overflowing:
             return self._pause_reading() if full or self._has_to_wait else None
         return None
 
@@ -274,7 +274,9 @@ class Session:
     def _has_to_wait(self) -> bool:
         """Whether nothing more is read for now: the peer does not read, or the user fills the batch."""
         share = self._share
-        return self._outbox.overflowing or (share.commands >= COMMANDS and share.batch == self._service.log.batch)
+        return self._outbox.overflowing or (
+            share.commands >= COMMANDS_PER_BATCH and share.batch == self._service.log.batch
+        )
 
     async def _pause_reading(self) -> None:
         """Wait for room in the log, the batch, the outbox and the user's share before reading on."""
@@ -282,7 +284,7 @@ class Session:
         self._service.hub.flush()
         log, share = self._service.log, self._share
         await log.room()
-        while share.commands >= COMMANDS and share.batch == log.batch:
+        while share.commands >= COMMANDS_PER_BATCH and share.batch == log.batch:
             await log.next_batch()
         if self._outbox.overflowing:
             await self._outbox.drained()
@@ -336,7 +338,7 @@ class Session:
             self._replay.stopped = True
         self._subscriber.live = False
         # For others the user goes offline at once, whether the peer closes or not.
-        self._service.hub.leave(self._subscriber)
+        self._service.hub.disconnect(self._subscriber)
         self._outbox.flush()
         self._nursery.start_soon(self._cut_off)
 
@@ -368,7 +370,7 @@ class Session:
 
     # Replay.
 
-    def behind(self) -> None:
+    def start_catch_up(self) -> None:
         """See `Connection`."""
         if self._replay is None and not self._ended:
             self._replay = Replay(self._service, self._subscriber, self._outbox, self._share, self._turn)

@@ -1,8 +1,8 @@
-"""Work of a process beside the relay's: it leaves the relay the processor, and the disk between its own short syncs.
+"""Long work in a process beside the relay: it leaves the relay the processor, and the disk between its own short syncs.
 
-A disk that has half a gigabyte to write lets the relay's small commits wait. So all that is written goes to the disk
-after each megabyte, and a rest follows, at the pace of all background work (`portion`). Touches the files that it is
-given, and how nice this process is.
+The relay's small commits would wait for a disk that has half a gigabyte to write. So each megabyte is synced, and a
+rest follows, at the pace of all background work (`portion`). Touches the files that it is given, and the process's
+niceness.
 """
 
 import os
@@ -14,47 +14,47 @@ from typing import IO, cast
 
 from relay.store.portion import rest_after
 
-EVERY = 1 << 20
-"""Bytes between two syncs: a commit of the relay's waits until so much is on the disk."""
+SYNC_BYTES = 1 << 20
+"""Bytes between two syncs: a commit of the relay waits until so much is on the disk."""
 NICE = 10
-"""How much nicer than the relay a process beside it is, as in relay-backup.service."""
+"""The niceness of a process beside the relay, as in relay-backup.service."""
 
 
 @contextmanager
 def beside() -> Iterator[None]:
-    """Let the relay have the processor first, until the end of the block where this process may take it back."""
+    """Give the relay's process priority until the end of the block."""
     nice, policy = os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0)
     _yield_processor(max(nice, NICE), os.SCHED_IDLE)
     try:
         yield
     finally:
-        # Only root takes back what it gave up; else the process ends soon, and has nothing urgent left.
+        # Only root may undo it; another process ends soon, and has nothing urgent left.
         _yield_processor(nice, policy)
 
 
 def _yield_processor(nice: int, policy: int) -> None:
-    """Ask for it, where this process may: in a service's sandbox it may not, and its unit has said how nice it is."""
+    """Set niceness and scheduling if this process may: in a service's sandbox it may not, and the unit sets them."""
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, nice)
-    # A process that is only nicer keeps the processor for some milliseconds when the relay's threads wake up.
+    # Niceness alone would let this process keep the processor for some milliseconds after the relay's threads wake up.
     with suppress(OSError):
         os.sched_setscheduler(0, policy, os.sched_param(0))
 
 
 class RestingPace:
-    """Rests after work, as long as `portion` says."""
+    """Rests after work, for as long as `portion` says."""
 
     def __init__(self) -> None:
         self._since = time.monotonic()
 
     def rest(self) -> None:
-        """Rest."""
+        """Rest for the work since the last call."""
         time.sleep(rest_after(time.monotonic() - self._since))
         self._since = time.monotonic()
 
 
 class _Gentle:
-    """A file to be written from its beginning to its end."""
+    """A file that is written from beginning to end, and synced and rested after each megabyte."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -63,7 +63,7 @@ class _Gentle:
 
     def write(self, data: bytes) -> int:
         self._written += len(data)
-        if self._written >= EVERY:
+        if self._written >= SYNC_BYTES:
             self._written = 0
             self._file.flush()
             os.fdatasync(self._file.fileno())
@@ -76,6 +76,6 @@ class _Gentle:
 
 @contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
-    """Open a new file for writing, gently."""
+    """Open a new file that is written gently."""
     with path.open("wb") as file:
         yield cast("IO[bytes]", _Gentle(file))

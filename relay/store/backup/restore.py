@@ -1,7 +1,7 @@
-"""Putting a backup in place of a store, or bringing back the store that was put aside for one.
+"""Restoring a backup in place of a store, or bringing back the store that an earlier restore put aside.
 
-What is to come is unpacked and proved in a scratch folder first; `replacing` then swaps it in, so that being killed
-anywhere loses nothing. Touches one data directory, under its lock.
+The new store is unpacked and verified in a scratch folder; `replacing` then swaps it in, so that being killed anywhere
+loses nothing. Touches one data directory, under its lock.
 """
 
 import errno
@@ -27,22 +27,22 @@ from relay.store.sqlite.database import NewerStore, NotAStore
 PIECE = 1 << 20
 """Bytes copied at a time."""
 NO_NAME = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
-"""What the system says of a name that an entry cannot have."""
+"""The system's errors for a file name that an entry cannot have."""
 ASIDE = ".before-restore"
-"""How the names end of what a restore of relay 0.1.0 put aside."""
+"""Suffix of the names that a restore of relay 0.1.0 put aside."""
 
 
 class CannotRestore(Exception):
-    """What is in the way, for a person."""
+    """A backup cannot be restored, with the reason in words for a person."""
 
 
 class Loss(NamedTuple):
-    """What the present store has and the one that is to come has not."""
+    """What the present store has and the restored one lacks."""
 
     messages: int = 0
     people: int = 0
     changes: int = 0
-    """Of other kinds: edits, members, sign-ins, uploads. Marks of what was read are not counted."""
+    """Entries of other kinds: edits, members, sign-ins, uploads; receipts are not counted."""
 
     def __bool__(self) -> bool:
         return any(self)
@@ -57,21 +57,21 @@ PLURAL = {"message": "messages", "person": "people", "other change": "other chan
 
 
 class PreparedRestore(NamedTuple):
-    """A store that is proved and may take its place."""
+    """A store that is verified and may replace the present one."""
 
     data: Path
     folder: Path
-    """Where it is, with its uploaded files; it may still be changed."""
+    """The folder with the store and its uploaded files, which may still be changed."""
     last: int
-    """The greatest `seq` that it or the present one has: no device can have seen a later event."""
+    """The greatest `seq` of this store and the present one: no device can have seen a later event."""
     loss: Loss
     present: bool
-    """Whether there is a store in its place now."""
+    """Whether there is a store now."""
     incomplete: list[str]
-    """Uploaded files that it names and has not, or not whole."""
+    """Uploaded files that the store names and that are missing or damaged."""
 
     def commit(self) -> Path | None:
-        """Put it in place. Gives the folder in which what was there is kept, None where nothing was.
+        """Put it in place; return the folder with what was there before, or None if nothing was.
 
         Raises:
             OSError, sqlite3.Error: the disk fails; the present store stays, or the next command finishes it.
@@ -83,17 +83,17 @@ class PreparedRestore(NamedTuple):
 
 @contextmanager
 def unpacked(backup: Path, data: Path) -> Iterator[PreparedRestore]:
-    """Unpack a backup in the data directory, under its lock, and prove it.
+    """Unpack and verify a backup in the data directory, under its lock.
 
     Args:
-        backup: what `back_up` wrote.
-        data: the data directory; it is made where there is none.
+        backup: a file that `back_up` wrote.
+        data: the data directory; it is created if it does not exist.
 
     Raises:
         NoDirectory: the data directory cannot be made.
         Locked: a relay runs.
         CannotRestore: the backup is not good.
-        OSError: the backup cannot be read, or the data directory not written.
+        OSError: the backup cannot be read, or the data directory cannot be written.
     """
     with _reachable():
         directory.make(data)
@@ -107,7 +107,7 @@ def unpacked(backup: Path, data: Path) -> Iterator[PreparedRestore]:
 
 @contextmanager
 def put_aside(data: Path) -> Iterator[PreparedRestore]:
-    """Take the store that a restore put aside last, under the data directory's lock.
+    """Prepare the store that the last restore put aside, under the data directory's lock.
 
     Raises:
         NoDirectory: there is no data directory.
@@ -139,7 +139,7 @@ def _held(data: Path) -> Iterator[None]:
     """Hold the lock of a data directory all of whose parts can be reached.
 
     Raises:
-        CannotRestore: a part lies on a disk that is not mounted: what would be lost cannot be told.
+        CannotRestore: a part is on a disk that is not mounted, so the loss is unknown.
     """
     with _reachable(), opened(data, wait=wait_seconds(data)):
         yield
@@ -157,8 +157,9 @@ def _reachable() -> Iterator[None]:
 def _take_aside(data: Path, target: Path) -> None:
     """Copy the store that a restore of relay 0.1.0 put aside, which may have been killed half way.
 
-    It renamed the store first, then the store's log, then the uploads, and then moved those of the backup in. So while
-    there is no store, a log is the old one's, and uploads may be either's: what is not needed is swept at the start.
+    It renamed the store first, then its write-ahead log, then the uploads, and then moved those of the backup in. So
+    while there is no store, a log belongs to the old one, and uploads may belong to either: a start removes what is
+    not needed.
     """
     gone = not directory.is_there(data / STORE)
     shutil.copyfile(data / f"{STORE}{ASIDE}", target / STORE)
@@ -173,7 +174,7 @@ def _take_aside(data: Path, target: Path) -> None:
 
 
 def _share_uploads(uploads: Path, target: Path) -> None:
-    """Let uploads be in another folder as well; their contents never change."""
+    """Link uploads into another folder; their contents never change."""
     for path in uploads.glob("??/*"):
         place = target / path.parent.name / path.name
         if len(path.name) != DIGEST or not path.is_file() or place.exists():
@@ -209,7 +210,7 @@ def _prepared(data: Path, folder: Path, name: str, broken: set[str]) -> Prepared
 
 
 def _unpack_all(archive: IO[bytes], backup: Path, target: Path) -> set[str]:
-    """Take everything out. Gives the uploaded files that are not what their names say."""
+    """Unpack everything; return the uploaded files whose content does not match their name."""
     try:
         # A backup is not compressed: so nothing in it is larger than the file.
         with tarfile.open(fileobj=archive, mode="r:") as tar:
@@ -220,7 +221,7 @@ def _unpack_all(archive: IO[bytes], backup: Path, target: Path) -> set[str]:
 
 
 def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> bool:
-    """Take out one file, if it is one that a backup has: whoever made the archive may be anybody.
+    """Unpack one file, if a backup may have it: the archive is not trusted. Returns whether its content is right.
 
     tarfile's own filters came with Python 3.11.4, and Debian 12 has 3.11.2.
     """
@@ -242,7 +243,7 @@ def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> bool
 
 
 def _made(path: Path, member: tarfile.TarInfo) -> IO[bytes]:
-    """Make the file that an entry is unpacked to.
+    """Create the file that an entry is unpacked to.
 
     Raises:
         CannotRestore: there can be no file of this name, or what another entry made is in its way.
@@ -281,7 +282,7 @@ def _cannot_read(what: object, error: sqlite3.Error, folder: Path) -> CannotRest
 
 
 def _found(store: Path) -> LogEnd | None:
-    """Read where the present store ends; None for one that is damaged, or no store at all."""
+    """Read where the present store ends; None if it is damaged, or no store."""
     if not store.is_file():
         return None
     try:
@@ -297,7 +298,7 @@ def _found(store: Path) -> LogEnd | None:
 
 
 def _loss(present: Path, wanted: Path) -> Loss:
-    """Count what the present store has and the other has not. One that is damaged in the middle counts as nothing."""
+    """Count what the present store has and the other lacks. A damaged one counts as nothing."""
     try:
         with closing(read(present)) as store:
             store.execute("ATTACH ? AS wanted", (wanted.absolute().as_uri() + "?mode=ro",))
@@ -318,5 +319,5 @@ def _loss(present: Path, wanted: Path) -> Loss:
 
 
 def _missing(folder: Path) -> set[str]:
-    """Name the uploaded files that a store names, and that are not beside it."""
+    """Return the uploaded files that a store names and that are missing."""
     return {name for name in named_files(folder / STORE) if not (folder / name).is_file()}

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 RELEASE = re.compile(r"\d+(\.\d+)*")
 UNRELEASED = "an unreleased build, {version}, wrote to it last"
-"""What is said of a store that no release left behind."""
+"""Said of a store that an unreleased relay wrote to last."""
 LAST = Statement("SELECT version FROM writer")
 _SIGN = Statement("UPDATE writer SET version = ?")
 

@@ -64,22 +64,22 @@ class Background:
     def __init__(
         self,
         writing: Connection,
-        rules: SnapshotSource,
+        engine: SnapshotSource,
         schedule: WriteSchedule,
-        client_keys: IdempotencyKeys,
-        held: BoundParameters,
+        idempotency_keys: IdempotencyKeys,
+        bound: BoundParameters,
         stalls: Stalls,
         wal: Wal,
     ) -> None:
         self._writing = writing
-        self._engine = rules
+        self._engine = engine
         self._schedule = schedule
-        self._idempotency_keys = client_keys
-        self._bound = held
+        self._idempotency_keys = idempotency_keys
+        self._bound = bound
         self._stalls = stalls
         self._wal = wal
         self._pace = Pace()
-        self._asked: list[_JobRequest] = []
+        self._requests: list[_JobRequest] = []
         self.index = IndexUpkeep(writing, schedule)
         self._key_flush: KeyFlush | None = None
         self._filing_at = 0
@@ -102,14 +102,14 @@ class Background:
 
     def ask(self, job: Job[Any], work: str, *, hurried: bool) -> _JobRequest:
         """Queue a job; `done` of what this returns is set when it has an outcome."""
-        asked = _JobRequest(job, work, hurried=hurried)
-        self._asked.append(asked)
-        return asked
+        request = _JobRequest(job, work, hurried=hurried)
+        self._requests.append(request)
+        return request
 
-    def withdraw(self, asked: _JobRequest) -> None:
+    def withdraw(self, request: _JobRequest) -> None:
         """Drop a job that nobody waits for any more, unless it has run."""
-        if asked in self._asked:
-            self._asked.remove(asked)
+        if request in self._requests:
+            self._requests.remove(request)
 
     def want_snapshot(self) -> trio.Event:
         """Start a round of the snapshot; the event is set when it is over."""
@@ -133,19 +133,19 @@ class Background:
     @property
     def hurried(self) -> bool:
         """Whether a job waits that must run in the next turn."""
-        return bool(self._asked) and any(one.hurried for one in self._asked)
+        return bool(self._requests) and any(one.hurried for one in self._requests)
 
     @property
     def waited_for(self) -> bool:
         """Whether a caller waits for a job or a snapshot."""
-        return bool(self._asked or self._snapshot_wanted or self._snapshot_awaited)
+        return bool(self._requests or self._snapshot_wanted or self._snapshot_awaited)
 
     def next_at(self) -> float:
         """Return when the next portion is due (trio's time); infinity if there is nothing to do."""
-        if self._asked and self.hurried:
+        if self._requests and self.hurried:
             return 0.0
         if self.thrifty:
-            return self._pace.rests_until if self._asked or self._snapshot_under_way else FAR
+            return self._pace.rests_until if self._requests or self._snapshot_under_way else FAR
         if self._wal.crowded:
             # Requested work goes on slowly, since it may be what makes room.
             return self._pace.rests_until + (
@@ -158,7 +158,13 @@ class Background:
         return bool(self._snapshot_wanted or self._snapshot_awaited)
 
     def _due(self) -> float:
-        if self._asked or self._snapshot_wanted or self._key_flush or self.index.many_segments or self._bound.too_much:
+        if (
+            self._requests
+            or self._snapshot_wanted
+            or self._key_flush
+            or self.index.many_segments
+            or self._bound.too_much
+        ):
             return 0.0
         return min(
             self._schedule.snapshot_at,
@@ -186,9 +192,9 @@ class Background:
 
     async def _portion(self, now: float, *, last: bool) -> str:
         """Do one portion and return its name, or an empty text if nothing was due."""
-        asked = next((one for one in self._asked if one.hurried), self._asked[0] if self._asked else None)
-        if asked is not None and (asked.hurried or last or not self._starved()):
-            return await self._do(asked)
+        request = next((one for one in self._requests if one.hurried), self._requests[0] if self._requests else None)
+        if request is not None and (request.hurried or last or not self._starved()):
+            return await self._do(request)
         if self.thrifty:
             return await self._snapshot(now) if self._snapshot_under_way else ""
         if self._idempotency_keys.overflowing and now >= self._filing_from:
@@ -221,21 +227,22 @@ class Background:
             or self._idempotency_keys.overfull
         )
 
-    async def _do(self, asked: _JobRequest) -> str:
-        self._asked.remove(asked)
+    async def _do(self, request: _JobRequest) -> str:
+        self._requests.remove(request)
         try:
-            asked.outcome.append(await self.index.despite_damage(lambda: asked.job(self._writing)))
-        except sqlite3.Error as error:
-            asked.outcome.append(error)
+            request.outcome.append(await self.index.despite_damage(lambda: request.job(self._writing)))
+        except (sqlite3.Error, OSError) as error:
+            # The disk is full, or fails: the caller handles it.
+            request.outcome.append(error)
         except Exception as error:
             # A fault of ours: the caller gets it, and everybody's chat goes on.
             logger.exception("a job of the writer failed; the relay goes on")
-            asked.outcome.append(error)
+            request.outcome.append(error)
         finally:
-            if not asked.hurried:
+            if not request.hurried:
                 self.index.job_ran()
-            asked.done.set()
-        return asked.work
+            request.done.set()
+        return request.work
 
     async def _snapshot(self, now: float) -> str:
         schedule, engine = self._schedule, self._engine

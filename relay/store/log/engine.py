@@ -1,6 +1,6 @@
 """What the writer asks of the rules: to decide a batch, and to apply each entry once it is on disk. Types only."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from relay.store.entry import Amendment, Entry, Fact, Facts
@@ -50,8 +50,12 @@ class DecisionEngine(Protocol):
     def charge(self, batch: Sequence[Any], seconds: float) -> None:
         """Charge these commands' senders for time of the writer that they did not share with others."""
 
-    def apply(self, entry: Entry) -> None:
-        """Apply an entry that is on disk to the state, and publish it."""
+    def apply(self, entry: Entry) -> Iterator[None] | None:
+        """Apply an entry that is on disk to the state, and publish it.
+
+        Returns:
+            The rest of publishing it, in steps between which other tasks may have a turn; None if there is none.
+        """
 
     def batch_done(self) -> None:
         """Send what the entries of this batch published."""

@@ -229,6 +229,7 @@ class Log(CommandQueue):
 
         Raises:
             sqlite3.Error: what the job raised, or the writer has stopped.
+            OSError: what the job raised.
         """
         if self.stopped.is_set():
             # It would never run.

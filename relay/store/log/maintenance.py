@@ -1,7 +1,7 @@
-"""What the writer does between two batches: removing history, giving its space back, filing client keys, a little each.
+"""The SQL of background work: removing history, freeing pages, filing client keys, the snapshot, the full-text index.
 
-Each is one short transaction on the writing connection, so that a commit never waits long; who calls says how much
-(`portion`). Writes only what is handed in or is gone already.
+Each function is one short transaction on the writing connection, so that a commit never waits long. The caller says
+how much (`portion`).
 """
 
 import sqlite3
@@ -17,19 +17,19 @@ from relay.store.sqlite.database import Connection
 from relay.store.sqlite.statements import Statement, as_json
 
 MERGED = 64
-"""Pages of the full-text index merged in one go, of 1 KiB each."""
+"""Pages of the full-text index merged in one portion, of 1 KiB each."""
 INDEXED_BYTES = 65_536
-"""Bytes of text taken into the full-text index in one go, or one message that is longer: they cost by their length and
-by how many of their characters are different."""
-# NULL where all of them fit.
+"""Bytes of text indexed in one portion, or one message that is longer. The cost is in the length, and in how many
+different characters there are."""
+# NULL if all of them fit.
 _FITTING = Statement(
     "SELECT max(min(seq) - 1, (SELECT seq FROM indexed) + 1) FROM (SELECT seq, sum(length(CAST(message AS BLOB))) OVER"
     " (ORDER BY seq) AS size FROM log WHERE seq > (SELECT seq FROM indexed) AND seq <= ?) WHERE size > ?"
 )
 _KEEP = "INSERT INTO batch SELECT * FROM (VALUES ('[]', '[]', '[]', ?, 0, '[]', '[]')) WHERE column4 IS NOT NULL"
 _EMPTY_INDEX = (
-    # 1 and 10 are FTS5's totals and list of segments. First the list, so that what is half empty is no damage to
-    # SQLite's own check, and a backup that is made meanwhile is good.
+    # Rows 1 and 10 are FTS5's totals and list of segments. The list goes first, so that SQLite's own check finds no
+    # damage in a half-empty index, and a backup that is made meanwhile is good.
     Statement(
         "UPDATE search_data SET block = x'00000000000000' WHERE id IN (SELECT id FROM search_data WHERE id = 10"
         " AND length(block) <> 7 LIMIT ?) RETURNING id"
@@ -45,8 +45,8 @@ _EMPTY_INDEX = (
     ),
 )
 ERASED_BYTES = 65_536
-"""Bytes of text removed in one go, or one message that is longer: the full-text index loses each of its trigrams."""
-# Both walk from message to message and stop at the bound: a window function would read every text up to its limit.
+"""Bytes of text removed in one portion, or one message that is longer: each of its trigrams leaves the index."""
+# These walk from message to message and stop at the bound: a window function would read every text up to its limit.
 _REMOVE_HISTORY = Statement(
     "WITH RECURSIVE gone (seq, size) AS (SELECT ?1, 0 UNION ALL"
     " SELECT l.seq, gone.size + ifnull(length(CAST(l.message AS BLOB)), 0) FROM gone CROSS JOIN log AS l ON l.seq ="
@@ -70,13 +70,13 @@ _ADD_BASE = "INSERT INTO base_part (round, value) SELECT * FROM (VALUES (?, ?)) 
 
 
 async def keep_rows(connection: Connection, rows: dict[str, Any]) -> None:
-    """Keep some rows of the snapshot; with `seq` in them the snapshot is as of that entry from now on."""
+    """Write some rows of the snapshot. If `seq` is among them, the snapshot is as of that entry from now on."""
     await connection.execute(_KEEP, (as_json(rows),))
     await release_parameters(connection, _KEEP)
 
 
 async def begin_base(connection: Connection) -> int:
-    """Begin another base, beside the one that holds; gives its number."""
+    """Begin a new base beside the valid one, and return its number."""
     ((number,),) = await connection.execute(
         "SELECT 1 + max(coalesce((SELECT max(round) FROM base_part), 0),"
         " coalesce((SELECT value->>'$.round' FROM base), 0))"
@@ -85,20 +85,20 @@ async def begin_base(connection: Connection) -> int:
 
 
 async def add_base(connection: Connection, number: int, rows: dict[str, Any]) -> None:
-    """Add some rows to a base that was begun."""
+    """Add some rows to a new base."""
     await connection.execute(_ADD_BASE, (number, as_json(rows)))
     await release_parameters(connection, _ADD_BASE)
 
 
 async def end_base(connection: Connection, number: int, start: dict[str, int]) -> None:
-    """Let a base hold from now on: it is whole."""
+    """Make a new base, which is whole, the valid one."""
     await connection.execute(
         "INSERT OR REPLACE INTO base (one, value) VALUES (1, ?)", (as_json({**start, "round": number}),)
     )
 
 
 async def clear_bases(connection: Connection, count: int) -> int:
-    """Remove some parts of bases that do not hold, or do no longer. Gives how many were removed."""
+    """Remove some parts of bases that are not valid; return how many."""
     rows = await connection.execute(
         "DELETE FROM base_part WHERE number IN (SELECT number FROM base_part"
         " WHERE round <> coalesce((SELECT value->>'$.round' FROM base), 0) LIMIT ?) RETURNING number",
@@ -124,7 +124,7 @@ async def remove_history(after: int, upto: int, connection: Connection, count: i
 
 
 async def forget_removed(connection: Connection, places: Sequence[int], before: int) -> None:
-    """Forget the client keys of some removed messages, where they are that old."""
+    """Forget the client keys of removed messages at these places, if they are older than `before` (Unix ms)."""
     await connection.execute(
         "DELETE FROM removed WHERE place IN (SELECT value FROM json_each(?)) AND at < ?", (as_json(places), before)
     )
@@ -141,9 +141,10 @@ async def erase_chat(connection: Connection, chat: int, count: int) -> int:
 
 
 async def index(connection: Connection, upto: int) -> int:
-    """Bring the full-text index up to an entry, or as far before it as `INDEXED_BYTES` reach; gives up to which.
+    """Index entries up to one, or as many before it as have `INDEXED_BYTES` of text, but at least one.
 
-    One entry at least is taken in, however long it is.
+    Returns:
+        The last entry that is indexed now.
     """
     ((reached,),) = await connection.execute(_FITTING, (upto, INDEXED_BYTES))
     reached = upto if reached is None else reached
@@ -152,22 +153,22 @@ async def index(connection: Connection, upto: int) -> int:
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether an error may come from a damaged full-text index: FTS5 says so of its own tables, SQLite of any."""
+    """Return whether an error may come from a damaged full-text index. FTS5 and SQLite both report SQLITE_CORRUPT."""
     return (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF == sqlite3.SQLITE_CORRUPT
 
 
 async def lose_index(connection: Connection) -> None:
-    """Use the full-text index for nothing from now on, and keep nothing up to date in it: it begins at the first entry.
+    """Drop the full-text index: it is neither read nor updated from now on, and is rebuilt from the first entry.
 
-    Triggers look at `indexed` as well, so that edits and deletions do not meet what is damaged.
+    Triggers compare with `indexed` too, so edits and deletions do not touch what is damaged.
     """
     await connection.execute("UPDATE indexed SET seq = 0")
 
 
 async def empty_index(connection: Connection, count: int) -> bool:
-    """Remove a portion of a full-text index that is used for nothing; gives whether there is more.
+    """Remove a portion of a dropped full-text index; return whether there is more.
 
-    Its tables are emptied as what they are: FTS5 does all of it in one transaction, and may not be able to read it.
+    Its tables are emptied directly: FTS5 would do it in one transaction, and may not be able to read them.
     """
     for remove in _EMPTY_INDEX:
         if await connection.execute(remove, (count,)):
@@ -177,7 +178,7 @@ async def empty_index(connection: Connection, count: int) -> bool:
 
 
 async def file_client_keys(connection: Connection, keys: Sequence[tuple[int, int]]) -> None:
-    """Bring some client keys into their table: of messages that are still in the log."""
+    """Write some client keys to their table, if their messages are still in the log."""
     if keys:
         size = round_up(len(keys))
         nothing = (None, None) * (size - len(keys))
@@ -187,8 +188,7 @@ async def file_client_keys(connection: Connection, keys: Sequence[tuple[int, int
 async def note_filed(connection: Connection, filing: KeyFlush) -> None:
     """Note that all keys of a slice are in their table.
 
-    Only once they are: a relay that dies before finds at its start that they are in memory as well, and files them
-    again.
+    Called only once they are: after a crash before this the keys are read into memory again, and written again.
     """
     await connection.execute("UPDATE filed SET seq = ? WHERE slice = ?", (filing.upto, filing.slice))
 
@@ -202,25 +202,25 @@ def _filing_statement(size: int) -> str:
 
 
 async def unmerged(connection: Connection) -> int:
-    """How many texts left the full-text index since all of it was merged."""
+    """Read how many texts were deleted from the full-text index since it was merged as a whole."""
     ((texts,),) = await connection.execute("SELECT texts FROM unmerged")
     return texts  # type: ignore[no-any-return]
 
 
 async def merge(connection: Connection, *, begin: bool = False, pages: int | None = None) -> bool:
-    """Merge a little of the full-text index: at the end of it no text is there that left before it was begun.
+    """Do a step of a merge of the full-text index. Once it ends, texts deleted before it began are erased.
 
     Args:
         connection: the one that writes.
-        begin: whether everything that is there now is to be merged, or what is left of that.
-        pages: about how many, of 1 KiB each; `MERGED` where None is given.
+        begin: whether to begin a merge of everything, or to go on with one.
+        pages: about how many pages, of 1 KiB each; `MERGED` if None is given.
 
     Returns:
-        Whether there is more.
+        Whether there is more to do.
     """
     ((before,),) = await connection.execute("SELECT total_changes()")
     pages = pages or MERGED
-    # A negative number puts all segments together; a merge that is under way would be begun anew by it.
+    # A negative number merges all segments; it would restart a merge that is under way.
     await connection.execute("INSERT INTO search (search, rank) VALUES ('merge', ?)", (-pages if begin else pages,))
     ((after,),) = await connection.execute("SELECT total_changes()")
     # The command itself counts as one.
@@ -228,48 +228,47 @@ async def merge(connection: Connection, *, begin: bool = False, pages: int | Non
 
 
 async def note_merged(connection: Connection, texts: int) -> None:
-    """Note that of those that left the full-text index so many are in none of its segments any more."""
+    """Note that so many deleted texts are erased from all segments of the full-text index."""
     await connection.execute("UPDATE unmerged SET texts = texts - ?", (texts,))
 
 
 async def shrink_log(connection: Connection, fits: Callable[[int], bool]) -> None:
-    """Bring the write-ahead log into the file and give its room back.
+    """Copy the write-ahead log back into the file and free its space.
 
     Args:
         connection: the one that writes.
-        fits: tells whether the file's disk has room for a file of so many bytes: what does not fit would take the
-            last room for nothing.
+        fits: returns whether the disk has room for a file of so many bytes; if not, nothing is done.
     """
     ((pages,),) = await connection.execute("PRAGMA page_count")
     ((page,),) = await connection.execute("PRAGMA page_size")
     if not fits(pages * page):
         return
-    # Those who send wait as well: a reader who is in the way is not waited for.
+    # Senders wait meanwhile, so a reader that is in the way is not waited for.
     await connection.execute("PRAGMA busy_timeout = 20")
     await connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     await connection.execute("PRAGMA busy_timeout = 5000")
 
 
 async def copy_each(connection: Connection, pages: int) -> None:
-    """Have SQLite bring its log into the file at each commit that makes it so many pages long; 0 for never."""
+    """Have SQLite copy its log back at each commit that makes it so many pages long; 0 for never."""
     await connection.execute(f"PRAGMA wal_autocheckpoint = {pages}")
 
 
 async def give_back(connection: Connection, pages: int, spare: int = 0) -> bool:
-    """Give some pages that nothing uses back to the file system.
+    """Return some free pages to the file system.
 
     Args:
         connection: the one that writes.
         pages: how many at most.
-        spare: how many of those that nothing uses stay in the file.
+        spare: how many free pages stay in the file.
 
     Returns:
-        Whether there are more to give back.
+        Whether there are more to return.
     """
     free = await _free_pages(connection) - spare
     if free <= 0:
         return False
-    # As a script: SQLite gives back one page a step, and a statement without columns is stepped only once.
+    # As a script: SQLite frees one page a step, and a statement without columns is stepped only once.
     await connection.script(f"PRAGMA incremental_vacuum({min(pages, free)})")
     return free > pages
 

@@ -224,7 +224,11 @@ class Writer:
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 began = now()
             for entry in decision.entries:
-                apply(entry)
+                rest = apply(entry)
+                if rest is not None:
+                    for _ in rest:
+                        self._engine.batch_done()
+                        await trio.lowlevel.cancel_shielded_checkpoint()
             item.answer(decision.answer)
         self._engine.batch_done()
 

@@ -13,7 +13,7 @@ from relay.store.sqlite.database import Connection, PageBound, utf8
 from relay.store.sqlite.statements import Statement
 
 EXPORT_BYTES = 1_000_000
-"""Text read at a time for an export, in bytes."""
+"""Bytes of text in one page of an export."""
 _EXPORT = Statement(
     "SELECT l.seq, l.kind, l.chat, l.message_id, l.actor, l.at, l.client_id, l.message, l.extra, l.deleted,"
     " l.changed_at, l.target, r.client_id, r.actor FROM log AS l NOT INDEXED LEFT JOIN log AS r"
@@ -24,7 +24,7 @@ _extra = msgspec.json.Decoder(Extra).decode
 
 
 class ExportRow(NamedTuple):
-    """A message as it is now, or an edit or a deletion, for an export."""
+    """A message as it is now, or an edit or deletion."""
 
     seq: int
     kind: int
@@ -32,7 +32,7 @@ class ExportRow(NamedTuple):
     message_id: int
     actor: int
     at: int
-    """When it was said: an imported one says it itself."""
+    """When it was said, Unix milliseconds; an imported message carries its own time."""
     client_id: str
     message: str | None
     attachments: list[Attachment] | None
@@ -41,16 +41,16 @@ class ExportRow(NamedTuple):
     target: int
     """The message that it answers or changes; 0 for none."""
     target_client_id: str | None
-    """That message's client id; None if it is not there any more."""
+    """The client id of the message that it replies to or changes; None if that is gone."""
     target_author: int | None
 
 
 async def export_page(connection: Connection, after: int, upto: int, count: int) -> list[ExportRow]:
-    """Read messages, edits and deletions in the order they were sent: one at least, while there are any.
+    """Read messages, edits and deletions in the order they were sent; at least one, while there are any.
 
     Args:
         connection: one that reads.
-        after: the last `seq` that is known already.
+        after: the last `seq` that was read before.
         upto: the last `seq` of interest.
         count: how many at most.
     """
@@ -72,7 +72,7 @@ def _export_row(
     deleted: int,
     *rest: Any,
 ) -> ExportRow:
-    # A deletion's `extra` is no message's.
+    # The `extra` of a deletion has another format.
     more = _extra(extra) if extra and kind == NEW and not deleted else Extra()
     said_at = more.said_at or at
     return ExportRow(

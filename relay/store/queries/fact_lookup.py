@@ -27,7 +27,7 @@ from relay.store.sqlite.database import Connection
 from relay.store.sqlite.statements import Statement, as_json
 
 COVERED = 10_000
-"""Messages, the latest, whose authors are told of one mark: somebody's first mark of a long group covers all of it."""
+"""The latest messages whose authors one receipt reaches: the first receipt of a member may cover a long history."""
 _STORED = "chat, message_id, kind, actor, client_id, at, message, deleted, changed, changed_at, target, extra, device"
 _CLIENT_KEYS = Statement(
     f"SELECT client_key, {_STORED} FROM log WHERE seq IN (SELECT value FROM json_each(?1)"
@@ -65,9 +65,14 @@ _LAST_SEEN = Statement("SELECT device, seen FROM cursor WHERE device IN (SELECT 
 
 
 async def look_up(connection: Connection, facts: Iterable[Fact], recent: IdempotencyKeys) -> Facts:
-    """Find what the rules need to know."""
+    """Look up facts for the rules.
+
+    Args:
+        connection: one that reads.
+        facts: which; several commands may need the same one.
+        recent: the idempotency keys that are in memory.
+    """
     found: Facts = {}
-    # Many commands may ask for the same.
     for fact in dict.fromkeys(facts):
         match fact:
             case MessageAt():
@@ -90,7 +95,7 @@ async def look_up(connection: Connection, facts: Iterable[Fact], recent: Idempot
 
 
 async def client_keys(connection: Connection, keys: Sequence[int], recent: IdempotencyKeys) -> Facts:
-    """Find which of these client keys are in the log, or were when retention removed their messages."""
+    """Find the messages of these client keys, also those that retention has removed."""
     latest = [seq for key in keys if (seq := recent.seq(key)) is not None]
     rows = await connection.execute(_CLIENT_KEYS, (as_json(latest), as_json(keys)))
     found: Facts = {ClientKey(key): None for key in keys}
@@ -104,7 +109,7 @@ async def _message(connection: Connection, fact: MessageAt) -> StoredMessage | N
 
 
 async def _covered_by(connection: Connection, fact: CoveredBy) -> tuple[Covered, ...]:
-    # Somebody's first mark of a long dialog covers all of it, and the writer waits: its last message is enough.
+    # The first receipt of a long dialog covers all of it, and the writer waits: the last message is enough.
     statement = _COVERED_IN_DIALOG if fact.dialog else _COVERED_BY
     rows = await connection.execute(statement, (fact.chat, fact.after, fact.upto, fact.user))
     return tuple(Covered(*row) for row in rows)

@@ -1,4 +1,4 @@
-"""What is read of a chat: a page of its messages, who has got and read them, what the chat list shows of it.
+"""A chat's history: pages of its messages, their receipts, and what the chat list shows.
 
 SQL in, rows out. Reads only.
 """
@@ -12,13 +12,13 @@ from relay.store.sqlite.database import Connection, PageBound, utf8
 from relay.store.sqlite.statements import Statement, as_json
 
 PAGE_BYTES = 1_000_000
-"""What one answer may have, in bytes: with its envelope less than the MiB at which many clients end a connection."""
+"""Bytes in one answer: with its envelope less than 1 MiB, at which many clients close the connection."""
 LIST_PREVIEW = 256
-"""How much of the last message stands in the chat list, in characters."""
+"""Characters of the last message that the chat list shows."""
 CHATS_AT_A_TIME = 500
-"""Chats that one statement looks into: others have their turn in between."""
+"""Chats that one statement reads, so that other requests have their turn in between."""
 MEMBERS_AT_A_TIME = 2_000
-"""Members that one statement looks for; likewise."""
+"""Members that one statement reads; likewise."""
 
 
 class HistoryRow(NamedTuple):
@@ -42,9 +42,9 @@ class HistoryRow(NamedTuple):
     reply_actor: int | None
     reply_at: int | None
     reply_message: str | None
-    """Its beginning, as it is shown."""
+    """The beginning that is shown."""
     reply_length: int | None
-    """How long the whole is, which was read for it."""
+    """The length of the whole, which SQLite read for it."""
 
 
 COLUMNS = f"""
@@ -57,7 +57,7 @@ REPLIED_TO = f"""
         ON l.kind = {NEW} AND l.target > 0 AND r.kind <= {LAST_MESSAGE} AND r.chat = l.chat AND r.message_id = l.target
 """
 MESSAGES = f"{COLUMNS} FROM log AS l {REPLIED_TO}"
-# What changes a message that was cleared is not shown either: there are at most as many as messages.
+# Edits and deletions of messages that the reader has cleared are not shown either.
 _SEEN = f"(l.kind = {NEW} OR l.target > ?5)"
 _UPWARDS = Statement(
     f"SELECT {MESSAGES} WHERE l.kind <= {LAST_MESSAGE} AND l.chat = ?1 AND l.message_id >= ?2 AND {_SEEN}"
@@ -67,7 +67,7 @@ _DOWNWARDS = Statement(
     f"SELECT {MESSAGES} WHERE l.kind <= {LAST_MESSAGE} AND l.chat = ?1 AND l.message_id < ?2 AND l.message_id > ?3"
     f" AND {_SEEN} ORDER BY l.message_id DESC LIMIT ?4"
 )
-# A member's marks on these messages, and of each kind the first on a later one, which covers these too.
+# A member's receipts on these messages, and of each kind the first on a later one, which covers these too.
 _RECEIPTS = Statement(f"""
     SELECT l.actor, l.kind, l.message_id, l.at FROM json_each(?1) AS m CROSS JOIN log AS l INDEXED BY log_mark
         ON l.kind IN ({DLVRD}, {READ}) AND l.chat = ?2 AND l.actor = m.value AND l.message_id >= ?3
@@ -90,7 +90,7 @@ _CHAT_TEXTS = Statement(f"""
 
 
 def weight(row: tuple[Any, ...]) -> int:
-    """How much of the store a message takes to read; of what it answers all, though it shows the beginning only."""
+    """Return the bytes read for a message: with all of the message that it replies to, though only a part is shown."""
     return utf8(row[8]) + utf8(row[9]) + (row[16] or 0)
 
 
@@ -101,15 +101,15 @@ async def messages(
 
     Args:
         connection: one that reads.
-        chat: its key.
+        chat: the chat's key.
         start: the first message id.
-        end: the message id after the last.
+        end: the message id after the last one.
         after: messages up to this id are not shown.
-        cleared: nor what changes messages up to this id.
+        cleared: edits and deletions of messages up to this id are not shown.
         count: how many at most.
 
     Returns:
-        The messages, those nearest to where the page begins first, and whether there are more.
+        The messages, in the order of reading, and whether there are more.
     """
     bound = PageBound(count, PAGE_BYTES, weight)
     if start is not None:
@@ -123,9 +123,12 @@ async def messages(
 async def receipts(
     connection: Connection, chat: int, members: Sequence[int], first: int, last: int
 ) -> list[tuple[int, int, int, int]]:
-    """Read the marks that cover the messages from one to another: (user, kind, message id, timestamp), the last first.
+    """Read the receipts that cover the messages from `first` to `last`.
 
-    Of each member and kind the mark that covers a message is the one with the lowest message id not below it.
+    For each member and kind, a message is covered by the receipt with the lowest message id that is not below it.
+
+    Returns:
+        (user, kind, message id, Unix milliseconds), the highest message id first.
     """
     found: list[tuple[int, int, int, int]] = []
     for begin in range(0, len(members), MEMBERS_AT_A_TIME):
@@ -136,25 +139,28 @@ async def receipts(
 
 
 class ChatTexts(NamedTuple):
-    """What the chat list shows of a chat and only the log knows."""
+    """What the chat list shows of a chat and the state in memory does not have."""
 
     message: str | None
-    """Its beginning, as the list shows it."""
+    """The beginning of the last message."""
     extra: str | None
-    """What it holds beside a text, where it has none."""
+    """Its `extra` (JSON), if it has no text."""
     said_at: int | None
-    """When it was said, where it came from elsewhere and that is not when it came."""
+    """When an imported one was said, Unix milliseconds, if that is not when it was imported."""
     first_missed: str | None
+    """The client id of the first unread message."""
 
 
 async def chat_texts(connection: Connection, user: int, chats: Sequence[tuple[int, int, int]]) -> dict[int, ChatTexts]:
-    """Read the newest message and the first unread one's client id of chats.
+    """Read the newest message of chats, and the client id of the first unread one.
 
     Args:
         connection: one that reads.
-        user: whose list it is.
-        chats: of each chat its key, its newest message's id, and up to which id the user has read it, or -1
-            where nothing is unread.
+        user: the key of the user whose list it is.
+        chats: (chat key, id of the newest message, id up to which the user has read or -1 if nothing is unread).
+
+    Returns:
+        By chat key.
     """
     found: dict[int, ChatTexts] = {}
     for start in range(0, len(chats), CHATS_AT_A_TIME):

@@ -19,7 +19,7 @@ _CHANGES = Statement(
 
 
 async def entries(connection: Connection, after: int, limit: int) -> list[Entry]:
-    """Read entries as they were written, without their texts: all that applying them needs."""
+    """Read entries after one, without their texts: what applying them to the state needs."""
     rows = await connection.execute(_BARE_ENTRIES, (after, limit))
     return [Entry(*row) for row in rows]
 
@@ -29,8 +29,8 @@ async def changes(connection: Connection, before: int, actor: int | None, count:
 
     Args:
         connection: one that reads.
-        before: the `seq` that they come before.
-        actor: only this one's; everybody's where None is given.
+        before: only those with a lower `seq`.
+        actor: only those of this user key; None for everybody's.
         count: how many at most.
     """
     rows = await connection.execute(_CHANGES, (before, actor, count))

@@ -1,4 +1,4 @@
-"""How far the log, the full-text index, the table of client keys and the devices' cursors reach: what a start reads."""
+"""How far the log, the full-text index, the client keys and the devices' cursors reach. Read at the start."""
 
 from relay.store.kinds import FIRST_CHANGE, LAST_RECEIPT, NOTE
 from relay.store.sqlite.database import Connection, Rows
@@ -25,19 +25,19 @@ _UNFILED = Statement(
 
 
 async def index_left_over(connection: Connection) -> bool:
-    """Tell whether the full-text index holds something, or its list of segments does."""
+    """Return whether the full-text index has entries or segments."""
     ((left,),) = await connection.execute(_INDEX_LEFT_OVER)
     return bool(left)
 
 
 async def cursors(connection: Connection) -> dict[int, tuple[int, int]]:
-    """Read every device's cursor, and when it was last seen."""
+    """Read all cursors: by device key, the last acknowledged `seq` and when it was last connected (Unix ms)."""
     rows = await connection.execute(_CURSORS)
     return {device: (seq, seen) for device, seq, seen in rows}
 
 
 async def ends(connection: Connection) -> tuple[int, int]:
-    """Where the log ends, and up to where the full-text index holds it."""
+    """Read the last entry of the log, and the last one that the full-text index has."""
     ((last, indexed),) = await connection.execute(_ENDS)
     return last, indexed
 
@@ -59,7 +59,12 @@ async def gaps(connection: Connection) -> list[tuple[int, int]]:
 
 
 async def unfiled(connection: Connection) -> tuple[Rows, dict[int, int]]:
-    """Find client keys with their `seq`, all that are not in their table among them, and up to where each slice is."""
+    """Read the client keys that may not be in their table, and how far the table is.
+
+    Returns:
+        Client keys with their `seq`: all that the table lacks, and some that it has. And by slice, the `seq` up to
+        which the table has its keys.
+    """
     filed: dict[int, int] = dict(await connection.execute(_FILED))
     rows = await connection.execute(_UNFILED, (min(filed.values()),))
     return rows, filed

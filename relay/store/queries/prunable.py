@@ -9,7 +9,7 @@ from relay.store.sqlite.statements import Statement, as_json
 _REMOVED_BEFORE = Statement(
     "SELECT place FROM removed WHERE at < ? ORDER BY place", whole="once an hour, 65,536 short rows at most"
 )
-# Else timestamps never go backwards along the log, so the first that is not older ends the search.
+# Timestamps never go backwards along the log, so the first entry that is not older ends the search.
 _FIRST_NOT_OLDER = Statement(
     "SELECT coalesce((SELECT seq FROM log WHERE at BETWEEN ? AND ? ORDER BY seq LIMIT 1) - 1,"
     " (SELECT max(seq) FROM log), 0)",
@@ -22,12 +22,12 @@ _WITH_ENTRIES = Statement(
 
 
 async def removed_before(connection: Connection, at: int) -> list[int]:
-    """Find the removed messages that are older and whose client keys are still known: their places."""
+    """Find the places in `removed` of messages older than `at` (Unix milliseconds)."""
     return [place for (place,) in await connection.execute(_REMOVED_BEFORE, (at,))]
 
 
 async def last_messages(connection: Connection, after: int, upto: int) -> list[tuple[int, int]]:
-    """Find of each chat the last message id among these entries: chat keys and message ids."""
+    """Find the last message id of each chat among the entries after one and up to another: (chat key, message id)."""
     return await connection.execute(
         f"SELECT chat, max(message_id) FROM log WHERE seq > ? AND seq <= ? AND kind <= {LAST_MESSAGE} GROUP BY chat",
         (after, upto),
@@ -40,7 +40,7 @@ async def last_before(connection: Connection, at: int, now: int) -> int:
     Args:
         connection: one that reads.
         at: the time.
-        now: the present time: what is dated later was, by a clock that was wrong once, and is as old as what follows.
+        now: the present time. An entry dated later had a wrong clock, and counts as as old as the one that follows.
     """
     ((seq,),) = await connection.execute(_FIRST_NOT_OLDER, (at, now))
     ((seq,),) = await connection.execute(_LAST_OLDER, (seq, at))
@@ -48,7 +48,7 @@ async def last_before(connection: Connection, at: int, now: int) -> int:
 
 
 async def first_prunable(connection: Connection, after: int) -> int:
-    """Find the oldest entry after one that retention may remove; 0 for none."""
+    """Find the first entry after `after` that retention may remove; 0 for none."""
     ((seq,),) = await connection.execute(
         f"SELECT coalesce((SELECT seq FROM log WHERE seq > ? AND kind <= {LAST_RECEIPT} ORDER BY seq LIMIT 1), 0)",
         (after,),
@@ -57,6 +57,6 @@ async def first_prunable(connection: Connection, after: int) -> int:
 
 
 async def chats_with_entries(connection: Connection, chats: Sequence[int]) -> list[int]:
-    """Of these chats those of which messages or marks are left."""
+    """Return those of these chats that have messages or receipts left."""
     rows = await connection.execute(_WITH_ENTRIES, (as_json(chats),))
     return [chat for (chat,) in rows]

@@ -1,4 +1,4 @@
-"""What is read for a device that catches up: which entries come next, the entries, and where it begins.
+"""Replay: which entries a device has missed, the entries themselves, and where a new device begins.
 
 SQL in, entries out. Reads only.
 """
@@ -18,13 +18,13 @@ from relay.store.sqlite.statements import Statement, as_json
 PAGE = 256
 """Entries in a page at most."""
 PAGE_BYTES = 256 * 1024
-"""Their texts at most, in bytes; a page has one entry at least."""
+"""Bytes of text in a page at most; it has one entry at least."""
 CHANGES = 0
-"""Stands for the changes to chats and users among the keys of chats, which count from 1."""
+"""Stands for changes to chats and users among chat keys, which count from 1."""
 CHATS_AT_A_TIME = 500
-"""Chats that one statement looks into: others have their turn in between."""
+"""Chats that one statement reads, so that other requests have their turn in between."""
 
-# Each source by its index, in the order of the log and up to a limit: nothing else of the log is looked at.
+# Each source by its index, in the order of the log and up to a limit: nothing else of the log is read.
 _AHEAD = Statement(f"""
     SELECT c.value->>0, (SELECT json_group_array(seq) FROM (
         SELECT seq FROM log WHERE kind <= {LAST_RECEIPT} AND chat = c.value->>0 AND seq > c.value->>1 AND seq <= ?2
@@ -35,7 +35,7 @@ _CHANGES_AHEAD = Statement(f"""
     SELECT seq FROM log INDEXED BY log_change WHERE kind >= {FIRST_CHANGE} AND kind <= {USER} AND seq > ? AND seq <= ?
     ORDER BY seq LIMIT ?
 """)
-# An edit shows the text of the message that it edits; an answer shows what it answers as that is now.
+# An edit shows the text of the message that it edits, and a reply the message that it replies to, as they are now.
 _ENTRIES = Statement(f"""
     SELECT l.seq, l.kind, l.chat, l.message_id, l.actor, l.device, l.at, l.target, l.client_id,
         CASE WHEN l.kind <= {LAST_MESSAGE} THEN o.message END, CASE WHEN l.kind <= {LAST_MESSAGE} THEN o.extra END,
@@ -59,7 +59,7 @@ _OLDEST_UNDELIVERED = Statement(f"""
         AND message_id > c.value->>1 AND actor <> ?1 AND NOT deleted ORDER BY message_id LIMIT 1))
     FROM json_each(?2) AS c
 """)
-# First the chat's last entry of that time, then from its message downwards to one of somebody else's.
+# First the chat's last entry in this range, then from its message down to the first of somebody else's.
 _REACHED = Statement(f"""
     WITH top (chat, had, message_id) AS MATERIALIZED (
         SELECT c.value->>0, c.value->>1, (
@@ -84,9 +84,12 @@ async def ahead(
 
     Args:
         connection: one that reads.
-        chats: of each chat its key, and the `seq` after which; `CHANGES` for the changes to chats and users.
+        chats: (chat key, `seq` after which); `CHANGES` for the changes to chats and users.
         upto: the last `seq` of interest.
-        limit: how many of each chat at most.
+        limit: how many for each chat at most.
+
+    Returns:
+        The `seq`s by chat key.
     """
     found: dict[int, list[int]] = {}
     plain = [one for one in chats if one[0] != CHANGES]
@@ -101,15 +104,15 @@ async def ahead(
 
 
 async def entries(connection: Connection, seqs: Sequence[int], user_ids: Any) -> tuple[list[Entry], bool]:
-    """Read entries as they are told, up to `PAGE_BYTES`.
+    """Read entries with all that their events show, up to `PAGE_BYTES`.
 
     Args:
         connection: one that reads.
-        seqs: which, ascending.
-        user_ids: users by key, for the names in answers.
+        seqs: which ones, ascending.
+        user_ids: users by key, for the names in replies.
 
     Returns:
-        The entries, and whether some are left that did not fit.
+        The entries, and whether some did not fit.
     """
     bound = PageBound(len(seqs), PAGE_BYTES, _weight)
     rows, more = await connection.page(_ENTRIES, (as_json(seqs),), bound)
@@ -119,7 +122,7 @@ async def entries(connection: Connection, seqs: Sequence[int], user_ids: Any) ->
 
 
 def _weight(row: tuple[Any, ...]) -> int:
-    """How much of the store an entry takes to read; of what it answers all, though it shows the beginning only."""
+    """Return the bytes read for an entry: with all of the message that it replies to, though only a part is shown."""
     return utf8(row[9]) + utf8(row[10]) + utf8(row[16]) + (row[18] or 0)
 
 
@@ -155,7 +158,7 @@ def _entry(row: Sequence[Any], user_ids: Any) -> Entry:
 
 
 async def _fill_covered(connection: Connection, entries: list[Entry]) -> None:
-    """Look up whose messages the marks among these entries cover."""
+    """Look up the authors and client ids of the messages that the receipts among these entries cover."""
     wanted: dict[tuple[int, int], tuple[int, str] | None] = {}
     for entry in entries:
         if entry.kind in (DLVRD, READ):
@@ -172,12 +175,12 @@ async def _fill_covered(connection: Connection, entries: list[Entry]) -> None:
 
 
 async def oldest_undelivered(connection: Connection, user: int, chats: Sequence[tuple[int, int]]) -> int | None:
-    """Find where a device's first connection starts: the `seq` of the oldest message its user has not got.
+    """Find where a new device begins: the `seq` of the oldest message that its user has not received; None if none.
 
     Args:
         connection: one that reads.
         user: the user's key.
-        chats: of each chat its key and up to which message the user has everything.
+        chats: (chat key, message id up to which the user has received all).
     """
     found = []
     for start in range(0, len(chats), CHATS_AT_A_TIME):
@@ -191,17 +194,17 @@ async def oldest_undelivered(connection: Connection, user: int, chats: Sequence[
 async def reached(
     connection: Connection, user: int, chats: Sequence[tuple[int, int]], after: int, upto: int
 ) -> list[tuple[int, int]]:
-    """Find of each chat the highest message of others that was logged after one `seq` and up to another.
+    """Find in each chat the highest message of others among the entries after one `seq` and up to another.
 
     Args:
         connection: one that reads.
         user: the user's key.
-        chats: of each chat its key and up to which message the user has everything: lower ones are not of interest.
-        after: the first `seq`.
-        upto: the other.
+        chats: (chat key, message id up to which the user has received all); only higher ones are of interest.
+        after: the `seq` before the first entry.
+        upto: the `seq` of the last one.
 
     Returns:
-        Chat keys and message ids.
+        (chat key, message id) of the chats that have one.
     """
     found: list[tuple[int, int]] = []
     for start in range(0, len(chats), CHATS_AT_A_TIME):

@@ -1,4 +1,4 @@
-"""Full text: the latest messages that hold a text, however it was typed (PROTOCOL.md, section 5, "Found").
+"""Full-text search: the latest messages that contain a text, however it was typed (PROTOCOL.md, section 5, "Found").
 
 SQL in, rows out. Reads only.
 """
@@ -17,74 +17,73 @@ from relay.store.sqlite.statements import Statement, as_json
 from relay.text import fold
 
 SEARCH_SECONDS = 1.0
-"""How long a search may take; the cheaper way as long again."""
+"""How long a search may take; `search_through` may take as long again."""
 SCANNED = 200_000
-"""How many entries at most, the latest, are looked through for a text that the index is no use for."""
+"""The latest entries that are read for a text which the index cannot find."""
 SPAN = 20_000
-"""Entries that one statement looks through: others have their turn in between."""
+"""Entries that one statement reads, so that other requests have their turn in between."""
 LATEST = 2_000
-"""Entries that are looked through first for a text shorter than a trigram: a usual letter fills a page there."""
+"""Entries that are read first for a text shorter than a trigram: a common letter fills a page there."""
 ENDINGS = 500
-"""Trigrams that such a text may begin; with more of them the index is no use for it."""
+"""Trigrams that may begin with such a text; if there are more, the index is not used."""
 ENDINGS_SECONDS = 0.25
-"""How long it may take to find them: of a usual letter they are in every text."""
+"""How long finding them may take: those of a common letter are in every text."""
 SAMPLED = 256
-"""Entries, spread over the log, that say which trigrams are usual."""
+"""Entries, spread over the log, from which the common trigrams are learned."""
 SAMPLED_LENGTH = 256
-"""Characters of each."""
+"""Characters read of each."""
 END = 2**62
 """More than any `seq` and any time."""
 MESSAGE = 8
-"""Where the text stands in a row."""
+"""The column of the text in a row."""
 LOOKED = 64
-"""Candidates after which it is asked whether looking at them is the way: where most were for nothing, less is found by
-one more trigram."""
+"""Candidates after which the search is reconsidered: if most were no match, one more trigram leaves fewer."""
 
 
 class Sought(msgspec.Struct, frozen=True):
-    """What is looked for, and where."""
+    """A query: the text, and where to search."""
 
     text: str
-    """As it was typed."""
+    """The text as it was typed."""
     chats: dict[int, int]
-    """In which chats, and of each up to which message it is not shown."""
+    """By chat key: the message id up to which messages are not shown."""
     before: int = END
-    """Only messages whose `seq` is lower."""
+    """Only messages with a lower `seq`."""
     older: int = END
-    """Only messages that are older, Unix milliseconds."""
+    """Only older messages, Unix milliseconds."""
     count: int = 50
     """How many at most."""
     said: int = END
-    """How many messages there are in these chats at most."""
+    """An upper bound of the messages in these chats."""
 
     @property
     def folded(self) -> str:
-        """The text as it is compared; empty where there is nothing to look for."""
+        """The text as it is compared; empty if there is nothing to search for."""
         return fold(self.text).strip()
 
 
 def _holds(row: str) -> str:
-    """The condition that a message holds the text, folded: Python is asked only where it is not all ASCII."""
+    """Return the condition that a message contains the folded text. Python is called only if it is not all ASCII."""
     return (
         f"(instr(lower({row}.message), ?4) OR (length({row}.message) <> length(CAST({row}.message AS BLOB))"
         f" AND instr(fold({row}.message), ?4)))"
     )
 
 
-# What a person has cleared is looked at last: few have cleared anything.
+# What a person has cleared is compared last: few have cleared anything.
 _MINE = (
     f"l.kind = {NEW} AND NOT l.deleted AND l.at < ?6 AND l.chat IN (SELECT value FROM json_each(?1))"
     " AND (?2 = '{}' OR l.message_id > ifnull(?2 ->> ('$.' || l.chat), 0))"
 )
-# All go backwards from the latest, and whoever reads them stops at a page: so a word that is in every text costs no
-# more than any other.
+# All go backwards from the latest message, and reading stops at a page: so a word that is in every text costs no more
+# than any other.
 _ENDS = Statement("SELECT (SELECT seq FROM indexed), coalesce((SELECT max(seq) FROM log), 0)")
 _ENDINGS = Statement(f"SELECT term FROM vocab WHERE term >= ?1 AND term < ?2 ORDER BY term LIMIT {ENDINGS + 1}")
 _THERE = Statement(
     f"SELECT {MESSAGES} WHERE l.seq > ?7 AND l.seq < ?3 AND {_MINE} AND {_holds('l')} ORDER BY l.seq DESC LIMIT ?5"
 )
-# A row for each candidate, also for one that is not shown, so that one can tell how many there were. They come in the
-# order of `s`, which is the outer loop.
+# One row for each candidate, also for one that is not shown, so that they can be counted. They come in the order of
+# `s`, which is the outer loop.
 _INDEXED = Statement(
     "WITH s (seq) AS (SELECT rowid FROM search WHERE search MATCH ?4 AND rowid < ?3 ORDER BY rowid DESC LIMIT ?5)"
     f" SELECT {COLUMNS.replace('l.seq', 's.seq', 1)} FROM s LEFT JOIN log AS l ON l.seq = s.seq AND {_MINE}"
@@ -104,7 +103,7 @@ _SAMPLE = Statement(
 
 
 async def learn(connection: Connection, usual: TrigramShares) -> bool:
-    """Learn which trigrams are usual from entries spread over the log; gives whether there were enough.
+    """Learn which trigrams are common from entries spread over the log; return whether there were enough.
 
     Raises:
         TooLong: it took longer than a search may.
@@ -116,7 +115,7 @@ async def learn(connection: Connection, usual: TrigramShares) -> bool:
 
 
 async def ends(connection: Connection) -> tuple[int, int]:
-    """Up to which entry the full-text index is, and which is the last."""
+    """Read up to which entry the full-text index is, and which is the last entry."""
     ((indexed, last),) = await connection.execute(_ENDS, seconds=SEARCH_SECONDS)
     return indexed, last
 
@@ -129,18 +128,21 @@ async def search(
     indexed: int | None = None,
     seconds: float = SEARCH_SECONDS,
 ) -> tuple[list[HistoryRow], bool]:
-    """Find messages, the latest first; give them, and whether there are more.
+    """Find messages, the latest first.
 
     Args:
-        connection: reads.
-        sought: what is looked for.
-        usual: which trigrams are usual.
-        indexed: up to which entry the index is used; as far as it is where None is given.
-        seconds: after how many it stops, with what it found by then.
+        connection: one that reads.
+        sought: the query.
+        usual: which trigrams are common.
+        indexed: the entry up to which the index is used; None for all that it has.
+        seconds: after how many the search stops with what it has found.
+
+    Returns:
+        The messages, and whether there are more.
 
     Raises:
-        TooLong: it took longer than that and nothing was found.
-        sqlite3.DatabaseError: what SQLite says; where the index is damaged, with its code.
+        TooLong: it took longer than that and found nothing.
+        sqlite3.DatabaseError: the store cannot be read; SQLITE_CORRUPT if the index is damaged.
     """
     upto, last = await ends(connection)
     return await _Search(connection, sought, usual or TrigramShares(), seconds).run(
@@ -149,10 +151,10 @@ async def search(
 
 
 class _Search:
-    """One search, in steps that go backwards: what is not in the index yet a span at a time, then the index.
+    """One search, in steps that go backwards: first the entries that are not indexed, a span at a time, then the index.
 
-    A text shorter than a trigram is found by the trigrams that begin with it, where they are few: a rare sign is. A
-    usual letter is in the latest entries, which are looked through first.
+    A text shorter than a trigram is found by the trigrams that begin with it, if they are few, as for a rare character.
+    A common letter is in the latest entries, which are read first.
     """
 
     def __init__(self, connection: Connection, sought: Sought, usual: TrigramShares, seconds: float) -> None:
@@ -165,9 +167,9 @@ class _Search:
         self._text = sought.folded
         self._short = len(self._text) < TRIGRAM
         self._looked = self._found = 0
-        """Candidates of one statement, and those of them that were sought."""
+        """How many candidates one statement had, and how many of them match."""
         self._last = END
-        """The last of them."""
+        """The `seq` of the last candidate."""
 
     async def run(self, indexed: int, last: int) -> tuple[list[HistoryRow], bool]:
         try:
@@ -176,7 +178,7 @@ class _Search:
             if not self._rows:
                 raise
             more = True
-        # One more than a page was looked for, to know whether there is one.
+        # One more than a page was read, to know whether there is one.
         count = self._sought.count
         return [HistoryRow(*row) for row in self._rows[:count]], more or len(self._rows) > count
 
@@ -187,7 +189,7 @@ class _Search:
         if await self._through(indexed, last):
             return True
         if not indexed:
-            # That was all of the log; an index that is damaged or not there is not asked.
+            # That was all of the log. An index that is damaged or missing is not used.
             return False
         endings = await self._endings()
         if endings is not None:
@@ -195,10 +197,10 @@ class _Search:
             return bool(endings) and await self._step(_INDEXED, before, _match(endings, " OR "))
         if await self._through(max(0, last - SCANNED), indexed):
             return True
-        raise TooLong("a text that is too usual")
+        raise TooLong("a text that is too common")
 
     async def _through(self, after: int, upto: int) -> bool:
-        """Look through the log after an entry and up to another, backwards; gives whether the page is full."""
+        """Read the log backwards, after one entry and up to another; return whether the page is full."""
         before = min(self._sought.before, upto + 1)
         while before > after + 1:
             begin = max(after, before - 1 - SPAN)
@@ -208,7 +210,7 @@ class _Search:
         return False
 
     async def _endings(self) -> list[str] | None:
-        """Find the trigrams that begin with the text; None where they are too many, or it takes too long."""
+        """Find the trigrams that begin with the text; None if there are too many, or it takes too long."""
         text = self._text
         left = self._until - time.monotonic()
         try:
@@ -220,7 +222,7 @@ class _Search:
         return [term for (term,) in rows] if len(rows) <= ENDINGS else None
 
     async def _indexed(self, indexed: int, entries: int) -> bool:
-        """Look at what the index finds, some candidates and then the rest; gives whether the page is full."""
+        """Read what the index finds, some candidates and then the rest; return whether the page is full."""
         choice = TrigramChoice(self._usual, self._text, entries)
         before = min(self._sought.before, indexed + 1)
         limit = LOOKED
@@ -239,7 +241,7 @@ class _Search:
         return False
 
     async def _step(self, sql: Statement, before: int, text: str, *more: int, limit: int = -1) -> bool:
-        """Run one statement; gives whether the page is full."""
+        """Run one statement; return whether the page is full."""
         rows, full = await self._connection.page(
             sql,
             _parameters(self._sought, before, text, limit, *more),
@@ -269,9 +271,9 @@ def _match(trigrams: list[str], how: str) -> str:
 async def search_through(
     connection: Connection, sought: Sought, *, seconds: float = SEARCH_SECONDS
 ) -> tuple[list[HistoryRow], bool]:
-    """Find what `search` does by looking through all that was said in these chats.
+    """Find what `search` does by reading all messages of these chats.
 
-    A usual word is said so often elsewhere that this is the shorter way to find it in chats where little was said.
+    This is faster for a common word in chats with few messages: elsewhere it was said too often.
     """
     return await _page(connection, _THROUGH, sought, seconds)
 

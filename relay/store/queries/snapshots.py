@@ -16,7 +16,7 @@ _SNAPSHOT_MEMBERS = Statement("SELECT chat, user, value FROM member ORDER BY cha
 
 
 class Snapshot(NamedTuple):
-    """What the log amounted to at `seq`; each row a key and JSON, a member's with two keys."""
+    """The state as of `seq`. Each row is a key and JSON; a member's has two keys."""
 
     seq: int
     at: int
@@ -45,13 +45,13 @@ async def snapshot(connection: Connection) -> Snapshot:
 
 
 class Base(msgspec.Struct, rename="camel"):
-    """The whole state where the log's history begins, as `Snapshot` has it."""
+    """The whole state where the log's history begins; its fields are those of `Snapshot`."""
 
     seq: int
     at: int
     pruned: int
     round: int = 0
-    """Which parts it consists of; 0 where all rows are here."""
+    """The number of its parts in `base_part`; 0 if all rows are here."""
     users: list[tuple[int, str]] = []
     devices: list[tuple[int, str]] = []
     invites: list[tuple[str, str]] | None = None
@@ -68,8 +68,8 @@ class _BasePart(msgspec.Struct):
 
 
 async def base(connection: Connection) -> Snapshot | None:
-    """Read where the log's history begins; None where it begins with its first entry."""
-    # One statement, and so one view: a base that takes its place meanwhile removes these parts.
+    """Read the state where the log's history begins; None if that is the first entry."""
+    # One statement, and so one view: a newer base removes these parts.
     rows = await connection.execute(
         "SELECT base.value, base_part.value FROM base LEFT JOIN base_part ON base_part.round = base.value->>'$.round'"
         " ORDER BY base_part.number"
@@ -89,6 +89,6 @@ async def base(connection: Connection) -> Snapshot | None:
 
 
 async def base_round(connection: Connection) -> tuple[int, int] | None:
-    """Tell which base holds: its round and its `seq`; None where there is none."""
+    """Read the round and the `seq` of the base; None if there is none."""
     rows = await connection.execute("SELECT coalesce(value->>'$.round', 0), value->>'$.seq' FROM base")
     return (rows[0][0], rows[0][1]) if rows else None

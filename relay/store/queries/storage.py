@@ -9,7 +9,7 @@ _IN_USE = (
     "(SELECT page_count FROM pragma_page_count) - (SELECT freelist_count FROM pragma_freelist_count),"
     " (SELECT page_size FROM pragma_page_size), (SELECT texts FROM unmerged)"
 )
-# Each in one statement, which reads a table: all of it is as of one moment, whatever is written meanwhile.
+# Each in one statement, so that all numbers are as of one moment.
 _SIZE = Statement(f"SELECT {_IN_USE}", whole="a number of the file's head each")
 _INDEX_USE = Statement(
     f"SELECT {_IN_USE}, (SELECT block FROM search_data WHERE id = 10)", whole="a number of the file's head each"
@@ -19,32 +19,34 @@ _DAMAGE = Statement("PRAGMA quick_check(1)")
 
 
 async def size(connection: Connection) -> int:
-    """How many bytes of the file are in use."""
+    """Return how many bytes of the file are in use."""
     ((pages, page, _left),) = await connection.execute(_SIZE)
     return pages * page  # type: ignore[no-any-return]
 
 
 INDEX_PAGE = 1_024
-"""Bytes of the file that a page of FTS5 takes: each is a row, and has one of the file's to itself (`pgsz` 980)."""
+"""Bytes of the file for a page of FTS5: each is a row that fills a page of the file (`pgsz` 980)."""
 
 
 async def index_use(connection: Connection) -> tuple[int, int, int]:
-    """Tell about how many bytes the full-text index takes, and how many texts left it since all of it was merged.
+    """Estimate the size of the full-text index.
 
-    And how many bytes of the file are in use at the same moment: what merges give back must not count twice.
+    Returns:
+        Its bytes, how many texts were deleted from it since it was merged as a whole, and the bytes of the file in use
+        at the same moment.
     """
     ((pages, page, left, segments),) = await connection.execute(_INDEX_USE)
-    # One that is damaged may claim anything.
+    # The list of a damaged index may claim anything.
     return min(index_pages(segments or b"") * INDEX_PAGE, pages * page), left, pages * page
 
 
 def index_pages(segments: bytes) -> int:
     """Count the pages of the full-text index by FTS5's own list of its segments.
 
-    Its other tables tell less: of what a merge has read already the pages are gone, and their keys are still there.
+    Its other tables tell less: a merge removes the pages that it has read, and keeps their keys until it is done.
 
     Args:
-        segments: the row with the id 10 of `search_data`, as fts5_index.c has it ("Structure Record").
+        segments: row 10 of `search_data`, in the format of fts5_index.c ("Structure Record").
     """
     numbers = _varints(segments[4:])
     levels, _segments, _written = next(numbers, 0), next(numbers, 0), next(numbers, 0)
@@ -59,7 +61,7 @@ def index_pages(segments: bytes) -> int:
 
 
 def _varints(data: bytes) -> Iterator[int]:
-    """Read SQLite's numbers of variable length, of less than nine bytes each."""
+    """Decode SQLite's variable-length integers of less than nine bytes."""
     number = 0
     for byte in data:
         number = number << 7 | byte & 0x7F
@@ -69,12 +71,12 @@ def _varints(data: bytes) -> Iterator[int]:
 
 
 async def free_pages(connection: Connection) -> int:
-    """Count the pages of the file that nothing uses."""
+    """Count the free pages of the file."""
     ((free,),) = await connection.execute(_FREE_PAGES)
     return free  # type: ignore[no-any-return]
 
 
 async def damage(connection: Connection) -> str:
-    """Look quickly whether the file is whole; give the first thing that is not, nothing where all is well."""
+    """Check quickly whether the file is whole; return the first fault, or an empty text."""
     ((first,),) = await connection.execute(_DAMAGE)
     return "" if first == "ok" else str(first)

@@ -27,18 +27,18 @@ _holders = msgspec.json.Decoder(tuple[tuple[int, int], ...]).decode
 
 
 async def files(connection: Connection, ids: Sequence[str]) -> list[StoredFile]:
-    """Read what is known of files, and which chats hold them; those that are unknown are left out."""
+    """Read files by id, and which chats hold them. Unknown ids are left out."""
     rows = await connection.execute(_FILES, (as_json(ids),))
     return [StoredFile._make((*columns, _holders(held))) for *columns, held in rows]
 
 
 async def loose_files(connection: Connection, now: int, but: Sequence[str], count: int) -> list[str]:
-    """Find files that nothing holds and whose time has come.
+    """Find files that no message holds and that may be deleted by now.
 
     Args:
         connection: one that reads.
         now: Unix milliseconds.
-        but: ids that are wanted still.
+        but: ids that are still needed.
         count: how many at most.
     """
     rows = await connection.execute(_LOOSE_FILES, (now, as_json(but), count))
@@ -46,11 +46,11 @@ async def loose_files(connection: Connection, now: int, but: Sequence[str], coun
 
 
 async def known_digests(connection: Connection, digests: Sequence[str]) -> set[str]:
-    """Find which of these contents a file still has."""
+    """Return those of these digests that a file has."""
     rows = await connection.execute(_KNOWN_DIGESTS, (as_json(digests),))
     return {digest for (digest,) in rows}
 
 
 async def digests(connection: Connection) -> list[tuple[str, int]]:
-    """Read the contents that files have, and their sizes in bytes."""
+    """Read the digests of all files, and their sizes in bytes."""
     return await connection.execute(_DIGESTS)

@@ -1,9 +1,9 @@
-"""Which trigrams of a text to ask the full-text index for. Pure; texts are folded (`relay.text.fold`).
+"""Which trigrams of a text to look up in the full-text index. Pure; texts are folded (`relay.text.fold`).
 
-FTS5 walks the list of every trigram of a phrase, so that one usual trigram makes a rare phrase dear. The rarest few
-are enough to find candidates; each is then compared as a whole. What is usual is learned from a sample of the log.
-Trigrams of one word come together, so that a few of them may find far more than their shares promise: one who sees
-that asks for one more.
+FTS5 walks the list of every trigram of a phrase, so one common trigram makes a rare phrase expensive. The rarest few
+are enough to find candidates, each of which is then compared as a whole. What is common is learned from a sample of
+the log. Trigrams of one word come together, so a few of them may find far more than their shares suggest: then the
+search adds one more.
 """
 
 from collections import Counter
@@ -14,28 +14,28 @@ from relay.text import fold
 TRIGRAM = 3
 """The shortest text, in characters, that the index can find."""
 ASKED = 8
-"""Trigrams that the index is asked for at most."""
+"""Trigrams that are looked up at most."""
 WALKED = 1_000
-"""Places in the list of one more trigram that cost as much as to look at one candidate more."""
+"""Places in the list of one more trigram that cost as much as reading one more candidate."""
 LEAST = 16
-"""Texts below which a sample says nothing."""
+"""Texts that a sample must have to say anything."""
 KEPT = 2
-"""In how many texts of the sample a trigram is at least that is remembered."""
+"""Texts of the sample that must have a trigram for it to be remembered."""
 
 
 class TrigramShares:
-    """How large a share of texts has each of the usual trigrams. Holds no text."""
+    """The share of texts that have a trigram, for the common trigrams. Holds no text."""
 
     def __init__(self) -> None:
         self._shares: dict[str, float] = {}
         self._rare = 0.0
-        """The share taken for that of a trigram which the sample has not, or hardly."""
+        """The share assumed for a trigram that is rare in the sample, or missing."""
 
     def learn(self, texts: Sequence[str]) -> bool:
-        """Learn from a sample of texts as they came, in place of the one before.
+        """Learn from a sample of texts, which replaces the previous one.
 
         Returns:
-            Whether it is large enough to say anything.
+            Whether the sample is large enough.
         """
         counts: Counter[str] = Counter()
         for text in texts:
@@ -46,23 +46,23 @@ class TrigramShares:
         return enough
 
     def share(self, trigram: str) -> float:
-        """Give how large a share of texts has a trigram, about."""
+        """Estimate the share of texts that have a trigram."""
         return self._shares.get(trigram, self._rare)
 
 
 class TrigramChoice:
-    """The trigrams that find a text at the least cost."""
+    """The trigrams that find a text at the lowest cost."""
 
     def __init__(self, usual: TrigramShares, text: str, entries: int) -> None:
-        """Choose the first: as many as it takes until hardly anything else should be found.
+        """Choose as many as it takes until few other texts should be found.
 
         Args:
-            usual: which trigrams are usual.
-            text: what is looked for, folded.
-            entries: how many there are to look in.
+            usual: which trigrams are common.
+            text: the folded text to find.
+            entries: how many entries are searched.
 
         Raises:
-            ValueError: it has no trigram.
+            ValueError: the text has no trigram.
         """
         self.asked: list[str] = []
         self._places: list[int] = []
@@ -74,18 +74,18 @@ class TrigramChoice:
             raise ValueError("a text without a trigram")
         self._left = sorted((usual.share(one), place, one) for one, place in places.items())
         self.candidates = float(entries)
-        """How many entries should have all that are asked for."""
+        """How many entries are expected to have all chosen trigrams."""
         while self.narrow():
             pass
 
     def narrow(self, candidates: float | None = None) -> bool:
-        """Ask for one more, unless to walk its list costs more than to look at the candidates that it saves.
+        """Choose one more trigram, unless walking its list costs more than reading the candidates that it saves.
 
         Args:
-            candidates: how many there are, for one who knows better.
+            candidates: how many candidates there are, if that is known by now.
 
         Returns:
-            Whether one more is asked for.
+            Whether one more was chosen.
         """
         if candidates is not None:
             self.candidates = candidates
@@ -93,7 +93,7 @@ class TrigramChoice:
             return False
         for share, place, one in sorted(self._left, key=lambda left: self._overlaps(left[1])):
             if not self.asked or share * self._entries <= WALKED * self.candidates * (1 - share):
-                # Where two overlap the second says little that the first did not.
+                # The second of two that overlap says little that the first did not.
                 self.candidates *= share**0.5 if self._overlaps(place) else share
                 self.asked.append(one)
                 self._places.append(place)

@@ -1,9 +1,9 @@
-"""Just enough of asyncio for aiosqlite, carried by the trio task that waits: no second event loop runs.
+"""Just enough of asyncio for aiosqlite, in the trio task that waits: no second event loop runs.
 
-aiosqlite's coroutines wait for nothing but futures that its thread resolves. So each is stepped here, in the
-task that wants its result, and a future's end goes straight to trio. A whole loop inside trio (trio-asyncio)
-does everything else too, and takes 270 µs instead of 100 for the way to the thread and back: a message that
-comes alone waits for little else. Knows asyncio and trio; nothing of ours and nothing of SQLite.
+aiosqlite's coroutines wait for nothing but futures that its thread resolves. So each is stepped here, in the task that
+wants its result, and a resolved future wakes that task. A whole asyncio loop inside trio (trio-asyncio) takes 270 µs
+instead of 100 for the way to the thread and back, and a message that comes alone waits for little else. Knows asyncio
+and trio; nothing of the relay and nothing of SQLite.
 """
 
 import asyncio
@@ -15,12 +15,12 @@ import trio
 T = TypeVar("T")
 
 
-INSIST = 0.02
-"""Seconds after which what was told to stop, and still runs, is told again."""
+STOP_AGAIN_SECONDS = 0.02
+"""Seconds after which a statement that still runs is stopped again."""
 
 
 class _Loop(asyncio.AbstractEventLoop):
-    """What futures ask of a loop: to be made, and to have their callbacks called, at once or from a thread."""
+    """The part of an event loop that futures use: making them, and calling their callbacks, also from a thread."""
 
     def __init__(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
@@ -38,26 +38,26 @@ class _Loop(asyncio.AbstractEventLoop):
         try:
             self._token.run_sync_soon(callback, *args)
         except trio.RunFinishedError:
-            # Nobody waits any more: trio has ended, and with it whoever asked.
+            # Nobody waits any more: trio has ended.
             return
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """An error that nobody came back for: whoever asked was cancelled."""
+        """Ignore an error whose caller was cancelled."""
 
 
 class Bridge:
     """Runs aiosqlite's coroutines in the trio run that it was made in."""
 
     def __init__(self) -> None:
-        self._loop = _Loop()  # type: ignore[abstract]  # what is missing is never asked for
+        self._loop = _Loop()  # type: ignore[abstract]  # what is missing is never called
 
     async def run(self, awaitable: Awaitable[T], stop: Callable[[], None] | None = None) -> T:
-        """Wait for what waits for futures only.
+        """Run a coroutine that waits for futures only, and return its result.
 
         Args:
-            awaitable: it.
-            stop: ends what the thread does for it. A cancelled task then calls this and waits until the thread is
-                done. Without it cancellation takes effect at once, and the thread goes on unheard.
+            awaitable: the coroutine.
+            stop: ends what the thread does for it. When the task is cancelled this is called, and the thread is waited
+                for. Without it cancellation takes effect at once, and the thread goes on.
         """
         steps: Any = awaitable.__await__()
         while True:
@@ -76,15 +76,15 @@ class Bridge:
                 raise
 
     async def _stopped(self, future: asyncio.Future[Any], stop: Callable[[], None]) -> None:
-        """Stop what runs, again and again until it ends: it may not have begun yet."""
+        """Stop what runs, again and again until it ends: the thread may not have begun yet."""
         with trio.CancelScope(shield=True):
             while not future.done():
                 stop()
-                with trio.move_on_after(INSIST):
+                with trio.move_on_after(STOP_AGAIN_SECONDS):
                     await self._resolved(future)
 
     def _entered(self, step: Callable[..., Any], *arguments: Any) -> Any:
-        """Call with this loop as the one that runs: that is how aiosqlite finds it."""
+        """Call a step with this loop as the running one, which is how aiosqlite finds it."""
         asyncio._set_running_loop(self._loop)  # noqa: SLF001 - made for loops, and exported by asyncio.events
         try:
             return step(*arguments)
@@ -93,7 +93,7 @@ class Bridge:
 
     @staticmethod
     async def _resolved(future: asyncio.Future[Any]) -> None:
-        # A future marks that it was yielded by its own `__await__`; whoever drives the coroutine takes note.
+        # A future notes that its `__await__` has yielded it; the driver of the coroutine clears the note.
         future._asyncio_future_blocking = False  # noqa: SLF001 - part of how futures are awaited
         if future.done():
             return

@@ -1,6 +1,7 @@
-"""Whether SQLite has brought its log into a store that was closed: what is moved without the log would be torn.
+"""Making sure that a closed store is whole without its write-ahead log, before it is moved or copied.
 
-On the way out SQLite tries once, and tells nobody that the disk was full. Touches one store that nobody has open.
+When a store is closed SQLite tries once to copy the log back, and does not report a full disk. Touches one store that
+nobody has open.
 """
 
 import sqlite3
@@ -11,10 +12,10 @@ from relay.store.files.place import log_of
 
 
 def make_sure(store: Path) -> None:
-    """See that a store that was closed is whole by itself; what is still in its log is brought into it.
+    """Copy what is left in the write-ahead log back into a closed store.
 
     Args:
-        store: its file, which is about to be moved or copied by itself.
+        store: its file, which is about to be moved or copied without the log.
 
     Raises:
         sqlite3.Error: the disk is full, or fails, or somebody else has it open.
@@ -25,4 +26,4 @@ def make_sure(store: Path) -> None:
     with closing(sqlite3.connect(store)) as connection:
         ((busy, *_),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     if busy or log.exists():
-        raise sqlite3.OperationalError(f"what is in {log.name} cannot be brought into {store.name}")
+        raise sqlite3.OperationalError(f"{log.name} cannot be copied back into {store.name}")

@@ -1,7 +1,7 @@
 """SQLite from trio: the one module that knows aiosqlite.
 
-aiosqlite runs each connection in a thread of its own and answers asyncio's futures; `bridge` carries them over.
-Everything else in the relay sees trio only.
+aiosqlite runs each connection in a thread of its own and resolves asyncio's futures; `aiosqlite_on_trio` waits for
+them. Everything else in the relay sees trio only.
 """
 
 import sqlite3
@@ -24,7 +24,7 @@ Parameters = Sequence[Any]
 Rows = list[tuple[Any, ...]]
 
 CACHE = 2_000
-"""KiB of the file that a connection keeps in memory, as SQLite has it."""
+"""KiB of the file that a connection keeps in memory: SQLite's default."""
 FOR_EVER = float("inf")
 
 _SHARED = """
@@ -43,7 +43,7 @@ PRAGMA secure_delete = ON;
 """
 
 VOCABULARY = "CREATE VIRTUAL TABLE temp.vocab USING fts5vocab(main, search, row)"
-"""The terms of the full-text index as a table of a reading connection; the store is not written to."""
+"""The terms of the full-text index as a table of a reading connection; nothing is written to the store."""
 _READING = f"{VOCABULARY}; PRAGMA query_only = ON;"
 _VERSION = Statement("PRAGMA user_version")
 _APPLICATION = Statement("PRAGMA application_id")
@@ -51,42 +51,42 @@ _TABLES = Statement("SELECT count(*) FROM sqlite_master")
 
 
 class NewerStore(Exception):
-    """The file was written by a newer relay than this one."""
+    """A newer relay has written to the file."""
 
 
 class OlderStore(Exception):
-    """The file was written by an earlier relay, and is read only once it is brought to this relay's version."""
+    """An earlier relay has written to the file last, and it has to be upgraded before it is read."""
 
 
 class NotAStore(Exception):
-    """The file is no relay's, or is damaged beyond opening."""
+    """The file belongs to another program, or cannot be opened as a database."""
 
 
 class TooLong(sqlite3.OperationalError):
-    """A statement was stopped, since it took longer than it may."""
+    """A statement was stopped, since it took too long."""
 
 
 def _any(_row: tuple[Any, ...]) -> bool:
-    """Take every row."""
+    """Accept every row."""
     return True
 
 
 class PageBound(NamedTuple):
-    """Where a page ends: at so many rows, or before the row whose weight is too much for it."""
+    """Where a page ends: after `rows` rows, or before the row whose weight exceeds the rest of `weight`."""
 
     rows: int
     weight: int
     weigh: Callable[[tuple[Any, ...]], int]
-    """Gives the weight of a row, in bytes."""
+    """Returns the weight of a row, in bytes."""
     wanted: Callable[[tuple[Any, ...]], bool] = _any
-    """Tells whether a row counts at all; asked in the connection's thread."""
+    """Returns whether a row belongs to the page; called in the connection's thread."""
 
 
 class Connection:
     """One connection to the file, and its thread.
 
-    One that reads runs one statement at a time, in the order they were asked for. A statement whose asker is cancelled
-    does not run, or is stopped: so a deadline is a cancel scope, and what is stopped is never another's.
+    A reading connection runs one statement at a time, in the order of the calls. When a caller is cancelled, its
+    statement does not run, or is stopped: so a deadline is a cancel scope, and nobody else's statement is stopped.
     """
 
     def __init__(self, connection: aiosqlite.Connection, bridge: Bridge, *, reads: bool, seconds: float) -> None:
@@ -101,7 +101,7 @@ class Connection:
         """How many statements were handed to the thread."""
 
     def stay_at(self, path: Path) -> None:
-        """Refuse whatever is to be written once the file is not what stands there any more.
+        """Refuse to write once this name no longer stands for the open file.
 
         Args:
             path: the file.
@@ -117,12 +117,12 @@ class Connection:
         Args:
             sql: the statement.
             parameters: its parameters.
-            seconds: after how many it is stopped; those of the connection where none is given.
+            seconds: after how many it is stopped; the connection's limit if None is given.
 
         Raises:
             TooLong: it was stopped.
             Displaced: see `stay_at`.
-            sqlite3.Error: what SQLite says.
+            sqlite3.Error: the statement failed.
         """
         if not self._reads:
             if self._place is not None:
@@ -134,27 +134,27 @@ class Connection:
     async def page(
         self, sql: str, parameters: Parameters, bound: PageBound, *, seconds: float | None = None, partly: bool = False
     ) -> tuple[Rows, bool]:
-        """Run one statement and read its rows up to a bound: at least one, and none that is not returned but the last.
+        """Run one statement and read its rows up to a bound, at least one. At most one row more is read.
 
         Args:
             sql: the statement.
             parameters: its parameters.
             bound: where the page ends.
             seconds: see `execute`.
-            partly: whether the rows found before it was stopped are returned, where there are some.
+            partly: whether a statement that was stopped returns the rows that it had found, if any.
 
         Returns:
             The rows, and whether there are more.
 
         Raises:
             TooLong: it was stopped.
-            sqlite3.Error: what SQLite says.
+            sqlite3.Error: the statement failed.
         """
         rows: Rows = []
 
         async def fetch(sql: str, parameters: Parameters) -> bool:
             raw: Any = self._connection
-            # aiosqlite's own ways to its thread give all rows, or take a hop for each few.
+            # aiosqlite's own methods return all rows, or take a hop for each few.
             return await raw._execute(_take, raw._conn, sql, parameters, bound, rows)  # type: ignore[no-any-return]  # noqa: SLF001
 
         try:
@@ -172,9 +172,9 @@ class Connection:
         *,
         seconds: float | None,
     ) -> T:
-        """Read in turn. There is no checkpoint on the way where nobody waits: each costs a turn of a busy loop."""
+        """Read in turn. If nobody waits there is no checkpoint, which would cost a turn of a busy event loop."""
         if self._busy:
-            # Whoever was before hands its turn over.
+            # The caller before hands over its turn.
             await self._queue.park()
         self._busy = True
         try:
@@ -193,15 +193,20 @@ class Connection:
         self._connection._conn.interrupt()  # noqa: SLF001 - aiosqlite's is a coroutine that does just this
 
     async def interrupt(self) -> None:
-        """Stop the statement that runs, if one does: it fails with `SQLITE_INTERRUPT`."""
+        """Stop the running statement, if any; it fails with SQLITE_INTERRUPT."""
         await self._run(self._connection.interrupt())
 
     async def script(self, sql: str) -> None:
-        """Run several statements that take no parameters."""
+        """Run several statements without parameters."""
         await self._run(self._connection.executescript(sql))
 
     async def backup(self, target: Path, pages: int = 1_000) -> None:
-        """Copy the file while it is written to (SQLite's online backup)."""
+        """Copy the file while it is being written to, by SQLite's online backup.
+
+        Args:
+            target: the file to write.
+            pages: how many are copied in one step.
+        """
         copy = sqlite3.connect(target, check_same_thread=False)
         try:
             await self._run(self._connection.backup(copy, pages=pages))
@@ -210,7 +215,7 @@ class Connection:
 
 
 def _take(connection: sqlite3.Connection, sql: str, parameters: Parameters, bound: PageBound, rows: Rows) -> bool:
-    """Read rows into a list, and tell whether there are more than the bound lets in."""
+    """Read rows into a list up to a bound, and return whether there are more."""
     left = bound.weight
     with closing(connection.execute(sql, parameters)) as cursor:
         for row in cursor:
@@ -225,7 +230,7 @@ def _take(connection: sqlite3.Connection, sql: str, parameters: Parameters, boun
 
 
 def utf8(text: str | None) -> int:
-    """How many bytes a text takes on the wire, its quotes and what JSON escapes aside."""
+    """Count the bytes of a text on the wire, without its quotes and what JSON escapes."""
     if not text:
         return 0
     return len(text) if text.isascii() else len(text.encode())
@@ -235,20 +240,18 @@ def utf8(text: str | None) -> int:
 async def connect(
     path: Path, *, writing: bool, cache: int = CACHE, seconds: float = FOR_EVER
 ) -> AsyncIterator[Connection]:
-    """Open one connection.
-
-    A reading connection cannot write, whatever it is asked.
+    """Open one connection. A reading connection cannot write.
 
     Args:
         path: the file.
         writing: whether it is the one that writes.
         cache: KiB of the file that it may keep in memory.
-        seconds: after how many a statement that reads is stopped.
+        seconds: after how many a reading statement is stopped.
     """
     bridge = Bridge()
     raw = await bridge.run(aiosqlite.connect(path, isolation_level=None, cached_statements=256))
     try:
-        # Triggers and searches fold texts by it.
+        # Triggers and searches fold texts with it.
         await bridge.run(raw.create_function("fold", 1, fold, deterministic=True))
         connection = Connection(raw, bridge, reads=not writing, seconds=seconds)
         await connection.script(f"{_SHARED} PRAGMA cache_size = -{cache}; {_WRITING if writing else _READING}")
@@ -259,12 +262,12 @@ async def connect(
 
 
 async def recognise_current(connection: Connection) -> None:
-    """Make sure that the file is a relay's and has this relay's version, for one who reads all of it.
+    """Make sure that the file is a store of this relay's version.
 
     Raises:
         OlderStore: it has to be upgraded first.
-        NewerStore: the file has seen a newer relay.
-        NotAStore: the file belongs to another program.
+        NewerStore: a newer relay has written to it.
+        NotAStore: it belongs to another program.
     """
     version = await recognise(connection)
     if version < len(MIGRATIONS):
@@ -274,11 +277,11 @@ async def recognise_current(connection: Connection) -> None:
 
 
 async def recognise(connection: Connection) -> int:
-    """Make sure that the file is a relay's that this relay knows; gives its version.
+    """Make sure that the file is a store that this relay can read or upgrade, and return its version.
 
     Raises:
-        NewerStore: the file has seen a newer relay.
-        NotAStore: the file belongs to another program.
+        NewerStore: a newer relay has written to it.
+        NotAStore: it belongs to another program.
     """
     ((version,),) = await connection.execute(_VERSION)
     ((application,),) = await connection.execute(_APPLICATION)
@@ -288,7 +291,7 @@ async def recognise(connection: Connection) -> int:
 
 
 def identify(version: int, application: int, tables: int) -> None:
-    """Make sure that a file with these marks is a relay's that this relay knows, or empty.
+    """Make sure that a file with this version, application id and number of tables is empty or a store, not too new.
 
     Raises:
         NewerStore: the file has seen a newer relay.

@@ -1,4 +1,4 @@
-"""Which folding the full-text index has: one that another relay, or another Python's Unicode, filled is filled again.
+"""The folding of the full-text index. One that was filled by another folding, or another Unicode version, is rebuilt.
 
 Touches one row of the file.
 """
@@ -17,12 +17,12 @@ _BEGIN = Statement("UPDATE indexed SET seq = 0, folding = ?")
 
 
 async def ensure(connection: Connection) -> None:
-    """Have the index filled again, a portion at a time, where its texts were folded in another way than now.
+    """Have the index rebuilt, a portion at a time, if its texts were folded in another way than now.
 
-    What left the index would otherwise be looked for under other trigrams than it has, and some texts not be found.
+    Otherwise deleted texts would be removed under trigrams that they are not under, and some texts would not be found.
 
     Args:
-        connection: the one that writes, to a store of this relay's version, before the log's writer begins.
+        connection: the one that writes, to a store of this relay's version, before the log's writer starts.
     """
     ((known, indexed),) = await connection.execute(KNOWN)
     if known == FOLDING:
@@ -31,10 +31,10 @@ async def ensure(connection: Connection) -> None:
         await connection.execute(_BEGIN, [FOLDING])
     except sqlite3.OperationalError as error:
         # A full disk is no reason not to start.
-        logger.warning("some texts may not be found: the full-text index cannot be filled again (%s)", error)
+        logger.warning("some texts may not be found: the full-text index cannot be rebuilt (%s)", error)
         return
     if indexed:
         logger.info(
-            "the full-text index is filled again: this relay, or its Python, takes other texts for the same than the"
-            " one before. Searches may be slower meanwhile"
+            "the full-text index is rebuilt: this relay, or its Python, compares texts in another way than the one"
+            " before. Searches may be slower meanwhile"
         )

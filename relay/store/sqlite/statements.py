@@ -1,6 +1,6 @@
-"""SQL that says why it may read a whole table or sort, and SQL that is put together from parts.
+"""SQL statements that are composed, or that read a whole table or sort and give the reason.
 
-The plan of each is tested, as that of every other SQL text in the source: see tests/support/statement_plans.py.
+The plan of each is tested, like that of every SQL text in the source: see tests/support/statement_plans.py.
 """
 
 from typing import Self
@@ -11,18 +11,24 @@ import msgspec
 class Statement(str):
     """One SQL statement.
 
-    It may read no table from end to end and sort nothing without a limit, unless it says why that is right.
+    It must not read a whole table, and not sort without a limit, unless it gives the reason.
     """
 
     __slots__ = ("sorts", "whole")
 
     whole: str
-    """Why it may read a whole table; empty where it may not."""
+    """Why it may read a whole table; empty if it must not."""
     sorts: str
-    """Why what it sorts is bounded; empty where it may not sort."""
+    """Why what it sorts is bounded; empty if it must not sort."""
 
     def __new__(cls, sql: str, *, whole: str = "", sorts: str = "") -> Self:
-        """Make a statement and list it."""
+        """Make a statement and add it to `ALL`.
+
+        Args:
+            sql: the text.
+            whole: why it may read a whole table.
+            sorts: why what it sorts is bounded.
+        """
         made = super().__new__(cls, sql)
         made.whole = whole
         made.sorts = sorts
@@ -31,11 +37,11 @@ class Statement(str):
 
 
 ALL: dict[str, Statement] = {}
-"""Every statement that was made, by its text."""
+"""Every statement, by its text."""
 
 _json = msgspec.json.encode
 
 
 def as_json(value: object) -> str:
-    """Encode a parameter that SQLite takes apart."""
+    """Encode a parameter for SQLite's JSON functions."""
     return _json(value).decode()

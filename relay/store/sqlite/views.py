@@ -1,6 +1,6 @@
-"""Short views of a store for those who read all of it: while one is open the write-ahead log cannot begin again.
+"""Short views of a store for reading all of it: while a view is open the write-ahead log cannot begin again.
 
-Reads only. A statement that takes long is stopped when the log has grown too far, and tried again.
+Reads only. A long statement is stopped when the log has grown too far, and tried again.
 """
 
 import os
@@ -15,22 +15,23 @@ from relay.store.sqlite import wal
 from relay.store.sqlite.database import Connection, Parameters, Rows
 
 SPAN = 50_000
-"""Entries looked at in one view."""
+"""Entries read in one view."""
 LARGE = 48 << 20
-"""Bytes in the write-ahead log from which on a statement gives way."""
+"""Bytes in the write-ahead log from which a long statement is stopped."""
 LOOK = 0.2
-"""Seconds between two looks at it."""
+"""Seconds between two looks at the log."""
 WAIT = 2.0
-"""Seconds that a statement that gave way waits."""
+"""Seconds until a statement that was stopped is tried again."""
 TRIES = 5
+"""How often it is tried."""
 
 
 class TooBusy(Exception):
-    """So much is written that there is no time for a long look."""
+    """So much is written that a long statement never ends."""
 
 
 class Views:
-    """A connection that reads, a statement and so a view at a time."""
+    """A reading connection; each statement has a view of its own."""
 
     def __init__(self, connection: Connection, store: Path) -> None:
         self._connection = connection
@@ -41,21 +42,21 @@ class Views:
         return await self._connection.execute(sql, parameters)
 
     async def spans(self, upto: int) -> AsyncIterator[tuple[int, int]]:
-        """Give the log in pieces up to an entry, each as the `seq` that it comes after and its last."""
+        """Divide the log up to an entry into parts: the `seq` before each part, and its last one."""
         ((first,),) = await self.execute("SELECT coalesce(min(seq), 1) FROM log")
         for after in range(first - 1, upto, SPAN):
             yield after, min(after + SPAN, upto)
 
     async def last(self) -> int:
-        """The log's last entry."""
+        """Read the last entry of the log."""
         ((seq,),) = await self.execute("SELECT coalesce(max(seq), 0) FROM log")
         return int(seq)
 
     async def long(self, sql: str, parameters: Parameters = ()) -> Rows:
-        """Run one statement that may take many seconds. Whoever is cancelled meanwhile stops it.
+        """Run one statement that may take many seconds. Cancelling stops it.
 
         Raises:
-            TooBusy: it had to give way each time.
+            TooBusy: it was stopped each time, since the log had grown.
         """
         for _ in range(TRIES):
             try:
@@ -73,7 +74,7 @@ class Views:
 
         async def run() -> None:
             nonlocal rows
-            # Not left behind where somebody is cancelled: it is stopped, and the connection can be closed.
+            # A cancelled statement is stopped and waited for, so that the connection can be closed.
             with trio.CancelScope(shield=True):
                 try:
                     rows = await self._connection.execute(sql, parameters)

@@ -1,8 +1,8 @@
-"""The write-ahead log's file: how much of it is in use, and copying it back into the store beside the writer.
+"""The write-ahead log: how much of it is in use, and checkpoints beside the writer.
 
-SQLite copies it back inside the commit that fills it, which all who send then wait for. Here a connection of its own
-does that in a thread of its own, and the writer stands still only for the last few pages, so that the log can begin
-again. Reads the file `-wal`, which SQLite puts no locks on (format: https://sqlite.org/fileformat2.html#walformat).
+By itself SQLite checkpoints inside the commit that fills the log, and all senders wait for it. Here a connection of its
+own does that in its own thread, and the writer pauses only for the last few pages, so that the log can begin again.
+Reads the file `-wal`, which SQLite does not lock (format: https://sqlite.org/fileformat2.html#walformat).
 """
 
 import logging
@@ -21,25 +21,25 @@ from relay.store.sqlite.database import Connection
 logger = logging.getLogger(__name__)
 
 FRAMES = 4_000
-"""Pages in the log, and not in the store yet, from which on they are copied."""
+"""Pages in the log and not in the store from which they are copied."""
 AGAIN = 8_000
-"""Pages in the log from which on the writer stands still for a moment, so that it can begin again."""
+"""Pages in the log from which the writer pauses for a moment, so that the log can begin again."""
 REMAINDER = 1_000
-"""Pages that may be left to copy then; more means that a reader holds them back."""
+"""Pages that may be left to copy then; if more are left, a reader holds them back."""
 PAUSE = 0.02
-"""Seconds that readers are waited for then."""
+"""Seconds for which readers are waited for then."""
 CROWDED = 20 << 20
-"""Bytes in the log from which on all work that can wait does wait. A longer file is cut when the log begins again, and
-so is seen to be empty before somebody writes."""
+"""Bytes in the log from which all work waits that can. A longer file is truncated when the log begins again, and so is
+seen to be empty before anybody writes."""
 BOUND = 64 << 20
-"""Bytes in the log from which on the writer slows down. Only a reader of a long view makes it grow so far."""
+"""Bytes in the log from which the writer slows down. Only a reader with a long view makes it grow so far."""
 BEYOND = 1 << 20
-"""Bytes a second that it grows by from there on."""
+"""Bytes per second by which the log grows beyond that."""
 KEPT = 16 << 20
 """Bytes that the file has soon after the start, and keeps when the log begins again.
 
-A commit into pages that are there needs no news in the directory, and takes half as long. A reader of a long view, as
-`relay check` is, keeps the log from beginning again for as long as 40 messages a second take to fill so many.
+A commit that overwrites pages does not change the file's size, and takes half as long. A reader with a long view, such
+as `relay check`, keeps the log from beginning again for as long as 40 messages a second take to fill so many.
 """
 STEP = 1 << 20
 """Bytes that the file is made longer by at a time."""
@@ -50,7 +50,7 @@ STEP_SECONDS = 1.0
 LOOK = 0.05
 """Seconds between two looks at the file."""
 PATIENCE = 0.5
-"""Seconds until the next try where a reader held pages back."""
+"""Seconds until the next attempt after a reader held pages back."""
 PAGE = 1_024
 """Bytes of a page."""
 HEADER = 32
@@ -58,13 +58,13 @@ FRAME_HEADER = 24
 
 
 def frames(file: int) -> tuple[int, int]:
-    """Count the pages in the log that are in use; gives their number, and the bytes of each with its header."""
+    """Count the pages of the log that are in use; return their number, and the bytes of each with its header."""
     head = os.pread(file, HEADER, 0)
     if len(head) < HEADER:
         return 0, 1
     page, _, salt = struct.unpack_from(">II8s", head, 8)
     size = page + FRAME_HEADER
-    # Pages of before the log began again follow those of now: a search finds the first.
+    # Pages from before the log began again follow the current ones: a binary search finds the first of them.
     low, high = 0, max(0, os.fstat(file).st_size - HEADER) // size
     while low < high:
         middle = (low + high) // 2
@@ -76,17 +76,17 @@ def frames(file: int) -> tuple[int, int]:
 
 
 Pause = Callable[[Callable[[Connection], Awaitable[None]]], Awaitable[None]]
-"""Has something done while the writer stands still."""
+"""Runs a job while the writer pauses."""
 
 
 class Wal:
-    """The log's file while a relay runs."""
+    """The write-ahead log of a running relay."""
 
     def __init__(self, connection: Connection, store: Path) -> None:
-        """Begin.
+        """Create the watch; nothing is read yet.
 
         Args:
-            connection: one of its own; it copies.
+            connection: a connection of its own, for checkpoints.
             store: the store's file.
         """
         self._copy_from, self._again_from, self._kept = FRAMES, AGAIN, KEPT
@@ -103,29 +103,29 @@ class Wal:
         self.held = False
         """Whether nothing is copied: the disk is full, and the store would take the last room."""
         self.bytes = 0
-        """What of the file was in use at the last look."""
+        """Bytes of the log that were in use at the last look."""
 
     def keep_small(self, size: int) -> None:
-        """Have it copied and begun again before it has so many bytes, where the disk is small."""
+        """Let the log begin again before it has `size` bytes, on a small disk."""
         self._again_from = min(AGAIN, size // (PAGE + FRAME_HEADER))
         self._copy_from = self._again_from // 2
         self._kept = min(KEPT, size // 2)
 
     @property
     def crowded(self) -> bool:
-        """Whether what can wait should wait."""
+        """Whether work that can wait should wait."""
         return self.bytes > CROWDED
 
     @property
     def _held_back(self) -> bool:
-        """Whether there is something to copy, or work waits for room."""
+        """Whether there are pages to copy, or work waits for room."""
         return self.crowded or self._frames - self._copied >= self._copy_from
 
     def look(self, now: float) -> float:
-        """Look how much is in use, after something was committed; at most so often.
+        """Measure the log after a commit, at most every `LOOK` seconds.
 
         Returns:
-            How many seconds the writer should wait, so that it does not grow without bound.
+            How many seconds the writer should wait, so that the log does not grow without bound.
         """
         if now - self._looked < LOOK:
             return 0.0
@@ -144,24 +144,24 @@ class Wal:
             count, size = frames(self._file)
         except OSError as error:
             # No descriptor left, or no such file yet: the next look finds out.
-            logger.debug("the write-ahead log cannot be looked at: %s", error)
+            logger.debug("the write-ahead log cannot be measured: %s", error)
             return
         if count < self._copied:
             self._copied = 0
         self._frames, self.bytes = count, count * size
 
     async def run(self, pause: Pause, moved: Callable[[], None]) -> None:
-        """Copy what is due, for ever.
+        """Copy pages when they are due, for ever.
 
         Args:
-            pause: has something done while the writer stands still.
+            pause: runs a job while the writer pauses.
             moved: called when there may be room again.
         """
         try:
             await self._connection.execute(f"PRAGMA busy_timeout = {round(PAUSE * 1_000)}")
             while True:
-                # An idle writer looks at nothing, and what it has to do may wait for room here: whatever the last look
-                # found is seen to, however soon after the last try that was.
+                # An idle writer does not look, and its work may wait for room here. So what the last look found is
+                # handled, however soon after the last attempt that was.
                 if not self._held_back:
                     self._due = trio.Event()
                     await self._due.wait()
@@ -173,7 +173,7 @@ class Wal:
                     await self._copy(pause)
                     moved()
                 except sqlite3.Error as error:
-                    # Commits go on; where the disk is full they say so themselves.
+                    # Commits go on; on a full disk they report it themselves.
                     logger.warning("the write-ahead log cannot be copied back now: %s", error)
                     self._tried = trio.current_time()
                 if self._held_back:
@@ -230,7 +230,7 @@ class Wal:
     async def _copy(self, pause: Pause) -> None:
         left = await self._checkpoint("PASSIVE")
         if left and self._frames >= self._again_from:
-            # What was committed meanwhile is little by now.
+            # Little was committed meanwhile.
             left = await self._checkpoint("PASSIVE")
         if left > REMAINDER:
             self._tried = trio.current_time()
@@ -248,11 +248,11 @@ class Wal:
             self._cut.set()
 
     async def _checkpoint(self, mode: str) -> int:
-        """Copy pages; gives how many are left."""
+        """Checkpoint, and return how many pages are left to copy."""
         ((busy, count, copied),) = await self._connection.execute(f"PRAGMA wal_checkpoint({mode})")
         self._frames, self._copied = max(0, count), max(0, copied)
         left = self._frames - self._copied
         if not left and not busy:
-            # The next commit begins again, unless a reader looks at an earlier view: the next look shows that.
+            # The next commit begins the log again, unless a reader has an earlier view: the next look shows that.
             self.bytes = 0
         return left

@@ -1,0 +1,99 @@
+"""Tokens: what a device signs in with, and temporary ones for commands on this machine.
+
+The store keeps the SHA-256 of a device's token. A temporary token is in memory only and belongs to no device.
+"""
+
+import hashlib
+import secrets
+
+import trio
+
+from relay.core.clock.clock import Clock
+from relay.core.model.state import State
+from relay.settings import AuthSection
+from relay.store.log.log import Log
+
+NO_DEVICE = 0
+"""The device of a temporary token: it has no cursor."""
+TEMPORARY_SECONDS = 86_400.0
+"""Seconds for which a temporary token is valid."""
+MAX_TEMPORARY = 1_024
+"""Temporary tokens that are valid at a time; the oldest are dropped."""
+DAY_MS = 86_400_000
+HOUR_MS = DAY_MS // 24
+
+
+def token_hash(token: str) -> str:
+    """Hash a token or an invite's code as the store keeps it: SHA-256, in hexadecimal."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def new_token() -> str:
+    """Make a token: 256 random bits."""
+    return secrets.token_urlsafe(32)
+
+
+class Tokens:
+    """All valid tokens, and whom each one signs in."""
+
+    def __init__(self, state: State, log: Log, clock: Clock, settings: AuthSection) -> None:
+        self._state = state
+        self._log = log
+        self._clock = clock
+        self._settings = settings
+        self._temporary: dict[str, tuple[int, float]] = {}
+        """User key and expiry (trio's time), by the token's hash."""
+        self._last_sign_in: dict[int, int] = {}
+        """When each device last signed in since the start, Unix milliseconds."""
+
+    def authenticate(self, token: str) -> tuple[int, int] | None:
+        """Find whose token this is.
+
+        Returns:
+            The keys of user and device (`NO_DEVICE` for a temporary token); None where the token lets nobody in.
+        """
+        hashed = token_hash(token)
+        state = self._state
+        device = state.device_keys.get(hashed)
+        if device is not None:
+            if state.devices[device].hook is not None or self._is_unused(device):
+                return None
+            user = state.users[state.devices[device].user]
+        else:
+            user_key, expires_at = self._temporary.get(hashed, (0, 0.0))
+            if expires_at < trio.current_time():
+                return None
+            user, device = state.users[user_key], NO_DEVICE
+        if user.disabled or user.removed:
+            return None
+        if device != NO_DEVICE and self._settings.device_days:
+            self._note_use(device)
+        return user.key, device
+
+    def issue_temporary(self, user: int) -> str:
+        """Make a token for a command on this machine that acts as a user. It is never written anywhere."""
+        now = trio.current_time()
+        self._temporary = {hashed: issued for hashed, issued in self._temporary.items() if issued[1] > now}
+        while len(self._temporary) >= MAX_TEMPORARY:
+            del self._temporary[next(iter(self._temporary))]
+        token = new_token()
+        self._temporary[token_hash(token)] = (user, now + TEMPORARY_SECONDS)
+        return token
+
+    def _is_unused(self, device: int) -> bool:
+        """Whether a device was away for so long that it has to sign in again (`auth.device_days`).
+
+        Nothing is written, so a clock that was wrong for a while signs nobody out for good.
+        """
+        days = self._settings.device_days
+        if not days:
+            return False
+        now = self._clock()
+        last = max(self._state.devices[device].created_at, self._log.cursors.get(device, (0, 0))[1])
+        return now - max(last, self._last_sign_in.get(device, 0)) > days * DAY_MS
+
+    def _note_use(self, device: int) -> None:
+        now = self._last_sign_in[device] = self._clock()
+        cursor = self._log.cursors.get(device)
+        if cursor is not None and now - cursor[1] > HOUR_MS:
+            self._log.keep_cursor(device, cursor[0], now)

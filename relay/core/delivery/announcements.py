@@ -1,0 +1,204 @@
+"""Events that are worth nothing later: who is online, who types, and new devices (PROTOCOL.md, section 4).
+
+They have no id, are never replayed, and a device that cannot take one at once never gets it.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from typing import Protocol
+
+from relay.core.clock.clock import Clock
+from relay.core.delivery import views
+from relay.core.delivery.presence import Presence
+from relay.core.delivery.typing import Typists
+from relay.core.model import changes
+from relay.core.model.state import State
+from relay.core.rules import permissions
+from relay.core.rules.permissions import Action
+from relay.protocol import codec, events
+from relay.store.entry import Entry
+
+MAX_INTRODUCED = 512
+"""Connected members of a chat up to which they are told of each other when somebody joins or leaves: every pair is
+looked at. In larger chats clients learn it from the next list, or when they connect."""
+SLICE_PAIRS = 1_024
+"""Pairs of users that are told of each other at once, about; the others at the next ticks."""
+MAX_WAITING_USERS = 8_192
+"""Users whose pairs wait for that; beyond it clients learn it when they connect."""
+
+Frame = Callable[[bytes], bytes]
+"""Encodes one message as a frame, once for all who get it."""
+
+
+class Send(Protocol):
+    """Offers a frame to all devices of a user."""
+
+    def __call__(self, user: int, frame: bytes, *, least_version: int = 1) -> None:
+        """Offer it to those that speak at least this version of the protocol."""
+
+
+class Announcements:
+    """Who is announced to whom, and when."""
+
+    def __init__(
+        self, state: State, clock: Clock, frame: Frame, time: Callable[[], float], presence: Presence, send: Send
+    ) -> None:
+        """Begin with nothing to announce.
+
+        Args:
+            state: tells who shares chats with whom.
+            clock: the time that events carry, Unix milliseconds.
+            frame: encodes a message as a frame.
+            time: monotonic seconds, for what is announced later.
+            presence: all connections.
+            send: offers a frame to a user's devices.
+        """
+        self._state = state
+        self._clock = clock
+        self._frame = frame
+        self._time = time
+        self._presence = presence
+        self._send = send
+        self.typing = Typists()
+        self._pairs: deque[tuple[list[int], int]] = deque()
+        """Users who came to share a chat, or share none any more, with those after them: a list, and a place in it."""
+
+    @property
+    def pending(self) -> bool:
+        """Whether something is to be announced later: `tick` does it."""
+        return bool(self.typing or self._presence.pending or self._pairs)
+
+    def tick(self, now: float) -> None:
+        """Announce what is due: who fell silent, and who came or went a while ago; `now` is trio's time."""
+        for chat, user, stopped in self.typing.due(now):
+            self._send_typing(chat, user, stop=True if stopped else None)
+        for user, is_online in self._presence.due(now):
+            self._send_presence(user, is_online=is_online)
+        self._tell_pairs()
+
+    # Presence.
+
+    def presence_changed(self, user: int) -> None:
+        """Announce that a user came or went: at once, or after a second what is true then."""
+        if not self._presence.online(user):
+            for chat in self.typing.chats_of(user):
+                self.stop_typing(chat, user)
+        if self._presence.announces_now(user, self._time()):
+            self._send_presence(user, is_online=self._presence.online(user))
+
+    def online_contacts(self, user: int) -> list[bytes]:
+        """Make the frames that tell a user who connects which of their contacts are online."""
+        return [self._online(contact) for contact in self._state.contacts(user) if self._presence.shown(contact)]
+
+    def introduce(self, entry: Entry) -> None:
+        """Announce to each other those who come to share a chat by this entry and shared none before."""
+        connected = self._state.members[entry.chat].keys() & self._presence.subscribers.keys()
+        newcomers = connected.intersection(views.list_change(entry).newcomers)
+        if self._is_much(connected, newcomers):
+            return
+        online = {user: self._online(user) for user in connected if self._presence.shown(user)}
+        for user in newcomers:
+            connected.discard(user)
+            for other in connected - self._state.contacts(user, but=entry.chat):
+                if other in online:
+                    self._send(user, online[other])
+                if user in online:
+                    self._send(other, online[user])
+
+    def part(self, entry: Entry) -> None:
+        """Announce as offline to each other those who share no chat any more: they will hear no more of each other."""
+        gone = views.list_change(entry).goes_for
+        shown = self._presence.shown
+        members = [*gone, *self._state.members[entry.chat]]
+        connected = {user for user in members if user in self._presence.subscribers}
+        leavers = connected.intersection(gone)
+        if self._is_much(connected, leavers):
+            return
+        for user in leavers:
+            connected.discard(user)
+            for other in connected:
+                if not self._state.share_chat(user, other):
+                    if shown(other):
+                        self._send(user, self._offline(other))
+                    if shown(user):
+                        self._send(other, self._offline(user))
+
+    def _is_much(self, connected: AbstractSet[int], moved: AbstractSet[int]) -> bool:
+        """Tell whether these are too many pairs to be told at once; they are told at the next ticks then, if at all."""
+        if len(connected) * len(moved) <= SLICE_PAIRS:
+            return False
+        if len(connected) <= MAX_INTRODUCED and len(self._pairs) < MAX_WAITING_USERS:
+            order = [*moved, *(connected - moved)]
+            self._pairs.extend((order, place) for place in range(len(moved)))
+        return True
+
+    def _tell_pairs(self) -> None:
+        """Tell some of the pairs that wait what is true now: online, or offline for those who share no chat."""
+        frames: dict[tuple[int, bool], bytes] = {}
+        left = SLICE_PAIRS
+        while self._pairs and left > 0:
+            order, place = self._pairs.popleft()
+            left -= len(order) - place
+            user = order[place]
+            for other in order[place + 1 :]:
+                share = self._state.share_chat(user, other)
+                for listener, subject in ((user, other), (other, user)):
+                    if self._presence.shown(subject):
+                        frame = frames.get((subject, share))
+                        if frame is None:
+                            frame = self._online(subject) if share else self._offline(subject)
+                            frames[subject, share] = frame
+                        self._send(listener, frame)
+
+    def _send_presence(self, user: int, *, is_online: bool) -> None:
+        frame = self._online(user) if is_online else self._offline(user)
+        for contact in self._state.contacts(user):
+            self._send(contact, frame)
+
+    def _offline(self, user: int) -> bytes:
+        return self._event("offline", events.Offline(user_id=self._state.users[user].id))
+
+    def _online(self, user: int) -> bytes:
+        return self._event("online", events.Online(user_id=self._state.users[user].id))
+
+    def _event(self, name: str, payload: object) -> bytes:
+        return self._frame(codec.event(name, self._clock(), payload))
+
+    # Typing.
+
+    def start_typing(self, chat: int, user: int, now: float) -> None:
+        """Announce that a user types, unless that was done lately; `now` is trio's time."""
+        if self.typing.start(chat, user, now):
+            self._send_typing(chat, user, stop=None)
+
+    def stop_typing(self, chat: int, user: int) -> None:
+        """Announce that a user has stopped typing, if they did type."""
+        if self.typing.stop(chat, user):
+            self._send_typing(chat, user, stop=True)
+
+    def end_typing_rights(self) -> None:
+        """Stop the typing of those who may no longer write in their chat."""
+        for chat, user in self.typing.typists():
+            if not permissions.may(self._state, self._state.chats[chat], user, Action.TYPE):
+                self.stop_typing(chat, user)
+
+    def _send_typing(self, key: int, user: int, *, stop: bool | None) -> None:
+        chat = self._state.chats[key]
+        now = self._clock()
+        name = self._state.users[user].id
+        for other, member in self._state.members[key].items():
+            # Whoever cleared a dialog has no such chat in their list, until something is said in it.
+            if other != user and not member.hidden and other in self._presence.subscribers:
+                payload = events.Typing(user_id=name, chat_id=self._state.chat_id(chat, other), stop=stop)
+                self._send(other, self._frame(codec.event("typing", now, payload)))
+
+    # Devices.
+
+    def device_added(self, entry: Entry) -> None:
+        """Tell a user's other devices that one more may sign in, so that a stolen invite or password is noticed."""
+        change = changes.decode(entry.extra or "")
+        if not isinstance(change, changes.DeviceAdded) or change.hook is not None:
+            return
+        payload = events.DeviceSignedIn(device_id=change.key, label=change.label, timestamp=entry.at)
+        self._send(change.user, self._frame(codec.event("device", entry.at, payload)), least_version=2)

@@ -1,0 +1,166 @@
+"""Catching up: pages of the log and chat lists for a subscriber that is behind (PROTOCOL.md, section 7).
+
+The session calls `page` again and again until the hub can take the subscriber live.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import trio
+
+from relay.core.auth.tokens import NO_DEVICE
+from relay.core.clock.clock import Clock
+from relay.core.delivery.chat_lists import MAX_CHANGES, ChatLists
+from relay.core.delivery.hub import Hub
+from relay.core.delivery.replay import Replays
+from relay.core.delivery.subscriber import Receipt, Subscriber
+from relay.core.limits import fairness
+from relay.core.limits.rate_limit import RateLimit
+from relay.core.model.state import State
+from relay.core.rules import commands
+from relay.core.rules.commands import Command
+from relay.keys import UserKey
+from relay.protocol import codec
+from relay.protocol.errors import RelayError
+from relay.store.entry import Entry
+from relay.store.log.log import Log
+from relay.store.queries import replay
+
+SLICE_ENTRIES, SLICE_CHARACTERS = 16, 32_768
+"""Entries of a replay, and characters of their texts, that are sent before others have their turn."""
+
+
+class CatchUp:
+    """Sends a subscriber what it has missed."""
+
+    def __init__(self, state: State, hub: Hub, replays: Replays, chat_lists: ChatLists, list_bytes: RateLimit) -> None:
+        self._state = state
+        self._hub = hub
+        self._replays = replays
+        self._chat_lists = chat_lists
+        self._list_bytes = list_bytes
+
+    async def page(self, subscriber: Subscriber) -> None:
+        """Read the next page of the log for a subscriber and send what of it concerns them.
+
+        Raises:
+            sqlite3.Error: the store cannot be read.
+        """
+        state = self._state
+        if subscriber.position < state.pruned:
+            # What the device would need next was removed: it gets its chat list and goes on with what is left.
+            pruned = state.pruned
+            await self._send_chat_list(subscriber, pruned, state.at)
+            subscriber.position = pruned
+        if subscriber.list_fits(trio.current_time()):
+            await self._send_chat_list(subscriber, subscriber.position, state.at)
+            return
+        async with self._replays.turn(subscriber.user):
+            # Read only now: what happened during the wait need not be in memory afterwards.
+            position, upto = subscriber.position, state.seq
+            ends = {
+                chat: last
+                for chat in state.chats_of[subscriber.user]
+                if (last := state.chats[chat].last_seq) > position
+            }
+            page = await self._replays.page(
+                subscriber.lookahead,
+                position,
+                upto,
+                {**ends, replay.CHANGES: upto},
+                subscriber.chats_as_of,
+                state.users,
+            )
+        if page.upto >= upto:
+            subscriber.lookahead.clear()
+        recent = self._hub.recent
+        for some in _slices(page.entries):
+            # Before the first slice as well: it, too, was read a while ago.
+            if not recent.refresh(page.entries, upto):
+                return
+            for seq, at in self._hub.replay(subscriber, some):
+                await self._send_chat_list(subscriber, seq, at)
+                if not recent.refresh(page.entries, upto):
+                    # What was sent is not sent again: a list that came before an entry does not stand for it.
+                    subscriber.position = max(subscriber.position, seq)
+                    return
+            await fairness.turn()
+        subscriber.position = page.upto
+
+    async def _send_chat_list(self, subscriber: Subscriber, seq: int, at: int) -> None:
+        """Send the event `seq` that stands for changes of the chat list, as the list is now.
+
+        One list of a user is made at a time, once there is room for it and earlier ones are paid for.
+        """
+        share, user = subscriber.share, subscriber.user
+        # Where history was removed nobody knows what changed. Looked at now: a prune may move it during the wait.
+        is_unknown = seq == self._state.pruned
+        async with share.listing:
+            await share.room()
+            await trio.sleep(self._list_bytes.charge(user, trio.current_time(), 0))
+            size = await self._make_chat_list(subscriber, seq, at, is_unknown=is_unknown)
+            self._list_bytes.charge(user, trio.current_time(), size)
+            # The list must be in the outbox before the user's next one looks for room.
+            self._hub.flush()
+
+    async def _make_chat_list(self, subscriber: Subscriber, seq: int, at: int, *, is_unknown: bool) -> int:
+        """Put that event into the outbox; gives its size in bytes."""
+        changed, since = subscriber.begin_list(self._state.seq, trio.current_time())
+        since = since if since < seq else 0
+        size = 0
+        if subscriber.version == 1:
+            last: tuple[str, object] = ("chats", await self._chat_lists.whole(subscriber.user))
+        else:
+            if is_unknown:
+                changed = [0] * (MAX_CHANGES + 1)
+            *first, last = await self._chat_lists.changes(subscriber.user, changed)
+            for name, payload in first:
+                # Of several events that are sent together the last one has the id.
+                event = codec.event(name, at, payload)
+                size += len(event)
+                self._hub.send(subscriber.outlet, event)
+        frame = self._hub.frame(codec.event(last[0], at, last[1], seq))
+        self._hub.send_replayed(subscriber, frame, Receipt(seq, 0, 0, since))
+        return size + len(frame)
+
+
+class EmptyEntries:
+    """Appends entries that say nothing, where a chat list needs an event id that no other event has."""
+
+    def __init__(self, state: State, log: Log, clock: Clock) -> None:
+        self._state = state
+        self._log = log
+        self._clock = clock
+        self._requested_at = -1
+        """The last `seq` when an entry was requested: one does for all who ask until it is written."""
+
+    def request(self, user: int, chat: int) -> None:
+        """Append such an entry.
+
+        Args:
+            user: who needs it.
+            chat: one of their chats.
+        """
+        if self._requested_at != self._state.seq and chat in self._state.members:
+            self._requested_at = self._state.seq
+            self._log.append(
+                Command(self._clock(), UserKey(user), NO_DEVICE, commands.ReserveSeq(chat)), self._answered
+            )
+
+    def _answered(self, answer: object) -> None:
+        if isinstance(answer, RelayError):
+            # The disk was full: it is requested again.
+            self._requested_at = -1
+
+
+def _slices(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    """Cut the entries of a replay into what is sent at a time, by count and by text."""
+    some: list[Entry] = []
+    size = 0
+    for entry in entries:
+        some.append(entry)
+        size += len(entry.message or "")
+        if len(some) >= SLICE_ENTRIES or size >= SLICE_CHARACTERS:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some

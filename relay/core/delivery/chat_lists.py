@@ -1,0 +1,150 @@
+"""Chat lists, encoded: whole (version 1), in pages, and the changes of one (version 2) (PROTOCOL.md, section 5).
+
+One list is made at a time, a few chats a turn, so that a change of a large group does not stop the relay while all its
+members ask for their lists.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+import trio
+
+from relay.core.delivery import views
+from relay.core.delivery.presence import Presence
+from relay.core.delivery.subscriber import Subscriber
+from relay.core.model.entities import Chat, Member
+from relay.core.model.state import State
+from relay.protocol import codec, events
+from relay.protocol.errors import RelayError
+from relay.store.queries import history
+from relay.store.sqlite.database import Connection
+
+PAGE_BYTES = 262_144
+"""Bytes of a page of a chat list (version 2)."""
+PAGE_CHATS = 1_000
+"""Chats of such a page at most."""
+SLICE_CHATS = 16
+"""Chats of a list that are encoded before others have their turn."""
+MAX_CHANGES = 256
+"""Changed chats that are named one by one; of more the client is told to ask for the list again."""
+CONCURRENT_LISTS = 1
+"""Chat lists that are made at a time."""
+
+
+class ChatLists:
+    """Makes the chat lists of all users."""
+
+    def __init__(self, state: State, reading: Connection, presence: Presence) -> None:
+        self._state = state
+        self._reading = reading
+        self._presence = presence
+        self.concurrent = trio.CapacityLimiter(CONCURRENT_LISTS)
+
+    async def whole(self, user: int) -> msgspec.Raw:
+        """Encode a user's whole chat list."""
+        lines, _ = await self._lines(user, views.listed(self._state, user))
+        return msgspec.Raw(b"[" + b",".join(lines) + b"]")
+
+    async def page(self, subscriber: Subscriber, after: str | None) -> codec.Page:
+        """Encode a page of a user's chat list.
+
+        The order of the first page holds for all pages: new messages would move chats from one page to another.
+
+        Args:
+            subscriber: who asks.
+            after: the `next` of the page before; None for the first page.
+
+        Raises:
+            RelayError: `after` is no such thing.
+        """
+        state, user = self._state, subscriber.user
+        chats = views.listed(state, user)
+        if after is not None and after == subscriber.listing_after:
+            present: dict[int, tuple[Chat, Member]] = {chat.key: (chat, member) for chat, member in chats}
+            chats = [present[key] for key in subscriber.listing if key in present]
+        elif after is not None:
+            # From an earlier connection, or asked for again: go by the places that chats have now.
+            last = _parse_place(after)
+            chats = [one for one in chats if views.place(one[0]) < last]
+        places = [views.place(chat) for chat, _ in chats[:PAGE_CHATS]]
+        lines, shown = await self._lines(user, chats[:PAGE_CHATS], PAGE_BYTES)
+        payload = msgspec.Raw(b"[" + b",".join(lines) + b"]")
+        if shown == len(chats):
+            return codec.Page(payload, None)
+        at, key = places[shown - 1]
+        subscriber.listing_after = f"{at:x}.{key:x}"
+        subscriber.listing = [chat.key for chat, _ in chats[shown:]]
+        return codec.Page(payload, subscriber.listing_after)
+
+    async def changes(self, user: int, changed: Sequence[int]) -> list[tuple[str, object]]:
+        """Make the events of version 2 that say how chats changed in a user's list.
+
+        Args:
+            user: whose list it is.
+            changed: keys of the chats.
+
+        Returns:
+            Event types and payloads, at least one.
+        """
+        state = self._state
+        if len(changed) > MAX_CHANGES:
+            return [("chatsStale", events.ChatsStale())]
+        present: dict[int, tuple[Chat, Member]] = {chat.key: (chat, member) for chat, member in state.listed(user)}
+        lines, _ = await self._lines(user, [present[key] for key in changed if key in present])
+        made: list[tuple[str, object]] = [("chat", {"item": msgspec.Raw(line)}) for line in lines]
+        made += [
+            ("chatGone", events.ChatGone(chat_id=state.chat_id(state.chats[key], user)))
+            for key in changed
+            if key in state.chats and key not in present
+        ]
+        return made or [("chatsStale", events.ChatsStale())]
+
+    async def _lines(
+        self, user: int, chats: Sequence[tuple[Chat, Member]], most: int | None = None
+    ) -> tuple[list[bytes], int]:
+        """Encode lines of a chat list, a few at a time.
+
+        Args:
+            user: whose list it is.
+            chats: which chats.
+            most: bytes after which to stop, once there is one line.
+
+        Returns:
+            The lines, and how many of the chats they cover.
+        """
+        state, presence = self._state, self._presence
+        lines: list[bytes] = []
+        size = 0
+
+        def is_member(chat: Chat, member: Member) -> bool:
+            """Tell whether the user is still in a chat: they may have been removed during a wait."""
+            return state.members[chat.key].get(user) is member
+
+        async with self.concurrent:
+            wanted = views.wanted_texts(state, user, [one for one in chats if is_member(*one)])
+            texts = await history.chat_texts(self._reading, user, wanted)
+            for count, (chat, member) in enumerate(chats):
+                if count % SLICE_CHATS == SLICE_CHATS - 1:
+                    # Charged, but not waited for: whoever makes a list must not hold up the others' lists.
+                    await trio.lowlevel.checkpoint()
+                if not is_member(chat, member):
+                    continue
+                line = codec.encode(views.list_item(state, user, chat, member, texts.get(chat.key), presence))
+                if most is not None and lines and size + len(line) > most:
+                    return lines, count
+                lines.append(line)
+                size += len(line) + 1
+        return lines, len(chats)
+
+
+def _parse_place(after: str) -> tuple[int, int]:
+    """Read where a page of the chat list ended.
+
+    Raises:
+        RelayError: it says nothing of the kind.
+    """
+    at, _, key = after.partition(".")
+    try:
+        return int(at, 16), int(key, 16)
+    except ValueError:
+        raise RelayError.bad_field("payload.after", "the `next` of the page before is expected") from None

@@ -1,0 +1,75 @@
+"""Changes of chat lists that live subscribers are owed, and when each gets them (PROTOCOL.md, section 4).
+
+A list is made from texts in the log, so a subscriber that gets one falls behind and catches up. Whoever got a list a
+moment ago gets the next one a moment later, with all that changes until then.
+"""
+
+from collections.abc import Callable
+
+from relay.core.delivery import views
+from relay.core.delivery.subscriber import Subscriber
+from relay.core.model.state import State
+from relay.store.entry import Entry
+
+
+def _nothing(_user: int, _chat: int) -> None:
+    """Do nothing."""
+
+
+class ListChanges:
+    """The live subscribers that are owed a chat list."""
+
+    def __init__(self, state: State, time: Callable[[], float]) -> None:
+        """Begin with nobody owed a list.
+
+        Args:
+            state: the state, which has each entry before it is noted here.
+            time: monotonic seconds.
+        """
+        self._state = state
+        self._time = time
+        self._owed: dict[Subscriber, None] = {}
+        self.request_entry: Callable[[int, int], None] = _nothing
+        """Called with a user and one of their chats where a list needs an event id that no other event has. Set once
+        there is a log: it appends to the log, which publishes through the hub that this belongs to."""
+
+    @property
+    def pending(self) -> bool:
+        """Whether a list is owed that `tick` sends later."""
+        return bool(self._owed)
+
+    def forget(self, subscriber: Subscriber) -> None:
+        """Owe nothing to a subscriber that is gone."""
+        self._owed.pop(subscriber, None)
+
+    def note(self, subscriber: Subscriber, entry: Entry, change: views.ListChange) -> None:
+        """Note that an entry changed the list of a live subscriber, and let it catch up if it gets the list at once."""
+        if self.owe(subscriber, entry, change):
+            subscriber.fall_behind(entry.seq - 1)
+
+    def owe(self, subscriber: Subscriber, entry: Entry, change: views.ListChange) -> bool:
+        """Note that an entry changed a subscriber's list; tell whether it gets the list at once."""
+        user = subscriber.user
+        chat = views.changed_chat(self._state, entry, user)
+        subscriber.owe_list(entry.seq, chat, appears=user in change.appears_for, goes=user in change.goes_for)
+        if subscriber.list_due(self._time()):
+            return True
+        self._owed[subscriber] = None
+        return False
+
+    def tick(self, now: float) -> None:
+        """Let subscribers get their list that were owed it for long enough.
+
+        Args:
+            now: monotonic seconds.
+        """
+        seq = self._state.seq
+        for subscriber in list(self._owed):
+            if not subscriber.owed:
+                del self._owed[subscriber]
+            elif subscriber.live and subscriber.list_due(now):
+                if subscriber.sent < seq:
+                    # The list gets the id of the last entry, which was no event for this subscriber.
+                    subscriber.fall_behind(seq)
+                else:
+                    self.request_entry(subscriber.user, next(iter(subscriber.owed)))

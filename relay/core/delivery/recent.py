@@ -1,0 +1,123 @@
+"""The latest entries of the log, in memory: a replay that reaches them goes on live without a gap.
+
+An edit or a deletion also amends the earlier entries it concerns, so that nothing is sent that is no longer true.
+"""
+
+from collections import deque
+from collections.abc import Collection, Sequence
+from itertools import islice
+
+import msgspec
+
+from relay.core.model.state import State
+from relay.store import kinds
+from relay.store.entry import REPLY_PREVIEW, Entry
+
+MAX_ENTRIES = 4_096
+"""Entries kept in memory, and edits and deletions that `changes_since` knows of without looking at them."""
+MAX_CHARACTERS = 4_000_000
+"""Characters of text that these entries may hold together, quotes included."""
+
+
+class RecentEntries:
+    """The end of the log, as what is sent from memory says it."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self.entries: deque[Entry] = deque()
+        """In the order of the log, without gaps, the last one of all at the end."""
+        self._characters = 0
+        self._changes: deque[tuple[int, int, int]] = deque()
+        """The latest edits and deletions: `seq`, chat, and the message that they change."""
+        self._changes_complete_after = 0
+        """Every edit and deletion after this `seq` is in `_changes`."""
+
+    def add(self, entry: Entry) -> None:
+        """Add an entry that is on disk, and drop the oldest where there are too many."""
+        entries = self.entries
+        entries.append(entry)
+        self._characters += _length(entry)
+        while len(entries) > MAX_ENTRIES or self._characters > MAX_CHARACTERS:
+            self._characters -= _length(entries.popleft())
+        if entry.kind in (kinds.EDIT, kinds.DELETE):
+            self._changes.append((entry.seq, entry.chat, entry.target))
+            if len(self._changes) > MAX_ENTRIES:
+                self._changes_complete_after = self._changes.popleft()[0]
+            for one in entries:
+                if one.chat == entry.chat:
+                    before = _length(one)
+                    _amend(one, entry)
+                    self._characters += _length(one) - before
+
+    def after(self, seq: int) -> list[Entry] | None:
+        """Give all entries after `seq`; None if some of them are no longer in memory."""
+        entries = self.entries
+        if seq >= self._state.seq:
+            return []
+        if not entries or entries[0].seq > seq + 1:
+            return None
+        return list(islice(entries, seq + 1 - entries[0].seq, None))
+
+    def refresh(self, entries: Sequence[Entry], since: int) -> bool:
+        """Amend entries that were read from the log when it ended at `since`.
+
+        The author of an edit or a deletion has its answer already, so what is sent to others afterwards must know it.
+
+        Returns:
+            Whether everything after `since` is still in memory; else the entries have to be read again.
+        """
+        recent = self.entries
+        if self._state.seq == since:
+            return True
+        if not recent or recent[0].seq > since + 1:
+            return False
+        for change in islice(recent, since + 1 - recent[0].seq, None):
+            if change.kind in (kinds.EDIT, kinds.DELETE):
+                for one in entries:
+                    if one.chat == change.chat:
+                        _amend(one, change)
+        return True
+
+    def changes_since(self, messages: Collection[tuple[int, int]], since: int) -> list[Entry] | None:
+        """Give the edits and deletions of these messages after `since`, for an answer that was read before them.
+
+        Such an answer is outdated: whoever is answered may have been sent the change already.
+
+        Args:
+            messages: pairs of chat and message id.
+            since: the last `seq` when they were read.
+
+        Returns:
+            The changes, in their order; None if they are no longer all in memory, and the answer has to be read again.
+        """
+        if since >= self._changes_complete_after:
+            for seq, chat, target in reversed(self._changes):
+                if seq <= since:
+                    return []
+                if (chat, target) in messages:
+                    break
+            else:
+                return []
+        entries = self.after(since)
+        if entries is None:
+            return None
+        changes = [one for one in entries if one.kind in (kinds.EDIT, kinds.DELETE)]
+        return [one for one in changes if (one.chat, one.target) in messages]
+
+
+def _length(entry: Entry) -> int:
+    """Count the characters that an entry holds."""
+    size = len(entry.message) if entry.message else 0
+    quoted = entry.reply_to
+    return size + len(quoted.message) if quoted is not None and quoted.message else size
+
+
+def _amend(one: Entry, change: Entry) -> None:
+    """Apply an edit or a deletion to the message, to an earlier edit of it and to replies that quote it (section 4)."""
+    target = change.target
+    if target == (one.message_id if one.kind == kinds.NEW else one.target if one.kind == kinds.EDIT else 0):
+        one.message, one.attachments = change.message, change.attachments
+        one.deleted = change.kind == kinds.DELETE
+    elif one.reply_to is not None and one.reply_to.message_id == target:
+        text = change.message[:REPLY_PREVIEW] if change.message else None
+        one.reply_to = msgspec.structs.replace(one.reply_to, message=text)

@@ -1,0 +1,67 @@
+"""All limits of one relay that are counted by user, in one object that whoever enforces one is given.
+
+In memory only; a restart begins with full buckets.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Protocol
+
+import trio
+
+from relay.core.limits import rate_limit
+from relay.core.limits.fairness import Fairness
+from relay.core.limits.rate_limit import RateLimit
+from relay.core.limits.share import Shares
+from relay.settings import LimitsSection
+
+WRITER_SECOND = 2.0
+"""Seconds of the event loop that a second of the log's writer counts as: the loop serves others meanwhile."""
+MAX_WRITER_SECONDS = 1.0
+"""Seconds of the writer that one batch is charged for: an edit of the longest text takes less, a stalled disk more."""
+
+
+class Asked(Protocol):
+    """What somebody asked for: a command."""
+
+    @property
+    def user(self) -> int:
+        """On whose behalf; 0 for the relay itself."""
+
+    @property
+    def importer(self) -> bool:
+        """Whether an import asked."""
+
+
+class UserLimits:
+    """Buckets, shares and accounts by user."""
+
+    def __init__(self, settings: LimitsSection) -> None:
+        self.requests = RateLimit(settings)
+        self.frames = RateLimit(settings, rate_limit.FRAMES_PER_REQUEST)
+        """Frames of any kind, whatever they say."""
+        self.groups = RateLimit(rate_limit.GroupsPerDay(settings))
+        self.fan_out = RateLimit(rate_limit.FanOut(settings))
+        """Connections that are sent what a user did."""
+        self.list_bytes = RateLimit(rate_limit.ListBytes())
+        """Bytes of chat lists that are sent as events."""
+        self.shares = Shares()
+        self.fairness = Fairness()
+        """Each user's part of the event loop, and of the writer's time."""
+
+    def charge_fan_out(self, user: int, connections: int) -> None:
+        """Charge a user for an event of theirs that went to so many connections; 0 is the relay itself."""
+        if user:
+            now = trio.current_time()
+            self.requests.charge(user, now, connections / rate_limit.CONNECTIONS_PER_REQUEST)
+            pause = self.fan_out.charge(user, now, connections)
+            if pause:
+                self.fairness.of(user).rest(pause)
+
+    def charge_writer(self, batch: Sequence[Asked], seconds: float) -> None:
+        """Charge the users of a batch for the seconds that it kept the log's writer from others."""
+        now = self.fairness.time()
+        # An import names the authors that it brings in; they did not ask for it.
+        for user, count in Counter(one.user for one in batch if one.user and not one.importer).items():
+            share = min(seconds, MAX_WRITER_SECONDS) * count / len(batch)
+            self.fairness.of(user).charge(WRITER_SECOND * share, now, WRITER_SECOND * MAX_WRITER_SECONDS)

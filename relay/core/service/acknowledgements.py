@@ -1,0 +1,119 @@
+"""What devices have: acknowledgements become cursors and delivery receipts (PROTOCOL.md, sections 6 and 7).
+
+Acknowledgements are collected and applied a moment later, all at once: one cursor a device and one receipt a chat,
+however many events were acknowledged.
+"""
+
+from relay.core.auth.tokens import NO_DEVICE
+from relay.core.clock.clock import Clock
+from relay.core.delivery.replay import Replays
+from relay.core.delivery.subscriber import Subscriber
+from relay.core.model.state import State
+from relay.core.rules import commands
+from relay.core.rules.commands import Command
+from relay.keys import UserKey
+from relay.protocol.errors import RelayError
+from relay.store.log.log import Log
+
+SEQ_DIGITS = 19
+"""Digits of the largest `seq`."""
+
+
+class Acknowledgements:
+    """Acknowledgements that wait to be applied, and every device's cursor."""
+
+    def __init__(self, state: State, log: Log, clock: Clock, replays: Replays) -> None:
+        self._state = state
+        self._log = log
+        self._clock = clock
+        self._replays = replays
+        self._pending: list[Subscriber] = []
+
+    def take(self, subscriber: Subscriber, event_id: int | str) -> None:
+        """Take an acknowledgement; `apply` moves the cursor and makes the receipt.
+
+        Raises:
+            RelayError: the id is no number.
+        """
+        if isinstance(event_id, str):
+            if not event_id.isascii() or not event_id.isdigit():
+                raise RelayError.bad_field("id", "the id of an event is a whole number")
+            event_id = int(event_id[:SEQ_DIGITS])
+        receipt = subscriber.acknowledge(event_id)
+        if receipt is None:
+            return
+        if not subscriber.ack_pending:
+            if not self._pending:
+                # Once for all that come until `apply`.
+                self._log.expect_deferred()
+            subscriber.ack_pending = True
+            self._pending.append(subscriber)
+        acked = subscriber.acked_up_to
+        if receipt.message_id > acked.get(receipt.chat, 0):
+            acked[receipt.chat] = receipt.message_id
+
+    def apply(self) -> None:
+        """Apply all pending acknowledgements: move each device's cursor and append one delivery receipt per chat."""
+        now = self._clock()
+        while self._pending:
+            # One at a time: if one fails, the others stay pending.
+            subscriber = self._pending.pop()
+            subscriber.ack_pending = False
+            user, device = subscriber.user, subscriber.device
+            for chat, message_id in subscriber.acked_up_to.items():
+                self._deliver(user, device, chat, message_id, now)
+            subscriber.acked_up_to.clear()
+            if device != NO_DEVICE:
+                self._log.keep_cursor(device, subscriber.cursor, now)
+
+    async def start_position(self, user: int, device: int, since: int | None) -> int:
+        """Find where the events of a device that connects start: after its cursor, or after what it says it has.
+
+        Args:
+            user: whose device it is.
+            device: its key; `NO_DEVICE` has no cursor.
+            since: the last event id that it says it has; ignored if this log never gave such an id.
+
+        Returns:
+            The last `seq` that it is not sent again (section 7).
+        """
+        now = self._state.seq
+        if since is not None and since > now:
+            since = None
+        if device == NO_DEVICE:
+            return now if since is None else since
+        self.apply()
+        if device not in self._log.cursors:
+            first = await self._first_position(user)
+            if device not in self._log.cursors:
+                await self._log.first_cursor(device, first, self._clock())
+        cursor = self._log.cursors[device][0]
+        if since is None:
+            return cursor
+        if since > cursor:
+            await self._advance_cursor(user, device, cursor, since)
+        return since
+
+    async def _first_position(self, user: int) -> int:
+        """Find where a device's first connection starts: before the oldest undelivered message, or at the end."""
+        state = self._state
+        now = state.seq
+        # An undelivered message is also unread.
+        chats = [(chat.key, member.dlvrd_upto) for chat, member in state.listed(user) if state.missed(chat, user)]
+        oldest = await self._replays.oldest_undelivered(user, chats) if chats else None
+        return now if oldest is None else oldest - 1
+
+    async def _advance_cursor(self, user: int, device: int, cursor: int, since: int) -> None:
+        """Take all up to `since` for acknowledged: the acknowledgements may have been lost with the connection."""
+        now = self._clock()
+        chats = [(chat.key, member.dlvrd_upto) for chat, member in self._state.listed(user) if chat.last_seq > cursor]
+        for chat, message_id in await self._replays.reached(user, chats, cursor, since):
+            self._deliver(user, device, chat, message_id, now)
+        self._log.keep_cursor(device, since, now)
+
+    def _deliver(self, user: int, device: int, chat: int, message_id: int, now: int) -> None:
+        """Append a delivery receipt for a chat's messages up to this one, unless there is one already."""
+        member = self._state.members[chat].get(user)
+        if member is not None and member.dlvrd_upto < message_id:
+            mark = commands.MarkDelivered(chat, message_id)
+            self._log.append_deferred((chat, user), message_id, Command(now, UserKey(user), device, mark))
