@@ -534,9 +534,9 @@ async def test_only_groups_that_were_made_count_for_the_day(tmp_path: Path, cloc
 
 async def test_authors_that_an_import_names_are_not_charged_for_it(relay: House) -> None:
     limits, user = relay.relay.service.limits, relay.relay.state.user_keys["User1"]
-    imported = Command(0, user, 0, commands.SayNothing(1), importer=True)
+    imported = Command(0, user, 0, commands.ReserveSeq(1), importer=True)
     limits.charge_writer([imported], 5.0)
     assert limits.fairness.of(user).paid_at == float("-inf")
-    limits.charge_writer([Command(0, user, 0, commands.SayNothing(1))], 0.3)
+    limits.charge_writer([Command(0, user, 0, commands.ReserveSeq(1))], 0.3)
     now = limits.fairness.time()
     assert limits.fairness.of(user).paid_at - now > 0.3 * 2 / 0.2 - 0.5, "long work is charged whole"
