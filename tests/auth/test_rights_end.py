@@ -125,7 +125,7 @@ async def test_a_post_through_a_hook_that_stands_still_is_ended(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("how", ["removed", "left", "no admin of the channel", "disabled", "revoked"])
-async def test_who_may_not_write_any_more_types_no_more(tmp_path: Path, how: str) -> None:
+async def test_typing_stops_when_the_right_to_write_ends(tmp_path: Path, how: str) -> None:
     async with house(tmp_path, "anna", "ben") as made, made.device("anna") as anna, made.device("ben") as ben:
         kind = "channel" if how.startswith("no admin") else "group"
         chat = (await anna.request("createChat", type=kind, name="Crew", participants=["ben"]))["chatId"]
@@ -149,7 +149,7 @@ async def test_who_may_not_write_any_more_types_no_more(tmp_path: Path, how: str
 
 
 @pytest.mark.parametrize("how", ["removed", "disabled", "revoked"])
-async def test_who_is_sent_away_is_offline(tmp_path: Path, how: str) -> None:
+async def test_a_disconnected_user_is_offline(tmp_path: Path, how: str) -> None:
     async with house(tmp_path, "anna", "ben") as made, made.device("anna") as anna:
         chat = (await anna.request("createChat", type="group", name="Crew", participants=["ben"]))["chatId"]
         async with made.device("ben"):
@@ -188,7 +188,7 @@ async def _enters(made: House, code: str) -> bool:
 
 
 @pytest.mark.parametrize("change", [{}, {"disabled": True}, {"removed": True}, {"admin": False}])
-async def test_an_invite_ends_with_the_right_to_invite_of_whoever_made_it(tmp_path: Path, change: Any) -> None:
+async def test_an_invite_ends_when_its_maker_may_no_longer_invite(tmp_path: Path, change: Any) -> None:
     async with house(tmp_path, "anna", "ben") as made:
         ask = made.relay.admin.handle
         await ask("user.change", control.ChangeUser(id="ben", admin=True))

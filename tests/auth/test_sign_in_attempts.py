@@ -39,7 +39,7 @@ def test_the_wait_runs_out():
     assert attempts.wait("a", wait) == 0
 
 
-def test_failures_of_one_are_not_anothers():
+def test_failures_of_one_key_do_not_count_for_another():
     attempts = Throttle(900)
     after(FREE_FAILURES + 3, attempts)
     assert attempts.wait("b", 0) == 0
@@ -54,7 +54,7 @@ def test_success_and_time_forget():
     assert after(1, attempts, now=FORGET_SECONDS + 1) == 0
 
 
-def test_what_was_counted_too_early_is_taken_back():
+def test_a_failure_that_was_counted_too_early_is_taken_back():
     attempts = Throttle(900)
     after(FREE_FAILURES, attempts)
     attempts.forgive("a")

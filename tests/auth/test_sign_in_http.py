@@ -136,7 +136,7 @@ async def test_an_admin_invites_whom_they_say_to_where_they_say(tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"disabled": True}, {"removed": True}, {"admin": False}])
-async def test_an_invite_ends_with_the_right_of_who_made_it(tmp_path, change):
+async def test_an_invite_ends_with_its_makers_right(tmp_path, change):
     # zulip/zulip#20768.
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         boss = await relay.user("boss", admin=True)
@@ -170,7 +170,7 @@ async def test_an_invite_opens_no_group_that_its_maker_was_taken_out_of(tmp_path
 
 
 @pytest.mark.parametrize("change", ["all", "password"])
-async def test_who_is_signed_out_everywhere_comes_in_by_no_older_invite(tmp_path, change):
+async def test_signing_out_everywhere_ends_older_invites(tmp_path, change):
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         await relay.user("anna")
         older, bens = await relay.invite("anna"), await relay.invite("ben", new=True)

@@ -138,7 +138,7 @@ async def test_guessing_waits_ever_longer_even_with_the_right_password(tmp_path)
     assert other.status_code == 401
 
 
-async def test_who_signs_in_rightly_is_no_guesser_however_often(tmp_path):
+async def test_right_passwords_never_count_as_guesses(tmp_path):
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         await with_password(relay)
         statuses = [(await sign_in(browser, "anna", "correct horse")).status_code for _ in range(FREE_FAILURES + 2)]
@@ -160,7 +160,7 @@ async def test_an_address_that_guesses_at_many_users_waits_too(tmp_path):
     assert right.status_code == 429
 
 
-async def test_colleagues_behind_one_address_who_mistype_keep_nobody_out(tmp_path):
+async def test_colleagues_behind_one_address_who_mistype_lock_out_nobody(tmp_path):
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         await with_password(relay)
         await with_password(relay, "ben")
@@ -222,7 +222,7 @@ async def test_too_many_hashes_at_once_are_sent_away(monkeypatch):
     assert refused == ["rate_limited"] * 3
 
 
-async def test_guesses_from_other_addresses_keep_nobody_out_where_they_have_signed_in(tmp_path):
+async def test_guesses_from_elsewhere_do_not_lock_a_user_out_where_they_signed_in_before(tmp_path):
     async with http_relay(tmp_path) as relay:
         await with_password(relay)
         signing_in = relay.relay.service.signing_in
@@ -236,7 +236,7 @@ async def test_guesses_from_other_addresses_keep_nobody_out_where_they_have_sign
         assert refused.value.error.code == "rate_limited"
 
 
-async def test_one_who_guesses_at_one_user_keeps_nobody_else_behind_the_address_out(tmp_path, monkeypatch):
+async def test_guesses_at_one_user_lock_out_nobody_else_behind_the_address(tmp_path, monkeypatch):
     monkeypatch.setattr("relay.core.auth.throttle.FIRST_WAIT_SECONDS", 0.0)
     async with http_relay(tmp_path) as relay:
         await with_password(relay)

@@ -13,7 +13,7 @@ from relay.protocol import requests
 from tests.support.disk import answers, command, people, say
 
 
-async def test_a_chat_list_that_had_to_wait_leaves_out_the_chats_that_one_was_removed_from_meanwhile(
+async def test_a_chat_list_that_waited_omits_chats_the_user_was_removed_from_meanwhile(
     tmp_path: Path,
 ) -> None:
     """It ended the connection of whoever was removed: the list was looked up by chats of before the wait."""

@@ -90,7 +90,7 @@ def house() -> House:
 # Presence.
 
 
-def test_coming_and_going_is_told_to_all_who_share_a_chat(house: House) -> None:
+def test_presence_changes_go_to_everybody_who_shares_a_chat(house: House) -> None:
     _, two = house.arrive("User2")
     _, three = house.arrive("User3")
     _, four = house.arrive("User4")
@@ -103,7 +103,7 @@ def test_coming_and_going_is_told_to_all_who_share_a_chat(house: House) -> None:
     assert four.take() == []
 
 
-def test_who_comes_learns_who_is_there(house: House) -> None:
+def test_a_user_who_connects_gets_the_online_contacts(house: House) -> None:
     house.arrive("User1")
     house.arrive("User3")
     house.arrive("User4")
@@ -111,7 +111,7 @@ def test_who_comes_learns_who_is_there(house: House) -> None:
     assert sorted(two.take()) == [("online", "User1"), ("online", "User3")]
 
 
-def test_who_comes_to_share_a_chat_learns_who_is_there(house: House) -> None:
+def test_users_who_come_to_share_a_chat_get_each_others_presence(house: House) -> None:
     phone, one = house.arrive("User1")
     _, three = house.arrive("User3")
     _, four = house.arrive("User4")
@@ -128,7 +128,7 @@ def test_who_comes_to_share_a_chat_learns_who_is_there(house: House) -> None:
     assert (one.take(), three.take(), four.take()) == ([], [("online", "User4")], [("online", "User3")])
 
 
-def test_a_user_is_online_while_one_device_is(house: House) -> None:
+def test_a_user_is_online_while_one_of_their_devices_is(house: House) -> None:
     _, two = house.arrive("User2")
     phone, _ = house.arrive("User1", 1)
     laptop, _ = house.arrive("User1", 2)
@@ -182,7 +182,7 @@ def test_last_seen_is_when_the_last_device_went(house: House) -> None:
     assert house.hub.presence.last(key) == T0 + 5_000
 
 
-def test_presence_is_not_told_to_who_cannot_take_it(house: House) -> None:
+def test_presence_is_dropped_for_a_connection_that_is_full(house: House) -> None:
     _, two = house.arrive("User2")
     two.full = True
     house.arrive("User1")
@@ -192,7 +192,7 @@ def test_presence_is_not_told_to_who_cannot_take_it(house: House) -> None:
 # Typing.
 
 
-def test_typing_is_told_as_each_calls_the_chat(house: House) -> None:
+def test_a_typing_event_names_the_chat_as_its_reader_knows_it(house: House) -> None:
     _, one = house.arrive("User1")
     _, two = house.arrive("User2")
     _, three = house.arrive("User3")
@@ -220,7 +220,7 @@ def test_a_typist_falls_silent_after_six_seconds(house: House) -> None:
     assert one.take() == [("typing", ("User2", "User2", True))]
 
 
-def test_a_message_ends_typing_before_it_is_told(house: House) -> None:
+def test_a_message_ends_typing_before_it_is_published(house: House) -> None:
     _, one = house.arrive("User1")
     house.hub.start_typing(house.log.key("User2", "User1"), house.log.state.user_keys["User2"], 100.0)
     one.take()
@@ -236,7 +236,7 @@ def test_a_message_elsewhere_does_not(house: House) -> None:
     assert one.take() == []
 
 
-def test_who_goes_offline_types_no_more(house: House) -> None:
+def test_a_user_who_goes_offline_stops_typing(house: House) -> None:
     _, one = house.arrive("User1")
     two, _ = house.arrive("User2")
     house.later()
@@ -246,7 +246,7 @@ def test_who_goes_offline_types_no_more(house: House) -> None:
     assert one.take() == [("typing", ("User2", "User2", True)), ("offline", "User2")]
 
 
-def test_a_stop_is_told_once_and_only_of_who_typed(house: House) -> None:
+def test_a_stop_is_announced_once_and_only_for_a_user_who_typed(house: House) -> None:
     _, one = house.arrive("User1")
     chat, typist = house.log.key("User2", "User1"), house.log.state.user_keys["User2"]
     house.hub.stop_typing(chat, typist)
@@ -256,7 +256,7 @@ def test_a_stop_is_told_once_and_only_of_who_typed(house: House) -> None:
     assert one.take() == [("typing", ("User2", "User2", False)), ("typing", ("User2", "User2", True))]
 
 
-def test_typing_said_again_and_again_is_told_every_two_and_a_half_seconds(house: House) -> None:
+def test_repeated_typing_is_announced_every_two_and_a_half_seconds(house: House) -> None:
     _, one = house.arrive("User1")
     one.take()
     chat, typist = house.log.key("User2", "User1"), house.log.state.user_keys["User2"]
@@ -265,7 +265,7 @@ def test_typing_said_again_and_again_is_told_every_two_and_a_half_seconds(house:
     assert len(one.take()) == 4
 
 
-def test_typing_that_stops_and_starts_all_the_time_is_told_as_seldom(house: House) -> None:
+def test_typing_that_keeps_stopping_is_announced_no_more_often(house: House) -> None:
     _, one = house.arrive("User1")
     one.take()
     chat, typist = house.log.key("User2", "User1"), house.log.state.user_keys["User2"]
@@ -275,7 +275,7 @@ def test_typing_that_stops_and_starts_all_the_time_is_told_as_seldom(house: Hous
     assert one.take() == 4 * [("typing", ("User2", "User2", False)), ("typing", ("User2", "User2", True))]
 
 
-def test_typing_that_begins_again_soon_is_told_a_little_later(house: House) -> None:
+def test_typing_that_resumes_soon_is_announced_a_little_later(house: House) -> None:
     _, one = house.arrive("User1")
     one.take()
     chat, typist = house.log.key("User2", "User1"), house.log.state.user_keys["User2"]
@@ -289,7 +289,7 @@ def test_typing_that_begins_again_soon_is_told_a_little_later(house: House) -> N
     assert one.take() == [("typing", ("User2", "User2", False))]
 
 
-def test_one_types_in_few_chats_at_a_time() -> None:
+def test_a_user_types_in_a_few_chats_at_a_time() -> None:
     typing = Typists()
     told = [typing.start(chat, 1, chat / 1_000) for chat in range(1_000)]
     assert told.count(True) == len(typing) == MAX_CHATS
@@ -298,7 +298,7 @@ def test_one_types_in_few_chats_at_a_time() -> None:
     assert not typing
 
 
-def test_coming_and_going_all_the_time_is_told_once_a_second(house: House) -> None:
+def test_frequent_presence_changes_are_announced_once_a_second(house: House) -> None:
     _, two = house.arrive("User2")
     phone, _ = house.arrive("User1")
     house.later()
@@ -322,7 +322,7 @@ def test_coming_and_going_all_the_time_is_told_once_a_second(house: House) -> No
 # Who is told of what is on disk.
 
 
-def test_an_event_goes_to_every_device_but_the_one_it_came_from(house: House) -> None:
+def test_an_event_goes_to_every_device_except_its_own(house: House) -> None:
     sender, sending = house.arrive("User1", 1)
     _, other = house.arrive("User1", 2)
     _, two = house.arrive("User2", 3)
@@ -334,7 +334,7 @@ def test_an_event_goes_to_every_device_but_the_one_it_came_from(house: House) ->
     assert (sending.take(), other.take(), two.take()) == ([], [("new", 2)], [("new", 2)])
 
 
-def test_only_who_did_not_write_a_message_gets_it_delivered(house: House) -> None:
+def test_a_message_is_delivered_to_everybody_but_its_author(house: House) -> None:
     other, _ = house.arrive("User1", 2)
     two, _ = house.arrive("User2", 3)
     house.log.new("User1", "User2", "c2")
@@ -365,7 +365,7 @@ def test_a_changed_chat_list_is_read_from_the_log_in_its_place(house: House) -> 
     assert not four.live
 
 
-def test_who_may_not_sign_in_any_more_is_sent_away(house: House) -> None:
+def test_a_revoked_device_is_disconnected(house: House) -> None:
     device = house.log.do(None, commands.AddDevice(house.log.state.user_keys["User1"], "phone", "hash")).device
     _, phone = house.arrive("User1", device)
     _, laptop = house.arrive("User1", 77)
@@ -397,7 +397,7 @@ def test_no_more_is_remembered_than_may_be_however_long_the_texts(
     )
 
 
-def test_what_was_read_is_only_good_while_all_that_came_since_is_remembered(
+def test_entries_read_earlier_are_refreshed_only_while_all_later_ones_are_in_memory(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     since = house.log.state.seq
@@ -423,7 +423,7 @@ def subscriber() -> Subscriber:
     return one
 
 
-def test_the_cursor_follows_what_is_acknowledged_without_gaps() -> None:
+def test_the_cursor_follows_acknowledgements_without_gaps() -> None:
     one = subscriber()
     assert one.cursor == 11, "there is none before that"
     one.acknowledge(15)
@@ -434,7 +434,7 @@ def test_the_cursor_follows_what_is_acknowledged_without_gaps() -> None:
     assert one.cursor == 17
 
 
-def test_an_acknowledgement_counts_once_and_only_of_what_was_sent() -> None:
+def test_an_acknowledgement_counts_once_and_only_for_a_sent_event() -> None:
     one = subscriber()
     assert one.acknowledge(99) is None
     assert one.acknowledge(15) == Receipt(15, 1, 15)
@@ -444,7 +444,7 @@ def test_an_acknowledgement_counts_once_and_only_of_what_was_sent() -> None:
     assert one.cursor == 16
 
 
-def test_who_never_acknowledges_costs_no_more_than_so_much(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_never_acknowledges_costs_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relay.core.delivery.subscriber.MAX_UNACKNOWLEDGED", 3)
     one = subscriber()
     one.replayed(b'{"eventType":"new","payload":{}}', Receipt(20, 1, 20))
@@ -453,7 +453,7 @@ def test_who_never_acknowledges_costs_no_more_than_so_much(monkeypatch: pytest.M
     assert one.cursor == 11
 
 
-def test_those_who_share_no_chat_any_more_are_offline_to_each_other(house: House) -> None:
+def test_users_who_no_longer_share_a_chat_go_offline_for_each_other(house: House) -> None:
     """Else somebody who went away meanwhile was online for good to those they come back to."""
     (_, two), (_, three) = house.arrive("User2"), house.arrive("User3")
     two.take()
@@ -463,7 +463,7 @@ def test_those_who_share_no_chat_any_more_are_offline_to_each_other(house: House
     assert ("offline", "User2") in three.take()
 
 
-def test_those_who_share_another_chat_stay_online_to_each_other(house: House) -> None:
+def test_users_who_share_another_chat_stay_online_for_each_other(house: House) -> None:
     house.log.new("User3", "User2", "d1")
     (_, two), (_, three) = house.arrive("User2"), house.arrive("User3")
     two.take()
@@ -475,7 +475,7 @@ def test_those_who_share_another_chat_stay_online_to_each_other(house: House) ->
 # Large chats.
 
 
-def test_many_who_come_to_share_a_chat_are_told_of_each_other_some_pairs_a_tick(
+def test_newcomers_to_a_large_chat_are_announced_some_pairs_a_tick(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All at once it stopped the relay for more than a second."""
@@ -498,7 +498,7 @@ def test_many_who_come_to_share_a_chat_are_told_of_each_other_some_pairs_a_tick(
     assert most <= 2 * (20 + 30)
 
 
-def test_many_who_share_no_chat_any_more_are_told_as_offline_some_pairs_a_tick(
+def test_members_of_a_deleted_large_chat_go_offline_some_pairs_a_tick(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     people = [f"Guest{number}" for number in range(30)]
@@ -525,7 +525,7 @@ def test_many_who_share_no_chat_any_more_are_told_as_offline_some_pairs_a_tick(
     assert made < 30 * 29, "a frame is made for many"
 
 
-def test_somebody_who_has_cleared_a_dialog_is_not_told_that_the_other_one_types_there(house: House) -> None:
+def test_typing_in_a_dialog_is_not_sent_to_a_user_who_cleared_it(house: House) -> None:
     _, one = house.arrive("User1")
     chat, user = house.log.key("User2", "User1"), house.log.state.user_keys["User2"]
     one.take()

@@ -76,7 +76,7 @@ async def test_a_first_connection_with_nothing_undelivered_starts_at_the_end(rel
         assert durable(await laptop.rest()) == [("new", 3)]
 
 
-async def test_what_was_acknowledged_does_not_come_again_and_the_rest_does(relay: House, one: Client) -> None:
+async def test_a_replay_holds_all_that_was_not_acknowledged(relay: House, one: Client) -> None:
     await say(one, "User2", "a", "b", "c")
     async with relay.device("User2") as two:
         frames = [await two.until("new") for _ in range(3)]
@@ -150,7 +150,7 @@ async def test_acknowledging_ones_own_message_from_another_device_marks_nothing(
         assert (relay.relay.state.seq, relay.relay.log.figures.batches) == (seq, batches)
 
 
-async def test_a_device_does_not_hear_of_what_it_did_itself(relay: House, one: Client) -> None:
+async def test_a_device_gets_no_events_of_its_own(relay: House, one: Client) -> None:
     await say(one, "User2", "a")
     await one.request("edit", chatId="User2", originalMessageId=1, message="b")
     await one.request("delete", chatId="User2", originalMessageId=1)
@@ -171,7 +171,7 @@ async def test_the_chat_list_comes_before_the_first_message_of_a_dialog(relay: H
         await one.quiet()
 
 
-async def test_replayed_events_show_what_is_true_now(relay: House, one: Client) -> None:
+async def test_replayed_events_are_up_to_date(relay: House, one: Client) -> None:
     await say(one, "User2", "a", "b", "c")
     await one.request("edit", chatId="User2", originalMessageId=1, message="better")
     await one.request("delete", chatId="User2", originalMessageId=2)
@@ -192,7 +192,7 @@ async def test_replayed_events_show_what_is_true_now(relay: House, one: Client) 
     ]
 
 
-async def test_what_is_replayed_from_memory_shows_what_is_true_now_too(relay: House, one: Client) -> None:
+async def test_events_replayed_from_memory_are_up_to_date(relay: House, one: Client) -> None:
     await say(one, "User2", "open")
     start = relay.relay.state.seq
     await say(one, "User2", "a", "b")
@@ -225,7 +225,7 @@ async def test_what_is_replayed_from_memory_shows_what_is_true_now_too(relay: Ho
 
 
 @pytest.mark.parametrize(("request_type", "text"), [("edit", "better"), ("delete", None)])
-async def test_who_changes_a_message_while_it_is_replayed_to_them_gets_it_changed(
+async def test_a_message_edited_by_its_reader_during_the_replay_is_replayed_as_edited(
     relay: House, one: Client, monkeypatch: pytest.MonkeyPatch, request_type: str, text: str | None
 ) -> None:
     """They have the answer and are told no more: the replay must not bring the old text back."""
@@ -248,7 +248,7 @@ async def test_who_changes_a_message_while_it_is_replayed_to_them_gets_it_change
         assert (await laptop.until("new"))["payload"].get("message") == text
 
 
-async def test_who_joins_is_not_told_of_what_was_said_before(relay: House, one: Client) -> None:
+async def test_a_new_member_gets_no_events_from_before_they_joined(relay: House, one: Client) -> None:
     chat = (await one.request("createChat", type="group", name="Crew", participants=["User2"]))["chatId"]
     await say(one, chat, "before")
     await one.request("addParticipants", chatId=chat, participants=["User3"])
@@ -258,7 +258,7 @@ async def test_who_joins_is_not_told_of_what_was_said_before(relay: House, one: 
             assert [event for event in durable(await three.rest()) if event != "chats"] == [("new", 2)]
 
 
-async def test_what_a_device_says_it_has_is_acknowledged(relay: House, one: Client) -> None:
+async def test_the_position_that_a_device_names_counts_as_acknowledged(relay: House, one: Client) -> None:
     await say(one, "User2", "open")
     async with relay.device("User2") as two:
         await acknowledged(two)
@@ -273,7 +273,7 @@ async def test_what_a_device_says_it_has_is_acknowledged(relay: House, one: Clie
         assert (await two.until("new"))["payload"]["messageId"] == 4
 
 
-async def test_an_event_that_was_never_told_is_nothing_to_go_on_from(relay: House, one: Client) -> None:
+async def test_a_position_that_was_never_sent_is_ignored(relay: House, one: Client) -> None:
     await say(one, "User2", "open")
     async with relay.device("User2") as two:
         await acknowledged(two)
@@ -284,7 +284,7 @@ async def test_an_event_that_was_never_told_is_nothing_to_go_on_from(relay: Hous
 
 
 @pytest.mark.parametrize("restarted", [False, True])
-async def test_a_device_that_comes_back_does_not_hear_of_what_it_did_itself(tmp_path: Path, restarted: bool) -> None:
+async def test_a_device_that_reconnects_gets_no_events_of_its_own(tmp_path: Path, restarted: bool) -> None:
     async with house(tmp_path, "User1", "User2") as relay:
         await relay.add_device("User1", "laptop")
         tokens = relay.tokens
@@ -306,7 +306,7 @@ async def test_a_device_that_comes_back_does_not_hear_of_what_it_did_itself(tmp_
             assert durable(await laptop.rest()) == [("new", 2), ("edit", 3)]
 
 
-async def test_a_page_that_fell_behind_hears_of_what_another_of_its_device_did(relay: House, one: Client) -> None:
+async def test_a_page_that_fell_behind_gets_what_another_page_of_its_device_did(relay: House, one: Client) -> None:
     await say(one, "User2", "open")
     async with relay.device("User1") as other:
         await acknowledged(other)
@@ -318,7 +318,7 @@ async def test_a_page_that_fell_behind_hears_of_what_another_of_its_device_did(r
 
 
 @pytest.mark.parametrize("known", [subscriber.MAX_OWN_ENTRIES, 1])
-async def test_a_page_that_reads_from_the_log_hears_of_what_another_of_its_device_did(
+async def test_a_page_that_replays_gets_what_another_page_of_its_device_did(
     relay: House, one: Client, known: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Cod-e-Codes/marchat#118: of two hundred messages that many sockets sent at once each device got fewer.
@@ -394,7 +394,7 @@ async def test_messages_that_pour_in_while_a_device_catches_up_come_once_and_in_
     assert got == list(range(1, 1002))
 
 
-async def test_a_page_that_had_to_wait_for_its_turn_is_told_whatever_happened_meanwhile(
+async def test_a_page_that_waited_for_its_turn_gets_all_that_happened_meanwhile(
     relay: House, one: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("relay.core.delivery.recent.MAX_ENTRIES", 16)
@@ -472,7 +472,7 @@ async def test_a_slow_reader_falls_behind_and_catches_up(
     assert subscriber.live
 
 
-async def test_a_replay_waits_for_one_who_acknowledges_and_not_for_one_who_does_not(
+async def test_a_replay_waits_only_for_a_client_that_acknowledges(
     relay: House, one: Client, clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("relay.net.websocket.replay.UNACKNOWLEDGED_REPLAY", 10)
@@ -491,7 +491,7 @@ async def test_a_replay_waits_for_one_who_acknowledges_and_not_for_one_who_does_
         assert durable([*first, *more, *await two.rest()])[-1] == ("new", 100)
 
 
-async def test_who_reads_nothing_for_30_s_is_cut_off(
+async def test_a_peer_that_reads_nothing_for_30_s_is_cut_off(
     relay: House, one: Client, clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -546,7 +546,7 @@ async def test_a_first_connections_start_is_on_disk_before_it_hears_anything(tmp
             assert ("dlvrd", 1) in durable(await one.rest())
 
 
-async def test_a_stop_takes_nothing_new_up_answers_what_it_has_and_parts(relay: House) -> None:
+async def test_a_stop_answers_what_was_taken_up_and_closes(relay: House) -> None:
     client = await relay.open("User1")
     await say(client, "User2", "open")
     ids = [await client.ask("new", chatId="User2", clientMessageId=f"{n}", message="x") for n in range(20)]

@@ -83,7 +83,7 @@ def test_an_acknowledgement_costs_the_same_however_many_are_awaited() -> None:
     assert subscriber.cursor == 1
 
 
-def test_one_who_never_acknowledges_costs_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_that_never_acknowledges_costs_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_UNACKNOWLEDGED", 10)
     subscriber = _subscriber(Sink(), position=5)
     for event_id in range(6, 100):

@@ -111,7 +111,7 @@ async def test_unfinished_messages_of_one_user_are_bounded_over_all_connections(
         await other.request("profile")
 
 
-async def test_when_unfinished_messages_are_too_many_the_user_who_holds_most_lets_go(
+async def test_with_too_many_unfinished_messages_the_largest_holder_is_closed(
     relay: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(share, "ALL_PIECES_BYTES", 250_000)
@@ -141,7 +141,7 @@ async def test_a_finished_message_is_counted_no_more(relay: House) -> None:
     assert len(relay.relay.service.limits.shares) == 0
 
 
-async def test_one_user_has_so_many_connections_and_others_have_theirs(tmp_path: Path, clock: MockClock) -> None:
+async def test_connections_of_one_user_are_bounded_and_leave_others_theirs(tmp_path: Path, clock: MockClock) -> None:
     async with house(tmp_path, "User1", "User2", connections_per_user=3) as relay:
         clients = [await relay.open("User1") for _ in range(3)]
         with pytest.raises(Refused) as refused:
@@ -155,7 +155,7 @@ async def test_one_user_has_so_many_connections_and_others_have_theirs(tmp_path:
         await relay.open("User1")
 
 
-async def test_who_connects_all_the_time_is_told_to_wait(tmp_path: Path, clock: MockClock) -> None:
+async def test_a_user_who_keeps_connecting_is_rate_limited(tmp_path: Path, clock: MockClock) -> None:
     async with house(tmp_path, "User1", "User2", requests_per_second=1_000.0) as relay:
         statuses = []
         for _ in range(100):
@@ -171,7 +171,7 @@ async def test_who_connects_all_the_time_is_told_to_wait(tmp_path: Path, clock: 
         await relay.open("User2")
 
 
-async def test_one_user_makes_so_many_groups_a_day(tmp_path: Path, clock: MockClock) -> None:
+async def test_groups_made_by_one_user_are_bounded_by_the_day(tmp_path: Path, clock: MockClock) -> None:
     async with house(tmp_path, "User1", "User2", groups_per_day=3) as relay, relay.device("User1") as one:
         for number in range(3):
             await one.request("createChat", type="group", name=str(number), participants=["User2"])
@@ -314,7 +314,7 @@ def lists(relay: House, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return begun
 
 
-async def test_chat_lists_of_one_users_devices_are_made_one_after_the_other_and_so_many_bytes_a_second(
+async def test_chat_lists_of_one_user_are_made_one_by_one_and_bounded_in_bytes_a_second(
     relay: House, clock: MockClock, lists: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rate_limit.ListBytes, "burst", 1.0)
@@ -351,7 +351,7 @@ async def test_chat_lists_for_devices_that_read_nothing_wait_for_room(
 # Version 2.
 
 
-async def test_version_2_is_told_which_chats_changed(relay: House, clock: MockClock) -> None:
+async def test_version_2_gets_the_chats_that_changed(relay: House, clock: MockClock) -> None:
     async with relay.device("User1") as one, relay.device("User2", path="/ws?v=2") as two:
         await one.request("new", chatId="User2", clientMessageId="1", message="hello")
         first = await two.until("chat")
@@ -371,7 +371,7 @@ async def test_version_2_is_told_which_chats_changed(relay: House, clock: MockCl
         await two.quiet()
 
 
-async def test_changes_that_version_2_is_told_together_have_one_id(relay: House, clock: MockClock) -> None:
+async def test_changes_sent_together_in_version_2_have_one_id(relay: House, clock: MockClock) -> None:
     async with relay.device("User1") as one, relay.device("User2", path="/ws?v=2") as two:
         await one.request("createChat", type="group", name="0", participants=["User2"])
         # Told by itself: those that follow wait for a second.
@@ -413,7 +413,7 @@ async def test_an_unknown_version_is_refused(relay: House) -> None:
     assert refused.value.status == 400
 
 
-async def test_one_whose_messages_are_refused_on_a_full_disk_gets_every_answer(relay: House) -> None:
+async def test_every_message_refused_on_a_full_disk_is_answered(relay: House) -> None:
     async with relay.device("User1") as one:
         relay.relay.log.spare(lambda _command: True)
         for number in range(3 * share.COMMANDS_PER_BATCH):
@@ -422,7 +422,7 @@ async def test_one_whose_messages_are_refused_on_a_full_disk_gets_every_answer(r
             assert (await one.receive())["error"]["code"] == "storage_full"
 
 
-async def test_a_chat_list_that_a_full_disk_held_up_is_told_once_there_is_room(relay: House, clock: MockClock) -> None:
+async def test_a_chat_list_held_up_by_a_full_disk_is_sent_once_there_is_room(relay: House, clock: MockClock) -> None:
     async with relay.device("User1") as one, relay.device("User2") as two:
         chat = (await one.request("createChat", type="group", name="Crew", participants=["User2"]))["chatId"]
         await two.until("chats")
@@ -436,7 +436,7 @@ async def test_a_chat_list_that_a_full_disk_held_up_is_told_once_there_is_room(r
         assert (await two.until("chats"))["payload"][0]["name"] == "name 2"
 
 
-async def test_the_writers_time_is_charged_to_whose_request_keeps_it_alone(
+async def test_time_of_the_writer_is_charged_to_the_user_whose_request_holds_it_alone(
     relay: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     charged: list[int] = []
@@ -454,7 +454,7 @@ async def test_the_writers_time_is_charged_to_whose_request_keeps_it_alone(
         assert charged == [1, 1]
 
 
-async def test_who_tells_many_at_once_has_no_more_taken_up_until_it_is_paid_off(
+async def test_a_user_who_sends_to_many_at_once_waits_until_it_is_paid_off(
     tmp_path: Path, clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The limit of requests allows as much on average; others wait for what comes at once."""
@@ -534,9 +534,9 @@ async def test_only_groups_that_were_made_count_for_the_day(tmp_path: Path, cloc
 
 async def test_authors_that_an_import_names_are_not_charged_for_it(relay: House) -> None:
     limits, user = relay.relay.service.limits, relay.relay.state.user_keys["User1"]
-    imported = Command(0, user, 0, commands.SayNothing(1), importer=True)
+    imported = Command(0, user, 0, commands.ReserveSeq(1), importer=True)
     limits.charge_writer([imported], 5.0)
     assert limits.fairness.of(user).paid_at == float("-inf")
-    limits.charge_writer([Command(0, user, 0, commands.SayNothing(1))], 0.3)
+    limits.charge_writer([Command(0, user, 0, commands.ReserveSeq(1))], 0.3)
     now = limits.fairness.time()
     assert limits.fairness.of(user).paid_at - now > 0.3 * 2 / 0.2 - 0.5, "long work is charged whole"

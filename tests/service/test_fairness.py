@@ -62,7 +62,7 @@ class Work:
             await trio.lowlevel.checkpoint()
 
 
-def test_who_has_taken_more_than_a_burst_waits_until_it_is_paid_off() -> None:
+def test_an_account_beyond_its_burst_waits_until_it_is_paid_off() -> None:
     one, other = (counting := Fairness()).of("one"), counting.of("other")
     other.charge(SLICE_SECONDS / 10, 100.0)
     one.charge(BURST_SECONDS, 100.0)
@@ -74,7 +74,7 @@ def test_who_has_taken_more_than_a_burst_waits_until_it_is_paid_off() -> None:
     assert one.wait(100.0 + 0.001 / LOOP_SHARE) < 0
 
 
-def test_who_is_alone_waits_for_nobody() -> None:
+def test_an_account_that_is_served_alone_does_not_wait() -> None:
     one, other = (counting := Fairness()).of("one"), counting.of("other")
     other.charge(0.001, 100.0)
     for _ in range(100):
@@ -86,7 +86,7 @@ def test_who_is_alone_waits_for_nobody() -> None:
     assert one.wait(101.0) > 30
 
 
-def test_in_one_round_one_asker_gets_a_slice() -> None:
+def test_one_account_gets_one_slice_a_round() -> None:
     one = (counting := Fairness()).of("one")
     one.charge(SLICE_SECONDS / 2, 100.0)
     assert one.wait(100.0) < 0
@@ -96,7 +96,7 @@ def test_in_one_round_one_asker_gets_a_slice() -> None:
     assert one.wait(100.0) < 0
 
 
-async def test_of_many_connections_one_is_served_between_two_turns_of_everybody_else(clock: MockClock) -> None:
+async def test_one_of_many_connections_is_served_between_two_turns_of_everybody_else(clock: MockClock) -> None:
     """However many connections of one asker have something to do, others wait for one piece of it."""
     work = Work(clock)
     with work.fairness.at_work():
@@ -154,7 +154,7 @@ def test_a_machine_that_stood_still_is_charged_to_nobody() -> None:
     assert one.wait(100.0) <= MAX_CHARGE_SECONDS / LOOP_SHARE
 
 
-async def test_who_is_cancelled_while_waiting_holds_up_nobody(clock: MockClock) -> None:
+async def test_a_waiting_task_that_is_cancelled_holds_up_nobody(clock: MockClock) -> None:
     work = Work(clock)
     one, other = work.fairness.of("one"), work.fairness.of("other")
     with work.fairness.at_work():
@@ -171,7 +171,7 @@ async def test_who_is_cancelled_while_waiting_holds_up_nobody(clock: MockClock) 
             await one.turn()
 
 
-async def test_one_asker_takes_so_many_threads_and_leaves_the_others() -> None:
+async def test_threads_of_one_account_are_bounded_and_leave_others_theirs() -> None:
     account = Fairness().of("one")
     most = 0
 
@@ -253,7 +253,7 @@ async def poured(stream: trio.SocketStream, data: bytes) -> None:
             await stream.send_all(data)
 
 
-async def test_requests_of_a_member_over_many_connections_are_read_one_a_turn(
+async def test_requests_of_one_user_over_many_connections_are_read_one_a_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     turns = Turns(monkeypatch, connection.HttpConnection, "_begin")
@@ -286,7 +286,7 @@ def new(number: int) -> bytes:
     return client_frame(TEXT, codec.encode({"type": "request", "id": number, "payloadType": "new", "payload": payload}))
 
 
-async def test_what_a_batch_says_is_told_a_little_a_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_batch_is_published_a_little_a_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One member's messages to a large group lie in a batch before somebody else's."""
     monkeypatch.setattr("relay.store.log.writer.PUBLISH_SECONDS", 0.0)
     turns = Turns(monkeypatch, Hub, "publish")

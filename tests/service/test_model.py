@@ -483,7 +483,7 @@ class Template:
 TEMPLATE = Template()
 
 
-def test_every_device_knows_in_the_end_what_is_true(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_every_device_ends_up_with_the_true_state(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     trio.run(TEMPLATE.make, tmp_path / "template")
     examples = int(request.config.getoption("--model-examples"))
     # Making a failure smaller takes minutes: that is for who asks for a long run.

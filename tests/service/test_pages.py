@@ -122,7 +122,7 @@ async def test_receipts_of_a_large_group_count_and_are_exact_across_pages(
     assert small == whole
 
 
-def test_a_page_has_one_item_at_least_and_none_after_one_that_had_no_room() -> None:
+def test_a_page_has_at_least_one_item_and_ends_at_the_first_that_does_not_fit() -> None:
     made = PageMaker(10)
     assert made.add("x" * 1_000)
     assert not made.add("y")
@@ -197,7 +197,7 @@ async def test_the_cursor_of_somebody_else_shows_nothing_of_theirs(relay: House,
         assert (await page(three, "search", query="needle", before="s99999"))["payload"][0]["sender"] == "User3"
 
 
-async def test_what_one_has_cleared_makes_no_page_short(relay: House, one: Client) -> None:
+async def test_cleared_messages_make_no_page_shorter(relay: House, one: Client) -> None:
     await say(one, "User2", *(f"needle {number}" for number in range(6)))
     await one.request("deleteChat", chatId="User2")
     await say(one, "User2", "needle after")
@@ -383,7 +383,7 @@ async def test_a_page_is_read_again_only_if_more_was_changed_meanwhile_than_is_i
 
 
 @pytest.mark.parametrize("window", ["messages", "search"])
-async def test_somebody_who_edits_all_the_time_keeps_nobody_from_reading(
+async def test_a_user_who_keeps_editing_keeps_nobody_from_reading(
     relay: House, one: Client, monkeypatch: pytest.MonkeyPatch, window: str
 ) -> None:
     """The page was read again, eight times, and then refused."""

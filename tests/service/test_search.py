@@ -81,7 +81,7 @@ async def test_every_script_is_found(tmp_path: Path, query: str, found: list[str
         assert await _find(relay, query, ()) == []
 
 
-async def test_what_is_not_indexed_yet_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_messages_that_are_not_indexed_yet_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedule, "INDEX_SECONDS", 3600.0)
     async with open_relay(tmp_path) as relay:
         await _with_two_users(relay)
@@ -115,7 +115,7 @@ async def test_an_edit_and_a_deletion_reach_the_index(tmp_path: Path) -> None:
 ENDLESS = "WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 
 
-async def test_what_others_read_holds_up_neither_a_reply_nor_a_search(tmp_path: Path) -> None:
+async def test_reads_of_others_hold_up_neither_a_reply_nor_a_search(tmp_path: Path) -> None:
     async with open_relay(tmp_path) as relay:
         await _with_two_users(relay)
         await _saying(relay)("1", "just said")
@@ -171,7 +171,7 @@ async def test_one_user_has_one_search_at_a_time_and_holds_up_no_other(
     assert not len(searching._turns)
 
 
-async def test_what_is_usual_elsewhere_is_found_in_ones_own_chats_all_the_same(
+async def test_a_word_that_is_common_elsewhere_is_found_in_ones_own_chats(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def too_long(*_arguments: object, **_limits: object) -> tuple[list[HistoryRow], bool]:

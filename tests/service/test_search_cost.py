@@ -138,7 +138,7 @@ async def test_a_page_that_takes_too_long_ends_with_what_was_found(tmp_path: Pat
                 await reading.page(ENDLESS, (found,), bound, seconds=0.1, partly=partly)
 
 
-async def test_a_search_whose_asker_is_gone_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_search_stops_when_its_connection_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with _saying(tmp_path, ["the same thing"] * SAID) as relay:
         compared = 0
 

@@ -202,7 +202,7 @@ async def test_a_usual_word_is_found_in_a_small_chat_without_looking_at_others(
         assert await meter.find(sought) == [_text(0)]
 
 
-async def test_a_relay_that_starts_merges_the_segments_that_the_one_before_left(tmp_path: Path) -> None:
+async def test_a_relay_merges_the_segments_left_by_an_earlier_run(tmp_path: Path) -> None:
     await _fill(tmp_path, 4 * BATCH, merged=False)
 
     async def segments(connection: Connection) -> int:

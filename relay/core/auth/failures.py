@@ -44,7 +44,7 @@ class FailedSignIns:
             self._unsaid += 1
             return
         self._said += 1
-        whom = f"user {user}" if user is not None else "nobody who is known here"
+        whom = f"user {user}" if user is not None else "no known user"
         logger.warning("sign-in failed from %s: %s, for %s", address, WAYS[way], whom)
 
 

@@ -8,7 +8,7 @@ import trio
 from relay.store import kinds
 
 KINDS = frozenset({kinds.CHATS, kinds.USER, kinds.DEVICE})
-"""Entries by which somebody may lose a right, or get one."""
+"""Kinds of entries by which a user may lose or get a right."""
 
 
 class Rights:

@@ -87,7 +87,7 @@ class SignIn:
         self._by_address = Throttle(ADDRESS_WAIT_SECONDS, free=ADDRESS_FREE_FAILURES)
         """Guesses at users who were guessed at from the same address before."""
         self._first_by_address = Throttle(ADDRESS_WAIT_SECONDS, free=ADDRESS_FREE_FAILURES)
-        """First guesses at a user from an address: whoever guesses at one user keeps nobody else behind it out."""
+        """First guesses at a user from an address: counted apart, so that guesses at one user lock out no others."""
         self._proven: OrderedDict[str, None] = OrderedDict()
         """Networks and the users who signed in from there: what others guess elsewhere does not keep them out."""
         self._wrong_invites = Throttle(INVITE_WAIT_SECONDS, free=INVITE_FREE_FAILURES)
@@ -200,7 +200,7 @@ class SignIn:
         return counted
 
     def _succeeded(self, counted: "list[tuple[Throttle, str]]") -> None:
-        """Forget the guesses of somebody who knows the password; of all others behind their address only this one."""
+        """Forget the failures of this user and address, and take this attempt back from those of the whole address."""
         (by_pair, pair), *others = counted
         by_pair.succeeded(pair)
         for attempts, who in others:

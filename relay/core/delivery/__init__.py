@@ -1,1 +1,1 @@
-"""Who is told what: live events, replays, presence and typing, and how each person sees an entry."""
+"""Delivery: live events, replays, chat lists, presence and typing, and how each user sees an entry."""

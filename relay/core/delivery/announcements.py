@@ -1,4 +1,4 @@
-"""Events that are worth nothing later: who is online, who types, and new devices (PROTOCOL.md, section 4).
+"""Ephemeral events: who is online, who types, and new devices (PROTOCOL.md, section 4).
 
 They have no id, are never replayed, and a device that cannot take one at once never gets it.
 """
@@ -20,10 +20,10 @@ from relay.protocol import codec, events
 from relay.store.entry import Entry
 
 MAX_INTRODUCED = 512
-"""Connected members of a chat up to which they are told of each other when somebody joins or leaves: every pair is
-looked at. In larger chats clients learn it from the next list, or when they connect."""
+"""Connected members of a chat up to which they are announced to each other when somebody joins or leaves: every pair is
+looked at. In larger chats clients learn it when they connect."""
 SLICE_PAIRS = 1_024
-"""Pairs of users that are told of each other at once, about; the others at the next ticks."""
+"""Pairs of users that are announced to each other at once, about; the others follow at the next ticks."""
 MAX_WAITING_USERS = 8_192
 """Users whose pairs wait for that; beyond it clients learn it when they connect."""
 
@@ -125,7 +125,7 @@ class Announcements:
                         self._send(other, self._offline(user))
 
     def _is_much(self, connected: AbstractSet[int], moved: AbstractSet[int]) -> bool:
-        """Tell whether these are too many pairs to be told at once; they are told at the next ticks then, if at all."""
+        """Tell whether these are too many pairs to announce at once; if so, they follow at the next ticks, or never."""
         if len(connected) * len(moved) <= SLICE_PAIRS:
             return False
         if len(connected) <= MAX_INTRODUCED and len(self._pairs) < MAX_WAITING_USERS:
@@ -134,7 +134,7 @@ class Announcements:
         return True
 
     def _tell_pairs(self) -> None:
-        """Tell some of the pairs that wait what is true now: online, or offline for those who share no chat."""
+        """Announce some of the waiting pairs as they are now: online, or offline for those who share no chat."""
         frames: dict[tuple[int, bool], bytes] = {}
         left = SLICE_PAIRS
         while self._pairs and left > 0:

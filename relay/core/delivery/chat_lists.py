@@ -22,11 +22,11 @@ from relay.store.sqlite.database import Connection
 PAGE_BYTES = 262_144
 """Bytes of a page of a chat list (version 2)."""
 PAGE_CHATS = 1_000
-"""Chats of such a page at most."""
+"""Maximum number of chats on such a page."""
 SLICE_CHATS = 16
 """Chats of a list that are encoded before others have their turn."""
 MAX_CHANGES = 256
-"""Changed chats that are named one by one; of more the client is told to ask for the list again."""
+"""Changed chats that are named one by one; beyond it the client gets `chatsStale` and asks for the list again."""
 CONCURRENT_LISTS = 1
 """Chat lists that are made at a time."""
 
@@ -125,7 +125,7 @@ class ChatLists:
             texts = await history.chat_texts(self._reading, user, wanted)
             for count, (chat, member) in enumerate(chats):
                 if count % SLICE_CHATS == SLICE_CHATS - 1:
-                    # Charged, but not waited for: whoever makes a list must not hold up the others' lists.
+                    # Charged, but not waited for: a wait in here would hold up everybody's lists.
                     await trio.lowlevel.checkpoint()
                 if not is_member(chat, member):
                     continue

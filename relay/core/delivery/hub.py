@@ -73,7 +73,7 @@ class Hub:
         self.presence = Presence()
         self.announcements = Announcements(state, clock, frame, time, self.presence, self._send_ephemeral)
         self.rights = Rights()
-        """What ends with somebody's right to it."""
+        """Work under way that ends when a user loses the right to it."""
         self.recent = RecentEntries(state)
         self.delivered = 0
         """Durable events handed to live subscribers since the start."""
@@ -229,7 +229,7 @@ class Hub:
         return None
 
     def _end_rights(self) -> None:
-        """End what somebody may no longer do by an entry."""
+        """End what a user may no longer do after this entry."""
         self.rights.look()
         self.announcements.end_typing_rights()
 
@@ -325,7 +325,7 @@ class Hub:
     # Chat lists.
 
     def _publish_list_change(self, entry: Entry) -> Iterator[None] | None:
-        """Note whose chat list changed; the lists themselves are made by whoever catches up."""
+        """Note whose chat list changed; the lists are made while their readers catch up."""
         if entry.kind == kinds.CHATS:
             self.announcements.introduce(entry)
             self.announcements.part(entry)

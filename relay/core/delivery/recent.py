@@ -20,7 +20,7 @@ MAX_CHARACTERS = 4_000_000
 
 
 class RecentEntries:
-    """The end of the log, as what is sent from memory says it."""
+    """The end of the log, up to date with all later edits and deletions."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -61,7 +61,7 @@ class RecentEntries:
     def refresh(self, entries: Sequence[Entry], since: int) -> bool:
         """Amend entries that were read from the log when it ended at `since`.
 
-        The author of an edit or a deletion has its answer already, so what is sent to others afterwards must know it.
+        Whoever changed a message has the answer already: nothing sent afterwards may be older than that.
 
         Returns:
             Whether everything after `since` is still in memory; else the entries have to be read again.
@@ -81,7 +81,7 @@ class RecentEntries:
     def changes_since(self, messages: Collection[tuple[int, int]], since: int) -> list[Entry] | None:
         """Give the edits and deletions of these messages after `since`, for an answer that was read before them.
 
-        Such an answer is outdated: whoever is answered may have been sent the change already.
+        Without them the answer is outdated: its reader may have been sent the change already.
 
         Args:
             messages: pairs of chat and message id.

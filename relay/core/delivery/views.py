@@ -106,7 +106,7 @@ def event(state: State, entry: Entry, user: int) -> tuple[str, msgspec.Struct]:
             missed=state.missed(chat, user),
         )
     mine = entry.covers(user)
-    assert mine is not None, "a mark is told to the authors of what it covers"
+    assert mine is not None, "a receipt goes to the authors of the messages it covers"
     kind = events.Read if entry.kind == kinds.READ else events.Delivered
     return ("read" if entry.kind == kinds.READ else "dlvrd"), kind(
         chat_id=chat_id,

@@ -1,4 +1,4 @@
-"""All limits of one relay that are counted by user, in one object that whoever enforces one is given.
+"""All limits of one relay that are counted by user.
 
 In memory only; a restart begins with full buckets.
 """
@@ -22,7 +22,7 @@ MAX_WRITER_SECONDS = 1.0
 
 
 class Asked(Protocol):
-    """What somebody asked for: a command."""
+    """A command, as far as limits see it."""
 
     @property
     def user(self) -> int:
