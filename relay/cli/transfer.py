@@ -180,13 +180,13 @@ def _exists(data: Path) -> bool:
 async def _ask_nobody(name: str, payload: Any) -> Any:
     """Answer as a relay would in which there is nothing yet."""
     match name:
-        case "bring.file":
-            return control.BroughtFile()
-        case "bring.messages":
-            return [control.BroughtMessage(added=True) for _ in payload.messages]
-    if name == "bring.chat" and payload.owner is None and not payload.able:
+        case "import.file":
+            return control.FileImportResult()
+        case "import.messages":
+            return [control.MessageImportResult(added=True) for _ in payload.messages]
+    if name == "import.chat" and payload.owner is None and not payload.able:
         raise RequestRefused("forbidden", "nobody who is in it can sign in, so nobody could run it")
-    return control.Brought(added=True)
+    return control.ImportResult(added=True)
 
 
 def _free(directory: Path) -> int:

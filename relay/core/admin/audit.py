@@ -11,7 +11,7 @@ from relay.core.model import changes
 from relay.core.model.addresses import without_password
 from relay.core.model.state import Chat, State
 from relay.core.rules.commands import ADMIN
-from relay.protocol.control import Happened
+from relay.protocol.control import EntryInfo
 from relay.store import kinds
 from relay.store.entry import Entry
 
@@ -20,7 +20,7 @@ ADMIN_NAME = "(admin)"
 SECRET = {"tokenHash", "codeHash", "hash"}
 
 
-def happened(state: State, entry: Entry, *, texts: bool = False) -> Happened:
+def happened(state: State, entry: Entry, *, texts: bool = False) -> EntryInfo:
     """Say what an entry records.
 
     Args:
@@ -32,7 +32,7 @@ def happened(state: State, entry: Entry, *, texts: bool = False) -> Happened:
     chat = state.chats.get(entry.chat)
     change = None if entry.extra is None or kind <= kinds.READ else msgspec.json.decode(entry.extra)
     message = entry.message if kind in (kinds.NEW, kinds.EDIT) else None
-    return Happened(
+    return EntryInfo(
         id=entry.seq,
         timestamp=entry.at,
         event_type=kinds.NAMES[kind],
@@ -56,7 +56,7 @@ def chat_label(state: State, chat: Chat) -> str:
     return "~".join(sorted(state.users[user].id for user in state.members[chat.key]))
 
 
-def belongs_in_audit(entry: Entry) -> bool:
+def is_audited(entry: Entry) -> bool:
     """Whether an entry changes who may be here or who is in what, other than by people writing to each other."""
     if entry.kind != kinds.CHATS:
         return entry.kind > kinds.READ and entry.kind != kinds.FILE

@@ -10,7 +10,7 @@ from typing import Any
 import trio
 
 from relay.core.clock.clock import Clock
-from relay.core.files.uploads import Piecewise, Uploads
+from relay.core.files.uploads import UploadInPieces, Uploads
 from relay.core.model.state import Chat, State, User
 from relay.core.rules import commands
 from relay.core.rules.commands import ADMIN, Command
@@ -39,32 +39,32 @@ class Import:
         self._clock = clock
         self._uploads = uploads
         self._whose: object = NOBODY
-        self._coming: Piecewise | None = None
+        self._coming: UploadInPieces | None = None
         self._touched: dict[int, _Touched] = {}
 
-    def begin(self, asker: object) -> None:
+    def begin(self, client: object) -> None:
         """Let an import bring something in: the pieces of its files and what it counts as read are its own.
 
         Args:
-            asker: stands for the import, until it has `left`.
+            client: stands for the import, until it has `disconnected`.
 
         Raises:
             RelayError: another one is under way.
         """
         if self._whose is NOBODY:
-            self._whose = asker
-        elif self._whose is not asker:
+            self._whose = client
+        elif self._whose is not client:
             raise RelayError("unavailable", "another import is under way: call this one again once that has ended")
 
-    async def left(self, asker: object) -> None:
+    async def disconnected(self, client: object) -> None:
         """Take note that whoever may have brought something in is gone, in the middle of it or at its end."""
-        if self._whose is not asker:
+        if self._whose is not client:
             return
         try:
             coming, self._coming = self._coming, None
             if coming is not None:
                 await coming.discard()
-            await self.bring_end(control.Empty())
+            await self.end_import(control.Empty())
         finally:
             self._whose = NOBODY
 
@@ -74,17 +74,17 @@ class Import:
 
     # People and chats.
 
-    async def bring_user(self, record: control.BringUser) -> object:
+    async def import_user(self, record: control.UserImport) -> object:
         """Make a user who is not there yet."""
         created_at = record.created_at or record.at
         known = self._state.user(record.id)
         if known is not None:
             # Whoever takes their picture away has an empty one from then on.
-            return control.Brought(added=False, bare=known.photo_url is None and known.created_at == created_at)
+            return control.ImportResult(added=False, bare=known.photo_url is None and known.created_at == created_at)
         if record.id in self._state.group_keys:
             raise RelayError.conflict(f"the id {record.id!r} is a chat's here")
         if record.dry:
-            return control.Brought(added=True)
+            return control.ImportResult(added=True)
         request = commands.ImportUser(
             id=record.id,
             name=record.name,
@@ -95,20 +95,20 @@ class Import:
             removed=record.removed,
         )
         await submit(self._log, self._command(record.at, ADMIN, request))
-        return control.Brought(added=True)
+        return control.ImportResult(added=True)
 
-    async def bring_chat(self, record: control.BringChat) -> object:
+    async def import_chat(self, record: control.ChatImport) -> object:
         """Make a chat that is not there yet; one that is here keeps its people, and one that was deleted stays away."""
         state = self._state
         if record.id is not None and record.id in state.gone_ids and record.id not in state.group_keys:
-            return control.Brought(added=False, gone=True)
+            return control.ImportResult(added=False, gone=True)
         known = self._find(record.id or "", record.participants)
         if known is not None:
             absent = [one for one in record.participants if not self._is_in(one, known)]
-            return control.Brought(added=False, id=known.id, absent=len(absent))
+            return control.ImportResult(added=False, id=known.id, absent=len(absent))
         if record.dry:
             self._would_be(record)
-            return control.Brought(added=True)
+            return control.ImportResult(added=True)
         generated_id = "" if record.kind in ("dialog", "favorites") else record.id or new_chat_id()
         request = commands.ImportChat(
             type=record.kind,
@@ -121,20 +121,20 @@ class Import:
             photo_url=record.photo_url,
         )
         made: ChatImported = await submit(self._log, self._command(record.at, ADMIN, request, generated_id))
-        return control.Brought(added=True, id=state.chats[made.chat].id)
+        return control.ImportResult(added=True, id=state.chats[made.chat].id)
 
     def _is_in(self, user_id: str, chat: Chat) -> bool:
         user = self._state.user(user_id)
         return user is None or user.removed or user.key in self._state.members[chat.key]
 
-    def _would_be(self, record: control.BringChat) -> None:
+    def _would_be(self, record: control.ChatImport) -> None:
         """Refuse, beforehand, a chat that nobody could run; who is not here yet would be as the source has them."""
         known = {one: self._state.user(one) for one in record.able}
         able = [one for one, user in known.items() if user is None or can_act(user)]
         if record.owner is None and not able:
             raise RelayError.forbidden("nobody who is in it can sign in, so nobody could run it")
 
-    async def bring_picture(self, record: control.BringPicture) -> object:
+    async def import_picture(self, record: control.PictureImport) -> object:
         """Give a user the picture that came in for them."""
         request = control.ChangeUser(id=record.user, photo_url=record.url)
         await submit(self._log, self._command(self._state.at, ADMIN, request))
@@ -153,12 +153,12 @@ class Import:
 
     # Files.
 
-    async def bring_file(self, request: control.BringFile) -> object:
+    async def import_file(self, request: control.FileImport) -> object:
         """Take in a file that a message, or a picture, is about to need: piece by piece, one file at a time."""
         sender = self._state.user(request.sender)
         if request.dry:
             self._uploads.check(sender.key if sender is not None else None, request.size, request.before)
-            return control.BroughtFile()
+            return control.FileImportResult()
         if sender is None:
             raise RelayError.no_user(request.sender)
         if request.first:
@@ -172,7 +172,7 @@ class Import:
         try:
             await coming.write(request.data)
             if request.more:
-                return control.BroughtFile()
+                return control.FileImportResult()
             attachment = await coming.keep(sender.key, request.name, min(request.at, self._clock()))
         except RelayError:
             self._coming = None
@@ -180,11 +180,11 @@ class Import:
             raise
         self._coming = None
         await coming.discard()
-        return control.BroughtFile(attachment=attachment)
+        return control.FileImportResult(attachment=attachment)
 
     # Messages.
 
-    async def bring_messages(self, request: control.BringMessages) -> object:
+    async def import_messages(self, request: control.MessagesImport) -> object:
         """Append messages, all in one go; give each one's id and whether it is new, or why it stays behind.
 
         Raises:
@@ -225,7 +225,7 @@ class Import:
             await done.wait()
         return answers
 
-    def _said(self, message: control.BringMessage) -> Command:
+    def _said(self, message: control.MessageImport) -> Command:
         """The command that brings a message, an edit, a deletion or a clearing."""
         sender = self._user(message.sender)
         chat = self._find(message.chat, message.participants)
@@ -263,11 +263,11 @@ class Import:
             raise RelayError.no_user(user_id)
         return user
 
-    def _named(self, named: control.Named | None) -> commands.Original | None:
+    def _named(self, named: control.MessageReference | None) -> commands.Original | None:
         user = self._state.user(named.sender) if named is not None else None
         return None if named is None or user is None else commands.Original(user.key, named.client_message_id)
 
-    async def _known(self, messages: Sequence[control.BringMessage]) -> list[control.BroughtMessage]:
+    async def _known(self, messages: Sequence[control.MessageImport]) -> list[control.MessageImportResult]:
         """Tell which of these messages are here already."""
         keys: list[int | None] = []
         for message in messages:
@@ -278,7 +278,7 @@ class Import:
         facts = await self._log.client_keys([key for key in keys if key is not None])
         found = [None if key is None else facts[ClientKey(key)] for key in keys]
         return [
-            control.BroughtMessage(message_id=one.message_id if one is not None else 0, added=one is None)
+            control.MessageImportResult(message_id=one.message_id if one is not None else 0, added=one is None)
             for one in found
         ]
 
@@ -316,7 +316,7 @@ class Import:
             mark = commands.MarkRead(key, touched.last)
             await self._all([self._command(at, user, mark) for user in users])
 
-    async def bring_end(self, _request: control.Empty) -> object:
+    async def end_import(self, _request: control.Empty) -> object:
         """Count what came in as read by those who had nothing unread before."""
         touched, self._touched = self._touched, {}
         for key, one in touched.items():
@@ -335,14 +335,14 @@ class _Touched:
         self.last = last
 
 
-def _brought(answer: object) -> control.BroughtMessage:
+def _brought(answer: object) -> control.MessageImportResult:
     match answer:
         case RelayError() if answer.error.code in STOPPING:
             raise answer
         case RelayError():
-            return control.BroughtMessage(error=answer.error.message)
+            return control.MessageImportResult(error=answer.error.message)
         case Imported():
-            return control.BroughtMessage(
+            return control.MessageImportResult(
                 message_id=answer.message_id, added=answer.added, reply_lost=answer.reply_lost
             )
-    return control.BroughtMessage(added=True)
+    return control.MessageImportResult(added=True)

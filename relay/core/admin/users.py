@@ -29,7 +29,7 @@ class UserAdmin:
         cursors: Cursors,
         sign_in: SignIn,
         lend: Callable[[int], str],
-        running: Runtime,
+        runtime: Runtime,
     ) -> None:
         self._state = state
         self._find = Lookup(state)
@@ -38,7 +38,7 @@ class UserAdmin:
         self._cursors = cursors
         self._sign_in = sign_in
         self._lend = lend
-        self._running = running
+        self._runtime = runtime
 
     # Users.
 
@@ -138,6 +138,6 @@ class UserAdmin:
 
     async def lend(self, request: control.OneUser) -> object:
         """Let a command on this machine talk as a user."""
-        if self._running.plain_url is None:
+        if self._runtime.plain_url is None:
             raise RelayError("unavailable", "the relay does not listen yet")
-        return control.Lent(url=self._running.plain_url, token=self._lend(self._find.user(request.id).key))
+        return control.TemporaryToken(url=self._runtime.plain_url, token=self._lend(self._find.user(request.id).key))
