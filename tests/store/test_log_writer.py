@@ -150,7 +150,7 @@ async def test_what_is_new_needs_no_look_up(relay: Relay, monkeypatch: pytest.Mo
         looked_up.extend(keys)
         return await real(connection, keys, recent)
 
-    monkeypatch.setattr(store_log.queries, "client_keys", counting)
+    monkeypatch.setattr(store_log.lookups, "client_keys", counting)
     await answers(relay, *(new(relay, "User1", "User2", f"c{n}") for n in range(10)))
     assert looked_up == []
     got = await answers(relay, *(new(relay, "User1", "User2", f"c{n}", "again") for n in (3, 12, 5, 3, 12)))

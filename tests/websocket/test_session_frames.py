@@ -285,7 +285,7 @@ async def test_large_messages_that_wait_hold_back_whoever_sends_more(
         await may_write.wait()
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(log.chore, wait)
+        nursery.start_soon(log.run_exclusive, wait)
         full = []
         for number in range(2):
             await client.ask("new", chatId="User2", clientMessageId=f"c{number}", message="x" * 60_000)

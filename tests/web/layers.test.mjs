@@ -1,0 +1,50 @@
+// The page's modules lie in layers: each imports only from its own layer or from those below, and never in a circle.
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+
+const WEB = new URL("../../relay/web/", import.meta.url).pathname;
+const LAYERS = [
+  ["i18n/", "model/", "net/", "storage.js"],
+  ["device.js", "signals.js"],
+  ["notify.js"],
+  ["actions/"],
+  ["views/"],
+  ["app.js"],
+];
+const layer = (name) => LAYERS.findIndex((heads) => heads.some((head) => name.startsWith(head)));
+
+/** Of each module the modules of ours that it imports when it is loaded. */
+const imports = new Map(
+  readdirSync(WEB, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && entry.name.endsWith(".js") && entry.name !== "sw.js")
+    .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
+    .filter((path) => !path.includes("/vendor/"))
+    .map((path) => {
+      const found = readFileSync(path, "utf8").matchAll(/^(?:import|export)\b[^;]*?"(\.[^"]+)";/gms);
+      return [path.slice(WEB.length), [...found].map(([, name]) => new URL(name, `file://${path}`).pathname.slice(WEB.length))];
+    }),
+);
+
+test("every module of the page has a layer", () => {
+  assert.ok(imports.size > 30);
+  for (const name of imports.keys()) assert.notEqual(layer(name), -1, name);
+});
+
+test("no module imports from a layer above its own", () => {
+  for (const [name, others] of imports) {
+    for (const other of others) assert.ok(layer(other) <= layer(name), `${name} imports ${other}`);
+  }
+});
+
+test("no modules import each other in a circle", () => {
+  const done = new Set();
+  const visit = (name, path) => {
+    assert.ok(!path.includes(name), [...path, name].join(" imports "));
+    if (done.has(name)) return;
+    for (const other of imports.get(name) ?? []) visit(other, [...path, name]);
+    done.add(name);
+  };
+  for (const name of imports.keys()) visit(name, []);
+});
