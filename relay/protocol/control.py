@@ -556,6 +556,27 @@ class Invite(Wire, frozen=True, kw_only=True):
     new: bool = False
 
 
+class InviteInfo(Wire, frozen=True, kw_only=True, omit_defaults=False):
+    """An open invite as an admin sees it; its code is not kept."""
+
+    id: str
+    """The first digits of its code's hash."""
+    user_id: str | None = None
+    """None for somebody who is no user yet."""
+    name: str | None = None
+    """What such a person will be called."""
+    chat_id: str | None = None
+    made_by: str
+    expires_at: Timestamp
+
+
+class InviteRevocation(Wire, frozen=True, kw_only=True):
+    """`relay invite revoke`: one invite by its id, or all that are for a user."""
+
+    id: Annotated[str, msgspec.Meta(min_length=4, max_length=64)] | None = None
+    user_id: Id | None = None
+
+
 class SetPassword(Wire, frozen=True, kw_only=True):
     """`relay user password`; an empty one takes it away."""
 
@@ -601,6 +622,8 @@ CONTROL: dict[str, RequestType] = {
     "audit.list": RequestType(Audit, list[EntryInfo]),
     "lend": RequestType(OneUser, TemporaryToken),
     "invite": RequestType(Invite, Invitation),
+    "invite.list": RequestType(Empty, list[InviteInfo]),
+    "invite.revoke": RequestType(InviteRevocation, list[InviteInfo]),
     "user.password": RequestType(SetPassword, Revoked),
 }
 """Every request of the control socket, by `payloadType`."""

@@ -13,6 +13,7 @@ from relay.core.admin.events import EventWatch, SendItem
 from relay.core.admin.export import Export
 from relay.core.admin.hooks import HookAdmin
 from relay.core.admin.imports import Import
+from relay.core.admin.invites import InviteAdmin
 from relay.core.admin.messages import MessageAdmin
 from relay.core.admin.status import Runtime, StatusReport
 from relay.core.admin.users import UserAdmin
@@ -77,6 +78,7 @@ class Admin:
         self._decided = decided = AdminCommands(log, clock)
         signing_in = service.signing_in
         people = UserAdmin(state, decided, hub.presence, log.cursors, signing_in, service.lend, self.runtime)
+        invites = InviteAdmin(state, decided, signing_in, clock)
         hooks = HookAdmin(state, decided, signing_in, log, clock, self.runtime)
         chats = ChatAdmin(state, decided)
         status = StatusReport(state, log, hub.presence, meter, self.runtime, clock, room, signing_in.refusals)
@@ -93,7 +95,9 @@ class Admin:
             "device.list": people.list_devices,
             "device.revoke": people.revoke_device,
             "device.revokeAll": people.revoke_devices,
-            "invite": people.invite,
+            "invite": invites.create,
+            "invite.list": invites.list_all,
+            "invite.revoke": invites.revoke,
             "lend": people.lend,
             "chat.create": chats.make,
             "chat.list": chats.list_all,

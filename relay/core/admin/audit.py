@@ -36,7 +36,7 @@ def happened(state: State, entry: Entry, *, texts: bool = False) -> EntryInfo:
         id=entry.seq,
         timestamp=entry.at,
         event_type=kinds.NAMES[kind],
-        actor=_name(state, entry.actor),
+        actor=actor_name(state, entry.actor),
         chat=None if chat is None else chat_label(state, chat),
         chat_name=None if chat is None or chat.id is None else chat.name,
         message_id=entry.message_id or None,
@@ -66,7 +66,8 @@ def is_audited(entry: Entry) -> bool:
     return not isinstance(change, changes.ChatHidden | changes.ChatShown)
 
 
-def _name(state: State, user: int) -> str:
+def actor_name(state: State, user: int) -> str:
+    """Name who did something: a user by their id, the machine's admin as `(admin)`."""
     if user == ADMIN:
         return ADMIN_NAME
     known = state.users.get(user)
@@ -81,8 +82,18 @@ def _details(state: State, kind: int, change: dict[str, Any]) -> dict[str, Any]:
     if kind == kinds.DEVICE and "user" not in details:
         device = state.devices.get(change.get("key", 0))
         if device is not None:
-            details["user"] = _name(state, device.user)
+            details["user"] = actor_name(state, device.user)
+    if change["change"] == "inviteUsed":
+        details |= _invited(state, change["codeHash"])
     return details
+
+
+def _invited(state: State, code_hash: str) -> dict[str, Any]:
+    """Name the person an invite is for; an invite that expired is forgotten when the next one is made."""
+    invite = state.invites.get(code_hash)
+    if invite is None:
+        return {}
+    return {"user": actor_name(state, invite.user)} if invite.user else {"name": invite.name}
 
 
 def _detail(state: State, kind: int, field: str, value: Any) -> dict[str, Any]:
@@ -91,9 +102,9 @@ def _detail(state: State, kind: int, field: str, value: Any) -> dict[str, Any]:
         case "hook":
             return {"hook": without_password(value.get("url") or "") or "in", "chat": value["chat"]}
         case "key":
-            return {"user": _name(state, value)} if kind == kinds.USER else {"device": value}
+            return {"user": actor_name(state, value)} if kind == kinds.USER else {"device": value}
         case "user" | "owner" | "by":
-            return {field: _name(state, value)}
+            return {field: actor_name(state, value)}
         case "users" | "members" | "admins":
-            return {field: [_name(state, user) for user in value]}
+            return {field: [actor_name(state, user) for user in value]}
     return {field: len(value) if isinstance(value, list) else value}

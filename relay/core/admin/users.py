@@ -11,7 +11,6 @@ from relay.core.auth.sign_in import SignIn, new_token, token_hash
 from relay.core.delivery.presence import Presence
 from relay.core.model.state import Device, State, User
 from relay.core.rules import ChangedDevice, ChangedUser, DevicesRevoked, commands
-from relay.core.rules.commands import ADMIN
 from relay.core.rules.submit import AdminCommands
 from relay.protocol import control
 from relay.protocol.errors import RelayError
@@ -124,12 +123,6 @@ class UserAdmin:
         )
 
     # Signing in.
-
-    async def invite(self, request: control.Invite) -> object:
-        """Let a user sign in once, by a link; make the user where that is asked for."""
-        if request.new and self._state.user(request.user_id) is None:
-            await self._decided(control.AddUser(id=request.user_id, name=request.name))
-        return await self._sign_in.invite(ADMIN, user_id=request.user_id, chat_id=request.chat_id)
 
     async def set_password(self, request: control.SetPassword) -> object:
         """Let a user sign in by a password."""
