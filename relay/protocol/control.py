@@ -368,6 +368,8 @@ class ImportResult(Wire, frozen=True, kw_only=True):
     """Whether it was here, and was deleted."""
     bare: bool = False
     """Whether it is a user who came in as this one and has no picture: an import ended before it could bring that."""
+    namesake: str | None = None
+    """The name of the user who has this id here, where they may be somebody else: they did not come in as this one."""
     absent: int = 0
     """How many of its people are not in the chat that is here already, and stay out of it."""
 

@@ -12,7 +12,7 @@ from relay.core.admin.chats import ChatAdmin
 from relay.core.admin.events import EventWatch, SendItem
 from relay.core.admin.export import Export
 from relay.core.admin.hooks import HookAdmin
-from relay.core.admin.imports import Import
+from relay.core.admin.imports import IMPORT_CURSOR, Import
 from relay.core.admin.invites import InviteAdmin
 from relay.core.admin.messages import MessageAdmin
 from relay.core.admin.status import Runtime, StatusReport
@@ -68,6 +68,7 @@ class Admin:
         files: Uploads,
         room: DiskRoom,
     ) -> None:
+        self._state = state
         self.runtime = Runtime()
         self._prune = prune
         self.data = meter.data
@@ -145,7 +146,7 @@ class Admin:
             RelayError: what is wrong, for a person.
         """
         if name.startswith(IMPORT_PREFIX) and not getattr(payload, "dry", False):
-            self._imports.begin(client)
+            await self._imports.begin(client)
         if name in FREEING:
             return await self._room.free(lambda: self._handlers[name](payload))
         many = self._giving_much.get(name)
@@ -158,6 +159,9 @@ class Admin:
     async def _trust_clock(self, _request: control.Empty) -> object:
         now = self._clock.trust()
         await self._decided(commands.TrustClock())
+        if IMPORT_CURSOR in self._log.cursors:
+            # It may be from a time when the clock was wrong.
+            await self._log.first_cursor(IMPORT_CURSOR, self._state.seq, now)
         return control.ClockTrusted(timestamp=now)
 
     async def _reindex(self, _request: control.Empty) -> object:
