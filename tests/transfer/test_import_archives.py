@@ -95,8 +95,8 @@ def texts(data: Path) -> list[str]:
 
 def brought(source: Path, data: Path) -> dict[str, Any]:
     """Import it; what a dry run tells beforehand is what happens then."""
-    planned = done("import", "--dry-run", "--json", source, data=data).json
-    came: dict[str, Any] = done("import", "--json", source, data=data).json
+    planned = done("import", "--dry-run", "--json", "--same", source, data=data).json
+    came: dict[str, Any] = done("import", "--json", "--same", source, data=data).json
     assert {**came, "dryRun": True} == planned
     return came
 

@@ -5,7 +5,7 @@ Streams: it holds the people and chats of a source, and of messages no more than
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -38,6 +38,16 @@ STOPPING = ("storage_full", "rate_limited", "unavailable", "internal")
 """Refusals that say nothing of what was to come in: the import ends, to be called again."""
 
 
+class Namesake(NamedTuple):
+    """A person of the source whose id somebody has here who did not come by this import: perhaps somebody else."""
+
+    id: str
+    there: str
+    """Their name in the source."""
+    here: str
+    """The name of the user who has the id here."""
+
+
 class Importing:
     """Brings a source's people, chats and messages in, each once; counts what is new, here already, and left behind."""
 
@@ -52,6 +62,9 @@ class Importing:
         """
         self._ask = ask_one
         self._source = source
+        # Read once: a source counts what it leaves behind while it is read.
+        self._people = list(source.people())
+        self._chats = list(source.rooms())
         self._start = source.start or now
         self._dry = dry
         self.added: Counter[str] = Counter(users=0, chats=0, messages=0, files=0)
@@ -72,11 +85,40 @@ class Importing:
         self._told: set[tuple[str, str, str]] = set()
         """With a dry run: the messages of the last batch."""
 
+    async def find_namesakes(self) -> list[Namesake]:
+        """Find the people of the source who would be taken for users here without any sign that they are the same.
+
+        That somebody is in a chat of this source that is here already is such a sign: they came by an earlier import.
+        Changes nothing.
+        """
+        found: dict[str, Namesake] = {}
+        for person in self._people:
+            answer = await self._try_quietly("import.user", msgspec.structs.replace(self._user(person), dry=True))
+            if answer is not None and answer.namesake is not None:
+                found[person.id] = Namesake(person.id, person.name, answer.namesake)
+        for room in self._chats:
+            for user_id in found.keys() & set(room.participants) if room.id else ():
+                request = control.ChatImport(
+                    id=room.id, kind=room.kind, name=room.id, participants=[user_id], at=self._start, dry=True
+                )
+                answer = await self._try_quietly("import.chat", request)
+                if answer is not None and not answer.added and not answer.gone and not answer.absent:
+                    del found[user_id]
+        return list(found.values())
+
+    async def _try_quietly(self, name: str, request: Any) -> Any:
+        try:
+            return await self._ask(name, request)
+        except RequestRefused as refused:
+            if refused.code in STOPPING:
+                raise
+            return None
+
     async def run(self) -> None:
         """Bring everything in: people, then chats, then what they said."""
-        for person in self._source.people():
+        for person in self._people:
             await self._person(person)
-        for room in self._source.rooms():
+        for room in self._chats:
             await self._room(room)
         with progress("messages") as advance:
             for said in self._source.messages():
@@ -94,18 +136,7 @@ class Importing:
     async def _person(self, person: SourceUser) -> None:
         if can_act(person):
             self._able.add(person.id)
-        request = control.UserImport(
-            id=person.id,
-            name=fit_name(person.name) or person.id,
-            at=self._start,
-            created_at=person.at,
-            bot=person.bot,
-            admin=person.admin,
-            disabled=person.disabled,
-            removed=person.removed,
-            dry=self._dry,
-        )
-        brought = await self._try("users", "import.user", request)
+        brought = await self._try("users", "import.user", self._user(person))
         if brought is None:
             return
         self._count("users", brought.added)
@@ -118,6 +149,19 @@ class Importing:
             picture = await self._file(person.picture, person.id, self._start)
             if picture is not None:
                 await self._ask("import.picture", control.PictureImport(user=person.id, url=picture.url))
+
+    def _user(self, person: SourceUser) -> control.UserImport:
+        return control.UserImport(
+            id=person.id,
+            name=fit_name(person.name) or person.id,
+            at=self._start,
+            created_at=person.at,
+            bot=person.bot,
+            admin=person.admin,
+            disabled=person.disabled,
+            removed=person.removed,
+            dry=self._dry,
+        )
 
     async def _room(self, room: SourceChat) -> None:
         if room.key in self._rooms:
