@@ -16,6 +16,9 @@ from msgspec import Meta, inspect
 
 INSTALLED = Path("/etc/relay/relay.toml")
 """The settings file that is read when it is there and no other is named."""
+INSTALLED_DATA = Path("/var/lib/relay")
+"""The data directory of the package; it exists wherever the package is installed, or was and has left data."""
+INSTALLED_SOCKET = Path("/run/relay/relay.sock")
 PREFIX = "RELAY_"
 NO_SETTINGS = {"RELAY_DATA", "RELAY_CONFIG"}
 """Variables that say where things are and are no settings."""
@@ -544,7 +547,7 @@ def toml_value(value: Any) -> str:
 
 
 def data_directory(chosen: Path | None = None) -> Path:
-    """Find the data directory: the one named, else systemd's, else the user's own.
+    """Find the data directory: the one that is named, else systemd's, else the installed one, else the user's own.
 
     Args:
         chosen: what `--data` says.
@@ -556,8 +559,9 @@ def data_directory(chosen: Path | None = None) -> Path:
     # systemd.exec(5): of several the first, which in the unit is the relay's.
     if os.environ.get("STATE_DIRECTORY"):
         return Path(os.environ["STATE_DIRECTORY"].split(":", maxsplit=1)[0])
-    if Path("/run/relay/relay.sock").exists() or (os.geteuid() == 0 and Path("/var/lib/relay/relay.db").exists()):
-        return Path("/var/lib/relay")
+    # By its directory, which the package makes: its store may be what is missing.
+    if INSTALLED_DATA.is_dir():
+        return INSTALLED_DATA
     home = os.environ.get("XDG_DATA_HOME") or Path(os.environ.get("HOME", "."), ".local", "share")
     return Path(home, "chat-relay")
 
@@ -567,5 +571,4 @@ def control_socket(data: Path) -> Path:
     runtime = os.environ.get("RUNTIME_DIRECTORY")
     if runtime:
         return Path(runtime.split(":", maxsplit=1)[0]) / "relay.sock"
-    installed = Path("/run/relay/relay.sock")
-    return installed if data == Path("/var/lib/relay") and installed.exists() else data / "relay.sock"
+    return INSTALLED_SOCKET if data == INSTALLED_DATA and INSTALLED_SOCKET.exists() else data / "relay.sock"

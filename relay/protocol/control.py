@@ -554,7 +554,7 @@ class Invite(Wire, frozen=True, kw_only=True):
 
     user_id: NewId
     name: Name | None = None
-    chat_id: Id | None = None
+    chat_id: NameOrId | None = None
     new: bool = False
 
 
