@@ -237,7 +237,7 @@ MIGRATIONS: tuple[str, ...] = (
     --
     -- To drop an index of gigabytes would hold up the start. So the table becomes the other one where it stands, and
     -- is empty by its own list of segments (10) and totals (1). Rows that are left over are removed in portions before
-    -- it is filled, like those of an index that was lost: see `maintenance.empty_index`.
+    -- it is filled, like those of an index that was lost: see `chores.empty_index`.
     DROP TRIGGER log_removed;
     DROP TRIGGER batch_written;
     UPDATE indexed SET seq = 0;
