@@ -159,7 +159,7 @@ def test_a_command_means_the_installed_relay_also_where_its_store_is_missing(
     for name in ("RELAY_DATA", "STATE_DIRECTORY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("relay.settings.INSTALLED_DATA", tmp_path / "installed")
+    monkeypatch.setattr("relay.settings.places.INSTALLED_DATA", tmp_path / "installed")
     assert data_directory() == tmp_path / "home" / "chat-relay"
     (tmp_path / "installed").mkdir()
     assert data_directory() == tmp_path / "installed"
