@@ -14,26 +14,26 @@ from relay.settings.sections import Settings
 from relay.settings.suggestions import nearest
 
 NOT_SETTINGS = {"RELAY_DATA", "RELAY_CONFIG"}
-"""Variables that say where things are and are no settings."""
+"""Variables that name places and are not settings."""
 
 
 class WrongSettings(Exception):
-    """What is wrong in the settings, and where, in one line for a person."""
+    """The settings are invalid; the message tells what and where, in one line for a person."""
 
 
 class Loaded:
     """The settings in force, and where each comes from."""
 
     def __init__(self, file: Path | None = None, *, options: Mapping[str, Any], environment: Mapping[str, str]) -> None:
-        """Read them.
+        """Read the settings.
 
         Args:
-            file: the settings file; the installed one, if it is there, where None is given.
-            options: what the command line says, by key: it goes before all else.
-            environment: the process's variables: they go before the file.
+            file: the settings file; by default the one that `RELAY_CONFIG` names, or the installed one if it exists.
+            options: options of the command line, by key; they take precedence over everything else.
+            environment: the environment of the process; it takes precedence over the file.
 
         Raises:
-            WrongSettings: an unknown name or a value that cannot be.
+            WrongSettings: a name is unknown or a value is invalid.
         """
         self._options = {key: value for key, value in options.items() if value is not None}
         self._environment = environment
@@ -42,13 +42,13 @@ class Loaded:
         self.settings, self.sources = self._read()
 
     def reload(self) -> tuple[list[str], list[str]]:
-        """Read all again and let what may change do so, in the same Structs.
+        """Read the settings again, and change those in place that may change while the relay runs.
 
         Returns:
             The keys that changed, and those that wait for the next start.
 
         Raises:
-            WrongSettings: nothing was changed then.
+            WrongSettings: the settings are invalid; nothing was changed.
         """
         fresh, self.sources = self._read()
         changed, waiting = [], []
@@ -64,7 +64,7 @@ class Loaded:
         return changed, waiting
 
     def values(self) -> Iterator[tuple[Setting, Any, str]]:
-        """Each setting, its value, and where that comes from."""
+        """List each setting, its value and the source of the value."""
         for setting in declared():
             section, name = _place(self.settings, setting.key)
             yield setting, getattr(section, name), self.sources.get(setting.key, "default")
@@ -112,7 +112,7 @@ def _from_file(path: Path, known: Mapping[str, Setting]) -> dict[str, Any]:
     import tomllib
 
     try:
-        # Editors on Windows put a mark before the text, and save it in another encoding.
+        # Windows editors may add a byte order mark, or use another encoding.
         tree = tomllib.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
         raise WrongSettings(f"there is no settings file {path}") from None
@@ -151,7 +151,7 @@ def _from_environment(environment: Mapping[str, str], known: Mapping[str, Settin
             continue
         setting = variables.get(name)
         if setting is None:
-            # The first word is the section: none has two.
+            # The first word is the section; no section has two words.
             meant = nearest(name.removeprefix(PREFIX).lower().replace("_", ".", 1), known)
             variable = known[meant].variable if meant in known else meant and PREFIX + meant.strip("[]").upper() + "_…"
             raise WrongSettings(f"the variable {name} is unknown{_hint(variable)}")
@@ -172,7 +172,7 @@ def _check_networks(key: str, networks: list[str], source: str) -> None:
 
 
 def _check(key: str, tree: dict[str, Any], source: str, *, strict: bool) -> Any:
-    """Convert one value by itself, so that what is wrong can be said with its place; give what it was."""
+    """Convert one value alone, so that an error can name its place, and return it unconverted."""
     node: Any = tree
     *sections, last = key.split(".")
     for section in sections:

@@ -1,13 +1,13 @@
-"""Where the settings file, the data directory and the control socket are."""
+"""The places of the settings file, the data directory and the control socket."""
 
 import os
 from pathlib import Path
 
 INSTALLED_FILE = Path("/etc/relay/relay.toml")
-"""The settings file that is read when it is there and no other is named."""
+"""The settings file that is read by default, if it exists."""
 
 INSTALLED_DATA = Path("/var/lib/relay")
-"""The data directory of the package; it exists wherever the package is installed, or was and has left data."""
+"""The data directory of the package. It exists where the package is installed, or was and left its data."""
 
 INSTALLED_SOCKET = Path("/run/relay/relay.sock")
 
@@ -22,10 +22,10 @@ def data_directory(chosen: Path | None = None) -> Path:
         return chosen.expanduser()
     if os.environ.get("RELAY_DATA"):
         return Path(os.environ["RELAY_DATA"])
-    # systemd.exec(5): of several the first, which in the unit is the relay's.
+    # systemd.exec(5): of several directories the first one; in the unit this is the relay's.
     if os.environ.get("STATE_DIRECTORY"):
         return Path(os.environ["STATE_DIRECTORY"].split(":", maxsplit=1)[0])
-    # By its directory, which the package makes: its store may be what is missing.
+    # Decided by the directory, which the package creates: the store in it may be what is missing.
     if INSTALLED_DATA.is_dir():
         return INSTALLED_DATA
     home = os.environ.get("XDG_DATA_HOME") or Path(os.environ.get("HOME", "."), ".local", "share")
@@ -33,7 +33,7 @@ def data_directory(chosen: Path | None = None) -> Path:
 
 
 def control_socket(data: Path) -> Path:
-    """Where the control socket of the relay on a data directory is."""
+    """Find the control socket of the relay with a data directory."""
     runtime = os.environ.get("RUNTIME_DIRECTORY")
     if runtime:
         return Path(runtime.split(":", maxsplit=1)[0]) / "relay.sock"
