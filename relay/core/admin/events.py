@@ -1,6 +1,7 @@
 """What an admin sees of the log: new entries (`relay tail`), and earlier changes (`relay audit`)."""
 
 from collections.abc import Awaitable, Callable
+from typing import NoReturn
 
 import msgspec
 import trio
@@ -33,7 +34,7 @@ class EventWatch:
         self._hub = hub
         self._reading = reading
 
-    async def list_audit(self, request: control.Audit) -> object:
+    async def list_audit(self, request: control.Audit) -> list[control.EntryInfo]:
         """List the latest changes to users, rights and groups, newest first."""
         actor = None
         if request.actor is not None:
@@ -48,7 +49,7 @@ class EventWatch:
             before = entries[-1].seq
         return found[: request.count]
 
-    async def watch(self, request: control.Watch, item: SendItem) -> object:
+    async def watch(self, request: control.Watch, item: SendItem) -> NoReturn:
         """Send entries as they are written, until the client disconnects."""
         chat = None if request.chat is None else self._find.any_chat(request.chat)
         sender, receiver = trio.open_memory_channel[Entry](MAX_WAITING_ENTRIES)

@@ -42,7 +42,7 @@ class Export:
         self._reading = reading
         self._clock = clock
 
-    async def export(self, request: control.Export, item: SendItem) -> object:
+    async def export(self, request: control.Export, item: SendItem) -> control.Exported:
         """Send all users, chats and messages as records, the messages in the order in which they were sent.
 
         Visibility does not apply: whoever may call this can read the store itself. Cleared messages are included.

@@ -64,13 +64,13 @@ class StatusReport:
         self._runtime = runtime
         self._refusals = refusals
 
-    async def show_settings(self, _request: control.Empty) -> object:
+    async def show_settings(self, _request: control.Empty) -> list[control.SettingInfo]:
         """List the settings in force."""
         if self._runtime.settings is None:
             raise RelayError("unavailable", "no relay runs, and only a running one has settings in force")
         return settings_in_force(self._runtime.settings)
 
-    async def show(self, _request: control.Empty) -> object:
+    async def show(self, _request: control.Empty) -> control.Status:
         """Report the current status."""
         state, meter, figures = self._state, self._meter, self._log.figures
         there = [one for several in self._presence.subscribers.values() for one in several]
