@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from relay.settings import data_directory
+from relay.settings import WrongSettings, data_directory
 
 Which = Callable[[str], str | None]
 """Finds a program on the PATH."""
@@ -61,5 +61,8 @@ def _shortest(program: str, which: Which) -> str:
 
 
 def _default_directory() -> Path | None:
-    """Find the data directory that commands in another terminal use without `--data`."""
-    return None if os.environ.get("RELAY_DATA") else data_directory().absolute()
+    """Find the data directory that commands in another terminal use without `--data`; None if there is none."""
+    try:
+        return None if os.environ.get("RELAY_DATA") else data_directory().absolute()
+    except WrongSettings:
+        return None

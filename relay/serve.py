@@ -92,7 +92,9 @@ def main(arguments: Sequence[str]) -> int:
         cause = _unwrapped(error)
         if not isinstance(cause, EXPECTED_ERRORS):
             raise
-        _report(_what_to_do(cause, data_directory(options.data)))
+        # Invalid settings may mean that there is no data directory to name.
+        known = not isinstance(cause, WrongSettings)
+        _report(_what_to_do(cause, data_directory(options.data)) if known else str(cause))
         return 1
     return 0
 

@@ -8,14 +8,14 @@ import typer
 from relay.cli.control_client import ask_running
 from relay.cli.output import Failure, WrongUse
 from relay.protocol import control
-from relay.settings import data_directory
+from relay.settings import WrongSettings, data_directory
 
 
 def _known(name: str, incomplete: str) -> list[tuple[str, str]]:
     """What a running relay knows of that begins so; nothing where none runs or may be asked."""
     try:
         known = ask_running(data_directory(), name, control.Empty()) or []
-    except Failure:
+    except (Failure, WrongSettings):
         return []
     return [(one.id, one.name) for one in known if one.id.startswith(incomplete)]
 

@@ -1,6 +1,7 @@
 """Reads the settings: from the command line, the environment and a file, in this order of precedence."""
 
 import ipaddress
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,13 @@ import msgspec
 from msgspec import inspect
 
 from relay.settings.catalog import PREFIX, Setting, declared, toml_value
+from relay.settings.errors import WrongSettings
 from relay.settings.places import INSTALLED_FILE
 from relay.settings.sections import Settings
 from relay.settings.suggestions import nearest
 
 NOT_SETTINGS = {"RELAY_DATA", "RELAY_CONFIG"}
 """Variables that name places and are not settings."""
-
-
-class WrongSettings(Exception):
-    """The settings are invalid; the message tells what and where, in one line for a person."""
 
 
 class Loaded:
@@ -38,7 +36,8 @@ class Loaded:
         self._options = {key: value for key, value in options.items() if value is not None}
         self._environment = environment
         named = file or (Path(environment["RELAY_CONFIG"]) if environment.get("RELAY_CONFIG") else None)
-        self.file = named or (INSTALLED_FILE if INSTALLED_FILE.exists() else None)
+        # A dangling link counts: the file that it should lead to has settings that matter.
+        self.file = named or (INSTALLED_FILE if os.path.lexists(INSTALLED_FILE) else None)
         self.settings, self.sources = self._read()
 
     def reload(self) -> tuple[list[str], list[str]]:
@@ -115,6 +114,8 @@ def _from_file(path: Path, known: Mapping[str, Setting]) -> dict[str, Any]:
         # Windows editors may add a byte order mark, or use another encoding.
         tree = tomllib.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
+        if path.is_symlink():
+            raise WrongSettings(f"{path} is a link to {os.path.realpath(path)}, which is not there") from None
         raise WrongSettings(f"there is no settings file {path}") from None
     except OSError as error:
         raise WrongSettings(f"{path} cannot be read: {error.strerror}") from None
