@@ -126,7 +126,9 @@ async def serve(data: Path, loaded: Loaded) -> None:
     listeners = open_listeners(settings.listen)
     async with _opened(data, settings) as relay:
         _tune_garbage_collector()
-        certificates = Certificates(data, settings.tls, listeners[0], relay.clock.cautious) if settings.tls.on else None
+        certificates = (
+            Certificates(data, settings.tls, listeners[0], relay.clock.earlier_time) if settings.tls.on else None
+        )
         server = Server(relay, certificates)
         relay.admin.runtime.settings = loaded
         async with trio.open_nursery() as nursery:

@@ -39,22 +39,22 @@ def test_a_content_that_is_not_placed_leaves_nothing(contents):
 
 def test_a_content_that_arrives_again_is_not_taken_away(contents):
     digest = put(contents, b"x")
-    with contents.arrive(digest):
-        with contents.arrive(digest):
-            assert contents.put_aside(digest) is None
-        assert contents.put_aside(digest) is None
-    aside = contents.put_aside(digest)
+    with contents.pin(digest):
+        with contents.pin(digest):
+            assert contents.quarantine(digest) is None
+        assert contents.quarantine(digest) is None
+    aside = contents.quarantine(digest)
     assert aside is not None
     assert not contents.path(digest).exists()
-    assert contents.put_aside(digest) is None
+    assert contents.quarantine(digest) is None
 
 
 def test_a_content_that_arrives_while_others_leave_stays(contents):
-    with contents.leave(["a", "b"]) as leaving, contents.leave(["a"]) as twin:
-        with contents.arrive("a"):
+    with contents.unpinned(["a", "b"]) as leaving, contents.unpinned(["a"]) as twin:
+        with contents.pin("a"):
             assert leaving == {"a", "b"}, "it may be taken away if it does not come to anything"
         assert (leaving, twin) == ({"b"}, set())
-    with contents.leave(["a"]) as again:
+    with contents.unpinned(["a"]) as again:
         assert again == {"a"}
 
 
@@ -63,7 +63,7 @@ def test_a_sweep_removes_unfinished_contents_only(contents):
     unfinished = contents.begin()
     unfinished.write(b"never finished")
     unfinished._file.close()
-    contents.put_aside(put(contents, b"y"))
+    contents.quarantine(put(contents, b"y"))
     assert contents.sweep() == 2
     assert [one for some in contents.digests() for one in some] == [digest]
 

@@ -12,7 +12,7 @@ import trio
 from trio.testing import MockClock
 
 from relay.core.files import uploads
-from relay.core.model.state import BLOCK
+from relay.core.model.entities import BLOCK
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.store.blobs import DIGEST
@@ -436,7 +436,7 @@ async def test_nobody_uploads_without_signing_in(tmp_path):
 async def test_files_of_many_downloads_of_one_user_are_looked_up_one_at_a_time(tmp_path, monkeypatch):
     """Others read over the same connection to the store."""
     under_way = most = 0
-    real = uploads.lookups.files
+    real = uploads.stored_files.files
 
     async def counted(*arguments):
         nonlocal under_way, most
@@ -450,7 +450,7 @@ async def test_files_of_many_downloads_of_one_user_are_looked_up_one_at_a_time(t
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
         attachment = await upload(relay, token, b"x" * 100)
-        monkeypatch.setattr(uploads.lookups, "files", counted)
+        monkeypatch.setattr(uploads.stored_files, "files", counted)
         async with trio.open_nursery() as nursery:
             for _ in range(10):
                 nursery.start_soon(fetch, relay, token, attachment)

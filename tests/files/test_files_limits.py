@@ -9,7 +9,8 @@ import pytest
 import trio
 
 from relay.core.files import quota
-from relay.core.model.state import BLOCK, State, User
+from relay.core.model.entities import BLOCK, User
+from relay.core.model.state import State
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.settings import FilesSection, LimitsSection, Settings
@@ -119,7 +120,7 @@ async def test_concurrent_uploads_share_the_quota(tmp_path):
 @pytest.fixture
 def to_the_byte(monkeypatch):
     """Have files count for their exact bytes."""
-    monkeypatch.setattr("relay.core.model.state.BLOCK", 0)
+    monkeypatch.setattr("relay.core.model.entities.BLOCK", 0)
 
 
 @pytest.mark.parametrize("limit", ["user_bytes", "total_bytes"])

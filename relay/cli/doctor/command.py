@@ -344,7 +344,7 @@ def _damage(path: Path) -> str:
     import trio
 
     from relay.store.data_dir.errors import is_damaged
-    from relay.store.queries import lookups
+    from relay.store.queries import storage
     from relay.store.sqlite import database
 
     async def look() -> str:
@@ -352,7 +352,7 @@ def _damage(path: Path) -> str:
             # A newer relay's file may be whole; what to do about it is said of its version.
             with suppress(database.NewerStore):
                 await database.recognise(reading)
-            return await lookups.damage(reading)
+            return await storage.damage(reading)
 
     try:
         return trio.run(look)

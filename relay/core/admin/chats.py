@@ -3,7 +3,8 @@
 import msgspec
 
 from relay.core.admin.lookup import Lookup
-from relay.core.model.state import Chat, State
+from relay.core.model.entities import Chat
+from relay.core.model.state import State
 from relay.core.rules import ChangedChat, commands
 from relay.core.rules.submit import AdminCommands
 from relay.core.service.dispatch import new_chat_id

@@ -13,7 +13,7 @@ from relay.core.model.state import State
 from relay.core.rules.commands import ADMIN
 from relay.protocol import control
 from relay.store.entry import Entry
-from relay.store.queries import lookups
+from relay.store.queries import log_entries
 from relay.store.sqlite.database import Connection
 
 MAX_WAITING_ENTRIES = 1_000
@@ -42,7 +42,7 @@ class EventWatch:
         found: list[control.EntryInfo] = []
         before = request.before or self._state.seq + 1
         while len(found) < request.count:
-            entries = await lookups.changes(self._reading, before, actor, request.count)
+            entries = await log_entries.changes(self._reading, before, actor, request.count)
             found += [audit.describe(self._state, one) for one in entries if audit.is_audited(one)]
             if len(entries) < request.count:
                 break

@@ -11,7 +11,8 @@ from relay.core.clock.clock import Clock
 from relay.core.hooks.rights import problem
 from relay.core.model.addresses import without_password
 from relay.core.model.changes import Hook
-from relay.core.model.state import Chat, Device, State, User
+from relay.core.model.entities import Chat, Device, User
+from relay.core.model.state import State
 from relay.core.rules import ChangedDevice, ChangedUser, commands, permissions
 from relay.core.rules.permissions import Action
 from relay.core.rules.submit import AdminCommands

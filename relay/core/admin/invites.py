@@ -6,7 +6,8 @@ from relay.core.admin.audit import actor_name
 from relay.core.admin.lookup import Lookup
 from relay.core.auth.sign_in import SignIn
 from relay.core.clock.clock import Clock
-from relay.core.model.state import Invite, State
+from relay.core.model.entities import Invite
+from relay.core.model.state import State
 from relay.core.rules import commands
 from relay.core.rules.commands import ADMIN
 from relay.core.rules.submit import AdminCommands

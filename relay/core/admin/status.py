@@ -115,7 +115,7 @@ class StatusReport:
             cpu=rates.cpu,
             disk_full=self._room.full,
             reserve_bytes=self._room.reserve.size,
-            clock_ahead=max(0, self._clock.off()) / 1_000,
+            clock_ahead=max(0, self._clock.offset()) / 1_000,
             index_behind=self._log.index_behind,
             index_remaking=self._log.index_remaking,
             log_ahead=self._clock.behind(state.at) / 1_000,

@@ -9,7 +9,8 @@ from relay.core.admin.lookup import Lookup
 from relay.core.admin.status import Runtime
 from relay.core.auth.sign_in import SignIn, new_token, token_hash
 from relay.core.delivery.presence import Presence
-from relay.core.model.state import Device, State, User
+from relay.core.model.entities import Device, User
+from relay.core.model.state import State
 from relay.core.rules import ChangedDevice, ChangedUser, DevicesRevoked, commands
 from relay.core.rules.submit import AdminCommands
 from relay.protocol import control
