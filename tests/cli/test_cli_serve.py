@@ -219,8 +219,9 @@ def test_a_user_without_a_home_is_told_to_name_the_directory() -> None:
     program = (
         "import pwd, sys\n"
         "pwd.getpwuid = {}.__getitem__\n"
-        "from relay import serve, settings\n"
-        "settings.PACKAGE_DATA = settings.PACKAGE_DATA / 'none'\n"
+        "from relay import serve\n"
+        "from relay.settings import places\n"
+        "places.INSTALLED_DATA = places.INSTALLED_DATA / 'none'\n"
         "sys.exit(serve.main(['--listen', '127.0.0.1:0']))"
     )
     environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_DATA_HOME")}
