@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-from relay.marks import SHORT, ordered
+from relay.marks import SHORT_CHARACTERS, ordered
 
 FOLDING = f"1/{unicodedata.unidata_version}"
 """The version of `fold`: a number to raise with every change here, and the version of Unicode's tables."""
@@ -167,8 +167,8 @@ def _pieces(text: str) -> Iterator[str]:
     One character may fold to 18 (U+FDFA), and a message of them takes as long as 1.2 million others.
     """
     start = 0
-    while len(text) - start > SHORT:
-        cut = _NEVER_COMPOSES.search(text, start + SHORT)
+    while len(text) - start > SHORT_CHARACTERS:
+        cut = _NEVER_COMPOSES.search(text, start + SHORT_CHARACTERS)
         if cut is None:
             break
         yield text[start : cut.start()]

@@ -258,6 +258,8 @@ def prune(
 ) -> None:
     """Remove old messages for good, and give their space back.
 
+    Interrupted, it stops after the part under way; retention completes that part within the hour.
+
     Example: relay prune --days 365
     """
     if days or max_bytes:

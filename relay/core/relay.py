@@ -11,6 +11,7 @@ from pathlib import Path
 import trio
 
 from relay.core.admin import Admin
+from relay.core.admin.imports import IMPORT_CURSOR
 from relay.core.auth.sign_in import SignIn
 from relay.core.auth.tokens import Tokens
 from relay.core.clock.clock import Clock, RelayClock
@@ -74,11 +75,10 @@ class Relay:
         self.hub = hub = service.hub
         self.reading = reading
         self.clock = clock
-        self.retention = Retention(state, log, carrying, clock, settings.retention)
         self.files = Uploads(data / "files", state, log, reading, clock, settings.files, hub.rights)
         self.meter = Statistics(data, log, hub, lags)
         self.room = DiskRoom(reserve, log)
-        self.retention.freeing = self.room.freeing
+        self.retention = Retention(state, log, carrying, clock, settings.retention, self.room.freeing)
         self.admin = Admin(
             state,
             log,
@@ -156,7 +156,8 @@ async def open_relay(
                 hub = Hub(state, time, frame, charge=limits.charge_fan_out)
                 rules = Engine(state, hub, dirty, on_writer_held=limits.charge_writer)
                 log = Log(writing, looking, Wal(copying, path), rules, await positions.cursors(reading))
-                time.begin(state.at)
+                _, import_began = log.cursors.get(IMPORT_CURSOR, (0, 0))
+                time.begin(max(state.at, import_began))
                 service = _service(
                     state, log, hub, limits, reading, Searches(finding, log), Replays(replaying), time, settings
                 )

@@ -107,7 +107,7 @@ def _private_users() -> bool:
 
 
 async def answer(
-    admin: Admin, clock: Clock, line: bytes, send: Send, peer: Peer | None = None, asker: object = None
+    admin: Admin, clock: Clock, line: bytes, send: Send, peer: Peer | None = None, client: object = None
 ) -> bytes:
     """Handle one request.
 
@@ -117,7 +117,7 @@ async def answer(
         line: the request.
         send: takes the events that precede the response.
         peer: the client, for the log.
-        asker: stands for the connection (see `Admin.handle`).
+        client: stands for the connection (see `Admin.handle`).
 
     Returns:
         The encoded response.
@@ -136,10 +136,10 @@ async def answer(
         async def item(value: object) -> None:
             await send(b"" if value is None else codec.event("item", clock(), value))
 
-        return codec.response(request_id, clock(), await admin.handle(name, payload, item, asker=asker))
+        return codec.response(request_id, clock(), await admin.handle(name, payload, item, client=client))
     except RelayError as error:
         if error.error.code == "storage_full" and error.error.quota is None:
-            error = _no_room(admin) if name == "bring.file" else _full(admin)
+            error = _no_room(admin) if name == "import.file" else _full(admin)
         return codec.refusal(request_id, clock(), error.error)
     except sqlite3.Error as error:
         return codec.refusal(request_id, clock(), _store_failed(admin, error).error)
@@ -225,7 +225,7 @@ async def serve(
                     try:
                         await _converse(stream, lambda line, send: answer(admin, clock, line, send, peer, stream))
                     finally:
-                        await admin.left(stream)
+                        await admin.disconnected(stream)
                 else:
                     logger.warning("refused user %s at the control socket", peer.name)
                     await stream.receive_some()

@@ -117,7 +117,7 @@ class Server:
     ) -> None:
         """Serve until `stop` is called and all connections are closed."""
         # Warns before the first connection if the limit of descriptors is too low.
-        self.relay.admin.running.most_connections = lambda: self.most_connections
+        self.relay.admin.runtime.most_connections = lambda: self.most_connections
         logger.debug("room for %d connections", self.most_connections)
         with self.router.fairness.at_work():
             await self._run(list(listeners), task_status)

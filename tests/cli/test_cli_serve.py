@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from relay.cli.basic import serve
-from relay.serve import CannotServe, _what_to_do, open_listeners
+from relay.listeners import CannotServe, open_listeners
+from relay.serve import _what_to_do
 from relay.store.files.lock import locked
 from relay.store.sqlite.database import NewerStore
 from tests.support.command_line import Ran, done, running
@@ -218,8 +219,9 @@ def test_a_user_without_a_home_is_told_to_name_the_directory() -> None:
     program = (
         "import pwd, sys\n"
         "pwd.getpwuid = {}.__getitem__\n"
-        "from relay import serve, settings\n"
-        "settings.PACKAGE_DATA = settings.PACKAGE_DATA / 'none'\n"
+        "from relay import serve\n"
+        "from relay.settings import places\n"
+        "places.INSTALLED_DATA = places.INSTALLED_DATA / 'none'\n"
         "sys.exit(serve.main(['--listen', '127.0.0.1:0']))"
     )
     environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_DATA_HOME")}

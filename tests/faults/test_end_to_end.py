@@ -290,7 +290,7 @@ async def test_an_idle_relay_stops_at_once(tmp_path: Path, number: signal.Signal
 
 
 async def test_a_handshake_that_the_relay_drops_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.client.HANDSHAKE", 0.1)
+    monkeypatch.setattr("relay.client.session.HANDSHAKE_SECONDS", 0.1)
     asked, again = trio.Event(), trio.Event()
 
     async def hang_up(stream: trio.SocketStream) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from relay import settings
 from relay.settings import Loaded, WrongSettings, data_directory, declared, default_file
 from tests.support.command_line import run
 
@@ -162,7 +161,7 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Leave nothing that names a data directory; gives where the package's would be."""
     for name in ("RELAY_DATA", "STATE_DIRECTORY", "XDG_DATA_HOME", "HOME"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(settings, "PACKAGE_DATA", tmp_path / "package", raising=False)
+    monkeypatch.setattr("relay.settings.places.INSTALLED_DATA", tmp_path / "package")
     return tmp_path / "package"
 
 
@@ -228,7 +227,7 @@ def test_every_command_of_a_packaged_relay_means_the_packages_directory(
 def test_an_installed_settings_file_that_leads_nowhere_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "relay.toml"
     file.symlink_to("not-mounted.toml")
-    monkeypatch.setattr(settings, "INSTALLED", file)
+    monkeypatch.setattr("relay.settings.loading.INSTALLED_FILE", file)
     with pytest.raises(WrongSettings) as error:
         Loaded(options={}, environment={})
     assert str(error.value) == f"{file} is a link to {tmp_path / 'not-mounted.toml'}, which is not there"

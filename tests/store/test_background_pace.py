@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import trio
 
-from relay.core.maintenance.disk_room import COPY_EACH, DiskRoom
+from relay.core.maintenance.disk_room import CHECKPOINT_PAGES, DiskRoom
 from relay.core.relay import Relay, open_relay
 from relay.net import control_socket
 from relay.protocol.errors import RelayError
@@ -104,7 +104,7 @@ async def test_a_prune_takes_far_fewer_portions_than_it_gives_pages_back(
 
 
 async def test_free_pages_do_not_pile_up_during_a_prune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.core.maintenance.retention.SPARE", 100)
+    monkeypatch.setattr("relay.core.maintenance.retention.SPARE_PAGES", 100)
     most = 0
     real = maintenance.remove_history
 
@@ -154,7 +154,7 @@ async def test_a_command_that_frees_the_disk_is_retried_and_other_errors_are_not
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # No mock clock: SQLite's thread does not know of it.
-    monkeypatch.setattr("relay.core.maintenance.disk_room.PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr("relay.core.maintenance.disk_room.RETRY_SECONDS", (0.0, 0.0, 0.0))
     async with open_relay(tmp_path) as relay:
         room = DiskRoom(Reserve(tmp_path, 0), relay.log)
         tries = 0
@@ -184,7 +184,7 @@ async def test_a_command_that_frees_the_disk_is_retried_and_other_errors_are_not
             assert tries == 1
 
 
-@pytest.mark.parametrize(("wanted", "pages"), [(4 << 20, COPY_EACH), (64 << 20, 0)])
+@pytest.mark.parametrize(("wanted", "pages"), [(4 << 20, CHECKPOINT_PAGES), (64 << 20, 0)])
 async def test_a_small_disk_checkpoints_at_each_commit_also_after_it_was_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: int, pages: int
 ) -> None:
@@ -198,7 +198,7 @@ async def test_a_small_disk_checkpoints_at_each_commit_also_after_it_was_full(
             freeing = await relay.log.run_exclusive(
                 lambda writing: writing.execute("PRAGMA wal_autocheckpoint"), hurried=True
             )
-            assert freeing == [(COPY_EACH,)]
+            assert freeing == [(CHECKPOINT_PAGES,)]
         assert await relay.log.run_exclusive(lambda writing: writing.execute("PRAGMA wal_autocheckpoint")) == [(pages,)]
 
 

@@ -1,6 +1,7 @@
-"""What an admin may do on the machine: the control socket's requests, from their table to their answers.
+"""The requests of the control socket, from their table to their answers.
 
-The same whether a relay runs or a command has the file to itself. Each module has what is about one thing.
+They are answered in the same way by a running relay and by a command that has opened the store itself. Each module of
+this room handles the requests about one subject.
 """
 
 from collections.abc import Awaitable, Callable
@@ -9,10 +10,11 @@ from typing import Any, Protocol
 import msgspec
 
 from relay.core.admin.chats import ChatAdmin
-from relay.core.admin.events import EventWatch, Item
+from relay.core.admin.events import EventWatch, SendItem
 from relay.core.admin.export import Export
 from relay.core.admin.hooks import HookAdmin
-from relay.core.admin.imports import Import
+from relay.core.admin.imports import IMPORT_CURSOR, Import
+from relay.core.admin.invites import InviteAdmin
 from relay.core.admin.messages import MessageAdmin
 from relay.core.admin.status import Runtime, StatusReport
 from relay.core.admin.users import UserAdmin
@@ -31,28 +33,28 @@ from relay.protocol.errors import RelayError
 from relay.store.log.log import Log
 from relay.store.sqlite.database import Connection
 
-__all__ = ["Admin", "nobody"]
+__all__ = ["Admin", "discard"]
 
-BRINGING = "bring."
-"""How the requests of an import begin."""
+IMPORT_PREFIX = "import."
+"""The prefix of the names of import requests."""
 
 Handler = Callable[[Any], Awaitable[object]]
-GivingMuch = Callable[[Any, Item], Awaitable[object]]
+StreamingHandler = Callable[[Any, SendItem], Awaitable[object]]
 
 
-async def nobody(_item: object) -> None:
-    """Take an item that nobody wants."""
+async def discard(_item: object) -> None:
+    """Discard an item."""
 
 
 class PruneNow(Protocol):
-    """Removes old messages; see `Retention.prune`."""
+    """Removes old messages, like `Retention.prune`."""
 
     async def __call__(self, *, days: int | None, max_bytes: int | None) -> PruneResult:
-        """Give what was removed and what is left."""
+        """Prune, and return what was removed and what is left."""
 
 
 class Admin:
-    """Every request of the control socket."""
+    """Answers every request of the control socket."""
 
     def __init__(
         self,
@@ -61,42 +63,46 @@ class Admin:
         hub: Hub,
         reading: Connection,
         clock: RelayClock,
-        meter: Statistics,
+        statistics: Statistics,
         service: Service,
         prune: PruneNow,
         files: Uploads,
         room: DiskRoom,
     ) -> None:
-        self.running = Runtime()
+        self._state = state
+        self.runtime = Runtime()
         self._prune = prune
-        self.data = meter.data
-        """The data directory, as it is named to an admin."""
+        self.data = statistics.data
+        """The path of the data directory, for messages to an admin."""
         self._clock = clock
         self._room = room
         self._log = log
-        self._decided = decided = AdminCommands(log, clock)
-        signing_in = service.signing_in
-        people = UserAdmin(
-            state, decided, hub.presence, log.cursors, signing_in, service.tokens.issue_temporary, self.running
+        self._submit = submit = AdminCommands(log, clock)
+        sign_in = service.signing_in
+        users = UserAdmin(
+            state, submit, hub.presence, log.cursors, sign_in, service.tokens.issue_temporary, self.runtime
         )
-        hooks = HookAdmin(state, decided, signing_in, log, clock, self.running)
-        chats = ChatAdmin(state, decided)
-        status = StatusReport(state, log, hub.presence, meter, self.running, clock, room, signing_in.refusals)
-        watching = EventWatch(state, hub, reading)
-        carry = Export(state, log, reading, clock)
+        invites = InviteAdmin(state, submit, sign_in, clock)
+        hooks = HookAdmin(state, submit, sign_in, log, clock, self.runtime)
+        chats = ChatAdmin(state, submit)
+        status = StatusReport(state, log, hub.presence, statistics, self.runtime, clock, room, sign_in.refusals)
+        events = EventWatch(state, hub, reading)
+        export = Export(state, log, reading, clock)
         self._imports = imports = Import(state, log, clock, files)
         self._handlers: dict[str, Handler] = {
-            "user.add": people.add_user,
-            "user.list": people.list_users,
-            "user.show": people.show_user,
-            "user.change": people.change_user,
-            "user.password": people.set_password,
-            "device.add": people.add_device,
-            "device.list": people.list_devices,
-            "device.revoke": people.revoke_device,
-            "device.revokeAll": people.revoke_devices,
-            "invite": people.invite,
-            "lend": people.lend,
+            "user.add": users.add_user,
+            "user.list": users.list_users,
+            "user.show": users.show_user,
+            "user.change": users.change_user,
+            "user.password": users.set_password,
+            "device.add": users.add_device,
+            "device.list": users.list_devices,
+            "device.revoke": users.revoke_device,
+            "device.revokeAll": users.revoke_devices,
+            "invite": invites.create,
+            "invite.list": invites.list_all,
+            "invite.revoke": invites.revoke,
+            "lend": users.lend,
             "chat.create": chats.make,
             "chat.list": chats.list_all,
             "chat.show": chats.show,
@@ -110,57 +116,62 @@ class Admin:
             "say": MessageAdmin(state, log, clock).say,
             "status.show": status.show,
             "config.show": status.show_settings,
-            "audit.list": watching.list_audit,
+            "audit.list": events.list_audit,
             "prune": self._prune_now,
             "clock.trust": self._trust_clock,
             "reindex": self._reindex,
-            "bring.user": imports.bring_user,
-            "bring.chat": imports.bring_chat,
-            "bring.file": imports.bring_file,
-            "bring.picture": imports.bring_picture,
-            "bring.messages": imports.bring_messages,
-            "bring.end": imports.bring_end,
+            "import.user": imports.import_user,
+            "import.chat": imports.import_chat,
+            "import.file": imports.import_file,
+            "import.picture": imports.import_picture,
+            "import.messages": imports.import_messages,
+            "import.end": imports.end_import,
         }
-        """Who handles what of `control.CONTROL`."""
-        self._giving_much: dict[str, GivingMuch] = {
-            "watch": watching.watch,
-            "export": carry.export,
+        """The handlers, by the names of `control.CONTROL`."""
+        self._streaming_handlers: dict[str, StreamingHandler] = {
+            "watch": events.watch,
+            "export": export.export,
         }
-        """Who handles those that send items first."""
+        """The handlers of requests that send items before their answer."""
 
-    async def handle(self, name: str, payload: msgspec.Struct, item: Item = nobody, *, asker: object = None) -> object:
-        """Do what a request asks and give its answer.
+    async def handle(
+        self, name: str, payload: msgspec.Struct, item: SendItem = discard, *, client: object = None
+    ) -> object:
+        """Handle a request and return its answer.
 
         Args:
-            name: its `payloadType`.
-            payload: decoded by `control.CONTROL`.
-            item: takes what comes before the answer, for requests that give much.
-            asker: stands for whoever asks several things that belong together, until they have `left`.
+            name: the request's `payloadType`.
+            payload: its payload, decoded by `control.CONTROL`.
+            item: takes the items that a streaming request sends before its answer.
+            client: identifies the client across requests that belong together, until it has `disconnected`.
 
         Raises:
-            RelayError: what is wrong, for a person.
+            RelayError: the request is refused, with a message for a person.
         """
-        if name.startswith(BRINGING) and not getattr(payload, "dry", False):
-            self._imports.begin(asker)
+        if name.startswith(IMPORT_PREFIX) and not getattr(payload, "dry", False):
+            await self._imports.begin(client)
         if name in FREEING:
             return await self._room.free(lambda: self._handlers[name](payload))
-        many = self._giving_much.get(name)
-        return await (self._handlers[name](payload) if many is None else many(payload, item))
+        streaming = self._streaming_handlers.get(name)
+        return await (self._handlers[name](payload) if streaming is None else streaming(payload, item))
 
-    async def left(self, asker: object) -> None:
-        """End what somebody had begun who asks for nothing more."""
-        await self._imports.left(asker)
+    async def disconnected(self, client: object) -> None:
+        """End the import of a client that has disconnected."""
+        await self._imports.disconnected(client)
 
-    async def _trust_clock(self, _request: control.Empty) -> object:
+    async def _trust_clock(self, _request: control.Empty) -> control.ClockTrusted:
         now = self._clock.trust()
-        await self._decided(commands.TrustClock())
+        await self._submit(commands.TrustClock())
+        if IMPORT_CURSOR in self._log.cursors:
+            # The earlier time may be one at which the clock was wrong.
+            await self._log.first_cursor(IMPORT_CURSOR, self._state.seq, now)
         return control.ClockTrusted(timestamp=now)
 
-    async def _reindex(self, _request: control.Empty) -> object:
+    async def _reindex(self, _request: control.Empty) -> control.Empty:
         await self._log.begin_index()
         return control.Empty()
 
-    async def _prune_now(self, request: control.Prune) -> object:
+    async def _prune_now(self, request: control.Prune) -> control.Pruned:
         if request.days and not self._clock.credible():
             raise RelayError(
                 "unavailable",

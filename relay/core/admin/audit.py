@@ -1,6 +1,6 @@
-"""What happened, as an admin reads it: an entry of the log with its people and chats named. Pure.
+"""Log entries as an admin reads them, with users and chats by name. Pure.
 
-Texts are left out unless asked for: whoever looks after the machine need not read what people say.
+Message texts are left out by default: administering the machine does not require reading what people write.
 """
 
 from typing import Any
@@ -12,32 +12,33 @@ from relay.core.model.addresses import without_password
 from relay.core.model.entities import Chat
 from relay.core.model.state import State
 from relay.core.rules.commands import ADMIN
-from relay.protocol.control import Happened
+from relay.keys import UserKey
+from relay.protocol.control import EntryInfo
 from relay.store import kinds
 from relay.store.entry import Entry
 
 ADMIN_NAME = "(admin)"
-"""The actor of what was done on the machine itself; no user can be called so."""
+"""The actor of a change that was made on the machine itself; no user can have this id."""
 SECRET = {"tokenHash", "codeHash", "hash"}
 
 
-def happened(state: State, entry: Entry, *, texts: bool = False) -> Happened:
-    """Say what an entry records.
+def describe(state: State, entry: Entry, *, texts: bool = False) -> EntryInfo:
+    """Describe a log entry.
 
     Args:
-        state: as it is after the entry, or later.
-        entry: fresh, or read from the log.
-        texts: whether to say what was said, too.
+        state: the state after the entry, or later.
+        entry: a new entry, or one read from the log.
+        texts: whether to include the texts of messages.
     """
     kind = entry.kind
     chat = state.chats.get(entry.chat)
     change = None if entry.extra is None or kind <= kinds.READ else msgspec.json.decode(entry.extra)
     message = entry.message if kind in (kinds.NEW, kinds.EDIT) else None
-    return Happened(
+    return EntryInfo(
         id=entry.seq,
         timestamp=entry.at,
         event_type=kinds.NAMES[kind],
-        actor=_name(state, entry.actor),
+        actor=actor_name(state, entry.actor),
         chat=None if chat is None else chat_label(state, chat),
         chat_name=None if chat is None or chat.id is None else chat.name,
         message_id=entry.message_id or None,
@@ -51,14 +52,14 @@ def happened(state: State, entry: Entry, *, texts: bool = False) -> Happened:
 
 
 def chat_label(state: State, chat: Chat) -> str:
-    """Name a chat for somebody who is in none: a group by its id, a dialog by its two people."""
+    """Name a chat for an admin: a group by its id, a dialog by the ids of its two users."""
     if chat.id is not None:
         return chat.id
     return "~".join(sorted(state.users[user].id for user in state.members[chat.key]))
 
 
-def belongs_in_audit(entry: Entry) -> bool:
-    """Whether an entry changes who may be here or who is in what, other than by people writing to each other."""
+def is_audited(entry: Entry) -> bool:
+    """Whether an entry belongs in the audit: it changes users, rights or groups, and is not a message or a receipt."""
     if entry.kind != kinds.CHATS:
         return entry.kind > kinds.READ and entry.kind != kinds.FILE
     change = changes.change_of(entry)
@@ -67,7 +68,8 @@ def belongs_in_audit(entry: Entry) -> bool:
     return not isinstance(change, changes.ChatHidden | changes.ChatShown)
 
 
-def _name(state: State, user: int) -> str:
+def actor_name(state: State, user: UserKey) -> str:
+    """Name who did something: a user by their id, the machine's admin as `(admin)`."""
     if user == ADMIN:
         return ADMIN_NAME
     known = state.users.get(user)
@@ -82,19 +84,29 @@ def _details(state: State, kind: int, change: dict[str, Any]) -> dict[str, Any]:
     if kind == kinds.DEVICE and "user" not in details:
         device = state.devices.get(change.get("key", 0))
         if device is not None:
-            details["user"] = _name(state, device.user)
+            details["user"] = actor_name(state, device.user)
+    if change["change"] == "inviteUsed":
+        details |= _invited(state, change["codeHash"])
     return details
 
 
+def _invited(state: State, code_hash: str) -> dict[str, Any]:
+    """Name the user an invite is for. Expired invites are forgotten when the next one is made."""
+    invite = state.invites.get(code_hash)
+    if invite is None:
+        return {}
+    return {"user": actor_name(state, invite.user)} if invite.user else {"name": invite.name}
+
+
 def _detail(state: State, kind: int, field: str, value: Any) -> dict[str, Any]:
-    """One field of a change, with names for keys; of long lists only how long they are."""
+    """Describe one field of a change: users by name, long lists by their length."""
     match field:
         case "hook":
             return {"hook": without_password(value.get("url") or "") or "in", "chat": value["chat"]}
         case "key":
-            return {"user": _name(state, value)} if kind == kinds.USER else {"device": value}
+            return {"user": actor_name(state, value)} if kind == kinds.USER else {"device": value}
         case "user" | "owner" | "by":
-            return {field: _name(state, value)}
+            return {field: actor_name(state, value)}
         case "users" | "members" | "admins":
-            return {field: [_name(state, user) for user in value]}
+            return {field: [actor_name(state, user) for user in value]}
     return {field: len(value) if isinstance(value, list) else value}

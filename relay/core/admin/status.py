@@ -1,4 +1,4 @@
-"""What an admin is told of a relay: how it is, and by which settings it runs."""
+"""The admin requests about a running relay: its status and its settings."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -19,38 +19,38 @@ from relay.protocol.errors import RelayError
 from relay.settings import Loaded
 from relay.store.log.log import Log
 
-SLOWEST = 5
-"""Slow readers that a status names."""
+MAX_SLOW_READERS = 5
+"""Slow readers that the status names."""
 
 
 class Runtime:
-    """What is known of a relay only while it runs."""
+    """What is known only of a relay that runs and listens."""
 
     def __init__(self) -> None:
         self.url: str | None = None
-        """Where it can be reached from this machine, once it listens."""
+        """The URL by which this machine reaches it, once it listens."""
         self.listening: list[str] = []
-        """Each address where it listens, HOST:PORT."""
+        """The addresses on which it listens, HOST:PORT."""
         self.plain_url: str | None = None
-        """The same without TLS, which programs on this machine need not speak."""
+        """The same URL without TLS, for programs on this machine."""
         self.most_connections: Callable[[], int] | None = None
-        """How many connections there may be."""
+        """Returns the maximum number of connections."""
         self.settings: Loaded | None = None
-        """The settings in force, and where they come from."""
+        """The settings in force, with their sources."""
         self.hooks: dict[int, str] = {}
-        """Of outgoing hooks, by device, why what they post is not taken just now."""
+        """By device of an outgoing hook, why its posts are failing."""
 
 
 class StatusReport:
-    """How the relay is."""
+    """Makes the status."""
 
     def __init__(
         self,
         state: State,
         log: Log,
         presence: Presence,
-        meter: Statistics,
-        running: Runtime,
+        statistics: Statistics,
+        runtime: Runtime,
         clock: RelayClock,
         room: DiskRoom,
         refusals: FailedSignIns,
@@ -60,33 +60,33 @@ class StatusReport:
         self._state = state
         self._log = log
         self._presence = presence
-        self._meter = meter
-        self._running = running
+        self._statistics = statistics
+        self._runtime = runtime
         self._refusals = refusals
 
-    async def show_settings(self, _request: control.Empty) -> object:
-        """The settings in force."""
-        if self._running.settings is None:
+    async def show_settings(self, _request: control.Empty) -> list[control.SettingInfo]:
+        """List the settings in force."""
+        if self._runtime.settings is None:
             raise RelayError("unavailable", "no relay runs, and only a running one has settings in force")
-        return settings_in_force(self._running.settings)
+        return settings_in_force(self._runtime.settings)
 
-    async def show(self, _request: control.Empty) -> object:
-        """What goes on just now."""
-        state, meter, figures = self._state, self._meter, self._log.figures
+    async def show(self, _request: control.Empty) -> control.Status:
+        """Report the current status."""
+        state, statistics, figures = self._state, self._statistics, self._log.figures
         there = [one for several in self._presence.subscribers.values() for one in several]
-        rates = meter.rates()
-        settings = self._running.settings
+        rates = statistics.rates()
+        settings = self._runtime.settings
         return control.Status(
             version=__version__,
             pid=os.getpid(),
-            data=str(meter.data),
-            url=self._running.url,
-            listening=self._running.listening,
+            data=str(statistics.data),
+            url=self._runtime.url,
+            listening=self._runtime.listening,
             public_url=settings.settings.http.public_url if settings else "",
             trusted_proxies=settings.settings.http.trusted_proxies if settings else [],
-            uptime=meter.uptime,
+            uptime=statistics.uptime,
             connections=len(there),
-            max_connections=self._running.most_connections() if self._running.most_connections else None,
+            max_connections=self._runtime.most_connections() if self._runtime.most_connections else None,
             wanted_connections=settings.settings.limits.connections if settings else None,
             most_connections=self._most_connections(),
             users=sum(not user.removed for user in state.users.values()),
@@ -95,8 +95,8 @@ class StatusReport:
             messages_per_second=rates.messages,
             deliveries_per_second=rates.deliveries,
             requests_per_second=rates.requests,
-            median_lag=meter.lags.percentile(0.5),
-            high_lag=meter.lags.percentile(0.99),
+            median_lag=statistics.lags.percentile(0.5),
+            high_lag=statistics.lags.percentile(0.99),
             batch_size=rates.batch_size,
             commit_ms=rates.commit,
             longest_wait=self._longest_wait(),
@@ -107,10 +107,10 @@ class StatusReport:
             outbox_bytes=sum(one.outlet.waiting[0] for one in there),
             slow_readers=self._slow_readers(there),
             last_event=state.seq,
-            store_bytes=meter.store_bytes(),
-            wal_bytes=meter.wal_bytes(),
-            disk_free=meter.free_bytes(),
-            disk_seconds_left=meter.seconds_left(),
+            store_bytes=statistics.store_bytes(),
+            wal_bytes=statistics.wal_bytes(),
+            disk_free=statistics.free_bytes(),
+            disk_seconds_left=statistics.seconds_left(),
             memory_bytes=memory_bytes(),
             cpu=rates.cpu,
             disk_full=self._room.full,
@@ -129,7 +129,7 @@ class StatusReport:
         return control.LongestWait(ms=wait.seconds * 1_000, cause=wait.cause, seconds_ago=now - wait.at)
 
     def _most_connections(self) -> control.UserConnections | None:
-        """Who has most connections."""
+        """Find the user with the most connections, if anybody has more than one."""
         subscribers = self._presence.subscribers
         user = max(subscribers, key=lambda one: len(subscribers[one]), default=None)
         if user is None or len(subscribers[user]) < 2:
@@ -137,20 +137,20 @@ class StatusReport:
         return control.UserConnections(user_id=self._state.users[user].id, connections=len(subscribers[user]))
 
     def _slow_readers(self, there: Iterable[Subscriber]) -> list[control.SlowReader]:
-        """Those for whom most waits."""
+        """List the connections with the most bytes waiting."""
         waiting = sorted(((*one.outlet.waiting, one) for one in there), key=itemgetter(0), reverse=True)
         now = trio.current_time()
         return [
             control.SlowReader(
                 user_id=self._state.users[one.user].id, device_id=one.device, bytes=size, seconds=now - since
             )
-            for size, since, one in waiting[:SLOWEST]
+            for size, since, one in waiting[:MAX_SLOW_READERS]
             if size
         ]
 
 
 def settings_in_force(loaded: Loaded) -> list[control.SettingInfo]:
-    """Each setting, its value and where that comes from."""
+    """List each setting, its value and the source of the value."""
     return [
         control.SettingInfo(
             key=setting.key,

@@ -1,4 +1,4 @@
-"""An admin's handling of users, of their devices, and of how they get in."""
+"""The admin requests about users, their devices and their passwords."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -13,7 +13,6 @@ from relay.core.delivery.presence import Presence
 from relay.core.model.entities import Device, User
 from relay.core.model.state import State
 from relay.core.rules import ChangedDevice, ChangedUser, DevicesRevoked, commands
-from relay.core.rules.commands import ADMIN
 from relay.core.rules.submit import AdminCommands
 from relay.protocol import control
 from relay.protocol.errors import RelayError
@@ -21,50 +20,50 @@ from relay.store.log.schedule import Cursors
 
 
 class UserAdmin:
-    """Users and devices."""
+    """Creates, changes and lists users and devices."""
 
     def __init__(
         self,
         state: State,
-        decided: AdminCommands,
+        submit: AdminCommands,
         presence: Presence,
         cursors: Cursors,
         sign_in: SignIn,
         lend: Callable[[int], str],
-        running: Runtime,
+        runtime: Runtime,
     ) -> None:
         self._state = state
         self._find = Lookup(state)
-        self._decided = decided
+        self._submit = submit
         self._presence = presence
         self._cursors = cursors
         self._sign_in = sign_in
         self._lend = lend
-        self._running = running
+        self._runtime = runtime
 
     # Users.
 
-    async def add_user(self, request: control.AddUser) -> object:
-        """Make a user."""
+    async def add_user(self, request: control.AddUser) -> control.UserInfo:
+        """Create a user."""
         return self._user_info(await self._changed(request))
 
-    async def change_user(self, request: control.ChangeUser) -> object:
+    async def change_user(self, request: control.ChangeUser) -> control.UserInfo:
         """Rename, disable, enable or remove a user."""
         return self._user_info(await self._changed(request))
 
     async def _changed(self, request: msgspec.Struct) -> User:
-        answer = await self._decided(request)
+        answer = await self._submit(request)
         assert isinstance(answer, ChangedUser)
         return self._state.users[answer.user]
 
-    async def list_users(self, _request: control.Empty) -> object:
-        """All users, by id."""
+    async def list_users(self, _request: control.Empty) -> list[control.UserInfo]:
+        """List all users, by id."""
         users = sorted(self._state.users.values(), key=lambda user: user.id)
         devices = Counter(device.user for device in self._state.devices.values() if not device.revoked_at)
         return [self._user_info(user, devices[user.key]) for user in users if not user.removed]
 
-    async def show_user(self, request: control.OneUser) -> object:
-        """One user."""
+    async def show_user(self, request: control.OneUser) -> control.UserInfo:
+        """Show one user."""
         return self._user_info(self._find.user(request.id))
 
     def _user_info(self, user: User, devices: int | None = None) -> control.UserInfo:
@@ -84,16 +83,16 @@ class UserAdmin:
 
     # Devices.
 
-    async def add_device(self, request: control.AddDevice) -> object:
-        """Make a device and give its token, this once."""
+    async def add_device(self, request: control.AddDevice) -> control.Token:
+        """Create a device and return its token, which is never shown again."""
         user = self._find.user(request.user_id)
         token = new_token()
-        answer = await self._decided(commands.AddDevice(user.key, request.label, token_hash(token)))
+        answer = await self._submit(commands.AddDevice(user.key, request.label, token_hash(token)))
         assert isinstance(answer, ChangedDevice)
         return control.Token(device_id=answer.device, user_id=user.id, token=token)
 
-    async def list_devices(self, request: control.ListDevices) -> object:
-        """The devices that may sign in, of one user or of all."""
+    async def list_devices(self, request: control.ListDevices) -> list[control.DeviceInfo]:
+        """List the devices that are not revoked, of one user or of all."""
         of = None if request.user_id is None else self._find.user(request.user_id).key
         return [
             self._device_info(device)
@@ -101,15 +100,15 @@ class UserAdmin:
             if not device.revoked_at and of in (None, device.user)
         ]
 
-    async def revoke_device(self, request: control.RevokeDevice) -> object:
-        """Let a device sign in no more; if it is connected it is told so at once."""
-        answer = await self._decided(request)
+    async def revoke_device(self, request: control.RevokeDevice) -> control.DeviceInfo:
+        """Revoke a device; its connection ends at once."""
+        answer = await self._submit(request)
         assert isinstance(answer, ChangedDevice)
         return self._device_info(self._state.devices[answer.device])
 
-    async def revoke_devices(self, request: control.RevokeDevices) -> object:
-        """Let no device of a user sign in any more."""
-        answer = await self._decided(commands.RevokeDevices(request.user_id))
+    async def revoke_devices(self, request: control.RevokeDevices) -> control.Revoked:
+        """Revoke all devices of a user."""
+        answer = await self._submit(commands.RevokeDevices(request.user_id))
         assert isinstance(answer, DevicesRevoked)
         return control.Revoked(count=answer.number)
 
@@ -127,19 +126,13 @@ class UserAdmin:
 
     # Signing in.
 
-    async def invite(self, request: control.Invite) -> object:
-        """Let a user sign in once, by a link; make the user where that is asked for."""
-        if request.new and self._state.user(request.user_id) is None:
-            await self._decided(control.AddUser(id=request.user_id, name=request.name))
-        return await self._sign_in.invite(ADMIN, user_id=request.user_id, chat_id=request.chat_id)
-
-    async def set_password(self, request: control.SetPassword) -> object:
-        """Let a user sign in by a password."""
+    async def set_password(self, request: control.SetPassword) -> control.Revoked:
+        """Set or remove the password of a user."""
         count = await self._sign_in.set_password(request.id, request.password, sign_out=request.sign_out)
         return control.Revoked(count=count)
 
-    async def lend(self, request: control.OneUser) -> object:
-        """Let a command on this machine talk as a user."""
-        if self._running.plain_url is None:
+    async def lend(self, request: control.OneUser) -> control.TemporaryToken:
+        """Issue a temporary token, by which a command on this machine acts as a user."""
+        if self._runtime.plain_url is None:
             raise RelayError("unavailable", "the relay does not listen yet")
-        return control.Lent(url=self._running.plain_url, token=self._lend(self._find.user(request.id).key))
+        return control.TemporaryToken(url=self._runtime.plain_url, token=self._lend(self._find.user(request.id).key))

@@ -197,7 +197,7 @@ class Announcements:
 
     def device_added(self, entry: Entry) -> None:
         """Tell a user's other devices that one more may sign in, so that a stolen invite or password is noticed."""
-        change = changes.decode(entry.extra or "")
+        change = changes.change_of(entry)
         if not isinstance(change, changes.DeviceAdded) or change.hook is not None:
             return
         payload = events.DeviceSignedIn(device_id=change.key, label=change.label, timestamp=entry.at)

@@ -18,6 +18,7 @@ from relay.core.delivery.list_changes import ListChanges
 from relay.core.delivery.presence import Presence
 from relay.core.delivery.recent import RecentEntries
 from relay.core.delivery.subscriber import Outlet, Receipt, Subscriber
+from relay.core.model import changes
 from relay.core.model.entities import Member
 from relay.core.model.state import State
 from relay.core.rules import visibility
@@ -226,6 +227,8 @@ class Hub:
         elif kind == kinds.DEVICE:
             self.announcements.device_added(entry)
             self._disconnect_revoked(entry)
+        elif kind == kinds.NOTE:
+            self._publish_pruned(entry)
         return None
 
     def _end_rights(self) -> None:
@@ -317,6 +320,20 @@ class Hub:
                     subscriber.event(frame, receipt)
                     self.dirty[subscriber.outlet] = None
                     self.delivered += 1
+
+    def _publish_pruned(self, entry: Entry) -> None:
+        """Send the chats again whose unread counts a prune has lowered.
+
+        Also to devices that are still catching up: their list may be older than this entry, and no replay has it.
+        """
+        change = changes.change_of(entry)
+        if not isinstance(change, changes.HistoryPruned):
+            return
+        for pruned in change.chats:
+            for user, _unread in pruned.unread:
+                for subscriber in self.presence.subscribers.get(user, ()):
+                    self.list_changes.note_count(subscriber, entry.seq, pruned.chat)
+                    self.pending.set()
 
     def _event_frame(self, entry: Entry, user: int) -> bytes:
         name, payload = views.event(self.state, entry, user)

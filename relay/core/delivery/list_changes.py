@@ -57,6 +57,11 @@ class ListChanges:
         self._owed[subscriber] = None
         return False
 
+    def note_count(self, subscriber: Subscriber, seq: int, chat: int) -> None:
+        """Note that an entry changed the unread count of a chat, which a subscriber gets with the next list."""
+        subscriber.owe_list(seq, chat, appears=False, goes=False)
+        self._owed[subscriber] = None
+
     def tick(self, now: float) -> None:
         """Let subscribers get their list that were owed it for long enough.
 

@@ -166,7 +166,7 @@ class ListChange(NamedTuple):
 def list_change(entry: Entry) -> ListChange:
     """Read what an entry of kind CHATS or USER does to chat lists."""
     nobody: frozenset[int] = frozenset()
-    match changes.decode(entry.extra or ""):
+    match changes.change_of(entry):
         case changes.ChatMade(members=users) | changes.MembersAdded(users=users):
             everybody = frozenset(users)
             return ListChange(everybody, everybody, nobody)

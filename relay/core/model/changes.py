@@ -169,9 +169,10 @@ class InviteMade(Change, frozen=True, tag="inviteMade", kw_only=True):
 
 
 class InviteUsed(Change, frozen=True, tag="inviteUsed"):
-    """An invite was used or revoked."""
+    """An invite let its user in, or was revoked, and lets nobody in any more."""
 
     code_hash: str
+    revoked: bool = False
 
 
 class PasswordSet(Change, frozen=True, tag="passwordSet"):

@@ -133,6 +133,12 @@ class UseInvite(msgspec.Struct, frozen=True):
     token_hash: str
 
 
+class RevokeInvites(msgspec.Struct, frozen=True):
+    """Let nobody in any more by these invites, which their codes' hashes name."""
+
+    code_hashes: tuple[str, ...]
+
+
 class SignUp(msgspec.Struct, frozen=True):
     """Sign up by a name, where that is open to all; `generated_id` is the new user's id."""
 

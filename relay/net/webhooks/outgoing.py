@@ -16,7 +16,7 @@ import trio
 from relay.core.auth.rights import KINDS
 from relay.core.delivery import views
 from relay.core.delivery.replay import ReadAhead
-from relay.core.hooks.loops import IN_A_ROW, TurnsInARow
+from relay.core.hooks.loops import MAX_IN_A_ROW, TurnsInARow
 from relay.core.hooks.rights import chat_of, may_act
 from relay.core.model import changes
 from relay.core.model.entities import Device
@@ -86,7 +86,7 @@ class OutgoingHooks:
         change = changes.change_of(entry)
         if isinstance(change, changes.DeviceRevoked):
             self._known.pop(change.key, None)
-            self._relay.admin.running.hooks.pop(change.key, None)
+            self._relay.admin.runtime.hooks.pop(change.key, None)
         elif isinstance(change, changes.DeviceAdded):
             device = self._relay.state.devices[change.key]
             if _posts(device):
@@ -112,7 +112,7 @@ class OutgoingHooks:
         except Exception:
             logger.exception("hook %d failed and rests until the next start", device.key)
             self._failed.add(device.key)
-            self._relay.admin.running.hooks[device.key] = "failed, the log says how; it rests until the next start"
+            self._relay.admin.runtime.hooks[device.key] = "failed, the log says how; it rests until the next start"
         finally:
             del self._running[device.key]
             # It may have got its right back before its task had ended.
@@ -273,7 +273,7 @@ class Delivery:
                 "hook %d: programs sent more than %d messages in a row in %s: some are held back from here on, "
                 "in case they answer each other",
                 self.device.key,
-                IN_A_ROW,
+                MAX_IN_A_ROW,
                 self._hook.chat,
             )
         self._skipped += 1
@@ -289,14 +289,14 @@ class Delivery:
             logger.warning("hook %d: %s%s; it is retried", self.device.key, error, since)
             tried = tried._replace(logged_at=now)
         self._retried = tried = tried._replace(times=tried.times + 1)
-        self._relay.admin.running.hooks[self.device.key] = f"{error}; tried {tried.times} times, event {entry.seq}"
+        self._relay.admin.runtime.hooks[self.device.key] = f"{error}; tried {tried.times} times, event {entry.seq}"
         return now - tried.since >= GIVE_UP_SECONDS
 
     def _accepted(self, entry: Entry) -> None:
         if self._skipped:
             logger.warning("hook %d: %d messages of programs were held back", self.device.key, self._skipped)
             self._skipped = 0
-        self._relay.admin.running.hooks.pop(self.device.key, None)
+        self._relay.admin.runtime.hooks.pop(self.device.key, None)
         if self._retried.seq == entry.seq:
             logger.info("hook %d: events are accepted again, after %d tries", self.device.key, self._retried.times)
             self._retried = _Retried(0, 0.0, 0, 0.0)

@@ -14,8 +14,8 @@ from relay.net.http.cookies import clear_session_cookie, session_cookie, set_ses
 from relay.net.http.request import HttpRequest
 from relay.net.http.response import HttpError, HttpResponse, json_response
 from relay.protocol.base import Id, Name, Wire
-from relay.protocol.objects import MOST_ATTACHMENTS
-from relay.protocol.requests import MESSAGE_LENGTH, MOST_COUNT
+from relay.protocol.objects import MAX_ATTACHMENTS
+from relay.protocol.requests import MAX_MESSAGE_CHARACTERS, MAX_PAGE_ITEMS
 from relay.protocol.schema import VERSIONS
 
 CLEAR = (b"Clear-Site-Data", b'"storage"')
@@ -62,9 +62,9 @@ class SessionPage:
         limits, files = self._relay.settings.limits, self._relay.settings.files
         return {
             "frameBytes": limits.frame_bytes,
-            "messageCharacters": MESSAGE_LENGTH,
-            "attachments": MOST_ATTACHMENTS,
-            "count": MOST_COUNT,
+            "messageCharacters": MAX_MESSAGE_CHARACTERS,
+            "attachments": MAX_ATTACHMENTS,
+            "count": MAX_PAGE_ITEMS,
             "connectionsPerUser": limits.connections_per_user,
             "requestsPerSecond": limits.requests_per_second,
             "requestsAtOnce": limits.burst,

@@ -1,0 +1,391 @@
+"""The client's session with a relay: one connection at a time, made again as often as needed."""
+
+import random
+import ssl
+import time
+import uuid
+from collections import deque
+from contextlib import suppress
+from typing import Any, NamedTuple, Self, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+import trio
+import trio_websocket
+from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection
+
+from relay.client.failures import CONNECTION_ERRORS, CannotConnect, SignedOut, Unanswered, permanent_failure
+from relay.protocol import codec, requests
+from relay.protocol.base import Wire
+from relay.protocol.envelopes import Ack, ClientEvent, Event, Request, Response
+from relay.protocol.errors import RelayError
+from relay.protocol.events import ClientTyping
+from relay.protocol.objects import Attachment
+
+KEEPALIVE_SECONDS = 8.0
+"""Seconds between two keepalives. The relay answers each, and waits 20 s for one (PROTOCOL.md, section 4)."""
+SILENCE_SECONDS = 20.0
+"""Seconds without a frame from the relay after which the connection counts as lost."""
+SUSPENDED_SECONDS = 2.0
+"""Seconds by which a sleep may end too late before the client takes itself to have been suspended."""
+MAX_QUEUED_EVENTS = 4_096
+"""Events that may wait to be handled; the client asks the relay again for those beyond."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 15.0
+"""Seconds between two attempts to connect: doubled after each failure, with jitter."""
+HANDSHAKE_SECONDS = 10.0
+"""Seconds for the connection, and again for its handshake: trio-websocket itself sets no limit."""
+MESSAGE_BYTES = 64 * 2**20
+NOT_IDEMPOTENT = frozenset({"createChat", "leaveChat", "deleteChat", "revokeDevice", "invite"})
+"""Requests that must not be repeated: a second one would do something else."""
+REVOKED_CLOSE_CODE = 4401
+
+T = TypeVar("T")
+
+
+class Received(NamedTuple):
+    """One event. `id` is None for events that are never replayed; `protocol.events` has the payload's type."""
+
+    id: int | None
+    timestamp: int
+    name: str
+    payload: Any
+
+
+class AnswerPage(NamedTuple):
+    """A response that may be one page of several."""
+
+    payload: Any
+    more: bool
+    next: str | None
+    """Where the next page begins: `after` of `users` and `chat`, `before` of `search`."""
+
+
+class _PendingRequest(msgspec.Struct):
+    payload_type: str
+    frame: bytes
+    done: trio.Event
+    sent: bool = False
+    response: Response | None = None
+    failure: Exception | None = None
+
+
+class Client:
+    """One connection to a relay, made again as often as needed. Use `connect`."""
+
+    def __init__(self, url: str, token: str, after: int | None, *, reconnect: bool, tls: ssl.SSLContext | None) -> None:
+        self._url = url
+        # A token that was read from a file ends with a line break.
+        self._token = token.strip()
+        self._reconnect = reconnect
+        self._tls = tls
+        self._done = after
+        """The id of the last event that was handled. A replay begins after it, so queued events come again."""
+        self._last = after
+        """The id of the last event that was queued; what a replay repeats up to here is skipped."""
+        self._socket: WebSocketConnection | None = None
+        self._connected = trio.Event()
+        self._pending: dict[str, _PendingRequest] = {}
+        self._events: deque[Received] = deque()
+        self._news = trio.Event()
+        self._behind = False
+        self._handled: int | None = None
+        self._ended: Exception | None = None
+        self._heard = 0.0
+        """When the last frame came on this connection, in trio's time."""
+        self._served = False
+        """Whether a frame has come on this connection."""
+        self._known = False
+        """Whether a relay was ever reached at the address: then every failure counts as temporary."""
+        self._over = False
+
+    # Requests.
+
+    async def send(
+        self,
+        chat_id: str,
+        message: str | None = None,
+        *,
+        attachments: list[Attachment] | None = None,
+        reply_to: int | None = None,
+        client_message_id: str | None = None,
+    ) -> requests.Accepted:
+        """Send a message, and return once the relay has it on disk.
+
+        Args:
+            chat_id: the id of a user or group.
+            message: the text.
+            attachments: the answers of `POST /files`.
+            reply_to: the id of the message to reply to.
+            client_message_id: the idempotency key of the message; a random one by default.
+
+        Raises:
+            RelayError: the relay refused the message.
+            SignedOut: the token is no longer accepted.
+        """
+        return await self.request(
+            "new",
+            requests.New(
+                chat_id=chat_id,
+                client_message_id=client_message_id or str(uuid.uuid4()),
+                message=message,
+                attachments=attachments,
+                reply_to=reply_to,
+            ),
+            requests.Accepted,
+        )
+
+    async def request(self, payload_type: str, payload: Wire, answer: type[T] | Any = None) -> T:
+        """Make any request of PROTOCOL.md, section 5, and wait for its response, across reconnects.
+
+        Args:
+            payload_type: the request's name.
+            payload: its payload.
+            answer: the type of the response's payload; by default that of `requests.REQUESTS`.
+
+        Raises:
+            RelayError: the relay refused the request.
+            Unanswered: the connection was lost before the response, and the request is not idempotent.
+            SignedOut: the token is no longer accepted.
+        """
+        return (await self.page(payload_type, payload, answer)).payload  # type: ignore[no-any-return]
+
+    async def page(self, payload_type: str, payload: Wire, answer: type[T] | Any = None) -> AnswerPage:
+        """Make a request like `request`, and return the response with where its next page begins.
+
+        Args, Raises: as `request`.
+        """
+        if self._over:
+            raise self._closed()
+        if isinstance(payload, requests.Edit) and payload.client_message_id is None:
+            # Without an idempotency key a repeated request would be another edit.
+            payload = msgspec.structs.replace(payload, client_message_id=str(uuid.uuid4()))
+        request_id = str(uuid.uuid4())
+        frame = codec.encode(
+            Request(
+                id=request_id,
+                timestamp=time.time_ns() // 1_000_000,
+                payload_type=payload_type,
+                payload=msgspec.Raw(codec.encode(payload)),
+            )
+        )
+        pending = self._pending[request_id] = _PendingRequest(payload_type, frame, trio.Event())
+        try:
+            pending.sent = self._socket is not None
+            await self._send_frame(frame)
+            await pending.done.wait()
+        finally:
+            self._pending.pop(request_id, None)
+        response = pending.response
+        if response is None:
+            raise pending.failure or self._closed()
+        if response.error is not None:
+            raise RelayError(response.error.code, response.error.message, retry_after=response.error.retry_after)
+        decoded = msgspec.json.decode(response.payload, type=answer or requests.REQUESTS[payload_type].response)
+        return AnswerPage(decoded, bool(response.more), response.next)
+
+    async def typing(self, chat_id: str, *, stop: bool = False) -> None:
+        """Tell the relay that the user is typing in a chat, or has stopped."""
+        payload = msgspec.Raw(codec.encode(ClientTyping(chat_id=chat_id, stop=stop or None)))
+        await self._send_frame(codec.encode(ClientEvent(event_type="typing", payload=payload)))
+
+    async def background(self) -> None:
+        """Tell the relay that this device goes to the background."""
+        await self._send_frame(codec.encode(ClientEvent(event_type="offline")))
+
+    def _closed(self) -> Exception:
+        return self._ended or SignedOut("the connection is closed")
+
+    async def _send_frame(self, frame: bytes) -> None:
+        """Send a frame if there is a connection; the next connection sends the pending requests."""
+        if self._socket is not None:
+            try:
+                await self._socket.send_message(frame.decode())
+            except ConnectionClosed:
+                return
+
+    # Events.
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Received:
+        """Return the next event. The previous one counts as handled, and is acknowledged.
+
+        Raises:
+            SignedOut: the token is no longer accepted.
+        """
+        await self._acknowledge()
+        while not self._events:
+            if self._behind and self._socket is not None:
+                self._behind = False
+                await self._socket.aclose(1000, "asking again for what was missed")
+            if self._over:
+                if self._ended is not None:
+                    raise self._ended
+                raise StopAsyncIteration
+            self._news = trio.Event()
+            await self._news.wait()
+        event = self._events.popleft()
+        self._handled = event.id
+        return event
+
+    async def _acknowledge(self) -> None:
+        if self._handled is not None:
+            self._done = self._handled
+            await self._send_frame(codec.encode(Ack(id=self._handled)))
+            # Only now: a caller who is cancelled here acknowledges this event with the next call.
+            self._handled = None
+
+    async def connected(self) -> None:
+        """Wait for the first connection.
+
+        Raises:
+            SignedOut: the relay does not accept the token.
+            CannotConnect: there is no relay at the address.
+        """
+        await self._connected.wait()
+        if self._ended is not None:
+            raise self._ended
+
+    # The connection.
+
+    async def run(self) -> None:
+        """Stay connected until cancelled or signed out."""
+        pause = FIRST_PAUSE
+        try:
+            while True:
+                self._served = False
+                await self._connect_once()
+                if self._ended is not None or not self._reconnect:
+                    return
+                if self._served:
+                    # A relay that was restarted is back soon; one that refuses connections needs longer pauses.
+                    pause = FIRST_PAUSE
+                await trio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - jitter, not a secret
+                pause = min(2 * pause, LONGEST_PAUSE)
+        finally:
+            self._over = True
+            self._connected.set()
+            self._news.set()
+            for pending in self._pending.values():
+                pending.done.set()
+
+    async def _connect_once(self) -> None:
+        parts = urlsplit(self._url)
+        host, port = parts.hostname or "localhost", parts.port or (443 if parts.scheme == "wss" else 80)
+        target = parts.path or "/ws"
+        if self._done is not None:
+            target += f"?after={self._done}"
+        try:
+            # We own the stream, so that it is closed however the handshake ends.
+            with trio.fail_after(HANDSHAKE_SECONDS):
+                stream = await self._open(host, port, tls=parts.scheme == "wss")
+            async with stream, trio.open_nursery() as nursery:
+                with trio.fail_after(HANDSHAKE_SECONDS):
+                    socket = await trio_websocket.wrap_client_stream(
+                        nursery,
+                        stream,
+                        parts.netloc,
+                        target,
+                        extra_headers=[(b"authorization", f"Bearer {self._token}".encode())],
+                        max_message_size=MESSAGE_BYTES,
+                        message_queue_size=64,
+                    )
+                await self._converse(socket, stream)
+        except* CONNECTION_ERRORS as group:
+            self._note_failure(group)
+
+    def _note_failure(self, group: BaseExceptionGroup[Exception]) -> None:
+        """Decide by what ended a connection whether the client ends, too."""
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        why = permanent_failure(error)
+        if isinstance(error, ConnectionRejected) and error.status_code == 401:
+            self._ended = SignedOut("the relay does not take this token")
+        elif why and not self._known:
+            self._ended = CannotConnect(f"{self._url}: {why}")
+        elif not self._reconnect and isinstance(error, Exception):
+            self._ended = error
+
+    async def _open(self, host: str, port: int, *, tls: bool) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:
+        if tls:
+            stream = await trio.open_ssl_over_tcp_stream(host, port, ssl_context=self._tls)
+            try:
+                # trio-websocket would wait for a response where the TLS handshake fails.
+                await stream.do_handshake()
+            except BaseException:
+                await trio.aclose_forcefully(stream)
+                raise
+            return stream
+        return await trio.open_tcp_stream(host, port)
+
+    async def _converse(self, socket: WebSocketConnection, stream: trio.abc.Stream) -> None:
+        async with trio.open_nursery() as nursery:
+            self._heard = trio.current_time()
+            nursery.start_soon(self._keep_alive, socket, stream)
+            self._socket = socket
+            try:
+                await self._repeat_pending(socket)
+                self._connected.set()
+                while True:
+                    self._receive(await socket.get_message())
+            except ConnectionClosed as closed:
+                if closed.reason is not None and closed.reason.code == REVOKED_CLOSE_CODE:
+                    self._ended = SignedOut("this device may not sign in any more")
+            finally:
+                self._socket = None
+                nursery.cancel_scope.cancel()
+
+    async def _repeat_pending(self, socket: WebSocketConnection) -> None:
+        """Send the pending requests; those that were sent before fail unless they are idempotent."""
+        for pending in list(self._pending.values()):
+            if pending.sent and pending.payload_type in NOT_IDEMPOTENT:
+                pending.failure = Unanswered(f"the connection was lost before the answer to {pending.payload_type}")
+                pending.done.set()
+            else:
+                pending.sent = True
+                await socket.send_message(pending.frame.decode())
+
+    async def _keep_alive(self, socket: WebSocketConnection, stream: trio.abc.Stream) -> None:
+        """Send keepalives, and close a connection on which nothing comes back."""
+        while True:
+            before = trio.current_time()
+            await trio.sleep(KEEPALIVE_SECONDS)
+            if trio.current_time() - before > KEEPALIVE_SECONDS + SUSPENDED_SECONDS:
+                # This process was suspended: what the relay sent meanwhile has not been read yet.
+                self._heard = trio.current_time()
+            with trio.move_on_after(KEEPALIVE_SECONDS) as sending, suppress(ConnectionClosed):
+                await socket.send_message("ping")
+            # After half a frame nothing else can be sent.
+            if sending.cancelled_caught or trio.current_time() - self._heard > SILENCE_SECONDS:
+                await trio.aclose_forcefully(stream)
+                return
+
+    def _receive(self, message: str | bytes) -> None:
+        self._served = self._known = True
+        self._heard = trio.current_time()
+        frame = message.encode() if isinstance(message, str) else message
+        if frame == codec.PONG:
+            return
+        decoded = codec.decode_server_frame(frame)
+        if isinstance(decoded, Response):
+            pending = self._pending.get(str(decoded.id))
+            if pending is not None:
+                pending.response = decoded
+                pending.done.set()
+        elif isinstance(decoded, Event):
+            self._queue(decoded)
+
+    def _queue(self, event: Event) -> None:
+        if event.id is not None:
+            if (self._last is not None and event.id <= self._last) or self._behind:
+                return
+            if len(self._events) >= MAX_QUEUED_EVENTS:
+                self._behind = True
+                return
+            self._last = event.id
+        elif len(self._events) >= MAX_QUEUED_EVENTS:
+            return
+        self._events.append(Received(event.id, event.timestamp, event.event_type, codec.decode_event(event)))
+        self._news.set()

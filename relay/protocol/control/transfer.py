@@ -1,0 +1,191 @@
+"""The admin requests of `relay export` and `relay import`."""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from relay.protocol.base import ClientMessageId, Date, Id, Name, NewId, Text, Timestamp, Url, Wire
+from relay.protocol.objects import Attachment, ChatType
+
+
+class Export(Wire, frozen=True, kw_only=True):
+    """`relay export`; with `files` also the digest of each file's content."""
+
+    files: bool = False
+
+
+class Record(Wire, frozen=True, kw_only=True):
+    """A line of an export. `type` determines which of the fields it has; times are Unix milliseconds."""
+
+    type: Literal["relay", "user", "chat", "message", "file", "edit", "delete", "clear"]
+    at: Timestamp
+    """When the object was exported, created or sent."""
+    format: int | None = None
+    version: str | None = None
+    id: str | None = None
+    name: str | None = None
+    bot: bool = False
+    admin: bool = False
+    disabled: bool = False
+    removed: bool = False
+    picture: str | None = None
+    """The id of the picture of a user or group; a `file` record describes it."""
+    kind: ChatType | None = None
+    owner: str | None = None
+    admins: list[str] | None = None
+    participants: list[str] | None = None
+    """The members of a chat; of a message in a dialog, which has no id, its two users."""
+    chat: str | None = None
+    sender: str | None = None
+    client_message_id: str | None = None
+    text: str | None = None
+    attachments: list[Attachment] | None = None
+    edited_at: Timestamp | None = None
+    deleted: bool = False
+    """Whether the message was deleted; a `delete` record follows."""
+    reply_to: str | None = None
+    """The client id of the message that this one replies to."""
+    reply_sender: str | None = None
+    """The author of that message."""
+    original: str | None = None
+    """The client id of the message that an `edit` or a `delete` changed."""
+    original_sender: str | None = None
+    size: int | None = None
+    """The bytes of a file."""
+    digest: str | None = None
+    """The SHA-256 of the content of a file, in hexadecimal."""
+
+
+class Exported(Wire, frozen=True, kw_only=True, omit_defaults=False):
+    """The number of objects in an export."""
+
+    users: int
+    chats: int
+    messages: int
+
+
+class UserImport(Wire, frozen=True, kw_only=True):
+    """A user to import. With `dry` nothing changes, and the answer tells what would."""
+
+    id: NewId
+    name: Name
+    at: Date
+    """The time of the log entry, unless the log is already past it."""
+    created_at: Date | None = None
+    """When the user was created; `at` if that is unknown."""
+    bot: bool = False
+    admin: bool = False
+    disabled: bool = False
+    removed: bool = False
+    dry: bool = False
+
+
+class ChatImport(Wire, frozen=True, kw_only=True):
+    """A chat to import. A repeated import finds a group by its id, and a dialog by its two users.
+
+    `owner` is the owner in the source, `founder` the user who created the chat if no owner is known.
+    """
+
+    id: NewId | None = None
+    kind: ChatType = "group"
+    name: Name | None = None
+    owner: Id | None = None
+    founder: Id | None = None
+    admins: list[Id] = msgspec.field(default_factory=list)
+    participants: list[Id] = msgspec.field(default_factory=list)
+    able: list[Id] = msgspec.field(default_factory=list)
+    """With `dry`: the participants who could sign in according to the source."""
+    at: Date
+    created_at: Date | None = None
+    photo_url: Url | None = None
+    """A file that was imported before."""
+    dry: bool = False
+
+
+class ImportResult(Wire, frozen=True, kw_only=True):
+    """Whether the object was new, and its id here."""
+
+    added: bool
+    id: str | None = None
+    gone: bool = False
+    """Whether the object was here before and was deleted."""
+    bare: bool = False
+    """Whether it is a user of this import who has no picture yet, because an earlier attempt was cut off."""
+    namesake: str | None = None
+    """The name of the user who has this id here, where they may be somebody else: they did not come in as this one."""
+    absent: int = 0
+    """The number of participants who are not in the existing chat, and are not added to it."""
+
+
+class FileImport(Wire, frozen=True, kw_only=True):
+    """A piece of a file to import, for a message that follows."""
+
+    sender: Id
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+    size: Annotated[int, msgspec.Meta(ge=0)]
+    """Bytes of the whole file."""
+    data: bytes = b""
+    """The next piece; Base64 in JSON."""
+    first: bool = True
+    more: bool = False
+    """Whether more pieces follow."""
+    at: Date
+    dry: bool = False
+    before: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """With `dry`: bytes of files of the same sender that would be stored before."""
+
+
+class FileImportResult(Wire, frozen=True, kw_only=True):
+    """The attachment, once the file is complete."""
+
+    attachment: Attachment | None = None
+
+
+class PictureImport(Wire, frozen=True, kw_only=True):
+    """The picture to set for a user: a file that was imported before."""
+
+    user: Id
+    url: Url
+
+
+class MessageReference(Wire, frozen=True, kw_only=True):
+    """A message, named by its author and its client id."""
+
+    sender: Id
+    client_message_id: ClientMessageId
+
+
+class MessageImport(Wire, frozen=True, kw_only=True):
+    """A message, edit, deletion or clearing to import.
+
+    `chat` is the id of a group; a dialog is named by its `participants`.
+    """
+
+    kind: Literal["new", "edit", "delete", "clear"] = "new"
+    chat: str = ""
+    participants: list[Id] = msgspec.field(default_factory=list)
+    sender: Id
+    client_message_id: ClientMessageId = "-"
+    text: Text | None = None
+    attachments: list[Attachment] | None = None
+    at: Date
+    reply_to: MessageReference | None = None
+    original: MessageReference | None = None
+    """The message that an edit or deletion changes."""
+
+
+class MessagesImport(Wire, frozen=True, kw_only=True):
+    """Messages in the order in which they were sent. With `dry` the answer tells which are here already."""
+
+    messages: Annotated[list[MessageImport], msgspec.Meta(max_length=1_000)]
+    dry: bool = False
+
+
+class MessageImportResult(Wire, frozen=True, kw_only=True):
+    """The id of an imported message and whether it is new, or why it was not imported."""
+
+    message_id: int = 0
+    added: bool = False
+    reply_lost: bool = False
+    """Whether it was a reply to a message that is not here, and was imported as no reply."""
+    error: str = ""
