@@ -138,13 +138,13 @@ class EmptyEntries:
 
         Args:
             user: who needs it.
-            chat: one of their chats.
+            chat: what changed in their list; 0 for a name.
         """
-        if self._requested_at != self._state.seq and chat in self._state.members:
+        # The entry is an event for nobody, so that any chat will do where a name changed.
+        key = chat if chat in self._state.members else next(iter(self._state.members), None)
+        if key is not None and self._requested_at != self._state.seq:
             self._requested_at = self._state.seq
-            self._log.append(
-                Command(self._clock(), UserKey(user), NO_DEVICE, commands.ReserveSeq(chat)), self._answered
-            )
+            self._log.append(Command(self._clock(), UserKey(user), NO_DEVICE, commands.ReserveSeq(key)), self._answered)
 
     def _answered(self, answer: object) -> None:
         if isinstance(answer, RelayError):
