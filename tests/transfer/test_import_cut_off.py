@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from relay.core.clock.clock import DAY, RelayClock
+from relay.core.clock.clock import DAY_MS, RelayClock
 from relay.core.relay import Relay, open_relay
 from relay.protocol import control
 
 NOW = 1_790_000_000_000
-THEN = NOW - 3_000 * DAY
+THEN = NOW - 3_000 * DAY_MS
 CLIENT = object()
 
 
@@ -107,7 +107,7 @@ async def test_a_right_clock_is_believed_after_an_import_was_cut_off(whole: Path
 
 
 async def test_a_clock_that_stepped_back_forgets_when_an_import_began(tmp_path: Path) -> None:
-    ahead = RelayClock(lambda: None, wall=lambda: (NOW + 100 * DAY) * 1_000_000, elapsed=lambda: 0)
+    ahead = RelayClock(lambda: None, wall=lambda: (NOW + 100 * DAY_MS) * 1_000_000, elapsed=lambda: 0)
     async with open_relay(tmp_path, clock=ahead) as relay:
         await begin(relay, local=False)
     async with open_relay(tmp_path, clock=unproved_clock()) as relay:
