@@ -56,17 +56,6 @@ STORIES: dict[str, Story] = {
         step("edit", BEN, BEN, 1),
     ],
     "retention takes what was not read": [*[step("send", ANN, CREW)] * 12, step("prune")],
-    "a device that comes back hears of a deleted group after its own changed name, which no event could tell": [
-        step("machine_makes", CEM, 0, 0, BEN),
-        step("make"),
-        step("away", BEN, 0, 1),
-        step("make", ANN, 0, 0, BEN),
-        step("rename", BEN, 0, 18),
-        step("machine_deletes", 0, 11),
-        step("revoke"),
-        step("send", BEN, 8),
-        step("send", BEN, 25, 1),
-    ],
     "an admin removes no admin": [step("remove", BEN, CREW, 0, BEN)],
     "a member deletes what another wrote": [step("send", ANN, CREW), step("delete", CEM, CREW)],
     "who only reads the channel now edits nothing there": [
