@@ -36,8 +36,8 @@ SEEN = 1_000_000
 UNDER_SYSTEMD = " (where systemd runs it: `systemctl stop relay.socket relay.service`)"
 """Its socket would start it again for the first who knocks."""
 
-RESTORE = "Restore a backup (relay restore FILE), or keep the file and ask for help."
-REMAKE = "No message is lost: the index is made from the messages. Have it made once more: relay reindex"
+RESTORE = "Restore a backup (`relay restore FILE`), or keep the file and ask for help."
+REMAKE = "No message is lost: the index is made from the messages. Have it made once more: `relay reindex`"
 
 
 def _store(data: Path) -> Path:
@@ -81,7 +81,7 @@ def check(data: Data = None, json: Json = False) -> None:
     wrong = {finding.what for finding in findings if finding.wrong}
     if wrong:
         if not json:
-            print(REMAKE if wrong == {INDEX} else RESTORE)
+            say(REMAKE if wrong == {INDEX} else RESTORE)
         raise typer.Exit(1)
 
 
@@ -96,7 +96,7 @@ def reindex(data: Data = None, json: Json = False) -> None:
     if json:
         as_json(done)
     else:
-        print("the full-text index is made once more; `relay status` tells how much is left")
+        say("the full-text index is being remade; `relay status` shows how much is left")
 
 
 def backup(
@@ -205,8 +205,8 @@ def restore(
         return
     for name in prepared.incomplete:
         say(f"not whole in the backup: {name}")
-    beside = f"; what was there is kept in {kept} (relay restore --undo brings it back)" if kept else ""
-    say(f"restored into {where}{beside}. Next: relay check, then start the relay")
+    beside = f"; what was there is kept in {kept} (`relay restore --undo` brings it back)" if kept else ""
+    say(f"restored into {where}{beside}. Next: `relay check`, then start the relay")
 
 
 def _confirm(prepared: restoring.PreparedRestore, file: Path | None, *, force: bool, yes: bool) -> None:

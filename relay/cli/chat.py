@@ -34,7 +34,7 @@ def list_(data: Data = None, json: Json = False) -> None:
     table(
         ("id", "name", "type", "owner", "people", "messages", "last"),
         ((c.id, c.name, c.type, c.owner, len(c.participants), c.messages, when(c.last_message_time)) for c in chats),
-        "no groups yet: relay chat create NAME USER...",
+        "no groups yet: `relay chat create NAME USER...`",
     )
 
 

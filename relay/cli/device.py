@@ -7,7 +7,6 @@ import typer
 from relay.cli.control_client import ask
 from relay.cli.options import Data, Json, complete_user
 from relay.cli.output import WrongUse, as_json, say, table, when, yes
-from relay.invoked import line
 from relay.protocol import control
 from relay.settings import data_directory
 
@@ -54,7 +53,7 @@ def list_(
     table(
         ("device", "user", "label", "online", "last seen", "since"),
         ((d.device_id, d.user_id, d.label, yes(d.online), when(d.last_seen), when(d.created_at)) for d in devices),
-        f"no devices: {line('device add USER', data)}",
+        "no devices yet: `relay device add USER`",
     )
 
 
@@ -77,7 +76,7 @@ def revoke(
     Example: relay device revoke 7
     """
     if (device_id is None) == (all_of is None):
-        raise WrongUse("name one device, or --all USER: relay device list shows them")
+        raise WrongUse("name one device, or --all USER: `relay device list` shows them")
     if all_of is not None:
         revoked = ask(data_directory(data), "device.revokeAll", control.RevokeDevices(user_id=all_of))
         if json:

@@ -81,7 +81,7 @@ def list_(data: Data = None, json: Json = False) -> None:
             )
             for one in hooks
         ),
-        "no hooks yet: relay hook add CHAT",
+        "no hooks yet: `relay hook add CHAT`",
     )
 
 

@@ -10,7 +10,6 @@ import typer.core
 from relay.cli.control_client import RequestRefused, ask
 from relay.cli.options import Data, Json, complete_user
 from relay.cli.output import Failure, WrongUse, as_json, say, table, when
-from relay.invoked import line
 from relay.protocol import control
 from relay.settings import data_directory
 
@@ -52,13 +51,13 @@ def add(
     Example: relay invite add anna --new --name Anna
     """
     if name is not None and not new:
-        raise WrongUse(f"--name is for a new user, with --new; to rename one: relay user rename {user_id} NAME")
+        raise WrongUse(f"--name is for a new user, with --new; to rename one: `relay user rename {user_id} NAME`")
     request = control.Invite(user_id=user_id, name=name, chat_id=chat, new=new)
     try:
         invitation = ask(data_directory(data), "invite", request)
     except RequestRefused as refused:
         if refused.code == "not_found" and not new and chat is None:
-            raise Failure(f"{refused}: `{line(f'invite {user_id} --new', data)}` makes one") from None
+            raise Failure(f"{refused}: `relay invite {user_id} --new` makes one") from None
         raise
     if json:
         as_json({"url": invitation.url, "code": invitation.code, "expiresAt": invitation.expires_at})
@@ -83,7 +82,7 @@ def list_(data: Data = None, json: Json = False) -> None:
             (one.id, one.user_id or "", one.name or "", one.chat_id or "", one.made_by, when(one.expires_at))
             for one in invites
         ),
-        f"no open invites: {line('invite USER', data)}",
+        "no open invites: `relay invite USER` makes one",
     )
 
 
@@ -104,7 +103,7 @@ def revoke(
     Example: relay invite revoke 3f9c02d1
     """
     if (invite_id is None) == (all_of is None):
-        raise WrongUse("name one invite, or --all USER: relay invite list shows them")
+        raise WrongUse("name one invite, or --all USER: `relay invite list` shows them")
     request = control.InviteRevocation(id=invite_id, user_id=all_of)
     revoked = ask(data_directory(data), "invite.revoke", request)
     if json:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from relay.cli.control_client import ask_running
+from relay.cli.hints import note_data
 from relay.cli.output import Failure, WrongUse
 from relay.protocol import control
 from relay.settings import data_directory
@@ -50,6 +51,7 @@ Data = Annotated[
         show_default=False,
         rich_help_panel="Where",
         parser=_directory,
+        callback=note_data,
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]

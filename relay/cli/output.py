@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from relay.cli.hints import as_typed
 from relay.protocol.base import LATEST_DATE
 
 
@@ -71,7 +72,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: str) -> 
     """
     texts = [[visible(str(cell)) for cell in row] for row in rows]
     if not texts:
-        print(empty)
+        say(empty)
         return
     if not sys.stdout.isatty():
         _plain(columns, texts)
@@ -140,8 +141,13 @@ CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u
 
 
 def say(line: str, *, error: bool = False) -> None:
-    """Print one line for a person, whatever others wrote that stands in it; with `error` on stderr."""
-    print(visible(line), file=sys.stderr if error else sys.stdout, flush=error)
+    """Print one line for a person: control characters are shown as escapes, hints as they can be typed.
+
+    Args:
+        line: the text, in which names that users chose may stand.
+        error: whether it goes to stderr.
+    """
+    print(visible(as_typed(line)), file=sys.stderr if error else sys.stdout, flush=error)
 
 
 def visible(text: str) -> str:

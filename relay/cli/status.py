@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from relay.cli.control_client import ask, ask_running
+from relay.cli.hints import as_typed
 from relay.cli.messages import describe_change
 from relay.cli.options import Data, Json, complete_user
 from relay.cli.output import Failure, as_json, duration, say, size, table, when
@@ -191,7 +192,7 @@ def _live(data: Path, every: float) -> None:
                 shown = screen(past)
             except Failure as failure:
                 past = []
-                shown = f"{failure}\n\nwaiting for it …"
+                shown = f"{as_typed(str(failure))}\n\nwaiting for it …"
             live.update(shown, refresh=True)
             time.sleep(every)
 
@@ -228,7 +229,7 @@ def screen(past: list[control.Status]) -> "RenderableType":
         slow.add_row(one.user_id[:24], str(one.device_id), size(one.bytes), duration(one.seconds))
     if not now.slow_readers:
         slow.add_row("nobody", "", "", "")
-    alarms = [Text(f"! {one}", style="bold red", overflow="ellipsis", no_wrap=True) for one in warnings(now)]
+    alarms = [Text(f"! {as_typed(one)}", style="bold red", overflow="ellipsis", no_wrap=True) for one in warnings(now)]
     clock = Text(time.strftime("%H:%M:%S") + "   Ctrl-C ends", style="dim")
     return Group(figures, "", graphs, "", slow, *alarms, clock)
 

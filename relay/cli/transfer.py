@@ -47,7 +47,7 @@ def export(
     """
     if file is None or str(file) == "-":
         if files:
-            raise WrongUse("a tar file needs a name: relay export --files FILE.tar")
+            raise WrongUse("a tar file needs a name: `relay export --files FILE.tar`")
         _export(data, sys.stdout.buffer)
         return
     check_target(file, data_directory(data))

@@ -14,7 +14,6 @@ from relay.cli.control_client import Ask, RequestRefused, ask, conversation, in_
 from relay.cli.importers.names import as_utf8
 from relay.cli.options import Data, Json, Yes, complete_user
 from relay.cli.output import Failure, WrongUse, as_json, confirm, say, table, when, yes
-from relay.invoked import line
 from relay.protocol import control
 from relay.settings import data_directory
 
@@ -31,7 +30,7 @@ def _show(user: control.UserInfo, *, json: bool, said: str) -> None:
     if json:
         as_json(user)
     else:
-        print(said)
+        say(said)
 
 
 @app.command()
@@ -53,7 +52,7 @@ def add(
         control.AddUser(id=user_id, name=name, admin=admin, bot=bot),
         make=True,
     )
-    _show(user, json=json, said=f"added {user.id} ({user.name}). Next: {line(f'device add {user.id}', data)}")
+    _show(user, json=json, said=f"added {user.id} ({user.name}). Next: `relay device add {user.id}`")
 
 
 @app.command("list")
@@ -82,7 +81,7 @@ def list_(data: Data = None, json: Json = False) -> None:
             )
             for u in users
         ),
-        f"there are no users yet: {line('user add ID', data)}",
+        "there are no users yet: `relay user add ID`",
     )
 
 
@@ -104,7 +103,7 @@ def show(user_id: Known, data: Data = None, json: Json = False) -> None:
     table(
         ("device", "label", "online", "last seen", "since"),
         ((d.device_id, d.label, yes(d.online), when(d.last_seen), when(d.created_at)) for d in devices),
-        f"no devices: {line(f'device add {user.id}', data)}",
+        f"no devices yet: `relay device add {user.id}`",
     )
 
 
@@ -151,7 +150,7 @@ def password(
     if not none and not chosen:
         raise WrongUse(
             f"no password came in, and nothing was changed: type one, or pipe one in. --none takes {user_id}'s away;"
-            f" {line(f'device revoke --all {user_id}', data)} signs {user_id} out and leaves it"
+            f" `relay device revoke --all {user_id}` signs {user_id} out and leaves it"
         )
     revoked = ask(
         data_directory(data),
@@ -175,7 +174,7 @@ def disable(user_id: Known, data: Data = None, json: Json = False) -> None:
     _change(
         user_id,
         control.ChangeUser(id=user_id, disabled=True),
-        "{id} is disabled. To undo: relay user enable {id}",
+        "{id} is disabled. To undo: `relay user enable {id}`",
         data,
         json,
     )

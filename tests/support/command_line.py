@@ -59,6 +59,8 @@ def run(*arguments: str | Path, data: Path | None = None, stdin: str = "") -> Ra
         patch.object(sys, "stdin", io.StringIO(stdin)),
         patch.dict(os.environ, {"COLUMNS": "200"}),
     ):
+        # `uv run pytest` must not show in what the relay says of itself.
+        os.environ.pop("UV_RUN_RECURSION_DEPTH", None)
         try:
             main()
         except SystemExit as end:

@@ -22,6 +22,7 @@ import typer
 from relay.cli.control_client import ask_running
 from relay.cli.doctor import reach
 from relay.cli.doctor.finding import PATIENCE, Finding, Level, Patient
+from relay.cli.hints import as_typed
 from relay.cli.options import Data, Json
 from relay.cli.output import Failure, as_json, duration, size, visible
 from relay.cli.status import index_remaking
@@ -51,7 +52,10 @@ def doctor(data: Data = None, json: Json = False) -> None:
 
     Example: relay doctor
     """
-    found = list(examine(data_directory(data)))
+    found = [
+        finding._replace(what=as_typed(finding.what), advice=as_typed(finding.advice))
+        for finding in examine(data_directory(data))
+    ]
     if json:
         as_json([finding._asdict() for finding in found])
     else:

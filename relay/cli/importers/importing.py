@@ -201,7 +201,7 @@ class Importing:
         if not brought.added:
             absent += len(self._coming.intersection(room.participants))
         if absent:
-            self.left["people of chats that are here already: they stay out of them (relay chat add)"] += absent
+            self.left["people of chats that are here already: they stay out of them (`relay chat add`)"] += absent
         self._rooms[room.key] = (room.id, [] if group else room.participants)
         if brought.added:
             self._new.add(room.key)
