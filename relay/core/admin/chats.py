@@ -20,6 +20,7 @@ class ChatAdmin:
 
     async def make(self, request: control.MakeChat) -> object:
         """Make a group or channel."""
+        self._find.enabled_user(request.owner)
         return await self._changed(request, new_chat_id())
 
     async def add(self, request: control.ChatUsers) -> object:

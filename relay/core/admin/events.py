@@ -37,7 +37,7 @@ class EventWatch:
         """The latest changes to who may be here and who is in what, newest first."""
         actor = None
         if request.actor is not None:
-            actor = ADMIN if request.actor == audit.ADMIN_NAME else self._find.user(request.actor).key
+            actor = ADMIN if request.actor == audit.ADMIN_NAME else self._find.past_user(request.actor).key
         found: list[control.EntryInfo] = []
         before = request.before or self._state.seq + 1
         while len(found) < request.count:

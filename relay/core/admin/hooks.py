@@ -8,7 +8,7 @@ from relay.core.admin.lookup import Lookup
 from relay.core.admin.status import Runtime
 from relay.core.auth.sign_in import SignIn, new_token, token_hash
 from relay.core.clock.clock import Clock
-from relay.core.hooks.rights import may_act
+from relay.core.hooks.rights import problem
 from relay.core.model.addresses import without_password
 from relay.core.model.changes import Hook
 from relay.core.model.state import Chat, Device, State, User
@@ -47,7 +47,7 @@ class HookAdmin:
         to_person = state.user(request.chat) is not None
         chat = None if to_person else self._find.chat(request.chat)
         if to_person:
-            self._find.user(request.chat)
+            self._find.enabled_user(request.chat)
         bot = await self._bot(request) if request.user_id is None else self._named(request, chat)
         if chat is not None:
             await self._let_in(chat, bot, writes=request.url is None)
@@ -70,9 +70,7 @@ class HookAdmin:
 
     def _named(self, request: control.AddHook, chat: Chat | None) -> User:
         """Find the user whom a hook acts for; who is not in the chat is let in only where the admin said so."""
-        user = self._find.user(request.user_id or "")
-        if user.disabled:
-            raise RelayError.forbidden(f"{user.id!r} is disabled: `relay user enable {user.id}` first")
+        user = self._find.enabled_user(request.user_id or "")
         if chat is None or request.add:
             return user
         if user.key not in self._state.members[chat.key]:
@@ -120,16 +118,11 @@ class HookAdmin:
             url=without_password(hook.url) or None,
             direction="out" if hook.url else "in",
             created_at=device.created_at,
-            problem=self._problem(device),
+            problem=None if device.revoked_at else self._problem(device),
         )
 
     def _problem(self, device: Device) -> str | None:
-        user = self._state.users[device.user]
-        if user.disabled or user.removed:
-            return f"{user.id} is disabled"
-        if not may_act(self._state, device) and not device.revoked_at:
-            return f"{user.id} is not in the chat, or it is gone"
-        return self._runtime.hooks.get(device.key)
+        return problem(self._state, device) or self._runtime.hooks.get(device.key)
 
 
 def _check_address(url: str) -> None:

@@ -24,6 +24,28 @@ class Lookup:
             raise RelayError.no_user(user_id)
         return user
 
+    def enabled_user(self, user_id: str) -> User:
+        """Find a user who is not disabled.
+
+        Raises:
+            RelayError: there is none, or they are disabled.
+        """
+        user = self.user(user_id)
+        if user.disabled:
+            raise RelayError.forbidden(f"{user.id!r} is disabled: `relay user enable {user.id}` first")
+        return user
+
+    def past_user(self, user_id: str) -> User:
+        """Find a user who is here or was removed: history names both.
+
+        Raises:
+            RelayError: nobody ever had this id.
+        """
+        user = self._state.user(user_id)
+        if user is None:
+            raise RelayError.no_user(user_id)
+        return user
+
     def chat(self, called: str) -> Chat:
         """Find a group or channel by its id, else by its name.
 
