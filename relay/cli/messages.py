@@ -6,21 +6,23 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import typer
 
 from relay.cli.control_client import RequestRefused, Stopped, ask, ask_running, in_trio
 from relay.cli.options import Data, Json, complete_user
-from relay.cli.output import Failure, WrongUse, as_json, moment, visible
+from relay.cli.output import Failure, WrongUse, as_json, moment, say, visible
 from relay.protocol import codec, control, events
 from relay.settings import data_directory
 
 MAY_COME_BACK = {"unavailable", "storage_full"}
 """Refusals that a later try may not meet."""
-PAUSE = 0.5
-"""Seconds between two tries."""
+RETRY_SECONDS = 0.5
+"""Between two tries."""
+LONGEST_WAIT_SECONDS = 60.0
+"""The longest wait that Retry-After of a refused connection can ask for."""
 
 
 def send(
@@ -63,9 +65,9 @@ def _say(data: Path, message: control.Say, until: float) -> Any:
         try:
             return ask(data, "say", message)
         except RequestRefused as refused:
-            if refused.code not in MAY_COME_BACK or time.monotonic() + PAUSE > until:
+            if refused.code not in MAY_COME_BACK or time.monotonic() + RETRY_SECONDS > until:
                 raise
-        time.sleep(PAUSE)
+        time.sleep(RETRY_SECONDS)
 
 
 def tail(
@@ -84,6 +86,8 @@ def tail(
     json: Json = False,
 ) -> None:
     """Print what happens from now on, until interrupted. Without --as, of all chats and without their texts.
+
+    With --as, this is one more device of the user's: they are online meanwhile, and messages count as delivered.
 
     Example: relay tail --as anna
     """
@@ -140,26 +144,45 @@ def _words(change: str) -> str:
     return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in change)
 
 
-def _listen(data: Path, user_id: str, chat_id: str | None, *, json: bool) -> None:
-    """Listen as a user, as any WebSocket client does; a relay that stops is waited for."""
-    lent = ask_running(data, "lend", control.OneUser(id=user_id))
-    if lent is None:
+def _listen(data: Path, user_id: str, chat: str | None, *, json: bool) -> None:
+    """Listen as a user, as any WebSocket client does; wait for a relay that stops, or that is full."""
+    request = control.TemporaryTokenRequest(id=user_id, chat=chat)
+    token = ask_running(data, "lend", request)
+    if token is None:
         raise Failure(f"no relay runs on {data}: `relay serve` starts one")
     last: int | None = None
+    said = ""
 
     def show(event: Any) -> None:
         nonlocal last
         last = event.id or last
-        if chat_id in (None, getattr(event.payload, "chat_id", None)):
+        if token.chat_id in (None, getattr(event.payload, "chat_id", None)):
             _print(event, json=json)
 
     while True:
-        _hear(lent, last, show)
-        lent = _wait(data, user_id)
+        refused = _hear(token, last, show)
+        if refused is None:
+            said = ""
+        else:
+            if refused.reason != said:
+                say(f"relay: cannot connect yet: {refused.reason}", error=True)
+            said = refused.reason
+            time.sleep(refused.wait_seconds)
+        token = _wait(data, request)
 
 
-def _hear(lent: Any, after: int | None, show: Callable[[Any], None]) -> None:
+class _ConnectionRefused(NamedTuple):
+    """The relay's answer to a connection that it does not let in now."""
+
+    reason: str
+    wait_seconds: float
+
+
+def _hear(token: control.TemporaryToken, after: int | None, show: Callable[[Any], None]) -> _ConnectionRefused | None:
     """Show events until the connection is lost.
+
+    Returns:
+        Why there was no connection, where the relay refused one for now.
 
     Raises:
         Failure: the user may not sign in any more.
@@ -169,7 +192,7 @@ def _hear(lent: Any, after: int | None, show: Callable[[Any], None]) -> None:
     from relay.client import CONNECTION_ERRORS, CannotConnect, SignedOut, connect
 
     async def listen() -> None:
-        async with connect(lent.url, lent.token, after=after, reconnect=False) as relay:
+        async with connect(token.url, token.token, after=after, reconnect=False) as relay:
             async for event in relay:
                 show(event)
 
@@ -177,21 +200,36 @@ def _hear(lent: Any, after: int | None, show: Callable[[Any], None]) -> None:
         in_trio(trio.run, listen)
     except (SignedOut, CannotConnect) as error:
         raise Failure(str(error)) from None
-    except CONNECTION_ERRORS:
-        return
+    except CONNECTION_ERRORS as error:
+        return _refusal(error)
+    return None
 
 
-def _wait(data: Path, user_id: str) -> Any:
-    """Wait until a relay runs again, and say so; gives what is lent anew, since a relay that stopped forgets it."""
+def _refusal(error: BaseException) -> _ConnectionRefused | None:
+    """Read the relay's answer to a handshake; None where the connection ended in another way."""
+    from trio_websocket import ConnectionRejected
+
+    if not isinstance(error, ConnectionRejected):
+        return None
+    try:
+        reason = str(msgspec.json.decode(error.body or b"")["error"]["message"])
+    except (msgspec.DecodeError, TypeError, LookupError):
+        reason = f"HTTP {error.status_code}"
+    header = next((value for name, value in error.headers if name.lower() == b"retry-after"), b"")
+    return _ConnectionRefused(reason, min(float(header), LONGEST_WAIT_SECONDS) if header.isdigit() else 0.0)
+
+
+def _wait(data: Path, request: control.TemporaryTokenRequest) -> control.TemporaryToken:
+    """Wait until a relay runs, and say so; return a new token, since a relay that stopped has forgotten the old one."""
     said = False
     while True:
-        time.sleep(PAUSE)
+        time.sleep(RETRY_SECONDS)
         with contextlib.suppress(Stopped):
-            lent = ask_running(data, "lend", control.OneUser(id=user_id))
-            if lent is not None:
-                return lent
+            token: control.TemporaryToken | None = ask_running(data, "lend", request)
+            if token is not None:
+                return token
         if not said:
-            print("relay: the relay stopped: waiting for it", file=sys.stderr, flush=True)
+            say("relay: the relay stopped: waiting for it", error=True)
             said = True
 
 
