@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from relay.cli import stdio
+from relay.cli.hints import note_data
 from relay.cli.output import Failure, say
 from relay.settings import WrongSettings
 from relay.store.files.directory import NoDirectory, about_file
@@ -99,6 +100,7 @@ def first_word() -> str | None:
 def run() -> None:
     """Run a command; what fails is said in one line, and in the exit code."""
     stdio.set_up()
+    note_data(None)
     try:
         try:
             build(first_word())()

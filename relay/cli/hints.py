@@ -31,8 +31,11 @@ def as_typed(text: str) -> str:
     """
 
     def spell(found: re.Match[str]) -> str:
-        words = found[1]
-        takes_data = "--data" not in words and not f"{words} ".startswith(tuple(f"{one} " for one in WITHOUT_DATA))
-        return f"`{line(words, _data.get() if takes_data else None)}`"
+        return f"`{line(found[1], _data.get() if _takes_data(found[1]) else None)}`"
 
     return _COMMAND.sub(spell, text)
+
+
+def _takes_data(words: str) -> bool:
+    named = "--data" in words or "--help" in words
+    return not named and not f"{words} ".startswith(tuple(f"{one} " for one in WITHOUT_DATA))

@@ -84,6 +84,7 @@ def test_commands_without_data_are_those_that_get_none() -> None:
     ("text", "typed"),
     [
         ("`relay user enable zoe` first", "`relay user enable zoe --data '/srv/my data'` first"),
+        ("`relay import --help` tells more", "`relay import --help` tells more"),
         ("see `relay help tuning`", "see `relay help tuning`"),
         ("`relay config check` or `relay config show`", "`relay config check` or `relay config show --data '/srv/my data'`"),
         ("`systemctl restart relay`", "`systemctl restart relay`"),
@@ -109,17 +110,17 @@ def _hints(text: str) -> list[str]:
 def test_hints_of_every_door_work_as_typed(tmp_path: Path) -> None:
     data = tmp_path / "my data"
     where = shlex.quote(str(data))
-    said = done("user", "add", "zoe", data=data).out
+    said = done("user", "add", "zoe", data=data, whole_hints=True).out
     assert _hints(said) == [f"relay device add zoe --data {where}"]
-    done("chat", "create", "Ops", "zoe", data=data)
-    disabled = done("user", "disable", "zoe", data=data).out
+    done("chat", "create", "Ops", "zoe", data=data, whole_hints=True)
+    disabled = done("user", "disable", "zoe", data=data, whole_hints=True).out
     assert _hints(disabled) == [f"relay user enable zoe --data {where}"]
     # A refusal of the rules, which know neither the program nor its directory.
-    refused = run("send", "--as", "zoe", "Ops", "hello", data=data).err
+    refused = run("send", "--as", "zoe", "Ops", "hello", data=data, whole_hints=True).err
     assert _hints(refused) == [f"relay user enable zoe --data {where}"]
-    assert _hints(done("hook", "list", data=data).out) == [f"relay hook add CHAT --data {where}"]
-    assert f"relay serve --data {where}" in _hints(run("status", data=data).err)[0]
-    found = run("doctor", "--json", data=data).json
+    assert _hints(done("hook", "list", data=data, whole_hints=True).out) == [f"relay hook add CHAT --data {where}"]
+    assert f"relay serve --data {where}" in _hints(run("status", data=data, whole_hints=True).err)[0]
+    found = run("doctor", "--json", data=data, whole_hints=True).json
     assert f"`relay serve --data {where}`" in next(one["advice"] for one in found if one["check"] == "relay")
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     for hint in (*_hints(refused), *_hints(said)):
