@@ -24,7 +24,7 @@ BARE = re.compile(rf"(?<![`/\w-])relay ({'|'.join((*GROUPS, *COMMANDS))})\b(?! (
 STATIC = {"help", "description", "epilog"}
 """Arguments with texts of --help and of the settings file, which are printed as they stand."""
 GUIDE = {"cli/manual.py", "serve.py", "net/http/routes/trust.py", "store/files/lock.py"}
-"""Modules whose texts are no hints: the guide, the parser of `serve`, a page for phones, the name of a lock's holder."""
+"""Modules whose texts are no hints: the guide, the parser of `serve`, a page for phones, the name of a lock."""
 
 
 def _texts(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -86,14 +86,12 @@ def test_commands_without_data_are_those_that_get_none() -> None:
         ("`relay user enable zoe` first", "`relay user enable zoe --data '/srv/my data'` first"),
         ("`relay import --help` tells more", "`relay import --help` tells more"),
         ("see `relay help tuning`", "see `relay help tuning`"),
-        ("`relay config check` or `relay config show`", "`relay config check` or `relay config show --data '/srv/my data'`"),
+        ("`relay config check`; `relay check`", "`relay config check`; `relay check --data '/srv/my data'`"),
         ("`systemctl restart relay`", "`systemctl restart relay`"),
         ("a relay's backup", "a relay's backup"),
     ],
 )
-def test_a_hint_names_the_data_directory_of_the_command(
-    text: str, typed: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hint_names_the_data_directory_of_the_command(text: str, typed: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["relay"])
     monkeypatch.delenv("UV_RUN_RECURSION_DEPTH", raising=False)
     note_data(Path("/srv/my data"))
