@@ -1,4 +1,4 @@
-"""Finds what an admin means: a user by id; a chat by id, by name, or by its two people."""
+"""Finds what an admin names: a user by id; a chat by id, by name, or by its two users."""
 
 from collections.abc import Iterable
 
@@ -8,7 +8,7 @@ from relay.text import fold
 
 
 class Lookup:
-    """Looks things up in the state."""
+    """Looks users and chats up in the state."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -36,7 +36,7 @@ class Lookup:
         return user
 
     def past_user(self, user_id: str) -> User:
-        """Find a user who is here or was removed: history names both.
+        """Find a user who may have been removed: history still names them.
 
         Raises:
             RelayError: nobody ever had this id.
@@ -62,11 +62,11 @@ class Lookup:
         return state.chats[key]
 
     def chat_id(self, called: str) -> str:
-        """The id of a group or channel; see `chat`."""
+        """Find the id of a group or channel; see `chat`."""
         return self.chat(called).id or ""
 
     def any_chat(self, called: str) -> int:
-        """The key of a chat by a group's id or name, or by a dialog's two people (`anna~ben`).
+        """Find the key of a chat by a group's id or name, or by the two users of a dialog (`anna~ben`).
 
         Raises:
             RelayError: there is none, or there are several.
@@ -87,10 +87,10 @@ class Lookup:
         return None if one is None or other is None else (one, other)
 
     def chat_of(self, user: User, called: str) -> str:
-        """The id of the chat that a user means: an id, the name of one of their groups, or `anna~ben`.
+        """Find the id of the chat that a user means: by an id, the name of one of their groups, or `anna~ben`.
 
         Raises:
-            RelayError: there is none, they are not in it, or several of their groups are called so.
+            RelayError: there is none, the user is not in it, or several of their groups have this name.
         """
         state = self._state
         pair = self._pair(called)
@@ -110,7 +110,7 @@ class Lookup:
 
 
 def _named(chats: Iterable[Chat], called: str) -> list[Chat]:
-    """Find the groups and channels of a name, however it was typed; those that have it letter for letter go first."""
+    """Find the groups and channels with a name, ignoring case and accents; exact matches come first."""
     folded = fold(called)
     alike = [chat for chat in chats if chat.id and folded and fold(chat.name) == folded]
     return [chat for chat in alike if chat.name.casefold() == called.casefold()] or alike

@@ -1,4 +1,4 @@
-"""An admin's talking as a user, from the machine itself."""
+"""The admin request of `relay send`: a message of a user, sent from the machine itself."""
 
 from relay.core.admin.lookup import Lookup
 from relay.core.clock.clock import Clock
@@ -11,7 +11,7 @@ from relay.store.log.log import Log
 
 
 class MessageAdmin:
-    """Messages of users, sent without one of their devices."""
+    """Sends messages of users without one of their devices."""
 
     def __init__(self, state: State, log: Log, clock: Clock) -> None:
         self._find = Lookup(state)
