@@ -10,7 +10,7 @@ from relay.store.files import replacing
 
 
 class Left(NamedTuple):
-    """One finding; see `doctor.Finding`."""
+    """One thing that is there, or is not; see `doctor.Finding`."""
 
     level: Literal["note", "bad"]
     what: str
@@ -18,7 +18,7 @@ class Left(NamedTuple):
 
 
 def examine(data: Path) -> Iterator[Left]:
-    """Examine a data directory. Changes nothing."""
+    """Look at a data directory; nothing is changed."""
     if replacing.is_committed(data, replacing.STORE):
         yield Left("bad", "a restore was interrupted", "The next start of the relay finishes it.")
     else:
