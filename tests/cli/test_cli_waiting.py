@@ -140,7 +140,7 @@ def test_a_command_stops_waiting_when_the_relay_ends(data: Path) -> None:
     assert "no relay runs" in ran.err
 
 
-def test_status_does_not_wait_for_a_command_that_is_no_relay(data: Path) -> None:
+def test_status_waits_only_for_a_relay(data: Path) -> None:
     with held(data, "prune"):
         ran = run("status", data=data)
     assert ran.code == 1

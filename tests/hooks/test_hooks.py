@@ -53,7 +53,7 @@ def messages(relay: Running, chat: str = "ops") -> int:
 def test_a_post_becomes_a_message_of_the_bot_of_the_hook(relay: Running) -> None:
     before = messages(relay)
     made = done("hook", "add", "ops", "--name", "Grafana", "--json", data=relay.data).json
-    assert set(made) == {"deviceId", "userId", "chat", "url", "secret", "direction", "createdAt", "problem"}
+    assert set(made) == {"deviceId", "userId", "name", "chat", "url", "secret", "direction", "createdAt", "problem"}
     assert post(relay, made["url"], '{"text": "disk full"}', **{"Content-Type": "application/json"}) == (200, "ok")
     assert post(relay, made["url"], "plain words", **{"Content-Type": "text/plain"}) == (200, "ok")
     assert messages(relay) == before + 2

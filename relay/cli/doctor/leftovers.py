@@ -1,4 +1,4 @@
-"""What `relay doctor` says of what replacing left in a data directory: half done, put aside, or gone."""
+"""Finds what restores, backups and upgrades left in a data directory: unfinished, put aside, or missing."""
 
 from collections.abc import Iterator
 from pathlib import Path

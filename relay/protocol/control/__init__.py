@@ -18,6 +18,7 @@ from relay.protocol.control.accounts import (
     RevokeDevices,
     SetPassword,
     TemporaryToken,
+    TemporaryTokenRequest,
     Token,
     UserInfo,
 )
@@ -112,6 +113,7 @@ __all__ = [
     "SlowReader",
     "Status",
     "TemporaryToken",
+    "TemporaryTokenRequest",
     "Token",
     "UpdateGroup",
     "UserConnections",

@@ -85,6 +85,8 @@ class HookInfo(Wire, frozen=True, kw_only=True, omit_defaults=False):
 
     device_id: int
     user_id: str
+    name: str
+    """The name of the user it acts as, which people see as the sender."""
     chat: str
     url: str | None = None
     """The URL to which events are posted; for a new incoming hook its own URL, which is shown only once."""
