@@ -32,20 +32,20 @@ from relay.protocol.errors import RelayError
 from relay.protocol.events import ClientTyping
 from relay.protocol.objects import Attachment
 
-SIGN_OF_LIFE = 8.0
+KEEPALIVE_SECONDS = 8.0
 """Seconds between two signs of life; the relay waits 20 (PROTOCOL.md, section 4), and answers each."""
-SILENCE = 20.0
+SILENCE_SECONDS = 20.0
 """Seconds without a word of the relay's after which the connection counts as lost."""
-OVERSLEPT = 2.0
+SUSPENDED_SECONDS = 2.0
 """Seconds by which this client may wake late before it takes itself for what stood still."""
-UNHANDLED = 4_096
+MAX_QUEUED_EVENTS = 4_096
 """Events that may wait to be taken; beyond them the relay is asked again later."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 15.0
 """Seconds between two attempts to connect: doubled each time that nothing came of it, and jittered."""
-HANDSHAKE = 10.0
+HANDSHAKE_SECONDS = 10.0
 """Seconds for a connection, and again for its handshake: trio-websocket waits for ever where the peer goes away."""
 MESSAGE_BYTES = 64 * 2**20
-LOST = (
+CONNECTION_ERRORS = (
     OSError,
     HandshakeError,
     ConnectionClosed,
@@ -54,12 +54,12 @@ LOST = (
     trio.TooSlowError,
 )
 """What ends a connection, and is answered with a new one."""
-ONCE = frozenset({"createChat", "leaveChat", "deleteChat", "revokeDevice", "invite"})
+NOT_IDEMPOTENT = frozenset({"createChat", "leaveChat", "deleteChat", "revokeDevice", "invite"})
 """Requests that are not the same when they are said again."""
-REVOKED = 4401
+REVOKED_CLOSE_CODE = 4401
 NOT_YET_VALID = 9
 """OpenSSL's code of a certificate that begins later: a clock that is not set yet is set soon."""
-PASSING = frozenset({408, 425, 429})
+RETRYABLE_STATUSES = frozenset({408, 425, 429})
 """Statuses below 500 with which the same request may be taken a moment later."""
 
 T = TypeVar("T")
@@ -313,10 +313,10 @@ class Client:
             target += f"?after={self._done}"
         try:
             # The stream is ours, so that it is closed whatever the handshake ends in.
-            with trio.fail_after(HANDSHAKE):
+            with trio.fail_after(HANDSHAKE_SECONDS):
                 stream = await self._open(host, port, tls=parts.scheme == "wss")
             async with stream, trio.open_nursery() as nursery:
-                with trio.fail_after(HANDSHAKE):
+                with trio.fail_after(HANDSHAKE_SECONDS):
                     socket = await trio_websocket.wrap_client_stream(
                         nursery,
                         stream,
@@ -327,7 +327,7 @@ class Client:
                         message_queue_size=64,
                     )
                 await self._converse(socket, stream)
-        except* LOST as group:
+        except* CONNECTION_ERRORS as group:
             self._lost(group)
 
     def _lost(self, group: BaseExceptionGroup[Exception]) -> None:
@@ -365,7 +365,7 @@ class Client:
                 while True:
                     self._take(await socket.get_message())
             except ConnectionClosed as closed:
-                if closed.reason is not None and closed.reason.code == REVOKED:
+                if closed.reason is not None and closed.reason.code == REVOKED_CLOSE_CODE:
                     self._ended = SignedOut("this device may not sign in any more")
             finally:
                 self._socket = None
@@ -374,7 +374,7 @@ class Client:
     async def _say_again(self, socket: WebSocketConnection) -> None:
         """Send what waits for an answer: what was said before, too, where twice is as good as once."""
         for waiting in list(self._waiting.values()):
-            if waiting.sent and waiting.payload_type in ONCE:
+            if waiting.sent and waiting.payload_type in NOT_IDEMPOTENT:
                 waiting.failure = Unanswered(f"the connection was lost before the answer to {waiting.payload_type}")
                 waiting.done.set()
             else:
@@ -385,14 +385,14 @@ class Client:
         """Give signs of life, and give the connection up where none come back."""
         while True:
             before = trio.current_time()
-            await trio.sleep(SIGN_OF_LIFE)
-            if trio.current_time() - before > SIGN_OF_LIFE + OVERSLEPT:
+            await trio.sleep(KEEPALIVE_SECONDS)
+            if trio.current_time() - before > KEEPALIVE_SECONDS + SUSPENDED_SECONDS:
                 # It is this program that stood still: what the relay said meanwhile is still to be read.
                 self._heard = trio.current_time()
-            with trio.move_on_after(SIGN_OF_LIFE) as patience, suppress(ConnectionClosed):
+            with trio.move_on_after(KEEPALIVE_SECONDS) as patience, suppress(ConnectionClosed):
                 await socket.send_message("ping")
             # What was sent in part can be followed by nothing else.
-            if patience.cancelled_caught or trio.current_time() - self._heard > SILENCE:
+            if patience.cancelled_caught or trio.current_time() - self._heard > SILENCE_SECONDS:
                 await trio.aclose_forcefully(stream)
                 return
 
@@ -415,11 +415,11 @@ class Client:
         if event.id is not None:
             if (self._last is not None and event.id <= self._last) or self._behind:
                 return
-            if len(self._events) >= UNHANDLED:
+            if len(self._events) >= MAX_QUEUED_EVENTS:
                 self._behind = True
                 return
             self._last = event.id
-        elif len(self._events) >= UNHANDLED:
+        elif len(self._events) >= MAX_QUEUED_EVENTS:
             return
         self._events.append(Received(event.id, event.timestamp, event.event_type, codec.decode_event(event)))
         self._news.set()
@@ -435,7 +435,7 @@ def _lasting(error: BaseException) -> str:
             # No word of the certificate's: the peer speaks no TLS, or none that this program speaks.
             return f"TLS fails: {getattr(cause, 'verify_message', '') or cause.reason or cause}"
         cause = cause.__cause__
-    if not isinstance(error, ConnectionRejected) or error.status_code >= 500 or error.status_code in PASSING:
+    if not isinstance(error, ConnectionRejected) or error.status_code >= 500 or error.status_code in RETRYABLE_STATUSES:
         return ""
     return f"no WebSocket of a relay's is here: HTTP {error.status_code}{_said(error.body or b'')}"
 

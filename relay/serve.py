@@ -236,7 +236,7 @@ async def serve(data: Path, loaded: Loaded) -> None:
         _settle_memory()
         certificates = Certificates(data, settings.tls, listeners[0], relay.clock.cautious) if settings.tls.on else None
         server = Server(relay, certificates)
-        relay.admin.running.settings = loaded
+        relay.admin.runtime.settings = loaded
         async with trio.open_nursery() as nursery:
             await nursery.start(control.serve, control_socket(data), relay.admin, relay.clock)
             nursery.start_soon(_stop_on_signal, server)
@@ -245,9 +245,9 @@ async def serve(data: Path, loaded: Loaded) -> None:
             nursery.start_soon(relay.retention.run)
             nursery.start_soon(relay.room.run)
             nursery.start_soon(OutgoingHooks(relay).run)
-            relay.admin.running.url = _nearest(_urls(listeners, secure=settings.tls.on)[0])
-            relay.admin.running.listening = [urlsplit(url).netloc for url in _urls(listeners, secure=False)]
-            relay.admin.running.plain_url = _nearest(_urls(listeners, secure=False)[0])
+            relay.admin.runtime.url = _nearest(_urls(listeners, secure=settings.tls.on)[0])
+            relay.admin.runtime.listening = [urlsplit(url).netloc for url in _urls(listeners, secure=False)]
+            relay.admin.runtime.plain_url = _nearest(_urls(listeners, secure=False)[0])
             # Asked for anew each time: at boot the relay is there before the network, and addresses change.
             relay.service.signing_in.address = partial(
                 browser_address,

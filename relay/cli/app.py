@@ -17,11 +17,10 @@ from relay.cli.output import Failure, say
 from relay.settings import WrongSettings
 from relay.store.files.directory import NoDirectory, about_file
 
-GROUPS = ("user", "device", "chat", "config", "hook", "tls", "clock")
+GROUPS = ("user", "device", "invite", "chat", "config", "hook", "tls", "clock")
 """Commands with commands below them; each is the `app` of the module of its name."""
 COMMANDS = {
     "serve": ("basic", "serve"),
-    "invite": ("invite", "invite"),
     "send": ("messages", "send"),
     "tail": ("messages", "tail"),
     "status": ("status", "status"),

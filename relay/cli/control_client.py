@@ -36,9 +36,16 @@ Ask = Callable[[str, Wire], Awaitable[Any]]
 STOPPED = "the relay stopped before it answered: try again"
 PATIENCE = 10.0
 """Seconds that a relay may take for the first word of an answer."""
-LONG = {"watch", "export", "prune", "bring.user", "bring.chat", "bring.file", "bring.picture", "bring.messages"} | {
-    "bring.end"
-}
+LONG = {
+    "watch",
+    "export",
+    "prune",
+    "import.user",
+    "import.chat",
+    "import.file",
+    "import.picture",
+    "import.messages",
+} | {"import.end"}
 """Requests that may take any time; whether the relay answers at all is asked before them."""
 
 

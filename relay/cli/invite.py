@@ -1,14 +1,15 @@
-"""`relay invite`: a one-time link, and its QR code in the terminal."""
+"""`relay invite`: one-time links, each with its QR code in the terminal; which are open, and how to revoke them."""
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from relay.cli.control_client import RequestRefused, ask
-from relay.cli.options import Data, Json
-from relay.cli.output import Failure, WrongUse, as_json, when
+from relay.cli.options import Data, Json, complete_user
+from relay.cli.output import Failure, WrongUse, as_json, say, table, when
 from relay.invoked import line
 from relay.protocol import control
 from relay.settings import data_directory
@@ -17,7 +18,25 @@ QUIET = 2
 """Modules of light around the code: cameras find it with less than the four of the standard."""
 
 
-def invite(
+class InviteGroup(typer.core.TyperGroup):
+    """Takes `relay invite USER` for `relay invite add USER`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """See `click.Command`."""
+        if args and args[0] not in self.commands and args[0] not in self.get_help_option_names(ctx):
+            args = ["add", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=InviteGroup,
+    help="One-time links by which users sign in; `relay invite USER` is short for `relay invite add USER`.",
+    no_args_is_help=True,
+)
+
+
+@app.command()
+def add(
     user_id: Annotated[str, typer.Argument(metavar="USER", help="The user's id.", show_default=False)],
     chat: Annotated[
         str | None,
@@ -30,7 +49,7 @@ def invite(
 ) -> None:
     """Let a user sign in once, from a browser: print a link and its QR code.
 
-    Example: relay invite anna --new --name Anna
+    Example: relay invite add anna --new --name Anna
     """
     if name is not None and not new:
         raise WrongUse(f"--name is for a new user, with --new; to rename one: relay user rename {user_id} NAME")
@@ -46,6 +65,53 @@ def invite(
         return
     print("\n".join(drawn(invitation.qr, coloured=sys.stdout.isatty())))
     print(f"\n{invitation.url}\n\nGood for one sign-in until {when(invitation.expires_at)}.")
+
+
+@app.command("list")
+def list_(data: Data = None, json: Json = False) -> None:
+    """Show the open invites; their links are not kept and not shown.
+
+    Example: relay invite list
+    """
+    invites = ask(data_directory(data), "invite.list", control.Empty())
+    if json:
+        as_json(invites)
+        return
+    table(
+        ("invite", "user", "name", "chat", "made by", "expires"),
+        (
+            (one.id, one.user_id or "", one.name or "", one.chat_id or "", one.made_by, when(one.expires_at))
+            for one in invites
+        ),
+        f"no open invites: {line('invite USER', data)}",
+    )
+
+
+@app.command()
+def revoke(
+    invite_id: Annotated[
+        str | None, typer.Argument(metavar="[INVITE]", help="Its id in the list.", show_default=False)
+    ] = None,
+    all_of: Annotated[
+        str | None,
+        typer.Option("--all", metavar="USER", help="Every open invite of this user.", autocompletion=complete_user),
+    ] = None,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Revoke an open invite, or all of a user's: its link lets nobody in any more.
+
+    Example: relay invite revoke 3f9c02d1
+    """
+    if (invite_id is None) == (all_of is None):
+        raise WrongUse("name one invite, or --all USER: relay invite list shows them")
+    request = control.InviteRevocation(id=invite_id, user_id=all_of)
+    revoked = ask(data_directory(data), "invite.revoke", request)
+    if json:
+        as_json(revoked)
+        return
+    for one in revoked:
+        say(f"invite {one.id} for {one.user_id or one.name or 'a new user'} is revoked")
 
 
 def drawn(rows: Sequence[str], *, coloured: bool) -> list[str]:

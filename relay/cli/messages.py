@@ -93,7 +93,7 @@ def tail(
             _listen(where, as_, chat, json=json)
             return
 
-        def show(item: control.Happened) -> None:
+        def show(item: control.EntryInfo) -> None:
             if json:
                 as_json(item)
             else:
@@ -107,7 +107,7 @@ def tail(
             raise Failure(f"no relay runs on {where}: `relay serve` starts one")
 
 
-def describe(item: control.Happened) -> str:
+def describe(item: control.EntryInfo) -> str:
     """What happened, in one line."""
     where = f"[{item.chat_name or item.chat}]" if item.chat else ""
     number = f" #{item.original_message_id or item.message_id}" if item.message_id else ""
@@ -124,7 +124,7 @@ def describe(item: control.Happened) -> str:
     return f"{item.actor}: {describe_change(item)}"
 
 
-def describe_change(item: control.Happened) -> str:
+def describe_change(item: control.EntryInfo) -> str:
     """What was changed, in one line."""
     where = f"[{item.chat_name or item.chat}] " if item.chat else ""
     details = ", ".join(f"{name} {_plain(value)}" for name, value in (item.details or {}).items())
@@ -166,7 +166,7 @@ def _hear(lent: Any, after: int | None, show: Callable[[Any], None]) -> None:
     """
     import trio
 
-    from relay.client import LOST, CannotConnect, SignedOut, connect
+    from relay.client import CONNECTION_ERRORS, CannotConnect, SignedOut, connect
 
     async def listen() -> None:
         async with connect(lent.url, lent.token, after=after, reconnect=False) as relay:
@@ -177,7 +177,7 @@ def _hear(lent: Any, after: int | None, show: Callable[[Any], None]) -> None:
         in_trio(trio.run, listen)
     except (SignedOut, CannotConnect) as error:
         raise Failure(str(error)) from None
-    except LOST:
+    except CONNECTION_ERRORS:
         return
 
 

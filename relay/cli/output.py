@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from relay.protocol.base import LAST
+from relay.protocol.base import LATEST_DATE
 
 
 class Failure(Exception):
@@ -154,7 +154,7 @@ def when(timestamp: int | None) -> str:
     if not timestamp:
         return "-"
     # An older relay let dates in that nobody can write.
-    return datetime.fromtimestamp(min(timestamp, LAST) / 1000).astimezone().strftime("%Y-%m-%d %H:%M")
+    return datetime.fromtimestamp(min(timestamp, LATEST_DATE) / 1000).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 def moment(timestamp: int) -> str:

@@ -16,7 +16,8 @@ import typer
 from relay.cli.control_client import Ask, RequestRefused, ask, conversation, in_trio
 from relay.cli.importers.base import NotUnderstood
 from relay.cli.importers.detect import open_source
-from relay.cli.importers.importing import Importing
+from relay.cli.importers.importing import Importing, Namesake
+from relay.cli.importers.mapped import MappedSource
 from relay.cli.options import Data, Json
 from relay.cli.output import Failure, WrongUse, as_json, progress, say
 from relay.cli.paths import cannot_write, check_target
@@ -25,6 +26,9 @@ from relay.settings import data_directory
 from relay.store.backup import archive, gently
 from relay.store.blobs import Blobs
 from relay.store.files import scratch
+
+SHOWN_NAMESAKES = 3
+"""People whom a refused import names; --dry-run names all."""
 
 
 def export(
@@ -117,45 +121,103 @@ def import_(
         ),
     ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would come in, and change nothing.")] = False,
+    map_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="THERE=HERE",
+            help="The id that a person of the export has here; may be given again.",
+            show_default=False,
+        ),
+    ] = None,
+    same: Annotated[
+        bool, typer.Option("--same", help="Whoever has the id of a user here is that user; else it has to be said.")
+    ] = False,
     data: Data = None,
     json: Json = False,
 ) -> None:
     """Bring in users, chats and messages from elsewhere; what cannot be carried over is listed.
 
     Messages keep their dates; in a relay that is in use they stand where they arrived. A chat that is here already
-    keeps its people. Interrupted, it goes on where it stopped when it is called again: nothing comes twice.
+    keeps its people. Interrupted, it goes on where it stopped when it is called again: nothing comes twice. Only what
+    retention removed here more than a week ago comes back with an export that still has it.
+
+    A person of the export with the id of a user here may be somebody else: name such a person with --map, as
+    anna=anna for the same one and anna=anna.2 for another one, or say --same for all. --dry-run lists them.
 
     Example: relay import slack-export.zip
     """
     import trio
 
     directory = data_directory(data)
+    ids = _mapping(map_ or [])
 
-    async def bring_in() -> Importing:
+    async def import_all() -> tuple[Importing, list[Namesake]]:
         async with _relay(directory, dry=dry_run) as ask_one:
             importing = Importing(ask_one, opened, int(time.time() * 1_000), dry=dry_run)
+            named = set(ids.values())
+            namesakes = [one for one in await importing.find_namesakes() if one.id not in named]
+            if namesakes and not same and not dry_run:
+                raise Failure(_ask_about(namesakes))
             await importing.run()
-            return importing
+            return importing, namesakes
 
     try:
-        opened = open_source(source, room=_free(directory))
-        importing = in_trio(trio.run, bring_in)
+        opened = MappedSource(open_source(source, room=_free(directory)), ids)
+        importing, namesakes = in_trio(trio.run, import_all)
     except NotUnderstood as error:
         raise Failure(str(error)) from None
     except KeyboardInterrupt:
         raise Failure("interrupted: call it again, and it goes on where it stopped") from None
+    _report(importing, namesakes, dry_run=dry_run, same=same, json=json)
+
+
+def _report(importing: Importing, namesakes: list[Namesake], *, dry_run: bool, same: bool, json: bool) -> None:
+    """Say what came in, or would, and what was left behind."""
     left = {what: count for what, count in importing.left.items() if count}
     if json:
         counts = {"added": importing.added, "here": importing.here, "left": left}
-        as_json({"dryRun": dry_run, **counts, "admins": importing.admins})
+        found = [one._asdict() for one in namesakes]
+        as_json({"dryRun": dry_run, **counts, "admins": importing.admins, "namesakes": found})
         return
     print(_counted(importing.added) + (" would come in" if dry_run else " came in"))
     if importing.here.total():
         say(f"already here: {_counted(importing.here)}")
     if importing.admins:
         say(f"admins by the export's word, who may invite others: {', '.join(importing.admins)}")
+    for one in namesakes:
+        say(f"{one.id} is {one.here} here and {one.there} in the export: taken for the same person")
+    if namesakes and not same:
+        say("an import has to be told so: --same for all of them, --map THERE=HERE for each")
     for what, count in sorted(left.items(), key=lambda one: -one[1]):
         say(f"left behind: {count} {what}")
+
+
+def _mapping(pairs: list[str]) -> dict[str, str]:
+    """Read the values of `--map`.
+
+    Raises:
+        WrongUse: one is not THERE=HERE.
+    """
+    ids: dict[str, str] = {}
+    for pair in pairs:
+        there, equals, here = pair.partition("=")
+        if not (there and equals and here) or there in ids:
+            raise WrongUse(f"--map: {pair!r} should look like THERE=HERE, once for each person")
+        ids[there] = here
+    return ids
+
+
+def _ask_about(namesakes: list[Namesake]) -> str:
+    """Say in one line who could be somebody else, and how to tell."""
+    shown = ", ".join(f"{one.id} ({one.there} there, {one.here} here)" for one in namesakes[:SHOWN_NAMESAKES])
+    more = len(namesakes) - SHOWN_NAMESAKES
+    first = namesakes[0].id
+    return (
+        f"people of the export have ids of users here: {shown}{f' and {more} more' if more > 0 else ''}. The same"
+        f" people? --same. Somebody else? --map {first}=NEW (--map {first}={first} for one who is the same)."
+        " Nothing was changed"
+    )
 
 
 def _counted(counts: Mapping[str, int]) -> str:
@@ -180,13 +242,13 @@ def _exists(data: Path) -> bool:
 async def _ask_nobody(name: str, payload: Any) -> Any:
     """Answer as a relay would in which there is nothing yet."""
     match name:
-        case "bring.file":
-            return control.BroughtFile()
-        case "bring.messages":
-            return [control.BroughtMessage(added=True) for _ in payload.messages]
-    if name == "bring.chat" and payload.owner is None and not payload.able:
+        case "import.file":
+            return control.FileImportResult()
+        case "import.messages":
+            return [control.MessageImportResult(added=True) for _ in payload.messages]
+    if name == "import.chat" and payload.owner is None and not payload.able:
         raise RequestRefused("forbidden", "nobody who is in it can sign in, so nobody could run it")
-    return control.Brought(added=True)
+    return control.ImportResult(added=True)
 
 
 def _free(directory: Path) -> int:

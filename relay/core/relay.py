@@ -11,6 +11,7 @@ from pathlib import Path
 import trio
 
 from relay.core.admin import Admin
+from relay.core.admin.imports import IMPORT_CURSOR
 from relay.core.clock.clock import Clock, RelayClock
 from relay.core.clock.proof import machine_proof
 from relay.core.delivery.hub import Frame, Hub
@@ -144,7 +145,8 @@ async def open_relay(
                 hub = Hub(state, time, frame)
                 rules = Engine(state, hub, stale)
                 log = Log(writing, looking, Wal(copying, path), rules, await lookups.cursors(reading))
-                time.begin(state.at)
+                _, import_began = log.cursors.get(IMPORT_CURSOR, (0, 0))
+                time.begin(max(state.at, import_began))
                 service = Service(state, log, hub, reading, Searches(finding, log), Replays(replaying), time, settings)
                 relay = Relay(data, service, reading, carrying, time, rules.lags, reserve)
                 rules.loosened = relay.files.loosen

@@ -104,7 +104,7 @@ def _private_users() -> bool:
 
 
 async def answer(
-    admin: Admin, clock: Clock, line: bytes, send: Send, peer: Peer | None = None, asker: object = None
+    admin: Admin, clock: Clock, line: bytes, send: Send, peer: Peer | None = None, client: object = None
 ) -> bytes:
     """Do what one request asks, and encode its answer.
 
@@ -114,7 +114,7 @@ async def answer(
         line: the request.
         send: takes the events that come before the answer.
         peer: who asks, for the log.
-        asker: stands for the connection (see `Admin.handle`).
+        client: stands for the connection (see `Admin.handle`).
     """
     request_id: str | int = ""
     name = ""
@@ -130,10 +130,10 @@ async def answer(
         async def item(value: object) -> None:
             await send(b"" if value is None else codec.event("item", clock(), value))
 
-        return codec.response(request_id, clock(), await admin.handle(name, payload, item, asker=asker))
+        return codec.response(request_id, clock(), await admin.handle(name, payload, item, client=client))
     except RelayError as error:
         if error.error.code == "storage_full" and error.error.quota is None:
-            error = _no_room(admin) if name == "bring.file" else _full(admin)
+            error = _no_room(admin) if name == "import.file" else _full(admin)
         return codec.refusal(request_id, clock(), error.error)
     except sqlite3.Error as error:
         return codec.refusal(request_id, clock(), _store_failed(admin, error).error)
@@ -211,7 +211,7 @@ async def serve(
                     try:
                         await _converse(stream, lambda line, send: answer(admin, clock, line, send, peer, stream))
                     finally:
-                        await admin.left(stream)
+                        await admin.disconnected(stream)
                 else:
                     logger.warning("refused user %s at the control socket", peer.name)
                     await stream.receive_some()

@@ -111,7 +111,7 @@ class Server:
     ) -> None:
         """Serve until `stop` is called and over."""
         # Said before anybody connects.
-        self.relay.admin.running.most_connections = lambda: self.most_connections
+        self.relay.admin.runtime.most_connections = lambda: self.most_connections
         logger.debug("room for %d connections", self.most_connections)
         with self.door.fairness.at_work():
             await self._run(list(listeners), task_status)

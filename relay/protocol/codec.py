@@ -8,8 +8,17 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from relay.protocol.base import MEANINGS
-from relay.protocol.envelopes import Answer, ClientFrame, ErrorFrame, Event, Refusal, Request, ServerFrame, Told
+from relay.protocol.base import PATTERN_MEANINGS
+from relay.protocol.envelopes import (
+    ClientFrame,
+    ErrorFrame,
+    ErrorResponse,
+    Event,
+    OutgoingEvent,
+    OutgoingResponse,
+    Request,
+    ServerFrame,
+)
 from relay.protocol.errors import Error, RelayError
 from relay.protocol.events import CLIENT_EVENTS, SERVER_EVENTS
 from relay.protocol.requests import REQUESTS
@@ -59,7 +68,7 @@ def explain(error: msgspec.DecodeError, within: str = "") -> RelayError:
     missing = _MISSING.match(text)
     if missing:
         return RelayError.bad_field(f"{path}.{missing['field']}".removeprefix("."), "this field is required")
-    for pattern, meaning in MEANINGS.items():
+    for pattern, meaning in PATTERN_MEANINGS.items():
         text = text.replace(f"`str` matching regex {pattern!r}", meaning)
     # Only a sentence begins small after a colon; an abbreviation ("JSON") stays as it is.
     text = text if text[:2].isupper() else text[:1].lower() + text[1:]
@@ -74,7 +83,7 @@ def _mend(frame: bytes) -> bytes:
     return _HALVES.sub(lambda found: found["whole"] or rb"\ufffd", frame)
 
 
-def is_sign_of_life(frame: bytes) -> bool:
+def is_keepalive(frame: bytes) -> bool:
     """Whether a text frame is not a JSON object and so only says "I am here" (section 2)."""
     return frame[:1] != b"{" and frame.lstrip()[:1] != b"{"
 
@@ -177,7 +186,7 @@ def decode_event(event: Event) -> object:
 
 def event(name: str, timestamp: int, payload: object, event_id: int | None = None) -> bytes:
     """Encode an event of the relay's."""
-    return encode(Told(id=event_id, timestamp=timestamp, event_type=name, payload=payload))
+    return encode(OutgoingEvent(id=event_id, timestamp=timestamp, event_type=name, payload=payload))
 
 
 class Page(NamedTuple):
@@ -195,13 +204,15 @@ def response(request_id: str | int, timestamp: int, payload: object) -> bytes:
     """Encode the answer to a request."""
     if type(payload) is Page:
         more = True if payload.more or payload.next is not None else None
-        return encode(Answer(id=request_id, timestamp=timestamp, payload=payload.payload, more=more, next=payload.next))
-    return encode(Answer(id=request_id, timestamp=timestamp, payload=payload))
+        return encode(
+            OutgoingResponse(id=request_id, timestamp=timestamp, payload=payload.payload, more=more, next=payload.next)
+        )
+    return encode(OutgoingResponse(id=request_id, timestamp=timestamp, payload=payload))
 
 
 def refusal(request_id: str | int, timestamp: int, error: Error) -> bytes:
     """Encode an error as the answer to a request."""
-    return encode(Refusal(id=request_id, timestamp=timestamp, error=error))
+    return encode(ErrorResponse(id=request_id, timestamp=timestamp, error=error))
 
 
 def error_frame(timestamp: int, error: Error) -> bytes:

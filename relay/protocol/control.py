@@ -14,7 +14,7 @@ from relay.protocol.requests import Accepted, Invitation, RequestType
 Value = bool | int | float | str | list[str]
 """A setting's, or a detail's."""
 
-Called = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+NameOrId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 """A chat by its id or by its name, a user by their id."""
 
 
@@ -132,7 +132,7 @@ class RemoveHook(Wire, frozen=True, kw_only=True):
 class AddHook(Wire, frozen=True, kw_only=True):
     """`relay hook add`: for a group, by its id or name, or for a user; without `url` one to post through."""
 
-    chat: Called
+    chat: NameOrId
     name: Name = "Hook"
     user_id: Id | None = None
     add: bool = False
@@ -169,20 +169,20 @@ class MakeChat(Wire, frozen=True, kw_only=True):
 class OneChat(Wire, frozen=True, kw_only=True):
     """A request that names a group or channel."""
 
-    id: Called
+    id: NameOrId
 
 
 class ChatUsers(Wire, frozen=True, kw_only=True):
     """`relay chat add` and `relay chat remove`."""
 
-    id: Called
+    id: NameOrId
     participants: Users
 
 
 class UpdateGroup(Wire, frozen=True, kw_only=True):
     """`relay chat rename` and `relay chat admins`."""
 
-    id: Called
+    id: NameOrId
     name: Name | None = None
     admins: Users | None = None
     """All of them, besides the owner."""
@@ -224,7 +224,7 @@ class Say(Wire, frozen=True, kw_only=True):
     """`relay send`: a message of a user's, from the machine itself. A group may be called by its name."""
 
     user_id: Id
-    chat_id: Called
+    chat_id: NameOrId
     message: Text
     client_message_id: ClientMessageId
 
@@ -244,7 +244,7 @@ class Audit(Wire, frozen=True, kw_only=True):
     before: int | None = None
 
 
-class Happened(Wire, frozen=True, kw_only=True):
+class EntryInfo(Wire, frozen=True, kw_only=True):
     """An entry of the log as an admin reads it."""
 
     id: int
@@ -321,7 +321,7 @@ class Exported(Wire, frozen=True, kw_only=True, omit_defaults=False):
     messages: int
 
 
-class BringUser(Wire, frozen=True, kw_only=True):
+class UserImport(Wire, frozen=True, kw_only=True):
     """A user who comes from elsewhere; with `dry` nothing changes, the answer tells what would."""
 
     id: NewId
@@ -337,7 +337,7 @@ class BringUser(Wire, frozen=True, kw_only=True):
     dry: bool = False
 
 
-class BringChat(Wire, frozen=True, kw_only=True):
+class ChatImport(Wire, frozen=True, kw_only=True):
     """A chat that comes from elsewhere: a group or channel is known by its id when it comes again, a dialog by its two.
 
     `owner` is who owns it there, `founder` who made it where no owner is known.
@@ -359,7 +359,7 @@ class BringChat(Wire, frozen=True, kw_only=True):
     dry: bool = False
 
 
-class Brought(Wire, frozen=True, kw_only=True):
+class ImportResult(Wire, frozen=True, kw_only=True):
     """Whether it was new, and under which id it is here."""
 
     added: bool
@@ -368,11 +368,13 @@ class Brought(Wire, frozen=True, kw_only=True):
     """Whether it was here, and was deleted."""
     bare: bool = False
     """Whether it is a user who came in as this one and has no picture: an import ended before it could bring that."""
+    namesake: str | None = None
+    """The name of the user who has this id here, where they may be somebody else: they did not come in as this one."""
     absent: int = 0
     """How many of its people are not in the chat that is here already, and stay out of it."""
 
 
-class BringFile(Wire, frozen=True, kw_only=True):
+class FileImport(Wire, frozen=True, kw_only=True):
     """A piece of a file that comes from elsewhere, for a message that comes next."""
 
     sender: Id
@@ -390,27 +392,27 @@ class BringFile(Wire, frozen=True, kw_only=True):
     """With `dry`: bytes of the sender's that would come before it."""
 
 
-class BroughtFile(Wire, frozen=True, kw_only=True):
+class FileImportResult(Wire, frozen=True, kw_only=True):
     """The file as a message holds it, once it is whole."""
 
     attachment: Attachment | None = None
 
 
-class BringPicture(Wire, frozen=True, kw_only=True):
+class PictureImport(Wire, frozen=True, kw_only=True):
     """The picture of a user, a file that has come in."""
 
     user: Id
     url: Url
 
 
-class Named(Wire, frozen=True, kw_only=True):
+class MessageReference(Wire, frozen=True, kw_only=True):
     """A message by its author and its client id."""
 
     sender: Id
     client_message_id: ClientMessageId
 
 
-class BringMessage(Wire, frozen=True, kw_only=True):
+class MessageImport(Wire, frozen=True, kw_only=True):
     """What was said elsewhere, or edited, deleted or cleared.
 
     `chat` is a group's id; a dialog is named by its `participants`.
@@ -424,19 +426,19 @@ class BringMessage(Wire, frozen=True, kw_only=True):
     text: Text | None = None
     attachments: list[Attachment] | None = None
     at: Date
-    reply_to: Named | None = None
-    original: Named | None = None
+    reply_to: MessageReference | None = None
+    original: MessageReference | None = None
     """What an edit or a deletion changes."""
 
 
-class BringMessages(Wire, frozen=True, kw_only=True):
+class MessagesImport(Wire, frozen=True, kw_only=True):
     """Some of them, in the order they were sent; with `dry` the answer tells which are here already."""
 
-    messages: Annotated[list[BringMessage], msgspec.Meta(max_length=1_000)]
+    messages: Annotated[list[MessageImport], msgspec.Meta(max_length=1_000)]
     dry: bool = False
 
 
-class BroughtMessage(Wire, frozen=True, kw_only=True):
+class MessageImportResult(Wire, frozen=True, kw_only=True):
     """A message's id and whether it is new, or why it stays behind."""
 
     message_id: int = 0
@@ -540,7 +542,7 @@ class ClockTrusted(Wire, frozen=True, kw_only=True):
     timestamp: Timestamp
 
 
-class Lent(Wire, frozen=True, kw_only=True):
+class TemporaryToken(Wire, frozen=True, kw_only=True):
     """A way for a command on this machine to talk as a user, for a day."""
 
     url: str
@@ -554,6 +556,27 @@ class Invite(Wire, frozen=True, kw_only=True):
     name: Name | None = None
     chat_id: Id | None = None
     new: bool = False
+
+
+class InviteInfo(Wire, frozen=True, kw_only=True, omit_defaults=False):
+    """An open invite as an admin sees it; its code is not kept."""
+
+    id: str
+    """The first digits of its code's hash."""
+    user_id: str | None = None
+    """None for somebody who is no user yet."""
+    name: str | None = None
+    """What such a person will be called."""
+    chat_id: str | None = None
+    made_by: str
+    expires_at: Timestamp
+
+
+class InviteRevocation(Wire, frozen=True, kw_only=True):
+    """`relay invite revoke`: one invite by its id, or all that are for a user."""
+
+    id: Annotated[str, msgspec.Meta(min_length=4, max_length=64)] | None = None
+    user_id: Id | None = None
 
 
 class SetPassword(Wire, frozen=True, kw_only=True):
@@ -578,12 +601,12 @@ CONTROL: dict[str, RequestType] = {
     "hook.list": RequestType(Empty, list[HookInfo]),
     "hook.remove": RequestType(RemoveHook, HookInfo),
     "export": RequestType(Export, Exported),
-    "bring.user": RequestType(BringUser, Brought),
-    "bring.chat": RequestType(BringChat, Brought),
-    "bring.file": RequestType(BringFile, BroughtFile),
-    "bring.picture": RequestType(BringPicture, Empty),
-    "bring.messages": RequestType(BringMessages, list[BroughtMessage]),
-    "bring.end": RequestType(Empty, Empty),
+    "import.user": RequestType(UserImport, ImportResult),
+    "import.chat": RequestType(ChatImport, ImportResult),
+    "import.file": RequestType(FileImport, FileImportResult),
+    "import.picture": RequestType(PictureImport, Empty),
+    "import.messages": RequestType(MessagesImport, list[MessageImportResult]),
+    "import.end": RequestType(Empty, Empty),
     "chat.create": RequestType(MakeChat, ChatInfo),
     "chat.list": RequestType(Empty, list[ChatInfo]),
     "chat.show": RequestType(OneChat, ChatInfo),
@@ -598,14 +621,16 @@ CONTROL: dict[str, RequestType] = {
     "status.show": RequestType(Empty, Status),
     "say": RequestType(Say, Accepted),
     "watch": RequestType(Watch, Empty),
-    "audit.list": RequestType(Audit, list[Happened]),
-    "lend": RequestType(OneUser, Lent),
+    "audit.list": RequestType(Audit, list[EntryInfo]),
+    "lend": RequestType(OneUser, TemporaryToken),
     "invite": RequestType(Invite, Invitation),
+    "invite.list": RequestType(Empty, list[InviteInfo]),
+    "invite.revoke": RequestType(InviteRevocation, list[InviteInfo]),
     "user.password": RequestType(SetPassword, Revoked),
 }
 """Every request of the control socket, by `payloadType`."""
 
-ITEMS: dict[str, Any] = {"watch": Happened, "export": Record}
+ITEMS: dict[str, Any] = {"watch": EntryInfo, "export": Record}
 """Of the requests that give much: the type of the items that come before the response, an event each."""
 
 READING = {name for name in CONTROL if name.rpartition(".")[2] in ("list", "show", "lend", "say", "watch", "messages")}

@@ -50,7 +50,7 @@ class Response(Wire, frozen=True, kw_only=True, tag_field="type", tag="response"
     error: Error | None = None
 
 
-class Answer(Wire, frozen=True, kw_only=True, tag_field="type", tag="response"):
+class OutgoingResponse(Wire, frozen=True, kw_only=True, tag_field="type", tag="response"):
     """A response as the relay sends it: encoded in one go with its payload."""
 
     id: str | int
@@ -60,7 +60,7 @@ class Answer(Wire, frozen=True, kw_only=True, tag_field="type", tag="response"):
     next: str | None = None
 
 
-class Refusal(Wire, frozen=True, kw_only=True, tag_field="type", tag="response"):
+class ErrorResponse(Wire, frozen=True, kw_only=True, tag_field="type", tag="response"):
     """A response as the relay sends it where there is an error in place of the payload."""
 
     id: str | int
@@ -77,7 +77,7 @@ class Event(Wire, frozen=True, kw_only=True, tag_field="type", tag="event"):
     payload: msgspec.Raw
 
 
-class Told(Wire, frozen=True, kw_only=True, tag_field="type", tag="event"):
+class OutgoingEvent(Wire, frozen=True, kw_only=True, tag_field="type", tag="event"):
     """An event as the relay sends it: encoded in one go with its payload."""
 
     id: int | None = None

@@ -4,12 +4,23 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from relay.protocol.base import SAFE, ClientMessageId, Id, MessageId, Name, Text, Timestamp, Url, Users, Wire
+from relay.protocol.base import (
+    MAX_SAFE_INTEGER,
+    ClientMessageId,
+    Id,
+    MessageId,
+    Name,
+    Text,
+    Timestamp,
+    Url,
+    Users,
+    Wire,
+)
 
 ChatType = Literal["dialog", "group", "channel", "favorites", "ai"]
 MessageStatus = Literal["read", "unread", "undelivered", "deleted"]
 MessageKind = Literal["new", "edit", "delete"]
-Size = Annotated[int, msgspec.Meta(ge=0, le=SAFE)]
+Size = Annotated[int, msgspec.Meta(ge=0, le=MAX_SAFE_INTEGER)]
 """Bytes, or pixels of one side of a picture."""
 
 
@@ -39,9 +50,9 @@ class Attachment(Wire, frozen=True, kw_only=True):
         return self.url.startswith(("http://", "https://"))
 
 
-MOST_ATTACHMENTS = 32
+MAX_ATTACHMENTS = 32
 """Attachments that a message may have."""
-Attachments = Annotated[list[Attachment], msgspec.Meta(max_length=MOST_ATTACHMENTS)]
+Attachments = Annotated[list[Attachment], msgspec.Meta(max_length=MAX_ATTACHMENTS)]
 
 
 class ReplyTo(Wire, frozen=True, kw_only=True):

@@ -7,14 +7,14 @@ import msgspec
 from relay.protocol.base import ClientMessageId, Id, MessageId, Name, Text, Timestamp, Url, Users, Wire
 from relay.protocol.objects import Attachments, Chat, ChatListItem, Message, Profile
 
-MESSAGE_LENGTH = 65_536
+MAX_MESSAGE_CHARACTERS = 65_536
 """Characters that a message may have."""
-MOST_COUNT = 500
+MAX_PAGE_ITEMS = 500
 """What may be asked for in one page."""
 
 Cursor = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 """Where a page ends: what is in it is the relay's own affair."""
-Count = Annotated[int, msgspec.Meta(ge=1, le=MOST_COUNT)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=MAX_PAGE_ITEMS)]
 
 
 class New(Wire, frozen=True, kw_only=True):
@@ -22,7 +22,7 @@ class New(Wire, frozen=True, kw_only=True):
 
     chat_id: Id
     client_message_id: ClientMessageId
-    message: Annotated[str, msgspec.Meta(max_length=MESSAGE_LENGTH)] | None = None
+    message: Annotated[str, msgspec.Meta(max_length=MAX_MESSAGE_CHARACTERS)] | None = None
     attachments: Attachments | None = None
     reply_to: MessageId | None = None
 
@@ -32,7 +32,7 @@ class Edit(Wire, frozen=True, kw_only=True):
 
     chat_id: Id
     original_message_id: MessageId
-    message: Annotated[str, msgspec.Meta(max_length=MESSAGE_LENGTH)] | None = None
+    message: Annotated[str, msgspec.Meta(max_length=MAX_MESSAGE_CHARACTERS)] | None = None
     attachments: Attachments | None = None
     client_message_id: ClientMessageId | None = None
 

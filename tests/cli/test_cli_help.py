@@ -28,7 +28,8 @@ def commands(name: str, command: Any) -> Iterator[tuple[str, Any]]:
 
 COMMANDS = dict(commands("relay", typer.main.get_command(build())))
 FIXED = """
-serve; user add; user list; user show; user rename; user disable; user enable; user remove; user import; invite;
+serve; user add; user list; user show; user rename; user disable; user enable; user remove; user import;
+invite add; invite list; invite revoke;
 device add; device list; device revoke; chat list; chat show; chat create; chat add; chat remove; chat delete; send;
 tail; status; doctor; config show; backup; restore; check; export; prune; schema
 """

@@ -66,6 +66,61 @@ def test_an_invite_to_a_chat_that_is_not_there_fails(data: Path) -> None:
     assert "nowhere" in failed("invite", "anna", "--chat", "nowhere", data=data).err
 
 
+def open_invites(data: Path) -> list[dict[str, str]]:
+    listed: list[dict[str, str]] = done("invite", "list", "--json", data=data).json
+    return listed
+
+
+def test_open_invites_are_listed_without_their_links(data: Path) -> None:
+    done("user", "add", "anna", data=data)
+    assert "no open invites" in done("invite", "list", data=data).out
+    code = done("invite", "anna", "--json", data=data).json["code"]
+    (listed,) = open_invites(data)
+    assert (listed["userId"], listed["madeBy"]) == ("anna", "(admin)")
+    shown = done("invite", "list", data=data).out
+    assert listed["id"] in shown
+    assert "anna" in shown
+    assert code not in shown
+
+
+def test_a_revoked_invite_is_gone_from_the_list_and_in_the_audit(data: Path) -> None:
+    done("user", "add", "anna", data=data)
+    done("invite", "anna", data=data)
+    done("invite", "anna", data=data)
+    one, other = open_invites(data)
+    assert f"invite {one['id']} for anna is revoked" in done("invite", "revoke", one["id"], data=data).out
+    assert open_invites(data) == [other]
+    assert one["id"] in failed("invite", "revoke", one["id"], data=data).err
+    (_, newest, *_) = done("audit", data=data).out.splitlines()
+    assert "(admin)" in newest
+    assert "revoked" in newest
+    assert "anna" in newest
+
+
+def test_all_invites_of_a_user_are_revoked_at_once_and_no_others(data: Path) -> None:
+    for user in ("anna", "ben"):
+        done("user", "add", user, data=data)
+        done("invite", user, data=data)
+    done("invite", "anna", data=data)
+    assert len(done("invite", "revoke", "--all", "anna", "--json", data=data).json) == 2
+    assert [one["userId"] for one in open_invites(data)] == ["ben"]
+    assert "no open invite" in failed("invite", "revoke", "--all", "anna", data=data).err
+    assert run("invite", "revoke", data=data).code == 2
+
+
+def test_a_revoked_invite_signs_nobody_in(tmp_path: Path) -> None:
+    with running(tmp_path) as relay:
+        code = done("invite", "anna", "--new", "--json", data=tmp_path).json["code"]
+        done("invite", "revoke", "--all", "anna", data=tmp_path)
+        answer = httpx.post(f"http{relay.url[2:-3]}/session", json={"invite": code})
+    assert answer.status_code == 401
+
+
+def test_a_user_with_the_name_of_a_command_is_invited_by_the_long_form(data: Path) -> None:
+    done("invite", "add", "list", "--new", data=data)
+    assert [one["userId"] for one in open_invites(data)] == ["list"]
+
+
 @pytest.mark.parametrize("size", [21, 24])
 def test_a_code_is_drawn_with_light_around_it(size: int) -> None:
     lines = drawn(["1" * size] * size, coloured=True)

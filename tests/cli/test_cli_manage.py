@@ -246,7 +246,7 @@ def test_what_is_refused_is_called_as_it_was_typed(command: tuple[str, ...], sai
 
 def test_no_field_of_the_wire_is_shown_where_the_command_line_has_another_name() -> None:
     # What an import hands over was not typed by anybody.
-    asked = [kind.payload for name, kind in CONTROL.items() if not name.startswith("bring.")]
+    asked = [kind.payload for name, kind in CONTROL.items() if not name.startswith("import.")]
     fields = {field.encode_name for payload in asked for field in msgspec.structs.fields(payload)}
     shown = {field: for_people(f"payload.{field}: wrong") for field in fields - {"photoUrl", "clientMessageId"}}
     assert {field: said for field, said in shown.items() if not said.islower()} == {}

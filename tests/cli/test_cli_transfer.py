@@ -373,7 +373,7 @@ def test_an_import_that_was_interrupted_still_keeps_those_out_who_may_not_sign_i
         raise RelayError("unavailable", "stopped here")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Import, "bring_chat", stop)
+        patched.setattr(Import, "import_chat", stop)
         assert run("import", tmp_path / "out.jsonl", data=there).code == 1
     assert done("user", "show", "carl", "--json", data=there).json["disabled"] is True
     done("import", tmp_path / "out.jsonl", data=there)

@@ -12,9 +12,9 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketReque
 
 from relay.client import (
     FIRST_PAUSE,
+    KEEPALIVE_SECONDS,
     LONGEST_PAUSE,
-    SIGN_OF_LIFE,
-    SILENCE,
+    SILENCE_SECONDS,
     CannotConnect,
     Client,
     SignedOut,
@@ -165,7 +165,7 @@ async def test_it_says_every_few_seconds_that_it_is_there(relay: Relay, autojump
         for _ in range(3):
             before = trio.current_time()
             assert await link.socket.get_message() == "ping"
-            assert trio.current_time() - before == pytest.approx(SIGN_OF_LIFE)
+            assert trio.current_time() - before == pytest.approx(KEEPALIVE_SECONDS)
             await link.socket.send_message(codec.PONG.decode())
         await link.tell(1)
         assert (await anext(ours)).id == 1, "what answers it is no event"
@@ -176,7 +176,7 @@ async def test_a_relay_that_says_nothing_any_more_is_connected_to_anew(relay: Re
         nursery.start_soon(ours.send, "User2", "into the void")
         begun = trio.current_time()
         async with relay.comes() as again:
-            assert SILENCE < trio.current_time() - begun < 2 * SILENCE
+            assert SILENCE_SECONDS < trio.current_time() - begun < 2 * SILENCE_SECONDS
             await again.accept(await again.heard())
 
 
@@ -386,7 +386,7 @@ async def test_what_came_already_is_not_heard_again(relay: Relay, autojump_clock
 async def test_what_it_cannot_hold_is_asked_for_again_once_it_was_taken(
     relay: Relay, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.client.UNHANDLED", 3)
+    monkeypatch.setattr("relay.client.MAX_QUEUED_EVENTS", 3)
     async with client() as ours:
         async with relay.comes() as link:
             for event_id in (1, 2, 3, None, 4, 5):

@@ -345,7 +345,7 @@ async def test_unused_uploads_stay_while_the_clock_is_not_believed(tmp_path: Pat
 async def test_what_is_imported_from_the_future_is_dated_now(tmp_path: Path) -> None:
     machine = Machine()
     async with open_relay(tmp_path, clock=machine.clock(), settings=_settings()) as relay:
-        await relay.admin.handle("bring.user", control.BringUser(id="a", name="a", at=NOW + YEAR))
+        await relay.admin.handle("import.user", control.UserImport(id="a", name="a", at=NOW + YEAR))
         assert relay.state.at == NOW
 
 

@@ -124,7 +124,7 @@ def to_the_byte(monkeypatch):
 
 @pytest.mark.parametrize("limit", ["user_bytes", "total_bytes"])
 def test_an_upload_that_grows_may_take_all_that_others_leave_and_no_more(limit, to_the_byte):
-    room, step = 3 * quota.STEP + 5, quota.STEP // 2
+    room, step = 3 * quota.RESERVE_STEP_BYTES + 5, quota.RESERVE_STEP_BYTES // 2
     state = State()
     for key, stored in ((1, 100), (2, 10)):
         state.add_user(User(key=key, id=f"user{key}", name="", stored=stored))
@@ -143,7 +143,7 @@ def test_an_upload_that_grows_may_take_all_that_others_leave_and_no_more(limit, 
 
 
 def test_an_upload_that_grows_stops_where_the_disk_is_full(monkeypatch, to_the_byte):
-    monkeypatch.setattr(quota, "STEP", 8)
+    monkeypatch.setattr(quota, "RESERVE_STEP_BYTES", 8)
     state = State()
     state.add_user(User(key=1, id="user1", name=""))
     written = 0
@@ -224,7 +224,7 @@ async def test_an_upload_that_breaks_off_leaves_nothing(tmp_path, framing):
 
 
 async def test_too_many_uploads_at_a_time_are_told_to_wait(tmp_path, monkeypatch):
-    monkeypatch.setattr(quota, "AT_ONCE_EACH", 1)
+    monkeypatch.setattr(quota, "MAX_UPLOADS_PER_USER", 1)
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
         head = (

@@ -174,12 +174,12 @@ def test_half_a_character_in_what_is_wrong_otherwise_is_refused_once() -> None:
 
 @pytest.mark.parametrize("frame", [b"ping", b"", b" ", b"7", b"[1]", b'"{}"', b"null", b"true", "\u2764".encode()])
 def test_what_is_no_json_object_is_a_sign_of_life(frame: bytes) -> None:
-    assert codec.is_sign_of_life(frame)
+    assert codec.is_keepalive(frame)
 
 
 @pytest.mark.parametrize("frame", [b"{}", b" {", b'\n\t {"type":"ack","id":1}'])
 def test_what_begins_as_a_json_object_is_none(frame: bytes) -> None:
-    assert not codec.is_sign_of_life(frame)
+    assert not codec.is_keepalive(frame)
 
 
 @pytest.mark.parametrize("event_id", [b"23", b'"23"'])

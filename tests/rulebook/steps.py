@@ -231,8 +231,8 @@ class Playing(World):
         if chat is None or chat.kind not in GROUPS:
             return
         text = self._text(pick)
-        message = control.BringMessage(chat=chat_id, sender=user, client_message_id=text, text=text, at=T0)
-        brought = await self.relay.admin.handle("bring.messages", control.BringMessages(messages=[message]))
+        message = control.MessageImport(chat=chat_id, sender=user, client_message_id=text, text=text, at=T0)
+        brought = await self.relay.admin.handle("import.messages", control.MessagesImport(messages=[message]))
         assert not brought[0].error  # type: ignore[index]
         assert self._expect(self.model.send, user, chat_id, text, past=True) == OK
 

@@ -21,7 +21,7 @@ from relay.cli.output import when
 from relay.cli.transfer import _ask_nobody
 from relay.client import connect
 from relay.protocol import control
-from relay.protocol.base import LAST
+from relay.protocol.base import LATEST_DATE
 from tests.support.command_line import done, run, running
 
 T0 = 1_700_000_000
@@ -95,8 +95,8 @@ def texts(data: Path) -> list[str]:
 
 def brought(source: Path, data: Path) -> dict[str, Any]:
     """Import it; what a dry run tells beforehand is what happens then."""
-    planned = done("import", "--dry-run", "--json", source, data=data).json
-    came: dict[str, Any] = done("import", "--json", source, data=data).json
+    planned = done("import", "--dry-run", "--json", "--same", source, data=data).json
+    came: dict[str, Any] = done("import", "--json", "--same", source, data=data).json
     assert {**came, "dryRun": True} == planned
     return came
 
@@ -256,12 +256,12 @@ def test_a_date_that_nobody_can_write_is_none(tmp_path: Path, monkeypatch: pytes
         time.tzset()
 
 
-@pytest.mark.parametrize("kind", [control.BringUser, control.BringChat, control.BringMessage])
+@pytest.mark.parametrize("kind", [control.UserImport, control.ChatImport, control.MessageImport])
 def test_no_import_brings_a_date_that_nobody_can_write(kind: Any) -> None:
     said = {"id": "a", "name": "A", "sender": "a", "participants": ["a"], "clientMessageId": "1"}
-    msgspec.convert({**said, "at": LAST, "createdAt": LAST}, kind)
-    for one in ({"at": LAST + 1}, {"at": 1, "createdAt": LAST + 1}):
-        if "createdAt" in one and kind is control.BringMessage:
+    msgspec.convert({**said, "at": LATEST_DATE, "createdAt": LATEST_DATE}, kind)
+    for one in ({"at": LATEST_DATE + 1}, {"at": 1, "createdAt": LATEST_DATE + 1}):
+        if "createdAt" in one and kind is control.MessageImport:
             continue
         with pytest.raises(msgspec.ValidationError):
             msgspec.convert({**said, **one}, kind)

@@ -29,8 +29,8 @@ class Importer(trio.abc.AsyncResource):
         return json.loads(await self.stream.receive_some())
 
     async def piece(self, sender: str, data: bytes, *, first: bool, more: bool, size: int = 8) -> Any:
-        file = control.BringFile(sender=sender, name=sender, size=size, data=data, first=first, more=more, at=1)
-        return await self.ask("bring.file", file)
+        file = control.FileImport(sender=sender, name=sender, size=size, data=data, first=first, more=more, at=1)
+        return await self.ask("import.file", file)
 
 
 @asynccontextmanager
@@ -60,8 +60,8 @@ async def test_a_file_of_one_import_gets_no_piece_of_another(tmp_path: Path) -> 
         await one.piece("anna", b"anna", first=False, more=False)
         assert contents(tmp_path) == [b"ANNAanna"]
         # What changes nothing may be asked meanwhile.
-        dry = control.BringFile(sender="ben", name="b", size=1, at=1, dry=True)
-        assert "error" not in await other.ask("bring.file", dry)
+        dry = control.FileImport(sender="ben", name="b", size=1, at=1, dry=True)
+        assert "error" not in await other.ask("import.file", dry)
 
 
 async def test_an_import_that_is_killed_leaves_its_turn_and_no_file_behind(tmp_path: Path) -> None:
@@ -81,12 +81,12 @@ async def test_an_import_that_is_killed_leaves_its_turn_and_no_file_behind(tmp_p
 async def test_an_import_that_is_killed_leaves_the_log_at_the_time_that_it_is(tmp_path: Path) -> None:
     async with serving(tmp_path) as relay:
         one = await importer(tmp_path)
-        chat = control.BringChat(kind="dialog", participants=["anna", "ben"], at=1)
-        assert (await one.ask("bring.chat", chat))["payload"]["added"]
-        message = control.BringMessage(
+        chat = control.ChatImport(kind="dialog", participants=["anna", "ben"], at=1)
+        assert (await one.ask("import.chat", chat))["payload"]["added"]
+        message = control.MessageImport(
             participants=["anna", "ben"], sender="anna", client_message_id="1", text="old", at=1_000
         )
-        await one.ask("bring.messages", control.BringMessages(messages=[message]))
+        await one.ask("import.messages", control.MessagesImport(messages=[message]))
         before = relay.state.seq
         await one.aclose()
         with trio.fail_after(5):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Literal, NamedTuple, Protocol
 
-from relay.protocol.base import BLANK, UNSEEN
+from relay.protocol.base import BLANK, INVISIBLE
 from relay.protocol.objects import Attachment, ChatType
 
 LONGEST_KEY = 128
@@ -119,7 +119,7 @@ class Source(Protocol):
 def fit_name(name: str) -> str:
     """Make of a name one that may be: in one line, and not too long. Nothing where nothing is left to see."""
     in_one_line = re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", name)
-    fitting = re.sub(f"[{UNSEEN}]", "", in_one_line).strip()[:128]
+    fitting = re.sub(f"[{INVISIBLE}]", "", in_one_line).strip()[:128]
     return fitting if re.search(f"[^{BLANK}]", fitting) else ""
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from relay.protocol.base import LAST
+from relay.protocol.base import LATEST_DATE
 
 _UNITS: Sequence[tuple[float, float]] = ((1e11, 1e3), (1e14, 1), (1e17, 1e-3), (math.inf, 1e-6))
 """Below each number a date since 1970 is in the unit that has so many milliseconds: seconds would be the year 5138."""
@@ -23,7 +23,7 @@ def moment(value: object) -> int | None:
     factor = next(factor for below, factor in _UNITS if number < below)
     # Not by a product of floats where the number is exact: milliseconds are whole.
     found = value if isinstance(value, int) and factor == 1 else int(number * factor)
-    return found if 0 < found <= LAST else None
+    return found if 0 < found <= LATEST_DATE else None
 
 
 def _number(text: str) -> float | None:

@@ -5,7 +5,7 @@ Streams: it holds the people and chats of a source, and of messages no more than
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -24,7 +24,7 @@ from relay.cli.output import Failure, progress
 from relay.core.model.state import counted
 from relay.core.rules.counting import can_act
 from relay.protocol import control
-from relay.protocol.objects import MOST_ATTACHMENTS, Attachment
+from relay.protocol.objects import MAX_ATTACHMENTS, Attachment
 
 BATCH = 200
 """Messages that go in one request."""
@@ -36,6 +36,16 @@ SHARED = 4_096
 """Files that are remembered, for other messages that hold the same."""
 STOPPING = ("storage_full", "rate_limited", "unavailable", "internal")
 """Refusals that say nothing of what was to come in: the import ends, to be called again."""
+
+
+class Namesake(NamedTuple):
+    """A person of the source whose id somebody has here who did not come by this import: perhaps somebody else."""
+
+    id: str
+    there: str
+    """Their name in the source."""
+    here: str
+    """The name of the user who has the id here."""
 
 
 class Importing:
@@ -52,6 +62,9 @@ class Importing:
         """
         self._ask = ask_one
         self._source = source
+        # Read once: a source counts what it leaves behind while it is read.
+        self._people = list(source.people())
+        self._chats = list(source.rooms())
         self._start = source.start or now
         self._dry = dry
         self.added: Counter[str] = Counter(users=0, chats=0, messages=0, files=0)
@@ -72,11 +85,40 @@ class Importing:
         self._told: set[tuple[str, str, str]] = set()
         """With a dry run: the messages of the last batch."""
 
+    async def find_namesakes(self) -> list[Namesake]:
+        """Find the people of the source who would be taken for users here without any sign that they are the same.
+
+        That somebody is in a chat of this source that is here already is such a sign: they came by an earlier import.
+        Changes nothing.
+        """
+        found: dict[str, Namesake] = {}
+        for person in self._people:
+            answer = await self._try_quietly("import.user", msgspec.structs.replace(self._user(person), dry=True))
+            if answer is not None and answer.namesake is not None:
+                found[person.id] = Namesake(person.id, person.name, answer.namesake)
+        for room in self._chats:
+            for user_id in found.keys() & set(room.participants) if room.id else ():
+                request = control.ChatImport(
+                    id=room.id, kind=room.kind, name=room.id, participants=[user_id], at=self._start, dry=True
+                )
+                answer = await self._try_quietly("import.chat", request)
+                if answer is not None and not answer.added and not answer.gone and not answer.absent:
+                    del found[user_id]
+        return list(found.values())
+
+    async def _try_quietly(self, name: str, request: Any) -> Any:
+        try:
+            return await self._ask(name, request)
+        except RequestRefused as refused:
+            if refused.code in STOPPING:
+                raise
+            return None
+
     async def run(self) -> None:
         """Bring everything in: people, then chats, then what they said."""
-        for person in self._source.people():
+        for person in self._people:
             await self._person(person)
-        for room in self._source.rooms():
+        for room in self._chats:
             await self._room(room)
         with progress("messages") as advance:
             for said in self._source.messages():
@@ -89,23 +131,12 @@ class Importing:
                     advance(await self._flush())
             advance(await self._flush())
         if not self._dry:
-            await self._ask("bring.end", control.Empty())
+            await self._ask("import.end", control.Empty())
 
     async def _person(self, person: SourceUser) -> None:
         if can_act(person):
             self._able.add(person.id)
-        request = control.BringUser(
-            id=person.id,
-            name=fit_name(person.name) or person.id,
-            at=self._start,
-            created_at=person.at,
-            bot=person.bot,
-            admin=person.admin,
-            disabled=person.disabled,
-            removed=person.removed,
-            dry=self._dry,
-        )
-        brought = await self._try("users", "bring.user", request)
+        brought = await self._try("users", "import.user", self._user(person))
         if brought is None:
             return
         self._count("users", brought.added)
@@ -117,7 +148,20 @@ class Importing:
         if person.picture is not None and (brought.added or brought.bare):
             picture = await self._file(person.picture, person.id, self._start)
             if picture is not None:
-                await self._ask("bring.picture", control.BringPicture(user=person.id, url=picture.url))
+                await self._ask("import.picture", control.PictureImport(user=person.id, url=picture.url))
+
+    def _user(self, person: SourceUser) -> control.UserImport:
+        return control.UserImport(
+            id=person.id,
+            name=fit_name(person.name) or person.id,
+            at=self._start,
+            created_at=person.at,
+            bot=person.bot,
+            admin=person.admin,
+            disabled=person.disabled,
+            removed=person.removed,
+            dry=self._dry,
+        )
 
     async def _room(self, room: SourceChat) -> None:
         if room.key in self._rooms:
@@ -125,7 +169,7 @@ class Importing:
             return
         group = room.kind in ("group", "channel")
         able = [one for one in room.participants if one in self._able]
-        request = control.BringChat(
+        request = control.ChatImport(
             id=room.id or None,
             kind=room.kind,
             name=(fit_name(room.name) or room.id) if group else None,
@@ -140,13 +184,13 @@ class Importing:
         )
         if room.picture is not None:
             # It comes before the chat and is shown with it from the first moment, however an import ends.
-            planned = await self._try("chats", "bring.chat", msgspec.structs.replace(request, able=able, dry=True))
+            planned = await self._try("chats", "import.chat", msgspec.structs.replace(request, able=able, dry=True))
             if planned is None:
                 return
             if planned.added:
                 picture = await self._file(room.picture, room.owner or room.participants[0], self._start)
                 request = msgspec.structs.replace(request, photo_url=picture.url if picture is not None else None)
-        brought = await self._try("chats", "bring.chat", request)
+        brought = await self._try("chats", "import.chat", request)
         if brought is None:
             return
         if brought.gone:
@@ -193,7 +237,7 @@ class Importing:
                 self.left["links from answers to messages that are not here"] += 1
         return len(waiting)
 
-    async def _known(self, waiting: list[SourceMessage]) -> list[control.BroughtMessage]:
+    async def _known(self, waiting: list[SourceMessage]) -> list[control.MessageImportResult]:
         """Account for what would come in."""
         known = await self._here(waiting)
         told = self._told
@@ -201,23 +245,23 @@ class Importing:
         for said in waiting:
             # Two days of an export may hold the same message: the second time it would be here already.
             if (said.room, said.sender, said.key) in told:
-                known[id(said)] = control.BroughtMessage()
+                known[id(said)] = control.MessageImportResult()
             told.add((said.room, said.sender, said.key))
             if known[id(said)].added and said.kind == "new":
                 await self._content(said, said.at)
         return [known[id(said)] for said in waiting]
 
-    async def _here(self, waiting: list[SourceMessage]) -> dict[int, control.BroughtMessage]:
+    async def _here(self, waiting: list[SourceMessage]) -> dict[int, control.MessageImportResult]:
         """Ask which of these messages are here already; in a chat that is new none is."""
-        found = {id(said): control.BroughtMessage(added=True) for said in waiting}
+        found = {id(said): control.MessageImportResult(added=True) for said in waiting}
         asked = [said for said in waiting if said.room not in self._new]
         if asked:
             messages = [self._message(said, None, []) for said in asked]
-            answers = await self._ask("bring.messages", control.BringMessages(messages=messages, dry=True))
+            answers = await self._ask("import.messages", control.MessagesImport(messages=messages, dry=True))
             found.update({id(said): answer for said, answer in zip(asked, answers, strict=True)})
         return found
 
-    async def _brought(self, waiting: list[SourceMessage]) -> list[control.BroughtMessage]:
+    async def _brought(self, waiting: list[SourceMessage]) -> list[control.MessageImportResult]:
         # Files come before the message that holds them, so those of messages that are here already would come twice.
         known = await self._here([said for said in waiting if said.files])
         messages = []
@@ -230,16 +274,16 @@ class Importing:
                 text, attachments = await self._content(said, first)
             messages.append(self._message(said, text, attachments))
         try:
-            answers: list[control.BroughtMessage] = await self._ask(
-                "bring.messages", control.BringMessages(messages=messages)
+            answers: list[control.MessageImportResult] = await self._ask(
+                "import.messages", control.MessagesImport(messages=messages)
             )
         except RequestRefused as refused:
             raise _called_again(refused) from None
         return answers
 
-    def _message(self, said: SourceMessage, text: str | None, attachments: list[Attachment]) -> control.BringMessage:
+    def _message(self, said: SourceMessage, text: str | None, attachments: list[Attachment]) -> control.MessageImport:
         room, people = self._rooms[said.room]
-        return control.BringMessage(
+        return control.MessageImport(
             kind=said.kind,
             chat=room,
             participants=people,
@@ -258,8 +302,8 @@ class Importing:
         attachments: list[Attachment] = []
         for number, file in enumerate(said.files):
             attachment = None
-            if number >= MOST_ATTACHMENTS:
-                self.left[f"files beyond the {MOST_ATTACHMENTS} that a message may have"] += 1
+            if number >= MAX_ATTACHMENTS:
+                self.left[f"files beyond the {MAX_ATTACHMENTS} that a message may have"] += 1
             else:
                 attachment = await self._file(file, said.sender, at)
             if attachment is not None:
@@ -289,19 +333,19 @@ class Importing:
         return msgspec.structs.replace(found, meta=file.known.meta)
 
     async def _upload(self, file: SourceFile, sender: str, at: int) -> Attachment | None:
-        whole = control.BringFile(sender=sender, name=(file.name or "file")[:255], size=file.size, at=at)
+        whole = control.FileImport(sender=sender, name=(file.name or "file")[:255], size=file.size, at=at)
         try:
             if self._dry:
                 planned = msgspec.structs.replace(whole, dry=True, before=self._before[sender])
-                await self._ask("bring.file", planned)
+                await self._ask("import.file", planned)
                 self._before[sender] += counted(file.size)
                 self.added["files"] += 1
                 return None
-            brought = control.BroughtFile()
+            brought = control.FileImportResult()
             first = True
             for piece, more in _pieces(file.pieces):
                 request = msgspec.structs.replace(whole, data=piece, first=first, more=more)
-                brought = await self._ask("bring.file", request)
+                brought = await self._ask("import.file", request)
                 first = False
         except NotUnderstood as error:
             self.left[f"files ({error})"] += 1
@@ -321,8 +365,10 @@ def _called_again(refused: RequestRefused) -> Failure:
     return Failure(f"{refused}; call it again then, and it goes on where it stopped")
 
 
-def _named(named: tuple[str, str] | None) -> control.Named | None:
-    return None if named is None or not named[0] else control.Named(sender=named[0], client_message_id=named[1])
+def _named(named: tuple[str, str] | None) -> control.MessageReference | None:
+    return (
+        None if named is None or not named[0] else control.MessageReference(sender=named[0], client_message_id=named[1])
+    )
 
 
 def _pieces(content: Callable[[], Iterator[bytes]]) -> Iterator[tuple[bytes, bool]]:

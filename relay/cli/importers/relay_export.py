@@ -8,7 +8,7 @@ import msgspec
 from relay.cli.importers.archive import Archive
 from relay.cli.importers.base import Named, NotUnderstood, SourceChat, SourceFile, SourceMessage, SourceUser
 from relay.protocol import control
-from relay.protocol.base import LAST
+from relay.protocol.base import LATEST_DATE
 
 FORMATS = (1, 2)
 """Those that are understood."""
@@ -50,7 +50,7 @@ class RelayExport:
                 record = self._decode(line)
             except msgspec.DecodeError as error:
                 raise NotUnderstood(f"line {number}: {error}") from None
-            if record.at > LAST:
+            if record.at > LATEST_DATE:
                 record = msgspec.structs.replace(record, at=before)
             before = record.at
             yield record

@@ -9,10 +9,11 @@ from typing import Any, Protocol
 import msgspec
 
 from relay.core.admin.chats import ChatAdmin
-from relay.core.admin.events import EventWatch, Item
+from relay.core.admin.events import EventWatch, SendItem
 from relay.core.admin.export import Export
 from relay.core.admin.hooks import HookAdmin
-from relay.core.admin.imports import Import
+from relay.core.admin.imports import IMPORT_CURSOR, Import
+from relay.core.admin.invites import InviteAdmin
 from relay.core.admin.messages import MessageAdmin
 from relay.core.admin.status import Runtime, StatusReport
 from relay.core.admin.users import UserAdmin
@@ -33,11 +34,11 @@ from relay.store.sqlite.database import Connection
 
 __all__ = ["Admin", "nobody"]
 
-BRINGING = "bring."
+IMPORT_PREFIX = "import."
 """How the requests of an import begin."""
 
 Handler = Callable[[Any], Awaitable[object]]
-GivingMuch = Callable[[Any, Item], Awaitable[object]]
+StreamingHandler = Callable[[Any, SendItem], Awaitable[object]]
 
 
 async def nobody(_item: object) -> None:
@@ -67,7 +68,8 @@ class Admin:
         files: Uploads,
         room: DiskRoom,
     ) -> None:
-        self.running = Runtime()
+        self._state = state
+        self.runtime = Runtime()
         self._prune = prune
         self.data = meter.data
         """The data directory, as it is named to an admin."""
@@ -76,10 +78,11 @@ class Admin:
         self._log = log
         self._decided = decided = AdminCommands(log, clock)
         signing_in = service.signing_in
-        people = UserAdmin(state, decided, hub.presence, log.cursors, signing_in, service.lend, self.running)
-        hooks = HookAdmin(state, decided, signing_in, log, clock, self.running)
+        people = UserAdmin(state, decided, hub.presence, log.cursors, signing_in, service.lend, self.runtime)
+        invites = InviteAdmin(state, decided, signing_in, clock)
+        hooks = HookAdmin(state, decided, signing_in, log, clock, self.runtime)
         chats = ChatAdmin(state, decided)
-        status = StatusReport(state, log, hub.presence, meter, self.running, clock, room, signing_in.refusals)
+        status = StatusReport(state, log, hub.presence, meter, self.runtime, clock, room, signing_in.refusals)
         watching = EventWatch(state, hub, reading)
         carry = Export(state, log, reading, clock)
         self._imports = imports = Import(state, log, clock, files)
@@ -93,7 +96,9 @@ class Admin:
             "device.list": people.list_devices,
             "device.revoke": people.revoke_device,
             "device.revokeAll": people.revoke_devices,
-            "invite": people.invite,
+            "invite": invites.create,
+            "invite.list": invites.list_all,
+            "invite.revoke": invites.revoke,
             "lend": people.lend,
             "chat.create": chats.make,
             "chat.list": chats.list_all,
@@ -112,46 +117,51 @@ class Admin:
             "prune": self._prune_now,
             "clock.trust": self._trust_clock,
             "reindex": self._reindex,
-            "bring.user": imports.bring_user,
-            "bring.chat": imports.bring_chat,
-            "bring.file": imports.bring_file,
-            "bring.picture": imports.bring_picture,
-            "bring.messages": imports.bring_messages,
-            "bring.end": imports.bring_end,
+            "import.user": imports.import_user,
+            "import.chat": imports.import_chat,
+            "import.file": imports.import_file,
+            "import.picture": imports.import_picture,
+            "import.messages": imports.import_messages,
+            "import.end": imports.end_import,
         }
         """Who handles what of `control.CONTROL`."""
-        self._giving_much: dict[str, GivingMuch] = {
+        self._giving_much: dict[str, StreamingHandler] = {
             "watch": watching.watch,
             "export": carry.export,
         }
         """Who handles those that send items first."""
 
-    async def handle(self, name: str, payload: msgspec.Struct, item: Item = nobody, *, asker: object = None) -> object:
+    async def handle(
+        self, name: str, payload: msgspec.Struct, item: SendItem = nobody, *, client: object = None
+    ) -> object:
         """Do what a request asks and give its answer.
 
         Args:
             name: its `payloadType`.
             payload: decoded by `control.CONTROL`.
             item: takes what comes before the answer, for requests that give much.
-            asker: stands for whoever asks several things that belong together, until they have `left`.
+            client: stands for whoever asks several things that belong together, until it has `disconnected`.
 
         Raises:
             RelayError: what is wrong, for a person.
         """
-        if name.startswith(BRINGING) and not getattr(payload, "dry", False):
-            self._imports.begin(asker)
+        if name.startswith(IMPORT_PREFIX) and not getattr(payload, "dry", False):
+            await self._imports.begin(client)
         if name in FREEING:
             return await self._room.free(lambda: self._handlers[name](payload))
         many = self._giving_much.get(name)
         return await (self._handlers[name](payload) if many is None else many(payload, item))
 
-    async def left(self, asker: object) -> None:
+    async def disconnected(self, client: object) -> None:
         """End what somebody had begun who asks for nothing more."""
-        await self._imports.left(asker)
+        await self._imports.disconnected(client)
 
     async def _trust_clock(self, _request: control.Empty) -> object:
         now = self._clock.trust()
         await self._decided(commands.TrustClock())
+        if IMPORT_CURSOR in self._log.cursors:
+            # It may be from a time when the clock was wrong.
+            await self._log.first_cursor(IMPORT_CURSOR, self._state.seq, now)
         return control.ClockTrusted(timestamp=now)
 
     async def _reindex(self, _request: control.Empty) -> object:

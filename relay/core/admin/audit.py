@@ -11,7 +11,7 @@ from relay.core.model import changes
 from relay.core.model.addresses import without_password
 from relay.core.model.state import Chat, State
 from relay.core.rules.commands import ADMIN
-from relay.protocol.control import Happened
+from relay.protocol.control import EntryInfo
 from relay.store import kinds
 from relay.store.entry import Entry
 
@@ -20,7 +20,7 @@ ADMIN_NAME = "(admin)"
 SECRET = {"tokenHash", "codeHash", "hash"}
 
 
-def happened(state: State, entry: Entry, *, texts: bool = False) -> Happened:
+def happened(state: State, entry: Entry, *, texts: bool = False) -> EntryInfo:
     """Say what an entry records.
 
     Args:
@@ -32,11 +32,11 @@ def happened(state: State, entry: Entry, *, texts: bool = False) -> Happened:
     chat = state.chats.get(entry.chat)
     change = None if entry.extra is None or kind <= kinds.READ else msgspec.json.decode(entry.extra)
     message = entry.message if kind in (kinds.NEW, kinds.EDIT) else None
-    return Happened(
+    return EntryInfo(
         id=entry.seq,
         timestamp=entry.at,
         event_type=kinds.NAMES[kind],
-        actor=_name(state, entry.actor),
+        actor=actor_name(state, entry.actor),
         chat=None if chat is None else chat_label(state, chat),
         chat_name=None if chat is None or chat.id is None else chat.name,
         message_id=entry.message_id or None,
@@ -56,7 +56,7 @@ def chat_label(state: State, chat: Chat) -> str:
     return "~".join(sorted(state.users[user].id for user in state.members[chat.key]))
 
 
-def belongs_in_audit(entry: Entry) -> bool:
+def is_audited(entry: Entry) -> bool:
     """Whether an entry changes who may be here or who is in what, other than by people writing to each other."""
     if entry.kind != kinds.CHATS:
         return entry.kind > kinds.READ and entry.kind != kinds.FILE
@@ -66,7 +66,8 @@ def belongs_in_audit(entry: Entry) -> bool:
     return not isinstance(change, changes.ChatHidden | changes.ChatShown)
 
 
-def _name(state: State, user: int) -> str:
+def actor_name(state: State, user: int) -> str:
+    """Name who did something: a user by their id, the machine's admin as `(admin)`."""
     if user == ADMIN:
         return ADMIN_NAME
     known = state.users.get(user)
@@ -81,8 +82,18 @@ def _details(state: State, kind: int, change: dict[str, Any]) -> dict[str, Any]:
     if kind == kinds.DEVICE and "user" not in details:
         device = state.devices.get(change.get("key", 0))
         if device is not None:
-            details["user"] = _name(state, device.user)
+            details["user"] = actor_name(state, device.user)
+    if change["change"] == "inviteUsed":
+        details |= _invited(state, change["codeHash"])
     return details
+
+
+def _invited(state: State, code_hash: str) -> dict[str, Any]:
+    """Name the person an invite is for; an invite that expired is forgotten when the next one is made."""
+    invite = state.invites.get(code_hash)
+    if invite is None:
+        return {}
+    return {"user": actor_name(state, invite.user)} if invite.user else {"name": invite.name}
 
 
 def _detail(state: State, kind: int, field: str, value: Any) -> dict[str, Any]:
@@ -91,9 +102,9 @@ def _detail(state: State, kind: int, field: str, value: Any) -> dict[str, Any]:
         case "hook":
             return {"hook": without_password(value.get("url") or "") or "in", "chat": value["chat"]}
         case "key":
-            return {"user": _name(state, value)} if kind == kinds.USER else {"device": value}
+            return {"user": actor_name(state, value)} if kind == kinds.USER else {"device": value}
         case "user" | "owner" | "by":
-            return {field: _name(state, value)}
+            return {field: actor_name(state, value)}
         case "users" | "members" | "admins":
-            return {field: [_name(state, user) for user in value]}
+            return {field: [actor_name(state, user) for user in value]}
     return {field: len(value) if isinstance(value, list) else value}

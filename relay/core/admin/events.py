@@ -15,12 +15,12 @@ from relay.store.entry import Entry
 from relay.store.queries import lookups
 from relay.store.sqlite.database import Connection
 
-WATCHED = 1_000
+MAX_WAITING_ENTRIES = 1_000
 """Entries that wait for one who watches; who is slower than that misses some and is told so."""
-SIGN_OF_LIFE = 10.0
+HEARTBEAT_SECONDS = 10.0
 """Seconds after which a watcher is told that nothing happened: so it is known whether they are still there."""
 
-Item = Callable[[object], Awaitable[None]]
+SendItem = Callable[[object], Awaitable[None]]
 """Takes what comes before an answer, for requests that give much."""
 
 
@@ -38,20 +38,20 @@ class EventWatch:
         actor = None
         if request.actor is not None:
             actor = ADMIN if request.actor == audit.ADMIN_NAME else self._find.user(request.actor).key
-        found: list[control.Happened] = []
+        found: list[control.EntryInfo] = []
         before = request.before or self._state.seq + 1
         while len(found) < request.count:
             entries = await lookups.changes(self._reading, before, actor, request.count)
-            found += [audit.happened(self._state, one) for one in entries if audit.belongs_in_audit(one)]
+            found += [audit.happened(self._state, one) for one in entries if audit.is_audited(one)]
             if len(entries) < request.count:
                 break
             before = entries[-1].seq
         return found[: request.count]
 
-    async def watch(self, request: control.Watch, item: Item) -> object:
+    async def watch(self, request: control.Watch, item: SendItem) -> object:
         """Tell what happens until whoever asked goes away."""
         chat = None if request.chat is None else self._find.any_chat(request.chat)
-        sender, receiver = trio.open_memory_channel[Entry](WATCHED)
+        sender, receiver = trio.open_memory_channel[Entry](MAX_WAITING_ENTRIES)
         missed = 0
 
         def take(entry: Entry) -> None:
@@ -65,7 +65,7 @@ class EventWatch:
         self._hub.watchers.append(take)
         try:
             while True:
-                with trio.move_on_after(SIGN_OF_LIFE) as quiet:
+                with trio.move_on_after(HEARTBEAT_SECONDS) as quiet:
                     entry = await receiver.receive()
                 if quiet.cancelled_caught:
                     await item(None)

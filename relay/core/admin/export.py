@@ -137,7 +137,7 @@ class _Messages:
             if chat.id is None and not chat.gone
         }
         self._cleared = {key: clearings for key, clearings in self._cleared.items() if clearings}
-        self._last: dict[int, control.Named] = {}
+        self._last: dict[int, control.MessageReference] = {}
         """Of a chat that somebody cleared the message that came last."""
 
     async def give(self, upto: int) -> int:
@@ -180,7 +180,7 @@ class _Messages:
         await self._item(self._record(row))
         if row.chat in self._cleared:
             sender = self._state.users[row.actor].id
-            self._last[row.chat] = control.Named(sender=sender, client_message_id=row.client_id)
+            self._last[row.chat] = control.MessageReference(sender=sender, client_message_id=row.client_id)
         return row.kind == kinds.NEW and not row.deleted
 
     async def _clear(self, chat: int, before: int | None) -> None:

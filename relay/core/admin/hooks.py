@@ -25,12 +25,12 @@ class HookAdmin:
     """Hooks: devices of bots."""
 
     def __init__(
-        self, state: State, decided: AdminCommands, sign_in: SignIn, log: Log, clock: Clock, running: Runtime
+        self, state: State, decided: AdminCommands, sign_in: SignIn, log: Log, clock: Clock, runtime: Runtime
     ) -> None:
         self._state = state
         self._log = log
         self._clock = clock
-        self._running = running
+        self._runtime = runtime
         self._find = Lookup(state)
         self._decided = decided
         self._sign_in = sign_in
@@ -129,7 +129,7 @@ class HookAdmin:
             return f"{user.id} is disabled"
         if not may_act(self._state, device) and not device.revoked_at:
             return f"{user.id} is not in the chat, or it is gone"
-        return self._running.hooks.get(device.key)
+        return self._runtime.hooks.get(device.key)
 
 
 def _check_address(url: str) -> None:

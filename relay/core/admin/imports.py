@@ -1,16 +1,20 @@
-"""What `relay import` asks for: people, chats, messages and files from elsewhere, each once, as its source states it.
+"""The admin requests of `relay import`: users, chats, messages and files of another system, each imported once.
 
-What comes in goes through the log like everything else, as commands in the role of the importer (`Command.importer`).
-The log's time never goes backwards, nor ahead of the clock: a message that was said at another time says so itself.
+Imported data goes through the log like everything else, as commands in the role of the importer (`Command.importer`).
+The log's time never goes backwards and never ahead of the clock; a message keeps its own date beside the log's.
+
+An import that is repeated skips what is here already. It ends in the same state whether or not an earlier attempt was
+cut off: read receipts follow from what is unread (`_ChatProgress`), and the time is kept (`IMPORT_CURSOR`).
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from typing import Any
 
+import msgspec
 import trio
 
-from relay.core.clock.clock import Clock
-from relay.core.files.uploads import Piecewise, Uploads
+from relay.core.clock.clock import RelayClock
+from relay.core.files.uploads import UploadInPieces, Uploads
 from relay.core.model.state import Chat, State, User
 from relay.core.rules import commands
 from relay.core.rules.commands import ADMIN, Command
@@ -24,67 +28,77 @@ from relay.protocol.errors import RelayError
 from relay.store.entry import ClientKey
 from relay.store.log.log import Log
 
-NOBODY = object()
-"""Who brings something in while no import is under way."""
-STOPPING = ("storage_full", "unavailable", "internal")
-"""What ends an import, to be called again: nothing is wrong with what was to come in."""
+NO_CLIENT = object()
+"""The owner of the import while none is running."""
+RETRYABLE_CODES = ("storage_full", "unavailable", "internal")
+"""Errors that end an import which may be repeated later: they say nothing against the imported data."""
+IMPORT_CURSOR = 0
+"""The cursor, of no device, that keeps when the last import began: its `seen` is a time at which the clock was right.
+
+Imported entries have the dates of their source. An import that is cut off leaves such a date as the log's last time,
+and the next start would not believe a clock that is years ahead of it."""
 
 
 class Import:
-    """What is brought into a relay from elsewhere, by one import at a time."""
+    """Imports into this relay, one at a time."""
 
-    def __init__(self, state: State, log: Log, clock: Clock, uploads: Uploads) -> None:
+    def __init__(self, state: State, log: Log, clock: RelayClock, uploads: Uploads) -> None:
         self._state = state
         self._log = log
         self._clock = clock
         self._uploads = uploads
-        self._whose: object = NOBODY
-        self._coming: Piecewise | None = None
-        self._touched: dict[int, _Touched] = {}
+        self._client: object = NO_CLIENT
+        self._upload: UploadInPieces | None = None
+        self._progress: dict[int, _ChatProgress] = {}
 
-    def begin(self, asker: object) -> None:
-        """Let an import bring something in: the pieces of its files and what it counts as read are its own.
+    async def begin(self, client: object) -> None:
+        """Start an import for a client, or continue it.
 
         Args:
-            asker: stands for the import, until it has `left`.
+            client: owns the import until it has `disconnected`.
 
         Raises:
-            RelayError: another one is under way.
+            RelayError: `unavailable`, another client's import is running.
         """
-        if self._whose is NOBODY:
-            self._whose = asker
-        elif self._whose is not asker:
+        if self._client is client:
+            return
+        if self._client is not NO_CLIENT:
             raise RelayError("unavailable", "another import is under way: call this one again once that has ended")
+        self._client = client
+        if self._clock.credible():
+            await self._log.first_cursor(IMPORT_CURSOR, self._state.seq, self._clock())
 
-    async def left(self, asker: object) -> None:
-        """Take note that whoever may have brought something in is gone, in the middle of it or at its end."""
-        if self._whose is not asker:
+    async def disconnected(self, client: object) -> None:
+        """End the import of a client that has disconnected, completed or not."""
+        if self._client is not client:
             return
         try:
-            coming, self._coming = self._coming, None
-            if coming is not None:
-                await coming.discard()
-            await self.bring_end(control.Empty())
+            upload, self._upload = self._upload, None
+            if upload is not None:
+                await upload.discard()
+            await self.end_import(control.Empty())
         finally:
-            self._whose = NOBODY
+            self._client = NO_CLIENT
 
-    def _command(self, at: int, user: int, request: Any, generated_id: str = "") -> Command:
-        # A time that is still to come would be the log's, and everybody's, until then.
+    def _command(self, at: int, user: int, request: msgspec.Struct, generated_id: str = "") -> Command:
+        # The log must not get a time in the future: all later entries would have it too.
         return Command(min(at, self._clock()), user, 0, request, generated_id=generated_id, importer=True)
 
-    # People and chats.
+    # Users and chats.
 
-    async def bring_user(self, record: control.BringUser) -> object:
-        """Make a user who is not there yet."""
+    async def import_user(self, record: control.UserImport) -> object:
+        """Make a user, unless the id is taken."""
         created_at = record.created_at or record.at
         known = self._state.user(record.id)
         if known is not None:
-            # Whoever takes their picture away has an empty one from then on.
-            return control.Brought(added=False, bare=known.photo_url is None and known.created_at == created_at)
+            imported = known.created_at == created_at
+            # A picture that its user removed is empty, not None.
+            without_picture = imported and known.photo_url is None
+            return control.ImportResult(added=False, bare=without_picture, namesake=None if imported else known.name)
         if record.id in self._state.group_keys:
             raise RelayError.conflict(f"the id {record.id!r} is a chat's here")
         if record.dry:
-            return control.Brought(added=True)
+            return control.ImportResult(added=True)
         request = commands.ImportUser(
             id=record.id,
             name=record.name,
@@ -95,20 +109,20 @@ class Import:
             removed=record.removed,
         )
         await submit(self._log, self._command(record.at, ADMIN, request))
-        return control.Brought(added=True)
+        return control.ImportResult(added=True)
 
-    async def bring_chat(self, record: control.BringChat) -> object:
-        """Make a chat that is not there yet; one that is here keeps its people, and one that was deleted stays away."""
+    async def import_chat(self, record: control.ChatImport) -> object:
+        """Make a chat. One that is here keeps its members; one that was deleted here is not made again."""
         state = self._state
         if record.id is not None and record.id in state.gone_ids and record.id not in state.group_keys:
-            return control.Brought(added=False, gone=True)
+            return control.ImportResult(added=False, gone=True)
         known = self._find(record.id or "", record.participants)
         if known is not None:
             absent = [one for one in record.participants if not self._is_in(one, known)]
-            return control.Brought(added=False, id=known.id, absent=len(absent))
+            return control.ImportResult(added=False, id=known.id, absent=len(absent))
         if record.dry:
-            self._would_be(record)
-            return control.Brought(added=True)
+            self._check_owner(record)
+            return control.ImportResult(added=True)
         generated_id = "" if record.kind in ("dialog", "favorites") else record.id or new_chat_id()
         request = commands.ImportChat(
             type=record.kind,
@@ -121,117 +135,124 @@ class Import:
             photo_url=record.photo_url,
         )
         made: ChatImported = await submit(self._log, self._command(record.at, ADMIN, request, generated_id))
-        return control.Brought(added=True, id=state.chats[made.chat].id)
+        return control.ImportResult(added=True, id=state.chats[made.chat].id)
 
     def _is_in(self, user_id: str, chat: Chat) -> bool:
         user = self._state.user(user_id)
         return user is None or user.removed or user.key in self._state.members[chat.key]
 
-    def _would_be(self, record: control.BringChat) -> None:
-        """Refuse, beforehand, a chat that nobody could run; who is not here yet would be as the source has them."""
+    def _check_owner(self, record: control.ChatImport) -> None:
+        """Refuse a chat that nobody could own, before it is imported.
+
+        `record.able` names the participants who can sign in according to the source; the state decides about those
+        who are here already.
+        """
         known = {one: self._state.user(one) for one in record.able}
         able = [one for one, user in known.items() if user is None or can_act(user)]
         if record.owner is None and not able:
             raise RelayError.forbidden("nobody who is in it can sign in, so nobody could run it")
 
-    async def bring_picture(self, record: control.BringPicture) -> object:
-        """Give a user the picture that came in for them."""
+    async def import_picture(self, record: control.PictureImport) -> object:
+        """Set a user's picture to a file that was imported before."""
         request = control.ChangeUser(id=record.user, photo_url=record.url)
         await submit(self._log, self._command(self._state.at, ADMIN, request))
         return control.Empty()
 
-    def _find(self, called: str, participants: Sequence[str]) -> Chat | None:
-        """A chat by its id, or a dialog by its people."""
+    def _find(self, chat_id: str, participants: Sequence[str]) -> Chat | None:
+        """Find a chat by its id, or a dialog by its participants."""
         state = self._state
-        if called:
-            key = state.group_keys.get(called)
+        if chat_id:
+            key = state.group_keys.get(chat_id)
         else:
             known = [user.key for user in map(state.user, participants) if user is not None]
-            whole = len(known) == len(participants) and 0 < len(known) <= 2
-            key = state.dialog_keys.get((min(known), max(known))) if whole else None
+            complete = len(known) == len(participants) and 0 < len(known) <= 2
+            key = state.dialog_keys.get((min(known), max(known))) if complete else None
         return None if key is None else state.chats[key]
 
     # Files.
 
-    async def bring_file(self, request: control.BringFile) -> object:
-        """Take in a file that a message, or a picture, is about to need: piece by piece, one file at a time."""
+    async def import_file(self, request: control.FileImport) -> object:
+        """Store the next piece of a file that a message or a picture will need; one file at a time."""
         sender = self._state.user(request.sender)
         if request.dry:
             self._uploads.check(sender.key if sender is not None else None, request.size, request.before)
-            return control.BroughtFile()
+            return control.FileImportResult()
         if sender is None:
             raise RelayError.no_user(request.sender)
         if request.first:
-            if self._coming is not None:
-                # What it is read from was damaged in the middle of it.
-                await self._coming.discard()
-            self._coming = await self._uploads.begin(sender.key, request.size)
-        coming = self._coming
-        if coming is None:
+            if self._upload is not None:
+                # The client gave the last file up: its source turned out to be damaged.
+                await self._upload.discard()
+            self._upload = await self._uploads.begin(sender.key, request.size)
+        upload = self._upload
+        if upload is None:
             raise RelayError("bad_request", "first: no file is coming in")
         try:
-            await coming.write(request.data)
+            await upload.write(request.data)
             if request.more:
-                return control.BroughtFile()
-            attachment = await coming.keep(sender.key, request.name, min(request.at, self._clock()))
+                return control.FileImportResult()
+            attachment = await upload.keep(sender.key, request.name, min(request.at, self._clock()))
         except RelayError:
-            self._coming = None
-            await coming.discard()
+            self._upload = None
+            await upload.discard()
             raise
-        self._coming = None
-        await coming.discard()
-        return control.BroughtFile(attachment=attachment)
+        self._upload = None
+        await upload.discard()
+        return control.FileImportResult(attachment=attachment)
 
     # Messages.
 
-    async def bring_messages(self, request: control.BringMessages) -> object:
-        """Append messages, all in one go; give each one's id and whether it is new, or why it stays behind.
+    async def import_messages(self, request: control.MessagesImport) -> object:
+        """Append messages together. Each is answered by its id and whether it is new, or by an error.
 
         Raises:
-            RelayError: the disk is full, or the relay stops; what of it is in the log will be found there next time.
+            RelayError: the disk is full, or the relay stops. What is in the log by then is skipped by a repeat.
         """
         if request.dry:
-            return await self._known(request.messages)
+            return await self._look_up(request.messages)
         answers: list[object] = [None] * len(request.messages)
         appended: list[tuple[int, Command]] = []
         for index, message in enumerate(request.messages):
             try:
-                appended.append((index, self._said(message)))
+                appended.append((index, self._message_command(message)))
             except RelayError as error:
                 answers[index] = error
         chats = {getattr(command.request, "chat", 0) for _, command in appended}
-        await self._before(chats)
-        for (index, _), answer in zip(appended, await self._all([command for _, command in appended]), strict=True):
+        await self._begin_chats(chats)
+        for (index, command), answer in zip(
+            appended, await self._append([command for _, command in appended]), strict=True
+        ):
             answers[index] = answer
-        self._after(chats)
-        return [_brought(answer) for answer in answers]
+            self._note_repeat(command, answer)
+        self._note_last(chats)
+        return [_result(answer) for answer in answers]
 
-    async def _all(self, batch: Sequence[Command]) -> list[object]:
-        """Append commands in one go, and wait for all their answers."""
+    async def _append(self, batch: Sequence[Command]) -> list[object]:
+        """Append commands together and wait for all answers."""
         answers: list[object] = [None] * len(batch)
-        left = len(batch)
+        pending = len(batch)
         done = trio.Event()
 
         def take(answer: object, index: int) -> None:
-            nonlocal left
+            nonlocal pending
             answers[index] = answer
-            left -= 1
-            if not left:
+            pending -= 1
+            if not pending:
                 done.set()
 
         for index, command in enumerate(batch):
             self._log.append(command, lambda answer, index=index: take(answer, index))  # type: ignore[misc]
-        if left:
+        if pending:
             await done.wait()
         return answers
 
-    def _said(self, message: control.BringMessage) -> Command:
-        """The command that brings a message, an edit, a deletion or a clearing."""
+    def _message_command(self, message: control.MessageImport) -> Command:
+        """Make the command that imports a message, an edit, a deletion or a clearing."""
         sender = self._user(message.sender)
         chat = self._find(message.chat, message.participants)
         if chat is None:
             raise RelayError("not_found", "its chat is not here")
-        request: Any
+        request: msgspec.Struct
         match message.kind:
             case "new":
                 request = commands.ImportMessage(
@@ -240,10 +261,10 @@ class Import:
                     said_at=message.at,
                     text=message.text,
                     attachments=message.attachments,
-                    reply_to=self._named(message.reply_to),
+                    reply_to=self._original(message.reply_to),
                 )
             case _:
-                original = self._named(message.original)
+                original = self._original(message.original)
                 if original is None:
                     raise RelayError("not_found", "the message that it changes is not here")
                 if message.kind == "clear":
@@ -263,12 +284,12 @@ class Import:
             raise RelayError.no_user(user_id)
         return user
 
-    def _named(self, named: control.Named | None) -> commands.Original | None:
-        user = self._state.user(named.sender) if named is not None else None
-        return None if named is None or user is None else commands.Original(user.key, named.client_message_id)
+    def _original(self, reference: control.MessageReference | None) -> commands.Original | None:
+        user = self._state.user(reference.sender) if reference is not None else None
+        return None if reference is None or user is None else commands.Original(user.key, reference.client_message_id)
 
-    async def _known(self, messages: Sequence[control.BringMessage]) -> list[control.BroughtMessage]:
-        """Tell which of these messages are here already."""
+    async def _look_up(self, messages: Sequence[control.MessageImport]) -> list[control.MessageImportResult]:
+        """Look up which messages are here already."""
         keys: list[int | None] = []
         for message in messages:
             user = self._state.user(message.sender)
@@ -278,71 +299,101 @@ class Import:
         facts = await self._log.client_keys([key for key in keys if key is not None])
         found = [None if key is None else facts[ClientKey(key)] for key in keys]
         return [
-            control.BroughtMessage(message_id=one.message_id if one is not None else 0, added=one is None)
+            control.MessageImportResult(message_id=one.message_id if one is not None else 0, added=one is None)
             for one in found
         ]
 
-    # What they have read.
+    # Read receipts.
 
-    async def _before(self, chats: Iterable[int]) -> None:
-        """Note who of these chats has nothing unread: for them what comes in is no news either."""
+    async def _begin_chats(self, chats: Iterable[int]) -> None:
+        """Note what is unread in chats before messages are imported into them."""
         for key in chats:
             chat = self._state.chats.get(key)
             if chat is None:
                 continue
-            touched = self._touched.get(key)
-            if touched is None or touched.last != chat.last_message_id:
-                # Somebody else said something since, which nobody must seem to have read.
-                if touched is not None:
-                    await self._mark(key, touched)
-                signed_in = {device.user for device in self._state.devices.values()}
-                caught_up = [
-                    user
-                    for user in self._state.members[key]
-                    if user not in signed_in or not self._state.missed(chat, user)
-                ]
-                self._touched[key] = _Touched(caught_up, chat.last_message_id)
+            progress = self._progress.get(key)
+            if progress is not None and progress.last != chat.last_message_id:
+                # Somebody else has written since: that message must stay unread.
+                await self._mark_read(key, progress)
+                progress = None
+            if progress is None:
+                self._progress[key] = self._begin_chat(chat)
 
-    def _after(self, chats: Iterable[int]) -> None:
+    def _begin_chat(self, chat: Chat) -> "_ChatProgress":
+        signed_in = {device.user for device in self._state.devices.values()}
+        progress = _ChatProgress(chat.last_message_id)
+        for user, member in self._state.members[chat.key].items():
+            unread = self._state.missed(chat, user)
+            if user in signed_in and unread:
+                progress.behind[user] = (unread, max(member.read_upto, member.joined))
+            else:
+                progress.caught_up.append(user)
+        return progress
+
+    def _note_repeat(self, command: Command, answer: object) -> None:
+        """Note an unread message that an earlier attempt of this import has brought."""
+        if isinstance(answer, Imported) and not answer.added and isinstance(command.request, commands.ImportMessage):
+            progress = self._progress.get(command.request.chat)
+            if progress is not None and progress.behind and answer.counted and answer.message_id <= progress.first:
+                progress.repeated.setdefault(command.user, set()).add(answer.message_id)
+
+    def _note_last(self, chats: Iterable[int]) -> None:
         for key in chats:
-            if key in self._touched:
-                self._touched[key].last = self._state.chats[key].last_message_id
+            if key in self._progress:
+                self._progress[key].last = self._state.chats[key].last_message_id
 
-    async def _mark(self, key: int, touched: "_Touched") -> None:
+    async def _mark_read(self, key: int, progress: "_ChatProgress") -> None:
         members = self._state.members.get(key, {})
         at = self._state.at
-        users = [user for user in touched.caught_up if user in members]
-        if touched.last:
-            mark = commands.MarkRead(key, touched.last)
-            await self._all([self._command(at, user, mark) for user in users])
+        users = [user for user in progress.readers() if user in members]
+        if progress.last:
+            mark = commands.MarkRead(key, progress.last)
+            await self._append([self._command(at, user, mark) for user in users])
 
-    async def bring_end(self, _request: control.Empty) -> object:
-        """Count what came in as read by those who had nothing unread before."""
-        touched, self._touched = self._touched, {}
-        for key, one in touched.items():
-            await self._mark(key, one)
-        if touched:
-            # The log's last time would be that of old messages, and a right clock far ahead of it.
-            await self._all([self._command(self._clock(), ADMIN, commands.SayNothing(next(iter(touched))))])
+    async def end_import(self, _request: control.Empty) -> object:
+        """Mark the imported messages as read for everybody who had nothing else unread."""
+        chats, self._progress = self._progress, {}
+        for key, progress in chats.items():
+            await self._mark_read(key, progress)
+        if chats:
+            # Else the log's last time would be that of an old message, and a right clock would be far ahead of it.
+            await self._append([self._command(self._clock(), ADMIN, commands.SayNothing(next(iter(chats))))])
         return control.Empty()
 
 
-class _Touched:
-    """A chat that messages came into: who had nothing unread before, and the last message id that was brought."""
+class _ChatProgress:
+    """A chat that messages are imported into: who has nothing unread but what this import has brought."""
 
-    def __init__(self, caught_up: list[int], last: int) -> None:
-        self.caught_up = caught_up
-        self.last = last
+    def __init__(self, last: int) -> None:
+        self.first = self.last = last
+        """The chat's last message id when the import came to it, and after its latest batch."""
+        self.caught_up: list[int] = []
+        """Members who had nothing unread, or have no device."""
+        self.behind: dict[int, tuple[int, int]] = {}
+        """Of each other member how many messages were unread, and after which message id."""
+        self.repeated: dict[int, set[int]] = {}
+        """By author, the ids of messages that an earlier attempt of the import had brought."""
+
+    def readers(self) -> list[int]:
+        """List the members for whom the import may mark its messages as read."""
+        everybody = sorted(message_id for ids in self.repeated.values() for message_id in ids)
+        caught_up = list(self.caught_up)
+        for user, (unread, after) in self.behind.items():
+            own = sum(message_id > after for message_id in self.repeated.get(user, ()))
+            if len(everybody) - bisect_right(everybody, after) - own == unread:
+                # All that was unread came with an earlier attempt of this import.
+                caught_up.append(user)
+        return caught_up
 
 
-def _brought(answer: object) -> control.BroughtMessage:
+def _result(answer: object) -> control.MessageImportResult:
     match answer:
-        case RelayError() if answer.error.code in STOPPING:
+        case RelayError() if answer.error.code in RETRYABLE_CODES:
             raise answer
         case RelayError():
-            return control.BroughtMessage(error=answer.error.message)
+            return control.MessageImportResult(error=answer.error.message)
         case Imported():
-            return control.BroughtMessage(
+            return control.MessageImportResult(
                 message_id=answer.message_id, added=answer.added, reply_lost=answer.reply_lost
             )
-    return control.BroughtMessage(added=True)
+    return control.MessageImportResult(added=True)

@@ -50,7 +50,7 @@ class StatusReport:
         log: Log,
         presence: Presence,
         meter: Statistics,
-        running: Runtime,
+        runtime: Runtime,
         clock: RelayClock,
         room: DiskRoom,
         refusals: FailedSignIns,
@@ -61,32 +61,32 @@ class StatusReport:
         self._log = log
         self._presence = presence
         self._meter = meter
-        self._running = running
+        self._runtime = runtime
         self._refusals = refusals
 
     async def show_settings(self, _request: control.Empty) -> object:
         """The settings in force."""
-        if self._running.settings is None:
+        if self._runtime.settings is None:
             raise RelayError("unavailable", "no relay runs, and only a running one has settings in force")
-        return settings_in_force(self._running.settings)
+        return settings_in_force(self._runtime.settings)
 
     async def show(self, _request: control.Empty) -> object:
         """What goes on just now."""
         state, meter, figures = self._state, self._meter, self._log.figures
         there = [one for several in self._presence.subscribers.values() for one in several]
         rates = meter.rates()
-        settings = self._running.settings
+        settings = self._runtime.settings
         return control.Status(
             version=__version__,
             pid=os.getpid(),
             data=str(meter.data),
-            url=self._running.url,
-            listening=self._running.listening,
+            url=self._runtime.url,
+            listening=self._runtime.listening,
             public_url=settings.settings.http.public_url if settings else "",
             trusted_proxies=settings.settings.http.trusted_proxies if settings else [],
             uptime=meter.uptime,
             connections=len(there),
-            max_connections=self._running.most_connections() if self._running.most_connections else None,
+            max_connections=self._runtime.most_connections() if self._runtime.most_connections else None,
             wanted_connections=settings.settings.limits.connections if settings else None,
             most_connections=self._most_connections(),
             users=sum(not user.removed for user in state.users.values()),

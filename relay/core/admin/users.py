@@ -11,7 +11,6 @@ from relay.core.auth.sign_in import SignIn, new_token, token_hash
 from relay.core.delivery.presence import Presence
 from relay.core.model.state import Device, State, User
 from relay.core.rules import ChangedDevice, ChangedUser, DevicesRevoked, commands
-from relay.core.rules.commands import ADMIN
 from relay.core.rules.submit import AdminCommands
 from relay.protocol import control
 from relay.protocol.errors import RelayError
@@ -29,7 +28,7 @@ class UserAdmin:
         cursors: Cursors,
         sign_in: SignIn,
         lend: Callable[[int], str],
-        running: Runtime,
+        runtime: Runtime,
     ) -> None:
         self._state = state
         self._find = Lookup(state)
@@ -38,7 +37,7 @@ class UserAdmin:
         self._cursors = cursors
         self._sign_in = sign_in
         self._lend = lend
-        self._running = running
+        self._runtime = runtime
 
     # Users.
 
@@ -125,12 +124,6 @@ class UserAdmin:
 
     # Signing in.
 
-    async def invite(self, request: control.Invite) -> object:
-        """Let a user sign in once, by a link; make the user where that is asked for."""
-        if request.new and self._state.user(request.user_id) is None:
-            await self._decided(control.AddUser(id=request.user_id, name=request.name))
-        return await self._sign_in.invite(ADMIN, user_id=request.user_id, chat_id=request.chat_id)
-
     async def set_password(self, request: control.SetPassword) -> object:
         """Let a user sign in by a password."""
         count = await self._sign_in.set_password(request.id, request.password, sign_out=request.sign_out)
@@ -138,6 +131,6 @@ class UserAdmin:
 
     async def lend(self, request: control.OneUser) -> object:
         """Let a command on this machine talk as a user."""
-        if self._running.plain_url is None:
+        if self._runtime.plain_url is None:
             raise RelayError("unavailable", "the relay does not listen yet")
-        return control.Lent(url=self._running.plain_url, token=self._lend(self._find.user(request.id).key))
+        return control.TemporaryToken(url=self._runtime.plain_url, token=self._lend(self._find.user(request.id).key))

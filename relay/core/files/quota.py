@@ -11,11 +11,11 @@ from relay.core.model.state import State, counted
 from relay.protocol.errors import RelayError
 from relay.settings import FilesSection
 
-STEP = 8 * 2**20
+RESERVE_STEP_BYTES = 8 * 2**20
 """Bytes set aside at a time for an upload whose size is not announced."""
-AT_ONCE = 64
+MAX_UPLOADS = 64
 """Uploads that run at a time."""
-AT_ONCE_EACH = 8
+MAX_UPLOADS_PER_USER = 8
 """Uploads of one user that run at a time."""
 
 
@@ -38,7 +38,7 @@ class Allowance:
         """
         self.size += count
         if self.size > self.reserved:
-            self._quota.reserve(self, max(self.size, self.reserved + STEP), needed=self.size)
+            self._quota.reserve(self, max(self.size, self.reserved + RESERVE_STEP_BYTES), needed=self.size)
 
     @property
     def user(self) -> int:
@@ -74,7 +74,7 @@ class Quota:
         Raises:
             RelayError: it may not be, or not now.
         """
-        if self._running[user] >= AT_ONCE_EACH or self._running.total() >= AT_ONCE:
+        if self._running[user] >= MAX_UPLOADS_PER_USER or self._running.total() >= MAX_UPLOADS:
             raise RelayError("rate_limited", "too many uploads run already: wait for one to end", retry_after=1_000)
         allowance = Allowance(self, user)
         self._running[user] += 1

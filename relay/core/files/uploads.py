@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 WRITE = 262_144
 """Bytes gathered before a thread writes them."""
-UNSENT = 86_400_000
+UNSENT_MS = 86_400_000
 """Milliseconds within which an uploaded file must be sent in a message, else it goes."""
 EVERY = 60.0
 """Seconds between two looks at what nothing holds; what a deletion lets go is looked at at once."""
@@ -105,7 +105,7 @@ class Uploads:
                 logger.error("an uploaded file cannot be saved: %s", _why(error))
                 raise RelayError.storage_full() from None
 
-    async def begin(self, user: int, announced: int) -> "Piecewise":
+    async def begin(self, user: int, announced: int) -> "UploadInPieces":
         """Begin to take a file in piece by piece, over several requests of an import.
 
         Raises:
@@ -114,7 +114,7 @@ class Uploads:
         held = ExitStack()
         try:
             allowance = held.enter_context(self._quota.upload(user, announced))
-            return Piecewise(self, await trio.to_thread.run_sync(self.contents.begin), allowance, held)
+            return UploadInPieces(self, await trio.to_thread.run_sync(self.contents.begin), allowance, held)
         except BaseException as error:
             held.close()
             if isinstance(error, OSError):
@@ -169,7 +169,7 @@ class Uploads:
             size=incoming.size,
             width=width,
             height=height,
-            loose=now + UNSENT,
+            loose=now + UNSENT_MS,
         )
         try:
             with self.contents.arrive(digest), trio.CancelScope(shield=True):
@@ -258,7 +258,7 @@ class Uploads:
             await self._drop(digests)
 
 
-class Piecewise:
+class UploadInPieces:
     """A file of an import that comes over several requests; whoever began it keeps it or discards it."""
 
     def __init__(self, files: Uploads, incoming: BlobWriter, allowance: Allowance, held: ExitStack) -> None:

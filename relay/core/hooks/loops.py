@@ -13,9 +13,9 @@ logger = logging.getLogger(__name__)
 
 ANSWERS, ANSWERS_PER_SECOND = 300, 1.0
 """Messages with which programs may answer each other in one chat at once, and then on average."""
-IN_A_ROW, PACE = 100, 10_000
+MAX_IN_A_ROW, PACE = 100, 10_000
 """What programs say in a row that one outgoing hook posts; beyond it one in so many milliseconds."""
-TOLD_EVERY = 600.0
+WARNING_SECONDS = 600.0
 """Seconds between two log records of one chat."""
 
 
@@ -58,7 +58,7 @@ class LoopBrake:
         if not wait:
             self._last[key] = user
             return
-        if now - self._told.get(key, float("-inf")) >= TOLD_EVERY:
+        if now - self._told.get(key, float("-inf")) >= WARNING_SECONDS:
             self._told[key] = now
             logger.warning(
                 "chat %s: programs answer each other there (%s and %s were the last): one message a second is taken",
@@ -92,7 +92,7 @@ class TurnsInARow:
         """
         self._level = max(0.0, self._level - max(0, at - self._at) / PACE)
         self._at = at
-        if self._level + 1 > IN_A_ROW:
+        if self._level + 1 > MAX_IN_A_ROW:
             return False
         self._level += 1
         return True

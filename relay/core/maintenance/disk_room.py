@@ -49,6 +49,7 @@ ALWAYS: frozenset[type[msgspec.Struct]] = frozenset(
         commands.TrustClock,
         commands.AddDevice,
         commands.UseInvite,
+        commands.RevokeInvites,
         commands.SetPassword,
         commands.RevokeDevices,
         control.RevokeDevice,
@@ -64,6 +65,7 @@ FREEING = frozenset(
         "chat.remove",
         "chat.delete",
         "hook.remove",
+        "invite.revoke",
         "clock.trust",
     }
 )

@@ -167,9 +167,10 @@ class InviteMade(Change, frozen=True, tag="inviteMade", kw_only=True):
 
 
 class InviteUsed(Change, frozen=True, tag="inviteUsed"):
-    """An invite let its user in, or was ended, and lets nobody in any more."""
+    """An invite let its user in, or was revoked, and lets nobody in any more."""
 
     code_hash: str
+    revoked: bool = False
 
 
 class PasswordSet(Change, frozen=True, tag="passwordSet"):

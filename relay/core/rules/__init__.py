@@ -88,6 +88,7 @@ _RULES: dict[type, Rule] = {
     commands.TrustClock: retention.trust_clock,
     commands.MakeInvite: users.make_invite,
     commands.UseInvite: users.use_invite,
+    commands.RevokeInvites: users.revoke_invites,
     commands.SignUp: users.sign_up,
     commands.SetPassword: users.set_password,
     commands.AddFile: retention.add_file,

@@ -121,6 +121,12 @@ class UseInvite(msgspec.Struct, frozen=True):
     token_hash: str
 
 
+class RevokeInvites(msgspec.Struct, frozen=True):
+    """Let nobody in any more by these invites, which their codes' hashes name."""
+
+    code_hashes: tuple[str, ...]
+
+
 class SignUp(msgspec.Struct, frozen=True):
     """Somebody picks a name and is in, where that is open to all; `generated_id` is the id they get."""
 

@@ -30,6 +30,8 @@ class Imported(msgspec.Struct, frozen=True, gc=False):
     added: bool
     reply_lost: bool = False
     """Whether it answers a message that is not here."""
+    counted: bool = True
+    """Whether it can be unread: it was neither deleted nor removed by retention."""
 
 
 class ChatImported(msgspec.Struct, frozen=True):
@@ -130,7 +132,8 @@ def import_message(draft: DraftBuilder, command: Command, request: commands.Impo
     hash_ = client_key(chat.key, command.user, request.client_id)
     known = _known(draft, hash_, chat, command.user, request.client_id, kinds.NEW)
     if known is not None:
-        return Imported(known.message_id, added=False)
+        counted = not known.deleted and known.message_id > chat.pruned
+        return Imported(known.message_id, added=False, counted=counted)
     answered = _find(draft, chat, request.reply_to) if request.reply_to is not None else None
     attachments = _attachments(draft, request.attachments)
     if chat.key in state.cleared:

@@ -157,19 +157,42 @@ def use_invite(draft: DraftBuilder, command: Command, request: commands.UseInvit
     invite = draft.state.invites.get(request.code_hash)
     if invite is None:
         raise RelayError("unauthorized", "there is no such invite: ask for another one")
-    if invite.used:
-        raise RelayError("unauthorized", "this invite was used already, or ended: ask for another one")
-    if invite.expires_at <= draft.at:
-        raise RelayError("unauthorized", "this invite has expired: ask for another one")
-    if not _still_invites(draft.state, invite):
-        raise RelayError("unauthorized", "whoever made this invite may not invite any more: ask for another one")
+    refusal = invite_refusal(draft.state, invite, draft.at)
+    if refusal:
+        raise RelayError("unauthorized", refusal)
     user = invite.user or _join(draft, command, invite.name or "Guest")
-    known = draft.state.users.get(user)
-    if known is not None and (known.disabled or known.removed):
-        raise RelayError("unauthorized", "this invite is for somebody who may not sign in any more")
     chat_id = _land(draft, command, user, invite)
     draft.change(kinds.SIGN_IN, 0, command, changes.InviteUsed(request.code_hash))
     return SignedIn(user, _sign_in(draft, command, user, request.label, request.token_hash), chat_id)
+
+
+def invite_refusal(state: State, invite: Invite, at: int) -> str:
+    """Say why an invite lets nobody in; empty while it is open.
+
+    Args:
+        state: the state.
+        invite: one of its invites.
+        at: the time, Unix milliseconds.
+    """
+    if invite.used:
+        return "this invite was used already, or ended: ask for another one"
+    if invite.expires_at <= at:
+        return "this invite has expired: ask for another one"
+    if not _still_invites(state, invite):
+        return "whoever made this invite may not invite any more: ask for another one"
+    known = state.users.get(invite.user)
+    if known is not None and (known.disabled or known.removed):
+        return "this invite is for somebody who may not sign in any more"
+    return ""
+
+
+def revoke_invites(draft: DraftBuilder, command: Command, request: commands.RevokeInvites) -> object:
+    """Let nobody in any more by some invites; those that are used or revoked already stay as they are."""
+    for code_hash in request.code_hashes:
+        invite = draft.state.invites.get(code_hash)
+        if invite is not None and not invite.used:
+            draft.change(kinds.SIGN_IN, 0, command, changes.InviteUsed(code_hash, revoked=True))
+    return requests.Nothing()
 
 
 def _still_invites(state: State, invite: Invite) -> bool:
@@ -182,7 +205,7 @@ def end_invites(draft: DraftBuilder, command: Command, user: int | None = None) 
     """Let nobody in any more by the invites that are open: all, or those for one user."""
     for invite in draft.state.invites.values():
         if not invite.used and user in (None, invite.user):
-            draft.change(kinds.SIGN_IN, 0, command, changes.InviteUsed(invite.code_hash))
+            draft.change(kinds.SIGN_IN, 0, command, changes.InviteUsed(invite.code_hash, revoked=True))
 
 
 def _land(draft: DraftBuilder, command: Command, user: int, invite: Invite) -> str | None:

@@ -276,7 +276,7 @@ class Service:
         if not subscriber.foreground:
             self.hub.foreground(subscriber)
         # An object begins so, nearly always: without a call for each acknowledgement.
-        if frame[:1] != b"{" and codec.is_sign_of_life(frame):
+        if frame[:1] != b"{" and codec.is_keepalive(frame):
             self.hub.send(subscriber.outlet, codec.PONG)
             return None
         envelope = codec.decode_client_frame(frame)

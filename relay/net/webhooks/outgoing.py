@@ -16,7 +16,7 @@ import trio
 from relay.core.auth.rights import KINDS
 from relay.core.delivery import views
 from relay.core.delivery.replay import ReadAhead
-from relay.core.hooks.loops import IN_A_ROW, TurnsInARow
+from relay.core.hooks.loops import MAX_IN_A_ROW, TurnsInARow
 from relay.core.hooks.rights import chat_of, may_act
 from relay.core.model import changes
 from relay.core.model.state import Device
@@ -86,7 +86,7 @@ class OutgoingHooks:
         change = changes.decode(entry.extra or "")
         if isinstance(change, changes.DeviceRevoked):
             self._known.pop(change.key, None)
-            self._relay.admin.running.hooks.pop(change.key, None)
+            self._relay.admin.runtime.hooks.pop(change.key, None)
         elif isinstance(change, changes.DeviceAdded):
             device = self._relay.state.devices[change.key]
             if _posts(device):
@@ -112,7 +112,7 @@ class OutgoingHooks:
         except Exception:
             logger.exception("hook %d failed and rests until the next start", device.key)
             self._failed.add(device.key)
-            self._relay.admin.running.hooks[device.key] = "failed, the log says how; it rests until the next start"
+            self._relay.admin.runtime.hooks[device.key] = "failed, the log says how; it rests until the next start"
         finally:
             del self._running[device.key]
             # It may have got its right back before it had ended.
@@ -269,7 +269,7 @@ class Delivery:
                 "hook %d: programs said more than %d things in a row in %s: some of it is held back from here on, "
                 "in case they answer each other",
                 self.device.key,
-                IN_A_ROW,
+                MAX_IN_A_ROW,
                 self._hook.chat,
             )
         self._skipped += 1
@@ -285,14 +285,14 @@ class Delivery:
             logger.warning("hook %d: %s%s; it is tried again", self.device.key, error, since)
             tried = tried._replace(told=now)
         self._tried = tried = tried._replace(times=tried.times + 1)
-        self._relay.admin.running.hooks[self.device.key] = f"{error}; tried {tried.times} times, event {entry.seq}"
+        self._relay.admin.runtime.hooks[self.device.key] = f"{error}; tried {tried.times} times, event {entry.seq}"
         return now - tried.since >= GIVE_UP
 
     def _taken(self, entry: Entry) -> None:
         if self._skipped:
             logger.warning("hook %d: %d things that programs said were held back", self.device.key, self._skipped)
             self._skipped = 0
-        self._relay.admin.running.hooks.pop(self.device.key, None)
+        self._relay.admin.runtime.hooks.pop(self.device.key, None)
         if self._tried.seq == entry.seq:
             logger.info("hook %d: events are taken again, after %d tries", self.device.key, self._tried.times)
             self._tried = _Tried(0, 0.0, 0, 0.0)

@@ -11,8 +11,8 @@ from relay.core.service.dispatch import CHATS_PAGE_BYTES, NO_DEVICE
 from relay.net.http.connection import HttpError, HttpRequest, HttpResponse, json_answer
 from relay.net.http.visitor import Caller
 from relay.protocol.base import Id, Name, Wire
-from relay.protocol.objects import MOST_ATTACHMENTS
-from relay.protocol.requests import MESSAGE_LENGTH, MOST_COUNT
+from relay.protocol.objects import MAX_ATTACHMENTS
+from relay.protocol.requests import MAX_MESSAGE_CHARACTERS, MAX_PAGE_ITEMS
 from relay.protocol.schema import VERSIONS
 
 COOKIE = "relay_session"
@@ -82,9 +82,9 @@ class SessionPage:
         limits, files = self._relay.settings.limits, self._relay.settings.files
         return {
             "frameBytes": limits.frame_bytes,
-            "messageCharacters": MESSAGE_LENGTH,
-            "attachments": MOST_ATTACHMENTS,
-            "count": MOST_COUNT,
+            "messageCharacters": MAX_MESSAGE_CHARACTERS,
+            "attachments": MAX_ATTACHMENTS,
+            "count": MAX_PAGE_ITEMS,
             "connectionsPerUser": limits.connections_per_user,
             "requestsPerSecond": limits.requests_per_second,
             "requestsAtOnce": limits.burst,

@@ -1,0 +1,92 @@
+"""The admin requests about invites: make one, list those that are open, revoke them."""
+
+from collections.abc import Callable
+
+from relay.core.admin.audit import actor_name
+from relay.core.auth.sign_in import SignIn
+from relay.core.clock.clock import Clock
+from relay.core.model.state import Invite, State
+from relay.core.rules import commands
+from relay.core.rules.commands import ADMIN
+from relay.core.rules.submit import AdminCommands
+from relay.core.rules.users import invite_refusal
+from relay.protocol import control
+from relay.protocol.errors import RelayError
+
+ID_DIGITS = 8
+"""Hexadecimal digits of the code's hash that name an invite."""
+
+
+class InviteAdmin:
+    """Invites."""
+
+    def __init__(self, state: State, decided: AdminCommands, sign_in: SignIn, clock: Clock) -> None:
+        self._state = state
+        self._decided = decided
+        self._sign_in = sign_in
+        self._clock = clock
+
+    async def create(self, request: control.Invite) -> object:
+        """Make an invite, and its user if `new` asks for it."""
+        if request.new and self._state.user(request.user_id) is None:
+            await self._decided(control.AddUser(id=request.user_id, name=request.name))
+        return await self._sign_in.invite(ADMIN, user_id=request.user_id, chat_id=request.chat_id)
+
+    async def list_all(self, _request: control.Empty) -> object:
+        """List the open invites, the first to expire first."""
+        return [self._info(invite) for invite in self._open(lambda _invite: True)]
+
+    async def revoke(self, request: control.InviteRevocation) -> object:
+        """Revoke one open invite, or all that are for a user.
+
+        Returns:
+            The invites that were revoked.
+
+        Raises:
+            RelayError: `not_found`, no open invite has this id or is for this user; `bad_request`, neither or both
+                are given; `conflict`, several invites begin with this id.
+        """
+        if (request.id is None) == (request.user_id is None):
+            raise RelayError.bad_field("id", "either an invite's id or a user is expected")
+        found = self._of_user(request.user_id) if request.id is None else self._by_id(request.id)
+        infos = [self._info(invite) for invite in found]
+        await self._decided(commands.RevokeInvites(tuple(invite.code_hash for invite in found)))
+        return infos
+
+    def _by_id(self, invite_id: str) -> list[Invite]:
+        found = self._open(lambda invite: invite.code_hash.startswith(invite_id))
+        if not found:
+            raise RelayError("not_found", f"there is no open invite {invite_id!r}: `relay invite list` shows all")
+        if len(found) > 1:
+            raise RelayError.conflict(f"several invites begin with {invite_id!r}: give more digits")
+        return found
+
+    def _of_user(self, user_id: str | None) -> list[Invite]:
+        user = self._state.user(user_id or "")
+        if user is None:
+            raise RelayError.no_user(user_id or "")
+        found = self._open(lambda invite: invite.user == user.key)
+        if not found:
+            raise RelayError("not_found", f"{user.id!r} has no open invite: `relay invite list` shows all")
+        return found
+
+    def _open(self, wanted: Callable[[Invite], bool]) -> list[Invite]:
+        """Select from the invites that still let somebody in, the first to expire first."""
+        # The log's time decides about an invite; it does not go back when the machine's clock is set back.
+        now = max(self._clock(), self._state.at)
+        found = [
+            invite
+            for invite in self._state.invites.values()
+            if wanted(invite) and not invite_refusal(self._state, invite, now)
+        ]
+        return sorted(found, key=lambda invite: (invite.expires_at, invite.code_hash))
+
+    def _info(self, invite: Invite) -> control.InviteInfo:
+        return control.InviteInfo(
+            id=invite.code_hash[:ID_DIGITS],
+            user_id=self._state.users[invite.user].id if invite.user else None,
+            name=invite.name or None,
+            chat_id=invite.chat or None,
+            made_by=actor_name(self._state, invite.by),
+            expires_at=invite.expires_at,
+        )

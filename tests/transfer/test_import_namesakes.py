@@ -1,0 +1,100 @@
+"""People of an export whose ids users here have: nobody is taken for somebody else without being asked."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.command_line import done, run
+from tests.transfer.test_import_archives import T0, brought, bulk, folder, lines, message, post, records, workspace
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A relay in use, with its own Anna."""
+    where = tmp_path / "data"
+    done("user", "add", "anna", "--name", "Anna Berg", data=where)
+    return where
+
+
+@pytest.fixture(params=["slack", "mattermost"])
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """An export with another Anna, and Ben."""
+    if request.param == "slack":
+        return folder(tmp_path / "slack", workspace())
+    return lines(tmp_path, bulk(post("one"), post("two", user="ben", at=(T0 + 1) * 1_000)))
+
+
+def senders(data: Path) -> set[str]:
+    return {record["sender"] for record in records(data, "message")}
+
+
+def namesakes(source: Path, data: Path, *options: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = done("import", "--dry-run", "--json", *options, source, data=data).json["namesakes"]
+    return found
+
+
+def test_an_import_with_a_namesake_is_refused_and_changes_nothing(source: Path, data: Path) -> None:
+    before = done("export", data=data).out.splitlines()[1:]
+    ran = run("import", source, data=data)
+    assert (ran.code, ran.out) == (1, "")
+    assert "anna" in ran.err
+    assert "Anna Berg here" in ran.err
+    assert "--map anna=NEW" in ran.err
+    assert done("export", data=data).out.splitlines()[1:] == before
+
+
+def test_a_dry_run_names_each_namesake(source: Path, data: Path) -> None:
+    assert [(one["id"], one["here"]) for one in namesakes(source, data)] == [("anna", "Anna Berg")]
+    assert "anna is Anna Berg here" in done("import", "--dry-run", source, data=data).out
+
+
+@pytest.mark.parametrize("option", ["--same", "--map=anna=anna"])
+def test_a_namesake_who_is_the_same_person_gets_the_messages(option: str, source: Path, data: Path) -> None:
+    done("import", option, source, data=data)
+    assert senders(data) == {"anna", "ben"}
+    assert "anna.2" not in done("user", "list", data=data).out
+
+
+def test_a_namesake_who_is_somebody_else_becomes_a_user_of_their_own(source: Path, data: Path) -> None:
+    done("import", "--map", "anna=anna.2", source, data=data)
+    assert senders(data) == {"anna.2", "ben"}
+    assert "Anna Berg" in done("user", "show", "anna", data=data).out
+    (chat,) = records(data, "chat")
+    assert sorted(chat["participants"]) == ["anna.2", "ben"]
+
+
+def test_an_import_that_is_repeated_has_no_namesakes(source: Path, tmp_path: Path) -> None:
+    data = tmp_path / "empty"
+    brought(source, data)
+    done("import", source, data=data)
+    assert namesakes(source, data) == []
+
+
+def test_a_later_export_of_the_same_workspace_has_no_namesakes(tmp_path: Path) -> None:
+    data = tmp_path / "empty"
+    brought(folder(tmp_path / "slack", workspace()), data)
+    more = workspace(**{"general/2023-11-13.json": [message("U2", "older", -90_000)]})
+    assert namesakes(folder(tmp_path / "more", more), data) == []
+
+
+def test_a_relays_own_export_has_no_namesakes_where_it_came_from(data: Path, tmp_path: Path) -> None:
+    done("send", "--as", "anna", "anna", "a note", data=data)
+    file = tmp_path / "export.jsonl"
+    done("export", file, data=data)
+    done("import", file, data=data)
+    assert namesakes(file, data) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--map", "anna"), "THERE=HERE"),
+        (("--map", "nobody=anna"), "nobody in the export has the id nobody"),
+        (("--map", "anna=ben"), "anna and ben would both be ben"),
+    ],
+)
+def test_a_map_that_cannot_be_meant_is_refused(options: tuple[str, ...], said: str, source: Path, data: Path) -> None:
+    ran = run("import", *options, source, data=data)
+    assert ran.code != 0
+    assert said in ran.err
