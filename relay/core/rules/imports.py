@@ -159,7 +159,7 @@ def import_message(draft: DraftBuilder, command: Command, request: commands.Impo
 
 
 def import_change(draft: DraftBuilder, command: Command, request: commands.ImportChange) -> object:
-    """Take an edit or a deletion that was made elsewhere, once: the message itself has its newest text already."""
+    """Import an edit or a deletion once. The imported message already has its latest text."""
     chat = _chat(draft, request.chat)
     kind = kinds.DELETE if request.deleted else kinds.EDIT
     hash_ = client_key(chat.key, command.user, request.client_id)
@@ -167,12 +167,14 @@ def import_change(draft: DraftBuilder, command: Command, request: commands.Impor
     if known is not None:
         return Imported(known.message_id, added=False)
     original = _find(draft, chat, request.original)
-    if original is None or original.kind != kinds.NEW or original.deleted:
-        # It may have come in before, and the deletion after it; and what was deleted here already is deleted.
-        if draft.fact(ClientKey(hash_)) is not None or (request.deleted and original is not None and original.deleted):
+    place = _amendment(draft, original) if original is not None else None
+    # A deletion earlier in this batch counts like one that is in the log.
+    deleted = original is not None and (original.deleted or (place is not None and draft.amendments[place].deleted))
+    if original is None or original.kind != kinds.NEW or deleted:
+        # A repeated edit whose message was deleted since, or a second deletion, changes nothing.
+        if draft.fact(ClientKey(hash_)) is not None or (request.deleted and deleted):
             return Imported(0, added=False)
-        gone = "was deleted here" if original is not None and original.deleted else "is not here"
-        raise RelayError("not_found", f"the message that it changes {gone}")
+        raise RelayError("not_found", f"the message that it changes {'was deleted here' if deleted else 'is not here'}")
     message, extra = original.message, original.extra
     in_batch = draft.client_keys.get(client_key(chat.key, request.original.author, request.original.client_id))
     if in_batch is not None:
@@ -194,17 +196,21 @@ def import_change(draft: DraftBuilder, command: Command, request: commands.Impor
         entry.message = message
         entry.attachments = msgspec.json.decode(extra, type=Extra).attachments if extra else None
     changed = (chat.key, original.message_id, message_id, request.said_at, message, extra)
-    _amend(draft, Amendment(*changed, deleted=request.deleted))
+    amendment = Amendment(*changed, deleted=request.deleted)
+    if place is None:
+        draft.amendments.append(amendment)
+    else:
+        # One statement writes all amendments of a batch, and can change a message only once: the last change holds.
+        draft.amendments[place] = amendment
     return Imported(message_id, added=True)
 
 
-def _amend(draft: DraftBuilder, amendment: Amendment) -> None:
-    """Change a message's row; of several changes in one batch the last one holds, for a statement changes it once."""
+def _amendment(draft: DraftBuilder, message: StoredMessage) -> int | None:
+    """Find the place in `draft.amendments` of an earlier change of a message in this batch."""
     for place, earlier in enumerate(draft.amendments):
-        if (earlier.chat, earlier.message_id) == (amendment.chat, amendment.message_id):
-            draft.amendments[place] = amendment
-            return
-    draft.amendments.append(amendment)
+        if (earlier.chat, earlier.message_id) == (message.chat, message.message_id):
+            return place
+    return None
 
 
 def import_clearing(draft: DraftBuilder, command: Command, request: commands.ImportClearing) -> object:
@@ -248,9 +254,13 @@ def _find(draft: DraftBuilder, chat: Chat, named: commands.Original) -> StoredMe
 
 
 def _reply(draft: DraftBuilder, answered: StoredMessage) -> ReplyTo:
-    """What is answered, as it is shown."""
+    """Quote the answered message."""
     entry = draft.client_keys.get(client_key(answered.chat, answered.author, answered.client_id))
-    message = entry.message if entry is not None else answered.message
+    place = _amendment(draft, answered)
+    if place is not None:
+        message = draft.amendments[place].message
+    else:
+        message = entry.message if entry is not None else answered.message
     said_at = entry.said_at if entry is not None else _said_at(answered.extra)
     return ReplyTo(
         message_id=answered.message_id,
