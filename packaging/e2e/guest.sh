@@ -296,7 +296,7 @@ part1() {
 	say "after the backup" >/dev/null
 	systemctl stop relay.socket $unit 2>/dev/null
 	rm -f $data/relay.db*
-	relay restore $backups/previous.tar --data $data --yes >$state/restore 2>&1 || fail "restore: $(cat $state/restore)"
+	relay restore $backups/previous.tar --yes >$state/restore 2>&1 || fail "restore: $(cat $state/restore)"
 	systemctl start relay.socket $unit
 	active
 	is "a backup restores" "$((before + 1))" "$(say restored)"

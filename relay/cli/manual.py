@@ -176,7 +176,7 @@ def _command(name: str, command: Any) -> Iterator[str]:
 
 def _serve() -> Iterator[str]:
     """The options of `relay serve`, which has a parser of its own."""
-    from relay.serve import parser
+    from relay.serve_options import parser
 
     _, _, options = parser().format_help().partition("Options:\n")
     yield ".PP"

@@ -66,6 +66,14 @@ def test_an_invite_to_a_chat_that_is_not_there_fails(data: Path) -> None:
     assert "nowhere" in failed("invite", "anna", "--chat", "nowhere", data=data).err
 
 
+def test_an_invite_takes_the_name_of_a_group(data: Path) -> None:
+    done("user", "add", "anna", data=data)
+    done("chat", "create", "Ops", "anna", data=data)
+    done("invite", "emil", "--new", "--chat", "Ops", data=data)
+    (listed,) = open_invites(data)
+    assert listed["chatId"] == done("chat", "show", "Ops", "--json", data=data).json["id"]
+
+
 def open_invites(data: Path) -> list[dict[str, str]]:
     listed: list[dict[str, str]] = done("invite", "list", "--json", data=data).json
     return listed
@@ -117,7 +125,8 @@ def test_a_revoked_invite_signs_nobody_in(tmp_path: Path) -> None:
 
 
 def test_a_user_with_the_name_of_a_command_is_invited_by_the_long_form(data: Path) -> None:
-    done("invite", "add", "list", "--new", data=data)
+    done("user", "add", "list", data=data)
+    done("invite", "add", "list", data=data)
     assert [one["userId"] for one in open_invites(data)] == ["list"]
 
 

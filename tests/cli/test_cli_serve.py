@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from relay.cli.basic import serve
-from relay.serve import CannotServe, _what_to_do, open_listeners
+from relay.listeners import CannotServe, open_listeners
+from relay.serve import _what_to_do
 from relay.store.files.lock import locked
 from relay.store.sqlite.database import NewerStore
 from tests.support.command_line import Ran, done, running

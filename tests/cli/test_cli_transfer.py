@@ -127,7 +127,7 @@ def test_an_export_that_comes_back_to_its_own_relay_adds_nothing(office: Path, t
 
 
 def test_a_relay_that_is_in_use_keeps_the_dates_of_old_messages(office: Path, tmp_path: Path) -> None:
-    done("import", slack(tmp_path), data=office)
+    done("import", "--same", slack(tmp_path), data=office)
     hello = next(one for one in messages(office) if one["text"] == "hello @Ben &co")
     assert hello["at"] == FIRST
     assert messages(office)[0]["text"] == "hello all"
@@ -229,6 +229,7 @@ def test_a_mattermost_export_comes_in(tmp_path: Path) -> None:
         "here": {"users": 0, "chats": 0, "messages": 0},
         "left": {"records of the kind emoji": 1, "files": 1},
         "admins": ["anna"],
+        "namesakes": [],
     }
     said = messages(data)
     assert [one["text"] for one in said] == [
@@ -385,5 +386,5 @@ def test_an_import_keeps_nobody_out_who_can_sign_in_here(office: Path, tmp_path:
     there = tmp_path / "there"
     done("user", "add", "carl", data=there)
     done("device", "add", "carl", data=there)
-    done("import", tmp_path / "out.jsonl", data=there)
+    done("import", "--same", tmp_path / "out.jsonl", data=there)
     assert done("user", "show", "carl", "--json", data=there).json["disabled"] is False

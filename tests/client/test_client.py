@@ -10,17 +10,8 @@ import trio
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, wrap_server_stream
 
-from relay.client import (
-    FIRST_PAUSE,
-    KEEPALIVE_SECONDS,
-    LONGEST_PAUSE,
-    SILENCE_SECONDS,
-    CannotConnect,
-    Client,
-    SignedOut,
-    Unanswered,
-    connect,
-)
+from relay.client import CannotConnect, Client, SignedOut, Unanswered, connect
+from relay.client.session import FIRST_PAUSE, KEEPALIVE_SECONDS, LONGEST_PAUSE, SILENCE_SECONDS
 from relay.protocol import codec, events, objects, requests
 from relay.protocol.errors import RelayError
 
@@ -183,7 +174,7 @@ async def test_a_relay_that_says_nothing_any_more_is_connected_to_anew(relay: Re
 async def test_it_tries_again_ever_more_seldom(
     relay: Relay, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.client.random.uniform", lambda least, most: (least + most) / 2)
+    monkeypatch.setattr("relay.client.session.random.uniform", lambda least, most: (least + most) / 2)
     relay.down = True
     async with client():
         await trio.sleep(2 * LONG)
@@ -196,7 +187,7 @@ async def test_it_tries_again_ever_more_seldom(
 async def test_a_relay_that_answered_is_asked_again_soon_and_one_that_only_let_it_in_is_not(
     relay: Relay, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.client.random.uniform", lambda _least, most: most)
+    monkeypatch.setattr("relay.client.session.random.uniform", lambda _least, most: most)
     pauses = []
     async with client():
         for says_something in (False, False, True, False):
@@ -344,14 +335,14 @@ async def test_what_nobody_could_hear_is_no_error(relay: Relay, autojump_clock: 
 async def test_who_gives_up_waiting_acknowledges_all_the_same(
     relay: Relay, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, slow = Client._say, True
+    real, slow = Client._send_frame, True
 
     async def say(ours: Client, frame: bytes) -> None:
         if slow:
             await trio.sleep(2)
         await real(ours, frame)
 
-    monkeypatch.setattr(Client, "_say", say)
+    monkeypatch.setattr(Client, "_send_frame", say)
     async with client() as ours, relay.comes() as link:
         await link.tell(3)
         assert (await anext(ours)).id == 3
@@ -386,7 +377,7 @@ async def test_what_came_already_is_not_heard_again(relay: Relay, autojump_clock
 async def test_what_it_cannot_hold_is_asked_for_again_once_it_was_taken(
     relay: Relay, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.client.MAX_QUEUED_EVENTS", 3)
+    monkeypatch.setattr("relay.client.session.MAX_QUEUED_EVENTS", 3)
     async with client() as ours:
         async with relay.comes() as link:
             for event_id in (1, 2, 3, None, 4, 5):

@@ -290,7 +290,7 @@ async def test_an_idle_relay_stops_at_once(tmp_path: Path, number: signal.Signal
 
 
 async def test_a_relay_that_goes_away_during_the_handshake_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.client.HANDSHAKE_SECONDS", 0.1)
+    monkeypatch.setattr("relay.client.session.HANDSHAKE_SECONDS", 0.1)
     asked, again = trio.Event(), trio.Event()
 
     async def hang_up(stream: trio.SocketStream) -> None:

@@ -355,7 +355,7 @@ async def test_what_nothing_holds_is_looked_for_when_one_is_let_go_and_once_a_mi
         await looked(1)
         relay.relay.files.loosen()
         await looked(2)
-        clock.jump(uploads.EVERY)
+        clock.jump(uploads.SWEEP_SECONDS)
         await looked(3)
 
 

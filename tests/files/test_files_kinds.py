@@ -83,7 +83,7 @@ class Counted(io.BytesIO):
 def test_of_a_file_without_a_picture_not_all_is_read(content: bytes) -> None:
     file = Counted(content)
     assert image_size.size(file, sniff(content)) is None
-    assert file.reads <= 3 * image_size.SEGMENTS
+    assert file.reads <= 3 * image_size.MAX_SEGMENTS
 
 
 def test_of_many_exif_segments_only_the_first_is_looked_at() -> None:

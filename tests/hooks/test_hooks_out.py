@@ -16,7 +16,7 @@ import trio
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from relay.core.hooks import loops
-from relay.core.hooks.loops import ANSWERS, MAX_IN_A_ROW, PACE, LoopBrake, TurnsInARow
+from relay.core.hooks.loops import MAX_ANSWERS, MAX_IN_A_ROW, RECOVERY_MS, LoopBrake, TurnsInARow
 from relay.core.model.changes import Hook
 from relay.core.rules.commands import Command
 from relay.core.rules.submit import submit
@@ -291,13 +291,13 @@ def test_a_person_ends_a_row_and_time_lets_one_more_pass() -> None:
     row = TurnsInARow()
     assert sum(row.passes(T0) for _ in range(500)) == MAX_IN_A_ROW
     # The times are the log's: what waited for hours is not a storm because it is posted in a second.
-    assert sum(row.passes(T0 + PACE * number) for number in range(1, 50)) == 49
-    assert not row.passes(T0 + PACE * 49)
+    assert sum(row.passes(T0 + RECOVERY_MS * number) for number in range(1, 50)) == 49
+    assert not row.passes(T0 + RECOVERY_MS * 49)
     row.person()
-    assert row.passes(T0 + PACE * 49)
+    assert row.passes(T0 + RECOVERY_MS * 49)
     # A clock that was put back stops nothing for good.
     assert sum(row.passes(0) for _ in range(500)) == MAX_IN_A_ROW - 1
-    assert row.passes(PACE)
+    assert row.passes(RECOVERY_MS)
 
 
 async def test_bots_that_answer_each_other_are_slowed_down_and_a_storm_of_one_is_not(
@@ -313,16 +313,16 @@ async def test_bots_that_answer_each_other_are_slowed_down_and_a_storm_of_one_is
             asked = await client.ask("new", chatId=place.ops, clientMessageId=str(number), message=f"ball {number}")
             return await client.answer(asked)  # type: ignore[no-any-return]
 
-        for number in range(ANSWERS + 50):
+        for number in range(MAX_ANSWERS + 50):
             assert "payload" in await say(ping, number), number
         refused: dict[str, Any] = {}
         with caplog.at_level(logging.WARNING):
-            for number in range(2 * ANSWERS):
+            for number in range(2 * MAX_ANSWERS):
                 answer = await say(pong if number % 2 == 0 else ping, 1_000 + number)
                 if "error" in answer:
                     refused = answer["error"]
                     break
-        assert ANSWERS <= number < ANSWERS + 60
+        assert MAX_ANSWERS <= number < MAX_ANSWERS + 60
         assert refused["code"] == "rate_limited"
         assert 0 < refused["retryAfter"] <= 1_000
         assert "programs answer each other" in caplog.text
@@ -348,7 +348,7 @@ async def test_programs_that_wait_as_they_are_told_answer_once_a_second(place: P
             taken += 1
             chat.newest_by = speaker.key
             speaker, listener = listener, speaker
-    assert ANSWERS + 990 <= taken <= ANSWERS + 1_010
+    assert MAX_ANSWERS + 990 <= taken <= MAX_ANSWERS + 1_010
 
 
 async def post(place: Place, url: str, text: str) -> bytes:

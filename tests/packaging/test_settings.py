@@ -151,3 +151,15 @@ def test_the_data_directory_may_have_a_colon_in_its_name(monkeypatch: pytest.Mon
     assert data_directory() == Path("/var/lib/relay")
     monkeypatch.setenv("RELAY_DATA", "/srv/10:30")
     assert data_directory() == Path("/srv/10:30")
+
+
+def test_a_command_means_the_installed_relay_also_where_its_store_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RELAY_DATA", "STATE_DIRECTORY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("relay.settings.places.INSTALLED_DATA", tmp_path / "installed")
+    assert data_directory() == tmp_path / "home" / "chat-relay"
+    (tmp_path / "installed").mkdir()
+    assert data_directory() == tmp_path / "installed"

@@ -160,11 +160,11 @@ async def test_a_probe_of_an_idle_store_is_a_commit(tmp_path: Path) -> None:
 async def test_a_write_that_takes_long_is_no_reason_for_a_restart_for_some_minutes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serve, "PROOF", 0.05)
-    monkeypatch.setattr(serve, "SLOW_WRITE", 0.4)
+    monkeypatch.setattr(serve, "PROBE_SECONDS", 0.05)
+    monkeypatch.setattr(serve, "SLOW_WRITE_SECONDS", 0.4)
     async with open_relay(tmp_path) as relay, trio.open_nursery() as nursery:
         server = Server(relay)
-        assert "0 connections" in await serve._prove(server)
+        assert "0 connections" in await serve._proof_of_life(server)
         goes_on, arrived = trio.Event(), trio.Event()
 
         async def slow(_writing: object) -> None:
@@ -173,14 +173,14 @@ async def test_a_write_that_takes_long_is_no_reason_for_a_restart_for_some_minut
 
         nursery.start_soon(relay.log.run_exclusive, slow)
         await arrived.wait()
-        assert "a write has been under way for" in await serve._prove(server)
+        assert "a write has been under way for" in await serve._proof_of_life(server)
         assert relay.log._background._asked == [], "no probe is left in the queue"
         await trio.sleep(0.4)
         with trio.move_on_after(0.3) as scope:
-            await serve._prove(server)
+            await serve._proof_of_life(server)
         assert scope.cancelled_caught, "then nothing is proved any more"
         goes_on.set()
-        assert "0 connections" in await serve._prove(server)
+        assert "0 connections" in await serve._proof_of_life(server)
 
 
 async def test_a_probe_waits_for_a_writer_that_is_stuck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

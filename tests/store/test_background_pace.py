@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trio
 
-from relay.core.maintenance.disk_room import COPY_EACH, DiskRoom
+from relay.core.maintenance.disk_room import CHECKPOINT_PAGES, DiskRoom
 from relay.core.relay import Relay, open_relay
 from relay.net import control_socket
 from relay.protocol.errors import RelayError
@@ -75,7 +75,7 @@ async def test_a_prune_takes_far_fewer_portions_than_it_gives_pages_back(
 async def test_pages_without_use_do_not_gather_while_a_prune_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.core.maintenance.retention.SPARE", 100)
+    monkeypatch.setattr("relay.core.maintenance.retention.SPARE_PAGES", 100)
     most = 0
     real = maintenance.remove_history
 
@@ -125,7 +125,7 @@ async def test_what_frees_room_is_tried_again_and_other_faults_are_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # No mock clock: SQLite's thread does not know of it.
-    monkeypatch.setattr("relay.core.maintenance.disk_room.PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr("relay.core.maintenance.disk_room.RETRY_SECONDS", (0.0, 0.0, 0.0))
     async with open_relay(tmp_path) as relay:
         room = DiskRoom(Reserve(tmp_path, 0), relay.log)
         tries = 0
@@ -155,7 +155,7 @@ async def test_what_frees_room_is_tried_again_and_other_faults_are_not(
             assert tries == 1
 
 
-@pytest.mark.parametrize(("wanted", "pages"), [(4 << 20, COPY_EACH), (64 << 20, 0)])
+@pytest.mark.parametrize(("wanted", "pages"), [(4 << 20, CHECKPOINT_PAGES), (64 << 20, 0)])
 async def test_on_a_small_disk_each_commit_copies_the_log_and_still_does_once_a_full_one_was_freed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: int, pages: int
 ) -> None:
@@ -169,7 +169,7 @@ async def test_on_a_small_disk_each_commit_copies_the_log_and_still_does_once_a_
             freeing = await relay.log.run_exclusive(
                 lambda writing: writing.execute("PRAGMA wal_autocheckpoint"), hurried=True
             )
-            assert freeing == [(COPY_EACH,)]
+            assert freeing == [(CHECKPOINT_PAGES,)]
         assert await relay.log.run_exclusive(lambda writing: writing.execute("PRAGMA wal_autocheckpoint")) == [(pages,)]
 
 

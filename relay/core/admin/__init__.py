@@ -1,6 +1,7 @@
-"""What an admin may do on the machine: the control socket's requests, from their table to their answers.
+"""The requests of the control socket, from their table to their answers.
 
-The same whether a relay runs or a command has the file to itself. Each module has what is about one thing.
+They are answered in the same way by a running relay and by a command that has opened the store itself. Each module of
+this room handles the requests about one subject.
 """
 
 from collections.abc import Awaitable, Callable
@@ -32,28 +33,28 @@ from relay.protocol.errors import RelayError
 from relay.store.log.log import Log
 from relay.store.sqlite.database import Connection
 
-__all__ = ["Admin", "nobody"]
+__all__ = ["Admin", "discard"]
 
 IMPORT_PREFIX = "import."
-"""How the requests of an import begin."""
+"""The prefix of the names of import requests."""
 
 Handler = Callable[[Any], Awaitable[object]]
 StreamingHandler = Callable[[Any, SendItem], Awaitable[object]]
 
 
-async def nobody(_item: object) -> None:
-    """Take an item that nobody wants."""
+async def discard(_item: object) -> None:
+    """Discard an item."""
 
 
 class PruneNow(Protocol):
-    """Removes old messages; see `Retention.prune`."""
+    """Removes old messages, like `Retention.prune`."""
 
     async def __call__(self, *, days: int | None, max_bytes: int | None) -> PruneResult:
-        """Give what was removed and what is left."""
+        """Prune, and return what was removed and what is left."""
 
 
 class Admin:
-    """Every request of the control socket."""
+    """Answers every request of the control socket."""
 
     def __init__(
         self,
@@ -72,7 +73,7 @@ class Admin:
         self.runtime = Runtime()
         self._prune = prune
         self.data = meter.data
-        """The data directory, as it is named to an admin."""
+        """The path of the data directory, for messages to an admin."""
         self._clock = clock
         self._room = room
         self._log = log
@@ -124,43 +125,43 @@ class Admin:
             "import.messages": imports.import_messages,
             "import.end": imports.end_import,
         }
-        """Who handles what of `control.CONTROL`."""
-        self._giving_much: dict[str, StreamingHandler] = {
+        """The handlers, by the names of `control.CONTROL`."""
+        self._streaming_handlers: dict[str, StreamingHandler] = {
             "watch": watching.watch,
             "export": carry.export,
         }
-        """Who handles those that send items first."""
+        """The handlers of requests that send items before their answer."""
 
     async def handle(
-        self, name: str, payload: msgspec.Struct, item: SendItem = nobody, *, client: object = None
+        self, name: str, payload: msgspec.Struct, item: SendItem = discard, *, client: object = None
     ) -> object:
-        """Do what a request asks and give its answer.
+        """Handle a request and return its answer.
 
         Args:
-            name: its `payloadType`.
-            payload: decoded by `control.CONTROL`.
-            item: takes what comes before the answer, for requests that give much.
-            client: stands for whoever asks several things that belong together, until it has `disconnected`.
+            name: the request's `payloadType`.
+            payload: its payload, decoded by `control.CONTROL`.
+            item: takes the items that a streaming request sends before its answer.
+            client: identifies the client across requests that belong together, until it has `disconnected`.
 
         Raises:
-            RelayError: what is wrong, for a person.
+            RelayError: the request is refused, with a message for a person.
         """
         if name.startswith(IMPORT_PREFIX) and not getattr(payload, "dry", False):
             await self._imports.begin(client)
         if name in FREEING:
             return await self._room.free(lambda: self._handlers[name](payload))
-        many = self._giving_much.get(name)
-        return await (self._handlers[name](payload) if many is None else many(payload, item))
+        streaming = self._streaming_handlers.get(name)
+        return await (self._handlers[name](payload) if streaming is None else streaming(payload, item))
 
     async def disconnected(self, client: object) -> None:
-        """End what somebody had begun who asks for nothing more."""
+        """End the import of a client that has disconnected."""
         await self._imports.disconnected(client)
 
     async def _trust_clock(self, _request: control.Empty) -> object:
         now = self._clock.trust()
         await self._decided(commands.TrustClock())
         if IMPORT_CURSOR in self._log.cursors:
-            # It may be from a time when the clock was wrong.
+            # The earlier time may be one at which the clock was wrong.
             await self._log.first_cursor(IMPORT_CURSOR, self._state.seq, now)
         return control.ClockTrusted(timestamp=now)
 

@@ -1,6 +1,6 @@
-"""What happened, as an admin reads it: an entry of the log with its people and chats named. Pure.
+"""Log entries as an admin reads them, with users and chats by name. Pure.
 
-Texts are left out unless asked for: whoever looks after the machine need not read what people say.
+Message texts are left out by default: administering the machine does not require reading what people write.
 """
 
 from typing import Any
@@ -16,17 +16,17 @@ from relay.store import kinds
 from relay.store.entry import Entry
 
 ADMIN_NAME = "(admin)"
-"""The actor of what was done on the machine itself; no user can be called so."""
+"""The actor of a change that was made on the machine itself; no user can have this id."""
 SECRET = {"tokenHash", "codeHash", "hash"}
 
 
-def happened(state: State, entry: Entry, *, texts: bool = False) -> EntryInfo:
-    """Say what an entry records.
+def describe(state: State, entry: Entry, *, texts: bool = False) -> EntryInfo:
+    """Describe a log entry.
 
     Args:
-        state: as it is after the entry, or later.
-        entry: fresh, or read from the log.
-        texts: whether to say what was said, too.
+        state: the state after the entry, or later.
+        entry: a new entry, or one read from the log.
+        texts: whether to include the texts of messages.
     """
     kind = entry.kind
     chat = state.chats.get(entry.chat)
@@ -50,14 +50,14 @@ def happened(state: State, entry: Entry, *, texts: bool = False) -> EntryInfo:
 
 
 def chat_label(state: State, chat: Chat) -> str:
-    """Name a chat for somebody who is in none: a group by its id, a dialog by its two people."""
+    """Name a chat for an admin: a group by its id, a dialog by the ids of its two users."""
     if chat.id is not None:
         return chat.id
     return "~".join(sorted(state.users[user].id for user in state.members[chat.key]))
 
 
 def is_audited(entry: Entry) -> bool:
-    """Whether an entry changes who may be here or who is in what, other than by people writing to each other."""
+    """Whether an entry belongs in the audit: it changes users, rights or groups, and is not a message or a receipt."""
     if entry.kind != kinds.CHATS:
         return entry.kind > kinds.READ and entry.kind != kinds.FILE
     change = changes.decode(entry.extra or "")
@@ -89,7 +89,7 @@ def _details(state: State, kind: int, change: dict[str, Any]) -> dict[str, Any]:
 
 
 def _invited(state: State, code_hash: str) -> dict[str, Any]:
-    """Name the person an invite is for; an invite that expired is forgotten when the next one is made."""
+    """Name the user an invite is for. Expired invites are forgotten when the next one is made."""
     invite = state.invites.get(code_hash)
     if invite is None:
         return {}
@@ -97,7 +97,7 @@ def _invited(state: State, code_hash: str) -> dict[str, Any]:
 
 
 def _detail(state: State, kind: int, field: str, value: Any) -> dict[str, Any]:
-    """One field of a change, with names for keys; of long lists only how long they are."""
+    """Describe one field of a change: users by name, long lists by their length."""
     match field:
         case "hook":
             return {"hook": without_password(value.get("url") or "") or "in", "chat": value["chat"]}

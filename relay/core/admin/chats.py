@@ -1,4 +1,4 @@
-"""An admin's handling of groups and channels."""
+"""The admin requests about groups and channels."""
 
 import msgspec
 
@@ -11,7 +11,7 @@ from relay.protocol import control, requests
 
 
 class ChatAdmin:
-    """Groups and channels."""
+    """Creates, changes, lists and deletes groups and channels."""
 
     def __init__(self, state: State, decided: AdminCommands) -> None:
         self._state = state
@@ -19,24 +19,25 @@ class ChatAdmin:
         self._decided = decided
 
     async def make(self, request: control.MakeChat) -> object:
-        """Make a group or channel."""
+        """Create a group or channel."""
+        self._find.enabled_user(request.owner)
         return await self._changed(request, new_chat_id())
 
     async def add(self, request: control.ChatUsers) -> object:
-        """Put users into a group or channel."""
+        """Add users to a group or channel."""
         return await self._changed(commands.AddParticipants(self._find.chat_id(request.id), request.participants))
 
     async def remove(self, request: control.ChatUsers) -> object:
-        """Take users out of a group or channel."""
+        """Remove users from a group or channel."""
         return await self._changed(commands.RemoveParticipants(self._find.chat_id(request.id), request.participants))
 
     async def update(self, request: control.UpdateGroup) -> object:
-        """Rename a group or channel, or say who administers it."""
+        """Rename a group or channel, or change its admins."""
         chat_id = self._find.chat_id(request.id)
         return await self._changed(requests.UpdateChat(chat_id=chat_id, name=request.name, admins=request.admins))
 
     async def delete(self, request: control.OneChat) -> object:
-        """Delete a group or channel for all who are in it."""
+        """Delete a group or channel for all its members."""
         await self._decided(commands.DeleteChat(self._find.chat_id(request.id)))
         return control.Empty()
 
@@ -46,12 +47,12 @@ class ChatAdmin:
         return self._info(self._state.chats[answer.chat])
 
     async def list_all(self, _request: control.Empty) -> object:
-        """All groups and channels, by name."""
+        """List all groups and channels, by name."""
         chats = [chat for chat in self._state.chats.values() if chat.id is not None and not chat.gone]
         return [self._info(chat) for chat in sorted(chats, key=lambda chat: (chat.name, chat.key))]
 
     async def show(self, request: control.OneChat) -> object:
-        """One group or channel."""
+        """Show one group or channel."""
         return self._info(self._find.chat(request.id))
 
     def _info(self, chat: Chat) -> control.ChatInfo:

@@ -1,4 +1,4 @@
-"""An admin's view of what happens: as it does, and what was changed earlier."""
+"""What an admin sees of the log: new entries (`relay tail`), and earlier changes (`relay audit`)."""
 
 from collections.abc import Awaitable, Callable
 
@@ -16,16 +16,16 @@ from relay.store.queries import lookups
 from relay.store.sqlite.database import Connection
 
 MAX_WAITING_ENTRIES = 1_000
-"""Entries that wait for one who watches; who is slower than that misses some and is told so."""
+"""Entries that wait for one watcher; for a slower one, entries are dropped and counted."""
 HEARTBEAT_SECONDS = 10.0
-"""Seconds after which a watcher is told that nothing happened: so it is known whether they are still there."""
+"""Seconds without an entry after which an empty item is sent, to find out whether the client is still connected."""
 
 SendItem = Callable[[object], Awaitable[None]]
-"""Takes what comes before an answer, for requests that give much."""
+"""Sends an item of a streaming request, before its answer."""
 
 
 class EventWatch:
-    """The entries of the log as an admin sees them."""
+    """Log entries for admins."""
 
     def __init__(self, state: State, hub: Hub, reading: Connection) -> None:
         self._state = state
@@ -34,22 +34,22 @@ class EventWatch:
         self._reading = reading
 
     async def list_audit(self, request: control.Audit) -> object:
-        """The latest changes to who may be here and who is in what, newest first."""
+        """List the latest changes to users, rights and groups, newest first."""
         actor = None
         if request.actor is not None:
-            actor = ADMIN if request.actor == audit.ADMIN_NAME else self._find.user(request.actor).key
+            actor = ADMIN if request.actor == audit.ADMIN_NAME else self._find.past_user(request.actor).key
         found: list[control.EntryInfo] = []
         before = request.before or self._state.seq + 1
         while len(found) < request.count:
             entries = await lookups.changes(self._reading, before, actor, request.count)
-            found += [audit.happened(self._state, one) for one in entries if audit.is_audited(one)]
+            found += [audit.describe(self._state, one) for one in entries if audit.is_audited(one)]
             if len(entries) < request.count:
                 break
             before = entries[-1].seq
         return found[: request.count]
 
     async def watch(self, request: control.Watch, item: SendItem) -> object:
-        """Tell what happens until whoever asked goes away."""
+        """Send entries as they are written, until the client disconnects."""
         chat = None if request.chat is None else self._find.any_chat(request.chat)
         sender, receiver = trio.open_memory_channel[Entry](MAX_WAITING_ENTRIES)
         missed = 0
@@ -70,7 +70,7 @@ class EventWatch:
                 if quiet.cancelled_caught:
                     await item(None)
                     continue
-                shown = audit.happened(self._state, entry, texts=request.texts)
+                shown = audit.describe(self._state, entry, texts=request.texts)
                 if missed:
                     shown, missed = msgspec.structs.replace(shown, missed=missed), 0
                 await item(shown)

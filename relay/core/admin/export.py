@@ -1,7 +1,7 @@
-"""Carrying everything out of a relay: its people, chats, messages and files, as `relay import` takes them in elsewhere.
+"""The admin request of `relay export`: users, chats, messages and files, in the form that `relay import` reads.
 
-Reads only, a page at a time. Of what is here it leaves out what is nobody else's: passwords, devices, invites, hooks,
-and who has read what.
+Reads only, one page at a time. Passwords, devices, invites, hooks and receipts are not exported: they are of no use in
+another system.
 """
 
 from collections.abc import Iterable
@@ -10,6 +10,7 @@ from typing import Any, Literal
 import trio
 
 from relay import __version__
+from relay.core.admin.events import SendItem
 from relay.core.clock.clock import Clock
 from relay.core.model.state import Chat, State, User
 from relay.core.rules import attachments
@@ -21,9 +22,10 @@ from relay.store.queries import lookups
 from relay.store.sqlite.database import Connection
 
 PAGE = 500
-"""Messages read at a time, after which an export rests while people send."""
+"""Messages in one page; between two pages the export pauses while people send."""
 FORMAT = 2
-"""1 had no edits, deletions, clearings and pictures, and named an answered message by its client id alone."""
+"""The version of the format. Version 1 had no edits, deletions, clearings and pictures, and named the message of a
+reply by its client id alone."""
 _KINDS: dict[int, Literal["message", "edit", "delete"]] = {
     kinds.NEW: "message",
     kinds.EDIT: "edit",
@@ -32,7 +34,7 @@ _KINDS: dict[int, Literal["message", "edit", "delete"]] = {
 
 
 class Export:
-    """Export."""
+    """Exports a relay."""
 
     def __init__(self, state: State, log: Log, reading: Connection, clock: Clock) -> None:
         self._state = state
@@ -40,30 +42,30 @@ class Export:
         self._reading = reading
         self._clock = clock
 
-    async def export(self, request: control.Export, item: Any) -> object:
-        """Give all users, chats and messages, a record each; the messages in the order they were sent.
+    async def export(self, request: control.Export, item: SendItem) -> object:
+        """Send all users, chats and messages as records, the messages in the order in which they were sent.
 
-        Whoever may call this reads the store itself: it asks nobody's visibility, and has what people cleared too.
+        Visibility does not apply: whoever may call this can read the store itself. Cleared messages are included.
         """
         state = self._state
         upto = state.seq
         await item(control.Record(type="relay", format=FORMAT, version=__version__, at=self._clock()))
         users = chats = 0
         for chat in list(state.chats.values()):
-            users = await self._give_users(users, item)
+            users = await self._send_users(users, item)
             if not chat.gone:
-                # Nothing is waited for in between: whoever came in a moment ago is known.
+                # Nothing is awaited in between, so the members of this chat are among the users that were sent.
                 await item(self._chat_record(chat))
                 chats += 1
-        users = await self._give_users(users, item)
+        users = await self._send_users(users, item)
         if request.files:
-            await _give_files(state, self._reading, attachments.photos(state), item)
-        messages = await _Messages(state, self._log, self._reading, item, files=request.files).give(upto)
-        users = await self._give_users(users, item)
+            await _send_files(state, self._reading, attachments.photos(state), item)
+        messages = await _Messages(state, self._log, self._reading, item, files=request.files).send(upto)
+        users = await self._send_users(users, item)
         return control.Exported(users=users, chats=chats, messages=messages)
 
-    async def _give_users(self, given: int, item: Any) -> int:
-        """Give the users after so many, whose keys count up; tells how many there are then."""
+    async def _send_users(self, given: int, item: SendItem) -> int:
+        """Send the users after the first `given` (their keys count up), and return how many there are now."""
         users = self._state.users
         while given < len(users):
             given += 1
@@ -84,7 +86,7 @@ class Export:
         )
 
     def _chat_record(self, chat: Chat) -> control.Record:
-        # In the order in which they came, for the longest may inherit the chat.
+        # In the order in which they joined: the longest member may inherit the chat.
         members = sorted(self._state.members[chat.key].items(), key=lambda one: (one[1].joined_seq, one[0]))
         return control.Record(
             type="chat",
@@ -103,13 +105,13 @@ def _ids(state: State, keys: Iterable[int]) -> list[str]:
     return [state.users[key].id for key in keys]
 
 
-def _own(held: Iterable[Attachment]) -> Iterable[str]:
-    """The ids of those files that lie here."""
+def _stored_here(held: Iterable[Attachment]) -> Iterable[str]:
+    """Select the ids of files that are stored on this relay."""
     return (one.id for one in held if not one.is_elsewhere)
 
 
-async def _give_files(state: State, reading: Connection, ids: Iterable[str], item: Any) -> None:
-    """Say where the contents of files are, and whose they are."""
+async def _send_files(state: State, reading: Connection, ids: Iterable[str], item: SendItem) -> None:
+    """Send a record for each file: its content's digest, its size and its owner."""
     wanted = list(dict.fromkeys(ids))
     known = {file.id: file for file in await lookups.files(reading, wanted)}
     for file in (known[one] for one in wanted if one in known):
@@ -121,16 +123,16 @@ async def _give_files(state: State, reading: Connection, ids: Iterable[str], ite
 
 
 class _Messages:
-    """What was said, as records, in the order of the log."""
+    """Sends messages and their changes as records, in the order of the log."""
 
-    def __init__(self, state: State, log: Log, reading: Connection, item: Any, *, files: bool) -> None:
+    def __init__(self, state: State, log: Log, reading: Connection, item: SendItem, *, files: bool) -> None:
         self._state = state
         self._log = log
         self._reading = reading
         self._item = item
         self._with_files = files
         self._open: set[tuple[int, int]] = set()
-        """Deleted messages whose deletion has not come yet."""
+        """Deleted messages whose deletion has not been sent yet, as chat and message id."""
         self._cleared = {
             key: sorted((member.cleared, user) for user, member in state.members[key].items() if member.cleared)
             for key, chat in state.chats.items()
@@ -138,10 +140,14 @@ class _Messages:
         }
         self._cleared = {key: clearings for key, clearings in self._cleared.items() if clearings}
         self._last: dict[int, control.MessageReference] = {}
-        """Of a chat that somebody cleared the message that came last."""
+        """The last message of each chat that somebody has cleared."""
 
-    async def give(self, upto: int) -> int:
-        """Give all up to an entry, and of what came later the deletions of what is among them; count the messages."""
+    async def send(self, upto: int) -> int:
+        """Send all entries up to one, and the later deletions of messages among them.
+
+        Returns:
+            The number of messages.
+        """
         count = after = 0
         began = trio.current_time()
         while rows := await lookups.export_page(self._reading, after, upto, PAGE):
@@ -152,7 +158,7 @@ class _Messages:
             await self._log.rest(trio.current_time() - began)
             began = trio.current_time()
         while self._open and after < self._state.seq:
-            # Deleted while this went on: the message is without its text here, so that its deletion belongs to it.
+            # The message was deleted during the export, so it was sent without its text: its deletion must follow.
             rows = await lookups.export_page(self._reading, after, self._state.seq, PAGE)
             for row in rows:
                 after = row.seq
@@ -168,7 +174,7 @@ class _Messages:
         if row.chat in self._cleared:
             await self._clear(row.chat, row.message_id)
         if row.kind != kinds.NEW and row.target_client_id is None:
-            # What it changed was removed by retention.
+            # Retention removed the message that this entry changes.
             return 0
         place = (row.chat, row.target if row.kind == kinds.DELETE else row.message_id)
         if row.kind == kinds.DELETE:
@@ -176,7 +182,7 @@ class _Messages:
         elif row.deleted:
             self._open.add(place)
         if self._with_files and row.attachments:
-            await _give_files(self._state, self._reading, _own(row.attachments), self._item)
+            await _send_files(self._state, self._reading, _stored_here(row.attachments), self._item)
         await self._item(self._record(row))
         if row.chat in self._cleared:
             sender = self._state.users[row.actor].id
@@ -184,13 +190,13 @@ class _Messages:
         return row.kind == kinds.NEW and not row.deleted
 
     async def _clear(self, chat: int, before: int | None) -> None:
-        """Say who cleared a dialog up to where the log is now: before the message of that id."""
+        """Send the clearings of a dialog that are due before a message id, or all that are left."""
         due = [one for one in self._cleared[chat] if before is None or one[0] < before]
         left = [one for one in self._cleared[chat] if one not in due]
         last = self._last.get(chat)
         for _, user in due:
             if last is None:
-                # All that they cleared was removed by retention.
+                # Retention removed everything that they had cleared.
                 continue
             record = control.Record(
                 type="clear",

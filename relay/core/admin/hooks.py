@@ -1,4 +1,4 @@
-"""An admin's handling of hooks: programs that post to one chat, or are told what happens in one."""
+"""The admin requests about hooks: programs that post into one chat (incoming), or get its events (outgoing)."""
 
 from urllib.parse import urlsplit
 
@@ -8,7 +8,7 @@ from relay.core.admin.lookup import Lookup
 from relay.core.admin.status import Runtime
 from relay.core.auth.sign_in import SignIn, new_token, token_hash
 from relay.core.clock.clock import Clock
-from relay.core.hooks.rights import may_act
+from relay.core.hooks.rights import problem
 from relay.core.model.addresses import without_password
 from relay.core.model.changes import Hook
 from relay.core.model.state import Chat, Device, State, User
@@ -22,7 +22,7 @@ from relay.store.log.log import Log
 
 
 class HookAdmin:
-    """Hooks: devices of bots."""
+    """Creates, lists and removes hooks. A hook is a device of a bot or a user."""
 
     def __init__(
         self, state: State, decided: AdminCommands, sign_in: SignIn, log: Log, clock: Clock, runtime: Runtime
@@ -36,10 +36,11 @@ class HookAdmin:
         self._sign_in = sign_in
 
     async def add(self, request: control.AddHook) -> object:
-        """Make a hook: a device of a bot's that may only post to one chat, or is only told of one.
+        """Create a hook.
 
         Raises:
-            RelayError: there is no such chat or user, or a user who is named would have to be let into the chat.
+            RelayError: there is no such chat or user; or the named user is not in the chat, or may not write there, and
+                the admin did not allow to change that (`add`).
         """
         state = self._state
         if request.url is not None:
@@ -47,10 +48,10 @@ class HookAdmin:
         to_person = state.user(request.chat) is not None
         chat = None if to_person else self._find.chat(request.chat)
         if to_person:
-            self._find.user(request.chat)
+            self._find.enabled_user(request.chat)
         bot = await self._bot(request) if request.user_id is None else self._named(request, chat)
         if chat is not None:
-            await self._let_in(chat, bot, writes=request.url is None)
+            await self._ensure_membership(chat, bot, writes=request.url is None)
         token = new_token()
         hook = Hook(
             chat=request.chat if chat is None else chat.id or "",
@@ -61,7 +62,7 @@ class HookAdmin:
         answer = await self._decided(commands.AddDevice(bot.key, "hook", token_hash(token), hook))
         assert isinstance(answer, ChangedDevice)
         if request.url:
-            # What is said from now on is posted, also where no relay runs yet.
+            # Events are posted from here on, even if no relay is running yet.
             self._log.keep_cursor(answer.device, since, self._clock())
         info = self._info(state.devices[answer.device], hook)
         if request.url:
@@ -69,10 +70,8 @@ class HookAdmin:
         return msgspec.structs.replace(info, url=f"{self._sign_in.address()}/hooks/{token}")
 
     def _named(self, request: control.AddHook, chat: Chat | None) -> User:
-        """Find the user whom a hook acts for; who is not in the chat is let in only where the admin said so."""
-        user = self._find.user(request.user_id or "")
-        if user.disabled:
-            raise RelayError.forbidden(f"{user.id!r} is disabled: `relay user enable {user.id}` first")
+        """Find the user for whom a hook acts, and check that it may act in the chat unless `add` is set."""
+        user = self._find.enabled_user(request.user_id or "")
         if chat is None or request.add:
             return user
         if user.key not in self._state.members[chat.key]:
@@ -85,8 +84,8 @@ class HookAdmin:
             )
         return user
 
-    async def _let_in(self, chat: Chat, user: User, *, writes: bool) -> None:
-        """Let a hook's user into its chat, and write there where the hook is to post."""
+    async def _ensure_membership(self, chat: Chat, user: User, *, writes: bool) -> None:
+        """Add a hook's user to its chat; if the hook posts, make sure that the user may write there."""
         state = self._state
         if user.key not in state.members[chat.key]:
             await self._decided(commands.AddParticipants(chat.id or "", [user.id]))
@@ -100,12 +99,12 @@ class HookAdmin:
         return self._state.users[made.user]
 
     async def list_all(self, _request: control.Empty) -> object:
-        """All hooks that are in use."""
+        """List all hooks that are not removed."""
         devices = [device for device in self._state.devices.values() if not device.revoked_at]
         return [self._info(device, device.hook) for device in devices if device.hook is not None]
 
     async def remove(self, request: control.RemoveHook) -> object:
-        """Remove a hook; its bot stays, with what it said. Another device's number is none of a hook."""
+        """Remove a hook; its bot and its messages stay. The number of a device that is no hook is refused."""
         device = self._state.devices.get(request.device_id)
         if device is None or device.hook is None or device.revoked_at:
             raise RelayError("not_found", f"there is no hook {request.device_id}: `relay hook list` shows all")
@@ -120,23 +119,18 @@ class HookAdmin:
             url=without_password(hook.url) or None,
             direction="out" if hook.url else "in",
             created_at=device.created_at,
-            problem=self._problem(device),
+            problem=None if device.revoked_at else self._problem(device),
         )
 
     def _problem(self, device: Device) -> str | None:
-        user = self._state.users[device.user]
-        if user.disabled or user.removed:
-            return f"{user.id} is disabled"
-        if not may_act(self._state, device) and not device.revoked_at:
-            return f"{user.id} is not in the chat, or it is gone"
-        return self._runtime.hooks.get(device.key)
+        return problem(self._state, device) or self._runtime.hooks.get(device.key)
 
 
 def _check_address(url: str) -> None:
-    """Refuse what nothing can be posted to.
+    """Check that a URL can be posted to.
 
     Raises:
-        RelayError: it is no address.
+        RelayError: it is no usable http or https URL.
     """
     if not url.startswith(("http://", "https://")):
         raise RelayError.bad_field("url", f"{url[:64]!r} is no address that begins with http:// or https://")

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from relay.core.admin.audit import actor_name
+from relay.core.admin.lookup import Lookup
 from relay.core.auth.sign_in import SignIn
 from relay.core.clock.clock import Clock
 from relay.core.model.state import Invite, State
@@ -22,6 +23,7 @@ class InviteAdmin:
 
     def __init__(self, state: State, decided: AdminCommands, sign_in: SignIn, clock: Clock) -> None:
         self._state = state
+        self._find = Lookup(state)
         self._decided = decided
         self._sign_in = sign_in
         self._clock = clock
@@ -30,7 +32,10 @@ class InviteAdmin:
         """Make an invite, and its user if `new` asks for it."""
         if request.new and self._state.user(request.user_id) is None:
             await self._decided(control.AddUser(id=request.user_id, name=request.name))
-        return await self._sign_in.invite(ADMIN, user_id=request.user_id, chat_id=request.chat_id)
+        chat_id = request.chat_id
+        if chat_id is not None and self._state.user(chat_id) is None:
+            chat_id = self._find.chat_id(chat_id)
+        return await self._sign_in.invite(ADMIN, user_id=request.user_id, chat_id=chat_id)
 
     async def list_all(self, _request: control.Empty) -> object:
         """List the open invites, the first to expire first."""

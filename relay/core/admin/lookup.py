@@ -1,4 +1,4 @@
-"""Finds what an admin means: a user by id; a chat by id, by name, or by its two people."""
+"""Finds what an admin names: a user by id; a chat by id, by name, or by its two users."""
 
 from collections.abc import Iterable
 
@@ -8,7 +8,7 @@ from relay.text import fold
 
 
 class Lookup:
-    """Looks things up in the state."""
+    """Looks users and chats up in the state."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -21,6 +21,28 @@ class Lookup:
         """
         user = self._state.user(user_id)
         if user is None or user.removed:
+            raise RelayError.no_user(user_id)
+        return user
+
+    def enabled_user(self, user_id: str) -> User:
+        """Find a user who is not disabled.
+
+        Raises:
+            RelayError: there is none, or they are disabled.
+        """
+        user = self.user(user_id)
+        if user.disabled:
+            raise RelayError.forbidden(f"{user.id!r} is disabled: `relay user enable {user.id}` first")
+        return user
+
+    def past_user(self, user_id: str) -> User:
+        """Find a user who may have been removed: history still names them.
+
+        Raises:
+            RelayError: nobody ever had this id.
+        """
+        user = self._state.user(user_id)
+        if user is None:
             raise RelayError.no_user(user_id)
         return user
 
@@ -40,11 +62,11 @@ class Lookup:
         return state.chats[key]
 
     def chat_id(self, called: str) -> str:
-        """The id of a group or channel; see `chat`."""
+        """Find the id of a group or channel; see `chat`."""
         return self.chat(called).id or ""
 
     def any_chat(self, called: str) -> int:
-        """The key of a chat by a group's id or name, or by a dialog's two people (`anna~ben`).
+        """Find the key of a chat by a group's id or name, or by the two users of a dialog (`anna~ben`).
 
         Raises:
             RelayError: there is none, or there are several.
@@ -60,10 +82,10 @@ class Lookup:
         return self.chat(called).key
 
     def chat_of(self, user: User, called: str) -> str:
-        """The id of the chat that a user means: an id, else the name of one of their groups.
+        """Find the id of the chat that a user means: an id, else the name of one of their groups.
 
         Raises:
-            RelayError: there is none, they are not in it, or several of their groups are called so.
+            RelayError: there is none, the user is not in it, or several of their groups have this name.
         """
         state = self._state
         if state.chat_key(user.key, called) is not None or state.user(called) is not None:
@@ -78,7 +100,7 @@ class Lookup:
 
 
 def _named(chats: Iterable[Chat], called: str) -> list[Chat]:
-    """Find the groups and channels of a name, however it was typed; those that have it letter for letter go first."""
+    """Find the groups and channels with a name, ignoring case and accents; exact matches come first."""
     folded = fold(called)
     alike = [chat for chat in chats if chat.id and folded and fold(chat.name) == folded]
     return [chat for chat in alike if chat.name.casefold() == called.casefold()] or alike

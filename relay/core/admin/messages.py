@@ -1,4 +1,4 @@
-"""An admin's talking as a user, from the machine itself."""
+"""The admin request of `relay send`: a message of a user, sent from the machine itself."""
 
 from relay.core.admin.lookup import Lookup
 from relay.core.clock.clock import Clock
@@ -7,12 +7,11 @@ from relay.core.rules.commands import Command
 from relay.core.rules.submit import submit
 from relay.core.service.dispatch import NO_DEVICE
 from relay.protocol import control, requests
-from relay.protocol.errors import RelayError
 from relay.store.log.log import Log
 
 
 class MessageAdmin:
-    """Messages of users, sent without one of their devices."""
+    """Sends messages of users without one of their devices."""
 
     def __init__(self, state: State, log: Log, clock: Clock) -> None:
         self._find = Lookup(state)
@@ -21,9 +20,7 @@ class MessageAdmin:
 
     async def say(self, request: control.Say) -> object:
         """Send a user's message from the machine itself."""
-        user = self._find.user(request.user_id)
-        if user.disabled:
-            raise RelayError.forbidden(f"{user.id!r} is disabled: `relay user enable {user.id}` first")
+        user = self._find.enabled_user(request.user_id)
         chat_id = self._find.chat_of(user, request.chat_id)
         message = requests.New(chat_id=chat_id, client_message_id=request.client_message_id, message=request.message)
         return await submit(self._log, Command(self._clock(), user.key, NO_DEVICE, message))

@@ -1,4 +1,4 @@
-"""What an admin is told of a relay: how it is, and by which settings it runs."""
+"""The admin requests about a running relay: its status and its settings."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -19,30 +19,30 @@ from relay.protocol.errors import RelayError
 from relay.settings import Loaded
 from relay.store.log.log import Log
 
-SLOWEST = 5
-"""Slow readers that a status names."""
+MAX_SLOW_READERS = 5
+"""Slow readers that the status names."""
 
 
 class Runtime:
-    """What is known of a relay only while it runs."""
+    """What is known only of a relay that runs and listens."""
 
     def __init__(self) -> None:
         self.url: str | None = None
-        """Where it can be reached from this machine, once it listens."""
+        """The URL by which this machine reaches it, once it listens."""
         self.listening: list[str] = []
-        """Each address where it listens, HOST:PORT."""
+        """The addresses on which it listens, HOST:PORT."""
         self.plain_url: str | None = None
-        """The same without TLS, which programs on this machine need not speak."""
+        """The same URL without TLS, for programs on this machine."""
         self.most_connections: Callable[[], int] | None = None
-        """How many connections there may be."""
+        """        Returns the maximum number of connections."""
         self.settings: Loaded | None = None
-        """The settings in force, and where they come from."""
+        """The settings in force, with their sources."""
         self.hooks: dict[int, str] = {}
-        """Of outgoing hooks, by device, why what they post is not taken just now."""
+        """By device of an outgoing hook, why its posts are failing."""
 
 
 class StatusReport:
-    """How the relay is."""
+    """Makes the status."""
 
     def __init__(
         self,
@@ -65,13 +65,13 @@ class StatusReport:
         self._refusals = refusals
 
     async def show_settings(self, _request: control.Empty) -> object:
-        """The settings in force."""
+        """List the settings in force."""
         if self._runtime.settings is None:
             raise RelayError("unavailable", "no relay runs, and only a running one has settings in force")
         return settings_in_force(self._runtime.settings)
 
     async def show(self, _request: control.Empty) -> object:
-        """What goes on just now."""
+        """Report the current status."""
         state, meter, figures = self._state, self._meter, self._log.figures
         there = [one for several in self._presence.subscribers.values() for one in several]
         rates = meter.rates()
@@ -129,7 +129,7 @@ class StatusReport:
         return control.LongestWait(ms=wait.seconds * 1_000, cause=wait.cause, seconds_ago=now - wait.at)
 
     def _most_connections(self) -> control.UserConnections | None:
-        """Who has most connections."""
+        """Find the user with the most connections, if anybody has more than one."""
         subscribers = self._presence.subscribers
         user = max(subscribers, key=lambda one: len(subscribers[one]), default=None)
         if user is None or len(subscribers[user]) < 2:
@@ -137,20 +137,20 @@ class StatusReport:
         return control.UserConnections(user_id=self._state.users[user].id, connections=len(subscribers[user]))
 
     def _slow_readers(self, there: Iterable[Subscriber]) -> list[control.SlowReader]:
-        """Those for whom most waits."""
+        """List the connections with the most bytes waiting."""
         waiting = sorted(((*one.outlet.waiting, one) for one in there), key=itemgetter(0), reverse=True)
         now = trio.current_time()
         return [
             control.SlowReader(
                 user_id=self._state.users[one.user].id, device_id=one.device, bytes=size, seconds=now - since
             )
-            for size, since, one in waiting[:SLOWEST]
+            for size, since, one in waiting[:MAX_SLOW_READERS]
             if size
         ]
 
 
 def settings_in_force(loaded: Loaded) -> list[control.SettingInfo]:
-    """Each setting, its value and where that comes from."""
+    """List each setting, its value and the source of the value."""
     return [
         control.SettingInfo(
             key=setting.key,

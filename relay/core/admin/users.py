@@ -1,4 +1,4 @@
-"""An admin's handling of users, of their devices, and of how they get in."""
+"""The admin requests about users, their devices and their passwords."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from relay.store.log.schedule import Cursors
 
 
 class UserAdmin:
-    """Users and devices."""
+    """Creates, changes and lists users and devices."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class UserAdmin:
     # Users.
 
     async def add_user(self, request: control.AddUser) -> object:
-        """Make a user."""
+        """Create a user."""
         return self._user_info(await self._changed(request))
 
     async def change_user(self, request: control.ChangeUser) -> object:
@@ -55,13 +55,13 @@ class UserAdmin:
         return self._state.users[answer.user]
 
     async def list_users(self, _request: control.Empty) -> object:
-        """All users, by id."""
+        """List all users, by id."""
         users = sorted(self._state.users.values(), key=lambda user: user.id)
         devices = Counter(device.user for device in self._state.devices.values() if not device.revoked_at)
         return [self._user_info(user, devices[user.key]) for user in users if not user.removed]
 
     async def show_user(self, request: control.OneUser) -> object:
-        """One user."""
+        """Show one user."""
         return self._user_info(self._find.user(request.id))
 
     def _user_info(self, user: User, devices: int | None = None) -> control.UserInfo:
@@ -82,7 +82,7 @@ class UserAdmin:
     # Devices.
 
     async def add_device(self, request: control.AddDevice) -> object:
-        """Make a device and give its token, this once."""
+        """Create a device and return its token, which is never shown again."""
         user = self._find.user(request.user_id)
         token = new_token()
         answer = await self._decided(commands.AddDevice(user.key, request.label, token_hash(token)))
@@ -90,7 +90,7 @@ class UserAdmin:
         return control.Token(device_id=answer.device, user_id=user.id, token=token)
 
     async def list_devices(self, request: control.ListDevices) -> object:
-        """The devices that may sign in, of one user or of all."""
+        """List the devices that are not revoked, of one user or of all."""
         of = None if request.user_id is None else self._find.user(request.user_id).key
         return [
             self._device_info(device)
@@ -99,13 +99,13 @@ class UserAdmin:
         ]
 
     async def revoke_device(self, request: control.RevokeDevice) -> object:
-        """Let a device sign in no more; if it is connected it is told so at once."""
+        """Revoke a device; its connection ends at once."""
         answer = await self._decided(request)
         assert isinstance(answer, ChangedDevice)
         return self._device_info(self._state.devices[answer.device])
 
     async def revoke_devices(self, request: control.RevokeDevices) -> object:
-        """Let no device of a user sign in any more."""
+        """Revoke all devices of a user."""
         answer = await self._decided(commands.RevokeDevices(request.user_id))
         assert isinstance(answer, DevicesRevoked)
         return control.Revoked(count=answer.number)
@@ -125,12 +125,12 @@ class UserAdmin:
     # Signing in.
 
     async def set_password(self, request: control.SetPassword) -> object:
-        """Let a user sign in by a password."""
+        """Set or remove the password of a user."""
         count = await self._sign_in.set_password(request.id, request.password, sign_out=request.sign_out)
         return control.Revoked(count=count)
 
     async def lend(self, request: control.OneUser) -> object:
-        """Let a command on this machine talk as a user."""
+        """Issue a temporary token, by which a command on this machine acts as a user."""
         if self._runtime.plain_url is None:
             raise RelayError("unavailable", "the relay does not listen yet")
         return control.TemporaryToken(url=self._runtime.plain_url, token=self._lend(self._find.user(request.id).key))

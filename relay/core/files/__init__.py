@@ -1,1 +1,1 @@
-"""Uploaded files: taken in within the quota, named and typed safely, found for those who may have them."""
+"""Uploaded files: stored within the quota, with safe names and types, and served to those who may read them."""

@@ -1,4 +1,4 @@
-"""A file's name as it is safe to show and to save: no path, no control characters, no text that runs backwards."""
+"""Makes file names safe to show and to save: no path, no control characters, no reversed text direction."""
 
 import re
 import unicodedata
@@ -6,29 +6,29 @@ import unicodedata
 from relay.core.files.media_types import EXTENSIONS
 from relay.marks import ordered
 
-LONGEST = 160
-"""Characters; with UTF-8 and an ending they still fit into the 255 bytes that file systems allow, mostly."""
-LONGEST_BYTES = 230
+MAX_CHARACTERS = 160
+"""Characters. With an extension a name mostly fits into the 255 bytes that file systems allow."""
+MAX_BYTES = 230
 
 JOINERS = "\u200c\u200d"
 
 _FORBIDDEN = re.compile(r'[<>:"|?*]')
-"""What Windows takes in no name."""
+"""Characters that Windows allows in no file name."""
 _DEVICES = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
-"""What Windows takes for something else."""
+"""Names that Windows reserves for devices."""
 
 
 def clean(name: str, mimetype: str) -> str:
-    """Make a name fit to be shown and saved.
+    """Make a name safe to show and to save.
 
     Args:
-        name: what the sender calls it.
-        mimetype: what it is: where that may be shown, the name ends accordingly, so that nobody opens a picture
-            as a page.
+        name: the name that the sender has given.
+        mimetype: the type of the content. A type that browsers show gets one of its own extensions, so that nobody
+            opens a picture as a page.
     """
     last = re.split(r"[/\\]", name)[-1]
-    # Cc, Cf, Cs, Co, Cn: controls, overrides of direction and other invisible things, and what is no character. The
-    # joiners stay: words of Persian and Hindi, and emoji, are written with them.
+    # Cc, Cf, Cs, Co, Cn: controls, direction overrides and other invisible characters, and unassigned ones. The joiners
+    # stay: Persian and Hindi words, and emoji, need them.
     visible = "".join(
         letter
         for letter in unicodedata.normalize("NFC", ordered(last))
@@ -38,14 +38,14 @@ def clean(name: str, mimetype: str) -> str:
     if _DEVICES.match(plain):
         plain = f"_{plain}"
     stem, dot, extension = plain.rpartition(".")
-    endings = EXTENSIONS.get(mimetype)
-    if endings is not None and (not dot or extension.lower() not in endings):
-        stem, dot, extension = plain, ".", endings[0]
+    extensions = EXTENSIONS.get(mimetype)
+    if extensions is not None and (not dot or extension.lower() not in extensions):
+        stem, dot, extension = plain, ".", extensions[0]
     if not dot:
-        return _cut(plain, LONGEST, LONGEST_BYTES) or "file"
+        return _cut(plain, MAX_CHARACTERS, MAX_BYTES) or "file"
     if len(extension) > 16:
-        return _cut(f"{stem}.{extension}", LONGEST, LONGEST_BYTES)
-    return f"{_cut(stem, LONGEST, LONGEST_BYTES) or 'file'}.{extension}"
+        return _cut(f"{stem}.{extension}", MAX_CHARACTERS, MAX_BYTES)
+    return f"{_cut(stem, MAX_CHARACTERS, MAX_BYTES) or 'file'}.{extension}"
 
 
 def _cut(text: str, characters: int, size: int) -> str:

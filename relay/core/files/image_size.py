@@ -1,6 +1,6 @@
-"""How large a picture is, read from the file itself. Reads headers only, and believes nothing it cannot check.
+"""Reads the size of a picture from its file. Reads headers only, and checks every length.
 
-A library would do, but the one there is brings the whole of urllib and XML into a relay's memory.
+The available library would load all of urllib and XML into the memory of a relay.
 """
 
 import os
@@ -10,21 +10,21 @@ from struct import unpack
 from typing import BinaryIO
 
 Size = tuple[int, int]
-MOST_PIXELS = 2**25
-"""Pixels of a picture that is still shown as one: a few bytes can claim any number, and browsers set aside four bytes
-for each. A camera of 33 million still passes; what has more is a file."""
-SEGMENTS = 1_000
-"""Segments of a file, and bytes between them, looked at before it is given up."""
-TURNED = 5
-"""The first of Exif's orientations that swap width and height."""
+MAX_PIXELS = 2**25
+"""Pixels up to which a picture is shown as one. A few bytes can claim any size, and browsers allocate four bytes a
+pixel. Photos of 33 megapixels pass; larger pictures are sent as files."""
+MAX_SEGMENTS = 1_000
+"""Segments, and bytes between them, that are read before giving up."""
+FIRST_TURNED = 5
+"""The first of the Exif orientations that swap width and height."""
 
 
 def size(file: BinaryIO, mimetype: str) -> Size | None:
-    """Read a picture's width and height in pixels, as it is shown; None where they cannot be found out.
+    """Read the width and height of a picture in pixels, as it is shown; None if they cannot be read.
 
     Args:
-        file: open at any place.
-        mimetype: what the file is.
+        file: open at any position.
+        mimetype: the type of the file.
     """
     reader = _READERS.get(mimetype)
     if reader is None:
@@ -34,7 +34,7 @@ def size(file: BinaryIO, mimetype: str) -> Size | None:
         found = reader(file)
     except (struct.error, IndexError, OSError, ValueError, RecursionError):
         return None
-    if found is None or min(found) < 1 or found[0] * found[1] > MOST_PIXELS:
+    if found is None or min(found) < 1 or found[0] * found[1] > MAX_PIXELS:
         return None
     return found
 
@@ -74,13 +74,13 @@ def _webp(file: BinaryIO) -> Size | None:
 
 
 def _jpeg(file: BinaryIO) -> Size | None:
-    """Walk the segments up to the frame header (ISO/IEC 10918-1, annex B); Exif before it may turn the picture."""
+    """Read the segments up to the frame header (ISO/IEC 10918-1, annex B); Exif before it may turn the picture."""
     file.seek(2)
     turned: bool | None = None
-    for _ in range(SEGMENTS):
+    for _ in range(MAX_SEGMENTS):
         marker = file.read(2)
         if marker == b"\xff\xff":
-            # A byte that fills; a file may consist of them, so each counts.
+            # A fill byte. A file may consist of them, so each counts as a segment.
             file.seek(-1, os.SEEK_CUR)
             continue
         if len(marker) < 2 or marker[0] != 0xFF:
@@ -97,7 +97,7 @@ def _jpeg(file: BinaryIO) -> Size | None:
 
 
 def _is_turned(segment: bytes) -> bool | None:
-    """Whether Exif says that the picture lies on its side (CIPA DC-008, tag 274); None where it is no Exif."""
+    """Whether an Exif segment turns the picture (CIPA DC-008, tag 274); None for another segment."""
     if segment[:6] != b"Exif\0\0":
         return None
     tiff = segment[6:]
@@ -110,17 +110,17 @@ def _is_turned(segment: bytes) -> bool | None:
         for entry in range(at + 2, at + 2 + 12 * count, 12):
             tag, _, _, value = unpack(f"{order}HHIH", tiff[entry : entry + 10])
             if tag == 274:
-                return bool(TURNED <= value <= 8)
+                return bool(FIRST_TURNED <= value <= 8)
     except struct.error:
         return False
     return False
 
 
 def _avif(file: BinaryIO) -> Size | None:
-    """Find the largest picture's size among the boxes (ISO/IEC 23008-12): meta, iprp, ipco, ispe."""
+    """Find the size of the largest picture in the boxes (ISO/IEC 23008-12): meta, iprp, ipco, ispe."""
     end = file.seek(0, os.SEEK_END)
     found: list[Size] = []
-    _search(file, 0, end, found, [SEGMENTS])
+    _search(file, 0, end, found, [MAX_SEGMENTS])
     return max(found, key=lambda one: one[0] * one[1], default=None)
 
 

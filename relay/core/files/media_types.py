@@ -1,12 +1,12 @@
-"""What a file is by its first bytes: what its sender says and what its name ends in prove nothing.
+"""Detects the type of a file by its first bytes: neither the sender nor the file name is trusted.
 
-The signatures are those of the WHATWG's MIME Sniffing Standard (section 6) and of the formats themselves.
+The signatures are those of the WHATWG MIME Sniffing Standard (section 6) and of the formats themselves.
 """
 
 UNKNOWN = "application/octet-stream"
-"""What is not known, or is not safe to show: it is handed over and nothing else."""
-HEAD = 512
-"""Bytes to look at."""
+"""The type of everything that is unknown or not safe to show: it can only be downloaded."""
+HEAD_BYTES = 512
+"""Bytes that `sniff` needs."""
 
 _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -24,7 +24,7 @@ _BRANDS: dict[bytes, str] = {
     b"M4A ": "audio/mp4",
     b"M4B ": "audio/mp4",
 }
-"""Of files in boxes (ISO/IEC 14496-12), by their major brand."""
+"""The types of box-structured files (ISO/IEC 14496-12), by their major brand."""
 _VIDEO_BRANDS = (b"iso", b"mp4", b"M4V", b"avc", b"dash", b"3gp", b"MSNV", b"f4v")
 
 EXTENSIONS: dict[str, tuple[str, ...]] = {
@@ -46,14 +46,14 @@ EXTENSIONS: dict[str, tuple[str, ...]] = {
     "video/webm": ("webm", "weba"),
     "video/ogg": ("ogv", "ogg"),
 }
-"""What may be shown, and what the names of such files end in."""
+"""The types that browsers may show, with the extensions of such files."""
 
 
 def sniff(head: bytes) -> str:
-    """Say what a file is.
+    """Detect the type of a file.
 
     Args:
-        head: its first `HEAD` bytes, or all of them.
+        head: its first `HEAD_BYTES` bytes, or all of them.
     """
     for beginning, mimetype in _BEGINNINGS:
         if head.startswith(beginning):
@@ -79,7 +79,7 @@ def _boxes(brand: bytes) -> str:
 
 
 def _frames(head: bytes) -> str:
-    """Sound without a container begins with a frame's eleven or twelve bits of ones (ISO/IEC 11172-3, 13818-7)."""
+    """Detect audio frames without a container, which begin with 11 or 12 one bits (ISO/IEC 11172-3, 13818-7)."""
     if len(head) < 4 or head[0] != 0xFF:
         return UNKNOWN
     if head[1] & 0xF6 == 0xF0:

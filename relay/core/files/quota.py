@@ -1,6 +1,6 @@
-"""How much may be uploaded: by one file, by one user, in all, and while the disk has room to spare.
+"""Limits uploads: by file, by user, in total, and by the free space of the disk.
 
-What is on its way counts as if it were there: it is set aside before a byte is taken. Plain counting.
+An upload reserves its bytes before it writes them. Pure counting, no I/O.
 """
 
 from collections import Counter
@@ -12,29 +12,29 @@ from relay.protocol.errors import RelayError
 from relay.settings import FilesSection
 
 RESERVE_STEP_BYTES = 8 * 2**20
-"""Bytes set aside at a time for an upload whose size is not announced."""
+"""Bytes reserved at a time for an upload whose size is not announced."""
 MAX_UPLOADS = 64
-"""Uploads that run at a time."""
+"""Uploads that may run at the same time."""
 MAX_UPLOADS_PER_USER = 8
-"""Uploads of one user that run at a time."""
+"""Uploads that one user may run at the same time."""
 
 
 class Allowance:
-    """What one upload may still write."""
+    """The reservation of one upload."""
 
     def __init__(self, quota: "Quota", user: int) -> None:
         self._quota = quota
         self._user = user
         self.size = 0
-        """Bytes that it has."""
+        """Bytes that the upload has so far."""
         self.reserved = 0
-        """Bytes that are set aside for it."""
+        """Bytes that are reserved for the upload."""
 
     def take(self, count: int) -> None:
-        """Count bytes that are about to be written.
+        """Count bytes before they are written.
 
         Raises:
-            RelayError: `too_large` or `storage_full`, and these must not be.
+            RelayError: `too_large` or `storage_full`; the bytes must not be written.
         """
         self.size += count
         if self.size > self.reserved:
@@ -42,20 +42,20 @@ class Allowance:
 
     @property
     def user(self) -> int:
-        """Whose upload it is."""
+        """The key of the user who uploads."""
         return self._user
 
 
 class Quota:
-    """What is set aside, and for whom."""
+    """Reserves space for uploads."""
 
     def __init__(self, state: State, limits: FilesSection, free: Callable[[], int]) -> None:
-        """Begin with nothing set aside.
+        """Begin without reservations.
 
         Args:
-            state: knows what users have stored.
+            state: has the bytes that each user has stored.
             limits: the settings.
-            free: tells how many bytes the disk has left.
+            free: returns the free bytes of the disk.
         """
         self._state = state
         self._limits = limits
@@ -65,14 +65,14 @@ class Quota:
 
     @contextmanager
     def upload(self, user: int, announced: int | None) -> Iterator[Allowance]:
-        """Set aside what an upload needs, until it is over one way or another.
+        """Reserve what an upload needs, until it has ended in one way or another.
 
         Args:
-            user: whose.
-            announced: how many bytes it says it has; None where it does not.
+            user: the key of the user who uploads.
+            announced: its announced size in bytes; None if there is none.
 
         Raises:
-            RelayError: it may not be, or not now.
+            RelayError: the upload is not allowed, or not now.
         """
         if self._running[user] >= MAX_UPLOADS_PER_USER or self._running.total() >= MAX_UPLOADS:
             raise RelayError("rate_limited", "too many uploads run already: wait for one to end", retry_after=1_000)
@@ -89,15 +89,15 @@ class Quota:
                     del counter[user]
 
     def check(self, user: int | None, size: int, before: int) -> None:
-        """Tell beforehand whether an upload would be let in.
+        """Check in advance whether an upload would be allowed.
 
         Args:
-            user: whose; None for one who is not here yet.
-            size: its bytes.
-            before: bytes, as they count, that the same user would have stored before it.
+            user: the key of the user who would upload; None for a user who is not here yet.
+            size: the size of the file in bytes.
+            before: bytes that the same user would have stored before, as they count for the quota.
 
         Raises:
-            RelayError: it would not.
+            RelayError: the upload would not be allowed.
         """
         limits = self._limits
         if size > limits.file_bytes:
@@ -107,10 +107,15 @@ class Quota:
             raise RelayError.over_quota(limits.user_bytes, f"one user may store {limits.user_bytes} bytes here")
 
     def reserve(self, allowance: Allowance, wanted: int, *, needed: int) -> None:
-        """Set aside as many bytes as are wanted, or fewer where no more may be, but those that are needed.
+        """Reserve the wanted bytes for an upload, or fewer if the limits do not allow more.
+
+        Args:
+            allowance: the reservation to change.
+            wanted: bytes in total.
+            needed: bytes in total that the upload cannot do without.
 
         Raises:
-            RelayError: not even those.
+            RelayError: the needed bytes are not available.
         """
         limits, user = self._limits, allowance.user
         if needed > limits.file_bytes:
@@ -126,7 +131,7 @@ class Quota:
             )
         in_all = self._reserved.total() - allowance.reserved
         total = limits.total_bytes - sum(one.stored for one in self._state.users.values()) - in_all
-        # What is set aside and not yet written still shows as free.
+        # Reserved bytes that are not written yet still count as free on the disk.
         disk = self._free() - limits.free_bytes - in_all + allowance.size
         if needed > min(total, disk):
             raise RelayError("storage_full", "the relay has no room for this file: its admin can make some")

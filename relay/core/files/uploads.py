@@ -1,6 +1,6 @@
-"""Files: taken in within the quota, found for those who may have them, and gone once no message holds them.
+"""Uploaded files: received within the quota, found for those who may read them, removed when no message needs them.
 
-Knows the log and the directory of contents; whose bytes they are and how they come is the network's business.
+Knows the log and the directory of contents; how the bytes arrive is the business of the network.
 """
 
 import errno
@@ -33,16 +33,17 @@ from relay.store.sqlite.database import Connection
 
 logger = logging.getLogger(__name__)
 
-WRITE = 262_144
-"""Bytes gathered before a thread writes them."""
+WRITE_BYTES = 262_144
+"""Bytes collected before a thread writes them."""
 UNSENT_MS = 86_400_000
-"""Milliseconds within which an uploaded file must be sent in a message, else it goes."""
-EVERY = 60.0
-"""Seconds between two looks at what nothing holds; what a deletion lets go is looked at at once."""
-PAGE = 100
+"""Milliseconds after which an uploaded file is removed unless a message holds it."""
+SWEEP_SECONDS = 60.0
+"""Seconds between two searches for unused files; a deletion starts one at once."""
+UNUSED_FILES = 100
+"""Unused files that are removed at a time."""
 
 Pieces = Callable[[], Awaitable[bytes]]
-"""Gives the next piece of an upload; nothing at its end."""
+"""Returns the next piece of an upload; empty at its end."""
 
 
 class Uploads:
@@ -60,7 +61,7 @@ class Uploads:
     ) -> None:
         self.contents = Blobs(directory)
         self.uploaded_bytes = 0
-        """Since the start, for the metrics."""
+        """Bytes uploaded since the start, for the metrics."""
         self._loosened = trio.Event()
         self._state = state
         self._log = log
@@ -70,24 +71,24 @@ class Uploads:
         self._quota = Quota(state, limits, self.contents.free)
         self._turns = Turns()
 
-    # In.
+    # Receiving.
 
     async def receive(
         self, user: int, device: int, name: str, announced: int | None, pieces: Pieces, at: int | None = None
     ) -> Attachment:
-        """Take a file in: it is on disk, and in the log, when this returns; nothing of it is where it raises.
+        """Receive a file. When this returns it is on disk and in the log; if it raises, nothing is left of it.
 
         Args:
-            user: who uploads it.
-            device: from where.
-            name: what they call it.
-            announced: how many bytes it is said to have; None where that was not said.
-            pieces: gives the bytes.
-            at: when it was uploaded elsewhere, Unix milliseconds; now where None is given.
+            user: the key of the user who uploads.
+            device: the key of their device.
+            name: the name that the user has given.
+            announced: the announced size in bytes; None if there is none.
+            pieces: returns the bytes.
+            at: when the file was uploaded elsewhere, in Unix milliseconds; now by default.
 
         Raises:
-            RelayError: `too_large`, `storage_full`, `rate_limited`, `unavailable`; `unauthorized`, the device may not
-                sign in any more.
+            RelayError: `too_large`, `storage_full`, `rate_limited`, `unavailable`; or `unauthorized`, if the device is
+                revoked meanwhile.
         """
         with self._quota.upload(user, announced) as allowance:
             try:
@@ -102,11 +103,11 @@ class Uploads:
                     with trio.CancelScope(shield=True):
                         await trio.to_thread.run_sync(incoming.discard)
             except OSError as error:
-                logger.error("an uploaded file cannot be saved: %s", _why(error))
+                logger.error("an uploaded file cannot be saved: %s", _reason(error))
                 raise RelayError.storage_full() from None
 
     async def begin(self, user: int, announced: int) -> "UploadInPieces":
-        """Begin to take a file in piece by piece, over several requests of an import.
+        """Begin to receive a file in pieces, over several requests of an import.
 
         Raises:
             RelayError: as `receive`.
@@ -118,42 +119,42 @@ class Uploads:
         except BaseException as error:
             held.close()
             if isinstance(error, OSError):
-                logger.error("an imported file cannot be saved: %s", _why(error))
+                logger.error("an imported file cannot be saved: %s", _reason(error))
                 raise RelayError.storage_full() from None
             raise
 
     def check(self, user: int | None, size: int, before: int) -> None:
-        """Tell beforehand whether a file would be taken in.
+        """Check in advance whether a file would be accepted.
 
         Args:
-            user: whose; None for somebody who is not here yet.
-            size: its bytes.
-            before: bytes, as they count, of the files of theirs that would come before it.
+            user: the key of the user who would upload; None for a user who is not here yet.
+            size: the size of the file in bytes.
+            before: bytes that the same user would have stored before, as they count for the quota.
 
         Raises:
-            RelayError: `too_large` or `storage_full`, it would not.
+            RelayError: `too_large` or `storage_full`.
         """
         self._quota.check(user, size, before)
 
     async def _write(self, incoming: BlobWriter, allowance: Allowance, pieces: Pieces) -> bytes:
-        """Write what comes, and give the beginning of it."""
+        """Write the pieces to disk, and return the first bytes for `media_types.sniff`."""
         head = b""
         buffer = bytearray()
         while piece := await pieces():
             allowance.take(len(piece))
             buffer += piece
-            if len(buffer) >= WRITE:
-                head = head or bytes(buffer[: media_types.HEAD])
+            if len(buffer) >= WRITE_BYTES:
+                head = head or bytes(buffer[: media_types.HEAD_BYTES])
                 await trio.to_thread.run_sync(incoming.write, buffer)
                 buffer = bytearray()
-        head = head or bytes(buffer[: media_types.HEAD])
+        head = head or bytes(buffer[: media_types.HEAD_BYTES])
         await trio.to_thread.run_sync(incoming.write, buffer)
         return head
 
     async def keep(
         self, incoming: BlobWriter, user: int, device: int, name: str, head: bytes, at: int | None
     ) -> Attachment:
-        """Put a file that has come whole in its place and into the log."""
+        """Move a complete file to its place, and add it to the log."""
         mimetype = media_types.sniff(head)
         size = await trio.to_thread.run_sync(_picture_size, incoming.path, mimetype)
         if mimetype.startswith("image/") and size is None:
@@ -183,15 +184,15 @@ class Uploads:
         assert isinstance(added, Attachment)
         return added
 
-    # Out.
+    # Reading.
 
     async def find(self, user: int, file_id: str) -> StoredFile:
-        """Find a file for somebody who may have it.
+        """Find a file for a user who may read it.
 
         Raises:
-            RelayError: `not_found`; it does not tell whether there is such a file.
+            RelayError: `not_found`, whether there is no such file or the user may not read it.
         """
-        # One at a time, whoever downloads over however many connections: others read over this connection, too.
+        # One look-up at a time for each user, over all their connections: others read over this connection too.
         async with self._turns.of(user):
             found = await lookups.files(self._reading, [file_id])
         if not found or not attachments.may_read(self._state, user, found[0]):
@@ -199,41 +200,41 @@ class Uploads:
         return found[0]
 
     def while_readable(self, user: int, device: int, file: StoredFile) -> AbstractContextManager[trio.CancelScope]:
-        """Cancel what is done inside once somebody who is being sent a file may not have it any more."""
+        """Cancel what runs inside once the user may no longer read the file."""
         state = self._state
         return self._rights.while_allowed(
             lambda: state.welcome(user, device) and attachments.may_read(state, user, file)
         )
 
-    # Away.
+    # Removing.
 
     def loosen(self) -> None:
-        """Look soon: a message may have let go of a file."""
+        """Search for unused files soon: a message may have released one."""
         self._loosened.set()
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Remove what nothing holds any more, for ever; first what an earlier run left behind."""
+        """Remove unused files, for ever; first the remains of an earlier run."""
         task_status.started()
-        await self._careful(self._sweep)
+        await self._logging_errors(self._sweep)
         while True:
-            await self._careful(self.forget_loose)
-            with trio.move_on_after(EVERY):
+            await self._logging_errors(self.forget_loose)
+            with trio.move_on_after(SWEEP_SECONDS):
                 await self._loosened.wait()
             self._loosened = trio.Event()
 
-    async def _careful(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def _logging_errors(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
         except (sqlite3.Error, OSError, RelayError) as error:
             logger.warning("cannot remove unused files now: %s", error)
 
     async def forget_loose(self) -> None:
-        """Remove the files that nothing holds and whose time has come, as far as the time is known."""
+        """Remove unused files whose time is up, provided that the clock is credible."""
         if not self._clock.credible():
             return
         while True:
             shown = list(attachments.photos(self._state))
-            loose = await lookups.loose_files(self._reading, self._clock(), shown, PAGE)
+            loose = await lookups.loose_files(self._reading, self._clock(), shown, UNUSED_FILES)
             if not loose:
                 return
             command = Command(self._clock(), ADMIN, 0, ForgetFiles(tuple(loose)))
@@ -252,14 +253,14 @@ class Uploads:
                     await trio.to_thread.run_sync(aside.unlink)
 
     async def _sweep(self) -> None:
-        """Remove contents that are whole and in no log: a crash came between."""
+        """Remove complete contents that are not in the log, because the relay crashed in between."""
         directories = self.contents.digests()
         while (digests := await trio.to_thread.run_sync(next, directories, None)) is not None:
             await self._drop(digests)
 
 
 class UploadInPieces:
-    """A file of an import that comes over several requests; whoever began it keeps it or discards it."""
+    """A file of an import that is received over several requests; its owner keeps or discards it."""
 
     def __init__(self, files: Uploads, incoming: BlobWriter, allowance: Allowance, held: ExitStack) -> None:
         self._files = files
@@ -269,26 +270,26 @@ class UploadInPieces:
         self._head = b""
 
     async def write(self, data: bytes) -> None:
-        """Add a piece.
+        """Write the next piece.
 
         Raises:
             RelayError: `too_large`, `storage_full`.
         """
         self._allowance.take(len(data))
-        self._head = self._head or data[: media_types.HEAD]
+        self._head = self._head or data[: media_types.HEAD_BYTES]
         try:
             await trio.to_thread.run_sync(self._incoming.write, data)
         except OSError as error:
-            logger.error("an imported file cannot be saved: %s", _why(error))
+            logger.error("an imported file cannot be saved: %s", _reason(error))
             raise RelayError.storage_full() from None
 
     async def keep(self, user: int, name: str, at: int) -> Attachment:
-        """Put it in its place and into the log.
+        """Move the file to its place, and add it to the log.
 
         Args:
-            user: whose it is.
-            name: what they call it.
-            at: when it was uploaded elsewhere, Unix milliseconds.
+            user: the key of its owner.
+            name: the name that the owner has given.
+            at: when the file was uploaded elsewhere, in Unix milliseconds.
 
         Raises:
             RelayError: `storage_full`, `unavailable`.
@@ -296,18 +297,18 @@ class UploadInPieces:
         try:
             return await self._files.keep(self._incoming, user, 0, name, self._head, at)
         except OSError as error:
-            logger.error("an imported file cannot be saved: %s", _why(error))
+            logger.error("an imported file cannot be saved: %s", _reason(error))
             raise RelayError.storage_full() from None
 
     async def discard(self) -> None:
-        """Leave nothing of it but what was kept, and no room set aside for it."""
+        """Discard everything that was not kept, and release its reservation."""
         self._held.close()
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(self._incoming.discard)
 
 
-def _why(error: OSError) -> str:
-    """Say why a file could not be written; where it was about to lie is of no use to anybody."""
+def _reason(error: OSError) -> str:
+    """Explain why a file could not be written, without its internal path."""
     return "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
 
 

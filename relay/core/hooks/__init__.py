@@ -1,1 +1,1 @@
-"""What programs may do in a chat, and brakes on those that answer each other."""
+"""What hooks and bots may do in a chat, and limits for those that answer each other."""

@@ -1,6 +1,6 @@
-"""Brakes on loops: what one program says may set off another one that answers, for ever. No I/O.
+"""Limits on loops: a message of one program that makes another program answer, without end. No I/O.
 
-Both are generous: alarms come in storms, and those are no loops.
+Both limits are generous, because alarms come in bursts that are no loops.
 """
 
 import logging
@@ -11,55 +11,55 @@ from relay.protocol.errors import RelayError
 
 logger = logging.getLogger(__name__)
 
-ANSWERS, ANSWERS_PER_SECOND = 300, 1.0
-"""Messages with which programs may answer each other in one chat at once, and then on average."""
-MAX_IN_A_ROW, PACE = 100, 10_000
-"""What programs say in a row that one outgoing hook posts; beyond it one in so many milliseconds."""
+MAX_ANSWERS, ANSWERS_PER_SECOND = 300, 1.0
+"""Messages by which programs may answer each other in one chat: at once, and then a second."""
+MAX_IN_A_ROW, RECOVERY_MS = 100, 10_000
+"""Messages of programs in a row that one outgoing hook posts, and the milliseconds after which it posts one more."""
 WARNING_SECONDS = 600.0
-"""Seconds between two log records of one chat."""
+"""Seconds between two warnings about one chat."""
 
 
 class _Answers:
-    """How fast programs may answer each other; see `limits.Rate`."""
+    """The rate at which programs may answer each other; see `RateLimit`."""
 
     requests_per_second = ANSWERS_PER_SECOND
-    burst = float(ANSWERS)
+    burst = float(MAX_ANSWERS)
 
 
 class LoopBrake:
-    """Programs that talk in turns: a message of one that follows on another one's, with no person in between."""
+    """Limits programs that answer each other: messages of different programs in turn, with no person in between."""
 
     def __init__(self, state: State) -> None:
         self._state = state
         self._limit = RateLimit(_Answers())
         self._last: dict[int, int] = {}
-        """Of chats where programs talk: for whom the last one did."""
-        self._told: dict[int, float] = {}
+        """By chat, the user for whom a program has written last."""
+        self._warned: dict[int, float] = {}
 
     def check(self, user: int, chat_id: str, now: float) -> None:
-        """Refuse what a program says where programs answer each other too fast.
+        """Refuse a message of a program in a chat in which programs answer each other too fast.
 
         Args:
-            user: the bot, or the person whose hook posts.
-            chat_id: the chat as they call it.
-            now: trio's time.
+            user: the key of the bot, or of the user for whom a hook posts.
+            chat_id: the chat as this user names it.
+            now: trio's time in seconds.
 
         Raises:
-            RelayError: it is too fast.
+            RelayError: `rate_limited`.
         """
         key = self._state.chat_key(user, chat_id)
         if key is None:
             return
         last, newest = self._last.get(key, user), self._state.chats[key].newest_by
-        # Whoever sends several at once answers once: what the chat's newest message is follows a moment later.
-        # Nothing may be said yet: who was the last may have been refused, or it is on its way to the disk.
+        # Several messages of one program count as one answer. The chat's newest message is known only a moment later,
+        # when it is on disk; it may also have been refused.
         answers = last != user and (newest in (0, last) or self._state.users[newest].bot)
         wait = self._limit.take(key, now) if answers else 0
         if not wait:
             self._last[key] = user
             return
-        if now - self._told.get(key, float("-inf")) >= WARNING_SECONDS:
-            self._told[key] = now
+        if now - self._warned.get(key, float("-inf")) >= WARNING_SECONDS:
+            self._warned[key] = now
             logger.warning(
                 "chat %s: programs answer each other there (%s and %s were the last): one message a second is taken",
                 self._state.chats[key].id or "between two",
@@ -74,23 +74,23 @@ class LoopBrake:
 
 
 class TurnsInARow:
-    """What programs say in a row, as one outgoing hook sees it. It goes by the times in the log, also in a replay."""
+    """Limits messages of programs in a row for one outgoing hook, by the times in the log: a replay decides alike."""
 
     def __init__(self) -> None:
         self._level = 0.0
         self._at = 0
 
     def person(self) -> None:
-        """Take note that a person said something: there is no loop."""
+        """Note that a person has written: there is no loop."""
         self._level = 0.0
 
     def passes(self, at: int) -> bool:
-        """Tell whether what a program said is passed on.
+        """Count a message of a program, and decide whether the hook posts it.
 
         Args:
-            at: when it was said, Unix milliseconds.
+            at: when it was sent, in Unix milliseconds.
         """
-        self._level = max(0.0, self._level - max(0, at - self._at) / PACE)
+        self._level = max(0.0, self._level - max(0, at - self._at) / RECOVERY_MS)
         self._at = at
         if self._level + 1 > MAX_IN_A_ROW:
             return False

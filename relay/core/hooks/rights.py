@@ -1,10 +1,11 @@
-"""Where a hook may act now. Pure."""
+"""What a hook may do now. Pure."""
 
 from relay.core.model.state import Device, State
+from relay.core.rules import permissions
 
 
 def may_act(state: State, device: Device) -> bool:
-    """Tell whether a hook is in use: it is not removed, its user may be here and is in its chat.
+    """Tell whether a hook is in use: it is not removed, its user is not disabled and is in its chat.
 
     A hook that writes to one user is in use before their dialog begins.
     """
@@ -12,6 +13,31 @@ def may_act(state: State, device: Device) -> bool:
     if hook is None or not state.welcome(device.user, device.key):
         return False
     return chat_of(state, device) is not None or hook.chat in state.user_keys
+
+
+def problem(state: State, device: Device) -> str | None:
+    """Say why a hook cannot do what it is for: post into its chat, or follow it. None where it can.
+
+    An incoming hook is asked what a message of its user is asked, so that no other rule applies to it.
+    """
+    hook, user = device.hook, state.users[device.user]
+    if user.disabled or user.removed:
+        return f"{user.id} is disabled"
+    if hook is None or not may_act(state, device):
+        return f"{user.id} is not in the chat, or it is gone"
+    if hook.url:
+        return None
+    key = chat_of(state, device)
+    if key is None:
+        # The dialog begins with the first message.
+        peer = state.user(hook.chat)
+        return None if peer is None or state.welcome(peer.key, 0) else f"{peer.id} is disabled"
+    chat = state.chats[key]
+    if permissions.may(state, chat, user.key, permissions.WRITE):
+        return None
+    if chat.id is None:
+        return f"{state.chat_id(chat, user.key)} is disabled"
+    return f"{user.id} may only read in the chat"
 
 
 def chat_of(state: State, device: Device) -> int | None:

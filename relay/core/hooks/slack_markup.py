@@ -1,4 +1,4 @@
-"""Slack's markup in plain words: entities, links, people, channels. For imports and for hooks. Pure.
+"""Turns Slack's markup into plain text: entities, links, people, channels. For imports and hooks. Pure.
 
 https://docs.slack.dev/messaging/formatting-message-text
 """
@@ -7,11 +7,11 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-# Possessive, so that what opens and never closes is looked at once.
+# Possessive quantifiers: an opening bracket without a closing one is scanned once.
 _MARK = re.compile(r"<([^<>|\n]++)(?:\|([^<>\n]*+))?+>")
 _ADDRESS = re.compile(r"(?:[a-z][a-z0-9+.-]*://|mailto:|tel:)\S+", re.IGNORECASE)
 _LABELLED = re.compile(r"[^\s./]*[./]\S*")
-"""An address without a scheme; only what has a label is taken for one."""
+"""A link without a scheme; it counts as one only with a label."""
 _ENTITY = re.compile(r"&(lt|gt|amp);")
 _ENTITIES = {"lt": "<", "gt": ">", "amp": "&"}
 _COMMAND = re.compile(r"!(?:[a-z]+|subteam\^[^|]+)")
@@ -19,7 +19,7 @@ _PERSON = re.compile(r"@[\w.-]+")
 _CHANNEL = re.compile(r"#[\w.-]+")
 
 NameOf = Callable[[str], str | None]
-"""Gives the name of the person who has this id at Slack, if it is known."""
+"""Returns the name of the person with this Slack id, if it is known."""
 
 
 def _unknown(_id: str) -> str | None:
@@ -27,21 +27,21 @@ def _unknown(_id: str) -> str | None:
 
 
 def plain(text: str, name_of: NameOf = _unknown) -> str:
-    """Say marked-up text in plain words.
+    """Turn marked-up text into plain text.
 
     Args:
-        text: as Slack's senders write it. What only looks like markup (`a < b`, `<b>`) stays.
-        name_of: gives people's names.
+        text: text in Slack's markup. What only looks like markup (`a < b`, `<b>`) stays.
+        name_of: returns people's names.
     """
 
-    def said(found: re.Match[str]) -> str:
-        return _said(found, name_of)
+    def plain_mark(found: re.Match[str]) -> str:
+        return _plain_mark(found, name_of)
 
-    return _ENTITY.sub(lambda found: _ENTITIES[found[1]], _MARK.sub(said, text))
+    return _ENTITY.sub(lambda found: _ENTITIES[found[1]], _MARK.sub(plain_mark, text))
 
 
 def link(address: str, label: str) -> str:
-    """Say a link: its label, and where it leads. A label that is the address itself comes once."""
+    """Format a link as its label and its URL; as the URL alone if the label says the same."""
     shown = address.removeprefix("mailto:")
     bare = shown.partition("://")[2] or shown
     if not shown or not label or label.rstrip("/") in (shown.rstrip("/"), bare.rstrip("/")):
@@ -50,7 +50,7 @@ def link(address: str, label: str) -> str:
 
 
 def date(timestamp: object, fallback: str) -> str:
-    """Say a date: what the sender wrote for those who cannot format it, else the time in UTC."""
+    """Format a date: the fallback that the sender has given, else the time in UTC."""
     if fallback:
         return fallback
     try:
@@ -59,7 +59,7 @@ def date(timestamp: object, fallback: str) -> str:
         return str(timestamp)
 
 
-def _said(found: re.Match[str], name_of: NameOf) -> str:
+def _plain_mark(found: re.Match[str], name_of: NameOf) -> str:
     target, label = found[1], found[2] or ""
     if _PERSON.fullmatch(target):
         return f"@{name_of(target[1:]) or label or target[1:]}"
@@ -68,7 +68,7 @@ def _said(found: re.Match[str], name_of: NameOf) -> str:
     if target.startswith("!date^"):
         return date(target.split("^")[1], label)
     if _COMMAND.fullmatch(target):
-        # A group's label has its own sign.
+        # The label of a group may begin with an @ of its own.
         return f"@{(label or target[1:].partition('^')[2] or target[1:]).removeprefix('@')}"
     if _ADDRESS.fullmatch(target) or (label and _LABELLED.fullmatch(target)):
         return link(target, label)

@@ -1,1 +1,1 @@
-"""What keeps a relay healthy: retention, the check, statistics, and room on the disk."""
+"""Keeps a relay healthy: retention, the check, statistics, and space on the disk."""

@@ -1,7 +1,7 @@
-"""`relay check`: proves that the file is whole and that everything derived from the log agrees with it.
+"""`relay check`: verifies the store, and that everything derived from the log agrees with it.
 
-Changes nothing. A relay may run meanwhile, so it reads in many short views, and what changed between two of them is
-no fault: what looks wrong is looked at again.
+Changes nothing. A relay may run meanwhile, so the check reads in many short transactions. A difference is looked at
+twice, because a change between two transactions may look like one.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -23,15 +23,15 @@ from relay.store.queries import lookups
 from relay.store.sqlite import database
 from relay.store.sqlite.views import TooBusy, Views
 
-FOLD = 10_000
-"""Entries read at a time."""
-TRIES = 5
+ENATTEMPTS_PER_READ = 10_000
+"""Entries that are read at a time."""
+ATTEMPTS = 5
 CONTENTS = "contents of files"
 AGREEMENT = "state and log agree"
 
 
 class CheckResult(NamedTuple):
-    """One thing that was checked; `wrong` says what is not as it should be, nothing where all is."""
+    """One check and what it found: `wrong` is empty if everything is in order."""
 
     what: str
     wrong: list[str]
@@ -42,41 +42,41 @@ async def check(data: Path, progress: Callable[[str], None]) -> list[CheckResult
 
     Args:
         data: the directory.
-        progress: told what is checked next.
+        progress: called with the name of each check before it runs.
 
     Raises:
-        NotAStore: there is no relay's file.
-        OlderStore: a start of this relay has to upgrade it first.
-        Locked: it is being replaced right now.
-        sqlite3.DatabaseError: the file is damaged so badly that it cannot be read at all.
+        NotAStore: the file is not a relay's.
+        OlderStore: the relay has to upgrade the store first, at its next start.
+        Locked: the store is being replaced at the moment.
+        sqlite3.DatabaseError: the file is too damaged to be read.
     """
     findings = []
     settle_for_reading(data)
     async with _views(data / "relay.db") as (views, reading):
-        for what, prove in integrity.PROOFS.items():
+        for what, proof in integrity.PROOFS.items():
             progress(what)
-            findings.append(CheckResult(what, await _twice(prove, views)))
+            findings.append(CheckResult(what, await _twice(proof, views)))
         progress(AGREEMENT)
-        findings.append(CheckResult(AGREEMENT, await _agreement(reading)))
+        findings.append(CheckResult(AGREEMENT, await _check_agreement(reading)))
     progress(CONTENTS)
-    findings.append(CheckResult(CONTENTS, await _contents(data)))
+    findings.append(CheckResult(CONTENTS, await _check_contents(data)))
     return findings
 
 
-async def _twice(prove: integrity.Proof, views: Views) -> list[str]:
-    """Look again where something looks wrong: what was removed between two views may look so."""
+async def _twice(proof: integrity.Proof, views: Views) -> list[str]:
+    """Repeat a check that found something: what was removed between two transactions may look wrong."""
     try:
-        wrong = await prove(views)
-        again = await prove(views) if wrong else []
+        wrong = await proof(views)
+        again = await proof(views) if wrong else []
     except TooBusy:
         return ["this could not be looked at: the relay writes too much just now. Check again when it is quieter"]
     return [one for one in wrong if one in again]
 
 
-async def _contents(data: Path) -> list[str]:
-    """Find files whose content is not there, or not whole."""
+async def _check_contents(data: Path) -> list[str]:
+    """Find files whose content is missing or incomplete."""
     wrong = await _wrong_contents(data)
-    # A relay that runs may have let a file go between the look at the store and the look at the disk.
+    # A running relay may have removed a file between the reads of the store and of the disk.
     return sorted(wrong & await _wrong_contents(data))[: integrity.SHOWN] if wrong else []
 
 
@@ -100,21 +100,21 @@ async def _views(path: Path) -> AsyncIterator[tuple[Views, database.Connection]]
         yield Views(reading, path), reading
 
 
-class _Moved(Exception):
-    """History was removed meanwhile, and with it entries that would be missing."""
+class _HistoryRemoved(Exception):
+    """History was removed during the check, and with it entries that it would miss."""
 
 
-async def _agreement(reading: database.Connection) -> list[str]:
-    """Build the state twice, from the snapshot and from the beginning of the log, and compare."""
-    for _ in range(TRIES):
+async def _check_agreement(reading: database.Connection) -> list[str]:
+    """Build the state twice, from the snapshot and from the beginning of the log, and compare the two."""
+    for _ in range(ATTEMPTS):
         try:
-            return await _agree(reading)
-        except _Moved:
+            return await _compare_states(reading)
+        except _HistoryRemoved:
             continue
     return ["this could not be looked at: history was removed meanwhile. Check again later"]
 
 
-async def _agree(reading: database.Connection) -> list[str]:
+async def _compare_states(reading: database.Connection) -> list[str]:
     number = await lookups.base_round(reading)
     base = await lookups.base(reading)
     slow = State() if base is None else snapshot.load(base)
@@ -122,18 +122,18 @@ async def _agree(reading: database.Connection) -> list[str]:
     ((upto,),) = await reading.execute("SELECT coalesce(max(seq), 0) FROM log")
     try:
         quick = snapshot.load(known)
-        await _fold(reading, snapshot.CatchUp(quick, known), known.seq, upto, number)
-        await _fold(reading, snapshot.CatchUp(slow, base or NOTHING), slow.seq, upto, number)
+        await _apply_entries(reading, snapshot.CatchUp(quick, known), known.seq, upto, number)
+        await _apply_entries(reading, snapshot.CatchUp(slow, base or NOTHING), slow.seq, upto, number)
     except (KeyError, ValueError, msgspec.DecodeError) as error:
         if await lookups.base_round(reading) != number:
-            raise _Moved from error
+            raise _HistoryRemoved from error
         return [f"the log does not add up at entry {slow.seq + 1}: {error!r}"]
     one, other = snapshot.facts(quick), snapshot.facts(slow)
     return [f"{part} differ" for part in one if one[part] != other[part]]
 
 
 async def _snapshot(reading: database.Connection) -> lookups.Snapshot:
-    """Read all tables of the snapshot in one view."""
+    """Read all tables of the snapshot in one transaction."""
     await reading.execute("BEGIN")
     try:
         return await lookups.snapshot(reading)
@@ -142,14 +142,14 @@ async def _snapshot(reading: database.Connection) -> lookups.Snapshot:
             await reading.execute("COMMIT")
 
 
-async def _fold(
+async def _apply_entries(
     reading: database.Connection, catching: snapshot.CatchUp, after: int, upto: int, number: tuple[int, int] | None
 ) -> None:
     while after < upto:
-        entries = await lookups.entries(reading, after, FOLD)
-        # A base that took this one's place comes before anything is removed.
+        entries = await lookups.entries(reading, after, ENATTEMPTS_PER_READ)
+        # A new base is written before any entry is removed.
         if await lookups.base_round(reading) != number:
-            raise _Moved
+            raise _HistoryRemoved
         if not entries:
             return
         for entry in entries:

@@ -1,7 +1,8 @@
-"""The disk's room: what may still be written when there is none, and how a full disk is freed.
+"""Space on the disk: what may still be written to a full disk, and how to free one.
 
-The last bytes of a disk are set aside (`store.reserve`). While they are not, because the disk lacks them, people
-read, and what would fill the rest is refused; what frees room goes on, and gets what was set aside first.
+The relay reserves the last bytes of the disk (`store/files/reserve.py`). While the disk is too full for the reserve,
+people can read, and whatever would take up more space is refused. Whatever frees space continues, and may use the
+reserve.
 """
 
 import logging
@@ -25,14 +26,14 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-SMALL = 16 << 20
-"""Bytes of a reserve that bounds SQLite's log."""
-COPY_EACH = 256
-"""Pages after which SQLite itself brings its log into the file while a full disk is freed."""
-PAUSES = (0.2, 0.5, 1.0, 2.0)
-"""Seconds until work that frees room, and had none itself, is tried again."""
-EVERY = 5.0
-"""Seconds between two looks at whether the disk has room for the reserve."""
+SMALL_RESERVE_BYTES = 16 << 20
+"""Size below which a reserve limits SQLite's log, too."""
+CHECKPOINT_PAGES = 256
+"""Pages of SQLite's log after which each commit copies them into the file, while a full disk is freed."""
+RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0)
+"""Seconds before each new attempt of work that frees space, but found none for itself."""
+FILL_SECONDS = 5.0
+"""Seconds between two attempts to fill the reserve."""
 
 ALWAYS: frozenset[type[msgspec.Struct]] = frozenset(
     {
@@ -56,7 +57,7 @@ ALWAYS: frozenset[type[msgspec.Struct]] = frozenset(
         control.ChangeUser,
     }
 )
-"""What is taken while the disk is full: what frees room, signs people in or out, and marks what they read."""
+"""Commands that a full disk still allows: they free space, sign people in or out, or mark messages."""
 FREEING = frozenset(
     {
         "prune",
@@ -69,7 +70,7 @@ FREEING = frozenset(
         "clock.trust",
     }
 )
-"""The admin's requests for which the reserve is spent."""
+"""Admin requests that may use the reserve."""
 
 
 def _needs_room(command: commands.Command) -> bool:
@@ -77,7 +78,7 @@ def _needs_room(command: commands.Command) -> bool:
 
 
 class DiskRoom:
-    """Keeps the reserve while a relay is open, and says when it is missing."""
+    """Keeps the reserve while a relay is open, and decides what a full disk allows."""
 
     def __init__(self, reserve: Reserve, log: Log) -> None:
         self.reserve = reserve
@@ -87,69 +88,71 @@ class DiskRoom:
 
     @property
     def full(self) -> bool:
-        """Whether the disk is full, as far as people are concerned."""
+        """Whether the disk counts as full."""
         return self.reserve.short or self._log.disk_full
 
     async def run(self) -> None:
-        """Set room aside as soon as there is some, for ever."""
+        """Fill the reserve whenever there is space, for ever."""
         while True:
             if not self._freeing:
                 await self._fill()
-            await trio.sleep(EVERY)
+            await trio.sleep(FILL_SECONDS)
 
     async def begin(self) -> None:
-        """Go by what the start found."""
-        self._note()
+        """Act on the state of the disk at the start."""
+        self._apply()
         wanted = self.reserve.wanted
-        if 0 < wanted < SMALL:
-            # Bringing SQLite's log into the file must never need more than what is set aside.
+        if 0 < wanted < SMALL_RESERVE_BYTES:
+            # Copying SQLite's log into the file must never need more space than the reserve has.
             self._log.wal.keep_small(wanted // 2)
-            # A copy beside the commits may come too late; here each commit keeps the log small.
-            self._copy_each = COPY_EACH
-            await self._log.run_exclusive(partial(maintenance.copy_each, pages=COPY_EACH), "checkpoint", hurried=True)
+            # A checkpoint in the background may come too late; on a small disk each commit keeps the log small.
+            self._copy_each = CHECKPOINT_PAGES
+            await self._log.run_exclusive(
+                partial(maintenance.copy_each, pages=CHECKPOINT_PAGES), "checkpoint", hurried=True
+            )
         if self.reserve.short:
             await self._shrink_log()
 
     @asynccontextmanager
     async def freeing(self) -> AsyncIterator[None]:
-        """Let something that frees room have what was set aside, where the disk is full."""
+        """Allow something that frees space to use the reserve while the disk is full."""
         if not (self._log.disk_full or self.reserve.short or self.reserve.disk_is_full):
             yield
             return
         self._freeing += 1
         try:
-            # Refused first: what is given up must not be taken by the next message.
+            # Refuse messages first: the next one must not take the space that is released.
             self.reserve.short = True
-            self._note()
+            self._apply()
             await trio.to_thread.run_sync(self.reserve.spend)
             await self._shrink_log()
-            # What is given up is for this, and SQLite's log must not outgrow it.
+            # The released space is for this work, and SQLite's log must not take it.
             self._log.wal.held = False
-            await self._log.run_exclusive(partial(maintenance.copy_each, pages=COPY_EACH), "checkpoint", hurried=True)
+            await self._log.run_exclusive(
+                partial(maintenance.copy_each, pages=CHECKPOINT_PAGES), "checkpoint", hurried=True
+            )
             yield
         finally:
             self._freeing -= 1
             self._log.wal.held = self._log.thrifty
             with trio.CancelScope(shield=True):
                 with suppress(sqlite3.Error):
-                    # Where the writer has stopped, or the disk fails, this connection ends soon.
-                    await self._log.run_exclusive(
-                        partial(maintenance.copy_each, pages=self._copy_each), "checkpoint", hurried=True
-                    )
+                    # If the writer has stopped, or the disk fails, this connection ends soon.
+                    await self._copy_pages(self._copy_each)
                 await self._shrink_log()
                 await self._fill()
 
     async def free(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Do something that frees room, on a full disk with what was set aside.
+        """Do something that frees space; on a full disk, with the reserve.
 
-        A reader may keep SQLite's log from giving its room back for a moment, so work for which there is no room is
-        tried again. It changed nothing, or can go on where it stopped.
+        A reader may keep SQLite's log from shrinking for a moment, so work that finds no space is attempted again. It
+        has changed nothing, or continues where it stopped.
 
         Raises:
-            RelayError, sqlite3.Error: what the work raises.
+            RelayError, sqlite3.Error: as raised by the work.
         """
         async with self.freeing():
-            for pause in PAUSES:
+            for pause in RETRY_SECONDS:
                 try:
                     return await work()
                 except RelayError as error:
@@ -163,16 +166,16 @@ class DiskRoom:
             return await work()
 
     def stop(self) -> None:
-        """Let the last that waits be written even on a full disk: called right before the log is stopped."""
+        """Let the pending commands be written even on a full disk. To be called right before the log is stopped."""
         if self._log.disk_full or self.reserve.short:
             self.reserve.spend()
             self._log.try_again()
 
     async def _fill(self) -> None:
         await trio.to_thread.run_sync(self.reserve.fill)
-        self._note()
+        self._apply()
 
-    def _note(self) -> None:
+    def _apply(self) -> None:
         short = self.reserve.short
         if short and not self._log.thrifty:
             logger.error("the disk is full: people can read, and nothing is taken in but what frees it (relay prune)")
@@ -183,8 +186,12 @@ class DiskRoom:
             self._log.spare(None)
             self._log.wal.held = False
 
+    async def _copy_pages(self, pages: int) -> None:
+        """Have each commit copy SQLite's log into the file once it has this many pages; 0 for never."""
+        await self._log.run_exclusive(partial(maintenance.copy_each, pages=pages), "checkpoint", hurried=True)
+
     async def _shrink_log(self) -> None:
-        """Bring SQLite's log into the file, which frees what it took, where it can be done."""
+        """Copy SQLite's log into the file and truncate it, if that is possible now."""
         try:
             await self._log.run_exclusive(
                 partial(maintenance.shrink_log, fits=self.reserve.store_may_have), "checkpoint", hurried=True

@@ -1,6 +1,6 @@
-"""What goes on in a relay just now: rates over the last seconds, how long it takes to tell, what the disk will bear.
+"""Statistics of a running relay: rates, latencies, and how long the disk will last.
 
-Counts are taken where they arise; this looks at them once a second. Reads /proc and the data directory,
+Other parts count; this one takes a sample of their counters once a second. It reads /proc and the data directory, and
 changes nothing.
 """
 
@@ -15,18 +15,18 @@ import trio
 from relay.core.delivery.hub import Hub
 from relay.store.log.log import Log
 
-EVERY = 1.0
-"""Seconds between two looks."""
-WINDOW = 10
-"""Seconds that rates are taken over."""
-LAGS = 1_024
+SAMPLE_SECONDS = 1.0
+"""Seconds between two samples."""
+WINDOW_SAMPLES = 10
+"""Samples over which rates are computed."""
+MAX_LAGS = 1_024
 """Batches whose lag is kept."""
-GROWTH_EVERY, GROWTH_LOOKS = 60.0, 60
-"""Seconds between two looks at the store's size, and how many of them are kept."""
+GROWTH_SECONDS, GROWTH_SAMPLES = 60.0, 60
+"""Seconds between two measurements of the store's size, and how many of them are kept."""
 
 
 class Sample(NamedTuple):
-    """Counts at one moment."""
+    """The counters at one moment."""
 
     at: float
     messages: int
@@ -38,41 +38,41 @@ class Sample(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """What happened a second, over the last few."""
+    """Averages over the last seconds, each a second."""
 
     messages: float
     deliveries: float
     requests: float
     batch_size: float
-    """Commands a batch."""
+    """Commands per batch."""
     commit: float
-    """Milliseconds a commit."""
+    """Milliseconds per commit."""
     cpu: float
     """Share of one core, 0 to 1."""
 
 
 class LatencySamples:
-    """How long it took from a message's coming in to its going out, by batch; and how many messages there were."""
+    """The lag of the latest batches, from a message's arrival to its delivery; and the number of messages."""
 
     __slots__ = ("_kept", "messages")
 
     def __init__(self) -> None:
         self.messages = 0
-        """Since the start."""
-        self._kept: deque[int] = deque(maxlen=LAGS)
+        """Messages since the start."""
+        self._kept: deque[int] = deque(maxlen=MAX_LAGS)
 
     def note(self, milliseconds: int) -> None:
-        """Take the lag of a batch's first message."""
+        """Add the lag of a batch's first message."""
         self._kept.append(milliseconds)
 
     def percentile(self, share: float) -> int | None:
-        """The lag that so great a share of the latest batches stayed within, in milliseconds."""
+        """Return the lag, in milliseconds, that this share of the latest batches did not exceed."""
         kept = sorted(self._kept)
         return kept[min(len(kept) - 1, int(share * len(kept)))] if kept else None
 
 
 class Statistics:
-    """Looks once a second."""
+    """Takes a sample each second."""
 
     def __init__(self, data: Path, log: Log, hub: Hub, lags: LatencySamples) -> None:
         self.data = data
@@ -80,19 +80,19 @@ class Statistics:
         self._hub = hub
         self.lags = lags
         self.started = trio.current_time()
-        self._looks: deque[Sample] = deque([self._look()], maxlen=WINDOW + 1)
-        self._sizes: deque[tuple[float, int]] = deque(maxlen=GROWTH_LOOKS)
+        self._samples: deque[Sample] = deque([self._sample()], maxlen=WINDOW_SAMPLES + 1)
+        self._sizes: deque[tuple[float, int]] = deque(maxlen=GROWTH_SAMPLES)
 
     async def run(self) -> None:
-        """Look, for ever."""
+        """Take samples, for ever."""
         while True:
             now = trio.current_time()
-            self._looks.append(self._look())
-            if not self._sizes or now - self._sizes[-1][0] >= GROWTH_EVERY:
+            self._samples.append(self._sample())
+            if not self._sizes or now - self._sizes[-1][0] >= GROWTH_SECONDS:
                 self._sizes.append((now, self.store_bytes()))
-            await trio.sleep(EVERY)
+            await trio.sleep(SAMPLE_SECONDS)
 
-    def _look(self) -> Sample:
+    def _sample(self) -> Sample:
         figures = self._log.figures
         spent = os.times()
         return Sample(
@@ -111,8 +111,8 @@ class Statistics:
         return trio.current_time() - self.started
 
     def rates(self) -> Rates:
-        """The rates of the last seconds."""
-        first, last = self._looks[0], self._looks[-1]
+        """Compute the rates over the last seconds."""
+        first, last = self._samples[0], self._samples[-1]
         seconds = last.at - first.at or 1.0
         commands, batches = last.commands - first.commands, last.batches - first.batches
         return Rates(
@@ -125,19 +125,19 @@ class Statistics:
         )
 
     def store_bytes(self) -> int:
-        """Size of the store's file."""
+        """Return the size of the store's file."""
         return _size(self.data / "relay.db")
 
     def wal_bytes(self) -> int:
-        """Size of what was committed and is not in the store's file yet."""
+        """Return the size of the write-ahead log."""
         return _size(self.data / "relay.db-wal")
 
     def free_bytes(self) -> int:
-        """What the disk has left."""
+        """Return the free bytes of the disk."""
         return shutil.disk_usage(self.data).free
 
     def seconds_left(self) -> float | None:
-        """How long the disk lasts if the store grows on as it did of late; None where it does not grow."""
+        """Estimate the seconds until the disk is full at the current growth; None if the store does not grow."""
         if len(self._sizes) < 2:
             return None
         (since, before), now, size = self._sizes[0], trio.current_time(), self.store_bytes()
@@ -146,7 +146,7 @@ class Statistics:
 
 
 def memory_bytes() -> int:
-    """What this process holds in memory."""
+    """Return the bytes of memory that this process uses."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except (OSError, IndexError, ValueError):

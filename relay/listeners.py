@@ -1,0 +1,71 @@
+"""The sockets that `relay serve` listens on, and the addresses by which they are reached."""
+
+import errno
+import socket
+from collections.abc import Iterable, Sequence
+
+from relay.net.server import listen
+from relay.net.sockets import systemd
+
+
+class CannotServe(Exception):
+    """Why the relay cannot start, in a sentence for a person."""
+
+
+def address(text: str) -> tuple[str, int]:
+    """Split HOST:PORT. A host may be in brackets; an empty one stands for all addresses.
+
+    Raises:
+        CannotServe: the text is no such address.
+    """
+    host, _, port = text.rpartition(":")
+    if not port.isdigit() or int(port) > 65_535:
+        raise CannotServe(f"{text!r} is no address to listen on: it should look like 0.0.0.0:8765")
+    return host.strip("[]"), int(port)
+
+
+def open_listeners(addresses: Iterable[str]) -> list[socket.socket]:
+    """Take the sockets that systemd passes; if it passes none, listen on the addresses.
+
+    Args:
+        addresses: HOST:PORT each.
+
+    Raises:
+        CannotServe: one of the addresses cannot be listened on.
+    """
+    try:
+        listeners = systemd.inherited()
+    except ValueError as error:
+        raise CannotServe(str(error)) from None
+    wanted = {} if listeners else {text: address(text) for text in addresses}
+    ports = [port for _, port in wanted.values()]
+    for text, (host, port) in wanted.items():
+        try:
+            # `[::]` takes IPv4 too, unless another address with this port does.
+            listeners += listen(host, port, both=ports.count(port) == 1)
+        except OSError as error:
+            raise CannotServe(f"cannot listen on {text}: {error.strerror or error}{_advice(error, port)}") from None
+    return listeners
+
+
+def _advice(error: OSError, port: int) -> str:
+    """Say what to do about an address that cannot be listened on."""
+    if error.errno == errno.EADDRINUSE:
+        return f". Another program has port {port} (`ss -ltnp` names it): stop it, or take another one with --listen"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return ". This machine has no such address (`ip address` shows those it has)"
+    if error.errno == errno.EACCES:
+        return ". Ports below 1024 are for root: take another one with --listen"
+    return ""
+
+
+def urls(listeners: Sequence[socket.socket], *, secure: bool) -> list[str]:
+    """Make the WebSocket URLs of listeners."""
+    scheme = "wss" if secure else "ws"
+    places = [listener.getsockname()[:2] for listener in listeners]
+    return [f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/ws" for host, port in places]
+
+
+def local_url(url: str) -> str:
+    """Make the URL by which this machine itself reaches a listener on all addresses."""
+    return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")

@@ -1,0 +1,145 @@
+"""The admin requests about users, their devices, and how they sign in."""
+
+from typing import Annotated
+
+import msgspec
+
+from relay.protocol.base import Id, Name, NewId, Timestamp, Wire
+from relay.protocol.control.common import NameOrId
+
+
+class UserInfo(Wire, frozen=True, kw_only=True):
+    """A user as an admin sees them."""
+
+    id: str
+    name: str
+    bot: bool
+    admin: bool
+    disabled: bool
+    online: bool
+    devices: int
+    chats: int
+    created_at: Timestamp
+
+
+class DeviceInfo(Wire, frozen=True, kw_only=True, omit_defaults=False):
+    """A device as an admin, or its own user, sees it."""
+
+    device_id: int
+    user_id: str
+    label: str
+    created_at: Timestamp
+    revoked_at: Timestamp | None = None
+    last_seen: Timestamp | None = None
+    online: bool = False
+
+
+class Token(Wire, frozen=True, kw_only=True):
+    """A new device's token, said once and never again."""
+
+    device_id: int
+    user_id: str
+    token: str
+
+
+class AddUser(Wire, frozen=True, kw_only=True):
+    """`relay user add`."""
+
+    id: NewId
+    name: Name | None = None
+    admin: bool = False
+    bot: bool = False
+
+
+class ChangeUser(Wire, frozen=True, kw_only=True):
+    """`relay user rename`, `disable`, `enable`, `remove`."""
+
+    id: Id
+    name: Name | None = None
+    photo_url: str | None = None
+    admin: bool | None = None
+    disabled: bool | None = None
+    removed: bool | None = None
+
+
+class OneUser(Wire, frozen=True, kw_only=True):
+    """A request that names a user."""
+
+    id: Id
+
+
+class AddDevice(Wire, frozen=True, kw_only=True):
+    """`relay device add`."""
+
+    user_id: Id
+    label: Annotated[str, msgspec.Meta(max_length=128)] = ""
+
+
+class ListDevices(Wire, frozen=True, kw_only=True):
+    """`relay device list`: of one user, or of all."""
+
+    user_id: Id | None = None
+
+
+class RevokeDevice(Wire, frozen=True, kw_only=True):
+    """`relay device revoke`."""
+
+    device_id: int
+
+
+class RevokeDevices(Wire, frozen=True, kw_only=True):
+    """`relay device revoke --all`: every device of a user."""
+
+    user_id: Id
+
+
+class Revoked(Wire, frozen=True, kw_only=True, omit_defaults=False):
+    """How many devices were signed out."""
+
+    count: int
+
+
+class Invite(Wire, frozen=True, kw_only=True):
+    """`relay invite`: `new` makes a user where there is none of that id."""
+
+    user_id: NewId
+    name: Name | None = None
+    chat_id: NameOrId | None = None
+    new: bool = False
+
+
+class InviteInfo(Wire, frozen=True, kw_only=True, omit_defaults=False):
+    """An open invite as an admin sees it; its code is not kept."""
+
+    id: str
+    """The first digits of its code's hash."""
+    user_id: str | None = None
+    """None for somebody who is no user yet."""
+    name: str | None = None
+    """What such a person will be called."""
+    chat_id: str | None = None
+    made_by: str
+    expires_at: Timestamp
+
+
+class InviteRevocation(Wire, frozen=True, kw_only=True):
+    """`relay invite revoke`: one invite by its id, or all that are for a user."""
+
+    id: Annotated[str, msgspec.Meta(min_length=4, max_length=64)] | None = None
+    user_id: Id | None = None
+
+
+class SetPassword(Wire, frozen=True, kw_only=True):
+    """`relay user password`; an empty one takes it away."""
+
+    id: Id
+    password: Annotated[str, msgspec.Meta(max_length=1_024)]
+    sign_out: bool = False
+    """Whether their devices have to sign in again."""
+
+
+class TemporaryToken(Wire, frozen=True, kw_only=True):
+    """A way for a command on this machine to talk as a user, for a day."""
+
+    url: str
+    token: str

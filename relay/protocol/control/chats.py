@@ -1,0 +1,96 @@
+"""The admin requests about groups, channels and hooks."""
+
+from typing import Literal
+
+import msgspec
+
+from relay.protocol.base import ClientMessageId, Id, Name, Text, Timestamp, Url, Users, Wire
+from relay.protocol.control.common import NameOrId
+
+
+class ChatInfo(Wire, frozen=True, kw_only=True, omit_defaults=False):
+    """A chat as an admin sees it: who is in it and how much was said, not what."""
+
+    id: str
+    type: str
+    name: str
+    owner: str
+    admins: list[str]
+    participants: list[str]
+    messages: int
+    created_at: Timestamp
+    last_message_time: Timestamp | None = None
+
+
+class MakeChat(Wire, frozen=True, kw_only=True):
+    """`relay chat create`."""
+
+    type: Literal["group", "channel"] = "group"
+    name: Name
+    owner: Id
+    participants: Users = msgspec.field(default_factory=list)
+    admins: Users = msgspec.field(default_factory=list)
+
+
+class OneChat(Wire, frozen=True, kw_only=True):
+    """A request that names a group or channel."""
+
+    id: NameOrId
+
+
+class ChatUsers(Wire, frozen=True, kw_only=True):
+    """`relay chat add` and `relay chat remove`."""
+
+    id: NameOrId
+    participants: Users
+
+
+class UpdateGroup(Wire, frozen=True, kw_only=True):
+    """`relay chat rename` and `relay chat admins`."""
+
+    id: NameOrId
+    name: Name | None = None
+    admins: Users | None = None
+    """All of them, besides the owner."""
+
+
+class Say(Wire, frozen=True, kw_only=True):
+    """`relay send`: a message of a user's, from the machine itself. A group may be called by its name."""
+
+    user_id: Id
+    chat_id: NameOrId
+    message: Text
+    client_message_id: ClientMessageId
+
+
+class AddHook(Wire, frozen=True, kw_only=True):
+    """`relay hook add`: for a group, by its id or name, or for a user; without `url` one to post through."""
+
+    chat: NameOrId
+    name: Name = "Hook"
+    user_id: Id | None = None
+    add: bool = False
+    """Whether the user is let into the chat who is not in it, and made an admin of a channel that they only read."""
+    url: Url | None = None
+
+
+class RemoveHook(Wire, frozen=True, kw_only=True):
+    """`relay hook remove`."""
+
+    device_id: int
+
+
+class HookInfo(Wire, frozen=True, kw_only=True, omit_defaults=False):
+    """A hook as an admin sees it."""
+
+    device_id: int
+    user_id: str
+    chat: str
+    url: str | None = None
+    """Where events are posted to; for a new one to post through its own address, this once."""
+    secret: str | None = None
+    """What events are signed with; of a new one only."""
+    direction: Literal["in", "out"]
+    created_at: Timestamp
+    problem: str | None = None
+    """Why nothing goes through it just now."""

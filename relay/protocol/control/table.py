@@ -1,0 +1,99 @@
+"""Every request of the control socket: its name, its payload and its answer."""
+
+from typing import Any
+
+from relay.protocol.control.accounts import (
+    AddDevice,
+    AddUser,
+    ChangeUser,
+    DeviceInfo,
+    Invite,
+    InviteInfo,
+    InviteRevocation,
+    ListDevices,
+    OneUser,
+    Revoked,
+    RevokeDevice,
+    RevokeDevices,
+    SetPassword,
+    TemporaryToken,
+    Token,
+    UserInfo,
+)
+from relay.protocol.control.chats import (
+    AddHook,
+    ChatInfo,
+    ChatUsers,
+    HookInfo,
+    MakeChat,
+    OneChat,
+    RemoveHook,
+    Say,
+    UpdateGroup,
+)
+from relay.protocol.control.common import Empty
+from relay.protocol.control.operation import Audit, ClockTrusted, EntryInfo, Prune, Pruned, SettingInfo, Status, Watch
+from relay.protocol.control.transfer import (
+    ChatImport,
+    Export,
+    Exported,
+    FileImport,
+    FileImportResult,
+    ImportResult,
+    MessageImportResult,
+    MessagesImport,
+    PictureImport,
+    Record,
+    UserImport,
+)
+from relay.protocol.requests import Accepted, Invitation, RequestType
+
+CONTROL: dict[str, RequestType] = {
+    "user.add": RequestType(AddUser, UserInfo),
+    "user.list": RequestType(Empty, list[UserInfo]),
+    "user.show": RequestType(OneUser, UserInfo),
+    "user.change": RequestType(ChangeUser, UserInfo),
+    "device.add": RequestType(AddDevice, Token),
+    "device.list": RequestType(ListDevices, list[DeviceInfo]),
+    "device.revoke": RequestType(RevokeDevice, DeviceInfo),
+    "device.revokeAll": RequestType(RevokeDevices, Revoked),
+    "hook.add": RequestType(AddHook, HookInfo),
+    "hook.list": RequestType(Empty, list[HookInfo]),
+    "hook.remove": RequestType(RemoveHook, HookInfo),
+    "export": RequestType(Export, Exported),
+    "import.user": RequestType(UserImport, ImportResult),
+    "import.chat": RequestType(ChatImport, ImportResult),
+    "import.file": RequestType(FileImport, FileImportResult),
+    "import.picture": RequestType(PictureImport, Empty),
+    "import.messages": RequestType(MessagesImport, list[MessageImportResult]),
+    "import.end": RequestType(Empty, Empty),
+    "chat.create": RequestType(MakeChat, ChatInfo),
+    "chat.list": RequestType(Empty, list[ChatInfo]),
+    "chat.show": RequestType(OneChat, ChatInfo),
+    "chat.add": RequestType(ChatUsers, ChatInfo),
+    "chat.remove": RequestType(ChatUsers, ChatInfo),
+    "chat.update": RequestType(UpdateGroup, ChatInfo),
+    "chat.delete": RequestType(OneChat, Empty),
+    "prune": RequestType(Prune, Pruned),
+    "clock.trust": RequestType(Empty, ClockTrusted),
+    "reindex": RequestType(Empty, Empty),
+    "config.show": RequestType(Empty, list[SettingInfo]),
+    "status.show": RequestType(Empty, Status),
+    "say": RequestType(Say, Accepted),
+    "watch": RequestType(Watch, Empty),
+    "audit.list": RequestType(Audit, list[EntryInfo]),
+    "lend": RequestType(OneUser, TemporaryToken),
+    "invite": RequestType(Invite, Invitation),
+    "invite.list": RequestType(Empty, list[InviteInfo]),
+    "invite.revoke": RequestType(InviteRevocation, list[InviteInfo]),
+    "user.password": RequestType(SetPassword, Revoked),
+}
+"""Every request of the control socket, by `payloadType`."""
+
+
+ITEMS: dict[str, Any] = {"watch": EntryInfo, "export": Record}
+"""Of the requests that give much: the type of the items that come before the response, an event each."""
+
+
+READING = {name for name in CONTROL if name.rpartition(".")[2] in ("list", "show", "lend", "say", "watch", "messages")}
+"""Those that change nothing of an admin's concern."""

@@ -1,0 +1,42 @@
+"""The settings of a relay. Reads a file and the environment, nothing else.
+
+Code that needs a setting keeps the section it is in and reads it when it matters, because `Loaded.reload` changes the
+sections in place. A setting that is read only at the start says so (`AT_START`).
+"""
+
+from relay.settings.catalog import Setting, declared, default_file, toml_value
+from relay.settings.loading import Loaded, WrongSettings
+from relay.settings.places import control_socket, data_directory
+from relay.settings.sections import (
+    AuthSection,
+    ClockSection,
+    FilesSection,
+    HttpSection,
+    LimitsSection,
+    LogSection,
+    RetentionSection,
+    Settings,
+    StoreSection,
+    TlsSection,
+)
+
+__all__ = [
+    "AuthSection",
+    "ClockSection",
+    "FilesSection",
+    "HttpSection",
+    "LimitsSection",
+    "Loaded",
+    "LogSection",
+    "RetentionSection",
+    "Setting",
+    "Settings",
+    "StoreSection",
+    "TlsSection",
+    "WrongSettings",
+    "control_socket",
+    "data_directory",
+    "declared",
+    "default_file",
+    "toml_value",
+]

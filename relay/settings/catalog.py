@@ -1,0 +1,91 @@
+"""The settings as a list: their keys, environment variables and descriptions, and the commented default file."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import inspect
+
+from relay.settings.sections import Settings
+
+PREFIX = "RELAY_"
+
+
+class Setting(NamedTuple):
+    """One setting as the Struct declares it."""
+
+    key: str
+    """With its section: `limits.connections`."""
+    kind: inspect.Type
+    default: Any
+    description: str
+    unit: str
+    at_start: bool
+    """Whether a change takes effect at the next start only."""
+    networks: bool = False
+    """Whether it lists addresses and networks."""
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that sets it."""
+        return PREFIX + self.key.replace(".", "_").upper()
+
+
+def declared(section: type[msgspec.Struct] = Settings, within: str = "") -> Iterator[Setting]:
+    """Every setting there is, in the Struct's order."""
+    info = inspect.type_info(section)
+    assert isinstance(info, inspect.StructType)
+    for field in info.fields:
+        key = within + field.name
+        kind = field.type
+        if isinstance(kind, inspect.StructType):
+            yield from declared(kind.cls, f"{key}.")
+            continue
+        described: dict[str, Any] = {}
+        while isinstance(kind, inspect.Metadata):
+            described |= (kind.extra_json_schema or {}) | (kind.extra or {})
+            kind = kind.type
+        default: Any = field.default
+        if default is msgspec.NODEFAULT:
+            default = field.default_factory()
+        yield Setting(
+            key,
+            kind,
+            default,
+            described.get("description", ""),
+            described.get("unit", ""),
+            described.get("atStart", False),
+            described.get("networks", False),
+        )
+
+
+def toml_value(value: Any) -> str:
+    """A value as TOML has it; of numbers, texts and lists of them JSON writes the same."""
+    return msgspec.json.encode(value).decode().replace('","', '", "')
+
+
+def default_file() -> str:
+    """A settings file that says everything there is, each at its default and commented out."""
+    lines = [
+        "# The settings of the chat relay. Everything here is at its default: remove a # to change it.",
+        "# `relay config check` tells whether the file is right, `systemctl reload relay` puts it in force.",
+        "# Each can be set as a variable too: limits.connections is RELAY_LIMITS_CONNECTIONS.",
+    ]
+    section = ""
+    for setting in declared():
+        within, _, name = setting.key.rpartition(".")
+        if within != section:
+            section = within
+            lines += ["", f"# {_section(within).__doc__}", f"[{within}]"]
+        else:
+            lines.append("")
+        notes = [setting.unit] if setting.unit else []
+        if setting.at_start:
+            notes.append("at the next start")
+        lines.append(f"# {setting.description}" + (f" ({', '.join(notes)})" if notes else ""))
+        lines.append(f"# {name} = {toml_value(setting.default)}")
+    return "\n".join(lines) + "\n"
+
+
+def _section(name: str) -> Any:
+    return type(getattr(Settings(), name))

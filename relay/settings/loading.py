@@ -1,0 +1,199 @@
+"""Reads the settings: from the command line, the environment and a file, in this order of precedence."""
+
+import ipaddress
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import inspect
+
+from relay.settings.catalog import PREFIX, Setting, declared, toml_value
+from relay.settings.places import INSTALLED_FILE
+from relay.settings.sections import Settings
+from relay.settings.suggestions import nearest
+
+NOT_SETTINGS = {"RELAY_DATA", "RELAY_CONFIG"}
+"""Variables that say where things are and are no settings."""
+
+
+class WrongSettings(Exception):
+    """What is wrong in the settings, and where, in one line for a person."""
+
+
+class Loaded:
+    """The settings in force, and where each comes from."""
+
+    def __init__(self, file: Path | None = None, *, options: Mapping[str, Any], environment: Mapping[str, str]) -> None:
+        """Read them.
+
+        Args:
+            file: the settings file; the installed one, if it is there, where None is given.
+            options: what the command line says, by key: it goes before all else.
+            environment: the process's variables: they go before the file.
+
+        Raises:
+            WrongSettings: an unknown name or a value that cannot be.
+        """
+        self._options = {key: value for key, value in options.items() if value is not None}
+        self._environment = environment
+        named = file or (Path(environment["RELAY_CONFIG"]) if environment.get("RELAY_CONFIG") else None)
+        self.file = named or (INSTALLED_FILE if INSTALLED_FILE.exists() else None)
+        self.settings, self.sources = self._read()
+
+    def reload(self) -> tuple[list[str], list[str]]:
+        """Read all again and let what may change do so, in the same Structs.
+
+        Returns:
+            The keys that changed, and those that wait for the next start.
+
+        Raises:
+            WrongSettings: nothing was changed then.
+        """
+        fresh, self.sources = self._read()
+        changed, waiting = [], []
+        for setting in declared():
+            section, name = _place(self.settings, setting.key)
+            value = getattr(_place(fresh, setting.key)[0], name)
+            if value != getattr(section, name):
+                if setting.at_start:
+                    waiting.append(setting.key)
+                else:
+                    setattr(section, name, value)
+                    changed.append(setting.key)
+        return changed, waiting
+
+    def values(self) -> Iterator[tuple[Setting, Any, str]]:
+        """Each setting, its value, and where that comes from."""
+        for setting in declared():
+            section, name = _place(self.settings, setting.key)
+            yield setting, getattr(section, name), self.sources.get(setting.key, "default")
+
+    def _read(self) -> tuple[Settings, dict[str, str]]:
+        known = {setting.key: setting for setting in declared()}
+        layers: list[tuple[dict[str, Any], Callable[[str], str]]] = [
+            (_from_file(self.file, known) if self.file else {}, self._file_name),
+            (_from_environment(self._environment, known), lambda key: known[key].variable),
+            (self._options, lambda key: f"--{key}"),
+        ]
+        tree: dict[str, Any] = {}
+        sources: dict[str, str] = {}
+        for values, name in layers:
+            for key, value in values.items():
+                sources[key] = name(key)
+                *sections, last = key.split(".")
+                node = tree
+                for section in sections:
+                    node = node.setdefault(section, {})
+                node[last] = value
+        for key, source in sources.items():
+            value = _check(key, tree, source, strict=source == str(self.file))
+            if known[key].networks:
+                _check_networks(key, value, source)
+        return msgspec.convert(tree, Settings, strict=False), sources
+
+    def _file_name(self, _key: str) -> str:
+        return str(self.file)
+
+
+def _place(settings: Settings, key: str) -> tuple[Any, str]:
+    *sections, last = key.split(".")
+    node: Any = settings
+    for section in sections:
+        node = getattr(node, section)
+    return node, last
+
+
+def _hint(meant: str) -> str:
+    return f": did you mean {meant}?" if meant else "; `relay config show` names all"
+
+
+def _from_file(path: Path, known: Mapping[str, Setting]) -> dict[str, Any]:
+    import tomllib
+
+    try:
+        # Editors on Windows put a mark before the text, and save it in another encoding.
+        tree = tomllib.loads(path.read_text("utf-8-sig"))
+    except FileNotFoundError:
+        raise WrongSettings(f"there is no settings file {path}") from None
+    except OSError as error:
+        raise WrongSettings(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise WrongSettings(f"{path} is no TOML: it is not in UTF-8, save it so") from None
+    except tomllib.TOMLDecodeError as error:
+        raise WrongSettings(f"{path} is no TOML: {error}") from None
+    found: dict[str, Any] = {}
+    _flatten(tree, "", known, found, path)
+    return found
+
+
+def _flatten(
+    tree: dict[str, Any], within: str, known: Mapping[str, Setting], found: dict[str, Any], path: Path
+) -> None:
+    for name, value in tree.items():
+        key = within + name
+        if isinstance(value, dict) and any(one.startswith(f"{key}.") for one in known):
+            _flatten(value, f"{key}.", known, found, path)
+        elif key in known:
+            found[key] = value
+        elif any(one.startswith(f"{key}.") for one in known):
+            raise WrongSettings(f"{path}: {key} is a table: write [{key}] and its settings below it")
+        else:
+            wrong = f"{key}.{next(iter(value))}" if isinstance(value, dict) and value else key
+            raise WrongSettings(f"{path}: {wrong} is unknown{_hint(nearest(wrong, known))}")
+
+
+def _from_environment(environment: Mapping[str, str], known: Mapping[str, Setting]) -> dict[str, Any]:
+    variables = {setting.variable: setting for setting in known.values()}
+    found: dict[str, Any] = {}
+    for name, text in environment.items():
+        if not name.startswith(PREFIX) or name in NOT_SETTINGS:
+            continue
+        setting = variables.get(name)
+        if setting is None:
+            # The first word is the section: none has two.
+            meant = nearest(name.removeprefix(PREFIX).lower().replace("_", ".", 1), known)
+            variable = known[meant].variable if meant in known else meant and PREFIX + meant.strip("[]").upper() + "_…"
+            raise WrongSettings(f"the variable {name} is unknown{_hint(variable)}")
+        several = isinstance(setting.kind, inspect.ListType)
+        found[setting.key] = [part.strip() for part in text.split(",")] if several else text
+    return found
+
+
+def _check_networks(key: str, networks: list[str], source: str) -> None:
+    for one in networks:
+        try:
+            ipaddress.ip_network(one, strict=False)
+        except ValueError:
+            if one != "local":
+                raise WrongSettings(
+                    f"{source}: {key}: must be addresses and networks as in 192.168.1.0/24, not {one!r}"
+                ) from None
+
+
+def _check(key: str, tree: dict[str, Any], source: str, *, strict: bool) -> Any:
+    """Convert one value by itself, so that what is wrong can be said with its place; give what it was."""
+    node: Any = tree
+    *sections, last = key.split(".")
+    for section in sections:
+        node = node[section]
+    alone: Any = {last: node[last]}
+    for section in reversed(sections):
+        alone = {section: alone}
+    try:
+        msgspec.convert(alone, Settings, strict=strict)
+    except msgspec.ValidationError as error:
+        raise WrongSettings(f"{source}: {key}: {_explain(error)}, not {toml_value(node[last])}") from None
+    return node[last]
+
+
+_WORDS = {"array": "a list", "str": "a text", "int": "a whole number", "float": "a number", "bool": "true or false"}
+
+
+def _explain(error: msgspec.ValidationError) -> str:
+    what = str(error).split(" - at ")[0].split(", got ")[0]
+    if what.startswith("Invalid enum value"):
+        return "must be one of those that its description names"
+    for word, plain in _WORDS.items():
+        what = what.replace(f"`{word}`", plain)
+    return what.replace("Expected", "must be").replace("`", "")

@@ -1,0 +1,226 @@
+"""Every setting: its name, type, unit and default."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+AT_START = {"atStart": True}
+"""For a setting that takes effect at the next start only."""
+
+NETWORKS = {"networks": True}
+"""For a list of addresses and networks."""
+
+
+class Section(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A table of the settings file."""
+
+
+class LimitsSection(Section):
+    """How much one relay and one user may use."""
+
+    connections: Annotated[
+        int, Meta(ge=1, description="Connections at a time; further ones get HTTP 503.", extra={"unit": "connections"})
+    ] = 4_000
+    connections_per_user: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="Connections of one user at a time; further ones get HTTP 503.",
+            extra={"unit": "connections"},
+        ),
+    ] = 32
+    frame_bytes: Annotated[
+        int,
+        Meta(ge=1_024, description="The largest message a client may send in one frame.", extra={"unit": "bytes"}),
+    ] = 262_144
+    requests_per_second: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="Requests that one user may make, on average; 0 for no limit. One that asks or causes much"
+            " counts as several.",
+            extra={"unit": "requests/s"},
+        ),
+    ] = 2_000.0
+    burst: Annotated[
+        int, Meta(ge=1, description="Requests that one user may make at once.", extra={"unit": "requests"})
+    ] = 4_000
+    groups_per_day: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Groups and channels that one user may make in a day; 0 for no limit.",
+            extra={"unit": "groups"},
+        ),
+    ] = 100
+
+
+class HttpSection(Section):
+    """The web page and who may reach it."""
+
+    public_url: Annotated[
+        str,
+        Meta(
+            description="Where browsers reach the relay, for links: https://chat.example.org;"
+            " empty for the machine's address.",
+            pattern=r"^$|^https?://[^/]+$",
+        ),
+    ] = ""
+    hosts: Annotated[
+        list[str],
+        Meta(
+            description="Names of this relay beside the machine's own: others are refused, since a strange page"
+            " could be behind them. *.example.org for all within, * for any.",
+            extra=AT_START,
+        ),
+    ] = msgspec.field(default_factory=list)
+    metrics_from: Annotated[
+        list[str],
+        Meta(description="Networks that may read /metrics.", extra=AT_START | NETWORKS),
+    ] = msgspec.field(default_factory=lambda: ["127.0.0.0/8", "::1/128"])
+    trusted_proxies: Annotated[
+        list[str],
+        Meta(
+            description="Addresses of reverse proxies in front of the relay: of their X-Forwarded-For the rightmost"
+            " address that is none of theirs counts as the visitor's. 127.0.0.1 for one on this machine.",
+            extra=AT_START | NETWORKS,
+        ),
+    ] = msgspec.field(default_factory=list)
+
+
+class FilesSection(Section):
+    """How much may be uploaded."""
+
+    file_bytes: Annotated[int, Meta(ge=0, description="The largest file.", extra={"unit": "bytes"})] = 2**30
+    user_bytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="What one user's files may have together; each counts for 4096 at least.",
+            extra={"unit": "bytes"},
+        ),
+    ] = 10 * 2**30
+    elsewhere: Annotated[
+        bool,
+        Meta(description="Whether a message may name a file that lies elsewhere, by its http(s) address."),
+    ] = True
+    total_bytes: Annotated[
+        int, Meta(ge=0, description="What all files may have together.", extra={"unit": "bytes"})
+    ] = 100 * 2**30
+    free_bytes: Annotated[
+        int, Meta(ge=0, description="What uploads must leave free on the disk.", extra={"unit": "bytes"})
+    ] = 512 * 2**20
+
+
+class TlsSection(Section):
+    """Encrypted connections."""
+
+    on: Annotated[bool, Meta(description="Whether to speak TLS.", extra=AT_START)] = False
+    certificate: Annotated[
+        str,
+        Meta(
+            description="A certificate file (PEM, with its chain); empty for that of `relay tls init`.", extra=AT_START
+        ),
+    ] = ""
+    key: Annotated[
+        str, Meta(description="Its private key; empty where that is in the certificate file.", extra=AT_START)
+    ] = ""
+    names: Annotated[
+        list[str],
+        Meta(description="Names and addresses that the relay's own certificate is for, beside the machine's."),
+    ] = msgspec.field(default_factory=list)
+    redirect: Annotated[
+        bool, Meta(description="Whether who comes without TLS is sent to https://; else they are served as they come.")
+    ] = True
+
+
+class AuthSection(Section):
+    """How people sign in."""
+
+    open: Annotated[
+        bool, Meta(description="Whether anybody who reaches the relay may pick a name and is in: for a field kit.")
+    ] = False
+    invite_hours: Annotated[
+        float, Meta(gt=0, description="How long an invite is good for.", extra={"unit": "hours"})
+    ] = 72.0
+    device_days: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="A device that was not here for so long has to sign in again; 0 for never.",
+            extra={"unit": "days"},
+        ),
+    ] = 0
+
+
+class RetentionSection(Section):
+    """How long what was said is kept. 0 keeps it for ever."""
+
+    days: Annotated[
+        int,
+        Meta(ge=0, description="Messages older than this are removed; 0 keeps all.", extra={"unit": "days"}),
+    ] = 0
+    max_bytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="The oldest messages go when the store is larger; 0 for any size.",
+            extra={"unit": "bytes"},
+        ),
+    ] = 0
+
+
+class ClockSection(Section):
+    """When the machine's clock is believed."""
+
+    plausible_days: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="How far from the log's last time the machine's clock is believed where neither NTP nor a"
+            " real-time clock vouches for it; beyond, nothing is deleted or ends by time (relay clock trust).",
+            extra={"unit": "days"},
+        ),
+    ] = 7
+
+
+class StoreSection(Section):
+    """The disk that the store is on."""
+
+    reserve_bytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Set aside on the disk, a quarter of it at most, so that a full one can still be read and"
+            " pruned; 0 for nothing.",
+            extra={"unit": "bytes"} | AT_START,
+        ),
+    ] = 16 * 2**20
+
+
+class LogSection(Section):
+    """What the relay says about itself. Never what people say, and never a token."""
+
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Meta(description="The least that is logged: debug, info, warning or error."),
+    ] = "info"
+
+
+class Settings(Section):
+    """What may be set in `relay.toml`."""
+
+    listen: Annotated[
+        list[str],
+        Meta(min_length=1, description="Where to listen, HOST:PORT each; [::]:PORT for IPv6 and IPv4.", extra=AT_START),
+    ] = msgspec.field(default_factory=lambda: ["0.0.0.0:8765"])
+    http: HttpSection = msgspec.field(default_factory=HttpSection)
+    tls: TlsSection = msgspec.field(default_factory=TlsSection)
+    auth: AuthSection = msgspec.field(default_factory=AuthSection)
+    files: FilesSection = msgspec.field(default_factory=FilesSection)
+    limits: LimitsSection = msgspec.field(default_factory=LimitsSection)
+    retention: RetentionSection = msgspec.field(default_factory=RetentionSection)
+    clock: ClockSection = msgspec.field(default_factory=ClockSection)
+    store: StoreSection = msgspec.field(default_factory=StoreSection)
+    log: LogSection = msgspec.field(default_factory=LogSection)
