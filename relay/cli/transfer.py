@@ -13,7 +13,7 @@ from typing import IO, Annotated, Any
 import msgspec
 import typer
 
-from relay.cli.control_client import Ask, RequestRefused, ask, conversation, in_trio
+from relay.cli.control_client import Ask, ask, conversation, in_trio
 from relay.cli.importers.base import NotUnderstood
 from relay.cli.importers.detect import open_source
 from relay.cli.importers.importing import Importing, Namesake
@@ -226,9 +226,11 @@ def _counted(counts: Mapping[str, int]) -> str:
 
 @contextlib.asynccontextmanager
 async def _relay(data: Path, *, dry: bool) -> AsyncIterator[Ask]:
-    """Reach the relay, or make one; a dry run makes none, and asks one that is empty."""
+    """Reach the relay, or make one. Where there is none a dry run asks an empty one that is removed afterwards."""
     if dry and not _exists(data):
-        yield _ask_nobody
+        with tempfile.TemporaryDirectory(prefix="relay-import-") as empty:
+            async with conversation(Path(empty), make=True) as ask_one:
+                yield ask_one
         return
     async with conversation(data, make=not dry) as ask_one:
         yield ask_one
@@ -237,18 +239,6 @@ async def _relay(data: Path, *, dry: bool) -> AsyncIterator[Ask]:
 def _exists(data: Path) -> bool:
     """Whether there is a relay's data, or something that its commands have to speak of."""
     return data.exists() and (not data.is_dir() or any(data.iterdir()))
-
-
-async def _ask_nobody(name: str, payload: Any) -> Any:
-    """Answer as a relay would in which there is nothing yet."""
-    match name:
-        case "import.file":
-            return control.FileImportResult()
-        case "import.messages":
-            return [control.MessageImportResult(added=True) for _ in payload.messages]
-    if name == "import.chat" and payload.owner is None and not payload.able:
-        raise RequestRefused("forbidden", "nobody who is in it can sign in, so nobody could run it")
-    return control.ImportResult(added=True)
 
 
 def _free(directory: Path) -> int:

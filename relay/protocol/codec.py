@@ -75,10 +75,10 @@ def explain(error: msgspec.DecodeError, within: str = "") -> RelayError:
     return RelayError.bad_field(path or "frame", text)
 
 
-def _mend(frame: bytes) -> bytes:
-    """Put U+FFFD in place of each half of a character: who cuts text in JavaScript says such, and JSON allows it.
+def replace_half_characters(frame: bytes) -> bytes:
+    """Replace each half of a surrogate pair by U+FFFD in a JSON text: a program that cuts text in UTF-16 writes such.
 
-    (RFC 8259, section 8.2: what is made of it is for the reader to say.)
+    JSON allows it and leaves it to the reader what to make of it (RFC 8259, section 8.2).
     """
     return _HALVES.sub(lambda found: found["whole"] or rb"\ufffd", frame)
 
@@ -97,7 +97,7 @@ def decode_client_frame(frame: bytes) -> ClientFrame:
     try:
         return _client_frames.decode(frame)
     except msgspec.DecodeError as error:
-        mended = _mend(frame)
+        mended = replace_half_characters(frame)
         if mended != frame:
             return decode_client_frame(mended)
         raise explain(error) from None

@@ -303,7 +303,7 @@ def test_an_import_that_was_interrupted_goes_on_where_it_stopped(
             raise KeyboardInterrupt
         return await flush(self)
 
-    monkeypatch.setattr(importing, "BATCH", 1)
+    monkeypatch.setattr(importing, "BATCH_MESSAGES", 1)
     monkeypatch.setattr(transfer.Importing, "_flush", stop_at_the_second)
     ran = run("import", file, data=there)
     assert (ran.code, ran.err) == (1, "relay: interrupted: call it again, and it goes on where it stopped\n")

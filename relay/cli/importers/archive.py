@@ -17,7 +17,7 @@ from typing import IO, Any, NamedTuple, TypeVar, cast
 import msgspec
 
 from relay.cli.importers.base import NotUnderstood, SourceFile
-from relay.cli.importers.names import as_utf8, shown_name, zip_name
+from relay.cli.importers.names import as_utf8, decode_json, shown_name, zip_name
 
 T = TypeVar("T")
 
@@ -144,7 +144,8 @@ class Archive:
         if recoded and name not in self.recoded:
             self.recoded.append(name)
         try:
-            found: list[T | None] = msgspec.json.decode(content, type=list[kind | None], strict=False)  # type: ignore[valid-type]
+            decoder = msgspec.json.Decoder(list[kind | None], strict=False)  # type: ignore[valid-type]
+            found: list[T | None] = decode_json(decoder.decode, content)
         except ValueError as error:
             raise NotUnderstood(f"{name}: {error}") from None
         return [one for one in found if one is not None]

@@ -11,6 +11,7 @@ import msgspec
 from relay.cli.importers.archive import Archive
 from relay.cli.importers.base import NotUnderstood, SourceChat, SourceMessage, SourceUser, dialog_kind, fit_id, fit_key
 from relay.cli.importers.dates import moment
+from relay.cli.importers.names import decode_json
 from relay.cli.importers.order import in_order
 from relay.cli.importers.programs import NOT_UNDERSTOOD, all_words
 
@@ -188,7 +189,7 @@ class Mattermost:
             if not line.strip():
                 continue
             try:
-                yield decode(line)
+                yield decode_json(decode, line)
             except ValueError as error:
                 raise NotUnderstood(f"line {number}: {error}") from None
 

@@ -4,7 +4,14 @@ import codecs
 import struct
 import unicodedata
 import zipfile
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from typing import TypeVar
+
+import msgspec
+
+from relay.protocol.codec import replace_half_characters
+
+T = TypeVar("T")
 
 _UTF8_FLAG = 0x800
 """Of a zip file's entry: its name is in UTF-8 (APPNOTE 4.4.4, bit 11)."""
@@ -61,7 +68,7 @@ def guess_name(name: str, wanted: Collection[str]) -> str | None:
 
 
 def as_utf8(content: bytes) -> tuple[bytes, bool]:
-    """A text in UTF-8 without a mark at its beginning, and whether its encoding had to be guessed."""
+    """Convert a text to UTF-8 without a byte order mark; also tell whether its encoding had to be guessed."""
     if content.startswith(codecs.BOM_UTF8):
         return content[3:], False
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -69,5 +76,29 @@ def as_utf8(content: bytes) -> tuple[bytes, bool]:
     try:
         content.decode()
     except UnicodeDecodeError:
-        return content.decode("cp1252", errors="replace").encode(), True
+        return _half_characters_replaced(content) or (content.decode("cp1252", errors="replace").encode(), True)
     return content, False
+
+
+def _half_characters_replaced(content: bytes) -> tuple[bytes, bool] | None:
+    """Convert UTF-8 that has surrogates encoded like characters; None where it is something else."""
+    try:
+        text = content.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return None
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode(), False
+
+
+def decode_json(decode: Callable[[bytes], T], content: bytes) -> T:
+    """Decode a JSON text; half a surrogate pair in it becomes U+FFFD.
+
+    Raises:
+        msgspec.DecodeError: it is no JSON, or is not of the decoder's type.
+    """
+    try:
+        return decode(content)
+    except msgspec.DecodeError:
+        mended = replace_half_characters(content)
+        if mended == content:
+            raise
+        return decode(mended)

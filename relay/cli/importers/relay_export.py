@@ -1,4 +1,4 @@
-"""Reads a relay's own export: of this version, or of an older one (format 1)."""
+"""Reads a relay's own export, of this version or of an older one (format 1)."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -6,16 +6,25 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from relay.cli.importers.archive import Archive
-from relay.cli.importers.base import Named, NotUnderstood, SourceChat, SourceFile, SourceMessage, SourceUser
+from relay.cli.importers.base import (
+    Named,
+    NotUnderstood,
+    SourceChat,
+    SourceFile,
+    SourceMessage,
+    SourceUser,
+    fit_key,
+)
+from relay.cli.importers.names import decode_json
 from relay.protocol import control
 from relay.protocol.base import LATEST_DATE
 
 FORMATS = (1, 2)
-"""Those that are understood."""
+"""The formats that can be read."""
 
 
 class RelayExport:
-    """A relay's own export, read as often as is needed and never held."""
+    """A relay's own export. It is read several times and never held in memory."""
 
     def __init__(self, lines: Callable[[], Iterator[bytes]], files: Archive) -> None:
         self._lines = lines
@@ -24,9 +33,13 @@ class RelayExport:
         self._decode = msgspec.json.Decoder(control.Record).decode
         self._pictures: set[str] = set()
         self._known: dict[str, tuple[str, str]] = {}
-        """Of files that are pictures: what they are called, and who uploaded them."""
+        """Of each file that is a picture, its name and who uploaded it."""
         self._old = False
         self._answered: set[tuple[str, str]] = set()
+        """In format 1, the answered messages by chat and client id: it does not say who wrote them."""
+        self._mentioned: dict[str, None] = {}
+        """Ids of authors and members."""
+        described: set[str] = set()
         start = None
         for record in self._records():
             if record.type == "relay":
@@ -39,6 +52,12 @@ class RelayExport:
                 self._known[record.id or ""] = (record.name or "file", record.sender or "")
             if self._old and record.reply_to:
                 self._answered.add((_place(record), record.reply_to))
+            if record.type == "user":
+                described.add(record.id or "")
+            else:
+                self._mentioned.update(dict.fromkeys([record.sender or "", *(record.participants or ())]))
+        for user_id in ("", *described):
+            self._mentioned.pop(user_id, None)
         self.start = start or 0
 
     def _records(self) -> Iterator[control.Record]:
@@ -47,7 +66,7 @@ class RelayExport:
             if not line.strip():
                 continue
             try:
-                record = self._decode(line)
+                record = decode_json(self._decode, line)
             except msgspec.DecodeError as error:
                 raise NotUnderstood(f"line {number}: {error}") from None
             if record.at > LATEST_DATE:
@@ -69,6 +88,9 @@ class RelayExport:
                     at=record.at,
                     picture=self._picture(record),
                 )
+        for user_id in self._mentioned:
+            # No record describes them, and what they wrote is still theirs.
+            yield SourceUser(user_id, user_id, disabled=True)
 
     def rooms(self) -> Iterator[SourceChat]:
         """See `Source`."""
@@ -103,7 +125,7 @@ class RelayExport:
         uploaders: dict[str, str] = {}
         for record in self._records():
             if record.type == "file":
-                # It comes before its message.
+                # A file's record comes before its message's.
                 uploaders = {**uploaders, record.id or "": record.sender or ""}
             elif record.type in ("edit", "delete", "clear"):
                 yield self._change(record)
@@ -114,7 +136,7 @@ class RelayExport:
                 if self._old and record.edited_at:
                     self.left["dates of edits, which this older export has without the edits"] += 1
                 answers = record.reply_sender or senders.get((place, record.reply_to or ""), "")
-                yield self._message(record, (answers, record.reply_to) if record.reply_to else None, uploaders)
+                yield self._message(record, _named(answers, record.reply_to), uploaders)
                 uploaders = {}
 
     def _message(self, record: control.Record, answers: Named | None, uploaders: dict[str, str]) -> SourceMessage:
@@ -130,7 +152,7 @@ class RelayExport:
                 enclosed.append(found._replace(key=file.id, name=file.filename, sender=sender, known=file))
         return SourceMessage(
             record.at,
-            record.client_message_id or "",
+            fit_key(record.client_message_id or ""),
             record.sender or "",
             _place(record),
             text,
@@ -145,17 +167,21 @@ class RelayExport:
         assert kind in ("edit", "delete", "clear")
         return SourceMessage(
             record.at,
-            record.client_message_id or "-",
+            fit_key(record.client_message_id or "-"),
             record.sender or "",
             _place(record),
             "",
             kind=kind,
-            original=(record.original_sender or "", record.original or "") if record.original else None,
+            original=_named(record.original_sender, record.original),
         )
 
 
+def _named(sender: str | None, client_id: str | None) -> Named | None:
+    return (sender or "", fit_key(client_id)) if client_id else None
+
+
 def _place(record: control.Record) -> str:
-    """What a chat is called in an export: a group by its id, a dialog by its people."""
+    """Give what identifies a chat in an export: the id of a group, the people of a dialog."""
     if record.type == "chat":
         return record.id or "~".join(sorted(record.participants or ()))
     return record.chat or "~".join(sorted(record.participants or ()))

@@ -16,9 +16,8 @@ from relay.core.admin.import_receipts import ImportReceipts
 from relay.core.clock.clock import RelayClock
 from relay.core.files.uploads import UploadInPieces, Uploads
 from relay.core.model.state import Chat, State, User
-from relay.core.rules import commands
+from relay.core.rules import commands, imports
 from relay.core.rules.commands import ADMIN, Command
-from relay.core.rules.counting import can_act
 from relay.core.rules.draft import client_key
 from relay.core.rules.imports import ChatImported, Imported
 from relay.core.rules.submit import submit
@@ -126,7 +125,7 @@ class Import:
             absent = [one for one in record.participants if not self._is_in(one, known)]
             return control.ImportResult(added=False, id=known.id, absent=len(absent))
         if record.dry:
-            self._check_owner(record)
+            self._check_chat(record)
             return control.ImportResult(added=True)
         generated_id = "" if record.kind in ("dialog", "favorites") else record.id or new_chat_id()
         request = commands.ImportChat(
@@ -146,16 +145,20 @@ class Import:
         user = self._state.user(user_id)
         return user is None or user.removed or user.key in self._state.members[chat.key]
 
-    def _check_owner(self, record: control.ChatImport) -> None:
-        """Refuse a chat that nobody could own, before it is imported.
+    def _check_chat(self, record: control.ChatImport) -> None:
+        """Refuse a chat as the real import would, before anything of it is imported."""
+        state = self._state
+        newcomers = {one.id: one for one in record.newcomers}
 
-        `record.able` names the participants who can sign in according to the source; the state decides about those
-        who are here already.
-        """
-        known = {one: self._state.user(one) for one in record.able}
-        able = [one for one, user in known.items() if user is None or can_act(user)]
-        if record.owner is None and not able:
-            raise RelayError.forbidden("nobody who is in it can sign in, so nobody could run it")
+        def find(user_id: str) -> User | control.Newcomer | None:
+            return state.user(user_id) or newcomers.get(user_id)
+
+        people = imports.find_participants(find, record.participants)
+        if record.kind in ("group", "channel"):
+            chat_id = record.id or ""
+            imports.check_new_id(chat_id, taken=chat_id in state.user_keys or chat_id in newcomers)
+        members = imports.choose_members(record.kind, people)
+        imports.choose_owner(members, record.owner, record.founder, record.admins)
 
     async def import_picture(self, record: control.PictureImport) -> object:
         """Set a user's picture to a file that was imported before."""

@@ -4,16 +4,18 @@ A message needs no member here: the log takes what somebody said who has left si
 A repeat changes nothing, whatever became of the chat meanwhile.
 """
 
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
+from typing import Protocol, TypeVar
 
 import msgspec
 
 from relay.core.model import changes
-from relay.core.model.state import Chat, User
+from relay.core.model.state import Chat
 from relay.core.rules import attachments as files_of
 from relay.core.rules import commands
 from relay.core.rules.commands import Command
-from relay.core.rules.counting import can_act
+from relay.core.rules.counting import Standing, can_act
 from relay.core.rules.draft import DraftBuilder, client_key
 from relay.core.rules.messages import cleared_by
 from relay.protocol import requests
@@ -70,18 +72,16 @@ def _stated(draft: DraftBuilder, at: int) -> int:
 def import_chat(draft: DraftBuilder, command: Command, request: commands.ImportChat) -> object:
     """Make a chat with the people, the roles and the date that it has elsewhere."""
     state = draft.state
-    members = [user for user in map(state.user, dict.fromkeys(request.participants)) if user is not None]
-    if len(members) < len(set(request.participants)):
-        unknown = next(one for one in request.participants if state.user(one) is None)
-        raise RelayError("not_found", f"participants: there is no user {unknown!r} here")
+    people = find_participants(state.user, request.participants)
     if request.type in ("group", "channel"):
-        # Who was removed here is in no group, whatever an export says.
-        members = [user for user in members if not user.removed]
-        if command.generated_id in state.group_keys or command.generated_id in state.user_keys:
-            raise RelayError.conflict(f"the id {command.generated_id!r} is taken")
+        check_new_id(
+            command.generated_id,
+            taken=command.generated_id in state.group_keys or command.generated_id in state.user_keys,
+        )
+    members = choose_members(request.type, people)
     keys = [user.key for user in members]
     admins = [user.key for user in map(state.user, request.admins) if user is not None and user.key in keys]
-    owner = _owner(draft, request, members, admins)
+    owner = state.user_keys[choose_owner(members, request.owner, request.founder, request.admins)]
     chat = state.next_key(state.chats)
     # The two of a dialog are in it from its first entry on, by which it is found; who came first says nothing there.
     first, *later = _joined(keys) if command.generated_id else [sorted(keys)]
@@ -102,20 +102,62 @@ def import_chat(draft: DraftBuilder, command: Command, request: commands.ImportC
     return ChatImported(chat)
 
 
-def _owner(draft: DraftBuilder, request: commands.ImportChat, members: list[User], admins: list[int]) -> int:
-    """Who owns a chat: as stated; else its founder, an admin, or the longest member, the first who can run it.
+class Participant(Standing, Protocol):
+    """Somebody who is in a chat that is imported: a user here, or one who would be imported before it."""
 
-    The same order as when an owner leaves. A bot, and who may not sign in, never comes to own a chat by rule.
+    @property
+    def id(self) -> str:
+        """Their user id."""
+
+
+P = TypeVar("P", bound=Participant)
+
+
+def find_participants(find: Callable[[str], P | None], ids: Iterable[str]) -> list[P]:
+    """Find the people of a chat, each once.
+
+    Raises:
+        RelayError: `not_found`, one of them is not here.
     """
-    stated = draft.state.user(request.owner or "")
-    if stated is not None and stated in members:
-        return stated.key
-    able = {user.key: user for user in members if can_act(user)}
-    founder = draft.state.user(request.founder or "")
-    wanted = [founder.key] if founder is not None else []
-    for key in [*wanted, *admins, *able]:
-        if key in able:
-            return key
+    found = []
+    for user_id in dict.fromkeys(ids):
+        participant = find(user_id)
+        if participant is None:
+            raise RelayError("not_found", f"participants: there is no user {user_id!r} here")
+        found.append(participant)
+    return found
+
+
+def check_new_id(chat_id: str, *, taken: bool) -> None:
+    """Refuse a chat whose id a user or another chat has.
+
+    Raises:
+        RelayError: `conflict`.
+    """
+    if taken:
+        raise RelayError.conflict(f"the id {chat_id!r} is taken")
+
+
+def choose_members(kind: str, people: Sequence[P]) -> list[P]:
+    """List who becomes a member of a chat. A removed user is in no group, whatever an export says."""
+    return [one for one in people if kind not in ("group", "channel") or not one.removed]
+
+
+def choose_owner(members: Sequence[Participant], owner: str | None, founder: str | None, admins: Sequence[str]) -> str:
+    """Choose who owns a chat: the owner that the export states, else the first of these who can sign in.
+
+    The founder, then the admins, then the members in order of joining: the same order as when an owner leaves. A bot
+    never comes to own a chat by rule, nor does anybody who may not sign in.
+
+    Raises:
+        RelayError: `forbidden`, none of the members can sign in.
+    """
+    if owner is not None and owner in {one.id for one in members}:
+        return owner
+    able = [one.id for one in members if can_act(one)]
+    for candidate in (founder, *admins, *able):
+        if candidate is not None and candidate in able:
+            return candidate
     raise RelayError.forbidden("nobody who is in it can sign in, so nobody could run it")
 
 

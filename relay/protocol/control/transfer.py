@@ -80,6 +80,15 @@ class UserImport(Wire, frozen=True, kw_only=True):
     dry: bool = False
 
 
+class Newcomer(Wire, frozen=True, kw_only=True):
+    """A user who is not here yet: an import would bring them."""
+
+    id: Id
+    bot: bool = False
+    disabled: bool = False
+    removed: bool = False
+
+
 class ChatImport(Wire, frozen=True, kw_only=True):
     """A chat that comes from elsewhere: a group or channel is known by its id when it comes again, a dialog by its two.
 
@@ -93,8 +102,8 @@ class ChatImport(Wire, frozen=True, kw_only=True):
     founder: Id | None = None
     admins: list[Id] = msgspec.field(default_factory=list)
     participants: list[Id] = msgspec.field(default_factory=list)
-    able: list[Id] = msgspec.field(default_factory=list)
-    """With `dry`: which of them could sign in, by what the source says."""
+    newcomers: list[Newcomer] = msgspec.field(default_factory=list)
+    """With `dry`: those of its people who would have been imported before it, and whoever would have its id."""
     at: Date
     created_at: Date | None = None
     photo_url: Url | None = None
