@@ -1,6 +1,6 @@
-"""What every source gives: people, chats and messages in the relay's terms, the messages in the order they were sent.
+"""What every source gives: users, chats and messages in the relay's terms, the messages in the order they were sent.
 
-Each counts what it has to leave behind. No files, and no relay.
+A source counts what it has to leave behind. Knows neither the file system nor a relay.
 """
 
 import re
@@ -12,37 +12,39 @@ from typing import Literal, NamedTuple, Protocol
 from relay.protocol.base import BLANK, INVISIBLE
 from relay.protocol.objects import Attachment, ChatType
 
-LONGEST_KEY = 128
-"""Characters of a message's client id (`protocol.base.ClientMessageId`)."""
-TEXT = 65_536
-"""Characters of a message (`protocol.base.Text`)."""
+KEY_CHARACTERS = 128
+"""Characters that a message's client id may have (`protocol.base.ClientMessageId`)."""
+TEXT_CHARACTERS = 65_536
+"""Characters that a message may have (`protocol.base.Text`)."""
+NAME_CHARACTERS = 128
+"""Characters that the name of a user or a chat may have (`protocol.base.Name`)."""
 
 
 class NotUnderstood(Exception):
-    """What is wrong with what is to be imported."""
+    """A source that cannot be imported; its text says why."""
 
 
 class SourceFile(NamedTuple):
-    """A file that a message holds, or that is a picture."""
+    """A file that a message holds, or the picture of a user or a chat."""
 
     name: str
     size: int
     pieces: Callable[[], Iterator[bytes]]
-    """Its content, from the beginning; raises `NotUnderstood` where that is damaged."""
+    """Reads its content from the beginning; raises `NotUnderstood` where that is damaged."""
     key: str = ""
-    """What it is known by in the source, where several messages may hold it."""
+    """Identifies it in the source, where several messages may hold it."""
     sender: str = ""
-    """Who uploaded it, where that is not who wrote the message."""
+    """The id of who uploaded it, where that is not the author of the message."""
     known: Attachment | None = None
-    """What the message says of it, in a relay's export."""
+    """The attachment as the message has it, in a relay's own export."""
 
     def read(self) -> bytes:
-        """Give all of its content."""
+        """Read all of its content."""
         return b"".join(self.pieces())
 
 
 class SourceUser(NamedTuple):
-    """A user to be."""
+    """A user that the source describes."""
 
     id: str
     name: str
@@ -51,80 +53,81 @@ class SourceUser(NamedTuple):
     disabled: bool = False
     removed: bool = False
     at: int | None = None
-    """When they came to be, Unix milliseconds; None where the source does not say."""
+    """When the account was made, Unix milliseconds; None where the source does not say."""
     picture: SourceFile | None = None
 
 
 class SourceChat(NamedTuple):
-    """A chat to be."""
+    """A chat that the source describes."""
 
     key: str
-    """What its messages call it."""
+    """Identifies it in the source: its messages name it so."""
     id: str
-    """A group's or channel's id here; empty for a dialog, which its people name."""
+    """The id that a group or channel gets here; empty for a dialog, which is identified by its participants."""
     name: str
     kind: ChatType
     owner: str | None
-    """Who owns it, where the source says so."""
+    """The user who owns it, where the source says so."""
     founder: str | None
-    """Who made it, where it says no more."""
+    """The user who made it, where the source does not say who owns it."""
     admins: list[str]
     participants: list[str]
     at: int | None = None
     picture: SourceFile | None = None
 
 
-Named = tuple[str, str]
-"""A message by its author and its key."""
+Reference = tuple[str, str]
+"""A message by its author and its client id."""
 
 
 class SourceMessage(NamedTuple):
-    """A message to be, or what became of one."""
+    """A message, or an edit, a deletion or a clearing."""
 
     at: int
     """Unix milliseconds."""
     key: str
-    """Its client id: the same whenever it is imported."""
+    """Its client id: the same each time it is imported."""
     sender: str
-    room: str
-    """Its chat's key."""
+    chat: str
+    """The key of its chat."""
     text: str
-    answers: Named | None = None
+    reply_to: Reference | None = None
+    """The message that it answers."""
     files: tuple[SourceFile, ...] = ()
     kind: Literal["new", "edit", "delete", "clear"] = "new"
-    original: Named | None = None
-    """What an edit or a deletion changes."""
+    original: Reference | None = None
+    """The message that an edit or a deletion changes."""
     deleted: bool = False
-    """Whether it has no content since it was deleted."""
+    """Whether it has no content because it was deleted."""
 
 
 class Source(Protocol):
     """Something that can be imported."""
 
     left: Counter[str]
-    """What was left behind, and how much of it."""
+    """By description, how much stays behind."""
     start: int
-    """When the oldest of it happened, Unix milliseconds."""
+    """The date of the oldest record, Unix milliseconds; 0 where there is none."""
 
-    def people(self) -> Iterator[SourceUser]:
-        """All users."""
+    def users(self) -> Iterator[SourceUser]:
+        """Give all users."""
 
-    def rooms(self) -> Iterator[SourceChat]:
-        """All chats that can come in; what cannot is counted in `left`, with its messages."""
+    def chats(self) -> Iterator[SourceChat]:
+        """Give all chats that can be imported; others are counted in `left`, with their messages."""
 
     def messages(self) -> Iterator[SourceMessage]:
-        """All messages, in the order they were sent."""
+        """Give all messages in the order they were sent."""
 
 
 def fit_name(name: str) -> str:
-    """Make of a name one that may be: in one line, and not too long. Nothing where nothing is left to see."""
+    """Turn a name into a valid one: in one line, and not too long. Empty where nothing visible is left."""
     in_one_line = re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", name)
-    fitting = re.sub(f"[{INVISIBLE}]", "", in_one_line).strip()[:128]
+    fitting = re.sub(f"[{INVISIBLE}]", "", in_one_line).strip()[:NAME_CHARACTERS]
     return fitting if re.search(f"[^{BLANK}]", fitting) else ""
 
 
 def fit_id(name: str, taken: set[str]) -> str:
-    """Make a user id of a name: the nearest that may be one, with a number where it is taken."""
+    """Make a valid user id from a name, with a number where it is taken; add it to `taken`."""
     plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")[:56] or "user"
     user_id, number = plain, 1
     while user_id in taken:
@@ -135,12 +138,12 @@ def fit_id(name: str, taken: set[str]) -> str:
 
 
 def fit_key(key: str) -> str:
-    """Make a client id of what a source knows a message by: a long one keeps its beginning and a hash of all."""
-    if len(key) <= LONGEST_KEY:
+    """Make a valid client id from a key of the source: a long one becomes its beginning and a hash of the whole."""
+    if len(key) <= KEY_CHARACTERS:
         return key
-    return f"{key[: LONGEST_KEY - 33]}-{blake2b(key.encode(), digest_size=16).hexdigest()}"
+    return f"{key[: KEY_CHARACTERS - 33]}-{blake2b(key.encode(), digest_size=16).hexdigest()}"
 
 
-def dialog_kind(people: Sequence[str]) -> ChatType:
-    """What a conversation of two people is, or of one."""
-    return "dialog" if len(people) == 2 else "favorites"
+def dialog_kind(participants: Sequence[str]) -> ChatType:
+    """Tell the type of a conversation of two people, or of one with themselves."""
+    return "dialog" if len(participants) == 2 else "favorites"

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from relay.cli.control_client import Ask, RequestRefused
-from relay.cli.importers.base import TEXT, Source, SourceChat, SourceMessage, SourceUser
+from relay.cli.importers.base import TEXT_CHARACTERS, Source, SourceChat, SourceMessage, SourceUser
 from relay.cli.importers.files import STOPPING, FileImporter, end_import
 from relay.cli.importers.payloads import chat_payload, flaw, is_group, message_payload, user_payload
 from relay.cli.output import progress
@@ -57,8 +57,8 @@ class Importing:
         self._ask = ask_one
         self._source = source
         # Read once: a source counts what it leaves behind while it is read.
-        self._people = list(source.people())
-        self._chats = list(source.rooms())
+        self._people = list(source.users())
+        self._chats = list(source.chats())
         self._start = source.start or now
         self._dry = dry
         self.added: Counter[str] = Counter(users=0, chats=0, messages=0, files=0)
@@ -111,7 +111,7 @@ class Importing:
                 await self._import_chat(room)
         with progress("messages") as advance:
             for message in self._source.messages():
-                if message.room not in self._places:
+                if message.chat not in self._places:
                     self.left["messages of chats that stay behind"] += message.kind == "new"
                     continue
                 self._batch.append(message)
@@ -226,7 +226,7 @@ class Importing:
 
     def _flaw(self, message: SourceMessage) -> str:
         """Say why a message cannot be imported, whatever else is; nothing where it can."""
-        reason = flaw(message_payload(message, self._places[message.room]))
+        reason = flaw(message_payload(message, self._places[message.chat]))
         if not reason and message.sender not in self._users:
             reason = RelayError.no_user(message.sender).error.message
         return reason
@@ -259,9 +259,9 @@ class Importing:
     async def _look_up(self, batch: list[SourceMessage]) -> dict[int, control.MessageImportResult]:
         """Ask which of these messages are here already; by `id()`. In a chat that is new none is."""
         found = {id(one): control.MessageImportResult(added=True) for one in batch}
-        asked = [one for one in batch if one.room not in self._new_chats]
+        asked = [one for one in batch if one.chat not in self._new_chats]
         if asked:
-            messages = [message_payload(one, self._places[one.room]) for one in asked]
+            messages = [message_payload(one, self._places[one.chat]) for one in asked]
             answers = await self._ask("import.messages", control.MessagesImport(messages=messages, dry=True))
             found.update({id(one): answer for one, answer in zip(asked, answers, strict=True)})
         return found
@@ -280,7 +280,7 @@ class Importing:
             attachments: list[Attachment] = []
             if message.kind == "new" and (not message.files or known[id(message)].added):
                 text, attachments = await self._content(message, first)
-            messages.append(message_payload(message, self._places[message.room], text, attachments))
+            messages.append(message_payload(message, self._places[message.chat], text, attachments))
         try:
             answers: list[control.MessageImportResult] = await self._ask(
                 "import.messages", control.MessagesImport(messages=messages)
@@ -308,10 +308,10 @@ class Importing:
                 attachments.append(attachment)
             elif not self._dry:
                 text += f"\n(file: {file.name})"
-        if len(text) > TEXT:
+        if len(text) > TEXT_CHARACTERS:
             self.left["ends of messages that are too long"] += 1
-        return text[:TEXT] or (None if attachments or message.deleted else "(empty)"), attachments
+        return text[:TEXT_CHARACTERS] or (None if attachments or message.deleted else "(empty)"), attachments
 
 
 def _identity(message: SourceMessage) -> tuple[str, str, str]:
-    return message.room, message.sender, message.key
+    return message.chat, message.sender, message.key

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from relay.cli.importers.base import Named, SourceChat, SourceMessage, SourceUser, fit_name
+from relay.cli.importers.base import Reference, SourceChat, SourceMessage, SourceUser, fit_name
 from relay.protocol import codec, control
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment
@@ -80,7 +80,7 @@ def message_payload(
         text=text,
         attachments=list(attachments) or None,
         at=message.at,
-        reply_to=_reference(message.answers),
+        reply_to=_reference(message.reply_to),
         original=_reference(message.original),
     )
 
@@ -102,7 +102,7 @@ def is_group(room: SourceChat) -> bool:
     return room.kind in ("group", "channel")
 
 
-def _reference(message: Named | None) -> control.MessageReference | None:
+def _reference(message: Reference | None) -> control.MessageReference | None:
     if message is None or not message[0]:
         return None
     return control.MessageReference(sender=message[0], client_message_id=message[1])

@@ -7,8 +7,8 @@ import msgspec
 
 from relay.cli.importers.archive import Archive
 from relay.cli.importers.base import (
-    Named,
     NotUnderstood,
+    Reference,
     SourceChat,
     SourceFile,
     SourceMessage,
@@ -74,7 +74,7 @@ class RelayExport:
             before = record.at
             yield record
 
-    def people(self) -> Iterator[SourceUser]:
+    def users(self) -> Iterator[SourceUser]:
         """See `Source`."""
         for record in self._records():
             if record.type == "user":
@@ -92,7 +92,7 @@ class RelayExport:
             # No record describes them, and what they wrote is still theirs.
             yield SourceUser(user_id, user_id, disabled=True)
 
-    def rooms(self) -> Iterator[SourceChat]:
+    def chats(self) -> Iterator[SourceChat]:
         """See `Source`."""
         for record in self._records():
             if record.type == "chat":
@@ -139,7 +139,7 @@ class RelayExport:
                 yield self._message(record, _named(answers, record.reply_to), uploaders)
                 uploaders = {}
 
-    def _message(self, record: control.Record, answers: Named | None, uploaders: dict[str, str]) -> SourceMessage:
+    def _message(self, record: control.Record, answers: Reference | None, uploaders: dict[str, str]) -> SourceMessage:
         text = record.text or ""
         enclosed = []
         for file in record.attachments or ():
@@ -176,7 +176,7 @@ class RelayExport:
         )
 
 
-def _named(sender: str | None, client_id: str | None) -> Named | None:
+def _named(sender: str | None, client_id: str | None) -> Reference | None:
     return (sender or "", fit_key(client_id)) if client_id else None
 
 

@@ -139,7 +139,7 @@ class Slack:
             folder, _, day = name.rpartition("/")
             if re.fullmatch(r"\d{4}-\d\d-\d\d\.json", day):
                 found.setdefault(folder, []).append(day)
-        # Named in another encoding than the list of channels, by whoever packed the folders again.
+        # Reference in another encoding than the list of channels, by whoever packed the folders again.
         wanted = {name for one in (*self._channels, *self._dialogs) for name in _names(one)} - found.keys()
         for folder in list(found):
             guessed = guess_name(folder, wanted)
@@ -220,11 +220,11 @@ class Slack:
         known = (self._people[one].id for one in channel.members or () if one in self._people)
         return list(dict.fromkeys(known))
 
-    def people(self) -> Iterator[SourceUser]:
+    def users(self) -> Iterator[SourceUser]:
         """See `Source`."""
         yield from self._people.values()
 
-    def rooms(self) -> Iterator[SourceChat]:
+    def chats(self) -> Iterator[SourceChat]:
         """See `Source`."""
         for channel in self._channels:
             if self._folders[channel.id] in self._damaged:
