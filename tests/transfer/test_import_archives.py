@@ -666,8 +666,8 @@ def test_authors_of_a_private_channel_who_left_it_are_no_members(tmp_path: Path)
 
 
 def test_more_messages_than_are_sorted_in_memory_come_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.cli.importers.order.PORTION", 7)
-    monkeypatch.setattr("relay.cli.importers.order.MOST", 3)
+    monkeypatch.setattr("relay.cli.importers.order.RUN_ITEMS", 7)
+    monkeypatch.setattr("relay.cli.importers.order.MAX_RUNS", 3)
     posts = [post(str(number), at=T0 * 1_000 + number * 37 % 101) for number in range(101)]
     brought(lines(tmp_path, bulk(*posts)), tmp_path / "data")
     dates = [one["at"] for one in records(tmp_path / "data", "message")]

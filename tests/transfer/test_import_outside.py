@@ -127,7 +127,7 @@ def test_a_list_and_a_line_are_read_up_to_a_bound(tmp_path, monkeypatch):
 
 
 def test_too_many_members_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(archive, "MEMBERS", 10)
+    monkeypatch.setattr(archive, "MAX_FILES", 10)
     with tarfile.open(tmp_path / "x.tar", "w") as tar:
         for number in range(20):
             tar.addfile(tarfile.TarInfo(f"{number}"))

@@ -1,4 +1,4 @@
-"""Names and texts in archives that people packed again, on whatever system. Plain functions."""
+"""Names and texts in archives, which may have been packed again on any system. Pure functions."""
 
 import codecs
 import struct
@@ -14,16 +14,16 @@ from relay.protocol.codec import replace_half_characters
 T = TypeVar("T")
 
 _UTF8_FLAG = 0x800
-"""Of a zip file's entry: its name is in UTF-8 (APPNOTE 4.4.4, bit 11)."""
+"""The flag of a zip file's entry whose name is in UTF-8 (APPNOTE 4.4.4, bit 11)."""
 _UNICODE_PATH = 0x7075
-"""The extra field that has the name in UTF-8 (APPNOTE 4.6.9)."""
+"""The extra field that holds the name in UTF-8 (APPNOTE 4.6.9)."""
 _JUNK_FOLDERS = frozenset({"__MACOSX", ".Spotlight-V100", ".Trashes", "$RECYCLE.BIN"})
 _ENCODINGS = ("cp850", "cp866", "cp1252", "cp1251", "cp852", "cp1250", "cp737", "cp1253", "cp932", "cp936", "cp949")
-"""What zip programs of Windows wrote names in, by where it was sold."""
+"""The encodings in which zip programs on Windows wrote names, by language."""
 
 
 def shown_name(name: str) -> str:
-    """A file's name in one form: composed, folders with `/`; empty for what a Mac or Windows adds by itself."""
+    """Normalize a file's name: composed, with `/` between folders; empty for files that macOS or Windows add."""
     parts = [part for part in unicodedata.normalize("NFC", name).replace("\\", "/").split("/") if part not in ("", ".")]
     junk = not parts or parts[-1] == ".DS_Store" or parts[-1].startswith("._")
     if junk or not _JUNK_FOLDERS.isdisjoint(parts[:-1]):
@@ -32,7 +32,7 @@ def shown_name(name: str) -> str:
 
 
 def zip_name(entry: zipfile.ZipInfo) -> str:
-    """The name of a zip file's entry: many write UTF-8 and do not say so."""
+    """Give the name of a zip file's entry: many programs write UTF-8 without the flag."""
     if entry.flag_bits & _UTF8_FLAG:
         return entry.filename
     raw = entry.orig_filename.encode("cp437", errors="replace")
@@ -52,7 +52,7 @@ def _unicode_path(extra: bytes) -> str | None:
 
 
 def guess_name(name: str, wanted: Collection[str]) -> str | None:
-    """Which of the wanted names a name is that was read as cp437 (zip's old default) and written in another one."""
+    """Find the wanted name that was written in another encoding and read as cp437, the old default of zip files."""
     try:
         raw = name.encode("cp437")
     except UnicodeEncodeError:

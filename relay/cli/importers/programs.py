@@ -1,4 +1,4 @@
-"""What programs said: an export holds their messages as they posted them, and so they are read as a hook reads them."""
+"""The text of programs' messages: an export holds them as they were posted, so they are read as a hook reads them."""
 
 import re
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from relay.net.http.connection import HttpError
 from relay.net.webhooks.words import attachment_words, block_words
 
 _UNFURLED = ("from_url", "original_url")
-"""What the server itself adds of a page that a message links to has one of these."""
+"""Fields of attachments that the server itself adds for a page that a message links to."""
 _MENTION = re.compile(r"@([A-Z0-9]{2,})\b")
 
 
@@ -19,9 +19,9 @@ NOT_UNDERSTOOD = "parts of programs' messages that are not understood"
 def all_words(
     text: str, blocks: Any, attachments: Any, people: Mapping[str, SourceUser], *, program: bool
 ) -> str | None:
-    """Say all of a message: its text, and what stands in its blocks and attachments; None where that is no words.
+    """Give the whole text of a message: its own, and that of its blocks and attachments; None where they have none.
 
-    A person's blocks are their text once more; a program's text is mostly what a notification shows of its blocks.
+    The blocks of a person's message repeat its text; the text of a program's message is mostly a summary of its blocks.
     """
     try:
         said = _named(block_words(blocks), people) if program or not text.strip() else ""
@@ -32,7 +32,7 @@ def all_words(
 
 
 def _without_pages(attachments: Any) -> Any:
-    """Leave of a page that a message links to what it says, for its address stands in the message."""
+    """Keep only the text of linked pages: their addresses are in the message already."""
     if not isinstance(attachments, list):
         return attachments
     return [
