@@ -1,7 +1,7 @@
-"""The rules of imports: people, chats and messages from elsewhere, with the rights that their source states.
+"""The rules of imports: users, chats and messages of another system, with the rights that it states.
 
-A message needs no member here: the log takes what somebody said who has left since, and nobody comes in by it.
-A repeat changes nothing, whatever became of the chat meanwhile.
+The author of an imported message need not be a member of its chat, for they may have left; importing it makes nobody a
+member. A repeated import changes nothing, whatever has happened in the chat since.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -26,7 +26,7 @@ from relay.store.entry import REPLY_PREVIEW, Amendment, ClientKey, Extra, FilesN
 
 
 class Imported(msgspec.Struct, frozen=True, gc=False):
-    """The answer to what an import says: the message's id, and whether it is new."""
+    """The answer to an imported message, edit or deletion: its message id, and whether it is new."""
 
     message_id: int
     added: bool
@@ -37,13 +37,13 @@ class Imported(msgspec.Struct, frozen=True, gc=False):
 
 
 class ChatImported(msgspec.Struct, frozen=True):
-    """The answer to a chat that came in: its key."""
+    """The answer to an imported chat: its key."""
 
     chat: int
 
 
 def import_user(draft: DraftBuilder, command: Command, request: commands.ImportUser) -> object:
-    """Make a user as they are elsewhere."""
+    """Import a user."""
     state = draft.state
     if request.id in state.user_keys or request.id in state.group_keys:
         raise RelayError.conflict(f"the id {request.id!r} is taken")
@@ -58,19 +58,19 @@ def import_user(draft: DraftBuilder, command: Command, request: commands.ImportU
     )
     draft.change(kinds.USER, 0, command, added)
     if request.disabled or request.removed:
-        # With the user or not at all: an import that is interrupted lets nobody in.
+        # In the same batch as the user, so that an import that is cut off lets nobody sign in.
         standing = changes.UserChanged(key=key, disabled=request.disabled or None, removed=request.removed or None)
         draft.change(kinds.USER, 0, command, standing)
     return requests.Nothing()
 
 
 def _stated(draft: DraftBuilder, at: int) -> int:
-    """A time as a change keeps it: 0 where it is the log's own."""
+    """Give a date as a change holds it: 0 where it is the time of its entry."""
     return at if at != draft.at else 0
 
 
 def import_chat(draft: DraftBuilder, command: Command, request: commands.ImportChat) -> object:
-    """Make a chat with the people, the roles and the date that it has elsewhere."""
+    """Import a chat with its members, roles and date."""
     state = draft.state
     people = find_participants(state.user, request.participants)
     if request.type in ("group", "channel"):
@@ -83,7 +83,7 @@ def import_chat(draft: DraftBuilder, command: Command, request: commands.ImportC
     admins = [user.key for user in map(state.user, request.admins) if user is not None and user.key in keys]
     owner = state.user_keys[choose_owner(members, request.owner, request.founder, request.admins)]
     chat = state.next_key(state.chats)
-    # The two of a dialog are in it from its first entry on, by which it is found; who came first says nothing there.
+    # A dialog is found by both of its members, so they join together; the order of joining means nothing there.
     first, *later = _joined(keys) if command.generated_id else [sorted(keys)]
     made = changes.ChatMade(
         type=request.type,  # type: ignore[arg-type]
@@ -162,13 +162,13 @@ def choose_owner(members: Sequence[Participant], owner: str | None, founder: str
 
 
 def _joined(keys: list[int]) -> list[list[int]]:
-    """Cut members into those who come together: who is the longest in a chat is told by the log, then by the key."""
+    """Divide members so that the log shows their order of joining: members of one entry are ordered by key."""
     cuts = [0, *(place for place, (one, next_) in enumerate(pairwise(keys), 1) if next_ < one), len(keys)]
     return [keys[start:end] for start, end in pairwise(cuts)]
 
 
 def import_message(draft: DraftBuilder, command: Command, request: commands.ImportMessage) -> object:
-    """Take a message that was said elsewhere, once."""
+    """Import a message once."""
     state = draft.state
     chat = _chat(draft, request.chat)
     hash_ = client_key(chat.key, command.user, request.client_id)
@@ -256,7 +256,7 @@ def _amendment(draft: DraftBuilder, message: StoredMessage) -> int | None:
 
 
 def import_clearing(draft: DraftBuilder, command: Command, request: commands.ImportClearing) -> object:
-    """Clear a dialog for one of its people, as it is elsewhere; not what was said since, nor a second time."""
+    """Clear a dialog for one of its members, once, and only if no message follows the cleared ones here."""
     chat = _chat(draft, request.chat)
     member = draft.state.members[chat.key].get(command.user)
     upto = _find(draft, chat, request.upto)
@@ -275,11 +275,11 @@ def _chat(draft: DraftBuilder, key: int) -> Chat:
 
 
 def _known(draft: DraftBuilder, hash_: int, chat: Chat, author: int, client_id: str, kind: int) -> StoredMessage | None:
-    """What came in before under this client id; that there is nothing needs no look-up, the insert itself finds it."""
+    """Find what was imported under this client id before; a new id needs no look-up, for the insert would fail."""
     known = draft.repeated(hash_)
     if known is None:
         return None
-    # Of a message that retention removed the hash alone is kept, which is enough to know it by.
+    # Retention keeps only the hash of a removed message, which is enough to know it by.
     found = (known.chat, known.author, known.client_id or client_id, known.kind)
     if found != (chat.key, author, client_id, kind):
         raise RelayError.conflict("another message has its client id")
@@ -287,7 +287,7 @@ def _known(draft: DraftBuilder, hash_: int, chat: Chat, author: int, client_id: 
 
 
 def _find(draft: DraftBuilder, chat: Chat, named: commands.Original) -> StoredMessage | None:
-    """The message that an import names, of this batch or of the log."""
+    """Find the message that an import refers to, in this batch or in the log."""
     hash_ = client_key(chat.key, named.author, named.client_id)
     found: StoredMessage | None = draft.repeated(hash_) or draft.fact(ClientKey(hash_))
     if found is None or (found.chat, found.author, found.client_id) != (chat.key, named.author, named.client_id):
@@ -324,7 +324,7 @@ def _extra(attachments: list[Attachment] | None, said_at: int) -> str | None:
 
 
 def _attachments(draft: DraftBuilder, claimed: list[Attachment] | None) -> list[Attachment] | None:
-    """What the relay knows of the files that came in before their message."""
+    """Give a message's attachments with what the relay knows of their files, which were imported before it."""
     if not claimed:
         return None
     files = draft.fact(FilesNamed(tuple(sorted({one.id for one in claimed if not one.is_elsewhere}))))
