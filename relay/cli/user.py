@@ -87,7 +87,7 @@ def list_(data: Data = None, json: Json = False) -> None:
 
 @app.command()
 def show(user_id: Known, data: Data = None, json: Json = False) -> None:
-    """Show one user and their devices.
+    """Show one user, their hooks and their devices.
 
     Example: relay user show anna
     """
@@ -99,6 +99,9 @@ def show(user_id: Known, data: Data = None, json: Json = False) -> None:
     state = "disabled" if user.disabled else "online" if user.online else "offline"
     kind = "bot" if user.bot else "admin" if user.admin else "user"
     say(f"{user.id}  {user.name}  ({kind}, {state}, since {when(user.created_at)}, in {user.chats} chats)")
+    for hook in ask(where, "hook.list", control.Empty()):
+        if hook.user_id == user.id:
+            say(f"hook {hook.device_id} {'posts into' if hook.direction == 'in' else 'follows'} {hook.chat}")
     devices = ask(where, "device.list", control.ListDevices(user_id=user_id))
     table(
         ("device", "label", "online", "last seen", "since"),

@@ -279,8 +279,9 @@ def test_tail_as_a_user_says_why_it_is_not_let_in_and_waits(tmp_path: Path) -> N
 
 
 def test_with_tls_addresses_say_so_and_commands_here_need_no_certificate(tmp_path: Path) -> None:
-    done("tls", "init", data=tmp_path / "data")
+    assert "Start the relay with --tls" in done("tls", "init", data=tmp_path / "data").out
     with running(tmp_path / "data", "--tls") as relay:
+        assert "The relay runs with TLS" in done("tls", "show", data=tmp_path / "data").out
         assert relay.url.startswith("wss://127.0.0.1:")
         assert done("status", "--json", data=relay.data).json["url"] == relay.url
         for user in ("anna", "ben"):
