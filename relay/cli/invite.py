@@ -14,7 +14,7 @@ from relay.protocol import control
 from relay.settings import data_directory
 
 QUIET = 2
-"""Modules of light around the code: cameras find it with less than the four of the standard."""
+"""Light modules around the code. The standard asks for four; cameras find it with fewer."""
 
 
 class InviteGroup(typer.core.TyperGroup):
@@ -39,7 +39,10 @@ def add(
     user_id: Annotated[str, typer.Argument(metavar="USER", help="The user's id.", show_default=False)],
     chat: Annotated[
         str | None,
-        typer.Option(metavar="ID", help="The chat that opens then: a group or channel, which they join, or a user."),
+        typer.Option(
+            metavar="CHAT",
+            help="The chat that opens then: a group or channel by its id or name, which the user joins, or a user's id.",
+        ),
     ] = None,
     new: Annotated[bool, typer.Option("--new", help="Make the user if there is none of that id.")] = False,
     name: Annotated[str | None, typer.Option(help="A new user's name.", show_default=False)] = None,
@@ -68,7 +71,7 @@ def add(
 
 @app.command("list")
 def list_(data: Data = None, json: Json = False) -> None:
-    """Show the open invites; their links are not kept and not shown.
+    """Show the open invites. Their links are not stored and not shown.
 
     Example: relay invite list
     """
