@@ -1,4 +1,4 @@
-"""`relay device`: what users sign in from."""
+"""`relay device`: the devices that users are signed in on."""
 
 from typing import Annotated
 
@@ -10,19 +10,19 @@ from relay.cli.output import WrongUse, as_json, say, table, when, yes
 from relay.protocol import control
 from relay.settings import data_directory
 
-app = typer.Typer(help="Devices, which users are signed in on.", no_args_is_help=True)
+app = typer.Typer(help="Devices that users are signed in on.", no_args_is_help=True)
 
 
 @app.command()
 def add(
     user_id: Annotated[
-        str, typer.Argument(metavar="USER", help="Whose device.", show_default=False, autocompletion=complete_user)
+        str, typer.Argument(metavar="USER", help="The user's id.", show_default=False, autocompletion=complete_user)
     ],
-    label: Annotated[str, typer.Option(help="What it is, for instance 'door sensor'.")] = "",
+    label: Annotated[str, typer.Option(help="A description, for instance 'door sensor'.")] = "",
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """Add a device and print its token, this once: the relay keeps only a hash of it.
+    """Add a device and print its token. It is shown only now: the relay stores a hash of it.
 
     Example: relay device add alarm --label "door sensor"
     """
@@ -37,7 +37,7 @@ def add(
 def list_(
     user_id: Annotated[
         str | None,
-        typer.Argument(metavar="[USER]", help="Whose; all where none is given.", autocompletion=complete_user),
+        typer.Argument(metavar="[USER]", help="Only this user's devices.", autocompletion=complete_user),
     ] = None,
     data: Data = None,
     json: Json = False,
@@ -71,7 +71,7 @@ def revoke(
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """Sign a device out for good, or all of a user's; their connections end at once.
+    """Sign out one device, or all of a user's, for good. Connections end at once.
 
     Example: relay device revoke 7
     """

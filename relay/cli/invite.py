@@ -1,4 +1,4 @@
-"""`relay invite`: one-time links, each with its QR code in the terminal; which are open, and how to revoke them."""
+"""`relay invite`: makes one-time links with QR codes, lists the open ones, revokes them."""
 
 import sys
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ QUIET = 2
 
 
 class InviteGroup(typer.core.TyperGroup):
-    """Takes `relay invite USER` for `relay invite add USER`."""
+    """Command group in which `relay invite USER` is short for `relay invite add USER`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """See `click.Command`."""
@@ -41,10 +41,10 @@ def add(
         str | None,
         typer.Option(
             metavar="CHAT",
-            help="The chat that opens then: a group or channel by its id or name, which the user joins, or a user's id.",
+            help="The chat that opens first: a group or channel, which the user joins, by id or name; or a user's id.",
         ),
     ] = None,
-    new: Annotated[bool, typer.Option("--new", help="Make the user if there is none of that id.")] = False,
+    new: Annotated[bool, typer.Option("--new", help="Add the user if there is none with this id.")] = False,
     name: Annotated[str | None, typer.Option(help="A new user's name.", show_default=False)] = None,
     data: Data = None,
     json: Json = False,
@@ -101,7 +101,7 @@ def revoke(
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """Revoke an open invite, or all of a user's: its link lets nobody in any more.
+    """Revoke an open invite, or all of a user's. Its link lets nobody in any more.
 
     Example: relay invite revoke 3f9c02d1
     """
@@ -121,8 +121,11 @@ def drawn(rows: Sequence[str], *, coloured: bool) -> list[str]:
 
     Args:
         rows: its modules, 1 for dark.
-        coloured: whether to set black on white, and not to leave it to the terminal, which may be dark: many cameras
-            read no inverted code. In a file there are no colours.
+        coloured: whether to print black on white with escape codes, for a terminal: many cameras do not read the
+            inverted code that a dark terminal would show.
+
+    Returns:
+        The lines to print.
     """
     width = len(rows[0]) + 2 * QUIET if rows else 0
     light = "0" * width

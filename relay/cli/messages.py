@@ -1,4 +1,4 @@
-"""`relay send` and `relay tail`: talk and listen from a terminal or a script."""
+"""`relay send` and `relay tail`: send and receive messages from a terminal or a script."""
 
 import contextlib
 import sys
@@ -18,7 +18,7 @@ from relay.protocol import codec, control, events
 from relay.settings import data_directory
 
 MAY_COME_BACK = {"unavailable", "storage_full"}
-"""Refusals that a later try may not meet."""
+"""Refusals after which another try may go well."""
 RETRY_SECONDS = 0.5
 """Between two tries."""
 LONGEST_WAIT_SECONDS = 60.0
@@ -38,11 +38,11 @@ def send(
             "--as", metavar="USER", help="The user who sends it.", show_default=False, autocompletion=complete_user
         ),
     ],
-    timeout: Annotated[float, typer.Option(help="Seconds to try for, while the relay cannot save it.")] = 30.0,
+    timeout: Annotated[float, typer.Option(help="Seconds to try for while the relay cannot save the message.")] = 30.0,
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """Send a message; done once it is on disk, whether a relay runs or not.
+    """Send a message. Returns once it is on disk, whether a relay runs or not.
 
     Example: relay send --as alarm ops "door open"
     """
@@ -53,14 +53,14 @@ def send(
         client_message_id=str(uuid.uuid4()),
     )
     if not message.message:
-        raise WrongUse("there is nothing to say: TEXT is empty")
+        raise WrongUse("there is nothing to send: TEXT is empty")
     accepted = _say(data_directory(data), message, time.monotonic() + timeout)
     if json:
         as_json(accepted)
 
 
 def _say(data: Path, message: control.Say, until: float) -> Any:
-    """Try until it is saved; the same message each time, so that it cannot be there twice."""
+    """Try until the message is saved. It is the same message each time, so that it cannot arrive twice."""
     while True:
         try:
             return ask(data, "say", message)
@@ -78,16 +78,20 @@ def tail(
     as_: Annotated[
         str | None,
         typer.Option(
-            "--as", metavar="USER", help="See what this user sees.", show_default=False, autocompletion=complete_user
+            "--as",
+            metavar="USER",
+            help="What this user receives.",
+            show_default=False,
+            autocompletion=complete_user,
         ),
     ] = None,
-    texts: Annotated[bool, typer.Option("--texts", help="Show what is said, too.")] = False,
+    texts: Annotated[bool, typer.Option("--texts", help="Show the texts of messages, too.")] = False,
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """Print what happens from now on, until interrupted. Without --as, of all chats and without their texts.
+    """Print what happens from now on, until interrupted. Without --as: in all chats, without texts.
 
-    With --as, this is one more device of the user's: they are online meanwhile, and messages count as delivered.
+    With --as this is one more device of the user: they are online meanwhile, and messages count as delivered.
 
     Example: relay tail --as anna
     """
@@ -106,13 +110,13 @@ def tail(
         try:
             watched = ask_running(where, "watch", control.Watch(chat=chat, texts=texts), items=show)
         except Stopped:
-            raise Failure("the relay stopped: nothing more happens") from None
+            raise Failure("the relay stopped: nothing more can happen") from None
         if watched is None:
             raise Failure(f"no relay runs on {where}: `relay serve` starts one")
 
 
 def describe(item: control.EntryInfo) -> str:
-    """What happened, in one line."""
+    """Describe an entry of the log in one line."""
     where = f"[{item.chat_name or item.chat}]" if item.chat else ""
     number = f" #{item.original_message_id or item.message_id}" if item.message_id else ""
     match item.event_type:
@@ -129,7 +133,7 @@ def describe(item: control.EntryInfo) -> str:
 
 
 def describe_change(item: control.EntryInfo) -> str:
-    """What was changed, in one line."""
+    """Describe a change of a user, device, chat or setting in one line."""
     where = f"[{item.chat_name or item.chat}] " if item.chat else ""
     details = ", ".join(f"{name} {_plain(value)}" for name, value in (item.details or {}).items())
     return f"{where}{_words(item.change or item.event_type)}: {details}".removesuffix(": ")
@@ -140,7 +144,7 @@ def _plain(value: object) -> str:
 
 
 def _words(change: str) -> str:
-    """`userAdded` as people write it."""
+    """Split a name such as `userAdded` into words."""
     return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in change)
 
 
@@ -150,13 +154,14 @@ def _listen(data: Path, user_id: str, chat: str | None, *, json: bool) -> None:
     token = ask_running(data, "lend", request)
     if token is None:
         raise Failure(f"no relay runs on {data}: `relay serve` starts one")
+    chat_id: str | None = token.chat_id
     last: int | None = None
     said = ""
 
     def show(event: Any) -> None:
         nonlocal last
         last = event.id or last
-        if token.chat_id in (None, getattr(event.payload, "chat_id", None)):
+        if chat_id in (None, getattr(event.payload, "chat_id", None)):
             _print(event, json=json)
 
     while True:

@@ -1,4 +1,4 @@
-"""`relay user`: who may talk here."""
+"""`relay user`: the users of the relay."""
 
 import csv
 import re
@@ -17,7 +17,7 @@ from relay.cli.output import Failure, WrongUse, as_json, confirm, say, table, wh
 from relay.protocol import control
 from relay.settings import data_directory
 
-app = typer.Typer(help="Users, who may sign in.", no_args_is_help=True)
+app = typer.Typer(help="The users, who may sign in.", no_args_is_help=True)
 
 UserId = Annotated[str, typer.Argument(metavar="ID", help="The user's id, for instance User1.", show_default=False)]
 Known = Annotated[
@@ -36,9 +36,9 @@ def _show(user: control.UserInfo, *, json: bool, said: str) -> None:
 @app.command()
 def add(
     user_id: UserId,
-    name: Annotated[str | None, typer.Option(help="What people see; the id where none is given.")] = None,
-    admin: Annotated[bool, typer.Option("--admin", help="May invite others from the chat itself.")] = False,
-    bot: Annotated[bool, typer.Option("--bot", help="Is a program, and is shown as one.")] = False,
+    name: Annotated[str | None, typer.Option(help="The name that people see; by default the id.")] = None,
+    admin: Annotated[bool, typer.Option("--admin", help="May invite others, from the page.")] = False,
+    bot: Annotated[bool, typer.Option("--bot", help="Is a program, and shown as one.")] = False,
     data: Data = None,
     json: Json = False,
 ) -> None:
@@ -133,13 +133,11 @@ def rename(
 def password(
     user_id: Known,
     none: Annotated[bool, typer.Option("--none", help="Take the password away.")] = False,
-    sign_out: Annotated[
-        bool, typer.Option("--sign-out", help="All their devices have to sign in again; hooks go on.")
-    ] = False,
+    sign_out: Annotated[bool, typer.Option("--sign-out", help="Sign out all their devices; hooks stay.")] = False,
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """Let a user sign in with a password, asked for here or read from a pipe.
+    """Set a user's password, which is asked for here or read from a pipe.
 
     Example: relay user password anna
     """
@@ -148,7 +146,7 @@ def password(
     elif sys.stdin.isatty():
         chosen = typer.prompt(f"Password for {user_id}", hide_input=True, confirmation_prompt=True)
     else:
-        # A file from Windows has a mark at its beginning and a carriage return at the end of its line.
+        # A file from Windows begins with a byte order mark and ends its line with a carriage return.
         chosen = sys.stdin.readline().lstrip("\ufeff").rstrip("\r\n")
     if not none and not chosen:
         raise WrongUse(
@@ -194,7 +192,7 @@ def enable(user_id: Known, data: Data = None, json: Json = False) -> None:
 
 @app.command()
 def remove(user_id: Known, yes_: Yes = False, data: Data = None, json: Json = False) -> None:
-    """Remove a user: out of all groups, all devices signed out. What they said stays; the id is not given again.
+    """Remove a user from all groups and sign out all devices. Their messages stay; the id cannot be used again.
 
     Example: relay user remove anna --yes
     """
@@ -205,15 +203,15 @@ def remove(user_id: Known, yes_: Yes = False, data: Data = None, json: Json = Fa
 @app.command("import")
 def import_(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE.csv", help="Rows of id,name; - reads standard input.", show_default=False)
+        Path, typer.Argument(metavar="FILE.csv", help="Rows of id,name; - for standard input.", show_default=False)
     ],
     device: Annotated[
-        bool, typer.Option("--device", help="Add a device for each, new or not, and print its token, this once.")
+        bool, typer.Option("--device", help="Add a device for each user, new or not, and print its token.")
     ] = False,
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """Add many users in one go. Those who are there already stay as they are.
+    """Add many users at once. Users who exist already stay as they are.
 
     Example: relay user import staff.csv --device --json > tokens.jsonl
     """
@@ -237,14 +235,15 @@ def import_(
 
     in_trio(trio.run, bring_in)
     if out:
-        raise Failure(f"{len(out)} of {len(rows)} could not be brought in: {', '.join(out[:10])}")
+        raise Failure(f"{len(out)} of {len(rows)} could not be added: {', '.join(out[:10])}")
 
 
 async def _bring_in(ask_one: Ask, user_id: str, name: str | None, *, device: bool) -> tuple[bool, str, str]:
-    """Add one user where they are not there yet, with a device where one is wanted.
+    """Add one user, unless there is one with this id, and a device if asked for.
 
     Returns:
-        Whether they were added, the device's token, and what keeps this one out: the others come in all the same.
+        Whether the user was added; the device's token, or nothing; the reason why this user could not be added, or
+        nothing.
     """
     added = True
     try:
@@ -269,8 +268,8 @@ async def _bring_in(ask_one: Ask, user_id: str, name: str | None, *, device: boo
 
 
 def _cells(text: str, file: Path) -> Iterator[tuple[int, list[str]]]:
-    """Read the rows of a table, each with the line that it begins in."""
-    # What Excel puts between cells depends on the country: it is what stands behind the first id.
+    """Read the rows of a CSV table, each with the number of its first line."""
+    # Excel's separator depends on the country: take the one after the first id.
     between = re.match(r"""\s*"?[\w.-]*"?[ ]*([,;\t])""", text)
     rows = csv.reader(text.splitlines(keepends=True), delimiter=between[1] if between else ",", strict=True)
     begun = 1
@@ -287,10 +286,10 @@ def _cells(text: str, file: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _rows(file: Path) -> list[tuple[str, str | None]]:
-    """Read ids and names, all before anything is changed.
+    """Read all ids and names before anything is changed.
 
     Raises:
-        Failure: a row is not what it must be, which names its line, or there is none.
+        Failure: a row is not valid, with its line, or the file has no rows.
     """
     try:
         text = sys.stdin.read().lstrip("\ufeff") if str(file) == "-" else as_utf8(file.read_bytes())[0].decode()
@@ -317,5 +316,5 @@ def _rows(file: Path) -> list[tuple[str, str | None]]:
             ) from None
         rows.append((user_id, name or None))
     if not rows:
-        raise Failure(f"there is nobody in {file}: each row has an id, and a comma and a name where there is one")
+        raise Failure(f"{file} has no rows: each row is an id, with a comma and a name after it if there is one")
     return rows

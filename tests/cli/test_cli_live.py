@@ -340,7 +340,7 @@ def test_the_log_of_a_relay_holds_no_text_and_no_token(relay: Running) -> None:
 
 @pytest.fixture
 def stuck(relay: Running, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
-    monkeypatch.setattr(control_client, "PATIENCE", 0.3)
+    monkeypatch.setattr(control_client, "ANSWER_SECONDS", 0.3)
     relay.process.send_signal(signal.SIGSTOP)
     try:
         yield relay
@@ -370,7 +370,7 @@ def test_doctor_says_that_a_relay_does_not_answer(stuck: Running) -> None:
 def test_only_the_first_word_of_an_answer_has_a_limit_and_long_works_have_none(
     name: str, first: bytes, limited: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(control_client, "PATIENCE", 0.2)
+    monkeypatch.setattr(control_client, "ANSWER_SECONDS", 0.2)
     here, there = socket.socketpair()
 
     def answer() -> None:

@@ -290,7 +290,7 @@ def test_who_cannot_come_in_from_a_file_keeps_nobody_else_out(device: bool, tmp_
     ]
     assert ("token" in rows[2]) == device
     assert ran.code == 1
-    assert "of 3 could not be brought in: gone" in ran.err
+    assert "of 3 could not be added: gone" in ran.err
 
 
 def test_a_wrong_row_is_named_before_anything_is_changed(data: Path) -> None:
@@ -335,7 +335,7 @@ def test_the_line_of_a_wrong_row_is_that_of_the_file(data: Path) -> None:
 def test_a_file_with_nobody_in_it_is_said(text: str, data: Path) -> None:
     ran = run("user", "import", "-", data=data, stdin=text)
     assert (ran.code, ran.out) == (1, "")
-    assert ran.err.startswith("relay: there is nobody in -: each row has an id")
+    assert ran.err.startswith("relay: - has no rows: each row is an id")
 
 
 def test_the_audit_names_who_changed_what_and_no_token(data: Path) -> None:

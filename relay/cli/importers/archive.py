@@ -22,21 +22,21 @@ from relay.cli.importers.names import as_utf8, shown_name, zip_name
 T = TypeVar("T")
 
 MEMBERS = 500_000
-"""Files that an archive may hold."""
+"""The most files of an archive."""
 LIST_BYTES = 128 * 2**20
-"""Bytes of a file that is one list in JSON, which is read at once."""
+"""The most bytes of a file that is one JSON list, which is read at once."""
 LINE_BYTES = 32 * 2**20
-"""Bytes of a line in a file that is read line by line."""
+"""The most bytes of a line in a file that is read line by line."""
 PIECE = 2**20
-"""Bytes that are unpacked at a time."""
+"""Bytes unpacked at a time."""
 LISTS = ("users.json", "channels.json", "groups.json", "mpims.json", "dms.json")
-"""What a Slack export has at its top."""
+"""Files at the top of a Slack export."""
 BESIDE = ("data", "files")
-"""Folders beside an export in one file that its own files are in: whatever else lies there is none of it."""
+"""Folders beside an export in one file that contain its files. Anything else there is not part of the export."""
 
 
 class Archive:
-    """A directory, a zip file, a tar file or a single file, all the same to who reads.
+    """A directory, a zip file, a tar file or a single file, with one interface for all.
 
     Names are as people see them: composed (NFC), with `/` between folders, without the folders that a Mac or Windows
     adds, and without those that everything lies in.
@@ -53,11 +53,11 @@ class Archive:
         self._members: dict[str, zipfile.ZipInfo] = {}
         self._tar: Path | None = None
         self._places: dict[str, _Place] = {}
-        """Where in a tar file each file's content is: it has no list, and would be read through for each."""
+        """The place of each file in a tar file, which has no index and would be read through for each."""
         self.unpacked = 0
-        """Bytes that an archive says its files have together."""
+        """The bytes of all files together, as the archive declares them."""
         self.recoded: list[str] = []
-        """Files that are not in UTF-8, and were read as Windows writes them."""
+        """Files that are not in UTF-8 and were read in an encoding of Windows."""
         try:
             with _readable(path):
                 sizes = self._look()
@@ -69,7 +69,7 @@ class Archive:
         seen = {shown: name for name in reversed(sizes) if (shown := shown_name(name))}
         within = _root(seen)
         self._actual = {shown.removeprefix(within): name for shown, name in seen.items() if shown.startswith(within)}
-        """What each file is called where it lies."""
+        """The name of each file in the archive, by the name that readers use."""
         self._sizes = {shown: sizes[name] for shown, name in self._actual.items()}
         self.names = sorted(self._actual)
 
@@ -97,11 +97,11 @@ class Archive:
             with tarfile.open(path, "r:") as tar:
                 opened = True
                 for member in tar:
-                    # A link names another file, which stands there by itself.
+                    # A link points to another file, which is listed itself.
                     if member.isfile():
                         sizes[member.name] = member.size
                         self._places[member.name] = _Place(member.offset_data, member.size, member.sparse)
-                    # What was seen is not needed again, and tarfile would keep it.
+                    # Otherwise tarfile would keep every member in memory.
                     tar.members = []  # type: ignore[attr-defined]
                     if len(sizes) > MEMBERS:
                         break
@@ -112,7 +112,7 @@ class Archive:
         return sizes
 
     def has(self, name: str) -> bool:
-        """Whether there is a file of this name."""
+        """Return whether there is a file of this name."""
         return name in self._sizes
 
     def open(self, name: str) -> IO[bytes]:
@@ -133,7 +133,7 @@ class Archive:
         return file.open("rb")
 
     def records(self, name: str, kind: type[T]) -> list[T]:
-        """What a JSON file lists; nothing where there is no such file.
+        """Read a JSON file that is a list; return an empty list if there is no such file.
 
         Raises:
             NotUnderstood: it is something else, or too large.
@@ -150,7 +150,7 @@ class Archive:
         return [one for one in found if one is not None]
 
     def enclosed(self, *candidates: str) -> SourceFile | None:
-        """A file by the first of these names that is there."""
+        """Find a file by the first of these names that exists."""
         for candidate in candidates:
             name = shown_name(candidate) or candidate
             if name in self._sizes:
@@ -164,10 +164,10 @@ class Archive:
         return None
 
     def _pieces(self, name: str, most: int) -> Iterator[bytes]:
-        """A file's content; no more than it says it has, or than may be."""
+        """Read a file: no more bytes than it declares, or than the limit."""
         size = 0
         with self.open(name) as file, _readable(name):
-            # In pieces: a zip file unpacks as much at once as is asked for, whatever it says it holds.
+            # In pieces: zipfile unpacks as much as is asked for, whatever size the entry declares.
             while piece := file.read(PIECE):
                 size += len(piece)
                 if size > most:
@@ -183,7 +183,7 @@ class Archive:
         return bytes(content)
 
     def first_with(self, ending: str) -> Callable[[], Iterator[bytes]] | None:
-        """The first file of a kind, as a way to read its lines from the beginning."""
+        """Return a function that reads the lines of the first file of a kind from the beginning."""
         if not self.names and self._path.is_file():
             return lambda: _lines(self._path.open("rb"), str(self._path))
         for name in sorted(self.names, key=lambda name: (name.count("/"), name)):
@@ -193,7 +193,7 @@ class Archive:
 
 
 def _root(names: Iterable[str]) -> str:
-    """The folder, with its `/`, that an export's own files lie in: somebody may have packed it with others around."""
+    """Find the folder, with its `/`, of the export's own files: it may have been packed with other folders around."""
     folders: dict[str, set[str]] = {}
     lines: list[str] = []
     for name in names:
@@ -213,16 +213,16 @@ def _read(file: Path) -> Iterator[bytes]:
 
 
 class _Place(NamedTuple):
-    """Where a file is in a tar file."""
+    """The place of a file in a tar file."""
 
     offset: int
     size: int
     sparse: Any
-    """Which parts of it are there, where the others are empty, as `tarfile` has it."""
+    """The parts that are stored, if the file is sparse, as in `tarfile`."""
 
 
 class _Unpacked(io.BufferedReader):
-    """A file in a tar file, which is closed with it."""
+    """An open file in a tar file; closing it closes the tar file."""
 
     def __init__(self, path: Path, place: _Place) -> None:
         self._tar = tarfile.open(path, "r:")  # noqa: SIM115 - closed with this one
@@ -237,7 +237,7 @@ class _Unpacked(io.BufferedReader):
 
 
 def _inside(folder: Path, name: str) -> Path | None:
-    """A file below a folder by the name that an export gives it.
+    """Find a file below a folder by the name that the export gives it.
 
     None where there is none, where the name begins elsewhere or climbs out, and where a link leads outside.
     """
@@ -253,7 +253,7 @@ def _inside(folder: Path, name: str) -> Path | None:
 
 @contextmanager
 def _readable(what: object) -> Iterator[None]:
-    """Say in words what is wrong with an archive.
+    """Turn errors of an archive into `NotUnderstood`.
 
     Raises:
         NotUnderstood: it is damaged, or packed in a way that cannot be read.
@@ -261,14 +261,14 @@ def _readable(what: object) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        # An encrypted one; NotImplementedError is one too.
+        # An encrypted archive; NotImplementedError is a RuntimeError too.
         raise NotUnderstood(f"{what} cannot be unpacked: {error}") from None
     except (zipfile.BadZipFile, zlib.error, tarfile.TarError, EOFError) as error:
         raise NotUnderstood(f"{what} is damaged: {error}") from None
 
 
 def _lines(file: IO[bytes], name: str) -> Iterator[bytes]:
-    """The lines of a file, in UTF-8; some may be empty."""
+    """Yield the lines of a file, in UTF-8; some may be empty."""
     with file, _readable(name):
         start = file.read(3)
         if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
@@ -279,12 +279,12 @@ def _lines(file: IO[bytes], name: str) -> Iterator[bytes]:
             head = b""
             if len(line) > LINE_BYTES:
                 raise NotUnderstood(f"{name}: a line is longer than {LINE_BYTES:,} bytes")
-            # Two short lines, at the very beginning, may have come in one.
+            # The first piece may hold two short lines.
             yield from (as_utf8(one)[0] for one in line.removesuffix(b"\n").split(b"\n"))
 
 
 def _wide_lines(start: bytes, file: IO[bytes], name: str) -> Iterator[bytes]:
-    """Lines of UTF-16, as some editors of Windows save them."""
+    """Yield the lines of a UTF-16 file, as some editors of Windows save it."""
     decode = codecs.getincrementaldecoder("utf-16")().decode
     text = decode(start)
     while True:

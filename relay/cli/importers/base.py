@@ -1,6 +1,6 @@
-"""What every source gives: people, chats and messages in the relay's terms, the messages in the order they were sent.
+"""What every source of an import yields: users, chats and messages in the relay's terms, messages in order of sending.
 
-Each counts what it has to leave behind. No files, and no relay.
+A source counts what it leaves behind. Touches no files and no relay.
 """
 
 import re
@@ -19,30 +19,30 @@ TEXT = 65_536
 
 
 class NotUnderstood(Exception):
-    """What is wrong with what is to be imported."""
+    """The source cannot be imported; the text says why."""
 
 
 class SourceFile(NamedTuple):
-    """A file that a message holds, or that is a picture."""
+    """A file of a message, or a picture of a user or chat."""
 
     name: str
     size: int
     pieces: Callable[[], Iterator[bytes]]
-    """Its content, from the beginning; raises `NotUnderstood` where that is damaged."""
+    """Yields the content from the beginning; raises `NotUnderstood` if it is damaged."""
     key: str = ""
-    """What it is known by in the source, where several messages may hold it."""
+    """Its id in the source, if several messages may share it."""
     sender: str = ""
-    """Who uploaded it, where that is not who wrote the message."""
+    """Who uploaded it, if not the sender of the message."""
     known: Attachment | None = None
-    """What the message says of it, in a relay's export."""
+    """The attachment as the message has it, in a relay's export."""
 
     def read(self) -> bytes:
-        """Give all of its content."""
+        """Read all of the content."""
         return b"".join(self.pieces())
 
 
 class SourceUser(NamedTuple):
-    """A user to be."""
+    """A user to import."""
 
     id: str
     name: str
@@ -51,23 +51,23 @@ class SourceUser(NamedTuple):
     disabled: bool = False
     removed: bool = False
     at: int | None = None
-    """When they came to be, Unix milliseconds; None where the source does not say."""
+    """When the user was made, Unix milliseconds; None if the source does not say."""
     picture: SourceFile | None = None
 
 
 class SourceChat(NamedTuple):
-    """A chat to be."""
+    """A chat to import."""
 
     key: str
-    """What its messages call it."""
+    """The name by which messages of the source refer to it."""
     id: str
-    """A group's or channel's id here; empty for a dialog, which its people name."""
+    """The id of a group or channel here; empty for a dialog, which its two people identify."""
     name: str
     kind: ChatType
     owner: str | None
-    """Who owns it, where the source says so."""
+    """The owner, if the source says so."""
     founder: str | None
-    """Who made it, where it says no more."""
+    """Who made it, if the source names no owner."""
     admins: list[str]
     participants: list[str]
     at: int | None = None
@@ -79,12 +79,12 @@ Named = tuple[str, str]
 
 
 class SourceMessage(NamedTuple):
-    """A message to be, or what became of one."""
+    """A message to import, or its edit, deletion or clearing."""
 
     at: int
     """Unix milliseconds."""
     key: str
-    """Its client id: the same whenever it is imported."""
+    """Its client id, which is the same in every import."""
     sender: str
     room: str
     """Its chat's key."""
@@ -93,38 +93,38 @@ class SourceMessage(NamedTuple):
     files: tuple[SourceFile, ...] = ()
     kind: Literal["new", "edit", "delete", "clear"] = "new"
     original: Named | None = None
-    """What an edit or a deletion changes."""
+    """The message that an edit or a deletion changes."""
     deleted: bool = False
-    """Whether it has no content since it was deleted."""
+    """Whether the message was deleted and has no content."""
 
 
 class Source(Protocol):
-    """Something that can be imported."""
+    """A source that can be imported."""
 
     left: Counter[str]
-    """What was left behind, and how much of it."""
+    """Counts of what was left behind, by its description."""
     start: int
-    """When the oldest of it happened, Unix milliseconds."""
+    """When the oldest event of the source happened, Unix milliseconds."""
 
     def people(self) -> Iterator[SourceUser]:
-        """All users."""
+        """Yield all users."""
 
     def rooms(self) -> Iterator[SourceChat]:
-        """All chats that can come in; what cannot is counted in `left`, with its messages."""
+        """Yield all chats that can be imported. The others are counted in `left`, with their messages."""
 
     def messages(self) -> Iterator[SourceMessage]:
-        """All messages, in the order they were sent."""
+        """Yield all messages, in the order they were sent."""
 
 
 def fit_name(name: str) -> str:
-    """Make of a name one that may be: in one line, and not too long. Nothing where nothing is left to see."""
+    """Make a valid name: one line, not too long. Return an empty text if nothing visible is left."""
     in_one_line = re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", name)
     fitting = re.sub(f"[{INVISIBLE}]", "", in_one_line).strip()[:128]
     return fitting if re.search(f"[^{BLANK}]", fitting) else ""
 
 
 def fit_id(name: str, taken: set[str]) -> str:
-    """Make a user id of a name: the nearest that may be one, with a number where it is taken."""
+    """Make a user id from a name: the nearest valid one, with a number if it is taken."""
     plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")[:56] or "user"
     user_id, number = plain, 1
     while user_id in taken:
@@ -135,12 +135,12 @@ def fit_id(name: str, taken: set[str]) -> str:
 
 
 def fit_key(key: str) -> str:
-    """Make a client id of what a source knows a message by: a long one keeps its beginning and a hash of all."""
+    """Make a client id from the source's id of a message. A long one keeps its beginning and a hash of all of it."""
     if len(key) <= LONGEST_KEY:
         return key
     return f"{key[: LONGEST_KEY - 33]}-{blake2b(key.encode(), digest_size=16).hexdigest()}"
 
 
 def dialog_kind(people: Sequence[str]) -> ChatType:
-    """What a conversation of two people is, or of one."""
+    """Return the kind of a conversation of two people, or of one."""
     return "dialog" if len(people) == 2 else "favorites"

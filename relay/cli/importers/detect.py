@@ -1,4 +1,4 @@
-"""Finds out what is to be imported, and what reads it."""
+"""Detects the kind of an export and opens its reader."""
 
 import json
 from pathlib import Path
@@ -10,11 +10,11 @@ from relay.cli.importers.relay_export import FORMATS, RelayExport
 from relay.cli.importers.slack import Slack
 
 BACKED_UP = "relay.db"
-"""What a backup holds."""
+"""Names in a relay's backup."""
 
 
 def open_source(path: Path, *, room: int) -> Source:
-    """Find out what is to be imported.
+    """Detect the kind of an export and open it.
 
     Args:
         path: a file or a folder.
@@ -49,7 +49,7 @@ def open_source(path: Path, *, room: int) -> Source:
 
 
 def _looked_into(path: Path, room: int) -> Archive:
-    """Look at what there is, and refuse what cannot come in whatever is in it."""
+    """Find the reader of an archive; refuse files that are no export."""
     files = Archive(path)
     if files.unpacked > room:
         raise NotUnderstood(

@@ -1,4 +1,4 @@
-"""Names and texts in archives that people packed again, on whatever system. Plain functions."""
+"""Names and texts in archives that people packed again, on any system. Plain functions."""
 
 import codecs
 import struct
@@ -7,16 +7,16 @@ import zipfile
 from collections.abc import Collection
 
 _UTF8_FLAG = 0x800
-"""Of a zip file's entry: its name is in UTF-8 (APPNOTE 4.4.4, bit 11)."""
+"""Flag of a zip entry whose name is in UTF-8 (APPNOTE 4.4.4, bit 11)."""
 _UNICODE_PATH = 0x7075
-"""The extra field that has the name in UTF-8 (APPNOTE 4.6.9)."""
+"""Extra field of a zip entry with the name in UTF-8 (APPNOTE 4.6.9)."""
 _JUNK_FOLDERS = frozenset({"__MACOSX", ".Spotlight-V100", ".Trashes", "$RECYCLE.BIN"})
 _ENCODINGS = ("cp850", "cp866", "cp1252", "cp1251", "cp852", "cp1250", "cp737", "cp1253", "cp932", "cp936", "cp949")
-"""What zip programs of Windows wrote names in, by where it was sold."""
+"""Encodings in which zip programs of Windows wrote names, by region."""
 
 
 def shown_name(name: str) -> str:
-    """A file's name in one form: composed, folders with `/`; empty for what a Mac or Windows adds by itself."""
+    """Normalize a file's name: composed, folders with `/`. Return an empty one for files that macOS or Windows adds."""
     parts = [part for part in unicodedata.normalize("NFC", name).replace("\\", "/").split("/") if part not in ("", ".")]
     junk = not parts or parts[-1] == ".DS_Store" or parts[-1].startswith("._")
     if junk or not _JUNK_FOLDERS.isdisjoint(parts[:-1]):
@@ -25,7 +25,7 @@ def shown_name(name: str) -> str:
 
 
 def zip_name(entry: zipfile.ZipInfo) -> str:
-    """The name of a zip file's entry: many write UTF-8 and do not say so."""
+    """Decode the name of a zip entry. Many programs write UTF-8 without the flag."""
     if entry.flag_bits & _UTF8_FLAG:
         return entry.filename
     raw = entry.orig_filename.encode("cp437", errors="replace")
@@ -45,7 +45,7 @@ def _unicode_path(extra: bytes) -> str | None:
 
 
 def guess_name(name: str, wanted: Collection[str]) -> str | None:
-    """Which of the wanted names a name is that was read as cp437 (zip's old default) and written in another one."""
+    """Find the expected name that was written in another encoding and read as cp437, the default of zip."""
     try:
         raw = name.encode("cp437")
     except UnicodeEncodeError:
@@ -61,7 +61,11 @@ def guess_name(name: str, wanted: Collection[str]) -> str | None:
 
 
 def as_utf8(content: bytes) -> tuple[bytes, bool]:
-    """A text in UTF-8 without a mark at its beginning, and whether its encoding had to be guessed."""
+    """Convert a text to UTF-8 without a byte order mark.
+
+    Returns:
+        The text, and whether its encoding had to be guessed.
+    """
     if content.startswith(codecs.BOM_UTF8):
         return content[3:], False
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):

@@ -1,4 +1,4 @@
-"""Brings more than memory should hold into order: sorted portions on disk, merged as they are read."""
+"""Sorts more structs than fit in memory: sorted portions on disk, merged as they are read."""
 
 import heapq
 import tempfile
@@ -10,13 +10,13 @@ import msgspec
 T = TypeVar("T")
 
 PORTION = 20_000
-"""What is sorted in memory at a time."""
+"""Structs sorted in memory at a time."""
 MOST = 64
-"""Portions that are merged at a time: each is an open file."""
+"""Portions merged at a time; each is an open file."""
 
 
 def in_order(items: Iterable[T], kind: type[T], key: Callable[[T], tuple[int, ...]]) -> Iterator[T]:
-    """Give structs in order; those that come to the same place stay in theirs."""
+    """Yield structs in order. The sort is stable."""
     portions: list[_Portion[T]] = []
     held: list[T] = []
     for item in items:
@@ -30,7 +30,7 @@ def in_order(items: Iterable[T], kind: type[T], key: Callable[[T], tuple[int, ..
 
 
 class _Portion(Generic[T]):
-    """Structs in a file that has no name: it is gone with this."""
+    """Structs in a file without a name, which disappears with this object."""
 
     def __init__(self, items: Iterable[T], kind: type[T]) -> None:
         self._read = msgspec.json.Decoder(kind).decode

@@ -1,4 +1,4 @@
-"""What programs said: an export holds their messages as they posted them, and so they are read as a hook reads them."""
+"""Messages of programs: an export has them as they were posted, so they are read as a hook reads them."""
 
 import re
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from relay.net.http.connection import HttpError
 from relay.net.webhooks.words import attachment_words, block_words
 
 _UNFURLED = ("from_url", "original_url")
-"""What the server itself adds of a page that a message links to has one of these."""
+"""Fields that mark the preview of a linked page, which the server adds itself."""
 _MENTION = re.compile(r"@([A-Z0-9]{2,})\b")
 
 
@@ -19,7 +19,7 @@ NOT_UNDERSTOOD = "parts of programs' messages that are not understood"
 def all_words(
     text: str, blocks: Any, attachments: Any, people: Mapping[str, SourceUser], *, program: bool
 ) -> str | None:
-    """Say all of a message: its text, and what stands in its blocks and attachments; None where that is no words.
+    """Return the whole text of a message, with that of its blocks and attachments; None if it has none.
 
     A person's blocks are their text once more; a program's text is mostly what a notification shows of its blocks.
     """
@@ -32,7 +32,7 @@ def all_words(
 
 
 def _without_pages(attachments: Any) -> Any:
-    """Leave of a page that a message links to what it says, for its address stands in the message."""
+    """Keep the text of a preview and drop its address, which the message has already."""
     if not isinstance(attachments, list):
         return attachments
     return [
