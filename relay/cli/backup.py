@@ -253,7 +253,7 @@ def prune(
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """Remove old messages for good and give their space back.
+    """Remove old messages for good and free their space.
 
     Example: relay prune --days 365
     """

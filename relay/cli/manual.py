@@ -128,7 +128,7 @@ FILES = {
     "/run/relay/relay.sock": "The control socket; of others relay.sock in the data directory.",
 }
 SIGNALS = {
-    "SIGTERM, SIGINT": "Stop in order: what was answered is on disk, clients are told and connect again.",
+    "SIGTERM, SIGINT": "Stop in order: acknowledged messages are on disk, clients are told and reconnect.",
     "SIGHUP": "Read the settings again.",
 }
 NUMBERS = {"INT": "N", "INTEGER": "N", "INT RANGE": "N", "INTEGER RANGE": "N", "FLOAT RANGE": "N", "FLOAT": "N"}

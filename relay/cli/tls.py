@@ -25,7 +25,7 @@ def init(
         typer.Option("--name", help="A name or address beside the machine's own (may be given again)."),
     ] = None,
     again: Annotated[
-        bool, typer.Option("--again", help="Make another authority: every device must trust it anew.")
+        bool, typer.Option("--again", help="Make another authority, which every device must then trust.")
     ] = False,
     data: Data = None,
     json: Json = False,

@@ -192,7 +192,7 @@ def _report(importing: Importing, namesakes: list[Namesake], *, dry_run: bool, s
     for one in namesakes:
         say(f"{one.id} is {one.here} here and {one.there} in the export: taken for the same person")
     if namesakes and not same:
-        say("an import has to be told so: --same for all of them, --map THERE=HERE for each")
+        say("to import, say so: --same for all of them, --map THERE=HERE for each")
     for what, count in sorted(left.items(), key=lambda one: -one[1]):
         say(f"left behind: {count} {what}")
 
@@ -213,7 +213,7 @@ def _mapping(pairs: list[str]) -> dict[str, str]:
 
 
 def _ask_about(namesakes: list[Namesake]) -> str:
-    """Say in one line who could be somebody else, and how to tell."""
+    """Say in one line who could be somebody else, and which options answer it."""
     shown = ", ".join(f"{one.id} ({one.there} there, {one.here} here)" for one in namesakes[:SHOWN_NAMESAKES])
     more = len(namesakes) - SHOWN_NAMESAKES
     first = namesakes[0].id

@@ -97,7 +97,7 @@ def _behind_a_proxy(status: control.Status, secure: bool, places: Sequence[tuple
         yield Finding(
             "proxy",
             "note",
-            "to the relay everybody has the proxy's address: one who guesses passwords makes all others wait",
+            "to the relay everybody has the proxy's address: somebody who guesses passwords makes all others wait",
             "Set http.trusted_proxies to the proxy's address (127.0.0.1 for one on this machine).",
         )
     if not status.public_url:

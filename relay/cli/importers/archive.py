@@ -43,7 +43,7 @@ class Archive:
     """
 
     def __init__(self, path: Path) -> None:
-        """Look at what there is.
+        """Open an archive and list its files.
 
         Raises:
             NotUnderstood: it cannot be read, is compressed where it must not be, or holds too much.

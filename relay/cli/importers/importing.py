@@ -1,4 +1,4 @@
-"""One import, from its source into a relay, or the account of what it would do.
+"""One import, from its source into a relay, or a dry run of it.
 
 Streams: it holds the people and chats of a source, and of messages no more than one request takes.
 """
@@ -27,19 +27,19 @@ from relay.protocol import control
 from relay.protocol.objects import MAX_ATTACHMENTS, Attachment
 
 BATCH = 200
-"""Messages that go in one request."""
+"""Messages in one request."""
 BATCH_CHARACTERS = 1_000_000
-"""Their texts at most; one message at least."""
+"""Characters of text in one request, beyond the first message."""
 PIECE = 4 * 2**20
-"""Bytes of a file that go in one request."""
+"""Bytes of a file in one request."""
 SHARED = 4_096
-"""Files that are remembered, for other messages that hold the same."""
+"""Files that are remembered for other messages with the same file."""
 STOPPING = ("storage_full", "rate_limited", "unavailable", "internal")
-"""Refusals that say nothing of what was to come in: the import ends, to be called again."""
+"""Refusals that do not depend on the record: the import ends and can be run again."""
 
 
 class Namesake(NamedTuple):
-    """A person of the source whose id somebody has here who did not come by this import: perhaps somebody else."""
+    """A person of the source with the id of a user here who did not come from this source: perhaps somebody else."""
 
     id: str
     there: str
@@ -49,7 +49,7 @@ class Namesake(NamedTuple):
 
 
 class Importing:
-    """Brings a source's people, chats and messages in, each once; counts what is new, here already, and left behind."""
+    """Imports a source's users, chats and messages, each once. Counts what is new, here already, and left behind."""
 
     def __init__(self, ask_one: Ask, source: Source, now: int, *, dry: bool = False) -> None:
         """Begin an import.
@@ -74,21 +74,21 @@ class Importing:
         """New users whom the export calls admins."""
         self._able: set[str] = set()
         self._coming: set[str] = set()
-        """With a dry run: who would come in, whom the relay does not know yet."""
+        """In a dry run: users who would be added."""
         self._rooms: dict[str, tuple[str, list[str]]] = {}
-        """Of each chat that is here by now its id, or its people where it is a dialog."""
+        """For each chat that is here by now: its id, or the two people of a dialog."""
         self._new: set[str] = set()
         self._waiting: list[SourceMessage] = []
         self._characters = 0
         self._shared: OrderedDict[str, Attachment | None] = OrderedDict()
         self._before: Counter[str] = Counter()
         self._told: set[tuple[str, str, str]] = set()
-        """With a dry run: the messages of the last batch."""
+        """In a dry run: the messages of the last batch."""
 
     async def find_namesakes(self) -> list[Namesake]:
         """Find the people of the source who would be taken for users here without any sign that they are the same.
 
-        That somebody is in a chat of this source that is here already is such a sign: they came by an earlier import.
+        Membership of a chat that came from this source is such a sign: they came with an earlier import.
         Changes nothing.
         """
         found: dict[str, Namesake] = {}
@@ -115,7 +115,7 @@ class Importing:
             return None
 
     async def run(self) -> None:
-        """Bring everything in: people, then chats, then what they said."""
+        """Import everything: users, then chats, then messages."""
         for person in self._people:
             await self._person(person)
         for room in self._chats:
@@ -144,7 +144,7 @@ class Importing:
             self._coming.add(person.id)
         if person.admin and brought.added and person.id in self._able:
             self.admins.append(person.id)
-        # The picture is the user's own file, so it cannot come with the user: an import may have ended in between.
+        # The picture is a file of the user, so it comes after them: an import may have ended in between.
         if person.picture is not None and (brought.added or brought.bare):
             picture = await self._file(person.picture, person.id, self._start)
             if picture is not None:
@@ -183,7 +183,7 @@ class Importing:
             dry=self._dry,
         )
         if room.picture is not None:
-            # It comes before the chat and is shown with it from the first moment, however an import ends.
+            # The picture comes before the chat, which then never shows without it.
             planned = await self._try("chats", "import.chat", msgspec.structs.replace(request, able=able, dry=True))
             if planned is None:
                 return
@@ -207,7 +207,7 @@ class Importing:
             self._new.add(room.key)
 
     async def _try(self, what: str, name: str, request: Any) -> Any:
-        """Ask for one thing; None where it is refused, which is counted with the reason."""
+        """Make one request. Count a refusal with its reason and return None."""
         try:
             return await self._ask(name, request)
         except RequestRefused as refused:
@@ -220,7 +220,7 @@ class Importing:
         (self.added if added else self.here)[what] += 1
 
     async def _flush(self) -> int:
-        """Hand over what waits; give how much that was."""
+        """Import the waiting messages and return their number."""
         waiting, self._waiting, self._characters = self._waiting, [], 0
         if not waiting:
             return 0
@@ -238,12 +238,12 @@ class Importing:
         return len(waiting)
 
     async def _known(self, waiting: list[SourceMessage]) -> list[control.MessageImportResult]:
-        """Account for what would come in."""
+        """Count what would be imported."""
         known = await self._here(waiting)
         told = self._told
         self._told = {(said.room, said.sender, said.key) for said in waiting}
         for said in waiting:
-            # Two days of an export may hold the same message: the second time it would be here already.
+            # A message that is in two days of an export would be here already the second time.
             if (said.room, said.sender, said.key) in told:
                 known[id(said)] = control.MessageImportResult()
             told.add((said.room, said.sender, said.key))
@@ -252,7 +252,7 @@ class Importing:
         return [known[id(said)] for said in waiting]
 
     async def _here(self, waiting: list[SourceMessage]) -> dict[int, control.MessageImportResult]:
-        """Ask which of these messages are here already; in a chat that is new none is."""
+        """Ask which of these messages are here already. In a new chat none is."""
         found = {id(said): control.MessageImportResult(added=True) for said in waiting}
         asked = [said for said in waiting if said.room not in self._new]
         if asked:
@@ -262,10 +262,10 @@ class Importing:
         return found
 
     async def _brought(self, waiting: list[SourceMessage]) -> list[control.MessageImportResult]:
-        # Files come before the message that holds them, so those of messages that are here already would come twice.
+        # Files are uploaded before their message: skip those of messages that are here already.
         known = await self._here([said for said in waiting if said.files])
         messages = []
-        # Files come before all messages of their batch, and must not take the log's time past them.
+        # Files come before the messages of their batch and must not move the log's time past them.
         first = min(said.at for said in waiting)
         for said in waiting:
             text: str | None = None
@@ -297,7 +297,7 @@ class Importing:
         )
 
     async def _content(self, said: SourceMessage, at: int) -> tuple[str | None, list[Attachment]]:
-        """A message's text and files as the relay takes them; what does not fit is counted."""
+        """Fit a message's text and files to the relay's limits. Count what does not fit."""
         text = said.text.replace("\0", "")
         attachments: list[Attachment] = []
         for number, file in enumerate(said.files):
@@ -317,7 +317,7 @@ class Importing:
     # Files.
 
     async def _file(self, file: SourceFile, sender: str, at: int) -> Attachment | None:
-        """Hand a file over, once; None where it stays behind, or would."""
+        """Upload a file once. Return None if it is left behind, or would be."""
         if file.key and file.key in self._shared:
             self._shared.move_to_end(file.key)
             found = self._shared[file.key]
@@ -329,7 +329,7 @@ class Importing:
                     self._shared.popitem(last=False)
         if found is None or file.known is None or found.type != "video" or file.known.type != "video":
             return found
-        # How large a video is and how long it lasts is what its sender said.
+        # The size and duration of a video are those that its sender stated.
         return msgspec.structs.replace(found, meta=file.known.meta)
 
     async def _upload(self, file: SourceFile, sender: str, at: int) -> Attachment | None:
@@ -372,7 +372,7 @@ def _named(named: tuple[str, str] | None) -> control.MessageReference | None:
 
 
 def _pieces(content: Callable[[], Iterator[bytes]]) -> Iterator[tuple[bytes, bool]]:
-    """A file in pieces for one request each, and whether others follow; an empty one is one piece."""
+    """Yield a file in pieces, each with whether more follow. An empty file is one piece."""
     held = bytearray()
     for piece in content():
         held += piece

@@ -15,11 +15,11 @@ from relay.cli.importers.order import in_order
 from relay.cli.importers.programs import NOT_UNDERSTOOD, all_words
 
 LONGEST_NAMES = 50
-"""Characters of the names of a group's people that its id has room for."""
+"""Characters of member names that fit into a group's id."""
 
 
 class _Membership(msgspec.Struct):
-    """Of a user, in a channel."""
+    """A user's membership of a channel."""
 
     name: str
     roles: str | None = None
@@ -41,7 +41,7 @@ class _User(msgspec.Struct):
 
     @property
     def shown(self) -> str:
-        """The name that others see."""
+        """Return the name that others see."""
         return self.nickname or f"{self.first_name or ''} {self.last_name or ''}".strip() or self.username
 
 
@@ -61,7 +61,7 @@ class _Participant(msgspec.Struct):
 
 
 class _Direct(msgspec.Struct):
-    """The conversation of a few people."""
+    """A conversation of a few people."""
 
     channel_members: list[str] | None = None
     members: list[str] | None = None
@@ -73,7 +73,7 @@ class _File(msgspec.Struct):
 
 
 class _Said(msgspec.Struct):
-    """What somebody wrote: a post, or a reply to one."""
+    """A post, or a reply to one."""
 
     user: str = ""
     create_at: int | float | str | None = None
@@ -82,7 +82,7 @@ class _Said(msgspec.Struct):
     reactions: list[msgspec.Raw] | None = None
     attachments: list[_File | None] | None = None
     props: Any = None
-    """What a program says beside or in place of the text stands here."""
+    """Content of programs that stands beside or in place of the text."""
 
 
 class _Post(_Said):
@@ -99,7 +99,7 @@ class _DirectPost(_Said):
 
 
 class _Record(msgspec.Struct):
-    """One line."""
+    """One line of the export."""
 
     type: str = ""
     user: _User | None = None
@@ -111,7 +111,7 @@ class _Record(msgspec.Struct):
 
 
 class _SpooledMessage(msgspec.Struct, array_like=True):
-    """A message on its way: on disk while all are brought into the order in which they were sent."""
+    """A message on disk, while all messages are sorted by their time of sending."""
 
     at: int
     number: int
@@ -142,26 +142,26 @@ class Mattermost:
         self._taken: set[str] = set()
         self._authors: dict[str, None] = {}
         self._ids: dict[str, str] = {}
-        """Of each channel and group the id that it gets here."""
+        """The id here of each channel and group."""
         self.start = 0
         for record in self._records():
             self._look(record)
         for author in self._authors:
             if author and author not in self._people:
-                # Whoever was deleted there is in no list; what they said is theirs still.
+                # Deleted users are in no list, but their messages are theirs.
                 self._people[author] = SourceUser(fit_id(author, self._taken), author, disabled=True)
         self._name_rooms()
 
     def _name_rooms(self) -> None:
-        """Give every channel and group an id of its own, though names are cut and joined by what stands in names."""
+        """Give every channel and group an id of its own, although names are cut and joined by characters of names."""
         wanted = {_place(one.team, one.name): fit_id(f"mm-{one.team}-{one.name}", set()) for one in self._channels}
         wanted |= {key: _group_id(sorted(set(members))) for key, members in self._groups.items()}
         wishes = Counter(wanted.values())
-        # All of those that share one: which of them a later export has is not known.
+        # Change all that share an id, since a later export may have any of them.
         self._ids = {key: one if wishes[one] == 1 else _told_apart(one, key) for key, one in wanted.items()}
 
     def _look(self, record: _Record) -> None:
-        """Take in who and what there is; of what was said only by whom and when."""
+        """Read users and chats; of messages only their authors and times."""
         if record.user is not None:
             self._user(record.user)
         elif record.bot is not None:
@@ -207,7 +207,7 @@ class Mattermost:
                     self._admins.setdefault(place, []).append(person.id)
 
     def _conversation(self, members: list[str], *, said: bool) -> str:
-        """What the conversation of a few people is called; more than two of them are a group."""
+        """Name the conversation of a few people; more than two are a group."""
         people = sorted(set(members))
         key = "~".join(people)
         if len(people) > 2:
@@ -253,7 +253,7 @@ class Mattermost:
             yield SourceMessage(one.at, one.key, one.sender, one.room, one.text, one.answers, tuple(enclosed))
 
     def _kept(self) -> Iterator[_SpooledMessage]:
-        """All messages, in the order of the file."""
+        """Yield all messages, in the order of the file."""
         before = self.start
         number = 0
         for line, record in enumerate(self._records()):
@@ -263,7 +263,7 @@ class Mattermost:
                 yield msgspec.structs.replace(one, number=number)
 
     def _thread(self, record: _Record, line: int, before: int) -> Iterator[_SpooledMessage]:
-        """A post and the replies to it."""
+        """Yield a post and its replies."""
         post: _Post | _DirectPost
         if record.post is not None:
             post = record.post
@@ -280,7 +280,7 @@ class Mattermost:
             before = first.at
         for index, reply in enumerate(post.replies or ()):
             answers = (first.sender, key) if first is not None else None
-            # A reply that is dated before what it answers comes after it all the same.
+            # A reply follows its post, even if its date is earlier.
             answer = self._said(reply, _key(reply, room, f"{line}-{index}"), room, answers, before)
             if answer is not None:
                 yield msgspec.structs.replace(answer, at=max(answer.at, before))
@@ -319,14 +319,14 @@ class Mattermost:
 
 
 def _place(team: str, channel: str) -> str:
-    """What a channel is called among all chats of an export."""
+    """Return the key of a channel among all chats of an export."""
     return f"{team}\0{channel}"
 
 
 def _group_id(people: list[str]) -> str:
     found = fit_id("mm-" + "-".join(people), set())
     if len("-".join(people)) > LONGEST_NAMES:
-        # A name is cut: two groups that begin alike must not become one.
+        # Names are cut: two groups with the same beginning must stay two.
         return _told_apart(found, " ".join(people))
     return found
 
@@ -336,7 +336,7 @@ def _told_apart(id_: str, key: str) -> str:
 
 
 def _key(post: _Said, room: str, line: str) -> str:
-    """What a post is known by when an export that was made later is imported, too: its author, time, chat and text.
+    """Make an id of a post that a later export gives it, too: from its author, time, chat and text.
 
     One without a date is known by its line: the same words may have been said twice.
     """
@@ -348,6 +348,6 @@ def _key(post: _Said, room: str, line: str) -> str:
 
 
 def _people_of(conversation: _Direct | _DirectPost) -> list[str]:
-    """The user names of those whose conversation it is, under whichever name a version gives them."""
+    """Return the user names of a conversation, in whichever field this version has them."""
     found = conversation.channel_members or conversation.members or conversation.participants or ()
     return [one if isinstance(one, str) else one.username for one in found]

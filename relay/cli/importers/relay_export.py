@@ -11,11 +11,11 @@ from relay.protocol import control
 from relay.protocol.base import LATEST_DATE
 
 FORMATS = (1, 2)
-"""Those that are understood."""
+"""Formats that can be read."""
 
 
 class RelayExport:
-    """A relay's own export, read as often as is needed and never held."""
+    """A relay's own export, which is read several times and never kept in memory."""
 
     def __init__(self, lines: Callable[[], Iterator[bytes]], files: Archive) -> None:
         self._lines = lines
@@ -24,7 +24,7 @@ class RelayExport:
         self._decode = msgspec.json.Decoder(control.Record).decode
         self._pictures: set[str] = set()
         self._known: dict[str, tuple[str, str]] = {}
-        """Of files that are pictures: what they are called, and who uploaded them."""
+        """The names and uploaders of files that are pictures."""
         self._old = False
         self._answered: set[tuple[str, str]] = set()
         start = None
@@ -103,7 +103,7 @@ class RelayExport:
         uploaders: dict[str, str] = {}
         for record in self._records():
             if record.type == "file":
-                # It comes before its message.
+                # The record of a file comes before its message.
                 uploaders = {**uploaders, record.id or "": record.sender or ""}
             elif record.type in ("edit", "delete", "clear"):
                 yield self._change(record)
@@ -155,7 +155,7 @@ class RelayExport:
 
 
 def _place(record: control.Record) -> str:
-    """What a chat is called in an export: a group by its id, a dialog by its people."""
+    """Return the key of a chat in an export: the id of a group, the two people of a dialog."""
     if record.type == "chat":
         return record.id or "~".join(sorted(record.participants or ()))
     return record.chat or "~".join(sorted(record.participants or ()))

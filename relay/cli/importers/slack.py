@@ -1,4 +1,4 @@
-"""Reads a Slack workspace's export: lists of users and channels, and of each channel a file of messages a day."""
+"""Reads a Slack workspace's export: lists of users and channels, and for each channel one file of messages a day."""
 
 import heapq
 import re
@@ -32,13 +32,13 @@ class _User(msgspec.Struct):
 
     @property
     def shown(self) -> str:
-        """The name that others see."""
+        """Return the name that others see."""
         profile = self.profile or _Profile()
         return profile.display_name or profile.real_name or self.real_name or self.name or self.id
 
 
 class _Channel(msgspec.Struct):
-    """A channel, a private one, a group's conversation or a dialog."""
+    """A channel, public or private, a group's conversation or a dialog."""
 
     id: str
     name: str | None = None
@@ -61,7 +61,7 @@ class _Reaction(msgspec.Struct):
 
 
 class _Author(msgspec.Struct):
-    """What a message says of who wrote it; of people from elsewhere nothing else does."""
+    """The sender as a message describes them; for people of other workspaces there is nothing else."""
 
     display_name: str | None = None
     real_name: str | None = None
@@ -70,7 +70,7 @@ class _Author(msgspec.Struct):
 
 class _Message(msgspec.Struct):
     ts: str | float | None = None
-    """When it was sent, in seconds; its id within the channel as well."""
+    """The time of sending in seconds, which is also the message's id within the channel."""
     type: str | None = None
     subtype: str | None = None
     user: str | None = None
@@ -87,7 +87,7 @@ class _Message(msgspec.Struct):
 
     @property
     def at(self) -> int | None:
-        """Unix milliseconds; None where it has no date."""
+        """Return the time of sending, Unix milliseconds; None if there is none."""
         return moment(self.ts)
 
 
@@ -95,10 +95,10 @@ UNDATED = "dates that are none: these messages have the date of the one before t
 
 
 class Slack:
-    """A workspace's export: a zip file, or the folder that it unpacks to."""
+    """A workspace's export: a zip file, or the folder that it was unpacked to."""
 
     SKIPPED = ("channel_", "group_", "bot_add", "bot_remove", "pinned_item", "reminder_add", "tombstone")
-    """Subtypes of messages that nobody wrote."""
+    """Subtypes of notices that no person wrote."""
 
     def __init__(self, files: Archive) -> None:
         self._files = files
@@ -126,9 +126,9 @@ class Slack:
         self._days = self._find_days()
         self._folders = {one.id: self._folder(one) for one in (*self._channels, *self._dialogs)}
         self._damaged: dict[str, str] = {}
-        """Of a folder what is wrong with a file in it: none of its chat can come in then."""
+        """By folder, what is wrong with a file in it: nothing of that chat is imported."""
         self._threads: dict[tuple[str, str], str] = {}
-        """Who wrote the message that a thread hangs on, by channel and `ts`."""
+        """The author of the first message of each thread, by channel and `ts`."""
         self.start = min((at for one in self._folders.items() if (at := self._look(*one)) is not None), default=0)
         self._count_left()
 
@@ -139,7 +139,7 @@ class Slack:
             folder, _, day = name.rpartition("/")
             if re.fullmatch(r"\d{4}-\d\d-\d\d\.json", day):
                 found.setdefault(folder, []).append(day)
-        # Named in another encoding than the list of channels, by whoever packed the folders again.
+        # Somebody packed the folders again, with names in another encoding than the list of channels.
         wanted = {name for one in (*self._channels, *self._dialogs) for name in _names(one)} - found.keys()
         for folder in list(found):
             guessed = guess_name(folder, wanted)
@@ -159,7 +159,7 @@ class Slack:
         return [message for _, message in sorted(zip(dates[1:], messages, strict=True), key=lambda one: one[0])]
 
     def _look(self, channel: str, folder: str) -> int | None:
-        """Look through a chat: who wrote in it and is in no list, what threads there are, and when it began."""
+        """Scan a chat for authors who are in no list, for threads, and for its first date."""
         dates: list[int] = []
         roots: set[str] = set()
         try:
@@ -183,7 +183,7 @@ class Slack:
             yield from self._day(folder, day)
 
     def _author(self, message: _Message) -> SourceUser | None:
-        """Who wrote a message: programs, people of other workspaces and those who were deleted are in no list."""
+        """Find the author of a message. Programs, deleted people and those of other workspaces are in no list."""
         for one in (message.user, message.bot_id):
             if one and one in self._people:
                 return self._people[one]
@@ -233,7 +233,7 @@ class Slack:
             if not members:
                 self.left["channels without people"] += 1
                 continue
-            # Who made it may have left it: that is no member, and no owner.
+            # The founder may have left: then they are neither member nor owner.
             creator = self._people.get(channel.creator or "")
             founder = creator.id if creator is not None and creator.id in members else None
             room, name = f"slack-{channel.id}", channel.name or channel.id
@@ -307,12 +307,12 @@ class Slack:
 
 
 def _names(channel: _Channel) -> list[str]:
-    """The folders that a channel's days may be in: by its name or, for conversations of a few, by its id."""
+    """List the possible folders of a channel's days: its name or, for conversations of a few people, its id."""
     return [name for name in (shown_name(channel.name or ""), channel.id) if name]
 
 
 def plain(text: str, people: Mapping[str, SourceUser]) -> str:
-    """Slack's markup in plain words: people, channels and links by their names."""
+    """Convert Slack's markup to plain text, with people, channels and links by their names."""
 
     def name(slack_id: str) -> str | None:
         person = people.get(slack_id)
