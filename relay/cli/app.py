@@ -1,7 +1,7 @@
-"""The command `relay`: all commands in one place, and how a failure is said.
+"""The command `relay`: the table of all commands, and how failures are printed.
 
-Only the module of the command that is called is imported: on a small machine the others take a second, and
-the shell calls this for each completion.
+Imports only the module of the command that was typed: the others would take a second on a small machine, and a shell
+runs this for each completion.
 """
 
 import os
@@ -13,12 +13,13 @@ from typing import Annotated, NoReturn
 import typer
 
 from relay.cli import stdio
+from relay.cli.hints import note_data
 from relay.cli.output import Failure, say
 from relay.settings import WrongSettings
 from relay.store.files.directory import NoDirectory, about_file
 
 GROUPS = ("user", "device", "invite", "chat", "config", "hook", "tls", "clock")
-"""Commands with commands below them; each is the `app` of the module of its name."""
+"""Commands with subcommands. Each is the `app` of the module of its name."""
 COMMANDS = {
     "serve": ("basic", "serve"),
     "send": ("messages", "send"),
@@ -38,16 +39,16 @@ COMMANDS = {
     "version": ("basic", "version"),
     "help": ("manual", "help_"),
 }
-"""The other commands: the module and the function of each."""
+"""The other commands, each with its module and function."""
 TAKES_ANYTHING = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
-"""`serve` has a parser of its own."""
+"""Context settings of `serve`, which parses its options itself."""
 
 
 def build(only: str | None = None) -> typer.Typer:
-    """Put the command line together.
+    """Build the command line.
 
     Args:
-        only: the one command that is needed; all where it is none of them.
+        only: the first word that was typed. If it is a command, no other command is imported.
     """
     app = typer.Typer(
         name="relay",
@@ -56,7 +57,7 @@ def build(only: str | None = None) -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
-    # One command by itself would be taken for the whole program.
+    # Without a callback typer takes a single command for the whole program.
     app.callback()(_options)
     everything = only not in (*GROUPS, *COMMANDS)
     for name in GROUPS:
@@ -89,7 +90,7 @@ def _options(
 
 
 def first_word() -> str | None:
-    """The command that is called, or that is being completed."""
+    """Return the first word of what was typed, or of what the shell completes."""
     completed = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS")
     words = completed.split() if completed else sys.argv
     word = words[1] if len(words) > 1 else None
@@ -97,13 +98,14 @@ def first_word() -> str | None:
 
 
 def run() -> None:
-    """Run a command; what fails is said in one line, and in the exit code."""
+    """Run the command that was typed. A failure is one line on stderr and an exit code."""
     stdio.set_up()
+    note_data(None)
     try:
         try:
             build(first_word())()
         finally:
-            # What is still to be written may be what cannot be.
+            # Output that is still buffered may be what cannot be written.
             sys.stdout.flush()
     except Failure as failure:
         say(f"relay: {failure}", error=True)
@@ -112,7 +114,7 @@ def run() -> None:
         print("relay: what was typed or piped in is not UTF-8 text", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:
-        # Whoever read has read enough.
+        # The reader of a pipe has closed it.
         sys.exit(1)
     except OSError as error:
         _fail(about_file(error))

@@ -1,4 +1,4 @@
-"""`relay check`, `reindex`, `backup`, `restore` and `prune`: keeping what was said, and for how long."""
+"""`relay check`, `reindex`, `backup`, `restore` and `prune`: the store as a whole."""
 
 import errno
 from collections.abc import Callable, Iterator
@@ -31,13 +31,13 @@ from relay.store.data_dir.opening import settle_for_reading
 from relay.store.files.lock import Locked
 from relay.store.integrity import INDEX
 
-SEEN = 1_000_000
-"""How far above all that devices can have seen event ids go on after a restore."""
+EVENT_ID_GAP = 1_000_000
+"""Event ids after a restore go on this far above those of the backup, beyond any id that a device may have seen."""
 UNDER_SYSTEMD = " (where systemd runs it: `systemctl stop relay.socket relay.service`)"
-"""Its socket would start it again for the first who knocks."""
+"""The socket is stopped too, since it would start the relay again for the next connection."""
 
-RESTORE = "Restore a backup (relay restore FILE), or keep the file and ask for help."
-REMAKE = "No message is lost: the index is made from the messages. Have it made once more: relay reindex"
+RESTORE = "Restore a backup (`relay restore FILE`), or keep the file and ask for help."
+REMAKE = "No message is lost, since the index is made from the messages. `relay reindex` remakes it."
 
 
 def _store(data: Path) -> Path:
@@ -53,7 +53,7 @@ def _store(data: Path) -> Path:
 
 @contextmanager
 def _plain_faults(data: Path) -> Iterator[None]:
-    """Say in one line what is in the way of the store."""
+    """Turn faults of the store into a failure that says in one line what to do."""
     try:
         yield
     except FAULTS as error:
@@ -61,7 +61,7 @@ def _plain_faults(data: Path) -> Iterator[None]:
 
 
 def check(data: Data = None, json: Json = False) -> None:
-    """Prove that the file is whole and everything in it adds up; a relay may run meanwhile.
+    """Prove that the store is whole and that everything in it adds up. The relay may run meanwhile.
 
     Example: relay check
     """
@@ -81,14 +81,14 @@ def check(data: Data = None, json: Json = False) -> None:
     wrong = {finding.what for finding in findings if finding.wrong}
     if wrong:
         if not json:
-            print(REMAKE if wrong == {INDEX} else RESTORE)
+            say(REMAKE if wrong == {INDEX} else RESTORE)
         raise typer.Exit(1)
 
 
 def reindex(data: Data = None, json: Json = False) -> None:
-    """Make the full-text index once more from the messages, where `relay check` finds it damaged.
+    """Remake the full-text index from the messages, after `relay check` found it damaged.
 
-    The relay does it in the background, and searches look through the messages until it is done.
+    The relay does it in the background. Until it is done, searches read the messages instead.
 
     Example: relay reindex
     """
@@ -96,7 +96,7 @@ def reindex(data: Data = None, json: Json = False) -> None:
     if json:
         as_json(done)
     else:
-        print("the full-text index is made once more; `relay status` tells how much is left")
+        say("the full-text index is being remade; `relay status` shows how much is left")
 
 
 def backup(
@@ -104,7 +104,7 @@ def backup(
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """Write everything into one file; a relay may run meanwhile.
+    """Write the whole data directory into one file. The relay may run meanwhile.
 
     Example: relay backup /media/usb/relay.tar
     """
@@ -134,7 +134,7 @@ def backup(
 
 
 def _pages(advance: Callable[[int], None]) -> backups.Progress:
-    """Tell how many more pages are copied, of how many there are."""
+    """Return a callback that advances a progress bar by the pages copied since its last call."""
     before = 0
 
     def report(done: int, _all: int) -> None:
@@ -150,34 +150,34 @@ def restore(
         Path | None, typer.Argument(metavar="[FILE]", help="A file that relay backup wrote.", show_default=False)
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Restore although the present store has messages that the backup lacks.")
+        bool, typer.Option("--force", help="Restore even if the present store has messages that the backup lacks.")
     ] = False,
     undo: Annotated[
-        bool, typer.Option("--undo", help="Bring back the store that the last restore put aside; no FILE then.")
+        bool, typer.Option("--undo", help="Bring back the store that the last restore put aside. Takes no FILE.")
     ] = False,
     sign_out_all: Annotated[
         bool,
         typer.Option(
             "--sign-out-all",
-            help="End all devices, hooks and invites; what ended since the backup would work again.",
+            help="End all sessions, hooks and invites. Without it those that ended since the backup work again.",
         ),
     ] = False,
     yes_: Yes = False,
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """Put a backup in place of the store. The relay must be stopped; what was there is kept beside it.
+    """Put a backup in place of the store. The relay must be stopped. The store that was there is kept.
 
     Example: relay restore /media/usb/relay.tar
     """
     if (file is None) != undo:
-        raise WrongUse("name the backup, or say --undo to bring back what the last restore put aside")
+        raise WrongUse("name the backup, or give --undo to bring back what the last restore put aside")
     where = data_directory(data)
     try:
         with restoring.put_aside(where) if file is None else restoring.unpacked(file, where) as prepared:
             _confirm(prepared, file, force=force, yes=yes_)
             with _plain_faults(where):
-                trio.run(_note_restore, prepared.folder, prepared.last + SEEN, sign_out_all)
+                trio.run(_note_restore, prepared.folder, prepared.last + EVENT_ID_GAP, sign_out_all)
                 kept = prepared.commit()
     except restoring.CannotRestore as error:
         raise Failure(f"nothing was restored: {error}") from None
@@ -205,16 +205,16 @@ def restore(
         return
     for name in prepared.incomplete:
         say(f"not whole in the backup: {name}")
-    beside = f"; what was there is kept in {kept} (relay restore --undo brings it back)" if kept else ""
-    say(f"restored into {where}{beside}. Next: relay check, then start the relay")
+    beside = f"; what was there is kept in {kept} (`relay restore --undo` brings it back)" if kept else ""
+    say(f"restored into {where}{beside}. Next: `relay check`, then start the relay")
 
 
 def _confirm(prepared: restoring.PreparedRestore, file: Path | None, *, force: bool, yes: bool) -> None:
-    """Make sure that somebody means it, who was told what it costs.
+    """Ask whether to replace the store, naming what would be lost.
 
     Raises:
-        CannotRestore: messages or people would be gone, and nobody said that they may.
-        WrongUse: nobody can be asked.
+        CannotRestore: messages or people would be lost, and `force` is not given.
+        WrongUse: there is no terminal to ask on, and `yes` is not given.
         typer.Abort: the answer is no.
     """
     other = "what was put aside" if file is None else "the backup"
@@ -229,8 +229,8 @@ def _confirm(prepared: restoring.PreparedRestore, file: Path | None, *, force: b
 
 
 async def _note_restore(folder: Path, last: int, sign_out_all: bool) -> None:
-    """Let event ids go on above all that devices have seen; end all sessions and invites where that is wanted."""
-    # It is no place to set room aside in.
+    """Let event ids go on above `last`; end all sessions and invites if `sign_out_all`."""
+    # The scratch directory needs no reserve.
     settings = Settings(store=StoreSection(reserve_bytes=0), limits=LimitsSection(requests_per_second=0))
     async with open_relay(folder, settings=settings) as relay:
         note = commands.NoteRestore(last, end_invites=sign_out_all)
@@ -243,17 +243,17 @@ async def _note_restore(folder: Path, last: int, sign_out_all: bool) -> None:
 def prune(
     days: Annotated[
         int | None,
-        typer.Option(help="Remove messages older than so many days; 0 for none. Default: retention.days."),
+        typer.Option(help="Remove messages older than this; 0 for none. Default: retention.days."),
     ] = None,
     max_bytes: Annotated[
         int | None,
-        typer.Option(help="Then remove the oldest until the store is no larger. Default: retention.max_bytes."),
+        typer.Option(help="Then remove the oldest until the store is this small. Default: retention.max_bytes."),
     ] = None,
     yes_: Yes = False,
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """Remove old messages for good, and give their space back.
+    """Remove old messages for good and free their space.
 
     Example: relay prune --days 365
     """
@@ -265,4 +265,4 @@ def prune(
     else:
         say(f"removed {pruned.removed} entries; {size(pruned.bytes)} in use")
         if pruned.too_large:
-            print("That is more than it may be: what is left is new, or is no history but users and chats.")
+            say("The store is still larger than allowed: what is left is new, or is users and chats and no history.")

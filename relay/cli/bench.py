@@ -1,4 +1,4 @@
-"""`relay bench`: puts load on a relay and prints what it carries."""
+"""`relay bench`: puts load on a relay and prints what it can carry."""
 
 import math
 import subprocess
@@ -16,26 +16,27 @@ import typer
 from relay.bench.client import BenchRefused
 from relay.bench.generator import WORKS, Workload
 from relay.bench.scratch import Scratch, command, cores
-from relay.cli.options import Json
-from relay.cli.output import Failure, WrongUse, as_json, size, table
+from relay.cli.options import Json, Yes
+from relay.cli.output import Failure, WrongUse, as_json, confirm, size, table
 
-BUSY = 0.85
-"""From here on it was the generator that had no more to give."""
+GENERATOR_FULL = 0.85
+"""Share of a core from which on the generator is the limit, and not the relay."""
 
 
 def bench(
     works: Annotated[list[str] | None, typer.Argument(metavar="[WORK]…", help=f"Any of {', '.join(WORKS)}.")] = None,
-    seconds: Annotated[float, typer.Option(min=0.1, help="How long each is measured.")] = 5.0,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Seconds that each is measured.")] = 5.0,
     dialogs: Annotated[int, typer.Option(min=1, help="Dialogs at the same time.")] = 50,
     members: Annotated[int, typer.Option(min=1, help="Members of the group.")] = 200,
     rate: Annotated[float, typer.Option(min=1, help="Messages per second of `steady`.")] = 1_000,
     idle: Annotated[int, typer.Option(min=1, help="Connections of `idle` and `storm`.")] = 500,
-    messages: Annotated[int, typer.Option(min=1, help="Messages that wait in `replay`.")] = 5_000,
-    url: Annotated[str | None, typer.Option(help="A running relay instead of one of its own.")] = None,
+    messages: Annotated[int, typer.Option(min=1, help="Messages that the device of `replay` missed.")] = 5_000,
+    url: Annotated[str | None, typer.Option(help="Measure a running relay, which keeps the messages.")] = None,
     tokens: Annotated[
         Path | None, typer.Option(help="For --url: what `relay user import --device --json` printed.")
     ] = None,
     directory: Annotated[Path | None, typer.Option("--dir", help="Where its scratch directory is made.")] = None,
+    yes_: Yes = False,
     json: Json = False,
 ) -> None:
     """Measure what this machine can carry.
@@ -63,6 +64,7 @@ def bench(
     own = None
     if tokens is not None:
         plan.tokens = _read(tokens)
+        confirm(f"Send messages to the users of {tokens} on {url}? The messages stay.", yes=yes_)
     else:
         places = cores()
         plan.core = places[-1] if len(places) > 1 else None
@@ -86,28 +88,28 @@ def bench(
 
 
 def _check(plan: Workload, tokens: Path | None, directory: Path | None) -> None:
-    """Take only what can be measured.
+    """Check the options.
 
     Raises:
-        WrongUse: an option cannot be meant.
+        WrongUse: an option makes no sense.
         Failure: there is no such directory.
     """
     unknown = [name for name in plan.works if name not in WORKS]
     if unknown:
         raise WrongUse(f"there is no work {unknown[0]!r}: it is any of {', '.join(WORKS)}")
     if bool(plan.url) != (tokens is not None):
-        raise WrongUse("--url and --tokens go together: who sends must be able to sign in there")
+        raise WrongUse("--url and --tokens go together: the senders must be able to sign in there")
     if not math.isfinite(plan.seconds) or not math.isfinite(plan.rate):
-        raise WrongUse("--seconds and --rate are numbers that end")
+        raise WrongUse("--seconds and --rate must be finite")
     if directory is not None and not directory.is_dir():
         raise Failure(f"{directory} is no directory: make it, or name another with --dir")
 
 
 def _check_address(url: str) -> None:
-    """Take only the address of a WebSocket.
+    """Check that an address is that of a WebSocket.
 
     Raises:
-        WrongUse: it is none.
+        WrongUse: it is not.
     """
     try:
         parts = urlsplit(url)
@@ -119,7 +121,7 @@ def _check_address(url: str) -> None:
 
 
 def _read(path: Path) -> dict[str, str]:
-    """Tokens by user, from what `relay user import --device --json` printed."""
+    """Read tokens by user id, as `relay user import --device --json` printed them."""
     try:
         lines = [msgspec.json.decode(line) for line in path.read_bytes().splitlines() if line.strip()]
         tokens = {line["id"]: line["token"] for line in lines if "token" in line}
@@ -133,7 +135,7 @@ def _read(path: Path) -> dict[str, str]:
 
 
 def _rows(plan: Workload, own: Scratch | None, *, quiet: bool) -> Iterator[dict[str, Any]]:
-    """Run the generator and give what it found, with what the relay took meanwhile where it is ours."""
+    """Run the generator and yield a row for each work, with the processor and memory that our own relay used."""
     with subprocess.Popen(  # noqa: S603 - this very program
         command("relay.bench.generator"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
@@ -190,8 +192,8 @@ def _show(rows: Sequence[dict[str, Any]]) -> None:
         ),
         "Nothing was measured.",
     )
-    if any(row.get("generator", 0) > BUSY for row in rows):
-        print("\nWhere the generator's core was full, the relay could have done more.")
+    if any(row.get("generator", 0) > GENERATOR_FULL for row in rows):
+        print("\nWhere the generator's core was full, the relay could have carried more.")
 
 
 def _number(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""`relay chat`: groups and channels, from outside."""
+"""`relay chat`: groups and channels."""
 
 from typing import Annotated, Literal
 
@@ -34,7 +34,7 @@ def list_(data: Data = None, json: Json = False) -> None:
     table(
         ("id", "name", "type", "owner", "people", "messages", "last"),
         ((c.id, c.name, c.type, c.owner, len(c.participants), c.messages, when(c.last_message_time)) for c in chats),
-        "no groups yet: relay chat create NAME USER...",
+        "no groups yet: `relay chat create NAME USER...`",
     )
 
 
@@ -61,23 +61,21 @@ def show(chat_id: ChatId, data: Data = None, json: Json = False) -> None:
 @app.command()
 def create(
     name: Annotated[str, typer.Argument(help="What people see.", show_default=False)],
-    users: Annotated[list[str] | None, typer.Argument(metavar="[USER...]", help="Who is in it.")] = None,
-    owner: Annotated[
-        str | None, typer.Option(help="Who owns it; the first user where none is named.", show_default=False)
-    ] = None,
+    users: Annotated[list[str] | None, typer.Argument(metavar="[USER...]", help="Its members.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Its owner; by default the first user.", show_default=False)] = None,
     type_: Annotated[
         Literal["group", "channel"],
-        typer.Option("--type", help="In a channel only its owner and admins write."),
+        typer.Option("--type", help="In a channel only the owner and the admins write."),
     ] = "group",
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """Make a group or channel.
+    """Create a group or channel.
 
     Example: relay chat create Ops anna ben carla
     """
     if owner is None and not users:
-        raise typer.BadParameter("name who is in it: the first owns it", param_hint="[USER...]")
+        raise typer.BadParameter("name at least one user: the first is the owner", param_hint="[USER...]")
     members = users or []
     chat = ask(
         data_directory(data),
@@ -111,7 +109,7 @@ def remove(chat_id: ChatId, users: Users, data: Data = None, json: Json = False)
 @app.command()
 def rename(
     chat_id: ChatId,
-    name: Annotated[str, typer.Argument(help="What people see from now on.", show_default=False)],
+    name: Annotated[str, typer.Argument(help="The new name.", show_default=False)],
     data: Data = None,
     json: Json = False,
 ) -> None:
@@ -129,7 +127,7 @@ def admins(
         list[str] | None,
         typer.Argument(
             metavar="[USER...]",
-            help="Who administers it besides its owner; nobody where none is named.",
+            help="All admins besides the owner; without any, nobody but the owner.",
             show_default=False,
             autocompletion=complete_user,
         ),
@@ -137,9 +135,9 @@ def admins(
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """Say who administers a group or channel: all of them, besides its owner.
+    """Set the admins of a group or channel: all of them, besides the owner.
 
-    Where the owner's account is switched off, admins go on for them.
+    Admins may do what the owner may while the owner is disabled.
 
     Example: relay chat admins g-0123456789abcdef ben carla
     """
@@ -148,7 +146,7 @@ def admins(
 
 @app.command()
 def delete(chat_id: ChatId, yes_: Yes = False, data: Data = None, json: Json = False) -> None:
-    """Delete a group or channel for all who are in it.
+    """Delete a group or channel for everybody in it.
 
     Example: relay chat delete g-0123456789abcdef --yes
     """

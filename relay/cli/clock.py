@@ -1,4 +1,4 @@
-"""`relay clock`: an admin's word on the machine's clock."""
+"""`relay clock`: the admin says whether the machine's clock is right."""
 
 import typer
 
@@ -8,16 +8,16 @@ from relay.cli.output import as_json, say, when
 from relay.protocol import control
 from relay.settings import data_directory
 
-app = typer.Typer(help="The machine's clock, as the relay goes by it.", no_args_is_help=True)
-# One command by itself would be taken for the whole group.
+app = typer.Typer(help="The machine's clock.", no_args_is_help=True)
+# Without a callback typer takes a single command for the whole group.
 app.callback()(lambda: None)
 
 
 @app.command()
 def trust(data: Data = None, json: Json = False) -> None:
-    """Say that the machine's clock is right: the log goes on from its time, forwards or back.
+    """Say that the machine's clock is right: the log continues from its time, forwards or back.
 
-    Needed where neither NTP nor a real-time clock vouches for a clock that is far from the log's last time.
+    Needed if the clock is far from the log's last time and neither NTP nor a real-time clock vouches for it.
 
     Example: relay clock trust
     """
@@ -25,4 +25,4 @@ def trust(data: Data = None, json: Json = False) -> None:
     if json:
         as_json(trusted)
     else:
-        say(f"the relay goes by the machine's clock: {when(trusted.timestamp)}")
+        say(f"the relay uses the machine's clock: {when(trusted.timestamp)}")

@@ -1,4 +1,4 @@
-"""`relay config`: what is set, where it comes from, and whether a settings file is right."""
+"""`relay config`: the settings in force, and whether a settings file is right."""
 
 import os
 from pathlib import Path
@@ -33,11 +33,11 @@ def _read(file: Path | None) -> Loaded:
 @app.command()
 def show(
     config: Config = None,
-    default: Annotated[bool, typer.Option("--default", help="Print a settings file to begin with.")] = False,
+    default: Annotated[bool, typer.Option("--default", help="Print a settings file with all defaults.")] = False,
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """Show every setting in force and where it comes from: the running relay's, else what one would start with.
+    """Show every setting in force and its source: of the running relay, else of one that would start now.
 
     Example: relay config show --default > relay.toml
     """
@@ -59,12 +59,12 @@ def show(
 @app.command()
 def check(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="The file; the installed one where none is given.")
+        Path | None, typer.Argument(metavar="[FILE]", help="The file; by default the installed one.")
     ] = None,
     config: Config = None,
     json: Json = False,
 ) -> None:
-    """Check the settings a relay would start with.
+    """Check the settings that a relay would start with.
 
     Example: relay config check /etc/relay/relay.toml
     """

@@ -1,6 +1,6 @@
-"""How a command reaches the relay: through the control socket while one runs, else on the file under its lock.
+"""How a command reaches the relay: through the control socket while one runs, else on its file, under the lock.
 
-The commands above never know which. What a request takes and gives is in `protocol.control`.
+Commands do not know which. The requests and their answers are in `protocol.control`.
 """
 
 import contextlib
@@ -30,13 +30,14 @@ from relay.store.files import directory, lock
 from relay.store.files.directory import about_file
 
 Items = Callable[[Any], None]
-"""Takes the items of an answer that gives many, as they come."""
+"""Called with each item of an answer that has many, as it arrives."""
 Ask = Callable[[str, Wire], Awaitable[Any]]
+"""Makes a request, named by its `payloadType`, and returns the answer."""
 
 STOPPED = "the relay stopped before it answered: try again"
-PATIENCE = 10.0
-"""Seconds that a relay may take for the first word of an answer."""
-LONG = {
+ANSWER_SECONDS = 10.0
+"""How long a relay may take for the first byte of an answer."""
+UNLIMITED = {
     "watch",
     "export",
     "prune",
@@ -46,15 +47,15 @@ LONG = {
     "import.picture",
     "import.messages",
 } | {"import.end"}
-"""Requests that may take any time; whether the relay answers at all is asked before them."""
+"""Requests without a time limit. Before each of them the client checks that the relay answers at all."""
 
 
 class Stopped(Failure):
-    """The relay stopped in the middle of a request."""
+    """The relay stopped during a request."""
 
 
 class Busy(Failure):
-    """Somebody else has the directory, and answers nothing: a relay that starts or stops, another command."""
+    """Another process has the data directory open and does not answer: a relay that starts or stops, or a command."""
 
     def __init__(self, data: Path, who: str) -> None:
         super().__init__(f"{who} already has {data} open, but its control socket does not answer")
@@ -62,17 +63,17 @@ class Busy(Failure):
 
 
 class Waiting:
-    """The patience with whoever has the directory: said once, and of an end."""
+    """Waits for the process that has the data directory open: says so once, and gives up after a while."""
 
     def __init__(self) -> None:
         self._until = time.monotonic() + lock.WAIT
         self._said = False
 
     def go_on(self, busy: Busy) -> None:
-        """Wait a moment.
+        """Wait a moment before the next try.
 
         Raises:
-            Busy: it took too long.
+            Busy: the time is up.
         """
         if time.monotonic() >= self._until:
             raise busy
@@ -83,32 +84,32 @@ class Waiting:
 
 
 class RequestRefused(Failure):
-    """The relay said no; `code` is for commands that know better."""
+    """The relay refused a request. `code` is for commands that can say more about it."""
 
     def __init__(self, code: ErrorCode, message: str, quota: int | None = None) -> None:
         super().__init__(for_people(message))
         self.code = code
         self.quota = quota
-        """With `storage_full`: whose own room is full may store so many bytes; None where the disk is full."""
+        """With `storage_full`: the bytes that the user may store, if that is what is full; None if the disk is."""
         self.exit_code = 2 if code == "bad_request" else 1
 
 
-def _nothing(_item: Any) -> None:
-    """Take an item that nobody wants."""
+def _ignore(_item: Any) -> None:
+    """Drop an item."""
 
 
-def ask(data: Path, name: str, payload: Wire, *, make: bool = False, items: Items = _nothing) -> Any:
-    """Ask for one thing and give its answer, of the type that `CONTROL` names.
+def ask(data: Path, name: str, payload: Wire, *, make: bool = False, items: Items = _ignore) -> Any:
+    """Make a request and return its answer, of the type that `CONTROL` names.
 
     Args:
         data: the data directory.
         name: the request's `payloadType`.
         payload: its payload.
-        make: whether to make a data directory where there is none.
-        items: takes what comes before the answer.
+        make: whether to make the data directory if there is none.
+        items: called with each item that comes before the answer.
 
     Raises:
-        Failure: it was refused, or neither a relay nor its file could be reached.
+        Failure: the request was refused, or neither a relay nor its file can be reached.
     """
 
     def attempt() -> Any:
@@ -126,8 +127,8 @@ def ask(data: Path, name: str, payload: Wire, *, make: bool = False, items: Item
             waiting.go_on(busy)
 
 
-def ask_running(data: Path, name: str, payload: Wire, *, items: Items = _nothing) -> Any | None:
-    """Ask as `ask` does, but only a relay that runs, or is about to; None where none does."""
+def ask_running(data: Path, name: str, payload: Wire, *, items: Items = _ignore) -> Any | None:
+    """Make a request as `ask` does, but only of a relay that runs or is starting; return None if there is none."""
     waiting = Waiting()
     while (connection := _connect(control_socket(data))) is None:
         who = lock.holder(data)
@@ -140,7 +141,7 @@ def ask_running(data: Path, name: str, payload: Wire, *, items: Items = _nothing
 
 def _connect(path: Path) -> socket.socket | None:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.settimeout(PATIENCE)
+    connection.settimeout(ANSWER_SECONDS)
     try:
         with fitting(path) as place:
             connection.connect(place)
@@ -148,11 +149,11 @@ def _connect(path: Path) -> socket.socket | None:
         connection.close()
         return None
     except (BlockingIOError, TimeoutError):
-        # Others wait already, more than it lets in.
+        # The queue of the socket is full.
         connection.close()
         raise Failure(_silent("the relay")) from None
     except NotADirectoryError:
-        # What is there instead is said by who opens the file.
+        # Opening the data directory reports what is there instead.
         connection.close()
         return None
     except PermissionError:
@@ -169,19 +170,19 @@ def _request(name: str, payload: Wire) -> bytes:
 
 
 def _converse(connection: socket.socket, name: str, payload: Wire, items: Items) -> Any:
-    if name in LONG:
-        _exchange(connection, "status.show", Empty(), _nothing)
+    if name in UNLIMITED:
+        _exchange(connection, "status.show", Empty(), _ignore)
     return _exchange(connection, name, payload, items)
 
 
 def _exchange(connection: socket.socket, name: str, payload: Wire, items: Items) -> Any:
-    """Send one request and take its answer; only the first word of one has a limit.
+    """Send one request and read its answer. The time limit is for the first line alone.
 
     Raises:
         Stopped: the relay stopped meanwhile.
         Failure: it does not answer.
     """
-    connection.settimeout(None if name in LONG else PATIENCE)
+    connection.settimeout(None if name in UNLIMITED else ANSWER_SECONDS)
     try:
         with connection.makefile("rb") as lines:
             first = _first_word(connection, lines, name, payload)
@@ -201,12 +202,12 @@ def _exchange(connection: socket.socket, name: str, payload: Wire, items: Items)
 def _first_word(connection: socket.socket, lines: IO[bytes], name: str, payload: Wire) -> bytes:
     try:
         with contextlib.suppress(BrokenPipeError):
-            # One who was refused at once may be answered before they asked.
+            # A relay that refuses the connection answers before the request.
             connection.sendall(_request(name, payload) + b"\n")
         return lines.readline()
     except TimeoutError:
         changes = name == "say" or name not in READING
-        end = "; what was asked may be done once it does" if changes else ""
+        end = "; the change may still be made once it does" if changes else ""
         raise Failure(_silent(_process(connection)) + end) from None
 
 
@@ -215,16 +216,19 @@ def _silent(who: str) -> str:
 
 
 def _process(connection: socket.socket) -> str:
-    """The relay with the number of its process, where the kernel tells it."""
+    """Name the relay with its process id, if the kernel knows it."""
     pid, _, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     return f"the relay (process {pid})" if pid else "the relay"
 
 
 def _take(name: str, line: bytes) -> tuple[bool, Any]:
-    """Understand one line of an answer: whether it is the last, and what it says.
+    """Decode one line of an answer.
+
+    Returns:
+        Whether it is the last line, and its payload.
 
     Raises:
-        Refused: it is a refusal.
+        RequestRefused: it is a refusal.
     """
     frame = codec.decode_server_frame(line)
     if isinstance(frame, Event):
@@ -236,7 +240,7 @@ def _take(name: str, line: bytes) -> tuple[bool, Any]:
 
 
 def _ask_file(data: Path, name: str, payload: Wire, *, make: bool, items: Items) -> Any:
-    """Ask the file itself, while no relay runs on it."""
+    """Make a request on the file itself, while no relay runs on it."""
     import trio
 
     async def once() -> Any:
@@ -247,7 +251,7 @@ def _ask_file(data: Path, name: str, payload: Wire, *, make: bool, items: Items)
 
 
 def in_trio(run: Callable[..., Any], main: Callable[[], Awaitable[Any]]) -> Any:
-    """Run something in trio; what ends it is said as it is, not as a group of one."""
+    """Run `main` in trio and return its result. An exception is raised without the groups around it."""
     try:
         return run(main)
     except BaseExceptionGroup as group:
@@ -267,7 +271,7 @@ def _find(data: Path, *, make: bool) -> None:
 
 @asynccontextmanager
 async def _opened(data: Path, *, make: bool) -> AsyncIterator[Callable[[str, Wire, Items], Awaitable[Any]]]:
-    """Open the file of a relay that does not run, and give a way to ask it."""
+    """Open the file of a relay that does not run; yield a function that makes requests on it."""
     from relay.core.relay import open_relay
     from relay.net import control_socket as control
     from relay.net.sockets.hostnames import browser_address
@@ -305,7 +309,7 @@ def _one(group: ExceptionGroup[lock.Locked]) -> lock.Locked:
 
 @asynccontextmanager
 async def conversation(data: Path, *, make: bool = False) -> AsyncIterator[Ask]:
-    """Ask many things over one connection, or of the file opened once; for what runs in trio.
+    """Make many requests over one connection, or on the file opened once. For code that runs in trio.
 
     Raises:
         Failure: as `ask`.
@@ -322,7 +326,7 @@ async def conversation(data: Path, *, make: bool = False) -> AsyncIterator[Ask]:
 
 
 async def _reach(stack: AsyncExitStack, data: Path, *, make: bool) -> Ask:
-    """Connect to the relay, or open its file, until the stack is left."""
+    """Connect to the relay, or open its file, until the stack is closed."""
     import trio
 
     connection = _connect(control_socket(data))
@@ -330,13 +334,13 @@ async def _reach(stack: AsyncExitStack, data: Path, *, make: bool) -> Ask:
         ask_file = await stack.enter_async_context(_opened(data, make=make))
 
         async def ask_here(name: str, payload: Wire) -> Any:
-            return await ask_file(name, payload, _nothing)
+            return await ask_file(name, payload, _ignore)
 
         return ask_here
 
     stack.enter_context(connection)
 
     async def ask_there(name: str, payload: Wire) -> Any:
-        return await trio.to_thread.run_sync(_converse, connection, name, payload, _nothing)
+        return await trio.to_thread.run_sync(_converse, connection, name, payload, _ignore)
 
     return ask_there

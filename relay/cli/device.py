@@ -1,4 +1,4 @@
-"""`relay device`: what users sign in from."""
+"""`relay device`: the devices that users are signed in on."""
 
 from typing import Annotated
 
@@ -7,23 +7,22 @@ import typer
 from relay.cli.control_client import ask
 from relay.cli.options import Data, Json, complete_user
 from relay.cli.output import WrongUse, as_json, say, table, when, yes
-from relay.invoked import line
 from relay.protocol import control
 from relay.settings import data_directory
 
-app = typer.Typer(help="Devices, which users are signed in on.", no_args_is_help=True)
+app = typer.Typer(help="Devices that users are signed in on.", no_args_is_help=True)
 
 
 @app.command()
 def add(
     user_id: Annotated[
-        str, typer.Argument(metavar="USER", help="Whose device.", show_default=False, autocompletion=complete_user)
+        str, typer.Argument(metavar="USER", help="The user's id.", show_default=False, autocompletion=complete_user)
     ],
-    label: Annotated[str, typer.Option(help="What it is, for instance 'door sensor'.")] = "",
+    label: Annotated[str, typer.Option(help="A description, for instance 'door sensor'.")] = "",
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """Add a device and print its token, this once: the relay keeps only a hash of it.
+    """Add a device and print its token. It is shown only now: the relay stores a hash of it.
 
     Example: relay device add alarm --label "door sensor"
     """
@@ -38,7 +37,7 @@ def add(
 def list_(
     user_id: Annotated[
         str | None,
-        typer.Argument(metavar="[USER]", help="Whose; all where none is given.", autocompletion=complete_user),
+        typer.Argument(metavar="[USER]", help="Only this user's devices.", autocompletion=complete_user),
     ] = None,
     data: Data = None,
     json: Json = False,
@@ -54,7 +53,7 @@ def list_(
     table(
         ("device", "user", "label", "online", "last seen", "since"),
         ((d.device_id, d.user_id, d.label, yes(d.online), when(d.last_seen), when(d.created_at)) for d in devices),
-        f"no devices: {line('device add USER', data)}",
+        "no devices yet: `relay device add USER`",
     )
 
 
@@ -72,12 +71,12 @@ def revoke(
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """Sign a device out for good, or all of a user's; their connections end at once.
+    """Sign out one device, or all of a user's, for good. Connections end at once.
 
     Example: relay device revoke 7
     """
     if (device_id is None) == (all_of is None):
-        raise WrongUse("name one device, or --all USER: relay device list shows them")
+        raise WrongUse("name one device, or --all USER: `relay device list` shows them")
     if all_of is not None:
         revoked = ask(data_directory(data), "device.revokeAll", control.RevokeDevices(user_id=all_of))
         if json:

@@ -1,4 +1,4 @@
-"""The relay's refusals in the words of the command line: what was typed, and not the wire's fields and types."""
+"""Translates the relay's refusals from the wire's fields and types to the words of the command line."""
 
 import re
 
@@ -17,7 +17,7 @@ FIELDS = {
     "url": "--to",
     "userId": "user",
 }
-"""What the command line calls a field of the wire; those that are left out have one name on both."""
+"""The wire's field names and what the command line calls them. Others have the same name on both."""
 
 _FIELD = re.compile(r"^(?:payload\.)?(?P<name>\w+)(?:\[[^\]]*\])*(?=: )")
 _KINDS = {
@@ -30,10 +30,10 @@ _KINDS = {
 
 
 def for_people(message: str) -> str:
-    """Say what the relay refused as who typed it would.
+    """Translate an error's message.
 
     Args:
-        message: an error's message as on the wire, which may begin with the path of a field.
+        message: as on the wire; it may begin with the path of a field.
     """
     for kind, words in _KINDS.items():
         message = kind.sub(words, message)

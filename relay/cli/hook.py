@@ -1,4 +1,4 @@
-"""`relay hook`: programs that post into a chat, and programs that are told of one."""
+"""`relay hook`: programs that post into a chat, and programs that receive what happens in one."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ from relay.cli.output import as_json, say, table, when
 from relay.protocol import control
 from relay.settings import data_directory
 
-app = typer.Typer(help="Programs that post into a chat, or are told of one.", no_args_is_help=True)
+app = typer.Typer(help="Programs that post into a chat, or receive what happens in one.", no_args_is_help=True)
 
 
 @app.command("add")
@@ -28,22 +28,22 @@ def add_(
         str | None,
         typer.Option("--to", metavar="URL", help="Post what happens in the chat there, signed.", show_default=False),
     ] = None,
-    name: Annotated[str, typer.Option(help="What people see as the sender.")] = "Hook",
+    name: Annotated[str, typer.Option(help="The sender that people see, where --as names no user.")] = "Hook",
     as_: Annotated[
         str | None,
         typer.Option(
             "--as",
             metavar="USER",
-            help="A user of the chat to post as, or to be told as.",
+            help="The user that the hook acts as, who must be in the chat.",
             show_default=False,
             autocompletion=complete_user,
         ),
     ] = None,
-    add: Annotated[bool, typer.Option("--add", help="Let that user into the chat first.")] = False,
+    add: Annotated[bool, typer.Option("--add", help="Put that user into the chat first.")] = False,
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """Make an address that programs post to, {"text": "..."} as for Slack or plain text; or, with --to, tell one.
+    """Make an address that programs post to, as Slack's; or, with --to, post what happens in the chat to a program.
 
     Example: relay hook add ops --name Grafana
     """
@@ -59,7 +59,7 @@ def add_(
 
 @app.command("list")
 def list_(data: Data = None, json: Json = False) -> None:
-    """Show all hooks, and what keeps one from working; addresses to post to are not kept and not shown.
+    """Show all hooks and what keeps one from working. Addresses to post to are not stored and not shown.
 
     Example: relay hook list
     """
@@ -68,10 +68,11 @@ def list_(data: Data = None, json: Json = False) -> None:
         as_json(hooks)
         return
     table(
-        ("hook", "user", "chat", "direction", "to", "since", "problem"),
+        ("hook", "name", "user", "chat", "direction", "to", "since", "problem"),
         (
             (
                 one.device_id,
+                one.name,
                 one.user_id,
                 one.chat,
                 one.direction,
@@ -81,7 +82,7 @@ def list_(data: Data = None, json: Json = False) -> None:
             )
             for one in hooks
         ),
-        "no hooks yet: relay hook add CHAT",
+        "no hooks yet: `relay hook add CHAT`",
     )
 
 
@@ -91,7 +92,7 @@ def remove(
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """Remove a hook; its bot stays, with what it said.
+    """Remove a hook; its bot and their messages stay.
 
     Example: relay hook remove 7
     """

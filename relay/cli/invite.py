@@ -1,4 +1,4 @@
-"""`relay invite`: one-time links, each with its QR code in the terminal; which are open, and how to revoke them."""
+"""`relay invite`: makes one-time links with QR codes, lists the open ones, revokes them."""
 
 import sys
 from collections.abc import Sequence
@@ -10,16 +10,15 @@ import typer.core
 from relay.cli.control_client import RequestRefused, ask
 from relay.cli.options import Data, Json, complete_user
 from relay.cli.output import Failure, WrongUse, as_json, say, table, when
-from relay.invoked import line
 from relay.protocol import control
 from relay.settings import data_directory
 
 QUIET = 2
-"""Modules of light around the code: cameras find it with less than the four of the standard."""
+"""Light modules around the code. The standard asks for four; cameras find it with fewer."""
 
 
 class InviteGroup(typer.core.TyperGroup):
-    """Takes `relay invite USER` for `relay invite add USER`."""
+    """Command group in which `relay invite USER` is short for `relay invite add USER`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """See `click.Command`."""
@@ -40,9 +39,12 @@ def add(
     user_id: Annotated[str, typer.Argument(metavar="USER", help="The user's id.", show_default=False)],
     chat: Annotated[
         str | None,
-        typer.Option(metavar="ID", help="The chat that opens then: a group or channel, which they join, or a user."),
+        typer.Option(
+            metavar="CHAT",
+            help="The chat that opens first: a group or channel, which the user joins, by id or name; or a user's id.",
+        ),
     ] = None,
-    new: Annotated[bool, typer.Option("--new", help="Make the user if there is none of that id.")] = False,
+    new: Annotated[bool, typer.Option("--new", help="Add the user if there is none with this id.")] = False,
     name: Annotated[str | None, typer.Option(help="A new user's name.", show_default=False)] = None,
     data: Data = None,
     json: Json = False,
@@ -52,13 +54,13 @@ def add(
     Example: relay invite add anna --new --name Anna
     """
     if name is not None and not new:
-        raise WrongUse(f"--name is for a new user, with --new; to rename one: relay user rename {user_id} NAME")
+        raise WrongUse(f"--name is for a new user, with --new; to rename one: `relay user rename {user_id} NAME`")
     request = control.Invite(user_id=user_id, name=name, chat_id=chat, new=new)
     try:
         invitation = ask(data_directory(data), "invite", request)
     except RequestRefused as refused:
         if refused.code == "not_found" and not new and chat is None:
-            raise Failure(f"{refused}: `{line(f'invite {user_id} --new', data)}` makes one") from None
+            raise Failure(f"{refused}: `relay invite {user_id} --new` makes one") from None
         raise
     if json:
         as_json({"url": invitation.url, "code": invitation.code, "expiresAt": invitation.expires_at})
@@ -69,7 +71,7 @@ def add(
 
 @app.command("list")
 def list_(data: Data = None, json: Json = False) -> None:
-    """Show the open invites; their links are not kept and not shown.
+    """Show the open invites. Their links are not stored and not shown.
 
     Example: relay invite list
     """
@@ -83,7 +85,7 @@ def list_(data: Data = None, json: Json = False) -> None:
             (one.id, one.user_id or "", one.name or "", one.chat_id or "", one.made_by, when(one.expires_at))
             for one in invites
         ),
-        f"no open invites: {line('invite USER', data)}",
+        "no open invites: `relay invite USER` makes one",
     )
 
 
@@ -99,12 +101,12 @@ def revoke(
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """Revoke an open invite, or all of a user's: its link lets nobody in any more.
+    """Revoke an open invite, or all of a user's. Its link lets nobody in any more.
 
     Example: relay invite revoke 3f9c02d1
     """
     if (invite_id is None) == (all_of is None):
-        raise WrongUse("name one invite, or --all USER: relay invite list shows them")
+        raise WrongUse("name one invite, or --all USER: `relay invite list` shows them")
     request = control.InviteRevocation(id=invite_id, user_id=all_of)
     revoked = ask(data_directory(data), "invite.revoke", request)
     if json:
@@ -119,8 +121,11 @@ def drawn(rows: Sequence[str], *, coloured: bool) -> list[str]:
 
     Args:
         rows: its modules, 1 for dark.
-        coloured: whether to set black on white, and not to leave it to the terminal, which may be dark: many cameras
-            read no inverted code. In a file there are no colours.
+        coloured: whether to print black on white with escape codes, for a terminal: many cameras do not read the
+            inverted code that a dark terminal would show.
+
+    Returns:
+        The lines to print.
     """
     width = len(rows[0]) + 2 * QUIET if rows else 0
     light = "0" * width

@@ -1,4 +1,4 @@
-"""`relay help`: the operator's guide by topic, and the man page, made of the commands themselves."""
+"""`relay help`: the operator's guide by topic, and the man page, which is made from the commands."""
 
 import re
 import sys
@@ -13,11 +13,11 @@ from relay.cli.output import WrongUse
 from relay.settings import declared, toml_value
 
 CHANGES = "changes"
-"""The topic that is the changelog."""
+"""The topic that shows the changelog."""
 
 
 def topics() -> dict[str, str]:
-    """The guide's topics, each with its title."""
+    """Return the topics of the guide, each with its title."""
     return {name: text.partition("\n")[0].removeprefix("# ") for name, text in _texts()}
 
 
@@ -29,20 +29,18 @@ def _texts() -> Iterator[tuple[str, str]]:
 
 
 def complete_topic(incomplete: str) -> list[tuple[str, str]]:
-    """Topics that begin so."""
+    """Return the topics that begin with `incomplete`, each with its title."""
     return [(name, title) for name, title in topics().items() if name.startswith(incomplete)]
 
 
 def help_(
     topic: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[TOPIC]", help="What to read about.", show_default=False, autocompletion=complete_topic
-        ),
+        typer.Argument(metavar="[TOPIC]", help="The topic.", show_default=False, autocompletion=complete_topic),
     ] = None,
     man: Annotated[bool, typer.Option("--man", help="Print the man page relay(1), for man -l -.")] = False,
 ) -> None:
-    """Read the operator's guide: backups, moving, TLS, the field kit, tuning, upgrading, hooks.
+    """Read the operator's guide: backups, moving, TLS, theft, the field kit, tuning, upgrades, hooks.
 
     Example: relay help backup
     """
@@ -54,7 +52,7 @@ def help_(
     known = topics()
     if topic is None:
         width = max(map(len, known))
-        print("relay COMMAND --help tells of one command. The operator's guide, relay help TOPIC:\n")
+        print("relay COMMAND --help describes a command. The operator's guide, relay help TOPIC:\n")
         for name, title in known.items():
             print(f"  {name:<{width}}  {title}")
     elif topic in known:
@@ -64,10 +62,10 @@ def help_(
 
 
 def _instead(word: str) -> str:
-    """Where else something is said of a word: under its command, and on which pages."""
+    """Say where else a word is explained: in the help of its command, and on which pages."""
     from relay.cli.app import COMMANDS, GROUPS
 
-    command = [f"`relay {word} --help` tells of the command"] if word in (*COMMANDS, *GROUPS) else []
+    command = [f"`relay {word} --help` describes the command"] if word in (*COMMANDS, *GROUPS) else []
     known = re.compile(rf"\b{re.escape(word)}", re.IGNORECASE)
     pages = [name for name, text in _texts() if name != CHANGES and known.search(text)] if word.strip() else []
     named = [f"{word!r} stands in {', '.join(pages)}"] if pages else []
@@ -75,7 +73,7 @@ def _instead(word: str) -> str:
 
 
 def page(app: typer.Typer) -> str:
-    """The man page, as roff."""
+    """Write the man page in roff."""
     return "\n".join(_page(app)) + "\n"
 
 
@@ -130,11 +128,11 @@ FILES = {
     "/run/relay/relay.sock": "The control socket; of others relay.sock in the data directory.",
 }
 SIGNALS = {
-    "SIGTERM, SIGINT": "Stop in order: what was answered is on disk, clients are told and connect again.",
+    "SIGTERM, SIGINT": "Stop in order: acknowledged messages are on disk, clients are told and reconnect.",
     "SIGHUP": "Read the settings again.",
 }
 NUMBERS = {"INT": "N", "INTEGER": "N", "INT RANGE": "N", "INTEGER RANGE": "N", "FLOAT RANGE": "N", "FLOAT": "N"}
-"""What types of numbers are called for people."""
+"""Names of number types in the man page."""
 EXIT = {"0": "Done.", "1": "Failed; stderr says in one line why.", "2": "Wrong use."}
 
 
@@ -147,7 +145,7 @@ def _list(title: str, entries: dict[str, str]) -> Iterator[str]:
 
 
 def _commands(name: str, command: Any) -> Iterator[tuple[str, Any]]:
-    """All commands below one, each with its full name."""
+    """List all commands below a group, each with its full name."""
     for sub_name, sub in command.commands.items():
         if sub.hidden:
             continue
@@ -175,7 +173,7 @@ def _command(name: str, command: Any) -> Iterator[str]:
 
 
 def _serve() -> Iterator[str]:
-    """The options of `relay serve`, which has a parser of its own."""
+    """List the options of `relay serve`, which has its own parser."""
     from relay.serve_options import parser
 
     _, _, options = parser().format_help().partition("Options:\n")
@@ -196,11 +194,11 @@ def _option(option: Any) -> str:
 
 
 def _text(text: str) -> str:
-    """A paragraph: one line, so that man breaks it."""
+    """Write a paragraph as one line, which man wraps."""
     return _escape(re.sub(r"\s+", " ", text or "").strip())
 
 
 def _escape(text: str) -> str:
-    """Let roff take nothing of a text for a command."""
+    """Escape a text, so that roff takes nothing in it for a command."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-")
     return f"\\&{escaped}" if escaped[:1] in (".", "'") else escaped

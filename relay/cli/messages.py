@@ -1,4 +1,4 @@
-"""`relay send` and `relay tail`: talk and listen from a terminal or a script."""
+"""`relay send` and `relay tail`: send and receive messages from a terminal or a script."""
 
 import contextlib
 import sys
@@ -6,21 +6,23 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import typer
 
 from relay.cli.control_client import RequestRefused, Stopped, ask, ask_running, in_trio
 from relay.cli.options import Data, Json, complete_user
-from relay.cli.output import Failure, WrongUse, as_json, moment, visible
+from relay.cli.output import Failure, WrongUse, as_json, moment, say, visible
 from relay.protocol import codec, control, events
 from relay.settings import data_directory
 
 MAY_COME_BACK = {"unavailable", "storage_full"}
-"""Refusals that a later try may not meet."""
-PAUSE = 0.5
-"""Seconds between two tries."""
+"""Refusals after which another try may go well."""
+RETRY_SECONDS = 0.5
+"""Between two tries."""
+LONGEST_WAIT_SECONDS = 60.0
+"""The longest wait that Retry-After of a refused connection can ask for."""
 
 
 def send(
@@ -36,11 +38,11 @@ def send(
             "--as", metavar="USER", help="The user who sends it.", show_default=False, autocompletion=complete_user
         ),
     ],
-    timeout: Annotated[float, typer.Option(help="Seconds to try for, while the relay cannot save it.")] = 30.0,
+    timeout: Annotated[float, typer.Option(help="Seconds to try for while the relay cannot save the message.")] = 30.0,
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """Send a message; done once it is on disk, whether a relay runs or not.
+    """Send a message. Returns once it is on disk, whether a relay runs or not.
 
     Example: relay send --as alarm ops "door open"
     """
@@ -51,21 +53,21 @@ def send(
         client_message_id=str(uuid.uuid4()),
     )
     if not message.message:
-        raise WrongUse("there is nothing to say: TEXT is empty")
+        raise WrongUse("there is nothing to send: TEXT is empty")
     accepted = _say(data_directory(data), message, time.monotonic() + timeout)
     if json:
         as_json(accepted)
 
 
 def _say(data: Path, message: control.Say, until: float) -> Any:
-    """Try until it is saved; the same message each time, so that it cannot be there twice."""
+    """Try until the message is saved. It is the same message each time, so that it cannot arrive twice."""
     while True:
         try:
             return ask(data, "say", message)
         except RequestRefused as refused:
-            if refused.code not in MAY_COME_BACK or time.monotonic() + PAUSE > until:
+            if refused.code not in MAY_COME_BACK or time.monotonic() + RETRY_SECONDS > until:
                 raise
-        time.sleep(PAUSE)
+        time.sleep(RETRY_SECONDS)
 
 
 def tail(
@@ -76,14 +78,20 @@ def tail(
     as_: Annotated[
         str | None,
         typer.Option(
-            "--as", metavar="USER", help="See what this user sees.", show_default=False, autocompletion=complete_user
+            "--as",
+            metavar="USER",
+            help="What this user receives.",
+            show_default=False,
+            autocompletion=complete_user,
         ),
     ] = None,
-    texts: Annotated[bool, typer.Option("--texts", help="Show what is said, too.")] = False,
+    texts: Annotated[bool, typer.Option("--texts", help="Show the texts of messages, too.")] = False,
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """Print what happens from now on, until interrupted. Without --as, of all chats and without their texts.
+    """Print what happens from now on, until interrupted. Without --as: in all chats, without texts.
+
+    With --as this is one more device of the user: they are online meanwhile, and messages count as delivered.
 
     Example: relay tail --as anna
     """
@@ -102,13 +110,13 @@ def tail(
         try:
             watched = ask_running(where, "watch", control.Watch(chat=chat, texts=texts), items=show)
         except Stopped:
-            raise Failure("the relay stopped: nothing more happens") from None
+            raise Failure("the relay stopped: nothing more can happen") from None
         if watched is None:
             raise Failure(f"no relay runs on {where}: `relay serve` starts one")
 
 
 def describe(item: control.EntryInfo) -> str:
-    """What happened, in one line."""
+    """Describe an entry of the log in one line."""
     where = f"[{item.chat_name or item.chat}]" if item.chat else ""
     number = f" #{item.original_message_id or item.message_id}" if item.message_id else ""
     match item.event_type:
@@ -125,7 +133,7 @@ def describe(item: control.EntryInfo) -> str:
 
 
 def describe_change(item: control.EntryInfo) -> str:
-    """What was changed, in one line."""
+    """Describe a change of a user, device, chat or setting in one line."""
     where = f"[{item.chat_name or item.chat}] " if item.chat else ""
     details = ", ".join(f"{name} {_plain(value)}" for name, value in (item.details or {}).items())
     return f"{where}{_words(item.change or item.event_type)}: {details}".removesuffix(": ")
@@ -136,16 +144,19 @@ def _plain(value: object) -> str:
 
 
 def _words(change: str) -> str:
-    """`userAdded` as people write it."""
+    """Split a name such as `userAdded` into words."""
     return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in change)
 
 
-def _listen(data: Path, user_id: str, chat_id: str | None, *, json: bool) -> None:
-    """Listen as a user, as any WebSocket client does; a relay that stops is waited for."""
-    lent = ask_running(data, "lend", control.OneUser(id=user_id))
-    if lent is None:
+def _listen(data: Path, user_id: str, chat: str | None, *, json: bool) -> None:
+    """Listen as a user, as any WebSocket client does; wait for a relay that stops, or that is full."""
+    request = control.TemporaryTokenRequest(id=user_id, chat=chat)
+    token = ask_running(data, "lend", request)
+    if token is None:
         raise Failure(f"no relay runs on {data}: `relay serve` starts one")
+    chat_id: str | None = token.chat_id
     last: int | None = None
+    said = ""
 
     def show(event: Any) -> None:
         nonlocal last
@@ -154,12 +165,29 @@ def _listen(data: Path, user_id: str, chat_id: str | None, *, json: bool) -> Non
             _print(event, json=json)
 
     while True:
-        _hear(lent, last, show)
-        lent = _wait(data, user_id)
+        refused = _hear(token, last, show)
+        if refused is None:
+            said = ""
+        else:
+            if refused.reason != said:
+                say(f"relay: cannot connect yet: {refused.reason}", error=True)
+            said = refused.reason
+            time.sleep(refused.wait_seconds)
+        token = _wait(data, request)
 
 
-def _hear(lent: Any, after: int | None, show: Callable[[Any], None]) -> None:
+class _ConnectionRefused(NamedTuple):
+    """The relay's answer to a connection that it does not let in now."""
+
+    reason: str
+    wait_seconds: float
+
+
+def _hear(token: control.TemporaryToken, after: int | None, show: Callable[[Any], None]) -> _ConnectionRefused | None:
     """Show events until the connection is lost.
+
+    Returns:
+        Why there was no connection, where the relay refused one for now.
 
     Raises:
         Failure: the user may not sign in any more.
@@ -169,7 +197,7 @@ def _hear(lent: Any, after: int | None, show: Callable[[Any], None]) -> None:
     from relay.client import CONNECTION_ERRORS, CannotConnect, SignedOut, connect
 
     async def listen() -> None:
-        async with connect(lent.url, lent.token, after=after, reconnect=False) as relay:
+        async with connect(token.url, token.token, after=after, reconnect=False) as relay:
             async for event in relay:
                 show(event)
 
@@ -177,21 +205,36 @@ def _hear(lent: Any, after: int | None, show: Callable[[Any], None]) -> None:
         in_trio(trio.run, listen)
     except (SignedOut, CannotConnect) as error:
         raise Failure(str(error)) from None
-    except CONNECTION_ERRORS:
-        return
+    except CONNECTION_ERRORS as error:
+        return _refusal(error)
+    return None
 
 
-def _wait(data: Path, user_id: str) -> Any:
-    """Wait until a relay runs again, and say so; gives what is lent anew, since a relay that stopped forgets it."""
+def _refusal(error: BaseException) -> _ConnectionRefused | None:
+    """Read the relay's answer to a handshake; None where the connection ended in another way."""
+    from trio_websocket import ConnectionRejected
+
+    if not isinstance(error, ConnectionRejected):
+        return None
+    try:
+        reason = str(msgspec.json.decode(error.body or b"")["error"]["message"])
+    except (msgspec.DecodeError, TypeError, LookupError):
+        reason = f"HTTP {error.status_code}"
+    header = next((value for name, value in error.headers if name.lower() == b"retry-after"), b"")
+    return _ConnectionRefused(reason, min(float(header), LONGEST_WAIT_SECONDS) if header.isdigit() else 0.0)
+
+
+def _wait(data: Path, request: control.TemporaryTokenRequest) -> control.TemporaryToken:
+    """Wait until a relay runs, and say so; return a new token, since a relay that stopped has forgotten the old one."""
     said = False
     while True:
-        time.sleep(PAUSE)
+        time.sleep(RETRY_SECONDS)
         with contextlib.suppress(Stopped):
-            lent = ask_running(data, "lend", control.OneUser(id=user_id))
-            if lent is not None:
-                return lent
+            token: control.TemporaryToken | None = ask_running(data, "lend", request)
+            if token is not None:
+                return token
         if not said:
-            print("relay: the relay stopped: waiting for it", file=sys.stderr, flush=True)
+            say("relay: the relay stopped: waiting for it", error=True)
             said = True
 
 

@@ -1,4 +1,4 @@
-"""The options that commands share, and what a shell may complete."""
+"""The options that commands share, and the completions of ids for a shell."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,13 +6,14 @@ from typing import Annotated
 import typer
 
 from relay.cli.control_client import ask_running
+from relay.cli.hints import note_data
 from relay.cli.output import Failure, WrongUse
 from relay.protocol import control
 from relay.settings import data_directory
 
 
 def _known(name: str, incomplete: str) -> list[tuple[str, str]]:
-    """What a running relay knows of that begins so; nothing where none runs or may be asked."""
+    """Ask a running relay for ids and names that begin with `incomplete`. Nothing if there is none to ask."""
     try:
         known = ask_running(data_directory(), name, control.Empty()) or []
     except Failure:
@@ -21,17 +22,17 @@ def _known(name: str, incomplete: str) -> list[tuple[str, str]]:
 
 
 def complete_user(incomplete: str) -> list[tuple[str, str]]:
-    """User ids that begin so."""
+    """Return the user ids that begin with `incomplete`, each with a name."""
     return _known("user.list", incomplete)
 
 
 def complete_chat(incomplete: str) -> list[tuple[str, str]]:
-    """Ids of groups that begin so."""
+    """Return the ids of groups and channels that begin with `incomplete`, each with a name."""
     return _known("chat.list", incomplete)
 
 
 def _directory(text: str) -> Path:
-    """Take a directory's name, since an empty one would be the current directory.
+    """Parse `--data`. An empty name would be the current directory.
 
     Raises:
         WrongUse: it is empty.
@@ -50,6 +51,7 @@ Data = Annotated[
         show_default=False,
         rich_help_panel="Where",
         parser=_directory,
+        callback=note_data,
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]

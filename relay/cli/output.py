@@ -1,4 +1,4 @@
-"""What commands print: tables for people, JSON for programs, one line for what went wrong."""
+"""How commands print: tables for people, JSON for programs, one line for a failure."""
 
 import re
 import sys
@@ -9,27 +9,32 @@ from typing import Any
 
 import msgspec
 
+from relay.cli.hints import as_typed
 from relay.protocol.base import LATEST_DATE
 
 
 class Failure(Exception):
-    """What could not be done, in one line that says what to do."""
+    """A command failed; the text is one line that says what to do."""
 
     exit_code = 1
     """1 failed, 2 wrong use (ARCHITECTURE.md, "The command line")."""
 
 
 class WrongUse(Failure):
-    """What was typed cannot be meant, in one line that says what can."""
+    """What was typed makes no sense; the text is one line that says what would."""
 
     exit_code = 2
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask before something is gone.
+    """Ask for confirmation before something is lost.
+
+    Args:
+        question: the question, with its question mark.
+        yes: whether `--yes` was given.
 
     Raises:
-        WrongUse: nobody can be asked.
+        WrongUse: there is no terminal to ask on, and `--yes` was not given.
         typer.Abort: the answer is no.
     """
     if yes:
@@ -43,7 +48,14 @@ def confirm(question: str, *, yes: bool) -> None:
 
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[int], None]]:
-    """Show on a terminal's stderr how far a long work is; gives what to call with how much was done."""
+    """Show the progress of long work on stderr, if that is a terminal.
+
+    Args:
+        what: the name of the work.
+
+    Yields:
+        A function to call with the number of units done since its last call.
+    """
     if not sys.stderr.isatty():
         yield lambda _count: None
         return
@@ -64,14 +76,16 @@ def as_json(value: object) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: str) -> None:
-    """Print rows for a person, or the sentence that says there are none.
+    """Print a table for a person. On a terminal it fits the width; in a pipe each row is one line.
 
-    In a terminal they fit its width, in a narrow one below each other; into a pipe each row is one line, whatever its
-    length.
+    Args:
+        columns: the headings.
+        rows: the cells, as many as there are headings.
+        empty: the sentence to print where there are no rows; it may name commands in backticks.
     """
     texts = [[visible(str(cell)) for cell in row] for row in rows]
     if not texts:
-        print(empty)
+        say(empty)
         return
     if not sys.stdout.isatty():
         _plain(columns, texts)
@@ -97,21 +111,21 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: str) -> 
 def _plain(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
     for row in (columns, *rows):
-        print(BETWEEN.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print(COLUMN_GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]], room: int) -> list[int] | None:
-    """How wide each column is, so that no word of a heading is broken, and no date; None where there is no room."""
+    """Fit columns into `room` characters, without breaking dates or words of headings. None if that is too narrow."""
     from rich.cells import cell_len
 
     cells = list(zip(columns, *rows, strict=True))
     whole = [max(map(cell_len, column)) for column in cells]
-    widths = [min(LONGEST_UNBROKEN, max(map(cell_len, " ".join(column).split()))) for column in cells]
-    spare = room - sum(widths) - len(BETWEEN) * (len(widths) - 1)
+    widths = [min(UNBROKEN_CHARACTERS, max(map(cell_len, " ".join(column).split()))) for column in cells]
+    spare = room - sum(widths) - len(COLUMN_GAP) * (len(widths) - 1)
     if spare < 0:
         return None
     for _ in range(spare):
-        # What there is goes to whoever lacks most.
+        # Give each spare character to the column that lacks most.
         lacking = [want - width for want, width in zip(whole, widths, strict=True)]
         most = max(lacking)
         if most <= 0:
@@ -121,7 +135,7 @@ def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]], room: int) ->
 
 
 def _blocks(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print each row below its first cell, with what there is of the others."""
+    """Print each row as a block: its first cell, and below it the others that are not empty."""
     width = max(map(len, columns))
     for first, *rest in rows:
         print(first)
@@ -130,40 +144,45 @@ def _blocks(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
                 print(f"  {heading.ljust(width)}  {cell}")
 
 
-BETWEEN = "  "
-"""What is between two columns."""
-LONGEST_UNBROKEN = 12
-"""Longer words, as ids may be, are broken in a table's cell."""
+COLUMN_GAP = "  "
+"""The space between two columns."""
+UNBROKEN_CHARACTERS = 12
+"""Longer words, such as ids, may be broken in a cell."""
 
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-"""What moves the cursor, changes colours, breaks a line or turns its direction (Unicode's Bidi_Control)."""
+"""Characters that move the cursor, change colours, break a line or turn its direction (Unicode's Bidi_Control)."""
 
 
 def say(line: str, *, error: bool = False) -> None:
-    """Print one line for a person, whatever others wrote that stands in it; with `error` on stderr."""
-    print(visible(line), file=sys.stderr if error else sys.stdout, flush=error)
+    """Print one line for a person: control characters are shown as escapes, hints as they can be typed.
+
+    Args:
+        line: the text, in which names that users chose may stand.
+        error: whether it goes to stderr.
+    """
+    print(visible(as_typed(line)), file=sys.stderr if error else sys.stdout, flush=error)
 
 
 def visible(text: str) -> str:
-    """Show what somebody else wrote so that it does nothing to the terminal, and stays in its line."""
+    """Escape control characters, so that a text cannot act on the terminal or leave its line."""
     return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def when(timestamp: int | None) -> str:
-    """A time for a person: local, to the minute."""
+    """Format a time in Unix milliseconds: local, to the minute; `-` for none."""
     if not timestamp:
         return "-"
-    # An older relay let dates in that nobody can write.
+    # Older relays accepted dates after the year 9999.
     return datetime.fromtimestamp(min(timestamp, LATEST_DATE) / 1000).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 def moment(timestamp: int) -> str:
-    """A time of today for a person: local, to the second."""
+    """Format a time of today in Unix milliseconds: local, to the second."""
     return datetime.fromtimestamp(timestamp / 1000).astimezone().strftime("%H:%M:%S")
 
 
 def yes(value: bool) -> str:
-    """A yes or nothing, for a table's cell."""
+    """Format a boolean for a table: `yes` or nothing."""
     return "yes" if value else ""
 
 
@@ -171,7 +190,7 @@ UNITS = ("B", "KB", "MB", "GB", "TB")
 
 
 def size(count: float) -> str:
-    """Bytes for a person, in powers of 1,000."""
+    """Format a number of bytes in powers of 1,000."""
     for unit in UNITS:
         if abs(count) < 1_000 or unit == UNITS[-1]:
             break
@@ -180,7 +199,7 @@ def size(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A span of time for a person, in its two greatest units."""
+    """Format a span of seconds in its two greatest units."""
     parts: list[str] = []
     for name, length in (("y", 31_536_000), ("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
         count, seconds = divmod(seconds, length)

@@ -1,4 +1,4 @@
-"""The files that a user names: what may be written over, and why one could not be read or written."""
+"""The files that a user names: which may be overwritten, and why one could not be read or written."""
 
 import errno
 from collections.abc import Mapping
@@ -7,8 +7,8 @@ from pathlib import Path
 from relay.cli.output import Failure, WrongUse
 
 BACKUPS = "backups"
-"""The one folder in a data directory that is not the relay's own; the Debian package's timer writes there."""
-AGAIN = ": make room there, and type the same again"
+"""The folder in a data directory that commands may write to. The timer of the Debian package writes there."""
+RETRY_HINT = ": make room there, and type the same again"
 NOT_WRITTEN = {
     errno.EACCES: "you may not write there",
     errno.EBADF: "it is closed",
@@ -26,23 +26,23 @@ NOT_READ = {
     errno.ENOENT: "it is not there",
     errno.ENOTDIR: "it is not there",
 }
-"""Why something could not be written or read, where people say it otherwise than the system does."""
+"""Why a file could not be written or read, where the system's own message would not help."""
 
 
 def cannot_write(what: object, error: OSError, *, again: bool = True) -> Failure:
-    """Say that something could not be written, and why, without the temporary name that the system knows it by.
+    """Make a failure that says what could not be written and why. It leaves out temporary names.
 
     Args:
-        what: as the person calls it.
-        error: what the system says.
-        again: whether the same command may be typed again: nothing was changed.
+        what: the file, as the user named it.
+        error: the system's error.
+        again: whether nothing was changed, so that the same command may be typed again.
     """
-    helps = AGAIN if again and error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    helps = RETRY_HINT if again and error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
     return Failure(f"{what} cannot be written: {_reason(error, NOT_WRITTEN)}{helps}")
 
 
 def cannot_read(what: object, error: OSError) -> Failure:
-    """Say that something could not be read, and why."""
+    """Make a failure that says what could not be read and why."""
     return Failure(f"{what} cannot be read: {_reason(error, NOT_READ)}")
 
 
@@ -51,14 +51,14 @@ def _reason(error: OSError, words: Mapping[int, str]) -> str:
 
 
 def check_target(file: Path, data: Path) -> None:
-    """Make sure that nothing is replaced but a regular file, and nothing that is the relay's own.
+    """Check that a file may be written: nothing is replaced but regular files, and none of the relay's own.
 
     Args:
-        file: what is to be written.
+        file: the file to write.
         data: the data directory.
 
     Raises:
-        WrongUse: it is `-`, which other programs take for a pipe.
+        WrongUse: it is `-`, by which other programs mean a pipe.
         Failure: it may not be written.
     """
     if str(file) == "-":

@@ -1,4 +1,4 @@
-"""`relay status` and `relay audit`: what goes on in a relay, and who changed what."""
+"""`relay status` and `relay audit`: how a relay is doing, and who changed what."""
 
 import time
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from relay.cli.control_client import ask, ask_running
+from relay.cli.hints import as_typed
 from relay.cli.messages import describe_change
 from relay.cli.options import Data, Json, complete_user
 from relay.cli.output import Failure, as_json, duration, say, size, table, when
@@ -17,12 +18,12 @@ from relay.settings import data_directory
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-SOON = 7 * 86_400
-"""Seconds that a disk should last at least."""
-HISTORY = 60
-"""Seconds that the live screen's small graphs show."""
-SLOW_WRITE = 5.0
-"""Seconds that a write may take."""
+DISK_SECONDS = 7 * 86_400
+"""A disk that will be full sooner is reported."""
+HISTORY_SAMPLES = 60
+"""Samples that the graphs of the live screen show."""
+SLOW_WRITE_SECONDS = 5.0
+"""A write that takes longer is reported."""
 CAUSES = {
     "sync": "writing to the disk (sync)",
     "checkpoint": "the log was copied back (checkpoint)",
@@ -32,19 +33,19 @@ CAUSES = {
     "filing": "client ids were filed (filing)",
     "loop": "the relay was busy (loop)",
 }
-"""What a wait was for, in words."""
+"""The causes of a long wait, in words."""
 BARS = " ▁▂▃▄▅▆▇█"
 
 
 def status(
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it live, until interrupted.")] = False,
-    every: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks of --watch.")] = 1.0,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show a live screen until interrupted.")] = False,
+    every: Annotated[float, typer.Option(min=0.2, help="Seconds between two samples of --watch.")] = 1.0,
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """Show what goes on in the relay: who is there, how fast it is, how long the disk lasts.
+    """Show how the relay is doing: who is online, how fast it is, how long the disk lasts.
 
-    Exits with 1 where no relay runs.
+    Exits with 1 if no relay runs.
 
     Example: relay status --watch
     """
@@ -71,7 +72,7 @@ def _look(data: Path) -> control.Status:
 
 
 def _lines(now: control.Status) -> Iterator[tuple[str, str]]:
-    """A status in words, a line each: its name and what it says."""
+    """Describe a status, one line for each subject: its name and the text."""
     most = f" of {now.max_connections:,}" if now.max_connections else ""
     yield "relay", f"{now.version}, process {now.pid}, up {duration(now.uptime)}"
     yield "address", now.url or "-"
@@ -104,7 +105,7 @@ def _lines(now: control.Status) -> Iterator[tuple[str, str]]:
 
 
 def _longest(wait: control.LongestWait | None) -> str:
-    """The longest wait in words."""
+    """Describe the longest wait of the last hour."""
     if wait is None:
         return "nobody sent anything in the last hour"
     why = CAUSES.get(wait.cause, wait.cause)
@@ -112,7 +113,7 @@ def _longest(wait: control.LongestWait | None) -> str:
 
 
 def _greatest(now: control.Status) -> str:
-    """Who has most connections, in words."""
+    """Name the user with most connections."""
     most = now.most_connections
     return f", {most.connections} of them {most.user_id}'s" if most else ""
 
@@ -122,14 +123,14 @@ def _reader(one: control.SlowReader) -> str:
 
 
 def warnings(now: control.Status) -> Iterator[str]:
-    """What an admin should look at."""
+    """List what an admin should look at."""
     if now.disk_full:
         yield "the disk is full: people can only read; `relay prune` has room set aside, or move other files away"
     elif now.write_failing:
         yield "the store cannot be written: see `journalctl -u relay`, then `relay doctor`"
-    if now.writing_for > SLOW_WRITE:
-        yield f"a write has been under way for {duration(now.writing_for)}: the disk is slow, and who sends waits"
-    if now.disk_seconds_left is not None and now.disk_seconds_left < SOON:
+    if now.writing_for > SLOW_WRITE_SECONDS:
+        yield f"a write has been under way for {duration(now.writing_for)}: the disk is slow, and senders wait"
+    if now.disk_seconds_left is not None and now.disk_seconds_left < DISK_SECONDS:
         yield f"the disk is full in {duration(now.disk_seconds_left)}: see `relay help tuning`"
     if now.index_remaking:
         yield index_remaking(now)
@@ -142,7 +143,7 @@ def warnings(now: control.Status) -> Iterator[str]:
 
 
 def index_remaking(now: control.Status) -> str:
-    """Say that the full-text index is being made once more."""
+    """Say that the full-text index is being remade."""
     return (
         f"the full-text index is made once more from the messages, {now.index_behind:,} entries are left:"
         " nothing is lost, searches may be slower until then"
@@ -150,7 +151,7 @@ def index_remaking(now: control.Status) -> str:
 
 
 def clock_ahead(now: control.Status) -> str:
-    """Say that the machine's clock is not believed."""
+    """Say that the relay does not believe the machine's clock."""
     return (
         f"the machine's clock is {duration(now.clock_ahead)} past the log's last time and nothing vouches for it:"
         " nothing is deleted or ends by time; is it right? `relay clock trust`"
@@ -158,7 +159,7 @@ def clock_ahead(now: control.Status) -> str:
 
 
 def log_ahead(now: control.Status) -> str:
-    """Say that the log is dated ahead."""
+    """Say that the log's time is ahead of the clock."""
     return (
         f"the log's last time is {duration(now.log_ahead)} ahead of the clock: new messages are dated so, too;"
         " is the clock right? `relay clock trust`"
@@ -181,23 +182,27 @@ def _live(data: Path, every: float) -> None:
     from rich.live import Live
 
     console = Console()
-    # One that goes away is waited for; one that was never there is said at once, like without --watch.
+    # Fail at once if no relay runs; wait for one that stops later.
     past = [_look(data)]
     with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
         while True:
             shown: Any
             try:
-                past = [*past[1 - HISTORY :], _look(data)]
+                past = [*past[1 - HISTORY_SAMPLES :], _look(data)]
                 shown = screen(past)
             except Failure as failure:
                 past = []
-                shown = f"{failure}\n\nwaiting for it …"
+                shown = f"{as_typed(str(failure))}\n\nwaiting for it …"
             live.update(shown, refresh=True)
             time.sleep(every)
 
 
 def screen(past: list[control.Status]) -> "RenderableType":
-    """The live screen, 80 columns by 24 lines: what it is now, and small graphs of the last minute."""
+    """Lay out the live screen, 80 columns by 24 lines: the present figures and small graphs.
+
+    Args:
+        past: the samples so far, the latest last; at least one.
+    """
     from rich import box
     from rich.console import Group
     from rich.table import Table
@@ -228,13 +233,13 @@ def screen(past: list[control.Status]) -> "RenderableType":
         slow.add_row(one.user_id[:24], str(one.device_id), size(one.bytes), duration(one.seconds))
     if not now.slow_readers:
         slow.add_row("nobody", "", "", "")
-    alarms = [Text(f"! {one}", style="bold red", overflow="ellipsis", no_wrap=True) for one in warnings(now)]
+    alarms = [Text(f"! {as_typed(one)}", style="bold red", overflow="ellipsis", no_wrap=True) for one in warnings(now)]
     clock = Text(time.strftime("%H:%M:%S") + "   Ctrl-C ends", style="dim")
     return Group(figures, "", graphs, "", slow, *alarms, clock)
 
 
 def bars(values: list[float]) -> str:
-    """A small graph of text, as high as its greatest value."""
+    """Draw values as a line of block characters, scaled to the greatest of them."""
     most = max(values, default=0) or 1
     return "".join(BARS[min(len(BARS) - 1, round(value / most * (len(BARS) - 1)))] for value in values)
 
@@ -248,7 +253,7 @@ def audit(
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """Show who changed what: users, devices, groups, history. The latest comes first; texts are not in it.
+    """Show who changed what: users, devices, groups, history. The latest change comes first. No texts are shown.
 
     Example: relay audit --by "(admin)"
     """

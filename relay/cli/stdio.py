@@ -1,4 +1,4 @@
-"""The standard streams of a command: where one is closed or cannot be written that is said like any failure."""
+"""The standard streams of a command: one that is closed or cannot be written is reported like any failure."""
 
 import io
 import sys
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 class _Output(io.FileIO):
-    """Standard output, whose failures are not taken for those of other files; each is met once."""
+    """Standard output. Its errors are told apart from those of other files, and reported once."""
 
     _failed = False
 
     def write(self, data: "ReadableBuffer", /) -> int:
-        """Write, until that fails once: what comes after it, as when the interpreter ends, is dropped.
+        """Write. After the first failure drop everything, as what the interpreter flushes when it ends.
 
         Raises:
             Failure: it cannot be written.
-            BrokenPipeError: whoever read has read enough.
+            BrokenPipeError: the reader has closed the pipe.
         """
         if self._failed:
             return memoryview(data).nbytes
@@ -39,11 +39,11 @@ class _NoInput(io.RawIOBase):
     """Standard input that is closed."""
 
     def readable(self) -> bool:
-        """Give no other error before `readinto` is asked."""
+        """Return True, so that the error comes from `readinto`."""
         return True
 
     def readinto(self, _buffer: "WriteableBuffer", /) -> int:
-        """Read nothing.
+        """Refuse to read.
 
         Raises:
             Failure: always.
@@ -52,9 +52,9 @@ class _NoInput(io.RawIOBase):
 
 
 def set_up() -> None:
-    """Let what fails at a standard stream be a `Failure`, whichever command meets it."""
+    """Turn errors of the standard streams into `Failure`, for every command."""
     standard.fill()
-    # Where a stream was closed at the start there is no object for it, whatever its type says.
+    # A stream that was closed at the start is None, although its type does not say so.
     here: tuple[TextIO | None, ...] = (sys.stdin, sys.stdout)
     if here[0] is None:
         sys.stdin = io.TextIOWrapper(io.BufferedReader(_NoInput()))
@@ -62,7 +62,7 @@ def set_up() -> None:
         sys.stdout = _guarded(here[1])
     standard.stand_in_for_stderr()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A file may have a name that is no text.
+        # File names need not be valid UTF-8.
         sys.stdout.reconfigure(errors="backslashreplace")
 
 

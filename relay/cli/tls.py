@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
+from relay.cli.control_client import ask_running
 from relay.cli.options import Data, Json
 from relay.cli.output import Failure, WrongUse, as_json, say, when
+from relay.protocol import control
 from relay.settings import TlsSection, data_directory
 from relay.store.files.directory import about_file, make
 
@@ -23,7 +25,7 @@ def init(
         typer.Option("--name", help="A name or address beside the machine's own (may be given again)."),
     ] = None,
     again: Annotated[
-        bool, typer.Option("--again", help="Make another authority: every device must trust it anew.")
+        bool, typer.Option("--again", help="Make another authority, which every device must then trust.")
     ] = False,
     data: Data = None,
     json: Json = False,
@@ -121,6 +123,19 @@ def _show(data: Path, *, json: bool) -> None:
     say(f"until     {when(leaf.ends * 1_000)}; renewed by itself before that")
     say(f"authority {known.certificate}")
     say(f"SHA-256   {fingerprint}")
-    print(
-        "\nStart the relay with --tls. Devices trust the authority once they have it: see /trust in the relay's page."
-    )
+    print()
+    for advice in (_next(data), "Devices trust the authority once they have it: see /trust in the relay's page."):
+        say(advice)
+
+
+def _next(data: Path) -> str:
+    """Say what a relay needs to use the certificate."""
+    try:
+        status = ask_running(data, "status.show", control.Empty())
+    except Failure:
+        status = None
+    if status is None or status.url is None:
+        return "Start the relay with --tls, or with on = true under [tls] in its settings."
+    if status.url.startswith("wss:"):
+        return "The relay runs with TLS."
+    return "The relay runs without TLS: restart it with --tls, or with on = true under [tls] in its settings."

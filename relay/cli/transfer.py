@@ -1,4 +1,4 @@
-"""`relay export` and `relay import`: everything people said, out of a relay and into one."""
+"""`relay export` and `relay import`: users, chats and messages, out of a relay and into one."""
 
 import contextlib
 import shutil
@@ -33,21 +33,20 @@ SHOWN_NAMESAKES = 3
 
 def export(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE.jsonl]", help="Where to; standard output where none is given, or -.")
+        Path | None,
+        typer.Argument(metavar="[FILE.jsonl]", help="The file to write; by default, or with -, standard output."),
     ] = None,
-    files: Annotated[
-        bool, typer.Option("--files", help="Write a tar file that holds the uploaded files, too.")
-    ] = False,
+    files: Annotated[bool, typer.Option("--files", help="Write a tar file with the uploaded files, too.")] = False,
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """Write all users, chats and messages to a file, a JSON object a line; the relay may run meanwhile.
+    """Write all users, chats and messages to a file, one JSON object a line. The relay may run meanwhile.
 
     Example: relay export office.jsonl
     """
     if file is None or str(file) == "-":
         if files:
-            raise WrongUse("a tar file needs a name: relay export --files FILE.tar")
+            raise WrongUse("a tar file needs a name: `relay export --files FILE.tar`")
         _export(data, sys.stdout.buffer)
         return
     check_target(file, data_directory(data))
@@ -73,11 +72,18 @@ def export(
 
 
 def _export_tar(data: Path | None, target: IO[bytes], here: Path, missing: list[str]) -> Any:
-    """Write the lines as `export.jsonl`, and beside them each file as `files/ID/NAME`; `missing` gets what is lost."""
+    """Write a tar file: the lines as `export.jsonl`, each uploaded file as `files/ID/NAME`.
+
+    Args:
+        data: what `--data` says.
+        target: the tar file.
+        here: a directory on the same disk, for the lines.
+        missing: gets the names of uploaded files that are lost.
+    """
     gone: set[str] = set()
     contents = Blobs(data_directory(data) / "files")
     held: dict[str, control.Record] = {}
-    # Beside the target, which has room for it: /tmp may be memory.
+    # Beside the target, where there is room: /tmp may be in memory.
     with tempfile.TemporaryFile(dir=here) as lines, tarfile.open(fileobj=target, mode="w") as tar:
         exported = _export(data, lines, held)
         entry = tarfile.TarInfo("export.jsonl")
@@ -91,17 +97,17 @@ def _export_tar(data: Path | None, target: IO[bytes], here: Path, missing: list[
                     tar.add(contents.path(digest), f"files/{file.id}/{Path(file.name or 'file').name}")
                 except FileNotFoundError:
                     gone.add(f"{archive.FILES}/{digest[:2]}/{digest}")
-                # What was written is not needed again, and tarfile would keep it.
+                # Otherwise tarfile would keep every member in memory.
                 tar.members = []  # type: ignore[attr-defined]
                 advance(1)
     if gone:
-        # A file that was deleted meanwhile is not there any more, which is what was asked for.
+        # A file that was deleted meanwhile is not missing.
         missing.extend(sorted(gone & archive.named_files(data_directory(data) / archive.STORE)))
     return exported
 
 
 def _export(data: Path | None, target: IO[bytes], held: dict[str, control.Record] | None = None) -> Any:
-    """Write the lines; put what is known of files into `held`, by id, where it is given."""
+    """Write the lines. If `held` is given, put the records of uploaded files into it, by id."""
     with progress("exporting") as advance:
 
         def write(record: control.Record) -> None:
@@ -116,34 +122,32 @@ def _export(data: Path | None, target: IO[bytes], held: dict[str, control.Record
 def import_(
     source: Annotated[
         Path,
-        typer.Argument(
-            metavar="FILE", help="A relay's export, a Slack export, a Mattermost bulk export.", show_default=False
-        ),
+        typer.Argument(metavar="FILE", help="An export of a relay, of Slack or of Mattermost.", show_default=False),
     ],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would come in, and change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be imported, and change nothing.")] = False,
     map_: Annotated[
         list[str] | None,
         typer.Option(
             "--map",
             metavar="THERE=HERE",
-            help="The id that a person of the export has here; may be given again.",
+            help="The id here of a person in the export (may be given again).",
             show_default=False,
         ),
     ] = None,
     same: Annotated[
-        bool, typer.Option("--same", help="Whoever has the id of a user here is that user; else it has to be said.")
+        bool, typer.Option("--same", help="Take people in the export for the users here with the same ids.")
     ] = False,
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """Bring in users, chats and messages from elsewhere; what cannot be carried over is listed.
+    """Import users, chats and messages from an export; list what cannot be imported.
 
-    Messages keep their dates; in a relay that is in use they stand where they arrived. A chat that is here already
-    keeps its people. Interrupted, it goes on where it stopped when it is called again: nothing comes twice. Only what
-    retention removed here more than a week ago comes back with an export that still has it.
+    Messages keep their dates; in a relay that is in use they follow the messages that are there. A chat that is here
+    already keeps its members. An import that was interrupted continues when it is run again, and imports nothing
+    twice. Only messages that retention removed more than a week ago come back with an export that still has them.
 
-    A person of the export with the id of a user here may be somebody else: name such a person with --map, as
-    anna=anna for the same one and anna=anna.2 for another one, or say --same for all. --dry-run lists them.
+    A person in the export with the id of a user here may be somebody else. Say so with --map: anna=anna if they are
+    the same, anna=anna.2 if not. --same says it for all; --dry-run lists them.
 
     Example: relay import slack-export.zip
     """
@@ -168,12 +172,12 @@ def import_(
     except NotUnderstood as error:
         raise Failure(str(error)) from None
     except KeyboardInterrupt:
-        raise Failure("interrupted: call it again, and it goes on where it stopped") from None
+        raise Failure("interrupted: run it again, and it continues where it stopped") from None
     _report(importing, namesakes, dry_run=dry_run, same=same, json=json)
 
 
 def _report(importing: Importing, namesakes: list[Namesake], *, dry_run: bool, same: bool, json: bool) -> None:
-    """Say what came in, or would, and what was left behind."""
+    """Print what was imported, or would be, and what was left behind."""
     left = {what: count for what, count in importing.left.items() if count}
     if json:
         counts = {"added": importing.added, "here": importing.here, "left": left}
@@ -188,7 +192,7 @@ def _report(importing: Importing, namesakes: list[Namesake], *, dry_run: bool, s
     for one in namesakes:
         say(f"{one.id} is {one.here} here and {one.there} in the export: taken for the same person")
     if namesakes and not same:
-        say("an import has to be told so: --same for all of them, --map THERE=HERE for each")
+        say("to import, say so: --same for all of them, --map THERE=HERE for each")
     for what, count in sorted(left.items(), key=lambda one: -one[1]):
         say(f"left behind: {count} {what}")
 
@@ -209,7 +213,7 @@ def _mapping(pairs: list[str]) -> dict[str, str]:
 
 
 def _ask_about(namesakes: list[Namesake]) -> str:
-    """Say in one line who could be somebody else, and how to tell."""
+    """Say in one line who could be somebody else, and which options answer it."""
     shown = ", ".join(f"{one.id} ({one.there} there, {one.here} here)" for one in namesakes[:SHOWN_NAMESAKES])
     more = len(namesakes) - SHOWN_NAMESAKES
     first = namesakes[0].id
@@ -237,11 +241,11 @@ async def _relay(data: Path, *, dry: bool) -> AsyncIterator[Ask]:
 
 
 def _exists(data: Path) -> bool:
-    """Whether there is a relay's data, or something that its commands have to speak of."""
+    """Return whether there is a data directory that is not empty, or something else of its name."""
     return data.exists() and (not data.is_dir() or any(data.iterdir()))
 
 
 def _free(directory: Path) -> int:
-    """Bytes that are free where the relay's data is, or will be."""
+    """Return the bytes that are free where the data directory is, or will be."""
     there = next(one for one in (directory, *directory.absolute().parents) if one.exists())
     return shutil.disk_usage(there).free

@@ -1,4 +1,4 @@
-"""`relay user`: who may talk here."""
+"""`relay user`: the users of the relay."""
 
 import csv
 import re
@@ -14,11 +14,10 @@ from relay.cli.control_client import Ask, RequestRefused, ask, conversation, in_
 from relay.cli.importers.names import as_utf8
 from relay.cli.options import Data, Json, Yes, complete_user
 from relay.cli.output import Failure, WrongUse, as_json, confirm, say, table, when, yes
-from relay.invoked import line
 from relay.protocol import control
 from relay.settings import data_directory
 
-app = typer.Typer(help="Users, who may sign in.", no_args_is_help=True)
+app = typer.Typer(help="The users, who may sign in.", no_args_is_help=True)
 
 UserId = Annotated[str, typer.Argument(metavar="ID", help="The user's id, for instance User1.", show_default=False)]
 Known = Annotated[
@@ -31,15 +30,15 @@ def _show(user: control.UserInfo, *, json: bool, said: str) -> None:
     if json:
         as_json(user)
     else:
-        print(said)
+        say(said)
 
 
 @app.command()
 def add(
     user_id: UserId,
-    name: Annotated[str | None, typer.Option(help="What people see; the id where none is given.")] = None,
-    admin: Annotated[bool, typer.Option("--admin", help="May invite others from the chat itself.")] = False,
-    bot: Annotated[bool, typer.Option("--bot", help="Is a program, and is shown as one.")] = False,
+    name: Annotated[str | None, typer.Option(help="The name that people see; by default the id.")] = None,
+    admin: Annotated[bool, typer.Option("--admin", help="May invite others, from the page.")] = False,
+    bot: Annotated[bool, typer.Option("--bot", help="Is a program, and shown as one.")] = False,
     data: Data = None,
     json: Json = False,
 ) -> None:
@@ -53,7 +52,7 @@ def add(
         control.AddUser(id=user_id, name=name, admin=admin, bot=bot),
         make=True,
     )
-    _show(user, json=json, said=f"added {user.id} ({user.name}). Next: {line(f'device add {user.id}', data)}")
+    _show(user, json=json, said=f"added {user.id} ({user.name}). Next: `relay device add {user.id}`")
 
 
 @app.command("list")
@@ -82,13 +81,13 @@ def list_(data: Data = None, json: Json = False) -> None:
             )
             for u in users
         ),
-        f"there are no users yet: {line('user add ID', data)}",
+        "there are no users yet: `relay user add ID`",
     )
 
 
 @app.command()
 def show(user_id: Known, data: Data = None, json: Json = False) -> None:
-    """Show one user and their devices.
+    """Show one user, their hooks and their devices.
 
     Example: relay user show anna
     """
@@ -100,11 +99,14 @@ def show(user_id: Known, data: Data = None, json: Json = False) -> None:
     state = "disabled" if user.disabled else "online" if user.online else "offline"
     kind = "bot" if user.bot else "admin" if user.admin else "user"
     say(f"{user.id}  {user.name}  ({kind}, {state}, since {when(user.created_at)}, in {user.chats} chats)")
+    for hook in ask(where, "hook.list", control.Empty()):
+        if hook.user_id == user.id:
+            say(f"hook {hook.device_id} {'posts into' if hook.direction == 'in' else 'follows'} {hook.chat}")
     devices = ask(where, "device.list", control.ListDevices(user_id=user_id))
     table(
         ("device", "label", "online", "last seen", "since"),
         ((d.device_id, d.label, yes(d.online), when(d.last_seen), when(d.created_at)) for d in devices),
-        f"no devices: {line(f'device add {user.id}', data)}",
+        f"no devices yet: `relay device add {user.id}`",
     )
 
 
@@ -131,13 +133,11 @@ def rename(
 def password(
     user_id: Known,
     none: Annotated[bool, typer.Option("--none", help="Take the password away.")] = False,
-    sign_out: Annotated[
-        bool, typer.Option("--sign-out", help="All their devices have to sign in again; hooks go on.")
-    ] = False,
+    sign_out: Annotated[bool, typer.Option("--sign-out", help="Sign out all their devices; hooks stay.")] = False,
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """Let a user sign in with a password, asked for here or read from a pipe.
+    """Set a user's password, which is asked for here or read from a pipe.
 
     Example: relay user password anna
     """
@@ -146,12 +146,12 @@ def password(
     elif sys.stdin.isatty():
         chosen = typer.prompt(f"Password for {user_id}", hide_input=True, confirmation_prompt=True)
     else:
-        # A file from Windows has a mark at its beginning and a carriage return at the end of its line.
+        # A file from Windows begins with a byte order mark and ends its line with a carriage return.
         chosen = sys.stdin.readline().lstrip("\ufeff").rstrip("\r\n")
     if not none and not chosen:
         raise WrongUse(
             f"no password came in, and nothing was changed: type one, or pipe one in. --none takes {user_id}'s away;"
-            f" {line(f'device revoke --all {user_id}', data)} signs {user_id} out and leaves it"
+            f" `relay device revoke --all {user_id}` signs {user_id} out and leaves it"
         )
     revoked = ask(
         data_directory(data),
@@ -175,7 +175,7 @@ def disable(user_id: Known, data: Data = None, json: Json = False) -> None:
     _change(
         user_id,
         control.ChangeUser(id=user_id, disabled=True),
-        "{id} is disabled. To undo: relay user enable {id}",
+        "{id} is disabled. To undo: `relay user enable {id}`",
         data,
         json,
     )
@@ -192,7 +192,7 @@ def enable(user_id: Known, data: Data = None, json: Json = False) -> None:
 
 @app.command()
 def remove(user_id: Known, yes_: Yes = False, data: Data = None, json: Json = False) -> None:
-    """Remove a user: out of all groups, all devices signed out. What they said stays; the id is not given again.
+    """Remove a user from all groups and sign out all devices. Their messages stay; the id cannot be used again.
 
     Example: relay user remove anna --yes
     """
@@ -203,15 +203,15 @@ def remove(user_id: Known, yes_: Yes = False, data: Data = None, json: Json = Fa
 @app.command("import")
 def import_(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE.csv", help="Rows of id,name; - reads standard input.", show_default=False)
+        Path, typer.Argument(metavar="FILE.csv", help="Rows of id,name; - for standard input.", show_default=False)
     ],
     device: Annotated[
-        bool, typer.Option("--device", help="Add a device for each, new or not, and print its token, this once.")
+        bool, typer.Option("--device", help="Add a device for each user, new or not, and print its token.")
     ] = False,
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """Add many users in one go. Those who are there already stay as they are.
+    """Add many users at once. Users who exist already stay as they are.
 
     Example: relay user import staff.csv --device --json > tokens.jsonl
     """
@@ -235,14 +235,15 @@ def import_(
 
     in_trio(trio.run, bring_in)
     if out:
-        raise Failure(f"{len(out)} of {len(rows)} could not be brought in: {', '.join(out[:10])}")
+        raise Failure(f"{len(out)} of {len(rows)} could not be added: {', '.join(out[:10])}")
 
 
 async def _bring_in(ask_one: Ask, user_id: str, name: str | None, *, device: bool) -> tuple[bool, str, str]:
-    """Add one user where they are not there yet, with a device where one is wanted.
+    """Add one user, unless there is one with this id, and a device if asked for.
 
     Returns:
-        Whether they were added, the device's token, and what keeps this one out: the others come in all the same.
+        Whether the user was added; the device's token, or nothing; the reason why this user could not be added, or
+        nothing.
     """
     added = True
     try:
@@ -267,8 +268,8 @@ async def _bring_in(ask_one: Ask, user_id: str, name: str | None, *, device: boo
 
 
 def _cells(text: str, file: Path) -> Iterator[tuple[int, list[str]]]:
-    """Read the rows of a table, each with the line that it begins in."""
-    # What Excel puts between cells depends on the country: it is what stands behind the first id.
+    """Read the rows of a CSV table, each with the number of its first line."""
+    # Excel's separator depends on the country: take the one after the first id.
     between = re.match(r"""\s*"?[\w.-]*"?[ ]*([,;\t])""", text)
     rows = csv.reader(text.splitlines(keepends=True), delimiter=between[1] if between else ",", strict=True)
     begun = 1
@@ -285,10 +286,10 @@ def _cells(text: str, file: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _rows(file: Path) -> list[tuple[str, str | None]]:
-    """Read ids and names, all before anything is changed.
+    """Read all ids and names before anything is changed.
 
     Raises:
-        Failure: a row is not what it must be, which names its line, or there is none.
+        Failure: a row is not valid, with its line, or the file has no rows.
     """
     try:
         text = sys.stdin.read().lstrip("\ufeff") if str(file) == "-" else as_utf8(file.read_bytes())[0].decode()
@@ -315,5 +316,5 @@ def _rows(file: Path) -> list[tuple[str, str | None]]:
             ) from None
         rows.append((user_id, name or None))
     if not rows:
-        raise Failure(f"there is nobody in {file}: each row has an id, and a comma and a name where there is one")
+        raise Failure(f"{file} has no rows: each row is an id, with a comma and a name after it if there is one")
     return rows

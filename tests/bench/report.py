@@ -1,7 +1,6 @@
 """The table and the plot of a comparison, made from what compare.py wrote and from nothing else.
 
-Usage: python tests/bench/report.py results.jsonl…    (writes results.svg, the table in README.md beside it and the
-short one in the project's)
+Usage: python tests/bench/report.py results.jsonl…    (writes results.svg and the table in README.md beside it)
 """
 
 import json
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-PROJECT = HERE.parents[1]
 BEGIN, END = "<!-- table: made by report.py -->", "<!-- end of table -->"
 Rows = list[dict[str, Any]]
 
@@ -85,24 +83,6 @@ def table(results: Results) -> str:
         if peer == "floor":
             cells[-2] = ""
         lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def short_table(results: Results) -> str:
-    """What somebody wants to know who picks one of them."""
-    lines = [
-        "| server | 50 dialogs, messages/s | group of 200, deliveries/s | left of answered | syncs per answer |",
-        "|---|---|---|---|---|",
-    ]
-    for peer in results.peers:
-        if peer == "floor":
-            continue
-        cells = [f"**{peer}**" if peer == "relay" else peer]
-        for work, key in (("w1", "rate"), ("w2-1", "deliveries")):
-            value = results.median(peer, work, itemgetter(key))
-            ours = results.median("relay", work, itemgetter(key))
-            cells.append(f"{_short(value)} ({value / ours:.2g})" if value and ours else "none in time")
-        lines.append("| " + " | ".join([*cells, *_kept(results, peer)]) + " |")
     return "\n".join(lines)
 
 
@@ -175,10 +155,10 @@ def plot(results: Results) -> str:
 def main(paths: list[Path]) -> None:
     results = Results([json.loads(line) for path in paths for line in path.read_text().splitlines() if line.strip()])
     (HERE / "results.svg").write_text(plot(results))
-    for readme, made in ((HERE / "README.md", table(results)), (PROJECT / "README.md", short_table(results))):
-        head, _, rest = readme.read_text().partition(BEGIN)
-        _, _, tail = rest.partition(END)
-        readme.write_text(f"{head}{BEGIN}\n{made}\n{END}{tail}")
+    readme = HERE / "README.md"
+    head, _, rest = readme.read_text().partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    readme.write_text(f"{head}{BEGIN}\n{table(results)}\n{END}{tail}")
 
 
 if __name__ == "__main__":

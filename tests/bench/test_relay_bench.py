@@ -40,10 +40,13 @@ async def test_a_running_relay_is_measured_as_it_is(tmp_path: Path) -> None:
     try:
         file = tmp_path / "tokens.jsonl"
         file.write_bytes(b"\n".join(msgspec.json.encode({"id": u, "token": t}) for u, t in tokens.items()))
-        ran = run("bench", "alone", "--seconds", "0.3", "--url", relay.url, "--tokens", file, "--json")
+        ran = run("bench", "alone", "--seconds", "0.3", "--url", relay.url, "--tokens", file, "--yes", "--json")
         assert ran.code == 0, ran.err
         assert ran.json[0]["work"] == "alone"
-        ran = run("bench", "group", "--url", relay.url, "--tokens", file)
+        unasked = run("bench", "alone", "--url", relay.url, "--tokens", file)
+        assert (unasked.code, unasked.out) == (2, "")
+        assert "The messages stay. Say so with --yes" in unasked.err
+        ran = run("bench", "group", "--url", relay.url, "--tokens", file, "--yes")
         assert ran.code == 1
         assert "201 users" in ran.err
     finally:
@@ -59,7 +62,7 @@ def test_an_unknown_work_is_named_with_what_there_is() -> None:
 
 def test_a_running_relay_is_measured_only_by_who_can_sign_in_there() -> None:
     assert run("bench", "--url", "ws://127.0.0.1:1/ws") == (
-        2, "", "relay: --url and --tokens go together: who sends must be able to sign in there\n"
+        2, "", "relay: --url and --tokens go together: the senders must be able to sign in there\n"
     )  # fmt: skip
 
 
@@ -74,8 +77,8 @@ def test_a_number_that_measures_nothing_is_wrong_use(option: str, number: str) -
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
-        (("--seconds", "nan"), 2, "--seconds and --rate are numbers that end"),
-        (("--rate", "inf"), 2, "--seconds and --rate are numbers that end"),
+        (("--seconds", "nan"), 2, "--seconds and --rate must be finite"),
+        (("--rate", "inf"), 2, "--seconds and --rate must be finite"),
         (("--dir", "/nope"), 1, "/nope is no directory: make it, or name another with --dir"),
         (("--url", ""), 2, "--url: '' is no address such as"),
         (("--url", "nonsense"), 2, "--url: 'nonsense' is no address such as ws://127.0.0.1:8765/ws"),
@@ -88,7 +91,7 @@ def test_what_cannot_be_measured_is_said_in_a_line(
 ) -> None:
     tokens = tmp_path / "tokens.jsonl"
     tokens.write_text('{"id": "User1", "token": "one"}\n{"id": "User2", "token": "two"}\n')
-    more = ("--tokens", tokens) if "--url" in options else ()
+    more = ("--tokens", tokens, "--yes") if "--url" in options else ()
     ran = run("bench", "alone", *options, *more)
     assert (ran.code, ran.out) == (code, "")
     assert ran.err.startswith(f"relay: {said}")

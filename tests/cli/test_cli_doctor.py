@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from relay.cli.doctor import command, reach
-from relay.cli.doctor.finding import Patient
+from relay.cli.doctor.finding import Subject
 from relay.protocol import control
 from tests.support.command_line import done, run, running
 
@@ -121,7 +121,7 @@ def test_the_addresses_where_people_reach_the_relay_are_tried_and_no_others(
 ) -> None:
     monkeypatch.setattr(reach, "addresses", lambda: iter(["192.0.2.7"]))
     monkeypatch.setattr(reach, "_healthy", lambda _secure, host, _port: None if host in answering else "refused")
-    findings = list(reach.network(Patient(tmp_path, status(*listening, **more), None)))
+    findings = list(reach.network(Subject(tmp_path, status(*listening, **more), None)))
     assert [f"{one.level} {one.what}" for one in findings] == said
     assert all(one.advice for one in findings if one.level != "good")
 
@@ -213,11 +213,11 @@ def test_a_store_that_cannot_be_had_now_is_not_called_damaged(tmp_path: Path) ->
 def test_a_check_that_fails_is_a_finding_and_the_others_are_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_patient: command.Patient) -> Iterator[command.Finding]:
+    def fail(_subject: command.Subject) -> Iterator[command.Finding]:
         yield command.Finding("first", "bad", "one\nBAD two\x1b[2J", "Do.")
         raise sqlite3.DatabaseError("three\nfour")
 
-    def last(_patient: command.Patient) -> Iterator[command.Finding]:
+    def last(_subject: command.Subject) -> Iterator[command.Finding]:
         yield command.Finding("last", "good", "five")
 
     monkeypatch.setattr(command, "CHECKS", (fail, last))
@@ -225,7 +225,7 @@ def test_a_check_that_fails_is_a_finding_and_the_others_are_made(
     assert lines[-4:] == [
         "BAD first       one BAD two\\x1b[2J",
         "               Do.",
-        " !  fail        could not be looked at: three four",
+        " !  fail        could not be checked: three four",
         "ok  last        five",
     ]
 

@@ -161,7 +161,7 @@ def test_a_quick_command_does_not_import_what_it_does_not_need() -> None:
 def test_a_word_that_is_no_topic_leads_to_where_it_is_spoken_of() -> None:
     ran = run("help", "import")
     assert ran.code == 2
-    assert "`relay import --help` tells of the command" in ran.err
+    assert "`relay import --help` describes the command" in ran.err
     assert "'import' stands in backup, moving" in ran.err
     assert "'clock' stands in" in run("help", "clock").err
     assert run("help", "(").err.rstrip().endswith("upgrade")

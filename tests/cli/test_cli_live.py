@@ -236,9 +236,52 @@ def test_tail_as_a_user_sees_what_they_see(relay: Running) -> None:
     assert (event["eventType"], event["payload"]["message"]) == ("new", "for ben")
 
 
+@pytest.mark.parametrize("called", ["ops", "anna~ben", "ben"])
+def test_tail_as_a_user_finds_a_chat_by_every_name_that_other_commands_take(relay: Running, called: str) -> None:
+    group = done("chat", "create", "Ops", "anna", "ben", data=relay.data).out.strip()
+    try:
+        with Tail(relay, "--as", "anna", called) as listening:
+            wait_for(lambda: done("status", "--json", data=relay.data).json["usersOnline"] == 1)
+            done("send", "--as", "ben", "anna" if called == "ops" else group, "elsewhere", data=relay.data)
+            done("send", "--as", "ben", group if called == "ops" else "anna", "here", data=relay.data)
+            assert listening.line().endswith("ben: here\n")
+            assert listening.stop() == 0
+    finally:
+        done("chat", "delete", group, "--yes", data=relay.data)
+
+
+def test_tail_as_a_user_refuses_what_nobody_could_hear(relay: Running) -> None:
+    assert "there is no group or channel 'nowhere'" in run("tail", "nowhere", "--as", "anna", data=relay.data).err
+    done("user", "add", "dora", data=relay.data)
+    assert "'dora' is not in the dialog" in run("tail", "anna~ben", "--as", "dora", data=relay.data).err
+    done("user", "disable", "dora", data=relay.data)
+    refused = run("tail", "--as", "dora", data=relay.data)
+    assert (refused.code, "'dora' is disabled" in refused.err) == (1, True)
+
+
+def test_tail_as_a_user_says_why_it_is_not_let_in_and_waits(tmp_path: Path) -> None:
+    (tmp_path / "relay.toml").write_text("[limits]\nconnections = 1\n")
+    with running(tmp_path / "data", "--config", str(tmp_path / "relay.toml")) as relay:
+        for user in ("anna", "ben"):
+            done("user", "add", user, data=relay.data)
+        command = [sys.executable, "-u", "-m", "relay", "tail", "--as", "ben", "--data", str(relay.data)]
+        with Tail(relay, "--as", "anna"):
+            wait_for(lambda: done("status", "--json", data=relay.data).json["usersOnline"] == 1)
+            waiting = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            assert waiting.stderr is not None
+            assert waiting.stdout is not None
+            assert waiting.stderr.readline().startswith("relay: cannot connect yet: ")
+        wait_for(lambda: done("status", "--json", data=relay.data).json["usersOnline"] == 1)
+        done("send", "--as", "anna", "ben", "now", data=relay.data)
+        assert "anna: now" in waiting.stdout.readline() + waiting.stdout.readline()
+        waiting.send_signal(signal.SIGINT)
+        assert waiting.communicate(timeout=10)[1] == ""
+
+
 def test_with_tls_addresses_say_so_and_commands_here_need_no_certificate(tmp_path: Path) -> None:
-    done("tls", "init", data=tmp_path / "data")
+    assert "Start the relay with --tls" in done("tls", "init", data=tmp_path / "data").out
     with running(tmp_path / "data", "--tls") as relay:
+        assert "The relay runs with TLS" in done("tls", "show", data=tmp_path / "data").out
         assert relay.url.startswith("wss://127.0.0.1:")
         assert done("status", "--json", data=relay.data).json["url"] == relay.url
         for user in ("anna", "ben"):
@@ -297,7 +340,7 @@ def test_the_log_of_a_relay_holds_no_text_and_no_token(relay: Running) -> None:
 
 @pytest.fixture
 def stuck(relay: Running, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
-    monkeypatch.setattr(control_client, "PATIENCE", 0.3)
+    monkeypatch.setattr(control_client, "ANSWER_SECONDS", 0.3)
     relay.process.send_signal(signal.SIGSTOP)
     try:
         yield relay
@@ -327,7 +370,7 @@ def test_doctor_says_that_a_relay_does_not_answer(stuck: Running) -> None:
 def test_only_the_first_word_of_an_answer_has_a_limit_and_long_works_have_none(
     name: str, first: bytes, limited: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(control_client, "PATIENCE", 0.2)
+    monkeypatch.setattr(control_client, "ANSWER_SECONDS", 0.2)
     here, there = socket.socketpair()
 
     def answer() -> None:

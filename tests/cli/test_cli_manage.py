@@ -290,7 +290,7 @@ def test_who_cannot_come_in_from_a_file_keeps_nobody_else_out(device: bool, tmp_
     ]
     assert ("token" in rows[2]) == device
     assert ran.code == 1
-    assert "of 3 could not be brought in: gone" in ran.err
+    assert "of 3 could not be added: gone" in ran.err
 
 
 def test_a_wrong_row_is_named_before_anything_is_changed(data: Path) -> None:
@@ -335,7 +335,7 @@ def test_the_line_of_a_wrong_row_is_that_of_the_file(data: Path) -> None:
 def test_a_file_with_nobody_in_it_is_said(text: str, data: Path) -> None:
     ran = run("user", "import", "-", data=data, stdin=text)
     assert (ran.code, ran.out) == (1, "")
-    assert ran.err.startswith("relay: there is nobody in -: each row has an id")
+    assert ran.err.startswith("relay: - has no rows: each row is an id")
 
 
 def test_the_audit_names_who_changed_what_and_no_token(data: Path) -> None:
@@ -371,3 +371,22 @@ def test_a_password_in_the_address_of_a_hook_is_not_shown(data: Path) -> None:
     assert "hidden" not in shown
     (hook,) = (one for one in done("hook", "list", "--json", data=data).json if one["chat"] == "hooked")
     done("hook", "remove", str(hook["deviceId"]), data=data)
+
+
+def test_a_hook_is_listed_with_the_name_that_people_see(data: Path) -> None:
+    done("user", "add", "listed", data=data)
+    hook = str(done("hook", "add", "listed", "--name", "Grafana", "--json", data=data).json["deviceId"])
+    assert "Grafana" in done("hook", "list", data=data).out
+    (one,) = (one for one in done("hook", "list", "--json", data=data).json if str(one["deviceId"]) == hook)
+    assert one["name"] == "Grafana"
+    assert f"hook {hook} posts into listed" in done("user", "show", one["userId"], data=data).out
+    done("hook", "remove", hook, data=data)
+
+
+def test_a_chat_is_not_created_for_an_owner_who_is_unknown_or_disabled(data: Path) -> None:
+    unknown = run("chat", "create", "Y", "nobody", data=data)
+    assert (unknown.code, unknown.err) == (1, "relay: there is no user 'nobody' here\n")
+    done("user", "add", "away", data=data)
+    done("user", "disable", "away", data=data)
+    disabled = run("chat", "create", "Y", "away", data=data)
+    assert (disabled.code, "'away' is disabled: `relay user enable away` first" in disabled.err) == (1, True)

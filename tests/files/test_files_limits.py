@@ -211,6 +211,22 @@ async def test_a_disk_that_fails_leaves_nothing_and_says_so(tmp_path, monkeypatc
     assert "the disk is full" in caplog.text
 
 
+async def test_a_file_that_cannot_be_written_for_another_reason_is_not_answered_as_a_full_disk(
+    tmp_path, monkeypatch, caplog
+):
+    def fail(*_args) -> None:
+        raise OSError(5, "Input/output error")
+
+    async with http_relay(tmp_path) as relay:
+        token = await relay.user("anna")
+        monkeypatch.setattr("os.fsync", fail)
+        answer = await try_upload(relay, token, bytes(300_000))
+        monkeypatch.undo()
+        assert not on_disk(relay)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
+    assert "a file cannot be saved: Input/output error" in caplog.text
+
+
 @pytest.mark.parametrize("framing", ["Content-Length: 1000000", "Transfer-Encoding: chunked"])
 async def test_an_upload_that_breaks_off_leaves_nothing(tmp_path, framing):
     async with http_relay(tmp_path) as relay:

@@ -90,7 +90,7 @@ async def test_what_is_too_old_goes_and_the_rest_adds_up(tmp_path: Path) -> None
 async def test_what_is_left_unread_is_what_the_log_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, step: int
 ) -> None:
-    monkeypatch.setattr(retention, "STEP", step)
+    monkeypatch.setattr(retention, "STEP_WEIGHT", step)
     chance = random.Random(seed)
     async with open_relay(tmp_path) as relay:
         await people(relay, "User1", "User2", "User3")
@@ -114,7 +114,7 @@ async def test_what_is_left_unread_is_what_the_log_has(
 async def test_the_writer_reads_what_goes_a_little_at_a_time_and_nothing_of_what_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "STEP", 4)
+    monkeypatch.setattr(retention, "STEP_WEIGHT", 4)
     asked: list[Prunable] = []
     real = lookups.look_up
 
@@ -140,7 +140,7 @@ async def test_the_writer_reads_what_goes_a_little_at_a_time_and_nothing_of_what
 async def test_a_prune_that_was_cut_off_is_ended_by_the_next_in_all_chats(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "STEP", 1)
+    monkeypatch.setattr(retention, "STEP_WEIGHT", 1)
     async with open_relay(tmp_path) as relay:
         for user in ("a", "b", "c"):
             await relay.admin.handle("user.add", control.AddUser(id=user))
@@ -211,7 +211,7 @@ async def test_a_disk_that_is_full_does_not_end_the_relay(tmp_path: Path, monkey
         raise RelayError.storage_full()
 
     again = trio.Event()
-    monkeypatch.setattr(retention, "EVERY", 0.01)
+    monkeypatch.setattr(retention, "PERIOD_SECONDS", 0.01)
     settings = Settings(retention=Kept(days=1))
     clock = Clock()
     async with open_relay(tmp_path, clock=clock, settings=settings) as relay:
@@ -269,6 +269,7 @@ async def test_an_edit_whose_message_was_pruned_is_told_to_nobody_any_more(tmp_p
         ("DELETE FROM user WHERE key = 2", "state and log agree"),
         ("UPDATE log SET changed = 99 WHERE kind = 1 AND message_id = 1", "edits and deletions"),
         ("DELETE FROM search_docsize", "full-text index"),
+        ("UPDATE log SET deleted = 1, changed = 2 WHERE kind = 1 AND message_id = 1", "state and log agree"),
     ],
 )
 async def test_check_names_what_is_wrong(tmp_path: Path, damage: str, named: str) -> None:

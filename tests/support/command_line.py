@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -43,8 +44,15 @@ class Undone(AssertionError):
         self.ran = ran
 
 
-def run(*arguments: str | Path, data: Path | None = None, stdin: str = "") -> Ran:
-    """Run `relay ARGUMENTS`."""
+def run(*arguments: str | Path, data: Path | None = None, stdin: str = "", whole_hints: bool = False) -> Ran:
+    """Run `relay ARGUMENTS`.
+
+    Args:
+        arguments: what is typed.
+        data: the data directory.
+        stdin: what is piped in.
+        whole_hints: whether the commands that a text names keep `--data`, which stands in each of them.
+    """
     argv = ["relay", *map(str, arguments)]
     if data is not None:
         argv += ["--data", str(data)]
@@ -59,18 +67,22 @@ def run(*arguments: str | Path, data: Path | None = None, stdin: str = "") -> Ra
         patch.object(sys, "stdin", io.StringIO(stdin)),
         patch.dict(os.environ, {"COLUMNS": "200"}),
     ):
+        # `uv run pytest` must not show in what the relay says of itself.
+        os.environ.pop("UV_RUN_RECURSION_DEPTH", None)
         try:
             main()
         except SystemExit as end:
             code = end.code or 0
         finally:
             os.umask(umask)
-    return Ran(code, raw.getvalue().decode(), err.getvalue())
+    named = "" if data is None or whole_hints else f" --data {shlex.quote(str(data.absolute()))}`"
+    said = (raw.getvalue().decode(), err.getvalue())
+    return Ran(code, *(text.replace(named, "`") if named else text for text in said))
 
 
-def done(*arguments: str | Path, data: Path | None = None, stdin: str = "") -> Ran:
-    """Run a command that must go well."""
-    ran = run(*arguments, data=data, stdin=stdin)
+def done(*arguments: str | Path, data: Path | None = None, stdin: str = "", whole_hints: bool = False) -> Ran:
+    """Run a command that must go well; see `run`."""
+    ran = run(*arguments, data=data, stdin=stdin, whole_hints=whole_hints)
     if ran.code:
         raise Undone(ran)
     return ran

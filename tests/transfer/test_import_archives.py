@@ -406,7 +406,7 @@ def test_the_same_import_again_puts_nobody_back(tmp_path: Path) -> None:
     came = brought(source, data)
     assert came["added"] == {"users": 0, "chats": 0, "messages": 0, "files": 0}
     assert came["here"] == {"users": 2, "chats": 1, "messages": 2}
-    assert came["left"] == {"people of chats that are here already: they stay out of them (relay chat add)": 1}
+    assert came["left"] == {"people of chats that are here already: they stay out of them (`relay chat add`)": 1}
     assert group(data)["participants"] == ["anna"]
     more = workspace(**{"general/2023-11-15.json": [message("U2", "three", 90_000)]})
     came = brought(folder(tmp_path / "more", more), data)

@@ -1,6 +1,6 @@
 """`relay doctor`: what is wrong on this machine, and what to do about it.
 
-Each check gives findings and changes nothing. What the machine has no tool for is passed over, not guessed.
+Each check yields findings and changes nothing. A check whose tool is missing is skipped.
 """
 
 import datetime as dt
@@ -21,7 +21,8 @@ import typer
 
 from relay.cli.control_client import ask_running
 from relay.cli.doctor import reach
-from relay.cli.doctor.finding import PATIENCE, Finding, Level, Patient
+from relay.cli.doctor.finding import CHECK_SECONDS, Finding, Level, Subject
+from relay.cli.hints import as_typed
 from relay.cli.options import Data, Json
 from relay.cli.output import Failure, as_json, duration, size, visible
 from relay.cli.status import index_remaking
@@ -30,28 +31,31 @@ from relay.settings import Loaded, WrongSettings, data_directory
 from relay.store.files.directory import is_read_only
 
 UNIT = "relay"
-SLOW_WRITE = 5.0
-"""Seconds that a write may take."""
-LONG_WAIT = 1_000.0
-"""Milliseconds that a send may wait for its answer."""
-LEAST_FREE = 500_000_000
-"""Bytes that a disk should have left."""
-MUCH_A_DAY = 2_000_000_000
-"""Bytes written a day that wear out a cheap SD card within few years."""
+SLOW_WRITE_SECONDS = 5.0
+"""A write that takes longer is reported."""
+LONG_WAIT_MS = 1_000.0
+"""A wait for an answer that was longer is reported."""
+LEAST_FREE_BYTES = 500_000_000
+"""A disk with less free space is reported."""
+WEAR_BYTES_A_DAY = 2_000_000_000
+"""Bytes written a day that wear out a cheap SD card within a few years."""
 OLDEST_SQLITE = (3, 38, 0)
-"""The first with the JSON operators that the store uses."""
-LONG_GONE = 2025
+"""The first version with the JSON operators that the store uses."""
+EARLIEST_YEAR = 2025
 """A clock that shows an earlier year was never set."""
 
 
 def doctor(data: Data = None, json: Json = False) -> None:
-    """Look for what is wrong on this machine: network, names, clock, disk, file, certificates, systemd, its journal.
+    """Check this machine: network, names, clock, disk, store, certificates, systemd and its journal.
 
-    Exits with 1 where something needs doing.
+    Exits with 1 if something needs doing.
 
     Example: relay doctor
     """
-    found = list(examine(data_directory(data)))
+    found = [
+        finding._replace(what=as_typed(finding.what), advice=as_typed(finding.advice))
+        for finding in examine(data_directory(data))
+    ]
     if json:
         as_json([finding._asdict() for finding in found])
     else:
@@ -71,7 +75,7 @@ def _mark(level: Level) -> str:
 
 
 def examine(data: Path) -> Iterator[Finding]:
-    """Do all checks."""
+    """Run all checks on a data directory and yield what they find."""
     try:
         settings = Loaded(environment=os.environ, options={})
     except WrongSettings as error:
@@ -82,18 +86,18 @@ def examine(data: Path) -> Iterator[Finding]:
         yield _running(data, status)
     except Failure as failure:
         status = None
-        yield Finding("relay", "bad", str(failure), "Nothing more can be seen from here.")
-    patient = Patient(data, status, settings)
+        yield Finding("relay", "bad", str(failure), "The relay could not be asked for more.")
+    subject = Subject(data, status, settings)
     for check in CHECKS:
         try:
-            yield from map(_in_one_line, check(patient))
-        except Exception as error:  # noqa: BLE001 - who looks for what is wrong must see the other findings
+            yield from map(_in_one_line, check(subject))
+        except Exception as error:  # noqa: BLE001 - the other checks must still run
             name = check.__name__.strip("_")
-            yield _in_one_line(Finding(name, "note", f"could not be looked at: {error}"))
+            yield _in_one_line(Finding(name, "note", f"could not be checked: {error}"))
 
 
 def _in_one_line(finding: Finding) -> Finding:
-    """Keep what another program says from looking like more findings, or doing something to the terminal."""
+    """Keep the output of another program in one line, without control characters."""
     return finding._replace(what=visible(" ".join(finding.what.split())))
 
 
@@ -109,11 +113,11 @@ def _running(data: Path, status: control.Status | None) -> Finding:
             f"the disk is full: people can only read; {size(status.reserve_bytes)} are set aside to free it with",
             "Let old messages go (`relay prune`), or move other files away from that disk.",
         )
-    if status.writing_for > SLOW_WRITE:
+    if status.writing_for > SLOW_WRITE_SECONDS:
         return Finding(
             "relay",
             "bad",
-            f"a write has been under way for {duration(status.writing_for)}: who sends waits",
+            f"a write has been under way for {duration(status.writing_for)}: senders wait",
             "The disk is slow or failing: `journalctl -k` may say so.",
         )
     if status.write_failing:
@@ -124,15 +128,15 @@ def _running(data: Path, status: control.Status | None) -> Finding:
 # The network.
 
 
-def _names(_patient: Patient) -> Iterator[Finding]:
+def _names(_subject: Subject) -> Iterator[Finding]:
     name = f"{socket.gethostname().split('.')[0]}.local"
     resolver = shutil.which("avahi-resolve")
     if resolver is None:
         yield Finding(
             "names",
             "note",
-            f"{name} is known to nobody: there is no avahi here",
-            "For a name in place of an address: `apt install avahi-daemon avahi-utils`.",
+            f"nobody can find {name}: avahi is not installed",
+            "To be found by name: `apt install avahi-daemon avahi-utils`.",
         )
         return
     answer = _run(resolver, "-4", "-n", name)
@@ -145,8 +149,8 @@ def _names(_patient: Patient) -> Iterator[Finding]:
 # The machine.
 
 
-def _clock(patient: Patient) -> Iterator[Finding]:
-    status = patient.status
+def _clock(subject: Subject) -> Iterator[Finding]:
+    status = subject.status
     if status is not None and status.clock_ahead:
         yield Finding(
             "clock",
@@ -170,7 +174,7 @@ def _machine_clock() -> Iterator[Finding]:
     now = dt.datetime.now(tz=dt.UTC)
     has_rtc = any(Path("/sys/class/rtc").glob("rtc*"))
     synced = _run("timedatectl", "show", "-p", "NTPSynchronized", "--value")
-    if now.year < LONG_GONE:
+    if now.year < EARLIEST_YEAR:
         yield Finding("clock", "bad", f"it shows {now:%Y-%m-%d}", "Set it: `timedatectl set-time`, or connect to NTP.")
     elif synced == "yes":
         yield Finding("clock", "good", f"{now:%Y-%m-%d %H:%M} UTC, kept by NTP")
@@ -180,34 +184,34 @@ def _machine_clock() -> Iterator[Finding]:
         yield Finding(
             "clock",
             "note",
-            f"{now:%Y-%m-%d %H:%M} UTC, with neither battery nor NTP: after a power cut it is late",
+            f"{now:%Y-%m-%d %H:%M} UTC, with neither battery nor NTP: after a power cut it is behind",
             "Nothing is lost by it. For right times: an RTC module, or `timedatectl set-ntp true` with a server.",
         )
 
 
-def _search(patient: Patient) -> Iterator[Finding]:
-    status = patient.status
+def _search(subject: Subject) -> Iterator[Finding]:
+    status = subject.status
     if status is not None and status.index_remaking:
         yield Finding("search", "note", index_remaking(status))
 
 
-def _disk(patient: Patient) -> Iterator[Finding]:
-    if not patient.data.exists():
+def _disk(subject: Subject) -> Iterator[Finding]:
+    if not subject.data.exists():
         return
-    if is_read_only(patient.data):
-        yield Finding("disk", "bad", f"{patient.data} cannot be written", "Mount its disk for writing; see `dmesg`.")
-    usage = shutil.disk_usage(patient.data)
-    left = patient.status.disk_seconds_left if patient.status else None
+    if is_read_only(subject.data):
+        yield Finding("disk", "bad", f"{subject.data} cannot be written", "Mount its disk for writing; see `dmesg`.")
+    usage = shutil.disk_usage(subject.data)
+    left = subject.status.disk_seconds_left if subject.status else None
     text = f"{size(usage.free)} of {size(usage.total)} left"
     if left is not None:
         text += f", {duration(left)} at the present rate"
-    if usage.free < LEAST_FREE or (left is not None and left < 7 * 86_400):
+    if usage.free < LEAST_FREE_BYTES or (left is not None and left < 7 * 86_400):
         yield Finding("disk", "bad", text, "Make room, or let old messages go: `relay prune`, retention.days.")
     else:
         yield Finding("disk", "good", text)
-    if patient.status is not None:
-        yield from _wear(patient.status)
-        yield from _waits(patient.status)
+    if subject.status is not None:
+        yield from _wear(subject.status)
+        yield from _waits(subject.status)
 
 
 def _waits(status: control.Status) -> Iterator[Finding]:
@@ -215,7 +219,7 @@ def _waits(status: control.Status) -> Iterator[Finding]:
     if wait is None:
         return
     text = f"the longest in the last hour was {wait.ms:,.0f} ms, for {wait.cause}"
-    if wait.ms > LONG_WAIT:
+    if wait.ms > LONG_WAIT_MS:
         yield Finding("waits", "note", text, "`relay help tuning` says what each of these is.")
     else:
         yield Finding("waits", "good", text)
@@ -229,14 +233,14 @@ def _wear(status: control.Status) -> Iterator[Finding]:
     written = next(int(line.split()[1]) for line in lines if line.startswith("write_bytes"))
     a_day = written / max(status.uptime, 3_600) * 86_400
     text = f"{size(a_day)} are written a day"
-    if a_day > MUCH_A_DAY:
+    if a_day > WEAR_BYTES_A_DAY:
         yield Finding("wear", "note", text, "An SD card wears out: put the data on an SSD (`relay help moving`).")
     else:
         yield Finding("wear", "good", text)
 
 
-def _limits(patient: Patient) -> Iterator[Finding]:
-    status = patient.status
+def _limits(subject: Subject) -> Iterator[Finding]:
+    status = subject.status
     if status is None or status.max_connections is None or status.wanted_connections is None:
         return
     if status.max_connections < status.wanted_connections:
@@ -251,14 +255,14 @@ def _limits(patient: Patient) -> Iterator[Finding]:
         yield Finding("limits", "good", f"descriptors for {status.max_connections:,} connections")
 
 
-def _permissions(patient: Patient) -> Iterator[Finding]:
+def _permissions(subject: Subject) -> Iterator[Finding]:
     open_to_all = []
-    for path in (patient.data, patient.data / "relay.db", patient.data / "relay.sock"):
+    for path in (subject.data, subject.data / "relay.db", subject.data / "relay.sock"):
         try:
             mode = path.stat().st_mode
         except OSError:
             continue
-        if mode & stat.S_IRWXO and not (path.is_file() and not patient.data.stat().st_mode & stat.S_IXOTH):
+        if mode & stat.S_IRWXO and not (path.is_file() and not subject.data.stat().st_mode & stat.S_IXOTH):
             open_to_all.append(str(path))
     if open_to_all:
         yield Finding(
@@ -274,29 +278,29 @@ def _permissions(patient: Patient) -> Iterator[Finding]:
 # The store.
 
 
-def _sqlite(patient: Patient) -> Iterator[Finding]:
+def _sqlite(subject: Subject) -> Iterator[Finding]:
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         yield Finding("sqlite", "bad", f"version {sqlite3.sqlite_version} is too old", "Upgrade the system.")
     else:
         yield Finding("sqlite", "good", f"version {sqlite3.sqlite_version}")
-    if not (patient.data / "relay.db").exists():
+    if not (subject.data / "relay.db").exists():
         return
     from relay.store.data_dir.errors import what_to_do
 
     try:
-        damage = _damage(patient.data / "relay.db")
+        damage = _damage(subject.data / "relay.db")
     except sqlite3.OperationalError as error:
-        yield Finding("store", "bad", what_to_do(error, patient.data), "Nothing says that it is damaged.")
+        yield Finding("store", "bad", what_to_do(error, subject.data), "Nothing says that it is damaged.")
         return
     if damage:
         yield Finding("store", "bad", damage, "`relay check` says where; `relay restore` puts a backup in place.")
         return
-    yield from _upgrade(patient.data / "relay.db")
+    yield from _upgrade(subject.data / "relay.db")
     yield Finding("store", "good", "the file is whole (a quick look; `relay check` proves all of it)")
 
 
 def _upgrade(path: Path) -> Iterator[Finding]:
-    """Whether the file is of this relay's version; a copy beside one that is not tells that it was to be."""
+    """Check the version of the store. A copy beside an older one means that an upgrade did not finish."""
     from relay.store.backup import archive
     from relay.store.data_dir import written_by
     from relay.store.sqlite.migrate import begun
@@ -336,10 +340,10 @@ def _upgrade(path: Path) -> Iterator[Finding]:
 
 
 def _damage(path: Path) -> str:
-    """What is wrong with the file; nothing where it is whole.
+    """Return what is wrong with the file; an empty text if it is whole.
 
     Raises:
-        sqlite3.OperationalError: it cannot be had now.
+        sqlite3.OperationalError: it cannot be read now.
     """
     import trio
 
@@ -349,7 +353,7 @@ def _damage(path: Path) -> str:
 
     async def look() -> str:
         async with database.connect(path, writing=False) as reading:
-            # A newer relay's file may be whole; what to do about it is said of its version.
+            # The store of a newer relay may be whole; its version is a finding of its own.
             with suppress(database.NewerStore):
                 await database.recognise(reading)
             return await lookups.damage(reading)
@@ -364,22 +368,22 @@ def _damage(path: Path) -> str:
         return str(error)
 
 
-def _leftovers(patient: Patient) -> Iterator[Finding]:
+def _leftovers(subject: Subject) -> Iterator[Finding]:
     from relay.cli.doctor.leftovers import examine
 
-    for left in examine(patient.data):
+    for left in examine(subject.data):
         yield Finding("leftovers", left.level, left.what, left.advice)
 
 
 # Certificates and systemd.
 
 
-def _certificate(patient: Patient) -> Iterator[Finding]:
-    url = urlsplit(patient.status.url or "") if patient.status else None
+def _certificate(subject: Subject) -> Iterator[Finding]:
+    url = urlsplit(subject.status.url or "") if subject.status else None
     openssl = shutil.which("openssl")
     if url is None or url.scheme != "wss" or openssl is None:
         return
-    pem = ssl.get_server_certificate((url.hostname or "127.0.0.1", url.port or 443), timeout=PATIENCE)
+    pem = ssl.get_server_certificate((url.hostname or "127.0.0.1", url.port or 443), timeout=CHECK_SECONDS)
     answer = _run(openssl, "x509", "-noout", "-enddate", stdin=pem) or ""
     ends = dt.datetime.strptime(answer.partition("=")[2], "%b %d %H:%M:%S %Y %Z").replace(tzinfo=dt.UTC)
     left = (ends - dt.datetime.now(tz=dt.UTC)).total_seconds()
@@ -391,7 +395,7 @@ def _certificate(patient: Patient) -> Iterator[Finding]:
         yield Finding("certificate", "good", f"good until {ends:%Y-%m-%d}")
 
 
-def _systemd(_patient: Patient) -> Iterator[Finding]:
+def _systemd(_subject: Subject) -> Iterator[Finding]:
     shown = _run("systemctl", "show", UNIT, "-p", "LoadState,ActiveState,UnitFileState,NRestarts") or ""
     unit = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
     if unit.get("LoadState") != "loaded":
@@ -410,7 +414,7 @@ def _systemd(_patient: Patient) -> Iterator[Finding]:
         yield Finding("hardening", "good", last[0].lstrip("→ ").strip())
 
 
-def _journal(_patient: Patient) -> Iterator[Finding]:
+def _journal(_subject: Subject) -> Iterator[Finding]:
     errors = _run("journalctl", "-u", UNIT, "-p", "err", "--since", "-24h", "-n", "3", "-o", "cat", "--no-pager", "-q")
     if errors is None:
         return
@@ -422,17 +426,17 @@ def _journal(_patient: Patient) -> Iterator[Finding]:
 
 
 def _run(*command: str, stdin: str = "") -> str | None:
-    """Run one of the machine's tools; give what it prints, None where it is missing or fails."""
+    """Run one of the machine's tools. Return its output; None if it is missing or fails."""
     try:
         ran = subprocess.run(  # noqa: S603 - fixed commands
-            command, input=stdin, capture_output=True, text=True, timeout=PATIENCE, check=False
+            command, input=stdin, capture_output=True, text=True, timeout=CHECK_SECONDS, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return ran.stdout.strip() if ran.returncode == 0 else None
 
 
-CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
+CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
     reach.network,
     _names,
     _clock,

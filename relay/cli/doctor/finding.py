@@ -1,4 +1,4 @@
-"""What a check of `relay doctor` is given and what it gives. Touches nothing."""
+"""The input and the result of a check of `relay doctor`. Pure."""
 
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -6,14 +6,14 @@ from typing import Literal, NamedTuple
 from relay.protocol import control
 from relay.settings import Loaded
 
-PATIENCE = 5.0
-"""Seconds that a check may take."""
+CHECK_SECONDS = 5.0
+"""How long a tool or a connection of a check may take."""
 
 Level = Literal["good", "note", "bad"]
 
 
 class Finding(NamedTuple):
-    """What a check found; `advice` says what to do where it is not good."""
+    """The result of a check. `advice` says what to do unless the level is good."""
 
     check: str
     level: Level
@@ -21,8 +21,8 @@ class Finding(NamedTuple):
     advice: str = ""
 
 
-class Patient(NamedTuple):
-    """What is looked at."""
+class Subject(NamedTuple):
+    """What a check examines: the data directory, the status of a relay on it, and the settings if they are valid."""
 
     data: Path
     status: control.Status | None

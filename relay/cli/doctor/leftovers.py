@@ -1,4 +1,4 @@
-"""What `relay doctor` says of what replacing left in a data directory: half done, put aside, or gone."""
+"""Finds what restores, backups and upgrades left in a data directory: unfinished, put aside, or missing."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from relay.store.files import replacing
 
 
 class Left(NamedTuple):
-    """One thing that is there, or is not; see `doctor.Finding`."""
+    """One finding; see `doctor.Finding`."""
 
     level: Literal["note", "bad"]
     what: str
@@ -18,7 +18,7 @@ class Left(NamedTuple):
 
 
 def examine(data: Path) -> Iterator[Left]:
-    """Look at a data directory; nothing is changed."""
+    """Examine a data directory. Changes nothing."""
     if replacing.is_committed(data, replacing.STORE):
         yield Left("bad", "a restore was interrupted", "The next start of the relay finishes it.")
     else:

@@ -12,15 +12,15 @@ import struct
 from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
-from relay.cli.doctor.finding import PATIENCE, Finding, Patient
+from relay.cli.doctor.finding import CHECK_SECONDS, Finding, Subject
 from relay.protocol import control
 
 SIOCGIFADDR = 0x8915
 
 
-def network(patient: Patient) -> Iterator[Finding]:
-    """Look at each address where the relay listens, and at its proxy."""
-    status = patient.status
+def network(subject: Subject) -> Iterator[Finding]:
+    """Check each address where the relay listens, and its proxy."""
+    status = subject.status
     if status is None or status.url is None:
         return
     secure = urlsplit(status.url).scheme == "wss"
@@ -36,14 +36,14 @@ def network(patient: Patient) -> Iterator[Finding]:
         yield Finding(
             "network",
             "bad",
-            f"it listens on {_named(*places[0])} only, where nobody but this machine reaches it",
+            f"it listens on {_named(*places[0])} only, which no other machine can reach",
             "Let it listen on 0.0.0.0 (`relay config show`). Behind a proxy on this machine: set http.public_url and"
             " http.trusted_proxies (`relay help tls`).",
         )
 
 
 def _places(status: control.Status) -> Iterator[tuple[str, int]]:
-    """Where the relay should answer: its own addresses, for one that stands for all of them the machine's."""
+    """List the addresses where the relay should answer; for an unspecified address, all of the machine's."""
     for text in status.listening:
         place = urlsplit(f"//{text}")
         host, port = (place.hostname or "").partition("%")[0], place.port or 0
@@ -54,7 +54,7 @@ def _places(status: control.Status) -> Iterator[tuple[str, int]]:
 
 
 def addresses() -> Iterator[str]:
-    """The IPv4 addresses of this machine's interfaces, but its own loopback's."""
+    """List the IPv4 addresses of this machine's interfaces without the loopback."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         for _, name in socket.if_nameindex():
             if name == "lo":
@@ -84,7 +84,7 @@ def _answers(secure: bool, host: str, port: int) -> Finding:
 
 
 def _behind_a_proxy(status: control.Status, secure: bool, places: Sequence[tuple[str, int]]) -> Iterator[Finding]:
-    """See that the proxy can reach the relay, and that it answers itself where one knows its address."""
+    """Check that the proxy can reach the relay, and that the proxy answers if its address is known."""
     for place in places:
         error = _healthy(secure, *place)
         if error is None:
@@ -97,7 +97,7 @@ def _behind_a_proxy(status: control.Status, secure: bool, places: Sequence[tuple
         yield Finding(
             "proxy",
             "note",
-            "to the relay everybody has the proxy's address: one who guesses passwords makes all others wait",
+            "to the relay everybody has the proxy's address: somebody who guesses passwords makes all others wait",
             "Set http.trusted_proxies to the proxy's address (127.0.0.1 for one on this machine).",
         )
     if not status.public_url:
@@ -123,15 +123,15 @@ def _behind_a_proxy(status: control.Status, secure: bool, places: Sequence[tuple
 
 
 def _healthy(secure: bool, host: str, port: int) -> str | None:
-    """Ask a relay whether it is well; give what is wrong, None for nothing."""
+    """Ask a relay's /healthz. Return what is wrong, None for nothing."""
     connection: http.client.HTTPConnection
     if secure:
         context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        connection = http.client.HTTPSConnection(host, port, timeout=PATIENCE, context=context)
+        connection = http.client.HTTPSConnection(host, port, timeout=CHECK_SECONDS, context=context)
     else:
-        connection = http.client.HTTPConnection(host, port, timeout=PATIENCE)
+        connection = http.client.HTTPConnection(host, port, timeout=CHECK_SECONDS)
     try:
         connection.request("GET", "/healthz")
         answer = connection.getresponse()

@@ -198,7 +198,7 @@ class Importing:
 
     def _count_absent(self, absent: int) -> None:
         if absent:
-            self.left["people of chats that are here already: they stay out of them (relay chat add)"] += absent
+            self.left["people of chats that are here already: they stay out of them (`relay chat add`)"] += absent
 
     def _note_chat(self, room: SourceChat, *, new: bool) -> None:
         """Note that a chat is here by now, or would be."""

@@ -115,6 +115,7 @@ class HookAdmin:
         return control.HookInfo(
             device_id=device.key,
             user_id=self._state.users[device.user].id,
+            name=self._state.users[device.user].name,
             chat=hook.chat,
             url=without_password(hook.url) or None,
             direction="out" if hook.url else "in",

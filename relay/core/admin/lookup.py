@@ -71,23 +71,33 @@ class Lookup:
         Raises:
             RelayError: there is none, or there are several.
         """
-        state = self._state
+        pair = self._pair(called)
+        if pair is None:
+            return self.chat(called).key
+        one, other = pair
+        key = self._state.chat_key(one.key, other.id)
+        if key is None:
+            raise RelayError("not_found", f"{one.id} and {other.id} have not written to each other")
+        return key
+
+    def _pair(self, called: str) -> tuple[User, User] | None:
+        """Find the two people of a dialog that is called `anna~ben`; None where that is no such name."""
         first, _, second = called.partition("~")
-        one, other = state.user(first), state.user(second)
-        if one is not None and other is not None:
-            key = state.chat_key(one.key, other.id)
-            if key is None:
-                raise RelayError("not_found", f"{one.id} and {other.id} have not written to each other")
-            return key
-        return self.chat(called).key
+        one, other = self._state.user(first), self._state.user(second)
+        return None if one is None or other is None else (one, other)
 
     def chat_of(self, user: User, called: str) -> str:
-        """Find the id of the chat that a user means: an id, else the name of one of their groups.
+        """Find the id of the chat that a user means: by an id, the name of one of their groups, or `anna~ben`.
 
         Raises:
             RelayError: there is none, the user is not in it, or several of their groups have this name.
         """
         state = self._state
+        pair = self._pair(called)
+        if pair is not None:
+            if user not in pair:
+                raise RelayError("not_found", f"{user.id!r} is not in the dialog of {pair[0].id!r} and {pair[1].id!r}")
+            return next((one.id for one in pair if one is not user), user.id)
         if state.chat_key(user.key, called) is not None or state.user(called) is not None:
             return called
         mine = _only(_named((chat for chat, _ in state.listed(user.key)), called), called)

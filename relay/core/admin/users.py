@@ -129,8 +129,14 @@ class UserAdmin:
         count = await self._sign_in.set_password(request.id, request.password, sign_out=request.sign_out)
         return control.Revoked(count=count)
 
-    async def lend(self, request: control.OneUser) -> object:
-        """Issue a temporary token, by which a command on this machine acts as a user."""
+    async def lend(self, request: control.TemporaryTokenRequest) -> object:
+        """Issue a temporary token, by which a command on this machine acts as a user; find the chat that they mean.
+
+        Raises:
+            RelayError: there is no such user or chat, the user is disabled or not in the chat.
+        """
         if self._runtime.plain_url is None:
             raise RelayError("unavailable", "the relay does not listen yet")
-        return control.TemporaryToken(url=self._runtime.plain_url, token=self._lend(self._find.user(request.id).key))
+        user = self._find.enabled_user(request.id)
+        chat_id = None if request.chat is None else self._find.chat_of(user, request.chat)
+        return control.TemporaryToken(url=self._runtime.plain_url, token=self._lend(user.key), chat_id=chat_id)

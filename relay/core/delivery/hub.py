@@ -238,6 +238,8 @@ class Hub:
         elif kind == kinds.DEVICE:
             self._tell_device(entry)
             self._dismiss(entry)
+        elif kind == kinds.NOTE:
+            self._tell_pruned(entry)
 
     def _remember(self, entry: Entry) -> None:
         recent = self.recent
@@ -365,6 +367,21 @@ class Hub:
             self._introduce(entry)
             self._part(entry)
         self._dismiss(entry)
+
+    def _tell_pruned(self, entry: Entry) -> None:
+        """Send the chats again whose unread counts a prune has lowered.
+
+        Also to devices that are still catching up: their list may be older than this entry, and no replay has it.
+        """
+        change = changes.decode(entry.extra or "")
+        if not isinstance(change, changes.HistoryPruned):
+            return
+        for pruned in change.chats:
+            for user, _unread in pruned.unread:
+                for subscriber in self.presence.subscribers.get(user, ()):
+                    subscriber.owe_list(entry.seq, pruned.chat, appears=False, goes=False)
+                    self._owing[subscriber] = None
+                    self.pending.set()
 
     def _owe(self, subscriber: Subscriber, entry: Entry) -> bool:
         """Note that a subscriber's chat list has changed; tells whether they get it at once."""

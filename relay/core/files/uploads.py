@@ -103,8 +103,7 @@ class Uploads:
                     with trio.CancelScope(shield=True):
                         await trio.to_thread.run_sync(incoming.discard)
             except OSError as error:
-                logger.error("an uploaded file cannot be saved: %s", _reason(error))
-                raise RelayError.storage_full() from None
+                raise _write_error(error) from None
 
     async def begin(self, user: int, announced: int) -> "UploadInPieces":
         """Begin to receive a file in pieces, over several requests of an import.
@@ -119,8 +118,7 @@ class Uploads:
         except BaseException as error:
             held.close()
             if isinstance(error, OSError):
-                logger.error("an imported file cannot be saved: %s", _reason(error))
-                raise RelayError.storage_full() from None
+                raise _write_error(error) from None
             raise
 
     def check(self, user: int | None, size: int, before: int) -> None:
@@ -280,8 +278,7 @@ class UploadInPieces:
         try:
             await trio.to_thread.run_sync(self._incoming.write, data)
         except OSError as error:
-            logger.error("an imported file cannot be saved: %s", _reason(error))
-            raise RelayError.storage_full() from None
+            raise _write_error(error) from None
 
     async def keep(self, user: int, name: str, at: int) -> Attachment:
         """Move the file to its place, and add it to the log.
@@ -297,8 +294,7 @@ class UploadInPieces:
         try:
             return await self._files.keep(self._incoming, user, 0, name, self._head, at)
         except OSError as error:
-            logger.error("an imported file cannot be saved: %s", _reason(error))
-            raise RelayError.storage_full() from None
+            raise _write_error(error) from None
 
     async def discard(self) -> None:
         """Discard everything that was not kept, and release its reservation."""
@@ -307,9 +303,16 @@ class UploadInPieces:
             await trio.to_thread.run_sync(self._incoming.discard)
 
 
-def _reason(error: OSError) -> str:
-    """Explain why a file could not be written, without its internal path."""
-    return "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
+def _write_error(error: OSError) -> RelayError:
+    """Log why a file could not be written, without its internal path, and make the answer of it.
+
+    Only a full disk is answered as one: after any other error it does not help to free space.
+    """
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        logger.error("a file cannot be saved: the disk is full")
+        return RelayError.storage_full()
+    logger.error("a file cannot be saved: %s", error.strerror or error)
+    return RelayError.unavailable()
 
 
 def _picture_size(path: Path, mimetype: str) -> image_size.Size | None:

@@ -15,7 +15,7 @@ import trio
 from relay.core.model import snapshot
 from relay.core.model.recovery import NOTHING
 from relay.core.model.state import State
-from relay.store import integrity
+from relay.store import integrity, kinds
 from relay.store.blobs import Blobs
 from relay.store.data_dir import empty
 from relay.store.data_dir.opening import settle_for_reading
@@ -23,7 +23,7 @@ from relay.store.queries import lookups
 from relay.store.sqlite import database
 from relay.store.sqlite.views import TooBusy, Views
 
-ENATTEMPTS_PER_READ = 10_000
+ENTRIES_PER_READ = 10_000
 """Entries that are read at a time."""
 ATTEMPTS = 5
 CONTENTS = "contents of files"
@@ -129,7 +129,43 @@ async def _compare_states(reading: database.Connection) -> list[str]:
             raise _HistoryRemoved from error
         return [f"the log does not add up at entry {slow.seq + 1}: {error!r}"]
     one, other = snapshot.facts(quick), snapshot.facts(slow)
-    return [f"{part} differ" for part in one if one[part] != other[part]]
+    wrong = [f"{part} differ" for part in one if one[part] != other[part]]
+    return wrong + await _compare_counts(reading, slow, upto, number)
+
+
+async def _compare_counts(
+    reading: database.Connection, state: State, upto: int, number: tuple[int, int] | None
+) -> list[str]:
+    """Compare the number of messages of each chat with the messages in the log, as of the entry `upto`.
+
+    Both states could share an error of the rules, so the messages are counted by themselves. A message whose deletion
+    came after `upto` counts: its row has the deletion's message id, which is above the chat's last one.
+    """
+    counts = dict.fromkeys(state.chats, 0)
+    after = 0
+    while after < upto:
+        rows = await reading.execute(
+            "SELECT seq, chat, message_id, CASE WHEN deleted THEN changed ELSE 0 END FROM log"
+            " WHERE seq > ? AND seq <= ? AND kind = ? ORDER BY seq LIMIT ?",
+            (after, upto, kinds.NEW, ENTRIES_PER_READ),
+        )
+        if await lookups.base_round(reading) != number:
+            raise _HistoryRemoved
+        for seq, key, message_id, deleted_by in rows:
+            after = seq
+            chat = state.chats.get(key)
+            if chat is None or message_id <= chat.pruned or 0 < deleted_by <= chat.last_message_id:
+                continue
+            counts[key] += 1
+        if len(rows) < ENTRIES_PER_READ:
+            break
+    # A chat goes on counting the messages that retention has removed from it.
+    wrong = [
+        f"chat {key} counts {chat.count} messages, and {counts[key]} are in the log"
+        for key, chat in state.chats.items()
+        if not chat.gone and (chat.count < counts[key] if chat.pruned else chat.count != counts[key])
+    ]
+    return wrong[: integrity.SHOWN]
 
 
 async def _snapshot(reading: database.Connection) -> lookups.Snapshot:
@@ -146,7 +182,7 @@ async def _apply_entries(
     reading: database.Connection, catching: snapshot.CatchUp, after: int, upto: int, number: tuple[int, int] | None
 ) -> None:
     while after < upto:
-        entries = await lookups.entries(reading, after, ENATTEMPTS_PER_READ)
+        entries = await lookups.entries(reading, after, ENTRIES_PER_READ)
         # A new base is written before any entry is removed.
         if await lookups.base_round(reading) != number:
             raise _HistoryRemoved

@@ -107,9 +107,7 @@ class DiskRoom:
             self._log.wal.keep_small(wanted // 2)
             # A checkpoint in the background may come too late; on a small disk each commit keeps the log small.
             self._copy_each = CHECKPOINT_PAGES
-            await self._log.run_exclusive(
-                partial(maintenance.copy_each, pages=CHECKPOINT_PAGES), "checkpoint", hurried=True
-            )
+            await self._copy_pages(CHECKPOINT_PAGES)
         if self.reserve.short:
             await self._shrink_log()
 
@@ -128,9 +126,7 @@ class DiskRoom:
             await self._shrink_log()
             # The released space is for this work, and SQLite's log must not take it.
             self._log.wal.held = False
-            await self._log.run_exclusive(
-                partial(maintenance.copy_each, pages=CHECKPOINT_PAGES), "checkpoint", hurried=True
-            )
+            await self._copy_pages(CHECKPOINT_PAGES)
             yield
         finally:
             self._freeing -= 1
@@ -178,7 +174,7 @@ class DiskRoom:
     def _apply(self) -> None:
         short = self.reserve.short
         if short and not self._log.thrifty:
-            logger.error("the disk is full: people can read, and nothing is taken in but what frees it (relay prune)")
+            logger.error("the disk is full: people can read, and nothing is taken in but what frees it (`relay prune`)")
             self._log.spare(_needs_room)
             self._log.wal.held = True
         elif not short and self._log.thrifty:

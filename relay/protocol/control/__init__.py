@@ -18,6 +18,7 @@ from relay.protocol.control.accounts import (
     RevokeDevices,
     SetPassword,
     TemporaryToken,
+    TemporaryTokenRequest,
     Token,
     UserInfo,
 )
@@ -114,6 +115,7 @@ __all__ = [
     "SlowReader",
     "Status",
     "TemporaryToken",
+    "TemporaryTokenRequest",
     "Token",
     "UpdateGroup",
     "UserConnections",

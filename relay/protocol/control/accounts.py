@@ -138,8 +138,17 @@ class SetPassword(Wire, frozen=True, kw_only=True):
     """Whether their devices have to sign in again."""
 
 
+class TemporaryTokenRequest(Wire, frozen=True, kw_only=True):
+    """`relay tail --as`: a token for a user, and the id of the chat that they mean."""
+
+    id: Id
+    chat: NameOrId | None = None
+
+
 class TemporaryToken(Wire, frozen=True, kw_only=True):
     """A way for a command on this machine to talk as a user, for a day."""
 
     url: str
     token: str
+    chat_id: str | None = None
+    """The id on the wire of the chat that was asked for."""

@@ -85,6 +85,8 @@ class HookInfo(Wire, frozen=True, kw_only=True, omit_defaults=False):
 
     device_id: int
     user_id: str
+    name: str
+    """The name of the user it acts as, which people see as the sender."""
     chat: str
     url: str | None = None
     """Where events are posted to; for a new one to post through its own address, this once."""

@@ -17,6 +17,7 @@ from relay.protocol.control.accounts import (
     RevokeDevices,
     SetPassword,
     TemporaryToken,
+    TemporaryTokenRequest,
     Token,
     UserInfo,
 )
@@ -82,7 +83,7 @@ CONTROL: dict[str, RequestType] = {
     "say": RequestType(Say, Accepted),
     "watch": RequestType(Watch, Empty),
     "audit.list": RequestType(Audit, list[EntryInfo]),
-    "lend": RequestType(OneUser, TemporaryToken),
+    "lend": RequestType(TemporaryTokenRequest, TemporaryToken),
     "invite": RequestType(Invite, Invitation),
     "invite.list": RequestType(Empty, list[InviteInfo]),
     "invite.revoke": RequestType(InviteRevocation, list[InviteInfo]),

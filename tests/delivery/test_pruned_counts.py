@@ -1,0 +1,54 @@
+"""Devices learn that a prune has lowered their unread counts, whenever they connect."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay.core.rules.commands import ADMIN, Command, PruneChats, PruneHistory
+from relay.core.rules.submit import submit
+from tests.support.sessions import House, house
+
+
+async def say(house: House, *texts: str) -> None:
+    async with house.device("anna") as anna:
+        for text in texts:
+            await anna.request("new", chatId="ben", message=text, clientMessageId=text)
+
+
+def missed(chats: list[dict[str, Any]]) -> int:
+    (chat,) = (one for one in chats if one["id"] == "anna")
+    found: int = chat.get("missed", 0)
+    return found
+
+
+async def prune(house: House, seq: int) -> None:
+    relay = house.relay
+    (key,) = relay.state.chats
+    await submit(relay.log, Command(relay.clock(), ADMIN, 0, PruneChats(((key, seq),))))
+
+
+@pytest.mark.parametrize("version", [1, 2])
+async def test_a_connected_device_learns_of_a_lower_count(version: int, tmp_path: Path) -> None:
+    async with house(tmp_path, "anna", "ben") as opened:
+        await say(opened, "one", "two", "three")
+        async with opened.device("ben", path=f"/ws?v={version}") as ben:
+            await ben.rest()
+            await prune(opened, 2)
+            if version == 1:
+                assert missed((await ben.until("chats"))["payload"]) == 1
+            else:
+                assert (await ben.until("chat"))["payload"]["item"]["missed"] == 1
+
+
+async def test_a_device_that_connects_during_a_prune_learns_of_a_lower_count(tmp_path: Path) -> None:
+    async with house(tmp_path, "anna", "ben") as opened:
+        async with opened.device("ben") as ben:
+            await ben.rest()
+        await say(opened, "one", "two", "three")
+        relay = opened.relay
+        await submit(relay.log, Command(relay.clock(), ADMIN, 0, PruneHistory(relay.state.seq)))
+        async with opened.device("ben") as ben:
+            assert missed((await ben.until("chats"))["payload"]) == 3
+            await prune(opened, 2)
+            assert missed((await ben.until("chats"))["payload"]) == 1
