@@ -1,4 +1,4 @@
-"""The protocol as an AsyncAPI 3.0 document, made from the Structs themselves so that it cannot drift from them."""
+"""The protocol as an AsyncAPI 3.0 document, generated from the Structs so that the two always agree."""
 
 from typing import Any
 
@@ -10,13 +10,13 @@ from relay.protocol.events import CLIENT_EVENTS, DURABLE_EVENTS, SERVER_EVENTS
 from relay.protocol.requests import REQUESTS
 
 VERSIONS = ("1", "2")
-"""The protocol's versions; a client names the one it speaks when it connects (`/ws?v=2`)."""
+"""The versions of the protocol; a client names its version when it connects (`/ws?v=2`)."""
 
 _REFERENCE = "#/components/schemas/{name}"
 
 
 def asyncapi() -> dict[str, Any]:
-    """Make the document."""
+    """Generate the document."""
     messages: dict[str, dict[str, Any]] = {}
     types: list[Any] = []
 

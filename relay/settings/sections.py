@@ -6,10 +6,10 @@ import msgspec
 from msgspec import Meta
 
 AT_START = {"atStart": True}
-"""For a setting that takes effect at the next start only."""
+"""Marks a setting that takes effect only at the next start."""
 
 NETWORKS = {"networks": True}
-"""For a list of addresses and networks."""
+"""Marks a list of addresses and networks."""
 
 
 class Section(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

@@ -9,7 +9,7 @@ import msgspec
 from relay.cli.control_client import Ask, RequestRefused
 from relay.cli.importers.base import NotUnderstood, SourceFile
 from relay.cli.output import Failure
-from relay.core.model.state import counted
+from relay.core.model.entities import quota_bytes
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment
@@ -80,7 +80,7 @@ class FileImporter:
             if self._dry:
                 planned = msgspec.structs.replace(whole, dry=True, before=self._bytes_before[sender])
                 await self._ask("import.file", planned)
-                self._bytes_before[sender] += counted(file.size)
+                self._bytes_before[sender] += quota_bytes(file.size)
                 self._added["files"] += 1
                 return None
             result = control.FileImportResult()

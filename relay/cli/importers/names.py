@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
-from relay.protocol.codec import replace_half_characters
+from relay.protocol.codec import replace_lone_surrogates
 
 T = TypeVar("T")
 
@@ -98,7 +98,7 @@ def decode_json(decode: Callable[[bytes], T], content: bytes) -> T:
     try:
         return decode(content)
     except msgspec.DecodeError:
-        mended = replace_half_characters(content)
+        mended = replace_lone_surrogates(content)
         if mended == content:
             raise
         return decode(mended)

@@ -157,7 +157,7 @@ class Admin:
         """End the import of a client that has disconnected."""
         await self._imports.disconnected(client)
 
-    async def _trust_clock(self, _request: control.Empty) -> object:
+    async def _trust_clock(self, _request: control.Empty) -> control.ClockTrusted:
         now = self._clock.trust()
         await self._decided(commands.TrustClock())
         if IMPORT_CURSOR in self._log.cursors:
@@ -165,11 +165,11 @@ class Admin:
             await self._log.first_cursor(IMPORT_CURSOR, self._state.seq, now)
         return control.ClockTrusted(timestamp=now)
 
-    async def _reindex(self, _request: control.Empty) -> object:
+    async def _reindex(self, _request: control.Empty) -> control.Empty:
         await self._log.begin_index()
         return control.Empty()
 
-    async def _prune_now(self, request: control.Prune) -> object:
+    async def _prune_now(self, request: control.Prune) -> control.Pruned:
         if request.days and not self._clock.credible():
             raise RelayError(
                 "unavailable",

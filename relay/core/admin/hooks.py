@@ -11,7 +11,8 @@ from relay.core.clock.clock import Clock
 from relay.core.hooks.rights import problem
 from relay.core.model.addresses import without_password
 from relay.core.model.changes import Hook
-from relay.core.model.state import Chat, Device, State, User
+from relay.core.model.entities import Chat, Device, User
+from relay.core.model.state import State
 from relay.core.rules import ChangedDevice, ChangedUser, commands, permissions
 from relay.core.rules.permissions import Action
 from relay.core.rules.submit import AdminCommands
@@ -35,7 +36,7 @@ class HookAdmin:
         self._decided = decided
         self._sign_in = sign_in
 
-    async def add(self, request: control.AddHook) -> object:
+    async def add(self, request: control.AddHook) -> control.HookInfo:
         """Create a hook.
 
         Raises:
@@ -98,12 +99,12 @@ class HookAdmin:
         assert isinstance(made, ChangedUser)
         return self._state.users[made.user]
 
-    async def list_all(self, _request: control.Empty) -> object:
+    async def list_all(self, _request: control.Empty) -> list[control.HookInfo]:
         """List all hooks that are not removed."""
         devices = [device for device in self._state.devices.values() if not device.revoked_at]
         return [self._info(device, device.hook) for device in devices if device.hook is not None]
 
-    async def remove(self, request: control.RemoveHook) -> object:
+    async def remove(self, request: control.RemoveHook) -> control.HookInfo:
         """Remove a hook; its bot and its messages stay. The number of a device that is no hook is refused."""
         device = self._state.devices.get(request.device_id)
         if device is None or device.hook is None or device.revoked_at:

@@ -6,10 +6,12 @@ A receipt covers everything before it, so it must not reach a message that someb
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-from relay.core.model.state import Chat, State
+from relay.core.model.entities import Chat
+from relay.core.model.state import State
 from relay.core.rules import commands
 from relay.core.rules.commands import Command
 from relay.core.rules.imports import Imported
+from relay.keys import NO_CHAT, ChatKey, MessageId, UserKey
 
 AppendCommands = Callable[[Sequence[Command]], Awaitable[object]]
 """Appends commands to the log and waits until they are on disk."""
@@ -23,9 +25,9 @@ class ImportReceipts:
     def __init__(self, state: State, append: AppendCommands) -> None:
         self._state = state
         self._append = append
-        self._progress: dict[int, ChatProgress] = {}
+        self._progress: dict[ChatKey, ChatProgress] = {}
 
-    async def begin(self, chats: Iterable[int]) -> None:
+    async def begin(self, chats: Iterable[ChatKey]) -> None:
         """Note what is unread in chats before messages are imported into them."""
         for key in chats:
             chat = self._state.chats.get(key)
@@ -41,7 +43,8 @@ class ImportReceipts:
 
     def _begin(self, chat: Chat) -> "ChatProgress":
         progress = ChatProgress(chat.last_message_id)
-        for user, member in self._state.members[chat.key].items():
+        for key, member in self._state.members[chat.key].items():
+            user = UserKey(key)
             unread = self._state.missed(chat, user)
             if unread:
                 progress.behind[user] = (unread, max(member.read_upto, member.joined))
@@ -51,16 +54,17 @@ class ImportReceipts:
 
     def note(self, command: Command, answer: object) -> None:
         """Note what became of an imported message, edit or deletion."""
-        progress = self._progress.get(getattr(command.request, "chat", 0))
+        progress = self._progress.get(getattr(command.request, "chat", NO_CHAT))
         if progress is None or not isinstance(answer, Imported):
             return
         if answer.added:
             # After a message that was sent here meanwhile the ids are no longer consecutive.
-            progress.last += answer.message_id == progress.last + 1
+            if answer.message_id == progress.last + 1:
+                progress.last = answer.message_id
         elif progress.behind and answer.counted and answer.message_id <= progress.first:
             progress.repeated.setdefault(command.user, set()).add(answer.message_id)
 
-    async def end(self) -> list[int]:
+    async def end(self) -> list[ChatKey]:
         """Append the receipts of all chats.
 
         Returns:
@@ -71,7 +75,7 @@ class ImportReceipts:
             await self._mark_read(key, progress)
         return list(chats)
 
-    async def _mark_read(self, key: int, progress: "ChatProgress") -> None:
+    async def _mark_read(self, key: ChatKey, progress: "ChatProgress") -> None:
         members = self._state.members.get(key, {})
         mark = commands.MarkRead(key, progress.last)
         readers = [user for user in progress.readers() if user in members] if progress.last else []
@@ -84,19 +88,19 @@ class ImportReceipts:
 class ChatProgress:
     """A chat that messages are imported into: who has nothing unread but what this import has brought."""
 
-    def __init__(self, last: int) -> None:
+    def __init__(self, last: MessageId) -> None:
         self.first = last
         """The chat's last message id when the import came to it."""
         self.last = last
         """The id up to which everything after `first` is imported."""
-        self.caught_up: list[int] = []
+        self.caught_up: list[UserKey] = []
         """Members who had nothing unread."""
-        self.behind: dict[int, tuple[int, int]] = {}
+        self.behind: dict[UserKey, tuple[int, MessageId]] = {}
         """Of each other member how many messages were unread, and after which message id."""
-        self.repeated: dict[int, set[int]] = {}
+        self.repeated: dict[UserKey, set[MessageId]] = {}
         """By author, the ids of messages that an earlier attempt of the import had brought."""
 
-    def readers(self) -> list[int]:
+    def readers(self) -> list[UserKey]:
         """List the members for whom the import may mark its messages as read."""
         everybody = sorted(message_id for ids in self.repeated.values() for message_id in ids)
         caught_up = list(self.caught_up)

@@ -15,13 +15,15 @@ import trio
 from relay.core.admin.import_receipts import ImportReceipts
 from relay.core.clock.clock import RelayClock
 from relay.core.files.uploads import UploadInPieces, Uploads
-from relay.core.model.state import Chat, State, User
+from relay.core.model.entities import Chat, User
+from relay.core.model.state import State
 from relay.core.rules import commands, imports
 from relay.core.rules.commands import ADMIN, Command
 from relay.core.rules.draft import client_key
 from relay.core.rules.imports import ChatImported, Imported
 from relay.core.rules.submit import submit
 from relay.core.service.dispatch import new_chat_id
+from relay.keys import NO_CHAT, ChatKey, UserKey
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from relay.store.entry import ClientKey
@@ -86,7 +88,7 @@ class Import:
 
     def _command(self, at: int, user: int, request: msgspec.Struct, generated_id: str = "") -> Command:
         # The log must not get a time in the future: all later entries would have it too.
-        return Command(min(at, self._clock()), user, 0, request, generated_id=generated_id, importer=True)
+        return Command(min(at, self._clock()), UserKey(user), 0, request, generated_id=generated_id, importer=True)
 
     # Users and chats.
 
@@ -225,7 +227,7 @@ class Import:
                 appended.append((index, self._message_command(message)))
             except RelayError as error:
                 answers[index] = error
-        chats = {getattr(command.request, "chat", 0) for _, command in appended}
+        chats: set[ChatKey] = {getattr(command.request, "chat", NO_CHAT) for _, command in appended}
         await self._receipts.begin(chats)
         imported: list[object] = []
         for slice_ in await self._slices([command for _, command in appended]):
@@ -367,7 +369,7 @@ class Import:
         chats = await self._receipts.end()
         if chats:
             # Else the log's last time would be that of an old message, and a right clock would be far ahead of it.
-            await self._append([self._command(self._clock(), ADMIN, commands.SayNothing(chats[0]))])
+            await self._append([self._command(self._clock(), ADMIN, commands.ReserveSeq(chats[0]))])
         return control.Empty()
 
 

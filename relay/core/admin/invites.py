@@ -6,13 +6,15 @@ from relay.core.admin.audit import actor_name
 from relay.core.admin.lookup import Lookup
 from relay.core.auth.sign_in import SignIn
 from relay.core.clock.clock import Clock
-from relay.core.model.state import Invite, State
+from relay.core.model.entities import Invite
+from relay.core.model.state import State
 from relay.core.rules import commands
 from relay.core.rules.commands import ADMIN
 from relay.core.rules.submit import AdminCommands
 from relay.core.rules.users import invite_refusal
 from relay.protocol import control
 from relay.protocol.errors import RelayError
+from relay.protocol.requests import Invitation
 
 ID_DIGITS = 8
 """Hexadecimal digits of the code's hash that name an invite."""
@@ -28,7 +30,7 @@ class InviteAdmin:
         self._sign_in = sign_in
         self._clock = clock
 
-    async def create(self, request: control.Invite) -> object:
+    async def create(self, request: control.Invite) -> Invitation:
         """Make an invite, and its user if `new` asks for it."""
         if request.new and self._state.user(request.user_id) is None:
             await self._decided(control.AddUser(id=request.user_id, name=request.name))
@@ -37,11 +39,11 @@ class InviteAdmin:
             chat_id = self._find.chat_id(chat_id)
         return await self._sign_in.invite(ADMIN, user_id=request.user_id, chat_id=chat_id)
 
-    async def list_all(self, _request: control.Empty) -> object:
+    async def list_all(self, _request: control.Empty) -> list[control.InviteInfo]:
         """List the open invites, the first to expire first."""
         return [self._info(invite) for invite in self._open(lambda _invite: True)]
 
-    async def revoke(self, request: control.InviteRevocation) -> object:
+    async def revoke(self, request: control.InviteRevocation) -> list[control.InviteInfo]:
         """Revoke one open invite, or all that are for a user.
 
         Returns:

@@ -64,13 +64,13 @@ class StatusReport:
         self._runtime = runtime
         self._refusals = refusals
 
-    async def show_settings(self, _request: control.Empty) -> object:
+    async def show_settings(self, _request: control.Empty) -> list[control.SettingInfo]:
         """List the settings in force."""
         if self._runtime.settings is None:
             raise RelayError("unavailable", "no relay runs, and only a running one has settings in force")
         return settings_in_force(self._runtime.settings)
 
-    async def show(self, _request: control.Empty) -> object:
+    async def show(self, _request: control.Empty) -> control.Status:
         """Report the current status."""
         state, meter, figures = self._state, self._meter, self._log.figures
         there = [one for several in self._presence.subscribers.values() for one in several]
@@ -115,7 +115,7 @@ class StatusReport:
             cpu=rates.cpu,
             disk_full=self._room.full,
             reserve_bytes=self._room.reserve.size,
-            clock_ahead=max(0, self._clock.off()) / 1_000,
+            clock_ahead=max(0, self._clock.offset()) / 1_000,
             index_behind=self._log.index_behind,
             index_remaking=self._log.index_remaking,
             log_ahead=self._clock.behind(state.at) / 1_000,

@@ -11,13 +11,14 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from relay.core.model import changes
-from relay.core.model.state import Chat
+from relay.core.model.entities import Chat
 from relay.core.rules import attachments as files_of
 from relay.core.rules import commands
 from relay.core.rules.commands import Command
 from relay.core.rules.counting import Standing, can_act
 from relay.core.rules.draft import DraftBuilder, client_key
 from relay.core.rules.messages import cleared_by
+from relay.keys import NO_CHAT, ChatKey, MessageId, UnixMs, UserKey
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment, ReplyTo
@@ -28,7 +29,7 @@ from relay.store.entry import REPLY_PREVIEW, Amendment, ClientKey, Extra, FilesN
 class Imported(msgspec.Struct, frozen=True, gc=False):
     """The answer to an imported message, edit or deletion: its message id, and whether it is new."""
 
-    message_id: int
+    message_id: MessageId
     added: bool
     reply_lost: bool = False
     """Whether it answers a message that is not here."""
@@ -39,7 +40,7 @@ class Imported(msgspec.Struct, frozen=True, gc=False):
 class ChatImported(msgspec.Struct, frozen=True):
     """The answer to an imported chat: its key."""
 
-    chat: int
+    chat: ChatKey
 
 
 def import_user(draft: DraftBuilder, command: Command, request: commands.ImportUser) -> object:
@@ -47,7 +48,7 @@ def import_user(draft: DraftBuilder, command: Command, request: commands.ImportU
     state = draft.state
     if request.id in state.user_keys or request.id in state.group_keys:
         raise RelayError.conflict(f"the id {request.id!r} is taken")
-    key = state.next_key(state.users)
+    key = state.next_user()
     added = changes.UserAdded(
         key=key,
         id=request.id,
@@ -56,15 +57,15 @@ def import_user(draft: DraftBuilder, command: Command, request: commands.ImportU
         admin=request.admin,
         created_at=_stated(draft, request.created_at),
     )
-    draft.change(kinds.USER, 0, command, added)
+    draft.change(kinds.USER, NO_CHAT, command, added)
     if request.disabled or request.removed:
         # In the same batch as the user, so that an import that is cut off lets nobody sign in.
         standing = changes.UserChanged(key=key, disabled=request.disabled or None, removed=request.removed or None)
-        draft.change(kinds.USER, 0, command, standing)
+        draft.change(kinds.USER, NO_CHAT, command, standing)
     return requests.Nothing()
 
 
-def _stated(draft: DraftBuilder, at: int) -> int:
+def _stated(draft: DraftBuilder, at: UnixMs) -> int:
     """Give a date as a change holds it: 0 where it is the time of its entry."""
     return at if at != draft.at else 0
 
@@ -82,7 +83,7 @@ def import_chat(draft: DraftBuilder, command: Command, request: commands.ImportC
     keys = [user.key for user in members]
     admins = [user.key for user in map(state.user, request.admins) if user is not None and user.key in keys]
     owner = state.user_keys[choose_owner(members, request.owner, request.founder, request.admins)]
-    chat = state.next_key(state.chats)
+    chat = state.next_chat()
     # A dialog is found by both of its members, so they join together; the order of joining means nothing there.
     first, *later = _joined(keys) if command.generated_id else [sorted(keys)]
     made = changes.ChatMade(
@@ -161,7 +162,7 @@ def choose_owner(members: Sequence[Participant], owner: str | None, founder: str
     raise RelayError.forbidden("nobody who is in it can sign in, so nobody could run it")
 
 
-def _joined(keys: list[int]) -> list[list[int]]:
+def _joined(keys: list[UserKey]) -> list[list[UserKey]]:
     """Divide members so that the log shows their order of joining: members of one entry are ordered by key."""
     cuts = [0, *(place for place, (one, next_) in enumerate(pairwise(keys), 1) if next_ < one), len(keys)]
     return [keys[start:end] for start, end in pairwise(cuts)]
@@ -274,7 +275,9 @@ def _chat(draft: DraftBuilder, key: int) -> Chat:
     return chat
 
 
-def _known(draft: DraftBuilder, hash_: int, chat: Chat, author: int, client_id: str, kind: int) -> StoredMessage | None:
+def _known(
+    draft: DraftBuilder, hash_: int, chat: Chat, author: UserKey, client_id: str, kind: int
+) -> StoredMessage | None:
     """Find what was imported under this client id before; a new id needs no look-up, for the insert would fail."""
     known = draft.repeated(hash_)
     if known is None:
@@ -317,7 +320,7 @@ def _said_at(extra: str | None) -> int:
     return msgspec.json.decode(extra, type=Extra).said_at if extra else 0
 
 
-def _extra(attachments: list[Attachment] | None, said_at: int) -> str | None:
+def _extra(attachments: list[Attachment] | None, said_at: UnixMs) -> str | None:
     if not attachments and not said_at:
         return None
     return msgspec.json.encode(Extra(attachments=attachments, said_at=said_at)).decode()
