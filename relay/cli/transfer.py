@@ -130,12 +130,12 @@ def import_(
         typer.Option(
             "--map",
             metavar="THERE=HERE",
-            help="The id here of a person in the export (may be given again).",
+            help="The id here of a person or group in the export (may be given again).",
             show_default=False,
         ),
     ] = None,
     same: Annotated[
-        bool, typer.Option("--same", help="Take people in the export for the users here with the same ids.")
+        bool, typer.Option("--same", help="Take people and groups in the export for those here with the same ids.")
     ] = False,
     data: Data = None,
     json: Json = False,
@@ -146,8 +146,8 @@ def import_(
     already keeps its members. An import that was interrupted continues when it is run again, and imports nothing
     twice. Only messages that retention removed more than a week ago come back with an export that still has them.
 
-    A person in the export with the id of a user here may be somebody else. Say so with --map: anna=anna if they are
-    the same, anna=anna.2 if not. --same says it for all; --dry-run lists them.
+    A person or group in the export with the id of one here may be another one. Say so with --map: anna=anna if they
+    are the same, anna=anna.2 if not. --same says it for all; --dry-run lists them.
 
     Example: relay import slack-export.zip
     """
@@ -190,7 +190,7 @@ def _report(importing: Importing, namesakes: list[Namesake], *, dry_run: bool, s
     if importing.admins:
         say(f"admins by the export's word, who may invite others: {', '.join(importing.admins)}")
     for one in namesakes:
-        say(f"{one.id} is {one.here} here and {one.there} in the export: taken for the same person")
+        say(f"{one.id} is {one.here} here and {one.there} in the export: taken for the same")
     if namesakes and not same:
         say("to import, say so: --same for all of them, --map THERE=HERE for each")
     for what, count in sorted(left.items(), key=lambda one: -one[1]):
@@ -218,8 +218,8 @@ def _ask_about(namesakes: list[Namesake]) -> str:
     more = len(namesakes) - SHOWN_NAMESAKES
     first = namesakes[0].id
     return (
-        f"people of the export have ids of users here: {shown}{f' and {more} more' if more > 0 else ''}. The same"
-        f" people? --same. Somebody else? --map {first}=NEW (--map {first}={first} for one who is the same)."
+        f"the export has ids of users or groups here: {shown}{f' and {more} more' if more > 0 else ''}. Are they the"
+        f" same? --same. Others? --map {first}=NEW (--map {first}={first} for one that is the same)."
         " Nothing was changed"
     )
 

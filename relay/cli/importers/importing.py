@@ -26,13 +26,13 @@ BATCH_CHARACTERS = 1_000_000
 
 
 class Namesake(NamedTuple):
-    """A person of the source with the id of a user here who was not imported from it: perhaps somebody else."""
+    """A user or group of the source with the id of one here that was not imported from it: perhaps another one."""
 
     id: str
     there: str
-    """Their name in the source."""
+    """The name in the source."""
     here: str
-    """The name of the user who has the id here."""
+    """The name of the user or group that has the id here."""
 
 
 class Importing:
@@ -82,24 +82,30 @@ class Importing:
         """With a dry run: the messages of the last batch."""
 
     async def find_namesakes(self) -> list[Namesake]:
-        """Find the people of the source who have the id of a user here without any sign that they are the same.
+        """Find the users and groups of the source with the id of one here, without any sign that they are the same.
 
-        Such a sign is that the user is in a chat here that was imported from this source. Changes nothing.
+        For a user such a sign is to be in a chat here that was imported from this source. Changes nothing.
         """
-        found: dict[str, Namesake] = {}
+        users: dict[str, Namesake] = {}
         for person in self._people:
             answer = await self._ask_or_none("import.user", user_payload(person, self._start, dry=True))
             if answer is not None and answer.namesake is not None:
-                found[person.id] = Namesake(person.id, person.name, answer.namesake)
+                users[person.id] = Namesake(person.id, person.name, answer.namesake)
+        groups: list[Namesake] = []
         for room in self._chats:
-            for user_id in found.keys() & set(room.participants) if room.id else ():
-                request = control.ChatImport(
-                    id=room.id, kind=room.kind, name=room.id, participants=[user_id], at=self._start, dry=True
-                )
-                answer = await self._ask_or_none("import.chat", request)
-                if answer is not None and not answer.added and not answer.gone and not answer.absent:
-                    del found[user_id]
-        return list(found.values())
+            request = chat_payload(room, self._start, dry=True)
+            answer = await self._ask_or_none("import.chat", request) if room.id else None
+            if answer is None or answer.added or answer.gone:
+                continue
+            if answer.namesake is not None:
+                groups.append(Namesake(room.id, room.name, answer.namesake))
+                continue
+            for user_id in users.keys() & set(room.participants):
+                alone = msgspec.structs.replace(request, participants=[user_id])
+                answer = await self._ask_or_none("import.chat", alone)
+                if answer is not None and not answer.absent:
+                    del users[user_id]
+        return [*users.values(), *groups]
 
     async def run(self) -> None:
         """Import everything: people, then chats, then messages."""

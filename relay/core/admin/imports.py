@@ -125,7 +125,10 @@ class Import:
         known = self._find(record.id or "", record.participants)
         if known is not None:
             absent = [one for one in record.participants if not self._is_in(one, known)]
-            return control.ImportResult(added=False, id=known.id, absent=len(absent))
+            # Only what the source states itself can be compared: a chat without a date may be the same.
+            other = known.id is not None and record.created_at not in (None, known.created_at)
+            namesake = (known.name or known.id) if other else None
+            return control.ImportResult(added=False, id=known.id, absent=len(absent), namesake=namesake)
         if record.dry:
             self._check_chat(record)
             return control.ImportResult(added=True)

@@ -121,7 +121,7 @@ class ImportResult(Wire, frozen=True, kw_only=True):
     bare: bool = False
     """Whether it is a user of this import who has no picture yet, because an earlier attempt was cut off."""
     namesake: str | None = None
-    """The name of the user who has this id here, where they may be somebody else: they did not come in as this one."""
+    """The name of the user or group with this id here, where it may be another one: it was made at another time."""
     absent: int = 0
     """The number of participants who are not in the existing chat, and are not added to it."""
 
