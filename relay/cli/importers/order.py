@@ -16,7 +16,13 @@ MOST = 64
 
 
 def in_order(items: Iterable[T], kind: type[T], key: Callable[[T], tuple[int, ...]]) -> Iterator[T]:
-    """Yield structs in order. The sort is stable."""
+    """Yield structs in order. The sort is stable.
+
+    Args:
+        items: the structs, as many as there are.
+        kind: their type.
+        key: returns what a struct is sorted by.
+    """
     portions: list[_Portion[T]] = []
     held: list[T] = []
     for item in items:

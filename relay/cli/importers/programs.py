@@ -21,7 +21,14 @@ def all_words(
 ) -> str | None:
     """Return the whole text of a message, with that of its blocks and attachments; None if it has none.
 
-    A person's blocks are their text once more; a program's text is mostly what a notification shows of its blocks.
+    A person's blocks repeat their text; a program's text is mostly what a notification shows of its blocks.
+
+    Args:
+        text: the text of the message.
+        blocks: its blocks, as Slack's.
+        attachments: its attachments, as Slack's.
+        people: users by their id in the source.
+        program: whether a program sent it.
     """
     try:
         said = _named(block_words(blocks), people) if program or not text.strip() else ""
