@@ -306,7 +306,7 @@ def test_an_import_that_was_interrupted_goes_on_where_it_stopped(
     monkeypatch.setattr(importing, "BATCH", 1)
     monkeypatch.setattr(transfer.Importing, "_flush", stop_at_the_second)
     ran = run("import", file, data=there)
-    assert (ran.code, ran.err) == (1, "relay: interrupted: call it again, and it goes on where it stopped\n")
+    assert (ran.code, ran.err) == (1, "relay: interrupted: run it again, and it continues where it stopped\n")
     monkeypatch.setattr(transfer.Importing, "_flush", flush)
     done("import", file, data=there)
     assert [one["text"] for one in messages(there)] == [one["text"] for one in messages(office)]
