@@ -1,4 +1,4 @@
-"""The relay's command as the person who started this program can type it. Reads how the process was started."""
+"""The `relay` command as the user can type it, found out from how this process was started."""
 
 import os
 import shlex
@@ -7,18 +7,18 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from relay.settings import data_directory
+from relay.settings import WrongSettings, data_directory
 
 Which = Callable[[str], str | None]
 """Finds a program on the PATH."""
 
 
 def line(words: str, data: Path | None = None) -> str:
-    """Make a line to type.
+    """Make a command line for the user to type.
 
     Args:
-        words: those after `relay`.
-        data: the data directory it must use; `--data` is added where the command would not find it by itself.
+        words: the words after `relay`.
+        data: the data directory of the command; `--data` is added if the command would not find it by itself.
     """
     typed = f"{_program()} {words}"
     if data is None or data.absolute() == _default_directory():
@@ -27,10 +27,10 @@ def line(words: str, data: Path | None = None) -> str:
 
 
 def needs_directory() -> Path | None:
-    """Find the directory that a shell must be in for the lines to work; None where any will do."""
+    """Find the directory in which the lines must be typed; None for any."""
     words = shlex.split(_program())
     relative = words[0] == "uv" or ("/" in words[0] and not words[0].startswith("/"))
-    # `python3 -m` finds what lies where it is started.
+    # `python3 -m` finds modules in the current directory.
     beside = "-m" in words and Path(__file__).resolve().parents[1] == Path.cwd()
     return Path.cwd() if relative or beside else None
 
@@ -40,12 +40,12 @@ def _program() -> str:
 
 
 def spelled(program: str, started: Sequence[str], environment: Mapping[str, str], which: Which) -> str:
-    """Spell the relay's command.
+    """Spell the `relay` command.
 
     Args:
         program: `sys.argv[0]`.
-        started: `sys.orig_argv`: the interpreter and its arguments.
-        environment: the process's.
+        started: `sys.orig_argv`, the interpreter and its arguments.
+        environment: the environment of the process.
         which: finds a program on the PATH.
     """
     if "UV_RUN_RECURSION_DEPTH" in environment:
@@ -61,5 +61,8 @@ def _shortest(program: str, which: Which) -> str:
 
 
 def _default_directory() -> Path | None:
-    """Find the data directory that a command finds without `--data` in another terminal."""
-    return None if os.environ.get("RELAY_DATA") else data_directory().absolute()
+    """Find the data directory that commands in another terminal use without `--data`; None if there is none."""
+    try:
+        return None if os.environ.get("RELAY_DATA") else data_directory().absolute()
+    except WrongSettings:
+        return None

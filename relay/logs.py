@@ -1,7 +1,7 @@
-"""What the relay says about itself: lines for people on stderr, or records with fields in systemd's journal.
+"""Logging: lines for people on stderr, or records with fields in systemd's journal.
 
-Never what people say to each other, and never a token: nothing that is logged is handed either. A record's
-fields are the `extra` of the call whose names are in capitals.
+No messages of users and no tokens: neither is ever passed to a logger. The fields of a record are those items of
+`extra` whose names are in capitals.
 """
 
 import logging
@@ -15,16 +15,16 @@ from typing import TextIO
 
 JOURNAL = "/run/systemd/journal/socket"
 IDENTIFIER = "relay"
-PIECE = select.PIPE_BUF // 4
-"""Characters written at a time: a pipe that takes any bytes takes four for each of these."""
+PIECE_CHARACTERS = select.PIPE_BUF // 4
+"""Characters that are written at a time. A pipe that is ready takes four bytes for each of them."""
 PRIORITIES = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
 
 
 def set_up(level: str) -> None:
-    """Log to the journal where stderr is connected to it, else to stderr.
+    """Log to the journal if stderr is connected to it, else to stderr.
 
     Args:
-        level: the least that is logged, as in `log.level`.
+        level: the lowest level that is logged, as in `log.level`.
     """
     handler: logging.Handler = logging.StreamHandler(ImmediateStream(sys.stderr))
     handler.setFormatter(LineFormatter())
@@ -39,16 +39,16 @@ def set_up(level: str) -> None:
 
 
 def set_level(level: str) -> None:
-    """Log this and what is graver of our own; of libraries warnings, as below that they tell what they are handed.
+    """Set the level of the relay's own loggers. Libraries log warnings and above only.
 
-    aiosqlite's debug lines hold every statement with its values, and so the texts of messages.
+    The debug lines of aiosqlite have every statement with its values, and so the texts of messages.
     """
     logging.getLogger().setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
     logging.getLogger("relay").setLevel(level.upper())
 
 
 def stderr_is_the_journal() -> bool:
-    """Whether systemd connected stderr to its journal: systemd.exec(5), JOURNAL_STREAM."""
+    """Tell whether systemd has connected stderr to its journal: systemd.exec(5), JOURNAL_STREAM."""
     device, _, inode = os.environ.get("JOURNAL_STREAM", "").partition(":")
     try:
         stderr = os.fstat(sys.stderr.fileno())
@@ -58,14 +58,14 @@ def stderr_is_the_journal() -> bool:
 
 
 def fields(record: logging.LogRecord) -> Iterator[tuple[str, object]]:
-    """What a record says beside its message."""
+    """Return the fields of a record."""
     for name, value in record.__dict__.items():
         if name.isupper():
             yield name, value
 
 
 class LineFormatter(logging.Formatter):
-    """A line a record: its level where it is worse than usual, the message, the fields that it does not name itself."""
+    """Formats a record as a line: the level of warnings and above, the message, and the fields it does not name."""
 
     def format(self, record: logging.LogRecord) -> str:
         """See `logging.Formatter`."""
@@ -78,34 +78,34 @@ class LineFormatter(logging.Formatter):
 
 
 class ImmediateStream:
-    """A stream that is written to as far as it takes text at once: people who chat do not wait for a log.
+    """Writes to a stream only as much as it takes at once: the relay must not wait for its log.
 
-    A pipe that nobody reads, or a terminal that is held (Ctrl-S), takes none. How much was lost is said afterwards.
+    A pipe that nobody reads, or a terminal that is stopped (Ctrl-S), takes nothing. How much was lost is written later.
     """
 
     def __init__(self, stream: TextIO) -> None:
-        """Write to a stream.
+        """Wrap a stream.
 
         Args:
-            stream: one of a file, or a test's of none, which is always ready.
+            stream: the stream. One without a file descriptor counts as always ready.
         """
         self._stream = stream
         self._lost = 0
 
     def write(self, text: str) -> None:
-        """Write a record, or note that it was lost, all or its end."""
+        """Write a record, or count it as lost, in whole or in part."""
         if self._lost:
             text = f"({self._lost} records of the log were lost here: nobody took them)\n{text}"
-        for start in range(0, len(text), PIECE):
+        for start in range(0, len(text), PIECE_CHARACTERS):
             if not self._takes():
                 self._lost += 1
                 return
-            self._stream.write(text[start : start + PIECE])
+            self._stream.write(text[start : start + PIECE_CHARACTERS])
             self._stream.flush()
         self._lost = 0
 
     def flush(self) -> None:
-        """Do nothing: all that is written is flushed."""
+        """Do nothing: every write flushes."""
 
     def _takes(self) -> bool:
         try:
@@ -117,13 +117,13 @@ class ImmediateStream:
 
 
 class JournalHandler(logging.Handler):
-    """Sends records by the journal's own protocol: a datagram each, of `FIELD=value` lines.
+    """Sends records by the journal's native protocol: one datagram each, of `FIELD=value` lines.
 
-    One that the journal does not take at once is lost: people who chat do not wait for a log.
+    A record that the journal does not take at once is lost: the relay must not wait for its log.
     """
 
     def __init__(self, address: str) -> None:
-        """Connect.
+        """Connect to the journal.
 
         Raises:
             OSError: there is no journal.
@@ -147,7 +147,7 @@ class JournalHandler(logging.Handler):
 
 
 def datagram(record: logging.LogRecord, message: str) -> bytes:
-    """Encode a record: a value with a line break goes with its length in front (systemd's native protocol)."""
+    """Encode a record; a value with a line break is preceded by its length (systemd's native protocol)."""
     parts = bytearray()
     for name, value in (
         ("MESSAGE", message),

@@ -92,7 +92,9 @@ def main(arguments: Sequence[str]) -> int:
         cause = _unwrapped(error)
         if not isinstance(cause, EXPECTED_ERRORS):
             raise
-        _report(_what_to_do(cause, data_directory(options.data)))
+        # Invalid settings may mean that there is no data directory to name.
+        known = not isinstance(cause, WrongSettings)
+        _report(_what_to_do(cause, data_directory(options.data)) if known else str(cause))
         return 1
     return 0
 
@@ -124,7 +126,9 @@ async def serve(data: Path, loaded: Loaded) -> None:
     listeners = open_listeners(settings.listen)
     async with _opened(data, settings) as relay:
         _tune_garbage_collector()
-        certificates = Certificates(data, settings.tls, listeners[0], relay.clock.cautious) if settings.tls.on else None
+        certificates = (
+            Certificates(data, settings.tls, listeners[0], relay.clock.earlier_time) if settings.tls.on else None
+        )
         server = Server(relay, certificates)
         relay.admin.runtime.settings = loaded
         async with trio.open_nursery() as nursery:

@@ -1,22 +1,22 @@
-"""Paths of Unix sockets, of which an address holds 107 bytes: longer ones are reached through their directory."""
+"""Binds and connects Unix sockets with long paths: an address holds 107 bytes, so longer ones go by their directory."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-MOST = 107
-"""Bytes of a path that fit into an address (unix(7))."""
+MAX_BYTES = 107
+"""Bytes of a path that fit into a socket address (unix(7))."""
 
 
 @contextmanager
 def fitting(path: Path) -> Iterator[str]:
-    """Give a path by which a socket is bound or connected to, however deep its directory lies.
+    """Return a path by which a socket can be bound or connected, however long its own path is.
 
     Raises:
-        OSError: the directory of one that is too long cannot be opened.
+        OSError: the directory of a long path cannot be opened.
     """
-    if len(os.fsencode(path)) <= MOST:
+    if len(os.fsencode(path)) <= MAX_BYTES:
         yield str(path)
         return
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)

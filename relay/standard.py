@@ -1,23 +1,26 @@
-"""The standard descriptors of a process that was started without them: the next file it opens must not be one."""
+"""Opens the standard file descriptors of a process that was started without them.
+
+Otherwise the next file that it opens, perhaps the store, would become its standard output.
+"""
 
 import os
 import sys
 
 STANDARD = ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_WRONLY))
-"""The standard descriptors, and how each is opened where it is closed: no input can be read, no output written."""
+"""The standard descriptors and the modes in which they are opened: nothing can be read or written."""
 
 
 def fill() -> None:
-    """Leave no standard descriptor to the next file that is opened, which could be the store."""
+    """Open every standard descriptor that is closed."""
     for number, flags in STANDARD:
         try:
             os.fstat(number)
         except OSError:
-            # A new descriptor is the lowest that is free.
+            # `open` returns the lowest free descriptor.
             os.open(os.devnull, flags)
 
 
 def stand_in_for_stderr() -> None:
-    """Give the log and last words somewhere to go, where standard error is closed and Python has no stream for it."""
+    """Set `sys.stderr`, which Python leaves as None if descriptor 2 was closed."""
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - open until the process ends

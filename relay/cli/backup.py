@@ -127,7 +127,10 @@ def backup(
         as_json(done | ({"missing": missing} if missing else {}))
     else:
         for name in missing[:10]:
-            say(f"missing in {where}, and so in the backup: {name}")
+            if name.startswith(f"{backups.TLS}/"):
+                say(f"{where / name} is not in the backup, since you may not read it: run this as root")
+            else:
+                say(f"missing in {where}, and so in the backup: {name}")
         if len(missing) > 10:
             say(f"and {len(missing) - 10} more: `relay check` names them")
         say(f"{file}: {written / 1e6:.1f} MB, up to {when(end.at)}")
@@ -254,6 +257,8 @@ def prune(
     json: Json = False,
 ) -> None:
     """Remove old messages for good and free their space.
+
+    Interrupted, it stops after the part under way; retention completes that part within the hour.
 
     Example: relay prune --days 365
     """

@@ -9,14 +9,14 @@ from relay.cli.control_client import ask_running
 from relay.cli.hints import note_data
 from relay.cli.output import Failure, WrongUse
 from relay.protocol import control
-from relay.settings import data_directory
+from relay.settings import WrongSettings, data_directory
 
 
 def _known(name: str, incomplete: str) -> list[tuple[str, str]]:
     """Ask a running relay for ids and names that begin with `incomplete`. Nothing if there is none to ask."""
     try:
         known = ask_running(data_directory(), name, control.Empty()) or []
-    except Failure:
+    except (Failure, WrongSettings):
         return []
     return [(one.id, one.name) for one in known if one.id.startswith(incomplete)]
 

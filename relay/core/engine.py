@@ -28,9 +28,9 @@ class Engine:
     """The state, who is told of its changes, and what of it the store does not have yet."""
 
     def __init__(self, state: State, hub: Hub, stale: DirtyRows) -> None:
-        self.loosened: Callable[[], None] = _nobody
+        self.on_files_released: Callable[[], None] = _nobody
         """Called when a message may have let go of its files."""
-        self.charged: Callable[[Sequence[Command], float], None] = _free
+        self.on_writer_held: Callable[[Sequence[Command], float], None] = _free
         """Called with a batch that kept the writer longer than its commit took, and for how many seconds."""
         self._state = state
         self._hub = hub
@@ -52,7 +52,7 @@ class Engine:
 
     def charge(self, batch: Sequence[Command], seconds: float) -> None:
         """See `log.Rules`."""
-        self.charged(batch, seconds)
+        self.on_writer_held(batch, seconds)
 
     def apply(self, entry: Entry) -> None:
         """Let an entry take effect, then tell whom it concerns."""
@@ -60,7 +60,7 @@ class Engine:
         self._stale.note(entry, self._state)
         self._hub.tell(entry)
         if entry.kind in (kinds.EDIT, kinds.DELETE):
-            self.loosened()
+            self.on_files_released()
         if entry.kind == kinds.NEW:
             self.lags.messages += 1
             self._first = self._first or entry.at

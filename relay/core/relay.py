@@ -21,7 +21,7 @@ from relay.core.files.uploads import Uploads
 from relay.core.maintenance.disk_room import DiskRoom
 from relay.core.maintenance.retention import Retention
 from relay.core.maintenance.statistics import LatencySamples, Statistics
-from relay.core.model.recovery import recall
+from relay.core.model.recovery import load_state
 from relay.core.service.dispatch import Service
 from relay.core.service.search import Searches
 from relay.settings import LimitsSection, Settings
@@ -29,7 +29,7 @@ from relay.store.data_dir import empty, written_by
 from relay.store.data_dir.opening import opened
 from relay.store.files.reserve import Reserve
 from relay.store.log.log import Log
-from relay.store.queries import lookups
+from relay.store.queries import positions
 from relay.store.sqlite import database, folding
 from relay.store.sqlite.migrate import begin, upgrade
 from relay.store.sqlite.wal import Wal
@@ -129,7 +129,7 @@ async def open_relay(
             await begin(path)
         async with database.connect(path, writing=True) as writing:
             await upgrade(writing, path)
-            await written_by.sign(writing)
+            await written_by.sign(writing, path)
             await folding.ensure(writing)
             writing.stay_at(path)
             async with (
@@ -141,16 +141,16 @@ async def open_relay(
                 database.connect(path, writing=False, cache=LOOKING_CACHE, seconds=PATIENCE) as carrying,
                 database.connect(path, writing=False, cache=COPYING_CACHE) as copying,
             ):
-                state, stale = await recall(reading)
+                state, stale = await load_state(reading)
                 hub = Hub(state, time, frame)
                 rules = Engine(state, hub, stale)
-                log = Log(writing, looking, Wal(copying, path), rules, await lookups.cursors(reading))
+                log = Log(writing, looking, Wal(copying, path), rules, await positions.cursors(reading))
                 _, import_began = log.cursors.get(IMPORT_CURSOR, (0, 0))
                 time.begin(max(state.at, import_began))
                 service = Service(state, log, hub, reading, Searches(finding, log), Replays(replaying), time, settings)
                 relay = Relay(data, service, reading, carrying, time, rules.lags, reserve)
-                rules.loosened = relay.files.loosen
-                rules.charged = service.charge_writer
+                rules.on_files_released = relay.files.loosen
+                rules.on_writer_held = service.charge_writer
                 async with trio.open_nursery() as nursery:
                     await nursery.start(log.run)
                     if spent:

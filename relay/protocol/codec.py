@@ -1,4 +1,4 @@
-"""Frames to bytes and back. A frame is decoded once; its payload then by the payload's own type.
+"""Encodes and decodes frames. A frame is decoded once, then its payload by the payload's own type.
 
 Knows the wire types and msgspec, nothing else.
 """
@@ -26,7 +26,7 @@ from relay.protocol.requests import REQUESTS
 T = TypeVar("T")
 
 PONG = b'{"event":"pong"}'
-"""What answers any text that is not a JSON object (section 2)."""
+"""The answer to any text frame that is not a JSON object (section 2)."""
 
 encode = msgspec.json.Encoder().encode
 
@@ -43,21 +43,21 @@ _server_events: dict[str, msgspec.json.Decoder[object]] = {
 }
 
 _WHERE = re.compile(r" - at `\$(?P<path>[^`]*)`$")
-_HALVES = re.compile(
+_SURROGATES = re.compile(
     rb"""(?P<whole>\\\\ | \\u[dD][89abAB]..\\u[dD][c-fC-F]..) | \\u[dD][89a-fA-F][0-9a-fA-F]{2}""", re.VERBOSE
 )
-"""Escaped backslashes and pairs of surrogates, which are whole; and else surrogates that are alone."""
+"""Matches escaped backslashes and surrogate pairs (`whole`), and else lone surrogates."""
 _NUL = rb"\u0000"
 _BACKSLASH = ord("\\")
 _MISSING = re.compile(r"^Object missing required field `(?P<field>[^`]+)`$")
 
 
 def explain(error: msgspec.DecodeError, within: str = "") -> RelayError:
-    """Name the field that is wrong and what would be right, as `bad_request`.
+    """Turn a decoding error into a `bad_request` that names the field and what is expected.
 
     Args:
-        error: what msgspec found.
-        within: where the decoded part stands in the frame, for instance `payload`.
+        error: the error of msgspec.
+        within: the path of the decoded part within the frame, for instance `payload`.
     """
     text = str(error)
     where = _WHERE.search(text)
@@ -70,26 +70,26 @@ def explain(error: msgspec.DecodeError, within: str = "") -> RelayError:
         return RelayError.bad_field(f"{path}.{missing['field']}".removeprefix("."), "this field is required")
     for pattern, meaning in PATTERN_MEANINGS.items():
         text = text.replace(f"`str` matching regex {pattern!r}", meaning)
-    # Only a sentence begins small after a colon; an abbreviation ("JSON") stays as it is.
+    # Lower the first letter, but not that of an abbreviation such as "JSON".
     text = text if text[:2].isupper() else text[:1].lower() + text[1:]
     return RelayError.bad_field(path or "frame", text)
 
 
-def _mend(frame: bytes) -> bytes:
-    """Put U+FFFD in place of each half of a character: who cuts text in JavaScript says such, and JSON allows it.
+def _replace_lone_surrogates(frame: bytes) -> bytes:
+    """Replace each lone surrogate by U+FFFD. JavaScript sends them when it cuts a text, and JSON allows them.
 
-    (RFC 8259, section 8.2: what is made of it is for the reader to say.)
+    How to treat them is up to the receiver (RFC 8259, section 8.2).
     """
-    return _HALVES.sub(lambda found: found["whole"] or rb"\ufffd", frame)
+    return _SURROGATES.sub(lambda found: found["whole"] or rb"\ufffd", frame)
 
 
 def is_keepalive(frame: bytes) -> bool:
-    """Whether a text frame is not a JSON object and so only says "I am here" (section 2)."""
+    """Tell whether a text frame is a keepalive: anything but a JSON object (section 2)."""
     return frame[:1] != b"{" and frame.lstrip()[:1] != b"{"
 
 
 def decode_client_frame(frame: bytes) -> ClientFrame:
-    """Decode what a client sent.
+    """Decode a frame of a client.
 
     Raises:
         RelayError: `bad_request`, naming the field.
@@ -97,16 +97,16 @@ def decode_client_frame(frame: bytes) -> ClientFrame:
     try:
         return _client_frames.decode(frame)
     except msgspec.DecodeError as error:
-        mended = _mend(frame)
-        if mended != frame:
-            return decode_client_frame(mended)
+        repaired = _replace_lone_surrogates(frame)
+        if repaired != frame:
+            return decode_client_frame(repaired)
         raise explain(error) from None
     except RecursionError:
         raise RelayError.bad_field("frame", "nested too deeply") from None
 
 
 def decode_server_frame(frame: bytes) -> ServerFrame:
-    """Decode what the relay sent; the counterpart, for clients.
+    """Decode a frame of the relay, for clients.
 
     Raises:
         RelayError: `bad_request`, naming the field.
@@ -118,7 +118,7 @@ def decode_server_frame(frame: bytes) -> ServerFrame:
 
 
 def decode_payload(decoder: msgspec.json.Decoder[T], payload: msgspec.Raw) -> T:
-    """Decode what somebody says, by its own type.
+    """Decode a payload by its type.
 
     Raises:
         RelayError: `bad_request`, naming the field.
@@ -130,7 +130,7 @@ def decode_payload(decoder: msgspec.json.Decoder[T], payload: msgspec.Raw) -> T:
     except RecursionError:
         raise RelayError.bad_field("payload", "nested too deeply") from None
     raw = bytes(payload)
-    # SQLite would cut a text at a NUL. Few texts have an escape at all, and one byte is found sooner than six.
+    # SQLite would cut a text at a NUL. Most texts have no escape at all, and one byte is found faster than six.
     if _BACKSLASH in raw and _NUL in raw:
         _refuse_nul(msgspec.to_builtins(decoded), "payload")
     return decoded
@@ -173,10 +173,10 @@ def decode_client_event(name: str, payload: msgspec.Raw) -> msgspec.Struct:
 
 
 def decode_event(event: Event) -> object:
-    """Decode the payload of an event of the relay's, by its `eventType`; for clients.
+    """Decode the payload of an event of the relay by its `eventType`, for clients.
 
     Raises:
-        RelayError: `bad_request` when the event is not of this protocol.
+        RelayError: `bad_request`, the event is not of this protocol.
     """
     decoder = _server_events.get(event.event_type)
     if decoder is None:
@@ -185,14 +185,15 @@ def decode_event(event: Event) -> object:
 
 
 def event(name: str, timestamp: int, payload: object, event_id: int | None = None) -> bytes:
-    """Encode an event of the relay's."""
+    """Encode an event of the relay."""
     return encode(OutgoingEvent(id=event_id, timestamp=timestamp, event_type=name, payload=payload))
 
 
 class Page(NamedTuple):
-    """A payload that is a page: whether it is the last, and where the next one begins.
+    """A payload that is one page of several.
 
-    Without a `next` whoever asks knows by what the page holds.
+    `more` tells whether others follow, and `next` where the next one begins. Without a `next` the client continues
+    after the last item of the page.
     """
 
     payload: object
@@ -201,7 +202,7 @@ class Page(NamedTuple):
 
 
 def response(request_id: str | int, timestamp: int, payload: object) -> bytes:
-    """Encode the answer to a request."""
+    """Encode the response to a request."""
     if type(payload) is Page:
         more = True if payload.more or payload.next is not None else None
         return encode(
@@ -211,10 +212,10 @@ def response(request_id: str | int, timestamp: int, payload: object) -> bytes:
 
 
 def refusal(request_id: str | int, timestamp: int, error: Error) -> bytes:
-    """Encode an error as the answer to a request."""
+    """Encode an error as the response to a request."""
     return encode(ErrorResponse(id=request_id, timestamp=timestamp, error=error))
 
 
 def error_frame(timestamp: int, error: Error) -> bytes:
-    """Encode what answers a frame that is no valid envelope."""
+    """Encode the answer to a frame that is not a valid envelope."""
     return encode(ErrorFrame(timestamp=timestamp, error=error))

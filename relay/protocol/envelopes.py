@@ -1,4 +1,4 @@
-"""The frames themselves: PROTOCOL.md, section 2. Each wraps a payload that is decoded by its own type later."""
+"""The envelopes of frames: PROTOCOL.md, section 2. The payload of each is decoded later, by its own type."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ def _empty() -> msgspec.Raw:
 
 
 class Request(Wire, frozen=True, kw_only=True, tag_field="type", tag="request"):
-    """A client asks for something; `id` is its own and only echoed."""
+    """A request of a client; the response echoes its `id`."""
 
     id: str | int
     timestamp: int | float | None = None
@@ -22,7 +22,7 @@ class Request(Wire, frozen=True, kw_only=True, tag_field="type", tag="request"):
 
 
 class ClientEvent(Wire, frozen=True, kw_only=True, tag_field="type", tag="event"):
-    """A client says something unasked; public clients say `payloadType` for `eventType`."""
+    """An event of a client; public clients use `payloadType` in place of `eventType`."""
 
     timestamp: int | float | None = None
     event_type: str | None = None
@@ -31,15 +31,15 @@ class ClientEvent(Wire, frozen=True, kw_only=True, tag_field="type", tag="event"
 
 
 class Ack(Wire, frozen=True, kw_only=True, tag_field="type", tag="ack"):
-    """A client has a durable event; a string id is accepted."""
+    """A client acknowledges a durable event; its id may be a string."""
 
     id: int | str
 
 
 class Response(Wire, frozen=True, kw_only=True, tag_field="type", tag="response"):
-    """The relay's one answer to a request: `payload`, or `error` in its place.
+    """The response to a request: a `payload`, or an `error` in its place.
 
-    `more` says that there is more than this page holds; `next` is where the next page begins.
+    `more` tells whether the payload is one page of several; `next` is where the next page begins.
     """
 
     id: str | int
@@ -51,7 +51,7 @@ class Response(Wire, frozen=True, kw_only=True, tag_field="type", tag="response"
 
 
 class OutgoingResponse(Wire, frozen=True, kw_only=True, tag_field="type", tag="response"):
-    """A response as the relay sends it: encoded in one go with its payload."""
+    """A response for sending: encoded together with its payload."""
 
     id: str | int
     timestamp: Timestamp
@@ -61,7 +61,7 @@ class OutgoingResponse(Wire, frozen=True, kw_only=True, tag_field="type", tag="r
 
 
 class ErrorResponse(Wire, frozen=True, kw_only=True, tag_field="type", tag="response"):
-    """A response as the relay sends it where there is an error in place of the payload."""
+    """A response for sending that has an error in place of its payload."""
 
     id: str | int
     timestamp: Timestamp
@@ -69,7 +69,7 @@ class ErrorResponse(Wire, frozen=True, kw_only=True, tag_field="type", tag="resp
 
 
 class Event(Wire, frozen=True, kw_only=True, tag_field="type", tag="event"):
-    """The relay tells a client; only durable events carry an `id`."""
+    """An event of the relay; only durable events have an `id`."""
 
     id: int | None = None
     timestamp: Timestamp
@@ -78,7 +78,7 @@ class Event(Wire, frozen=True, kw_only=True, tag_field="type", tag="event"):
 
 
 class OutgoingEvent(Wire, frozen=True, kw_only=True, tag_field="type", tag="event"):
-    """An event as the relay sends it: encoded in one go with its payload."""
+    """An event for sending: encoded together with its payload."""
 
     id: int | None = None
     timestamp: Timestamp
@@ -87,7 +87,7 @@ class OutgoingEvent(Wire, frozen=True, kw_only=True, tag_field="type", tag="even
 
 
 class ErrorFrame(Wire, frozen=True, kw_only=True, tag_field="type", tag="error"):
-    """A frame of the client's could not be understood."""
+    """The answer to a frame that is not a valid envelope."""
 
     timestamp: Timestamp
     error: Error

@@ -1,4 +1,4 @@
-"""The protocol's errors, all in one place: a code for programs and a sentence for people (section 2)."""
+"""The errors of the protocol, each with a code for programs and a message for people (section 2)."""
 
 from typing import Literal, Self
 
@@ -26,12 +26,12 @@ class Error(Wire, frozen=True, kw_only=True):
     message: str
     retry_after: int | None = None
     quota: int | None = None
-    """With `storage_full`: the bytes that this user may store in all. It is their own room that is used up; without
-    it the relay's disk is full."""
+    """With `storage_full`: the bytes that this user may store in total. It is their quota that is used up; without this
+    field it is the relay's disk that is full."""
 
 
 class RelayError(Exception):
-    """What a request may be answered with in place of its payload."""
+    """A request is answered with an error."""
 
     def __init__(
         self, code: ErrorCode, message: str, *, retry_after: int | None = None, quota: int | None = None
@@ -41,60 +41,60 @@ class RelayError(Exception):
 
     @classmethod
     def bad_field(cls, field: str, what: str) -> Self:
-        """A field that is not what it must be, named by its path (`payload.chatId`)."""
+        """A field is invalid; `field` is its path (`payload.chatId`)."""
         return cls("bad_request", f"{field}: {what}")
 
     @classmethod
     def no_chat(cls, chat_id: str) -> Self:
-        """No such chat, or one that the asker is not in: the two look the same (section 5)."""
+        """There is no such chat, or the user is not in it: the two look the same (section 5)."""
         return cls("not_found", f"chatId: there is no chat {chat_id!r} for you here")
 
     @classmethod
     def no_message(cls, message_id: int) -> Self:
-        """The chat has no such message, or nothing of it is left."""
+        """The chat has no such message, or it was removed."""
         return cls("not_found", f"there is no message {message_id} in this chat")
 
     @classmethod
     def no_user(cls, user_id: str) -> Self:
-        """Nobody has that id."""
+        """No user has this id."""
         return cls("not_found", f"there is no user {user_id!r} here")
 
     @classmethod
-    def forbidden(cls, who_may: str) -> Self:
-        """The asker may see it but not do it."""
-        return cls("forbidden", who_may)
+    def forbidden(cls, reason: str) -> Self:
+        """The user may see it, but not do this."""
+        return cls("forbidden", reason)
 
     @classmethod
     def conflict(cls, what: str) -> Self:
-        """It contradicts what is already there."""
+        """The request contradicts what is already there."""
         return cls("conflict", what)
 
     @classmethod
     def rate_limited(cls, retry_after: int) -> Self:
-        """Too many requests; `retry_after` in milliseconds."""
+        """Too many requests; try again after `retry_after` milliseconds."""
         return cls("rate_limited", f"too many requests: try again in {retry_after} ms", retry_after=retry_after)
 
     @classmethod
     def too_many_groups(cls, most: int, retry_after: int) -> Self:
-        """Somebody made as many groups as one may in a day."""
+        """The user has created as many groups as are allowed in a day."""
         return cls("rate_limited", f"you may make {most} groups a day: try again later", retry_after=retry_after)
 
     @classmethod
     def storage_full(cls) -> Self:
-        """The disk has no room left. Nothing was changed."""
+        """The disk is full. Nothing was changed."""
         return cls("storage_full", "the relay's disk is full: nothing was saved, try again later")
 
     @classmethod
     def over_quota(cls, quota: int, what: str) -> Self:
-        """The user's own room is used up, in bytes; the disk may have plenty."""
+        """The user's quota is used up; the disk may have space."""
         return cls("storage_full", what, quota=quota)
 
     @classmethod
     def unavailable(cls) -> Self:
-        """The store cannot be written just now. Nothing was changed."""
+        """The store cannot be written at the moment. Nothing was changed."""
         return cls("unavailable", "the relay cannot save anything just now: try again later")
 
     @classmethod
     def internal(cls) -> Self:
-        """A fault of the relay's own; its log says more."""
+        """An error in the relay itself; its log has the details."""
         return cls("internal", "the relay failed at this request; its log says why")

@@ -1,11 +1,11 @@
-"""The payloads of the events: those of the relay (PROTOCOL.md, section 4) and those of a client (section 5)."""
+"""The payloads of events: those of the relay (PROTOCOL.md, section 4) and those of clients (section 5)."""
 
 from relay.protocol.base import ClientMessageId, Id, MessageId, Timestamp, Wire
 from relay.protocol.objects import Attachments, ChatListItem, MessageStatus, ReplyTo
 
 
 class New(Wire, frozen=True, kw_only=True):
-    """A message was sent. `missed` counts the recipient's unread ones, this one included."""
+    """A message was sent. `missed` counts the unread messages of the recipient in this chat, with this one."""
 
     chat_id: Id
     sender: Id | None = None
@@ -21,7 +21,7 @@ class New(Wire, frozen=True, kw_only=True):
 
 
 class Edit(Wire, frozen=True, kw_only=True):
-    """A message was edited: `message_id` is the edit's own, `original_message_id` what it changes."""
+    """A message was edited. `message_id` is the number of the edit, `original_message_id` that of the message."""
 
     chat_id: Id
     message_id: MessageId
@@ -33,7 +33,7 @@ class Edit(Wire, frozen=True, kw_only=True):
 
 
 class Delete(Wire, frozen=True, kw_only=True):
-    """A message was deleted: `message_id` is the deletion's own."""
+    """A message was deleted. `message_id` is the number of the deletion."""
 
     chat_id: Id
     message_id: MessageId
@@ -41,7 +41,7 @@ class Delete(Wire, frozen=True, kw_only=True):
 
 
 class Delivered(Wire, frozen=True, kw_only=True):
-    """Somebody's devices got the recipient's messages up to this one."""
+    """A delivery receipt: a user's devices have the recipient's messages up to this one."""
 
     chat_id: Id
     user_id: Id
@@ -51,7 +51,7 @@ class Delivered(Wire, frozen=True, kw_only=True):
 
 
 class Read(Wire, frozen=True, kw_only=True):
-    """Somebody read the recipient's messages up to this one; a reader's own devices get `missed` too."""
+    """A read receipt: a user has read the recipient's messages up to this one. Their own devices get `missed`, too."""
 
     chat_id: Id
     user_id: Id
@@ -62,13 +62,13 @@ class Read(Wire, frozen=True, kw_only=True):
 
 
 class Online(Wire, frozen=True, kw_only=True):
-    """A user who shares a chat with the recipient has a device connected."""
+    """A user who shares a chat with the recipient is online."""
 
     user_id: Id
 
 
 class Offline(Wire, frozen=True, kw_only=True):
-    """The last device of a user who shares a chat with the recipient went away."""
+    """A user who shares a chat with the recipient is offline."""
 
     user_id: Id
 
@@ -82,23 +82,23 @@ class Typing(Wire, frozen=True, kw_only=True):
 
 
 class ChatChanged(Wire, frozen=True, kw_only=True):
-    """Version 2: a chat appeared in the recipient's list or changed there."""
+    """Version 2: a chat was added to the recipient's list, or changed."""
 
     item: ChatListItem
 
 
 class ChatGone(Wire, frozen=True, kw_only=True):
-    """Version 2: a chat is in the recipient's list no more."""
+    """Version 2: a chat was removed from the recipient's list."""
 
     chat_id: Id
 
 
 class ChatsStale(Wire, frozen=True, kw_only=True):
-    """Version 2: more changed than is told one by one: the recipient asks for its list again."""
+    """Version 2: too many chats changed for single events; the recipient should request its list again."""
 
 
 class DeviceSignedIn(Wire, frozen=True, kw_only=True):
-    """Version 2: another device of the recipient may sign in from now on."""
+    """Version 2: another device of the recipient has signed in."""
 
     device_id: int
     label: str
@@ -106,18 +106,18 @@ class DeviceSignedIn(Wire, frozen=True, kw_only=True):
 
 
 ChatList = list[ChatListItem]
-"""The payload of `chats`: the recipient's whole list, the latest first."""
+"""The payload of `chats`: the recipient's whole list, the most recent chat first."""
 
 
 class ClientTyping(Wire, frozen=True, kw_only=True):
-    """A client's own `typing`."""
+    """The client's `typing`: the user types in a chat, or has stopped."""
 
     chat_id: Id
     stop: bool | None = None
 
 
 class ClientOffline(Wire, frozen=True, kw_only=True):
-    """This device goes to the background."""
+    """The device goes to the background."""
 
 
 SERVER_EVENTS: dict[str, type] = {
@@ -135,13 +135,13 @@ SERVER_EVENTS: dict[str, type] = {
     "chatsStale": ChatsStale,
     "device": DeviceSignedIn,
 }
-"""Payload type by `eventType`."""
+"""The payload type of each event of the relay, by `eventType`."""
 
 DURABLE_EVENTS = frozenset({"new", "chats", "edit", "delete", "dlvrd", "read", "chat", "chatGone", "chatsStale"})
-"""Those that carry an id, are acknowledged and replayed (section 4)."""
+"""Events that have an id, are acknowledged and replayed (section 4)."""
 
 VERSION_2 = frozenset({"chat", "chatGone", "chatsStale", "device"})
-"""Those that only a device is told which speaks version 2; all but `device` take the place of `chats`."""
+"""Events for devices that speak version 2; all but `device` replace `chats`."""
 
 CLIENT_EVENTS: dict[str, type[Wire]] = {"typing": ClientTyping, "offline": ClientOffline}
-"""Payload type by `eventType` of what a client may say unasked."""
+"""The payload type of each event of a client, by `eventType`."""

@@ -1,4 +1,4 @@
-"""The objects that events and responses carry: PROTOCOL.md, section 8."""
+"""The objects in events and responses: PROTOCOL.md, section 8."""
 
 from typing import Annotated, Literal
 
@@ -25,7 +25,7 @@ Size = Annotated[int, msgspec.Meta(ge=0, le=MAX_SAFE_INTEGER)]
 
 
 class AttachmentMeta(Wire, frozen=True, kw_only=True):
-    """What is known of an attachment's content; which fields are there depends on its type."""
+    """The properties of an attachment; which ones it has depends on its type."""
 
     extension: str | None = None
     mimetype: str | None = None
@@ -36,7 +36,7 @@ class AttachmentMeta(Wire, frozen=True, kw_only=True):
 
 
 class Attachment(Wire, frozen=True, kw_only=True):
-    """A file, an image or a video that a message holds."""
+    """A file, image or video of a message."""
 
     type: Literal["file", "image", "video"]
     id: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
@@ -46,7 +46,7 @@ class Attachment(Wire, frozen=True, kw_only=True):
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether it lies elsewhere, by its address: the relay passes it on as it came."""
+        """Whether the file is stored elsewhere, by its URL: the relay only passes the URL on."""
         return self.url.startswith(("http://", "https://"))
 
 
@@ -56,7 +56,7 @@ Attachments = Annotated[list[Attachment], msgspec.Meta(max_length=MAX_ATTACHMENT
 
 
 class ReplyTo(Wire, frozen=True, kw_only=True):
-    """The message that is answered, as it is now: a deleted one has no text."""
+    """The message that a reply refers to, in its current version: a deleted one has no text."""
 
     message_id: MessageId
     client_message_id: ClientMessageId
@@ -66,13 +66,13 @@ class ReplyTo(Wire, frozen=True, kw_only=True):
 
 
 class Original(Wire, frozen=True, kw_only=True):
-    """Which message an edit or a deletion changes."""
+    """The message that an edit or deletion changes."""
 
     original_message_id: MessageId
 
 
 class Delivering(Wire, frozen=True, kw_only=True):
-    """When one member of a group got and read a message."""
+    """When a member of a group received and read a message."""
 
     user_id: Id
     dlvrd: Timestamp | None = None
@@ -80,7 +80,7 @@ class Delivering(Wire, frozen=True, kw_only=True):
 
 
 class Message(Wire, frozen=True, kw_only=True):
-    """A message of a chat's history, with its newest text."""
+    """A message of the history, with its latest text."""
 
     message_id: MessageId
     client_message_id: ClientMessageId
@@ -100,7 +100,7 @@ class Message(Wire, frozen=True, kw_only=True):
 
 
 class Profile(Wire, frozen=True, kw_only=True):
-    """A user as other users see them. `bot` marks one that is a program."""
+    """A user as others see them. `bot` marks a program."""
 
     id: Id
     name: str
@@ -114,7 +114,7 @@ class Profile(Wire, frozen=True, kw_only=True):
 
 
 class ChatMeta(Wire, frozen=True, kw_only=True):
-    """What is particular to a chat's type: a dialog names the peer, a group its people."""
+    """The properties that depend on the type of a chat: a dialog has the other user, a group its members."""
 
     first_name: str | None = None
     last_name: str | None = None
@@ -128,7 +128,7 @@ class ChatMeta(Wire, frozen=True, kw_only=True):
 
 
 class Chat(Wire, frozen=True, kw_only=True):
-    """One chat in full, as one member sees it."""
+    """A chat with all its details, as one member sees it."""
 
     chat_id: Id
     type: ChatType
@@ -141,7 +141,7 @@ class Chat(Wire, frozen=True, kw_only=True):
 
 
 class ChatListItem(Wire, frozen=True, kw_only=True):
-    """One line of the chat list, as one member sees it."""
+    """An item of the chat list, as one member sees it."""
 
     type: ChatType
     id: Id

@@ -1,4 +1,4 @@
-"""The payloads of requests and of their responses: the table of PROTOCOL.md, section 5."""
+"""The payloads of requests and responses: the table of PROTOCOL.md, section 5."""
 
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -8,17 +8,17 @@ from relay.protocol.base import ClientMessageId, Id, MessageId, Name, Text, Time
 from relay.protocol.objects import Attachments, Chat, ChatListItem, Message, Profile
 
 MAX_MESSAGE_CHARACTERS = 65_536
-"""Characters that a message may have."""
+"""Maximum characters of a message."""
 MAX_PAGE_ITEMS = 500
-"""What may be asked for in one page."""
+"""Maximum items of a page."""
 
 Cursor = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-"""Where a page ends: what is in it is the relay's own affair."""
+"""Where the next page begins; opaque to clients."""
 Count = Annotated[int, msgspec.Meta(ge=1, le=MAX_PAGE_ITEMS)]
 
 
 class New(Wire, frozen=True, kw_only=True):
-    """Send a message: text or attachments must be there."""
+    """Send a message; it must have a text or attachments."""
 
     chat_id: Id
     client_message_id: ClientMessageId
@@ -28,7 +28,7 @@ class New(Wire, frozen=True, kw_only=True):
 
 
 class Edit(Wire, frozen=True, kw_only=True):
-    """Change one's own message."""
+    """Edit one's own message."""
 
     chat_id: Id
     original_message_id: MessageId
@@ -47,14 +47,14 @@ class Delete(Wire, frozen=True, kw_only=True):
 
 
 class Mark(Wire, frozen=True, kw_only=True):
-    """`dlvrd` and `read`: without `message_id` everything in the chat so far."""
+    """`dlvrd` and `read`: a receipt up to a message, by default the last one of the chat."""
 
     chat_id: Id
     message_id: MessageId | None = None
 
 
 class Messages(Wire, frozen=True, kw_only=True):
-    """A page of a chat's history; with neither id the latest."""
+    """A page of the history; without ids the latest one."""
 
     chat_id: Id
     start_id: MessageId | None = None
@@ -63,13 +63,13 @@ class Messages(Wire, frozen=True, kw_only=True):
 
 
 class ChatRequest(Wire, frozen=True, kw_only=True):
-    """A request that names a chat and nothing else."""
+    """A request that names a chat only."""
 
     chat_id: Id
 
 
 class OneChat(Wire, frozen=True, kw_only=True):
-    """Look at one chat; `after` is the `next` of an answer that had no room for all participants."""
+    """Get one chat. `after` is the `next` of a response that did not have all participants."""
 
     chat_id: Id
     after: Id | None = None
@@ -80,13 +80,13 @@ class Nothing(Wire, frozen=True, kw_only=True):
 
 
 class ChatsRequest(Wire, frozen=True, kw_only=True):
-    """The chat list; `after` is the `next` of the page before (version 2, which gets it in pages)."""
+    """Get the chat list. `after` is the `next` of the previous page (version 2, which gets it in pages)."""
 
     after: Annotated[str, msgspec.Meta(max_length=64)] | None = None
 
 
 class UsersRequest(Wire, frozen=True, kw_only=True):
-    """Look into the relay's directory; `after` is the last id of the page before, or its `next`."""
+    """Search the directory of users. `after` is the last id of the previous page, or its `next`."""
 
     query: Annotated[str, msgspec.Meta(max_length=128)] | None = None
     count: Count = 100
@@ -94,7 +94,7 @@ class UsersRequest(Wire, frozen=True, kw_only=True):
 
 
 class Search(Wire, frozen=True, kw_only=True):
-    """Full text in the asker's chats, or in one; `before` is a time, or the `next` of the page before."""
+    """Search the messages of one's chats, or of one chat. `before` is a time, or the `next` of the previous page."""
 
     query: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
     chat_id: Id | None = None
@@ -103,7 +103,7 @@ class Search(Wire, frozen=True, kw_only=True):
 
 
 class CreateChat(Wire, frozen=True, kw_only=True):
-    """Make a group or a channel; the asker owns it."""
+    """Create a group or channel; the user becomes its owner."""
 
     type: Literal["group", "channel"]
     name: Name
@@ -112,7 +112,7 @@ class CreateChat(Wire, frozen=True, kw_only=True):
 
 
 class UpdateChat(Wire, frozen=True, kw_only=True):
-    """Rename a group or channel, change its picture or who administers it."""
+    """Change the name, the picture or the admins of a group or channel."""
 
     chat_id: Id
     name: Name | None = None
@@ -128,14 +128,14 @@ class Participants(Wire, frozen=True, kw_only=True):
 
 
 class ProfileRequest(Wire, frozen=True, kw_only=True):
-    """Change one's own profile; with no field only read it."""
+    """Change one's own profile; without fields only get it."""
 
     name: Name | None = None
     photo_url: Url | None = None
 
 
 class Accepted(Wire, frozen=True, kw_only=True):
-    """The response to what adds to a chat or marks it: which message, and when."""
+    """The response to requests that add an entry to a chat: its number and time."""
 
     message_id: MessageId
     timestamp: Timestamp
@@ -143,7 +143,7 @@ class Accepted(Wire, frozen=True, kw_only=True):
 
 
 class Marked(Wire, frozen=True, kw_only=True):
-    """The response to `dlvrd` and `read`; no message where there was nothing to mark."""
+    """The response to `dlvrd` and `read`; without a message if there was nothing to mark."""
 
     message_id: MessageId | None = None
     timestamp: Timestamp | None = None
@@ -152,13 +152,13 @@ class Marked(Wire, frozen=True, kw_only=True):
 
 
 class RevokeDevice(Wire, frozen=True, kw_only=True):
-    """Let one of one's own devices sign in no more."""
+    """Revoke one of one's own devices."""
 
     device_id: int
 
 
 class Password(Wire, frozen=True, kw_only=True):
-    """Choose another password; whoever has one says it as `old`."""
+    """Set a new password; a user who has one gives it as `old`."""
 
     old: Annotated[str, msgspec.Meta(max_length=1_024)] | None = None
     new: Annotated[str, msgspec.Meta(max_length=1_024)]
@@ -166,13 +166,13 @@ class Password(Wire, frozen=True, kw_only=True):
 
 
 class PasswordChanged(Wire, frozen=True, kw_only=True, omit_defaults=False):
-    """How many other devices were signed out by it."""
+    """The number of other devices that were signed out."""
 
     signed_out: int
 
 
 class Invite(Wire, frozen=True, kw_only=True):
-    """Let somebody sign in once; a new user where no `user_id` is given. For admins."""
+    """Make an invite, for a new user unless `user_id` is given. For admins."""
 
     name: Name | None = None
     user_id: Id | None = None
@@ -180,7 +180,7 @@ class Invite(Wire, frozen=True, kw_only=True):
 
 
 class DeviceItem(Wire, frozen=True, kw_only=True):
-    """One of one's own devices; `current` is the one that asks."""
+    """One of one's own devices; `current` marks the one that sent the request."""
 
     device_id: int
     label: str
@@ -191,7 +191,7 @@ class DeviceItem(Wire, frozen=True, kw_only=True):
 
 
 class Invitation(Wire, frozen=True, kw_only=True):
-    """An invite's link, said this once; `qr` are rows of modules, 1 for dark, without a quiet zone."""
+    """The link of an invite, which is given only once. `qr` has rows of modules, 1 for dark, without a quiet zone."""
 
     url: str
     code: str
@@ -200,7 +200,7 @@ class Invitation(Wire, frozen=True, kw_only=True):
 
 
 class RequestType(NamedTuple):
-    """One line of the table: the payload's type and the response payload's."""
+    """The types of a request: its payload and the payload of its response."""
 
     payload: type[Wire]
     response: Any
@@ -229,6 +229,6 @@ REQUESTS: dict[str, RequestType] = {
     "invite": RequestType(Invite, Invitation),
     "password": RequestType(Password, PasswordChanged),
 }
-"""Every request the relay answers, by `payloadType`."""
+"""The types of every request, by `payloadType`."""
 
 __all__ = ["REQUESTS", "Text"]

@@ -12,18 +12,18 @@ PREFIX = "RELAY_"
 
 
 class Setting(NamedTuple):
-    """One setting as the Struct declares it."""
+    """A setting, as declared in a section."""
 
     key: str
-    """With its section: `limits.connections`."""
+    """The name with its section: `limits.connections`."""
     kind: inspect.Type
     default: Any
     description: str
     unit: str
     at_start: bool
-    """Whether a change takes effect at the next start only."""
+    """Whether a change takes effect only at the next start."""
     networks: bool = False
-    """Whether it lists addresses and networks."""
+    """Whether the value is a list of addresses and networks."""
 
     @property
     def variable(self) -> str:
@@ -32,7 +32,7 @@ class Setting(NamedTuple):
 
 
 def declared(section: type[msgspec.Struct] = Settings, within: str = "") -> Iterator[Setting]:
-    """Every setting there is, in the Struct's order."""
+    """List every setting, in the order of declaration."""
     info = inspect.type_info(section)
     assert isinstance(info, inspect.StructType)
     for field in info.fields:
@@ -60,16 +60,16 @@ def declared(section: type[msgspec.Struct] = Settings, within: str = "") -> Iter
 
 
 def toml_value(value: Any) -> str:
-    """A value as TOML has it; of numbers, texts and lists of them JSON writes the same."""
+    """Format a value as TOML; for numbers, texts and lists of them that is what JSON writes."""
     return msgspec.json.encode(value).decode().replace('","', '", "')
 
 
 def default_file() -> str:
-    """A settings file that says everything there is, each at its default and commented out."""
+    """Make a settings file that has every setting at its default, commented out."""
     lines = [
         "# The settings of the chat relay. Everything here is at its default: remove a # to change it.",
-        "# `relay config check` tells whether the file is right, `systemctl reload relay` puts it in force.",
-        "# Each can be set as a variable too: limits.connections is RELAY_LIMITS_CONNECTIONS.",
+        "# `relay config check` checks the file, `systemctl reload relay` applies it.",
+        "# Each can also be set by an environment variable: limits.connections is RELAY_LIMITS_CONNECTIONS.",
     ]
     section = ""
     for setting in declared():

@@ -1,6 +1,7 @@
 """Reads the settings: from the command line, the environment and a file, in this order of precedence."""
 
 import ipaddress
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,46 +10,44 @@ import msgspec
 from msgspec import inspect
 
 from relay.settings.catalog import PREFIX, Setting, declared, toml_value
+from relay.settings.errors import WrongSettings
 from relay.settings.places import INSTALLED_FILE
 from relay.settings.sections import Settings
 from relay.settings.suggestions import nearest
 
 NOT_SETTINGS = {"RELAY_DATA", "RELAY_CONFIG"}
-"""Variables that say where things are and are no settings."""
-
-
-class WrongSettings(Exception):
-    """What is wrong in the settings, and where, in one line for a person."""
+"""Variables that name places and are not settings."""
 
 
 class Loaded:
     """The settings in force, and where each comes from."""
 
     def __init__(self, file: Path | None = None, *, options: Mapping[str, Any], environment: Mapping[str, str]) -> None:
-        """Read them.
+        """Read the settings.
 
         Args:
-            file: the settings file; the installed one, if it is there, where None is given.
-            options: what the command line says, by key: it goes before all else.
-            environment: the process's variables: they go before the file.
+            file: the settings file; by default the one that `RELAY_CONFIG` names, or the installed one if it exists.
+            options: options of the command line, by key; they take precedence over everything else.
+            environment: the environment of the process; it takes precedence over the file.
 
         Raises:
-            WrongSettings: an unknown name or a value that cannot be.
+            WrongSettings: a name is unknown or a value is invalid.
         """
         self._options = {key: value for key, value in options.items() if value is not None}
         self._environment = environment
         named = file or (Path(environment["RELAY_CONFIG"]) if environment.get("RELAY_CONFIG") else None)
-        self.file = named or (INSTALLED_FILE if INSTALLED_FILE.exists() else None)
+        # A dangling link counts: the file that it should lead to has settings that matter.
+        self.file = named or (INSTALLED_FILE if os.path.lexists(INSTALLED_FILE) else None)
         self.settings, self.sources = self._read()
 
     def reload(self) -> tuple[list[str], list[str]]:
-        """Read all again and let what may change do so, in the same Structs.
+        """Read the settings again, and change those in place that may change while the relay runs.
 
         Returns:
             The keys that changed, and those that wait for the next start.
 
         Raises:
-            WrongSettings: nothing was changed then.
+            WrongSettings: the settings are invalid; nothing was changed.
         """
         fresh, self.sources = self._read()
         changed, waiting = [], []
@@ -64,7 +63,7 @@ class Loaded:
         return changed, waiting
 
     def values(self) -> Iterator[tuple[Setting, Any, str]]:
-        """Each setting, its value, and where that comes from."""
+        """List each setting, its value and the source of the value."""
         for setting in declared():
             section, name = _place(self.settings, setting.key)
             yield setting, getattr(section, name), self.sources.get(setting.key, "default")
@@ -112,9 +111,11 @@ def _from_file(path: Path, known: Mapping[str, Setting]) -> dict[str, Any]:
     import tomllib
 
     try:
-        # Editors on Windows put a mark before the text, and save it in another encoding.
+        # Windows editors may add a byte order mark, or use another encoding.
         tree = tomllib.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
+        if path.is_symlink():
+            raise WrongSettings(f"{path} is a link to {os.path.realpath(path)}, which is not there") from None
         raise WrongSettings(f"there is no settings file {path}") from None
     except OSError as error:
         raise WrongSettings(f"{path} cannot be read: {error.strerror}") from None
@@ -151,7 +152,7 @@ def _from_environment(environment: Mapping[str, str], known: Mapping[str, Settin
             continue
         setting = variables.get(name)
         if setting is None:
-            # The first word is the section: none has two.
+            # The first word is the section; no section has two words.
             meant = nearest(name.removeprefix(PREFIX).lower().replace("_", ".", 1), known)
             variable = known[meant].variable if meant in known else meant and PREFIX + meant.strip("[]").upper() + "_…"
             raise WrongSettings(f"the variable {name} is unknown{_hint(variable)}")
@@ -172,7 +173,7 @@ def _check_networks(key: str, networks: list[str], source: str) -> None:
 
 
 def _check(key: str, tree: dict[str, Any], source: str, *, strict: bool) -> Any:
-    """Convert one value by itself, so that what is wrong can be said with its place; give what it was."""
+    """Convert one value alone, so that an error can name its place, and return it unconverted."""
     node: Any = tree
     *sections, last = key.split(".")
     for section in sections:

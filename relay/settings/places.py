@@ -1,13 +1,17 @@
-"""Where the settings file, the data directory and the control socket are."""
+"""The places of the settings file, the data directory and the control socket."""
 
 import os
+import pwd
+from contextlib import suppress
 from pathlib import Path
 
+from relay.settings.errors import WrongSettings
+
 INSTALLED_FILE = Path("/etc/relay/relay.toml")
-"""The settings file that is read when it is there and no other is named."""
+"""The settings file that is read by default, if it exists."""
 
 INSTALLED_DATA = Path("/var/lib/relay")
-"""The data directory of the package; it exists wherever the package is installed, or was and has left data."""
+"""The data directory of the package, which its installation creates (systemd/tmpfiles.conf)."""
 
 INSTALLED_SOCKET = Path("/run/relay/relay.sock")
 
@@ -16,24 +20,43 @@ def data_directory(chosen: Path | None = None) -> Path:
     """Find the data directory: the one that is named, else systemd's, else the installed one, else the user's own.
 
     Args:
-        chosen: what `--data` says.
+        chosen: the value of `--data`.
+
+    Raises:
+        WrongSettings: the user's home is unknown.
     """
     if chosen is not None:
         return chosen.expanduser()
     if os.environ.get("RELAY_DATA"):
         return Path(os.environ["RELAY_DATA"])
-    # systemd.exec(5): of several the first, which in the unit is the relay's.
+    # systemd.exec(5): of several directories the first one; in the unit this is the relay's.
     if os.environ.get("STATE_DIRECTORY"):
         return Path(os.environ["STATE_DIRECTORY"].split(":", maxsplit=1)[0])
-    # By its directory, which the package makes: its store may be what is missing.
-    if INSTALLED_DATA.is_dir():
+    # Decided by the directory, which the package creates: the store in it may be what is missing.
+    if os.path.lexists(INSTALLED_DATA):
         return INSTALLED_DATA
-    home = os.environ.get("XDG_DATA_HOME") or Path(os.environ.get("HOME", "."), ".local", "share")
-    return Path(home, "chat-relay")
+    return _home_data() / "chat-relay"
+
+
+def _home_data() -> Path:
+    """Find where the user's programs keep their data (XDG Base Directory Specification, which ignores relative paths).
+
+    Raises:
+        WrongSettings: neither the environment nor the password database has the user's home.
+    """
+    if (named := Path(os.environ.get("XDG_DATA_HOME", ""))).is_absolute():
+        return named
+    home = Path(os.environ.get("HOME", ""))
+    if not home.is_absolute():
+        with suppress(KeyError):
+            home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    if not home.is_absolute():
+        raise WrongSettings("there is no home directory to look for the data in: name a directory with --data")
+    return home / ".local" / "share"
 
 
 def control_socket(data: Path) -> Path:
-    """Where the control socket of the relay on a data directory is."""
+    """Find the control socket of the relay with a data directory."""
     runtime = os.environ.get("RUNTIME_DIRECTORY")
     if runtime:
         return Path(runtime.split(":", maxsplit=1)[0]) / "relay.sock"

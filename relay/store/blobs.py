@@ -1,7 +1,7 @@
 """The contents of uploaded files: beside the store, one copy of each, named by its SHA-256.
 
 Plain blocking file work for a thread; what a content belongs to is not known here. A content that is on its
-way, or goes, is kept from being taken away, or used, meanwhile: see `Blobs.arrive`.
+way, or goes, is kept from being taken away, or used, meanwhile: see `Blobs.pin`.
 """
 
 import hashlib
@@ -63,8 +63,8 @@ class Blobs:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._arriving: Counter[str] = Counter()
-        self._leaving: list[set[str]] = []
+        self._pinned: Counter[str] = Counter()
+        self._candidates: list[set[str]] = []
         self._durable: set[Path] = set()
         """Folders whose names this process has brought to disk: one that is there may be from before a crash."""
 
@@ -82,30 +82,30 @@ class Blobs:
         return BlobWriter(self.directory / f"{INCOMING}{secrets.token_hex(8)}")
 
     @contextmanager
-    def arrive(self, digest: str) -> Iterator[None]:
+    def pin(self, digest: str) -> Iterator[None]:
         """Keep a content from being taken away until whoever needs it is in the log."""
-        self._arriving[digest] += 1
+        self._pinned[digest] += 1
         try:
             yield
         finally:
-            self._arriving[digest] -= 1
-            if not self._arriving[digest]:
-                del self._arriving[digest]
-            for leaving in self._leaving:
+            self._pinned[digest] -= 1
+            if not self._pinned[digest]:
+                del self._pinned[digest]
+            for leaving in self._candidates:
                 leaving.discard(digest)
 
     @contextmanager
-    def leave(self, digests: Iterable[str]) -> Iterator[set[str]]:
+    def unpinned(self, digests: Iterable[str]) -> Iterator[set[str]]:
         """Give the contents that may be taken away once it is known of them that nothing needs them.
 
         One that arrives meanwhile is no longer among them: the answer may be older than its arrival.
         """
         leaving = set(digests)
-        self._leaving.append(leaving)
+        self._candidates.append(leaving)
         try:
             yield leaving
         finally:
-            self._leaving = [other for other in self._leaving if other is not leaving]
+            self._candidates = [other for other in self._candidates if other is not leaving]
 
     def place(self, incoming: BlobWriter, digest: str) -> None:
         """Give a finished content its name, durably; where it is there already the two are the same.
@@ -125,12 +125,12 @@ class Blobs:
             sync(folder.parent)
             self._durable.add(folder)
 
-    def put_aside(self, digest: str) -> Path | None:
+    def quarantine(self, digest: str) -> Path | None:
         """Take a content that nothing needs out of the way at once; None where it is needed after all, or gone.
 
         The rest, which may take long, is `Path.unlink` of what this gives.
         """
-        if digest in self._arriving:
+        if digest in self._pinned:
             return None
         aside = self.directory / f"{INCOMING}{digest}"
         with suppress(FileNotFoundError):

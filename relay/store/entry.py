@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from relay.keys import ChatKey, DeviceKey, MessageId, Seq, UnixMs, UserKey
 from relay.protocol.objects import Attachment, ReplyTo
 
 REPLY_PREVIEW = 1_000
@@ -20,8 +21,8 @@ FEW = 8
 class Covered(NamedTuple):
     """The highest message of one author that a mark newly covers."""
 
-    author: int
-    message_id: int
+    author: UserKey
+    message_id: MessageId
     client_id: str
 
 
@@ -32,13 +33,13 @@ class Entry(msgspec.Struct, gc=False):
     when the entry is made and when it is read again, so that an event made from it shows what is true now.
     """
 
-    seq: int
+    seq: Seq
     kind: int
-    chat: int
-    message_id: int
-    actor: int
+    chat: ChatKey
+    message_id: MessageId
+    actor: UserKey
     device: int
-    at: int
+    at: UnixMs
     """Unix milliseconds; never goes backwards along the log."""
     target: int = 0
     """The message that an edit or a deletion changes, or that a new one replies to; 0 for none."""
@@ -52,7 +53,7 @@ class Entry(msgspec.Struct, gc=False):
     attachments: list[Attachment] | None = None
     reply_to: ReplyTo | None = None
     forwarded: str | None = None
-    said_at: int = 0
+    said_at: UnixMs = UnixMs(0)
     """When an imported message was said, Unix milliseconds, where that is not `at`; else 0."""
     deleted: bool = False
     covered: tuple[Covered, ...] = ()
@@ -74,11 +75,11 @@ class Entry(msgspec.Struct, gc=False):
 class Amendment(NamedTuple):
     """A message's row gets another text, or loses it: an edit or a deletion reached it."""
 
-    chat: int
-    message_id: int
-    changed: int
+    chat: ChatKey
+    message_id: MessageId
+    changed: MessageId
     """The `message_id` of the edit or the deletion."""
-    at: int
+    at: UnixMs
     message: str | None
     extra: str | None
     deleted: bool
@@ -87,20 +88,22 @@ class Amendment(NamedTuple):
 class StoredMessage(NamedTuple):
     """What the rules may ask about a message that is already in the log."""
 
-    chat: int
-    message_id: int
+    chat: ChatKey
+    message_id: MessageId
     kind: int
-    author: int
+    author: UserKey
     client_id: str
     """Empty where retention removed the message: only its hash is kept."""
-    at: int
+    at: UnixMs
     message: str | None
     deleted: bool
-    changed: int
+    changed: MessageId
     """The `message_id` of the last edit or of the deletion, 0 for none."""
-    changed_at: int
+    changed_at: UnixMs
     target: int
     extra: str | None
+    device: int | None
+    """The key of the device it came from, 0 for none; None where retention removed the message."""
 
 
 class Extra(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -108,7 +111,7 @@ class Extra(msgspec.Struct, rename="camel", omit_defaults=True):
 
     attachments: list[Attachment] | None = None
     forwarded: str | None = None
-    said_at: int = 0
+    said_at: UnixMs = UnixMs(0)
     """When an imported message was said, Unix milliseconds, where the log's time is another; else 0."""
 
 
@@ -119,8 +122,8 @@ class FactBase(msgspec.Struct, frozen=True, gc=False):
 class MessageAt(FactBase, frozen=True):
     """Fact: the message of that id (`StoredMessage`, or None)."""
 
-    chat: int
-    message_id: int
+    chat: ChatKey
+    message_id: MessageId
 
 
 class ClientKey(FactBase, frozen=True):
@@ -132,10 +135,10 @@ class ClientKey(FactBase, frozen=True):
 class CoveredBy(FactBase, frozen=True):
     """Fact: for each author but the user their highest message in (after, upto] (tuple of `Covered`)."""
 
-    chat: int
-    user: int
-    after: int
-    upto: int
+    chat: ChatKey
+    user: UserKey
+    after: MessageId
+    upto: MessageId
     dialog: bool = False
     """Whether there is one other author at most."""
 
@@ -143,10 +146,10 @@ class CoveredBy(FactBase, frozen=True):
 class UnreadAfter(FactBase, frozen=True):
     """Fact: how many messages not the user's own are in (after, upto] (int)."""
 
-    chat: int
-    user: int
-    after: int
-    upto: int
+    chat: ChatKey
+    user: UserKey
+    after: MessageId
+    upto: MessageId
 
 
 class Prunable(FactBase, frozen=True):
@@ -155,7 +158,7 @@ class Prunable(FactBase, frozen=True):
     (A dict from chat to a dict from author to message ids, ascending.)
     """
 
-    chats: tuple[tuple[int, int, int], ...]
+    chats: tuple[tuple[ChatKey, MessageId, MessageId], ...]
     """Of each chat its key, the message id that they come after, and the last."""
 
 
@@ -165,10 +168,10 @@ class FirstMark(FactBase, frozen=True):
     (`FirstReceipt`, or None.)
     """
 
-    chat: int
-    user: int
+    chat: ChatKey
+    user: UserKey
     read: bool
-    upto: int
+    upto: MessageId
 
 
 class FilesNamed(FactBase, frozen=True):
@@ -177,32 +180,38 @@ class FilesNamed(FactBase, frozen=True):
     ids: tuple[str, ...]
 
 
+class LastSeen(FactBase, frozen=True):
+    """Fact: when these devices last acknowledged something (a dict from device to Unix ms; absent for never)."""
+
+    devices: tuple[DeviceKey, ...]
+
+
 class StoredFile(NamedTuple):
     """What the store knows of an uploaded file."""
 
     id: str
     digest: str
     """The SHA-256 of its content, in hexadecimal."""
-    user: int
+    user: UserKey
     """Who uploaded it."""
     name: str
     mimetype: str
     size: int
     width: int | None
     height: int | None
-    loose: int
+    loose: UnixMs
     """0 while a message holds it, else the time from which on it may go, Unix milliseconds."""
-    holders: tuple[tuple[int, int], ...]
+    holders: tuple[tuple[ChatKey, MessageId], ...]
     """The chats that hold it, and of each the last message that does."""
 
 
 class FirstReceipt(NamedTuple):
     """When a message got its mark."""
 
-    message_id: int
+    message_id: MessageId
     client_id: str
-    at: int
+    at: UnixMs
 
 
-Fact = MessageAt | ClientKey | CoveredBy | UnreadAfter | FirstMark | Prunable | FilesNamed
+Fact = MessageAt | ClientKey | CoveredBy | UnreadAfter | FirstMark | Prunable | FilesNamed | LastSeen
 Facts = dict[Fact, Any]

@@ -1,7 +1,8 @@
-"""Which client ids were used: of the latest messages in memory, of all others in a table, a slice at a time.
+"""Idempotency keys: which client ids were used. The latest are in memory, all others in a table.
 
-Keys are scattered over all of 64 bits. Written to its place at once each would cost a page of the file, and most of
-what a message writes; many that lie close together share their pages. No SQL: `maintenance` files what is due here.
+The keys are hashes, scattered over 64 bits. Writing each one at once would cost a page of the file, which is most of
+what a message writes. So they are moved to the table a slice at a time: neighbours share their pages. No SQL:
+`maintenance` writes what is due here.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,24 +11,24 @@ from typing import NamedTuple
 from relay.store.entry import Entry
 
 SLICE_BITS = 4
-"""The table is filled a sixteenth of the keys at a time."""
+"""A slice is a sixteenth of the keys: those with the same upper four bits."""
 HELD = 8_192
-"""Keys in memory from which on the slice that was filed longest ago is due; it holds an eighth of them by then."""
+"""Keys in memory from which the slice that was moved longest ago is due. It has an eighth of them by then."""
 
 
 class KeyFlush(NamedTuple):
-    """A slice of the keys that is to be written."""
+    """A slice of the keys that is moved to the table."""
 
     slice: int
-    """Its number, from -8 to 7: what the upper bits of its keys say."""
+    """Its number, from -8 to 7: the upper bits of its keys."""
     upto: int
-    """The last `seq` whose key is in the table then, as far as it belongs there."""
+    """The `seq` up to which the table has all keys of this slice afterwards."""
     keys: list[tuple[int, int]]
-    """Keys and the `seq` of their messages, ascending: each page is touched once."""
+    """Keys and the `seq` of their messages, by key, so that each page is touched once."""
 
 
 class IdempotencyKeys:
-    """The keys that are not in the table yet."""
+    """The idempotency keys that are not in the table yet."""
 
     def __init__(self) -> None:
         self._slices: list[dict[int, int]] = [{} for _ in range(1 << SLICE_BITS)]
@@ -36,14 +37,14 @@ class IdempotencyKeys:
         self._next = 0
 
     def note(self, entries: Iterable[Entry]) -> None:
-        """Take in entries that are on disk."""
+        """Add the keys of entries that are on disk."""
         for entry in entries:
             key = entry.client_key
             if key is not None:
                 self.add(key, entry.seq)
 
     def among(self, entries: Iterable[Entry]) -> list[int]:
-        """Give the client keys of entries that are those of the latest messages already."""
+        """Find the keys of entries that are in memory already: those messages were sent before."""
         slices = self._slices
         return [
             key
@@ -52,20 +53,20 @@ class IdempotencyKeys:
         ]
 
     def add(self, key: int, seq: int) -> None:
-        """Take in one key."""
-        # Python counts a negative index from the end, so each number of a slice has a place of its own.
+        """Add one key."""
+        # Slices are numbered from -8 to 7, and Python counts a negative index from the end.
         place = self._slices[key >> (64 - SLICE_BITS)]
-        # One is there already where its message was removed: it was used anew.
+        # A key may be there: its message was removed, and the client id was used again.
         self._held += key not in place
         place[key] = seq
         self._last = seq
 
     def load(self, keys: Iterable[tuple[int, ...]], filed: Mapping[int, int]) -> None:
-        """Take in, at a start, what the log has and the table has not; the slice filed longest ago is next.
+        """Add, at the start, the keys that the log has and the table lacks.
 
         Args:
-            keys: of the log, with their `seq`, those that the table has among them.
-            filed: of each slice up to which `seq` it is in the table.
+            keys: the log's keys and their `seq`; those that the table has may be among them.
+            filed: by slice, the `seq` up to which the table has its keys. The slice that is farthest behind is next.
         """
         for key, seq in keys:
             if seq > filed[key >> (64 - SLICE_BITS)]:
@@ -73,32 +74,32 @@ class IdempotencyKeys:
         self._next = min(filed, key=lambda number: filed[number])
 
     def seq(self, key: int) -> int | None:
-        """Find the message of a key, if it is one of the latest."""
+        """Return the `seq` of a key's message, if the key is in memory."""
         return self._slices[key >> (64 - SLICE_BITS)].get(key)
 
     @property
     def full(self) -> bool:
-        """Whether it is time for the next slice."""
+        """Whether the next slice is due."""
         return self._held >= HELD
 
     @property
     def overfull(self) -> bool:
-        """Whether it is high time for it."""
+        """Whether it is overdue, and goes before jobs."""
         return self._held >= 2 * HELD
 
     @property
     def overflowing(self) -> bool:
-        """Whether filing them goes before all rest, so that memory does not grow with what is said."""
+        """Whether it goes before everything else, so that memory stays bounded."""
         return self._held >= 8 * HELD
 
     def due(self) -> KeyFlush | None:
-        """Give the next slice once it is time for it."""
+        """Return the next slice, if it is due."""
         if not self.full:
             return None
         return KeyFlush(self._next, self._last, sorted(self._slices[self._next].items()))
 
     def filed(self, filing: KeyFlush) -> None:
-        """Forget what is in the table now; what came meanwhile is not."""
+        """Drop the keys that are in the table now. Those that came meanwhile stay."""
         held = self._slices[filing.slice]
         for key, seq in filing.keys:
             if held.get(key) == seq:

@@ -6,11 +6,11 @@ Each looks at a part of the file at a time, in a view of its own, so what is ask
 import sqlite3
 from collections.abc import Awaitable, Callable
 
-from relay.store import kinds
+from relay.store.kinds import LAST_MESSAGE, NEW, NOTE
 from relay.store.log import maintenance
-from relay.store.queries.lookups import as_json
 from relay.store.queries.trigrams import TRIGRAM
 from relay.store.sqlite.folding import KNOWN
+from relay.store.sqlite.statements import as_json
 from relay.store.sqlite.views import Views
 from relay.text import FOLDING, fold
 
@@ -29,7 +29,7 @@ PROBED = 256
 INDEX = "full-text index"
 REINDEX = "`relay reindex` makes it once more from the messages"
 
-Proof = Callable[[Views], Awaitable[list[str]]]
+Check = Callable[[Views], Awaitable[list[str]]]
 
 
 async def _integrity(views: Views) -> list[str]:
@@ -49,12 +49,12 @@ async def _foreign_keys(views: Views) -> list[str]:
 
 
 async def _message_ids(views: Views) -> list[str]:
-    ((last,),) = await views.execute("SELECT coalesce((SELECT max(chat) FROM log WHERE kind <= 3), 0)")
+    ((last,),) = await views.execute(f"SELECT coalesce((SELECT max(chat) FROM log WHERE kind <= {LAST_MESSAGE}), 0)")
     wrong = []
     for first in range(0, last + 1, CHATS):
         wrong += await views.execute(
             "SELECT chat, count(*), min(message_id), max(message_id) FROM log"
-            " WHERE kind <= 3 AND chat >= ? AND chat < ?"
+            f" WHERE kind <= {LAST_MESSAGE} AND chat >= ? AND chat < ?"
             " GROUP BY chat HAVING count(*) <> max(message_id) - min(message_id) + 1",
             (first, first + CHATS),
         )
@@ -70,7 +70,7 @@ async def _order(views: Views) -> list[str]:
             "SELECT seq FROM (SELECT seq, kind, extra, at, lag(at, 1, ?) OVER (ORDER BY seq) AS before FROM log"
             " WHERE seq > ? AND seq <= ?)"
             " WHERE at < before AND NOT (kind = ? AND extra ->> '$.change' IS 'clockTrusted') LIMIT ?",
-            (before, after, upto, kinds.NOTE, SHOWN),
+            (before, after, upto, NOTE, SHOWN),
         )
         wrong += [seq for (seq,) in rows]
         for (at,) in await views.execute("SELECT at FROM log WHERE seq <= ? ORDER BY seq DESC LIMIT 1", (upto,)):
@@ -99,8 +99,8 @@ async def _changed(views: Views) -> list[str]:
     wrong = await _in_spans(
         views,
         "SELECT o.seq FROM log AS o LEFT JOIN log AS c"
-        " ON c.kind <= 3 AND c.chat = o.chat AND c.message_id = o.changed"
-        " WHERE o.seq > ? AND o.seq <= ? AND o.kind = 1 AND o.changed > 0"
+        f" ON c.kind <= {LAST_MESSAGE} AND c.chat = o.chat AND c.message_id = o.changed"
+        f" WHERE o.seq > ? AND o.seq <= ? AND o.kind = {NEW} AND o.changed > 0"
         " AND (c.seq IS NULL OR c.target <> o.message_id) LIMIT ?",
     )
     return [f"entry {seq} was changed by no edit or deletion" for seq in wrong]
@@ -184,7 +184,7 @@ async def _unfound(views: Views) -> list[str]:
         return []
     spread = sorted({upto * number // PROBED for number in range(1, PROBED + 1)})
     rows = await views.execute(
-        "SELECT seq, message FROM log WHERE seq IN (SELECT value FROM json_each(?)) AND kind = 1"
+        f"SELECT seq, message FROM log WHERE seq IN (SELECT value FROM json_each(?)) AND kind = {NEW}"
         " AND message IS NOT NULL",
         (as_json(spread),),
     )
@@ -214,7 +214,7 @@ async def _indexed_messages(views: Views) -> list[str]:
         last = rows[-1][0]
     missing = await _in_spans(
         views,
-        "SELECT seq FROM log WHERE seq > ? AND seq <= ? AND kind = 1 AND message IS NOT NULL"
+        f"SELECT seq FROM log WHERE seq > ? AND seq <= ? AND kind = {NEW} AND message IS NOT NULL"
         " AND seq <= (SELECT seq FROM indexed) AND NOT EXISTS (SELECT 1 FROM search_docsize WHERE id = seq) LIMIT ?",
     )
     return [f"entry {seq} is in the full-text index and has no text" for seq in left[:SHOWN]] + [
@@ -226,7 +226,7 @@ async def _holdings(views: Views) -> list[str]:
     missing = await _in_spans(
         views,
         "SELECT l.seq FROM log AS l, json_each(l.extra, '$.attachments') AS a"
-        " WHERE l.seq > ? AND l.seq <= ? AND l.kind = 1 AND l.extra IS NOT NULL"
+        f" WHERE l.seq > ? AND l.seq <= ? AND l.kind = {NEW} AND l.extra IS NOT NULL"
         " AND a.value->>'$.url' NOT LIKE 'http%' AND NOT EXISTS (SELECT 1 FROM holding AS h"
         " WHERE h.chat = l.chat AND h.message_id = l.message_id AND h.file = a.value->>'$.id') LIMIT ?",
     )
@@ -234,9 +234,9 @@ async def _holdings(views: Views) -> list[str]:
     place = (-1, 0, "")
     while rows := await views.execute(
         "SELECT h.chat, h.message_id, h.file, EXISTS (SELECT 1 FROM log AS l, json_each(l.extra, '$.attachments') AS a"
-        " WHERE l.kind <= 3 AND l.kind = 1 AND l.chat = h.chat AND l.message_id = h.message_id AND l.extra IS NOT NULL"
-        " AND a.value->>'$.id' = h.file) FROM holding AS h WHERE (h.chat, h.message_id, h.file) > (?, ?, ?)"
-        " ORDER BY h.chat, h.message_id, h.file LIMIT ?",
+        f" WHERE l.kind <= {LAST_MESSAGE} AND l.kind = {NEW} AND l.chat = h.chat"
+        " AND l.message_id = h.message_id AND l.extra IS NOT NULL AND a.value->>'$.id' = h.file) FROM holding AS h"
+        " WHERE (h.chat, h.message_id, h.file) > (?, ?, ?) ORDER BY h.chat, h.message_id, h.file LIMIT ?",
         (*place, ROWS // 10),
     ):
         left += [file for *_, file, held in rows if not held]
@@ -257,7 +257,7 @@ async def _holdings(views: Views) -> list[str]:
     ]
 
 
-PROOFS: dict[str, Proof] = {
+CHECKS: dict[str, Check] = {
     "pages and indexes": _integrity,
     "foreign keys": _foreign_keys,
     "message ids without gaps": _message_ids,

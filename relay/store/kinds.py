@@ -8,10 +8,15 @@ from typing import Final
 NEW: Final = 1
 EDIT: Final = 2
 DELETE: Final = 3
-"""Up to here they are messages of a chat and have a dense `message_id`."""
+LAST_MESSAGE: Final = DELETE
+"""Kinds up to this one are messages of a chat, and have a dense `message_id`."""
 DLVRD: Final = 4
 READ: Final = 5
+LAST_RECEIPT: Final = READ
+"""Kinds up to this one belong to a chat, and retention removes them."""
 CHATS: Final = 6
+FIRST_CHANGE: Final = CHATS
+"""Kinds from this one on are changes to chats, users, devices and files, and stay."""
 USER: Final = 7
 DEVICE: Final = 8
 NOTE: Final = 9

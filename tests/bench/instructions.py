@@ -73,11 +73,11 @@ FEATURES: dict[str, tuple[tuple[str, str, str], ...]] = {
     ),
     "client ids": (
         (
-            "relay/store/log/log.py",
-            "unknown = draft.unknown or self._repeated(entries, facts)",
-            "unknown = draft.unknown",
+            "relay/store/log/writer.py",
+            "if not unknown and (repeated := self._idempotency_keys.among(entries)):",
+            "if repeated := []:",
         ),
-        ("relay/store/log/log.py", "            self._idempotency_keys.note(entries)\n", ""),
+        ("relay/store/log/writer.py", "            self._idempotency_keys.note(entries)\n", ""),
     ),
     "receipts (marks)": (
         ("relay/core/service/dispatch.py", "if member is not None and member.dlvrd_upto < message_id:", "if False:"),

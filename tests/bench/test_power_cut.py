@@ -13,7 +13,7 @@ import trio
 from relay.bench.client import Answered, BenchClient, BenchRefused
 from relay.bench.scratch import Scratch
 from relay.core.relay import open_relay
-from relay.store.queries import lookups
+from relay.store.queries import log_entries
 
 HERE = Path(__file__).parent
 SENDERS = 4
@@ -47,7 +47,7 @@ async def known(data: Path, chats: int) -> set[str]:
     async with open_relay(data) as relay:
         return {
             entry.client_id or ""
-            for entry in await lookups.entries(relay.reading, 0, 10_000_000)
+            for entry in await log_entries.entries(relay.reading, 0, 10_000_000)
             if entry.kind == 1 and entry.chat <= chats
         }
 

@@ -1,7 +1,8 @@
 """However many chats are busy, marks are decided without looking into the store, and memory stays bounded."""
 
 from relay.core.model import state as state_module
-from relay.core.model.state import Chat, Member, State
+from relay.core.model.entities import Chat, Member
+from relay.core.model.state import State
 from relay.store import kinds
 from relay.store.entry import Entry
 

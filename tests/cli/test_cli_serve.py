@@ -213,3 +213,20 @@ def test_a_data_directory_may_lie_deep(tmp_path: Path) -> None:
         assert done("status", "--json", data=data).json["users"] == 2
     assert not (data / "relay.sock").exists()
     assert "ben" in done("user", "list", data=data).out
+
+
+def test_a_user_without_a_home_is_told_to_name_the_directory() -> None:
+    program = (
+        "import pwd, sys\n"
+        "pwd.getpwuid = {}.__getitem__\n"
+        "from relay import serve\n"
+        "from relay.settings import places\n"
+        "places.INSTALLED_DATA = places.INSTALLED_DATA / 'none'\n"
+        "sys.exit(serve.main(['--listen', '127.0.0.1:0']))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_DATA_HOME")}
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment, timeout=30, check=False
+    )
+    said = "relay: there is no home directory to look for the data in: name a directory with --data\n"
+    assert (ran.returncode, ran.stderr) == (1, said)

@@ -1,4 +1,4 @@
-"""Our own client, and a relay that does what a test says: who reconnects, repeats, acknowledges and gives up when."""
+"""The Python client against a scripted relay: reconnecting, repeating requests, acknowledging, giving up."""
 
 import json
 from collections.abc import AsyncIterator
@@ -29,46 +29,46 @@ class Link:
         self.socket = socket
 
     async def heard(self) -> Any:
-        """What the client says next, its signs of life aside."""
+        """Receive the next frame of the client, skipping keepalives."""
         with trio.fail_after(LONG):
             while (text := await self.socket.get_message()) == "ping":
                 await self.socket.send_message(codec.PONG.decode())
         return json.loads(text)
 
     async def quiet(self) -> None:
-        """Make sure that the client says nothing."""
+        """Check that the client sends nothing."""
         with trio.move_on_after(LONG):
             raise AssertionError(await self.heard())
 
     async def parts(self) -> None:
-        """Wait until the client closes the connection, whatever it says before."""
+        """Wait until the client closes the connection, ignoring its frames."""
         with suppress(ConnectionClosed):
             while True:
                 await self.heard()
 
     async def tell(self, event_id: int | None, user_id: str = "User2") -> None:
-        """Tell the client something; durable where it has an id."""
+        """Send an event to the client; durable if it has an id."""
         await self.socket.send_message(codec.event("online", 1, events.Online(user_id=user_id), event_id).decode())
 
     async def accept(self, request: Any) -> None:
-        """Answer a message of the client's."""
+        """Answer a request of the client."""
         answer = requests.Accepted(message_id=1, timestamp=1, client_message_id=request["payload"]["clientMessageId"])
         await self.socket.send_message(codec.response(request["id"], 1, answer).decode())
 
 
 class Relay:
-    """Who the client connects to: it answers each connection where a test has it do so."""
+    """The server that the client connects to; a test decides how each connection is answered."""
 
     def __init__(self) -> None:
         self.down = False
-        """Whether nobody is there."""
+        """Whether connections are refused."""
         self.asked: list[tuple[str, int, bool]] = []
-        """Host, port and whether by TLS, each time that somebody connects."""
+        """Host, port and TLS of each connection attempt."""
         self.times: list[float] = []
         self._arrive, self._arrived = trio.open_memory_channel[trio.abc.Stream](10)
 
     async def open(self, host: str, port: int, *, tls: bool) -> trio.abc.Stream:
-        """Be connected to, in place of a socket."""
+        """Accept a connection in place of a socket."""
         self.asked.append((host, port, tls))
         self.times.append(trio.current_time())
         if self.down:
@@ -79,7 +79,7 @@ class Relay:
 
     @asynccontextmanager
     async def asks(self) -> AsyncIterator[WebSocketRequest]:
-        """Wait for a connection, and let a test answer its handshake."""
+        """Wait for a connection, and let the test answer its handshake."""
         with trio.fail_after(LONG):
             stream = await self._arrived.receive()
         try:
@@ -91,7 +91,7 @@ class Relay:
 
     @asynccontextmanager
     async def comes(self) -> AsyncIterator[Link]:
-        """Wait for a connection, take it, and break it off at the end of the block."""
+        """Accept a connection, and break it at the end of the block."""
         async with self.asks() as request:
             yield Link(request, await request.accept())
 
@@ -105,7 +105,7 @@ def relay(monkeypatch: pytest.MonkeyPatch) -> Relay:
 
 @asynccontextmanager
 async def client(url: str = URL, after: int | None = None, *, reconnect: bool = True) -> AsyncIterator[Client]:
-    """A client that runs, whether there is a connection or not."""
+    """A running client, connected or not."""
     async with trio.open_nursery() as nursery:
         made = Client(url, "token", after, reconnect=reconnect, tls=None)
         nursery.start_soon(made.run)
@@ -124,7 +124,7 @@ async def client(url: str = URL, after: int | None = None, *, reconnect: bool = 
         ("ws://relay.test:8765/chat/ws", ("relay.test", 8765, False), "/chat/ws"),
     ],
 )
-async def test_it_goes_where_the_address_says(
+async def test_it_connects_to_the_host_port_and_scheme_of_the_url(
     relay: Relay, autojump_clock: MockClock, url: str, where: tuple[str, int, bool], path: str
 ) -> None:
     async with client(url), relay.comes() as link:
@@ -133,7 +133,7 @@ async def test_it_goes_where_the_address_says(
         assert link.headers[b"authorization"] == b"Bearer token"
 
 
-async def test_it_asks_for_what_came_after_the_last_event_that_was_handled(
+async def test_it_asks_for_the_events_after_the_last_one_that_was_handled(
     relay: Relay, autojump_clock: MockClock
 ) -> None:
     async with client(after=7) as ours:
@@ -151,7 +151,7 @@ async def test_it_asks_for_what_came_after_the_last_event_that_was_handled(
             assert [(await link.heard())["id"] for _ in range(2)] == [9, 10]
 
 
-async def test_it_says_every_few_seconds_that_it_is_there(relay: Relay, autojump_clock: MockClock) -> None:
+async def test_it_sends_keepalives(relay: Relay, autojump_clock: MockClock) -> None:
     async with client() as ours, relay.comes() as link:
         for _ in range(3):
             before = trio.current_time()
@@ -162,7 +162,7 @@ async def test_it_says_every_few_seconds_that_it_is_there(relay: Relay, autojump
         assert (await anext(ours)).id == 1, "what answers it is no event"
 
 
-async def test_a_relay_that_says_nothing_any_more_is_connected_to_anew(relay: Relay, autojump_clock: MockClock) -> None:
+async def test_it_reconnects_to_a_relay_that_has_fallen_silent(relay: Relay, autojump_clock: MockClock) -> None:
     async with client() as ours, relay.comes(), trio.open_nursery() as nursery:
         nursery.start_soon(ours.send, "User2", "into the void")
         begun = trio.current_time()
@@ -171,7 +171,7 @@ async def test_a_relay_that_says_nothing_any_more_is_connected_to_anew(relay: Re
             await again.accept(await again.heard())
 
 
-async def test_it_tries_again_ever_more_seldom(
+async def test_the_pauses_between_attempts_grow(
     relay: Relay, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("relay.client.session.random.uniform", lambda least, most: (least + most) / 2)
@@ -184,7 +184,7 @@ async def test_it_tries_again_ever_more_seldom(
     assert len(pauses) > 8
 
 
-async def test_a_relay_that_answered_is_asked_again_soon_and_one_that_only_let_it_in_is_not(
+async def test_the_pauses_start_again_after_a_frame_and_not_after_a_mere_handshake(
     relay: Relay, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("relay.client.session.random.uniform", lambda _least, most: most)
@@ -202,7 +202,7 @@ async def test_a_relay_that_answered_is_asked_again_soon_and_one_that_only_let_i
     assert pauses == pytest.approx([FIRST_PAUSE, 2 * FIRST_PAUSE, FIRST_PAUSE, 2 * FIRST_PAUSE])
 
 
-async def test_who_never_answers_the_connection_is_given_up_and_asked_again(
+async def test_a_handshake_without_an_answer_is_given_up_and_tried_again(
     relay: Relay, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def silent(host: str, port: int, *, tls: bool) -> trio.abc.Stream:
@@ -216,10 +216,12 @@ async def test_who_never_answers_the_connection_is_given_up_and_asked_again(
     assert len(relay.times) > 3
 
 
-# Saying.
+# Requests.
 
 
-async def test_what_was_not_answered_is_said_again_and_what_was_is_not(relay: Relay, autojump_clock: MockClock) -> None:
+async def test_unanswered_requests_are_repeated_and_answered_ones_are_not(
+    relay: Relay, autojump_clock: MockClock
+) -> None:
     async with client() as ours, trio.open_nursery() as nursery:
         async with relay.comes() as link:
             nursery.start_soon(ours.send, "User2", "answered")
@@ -237,7 +239,7 @@ async def test_what_was_not_answered_is_said_again_and_what_was_is_not(relay: Re
             await link.quiet()
 
 
-async def test_what_is_not_the_same_when_said_twice_is_said_once(relay: Relay, autojump_clock: MockClock) -> None:
+async def test_a_request_that_is_not_idempotent_is_sent_once(relay: Relay, autojump_clock: MockClock) -> None:
     make = requests.CreateChat(type="group", name="Crew", participants=[])
     failed = 0
 
@@ -260,7 +262,7 @@ async def test_what_is_not_the_same_when_said_twice_is_said_once(relay: Relay, a
             await link.quiet()
 
 
-async def test_an_edit_gets_an_id_by_which_a_repeat_is_known(relay: Relay, autojump_clock: MockClock) -> None:
+async def test_an_edit_gets_an_idempotency_key(relay: Relay, autojump_clock: MockClock) -> None:
     async with client() as ours, trio.open_nursery() as nursery:
         async with relay.comes() as link:
             nursery.start_soon(ours.request, "edit", requests.Edit(chat_id="b", original_message_id=1, message="x"))
@@ -271,7 +273,7 @@ async def test_an_edit_gets_an_id_by_which_a_repeat_is_known(relay: Relay, autoj
             await link.accept(again)
 
 
-async def test_an_answer_is_for_who_asked_and_that_of_nobody_is_let_pass(
+async def test_a_response_goes_to_its_request_and_an_unknown_one_is_ignored(
     relay: Relay, autojump_clock: MockClock
 ) -> None:
     async with client() as ours, relay.comes() as link:
@@ -292,7 +294,7 @@ async def test_an_answer_is_for_who_asked_and_that_of_nobody_is_let_pass(
         assert got == {"one": "id of one", "two": "id of two"}
 
 
-async def test_a_refusal_is_raised_with_all_that_it_says(relay: Relay, autojump_clock: MockClock) -> None:
+async def test_an_error_is_raised_with_all_its_fields(relay: Relay, autojump_clock: MockClock) -> None:
     async with client() as ours, relay.comes() as link, trio.open_nursery() as nursery:
 
         async def ask() -> None:
@@ -306,7 +308,7 @@ async def test_a_refusal_is_raised_with_all_that_it_says(relay: Relay, autojump_
         await link.socket.send_message(codec.refusal((await link.heard())["id"], 1, refusal).decode())
 
 
-async def test_typing_and_going_to_the_background_are_said(relay: Relay, autojump_clock: MockClock) -> None:
+async def test_typing_and_background_are_sent(relay: Relay, autojump_clock: MockClock) -> None:
     async with client() as ours, relay.comes() as link:
         await ours.connected()
         await ours.typing("User2")
@@ -320,7 +322,7 @@ async def test_typing_and_going_to_the_background_are_said(relay: Relay, autojum
     ]
 
 
-async def test_what_nobody_could_hear_is_no_error(relay: Relay, autojump_clock: MockClock) -> None:
+async def test_typing_without_a_connection_is_no_error(relay: Relay, autojump_clock: MockClock) -> None:
     async with client() as ours:
         await ours.typing("User2")
         async with relay.comes() as link:
@@ -329,10 +331,10 @@ async def test_what_nobody_could_hear_is_no_error(relay: Relay, autojump_clock: 
             await ours.typing("User2")
 
 
-# Hearing.
+# Events.
 
 
-async def test_who_gives_up_waiting_acknowledges_all_the_same(
+async def test_a_cancelled_wait_loses_no_acknowledgement(
     relay: Relay, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, slow = Client._send_frame, True
@@ -354,7 +356,7 @@ async def test_who_gives_up_waiting_acknowledges_all_the_same(
         assert await link.heard() == {"type": "ack", "id": 3}
 
 
-async def test_an_event_is_acknowledged_once_the_next_is_asked_for(relay: Relay, autojump_clock: MockClock) -> None:
+async def test_an_event_is_acknowledged_when_the_next_one_is_requested(relay: Relay, autojump_clock: MockClock) -> None:
     async with client() as ours, relay.comes() as link:
         await link.tell(3)
         await link.tell(None)
@@ -367,14 +369,14 @@ async def test_an_event_is_acknowledged_once_the_next_is_asked_for(relay: Relay,
         await link.quiet()
 
 
-async def test_what_came_already_is_not_heard_again(relay: Relay, autojump_clock: MockClock) -> None:
+async def test_a_repeated_event_is_skipped(relay: Relay, autojump_clock: MockClock) -> None:
     async with client(after=2) as ours, relay.comes() as link:
         for event_id in (2, 1, 3, 3, None, 4):
             await link.tell(event_id)
         assert [(await anext(ours)).id for _ in range(3)] == [3, None, 4]
 
 
-async def test_what_it_cannot_hold_is_asked_for_again_once_it_was_taken(
+async def test_events_beyond_the_queue_are_requested_again_when_it_is_empty(
     relay: Relay, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("relay.client.session.MAX_QUEUED_EVENTS", 3)
@@ -415,7 +417,7 @@ async def test_what_it_cannot_hold_is_asked_for_again_once_it_was_taken(
         (308, CannotConnect, "HTTP 308"),
     ],
 )
-async def test_what_will_not_be_taken_is_said_so_and_not_tried_again(
+async def test_a_permanent_failure_is_raised_and_not_tried_again(
     relay: Relay, autojump_clock: MockClock, status: int, error: type[Exception], words: str
 ) -> None:
     async with trio.open_nursery() as nursery:
@@ -434,9 +436,7 @@ async def test_what_will_not_be_taken_is_said_so_and_not_tried_again(
 
 
 @pytest.mark.parametrize("status", [503, 429, 502])
-async def test_a_relay_that_cannot_just_now_is_asked_again(
-    relay: Relay, autojump_clock: MockClock, status: int
-) -> None:
+async def test_a_temporary_failure_is_tried_again(relay: Relay, autojump_clock: MockClock, status: int) -> None:
     async with client() as ours:
         async with relay.asks() as request:
             await request.reject(status)
@@ -445,7 +445,7 @@ async def test_a_relay_that_cannot_just_now_is_asked_again(
             await ours.connected()
 
 
-async def test_a_relay_that_was_here_is_asked_again_whatever_a_proxy_says_meanwhile(
+async def test_a_relay_that_was_reached_is_tried_again_whatever_a_proxy_answers_meanwhile(
     relay: Relay, autojump_clock: MockClock
 ) -> None:
     async with client() as ours:
@@ -460,7 +460,7 @@ async def test_a_relay_that_was_here_is_asked_again_whatever_a_proxy_says_meanwh
             pass
 
 
-async def test_a_token_that_was_read_with_its_line_break_is_the_token(relay: Relay, autojump_clock: MockClock) -> None:
+async def test_a_line_break_at_the_end_of_a_token_is_ignored(relay: Relay, autojump_clock: MockClock) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(Client(URL, "token\n", None, reconnect=True, tls=None).run)
         async with relay.comes() as link:
@@ -468,7 +468,7 @@ async def test_a_token_that_was_read_with_its_line_break_is_the_token(relay: Rel
         nursery.cancel_scope.cancel()
 
 
-async def test_a_device_that_is_revoked_ends_all_that_waits(relay: Relay, autojump_clock: MockClock) -> None:
+async def test_a_revoked_device_ends_all_pending_requests(relay: Relay, autojump_clock: MockClock) -> None:
     async with client() as ours, trio.open_nursery() as nursery:
 
         async def ask() -> None:
@@ -490,7 +490,7 @@ async def test_a_device_that_is_revoked_ends_all_that_waits(relay: Relay, autoju
     assert len(relay.asked) == 1
 
 
-async def test_when_it_is_over_nothing_waits_for_an_answer(relay: Relay, autojump_clock: MockClock) -> None:
+async def test_no_request_is_pending_after_the_end(relay: Relay, autojump_clock: MockClock) -> None:
     async with client(reconnect=False) as ours:
         async with relay.comes():
             await ours.connected()
@@ -499,7 +499,7 @@ async def test_when_it_is_over_nothing_waits_for_an_answer(relay: Relay, autojum
             await ours.send("User2", "hello")
 
 
-async def test_without_coming_back_it_ends_with_the_connection(relay: Relay, autojump_clock: MockClock) -> None:
+async def test_without_reconnecting_it_ends_with_its_connection(relay: Relay, autojump_clock: MockClock) -> None:
     async with client(reconnect=False) as ours, trio.open_nursery() as nursery:
 
         async def ask() -> None:
@@ -515,14 +515,14 @@ async def test_without_coming_back_it_ends_with_the_connection(relay: Relay, aut
     assert len(relay.asked) == 1
 
 
-async def test_without_coming_back_it_says_what_it_failed_with(relay: Relay, autojump_clock: MockClock) -> None:
+async def test_without_reconnecting_it_raises_the_error(relay: Relay, autojump_clock: MockClock) -> None:
     relay.down = True
     with pytest.raises(ConnectionRefusedError):
         async with connect(URL, "token", reconnect=False):
             raise AssertionError
 
 
-async def test_what_fails_within_is_raised_as_it_is(relay: Relay, autojump_clock: MockClock) -> None:
+async def test_an_exception_in_the_block_is_raised_without_a_group(relay: Relay, autojump_clock: MockClock) -> None:
     async with trio.open_nursery() as nursery:
 
         async def come() -> None:

@@ -145,7 +145,7 @@ async def test_acknowledging_ones_own_message_from_another_device_marks_nothing(
         await say(one, "User2", "a")
         await acknowledged(laptop)
         seq, batches = relay.relay.state.seq, relay.relay.log.figures.batches
-        clock.jump(4 * deferred.MOMENT)
+        clock.jump(4 * deferred.DEFER_SECONDS)
         assert await relay.relay.log.probe(), "the writer has had its turn"
         assert (relay.relay.state.seq, relay.relay.log.figures.batches) == (seq, batches)
 

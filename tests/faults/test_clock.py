@@ -20,7 +20,7 @@ from relay.net.tls.certificates import Certificates
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.settings import AuthSection, LimitsSection, RetentionSection, Settings, TlsSection
-from relay.store.queries import lookups
+from relay.store.queries import stored_files
 from tests.support.command_line import done, run, running
 
 YEAR = 365 * 86_400_000
@@ -92,8 +92,8 @@ def test_a_clock_far_ahead_without_proof_is_not_believed_and_said_once(caplog: p
     machine.go_on(1_000)
     assert not clock.credible()
     assert clock() == NOW + 1_000, "the log goes on from its last time"
-    assert clock.off() == 3 * YEAR
-    assert clock.cautious() == NOW + 1_000
+    assert clock.offset() == 3 * YEAR
+    assert clock.earlier_time() == NOW + 1_000
     machine.wall -= 3 * YEAR
     assert clock.credible()
     assert clock() == NOW + 1_000
@@ -155,7 +155,7 @@ def test_a_clock_that_falls_behind_lets_the_log_go_on_and_deletes_nothing() -> N
     machine.booted += 5_000
     assert clock() == NOW + 5_000
     assert not clock.credible()
-    assert clock.cautious() == 0
+    assert clock.earlier_time() == 0
     # Nothing lets the log step back by itself, not even a clock that is vouched for: a dead battery is one, too.
     machine.proof = "a real-time clock"
     assert not clock.credible()
@@ -335,11 +335,11 @@ async def test_unused_uploads_stay_while_the_clock_is_not_believed(tmp_path: Pat
         file = await relay.files.receive(1, 0, "hello.txt", 5, piece)
         machine.wall += 3 * YEAR
         await relay.files.forget_loose()
-        assert await lookups.files(relay.reading, [file.id])
+        assert await stored_files.files(relay.reading, [file.id])
         machine.wall -= 3 * YEAR
         machine.go_on(2 * DAY)
         await relay.files.forget_loose()
-        assert not await lookups.files(relay.reading, [file.id])
+        assert not await stored_files.files(relay.reading, [file.id])
 
 
 async def test_what_is_imported_from_the_future_is_dated_now(tmp_path: Path) -> None:
@@ -357,7 +357,7 @@ def test_a_certificate_is_not_made_by_a_clock_that_is_not_believed(tmp_path: Pat
     machine.wall = (ends - 300 * 86_400) * 1_000
     clock = machine.clock()
     clock.begin(machine.wall)
-    certificates = Certificates(tmp_path, TlsSection(), clock=clock.cautious)
+    certificates = Certificates(tmp_path, TlsSection(), clock=clock.earlier_time)
     machine.wall += 3 * YEAR
     certificates.refresh()
     assert certificates.ends() == ends, "clients would take it for one that is not good yet"

@@ -1,4 +1,4 @@
-"""`relay check` knows which files messages hold, and whether their contents are there."""
+"""`relay check` verifies which messages hold a file, and that its content is there."""
 
 import sqlite3
 from contextlib import closing
@@ -46,7 +46,7 @@ async def test_all_is_well_after_sending_editing_and_a_restart(tmp_path):
         ("UPDATE file SET size = size + 1", "contents of files"),
     ],
 )
-async def test_what_does_not_agree_is_named(tmp_path, damage, what):
+async def test_a_difference_is_named(tmp_path, damage, what):
     await some_files(tmp_path)
     with closing(sqlite3.connect(tmp_path / "relay.db")) as store:
         store.execute(damage)

@@ -1,4 +1,4 @@
-"""The directory of contents: whole or not there, once each, and never taken away from under one who needs it."""
+"""The directory of contents: each is stored once, complete or not at all, and never removed while it is needed."""
 
 import hashlib
 
@@ -29,7 +29,7 @@ def test_a_content_is_named_by_its_digest(contents):
     assert [one for some in contents.digests() for one in some] == [digest]
 
 
-def test_what_is_not_placed_leaves_nothing(contents):
+def test_a_content_that_is_not_placed_leaves_nothing(contents):
     incoming = contents.begin()
     incoming.write(b"half")
     incoming.discard()
@@ -39,43 +39,43 @@ def test_what_is_not_placed_leaves_nothing(contents):
 
 def test_a_content_that_arrives_again_is_not_taken_away(contents):
     digest = put(contents, b"x")
-    with contents.arrive(digest):
-        with contents.arrive(digest):
-            assert contents.put_aside(digest) is None
-        assert contents.put_aside(digest) is None
-    aside = contents.put_aside(digest)
+    with contents.pin(digest):
+        with contents.pin(digest):
+            assert contents.quarantine(digest) is None
+        assert contents.quarantine(digest) is None
+    aside = contents.quarantine(digest)
     assert aside is not None
     assert not contents.path(digest).exists()
-    assert contents.put_aside(digest) is None
+    assert contents.quarantine(digest) is None
 
 
 def test_a_content_that_arrives_while_others_leave_stays(contents):
-    with contents.leave(["a", "b"]) as leaving, contents.leave(["a"]) as twin:
-        with contents.arrive("a"):
+    with contents.unpinned(["a", "b"]) as leaving, contents.unpinned(["a"]) as twin:
+        with contents.pin("a"):
             assert leaving == {"a", "b"}, "it may be taken away if it does not come to anything"
         assert (leaving, twin) == ({"b"}, set())
-    with contents.leave(["a"]) as again:
+    with contents.unpinned(["a"]) as again:
         assert again == {"a"}
 
 
-def test_a_sweep_removes_what_is_unfinished_and_nothing_else(contents):
+def test_a_sweep_removes_unfinished_contents_only(contents):
     digest = put(contents, b"x")
     unfinished = contents.begin()
     unfinished.write(b"never finished")
     unfinished._file.close()
-    contents.put_aside(put(contents, b"y"))
+    contents.quarantine(put(contents, b"y"))
     assert contents.sweep() == 2
     assert [one for some in contents.digests() for one in some] == [digest]
 
 
-def test_a_directory_that_is_not_there_yet_is_empty(contents):
+def test_a_missing_directory_counts_as_empty(contents):
     assert list(contents.digests()) == []
     assert contents.sweep() == 0
     assert contents.free() > 0
 
 
 def test_every_folder_that_a_content_is_in_is_on_disk_also_one_that_an_earlier_process_made(tmp_path, monkeypatch):
-    """One that was made by a process that died before it synced may be gone after a power cut, with all in it."""
+    """A folder whose process died before syncing it may be lost in a power cut, with everything in it."""
     digest = hashlib.sha256(b"hello").hexdigest()
     (tmp_path / "files" / digest[:2]).mkdir(parents=True)
     synced = []

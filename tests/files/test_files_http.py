@@ -1,4 +1,5 @@
-"""Files over HTTP: in and out whole, readable by those who may, shown without running anything, kept while held."""
+"""Files over HTTP: complete, readable by those who may, shown without running anything, kept while a message has
+them."""
 
 import hashlib
 import os
@@ -11,7 +12,7 @@ import trio
 from trio.testing import MockClock
 
 from relay.core.files import uploads
-from relay.core.model.state import BLOCK
+from relay.core.model.entities import BLOCK
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.store.blobs import DIGEST
@@ -20,7 +21,7 @@ from tests.support.http_files import as_object, bearer, fetch, on_disk, send, un
 from tests.support.http_relay import http_relay
 
 
-async def test_a_file_comes_back_as_it_went(tmp_path):
+async def test_a_download_equals_its_upload(tmp_path):
     content = os.urandom(3_000_000)
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
@@ -39,7 +40,7 @@ async def test_a_file_comes_back_as_it_went(tmp_path):
     assert head.headers["content-length"] == str(len(content))
 
 
-async def test_a_file_that_comes_in_chunks_is_whole(tmp_path):
+async def test_a_chunked_upload_is_stored_whole(tmp_path):
     async def chunks(content: bytes):
         for start in range(0, len(content), 10_007):
             yield content[start : start + 10_007]
@@ -52,7 +53,7 @@ async def test_a_file_that_comes_in_chunks_is_whole(tmp_path):
             assert (await fetch(relay, token, attachment)).content == content
 
 
-async def test_one_content_lies_on_disk_once(tmp_path):
+async def test_equal_contents_are_stored_once(tmp_path):
     content = os.urandom(1_000)
     async with http_relay(tmp_path) as relay:
         anna, ben = await relay.user("anna"), await relay.user("ben")
@@ -88,7 +89,7 @@ COULD_RUN = [
 ]
 
 
-async def test_what_could_run_is_saved_and_not_shown(tmp_path):
+async def test_active_content_is_downloaded_and_not_shown(tmp_path):
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
         for content, name in COULD_RUN:
@@ -99,7 +100,7 @@ async def test_what_could_run_is_saved_and_not_shown(tmp_path):
             assert answer.headers["content-disposition"].startswith("attachment; ")
 
 
-async def test_a_file_that_is_two_things_is_shown_as_the_harmless_one(tmp_path):
+async def test_a_polyglot_file_is_shown_as_the_harmless_type(tmp_path):
     content = b"GIF89a/*" + bytes([1, 0]) + b"*/=1;alert(1)//<script>alert(1)</script>"
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
@@ -122,7 +123,7 @@ NAMES = [
 ]
 
 
-async def test_a_name_cannot_lead_astray(tmp_path):
+async def test_a_deceptive_file_name_is_made_safe(tmp_path):
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
         for disposition, shown in NAMES:
@@ -151,7 +152,7 @@ RANGES = [
 ]
 
 
-async def test_a_part_of_a_file(tmp_path):
+async def test_a_range_of_a_file_is_served(tmp_path):
     content = os.urandom(100)
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
@@ -168,7 +169,7 @@ async def test_a_part_of_a_file(tmp_path):
                 assert answer.headers["content-range"] == f"bytes {start}-{end - 1}/100", wanted
 
 
-async def test_a_file_that_is_known_is_not_sent_again(tmp_path):
+async def test_a_cached_file_is_not_sent_again(tmp_path):
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
         attachment = await upload(relay, token, b"0123456789")
@@ -183,7 +184,7 @@ async def test_a_file_that_is_known_is_not_sent_again(tmp_path):
     assert (other.status_code, other.content) == (200, b"0123456789")
 
 
-async def test_only_those_in_a_chat_that_holds_it_may_have_a_file(tmp_path):
+async def test_only_members_of_a_chat_with_a_file_may_read_it(tmp_path):
     async with http_relay(tmp_path) as relay:
         anna, ben, eve = [await relay.user(name) for name in ("anna", "ben", "eve")]
         attachment = await upload(relay, anna, b"for ben")
@@ -205,7 +206,7 @@ async def test_only_those_in_a_chat_that_holds_it_may_have_a_file(tmp_path):
     assert left == [200, 200, 404, 401]
 
 
-async def test_a_message_says_of_a_file_what_the_relay_knows(tmp_path):
+async def test_an_attachment_has_the_properties_that_the_relay_knows(tmp_path):
     async with http_relay(tmp_path) as relay:
         anna, ben = await relay.user("anna"), await relay.user("ben")
         attachment = await upload(relay, anna, made.png(64, 32), "a.png")
@@ -219,7 +220,7 @@ async def test_a_message_says_of_a_file_what_the_relay_knows(tmp_path):
     assert (got.meta.width, got.meta.height) == (64, 32)
 
 
-async def test_nobody_sends_a_file_that_they_may_not_have(tmp_path):
+async def test_nobody_can_attach_a_file_that_they_may_not_read(tmp_path):
     async with http_relay(tmp_path) as relay:
         anna, eve = await relay.user("anna"), await relay.user("eve")
         attachment = await upload(relay, anna, b"mine")
@@ -241,7 +242,7 @@ async def test_nobody_sends_a_file_that_they_may_not_have(tmp_path):
         assert (await fetch(relay, eve, attachment)).status_code == 404
 
 
-async def test_a_file_goes_with_the_last_message_that_holds_it(tmp_path):
+async def test_a_file_is_removed_with_its_last_message(tmp_path):
     async with http_relay(tmp_path) as relay:
         anna = await relay.user("anna")
         await relay.user("ben")
@@ -259,7 +260,7 @@ async def test_a_file_goes_with_the_last_message_that_holds_it(tmp_path):
         assert relay.relay.state.users[1].stored == 0
 
 
-async def test_a_file_that_is_edited_out_goes_and_its_twin_stays(tmp_path):
+async def test_a_file_that_an_edit_removed_is_deleted_and_an_equal_one_stays(tmp_path):
     async with http_relay(tmp_path) as relay:
         anna = await relay.user("anna")
         await relay.user("ben")
@@ -280,7 +281,7 @@ async def test_a_file_that_is_edited_out_goes_and_its_twin_stays(tmp_path):
     assert statuses == [404, 200, 200]
 
 
-async def test_a_repeat_is_the_same_message_even_when_its_file_is_gone(tmp_path):
+async def test_a_repeated_message_is_the_same_even_if_its_file_is_gone(tmp_path):
     async with http_relay(tmp_path) as relay:
         anna = await relay.user("anna")
         await relay.user("ben")
@@ -292,7 +293,7 @@ async def test_a_repeat_is_the_same_message_even_when_its_file_is_gone(tmp_path)
         assert await send(relay, anna, "ben", attachment, client_message_id="one") == sent
 
 
-async def test_a_file_that_is_never_sent_goes_after_a_day(tmp_path):
+async def test_an_unsent_file_is_removed_after_a_day(tmp_path):
     now = 1_800_000_000_000
     async with http_relay(tmp_path, clock=lambda: now) as relay:
         token = await relay.user("anna")
@@ -305,7 +306,7 @@ async def test_a_file_that_is_never_sent_goes_after_a_day(tmp_path):
         assert not on_disk(relay)
 
 
-async def test_a_file_that_is_uploaded_again_while_unused_ones_go_stays(tmp_path, monkeypatch):
+async def test_a_file_that_is_uploaded_again_during_a_sweep_stays(tmp_path, monkeypatch):
     now = 1_800_000_000_000
     going, again = trio.Event(), threading.Event()
     unlink = Path.unlink
@@ -334,11 +335,11 @@ async def test_a_file_that_is_uploaded_again_while_unused_ones_go_stays(tmp_path
 
 @pytest.fixture
 def clock() -> MockClock:
-    """Time goes on as it does, and may be made to jump."""
+    """A clock that runs, and can be made to jump."""
     return MockClock(rate=1.0)
 
 
-async def test_what_nothing_holds_is_looked_for_when_one_is_let_go_and_once_a_minute(tmp_path, monkeypatch, clock):
+async def test_unused_files_are_searched_after_a_deletion_and_once_a_minute(tmp_path, monkeypatch, clock):
     looks = []
 
     async def look() -> None:
@@ -359,7 +360,7 @@ async def test_what_nothing_holds_is_looked_for_when_one_is_let_go_and_once_a_mi
         await looked(3)
 
 
-async def test_a_file_goes_with_pruned_history(tmp_path):
+async def test_a_file_is_removed_with_pruned_history(tmp_path):
     now = 1_800_000_000_000
     async with http_relay(tmp_path, clock=lambda: now) as relay:
         anna = await relay.user("anna")
@@ -373,7 +374,7 @@ async def test_a_file_goes_with_pruned_history(tmp_path):
         assert on_disk(relay) == [hashlib.sha256(b"new").hexdigest()]
 
 
-async def test_a_picture_of_somebody_is_seen_by_all_and_stays(tmp_path):
+async def test_the_picture_of_a_user_is_readable_by_all_and_stays(tmp_path):
     now = 1_800_000_000_000
     async with http_relay(tmp_path, clock=lambda: now) as relay:
         anna, eve = await relay.user("anna"), await relay.user("eve")
@@ -393,7 +394,7 @@ async def test_a_picture_of_somebody_is_seen_by_all_and_stays(tmp_path):
         assert not on_disk(relay)
 
 
-async def test_files_and_who_holds_them_survive_a_restart(tmp_path):
+async def test_files_and_their_messages_survive_a_restart(tmp_path):
     async with http_relay(tmp_path) as relay:
         anna, ben = await relay.user("anna"), await relay.user("ben")
         held = await upload(relay, anna, b"held")
@@ -408,14 +409,14 @@ async def test_files_and_who_holds_them_survive_a_restart(tmp_path):
         assert relay.relay.state.users[1].stored == BLOCK
 
 
-async def test_a_form_is_told_to_send_the_file_itself(tmp_path):
+async def test_a_form_upload_is_refused_with_advice(tmp_path):
     async with http_relay(tmp_path) as relay, relay.browser() as browser:
         token = await relay.user("anna")
         answer = await browser.post("/files", files={"file": b"x"}, headers=bearer(token))
     assert answer.status_code == 415
 
 
-async def test_a_file_that_was_packed_on_the_way_is_refused(tmp_path):
+async def test_an_upload_with_a_content_encoding_is_refused(tmp_path):
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
         async with relay.browser() as browser:
@@ -435,7 +436,7 @@ async def test_nobody_uploads_without_signing_in(tmp_path):
 async def test_files_of_many_downloads_of_one_user_are_looked_up_one_at_a_time(tmp_path, monkeypatch):
     """Others read over the same connection to the store."""
     under_way = most = 0
-    real = uploads.lookups.files
+    real = uploads.stored_files.files
 
     async def counted(*arguments):
         nonlocal under_way, most
@@ -449,7 +450,7 @@ async def test_files_of_many_downloads_of_one_user_are_looked_up_one_at_a_time(t
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
         attachment = await upload(relay, token, b"x" * 100)
-        monkeypatch.setattr(uploads.lookups, "files", counted)
+        monkeypatch.setattr(uploads.stored_files, "files", counted)
         async with trio.open_nursery() as nursery:
             for _ in range(10):
                 nursery.start_soon(fetch, relay, token, attachment)

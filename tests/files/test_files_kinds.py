@@ -1,4 +1,4 @@
-"""What a file is and how large a picture is, by its bytes; and names made fit to be shown and saved."""
+"""The type of a file and the size of a picture, by their bytes; and safe file names."""
 
 import io
 import random
@@ -23,7 +23,7 @@ PICTURES = {
 
 @pytest.mark.parametrize("mimetype", PICTURES)
 @pytest.mark.parametrize("size", [(1, 1), (640, 480), (4_000, 3_000)])
-def test_a_picture_is_known_and_measured(mimetype, size):
+def test_a_picture_is_detected_and_measured(mimetype, size):
     content = PICTURES[mimetype](*size)
     assert sniff(content) == mimetype
     assert image_size.size(io.BytesIO(content), mimetype) == size
@@ -35,19 +35,19 @@ def test_each_kind_of_webp_is_measured(kind):
 
 
 @pytest.mark.parametrize(("orientation", "shown"), [(1, (640, 480)), (3, (640, 480)), (6, (480, 640)), (8, (480, 640))])
-def test_a_photo_that_lies_on_its_side_is_measured_as_it_is_shown(orientation, shown):
+def test_a_turned_photo_is_measured_as_it_is_shown(orientation, shown):
     assert image_size.size(io.BytesIO(made.jpeg(640, 480, orientation=orientation)), "image/jpeg") == shown
 
 
 @pytest.mark.parametrize("mimetype", PICTURES)
-def test_a_picture_that_is_cut_off_anywhere_is_no_picture_and_no_error(mimetype):
+def test_a_truncated_picture_has_no_size_and_raises_nothing(mimetype):
     content = PICTURES[mimetype](640, 480)
     for end in range(len(content)):
         assert image_size.size(io.BytesIO(content[:end]), mimetype) in (None, (640, 480), (1, 1))
 
 
 @pytest.mark.parametrize("mimetype", PICTURES)
-def test_noise_after_a_beginning_raises_nothing(mimetype):
+def test_noise_after_a_signature_raises_nothing(mimetype):
     noise = random.Random(7)
     for _ in range(300):
         content = bytearray(PICTURES[mimetype](640, 480))
@@ -57,7 +57,7 @@ def test_noise_after_a_beginning_raises_nothing(mimetype):
 
 
 @pytest.mark.parametrize("size", [(0, 5), (2**31 - 1, 2**31 - 1), (100_000, 100_000)])
-def test_a_picture_that_claims_to_be_impossible_is_none(size):
+def test_an_impossible_size_is_none(size):
     content = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", *size) + bytes(20)
     assert image_size.size(io.BytesIO(content), "image/png") is None
 
@@ -80,20 +80,20 @@ class Counted(io.BytesIO):
         b"\0\0\0\x18ftypavif" + bytes(12) + b"\0\0\0\x08free" * 300_000,
     ],
 )
-def test_of_a_file_without_a_picture_not_all_is_read(content: bytes) -> None:
+def test_a_file_without_a_picture_is_not_read_to_its_end(content: bytes) -> None:
     file = Counted(content)
     assert image_size.size(file, sniff(content)) is None
     assert file.reads <= 3 * image_size.MAX_SEGMENTS
 
 
-def test_of_many_exif_segments_only_the_first_is_looked_at() -> None:
+def test_only_the_first_of_many_exif_segments_is_read() -> None:
     exif = b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\1" * (65_533 - 16)
     with patch.object(image_size, "unpack", wraps=image_size.unpack) as unpacked:
         assert image_size.size(io.BytesIO(b"\xff\xd8" + (b"\xff\xe1\xff\xff" + exif) * 100), "image/jpeg") is None
     assert unpacked.call_count < 10_000
 
 
-def test_boxes_within_boxes_come_to_an_end():
+def test_nested_boxes_are_bounded():
     nested = made.box(b"iprp", b"")
     for _ in range(2_000):
         nested = made.box(b"iprp", nested)
@@ -127,7 +127,7 @@ def test_boxes_within_boxes_come_to_an_end():
         (b"\xff", UNKNOWN),
     ],
 )
-def test_a_file_is_what_its_bytes_say(head, mimetype):
+def test_the_type_of_a_file_follows_from_its_bytes(head, mimetype):
     assert sniff(head) == mimetype
 
 
@@ -160,12 +160,12 @@ def test_a_file_is_what_its_bytes_say(head, mimetype):
         ("clip", "video/mp4", "clip.mp4"),
     ],
 )
-def test_a_name_is_made_fit_to_be_shown(name, mimetype, shown):
+def test_a_file_name_is_made_safe_to_show(name, mimetype, shown):
     assert filenames.clean(name, mimetype) == shown
 
 
 @pytest.mark.parametrize("letter", ["a", "ы", "京", "😀"])
-def test_a_long_name_is_cut_and_keeps_its_ending(letter):
+def test_a_long_name_is_cut_and_keeps_its_extension(letter):
     name = filenames.clean(letter * 500 + ".tar.gz", UNKNOWN)
     assert name.endswith(".gz")
     assert len(name.encode()) <= 255

@@ -1,4 +1,4 @@
-"""What uploads may cost: quotas, full disks, uploads that break off, and how many at a time."""
+"""Limits of uploads: quotas, full disks, broken uploads, and concurrent ones."""
 
 import os
 import re
@@ -9,7 +9,8 @@ import pytest
 import trio
 
 from relay.core.files import quota
-from relay.core.model.state import BLOCK, State, User
+from relay.core.model.entities import BLOCK, User
+from relay.core.model.state import State
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.settings import FilesSection, LimitsSection, Settings
@@ -31,7 +32,7 @@ async def chunked(size: int):
         yield bytes(10_000)
 
 
-async def test_ten_gigabytes_that_are_announced_are_refused_before_they_come(tmp_path):
+async def test_an_upload_that_is_announced_too_large_is_refused_before_its_bytes(tmp_path):
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
         head = (
@@ -44,7 +45,7 @@ async def test_ten_gigabytes_that_are_announced_are_refused_before_they_come(tmp
     assert b'"too_large"' in answer
 
 
-async def test_a_client_that_asks_first_is_told_to_go_on(tmp_path):
+async def test_expect_100_continue_is_answered(tmp_path):
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
         head = (
@@ -57,7 +58,7 @@ async def test_a_client_that_asks_first_is_told_to_go_on(tmp_path):
         assert (await read_all(stream)).startswith(b"HTTP/1.1 200")
 
 
-async def test_what_is_not_announced_is_cut_at_the_quota(tmp_path):
+async def test_an_upload_of_unknown_size_is_cut_off_at_the_quota(tmp_path):
     async with http_relay(tmp_path, limited(file_bytes=100_000)) as relay:
         token = await relay.user("anna")
         fits = await try_upload(relay, token, chunked(100_000))
@@ -80,14 +81,14 @@ async def test_one_user_and_all_together_have_their_limits(tmp_path, limits, ann
     assert answers[2].json()["error"].get("quota") == limits.get("user_bytes"), "their own room, or the disk"
 
 
-async def test_what_one_user_may_store_another_may_still(tmp_path):
+async def test_the_quota_of_one_user_is_not_used_by_another(tmp_path):
     async with http_relay(tmp_path, limited(user_bytes=100_000)) as relay:
         anna, ben = await relay.user("anna"), await relay.user("ben")
         statuses = [(await try_upload(relay, token, bytes(90_000))).status_code for token in (anna, anna, ben)]
     assert statuses == [200, 507, 200]
 
 
-async def test_deleting_makes_room(tmp_path):
+async def test_deleting_a_file_frees_quota(tmp_path):
     async with http_relay(tmp_path, limited(user_bytes=100_000)) as relay:
         anna = await relay.user("anna")
         await relay.user("ben")
@@ -100,7 +101,7 @@ async def test_deleting_makes_room(tmp_path):
         assert (await try_upload(relay, anna, bytes(90_000))).status_code == 200
 
 
-async def test_uploads_that_run_together_count_together(tmp_path):
+async def test_concurrent_uploads_share_the_quota(tmp_path):
     async with http_relay(tmp_path, limited(user_bytes=250_000)) as relay:
         token = await relay.user("anna")
         statuses: list[int] = []
@@ -118,12 +119,12 @@ async def test_uploads_that_run_together_count_together(tmp_path):
 
 @pytest.fixture
 def to_the_byte(monkeypatch):
-    """Files count for what they have and no more."""
-    monkeypatch.setattr("relay.core.model.state.BLOCK", 0)
+    """Have files count for their exact bytes."""
+    monkeypatch.setattr("relay.core.model.entities.BLOCK", 0)
 
 
 @pytest.mark.parametrize("limit", ["user_bytes", "total_bytes"])
-def test_an_upload_that_grows_may_take_all_that_others_leave_and_no_more(limit, to_the_byte):
+def test_a_growing_upload_may_use_what_others_leave_and_no_more(limit, to_the_byte):
     room, step = 3 * quota.RESERVE_STEP_BYTES + 5, quota.RESERVE_STEP_BYTES // 2
     state = State()
     for key, stored in ((1, 100), (2, 10)):
@@ -142,7 +143,7 @@ def test_an_upload_that_grows_may_take_all_that_others_leave_and_no_more(limit, 
         pass
 
 
-def test_an_upload_that_grows_stops_where_the_disk_is_full(monkeypatch, to_the_byte):
+def test_a_growing_upload_stops_when_the_disk_is_full(monkeypatch, to_the_byte):
     monkeypatch.setattr(quota, "RESERVE_STEP_BYTES", 8)
     state = State()
     state.add_user(User(key=1, id="user1", name=""))
@@ -158,7 +159,7 @@ def test_an_upload_that_grows_stops_where_the_disk_is_full(monkeypatch, to_the_b
 
 @pytest.mark.parametrize("limits", [{"user_bytes": 3 * BLOCK}, {"total_bytes": 3 * BLOCK}])
 @pytest.mark.parametrize("content", [b"", b"x"])
-async def test_a_file_counts_for_a_block_however_little_is_in_it(tmp_path, limits, content):
+async def test_a_small_file_counts_for_a_block(tmp_path, limits, content):
     async with http_relay(tmp_path, limited(**limits)) as relay:
         token = await relay.user("anna")
         answers = [await try_upload(relay, token, content) for _ in range(4)]
@@ -187,7 +188,7 @@ async def test_an_upload_is_a_request_like_any_other(tmp_path):
     assert int(refused.headers["retry-after"]) > 0
 
 
-async def test_a_disk_that_is_nearly_full_is_left_alone(tmp_path, monkeypatch):
+async def test_uploads_leave_the_configured_space_free(tmp_path, monkeypatch):
     async with http_relay(tmp_path, limited(free_bytes=1_000_000)) as relay:
         token = await relay.user("anna")
         monkeypatch.setattr(relay.relay.files._quota, "_free", lambda: 1_050_000)
@@ -196,7 +197,7 @@ async def test_a_disk_that_is_nearly_full_is_left_alone(tmp_path, monkeypatch):
     assert (fits.status_code, over.status_code) == (200, 507)
 
 
-async def test_a_disk_that_fails_leaves_nothing_and_says_so(tmp_path, monkeypatch, caplog):
+async def test_a_full_disk_leaves_no_file_and_is_reported(tmp_path, monkeypatch, caplog):
     def fail(*_args) -> None:
         raise OSError(28, "No space left on device")
 
@@ -228,7 +229,7 @@ async def test_a_file_that_cannot_be_written_for_another_reason_is_not_answered_
 
 
 @pytest.mark.parametrize("framing", ["Content-Length: 1000000", "Transfer-Encoding: chunked"])
-async def test_an_upload_that_breaks_off_leaves_nothing(tmp_path, framing):
+async def test_a_broken_upload_leaves_nothing(tmp_path, framing):
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")
         head = f"POST /files HTTP/1.1\r\nHost: {relay.host}\r\nAuthorization: Bearer {token}\r\n{framing}\r\n\r\n"
@@ -239,7 +240,7 @@ async def test_an_upload_that_breaks_off_leaves_nothing(tmp_path, framing):
         assert relay.relay.state.users[1].stored == 0
 
 
-async def test_too_many_uploads_at_a_time_are_told_to_wait(tmp_path, monkeypatch):
+async def test_too_many_concurrent_uploads_are_rate_limited(tmp_path, monkeypatch):
     monkeypatch.setattr(quota, "MAX_UPLOADS_PER_USER", 1)
     async with http_relay(tmp_path) as relay:
         token = await relay.user("anna")

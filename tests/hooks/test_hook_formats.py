@@ -1,4 +1,4 @@
-"""What senders really post to an incoming hook is shown in words, or refused with words; each row has its report."""
+"""Posts of real senders are shown as plain text or refused with a reason; each row has its report."""
 
 import contextlib
 import encodings
@@ -508,7 +508,7 @@ REFUSED: list[tuple[str, bytes, str, str, int, str]] = [
 
 
 @pytest.mark.parametrize(("body", "content_type", "said"), [row[1:] for row in TAKEN], ids=[row[0] for row in TAKEN])
-def test_what_a_sender_really_posts_is_shown_in_words(body: bytes, content_type: str, said: str) -> None:
+def test_a_real_post_is_shown_as_plain_text(body: bytes, content_type: str, said: str) -> None:
     assert understand(body, content_type) == said
 
 
@@ -517,7 +517,7 @@ def test_what_a_sender_really_posts_is_shown_in_words(body: bytes, content_type:
     [row[1:] for row in REFUSED],
     ids=[row[0] for row in REFUSED],
 )
-def test_what_says_nothing_here_is_refused_with_words(
+def test_a_post_without_a_text_is_refused_with_a_reason(
     body: bytes, content_type: str, encoding: str, status: int, why: str
 ) -> None:
     with pytest.raises(HttpError) as refused:
@@ -526,7 +526,7 @@ def test_what_says_nothing_here_is_refused_with_words(
     assert why in str(refused.value)
 
 
-def test_a_text_that_is_too_long_says_that_it_was_cut() -> None:
+def test_a_long_text_says_that_it_was_cut() -> None:
     assert cut("x" * TEXT) == "x" * TEXT
     text = cut("x" * 70_000)
     assert len(text) == TEXT
@@ -552,7 +552,7 @@ def test_a_text_that_is_too_long_says_that_it_was_cut() -> None:
         ("<http://x", "<http://x"),
     ],
 )
-def test_slacks_markup_is_said_in_plain_words(text: str, said: str) -> None:
+def test_slack_markup_becomes_plain_text(text: str, said: str) -> None:
     assert slack_markup.plain(text, {"U1": "Anna"}.get) == said
 
 
@@ -586,7 +586,7 @@ def test_no_body_takes_long(body: bytes) -> None:
     assert time.process_time() - began < 2.0
 
 
-def test_charsets_that_nobody_knows_leave_nothing_behind() -> None:
+def test_unknown_charsets_are_not_cached() -> None:
     before = len(encodings._cache)  # type: ignore[attr-defined]
     for number in range(100):
         part = f"{named('text')}\r\nContent-Type: text/plain; charset=utf-no{number}"
@@ -645,7 +645,7 @@ JSONS = st.recursive(
 
 
 @given(st.dictionaries(NAMES, JSONS, max_size=6) | JSONS)
-def test_any_json_is_shown_or_refused_with_words(body: object) -> None:
+def test_any_json_is_shown_or_refused_with_a_reason(body: object) -> None:
     with contextlib.suppress(HttpError):
         said = understand(json.dumps(body).encode(), JSON)
         assert said.strip()
@@ -653,6 +653,6 @@ def test_any_json_is_shown_or_refused_with_words(body: object) -> None:
 
 
 @given(st.binary(max_size=200), st.text(max_size=60), st.sampled_from(["", JSON, FORM, PARTS, "text/plain"]))
-def test_any_bytes_are_shown_or_refused_with_words(body: bytes, more: str, kind: str) -> None:
+def test_any_bytes_are_shown_or_refused_with_a_reason(body: bytes, more: str, kind: str) -> None:
     with contextlib.suppress(HttpError):
         assert understand(body, f"{kind}; {more}" if more else kind).strip()

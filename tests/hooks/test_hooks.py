@@ -1,4 +1,4 @@
-"""Hooks: what is posted through them lands in their chat, and what happens in a chat is posted, signed, till taken."""
+"""Hooks: posts become messages in their chat, and events of a chat are posted, signed, until they are accepted."""
 
 import base64
 import hashlib
@@ -50,7 +50,7 @@ def messages(relay: Running, chat: str = "ops") -> int:
     return count
 
 
-def test_what_is_posted_through_a_hook_is_a_message_of_its_bot(relay: Running) -> None:
+def test_a_post_becomes_a_message_of_the_bot_of_the_hook(relay: Running) -> None:
     before = messages(relay)
     made = done("hook", "add", "ops", "--name", "Grafana", "--json", data=relay.data).json
     assert set(made) == {"deviceId", "userId", "chat", "url", "secret", "direction", "createdAt", "problem"}
@@ -60,7 +60,7 @@ def test_what_is_posted_through_a_hook_is_a_message_of_its_bot(relay: Running) -
     assert done("user", "show", made["userId"], "--json", data=relay.data).json["bot"] is True
 
 
-def test_a_text_that_is_padded_with_nul_is_kept_whole(relay: Running) -> None:
+def test_a_text_padded_with_nul_is_kept_whole(relay: Running) -> None:
     address = done("hook", "add", "ops", "--name", "PLC", data=relay.data).out.strip()
     assert post(relay, address, "valve 7\0open\0\0") == (200, "ok")
     export = done("export", data=relay.data).out.splitlines()
@@ -86,7 +86,7 @@ def test_a_hook_may_post_in_a_channel(relay: Running) -> None:
     assert post(relay, address, "extra")[0] == 200
 
 
-def test_a_hook_that_is_removed_takes_nothing_more_and_is_not_in_the_list(relay: Running) -> None:
+def test_a_removed_hook_accepts_no_posts_and_is_not_listed(relay: Running) -> None:
     made = done("hook", "add", "ops", "--json", data=relay.data).json
     listed = done("hook", "list", "--json", data=relay.data).json
     mine = next(one for one in listed if one["deviceId"] == made["deviceId"])
@@ -97,14 +97,14 @@ def test_a_hook_that_is_removed_takes_nothing_more_and_is_not_in_the_list(relay:
     assert made["deviceId"] not in [one["deviceId"] for one in done("hook", "list", "--json", data=relay.data).json]
 
 
-def test_a_device_is_no_hook_that_could_be_removed(relay: Running) -> None:
+def test_a_device_cannot_be_removed_as_a_hook(relay: Running) -> None:
     device = done("device", "add", "anna", "--json", data=relay.data).json["deviceId"]
     ran = run("hook", "remove", str(device), data=relay.data)
     assert (ran.code, ran.err) == (1, f"relay: there is no hook {device}: `relay hook list` shows all\n")
     assert device in [one["deviceId"] for one in done("device", "list", "anna", "--json", data=relay.data).json]
 
 
-def test_a_hook_signs_nobody_in(relay: Running) -> None:
+def test_the_token_of_a_hook_signs_nobody_in(relay: Running) -> None:
     token = done("hook", "add", "ops", data=relay.data).out.strip().rpartition("/")[2]
     connection = http.client.HTTPConnection(urlsplit(relay.url).netloc, timeout=10)
     connection.request("GET", "/session", headers={"Authorization": f"Bearer {token}"})
@@ -115,7 +115,7 @@ def test_a_hook_signs_nobody_in(relay: Running) -> None:
 
 
 @pytest.mark.parametrize("body", ["", "{}", '{"text": ""}', "   "])
-def test_nothing_to_post_is_refused(body: str, relay: Running) -> None:
+def test_an_empty_post_is_refused(body: str, relay: Running) -> None:
     address = done("hook", "add", "ops", data=relay.data).out.strip()
     assert post(relay, address, body, **{"Content-Type": "application/json"})[0] == 400
 
@@ -128,7 +128,7 @@ def test_a_hook_for_no_chat_is_refused(relay: Running) -> None:
 @pytest.mark.parametrize(
     "address", ["http://", "http://a:99999/", "http://b cher/", "http://bücher.example/", "http://[::1/"]
 )
-def test_an_address_that_nothing_can_be_posted_to_is_refused(address: str, relay: Running) -> None:
+def test_an_unusable_url_is_refused(address: str, relay: Running) -> None:
     ran = run("hook", "add", "ops", "--to", address, data=relay.data)
     assert (ran.code, "cannot be posted to: a host, a port" in ran.err) == (2, True)
 
@@ -147,11 +147,11 @@ def test_an_address_that_nothing_can_be_posted_to_is_refused(address: str, relay
         ("grüße", "text/plain", "grüße"),
     ],
 )
-def test_what_tools_post_is_understood(body: str, content_type: str, said: str) -> None:
+def test_the_formats_of_common_tools_are_understood(body: str, content_type: str, said: str) -> None:
     assert understand(body.encode(), content_type) == said
 
 
-def test_keys_that_differ_at_their_end_are_two(relay: Running) -> None:
+def test_long_idempotency_keys_that_differ_at_the_end_are_distinct(relay: Running) -> None:
     address = done("hook", "add", "ops", data=relay.data).out.strip()
     before = messages(relay)
     for key in ("k" * 200 + "1", "k" * 200 + "2", "k" * 200 + "2"):
@@ -159,14 +159,14 @@ def test_keys_that_differ_at_their_end_are_two(relay: Running) -> None:
     assert messages(relay) == before + 2
 
 
-def test_a_text_that_is_too_long_lands_cut_and_says_so(relay: Running) -> None:
+def test_a_long_text_is_cut_and_says_so(relay: Running) -> None:
     address = done("hook", "add", "ops", data=relay.data).out.strip()
     body = ("ü" * 70_000).encode()
     assert post(relay, address, body, **{"Content-Type": "text/plain; charset=utf-8"}) == (200, "ok")
     assert "üü\\n… (cut here: 70,000 characters came" in done("export", data=relay.data).out
 
 
-def test_what_is_not_understood_is_refused_with_words_and_posts_nothing(relay: Running) -> None:
+def test_a_body_that_is_not_understood_is_refused_with_a_reason(relay: Running) -> None:
     address = done("hook", "add", "ops", data=relay.data).out.strip()
     before = messages(relay)
     status, said = post(relay, address, b"\x1f\x8b", **{"Content-Encoding": "gzip"})
@@ -176,7 +176,7 @@ def test_what_is_not_understood_is_refused_with_words_and_posts_nothing(relay: R
     assert messages(relay) == before
 
 
-def test_an_address_with_a_slash_at_its_end_is_the_same(relay: Running) -> None:
+def test_a_slash_at_the_end_of_the_url_is_ignored(relay: Running) -> None:
     address = done("hook", "add", "ops", data=relay.data).out.strip()
     assert post(relay, f"{address}/", "slashed") == (200, "ok")
 
@@ -191,7 +191,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
-def test_a_post_under_way_ends_within_a_second_when_its_hook_loses_its_right(
+def test_a_running_post_ends_within_a_second_when_its_hook_loses_its_right(
     relay: Running, end: tuple[str, ...], request: pytest.FixtureRequest
 ) -> None:
     name = f"room-{request.node.callspec.id.replace(' ', '-')}"
@@ -220,7 +220,7 @@ def test_broken_json_is_refused() -> None:
 
 
 class Receiver:
-    """Somebody else's server: refuses as often as asked to, and keeps what it took."""
+    """A receiver that refuses as often as it is asked to, and keeps what it accepted."""
 
     def __init__(self) -> None:
         self.refusals: list[int] = []
@@ -267,9 +267,7 @@ def wait_for(what: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-def test_what_happens_is_posted_in_order_signed_and_again_where_it_was_not_taken(
-    relay: Running, receiver: Receiver
-) -> None:
+def test_events_are_posted_in_order_signed_and_again_after_a_failure(relay: Running, receiver: Receiver) -> None:
     hook = done("hook", "add", "ops", "--to", receiver.url, "--json", data=relay.data).json
     assert len(hook["secret"]) >= 43
     receiver.refusals = [503]
@@ -288,7 +286,7 @@ def test_what_happens_is_posted_in_order_signed_and_again_where_it_was_not_taken
     assert hook["secret"] not in done("audit", "--json", data=relay.data).out
 
 
-def test_a_name_and_a_password_in_the_address_are_sent_as_such(relay: Running, receiver: Receiver) -> None:
+def test_credentials_in_the_url_are_sent_as_basic_authentication(relay: Running, receiver: Receiver) -> None:
     address = receiver.url.replace("http://", "http://me:p%40ss@")
     made = done("hook", "add", "ops", "--to", address, "--json", data=relay.data).json
     done("send", "--as", "anna", "ops", "with a password", data=relay.data)
@@ -299,7 +297,7 @@ def test_a_name_and_a_password_in_the_address_are_sent_as_such(relay: Running, r
     done("hook", "remove", made["deviceId"], data=relay.data)
 
 
-def test_the_list_says_what_keeps_a_hook_from_working(relay: Running, receiver: Receiver) -> None:
+def test_the_list_names_the_problem_of_a_hook(relay: Running, receiver: Receiver) -> None:
     def problem(made: Any) -> str:
         listed = done("hook", "list", "--json", data=relay.data).json
         return str(next(one["problem"] for one in listed if one["deviceId"] == made["deviceId"]))
@@ -317,7 +315,7 @@ def test_the_list_says_what_keeps_a_hook_from_working(relay: Running, receiver: 
     assert "problem" in done("hook", "list", data=relay.data).out
 
 
-def test_an_event_that_is_refused_for_good_holds_nothing_up(relay: Running, receiver: Receiver) -> None:
+def test_a_permanently_refused_event_does_not_block_the_next_ones(relay: Running, receiver: Receiver) -> None:
     done("hook", "add", "ops", "--to", receiver.url, data=relay.data)
     receiver.refusals = [422]
     done("send", "--as", "anna", "ops", "bad", data=relay.data)
@@ -325,7 +323,7 @@ def test_an_event_that_is_refused_for_good_holds_nothing_up(relay: Running, rece
     wait_for(lambda: receiver.texts() == ["good"])
 
 
-def test_what_happened_while_the_relay_was_down_or_nobody_listened_is_posted_later(
+def test_events_during_an_outage_of_the_relay_or_the_receiver_are_posted_later(
     tmp_path: Path, receiver: Receiver
 ) -> None:
     data = tmp_path / "data"

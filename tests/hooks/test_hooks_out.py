@@ -1,4 +1,4 @@
-"""Outgoing hooks: one chat and no other, no presence, a brake on loops, outages of hours, rights that end at once."""
+"""Outgoing hooks: one chat only, no presence, limits on loops, outages of hours, rights that end at once."""
 
 import logging
 import uuid
@@ -39,7 +39,7 @@ def clock() -> MockClock:
 
 
 class Address:
-    """The other side of all outgoing hooks: takes what is posted, or refuses it as it is told to."""
+    """The receiver of all outgoing hooks: accepts posts, or refuses them as scripted."""
 
     def __init__(self) -> None:
         self.taken: list[dict[str, Any]] = []
@@ -69,7 +69,7 @@ class Address:
 
     @property
     def texts(self) -> list[str]:
-        """What was said, in the order in which it was taken."""
+        """The messages, in the order in which they were accepted."""
         return [event["payload"].get("message", "") for event in self.taken]
 
 
@@ -107,7 +107,7 @@ class Place:
 
 
 async def settled() -> None:
-    """Wait until the store and the hooks have done what there is to do."""
+    """Wait until the store and the hooks are idle."""
     for _ in range(4):
         await wait_all_tasks_blocked(0.01)
         await trio.sleep(0.01)
@@ -141,7 +141,7 @@ async def place(tmp_path: Path, clock: MockClock, address: Address) -> AsyncIter
 
 
 @pytest.mark.parametrize("as_user", [None, "ben"])
-async def test_a_hook_is_told_of_its_chat_and_of_no_other(place: Place, address: Address, as_user: str | None) -> None:
+async def test_a_hook_gets_the_events_of_its_chat_only(place: Place, address: Address, as_user: str | None) -> None:
     made = await place.hook(user_id=as_user)
     private = await place.ask(
         "chat.create", control.MakeChat(name="private", owner="anna", participants=[made.user_id])
@@ -156,7 +156,7 @@ async def test_a_hook_is_told_of_its_chat_and_of_no_other(place: Place, address:
 
 
 @pytest.mark.parametrize("out", [False, True])
-async def test_a_hook_makes_nobody_a_member_unless_that_is_said(place: Place, *, out: bool) -> None:
+async def test_a_hook_adds_nobody_to_a_chat_by_default(place: Place, *, out: bool) -> None:
     request = control.AddHook(chat=place.ops, user_id="carol", url="http://hook.example/" if out else None)
     with pytest.raises(RelayError, match=r"'carol' is not in 'ops': `relay chat add .* carol` first, or say --add"):
         await place.ask("hook.add", request)
@@ -167,7 +167,7 @@ async def test_a_hook_makes_nobody_a_member_unless_that_is_said(place: Place, *,
     assert state.chat_key(state.user_keys["carol"], place.ops) is not None
 
 
-async def test_a_hook_makes_nobody_an_admin_of_a_channel_unless_that_is_said(place: Place) -> None:
+async def test_a_hook_makes_nobody_a_channel_admin_by_default(place: Place) -> None:
     made = await place.ask(
         "chat.create", control.MakeChat(name="news", owner="anna", type="channel", participants=["ben"])
     )
@@ -184,7 +184,7 @@ async def test_a_hook_makes_nobody_an_admin_of_a_channel_unless_that_is_said(pla
 
 
 @pytest.mark.parametrize("gone", [{"disabled": True}, {"removed": True}])
-async def test_a_hook_acts_for_nobody_who_is_switched_off(place: Place, gone: dict[str, bool]) -> None:
+async def test_a_hook_does_not_act_for_a_disabled_user(place: Place, gone: dict[str, bool]) -> None:
     await place.ask("user.change", control.ChangeUser(id="ben", **gone))
     with pytest.raises(RelayError, match="ben"):
         await place.ask("hook.add", control.AddHook(chat=place.ops, user_id="ben", add=True))
@@ -218,7 +218,7 @@ async def test_a_hook_for_a_person_makes_them_neither_online_nor_the_message_del
         assert (shown["messageId"], shown["status"]) == (sent["messageId"], "undelivered")
 
 
-async def test_the_first_message_of_a_dialog_that_begins_after_the_hook_is_posted(
+async def test_the_first_message_of_a_dialog_that_begins_after_the_hook_was_added_is_posted(
     place: Place, address: Address
 ) -> None:
     made = await place.hook("anna")
@@ -227,7 +227,7 @@ async def test_the_first_message_of_a_dialog_that_begins_after_the_hook_is_poste
     await until(lambda: address.texts == ["first", "second"])
 
 
-async def test_what_is_said_right_after_the_hook_was_added_is_posted(place: Place) -> None:
+async def test_a_message_right_after_the_hook_was_added_is_posted(place: Place) -> None:
     state, cursors = place.relay.state, place.relay.log.cursors
     begins: list[int | None] = []
 
@@ -242,7 +242,7 @@ async def test_what_is_said_right_after_the_hook_was_added_is_posted(place: Plac
     assert begins == [0]
 
 
-async def test_a_message_that_comes_while_a_dialog_is_looked_up_is_not_passed_over(place: Place) -> None:
+async def test_a_message_during_the_look_up_of_a_dialog_is_not_skipped(place: Place) -> None:
     made = await place.hook("anna")
     delivery = hooks.Delivery(place.relay, place.relay.state.devices[made.device_id])
     delivery._idle = True
@@ -255,7 +255,7 @@ async def test_a_message_that_comes_while_a_dialog_is_looked_up_is_not_passed_ov
 # Loops.
 
 
-async def test_a_hook_is_not_told_what_its_own_bot_posted(place: Place, address: Address) -> None:
+async def test_a_hook_does_not_get_the_messages_of_its_own_bot(place: Place, address: Address) -> None:
     outgoing = await place.hook()
     incoming = await place.hook_in(user_id=outgoing.user_id)
     other = await place.hook_in()
@@ -264,7 +264,7 @@ async def test_a_hook_is_not_told_what_its_own_bot_posted(place: Place, address:
     await until(lambda: address.texts == ["alarm"])
 
 
-async def test_a_loop_of_two_hooks_ends_and_the_log_says_so(
+async def test_a_loop_of_two_hooks_ends_and_is_logged(
     place: Place, address: Address, caplog: pytest.LogCaptureFixture
 ) -> None:
     await place.hook()
@@ -287,7 +287,7 @@ async def test_a_loop_of_two_hooks_ends_and_the_log_says_so(
     assert "things that programs said were held back" in caplog.text
 
 
-def test_a_person_ends_a_row_and_time_lets_one_more_pass() -> None:
+def test_a_person_ends_a_row_and_with_time_one_more_message_passes() -> None:
     row = TurnsInARow()
     assert sum(row.passes(T0) for _ in range(500)) == MAX_IN_A_ROW
     # The times are the log's: what waited for hours is not a storm because it is posted in a second.
@@ -300,7 +300,7 @@ def test_a_person_ends_a_row_and_time_lets_one_more_pass() -> None:
     assert row.passes(RECOVERY_MS)
 
 
-async def test_bots_that_answer_each_other_are_slowed_down_and_a_storm_of_one_is_not(
+async def test_bots_that_answer_each_other_are_slowed_down_and_a_burst_of_one_bot_is_not(
     place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
     for bot in ("ping", "pong"):
@@ -331,7 +331,7 @@ async def test_bots_that_answer_each_other_are_slowed_down_and_a_storm_of_one_is
         assert "payload" in await say(ping, 5_000)
 
 
-async def test_programs_that_wait_as_they_are_told_answer_once_a_second(place: Place) -> None:
+async def test_programs_that_heed_retry_after_answer_once_a_second(place: Place) -> None:
     answering, state = LoopBrake(place.relay.state), place.relay.state
     anna, ben = state.user("anna"), state.user("ben")
     assert anna is not None
@@ -373,7 +373,7 @@ async def test_hooks_that_answer_each_other_get_429(place: Place, monkeypatch: p
     assert b"retry-after: 1" in answers[4].lower()
 
 
-async def test_what_a_hook_posts_for_a_person_is_not_missing_for_the_person(place: Place) -> None:
+async def test_posts_of_a_hook_do_not_use_up_the_requests_of_its_user(place: Place) -> None:
     made = await place.hook_in(user_id="ben")
     limits = place.relay.settings.limits
     limits.requests_per_second, limits.burst = 0.01, 3
@@ -390,7 +390,7 @@ def unavailable(_event: dict[str, Any]) -> PostFailed:
     return PostFailed("the answer is 503")
 
 
-async def test_what_waits_through_an_outage_of_hours_comes_whole_and_in_order(
+async def test_events_of_a_long_outage_are_all_posted_in_order(
     place: Place, address: Address, clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     await place.hook()
@@ -416,7 +416,7 @@ async def test_what_waits_through_an_outage_of_hours_comes_whole_and_in_order(
     assert ids == sorted(set(ids))
 
 
-async def test_what_was_deleted_and_edited_during_an_outage_is_posted_as_it_is_now(
+async def test_a_message_changed_during_an_outage_is_posted_in_its_latest_version(
     place: Place, address: Address, clock: MockClock
 ) -> None:
     await place.hook()
@@ -434,7 +434,7 @@ async def test_what_was_deleted_and_edited_during_an_outage_is_posted_as_it_is_n
     assert address.taken[0]["payload"]["status"] == "deleted"
 
 
-async def test_an_event_that_is_never_taken_is_given_up_after_three_days(
+async def test_an_event_is_given_up_after_three_days(
     place: Place, address: Address, clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     await place.hook()
@@ -453,7 +453,7 @@ async def test_an_event_that_is_never_taken_is_given_up_after_three_days(
     assert "is given up: the answer is 503" in caplog.text
 
 
-async def test_retry_after_is_followed(place: Place, address: Address, clock: MockClock) -> None:
+async def test_retry_after_is_heeded(place: Place, address: Address, clock: MockClock) -> None:
     await place.hook()
     address.refuses = lambda _event: PostFailed("the answer is 429", after=120.0)
     await place.say("anna", place.ops, "x")
@@ -465,7 +465,7 @@ async def test_retry_after_is_followed(place: Place, address: Address, clock: Mo
     await until(lambda: address.tries == 2)
 
 
-async def test_what_retention_removed_during_an_outage_is_named_and_passed_over(
+async def test_events_that_retention_removed_during_an_outage_are_counted_and_skipped(
     place: Place, address: Address, clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     await place.hook()
@@ -499,7 +499,7 @@ async def test_what_retention_removed_during_an_outage_is_named_and_passed_over(
         (500, False),
     ],
 )
-async def test_only_a_refusal_that_means_this_event_gives_it_up(
+async def test_only_a_refusal_of_this_very_event_gives_it_up(
     status: int, final: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def exchange(*_what: object) -> h11.Response:
@@ -535,7 +535,7 @@ async def take_out(place: Place, made: Any) -> None:
 
 
 @pytest.mark.parametrize("end", [remove, disable, remove_user, delete_chat, take_out])
-async def test_a_post_under_way_is_cut_off_when_the_hook_loses_its_right(
+async def test_a_running_post_is_cut_off_when_the_hook_loses_its_right(
     place: Place, address: Address, end: Callable[[Place, Any], Awaitable[None]]
 ) -> None:
     made = await place.hook()
@@ -552,7 +552,9 @@ async def test_a_post_under_way_is_cut_off_when_the_hook_loses_its_right(
     assert address.taken == []
 
 
-async def test_a_hook_that_is_put_back_into_its_chat_is_told_of_what_comes_then(place: Place, address: Address) -> None:
+async def test_a_hook_whose_user_is_back_in_the_chat_gets_the_events_from_then_on(
+    place: Place, address: Address
+) -> None:
     made = await place.hook()
     await place.say("anna", place.ops, "before")
     await until(lambda: address.texts == ["before"])
@@ -564,7 +566,7 @@ async def test_a_hook_that_is_put_back_into_its_chat_is_told_of_what_comes_then(
     assert address.texts == ["before", "after"]
 
 
-async def test_an_address_that_never_comes_to_its_answer_is_not_read_for_long() -> None:
+async def test_a_receiver_that_never_completes_its_answer_is_given_up() -> None:
     async def serve(stream: trio.SocketStream) -> None:
         await stream.receive_some(65_536)
         await stream.send_all(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 20)

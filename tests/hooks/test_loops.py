@@ -1,4 +1,4 @@
-"""The brake on bots that answer each other, where nothing was said yet."""
+"""The limit on bots that answer each other, before anything was written."""
 
 from relay.core.hooks.loops import LoopBrake
 from tests.support.memory_log import MemoryLog

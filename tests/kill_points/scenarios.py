@@ -263,7 +263,7 @@ class Index(Used):
     fills = False
 
     def run(self, place: Path) -> None:
-        schedule.INDEX_SECONDS = schedule.QUIET = 0.0
+        schedule.INDEX_SECONDS = schedule.QUIET_SECONDS = 0.0
 
         async def wait(relay: Relay) -> None:
             with trio.fail_after(20):

@@ -65,6 +65,7 @@ def test_the_protocol_knows_nothing_else_of_ours_and_the_store_no_rules() -> Non
         "relay.settings",
         "relay.text",
         "relay.marks",
+        "relay.keys",
         "relay.socket_path",
         "relay.standard",
         "relay.logs",

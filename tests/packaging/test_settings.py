@@ -1,10 +1,13 @@
 """Settings: where they come from, what goes before what, and how a wrong one is said."""
 
+import os
+import pwd
 from pathlib import Path
 
 import pytest
 
 from relay.settings import Loaded, WrongSettings, data_directory, declared, default_file
+from tests.support.command_line import run
 
 
 def load(text: str | None, tmp_path: Path, environment: dict[str, str] | None = None, **options: object) -> Loaded:
@@ -153,13 +156,78 @@ def test_the_data_directory_may_have_a_colon_in_its_name(monkeypatch: pytest.Mon
     assert data_directory() == Path("/srv/10:30")
 
 
-def test_a_command_means_the_installed_relay_also_where_its_store_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("RELAY_DATA", "STATE_DIRECTORY"):
+@pytest.fixture
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Leave nothing that names a data directory; gives where the package's would be."""
+    for name in ("RELAY_DATA", "STATE_DIRECTORY", "XDG_DATA_HOME", "HOME"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("relay.settings.places.INSTALLED_DATA", tmp_path / "installed")
-    assert data_directory() == tmp_path / "home" / "chat-relay"
-    (tmp_path / "installed").mkdir()
-    assert data_directory() == tmp_path / "installed"
+    monkeypatch.setattr("relay.settings.places.INSTALLED_DATA", tmp_path / "package")
+    return tmp_path / "package"
+
+
+def account(monkeypatch: pytest.MonkeyPatch, home: str | None) -> None:
+    """Have the password database say this home of the user."""
+
+    def found(_uid: int) -> pwd.struct_passwd:
+        if home is None:
+            raise KeyError
+        return pwd.struct_passwd(("anna", "x", 1, 1, "", home, "/bin/sh"))
+
+    monkeypatch.setattr(pwd, "getpwuid", found)
+
+
+@pytest.mark.parametrize(
+    ("environment", "found"),
+    [
+        ({}, "/home/anna/.local/share/chat-relay"),
+        ({"HOME": ""}, "/home/anna/.local/share/chat-relay"),
+        ({"HOME": "somewhere"}, "/home/anna/.local/share/chat-relay"),
+        ({"HOME": "/home/ben"}, "/home/ben/.local/share/chat-relay"),
+        ({"HOME": "/home/ben", "XDG_DATA_HOME": "data"}, "/home/ben/.local/share/chat-relay"),
+        ({"HOME": "/home/ben", "XDG_DATA_HOME": "/srv"}, "/srv/chat-relay"),
+    ],
+)
+def test_the_users_own_directory_never_depends_on_the_working_directory(
+    bare: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], found: str
+) -> None:
+    account(monkeypatch, "/home/anna")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert data_directory() == Path(found)
+
+
+@pytest.mark.parametrize("home", [None, "", "anna"])
+def test_a_user_without_a_home_must_name_the_directory(
+    bare: Path, monkeypatch: pytest.MonkeyPatch, home: str | None
+) -> None:
+    account(monkeypatch, home)
+    with pytest.raises(WrongSettings, match="name a directory with --data"):
+        data_directory()
+    ran = run("user", "list")
+    assert (ran.code, ran.err.count("\n")) == (1, 1)
+    assert "name a directory with --data" in ran.err
+    assert data_directory(Path("/srv")) == Path("/srv")
+
+
+@pytest.mark.parametrize("uid", [0, 1000])
+def test_every_command_of_a_packaged_relay_means_the_packages_directory(
+    bare: Path, monkeypatch: pytest.MonkeyPatch, uid: int
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    monkeypatch.setenv("HOME", "/home/anna")
+    bare.mkdir()
+    assert data_directory() == bare, "though there is no store in it, which a restore would bring"
+    bare.rmdir()
+    bare.symlink_to("not-mounted")
+    assert data_directory() == bare
+    bare.unlink()
+    assert data_directory() == Path("/home/anna/.local/share/chat-relay")
+
+
+def test_an_installed_settings_file_that_leads_nowhere_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "relay.toml"
+    file.symlink_to("not-mounted.toml")
+    monkeypatch.setattr("relay.settings.loading.INSTALLED_FILE", file)
+    with pytest.raises(WrongSettings) as error:
+        Loaded(options={}, environment={})
+    assert str(error.value) == f"{file} is a link to {tmp_path / 'not-mounted.toml'}, which is not there"

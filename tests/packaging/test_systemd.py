@@ -186,14 +186,14 @@ async def test_a_write_that_takes_long_is_no_reason_for_a_restart_for_some_minut
 async def test_a_probe_waits_for_a_writer_that_is_stuck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_relay(tmp_path) as relay, trio.open_nursery() as nursery:
         arrived, goes_on = trio.Event(), trio.Event()
-        commit = relay.log._commit
+        commit = relay.log._writer._commit
 
         async def stuck(*arguments: Any) -> object:
             arrived.set()
             await goes_on.wait()
             return await commit(*arguments)
 
-        monkeypatch.setattr(relay.log, "_commit", stuck)
+        monkeypatch.setattr(relay.log._writer, "_commit", stuck)
         nursery.start_soon(relay.admin.handle, "user.add", control.AddUser(id="User1"))
         await arrived.wait()
         with trio.move_on_after(0.1) as waited:

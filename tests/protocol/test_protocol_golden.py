@@ -145,13 +145,13 @@ def test_every_event_has_a_golden_file() -> None:
 
 
 @pytest.mark.parametrize("golden", EVENTS)
-def test_an_event_is_written_as_the_protocol_says(golden: str) -> None:
+def test_an_event_is_encoded_as_specified(golden: str) -> None:
     name, event_id, payload = EVENTS[golden]
     assert codec.event(name, NOW, payload, event_id) == GOLDEN[golden]
 
 
 @pytest.mark.parametrize("golden", EVENTS)
-def test_an_event_is_read_as_it_was_written(golden: str) -> None:
+def test_an_event_is_decoded_to_what_was_encoded(golden: str) -> None:
     name, event_id, payload = EVENTS[golden]
     frame = codec.decode_server_frame(GOLDEN[golden])
     assert isinstance(frame, envelopes.Event)
@@ -160,12 +160,12 @@ def test_an_event_is_read_as_it_was_written(golden: str) -> None:
 
 
 @pytest.mark.parametrize("golden", RESPONSES)
-def test_an_answer_is_written_as_the_protocol_says(golden: str) -> None:
+def test_a_response_is_encoded_as_specified(golden: str) -> None:
     assert RESPONSES[golden] == GOLDEN[golden]
 
 
 @pytest.mark.parametrize("golden", CLIENT_FRAMES)
-def test_what_a_client_says_is_understood(golden: str) -> None:
+def test_frames_of_a_client_are_decoded(golden: str) -> None:
     envelope, payload = CLIENT_FRAMES[golden]
     frame = codec.decode_client_frame(GOLDEN[golden])
     if isinstance(frame, envelopes.Request):
@@ -178,6 +178,6 @@ def test_what_a_client_says_is_understood(golden: str) -> None:
     assert codec.encode(whole) == GOLDEN[golden]
 
 
-def test_only_durable_events_carry_an_id() -> None:
+def test_only_durable_events_have_an_id() -> None:
     with_id = {name for name, event_id, _ in EVENTS.values() if event_id is not None}
     assert with_id == events.DURABLE_EVENTS

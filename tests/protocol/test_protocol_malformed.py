@@ -1,4 +1,4 @@
-"""A frame that is wrong is answered with the one field that is wrong, and what would be right."""
+"""An invalid frame is answered with the field that is wrong, and what is expected."""
 
 from typing import Any
 
@@ -124,7 +124,7 @@ def test_a_bad_payload_names_its_field(name: str, payload: dict[str, Any], field
     assert error.message.partition(":")[0] == f"payload.{field}"
 
 
-def test_an_unknown_request_names_those_that_are_known() -> None:
+def test_an_unknown_request_is_answered_with_the_known_ones() -> None:
     error = answer(b'{"type":"request","id":"1","payloadType":"fly","payload":{}}')
     assert error.code == "unknown_request"
     assert error.message.startswith("payloadType: 'fly'")
@@ -132,7 +132,7 @@ def test_an_unknown_request_names_those_that_are_known() -> None:
         assert name in error.message
 
 
-def test_what_would_be_right_is_said_in_plain_words() -> None:
+def test_the_expected_value_is_described_in_words() -> None:
     error = answer(b'{"type":"request","id":"1","payloadType":"new","payload":{"chatId":7}}')
     assert error.message == "payload.chatId: expected `str`, got `int`"
     assert answer(b"{}").message == "type: this field is required"
@@ -140,7 +140,7 @@ def test_what_would_be_right_is_said_in_plain_words() -> None:
 
 
 @pytest.mark.parametrize("text", ["\\\\u0000", "u0000", "\\u00e0\\u0001"])
-def test_text_that_only_looks_like_a_nul_is_taken(text: str) -> None:
+def test_text_that_only_looks_like_a_nul_is_accepted(text: str) -> None:
     frame = (
         b'{"type":"request","id":"1","payloadType":"new","payload":{"chatId":"a","clientMessageId":"1","message":"%s"}}'
     )
@@ -160,7 +160,7 @@ def test_text_that_only_looks_like_a_nul_is_taken(text: str) -> None:
         (r"\ud83d\u0041", "\ufffdA"),
     ],
 )
-def test_half_a_character_is_replaced_and_the_rest_is_taken(said: str, taken: str) -> None:
+def test_a_lone_surrogate_is_replaced_and_the_rest_accepted(said: str, taken: str) -> None:
     payload = f'{{"chatId":"a","clientMessageId":"c","message":"{said}"}}'
     frame = f'{{"type":"request","id":"1","payloadType":"new","payload":{payload}}}'
     decoded = codec.decode_client_frame(frame.encode())
@@ -168,17 +168,17 @@ def test_half_a_character_is_replaced_and_the_rest_is_taken(said: str, taken: st
     assert codec.decode_request(decoded).message == taken  # type: ignore[attr-defined]
 
 
-def test_half_a_character_in_what_is_wrong_otherwise_is_refused_once() -> None:
+def test_a_lone_surrogate_in_an_invalid_frame_is_refused_once() -> None:
     assert answer(rb'{"type":"request","id":"\ud83d"').message.startswith("frame: ")
 
 
 @pytest.mark.parametrize("frame", [b"ping", b"", b" ", b"7", b"[1]", b'"{}"', b"null", b"true", "\u2764".encode()])
-def test_what_is_no_json_object_is_a_sign_of_life(frame: bytes) -> None:
+def test_text_that_is_no_json_object_is_a_keepalive(frame: bytes) -> None:
     assert codec.is_keepalive(frame)
 
 
 @pytest.mark.parametrize("frame", [b"{}", b" {", b'\n\t {"type":"ack","id":1}'])
-def test_what_begins_as_a_json_object_is_none(frame: bytes) -> None:
+def test_text_that_begins_as_a_json_object_is_no_keepalive(frame: bytes) -> None:
     assert not codec.is_keepalive(frame)
 
 

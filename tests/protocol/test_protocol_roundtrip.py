@@ -1,4 +1,4 @@
-"""Whatever the types allow comes back as it was sent, under the names of PROTOCOL.md."""
+"""Every value that the types allow survives a round trip, under the names of PROTOCOL.md."""
 
 import re
 from typing import Any
@@ -23,7 +23,7 @@ STRUCTS: list[type[msgspec.Struct]] = [
 @pytest.mark.parametrize("kind", STRUCTS, ids=lambda kind: f"{kind.__module__.rpartition('.')[2]}.{kind.__name__}")
 @given(st.data())
 @settings(max_examples=10)
-def test_a_struct_comes_back_as_it_was(kind: type[msgspec.Struct], data: st.DataObject) -> None:
+def test_a_struct_survives_a_round_trip(kind: type[msgspec.Struct], data: st.DataObject) -> None:
     value = data.draw(wire(kind))
     encoded = codec.encode(value)
     decoded = msgspec.json.decode(encoded, type=kind)
@@ -63,14 +63,14 @@ def test_absent_fields_are_left_out() -> None:
 
 
 @pytest.mark.parametrize("field", ["eventType", "payloadType"])
-def test_a_client_may_say_payload_type_for_event_type(field: str) -> None:
+def test_a_client_event_may_have_a_payload_type(field: str) -> None:
     frame = codec.decode_client_frame(codec.encode({"type": "event", field: "typing", "payload": {"chatId": "User2"}}))
     assert isinstance(frame, envelopes.ClientEvent)
     assert (frame.event_type or frame.payload_type) == "typing"
 
 
 @given(st.binary(max_size=64) | st.text(max_size=64).map(lambda text: text.encode(errors="surrogatepass")))
-def test_no_bytes_raise_anything_but_the_error_of_the_protocol(data: bytes) -> None:
+def test_any_bytes_raise_only_protocol_errors(data: bytes) -> None:
     for frame in (data, b'{"type":"request","id":"1","payloadType":"new","payload":%s}' % data):
         try:
             decoded = codec.decode_client_frame(frame)

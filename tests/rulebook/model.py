@@ -139,9 +139,8 @@ class Model:
     # What may be done. What may not raises the code of its refusal.
 
     def _in(self, user: str, chat_id: str) -> Chat:
-        if (chat := self.find(user, chat_id)) is None:
-            raise Refused("not_found")
-        return chat
+        _refuse("not_found", (chat := self.find(user, chat_id)) is None)
+        return chat  # type: ignore[return-value]
 
     def _group(self, user: str, chat_id: str, *, by_owner: bool = False) -> Chat:
         chat = self._in(user, chat_id)
@@ -163,7 +162,8 @@ class Model:
             _refuse("not_found", chat_id not in self.names or chat_id in self.off)
         elif not past:
             self._check_says(user, chat)
-        _refuse("bad_request", quoted and (chat is None or quoted not in [one.id for one in chat.said(user)]))
+        ids = [*range(chat.pruned + 1), *(one.id for one in chat.said(user))] if chat else [0]
+        _refuse("bad_request", quoted not in ids)
         _refuse("not_found", file and not self.has_file(user, file))
         if chat is None:
             sides, kind = frozenset((user, chat_id)), "favorites" if user == chat_id else "dialog"

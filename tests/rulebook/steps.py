@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+from relay.core.rules.hook_posts import hook_client_id
 from relay.net.http.connection import STATUS, HttpError
 from relay.protocol import control
 from relay.protocol.errors import RelayError
@@ -302,7 +303,10 @@ class Playing(World):
         expected = "not_found"
         if hook.user not in self.model.off:
             expected = self._expect(self.model.send, hook.user, hook.chat_id, text)
-        self.by_hook.add(text)
+        key = hook_client_id(self.relay.state.devices[hook.device_id], text)
+        for item in (item for chat in self.model.chats.values() for item in chat.items.values() if item.key == text):
+            item.key = key
+        self.by_hook.add(key)
         try:
             await self.page.post(Posted(urlsplit(hook.url).path, text))  # type: ignore[arg-type]
         except HttpError as refused:

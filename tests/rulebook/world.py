@@ -170,7 +170,7 @@ class World(Windows):
                 while not all(one._idle for one in self.posting._running.values()):
                     # A thread reads the log for it: time goes on as it does.
                     await trio.sleep(0.001)
-                busy = bool(relay.log._waiting or relay.log.deferred) or await self._take_in()
+                busy = bool(relay.log.waiting or relay.log.deferred) or await self._take_in()
                 quiet = 0 if busy else quiet + 1
         for device in self.devices.values():
             if device.subscriber is not None:

@@ -11,14 +11,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from relay.core.model import snapshot
-from relay.core.model.state import State, Tail
+from relay.core.model.state import State
+from relay.core.model.tail import Tail
 from relay.core.rules import commands
 from relay.core.rules.commands import ADMIN, Command
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.store import kinds
 from relay.store.entry import Entry
-from relay.store.queries.lookups import Snapshot
+from relay.store.queries.snapshots import Snapshot
 from tests.support.memory_log import MemoryLog, facts_of
 
 USERS = ("User1", "User2", "User3")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from relay.core.delivery import views
-from relay.core.model.state import Tail
+from relay.core.model.tail import Tail
 from relay.core.rules import commands
 from relay.core.rules import receipts as marks
 from relay.protocol import requests
@@ -65,11 +65,11 @@ def test_what_is_told_is_the_highest_newly_covered_message_of_each_author(log: M
     assert covered == [{"User1": 2}, {"User1": 5, "User3": 4}]
 
 
-@pytest.mark.parametrize("bound", ["TAIL_LENGTH", "TAIL_MESSAGES"])
+@pytest.mark.parametrize("bound", ["tail.TAIL_LENGTH", "state.TAIL_MESSAGES"])
 def test_what_is_no_longer_in_memory_counts_all_the_same(
     log: MemoryLog, monkeypatch: pytest.MonkeyPatch, bound: str
 ) -> None:
-    monkeypatch.setattr(f"relay.core.model.state.{bound}", 3)
+    monkeypatch.setattr(f"relay.core.model.{bound}", 3)
     log.group("User1", "User2", "User3")
     for n, user in enumerate(("User1", "User3", "User3", "User3", "User3", "User3")):
         log.new(user, "g-1", f"c{n}")

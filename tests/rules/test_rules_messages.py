@@ -311,6 +311,16 @@ def test_a_reply_to_what_was_deleted_shows_no_text(log: MemoryLog) -> None:
     assert reply_to.message is None
 
 
+def test_a_reply_to_what_retention_removed_is_sent_without_the_quote(log: MemoryLog) -> None:
+    log.new("User1", "User2", "c1", "question")
+    log.new("User1", "User2", "c2", "another")
+    log.chat("User1", "User2").pruned = 1
+    assert log.new("User2", "User1", "c3", "answer", reply_to=1).message_id == 3
+    assert (log.entries[-1].reply_to, log.entries[-1].target) == (None, 0)
+    log.new("User2", "User1", "c4", "answer", reply_to=2)
+    assert log.entries[-1].target == 2
+
+
 def test_a_reply_needs_a_message_to_answer(log: MemoryLog) -> None:
     log.new("User1", "User2", "c1")
     log.do("User1", edit("User2", 1))

@@ -279,7 +279,7 @@ def new(number: int) -> bytes:
 
 async def test_what_a_batch_says_is_told_a_little_a_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One member's messages to a large group lie in a batch before somebody else's."""
-    monkeypatch.setattr("relay.store.log.log.TELLING", 0.0)
+    monkeypatch.setattr("relay.store.log.writer.PUBLISH_SECONDS", 0.0)
     turns = Turns(monkeypatch, Hub, "tell")
     async with http_relay(tmp_path) as relay:
         token = await relay.user("member")

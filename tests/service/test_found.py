@@ -23,7 +23,7 @@ from relay.core.service.dispatch import _search
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.store.log import schedule
-from relay.store.queries import lookups, search
+from relay.store.queries import positions, search
 from relay.store.queries.search import Sought
 from relay.store.sqlite import database, folding
 from relay.store.sqlite.database import TooLong
@@ -60,7 +60,7 @@ async def _saying(data: Path, texts: Iterable[str]) -> AsyncIterator[Relay]:
 
 async def _indexed(relay: Relay) -> None:
     with trio.fail_after(20):
-        while len(set(await lookups.ends(relay.reading))) > 1:
+        while len(set(await positions.ends(relay.reading))) > 1:
             await trio.sleep(0.01)
 
 

@@ -174,7 +174,7 @@ class World:
                 await trio.testing.wait_all_tasks_blocked(0.0005)
                 # What is done between two batches comes after the one that is under way.
                 await log.run_exclusive(_nothing)
-                busy = bool(log._waiting or log.deferred) or await self._acknowledge()
+                busy = bool(log.waiting or log.deferred) or await self._acknowledge()
                 busy = busy or any(device.unheard for device in self.devices.values())
                 quiet = 0 if busy or self._catching_up() else quiet + 1
         for device in self.devices.values():

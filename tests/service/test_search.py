@@ -14,7 +14,7 @@ from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.protocol.requests import Accepted
 from relay.store.log import schedule
-from relay.store.queries import lookups, search
+from relay.store.queries import positions, search
 from relay.store.queries.history import HistoryRow
 from relay.store.queries.search import Sought
 from relay.store.sqlite.database import Connection, TooLong
@@ -28,7 +28,7 @@ def _index_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 async def _indexed(relay) -> None:
     with trio.fail_after(30):
         while True:
-            last, indexed = await lookups.ends(relay.reading)
+            last, indexed = await positions.ends(relay.reading)
             if last == indexed:
                 return
             await trio.sleep(0.01)
@@ -86,7 +86,7 @@ async def test_what_is_not_indexed_yet_is_found(tmp_path: Path, monkeypatch: pyt
     async with open_relay(tmp_path) as relay:
         await _with_two_users(relay)
         await _saying(relay)("1", "just said")
-        last, indexed = await lookups.ends(relay.reading)
+        last, indexed = await positions.ends(relay.reading)
         assert indexed < last
         assert await _find(relay, "just said") == ["just said"]
 

@@ -14,7 +14,7 @@ from relay.core.rules.commands import Command
 from relay.core.rules.submit import submit
 from relay.protocol import control, requests
 from relay.store.log import schedule
-from relay.store.queries import lookups, search, trigrams
+from relay.store.queries import fact_lookup, positions, search, trigrams
 from relay.store.queries.search import Sought
 from relay.store.queries.trigrams import TrigramChoice, TrigramShares
 from relay.store.sqlite import database
@@ -41,7 +41,7 @@ async def _saying(data: Path, texts: list[str]) -> AsyncIterator[Relay]:
                 request = requests.New(chat_id="b", client_message_id=f"c{number}", message=text)
                 nursery.start_soon(submit, relay.log, Command(relay.clock(), 1, 0, request))
         with trio.fail_after(20):
-            while len(set(await lookups.ends(relay.reading))) > 1:
+            while len(set(await positions.ends(relay.reading))) > 1:
                 await trio.sleep(0.01)
         yield relay
 
@@ -95,7 +95,7 @@ async def test_each_match_comes_once_over_the_pages(tmp_path: Path, half: bool) 
     chance = random.Random(7)
     texts = [" ".join(chance.choices(WORDS, k=chance.randint(1, 6))) for _ in range(SAID)]
     async with _saying(tmp_path, texts) as relay:
-        last, _ = await lookups.ends(relay.reading)
+        last, _ = await positions.ends(relay.reading)
         usual = TrigramShares()
         assert await search.learn(relay.reading, usual)
         for query in (
@@ -163,7 +163,7 @@ async def test_a_search_whose_asker_is_gone_is_stopped(tmp_path: Path, monkeypat
 
 def test_the_first_mark_of_a_long_group_reads_the_latest_messages_only() -> None:
     ticks = {}
-    for number in (2 * lookups.COVERED, 8 * lookups.COVERED):
+    for number in (2 * fact_lookup.COVERED, 8 * fact_lookup.COVERED):
         store = statement_plans.empty_store()
         store.execute("BEGIN")
         store.executemany(
@@ -178,7 +178,7 @@ def test_the_first_mark_of_a_long_group_reads_the_latest_messages_only() -> None
             return 0
 
         store.set_progress_handler(tick, 100)
-        assert store.execute(lookups._COVERED_BY, (1, 0, number, 9)).fetchall() == [(3, number, f"c{number}")]
+        assert store.execute(fact_lookup._COVERED_BY, (1, 0, number, 9)).fetchall() == [(3, number, f"c{number}")]
         store.set_progress_handler(None, 0)
         ticks[number] = counted[0]
         store.close()

@@ -14,11 +14,11 @@ from relay.cli.status import warnings
 from relay.core.maintenance.check import check
 from relay.core.model import snapshot
 from relay.core.relay import Relay, open_relay
-from relay.core.rules.commands import Command
+from relay.core.rules.commands import ADMIN, Command, NoteRestore
 from relay.core.rules.submit import submit
 from relay.protocol import control, requests
 from relay.store.log import maintenance, schedule
-from relay.store.queries import lookups, search
+from relay.store.queries import positions, search
 from relay.store.queries.search import Sought
 from relay.store.queries.trigrams import TRIGRAM
 from relay.store.sqlite import database
@@ -45,7 +45,7 @@ async def _say(relay: Relay, number: int, text: str) -> None:
 async def _indexed(relay: Relay) -> None:
     with trio.fail_after(20):
         while True:
-            last, indexed = await lookups.ends(relay.reading)
+            last, indexed = await positions.ends(relay.reading)
             if last == indexed:
                 return
             await trio.sleep(0.01)
@@ -221,7 +221,7 @@ async def test_an_index_is_emptied_in_portions(tmp_path: Path) -> None:
     async with database.connect(tmp_path / "relay.db", writing=True) as writing:
         await maintenance.lose_index(writing)
         portions = 0
-        while await lookups.index_left_over(writing):
+        while await positions.index_left_over(writing):
             before = await writing.execute("SELECT count(*) FROM search_docsize")
             await maintenance.empty_index(writing, 50)
             portions += 1
@@ -245,10 +245,10 @@ async def test_a_start_with_a_damaged_snapshot_takes_the_state_from_the_log(
     tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with _with_messages(tmp_path) as relay:
-        before = snapshot.facts(relay.state)
+        before = snapshot.plain_data(relay.state)
     _damage(tmp_path, damage)
     async with open_relay(tmp_path) as relay:
-        assert snapshot.facts(relay.state) == before
+        assert snapshot.plain_data(relay.state) == before
         await _say(relay, SAID, "one more")
     assert "made once more from the log" in caplog.text
     caplog.clear()
@@ -267,7 +267,7 @@ async def test_the_index_takes_in_no_more_text_at_a_time_than_it_may(
         texts = ["é" * (maintenance.INDEXED_BYTES // 4)] * 4 + ["я" * maintenance.INDEXED_BYTES, "short", "words"]
         for number, text in enumerate(texts):
             await _say(relay, number, text)
-        last, _ = await lookups.ends(relay.reading)
+        last, _ = await positions.ends(relay.reading)
         before = last - len(texts)
 
         async def portions(writing: database.Connection) -> list[int]:
@@ -285,16 +285,39 @@ async def test_the_index_takes_in_no_more_text_at_a_time_than_it_may(
 async def test_long_texts_do_not_ride_into_the_index_along_with_a_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schedule, "QUIET", float("inf"))
+    monkeypatch.setattr(schedule, "QUIET_SECONDS", float("inf"))
     async with open_relay(tmp_path) as relay:
         for user in ("a", "b"):
             await relay.admin.handle("user.add", control.AddUser(id=user))
         await _say(relay, 1, "a few words")
         await _say(relay, 2, "more")
-        last, indexed = await lookups.ends(relay.reading)
+        last, indexed = await positions.ends(relay.reading)
         assert indexed == last - 1
-        await _say(relay, 3, "x" * (schedule.RIDING_TEXT + 1))
+        await _say(relay, 3, "x" * (schedule.INDEX_WITH_BATCH_TEXT + 1))
         await _say(relay, 4, "more")
         await _say(relay, 5, "more")
-        last, indexed = await lookups.ends(relay.reading)
+        last, indexed = await positions.ends(relay.reading)
         assert indexed == last - 3
+
+
+async def test_entries_left_to_index_are_counted_without_the_numbers_that_a_restore_left_out(tmp_path: Path) -> None:
+    async with _with_messages(tmp_path) as relay:
+        for _ in range(2):
+            await submit(relay.log, Command(relay.clock(), ADMIN, 0, NoteRestore(relay.state.seq + 1_000_000)))
+            await _say(relay, relay.state.seq, "after a restore")
+        ((entries,),) = await relay.reading.execute("SELECT count(*) FROM log")
+    async with open_relay(tmp_path) as relay:
+        await relay.admin.handle("reindex", control.Empty())
+        assert relay.log.index_behind <= entries
+        written = 0
+        real = maintenance.index
+
+        async def counted(connection: database.Connection, upto: int) -> int:
+            nonlocal written
+            written += 1
+            return await real(connection, upto)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(maintenance, "index", counted)
+            await _indexed(relay)
+        assert written <= entries // 20

@@ -14,8 +14,8 @@ from relay.core.relay import Relay, open_relay
 from relay.core.rules.commands import Command
 from relay.protocol import control, requests
 from relay.store.log import maintenance, schedule
-from relay.store.log.background import SEGMENTS
-from relay.store.queries import lookups, search
+from relay.store.log.index_upkeep import SEGMENTS
+from relay.store.queries import positions, search
 from relay.store.queries.search import LOOKED, Sought
 from relay.store.queries.trigrams import TrigramShares
 from relay.store.sqlite import database
@@ -81,7 +81,7 @@ async def _fill(data: Path, messages: int, *, merged: bool = True) -> None:
         await _say(relay, LONE, range(SAID))
         for start in range(0, messages, BATCH):
             await _say(relay, "b", range(start, start + BATCH))
-        last, _ = await lookups.ends(relay.reading)
+        last, _ = await positions.ends(relay.reading)
     # Always in the same portions: the relay's own depend on the time that each took.
     async with database.connect(data / "relay.db", writing=True) as writing:
         for upto in range(PORTION, last + PORTION, PORTION):

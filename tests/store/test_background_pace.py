@@ -3,8 +3,10 @@
 import logging
 import os
 import sqlite3
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,8 @@ from relay.store import portion
 from relay.store.backup import archive, gently
 from relay.store.files.reserve import Reserve
 from relay.store.log import maintenance
-from relay.store.queries import lookups
+from relay.store.queries import export_rows, storage
+from relay.store.sqlite.database import Connection
 from tests.support.disk import people, say
 
 
@@ -49,15 +52,43 @@ async def _portions(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> int:
 async def test_a_portion_gives_back_as_many_pages_as_it_says(tmp_path: Path) -> None:
     async with open_relay(tmp_path) as relay:
         await _talk(relay, 300)
-        await relay.log.run_exclusive(lambda writing: maintenance.remove_history(0, 10_000, writing, 10_000))
-        free = await lookups.free_pages(relay.reading)
+        while await relay.log.run_exclusive(lambda writing: maintenance.remove_history(0, 10_000, writing, 10_000)):
+            pass
+        free = await storage.free_pages(relay.reading)
         assert free > 120
         assert await relay.log.run_exclusive(lambda writing: maintenance.give_back(writing, 50))
-        assert await lookups.free_pages(relay.reading) == free - 50
+        assert await storage.free_pages(relay.reading) == free - 50
         assert not await relay.log.run_exclusive(lambda writing: maintenance.give_back(writing, free, 20))
-        assert await lookups.free_pages(relay.reading) == 20, "so many were to stay"
+        assert await storage.free_pages(relay.reading) == 20, "so many were to stay"
         assert not await relay.log.run_exclusive(lambda writing: maintenance.give_back(writing, free, 20))
-        assert await lookups.free_pages(relay.reading) == 20
+        assert await storage.free_pages(relay.reading) == 20
+
+
+@pytest.mark.parametrize(
+    "remove",
+    [
+        lambda writing: maintenance.remove_history(0, 10_000, writing, 1_000),
+        lambda writing: maintenance.erase_chat(writing, 1, 1_000),
+    ],
+    ids=["pruned", "of a deleted chat"],
+)
+async def test_a_portion_of_long_texts_is_bounded_in_bytes(
+    tmp_path: Path, remove: Callable[[Connection], Awaitable[Any]]
+) -> None:
+    async with open_relay(tmp_path) as relay:
+        await people(relay, "a", "b")
+        text = "x" * 20_000
+        for number in range(12):
+            await say(relay, "a", "b", f"long{number}", text)
+        for number in range(40):
+            await say(relay, "a", "b", f"short{number}", "short")
+        left = [52]
+        while await relay.log.run_exclusive(remove):
+            left += [count for (count,) in await relay.reading.execute("SELECT count(*) FROM log WHERE kind = 1")]
+    most = maintenance.ERASED_BYTES // len(text) + 1
+    assert left[-1] == 0
+    assert left[1] == 52 - most, "the long ones"
+    assert max(before - after for before, after in pairwise(left)) >= 40, "the short ones at once"
 
 
 async def test_a_prune_takes_far_fewer_portions_than_it_gives_pages_back(
@@ -81,7 +112,7 @@ async def test_pages_without_use_do_not_gather_while_a_prune_goes_on(
 
     async def remove(after: int, upto: int, writing: Any, count: int) -> list[int]:
         nonlocal most
-        most = max(most, await lookups.free_pages(writing))
+        most = max(most, await storage.free_pages(writing))
         return await real(after, upto, writing, min(count, 50))
 
     monkeypatch.setattr(maintenance, "remove_history", remove)
@@ -99,7 +130,7 @@ async def test_an_export_whose_asker_hangs_up_ends_and_is_no_fault(
         await _talk(relay, 2_000)
         await nursery.start(control_socket.serve, tmp_path / "relay.sock", relay.admin, relay.clock)
         asked = 0
-        page = lookups.export_page
+        page = export_rows.export_page
 
         async def export_page(*how: Any) -> Any:
             nonlocal asked
@@ -108,7 +139,7 @@ async def test_an_export_whose_asker_hangs_up_ends_and_is_no_fault(
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("relay.core.admin.export.PAGE", 100)
-            patch.setattr(lookups, "export_page", export_page)
+            patch.setattr(export_rows, "export_page", export_page)
             stream = await trio.open_unix_socket(tmp_path / "relay.sock")
             await stream.send_all(b'{"type":"request","id":"1","payloadType":"export","payload":{}}\n')
             await stream.receive_some(100)
@@ -174,8 +205,8 @@ async def test_on_a_small_disk_each_commit_copies_the_log_and_still_does_once_a_
 
 
 def test_a_long_work_rests_in_proportion_and_never_for_long() -> None:
-    assert portion.rest_after(0.01) == portion.REST * 0.01
-    assert portion.rest_after(60.0) == portion.LONGEST_REST
+    assert portion.rest_after(0.01) == portion.REST_FACTOR * 0.01
+    assert portion.rest_after(60.0) == portion.LONGEST_REST_SECONDS
 
 
 def test_a_process_beside_the_relay_is_nicer_only_until_its_work_ends() -> None:

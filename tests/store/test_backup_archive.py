@@ -1,6 +1,7 @@
 """What `relay restore` takes out of an archive: a store and its files, and nothing that somebody hid in it."""
 
 import io
+import os
 import tarfile
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from relay.core.relay import open_relay
 from relay.store.backup.archive import back_up
-from relay.store.backup.restore import CannotRestore, unpacked
+from relay.store.backup.restore import CannotRestore, put_aside, unpacked
 
 
 def restore(backup: Path, data: Path) -> None:
@@ -33,7 +34,9 @@ async def test_a_store_and_its_files_come_back(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("name", ["../outside", "files/../../outside", "/outside", "files", "other", "."])
+@pytest.mark.parametrize(
+    "name", ["../outside", "files/../../outside", "/outside", "files", "other", ".", "tls/other", "tls/../ca.key"]
+)
 @pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE])
 async def test_what_is_in_no_backup_is_refused_and_not_written(tmp_path: Path, name: str, kind: bytes) -> None:
     await store(tmp_path / "data")
@@ -65,3 +68,61 @@ async def test_a_sparse_member_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CannotRestore):
         restore(tmp_path / "backup.tar", tmp_path / "new")
     assert not list((tmp_path / "new").glob(".relay-*"))
+
+
+def tls_of(data: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (data / "tls").iterdir()}
+
+
+def authority(data: Path, name: bytes) -> dict[str, bytes]:
+    """Put an authority into a data directory: what it consists of is of no matter here."""
+    (data / "tls").mkdir(mode=0o750)
+    for file in ("ca.crt", "ca.key", "relay.crt", "relay.key"):
+        path = data / "tls" / file
+        path.write_bytes(name)
+        path.chmod(0o600 if path.suffix == ".key" else 0o644)
+    return tls_of(data)
+
+
+async def test_a_backup_brings_the_tls_authority_back_and_undo_the_one_before(tmp_path: Path) -> None:
+    await store(tmp_path / "data")
+    kept = authority(tmp_path / "data", b"that all phones trust")
+    back_up(tmp_path / "data", tmp_path / "backup.tar")
+    restore(tmp_path / "backup.tar", tmp_path / "new machine")
+    assert tls_of(tmp_path / "new machine") == kept
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "new machine/tls").iterdir()}
+    assert modes == {"ca.crt": 0o644, "ca.key": 0o600, "relay.crt": 0o644, "relay.key": 0o600}
+    await store(tmp_path / "other")
+    before = authority(tmp_path / "other", b"made there")
+    restore(tmp_path / "backup.tar", tmp_path / "other")
+    assert tls_of(tmp_path / "other") == kept
+    with put_aside(tmp_path / "other") as prepared:
+        prepared.commit()
+    assert tls_of(tmp_path / "other") == before
+
+
+async def test_a_backup_without_an_authority_leaves_the_present_one(tmp_path: Path) -> None:
+    await store(tmp_path / "data")
+    back_up(tmp_path / "data", tmp_path / "backup.tar")
+    kept = authority(tmp_path / "data", b"made since")
+    restore(tmp_path / "backup.tar", tmp_path / "data")
+    assert tls_of(tmp_path / "data") == kept
+
+
+async def test_a_backup_by_somebody_who_may_not_read_the_key_says_so_and_has_no_part_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store(tmp_path / "data")
+    authority(tmp_path / "data", b"made once")
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "ca.key" and real(path, mode))
+    lacking: list[str] = []
+    back_up(tmp_path / "data", tmp_path / "backup.tar", lacks=lacking.extend)
+    assert lacking == ["tls/ca.key"]
+    with tarfile.open(tmp_path / "backup.tar") as tar:
+        assert not [name for name in tar.getnames() if name.startswith("tls")]
+
+
+def test_undo_without_a_data_directory_says_that_there_is_none(tmp_path: Path) -> None:
+    with pytest.raises(CannotRestore, match="there is no data directory"), put_aside(tmp_path / "none"):
+        pass

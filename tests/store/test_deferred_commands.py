@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.store.log.deferred import ALONE, MOMENT, RIDING, DeferredCommand, DeferredCommands
+from relay.store.log.deferred import ALONE, DEFER_SECONDS, WITH_BATCH, DeferredCommand, DeferredCommands
 
 
 def late_with(count: int) -> DeferredCommands:
@@ -19,9 +19,9 @@ def commands(taken: list[DeferredCommand]) -> list[object]:
 
 def test_they_wait_for_a_moment_and_go_alone_after_two() -> None:
     late = late_with(1)
-    assert late.take(1, MOMENT / 2) == []
-    assert late.alone_at == 2 * MOMENT
-    assert commands(late.take(1, MOMENT)) == ["mark 0"]
+    assert late.take(1, DEFER_SECONDS / 2) == []
+    assert late.alone_at == 2 * DEFER_SECONDS
+    assert commands(late.take(1, DEFER_SECONDS)) == ["mark 0"]
     assert not late
     assert late.alone_at == float("inf")
 
@@ -34,20 +34,20 @@ def test_of_one_key_the_one_that_reaches_furthest_is_written() -> None:
 
 
 def test_few_go_along_with_a_small_batch_and_the_rest_with_the_next() -> None:
-    late = late_with(RIDING + 3)
-    assert len(late.take(1, MOMENT)) == RIDING
-    assert len(late.take(1, MOMENT)) == 3
+    late = late_with(WITH_BATCH + 3)
+    assert len(late.take(1, DEFER_SECONDS)) == WITH_BATCH
+    assert len(late.take(1, DEFER_SECONDS)) == 3
 
 
 def test_as_many_as_it_has_itself_go_along_with_a_large_batch() -> None:
-    assert len(late_with(500).take(300, MOMENT)) == 300
+    assert len(late_with(500).take(300, DEFER_SECONDS)) == 300
 
 
 def test_those_that_are_left_go_alone_a_moment_later_and_not_at_once() -> None:
-    late = late_with(ALONE + RIDING)
-    late.take(1, MOMENT)
-    assert late.alone_at == 2 * MOMENT
-    assert len(late.take(0, 2 * MOMENT)) == ALONE
+    late = late_with(ALONE + WITH_BATCH)
+    late.take(1, DEFER_SECONDS)
+    assert late.alone_at == 2 * DEFER_SECONDS
+    assert len(late.take(0, 2 * DEFER_SECONDS)) == ALONE
 
 
 def test_what_is_expected_is_collected_when_its_moment_is_over_and_not_before() -> None:
@@ -55,28 +55,28 @@ def test_what_is_expected_is_collected_when_its_moment_is_over_and_not_before() 
     calls: list[float] = []
     late.collect = lambda: calls.append(1)
     late.expect(0.0)
-    late.expect(MOMENT / 2)
+    late.expect(DEFER_SECONDS / 2)
     assert late
     assert not late.held
-    late.take(1, MOMENT / 2)
+    late.take(1, DEFER_SECONDS / 2)
     assert not calls
-    late.take(1, MOMENT)
+    late.take(1, DEFER_SECONDS)
     assert calls == [1]
     assert not late
 
 
 def test_what_is_expected_while_others_are_left_has_a_moment_of_its_own() -> None:
-    late = late_with(RIDING + 1)
+    late = late_with(WITH_BATCH + 1)
     calls: list[float] = []
     late.collect = lambda: calls.append(1)
-    late.take(1, MOMENT)
-    late.expect(MOMENT)
-    late.take(1, MOMENT)
+    late.take(1, DEFER_SECONDS)
+    late.expect(DEFER_SECONDS)
+    late.take(1, DEFER_SECONDS)
     assert late
     assert not late.held
-    assert not late.take(1, 1.5 * MOMENT)
+    assert not late.take(1, 1.5 * DEFER_SECONDS)
     assert not calls
-    late.take(1, 2 * MOMENT)
+    late.take(1, 2 * DEFER_SECONDS)
     assert calls == [1]
 
 
@@ -89,7 +89,7 @@ def test_in_a_hurry_nothing_waits() -> None:
 def test_each_key_is_written_as_far_as_it_ever_reached(steps: list[tuple[int, int, str]]) -> None:
     late, wanted, written, now = DeferredCommands(), dict[object, int](), dict[object, int](), 0.0
     for key, reach, step in steps:
-        now += MOMENT / 3
+        now += DEFER_SECONDS / 3
         if step == "add":
             late.add(DeferredCommand(key, reach, None), now)
             wanted[key] = max(reach, wanted.get(key, 0))

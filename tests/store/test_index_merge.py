@@ -27,40 +27,40 @@ NOW = 1_000.0
 def test_a_start_looks_once_and_has_nothing_to_do() -> None:
     schedule = IndexMerge()
     assert schedule.due_at <= NOW
-    schedule.found(0)
+    schedule.start(0)
     assert schedule.due_at == FAR
-    schedule.doubt()
+    schedule.mark_dirty()
     assert schedule.due_at <= NOW
 
 
 def test_a_merge_goes_on_until_it_is_done_and_the_next_waits_as_long_as_it_was() -> None:
     schedule = IndexMerge()
-    schedule.found(3)
+    schedule.start(3)
     for _ in range(10):
         assert schedule.due_at <= NOW
         schedule.stepped()
     schedule.done(NOW)
-    assert schedule.due_at == NOW + 10 * index_merge.PAUSE, "and then there is another look"
-    schedule.found(0)
+    assert schedule.due_at == NOW + 10 * index_merge.PAUSE_SECONDS, "and then there is another look"
+    schedule.start(0)
     assert schedule.due_at == FAR
 
 
 def test_what_leaves_during_a_merge_has_one_of_its_own() -> None:
     schedule = IndexMerge()
-    schedule.found(1)
+    schedule.start(1)
     schedule.stepped()
-    schedule.doubt()
+    schedule.mark_dirty()
     assert (schedule.texts, schedule.steps) == (1, 1), "which goes on"
     schedule.done(NOW)
-    schedule.found(1)
+    schedule.start(1)
     assert (schedule.texts, schedule.steps) == (1, 0)
 
 
 def test_one_that_fails_goes_on_after_a_while() -> None:
     schedule = IndexMerge()
-    schedule.found(1)
+    schedule.start(1)
     schedule.failed(NOW)
-    assert schedule.due_at == NOW + index_merge.AGAIN
+    assert schedule.due_at == NOW + index_merge.RETRY_SECONDS
 
 
 # What becomes of them.
@@ -69,7 +69,7 @@ def test_one_that_fails_goes_on_after_a_while() -> None:
 @pytest.fixture(autouse=True)
 def _in_small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(write_schedule, "INDEX_SECONDS", 0.0)
-    monkeypatch.setattr(index_merge, "PAUSE", 0.0)
+    monkeypatch.setattr(index_merge, "PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(maintenance, "MERGED", 1)
 
 
@@ -85,7 +85,7 @@ async def _say_the_secret(relay: Relay) -> None:
     texts = [SECRET, *(f"something else, {number}: {number**9}" for number in range(300))]
     await answers(relay, *(new(relay, "User1", "User2", f"c{n}", text) for n, text in enumerate(texts)))
     await _until(lambda: _asked(relay.data, "SELECT seq FROM indexed") == relay.state.seq)
-    await _until(lambda: relay.log._background._index_merge.due_at == FAR)
+    await _until(lambda: relay.log._background.index.merging.due_at == FAR)
     assert _holds_secret(relay.data)
 
 
@@ -139,11 +139,11 @@ async def test_what_was_erased_just_before_a_stop_leaves_after_the_next_start(
 ) -> None:
     async with open_relay(tmp_path) as relay:
         await _say_the_secret(relay)
-        monkeypatch.setattr(write_schedule, "QUIET", 3_600.0)
+        monkeypatch.setattr(write_schedule, "QUIET_SECONDS", 3_600.0)
         await _delete(relay)
     assert _unmerged(tmp_path) == 1
     assert _holds_secret(tmp_path)
-    monkeypatch.setattr(write_schedule, "QUIET", 0.1)
+    monkeypatch.setattr(write_schedule, "QUIET_SECONDS", 0.1)
     async with open_relay(tmp_path):
         await _until(lambda: not _unmerged(tmp_path))
     assert not _holds_secret(tmp_path)
@@ -168,7 +168,7 @@ async def test_while_messages_come_nothing_is_merged(relay: Relay, monkeypatch: 
         return await real(*arguments, **which)  # type: ignore[arg-type]
 
     monkeypatch.setattr(maintenance, "merge", merge)
-    monkeypatch.setattr(write_schedule, "QUIET", 0.5)
+    monkeypatch.setattr(write_schedule, "QUIET_SECONDS", 0.5)
     lively = True
     await _delete(relay)
     for number in range(50):

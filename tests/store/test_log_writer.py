@@ -19,9 +19,9 @@ from relay.core.relay import Relay, open_relay
 from relay.core.rules import commands
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
-from relay.store.log import background, schedule
-from relay.store.log import log as store_log
+from relay.store.log import background, command_queue, schedule
 from relay.store.log.maintenance import add_base, merge, remove_history
+from relay.store.queries import fact_lookup
 from tests.support.disk import T0, answers, command, commits, new, people, rows, say
 from tests.support.memory_log import facts_of
 
@@ -111,7 +111,7 @@ async def test_a_transaction_that_fails_changes_nothing_and_the_next_one_works(r
 
 
 async def test_a_full_disk_is_said_so_and_goes_by(relay: Relay, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "relay.store.log.log")
+    caplog.set_level(logging.INFO, "relay.store.log.writer")
     writing = relay.log._writing
     ((pages,),) = await writing.execute("PRAGMA page_count")
     ((most,),) = await writing.execute("PRAGMA max_page_count")
@@ -144,13 +144,13 @@ async def test_what_cannot_be_decided_ends_neither_the_writer_nor_the_relay(
 
 async def test_what_is_new_needs_no_look_up(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     looked_up: list[object] = []
-    real = store_log.lookups.client_keys
+    real = fact_lookup.client_keys
 
     async def counting(connection: Any, keys: Any, recent: Any) -> Any:
         looked_up.extend(keys)
         return await real(connection, keys, recent)
 
-    monkeypatch.setattr(store_log.lookups, "client_keys", counting)
+    monkeypatch.setattr(fact_lookup, "client_keys", counting)
     await answers(relay, *(new(relay, "User1", "User2", f"c{n}") for n in range(10)))
     assert looked_up == []
     got = await answers(relay, *(new(relay, "User1", "User2", f"c{n}", "again") for n in (3, 12, 5, 3, 12)))
@@ -192,7 +192,7 @@ async def test_a_filing_that_is_cut_short_loses_no_client_id_and_is_done_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("relay.store.idempotency.HELD", 20)
-    monkeypatch.setattr(background, "RETRY", 0.0)
+    monkeypatch.setattr(background, "RETRY_SECONDS", 0.0)
     filed = "SELECT count(*) FROM filed WHERE seq > 0"
     async with open_relay(tmp_path) as relay:
         await people(relay, "User1", "User2")
@@ -229,7 +229,7 @@ async def test_what_was_deleted_is_nowhere_in_the_file(relay: Relay) -> None:
 
 
 async def test_who_appends_to_a_full_queue_waits_for_room(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_log, "ROOM", 10)
+    monkeypatch.setattr(command_queue, "QUEUE_COMMANDS", 10)
     for n in range(10):
         relay.log.append(new(relay, "User1", "User2", f"c{n}"))
     assert relay.log.full
@@ -241,8 +241,8 @@ async def test_who_appends_to_a_full_queue_waits_for_room(relay: Relay, monkeypa
 async def test_what_waits_and_what_a_batch_holds_is_bounded_in_bytes_too(
     relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_log, "ROOM_BYTES", 10_000)
-    monkeypatch.setattr(store_log, "BATCH_BYTES", 2_000)
+    monkeypatch.setattr(command_queue, "QUEUE_BYTES", 10_000)
+    monkeypatch.setattr(command_queue, "BATCH_BYTES", 2_000)
     batches, done = relay.log.figures.batches, trio.Event()
     for n in range(10):
         relay.log.note_read(1_100, trio.current_time())
@@ -280,7 +280,7 @@ async def test_statements_let_go_of_the_texts_that_they_wrote_last(relay: Relay,
 
 
 async def test_statements_that_hold_much_let_go_of_it_at_once(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schedule, "QUIET", 3_600.0)
+    monkeypatch.setattr(schedule, "QUIET_SECONDS", 3_600.0)
     monkeypatch.setattr("relay.store.log.bound_parameters.HELD", 1_000)
     relay.log.note_read(2_000, trio.current_time())
     await say(relay, "User1", "User2", "c1", "x" * 1_500)
@@ -346,7 +346,7 @@ def quiet(relay: Relay) -> bool:
 async def settled(relay: Relay, clock: MockClock) -> None:
     """Wait until everything that may come later has been written: snapshot, index."""
     clock.jump(120)
-    await until(lambda: not relay.log._side_writes_due() and relay.log._schedule.indexed and quiet(relay))
+    await until(lambda: not relay.log._writer.side_writes_due() and relay.log._schedule.indexed and quiet(relay))
 
 
 async def test_a_cursor_is_no_write_of_its_own(relay: Relay, clock: MockClock) -> None:
@@ -373,7 +373,7 @@ async def test_a_cursor_never_goes_back(relay: Relay) -> None:
 async def test_a_cursor_is_never_on_disk_before_the_marks_of_its_acknowledgements(
     relay: Relay, clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_log, "RETRY", 100.0)
+    monkeypatch.setattr(command_queue, "RETRY_SECONDS", 100.0)
     writing = relay.log._writing
     await writing.execute(
         "CREATE TEMP TRIGGER no_marks BEFORE INSERT ON log WHEN NEW.kind = 4 BEGIN SELECT RAISE(ABORT, 'no'); END"
@@ -452,7 +452,7 @@ async def test_an_acknowledgement_that_cannot_be_seen_to_ends_neither_the_writer
         clock.jump(1)
         assert (await say(relay, "User1", "User2", f"c{n}")).message_id == n + 2
     assert marks(relay.data) == [1]
-    assert "acknowledgements could not be seen to" in caplog.text
+    assert "acknowledgements could not be handled" in caplog.text
 
 
 async def test_an_idle_relay_writes_nothing(relay: Relay, clock: MockClock) -> None:
@@ -467,8 +467,8 @@ async def test_an_idle_relay_writes_nothing(relay: Relay, clock: MockClock) -> N
 async def test_client_keys_are_filed_without_rest_once_they_are_many(
     relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schedule, "QUIET", 3_600.0)
-    monkeypatch.setattr("relay.store.portion.REST", 1e6)
+    monkeypatch.setattr(schedule, "QUIET_SECONDS", 3_600.0)
+    monkeypatch.setattr("relay.store.portion.REST_FACTOR", 1e6)
     monkeypatch.setattr("relay.store.idempotency.HELD", 4)
     keys = relay.log._idempotency_keys
     await answers(relay, *(new(relay, "User1", "User2", f"key {n}") for n in range(200)))
@@ -480,7 +480,7 @@ async def test_client_keys_are_filed_without_rest_once_they_are_many(
 async def test_client_keys_under_a_flood_that_never_pauses_stay_within_their_bound(
     relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.store.portion.AIM", 0.0)  # a busy loop: each portion looks slow
+    monkeypatch.setattr("relay.store.portion.AIM_SECONDS", 0.0)  # a busy loop: each portion looks slow
     monkeypatch.setattr("relay.store.idempotency.HELD", 128)
     for batch in range(60):
         await answers(relay, *(new(relay, "User1", "User2", f"key {batch} {n}") for n in range(100)))

@@ -23,7 +23,7 @@ from relay.settings import Settings
 from relay.store import kinds
 from relay.store.entry import Prunable
 from relay.store.log import schedule
-from relay.store.queries import history, lookups, replay, search
+from relay.store.queries import fact_lookup, history, positions, prunable, replay, search, storage
 from relay.store.queries.search import Sought
 from tests.support.disk import people, talk
 from tests.support.raw_store import opened
@@ -116,19 +116,19 @@ async def test_the_writer_reads_what_goes_a_little_at_a_time_and_nothing_of_what
 ) -> None:
     monkeypatch.setattr(retention, "STEP_WEIGHT", 4)
     asked: list[Prunable] = []
-    real = lookups.look_up
+    real = fact_lookup.look_up
 
     async def look_up(connection: Any, facts: Any, recent: Any) -> Any:
         asked.extend(fact for fact in facts if isinstance(fact, Prunable))
         return await real(connection, facts, recent)
 
-    monkeypatch.setattr(lookups, "look_up", look_up)
+    monkeypatch.setattr(fact_lookup, "look_up", look_up)
     async with open_relay(tmp_path) as relay:
         await _two_users(relay)
         for number in range(30):
             await _say(relay, 1, "b", f"message {number}")
         await relay.retention._keep()
-        first = await lookups.first_prunable(relay.reading, 0)
+        first = await prunable.first_prunable(relay.reading, 0)
         await relay.retention._remove(first, first + 17)
         steps = [chats for fact in asked for chats in [fact.chats]]
         assert [(after, upto) for ((_, after, upto),) in steps] == [(0, 4), (4, 8), (8, 12), (12, 16), (16, 18)]
@@ -155,12 +155,12 @@ async def test_a_prune_that_was_cut_off_is_ended_by_the_next_in_all_chats(
             with monkeypatch.context() as patch:
                 patch.setattr(relay.retention, "_prune_chats", prune_chats)
                 await relay.retention._keep()
-                first = await lookups.first_prunable(relay.reading, 0)
+                first = await prunable.first_prunable(relay.reading, 0)
                 await relay.retention._remove(first, first + 5)
     async with open_relay(tmp_path) as relay:
         # The relay's own look at its start has no limits to keep.
         with trio.fail_after(10):
-            while (await lookups.first_prunable(relay.reading, 0)) <= first + 5:
+            while (await prunable.first_prunable(relay.reading, 0)) <= first + 5:
                 await relay.retention.prune()
         # The second chat was made in between.
         assert [relay.state.chats[chat].pruned for chat in (1, 2)] == [3, 2]
@@ -175,9 +175,9 @@ async def test_a_store_that_is_too_large_loses_its_oldest(tmp_path: Path, monkey
         await _two_users(relay)
         for number in range(200):
             await _say(relay, 1, "b", f"{number} " + "x" * 2_000)
-        size = await lookups.size(relay.reading)
+        size = await storage.size(relay.reading)
         await relay.retention.prune(max_bytes=size // 2)
-        assert await lookups.size(relay.reading) <= size // 2
+        assert await storage.size(relay.reading) <= size // 2
         rows, _ = await history.messages(relay.reading, 1, start=1, end=None, after=0, count=500)
         assert 20 < len(rows) < 150
         assert rows[-1].message_id == 200
@@ -192,9 +192,9 @@ async def test_a_store_whose_index_is_not_merged_loses_no_more_history_than_it_m
             text = " ".join(str(words.getrandbits(40)) for _ in range(20))
             await _say(relay, 1, "b", f"{number} {text}")
         with trio.fail_after(30):
-            while (await lookups.ends(relay.reading))[1] < relay.state.seq:
+            while (await positions.ends(relay.reading))[1] < relay.state.seq:
                 await trio.sleep(0.05)
-        size = await lookups.size(relay.reading)
+        size = await storage.size(relay.reading)
         await relay.retention.prune(max_bytes=size // 10 * 9)
         ((left,),) = await relay.reading.execute("SELECT count(*) FROM log WHERE kind = 1")
         assert 1_500 * 0.8 <= left <= 1_500 * 0.95
@@ -252,7 +252,7 @@ async def test_an_edit_whose_message_was_pruned_is_told_to_nobody_any_more(tmp_p
             rows = await relay.reading.execute("SELECT seq FROM log ORDER BY seq")
             found, _ = await replay.entries(relay.reading, [seq for (seq,) in rows], state.users)
             replayed = [entry for entry in found if entry.kind <= kinds.DELETE]
-            return [views.event(state, entry, 2)[0] for entry in replayed if visibility.is_told(state, entry, 2)]
+            return [views.event(state, entry, 2)[0] for entry in replayed if visibility.is_event_for(state, entry, 2)]
 
         assert await told() == ["new", "edit", "new"]
         await relay.retention._remove(1, edit[0] - 1)
@@ -294,7 +294,7 @@ def test_the_pages_of_the_index_are_counted_in_the_middle_of_a_merge_too() -> No
         )
         store.execute("INSERT INTO search (search, rank) VALUES ('pgsz', 100)")
         (empty,) = store.execute("SELECT block FROM search_data WHERE id = 10").fetchone()
-        assert lookups.index_pages(empty) == 0
+        assert storage.index_pages(empty) == 0
         for number in range(40):
             text = "".join(chance.choices("abcdefghijkl", k=400))
             store.execute("INSERT INTO search (rowid, message) VALUES (?, ?)", (number, text))
@@ -304,9 +304,9 @@ def test_the_pages_of_the_index_are_counted_in_the_middle_of_a_merge_too() -> No
             (segments,) = store.execute("SELECT block FROM search_data WHERE id = 10").fetchone()
             # A leaf's id is its segment's and its number; the rest says where long lists go on.
             leaves = store.execute("SELECT count(*) FROM search_data WHERE id > 10 AND (id >> 31) & 63 = 0").fetchone()
-            assert (lookups.index_pages(segments),) == leaves
+            assert (storage.index_pages(segments),) == leaves
             counts.add(leaves)
         assert len(counts) > 1
-    assert lookups.index_pages(b"") == 0
+    assert storage.index_pages(b"") == 0
     for _ in range(100):
-        assert lookups.index_pages(chance.randbytes(200)) >= 0, "a damaged one takes no time"
+        assert storage.index_pages(chance.randbytes(200)) >= 0, "a damaged one takes no time"

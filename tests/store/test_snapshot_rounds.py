@@ -19,7 +19,8 @@ from relay.core.rules import commands
 from relay.protocol import control, requests
 from relay.store.log import maintenance, schedule
 from relay.store.portion import Portion
-from relay.store.queries import lookups
+from relay.store.queries import log_entries, snapshots
+from relay.store.sqlite.statements import as_json
 from tests.support.disk import answers, command, people, rows, say, talk
 from tests.support.memory_log import facts_of
 from tests.support.raw_store import opened
@@ -32,10 +33,10 @@ async def faults(data: Path) -> list[CheckResult]:
 async def restarted(relay: Relay) -> State:
     """What a start would make of the file as it is now."""
     await relay.reading.execute("BEGIN")
-    known = await lookups.snapshot(relay.reading)
+    known = await snapshots.snapshot(relay.reading)
     state = snapshot.load(known)
     catching = snapshot.CatchUp(state, known)
-    while entries := await lookups.entries(relay.reading, state.seq, 100):
+    while entries := await log_entries.entries(relay.reading, state.seq, 100):
         for entry in entries:
             catching.apply(entry)
     await relay.reading.execute("COMMIT")
@@ -233,7 +234,7 @@ async def test_a_store_whose_base_an_older_relay_wrote_is_read_and_pruned(tmp_pa
         whole = snapshot.whole(relay.state)
         whole = {name: [] if value is None else value for name, value in whole.items() if name != "whole"}
     with opened(tmp_path / "relay.db") as file:
-        file.execute("INSERT INTO base (one, value) VALUES (1, ?)", (lookups.as_json(whole),))
+        file.execute("INSERT INTO base (one, value) VALUES (1, ?)", (as_json(whole),))
         file.execute("DELETE FROM log WHERE kind <= 5")
         file.execute("DELETE FROM client")
     assert [fault for fault in await faults(tmp_path) if fault.what == "state and log agree"] == []

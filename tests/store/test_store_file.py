@@ -18,7 +18,7 @@ from relay.protocol import control
 from relay.store.data_dir.empty import EmptiedStore
 from relay.store.files.lock import Locked, locked
 from relay.store.log import schedule
-from relay.store.queries import lookups
+from relay.store.queries import log_entries
 from relay.store.sqlite.database import NewerStore, NotAStore
 from relay.store.sqlite.schema import MIGRATIONS
 from tests.support.disk import T0, answers, command, people, rows, say, talk
@@ -101,7 +101,7 @@ async def test_the_file_is_kept_safe_against_power_cuts(tmp_path: Path) -> None:
 async def folded(relay: Relay) -> State:
     """What the whole log amounts to, without any snapshot."""
     state = State()
-    while entries := await lookups.entries(relay.reading, state.seq, 100):
+    while entries := await log_entries.entries(relay.reading, state.seq, 100):
         for entry in entries:
             state.apply(entry)
     return state
@@ -165,14 +165,14 @@ BETWEEN = """
     from pathlib import Path
     from tests.support.disk import people, say
     from relay.core.relay import open_relay
-    from relay.store.log.log import Log
+    from relay.store.log.writer import Writer
 
     async def main():
         async with open_relay(Path(sys.argv[1])) as relay:
             await people(relay, "User1", "User2")
             await say(relay, "User1", "User2", "answered")
             print("answered", flush=True)
-            Log._succeeded = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+            Writer._succeeded = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
             await say(relay, "User1", "User2", "not answered")
             print("never said", flush=True)
 

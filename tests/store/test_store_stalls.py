@@ -64,14 +64,14 @@ def test_what_is_kept_has_a_bound_and_what_left_it_is_not_held_against_the_loop(
         traced.worked("prune", NOW + number * 0.01, NOW + number * 0.01 + 0.01)
         traced.waited(NOW, NOW + number * 0.01 + 0.01)
     assert traced.longest(NOW + 1_000).cause == "prune"  # type: ignore[union-attr]
-    assert len(traced._works) <= stalls.WORKS
-    assert len(traced._waits) <= stalls.HOUR
+    assert len(traced._works) <= stalls.KEPT_WORKS
+    assert len(traced._waits) <= stalls.KEPT_MINUTES
 
 
 def test_a_portion_becomes_as_large_as_its_time_allows() -> None:
     one = Portion(100, least=10, most=1_000)
     for _ in range(10):
-        one.took(one.size * portion.AIM / 400)
+        one.took(one.size * portion.AIM_SECONDS / 400)
     assert 200 <= one.size <= 400
     one.took(10.0)
     assert 50 <= one.size <= 100, "a disk that was slow once says little"
@@ -91,4 +91,4 @@ def test_the_writer_rests_only_while_people_send() -> None:
     pace.worked(NOW, NOW + 0.01, lively=False)
     assert pace.rests_until == NOW + 0.01
     pace.worked(NOW, NOW + 0.01, lively=True)
-    assert pace.rests_until >= NOW + 0.01 * portion.REST
+    assert pace.rests_until >= NOW + 0.01 * portion.REST_FACTOR

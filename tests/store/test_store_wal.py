@@ -82,6 +82,32 @@ async def test_the_log_begins_again_however_much_is_sent(tmp_path: Path) -> None
         assert most < 2 * wal.BOUND, "a disk that is slow may let it grow a little beyond"
 
 
+async def test_the_file_soon_has_its_length_and_commits_lose_nothing_by_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wal, "KEPT", 2 << 20)
+    monkeypatch.setattr(wal, "STEP", 1 << 16)
+    monkeypatch.setattr(wal, "STEP_SECONDS", 0.0)
+    file = tmp_path / "relay.db-wal"
+    async with open_relay(tmp_path) as relay:
+        await people(relay, "User1", "User2")
+        with trio.fail_after(20):
+            batch = 0
+            while file.stat().st_size < wal.KEPT:
+                await many(relay, 1, batch)
+                batch += 1
+            lengthened = in_use(tmp_path)
+        assert lengthened < wal.KEPT, "it is longer than what is in use"
+        await many(relay, 10, batch)
+        # A copy of the files as they are is what is left after the power is gone.
+        copy = tmp_path / "copy"
+        copy.mkdir()
+        for name in ("relay.db", "relay.db-wal"):
+            (copy / name).write_bytes((tmp_path / name).read_bytes())
+        said = rows(copy, "SELECT count(*) FROM log WHERE kind = 1")
+    assert said == [(50 * (batch + 10),)]
+
+
 @pytest.mark.usefixtures("small")
 async def test_a_view_that_stays_open_slows_the_writer_and_the_log_shrinks_once_it_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

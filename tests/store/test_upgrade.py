@@ -10,6 +10,7 @@ import pytest
 from relay.cli.doctor.command import Finding, _upgrade
 from relay.core.relay import open_relay
 from relay.protocol import control
+from relay.store.data_dir import written_by
 from relay.store.sqlite import database, migrate, schema
 from relay.store.sqlite.database import NewerStore
 from relay.store.sqlite.migrate import CannotUpgrade
@@ -183,3 +184,39 @@ async def test_a_downgrade_is_refused_and_says_what_to_do(tmp_path: Path, monkey
 
 def doctor(data: Path) -> list[Finding]:
     return list(_upgrade(data / "relay.db"))
+
+
+async def test_the_way_back_of_an_earlier_upgrade_ends_when_the_next_needs_no_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await used(tmp_path)
+    with monkeypatch.context() as patch:
+        newer(patch, STEPS[0])
+        patch.setattr(written_by, "__version__", "2.0")
+        async with open_relay(tmp_path):
+            pass
+        (copy,) = tmp_path.glob("relay-*-to-*.db")
+        patch.setattr(written_by, "__version__", "2.1")
+        async with open_relay(tmp_path) as relay:
+            await relay.admin.handle("user.add", control.AddUser(id="later"))
+        assert copy.exists(), "nothing was said between the two"
+        patch.setattr(written_by, "__version__", "2.2")
+        async with open_relay(tmp_path):
+            pass
+    assert not copy.exists(), "it lacks what was said since"
+    assert store.exists()
+
+
+async def test_an_upgrade_that_was_interrupted_before_the_relay_ran_keeps_its_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await used(tmp_path)
+    newer(monkeypatch, STEPS[0])
+    monkeypatch.setattr(written_by, "__version__", "2.0")
+    async with database.connect(store, writing=True) as writing:
+        await migrate.upgrade(writing, store)
+    (copy,) = tmp_path.glob("relay-*-to-*.db")
+    for _ in range(2):
+        async with open_relay(tmp_path) as relay:
+            await relay.admin.handle("user.add", control.AddUser(id=f"user{relay.state.seq}"))
+        assert copy.exists()

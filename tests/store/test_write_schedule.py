@@ -119,8 +119,8 @@ def indexed(schedule: WriteSchedule, now: float, commands: int = 0) -> int:
 
 
 def test_a_few_entries_are_indexed_with_the_next_batch(schedule: WriteSchedule) -> None:
-    schedule.entries_written(write_schedule.INDEX_RIDING, write_schedule.INDEX_RIDING)
-    assert indexed(schedule, START + write_schedule.INDEX_SECONDS, commands=1) == write_schedule.INDEX_RIDING
+    schedule.entries_written(write_schedule.INDEX_WITH_BATCH, write_schedule.INDEX_WITH_BATCH)
+    assert indexed(schedule, START + write_schedule.INDEX_SECONDS, commands=1) == write_schedule.INDEX_WITH_BATCH
     assert schedule.indexed
 
 
@@ -147,12 +147,12 @@ def test_what_was_just_indexed_is_followed_after_a_while(schedule: WriteSchedule
 
 
 def test_many_entries_wait_until_it_is_quiet(schedule: WriteSchedule) -> None:
-    many = write_schedule.INDEX_RIDING + 1
+    many = write_schedule.INDEX_WITH_BATCH + 1
     lively = START + write_schedule.INDEX_SECONDS
     schedule.entries_written(many, many)
     schedule.started(lively)
     assert not indexed(schedule, lively, commands=1)
-    assert schedule.index_at == lively + write_schedule.QUIET
+    assert schedule.index_at == lively + write_schedule.QUIET_SECONDS
     assert schedule.index_upto(10) == 10
     schedule.index_written(10, lively)
     assert schedule.index_upto(1_000) == many
@@ -167,7 +167,7 @@ def test_too_many_entries_are_indexed_however_lively_it_is_and_no_longer_than_ne
     assert not indexed(schedule, now, commands=1), "no batch waits for it"
     assert schedule.index_at <= now
     schedule.index_written(1, now)
-    assert schedule.index_at == now + write_schedule.QUIET
+    assert schedule.index_at == now + write_schedule.QUIET_SECONDS
 
 
 def test_an_index_that_could_not_be_written_gets_its_time_again(schedule: WriteSchedule) -> None:
@@ -181,3 +181,20 @@ def test_a_start_goes_on_where_the_index_was_left() -> None:
     schedule.begin(10, 4, START)
     assert not schedule.indexed
     assert schedule.index_upto(3) == 7
+
+
+def test_entries_to_index_are_counted_without_the_gaps_between_their_numbers() -> None:
+    schedule = WriteSchedule({})
+    schedule.begin(2_000_020, 0, START, gaps=[(0, 11), (20, 1_000_021), (1_000_030, 2_000_011)])
+    assert schedule.index_behind == 30
+    assert schedule.index_upto(5) == 15
+    schedule.index_written(15, START)
+    assert schedule.index_behind == 25
+    assert schedule.index_upto(7) == 1_000_022, "five before the gap, and two after it"
+    schedule.index_written(1_000_022, START)
+    assert schedule.index_behind == 18
+    assert schedule.index_upto(100) == 2_000_020
+    assert schedule.index_at < FAR
+    schedule.index_written(2_000_020, START)
+    assert schedule.index_behind == 0
+    assert schedule.indexed

@@ -10,7 +10,8 @@ import msgspec
 
 from relay.core import rules
 from relay.core.files.media_types import UNKNOWN
-from relay.core.model.state import Chat, Member, State
+from relay.core.model.entities import Chat, Member
+from relay.core.model.state import State
 from relay.core.rules import commands
 from relay.core.rules.commands import ADMIN, Command
 from relay.protocol import control, objects, requests
@@ -26,6 +27,7 @@ from relay.store.entry import (
     FilesNamed,
     FirstMark,
     FirstReceipt,
+    LastSeen,
     MessageAt,
     StoredFile,
     StoredMessage,
@@ -42,6 +44,7 @@ class MemoryLog:
 
     def __init__(self, apply: Callable[[Entry], None] | None = None) -> None:
         self.files: dict[str, StoredFile] = {}
+        self.last_seen: dict[int, int] = {}
         self.state = State()
         self.entries: list[Entry] = []
         self.messages: dict[tuple[int, int], StoredMessage] = {}
@@ -123,6 +126,7 @@ class MemoryLog:
                 changed_at=0,
                 target=entry.target,
                 extra=entry.extra,
+                device=entry.device,
             )
 
     # Facts.
@@ -144,6 +148,8 @@ class MemoryLog:
                 return self._first_mark(fact)
             case FilesNamed():
                 return {key: file for key, file in self.files.items() if key in fact.ids}
+            case LastSeen():
+                return {key: self.last_seen[key] for key in fact.devices if key in self.last_seen}
 
     def _said(self, chat: int, user: int, first: int, last: int) -> list[StoredMessage]:
         """What others said in a chat and is not deleted, ascending."""

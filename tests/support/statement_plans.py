@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import relay
+from relay.store import kinds
 from relay.store.log import batch, maintenance
 from relay.store.sqlite import statements
 from relay.store.sqlite.database import VOCABULARY
@@ -74,9 +75,22 @@ def texts() -> Iterator[tuple[Path, int, str | None]]:
                     first = node.values[0] if node.values else None
                     begins = isinstance(first, ast.Constant) and SQL.match(str(first.value))
                     if begins and "(VALUES " not in str(first.value):
-                        yield path, node.lineno, None
+                        yield path, node.lineno, _with_kinds(node)
                 elif isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.match(node.value):
                     yield path, node.lineno, node.value
+
+
+def _with_kinds(node: ast.JoinedStr) -> str | None:
+    """The text, where nothing but the numbers of kinds is put into it; else None."""
+    parts = []
+    for value in node.values:
+        if isinstance(value, ast.Constant):
+            parts.append(str(value.value))
+        elif isinstance(value, ast.FormattedValue) and isinstance(value.value, ast.Name):
+            parts.append(str(vars(kinds).get(value.value.id)))
+        else:
+            return None
+    return None if "None" in parts else "".join(parts)
 
 
 def empty_store() -> sqlite3.Connection:

@@ -151,7 +151,7 @@ class Life:
 
     async def upload(self) -> None:
         user = self.user()
-        if not self.relay.state.welcome(user, 0):
+        if not self.relay.state.is_authorized(user, 0):
             return
         name, content = self.random.choice(
             (

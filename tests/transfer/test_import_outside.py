@@ -1,4 +1,4 @@
-"""An export is somebody else's: what it names outside of itself is not read, and what it claims to hold is bounded."""
+"""An export is untrusted: nothing outside of it is read, and what it claims to hold is bounded."""
 
 import gzip
 import io

@@ -278,7 +278,7 @@ async def test_a_request_that_fails_unforeseen_is_answered_so(
 async def test_large_messages_that_wait_hold_back_whoever_sends_more(
     relay: House, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.store.log.log.ROOM_BYTES", 100_000)
+    monkeypatch.setattr("relay.store.log.command_queue.QUEUE_BYTES", 100_000)
     log, may_write = relay.relay.log, trio.Event()
 
     async def wait(_writing: object) -> None:

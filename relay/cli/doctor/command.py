@@ -348,7 +348,7 @@ def _damage(path: Path) -> str:
     import trio
 
     from relay.store.data_dir.errors import is_damaged
-    from relay.store.queries import lookups
+    from relay.store.queries import storage
     from relay.store.sqlite import database
 
     async def look() -> str:
@@ -356,7 +356,7 @@ def _damage(path: Path) -> str:
             # The store of a newer relay may be whole; its version is a finding of its own.
             with suppress(database.NewerStore):
                 await database.recognise(reading)
-            return await lookups.damage(reading)
+            return await storage.damage(reading)
 
     try:
         return trio.run(look)

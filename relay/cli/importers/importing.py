@@ -21,7 +21,7 @@ from relay.cli.importers.base import (
     fit_name,
 )
 from relay.cli.output import Failure, progress
-from relay.core.model.state import counted
+from relay.core.model.entities import quota_bytes
 from relay.core.rules.counting import can_act
 from relay.protocol import control
 from relay.protocol.objects import MAX_ATTACHMENTS, Attachment
@@ -338,7 +338,7 @@ class Importing:
             if self._dry:
                 planned = msgspec.structs.replace(whole, dry=True, before=self._before[sender])
                 await self._ask("import.file", planned)
-                self._before[sender] += counted(file.size)
+                self._before[sender] += quota_bytes(file.size)
                 self.added["files"] += 1
                 return None
             brought = control.FileImportResult()

@@ -9,7 +9,8 @@ import msgspec
 
 from relay.core.model import changes
 from relay.core.model.addresses import without_password
-from relay.core.model.state import Chat, State
+from relay.core.model.entities import Chat
+from relay.core.model.state import State
 from relay.core.rules.commands import ADMIN
 from relay.protocol.control import EntryInfo
 from relay.store import kinds

@@ -3,7 +3,8 @@
 import msgspec
 
 from relay.core.admin.lookup import Lookup
-from relay.core.model.state import Chat, State
+from relay.core.model.entities import Chat
+from relay.core.model.state import State
 from relay.core.rules import ChangedChat, commands
 from relay.core.rules.submit import AdminCommands
 from relay.core.service.dispatch import new_chat_id
@@ -13,45 +14,45 @@ from relay.protocol import control, requests
 class ChatAdmin:
     """Creates, changes, lists and deletes groups and channels."""
 
-    def __init__(self, state: State, decided: AdminCommands) -> None:
+    def __init__(self, state: State, submit: AdminCommands) -> None:
         self._state = state
         self._find = Lookup(state)
-        self._decided = decided
+        self._submit = submit
 
-    async def make(self, request: control.MakeChat) -> object:
+    async def make(self, request: control.MakeChat) -> control.ChatInfo:
         """Create a group or channel."""
         self._find.enabled_user(request.owner)
         return await self._changed(request, new_chat_id())
 
-    async def add(self, request: control.ChatUsers) -> object:
+    async def add(self, request: control.ChatUsers) -> control.ChatInfo:
         """Add users to a group or channel."""
         return await self._changed(commands.AddParticipants(self._find.chat_id(request.id), request.participants))
 
-    async def remove(self, request: control.ChatUsers) -> object:
+    async def remove(self, request: control.ChatUsers) -> control.ChatInfo:
         """Remove users from a group or channel."""
         return await self._changed(commands.RemoveParticipants(self._find.chat_id(request.id), request.participants))
 
-    async def update(self, request: control.UpdateGroup) -> object:
+    async def update(self, request: control.UpdateGroup) -> control.ChatInfo:
         """Rename a group or channel, or change its admins."""
         chat_id = self._find.chat_id(request.id)
         return await self._changed(requests.UpdateChat(chat_id=chat_id, name=request.name, admins=request.admins))
 
-    async def delete(self, request: control.OneChat) -> object:
+    async def delete(self, request: control.OneChat) -> control.Empty:
         """Delete a group or channel for all its members."""
-        await self._decided(commands.DeleteChat(self._find.chat_id(request.id)))
+        await self._submit(commands.DeleteChat(self._find.chat_id(request.id)))
         return control.Empty()
 
-    async def _changed(self, request: msgspec.Struct, generated_id: str = "") -> object:
-        answer = await self._decided(request, generated_id)
+    async def _changed(self, request: msgspec.Struct, generated_id: str = "") -> control.ChatInfo:
+        answer = await self._submit(request, generated_id)
         assert isinstance(answer, ChangedChat)
         return self._info(self._state.chats[answer.chat])
 
-    async def list_all(self, _request: control.Empty) -> object:
+    async def list_all(self, _request: control.Empty) -> list[control.ChatInfo]:
         """List all groups and channels, by name."""
         chats = [chat for chat in self._state.chats.values() if chat.id is not None and not chat.gone]
         return [self._info(chat) for chat in sorted(chats, key=lambda chat: (chat.name, chat.key))]
 
-    async def show(self, request: control.OneChat) -> object:
+    async def show(self, request: control.OneChat) -> control.ChatInfo:
         """Show one group or channel."""
         return self._info(self._find.chat(request.id))
 

@@ -1,6 +1,7 @@
 """What an admin sees of the log: new entries (`relay tail`), and earlier changes (`relay audit`)."""
 
 from collections.abc import Awaitable, Callable
+from typing import NoReturn
 
 import msgspec
 import trio
@@ -12,7 +13,7 @@ from relay.core.model.state import State
 from relay.core.rules.commands import ADMIN
 from relay.protocol import control
 from relay.store.entry import Entry
-from relay.store.queries import lookups
+from relay.store.queries import log_entries
 from relay.store.sqlite.database import Connection
 
 MAX_WAITING_ENTRIES = 1_000
@@ -33,7 +34,7 @@ class EventWatch:
         self._hub = hub
         self._reading = reading
 
-    async def list_audit(self, request: control.Audit) -> object:
+    async def list_audit(self, request: control.Audit) -> list[control.EntryInfo]:
         """List the latest changes to users, rights and groups, newest first."""
         actor = None
         if request.actor is not None:
@@ -41,14 +42,14 @@ class EventWatch:
         found: list[control.EntryInfo] = []
         before = request.before or self._state.seq + 1
         while len(found) < request.count:
-            entries = await lookups.changes(self._reading, before, actor, request.count)
+            entries = await log_entries.changes(self._reading, before, actor, request.count)
             found += [audit.describe(self._state, one) for one in entries if audit.is_audited(one)]
             if len(entries) < request.count:
                 break
             before = entries[-1].seq
         return found[: request.count]
 
-    async def watch(self, request: control.Watch, item: SendItem) -> object:
+    async def watch(self, request: control.Watch, item: SendItem) -> NoReturn:
         """Send entries as they are written, until the client disconnects."""
         chat = None if request.chat is None else self._find.any_chat(request.chat)
         sender, receiver = trio.open_memory_channel[Entry](MAX_WAITING_ENTRIES)

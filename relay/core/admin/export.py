@@ -12,13 +12,14 @@ import trio
 from relay import __version__
 from relay.core.admin.events import SendItem
 from relay.core.clock.clock import Clock
-from relay.core.model.state import Chat, State, User
+from relay.core.model.entities import Chat, User
+from relay.core.model.state import State
 from relay.core.rules import attachments
 from relay.protocol import control
 from relay.protocol.objects import Attachment
 from relay.store import kinds
 from relay.store.log.log import Log
-from relay.store.queries import lookups
+from relay.store.queries import export_rows, stored_files
 from relay.store.sqlite.database import Connection
 
 PAGE = 500
@@ -42,7 +43,7 @@ class Export:
         self._reading = reading
         self._clock = clock
 
-    async def export(self, request: control.Export, item: SendItem) -> object:
+    async def export(self, request: control.Export, item: SendItem) -> control.Exported:
         """Send all users, chats and messages as records, the messages in the order in which they were sent.
 
         Visibility does not apply: whoever may call this can read the store itself. Cleared messages are included.
@@ -113,7 +114,7 @@ def _stored_here(held: Iterable[Attachment]) -> Iterable[str]:
 async def _send_files(state: State, reading: Connection, ids: Iterable[str], item: SendItem) -> None:
     """Send a record for each file: its content's digest, its size and its owner."""
     wanted = list(dict.fromkeys(ids))
-    known = {file.id: file for file in await lookups.files(reading, wanted)}
+    known = {file.id: file for file in await stored_files.files(reading, wanted)}
     for file in (known[one] for one in wanted if one in known):
         sender = state.users[file.user].id
         record = control.Record(
@@ -150,7 +151,7 @@ class _Messages:
         """
         count = after = 0
         began = trio.current_time()
-        while rows := await lookups.export_page(self._reading, after, upto, PAGE):
+        while rows := await export_rows.export_page(self._reading, after, upto, PAGE):
             for row in rows:
                 after = row.seq
                 if not self._state.chats[row.chat].gone:
@@ -159,7 +160,7 @@ class _Messages:
             began = trio.current_time()
         while self._open and after < self._state.seq:
             # The message was deleted during the export, so it was sent without its text: its deletion must follow.
-            rows = await lookups.export_page(self._reading, after, self._state.seq, PAGE)
+            rows = await export_rows.export_page(self._reading, after, self._state.seq, PAGE)
             for row in rows:
                 after = row.seq
                 if row.kind == kinds.DELETE and (row.chat, row.target) in self._open:
@@ -170,7 +171,7 @@ class _Messages:
             await self._clear(chat, None)
         return count
 
-    async def _row(self, row: lookups.ExportRow) -> int:
+    async def _row(self, row: export_rows.ExportRow) -> int:
         if row.chat in self._cleared:
             await self._clear(row.chat, row.message_id)
         if row.kind != kinds.NEW and row.target_client_id is None:
@@ -218,7 +219,7 @@ class _Messages:
             return {"chat": chat.id}
         return {"participants": sorted(_ids(self._state, self._state.members[key]))}
 
-    def _record(self, row: lookups.ExportRow) -> control.Record:
+    def _record(self, row: export_rows.ExportRow) -> control.Record:
         users = self._state.users
         target = (row.target_client_id, users[row.target_author].id if row.target_author else None)
         new = row.kind == kinds.NEW

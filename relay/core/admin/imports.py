@@ -15,7 +15,8 @@ import trio
 
 from relay.core.clock.clock import RelayClock
 from relay.core.files.uploads import UploadInPieces, Uploads
-from relay.core.model.state import Chat, State, User
+from relay.core.model.entities import Chat, User
+from relay.core.model.state import State
 from relay.core.rules import commands
 from relay.core.rules.commands import ADMIN, Command
 from relay.core.rules.counting import can_act
@@ -23,6 +24,7 @@ from relay.core.rules.draft import client_key
 from relay.core.rules.imports import ChatImported, Imported
 from relay.core.rules.submit import submit
 from relay.core.service.dispatch import new_chat_id
+from relay.keys import UserKey
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from relay.store.entry import ClientKey
@@ -82,7 +84,7 @@ class Import:
 
     def _command(self, at: int, user: int, request: msgspec.Struct, generated_id: str = "") -> Command:
         # The log must not get a time in the future: all later entries would have it too.
-        return Command(min(at, self._clock()), user, 0, request, generated_id=generated_id, importer=True)
+        return Command(min(at, self._clock()), UserKey(user), 0, request, generated_id=generated_id, importer=True)
 
     # Users and chats.
 
@@ -357,7 +359,7 @@ class Import:
             await self._mark_read(key, progress)
         if chats:
             # Else the log's last time would be that of an old message, and a right clock would be far ahead of it.
-            await self._append([self._command(self._clock(), ADMIN, commands.SayNothing(next(iter(chats))))])
+            await self._append([self._command(self._clock(), ADMIN, commands.ReserveSeq(next(iter(chats))))])
         return control.Empty()
 
 

@@ -6,13 +6,15 @@ from relay.core.admin.audit import actor_name
 from relay.core.admin.lookup import Lookup
 from relay.core.auth.sign_in import SignIn
 from relay.core.clock.clock import Clock
-from relay.core.model.state import Invite, State
+from relay.core.model.entities import Invite
+from relay.core.model.state import State
 from relay.core.rules import commands
 from relay.core.rules.commands import ADMIN
 from relay.core.rules.submit import AdminCommands
 from relay.core.rules.users import invite_refusal
 from relay.protocol import control
 from relay.protocol.errors import RelayError
+from relay.protocol.requests import Invitation
 
 ID_DIGITS = 8
 """Hexadecimal digits of the code's hash that name an invite."""
@@ -21,27 +23,27 @@ ID_DIGITS = 8
 class InviteAdmin:
     """Invites."""
 
-    def __init__(self, state: State, decided: AdminCommands, sign_in: SignIn, clock: Clock) -> None:
+    def __init__(self, state: State, submit: AdminCommands, sign_in: SignIn, clock: Clock) -> None:
         self._state = state
         self._find = Lookup(state)
-        self._decided = decided
+        self._submit = submit
         self._sign_in = sign_in
         self._clock = clock
 
-    async def create(self, request: control.Invite) -> object:
+    async def create(self, request: control.Invite) -> Invitation:
         """Make an invite, and its user if `new` asks for it."""
         if request.new and self._state.user(request.user_id) is None:
-            await self._decided(control.AddUser(id=request.user_id, name=request.name))
+            await self._submit(control.AddUser(id=request.user_id, name=request.name))
         chat_id = request.chat_id
         if chat_id is not None and self._state.user(chat_id) is None:
             chat_id = self._find.chat_id(chat_id)
         return await self._sign_in.invite(ADMIN, user_id=request.user_id, chat_id=chat_id)
 
-    async def list_all(self, _request: control.Empty) -> object:
+    async def list_all(self, _request: control.Empty) -> list[control.InviteInfo]:
         """List the open invites, the first to expire first."""
         return [self._info(invite) for invite in self._open(lambda _invite: True)]
 
-    async def revoke(self, request: control.InviteRevocation) -> object:
+    async def revoke(self, request: control.InviteRevocation) -> list[control.InviteInfo]:
         """Revoke one open invite, or all that are for a user.
 
         Returns:
@@ -55,7 +57,7 @@ class InviteAdmin:
             raise RelayError.bad_field("id", "either an invite's id or a user is expected")
         found = self._of_user(request.user_id) if request.id is None else self._by_id(request.id)
         infos = [self._info(invite) for invite in found]
-        await self._decided(commands.RevokeInvites(tuple(invite.code_hash for invite in found)))
+        await self._submit(commands.RevokeInvites(tuple(invite.code_hash for invite in found)))
         return infos
 
     def _by_id(self, invite_id: str) -> list[Invite]:

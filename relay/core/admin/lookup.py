@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from relay.core.model.state import Chat, State, User
+from relay.core.model.entities import Chat, User
+from relay.core.model.state import State
 from relay.protocol.errors import RelayError
 from relay.text import fold
 

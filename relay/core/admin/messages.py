@@ -18,9 +18,10 @@ class MessageAdmin:
         self._log = log
         self._clock = clock
 
-    async def say(self, request: control.Say) -> object:
+    async def say(self, request: control.Say) -> requests.Accepted:
         """Send a user's message from the machine itself."""
         user = self._find.enabled_user(request.user_id)
         chat_id = self._find.chat_of(user, request.chat_id)
         message = requests.New(chat_id=chat_id, client_message_id=request.client_message_id, message=request.message)
-        return await submit(self._log, Command(self._clock(), user.key, NO_DEVICE, message))
+        accepted: requests.Accepted = await submit(self._log, Command(self._clock(), user.key, NO_DEVICE, message))
+        return accepted

@@ -9,7 +9,8 @@ from relay.core.admin.lookup import Lookup
 from relay.core.admin.status import Runtime
 from relay.core.auth.sign_in import SignIn, new_token, token_hash
 from relay.core.delivery.presence import Presence
-from relay.core.model.state import Device, State, User
+from relay.core.model.entities import Device, User
+from relay.core.model.state import State
 from relay.core.rules import ChangedDevice, ChangedUser, DevicesRevoked, commands
 from relay.core.rules.submit import AdminCommands
 from relay.protocol import control
@@ -23,7 +24,7 @@ class UserAdmin:
     def __init__(
         self,
         state: State,
-        decided: AdminCommands,
+        submit: AdminCommands,
         presence: Presence,
         cursors: Cursors,
         sign_in: SignIn,
@@ -32,7 +33,7 @@ class UserAdmin:
     ) -> None:
         self._state = state
         self._find = Lookup(state)
-        self._decided = decided
+        self._submit = submit
         self._presence = presence
         self._cursors = cursors
         self._sign_in = sign_in
@@ -41,26 +42,26 @@ class UserAdmin:
 
     # Users.
 
-    async def add_user(self, request: control.AddUser) -> object:
+    async def add_user(self, request: control.AddUser) -> control.UserInfo:
         """Create a user."""
         return self._user_info(await self._changed(request))
 
-    async def change_user(self, request: control.ChangeUser) -> object:
+    async def change_user(self, request: control.ChangeUser) -> control.UserInfo:
         """Rename, disable, enable or remove a user."""
         return self._user_info(await self._changed(request))
 
     async def _changed(self, request: msgspec.Struct) -> User:
-        answer = await self._decided(request)
+        answer = await self._submit(request)
         assert isinstance(answer, ChangedUser)
         return self._state.users[answer.user]
 
-    async def list_users(self, _request: control.Empty) -> object:
+    async def list_users(self, _request: control.Empty) -> list[control.UserInfo]:
         """List all users, by id."""
         users = sorted(self._state.users.values(), key=lambda user: user.id)
         devices = Counter(device.user for device in self._state.devices.values() if not device.revoked_at)
         return [self._user_info(user, devices[user.key]) for user in users if not user.removed]
 
-    async def show_user(self, request: control.OneUser) -> object:
+    async def show_user(self, request: control.OneUser) -> control.UserInfo:
         """Show one user."""
         return self._user_info(self._find.user(request.id))
 
@@ -81,15 +82,15 @@ class UserAdmin:
 
     # Devices.
 
-    async def add_device(self, request: control.AddDevice) -> object:
+    async def add_device(self, request: control.AddDevice) -> control.Token:
         """Create a device and return its token, which is never shown again."""
         user = self._find.user(request.user_id)
         token = new_token()
-        answer = await self._decided(commands.AddDevice(user.key, request.label, token_hash(token)))
+        answer = await self._submit(commands.AddDevice(user.key, request.label, token_hash(token)))
         assert isinstance(answer, ChangedDevice)
         return control.Token(device_id=answer.device, user_id=user.id, token=token)
 
-    async def list_devices(self, request: control.ListDevices) -> object:
+    async def list_devices(self, request: control.ListDevices) -> list[control.DeviceInfo]:
         """List the devices that are not revoked, of one user or of all."""
         of = None if request.user_id is None else self._find.user(request.user_id).key
         return [
@@ -98,15 +99,15 @@ class UserAdmin:
             if not device.revoked_at and of in (None, device.user)
         ]
 
-    async def revoke_device(self, request: control.RevokeDevice) -> object:
+    async def revoke_device(self, request: control.RevokeDevice) -> control.DeviceInfo:
         """Revoke a device; its connection ends at once."""
-        answer = await self._decided(request)
+        answer = await self._submit(request)
         assert isinstance(answer, ChangedDevice)
         return self._device_info(self._state.devices[answer.device])
 
-    async def revoke_devices(self, request: control.RevokeDevices) -> object:
+    async def revoke_devices(self, request: control.RevokeDevices) -> control.Revoked:
         """Revoke all devices of a user."""
-        answer = await self._decided(commands.RevokeDevices(request.user_id))
+        answer = await self._submit(commands.RevokeDevices(request.user_id))
         assert isinstance(answer, DevicesRevoked)
         return control.Revoked(count=answer.number)
 
@@ -124,7 +125,7 @@ class UserAdmin:
 
     # Signing in.
 
-    async def set_password(self, request: control.SetPassword) -> object:
+    async def set_password(self, request: control.SetPassword) -> control.Revoked:
         """Set or remove the password of a user."""
         count = await self._sign_in.set_password(request.id, request.password, sign_out=request.sign_out)
         return control.Revoked(count=count)

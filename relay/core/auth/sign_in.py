@@ -17,10 +17,12 @@ from relay.core.auth.failures import FailedSignIns
 from relay.core.auth.passwords import Passwords, check_new
 from relay.core.auth.throttle import Throttle, network
 from relay.core.clock.clock import Clock
-from relay.core.model.state import State, User
+from relay.core.model.entities import User
+from relay.core.model.state import State
 from relay.core.rules import ChangedDevice, DevicesRevoked, SignedIn, commands
 from relay.core.rules.commands import ADMIN, Command
 from relay.core.rules.submit import submit
+from relay.keys import UserKey
 from relay.protocol import control
 from relay.protocol.errors import RelayError
 from relay.protocol.requests import Invitation
@@ -154,7 +156,7 @@ class SignIn:
         Raises:
             RelayError: `unauthorized`, or `rate_limited` after too many that were.
         """
-        user = self._state.named(user_id.strip())
+        user = self._state.user_typed(user_id.strip())
         # However the id was written it is one user that is guessed at.
         counted = self._count_guess(user_id if user is None else user.id, address, known=user)
         right = await self.passwords.check(user.password if user is not None else None, password)
@@ -234,7 +236,7 @@ class SignIn:
         request = commands.MakeInvite(
             code_hash=token_hash(code), expires_at=expires_at, user_id=user_id, name=name, chat_id=chat_id
         )
-        await submit(self._log, Command(now, by, device, request))
+        await submit(self._log, Command(now, UserKey(by), device, request))
         # In a fragment a browser sends it to nobody, so that it reaches no log.
         url = f"{self.address()}/#invite={code}"
         return Invitation(url=url, code=code, expires_at=expires_at, qr=qr(url))
@@ -291,13 +293,15 @@ class SignIn:
                 raise RelayError("unauthorized", "old: this is not the current password")
             self._forgive(counted)
         request = commands.SetPassword(user.id, await self.passwords.hash(new), sign_out=sign_out_others)
-        answer = await submit(self._log, Command(self._clock(), key, device, request))
+        answer = await submit(self._log, Command(self._clock(), UserKey(key), device, request))
         assert isinstance(answer, DevicesRevoked)
         return answer.number
 
     async def sign_out(self, user: int, device: int) -> None:
         """Let a device sign in no more; its connection ends at once."""
-        answer = await submit(self._log, Command(self._clock(), user, device, control.RevokeDevice(device_id=device)))
+        answer = await submit(
+            self._log, Command(self._clock(), UserKey(user), device, control.RevokeDevice(device_id=device))
+        )
         assert isinstance(answer, ChangedDevice)
 
 

@@ -93,7 +93,7 @@ class RelayClock:
         self._look(self._now())
         return not self._held
 
-    def off(self) -> int:
+    def offset(self) -> int:
         """Milliseconds that the machine's clock is ahead of the relay's time while it is not believed, else 0."""
         now = self._now()
         time_now = self._look(now)
@@ -104,7 +104,7 @@ class RelayClock:
         behind = last - self._now()
         return behind if behind > HOUR else 0
 
-    def cautious(self) -> int:
+    def earlier_time(self) -> int:
         """Give the earlier of the machine's and the relay's time: for what must not begin in the future."""
         now = self._now()
         return min(now, self._look(now))

@@ -21,6 +21,7 @@ from relay.core.model import changes
 from relay.core.model.state import State
 from relay.core.rules import permissions, visibility
 from relay.core.rules.permissions import Action
+from relay.keys import UserKey
 from relay.protocol import codec, events
 from relay.store import kinds
 from relay.store.entry import REPLY_PREVIEW, Entry
@@ -309,7 +310,7 @@ class Hub:
         told = 0
         for user, member in self.state.members[entry.chat].items():
             there = subscribers.get(user)
-            if there is None or not (is_new or visibility.is_told(self.state, entry, user)):
+            if there is None or not (is_new or visibility.is_event_for(self.state, entry, user)):
                 continue
             # In a group members differ in their unread count only, and its author sees the status otherwise.
             alike = -1 if user == actor or chat.id is None else count - member.seen
@@ -339,7 +340,7 @@ class Hub:
             told.add(entry.actor)
         for user in told:
             there = self.presence.subscribers.get(user)
-            if there is None or not visibility.is_told(self.state, entry, user):
+            if there is None or not visibility.is_event_for(self.state, entry, user):
                 continue
             frame = None
             for subscriber in there:
@@ -476,7 +477,7 @@ class Hub:
         subscriber.connection.close(4401, "this device may not sign in any more")
 
     def _unwelcome(self, subscriber: Subscriber) -> bool:
-        return not self.state.welcome(subscriber.user, subscriber.device)
+        return not self.state.is_authorized(subscriber.user, subscriber.device)
 
     def _event_frame(self, entry: Entry, user: int) -> bytes:
         name, payload = views.event(self.state, entry, user)
@@ -505,7 +506,7 @@ class Hub:
     def _is_told(self, subscriber: Subscriber, entry: Entry) -> bool:
         """Whether an entry is an event for a subscriber."""
         user = subscriber.user
-        if not visibility.is_told(self.state, entry, user):
+        if not visibility.is_event_for(self.state, entry, user):
             return False
         if not _said_itself(subscriber, entry):
             return True
@@ -546,7 +547,7 @@ def _nothing(_user: int, _what: int) -> None:
     """Do nothing."""
 
 
-def _newcomers(entry: Entry) -> list[int]:
+def _newcomers(entry: Entry) -> list[UserKey]:
     """Who is in a chat by this entry and was not before."""
     match changes.decode(entry.extra or ""):
         case changes.ChatMade(members=users) | changes.MembersAdded(users=users):
@@ -554,7 +555,7 @@ def _newcomers(entry: Entry) -> list[int]:
     return []
 
 
-def _appears_for(change: changes.AnyChange) -> list[int]:
+def _appears_for(change: changes.AnyChange) -> list[UserKey]:
     """Whose list has a chat by this change that it did not have before."""
     match change:
         case changes.ChatMade(members=users) | changes.MembersAdded(users=users) | changes.ChatShown(users=users):
@@ -562,7 +563,7 @@ def _appears_for(change: changes.AnyChange) -> list[int]:
     return []
 
 
-def _goes_for(change: changes.AnyChange) -> list[int]:
+def _goes_for(change: changes.AnyChange) -> list[UserKey]:
     """Out of whose list a chat goes by this change."""
     match change:
         case changes.MembersRemoved(users=users) | changes.ChatDeleted(users=users):

@@ -9,6 +9,7 @@ import msgspec
 
 from relay.core.delivery.replay import ReadAhead
 from relay.core.limits.share import Share
+from relay.keys import UserKey
 
 UNACKNOWLEDGED = 32_768
 """Events whose acknowledgement is awaited; a client that never acknowledges costs no more than these."""
@@ -103,7 +104,7 @@ class Subscriber:
         share: Share | None = None,
     ) -> None:
         self.number = number
-        self.user = user
+        self.user = UserKey(user)
         self.device = device
         self.outlet = outlet
         self.connection = connection

@@ -9,7 +9,8 @@ import msgspec
 
 from relay.core.delivery.presence import Presence
 from relay.core.model import changes
-from relay.core.model.state import Chat, Member, State, User
+from relay.core.model.entities import Chat, Member, User
+from relay.core.model.state import State
 from relay.core.rules import attachments, visibility
 from relay.core.rules.counting import waited_for
 from relay.protocol import events, objects

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from relay.core.model.state import State, counted
+from relay.core.model.entities import quota_bytes
+from relay.core.model.state import State
 from relay.protocol.errors import RelayError
 from relay.settings import FilesSection
 
@@ -103,7 +104,7 @@ class Quota:
         if size > limits.file_bytes:
             raise RelayError("too_large", f"a file may have {limits.file_bytes} bytes here")
         stored = before + (self._state.users[user].stored if user is not None else 0)
-        if counted(size) + stored > limits.user_bytes:
+        if quota_bytes(size) + stored > limits.user_bytes:
             raise RelayError.over_quota(limits.user_bytes, f"one user may store {limits.user_bytes} bytes here")
 
     def reserve(self, allowance: Allowance, wanted: int, *, needed: int) -> None:
@@ -120,13 +121,13 @@ class Quota:
         limits, user = self._limits, allowance.user
         if needed > limits.file_bytes:
             raise RelayError("too_large", f"a file may have {limits.file_bytes} bytes here")
-        needed = counted(needed)
+        needed = quota_bytes(needed)
         others = self._reserved[user] - allowance.reserved
         for_user = limits.user_bytes - self._state.users[user].stored - others
         if needed > for_user:
             raise RelayError.over_quota(
                 limits.user_bytes,
-                f"you may store {limits.user_bytes} bytes here, of which each file takes {counted(0)} at least, and"
+                f"you may store {limits.user_bytes} bytes here, of which each file takes {quota_bytes(0)} at least, and"
                 f" {max(0, for_user)} are left: delete messages with files first",
             )
         in_all = self._reserved.total() - allowance.reserved

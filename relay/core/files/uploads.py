@@ -22,13 +22,14 @@ from relay.core.model.state import State
 from relay.core.rules import attachments
 from relay.core.rules.commands import ADMIN, AddFile, Command, ForgetFiles
 from relay.core.rules.submit import submit
+from relay.keys import UserKey
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment
 from relay.settings import FilesSection as Limits
 from relay.store.blobs import Blobs, BlobWriter
 from relay.store.entry import StoredFile
 from relay.store.log.log import Log
-from relay.store.queries import lookups
+from relay.store.queries import stored_files
 from relay.store.sqlite.database import Connection
 
 logger = logging.getLogger(__name__)
@@ -94,9 +95,9 @@ class Uploads:
             try:
                 incoming = await trio.to_thread.run_sync(self.contents.begin)
                 try:
-                    with self._rights.while_allowed(lambda: self._state.welcome(user, device)) as welcome:
+                    with self._rights.while_allowed(lambda: self._state.is_authorized(user, device)) as is_authorized:
                         head = await self._write(incoming, allowance, pieces)
-                    if welcome.cancelled_caught:
+                    if is_authorized.cancelled_caught:
                         raise RelayError("unauthorized", "this device may not sign in any more")
                     return await self.keep(incoming, user, device, name, head, at)
                 finally:
@@ -171,9 +172,11 @@ class Uploads:
             loose=now + UNSENT_MS,
         )
         try:
-            with self.contents.arrive(digest), trio.CancelScope(shield=True):
+            with self.contents.pin(digest), trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(self.contents.place, incoming, digest)
-                upload = Command(now if at is None else min(at, now), user, device, command, importer=at is not None)
+                upload = Command(
+                    now if at is None else min(at, now), UserKey(user), device, command, importer=at is not None
+                )
                 added = await submit(self._log, upload)
         except RelayError:
             await self._drop([digest])
@@ -192,7 +195,7 @@ class Uploads:
         """
         # One look-up at a time for each user, over all their connections: others read over this connection too.
         async with self._turns.of(user):
-            found = await lookups.files(self._reading, [file_id])
+            found = await stored_files.files(self._reading, [file_id])
         if not found or not attachments.may_read(self._state, user, found[0]):
             raise RelayError("not_found", "there is no such file for you here")
         return found[0]
@@ -201,7 +204,7 @@ class Uploads:
         """Cancel what runs inside once the user may no longer read the file."""
         state = self._state
         return self._rights.while_allowed(
-            lambda: state.welcome(user, device) and attachments.may_read(state, user, file)
+            lambda: state.is_authorized(user, device) and attachments.may_read(state, user, file)
         )
 
     # Removing.
@@ -232,7 +235,7 @@ class Uploads:
             return
         while True:
             shown = list(attachments.photos(self._state))
-            loose = await lookups.loose_files(self._reading, self._clock(), shown, UNUSED_FILES)
+            loose = await stored_files.loose_files(self._reading, self._clock(), shown, UNUSED_FILES)
             if not loose:
                 return
             command = Command(self._clock(), ADMIN, 0, ForgetFiles(tuple(loose)))
@@ -243,10 +246,10 @@ class Uploads:
 
     async def _drop(self, digests: list[str]) -> None:
         """Remove those contents that no file has any more."""
-        with self.contents.leave(digests) as leaving:
-            leaving.difference_update(await lookups.known_digests(self._reading, digests))
+        with self.contents.unpinned(digests) as leaving:
+            leaving.difference_update(await stored_files.known_digests(self._reading, digests))
             while leaving:
-                aside = self.contents.put_aside(leaving.pop())
+                aside = self.contents.quarantine(leaving.pop())
                 if aside is not None:
                     await trio.to_thread.run_sync(aside.unlink)
 

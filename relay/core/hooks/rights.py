@@ -1,6 +1,7 @@
 """What a hook may do now. Pure."""
 
-from relay.core.model.state import Device, State
+from relay.core.model.entities import Device
+from relay.core.model.state import State
 from relay.core.rules import permissions
 
 
@@ -10,7 +11,7 @@ def may_act(state: State, device: Device) -> bool:
     A hook that writes to one user is in use before their dialog begins.
     """
     hook = device.hook
-    if hook is None or not state.welcome(device.user, device.key):
+    if hook is None or not state.is_authorized(device.user, device.key):
         return False
     return chat_of(state, device) is not None or hook.chat in state.user_keys
 
@@ -31,7 +32,7 @@ def problem(state: State, device: Device) -> str | None:
     if key is None:
         # The dialog begins with the first message.
         peer = state.user(hook.chat)
-        return None if peer is None or state.welcome(peer.key, 0) else f"{peer.id} is disabled"
+        return None if peer is None or state.is_authorized(peer.key, 0) else f"{peer.id} is disabled"
     chat = state.chats[key]
     if permissions.may(state, chat, user.key, permissions.WRITE):
         return None

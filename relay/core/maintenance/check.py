@@ -19,7 +19,7 @@ from relay.store import integrity, kinds
 from relay.store.blobs import Blobs
 from relay.store.data_dir import empty
 from relay.store.data_dir.opening import settle_for_reading
-from relay.store.queries import lookups
+from relay.store.queries import log_entries, snapshots, stored_files
 from relay.store.sqlite import database
 from relay.store.sqlite.views import TooBusy, Views
 
@@ -53,9 +53,9 @@ async def check(data: Path, progress: Callable[[str], None]) -> list[CheckResult
     findings = []
     settle_for_reading(data)
     async with _views(data / "relay.db") as (views, reading):
-        for what, proof in integrity.PROOFS.items():
+        for what, check_part in integrity.CHECKS.items():
             progress(what)
-            findings.append(CheckResult(what, await _twice(proof, views)))
+            findings.append(CheckResult(what, await _twice(check_part, views)))
         progress(AGREEMENT)
         findings.append(CheckResult(AGREEMENT, await _check_agreement(reading)))
     progress(CONTENTS)
@@ -63,11 +63,11 @@ async def check(data: Path, progress: Callable[[str], None]) -> list[CheckResult
     return findings
 
 
-async def _twice(proof: integrity.Proof, views: Views) -> list[str]:
+async def _twice(check_part: integrity.Check, views: Views) -> list[str]:
     """Repeat a check that found something: what was removed between two transactions may look wrong."""
     try:
-        wrong = await proof(views)
-        again = await proof(views) if wrong else []
+        wrong = await check_part(views)
+        again = await check_part(views) if wrong else []
     except TooBusy:
         return ["this could not be looked at: the relay writes too much just now. Check again when it is quieter"]
     return [one for one in wrong if one in again]
@@ -84,7 +84,7 @@ async def _wrong_contents(data: Path) -> set[str]:
     contents = Blobs(data / "files")
     wrong = set()
     async with _views(data / "relay.db") as (_, reading):
-        for digest, size in await lookups.digests(reading):
+        for digest, size in await stored_files.digests(reading):
             path = contents.path(digest)
             there = path.stat().st_size if path.is_file() else None
             if there != size:
@@ -115,8 +115,8 @@ async def _check_agreement(reading: database.Connection) -> list[str]:
 
 
 async def _compare_states(reading: database.Connection) -> list[str]:
-    number = await lookups.base_round(reading)
-    base = await lookups.base(reading)
+    number = await snapshots.base_round(reading)
+    base = await snapshots.base(reading)
     slow = State() if base is None else snapshot.load(base)
     known = await _snapshot(reading)
     ((upto,),) = await reading.execute("SELECT coalesce(max(seq), 0) FROM log")
@@ -125,10 +125,10 @@ async def _compare_states(reading: database.Connection) -> list[str]:
         await _apply_entries(reading, snapshot.CatchUp(quick, known), known.seq, upto, number)
         await _apply_entries(reading, snapshot.CatchUp(slow, base or NOTHING), slow.seq, upto, number)
     except (KeyError, ValueError, msgspec.DecodeError) as error:
-        if await lookups.base_round(reading) != number:
+        if await snapshots.base_round(reading) != number:
             raise _HistoryRemoved from error
         return [f"the log does not add up at entry {slow.seq + 1}: {error!r}"]
-    one, other = snapshot.facts(quick), snapshot.facts(slow)
+    one, other = snapshot.plain_data(quick), snapshot.plain_data(slow)
     wrong = [f"{part} differ" for part in one if one[part] != other[part]]
     return wrong + await _compare_counts(reading, slow, upto, number)
 
@@ -149,7 +149,7 @@ async def _compare_counts(
             " WHERE seq > ? AND seq <= ? AND kind = ? ORDER BY seq LIMIT ?",
             (after, upto, kinds.NEW, ENTRIES_PER_READ),
         )
-        if await lookups.base_round(reading) != number:
+        if await snapshots.base_round(reading) != number:
             raise _HistoryRemoved
         for seq, key, message_id, deleted_by in rows:
             after = seq
@@ -168,11 +168,11 @@ async def _compare_counts(
     return wrong[: integrity.SHOWN]
 
 
-async def _snapshot(reading: database.Connection) -> lookups.Snapshot:
+async def _snapshot(reading: database.Connection) -> snapshots.Snapshot:
     """Read all tables of the snapshot in one transaction."""
     await reading.execute("BEGIN")
     try:
-        return await lookups.snapshot(reading)
+        return await snapshots.snapshot(reading)
     finally:
         with trio.CancelScope(shield=True):
             await reading.execute("COMMIT")
@@ -182,9 +182,9 @@ async def _apply_entries(
     reading: database.Connection, catching: snapshot.CatchUp, after: int, upto: int, number: tuple[int, int] | None
 ) -> None:
     while after < upto:
-        entries = await lookups.entries(reading, after, ENTRIES_PER_READ)
+        entries = await log_entries.entries(reading, after, ENTRIES_PER_READ)
         # A new base is written before any entry is removed.
-        if await lookups.base_round(reading) != number:
+        if await snapshots.base_round(reading) != number:
             raise _HistoryRemoved
         if not entries:
             return

@@ -22,7 +22,7 @@ from relay.settings import RetentionSection as Settings
 from relay.store.log import maintenance
 from relay.store.log.log import Log
 from relay.store.portion import Portion
-from relay.store.queries import lookups
+from relay.store.queries import prunable, storage
 from relay.store.sqlite.database import Connection
 
 logger = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ class Retention:
         if not self._clock.credible():
             return
         before = self._clock() - REMEMBERED_MS
-        places = await lookups.removed_before(self._reading, before)
+        places = await prunable.removed_before(self._reading, before)
         for at in range(0, len(places), FORGOTTEN_KEYS):
             some = places[at : at + FORGOTTEN_KEYS]
             await self._log.run_exclusive(partial(maintenance.forget_removed, places=some, before=before), WORK)
@@ -108,7 +108,7 @@ class Retention:
     async def erase_gone(self) -> None:
         """Erase the messages of deleted chats."""
         gone = [chat.key for chat in self._state.chats.values() if chat.gone]
-        for chat in await lookups.chats_with_entries(self._reading, gone) if gone else ():
+        for chat in await prunable.chats_with_entries(self._reading, gone) if gone else ():
             await self._erase(chat)
 
     async def _erase(self, chat: int) -> None:
@@ -135,10 +135,10 @@ class Retention:
 
     async def _prune(self, days: int, max_bytes: int) -> PruneResult:
         limit, removed = self._state.seq, 0
-        first = await lookups.first_prunable(self._reading, 0)
+        first = await prunable.first_prunable(self._reading, 0)
         prepared = False
         upto = min(limit, max(await self._too_old(days), self._state.pruned))
-        index, left, _size = await lookups.index_use(self._reading)
+        index, left, _size = await storage.index_use(self._reading)
         text_bytes = index / max(1, self._texts() + left)
         size = await self._lasting(text_bytes)
         while first and first <= limit:
@@ -151,7 +151,7 @@ class Retention:
                 await self._keep()
                 prepared = True
             removed += await self._remove(first, upto)
-            first = await lookups.first_prunable(self._reading, upto)
+            first = await prunable.first_prunable(self._reading, upto)
             size = await self._lasting(text_bytes)
         if removed:
             await self._give_back(0)
@@ -171,7 +171,7 @@ class Retention:
         Args:
             text_bytes: bytes that one text takes in the index, as of the beginning of the prune.
         """
-        index, _left, size = await lookups.index_use(self._reading)
+        index, _left, size = await storage.index_use(self._reading)
         return size - max(0, index - int(self._texts() * text_bytes))
 
     def _texts(self) -> int:
@@ -183,7 +183,7 @@ class Retention:
         if not days or not self._clock.credible():
             return 0
         now = self._clock()
-        return await lookups.last_before(self._reading, now - days * DAY, now)
+        return await prunable.last_before(self._reading, now - days * DAY, now)
 
     async def _remove(self, first: int, upto: int) -> int:
         """Remove messages and receipts between two entries, and return how many there were."""
@@ -198,7 +198,7 @@ class Retention:
 
     async def _give_back(self, spare: int) -> None:
         """Return free pages to the file system, except for some spare ones."""
-        if await lookups.free_pages(self._reading) > spare:
+        if await storage.free_pages(self._reading) > spare:
             while await self._portion(self._pages, partial(_give_back, spare)):
                 pass
 
@@ -206,7 +206,7 @@ class Retention:
         """Adjust unread counts chat by chat; others use the writer in between."""
         last: dict[int, int] = {}
         for after in range(first - 1, upto, SCANNED_ENTRIES):
-            found = await lookups.last_messages(self._reading, after, min(after + SCANNED_ENTRIES, upto))
+            found = await prunable.last_messages(self._reading, after, min(after + SCANNED_ENTRIES, upto))
             for chat, message_id in found:
                 last[chat] = max(message_id, last.get(chat, 0))
         step: list[tuple[int, int]] = []

@@ -7,6 +7,8 @@ from typing import Literal
 
 import msgspec
 
+from relay.keys import NO_USER, ChatKey, DeviceKey, MessageId, Seq, UnixMs, UserKey
+
 
 class Change(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, tag_field="change"):
     """Common to all."""
@@ -19,9 +21,9 @@ class ChatMade(Change, frozen=True, tag="chatMade", kw_only=True):
     id: str | None = None
     name: str = ""
     photo_url: str | None = None
-    owner: int
-    members: list[int]
-    created_at: int = 0
+    owner: UserKey
+    members: list[UserKey]
+    created_at: UnixMs = 0
     """When it came to be elsewhere, Unix milliseconds; 0 for now."""
 
 
@@ -30,33 +32,33 @@ class ChatUpdated(Change, frozen=True, tag="chatUpdated", kw_only=True):
 
     name: str | None = None
     photo_url: str | None = None
-    admins: list[int] | None = None
+    admins: list[UserKey] | None = None
 
 
 class MembersAdded(Change, frozen=True, tag="membersAdded"):
     """Users joined a group or channel."""
 
-    users: list[int]
+    users: list[UserKey]
 
 
 class MembersRemoved(Change, frozen=True, tag="membersRemoved", kw_only=True):
     """Users left a group or channel or were removed; `owner` is the new owner where the old one left."""
 
-    users: list[int]
-    owner: int | None = None
+    users: list[UserKey]
+    owner: UserKey | None = None
 
 
 class ChatDeleted(Change, frozen=True, tag="chatDeleted"):
     """A group or channel is gone for all who were in it."""
 
-    users: list[int]
+    users: list[UserKey]
 
 
 class ChatHidden(Change, frozen=True, tag="chatHidden"):
     """One user cleared a dialog or their notes: what was said until `upto` is gone for them."""
 
-    user: int
-    upto: int
+    user: UserKey
+    upto: MessageId
     marks_kept: bool = False
     """Whether their marks stay where they were. Older relays moved them up to here, as if all had been read."""
 
@@ -64,31 +66,31 @@ class ChatHidden(Change, frozen=True, tag="chatHidden"):
 class ChatShown(Change, frozen=True, tag="chatShown"):
     """A cleared dialog is back in a user's list, since there is something new in it."""
 
-    users: list[int]
+    users: list[UserKey]
 
 
 class UserAdded(Change, frozen=True, tag="userAdded", kw_only=True):
     """A user came to be."""
 
-    key: int
+    key: UserKey
     id: str
     name: str
     bot: bool = False
     admin: bool = False
-    created_at: int = 0
+    created_at: UnixMs = 0
     """When they came to be elsewhere, Unix milliseconds; 0 for now."""
 
 
 class UserChanged(Change, frozen=True, tag="userChanged", kw_only=True):
     """A user has another name, picture or standing; what is not named stays."""
 
-    key: int
+    key: UserKey
     name: str | None = None
     photo_url: str | None = None
     admin: bool | None = None
     disabled: bool | None = None
     removed: bool | None = None
-    counts_from: list[tuple[int, int]] = []
+    counts_from: list[tuple[ChatKey, MessageId]] = []
     """Of each chat of somebody who is enabled again, its key and last message id: later ones wait for their marks."""
 
 
@@ -106,8 +108,8 @@ class Hook(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_o
 class DeviceAdded(Change, frozen=True, tag="deviceAdded", kw_only=True):
     """A device may sign in: of its token only the SHA-256 is kept, in hexadecimal."""
 
-    key: int
-    user: int
+    key: DeviceKey
+    user: UserKey
     label: str
     token_hash: str
     hook: Hook | None = None
@@ -116,7 +118,7 @@ class DeviceAdded(Change, frozen=True, tag="deviceAdded", kw_only=True):
 class DeviceRevoked(Change, frozen=True, tag="deviceRevoked"):
     """A device may not sign in any more."""
 
-    key: int
+    key: DeviceKey
 
 
 class PrunedChat(msgspec.Struct, frozen=True, array_like=True):
@@ -125,22 +127,22 @@ class PrunedChat(msgspec.Struct, frozen=True, array_like=True):
     Of each member who had not read it: how many messages are left unread.
     """
 
-    chat: int
-    upto: int
-    unread: list[tuple[int, int]]
+    chat: ChatKey
+    upto: MessageId
+    unread: list[tuple[UserKey, int]]
 
 
 class HistoryPruned(Change, frozen=True, tag="historyPruned"):
     """Retention removed what was said up to an entry."""
 
-    seq: int
+    seq: Seq
     chats: list[PrunedChat]
 
 
 class BackupRestored(Change, frozen=True, tag="backupRestored"):
     """A backup took the place of a store; event ids go on far above those that devices have seen."""
 
-    last: int
+    last: MessageId
 
 
 class ClockTrusted(Change, frozen=True, tag="clockTrusted"):
@@ -154,15 +156,15 @@ class InviteMade(Change, frozen=True, tag="inviteMade", kw_only=True):
     """Somebody may sign in once: of the code only the SHA-256 is kept, in hexadecimal."""
 
     code_hash: str
-    expires_at: int
+    expires_at: UnixMs
     """Unix milliseconds."""
-    user: int = 0
+    user: UserKey = NO_USER
     """Whom it is for; 0 for somebody who is not a user yet."""
     name: str = ""
     """What such a one is called, until they say otherwise."""
     chat: str = ""
     """Where they land: a group or channel, which they join, or a user to talk to."""
-    by: int = 0
+    by: UserKey = NO_USER
     """Who made it: it ends with their right to invite. 0 for the machine's admin, and in older entries."""
 
 
@@ -176,7 +178,7 @@ class InviteUsed(Change, frozen=True, tag="inviteUsed"):
 class PasswordSet(Change, frozen=True, tag="passwordSet"):
     """A user signs in with this password from now on, an argon2 hash; empty for with none."""
 
-    user: int
+    user: UserKey
     hash: str
 
 
@@ -185,13 +187,13 @@ class FileAdded(Change, frozen=True, tag="fileAdded", kw_only=True):
 
     id: str
     digest: str
-    user: int
+    user: UserKey
     name: str
     mimetype: str
     size: int
     width: int | None = None
     height: int | None = None
-    loose: int
+    loose: UnixMs
 
 
 class ForgottenFile(msgspec.Struct, frozen=True, rename="camel"):
@@ -199,7 +201,7 @@ class ForgottenFile(msgspec.Struct, frozen=True, rename="camel"):
 
     id: str
     digest: str
-    user: int
+    user: UserKey
     size: int
 
 

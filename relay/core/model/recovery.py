@@ -12,27 +12,27 @@ import msgspec
 from relay.core.model.snapshot import CatchUp, DirtyRows, load
 from relay.core.model.state import State
 from relay.store.log import maintenance
-from relay.store.queries import lookups
+from relay.store.queries import log_entries, snapshots
 from relay.store.sqlite.database import Connection
 
 logger = logging.getLogger(__name__)
 
 FOLD = 10_000
 """Entries read at a time."""
-NOTHING = lookups.Snapshot(0, 0, 0, [], [], [], [], [])
+NOTHING = snapshots.Snapshot(0, 0, 0, [], [], [], [], [])
 """What the log amounts to before its first entry."""
 DAMAGED = (msgspec.DecodeError, KeyError, ValueError, TypeError, sqlite3.DatabaseError)
 """What a damaged snapshot fails with."""
 
 
-async def recall(reading: Connection) -> tuple[State, DirtyRows]:
+async def load_state(reading: Connection) -> tuple[State, DirtyRows]:
     """Build the state as it was when the relay stopped; gives with it which rows of the snapshot are stale.
 
     Raises:
         sqlite3.Error: the store cannot be read.
     """
     try:
-        return await _caught_up(reading, await lookups.snapshot(reading))
+        return await _caught_up(reading, await snapshots.snapshot(reading))
     except DAMAGED as error:
         if isinstance(error, sqlite3.Error) and not maintenance.is_damage(error):
             raise
@@ -41,15 +41,15 @@ async def recall(reading: Connection) -> tuple[State, DirtyRows]:
             " minutes; no message is lost",
             type(error).__name__,
         )
-    state, _ = await _caught_up(reading, await lookups.base(reading) or NOTHING)
+    state, _ = await _caught_up(reading, await snapshots.base(reading) or NOTHING)
     return state, DirtyRows.everything(state)
 
 
-async def _caught_up(reading: Connection, kept: lookups.Snapshot) -> tuple[State, DirtyRows]:
+async def _caught_up(reading: Connection, kept: snapshots.Snapshot) -> tuple[State, DirtyRows]:
     """Load what was kept, and let what the log has beyond it take effect."""
     state, stale = load(kept), DirtyRows()
     catching = CatchUp(state, kept)
-    while entries := await lookups.entries(reading, state.seq, FOLD):
+    while entries := await log_entries.entries(reading, state.seq, FOLD):
         for entry in entries:
             catching.apply(entry)
             stale.note(entry, state)
@@ -58,7 +58,7 @@ async def _caught_up(reading: Connection, kept: lookups.Snapshot) -> tuple[State
     return state, stale
 
 
-def _look_for_gaps(state: State, kept: lookups.Snapshot) -> None:
+def _look_for_gaps(state: State, kept: snapshots.Snapshot) -> None:
     """See whether whoever has a device or is in a chat is there, and the chat as well.
 
     Raises:

@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from relay.core.model import changes
-from relay.core.model.state import Chat, Device, Invite, Member, State, User
+from relay.core.model.entities import Chat, Device, Invite, Member, User
+from relay.core.model.state import State
+from relay.keys import Seq, UnixMs
 from relay.store import kinds
 from relay.store.entry import Entry
-from relay.store.queries.lookups import Snapshot
+from relay.store.queries.snapshots import Snapshot
 
 
 class _KeptChat(Chat, rename="camel", omit_defaults=True, kw_only=True):
@@ -138,7 +140,7 @@ def _with(entry: Entry, change: changes.Change) -> Entry:
     return msgspec.structs.replace(entry, extra=changes.encode(change))
 
 
-def _ahead(rows: Iterable[tuple[Any, str]], seq: int) -> dict[Any, int]:
+def _ahead(rows: Iterable[tuple[Any, str]], seq: Seq) -> dict[Any, int]:
     return {key: kept for key, value in rows if '"kept"' in value and (kept := _kept(value).kept) > seq}
 
 
@@ -241,8 +243,8 @@ class DirtyRows:
 class Start(NamedTuple):
     """The entry that a round starts at: of what comes later each row may know, or not."""
 
-    seq: int
-    at: int
+    seq: Seq
+    at: UnixMs
     pruned: int
 
     @classmethod
@@ -336,7 +338,7 @@ def slices(round_: Round, count: int) -> Iterator[dict[str, Any]]:
         yield round_.take(count)
 
 
-def facts(state: State) -> dict[str, Any]:
+def plain_data(state: State) -> dict[str, Any]:
     """A state as plain data, to compare two: the same for the same state, however it came to be."""
     return {
         "seq": state.seq,

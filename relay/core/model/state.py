@@ -5,165 +5,16 @@ state, on every machine and after every start. No I/O, no clock.
 """
 
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import singledispatchmethod
 
-import msgspec
-
 from relay.core.model import changes
-from relay.core.model.likeness import likeness
-from relay.protocol.objects import ChatType
+from relay.core.model.entities import Chat, Device, Invite, Member, User, quota_bytes
+from relay.core.model.likeness import NameIndex
+from relay.core.model.tail import TAIL_MESSAGES, Tail
+from relay.keys import ChatKey, DeviceKey, UnixMs, UserKey
 from relay.store import kinds
 from relay.store.entry import Entry
-
-TAIL_LENGTH = 1_024
-"""Messages of one chat: marks come some tenths of a second later, and what they cover should still be here."""
-TAIL_MESSAGES = 65_536
-"""Messages that all tails together may hold. A number of tails would do less: with one more busy chat than
-that, each would be gone before its next mark, and every mark would be looked up in the store."""
-BLOCK = 4_096
-"""Bytes that a file counts for at least: it takes that much of a disk, and an entry that stays."""
-
-
-def counted(size: int) -> int:
-    """Bytes that a file of a size counts for."""
-    return max(size, BLOCK)
-
-
-class User(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
-    """A person or a program that may talk here."""
-
-    key: int
-    id: str
-    name: str
-    photo_url: str | None = None
-    bot: bool = False
-    admin: bool = False
-    disabled: bool = False
-    removed: bool = False
-    created_at: int = 0
-    stored: int = 0
-    """Bytes that the files count for which they have uploaded: see `counted`."""
-    password: str = ""
-    """The argon2 hash of what they sign in with, if they do."""
-
-
-class Invite(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
-    """A way in for one, once; see `changes.InviteMade`."""
-
-    code_hash: str
-    expires_at: int
-    user: int = 0
-    name: str = ""
-    chat: str = ""
-    by: int = 0
-    used: bool = False
-
-
-class Device(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
-    """One thing a user signs in from, known by the hash of its token."""
-
-    key: int
-    user: int
-    label: str
-    token_hash: str
-    created_at: int = 0
-    revoked_at: int = 0
-    hook: changes.Hook | None = None
-    """What a hook is for; it may do nothing else."""
-
-
-class Member(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
-    """One user in one chat. Message ids of 0 mean none."""
-
-    admin: bool = False
-    joined: int = 0
-    """The chat's last message id when the user joined."""
-    joined_seq: int = 0
-    dlvrd: int = 0
-    """Up to here the user's devices have everything."""
-    read: int = 0
-    """Up to here the user has read everything."""
-    seen: int = 0
-    """How many of the chat's counted messages are no news to this user: read, or their own."""
-    cleared: int = 0
-    """Up to here the user has cleared the chat for themselves."""
-    hidden: bool = False
-    counts_from: int = 0
-    """The chat's last message id when the user was enabled again."""
-
-    @property
-    def read_upto(self) -> int:
-        """Up to here nothing is unread to this user: read, or cleared."""
-        return max(self.read, self.cleared)
-
-    @property
-    def dlvrd_upto(self) -> int:
-        """Up to here nothing is to be delivered to this user: their devices have it, or it was cleared."""
-        return max(self.dlvrd, self.cleared)
-
-
-class Chat(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
-    """A chat and its people. What is said in it stays in the log."""
-
-    key: int
-    id: str | None = None
-    type: ChatType
-    name: str = ""
-    photo_url: str | None = None
-    owner: int
-    created_at: int = 0
-    gone: bool = False
-    last_message_id: int = 0
-    last_seq: int = 0
-    newest: int = 0
-    """The `message_id` of the latest message that is neither an edit nor a deletion."""
-    newest_at: int = 0
-    newest_by: int = 0
-    newest_deleted: bool = False
-    pruned: int = 0
-    """Up to this message id history was removed."""
-    count: int = 0
-    """Messages sent less those deleted: a member's unread ones are this less what they have seen."""
-
-
-class Tail:
-    """The latest messages of a chat as marks see them: who wrote them, under which client id."""
-
-    __slots__ = ("messages", "since")
-
-    def __init__(self, since: int) -> None:
-        self.messages: dict[int, tuple[int, str]] = {}
-        self.since = since
-        """Every undeleted message from this id on is in `messages`."""
-
-    def add(self, message_id: int, author: int, client_id: str) -> bool:
-        """Take the chat's next message; give whether it is longer by it."""
-        messages = self.messages
-        messages[message_id] = (author, client_id)
-        if len(messages) <= TAIL_LENGTH:
-            return True
-        self._forget_oldest()
-        return False
-
-    def shorten(self) -> int:
-        """Forget the older half; gives how many messages that was."""
-        half = (len(self.messages) + 1) // 2
-        for _ in range(half):
-            self._forget_oldest()
-        return half
-
-    def _forget_oldest(self) -> None:
-        # Not the first of the dictionary: what was taken out before it would be passed over each time.
-        oldest = self.since
-        while oldest not in self.messages:
-            oldest += 1
-        del self.messages[oldest]
-        self.since = oldest + 1
-
-
-def _names_of(user: User) -> set[str]:
-    return {likeness(user.id), likeness(user.name)}
 
 
 def _typed(user_id: str) -> str:
@@ -179,23 +30,23 @@ class State:
         self.pruned = 0
         """Up to this `seq` history was removed."""
         self.users: dict[int, User] = {}
-        self.user_keys: dict[str, int] = {}
-        self.off: set[int] = set()
+        self.user_keys: dict[str, UserKey] = {}
+        self.inactive: set[UserKey] = set()
         """Who is disabled or removed."""
-        self._called: dict[str, set[int]] = {}
-        """Who is called so, by what their ids and names look like; not those who were removed."""
+        self._names = NameIndex()
+        """The users who were not removed, by name."""
         self.devices: dict[int, Device] = {}
         self.device_keys: dict[str, int] = {}
         self.invites: dict[str, Invite] = {}
         """By the hash of their code; one that has expired goes when the next is made."""
         self.chats: dict[int, Chat] = {}
-        self.group_keys: dict[str, int] = {}
+        self.group_keys: dict[str, ChatKey] = {}
         self.gone_ids: set[str] = set()
         """The ids of groups and channels that were deleted: an import does not bring them back."""
-        self.dialog_keys: dict[tuple[int, int], int] = {}
+        self.dialog_keys: dict[tuple[int, int], ChatKey] = {}
         self.members: dict[int, dict[int, Member]] = {}
         self.chats_of: dict[int, set[int]] = {}
-        self.cleared: set[int] = set()
+        self.cleared: set[ChatKey] = set()
         """Dialogs that are out of the list of one of their users at least."""
         self.tails: dict[int, Tail] = {}
         self._tailed = 0
@@ -208,7 +59,7 @@ class State:
         key = self.user_keys.get(user_id)
         return None if key is None else self.users[key]
 
-    def named(self, user_id: str) -> User | None:
+    def user_typed(self, user_id: str) -> User | None:
         """Find the user whom somebody means who types an id by hand.
 
         Capitals, and how a keyboard writes a letter (an ä in one piece or two, full width), make no difference where
@@ -217,23 +68,23 @@ class State:
         found = self.user(user_id)
         if found is not None:
             return found
-        fit = [self.users[key] for key in self.called(user_id) if _typed(self.users[key].id) == _typed(user_id)]
+        fit = [self.users[key] for key in self.users_named(user_id) if _typed(self.users[key].id) == _typed(user_id)]
         return fit[0] if len(fit) == 1 else None
 
-    def called(self, name: str) -> set[int]:
+    def users_named(self, name: str) -> set[UserKey]:
         """Find the users whose id or name people would take for this name."""
-        return set(self._called.get(likeness(name), ()))
+        return self._names.find(name)
 
-    def welcome(self, user: int, device: int) -> bool:
+    def is_authorized(self, user: int, device: int) -> bool:
         """Whether a user may be here, from a device that signed in; device 0 is none that could be revoked."""
         used = self.devices.get(device)
-        return user not in self.off and (used is None or not used.revoked_at)
+        return user not in self.inactive and (used is None or not used.revoked_at)
 
     def share_chat(self, user: int, other: int) -> bool:
         """Whether two users are in a chat together."""
         return not self.chats_of.get(user, set()).isdisjoint(self.chats_of.get(other, ()))
 
-    def chat_key(self, user: int, chat_id: str) -> int | None:
+    def chat_key(self, user: int, chat_id: str) -> ChatKey | None:
         """Find the chat that a user calls `chat_id` (PROTOCOL.md, section 3), if they are in it."""
         peer = self.user_keys.get(chat_id)
         if peer is not None:
@@ -251,6 +102,10 @@ class State:
             if member != user:
                 return member
         return user
+
+    def users_in(self, chat: Chat) -> Collection[UserKey]:
+        """Give the users who are in a chat, in no order."""
+        return self.members[chat.key]  # type: ignore[return-value]
 
     def missed(self, chat: Chat, user: int) -> int:
         """Count a member's unread messages."""
@@ -272,9 +127,17 @@ class State:
             if not member.hidden:
                 yield self.chats[key], member
 
-    def next_key(self, of: dict[int, User] | dict[int, Device] | dict[int, Chat]) -> int:
-        """The next key to give: they count up and are never given again."""
-        return len(of) + 1
+    def next_user(self) -> UserKey:
+        """Give the key of the next user: keys count up and are never given again."""
+        return UserKey(len(self.users) + 1)
+
+    def next_device(self) -> DeviceKey:
+        """Give the key of the next device."""
+        return DeviceKey(len(self.devices) + 1)
+
+    def next_chat(self) -> ChatKey:
+        """Give the key of the next chat."""
+        return ChatKey(len(self.chats) + 1)
 
     # What entries do.
 
@@ -326,7 +189,7 @@ class State:
         if tail.messages:
             self.tails[chat] = tail
 
-    def _forget_tail(self, chat: int) -> None:
+    def _forget_tail(self, chat: ChatKey) -> None:
         tail = self.tails.pop(chat, None)
         if tail is not None:
             self._tailed -= len(tail.messages)
@@ -456,13 +319,12 @@ class State:
     @_change.register
     def _user_changed(self, change: changes.UserChanged, _entry: Entry) -> None:
         user = self.users[change.key]
-        for one in _names_of(user):
-            self._called.get(one, set()).discard(user.key)
+        self._names.discard(user)
         for field in ("name", "photo_url", "admin", "disabled", "removed"):
             value = getattr(change, field)
             if value is not None:
                 setattr(user, field, value)
-        self._call(user)
+        self._add_name(user)
         self._switch(user)
         for chat, last in change.counts_from:
             member = self.members[chat].get(user.key)
@@ -509,7 +371,7 @@ class State:
     def _clock_trusted(self, change: changes.ClockTrusted, entry: Entry) -> None:
         self.step_back(change.before, entry.at, self.chats.values(), invites=True)
 
-    def step_back(self, before: int, at: int, chats: Iterable[Chat], *, invites: bool) -> None:
+    def step_back(self, before: int, at: UnixMs, chats: Iterable[Chat], *, invites: bool) -> None:
         """What is dated ahead of the right time is dated now; invites keep the time that they have left."""
         back = before - at
         if back <= 0:
@@ -540,12 +402,12 @@ class State:
 
     @_change.register
     def _file_added(self, change: changes.FileAdded, _entry: Entry) -> None:
-        self.users[change.user].stored += counted(change.size)
+        self.users[change.user].stored += quota_bytes(change.size)
 
     @_change.register
     def _files_forgotten(self, change: changes.FilesForgotten, _entry: Entry) -> None:
         for file in change.files:
-            self.users[file.user].stored -= counted(file.size)
+            self.users[file.user].stored -= quota_bytes(file.size)
 
     @_change.register
     def _password_set(self, change: changes.PasswordSet, _entry: Entry) -> None:
@@ -558,19 +420,18 @@ class State:
         self.users[user.key] = user
         self.user_keys[user.id] = user.key
         self.chats_of.setdefault(user.key, set())
-        self._call(user)
+        self._add_name(user)
         self._switch(user)
 
     def _switch(self, user: User) -> None:
         if user.disabled or user.removed:
-            self.off.add(user.key)
+            self.inactive.add(user.key)
         else:
-            self.off.discard(user.key)
+            self.inactive.discard(user.key)
 
-    def _call(self, user: User) -> None:
+    def _add_name(self, user: User) -> None:
         if not user.removed:
-            for one in _names_of(user):
-                self._called.setdefault(one, set()).add(user.key)
+            self._names.add(user)
 
     def add_device(self, device: Device) -> None:
         """Take a device in; a revoked one signs nobody in."""

@@ -8,7 +8,7 @@ entries are for, once they are on disk.
 from collections.abc import Sequence
 
 from relay.core.model.state import State
-from relay.core.rules import chats, commands, imports, messages, receipts, retention, users
+from relay.core.rules import chats, commands, hook_posts, imports, messages, receipts, retention, users
 from relay.core.rules.commands import Command
 from relay.core.rules.draft import (
     ChangedChat,
@@ -42,6 +42,9 @@ def stands_alone(state: State, command: Command) -> bool:
     request = command.request
     if type(request) is commands.ImportMessage:
         return request.chat in state.cleared
+    if type(request) is commands.PostByHook:
+        key = state.chat_key(command.user, request.chat_id)
+        return key is None or key in state.cleared
     if type(request) is not requests.New:
         return type(request) not in _TOGETHER
     key = state.chat_key(command.user, request.chat_id)
@@ -59,16 +62,17 @@ def decide(state: State, batch: Sequence[Command], facts: Facts) -> Draft:
     return Draft(draft.decisions, draft.amendments, draft.unknown)
 
 
-_TOGETHER = frozenset({commands.MarkDelivered, commands.MarkRead, commands.SayNothing, commands.ImportChange})
+_TOGETHER = frozenset({commands.MarkDelivered, commands.MarkRead, commands.ReserveSeq, commands.ImportChange})
 
 
 _RULES: dict[type, Rule] = {
     requests.New: messages.new,
+    commands.PostByHook: hook_posts.post_by_hook,
     requests.Edit: messages.edit,
     requests.Delete: messages.delete,
     commands.MarkDelivered: receipts.mark_delivered,
     commands.MarkRead: receipts.mark_read,
-    commands.SayNothing: receipts.say_nothing,
+    commands.ReserveSeq: receipts.reserve_seq,
     requests.CreateChat: chats.create_chat,
     control.MakeChat: chats.make_chat,
     requests.UpdateChat: chats.update_chat,

@@ -4,11 +4,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from relay.core.model import changes
-from relay.core.model.state import Chat
+from relay.core.model.entities import Chat
 from relay.core.rules import commands, counting, permissions
 from relay.core.rules.commands import Command
 from relay.core.rules.draft import ChangedChat, DraftBuilder, chat_for, check_photo, joining_users, known_users
 from relay.core.rules.permissions import Action
+from relay.keys import UserKey
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.store import kinds
@@ -42,13 +43,13 @@ def _make(
     type_: Any,
     name: str,
     photo_url: str | None,
-    owner: int,
-    members: list[int],
+    owner: UserKey,
+    members: list[UserKey],
 ) -> ChangedChat:
     state = draft.state
     if command.generated_id in state.group_keys or command.generated_id in state.user_keys:
         raise RelayError.conflict("this id is taken, try again")
-    key = state.next_key(state.chats)
+    key = state.next_chat()
     draft.change(
         kinds.CHATS,
         key,
@@ -113,7 +114,7 @@ def remove_participants(draft: DraftBuilder, command: Command, request: commands
     return ChangedChat(chat.key)
 
 
-def _users(draft: DraftBuilder, ids: Iterable[str]) -> Iterator[int]:
+def _users(draft: DraftBuilder, ids: Iterable[str]) -> Iterator[UserKey]:
     """Find the users who are to go, each once; also those who cannot sign in any more."""
     for user_id in dict.fromkeys(ids):
         user = draft.state.user(user_id)
@@ -129,14 +130,14 @@ def leave_chat(draft: DraftBuilder, command: Command, request: commands.LeaveCha
     return requests.Nothing()
 
 
-def remove_member(draft: DraftBuilder, command: Command, chat: Chat, user: int) -> None:
+def remove_member(draft: DraftBuilder, command: Command, chat: Chat, user: UserKey) -> None:
     """Take one out of a chat; an owner who goes hands it to another, and where there is none it goes with them."""
     if chat.owner != user:
         draft.change(kinds.CHATS, chat.key, command, changes.MembersRemoved(users=[user]))
         return
     heir = counting.heir(draft.state, chat, user)
     if heir is None:
-        draft.change(kinds.CHATS, chat.key, command, changes.ChatDeleted(sorted(draft.state.members[chat.key])))
+        draft.change(kinds.CHATS, chat.key, command, changes.ChatDeleted(sorted(draft.state.users_in(chat))))
     else:
         draft.change(kinds.CHATS, chat.key, command, changes.MembersRemoved(users=[user], owner=heir))
 
@@ -153,5 +154,5 @@ def delete_chat(draft: DraftBuilder, command: Command, request: commands.DeleteC
         )
         return requests.Nothing()
     permissions.check(draft.state, chat, command.user, Action.DELETE_CHAT)
-    draft.change(kinds.CHATS, chat.key, command, changes.ChatDeleted(sorted(draft.state.members[chat.key])))
+    draft.change(kinds.CHATS, chat.key, command, changes.ChatDeleted(sorted(draft.state.users_in(chat))))
     return requests.Nothing()

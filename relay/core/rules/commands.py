@@ -6,18 +6,19 @@ A command holds all that the decision about it needs (ARCHITECTURE.md, "Room to 
 import msgspec
 
 from relay.core.model.changes import Hook
+from relay.keys import NO_USER, MessageId, Seq, UnixMs, UserKey
 from relay.protocol.objects import Attachment, ChatType
 
-ADMIN = 0
+ADMIN = NO_USER
 """The actor of what an admin does on the machine itself."""
 
 
 class Command(msgspec.Struct, frozen=True, gc=False):
     """One thing somebody wants changed."""
 
-    at: int
+    at: UnixMs
     """When it came in, Unix milliseconds; stamped once."""
-    user: int
+    user: UserKey
     """The key of who asks, `ADMIN` for an admin on the machine."""
     device: int
     """The key of the device it came from, 0 for none."""
@@ -29,6 +30,18 @@ class Command(msgspec.Struct, frozen=True, gc=False):
     """An id that the relay gives: a group's, or a message's client id where the client gave none."""
     importer: bool = False
     """Whether an import says it, on behalf of `user`: the role that permissions ask for. Nothing else may set it."""
+
+
+class PostByHook(msgspec.Struct, frozen=True):
+    """A program posts through an incoming hook, the command's device.
+
+    `Command.generated_id` is the message's client id where the program gave no key.
+    """
+
+    chat_id: str
+    key: str
+    """The `Idempotency-Key`, or a hash of one that is longer than a client id; empty for none."""
+    message: str
 
 
 class LeaveChat(msgspec.Struct, frozen=True):
@@ -61,17 +74,17 @@ class MarkDelivered(msgspec.Struct, frozen=True, gc=False):
     """`dlvrd`; `message_id` None for everything so far."""
 
     chat: int
-    message_id: int | None
+    message_id: MessageId | None
 
 
 class MarkRead(msgspec.Struct, frozen=True, gc=False):
     """`read`; `message_id` None for everything so far."""
 
     chat: int
-    message_id: int | None
+    message_id: MessageId | None
 
 
-class SayNothing(msgspec.Struct, frozen=True):
+class ReserveSeq(msgspec.Struct, frozen=True):
     """Write an entry that means nothing in a chat: its `seq` is the event id of a chat list that was held back."""
 
     chat: int
@@ -80,20 +93,20 @@ class SayNothing(msgspec.Struct, frozen=True):
 class PruneChats(msgspec.Struct, frozen=True):
     """Retention takes what was said out of chats: their unread counts follow, before it is removed."""
 
-    chats: tuple[tuple[int, int], ...]
+    chats: tuple[tuple[int, MessageId], ...]
     """Of each chat its key and the last message id that goes."""
 
 
 class PruneHistory(msgspec.Struct, frozen=True):
     """Retention is about to remove messages and marks up to an entry; `PruneChats` sees to the chats after it."""
 
-    seq: int
+    seq: Seq
 
 
 class NoteRestore(msgspec.Struct, frozen=True):
     """A backup was put in place: event ids go on above `last`, which no device can have seen yet."""
 
-    last: int
+    last: MessageId
     end_invites: bool = False
     """Whether no invite of the backup's lets anybody in."""
 
@@ -106,7 +119,7 @@ class MakeInvite(msgspec.Struct, frozen=True, kw_only=True):
     """Let somebody sign in once, by a code of which the log gets the hash only."""
 
     code_hash: str
-    expires_at: int
+    expires_at: UnixMs
     """Unix milliseconds."""
     user_id: str | None = None
     name: str | None = None
@@ -160,7 +173,7 @@ class AddFile(msgspec.Struct, frozen=True, kw_only=True):
     size: int
     width: int | None
     height: int | None
-    loose: int
+    loose: UnixMs
     """Until when some message must hold it, Unix milliseconds."""
 
 
@@ -173,7 +186,7 @@ class ForgetFiles(msgspec.Struct, frozen=True):
 class AddDevice(msgspec.Struct, frozen=True):
     """A device signs in from now on; of its token the log gets the hash only."""
 
-    user: int
+    user: UserKey
     label: str
     token_hash: str
     hook: Hook | None = None
@@ -184,7 +197,7 @@ class ImportUser(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     name: str
-    created_at: int
+    created_at: UnixMs
     """When they came to be there, Unix milliseconds."""
     bot: bool = False
     admin: bool = False
@@ -204,14 +217,14 @@ class ImportChat(msgspec.Struct, frozen=True, kw_only=True):
     admins: list[str]
     participants: list[str]
     """Who is in it; the longest first, for one of them may inherit it."""
-    created_at: int
+    created_at: UnixMs
     photo_url: str | None = None
 
 
 class Original(msgspec.Struct, frozen=True, gc=False):
     """A message that came from elsewhere, by what it is known by: its author's key and its client id."""
 
-    author: int
+    author: UserKey
     client_id: str
 
 
@@ -220,7 +233,7 @@ class ImportMessage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     chat: int
     client_id: str
-    said_at: int
+    said_at: UnixMs
     """When it was said there, Unix milliseconds; the log's own time may be later."""
     text: str | None = None
     attachments: list[Attachment] | None = None
@@ -232,7 +245,7 @@ class ImportChange(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     chat: int
     client_id: str
-    said_at: int
+    said_at: UnixMs
     original: Original
     deleted: bool
 

@@ -6,7 +6,9 @@ Somebody who can never read or answer is neither waited for nor chosen: bots, an
 from collections.abc import Mapping
 from typing import Protocol
 
-from relay.core.model.state import Chat, Member, State
+from relay.core.model.entities import Chat, Member
+from relay.core.model.state import State
+from relay.keys import UserKey
 
 
 class Standing(Protocol):
@@ -44,7 +46,7 @@ def waited_for(state: State, chat: Chat, user: int, member: Member, author: int,
     return user != author and since < message_id and (chat.id is None or can_act(state.users[user]))
 
 
-def heir(state: State, chat: Chat, leaving: int) -> int | None:
+def heir(state: State, chat: Chat, leaving: int) -> UserKey | None:
     """Choose who owns a chat when its owner goes.
 
     Args:
@@ -56,10 +58,10 @@ def heir(state: State, chat: Chat, leaving: int) -> int | None:
         An admin before others, who is longest in it before others, and of people who can sign in only; where there
         are none, of people who may be enabled again. None where only bots and removed people are left.
     """
-    members = {user: member for user, member in state.members[chat.key].items() if user != leaving}
-    users = state.users
-    able = [user for user in members if can_act(users[user])]
-    later = able or [user for user in members if not (users[user].bot or users[user].removed)]
+    members, users = state.members[chat.key], state.users
+    others = [user for user in state.users_in(chat) if user != leaving]
+    able = [user for user in others if can_act(users[user])]
+    later = able or [user for user in others if not (users[user].bot or users[user].removed)]
     return min(later, key=lambda user: _rank(members, user), default=None)
 
 

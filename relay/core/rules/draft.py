@@ -12,11 +12,13 @@ from typing import Any, NamedTuple
 import msgspec
 
 from relay.core.model import changes
-from relay.core.model.state import Chat, State
+from relay.core.model.entities import Chat
+from relay.core.model.state import State
 from relay.core.rules import attachments as files_of
 from relay.core.rules import permissions
 from relay.core.rules.commands import ADMIN, Command
 from relay.core.rules.permissions import Action
+from relay.keys import ChatKey, DeviceKey, MessageId, UserKey
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment, ReplyTo
 from relay.store.entry import Amendment, ClientKey, Covered, Entry, Fact, Facts, FilesNamed, StoredMessage
@@ -30,19 +32,19 @@ Rule = Callable[["DraftBuilder", Command, Any], object]
 class ChangedChat(NamedTuple):
     """The answer to what changes a chat is the chat as it is afterwards."""
 
-    chat: int
+    chat: ChatKey
 
 
 class ChangedUser(NamedTuple):
     """The answer to what changes a user is the user as they are afterwards."""
 
-    user: int
+    user: UserKey
 
 
 class ChangedDevice(NamedTuple):
     """The answer to what changes a device is the device as it is afterwards."""
 
-    device: int
+    device: DeviceKey
 
 
 class DevicesRevoked(NamedTuple):
@@ -54,8 +56,8 @@ class DevicesRevoked(NamedTuple):
 class SignedIn(NamedTuple):
     """The answer to what lets somebody in: who and from which device, and the chat where they land, if any."""
 
-    user: int
-    device: int
+    user: UserKey
+    device: DeviceKey
     chat_id: str | None
 
 
@@ -105,13 +107,13 @@ class DraftBuilder:
         self.amendments: list[Amendment] = []
         self.unknown: list[Fact] = []
         self.entries: list[Entry] = []
-        self.last_ids: dict[int, int] = {}
-        self.sent: dict[int, list[tuple[int, int, str]]] = {}
+        self.last_ids: dict[ChatKey, MessageId] = {}
+        self.sent: dict[ChatKey, list[tuple[MessageId, UserKey, str]]] = {}
         self.client_keys: dict[int, Entry] = {}
-        self.dlvrd: dict[tuple[int, int], int] = {}
-        self.read: dict[tuple[int, int], int] = {}
-        self.marks: dict[tuple[int, int], list[Entry]] = {}
-        self.coverage: dict[tuple[int, int, int], tuple[Covered, ...]] = {}
+        self.dlvrd: dict[tuple[ChatKey, UserKey], MessageId] = {}
+        self.read: dict[tuple[ChatKey, UserKey], MessageId] = {}
+        self.marks: dict[tuple[ChatKey, UserKey], list[Entry]] = {}
+        self.coverage: dict[tuple[ChatKey, MessageId, MessageId], tuple[Covered, ...]] = {}
 
     def decide(self, command: Command, rule: Rule) -> None:
         """Decide one command; what refuses it leaves nothing behind."""
@@ -120,7 +122,7 @@ class DraftBuilder:
         seq, amended = self.seq, len(self.amendments)
         answer: object
         try:
-            if command.device and not self.state.welcome(command.user, command.device):
+            if command.device and not self.state.is_authorized(command.user, command.device):
                 # Switched off, or signed out, while it waited.
                 raise RelayError("unauthorized", "this device may not sign in any more")
             answer = rule(self, command, command.request)
@@ -150,8 +152,8 @@ class DraftBuilder:
     def add(
         self,
         kind: int,
-        chat: int,
-        message_id: int,
+        chat: ChatKey,
+        message_id: MessageId,
         command: Command,
         *,
         target: int = 0,
@@ -188,11 +190,11 @@ class DraftBuilder:
             self.client_keys[client_key] = entry
         return entry
 
-    def change(self, kind: int, chat: int, command: Command, change: changes.Change) -> None:
+    def change(self, kind: int, chat: ChatKey, command: Command, change: changes.Change) -> None:
         """Add an entry that changes chats, users or devices."""
         self.add(kind, chat, 0, command, extra=changes.encode(change))
 
-    def next_id(self, chat: int) -> int:
+    def next_id(self, chat: ChatKey) -> int:
         """Take the chat's next message id."""
         last = self.last_ids.get(chat)
         if last is None:
@@ -225,6 +227,7 @@ def _as_stored(entry: Entry) -> StoredMessage:
         changed_at=0,
         target=0,
         extra=None,
+        device=entry.device,
     )
 
 
@@ -253,13 +256,13 @@ def chat_for(draft: DraftBuilder, command: Command, chat_id: str, *actions: Acti
     return chat
 
 
-def known_users(draft: DraftBuilder, ids: Iterable[str], field: str) -> list[int]:
+def known_users(draft: DraftBuilder, ids: Iterable[str], field: str) -> list[UserKey]:
     """The keys of users who may be in a chat, each once.
 
     Raises:
         RelayError: there is no such user.
     """
-    keys: dict[int, None] = {}
+    keys: dict[UserKey, None] = {}
     for user_id in ids:
         user = draft.state.user(user_id)
         if user is None or user.removed:
@@ -268,7 +271,7 @@ def known_users(draft: DraftBuilder, ids: Iterable[str], field: str) -> list[int
     return list(keys)
 
 
-def joining_users(draft: DraftBuilder, command: Command, ids: Iterable[str]) -> list[int]:
+def joining_users(draft: DraftBuilder, command: Command, ids: Iterable[str]) -> list[UserKey]:
     """The keys of users who are to come into a chat, each once.
 
     Raises:

@@ -9,13 +9,14 @@ from itertools import pairwise
 import msgspec
 
 from relay.core.model import changes
-from relay.core.model.state import Chat, User
+from relay.core.model.entities import Chat, User
 from relay.core.rules import attachments as files_of
 from relay.core.rules import commands
 from relay.core.rules.commands import Command
 from relay.core.rules.counting import can_act
 from relay.core.rules.draft import DraftBuilder, client_key
 from relay.core.rules.messages import cleared_by
+from relay.keys import NO_CHAT, ChatKey, MessageId, UnixMs, UserKey
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment, ReplyTo
@@ -26,7 +27,7 @@ from relay.store.entry import REPLY_PREVIEW, Amendment, ClientKey, Extra, FilesN
 class Imported(msgspec.Struct, frozen=True, gc=False):
     """The answer to what an import says: the message's id, and whether it is new."""
 
-    message_id: int
+    message_id: MessageId
     added: bool
     reply_lost: bool = False
     """Whether it answers a message that is not here."""
@@ -37,7 +38,7 @@ class Imported(msgspec.Struct, frozen=True, gc=False):
 class ChatImported(msgspec.Struct, frozen=True):
     """The answer to a chat that came in: its key."""
 
-    chat: int
+    chat: ChatKey
 
 
 def import_user(draft: DraftBuilder, command: Command, request: commands.ImportUser) -> object:
@@ -45,7 +46,7 @@ def import_user(draft: DraftBuilder, command: Command, request: commands.ImportU
     state = draft.state
     if request.id in state.user_keys or request.id in state.group_keys:
         raise RelayError.conflict(f"the id {request.id!r} is taken")
-    key = state.next_key(state.users)
+    key = state.next_user()
     added = changes.UserAdded(
         key=key,
         id=request.id,
@@ -54,15 +55,15 @@ def import_user(draft: DraftBuilder, command: Command, request: commands.ImportU
         admin=request.admin,
         created_at=_stated(draft, request.created_at),
     )
-    draft.change(kinds.USER, 0, command, added)
+    draft.change(kinds.USER, NO_CHAT, command, added)
     if request.disabled or request.removed:
         # With the user or not at all: an import that is interrupted lets nobody in.
         standing = changes.UserChanged(key=key, disabled=request.disabled or None, removed=request.removed or None)
-        draft.change(kinds.USER, 0, command, standing)
+        draft.change(kinds.USER, NO_CHAT, command, standing)
     return requests.Nothing()
 
 
-def _stated(draft: DraftBuilder, at: int) -> int:
+def _stated(draft: DraftBuilder, at: UnixMs) -> int:
     """A time as a change keeps it: 0 where it is the log's own."""
     return at if at != draft.at else 0
 
@@ -82,7 +83,7 @@ def import_chat(draft: DraftBuilder, command: Command, request: commands.ImportC
     keys = [user.key for user in members]
     admins = [user.key for user in map(state.user, request.admins) if user is not None and user.key in keys]
     owner = _owner(draft, request, members, admins)
-    chat = state.next_key(state.chats)
+    chat = state.next_chat()
     # The two of a dialog are in it from its first entry on, by which it is found; who came first says nothing there.
     first, *later = _joined(keys) if command.generated_id else [sorted(keys)]
     made = changes.ChatMade(
@@ -102,7 +103,7 @@ def import_chat(draft: DraftBuilder, command: Command, request: commands.ImportC
     return ChatImported(chat)
 
 
-def _owner(draft: DraftBuilder, request: commands.ImportChat, members: list[User], admins: list[int]) -> int:
+def _owner(draft: DraftBuilder, request: commands.ImportChat, members: list[User], admins: list[UserKey]) -> UserKey:
     """Who owns a chat: as stated; else its founder, an admin, or the longest member, the first who can run it.
 
     The same order as when an owner leaves. A bot, and who may not sign in, never comes to own a chat by rule.
@@ -119,7 +120,7 @@ def _owner(draft: DraftBuilder, request: commands.ImportChat, members: list[User
     raise RelayError.forbidden("nobody who is in it can sign in, so nobody could run it")
 
 
-def _joined(keys: list[int]) -> list[list[int]]:
+def _joined(keys: list[UserKey]) -> list[list[UserKey]]:
     """Cut members into those who come together: who is the longest in a chat is told by the log, then by the key."""
     cuts = [0, *(place for place, (one, next_) in enumerate(pairwise(keys), 1) if next_ < one), len(keys)]
     return [keys[start:end] for start, end in pairwise(cuts)]
@@ -226,7 +227,9 @@ def _chat(draft: DraftBuilder, key: int) -> Chat:
     return chat
 
 
-def _known(draft: DraftBuilder, hash_: int, chat: Chat, author: int, client_id: str, kind: int) -> StoredMessage | None:
+def _known(
+    draft: DraftBuilder, hash_: int, chat: Chat, author: UserKey, client_id: str, kind: int
+) -> StoredMessage | None:
     """What came in before under this client id; that there is nothing needs no look-up, the insert itself finds it."""
     known = draft.repeated(hash_)
     if known is None:
@@ -265,7 +268,7 @@ def _said_at(extra: str | None) -> int:
     return msgspec.json.decode(extra, type=Extra).said_at if extra else 0
 
 
-def _extra(attachments: list[Attachment] | None, said_at: int) -> str | None:
+def _extra(attachments: list[Attachment] | None, said_at: UnixMs) -> str | None:
     if not attachments and not said_at:
         return None
     return msgspec.json.encode(Extra(attachments=attachments, said_at=said_at)).decode()

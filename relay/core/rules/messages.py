@@ -7,12 +7,14 @@ from typing import Any
 import msgspec
 
 from relay.core.model import changes
-from relay.core.model.state import Chat, State
+from relay.core.model.entities import Chat
+from relay.core.model.state import State
 from relay.core.rules import attachments as files_of
 from relay.core.rules import permissions, visibility
 from relay.core.rules.commands import ADMIN, Command
 from relay.core.rules.draft import DraftBuilder, chat_for, client_key, member_chat
 from relay.core.rules.permissions import Action
+from relay.keys import ChatKey, MessageId, UserKey
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.protocol.objects import Attachment, ReplyTo
@@ -20,13 +22,13 @@ from relay.store import kinds
 from relay.store.entry import REPLY_PREVIEW, Amendment, ClientKey, Extra, FilesNamed, MessageAt, StoredMessage
 
 
-def cleared_by(state: State, chat: int) -> list[int]:
+def cleared_by(state: State, chat: ChatKey) -> list[UserKey]:
     """Who has cleared a dialog and not got anything in it since, ascending; ask for those of `state.cleared` only."""
-    return sorted(user for user, member in state.members[chat].items() if member.hidden)
+    return sorted(user for user in state.users_in(state.chats[chat]) if state.members[chat][user].hidden)
 
 
 def _answer_repeat(
-    known: StoredMessage, chat: int, author: int, client_id: str, kind: int, target: int
+    known: StoredMessage, chat: ChatKey, author: UserKey, client_id: str, kind: int, target: int
 ) -> requests.Accepted:
     # Of a message that retention removed the hash alone is kept, which is enough to know it by.
     if (known.chat, known.author, known.client_id or client_id) != (chat, author, client_id):
@@ -43,7 +45,7 @@ Say = Callable[[DraftBuilder, Command, Any, int | None], requests.Accepted]
 
 
 def _once(
-    draft: DraftBuilder, command: Command, request: Any, kind: int, target: int, say: Say, chat: int | None
+    draft: DraftBuilder, command: Command, request: Any, kind: int, target: int, say: Say, chat: ChatKey | None
 ) -> requests.Accepted:
     """Do what a request asks for, unless it was done: of one client id there is one message (section 3).
 
@@ -77,7 +79,7 @@ def new(draft: DraftBuilder, command: Command, request: requests.New) -> object:
 
 
 def _send(
-    key: int | None, draft: DraftBuilder, command: Command, request: requests.New, hash_: int | None
+    key: ChatKey | None, draft: DraftBuilder, command: Command, request: requests.New, hash_: int | None
 ) -> requests.Accepted:
     state = draft.state
     if key is None:
@@ -96,7 +98,7 @@ def _send(
         key,
         message_id,
         command,
-        target=request.reply_to or 0,
+        target=reply_to.message_id if reply_to is not None else 0,
         client_key=hash_,
         client_id=request.client_message_id,
         message=request.message or None,
@@ -109,7 +111,7 @@ def _send(
 
 
 def _attachments(
-    draft: DraftBuilder, user: int, claimed: Sequence[Attachment] | None, kept: Sequence[Attachment] = ()
+    draft: DraftBuilder, user: UserKey, claimed: Sequence[Attachment] | None, kept: Sequence[Attachment] = ()
 ) -> list[Attachment] | None:
     """What the relay knows of the files that a message is to hold; what the sender says of them is not believed.
 
@@ -142,13 +144,13 @@ def _attachments(
     return list(found.values())
 
 
-def _open_dialog(draft: DraftBuilder, command: Command, chat_id: str) -> int:
+def _open_dialog(draft: DraftBuilder, command: Command, chat_id: str) -> ChatKey:
     """The first message between two users makes their dialog, one's first note to self one's notes."""
     state = draft.state
     peer = state.user(chat_id)
     if peer is None or peer.disabled or peer.removed:
         raise RelayError.no_chat(chat_id)
-    key = state.next_key(state.chats)
+    key = state.next_chat()
     favorites = peer.key == command.user
     draft.change(
         kinds.CHATS,
@@ -163,7 +165,7 @@ def _open_dialog(draft: DraftBuilder, command: Command, chat_id: str) -> int:
     return key
 
 
-def _sees(draft: DraftBuilder, command: Command, chat: int, stored: StoredMessage) -> bool:
+def _sees(draft: DraftBuilder, command: Command, chat: ChatKey, stored: StoredMessage) -> bool:
     """Whether who asks sees a message, or a change of one; of a chat that this very batch makes there is none."""
     state = draft.state
     known = state.chats.get(chat)
@@ -173,7 +175,17 @@ def _sees(draft: DraftBuilder, command: Command, chat: int, stored: StoredMessag
     return visibility.lists(known, state.members[chat].get(command.user), stored.message_id, subject)
 
 
-def _reply(draft: DraftBuilder, command: Command, chat: int, message_id: int) -> ReplyTo:
+def _reply(draft: DraftBuilder, command: Command, chat: ChatKey, message_id: MessageId) -> ReplyTo | None:
+    """Quote the message that a new one answers; None where retention has removed it.
+
+    The answer may have waited on a device that was away.
+
+    Raises:
+        RelayError: there is no such message.
+    """
+    known = draft.state.chats.get(chat)
+    if known is not None and 0 < message_id <= known.pruned:
+        return None
     stored: StoredMessage | None = draft.fact(MessageAt(chat, message_id))
     if stored is None or stored.kind != kinds.NEW or not _sees(draft, command, chat, stored):
         raise RelayError.bad_field("payload.replyTo", f"there is no message {message_id} in this chat")
@@ -186,7 +198,7 @@ def _reply(draft: DraftBuilder, command: Command, chat: int, message_id: int) ->
     )
 
 
-def _original(draft: DraftBuilder, command: Command, chat: Chat, message_id: int) -> StoredMessage:
+def _original(draft: DraftBuilder, command: Command, chat: Chat, message_id: MessageId) -> StoredMessage:
     stored: StoredMessage | None = draft.fact(MessageAt(chat.key, message_id))
     if stored is None or not _sees(draft, command, chat.key, stored):
         raise RelayError.no_message(message_id)
@@ -195,7 +207,7 @@ def _original(draft: DraftBuilder, command: Command, chat: Chat, message_id: int
     return stored
 
 
-def _key(hash_: int | None, chat: Chat, user: int, client_id: str) -> int | None:
+def _key(hash_: int | None, chat: Chat, user: UserKey, client_id: str) -> int | None:
     """The key of a change, under an id that was made up too: an import of the relay's own export knows it by that."""
     return client_key(chat.key, user, client_id) if hash_ is None and client_id else hash_
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
-from relay.core.model.state import Chat, State
+from relay.core.model.entities import Chat
+from relay.core.model.state import State
 from relay.core.rules.commands import ADMIN
 from relay.protocol.errors import ErrorCode, RelayError
 
@@ -149,7 +150,7 @@ def role_of(state: State, chat: Chat, user: int, *, imported: bool = False) -> R
         return _IMPORTER
     if user == ADMIN:
         return _RELAY
-    if user in state.off:
+    if user in state.inactive:
         return _OFF
     member = state.members[chat.key].get(user)
     if member is None:
@@ -166,8 +167,8 @@ def role_of(state: State, chat: Chat, user: int, *, imported: bool = False) -> R
 def place_of(state: State, chat: Chat, user: int) -> ChatKind:
     """Tell what kind of chat this is for a user."""
     if chat.type == "dialog":
-        all_on = state.off.isdisjoint(state.members[chat.key])
-        return _DIALOG if all_on or state.peer(chat, user) not in state.off else _CLOSED
+        all_on = state.inactive.isdisjoint(state.members[chat.key])
+        return _DIALOG if all_on or state.peer(chat, user) not in state.inactive else _CLOSED
     return _PLACES[chat.type]
 
 

@@ -4,10 +4,11 @@ from collections.abc import Iterable
 
 import msgspec
 
-from relay.core.model.state import Chat
+from relay.core.model.entities import Chat
 from relay.core.rules import commands, permissions
 from relay.core.rules.commands import Command
 from relay.core.rules.draft import DraftBuilder
+from relay.keys import ChatKey, MessageId, UserKey
 from relay.protocol import requests
 from relay.protocol.errors import RelayError
 from relay.store import kinds
@@ -19,23 +20,22 @@ COUNTED = 10_000
 
 def mark_delivered(draft: DraftBuilder, command: Command, request: commands.MarkDelivered) -> object:
     """A user's devices have a chat up to a message."""
-    return _mark(draft, command, request.chat, request.message_id, read=False)
+    return _mark(draft, command, draft.state.chats[request.chat], request.message_id, read=False)
 
 
 def mark_read(draft: DraftBuilder, command: Command, request: commands.MarkRead) -> object:
     """A user has read a chat up to a message."""
-    return _mark(draft, command, request.chat, request.message_id, read=True)
+    return _mark(draft, command, draft.state.chats[request.chat], request.message_id, read=True)
 
 
-def say_nothing(draft: DraftBuilder, command: Command, request: commands.SayNothing) -> object:
+def reserve_seq(draft: DraftBuilder, command: Command, request: commands.ReserveSeq) -> object:
     """Add a mark that covers no message: it takes the next `seq`, and nobody is told."""
-    draft.add(kinds.DLVRD, request.chat, 0, command, extra="[]")
+    draft.add(kinds.DLVRD, draft.state.chats[request.chat].key, 0, command, extra="[]")
     return requests.Nothing()
 
 
-def _mark(draft: DraftBuilder, command: Command, key: int, message_id: int | None, *, read: bool) -> object:
-    state, user = draft.state, command.user
-    chat = state.chats[key]
+def _mark(draft: DraftBuilder, command: Command, chat: Chat, message_id: MessageId | None, *, read: bool) -> object:
+    state, user, key = draft.state, command.user, chat.key
     member = state.members[key].get(user)
     if member is None:
         return RelayError("not_found", "you are not in this chat")
@@ -77,7 +77,9 @@ def _mark(draft: DraftBuilder, command: Command, key: int, message_id: int | Non
     )
 
 
-def _repeat_mark(draft: DraftBuilder, key: int, user: int, message_id: int | None, *, read: bool) -> object:
+def _repeat_mark(
+    draft: DraftBuilder, key: ChatKey, user: UserKey, message_id: MessageId | None, *, read: bool
+) -> object:
     """A repeated mark answers with the first timestamp and changes nothing."""
     missed = _missed(draft, key, user) if read else None
     first = None if message_id is None else _first_mark(draft, key, user, message_id, read=read)
@@ -88,7 +90,9 @@ def _repeat_mark(draft: DraftBuilder, key: int, user: int, message_id: int | Non
     )
 
 
-def _first_mark(draft: DraftBuilder, key: int, user: int, message_id: int, *, read: bool) -> FirstReceipt | None:
+def _first_mark(
+    draft: DraftBuilder, key: ChatKey, user: UserKey, message_id: MessageId, *, read: bool
+) -> FirstReceipt | None:
     """When the highest message up to this one was first marked: in this batch, or before it."""
     member = draft.state.members[key][user]
     marked_here = _covered(draft, key, user, member.read_upto if read else member.dlvrd_upto, message_id, read=read)
@@ -103,7 +107,7 @@ def _first_mark(draft: DraftBuilder, key: int, user: int, message_id: int, *, re
     return FirstReceipt(top.message_id, top.client_id, at)
 
 
-def _missed(draft: DraftBuilder, key: int, user: int) -> int:
+def _missed(draft: DraftBuilder, key: ChatKey, user: UserKey) -> int:
     """A member's unread messages, with what this batch has done to them so far."""
     chat = draft.state.chats[key]
     if (key, user) in draft.read:
@@ -111,7 +115,9 @@ def _missed(draft: DraftBuilder, key: int, user: int) -> int:
     return draft.state.missed(chat, user) + sum(1 for _, author, _ in draft.sent.get(key, ()) if author != user)
 
 
-def _covered(draft: DraftBuilder, chat: int, user: int, after: int, upto: int, *, read: bool) -> tuple[Covered, ...]:
+def _covered(
+    draft: DraftBuilder, chat: ChatKey, user: UserKey, after: int, upto: MessageId, *, read: bool
+) -> tuple[Covered, ...]:
     """For each author but the user their highest message in (after, upto], the highest first."""
     if upto <= after:
         return ()
@@ -125,7 +131,7 @@ def _covered(draft: DraftBuilder, chat: int, user: int, after: int, upto: int, *
 
 
 def _covered_from_log(
-    draft: DraftBuilder, chat: int, user: int, after: int, upto: int, *, read: bool
+    draft: DraftBuilder, chat: ChatKey, user: UserKey, after: int, upto: MessageId, *, read: bool
 ) -> tuple[Covered, ...]:
     """The same where the tail is too short: what this batch says is in no log yet."""
     member = draft.state.members[chat][user]
@@ -138,16 +144,16 @@ def _covered_from_log(
     return tuple(found.values())
 
 
-def _covered_by_batch(draft: DraftBuilder, chat: int, after: int, upto: int) -> Iterable[Covered]:
+def _covered_by_batch(draft: DraftBuilder, chat: ChatKey, after: int, upto: MessageId) -> Iterable[Covered]:
     """The highest message of each author in (after, upto] that this batch says, the highest first."""
-    found: dict[int, Covered] = {}
+    found: dict[UserKey, Covered] = {}
     for message_id, author, client_id in reversed(draft.sent.get(chat, ())):
         if after < message_id <= upto:
             found.setdefault(author, Covered(author, message_id, client_id))
     return found.values()
 
 
-def _covered_by_anyone(draft: DraftBuilder, chat: int, after: int, upto: int) -> tuple[Covered, ...] | None:
+def _covered_by_anyone(draft: DraftBuilder, chat: ChatKey, after: int, upto: MessageId) -> tuple[Covered, ...] | None:
     """The highest message of each author in (after, upto], the highest first; None where the tail is too short."""
     found = {one.author: one for one in _covered_by_batch(draft, chat, after, upto)}
     committed = draft.state.chats[chat].last_message_id
@@ -164,7 +170,7 @@ def _covered_by_anyone(draft: DraftBuilder, chat: int, after: int, upto: int) ->
     return tuple(found.values())
 
 
-def _unread(draft: DraftBuilder, chat: Chat, user: int, after: int, last: int) -> int:
+def _unread(draft: DraftBuilder, chat: Chat, user: UserKey, after: int, last: MessageId) -> int:
     """How many messages of others follow `after`."""
     if after >= last:
         return 0

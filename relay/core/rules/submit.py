@@ -7,6 +7,7 @@ import trio
 
 from relay.core.clock.clock import Clock
 from relay.core.rules.commands import ADMIN, Command
+from relay.keys import NO_DEVICE
 from relay.protocol.errors import RelayError
 from relay.store.log.log import Log
 
@@ -41,4 +42,4 @@ class AdminCommands:
 
     async def __call__(self, request: msgspec.Struct, generated_id: str = "") -> Any:
         """See `submit`; `generated_id` is the id that what is asked for will have."""
-        return await submit(self._log, Command(self._clock(), ADMIN, 0, request, generated_id=generated_id))
+        return await submit(self._log, Command(self._clock(), ADMIN, NO_DEVICE, request, generated_id=generated_id))

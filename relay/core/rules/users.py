@@ -1,8 +1,9 @@
 """The rules of users and devices: who is here, from what, and how they come in."""
 
 from relay.core.model import changes
+from relay.core.model.entities import Invite, User
 from relay.core.model.likeness import likeness
-from relay.core.model.state import Invite, State, User
+from relay.core.model.state import State
 from relay.core.rules import commands, permissions
 from relay.core.rules.chats import remove_member
 from relay.core.rules.commands import ADMIN, Command
@@ -16,9 +17,16 @@ from relay.core.rules.draft import (
     check_photo,
 )
 from relay.core.rules.permissions import Action
+from relay.keys import NO_CHAT, NO_USER, ChatKey, DeviceKey, MessageId, UnixMs, UserKey
 from relay.protocol import control, requests
 from relay.protocol.errors import RelayError
 from relay.store import kinds
+from relay.store.entry import LastSeen
+
+MOST_DEVICES = 100
+"""Devices of one user that are signed in, hooks aside. The next sign-in takes the place of the longest unused one."""
+REVOKED_AT_ONCE = 100
+"""Devices that one sign-in signs out at most, where an older relay has let a user have more."""
 
 
 def change_profile(draft: DraftBuilder, command: Command, request: requests.ProfileRequest) -> object:
@@ -29,17 +37,17 @@ def change_profile(draft: DraftBuilder, command: Command, request: requests.Prof
     if request.name is not None or request.photo_url is not None:
         draft.change(
             kinds.USER,
-            0,
+            NO_CHAT,
             command,
             changes.UserChanged(key=command.user, name=request.name, photo_url=request.photo_url),
         )
     return ChangedUser(command.user)
 
 
-def _check_free(draft: DraftBuilder, name: str, but: int = 0) -> None:
+def _check_free(draft: DraftBuilder, name: str, but: UserKey = NO_USER) -> None:
     """Let nobody call themselves what somebody else is called; only an admin may make two Annas."""
     state = draft.state
-    taken = state.called(name) - {but}
+    taken = state.users_named(name) - {but}
     # A name that somebody has already may stay, as it was given by an admin or before this rule.
     if taken and not (but and likeness(state.users[but].name) == likeness(name)):
         raise RelayError.conflict(f"name: {name!r} is taken, pick another one")
@@ -50,10 +58,10 @@ def add_user(draft: DraftBuilder, command: Command, request: control.AddUser) ->
     state = draft.state
     if request.id in state.user_keys or request.id in state.group_keys:
         raise RelayError.conflict(f"the id {request.id!r} is taken")
-    key = state.next_key(state.users)
+    key = state.next_user()
     draft.change(
         kinds.USER,
-        0,
+        NO_CHAT,
         command,
         changes.UserAdded(
             key=key, id=request.id, name=request.name or request.id, bot=request.bot, admin=request.admin
@@ -76,14 +84,14 @@ def change_user(draft: DraftBuilder, command: Command, request: control.ChangeUs
     if request.removed:
         for device in draft.state.devices.values():
             if device.user == user.key and not device.revoked_at:
-                draft.change(kinds.DEVICE, 0, command, changes.DeviceRevoked(device.key))
+                draft.change(kinds.DEVICE, NO_CHAT, command, changes.DeviceRevoked(device.key))
         for key in sorted(draft.state.chats_of[user.key]):
             chat = draft.state.chats[key]
             if chat.id is not None:
                 remove_member(draft, command, chat, user.key)
     draft.change(
         kinds.USER,
-        0,
+        NO_CHAT,
         command,
         changes.UserChanged(
             key=user.key,
@@ -98,10 +106,10 @@ def change_user(draft: DraftBuilder, command: Command, request: control.ChangeUs
     return ChangedUser(user.key)
 
 
-def _counts_from(draft: DraftBuilder, user: User) -> list[tuple[int, int]]:
+def _counts_from(draft: DraftBuilder, user: User) -> list[tuple[ChatKey, MessageId]]:
     """What was said while somebody was disabled waits for their marks in no chat."""
     state = draft.state
-    return [(key, state.chats[key].last_message_id) for key in sorted(state.chats_of[user.key])]
+    return [(chat.key, chat.last_message_id) for chat in map(state.chats.__getitem__, sorted(state.chats_of[user.key]))]
 
 
 def add_device(draft: DraftBuilder, command: Command, request: commands.AddDevice) -> object:
@@ -119,7 +127,7 @@ def revoke_device(draft: DraftBuilder, command: Command, request: control.Revoke
     if device is None or command.user not in (ADMIN, device.user):
         raise RelayError("not_found", f"deviceId: there is no device {request.device_id}")
     if not device.revoked_at:
-        draft.change(kinds.DEVICE, 0, command, changes.DeviceRevoked(device.key))
+        draft.change(kinds.DEVICE, NO_CHAT, command, changes.DeviceRevoked(device.key))
     return ChangedDevice(device.key)
 
 
@@ -128,7 +136,7 @@ def make_invite(draft: DraftBuilder, command: Command, request: commands.MakeInv
     state = draft.state
     if command.user != ADMIN and not state.users[command.user].admin:
         raise RelayError.forbidden("only the relay's admins may invite")
-    user = 0
+    user = NO_USER
     if request.user_id is not None:
         known = _known_user(draft, request.user_id)
         if known.disabled:
@@ -138,7 +146,7 @@ def make_invite(draft: DraftBuilder, command: Command, request: commands.MakeInv
         chat_for(draft, command, request.chat_id, Action.INVITE)
     draft.change(
         kinds.SIGN_IN,
-        0,
+        NO_CHAT,
         command,
         changes.InviteMade(
             code_hash=request.code_hash,
@@ -162,7 +170,7 @@ def use_invite(draft: DraftBuilder, command: Command, request: commands.UseInvit
         raise RelayError("unauthorized", refusal)
     user = invite.user or _join(draft, command, invite.name or "Guest")
     chat_id = _land(draft, command, user, invite)
-    draft.change(kinds.SIGN_IN, 0, command, changes.InviteUsed(request.code_hash))
+    draft.change(kinds.SIGN_IN, NO_CHAT, command, changes.InviteUsed(request.code_hash))
     return SignedIn(user, _sign_in(draft, command, user, request.label, request.token_hash), chat_id)
 
 
@@ -191,24 +199,24 @@ def revoke_invites(draft: DraftBuilder, command: Command, request: commands.Revo
     for code_hash in request.code_hashes:
         invite = draft.state.invites.get(code_hash)
         if invite is not None and not invite.used:
-            draft.change(kinds.SIGN_IN, 0, command, changes.InviteUsed(code_hash, revoked=True))
+            draft.change(kinds.SIGN_IN, NO_CHAT, command, changes.InviteUsed(code_hash, revoked=True))
     return requests.Nothing()
 
 
 def _still_invites(state: State, invite: Invite) -> bool:
     """Tell whether whoever made an invite may still make any."""
     maker = state.users.get(invite.by)
-    return maker is None or (maker.admin and state.welcome(maker.key, 0))
+    return maker is None or (maker.admin and state.is_authorized(maker.key, 0))
 
 
-def end_invites(draft: DraftBuilder, command: Command, user: int | None = None) -> None:
+def end_invites(draft: DraftBuilder, command: Command, user: UserKey | None = None) -> None:
     """Let nobody in any more by the invites that are open: all, or those for one user."""
     for invite in draft.state.invites.values():
         if not invite.used and user in (None, invite.user):
-            draft.change(kinds.SIGN_IN, 0, command, changes.InviteUsed(invite.code_hash, revoked=True))
+            draft.change(kinds.SIGN_IN, NO_CHAT, command, changes.InviteUsed(invite.code_hash, revoked=True))
 
 
-def _land(draft: DraftBuilder, command: Command, user: int, invite: Invite) -> str | None:
+def _land(draft: DraftBuilder, command: Command, user: UserKey, invite: Invite) -> str | None:
     """Put one who comes by an invite into its group or channel; give the chat to show."""
     state, chat_id = draft.state, invite.chat
     peer = state.user(chat_id)
@@ -231,7 +239,7 @@ def sign_up(draft: DraftBuilder, command: Command, request: commands.SignUp) -> 
     return SignedIn(user_key, _sign_in(draft, command, user_key, request.label, request.token_hash), None)
 
 
-def _join(draft: DraftBuilder, command: Command, name: str) -> int:
+def _join(draft: DraftBuilder, command: Command, name: str) -> UserKey:
     """Make a user whose id is the one made up for them, with a number where that is taken."""
     state = draft.state
     wanted = user_id = command.generated_id
@@ -239,18 +247,35 @@ def _join(draft: DraftBuilder, command: Command, name: str) -> int:
     while user_id in state.user_keys or user_id in state.group_keys:
         number += 1
         user_id = f"{wanted}{number}"
-    key = state.next_key(state.users)
-    draft.change(kinds.USER, 0, command, changes.UserAdded(key=key, id=user_id, name=name))
+    key = state.next_user()
+    draft.change(kinds.USER, NO_CHAT, command, changes.UserAdded(key=key, id=user_id, name=name))
     return key
 
 
 def _sign_in(
-    draft: DraftBuilder, command: Command, user: int, label: str, token_hash: str, hook: changes.Hook | None = None
-) -> int:
-    key = draft.state.next_key(draft.state.devices)
+    draft: DraftBuilder, command: Command, user: UserKey, label: str, token_hash: str, hook: changes.Hook | None = None
+) -> DeviceKey:
+    if hook is None:
+        _make_room(draft, command, user)
+    key = draft.state.next_device()
     device = changes.DeviceAdded(key=key, user=user, label=label, token_hash=token_hash, hook=hook)
-    draft.change(kinds.DEVICE, 0, command, device)
+    draft.change(kinds.DEVICE, NO_CHAT, command, device)
     return key
+
+
+def _make_room(draft: DraftBuilder, command: Command, user: UserKey) -> None:
+    """Sign out the devices that a user has not used for longest, where they have as many as one may have."""
+    devices = [
+        device
+        for device in draft.state.devices.values()
+        if device.user == user and not device.revoked_at and device.hook is None
+    ]
+    if len(devices) < MOST_DEVICES:
+        return
+    seen: dict[int, UnixMs] = draft.fact(LastSeen(tuple(device.key for device in devices)))
+    devices.sort(key=lambda device: (seen.get(device.key, device.created_at), device.key))
+    for device in devices[: min(len(devices) - MOST_DEVICES + 1, REVOKED_AT_ONCE)]:
+        draft.change(kinds.DEVICE, NO_CHAT, command, changes.DeviceRevoked(device.key))
 
 
 def set_password(draft: DraftBuilder, command: Command, request: commands.SetPassword) -> object:
@@ -258,7 +283,7 @@ def set_password(draft: DraftBuilder, command: Command, request: commands.SetPas
     user = _known_user(draft, request.user_id)
     if command.user not in (ADMIN, user.key):
         raise RelayError.forbidden("only its user and the machine's admin may change a password")
-    draft.change(kinds.SIGN_IN, 0, command, changes.PasswordSet(user=user.key, hash=request.hash))
+    draft.change(kinds.SIGN_IN, NO_CHAT, command, changes.PasswordSet(user=user.key, hash=request.hash))
     return DevicesRevoked(_revoke_all(draft, command, user.key) if request.sign_out else 0)
 
 
@@ -270,7 +295,7 @@ def revoke_devices(draft: DraftBuilder, command: Command, request: commands.Revo
     return DevicesRevoked(_revoke_all(draft, command, user.key))
 
 
-def _revoke_all(draft: DraftBuilder, command: Command, user: int) -> int:
+def _revoke_all(draft: DraftBuilder, command: Command, user: UserKey) -> int:
     """Sign out all devices of a user but the one that asks; hooks are no devices of a person's and stay.
 
     What would sign one in again without a password ends with them.
@@ -282,5 +307,5 @@ def _revoke_all(draft: DraftBuilder, command: Command, user: int) -> int:
         if device.user == user and not device.revoked_at and device.hook is None and device.key != command.device
     ]
     for device in devices:
-        draft.change(kinds.DEVICE, 0, command, changes.DeviceRevoked(device))
+        draft.change(kinds.DEVICE, NO_CHAT, command, changes.DeviceRevoked(device))
     return len(devices)

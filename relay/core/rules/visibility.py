@@ -4,7 +4,8 @@ What somebody cleared, and what retention removed, is gone in all of them. What 
 left or was removed is no member, and sees nothing.
 """
 
-from relay.core.model.state import Chat, Member, State
+from relay.core.model.entities import Chat, Member
+from relay.core.model.state import State
 from relay.core.rules.counting import counts
 from relay.store import kinds
 from relay.store.entry import Entry
@@ -39,7 +40,7 @@ def subject(entry: Entry) -> int:
     return entry.target if entry.kind in (kinds.EDIT, kinds.DELETE) else entry.message_id
 
 
-def is_told(state: State, entry: Entry, user: int) -> bool:
+def is_event_for(state: State, entry: Entry, user: int) -> bool:
     """Tell whether an entry is an event for somebody (PROTOCOL.md, sections 4 and 6), live or replayed.
 
     They see what it is about, and it came after they did. Marks are told to the authors of what they cover, where the

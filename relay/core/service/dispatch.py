@@ -29,13 +29,15 @@ from relay.core.limits import fairness, rate_limit
 from relay.core.limits.fairness import Fairness
 from relay.core.limits.rate_limit import RateLimit
 from relay.core.limits.share import LOOKED_UP, Share, Shares
-from relay.core.model.state import Chat, Member, State
+from relay.core.model.entities import Chat, Member
+from relay.core.model.state import State
 from relay.core.rules import ChangedChat, ChangedDevice, ChangedUser, commands, permissions, visibility
 from relay.core.rules.commands import Command
 from relay.core.rules.permissions import Action
 from relay.core.service import answer_pages
 from relay.core.service.answer_pages import PageMaker
 from relay.core.service.search import Searches
+from relay.keys import UserKey
 from relay.protocol import codec, control, events, objects, requests
 from relay.protocol.envelopes import Ack, ClientEvent, Request
 from relay.protocol.errors import RelayError
@@ -260,7 +262,7 @@ class Service:
         member = self.state.members[chat].get(user)
         if member is not None and member.dlvrd_upto < message_id:
             mark = commands.MarkDelivered(chat, message_id)
-            self.log.append_deferred((chat, user), message_id, Command(now, user, device, mark))
+            self.log.append_deferred((chat, user), message_id, Command(now, UserKey(user), device, mark))
 
     # Frames.
 
@@ -462,7 +464,7 @@ class Service:
         state, user = self.state, subscriber.user
         chats = views.listed(state, user)
         if after is not None and after == subscriber.listing_after:
-            there = {chat.key: (chat, member) for chat, member in chats}
+            there: dict[int, tuple[Chat, Member]] = {chat.key: (chat, member) for chat, member in chats}
             chats = [there[key] for key in subscriber.listing if key in there]
         elif after is not None:
             # Of a connection that is gone, or asked for once more: by the places that chats have now.
@@ -520,7 +522,7 @@ class Service:
         state = self.state
         if len(changed) > CHANGES:
             return [("chatsStale", events.ChatsStale())]
-        there = {chat.key: (chat, member) for chat, member in state.listed(user)}
+        there: dict[int, tuple[Chat, Member]] = {chat.key: (chat, member) for chat, member in state.listed(user)}
         lines, _ = await self._chat_lines(user, [there[key] for key in changed if key in there])
         told: list[tuple[str, object]] = [("chat", {"item": msgspec.Raw(line)}) for line in lines]
         told += [
@@ -616,7 +618,9 @@ class Service:
         """Have an entry written that says nothing: a chat list waits for an event id that no event has."""
         if self._wanted_at != self.state.seq and chat in self.state.members:
             self._wanted_at = self.state.seq
-            self.log.append(Command(self.clock(), user, NO_DEVICE, commands.SayNothing(chat)), self._entry_decided)
+            self.log.append(
+                Command(self.clock(), UserKey(user), NO_DEVICE, commands.ReserveSeq(chat)), self._entry_decided
+            )
 
     def _entry_decided(self, answer: object) -> None:
         """Take the answer to such an entry: where the disk was full it is asked for again."""

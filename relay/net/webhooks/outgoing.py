@@ -19,7 +19,7 @@ from relay.core.delivery.replay import ReadAhead
 from relay.core.hooks.loops import MAX_IN_A_ROW, TurnsInARow
 from relay.core.hooks.rights import chat_of, may_act
 from relay.core.model import changes
-from relay.core.model.state import Device
+from relay.core.model.entities import Device
 from relay.core.relay import Relay
 from relay.core.rules import visibility
 from relay.net.webhooks.post import PostFailed, post
@@ -247,7 +247,7 @@ class Delivery:
         return True
 
     def _is_told(self, entry: Entry) -> bool:
-        return visibility.is_told(self._relay.state, entry, self.device.user)
+        return visibility.is_event_for(self._relay.state, entry, self.device.user)
 
     def _passes(self, entry: Entry) -> bool:
         """Tell whether an entry is no echo, and no part of a loop."""

@@ -35,7 +35,7 @@ class DeviceInfo(Wire, frozen=True, kw_only=True, omit_defaults=False):
 
 
 class Token(Wire, frozen=True, kw_only=True):
-    """A new device's token, said once and never again."""
+    """The token of a new device, which is shown only once."""
 
     device_id: int
     user_id: str
@@ -94,13 +94,13 @@ class RevokeDevices(Wire, frozen=True, kw_only=True):
 
 
 class Revoked(Wire, frozen=True, kw_only=True, omit_defaults=False):
-    """How many devices were signed out."""
+    """The number of devices that were signed out."""
 
     count: int
 
 
 class Invite(Wire, frozen=True, kw_only=True):
-    """`relay invite`: `new` makes a user where there is none of that id."""
+    """`relay invite add`; with `new` a user who does not exist is created."""
 
     user_id: NewId
     name: Name | None = None
@@ -130,7 +130,7 @@ class InviteRevocation(Wire, frozen=True, kw_only=True):
 
 
 class SetPassword(Wire, frozen=True, kw_only=True):
-    """`relay user password`; an empty one takes it away."""
+    """`relay user password`; an empty password removes it."""
 
     id: Id
     password: Annotated[str, msgspec.Meta(max_length=1_024)]
@@ -146,7 +146,7 @@ class TemporaryTokenRequest(Wire, frozen=True, kw_only=True):
 
 
 class TemporaryToken(Wire, frozen=True, kw_only=True):
-    """A way for a command on this machine to talk as a user, for a day."""
+    """A URL and a token by which a command on this machine acts as a user, for a day."""
 
     url: str
     token: str

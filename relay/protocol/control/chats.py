@@ -9,7 +9,7 @@ from relay.protocol.control.common import NameOrId
 
 
 class ChatInfo(Wire, frozen=True, kw_only=True, omit_defaults=False):
-    """A chat as an admin sees it: who is in it and how much was said, not what."""
+    """A chat as an admin sees it: its members and the number of messages, but no texts."""
 
     id: str
     type: str
@@ -51,11 +51,11 @@ class UpdateGroup(Wire, frozen=True, kw_only=True):
     id: NameOrId
     name: Name | None = None
     admins: Users | None = None
-    """All of them, besides the owner."""
+    """All admins besides the owner."""
 
 
 class Say(Wire, frozen=True, kw_only=True):
-    """`relay send`: a message of a user's, from the machine itself. A group may be called by its name."""
+    """`relay send`: a message of a user, sent from the machine itself."""
 
     user_id: Id
     chat_id: NameOrId
@@ -64,13 +64,13 @@ class Say(Wire, frozen=True, kw_only=True):
 
 
 class AddHook(Wire, frozen=True, kw_only=True):
-    """`relay hook add`: for a group, by its id or name, or for a user; without `url` one to post through."""
+    """`relay hook add`: for a group, by id or name, or for a user. Without `url` the hook is incoming."""
 
     chat: NameOrId
     name: Name = "Hook"
     user_id: Id | None = None
     add: bool = False
-    """Whether the user is let into the chat who is not in it, and made an admin of a channel that they only read."""
+    """Whether to add the user to the chat, and to make them an admin of a channel, if necessary."""
     url: Url | None = None
 
 
@@ -89,10 +89,10 @@ class HookInfo(Wire, frozen=True, kw_only=True, omit_defaults=False):
     """The name of the user it acts as, which people see as the sender."""
     chat: str
     url: str | None = None
-    """Where events are posted to; for a new one to post through its own address, this once."""
+    """The URL to which events are posted; for a new incoming hook its own URL, which is shown only once."""
     secret: str | None = None
-    """What events are signed with; of a new one only."""
+    """The key that signs the events; only for a new hook."""
     direction: Literal["in", "out"]
     created_at: Timestamp
     problem: str | None = None
-    """Why nothing goes through it just now."""
+    """Why the hook does not work at the moment."""

@@ -7,12 +7,12 @@ import msgspec
 from relay.protocol.base import Wire
 
 Value = bool | int | float | str | list[str]
-"""A setting's, or a detail's."""
+"""The value of a setting, or of a detail of a log entry."""
 
 
 NameOrId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
-"""A chat by its id or by its name, a user by their id."""
+"""A chat by its id or name, or a user by id."""
 
 
 class Empty(Wire, frozen=True, kw_only=True):
-    """A request that says it all by its name."""
+    """A request without parameters, or an answer without contents."""

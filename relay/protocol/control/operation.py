@@ -9,30 +9,30 @@ from relay.protocol.control.common import Value
 
 
 class Prune(Wire, frozen=True, kw_only=True):
-    """`relay prune`: what the settings say where nothing is given."""
+    """`relay prune`; by default with the values of the settings."""
 
     days: Annotated[int, msgspec.Meta(ge=0)] | None = None
     max_bytes: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
 
 class Pruned(Wire, frozen=True, kw_only=True):
-    """How many entries were removed, and how large the store is."""
+    """The number of entries that were removed, and the size of the store."""
 
     removed: int
     bytes: int = 0
-    """What the store has in use now."""
+    """The bytes that the store uses now."""
     too_large: bool = False
-    """Whether that is more than it may be: what is left is no history, or came since the prune began."""
+    """Whether this is more than allowed: the rest is no history, or came after the prune began."""
 
 
 class ClockTrusted(Wire, frozen=True, kw_only=True):
-    """`relay clock trust`: the log's time is the machine's, this one, from now on."""
+    """`relay clock trust`: from now on the log's time is that of the machine, which is this one."""
 
     timestamp: Timestamp
 
 
 class SettingInfo(Wire, frozen=True, kw_only=True, omit_defaults=False):
-    """A setting in force, and where its value comes from: `default`, a file, a variable or an option."""
+    """A setting in force, with the source of its value: `default`, a file, a variable or an option."""
 
     key: str
     value: Value
@@ -43,7 +43,7 @@ class SettingInfo(Wire, frozen=True, kw_only=True, omit_defaults=False):
 
 
 class SlowReader(Wire, frozen=True, kw_only=True):
-    """A connection that does not keep up."""
+    """A connection that reads too slowly."""
 
     user_id: str
     device_id: int
@@ -52,30 +52,30 @@ class SlowReader(Wire, frozen=True, kw_only=True):
 
 
 class LongestWait(Wire, frozen=True, kw_only=True):
-    """The longest that a send waited for its answer in the last hour."""
+    """The longest time that a message waited for its response in the last hour."""
 
     ms: float
     cause: str
-    """What took most of it: sync, checkpoint, prune, index, snapshot, filing or loop."""
+    """What took most of the time: sync, checkpoint, prune, index, snapshot, filing or loop."""
     seconds_ago: float
 
 
 class UserConnections(Wire, frozen=True, kw_only=True):
-    """How many connections a user has."""
+    """The number of connections of a user."""
 
     user_id: str
     connections: int
 
 
 class Status(Wire, frozen=True, kw_only=True, omit_defaults=False):
-    """What goes on in a relay that runs. Rates are over the last 10 seconds."""
+    """The status of a running relay. Rates are averages over the last 10 seconds."""
 
     version: str
     pid: int
     data: str
     url: str | None = None
     listening: list[str] = msgspec.field(default_factory=list)
-    """Each address where it listens, HOST:PORT; 0.0.0.0 and [::] stand for all of the machine's."""
+    """The addresses it listens on, HOST:PORT; 0.0.0.0 and [::] mean all of the machine."""
     public_url: str = ""
     trusted_proxies: list[str] = msgspec.field(default_factory=list)
     uptime: float
@@ -83,9 +83,9 @@ class Status(Wire, frozen=True, kw_only=True, omit_defaults=False):
     connections: int
     max_connections: int | None = None
     wanted_connections: int | None = None
-    """What `limits.connections` says; more than `max_connections` where the process may have too few descriptors."""
+    """The value of `limits.connections`; higher than `max_connections` if there are too few file descriptors."""
     most_connections: UserConnections | None = None
-    """Who has most of them, where anybody has more than one."""
+    """The user with the most connections, if anybody has more than one."""
     users: int
     users_online: int
     chats: int
@@ -93,19 +93,19 @@ class Status(Wire, frozen=True, kw_only=True, omit_defaults=False):
     deliveries_per_second: float
     requests_per_second: float
     median_lag: int | None = None
-    """Milliseconds from a message's coming in to its going out: half of the latest batches took no longer."""
+    """The median lag of the latest batches, in milliseconds from arrival to delivery."""
     high_lag: int | None = None
-    """Likewise, but 99 of 100."""
+    """The 99th percentile of this lag."""
     batch_size: float
     commit_ms: float
     longest_wait: LongestWait | None = None
-    """None where nothing was sent in the last hour."""
+    """None if nothing was sent in the last hour."""
     writing_for: float = 0.0
-    """Seconds that a write has been under way for, 0 where none is: more than a few means that the disk is slow."""
+    """Seconds since the current write began, 0 if there is none. More than a few mean that the disk is slow."""
     write_failing: bool
     write_failures: int
     sign_in_failures: int = 0
-    """Sign-ins that failed since the start."""
+    """Failed sign-ins since the start."""
     outbox_bytes: int
     slow_readers: list[SlowReader]
     last_event: int
@@ -115,23 +115,23 @@ class Status(Wire, frozen=True, kw_only=True, omit_defaults=False):
     disk_seconds_left: float | None = None
     memory_bytes: int
     cpu: float
-    """Share of one core."""
+    """The share of one core."""
     disk_full: bool = False
-    """Whether people can only read, since the disk has no more room than is set aside."""
+    """Whether the disk is full, so that people can only read."""
     reserve_bytes: int = 0
-    """What is set aside on the disk."""
+    """Bytes that are reserved on the disk."""
     clock_ahead: float = 0.0
-    """Seconds that the machine's clock is ahead of the relay's time while nothing vouches for it, else 0."""
+    """Seconds that the machine's clock is ahead of the relay's time while it is not believed, else 0."""
     index_behind: int = 0
-    """Entries that are not in the full-text index yet."""
+    """Entries that are not yet in the full-text index."""
     index_remaking: bool = False
-    """Whether the full-text index is being made once more, since it was damaged or an admin asked for it."""
+    """Whether the full-text index is being rebuilt: it was damaged, or an admin asked for it."""
     log_ahead: float = 0.0
-    """Seconds that the log's last time is ahead of the machine's clock, where that is more than an hour, else 0."""
+    """Seconds that the log's last time is ahead of the machine's clock if that is over an hour, else 0."""
 
 
 class Watch(Wire, frozen=True, kw_only=True):
-    """`relay tail`: what happens from now on, in one chat or in all, without what was said unless asked for."""
+    """`relay tail`: new entries of one chat or of all, without the texts of messages by default."""
 
     chat: str | None = None
     texts: bool = False
@@ -146,14 +146,14 @@ class Audit(Wire, frozen=True, kw_only=True):
 
 
 class EntryInfo(Wire, frozen=True, kw_only=True):
-    """An entry of the log as an admin reads it."""
+    """A log entry as an admin reads it."""
 
     id: int
     timestamp: Timestamp
     event_type: str
     actor: str
     chat: str | None = None
-    """A group's id, or a dialog's two users with a `~` between."""
+    """The id of a group, or the two users of a dialog with a `~` between them."""
     chat_name: str | None = None
     message_id: int | None = None
     original_message_id: int | None = None
@@ -163,4 +163,4 @@ class EntryInfo(Wire, frozen=True, kw_only=True):
     change: str | None = None
     details: dict[str, Value] | None = None
     missed: int | None = None
-    """How many entries were left out before this one, since nobody read fast enough."""
+    """The number of entries before this one that were dropped, because the client read too slowly."""

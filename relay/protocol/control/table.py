@@ -93,8 +93,8 @@ CONTROL: dict[str, RequestType] = {
 
 
 ITEMS: dict[str, Any] = {"watch": EntryInfo, "export": Record}
-"""Of the requests that give much: the type of the items that come before the response, an event each."""
+"""The types of the items that streaming requests send before their response, as one event each."""
 
 
 READING = {name for name in CONTROL if name.rpartition(".")[2] in ("list", "show", "lend", "say", "watch", "messages")}
-"""Those that change nothing of an admin's concern."""
+"""Requests that change nothing an admin is responsible for."""

@@ -9,17 +9,17 @@ from relay.protocol.objects import Attachment, ChatType
 
 
 class Export(Wire, frozen=True, kw_only=True):
-    """`relay export`: everything, and with `files` where the content of each file is."""
+    """`relay export`; with `files` also the digest of each file's content."""
 
     files: bool = False
 
 
 class Record(Wire, frozen=True, kw_only=True):
-    """A line of an export. `type` says which of the fields are there; times are Unix milliseconds."""
+    """A line of an export. `type` determines which of the fields it has; times are Unix milliseconds."""
 
     type: Literal["relay", "user", "chat", "message", "file", "edit", "delete", "clear"]
     at: Timestamp
-    """When it was exported, made or sent."""
+    """When the object was exported, created or sent."""
     format: int | None = None
     version: str | None = None
     id: str | None = None
@@ -29,12 +29,12 @@ class Record(Wire, frozen=True, kw_only=True):
     disabled: bool = False
     removed: bool = False
     picture: str | None = None
-    """The id of a user's, or a group's, picture: a `file` record says more of it."""
+    """The id of the picture of a user or group; a `file` record describes it."""
     kind: ChatType | None = None
     owner: str | None = None
     admins: list[str] | None = None
     participants: list[str] | None = None
-    """Of a chat; of a message in a dialog, which has no id."""
+    """The members of a chat; of a message in a dialog, which has no id, its two users."""
     chat: str | None = None
     sender: str | None = None
     client_message_id: str | None = None
@@ -42,22 +42,22 @@ class Record(Wire, frozen=True, kw_only=True):
     attachments: list[Attachment] | None = None
     edited_at: Timestamp | None = None
     deleted: bool = False
-    """Whether a message was deleted: a `delete` record follows."""
+    """Whether the message was deleted; a `delete` record follows."""
     reply_to: str | None = None
-    """The client id of the message that is answered."""
+    """The client id of the message that this one replies to."""
     reply_sender: str | None = None
-    """Who wrote that."""
+    """The author of that message."""
     original: str | None = None
     """The client id of the message that an `edit` or a `delete` changed."""
     original_sender: str | None = None
     size: int | None = None
-    """Of a file, in bytes."""
+    """The bytes of a file."""
     digest: str | None = None
-    """The SHA-256 of a file's content, in hexadecimal."""
+    """The SHA-256 of the content of a file, in hexadecimal."""
 
 
 class Exported(Wire, frozen=True, kw_only=True, omit_defaults=False):
-    """How much an export holds."""
+    """The number of objects in an export."""
 
     users: int
     chats: int
@@ -65,14 +65,14 @@ class Exported(Wire, frozen=True, kw_only=True, omit_defaults=False):
 
 
 class UserImport(Wire, frozen=True, kw_only=True):
-    """A user who comes from elsewhere; with `dry` nothing changes, the answer tells what would."""
+    """A user to import. With `dry` nothing changes, and the answer tells what would."""
 
     id: NewId
     name: Name
     at: Date
-    """The time that the log gets for it, if that is not over already."""
+    """The time of the log entry, unless the log is already past it."""
     created_at: Date | None = None
-    """When they came to be there; `at` where nobody knows."""
+    """When the user was created; `at` if that is unknown."""
     bot: bool = False
     admin: bool = False
     disabled: bool = False
@@ -81,9 +81,9 @@ class UserImport(Wire, frozen=True, kw_only=True):
 
 
 class ChatImport(Wire, frozen=True, kw_only=True):
-    """A chat that comes from elsewhere: a group or channel is known by its id when it comes again, a dialog by its two.
+    """A chat to import. A repeated import finds a group by its id, and a dialog by its two users.
 
-    `owner` is who owns it there, `founder` who made it where no owner is known.
+    `owner` is the owner in the source, `founder` the user who created the chat if no owner is known.
     """
 
     id: NewId | None = None
@@ -94,71 +94,71 @@ class ChatImport(Wire, frozen=True, kw_only=True):
     admins: list[Id] = msgspec.field(default_factory=list)
     participants: list[Id] = msgspec.field(default_factory=list)
     able: list[Id] = msgspec.field(default_factory=list)
-    """With `dry`: which of them could sign in, by what the source says."""
+    """With `dry`: the participants who could sign in according to the source."""
     at: Date
     created_at: Date | None = None
     photo_url: Url | None = None
-    """A file that has come in."""
+    """A file that was imported before."""
     dry: bool = False
 
 
 class ImportResult(Wire, frozen=True, kw_only=True):
-    """Whether it was new, and under which id it is here."""
+    """Whether the object was new, and its id here."""
 
     added: bool
     id: str | None = None
     gone: bool = False
-    """Whether it was here, and was deleted."""
+    """Whether the object was here before and was deleted."""
     bare: bool = False
-    """Whether it is a user who came in as this one and has no picture: an import ended before it could bring that."""
+    """Whether it is a user of this import who has no picture yet, because an earlier attempt was cut off."""
     namesake: str | None = None
     """The name of the user who has this id here, where they may be somebody else: they did not come in as this one."""
     absent: int = 0
-    """How many of its people are not in the chat that is here already, and stay out of it."""
+    """The number of participants who are not in the existing chat, and are not added to it."""
 
 
 class FileImport(Wire, frozen=True, kw_only=True):
-    """A piece of a file that comes from elsewhere, for a message that comes next."""
+    """A piece of a file to import, for a message that follows."""
 
     sender: Id
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
     size: Annotated[int, msgspec.Meta(ge=0)]
-    """Bytes of the whole."""
+    """Bytes of the whole file."""
     data: bytes = b""
-    """The next piece, Base64 as JSON has it."""
+    """The next piece; Base64 in JSON."""
     first: bool = True
     more: bool = False
-    """Whether other pieces follow."""
+    """Whether more pieces follow."""
     at: Date
     dry: bool = False
     before: Annotated[int, msgspec.Meta(ge=0)] = 0
-    """With `dry`: bytes of the sender's that would come before it."""
+    """With `dry`: bytes of files of the same sender that would be stored before."""
 
 
 class FileImportResult(Wire, frozen=True, kw_only=True):
-    """The file as a message holds it, once it is whole."""
+    """The attachment, once the file is complete."""
 
     attachment: Attachment | None = None
 
 
 class PictureImport(Wire, frozen=True, kw_only=True):
-    """The picture of a user, a file that has come in."""
+    """The picture to set for a user: a file that was imported before."""
 
     user: Id
     url: Url
 
 
 class MessageReference(Wire, frozen=True, kw_only=True):
-    """A message by its author and its client id."""
+    """A message, named by its author and its client id."""
 
     sender: Id
     client_message_id: ClientMessageId
 
 
 class MessageImport(Wire, frozen=True, kw_only=True):
-    """What was said elsewhere, or edited, deleted or cleared.
+    """A message, edit, deletion or clearing to import.
 
-    `chat` is a group's id; a dialog is named by its `participants`.
+    `chat` is the id of a group; a dialog is named by its `participants`.
     """
 
     kind: Literal["new", "edit", "delete", "clear"] = "new"
@@ -171,21 +171,21 @@ class MessageImport(Wire, frozen=True, kw_only=True):
     at: Date
     reply_to: MessageReference | None = None
     original: MessageReference | None = None
-    """What an edit or a deletion changes."""
+    """The message that an edit or deletion changes."""
 
 
 class MessagesImport(Wire, frozen=True, kw_only=True):
-    """Some of them, in the order they were sent; with `dry` the answer tells which are here already."""
+    """Messages in the order in which they were sent. With `dry` the answer tells which are here already."""
 
     messages: Annotated[list[MessageImport], msgspec.Meta(max_length=1_000)]
     dry: bool = False
 
 
 class MessageImportResult(Wire, frozen=True, kw_only=True):
-    """A message's id and whether it is new, or why it stays behind."""
+    """The id of an imported message and whether it is new, or why it was not imported."""
 
     message_id: int = 0
     added: bool = False
     reply_lost: bool = False
-    """Whether it answers a message that is not here, and came in as one that answers none."""
+    """Whether it was a reply to a message that is not here, and was imported as no reply."""
     error: str = ""

@@ -1,6 +1,6 @@
-"""A backup is one tar file: the store as it was at one moment, and every uploaded file that it names.
+"""A backup is one tar file: the store as of one moment, every uploaded file that it names, and the TLS authority.
 
-Made while a relay runs, by SQLite's online backup. Reads a data directory; writes beside the target, and the target.
+Made while a relay runs, by SQLite's online backup. Reads a data directory; writes the target, and beside it.
 """
 
 import os
@@ -26,21 +26,24 @@ from relay.store.sqlite.statements import Statement
 
 STORE = "relay.db"
 FILES = "files"
+TLS = "tls"
+TLS_FILES = ("ca.crt", "ca.key", "relay.crt", "relay.key")
+"""The relay's own certificate authority and its certificate: without them every device would have to trust another."""
 PAGES = 1_024
 """Pages copied between two rests and reports of progress."""
-HURRY = 32 << 20
-"""Bytes of the write-ahead log from which on nothing rests any more."""
+HURRY_BYTES = 32 << 20
+"""Bytes of the write-ahead log beyond which a backup rests no more."""
 MARK = "chat-relay backup"
 """How the comment in a backup's head begins: who made it, and when, for people and for `is_backup`."""
 _FIRST = re.compile(rf"{re.escape(STORE)}|{FILES}/[0-9a-f]{{2}}/[0-9a-f]{{64}}")
-"""What is first in a backup; earlier relays wrote no comment."""
+"""The first name in a backup of an early relay, which wrote no comment."""
 
 Progress = Callable[[int, int], None]
-"""Told how much is done, and of how much."""
+"""Called with how much is done, and of how much."""
 
 
 class NotReplaced(Exception):
-    """What stands where a backup is to go is none, in words for a person."""
+    """The target is there and is no backup, in words for a person."""
 
 
 class NoRoom(Exception):
@@ -87,8 +90,8 @@ def _recognise(store: sqlite3.Connection) -> int:
     return int(version)
 
 
-def prove(path: Path) -> None:
-    """Make sure that a store is whole: what is damaged is not restored, and replaces no backup that is good.
+def verify(path: Path) -> None:
+    """Make sure that a store is whole: a damaged one is not restored, and replaces no good backup.
 
     Raises:
         sqlite3.Error: it is damaged, or cannot be read.
@@ -100,7 +103,7 @@ def prove(path: Path) -> None:
 
 
 def is_backup(path: Path) -> bool:
-    """Whether a file is what `back_up` wrote, by its head.
+    """Return whether a file is a backup, by its head.
 
     Raises:
         OSError: it cannot be read.
@@ -123,25 +126,28 @@ def back_up(
 ) -> LogEnd:
     """Write a backup of a data directory. A relay may run meanwhile; the target appears when it is whole and synced.
 
+    It has the private key of the TLS authority, so only its owner may read it.
+
     Args:
         data: the data directory.
-        target: where to; an earlier backup, or a file of no bytes, is replaced.
-        progress: told how many pages are copied.
-        lacks: told which uploaded files are missing, where some are.
+        target: the file to write; an earlier backup, or an empty file, is replaced.
+        progress: called with the pages copied.
+        lacks: called with the names of uploaded files that are missing, and of a TLS key that this user may not read:
+            then nothing of `tls/` is in the backup.
 
     Raises:
         NotReplaced: another file is there.
         NoRoom: it would fill the disk.
         Locked: a restore is under way.
         NotAStore, NewerStore, sqlite3.Error: the store cannot be read, or is damaged: an earlier backup then stays.
-        OSError: the target cannot be written, or an uploaded file cannot be read, which is then named.
+        OSError: the target cannot be written, or an uploaded file, which it names, cannot be read.
     """
     settle_for_reading(data)
     empty.refuse_to_read(data / STORE)
     target = target.absolute()
     if target.exists() and target.stat().st_size and not is_backup(target):
         raise NotReplaced(f"{target} is no backup of a relay, and nothing else is replaced: name another file")
-    # What earlier ones left when they were killed would otherwise fill the disk.
+    # The scratch of backups that were killed would otherwise fill the disk.
     scratch.sweep(target.parent)
     _check_room(data, target.parent)
     with scratch.folder(target.parent, "backup") as here:
@@ -154,31 +160,33 @@ def back_up(
             # Files first, then the store, then the files that came meanwhile: what the store names is then there.
             added = set(_add_files(tar, data / FILES, set()))
             _copy_store(data / STORE, copy, progress)
-            prove(copy)
+            verify(copy)
             added.update(_add_files(tar, data / FILES, added))
+            secret = _add_tls(tar, data / TLS)
             tar.add(copy, STORE)
-        # Whoever holds it can put the relay up elsewhere.
+        # Whoever has it can run the relay elsewhere.
         part.chmod(0o600)
         finish = end(copy)
         missing = named_files(copy) - {f"{FILES}/{name}" for name in added}
         scratch.place(part, target)
-    # What was deleted meanwhile is missed by nobody.
-    if missing and (lost := missing & named_files(data / STORE)):
-        lacks(sorted(lost))
+    # A file that was deleted meanwhile is not lacking.
+    lost = sorted(missing & named_files(data / STORE)) if missing else []
+    if lost or secret:
+        lacks([*lost, *secret])
     return finish
 
 
 def named_files(store: Path) -> set[str]:
-    """Name the uploaded files that a store names, as they are called beside it."""
+    """Return the uploaded files that a store names, as paths in the data directory."""
     with closing(read(store)) as opened:
         digests = [digest for (digest,) in opened.execute("SELECT DISTINCT digest FROM file")]
     return {f"{FILES}/{digest[:2]}/{digest}" for digest in digests}
 
 
 def _check_room(data: Path, place: Path) -> None:
-    """Make sure that there is room for the backup with the copy of the store that is made for it.
+    """Make sure that there is room for the backup, and for the copy of the store that is made for it.
 
-    On the disk that the relay writes to as much again has to be left over.
+    On the disk that the relay writes to, as much again must stay free.
 
     Raises:
         NoRoom: there is not.
@@ -198,34 +206,34 @@ def _check_room(data: Path, place: Path) -> None:
 
 def _copy_store(source: Path, target: Path, progress: Progress) -> None:
     with ExitStack() as steps:
-        # Closed last: that lets go of SQLite's locks on the copy.
+        # Closed last, since that releases SQLite's locks on the copy.
         written = steps.enter_context(target.open("ab"))
         copy = steps.enter_context(closing(sqlite3.connect(target)))
         store = steps.enter_context(closing(read(source)))
-        # One view for all steps: without it SQLite begins again whenever somebody writes between two of them.
+        # One view for all steps: without it SQLite starts over whenever the relay writes between two of them.
         store.execute("BEGIN")
         _recognise(store)
-        # Needs no safety of its own; each step is brought to the disk so that not all of it waits there at once.
+        # The copy needs no safety of its own. Each step is synced, so that not all of it is written at the end.
         copy.execute("PRAGMA synchronous = OFF")
         pace, log = gently.RestingPace(), source.with_name(f"{source.name}-wal")
 
         def step(_status: int, left: int, total: int) -> None:
             progress(total - left, total)
             os.fdatasync(written.fileno())
-            # While this view is open the write-ahead log grows: once it is large the view had better end.
-            if left and (not log.exists() or log.stat().st_size < HURRY):
+            # While this view is open the write-ahead log grows: once it is large the view should end soon.
+            if left and (not log.exists() or log.stat().st_size < HURRY_BYTES):
                 pace.rest()
 
         try:
             store.backup(copy, pages=PAGES, progress=step)
             copy.execute("PRAGMA journal_mode = DELETE")
         except sqlite3.OperationalError as error:
-            # The store was just read: what fails now is the writing of its copy.
+            # The store was read just now, so it is writing the copy that failed.
             raise reason(error, target, source.stat().st_size) from None
 
 
 def _files(directory: Path) -> Iterator[Path]:
-    """Name the uploaded files that are whole."""
+    """Return the uploaded files that are whole."""
     for at, folders, names in os.walk(directory):
         folders.sort()
         yield from (path for name in sorted(names) if not name.startswith(".") and (path := Path(at, name)).is_file())
@@ -241,3 +249,17 @@ def _add_files(tar: tarfile.TarFile, directory: Path, have: set[str]) -> Iterato
         except FileNotFoundError:
             continue
         yield name
+
+
+def _add_tls(tar: tarfile.TarFile, directory: Path) -> list[str]:
+    """Add the TLS authority, if there is one and all of it can be read: a part of it is of no use.
+
+    Returns:
+        The names of what may not be read.
+    """
+    there = [path for name in TLS_FILES if (path := directory / name).is_file()]
+    secret = [f"{TLS}/{path.name}" for path in there if not os.access(path, os.R_OK)]
+    if not secret:
+        for path in there:
+            tar.add(path.resolve(), f"{TLS}/{path.name}", recursive=False)
+    return secret

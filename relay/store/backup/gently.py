@@ -23,19 +23,22 @@ NICE = 10
 @contextmanager
 def beside() -> Iterator[None]:
     """Let the relay have the processor first, until the end of the block where this process may take it back."""
-    before = os.getpriority(os.PRIO_PROCESS, 0)
-    _be_nice(max(before, NICE))
+    nice, policy = os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0)
+    _yield_processor(max(nice, NICE), os.SCHED_IDLE)
     try:
         yield
     finally:
         # Only root takes back what it gave up; else the process ends soon, and has nothing urgent left.
-        _be_nice(before)
+        _yield_processor(nice, policy)
 
 
-def _be_nice(to: int) -> None:
+def _yield_processor(nice: int, policy: int) -> None:
     """Ask for it, where this process may: in a service's sandbox it may not, and its unit has said how nice it is."""
     with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, to)
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
+    # A process that is only nicer keeps the processor for some milliseconds when the relay's threads wake up.
+    with suppress(OSError):
+        os.sched_setscheduler(0, policy, os.sched_param(0))
 
 
 class RestingPace:

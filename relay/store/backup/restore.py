@@ -14,12 +14,12 @@ from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
 from relay.store import kinds
-from relay.store.backup.archive import FILES, STORE, LogEnd, end, named_files, prove, read
+from relay.store.backup.archive import FILES, STORE, TLS, TLS_FILES, LogEnd, end, named_files, read, verify
 from relay.store.blobs import DIGEST
 from relay.store.data_dir.errors import is_damaged, what_helps
 from relay.store.data_dir.opening import opened
 from relay.store.files import directory, replacing, scratch
-from relay.store.files.lock import patience
+from relay.store.files.lock import wait_seconds
 from relay.store.sqlite import closed
 from relay.store.sqlite.database import NewerStore, NotAStore
 
@@ -93,7 +93,7 @@ def unpacked(backup: Path, data: Path) -> Iterator[PreparedRestore]:
         OSError: the backup cannot be read, or the data directory not written.
     """
     directory.make(data)
-    with opened(data, wait=patience(data)), scratch.folder(data, "restore") as here:
+    with opened(data, wait=wait_seconds(data)), scratch.folder(data, "restore") as here:
         with backup.open("rb") as archive:
             broken = _unpack_all(archive, backup, here)
         if not (here / STORE).is_file():
@@ -110,7 +110,9 @@ def put_aside(data: Path) -> Iterator[PreparedRestore]:
         CannotRestore: there is none, or it cannot be read.
         OSError: the data directory cannot be written.
     """
-    with opened(data, wait=patience(data)):
+    if not data.is_dir():
+        raise CannotRestore(f"there is no data directory {data}: no restore has put anything aside in it")
+    with opened(data, wait=wait_seconds(data)):
         kept = replacing.kept(data, replacing.STORE)
         if not kept and (data / f"{STORE}{ASIDE}").is_file():
             with scratch.folder(data, "restore") as here:
@@ -196,12 +198,15 @@ def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> bool
     name = PurePosixPath(member.name)
     content = tar.extractfile(member) if member.isreg() and not member.issparse() else None
     upload = len(name.parts) > 1 and name.parts[0] == FILES and ".." not in name.parts
-    if content is None or not (str(name) == STORE or upload):
+    tls = len(name.parts) == 2 and name.parts[0] == TLS and name.name in TLS_FILES
+    if content is None or not (str(name) == STORE or upload or tls):
         raise CannotRestore(f"the archive has {member.name!r}, which is in no backup of a relay")
     path = target / name
     path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
     digest = hashlib.sha256()
     with content, path.open("wb") as file:
+        if tls:
+            path.chmod(0o600 if path.suffix == ".key" else 0o644)
         while piece := content.read(PIECE):
             digest.update(piece)
             file.write(piece)
@@ -211,7 +216,7 @@ def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> bool
 def _wanted(store: Path, name: str) -> LogEnd:
     try:
         found = end(store)
-        prove(store)
+        verify(store)
     except NotAStore:
         raise CannotRestore(f"{name} is no backup of a relay") from None
     except NewerStore:

@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 
 from relay.store.data_dir.empty import EmptiedStore
-from relay.store.files import replacing, reserve
+from relay.store.files import descriptors, replacing, reserve
 from relay.store.files.directory import is_read_only, may_not_use
 from relay.store.files.lock import Locked
 from relay.store.sqlite.database import NewerStore, NotAStore, OlderStore
@@ -91,6 +91,8 @@ def what_helps(error: Exception, data: Path) -> str:
         error: what SQLite or the system says.
         data: the data directory.
     """
+    if descriptors.exhausted(error):
+        return descriptors.what_helps()
     try:
         if is_read_only(data):
             return "mount its disk for writing"

@@ -1,13 +1,15 @@
 """Which relay wrote to a store last: a release, whose stores every later release is tested to open, or another build.
 
-Touches one row of the file.
+Touches one row of the file, and the copies of earlier upgrades beside it.
 """
 
 import logging
 import re
 import sqlite3
+from pathlib import Path
 
 from relay import __version__
+from relay.store.sqlite import migrate
 from relay.store.sqlite.database import Connection
 from relay.store.sqlite.statements import Statement
 
@@ -21,20 +23,26 @@ _SIGN = Statement("UPDATE writer SET version = ?")
 
 
 def is_release(version: str) -> bool:
-    """Tell a release from a build between two; a relay that did not say is taken for a release."""
+    """Return whether a version is a release and not a build between two. A relay that left no version was a release."""
     return not version or RELEASE.fullmatch(version) is not None
 
 
-async def sign(connection: Connection) -> None:
-    """Note that this relay writes to the store, and say so where an unreleased one was the last.
+async def sign(connection: Connection, store: Path) -> None:
+    """Note that this relay writes to the store, and end the way back of an earlier upgrade.
 
     Args:
         connection: the one that writes, to a store of this relay's version.
+        store: its file.
+
+    Raises:
+        OSError: a copy that is of no more use cannot be removed.
     """
     ((last,),) = await connection.execute(LAST)
     if not is_release(last):
         logger.info("the store: %s", UNRELEASED.format(version=last))
     if last != __version__:
+        # First: a crash between the two must not leave a copy that nothing removes.
+        migrate.remove_outdated(store)
         try:
             await connection.execute(_SIGN, [__version__])
         except sqlite3.OperationalError as error:

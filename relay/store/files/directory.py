@@ -4,7 +4,7 @@ import errno
 import os
 from pathlib import Path
 
-from relay.store.files import scratch
+from relay.store.files import descriptors, scratch
 
 
 class NoDirectory(Exception):
@@ -37,6 +37,8 @@ def about_file(error: OSError, data: Path | None = None) -> str:
     why = error.strerror or error
     if isinstance(error, PermissionError):
         return may_not_use(where)
+    if descriptors.exhausted(error):
+        return f"{where} cannot be used: {descriptors.what_helps()}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{where} cannot be written: its disk is full ({why}): make room there, or name another with --data"
     if error.errno == errno.EROFS:

@@ -101,7 +101,7 @@ def holder(data: Path) -> str | None:
     return None
 
 
-def patience(data: Path) -> float:
+def wait_seconds(data: Path) -> float:
     """Seconds that a command waits which needs the directory to itself: a relay does not end by itself."""
     who = holder(data)
     return 0.0 if who is None or SERVING in who else WAIT

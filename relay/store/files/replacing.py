@@ -35,11 +35,11 @@ class Replacement(NamedTuple):
 
 STORE = Replacement(
     "relay.replacing",
-    ("files", "relay.db"),
+    ("files", "tls", "relay.db"),
     "before-restore-",
     {"relay.db": ("relay.db-wal", "relay.db-shm", "relay.db-journal")},
 )
-"""The store with the uploaded files. The store comes last: where it is, everything is."""
+"""The store with the uploaded files and the TLS authority. The store comes last: once it is in place, everything is."""
 
 
 def in_the_way(directory: Path, plan: Replacement) -> Path | None:

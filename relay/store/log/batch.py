@@ -1,6 +1,6 @@
-"""How a batch is written: always one statement, and so one hop to the thread and one transaction.
+"""The statement that writes a batch: always one, and so one hop to the thread and one transaction.
 
-SQL, and nothing of when or why.
+SQL only; `writer` decides when.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,19 +10,19 @@ from typing import Any
 
 import msgspec
 
+from relay.keys import ChatKey, MessageId
 from relay.store import kinds
 from relay.store.entry import Amendment, Entry, Extra
 from relay.store.log.schedule import SideWrites
-from relay.store.queries.lookups import as_json
 from relay.store.sqlite.database import Connection
-from relay.store.sqlite.statements import Statement
+from relay.store.sqlite.statements import Statement, as_json
 
 COLUMNS = (
     "seq", "kind", "chat", "message_id", "actor", "device", "at", "target",
     "client_key", "client_id", "message", "extra",
 )  # fmt: skip
 _VALUES = {name: f"column{number}" for number, name in enumerate(COLUMNS, 1)}
-"""What the columns of VALUES are called."""
+"""The names that SQLite gives the columns of VALUES."""
 _CHECKED = {**_VALUES, "kind": f"iif({_VALUES['client_key']} IN (SELECT key FROM client), NULL, {_VALUES['kind']})"}
 LARGEST = 2_048
 """Entries that one plain statement takes: SQLite allows 32,766 parameters."""
@@ -36,31 +36,34 @@ _WITH_SIDE_WRITES = Statement(
 def prepare(
     entries: Sequence[Entry], amendments: Sequence[Amendment], side_writes: SideWrites
 ) -> tuple[Statement, Sequence[object]]:
-    """Make the statement that commits entries, what they change in earlier ones, and side_writes: all of it or nothing.
+    """Make the statement that commits entries, their changes to earlier ones, and side writes: all or nothing.
 
     Returns:
-        The statement, and its parameters, which it holds on to until `forget`.
+        The statement and its parameters, which SQLite keeps in memory until `release_parameters`.
     """
     rows = [_row(entry) for entry in entries]
     holdings = _holdings(entries, amendments)
     files = [msgspec.Raw(entry.extra) for entry in entries if entry.kind == kinds.FILE and entry.extra]
     if amendments or side_writes or holdings or files or len(rows) > LARGEST:
         return _WITH_SIDE_WRITES, _with_side_writes(rows, amendments, side_writes, holdings, files)
-    size = roomy(len(rows))
+    size = round_up(len(rows))
     return _plain_statement(size), [*chain.from_iterable(rows), *_NOTHING * (size - len(rows))]
 
 
-async def forget(connection: Connection, statement: str) -> None:
-    """Run a statement that leaves out what is NULL with nothing else: it writes nothing, and holds no text any more.
+async def release_parameters(connection: Connection, statement: str) -> None:
+    """Run a statement with NULLs, so that SQLite releases the texts bound to it.
+
+    sqlite3 has no `clear_bindings`. The statements here skip rows that are all NULL, so this writes nothing.
 
     Raises:
-        sqlite3.Error: it holds what it did.
+        sqlite3.Error: the texts are still bound.
     """
     await connection.execute(statement, (None,) * statement.count("?"))
 
 
-def roomy(count: int) -> int:
-    """Round a number of rows up to one of few: few statements are prepared, and a fifth of one is wasted at most."""
+@cache
+def round_up(count: int) -> int:
+    """Round a number of rows up, so that few statements are prepared. At most a fifth of the rows is unused."""
     step = 1 << max(0, (count - 1).bit_length() - 3)
     return -(-count // step) * step
 
@@ -70,7 +73,7 @@ def _row(entry: Entry) -> tuple[Any, ...]:
     return (
         entry.seq, kind, entry.chat, entry.message_id, entry.actor, entry.device, entry.at, entry.target,
         entry.client_key,
-        # A mark's entry holds the client id of what it covers, an edit's the text of what it edits: not theirs to keep.
+        # In memory a receipt has the client id that it covers, and an edit the edited text. Neither is its own column.
         entry.client_id if kind <= kinds.DELETE else None,
         entry.message if kind == kinds.NEW else None,
         entry.extra,
@@ -79,10 +82,10 @@ def _row(entry: Entry) -> tuple[Any, ...]:
 
 @cache
 def _plain_statement(size: int) -> Statement:
-    """Insert so many entries, those that are all NULL left out: few statements, each prepared once.
+    """Make the statement that inserts `size` entries and skips those that are all NULL.
 
-    Parameters cost half of what the same rows cost as JSON. An entry whose client id is known already is refused: its
-    kind would be NULL, which the table does not take.
+    Parameters cost half of what the same rows cost as JSON. An entry whose client key is in the table is refused:
+    its kind becomes NULL, which the column does not allow.
     """
     row = f"({', '.join('?' * len(COLUMNS))})"
     return Statement(
@@ -109,8 +112,8 @@ def _with_side_writes(
     )
 
 
-def _holdings(entries: Sequence[Entry], amendments: Sequence[Amendment]) -> list[tuple[int, int, str]]:
-    """Which message of which chat holds which file from now on; an amendment ends what its message held."""
+def _holdings(entries: Sequence[Entry], amendments: Sequence[Amendment]) -> list[tuple[ChatKey, MessageId, str]]:
+    """List which message holds which file: chat, message id, file. An amendment replaces what its message held."""
     held = [
         (entry.chat, entry.message_id, one.id)
         for entry in entries
@@ -125,4 +128,4 @@ def _holdings(entries: Sequence[Entry], amendments: Sequence[Amendment]) -> list
         for one in msgspec.json.decode(amendment.extra, type=Extra).attachments or ()
         if not one.is_elsewhere
     ]
-    return list(dict.fromkeys(held))
+    return list(dict.fromkeys(held)) if held else held

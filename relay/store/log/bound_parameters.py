@@ -1,16 +1,16 @@
-"""Which statements hold on to texts: SQLite keeps what was bound to one until it runs again with something else.
+"""Which statements hold texts: SQLite keeps what was bound to a statement until it runs again.
 
-A relay runs for months, and what was deleted, or was large once, must not stay in memory for as long. Pure: no SQL.
+A relay runs for months. A text that was deleted, or was large, must not stay in memory for as long. Pure: no SQL.
 """
 
 HELD = 4 << 20
-"""Bytes that statements may hold between them; from there on the one that holds most is freed first."""
-PATIENCE = 2.0
-"""Seconds of quiet after which they are freed anyway; where messages come now and then that is not after each."""
+"""Bytes that all statements may hold; beyond it the one that holds most is released at once."""
+RELEASE_SECONDS = 2.0
+"""Seconds of quiet after which all are released, so that it does not happen after each of a few messages."""
 
 
 class BoundParameters:
-    """What each statement wrote last, in bytes."""
+    """How many bytes each statement wrote last."""
 
     def __init__(self) -> None:
         self._sizes: dict[str, int] = {}
@@ -21,16 +21,16 @@ class BoundParameters:
 
     @property
     def too_much(self) -> bool:
-        """Whether one is to be freed without waiting for quiet."""
+        """Whether a statement should be released without waiting for quiet."""
         return self._total > HELD
 
     def note(self, statement: str, size: int) -> None:
-        """Note that a statement ran, with about so many bytes: it has forgotten what it wrote before."""
+        """Note that a statement ran with about `size` bytes, which replace what it held before."""
         self._total += size - self._sizes.get(statement, 0)
         self._sizes[statement] = size
 
     def largest(self) -> str:
-        """Take out the statement that holds most.
+        """Remove and return the statement that holds most.
 
         Raises:
             ValueError: none holds anything.

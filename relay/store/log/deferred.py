@@ -1,17 +1,17 @@
-"""Commands that may be written a moment later: one of each key, a few at a time. Pure: the time is handed in.
+"""Deferred commands: written a moment later, one for each key, a few at a time. Pure: the time is an argument.
 
-What devices acknowledge comes here. A mark for each message would cost as much as the message; one for all that came
-within a moment, written along with the messages that follow, costs next to nothing.
+Acknowledgements of devices come here. A receipt for each message would cost as much as the message; one for all that
+came within a moment, committed with the messages that follow, costs next to nothing.
 """
 
 from collections.abc import Callable
 from itertools import islice
 from typing import Any, NamedTuple
 
-MOMENT = 0.15
-"""Seconds that they wait, before they go along with a batch; after as much again without one they go alone."""
-RIDING = 16
-"""How many go along with a batch that is smaller itself: those who wait for it should not wait long."""
+DEFER_SECONDS = 0.15
+"""Seconds until they are committed with the next batch; after as many again without a batch they are one."""
+WITH_BATCH = 16
+"""How many are committed with a smaller batch, whose senders wait for them; a larger batch takes its own number."""
 ALONE = 256
 """How many make a batch of their own."""
 
@@ -20,25 +20,25 @@ Collect = Callable[[], None]
 
 
 def _nothing() -> None:
-    """Have nothing to add."""
+    """Add nothing."""
 
 
 class DeferredCommand(NamedTuple):
-    """One of them."""
+    """A command that may wait."""
 
     key: object
-    """What it is about; of each only one waits."""
+    """What it is about; only one of each key waits."""
     reach: int
-    """How far it reaches: acknowledgements come in any order."""
+    """How far it reaches. Acknowledgements come in any order, and the farthest stays."""
     command: Any
 
 
 class DeferredCommands:
-    """Those that wait, and when it is time for them."""
+    """The commands that wait, and when they are due."""
 
     def __init__(self) -> None:
         self.collect: Collect = _nothing
-        """Called when it is time, to `add` those that were announced by `expect`."""
+        """Called when commands announced by `expect` are due; it adds them."""
         self._waiting: dict[object, DeferredCommand] = {}
         self._expected = False
         self._since = 0.0
@@ -48,11 +48,11 @@ class DeferredCommands:
 
     @property
     def held(self) -> bool:
-        """Whether some are here that were not taken out yet, those that are only expected aside."""
+        """Whether any command is queued. Announced ones (see `expect`) do not count."""
         return bool(self._waiting)
 
     def add(self, deferred: DeferredCommand, now: float) -> None:
-        """Take one in, unless there is one of the same key that reaches as far. `now` is when its moment begins."""
+        """Queue a command, unless one of the same key reaches as far. It is due `DEFER_SECONDS` after `now`."""
         if not self:
             self._since = now
         known = self._waiting.get(deferred.key)
@@ -60,33 +60,33 @@ class DeferredCommands:
             self._waiting[deferred.key] = deferred
 
     def expect(self, now: float) -> None:
-        """Have `collect` called when the moment is over that begins now, or has begun."""
+        """Announce commands: `collect` is called when they are due."""
         if not self:
             self._since = now
         self._expected = True
 
     @property
     def alone_at(self) -> float:
-        """When the first that wait make a batch of their own; infinity where none do."""
-        return self._since + 2 * MOMENT if self else float("inf")
+        """When the waiting commands make a batch of their own; infinity if none wait."""
+        return self._since + 2 * DEFER_SECONDS if self else float("inf")
 
     def take(self, count: int, now: float, *, flush: bool = False) -> list[DeferredCommand]:
-        """Take out those that go along with a batch of `count` commands, or alone where that is 0.
+        """Remove and return the commands that are due.
 
         Args:
-            count: how large the batch is without them.
+            count: commands in the batch that they are committed with; 0 if they are one themselves.
             now: the time.
-            flush: whether nothing may wait any longer.
+            flush: whether all are due.
         """
-        if not self or not (flush or now >= self._since + MOMENT):
+        if not self or not (flush or now >= self._since + DEFER_SECONDS):
             return []
         if self._expected and not self._waiting:
             self._expected = False
             self.collect()
-        most = max(RIDING, count) if count else ALONE
+        most = max(WITH_BATCH, count) if count else ALONE
         taken = list(islice(self._waiting.values(), most))
         for deferred in taken:
             del self._waiting[deferred.key]
-        # Those that are left may go along with the next batch; those that are expected have their moment from now.
-        self._since = now - MOMENT if self._waiting else now
+        # Those that are left are due with the next batch; announced ones wait from now on.
+        self._since = now - DEFER_SECONDS if self._waiting else now
         return taken

@@ -1,51 +1,51 @@
-"""Texts that left the full-text index are in its segments until all of these were merged: when that is done.
+"""When the full-text index is merged as a whole: deleted texts stay in its segments until then.
 
-A merge of everything writes the whole index again, so the larger it is the longer the next one waits. Pure: no SQL,
-and the time is handed in.
+Such a merge writes the whole index again, so the larger it is, the longer the next one waits. Pure: no SQL, and the
+time is an argument.
 """
 
-PAUSE = 4.0
-"""Seconds that the next merge waits for each step of the last: some 50 KB a second are written, whatever is erased."""
-AGAIN = 60.0
+PAUSE_SECONDS = 4.0
+"""Seconds that the next merge waits for each step of the last one: about 50 KB a second are written."""
+RETRY_SECONDS = 60.0
 """Seconds until a merge that failed goes on."""
 
 
 class IndexMerge:
-    """How far it is: something may have left the index, or so many texts have and are being merged away."""
+    """Whether deleted texts are in the index, and how far the merge is that erases them."""
 
     def __init__(self) -> None:
         self.texts = 0
-        """How many texts the merge that runs is for; 0 for none."""
+        """How many texts the running merge erases; 0 while none runs."""
         self.steps = 0
-        """How many steps it has had."""
+        """How many steps it has taken."""
         self._dirty = True
         self._from = 0.0
 
     @property
     def due_at(self) -> float:
-        """From when on the next step may be, if it is quiet; infinity where there is nothing to do."""
+        """When the next step is due, if it is quiet; infinity if there is nothing to do."""
         return self._from if self.texts or self._dirty else float("inf")
 
-    def doubt(self) -> None:
-        """Something may have left the index."""
+    def mark_dirty(self) -> None:
+        """Note that a text may have been deleted from the index."""
         self._dirty = True
 
-    def found(self, texts: int) -> None:
-        """So many texts have left the index since the last merge of everything began."""
+    def start(self, texts: int) -> None:
+        """Start a merge for the texts deleted since the last one began; 0 of them need none."""
         self._dirty = False
         self.texts = texts
         self.steps = 0
 
     def stepped(self) -> None:
-        """A step of the merge was done, and there are more."""
+        """Note a step of the merge that was not the last."""
         self.steps += 1
 
     def done(self, now: float) -> None:
-        """Everything is merged. More may have left the index meanwhile."""
+        """Note that all is merged. More texts may have been deleted meanwhile."""
         self.texts = 0
         self._dirty = True
-        self._from = now + self.steps * PAUSE
+        self._from = now + self.steps * PAUSE_SECONDS
 
     def failed(self, now: float) -> None:
-        """A step could not be done."""
-        self._from = now + AGAIN
+        """Note a step that failed."""
+        self._from = now + RETRY_SECONDS

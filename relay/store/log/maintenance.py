@@ -11,10 +11,10 @@ from itertools import chain
 from typing import Any
 
 from relay.store.idempotency import KeyFlush
-from relay.store.log.batch import forget, roomy
-from relay.store.queries.lookups import as_json
+from relay.store.kinds import DLVRD, LAST_MESSAGE, LAST_RECEIPT, READ
+from relay.store.log.batch import release_parameters, round_up
 from relay.store.sqlite.database import Connection
-from relay.store.sqlite.statements import Statement
+from relay.store.sqlite.statements import Statement, as_json
 
 MERGED = 64
 """Pages of the full-text index merged in one go, of 1 KiB each."""
@@ -44,13 +44,35 @@ _EMPTY_INDEX = (
         whole="up to its limit",
     ),
 )
+ERASED_BYTES = 65_536
+"""Bytes of text removed in one go, or one message that is longer: the full-text index loses each of its trigrams."""
+# Both walk from message to message and stop at the bound: a window function would read every text up to its limit.
+_REMOVE_HISTORY = Statement(
+    "WITH RECURSIVE gone (seq, size) AS (SELECT ?1, 0 UNION ALL"
+    " SELECT l.seq, gone.size + ifnull(length(CAST(l.message AS BLOB)), 0) FROM gone CROSS JOIN log AS l ON l.seq ="
+    f" (SELECT n.seq FROM log AS n WHERE n.seq > gone.seq AND n.seq <= ?2 AND n.kind <= {LAST_RECEIPT}"
+    " ORDER BY n.seq LIMIT 1) WHERE gone.size < ?4 LIMIT 1 + ?3)"
+    " DELETE FROM log WHERE seq IN (SELECT seq FROM gone WHERE seq > ?1) RETURNING seq"
+)
+_ERASE_MESSAGES = Statement(
+    "WITH RECURSIVE gone (seq, id, size) AS (SELECT 0, 0, 0 UNION ALL"
+    " SELECT l.seq, l.message_id, gone.size + ifnull(length(CAST(l.message AS BLOB)), 0) FROM gone CROSS JOIN log AS l"
+    f" ON l.kind <= {LAST_MESSAGE} AND l.chat = ?1 AND l.message_id = (SELECT n.message_id FROM log AS n"
+    f" WHERE n.kind <= {LAST_MESSAGE} AND n.chat = ?1 AND n.message_id > gone.id ORDER BY n.message_id LIMIT 1)"
+    " WHERE gone.size < ?3 LIMIT 1 + ?2)"
+    " DELETE FROM log WHERE seq IN (SELECT seq FROM gone) RETURNING seq"
+)
+_ERASE_RECEIPTS = Statement(
+    f"DELETE FROM log WHERE seq IN (SELECT seq FROM log WHERE kind IN ({DLVRD}, {READ}) AND chat = ? LIMIT ?)"
+    " RETURNING seq"
+)
 _ADD_BASE = "INSERT INTO base_part (round, value) SELECT * FROM (VALUES (?, ?)) WHERE column2 IS NOT NULL"
 
 
 async def keep_rows(connection: Connection, rows: dict[str, Any]) -> None:
     """Keep some rows of the snapshot; with `seq` in them the snapshot is as of that entry from now on."""
     await connection.execute(_KEEP, (as_json(rows),))
-    await forget(connection, _KEEP)
+    await release_parameters(connection, _KEEP)
 
 
 async def begin_base(connection: Connection) -> int:
@@ -65,7 +87,7 @@ async def begin_base(connection: Connection) -> int:
 async def add_base(connection: Connection, number: int, rows: dict[str, Any]) -> None:
     """Add some rows to a base that was begun."""
     await connection.execute(_ADD_BASE, (number, as_json(rows)))
-    await forget(connection, _ADD_BASE)
+    await release_parameters(connection, _ADD_BASE)
 
 
 async def end_base(connection: Connection, number: int, start: dict[str, int]) -> None:
@@ -86,12 +108,18 @@ async def clear_bases(connection: Connection, count: int) -> int:
 
 
 async def remove_history(after: int, upto: int, connection: Connection, count: int) -> list[int]:
-    """Remove some messages and marks after an entry and up to another, the oldest first. Gives the `seq` of each."""
-    rows = await connection.execute(
-        "DELETE FROM log WHERE seq IN (SELECT seq FROM log WHERE seq > ? AND seq <= ? AND kind <= 5 ORDER BY seq"
-        " LIMIT ?) RETURNING seq",
-        (after, upto, count),
-    )
+    """Remove messages and receipts after an entry and up to another, the oldest first.
+
+    Args:
+        after: the entry before them.
+        upto: the last one that may go.
+        connection: the one that writes.
+        count: how many at most. Fewer go where their texts are more than `ERASED_BYTES`, but one at least.
+
+    Returns:
+        The `seq` of each, ascending; empty once none is left.
+    """
+    rows = await connection.execute(_REMOVE_HISTORY, (after, upto, count, ERASED_BYTES))
     return sorted(seq for (seq,) in rows)
 
 
@@ -103,13 +131,13 @@ async def forget_removed(connection: Connection, places: Sequence[int], before: 
 
 
 async def erase_chat(connection: Connection, chat: int, count: int) -> int:
-    """Remove some messages and marks of a chat that is gone. Gives how many were removed."""
-    rows = await connection.execute(
-        "DELETE FROM log WHERE seq IN (SELECT seq FROM log WHERE kind <= 3 AND chat = ? UNION ALL"
-        " SELECT seq FROM log WHERE kind IN (4, 5) AND chat = ? LIMIT ?) RETURNING seq",
-        (chat, chat, count),
-    )
-    return len(rows)
+    """Remove some messages of a deleted chat, and once none is left some receipts. Arguments as for `remove_history`.
+
+    Returns:
+        How many were removed; 0 once nothing is left.
+    """
+    rows = await connection.execute(_ERASE_MESSAGES, (chat, count, ERASED_BYTES))
+    return len(rows or await connection.execute(_ERASE_RECEIPTS, (chat, count)))
 
 
 async def index(connection: Connection, upto: int) -> int:
@@ -151,7 +179,7 @@ async def empty_index(connection: Connection, count: int) -> bool:
 async def file_client_keys(connection: Connection, keys: Sequence[tuple[int, int]]) -> None:
     """Bring some client keys into their table: of messages that are still in the log."""
     if keys:
-        size = roomy(len(keys))
+        size = round_up(len(keys))
         nothing = (None, None) * (size - len(keys))
         await connection.execute(_filing_statement(size), [*chain.from_iterable(keys), *nothing])
 

@@ -1,80 +1,98 @@
-"""What the writer has to write beside batches, and when: cursors, the snapshot, the full-text index.
+"""What is written beside batches, and when: cursors, the snapshot, the full-text index.
 
-None of it is hurried: each waits for its time. Cursors, and a few entries for the index, ride along with a batch that
-comes by then; the rest is done between batches, see `background`. Pure: no SQL, and the time is handed in.
+None of it is urgent. Cursors, and a few entries for the index, are committed with a batch (side writes); the rest is
+done between batches, see `background`. Pure: no SQL, and the time is an argument.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 CURSOR_SECONDS = 5.0
-"""Seconds between two writes of cursors; with a batch they ride after a fifth of it."""
+"""Seconds between two writes of cursors; a batch takes them along after a fifth of that."""
 SNAPSHOT_ENTRIES = 20_000
+"""New entries after which a round of the snapshot is due."""
 SNAPSHOT_SECONDS = 60.0
+"""Seconds after which it is due for fewer."""
 INDEX_SECONDS = 2.0
 """Seconds that a message may wait until it is in the full-text index."""
-INDEX_RIDING = 64
-"""Entries indexed along with a batch, which waits for it; only where these are all."""
-RIDING_TEXT = 16_384
-"""Characters of text that they may have together: a long text costs as much as many entries."""
-QUIET = 0.1
-"""Seconds without a batch that make it quiet: at a lively rate the index waits, since merging it takes its time."""
+INDEX_WITH_BATCH = 64
+"""Entries that are indexed with a batch, whose senders wait for it; only if no others are left."""
+INDEX_WITH_BATCH_TEXT = 16_384
+"""Characters of text that they may have: a long text costs as much as many entries."""
+QUIET_SECONDS = 0.1
+"""Seconds without a batch that count as quiet: while people send much the index waits, since merging takes time."""
 INDEX_LAG = 50_000
-"""Entries that the index may be behind for that: so many can be looked through without it."""
+"""Entries that the index may lag behind for that: a search can read so many without it."""
 
 Cursors = dict[int, tuple[int, int]]
-"""Of each device the last `seq` that it has acknowledged, and when it was last there (Unix milliseconds)."""
+"""By device: the last `seq` that it has acknowledged, and when it was last connected (Unix milliseconds)."""
 
 
 class SideWrites(NamedTuple):
-    """What rides along with a batch of entries."""
+    """What is committed with a batch of entries."""
 
     cursors: Cursors
     indexed: int
-    """Up to which `seq` the full-text index is to be brought, 0 for no further."""
+    """The `seq` up to which the full-text index is brought; 0 if it stays as it is."""
 
     def __bool__(self) -> bool:
         return bool(self.cursors or self.indexed)
 
 
 class WriteSchedule:
-    """Which side writes there are, and when each is due."""
+    """What has to be written beside batches, and when each is due."""
 
     def __init__(self, cursors: Cursors) -> None:
         self.cursors = cursors
-        """The cursors as they are, on disk or not."""
+        """All cursors, on disk or not."""
         self._stale_cursors: set[int] = set()
         self._first_cursors: Cursors = {}
         self._cursors_since = 0.0
         self._entries_since_snapshot = 0
         self._snapshot_since = 0.0
         self.snapshot_begun = False
-        """Whether a round of the snapshot is under way."""
+        """Whether a round of the snapshot has begun and is not over."""
         self._last_seq = 0
         self._indexed = 0
+        self._gaps: Sequence[tuple[int, int]] = ()
         self._text = 0
-        """Characters of text that came since the full-text index had seen every entry."""
+        """Characters of text that the full-text index lacks."""
         self._index_since = 0.0
         self.index_left_over = False
-        """Whether something of an index that was lost has to be removed before another is begun."""
+        """Whether a dropped index has to be removed before a new one is begun."""
         self._batch_since = 0.0
 
-    def begin(self, last_seq: int, indexed: int, now: float, *, left_over: bool = False) -> None:
-        """Start from what is on disk: the last entry, and the last that the full-text index has seen.
+    def begin(
+        self,
+        last_seq: int,
+        indexed: int,
+        now: float,
+        *,
+        gaps: Sequence[tuple[int, int]] = (),
+        left_over: bool = False,
+    ) -> None:
+        """Start from what is on disk.
 
-        With `left_over` there is an index beside that which is used for nothing.
+        Args:
+            last_seq: the last entry.
+            indexed: the last entry that the full-text index has.
+            now: the time.
+            gaps: where entries are missing: of each gap the one before it and the one after it, ascending.
+            left_over: whether there is a dropped index, which nothing uses.
         """
         self.index_left_over = left_over
+        self._gaps = gaps
         self._last_seq = last_seq
         self._indexed = indexed
         self._snapshot_since = now
         if not self.indexed:
-            # How long their texts are is not known.
-            self._text = RIDING_TEXT + 1
+            # The length of their texts is not known.
+            self._text = INDEX_WITH_BATCH_TEXT + 1
 
-    # What is to be done.
+    # What is due.
 
     def keep_cursor(self, device: int, seq: int, seen: int, now: float) -> None:
-        """Have a device's cursor written sometime soon. It never goes back."""
+        """Have a device's cursor written within seconds. It never goes back."""
         if not self._stale_cursors:
             self._cursors_since = now
         self._stale_cursors.add(device)
@@ -82,31 +100,34 @@ class WriteSchedule:
         self.cursors[device] = (seq if known is None else max(seq, known[0]), seen)
 
     def keep_first_cursor(self, device: int, seq: int, seen: int) -> None:
-        """Have a device's first cursor written at once."""
+        """Have a device's first cursor written with the next write."""
         self.cursors[device] = self._first_cursors[device] = (seq, seen)
 
     @property
     def left(self) -> bool:
-        """Whether a stop has to wait for cursors: the index can be brought further after the next start."""
+        """Whether a stop has to wait for cursors. It need not wait for the index, continued at the next start."""
         return bool(self._stale_cursors or self._first_cursors)
 
     @property
     def indexed(self) -> bool:
-        """Whether the full-text index has seen every entry."""
+        """Whether the full-text index has every entry."""
         return self._indexed >= self._last_seq
 
     @property
     def index_begins(self) -> bool:
-        """Whether the full-text index has seen nothing: it is new, or was lost."""
+        """Whether the full-text index has no entry: it is new, or was dropped."""
         return not self._indexed
 
     @property
     def index_behind(self) -> int:
-        """How many entries the full-text index has not seen."""
-        return max(0, self._last_seq - self._indexed)
+        """How many entries the full-text index lacks."""
+        behind = self._last_seq - self._indexed
+        for before, after in self._gaps:
+            behind -= max(0, after - 1 - max(before, self._indexed))
+        return max(0, behind)
 
     def next_at(self, *, marks_held: bool) -> float:
-        """When the next is due; infinity where none is. See `take` for `marks_held`."""
+        """Return when the next side write is due; infinity if none is. See `take` for `marks_held`."""
         if self._first_cursors:
             return 0.0
         if self._stale_cursors and not marks_held:
@@ -115,81 +136,91 @@ class WriteSchedule:
 
     @property
     def snapshot_at(self) -> float:
-        """From when on rows of the snapshot are to be written; infinity where they are all true."""
+        """When rows of the snapshot are due; infinity if none is stale."""
         if self.snapshot_begun or self._entries_since_snapshot >= SNAPSHOT_ENTRIES:
             return 0.0
         return self._snapshot_since + SNAPSHOT_SECONDS if self._entries_since_snapshot else float("inf")
 
     @property
     def index_at(self) -> float:
-        """From when on the index is to be brought further, between batches; infinity where it has seen every entry."""
+        """When more entries are to be indexed between batches; infinity if all are."""
         if self.indexed:
             return float("inf")
         due = self._index_since + INDEX_SECONDS
-        return due if self._last_seq - self._indexed >= INDEX_LAG else max(due, self.quiet_at)
+        if self._last_seq - self._indexed >= INDEX_LAG and self.index_behind >= INDEX_LAG:
+            return due
+        return max(due, self.quiet_at)
 
     def index_upto(self, count: int) -> int:
-        """Up to which entry the next so many reach."""
-        return min(self._last_seq, self._indexed + count)
+        """Return the last `seq` of the next `count` entries to index."""
+        upto = self._indexed
+        for before, after in self._gaps:
+            if after - 1 > upto:
+                if before - upto > count:
+                    break
+                count -= max(0, before - upto)
+                upto = after - 1
+        return min(self._last_seq, upto + count)
 
-    # What is done.
+    # What was done.
 
     def take(self, commands: int, now: float, *, marks_held: bool, last: bool) -> SideWrites:
-        """Take what rides along with a batch. What is taken is `written` or `not_written` before the next.
+        """Take the side writes of a batch; `written` or `not_written` is called with them before the next `take`.
 
         Args:
-            commands: in the batch that is about to be written.
+            commands: how many are in the batch.
             now: the time.
-            marks_held: whether marks wait that acknowledgements made: a cursor must not be on disk before them.
-            last: whether a stop is to leave nothing over.
+            marks_held: whether receipts are deferred. A cursor must not be on disk before the receipts that its
+                acknowledgement made.
+            last: whether the relay stops, and nothing may be left.
         """
         return SideWrites(
-            self._take_cursors(commands, now, marks_held=marks_held, last=last), self._index_riding(commands, now)
+            self._take_cursors(commands, now, marks_held=marks_held, last=last), self._index_with_batch(commands, now)
         )
 
     @property
     def quiet_at(self) -> float:
-        """From when on it is quiet, if no batch comes."""
-        return self._batch_since + QUIET
+        """When it is quiet, if no batch comes before."""
+        return self._batch_since + QUIET_SECONDS
 
     def started(self, now: float) -> None:
-        """Note that a batch is about to be written: it is not quiet."""
+        """Note that a batch is about to be written, and so it is not quiet."""
         self._batch_since = now
 
     def written(self, side_writes: SideWrites, now: float) -> None:
-        """Note that they are on disk."""
+        """Note that side writes are on disk."""
         if side_writes.indexed:
             self.index_written(side_writes.indexed, now)
 
     def index_written(self, upto: int, now: float) -> None:
-        """Note that the index has seen all entries up to one."""
+        """Note that the index has all entries up to one."""
         self._indexed = upto
         if self.indexed:
             self._index_since = now
             self._text = 0
 
     def index_lost(self) -> None:
-        """Note that the index has to be made from the beginning."""
+        """Note that the index was dropped and has to be built from the beginning."""
         self._indexed = 0
         self.index_left_over = True
 
     def index_failed(self, now: float) -> None:
-        """Note that the index could not be written: it gets its time again."""
+        """Note that the index could not be written; it is due later."""
         self._index_since = now
 
     def snapshot_begins(self) -> None:
-        """Note that a round of the snapshot begins; entries from now on are for the next."""
+        """Note that a round of the snapshot begins; entries from now on belong to the next."""
         self.snapshot_begun = True
         self._entries_since_snapshot = 0
 
     def snapshot_ended(self, now: float, *, written: bool) -> None:
-        """Note that a round of the snapshot is over, and whether all of it could be written."""
+        """Note that a round of the snapshot is over, and whether all of it was written."""
         self.snapshot_begun = False
         self._snapshot_since = now
         self._entries_since_snapshot += not written
 
     def not_written(self, side_writes: SideWrites, now: float) -> None:
-        """Note that they could not be written: each gets its time again."""
+        """Note that side writes could not be written; they are due later."""
         if side_writes.indexed:
             self._index_since = now
         self._stale_cursors.update(side_writes.cursors)
@@ -197,26 +228,32 @@ class WriteSchedule:
             self._cursors_since = now
 
     def entries_written(self, count: int, last_seq: int, text: int = 0) -> None:
-        """Note entries that are on disk, with so many characters of text: snapshot and index do not know of them."""
+        """Note entries that are on disk, and that snapshot and index lack.
+
+        Args:
+            count: how many.
+            last_seq: the last one.
+            text: characters of text in them.
+        """
         self._entries_since_snapshot += count
         self._text += text
         self._last_seq = last_seq
 
     def _take_cursors(self, commands: int, now: float, *, marks_held: bool, last: bool) -> Cursors:
         taken, self._first_cursors = self._first_cursors, {}
-        patience = CURSOR_SECONDS / 5 if commands else CURSOR_SECONDS
-        if not marks_held and (last or now >= self._cursors_since + patience):
+        wait = CURSOR_SECONDS / 5 if commands else CURSOR_SECONDS
+        if self._stale_cursors and not marks_held and (last or now >= self._cursors_since + wait):
             stale, self._stale_cursors = self._stale_cursors, set()
             taken.update((device, self.cursors[device]) for device in stale)
         return taken
 
-    def _index_riding(self, commands: int, now: float) -> int:
+    def _index_with_batch(self, commands: int, now: float) -> int:
         behind = self._last_seq - self._indexed
         if (
             self.index_left_over
             or not commands
-            or not 0 < behind <= INDEX_RIDING
-            or self._text > RIDING_TEXT
+            or not 0 < behind <= INDEX_WITH_BATCH
+            or self._text > INDEX_WITH_BATCH_TEXT
             or now < self._index_since + INDEX_SECONDS
         ):
             return 0

@@ -1,32 +1,34 @@
-"""What sends waited for: the longest wait of each minute, and which of the writer's works caused it.
+"""What senders waited for: the longest wait of each minute, and which work of the writer caused it.
 
-The writer says what it does from when to when, and how long each batch waited. Pure: the time is handed in. Bounded:
-the latest works and loop turns, and one record a minute for an hour.
+The writer notes each work with its begin and end, and how long each batch waited. Pure: the time is an argument.
+Bounded: the latest works and loop turns, and one record a minute for an hour.
 """
 
 from collections import deque
 from typing import NamedTuple
 
-HOUR = 60
-"""Minutes that are kept."""
-WORKS = 256
+KEPT_MINUTES = 60
+"""Minutes of which records are kept."""
+KEPT_WORKS = 256
 """Works that are kept to explain a wait."""
 SLOW_TURN = 0.01
-"""Seconds from which on one turn of the event loop is worth a record."""
-NEAR = 0.005
-"""Seconds within which a work that ends after a slow turn was waiting for that turn to end."""
+"""Seconds of one turn of the event loop from which it is recorded."""
+NEAR_SECONDS = 0.005
+"""A work that ends within this time after a slow turn was waiting for that turn."""
 LOOP = "loop"
+"""The event loop had no time for the writer, or for publishing."""
 SYNC = "sync"
+"""Committing, most of which is syncing the disk."""
 
 
 class Wait(NamedTuple):
-    """One wait of a send."""
+    """How long a sender waited."""
 
     seconds: float
     cause: str
-    """What took the greatest part of it."""
+    """The work that took the greatest part of it."""
     at: float
-    """When it ended."""
+    """When it ended (trio's time)."""
 
 
 class _Span(NamedTuple):
@@ -39,15 +41,15 @@ class Stalls:
     """The writer's latest works, and the longest waits of the last hour."""
 
     def __init__(self) -> None:
-        self._works: deque[_Span] = deque(maxlen=WORKS)
-        self._turns: deque[_Span] = deque(maxlen=WORKS)
-        self._waits: deque[tuple[int, Wait]] = deque(maxlen=HOUR)
-        self._longest_works: deque[tuple[int, dict[str, float]]] = deque(maxlen=HOUR)
+        self._works: deque[_Span] = deque(maxlen=KEPT_WORKS)
+        self._turns: deque[_Span] = deque(maxlen=KEPT_WORKS)
+        self._waits: deque[tuple[int, Wait]] = deque(maxlen=KEPT_MINUTES)
+        self._longest_works: deque[tuple[int, dict[str, float]]] = deque(maxlen=KEPT_MINUTES)
         self._minute = -1
         self._worst = 0.0
 
     def worked(self, cause: str, began: float, ended: float) -> None:
-        """Note a work of the writer. Works do not overlap, and come in their order."""
+        """Note a work of the writer. Works do not overlap, and are noted in order."""
         self._works.append(_Span(cause, began, ended))
         if int(ended // 60) != self._minute:
             self._turn_over(ended)
@@ -60,7 +62,7 @@ class Stalls:
         self._turns.append(_Span(LOOP, began, ended))
 
     def waited(self, since: float, now: float) -> None:
-        """Note that the longest-waiting send of a batch came in at one time and was answered at another."""
+        """Note the longest wait of a batch: when its first command came, and when it was answered."""
         if int(now // 60) != self._minute:
             self._turn_over(now)
         if now - since > self._worst:
@@ -71,13 +73,13 @@ class Stalls:
             self._waits.append((self._minute, wait))
 
     def longest(self, now: float) -> Wait | None:
-        """The longest wait of the last hour."""
-        since = int(now // 60) - HOUR
+        """Return the longest wait of the last hour."""
+        since = int(now // 60) - KEPT_MINUTES
         return max((wait for minute, wait in self._waits if minute > since), default=None)
 
     def longest_works(self, now: float) -> dict[str, float]:
-        """Of each work the longest of the last hour, in seconds."""
-        since = int(now // 60) - HOUR
+        """Return the longest time that each work took in the last hour, in seconds."""
+        since = int(now // 60) - KEPT_MINUTES
         found: dict[str, float] = {}
         for minute, works in self._longest_works:
             if minute > since:
@@ -91,10 +93,10 @@ class Stalls:
         self._longest_works.append((self._minute, {}))
 
     def _cause(self, since: float, now: float) -> str:
-        """Tell what took most of the time between two moments: a work, or the loop that let none go on."""
+        """Find what took most of the time between two moments: a work, or the event loop."""
         shares: dict[str, float] = {}
-        # What is not kept any more cannot be held against the loop.
-        explained = max(since, self._works[0].began) if len(self._works) == WORKS else since
+        # Time before the oldest work that is kept cannot be blamed on the loop.
+        explained = max(since, self._works[0].began) if len(self._works) == KEPT_WORKS else since
         idle = now - explained
         for work in reversed(self._works):
             if work.ended <= explained:
@@ -108,8 +110,8 @@ class Stalls:
         return max(shares, key=shares.__getitem__)
 
     def _held_before(self, ended: float) -> float:
-        """How long a slow turn of the loop took after which a work could end at last."""
+        """Return how long a slow turn of the loop took that ended just before a work did."""
         for turn in reversed(self._turns):
             if turn.ended <= ended:
-                return turn.ended - turn.began if ended - turn.ended < NEAR else 0.0
+                return turn.ended - turn.began if ended - turn.ended < NEAR_SECONDS else 0.0
         return 0.0

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from relay.store.entry import REPLY_PREVIEW
-from relay.store.queries.lookups import as_json
+from relay.store.kinds import DLVRD, LAST_MESSAGE, NEW, READ
 from relay.store.sqlite.database import Connection, PageBound, utf8
-from relay.store.sqlite.statements import Statement
+from relay.store.sqlite.statements import Statement, as_json
 
 PAGE_BYTES = 1_000_000
 """What one answer may have, in bytes: with its envelope less than the MiB at which many clients end a connection."""
@@ -50,39 +50,40 @@ COLUMNS = f"""
            l.deleted, r.client_id, r.actor, ifnull(r.extra ->> '$.saidAt', r.at),
            substr(r.message, 1, {REPLY_PREVIEW}), length(r.message)
 """
-REPLIED_TO = """
+REPLIED_TO = f"""
     LEFT JOIN log AS r
-        ON l.kind = 1 AND l.target > 0 AND r.kind <= 3 AND r.chat = l.chat AND r.message_id = l.target
+        ON l.kind = {NEW} AND l.target > 0 AND r.kind <= {LAST_MESSAGE} AND r.chat = l.chat AND r.message_id = l.target
 """
 MESSAGES = f"{COLUMNS} FROM log AS l {REPLIED_TO}"
 # What changes a message that was cleared is not shown either: there are at most as many as messages.
-_SEEN = "(l.kind = 1 OR l.target > ?5)"
+_SEEN = f"(l.kind = {NEW} OR l.target > ?5)"
 _UPWARDS = Statement(
-    f"SELECT {MESSAGES} WHERE l.kind <= 3 AND l.chat = ?1 AND l.message_id >= ?2 AND {_SEEN}"
+    f"SELECT {MESSAGES} WHERE l.kind <= {LAST_MESSAGE} AND l.chat = ?1 AND l.message_id >= ?2 AND {_SEEN}"
     " ORDER BY l.message_id LIMIT ?4"
 )
 _DOWNWARDS = Statement(
-    f"SELECT {MESSAGES} WHERE l.kind <= 3 AND l.chat = ?1 AND l.message_id < ?2 AND l.message_id > ?3 AND {_SEEN}"
-    " ORDER BY l.message_id DESC LIMIT ?4"
+    f"SELECT {MESSAGES} WHERE l.kind <= {LAST_MESSAGE} AND l.chat = ?1 AND l.message_id < ?2 AND l.message_id > ?3"
+    f" AND {_SEEN} ORDER BY l.message_id DESC LIMIT ?4"
 )
 # A member's marks on these messages, and of each kind the first on a later one, which covers these too.
-_RECEIPTS = Statement("""
+_RECEIPTS = Statement(f"""
     SELECT l.actor, l.kind, l.message_id, l.at FROM json_each(?1) AS m CROSS JOIN log AS l INDEXED BY log_mark
-        ON l.kind IN (4, 5) AND l.chat = ?2 AND l.actor = m.value AND l.message_id >= ?3 AND l.message_id < ?4
+        ON l.kind IN ({DLVRD}, {READ}) AND l.chat = ?2 AND l.actor = m.value AND l.message_id >= ?3
+        AND l.message_id < ?4
     UNION ALL
     SELECT l.actor, l.kind, l.message_id, l.at
-    FROM json_each(?1) AS m CROSS JOIN json_each('[4, 5]') AS k CROSS JOIN log AS l ON l.seq = (
-        SELECT seq FROM log INDEXED BY log_mark WHERE kind IN (4, 5) AND chat = ?2 AND actor = m.value
+    FROM json_each(?1) AS m CROSS JOIN json_each('[{DLVRD}, {READ}]') AS k CROSS JOIN log AS l ON l.seq = (
+        SELECT seq FROM log INDEXED BY log_mark WHERE kind IN ({DLVRD}, {READ}) AND chat = ?2 AND actor = m.value
         AND kind = k.value AND message_id >= ?4 ORDER BY message_id LIMIT 1)
 """)
 _CHAT_TEXTS = Statement(f"""
     SELECT c.value->>0, substr(l.message, 1, {LIST_PREVIEW}), CASE WHEN l.message > '' THEN NULL ELSE l.extra END,
         l.extra ->> '$.saidAt',
         CASE WHEN c.value->>2 < 0 THEN NULL ELSE (SELECT client_id FROM log
-            WHERE kind <= 3 AND kind = 1 AND chat = c.value->>0 AND message_id > c.value->>2 AND actor <> ?1
-            AND NOT deleted ORDER BY message_id LIMIT 1) END
+            WHERE kind <= {LAST_MESSAGE} AND kind = {NEW} AND chat = c.value->>0 AND message_id > c.value->>2
+            AND actor <> ?1 AND NOT deleted ORDER BY message_id LIMIT 1) END
     FROM json_each(?2) AS c LEFT JOIN log AS l
-        ON l.kind <= 3 AND l.chat = c.value->>0 AND l.message_id = c.value->>1
+        ON l.kind <= {LAST_MESSAGE} AND l.chat = c.value->>0 AND l.message_id = c.value->>1
 """)
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import msgspec
 
+from relay.keys import UserKey
 from relay.protocol.objects import ReplyTo
-from relay.store import kinds
 from relay.store.entry import REPLY_PREVIEW, Covered, Entry, Extra
-from relay.store.queries.lookups import as_json
+from relay.store.kinds import DELETE, DLVRD, EDIT, FIRST_CHANGE, LAST_MESSAGE, LAST_RECEIPT, NEW, READ, USER
 from relay.store.sqlite.database import Connection, PageBound, utf8
-from relay.store.sqlite.statements import Statement
+from relay.store.sqlite.statements import Statement, as_json
 
 PAGE = 256
 """Entries in a page at most."""
@@ -25,52 +25,53 @@ CHATS_AT_A_TIME = 500
 """Chats that one statement looks into: others have their turn in between."""
 
 # Each source by its index, in the order of the log and up to a limit: nothing else of the log is looked at.
-_AHEAD = Statement("""
+_AHEAD = Statement(f"""
     SELECT c.value->>0, (SELECT json_group_array(seq) FROM (
-        SELECT seq FROM log WHERE kind <= 5 AND chat = c.value->>0 AND seq > c.value->>1 AND seq <= ?2
+        SELECT seq FROM log WHERE kind <= {LAST_RECEIPT} AND chat = c.value->>0 AND seq > c.value->>1 AND seq <= ?2
         ORDER BY seq LIMIT ?3))
     FROM json_each(?1) AS c
 """)
-_CHANGES_AHEAD = Statement("""
-    SELECT seq FROM log INDEXED BY log_change WHERE kind >= 6 AND kind <= 7 AND seq > ? AND seq <= ?
+_CHANGES_AHEAD = Statement(f"""
+    SELECT seq FROM log INDEXED BY log_change WHERE kind >= {FIRST_CHANGE} AND kind <= {USER} AND seq > ? AND seq <= ?
     ORDER BY seq LIMIT ?
 """)
 # An edit shows the text of the message that it edits; an answer shows what it answers as that is now.
 _ENTRIES = Statement(f"""
     SELECT l.seq, l.kind, l.chat, l.message_id, l.actor, l.device, l.at, l.target, l.client_id,
-        CASE WHEN l.kind <= 3 THEN o.message END, CASE WHEN l.kind <= 3 THEN o.extra END, o.deleted,
+        CASE WHEN l.kind <= {LAST_MESSAGE} THEN o.message END, CASE WHEN l.kind <= {LAST_MESSAGE} THEN o.extra END,
+        o.deleted,
         r.client_id, r.actor, ifnull(r.extra ->> '$.saidAt', r.at), substr(r.message, 1, {REPLY_PREVIEW}),
-        CASE WHEN l.kind > 2 THEN l.extra END,
+        CASE WHEN l.kind > {EDIT} THEN l.extra END,
         o.client_id, length(r.message)
     FROM log AS l
-    LEFT JOIN log AS o ON o.kind <= 3 AND o.chat = l.chat
-        AND o.message_id = CASE WHEN l.kind IN (2, 3) THEN l.target ELSE l.message_id END
-    LEFT JOIN log AS r ON l.kind = 1 AND l.target > 0 AND r.kind <= 3 AND r.chat = l.chat AND r.message_id = l.target
+    LEFT JOIN log AS o ON o.kind <= {LAST_MESSAGE} AND o.chat = l.chat
+        AND o.message_id = CASE WHEN l.kind IN ({EDIT}, {DELETE}) THEN l.target ELSE l.message_id END
+    LEFT JOIN log AS r ON l.kind = {NEW} AND l.target > 0 AND r.kind <= {LAST_MESSAGE} AND r.chat = l.chat
+        AND r.message_id = l.target
     WHERE l.seq IN (SELECT value FROM json_each(?)) ORDER BY l.seq
 """)
-_COVERED = Statement("""
+_COVERED = Statement(f"""
     SELECT chat, message_id, actor, client_id FROM json_each(?) AS w CROSS JOIN log
-        ON kind <= 3 AND chat = w.value->>0 AND message_id = w.value->>1
+        ON kind <= {LAST_MESSAGE} AND chat = w.value->>0 AND message_id = w.value->>1
 """)
-_OLDEST_UNDELIVERED = Statement("""
-    SELECT min((SELECT seq FROM log WHERE kind <= 3 AND kind = 1 AND chat = c.value->>0 AND message_id > c.value->>1
-        AND actor <> ?1 AND NOT deleted ORDER BY message_id LIMIT 1))
+_OLDEST_UNDELIVERED = Statement(f"""
+    SELECT min((SELECT seq FROM log WHERE kind <= {LAST_MESSAGE} AND kind = {NEW} AND chat = c.value->>0
+        AND message_id > c.value->>1 AND actor <> ?1 AND NOT deleted ORDER BY message_id LIMIT 1))
     FROM json_each(?2) AS c
 """)
 # First the chat's last entry of that time, then from its message downwards to one of somebody else's.
-_REACHED = Statement(
-    """
+_REACHED = Statement(f"""
     WITH top (chat, had, message_id) AS MATERIALIZED (
         SELECT c.value->>0, c.value->>1, (
             SELECT message_id FROM log WHERE seq = (
-                SELECT max(seq) FROM log WHERE kind <= 5 AND chat = c.value->>0 AND seq > ?2 AND seq <= ?3))
+                SELECT max(seq) FROM log WHERE kind <= {LAST_RECEIPT} AND chat = c.value->>0
+                AND seq > ?2 AND seq <= ?3))
         FROM json_each(?1) AS c)
-    SELECT chat, (SELECT message_id FROM log WHERE kind <= 3 AND kind = 1 AND chat = top.chat
+    SELECT chat, (SELECT message_id FROM log WHERE kind <= {LAST_MESSAGE} AND kind = {NEW} AND chat = top.chat
         AND message_id <= top.message_id AND message_id > top.had AND actor <> ?4 AND seq > ?2 AND seq <= ?3
         ORDER BY message_id DESC LIMIT 1)
     FROM top
-"""
-)
+""")
 
 _extra = msgspec.json.Decoder(Extra).decode
 _covered = msgspec.json.Decoder(list[tuple[int, int]]).decode
@@ -129,13 +130,13 @@ def _entry(row: Sequence[Any], user_ids: Any) -> Entry:
         reply_client_id, reply_actor, reply_at, reply_message, own_extra, covered_client_id, _,
     ) = row  # fmt: skip
     entry = Entry(seq, kind, chat, message_id, actor, device, at, target, None, client_id)
-    if kind <= kinds.DELETE:
+    if kind <= DELETE:
         entry.deleted = bool(deleted)
         entry.message = message
-        if extra is not None and kind != kinds.DELETE and not deleted:
+        if extra is not None and kind != DELETE and not deleted:
             more = _extra(extra)
             entry.attachments, entry.forwarded = more.attachments, more.forwarded
-            if kind == kinds.NEW:
+            if kind == NEW:
                 entry.said_at = more.said_at
         if reply_client_id is not None:
             entry.reply_to = ReplyTo(
@@ -145,11 +146,11 @@ def _entry(row: Sequence[Any], user_ids: Any) -> Entry:
                 sender=user_ids[reply_actor].id,
                 created_at=reply_at,
             )
-        if kind == kinds.DELETE:
+        if kind == DELETE:
             entry.extra = own_extra
     else:
         entry.extra = own_extra
-        if kind in (kinds.DLVRD, kinds.READ):
+        if kind in (DLVRD, READ):
             entry.client_id = covered_client_id
     return entry
 
@@ -158,7 +159,7 @@ async def _fill_covered(connection: Connection, entries: list[Entry]) -> None:
     """Look up whose messages the marks among these entries cover."""
     wanted: dict[tuple[int, int], tuple[int, str] | None] = {}
     for entry in entries:
-        if entry.kind in (kinds.DLVRD, kinds.READ):
+        if entry.kind in (DLVRD, READ):
             for _, message_id in _covered(entry.extra) if entry.extra else [(0, entry.message_id)]:
                 wanted[entry.chat, message_id] = None
     if not wanted:
@@ -166,10 +167,10 @@ async def _fill_covered(connection: Connection, entries: list[Entry]) -> None:
     rows = await connection.execute(_COVERED, (as_json(list(wanted)),))
     wanted.update({(chat, message_id): (actor, client_id) for chat, message_id, actor, client_id in rows})
     for entry in entries:
-        if entry.kind in (kinds.DLVRD, kinds.READ):
+        if entry.kind in (DLVRD, READ):
             ids = [i for _, i in _covered(entry.extra)] if entry.extra else [entry.message_id]
             found = [(wanted[entry.chat, i], i) for i in ids]
-            entry.covered = tuple(Covered(known[0], i, known[1]) for known, i in found if known is not None)
+            entry.covered = tuple(Covered(UserKey(known[0]), i, known[1]) for known, i in found if known is not None)
 
 
 async def oldest_undelivered(connection: Connection, user: int, chats: Sequence[tuple[int, int]]) -> int | None:

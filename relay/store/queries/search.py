@@ -9,11 +9,11 @@ from typing import cast
 
 import msgspec
 
+from relay.store.kinds import LAST_MESSAGE, NEW
 from relay.store.queries.history import COLUMNS, MESSAGES, PAGE_BYTES, REPLIED_TO, HistoryRow, weight
-from relay.store.queries.lookups import as_json
 from relay.store.queries.trigrams import TRIGRAM, TrigramChoice, TrigramShares
 from relay.store.sqlite.database import Connection, PageBound, Rows, TooLong
-from relay.store.sqlite.statements import Statement
+from relay.store.sqlite.statements import Statement, as_json
 from relay.text import fold
 
 SEARCH_SECONDS = 1.0
@@ -73,7 +73,7 @@ def _holds(row: str) -> str:
 
 # What a person has cleared is looked at last: few have cleared anything.
 _MINE = (
-    "l.kind = 1 AND NOT l.deleted AND l.at < ?6 AND l.chat IN (SELECT value FROM json_each(?1))"
+    f"l.kind = {NEW} AND NOT l.deleted AND l.at < ?6 AND l.chat IN (SELECT value FROM json_each(?1))"
     " AND (?2 = '{}' OR l.message_id > ifnull(?2 ->> ('$.' || l.chat), 0))"
 )
 # All go backwards from the latest, and whoever reads them stops at a page: so a word that is in every text costs no
@@ -92,14 +92,14 @@ _INDEXED = Statement(
 )
 _THROUGH = Statement(
     f"SELECT {MESSAGES} WHERE l.seq IN (SELECT o.seq FROM json_each(?1) AS c CROSS JOIN log AS o"
-    " ON o.kind <= 3 AND o.chat = c.value WHERE o.kind = 1 AND NOT o.deleted AND o.seq < ?3 AND o.at < ?6"
-    " AND o.message_id > ifnull(?2 ->> ('$.' || o.chat), 0)"
+    f" ON o.kind <= {LAST_MESSAGE} AND o.chat = c.value WHERE o.kind = {NEW} AND NOT o.deleted AND o.seq < ?3"
+    " AND o.at < ?6 AND o.message_id > ifnull(?2 ->> ('$.' || o.chat), 0)"
     f" AND {_holds('o')} ORDER BY o.seq DESC LIMIT ?5) ORDER BY l.seq DESC",
     sorts="numbers only, up to its limit or where little was said",
 )
 _SAMPLE = Statement(
     f"SELECT substr(message, 1, {SAMPLED_LENGTH}) FROM log WHERE seq IN (SELECT value FROM json_each(?))"
-    " AND kind = 1 AND message IS NOT NULL"
+    f" AND kind = {NEW} AND message IS NOT NULL"
 )
 
 

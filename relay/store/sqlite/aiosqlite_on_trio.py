@@ -60,20 +60,20 @@ class Bridge:
                 done. Without it cancellation takes effect at once, and the thread goes on unheard.
         """
         steps: Any = awaitable.__await__()
-        try:
-            while True:
+        while True:
+            try:
+                future = self._entered(steps.send, None)
+            except StopIteration as done:
+                return done.value  # type: ignore[no-any-return]
+            try:
+                await self._resolved(future)
+            except BaseException as error:
                 try:
-                    future = self._entered(steps.send, None)
-                except StopIteration as done:
-                    return done.value  # type: ignore[no-any-return]
-                try:
-                    await self._resolved(future)
-                except trio.Cancelled:
-                    if stop is not None:
+                    if stop is not None and isinstance(error, trio.Cancelled):
                         await self._stopped(future, stop)
-                    raise
-        finally:
-            self._entered(steps.close)
+                finally:
+                    self._entered(steps.close)
+                raise
 
     async def _stopped(self, future: asyncio.Future[Any], stop: Callable[[], None]) -> None:
         """Stop what runs, again and again until it ends: it may not have begun yet."""

@@ -1,6 +1,6 @@
-"""Making a store, and bringing one to this relay's version: a copy first, then each step whole or not at all.
+"""Creating a store, and upgrading one to this relay's version: first a copy, then each step whole or not at all.
 
-Touches the file, and beside it the copies it makes. A start that is interrupted anywhere goes on at the next.
+Touches the file, and the copies beside it. An upgrade that is interrupted anywhere goes on at the next start.
 """
 
 import logging
@@ -16,18 +16,18 @@ logger = logging.getLogger(__name__)
 
 
 class CannotUpgrade(sqlite3.OperationalError):
-    """What is in the way, for a person. The store is as it was."""
+    """A store cannot be upgraded, with the reason in words for a person. The store is as it was."""
 
 
 def begun(store: Path, version: int) -> Path | None:
-    """The copy that an upgrade to this relay's version made before it was interrupted after a step or more.
+    """Find the copy that an interrupted upgrade to this relay's version made.
 
-    A step adds no entries. So a copy that ends elsewhere was made of what was here before somebody restored a backup,
-    or let the relay of a version in between write.
+    A step adds no entries. So a copy that ends elsewhere is of another store: somebody restored a backup since, or let
+    a relay of a version in between write.
 
     Args:
         store: the file.
-        version: which it has now.
+        version: its version now.
     """
     copies = (_copy_name(store, former) for former in range(1, version))
     found = [path for path in copies if path.exists()]
@@ -36,7 +36,7 @@ def begun(store: Path, version: int) -> Path | None:
 
 
 def _end(store: Path, how: str) -> tuple[object, ...] | None:
-    """Read the last entry of a store, with what tells two of one number apart; None where it cannot be read."""
+    """Read the last entry of a store, with enough to tell two of the same number apart; None if it cannot be read."""
     try:
         with closing(sqlite3.connect(f"{store.absolute().as_uri()}?{how}", uri=True)) as connection:
             return tuple(
@@ -53,10 +53,10 @@ def _copy_name(store: Path, version: int) -> Path:
 
 
 async def begin(store: Path) -> None:
-    """Make an empty store, which appears under its name when it is whole and on disk.
+    """Create an empty store. It appears under its name when it is whole and on disk.
 
     Args:
-        store: its file, which is not there yet.
+        store: its file, which does not exist yet.
 
     Raises:
         OSError, sqlite3.Error: the disk is full, or fails.
@@ -70,16 +70,16 @@ async def begin(store: Path) -> None:
 
 
 async def upgrade(connection: database.Connection, store: Path) -> None:
-    """Bring the file to this relay's version; a new file gets all of it.
+    """Bring a store to this relay's version; an empty file gets all tables.
 
     Args:
         connection: the one that writes.
         store: its file.
 
     Raises:
-        NewerStore: the file has seen a newer relay.
+        NewerStore: a newer relay wrote to the file.
         NotAStore: the file belongs to another program.
-        CannotUpgrade: there can be no copy, or a step failed.
+        CannotUpgrade: no copy can be made, or a step failed.
     """
     version = await database.recognise(connection)
     if version == len(MIGRATIONS):
@@ -100,11 +100,11 @@ async def upgrade(connection: database.Connection, store: Path) -> None:
             what = f"be brought to version {number}" if version else "be made"
             raise CannotUpgrade(f"it cannot {what}: {error}{before}") from error
     if kept is not None:
-        _remove_earlier(store, kept)
+        _remove_copies(store, kept)
 
 
 async def _copy(connection: database.Connection, store: Path, version: int) -> Path:
-    """Keep the file as it is now, whole and on disk before anything is changed."""
+    """Copy the file, whole and on disk before anything is changed."""
     target = _copy_name(store, version)
     try:
         with scratch.folder(store.parent, "upgrade") as here:
@@ -121,8 +121,31 @@ async def _copy(connection: database.Connection, store: Path, version: int) -> P
     return target
 
 
-def _remove_earlier(store: Path, kept: Path) -> None:
-    """Remove the copies that earlier upgrades made, and what a relay of before left of one that was interrupted."""
+def remove_outdated(store: Path) -> None:
+    """Remove the copies of earlier upgrades that lack what was said since.
+
+    Called when another version of the relay takes over a store that needs no upgrade. A copy then is the way back of
+    an earlier upgrade, and whoever used it for this one would lose what was said in between. A copy that ends where the
+    store does was made by this upgrade, which was interrupted before the relay ran.
+
+    Args:
+        store: the file, of this relay's version.
+
+    Raises:
+        OSError: one cannot be removed.
+    """
+    copies = [path for path in store.parent.glob(f"{store.stem}-*-to-*") if path.is_file()]
+    if not copies:
+        return
+    end = _end(store, "mode=ro")
+    for path in copies:
+        if _end(path, "immutable=1") != end:
+            logger.info("removed %s, the copy of an earlier upgrade", path)
+            path.unlink(missing_ok=True)
+
+
+def _remove_copies(store: Path, kept: Path) -> None:
+    """Remove all copies but one: those of earlier upgrades, and what an earlier relay left of an interrupted one."""
     for path in store.parent.glob(f"{store.stem}-*-to-*"):
         if path != kept:
             path.unlink(missing_ok=True)

@@ -5,6 +5,8 @@ The plan of each is tested, as that of every other SQL text in the source: see t
 
 from typing import Self
 
+import msgspec
+
 
 class Statement(str):
     """One SQL statement.
@@ -30,3 +32,10 @@ class Statement(str):
 
 ALL: dict[str, Statement] = {}
 """Every statement that was made, by its text."""
+
+_json = msgspec.json.encode
+
+
+def as_json(value: object) -> str:
+    """Encode a parameter that SQLite takes apart."""
+    return _json(value).decode()

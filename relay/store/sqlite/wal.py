@@ -26,15 +26,23 @@ REMAINDER = 1_000
 """Pages that may be left to copy then; more means that a reader holds them back."""
 PAUSE = 0.02
 """Seconds that readers are waited for then."""
-CROWDED = 16 << 20
-"""Bytes in the log from which on all work that can wait does wait. At least twice `KEPT`: a longer file is cut, and so
-is seen to be empty before somebody writes."""
+CROWDED = 20 << 20
+"""Bytes in the log from which on all work that can wait does wait. A longer file is cut when the log begins again, and
+so is seen to be empty before somebody writes."""
 BOUND = 64 << 20
 """Bytes in the log from which on the writer slows down. Only a reader of a long view makes it grow so far."""
 BEYOND = 1 << 20
 """Bytes a second that it grows by from there on."""
-KEPT = 8 << 20
-"""Bytes that the file keeps when the log begins again: pages that are written over need no news in the directory."""
+KEPT = 16 << 20
+"""Bytes that the file has soon after the start, and keeps when the log begins again.
+
+A commit into pages that are there needs no news in the directory, and takes half as long. A reader of a long view, as
+`relay check` is, keeps the log from beginning again for as long as 40 messages a second take to fill so many.
+"""
+STEP = 1 << 20
+"""Bytes that the file is made longer by at a time."""
+STEP_SECONDS = 1.0
+"""Seconds between two steps: each is synced, and a commit may have to wait for that."""
 LOOK = 0.05
 """Seconds between two looks at the file."""
 PATIENCE = 0.5
@@ -146,6 +154,7 @@ class Wal:
         try:
             await self._connection.execute(f"PRAGMA busy_timeout = {round(PAUSE * 1_000)}")
             while True:
+                await self._lengthen(pause)
                 # An idle writer looks at nothing, and what it has to do may wait for room here: whatever the last look
                 # found is seen to, however soon after the last try that was.
                 if not self._held_back:
@@ -169,6 +178,32 @@ class Wal:
                 os.close(self._file)
                 self._file = None
 
+    async def _lengthen(self, pause: Pause) -> None:
+        """Bring the file to the length that it keeps; nothing is copied meanwhile, as little is written by then."""
+
+        async def write(_writing: Connection) -> None:
+            # Only while the writer stands still: what it writes at the end of the file must not be written over.
+            size = os.fstat(file).st_size
+            os.pwrite(file, bytes(max(0, min(STEP, self._kept - size))), size)
+
+        while not self._held_back and not self.held:
+            try:
+                file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+            except OSError as error:
+                logger.debug("the write-ahead log cannot be made longer: %s", error)
+                return
+            try:
+                if os.fstat(file).st_size >= self._kept:
+                    return
+                await pause(write)
+                await trio.to_thread.run_sync(os.fdatasync, file)
+            except OSError as error:
+                logger.debug("the write-ahead log cannot be made longer: %s", error)
+                return
+            finally:
+                os.close(file)
+            await trio.sleep(STEP_SECONDS)
+
     async def _copy(self, pause: Pause) -> None:
         left = await self._checkpoint("PASSIVE")
         if left and self._frames >= self._again_from:
@@ -183,7 +218,8 @@ class Wal:
                 self._tried = trio.current_time()
 
     async def _begin_again(self, _writing: Connection) -> None:
-        await self._checkpoint("TRUNCATE" if self._path.stat().st_size > 2 * self._kept else "RESTART")
+        long = self._path.stat().st_size > min(CROWDED, 2 * self._kept)
+        await self._checkpoint("TRUNCATE" if long else "RESTART")
 
     async def _checkpoint(self, mode: str) -> int:
         """Copy pages; gives how many are left."""

@@ -11,13 +11,13 @@ import trio
 from relay.core.auth.sign_in import token_hash
 from relay.core.hooks.rights import may_act
 from relay.core.limits.rate_limit import RateLimit
-from relay.core.model.state import Device
+from relay.core.model.entities import Device
 from relay.core.relay import Relay
+from relay.core.rules import commands
 from relay.core.rules.commands import Command
 from relay.core.rules.submit import submit
 from relay.net.http.connection import HttpError, HttpRequest, HttpResponse
 from relay.net.webhooks.body import cut, understand
-from relay.protocol import requests
 from relay.protocol.errors import RelayError
 
 PATH = "/hooks/"
@@ -57,12 +57,9 @@ class HookPage:
             body, request.header(b"content-type") or "", encoding=request.header(b"content-encoding") or ""
         )
         relay.service.answering.check(device.user, device.hook.chat, trio.current_time())
-        message = requests.New(
-            chat_id=device.hook.chat,
-            client_message_id=_key(request.header(b"idempotency-key")),
-            message=cut(said),
-        )
-        await submit(relay.log, Command(relay.clock(), device.user, device.key, message))
+        post = commands.PostByHook(device.hook.chat, _key(request.header(b"idempotency-key")), cut(said))
+        generated_id = str(uuid.uuid4())
+        await submit(relay.log, Command(relay.clock(), device.user, device.key, post, generated_id=generated_id))
         # Some tools take nothing but this for a success.
         return HttpResponse(200, [(b"Content-Type", b"text/plain; charset=utf-8")], b"ok")
 
@@ -82,7 +79,7 @@ class HookPage:
             Refused: it is not.
         """
         state = self._relay.state
-        if not state.welcome(device.user, device.key):
+        if not state.is_authorized(device.user, device.key):
             raise _no_hook()
         if not may_act(state, device):
             raise HttpError(404, "not_found", "this hook's chat is gone, or its user was taken out of it")
@@ -93,9 +90,9 @@ def _no_hook() -> HttpError:
 
 
 def _key(given: str | None) -> str:
-    """Take the sender's key for the message's client id; one that is too long by its hash, never by its beginning."""
+    """Take the sender's key; one that is too long by its hash, never by its beginning."""
     if not given:
-        return str(uuid.uuid4())
+        return ""
     return given if len(given) <= KEY else hashlib.sha256(given.encode()).hexdigest()
 
 

@@ -1,0 +1,59 @@
+"""The rule of what comes in through a hook (PROTOCOL.md, section 11): one message for each key of that hook.
+
+The message's client id is made of the hook and the key, so two hooks of one user, or a hook and its user's apps, may
+use the same key. Receipts, exports and the apps know a message by its sender and client id, and tell these apart.
+"""
+
+from hashlib import blake2b
+
+from relay.core.model.entities import Device
+from relay.core.rules import commands
+from relay.core.rules.commands import Command
+from relay.core.rules.draft import DraftBuilder, client_key
+from relay.core.rules.messages import new
+from relay.protocol import requests
+from relay.store import kinds
+from relay.store.entry import ClientKey, StoredMessage
+
+
+def hook_client_id(device: Device, key: str) -> str:
+    """Make the client id of what a hook posts under an idempotency key: 32 hexadecimal digits.
+
+    The hook is named by the hash of its token, which no other relay gives to a hook of its own: what is imported from
+    elsewhere is no repeat of what is posted here.
+    """
+    return blake2b(f"{device.token_hash} {key}".encode(), digest_size=16).hexdigest()
+
+
+def post_by_hook(draft: DraftBuilder, command: Command, request: commands.PostByHook) -> object:
+    """Post what was sent to a hook, unless the hook has posted something under this key before."""
+    device = draft.state.devices[command.device]
+    client_id = command.generated_id
+    if request.key:
+        posted = _posted_under_bare_key(draft, command, device, request)
+        if posted is not None:
+            return posted
+        client_id = hook_client_id(device, request.key)
+    message = requests.New(chat_id=request.chat_id, client_message_id=client_id, message=request.message)
+    return new(draft, command, message)
+
+
+def _posted_under_bare_key(
+    draft: DraftBuilder, command: Command, device: Device, request: commands.PostByHook
+) -> requests.Accepted | None:
+    """Find what this hook posted through an older relay, for which the key was the client id itself."""
+    state = draft.state
+    chat = state.chat_key(command.user, request.chat_id) or state.group_keys.get(request.chat_id)
+    if chat is None:
+        return None
+    known: StoredMessage | None = draft.fact(ClientKey(client_key(chat, command.user, request.key)))
+    if known is None or known.kind != kinds.NEW or (known.chat, known.author) != (chat, command.user):
+        return None
+    if known.device is None:
+        # Retention removed it: which device it came from is not kept, and older than the hook it is not the hook's.
+        is_own = known.at >= device.created_at
+    else:
+        is_own = known.device == device.key and known.client_id == request.key
+    if not is_own:
+        return None
+    return requests.Accepted(message_id=known.message_id, timestamp=known.at, client_message_id=request.key)

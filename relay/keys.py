@@ -1,0 +1,31 @@
+"""The kinds of numbers that the relay counts by. Depends on nothing, so that every room may name them.
+
+Keys are types of their own: a type checker tells a user's from a chat's, and at run time each is a plain `int`. Ids,
+times and spans are added and compared on every message, where wrapping each result would cost a call, so they are
+other names of `int` and `float` that say what is counted, and in which unit.
+"""
+
+from typing import NewType
+
+UserKey = NewType("UserKey", int)
+"""The relay's own number of a user, from 1 on, never given again; 0 is the machine's admin."""
+ChatKey = NewType("ChatKey", int)
+"""The relay's own number of a chat, from 1 on; 0 for no chat."""
+DeviceKey = NewType("DeviceKey", int)
+"""The relay's own number of a device or a hook, from 1 on; 0 for none. `deviceId` on the wire."""
+
+Seq = int
+"""The number of an entry of the log, and the id of its event on the wire; it only grows."""
+MessageId = int
+"""The number of a message, an edit or a deletion in its chat, from 1 on without gaps; 0 for none."""
+UnixMs = int
+"""A time of the relay's clock: milliseconds since 1970, UTC."""
+Seconds = float
+"""A monotonic time (`trio.current_time`) or a span: it does not follow the machine's clock."""
+
+NO_USER = UserKey(0)
+"""Stands where a user may and none does; as an actor, the machine's admin."""
+NO_CHAT = ChatKey(0)
+"""The chat of an entry that is about none."""
+NO_DEVICE = DeviceKey(0)
+"""The device of what came from none: from the machine itself, or by a temporary token."""

@@ -1,0 +1,47 @@
+"""Whether the process has run out of file descriptors, and how to say so.
+
+SQLite reports that as SQLITE_CANTOPEN, like a missing file or a full disk, and does not pass the errno on.
+"""
+
+import errno
+import os
+import resource
+
+SQLITE_CANTOPEN = 14
+"""The result code of SQLite; its module is not imported for it, since every command imports this one."""
+NONE_LEFT = {errno.EMFILE, errno.ENFILE}
+"""The process's limit, and the system's."""
+ENOUGH = 32
+"""Descriptors with which a store can be opened: with fewer left, SQLITE_CANTOPEN means that one was lacking. Those that
+a failed attempt had taken are free again when the error is reported."""
+
+
+def exhausted(error: BaseException | None) -> bool:
+    """Return whether an error, or what caused it, comes from a lack of file descriptors."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in NONE_LEFT:
+            return True
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == SQLITE_CANTOPEN:
+            return _left() < ENOUGH
+        error = error.__cause__
+    return False
+
+
+def what_helps() -> str:
+    """Say what is lacking, and what helps."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return (
+        f"there are no file descriptors left (EMFILE: {limit} allowed): raise the limit, LimitNOFILE= of the service"
+        " or `ulimit -n`, and try again"
+    )
+
+
+def _left() -> int:
+    """Count the descriptors that this process may still open."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return ENOUGH
+    try:
+        return limit - len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names alone, and it may be long
+    except OSError as error:
+        return 0 if error.errno in NONE_LEFT else ENOUGH

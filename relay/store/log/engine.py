@@ -1,0 +1,63 @@
+"""What the writer asks of the rules: to decide a batch, and to apply each entry once it is on disk. Types only."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from relay.store.entry import Amendment, Entry, Fact, Facts
+
+
+class Decided(Protocol):
+    """The outcome of one command."""
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The entries to write."""
+
+    @property
+    def answer(self) -> object:
+        """The answer to give once they are on disk: a payload, or a `RelayError`."""
+
+
+class Drafted(Protocol):
+    """The outcome of a batch, before it is on disk."""
+
+    @property
+    def decisions(self) -> Sequence[Decided]:
+        """One for each command, in the same order."""
+
+    @property
+    def amendments(self) -> list[Amendment]:
+        """Changes to messages that are in the log already."""
+
+    @property
+    def unknown(self) -> list[Fact]:
+        """Facts to look up before the batch is decided again."""
+
+
+class DecisionEngine(Protocol):
+    """Decides commands, and applies the entries that come of them."""
+
+    @property
+    def stands_alone(self) -> Callable[[Any], bool]:
+        """Returns whether a command needs a batch of its own."""
+
+    def decide(self, batch: Sequence[Any], facts: Facts) -> Drafted:
+        """Decide a batch. Changes nothing."""
+
+    def weight(self, command: Any) -> int:
+        """Estimate the bytes in which a command came. Called only when much is waiting."""
+
+    def charge(self, batch: Sequence[Any], seconds: float) -> None:
+        """Charge these commands' senders for time of the writer that they did not share with others."""
+
+    def apply(self, entry: Entry) -> None:
+        """Apply an entry that is on disk to the state, and publish it."""
+
+    def batch_done(self) -> None:
+        """Send what the entries of this batch published."""
+
+    def snapshot(self, count: int) -> dict[str, Any]:
+        """See `background.SnapshotSource`."""
+
+    def snapshot_over(self, *, written: bool) -> None:
+        """See `background.SnapshotSource`."""

@@ -1,0 +1,213 @@
+"""Keeping the full-text index up to date, merged and whole. It is derived from the log: a damaged one is rebuilt.
+
+Each method is one portion on the writing connection, in the writer's turn; `background` decides which is next.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import trio
+
+from relay.store.log import maintenance
+from relay.store.log.index_merge import IndexMerge
+from relay.store.log.schedule import WriteSchedule
+from relay.store.portion import Portion
+from relay.store.sqlite.database import Connection
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+SEGMENTS = 4
+"""New segments after which the full-text index is merged. FTS5 merges no fewer on one level."""
+
+
+class IndexUpkeep:
+    """The work on the full-text index, and how far it is."""
+
+    def __init__(self, writing: Connection, schedule: WriteSchedule) -> None:
+        self.merging = IndexMerge()
+        self.losses = 0
+        """How often the index was found damaged since the start."""
+        self.remaking = False
+        """Whether it is being rebuilt."""
+        self.suspected = False
+        """Whether a check of it was requested and has not run."""
+        self.segments = SEGMENTS
+        """New segments since the last merge. An earlier run may have left some: the first merge finds out."""
+        self._writing = writing
+        self._schedule = schedule
+        # On a disk whose sync alone takes as long as a portion may, smaller portions would make no progress.
+        self._blocks = Portion(64, least=8, most=2_000)
+        self._entries = Portion(64, least=48, most=1_000)
+        self._pages = Portion(maintenance.MERGED, least=32, most=1_024)
+
+    # What was written.
+
+    def wrote(self, *, indexed: bool, amended: bool) -> None:
+        """Note what a batch did to the index."""
+        self.segments += indexed or amended
+        if self.remaking:
+            self._look_whether_whole()
+        if amended:
+            self.merging.mark_dirty()
+
+    def job_ran(self) -> None:
+        """Note a job that may have changed the index."""
+        self.merging.mark_dirty()
+        self.segments += 1
+
+    # What is due.
+
+    @property
+    def many_segments(self) -> bool:
+        """Whether segments should be merged."""
+        # Segments of a dropped index are removed, not merged.
+        return self.segments >= SEGMENTS and not self._schedule.index_left_over
+
+    @property
+    def far_too_many_segments(self) -> bool:
+        """Whether merging goes before jobs."""
+        return self.segments >= 2 * SEGMENTS and self.many_segments
+
+    @property
+    def erasing_at(self) -> float:
+        """When the next step of erasing is due, if it is quiet; infinity if there is none."""
+        # The index reaches the end of the log in quiet moments only: so it is quiet when this is due.
+        return self.merging.due_at if self._schedule.indexed else float("inf")
+
+    # A damaged index.
+
+    async def despite_damage(self, run: Callable[[], Awaitable[T]]) -> T:
+        """Run a transaction, and once more after dropping the index if that is damaged.
+
+        Args:
+            run: the transaction.
+
+        Raises:
+            sqlite3.Error: it failed for another reason.
+        """
+        try:
+            return await run()
+        except sqlite3.DatabaseError as error:
+            if not await self.lose_damaged(error):
+                raise
+        return await run()
+
+    async def lose_damaged(self, error: sqlite3.Error) -> bool:
+        """Drop the index if a transaction failed because it is damaged.
+
+        Returns:
+            Whether it was that, and the transaction should be run once more.
+
+        Raises:
+            sqlite3.Error: the store cannot be written.
+        """
+        if not maintenance.is_damage(error) or self._schedule.index_begins:
+            return False
+        await self.lose(error)
+        return True
+
+    async def lose(self, error: sqlite3.Error) -> None:
+        """Drop the index, which this error says is damaged; one that is being rebuilt stays.
+
+        Raises:
+            sqlite3.Error: the store cannot be written.
+        """
+        self.suspected = False
+        if self._schedule.index_begins:
+            return
+        await self.begin()
+        logger.error(
+            "the full-text index is damaged (%s) and is rebuilt from the log: no message is lost, searches"
+            " may be slower meanwhile",
+            error,
+        )
+
+    async def begin(self) -> None:
+        """Start to rebuild the index.
+
+        Raises:
+            sqlite3.Error: the store cannot be written.
+        """
+        await maintenance.lose_index(self._writing)
+        self._schedule.index_lost()
+        self.segments = 0
+        self.losses += 1
+        self.remaking = True
+
+    def _look_whether_whole(self) -> None:
+        if self.remaking and self._schedule.indexed:
+            self.remaking = False
+            logger.info("the full-text index is whole again")
+
+    async def _failed(self, error: sqlite3.Error, now: float) -> None:
+        """Drop an index that is damaged, or schedule one that could not be written again."""
+        if maintenance.is_damage(error):
+            try:
+                await self.lose(error)
+            except sqlite3.Error as other:
+                error = other
+            else:
+                return
+        logger.warning("the full-text index cannot be written: %s", error)
+        self._schedule.index_failed(now)
+
+    # Portions.
+
+    async def index(self, now: float) -> None:
+        """Index some more entries. What is left of a dropped index is removed first."""
+        if self._schedule.index_left_over:
+            await self._empty(now)
+            return
+        upto = self._schedule.index_upto(self._entries.size)
+        try:
+            reached = await maintenance.index(self._writing, upto)
+        except sqlite3.Error as error:
+            await self._failed(error, now)
+        else:
+            ended = trio.current_time()
+            self._schedule.index_written(reached, ended)
+            # If long texts took the time, fewer entries would not be faster.
+            if reached == upto:
+                self._entries.took(ended - now)
+            self.segments += 1
+            self._look_whether_whole()
+
+    async def _empty(self, now: float) -> None:
+        """Remove some of a dropped index."""
+        try:
+            self._schedule.index_left_over = await maintenance.empty_index(self._writing, self._blocks.size)
+        except sqlite3.Error as error:
+            logger.warning("the full-text index cannot be emptied, and searches look through the log: %s", error)
+            self._schedule.index_failed(now)
+        else:
+            self._blocks.took(trio.current_time() - now)
+
+    async def merge(self, now: float) -> None:
+        """Merge some segments, so that searches have few to read."""
+        try:
+            if not await maintenance.merge(self._writing, pages=self._pages.size):
+                self.segments = 0
+        except sqlite3.Error as error:
+            self.segments = 0
+            await self._failed(error, now)
+        else:
+            self._pages.took(trio.current_time() - now)
+
+    async def erase(self) -> None:
+        """Do a step of the merge that erases deleted texts from the segments."""
+        writing, merging = self._writing, self.merging
+        try:
+            if not merging.texts:
+                merging.start(await maintenance.unmerged(writing))
+            elif await maintenance.merge(writing, begin=not merging.steps):
+                merging.stepped()
+            else:
+                await maintenance.note_merged(writing, merging.texts)
+                merging.done(trio.current_time())
+        except sqlite3.Error as error:
+            merging.failed(trio.current_time())
+            await self._failed(error, trio.current_time())

@@ -1,0 +1,348 @@
+"""The one writer: it decides a batch, commits it in one transaction, and only then applies, publishes and answers it.
+
+The promise of order: entries are applied, published and answered in the order of their `seq`, after they are on disk,
+and nothing else is in between. A batch that fails changes nothing in memory.
+"""
+
+import logging
+import sqlite3
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import trio
+
+from relay.protocol.errors import RelayError
+from relay.store.entry import ClientKey, Entry, Fact, Facts
+from relay.store.files import descriptors
+from relay.store.idempotency import IdempotencyKeys
+from relay.store.log.background import Background
+from relay.store.log.batch import prepare
+from relay.store.log.bound_parameters import BoundParameters
+from relay.store.log.command_queue import Batch, CommandQueue, PendingCommand
+from relay.store.log.engine import Decided, DecisionEngine, Drafted
+from relay.store.log.schedule import SideWrites, WriteSchedule
+from relay.store.log.stalls import LOOP, SYNC, Stalls
+from relay.store.queries import fact_lookup
+from relay.store.sqlite.database import Connection
+from relay.store.sqlite.wal import Wal
+
+logger = logging.getLogger(__name__)
+
+CROWD_COMMANDS = 8
+"""After a batch of at least this many commands, the writer yields to the event loop so that the next one can grow."""
+CROWD_YIELDS = 3
+"""How many times it yields: one pass to poll the sockets, one to wake their readers, one for these to append."""
+PUBLISH_SECONDS = 0.004
+"""How long a batch is published before other tasks have a turn."""
+MOST_LOOKUPS = 16
+"""How often a batch may ask for more facts before it fails."""
+
+
+class WriterFigures:
+    """What the writer has done since the start, for `relay status` and the metrics."""
+
+    __slots__ = ("batches", "commands", "commit_seconds", "entries", "failures", "last_batch")
+
+    def __init__(self) -> None:
+        self.batches = 0
+        self.commands = 0
+        self.entries = 0
+        self.failures = 0
+        self.commit_seconds = 0.0
+        self.last_batch = 0
+
+
+def _text_length(entries: Sequence[Entry]) -> int:
+    """Count the characters of text that entries have."""
+    length = 0
+    for entry in entries:
+        if entry.message:
+            length += len(entry.message)
+    return length
+
+
+class Writer:
+    """Writes what waits in the queue, and between two batches lets the background work."""
+
+    def __init__(
+        self,
+        queue: CommandQueue,
+        writing: Connection,
+        reading: Connection,
+        wal: Wal,
+        engine: DecisionEngine,
+        schedule: WriteSchedule,
+        idempotency_keys: IdempotencyKeys,
+        bound: BoundParameters,
+        background: Background,
+        stalls: Stalls,
+    ) -> None:
+        self.figures = WriterFigures()
+        self.failing = False
+        """Whether the last write failed."""
+        self.disk_full = False
+        """Whether it failed because the disk is full."""
+        self.busy_since: float | None = None
+        """Since when a batch has been at the store (trio's time); None while none is."""
+        self.first_cursors_tried = trio.Event()
+        """Set when the next write was tried, which takes the first cursors with it."""
+        self._queue = queue
+        self._writing = writing
+        self._reading = reading
+        self._wal = wal
+        self._engine = engine
+        self._schedule = schedule
+        self._idempotency_keys = idempotency_keys
+        self._bound = bound
+        self._background = background
+        self._stalls = stalls
+        self._lookup_seconds = 0.0
+        """Seconds in which facts were looked up for this batch."""
+
+    async def run(self) -> None:
+        """Write until everything that waited at the stop is written."""
+        queue, background = self._queue, self._background
+        crowded = False
+        background_at = background.next_at()
+        while True:
+            if not (queue.waiting or queue.barred or background.hurried or queue.stopping):
+                queue.work = trio.Event()
+                with trio.move_on_at(min(self._next_side_write(), background_at)):
+                    await queue.work.wait()
+            if crowded:
+                # A batch twice as large costs each of its commands less.
+                for _ in range(CROWD_YIELDS):
+                    await trio.lowlevel.checkpoint()
+            if queue.barred:
+                await self._answer_unwritten(queue.take_barred(), RelayError.storage_full())
+            batch = queue.take()
+            if batch.pending:
+                self._schedule.started(trio.current_time())
+            crowded = len(batch.pending) >= CROWD_COMMANDS
+            if batch.pending or self.side_writes_due():
+                await self._write(batch)
+            await self._slow_down()
+            background_at = background.next_at()
+            if queue.stopping or trio.current_time() >= background_at:
+                await background.work(last=queue.stopping)
+                await self._slow_down()
+                background_at = background.next_at()
+            if queue.stopping and not (queue.waiting or queue.barred or batch.pending or self._left()):
+                queue.stopped.set()
+                self.first_cursors_tried.set()
+                return
+
+    # When.
+
+    def side_writes_due(self) -> bool:
+        """Return whether something beside a batch has to be written now."""
+        if self._queue.stopping:
+            left = bool(self._queue.deferred or self._schedule.left)
+            return (left and not self.failing) or self._background.unkept
+        return trio.current_time() >= self._next_side_write()
+
+    def _next_side_write(self) -> float:
+        deferred = self._queue.deferred
+        return min(deferred.alone_at, self._schedule.next_at(marks_held=deferred.held))
+
+    def _left(self) -> bool:
+        """Return whether a stop has to wait for something."""
+        return self.side_writes_due() or self._background.waited_for
+
+    async def _slow_down(self) -> None:
+        """Wait where readers keep the write-ahead log from beginning again, so that it does not grow without bound."""
+        now = trio.current_time()
+        seconds = self._wal.look(now)
+        if seconds and not self._queue.stopping:
+            await trio.sleep(seconds)
+            self._stalls.worked("checkpoint", now, trio.current_time())
+
+    # One batch.
+
+    async def _write(self, batch: Batch) -> None:
+        """Write one batch with its side writes."""
+        tried, self.first_cursors_tried = self.first_cursors_tried, trio.Event()
+        side_writes = self._schedule.take(
+            len(batch.pending),
+            trio.current_time(),
+            marks_held=self._queue.deferred.held,
+            last=self._queue.stopping and not self._queue.waiting,
+        )
+        try:
+            await self._write_batch(batch, side_writes)
+        finally:
+            tried.set()
+
+    async def _write_batch(self, batch: Batch, side_writes: SideWrites) -> None:
+        """Decide and commit one batch, then apply it. A batch that fails changes nothing."""
+        started = self.busy_since = trio.current_time()
+        self._lookup_seconds = 0.0
+        pending = batch.pending
+        try:
+            with trio.CancelScope(shield=True):
+                draft, entries, wrote, side_writes = await self._commit(batch, side_writes)
+        except sqlite3.Error as error:
+            self.busy_since = None
+            await self._failed(pending, side_writes, error)
+            return
+        except Exception:
+            self.busy_since = None
+            # A fault of ours, before anything was written: it must not end the writer, and with it everybody's chat.
+            logger.exception("%d requests could not be decided and are refused; the relay goes on", len(pending))
+            self._refuse(pending, side_writes, RelayError.internal())
+            return
+        self.busy_since = None
+        written = trio.current_time()
+        self._stalls.worked(SYNC, started, written)
+        if batch.stands_alone or self._lookup_seconds:
+            seconds = written - started if batch.stands_alone else self._lookup_seconds
+            self._engine.charge([item.command for item in pending], seconds)
+        if wrote:
+            self._succeeded(len(pending), written - started, side_writes)
+        if entries:
+            self._idempotency_keys.note(entries)
+            self._schedule.entries_written(len(entries), entries[-1].seq, _text_length(entries))
+            self.figures.entries += len(entries)
+        if wrote:
+            self._background.index.wrote(indexed=bool(side_writes.indexed), amended=bool(draft.amendments))
+        await self._apply(pending, draft.decisions)
+        if batch.sends:
+            now = trio.current_time()
+            self._stalls.worked(LOOP, written, now)
+            self._stalls.waited(pending[0].since, now)
+
+    async def _apply(self, pending: list[PendingCommand], decisions: Sequence[Decided]) -> None:
+        """Apply, publish and answer what is on disk, in the order of the log."""
+        apply, now = self._engine.apply, time.perf_counter
+        began = now()
+        for item, decision in zip(pending, decisions, strict=True):
+            if now() - began > PUBLISH_SECONDS:
+                # Other senders need not wait until all of a large batch is published.
+                self._engine.batch_done()
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                began = now()
+            for entry in decision.entries:
+                apply(entry)
+            item.answer(decision.answer)
+        self._engine.batch_done()
+
+    async def _commit(self, batch: Batch, side_writes: SideWrites) -> tuple[Drafted, list[Entry], bool, SideWrites]:
+        """Decide a batch and write it, once more where the full-text index turns out to be damaged.
+
+        Returns:
+            The draft, all its entries, whether anything was written, and the side writes that were.
+        """
+        commands = [item.command for item in batch.pending]
+        try:
+            return *await self._decide_and_write(commands, batch.size, side_writes), side_writes
+        except sqlite3.DatabaseError as error:
+            if not await self._background.index.lose_damaged(error):
+                raise
+        # The new index is built in portions: this batch must not bring all of it up to date.
+        side_writes = side_writes._replace(indexed=0)
+        return *await self._decide_and_write(commands, batch.size, side_writes), side_writes
+
+    async def _decide_and_write(
+        self, commands: list[Any], size: int, side_writes: SideWrites
+    ) -> tuple[Drafted, list[Entry], bool]:
+        facts: Facts = {}
+        for _ in range(MOST_LOOKUPS):
+            draft = self._engine.decide(commands, facts)
+            entries = [entry for decision in draft.decisions for entry in decision.entries]
+            unknown = draft.unknown
+            if not unknown and (repeated := self._idempotency_keys.among(entries)):
+                # Sent again lately, unless they are known to be of messages that are gone.
+                unknown = [fact for key in repeated if (fact := ClientKey(key)) not in facts]
+            if unknown:
+                began = trio.current_time()
+                facts.update(await fact_lookup.look_up(self._reading, unknown, self._idempotency_keys))
+                self._lookup_seconds += trio.current_time() - began
+                continue
+            if not (entries or side_writes):
+                return draft, entries, False
+            statement, parameters = prepare(entries, draft.amendments, side_writes)
+            self._bound.note(statement, size)
+            try:
+                await self._writing.execute(statement, parameters)
+            except sqlite3.IntegrityError:
+                # The table of client keys refuses a key that it has: a message was sent again, so look up which.
+                keys = [entry.client_key for entry in entries if entry.client_key is not None]
+                known = await fact_lookup.client_keys(self._reading, keys, self._idempotency_keys)
+                if all(facts.get(key, key) == value for key, value in known.items()):
+                    raise
+                facts.update(known)
+                continue
+            return draft, entries, True
+        raise sqlite3.IntegrityError("a batch asked for more facts without end")
+
+    def _succeeded(self, commands: int, seconds: float, side_writes: SideWrites) -> None:
+        if self.failing:
+            logger.info("the store can be written again")
+        self.failing = self.disk_full = False
+        figures = self.figures
+        figures.batches += 1
+        figures.commands += commands
+        figures.commit_seconds += seconds
+        figures.last_batch = commands
+        self._schedule.written(side_writes, trio.current_time())
+
+    # What cannot be written.
+
+    async def _failed(self, pending: list[PendingCommand], side_writes: SideWrites, error: sqlite3.Error) -> None:
+        self.figures.failures += 1
+        if not self.failing:
+            logger.error(
+                "the store cannot be written: %s (%s)",
+                descriptors.what_helps() if descriptors.exhausted(error) else error,
+                getattr(error, "sqlite_errorname", "?"),
+            )
+        self.failing = True
+        self.disk_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        self._schedule.not_written(side_writes, trio.current_time())
+        refusal = RelayError.storage_full() if self.disk_full else RelayError.unavailable()
+        await self._answer_unwritten(pending, refusal)
+
+    async def _answer_unwritten(self, pending: list[PendingCommand], refusal: RelayError) -> None:
+        """Refuse commands that have something to write, and answer the others: repeats of what was done before."""
+        answers: list[object] = [refusal] * len(pending)
+        try:
+            with trio.CancelScope(shield=True):
+                answers = await self._decide_unwritten([item.command for item in pending], refusal)
+        except sqlite3.Error as error:
+            logger.warning("the store cannot be read: %s", error)
+        except Exception:
+            logger.exception("%d requests could not be decided and are refused; the relay goes on", len(pending))
+        for item, answer in zip(pending, answers, strict=True):
+            item.answer(answer)
+        self._engine.batch_done()
+
+    async def _decide_unwritten(self, commands: list[Any], refusal: RelayError) -> list[object]:
+        facts: Facts = {}
+        for _ in range(MOST_LOOKUPS):
+            # Each by itself: a command must not count on one that is refused.
+            drafts = [self._engine.decide([command], facts) for command in commands]
+            unknown = [fact for draft in drafts for fact in draft.unknown or _unsure(draft, facts)]
+            if not unknown:
+                return [
+                    refusal if decision.entries else decision.answer for draft in drafts for decision in draft.decisions
+                ]
+            facts.update(await fact_lookup.look_up(self._reading, unknown, self._idempotency_keys))
+        return [refusal] * len(commands)
+
+    def _refuse(self, pending: list[PendingCommand], side_writes: SideWrites, refusal: RelayError) -> None:
+        """Give the side writes back to the schedule, and refuse the commands."""
+        self._schedule.not_written(side_writes, trio.current_time())
+        for item in pending:
+            item.answer(refusal)
+        self._engine.batch_done()
+
+
+def _unsure(draft: Drafted, facts: Facts) -> list[Fact]:
+    """Find the client keys of a draft that may be known already: where nothing is inserted, no table refuses them."""
+    return [
+        fact
+        for decision in draft.decisions
+        for entry in decision.entries
+        if entry.client_key is not None and (fact := ClientKey(entry.client_key)) not in facts
+    ]

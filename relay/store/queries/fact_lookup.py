@@ -1,0 +1,133 @@
+"""Facts: what the rules ask of the log before they decide a batch.
+
+SQL in, facts out. Reads only.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from relay.store.entry import (
+    ClientKey,
+    Covered,
+    CoveredBy,
+    Fact,
+    Facts,
+    FilesNamed,
+    FirstMark,
+    FirstReceipt,
+    LastSeen,
+    MessageAt,
+    Prunable,
+    StoredMessage,
+    UnreadAfter,
+)
+from relay.store.idempotency import IdempotencyKeys
+from relay.store.kinds import DLVRD, LAST_MESSAGE, NEW, READ
+from relay.store.queries.stored_files import files
+from relay.store.sqlite.database import Connection
+from relay.store.sqlite.statements import Statement, as_json
+
+COVERED = 10_000
+"""Messages, the latest, whose authors are told of one mark: somebody's first mark of a long group covers all of it."""
+_STORED = "chat, message_id, kind, actor, client_id, at, message, deleted, changed, changed_at, target, extra, device"
+_CLIENT_KEYS = Statement(
+    f"SELECT client_key, {_STORED} FROM log WHERE seq IN (SELECT value FROM json_each(?1)"
+    " UNION ALL SELECT seq FROM client WHERE key IN (SELECT value FROM json_each(?2)))"
+    " UNION ALL SELECT r.key, r.chat, r.message_id, r.kind, r.actor, '', r.at, NULL, 0, 0, 0, r.target, NULL, NULL"
+    " FROM client AS c CROSS JOIN removed AS r ON r.place = c.seq % 65536 AND r.seq = c.seq"
+    " WHERE c.key IN (SELECT value FROM json_each(?2))"
+)
+_MESSAGE = Statement(f"SELECT {_STORED} FROM log WHERE kind <= {LAST_MESSAGE} AND chat = ? AND message_id = ?")
+# Both conditions: SQLite uses a partial index only where the statement repeats the index's own condition.
+_UNREAD = Statement(
+    f"SELECT count(*) FROM log WHERE kind <= {LAST_MESSAGE} AND kind = {NEW} AND chat = ?"
+    " AND message_id > ? AND message_id <= ? AND actor <> ? AND NOT deleted"
+)
+_COVERED_BY = Statement(
+    "SELECT actor, max(message_id), client_id FROM (SELECT actor, message_id, client_id FROM log"
+    f" WHERE kind <= {LAST_MESSAGE} AND kind = {NEW} AND chat = ? AND message_id > ? AND message_id <= ?"
+    " AND actor <> ? AND NOT deleted"
+    f" ORDER BY message_id DESC LIMIT {COVERED}) GROUP BY actor ORDER BY 2 DESC",
+    sorts=f"{COVERED} messages at most",
+)
+_COVERED_IN_DIALOG = Statement(
+    f"SELECT actor, message_id, client_id FROM log WHERE kind <= {LAST_MESSAGE} AND kind = {NEW} AND chat = ?"
+    " AND message_id > ? AND message_id <= ? AND actor <> ? AND NOT deleted ORDER BY message_id DESC LIMIT 1"
+)
+_LAST_OF_OTHERS = Statement(
+    f"SELECT message_id, client_id FROM log WHERE kind <= {LAST_MESSAGE} AND kind = {NEW} AND chat = ?"
+    " AND message_id <= ? AND actor <> ? AND NOT deleted ORDER BY message_id DESC LIMIT 1"
+)
+_FIRST_MARK = Statement(
+    f"SELECT min((SELECT at FROM log WHERE kind IN ({DLVRD}, {READ}) AND chat = ?1 AND actor = ?2 AND kind = k.value"
+    " AND message_id >= ?3 ORDER BY message_id LIMIT 1)) FROM json_each(?4) AS k"
+)
+_LAST_SEEN = Statement("SELECT device, seen FROM cursor WHERE device IN (SELECT value FROM json_each(?))")
+
+
+async def look_up(connection: Connection, facts: Iterable[Fact], recent: IdempotencyKeys) -> Facts:
+    """Find what the rules need to know."""
+    found: Facts = {}
+    # Many commands may ask for the same.
+    for fact in dict.fromkeys(facts):
+        match fact:
+            case MessageAt():
+                found[fact] = await _message(connection, fact)
+            case ClientKey():
+                found.update(await client_keys(connection, [fact.client_key], recent))
+            case CoveredBy():
+                found[fact] = await _covered_by(connection, fact)
+            case UnreadAfter():
+                ((found[fact],),) = await connection.execute(_UNREAD, (fact.chat, fact.after, fact.upto, fact.user))
+            case Prunable():
+                found[fact] = await _prunable(connection, fact)
+            case FilesNamed():
+                found[fact] = {file.id: file for file in await files(connection, fact.ids)}
+            case FirstMark():
+                found[fact] = await _first_mark(connection, fact)
+            case LastSeen():
+                found[fact] = dict(await connection.execute(_LAST_SEEN, (as_json(fact.devices),)))
+    return found
+
+
+async def client_keys(connection: Connection, keys: Sequence[int], recent: IdempotencyKeys) -> Facts:
+    """Find which of these client keys are in the log, or were when retention removed their messages."""
+    latest = [seq for key in keys if (seq := recent.seq(key)) is not None]
+    rows = await connection.execute(_CLIENT_KEYS, (as_json(latest), as_json(keys)))
+    found: Facts = {ClientKey(key): None for key in keys}
+    found.update({ClientKey(key): StoredMessage(*columns) for key, *columns in rows})
+    return found
+
+
+async def _message(connection: Connection, fact: MessageAt) -> StoredMessage | None:
+    rows = await connection.execute(_MESSAGE, (fact.chat, fact.message_id))
+    return StoredMessage(*rows[0]) if rows else None
+
+
+async def _covered_by(connection: Connection, fact: CoveredBy) -> tuple[Covered, ...]:
+    # Somebody's first mark of a long dialog covers all of it, and the writer waits: its last message is enough.
+    statement = _COVERED_IN_DIALOG if fact.dialog else _COVERED_BY
+    rows = await connection.execute(statement, (fact.chat, fact.after, fact.upto, fact.user))
+    return tuple(Covered(*row) for row in rows)
+
+
+async def _prunable(connection: Connection, fact: Prunable) -> dict[int, dict[int, list[int]]]:
+    rows = await connection.execute(
+        f"SELECT l.chat, l.message_id, l.actor FROM json_each(?) AS w CROSS JOIN log AS l ON l.kind <= {LAST_MESSAGE}"
+        " AND l.chat = w.value->>0 AND l.message_id > w.value->>1 AND l.message_id <= w.value->>2"
+        f" WHERE l.kind = {NEW} AND NOT l.deleted ORDER BY w.key, l.message_id",
+        (as_json(fact.chats),),
+    )
+    messages: dict[int, dict[int, list[int]]] = {chat: {} for chat, _, _ in fact.chats}
+    for chat, message_id, author in rows:
+        messages[chat].setdefault(author, []).append(message_id)
+    return messages
+
+
+async def _first_mark(connection: Connection, fact: FirstMark) -> FirstReceipt | None:
+    rows = await connection.execute(_LAST_OF_OTHERS, (fact.chat, fact.upto, fact.user))
+    if not rows:
+        return None
+    ((message_id, client_id),) = rows
+    marked = [READ] if fact.read else [DLVRD, READ]
+    ((at,),) = await connection.execute(_FIRST_MARK, (fact.chat, fact.user, message_id, as_json(marked)))
+    return None if at is None else FirstReceipt(message_id, client_id, at)

@@ -1,0 +1,37 @@
+"""Entries as they were written, for whatever applies or audits them. Reads only."""
+
+from relay.store.entry import (
+    Entry,
+)
+from relay.store.kinds import EDIT, FIRST_CHANGE
+from relay.store.sqlite.database import Connection
+from relay.store.sqlite.statements import Statement
+
+_BARE_ENTRIES = Statement(
+    "SELECT seq, kind, chat, message_id, actor, device, at, target, client_key, client_id, NULL,"
+    f" CASE WHEN kind <= {EDIT} THEN NULL ELSE extra END FROM log WHERE seq > ? ORDER BY seq LIMIT ?"
+)
+_CHANGES = Statement(
+    "SELECT seq, kind, chat, message_id, actor, device, at, target, NULL, NULL, NULL, extra FROM log"
+    f" INDEXED BY log_change WHERE kind >= {FIRST_CHANGE} AND seq < ?1 AND (?2 IS NULL OR actor = ?2)"
+    " ORDER BY seq DESC LIMIT ?3"
+)
+
+
+async def entries(connection: Connection, after: int, limit: int) -> list[Entry]:
+    """Read entries as they were written, without their texts: all that applying them needs."""
+    rows = await connection.execute(_BARE_ENTRIES, (after, limit))
+    return [Entry(*row) for row in rows]
+
+
+async def changes(connection: Connection, before: int, actor: int | None, count: int) -> list[Entry]:
+    """Read changes to users, devices, chats and history, the newest first.
+
+    Args:
+        connection: one that reads.
+        before: the `seq` that they come before.
+        actor: only this one's; everybody's where None is given.
+        count: how many at most.
+    """
+    rows = await connection.execute(_CHANGES, (before, actor, count))
+    return [Entry(*row) for row in rows]

@@ -1,0 +1,65 @@
+"""How far the log, the full-text index, the table of client keys and the devices' cursors reach: what a start reads."""
+
+from relay.store.kinds import FIRST_CHANGE, LAST_RECEIPT, NOTE
+from relay.store.sqlite.database import Connection, Rows
+from relay.store.sqlite.statements import Statement
+
+_CURSORS = Statement("SELECT device, seq, seen FROM cursor", whole="once at the start, a row of each device")
+_ENDS = Statement("SELECT coalesce((SELECT max(seq) FROM log), 0), (SELECT seq FROM indexed)")
+_INDEX_LEFT_OVER = Statement(
+    "SELECT EXISTS (SELECT 1 FROM search_docsize) OR EXISTS (SELECT 1 FROM search_data WHERE id > 10)"
+    # FTS5's list of segments: four bytes and three numbers where there is none.
+    " OR coalesce((SELECT length(block) FROM search_data WHERE id = 10), 0) <> 7",
+    whole="the first row is enough",
+)
+_FIRST_IN_CHAT = Statement(f"SELECT seq FROM log WHERE seq > 0 AND kind <= {LAST_RECEIPT} ORDER BY seq LIMIT 1")
+_NOTES = Statement(
+    f"SELECT (SELECT max(seq) FROM log AS b WHERE b.seq < n.seq), n.seq FROM log AS n INDEXED BY log_change"
+    f" WHERE n.kind >= {FIRST_CHANGE} AND n.kind = {NOTE} ORDER BY n.seq",
+    whole="once at the start, numbers of changes to users, chats and files",
+)
+_FILED = Statement("SELECT slice, seq FROM filed")
+_UNFILED = Statement(
+    "SELECT client_key, seq FROM log WHERE seq > ? AND client_key IS NOT NULL ORDER BY seq",
+)
+
+
+async def index_left_over(connection: Connection) -> bool:
+    """Tell whether the full-text index holds something, or its list of segments does."""
+    ((left,),) = await connection.execute(_INDEX_LEFT_OVER)
+    return bool(left)
+
+
+async def cursors(connection: Connection) -> dict[int, tuple[int, int]]:
+    """Read every device's cursor, and when it was last seen."""
+    rows = await connection.execute(_CURSORS)
+    return {device: (seq, seen) for device, seq, seen in rows}
+
+
+async def ends(connection: Connection) -> tuple[int, int]:
+    """Where the log ends, and up to where the full-text index holds it."""
+    ((last, indexed),) = await connection.execute(_ENDS)
+    return last, indexed
+
+
+async def gaps(connection: Connection) -> list[tuple[int, int]]:
+    """Find where the log's numbers leave out many: what retention removed, and before each restore of a backup.
+
+    Returns:
+        For each gap the entry before it (0 for none) and the one after it, ascending. Of the first gap all entries are
+        left that belong to no chat: they have no text.
+    """
+    first = await connection.execute(_FIRST_IN_CHAT)
+    begin = first[0][0] if first else 0
+    found = [(0, begin)] if begin > 1 else []
+    for before, after in await connection.execute(_NOTES):
+        if after - (before or 0) > 1 and after > begin:
+            found.append((before or 0, after))
+    return found
+
+
+async def unfiled(connection: Connection) -> tuple[Rows, dict[int, int]]:
+    """Find client keys with their `seq`, all that are not in their table among them, and up to where each slice is."""
+    filed: dict[int, int] = dict(await connection.execute(_FILED))
+    rows = await connection.execute(_UNFILED, (min(filed.values()),))
+    return rows, filed

@@ -1,0 +1,62 @@
+"""What retention may remove: by age, by chat, and what is left of a chat. Reads only."""
+
+from collections.abc import Sequence
+
+from relay.store.kinds import LAST_MESSAGE, LAST_RECEIPT
+from relay.store.sqlite.database import Connection
+from relay.store.sqlite.statements import Statement, as_json
+
+_REMOVED_BEFORE = Statement(
+    "SELECT place FROM removed WHERE at < ? ORDER BY place", whole="once an hour, 65,536 short rows at most"
+)
+# Else timestamps never go backwards along the log, so the first that is not older ends the search.
+_FIRST_NOT_OLDER = Statement(
+    "SELECT coalesce((SELECT seq FROM log WHERE at BETWEEN ? AND ? ORDER BY seq LIMIT 1) - 1,"
+    " (SELECT max(seq) FROM log), 0)",
+    whole="it walks along what is older, which then goes",
+)
+_LAST_OLDER = Statement("SELECT coalesce((SELECT seq FROM log WHERE seq <= ? AND at < ? ORDER BY seq DESC LIMIT 1), 0)")
+_WITH_ENTRIES = Statement(
+    f"SELECT value FROM json_each(?) WHERE EXISTS (SELECT 1 FROM log WHERE kind <= {LAST_RECEIPT} AND chat = value)"
+)
+
+
+async def removed_before(connection: Connection, at: int) -> list[int]:
+    """Find the removed messages that are older and whose client keys are still known: their places."""
+    return [place for (place,) in await connection.execute(_REMOVED_BEFORE, (at,))]
+
+
+async def last_messages(connection: Connection, after: int, upto: int) -> list[tuple[int, int]]:
+    """Find of each chat the last message id among these entries: chat keys and message ids."""
+    return await connection.execute(
+        f"SELECT chat, max(message_id) FROM log WHERE seq > ? AND seq <= ? AND kind <= {LAST_MESSAGE} GROUP BY chat",
+        (after, upto),
+    )
+
+
+async def last_before(connection: Connection, at: int, now: int) -> int:
+    """Find the last entry that is older than a time (Unix milliseconds); 0 for none.
+
+    Args:
+        connection: one that reads.
+        at: the time.
+        now: the present time: what is dated later was, by a clock that was wrong once, and is as old as what follows.
+    """
+    ((seq,),) = await connection.execute(_FIRST_NOT_OLDER, (at, now))
+    ((seq,),) = await connection.execute(_LAST_OLDER, (seq, at))
+    return seq  # type: ignore[no-any-return]
+
+
+async def first_prunable(connection: Connection, after: int) -> int:
+    """Find the oldest entry after one that retention may remove; 0 for none."""
+    ((seq,),) = await connection.execute(
+        f"SELECT coalesce((SELECT seq FROM log WHERE seq > ? AND kind <= {LAST_RECEIPT} ORDER BY seq LIMIT 1), 0)",
+        (after,),
+    )
+    return seq  # type: ignore[no-any-return]
+
+
+async def chats_with_entries(connection: Connection, chats: Sequence[int]) -> list[int]:
+    """Of these chats those of which messages or marks are left."""
+    rows = await connection.execute(_WITH_ENTRIES, (as_json(chats),))
+    return [chat for (chat,) in rows]

@@ -1,0 +1,94 @@
+"""The last snapshot, and the base: the state where the log begins since history was removed. Reads only."""
+
+from typing import NamedTuple
+
+import msgspec
+
+from relay.store.sqlite.database import Connection
+from relay.store.sqlite.statements import Statement
+
+_SNAPSHOT = Statement("SELECT seq, at, pruned FROM snapshot")
+_SNAPSHOT_USERS = Statement("SELECT key, value FROM user ORDER BY key", whole="once at the start")
+_SNAPSHOT_DEVICES = Statement("SELECT key, value FROM device ORDER BY key", whole="once at the start")
+_SNAPSHOT_INVITES = Statement("SELECT key, value FROM invite ORDER BY key")
+_SNAPSHOT_CHATS = Statement("SELECT key, value FROM chat ORDER BY key", whole="once at the start")
+_SNAPSHOT_MEMBERS = Statement("SELECT chat, user, value FROM member ORDER BY chat, user", whole="once at the start")
+
+
+class Snapshot(NamedTuple):
+    """What the log amounted to at `seq`; each row a key and JSON, a member's with two keys."""
+
+    seq: int
+    at: int
+    pruned: int
+    users: list[tuple[int, str]]
+    devices: list[tuple[int, str]]
+    invites: list[tuple[str, str]]
+    chats: list[tuple[int, str]]
+    members: list[tuple[int, int, str]]
+
+
+async def snapshot(connection: Connection) -> Snapshot:
+    """Read the last snapshot."""
+    rows = await connection.execute(_SNAPSHOT)
+    seq, at, pruned = rows[0] if rows else (0, 0, 0)
+    return Snapshot(
+        seq,
+        at,
+        pruned,
+        await connection.execute(_SNAPSHOT_USERS),
+        await connection.execute(_SNAPSHOT_DEVICES),
+        await connection.execute(_SNAPSHOT_INVITES),
+        await connection.execute(_SNAPSHOT_CHATS),
+        await connection.execute(_SNAPSHOT_MEMBERS),
+    )
+
+
+class Base(msgspec.Struct, rename="camel"):
+    """The whole state where the log's history begins, as `Snapshot` has it."""
+
+    seq: int
+    at: int
+    pruned: int
+    round: int = 0
+    """Which parts it consists of; 0 where all rows are here."""
+    users: list[tuple[int, str]] = []
+    devices: list[tuple[int, str]] = []
+    invites: list[tuple[str, str]] | None = None
+    chats: list[tuple[int, str]] = []
+    members: list[tuple[int, int, str]] = []
+
+
+class _BasePart(msgspec.Struct):
+    users: list[tuple[int, str]]
+    devices: list[tuple[int, str]]
+    invites: list[tuple[str, str]] | None
+    chats: list[tuple[int, str]]
+    members: list[tuple[int, int, str]]
+
+
+async def base(connection: Connection) -> Snapshot | None:
+    """Read where the log's history begins; None where it begins with its first entry."""
+    # One statement, and so one view: a base that takes its place meanwhile removes these parts.
+    rows = await connection.execute(
+        "SELECT base.value, base_part.value FROM base LEFT JOIN base_part ON base_part.round = base.value->>'$.round'"
+        " ORDER BY base_part.number"
+    )
+    if not rows:
+        return None
+    kept = msgspec.json.decode(rows[0][0], type=Base)
+    invites = kept.invites or []
+    for _, value in rows if kept.round else ():
+        part = msgspec.json.decode(value, type=_BasePart)
+        kept.users += part.users
+        kept.devices += part.devices
+        kept.chats += part.chats
+        kept.members += part.members
+        invites = part.invites or invites
+    return Snapshot(kept.seq, kept.at, kept.pruned, kept.users, kept.devices, invites, kept.chats, kept.members)
+
+
+async def base_round(connection: Connection) -> tuple[int, int] | None:
+    """Tell which base holds: its round and its `seq`; None where there is none."""
+    rows = await connection.execute("SELECT coalesce(value->>'$.round', 0), value->>'$.seq' FROM base")
+    return (rows[0][0], rows[0][1]) if rows else None

@@ -1,0 +1,56 @@
+"""Uploaded files: what the store knows of them, which messages hold them, and which may go. Reads only."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from relay.store.entry import (
+    StoredFile,
+)
+from relay.store.sqlite.database import Connection
+from relay.store.sqlite.statements import Statement, as_json
+
+_FILES = Statement(
+    "SELECT id, digest, user, name, mimetype, size, width, height, loose,"
+    " (SELECT json_group_array(json_array(chat, message_id)) FROM"
+    " (SELECT chat, max(message_id) AS message_id FROM holding WHERE file = id GROUP BY chat))"
+    " FROM file WHERE id IN (SELECT value FROM json_each(?))",
+)
+_LOOSE_FILES = Statement(
+    "SELECT id FROM file WHERE loose > 0 AND loose <= ? AND id NOT IN (SELECT value FROM json_each(?)) LIMIT ?"
+)
+_KNOWN_DIGESTS = Statement("SELECT DISTINCT digest FROM file WHERE digest IN (SELECT value FROM json_each(?))")
+_DIGESTS = Statement(
+    "SELECT DISTINCT digest, size FROM file", whole="`relay check` looks at every file", sorts="likewise"
+)
+_holders = msgspec.json.Decoder(tuple[tuple[int, int], ...]).decode
+
+
+async def files(connection: Connection, ids: Sequence[str]) -> list[StoredFile]:
+    """Read what is known of files, and which chats hold them; those that are unknown are left out."""
+    rows = await connection.execute(_FILES, (as_json(ids),))
+    return [StoredFile._make((*columns, _holders(held))) for *columns, held in rows]
+
+
+async def loose_files(connection: Connection, now: int, but: Sequence[str], count: int) -> list[str]:
+    """Find files that nothing holds and whose time has come.
+
+    Args:
+        connection: one that reads.
+        now: Unix milliseconds.
+        but: ids that are wanted still.
+        count: how many at most.
+    """
+    rows = await connection.execute(_LOOSE_FILES, (now, as_json(but), count))
+    return [file for (file,) in rows]
+
+
+async def known_digests(connection: Connection, digests: Sequence[str]) -> set[str]:
+    """Find which of these contents a file still has."""
+    rows = await connection.execute(_KNOWN_DIGESTS, (as_json(digests),))
+    return {digest for (digest,) in rows}
+
+
+async def digests(connection: Connection) -> list[tuple[str, int]]:
+    """Read the contents that files have, and their sizes in bytes."""
+    return await connection.execute(_DIGESTS)

@@ -1,0 +1,32 @@
+"""Users by name: who is found under which name, and that nothing is kept of names that nobody has any more."""
+
+from relay.core.model.entities import User
+from relay.core.model.likeness import NameIndex
+from relay.keys import UserKey
+from relay.protocol import requests
+from tests.support.memory_log import MemoryLog
+
+
+def test_a_user_who_changes_their_name_leaves_nothing_of_the_earlier_ones() -> None:
+    log = MemoryLog()
+    log.add_users("User1")
+    for n in range(500):
+        log.do("User1", requests.ProfileRequest(name=f"Anna {n}"))
+    names = vars(log.state)["_names"]
+    assert isinstance(names, NameIndex)
+    assert len(names) == 2, "the id and the name of today"
+    assert log.state.users_named("anna 499") == {1}
+    assert log.state.users_named("Anna 0") == set()
+
+
+def test_two_users_of_one_name_are_found_until_each_has_another() -> None:
+    first, second = (User(key=UserKey(key), id=f"u{key}", name="Anna") for key in (1, 2))
+    index = NameIndex()
+    index.add(first)
+    index.add(second)
+    assert index.find("Anna") == {1, 2}
+    index.discard(first)
+    assert index.find("ANNA") == {2}
+    index.discard(second)
+    assert index.find("Anna") == set()
+    assert len(index) == 0
