@@ -1,4 +1,4 @@
-"""Build everything that is given to people: `uv run packaging/build.py`.
+"""Build the packages and the single file: `uv run packaging/build.py`.
 
 Makes dist/chat-relay_VERSION_ARCHITECTURE.deb for each architecture and the single file dist/relay, from this
 source tree and published wheels. Nothing is compiled or run for another architecture, and the same source
@@ -16,11 +16,11 @@ import deb
 import executable
 
 EPOCH = 1_767_225_600
-"""When everything was last touched, Unix seconds, where SOURCE_DATE_EPOCH does not say."""
+"""The time of all files, Unix seconds, unless SOURCE_DATE_EPOCH names one."""
 
 
 def main() -> None:
-    """Build what the command line asks for."""
+    """Build what the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=bundle.TOP / "dist", metavar="DIR", help="where to put it")
     parser.add_argument("--arch", action="append", choices=bundle.MACHINES, help="only this (may be given again)")

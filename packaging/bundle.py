@@ -48,9 +48,14 @@ def wheel(work: Path, version: str | None = None) -> tuple[Path, str]:
 
 
 def tree(work: Path, wheel: Path, arch: str) -> Path:
-    """Install the wheel and what it needs for each Python, and lay the results on top of each other.
+    """Install the wheel and its libraries for each Python, and merge the results into one tree.
 
-    With what makes certificates: a machine without internet could not get it later.
+    With the library that makes certificates, which a machine without internet could not get later.
+
+    Args:
+        work: a scratch directory.
+        wheel: the relay's wheel.
+        arch: Debian's name of the architecture.
 
     Raises:
         Clash: they do not fit.

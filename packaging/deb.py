@@ -38,7 +38,19 @@ SETTINGS_HEAD = """\
 
 
 def build(work: Path, tree: Path, version: str, arch: str, out: Path, epoch: int) -> Path:
-    """Make the package of one architecture."""
+    """Build the package of one architecture.
+
+    Args:
+        work: a scratch directory.
+        tree: the bundled tree of this architecture.
+        version: the relay's version.
+        arch: Debian's name of the architecture.
+        out: the directory for the package.
+        epoch: the time of all files, Unix seconds.
+
+    Returns:
+        The package.
+    """
     version = debian_version(version)
     root = work / arch / "root"
     library = root / LIBRARY
@@ -78,7 +90,7 @@ def build(work: Path, tree: Path, version: str, arch: str, out: Path, epoch: int
 
 
 def debian_version(version: str) -> str:
-    """Say a version as Debian orders it: a build before a release is earlier than it only with a tilde."""
+    """Convert a version to Debian's form, in which a build before a release needs a tilde to sort before it."""
     return version.replace(".dev", "~dev")
 
 
@@ -94,7 +106,7 @@ def _squeezed(content: bytes) -> bytes:
 
 
 def _manual() -> bytes:
-    """The man page, made of the commands themselves."""
+    """Return the man page, which is made from the commands."""
     command = [sys.executable, "-m", "relay", "help", "--man"]
     # Neither the terminal's width nor its colours may show in it.
     environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1"}
@@ -102,7 +114,7 @@ def _manual() -> bytes:
 
 
 def _default_settings() -> bytes:
-    """Ask the relay of this source tree for a settings file that says everything there is."""
+    """Return a settings file with all defaults, from the relay of this source tree."""
     return subprocess.run(
         [sys.executable, "-c", "from relay.settings import default_file; print(default_file(), end='')"],
         cwd=bundle.TOP,

@@ -19,13 +19,13 @@ VARIABLE = "CHAT_RELAY_CACHE"
 
 
 def stop(message: str) -> None:
-    """Say what is in the way, and end."""
+    """Print why the relay cannot start, and exit."""
     sys.stderr.write(f"relay: {message}\n")
     sys.exit(1)
 
 
 def fitting_python() -> None:
-    """Go on with a Python of the right version, if there is one."""
+    """Restart with a Python of the right version, if there is one."""
     if OLDEST <= sys.version_info[:2] <= NEWEST:
         return
     for minor in range(NEWEST[1], OLDEST[1] - 1, -1):
@@ -52,7 +52,7 @@ def fitting_machine() -> str:
 
 
 def candidates() -> list:
-    """Directories to unpack to, the best first."""
+    """List directories to unpack to, the best first."""
     chosen = os.environ.pop(VARIABLE, None)
     if chosen:
         return [chosen]
@@ -74,7 +74,7 @@ def candidates() -> list:
 
 
 def usable(directory: str) -> str:
-    """Make a directory if need be; tell why programs cannot be unpacked there, or nothing."""
+    """Make a directory if there is none. Return why programs cannot be unpacked there, or an empty text."""
     try:
         os.makedirs(directory, mode=0o700, exist_ok=True)
         status = os.stat(directory)
@@ -90,7 +90,13 @@ def usable(directory: str) -> str:
 
 
 def unpack(archive: zipfile.ZipFile, machine: str, target: str) -> None:
-    """Unpack what fits, beside the target; then let it appear whole."""
+    """Unpack the files for this machine and Python beside the target, then rename them into place.
+
+    Args:
+        archive: the single file.
+        machine: the architecture's name in the archive.
+        target: the directory to make.
+    """
     ours = f"cpython-3{sys.version_info[1]}"
     directory = tempfile.mkdtemp(prefix=".new-", dir=os.path.dirname(target))
     try:

@@ -4,7 +4,7 @@
     web_assets.py stamp      write the hash of every file of ours into index.html
     web_assets.py refresh    fetch the pinned packages with npm, compare integrity, copy and record
 
-The stamps are what lets a browser keep a file for ever: a changed file has another ?v=. They stand in
+The stamps let a browser keep a file for good: a changed file has another ?v=. They stand in
 the import map, so that modules import each other by their plain names. There is no build: all other
 files are served as they lie.
 """
@@ -50,22 +50,22 @@ STYLES = ("styles/tokens.css", "styles/app.css")
 
 
 def sha256(path: Path) -> str:
-    """The hex SHA-256 of a file."""
+    """Return the SHA-256 of a file in hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def stamp(path: Path) -> str:
-    """The short hash that goes after ?v=."""
+    """Return the short hash for ?v=."""
     return sha256(path)[:10]
 
 
 def own_modules() -> list[Path]:
-    """Every module of ours, in a stable order. The service worker is fetched by name and never stamped."""
+    """List all modules of ours, in a stable order. The service worker is fetched by name and never stamped."""
     return sorted(path for path in WEB.rglob("*.js") if VENDOR not in path.parents and path != WEB / "sw.js")
 
 
 def import_map() -> str:
-    """The import map: vendored names, and each of our modules with its stamp."""
+    """Make the import map: vendored names, and each of our modules with its stamp."""
     imports: dict[str, str] = {}
     for package in json.loads(PACKAGES.read_text()):
         for file in package["files"]:
@@ -78,7 +78,7 @@ def import_map() -> str:
 
 
 def head() -> str:
-    """The stamped part of index.html."""
+    """Make the stamped part of index.html."""
     packages = json.loads(PACKAGES.read_text())
     vendored = [file for package in packages for file in package["files"]]
     preload = [f"/vendor/{file['to']}" for file in vendored if file.get("preload")]
@@ -91,13 +91,13 @@ def head() -> str:
 
 
 def stamped(index: str) -> str:
-    """index.html with the part between its two markers made anew."""
+    """Return index.html with a new part between its two markers."""
     pattern = re.compile(r"(<!-- stamped:begin -->\n).*?(<!-- stamped:end -->)", re.DOTALL)
     return pattern.sub(lambda found: found[1] + head() + found[2], index)
 
 
 def check() -> int:
-    """Name everything that is not as recorded; 0 when all is well."""
+    """Print everything that is not as recorded. Return 0 if nothing is."""
     wrong: list[str] = []
     known = {"packages.json"}
     for package in json.loads(PACKAGES.read_text()):
@@ -150,7 +150,7 @@ def refresh() -> int:
 
 
 def main() -> int:
-    """Run the one command named."""
+    """Run the command that is named."""
     command = sys.argv[1] if len(sys.argv) == 2 else ""
     if command == "check":
         return check()

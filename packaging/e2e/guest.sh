@@ -53,7 +53,7 @@ end() { # the same; "end gently" also wants that nobody was cut off
 
 # The lines of a chapter of `relay help upgrade`, typed as they stand by somebody who may do everything.
 typed() { # chapter
-	awk -v chapter="$1" '$0 == chapter {on = 1; next} /^[A-Z][A-Za-z ]*$/ {on = 0} on && /^  sudo / {print substr($0, 3)} on && /^What was said/ {exit}' $state/help |
+	awk -v chapter="$1" '$0 == chapter {on = 1; next} /^[A-Z][A-Za-z ]*$/ {on = 0} on && /^  sudo / {print substr($0, 3)} on && /^Messages since/ {exit}' $state/help |
 		sed "s#chat-relay_NEW_ARCH.deb#$(basename "$stick_new")#; s#chat-relay_OLD_ARCH.deb#$(basename "$stick_old")#; s#/media/usb#$stick#; s#apt install#apt-get install -y#"
 }
 follow() { # what one line of it says; doctor may find something in a container

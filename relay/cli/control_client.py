@@ -87,10 +87,16 @@ class RequestRefused(Failure):
     """The relay refused a request. `code` is for commands that can say more about it."""
 
     def __init__(self, code: ErrorCode, message: str, quota: int | None = None) -> None:
+        """Translate the message.
+
+        Args:
+            code: the error's code.
+            message: the error's message as on the wire.
+            quota: with `storage_full`: the bytes that the user may store, if that is what is full; None if the disk is.
+        """
         super().__init__(for_people(message))
         self.code = code
         self.quota = quota
-        """With `storage_full`: the bytes that the user may store, if that is what is full; None if the disk is."""
         self.exit_code = 2 if code == "bad_request" else 1
 
 
@@ -128,7 +134,13 @@ def ask(data: Path, name: str, payload: Wire, *, make: bool = False, items: Item
 
 
 def ask_running(data: Path, name: str, payload: Wire, *, items: Items = _ignore) -> Any | None:
-    """Make a request as `ask` does, but only of a relay that runs or is starting; return None if there is none."""
+    """Make a request as `ask` does, but only of a relay that runs or is starting.
+
+    Args, Raises: see `ask`.
+
+    Returns:
+        The answer; None if no relay runs.
+    """
     waiting = Waiting()
     while (connection := _connect(control_socket(data))) is None:
         who = lock.holder(data)

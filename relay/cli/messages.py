@@ -110,7 +110,7 @@ def tail(
         try:
             watched = ask_running(where, "watch", control.Watch(chat=chat, texts=texts), items=show)
         except Stopped:
-            raise Failure("the relay stopped: nothing more can happen") from None
+            raise Failure("the relay stopped: nothing more happens") from None
         if watched is None:
             raise Failure(f"no relay runs on {where}: `relay serve` starts one")
 

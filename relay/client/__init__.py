@@ -9,8 +9,9 @@ It acknowledges the events that it hands out, sends keepalives, reconnects after
 that it missed, and repeats unanswered requests under the same `clientMessageId`.
 """
 
+from relay.client.connecting import connect
 from relay.client.failures import CONNECTION_ERRORS, CannotConnect, SignedOut, Unanswered
-from relay.client.session import AnswerPage, Client, Received, connect
+from relay.client.session import AnswerPage, Client, Received
 
 __all__ = [
     "CONNECTION_ERRORS",

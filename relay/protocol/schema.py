@@ -33,13 +33,13 @@ def asyncapi() -> dict[str, Any]:
         message(f"request.{name}", Request, kind.payload, f"a client asks for {name}", payloadType=name)
         message(f"response.{name}", Response, kind.response, f"the relay answers {name}")
     for name, payload in CLIENT_EVENTS.items():
-        message(f"client.{name}", ClientEvent, payload, f"a client says {name}", eventType=name)
+        message(f"client.{name}", ClientEvent, payload, f"a client sends {name}", eventType=name)
     for name, event in SERVER_EVENTS.items():
         durable = "acknowledged and replayed" if name in DURABLE_EVENTS else "never replayed"
-        message(f"event.{name}", Event, event, f"the relay tells {name}: {durable}", eventType=name)
+        message(f"event.{name}", Event, event, f"the relay sends {name}: {durable}", eventType=name)
     for name, envelope, title in (
-        ("ack", Ack, "a client has a durable event"),
-        ("error", ErrorFrame, "a frame could not be understood"),
+        ("ack", Ack, "a client acknowledges a durable event"),
+        ("error", ErrorFrame, "a frame is not a valid envelope"),
     ):
         types.append(envelope)
         messages[name] = {
@@ -55,7 +55,7 @@ def asyncapi() -> dict[str, Any]:
         "info": {
             "title": "chat-relay",
             "version": __version__,
-            "description": "What a client and the relay say to each other over the WebSocket.",
+            "description": "The protocol between a client and the relay over the WebSocket.",
         },
         "defaultContentType": "application/json",
         "servers": {
@@ -119,12 +119,12 @@ def _operations(messages: dict[str, dict[str, Any]]) -> dict[str, Any]:
         }
         for name in REQUESTS
     }
-    operations["said"] = {
+    operations["clientEvents"] = {
         "action": "receive",
         "channel": channel,
         "messages": [named(name) for name in messages if name.startswith("client.") or name == "ack"],
     }
-    operations["told"] = {
+    operations["relayEvents"] = {
         "action": "send",
         "channel": channel,
         "messages": [named(name) for name in messages if name.startswith("event.") or name == "error"],

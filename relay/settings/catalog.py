@@ -68,8 +68,8 @@ def default_file() -> str:
     """Make a settings file that has every setting at its default, commented out."""
     lines = [
         "# The settings of the chat relay. Everything here is at its default: remove a # to change it.",
-        "# `relay config check` tells whether the file is right, `systemctl reload relay` puts it in force.",
-        "# Each can be set as a variable too: limits.connections is RELAY_LIMITS_CONNECTIONS.",
+        "# `relay config check` checks the file, `systemctl reload relay` applies it.",
+        "# Each can also be set by an environment variable: limits.connections is RELAY_LIMITS_CONNECTIONS.",
     ]
     section = ""
     for setting in declared():

@@ -38,8 +38,7 @@ class LimitsSection(Section):
         float,
         Meta(
             ge=0,
-            description="Requests that one user may make, on average; 0 for no limit. One that asks or causes much"
-            " counts as several.",
+            description="Requests of one user, on average; 0 for no limit. An expensive request counts as several.",
             extra={"unit": "requests/s"},
         ),
     ] = 2_000.0
@@ -70,8 +69,9 @@ class HttpSection(Section):
     hosts: Annotated[
         list[str],
         Meta(
-            description="Names of this relay beside the machine's own: others are refused, since a strange page"
-            " could be behind them. *.example.org for all within, * for any.",
+            description="Host names of this relay besides the machine's own. Requests for others are refused, "
+            "since a foreign page could be behind them. *.example.org allows all subdomains, * any "
+            "name.",
             extra=AT_START,
         ),
     ] = msgspec.field(default_factory=list)
@@ -82,8 +82,9 @@ class HttpSection(Section):
     trusted_proxies: Annotated[
         list[str],
         Meta(
-            description="Addresses of reverse proxies in front of the relay: of their X-Forwarded-For the rightmost"
-            " address that is none of theirs counts as the visitor's. 127.0.0.1 for one on this machine.",
+            description="Addresses of reverse proxies in front of the relay. The rightmost address in "
+            "X-Forwarded-For that is none of theirs counts as the client's. 127.0.0.1 for a proxy on "
+            "this machine.",
             extra=AT_START | NETWORKS,
         ),
     ] = msgspec.field(default_factory=list)
@@ -97,19 +98,17 @@ class FilesSection(Section):
         int,
         Meta(
             ge=0,
-            description="What one user's files may have together; each counts for 4096 at least.",
+            description="All files of one user together; each counts as at least 4096.",
             extra={"unit": "bytes"},
         ),
     ] = 10 * 2**30
     elsewhere: Annotated[
         bool,
-        Meta(description="Whether a message may name a file that lies elsewhere, by its http(s) address."),
+        Meta(description="Whether a message may link a file that is stored elsewhere, by its http(s) URL."),
     ] = True
-    total_bytes: Annotated[
-        int, Meta(ge=0, description="What all files may have together.", extra={"unit": "bytes"})
-    ] = 100 * 2**30
+    total_bytes: Annotated[int, Meta(ge=0, description="All files together.", extra={"unit": "bytes"})] = 100 * 2**30
     free_bytes: Annotated[
-        int, Meta(ge=0, description="What uploads must leave free on the disk.", extra={"unit": "bytes"})
+        int, Meta(ge=0, description="Space that uploads leave free on the disk.", extra={"unit": "bytes"})
     ] = 512 * 2**20
 
 
@@ -128,10 +127,11 @@ class TlsSection(Section):
     ] = ""
     names: Annotated[
         list[str],
-        Meta(description="Names and addresses that the relay's own certificate is for, beside the machine's."),
+        Meta(description="Names and addresses in the relay's own certificate, besides the machine's."),
     ] = msgspec.field(default_factory=list)
     redirect: Annotated[
-        bool, Meta(description="Whether who comes without TLS is sent to https://; else they are served as they come.")
+        bool,
+        Meta(description="Whether requests without TLS are redirected to https://; else they are served as they are."),
     ] = True
 
 
@@ -139,23 +139,27 @@ class AuthSection(Section):
     """How people sign in."""
 
     open: Annotated[
-        bool, Meta(description="Whether anybody who reaches the relay may pick a name and is in: for a field kit.")
+        bool,
+        Meta(
+            description="Whether anybody who reaches the relay may sign in with a name of their choice: for a "
+            "field kit."
+        ),
     ] = False
-    invite_hours: Annotated[
-        float, Meta(gt=0, description="How long an invite is good for.", extra={"unit": "hours"})
-    ] = 72.0
+    invite_hours: Annotated[float, Meta(gt=0, description="How long an invite is valid.", extra={"unit": "hours"})] = (
+        72.0
+    )
     device_days: Annotated[
         int,
         Meta(
             ge=0,
-            description="A device that was not here for so long has to sign in again; 0 for never.",
+            description="A device that has not connected for this long has to sign in again; 0 for never.",
             extra={"unit": "days"},
         ),
     ] = 0
 
 
 class RetentionSection(Section):
-    """How long what was said is kept. 0 keeps it for ever."""
+    """How long messages are kept; 0 keeps them for ever."""
 
     days: Annotated[
         int,
@@ -165,7 +169,7 @@ class RetentionSection(Section):
         int,
         Meta(
             ge=0,
-            description="The oldest messages go when the store is larger; 0 for any size.",
+            description="The oldest messages are removed when the store is larger; 0 for any size.",
             extra={"unit": "bytes"},
         ),
     ] = 0
@@ -178,8 +182,8 @@ class ClockSection(Section):
         int,
         Meta(
             ge=1,
-            description="How far from the log's last time the machine's clock is believed where neither NTP nor a"
-            " real-time clock vouches for it; beyond, nothing is deleted or ends by time (relay clock trust).",
+            description="How far the machine's clock may be from the log's last time to be believed without NTP "
+            "or a real-time clock. Beyond that nothing is deleted or expires (relay clock trust).",
             extra={"unit": "days"},
         ),
     ] = 7
@@ -192,19 +196,19 @@ class StoreSection(Section):
         int,
         Meta(
             ge=0,
-            description="Set aside on the disk, a quarter of it at most, so that a full one can still be read and"
-            " pruned; 0 for nothing.",
+            description="Space reserved on the disk, at most a quarter of it, so that a full disk can still be "
+            "read and pruned; 0 for none.",
             extra={"unit": "bytes"} | AT_START,
         ),
     ] = 16 * 2**20
 
 
 class LogSection(Section):
-    """What the relay says about itself. Never what people say, and never a token."""
+    """What the relay logs; never messages of users, and never a token."""
 
     level: Annotated[
         Literal["debug", "info", "warning", "error"],
-        Meta(description="The least that is logged: debug, info, warning or error."),
+        Meta(description="The lowest level that is logged: debug, info, warning or error."),
     ] = "info"
 
 

@@ -80,7 +80,7 @@ def status(*listening: str, **more: object) -> control.Status:
         (["127.0.0.1:1", "192.0.2.9:1"], {}, {"192.0.2.9"}, ["good 192.0.2.9:1 answers"]),
         (
             ["127.0.0.1:1"], {}, {"127.0.0.1"},
-            ["bad it listens on 127.0.0.1:1 only, where nobody but this machine reaches it"],
+            ["bad it listens on 127.0.0.1:1 only, which no other machine can reach"],
         ),
         (
             ["127.0.0.1:1"], {"public_url": "https://chat.example.org", "trusted_proxies": ["127.0.0.1"]},
@@ -98,7 +98,7 @@ def status(*listening: str, **more: object) -> control.Status:
             ["127.0.0.1:1"], {"public_url": "https://chat.example.org"}, {"127.0.0.1", "chat.example.org"},
             [
                 "good 127.0.0.1:1 answers, for a proxy on this machine",
-                "note to the relay everybody has the proxy's address: one who guesses passwords makes all others wait",
+                "note to the relay everybody has the proxy's address: somebody who guesses passwords makes all others wait",
                 "good https://chat.example.org answers",
             ],
         ),

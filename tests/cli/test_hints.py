@@ -23,7 +23,7 @@ BARE = re.compile(rf"(?<![`/\w-])relay ({'|'.join((*GROUPS, *COMMANDS))})\b(?! (
 """A command that stands in a text without backticks."""
 STATIC = {"help", "description", "epilog"}
 """Arguments with texts of --help and of the settings file, which are printed as they stand."""
-GUIDE = {"cli/manual.py", "serve.py", "net/http/routes/trust.py", "store/files/lock.py"}
+GUIDE = {"cli/manual.py", "serve_options.py", "serve.py", "net/http/routes/trust.py", "store/files/lock.py"}
 """Modules whose texts are no hints: the guide, the parser of `serve`, a page for phones, the name of a lock."""
 
 

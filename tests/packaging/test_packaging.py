@@ -215,3 +215,16 @@ def test_the_newest_release_of_the_changelog_is_this_version() -> None:
     newest = next(changes.releases(changes.CHANGELOG.read_text("utf-8")))
     assert __version__.removesuffix(".dev0") == newest.version
     assert (newest.date is None) == __version__.endswith(".dev0")
+
+
+@pytest.mark.parametrize(("chapter", "lines"), [("Upgrading", 3), ("The way back", 8)])
+def test_the_guide_has_the_lines_of_an_upgrade_that_the_container_types(chapter: str, lines: int) -> None:
+    guest = (PACKAGING / "e2e" / "guest.sh").read_text()
+    program = re.search(r"awk -v chapter=\"\$1\" '(.*)' \$state/help", guest)
+    assert program is not None
+    page = TOP / "relay" / "help" / "upgrade.txt"
+    typed = subprocess.run(
+        ["awk", "-v", f"chapter={chapter}", program[1], page], capture_output=True, text=True, check=True
+    )
+    assert len(typed.stdout.splitlines()) == lines
+    assert "/media/usb/" in typed.stdout

@@ -87,8 +87,8 @@ def test_it_has_every_request_and_event() -> None:
     expected |= {f"event.{name}" for name in SERVER_EVENTS} | {f"client.{name}" for name in CLIENT_EVENTS}
     assert set(DOCUMENT["components"]["messages"]) == {*expected, "ack", "error"}
     assert set(DOCUMENT["operations"]) >= set(REQUESTS)
-    told = {message["$ref"].rpartition("/")[2] for message in DOCUMENT["operations"]["told"]["messages"]}
-    assert told >= {f"event.{name}" for name in SERVER_EVENTS}
+    sent = {message["$ref"].rpartition("/")[2] for message in DOCUMENT["operations"]["relayEvents"]["messages"]}
+    assert sent >= {f"event.{name}" for name in SERVER_EVENTS}
 
 
 @pytest.mark.parametrize("schema", DOCUMENT["components"]["schemas"])

@@ -140,6 +140,15 @@ class Mattermost:
     """A server's bulk export: a JSONL file, or the zip file that holds it. It is read twice, and sorted on disk."""
 
     def __init__(self, lines: Callable[[], Iterator[bytes]], files: Archive) -> None:
+        """Read users, chats and what is needed to yield the messages.
+
+        Args:
+            lines: opens the lines of the export from the beginning.
+            files: the archive with the uploaded files.
+
+        Raises:
+            NotUnderstood: it is damaged.
+        """
         self._lines = lines
         self._files = files
         self.left: Counter[str] = Counter()

@@ -22,6 +22,13 @@ def all_words(
     """Give the whole text of a message: its own, and that of its blocks and attachments; None where they have none.
 
     The blocks of a person's message repeat its text; the text of a program's message is mostly a summary of its blocks.
+
+    Args:
+        text: the text of the message.
+        blocks: its blocks, as Slack's.
+        attachments: its attachments, as Slack's.
+        people: users by their id in the source.
+        program: whether a program sent it.
     """
     try:
         said = _named(block_words(blocks), people) if program or not text.strip() else ""

@@ -27,6 +27,15 @@ class RelayExport:
     """A relay's own export. It is read several times and never held in memory."""
 
     def __init__(self, lines: Callable[[], Iterator[bytes]], files: Archive) -> None:
+        """Read users, chats and what is needed to yield the messages.
+
+        Args:
+            lines: opens the lines of the export from the beginning.
+            files: the archive with the uploaded files.
+
+        Raises:
+            NotUnderstood: it is damaged.
+        """
         self._lines = lines
         self._files = files
         self.left: Counter[str] = Counter()

@@ -101,6 +101,11 @@ class Slack:
     """How subtypes begin of messages that nobody wrote."""
 
     def __init__(self, files: Archive) -> None:
+        """Read the lists of users and channels, and scan the messages.
+
+        Raises:
+            NotUnderstood: it is damaged.
+        """
         self._files = files
         self.left: Counter[str] = Counter()
         self._people: dict[str, SourceUser] = {}

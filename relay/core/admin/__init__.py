@@ -63,7 +63,7 @@ class Admin:
         hub: Hub,
         reading: Connection,
         clock: RelayClock,
-        meter: Statistics,
+        statistics: Statistics,
         service: Service,
         prune: PruneNow,
         files: Uploads,
@@ -72,35 +72,35 @@ class Admin:
         self._state = state
         self.runtime = Runtime()
         self._prune = prune
-        self.data = meter.data
+        self.data = statistics.data
         """The path of the data directory, for messages to an admin."""
         self._clock = clock
         self._room = room
         self._log = log
-        self._decided = decided = AdminCommands(log, clock)
-        signing_in = service.signing_in
-        people = UserAdmin(state, decided, hub.presence, log.cursors, signing_in, service.lend, self.runtime)
-        invites = InviteAdmin(state, decided, signing_in, clock)
-        hooks = HookAdmin(state, decided, signing_in, log, clock, self.runtime)
-        chats = ChatAdmin(state, decided)
-        status = StatusReport(state, log, hub.presence, meter, self.runtime, clock, room, signing_in.refusals)
-        watching = EventWatch(state, hub, reading)
-        carry = Export(state, log, reading, clock)
+        self._submit = submit = AdminCommands(log, clock)
+        sign_in = service.signing_in
+        users = UserAdmin(state, submit, hub.presence, log.cursors, sign_in, service.lend, self.runtime)
+        invites = InviteAdmin(state, submit, sign_in, clock)
+        hooks = HookAdmin(state, submit, sign_in, log, clock, self.runtime)
+        chats = ChatAdmin(state, submit)
+        status = StatusReport(state, log, hub.presence, statistics, self.runtime, clock, room, sign_in.refusals)
+        events = EventWatch(state, hub, reading)
+        export = Export(state, log, reading, clock)
         self._imports = imports = Import(state, log, clock, files)
         self._handlers: dict[str, Handler] = {
-            "user.add": people.add_user,
-            "user.list": people.list_users,
-            "user.show": people.show_user,
-            "user.change": people.change_user,
-            "user.password": people.set_password,
-            "device.add": people.add_device,
-            "device.list": people.list_devices,
-            "device.revoke": people.revoke_device,
-            "device.revokeAll": people.revoke_devices,
+            "user.add": users.add_user,
+            "user.list": users.list_users,
+            "user.show": users.show_user,
+            "user.change": users.change_user,
+            "user.password": users.set_password,
+            "device.add": users.add_device,
+            "device.list": users.list_devices,
+            "device.revoke": users.revoke_device,
+            "device.revokeAll": users.revoke_devices,
             "invite": invites.create,
             "invite.list": invites.list_all,
             "invite.revoke": invites.revoke,
-            "lend": people.lend,
+            "lend": users.lend,
             "chat.create": chats.make,
             "chat.list": chats.list_all,
             "chat.show": chats.show,
@@ -114,7 +114,7 @@ class Admin:
             "say": MessageAdmin(state, log, clock).say,
             "status.show": status.show,
             "config.show": status.show_settings,
-            "audit.list": watching.list_audit,
+            "audit.list": events.list_audit,
             "prune": self._prune_now,
             "clock.trust": self._trust_clock,
             "reindex": self._reindex,
@@ -127,8 +127,8 @@ class Admin:
         }
         """The handlers, by the names of `control.CONTROL`."""
         self._streaming_handlers: dict[str, StreamingHandler] = {
-            "watch": watching.watch,
-            "export": carry.export,
+            "watch": events.watch,
+            "export": export.export,
         }
         """The handlers of requests that send items before their answer."""
 
@@ -159,7 +159,7 @@ class Admin:
 
     async def _trust_clock(self, _request: control.Empty) -> control.ClockTrusted:
         now = self._clock.trust()
-        await self._decided(commands.TrustClock())
+        await self._submit(commands.TrustClock())
         if IMPORT_CURSOR in self._log.cursors:
             # The earlier time may be one at which the clock was wrong.
             await self._log.first_cursor(IMPORT_CURSOR, self._state.seq, now)

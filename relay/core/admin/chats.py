@@ -14,10 +14,10 @@ from relay.protocol import control, requests
 class ChatAdmin:
     """Creates, changes, lists and deletes groups and channels."""
 
-    def __init__(self, state: State, decided: AdminCommands) -> None:
+    def __init__(self, state: State, submit: AdminCommands) -> None:
         self._state = state
         self._find = Lookup(state)
-        self._decided = decided
+        self._submit = submit
 
     async def make(self, request: control.MakeChat) -> control.ChatInfo:
         """Create a group or channel."""
@@ -39,11 +39,11 @@ class ChatAdmin:
 
     async def delete(self, request: control.OneChat) -> control.Empty:
         """Delete a group or channel for all its members."""
-        await self._decided(commands.DeleteChat(self._find.chat_id(request.id)))
+        await self._submit(commands.DeleteChat(self._find.chat_id(request.id)))
         return control.Empty()
 
     async def _changed(self, request: msgspec.Struct, generated_id: str = "") -> control.ChatInfo:
-        answer = await self._decided(request, generated_id)
+        answer = await self._submit(request, generated_id)
         assert isinstance(answer, ChangedChat)
         return self._info(self._state.chats[answer.chat])
 

@@ -26,14 +26,14 @@ class HookAdmin:
     """Creates, lists and removes hooks. A hook is a device of a bot or a user."""
 
     def __init__(
-        self, state: State, decided: AdminCommands, sign_in: SignIn, log: Log, clock: Clock, runtime: Runtime
+        self, state: State, submit: AdminCommands, sign_in: SignIn, log: Log, clock: Clock, runtime: Runtime
     ) -> None:
         self._state = state
         self._log = log
         self._clock = clock
         self._runtime = runtime
         self._find = Lookup(state)
-        self._decided = decided
+        self._submit = submit
         self._sign_in = sign_in
 
     async def add(self, request: control.AddHook) -> control.HookInfo:
@@ -60,7 +60,7 @@ class HookAdmin:
             secret=new_token() if request.url else "",
         )
         since = state.seq
-        answer = await self._decided(commands.AddDevice(bot.key, "hook", token_hash(token), hook))
+        answer = await self._submit(commands.AddDevice(bot.key, "hook", token_hash(token), hook))
         assert isinstance(answer, ChangedDevice)
         if request.url:
             # Events are posted from here on, even if no relay is running yet.
@@ -89,13 +89,13 @@ class HookAdmin:
         """Add a hook's user to its chat; if the hook posts, make sure that the user may write there."""
         state = self._state
         if user.key not in state.members[chat.key]:
-            await self._decided(commands.AddParticipants(chat.id or "", [user.id]))
+            await self._submit(commands.AddParticipants(chat.id or "", [user.id]))
         if writes and not permissions.may(state, chat, user.key, Action.WRITE):
             admins = [state.users[key].id for key, member in state.members[chat.key].items() if member.admin]
-            await self._decided(requests.UpdateChat(chat_id=chat.id or "", admins=[*admins, user.id]))
+            await self._submit(requests.UpdateChat(chat_id=chat.id or "", admins=[*admins, user.id]))
 
     async def _bot(self, request: control.AddHook) -> User:
-        made = await self._decided(control.AddUser(id=new_hook_id(), name=request.name, bot=True))
+        made = await self._submit(control.AddUser(id=new_hook_id(), name=request.name, bot=True))
         assert isinstance(made, ChangedUser)
         return self._state.users[made.user]
 
@@ -109,7 +109,7 @@ class HookAdmin:
         device = self._state.devices.get(request.device_id)
         if device is None or device.hook is None or device.revoked_at:
             raise RelayError("not_found", f"there is no hook {request.device_id}: `relay hook list` shows all")
-        await self._decided(control.RevokeDevice(device_id=device.key))
+        await self._submit(control.RevokeDevice(device_id=device.key))
         return self._info(device, device.hook)
 
     def _info(self, device: Device, hook: Hook) -> control.HookInfo:

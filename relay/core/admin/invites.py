@@ -23,17 +23,17 @@ ID_DIGITS = 8
 class InviteAdmin:
     """Invites."""
 
-    def __init__(self, state: State, decided: AdminCommands, sign_in: SignIn, clock: Clock) -> None:
+    def __init__(self, state: State, submit: AdminCommands, sign_in: SignIn, clock: Clock) -> None:
         self._state = state
         self._find = Lookup(state)
-        self._decided = decided
+        self._submit = submit
         self._sign_in = sign_in
         self._clock = clock
 
     async def create(self, request: control.Invite) -> Invitation:
         """Make an invite, and its user if `new` asks for it."""
         if request.new and self._state.user(request.user_id) is None:
-            await self._decided(control.AddUser(id=request.user_id, name=request.name))
+            await self._submit(control.AddUser(id=request.user_id, name=request.name))
         chat_id = request.chat_id
         if chat_id is not None and self._state.user(chat_id) is None:
             chat_id = self._find.chat_id(chat_id)
@@ -57,7 +57,7 @@ class InviteAdmin:
             raise RelayError.bad_field("id", "either an invite's id or a user is expected")
         found = self._of_user(request.user_id) if request.id is None else self._by_id(request.id)
         infos = [self._info(invite) for invite in found]
-        await self._decided(commands.RevokeInvites(tuple(invite.code_hash for invite in found)))
+        await self._submit(commands.RevokeInvites(tuple(invite.code_hash for invite in found)))
         return infos
 
     def _by_id(self, invite_id: str) -> list[Invite]:

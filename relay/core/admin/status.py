@@ -49,7 +49,7 @@ class StatusReport:
         state: State,
         log: Log,
         presence: Presence,
-        meter: Statistics,
+        statistics: Statistics,
         runtime: Runtime,
         clock: RelayClock,
         room: DiskRoom,
@@ -60,7 +60,7 @@ class StatusReport:
         self._state = state
         self._log = log
         self._presence = presence
-        self._meter = meter
+        self._statistics = statistics
         self._runtime = runtime
         self._refusals = refusals
 
@@ -72,19 +72,19 @@ class StatusReport:
 
     async def show(self, _request: control.Empty) -> control.Status:
         """Report the current status."""
-        state, meter, figures = self._state, self._meter, self._log.figures
+        state, statistics, figures = self._state, self._statistics, self._log.figures
         there = [one for several in self._presence.subscribers.values() for one in several]
-        rates = meter.rates()
+        rates = statistics.rates()
         settings = self._runtime.settings
         return control.Status(
             version=__version__,
             pid=os.getpid(),
-            data=str(meter.data),
+            data=str(statistics.data),
             url=self._runtime.url,
             listening=self._runtime.listening,
             public_url=settings.settings.http.public_url if settings else "",
             trusted_proxies=settings.settings.http.trusted_proxies if settings else [],
-            uptime=meter.uptime,
+            uptime=statistics.uptime,
             connections=len(there),
             max_connections=self._runtime.most_connections() if self._runtime.most_connections else None,
             wanted_connections=settings.settings.limits.connections if settings else None,
@@ -95,8 +95,8 @@ class StatusReport:
             messages_per_second=rates.messages,
             deliveries_per_second=rates.deliveries,
             requests_per_second=rates.requests,
-            median_lag=meter.lags.percentile(0.5),
-            high_lag=meter.lags.percentile(0.99),
+            median_lag=statistics.lags.percentile(0.5),
+            high_lag=statistics.lags.percentile(0.99),
             batch_size=rates.batch_size,
             commit_ms=rates.commit,
             longest_wait=self._longest_wait(),
@@ -107,10 +107,10 @@ class StatusReport:
             outbox_bytes=sum(one.outlet.waiting[0] for one in there),
             slow_readers=self._slow_readers(there),
             last_event=state.seq,
-            store_bytes=meter.store_bytes(),
-            wal_bytes=meter.wal_bytes(),
-            disk_free=meter.free_bytes(),
-            disk_seconds_left=meter.seconds_left(),
+            store_bytes=statistics.store_bytes(),
+            wal_bytes=statistics.wal_bytes(),
+            disk_free=statistics.free_bytes(),
+            disk_seconds_left=statistics.seconds_left(),
             memory_bytes=memory_bytes(),
             cpu=rates.cpu,
             disk_full=self._room.full,

@@ -24,7 +24,7 @@ class UserAdmin:
     def __init__(
         self,
         state: State,
-        decided: AdminCommands,
+        submit: AdminCommands,
         presence: Presence,
         cursors: Cursors,
         sign_in: SignIn,
@@ -33,7 +33,7 @@ class UserAdmin:
     ) -> None:
         self._state = state
         self._find = Lookup(state)
-        self._decided = decided
+        self._submit = submit
         self._presence = presence
         self._cursors = cursors
         self._sign_in = sign_in
@@ -51,7 +51,7 @@ class UserAdmin:
         return self._user_info(await self._changed(request))
 
     async def _changed(self, request: msgspec.Struct) -> User:
-        answer = await self._decided(request)
+        answer = await self._submit(request)
         assert isinstance(answer, ChangedUser)
         return self._state.users[answer.user]
 
@@ -86,7 +86,7 @@ class UserAdmin:
         """Create a device and return its token, which is never shown again."""
         user = self._find.user(request.user_id)
         token = new_token()
-        answer = await self._decided(commands.AddDevice(user.key, request.label, token_hash(token)))
+        answer = await self._submit(commands.AddDevice(user.key, request.label, token_hash(token)))
         assert isinstance(answer, ChangedDevice)
         return control.Token(device_id=answer.device, user_id=user.id, token=token)
 
@@ -101,13 +101,13 @@ class UserAdmin:
 
     async def revoke_device(self, request: control.RevokeDevice) -> control.DeviceInfo:
         """Revoke a device; its connection ends at once."""
-        answer = await self._decided(request)
+        answer = await self._submit(request)
         assert isinstance(answer, ChangedDevice)
         return self._device_info(self._state.devices[answer.device])
 
     async def revoke_devices(self, request: control.RevokeDevices) -> control.Revoked:
         """Revoke all devices of a user."""
-        answer = await self._decided(commands.RevokeDevices(request.user_id))
+        answer = await self._submit(commands.RevokeDevices(request.user_id))
         assert isinstance(answer, DevicesRevoked)
         return control.Revoked(count=answer.number)
 

@@ -6,8 +6,9 @@ SQLite reports that as SQLITE_CANTOPEN, like a missing file or a full disk, and 
 import errno
 import os
 import resource
-import sqlite3
 
+SQLITE_CANTOPEN = 14
+"""The result code of SQLite; its module is not imported for it, since every command imports this one."""
 NONE_LEFT = {errno.EMFILE, errno.ENFILE}
 """The process's limit, and the system's."""
 ENOUGH = 32
@@ -20,7 +21,7 @@ def exhausted(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, OSError) and error.errno in NONE_LEFT:
             return True
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CANTOPEN:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == SQLITE_CANTOPEN:
             return _left() < ENOUGH
         error = error.__cause__
     return False
