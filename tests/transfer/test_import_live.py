@@ -1,6 +1,6 @@
 """Imports into a relay in which people talk: what they say, read and delete there stays as it is."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import pytest
 
 from relay.core.relay import Relay, open_relay
 from relay.core.rules.commands import Command, ImportMessage
+from relay.keys import NO_DEVICE
 from relay.protocol import control, requests
 
 THEN = 1_700_000_000_000
@@ -115,11 +116,11 @@ async def test_a_deletion_after_the_edit_in_one_batch_removes_the_text(tmp_path:
         assert (record.deleted, record.text) == (True, None)
 
 
-async def test_a_message_that_is_sent_during_an_import_stays_unread(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with dialog(tmp_path) as relay:
-        await messages(relay, said("1"))
+@pytest.fixture
+def sent_with_the_second(monkeypatch: pytest.MonkeyPatch) -> Callable[[Relay], None]:
+    """Let anna send a message to ben in the same batch as the imported message "2"."""
+
+    def prepare(relay: Relay) -> None:
         append = relay.log.append
 
         def append_with_another(command: Command, *answer: Any) -> bool:
@@ -128,14 +129,37 @@ async def test_a_message_that_is_sent_during_an_import_stays_unread(
                 anna = relay.state.user("anna")
                 assert anna is not None
                 live = requests.New(chat_id="ben", client_message_id="live", message="have you read this?")
-                append(Command(relay.clock(), anna.key, 0, live))
+                append(Command(relay.clock(), anna.key, NO_DEVICE, live))
             return appended
 
         monkeypatch.setattr(relay.log, "append", append_with_another)
+
+    return prepare
+
+
+async def test_a_message_that_is_sent_during_an_import_stays_unread(
+    tmp_path: Path, sent_with_the_second: Callable[[Relay], None]
+) -> None:
+    async with dialog(tmp_path) as relay:
+        await messages(relay, said("1"))
+        sent_with_the_second(relay)
         await messages(relay, said("2"))
         await send(relay, "import.end", control.Empty())
         assert receipts(relay, "ben") == 2
         assert unread(relay, "ben") == 1
+
+
+async def test_an_import_rests_while_others_send(
+    tmp_path: Path, sent_with_the_second: Callable[[Relay], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rests: list[float] = []
+    monkeypatch.setattr("relay.core.admin.imports.rest_after", lambda seconds: rests.append(seconds) or 0.0)
+    async with dialog(tmp_path) as relay:
+        sent_with_the_second(relay)
+        await messages(relay, said("1"))
+        assert len(rests) == 0
+        await messages(relay, said("2"))
+        assert len(rests) == 1
 
 
 async def test_an_unread_message_stays_unread_for_somebody_without_a_device(tmp_path: Path) -> None:

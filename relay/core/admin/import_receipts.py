@@ -15,7 +15,7 @@ from relay.keys import NO_CHAT, ChatKey, MessageId, UserKey
 
 AppendCommands = Callable[[Sequence[Command]], Awaitable[object]]
 """Appends commands to the log and waits until they are on disk."""
-RECEIPTS = 256
+BATCH_RECEIPTS = 256
 """Receipts that are appended together."""
 
 
@@ -79,9 +79,9 @@ class ImportReceipts:
         members = self._state.members.get(key, {})
         mark = commands.MarkRead(key, progress.last)
         readers = [user for user in progress.readers() if user in members] if progress.last else []
-        for start in range(0, len(readers), RECEIPTS):
+        for start in range(0, len(readers), BATCH_RECEIPTS):
             at = self._state.at
-            batch = [Command(at, user, 0, mark, importer=True) for user in readers[start : start + RECEIPTS]]
+            batch = [Command(at, user, 0, mark, importer=True) for user in readers[start : start + BATCH_RECEIPTS]]
             await self._append(batch)
 
 

@@ -41,7 +41,7 @@ Imported entries have the dates of their source. An import that is cut off leave
 and the next start would not believe a clock that is years ahead of it."""
 CHANGED_BYTES = 65_536
 """Bytes of text that one batch edits or deletes, or one message."""
-LOOKED_UP = 16
+LOOKED_UP_MESSAGES = 16
 """Changed messages that are looked up at a time: their texts are in memory meanwhile."""
 
 
@@ -92,7 +92,7 @@ class Import:
 
     # Users and chats.
 
-    async def import_user(self, record: control.UserImport) -> object:
+    async def import_user(self, record: control.UserImport) -> control.ImportResult:
         """Make a user, unless the id is taken."""
         created_at = record.created_at or record.at
         known = self._state.user(record.id)
@@ -117,7 +117,7 @@ class Import:
         await submit(self._log, self._command(record.at, ADMIN, request))
         return control.ImportResult(added=True)
 
-    async def import_chat(self, record: control.ChatImport) -> object:
+    async def import_chat(self, record: control.ChatImport) -> control.ImportResult:
         """Make a chat. One that is here keeps its members; one that was deleted here is not made again."""
         state = self._state
         if record.id is not None and record.id in state.gone_ids and record.id not in state.group_keys:
@@ -165,8 +165,8 @@ class Import:
         members = imports.choose_members(record.kind, people)
         imports.choose_owner(members, record.owner, record.founder, record.admins)
 
-    async def import_picture(self, record: control.PictureImport) -> object:
-        """Set a user's picture to a file that was imported before."""
+    async def import_picture(self, record: control.PictureImport) -> control.Empty:
+        """Set a user's picture to a file that is imported already."""
         request = control.ChangeUser(id=record.user, photo_url=record.url)
         await submit(self._log, self._command(self._state.at, ADMIN, request))
         return control.Empty()
@@ -184,7 +184,7 @@ class Import:
 
     # Files.
 
-    async def import_file(self, request: control.FileImport) -> object:
+    async def import_file(self, request: control.FileImport) -> control.FileImportResult:
         """Store the next piece of a file that a message or a picture will need; one file at a time."""
         sender = self._state.user(request.sender)
         if request.dry:
@@ -215,7 +215,7 @@ class Import:
 
     # Messages.
 
-    async def import_messages(self, request: control.MessagesImport) -> object:
+    async def import_messages(self, request: control.MessagesImport) -> list[control.MessageImportResult]:
         """Append messages together. Each is answered by its id and whether it is new, or by an error.
 
         Raises:
@@ -284,8 +284,8 @@ class Import:
         """
         sizes: dict[int, int] = {}
         keys = list(dict.fromkeys(map(_original_key, changes)))
-        for start in range(0, len(keys), LOOKED_UP):
-            facts = await self._log.client_keys(keys[start : start + LOOKED_UP])
+        for start in range(0, len(keys), LOOKED_UP_MESSAGES):
+            facts = await self._log.client_keys(keys[start : start + LOOKED_UP_MESSAGES])
             for fact, message in facts.items():
                 if message is not None:
                     sizes[fact.client_key] = _size(message.message)  # type: ignore[union-attr]
@@ -367,7 +367,7 @@ class Import:
             for one in found
         ]
 
-    async def end_import(self, _request: control.Empty) -> object:
+    async def end_import(self, _request: control.Empty) -> control.Empty:
         """Mark the imported messages as read for everybody who had nothing else unread."""
         chats = await self._receipts.end()
         if chats:

@@ -43,7 +43,7 @@ class ChatImported(msgspec.Struct, frozen=True):
     chat: ChatKey
 
 
-def import_user(draft: DraftBuilder, command: Command, request: commands.ImportUser) -> object:
+def import_user(draft: DraftBuilder, command: Command, request: commands.ImportUser) -> requests.Nothing:
     """Import a user."""
     state = draft.state
     if request.id in state.user_keys or request.id in state.group_keys:
@@ -70,7 +70,7 @@ def _stated(draft: DraftBuilder, at: UnixMs) -> int:
     return at if at != draft.at else 0
 
 
-def import_chat(draft: DraftBuilder, command: Command, request: commands.ImportChat) -> object:
+def import_chat(draft: DraftBuilder, command: Command, request: commands.ImportChat) -> ChatImported:
     """Import a chat with its members, roles and date."""
     state = draft.state
     people = find_participants(state.user, request.participants)
@@ -168,7 +168,7 @@ def _joined(keys: list[UserKey]) -> list[list[UserKey]]:
     return [keys[start:end] for start, end in pairwise(cuts)]
 
 
-def import_message(draft: DraftBuilder, command: Command, request: commands.ImportMessage) -> object:
+def import_message(draft: DraftBuilder, command: Command, request: commands.ImportMessage) -> Imported:
     """Import a message once."""
     state = draft.state
     chat = _chat(draft, request.chat)
@@ -201,7 +201,7 @@ def import_message(draft: DraftBuilder, command: Command, request: commands.Impo
     return Imported(message_id, added=True, reply_lost=request.reply_to is not None and answered is None)
 
 
-def import_change(draft: DraftBuilder, command: Command, request: commands.ImportChange) -> object:
+def import_change(draft: DraftBuilder, command: Command, request: commands.ImportChange) -> Imported:
     """Import an edit or a deletion once. The imported message already has its latest text."""
     chat = _chat(draft, request.chat)
     kind = kinds.DELETE if request.deleted else kinds.EDIT
@@ -256,7 +256,7 @@ def _amendment(draft: DraftBuilder, message: StoredMessage) -> int | None:
     return None
 
 
-def import_clearing(draft: DraftBuilder, command: Command, request: commands.ImportClearing) -> object:
+def import_clearing(draft: DraftBuilder, command: Command, request: commands.ImportClearing) -> requests.Nothing:
     """Clear a dialog for one of its members, once, and only if no message follows the cleared ones here."""
     chat = _chat(draft, request.chat)
     member = draft.state.members[chat.key].get(command.user)
