@@ -98,8 +98,10 @@ def status(*listening: str, **more: object) -> control.Status:
             ["127.0.0.1:1"], {"public_url": "https://chat.example.org"}, {"127.0.0.1", "chat.example.org"},
             [
                 "good 127.0.0.1:1 answers, for a proxy on this machine",
-                "note to the relay everybody has the proxy's address: "
-                + "somebody who guesses passwords makes all others wait",
+                (
+                    "note to the relay everybody has the proxy's address:"
+                    " somebody who guesses passwords makes all others wait"
+                ),
                 "good https://chat.example.org answers",
             ],
         ),
