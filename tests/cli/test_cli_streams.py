@@ -36,18 +36,18 @@ def shell(data: Path, line: str) -> Ran:
     ["user list", "user list --json", "export", "doctor", "device add anna", "user list --help"],
 )
 @pytest.mark.parametrize(("where", "reason"), [(">/dev/full", "its disk is full"), (">&-", "it is closed")])
-def test_output_that_cannot_be_written_is_said(command: str, where: str, reason: str, data: Path) -> None:
+def test_output_that_cannot_be_written_is_reported(command: str, where: str, reason: str, data: Path) -> None:
     ran = shell(data, f"relay {command} {where}")
     assert ran == (1, "", f"relay: the output cannot be written: {reason}; what was changed stays changed\n")
 
 
 @pytest.mark.parametrize("command", ["send --as anna ben -", "user import -", "user password anna"])
-def test_input_that_is_closed_is_said(command: str, data: Path) -> None:
+def test_input_that_is_closed_is_reported(command: str, data: Path) -> None:
     ran = shell(data, f"relay {command} <&-")
     assert ran == (1, "", "relay: there is nothing to read: standard input is closed\n")
 
 
-def test_nobody_is_asked_where_input_is_closed(data: Path) -> None:
+def test_closed_input_is_not_asked_for_confirmation(data: Path) -> None:
     ran = shell(data, "relay user remove ben <&-")
     assert ran == (2, "", "relay: Remove ben for good? Say so with --yes\n")
 
@@ -80,7 +80,7 @@ def test_a_relay_serves_where_standard_streams_are_closed(closed: str, data: Pat
     assert not any(str(data) in file or "socket" in file for file in standard)
 
 
-def test_who_has_read_enough_is_told_nothing(data: Path) -> None:
+def test_a_pipe_that_the_reader_closed_is_no_error(data: Path) -> None:
     assert shell(data, "for _ in 1 2 3; do relay export | head -c 1; done") == (0, "{{{", "")
     # One that is surely gone before anything is written.
     read = "import os; r, w = os.pipe(); os.dup2(w, 1); os.close(r); os.close(w)"
@@ -90,6 +90,6 @@ def test_who_has_read_enough_is_told_nothing(data: Path) -> None:
 
 
 @pytest.mark.parametrize("locale", ["C.UTF-8", "C"])
-def test_input_that_is_no_text_is_said(locale: str, data: Path) -> None:
+def test_input_that_is_no_text_is_reported(locale: str, data: Path) -> None:
     ran = shell(data, f"printf 'a\\xffb' | LC_ALL={locale} relay send --as anna ben -")
     assert ran == (2, "", "relay: what was typed or piped in is not UTF-8 text\n")
