@@ -2,17 +2,15 @@
 
 import os
 import shlex
-import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.support.command_line import PATIENCE, Ran, done
+from tests.support.command_line import PATIENCE, Ran, done, run
 
 
 @pytest.fixture(scope="module")
@@ -60,18 +58,14 @@ def test_with_all_streams_closed_the_store_is_not_written_to_by_accident(data: P
 
 @pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
 def test_a_relay_serves_where_standard_streams_are_closed(closed: str, data: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    line = (
-        f"exec {shlex.quote(sys.executable)} -m relay serve --listen 127.0.0.1:{port} --data {shlex.quote(str(data))}"
-    )
+    line = f"exec {shlex.quote(sys.executable)} -m relay serve --listen 127.0.0.1:0 --data {shlex.quote(str(data))}"
     with subprocess.Popen(["bash", "-c", f"{line} {closed}"], stderr=subprocess.DEVNULL) as process:
         try:
             until = time.monotonic() + PATIENCE
-            while process.poll() is None and time.monotonic() < until:
-                with suppress(httpx.TransportError):
-                    assert httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
-                    break
+            while (status := run("status", "--json", data=data)).code and process.poll() is None:
+                assert time.monotonic() < until, status
+            address = status.json["url"].replace("ws://", "http://").removesuffix("/ws")
+            assert httpx.get(f"{address}/healthz").status_code == 200
             standard = [str(Path(f"/proc/{process.pid}/fd/{number}").readlink()) for number in (0, 1, 2)]
         finally:
             process.terminate()
