@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.cli.doctor import command, reach
+from relay.cli.doctor import command, machine, reach, service
 from relay.cli.doctor.finding import Subject
 from relay.protocol import control
 from tests.support.command_line import done, run, running
@@ -42,7 +42,7 @@ def test_a_certificates_end_is_reported(tmp_path: Path, monkeypatch: pytest.Monk
         assert findings["network"]["level"] == "good"
         assert findings["certificate"]["level"] == "good"
         later = dt.datetime.now(tz=dt.UTC) + dt.timedelta(days=5_000)
-        monkeypatch.setattr(command.dt, "datetime", _then(later))
+        monkeypatch.setattr(service.dt, "datetime", _then(later))
         assert found(relay.data)["certificate"]["level"] == "bad"
 
 
@@ -189,7 +189,7 @@ def test_a_disk_that_is_nearly_full_is_found(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_clock_that_was_never_set_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command.dt, "datetime", _then(dt.datetime(1970, 1, 1, tzinfo=dt.UTC)))
+    monkeypatch.setattr(machine.dt, "datetime", _then(dt.datetime(1970, 1, 1, tzinfo=dt.UTC)))
     assert found(tmp_path)["clock"]["level"] == "bad"
 
 
@@ -232,6 +232,6 @@ def test_a_check_that_fails_is_a_finding_and_the_others_run(tmp_path: Path, monk
 
 
 def test_a_disk_that_is_read_only_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "is_read_only", lambda _path: True)
+    monkeypatch.setattr(machine, "is_read_only", lambda _path: True)
     ran = run("doctor", data=tmp_path)
     assert f"BAD disk        {tmp_path} cannot be written" in ran.out
