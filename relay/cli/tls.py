@@ -11,7 +11,6 @@ import typer
 from relay.cli.control_client import ask_running
 from relay.cli.options import Data, Json
 from relay.cli.output import Failure, WrongUse, as_json, say, when
-from relay.protocol import control
 from relay.settings import TlsSection, data_directory
 from relay.store.files.directory import about_file, make
 
@@ -130,6 +129,8 @@ def _show(data: Path, *, json: bool) -> None:
 
 def _next(data: Path) -> str:
     """Say what a relay needs to use the certificate."""
+    from relay.protocol import control
+
     try:
         status = ask_running(data, "status.show", control.Empty())
     except Failure:

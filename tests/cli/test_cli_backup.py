@@ -44,7 +44,7 @@ def modes(data: Path) -> dict[str, str]:
     return {path.name: stat.filemode(path.lstat().st_mode) for path in data.iterdir()}
 
 
-def test_what_is_made_has_the_same_modes_whichever_command_makes_it(tmp_path: Path) -> None:
+def test_files_have_the_same_modes_whichever_command_makes_them(tmp_path: Path) -> None:
     with running(tmp_path / "served") as relay:
         served = modes(relay.data)
     done("user", "add", "anna", data=tmp_path / "commanded")
@@ -54,7 +54,7 @@ def test_what_is_made_has_the_same_modes_whichever_command_makes_it(tmp_path: Pa
     assert modes(tmp_path)["served"] == modes(tmp_path)["commanded"] == "drwxr-x---"
 
 
-def test_a_backup_is_for_its_owner_only(data: Path, tmp_path: Path) -> None:
+def test_only_its_owner_may_read_a_backup(data: Path, tmp_path: Path) -> None:
     done("backup", tmp_path / "backup.tar", data=data)
     assert modes(tmp_path)["backup.tar"] == "-rw-------"
 
@@ -68,7 +68,7 @@ WRITING = pytest.mark.parametrize("command", ["backup", "export"])
 
 @WRITING
 @pytest.mark.parametrize("name", ["relay.db", "relay.db-wal", "new.tar", "files/new.tar", "backups/../relay.db"])
-def test_nothing_is_written_over_the_relays_own_files(command: str, name: str, data: Path) -> None:
+def test_the_relays_own_files_are_never_overwritten(command: str, name: str, data: Path) -> None:
     for folder in ("files", "backups"):
         (data / folder).mkdir(exist_ok=True)
     before = {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
@@ -80,14 +80,14 @@ def test_nothing_is_written_over_the_relays_own_files(command: str, name: str, d
 
 
 @WRITING
-def test_backups_may_be_kept_in_a_folder_of_their_own_below_the_data(command: str, data: Path) -> None:
+def test_backups_may_be_kept_in_a_folder_of_the_data_directory(command: str, data: Path) -> None:
     (data / "backups").mkdir()
     for _ in range(2):
         done(command, data / "backups" / "latest", data=data)
     assert modes(data / "backups") == {"latest": "-rw-------"}
 
 
-def test_a_dash_is_no_file(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dash_is_refused_as_a_file(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     ran = run("backup", "-", data=data)
     assert (ran.code, ran.out) == (2, "")
@@ -111,13 +111,13 @@ def test_only_a_regular_file_is_replaced(command: str, data: Path, tmp_path: Pat
 
 
 @WRITING
-def test_a_folder_that_is_not_there_is_named(command: str, data: Path, tmp_path: Path) -> None:
+def test_a_missing_folder_is_named(command: str, data: Path, tmp_path: Path) -> None:
     file = tmp_path / "missing" / "backup.tar"
     assert said(run(command, file, data=data)) == f"{file} cannot be written: there is no folder {file.parent}"
 
 
 @WRITING
-def test_why_a_file_cannot_be_written_is_said_without_temporary_names(
+def test_a_failed_write_is_reported_without_temporary_names(
     command: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(path: Path, target: Path) -> None:
@@ -128,7 +128,7 @@ def test_why_a_file_cannot_be_written_is_said_without_temporary_names(
     assert said(run(command, file, data=data)) == f"{file} cannot be written: its disk is full{AGAIN}"
 
 
-def test_a_full_disk_under_the_copy_of_the_store_is_the_targets(
+def test_a_disk_that_is_full_during_a_backup_is_named_as_the_targets(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connect = sqlite3.connect
@@ -211,7 +211,7 @@ DAMAGES = (_text, _pages, _short, _foreign, _without_log, _folder)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_store_is_said_in_one_line_with_what_to_do(
+def test_a_damaged_store_is_reported_in_one_line_with_advice(
     damage: Callable[[Path], None], data: Path, tmp_path: Path
 ) -> None:
     damage(data / "relay.db")
@@ -256,7 +256,7 @@ def slack(tmp_path: Path) -> Path:
     return folder
 
 
-def test_an_empty_file_is_said_to_be_no_store(data: Path, tmp_path: Path) -> None:
+def test_an_empty_file_is_reported_as_a_damaged_store(data: Path, tmp_path: Path) -> None:
     store = data / "relay.db"
     _empty(store)
     for command in (("check",), ("backup", str(tmp_path / "backup.tar"))):
@@ -272,7 +272,7 @@ def test_an_empty_file_is_said_to_be_no_store(data: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("damage", [*DAMAGES, _empty])
-def test_a_backup_is_put_in_place_of_a_damaged_store_which_is_kept(
+def test_a_restore_over_a_damaged_store_keeps_the_damaged_one(
     damage: Callable[[Path], None], data: Path, tmp_path: Path
 ) -> None:
     backup, store = tmp_path / "backup.tar", data / "relay.db"
@@ -294,7 +294,7 @@ def test_a_backup_is_put_in_place_of_a_damaged_store_which_is_kept(
     assert done("check", data=data).code == 0
 
 
-def test_a_store_that_can_be_read_is_only_replaced_by_one_that_has_all_of_it(data: Path, tmp_path: Path) -> None:
+def test_a_restore_that_would_lose_messages_needs_force(data: Path, tmp_path: Path) -> None:
     backup = tmp_path / "backup.tar"
     done("backup", backup, data=data)
     done("send", "--as", "anna", "ben", "later", data=data)
@@ -420,7 +420,7 @@ def test_a_backup_that_would_fill_the_disk_is_refused(
     assert not (tmp_path / "backup.tar").exists()
 
 
-def test_what_killed_backups_left_is_swept_and_a_running_ones_is_not(data: Path, tmp_path: Path) -> None:
+def test_scratch_of_killed_backups_is_removed_and_of_running_ones_kept(data: Path, tmp_path: Path) -> None:
     for name in (".relay-backup-ab_cdef1", ".relay-restore-0123abcd", ".relay-notes", ".relay-backup-of-mine"):
         (tmp_path / name / "files").mkdir(parents=True)
         (tmp_path / name / "part.tar").write_bytes(b"half")
@@ -435,7 +435,7 @@ def test_what_killed_backups_left_is_swept_and_a_running_ones_is_not(data: Path,
 # A directory whose store is gone.
 
 
-def test_a_store_that_is_gone_beside_what_a_restore_kept_is_not_begun_anew(data: Path, tmp_path: Path) -> None:
+def test_no_store_is_begun_beside_one_that_a_restore_kept(data: Path, tmp_path: Path) -> None:
     backup = tmp_path / "backup.tar"
     done("backup", backup, data=data)
     done("send", "--as", "anna", "ben", "today", data=data)
@@ -464,9 +464,7 @@ def restored_by_0_1_0(data: Path, steps: int) -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 5])
-def test_what_relay_0_1_0_left_half_restored_is_not_begun_anew_and_comes_back(
-    data: Path, tmp_path: Path, steps: int
-) -> None:
+def test_a_restore_that_relay_0_1_0_left_half_done_can_be_undone(data: Path, tmp_path: Path, steps: int) -> None:
     upload = data / "files" / "ab" / ("ab" * 32)
     upload.parent.mkdir(parents=True, exist_ok=True)
     upload.write_bytes(b"pixels")
@@ -503,7 +501,7 @@ def test_the_store_that_a_restore_of_relay_0_1_0_put_aside_comes_back(data: Path
     assert "today" in done("export", data=data).out
 
 
-def test_a_store_that_cannot_be_had_now_is_not_taken_for_a_damaged_one(
+def test_a_store_that_cannot_be_opened_now_is_not_reported_as_damaged(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backup = tmp_path / "backup.tar"
@@ -532,7 +530,7 @@ def _archive(path: Path, store: bytes) -> None:
         tar.addfile(member, io.BytesIO(store))
 
 
-def test_what_is_no_backup_is_said_in_one_line(data: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_no_backup_is_refused_in_one_line(data: Path, tmp_path: Path) -> None:
     text, cut, other, missing = (tmp_path / name for name in ("text.tar", "cut.tar", "other.tar", "missing.tar"))
     text.write_text("this is no archive")
     done("backup", cut, data=data)
@@ -550,7 +548,7 @@ def test_what_is_no_backup_is_said_in_one_line(data: Path, tmp_path: Path) -> No
         assert "stop the relay first" in said(run("restore", cut, "--yes", data=data))
 
 
-def test_nobody_is_asked_on_a_pipe(data: Path, tmp_path: Path) -> None:
+def test_a_pipe_is_not_asked_for_confirmation(data: Path, tmp_path: Path) -> None:
     done("backup", tmp_path / "b.tar", data=data)
     for command, question in (
         (("restore", str(tmp_path / "b.tar")), f"Put {tmp_path / 'b.tar'} in place of the store in {data}?"),
@@ -599,7 +597,7 @@ def test_a_restore_over_a_disk_that_is_mounted_in_the_data_is_refused_before_any
     assert not [path for path in data.iterdir() if path.name.startswith((".relay", "before", "relay.replacing"))]
 
 
-def test_one_who_only_reads_finishes_a_restore_that_was_killed(
+def test_a_command_that_only_reads_finishes_a_killed_restore(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backup = tmp_path / "backup.tar"
@@ -618,7 +616,7 @@ def test_one_who_only_reads_finishes_a_restore_that_was_killed(
             assert "already has" in said(run(*command, data=data))
 
 
-def test_what_a_killed_command_left_is_named_by_doctor_and_removed_by_the_next(data: Path) -> None:
+def test_scratch_of_a_killed_command_is_reported_and_then_removed(data: Path) -> None:
     for left in (data / ".relay-restore-01234567", data / "backups" / ".relay-backup-01234567"):
         (left / "files").mkdir(parents=True)
     whats = [one["what"] for one in run("doctor", "--json", data=data).json if one["check"] == "leftovers"]
@@ -629,7 +627,7 @@ def test_what_a_killed_command_left_is_named_by_doctor_and_removed_by_the_next(d
 
 
 @pytest.mark.parametrize("part", ["the copy of the store", "the archive"])
-def test_a_backup_that_may_not_be_so_large_says_so_and_leaves_nothing(part: str, data: Path, tmp_path: Path) -> None:
+def test_a_backup_beyond_the_file_size_limit_leaves_nothing(part: str, data: Path, tmp_path: Path) -> None:
     stick = tmp_path / "stick"
     stick.mkdir()
     done("backup", stick / "b.tar", data=data)

@@ -29,7 +29,7 @@ def said(*arguments: str | Path, data: Path) -> str:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_broken_settings_file_is_said(
+def test_a_broken_settings_file_is_reported(
     command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "relay.toml"
@@ -47,7 +47,7 @@ def test_a_broken_settings_file_is_said(
         ("RELAY_NOPE", "the variable RELAY_NOPE is unknown; `relay config show` names all"),
     ],
 )
-def test_a_wrong_variable_is_said(name: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_variable_is_reported(name: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "x")
     assert said("user", "list", data=tmp_path).endswith(text)
 
@@ -56,7 +56,7 @@ def test_a_wrong_variable_is_said(name: str, text: str, tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, ("tls", "init"), ("restore", "x.tar")])
-def test_a_data_directory_that_is_a_file_is_said(command: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_data_directory_that_is_a_file_is_reported(command: tuple[str, ...], tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     assert said(*command, data=file) == f"{file} is no directory: name another with --data"
@@ -66,7 +66,7 @@ def test_a_data_directory_that_is_a_file_is_said(command: tuple[str, ...], tmp_p
 @pytest.mark.parametrize(
     ("data", "why"), [("/dev/null/x", "Not a directory"), ("/proc/x", "No such file or directory")]
 )
-def test_a_data_directory_that_cannot_be_made_is_said(command: tuple[str, ...], data: str, why: str) -> None:
+def test_a_data_directory_that_cannot_be_made_is_reported(command: tuple[str, ...], data: str, why: str) -> None:
     assert said(*command, data=Path(data)) == f"{data} cannot be made ({why}): name another directory with --data"
 
 
@@ -78,7 +78,7 @@ def test_a_data_directory_that_cannot_be_made_is_said(command: tuple[str, ...], 
     [(errno.EROFS, "", "mount its disk for writing"), (errno.ENOSPC, ": its disk is full", "make room there")],
 )
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_directory_that_cannot_be_written_is_said(
+def test_a_directory_that_cannot_be_written_is_reported(
     command: tuple[str, ...], number: int, why: str, help_: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_arguments: object) -> int:
@@ -89,7 +89,7 @@ def test_a_directory_that_cannot_be_written_is_said(
     assert line.startswith(f"{tmp_path}/relay.lock cannot be written{why} ({os.strerror(number)}): {help_}")
 
 
-def test_the_lock_is_named_where_it_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_arguments: object) -> int:
         raise OSError(errno.ENOSPC, "full")
 
@@ -98,7 +98,9 @@ def test_the_lock_is_named_where_it_cannot_be_written(tmp_path: Path, monkeypatc
         pass
 
 
-def test_what_helps_is_said_of_a_store_that_cannot_be_had_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_cannot_be_opened_now_is_reported_with_advice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     error = sqlite3.OperationalError("disk I/O error")
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(10, 10, 0))
     assert errors.what_to_do(error, tmp_path).endswith("make room there by moving other files away")
@@ -136,13 +138,13 @@ def as_nobody(*arguments: str | Path, data: Path) -> str:
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, ("status",), ("check",), ("backup", "/dev/null")])
-def test_who_may_not_enter_the_directory_is_told_who_may(command: tuple[str, ...], closed: Path) -> None:
+def test_a_directory_without_permission_is_reported_with_who_may_enter(command: tuple[str, ...], closed: Path) -> None:
     line = as_nobody(*command, data=closed)
     assert line.startswith(f"you may not use {closed}/relay.")
     assert line.endswith(": run this as root or as a member of the group relay")
 
 
-def test_who_may_only_read_the_store_is_not_told_that_it_is_damaged(closed: Path) -> None:
+def test_a_store_that_is_read_only_for_the_user_is_not_reported_as_damaged(closed: Path) -> None:
     closed.chmod(0o755)
     (closed / "relay.db").chmod(0o644)
     line = as_nobody("check", data=closed)

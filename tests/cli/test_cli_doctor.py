@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.cli.doctor import command, reach
+from relay.cli.doctor import command, machine, reach, service
 from relay.cli.doctor.finding import Subject
 from relay.protocol import control
 from tests.support.command_line import done, run, running
@@ -23,7 +23,7 @@ def found(data: Path) -> dict[str, dict[str, str]]:
     return {one["check"]: one for one in run("doctor", "--json", data=data).json}
 
 
-def test_a_relay_that_runs_well_is_found_to(tmp_path: Path) -> None:
+def test_a_healthy_relay_is_reported_as_good(tmp_path: Path) -> None:
     with running(tmp_path / "data", environment=BEHIND_A_PROXY) as relay:
         findings = found(relay.data)
         assert set(findings["relay"]) == {"check", "level", "what", "advice"}
@@ -35,14 +35,14 @@ def test_a_relay_that_runs_well_is_found_to(tmp_path: Path) -> None:
         assert "\x1b" not in ran.out
 
 
-def test_a_certificate_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_certificates_end_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done("tls", "init", data=tmp_path / "data")
     with running(tmp_path / "data", "--tls", environment=BEHIND_A_PROXY) as relay:
         findings = found(relay.data)
         assert findings["network"]["level"] == "good"
         assert findings["certificate"]["level"] == "good"
         later = dt.datetime.now(tz=dt.UTC) + dt.timedelta(days=5_000)
-        monkeypatch.setattr(command.dt, "datetime", _then(later))
+        monkeypatch.setattr(service.dt, "datetime", _then(later))
         assert found(relay.data)["certificate"]["level"] == "bad"
 
 
@@ -55,7 +55,7 @@ def _then(moment: dt.datetime) -> type[dt.datetime]:
     return Then
 
 
-def test_a_relay_that_does_not_run_is_said_with_what_to_do(tmp_path: Path) -> None:
+def test_a_relay_that_does_not_run_is_reported_with_advice(tmp_path: Path) -> None:
     done("user", "add", "anna", data=tmp_path)
     ran = run("doctor", data=tmp_path)
     assert ran.code == 1
@@ -98,7 +98,10 @@ def status(*listening: str, **more: object) -> control.Status:
             ["127.0.0.1:1"], {"public_url": "https://chat.example.org"}, {"127.0.0.1", "chat.example.org"},
             [
                 "good 127.0.0.1:1 answers, for a proxy on this machine",
-                "note to the relay everybody has the proxy's address: somebody who guesses passwords makes all others wait",
+                (
+                    "note to the relay everybody has the proxy's address:"
+                    " somebody who guesses passwords makes all others wait"
+                ),
                 "good https://chat.example.org answers",
             ],
         ),
@@ -111,7 +114,7 @@ def status(*listening: str, **more: object) -> control.Status:
         ),
     ],
 )  # fmt: skip
-def test_the_addresses_where_people_reach_the_relay_are_tried_and_no_others(
+def test_doctor_tries_the_addresses_of_the_relay_and_no_others(
     listening: list[str],
     more: dict[str, object],
     answering: set[str],
@@ -134,7 +137,7 @@ def test_a_relay_behind_a_proxy_on_this_machine_is_well(tmp_path: Path) -> None:
         assert findings["proxy"]["level"] == "note", "nothing listens there"
 
 
-def test_a_data_directory_whose_name_looks_like_an_address_is_looked_at_itself(tmp_path: Path) -> None:
+def test_a_data_directory_with_the_name_of_an_address_is_examined(tmp_path: Path) -> None:
     # SQLite takes a path for a URI's: NevaMind-AI/memU#503, mar-file-system/GUFI#99.
     data = tmp_path / "a%20b?c=1#d"
     done("user", "add", "anna", data=data)
@@ -186,12 +189,12 @@ def test_a_disk_that_is_nearly_full_is_found(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_clock_that_was_never_set_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command.dt, "datetime", _then(dt.datetime(1970, 1, 1, tzinfo=dt.UTC)))
+    monkeypatch.setattr(machine.dt, "datetime", _then(dt.datetime(1970, 1, 1, tzinfo=dt.UTC)))
     assert found(tmp_path)["clock"]["level"] == "bad"
 
 
 @pytest.mark.parametrize("content", [None, b"", os.urandom(20_000)])
-def test_every_check_is_made_whatever_the_store_is(content: bytes | None, tmp_path: Path) -> None:
+def test_every_check_runs_whatever_the_store_is(content: bytes | None, tmp_path: Path) -> None:
     store = tmp_path / "relay.db"
     if content is None:
         store.mkdir()
@@ -202,7 +205,7 @@ def test_every_check_is_made_whatever_the_store_is(content: bytes | None, tmp_pa
     assert "permissions" in ran.out
 
 
-def test_a_store_that_cannot_be_had_now_is_not_called_damaged(tmp_path: Path) -> None:
+def test_a_store_that_cannot_be_opened_now_is_not_called_damaged(tmp_path: Path) -> None:
     (tmp_path / "relay.db").mkdir()
     finding = found(tmp_path)["store"]
     assert finding["level"] == "bad"
@@ -210,9 +213,7 @@ def test_a_store_that_cannot_be_had_now_is_not_called_damaged(tmp_path: Path) ->
     assert "restore" not in finding["advice"]
 
 
-def test_a_check_that_fails_is_a_finding_and_the_others_are_made(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_check_that_fails_is_a_finding_and_the_others_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_subject: command.Subject) -> Iterator[command.Finding]:
         yield command.Finding("first", "bad", "one\nBAD two\x1b[2J", "Do.")
         raise sqlite3.DatabaseError("three\nfour")
@@ -231,6 +232,6 @@ def test_a_check_that_fails_is_a_finding_and_the_others_are_made(
 
 
 def test_a_disk_that_is_read_only_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "is_read_only", lambda _path: True)
+    monkeypatch.setattr(machine, "is_read_only", lambda _path: True)
     ran = run("doctor", data=tmp_path)
     assert f"BAD disk        {tmp_path} cannot be written" in ran.out

@@ -37,7 +37,7 @@ NO_JSON = {"serve", "schema", "help", "tail", "version", "bench"}
 
 
 @pytest.mark.parametrize("name", [name.strip() for name in FIXED.split(";")])
-def test_the_names_that_others_script_are_there(name: str) -> None:
+def test_the_fixed_command_names_exist(name: str) -> None:
     assert f"relay {name}" in COMMANDS
 
 
@@ -158,7 +158,7 @@ def test_a_quick_command_does_not_import_what_it_does_not_need() -> None:
         assert heavy not in shown
 
 
-def test_a_word_that_is_no_topic_leads_to_where_it_is_spoken_of() -> None:
+def test_an_unknown_topic_names_the_commands_and_pages_about_it() -> None:
     ran = run("help", "import")
     assert ran.code == 2
     assert "`relay import --help` describes the command" in ran.err

@@ -33,7 +33,7 @@ main()
         (("serve", "--listen", "127.0.0.1:0"), "relay.core.relay"),
     ],
 )
-def test_it_is_silent_while_modules_are_imported(command: tuple[str, ...], module: str, tmp_path: Path) -> None:
+def test_importing_modules_prints_nothing(command: tuple[str, ...], module: str, tmp_path: Path) -> None:
     done("user", "add", "anna", data=tmp_path)
     arguments = [sys.executable, "-c", PROGRAM, module, *command, "--data", str(tmp_path)]
     ran = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=30)

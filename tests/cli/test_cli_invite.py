@@ -38,14 +38,14 @@ def test_an_invite_is_a_link_and_a_code_to_scan(data: Path) -> None:
     assert "█" in said
 
 
-def test_for_programs_it_is_json(data: Path) -> None:
+def test_an_invite_as_json_has_url_code_and_expiry(data: Path) -> None:
     done("user", "add", "anna", data=data)
     made = json.loads(done("invite", "anna", "--json", data=data).out)
     assert made.keys() == {"url", "code", "expiresAt"}
     assert made["url"].endswith(f"/#invite={made['code']}")
 
 
-def test_somebody_unknown_is_made_where_that_is_asked_for(data: Path) -> None:
+def test_a_new_user_is_added_with_the_invite_if_asked(data: Path) -> None:
     done("user", "add", "ben", data=data)
     assert "--new" in failed("invite", "anna", data=data).err
     done("invite", "anna", "--new", "--name", "Anna Berg", data=data)
@@ -53,7 +53,7 @@ def test_somebody_unknown_is_made_where_that_is_asked_for(data: Path) -> None:
     assert "\x1b" not in done("invite", "anna", data=data).out, "in a file there are no colours"
 
 
-def test_a_name_for_somebody_who_is_there_is_refused_and_not_forgotten(data: Path) -> None:
+def test_a_name_for_a_user_who_exists_is_refused(data: Path) -> None:
     done("user", "add", "anna", data=data)
     ran = run("invite", "anna", "--name", "Anna Berg", data=data)
     assert (ran.code, ran.out) == (2, "")
@@ -184,7 +184,7 @@ def test_a_certificate_is_made_once_and_shown(tmp_path: Path) -> None:
     assert stat.S_IMODE((where / "tls" / "ca.key").stat().st_mode) == 0o600
 
 
-def test_a_name_is_added_where_the_authority_may_vouch_for_it(tmp_path: Path) -> None:
+def test_a_name_is_added_if_the_authority_may_vouch_for_it(tmp_path: Path) -> None:
     first = json.loads(done("tls", "init", "--json", data=tmp_path).out)
     added = json.loads(done("tls", "init", "--name", "chat.localhost", "--json", data=tmp_path).out)
     assert "chat.localhost" in added["names"]
@@ -195,7 +195,7 @@ def test_a_name_is_added_where_the_authority_may_vouch_for_it(tmp_path: Path) ->
     assert "bank.example" in new["names"]
 
 
-def test_without_a_certificate_it_is_said_how_to_get_one(tmp_path: Path) -> None:
+def test_a_missing_certificate_is_reported_with_advice(tmp_path: Path) -> None:
     assert "relay tls init" in failed("tls", "show", data=tmp_path).err
     serve = [sys.executable, "-m", "relay", "serve", "--tls", "--listen", "127.0.0.1:0", "--data", str(tmp_path)]
     ran = subprocess.run(serve, check=False, capture_output=True, text=True, timeout=20)
@@ -205,7 +205,7 @@ def test_without_a_certificate_it_is_said_how_to_get_one(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("piped", ["correct horse\n", "correct horse\r\n", "\ufeffcorrect horse\r\n", "correct horse"])
-def test_a_password_from_a_file_is_what_stands_in_its_line(piped: str, tmp_path: Path) -> None:
+def test_a_password_from_a_file_is_its_first_line(piped: str, tmp_path: Path) -> None:
     data = tmp_path / "data"
     done("user", "add", "anna", data=data)
     done("user", "password", "anna", data=data, stdin=piped)

@@ -84,7 +84,7 @@ def test_status_exits_with_1_where_no_relay_runs(options: tuple[str, ...], tmp_p
     assert ran.stderr.count("\n") == 1
 
 
-def test_a_relay_that_goes_away_is_waited_for(relay: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_live_screen_waits_for_a_relay_that_stopped(relay: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     look = status._look
     looks = 0
 
@@ -112,7 +112,7 @@ def test_settings_in_force_are_those_of_the_running_relay(relay: Running) -> Non
     assert "RELAY_LIMITS_BURST" in done("config", "show", data=relay.data).out
 
 
-def test_a_signal_puts_changed_settings_in_force_and_says_what_waits(relay: Running) -> None:
+def test_a_signal_reloads_settings_and_names_those_that_need_a_restart(relay: Running) -> None:
     file = relay.data.parent / "relay.toml"
     file.write_text("[limits]\nconnections = 78\nframe_bytes = 2048\n")
     relay.process.send_signal(signal.SIGHUP)
@@ -125,7 +125,7 @@ def test_a_signal_puts_changed_settings_in_force_and_says_what_waits(relay: Runn
     assert done("status", "--json", data=relay.data).json["maxConnections"] == 78
 
 
-def test_a_signal_has_a_renewed_certificate_taken_up(tmp_path: Path) -> None:
+def test_a_signal_loads_a_renewed_certificate(tmp_path: Path) -> None:
     # eclipse-mosquitto/mosquitto#524, hashicorp/vault#7765.
     folder = tmp_path / "certificates"
     made = Authority(folder)
@@ -206,7 +206,7 @@ class Tail:
         return self._process.wait(5)
 
 
-def test_tail_shows_all_chats_without_what_is_said(relay: Running) -> None:
+def test_tail_shows_all_chats_without_texts(relay: Running) -> None:
     done("user", "add", "carl", data=relay.data)
     with Tail(relay, "--json") as everything, Tail(relay, "--texts", "anna~ben") as texts:
         texts.ready()
@@ -250,7 +250,7 @@ def test_tail_as_a_user_finds_a_chat_by_every_name_that_other_commands_take(rela
         done("chat", "delete", group, "--yes", data=relay.data)
 
 
-def test_tail_as_a_user_refuses_what_nobody_could_hear(relay: Running) -> None:
+def test_tail_as_a_user_refuses_unknown_chats_and_disabled_users(relay: Running) -> None:
     assert "there is no group or channel 'nowhere'" in run("tail", "nowhere", "--as", "anna", data=relay.data).err
     done("user", "add", "dora", data=relay.data)
     assert "'dora' is not in the dialog" in run("tail", "anna~ben", "--as", "dora", data=relay.data).err
@@ -259,7 +259,7 @@ def test_tail_as_a_user_refuses_what_nobody_could_hear(relay: Running) -> None:
     assert (refused.code, "'dora' is disabled" in refused.err) == (1, True)
 
 
-def test_tail_as_a_user_says_why_it_is_not_let_in_and_waits(tmp_path: Path) -> None:
+def test_tail_as_a_user_says_why_it_cannot_connect_and_waits(tmp_path: Path) -> None:
     (tmp_path / "relay.toml").write_text("[limits]\nconnections = 1\n")
     with running(tmp_path / "data", "--config", str(tmp_path / "relay.toml")) as relay:
         for user in ("anna", "ben"):
@@ -351,7 +351,7 @@ def stuck(relay: Running, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
 @pytest.mark.parametrize(
     "command", [("user", "list"), ("status",), ("prune",), ("export",), ("tail",), ("user", "import", "-")]
 )
-def test_a_relay_that_does_not_answer_is_said_with_its_process(command: tuple[str, ...], stuck: Running) -> None:
+def test_a_relay_that_does_not_answer_is_reported_with_its_process(command: tuple[str, ...], stuck: Running) -> None:
     ran = run(*command, data=stuck.data, stdin="anna,Anna\n")
     assert (ran.code, ran.out) == (1, "")
     assert ran.err.startswith(f"relay: the relay (process {stuck.process.pid}) does not answer: `systemctl restart")
@@ -367,7 +367,7 @@ def test_doctor_says_that_a_relay_does_not_answer(stuck: Running) -> None:
     ("name", "first", "limited"),
     [("prune", b"", False), ("user.list", b"", True), ("user.list", b"\n", False)],
 )
-def test_only_the_first_word_of_an_answer_has_a_limit_and_long_works_have_none(
+def test_only_the_first_line_of_a_short_request_has_a_time_limit(
     name: str, first: bytes, limited: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(control_client, "ANSWER_SECONDS", 0.2)
@@ -400,7 +400,7 @@ def test_the_control_socket_is_for_its_owner_and_group_only(relay: Running) -> N
     assert (relay.data / "relay.sock").stat().st_mode & 0o777 == 0o660
 
 
-def test_a_stranger_is_refused_by_their_credentials_even_where_the_mode_would_let_them(relay: Running) -> None:
+def test_other_users_are_refused_by_their_credentials_whatever_the_mode(relay: Running) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can become somebody else")
     path = relay.data / "relay.sock"
@@ -437,7 +437,7 @@ print(connection.makefile().readline())
         (b"{broken\n", "bad_request"),
     ],
 )
-def test_the_control_socket_answers_nonsense_and_goes_on(line: bytes, code: str, relay: Running) -> None:
+def test_the_control_socket_survives_nonsense(line: bytes, code: str, relay: Running) -> None:
     good = b'{"type":"request","id":"2","payloadType":"user.list","payload":{}}\n'
     refused, answered = ask_raw(relay, line + good, 2)
     assert refused["error"]["code"] == code  # type: ignore[index]

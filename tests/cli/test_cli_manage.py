@@ -86,7 +86,7 @@ def test_a_chat_may_be_called_by_a_name_as_long_as_names_may_be(data: Path) -> N
     assert done("chat", "show", "N" * 128, "--json", data=data).json["name"] == "n" * 128
 
 
-def test_who_is_not_in_a_chat_is_told_how_to_get_into_it(data: Path) -> None:
+def test_a_message_by_a_user_outside_the_chat_is_refused_with_advice(data: Path) -> None:
     group = done("chat", "create", "Alarms", "--owner", "eve", "--json", data=data).json["id"]
     done("user", "add", "siren", "--bot", data=data)
     ran = run("send", "--as", "siren", "alarms", "fire", data=data)
@@ -95,7 +95,7 @@ def test_who_is_not_in_a_chat_is_told_how_to_get_into_it(data: Path) -> None:
     done("send", "--as", "siren", "alarms", "fire", data=data)
 
 
-def test_a_channel_whose_owner_is_off_goes_on_with_the_admins_that_the_machine_names(data: Path) -> None:
+def test_admins_named_on_the_machine_run_a_channel_with_a_disabled_owner(data: Path) -> None:
     for user in ("chief", "helper"):
         done("user", "add", user, data=data)
     channel = done("chat", "create", "News", "chief", "helper", "--type", "channel", "--json", data=data).json["id"]
@@ -126,7 +126,7 @@ def test_a_text_with_a_nul_is_refused(data: Path) -> None:
         "uwe,Uwe Ö\n",
     ],
 )
-def test_a_table_of_users_comes_in_as_spreadsheets_write_it(text: str, tmp_path: Path) -> None:
+def test_users_are_imported_from_tables_as_spreadsheets_write_them(text: str, tmp_path: Path) -> None:
     file = tmp_path / "staff.csv"
     file.write_text(text, "utf-8-sig")
     done("user", "import", file, data=tmp_path / "data")
@@ -141,7 +141,7 @@ def test_a_table_of_users_comes_in_as_spreadsheets_write_it(text: str, tmp_path:
         (b"a" * 200_000, "is no table of ids and names: field larger than field limit"),
     ],
 )
-def test_what_is_no_table_of_users_is_said_in_a_line(content: bytes, said: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_table_of_users_is_refused_in_one_line(content: bytes, said: str, tmp_path: Path) -> None:
     file = tmp_path / "staff.csv"
     file.write_bytes(content)
     ran = run("user", "import", file, data=tmp_path / "data")
@@ -162,7 +162,7 @@ def test_what_is_no_table_of_users_is_said_in_a_line(content: bytes, said: str, 
         (("audit", "--by", "nobody"), "there is no user 'nobody' here"),
     ],
 )
-def test_what_fails_is_said_in_one_line_and_exits_with_1(command: tuple[str, ...], said: str, data: Path) -> None:
+def test_a_failure_is_one_line_and_exits_with_1(command: tuple[str, ...], said: str, data: Path) -> None:
     done("user", "list", data=data)
     ran = run(*command, data=data)
     assert ran.code == 1
@@ -191,9 +191,7 @@ def test_an_empty_directory_is_not_the_current_one(command: tuple[str, ...]) -> 
         (("export", "--files"), "relay export --files FILE.tar"),
     ],
 )
-def test_wrong_use_is_said_in_one_line_that_says_what_is_right(
-    command: tuple[str, ...], said: str, tmp_path: Path
-) -> None:
+def test_wrong_use_is_one_line_that_says_what_is_right(command: tuple[str, ...], said: str, tmp_path: Path) -> None:
     ran = run(*command, data=tmp_path)
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.startswith("relay: ")
@@ -215,7 +213,7 @@ def test_wrong_use_is_said_in_one_line_that_says_what_is_right(
         (("frieda", "--name", "\udcff"), "what was typed or piped in is not UTF-8 text"),
     ],
 )
-def test_what_cannot_be_is_said_as_people_say_it_and_exits_with_2(
+def test_invalid_values_are_refused_in_plain_words_and_exit_with_2(
     arguments: tuple[str, ...], said: str, data: Path
 ) -> None:
     ran = run("user", "add", *arguments, data=data)
@@ -236,7 +234,7 @@ def test_what_cannot_be_is_said_as_people_say_it_and_exits_with_2(
         (("hook", "add", "eve", "--to", "ftp://x"), "--to: 'ftp://x' is no address that begins with http://"),
     ],
 )
-def test_what_is_refused_is_called_as_it_was_typed(command: tuple[str, ...], said: str, data: Path) -> None:
+def test_a_refusal_names_what_was_typed(command: tuple[str, ...], said: str, data: Path) -> None:
     run("user", "add", "first", data=data)
     ran = run(*command, data=data)
     assert (ran.code, ran.out) == (2, "")
@@ -252,7 +250,7 @@ def test_no_field_of_the_wire_is_shown_where_the_command_line_has_another_name()
     assert {field: said for field, said in shown.items() if not said.islower()} == {}
 
 
-def test_what_others_wrote_does_nothing_to_a_terminal(data: Path) -> None:
+def test_names_and_texts_of_others_cannot_control_a_terminal(data: Path) -> None:
     done("user", "add", "gina", data=data)
     done("device", "add", "gina", "--label", "\x1b]0;mine\x07two\nlines\u202e", data=data)
     ran = done("device", "list", "gina", data=data)
@@ -260,7 +258,7 @@ def test_what_others_wrote_does_nothing_to_a_terminal(data: Path) -> None:
     assert len(ran.out.splitlines()) == 2
 
 
-def test_users_come_in_from_a_file_in_one_go(data: Path, tmp_path: Path) -> None:
+def test_many_users_are_added_from_one_file(data: Path, tmp_path: Path) -> None:
     file = tmp_path / "staff.csv"
     file.write_text('\ufeffid,name\nu1,Ursula One\nu2\n\nu3,"Three, Ursula"\n', "utf-8")
     first = done("user", "import", file, "--device", "--json", data=data).out.splitlines()
@@ -273,7 +271,7 @@ def test_users_come_in_from_a_file_in_one_go(data: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("device", [False, True])
-def test_who_cannot_come_in_from_a_file_keeps_nobody_else_out(device: bool, tmp_path: Path) -> None:
+def test_a_user_who_cannot_be_added_does_not_stop_the_others(device: bool, tmp_path: Path) -> None:
     # RocketChat/Rocket.Chat#9226: one who was removed, and should come back under the same id.
     data = tmp_path / "data"
     for user in ("gone", "off"):
@@ -309,7 +307,7 @@ def test_a_wrong_row_is_named_before_anything_is_changed(data: Path) -> None:
         ('u1,"Jörg, von Berg"\ru2,Änne\r', "utf-8"),
     ],
 )
-def test_a_table_as_excel_saves_it_in_other_countries_comes_in(text: str, encoding: str, tmp_path: Path) -> None:
+def test_tables_of_excel_in_other_countries_are_imported(text: str, encoding: str, tmp_path: Path) -> None:
     # CeON/fairchive#2163, ryancramerdesign/ImportPagesCSV#9.
     file = tmp_path / "staff.csv"
     file.write_bytes(text.encode(encoding))
@@ -332,7 +330,7 @@ def test_the_line_of_a_wrong_row_is_that_of_the_file(data: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "id,name\n", "\n\n"])
-def test_a_file_with_nobody_in_it_is_said(text: str, data: Path) -> None:
+def test_a_file_without_rows_is_reported(text: str, data: Path) -> None:
     ran = run("user", "import", "-", data=data, stdin=text)
     assert (ran.code, ran.out) == (1, "")
     assert ran.err.startswith("relay: - has no rows: each row is an id")

@@ -50,7 +50,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command[:2]))
-def test_a_command_prints_no_control_that_a_name_holds(data: Path, command: list[str]) -> None:
+def test_commands_escape_control_characters_of_names(data: Path, command: list[str]) -> None:
     ran = run(*command, data=data)
     for said in (ran.out, ran.err):
         for line in said.splitlines():
@@ -79,7 +79,7 @@ def test_json_for_programs_has_the_name_as_it_is(data: Path) -> None:
     assert json.loads(run("user", "show", "eve", "--json", data=data).out)["name"] == EVIL
 
 
-def test_tail_prints_no_control_that_a_name_or_a_text_holds(data: Path) -> None:
+def test_tail_escapes_control_characters_of_names_and_texts(data: Path) -> None:
     with running(data):
         chat = json.loads(run("chat", "list", "--json", data=data).out)[0]["id"]
         done = run("send", "--as", "eve", chat, EVIL, data=data)

@@ -58,13 +58,13 @@ def test_no_heading_and_no_date_is_broken_at_any_width(drawn: tuple[list[str], l
 
 
 @pytest.mark.parametrize("width", [70, 80, 120])
-def test_where_there_is_room_it_is_a_table(width: int) -> None:
+def test_a_wide_terminal_shows_a_table(width: int) -> None:
     lines = shown(width)
     assert lines[0].split() == " ".join(COLUMNS).split()
     assert max(map(len, lines)) <= width
 
 
-def test_where_there_is_none_each_row_is_a_block_of_what_is_in_it() -> None:
+def test_a_narrow_terminal_shows_each_row_as_a_block() -> None:
     lines = shown(40)
     assert lines[0] == "anna"
     assert lines[1:5] == [

@@ -38,7 +38,7 @@ def refused(*arguments: str | Path, code: int = 1) -> str:
     return ran.err.removeprefix("relay: ").rstrip("\n")
 
 
-def test_its_help_is_that_of_the_other_commands() -> None:
+def test_serve_has_help_like_other_commands() -> None:
     shown, other = done("serve", "--help").out, done("status", "--help").out
     shape = re.compile(
         r"^(?:Usage: relay \w+ \[OPTIONS\]|  Example: relay .*|Options:|  --help +Show .*)$", re.MULTILINE
@@ -63,7 +63,7 @@ def test_wrong_use_exits_with_2(arguments: tuple[str, ...], said: str) -> None:
     assert refused(*arguments, code=2).startswith(said)
 
 
-def test_a_directory_that_cannot_be_is_said_in_words(tmp_path: Path) -> None:
+def test_an_impossible_directory_is_reported_in_words(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     assert refused("--data", file) == f"{file} is no directory: name another with --data"
@@ -93,7 +93,7 @@ def test_a_file_of_another_program_is_named_with_what_to_do(tmp_path: Path) -> N
     assert said.endswith("Move it away, or name another directory with --data")
 
 
-def test_a_file_that_cannot_be_used_is_said_in_words(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_used_is_reported_in_words(tmp_path: Path) -> None:
     (tmp_path / "relay.lock").mkdir()
     said = refused("--listen", "127.0.0.1:0", "--data", tmp_path)
     assert said == f"{tmp_path}/relay.lock cannot be used (Is a directory): name another directory with --data"
@@ -111,11 +111,11 @@ def test_a_file_that_cannot_be_used_is_said_in_words(tmp_path: Path) -> None:
         (CannotServe("something else"), "something else"),
     ],
 )
-def test_what_is_in_the_way_is_said_with_what_to_do(error: Exception, said: str) -> None:
+def test_an_obstacle_to_serving_is_reported_with_advice(error: Exception, said: str) -> None:
     assert _what_to_do(error, Path("/d")).startswith(said)
 
 
-def test_the_journal_gets_a_record_as_for_all_that_is_logged(tmp_path: Path) -> None:
+def test_the_journal_gets_a_record_of_a_failed_start(tmp_path: Path) -> None:
     file, journal = tmp_path / "file", tmp_path / "journal"
     file.touch()
     program = (

@@ -2,17 +2,15 @@
 
 import os
 import shlex
-import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.support.command_line import PATIENCE, Ran, done
+from tests.support.command_line import PATIENCE, Ran, done, run
 
 
 @pytest.fixture(scope="module")
@@ -36,18 +34,18 @@ def shell(data: Path, line: str) -> Ran:
     ["user list", "user list --json", "export", "doctor", "device add anna", "user list --help"],
 )
 @pytest.mark.parametrize(("where", "reason"), [(">/dev/full", "its disk is full"), (">&-", "it is closed")])
-def test_output_that_cannot_be_written_is_said(command: str, where: str, reason: str, data: Path) -> None:
+def test_output_that_cannot_be_written_is_reported(command: str, where: str, reason: str, data: Path) -> None:
     ran = shell(data, f"relay {command} {where}")
     assert ran == (1, "", f"relay: the output cannot be written: {reason}; what was changed stays changed\n")
 
 
 @pytest.mark.parametrize("command", ["send --as anna ben -", "user import -", "user password anna"])
-def test_input_that_is_closed_is_said(command: str, data: Path) -> None:
+def test_input_that_is_closed_is_reported(command: str, data: Path) -> None:
     ran = shell(data, f"relay {command} <&-")
     assert ran == (1, "", "relay: there is nothing to read: standard input is closed\n")
 
 
-def test_nobody_is_asked_where_input_is_closed(data: Path) -> None:
+def test_closed_input_is_not_asked_for_confirmation(data: Path) -> None:
     ran = shell(data, "relay user remove ben <&-")
     assert ran == (2, "", "relay: Remove ben for good? Say so with --yes\n")
 
@@ -60,18 +58,14 @@ def test_with_all_streams_closed_the_store_is_not_written_to_by_accident(data: P
 
 @pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
 def test_a_relay_serves_where_standard_streams_are_closed(closed: str, data: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    line = (
-        f"exec {shlex.quote(sys.executable)} -m relay serve --listen 127.0.0.1:{port} --data {shlex.quote(str(data))}"
-    )
+    line = f"exec {shlex.quote(sys.executable)} -m relay serve --listen 127.0.0.1:0 --data {shlex.quote(str(data))}"
     with subprocess.Popen(["bash", "-c", f"{line} {closed}"], stderr=subprocess.DEVNULL) as process:
         try:
             until = time.monotonic() + PATIENCE
-            while process.poll() is None and time.monotonic() < until:
-                with suppress(httpx.TransportError):
-                    assert httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
-                    break
+            while (status := run("status", "--json", data=data)).code and process.poll() is None:
+                assert time.monotonic() < until, status
+            address = status.json["url"].replace("ws://", "http://").removesuffix("/ws")
+            assert httpx.get(f"{address}/healthz").status_code == 200
             standard = [str(Path(f"/proc/{process.pid}/fd/{number}").readlink()) for number in (0, 1, 2)]
         finally:
             process.terminate()
@@ -80,7 +74,7 @@ def test_a_relay_serves_where_standard_streams_are_closed(closed: str, data: Pat
     assert not any(str(data) in file or "socket" in file for file in standard)
 
 
-def test_who_has_read_enough_is_told_nothing(data: Path) -> None:
+def test_a_pipe_that_the_reader_closed_is_no_error(data: Path) -> None:
     assert shell(data, "for _ in 1 2 3; do relay export | head -c 1; done") == (0, "{{{", "")
     # One that is surely gone before anything is written.
     read = "import os; r, w = os.pipe(); os.dup2(w, 1); os.close(r); os.close(w)"
@@ -90,6 +84,6 @@ def test_who_has_read_enough_is_told_nothing(data: Path) -> None:
 
 
 @pytest.mark.parametrize("locale", ["C.UTF-8", "C"])
-def test_input_that_is_no_text_is_said(locale: str, data: Path) -> None:
+def test_input_that_is_no_text_is_reported(locale: str, data: Path) -> None:
     ran = shell(data, f"printf 'a\\xffb' | LC_ALL={locale} relay send --as anna ben -")
     assert ran == (2, "", "relay: what was typed or piped in is not UTF-8 text\n")

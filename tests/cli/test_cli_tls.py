@@ -17,7 +17,7 @@ def failed(*arguments: str, data: Path, code: int = 1) -> str:
 
 @pytest.mark.parametrize("name", ["", "bad name ü", "a b", "x\nlan", "chat..lan", "[fd00::2]", "x" * 64])
 @pytest.mark.parametrize("there", [False, True])
-def test_what_is_no_name_is_wrong_use(name: str, there: bool, tmp_path: Path) -> None:
+def test_an_invalid_certificate_name_is_wrong_use(name: str, there: bool, tmp_path: Path) -> None:
     if there:
         done("tls", "init", data=tmp_path)
     assert f"{name!r} is no name or address: a name has" in failed("init", "--name", name, data=tmp_path, code=2)

@@ -66,7 +66,7 @@ def test_an_export_has_users_chats_and_messages_in_order(office: Path, tmp_path:
 
 
 @pytest.mark.parametrize("state", ["running", "stopped"])
-def test_what_was_exported_comes_in_the_same(state: str, office: Path, tmp_path: Path) -> None:
+def test_an_export_imports_identically(state: str, office: Path, tmp_path: Path) -> None:
     file, there = tmp_path / "out.jsonl", tmp_path / "there"
     done("export", file, data=office)
     if state == "running":
@@ -90,7 +90,7 @@ def test_what_was_exported_comes_in_the_same(state: str, office: Path, tmp_path:
     assert done("user", "show", "carl", "--json", data=there).json["disabled"] is True
 
 
-def test_what_comes_twice_is_there_once_and_read(office: Path, tmp_path: Path) -> None:
+def test_an_import_repeated_adds_nothing_and_leaves_everything_read(office: Path, tmp_path: Path) -> None:
     file, there = tmp_path / "out.jsonl", tmp_path / "there"
     done("export", file, data=office)
     done("import", file, data=there)
@@ -98,7 +98,7 @@ def test_what_comes_twice_is_there_once_and_read(office: Path, tmp_path: Path) -
     assert len(messages(there)) == 3
 
 
-def test_an_export_that_comes_back_to_its_own_relay_adds_nothing(office: Path, tmp_path: Path) -> None:
+def test_an_export_imported_into_its_own_relay_adds_nothing(office: Path, tmp_path: Path) -> None:
     # zulip/zulip#19768 (imports that are made twice); here of edits and deletions whose clients gave them no id.
     file = tmp_path / "out.jsonl"
 
@@ -169,7 +169,7 @@ def slack(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_slack_export_comes_in_with_what_is_left_behind_listed(packed: bool, tmp_path: Path) -> None:
+def test_a_slack_import_lists_what_it_leaves_behind(packed: bool, tmp_path: Path) -> None:
     source, data = slack(tmp_path), tmp_path / "data"
     if packed:
         with zipfile.ZipFile(tmp_path / "slack.zip", "w") as target:
@@ -196,7 +196,7 @@ def test_a_slack_export_comes_in_with_what_is_left_behind_listed(packed: bool, t
     assert "left behind: 1 files" in done("import", source, data=tmp_path / "other").out
 
 
-def test_a_mattermost_export_comes_in(tmp_path: Path) -> None:
+def test_a_mattermost_export_is_imported(tmp_path: Path) -> None:
     post = {"team": "t", "channel": "town", "user": "anna", "message": "hi", "create_at": FIRST}
     replies = [{"user": "ben", "message": "hello", "create_at": FIRST + 2_000}]
     three = ["anna", "ben", "carl"]
@@ -254,7 +254,7 @@ def test_a_mattermost_export_comes_in(tmp_path: Path) -> None:
         ('{"type": "version"}\n{"type": "user", "user": {}}', "line 2: Object missing required field `username`"),
     ],
 )
-def test_what_is_no_export_is_said_so(content: str, said: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_export_is_reported(content: str, said: str, tmp_path: Path) -> None:
     file = tmp_path / "file.jsonl"
     file.write_text(content)
     ran = run("import", file, data=tmp_path / "data")
@@ -270,7 +270,7 @@ def test_what_is_no_export_is_said_so(content: str, said: str, tmp_path: Path) -
         ("channels.json", "{}", "channels.json: Expected `array`"),
     ],
 )
-def test_a_slack_export_that_is_damaged_is_said_so(name: str, content: str, said: str, tmp_path: Path) -> None:
+def test_a_damaged_slack_export_is_reported(name: str, content: str, said: str, tmp_path: Path) -> None:
     source = slack(tmp_path)
     (source / name).write_text(content)
     ran = run("import", source, data=tmp_path / "data")

@@ -70,14 +70,16 @@ def data(tmp_path: Path) -> Path:
     return directory
 
 
-def test_a_command_waits_for_another_and_says_for_whom(data: Path) -> None:
+def test_a_command_waits_for_another_and_names_it(data: Path) -> None:
     with held(data, "prune", 0.5) as holder:
         ran = done("user", "list", "--json", data=data)
     assert [user["id"] for user in ran.json] == ["anna"]
     assert ran.err == f"relay: waiting for process {holder.process.pid} (relay prune)\n"
 
 
-def test_a_command_that_waited_long_enough_names_who_has_it(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_gives_up_waiting_and_names_the_holder_of_the_lock(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(lock, "WAIT", 0.2)
     with held(data, "prune") as holder:
         for command in (("user", "list"), ("user", "import", "-")):
@@ -90,12 +92,12 @@ def test_a_command_that_waited_long_enough_names_who_has_it(data: Path, monkeypa
             ]
 
 
-def test_nothing_of_what_was_typed_stands_in_the_lock(data: Path) -> None:
+def test_the_lock_file_has_no_arguments_of_the_command(data: Path) -> None:
     with held(data, "send"):
         assert "what people say" not in (data / lock.NAME).read_text()
 
 
-def test_a_relay_waits_for_a_command_and_says_for_whom(data: Path) -> None:
+def test_a_relay_waits_for_a_command_and_names_it(data: Path) -> None:
     log = data.parent / f"{data.name}.log"
 
     def let_go() -> None:
@@ -113,7 +115,7 @@ def test_a_relay_waits_for_a_command_and_says_for_whom(data: Path) -> None:
     assert f"waiting for process {holder.process.pid} (relay prune)" in said
 
 
-def test_a_relay_that_starts_is_waited_for(data: Path) -> None:
+def test_commands_wait_for_a_relay_that_is_starting(data: Path) -> None:
     starting = subprocess.Popen(
         [sys.executable, "-m", "relay", "serve", "--listen", "127.0.0.1:0", "--data", str(data)],
         stderr=subprocess.PIPE,
@@ -132,7 +134,7 @@ def test_a_relay_that_starts_is_waited_for(data: Path) -> None:
         starting.communicate(timeout=10)
 
 
-def test_a_relay_that_ends_before_it_answers_is_waited_for_no_longer(data: Path) -> None:
+def test_commands_stop_waiting_for_a_relay_that_ended(data: Path) -> None:
     with held(data, "serve", 0.5) as holder:
         ran = run("status", data=data)
     assert ran.code == 1
@@ -140,7 +142,7 @@ def test_a_relay_that_ends_before_it_answers_is_waited_for_no_longer(data: Path)
     assert "no relay runs" in ran.err
 
 
-def test_status_does_not_wait_for_a_command_that_is_no_relay(data: Path) -> None:
+def test_status_waits_only_for_a_relay(data: Path) -> None:
     with held(data, "prune"):
         ran = run("status", data=data)
     assert ran.code == 1

@@ -21,7 +21,7 @@ async def asking(relay: Relay, path: Path) -> trio.SocketStream:
 
 
 @pytest.mark.parametrize("gone", [True, False])
-async def test_a_prune_goes_on_only_while_somebody_waits_for_it(
+async def test_a_prune_stops_when_its_client_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: bool
 ) -> None:
     monkeypatch.setattr(control_socket, "GONE", 0.02)

@@ -105,7 +105,7 @@ def _hints(text: str) -> list[str]:
     return HINT.findall(text)
 
 
-def test_hints_of_every_door_work_as_typed(tmp_path: Path) -> None:
+def test_hints_of_all_kinds_of_output_work_as_typed(tmp_path: Path) -> None:
     data = tmp_path / "my data"
     where = shlex.quote(str(data))
     said = done("user", "add", "zoe", data=data, whole_hints=True).out

@@ -88,7 +88,7 @@ def test_the_journal_gets_records_with_fields(
     }
 
 
-def test_what_failed_goes_with_its_traceback(
+def test_an_error_is_logged_with_its_traceback(
     journal: socket.socket, stderr: TextIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log_to(stderr, monkeypatch)
@@ -101,7 +101,7 @@ def test_what_failed_goes_with_its_traceback(
     assert message.endswith("ValueError: reason")
 
 
-def test_a_journal_that_does_not_read_stops_nobody(
+def test_a_journal_that_does_not_read_does_not_block_the_relay(
     journal: socket.socket, stderr: TextIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log_to(stderr, monkeypatch)
@@ -118,7 +118,7 @@ def test_a_stderr_that_is_not_the_journal_gets_lines(
     assert (tmp_path / "stderr").read_text() == "a line\n"
 
 
-def test_a_log_that_nobody_reads_holds_nobody_up_and_says_what_was_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unread_log_does_not_block_and_counts_lost_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     read, write = os.pipe()
     with open(read, "rb") as reader, open(write, "w", encoding="utf-8") as writer:  # noqa: PTH123 - of descriptors
         monkeypatch.setattr(sys, "stderr", writer)

@@ -99,7 +99,7 @@ def test_only_what_fits_this_machine_is_unpacked(program: ModuleType, tmp_path: 
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".new-")] == []
 
 
-def test_a_system_that_does_not_fit_is_told_what_would(
+def test_an_unsupported_system_is_refused_with_what_is_supported(
     program: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "maxsize", 2**31 - 1)

@@ -57,7 +57,7 @@ def test_a_variable_may_be_a_list(tmp_path: Path) -> None:
         ("[limits", "is no TOML: Expected ']' at the end of a table declaration (at end of document)"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line_with_its_place(text: str, said: str, tmp_path: Path) -> None:
+def test_a_wrong_setting_is_reported_in_one_line_with_its_place(text: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(WrongSettings) as error:
         load(text, tmp_path)
     assert str(error.value).startswith(str(tmp_path / "relay.toml"))
@@ -224,7 +224,9 @@ def test_every_command_of_a_packaged_relay_means_the_packages_directory(
     assert data_directory() == Path("/home/anna/.local/share/chat-relay")
 
 
-def test_an_installed_settings_file_that_leads_nowhere_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installed_settings_file_that_is_a_dangling_link_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "relay.toml"
     file.symlink_to("not-mounted.toml")
     monkeypatch.setattr("relay.settings.loading.INSTALLED_FILE", file)

@@ -157,9 +157,7 @@ async def test_a_probe_of_an_idle_store_is_a_commit(tmp_path: Path) -> None:
         assert log.stat().st_size > before
 
 
-async def test_a_write_that_takes_long_is_no_reason_for_a_restart_for_some_minutes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_long_write_causes_no_restart_for_some_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve, "PROBE_SECONDS", 0.05)
     monkeypatch.setattr(serve, "SLOW_WRITE_SECONDS", 0.4)
     async with open_relay(tmp_path) as relay, trio.open_nursery() as nursery:
@@ -351,7 +349,7 @@ async def test_a_stop_closes_conversations_with_1012(tmp_path: Path) -> None:
             assert await everything(stream) == b""
 
 
-async def test_a_stop_answers_who_is_at_the_door_and_not_yet_in(tmp_path: Path) -> None:
+async def test_a_stop_answers_connections_that_are_still_in_the_handshake(tmp_path: Path) -> None:
     with trio.fail_after(PATIENCE):
         async with served(tmp_path) as (server, connect, head):
             stream = await connect()
@@ -363,7 +361,7 @@ async def test_a_stop_answers_who_is_at_the_door_and_not_yet_in(tmp_path: Path) 
             assert (await everything(stream)).startswith(b"HTTP/1.1 503 ")
 
 
-async def test_a_stop_does_not_wait_long_for_who_says_nothing(tmp_path: Path) -> None:
+async def test_a_stop_does_not_wait_long_for_silent_clients(tmp_path: Path) -> None:
     async with served(tmp_path) as (server, connect, _):
         silent = await connect()
         began = trio.current_time()

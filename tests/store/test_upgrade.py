@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from relay.cli.doctor.command import Finding, _upgrade
+from relay.cli.doctor.finding import Finding
+from relay.cli.doctor.store import upgrade as find_upgrade
 from relay.core.relay import open_relay
 from relay.protocol import control
 from relay.store.data_dir import written_by
@@ -183,7 +184,7 @@ async def test_a_downgrade_is_refused_and_says_what_to_do(tmp_path: Path, monkey
 
 
 def doctor(data: Path) -> list[Finding]:
-    return list(_upgrade(data / "relay.db"))
+    return list(find_upgrade(data / "relay.db"))
 
 
 async def test_the_way_back_of_an_earlier_upgrade_ends_when_the_next_needs_no_copy(

@@ -27,8 +27,8 @@ from relay.store.sqlite.statements import Statement
 STORE = "relay.db"
 FILES = "files"
 TLS = "tls"
-TLS_FILES = ("ca.crt", "ca.key", "relay.crt", "relay.key")
-"""The relay's own certificate authority and its certificate: without them every device would have to trust another."""
+TLS_FILES = ("ca.crt", "ca.key", "relay.crt", "relay.key", "names.txt")
+"""The relay's own certificate authority, its certificate, and the names that an admin gave with `relay tls init`."""
 PAGES = 1_024
 """Pages copied between two rests and reports of progress."""
 HURRY_BYTES = 32 << 20

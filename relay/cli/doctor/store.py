@@ -1,0 +1,118 @@
+"""Checks of the store: SQLite's version, damage, unfinished upgrades, the index, and what commands left behind."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+from relay.cli.doctor.finding import Finding, Subject
+from relay.cli.status import index_remaking
+
+OLDEST_SQLITE = (3, 38, 0)
+"""The first version with the JSON operators that the store uses."""
+
+
+def search(subject: Subject) -> Iterator[Finding]:
+    """Tell whether the full-text index is being remade."""
+    status = subject.status
+    if status is not None and status.index_remaking:
+        yield Finding("search", "note", index_remaking(status))
+
+
+def sqlite(subject: Subject) -> Iterator[Finding]:
+    """Check SQLite's version, and the store for damage and an unfinished upgrade."""
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        yield Finding("sqlite", "bad", f"version {sqlite3.sqlite_version} is too old", "Upgrade the system.")
+    else:
+        yield Finding("sqlite", "good", f"version {sqlite3.sqlite_version}")
+    if not (subject.data / "relay.db").exists():
+        return
+    from relay.store.data_dir.errors import what_to_do
+
+    try:
+        damage = _damage(subject.data / "relay.db")
+    except sqlite3.OperationalError as error:
+        yield Finding("store", "bad", what_to_do(error, subject.data), "Nothing says that it is damaged.")
+        return
+    if damage:
+        yield Finding("store", "bad", damage, "`relay check` says where; `relay restore` puts a backup in place.")
+        return
+    yield from upgrade(subject.data / "relay.db")
+    yield Finding("store", "good", "the file is whole (a quick look; `relay check` proves all of it)")
+
+
+def upgrade(path: Path) -> Iterator[Finding]:
+    """Check the version of the store. A copy beside an older one means that an upgrade did not finish."""
+    from relay.store.backup import archive
+    from relay.store.data_dir import written_by
+    from relay.store.sqlite.migrate import begun
+    from relay.store.sqlite.schema import MIGRATIONS
+
+    with closing(archive.read(path)) as store:
+        ((version,),) = store.execute("PRAGMA user_version")
+        ((told,),) = store.execute("SELECT count(*) FROM sqlite_master WHERE name = 'writer'")
+        ((last,),) = store.execute(written_by.LAST) if told else [("",)]
+    newest = len(MIGRATIONS)
+    if not written_by.is_release(last):
+        yield Finding(
+            "writer",
+            "note",
+            f"the file: {written_by.UNRELEASED.format(version=last)}",
+            "Releases are tested with stores of releases: keep a backup of before, and install a release.",
+        )
+    if version > newest:
+        yield Finding(
+            "upgrade",
+            "bad",
+            f"a newer relay{f' ({last})' if last else ''} wrote the file (version {version}; this one knows {newest})",
+            "Install that relay again, or go back as `relay help upgrade` says.",
+        )
+    elif version < newest and (before := begun(path, version)):
+        yield Finding(
+            "upgrade",
+            "bad",
+            f"an upgrade of the file from version {version} to {newest} did not finish; what was"
+            f" before is in {before.name}",
+            "`systemctl restart relay` goes on with it; `journalctl -u relay` says what was in the way.",
+        )
+    elif version < newest:
+        yield Finding(
+            "upgrade", "note", f"the file is of version {version}; the next start of the relay makes it {newest}"
+        )
+
+
+def _damage(path: Path) -> str:
+    """Return what is wrong with the file; an empty text if it is whole.
+
+    Raises:
+        sqlite3.OperationalError: it cannot be read now.
+    """
+    import trio
+
+    from relay.store.data_dir.errors import is_damaged
+    from relay.store.queries import storage
+    from relay.store.sqlite import database
+
+    async def look() -> str:
+        async with database.connect(path, writing=False) as reading:
+            # The store of a newer relay may be whole; its version is a finding of its own.
+            with suppress(database.NewerStore):
+                await database.recognise(reading)
+            return await storage.damage(reading)
+
+    try:
+        return trio.run(look)
+    except sqlite3.OperationalError as error:
+        if not is_damaged(error):
+            raise
+        return str(error)
+    except (sqlite3.Error, database.NotAStore) as error:
+        return str(error)
+
+
+def leftovers(subject: Subject) -> Iterator[Finding]:
+    """List what commands that were killed left, and what restores put aside."""
+    from relay.cli.doctor.leftovers import examine
+
+    for left in examine(subject.data):
+        yield Finding("leftovers", left.level, left.what, left.advice)
