@@ -65,11 +65,10 @@ class Relay:
         self.hub = hub = service.hub
         self.reading = reading
         self.clock = clock
-        self.retention = Retention(state, log, carrying, clock, settings.retention)
         self.files = Uploads(data / "files", state, log, reading, clock, settings.files, hub.rights)
         self.meter = Statistics(data, log, hub, lags)
         self.room = DiskRoom(reserve, log)
-        self.retention.freeing = self.room.freeing
+        self.retention = Retention(state, log, carrying, clock, settings.retention, self.room.freeing)
         self.admin = Admin(
             state,
             log,

@@ -12,6 +12,7 @@ from relay.core.model.addresses import without_password
 from relay.core.model.entities import Chat
 from relay.core.model.state import State
 from relay.core.rules.commands import ADMIN
+from relay.keys import UserKey
 from relay.protocol.control import EntryInfo
 from relay.store import kinds
 from relay.store.entry import Entry
@@ -67,7 +68,7 @@ def is_audited(entry: Entry) -> bool:
     return not isinstance(change, changes.ChatHidden | changes.ChatShown)
 
 
-def actor_name(state: State, user: int) -> str:
+def actor_name(state: State, user: UserKey) -> str:
     """Name who did something: a user by their id, the machine's admin as `(admin)`."""
     if user == ADMIN:
         return ADMIN_NAME

@@ -34,7 +34,7 @@ class Runtime:
         self.plain_url: str | None = None
         """The same URL without TLS, for programs on this machine."""
         self.most_connections: Callable[[], int] | None = None
-        """        Returns the maximum number of connections."""
+        """Returns the maximum number of connections."""
         self.settings: Loaded | None = None
         """The settings in force, with their sources."""
         self.hooks: dict[int, str] = {}

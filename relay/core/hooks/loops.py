@@ -7,6 +7,7 @@ import logging
 
 from relay.core.limits.rate_limit import RateLimit
 from relay.core.model.state import State
+from relay.keys import ChatKey, UserKey
 from relay.protocol.errors import RelayError
 
 logger = logging.getLogger(__name__)
@@ -32,11 +33,11 @@ class LoopBrake:
     def __init__(self, state: State) -> None:
         self._state = state
         self._limit = RateLimit(_Answers())
-        self._last: dict[int, int] = {}
+        self._last: dict[ChatKey, UserKey] = {}
         """By chat, the user for whom a program has written last."""
-        self._warned: dict[int, float] = {}
+        self._warned: dict[ChatKey, float] = {}
 
-    def check(self, user: int, chat_id: str, now: float) -> None:
+    def check(self, user: UserKey, chat_id: str, now: float) -> None:
         """Refuse a message of a program in a chat in which programs answer each other too fast.
 
         Args:

@@ -55,6 +55,10 @@ async def _give_back(spare: int, writing: Connection, count: int) -> bool:
     return await maintenance.give_back(writing, count, spare)
 
 
+Freeing = Callable[[], AbstractAsyncContextManager[None]]
+"""Makes a context that may use the disk's reserve; see `DiskRoom.freeing`."""
+
+
 class PruneResult(NamedTuple):
     """The result of a prune."""
 
@@ -69,7 +73,9 @@ class PruneResult(NamedTuple):
 class Retention:
     """Removes what the settings do not keep."""
 
-    def __init__(self, state: State, log: Log, reading: Connection, clock: RelayClock, settings: Settings) -> None:
+    def __init__(
+        self, state: State, log: Log, reading: Connection, clock: RelayClock, settings: Settings, freeing: Freeing
+    ) -> None:
         self._state = state
         self._log = log
         self._reading = reading
@@ -79,14 +85,13 @@ class Retention:
         self._rows = Portion(40, least=20, most=1_000)
         self._members = Portion(500, least=200, most=5_000)
         self._pages = Portion(64, least=16, most=4_096)
-        self.freeing: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
-        """        Returns a context that may use the disk's reserve; see `DiskRoom.freeing`."""
+        self._freeing = freeing
 
     async def run(self) -> None:
         """Remove what is due every `PERIOD_SECONDS`, for ever."""
         while True:
             try:
-                async with self.freeing() if self._settings.days or self._settings.max_bytes else nullcontext():
+                async with self._freeing() if self._settings.days or self._settings.max_bytes else nullcontext():
                     await self.erase_gone()
                     await self.prune()
                 await self.forget_removed()
