@@ -92,15 +92,15 @@ class Importing:
             if answer is not None and answer.namesake is not None:
                 users[person.id] = Namesake(person.id, person.name, answer.namesake)
         groups: list[Namesake] = []
-        for room in self._chats:
-            request = chat_payload(room, self._start, dry=True)
-            answer = await self._ask_or_none("import.chat", request) if room.id else None
+        for chat in self._chats:
+            request = chat_payload(chat, self._start, dry=True)
+            answer = await self._ask_or_none("import.chat", request) if chat.id else None
             if answer is None or answer.added or answer.gone:
                 continue
             if answer.namesake is not None:
-                groups.append(Namesake(room.id, room.name, answer.namesake))
+                groups.append(Namesake(chat.id, chat.name, answer.namesake))
                 continue
-            for user_id in users.keys() & set(room.participants):
+            for user_id in users.keys() & set(chat.participants):
                 alone = msgspec.structs.replace(request, participants=[user_id])
                 answer = await self._ask_or_none("import.chat", alone)
                 if answer is not None and not answer.absent:
@@ -111,10 +111,10 @@ class Importing:
         """Import everything: people, then chats, then messages."""
         for person in self._people:
             await self._import_user(person)
-        for room in self._chats:
-            if room.key not in self._places:
+        for chat in self._chats:
+            if chat.key not in self._places:
                 # Some exports list a channel twice.
-                await self._import_chat(room)
+                await self._import_chat(chat)
         with progress("messages") as advance:
             for message in self._source.messages():
                 if message.chat not in self._places:
@@ -171,23 +171,23 @@ class Importing:
             if picture is not None:
                 await self._ask("import.picture", control.PictureImport(user=person.id, url=picture.url))
 
-    async def _import_chat(self, room: SourceChat) -> None:
-        identity = room.id or frozenset(room.participants)
+    async def _import_chat(self, chat: SourceChat) -> None:
+        identity = chat.id or frozenset(chat.participants)
         if identity in self._planned:
             self._count("chats", added=False)
-            self._count_absent(len(set(room.participants) - set(self._planned[identity])))
-            self._note_chat(room, new=True)
+            self._count_absent(len(set(chat.participants) - set(self._planned[identity])))
+            self._note_chat(chat, new=True)
             return
-        concerned = dict.fromkeys([*room.participants, room.id])
+        concerned = dict.fromkeys([*chat.participants, chat.id])
         newcomers = [self._newcomers[one] for one in concerned if one in self._newcomers]
-        request = chat_payload(room, self._start, newcomers, dry=self._dry)
-        if room.picture is not None:
+        request = chat_payload(chat, self._start, newcomers, dry=self._dry)
+        if chat.picture is not None:
             # The picture comes first, so that it is in the entry that makes the chat, however the import ends.
             planned = await self._ask_or_count("chats", "import.chat", msgspec.structs.replace(request, dry=True))
             if planned is None:
                 return
             if planned.added:
-                picture = await self._files.bring(room.picture, room.owner or room.participants[0], self._start)
+                picture = await self._files.bring(chat.picture, chat.owner or chat.participants[0], self._start)
                 request = msgspec.structs.replace(request, photo_url=picture.url if picture is not None else None)
         answer = await self._ask_or_count("chats", "import.chat", request)
         if answer is None:
@@ -198,19 +198,19 @@ class Importing:
         self._count("chats", added=answer.added)
         waiting = [one for one in newcomers if not one.removed] if not answer.added else []
         self._count_absent(answer.absent + len(waiting))
-        self._note_chat(room, new=answer.added)
+        self._note_chat(chat, new=answer.added)
         if self._dry and answer.added:
-            self._planned[identity] = room.participants
+            self._planned[identity] = chat.participants
 
     def _count_absent(self, absent: int) -> None:
         if absent:
             self.left["people of chats that are here already: they stay out of them (`relay chat add`)"] += absent
 
-    def _note_chat(self, room: SourceChat, *, new: bool) -> None:
+    def _note_chat(self, chat: SourceChat, *, new: bool) -> None:
         """Note that a chat is here by now, or would be."""
-        self._places[room.key] = (room.id, [] if is_group(room) else room.participants)
+        self._places[chat.key] = (chat.id, [] if is_group(chat) else chat.participants)
         if new:
-            self._new_chats.add(room.key)
+            self._new_chats.add(chat.key)
 
     # Messages.
 

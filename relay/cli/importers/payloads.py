@@ -28,30 +28,30 @@ def user_payload(person: SourceUser, start: int, *, dry: bool) -> control.UserIm
 
 
 def chat_payload(
-    room: SourceChat, start: int, newcomers: Iterable[SourceUser] = (), *, dry: bool
+    chat: SourceChat, start: int, newcomers: Iterable[SourceUser] = (), *, dry: bool
 ) -> control.ChatImport:
     """Make the request that imports a chat.
 
     Args:
-        room: the chat.
+        chat: the chat.
         start: the time that it gets in the log, Unix milliseconds.
         newcomers: with `dry`, users who would have been imported before it.
         dry: whether to ask only what would happen.
     """
-    group = is_group(room)
+    group = is_group(chat)
     return control.ChatImport(
-        id=room.id or None,
-        kind=room.kind,
-        name=(fit_name(room.name) or room.id) if group else None,
-        owner=room.owner,
-        founder=room.founder,
-        admins=room.admins,
-        participants=room.participants,
+        id=chat.id or None,
+        kind=chat.kind,
+        name=(fit_name(chat.name) or chat.id) if group else None,
+        owner=chat.owner,
+        founder=chat.founder,
+        admins=chat.admins,
+        participants=chat.participants,
         newcomers=[
             control.Newcomer(id=one.id, bot=one.bot, disabled=one.disabled, removed=one.removed) for one in newcomers
         ],
         at=start,
-        created_at=room.at,
+        created_at=chat.at,
         dry=dry,
     )
 
@@ -97,9 +97,9 @@ def flaw(payload: control.MessageImport) -> str:
     return ""
 
 
-def is_group(room: SourceChat) -> bool:
+def is_group(chat: SourceChat) -> bool:
     """Tell whether a chat has an id of its own, and is not named by its people."""
-    return room.kind in ("group", "channel")
+    return chat.kind in ("group", "channel")
 
 
 def _reference(message: Reference | None) -> control.MessageReference | None:
